@@ -1,0 +1,46 @@
+# Everything a developer or CI types. The two that a newcomer needs: make demo, make test.
+.PHONY: setup demo test test-fast check docs bench clean
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Set on a machine that has only the packages of the standard index; found links of pip are handed on by pip itself.
+STAMP := $(VENV)/.ready
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "edgehone needs Python 3.11 or newer; $(PYTHON) is older. Try: make $(MAKECMDGOALS) PYTHON=python3.11"; exit 2; }
+	@$(PYTHON) -c 'import venv, ensurepip' || \
+	  { echo "Python's venv module is missing. Install it, on Debian: apt-get install python3-venv"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install --quiet --editable . --group dev
+	@touch $@
+
+demo: setup
+	$(BIN)/edgehone optimize src/edgehone/data/demo-model --effort quick --out demo-bundle
+	$(BIN)/edgehone run demo-bundle --prompt "The people of the United States" --max-tokens 80
+
+test: setup
+	$(BIN)/edgehone backends install
+	$(BIN)/python -m pytest
+
+test-fast: setup
+	$(BIN)/python -m pytest -m "not real"
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python tools/check_docs.py
+
+docs: setup
+	$(BIN)/python tools/check_docs.py --write
+
+bench: setup
+	$(BIN)/python benchmarks/run.py
+
+clean:
+	rm -rf $(VENV) demo-bundle

@@ -1,0 +1,195 @@
+"""What a backend is: one module with these names, nothing else.
+
+A backend's module is imported by the core, so it imports its framework only inside the functions that a
+worker process calls. The core asks `supports`, `recipes` and `steps`; workers, started in the backend's own
+environment, run the functions that the steps name, and `open_session`.
+
+A third party's backend is a module of this shape, named by an entry point in the group `edgehone.backends`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from edgehone.model.info import ModelInfo
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Logits = NDArray[np.float32]
+
+Effort = Literal["quick", "normal", "thorough"]
+EFFORTS: tuple[Effort, ...] = ("quick", "normal", "thorough")
+
+
+@dataclass(frozen=True)
+class Needs:
+    """The environment that a backend's workers run in.
+
+    `lock` is a file of pinned requirements (None: edgehone's own interpreter will do). `toolchain` names a
+    function `module:function` that is run once by the environment's own Python with an empty folder and may
+    compile what no package carries; its folder is handed to every worker as `WorkerJob.toolchain`.
+    `versions` are the distributions whose versions `edgehone backends` shows.
+    """
+
+    lock: Path | None = None
+    toolchain: str | None = None
+    versions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Support:
+    """Whether a backend can take a model. `reasons` say why not, or under which limits."""
+
+    ok: bool
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Backend + what is built + how it is run.
+
+    `build` determines the artifact, `settings` how a session of it is opened (KV-cache precision, …).
+    `exact` marks the unquantized conversion that the null test judges. `effort` is the least effort at which
+    the recipe is tried. `calibrated` recipes read the calibration text.
+    """
+
+    backend: str
+    name: str
+    build: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    effort: Effort = "normal"
+    exact: bool = False
+    calibrated: bool = False
+    why: str = ""
+
+    @property
+    def key(self) -> str:
+        """`backend/name`: unique within a plan, readable in a table."""
+        return f"{self.backend}/{self.name}"
+
+    def to_json(self) -> dict[str, Any]:
+        """What determines the output: backend, name, build, settings."""
+        return {
+            "backend": self.backend,
+            "name": self.name,
+            "build": dict(self.build),
+            "settings": dict(self.settings),
+        }
+
+
+@dataclass(frozen=True)
+class Step:
+    """One build job: `call` (a `module:function` of the backend) fills an empty folder.
+
+    `inputs` names the steps whose folders it reads: equal steps of different recipes are built once.
+    `reads` names what else it reads: `model` (the original's folder), `calibration` (the calibration ids,
+    a JSON list, and its text beside it).
+    """
+
+    call: str
+    params: Mapping[str, Any] = field(default_factory=dict)
+    inputs: Mapping[str, Step] = field(default_factory=dict)
+    reads: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class WorkerJob:
+    """What a function run by a worker gets.
+
+    `args` are the parameters, `inputs` the folders and files it may read, `out` the empty folder it fills,
+    `toolchain` the folder of the environment's toolchain, if any, `threads` how many it may use.
+    `progress(fraction, what)` tells the person who waits. The function returns facts for result.json.
+    """
+
+    args: Mapping[str, Any]
+    inputs: Mapping[str, Path]
+    out: Path
+    toolchain: Path | None
+    threads: int
+    progress: Callable[[float, str], None]
+
+
+@dataclass(frozen=True)
+class Generation:
+    """A greedy generation: the new token ids and the moment (time.perf_counter, s) each was known."""
+
+    started: float
+    ids: list[int]
+    times: list[float]
+
+
+class Session(Protocol):
+    """An opened artifact: in a worker, one at a time."""
+
+    def tokenize(self, text: str) -> list[int]:
+        """Ids as the framework's own tokenizer gives them, with its own BOS rule."""
+        ...
+
+    def detokenize(self, ids: Sequence[int]) -> str:
+        """The text of ids, special tokens left out."""
+        ...
+
+    def score(self, ids: Sequence[int]) -> Iterator[Logits]:
+        """Logits after each of `ids`, from an empty context: float32 chunks [n, vocabulary], in order."""
+        ...
+
+    def generate(
+        self, ids: Sequence[int], count: int, on_token: Callable[[int], bool] | None = None
+    ) -> Generation:
+        """Exactly `count` greedy tokens by the framework's native loop, end-of-text ignored.
+
+        `on_token` gets each new id and may return True to stop early (not used while measuring).
+        """
+        ...
+
+    def close(self) -> None:
+        """Give memory back."""
+        ...
+
+
+class Backend(Protocol):
+    """The names that a backend's module must have.
+
+    A backend with `REFERENCE = True` runs the original itself; it has what `ReferenceBackend` names as well.
+    """
+
+    NAME: str
+    NEEDS: Needs
+    REFERENCE: bool
+
+    def supports(self, model: ModelInfo) -> Support:
+        """Whether the model can be built, and the reasons."""
+        ...
+
+    def recipes(self, model: ModelInfo) -> list[Recipe]:
+        """All recipes worth knowing for this model, the exact one first, then in order of promise."""
+        ...
+
+    def steps(self, recipe: Recipe) -> Step:
+        """The last step of the recipe's build; its folder is the artifact."""
+        ...
+
+    def open_session(self, artifact: Path, settings: Mapping[str, Any], job: WorkerJob) -> Session:
+        """Load an artifact (worker side). Reads `job.threads` and `job.toolchain`."""
+        ...
+
+
+class ReferenceBackend(Backend, Protocol):
+    """A backend that runs the original itself."""
+
+    def original(self, model: ModelInfo) -> Recipe:
+        """The original as its users run it today, in its stored dtype: the baseline for speed and memory."""
+        ...
+
+    def reference(self, model: ModelInfo) -> Recipe:
+        """The original in float32: the reference for quality."""
+        ...
+
+    def open_tokenizer(self, model: Path) -> Any:
+        """The original's own tokenizer (worker side): a `measure.prepare.Tokenizer`."""
+        ...

@@ -1,0 +1,273 @@
+"""openvino: IR by optimum-intel, weights compressed by NNCF, run by OpenVINO and OpenVINO GenAI on the CPU.
+
+The steps: `export` writes a stateful FP16 IR with its tokenizer, `compress` takes that to 8 or 4 bits. What
+can be built is data: openvino_recipes.toml; what can be exported too: openvino_architectures.txt. The session
+is in `openvino_session`.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+import shutil
+import tomllib
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgehone.backends.base import EFFORTS, Needs, Recipe, Step, Support, WorkerJob
+from edgehone.errors import JobError, TextError
+from edgehone.model.info import ModelInfo
+
+if TYPE_CHECKING:
+    from edgehone.backends.openvino_session import OpenVinoSession
+
+NAME = "openvino"
+REFERENCE = False
+NEEDS = Needs(
+    lock=Path(__file__).parent.parent / "jobs" / "locks" / "openvino.txt",
+    versions=("openvino", "openvino-genai", "nncf", "optimum-intel", "transformers", "torch"),
+)
+
+MODEL = "openvino_model.xml"
+TOKENIZERS = ("openvino_tokenizer.xml", "openvino_detokenizer.xml")
+
+# Windows of the calibration text. NNCF's own default is 128 samples; AWQ and scale estimation need statistics
+# of the channels only, and 64 windows of 256 tokens are 16,384 positions.
+_SAMPLES = 64
+_LENGTH = 256
+_LEAST_SAMPLES = 4
+_LEAST_LENGTH = 16
+
+# optimum-intel says that it exports these with an older transformers only. With the pinned one small models of each
+# were exported and scored: their KL divergence from the original was below 5e-5. The null test judges each again.
+_PROVEN_BEYOND = ("exaone4", "gemma", "gemma2", "gemma3_text", "glm")
+
+_HERE = "edgehone.backends.openvino"
+
+
+@functools.cache
+def architectures() -> frozenset[str]:
+    """The model types that the pinned optimum-intel exports with a KV cache."""
+    text = Path(__file__).with_name("openvino_architectures.txt").read_text("utf-8")
+    return frozenset(line for line in text.splitlines() if line and not line.startswith("#"))
+
+
+def supports(model: ModelInfo) -> Support:
+    """Whether optimum-intel exports the architecture, and which group sizes its rows leave out."""
+    refusals = []
+    if model.format != "huggingface":
+        refusals.append(f"optimum-intel exports Hugging Face folders, not '{model.format}'")
+    if model.task not in ("text-generation", "unknown"):
+        refusals.append(f"only text generation can be scored, not '{model.task}'")
+    if model.remote_code:
+        refusals.append("the model brings code of its own, which is not run")
+    elif model.model_type not in architectures():
+        refusals.append(f"optimum-intel does not export '{model.model_type}' with a KV cache")
+    if model.quantized:
+        refusals.append(f"quantized already ({model.quantized}): give the unquantized original")
+    if refusals:
+        return Support(False, tuple(refusals))
+    rows = _rows(model)
+    unfit = sorted({g for g in (e.get("group", 0) for e in _table()) if not _fits(g, rows)})
+    notes = [f"int4 in groups of {g}: does not divide rows of {_named(rows, g)}" for g in unfit]
+    return Support(True, tuple(notes))
+
+
+def recipes(model: ModelInfo) -> list[Recipe]:
+    """fp16, then int8 and int4 in order of promise, without those whose group does not divide the rows."""
+    rows = _rows(model)
+    made: list[Recipe] = []
+    owed: dict[str, str] = {}  # family -> effort of its entries that do not fit
+    for entry in _table():
+        effort, family = entry["effort"], entry["family"]
+        if not _fits(entry.get("group", 0), rows):
+            owed[family] = min(effort, owed.get(family, effort), key=EFFORTS.index)
+            continue
+        effort = min(effort, owed.pop(family, effort), key=EFFORTS.index)
+        made.append(replace(_recipe(entry), effort=effort))
+    return made
+
+
+def _recipe(entry: Mapping[str, Any]) -> Recipe:
+    settings = {"kv_cache": entry.get("kv", "u8")}
+    if "precision" in entry:
+        settings["inference_precision"] = entry["precision"]
+    build = {"mode": entry["mode"]}
+    if "group" in entry:
+        build |= {"group_size": entry["group"], "ratio": entry.get("ratio", 1.0)}
+    tuned = {name: True for name in ("awq", "scale_estimation") if entry.get(name)}
+    return Recipe(
+        NAME,
+        entry["name"],
+        build | tuned,
+        settings,
+        effort=entry["effort"],
+        exact=entry["mode"] == "fp16",
+        calibrated=bool(tuned),
+        why=entry["why"],
+    )
+
+
+@functools.cache
+def _table() -> list[dict[str, Any]]:
+    text = Path(__file__).with_name("openvino_recipes.toml").read_text("utf-8")
+    entries: list[dict[str, Any]] = tomllib.loads(text)["recipe"]
+    return entries
+
+
+def _rows(model: ModelInfo) -> dict[str, int]:
+    """The lengths of the rows that are cut into groups, as far as the files tell."""
+    heads = model.heads * model.head_dim if model.heads and model.head_dim else None
+    named = {"hidden": model.hidden_size, "intermediate": model.intermediate_size, "attention": heads}
+    return {name: size for name, size in named.items() if size}
+
+
+def _fits(group: int, rows: Mapping[str, int]) -> bool:
+    return not group or all(size % group == 0 for size in rows.values())
+
+
+def _named(rows: Mapping[str, int], group: int) -> str:
+    return ", ".join(f"{size} ({name})" for name, size in rows.items() if size % group)
+
+
+def steps(recipe: Recipe) -> Step:
+    """The FP16 IR, and from it the compressed one."""
+    export = Step(f"{_HERE}:export", reads=("model",))
+    if recipe.exact:
+        return export
+    reads = ("calibration",) if recipe.calibrated else ()
+    return Step(f"{_HERE}:compress", dict(recipe.build), {"fp16": export}, reads)
+
+
+def export(job: WorkerJob) -> dict[str, Any]:
+    """A stateful FP16 IR with tokenizer and detokenizer (worker side).
+
+    Raises JobError when the tokenizer cannot be converted; the export's own exceptions pass.
+    """
+    from optimum.exporters.openvino import main_export
+    from optimum.intel import OVConfig
+
+    _lift_version_limits()
+    job.progress(0.1, "exporting to IR")
+    main_export(
+        str(job.inputs["model"]),
+        str(job.out),
+        task="text-generation-with-past",
+        library_name="transformers",
+        local_files_only=True,
+        trust_remote_code=False,
+        convert_tokenizer=True,
+        ov_config=OVConfig(dtype="fp16"),
+    )
+    lacking = [name for name in TOKENIZERS if not (job.out / name).is_file()]
+    if lacking:
+        raise JobError(
+            f"openvino_tokenizers cannot convert this tokenizer: {' and '.join(lacking)} not written",
+            hint="try the other backends: --backends llamacpp",
+        )
+    return _facts(job.out)
+
+
+def _lift_version_limits() -> None:
+    from optimum.exporters.tasks import TasksManager
+
+    for name in _PROVEN_BEYOND:
+        config = TasksManager._SUPPORTED_MODEL_TYPE[name]["openvino"]["text-generation-with-past"]
+        config.func.MAX_TRANSFORMERS_VERSION = None
+
+
+def compress(job: WorkerJob) -> dict[str, Any]:
+    """8 or 4-bit weights by nncf.compress_weights (worker side).
+
+    args: mode, and for 4 bits group_size, ratio, awq, scale_estimation. inputs: fp16, and calibration for awq
+    and scale_estimation. Returns `weight_types` (weight tensors by type, read back from the saved IR), `bytes`.
+    """
+    import nncf
+    import openvino as ov
+
+    source = job.inputs["fp16"]
+    model = ov.Core().read_model(source / MODEL)
+    options: dict[str, Any] = {"mode": nncf.CompressWeightsMode(job.args["mode"])}
+    for name in ("group_size", "ratio", "awq", "scale_estimation"):
+        if name in job.args:
+            options[name] = job.args[name]
+    if "calibration" in job.inputs:
+        samples = _samples(job, model, _context(source))
+        options |= {"dataset": nncf.Dataset(samples), "subset_size": len(samples)}
+    job.progress(0.2, "compressing weights")
+    logging.getLogger("nncf").setLevel(logging.WARNING)
+    compressed = nncf.compress_weights(model, **options)
+    job.progress(0.9, "saving")
+    ov.save_model(compressed, job.out / MODEL, compress_to_fp16=False)
+    for path in source.iterdir():
+        if path.is_file() and path.stem != Path(MODEL).stem:
+            shutil.copyfile(path, job.out / path.name)
+    return _facts(job.out)
+
+
+def _samples(job: WorkerJob, model: Any, context: int) -> list[dict[str, Any]]:
+    """Windows of the calibration ids, spread over all of them, as inputs of the stateful model."""
+    folder = job.inputs["calibration"]
+    ids = json.loads((folder / "ids.json").read_text("utf-8"))
+    bos = json.loads((folder / "bos.json").read_text("utf-8")) if (folder / "bos.json").exists() else []
+    length = min(_LENGTH, context) - len(bos)
+    # A short text gives shorter windows before it gives too few.
+    while length > _LEAST_LENGTH and len(ids) // length < _LEAST_SAMPLES:
+        length //= 2
+    count = min(_SAMPLES, len(ids) // length)
+    if count < _LEAST_SAMPLES:
+        raise TextError(
+            f"the calibration text has {len(ids)} tokens: too few for {_LEAST_SAMPLES} windows of {length}",
+            hint="give a longer text with --calibrate FILE",
+        )
+    stride = (len(ids) - length) // max(1, count - 1)
+    return [_inputs(model, bos + ids[i * stride : i * stride + length]) for i in range(count)]
+
+
+def _inputs(model: Any, ids: list[int]) -> dict[str, Any]:
+    import numpy as np
+
+    made = {
+        "input_ids": np.array([ids], np.int64),
+        "attention_mask": np.ones((1, len(ids)), np.int64),
+        "position_ids": np.arange(len(ids), dtype=np.int64)[None],
+        "beam_idx": np.zeros(1, np.int32),
+    }
+    return {port.get_any_name(): made[port.get_any_name()] for port in model.inputs}
+
+
+def _context(folder: Path) -> int:
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    return int(config.get("max_position_embeddings") or _LENGTH)
+
+
+def _facts(folder: Path) -> dict[str, Any]:
+    """What the saved IR really holds: weight tensors by element type, and the bytes of all files."""
+    import openvino as ov
+
+    types: Counter[str] = Counter()
+    for node in ov.Core().read_model(folder / MODEL).get_ops():
+        name = node.get_friendly_name()
+        if node.get_type_name() != "Constant" or "/zero_point" in name or "/scale" in name:
+            continue
+        shape = list(node.get_output_shape(0))
+        # Weights are matrices (grouped: of rank 3); what is smaller are norms, masks and shapes.
+        if len(shape) > 1 and sum(size > 1 for size in shape) > 1:
+            types[node.get_output_element_type(0).get_type_name()] += 1
+    size = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
+    return {"weight_types": dict(types), "bytes": size}
+
+
+def open_session(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) -> OpenVinoSession:
+    """A session on the CPU (worker side).
+
+    settings: kv_cache ("u8" or "f16", always set), inference_precision ("f32", "bf16"; else the device's
+    own), threads (else `job.threads`).
+    """
+    from edgehone.backends.openvino_session import OpenVinoSession
+
+    return OpenVinoSession(artifact, settings, int(settings.get("threads", job.threads)))

@@ -1,0 +1,156 @@
+"""An opened IR: scored by OpenVINO itself, generated with by OpenVINO GenAI (worker side).
+
+Each is loaded when first asked for, so that a process that only generates holds only what that needs.
+Both get the same properties and the same attention, so that what is proven is what runs.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgehone.backends.base import Generation
+from edgehone.errors import JobError
+
+if TYPE_CHECKING:
+    from edgehone.backends.base import Logits
+
+_DEVICE = "CPU"
+# A window is fed in at least so many parts, so that the KV cache's precision has its say in the logits.
+_PARTS = 4
+_LOGITS_BYTES = 64 << 20
+
+
+def properties(settings: Mapping[str, Any], threads: int) -> dict[str, Any]:
+    """The CPU plugin's properties of a session."""
+    made = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "NUM_STREAMS": 1,
+        "INFERENCE_NUM_THREADS": threads,
+        "KV_CACHE_PRECISION": settings.get("kv_cache", "u8"),
+    }
+    if "inference_precision" in settings:
+        made["INFERENCE_PRECISION_HINT"] = settings["inference_precision"]
+    return made
+
+
+class OpenVinoSession:
+    """A stateful causal language model in IR."""
+
+    def __init__(self, folder: Path, settings: Mapping[str, Any], threads: int) -> None:
+        self._folder = folder
+        self._properties = properties(settings, threads)
+        self._request: Any = None
+        self._pipeline: Any = None
+        self._tokenizer: Any = None
+
+    def tokenize(self, text: str) -> list[int]:
+        """Ids by openvino_tokenizers, with whatever it puts in front by itself."""
+        return [int(i) for i in self._tokens().encode(text).input_ids.data[0]]
+
+    def detokenize(self, ids: Sequence[int]) -> str:
+        """The text, special tokens left out."""
+        return str(self._tokens().decode(list(ids), skip_special_tokens=True))
+
+    def _tokens(self) -> Any:
+        if self._tokenizer is None:
+            import openvino_genai
+
+            self._tokenizer = openvino_genai.Tokenizer(str(self._folder))
+        return self._tokenizer
+
+    def score(self, ids: Sequence[int]) -> Iterator[Logits]:
+        """Logits from an empty state, the ids fed in parts through the KV cache."""
+        import numpy as np
+
+        request = self._scorer()
+        request.reset_state()
+        inputs = {port.get_any_name() for port in request.model_inputs}
+        vocabulary = request.model_outputs[0].get_partial_shape()[2]
+        rows = max(1, -(-len(ids) // _PARTS))
+        if vocabulary.is_static:
+            rows = min(rows, max(1, _LOGITS_BYTES // (4 * vocabulary.get_length())))
+        for begin in range(0, len(ids), rows):
+            part = ids[begin : begin + rows]
+            end = begin + len(part)
+            made = {
+                "input_ids": np.array([part], np.int64),
+                "attention_mask": np.ones((1, end), np.int64),
+                "position_ids": np.arange(begin, end, dtype=np.int64)[None],
+                "beam_idx": np.zeros(1, np.int32),
+            }
+            request.infer({name: made[name] for name in inputs})
+            yield np.array(request.get_tensor("logits").data[0], np.float32)
+
+    def _scorer(self) -> Any:
+        if self._request is None:
+            import openvino as ov
+
+            core = ov.Core()
+            path = self._folder / "openvino_model.xml"
+            self._request = core.compile_model(path, _DEVICE, self._properties).create_infer_request()
+        return self._request
+
+    def generate(
+        self, ids: Sequence[int], count: int, on_token: Callable[[int], bool] | None = None
+    ) -> Generation:
+        """OpenVINO GenAI's own greedy loop. JobError when it ends early."""
+        import numpy as np
+        import openvino as ov
+        import openvino_genai as genai
+
+        pipeline = self._generator()
+        clock = _clock(on_token)
+        config = genai.GenerationConfig(max_new_tokens=count, ignore_eos=True, do_sample=False)
+        prompt = genai.TokenizedInputs(
+            ov.Tensor(np.array([list(ids)], np.int64)), ov.Tensor(np.ones((1, len(ids)), np.int64))
+        )
+        started = time.perf_counter()
+        pipeline.generate(prompt, config, clock)
+        if len(clock.ids) < count and not clock.stopped:
+            raise JobError(f"OpenVINO GenAI ended after {len(clock.ids)} of {count} tokens")
+        return Generation(started, clock.ids, clock.times)
+
+    def _generator(self) -> Any:
+        if self._pipeline is None:
+            import openvino_genai as genai
+
+            # SDPA and not PA (paged attention): the same attention as in `score`, and no prefix cache that
+            # would answer a repeated prompt from memory.
+            self._pipeline = genai.LLMPipeline(
+                str(self._folder), _DEVICE, ATTENTION_BACKEND="SDPA", **self._properties
+            )
+            # The model's own sampling defaults and stop strings have no part in a measurement.
+            self._pipeline.set_generation_config(genai.GenerationConfig(max_new_tokens=1, ignore_eos=True))
+        return self._pipeline
+
+    def close(self) -> None:
+        """Drop what was loaded."""
+        self._request = self._pipeline = self._tokenizer = None
+
+
+def _clock(on_token: Callable[[int], bool] | None) -> Any:
+    """A streamer that notes each token and its moment; the base class comes with the framework."""
+    import openvino_genai as genai
+
+    class Clock(genai.StreamerBase):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.ids: list[int] = []
+            self.times: list[float] = []
+            self.stopped = False
+
+        def write(self, token: int | Sequence[int]) -> Any:
+            moment = time.perf_counter()
+            for one in [token] if isinstance(token, int) else token:
+                self.ids.append(one)
+                self.times.append(moment)
+                self.stopped = self.stopped or (on_token is not None and on_token(one))
+            return genai.StreamingStatus.STOP if self.stopped else genai.StreamingStatus.RUNNING
+
+        def end(self) -> None:
+            """Nothing is held back."""
+
+    return Clock()

@@ -1,0 +1,354 @@
+"""pytorch: the original itself, run by transformers: the reference for quality, the baseline for speed.
+
+Nothing is built: an artifact is a folder of links to the model's own files. Weights come from safetensors
+only, and no code that lies beside them is ever run.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgehone.backends.base import Generation, Needs, Recipe, Step, Support, WorkerJob
+from edgehone.errors import ModelError
+from edgehone.model.info import ModelInfo
+
+if TYPE_CHECKING:
+    from edgehone.backends.base import Logits
+
+NAME = "pytorch"
+REFERENCE = True
+NEEDS = Needs(
+    lock=Path(__file__).parent.parent / "jobs" / "locks" / "pytorch.txt",
+    versions=("torch", "transformers", "tokenizers", "safetensors"),
+)
+
+# Float32 logits of one forward pass are held whole up to this size, and made in parts beyond it.
+WHOLE_LOGITS_BYTES = 128 << 20
+# Pickled weights run code when they are loaded, Python files when a model asks for them: left out, both.
+_LEFT_OUT = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".h5", ".msgpack", ".onnx", ".gguf", ".py", ".pyc"}
+
+
+@cache
+def architectures() -> frozenset[str]:
+    """The model types that the pinned transformers runs as causal language models."""
+    lines = (Path(__file__).parent / "pytorch_architectures.txt").read_text("utf-8").splitlines()
+    return frozenset(line for line in lines if line and not line.startswith("#"))
+
+
+def supports(model: ModelInfo) -> Support:
+    """Hugging Face causal language models of a known architecture, unquantized, without code of their own."""
+    reasons = []
+    if model.format != "huggingface":
+        reasons.append(f"only Hugging Face folders can be run, not the format '{model.format}'")
+    if model.remote_code:
+        reasons.append(
+            "the model runs only with code of its own (auto_map in config.json, trust_remote_code=True in "
+            "transformers), and edgehone runs no code that comes with a model"
+        )
+    elif model.model_type not in architectures():
+        reasons.append(f"transformers does not know '{model.model_type}' as a causal language model")
+    if model.quantized:
+        reasons.append(
+            f"the checkpoint is quantized already ({model.quantized}): give the unquantized original"
+        )
+    return Support(not reasons, tuple(reasons))
+
+
+def recipes(model: ModelInfo) -> list[Recipe]:
+    """The original and nothing else: it is what candidates are compared with."""
+    return [original(model)]
+
+
+def original(model: ModelInfo) -> Recipe:
+    """The original in its stored dtype, as its users run it today."""
+    return Recipe(
+        NAME, "original", settings={"dtype": "stored"}, effort="quick", exact=True, why="the model as it is"
+    )
+
+
+def reference(model: ModelInfo) -> Recipe:
+    """The original in float32."""
+    return Recipe(
+        NAME,
+        "reference",
+        settings={"dtype": "float32"},
+        effort="quick",
+        exact=True,
+        why="what quality is judged by",
+    )
+
+
+def steps(recipe: Recipe) -> Step:
+    """Links to the model's files; the same for every recipe."""
+    return Step("edgehone.backends.pytorch:adopt", reads=("model",))
+
+
+def adopt(job: WorkerJob) -> dict[str, Any]:
+    """Fill the folder with links to the model's files, less those that could run code."""
+    source = job.inputs["model"].resolve()
+    for path in sorted(source.iterdir()):
+        if path.is_file() and not path.name.startswith(".") and path.suffix not in _LEFT_OUT:
+            (job.out / path.name).symlink_to(path)
+    return {}
+
+
+def open_session(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) -> TorchSession:
+    """Load the model in `settings["dtype"]`: "stored" (the default) or a name that torch knows, as "float32".
+
+    Raises ModelError, with the cause, for weights or a tokenizer that cannot be loaded.
+    """
+    import torch
+
+    torch.set_num_threads(job.threads)
+    return TorchSession(artifact, str(settings.get("dtype", "stored")))
+
+
+class TorchSession:
+    """A causal language model of transformers on the CPU."""
+
+    def __init__(self, folder: Path, dtype: str) -> None:
+        self.tokenizer = load_tokenizer(folder)
+        self.model = _load_model(folder, dtype)
+        self.vocabulary = int(self.model.get_output_embeddings().weight.shape[0])
+
+    def tokenize(self, text: str) -> list[int]:
+        """Ids with whatever the tokenizer puts in front by itself."""
+        return [int(i) for i in self.tokenizer(text, verbose=False).input_ids]
+
+    def detokenize(self, ids: Sequence[int]) -> str:
+        """The text, special tokens left out."""
+        return str(self.tokenizer.decode(list(ids), skip_special_tokens=True))
+
+    def score(self, ids: Sequence[int]) -> Iterator[Logits]:
+        """Logits of one forward pass over all ids; in parts where whole they would be too big."""
+        import torch
+
+        fitting = max(1, WHOLE_LOGITS_BYTES // (4 * self.vocabulary))
+        inputs = torch.tensor([list(ids)])
+        with torch.inference_mode():
+            if len(ids) <= fitting or not _takes_logits_to_keep(self.model):
+                yield _array(self.model(inputs, use_cache=False).logits)
+                return
+            yield from self._score_in_parts(inputs, fitting)
+
+    def _score_in_parts(self, inputs: Any, rows: int) -> Iterator[Logits]:
+        """The layers run once, the model's own head (scaling and capping included) on so many rows at a time."""
+        import torch
+
+        body = self.model.base_model
+        hidden = body(inputs, use_cache=False)
+        layers, body.forward = body.forward, lambda *_, **__: hidden
+        try:
+            for begin in range(0, inputs.shape[1], rows):
+                keep = torch.arange(begin, min(begin + rows, inputs.shape[1]))
+                yield _array(self.model(inputs, use_cache=False, logits_to_keep=keep).logits)
+        finally:
+            body.forward = layers
+
+    def generate(
+        self, ids: Sequence[int], count: int, on_token: Callable[[int], bool] | None = None
+    ) -> Generation:
+        """transformers' own greedy generate()."""
+        import torch
+
+        clock = _Clock(on_token)
+        more = {"stopping_criteria": [clock.stop]} if on_token else {}
+        inputs = torch.tensor([list(ids)])
+        started = time.perf_counter()
+        with torch.inference_mode():
+            self.model.generate(
+                inputs,
+                attention_mask=torch.ones_like(inputs),
+                max_new_tokens=count,
+                do_sample=False,
+                streamer=clock,
+                **more,
+            )
+        return Generation(started, clock.ids, clock.times)
+
+    def close(self) -> None:
+        """Drop the weights."""
+        del self.model
+
+
+class _Clock:
+    """A streamer of transformers that notes each token and its moment."""
+
+    def __init__(self, on_token: Callable[[int], bool] | None) -> None:
+        self.on_token = on_token
+        self.ids: list[int] = []
+        self.times: list[float] = []
+        self.prompt_seen = False
+        self.stopped = False
+
+    def put(self, value: Any) -> None:
+        """Called with the prompt first, then with each token."""
+        if not self.prompt_seen:
+            self.prompt_seen = True
+            return
+        token = int(value)
+        self.times.append(time.perf_counter())
+        self.ids.append(token)
+        if self.on_token is not None:
+            self.stopped = self.on_token(token) or self.stopped
+
+    def end(self) -> None:
+        """Called after the last token."""
+
+    def stop(self, ids: Any, scores: Any, **_: Any) -> Any:
+        """A stopping criterion: transformers asks it before it streams the token, so it stops one later."""
+        import torch
+
+        return torch.full((ids.shape[0],), self.stopped)
+
+
+class Tokenizer:
+    """The original's own tokenizer, as measure.prepare asks for it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._tokenizer = load_tokenizer(folder)
+        self.vocabulary = len(self._tokenizer)
+        probe = "a"
+        with_bos, without = self.tokenize(probe), self._plain(probe)
+        at = next((i for i in range(len(with_bos)) if with_bos[i : i + len(without)] == without), None)
+        if not without or at is None:
+            raise ModelError(
+                f"the tokenizer turns {probe!r} into {with_bos}: its text ids cannot be told apart"
+            )
+        self.bos = with_bos[:at]
+        self.eos = _end_ids(folder, self._tokenizer.eos_token_id)
+
+    def tokenize(self, text: str) -> list[int]:
+        """Ids with whatever the tokenizer puts in front by itself."""
+        return [int(i) for i in self._tokenizer(text, verbose=False).input_ids]
+
+    def encode(self, text: str) -> tuple[list[int], list[int]]:
+        """Ids without BOS, and the UTF-8 bytes that each covers; these add up to the text's.
+
+        Where several ids make up one character the first has its bytes. Tokenizers that tell no offsets get
+        sizes in proportion to the text of each id.
+        """
+        if not self._tokenizer.is_fast:
+            ids = self._plain(text)
+            sizes = [len(self._tokenizer.decode([i]).encode()) for i in ids]
+            return ids, _scaled(sizes, len(text.encode()))
+        found = self._tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+        return [int(i) for i in found.input_ids], _sizes(text, [end for _, end in found.offset_mapping])
+
+    def _plain(self, text: str) -> list[int]:
+        return [int(i) for i in self._tokenizer(text, add_special_tokens=False, verbose=False).input_ids]
+
+
+def open_tokenizer(folder: Path) -> Tokenizer:
+    """The tokenizer of a model's folder (worker side). ModelError when there is none that works."""
+    return Tokenizer(folder)
+
+
+def _end_ids(folder: Path, known: int | None) -> list[int]:
+    """The ids that end a text: the tokenizer's, and those that the configurations add (one id or several)."""
+    ends = set() if known is None else {known}
+    for name in ("config.json", "generation_config.json"):
+        if (folder / name).is_file():
+            told = json.loads((folder / name).read_text("utf-8")).get("eos_token_id")
+            ends |= {int(i) for i in (told if isinstance(told, list) else [told]) if i is not None}
+    return sorted(ends)
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """transformers' tokenizer of a folder. ModelError, with the cause, when it cannot be loaded."""
+    from transformers import AutoTokenizer
+
+    hint = "put tokenizer.json or tokenizer.model, and tokenizer_config.json, beside config.json"
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:
+        raise ModelError(
+            f"the tokenizer of {_source(folder)} cannot be loaded: {_cause(error, folder)}", hint=hint
+        ) from error
+    # Without a vocabulary file transformers makes a tokenizer that knows its special tokens only.
+    if len(set(tokenizer.get_vocab().values()) - set(tokenizer.all_special_ids)) < 2:
+        raise ModelError(f"the tokenizer of {_source(folder)} has no vocabulary", hint=hint)
+    return tokenizer
+
+
+def _source(folder: Path) -> Path:
+    """The model's own folder, where `folder` holds links to its files."""
+    return (folder / "config.json").resolve().parent
+
+
+def _load_model(folder: Path, dtype: str) -> Any:
+    import torch
+    from transformers import AutoModelForCausalLM, GenerationConfig
+
+    try:
+        model, told = AutoModelForCausalLM.from_pretrained(
+            folder,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            dtype="auto" if dtype == "stored" else getattr(torch, dtype),
+            output_loading_info=True,
+        )
+    except Exception as error:
+        raise ModelError(
+            f"the model in {_source(folder)} cannot be loaded: {_cause(error, folder)}"
+        ) from error
+    # transformers fills what is missing with random numbers and only warns.
+    if told["missing_keys"] or told["mismatched_keys"]:
+        lost = sorted(str(key) for key in {*told["missing_keys"], *told["mismatched_keys"]})
+        raise ModelError(
+            f"the weights in {_source(folder)} lack {len(lost)} tensors of the right shape: {_few(lost)}",
+            hint="download the model's safetensors files again",
+        )
+    # The model's own sampling defaults and end-of-text would disturb a greedy generation of fixed length.
+    model.generation_config = GenerationConfig(pad_token_id=0)
+    return model.eval()
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+
+
+def _takes_logits_to_keep(model: Any) -> bool:
+    import inspect
+
+    return "logits_to_keep" in inspect.signature(model.forward).parameters
+
+
+def _array(logits: Any) -> Logits:
+    import numpy as np
+
+    return np.asarray(logits[0].float().numpy(), np.float32)
+
+
+def _sizes(text: str, ends: Sequence[int]) -> list[int]:
+    """UTF-8 bytes that each id covers, from the characters where they end; gaps go to the id after."""
+    import numpy as np
+
+    characters = np.frombuffer(text.encode("utf-32-le"), np.uint32)
+    widths = 1 + (characters > 0x7F).astype(np.int64) + (characters > 0x7FF) + (characters > 0xFFFF)
+    offsets = np.concatenate([[0], np.cumsum(widths)])
+    edges = np.maximum.accumulate(offsets[np.asarray(ends, np.int64)]) if ends else np.zeros(0, np.int64)
+    if ends:
+        edges[-1] = offsets[-1]
+    return [int(size) for size in np.diff(edges, prepend=0)]
+
+
+def _scaled(sizes: Sequence[int], total: int) -> list[int]:
+    """Sizes in the same proportion that add up to `total`."""
+    import numpy as np
+
+    edges = np.cumsum(sizes, dtype=np.float64)
+    edges = np.round(edges * (total / max(edges[-1], 1.0))) if len(edges) else edges
+    return [int(size) for size in np.diff(edges, prepend=0)]
+
+
+def _cause(error: Exception, folder: Path) -> str:
+    said = str(error).replace(str(folder), str(_source(folder)))
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"

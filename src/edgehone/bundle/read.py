@@ -1,0 +1,77 @@
+"""Read a bundle, and verify that its files are the ones that were written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgehone.decide.decision import Decision
+from edgehone.errors import InputError
+from edgehone.model.digest import digest_folder
+
+MANIFEST = "manifest.json"
+SCHEMA = 1
+# What is read of a manifest, and its type.
+_PARTS = {"recipe": dict, "files": dict, "eos": list, "model": dict, "versions": dict, "created": str}
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle on disk."""
+
+    path: Path
+    manifest: Mapping[str, Any]
+    decision: Decision
+
+    @property
+    def artifact(self) -> Path:
+        """The folder that the backend runs."""
+        return self.path / "artifact"
+
+
+def read(path: str | Path) -> Bundle:
+    """The bundle in that folder. Raises InputError if it is none, cut, edited or of another schema."""
+    place = Path(path)
+    if not place.is_dir():
+        raise InputError(f"no such bundle: {place}", hint=f"edgehone optimize MODEL --out {place}")
+    manifest = _load(place / MANIFEST, place)
+    if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
+        found = manifest.get("schema") if isinstance(manifest, dict) else type(manifest).__name__
+        raise InputError(
+            f"{place / MANIFEST} has schema {found!r}; this edgehone reads {SCHEMA}",
+            hint="make the bundle again with this edgehone, or use the edgehone that made it",
+        )
+    wrong = [name for name, kind in _PARTS.items() if not isinstance(manifest.get(name), kind)]
+    if wrong:
+        raise InputError(
+            f"{place / MANIFEST} has no {', '.join(wrong)}, or not as a manifest has them",
+            hint=f"sh {place / 'reproduce.sh'}",
+        )
+    return Bundle(place, manifest, Decision.from_json(_load(place / "decision.json", place)))
+
+
+def verify(bundle: Bundle) -> list[str]:
+    """What differs from the manifest: a file missing, changed or added. Empty where nothing does."""
+    found = digest_folder(bundle.path)
+    found.pop(MANIFEST, None)
+    listed = bundle.manifest["files"]
+    problems = [f"{name} is missing" for name in listed if name not in found]
+    problems += [f"{name} was changed" for name in listed if name in found and found[name] != listed[name]]
+    return problems + [f"{name} was added" for name in found if name not in listed]
+
+
+def _load(path: Path, place: Path) -> Any:
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise InputError(
+            f"{place} is not a bundle: it has no {path.name}", hint=f"edgehone optimize MODEL --out {place}"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{path} cannot be read: {error}",
+            hint="copy the bundle again, or make it again by its reproduce.sh",
+        ) from error

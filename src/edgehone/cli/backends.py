@@ -1,0 +1,109 @@
+"""The toolchains: list their state, install them ahead of use, or check each with a real tiny inference."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edgehone.backends.base import Backend
+    from edgehone.errors import EdgehoneError
+
+EXAMPLE = """examples:
+  edgehone backends
+  edgehone backends install llamacpp openvino
+  edgehone backends check
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The verb's arguments."""
+    parser.add_argument("action", nargs="?", choices=("list", "install", "check"), default="list")
+    parser.add_argument("names", metavar="NAME", nargs="*", help="these backends only (default: all)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the verb; install and check exit 1 if any backend fails."""
+    from edgehone.backends import registry
+
+    backends = registry.load_all(args.names or None)
+    rows = _ACTIONS[args.action](backends)
+    if args.json:
+        print(json.dumps(rows, indent=1))
+    else:
+        for row in rows:
+            print(_line(row))
+    return 1 if any("error" in row for row in rows) else 0
+
+
+def _list(backends: Mapping[str, Backend]) -> list[dict[str, Any]]:
+    from edgehone.jobs import environments
+
+    states = {name: environments.state(name, backend.NEEDS) for name, backend in backends.items()}
+    return [
+        {
+            "name": name,
+            "state": state.state,
+            "reason": state.reason,
+            "versions": dict(state.versions),
+            "bytes": state.bytes,
+        }
+        for name, state in states.items()
+    ]
+
+
+def _install(backends: Mapping[str, Backend]) -> list[dict[str, Any]]:
+    from edgehone.stages.environments import make_all
+
+    _, unready = make_all(backends, _tell)
+    return [
+        _failed(row["name"], unready[row["name"]]) if row["name"] in unready else row
+        for row in _list(backends)
+    ]
+
+
+def _check(backends: Mapping[str, Backend]) -> list[dict[str, Any]]:
+    from edgehone.errors import EdgehoneError
+    from edgehone.stages.selfcheck import selfcheck
+
+    rows = []
+    for name in backends:
+        try:
+            facts = selfcheck(name, partial(_tell, name))
+        except EdgehoneError as error:
+            rows.append(_failed(name, error))
+        else:
+            rows.append({"name": name, "state": "works", **facts})
+    return rows
+
+
+def _failed(name: str, error: EdgehoneError) -> dict[str, Any]:
+    return {"name": name, "state": "failed", "error": error.message, "hint": error.hint}
+
+
+def _tell(name: str, what: str) -> None:
+    print(f"{name}: {what}", file=sys.stderr, flush=True)
+
+
+_ACTIONS: Mapping[str, Callable[[Mapping[str, Backend]], list[dict[str, Any]]]] = {
+    "list": _list,
+    "install": _install,
+    "check": _check,
+}
+
+
+def _line(row: dict[str, Any]) -> str:
+    parts = [f"{row['name']:10} {row['state']:8}"]
+    if row.get("bytes"):
+        parts.append(f"{row['bytes'] / 1e6:6.0f} MB")
+    if row.get("versions"):
+        parts.append(", ".join(f"{name} {version}" for name, version in sorted(row["versions"].items())))
+    parts += [str(row[name]) for name in ("reason", "error") if row.get(name)]
+    parts += [repr(row["text"])] if row.get("text") else []
+    if row.get("hint"):
+        parts.append(f"→ {row['hint']}")
+    return "  ".join(parts)

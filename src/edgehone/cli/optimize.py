@@ -1,0 +1,91 @@
+"""Hone a model for this machine: build candidates, prove each against the original, measure, choose, bundle.
+
+MODEL is a folder with a Hugging Face causal language model (config.json, safetensors, tokenizer), or a hub name,
+which is fetched only with --download. An interrupted run goes on where it was: run the same command again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+EXAMPLE = """examples:
+  edgehone optimize ./my-model
+  edgehone optimize ./my-model --workload chat --effort quick --out ./bundle
+  edgehone optimize ./my-model --gate speedup=1.5 --gate memory_cut=off --backends llamacpp,openvino
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The verb's arguments."""
+    parser.add_argument("model", metavar="MODEL", help="a model's folder, or a hub name with --download")
+    parser.add_argument("--workload", default="chat", help="what will be asked of it (default: chat)")
+    parser.add_argument(
+        "--effort",
+        choices=("quick", "normal", "thorough"),
+        default="normal",
+        help="how many recipes, how long",
+    )
+    parser.add_argument("--backends", metavar="NAME,…", help="only these backends (default: all that can)")
+    parser.add_argument("--eval", metavar="FILE", help="evaluation text, UTF-8 (default: a shipped one)")
+    parser.add_argument(
+        "--calibrate", metavar="FILE", help="calibration text, UTF-8 (default: a shipped one)"
+    )
+    parser.add_argument("--task", metavar="FILE", help="multiple choice, JSON lines: prompt, choices, answer")
+    parser.add_argument(
+        "--gate",
+        metavar="NAME=VALUE",
+        action="append",
+        default=[],
+        help="set a gate, or drop it with NAME=off",
+    )
+    parser.add_argument("--config", metavar="FILE", help="instead of ./edgehone.toml")
+    parser.add_argument(
+        "--out", metavar="BUNDLE", help="the bundle's folder (default: MODEL's name + -edgehone)"
+    )
+    parser.add_argument("--download", action="store_true", help="fetch MODEL from the hub")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the verb."""
+    from edgehone import optimize
+    from edgehone.errors import NothingPasses
+    from edgehone.report.live import live
+    from edgehone.report.summary import summary
+
+    model = args.model
+    out = Path(args.out or f"{Path(model).resolve().name}-edgehone")
+    with live(plain=args.json or not sys.stderr.isatty()) as emit:
+        if args.download:
+            from edgehone.stages.download import download
+
+            model = download(model, emit)
+        failed: NothingPasses | None = None
+        try:
+            decision = optimize(
+                model,
+                workload=args.workload,
+                effort=args.effort,
+                backends=[name for name in args.backends.split(",") if name] if args.backends else None,
+                evaluation=args.eval,
+                calibration=args.calibrate,
+                task=args.task,
+                gates=args.gate,
+                out=out,
+                config_file=args.config,
+                emit=emit,
+            )
+        except NothingPasses as error:
+            failed, decision = error, error.decision
+    if args.json:
+        print(json.dumps(decision.to_json(), indent=1))
+    else:
+        print(summary(decision))
+    if failed is not None:
+        print(f"\nnext:  {failed.hint}", file=sys.stderr)
+        return failed.exit_code
+    if not args.json:
+        print(f'\nBundle: {out}\nNext:   edgehone run {out} --prompt "Once upon a time"')
+    return 0

@@ -1,0 +1,95 @@
+"""The limits that control groups (containers, systemd slices) put on this process: processors and memory.
+
+Sources: the kernel's admin-guide, cgroup-v2 (cpu.max, memory.max) and cgroup-v1 (cpu.cfs_*, memory.limit_*).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+# Version 1 writes 'no limit' as the largest page-aligned number.
+_UNLIMITED = 1 << 60
+
+
+@dataclass(frozen=True)
+class Limits:
+    """`cpus` may be a fraction; None is 'no limit, or none that can be read'."""
+
+    cpus: float | None = None
+    memory_bytes: int | None = None
+
+
+def read_limits(root: Path = Path("/")) -> Limits:
+    """The tightest limits over the process's own group and all groups above it.
+
+    `root` is where proc and sys are found.
+    """
+    cpus: list[float] = []
+    memory: list[int] = []
+    for folder in _groups(root):
+        cpus += _cpus(folder)
+        memory += _memory(folder)
+    return Limits(min(cpus, default=None), min(memory, default=None))
+
+
+def _groups(root: Path) -> Iterator[Path]:
+    """The folders of the process's groups, innermost first, down to each hierarchy's root."""
+    mounts = root / "sys/fs/cgroup"
+    for controllers, path in _memberships(root / "proc/self/cgroup"):
+        wanted = set(controllers.split(",")) & {"cpu", "memory"}
+        if controllers and not wanted:
+            continue
+        if not controllers:  # version 2, or its part of a hybrid set-up
+            tops = [mounts, mounts / "unified"]
+        else:
+            tops = [mounts / name for name in dict.fromkeys([controllers, *sorted(wanted)])]
+        for top in tops:
+            yield from _upwards(top, path)
+
+
+def _memberships(file: Path) -> list[tuple[str, str]]:
+    """(controllers, path) of each line; the root of everything where the file cannot be read."""
+    try:
+        lines = file.read_text().splitlines()
+    except OSError:
+        return [("", "/"), ("cpu", "/"), ("memory", "/")]
+    parts = [line.split(":", 2) for line in lines]
+    return [(part[1], part[2]) for part in parts if len(part) == 3]
+
+
+def _upwards(top: Path, path: str) -> Iterator[Path]:
+    relative = PurePosixPath(path.lstrip("/"))
+    if ".." in relative.parts:  # the group lies outside of this namespace's view
+        relative = PurePosixPath()
+    for part in (relative, *relative.parents):
+        # Inside a container the path is often the host's and does not exist here; its root does.
+        if (top / part).is_dir():
+            yield top / part
+
+
+def _cpus(folder: Path) -> list[float]:
+    v2 = _words(folder / "cpu.max")
+    if len(v2) == 2 and v2[0].isdigit() and v2[1].isdigit() and int(v2[1]) > 0:
+        return [int(v2[0]) / int(v2[1])]
+    quota, period = _words(folder / "cpu.cfs_quota_us"), _words(folder / "cpu.cfs_period_us")
+    if quota and period and quota[0].isdigit() and period[0].isdigit() and int(period[0]) > 0:
+        return [int(quota[0]) / int(period[0])]  # a quota of -1 is none
+    return []
+
+
+def _memory(folder: Path) -> list[int]:
+    found = []
+    for name in ("memory.max", "memory.limit_in_bytes"):
+        words = _words(folder / name)
+        if words and words[0].isdigit() and int(words[0]) < _UNLIMITED:
+            found.append(int(words[0]))
+    return found
+
+
+def _words(file: Path) -> list[str]:
+    try:
+        return file.read_text().split()
+    except (OSError, ValueError):
+        return []

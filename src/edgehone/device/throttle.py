@@ -1,0 +1,163 @@
+"""The conditions that a measurement ran under: frequency, heat, throttling, governor, load.
+
+Read before and after each round of measurements; `difference` tells whether the machine held still.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edgehone.device.cpuinfo import parse_cpuinfo
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """One moment. What cannot be read is None, and `reasons` says why under the field's name."""
+
+    frequencies_mhz: tuple[float, ...] | None = None  # one a core, in the cores' order
+    core_throttle_count: int | None = None  # summed over the cores, since the machine started
+    package_throttle_count: int | None = None  # the largest of the packages
+    temperatures_c: Mapping[str, float] | None = None  # thermal zone -> degrees Celsius
+    governors: tuple[str, ...] | None = None  # distinct, sorted
+    load: tuple[float, float, float] | None = None  # processes, averaged over 1, 5 and 15 minutes
+    reasons: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def mean_mhz(self) -> float | None:
+        """Mean frequency over the cores."""
+        if not self.frequencies_mhz:
+            return None
+        return sum(self.frequencies_mhz) / len(self.frequencies_mhz)
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain dict."""
+        return {
+            name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()
+        }
+
+
+@dataclass(frozen=True)
+class Change:
+    """What changed between two moments; None is 'cannot be told'."""
+
+    throttled: bool | None  # some throttle counter rose
+    core_throttles: int | None
+    package_throttles: int | None
+    frequency_change: float | None  # of the mean frequency, as a share: -0.1 is 10 % slower
+    warmest_c: float | None  # highest temperature of both moments
+    reasons: Mapping[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain dict."""
+        return asdict(self)
+
+
+def read_conditions(root: Path = Path("/sys"), proc: Path = Path("/proc")) -> Conditions:
+    """The conditions now. Never raises; takes well under a millisecond a core."""
+    reasons: dict[str, str] = {}
+    cpus = sorted((root / "devices/system/cpu").glob("cpu[0-9]*"), key=_number_in_name)
+    return Conditions(
+        frequencies_mhz=_frequencies(cpus, proc, reasons),
+        core_throttle_count=_throttles(cpus, "core_throttle_count", sum, reasons),
+        package_throttle_count=_throttles(cpus, "package_throttle_count", max, reasons),
+        temperatures_c=_temperatures(root, reasons),
+        governors=_governors(cpus, reasons),
+        load=_load(proc, reasons),
+        reasons=reasons,
+    )
+
+
+def difference(before: Conditions, after: Conditions) -> Change:
+    """What changed from `before` to `after`."""
+    core = _risen(before.core_throttle_count, after.core_throttle_count)
+    package = _risen(before.package_throttle_count, after.package_throttle_count)
+    rises = [rise for rise in (core, package) if rise is not None]
+    start, end = before.mean_mhz, after.mean_mhz
+    warmest = [*(before.temperatures_c or {}).values(), *(after.temperatures_c or {}).values()]
+    return Change(
+        throttled=any(rise > 0 for rise in rises) if rises else None,
+        core_throttles=core,
+        package_throttles=package,
+        frequency_change=end / start - 1 if start and end else None,
+        warmest_c=max(warmest, default=None),
+        reasons={**before.reasons, **after.reasons},
+    )
+
+
+def _frequencies(cpus: list[Path], proc: Path, reasons: dict[str, str]) -> tuple[float, ...] | None:
+    found = [_integer(cpu / "cpufreq/scaling_cur_freq") for cpu in cpus]
+    known = tuple(khz / 1000 for khz in found if khz is not None)
+    if known:
+        return known
+    try:
+        told = parse_cpuinfo((proc / "cpuinfo").read_text(errors="replace")).mhz
+    except OSError:
+        told = ()
+    if told:
+        return told
+    reasons["frequencies_mhz"] = "neither cpufreq/scaling_cur_freq nor 'cpu MHz' in cpuinfo can be read"
+    return None
+
+
+def _throttles(
+    cpus: list[Path], name: str, combine: Callable[[list[int]], int], reasons: dict[str, str]
+) -> int | None:
+    found = [_integer(cpu / "thermal_throttle" / name) for cpu in cpus]
+    known = [count for count in found if count is not None]
+    if known:
+        return combine(known)
+    reasons[name] = f"thermal_throttle/{name} is not there (virtual machine, or not an Intel processor)"
+    return None
+
+
+def _temperatures(root: Path, reasons: dict[str, str]) -> dict[str, float] | None:
+    zones: dict[str, float] = {}
+    for zone in sorted((root / "class/thermal").glob("thermal_zone*"), key=_number_in_name):
+        millidegrees = _integer(zone / "temp")
+        if millidegrees is not None:
+            zones[f"{zone.name} {_text(zone / 'type') or ''}".strip()] = millidegrees / 1000
+    if zones:
+        return zones
+    reasons["temperatures_c"] = "no thermal zone can be read"
+    return None
+
+
+def _governors(cpus: list[Path], reasons: dict[str, str]) -> tuple[str, ...] | None:
+    found = {name for name in (_text(cpu / "cpufreq/scaling_governor") for cpu in cpus) if name}
+    if found:
+        return tuple(sorted(found))
+    reasons["governors"] = "cpufreq/scaling_governor cannot be read"
+    return None
+
+
+def _load(proc: Path, reasons: dict[str, str]) -> tuple[float, float, float] | None:
+    match = re.match(r"([\d.]+) ([\d.]+) ([\d.]+) ", _text(proc / "loadavg") or "")
+    if match is None:
+        reasons["load"] = "loadavg cannot be read"
+        return None
+    return float(match.group(1)), float(match.group(2)), float(match.group(3))
+
+
+def _risen(before: int | None, after: int | None) -> int | None:
+    return None if before is None or after is None else after - before
+
+
+def _number_in_name(path: Path) -> int:
+    digits = re.search(r"\d+$", path.name)
+    return int(digits.group()) if digits else -1
+
+
+def _integer(path: Path) -> int | None:
+    text = _text(path)
+    return int(text) if text and re.fullmatch(r"-?\d+", text) else None
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text(errors="replace").strip()
+    except OSError:  # a sensor that is off answers with an input/output error
+        return None

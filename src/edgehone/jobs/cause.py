@@ -1,0 +1,32 @@
+"""The root cause in a log: the one line that a person would look for."""
+
+from __future__ import annotations
+
+import re
+
+# Most telling first; within a pattern the last hit counts, since causes come before the noise of unwinding
+# but retries come before the final failure.
+_TELLING = (
+    re.compile(r"^.*(?:No space left on device|Disk quota exceeded).*$", re.M),
+    re.compile(r"^.*(?:std::bad_alloc|Cannot allocate memory|out of memory|MemoryError).*$", re.M | re.I),
+    re.compile(r"^(?:[\w.]+\.)?\w*(?:Error|Exception|Exit|Interrupt)(?:: .*)?$", re.M),
+    re.compile(r"^.*\b(?:fatal error|CMake Error|GGML_ASSERT|terminate called|Check failed)\b.*$", re.M),
+    re.compile(r"^.*\b(?:error|failed|cannot|unsupported|not supported)\b.*$", re.M | re.I),
+)
+_LONGEST = 500
+
+
+def root_cause(log: str) -> str:
+    """The most telling line of a log's end, at most 500 characters; '' for an empty log."""
+    end = log[-20_000:]
+    for pattern in _TELLING:
+        if hits := pattern.findall(end):
+            return _short(hits[-1])
+    lines = [line for line in end.splitlines() if line.strip()]
+    return _short(lines[-1]) if lines else ""
+
+
+def _short(line: str) -> str:
+    # Colour codes and control characters would spoil a terminal and a JSON file alike.
+    clean = re.sub(r"\x1b\[[0-9;]*m|[\x00-\x08\x0b-\x1f\x7f]", "", line).strip()
+    return clean if len(clean) <= _LONGEST else clean[: _LONGEST - 1] + "…"

@@ -1,0 +1,23 @@
+"""The fixed text of the tokenizer null test: a backend's tokenizer must give the original's ids for it."""
+
+from __future__ import annotations
+
+# Every line is a way in which tokenizers differ; special tokens appear as text, as in a chat template.
+SAMPLE = (
+    "The quick brown fox jumps over the lazy dog.\n"
+    "two  spaces,   three,    four     and a tab\there,\t\ttwo tabs.\n"
+    "\n\n\nThree empty lines above; a trailing space here \nand a line indented\n"
+    "    by four\n\tand by a tab\n"
+    "Don't we'll THEY'RE I'm it's 'quoted' \"double\" snake_case camelCase kebab-case\n"
+    "0 1 12 123 1234 12345678901234567890 3.14159 1,000,000 1e-5 0x1F 50% $9.99 #1\n"
+    "def f(x: int) -> str:  # comment\n        return {'a': [1, 2]}[x] != 3 && !y || z;\n"
+    "https://example.org/path?q=1&r=2#top <b>bold</b> a@example.org ~/.config \\n \\t\n"
+    "naïve café Ångström Straße œuvre ñandú İstanbul ﬁnal ½ ² № ™ … – — “quotes” ‘single’\n"
+    "e\u0301 is not é; Vie\u0323\u0302t has two marks; zero\u200bwidth; no\u00a0break\n"
+    "Ελληνικά кириллица עברית العربية हिन्दी ไทย 中文字符 日本語のテキスト 한국어\n"
+    "😀 👍🏽 👩‍👩‍👧‍👦 🇫🇷 ❤️ 𝔘𝔫𝔦𝔠𝔬𝔡𝔢 𒀀\n"
+    "<s> a </s> b <unk> <pad> <|endoftext|> <|im_start|>user<|im_end|> "
+    "<|begin_of_text|> <bos> <eos> [INST] [/INST]\n"
+    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa !!!!!!!!!! ---------- ..........\n"
+    "The end"
+)

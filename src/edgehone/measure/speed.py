@@ -1,0 +1,147 @@
+"""Speed: rounds of native greedy generation, each round a fresh process, interleaved over the candidates.
+
+A round opens the artifact, generates once to warm up, then times whole requests: the same prompt ids in and the
+same count of tokens out for every framework. Prefill is prompt tokens / time to the first token; decode is the
+tokens after the first / the time they took. Rounds are the independent samples: what differs from process to
+process (memory layout, the scheduler, the clock) shows in the interval, which is over rounds.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from edgehone.backends.base import Generation, Session, WorkerJob
+from edgehone.device.throttle import difference, read_conditions
+from edgehone.figure import Figure
+from edgehone.measure.statistics import (
+    coefficient_of_variation,
+    mean_interval,
+    percentile_needs,
+    quantile_interval,
+    rounds_interval,
+)
+
+# An interval of ±3 % of the value is tight enough to compare candidates by; wider is marked unstable.
+STEADY = 0.03
+# Each round times at least this many requests, and goes on for as long as the effort says.
+LEAST_REQUESTS = 3
+
+
+def time_requests(job: WorkerJob) -> dict[str, Any]:
+    """One round, in the worker. args: backend, settings, prompt (ids), generated, cold, seconds.
+
+    Returns `requests`: per timed request its `ttft` and `total` in seconds, and `load` in seconds; `first` is the
+    request after loading; `conditions` what the machine did meanwhile.
+    """
+    if job.args["cold"]:
+        forget_cached(job.inputs["artifact"])
+    backend = importlib.import_module(job.args["backend"])
+    started = time.perf_counter()
+    session: Session = backend.open_session(job.inputs["artifact"], job.args["settings"], job)
+    opened = time.perf_counter()
+    prompt, count = job.args["prompt"], job.args["generated"]
+    first = _request(session, prompt, count)
+    before = read_conditions()
+    requests: list[dict[str, Any]] = []
+    begun = time.perf_counter()
+    while len(requests) < LEAST_REQUESTS or time.perf_counter() - begun < job.args["seconds"]:
+        requests.append(_request(session, prompt, count))
+    conditions = difference(before, read_conditions()).to_json()
+    session.close()
+    # Loading may be put off until the first request; what it took beyond a warm one belongs to loading.
+    late = max(0.0, first["total"] - min(request["total"] for request in requests))
+    return {
+        "cold": job.args["cold"],
+        "load": opened - started + late,
+        "first": first,
+        "requests": [{"ttft": r["ttft"], "total": r["total"]} for r in requests],
+        "conditions": conditions,
+    }
+
+
+def _request(session: Session, prompt: Sequence[int], count: int) -> dict[str, Any]:
+    made: Generation = session.generate(prompt, count)
+    if len(made.ids) != count or len(made.times) != count:
+        raise RuntimeError(f"asked for {count} tokens, got {len(made.ids)} ids and {len(made.times)} times")
+    return {"ttft": made.times[0] - made.started, "total": made.times[-1] - made.started, "ids": made.ids}
+
+
+def forget_cached(folder: Path) -> None:
+    """Ask the kernel to drop a folder's files from the page cache, so that loading reads the disk."""
+    if not hasattr(os, "posix_fadvise"):
+        return
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def figures(rounds: Sequence[Mapping[str, Any]], prompt_tokens: int, generated: int) -> dict[str, Figure]:
+    """The speed figures of all rounds of one candidate; raw samples stay in the rounds' job folders."""
+    ttft = [[r["ttft"] for r in one["requests"]] for one in rounds]
+    total = [[r["total"] for r in one["requests"]] for one in rounds]
+    every = [value * 1000 for one in total for value in one]
+    out = {
+        "ttft_ms": _over_rounds([[1000 * t for t in one] for one in ttft], "ms"),
+        "workload_latency_ms": _over_rounds([[1000 * t for t in one] for one in total], "ms"),
+        "prefill_tokens_per_s": _over_rounds([[prompt_tokens / t for t in one] for one in ttft], "tokens/s"),
+        "decode_tokens_per_s": _decode(ttft, total, generated),
+        "latency_cv": _variation(every),
+    }
+    for q in (0.5, 0.95, 0.99):
+        out[f"latency_p{q * 100:.0f}_ms"] = _percentile(every, q)
+    cold = [one["load"] * 1000 for one in rounds if one["cold"]]
+    warm = [one["load"] * 1000 for one in rounds if not one["cold"]]
+    out["load_cold_ms"] = _load(cold)
+    out["load_warm_ms"] = _load(warm)
+    return out
+
+
+def is_steady(latency: Figure) -> bool:
+    """Whether the interval is within ±3 % of the value."""
+    if latency.value is None or latency.low is None or latency.high is None:
+        return False
+    return (latency.high - latency.low) / 2 <= STEADY * latency.value
+
+
+def _over_rounds(samples: list[list[float]], unit: str) -> Figure:
+    return rounds_interval(samples).figure(unit, least=0.0)
+
+
+def _decode(ttft: list[list[float]], total: list[list[float]], generated: int) -> Figure:
+    if generated < 2:
+        return Figure.missing("the workload generates fewer than two tokens", "tokens/s")
+    if any(
+        whole <= first for pair in zip(ttft, total, strict=True) for first, whole in zip(*pair, strict=True)
+    ):
+        return Figure.missing("the backend hands over all tokens at once", "tokens/s")
+    rates = [
+        [(generated - 1) / (whole - first) for first, whole in zip(*pair, strict=True)]
+        for pair in zip(ttft, total, strict=True)
+    ]
+    return _over_rounds(rates, "tokens/s")
+
+
+def _variation(every: list[float]) -> Figure:
+    value = coefficient_of_variation(every)
+    if value is None:
+        return Figure.missing("one request tells nothing of variation", "ratio")
+    return Figure(value, n=len(every), unit="ratio")
+
+
+def _percentile(every: list[float], q: float) -> Figure:
+    needed = percentile_needs(q)
+    if len(every) < needed:
+        return Figure.missing(f"{len(every)} requests were timed; p{q * 100:.0f} needs {needed}", "ms")
+    return quantile_interval(every, q).figure("ms", least=0.0)
+
+
+def _load(milliseconds: list[float]) -> Figure:
+    if not milliseconds:
+        return Figure.missing("no round started this way", "ms")
+    return mean_interval(milliseconds).figure("ms", least=0.0)

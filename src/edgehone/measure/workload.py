@@ -1,0 +1,133 @@
+"""The workload: what will be asked of the model. The shipped ones are data/workloads.toml."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from difflib import get_close_matches
+from functools import lru_cache
+from importlib.resources import files
+from typing import Any
+
+from edgehone.errors import InputError
+
+DEFAULT = "chat"
+OBJECTIVES = ("speed", "quality", "memory", "size")
+COUNTS = ("prompt_tokens", "generated_tokens", "context", "batch", "concurrency")
+
+# What is measured so far is one request at a time; another number would be ignored, so it is refused.
+ONE_BY_ONE = ("batch", "concurrency")
+
+
+@dataclass(frozen=True)
+class Workload:
+    """Lengths in tokens; `weights` are the exchange rates between the objectives (see workloads.toml)."""
+
+    name: str
+    task: str
+    prompt_tokens: int
+    generated_tokens: int
+    context: int
+    batch: int
+    concurrency: int
+    weights: Mapping[str, float]
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain dict."""
+        return {**asdict(self), "weights": dict(self.weights)}
+
+
+@lru_cache(maxsize=1)
+def shipped() -> Mapping[str, Mapping[str, Any]]:
+    """The workloads that ship, by name."""
+    return tomllib.loads(files("edgehone").joinpath("data/workloads.toml").read_text(encoding="utf-8"))
+
+
+def load(name: str = DEFAULT, config: Mapping[str, Any] | None = None) -> Workload:
+    """The workload of that name, from the config's [workloads.NAME] over the shipped ones.
+
+    A workload of the user's own starts from the shipped one of its name, else from chat. The config is a
+    parsed edgehone.toml; its other tables are ignored here. Raises InputError for an unknown name or key, or
+    a value that can't be.
+    """
+    own = (config or {}).get("workloads", {})
+    if not isinstance(own, Mapping):
+        raise InputError(f"workloads in edgehone.toml is {own!r}, not a table", hint="write [workloads.NAME]")
+    known = [*shipped(), *(key for key in own if key not in shipped())]
+    if name not in known:
+        raise InputError(f"unknown workload {name!r}", hint=_did_you_mean(name, known))
+    table = own.get(name, {})
+    if not isinstance(table, Mapping):
+        raise InputError(f"workloads.{name} is {table!r}, not a table", hint=f"write [workloads.{name}]")
+    base = shipped().get(name, shipped()[DEFAULT])
+    for key in table:
+        if key not in base:
+            raise InputError(
+                f"unknown key {key!r} in [workloads.{name}]", hint=_did_you_mean(key, list(base))
+            )
+    return _checked(name, {**base, **table}, table)
+
+
+def fit(workload: Workload, model_context: int | None) -> tuple[Workload, str | None]:
+    """The workload within a model's context, and a note where that made it shorter.
+
+    Prompt and generated length shrink in proportion; each keeps at least one token. Raises InputError for a
+    context under 2 tokens.
+    """
+    if model_context is None or model_context >= workload.context:
+        return workload, None
+    if model_context < 2:
+        raise InputError(f"the model's context of {model_context} tokens holds no prompt and answer")
+    asked = workload.prompt_tokens + workload.generated_tokens
+    if asked <= model_context:
+        return replace(workload, context=model_context), None
+    generated = min(max(1, workload.generated_tokens * model_context // asked), model_context - 1)
+    prompt = min(max(1, workload.prompt_tokens * model_context // asked), model_context - generated)
+    smaller = replace(workload, prompt_tokens=prompt, generated_tokens=generated, context=model_context)
+    note = (
+        f"the model's context is {model_context} tokens: {workload.name} was shortened from "
+        f"{workload.prompt_tokens} + {workload.generated_tokens} to {prompt} + {generated} tokens"
+    )
+    return smaller, note
+
+
+def check_weights(weights: Any, where: str) -> dict[str, float]:
+    """Weights as floats, none below 0 and not all 0. Raises InputError that names `where`."""
+    if not isinstance(weights, Mapping):
+        raise InputError(f"{where} is {weights!r}, not a table", hint=f"objectives: {', '.join(OBJECTIVES)}")
+    for key, value in weights.items():
+        if key not in OBJECTIVES:
+            raise InputError(f"unknown objective {key!r} in {where}", hint=_did_you_mean(key, OBJECTIVES))
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not number or not 0 <= value < float("inf"):
+            raise InputError(f"{where}: {key} is {value!r}", hint="a weight is a number of 0 or more")
+    return {key: float(value) for key, value in weights.items()}
+
+
+def _checked(name: str, values: Mapping[str, Any], own: Mapping[str, Any]) -> Workload:
+    where = f"[workloads.{name}]"
+    for key in COUNTS:
+        if not isinstance(values[key], int) or isinstance(values[key], bool) or values[key] < 1:
+            raise InputError(
+                f"{where}: {key} is {values[key]!r}", hint=f"{key} is a whole number of 1 or more"
+            )
+    for key in ONE_BY_ONE:
+        if values[key] != 1:
+            hint = f"set {key} = 1, or leave it out: one request at a time is what is measured"
+            raise InputError(f"{where}: {key} is {values[key]}", hint=hint)
+    asked = values["prompt_tokens"] + values["generated_tokens"]
+    if "context" not in own:
+        values = {**values, "context": max(values["context"], asked)}
+    if values["context"] < asked:
+        hint = f"set context to {asked} or more"
+        raise InputError(f"{where}: a context of {values['context']} can't hold {asked} tokens", hint=hint)
+    weights = {**dict.fromkeys(OBJECTIVES, 0.0), **check_weights(values["weights"], f"weights of {where}")}
+    if not any(weights.values()):
+        raise InputError(f"{where}: all weights are 0", hint="give one objective a weight above 0")
+    return Workload(name=name, **{**values, "weights": weights})
+
+
+def _did_you_mean(word: str, known: Any) -> str:
+    close = get_close_matches(word, list(known), n=1)
+    return (f"did you mean {close[0]!r}? " if close else "") + f"known: {', '.join(known)}"

@@ -1,0 +1,76 @@
+"""Reads a model folder's JSON files and the fields of config.json under the many names that families use."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from edgehone.errors import ModelError
+
+JSON_LIMIT = 256 * 1024 * 1024  # bytes; above it no configuration or index is genuine
+
+# One fact, the names that model families give it, the most common first.
+NAMES: Mapping[str, tuple[str, ...]] = {
+    "layers": ("num_hidden_layers", "n_layer", "num_layers", "n_layers"),
+    "hidden_size": ("hidden_size", "n_embd", "d_model", "model_dim"),
+    "intermediate_size": ("intermediate_size", "n_inner", "ffn_dim", "ffn_hidden_size", "d_ff"),
+    "heads": ("num_attention_heads", "n_head", "n_heads", "num_heads"),
+    "kv_heads": ("num_key_value_heads", "num_kv_heads", "n_head_kv", "multi_query_group_num"),
+    "head_dim": ("head_dim", "attention_head_dim", "kv_channels", "d_head"),
+    "vocabulary": ("vocab_size", "padded_vocab_size", "n_vocab"),
+    "context": ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "max_sequence_length",
+                "seq_length"),
+    "experts": ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts"),
+    "experts_per_token": ("num_experts_per_tok", "num_experts_per_token", "moe_topk", "moe_k",
+                          "top_k_experts"),
+}  # fmt: skip
+
+
+def read_bytes(path: Path, limit: int = JSON_LIMIT) -> bytes:
+    """The whole file. ModelError when it cannot be read or is larger than `limit` bytes."""
+    try:
+        size = path.stat().st_size
+        if size > limit:
+            raise ModelError(f"{path} has {size} bytes, above the limit of {limit} for such a file")
+        data = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"cannot read {path}: {error.strerror or error}") from error
+    if data.startswith(b"version https://git-lfs"):
+        message = f"{path} is a Git LFS pointer, not the file itself"
+        raise ModelError(message, hint=f"fetch it: cd {path.parent} && git lfs pull")
+    return data
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The JSON object in a file. ModelError when it is unreadable, not JSON or not an object."""
+    try:
+        data = json.loads(read_bytes(path))
+    except (ValueError, RecursionError) as error:
+        hint = "the file is damaged: fetch or copy it again"
+        raise ModelError(f"{path} is not valid JSON: {error}", hint=hint) from error
+    if not isinstance(data, dict):
+        raise ModelError(f"{path} holds a JSON {type(data).__name__}, not an object")
+    return data
+
+
+def size_field(config: Mapping[str, Any], fact: str, path: Path) -> int | None:
+    """The positive integer that `config` gives for `fact` (a key of NAMES), or None where it gives none.
+
+    A list (one value per layer) counts as none. Raises ModelError for any other value, naming it.
+    """
+    for name in NAMES[fact]:
+        value = config.get(name)
+        if value is None or isinstance(value, list):
+            continue
+        return positive(value, name, path)
+    return None
+
+
+def positive(value: Any, name: str, path: Path) -> int:
+    """`value`, which must be an integer in 1 … 2**40. ModelError naming field and file otherwise."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 2**40:
+        shown = repr(value)[:80]
+        raise ModelError(f"{path}: {name} is {shown}, not a positive integer", hint="correct config.json")
+    return value

@@ -1,0 +1,91 @@
+"""SHA-256 of a model's files, remembered as long as a file's size, time and inode stay what they were."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+
+from edgehone.errors import ModelError
+from edgehone.model.info import ModelInfo
+
+
+def digest_file(path: Path, cache: Path | None = None) -> str:
+    """SHA-256 of a file, as hexadecimal digits, read in blocks.
+
+    `cache` is a folder of earlier answers (made if missing); an answer counts while the file's size,
+    modification time and inode are unchanged. A cache that cannot be written is done without. Raises
+    ModelError when the file cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            state = _state(file.fileno())
+            entry = cache / _entry_name(path) if cache is not None else None
+            known = _recall(entry, state) if entry is not None else None
+            if known is not None:
+                return known
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            if entry is not None and _state(file.fileno()) == state:
+                _remember(entry, state, digest)
+    except OSError as error:
+        raise ModelError(f"cannot read {path}: {error.strerror or error}") from error
+    return digest
+
+
+def digest_model(info: ModelInfo, cache: Path | None = None) -> str:
+    """SHA-256 over the sorted (relative name, file digest) of every file that determines the model."""
+    return _combined({name: digest_file(info.path / name, cache) for name in info.files})
+
+
+def digest_folder(path: Path) -> dict[str, str]:
+    """The digest of every regular file below `path`, by its relative name with forward slashes, sorted.
+
+    Raises ModelError for what is neither file nor folder, or is a link that leads nowhere.
+    """
+    found: dict[str, str] = {}
+    for entry in sorted(path.rglob("*")):
+        if not entry.is_dir():
+            found[entry.relative_to(path).as_posix()] = digest_file(entry)
+    return dict(sorted(found.items()))
+
+
+def _combined(digests: dict[str, str]) -> str:
+    whole = hashlib.sha256()
+    for name, digest in sorted(digests.items()):
+        whole.update(f"{name}\0{digest}\n".encode(errors="surrogateescape"))
+    return whole.hexdigest()
+
+
+def _state(descriptor: int) -> list[int]:
+    status = os.fstat(descriptor)
+    return [status.st_size, status.st_mtime_ns, status.st_ino]
+
+
+def _entry_name(path: Path) -> str:
+    return hashlib.sha256(os.fsencode(os.path.realpath(path))).hexdigest() + ".json"
+
+
+def _recall(entry: Path, state: list[int]) -> str | None:
+    try:
+        stored = json.loads(entry.read_text())
+    except (OSError, ValueError):  # none yet, or half a file of a full disk: digest again
+        return None
+    if not isinstance(stored, dict) or stored.get("state") != state:
+        return None
+    digest = stored.get("sha256")
+    return digest if isinstance(digest, str) and len(digest) == 64 else None
+
+
+def _remember(entry: Path, state: list[int], digest: str) -> None:
+    temporary: str | None = None
+    try:
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=entry.parent)
+        with os.fdopen(handle, "w") as file:
+            json.dump({"state": state, "sha256": digest}, file)
+        Path(temporary).replace(entry)
+    except OSError:  # a read-only or full cache costs time, not correctness
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)

@@ -1,0 +1,281 @@
+"""Reads a Hugging Face model folder: config.json, safetensors headers, tokenizer files."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from edgehone.errors import ModelError
+from edgehone.model import tokenizer
+from edgehone.model.config import read_object, size_field
+from edgehone.model.info import ModelInfo
+from edgehone.model.licence import read_licence
+from edgehone.model.safetensors import Tensor, read_header
+
+SINGLE = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+OTHERS = ("config.json", "generation_config.json", "preprocessor_config.json", "processor_config.json")
+PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json", "model.pt", "model.pth")
+CONVERT = (
+    'python -c "from transformers import AutoModelForCausalLM as M; '
+    "M.from_pretrained('{0}').save_pretrained('{0}', safe_serialization=True)\""
+)
+NULL = "null"  # the model type of the fake that ships; its tokens are bytes
+
+# Fields of config.json by which a family says that not every layer keeps a plain key-value cache.
+HYBRID_FIELDS = ("attn_layer_period", "hybrid_override_pattern", "layers_block_type", "attn_layer_indices")
+_CACHE_BYTES = 2  # bytes an element, as f16
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What the headers of all weight files say together."""
+
+    files: tuple[str, ...]  # relative, the index included
+    names: frozenset[str]
+    dtypes: Mapping[str, int]
+    bytes: int
+    notes: tuple[str, ...] = ()
+
+
+def read(folder: Path) -> ModelInfo:
+    """The facts about the model in `folder`. Raises ModelError for whatever is missing or damaged."""
+    where = folder / "config.json"
+    config = read_object(where)
+    model_type = config.get("model_type")
+    if not isinstance(model_type, str) or not model_type:
+        hint = "complete config.json from the original model"
+        raise ModelError(f"{where}: model_type is {model_type!r}, so the architecture is unknown", hint=hint)
+    weights = read_weights(folder)
+    text = _text_config(config)
+    described = folder / "tokenizer_config.json"
+    tokenizer_config = read_object(described) if described.exists() else {}
+    task, task_notes = _task(config, text)
+    cache, cache_notes = _cache_bytes(text, where)
+    quantized, quantized_notes = _quantized(config)
+    remote = bool(config.get("auto_map") or tokenizer_config.get("auto_map"))
+    return ModelInfo(
+        path=folder,
+        format="huggingface",
+        architecture=_architecture(config),
+        model_type=model_type,
+        task=task,
+        parameters=sum(weights.dtypes.values()),
+        bytes=weights.bytes,
+        dtypes=weights.dtypes,
+        files=_files(folder, weights, remote),
+        **_sizes(text, where),
+        tied_embeddings=_tied(config, text, weights.names),
+        sliding_window=_sliding_window(text),
+        licence=read_licence(folder),
+        tokenizer="bytes" if model_type == NULL else tokenizer.read_kind(folder),
+        chat_template=tokenizer.has_chat_template(folder, tokenizer_config),
+        quantized=quantized,
+        remote_code=remote,
+        kv_bytes_per_token=cache,
+        notes=(*task_notes, *weights.notes, *quantized_notes, *cache_notes),
+    )
+
+
+def read_weights(folder: Path) -> Weights:
+    """The headers of the single file, or of every shard that the index names, checked against each other."""
+    if (folder / SINGLE).exists():
+        tensors = read_header(folder / SINGLE)
+        return _weights(folder, (SINGLE,), {SINGLE: tensors}, ())
+    if (folder / INDEX).exists():
+        return _sharded(folder)
+    raise _no_weights(folder)
+
+
+def _sharded(folder: Path) -> Weights:
+    place = folder / INDEX
+    wanted = read_object(place).get("weight_map")
+    if not isinstance(wanted, dict) or not wanted:
+        raise ModelError(f"{place} has no weight_map")
+    shards: dict[str, set[str]] = {}
+    for name, shard in wanted.items():
+        if not isinstance(shard, str) or not _inside(shard):
+            raise ModelError(f"{place} puts tensor {name!r} in {shard!r}, which is no file of this folder")
+        shards.setdefault(shard, set()).add(name)
+    headers: dict[str, dict[str, Tensor]] = {}
+    notes: list[str] = []
+    for shard, names in sorted(shards.items()):
+        if not (folder / shard).exists():
+            hint = "fetch or copy the missing shard"
+            raise ModelError(
+                f"{folder / shard} is missing: the index puts {len(names)} tensors there", hint=hint
+            )
+        headers[shard] = read_header(folder / shard)
+        lacking = sorted(names - headers[shard].keys())
+        if lacking:
+            more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
+            hint = "the index and the shards are of different models: fetch them again"
+            raise ModelError(
+                f"{folder / shard} lacks the tensor {lacking[0]!r}{more} that the index puts there", hint=hint
+            )
+        extra = len(headers[shard].keys() - names)
+        if extra:
+            notes.append(f"{shard} stores {extra} tensors that the index does not name: not counted")
+            headers[shard] = {name: headers[shard][name] for name in names}
+    return _weights(folder, (INDEX, *shards), headers, notes)
+
+
+def _weights(
+    folder: Path, files: Iterable[str], headers: Mapping[str, Mapping[str, Tensor]], notes: Iterable[str]
+) -> Weights:
+    dtypes: Counter[str] = Counter()
+    for tensors in headers.values():
+        for tensor in tensors.values():
+            dtypes[tensor.dtype] += tensor.elements
+    names = frozenset(name for tensors in headers.values() for name in tensors)
+    if not dtypes.total():
+        raise ModelError(f"the weight files in {folder} hold no parameters")
+    total = sum((folder / shard).stat().st_size for shard in headers)
+    return Weights(tuple(files), names, dict(sorted(dtypes.items())), total, tuple(notes))
+
+
+def _inside(name: str) -> bool:
+    path = PurePosixPath(name)
+    return (
+        bool(name)
+        and not path.is_absolute()
+        and ".." not in path.parts
+        and "\0" not in name
+        and "\\" not in name
+    )
+
+
+def _no_weights(folder: Path) -> ModelError:
+    names = {entry.name for entry in folder.iterdir()}
+    looked = f"looked for {SINGLE} and {INDEX}"
+    if names & set(PICKLES) or any(name.startswith("pytorch_model-") for name in names):
+        return ModelError(
+            f"{folder} holds pickled weights only (pytorch_model.bin); loading a pickle runs the code in it",
+            hint=f"where you trust the source, convert once: {CONVERT.format(folder)}",
+        )
+    if "adapter_model.safetensors" in names:
+        return ModelError(
+            f"{folder} holds an adapter, not a whole model",
+            hint="merge it into its base model (peft: merge_and_unload)",
+        )
+    others = sorted(name for name in names if name.endswith((".safetensors", ".gguf", ".onnx", ".bin")))
+    found = f"; found {', '.join(others[:3])}" if others else ""
+    return ModelError(
+        f"no weights in {folder}: {looked}{found}", hint="fetch the model again, weights and index"
+    )
+
+
+def _files(folder: Path, weights: Weights, remote: bool) -> tuple[str, ...]:
+    names = set(weights.files)
+    names.update(name for name in (*OTHERS, *tokenizer.FILES) if (folder / name).is_file())
+    if remote:
+        names.update(entry.name for entry in folder.glob("*.py"))
+    return tuple(sorted(names))
+
+
+def _text_config(config: dict[str, Any]) -> dict[str, Any]:
+    """The part that describes the language model: nested in multimodal configurations."""
+    for name in ("text_config", "llm_config", "language_config"):
+        nested = config.get(name)
+        if isinstance(nested, dict):
+            return {**config, **nested}
+    return config
+
+
+def _architecture(config: Mapping[str, Any]) -> str:
+    named = config.get("architectures")
+    if isinstance(named, list) and named and isinstance(named[0], str):
+        return named[0]
+    return "unknown"
+
+
+def _task(config: Mapping[str, Any], text: Mapping[str, Any]) -> tuple[str, list[str]]:
+    architecture = _architecture(config)
+    if config.get("is_encoder_decoder") is True:
+        return "unknown", ["an encoder-decoder, not a causal language model"]
+    if text is not config:
+        return "unknown", ["multimodal: the sizes are those of its language model"]
+    if architecture.endswith(("ForCausalLM", "LMHeadModel")):
+        return "text-generation", []
+    return "unknown", [f"the architecture {architecture} does not end in ForCausalLM"]
+
+
+def _sizes(text: Mapping[str, Any], where: Path) -> dict[str, Any]:
+    facts = {fact: size_field(text, fact, where) for fact in ("layers", "hidden_size", "heads", "vocabulary")}
+    for fact in ("intermediate_size", "context", "experts", "experts_per_token"):
+        facts[fact] = size_field(text, fact, where)
+    return {**facts, "kv_heads": _kv_heads(text, where), "head_dim": _head_dim(text, where)}
+
+
+def _kv_heads(text: Mapping[str, Any], where: Path) -> int | None:
+    if text.get("multi_query") is True and text.get("new_decoder_architecture") is not True:
+        return 1
+    stated = size_field(text, "kv_heads", where)
+    if stated is not None or any(
+        isinstance(text.get(name), list) for name in ("num_kv_heads", "num_key_value_heads")
+    ):
+        return stated
+    return size_field(text, "heads", where)  # plain multi-head attention
+
+
+def _head_dim(text: Mapping[str, Any], where: Path) -> int | None:
+    stated = size_field(text, "head_dim", where)
+    hidden, heads = size_field(text, "hidden_size", where), size_field(text, "heads", where)
+    if stated is not None or hidden is None or heads is None or hidden % heads:
+        return stated
+    return hidden // heads
+
+
+def _cache_bytes(text: Mapping[str, Any], where: Path) -> tuple[int | None, list[str]]:
+    """2 (keys and values) x layers x kv_heads x head_dim x 2 bytes, or None and why."""
+    if text.get("kv_lora_rank") is not None:
+        return None, ["multi-head latent attention: the KV cache depends on the runtime"]
+    if any(text.get(name) is not None for name in HYBRID_FIELDS):
+        return None, ["only some layers keep a KV cache: its size depends on the runtime"]
+    layers = size_field(text, "layers", where)
+    kinds = text.get("layer_types")
+    notes: list[str] = []
+    if isinstance(kinds, list) and kinds:
+        kept = sum(str(kind).endswith("attention") and not str(kind).startswith("linear") for kind in kinds)
+        if kept != len(kinds):
+            layers = kept
+            notes.append(f"{kept} of {len(kinds)} layers keep a KV cache")
+    kv_heads, head_dim = _kv_heads(text, where), _head_dim(text, where)
+    if layers is None or kv_heads is None or head_dim is None:
+        return None, [
+            *notes,
+            "config.json does not give layers, KV heads and head size: KV-cache bytes unknown",
+        ]
+    return 2 * layers * kv_heads * head_dim * _CACHE_BYTES, notes
+
+
+def _tied(config: Mapping[str, Any], text: Mapping[str, Any], names: frozenset[str]) -> bool | None:
+    for source in (config, text):
+        stated = source.get("tie_word_embeddings")
+        if isinstance(stated, bool):
+            return stated
+    if (
+        any(name.endswith(("lm_head.weight", "embed_out.weight")) for name in names)
+        or "output.weight" in names
+    ):
+        return False
+    return None
+
+
+def _sliding_window(text: Mapping[str, Any]) -> int | None:
+    window = text.get("sliding_window")
+    if text.get("use_sliding_window") is False or isinstance(window, bool) or not isinstance(window, int):
+        return None
+    return window if window > 0 else None
+
+
+def _quantized(config: Mapping[str, Any]) -> tuple[str | None, list[str]]:
+    for name in ("quantization_config", "compression_config"):
+        stated = config.get(name)
+        if isinstance(stated, dict) and stated:
+            method = str(stated.get("quant_method") or "unknown")
+            return method, [f"quantized already ({method}): parameters are counted as stored, packed"]
+    return None, []

@@ -1,0 +1,193 @@
+"""Which kind of tokenizer lies in a model folder, and whether its files can be read at all."""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+from pathlib import Path
+
+from edgehone.errors import ModelError
+from edgehone.model.config import JSON_LIMIT, read_bytes, read_object
+
+# Looked for in this order; the first one that is there tells the kind.
+SENTENCEPIECE = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model")
+LOOKED_FOR = (*SENTENCEPIECE, "tokenizer.json", "vocab.json with merges.txt", "vocab.txt", "tiktoken.model")
+
+# Every file that changes what a tokenizer does.
+FILES = (
+    *SENTENCEPIECE,
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "vocab.txt",
+    "tiktoken.model",
+    "chat_template.jinja",
+    "chat_template.json",
+)
+_BLANK = re.compile(r"[ \t\n\r]*")
+_GAP = r"[ \t\n\r]*+"
+_STRING = r'"(?:[^"\\\x00-\x1f]++|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*+"'
+_NUMBER = r"-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?(?:[eE][-+]?[0-9]++)?"
+
+
+def _list_of(element: str) -> str:
+    return rf"{_GAP}{element}(?:{_GAP},{_GAP}{element})*+{_GAP}"
+
+
+# A vocabulary ({"token": id}), merges ([["a", "b"]] or ["a b"]) or scored pieces ([["piece", -1.5]]), whole.
+# Skipped without making an object of each of a million entries, which took 1.2 s and 120 MB.
+_ROW = rf"\[{_list_of(f'(?:{_STRING}|{_NUMBER})')}\]"
+_TABLE = re.compile(
+    rf"\{{{_list_of(f'{_STRING}{_GAP}:{_GAP}{_NUMBER}')}\}}|\[{_list_of(f'(?:{_STRING}|{_ROW})')}\]"
+)
+_HINT = "the file is damaged: fetch or copy it again"
+
+
+def read_kind(folder: Path) -> str:
+    """ "sentencepiece", "bpe", "unigram", "wordpiece", "wordlevel" or "tiktoken".
+
+    Raises ModelError when there is no tokenizer, or when one of its files is broken.
+    """
+    described = folder / "tokenizer.json"
+    kind = _described_kind(described) if described.exists() else None
+    for name in SENTENCEPIECE:
+        if (folder / name).exists():
+            return _binary_kind(folder / name)
+    if kind is not None:
+        return kind
+    if (folder / "vocab.json").exists() and (folder / "merges.txt").exists():
+        read_object(folder / "vocab.json")
+        return "bpe"
+    if (folder / "vocab.txt").exists():
+        return "wordpiece"
+    if (folder / "tiktoken.model").exists():
+        return "tiktoken"
+    raise ModelError(
+        f"no tokenizer in {folder}: looked for {', '.join(LOOKED_FOR)}",
+        hint="copy the tokenizer's files of the original model into the folder",
+    )
+
+
+def has_chat_template(folder: Path, config: dict[str, object]) -> bool:
+    """Whether tokenizer_config.json (`config`) or a file beside it carries a chat template."""
+    if config.get("chat_template"):
+        return True
+    return any((folder / name).exists() for name in ("chat_template.jinja", "chat_template.json"))
+
+
+def _binary_kind(path: Path) -> str:
+    head = read_bytes(path)[:64]
+    if head[:1] == b"\n":  # protobuf field 1, length-delimited: the first piece of a SentencePiece model
+        return "sentencepiece"
+    if re.match(rb"[A-Za-z0-9+/]+=* \d+\n", head):  # base64 token, rank
+        return "tiktoken"
+    raise ModelError(f"{path} is not a SentencePiece model: it starts with {head[:8]!r}", hint=_HINT)
+
+
+def _described_kind(path: Path) -> str:
+    text = _latin(path)
+    try:
+        model = _walk(text)
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"{path} is not valid JSON: {error}", hint=_HINT) from error
+    if model is None:
+        raise ModelError(f"{path} has no object named 'model', so it is not a tokenizer", hint=_HINT)
+    kind, keys = model
+    if kind is not None:
+        return kind.lower()
+    return "bpe" if "merges" in keys else "wordpiece"  # files of before the field `type` existed
+
+
+def _latin(path: Path) -> str:
+    """The file with one byte a character, its UTF-8 checked: JSON's own signs are ASCII either way.
+
+    A tokenizer.json of 33 MB would take 132 MB as Python's widest text; so it stays at 33.
+    """
+    data = read_bytes(path, JSON_LIMIT)
+    try:
+        decoder = codecs.getincrementaldecoder("utf-8")()
+        for start in range(0, len(data), 1 << 20):
+            decoder.decode(data[start : start + (1 << 20)])
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError as error:
+        raise ModelError(f"{path} is not valid JSON: it is not UTF-8 ({error.reason})", hint=_HINT) from error
+    return data.decode("latin-1")
+
+
+def _walk(text: str) -> tuple[str | None, set[str]] | None:
+    """`type` and the keys of the top-level object `model`; everything else is parsed, then dropped."""
+    model: tuple[str | None, set[str]] | None = None
+    position = _expect(text, 0, "{")
+    while True:
+        key, position = _key(text, position)
+        if key is None:
+            break
+        if key == "model" and text[position : position + 1] == "{":
+            model, position = _walk_model(text, position)
+        else:
+            _, position = _DECODER.raw_decode(text, position)
+        position = _next(text, position)
+    if _skip(text, position) != len(text):
+        raise ValueError(f"extra data at byte {position}")
+    return model
+
+
+def _walk_model(text: str, position: int) -> tuple[tuple[str | None, set[str]], int]:
+    kind: str | None = None
+    keys: set[str] = set()
+    position = _expect(text, position, "{")
+    while True:
+        key, position = _key(text, position)
+        if key is None:
+            return (kind, keys), position
+        keys.add(key)
+        table = _TABLE.match(text, position)
+        if table is not None:
+            position = _next(text, table.end())
+            continue
+        value, position = _DECODER.raw_decode(text, position)
+        if key == "type" and isinstance(value, str):
+            kind = value
+        position = _next(text, position)
+
+
+_DECODER = json.JSONDecoder()
+
+
+def _skip(text: str, position: int) -> int:
+    match = _BLANK.match(text, position)
+    return match.end() if match else position
+
+
+def _expect(text: str, position: int, sign: str) -> int:
+    position = _skip(text, position)
+    if text[position : position + 1] != sign:
+        raise ValueError(f"expected {sign!r} at byte {position}, found {text[position : position + 1]!r}")
+    return _skip(text, position + 1)
+
+
+def _key(text: str, position: int) -> tuple[str | None, int]:
+    """The key at `position` and where its value starts; None and the end when the object closes there."""
+    if text[position : position + 1] == "}":
+        return None, position + 1
+    key, position = _DECODER.raw_decode(text, position)
+    if not isinstance(key, str):
+        raise ValueError(f"expected a key before byte {position}, found {key!r}")
+    return key, _expect(text, position, ":")
+
+
+def _next(text: str, position: int) -> int:
+    """Past the comma, or at the closing bracket."""
+    position = _skip(text, position)
+    if text[position : position + 1] == ",":
+        position = _skip(text, position + 1)
+        if text[position : position + 1] == "}":
+            raise ValueError(f"expected a key at byte {position}, found '}}'")
+        return position
+    if text[position : position + 1] != "}":
+        raise ValueError(f"expected ',' or '}}' at byte {position}")
+    return position

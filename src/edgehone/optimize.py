@@ -1,0 +1,132 @@
+"""The whole story: a model, a device and a workload go in; one bundle and the evidence for it come out.
+
+inspect → plan → build → check → measure → decide → bundle
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from edgehone import bundle, config
+from edgehone.backends.base import Effort
+from edgehone.decide import requirements
+from edgehone.decide.decide import decide
+from edgehone.decide.decision import Candidate, Decision
+from edgehone.errors import NothingPasses
+from edgehone.events import Emit, Event, silent
+from edgehone.stages import check, measure, original
+from edgehone.stages.request import Request
+from edgehone.stages.setup import Setup, set_up
+from edgehone.stages.trial import Trial
+
+
+def optimize(
+    model: str | Path,
+    *,
+    workload: str = "chat",
+    effort: Effort = "normal",
+    backends: Sequence[str] | None = None,
+    evaluation: str | Path | None = None,
+    calibration: str | Path | None = None,
+    task: str | Path | None = None,
+    gates: Sequence[str] = (),
+    out: str | Path | None = None,
+    config_file: str | Path | None = None,
+    emit: Emit = silent,
+) -> Decision:
+    """Hone a model for this machine and prove it; write the bundle to `out` unless that is None.
+
+    `gates` are `name=value` or `name=off`. Raises InputError for what can't be used, SetupError for what the
+    machine lacks, and NothingPasses, which carries the decision, if no candidate passes every gate.
+    """
+    request = Request(
+        model,
+        workload,
+        effort,
+        tuple(backends) if backends else None,
+        evaluation,
+        calibration,
+        task,
+        tuple(gates),
+        out,
+        config_file,
+    )
+    settings = config.read(config_file)
+    required = requirements.load(settings, gates)
+    if out is not None:
+        bundle.check_target(Path(out))
+
+    setup = set_up(request, settings, emit)
+    trials = [Trial(recipe) for recipe in setup.plan.recipes if recipe.backend not in setup.unready]
+    for trial in trials:
+        emit(Event(trial.recipe.key, "waiting"))
+
+    bench, prepared = original.prepare(setup.bench)
+    origin = original.reference(bench, prepared)
+    check.check(bench, origin, trials, required)
+    measure.measure(bench, origin, trials)
+    emit(Event("", detail="deciding"))
+
+    decision = decide(
+        [*map(_candidate, trials), *_untried(setup)],
+        _candidate(origin.baseline),
+        required,
+        required.over(bench.workload.weights),
+        device=bench.device.to_json(),
+        model={**bench.model.to_json(), "digest": bench.source.identity},
+        workload=bench.workload.to_json(),
+        versions={name: dict(env.versions) for name, env in bench.environments.items()},
+        edgehone=version("edgehone"),
+        notes=_notes(setup, trials),
+    )
+    emit(Event(""))
+    if decision.chosen is None:
+        raise NothingPasses(decision.reason, decision, hint=_way_out(decision))
+    if out is not None:
+        bundle.write(Path(out), decision, bench, origin, trials, command=request.command())
+    return decision
+
+
+def _candidate(trial: Trial) -> Candidate:
+    return Candidate(
+        key=trial.recipe.key,
+        backend=trial.recipe.backend,
+        recipe=trial.recipe.to_json(),
+        status=trial.status,
+        error=trial.error,
+        log=trial.log,
+        bytes=trial.bytes,
+        figures=trial.figures,
+        facts=trial.facts,
+    )
+
+
+def _untried(setup: Setup) -> list[Candidate]:
+    """The recipes of backends whose environment could not be made."""
+    return [
+        Candidate(recipe.key, recipe.backend, recipe.to_json(), "skipped", setup.unready[recipe.backend])
+        for recipe in setup.plan.recipes
+        if recipe.backend in setup.unready
+    ]
+
+
+def _notes(setup: Setup, trials: Sequence[Trial]) -> list[str]:
+    left_out = [f"{name} is not in the plan: {reason}" for name, reason in setup.plan.refused.items()]
+    unready = [f"{name} has no environment: {reason}" for name, reason in setup.unready.items()]
+    shaky = [t.recipe.key for t in trials if t.alive and t.facts.get("unstable")]
+    unstable = [f"speed not steady within 3 % of the value: {', '.join(shaky)}"] if shaky else []
+    bounded = any(trial.facts.get("kl_is_lower_bound") for trial in trials)
+    coarse = ["KL is a lower bound: the reference keeps the most likely tokens only"] if bounded else []
+    return [*setup.notes, *left_out, *unready, *unstable, *coarse]
+
+
+def _way_out(decision: Decision) -> str:
+    """The command that goes on from here: more effort, or the nearest candidate's failing gate loosened."""
+    failing = [v.gate for c in decision.candidates if c.status == "ok" for v in c.verdicts if not v.ok]
+    if not failing:
+        return "see each candidate's error above; edgehone backends check"
+    return (
+        f"loosen or drop a gate (--gate {max(set(failing), key=failing.count)}=off), or try --effort thorough"
+    )

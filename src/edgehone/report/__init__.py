@@ -1,0 +1,1 @@
+"""What people read: the live table of a run, and the summary of a decision."""

@@ -1,0 +1,87 @@
+"""The bench: what every stage of a run needs, gathered once and then only read."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from importlib.resources import files
+from typing import Any
+
+from edgehone.backends import registry
+from edgehone.backends.base import Backend, Effort, Recipe, ReferenceBackend
+from edgehone.device.detect import Device
+from edgehone.events import Emit, Event, State
+from edgehone.jobs.environments import Env
+from edgehone.jobs.run import Input, Job, Limits, run
+from edgehone.jobs.store import JobResult
+from edgehone.measure.workload import Workload
+from edgehone.model.info import ModelInfo
+
+
+@dataclass(frozen=True)
+class Depth:
+    """How much is measured at an effort: data/efforts.toml says what and why."""
+
+    windows: int
+    window: int
+    rounds: int
+    seconds: float
+    budget: float
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Model, device, workload, backends with their environments, and whom to tell."""
+
+    model: ModelInfo
+    source: Input  # the original's folder and digest
+    device: Device
+    workload: Workload
+    depth: Depth
+    backends: Mapping[str, Backend]
+    environments: Mapping[str, Env]
+    origin: ReferenceBackend  # runs the original itself
+    limits: Limits
+    emit: Emit
+    texts: Mapping[str, Input] = field(default_factory=dict)  # evaluation, calibration, perhaps task
+
+    def run(
+        self,
+        backend: str,
+        call: str,
+        args: Mapping[str, Any],
+        inputs: Mapping[str, Input],
+        *,
+        opens: bool = False,
+        tell: Callable[[float, str], None] = lambda fraction, what: None,
+        **more: Any,
+    ) -> JobResult:
+        """One job in a backend's environment; `opens` tells that it opens a session of that backend."""
+        module = registry.module_name(backend)
+        job = Job(
+            call,
+            self.environments[backend],
+            {**args, "backend": module} if opens else args,
+            inputs,
+            threads=self.device.threads,
+            backend=module if opens else None,
+            limits=self.limits,
+            **more,
+        )
+        return run(job, tell)
+
+    def tell(self, recipe: Recipe, state: State, detail: str = "") -> Callable[[float, str], None]:
+        """Announce a recipe's new state; returns the function that reports its progress."""
+        self.emit(Event(recipe.key, state, detail))
+        return partial(self._progress, recipe.key, state)
+
+    def _progress(self, key: str, state: State, fraction: float, what: str) -> None:
+        self.emit(Event(key, state, what, fraction))
+
+
+def depth(effort: Effort) -> Depth:
+    """The depth that data/efforts.toml gives an effort."""
+    table = tomllib.loads(files("edgehone").joinpath("data/efforts.toml").read_text("utf-8"))
+    return Depth(**table[effort])

@@ -1,0 +1,146 @@
+"""Measure: speed in interleaved rounds, then memory, then energy; never two things at once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from edgehone.events import Event
+from edgehone.figure import Figure
+from edgehone.jobs.run import Input
+from edgehone.jobs.store import JobResult
+from edgehone.jobs.watch import Watch
+from edgehone.measure import energy, memory, speed
+from edgehone.stages.bench import Bench
+from edgehone.stages.original import Original
+from edgehone.stages.trial import Trial, guarded
+
+# An interval over fewer processes than this is too wide to stop at.
+LEAST_ROUNDS = 3
+
+
+def measure(bench: Bench, original: Original, trials: Sequence[Trial]) -> None:
+    """Fill the speed, memory and energy figures of the baseline and of every living trial."""
+    bench.emit(Event("", detail="measuring speed, in rounds; nothing else of edgehone runs meanwhile"))
+    _speed(bench, original, [original.baseline, *trials])
+    bench.emit(Event("", detail="measuring memory and energy"))
+    for trial in [original.baseline, *trials]:
+        _memory(bench, original, trial)
+        _energy(bench, original, trial)
+        if trial.alive:
+            bench.emit(Event(trial.recipe.key, "done", _summary(trial)))
+
+
+def _speed(bench: Bench, original: Original, trials: Sequence[Trial]) -> None:
+    """Rounds over all that are not steady yet, until all are or the effort's rounds or budget are spent."""
+    rounds: dict[str, list[JobResult]] = {trial.recipe.key: [] for trial in trials}
+    deadline = time.monotonic() + bench.depth.budget
+    for number in range(bench.depth.rounds):
+        waiting = [trial for trial in trials if trial.alive and not _settled(trial, rounds)]
+        for trial in _in_turn(waiting, number):
+            # The first rounds are everybody's; after them the budget decides.
+            if number < LEAST_ROUNDS or time.monotonic() < deadline:
+                with guarded(bench, trial):
+                    rounds[trial.recipe.key].append(_round(bench, original, trial, number))
+                    _note(bench, original, trial, rounds[trial.recipe.key])
+                original.require_baseline()
+
+
+def _round(bench: Bench, original: Original, trial: Trial, number: int) -> JobResult:
+    tell = bench.tell(trial.recipe, "measuring", f"speed, round {number + 1}")
+    # The first round starts from a cold page cache, the others from a warm one.
+    return _pass(
+        bench,
+        original,
+        trial,
+        "edgehone.measure.speed:time_requests",
+        tell,
+        cold=number == 0,
+        seconds=bench.depth.seconds,
+        round=number,
+    )
+
+
+def _pass(
+    bench: Bench,
+    original: Original,
+    trial: Trial,
+    call: str,
+    tell: Callable[[float, str], None],
+    *,
+    watch: Callable[[], Watch] = Watch,
+    **more: Any,
+) -> JobResult:
+    """One measurement job: alone on the machine, keyed by the device as well."""
+    assert trial.artifact is not None
+    return bench.run(
+        trial.recipe.backend,
+        call,
+        {
+            "settings": dict(trial.recipe.settings),
+            "prompt": original.prompt,
+            "generated": bench.workload.generated_tokens,
+            **more,
+        },
+        {"artifact": Input.of(trial.artifact)},
+        opens=True,
+        tell=tell,
+        exclusive=True,
+        also={"device": bench.device.fingerprint},
+        watch=watch,
+    )
+
+
+def _note(bench: Bench, original: Original, trial: Trial, rounds: Sequence[JobResult]) -> None:
+    facts = [one.facts for one in rounds]
+    found = speed.figures(facts, len(original.prompt), bench.workload.generated_tokens)
+    trial.figures.update(found)
+    trial.samples["rounds"] = facts
+    trial.facts["unstable"] = not speed.is_steady(found["workload_latency_ms"])
+
+
+def _settled(trial: Trial, rounds: Mapping[str, Sequence[JobResult]]) -> bool:
+    enough = len(rounds[trial.recipe.key]) >= LEAST_ROUNDS
+    return enough and speed.is_steady(trial.figures["workload_latency_ms"])
+
+
+def _in_turn(trials: Sequence[Trial], number: int) -> Sequence[Trial]:
+    """Another order each round, so that no candidate always follows the same neighbour or the warm-up."""
+    if not trials:
+        return trials
+    shift = number % len(trials)
+    turned = [*trials[shift:], *trials[:shift]]
+    return turned if number % 2 == 0 else turned[::-1]
+
+
+def _memory(bench: Bench, original: Original, trial: Trial) -> None:
+    if not trial.alive:
+        return
+    with guarded(bench, trial):
+        tell = bench.tell(trial.recipe, "measuring", "memory")
+        done = _pass(
+            bench, original, trial, "edgehone.measure.memory:exercise", tell, watch=memory.MemoryWatch
+        )
+        trial.figures.update(memory.figures(done.facts, done.watch))
+        trial.samples["memory"] = {**done.facts, **done.watch}
+
+
+def _energy(bench: Bench, original: Original, trial: Trial) -> None:
+    if not trial.alive:
+        return
+    if reason := energy.why_unreadable():
+        trial.figures["energy_j"] = Figure.missing(reason, "J")
+        return
+    with guarded(bench, trial):
+        tell = bench.tell(trial.recipe, "measuring", "energy")
+        done = _pass(bench, original, trial, "edgehone.measure.energy:meter", tell)
+        trial.figures["energy_j"] = energy.figure(done.facts)
+        trial.samples["energy"] = done.facts
+
+
+def _summary(trial: Trial) -> str:
+    decode, peak = trial.figures["decode_tokens_per_s"].value, trial.figures["peak_memory_bytes"].value
+    parts = [f"decode {decode:.0f} tokens/s"] if decode else []
+    parts += [f"peak {peak / 2**20:.0f} MiB"] if peak else []
+    return ", ".join(parts)

@@ -1,0 +1,111 @@
+"""Setup: from what the user gave to a bench, with every input checked before anything slow begins."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from edgehone import device as devices
+from edgehone.backends import registry
+from edgehone.backends.base import ReferenceBackend
+from edgehone.errors import ModelError
+from edgehone.events import Emit, Event
+from edgehone.jobs.home import home
+from edgehone.jobs.run import Input, Limits
+from edgehone.measure import texts, workload
+from edgehone.model import ModelInfo, digest, inspect
+from edgehone.plan.plan import Plan, plan
+from edgehone.stages.bench import Bench, depth
+from edgehone.stages.environments import make_all
+from edgehone.stages.request import Request
+
+# What a job may hold of the memory that is free when the run starts; the rest is the system's.
+MEMORY_SHARE = 0.9
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A checked run that has not begun: the bench, the plan, and notes for the report."""
+
+    bench: Bench
+    plan: Plan
+    notes: tuple[str, ...]
+    unready: Mapping[str, str]  # backend -> why its environment could not be made
+
+
+def set_up(request: Request, config: Mapping[str, Any], emit: Emit) -> Setup:
+    """Inspect the model and the device, check the texts, plan, and make the environments.
+
+    Raises InputError for anything the user gave that can't be used, before anything slow begins.
+    """
+    info = inspect(request.model)
+    work, note = workload.fit(workload.load(request.workload, config), info.context)
+    given = _texts(request)
+    machine = devices.detect()
+    origin = _origin(info)
+    asked = registry.load_all(request.backends)
+    made = plan(info, asked, request.effort, baseline=origin.original(info).key)
+    emit(Event("", detail=f"hashing {info.path}"))
+    source = Input(info.path.resolve(), digest.digest_model(info, home() / "digests"))
+    wanted = {**{name: asked[name] for name in made.backends}, origin.NAME: origin}
+    ready, unready = make_all(
+        wanted, lambda name, what: emit(Event("", detail=f"environment {name}: {what}"))
+    )
+    if origin.NAME in unready:
+        raise unready[origin.NAME]
+    memory = free_memory(machine)
+    bench = Bench(
+        model=info,
+        source=source,
+        device=machine,
+        workload=work,
+        depth=depth(request.effort),
+        backends=asked,
+        environments=ready,
+        origin=origin,
+        limits=Limits(bytes=int(memory * MEMORY_SHARE) if memory else None),
+        emit=emit,
+        texts=given,
+    )
+    reasons = {name: error.message for name, error in unready.items()}
+    return Setup(bench, made, (note,) if note else (), reasons)
+
+
+def free_memory(machine: devices.Device) -> int | None:
+    """Bytes that are free now, within the control group's limit; None where the machine does not say."""
+    known = (machine.memory_available_bytes, machine.memory_limit_bytes)
+    return min((size for size in known if size is not None), default=None)
+
+
+def _origin(model: ModelInfo) -> ReferenceBackend:
+    """The backend that runs the original of this model."""
+    reasons = []
+    for name in registry.names():
+        backend = registry.load(name)
+        if backend.REFERENCE:
+            support = backend.supports(model)
+            if support.ok:
+                return cast(ReferenceBackend, backend)
+            reasons += [f"{name}: {reason}" for reason in support.reasons]
+    raise ModelError(
+        f"nothing can run the original of {model.path}, so nothing can be proven against it: {'; '.join(reasons)}",
+        hint=f"edgehone inspect {model.path}",
+    )
+
+
+def _texts(request: Request) -> dict[str, Input]:
+    """The text files, each read and checked, with their digests; the shipped ones where none is given."""
+    paths: dict[str, Path] = {
+        "evaluation": Path(request.evaluation or texts.shipped("evaluation")),
+        "calibration": Path(request.calibration or texts.shipped("calibration")),
+    }
+    texts.check_disjoint(
+        texts.read_text(paths["evaluation"], "evaluation"),
+        texts.read_text(paths["calibration"], "calibration"),
+    )
+    if request.task:
+        paths["task"] = Path(request.task)
+        texts.read_task(paths["task"])
+    return {name: Input(path.resolve(), digest.digest_file(path)) for name, path in paths.items()}

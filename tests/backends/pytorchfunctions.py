@@ -1,0 +1,89 @@
+"""Functions that the pytorch tests run in its real environment."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from edgehone.backends import pytorch
+from edgehone.backends.base import WorkerJob
+from edgehone.errors import ModelError
+
+
+def probe(job: WorkerJob) -> dict[str, Any]:
+    """Whole and split logits, and a greedy generation against them."""
+    import numpy as np
+
+    ids = [int(i) for i in job.args["ids"]]
+    session = pytorch.open_session(job.inputs["artifact"], job.args["settings"], job)
+    whole = list(session.score(ids))
+    pytorch.WHOLE_LOGITS_BYTES = 4 * session.vocabulary * 5
+    parts = list(session.score(ids))
+    made = session.generate(ids, 12)
+    stopped = session.generate(ids, 12, lambda token: token == made.ids[3])
+    logits = np.concatenate(list(session.score(ids + made.ids[:-1])))
+    return {
+        "whole": len(whole),
+        "parts": [len(part) for part in parts],
+        "difference": float(np.abs(np.concatenate(whole) - np.concatenate(parts)).max()),
+        "dtype": str(whole[0].dtype),
+        "ids": made.ids,
+        "argmax": [int(i) for i in logits[len(ids) - 1 :].argmax(1)],
+        "ordered": made.started < made.times[0] and made.times == sorted(made.times),
+        "times": len(made.times),
+        "stopped": stopped.ids,
+        "text": session.detokenize(made.ids),
+    }
+
+
+def refusals(job: WorkerJob) -> dict[str, str]:
+    """What is said to models that are broken, each in its own way."""
+    breaks: dict[str, Callable[[Path], None]] = {
+        "no tokenizer": _without_tokenizer,
+        "broken tokenizer": lambda folder: _write(folder / "tokenizer.json", b"{"),
+        "truncated weights": lambda folder: _write(folder / "model.safetensors", b"\x08" + bytes(40)),
+        "missing tensor": lambda folder: _without_tensor(folder, "model.norm.weight"),
+        "unknown architecture": lambda folder: _renamed(folder, "unheard_of"),
+        "no weights": lambda folder: (folder / "model.safetensors").unlink(),
+    }
+    said = {}
+    place = Path(tempfile.mkdtemp(dir=job.out.parent))
+    for name, spoil in breaks.items():
+        folder, artifact = place / name, place / f"{name} adopted"
+        shutil.copytree(job.inputs["model"], folder)
+        artifact.mkdir()
+        spoil(folder)
+        try:
+            pytorch.adopt(replace(job, inputs={"model": folder}, out=artifact))
+            session = pytorch.open_session(artifact, {"dtype": "float32"}, job)
+            said[name] = f"nothing: {len(session.tokenize('a b'))} ids"
+        except ModelError as error:
+            said[name] = error.message
+    return said
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+
+
+def _without_tokenizer(folder: Path) -> None:
+    for path in folder.glob("tokenizer*"):
+        path.unlink()
+
+
+def _renamed(folder: Path, model_type: str) -> None:
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    (folder / "config.json").write_text(json.dumps({**config, "model_type": model_type}), "utf-8")
+
+
+def _without_tensor(folder: Path, name: str) -> None:
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(folder / "model.safetensors")
+    del tensors[name]
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})

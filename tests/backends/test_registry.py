@@ -1,0 +1,85 @@
+"""The registry: the built-in backends and anybody else's come in by the same door."""
+
+from __future__ import annotations
+
+import sys
+import types
+from collections.abc import Iterator
+from importlib.metadata import EntryPoint
+
+import pytest
+
+from edgehone.backends import null, registry
+from edgehone.errors import InputError, SetupError
+
+BUILT_IN = {"llamacpp", "null", "openvino", "pytorch"}
+
+
+@pytest.fixture
+def plugin(monkeypatch: pytest.MonkeyPatch) -> Iterator[types.ModuleType]:
+    """A third party's module, registered as `theirs`, that has all a backend needs."""
+    module = types.ModuleType("their_backend")
+    for name in registry._REQUIRED:
+        setattr(module, name, getattr(null, name))
+    module.NAME = "theirs"  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "their_backend", module)
+    points = {
+        **registry._registered(),
+        "theirs": EntryPoint("theirs", "their_backend", registry.GROUP),
+        "lost": EntryPoint("lost", "no_such_module_anywhere", registry.GROUP),
+    }
+    monkeypatch.setattr(registry, "_registered", lambda: points)
+    yield module
+
+
+def test_the_built_in_backends_are_registered() -> None:
+    assert set(registry.names()) >= BUILT_IN
+    assert registry.names() == sorted(registry.names())
+
+
+@pytest.mark.parametrize("name", sorted(BUILT_IN))
+def test_each_loads_without_its_framework(name: str) -> None:
+    backend = registry.load(name)
+    assert name == backend.NAME
+    assert registry.module_name(name) == f"edgehone.backends.{name}"
+    for framework in ("torch", "transformers", "openvino", "llama_cpp", "nncf", "optimum"):
+        assert framework not in sys.modules
+
+
+def test_an_unknown_name_gets_a_guess() -> None:
+    for ask in (registry.load, registry.module_name):
+        with pytest.raises(
+            InputError, match="no backend is called 'openvina'; did you mean 'openvino'"
+        ) as caught:
+            ask("openvina")
+        assert caught.value.hint == "edgehone backends"
+    with pytest.raises(InputError) as caught:
+        registry.load("xyzzy")
+    assert "did you mean" not in caught.value.message
+
+
+def test_the_asked_ones_come_in_the_asked_order() -> None:
+    assert list(registry.load_all(["openvino", "llamacpp"])) == ["openvino", "llamacpp"]
+    assert list(registry.load_all()) == registry.names()
+    assert registry.load_all([]) == {}
+    with pytest.raises(InputError):
+        registry.load_all(["openvino", "opnvino"])
+
+
+def test_a_plugin_is_loaded_like_any_other(plugin: types.ModuleType) -> None:
+    assert "theirs" in registry.names()
+    assert registry.load("theirs").NAME == "theirs"
+    assert registry.module_name("theirs") == "their_backend"
+
+
+def test_a_plugin_that_lacks_something_is_named(plugin: types.ModuleType) -> None:
+    del plugin.steps, plugin.NEEDS
+    with pytest.raises(SetupError, match=r"'theirs' \(their_backend\) lacks NEEDS, steps") as caught:
+        registry.load("theirs")
+    assert caught.value.hint
+
+
+def test_a_plugin_that_cannot_be_imported_is_named(plugin: types.ModuleType) -> None:
+    with pytest.raises(SetupError, match=r"'lost' .* cannot be imported: No module named") as caught:
+        registry.load("lost")
+    assert "lost" in (caught.value.hint or "")

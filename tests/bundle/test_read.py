@@ -1,0 +1,111 @@
+"""Reading a bundle: what is refused, with what to do next, and what `verify` names."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import edgehone
+from edgehone.errors import InputError
+
+
+def change(path: Path, edit: Callable[[Any], Any]) -> None:
+    """Edit a JSON file; `edit` changes in place, or returns what to write instead."""
+    data = json.loads(path.read_text("utf-8"))
+    edited = edit(data)
+    path.write_text(json.dumps(data if edited is None else edited), "utf-8")
+
+
+def refused(bundle: Path, what: str) -> InputError:
+    with pytest.raises(InputError, match=what) as caught:
+        edgehone.read(bundle)
+    assert caught.value.hint
+    return caught.value
+
+
+def test_a_whole_bundle_is_read_and_verified(spoiled: Path) -> None:
+    bundle = edgehone.read(str(spoiled))
+    assert bundle.path == spoiled and bundle.artifact.is_dir()
+    assert (
+        bundle.decision.chosen
+        == "null/q8"
+        == "/".join(bundle.manifest["recipe"][k] for k in ("backend", "name"))
+    )
+    assert edgehone.verify(bundle) == []
+
+
+def test_what_is_no_folder(tmp_path: Path) -> None:
+    refused(tmp_path / "lost", "no such bundle: .*lost")
+    (tmp_path / "file").touch()
+    refused(tmp_path / "file", "no such bundle: .*file")
+
+
+def test_a_folder_without_a_manifest(tmp_path: Path) -> None:
+    refused(tmp_path, "is not a bundle: it has no manifest.json")
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "decision.json"])
+def test_a_file_that_is_missing_or_cut(spoiled: Path, name: str) -> None:
+    text = (spoiled / name).read_bytes()
+    (spoiled / name).write_bytes(text[: len(text) // 2])
+    refused(spoiled, f"{name} cannot be read")
+    (spoiled / name).write_bytes(b"\xff\xfe")
+    refused(spoiled, f"{name} cannot be read")
+    (spoiled / name).unlink()
+    refused(spoiled, f"no {name}")
+
+
+@pytest.mark.parametrize("schema", [0, 2, None, "1"])
+def test_a_manifest_of_another_schema(spoiled: Path, schema: Any) -> None:
+    change(spoiled / "manifest.json", lambda data: data.update(schema=schema))
+    error = refused(spoiled, f"schema {schema!r}")
+    assert error.hint is not None and "edgehone" in error.hint
+
+
+def test_a_manifest_that_is_no_table(spoiled: Path) -> None:
+    change(spoiled / "manifest.json", lambda data: [1])
+    refused(spoiled, "schema 'list'")
+
+
+@pytest.mark.parametrize("part", ["recipe", "files", "eos", "model", "versions", "created"])
+def test_a_manifest_with_a_part_lost_or_of_another_type(spoiled: Path, part: str) -> None:
+    change(spoiled / "manifest.json", lambda data: data.update({part: 7}))
+    refused(spoiled, f"no {part}")
+    change(spoiled / "manifest.json", lambda data: data.pop(part) and None)
+    refused(spoiled, f"no {part}")
+
+
+def test_a_decision_edited_by_hand(spoiled: Path) -> None:
+    change(spoiled / "decision.json", lambda data: data.update(chosen="null/q1"))
+    refused(spoiled, "chosen is 'null/q1', which is no candidate")
+    change(spoiled / "decision.json", lambda data: data.update(chosen="null/q8", schema=99))
+    refused(spoiled, "schema 99")
+    change(spoiled / "decision.json", lambda data: data.update(schema=1, candidates="none"))
+    refused(spoiled, "candidates is 'none', not a list")
+
+
+def test_verify_names_what_is_missing_changed_and_added(spoiled: Path) -> None:
+    (spoiled / "reproduce.sh").unlink()
+    artifact = next(path for path in sorted((spoiled / "artifact").iterdir()) if path.suffix == ".npz")
+    raw = bytearray(artifact.read_bytes())
+    raw[-1] ^= 1  # one bit, the same size
+    artifact.write_bytes(raw)
+    (spoiled / "evidence" / "more.txt").touch()
+    assert edgehone.verify(edgehone.read(spoiled)) == [
+        "reproduce.sh is missing",
+        f"artifact/{artifact.name} was changed",
+        "evidence/more.txt was added",
+    ]
+
+
+def test_verify_notices_a_better_figure_written_in_by_hand(spoiled: Path) -> None:
+    def better(data: Any) -> None:
+        figure = next(c for c in data["candidates"] if c["key"] == "null/q8")["figures"]["speedup"]
+        figure.update(value=40.0, low=39.0, high=41.0)
+
+    change(spoiled / "decision.json", better)
+    assert edgehone.verify(edgehone.read(spoiled)) == ["decision.json was changed"]

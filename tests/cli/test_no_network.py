@@ -1,0 +1,101 @@
+"""Everything works on a machine without a network: run where there is none but what the kernel simulates."""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+import edgehone
+from edgehone.backends import registry
+from edgehone.jobs import environments
+from edgehone.jobs.home import home
+
+from .conftest import OPTIMIZE, TOML, Shell
+
+REACH = "import socket; socket.create_connection(('192.0.2.1', 9), 1)"
+
+
+@functools.cache
+def _cut_off() -> tuple[str, ...] | None:
+    """The words that run a command in a namespace without a network, or None where that is not permitted."""
+    if shutil.which("unshare"):
+        for words in (("unshare", "-n"), ("unshare", "-r", "-n")):
+            if subprocess.run([*words, "true"], capture_output=True, check=False).returncode == 0:
+                return words
+    return None
+
+
+@pytest.fixture
+def cut_off() -> tuple[str, ...]:
+    words = _cut_off()
+    if words is None:
+        pytest.skip("`unshare -n`, which takes the network away, is not permitted here")
+    tried = subprocess.run([*words, sys.executable, "-c", REACH], capture_output=True, text=True, check=False)
+    assert "Network is unreachable" in tried.stderr
+    return words
+
+
+def typed(words: list[str], place: Path, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        words,
+        cwd=place,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+def test_a_null_model_is_honed_without_a_network(
+    shell: Shell, cut_off: tuple[str, ...], tmp_path: Path
+) -> None:
+    (tmp_path / "tiny.toml").write_text(TOML)
+    (tmp_path / "model").symlink_to(shell.place / "model")
+    environment = {**shell.environment, "EDGEHONE_HOME": str(tmp_path / "home")}
+    done = typed([*cut_off, *shell.command(*OPTIMIZE, "--out", "bundle")], tmp_path, environment)
+    assert done.returncode == 0, done.stderr
+    assert edgehone.verify(edgehone.read(tmp_path / "bundle")) == []
+
+
+@pytest.mark.real
+def test_the_demo_model_is_honed_and_run_without_a_network(
+    demo_model: Path, cut_off: tuple[str, ...], tmp_path: Path
+) -> None:
+    """Environments that are in place need no network, even from a home that only links to them."""
+    for name in ("pytorch", "llamacpp", "openvino"):
+        environments.ensure(name, registry.load(name).NEEDS, lambda what: None)
+    own = tmp_path / "home"
+    own.mkdir()
+    for part in ("envs", "toolchains"):
+        (own / part).symlink_to(home() / part)
+    environment = {**os.environ, "EDGEHONE_HOME": str(own)}
+    edgehone_words = [*cut_off, sys.executable, "-m", "edgehone.cli.main"]
+    words = ["optimize", str(demo_model), "--effort", "quick", "--backends", "llamacpp,openvino"]
+    # What is judged here is that it runs; how fast a busy machine is must not decide.
+    words += [
+        "--gate",
+        "speedup=off",
+        "--gate",
+        "latency_cv=off",
+        "--gate",
+        "memory_cut=off",
+        "--out",
+        "bundle",
+    ]
+    done = typed([*edgehone_words, *words], tmp_path, environment)
+    assert done.returncode == 0, done.stderr
+    assert "no environment" not in done.stdout
+    decision = edgehone.read(tmp_path / "bundle").decision
+    assert {one.backend for one in decision.candidates if one.status == "ok"} == {"llamacpp", "openvino"}
+    words = ["run", "bundle", "--prompt", "The captain looked at the sea and", "--max-tokens", "20"]
+    done = typed([*edgehone_words, *words], tmp_path, environment)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.split()) > 3

@@ -1,0 +1,91 @@
+"""Fixtures that the whole suite shares."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgehone.backends import null, registry
+from edgehone.jobs import environments
+from edgehone.jobs.environments import Env
+from edgehone.jobs.run import Input, Job, run
+from edgehone.measure.texts import shipped
+from edgehone.model import demo
+
+RunWorker = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_of_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests see the shipped defaults, whatever the person who runs them has set."""
+    for name in list(os.environ):
+        if name.startswith(("EDGEHONE_PYTHON_", "EDGEHONE_TOOLCHAIN_")):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An EDGEHONE_HOME of the test's own: an empty store, no environments."""
+    home = tmp_path / "home"
+    monkeypatch.setenv("EDGEHONE_HOME", str(home))
+    return home
+
+
+@pytest.fixture(scope="session")
+def demo_model() -> Path:
+    """The small real language model that ships."""
+    return demo.demo_model()
+
+
+@pytest.fixture
+def null_model(tmp_path: Path) -> Path:
+    """A fake model for the null backend."""
+    return null.make_model(tmp_path / "null-model", shipped("calibration").read_text("utf-8"))
+
+
+@pytest.fixture
+def run_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunWorker:
+    """Run a function of a backend in its real environment, in a child process; returns its facts.
+
+    `out` gets what the job wrote. Environments are the shared ones; the store is the test's own, so nothing is
+    taken from an earlier run.
+    """
+
+    def call(
+        backend_name: str, call: str, args: dict[str, Any], inputs: dict[str, Path], out: Path
+    ) -> dict[str, Any]:
+        env = environments.ensure(backend_name, registry.load(backend_name).NEEDS, lambda what: None)
+        with monkeypatch.context() as patch:
+            patch.setenv("EDGEHONE_HOME", str(tmp_path / "worker-home"))
+            job = Job(
+                call,
+                env,
+                args,
+                {name: Input(path, f"{path}") for name, path in inputs.items()},
+                threads=len(os.sched_getaffinity(0)),
+                backend=registry.module_name(backend_name),
+            )
+            result = run(job)
+        if out.exists():
+            shutil.rmtree(out)
+        shutil.copytree(result.out, out)
+        return dict(result.facts)
+
+    return call
+
+
+@pytest.fixture
+def null_env(own_home: Path) -> Iterator[Env]:
+    """The null backend's environment: this interpreter."""
+    yield environments.ensure("null", null.NEEDS, lambda what: None)
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file's content."""
+    return json.loads(path.read_text("utf-8"))

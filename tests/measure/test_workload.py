@@ -1,0 +1,93 @@
+"""Workloads: the shipped ones, the user's own, and fitting them to a model."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as some
+
+from edgehone.errors import InputError
+from edgehone.measure import workload
+
+
+def test_chat_is_the_default() -> None:
+    chat = workload.load()
+    assert (chat.name, chat.prompt_tokens, chat.generated_tokens) == ("chat", 256, 128)
+
+
+@pytest.mark.parametrize(("name", "lengths"), [("completion", (64, 256)), ("long-context", (2048, 128))])
+def test_shipped(name: str, lengths: tuple[int, int]) -> None:
+    got = workload.load(name)
+    assert (got.prompt_tokens, got.generated_tokens) == lengths
+    assert got.context >= sum(lengths)
+    assert set(got.weights) == set(workload.OBJECTIVES)
+
+
+def test_unknown_name_offers_the_nearest() -> None:
+    with pytest.raises(InputError, match="unknown workload 'chta'") as caught:
+        workload.load("chta")
+    assert "did you mean 'chat'" in str(caught.value.hint)
+
+
+def test_own_workload_starts_from_chat() -> None:
+    got = workload.load("mail", {"workloads": {"mail": {"prompt_tokens": 900}}})
+    assert (got.prompt_tokens, got.generated_tokens, got.context) == (900, 128, 1028)
+
+
+def test_own_values_change_a_shipped_one() -> None:
+    got = workload.load("chat", {"workloads": {"chat": {"weights": {"size": 1}}}})
+    assert got.weights == {"speed": 0.0, "quality": 0.0, "memory": 0.0, "size": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ({"promt_tokens": 3}, "unknown key 'promt_tokens'"),
+        ({"prompt_tokens": 0}, "prompt_tokens is 0"),
+        ({"batch": True}, "batch is True"),
+        ({"prompt_tokens": "many"}, "prompt_tokens is 'many'"),
+        ({"context": 3}, "context of 3 can't hold 384"),
+        ({"weights": {"spead": 1}}, "unknown objective 'spead'"),
+        ({"weights": {"speed": -1}}, "speed is -1"),
+        ({"weights": {"speed": float("nan")}}, "speed is nan"),
+        ({"weights": {"speed": 0}}, "all weights are 0"),
+        ({"weights": 3}, "is 3, not a table"),
+        (3, "is 3, not a table"),
+    ],
+)
+def test_bad_tables(table: object, message: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        workload.load("chat", {"workloads": {"chat": table}})
+    assert caught.value.hint
+
+
+def test_a_model_that_is_long_enough_changes_nothing() -> None:
+    chat = workload.load()
+    assert workload.fit(chat, None) == (chat, None)
+    assert workload.fit(chat, 4096) == (chat, None)
+
+
+def test_a_short_model_shortens_in_proportion_and_says_so() -> None:
+    smaller, note = workload.fit(workload.load("long-context"), 512)
+    assert (smaller.prompt_tokens, smaller.generated_tokens, smaller.context) == (481, 30, 512)
+    assert note is not None
+    assert "512" in note
+
+
+@given(some.integers(1, 5000), some.integers(1, 5000), some.integers(2, 6000))
+def test_fitting_always_fits(prompt: int, generated: int, context: int) -> None:
+    asked = dataclasses.replace(
+        workload.load(), prompt_tokens=prompt, generated_tokens=generated, context=prompt + generated
+    )
+    got, note = workload.fit(asked, context)
+    assert got.prompt_tokens >= 1
+    assert got.generated_tokens >= 1
+    assert got.prompt_tokens + got.generated_tokens <= min(context, got.context)
+    assert (note is None) == (prompt + generated <= context)
+
+
+def test_no_context_at_all() -> None:
+    with pytest.raises(InputError, match="context of 1"):
+        workload.fit(workload.load(), 1)

@@ -1,0 +1,103 @@
+"""The plan: which recipes are tried at which effort, and why a backend is left out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from edgehone.backends.base import EFFORTS, Backend, Effort, Needs, Recipe, Support
+from edgehone.errors import ModelError
+from edgehone.model.info import ModelInfo
+from edgehone.plan.plan import plan
+
+MODEL = ModelInfo(
+    path=Path("/models/some"),
+    format="huggingface",
+    architecture="LlamaForCausalLM",
+    model_type="llama",
+    task="text-generation",
+    parameters=1,
+    bytes=2,
+    dtypes={"BF16": 1},
+    files=(),
+)
+
+
+class Willing:
+    """A backend with a recipe for each effort."""
+
+    NEEDS = Needs()
+    REFERENCE = False
+
+    def __init__(self, name: str, *reasons: str, exact_at: Effort = "quick") -> None:
+        self.NAME = name
+        self.reasons = reasons
+        self.exact_at: Effort = exact_at
+
+    def supports(self, model: ModelInfo) -> Support:
+        return Support(not self.reasons, self.reasons)
+
+    def recipes(self, model: ModelInfo) -> list[Recipe]:
+        exact = Recipe(self.NAME, "exact", effort=self.exact_at, exact=True)
+        return [exact, *(Recipe(self.NAME, f"for-{effort}", effort=effort) for effort in EFFORTS)]
+
+    def steps(self, recipe: Recipe) -> Any:
+        raise AssertionError("planning builds nothing")
+
+
+def backends(*some: Willing) -> dict[str, Backend]:
+    return {one.NAME: cast(Backend, one) for one in some}
+
+
+@pytest.mark.parametrize(("effort", "count"), [("quick", 2), ("normal", 3), ("thorough", 4)])
+def test_an_effort_tries_its_recipes_and_those_of_less(effort: Effort, count: int) -> None:
+    made = plan(MODEL, backends(Willing("a"), Willing("b")), effort)
+    assert [recipe.backend for recipe in made.recipes] == ["a"] * count + ["b"] * count
+    assert [recipe.exact for recipe in made.recipes[:count]] == [True] + [False] * (count - 1)
+    assert made.backends == ["a", "b"] and made.refused == {}
+
+
+def test_a_backend_that_cannot_is_left_out_with_all_its_reasons() -> None:
+    made = plan(MODEL, backends(Willing("a"), Willing("b", "too large", "no such layer")), "quick")
+    assert made.backends == ["a"]
+    assert made.refused == {"b": "too large; no such layer"}
+
+
+def test_the_baseline_is_no_candidate() -> None:
+    made = plan(MODEL, backends(Willing("a")), "quick", baseline="a/for-quick")
+    assert [recipe.key for recipe in made.recipes] == ["a/exact"]
+
+
+def test_the_exact_recipe_is_tried_at_every_effort() -> None:
+    made = plan(MODEL, backends(Willing("a", exact_at="thorough")), "quick")
+    assert [recipe.key for recipe in made.recipes] == ["a/exact", "a/for-quick"]
+
+
+def test_a_backend_without_a_candidate_or_an_exact_one_is_left_out() -> None:
+    class OnlyExact(Willing):
+        def recipes(self, model: ModelInfo) -> list[Recipe]:
+            return super().recipes(model)[:1]
+
+    made = plan(MODEL, backends(OnlyExact("a"), Willing("b")), "quick", baseline="a/exact")
+    assert made.backends == ["b"] and "the original only" in made.refused["a"]
+    made = plan(MODEL, backends(Willing("a"), Willing("b")), "quick", baseline="a/exact")
+    assert made.backends == ["b"] and "no exact recipe" in made.refused["a"]
+
+
+def test_no_backend_at_all_is_an_error_with_each_reason() -> None:
+    with pytest.raises(ModelError) as caught:
+        plan(MODEL, backends(Willing("a", "too large"), Willing("b", "too odd")), "quick")
+    assert "LlamaForCausalLM" in caught.value.message and "/models/some" in caught.value.message
+    assert "a: too large" in caught.value.message and "b: too odd" in caught.value.message
+    assert caught.value.hint == "edgehone inspect /models/some"
+
+
+def test_keys_are_one_of_a_kind_in_every_shipped_plan(demo_model: Path, null_model: Path) -> None:
+    from edgehone.backends import registry
+    from edgehone.model import inspect
+
+    for folder in (demo_model, null_model):
+        keys = [recipe.key for recipe in plan(inspect(folder), registry.load_all(), "thorough").recipes]
+        assert len(set(keys)) == len(keys) > 0
