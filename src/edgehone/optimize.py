@@ -16,6 +16,7 @@ from edgehone.decide.decide import decide
 from edgehone.decide.decision import Candidate, Decision
 from edgehone.errors import NothingPasses
 from edgehone.events import Emit, Event, silent
+from edgehone.measure import speed
 from edgehone.stages import check, measure, original
 from edgehone.stages.request import Request
 from edgehone.stages.setup import Setup, set_up
@@ -117,9 +118,13 @@ def _notes(setup: Setup, trials: Sequence[Trial]) -> list[str]:
     unready = [f"{name} has no environment: {reason}" for name, reason in setup.unready.items()]
     shaky = [t.recipe.key for t in trials if t.alive and t.facts.get("unstable")]
     unstable = [f"speed not steady within 3 % of the value: {', '.join(shaky)}"] if shaky else []
+    shares = [s for t in trials if (s := speed.disturbance(t.samples.get("rounds", []))) is not None]
+    mean = sum(shares) / len(shares) if shares else 0.0
+    busy = [f"the machine was not quiet: others took {mean:.0%} of the processors while speed was measured"]
+    disturbed = busy if mean > speed.DISTURBED else []
     bounded = any(trial.facts.get("kl_is_lower_bound") for trial in trials)
     coarse = ["KL is a lower bound: the reference keeps the most likely tokens only"] if bounded else []
-    return [*setup.notes, *left_out, *unready, *unstable, *coarse]
+    return [*setup.notes, *left_out, *unready, *unstable, *disturbed, *coarse]
 
 
 def _way_out(decision: Decision) -> str:

@@ -9,8 +9,6 @@ import pytest
 from edgehone.cli import inspect
 from edgehone.errors import ModelError
 
-DEMO = Path(__file__).parents[2] / "examples" / "demo-model"
-
 
 def arguments(*words: str, as_json: bool = False) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
@@ -18,16 +16,20 @@ def arguments(*words: str, as_json: bool = False) -> argparse.Namespace:
     return argparse.Namespace(**vars(parser.parse_args(words)), json=as_json)
 
 
-def test_the_table_shows_the_facts_and_the_backends(capsys: pytest.CaptureFixture[str]) -> None:
-    assert inspect.run(arguments(str(DEMO))) == 0
+def test_the_table_shows_the_facts_and_the_backends(
+    demo_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert inspect.run(arguments(str(demo_model))) == 0
     shown = capsys.readouterr().out
     assert "LlamaForCausalLM (llama)" in shown and "apache-2.0" in shown
     assert "None" not in shown
     assert "null takes its own fake models only" in shown
 
 
-def test_json_has_the_facts_and_a_reason_for_each_no(capsys: pytest.CaptureFixture[str]) -> None:
-    assert inspect.run(arguments(str(DEMO), as_json=True)) == 0
+def test_json_has_the_facts_and_a_reason_for_each_no(
+    demo_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert inspect.run(arguments(str(demo_model), as_json=True)) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["architecture"] == "LlamaForCausalLM" and told["parameters"] > 10**6
     assert {"llamacpp", "null", "openvino", "pytorch"} <= told["backends"].keys()

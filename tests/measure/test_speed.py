@@ -41,7 +41,7 @@ def test_rounds_are_the_samples_and_a_rounds_median_counts() -> None:
     disturbed["requests"] = [*disturbed["requests"], {"ttft": 0.1, "total": 50.0}]
     found = speed.figures([one_round(), one_round(total=0.7), disturbed], 50, 5)["workload_latency_ms"]
     assert found.n == 3
-    assert found.value == pytest.approx((500 + 700 + 500) / 3)
+    assert found.value == pytest.approx((500 * 700 * 500) ** (1 / 3))
     assert found.low is not None and found.high is not None and found.low < 500 and found.high > 700
     assert not speed.is_steady(found)
 
@@ -101,6 +101,14 @@ def test_one_request_tells_nothing_of_variation() -> None:
 )
 def test_steady_is_three_per_cent_either_way(figure: Figure, steady: bool) -> None:
     assert speed.is_steady(figure) is steady
+
+
+def test_the_disturbance_is_the_mean_share_that_others_took() -> None:
+    def shared(share: float | None) -> dict[str, Any]:
+        return one_round(conditions={"others_share": share})
+
+    assert speed.disturbance([shared(0.1), shared(0.3), shared(None)]) == pytest.approx(0.2)
+    assert speed.disturbance([shared(None)]) is None and speed.disturbance([]) is None
 
 
 def resident(path: Path) -> int:

@@ -135,9 +135,17 @@ def test_clustered_quantile_is_repeatable_and_wider_than_one_that_ignores_cluste
 
 
 def test_rounds_are_what_counts() -> None:
-    got = st.rounds_interval([[10.0, 10.0, 99.0], [12.0], [11.0, 11.0]])
-    assert got.value == pytest.approx(11.0)
+    rounds = [[10.0, 10.0, 99.0], [12.0], [11.0, 11.0]]
+    got = st.rounds_interval(rounds)
+    assert got.value == pytest.approx((10.0 * 12.0 * 11.0) ** (1 / 3))
     assert got.n == 3
+    rate = st.rounds_interval([[1 / value for value in one] for one in rounds])
+    assert rate.low is not None and got.high is not None
+    assert (rate.value, rate.low) == (pytest.approx(1 / got.value), pytest.approx(1 / got.high))
+    noisy = st.rounds_interval([[6000.0], [700.0], [650.0]])
+    assert noisy.low is not None and noisy.low > 0
+    with pytest.raises(ValueError, match="not positive"):
+        st.rounds_interval([[1.0], [0.0]])
     with pytest.raises(ValueError, match="without a sample"):
         st.rounds_interval([[1.0], []])
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from edgehone.jobs.bootstrap import end_session
-from edgehone.jobs.processes import CHILDREN, signal_group
+from edgehone.jobs.processes import CHILDREN, end_tree
 
 # Settings of the caller's that would bend where uv installs to.
 _NOT_OURS = (
@@ -60,7 +58,6 @@ def run_lines(
                 on_line(line.rstrip("\n"))
             return child.wait()
         finally:
-            signal_group(child.pid, signal.SIGKILL)
-            end_session(child.pid)
+            end_tree(child.pid)
             child.wait()
             CHILDREN.remove(child.pid)

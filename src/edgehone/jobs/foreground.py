@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
 import tempfile
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 from edgehone.errors import JobError
 from edgehone.jobs.cause import root_cause
-from edgehone.jobs.processes import signal_group
+from edgehone.jobs.processes import end_tree
 from edgehone.jobs.run import Job, command, describe, environment
 
 
@@ -36,7 +35,7 @@ def run_foreground(job: Job, *, quiet: bool = False) -> dict[str, Any]:
             try:
                 child.wait()
             finally:
-                signal_group(child.pid, signal.SIGKILL)
+                end_tree(child.pid)
                 child.wait()
             log.seek(0)
             said = log.read()

@@ -1,4 +1,4 @@
-"""Look at and end process groups, by the standard library alone."""
+"""Look at and end child processes with all that they started, by the standard library alone."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import signal
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from edgehone.errors import JobError
+from edgehone.jobs.bootstrap import end_session
 
 
 class Children:
@@ -27,7 +28,7 @@ class Children:
             self._groups.add(group)
             late = self._ending
         if late:
-            signal_group(group, signal.SIGKILL)
+            end_tree(group)
 
     def remove(self, group: int) -> None:
         """Forget a group that has ended."""
@@ -50,7 +51,7 @@ class Children:
                 self._ending = True
                 groups = list(self._groups)
             for group in groups:
-                signal_group(group, signal.SIGKILL)
+                end_tree(group)
             raise
         finally:
             executor.shutdown(wait=True, cancel_futures=True)
@@ -78,12 +79,11 @@ def memory_split(pid: int) -> dict[str, int]:
     return {names[name]: status[name] for name in names if name in status}
 
 
-def signal_group(pid: int, number: int) -> None:
-    """Signal a whole process group; nothing happens if it is gone."""
-    try:
-        os.killpg(pid, number)
-    except ProcessLookupError:
-        return
+def end_tree(leader: int) -> None:
+    """Kill a child that leads a session of its own, and all that it started there; gone ones are no matter."""
+    with suppress(ProcessLookupError):
+        os.killpg(leader, signal.SIGKILL)
+    end_session(leader)
 
 
 def _status(pid: int) -> dict[str, int]:

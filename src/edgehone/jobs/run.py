@@ -21,7 +21,7 @@ from edgehone.jobs import store
 from edgehone.jobs.cause import root_cause
 from edgehone.jobs.environments import Env
 from edgehone.jobs.home import file_lock, home
-from edgehone.jobs.processes import CHILDREN, resident_bytes, signal_group
+from edgehone.jobs.processes import CHILDREN, end_tree, resident_bytes
 from edgehone.jobs.source import package_path, source_digest
 from edgehone.jobs.store import JobResult
 from edgehone.jobs.watch import Watch
@@ -147,8 +147,8 @@ def _run_child(job: Job, key: str, folder: Path, on_progress: Callable[[float, s
         try:
             stopped = _wait(child, job, folder, watch, on_progress)
         finally:
-            # The whole group: a toolchain's own children must not outlive the job, nor Ctrl-C.
-            signal_group(child.pid, signal.SIGKILL)
+            # The whole session: a toolchain's own children must not outlive the job, nor Ctrl-C.
+            end_tree(child.pid)
             child.wait()
             CHILDREN.remove(child.pid)
             if child.stdin:

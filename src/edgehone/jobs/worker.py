@@ -10,20 +10,20 @@ from __future__ import annotations
 import importlib
 import json
 import os
-import signal
 import sys
-import threading
 import time
 import traceback
 from pathlib import Path
 from typing import Any
 
 from edgehone.backends.base import WorkerJob
+from edgehone.jobs.bootstrap import end_with_parent
 
 
 def main(folder: str) -> None:
     """Run the job of `folder`; exits 0 with result.json written, whether the function failed or not."""
-    _end_with_parent()
+    if os.environ.get("EDGEHONE_JOB") == "1":
+        end_with_parent()
     place = Path(folder)
     started = time.perf_counter()
     try:
@@ -81,13 +81,3 @@ def _write(path: Path, text: str) -> None:
     staged = path.with_name(path.name + ".new")
     staged.write_text(text, "utf-8")
     staged.replace(path)
-
-
-def _end_with_parent() -> None:
-    def wait_for_end_of_file() -> None:
-        while os.read(0, 4096):
-            pass
-        os.killpg(0, signal.SIGKILL)
-
-    if os.environ.get("EDGEHONE_JOB") == "1":
-        threading.Thread(target=wait_for_end_of_file, daemon=True, name="parent-watch").start()

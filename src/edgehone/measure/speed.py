@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from edgehone.backends.base import Generation, Session, WorkerJob
+from edgehone.device.busy import others_share, read_busy
 from edgehone.device.throttle import difference, read_conditions
 from edgehone.figure import Figure
 from edgehone.measure.statistics import (
@@ -28,6 +29,8 @@ from edgehone.measure.statistics import (
 
 # An interval of ±3 % of the value is tight enough to compare candidates by; wider is marked unstable.
 STEADY = 0.03
+# Above this share of the processors, others slow a measurement enough to be told.
+DISTURBED = 0.1
 # Each round times at least this many requests, and goes on for as long as the effort says.
 LEAST_REQUESTS = 3
 
@@ -46,12 +49,13 @@ def time_requests(job: WorkerJob) -> dict[str, Any]:
     opened = time.perf_counter()
     prompt, count = job.args["prompt"], job.args["generated"]
     first = _request(session, prompt, count)
-    before = read_conditions()
+    before, busy = read_conditions(), read_busy()
     requests: list[dict[str, Any]] = []
     begun = time.perf_counter()
     while len(requests) < LEAST_REQUESTS or time.perf_counter() - begun < job.args["seconds"]:
         requests.append(_request(session, prompt, count))
-    conditions = difference(before, read_conditions()).to_json()
+    others = others_share(busy, read_busy())
+    conditions = difference(before, read_conditions()).to_json() | {"others_share": others}
     session.close()
     # Loading may be put off until the first request; what it took beyond a warm one belongs to loading.
     late = max(0.0, first["total"] - min(request["total"] for request in requests))
@@ -100,6 +104,12 @@ def figures(rounds: Sequence[Mapping[str, Any]], prompt_tokens: int, generated: 
     out["load_cold_ms"] = _load(cold)
     out["load_warm_ms"] = _load(warm)
     return out
+
+
+def disturbance(rounds: Sequence[Mapping[str, Any]]) -> float | None:
+    """The share of the processors that other processes took meanwhile, averaged over the rounds; None if unknown."""
+    shares = [share for one in rounds if (share := one["conditions"]["others_share"]) is not None]
+    return sum(shares) / len(shares) if shares else None
 
 
 def is_steady(latency: Figure) -> bool:

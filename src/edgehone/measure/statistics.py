@@ -204,16 +204,24 @@ def _bootstrap_quantile(x: Floats, q: float, groups: NDArray[Any]) -> Interval:
 
 
 def rounds_interval(rounds: Sequence[Sequence[float]]) -> Interval:
-    """Speed over fresh processes: the mean of the rounds' medians, t interval over the rounds, n = rounds.
+    """Speed over fresh processes: the geometric mean of the rounds' medians, n = rounds.
 
     Runs within one process share its memory layout and clock, so only the rounds count as independent; the
-    median within a round keeps one interrupted run from moving the figure.
+    median within a round keeps one interrupted run from moving the figure. What slows a process down (the clock,
+    neighbours) multiplies its times, so the t interval is over their logarithms: it is never below 0, and the
+    interval of a rate is that of its time turned over. Samples are positive; ValueError otherwise.
     """
     import numpy as np
 
     if not rounds or any(not r for r in rounds):
         raise ValueError("a round without a sample has no median")
-    return mean_interval([float(np.median(np.asarray(r, dtype=np.float64))) for r in rounds])
+    medians = [float(np.median(np.asarray(r, dtype=np.float64))) for r in rounds]
+    if min(medians) <= 0:
+        raise ValueError(f"a time or rate of {min(medians)} is not positive")
+    logs = mean_interval(np.log(medians))
+    if logs.low is None or logs.high is None:
+        return Interval(math.exp(logs.value), None, None, logs.n)
+    return Interval(math.exp(logs.value), math.exp(logs.low), math.exp(logs.high), logs.n)
 
 
 def coefficient_of_variation(values: ArrayLike) -> float | None:

@@ -1,0 +1,46 @@
+"""Others' share of the processors."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from edgehone.device.busy import Busy, others_share, read_busy
+
+
+def test_this_process_is_not_others() -> None:
+    assert others_share(Busy(100, 10, 1000), Busy(110, 20, 1020)) == 0
+    assert others_share(Busy(100, 10, 1000), Busy(110, 12, 1020)) == pytest.approx(0.4)
+
+
+def test_what_is_not_known_is_none(tmp_path: Path) -> None:
+    assert read_busy(tmp_path) is None
+    (tmp_path / "stat").write_text("intr 5\n")
+    assert read_busy(tmp_path) is None
+    assert others_share(None, Busy(1, 1, 1)) is None
+    assert others_share(Busy(1, 1, 1), Busy(1, 1, 1)) is None
+
+
+def test_steal_counts_and_guest_does_not_count_twice(tmp_path: Path) -> None:
+    (tmp_path / "stat").write_text("cpu  100 0 0 100 0 0 0 50 100 0\ncpu0 1 1\n")
+    found = read_busy(tmp_path)
+    assert found is not None
+    assert found.everybody / found.total == pytest.approx(150 / 250)
+
+
+@pytest.mark.skipif(not Path("/proc/stat").exists(), reason="needs /proc/stat")
+def test_a_busy_neighbour_is_seen() -> None:
+    neighbour = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        time.sleep(0.1)
+        before = read_busy()
+        time.sleep(0.5)
+        share = others_share(before, read_busy())
+    finally:
+        neighbour.kill()
+        neighbour.wait()
+    assert share is not None and share > 0.02
