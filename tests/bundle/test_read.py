@@ -109,3 +109,10 @@ def test_verify_notices_a_better_figure_written_in_by_hand(spoiled: Path) -> Non
 
     change(spoiled / "decision.json", better)
     assert edgehone.verify(edgehone.read(spoiled)) == ["decision.json was changed"]
+
+
+@pytest.mark.parametrize("part", ["device.threads", "model.parameters", "workload.name"])
+def test_a_decision_whose_open_tables_lost_what_people_are_told(spoiled: Path, part: str) -> None:
+    table, _, key = part.partition(".")
+    change(spoiled / "decision.json", lambda data: data[table].pop(key) and None)
+    refused(spoiled, f"{part} is None")

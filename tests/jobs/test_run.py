@@ -110,7 +110,9 @@ def test_a_native_crash_tells_the_logs_root_cause(null_env: Env) -> None:
 
 
 def test_an_out_of_memory_kill_is_told(null_env: Env) -> None:
-    with pytest.raises(JobError, match=r"killed by signal 9, most often for want of memory.*allocating 7 GiB"):
+    with pytest.raises(
+        JobError, match=r"killed by signal 9, most often for want of memory.*allocating 7 GiB"
+    ):
         run(job(null_env, "killed"))
 
 

@@ -17,6 +17,13 @@ SCHEMA = 1
 # What is read of a manifest, and its type.
 _PARTS = {"recipe": dict, "files": dict, "eos": list, "model": dict, "versions": dict, "created": str}
 
+# What people are told of the decision's open tables.
+_TOLD: Mapping[str, Mapping[str, Any]] = {
+    "device": {"cpu": str | None, "threads": int},
+    "model": {"architecture": str, "parameters": int},
+    "workload": {"name": str, "prompt_tokens": int, "generated_tokens": int},
+}
+
 
 @dataclass(frozen=True)
 class Bundle:
@@ -50,7 +57,16 @@ def read(path: str | Path) -> Bundle:
             f"{place / MANIFEST} has no {', '.join(wrong)}, or not as a manifest has them",
             hint=f"sh {place / 'reproduce.sh'}",
         )
-    return Bundle(place, manifest, Decision.from_json(_load(place / "decision.json", place)))
+    decision = Decision.from_json(_load(place / "decision.json", place))
+    for table, keys in _TOLD.items():
+        for key, kind in keys.items():
+            value = getattr(decision, table).get(key)
+            if not isinstance(value, kind):
+                raise InputError(
+                    f"{place / 'decision.json'}: {table}.{key} is {value!r}",
+                    hint=f"sh {place / 'reproduce.sh'}",
+                )
+    return Bundle(place, manifest, decision)
 
 
 def verify(bundle: Bundle) -> list[str]:

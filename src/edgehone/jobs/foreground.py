@@ -29,7 +29,7 @@ def run_foreground(job: Job, *, quiet: bool = False) -> dict[str, Any]:
                 stdout=log if quiet else None,
                 stderr=log,
                 cwd=folder,
-                env=environment(job),
+                env=environment(job, alone=True),
                 start_new_session=True,
             )
             try:

@@ -140,7 +140,7 @@ def _run_child(job: Job, key: str, folder: Path, on_progress: Callable[[float, s
             stdout=log,
             stderr=subprocess.STDOUT,
             cwd=folder,
-            env=environment(job),
+            env=environment(job, alone=job.exclusive),
             start_new_session=True,
         )
         CHILDREN.add(child.pid)
@@ -270,10 +270,10 @@ def command(job: Job, folder: Path) -> list[str]:
     return [str(job.env.python), "-I", str(bootstrap), json.dumps(start)]
 
 
-def environment(job: Job) -> dict[str, str]:
+def environment(job: Job, *, alone: bool = False) -> dict[str, str]:
     """The environment variables of a job's child: the caller's, made quiet, offline and of known threads."""
     variables = {**os.environ, **QUIET, **_threads(job), "EDGEHONE_JOB": "1"}
-    if not job.exclusive:
+    if not alone:
         # Threads that spin at OpenMP barriers while another job has the core make both several times slower.
         variables["OMP_WAIT_POLICY"] = "passive"
     if job.online:

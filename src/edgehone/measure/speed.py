@@ -95,7 +95,7 @@ def figures(rounds: Sequence[Mapping[str, Any]], prompt_tokens: int, generated: 
         "workload_latency_ms": _over_rounds([[1000 * t for t in one] for one in total], "ms"),
         "prefill_tokens_per_s": _over_rounds([[prompt_tokens / t for t in one] for one in ttft], "tokens/s"),
         "decode_tokens_per_s": _decode(ttft, total, generated),
-        "latency_cv": _variation(every),
+        "latency_cv": _variation(total),
     }
     for q in (0.5, 0.95, 0.99):
         out[f"latency_p{q * 100:.0f}_ms"] = _percentile(every, q)
@@ -137,11 +137,14 @@ def _decode(ttft: list[list[float]], total: list[list[float]], generated: int) -
     return _over_rounds(rates, "tokens/s")
 
 
-def _variation(every: list[float]) -> Figure:
-    value = coefficient_of_variation(every)
-    if value is None:
-        return Figure.missing("one request tells nothing of variation", "ratio")
-    return Figure(value, n=len(every), unit="ratio")
+def _variation(total: list[list[float]]) -> Figure:
+    """From request to request within a process, pooled over the rounds: what differs between processes is in the
+    interval of the latency, not here."""
+    spreads = [(len(one) - 1, cv) for one in total if (cv := coefficient_of_variation(one)) is not None]
+    if not spreads:
+        return Figure.missing("one request a round tells nothing of variation", "ratio")
+    pooled = sum(free * cv**2 for free, cv in spreads) / sum(free for free, _ in spreads)
+    return Figure(pooled**0.5, n=sum(len(one) for one in total), unit="ratio")
 
 
 def _percentile(every: list[float], q: float) -> Figure:
