@@ -14,13 +14,14 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import platform
 import re
 import shutil
 import sys
-import sysconfig
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from importlib.machinery import EXTENSION_SUFFIXES
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
@@ -175,11 +176,9 @@ def _place(name: str, lock: Path) -> Path:
 
 
 def _platform() -> tuple[str, ...]:
-    return (
-        str(sys.implementation.cache_tag),
-        sysconfig.get_platform(),
-        str(sysconfig.get_config_var("SOABI")),
-    )
+    # Not sysconfig's variables: threads that ask for them first see them half filled (CPython 3.11), and
+    # environments are made side by side.
+    return (str(sys.implementation.cache_tag), EXTENSION_SUFFIXES[0], sys.platform, platform.machine())
 
 
 def _digest(parts: Iterable[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sysconfig
 from collections.abc import Callable, Mapping
 
 from edgehone.backends.base import Backend
@@ -28,6 +29,9 @@ def make_all(
             unready[name] = error
             tell(name, f"not available: {error.message}")
 
+    # Filled here, by one thread: CPython 3.11 shows them half filled to a second that asks meanwhile, and uv's
+    # own package asks.
+    sysconfig.get_config_vars()
     with CHILDREN.pool(max(1, len(backends))) as pool:
         list(pool.map(make, backends))
     return ready, unready
