@@ -80,7 +80,7 @@ def optimize(
         workload=bench.workload.to_json(),
         versions={name: dict(env.versions) for name, env in bench.environments.items()},
         edgehone=version("edgehone"),
-        notes=_notes(setup, trials),
+        notes=_notes(setup, trials, request.backends or ()),
     )
     emit(Event(""))
     if decision.chosen is None:
@@ -113,8 +113,13 @@ def _untried(setup: Setup) -> list[Candidate]:
     ]
 
 
-def _notes(setup: Setup, trials: Sequence[Trial]) -> list[str]:
-    left_out = [f"{name} is not in the plan: {reason}" for name, reason in setup.plan.refused.items()]
+def _notes(setup: Setup, trials: Sequence[Trial], named: Sequence[str]) -> list[str]:
+    left_out = [
+        f"{name} is not in the plan: {reason}"
+        for name, reason in setup.plan.refused.items()
+        # What runs originals is not expected among the candidates, unless it was asked for.
+        if name in named or not setup.bench.backends[name].REFERENCE
+    ]
     unready = [f"{name} has no environment: {reason}" for name, reason in setup.unready.items()]
     shaky = [t.recipe.key for t in trials if t.alive and t.facts.get("unstable")]
     unstable = [f"speed not steady within 3 % of the value: {', '.join(shaky)}"] if shaky else []

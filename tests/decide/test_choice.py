@@ -114,3 +114,11 @@ def test_the_nearest_is_the_one_with_the_smallest_worst_shortfall() -> None:
     assert only is not None
     assert only[1].margin is None
     assert nearest([replace(far, status="failed")]) is None
+
+
+def test_of_equal_worst_shortfalls_the_one_with_fewer_failing_gates_is_nearest() -> None:
+    both = replace(candidate("a/both"), verdicts=(verdict("accuracy_kept", None), verdict("speedup", -0.1)))
+    one = replace(candidate("b/one"), verdicts=(verdict("accuracy_kept", None), verdict("speedup", 0.1)))
+    found = nearest([both, one])
+    assert found is not None
+    assert found[0].key == "b/one"

@@ -20,6 +20,7 @@ from edgehone.jobs.environments import Env
 from edgehone.jobs.processes import CHILDREN
 from edgehone.jobs.run import Input, Job, Limits, run
 from edgehone.jobs.source import source_digest
+from edgehone.jobs.store import JobResult
 
 FUNCTIONS = "jobfunctions"
 
@@ -78,6 +79,23 @@ def test_the_key_names_all_that_determines_the_result(null_env: Env, tmp_path: P
     assert moved.key == base.key  # where an input lies does not matter, what it is does
 
 
+def test_what_links_to_its_inputs_is_made_again_where_they_lie(null_env: Env, tmp_path: Path) -> None:
+    def adopted(place: Path, identity: str) -> JobResult:
+        return run(job(null_env, "adopt", inputs={"model": Input(place, identity)}, links=True))
+
+    for name, content in (("old", "one"), ("new", "one")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "weights").write_text(content)
+    old = adopted(tmp_path / "old", "digest of one")
+    (tmp_path / "old" / "weights").write_text("two")  # the model was moved, another took its place
+    new, other = adopted(tmp_path / "new", "digest of one"), adopted(tmp_path / "old", "digest of two")
+    assert (new.out / "weights").read_text() == "one"
+    assert (other.out / "weights").read_text() == "two"
+    # What was built on it does not care where it lies.
+    assert Input.of(new).identity == Input.of(old).identity != Input.of(other).identity
+    assert adopted(tmp_path / "new", "digest of one").cached
+
+
 def test_the_source_of_a_step_and_of_all_it_imports_is_part_of_the_key(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -120,7 +138,7 @@ def test_a_failure_is_not_cached(null_env: Env) -> None:
     for _ in range(2):
         with pytest.raises(JobError):
             run(job(null_env, "raise_error"))
-    assert store.find(job(null_env, "raise_error").key) is None
+    assert store.find(job(null_env, "raise_error").key, "") is None
 
 
 def test_the_time_limit_ends_the_child_and_its_children(null_env: Env) -> None:

@@ -159,6 +159,19 @@ def test_events_tell_each_candidates_way(own_home: Path, null_model: Path, confi
     assert order == ["waiting", "building", "scoring", "measuring", "done"]
 
 
+def test_a_backend_that_is_left_out_is_told_but_not_who_runs_originals(
+    own_home: Path, null_model: Path, config: Path
+) -> None:
+    decision = edgehone.optimize(null_model, workload="tiny", effort="quick", config_file=config)
+    notes = "\n".join(decision.notes)
+    assert "llamacpp is not in the plan: " in notes
+    assert "pytorch" not in notes
+    named = edgehone.optimize(
+        null_model, workload="tiny", effort="quick", backends=["null", "pytorch"], config_file=config
+    )
+    assert "pytorch is not in the plan: " in "\n".join(named.notes)
+
+
 def test_a_task_is_scored(own_home: Path, null_model: Path, config: Path, tmp_path: Path) -> None:
     task = tmp_path / "task.jsonl"
     lines = [{"prompt": "the", "choices": [" q", "qz", "zx"], "answer": 0} for _ in range(8)]

@@ -88,13 +88,15 @@ class Step:
 
     `inputs` names the steps whose folders it reads: equal steps of different recipes are built once.
     `reads` names what else it reads: `model` (the original's folder), `calibration` (the calibration ids,
-    a JSON list, and its text beside it).
+    a JSON list, and its text beside it). `links` tells that it fills the folder with links to what it reads:
+    it is then made again for an input that lies elsewhere, while what is built on it stays.
     """
 
     call: str
     params: Mapping[str, Any] = field(default_factory=dict)
     inputs: Mapping[str, Step] = field(default_factory=dict)
     reads: tuple[str, ...] = ()
+    links: bool = False
 
 
 @dataclass(frozen=True)

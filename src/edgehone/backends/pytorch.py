@@ -85,7 +85,7 @@ def reference(model: ModelInfo) -> Recipe:
 
 def steps(recipe: Recipe) -> Step:
     """Links to the model's files; the same for every recipe."""
-    return Step("edgehone.backends.pytorch:adopt", reads=("model",))
+    return Step("edgehone.backends.pytorch:adopt", reads=("model",), links=True)
 
 
 def adopt(job: WorkerJob) -> dict[str, Any]:

@@ -70,17 +70,17 @@ def choose(candidates: Sequence[Candidate], weights: Mapping[str, float]) -> Cho
 def nearest(candidates: Sequence[Candidate]) -> tuple[Candidate, Verdict] | None:
     """The measured candidate whose worst shortfall, as a share of the threshold, is smallest; and that gate.
 
-    A missing figure is the worst of all shortfalls. None when no candidate was measured or all pass.
+    Equal worst shortfalls: the next worst decides, so one failing gate is nearer than two. A missing figure is
+    the worst of all shortfalls. None when no candidate was measured or all pass.
     """
-    worst: list[tuple[float, str, Candidate, Verdict]] = []
+    missed: list[tuple[list[float], str, Candidate, Verdict]] = []
     for candidate in candidates:
-        failed = [v for v in candidate.verdicts if not v.ok]
+        failed = sorted((v for v in candidate.verdicts if not v.ok), key=_margin)
         if candidate.status == "ok" and failed:
-            verdict = min(failed, key=_margin)
-            worst.append((_margin(verdict), candidate.key, candidate, verdict))
-    if not worst:
+            missed.append(([-_margin(v) for v in failed], candidate.key, candidate, failed[0]))
+    if not missed:
         return None
-    _, _, candidate, verdict = min(worst, key=lambda entry: (-entry[0], entry[1]))
+    _, _, candidate, verdict = min(missed, key=lambda entry: entry[:2])
     return candidate, verdict
 
 

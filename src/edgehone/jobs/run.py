@@ -55,7 +55,7 @@ class Input:
     @classmethod
     def of(cls, result: JobResult, part: str = "") -> Input:
         """The output folder of a finished job, or a part of it."""
-        return cls(result.out / part, f"{result.key}/{part}")
+        return cls(result.out / part, f"{result.identity}/{part}")
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,8 @@ class Job:
     `exclusive` jobs are measurements: they run with no other job of this machine beside them. `backend` is the
     module whose session the job opens, if any (its source is part of the key). `also` is whatever else
     determines the result: for measurements the device. `watch` is asked for a sample of the child's
-    process id every `watch_seconds`; what it returns at the end is kept in watch.json.
+    process id every `watch_seconds`; what it returns at the end is kept in watch.json. `links` tells that the
+    result holds links to its inputs, so that it is good only where they lie now.
     """
 
     call: str
@@ -87,10 +88,19 @@ class Job:
     limits: Limits = Limits()
     online: bool = False
     watch: Callable[[], Watch] = Watch
+    links: bool = False
 
     @property
     def key(self) -> str:
-        """The store's key: a digest of all that determines the result."""
+        """The store's key: the identity, and where the inputs lie if the result links to them."""
+        if not self.links:
+            return self.identity
+        places = {name: str(given.path) for name, given in self.inputs.items()}
+        return store.key_of({"identity": self.identity, "places": places})
+
+    @property
+    def identity(self) -> str:
+        """A digest of all that determines the result's content: what jobs that read it name it by."""
         modules = {self.call.partition(":")[0], *([self.backend] if self.backend else [])}
         return store.key_of(
             {
@@ -111,13 +121,13 @@ def run(job: Job, on_progress: Callable[[float, str], None] = lambda fraction, w
     Raises JobError with the root cause and the log's path if the child fails, is killed or outlives its
     limits; SetupError if the disk is full. A failure is not cached.
     """
-    key = job.key
-    if found := store.find(key):
+    key, identity = job.key, job.identity
+    if found := store.find(key, identity):
         return found
     CHILDREN.check()
     try:
         with store.claim(key) as folder:
-            if found := store.find(key):
+            if found := store.find(key, identity):
                 return found
             with file_lock(home() / "locks" / "machine.lock", shared=not job.exclusive):
                 return _run_child(job, key, folder, on_progress)
@@ -157,7 +167,7 @@ def _run_child(job: Job, key: str, folder: Path, on_progress: Callable[[float, s
     if result.get("ok"):
         (folder / "watch.json").write_text(json.dumps(watch.result()), "utf-8")
         (folder / "progress").unlink(missing_ok=True)
-        return store.keep(key, folder)
+        return store.keep(key, job.identity, folder)
     message, hint = _why(result, stopped, child.returncode, folder / "log.txt")
     if "No space left" in message or shutil.disk_usage(folder).free < FULL:
         # The child may not even have been able to say so.

@@ -23,6 +23,7 @@ from edgehone.jobs.home import file_lock, home
 class JobResult:
     """A finished job: `out` is the folder it filled, `facts` what it returned, `seconds` its wall time.
 
+    `identity` is what jobs that read it name it by: the key, but for a result that links to where its inputs lie.
     `cached` tells whether this run found it finished. `watch` holds the samples that the parent took.
     """
 
@@ -32,6 +33,7 @@ class JobResult:
     seconds: float
     cached: bool
     watch: Mapping[str, Any]
+    identity: str
 
     @property
     def out(self) -> Path:
@@ -45,7 +47,7 @@ def key_of(identity: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def find(key: str, *, cached: bool = True) -> JobResult | None:
+def find(key: str, identity: str, *, cached: bool = True) -> JobResult | None:
     """The finished job of this key, or None."""
     folder = _root() / "jobs" / key
     try:
@@ -54,7 +56,7 @@ def find(key: str, *, cached: bool = True) -> JobResult | None:
         samples = json.loads(watch.read_text("utf-8")) if watch.exists() else {}
     except FileNotFoundError:
         return None
-    return JobResult(key, folder, result["facts"], result["seconds"], cached, samples)
+    return JobResult(key, folder, result["facts"], result["seconds"], cached, samples, identity)
 
 
 @contextmanager
@@ -71,14 +73,14 @@ def claim(key: str) -> Iterator[Path]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def keep(key: str, folder: Path) -> JobResult:
+def keep(key: str, identity: str, folder: Path) -> JobResult:
     """Move a work folder whose job succeeded among the finished."""
     final = _root() / "jobs" / key
     final.parent.mkdir(parents=True, exist_ok=True)
     if final.exists():  # only a folder without a result: find() was asked first
         shutil.rmtree(final)
     folder.rename(final)
-    found = find(key, cached=False)
+    found = find(key, identity, cached=False)
     assert found is not None
     return found
 

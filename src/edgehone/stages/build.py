@@ -22,7 +22,7 @@ def _make(bench: Bench, recipe: Recipe, step: Step) -> JobResult:
     inputs = {name: given[name] for name in step.reads}
     inputs |= {name: Input.of(_make(bench, recipe, needed)) for name, needed in step.inputs.items()}
     tell = bench.tell(recipe, "building", step.call.partition(":")[2])
-    return bench.run(recipe.backend, step.call, step.params, inputs, tell=tell)
+    return bench.run(recipe.backend, step.call, step.params, inputs, tell=tell, links=step.links)
 
 
 def size_of(artifact: JobResult) -> int:

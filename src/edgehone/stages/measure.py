@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -35,14 +34,16 @@ def measure(bench: Bench, original: Original, trials: Sequence[Trial]) -> None:
 def _speed(bench: Bench, original: Original, trials: Sequence[Trial]) -> None:
     """Rounds over all that are not steady yet, until all are or the effort's rounds or budget are spent."""
     rounds: dict[str, list[JobResult]] = {trial.recipe.key: [] for trial in trials}
-    deadline = time.monotonic() + bench.depth.budget
+    spent = 0.0  # what the rounds took when they ran: a run that finds them done decides the same
     for number in range(bench.depth.rounds):
         waiting = [trial for trial in trials if trial.alive and not _settled(trial, rounds)]
         for trial in _in_turn(waiting, number):
             # The first rounds are everybody's; after them the budget decides.
-            if number < LEAST_ROUNDS or time.monotonic() < deadline:
+            if number < LEAST_ROUNDS or spent < bench.depth.budget:
                 with guarded(bench, trial):
-                    rounds[trial.recipe.key].append(_round(bench, original, trial, number))
+                    done = _round(bench, original, trial, number)
+                    spent += done.seconds
+                    rounds[trial.recipe.key].append(done)
                     _note(bench, original, trial, rounds[trial.recipe.key])
                 original.require_baseline()
 
