@@ -242,9 +242,12 @@ def test_ctrl_c_ends_the_children_and_the_next_run_goes_on(
 ) -> None:
     home = tmp_path / "home"
     environment = {**os.environ, "EDGEHONE_HOME": str(home)}
+    # In the background of a shell it is ignored, and children inherit that; what is handled they get afresh.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     run = subprocess.Popen(
         command(null_model, config, tmp_path / "bundle"), env=environment, stderr=subprocess.PIPE, text=True
     )
+    signal.signal(signal.SIGINT, before)
     deadline = time.monotonic() + 30
     while len(finished(home)) < 3 and time.monotonic() < deadline:
         time.sleep(0.02)
