@@ -154,8 +154,23 @@ class Session(Protocol):
         ...
 
 
+class GraphSession(Protocol):
+    """An opened artifact of a graph (a model whose `kind` is "graph"): in a worker, one at a time."""
+
+    def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """All outputs for a batch, by the original's own names of inputs and outputs; batch first."""
+        ...
+
+    def close(self) -> None:
+        """Give memory back."""
+        ...
+
+
 class Backend(Protocol):
     """The names that a backend's module must have.
+
+    A backend that takes graphs has `open_graph(artifact, settings, job) -> GraphSession` too. What its steps
+    read as `calibration` is then a folder with samples.npz: the inputs' arrays by name, samples first.
 
     A backend with `REFERENCE = True` runs the original itself; it has what `ReferenceBackend` names as well.
     """

@@ -5,7 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+# What is asked of a model decides how it is judged: a language model by its next tokens, a graph by its outputs.
+Kind = Literal["language", "graph"]
+LANGUAGE_TASKS = ("text-generation", "image-text-to-text", "unknown")
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """An input or output of a graph: `dtype` as numpy names it, `shape` with names or None where it is free."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str | None, ...]
 
 
 @dataclass(frozen=True)
@@ -13,10 +26,12 @@ class ModelInfo:
     """What the files say. `None` is 'the files do not say'."""
 
     path: Path
-    format: str  # "huggingface"
+    format: str  # "huggingface", "onnx", "torch-export", "gguf"
     architecture: str  # as config.json names it: "LlamaForCausalLM"
     model_type: str  # "llama"
-    task: str  # "text-generation" or "unknown"
+    # "text-generation", "feature-extraction" and "text-classification" (encoders), "image-text-to-text"
+    # (multi-modal), "graph" (ONNX and exported programs: whatever it computes), "unknown"
+    task: str
     parameters: int
     bytes: int  # of the weight files
     dtypes: Mapping[str, int]  # dtype as safetensors names it ("BF16") -> parameters stored in it
@@ -40,8 +55,20 @@ class ModelInfo:
     remote_code: bool = False
     kv_bytes_per_token: int | None = None  # at 2 bytes an element, all layers, keys and values
     notes: tuple[str, ...] = field(default=())
+    # of a graph; an encoder's are those of its tokenizer and head
+    inputs: tuple[Tensor, ...] = ()
+    outputs: tuple[Tensor, ...] = ()
+    opset: int | None = None
+    operators: tuple[str, ...] = ()  # "domain::Name" where the domain is not ONNX's own, sorted
+
+    @property
+    def kind(self) -> Kind:
+        """How it is judged and measured."""
+        return "language" if self.task in LANGUAGE_TASKS else "graph"
 
     def to_json(self) -> dict[str, Any]:
         """A plain dict, paths as strings and tuples as lists: what JSON gives back."""
-        lists = {"files": list(self.files), "notes": list(self.notes)}
-        return {**asdict(self), **lists, "path": str(self.path)}
+        data = {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
+        for name in ("inputs", "outputs"):
+            data[name] = [{**tensor, "shape": list(tensor["shape"])} for tensor in data[name]]
+        return {**data, "path": str(self.path)}
