@@ -13,7 +13,10 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgehone.backends import pytorch_graph
 from edgehone.backends.base import Generation, Needs, Recipe, Step, Support, WorkerJob
+from edgehone.backends.pytorch_graph import encode_texts as encode_texts
+from edgehone.backends.pytorch_graph import open_graph as open_graph
 from edgehone.errors import ModelError
 from edgehone.model.info import ModelInfo
 
@@ -41,7 +44,10 @@ def architectures() -> frozenset[str]:
 
 
 def supports(model: ModelInfo) -> Support:
-    """Hugging Face causal language models of a known architecture, unquantized, without code of their own."""
+    """Causal language models and encoders of Hugging Face, unquantized, without code of their own; exported programs."""
+    if model.kind == "graph":
+        refusals = pytorch_graph.why_not(model)
+        return Support(not refusals, tuple(refusals))
     reasons = []
     if model.format != "huggingface":
         reasons.append(f"only Hugging Face folders can be run, not the format '{model.format}'")
@@ -91,7 +97,7 @@ def steps(recipe: Recipe) -> Step:
 def adopt(job: WorkerJob) -> dict[str, Any]:
     """Fill the folder with links to the model's files, less those that could run code."""
     source = job.inputs["model"].resolve()
-    for path in sorted(source.iterdir()):
+    for path in sorted(source.iterdir()) if source.is_dir() else [source]:
         if path.is_file() and not path.name.startswith(".") and path.suffix not in _LEFT_OUT:
             (job.out / path.name).symlink_to(path)
     return {}
@@ -282,11 +288,20 @@ def _source(folder: Path) -> Path:
 
 
 def _load_model(folder: Path, dtype: str) -> Any:
-    import torch
     from transformers import AutoModelForCausalLM, GenerationConfig
 
+    model = load_weights(AutoModelForCausalLM, folder, dtype)
+    # The model's own sampling defaults and end-of-text would disturb a greedy generation of fixed length.
+    model.generation_config = GenerationConfig(pad_token_id=0)
+    return model
+
+
+def load_weights(auto: Any, folder: Path, dtype: str) -> Any:
+    """A model by one of transformers' Auto classes. ModelError where weights lack or cannot be loaded."""
+    import torch
+
     try:
-        model, told = AutoModelForCausalLM.from_pretrained(
+        model, told = auto.from_pretrained(
             folder,
             local_files_only=True,
             trust_remote_code=False,
@@ -305,8 +320,6 @@ def _load_model(folder: Path, dtype: str) -> Any:
             f"the weights in {_source(folder)} lack {len(lost)} tensors of the right shape: {_few(lost)}",
             hint="download the model's safetensors files again",
         )
-    # The model's own sampling defaults and end-of-text would disturb a greedy generation of fixed length.
-    model.generation_config = GenerationConfig(pad_token_id=0)
     return model.eval()
 
 

@@ -45,9 +45,9 @@ def figures(reference_dir: Path, score_dir: Path) -> dict[str, Figure]:
     found = {
         "kl_mean": st.clustered_mean(own["kl"], windows).figure("nats", least=0.0),
         "kl_p99": _p99(own),
-        "same_top": _share(own["same_top"], windows),
-        "next_token_accuracy": _share(own["correct"], windows),
-        "accuracy_kept": _kept(
+        "same_top": share(own["same_top"], windows),
+        "next_token_accuracy": share(own["correct"], windows),
+        "accuracy_kept": kept_ratio(
             own["correct"], ref["correct"], windows, "the original predicts no token right"
         ),
         "perplexity": _exponential(st.clustered_mean(own["nll"], windows)),
@@ -102,7 +102,7 @@ def _p99(own: Columns) -> Figure:
     return st.quantile_interval(own["kl"], 0.99, own["window"]).figure("nats", least=0.0)
 
 
-def _share(hits: NDArray[np.float64], windows: NDArray[np.float64]) -> Figure:
+def share(hits: NDArray[np.float64], windows: NDArray[np.float64]) -> Figure:
     """A share of tokens. Where all or none hit, windows do not differ and say nothing: Wilson's then."""
     interval = st.clustered_mean(hits, windows)
     if interval.value in (0.0, 1.0) and interval.n > 1:
@@ -111,9 +111,10 @@ def _share(hits: NDArray[np.float64], windows: NDArray[np.float64]) -> Figure:
     return interval.figure("share", least=0.0, most=1.0)
 
 
-def _kept(
+def kept_ratio(
     own: NDArray[np.float64], ref: NDArray[np.float64], clusters: NDArray[np.float64], otherwise: str
 ) -> Figure:
+    """sum(own) / sum(ref), paired by cluster. `otherwise` is why it is missing where the original has none."""
     if not ref.any():
         return Figure.missing(f"{otherwise}: there is nothing to keep", "ratio")
     interval = st.clustered_ratio(own, ref, clusters)
@@ -155,7 +156,7 @@ def _task_figures(reference_dir: Path, score_dir: Path) -> dict[str, Figure]:
     items = np.arange(own.size, dtype=np.float64)
     return {
         "task_accuracy": st.share_interval(int(own.sum()), own.size).figure("share"),
-        "task_accuracy_kept": _kept(own, ref, items, "the original gets no item right"),
+        "task_accuracy_kept": kept_ratio(own, ref, items, "the original gets no item right"),
     }
 
 

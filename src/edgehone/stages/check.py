@@ -12,9 +12,9 @@ from edgehone.decide.requirements import Requirements
 from edgehone.events import Event
 from edgehone.jobs.processes import CHILDREN
 from edgehone.jobs.run import Input
-from edgehone.measure import quality
 from edgehone.stages.bench import Bench
 from edgehone.stages.build import build, size_of
+from edgehone.stages.kinds import judge_of
 from edgehone.stages.original import Original
 from edgehone.stages.trial import Trial, guarded
 
@@ -38,19 +38,10 @@ def _build_and_score(bench: Bench, original: Original, trial: Trial) -> None:
         trial.artifact = build(bench, recipe)
         trial.bytes = size_of(trial.artifact)
         trial.facts.update(trial.artifact.facts)
-        inputs = {"artifact": trial.artifact, "prepared": original.prepared, "reference": original.reference}
-        trial.score = bench.run(
-            recipe.backend,
-            "edgehone.measure.score:score",
-            {"settings": dict(recipe.settings), "sample": True},
-            {name: Input.of(result) for name, result in inputs.items()},
-            opens=True,
-            tell=bench.tell(recipe, "scoring"),
-        )
-        trial.facts["kl_is_lower_bound"] = trial.score.facts["kl_is_lower_bound"]
-        trial.figures.update(quality.figures(original.reference.out, trial.score.out))
-        kl = trial.figures["kl_mean"].value
-        bench.emit(Event(recipe.key, "waiting", f"{trial.bytes / 1e6:.1f} MB, KL {kl:.2g}"))
+        judge = judge_of(bench.model)
+        trial.score = judge.score(bench, original, recipe, Input.of(trial.artifact))
+        judge.judge(original, trial, trial.score)
+        bench.emit(Event(recipe.key, "waiting", f"{trial.bytes / 1e6:.1f} MB, {judge.summary(trial)}"))
 
 
 def _null_test(
@@ -61,8 +52,7 @@ def _null_test(
         reason = f"its unquantized build failed: {exact.error}"
         passed = False
     else:
-        ids = exact.score.facts["sample_ids"]
-        test = quality.null_test(original.sample_ids, ids, exact.figures, requirements.null_test)
+        test = judge_of(bench.model).null_test(original, exact, exact.score, requirements)
         reason, passed = test.reason, test.ok
         exact.facts["null_test"] = reason
     if passed:
