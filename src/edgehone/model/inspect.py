@@ -7,14 +7,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from edgehone.errors import ModelError
-from edgehone.model import huggingface, onnx
+from edgehone.model import exported, huggingface, onnx
 from edgehone.model.info import ModelInfo
 
 FOLDER = "a folder with config.json, safetensors weights and a tokenizer (Hugging Face layout)"
-SUPPORTED = f"{FOLDER}, or a file: .onnx"
+SUPPORTED = f"{FOLDER}, or a file: .onnx, .pt2"
 
 # Models that are one file (with data files beside it, maybe), by suffix.
-READERS: Mapping[str, Callable[[Path], ModelInfo]] = {".onnx": onnx.read}
+READERS: Mapping[str, Callable[[Path], ModelInfo]] = {".onnx": onnx.read, ".pt2": exported.read}
 
 # Formats that people try, by suffix.
 OTHER_FORMATS = {
