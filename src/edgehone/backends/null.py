@@ -36,7 +36,7 @@ _PACE = {32: 4.0, 16: 2.0, 8: 1.0, 4: 0.5, 2: 0.4}
 
 def supports(model: ModelInfo) -> Support:
     """Null models only."""
-    if model.model_type == "null":
+    if model.model_type == "null" and model.format == "huggingface":
         return Support(True)
     return Support(False, (f"null takes its own fake models only, not '{model.model_type}'",))
 

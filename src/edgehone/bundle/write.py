@@ -86,7 +86,7 @@ def _fill(
     _write_json(place / "decision.json", decision.to_json())
     for trial in [original.baseline, *trials]:
         _evidence(place / "evidence" / trial.recipe.key.replace("/", "__"), trial)
-    _notices(bench.model.path, place / "notices")
+    _notices(bench.model.folder, place / "notices")
     script = place / "reproduce.sh"
     script.write_text(_script(decision, command), "utf-8")
     script.chmod(0o755)

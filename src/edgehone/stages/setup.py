@@ -50,7 +50,9 @@ def set_up(request: Request, config: Mapping[str, Any], emit: Emit) -> Setup:
     asked = registry.load_all(request.backends)
     made = plan(info, asked, request.effort, baseline=origin.original(info).key)
     emit(Event("", detail=f"hashing {info.path}"))
-    source = Input(info.path.resolve(), digest.digest_model(info, home() / "digests"))
+    # The folder alone is resolved: a hub's cache links each file to a blob, and a blob has no files beside it.
+    place = info.folder.resolve() / info.path.relative_to(info.folder)
+    source = Input(place, digest.digest_model(info, home() / "digests"))
     wanted = {**{name: asked[name] for name in made.backends}, origin.NAME: origin}
     ready, unready = make_all(
         wanted, lambda name, what: emit(Event("", detail=f"environment {name}: {what}"))
