@@ -15,8 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 from edgehone.backends import pytorch_graph
 from edgehone.backends.base import Generation, Needs, Recipe, Step, Support, WorkerJob
-from edgehone.backends.pytorch_graph import encode_texts as encode_texts
-from edgehone.backends.pytorch_graph import open_graph as open_graph
 from edgehone.errors import ModelError
 from edgehone.model.info import ModelInfo
 
@@ -29,6 +27,9 @@ NEEDS = Needs(
     lock=Path(__file__).parent.parent / "jobs" / "locks" / "pytorch.txt",
     versions=("torch", "transformers", "tokenizers", "safetensors"),
 )
+
+encode_texts = pytorch_graph.encode_texts
+open_graph = pytorch_graph.open_graph
 
 # Float32 logits of one forward pass are held whole up to this size, and made in parts beyond it.
 WHOLE_LOGITS_BYTES = 128 << 20
@@ -44,7 +45,7 @@ def architectures() -> frozenset[str]:
 
 
 def supports(model: ModelInfo) -> Support:
-    """Causal language models and encoders of Hugging Face, unquantized, without code of their own; exported programs."""
+    """Hugging Face causal language models and encoders, unquantized, without code of their own; exported programs."""
     if model.kind == "graph":
         refusals = pytorch_graph.why_not(model)
         return Support(not refusals, tuple(refusals))

@@ -33,9 +33,13 @@ def why_not(model: ModelInfo) -> list[str]:
     if model.task not in TASKS:
         reasons.append(f"of Hugging Face's graphs only {' and '.join(TASKS)} are run, not '{model.task}'")
     if model.remote_code:
-        reasons.append("the model runs only with code of its own, and edgehone runs no code that comes with a model")
+        reasons.append(
+            "the model runs only with code of its own, and edgehone runs no code that comes with a model"
+        )
     if model.quantized:
-        reasons.append(f"the checkpoint is quantized already ({model.quantized}): give the unquantized original")
+        reasons.append(
+            f"the checkpoint is quantized already ({model.quantized}): give the unquantized original"
+        )
     return reasons
 
 
@@ -83,16 +87,11 @@ class TorchGraph:
         import torch
 
         if self._inputs and set(feeds) != set(self._inputs):
-            raise InputError(
-                f"the inputs are {', '.join(self._inputs)}; given were {', '.join(feeds)}"
-            )
+            raise InputError(f"the inputs are {', '.join(self._inputs)}; given were {', '.join(feeds)}")
         tensors = {name: torch.from_numpy(array) for name, array in feeds.items()}
         with torch.inference_mode():
-            if self._inputs:
-                made = self._module(*(tensors[name] for name in self._inputs))
-            else:
-                made = self._module(**tensors)
-        return self._named(made)
+            ordered = [tensors.pop(name) for name in self._inputs]
+            return self._named(self._module(*ordered, **tensors))
 
     def _named(self, made: Any) -> Arrays:
         if isinstance(made, Mapping):

@@ -107,8 +107,8 @@ def _numbers(outputs: Outputs, labels: Array) -> Array:
     """The first output of as many numbers as the labels."""
     for array in outputs.values():
         if array.dtype.kind == "f" and array.size == labels.size:
-            shaped: Array = array.reshape(labels.shape)
-            return shaped
+            found: Array = array.reshape(labels.shape)
+            return found
     told = ", ".join(f"{name} {list(array.shape)}" for name, array in outputs.items())
     raise InputError(f"no output is of the labels' shape {list(labels.shape)}: {told}")
 
@@ -124,8 +124,8 @@ def _top(outputs: Outputs, labels: Array, count: int) -> Array:
 
 def _squared(outputs: Outputs, labels: Array) -> Array:
     found = _numbers(outputs, labels).astype("float64") - labels
-    rows: Array = (found**2).reshape(len(labels), -1).mean(1)
-    return rows
+    squares: Array = (found**2).reshape(len(labels), -1).mean(1)
+    return squares
 
 
 def _cosine(outputs: Outputs, labels: Array) -> Array:

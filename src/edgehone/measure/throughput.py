@@ -26,7 +26,8 @@ AGAIN = 5
 def sweep(job: WorkerJob) -> dict[str, Any]:
     """Samples a second at each batch, then five more readings at the best.
 
-    args: backend, settings. inputs: artifact, samples. A graph of a fixed batch fails at others: `failed` says at which and why. Returns rates (by batch), best, again.
+    args: backend, settings. inputs: artifact, samples. A graph of a fixed batch fails at others: `failed` says at
+    which and why. Returns rates (by batch), best, again.
     """
     batches = Batches.read(job.inputs["samples"])
     session: GraphSession = importlib.import_module(job.args["backend"]).open_graph(
