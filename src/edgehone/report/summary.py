@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 
-from edgehone.decide.decision import Candidate, Decision
+from edgehone.decide.decision import Candidate, Conversion, Decision
 from edgehone.figure import Figure
 
 _HEAD = (
@@ -20,6 +21,8 @@ _HEAD = (
     "peak MB",
     "",
 )
+_CONVERSION_HEAD = ("", "conversion", "token ids", "max error", "mean error", "KL", "same top", "")
+_WIDTH = 100  # of running text
 _MARKS = """* chosen   + on the frontier   KL in nats per token from the original in float32
 prefill and decode in tokens/s; half the width of the 95 % interval behind ±"""
 
@@ -31,10 +34,11 @@ def summary(decision: Decision) -> str:
     measured = [c for c in shown if c.status == "ok"]
     lines += _table([_HEAD, *(_row(c, decision) for c in measured)])
     lines += ["", _MARKS]
+    lines += _conversions(decision.conversions)
     lost = [c for c in shown if c.status != "ok"]
     if lost:
         lines += ["", "Not in the race:"]
-        lines += [_fate(c) for c in lost]
+        lines += _fates(lost, {one.backend for one in decision.conversions if not one.passed})
     if decision.notes:
         lines += ["", "Notes:", *(f"  {note}" for note in decision.notes)]
     return "\n".join(lines)
@@ -72,9 +76,45 @@ def _row(candidate: Candidate, decision: Decision) -> tuple[str, ...]:
     )
 
 
-def _fate(candidate: Candidate) -> str:
-    text = f"  {candidate.key}: {candidate.status}: {candidate.error}"
-    return f"{text}\n    log: {candidate.log}" if candidate.log else text
+def _conversions(conversions: Sequence[Conversion]) -> list[str]:
+    """The null test of every backend: what its other recipes start from, and why a backend is out."""
+    if not conversions:
+        return []
+    rows = [_CONVERSION_HEAD]
+    for one in conversions:
+        ids = {True: "equal", False: "differ", None: "-"}[one.token_ids_equal]
+        errors = (_significant(one.max_error), _significant(one.mean_error), _significant(one.kl_mean))
+        top = _plain(one.same_top, 100, 1, " %")
+        rows.append(("", one.key, ids, *errors, top, "proven" if one.passed else "out"))
+    counts = {(one.compared, one.vocabulary) for one in conversions if one.compared}
+    over = " and ".join(
+        f"all {most:,} ids" if ids == most else f"the {ids:,} most likely of {most:,} ids"
+        for ids, most in sorted(counts)
+    )
+    about = "errors: differences of log-probabilities in nats" + (
+        f", over {over} at each token" if over else ""
+    )
+    told = [f"{one.backend} is out: {one.reason}" for one in conversions if not one.passed]
+    title = "Unquantized, against the original in float32:"
+    return ["", title, *_table(rows), "", *(line for text in [about, *told] for line in _wrapped(text))]
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(text, _WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+
+
+def _fates(lost: Sequence[Candidate], unproven: set[str]) -> list[str]:
+    """Each cause once, with all that it ended; that of an unproven backend stands below its conversion."""
+    causes: dict[tuple[str, str | None, str | None], list[str]] = {}
+    for one in lost:
+        above = one.status == "disqualified" and one.backend in unproven
+        error = f"{one.backend} is not the original when unquantized (above)" if above else one.error
+        causes.setdefault((one.status, error, one.log), []).append(one.key)
+    lines = []
+    for (status, error, log), keys in causes.items():
+        lines.append(f"  {', '.join(keys)}: {status}: {error}")
+        lines += [f"    log: {log}"] if log else []
+    return lines
 
 
 def _plain(figure: Figure, scale: float, digits: int, unit: str = "") -> str:
