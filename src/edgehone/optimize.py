@@ -85,6 +85,7 @@ def optimize(
         versions={name: dict(env.versions) for name, env in bench.environments.items()},
         edgehone=version("edgehone"),
         notes=_notes(setup, trials, request.backends or ()),
+        conversions=[trial.conversion for trial in trials if trial.conversion],
     )
     emit(Event(""))
     if decision.chosen is None:

@@ -104,7 +104,9 @@ def _manifest(
         "recipe": chosen.recipe.to_json(),
         "facts": chosen.facts,
         "artifact_key": chosen.artifact.key,
-        "eos": original.prepared.facts["eos"],
+        "kind": bench.model.kind,
+        "eos": original.prepared.facts.get("eos", []),
+        "request": {} if bench.model.kind == "language" else dict(original.request),
         "versions": decision.versions,
         "device": bench.device.to_json(),
         "model": {

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,7 +55,7 @@ def figures(reference: Outputs, own: Outputs, labels: Array | None, metric: str 
 
     With labels: the metric under its name, and accuracy_kept, the share of the original's that is kept. Without:
     accuracy_kept is the share of equal classes, or the mean cosine where no output tells classes. Always:
-    cosine (mean over the samples), relative_error (of each sample's outputs: |own - original| / |original|, mean),
+    max_error and mean_error (|own - original| of all outputs), cosine (mean over the samples), relative_error (of each sample's outputs: |own - original| / |original|, mean),
     and for classes same_top and kl_mean. Raises EdgehoneError for outputs of another shape.
     """
     _check(reference, own)
@@ -101,7 +101,11 @@ def _check(reference: Outputs, own: Outputs) -> None:
 def _agreement(reference: Outputs, own: Outputs) -> dict[str, Figure]:
     import numpy as np
 
+    apart = [np.abs(_flat({n: reference[n]}, [n]) - _flat({n: own[n]}, [n])) for n in reference]
+    largest = max(float(one.max(initial=0.0)) for one in apart)
     found = {
+        "max_error": Figure(largest, n=len(apart[0])),
+        "mean_error": st.mean_interval(np.concatenate(apart, axis=1).mean(1)).figure(least=0.0),
         "cosine": st.mean_interval(_cosines(reference, own)).figure("", most=1.0),
         "relative_error": st.mean_interval(_errors(reference, own)).figure("share", least=0.0),
     }
@@ -216,7 +220,7 @@ def _errors(reference: Outputs, own: Outputs) -> Array:
     return np.minimum(found, 1e9)
 
 
-def _flat(outputs: Outputs, like: Outputs) -> Array:
+def _flat(outputs: Outputs, like: Iterable[str]) -> Array:
     import numpy as np
 
     return np.concatenate([outputs[n].reshape(len(outputs[n]), -1).astype(np.float64) for n in like], axis=1)

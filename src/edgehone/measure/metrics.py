@@ -119,7 +119,8 @@ def _top(outputs: Outputs, labels: Array, count: int) -> Array:
     scores = _scores(outputs)
     own = np.take_along_axis(scores, labels[:, None].astype(np.int64), 1)
     # Equal scores do not count as found: a constant output is right about nothing.
-    return ((scores >= own).sum(1) <= count).astype(np.float64)
+    found: Array = ((scores >= own).sum(1) <= count).astype(np.float64)
+    return found
 
 
 def _squared(outputs: Outputs, labels: Array) -> Array:

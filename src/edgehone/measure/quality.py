@@ -29,14 +29,18 @@ class NullTest:
 
     ok: bool
     reason: str
+    ids_equal: bool | None = None  # None where no text is tokenized
 
 
 def figures(reference_dir: Path, score_dir: Path) -> dict[str, Figure]:
     """The quality figures of one candidate, or of the original itself (both folders the same).
 
-    kl_mean, kl_p99 (nats per token, KL(original || candidate)); same_top, next_token_accuracy,
-    accuracy_kept (shares; the last is candidate / original); perplexity, perplexity_ratio; bits_per_byte;
-    task_accuracy, task_accuracy_kept. Raises EdgehoneError when the two were not scored on the same tokens.
+    kl_mean, kl_p99 (nats per token, KL(original || candidate)); max_error, mean_error (nats, |difference| of
+    log-probabilities: the largest over all tokens and ids, which has no interval, and the mean); same_top,
+    next_token_accuracy, accuracy_kept (shares; the last is candidate / original); perplexity,
+    perplexity_ratio; bits_per_byte; task_accuracy, task_accuracy_kept.
+
+    Raises EdgehoneError when the two were not scored on the same tokens.
     """
     ref, own = _load(reference_dir / "tokens.npz"), _load(score_dir / "tokens.npz")
     if ref["window"].shape != own["window"].shape or (ref["window"] != own["window"]).any():
@@ -45,6 +49,8 @@ def figures(reference_dir: Path, score_dir: Path) -> dict[str, Figure]:
     found = {
         "kl_mean": st.clustered_mean(own["kl"], windows).figure("nats", least=0.0),
         "kl_p99": _p99(own),
+        "max_error": Figure(float(own["max_error"].max()), n=len(set(windows)), unit="nats"),
+        "mean_error": st.clustered_mean(own["mean_error"], windows).figure("nats", least=0.0),
         "same_top": share(own["same_top"], windows),
         "next_token_accuracy": share(own["correct"], windows),
         "accuracy_kept": kept_ratio(
@@ -69,16 +75,16 @@ def null_test(
     kl_mean_max (nats) and same_top_min (share). A missing figure fails.
     """
     if list(sample_ids_original) != list(sample_ids_backend):
-        return NullTest(False, _first_difference(sample_ids_original, sample_ids_backend))
+        return NullTest(False, _first_difference(sample_ids_original, sample_ids_backend), ids_equal=False)
     kl, top = figures["kl_mean"].value, figures["same_top"].value
     if kl is None or top is None:
         reason = figures["kl_mean"].reason or figures["same_top"].reason
-        return NullTest(False, f"its unquantized build could not be compared: {reason}")
+        return NullTest(False, f"its unquantized build could not be compared: {reason}", ids_equal=True)
     most, least = tolerance["kl_mean_max"], tolerance["same_top_min"]
     seen = f"its unquantized build diverges by {kl:.2g} nats per token and picks {top:.1%} of the same tokens"
     if not (kl <= most and top >= least):  # so that NaN fails
-        return NullTest(False, f"{seen} (at most {most:g}, at least {least:.0%})")
-    return NullTest(True, f"token ids equal; {seen}")
+        return NullTest(False, f"{seen} (at most {most:g}, at least {least:.0%})", ids_equal=True)
+    return NullTest(True, f"token ids equal; {seen}", ids_equal=True)
 
 
 def _first_difference(original: Sequence[int], backend: Sequence[int]) -> str:

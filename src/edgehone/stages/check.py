@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from edgehone.decide.decision import CONVERSION_FIGURES, Conversion
 from edgehone.decide.requirements import Requirements
 from edgehone.events import Event
+from edgehone.figure import Figure
 from edgehone.jobs.processes import CHILDREN
 from edgehone.jobs.run import Input
 from edgehone.stages.bench import Bench
@@ -50,17 +52,34 @@ def _null_test(
     """Judge a backend by its exact recipe; on failure every recipe of the backend is out."""
     if exact.score is None:
         reason = f"its unquantized build failed: {exact.error}"
-        passed = False
+        passed, ids_equal = False, None
     else:
         test = judge_of(bench.model).null_test(original, exact, exact.score, requirements)
-        reason, passed = test.reason, test.ok
+        reason, passed, ids_equal = test.reason, test.ok, test.ids_equal
         exact.facts["null_test"] = reason
+    exact.conversion = _conversion(exact, passed, reason, ids_equal)
     if passed:
         return
     for trial in trials:
         if trial.recipe.backend == exact.recipe.backend and trial.alive:
             trial.drop("disqualified", f"{trial.recipe.backend} fails the null test: {reason}")
             bench.emit(Event(trial.recipe.key, "disqualified", reason))
+
+
+def _conversion(exact: Trial, passed: bool, reason: str, ids_equal: bool | None) -> Conversion:
+    """What the null test saw, for the table of all backends."""
+    scored = exact.score.facts if exact.score else {}
+    figures = {n: exact.figures.get(n) or Figure.missing(reason) for n in CONVERSION_FIGURES}
+    return Conversion(
+        exact.recipe.backend,
+        exact.recipe.key,
+        ids_equal,
+        **figures,
+        passed=passed,
+        reason=reason,
+        compared=scored.get("compared"),
+        vocabulary=scored.get("vocabulary"),
+    )
 
 
 def _side_by_side(bench: Bench) -> int:

@@ -69,6 +69,7 @@ def prepare(bench: Bench) -> tuple[Bench, JobResult]:
     bench.emit(Event("", detail="reading the samples"))
     tensors = bench.model.to_json()["inputs"]
     args = {"inputs": tensors, "task": bench.model.task, "most": bench.depth.samples, **bench.pixels}
+    args["digests"] = {name: given.identity for name, given in bench.texts.items()}
     try:
         prepared = bench.run(
             bench.origin.NAME,
