@@ -55,8 +55,9 @@ def figures(reference: Outputs, own: Outputs, labels: Array | None, metric: str 
 
     With labels: the metric under its name, and accuracy_kept, the share of the original's that is kept. Without:
     accuracy_kept is the share of equal classes, or the mean cosine where no output tells classes. Always:
-    max_error and mean_error (|own - original| of all outputs), cosine (mean over the samples), relative_error (of each sample's outputs: |own - original| / |original|, mean),
-    and for classes same_top and kl_mean. Raises EdgehoneError for outputs of another shape.
+    max_error and mean_error (|own - original| of all outputs), cosine (mean over the samples), relative_error
+    (of each sample's outputs: |own - original| / |original|, mean), and for classes same_top and kl_mean.
+    Raises EdgehoneError for outputs of another shape.
     """
     _check(reference, own)
     found = _agreement(reference, own)

@@ -31,8 +31,9 @@ def prepare(job: WorkerJob) -> dict[str, Any]:
     """Write evaluation/samples.npz and calibration/samples.npz: the inputs' arrays, samples first, and `labels`.
 
     args: backend (the module of the reference backend), inputs (the model's, as ModelInfo.to_json has them), task,
-    most (evaluation samples), digests (of what is read, for the record), and for images scale, mean, std. inputs: model, evaluation, and perhaps
-    calibration; without it a seeded part of the evaluation samples is set aside.
+    most (evaluation samples), digests (of what is read, for the record), and for images scale, mean, std.
+    inputs: model, evaluation, and perhaps calibration; without it a seeded part of the evaluation samples is set
+    aside.
     Returns samples and calibration (counts), labelled, pairs (two samples a label).
     Raises InputError for samples that can't be used.
     """

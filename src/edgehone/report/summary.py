@@ -50,9 +50,9 @@ def summary(decision: Decision) -> str:
     if _is_graph(decision):
         metric = str(decision.baseline.facts.get("metric", "agreement"))
         head = tuple(metric if name == "METRIC" else name for name in _GRAPH_HEAD)
-        lines += _table([head, *(_graph_row(c, decision, metric) for c in measured)]) + ["", _GRAPH_MARKS]
+        lines += [*_table([head, *(_graph_row(c, decision, metric) for c in measured)]), "", _GRAPH_MARKS]
     else:
-        lines += _table([_HEAD, *(_row(c, decision) for c in measured)]) + ["", _MARKS]
+        lines += [*_table([_HEAD, *(_row(c, decision) for c in measured)]), "", _MARKS]
     lines += _conversions(
         decision.conversions, "outputs" if _is_graph(decision) else "log-probabilities in nats"
     )
