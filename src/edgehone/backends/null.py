@@ -119,7 +119,7 @@ class NullTokenizer:
         return ids, [1] * len(ids)
 
 
-def open_tokenizer(model: Path) -> NullTokenizer:
+def open_tokenizer(model: Path, job: WorkerJob) -> NullTokenizer:
     """The same for every null model."""
     return NullTokenizer()
 

@@ -251,7 +251,7 @@ class Tokenizer:
         return [int(i) for i in self._tokenizer(text, add_special_tokens=False, verbose=False).input_ids]
 
 
-def open_tokenizer(folder: Path) -> Tokenizer:
+def open_tokenizer(folder: Path, job: WorkerJob) -> Tokenizer:
     """The tokenizer of a model's folder (worker side). ModelError when there is none that works."""
     return Tokenizer(folder)
 
