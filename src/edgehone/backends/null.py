@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgehone.backends.base import Generation, Needs, Recipe, Step, Support, WorkerJob
+from edgehone.backends.ids import check_ids
 from edgehone.model.info import ModelInfo
 
 if TYPE_CHECKING:
@@ -150,12 +151,14 @@ class NullSession:
 
     def score(self, ids: Sequence[int]) -> Iterator[Logits]:
         """The rows of the table."""
+        check_ids(ids, VOCABULARY)
         yield self.table[list(ids)]
 
     def generate(
         self, ids: Sequence[int], count: int, on_token: Callable[[int], bool] | None = None
     ) -> Generation:
         """Greedy, at the made-up pace: a tenth of it for each prompt token."""
+        check_ids(ids, VOCABULARY)
         started = time.perf_counter()
         time.sleep(self.pace * len(ids) / 10)
         last, made, times = ids[-1], list[int](), list[float]()

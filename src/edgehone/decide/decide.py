@@ -35,9 +35,9 @@ def decide(
 
     Each candidate gets speedup, memory_cut and bytes beside its figures, its verdicts (measured ones only)
     and its place on the frontier, in which the baseline competes. `weights` are the workload's under the
-    user's (`Requirements.over`). `conversions` are what the null test saw of each backend. `created` is now
-    (UTC) unless given. `chosen` is None where nothing passes; the reason then names the nearest candidate, its
-    gate and by how much it fails.
+    user's (`Requirements.over`). `conversions` are what the null test saw of
+    each backend. `created` is now (UTC) unless given. `chosen` is None where nothing passes; the reason then
+    names the nearest candidate, its gate and by how much it fails.
     """
     original = replace(baseline, figures=derive(baseline, baseline))
     full = [replace(c, figures=derive(c, baseline)) for c in candidates]

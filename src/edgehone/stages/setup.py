@@ -46,7 +46,7 @@ def set_up(request: Request, config: Mapping[str, Any], emit: Emit) -> Setup:
     work, note = workload.fit(workload.load(name, config, info.kind), info.context)
     given = judge.inputs(request, info)
     machine = devices.detect()
-    origin = _origin(info)
+    origin = origin_of(info)
     asked = registry.load_all(request.backends)
     made = plan(info, asked, request.effort, baseline=origin.original(info).key)
     emit(Event("", detail=f"hashing {info.path}"))
@@ -85,7 +85,7 @@ def free_memory(machine: devices.Device) -> int | None:
     return min((size for size in known if size is not None), default=None)
 
 
-def _origin(model: ModelInfo) -> ReferenceBackend:
+def origin_of(model: ModelInfo) -> ReferenceBackend:
     """The backend that runs the original of this model."""
     reasons = []
     for name in registry.names():
