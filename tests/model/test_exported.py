@@ -24,7 +24,8 @@ BATCH = {"as_expr": {"expr_str": "Symbol('s77', positive=True, integer=True)", "
 
 
 def meta(dtype: int, *sizes: int | dict[str, Any]) -> dict[str, Any]:
-    strides, step = [], 1
+    strides: list[dict[str, int]] = []
+    step = 1
     for size in reversed(sizes):
         strides.insert(0, {"as_int": step})
         step *= size if isinstance(size, int) else 1

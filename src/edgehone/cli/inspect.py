@@ -17,7 +17,9 @@ _SHOWN = 12  # operators in the table; --json has all
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """MODEL."""
     parser.add_argument(
-        "model", metavar="MODEL", help="the folder of a Hugging Face model, or a model's file: .onnx"
+        "model",
+        metavar="MODEL",
+        help="the folder of a Hugging Face model, or a model's file: .onnx, .pt2, .gguf",
     )
 
 

@@ -50,7 +50,7 @@ class Archive:
                 data = json.loads(member.read(_JSON_LIMIT + 1))
         except (OSError, ValueError, RecursionError, RuntimeError, EOFError, NotImplementedError) as error:
             raise self.broken(f"{name} cannot be read: {error}") from error
-        except Exception as error:  # noqa: BLE001 - zlib's and zipfile's own errors have no common base
+        except Exception as error:  # the errors of zlib, lzma and zipfile have no common base
             raise self.broken(f"{name} cannot be unpacked: {error}") from error
         if not isinstance(data, dict):
             raise self.broken(f"{name} holds a JSON {type(data).__name__}, not an object")

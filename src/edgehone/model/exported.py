@@ -38,7 +38,8 @@ TYPES: Mapping[int, tuple[str, str, int]] = {
 _OWN = frozenset({"aten", "prims", "prim", "higher_order", "quantized_decomposed", "quantized", "profiler"})
 # An expression over sizes as sympy prints it. torch evaluates these, so anything else could be any code.
 _EXPRESSION = re.compile(
-    r"(?:[A-Z]\w*+(?=\()|\w++(?==)|True|False|[a-z]++\d++|'\w++'|'-?\d[\d.e+-]*+'|\d++(?:\.\d++)?|int_oo|[-+*/<>=(), ])*+"
+    r"(?:[A-Z]\w*+(?=\()|\w++(?==)|True|False|[a-z]++\d++|'\w++'|'-?\d[\d.e+-]*+'|\d++(?:\.\d++)?|int_oo"
+    r"|[-+*/<>=(), ])*+"
 )
 _EXPRESSION_LIMIT = 2000  # characters
 
