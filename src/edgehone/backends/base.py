@@ -55,7 +55,8 @@ class Recipe:
 
     `build` determines the artifact, `settings` how a session of it is opened (KV-cache precision, …).
     `exact` marks the unquantized conversion that the null test judges. `effort` is the least effort at which
-    the recipe is tried. `calibrated` recipes read the calibration text.
+    the recipe is tried. `calibrated` recipes read the calibration text. `surgery` is what is done to the checkpoint
+    first (`edgehone.surgery`): what the steps read as `model` is then its result.
     """
 
     backend: str
@@ -66,6 +67,7 @@ class Recipe:
     exact: bool = False
     calibrated: bool = False
     why: str = ""
+    surgery: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def key(self) -> str:
@@ -73,12 +75,13 @@ class Recipe:
         return f"{self.backend}/{self.name}"
 
     def to_json(self) -> dict[str, Any]:
-        """What determines the output: backend, name, build, settings."""
+        """What determines the output: backend, name, build, settings, and surgery where there is one."""
         return {
             "backend": self.backend,
             "name": self.name,
             "build": dict(self.build),
             "settings": dict(self.settings),
+            **({"surgery": dict(self.surgery)} if self.surgery else {}),
         }
 
 
