@@ -32,10 +32,11 @@ COMMON: Mapping[str, Any] = {
 }  # fmt: skip
 _MIXTURE: Mapping[str, Any] = {"moe_intermediate_size": 128, "num_experts": 8, "num_experts_per_tok": 2}
 
-# What a family's configuration needs beyond COMMON; the keys are transformers' model types.
+# What a family's configuration needs beyond COMMON; the keys are transformers' model types, perhaps with a variant.
 FAMILIES: Mapping[str, Mapping[str, Any]] = {
     "llama": {},
-    "mistral": {"sliding_window": 64},
+    "mistral": {"sliding_window": None},
+    "mistral-windowed": {"sliding_window": 64},
     "qwen2": {},
     "qwen3": {},
     "phi3": {"pad_token_id": 0},
@@ -49,6 +50,10 @@ FAMILIES: Mapping[str, Mapping[str, Any]] = {
     "qwen2_moe": {**_MIXTURE, "shared_expert_intermediate_size": 128},
     "qwen3_moe": {**_MIXTURE, "norm_topk_prob": True},
 }  # fmt: skip
+# llama.cpp takes a model whose name has phi3 in it for one with that tokenizer's special tokens.
+FOLDERS: Mapping[str, str] = {"phi3": "phi-three"}
+# Trained routers tell experts apart; with random ones rounding alone would change who is chosen.
+DECISIVE = 8.0
 # Their toolchains put no space in front of a text.
 NO_SPACE_IN_FRONT = ("gemma", "gemma2", "gemma3_text")
 
@@ -56,8 +61,12 @@ NO_SPACE_IN_FRONT = ("gemma", "gemma2", "gemma3_text")
 def make(family: str, folder: Path, *, seed: int = 0, **changes: Any) -> Path:
     """Write one family's checkpoint in bfloat16; `changes` go over its configuration. Returns the folder."""
     torch.manual_seed(seed)
-    config = AutoConfig.for_model(family, **{**COMMON, **FAMILIES[family], **changes})
+    config = AutoConfig.for_model(family.partition("-")[0], **{**COMMON, **FAMILIES[family], **changes})
     model = AutoModelForCausalLM.from_config(config)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if name.endswith("mlp.gate.weight"):
+                weight *= DECISIVE
     folder.mkdir(parents=True, exist_ok=True)
     model.to(torch.bfloat16).save_pretrained(folder)
     (folder / "generation_config.json").unlink(missing_ok=True)
@@ -94,7 +103,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     for family in args.families or FAMILIES:
-        folder = make(family, args.out / family, seed=args.seed)
+        folder = make(family, args.out / FOLDERS.get(family, family), seed=args.seed)
         size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
         print(f"{folder}: {size / 1e6:.1f} MB of weights")
 

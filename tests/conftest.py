@@ -55,7 +55,7 @@ def tiny_families(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], P
             script = Path(__file__).parents[1] / "examples" / "make_tiny_families.py"
             words = [str(env.python), str(script), "--out", str(place)]
             subprocess.run(words, check=True, capture_output=True, env={**os.environ, "HF_HUB_OFFLINE": "1"})
-        return place / family
+        return place / {"phi3": "phi-three"}.get(family, family)
 
     return folder
 

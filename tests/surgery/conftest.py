@@ -16,3 +16,9 @@ def calibration(tmp_path: Path) -> Path:
     (folder / "ids.json").write_text(json.dumps([(7 * i * i + 3) % 2000 + 10 for i in range(600)]))
     (folder / "bos.json").write_text("[1]")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _functions_beside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers may run the functions that lie beside the tests."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))

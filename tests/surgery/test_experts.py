@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from edgehone.backends.base import WorkerJob
 from edgehone.errors import ModelError
 from edgehone.surgery import experts
 
@@ -32,10 +34,13 @@ def test_a_share_goes_whatever_it_is_used_for_but_a_token_keeps_its_number_of_ex
     assert {len(kept) for kept in experts.least_used(MEASURED, None, 0.9).values()} == {2}
 
 
-def test_where_every_expert_is_used_the_least_use_is_told() -> None:
+def test_where_every_expert_is_used_the_least_use_is_told(tmp_path: Path) -> None:
     even = {**MEASURED, "mass": {"0": [0.25] * 4, "1": [0.1, 0.2, 0.3, 0.4]}}
-    with pytest.raises(ModelError, match=r"least used of 4 has 100\.0%"):
-        experts.least_used(even, 0.02, None)
+    assert experts.least_used(even, 0.02, None) == {}
+    (tmp_path / experts.MEASURED).write_text(json.dumps(even))
+    inputs = {"model": tmp_path, "measured": tmp_path}
+    job = WorkerJob({"unused": 0.02}, inputs, tmp_path, None, 1, lambda fraction, what: None)
+    assert "least used of 4 has 100.0%" in experts.prune(job)["nothing_to_gain"]
 
 
 def test_a_model_without_experts_is_refused() -> None:
@@ -51,9 +56,7 @@ def test_pruning_experts_that_a_text_does_not_use_leaves_its_logits(
     run_worker: RunWorker,
     tiny_families: Callable[[str], Path],
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.syspath_prepend(str(Path(__file__).parent))
     args, inputs = {"ids": [1, 50]}, {"model": tiny_families(family)}
     told = run_worker("pytorch", "surgeryfunctions:prune_unused", args, inputs, tmp_path / "pruned")
     assert told.pop("difference") < 1e-4

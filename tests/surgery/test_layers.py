@@ -53,9 +53,7 @@ def test_a_checkpoint_without_blocks_computes_the_model_without_them(
     tiny_families: Callable[[str], Path],
     calibration: Path,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.syspath_prepend(str(Path(__file__).parent))
     model, measured, shorter = tiny_families(family), tmp_path / "measured", tmp_path / "shorter"
     inputs = {"model": model, "calibration": calibration}
     facts = run_worker("pytorch", f"{HERE}:importance", {}, inputs, measured)
@@ -68,5 +66,6 @@ def test_a_checkpoint_without_blocks_computes_the_model_without_them(
     args = {"ids": [1, *range(20, 80)], "dropped": facts["dropped"]}
     inputs = {"model": model, "shorter": shorter}
     told = run_worker("pytorch", "surgeryfunctions:skipped_and_dropped", args, inputs, tmp_path / "compared")
-    assert told.pop("difference") < 1e-4 < 1e-2 < told.pop("change")
+    assert told.pop("difference") < 1e-4
+    assert told.pop("change") > 1e-2
     assert told == {"blocks": 3, "sample": True}

@@ -169,8 +169,23 @@ class GraphSession(Protocol):
         ...
 
 
+class RoutingSession(Protocol):
+    """An opened mixture of experts whose runtime tells which experts it chose."""
+
+    def routing(self, ids: Sequence[int]) -> dict[int, NDArray[np.int16]]:
+        """The experts chosen for each of `ids` from an empty context, by block: [tokens, k], in any order."""
+        ...
+
+    def close(self) -> None:
+        """Give memory back."""
+        ...
+
+
 class Backend(Protocol):
     """The names that a backend's module must have.
+
+    A backend whose runtime tells which experts of a mixture it chose may have `open_routing(artifact, settings,
+    job) -> RoutingSession` too.
 
     A backend that takes graphs has `open_graph(artifact, settings, job) -> GraphSession` too. What its steps
     read as `calibration` is then a folder with samples.npz: the inputs' arrays by name, samples first.

@@ -29,6 +29,7 @@ from edgehone.errors import JobError, TextError
 from edgehone.model.info import ModelInfo
 
 if TYPE_CHECKING:
+    from edgehone.backends.llamacpp_routing import RoutingSession
     from edgehone.backends.llamacpp_session import LlamaSession
 
 NAME = "llamacpp"
@@ -46,6 +47,9 @@ EXACT = "F16"
 # The chunk that llama-imatrix reads at once: its own default where text and model allow it.
 _CHUNK = 512
 _LEAST_CHUNK = 16
+
+# Converted as a Llama, which has no sliding window (conversion/llama.py); a tiny one diverged by 0.16 nats a token.
+_NO_WINDOW = ("MistralForCausalLM", "MixtralForCausalLM")
 
 _HERE = "edgehone.backends.llamacpp"
 _PROGRESS = {
@@ -73,6 +77,11 @@ def supports(model: ModelInfo) -> Support:
         )
     if len(model.dtypes) and set(model.dtypes) - {"F32", "F16", "BF16"}:
         notes.append(f"weights stored as {', '.join(sorted(model.dtypes))} are cast to F16")
+    if model.architecture in _NO_WINDOW and model.sliding_window:
+        notes.append(
+            f"libllama attends to all of the context where the original sees {model.sliding_window} tokens: beyond "
+            "these the output is not the original's, which only a null test with longer windows sees"
+        )
     return Support(True, tuple(notes))
 
 
@@ -218,6 +227,13 @@ def open_session(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) ->
 
     library = _tools(job).binding()
     return LlamaSession(library, artifact / ARTIFACT, settings, job.threads)
+
+
+def open_routing(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) -> RoutingSession:
+    """The same, telling which experts libllama's own graph chooses."""
+    from edgehone.backends.llamacpp_routing import RoutingSession
+
+    return RoutingSession(_tools(job).binding(), artifact / ARTIFACT, settings, job.threads)
 
 
 def _tools(job: WorkerJob) -> Toolchain:

@@ -63,3 +63,18 @@ def routing(model: Any, ids: Sequence[int]) -> dict[int, NDArray[np.int16]]:
     with recorded(model) as seen, torch.inference_mode():
         model.base_model(torch.tensor([list(ids)]), use_cache=False)
         return {block: chosen.numpy().astype(np.int16) for block, (chosen, _) in sorted(seen.items())}
+
+
+class TorchRouting:
+    """A model opened to see its routing: a `RoutingSession` of the contract."""
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+
+    def routing(self, ids: Sequence[int]) -> dict[int, NDArray[np.int16]]:
+        """The experts chosen for each of `ids` from an empty context, by block: [tokens, k]."""
+        return routing(self.model, ids)
+
+    def close(self) -> None:
+        """Drop the weights."""
+        del self.model

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from edgehone.backends.base import Recipe, Step
+from edgehone.errors import NothingToGain
 from edgehone.jobs.run import Input
 from edgehone.jobs.store import JobResult
 from edgehone.stages.bench import Bench
@@ -14,7 +15,8 @@ from edgehone.surgery import operations
 def build(bench: Bench, recipe: Recipe) -> JobResult:
     """The artifact of a recipe: the job of its last step, after all that it needs.
 
-    Raises JobError of whichever step failed.
+    Raises JobError of whichever step failed, NothingToGain of one that found nothing to work on (it returned the
+    fact `nothing_to_gain`: why).
     """
     backend = bench.origin if recipe.backend == bench.origin.NAME else bench.backends[recipe.backend]
     given = {"model": bench.source, **bench.texts}
@@ -34,7 +36,10 @@ def _make(bench: Bench, recipe: Recipe, backend: str, step: Step, given: Mapping
     needed = {name: _make(bench, recipe, backend, each, given) for name, each in step.inputs.items()}
     inputs |= {name: Input.of(made) for name, made in needed.items()}
     tell = bench.tell(recipe, "building", step.call.partition(":")[2])
-    return bench.run(backend, step.call, step.params, inputs, tell=tell, links=step.links)
+    made = bench.run(backend, step.call, step.params, inputs, tell=tell, links=step.links)
+    if nothing := made.facts.get("nothing_to_gain"):
+        raise NothingToGain(str(nothing))
+    return made
 
 
 def size_of(artifact: JobResult) -> int:

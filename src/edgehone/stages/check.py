@@ -13,6 +13,7 @@ from edgehone.events import Event
 from edgehone.jobs.processes import CHILDREN
 from edgehone.jobs.run import Input
 from edgehone.measure import quality
+from edgehone.stages import routing
 from edgehone.stages.bench import Bench
 from edgehone.stages.build import build, operate, size_of
 from edgehone.stages.original import Original
@@ -52,6 +53,7 @@ def prove(bench: Bench, original: Original, trial: Trial) -> None:
         )
         trial.facts["kl_is_lower_bound"] = trial.score.facts["kl_is_lower_bound"]
         trial.figures.update(quality.figures(original.reference.out, trial.score.out))
+        routing.compare(bench, original, trial)
         kl = trial.figures["kl_mean"].value
         bench.emit(Event(recipe.key, "waiting", f"{trial.bytes / 1e6:.1f} MB, KL {kl:.2g}"))
 

@@ -83,11 +83,13 @@ def prune(job: WorkerJob) -> dict[str, Any]:
     as every block has unused) or `share` (of the experts, the least used of each block).
     inputs: model, measured (what `usage` wrote). Facts: `experts_dropped` (a block), `kept_experts` (by block,
     numbers of the original), `mass_dropped` (the largest share of a block's gate mass that goes), bytes,
-    parameters, and the measured use. Raises ModelError where no expert can go.
+    parameters, and the measured use; `nothing_to_gain`, and no files, where no expert can go.
     """
     source = job.inputs["model"]
     measured = json.loads((job.inputs["measured"] / MEASURED).read_text("utf-8"))
     kept = least_used(measured, job.args.get("unused"), job.args.get("share"))
+    if not kept:
+        return {"nothing_to_gain": _even(measured), **measured}
     config = checkpoint.read_config(source)
     left = measured["experts"] - len(next(iter(kept.values())))
     made = {name: value - left if name in _COUNTS else value for name, value in config.items()}
@@ -105,7 +107,7 @@ def prune(job: WorkerJob) -> dict[str, Any]:
 def least_used(
     measured: Mapping[str, Any], unused: float | None, share: float | None
 ) -> dict[int, list[int]]:
-    """The experts that stay, by block. ModelError where none can go, with how much the least used is used."""
+    """The experts that stay, by block; no block where none can go."""
     experts, per_token = int(measured["experts"]), int(measured["per_token"])
     mass: Mapping[str, Sequence[float]] = measured["mass"]
     if share is not None:
@@ -115,16 +117,21 @@ def least_used(
         going = min(sum(part <= most for part in block) for block in mass.values())
     going = min(going, experts - per_token)
     if going < 1:
-        least = max(min(block) for block in mass.values()) * experts
-        raise ModelError(
-            f"no expert is unused in every block: in the most even block the least used of {experts} has "
-            f"{least:.1%} of an even share of the gate weights"
-        )
+        return {}
     kept = {}
     for block, parts in mass.items():
         order = sorted(range(experts), key=lambda i: parts[i])
         kept[int(block)] = sorted(order[going:])
     return kept
+
+
+def _even(measured: Mapping[str, Any]) -> str:
+    experts = int(measured["experts"])
+    least = max(min(block) for block in measured["mass"].values()) * experts
+    return (
+        f"no expert can go: where the experts are used most evenly, the least used of {experts} has {least:.1%} "
+        f"of an even share of the gate weights, and a token needs {measured['per_token']}"
+    )
 
 
 def _without(kept: Mapping[int, Sequence[int]]) -> checkpoint.Choose:
