@@ -54,9 +54,9 @@ def plan(model: ModelInfo, backends: Mapping[str, Backend], effort: Effort, *, b
         elif not any(recipe.exact for recipe in wanted):
             refused[name] = "it proposes no exact recipe, so it cannot be held to the null test"
         else:
-            cut, reasons = surgery.propose(model, wanted, effort)
+            cut, why_not = surgery.propose(model, wanted, effort)
             recipes += [*wanted, *cut]
-            uncut |= reasons
+            uncut |= why_not
     if not recipes:
         reasons = "".join(f"\n  {name}: {reason}" for name, reason in refused.items())
         raise ModelError(
