@@ -17,7 +17,8 @@ from edgehone.decide.decision import Candidate, Decision
 from edgehone.errors import NothingPasses
 from edgehone.events import Emit, Event, silent
 from edgehone.measure import speed
-from edgehone.stages import check, measure, original
+from edgehone.stages import check, measure
+from edgehone.stages.kinds import judge_of
 from edgehone.stages.request import Request
 from edgehone.stages.setup import Setup, set_up
 from edgehone.stages.trial import Trial
@@ -26,12 +27,13 @@ from edgehone.stages.trial import Trial
 def optimize(
     model: str | Path,
     *,
-    workload: str = "chat",
+    workload: str | None = None,
     effort: Effort = "normal",
     backends: Sequence[str] | None = None,
     evaluation: str | Path | None = None,
     calibration: str | Path | None = None,
     task: str | Path | None = None,
+    metric: str | None = None,
     gates: Sequence[str] = (),
     out: str | Path | None = None,
     config_file: str | Path | None = None,
@@ -50,6 +52,7 @@ def optimize(
         evaluation,
         calibration,
         task,
+        metric,
         tuple(gates),
         out,
         config_file,
@@ -64,8 +67,9 @@ def optimize(
     for trial in trials:
         emit(Event(trial.recipe.key, "waiting"))
 
-    bench, prepared = original.prepare(setup.bench)
-    origin = original.reference(bench, prepared)
+    judge = judge_of(setup.bench.model)
+    bench, prepared = judge.prepare(setup.bench)
+    origin = judge.reference(bench, prepared)
     check.check(bench, origin, trials, required)
     measure.measure(bench, origin, trials)
     emit(Event("", detail="deciding"))
@@ -81,6 +85,7 @@ def optimize(
         versions={name: dict(env.versions) for name, env in bench.environments.items()},
         edgehone=version("edgehone"),
         notes=_notes(setup, trials, request.backends or ()),
+        conversions=[trial.conversion for trial in trials if trial.conversion],
     )
     emit(Event(""))
     if decision.chosen is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgehone.backends import llamacpp
+from edgehone.backends import llamacpp, llamacpp_build
 from edgehone.backends.base import WorkerJob
 from edgehone.errors import EdgehoneError
 from edgehone.measure.sample import SAMPLE
@@ -63,7 +63,7 @@ def refusals(job: WorkerJob) -> dict[str, Any]:
 
 def damaged(job: WorkerJob) -> None:
     """Open what is no GGUF file."""
-    (job.out / llamacpp.ARTIFACT).write_bytes(b"GGUF" + bytes(64))
+    (job.out / llamacpp_build.ARTIFACT).write_bytes(b"GGUF" + bytes(64))
     llamacpp.open_session(job.out, {}, job)
 
 

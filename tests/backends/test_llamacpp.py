@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from edgehone.backends import llamacpp
+from edgehone.backends import llamacpp, llamacpp_build
 from edgehone.backends.base import EFFORTS, Recipe, Step, WorkerJob
 from edgehone.errors import EdgehoneError, JobError, SetupError, TextError
 from edgehone.model.info import ModelInfo
 
 RunWorker = Callable[..., dict[str, Any]]
-HERE = "edgehone.backends.llamacpp"
+BUILD = "edgehone.backends.llamacpp_build"
 
 LLAMA = ModelInfo(
     path=Path("model"),
@@ -46,7 +46,7 @@ def chain(step: Step) -> list[str]:
     calls: list[str] = []
     for read in step.inputs.values():
         calls += [call for call in chain(read) if call not in calls]
-    return [*calls, step.call.removeprefix(f"{HERE}:")]
+    return [*calls, step.call.removeprefix(f"{BUILD}:")]
 
 
 def test_a_llama_is_supported_without_a_word() -> None:
@@ -62,7 +62,12 @@ def test_a_llama_is_supported_without_a_word() -> None:
         ({"architecture": "BertModel", "task": "fill-mask"}, "fill-mask"),
         ({"remote_code": True}, "code of its own"),
         ({"quantized": "gptq"}, "gptq"),
-        ({"format": "gguf"}, "gguf"),
+        ({"format": "onnx", "task": "graph"}, "onnx"),
+        ({"task": "text-classification"}, "heads"),
+        ({"task": "feature-extraction", "model_type": "t5"}, "not 't5'"),
+        ({"task": "image-text-to-text"}, "no projector of 'LlamaForCausalLM'"),
+        ({"format": "gguf", "path": Path("m-00001-of-00002.gguf")}, "one part of several"),
+        ({"format": "gguf", "task": "feature-extraction"}, "feature-extraction"),
     ],
 )
 def test_what_cannot_be_built_is_refused_with_the_reason(change: dict[str, Any], reason: str) -> None:
@@ -163,7 +168,7 @@ def test_without_a_toolchain_the_next_command_is_named(
     bare_job: Callable[..., WorkerJob], tmp_path: Path
 ) -> None:
     with pytest.raises(SetupError) as caught:
-        llamacpp.quantize(bare_job(None, converted=tmp_path))
+        llamacpp_build.quantize(bare_job(None, converted=tmp_path))
     assert caught.value.hint == "edgehone backends install llamacpp"
 
 
@@ -173,7 +178,7 @@ def test_a_tool_that_fails_is_quoted(bare_job: Callable[..., WorkerJob], tmp_pat
     script.write_text("#!/bin/sh\necho loading\necho 'error: tensor blk.0 is odd'\necho bye\nexit 3\n")
     script.chmod(0o755)
     with pytest.raises(JobError, match=r"llama-quantize failed: error: tensor blk\.0 is odd"):
-        llamacpp.quantize(bare_job(tmp_path, converted=tmp_path))
+        llamacpp_build.quantize(bare_job(tmp_path, converted=tmp_path))
 
 
 def test_a_tool_that_is_killed_is_told_so(bare_job: Callable[..., WorkerJob], tmp_path: Path) -> None:
@@ -181,14 +186,14 @@ def test_a_tool_that_is_killed_is_told_so(bare_job: Callable[..., WorkerJob], tm
     script.write_text("#!/bin/sh\nkill -9 $$\n")
     script.chmod(0o755)
     with pytest.raises(JobError, match=r"llama-quantize was killed, .* memory"):
-        llamacpp.quantize(bare_job(tmp_path, converted=tmp_path))
+        llamacpp_build.quantize(bare_job(tmp_path, converted=tmp_path))
 
 
 def test_too_short_a_calibration_text_is_refused(bare_job: Callable[..., WorkerJob], tmp_path: Path) -> None:
     (tmp_path / "ids.json").write_text(json.dumps([1, 2, 3]))
     (tmp_path / "model.gguf").write_bytes(b"GGUF" + (3).to_bytes(4, "little") + bytes(16))
     with pytest.raises(TextError, match="3 tokens"):
-        llamacpp.imatrix(bare_job(tmp_path, converted=tmp_path, calibration=tmp_path))
+        llamacpp_build.imatrix(bare_job(tmp_path, converted=tmp_path, calibration=tmp_path))
 
 
 @pytest.fixture
@@ -214,17 +219,17 @@ def test_the_demo_model_is_built_and_agrees_with_the_original(
     before = {path.name: path.stat().st_mtime_ns for path in demo_model.iterdir()}
     exact, matrix, small = tmp_path / "f16", tmp_path / "matrix", tmp_path / "q4"
 
-    facts = run_worker("llamacpp", f"{HERE}:convert", {}, {"model": demo_model}, exact)
+    facts = run_worker("llamacpp", f"{BUILD}:convert", {}, {"model": demo_model}, exact)
     assert set(facts["tensor_types"]) == {"F16", "F32"}
     assert facts["bytes"] == (exact / "model.gguf").stat().st_size
     assert {path.name: path.stat().st_mtime_ns for path in demo_model.iterdir()} == before
 
     inputs = {"converted": exact, "calibration": calibration}
-    facts = run_worker("llamacpp", f"{HERE}:imatrix", {}, inputs, matrix)
+    facts = run_worker("llamacpp", f"{BUILD}:imatrix", {}, inputs, matrix)
     assert facts["chunk"] == 512 and facts["chunks"] > 2
 
     inputs = {"converted": exact, "imatrix": matrix}
-    facts = run_worker("llamacpp", f"{HERE}:quantize", {"type": "Q4_K_M"}, inputs, small)
+    facts = run_worker("llamacpp", f"{BUILD}:quantize", {"type": "Q4_K_M"}, inputs, small)
     assert facts["tensor_types"]["Q4_K"] > facts["tensor_types"]["Q6_K"] > 0
     assert [path.name for path in small.iterdir()] == ["model.gguf"]
     # Nothing in the file tells where it was made.
@@ -278,4 +283,4 @@ def test_a_model_that_cannot_be_converted_fails_with_the_converters_cause(
     config["architectures"] = ["UnheardOfForCausalLM"]
     (broken / "config.json").write_text(json.dumps(config), "utf-8")
     with pytest.raises(EdgehoneError, match="UnheardOfForCausalLM is not supported"):
-        run_worker("llamacpp", f"{HERE}:convert", {}, {"model": broken}, tmp_path / "no")
+        run_worker("llamacpp", f"{BUILD}:convert", {}, {"model": broken}, tmp_path / "no")

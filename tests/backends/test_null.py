@@ -112,7 +112,7 @@ def test_bytes_are_tokens_and_back(converted: Path, job: MakeJob, text: str) -> 
     session = null.open_session(converted, {}, job("session"))
     ids = session.tokenize(text)
     assert ids[0] == null.BOS and session.detokenize(ids) == text
-    alone, sizes = null.open_tokenizer(converted).encode(text)
+    alone, sizes = null.open_tokenizer(converted, job("tokenizer")).encode(text)
     assert alone == ids[1:] and sum(sizes) == len(text.encode())
 
 

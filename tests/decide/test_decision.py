@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
 from edgehone.decide import decision
-from edgehone.decide.decision import UNITS, Candidate, Decision
+from edgehone.decide.decision import UNITS, Candidate, Conversion, Decision
 from edgehone.decide.gates import Verdict
 from edgehone.errors import InputError
 from edgehone.figure import Figure
@@ -63,6 +63,20 @@ candidate = some.builds(
     on_frontier=some.booleans(),
     facts=tables,
 )
+conversion = some.builds(
+    Conversion,
+    backend=text,
+    key=text,
+    token_ids_equal=some.none() | some.booleans(),
+    max_error=figure,
+    mean_error=figure,
+    kl_mean=figure,
+    same_top=figure,
+    passed=some.booleans(),
+    reason=text,
+    compared=some.none() | count,
+    vocabulary=some.none() | count,
+)
 decisions = some.builds(
     Decision,
     chosen=some.none(),
@@ -73,6 +87,7 @@ decisions = some.builds(
     requirements=tables,
     baseline=candidate,
     candidates=some.lists(candidate, max_size=2).map(tuple),
+    conversions=some.lists(conversion, max_size=2).map(tuple),
     notes=some.lists(text, max_size=2).map(tuple),
     versions=tables,
     edgehone=text,
@@ -125,6 +140,8 @@ def test_the_schema_is_one() -> None:
         (("candidates", 0, "figures", "ttft_ms", "value"), None, "neither a value nor a reason"),
         (("candidates", 0, "verdicts", 0, "ok"), 1, r"verdicts\[0\]: ok is 1, not true or false"),
         (("baseline", "figures"), {}, "baseline.figures has no 'decode_tokens_per_s'"),
+        (("conversions",), [{}], r"conversions\[0\] has no 'max_error'"),
+        (("conversions",), {}, "conversions is {}, not a list"),
         (("notes",), [1], r"notes\[0\] is 1, not a text"),
     ],
 )
@@ -141,7 +158,14 @@ def test_edited_files_are_refused_where_they_are_wrong(
     assert caught.value.hint
 
 
-@pytest.mark.parametrize("key", list(plain()))
+def test_a_decision_of_before_there_were_conversions_is_read() -> None:
+    data = plain()
+    del data["conversions"]
+    assert Decision.from_json(data).conversions == ()
+    jsonschema.validate(data, SCHEMA, cls=jsonschema.Draft202012Validator)
+
+
+@pytest.mark.parametrize("key", [key for key in plain() if key != "conversions"])
 def test_every_key_is_needed(key: str) -> None:
     data = plain()
     del data[key]

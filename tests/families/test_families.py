@@ -24,8 +24,9 @@ from edgehone.jobs.run import Input, Limits
 from edgehone.measure import workload
 from edgehone.measure.texts import shipped
 from edgehone.model import digest, inspect
-from edgehone.stages import check, original
+from edgehone.stages import check, language
 from edgehone.stages.bench import Bench, Depth
+from edgehone.stages.original import Original
 from edgehone.stages.trial import Trial
 
 ORIGIN = "pytorch"
@@ -53,13 +54,13 @@ KNOWN: dict[tuple[str, str], str] = {
 @pytest.fixture(scope="module")
 def bench_of(
     tiny_families: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[str], tuple[Bench, original.Original]]:
+) -> Callable[[str], tuple[Bench, Original]]:
     """A family's bench and its reference: tokenized and scored once for all backends."""
     names = (ORIGIN, *BACKENDS)
     ready = {name: environments.ensure(name, registry.load(name).NEEDS, lambda _: None) for name in names}
 
     @cache
-    def make(family: str) -> tuple[Bench, original.Original]:
+    def make(family: str) -> tuple[Bench, Original]:
         info = inspect(tiny_families(family))
         texts = {
             kind: Input(shipped(kind), digest.digest_file(shipped(kind)))
@@ -70,7 +71,7 @@ def bench_of(
             source=Input(info.path, digest.digest_model(info, tmp_path_factory.mktemp("digests"))),
             device=device.detect(),
             workload=workload.fit(workload.load(), info.context)[0],
-            depth=Depth(windows=4, window=128, rounds=3, seconds=0.1, budget=1.0),
+            depth=Depth(windows=4, window=128, rounds=3, seconds=0.1, budget=1.0, samples=4),
             backends=registry.load_all(),
             environments=ready,
             origin=cast(ReferenceBackend, registry.load(ORIGIN)),
@@ -78,8 +79,8 @@ def bench_of(
             emit=silent,
             texts=texts,
         )
-        bench, prepared = original.prepare(bench)
-        return bench, original.reference(bench, prepared)
+        bench, prepared = language.prepare(bench)
+        return bench, language.reference(bench, prepared)
 
     return make
 
@@ -90,7 +91,7 @@ def bench_of(
 def test_a_family_passes_the_null_test_or_is_refused_with_a_reason(
     name: str,
     family: str,
-    bench_of: Callable[[str], tuple[Bench, original.Original]],
+    bench_of: Callable[[str], tuple[Bench, Original]],
     tmp_path_factory: pytest.TempPathFactory,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

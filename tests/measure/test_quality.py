@@ -25,6 +25,8 @@ def write(folder: Path, windows: int = 8, each: int = 100, **columns: Any) -> Pa
         "nll": generator.uniform(0, 3, n),
         "correct": generator.random(n) < 0.6,
         "kl": np.zeros(n),
+        "max_error": np.zeros(n),
+        "mean_error": np.zeros(n),
         "same_top": np.ones(n, bool),
         "bytes": generator.integers(1, 6, n),
         "argmax": np.zeros(n, np.int32),
@@ -60,7 +62,7 @@ def test_a_candidate_is_paired_with_the_original(tmp_path: Path) -> None:
     correct, nll = base["correct"].copy(), base["nll"] + 0.01
     correct[::50] = False
     kl = np.random.default_rng(1).exponential(0.01, correct.size)
-    own = write(tmp_path / "own", correct=correct, nll=nll, kl=kl)
+    own = write(tmp_path / "own", correct=correct, nll=nll, kl=kl, max_error=10 * kl, mean_error=np.sqrt(kl))
     got = quality.figures(ref, own)
     kept = got["accuracy_kept"]
     assert kept.value == pytest.approx(correct.sum() / base["correct"].sum())
@@ -72,6 +74,10 @@ def test_a_candidate_is_paired_with_the_original(tmp_path: Path) -> None:
     assert kept.high - kept.low < share.high - share.low  # what both share cancels
     assert got["perplexity_ratio"].value == pytest.approx(math.exp(0.01))
     assert got["kl_mean"].value == pytest.approx(kl.mean())
+    assert got["max_error"].value == pytest.approx(10 * kl.max())
+    assert (got["max_error"].low, got["max_error"].n) == (None, 8)  # a largest has no interval
+    assert got["mean_error"].value == pytest.approx(np.sqrt(kl).mean())
+    assert got["mean_error"].low is not None
     assert got["kl_p99"].value == pytest.approx(np.quantile(kl, 0.99))
     assert {f.n for f in got.values() if f.value is not None} == {8}
 

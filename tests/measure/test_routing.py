@@ -15,7 +15,8 @@ from edgehone.measure import routing
 def save(folder: Path, blocks: dict[str, Any]) -> Path:
     folder.mkdir()
     with (folder / "routing.npz").open("wb") as file:
-        np.savez(file, **{block: np.asarray(chosen, np.int16) for block, chosen in blocks.items()})
+        arrays: dict[str, Any] = {block: np.asarray(chosen, np.int16) for block, chosen in blocks.items()}
+        np.savez(file, **arrays)
     return folder
 
 

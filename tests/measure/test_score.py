@@ -121,18 +121,22 @@ def test_the_same_model_scores_zero(run: Run, prepared: Path) -> None:
     assert tokens["same_top"].all()
     assert not facts["kl_is_lower_bound"]
     np.testing.assert_array_equal(tokens["nll"], np.load(reference / "tokens.npz")["nll"])
+    assert tokens["max_error"].max() == tokens["mean_error"].max() == 0
 
 
 def test_exact_divergence_and_top_token(run: Run, prepared: Path) -> None:
     original, candidate = Fake(50), Fake(50, noise=0.3, pad=14)
     _, reference = run(score.reference, original, prepared=prepared)
-    _, out = run(score.score, candidate, prepared=prepared, reference=reference)
+    told, out = run(score.score, candidate, prepared=prepared, reference=reference)
     got = np.load(out / "tokens.npz")
     p = np.concatenate([exact(original, ids)[1:8] for ids in original.seen])
     q = np.concatenate([exact(candidate, ids)[1:8] for ids in original.seen])
     np.testing.assert_allclose(got["kl"], (np.exp(p) * (p - q)).sum(axis=1), rtol=1e-4)
     np.testing.assert_array_equal(got["same_top"], p.argmax(axis=1) == q.argmax(axis=1))
     assert got["same_top"].dtype == bool
+    np.testing.assert_allclose(got["max_error"], np.abs(p - q).max(axis=1), atol=1e-5)
+    np.testing.assert_allclose(got["mean_error"], np.abs(p - q).mean(axis=1), atol=1e-5)
+    assert (told["compared"], told["vocabulary"]) == (50, 50)
 
 
 def test_top_k_is_a_close_lower_bound(run: Run, prepared: Path) -> None:
@@ -143,7 +147,15 @@ def test_top_k_is_a_close_lower_bound(run: Run, prepared: Path) -> None:
     candidate = Fake(vocabulary, noise=0.1)
     _, one = run(score.score, candidate, prepared=prepared, reference=full)
     told, two = run(score.score, candidate, prepared=prepared, reference=short)
-    assert told["kl_is_lower_bound"]
+    assert told["kl_is_lower_bound"] and (told["compared"], told["vocabulary"]) == (400, vocabulary)
+    kept = np.load(short / "top_ids.npy")
+    p, q = (
+        np.concatenate([exact(s, ids)[1:8] for ids in candidate.seen[:3]])
+        for s in (Fake(vocabulary), candidate)
+    )
+    gaps = np.abs(np.take_along_axis(p, kept, 1) - np.take_along_axis(q, kept, 1))
+    np.testing.assert_allclose(np.load(two / "tokens.npz")["max_error"], gaps.max(axis=1), atol=1e-5)
+    np.testing.assert_allclose(np.load(two / "tokens.npz")["mean_error"], gaps.mean(axis=1), atol=1e-5)
     exact_values, bound = np.load(one / "tokens.npz")["kl"], np.load(two / "tokens.npz")["kl"]
     assert (bound <= exact_values * (1 + 1e-5)).all()
     assert bound.mean() > 0.7 * exact_values.mean()

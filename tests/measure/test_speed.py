@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from edgehone.backends.base import Generation, WorkerJob
+from edgehone.errors import EdgehoneError
 from edgehone.figure import Figure
 from edgehone.measure import speed
 
@@ -182,5 +183,5 @@ def test_a_wrong_count_of_tokens_is_an_error(
     fake: WorkerJob, monkeypatch: pytest.MonkeyPatch, extra: int
 ) -> None:
     monkeypatch.setattr(FakeSession, "extra", extra)
-    with pytest.raises(RuntimeError, match=f"asked for 4 tokens, got {4 + extra}"):
+    with pytest.raises(EdgehoneError, match=f"asked for 4 tokens, got {4 + extra}"):
         speed.time_requests(fake)

@@ -39,8 +39,9 @@ def test_odd_paths(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("m.gguf", "GGUF"),
-        ("m.onnx", "ONNX"),
+        ("m.gguf", "not a sound GGUF file"),
+        ("m.onnx", "not a sound ONNX file"),
+        ("m.pt2", "not a sound exported program"),
         ("m.bin", "pickle"),
         ("m.safetensors", "bare weight"),
         ("m", "a file"),
@@ -56,12 +57,29 @@ def test_a_weight_file_hints_at_its_folder(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "said"), [("q4.gguf", "GGUF"), ("model.onnx", "ONNX"), ("x.txt", "no config.json")]
+    ("name", "said"), [("model.onnx", "not a sound ONNX file"), ("x.txt", "no config.json")]
 )
 def test_a_folder_without_config(tmp_path: Path, name: str, said: str) -> None:
     (tmp_path / name).write_bytes(b"x")
-    answer = refused(tmp_path)
-    assert said in answer and "config.json, safetensors weights and a tokenizer" in answer
+    assert said in refused(tmp_path)
+
+
+ONNX = b"\x08\x08\x3a\x05\x62\x03\x0a\x01y"  # the smallest there is: IR version 8, a graph with the output y
+
+
+def test_of_several_models_one_must_be_given(tmp_path: Path) -> None:
+    for name in ("a.onnx", "b.ONNX"):
+        (tmp_path / name).write_bytes(ONNX)
+    said = refused(tmp_path)
+    assert "holds 2 models: a.onnx, b.ONNX" in said and f"give one of them: {tmp_path / 'a.onnx'}" in said
+    assert inspect(tmp_path / "b.ONNX").format == "onnx"
+
+
+def test_a_checkpoint_stays_one_with_an_export_beside_it(folder: Path) -> None:
+    (folder / "model.onnx").write_bytes(ONNX)
+    assert inspect(folder).format == "huggingface"
+    (folder / "model.safetensors").unlink()
+    assert inspect(folder).format == "onnx"
 
 
 CHILD = """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from edgehone.decide.decision import Candidate, Decision
+from edgehone.decide.decision import Candidate, Conversion, Decision
 from edgehone.decide.gates import Verdict
 from edgehone.figure import Figure
 from edgehone.report.summary import summary
@@ -108,6 +108,62 @@ def test_the_failed_the_disqualified_and_the_skipped_say_why() -> None:
     assert "  c/q4: skipped: c has no environment" in text
     assert text.index("a/q8") < text.index("Not in the race")
     assert text.endswith("Notes:\n  the context was shortened")
+
+
+def conversion(key: str, **more: Any) -> Conversion:
+    given: dict[str, Any] = {
+        "backend": key.partition("/")[0],
+        "key": key,
+        "token_ids_equal": True,
+        "max_error": Figure(0.0021, n=24, unit="nats"),
+        "mean_error": Figure(0.00016, 0.0001, 0.0002, 24, "nats"),
+        "kl_mean": Figure(2.4e-7, 2e-7, 3e-7, 24, "nats"),
+        "same_top": Figure(0.999, 0.99, 1.0, 24, "share"),
+        "passed": True,
+        "reason": "token ids equal",
+        "compared": 512,
+        "vocabulary": 512,
+    }
+    return Conversion(**{**given, **more})
+
+
+def test_the_conversions_are_one_table_and_who_fails_is_out_with_the_reason() -> None:
+    why = "its tokenizer gives id 9 at position 3 of the sample where the original's gives 4"
+    lost = {n: Figure.missing("crashed") for n in ("max_error", "mean_error", "kl_mean", "same_top")}
+    text = summary(
+        decision(
+            candidate("b/int4", status="disqualified", error=f"b fails the null test: {why}", figures={}),
+            candidate("b/int8", status="disqualified", error=f"b fails the null test: {why}", figures={}),
+            candidate("a/q8"),
+            chosen="a/q8",
+            conversions=(
+                conversion("a/F16"),
+                conversion("b/fp16", token_ids_equal=False, passed=False, reason=why),
+                conversion("c/f32", token_ids_equal=None, passed=False, reason="crashed", **lost),
+            ),
+        )
+    )
+    assert row(text, "a/F16").split() == [
+        "a/F16",
+        "equal",
+        "0.0021",
+        "0.00016",
+        "2.4e-07",
+        "99.9",
+        "%",
+        "proven",
+    ]
+    assert row(text, "b/fp16").split()[1] == "differ" and row(text, "b/fp16").endswith("out")
+    assert row(text, "c/f32").split() == ["c/f32", *"-----", "out"]
+    assert "over all 512 ids at each token" in text
+    assert why in " ".join(text.split()) and text.count("position 3") == 1
+    assert "  b/int4, b/int8: disqualified: b is not the original when unquantized (above)" in text
+    assert all(len(line) <= 100 for line in text.splitlines() if "candidate" not in line and "/" in line)
+
+
+def test_a_reference_of_the_most_likely_says_so() -> None:
+    text = summary(decision(conversions=(conversion("a/F16", compared=400, vocabulary=150_000),)))
+    assert "over the 400 most likely of 150,000 ids" in text
 
 
 def test_a_baseline_that_failed_is_told() -> None:

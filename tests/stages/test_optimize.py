@@ -85,6 +85,9 @@ def test_the_library_decides_and_writes_a_bundle(
     assert "accuracy_kept" in failing["null/q4"]
     assert failing["null/f32"] == ["speedup"]
     assert by_key["null/f32"].figure("kl_mean").value == pytest.approx(0, abs=1e-12)
+    (proven,) = decision.conversions
+    assert proven.passed and proven.token_ids_equal and (proven.compared, proven.vocabulary) == (257, 257)
+    assert (proven.max_error.value, proven.mean_error.value, proven.same_top.value) == (0.0, 0.0, 1.0)
     energy = decision.baseline.figure("energy_j")
     assert energy.value is not None or energy.reason
 
@@ -135,7 +138,28 @@ def test_an_exact_build_that_is_not_the_original_disqualifies_the_backend(
     with pytest.raises(NothingPasses) as caught:
         optimize(null_model, config)
     assert {c.status for c in caught.value.decision.candidates} == {"disqualified"}
+    (lie,) = caught.value.decision.conversions
+    assert (lie.backend, lie.key, lie.token_ids_equal, lie.passed) == ("null", "null/f32", True, False)
+    assert (lie.max_error.value or 0) > (lie.mean_error.value or 0) > 0.1
+    assert (lie.kl_mean.value or 0) > 1e-3 and "diverges by" in lie.reason
     assert "null test" in (caught.value.decision.candidates[0].error or "")
+
+
+def test_an_exact_build_that_fails_is_told_in_the_table_of_conversions(
+    own_home: Path, null_model: Path, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = null.recipes
+
+    def crashing(model: edgehone.ModelInfo) -> list[Recipe]:
+        broken = Recipe("null", "f32", {"bits": 32, "fault": "crash"}, effort="quick", exact=True)
+        return [broken, *honest(model)[1:]]
+
+    monkeypatch.setattr(null, "recipes", crashing)
+    with pytest.raises(NothingPasses) as caught:
+        optimize(null_model, config)
+    (lost,) = caught.value.decision.conversions
+    assert (lost.passed, lost.token_ids_equal, lost.compared) == (False, None, None)
+    assert lost.max_error.value is None and "asked to crash" in (lost.max_error.reason or "")
 
 
 def test_nothing_passes_names_the_nearest_and_writes_no_bundle(

@@ -17,7 +17,7 @@ from edgehone.jobs.run import Input, Limits
 from edgehone.measure import workload
 from edgehone.measure.texts import shipped
 from edgehone.model import digest, inspect
-from edgehone.stages import check, original
+from edgehone.stages import check, language
 from edgehone.stages.bench import Bench, depth
 from edgehone.stages.trial import Trial
 from edgehone.surgery import operations
@@ -68,8 +68,8 @@ def calls(home: Path) -> list[str]:
 def test_recipes_share_a_surgery_and_each_is_proven_against_the_original(
     bench: Bench, own_home: Path
 ) -> None:
-    bench, prepared = original.prepare(bench)
-    origin = original.reference(bench, prepared)
+    bench, prepared = language.prepare(bench)
+    origin = language.reference(bench, prepared)
     whole, twice, again = trial("q8"), trial("q8-2", sharpen=2.0), trial("q4-2", sharpen=2.0)
     for each in (whole, twice, again):
         check.prove(bench, origin, each)
@@ -82,8 +82,8 @@ def test_recipes_share_a_surgery_and_each_is_proven_against_the_original(
 
 
 def test_two_operations_follow_each_other(bench: Bench, own_home: Path) -> None:
-    bench, prepared = original.prepare(bench)
-    origin = original.reference(bench, prepared)
+    bench, prepared = language.prepare(bench)
+    origin = language.reference(bench, prepared)
     both = trial("q8-both", sharpen=2.0, nothing=1)
     check.prove(bench, origin, both)
     assert (both.status, both.error) == ("skipped", "every row is used")
@@ -92,8 +92,8 @@ def test_two_operations_follow_each_other(bench: Bench, own_home: Path) -> None:
 
 def test_what_gains_nothing_is_skipped_and_what_breaks_has_failed(bench: Bench) -> None:
     told: list[Event] = []
-    bench, prepared = original.prepare(bench)
-    origin = original.reference(bench, prepared)
+    bench, prepared = language.prepare(bench)
+    origin = language.reference(bench, prepared)
     object.__setattr__(bench, "emit", told.append)
     idle, bad = trial("q8-nothing", nothing=1), trial("q8-broken", broken=1)
     check.prove(bench, origin, idle)

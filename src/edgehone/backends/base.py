@@ -33,12 +33,14 @@ class Needs:
     `lock` is a file of pinned requirements (None: edgehone's own interpreter will do). `toolchain` names a
     function `module:function` that is run once by the environment's own Python with an empty folder and may
     compile what no package carries; its folder is handed to every worker as `WorkerJob.toolchain`.
-    `versions` are the distributions whose versions `edgehone backends` shows.
+    `versions` are the distributions whose versions `edgehone backends` shows. `environment` names another
+    backend whose environment, of the same lock and toolchain, is shared: it is made once for both.
     """
 
     lock: Path | None = None
     toolchain: str | None = None
     versions: tuple[str, ...] = ()
+    environment: str | None = None
 
 
 @dataclass(frozen=True)
@@ -225,6 +227,6 @@ class ReferenceBackend(Backend, Protocol):
         """The original in float32: the reference for quality."""
         ...
 
-    def open_tokenizer(self, model: Path) -> Any:
+    def open_tokenizer(self, model: Path, job: WorkerJob) -> Any:
         """The original's own tokenizer (worker side): a `measure.prepare.Tokenizer`."""
         ...

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import ctypes
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgehone.backends.base import Generation
+from edgehone.backends.llamacpp_log import Log
+from edgehone.backends.llamacpp_vocabulary import tokenize
 from edgehone.errors import EdgehoneError, InputError
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ _SCORED = 512
 _SCORED_BYTES = 64 << 20
 # Contexts grow in steps, so that prompts of nearly equal length share one.
 _CONTEXT_STEP = 256
-_WARN, _ERROR, _CONTINUED = 3, 4, 5  # enum ggml_log_level
 
 _KV_TYPES = ("f16", "q8_0")
 
@@ -44,7 +44,7 @@ class LlamaSession:
         self._kv_type = _kv_type(library, settings.get("kv_cache", "f16"))
         self._model = self._context = self._sampler = None
         self._capacity = self._batch = 0
-        self._log = _Log(library)
+        self._log = Log(library)
         library.llama_backend_init()
         params = library.llama_model_default_params()
         if hasattr(library, "LLAMA_LOAD_MODE_MMAP"):
@@ -58,16 +58,7 @@ class LlamaSession:
 
     def tokenize(self, text: str) -> list[int]:
         """Ids with the BOS that the GGUF asks for; special tokens in the text are recognised."""
-        raw = text.encode()
-        room = len(raw) + 16
-        while True:
-            ids = (self._lib.llama_token * room)()
-            count = self._lib.llama_tokenize(self._vocab, raw, len(raw), ids, room, True, True)
-            if count >= 0:
-                return list(ids[:count])
-            if -count <= room:
-                raise EdgehoneError(f"llama.cpp cannot tokenize a text of {len(raw)} bytes: code {count}")
-            room = -count
+        return tokenize(self._lib, self._vocab, text, True)
 
     def detokenize(self, ids: Sequence[int]) -> str:
         """The text of ids, control tokens left out."""
@@ -185,36 +176,6 @@ class LlamaSession:
         code = self._lib.llama_decode(self._context, batch)
         if code:
             raise EdgehoneError(f"llama.cpp cannot decode (code {code}): {self._log.cause}")
-
-
-class _Log:
-    """libllama's log: warnings and errors go to the job's log, errors are kept, chatter is dropped."""
-
-    def __init__(self, library: Any) -> None:
-        self._errors: list[str] = []
-        self._level = 0
-        # The library keeps the pointer for the whole process, so the callback must live as long.
-        _CALLBACKS.append(library.llama_log_callback(self._take))
-        library.llama_log_set(_CALLBACKS[-1], None)
-
-    def _take(self, level: int, text: bytes, _: Any) -> None:
-        self._level = level if level != _CONTINUED else self._level
-        if self._level < _WARN:
-            return
-        line = text.decode("utf-8", "replace")
-        sys.stderr.write(line)
-        if self._level == _ERROR and line.strip():
-            self._errors.append(line.strip())
-
-    @property
-    def cause(self) -> str:
-        """The first error since this was last asked: what follows it is the unwinding."""
-        first = self._errors[0] if self._errors else "it gave no reason"
-        self._errors.clear()
-        return first
-
-
-_CALLBACKS: list[Any] = []
 
 
 def _kv_type(library: Any, name: str) -> int:

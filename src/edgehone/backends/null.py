@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgehone.backends.base import Generation, Needs, Recipe, Step, Support, WorkerJob
+from edgehone.backends.ids import check_ids
 from edgehone.model.info import ModelInfo
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ _PACE = {32: 4.0, 16: 2.0, 8: 1.0, 4: 0.5, 2: 0.4}
 
 def supports(model: ModelInfo) -> Support:
     """Null models only."""
-    if model.model_type == "null":
+    if model.model_type == "null" and model.format == "huggingface":
         return Support(True)
     return Support(False, (f"null takes its own fake models only, not '{model.model_type}'",))
 
@@ -119,7 +120,7 @@ class NullTokenizer:
         return ids, [1] * len(ids)
 
 
-def open_tokenizer(model: Path) -> NullTokenizer:
+def open_tokenizer(model: Path, job: WorkerJob) -> NullTokenizer:
     """The same for every null model."""
     return NullTokenizer()
 
@@ -150,12 +151,14 @@ class NullSession:
 
     def score(self, ids: Sequence[int]) -> Iterator[Logits]:
         """The rows of the table."""
+        check_ids(ids, VOCABULARY)
         yield self.table[list(ids)]
 
     def generate(
         self, ids: Sequence[int], count: int, on_token: Callable[[int], bool] | None = None
     ) -> Generation:
         """Greedy, at the made-up pace: a tenth of it for each prompt token."""
+        check_ids(ids, VOCABULARY)
         started = time.perf_counter()
         time.sleep(self.pace * len(ids) / 10)
         last, made, times = ids[-1], list[int](), list[float]()

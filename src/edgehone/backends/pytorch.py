@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgehone.backends import pytorch_graph
 from edgehone.backends.base import Generation, Needs, Recipe, Step, Support, WorkerJob
 from edgehone.errors import ModelError
 from edgehone.model.info import ModelInfo
@@ -28,6 +29,9 @@ NEEDS = Needs(
     versions=("torch", "transformers", "tokenizers", "safetensors"),
 )
 
+encode_texts = pytorch_graph.encode_texts
+open_graph = pytorch_graph.open_graph
+
 # Float32 logits of one forward pass are held whole up to this size, and made in parts beyond it.
 WHOLE_LOGITS_BYTES = 128 << 20
 # Pickled weights run code when they are loaded, Python files when a model asks for them: left out, both.
@@ -42,7 +46,10 @@ def architectures() -> frozenset[str]:
 
 
 def supports(model: ModelInfo) -> Support:
-    """Hugging Face causal language models of a known architecture, unquantized, without code of their own."""
+    """Hugging Face causal language models and encoders, unquantized, without code of their own; exported programs."""
+    if model.kind == "graph":
+        refusals = pytorch_graph.why_not(model)
+        return Support(not refusals, tuple(refusals))
     reasons = []
     if model.format != "huggingface":
         reasons.append(f"only Hugging Face folders can be run, not the format '{model.format}'")
@@ -92,7 +99,7 @@ def steps(recipe: Recipe) -> Step:
 def adopt(job: WorkerJob) -> dict[str, Any]:
     """Fill the folder with links to the model's files, less those that could run code."""
     source = job.inputs["model"].resolve()
-    for path in sorted(source.iterdir()):
+    for path in sorted(source.iterdir()) if source.is_dir() else [source]:
         if path.is_file() and not path.name.startswith(".") and path.suffix not in _LEFT_OUT:
             (job.out / path.name).symlink_to(path)
     return {}
@@ -255,7 +262,7 @@ class Tokenizer:
         return [int(i) for i in self._tokenizer(text, add_special_tokens=False, verbose=False).input_ids]
 
 
-def open_tokenizer(folder: Path) -> Tokenizer:
+def open_tokenizer(folder: Path, job: WorkerJob) -> Tokenizer:
     """The tokenizer of a model's folder (worker side). ModelError when there is none that works."""
     return Tokenizer(folder)
 
@@ -293,11 +300,20 @@ def _source(folder: Path) -> Path:
 
 
 def _load_model(folder: Path, dtype: str) -> Any:
-    import torch
     from transformers import AutoModelForCausalLM, GenerationConfig
 
+    model = load_weights(AutoModelForCausalLM, folder, dtype)
+    # The model's own sampling defaults and end-of-text would disturb a greedy generation of fixed length.
+    model.generation_config = GenerationConfig(pad_token_id=0)
+    return model
+
+
+def load_weights(auto: Any, folder: Path, dtype: str) -> Any:
+    """A model by one of transformers' Auto classes. ModelError where weights lack or cannot be loaded."""
+    import torch
+
     try:
-        model, told = AutoModelForCausalLM.from_pretrained(
+        model, told = auto.from_pretrained(
             folder,
             local_files_only=True,
             trust_remote_code=False,
@@ -316,8 +332,6 @@ def _load_model(folder: Path, dtype: str) -> Any:
             f"the weights in {_source(folder)} lack {len(lost)} tensors of the right shape: {_few(lost)}",
             hint="download the model's safetensors files again",
         )
-    # The model's own sampling defaults and end-of-text would disturb a greedy generation of fixed length.
-    model.generation_config = GenerationConfig(pad_token_id=0)
     return model.eval()
 
 

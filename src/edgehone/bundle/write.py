@@ -86,7 +86,7 @@ def _fill(
     _write_json(place / "decision.json", decision.to_json())
     for trial in [original.baseline, *trials]:
         _evidence(place / "evidence" / trial.recipe.key.replace("/", "__"), trial)
-    _notices(bench.model.path, place / "notices")
+    _notices(bench.model.folder, place / "notices")
     script = place / "reproduce.sh"
     script.write_text(_script(decision, command), "utf-8")
     script.chmod(0o755)
@@ -104,7 +104,9 @@ def _manifest(
         "recipe": chosen.recipe.to_json(),
         "facts": chosen.facts,
         "artifact_key": chosen.artifact.key,
-        "eos": original.prepared.facts["eos"],
+        "kind": bench.model.kind,
+        "eos": original.prepared.facts.get("eos", []),
+        "request": {} if bench.model.kind == "language" else dict(original.request),
         "versions": decision.versions,
         "device": bench.device.to_json(),
         "model": {

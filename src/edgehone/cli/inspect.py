@@ -8,13 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from edgehone.model import ModelInfo
+    from edgehone.model.info import Tensor
 
 EXAMPLE = "edgehone inspect ./my-model"
+_SHOWN = 12  # operators in the table; --json has all
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """MODEL."""
-    parser.add_argument("model", metavar="MODEL", help="the folder of a Hugging Face causal language model")
+    parser.add_argument(
+        "model",
+        metavar="MODEL",
+        help="the folder of a Hugging Face model, or a model's file: .onnx, .pt2, .gguf",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -46,7 +52,7 @@ def _rows(info: ModelInfo) -> list[tuple[str, str]]:
     rows: list[tuple[str, Any]] = [
         ("model", info.path),
         ("format", info.format),
-        ("architecture", f"{info.architecture} ({info.model_type})"),
+        ("architecture", _architecture(info)),
         ("task", info.task),
         ("parameters", f"{info.parameters:,} ({stored})"),
         ("weights", f"{info.bytes:,} bytes"),
@@ -56,15 +62,41 @@ def _rows(info: ModelInfo) -> list[tuple[str, str]]:
         ("vocabulary", info.vocabulary),
         ("context", info.context),
         ("experts", _experts(info)),
-        ("KV cache", _cache(info)),
+        ("KV cache", _cache(info) if info.kind == "language" else None),
         ("tokenizer", info.tokenizer),
-        ("chat template", "yes" if info.chat_template else "no"),
+        ("chat template", ("yes" if info.chat_template else "no") if info.kind == "language" else None),
+        ("opset", info.opset),
+        *(("input", _tensor(tensor)) for tensor in info.inputs),
+        *(("output", _tensor(tensor)) for tensor in info.outputs),
+        ("operators", _operators(info)),
         ("quantized", info.quantized),
         ("remote code", "yes: the model brings code of its own" if info.remote_code else None),
         ("licence", info.licence or "not stated"),
     ]
     rows += [("note", note) for note in info.notes]
-    return [(name, str(value)) for name, value in rows if value is not None]
+    return [(name, printable(str(value))) for name, value in rows if value is not None]
+
+
+def printable(text: str) -> str:
+    """`text` with control characters as escapes: names in a file may hold what a terminal obeys."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _architecture(info: ModelInfo) -> str:
+    return f"{info.architecture} ({info.model_type})"
+
+
+def _tensor(tensor: Tensor) -> str:
+    shape = ", ".join("?" if extent is None else str(extent) for extent in tensor.shape)
+    return f"{tensor.name}: {tensor.dtype} [{shape}]"
+
+
+def _operators(info: ModelInfo) -> str | None:
+    if not info.operators:
+        return None
+    more = len(info.operators) - _SHOWN
+    shown = ", ".join(info.operators[:_SHOWN])
+    return f"{len(info.operators)}: {shown}" + (f" and {more} more" if more > 0 else "")
 
 
 def _heads(info: ModelInfo) -> str | None:

@@ -21,7 +21,9 @@ EXAMPLE = """examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's arguments."""
     parser.add_argument("model", metavar="MODEL", help="a model's folder, or a hub name with --download")
-    parser.add_argument("--workload", default="chat", help="what will be asked of it (default: chat)")
+    parser.add_argument(
+        "--workload", help="what will be asked of it (default: chat, or classify for what generates no text)"
+    )
     parser.add_argument(
         "--effort",
         choices=("quick", "normal", "thorough"),
@@ -29,11 +31,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="how many recipes, how long",
     )
     parser.add_argument("--backends", metavar="NAME,…", help="only these backends (default: all that can)")
-    parser.add_argument("--eval", metavar="FILE", help="evaluation text, UTF-8 (default: a shipped one)")
     parser.add_argument(
-        "--calibrate", metavar="FILE", help="calibration text, UTF-8 (default: a shipped one)"
+        "--eval",
+        metavar="FILE",
+        help="evaluation text, UTF-8 (default: a shipped one); else samples: npz, jsonl, a folder of images",
+    )
+    parser.add_argument(
+        "--calibrate",
+        metavar="FILE",
+        help="calibration text (default: a shipped one), or samples (default: a part of --eval)",
     )
     parser.add_argument("--task", metavar="FILE", help="multiple choice, JSON lines: prompt, choices, answer")
+    parser.add_argument(
+        "--metric",
+        metavar="NAME",
+        help="of samples with labels: accuracy, topK, f1, mse, cosine, spearman, MODULE:FUNCTION",
+    )
     parser.add_argument(
         "--gate",
         metavar="NAME=VALUE",
@@ -72,6 +85,7 @@ def run(args: argparse.Namespace) -> int:
                 evaluation=args.eval,
                 calibration=args.calibrate,
                 task=args.task,
+                metric=args.metric,
                 gates=args.gate,
                 out=out,
                 config_file=args.config,

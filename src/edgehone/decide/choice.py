@@ -3,7 +3,8 @@
 A candidate's score is the weighted sum of the logarithms of its ratios to the best in each objective:
     speed    1 / workload_latency_ms
     quality  min(accuracy_kept, 1) · exp(-kl_mean): what is kept of the right tokens, and the mean factor by
-             which the text's likelihood under the original falls (a product, so its logarithm is a sum)
+             which the text's likelihood under the original falls (a product, so its logarithm is a sum);
+             for outputs that are no probabilities 1 - cosine stands for the divergence
     memory   1 / peak_memory_bytes
     size     1 / bytes
 so a score is 0 at best, and a weight is an exchange rate: twice the speed weighs ln 2 times its weight.
@@ -102,7 +103,7 @@ def _objectives(candidate: Candidate) -> dict[str, _Logs | None]:
     size = None if not candidate.bytes else _Logs(-math.log(candidate.bytes), 0.0, 0.0)
     return {
         "speed": _inverse(candidate.figure("workload_latency_ms")),
-        "quality": _quality(candidate.figure("accuracy_kept"), candidate.figure("kl_mean")),
+        "quality": _quality(candidate.figure("accuracy_kept"), _loss(candidate)),
         "memory": _inverse(candidate.figure("peak_memory_bytes")),
         "size": size,
     }
@@ -115,6 +116,15 @@ def _inverse(figure: Figure) -> _Logs | None:
     low = figure.low if figure.low is not None and figure.low > 0 else figure.value
     high = figure.high if figure.high is not None else figure.value
     return _Logs(-math.log(figure.value), math.log(high / figure.value), math.log(figure.value / low))
+
+
+def _loss(candidate: Candidate) -> Figure:
+    """The divergence; 1 - cosine of the outputs, where nothing tells what is likely."""
+    kl, cosine = candidate.figure("kl_mean"), candidate.figure("cosine")
+    if kl.value is not None or cosine.value is None:
+        return kl
+    low, high = (None if end is None else 1 - end for end in (cosine.high, cosine.low))
+    return Figure(1 - cosine.value, low, high, cosine.n, "")
 
 
 def _quality(kept: Figure, kl: Figure) -> _Logs | None:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from edgehone.decide.choice import choose, nearest, objectives
-from edgehone.decide.decision import UNITS, Candidate, Decision
+from edgehone.decide.decision import UNITS, Candidate, Conversion, Decision
 from edgehone.decide.gates import judge
 from edgehone.decide.pareto import frontier
 from edgehone.decide.requirements import Requirements
@@ -28,14 +28,16 @@ def decide(
     versions: Mapping[str, Any],
     edgehone: str,
     notes: Sequence[str] = (),
+    conversions: Sequence[Conversion] = (),
     created: str | None = None,
 ) -> Decision:
     """Judge, compare and choose. `baseline` is the original, measured as the candidates were.
 
     Each candidate gets speedup, memory_cut and bytes beside its figures, its verdicts (measured ones only)
     and its place on the frontier, in which the baseline competes. `weights` are the workload's under the
-    user's (`Requirements.over`). `created` is now (UTC) unless given. `chosen` is None where nothing passes;
-    the reason then names the nearest candidate, its gate and by how much it fails.
+    user's (`Requirements.over`). `conversions` are what the null test saw of
+    each backend. `created` is now (UTC) unless given. `chosen` is None where nothing passes; the reason then
+    names the nearest candidate, its gate and by how much it fails.
     """
     original = replace(baseline, figures=derive(baseline, baseline))
     full = [replace(c, figures=derive(c, baseline)) for c in candidates]
@@ -57,6 +59,7 @@ def decide(
         baseline=original,
         candidates=tuple(judged),
         notes=tuple(notes),
+        conversions=tuple(conversions),
         versions=versions,
         edgehone=edgehone,
         created=created or datetime.now(UTC).isoformat(timespec="seconds"),

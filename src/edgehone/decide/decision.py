@@ -21,6 +21,7 @@ SCHEMA = 1
 HINT = "the file was changed, cut or written by something else; run edgehone optimize again"
 Status = Literal["ok", "failed", "disqualified", "skipped"]
 
+CONVERSION_FIGURES = ("max_error", "mean_error", "kl_mean", "same_top")
 # Every candidate has these, missing ones with a reason.
 UNITS: Mapping[str, str] = {
     "decode_tokens_per_s": "tokens/s",
@@ -109,6 +110,60 @@ class Candidate:
 
 
 @dataclass(frozen=True)
+class Conversion:
+    """A backend's unquantized build against the original in float32: what its other recipes start from.
+
+    `token_ids_equal` is None where it was not found out. `max_error` and `mean_error` are |differences| of
+    log-probabilities in nats, over `compared` ids of a vocabulary of `vocabulary` at each scored token.
+    A backend whose conversion has not `passed` is out; `reason` says by what.
+    """
+
+    backend: str
+    key: str
+    token_ids_equal: bool | None
+    max_error: Figure
+    mean_error: Figure
+    kl_mean: Figure
+    same_top: Figure
+    passed: bool
+    reason: str
+    compared: int | None = None
+    vocabulary: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain dict."""
+        figures = {name: getattr(self, name).to_json() for name in CONVERSION_FIGURES}
+        return {
+            "backend": self.backend,
+            "key": self.key,
+            "token_ids_equal": self.token_ids_equal,
+            **figures,
+            "compared": self.compared,
+            "vocabulary": self.vocabulary,
+            "passed": self.passed,
+            "reason": self.reason,
+        }
+
+    @classmethod
+    def from_json(cls, data: Any, where: str = "conversion") -> Conversion:
+        """The conversion that `to_json` wrote. Raises InputError that says where the data departs."""
+        take = _Taker(data, where)
+        figures = {n: _figure(take(n, _mapping), f"{where}.{n}") for n in CONVERSION_FIGURES}
+        conversion = cls(
+            **figures,
+            backend=take("backend", _text),
+            key=take("key", _text),
+            token_ids_equal=take("token_ids_equal", _optional(_bool)),
+            compared=take("compared", _optional(_count)),
+            vocabulary=take("vocabulary", _optional(_count)),
+            passed=take("passed", _bool),
+            reason=take("reason", _text),
+        )
+        take.end()
+        return conversion
+
+
+@dataclass(frozen=True)
 class Decision:
     """The whole record; `chosen` is a candidate's key, or None where none passes every gate."""
 
@@ -124,6 +179,7 @@ class Decision:
     versions: Mapping[str, Any]
     edgehone: str
     created: str  # UTC, ISO 8601
+    conversions: tuple[Conversion, ...] = ()
     schema: int = SCHEMA
 
     def candidate(self, key: str) -> Candidate:
@@ -148,6 +204,7 @@ class Decision:
             "requirements": dict(self.requirements),
             "baseline": self.baseline.to_json(),
             "candidates": [candidate.to_json() for candidate in self.candidates],
+            "conversions": [conversion.to_json() for conversion in self.conversions],
             "notes": list(self.notes),
             "versions": dict(self.versions),
         }
@@ -174,6 +231,11 @@ class Decision:
             candidates=tuple(
                 Candidate.from_json(c, f"{where}: candidates[{i}]")
                 for i, c in enumerate(take("candidates", _list))
+            ),
+            # Decisions made before there was this table have none.
+            conversions=tuple(
+                Conversion.from_json(c, f"{where}: conversions[{i}]")
+                for i, c in enumerate(take("conversions", _list, otherwise=[]))
             ),
             notes=tuple(_each(take("notes", _list), _text, f"{where}: notes")),
             versions=take("versions", _mapping),
@@ -205,7 +267,9 @@ class _Taker:
         self.data = dict(_or_raise(data, _mapping, where))
         self.where = where
 
-    def __call__(self, key: str, check: Callable[[Any], Any]) -> Any:
+    def __call__(self, key: str, check: Callable[[Any], Any], otherwise: Any = None) -> Any:
+        if key not in self.data and otherwise is not None:
+            return otherwise
         if key not in self.data:
             raise InputError(f"{self.where} has no {key!r}", hint=HINT)
         return _or_raise(self.data.pop(key), check, f"{self.where}: {key}")

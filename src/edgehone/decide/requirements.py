@@ -30,7 +30,8 @@ class Gate:
 class Requirements:
     """What a candidate must pass, and which weights replace the workload's.
 
-    `null_test` holds the limits by which a backend's unquantized build is judged (kl_mean_max, same_top_min).
+    `null_test` holds the limits by which a backend's unquantized build is judged (kl_mean_max, same_top_min;
+    for a graph relative_error_max).
     """
 
     gates: tuple[Gate, ...]
@@ -82,7 +83,7 @@ def load(config: Mapping[str, Any] | None = None, overrides: Sequence[str] = ())
     return Requirements(
         gates=tuple(gate for name, gate in gates.items() if active[name]),
         weights=check_weights(settings.get("weights", {}), "[weights] in edgehone.toml"),
-        null_test=dict(shipped()["null_test"]),
+        null_test={name: float(limit) for name, limit in shipped()["null_test"].items()},
     )
 
 

@@ -1,4 +1,4 @@
-"""Environments: one a backend, made by uv from a lock that ships, or the user's own.
+"""Environments: one a backend, or shared (`Needs.environment`), made by uv from a lock, or the user's own.
 
     envs/NAME-DIGEST/         a relocatable environment of the lock's packages        (installer.py)
     toolchains/NAME-DIGEST/   what was compiled for it, if anything                   (toolchain.py)
@@ -63,6 +63,7 @@ def ensure(name: str, needs: Needs, on_progress: Callable[[str], None]) -> Env:
     Raises SetupError: no network, no space, no compiler, a lock that can't be installed, an own
     interpreter or folder that can't be used. It carries the root cause, the log's path and the way out.
     """
+    name = needs.environment or name
     try:
         python, digest, versions = _python(name, needs, on_progress)
         folder, its_digest, its_versions = _toolchain(name, needs, python, on_progress)
@@ -80,6 +81,7 @@ def ensure(name: str, needs: Needs, on_progress: Callable[[str], None]) -> Env:
 
 def state(name: str, needs: Needs) -> EnvState:
     """What there is, looked at without making or fetching anything."""
+    name = needs.environment or name
     try:
         mine = [one is not None for one in (own.python(name), own.toolchain(name))]
         parts = [_look_python(name, needs), *_look_toolchain(name, needs)]

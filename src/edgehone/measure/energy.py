@@ -7,15 +7,15 @@ Without a readable counter the figure is missing, with the reason. It is never e
 
 from __future__ import annotations
 
-import importlib
 import re
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgehone.backends.base import Session, WorkerJob
+from edgehone.backends.base import WorkerJob
 from edgehone.figure import Figure
+from edgehone.measure.requests import open_requests
 from edgehone.measure.statistics import mean_interval
 
 POWERCAP = Path("/sys/class/powercap")
@@ -54,19 +54,17 @@ def joules(before: Sequence[tuple[int, int]], after: Sequence[tuple[int, int]]) 
 
 
 def meter(job: WorkerJob) -> dict[str, Any]:
-    """Joules a request, in the worker. args: backend, settings, prompt, generated."""
-    backend = importlib.import_module(job.args["backend"])
-    session: Session = backend.open_session(job.inputs["artifact"], job.args["settings"], job)
-    prompt, count = job.args["prompt"], job.args["generated"]
-    session.generate(prompt, count)
+    """Joules a request, in the worker. args and inputs: those of `open_requests`."""
+    asked = open_requests(job)
+    asked.answer()
     samples = []
     for _ in range(SAMPLES):
         requests, begun, before = 0, time.perf_counter(), read()
         while time.perf_counter() - begun < SAMPLE_SECONDS:
-            session.generate(prompt, count)
+            asked.answer()
             requests += 1
         samples.append(joules(before, read()) / requests)
-    session.close()
+    asked.close()
     return {"joules": samples}
 
 

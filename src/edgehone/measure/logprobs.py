@@ -121,6 +121,26 @@ def divergence(folder: Path, full: bool, rows: slice, candidate: Floats) -> NDAr
     return total
 
 
+def log_errors(
+    folder: Path, full: bool, rows: slice, candidate: Floats
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Largest and mean |difference| of log-probabilities (nats) from the reference's `rows`, for each token.
+
+    Over the whole vocabulary where the reference is full, else over the K ids that it keeps. Both sides are
+    log-probabilities and not logits: a constant added to all logits of a token changes nothing that a model says.
+    """
+    import numpy as np
+
+    if full:
+        gap = np.load(folder / "logprobs.npy", mmap_mode="r")[rows] - candidate
+    else:
+        ids = np.load(folder / "top_ids.npy", mmap_mode="r")[rows]
+        kept = np.load(folder / "top_logprobs.npy", mmap_mode="r")[rows]
+        gap = kept - np.take_along_axis(candidate, ids, axis=1)
+    np.abs(gap, out=gap)
+    return gap.max(axis=1).astype(np.float64), gap.mean(axis=1, dtype=np.float64)
+
+
 def exact_kl(reference: Floats, candidate: Floats) -> NDArray[np.float64]:
     """Σ p·ln(p/q) - p + q, which is KL where p and q each sum to 1, and term by term never negative.
 

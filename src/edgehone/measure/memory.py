@@ -7,25 +7,24 @@ mapped from files is sampled by the parent from /proc/PID/status; PSS is read by
 
 from __future__ import annotations
 
-import importlib
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edgehone.backends.base import Session, WorkerJob
+from edgehone.backends.base import WorkerJob
 from edgehone.figure import Figure
 from edgehone.jobs.processes import memory_split
 from edgehone.jobs.watch import Watch
+from edgehone.measure.requests import open_requests
 
 
 def exercise(job: WorkerJob) -> dict[str, Any]:
-    """Load and answer one request, in the worker. args: backend, settings, prompt, generated."""
-    backend = importlib.import_module(job.args["backend"])
-    session: Session = backend.open_session(job.inputs["artifact"], job.args["settings"], job)
-    session.generate(job.args["prompt"], job.args["generated"])
+    """Load and answer one request, in the worker. args and inputs: those of `open_requests`."""
+    asked = open_requests(job)
+    asked.answer()
     facts = {"peak": _high_water(), "pss": _pss(), "cgroup_peak": _cgroup_peak()}
-    session.close()
+    asked.close()
     return facts
 
 

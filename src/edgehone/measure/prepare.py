@@ -21,7 +21,7 @@ from edgehone.model.digest import digest_file
 
 
 class Tokenizer(Protocol):
-    """What a reference backend's `open_tokenizer(folder)` returns."""
+    """What a reference backend's `open_tokenizer(model, job)` returns."""
 
     bos: list[int]
     eos: list[int]
@@ -39,7 +39,7 @@ class Tokenizer(Protocol):
 def prepare(job: WorkerJob) -> dict[str, Any]:
     """Turn the texts into token ids.
 
-    args: backend (the module of the reference backend). inputs: model (folder), evaluation and calibration
+    args: backend (the module of the reference backend). inputs: model (folder or file), evaluation and calibration
     (text files), task (JSON lines, optional). Files:
         evaluation.json   {"ids": [...], "bytes": [UTF-8 bytes that each id covers]}, without BOS
         calibration/      ids.json (without BOS), bos.json (ids to put in front of a window), calibration.txt
@@ -49,7 +49,8 @@ def prepare(job: WorkerJob) -> dict[str, Any]:
     "calibration": n}) and texts (SHA-256 of each text file).
     Raises ModelError for a tokenizer that does not work, TextError for a text.
     """
-    tokenizer: Tokenizer = importlib.import_module(job.args["backend"]).open_tokenizer(job.inputs["model"])
+    backend = importlib.import_module(job.args["backend"])
+    tokenizer: Tokenizer = backend.open_tokenizer(job.inputs["model"], job)
     job.progress(0.1, "evaluation text")
     ids, sizes = tokenizer.encode(read_text(job.inputs["evaluation"], "evaluation"))
     if not ids:

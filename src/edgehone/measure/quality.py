@@ -29,14 +29,18 @@ class NullTest:
 
     ok: bool
     reason: str
+    ids_equal: bool | None = None  # None where no text is tokenized
 
 
 def figures(reference_dir: Path, score_dir: Path) -> dict[str, Figure]:
     """The quality figures of one candidate, or of the original itself (both folders the same).
 
-    kl_mean, kl_p99 (nats per token, KL(original || candidate)); same_top, next_token_accuracy,
-    accuracy_kept (shares; the last is candidate / original); perplexity, perplexity_ratio; bits_per_byte;
-    task_accuracy, task_accuracy_kept. Raises EdgehoneError when the two were not scored on the same tokens.
+    kl_mean, kl_p99 (nats per token, KL(original || candidate)); max_error, mean_error (nats, |difference| of
+    log-probabilities: the largest over all tokens and ids, which has no interval, and the mean); same_top,
+    next_token_accuracy, accuracy_kept (shares; the last is candidate / original); perplexity,
+    perplexity_ratio; bits_per_byte; task_accuracy, task_accuracy_kept.
+
+    Raises EdgehoneError when the two were not scored on the same tokens.
     """
     ref, own = _load(reference_dir / "tokens.npz"), _load(score_dir / "tokens.npz")
     if ref["window"].shape != own["window"].shape or (ref["window"] != own["window"]).any():
@@ -45,9 +49,11 @@ def figures(reference_dir: Path, score_dir: Path) -> dict[str, Figure]:
     found = {
         "kl_mean": st.clustered_mean(own["kl"], windows).figure("nats", least=0.0),
         "kl_p99": _p99(own),
-        "same_top": _share(own["same_top"], windows),
-        "next_token_accuracy": _share(own["correct"], windows),
-        "accuracy_kept": _kept(
+        "max_error": Figure(float(own["max_error"].max()), n=len(set(windows)), unit="nats"),
+        "mean_error": st.clustered_mean(own["mean_error"], windows).figure("nats", least=0.0),
+        "same_top": share(own["same_top"], windows),
+        "next_token_accuracy": share(own["correct"], windows),
+        "accuracy_kept": kept_ratio(
             own["correct"], ref["correct"], windows, "the original predicts no token right"
         ),
         "perplexity": _exponential(st.clustered_mean(own["nll"], windows)),
@@ -69,16 +75,16 @@ def null_test(
     kl_mean_max (nats) and same_top_min (share). A missing figure fails.
     """
     if list(sample_ids_original) != list(sample_ids_backend):
-        return NullTest(False, _first_difference(sample_ids_original, sample_ids_backend))
+        return NullTest(False, _first_difference(sample_ids_original, sample_ids_backend), ids_equal=False)
     kl, top = figures["kl_mean"].value, figures["same_top"].value
     if kl is None or top is None:
         reason = figures["kl_mean"].reason or figures["same_top"].reason
-        return NullTest(False, f"its unquantized build could not be compared: {reason}")
+        return NullTest(False, f"its unquantized build could not be compared: {reason}", ids_equal=True)
     most, least = tolerance["kl_mean_max"], tolerance["same_top_min"]
     seen = f"its unquantized build diverges by {kl:.2g} nats per token and picks {top:.1%} of the same tokens"
     if not (kl <= most and top >= least):  # so that NaN fails
-        return NullTest(False, f"{seen} (at most {most:g}, at least {least:.0%})")
-    return NullTest(True, f"token ids equal; {seen}")
+        return NullTest(False, f"{seen} (at most {most:g}, at least {least:.0%})", ids_equal=True)
+    return NullTest(True, f"token ids equal; {seen}", ids_equal=True)
 
 
 def _first_difference(original: Sequence[int], backend: Sequence[int]) -> str:
@@ -102,7 +108,7 @@ def _p99(own: Columns) -> Figure:
     return st.quantile_interval(own["kl"], 0.99, own["window"]).figure("nats", least=0.0)
 
 
-def _share(hits: NDArray[np.float64], windows: NDArray[np.float64]) -> Figure:
+def share(hits: NDArray[np.float64], windows: NDArray[np.float64]) -> Figure:
     """A share of tokens. Where all or none hit, windows do not differ and say nothing: Wilson's then."""
     interval = st.clustered_mean(hits, windows)
     if interval.value in (0.0, 1.0) and interval.n > 1:
@@ -111,9 +117,10 @@ def _share(hits: NDArray[np.float64], windows: NDArray[np.float64]) -> Figure:
     return interval.figure("share", least=0.0, most=1.0)
 
 
-def _kept(
+def kept_ratio(
     own: NDArray[np.float64], ref: NDArray[np.float64], clusters: NDArray[np.float64], otherwise: str
 ) -> Figure:
+    """sum(own) / sum(ref), paired by cluster. `otherwise` is why it is missing where the original has none."""
     if not ref.any():
         return Figure.missing(f"{otherwise}: there is nothing to keep", "ratio")
     interval = st.clustered_ratio(own, ref, clusters)
@@ -155,7 +162,7 @@ def _task_figures(reference_dir: Path, score_dir: Path) -> dict[str, Figure]:
     items = np.arange(own.size, dtype=np.float64)
     return {
         "task_accuracy": st.share_interval(int(own.sum()), own.size).figure("share"),
-        "task_accuracy_kept": _kept(own, ref, items, "the original gets no item right"),
+        "task_accuracy_kept": kept_ratio(own, ref, items, "the original gets no item right"),
     }
 
 

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgehone.errors import EdgehoneError
-from edgehone.measure.logprobs import Store, divergence, log_softmax
+from edgehone.measure.logprobs import Store, divergence, log_errors, log_softmax
 
 if TYPE_CHECKING:
     import numpy as np
@@ -112,7 +112,8 @@ def score(job: WorkerJob) -> dict[str, Any]:
 
     args: backend, settings, sample (true: also tokenize the fixed sample text, facts["sample_ids"]).
     Files: tokens.npz with, per scored token, window, kl (nats, KL(reference || candidate)), nll (nats),
-    same_top, correct, bytes; task.npz where a task is given.
+    same_top, correct, bytes, max_error and mean_error (nats, of log-probabilities, over facts["compared"] ids);
+    task.npz where a task is given.
 
     With a top-K reference the divergence is that of the distributions coarsened to K bins and one for the
     rest, which by the log-sum inequality never exceeds the exact one: facts["kl_is_lower_bound"] is true.
@@ -135,12 +136,17 @@ def score(job: WorkerJob) -> dict[str, Any]:
             for logits in _blocks(session, ids, plan.scored, f"window {window}", kept["vocabulary"]):
                 begin = plan.first + at - start + 1
                 logprobs = rows.add_target(window, logits, ids[begin : begin + len(logits)])
-                rows.kl.append(divergence(folder, kept["full"], slice(at, at + len(logits)), logprobs))
+                block = slice(at, at + len(logits))
+                rows.kl.append(divergence(folder, kept["full"], block, logprobs))
+                largest, mean = log_errors(folder, kept["full"], block, logprobs)
+                rows.max_error.append(largest)
+                rows.mean_error.append(mean)
                 rows.same_top.append(rows.argmax[-1] == tops[at : at + len(logits)])
                 at += len(logits)
             job.progress((window + 1) / len(plan.ids), "score")
         rows.save(job.out / "tokens.npz", plan)
         facts: dict[str, Any] = {"kl_is_lower_bound": not kept["full"], "tokens": at}
+        facts |= {"compared": kept["k"] or kept["vocabulary"], "vocabulary": kept["vocabulary"]}
         facts |= _extras(job, session, plan.bos, kept["vocabulary"])
     finally:
         session.close()
@@ -230,6 +236,8 @@ class _Rows:
         self.correct: list[NDArray[Any]] = []
         self.kl: list[NDArray[Any]] = []
         self.same_top: list[NDArray[Any]] = []
+        self.max_error: list[NDArray[Any]] = []
+        self.mean_error: list[NDArray[Any]] = []
 
     def add_target(self, window: int, logits: Logits, targets: Ints) -> Floats:
         """Note what needs the targets only; gives the block's log-probabilities for the rest."""
@@ -252,7 +260,9 @@ class _Rows:
             n: np.concatenate(getattr(self, n)) for n in ("window", "nll", "argmax", "correct")
         }
         tokens = len(columns["nll"])
-        columns["kl"] = np.concatenate(self.kl) if self.kl else np.zeros(tokens)
+        for name in ("kl", "max_error", "mean_error"):
+            found = getattr(self, name)
+            columns[name] = np.concatenate(found) if found else np.zeros(tokens)
         columns["same_top"] = np.concatenate(self.same_top) if self.same_top else np.ones(tokens, bool)
         with path.open("wb") as file:
             np.savez(file, bytes=plan.bytes.ravel(), **columns)

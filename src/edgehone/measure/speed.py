@@ -8,17 +8,17 @@ process (memory layout, the scheduler, the clock) shows in the interval, which i
 
 from __future__ import annotations
 
-import importlib
 import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgehone.backends.base import Generation, Session, WorkerJob
+from edgehone.backends.base import WorkerJob
 from edgehone.device.busy import others_share, read_busy
 from edgehone.device.throttle import difference, read_conditions
 from edgehone.figure import Figure
+from edgehone.measure.requests import open_requests
 from edgehone.measure.statistics import (
     coefficient_of_variation,
     mean_interval,
@@ -36,43 +36,34 @@ LEAST_REQUESTS = 3
 
 
 def time_requests(job: WorkerJob) -> dict[str, Any]:
-    """One round, in the worker. args: backend, settings, prompt (ids), generated, cold, seconds.
+    """One round, in the worker. args: cold, seconds, and those of `open_requests`.
 
-    Returns `requests`: per timed request its `ttft` and `total` in seconds, and `load` in seconds; `first` is the
-    request after loading; `conditions` what the machine did meanwhile.
+    Returns `requests`: per timed request its `total`, and `ttft` where tokens are generated, in seconds; `load` in
+    seconds; `first` is the request after loading; `conditions` what the machine did meanwhile.
     """
     if job.args["cold"]:
         forget_cached(job.inputs["artifact"])
-    backend = importlib.import_module(job.args["backend"])
     started = time.perf_counter()
-    session: Session = backend.open_session(job.inputs["artifact"], job.args["settings"], job)
+    asked = open_requests(job)
     opened = time.perf_counter()
-    prompt, count = job.args["prompt"], job.args["generated"]
-    first = _request(session, prompt, count)
+    first = asked.answer()
     before, busy = read_conditions(), read_busy()
-    requests: list[dict[str, Any]] = []
+    requests: list[dict[str, float]] = []
     begun = time.perf_counter()
     while len(requests) < LEAST_REQUESTS or time.perf_counter() - begun < job.args["seconds"]:
-        requests.append(_request(session, prompt, count))
+        requests.append(asked.answer())
     others = others_share(busy, read_busy())
     conditions = difference(before, read_conditions()).to_json() | {"others_share": others}
-    session.close()
+    asked.close()
     # Loading may be put off until the first request; what it took beyond a warm one belongs to loading.
     late = max(0.0, first["total"] - min(request["total"] for request in requests))
     return {
         "cold": job.args["cold"],
         "load": opened - started + late,
         "first": first,
-        "requests": [{"ttft": r["ttft"], "total": r["total"]} for r in requests],
+        "requests": requests,
         "conditions": conditions,
     }
-
-
-def _request(session: Session, prompt: Sequence[int], count: int) -> dict[str, Any]:
-    made: Generation = session.generate(prompt, count)
-    if len(made.ids) != count or len(made.times) != count:
-        raise RuntimeError(f"asked for {count} tokens, got {len(made.ids)} ids and {len(made.times)} times")
-    return {"ttft": made.times[0] - made.started, "total": made.times[-1] - made.started, "ids": made.ids}
 
 
 def forget_cached(folder: Path) -> None:
@@ -86,17 +77,17 @@ def forget_cached(folder: Path) -> None:
 
 
 def figures(rounds: Sequence[Mapping[str, Any]], prompt_tokens: int, generated: int) -> dict[str, Figure]:
-    """The speed figures of all rounds of one candidate; raw samples stay in the rounds' job folders."""
-    ttft = [[r["ttft"] for r in one["requests"]] for one in rounds]
+    """The speed figures of all rounds of one candidate; raw samples stay in the rounds' job folders.
+
+    `prompt_tokens` and `generated` are 0 for a graph, which has no figures of tokens.
+    """
     total = [[r["total"] for r in one["requests"]] for one in rounds]
     every = [value * 1000 for one in total for value in one]
     out = {
-        "ttft_ms": _over_rounds([[1000 * t for t in one] for one in ttft], "ms"),
         "workload_latency_ms": _over_rounds([[1000 * t for t in one] for one in total], "ms"),
-        "prefill_tokens_per_s": _over_rounds([[prompt_tokens / t for t in one] for one in ttft], "tokens/s"),
-        "decode_tokens_per_s": _decode(ttft, total, generated),
         "latency_cv": _variation(total),
     }
+    out |= _tokens(rounds, total, prompt_tokens, generated) if generated else _no_tokens()
     for q in (0.5, 0.95, 0.99):
         out[f"latency_p{q * 100:.0f}_ms"] = _percentile(every, q)
     cold = [one["load"] * 1000 for one in rounds if one["cold"]]
@@ -104,6 +95,22 @@ def figures(rounds: Sequence[Mapping[str, Any]], prompt_tokens: int, generated: 
     out["load_cold_ms"] = _load(cold)
     out["load_warm_ms"] = _load(warm)
     return out
+
+
+def _tokens(
+    rounds: Sequence[Mapping[str, Any]], total: list[list[float]], prompt_tokens: int, generated: int
+) -> dict[str, Figure]:
+    ttft = [[r["ttft"] for r in one["requests"]] for one in rounds]
+    return {
+        "ttft_ms": _over_rounds([[1000 * t for t in one] for one in ttft], "ms"),
+        "prefill_tokens_per_s": _over_rounds([[prompt_tokens / t for t in one] for one in ttft], "tokens/s"),
+        "decode_tokens_per_s": _decode(ttft, total, generated),
+    }
+
+
+def _no_tokens() -> dict[str, Figure]:
+    units = {"ttft_ms": "ms", "prefill_tokens_per_s": "tokens/s", "decode_tokens_per_s": "tokens/s"}
+    return {name: Figure.missing("the model generates no tokens", unit) for name, unit in units.items()}
 
 
 def disturbance(rounds: Sequence[Mapping[str, Any]]) -> float | None:

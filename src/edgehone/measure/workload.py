@@ -11,13 +11,18 @@ from importlib.resources import files
 from typing import Any
 
 from edgehone.errors import InputError
+from edgehone.model.info import Kind
 
 DEFAULT = "chat"
+GRAPH = "classify"
 OBJECTIVES = ("speed", "quality", "memory", "size")
 COUNTS = ("prompt_tokens", "generated_tokens", "context", "batch", "concurrency")
 
 # What is measured so far is one request at a time; another number would be ignored, so it is refused.
-ONE_BY_ONE = ("batch", "concurrency")
+# A request to a graph may be a batch.
+ONE_BY_ONE = {"language": ("batch", "concurrency"), "graph": ("concurrency",)}
+LENGTHS = ("prompt_tokens", "generated_tokens", "context")
+TASKS = {"text-generation": "language", "graph": "graph"}
 
 
 @dataclass(frozen=True)
@@ -44,12 +49,12 @@ def shipped() -> Mapping[str, Mapping[str, Any]]:
     return tomllib.loads(files("edgehone").joinpath("data/workloads.toml").read_text(encoding="utf-8"))
 
 
-def load(name: str = DEFAULT, config: Mapping[str, Any] | None = None) -> Workload:
+def load(name: str = DEFAULT, config: Mapping[str, Any] | None = None, kind: Kind = "language") -> Workload:
     """The workload of that name, from the config's [workloads.NAME] over the shipped ones.
 
-    A workload of the user's own starts from the shipped one of its name, else from chat. The config is a
-    parsed edgehone.toml; its other tables are ignored here. Raises InputError for an unknown name or key, or
-    a value that can't be.
+    A workload of the user's own starts from the shipped one of its name, else from chat, or from classify for a
+    graph. The config is a parsed edgehone.toml; its other tables are ignored here. Raises InputError for an
+    unknown name or key, a value that can't be, or a workload that the `kind` of model cannot serve.
     """
     own = (config or {}).get("workloads", {})
     if not isinstance(own, Mapping):
@@ -60,13 +65,20 @@ def load(name: str = DEFAULT, config: Mapping[str, Any] | None = None) -> Worklo
     table = own.get(name, {})
     if not isinstance(table, Mapping):
         raise InputError(f"workloads.{name} is {table!r}, not a table", hint=f"write [workloads.{name}]")
-    base = shipped().get(name, shipped()[DEFAULT])
+    base = shipped().get(name, shipped()[DEFAULT if kind == "language" else GRAPH])
     for key in table:
         if key not in base:
             raise InputError(
                 f"unknown key {key!r} in [workloads.{name}]", hint=_did_you_mean(key, list(base))
             )
-    return _checked(name, {**base, **table}, table)
+    values = {**base, **table}
+    if TASKS.get(str(values["task"])) != kind:
+        fitting = [other for other, entry in shipped().items() if TASKS[entry["task"]] == kind]
+        raise InputError(
+            f"the workload {name!r} is {values['task']}: not what this model does",
+            hint=f"give --workload {' or '.join(fitting)}",
+        )
+    return _checked(name, values, table, kind)
 
 
 def fit(workload: Workload, model_context: int | None) -> tuple[Workload, str | None]:
@@ -75,7 +87,7 @@ def fit(workload: Workload, model_context: int | None) -> tuple[Workload, str | 
     Prompt and generated length shrink in proportion; each keeps at least one token. Raises InputError for a
     context under 2 tokens.
     """
-    if model_context is None or model_context >= workload.context:
+    if model_context is None or model_context >= workload.context or not workload.generated_tokens:
         return workload, None
     if model_context < 2:
         raise InputError(f"the model's context of {model_context} tokens holds no prompt and answer")
@@ -105,14 +117,15 @@ def check_weights(weights: Any, where: str) -> dict[str, float]:
     return {key: float(value) for key, value in weights.items()}
 
 
-def _checked(name: str, values: Mapping[str, Any], own: Mapping[str, Any]) -> Workload:
+def _checked(name: str, values: Mapping[str, Any], own: Mapping[str, Any], kind: Kind) -> Workload:
     where = f"[workloads.{name}]"
     for key in COUNTS:
-        if not isinstance(values[key], int) or isinstance(values[key], bool) or values[key] < 1:
+        least = 0 if kind == "graph" and key in LENGTHS else 1
+        if not isinstance(values[key], int) or isinstance(values[key], bool) or values[key] < least:
             raise InputError(
-                f"{where}: {key} is {values[key]!r}", hint=f"{key} is a whole number of 1 or more"
+                f"{where}: {key} is {values[key]!r}", hint=f"{key} is a whole number of {least} or more"
             )
-    for key in ONE_BY_ONE:
+    for key in ONE_BY_ONE[kind]:
         if values[key] != 1:
             hint = f"set {key} = 1, or leave it out: one request at a time is what is measured"
             raise InputError(f"{where}: {key} is {values[key]}", hint=hint)

@@ -36,7 +36,7 @@ def digest_file(path: Path, cache: Path | None = None) -> str:
 
 def digest_model(info: ModelInfo, cache: Path | None = None) -> str:
     """SHA-256 over the sorted (relative name, file digest) of every file that determines the model."""
-    return _combined({name: digest_file(info.path / name, cache) for name in info.files})
+    return _combined({name: digest_file(info.folder / name, cache) for name in info.files})
 
 
 def digest_folder(path: Path) -> dict[str, str]:

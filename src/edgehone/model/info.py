@@ -25,7 +25,7 @@ class Tensor:
 class ModelInfo:
     """What the files say. `None` is 'the files do not say'."""
 
-    path: Path
+    path: Path  # a folder, or the file of a model that is one
     format: str  # "huggingface", "onnx", "torch-export", "gguf"
     architecture: str  # as config.json names it: "LlamaForCausalLM"
     model_type: str  # "llama"
@@ -35,7 +35,7 @@ class ModelInfo:
     parameters: int
     bytes: int  # of the weight files
     dtypes: Mapping[str, int]  # dtype as safetensors names it ("BF16") -> parameters stored in it
-    files: tuple[str, ...]  # every file that determines the model, relative, sorted
+    files: tuple[str, ...]  # every file that determines the model, relative to `folder`, sorted
     layers: int | None = None
     hidden_size: int | None = None
     intermediate_size: int | None = None
@@ -65,6 +65,11 @@ class ModelInfo:
     def kind(self) -> Kind:
         """How it is judged and measured."""
         return "language" if self.task in LANGUAGE_TASKS else "graph"
+
+    @property
+    def folder(self) -> Path:
+        """Where its files lie: `path`, or the folder of the file that `path` is."""
+        return self.path if self.format == "huggingface" else self.path.parent
 
     def to_json(self) -> dict[str, Any]:
         """A plain dict, paths as strings and tuples as lists: what JSON gives back."""

@@ -24,6 +24,8 @@ def propose(
     best = next((recipe for recipe in recipes if not recipe.exact and not recipe.surgery), None)
     made: dict[str, Recipe] = {}
     refused: dict[str, str] = {}
+    if model.format != "huggingface" or model.kind != "language":
+        return [], {}
     for entry in _table():
         if best is None or EFFORTS.index(entry["effort"]) > EFFORTS.index(effort):
             continue

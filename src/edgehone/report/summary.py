@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 
-from edgehone.decide.decision import Candidate, Decision
+from edgehone.decide.decision import Candidate, Conversion, Decision
 from edgehone.figure import Figure
 
+_GRAPH_HEAD = (
+    "",
+    "candidate",
+    "MB",
+    "error",
+    "same top",
+    "METRIC",
+    "kept",
+    "latency ms",
+    "best samples/s",
+    "peak MB",
+    "",
+)
+_GRAPH_MARKS = """* chosen   + on the frontier   error: of the outputs, as a share of their size
+samples/s at the best batch; half the width of the 95 % interval behind ±"""
 _HEAD = (
     "",
     "candidate",
@@ -20,6 +36,8 @@ _HEAD = (
     "peak MB",
     "",
 )
+_CONVERSION_HEAD = ("", "conversion", "token ids", "max error", "mean error", "KL", "same top", "")
+_WIDTH = 100  # of running text
 _MARKS = """* chosen   + on the frontier   KL in nats per token from the original in float32
 prefill and decode in tokens/s; half the width of the 95 % interval behind ±"""
 
@@ -29,12 +47,19 @@ def summary(decision: Decision) -> str:
     lines = [_title(decision), "", decision.reason, ""]
     shown = [decision.baseline, *sorted(decision.candidates, key=_order)]
     measured = [c for c in shown if c.status == "ok"]
-    lines += _table([_HEAD, *(_row(c, decision) for c in measured)])
-    lines += ["", _MARKS]
+    if _is_graph(decision):
+        metric = str(decision.baseline.facts.get("metric", "agreement"))
+        head = tuple(metric if name == "METRIC" else name for name in _GRAPH_HEAD)
+        lines += [*_table([head, *(_graph_row(c, decision, metric) for c in measured)]), "", _GRAPH_MARKS]
+    else:
+        lines += [*_table([_HEAD, *(_row(c, decision) for c in measured)]), "", _MARKS]
+    lines += _conversions(
+        decision.conversions, "outputs" if _is_graph(decision) else "log-probabilities in nats"
+    )
     lost = [c for c in shown if c.status != "ok"]
     if lost:
         lines += ["", "Not in the race:"]
-        lines += [_fate(c) for c in lost]
+        lines += _fates(lost, {one.backend for one in decision.conversions if not one.passed})
     if decision.notes:
         lines += ["", "Notes:", *(f"  {note}" for note in decision.notes)]
     return "\n".join(lines)
@@ -42,11 +67,19 @@ def summary(decision: Decision) -> str:
 
 def _title(decision: Decision) -> str:
     model, device, work = decision.model, decision.device, decision.workload
+    lengths = (
+        f"batch {work['batch']}"
+        if _is_graph(decision)
+        else f"{work['prompt_tokens']} tokens in, {work['generated_tokens']} out"
+    )
     return (
         f"{model['architecture']}, {model['parameters'] / 1e6:.1f} M parameters, on {device['cpu'] or 'this machine'} "
-        f"({device['threads']} threads), workload {work['name']}: {work['prompt_tokens']} tokens in, "
-        f"{work['generated_tokens']} out"
+        f"({device['threads']} threads), workload {work['name']}: {lengths}"
     )
+
+
+def _is_graph(decision: Decision) -> bool:
+    return decision.workload.get("task") == "graph"
 
 
 def _order(candidate: Candidate) -> tuple[bool, float]:
@@ -54,11 +87,35 @@ def _order(candidate: Candidate) -> tuple[bool, float]:
     return (latency is None, latency or 0.0)
 
 
-def _row(candidate: Candidate, decision: Decision) -> tuple[str, ...]:
-    mark = "*" if candidate.key == decision.chosen else "+" if candidate.on_frontier else ""
-    failing = [f"{v.gate} fails" for v in candidate.verdicts if not v.ok]
+def _mark(candidate: Candidate, decision: Decision) -> str:
+    return "*" if candidate.key == decision.chosen else "+" if candidate.on_frontier else ""
+
+
+def _failing(candidate: Candidate) -> str:
+    return ", ".join(f"{v.gate} fails" for v in candidate.verdicts if not v.ok)
+
+
+def _graph_row(candidate: Candidate, decision: Decision, metric: str) -> tuple[str, ...]:
+    judged = candidate.figure("accuracy_kept" if metric == "agreement" else metric)
+    whole = judged.unit == "share"
     return (
-        mark,
+        _mark(candidate, decision),
+        candidate.key,
+        _plain(candidate.figure("bytes"), 1e-6, 3),
+        _significant(candidate.figure("relative_error")),
+        _plain(candidate.figure("same_top"), 100, 1, " %"),
+        _plain(judged, 100, 1, " %") if whole else _plain(judged, 1, 4),
+        _plain(candidate.figure("accuracy_kept"), 100, 1, " %"),
+        _spread(candidate.figure("workload_latency_ms"), 3),
+        _plain(candidate.figure("throughput_per_s"), 1, 0),
+        _plain(candidate.figure("peak_memory_bytes"), 1e-6, 0),
+        _failing(candidate),
+    )
+
+
+def _row(candidate: Candidate, decision: Decision) -> tuple[str, ...]:
+    return (
+        _mark(candidate, decision),
         candidate.key,
         _plain(candidate.figure("bytes"), 1e-6, 1),
         _significant(candidate.figure("kl_mean")),
@@ -68,13 +125,47 @@ def _row(candidate: Candidate, decision: Decision) -> tuple[str, ...]:
         _spread(candidate.figure("decode_tokens_per_s"), 0),
         _spread(candidate.figure("workload_latency_ms"), 1),
         _plain(candidate.figure("peak_memory_bytes"), 1e-6, 0),
-        ", ".join(failing),
+        _failing(candidate),
     )
 
 
-def _fate(candidate: Candidate) -> str:
-    text = f"  {candidate.key}: {candidate.status}: {candidate.error}"
-    return f"{text}\n    log: {candidate.log}" if candidate.log else text
+def _conversions(conversions: Sequence[Conversion], what: str) -> list[str]:
+    """The null test of every backend: what its other recipes start from, and why a backend is out."""
+    if not conversions:
+        return []
+    rows = [_CONVERSION_HEAD]
+    for one in conversions:
+        ids = {True: "equal", False: "differ", None: "-"}[one.token_ids_equal]
+        errors = (_significant(one.max_error), _significant(one.mean_error), _significant(one.kl_mean))
+        top = _plain(one.same_top, 100, 1, " %")
+        rows.append(("", one.key, ids, *errors, top, "proven" if one.passed else "out"))
+    counts = {(one.compared, one.vocabulary) for one in conversions if one.compared}
+    over = " and ".join(
+        f"all {most:,} ids" if ids == most else f"the {ids:,} most likely of {most:,} ids"
+        for ids, most in sorted(counts)
+    )
+    about = f"errors: differences of {what}" + (f", over {over} at each token" if over else "")
+    told = [f"{one.backend} is out: {one.reason}" for one in conversions if not one.passed]
+    title = "Unquantized, against the original in float32:"
+    return ["", title, *_table(rows), "", *(line for text in [about, *told] for line in _wrapped(text))]
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(text, _WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+
+
+def _fates(lost: Sequence[Candidate], unproven: set[str]) -> list[str]:
+    """Each cause once, with all that it ended; that of an unproven backend stands below its conversion."""
+    causes: dict[tuple[str, str | None, str | None], list[str]] = {}
+    for one in lost:
+        above = one.status == "disqualified" and one.backend in unproven
+        error = f"{one.backend} is not the original when unquantized (above)" if above else one.error
+        causes.setdefault((one.status, error, one.log), []).append(one.key)
+    lines = []
+    for (status, error, log), keys in causes.items():
+        lines.append(f"  {', '.join(keys)}: {status}: {error}")
+        lines += [f"    log: {log}"] if log else []
+    return lines
 
 
 def _plain(figure: Figure, scale: float, digits: int, unit: str = "") -> str:

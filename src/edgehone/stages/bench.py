@@ -29,6 +29,7 @@ class Depth:
     rounds: int
     seconds: float
     budget: float
+    samples: int
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,8 @@ class Bench:
     limits: Limits
     emit: Emit
     texts: Mapping[str, Input] = field(default_factory=dict)  # evaluation, calibration, perhaps task
+    metric: str | None = None  # what a graph is judged by, where the user named it
+    pixels: Mapping[str, Any] = field(default_factory=dict)  # how images become numbers: scale, mean, std
 
     def run(
         self,

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from edgehone.decide.decision import CONVERSION_FIGURES, Conversion
 from edgehone.decide.requirements import Requirements
 from edgehone.events import Event
+from edgehone.figure import Figure
 from edgehone.jobs.processes import CHILDREN
 from edgehone.jobs.run import Input
-from edgehone.measure import quality
 from edgehone.stages import routing
 from edgehone.stages.bench import Bench
 from edgehone.stages.build import build, operate, size_of
+from edgehone.stages.kinds import judge_of
 from edgehone.stages.original import Original
 from edgehone.stages.trial import Trial, guarded
 
@@ -42,20 +44,11 @@ def prove(bench: Bench, original: Original, trial: Trial) -> None:
         trial.facts.update(trial.artifact.facts)
         if recipe.surgery:
             trial.facts["surgery"] = dict(operate(bench, recipe).facts)
-        inputs = {"artifact": trial.artifact, "prepared": original.prepared, "reference": original.reference}
-        trial.score = bench.run(
-            recipe.backend,
-            "edgehone.measure.score:score",
-            {"settings": dict(recipe.settings), "sample": True},
-            {name: Input.of(result) for name, result in inputs.items()},
-            opens=True,
-            tell=bench.tell(recipe, "scoring"),
-        )
-        trial.facts["kl_is_lower_bound"] = trial.score.facts["kl_is_lower_bound"]
-        trial.figures.update(quality.figures(original.reference.out, trial.score.out))
+        judge = judge_of(bench.model)
+        trial.score = judge.score(bench, original, recipe, Input.of(trial.artifact))
+        judge.judge(original, trial, trial.score)
         routing.compare(bench, original, trial)
-        kl = trial.figures["kl_mean"].value
-        bench.emit(Event(recipe.key, "waiting", f"{trial.bytes / 1e6:.1f} MB, KL {kl:.2g}"))
+        bench.emit(Event(recipe.key, "waiting", f"{trial.bytes / 1e6:.1f} MB, {judge.summary(trial)}"))
 
 
 def null_test(
@@ -64,18 +57,34 @@ def null_test(
     """Judge a backend by its exact recipe; on failure every recipe of the backend is out."""
     if exact.score is None:
         reason = f"its unquantized build failed: {exact.error}"
-        passed = False
+        passed, ids_equal = False, None
     else:
-        ids = exact.score.facts["sample_ids"]
-        test = quality.null_test(original.sample_ids, ids, exact.figures, requirements.null_test)
-        reason, passed = test.reason, test.ok
+        test = judge_of(bench.model).null_test(original, exact, exact.score, requirements)
+        reason, passed, ids_equal = test.reason, test.ok, test.ids_equal
         exact.facts["null_test"] = reason
+    exact.conversion = _conversion(exact, passed, reason, ids_equal)
     if passed:
         return
     for trial in trials:
         if trial.recipe.backend == exact.recipe.backend and trial.alive:
             trial.drop("disqualified", f"{trial.recipe.backend} fails the null test: {reason}")
             bench.emit(Event(trial.recipe.key, "disqualified", reason))
+
+
+def _conversion(exact: Trial, passed: bool, reason: str, ids_equal: bool | None) -> Conversion:
+    """What the null test saw, for the table of all backends."""
+    scored = exact.score.facts if exact.score else {}
+    figures = {n: exact.figures.get(n) or Figure.missing(reason) for n in CONVERSION_FIGURES}
+    return Conversion(
+        exact.recipe.backend,
+        exact.recipe.key,
+        ids_equal,
+        **figures,
+        passed=passed,
+        reason=reason,
+        compared=scored.get("compared"),
+        vocabulary=scored.get("vocabulary"),
+    )
 
 
 def _side_by_side(bench: Bench) -> int:

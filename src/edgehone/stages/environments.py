@@ -17,21 +17,27 @@ def make_all(
 ) -> tuple[dict[str, Env], dict[str, SetupError]]:
     """The environments that are ready now, and why the others could not be made.
 
-    `tell(backend, what)` hears the progress.
+    `tell(backend, what)` hears the progress. Backends that share an environment wait for one making of it.
     """
     ready: dict[str, Env] = {}
     unready: dict[str, SetupError] = {}
+    sharing: dict[str, list[str]] = {}
+    for name, backend in backends.items():
+        sharing.setdefault(backend.NEEDS.environment or name, []).append(name)
 
-    def make(name: str) -> None:
+    def make(names: list[str]) -> None:
+        first = names[0]
         try:
-            ready[name] = environments.ensure(name, backends[name].NEEDS, lambda what: tell(name, what))
+            made = environments.ensure(first, backends[first].NEEDS, lambda what: tell(first, what))
+            ready.update(dict.fromkeys(names, made))
         except SetupError as error:
-            unready[name] = error
-            tell(name, f"not available: {error.message}")
+            for name in names:
+                unready[name] = error
+                tell(name, f"not available: {error.message}")
 
     # Filled here, by one thread: CPython 3.11 shows them half filled to a second that asks meanwhile, and uv's
     # own package asks.
     sysconfig.get_config_vars()
-    with CHILDREN.pool(max(1, len(backends))) as pool:
-        list(pool.map(make, backends))
+    with CHILDREN.pool(max(1, len(sharing))) as pool:
+        list(pool.map(make, sharing.values()))
     return ready, unready

@@ -10,8 +10,9 @@ from edgehone.figure import Figure
 from edgehone.jobs.run import Input
 from edgehone.jobs.store import JobResult
 from edgehone.jobs.watch import Watch
-from edgehone.measure import energy, memory, speed
+from edgehone.measure import energy, memory, speed, throughput
 from edgehone.stages.bench import Bench
+from edgehone.stages.kinds import judge_of
 from edgehone.stages.original import Original
 from edgehone.stages.trial import Trial, guarded
 
@@ -25,6 +26,7 @@ def measure(bench: Bench, original: Original, trials: Sequence[Trial]) -> None:
     _speed(bench, original, [original.baseline, *trials])
     bench.emit(Event("", detail="measuring memory and energy"))
     for trial in [original.baseline, *trials]:
+        _throughput(bench, original, trial)
         _memory(bench, original, trial)
         _energy(bench, original, trial)
         if trial.alive:
@@ -78,13 +80,8 @@ def _pass(
     return bench.run(
         trial.recipe.backend,
         call,
-        {
-            "settings": dict(trial.recipe.settings),
-            "prompt": original.prompt,
-            "generated": bench.workload.generated_tokens,
-            **more,
-        },
-        {"artifact": Input.of(trial.artifact)},
+        {"settings": dict(trial.recipe.settings), **original.request, **more},
+        {"artifact": Input.of(trial.artifact), **original.given},
         opens=True,
         tell=tell,
         exclusive=True,
@@ -95,7 +92,7 @@ def _pass(
 
 def _note(bench: Bench, original: Original, trial: Trial, rounds: Sequence[JobResult]) -> None:
     facts = [one.facts for one in rounds]
-    found = speed.figures(facts, len(original.prompt), bench.workload.generated_tokens)
+    found = judge_of(bench.model).speed_figures(original, facts)
     trial.figures.update(found)
     trial.samples["rounds"] = facts
     trial.facts["unstable"] = not speed.is_steady(found["workload_latency_ms"])
@@ -113,6 +110,18 @@ def _in_turn(trials: Sequence[Trial], number: int) -> Sequence[Trial]:
     shift = number % len(trials)
     turned = [*trials[shift:], *trials[:shift]]
     return turned if number % 2 == 0 else turned[::-1]
+
+
+def _throughput(bench: Bench, original: Original, trial: Trial) -> None:
+    """Samples a second at the best batch; a language model is asked one request at a time so far."""
+    if not trial.alive or bench.model.kind != "graph":
+        return
+    with guarded(bench, trial):
+        tell = bench.tell(trial.recipe, "measuring", "throughput")
+        done = _pass(bench, original, trial, "edgehone.measure.throughput:sweep", tell)
+        trial.figures["throughput_per_s"] = throughput.figure(done.facts)
+        trial.facts["best_batch"] = done.facts["best"]
+        trial.samples["throughput"] = done.facts
 
 
 def _memory(bench: Bench, original: Original, trial: Trial) -> None:
@@ -142,6 +151,7 @@ def _energy(bench: Bench, original: Original, trial: Trial) -> None:
 
 def _summary(trial: Trial) -> str:
     decode, peak = trial.figures["decode_tokens_per_s"].value, trial.figures["peak_memory_bytes"].value
-    parts = [f"decode {decode:.0f} tokens/s"] if decode else []
+    latency = trial.figures["workload_latency_ms"].value
+    parts = [f"decode {decode:.0f} tokens/s"] if decode else [f"{latency:.2f} ms"] if latency else []
     parts += [f"peak {peak / 2**20:.0f} MiB"] if peak else []
     return ", ".join(parts)

@@ -13,12 +13,13 @@ class Request:
     """The arguments of `edgehone.optimize`, as given."""
 
     model: str | Path
-    workload: str = "chat"
+    workload: str | None = None
     effort: Effort = "normal"
     backends: tuple[str, ...] | None = None
     evaluation: str | Path | None = None
     calibration: str | Path | None = None
     task: str | Path | None = None
+    metric: str | None = None
     gates: tuple[str, ...] = ()
     out: str | Path | None = None
     config_file: str | Path | None = None
@@ -26,7 +27,9 @@ class Request:
     def command(self) -> list[str]:
         """The command line that does the same, paths made absolute."""
         words = ["edgehone", "optimize", _absolute(self.model)]
-        words += ["--workload", self.workload, "--effort", self.effort]
+        words += ["--workload", self.workload] if self.workload else []
+        words += ["--effort", self.effort]
+        words += ["--metric", self.metric] if self.metric else []
         words += ["--backends", ",".join(self.backends)] if self.backends else []
         files = {
             "--eval": self.evaluation,

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, cast
 
 from edgehone import device as devices
 from edgehone.backends import registry
 from edgehone.backends.base import ReferenceBackend
-from edgehone.errors import ModelError
+from edgehone.errors import InputError, ModelError
 from edgehone.events import Emit, Event
 from edgehone.jobs.home import home
 from edgehone.jobs.run import Input, Limits
-from edgehone.measure import texts, workload
+from edgehone.measure import workload
 from edgehone.model import ModelInfo, digest, inspect
 from edgehone.plan.plan import Plan, plan
 from edgehone.stages.bench import Bench, depth
 from edgehone.stages.environments import make_all
+from edgehone.stages.kinds import judge_of
 from edgehone.stages.request import Request
 
 # What a job may hold of the memory that is free when the run starts; the rest is the system's.
@@ -41,14 +41,18 @@ def set_up(request: Request, config: Mapping[str, Any], emit: Emit) -> Setup:
     Raises InputError for anything the user gave that can't be used, before anything slow begins.
     """
     info = inspect(request.model)
-    work, note = workload.fit(workload.load(request.workload, config), info.context)
-    given = _texts(request)
+    judge = judge_of(info)
+    name = request.workload or judge.default_workload(info)
+    work, note = workload.fit(workload.load(name, config, info.kind), info.context)
+    given = judge.inputs(request, info)
     machine = devices.detect()
-    origin = _origin(info)
+    origin = origin_of(info)
     asked = registry.load_all(request.backends)
     made = plan(info, asked, request.effort, baseline=origin.original(info).key)
     emit(Event("", detail=f"hashing {info.path}"))
-    source = Input(info.path.resolve(), digest.digest_model(info, home() / "digests"))
+    # The folder alone is resolved: a hub's cache links each file to a blob, and a blob has no files beside it.
+    place = info.folder.resolve() / info.path.relative_to(info.folder)
+    source = Input(place, digest.digest_model(info, home() / "digests"))
     wanted = {**{name: asked[name] for name in made.backends}, origin.NAME: origin}
     ready, unready = make_all(
         wanted, lambda name, what: emit(Event("", detail=f"environment {name}: {what}"))
@@ -68,6 +72,8 @@ def set_up(request: Request, config: Mapping[str, Any], emit: Emit) -> Setup:
         limits=Limits(bytes=int(memory * MEMORY_SHARE) if memory else None),
         emit=emit,
         texts=given,
+        metric=request.metric,
+        pixels=pixels(config),
     )
     reasons = {name: error.message for name, error in unready.items()}
     return Setup(bench, made, (note,) if note else (), reasons)
@@ -79,7 +85,7 @@ def free_memory(machine: devices.Device) -> int | None:
     return min((size for size in known if size is not None), default=None)
 
 
-def _origin(model: ModelInfo) -> ReferenceBackend:
+def origin_of(model: ModelInfo) -> ReferenceBackend:
     """The backend that runs the original of this model."""
     reasons = []
     for name in registry.names():
@@ -95,17 +101,15 @@ def _origin(model: ModelInfo) -> ReferenceBackend:
     )
 
 
-def _texts(request: Request) -> dict[str, Input]:
-    """The text files, each read and checked, with their digests; the shipped ones where none is given."""
-    paths: dict[str, Path] = {
-        "evaluation": Path(request.evaluation or texts.shipped("evaluation")),
-        "calibration": Path(request.calibration or texts.shipped("calibration")),
-    }
-    texts.check_disjoint(
-        texts.read_text(paths["evaluation"], "evaluation"),
-        texts.read_text(paths["calibration"], "calibration"),
-    )
-    if request.task:
-        paths["task"] = Path(request.task)
-        texts.read_task(paths["task"])
-    return {name: Input(path.resolve(), digest.digest_file(path)) for name, path in paths.items()}
+def pixels(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The table [images] of edgehone.toml: scale, mean, std (a number, or one a channel). InputError otherwise."""
+    table = config.get("images", {})
+    for name, value in table.items():
+        numbers = value if isinstance(value, list) else [value]
+        right = all(isinstance(n, (int, float)) and not isinstance(n, bool) for n in numbers)
+        if name not in ("scale", "mean", "std") or not right or (name == "std" and 0 in numbers):
+            raise InputError(
+                f"[images] {name} = {value!r} in edgehone.toml",
+                hint="scale, mean and std are numbers (mean and std may be a list, one a channel)",
+            )
+    return dict(table)

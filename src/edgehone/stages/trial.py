@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from edgehone.backends.base import Recipe
+from edgehone.decide.decision import Conversion
 from edgehone.errors import EdgehoneError, JobError, NothingToGain, SetupError
 from edgehone.events import Event
 from edgehone.figure import Figure
@@ -30,6 +31,7 @@ class Trial:
     bytes: int | None = None
     figures: dict[str, Figure] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
+    conversion: Conversion | None = None  # of a backend's exact recipe: what the null test saw
     samples: dict[str, Any] = field(default_factory=dict)  # raw, for the bundle's evidence
 
     @property

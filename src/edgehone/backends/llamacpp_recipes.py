@@ -1,0 +1,109 @@
+"""The recipes of the llamacpp backend: llamacpp_recipes.toml, cut to what a model's own precision leaves to gain."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from edgehone.backends.base import Recipe
+from edgehone.model.info import ModelInfo
+
+NAME = "llamacpp"
+EXACT = "F16"
+# What a GGUF file holds its matrices in, with their bits a weight, if another type can sensibly be made of it.
+SOURCES = {"F32": 32.0, "F16": 16.0, "BF16": 16.0, "Q8_0": 8.5}
+# Types that llama-quantize makes of floats without asking; from others it must be told to.
+FLOATS = ("F32", "F16", "BF16")
+
+
+def of_checkpoint(model: ModelInfo) -> list[Recipe]:
+    """F16, then each quantized type with and without an importance matrix, in order of promise."""
+    build = {"source": "multimodal"} if model.task == "image-text-to-text" else {}
+    made = []
+    for entry in _table():
+        why = _why(entry, model)
+        if entry["name"] == EXACT:
+            exact = {**build, "type": EXACT}
+            made.append(Recipe(NAME, EXACT, exact, effort=entry["effort"], exact=True, why=why))
+        else:
+            made += _pair(entry, build, why)
+    return made
+
+
+def of_gguf(model: ModelInfo) -> list[Recipe]:
+    """The file as it is, then the types of fewer bits than it has; none where it is quantized too far."""
+    build: dict[str, Any] = {"source": "gguf"}
+    why = "the GGUF file as it is: exact, judged by the null test"
+    made = [Recipe(NAME, "as-is", build, effort="quick", exact=True, why=why)]
+    if coarse(model):
+        return made
+    bits = max(SOURCES[name] for name in model.dtypes)
+    if matrices := [SOURCES[name] for name in model.dtypes if name != "F32"]:
+        bits = max(matrices)
+    if not set(model.dtypes) <= set(FLOATS):
+        build = {**build, "requantize": True}
+    for entry in _table():
+        if entry["bits"] >= bits:
+            continue
+        if entry["name"] == EXACT:
+            cast = {**build, "type": EXACT}
+            made.append(Recipe(NAME, EXACT, cast, effort="normal", why=_why(entry, model)))
+        else:
+            made += _pair(entry, build, _why(entry, model))
+    return made
+
+
+def coarse(model: ModelInfo) -> list[str]:
+    """The types in a GGUF file that nothing better than itself can be made of."""
+    return sorted(set(model.dtypes) - set(SOURCES))
+
+
+def of_encoder(model: ModelInfo) -> list[Recipe]:
+    """F32, then F16 and the quantized types; no importance matrices, which llama.cpp gathers from text only."""
+    build = {"source": "encoder", "positions": model.model_type}
+    why = "32 bits a weight; the hidden states as they are, judged by the null test"
+    made = [Recipe(NAME, "F32", {**build, "type": "F32"}, effort="quick", exact=True, why=why)]
+    for entry in _table():
+        if not entry.get("imatrix_needed"):
+            plain = {**build, "type": entry["name"]}
+            made.append(Recipe(NAME, entry["name"], plain, effort=entry["effort"], why=_why(entry, model)))
+    return made
+
+
+def _table() -> list[dict[str, Any]]:
+    path = Path(__file__).with_name("llamacpp_recipes.toml")
+    entries: list[dict[str, Any]] = tomllib.loads(path.read_text("utf-8"))["type"]
+    return entries
+
+
+def _why(entry: Mapping[str, Any], model: ModelInfo) -> str:
+    return f"{entry['bits']:g} bits a weight; {entry['why']}{_fallback(entry, model)}"
+
+
+def _pair(entry: Mapping[str, Any], build: Mapping[str, Any], why: str) -> list[Recipe]:
+    """A type with an importance matrix, and without."""
+    plain = Recipe(NAME, entry["name"], {**build, "type": entry["name"]}, effort=entry["effort"], why=why)
+    weighted = replace(
+        plain,
+        name=f"{plain.name}+imatrix",
+        build={**plain.build, "imatrix": True},
+        effort=entry["imatrix_effort"],
+        calibrated=True,
+        why=f"{why}; error weighted by the activations on the calibration text",
+    )
+    return [weighted, plain]
+
+
+def _fallback(entry: Mapping[str, Any], model: ModelInfo) -> str:
+    heads = (model.heads or 0) * (model.head_dim or 0)
+    rows = {size for size in (model.hidden_size, model.intermediate_size, heads) if size}
+    odd = sorted(size for size in rows if size % entry["block"])
+    if not odd:
+        return ""
+    # Rows that 32 does not divide either have no quantized type at all.
+    types = sorted({entry.get("fallback", "F16") if size % 32 == 0 else "F16" for size in odd})
+    listed = ", ".join(map(str, odd))
+    return f"; rows of {listed} do not divide by {entry['block']} and become {' or '.join(types)}"

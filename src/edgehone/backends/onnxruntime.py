@@ -1,0 +1,101 @@
+"""onnxruntime: the original of an ONNX graph, as its users run it: the reference for quality, the baseline for speed.
+
+Nothing is built: an artifact is a folder of links to the .onnx file and the files that hold its weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from edgehone.backends import onnx_files
+from edgehone.backends.base import Needs, Recipe, Step, Support, WorkerJob
+from edgehone.errors import InputError
+from edgehone.model.info import ModelInfo
+
+if TYPE_CHECKING:
+    from edgehone.backends.onnxruntime_session import OrtSession
+
+NAME = "onnxruntime"
+REFERENCE = True
+NEEDS = Needs(
+    lock=Path(__file__).parent.parent / "jobs" / "locks" / "onnxruntime.txt",
+    versions=("onnxruntime", "onnx", "numpy", "pillow"),
+)
+# The newest version of ONNX's operators in the pinned ONNX Runtime.
+NEWEST_OPSET = 28
+
+
+def supports(model: ModelInfo) -> Support:
+    """ONNX files whose operators ONNX Runtime brings along."""
+    reasons = refusals(model)
+    return Support(not reasons, tuple(reasons))
+
+
+def refusals(model: ModelInfo) -> list[str]:
+    """Why ONNX Runtime cannot run a model; none if it can, as far as headers tell."""
+    if model.format != "onnx":
+        return [f"ONNX Runtime runs ONNX files, not the format '{model.format}'"]
+    reasons = []
+    if custom := custom_operators(model):
+        reasons.append(f"operators that ONNX Runtime does not bring along: {', '.join(custom)}")
+    if model.opset is not None and model.opset > NEWEST_OPSET:
+        reasons.append(f"opset {model.opset}: the pinned ONNX Runtime knows up to {NEWEST_OPSET}")
+    return reasons
+
+
+def custom_operators(model: ModelInfo) -> list[str]:
+    """Operators of domains that are neither built in nor, as PyTorch's exporter writes them, functions of the file."""
+    domains = {name: name.rpartition("::")[0] for name in model.operators}
+    return [n for n, d in domains.items() if d not in onnx_files.BUILT_IN and not d.startswith("pkg.")]
+
+
+def recipes(model: ModelInfo) -> list[Recipe]:
+    """The original and nothing else: it is what candidates are compared with."""
+    return [original(model)]
+
+
+def original(model: ModelInfo) -> Recipe:
+    """The original by ONNX Runtime as it is installed, with all its optimisations."""
+    settings = {"graph_optimization": "all"}
+    return Recipe(NAME, "original", settings=settings, effort="quick", exact=True, why="the model as it is")
+
+
+def reference(model: ModelInfo) -> Recipe:
+    """The original operator by operator, without optimisations."""
+    settings = {"graph_optimization": "disabled"}
+    return Recipe(
+        NAME, "reference", settings=settings, effort="quick", exact=True, why="what quality is judged by"
+    )
+
+
+def steps(recipe: Recipe) -> Step:
+    """Links to the model's files; the same for every recipe."""
+    return Step("edgehone.backends.onnxruntime:adopt", reads=("model",), links=True)
+
+
+def adopt(job: WorkerJob) -> dict[str, Any]:
+    """Links to the .onnx file and its data files, by the same names, which the file knows them by.
+
+    ModelError for what ONNX Runtime does not know and for missing data. Returns `onnx_files.facts`.
+    """
+    source = onnx_files.find(job.inputs["model"].absolute())
+    model = onnx_files.check(source)
+    for name in (source.name, *onnx_files.data_files(model, source.name)):
+        link = job.out / name
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(source.parent / name)
+    return onnx_files.facts(source)
+
+
+def open_graph(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) -> OrtSession:
+    """A session with `job.threads`; the settings are those of OrtSession."""
+    from edgehone.backends.onnxruntime_session import OrtSession
+
+    return OrtSession(onnx_files.find(artifact), settings, job.threads)
+
+
+def open_session(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) -> NoReturn:
+    """A graph does not generate text: InputError."""
+    raise InputError("the onnxruntime backend runs graphs, not language models", hint="edgehone backends")

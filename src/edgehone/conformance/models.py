@@ -1,0 +1,68 @@
+"""The models that conformance looks through: tiny real ones to build, and made-up ones to ask about."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from edgehone.backends import null
+from edgehone.measure.texts import shipped
+from edgehone.model import ModelInfo, inspect
+from edgehone.model.demo import demo_model
+from edgehone.model.info import Tensor
+
+
+def tiny_models(place: Path) -> Iterator[ModelInfo]:
+    """Small language models, real first; `place` is a folder that made ones may be written to."""
+    yield inspect(demo_model())
+    yield inspect(null.make_model(place / "null-model", shipped("calibration").read_text("utf-8")))
+
+
+def tiny_graphs(place: Path) -> Iterator[ModelInfo]:
+    """Small graphs, for backends that have `open_graph`. None is at hand yet."""
+    yield from ()
+
+
+def made_up(model: ModelInfo) -> Mapping[str, ModelInfo]:
+    """Models of every kind that a backend may be asked about, by what is odd in each; the files are `model`'s."""
+    pixels = Tensor("pixels", "float32", ("batch", 3, 8, 8))
+    return {
+        "as it is": model,
+        "unknown format": replace(model, format="no-such", architecture="NoSuch", model_type="no-such"),
+        "unknown architecture": replace(model, architecture="NoSuchForCausalLM", model_type="no-such"),
+        "no architecture": replace(model, architecture="", model_type=""),
+        "quantized": replace(model, quantized="gptq", dtypes={"I32": model.parameters}),
+        "remote code": replace(model, remote_code=True),
+        "mixture of experts": replace(
+            model, architecture="MixtralForCausalLM", model_type="mixtral", experts=8, experts_per_token=2
+        ),
+        "multi-modal": replace(model, task="image-text-to-text"),
+        "encoder": replace(
+            model, architecture="BertModel", model_type="bert", task="feature-extraction", vocabulary=30_522
+        ),
+        "graph": replace(
+            model,
+            format="onnx",
+            architecture="graph",
+            model_type="onnx",
+            task="graph",
+            inputs=(pixels,),
+            outputs=(Tensor("scores", "float32", ("batch", 10)),),
+            opset=21,
+            operators=("Conv", "Gemm", "com.example::Odd"),
+        ),
+        "rows that nothing divides": replace(model, hidden_size=97, intermediate_size=211, head_dim=13),
+        "no dtypes": replace(model, dtypes={}),
+        "only what must be there": ModelInfo(
+            path=model.path,
+            format=model.format,
+            architecture=model.architecture,
+            model_type=model.model_type,
+            task=model.task,
+            parameters=0,
+            bytes=0,
+            dtypes={},
+            files=model.files,
+        ),
+    }

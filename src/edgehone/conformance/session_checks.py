@@ -1,0 +1,263 @@
+"""Worker side: what an opened language model must do. The tolerances are those within which rounding lies.
+
+Distances between logits are Kullback-Leibler divergences in nats, the mean over positions, as in the null test.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from edgehone.conformance.outcome import Check, Failed, demand
+from edgehone.conformance.worker import Subject
+from edgehone.measure.logprobs import exact_kl, log_softmax
+from edgehone.measure.sample import SAMPLE
+
+if TYPE_CHECKING:
+    from edgehone.backends.base import Logits
+
+# The same call in the same process: only the order in which threads add may differ.
+SAME = 1e-7
+# The same ids cut otherwise: other kernels and other chunks, in 16 bits where the cache is; a leak costs 0.1 and more.
+CLOSE = 1e-4
+# How much likelier than the chosen one another token may be, where scoring and generating round otherwise.
+TIE = 0.05
+COUNT = 12
+# transformers hears of a stop one token later.
+LATE = 1
+
+
+def tokenizer_gives_the_originals_ids(subject: Subject) -> str:
+    """tokenize() gives the ids of the original's tokenizer on the fixed sample, BOS included: every figure is read
+    on the original's ids, and a bundle must feed the model the same."""
+    with subject.open() as session:
+        own = [int(i) for i in session.tokenize(SAMPLE)]
+    original = subject.facts["sample"]
+    at = next((i for i, pair in enumerate(zip(own, original, strict=False)) if pair[0] != pair[1]), None)
+    if at is not None:
+        raise Failed(f"id {own[at]} at position {at}, the original's is {original[at]}")
+    demand(len(own) == len(original), f"{len(own)} ids, the original's are {len(original)}")
+    return f"{len(own)} equal ids"
+
+
+def detokenize_gives_the_text_back(subject: Subject) -> str:
+    """detokenize() of tokenize() is the text again, special tokens left out: `edgehone run` prints it."""
+    text = "The people of the sea"
+    with subject.open() as session:
+        back = session.detokenize(session.tokenize(text))
+    demand(back.strip() == text, f"{text!r} comes back as {back!r}")
+    return repr(back)
+
+
+def score_gives_a_row_for_each_id(subject: Subject) -> str:
+    """score() yields float32 chunks [n, vocabulary], a row for each id, over every id of the vocabulary, all
+    finite: the scorer takes them as they come."""
+    import numpy as np
+
+    ids = subject.facts["one"]
+    with subject.open() as session:
+        chunks = [np.array(chunk, copy=True) for chunk in _float32(session.score(ids))]
+    rows, widths = sum(len(chunk) for chunk in chunks), {chunk.shape[1] for chunk in chunks}
+    demand(rows == len(ids), f"{rows} rows for {len(ids)} ids")
+    demand(len(widths) == 1, f"chunks of {', '.join(map(str, sorted(widths)))} columns")
+    demand(min(widths) >= subject.facts["vocabulary"], f"{min(widths)} of {subject.facts['vocabulary']} ids")
+    demand(bool(np.isfinite(np.concatenate(chunks)).all()), "not every logit is finite")
+    return f"{rows} rows of {min(widths)} in {len(chunks)} chunk{'s' if len(chunks) > 1 else ''}"
+
+
+def score_repeats(subject: Subject) -> str:
+    """The same ids give the same logits again: else no figure could be read twice."""
+    with subject.open() as session:
+        return _near(_score(session, subject.facts["one"]), _score(session, subject.facts["one"]), SAME)
+
+
+def score_forgets_earlier_calls(subject: Subject) -> str:
+    """Logits depend on the ids given and on nothing asked before, scored or generated: windows must not leak into
+    each other."""
+    one, other = subject.facts["one"], subject.facts["other"]
+    with subject.open() as session:
+        fresh = _score(session, one)
+    with subject.open() as session:
+        session.generate(other, COUNT)
+        first = _score(session, other)
+        later = _score(session, one)
+        again = _score(session, other)
+    _near(fresh, later, CLOSE, "after other ids")
+    _near(first, again, CLOSE, "in another order")
+    with subject.open() as session:
+        return _near(first, _score(session, other), CLOSE, "in a fresh session")
+
+
+def score_of_a_prefix_is_part_of_the_whole(subject: Subject) -> str:
+    """The logits of the first ids are those of the longer text there: a language model does not look ahead, and a
+    window's length must not matter."""
+    ids = subject.facts["one"]
+    with subject.open() as session:
+        whole = _score(session, ids)
+        seen = ""
+        for length in (1, len(ids) // 3, len(ids) - 1):
+            seen = _near(whole[:length], _score(session, ids[:length]), CLOSE, f"of the first {length}")
+    return seen
+
+
+def builds_score_equally(subject: Subject) -> str:
+    """Two builds of one recipe score alike: a build that is done is taken from the store for ever after."""
+    with subject.open() as session:
+        first = _score(session, subject.facts["one"])
+    with subject.open("again") as session:
+        return _near(first, _score(session, subject.facts["one"]), SAME)
+
+
+def generate_makes_so_many_tokens(subject: Subject) -> str:
+    """generate() makes exactly as many tokens as asked, end-of-text ignored, with a moment for each, in order and
+    after the start: the speed figures are made of them."""
+    with subject.open() as session:
+        for count in (1, COUNT):
+            before = time.perf_counter()
+            made = session.generate(subject.facts["one"], count)
+            after = time.perf_counter()
+            demand(len(made.ids) == count, f"{len(made.ids)} ids where {count} were asked for")
+            demand(len(made.times) == count, f"{len(made.times)} moments for {count} tokens")
+            clock = [before, made.started, *made.times, after]
+            demand(clock == sorted(clock), "the moments are not in order, or not of time.perf_counter()")
+            demand(made.times[0] > made.started, "the first token came at the moment of the start")
+            plain = all(type(i) is int for i in made.ids)
+            demand(plain, f"ids are {type(made.ids[0]).__name__}, not int")
+    return f"{COUNT} tokens in {made.times[-1] - made.started:.2g} s"
+
+
+def generate_takes_the_likeliest(subject: Subject) -> str:
+    """Each token is the likeliest by score() of all before it, within ties: what is measured and run is what was
+    proven."""
+    prompt = subject.facts["one"]
+    with subject.open() as session:
+        made = session.generate(prompt, COUNT).ids
+        logprobs = log_softmax(_score(session, [*prompt, *made[:-1]]))[len(prompt) - 1 :]
+    gaps = [float(row.max() - row[i]) for row, i in zip(logprobs, made, strict=True)]
+    worst = max(range(COUNT), key=gaps.__getitem__)
+    demand(
+        gaps[worst] <= TIE,
+        f"token {worst + 1} is {made[worst]}, {gaps[worst]:.3g} nats less likely than {logprobs[worst].argmax()}",
+    )
+    return f"{COUNT} tokens, at most {gaps[worst]:.2g} nats from the likeliest"
+
+
+def generate_repeats(subject: Subject) -> str:
+    """The same prompt gives the same tokens, whatever was generated in between."""
+    with subject.open() as session:
+        first = session.generate(subject.facts["one"], COUNT).ids
+        session.generate(subject.facts["other"], 3)
+        again = session.generate(subject.facts["one"], COUNT).ids
+    demand(first == again, f"{first}, then {again}")
+    return f"{len(first)} equal tokens"
+
+
+def generate_stops_when_told(subject: Subject) -> str:
+    """on_token hears every token in order, and its True ends the generation, one token later at most: `edgehone
+    run` stops at end-of-text so."""
+    heard: list[int] = []
+
+    def hear(token: int) -> bool:
+        heard.append(token)
+        return len(heard) == 3
+
+    with subject.open() as session:
+        whole = session.generate(subject.facts["one"], COUNT).ids
+        made = session.generate(subject.facts["one"], COUNT, hear)
+    demand(3 <= len(made.ids) <= 3 + LATE, f"told to stop after 3 tokens, it made {len(made.ids)}")
+    demand(made.ids == whole[: len(made.ids)], f"{made.ids} with on_token, {whole} without")
+    demand(heard == made.ids[: len(heard)] and len(heard) >= 3, f"heard {heard} of {made.ids}")
+    return f"{len(made.ids)} tokens"
+
+
+def a_closed_session_can_be_opened_again(subject: Subject) -> str:
+    """After close() the artifact opens again in the same process and answers the same."""
+    found = []
+    for _ in range(2):
+        with subject.open() as session:
+            found.append(
+                (_score(session, subject.facts["one"]), session.generate(subject.facts["one"], 4).ids)
+            )
+    demand(found[0][1] == found[1][1], f"{found[0][1]}, then {found[1][1]}")
+    return _near(found[0][0], found[1][0], SAME)
+
+
+def bad_ids_are_errors(subject: Subject) -> str:
+    """No ids, a negative one, and one outside the vocabulary raise, in score() and in generate(): logits of what
+    is not there would be figures of nothing."""
+    with subject.open() as session:
+        width = next(iter(session.score(subject.facts["one"]))).shape[1]
+        bad: dict[str, list[int]] = {"no ids": [], "a negative id": [1, -1], "an id too many": [1, width]}
+        for what, ids in bad.items():
+            _raises(partial(_drain, session, ids), f"score: {what} ({ids})")
+            _raises(partial(session.generate, ids, 2), f"generate: {what} ({ids})")
+        _score(session, subject.facts["one"])
+    return f"{len(bad)} kinds, each raised"
+
+
+def nothing_asks_the_network(subject: Subject) -> str:
+    """Neither the build nor any of the checks before this one asked for another machine: workers run offline."""
+    asked = sorted({*subject.facts["reached"], *subject.reached})
+    demand(not asked, f"it asked for {', '.join(asked)}")
+    return "nothing was asked for"
+
+
+CHECKS: tuple[Check, ...] = (
+    tokenizer_gives_the_originals_ids,
+    detokenize_gives_the_text_back,
+    score_gives_a_row_for_each_id,
+    score_repeats,
+    score_forgets_earlier_calls,
+    score_of_a_prefix_is_part_of_the_whole,
+    builds_score_equally,
+    generate_makes_so_many_tokens,
+    generate_takes_the_likeliest,
+    generate_repeats,
+    generate_stops_when_told,
+    a_closed_session_can_be_opened_again,
+    bad_ids_are_errors,
+    nothing_asks_the_network,
+)
+
+
+def _float32(chunks: Any) -> list[Any]:
+    import numpy as np
+
+    found = []
+    for chunk in chunks:
+        good = isinstance(chunk, np.ndarray) and chunk.dtype == np.float32 and chunk.ndim == 2
+        shown = f"{getattr(chunk, 'dtype', type(chunk).__name__)} {getattr(chunk, 'shape', '')}"
+        demand(good, f"a chunk is {shown.strip()}, not float32 [n, vocabulary]")
+        found.append(chunk)
+    demand(bool(found), "no chunk at all")
+    return found
+
+
+def _score(session: Any, ids: Sequence[int]) -> Logits:
+    import numpy as np
+
+    return np.concatenate([np.array(chunk, np.float32, copy=True) for chunk in session.score(list(ids))])
+
+
+def _drain(session: Any, ids: Sequence[int]) -> None:
+    for _ in session.score(list(ids)):
+        pass
+
+
+def _near(first: Logits, second: Logits, most: float, what: str = "") -> str:
+    """How far apart two scores of the same ids are; Failed where further than `most`."""
+    demand(first.shape == second.shape, f"{first.shape}, then {second.shape} {what}".rstrip())
+    distance = float(exact_kl(log_softmax(first), log_softmax(second)).mean())
+    seen = f"{distance:.2g} nats apart {what}".rstrip()
+    demand(distance <= most, f"{seen}, at most {most:g} are rounding")
+    return seen
+
+
+def _raises(call: Callable[[], object], what: str) -> None:
+    try:
+        call()
+    except Exception:  # noqa: BLE001 - which error is the framework's own business
+        return
+    raise Failed(f"{what} was taken")

@@ -1,0 +1,178 @@
+"""How a language model is judged and measured: by its next tokens, and by requests that it answers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from edgehone.backends.base import Recipe
+from edgehone.decide.requirements import Requirements
+from edgehone.errors import InputError, JobError, ModelError, TextError
+from edgehone.events import Event
+from edgehone.figure import Figure
+from edgehone.jobs.run import Input
+from edgehone.jobs.store import JobResult
+from edgehone.measure import quality, speed, texts
+from edgehone.measure.quality import NullTest
+from edgehone.measure.score import MAX_BYTES
+from edgehone.model import digest
+from edgehone.model.info import ModelInfo
+from edgehone.stages.bench import Bench
+from edgehone.stages.build import build
+from edgehone.stages.original import Original
+from edgehone.stages.request import Request
+from edgehone.stages.trial import Trial
+
+# Fewer windows than this are too few samples for an interval that means something.
+LEAST_WINDOWS = 4
+
+
+def default_workload(model: ModelInfo) -> str:
+    """What a language model is most often asked for."""
+    return "chat"
+
+
+def inputs(request: Request, model: ModelInfo) -> dict[str, Input]:
+    """The text files, each read and checked, with their digests; the shipped ones where none is given."""
+    if request.metric:
+        raise InputError(
+            f"--metric {request.metric}: a language model is judged by its next tokens",
+            hint="leave it out, or give multiple-choice questions with --task FILE",
+        )
+    paths: dict[str, Path] = {
+        "evaluation": Path(request.evaluation or texts.shipped("evaluation")),
+        "calibration": Path(request.calibration or texts.shipped("calibration")),
+    }
+    texts.check_disjoint(
+        texts.read_text(paths["evaluation"], "evaluation"),
+        texts.read_text(paths["calibration"], "calibration"),
+    )
+    if request.task:
+        paths["task"] = Path(request.task)
+        texts.read_task(paths["task"])
+    return {name: Input(path.resolve(), digest.digest_file(path)) for name, path in paths.items()}
+
+
+def prepare(bench: Bench) -> tuple[Bench, JobResult]:
+    """Tokenize the texts with the original's own tokenizer; the bench returned offers `calibration` to builds."""
+    bench.emit(Event("", detail="tokenizing the texts with the original's tokenizer"))
+    origin = bench.origin
+    try:
+        prepared = bench.run(
+            origin.NAME,
+            "edgehone.measure.prepare:prepare",
+            {},
+            {"model": bench.source, **bench.texts},
+            opens=True,
+        )
+    except JobError as error:
+        raise ModelError(
+            f"the original's tokenizer cannot be used: {error.message}",
+            hint=error.hint or f"edgehone inspect {bench.model.path}",
+        ) from error
+    # What a calibrated build depends on is the calibration text and the tokenizer, not the evaluation text.
+    identity = f"{bench.source.identity}/{bench.texts['calibration'].identity}"
+    calibration = Input(prepared.out / "calibration", identity)
+    return replace(bench, texts={"calibration": calibration}), prepared
+
+
+def reference(bench: Bench, prepared: JobResult) -> Original:
+    """Score the original in float32 and make it the baseline (in its stored dtype)."""
+    origin = bench.origin
+    recipe = origin.reference(bench.model)
+    ids = json.loads((prepared.out / "evaluation.json").read_text("utf-8"))["ids"]
+    bos = list(prepared.facts["bos"])
+    args = {
+        "settings": dict(recipe.settings),
+        "bos": bos,
+        "max_bytes": MAX_BYTES,
+        **_windows(bench, ids, bos),
+    }
+    tell = bench.tell(recipe, "scoring", "the original in float32")
+    try:
+        artifact = build(bench, recipe)
+        scored = bench.run(
+            origin.NAME,
+            "edgehone.measure.score:reference",
+            args,
+            {"artifact": Input.of(artifact), "prepared": Input.of(prepared)},
+            opens=True,
+            tell=tell,
+        )
+    except JobError as error:
+        raise ModelError(
+            f"the original cannot be run: {error.message}" + (f" (log: {error.log})" if error.log else ""),
+            hint=error.hint or f"edgehone inspect {bench.model.path}",
+        ) from error
+    bench.emit(Event(recipe.key, "done"))
+    prompt = (bos + ids)[: bench.workload.prompt_tokens]
+    if len(prompt) < bench.workload.prompt_tokens:
+        raise TextError(
+            f"the evaluation text has {len(ids)} tokens, the workload's prompt needs {bench.workload.prompt_tokens}",
+            hint="give a longer text with --eval FILE",
+        )
+    return Original(
+        prepared,
+        scored,
+        Trial(origin.original(bench.model)),
+        {"prompt": prompt, "generated": bench.workload.generated_tokens},
+        facts={"sample_ids": json.loads((prepared.out / "sample.json").read_text("utf-8"))},
+    )
+
+
+def score(bench: Bench, original: Original, recipe: Recipe, artifact: Input) -> JobResult:
+    """Score a candidate on the reference's windows, and tokenize the fixed sample."""
+    return bench.run(
+        recipe.backend,
+        "edgehone.measure.score:score",
+        {"settings": dict(recipe.settings), "sample": True},
+        {
+            "artifact": artifact,
+            "prepared": Input.of(original.prepared),
+            "reference": Input.of(original.reference),
+        },
+        opens=True,
+        tell=bench.tell(recipe, "scoring"),
+    )
+
+
+def judge(original: Original, trial: Trial, scored: JobResult) -> None:
+    """Fill a trial's quality figures."""
+    trial.facts["kl_is_lower_bound"] = scored.facts["kl_is_lower_bound"]
+    trial.figures.update(quality.figures(original.reference.out, scored.out))
+
+
+def null_test(original: Original, exact: Trial, scored: JobResult, required: Requirements) -> NullTest:
+    """Token ids first, then the divergence."""
+    return quality.null_test(
+        original.facts["sample_ids"], scored.facts["sample_ids"], exact.figures, required.null_test
+    )
+
+
+def speed_figures(original: Original, rounds: Sequence[Mapping[str, Any]]) -> dict[str, Figure]:
+    """Latency of a request, and rates of its tokens."""
+    return speed.figures(rounds, len(original.request["prompt"]), original.request["generated"])
+
+
+def summary(trial: Trial) -> str:
+    """The quality in a word, for the live table."""
+    kl = trial.figures["kl_mean"].value
+    return "" if kl is None else f"KL {kl:.2g}"
+
+
+def _windows(bench: Bench, ids: list[int], bos: list[int]) -> Mapping[str, Any]:
+    """As many windows as the effort asks for, or as the text has; shorter ones for a shorter context."""
+    window = min(bench.depth.window, bench.model.context or bench.depth.window)
+    # A short text gives shorter windows rather than too few of them.
+    while window > 32 and len(ids) // (window - len(bos)) < LEAST_WINDOWS:
+        window //= 2
+    windows = min(bench.depth.windows, len(ids) // (window - len(bos)))
+    if windows < LEAST_WINDOWS:
+        raise TextError(
+            f"the evaluation text has {len(ids)} tokens: too few for {LEAST_WINDOWS} windows of {window}",
+            hint="give a longer text with --eval FILE, or leave --eval out for the shipped one",
+        )
+    return {"windows": windows, "window": window}
