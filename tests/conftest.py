@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,22 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def demo_model() -> Path:
     """The small real language model that ships."""
     return demo.demo_model()
+
+
+@pytest.fixture(scope="session")
+def tiny_families(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Tiny random checkpoints of families of language models, by model type; all made when first asked for."""
+    place = tmp_path_factory.mktemp("families") / "made"
+
+    def folder(family: str) -> Path:
+        if not place.exists():
+            env = environments.ensure("pytorch", registry.load("pytorch").NEEDS, lambda what: None)
+            script = Path(__file__).parents[1] / "examples" / "make_tiny_families.py"
+            words = [str(env.python), str(script), "--out", str(place)]
+            subprocess.run(words, check=True, capture_output=True, env={**os.environ, "HF_HUB_OFFLINE": "1"})
+        return place / {"phi3": "phi-three"}.get(family, family)
+
+    return folder
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@
     │   └── TextError                    evaluation, calibration or task file
     ├── SetupError              exit 2   the machine: no compiler, no index, no space, a broken environment
     ├── JobError                exit 1   a child process failed; carries the root cause and the log's path
+    ├── NothingToGain           exit 1   a recipe has nothing to work on; the others go on
     └── NothingPasses           exit 3   no candidate passes the gates; carries the decision
 
 An error says what happened, shows the offending value, and names the next command to type (`hint`).
@@ -57,6 +58,10 @@ class JobError(EdgehoneError):
     def __init__(self, message: str, *, log: Path | None = None, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
         self.log = log
+
+
+class NothingToGain(EdgehoneError):
+    """What a recipe would do has nothing to work on in this model: it is skipped, which is no failure."""
 
 
 class NothingPasses(EdgehoneError):

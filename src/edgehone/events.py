@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-State = Literal["waiting", "building", "scoring", "measuring", "done", "failed", "disqualified"]
+State = Literal["waiting", "building", "scoring", "measuring", "done", "failed", "disqualified", "skipped"]
 
 
 @dataclass(frozen=True)

@@ -125,6 +125,7 @@ def _notes(setup: Setup, trials: Sequence[Trial], named: Sequence[str]) -> list[
         # What runs originals is not expected among the candidates, unless it was asked for.
         if name in named or not setup.bench.backends[name].REFERENCE
     ]
+    uncut = [f"{operation} is not tried: {reason}" for operation, reason in setup.plan.uncut.items()]
     unready = [f"{name} has no environment: {reason}" for name, reason in setup.unready.items()]
     shaky = [t.recipe.key for t in trials if t.alive and t.facts.get("unstable")]
     unstable = [f"speed not steady within 3 % of the value: {', '.join(shaky)}"] if shaky else []
@@ -134,7 +135,7 @@ def _notes(setup: Setup, trials: Sequence[Trial], named: Sequence[str]) -> list[
     disturbed = busy if mean > speed.DISTURBED else []
     bounded = any(trial.facts.get("kl_is_lower_bound") for trial in trials)
     coarse = ["KL is a lower bound: the reference keeps the most likely tokens only"] if bounded else []
-    return [*setup.notes, *left_out, *unready, *unstable, *disturbed, *coarse]
+    return [*setup.notes, *left_out, *uncut, *unready, *unstable, *disturbed, *coarse]
 
 
 def _way_out(decision: Decision) -> str:

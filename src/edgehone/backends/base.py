@@ -57,7 +57,8 @@ class Recipe:
 
     `build` determines the artifact, `settings` how a session of it is opened (KV-cache precision, …).
     `exact` marks the unquantized conversion that the null test judges. `effort` is the least effort at which
-    the recipe is tried. `calibrated` recipes read the calibration text.
+    the recipe is tried. `calibrated` recipes read the calibration text. `surgery` is what is done to the checkpoint
+    first (`edgehone.surgery`): what the steps read as `model` is then its result.
     """
 
     backend: str
@@ -68,6 +69,7 @@ class Recipe:
     exact: bool = False
     calibrated: bool = False
     why: str = ""
+    surgery: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def key(self) -> str:
@@ -75,12 +77,13 @@ class Recipe:
         return f"{self.backend}/{self.name}"
 
     def to_json(self) -> dict[str, Any]:
-        """What determines the output: backend, name, build, settings."""
+        """What determines the output: backend, name, build, settings, and surgery where there is one."""
         return {
             "backend": self.backend,
             "name": self.name,
             "build": dict(self.build),
             "settings": dict(self.settings),
+            **({"surgery": dict(self.surgery)} if self.surgery else {}),
         }
 
 
@@ -168,8 +171,23 @@ class GraphSession(Protocol):
         ...
 
 
+class RoutingSession(Protocol):
+    """An opened mixture of experts whose runtime tells which experts it chose."""
+
+    def routing(self, ids: Sequence[int]) -> dict[int, NDArray[np.int16]]:
+        """The experts chosen for each of `ids` from an empty context, by block: [tokens, k], in any order."""
+        ...
+
+    def close(self) -> None:
+        """Give memory back."""
+        ...
+
+
 class Backend(Protocol):
     """The names that a backend's module must have.
+
+    A backend whose runtime tells which experts of a mixture it chose may have `open_routing(artifact, settings,
+    job) -> RoutingSession` too.
 
     A backend that takes graphs has `open_graph(artifact, settings, job) -> GraphSession` too. What its steps
     read as `calibration` is then a folder with samples.npz: the inputs' arrays by name, samples first.

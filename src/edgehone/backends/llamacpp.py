@@ -20,6 +20,7 @@ from edgehone.model.info import ModelInfo
 
 if TYPE_CHECKING:
     from edgehone.backends.llamacpp_encoder import EncoderSession
+    from edgehone.backends.llamacpp_routing import RoutingSession
     from edgehone.backends.llamacpp_session import LlamaSession
 
 NAME = "llamacpp"
@@ -32,6 +33,9 @@ NEEDS = Needs(
 
 # Encoders of which libllama gives the hidden states of every token; seen to agree with transformers.
 ENCODERS = ("bert", "roberta", "xlm-roberta", "camembert", "distilbert", "modernbert")
+
+# Converted as a Llama, which has no sliding window (conversion/llama.py); a tiny one diverged by 0.16 nats a token.
+_NO_WINDOW = ("MistralForCausalLM", "MixtralForCausalLM")
 
 _BUILD = "edgehone.backends.llamacpp_build"
 ADOPT = Step(f"{_BUILD}:adopt", reads=("model",), links=True)
@@ -114,6 +118,11 @@ def _checkpoint_notes(model: ModelInfo) -> list[str]:
         )
     if len(model.dtypes) and set(model.dtypes) - {"F32", "F16", "BF16"}:
         notes.append(f"weights stored as {', '.join(sorted(model.dtypes))} are cast to F16")
+    if model.architecture in _NO_WINDOW and model.sliding_window:
+        notes.append(
+            f"libllama attends to all of the context where the original sees {model.sliding_window} tokens: beyond "
+            "these the output is not the original's, which only a null test with longer windows sees"
+        )
     if model.task == "image-text-to-text":
         notes.append("the projector is converted too, but only the language model is scored and quantized")
     return notes
@@ -176,6 +185,14 @@ def open_session(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) ->
 
     library = tools(job).binding()
     return LlamaSession(library, artifact / ARTIFACT, settings, job.threads)
+
+
+def open_routing(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) -> RoutingSession:
+    """The same, telling which experts libllama's own graph chooses."""
+    from edgehone.backends.llamacpp_build import ARTIFACT, tools
+    from edgehone.backends.llamacpp_routing import RoutingSession
+
+    return RoutingSession(tools(job).binding(), artifact / ARTIFACT, settings, job.threads)
 
 
 def open_graph(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) -> EncoderSession:

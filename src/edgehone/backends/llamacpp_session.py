@@ -146,8 +146,17 @@ class LlamaSession:
 
     def _open_context(self, length: int) -> None:
         self._free_context()
-        lib = self._lib
-        params = lib.llama_context_default_params()
+        params = self._parameters(length)
+        self._context = self._lib.llama_init_from_model(self._model, params)
+        if not self._context:
+            raise EdgehoneError(
+                f"llama.cpp cannot open a context of {params.n_ctx} tokens "
+                f"with {self._settings or 'its defaults'}: {self._log.cause}"
+            )
+        self._capacity, self._batch = int(params.n_ctx), int(params.n_batch)
+
+    def _parameters(self, length: int) -> Any:
+        params = self._lib.llama_context_default_params()
         params.n_ctx = -(-length // _CONTEXT_STEP) * _CONTEXT_STEP
         params.n_batch, params.n_ubatch = min(_BATCH, params.n_ctx), min(_MICROBATCH, params.n_ctx)
         params.n_threads = params.n_threads_batch = self._threads
@@ -156,13 +165,7 @@ class LlamaSession:
         flash = self._settings.get("flash_attention")
         if flash is not None:
             params.flash_attn_type = int(bool(flash))
-        self._context = lib.llama_init_from_model(self._model, params)
-        if not self._context:
-            raise EdgehoneError(
-                f"llama.cpp cannot open a context of {params.n_ctx} tokens "
-                f"with {self._settings or 'its defaults'}: {self._log.cause}"
-            )
-        self._capacity, self._batch = int(params.n_ctx), int(params.n_batch)
+        return params
 
     def _free_context(self) -> None:
         if self._context:

@@ -20,6 +20,7 @@ from edgehone.model.info import ModelInfo
 
 if TYPE_CHECKING:
     from edgehone.backends.base import Logits
+    from edgehone.backends.pytorch_routing import TorchRouting
 
 NAME = "pytorch"
 REFERENCE = True
@@ -113,6 +114,16 @@ def open_session(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) ->
 
     torch.set_num_threads(job.threads)
     return TorchSession(artifact, str(settings.get("dtype", "stored")))
+
+
+def open_routing(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) -> TorchRouting:
+    """The same, telling which experts the routers choose."""
+    import torch
+
+    from edgehone.backends.pytorch_routing import TorchRouting
+
+    torch.set_num_threads(job.threads)
+    return TorchRouting(TorchSession(artifact, str(settings.get("dtype", "stored"))).model)
 
 
 class TorchSession:

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from edgehone.backends.base import EFFORTS, Backend, Effort, Recipe
 from edgehone.errors import ModelError
 from edgehone.model.info import ModelInfo
+from edgehone.plan import surgery
 
 
 @dataclass(frozen=True)
 class Plan:
-    """`recipes` to try, each backend's exact one first; `refused` tells why a backend is not in it."""
+    """`recipes` to try, each backend's exact one first; `refused` tells why a backend is not in it.
+
+    `uncut` tells by operation why a surgery that the effort allows is not proposed.
+    """
 
     recipes: tuple[Recipe, ...]
     refused: Mapping[str, str]
+    uncut: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def backends(self) -> list[str]:
@@ -31,6 +36,7 @@ def plan(model: ModelInfo, backends: Mapping[str, Backend], effort: Effort, *, b
     """
     recipes: list[Recipe] = []
     refused = {}
+    uncut: dict[str, str] = {}
     for name, backend in backends.items():
         support = backend.supports(model)
         if not support.ok:
@@ -48,11 +54,13 @@ def plan(model: ModelInfo, backends: Mapping[str, Backend], effort: Effort, *, b
         elif not any(recipe.exact for recipe in wanted):
             refused[name] = "it proposes no exact recipe, so it cannot be held to the null test"
         else:
-            recipes += wanted
+            cut, why_not = surgery.propose(model, wanted, effort)
+            recipes += [*wanted, *cut]
+            uncut |= why_not
     if not recipes:
         reasons = "".join(f"\n  {name}: {reason}" for name, reason in refused.items())
         raise ModelError(
             f"no backend can take {model.path} ({model.architecture}):{reasons}",
             hint=f"edgehone inspect {model.path}",
         )
-    return Plan(tuple(recipes), refused)
+    return Plan(tuple(recipes), refused, uncut)

@@ -22,6 +22,7 @@ _STYLES = {
     "done": "green",
     "failed": "red",
     "disqualified": "red",
+    "skipped": "dim",
 }
 
 

@@ -2,27 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from edgehone.backends.base import Recipe, Step
+from edgehone.errors import NothingToGain
 from edgehone.jobs.run import Input
 from edgehone.jobs.store import JobResult
 from edgehone.stages.bench import Bench
+from edgehone.surgery import operations
 
 
 def build(bench: Bench, recipe: Recipe) -> JobResult:
     """The artifact of a recipe: the job of its last step, after all that it needs.
 
-    Raises JobError of whichever step failed.
+    Raises JobError of whichever step failed, NothingToGain of one that found nothing to work on (it returned the
+    fact `nothing_to_gain`: why).
     """
     backend = bench.origin if recipe.backend == bench.origin.NAME else bench.backends[recipe.backend]
-    return _make(bench, recipe, backend.steps(recipe))
-
-
-def _make(bench: Bench, recipe: Recipe, step: Step) -> JobResult:
     given = {"model": bench.source, **bench.texts}
+    if recipe.surgery:
+        given["model"] = Input.of(operate(bench, recipe))
+    return _make(bench, recipe, recipe.backend, backend.steps(recipe), given)
+
+
+def operate(bench: Bench, recipe: Recipe) -> JobResult:
+    """The checkpoint after the recipe's surgery, shared by all recipes with the same; in the origin's environment."""
+    given = {"model": bench.source, **bench.texts}
+    return _make(bench, recipe, bench.origin.NAME, operations.steps(recipe.surgery), given)
+
+
+def _make(bench: Bench, recipe: Recipe, backend: str, step: Step, given: Mapping[str, Input]) -> JobResult:
     inputs = {name: given[name] for name in step.reads}
-    inputs |= {name: Input.of(_make(bench, recipe, needed)) for name, needed in step.inputs.items()}
+    needed = {name: _make(bench, recipe, backend, each, given) for name, each in step.inputs.items()}
+    inputs |= {name: Input.of(made) for name, made in needed.items()}
     tell = bench.tell(recipe, "building", step.call.partition(":")[2])
-    return bench.run(recipe.backend, step.call, step.params, inputs, tell=tell, links=step.links)
+    made = bench.run(backend, step.call, step.params, inputs, tell=tell, links=step.links)
+    if nothing := made.facts.get("nothing_to_gain"):
+        raise NothingToGain(str(nothing))
+    return made
 
 
 def size_of(artifact: JobResult) -> int:

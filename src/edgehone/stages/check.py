@@ -14,8 +14,9 @@ from edgehone.events import Event
 from edgehone.figure import Figure
 from edgehone.jobs.processes import CHILDREN
 from edgehone.jobs.run import Input
+from edgehone.stages import routing
 from edgehone.stages.bench import Bench
-from edgehone.stages.build import build, size_of
+from edgehone.stages.build import build, operate, size_of
 from edgehone.stages.kinds import judge_of
 from edgehone.stages.original import Original
 from edgehone.stages.trial import Trial, guarded
@@ -26,27 +27,31 @@ def check(bench: Bench, original: Original, trials: Sequence[Trial], requirement
     bench.emit(Event("", detail=f"building {len(trials)} candidates and proving each against the original"))
     exact = [trial for trial in trials if trial.recipe.exact]
     with CHILDREN.pool(_side_by_side(bench)) as pool:
-        list(pool.map(lambda trial: _build_and_score(bench, original, trial), [original.baseline, *exact]))
+        list(pool.map(lambda trial: prove(bench, original, trial), [original.baseline, *exact]))
         original.require_baseline()
         for trial in exact:
-            _null_test(bench, original, trial, trials, requirements)
+            null_test(bench, original, trial, trials, requirements)
         rest = [trial for trial in trials if trial.alive and not trial.recipe.exact]
-        list(pool.map(lambda trial: _build_and_score(bench, original, trial), rest))
+        list(pool.map(lambda trial: prove(bench, original, trial), rest))
 
 
-def _build_and_score(bench: Bench, original: Original, trial: Trial) -> None:
+def prove(bench: Bench, original: Original, trial: Trial) -> None:
+    """Build one recipe and score it against the original; a failure is the trial's end."""
     recipe = trial.recipe
     with guarded(bench, trial):
         trial.artifact = build(bench, recipe)
         trial.bytes = size_of(trial.artifact)
         trial.facts.update(trial.artifact.facts)
+        if recipe.surgery:
+            trial.facts["surgery"] = dict(operate(bench, recipe).facts)
         judge = judge_of(bench.model)
         trial.score = judge.score(bench, original, recipe, Input.of(trial.artifact))
         judge.judge(original, trial, trial.score)
+        routing.compare(bench, original, trial)
         bench.emit(Event(recipe.key, "waiting", f"{trial.bytes / 1e6:.1f} MB, {judge.summary(trial)}"))
 
 
-def _null_test(
+def null_test(
     bench: Bench, original: Original, exact: Trial, trials: Iterable[Trial], requirements: Requirements
 ) -> None:
     """Judge a backend by its exact recipe; on failure every recipe of the backend is out."""

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from edgehone.backends.base import Recipe
 from edgehone.decide.decision import Conversion
-from edgehone.errors import EdgehoneError, JobError, SetupError
+from edgehone.errors import EdgehoneError, JobError, NothingToGain, SetupError
 from edgehone.events import Event
 from edgehone.figure import Figure
 from edgehone.jobs.store import JobResult
@@ -52,6 +52,9 @@ def guarded(bench: Bench, trial: Trial) -> Iterator[None]:
     except JobError as error:
         trial.drop("failed", error.message, str(error.log) if error.log else None)
         bench.emit(Event(trial.recipe.key, "failed", error.message))
+    except NothingToGain as error:
+        trial.drop("skipped", error.message)
+        bench.emit(Event(trial.recipe.key, "skipped", error.message))
     except SetupError:
         raise
     except EdgehoneError as error:

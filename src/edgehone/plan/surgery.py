@@ -1,0 +1,63 @@
+"""Which surgery a plan proposes, and why another is not: the table is surgery.toml."""
+
+from __future__ import annotations
+
+import functools
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from edgehone.backends.base import EFFORTS, Effort, Recipe
+from edgehone.model.info import ModelInfo
+from edgehone.surgery import operations
+
+
+def propose(
+    model: ModelInfo, recipes: Sequence[Recipe], effort: Effort
+) -> tuple[list[Recipe], dict[str, str]]:
+    """The variants of one backend's recipes, and by operation why one that could be had is not proposed.
+
+    `recipes` are the backend's, in order of promise: the first that quantizes is combined with each surgery.
+    """
+    best = next((recipe for recipe in recipes if not recipe.exact and not recipe.surgery), None)
+    made: dict[str, Recipe] = {}
+    refused: dict[str, str] = {}
+    if model.format != "huggingface" or model.kind != "language":
+        return [], {}
+    for entry in _table():
+        if best is None or EFFORTS.index(entry["effort"]) > EFFORTS.index(effort):
+            continue
+        if "experts" in entry and not model.experts:
+            continue
+        if reason := _refusal(entry, model):
+            refused[entry["operation"]] = reason
+            continue
+        surgery = {entry["operation"]: _value(entry, model)}
+        name = best.name + operations.suffix(surgery)
+        # Of two shares that come to the same number of blocks the first stands.
+        made.setdefault(name, replace(best, name=name, surgery=surgery, why=f"{best.why}; {entry['why']}"))
+    return list(made.values()), refused
+
+
+def _refusal(entry: Mapping[str, Any], model: ModelInfo) -> str | None:
+    if model.model_type not in entry["model_types"]:
+        return f"it is not proven for '{model.model_type}'"
+    for what, has in (("layers", model.layers), ("experts", model.experts)):
+        if what in entry and (has is None or has < entry[what]):
+            return f"{has or 'an unknown number of'} {what} are fewer than {entry[what]}"
+    return None
+
+
+def _value(entry: Mapping[str, Any], model: ModelInfo) -> Any:
+    if entry["operation"] == "drop_layers":
+        return max(1, round((model.layers or 0) * entry["value"]))
+    return entry["value"]
+
+
+@functools.cache
+def _table() -> list[dict[str, Any]]:
+    text = Path(__file__).with_name("surgery.toml").read_text("utf-8")
+    variants: list[dict[str, Any]] = tomllib.loads(text)["variant"]
+    return variants

@@ -1,0 +1,119 @@
+"""Families of language models: each passes the null test on each backend, or is refused with a reason.
+
+The models are tiny and random (examples/make_tiny_families.py); conversion, scoring and judging are the real ones.
+A backend that is registered and has an environment of its own joins by itself.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from edgehone import device
+from edgehone.backends import registry
+from edgehone.backends.base import ReferenceBackend
+from edgehone.decide import requirements
+from edgehone.events import silent
+from edgehone.jobs import environments
+from edgehone.jobs.run import Input, Limits
+from edgehone.measure import workload
+from edgehone.measure.texts import shipped
+from edgehone.model import digest, inspect
+from edgehone.stages import check, language
+from edgehone.stages.bench import Bench, Depth
+from edgehone.stages.original import Original
+from edgehone.stages.trial import Trial
+
+ORIGIN = "pytorch"
+BACKENDS = [
+    name
+    for name in registry.names()
+    if registry.load(name).NEEDS.lock is not None and not registry.load(name).REFERENCE
+]
+FAMILIES = [
+    "llama", "mistral", "mistral-windowed", "qwen2", "qwen3", "phi3", "gemma", "gemma2", "gemma3_text",
+    "mixtral", "qwen2_moe", "qwen3_moe",
+]  # fmt: skip
+
+# What a toolchain is known not to do; the words are in its own error. Everything else must pass.
+_BPE_ONLY = (
+    "BPE pre-tokenizer was not recognized"  # the converter asks for one of the tokenizers that it lists
+)
+KNOWN: dict[tuple[str, str], str] = {
+    ("llamacpp", "mistral-windowed"): "fails the null test",  # libllama attends to all of the context
+    ("llamacpp", "qwen2_moe"): _BPE_ONLY,
+    ("llamacpp", "qwen3_moe"): _BPE_ONLY,
+}
+
+
+@pytest.fixture(scope="module")
+def bench_of(
+    tiny_families: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], tuple[Bench, Original]]:
+    """A family's bench and its reference: tokenized and scored once for all backends."""
+    names = (ORIGIN, *BACKENDS)
+    ready = {name: environments.ensure(name, registry.load(name).NEEDS, lambda _: None) for name in names}
+
+    @cache
+    def make(family: str) -> tuple[Bench, Original]:
+        info = inspect(tiny_families(family))
+        texts = {
+            kind: Input(shipped(kind), digest.digest_file(shipped(kind)))
+            for kind in ("evaluation", "calibration")
+        }
+        bench = Bench(
+            model=info,
+            source=Input(info.path, digest.digest_model(info, tmp_path_factory.mktemp("digests"))),
+            device=device.detect(),
+            workload=workload.fit(workload.load(), info.context)[0],
+            depth=Depth(windows=4, window=128, rounds=3, seconds=0.1, budget=1.0, samples=4),
+            backends=registry.load_all(),
+            environments=ready,
+            origin=cast(ReferenceBackend, registry.load(ORIGIN)),
+            limits=Limits(seconds=300),
+            emit=silent,
+            texts=texts,
+        )
+        bench, prepared = language.prepare(bench)
+        return bench, language.reference(bench, prepared)
+
+    return make
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("name", BACKENDS)
+def test_a_family_passes_the_null_test_or_is_refused_with_a_reason(
+    name: str,
+    family: str,
+    bench_of: Callable[[str], tuple[Bench, Original]],
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # One store for the whole module: what a family's backends share is done once.
+    monkeypatch.setenv("EDGEHONE_HOME", str(tmp_path_factory.getbasetemp() / "families-home"))
+    bench, origin = bench_of(family)
+    backend = registry.load(name)
+    support = backend.supports(bench.model)
+    if not support.ok:
+        assert support.reasons and all(support.reasons)
+        return
+    trial = Trial(next(recipe for recipe in backend.recipes(bench.model) if recipe.exact))
+    check.prove(bench, origin, trial)
+    check.null_test(bench, origin, trial, [trial], requirements.load({}, ()))
+    if (name, family) in KNOWN:
+        assert not trial.alive and KNOWN[name, family] in str(trial.error)
+    else:
+        assert trial.alive, f"{trial.error} (log: {trial.log})"
+
+
+def test_every_family_that_can_be_made_is_listed() -> None:
+    source = Path(__file__).parents[2] / "examples" / "make_tiny_families.py"
+    assert importlib.util.spec_from_file_location("make_tiny_families", source)
+    made = source.read_text("utf-8").partition("FAMILIES: ")[2].partition("\n}")[0]
+    assert [family for family in FAMILIES if f'    "{family}": ' not in made] == []

@@ -1,0 +1,122 @@
+"""Surgery in a plan: which model gets which, with which recipe, and why not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgehone.backends import registry
+from edgehone.backends.base import EFFORTS, Effort, Recipe
+from edgehone.errors import InputError
+from edgehone.model.info import ModelInfo
+from edgehone.plan import surgery
+from edgehone.plan.plan import plan
+from edgehone.surgery import operations
+
+LLAMA = ModelInfo(
+    path=Path("/models/some"),
+    format="huggingface",
+    architecture="LlamaForCausalLM",
+    model_type="llama",
+    task="text-generation",
+    parameters=1,
+    bytes=2,
+    dtypes={"BF16": 1},
+    files=(),
+    layers=32,
+    hidden_size=256,
+    intermediate_size=768,
+    tokenizer="sentencepiece",
+)
+MIXTRAL = replace(LLAMA, architecture="MixtralForCausalLM", model_type="mixtral", experts=8)
+RECIPES = [
+    Recipe("some", "exact", exact=True),
+    Recipe("some", "4 bits", {"bits": 4}, why="small"),
+    Recipe("some", "8 bits", {"bits": 8}),
+]
+
+
+def proposed(model: ModelInfo, effort: Effort) -> dict[str, Any]:
+    return {recipe.name: dict(recipe.surgery) for recipe in surgery.propose(model, RECIPES, effort)[0]}
+
+
+def test_a_quick_run_operates_on_nothing() -> None:
+    assert surgery.propose(MIXTRAL, RECIPES, "quick") == ([], {})
+
+
+def test_the_most_promising_quantized_recipe_is_combined_with_each() -> None:
+    assert proposed(LLAMA, "normal") == {"4 bits-drop3": {"drop_layers": 3}}
+    assert proposed(LLAMA, "thorough") == {
+        "4 bits-drop3": {"drop_layers": 3},
+        "4 bits-drop6": {"drop_layers": 6},
+    }
+    assert proposed(MIXTRAL, "thorough") == {
+        "4 bits-drop3": {"drop_layers": 3},
+        "4 bits-drop6": {"drop_layers": 6},
+        "4 bits-unused0.02": {"prune_experts": 0.02},
+        "4 bits-experts75": {"drop_experts": 0.25},
+    }
+    made = surgery.propose(LLAMA, RECIPES, "normal")[0][0]
+    assert made.build == {"bits": 4} and made.why.startswith("small; ") and not made.exact
+
+
+def test_without_a_quantized_recipe_there_is_nothing_to_combine() -> None:
+    assert surgery.propose(LLAMA, RECIPES[:1], "thorough") == ([], {})
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"layers": 4}, "4 layers are fewer than 12"),
+        ({"layers": None}, "an unknown number of layers"),
+        ({"model_type": "gemma2"}, "not proven for 'gemma2'"),
+    ],
+)
+def test_what_is_not_proposed_has_a_reason(change: dict[str, Any], reason: str) -> None:
+    made, refused = surgery.propose(replace(LLAMA, **change), RECIPES, "normal")
+    assert made == [] and reason in refused["drop_layers"]
+
+
+def test_the_shipped_plans_keep_their_keys_apart_and_tell_what_they_do_not_try(demo_model: Path) -> None:
+    for effort in EFFORTS:
+        made = plan(MIXTRAL, registry.load_all(["llamacpp", "openvino"]), effort)
+        keys = [recipe.key for recipe in made.recipes]
+        assert len(set(keys)) == len(keys)
+        assert any(recipe.surgery for recipe in made.recipes) == (effort != "quick")
+    from edgehone.model import inspect
+
+    assert "4 layers" in plan(inspect(demo_model), registry.load_all(), "normal").uncut["drop_layers"]
+
+
+def test_steps_measure_first_and_follow_each_other() -> None:
+    step = operations.steps({"drop_layers": 2, "drop_experts": 0.25})
+    assert step.call.endswith("experts:prune") and dict(step.params) == {"share": 0.25} and step.reads == ()
+    first = step.inputs["model"]
+    assert first.call.endswith("layers:drop") and dict(first.params) == {"count": 2}
+    assert first.reads == ("model",)
+    # What is measured for the second operation is the first one's result, on the same text.
+    assert step.inputs["measured"].inputs == {"model": first}
+    assert step.inputs["measured"].reads == ("calibration",)
+    assert first.inputs["measured"].reads == ("model", "calibration")
+
+
+def test_unknown_operations_are_named() -> None:
+    with pytest.raises(InputError, match="'amputate'"):
+        operations.steps({"amputate": 1})
+    with pytest.raises(InputError, match="without an operation"):
+        operations.steps({})
+
+
+def test_every_function_that_an_operation_names_is_there() -> None:
+    from edgehone.jobs.worker import call
+
+    for operation in operations.OPERATIONS.values():
+        assert all(callable(call(name)) for name in (operation.apply, operation.measure) if name)
+
+
+def test_a_recipe_tells_its_surgery_only_where_there_is_one() -> None:
+    assert "surgery" not in RECIPES[1].to_json()
+    assert replace(RECIPES[1], surgery={"drop_layers": 1}).to_json()["surgery"] == {"drop_layers": 1}

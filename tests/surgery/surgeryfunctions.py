@@ -1,0 +1,62 @@
+"""Functions that the surgery tests run in PyTorch's real environment."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from edgehone.backends import pytorch, pytorch_routing
+from edgehone.backends.base import WorkerJob
+from edgehone.surgery import experts, layers
+
+
+def skipped_and_dropped(job: WorkerJob) -> dict[str, Any]:
+    """Logits of the model with blocks skipped as it runs, against those of the checkpoint without them."""
+    import numpy as np
+
+    ids = [int(i) for i in job.args["ids"]]
+    whole = pytorch.TorchSession(job.inputs["model"], "float32")
+    untouched = np.concatenate(list(whole.score(ids)))
+    for block in job.args["dropped"]:
+        whole.model.base_model.layers[block].register_forward_hook(layers._skip, with_kwargs=True)
+    # Its own tensors only: a missing or surplus one would be an error or a warning.
+    shorter = pytorch.TorchSession(job.inputs["shorter"], "float32")
+    wanted, got = (np.concatenate(list(each.score(ids))) for each in (whole, shorter))
+    return {
+        "difference": float(np.abs(wanted - got).max()),
+        "change": float(np.abs(wanted - untouched).max()),
+        "blocks": len(shorter.model.base_model.layers),
+        "sample": shorter.tokenize("a b") == whole.tokenize("a b"),
+    }
+
+
+def prune_unused(job: WorkerJob) -> dict[str, Any]:
+    """Prune half of the experts, none that `ids` use: their logits stay as they were."""
+    import numpy as np
+
+    ids = [int(i) for i in job.args["ids"]]
+    whole = pytorch.TorchSession(job.inputs["model"], "float32")
+    chosen = pytorch_routing.routing(whole.model, ids)
+    mass = {}
+    for block, numbers in chosen.items():
+        used = np.bincount(numbers.ravel(), minlength=8) / numbers.size
+        mass[str(block)] = used.tolist()
+    measured = {"experts": 8, "per_token": 2, "mass": mass}
+    (job.out / experts.MEASURED).write_text(json.dumps(measured), "utf-8")
+    (job.out / "pruned").mkdir()
+    own = WorkerJob(
+        {"share": 0.5}, {**job.inputs, "measured": job.out}, job.out / "pruned", None, 1, job.progress
+    )
+    facts = experts.prune(own)
+    smaller = pytorch.TorchSession(job.out / "pruned", "float32")
+    after = pytorch_routing.routing(smaller.model, ids)
+    kept = facts["kept_experts"]
+    wanted, got = (np.concatenate(list(each.score(ids))) for each in (whole, smaller))
+    return {
+        "difference": float(np.abs(wanted - got).max()),
+        "same_experts": all(
+            (np.array(kept[str(block)])[after[block]] == numbers).all() for block, numbers in chosen.items()
+        ),
+        "left": facts["experts_dropped"],
+        "mass_dropped": facts["mass_dropped"],
+    }

@@ -1,0 +1,71 @@
+"""Blocks removed: which, what config.json says then, and that the result computes what it should."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgehone.errors import ModelError
+from edgehone.surgery import layers
+
+RunWorker = Callable[..., dict[str, Any]]
+HERE = "edgehone.surgery.layers"
+
+
+def test_the_blocks_that_cost_least_go() -> None:
+    assert layers.least([3.0, 1.0, 2.0, 0.5, 9.0], 2) == [1, 3]
+    assert layers.least([1.0, 1.0, 1.0], 1) == [0]
+
+
+@pytest.mark.parametrize("count", [0, -1, 3, 4])
+def test_two_blocks_must_stay(count: int) -> None:
+    with pytest.raises(ModelError, match=rf"{count} of 4 blocks"):
+        layers.least([1.0, 2.0, 3.0, 4.0], count)
+
+
+def test_what_config_tells_of_each_block_follows() -> None:
+    config = {
+        "num_hidden_layers": 5,
+        "layer_types": ["a", "b", "c", "d", "e"],
+        "mlp_only_layers": [0, 3, 4],
+        "max_window_layers": 28,
+        "first_k_dense_replace": 2,
+        "eos_token_id": [1, 2, 3, 4, 5],
+    }
+    assert layers.fewer(config, [0, 2, 4]) == {
+        "num_hidden_layers": 3,
+        "layer_types": ["a", "c", "e"],
+        "mlp_only_layers": [0, 2],
+        "max_window_layers": 3,
+        "first_k_dense_replace": 1,
+        "eos_token_id": [1, 2, 3, 4, 5],
+    }
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("family", ["qwen2_moe", "phi3"])
+def test_a_checkpoint_without_blocks_computes_the_model_without_them(
+    family: str,
+    run_worker: RunWorker,
+    tiny_families: Callable[[str], Path],
+    calibration: Path,
+    tmp_path: Path,
+) -> None:
+    model, measured, shorter = tiny_families(family), tmp_path / "measured", tmp_path / "shorter"
+    inputs = {"model": model, "calibration": calibration}
+    facts = run_worker("pytorch", f"{HERE}:importance", {}, inputs, measured)
+    assert len(facts["influence"]) == len(facts["loss_without"]) == 4
+    assert all(0 < influence < 2 for influence in facts["influence"])
+    inputs = {"model": model, "measured": measured}
+    facts = run_worker("pytorch", f"{HERE}:drop", {"count": 1}, inputs, shorter)
+    assert facts["dropped"] == [facts["loss_without"].index(min(facts["loss_without"]))]
+    assert facts["bytes"] < sum(path.stat().st_size for path in model.glob("*.safetensors"))
+    args = {"ids": [1, *range(20, 80)], "dropped": facts["dropped"]}
+    inputs = {"model": model, "shorter": shorter}
+    told = run_worker("pytorch", "surgeryfunctions:skipped_and_dropped", args, inputs, tmp_path / "compared")
+    assert told.pop("difference") < 1e-4
+    assert told.pop("change") > 1e-2
+    assert told == {"blocks": 3, "sample": True}
