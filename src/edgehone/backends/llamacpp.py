@@ -82,7 +82,7 @@ def _refusals(model: ModelInfo) -> list[str]:
         reasons.append(f"the converter reads Hugging Face folders, not '{model.format}'")
     if model.architecture not in architectures():
         reasons.append(f"llama.cpp's converter has no architecture '{model.architecture}'")
-    if model.task not in ("text-generation", "unknown"):
+    if model.kind != "language":
         reasons.append(f"only text generation can be scored, not '{model.task}'")
     if model.remote_code:
         reasons.append("the model brings code of its own, which is not run")
