@@ -30,7 +30,8 @@ def quantize(job: WorkerJob) -> dict[str, Any]:
     """The floats in another dtype, and with fewer bits where args say so.
 
     args: dtype of scales and of what stays float; bits and group, or mixed (an mlx-lm predicate) and group;
-    learned ("gptq": fitted to the calibration text). inputs: floats, and calibration for learned. Rounding is in float32, only its result in dtype.
+    learned ("gptq": fitted to the calibration text). inputs: floats, and calibration for learned. All is computed
+    in float32, only the result is in dtype.
     Returns `weight_types` (matrices by type, read back from the files), `bits_per_weight`, `bytes`.
     """
     import mlx.core as mx
@@ -54,10 +55,10 @@ def plain(model: Any, config: dict[str, Any], args: Mapping[str, Any]) -> tuple[
 
     group = int(args["group"])
     if "mixed" not in args:
-        return tuple(quantize_model(model, config, group, int(args["bits"])))  # type: ignore[return-value]
+        return tuple(quantize_model(model, config, group, int(args["bits"])))
     predicate = mixed_quant_predicate_builder(args["mixed"], model, group)
     low = int(str(args["mixed"]).split("_")[1])
-    return tuple(quantize_model(model, config, group, low, quant_predicate=predicate))  # type: ignore[return-value]
+    return tuple(quantize_model(model, config, group, low, quant_predicate=predicate))
 
 
 def as_float32(folder: Path) -> tuple[Any, dict[str, Any]]:

@@ -13,7 +13,7 @@ from typing import Any
 
 def unpack(model: Any) -> Any:
     """Replace each linear layer and embedding, quantized or not, by its floats; experts stay with MLX, dequantized."""
-    import mlx.nn as nn
+    from mlx import nn
     from mlx.utils import tree_unflatten
     from mlx_lm.models.switch_layers import QuantizedSwitchLinear, SwitchLinear
 
@@ -50,8 +50,8 @@ def _weight(layer: Any) -> Any:
 def _modules() -> tuple[Any, Any]:
     """The two replacements; their base class comes with the framework."""
     import mlx.core as mx
-    import mlx.nn as nn
     import numpy as np
+    from mlx import nn
 
     class Matrix(nn.Module):  # type: ignore[misc]
         """Rows of floats; what begins with an underscore is no parameter of the model.

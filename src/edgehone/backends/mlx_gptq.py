@@ -8,13 +8,14 @@ moves each group's scale and bias to where the error is least.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
+    Rounded = tuple[NDArray[np.uint32], Floats, Floats]
 
 # What is added to the Hessian's diagonal, as a share of its mean: GPTQ's own.
 _DAMPING = 0.01
@@ -23,9 +24,7 @@ _SHRINK = tuple(1 - 0.05 * step for step in range(9))
 _SWEEPS = 3
 
 
-def round_matrix(
-    weight: Floats, hessian: Floats, bits: int, group: int
-) -> tuple[NDArray[np.uint32], Floats, Floats]:
+def round_matrix(weight: Floats, hessian: Floats, bits: int, group: int) -> Rounded:
     """Levels [rows, columns] and, for each group, scales and biases [rows, columns / group] of a matrix.
 
     `weight` is [rows, columns], `hessian` [columns, columns] the sum of x xᵀ over the inputs. A level q stands for
@@ -59,7 +58,7 @@ def round_matrix(
             left[:, column:end] -= np.outer(error, inverse[column, column:end])
             errors[:, column - start] = error
         left[:, end:] -= errors @ inverse[start:end, end:]
-    refit(weight, hessian, levels, scales, biases, group)
+    refit(weight, hessian, (levels, scales, biases), group)
     return levels, scales, biases
 
 
@@ -81,13 +80,12 @@ def best_scale(weight: Floats, importance: Floats, most: int) -> tuple[Floats, F
     return scale, bias
 
 
-def refit(
-    weight: Floats, hessian: Floats, levels: NDArray[np.uint32], scales: Floats, biases: Floats, group: int
-) -> None:
+def refit(weight: Floats, hessian: Floats, rounded: Rounded, group: int) -> None:
     """Move scales and biases, group after group, to where the error under the Hessian is least (levels stay)."""
     import numpy as np
 
-    left = weight - dequantized(levels, scales, biases, group)
+    levels, scales, biases = rounded
+    left = weight - dequantized(rounded, group)
     for _ in range(_SWEEPS):
         for number, start in enumerate(range(0, weight.shape[1], group)):
             part = slice(start, start + group)
@@ -108,11 +106,12 @@ def refit(
             biases[:, number] += by_bias
 
 
-def dequantized(levels: NDArray[np.uint32], scales: Floats, biases: Floats, group: int) -> Floats:
+def dequantized(rounded: Rounded, group: int) -> Floats:
     """scale * level + bias of every weight."""
     import numpy as np
 
-    return levels * np.repeat(scales, group, axis=1) + np.repeat(biases, group, axis=1)
+    levels, scales, biases = rounded
+    return levels.astype(np.float64) * np.repeat(scales, group, axis=1) + np.repeat(biases, group, axis=1)
 
 
 def pack(levels: NDArray[np.uint32], bits: int) -> NDArray[np.uint32]:
@@ -124,4 +123,4 @@ def pack(levels: NDArray[np.uint32], bits: int) -> NDArray[np.uint32]:
     rows, columns = levels.shape
     words = levels.reshape(rows, columns * bits // 32, 32 // bits)
     shifts = np.arange(0, 32, bits, dtype=np.uint32)
-    return np.bitwise_or.reduce(words << shifts, axis=2).astype(np.uint32)
+    return np.asarray(np.bitwise_or.reduce(words << shifts, axis=2), np.uint32)
