@@ -21,7 +21,9 @@ def calibration(folder: Path, tokens: int, bos: list[int]) -> Path:
     ("tokens", "count", "length", "found", "long"),
     [(40_000, 32, 256, 32, 256), (600, 32, 256, 4, 128), (40_000, 8, 64, 8, 64), (1_000, 32, 64, 15, 64)],
 )
-def test_windows(tmp_path: Path, tokens: int, count: int, length: int, found: int, long: int) -> None:
+def test_windows(  # noqa: PLR0917
+    tmp_path: Path, tokens: int, count: int, length: int, found: int, long: int
+) -> None:
     made = windows(calibration(tmp_path, tokens, [1]), count, length)
     assert len(made) == found and {len(window) for window in made} == {long}
     assert all(window[0] == 1 and window[1] >= 10 for window in made)
