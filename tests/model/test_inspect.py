@@ -39,8 +39,9 @@ def test_odd_paths(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("m.gguf", "GGUF"),
-        ("m.onnx", "ONNX"),
+        ("m.gguf", "not a sound GGUF file"),
+        ("m.onnx", "not a sound ONNX file"),
+        ("m.pt2", "not a sound exported program"),
         ("m.bin", "pickle"),
         ("m.safetensors", "bare weight"),
         ("m", "a file"),

@@ -2,10 +2,8 @@ from __future__ import annotations
 
 import json
 import os
-import struct
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -296,10 +294,10 @@ def test_any_mutation_is_read_or_refused(
 
 CHILD = """
 import json, sys, time
-started = time.perf_counter()
+started = time.process_time()
 from edgehone.model import inspect
 info = inspect(sys.argv[1])
-took = time.perf_counter() - started
+took = time.process_time() - started
 peak = [line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")]
 print(json.dumps({"parameters": info.parameters, "took": took, "peak": int(peak[0]) * 1024}))
 """
@@ -333,12 +331,4 @@ def test_10_gb_by_headers_only(place: Path) -> None:
     )
     assert answer["parameters"] == 2_500_000_000
     assert answer["peak"] < 200e6
-    assert answer["took"] < 1 + _slowness()
-
-
-def _slowness() -> float:
-    """Seconds that this machine takes, just now, for what an idle one does in a tenth."""
-    started = time.perf_counter()
-    for _ in range(200_000):
-        struct.unpack("<Q", b"\0" * 8)
-    return time.perf_counter() - started
+    assert answer["took"] < 1

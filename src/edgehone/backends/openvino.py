@@ -61,7 +61,7 @@ def supports(model: ModelInfo) -> Support:
     refusals = []
     if model.format != "huggingface":
         refusals.append(f"optimum-intel exports Hugging Face folders, not '{model.format}'")
-    if model.task not in ("text-generation", "unknown"):
+    if model.kind != "language":
         refusals.append(f"only text generation can be scored, not '{model.task}'")
     if model.remote_code:
         refusals.append("the model brings code of its own, which is not run")

@@ -7,18 +7,21 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from edgehone.errors import ModelError
-from edgehone.model import huggingface, onnx
+from edgehone.model import exported, gguf, huggingface, onnx
 from edgehone.model.info import ModelInfo
 
 FOLDER = "a folder with config.json, safetensors weights and a tokenizer (Hugging Face layout)"
-SUPPORTED = f"{FOLDER}, or a file: .onnx"
+SUPPORTED = f"{FOLDER}, or a file: .onnx, .pt2, .gguf"
 
 # Models that are one file (with data files beside it, maybe), by suffix.
-READERS: Mapping[str, Callable[[Path], ModelInfo]] = {".onnx": onnx.read}
+READERS: Mapping[str, Callable[[Path], ModelInfo]] = {
+    ".onnx": onnx.read,
+    ".pt2": exported.read,
+    ".gguf": gguf.read,
+}
 
 # Formats that people try, by suffix.
 OTHER_FORMATS = {
-    ".gguf": "GGUF, a format that edgehone writes but does not read: it is quantized or cast already",
     ".safetensors": "a bare weight file: the configuration and the tokenizer beside it are needed too",
     ".bin": "a pickled checkpoint: loading a pickle runs the code in it",
     ".pt": "a pickled checkpoint: loading a pickle runs the code in it",
@@ -60,7 +63,8 @@ def _is_checkpoint(folder: Path) -> bool:
 
 
 def _model_files(folder: Path) -> list[Path]:
-    return sorted(entry for entry in folder.iterdir() if entry.suffix.lower() in READERS and entry.is_file())
+    files = (entry for entry in folder.iterdir() if entry.suffix.lower() in READERS and entry.is_file())
+    return sorted(file for file in files if not gguf.is_later_shard(file))
 
 
 def _only_file(folder: Path) -> Path:

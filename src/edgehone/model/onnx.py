@@ -11,6 +11,7 @@ import tomllib
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from edgehone.errors import ModelError
 from edgehone.model import onnx_data
 from edgehone.model.info import ModelInfo, Tensor
 from edgehone.model.licence import read_licence
-from edgehone.model.onnx_data import TYPES, Stored
+from edgehone.model.onnx_data import RANK_LIMIT, TYPES, Stored
 from edgehone.model.protobuf import BYTES, Wire, WireError, signed
 
 HINT = "the file is damaged or half-copied, or is no ONNX model: fetch or export it again"
@@ -212,7 +213,7 @@ class _Reader:
         stored = Stored()
         for number, kind, value, stop in self.wire.fields(start, end):
             if number == 1:
-                stored.dims += self.wire.integers(kind, value, stop)
+                stored.dims += islice(self.wire.integers(kind, value, stop), RANK_LIMIT + 1)
             elif number == 2 and kind != BYTES:
                 stored.type = value
             elif number == 14 and kind != BYTES:
@@ -267,6 +268,8 @@ class _Reader:
         for number, kind, value, stop in self.wire.fields(start, end):
             if number != 1 or kind != BYTES:
                 continue
+            if len(shape) >= RANK_LIMIT:
+                raise WireError(f"byte {start}: a shape of more than {RANK_LIMIT} dimensions")
             extent: int | str | None = None
             for inner, inner_kind, at, until in self.wire.fields(value, stop):
                 if inner == 1 and inner_kind != BYTES:

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from edgehone.errors import ModelError
 
-_MAX_RANK = 64  # as numpy; without it a crafted shape takes hours to multiply
+RANK_LIMIT = 64  # as numpy; without it a crafted shape takes hours to multiply
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Data:
         """Raises ModelError, naming the tensor, unless its bytes are as many as its shape says, and there."""
         if tensor.type not in TYPES:
             raise self._wrong(tensor, f"has the unknown data type {tensor.type}")
-        if len(tensor.dims) > _MAX_RANK or any(extent < 0 for extent in tensor.dims):
+        if len(tensor.dims) > RANK_LIMIT or any(extent < 0 for extent in tensor.dims):
             raise self._wrong(tensor, f"has the shape {_short(tensor.dims)}")
         kind = TYPES[tensor.type]
         needed = -(-tensor.elements * kind.bits // 8)
@@ -139,5 +139,5 @@ class Data:
 
 
 def _short(dims: list[int]) -> str:
-    text = str(dims[: _MAX_RANK + 1])
+    text = str(dims[: RANK_LIMIT + 1])
     return text if len(text) <= 80 else f"{text[:77]}..."

@@ -13,6 +13,7 @@ FIELD_LIMIT = (
     20_000_000  # a graph of 100,000 nodes has about 2 million; more is a crafted file that takes minutes
 )
 TEXT_LIMIT = 65_536  # bytes of one name
+_TEXTS_LIMIT = 128 * 1024 * 1024  # bytes of all names
 _FIXED = {FIXED64: 8, FIXED32: 4}
 
 
@@ -26,6 +27,7 @@ class Wire:
     def __init__(self, data: mmap | bytes, limit: int = FIELD_LIMIT) -> None:
         self.data = data
         self._left = limit
+        self._texts_left = _TEXTS_LIMIT
 
     def fields(self, start: int, end: int) -> Iterator[tuple[int, int, int, int]]:
         """(number, wire type, value, 0) of each number; (number, BYTES, start, end) of what has a length.
@@ -64,8 +66,11 @@ class Wire:
 
     def text(self, start: int, end: int) -> str:
         """A string; bytes that are not UTF-8 are shown as escapes. WireError above TEXT_LIMIT bytes."""
-        if end - start > TEXT_LIMIT:
-            raise WireError(f"byte {start}: a name of {end - start} bytes")
+        self._texts_left -= end - start
+        if end - start > TEXT_LIMIT or self._texts_left < 0:
+            raise WireError(
+                f"byte {start}: a name of {end - start} bytes, or more names than any genuine model has"
+            )
         return self.data[start:end].decode("utf-8", "backslashreplace")
 
     def integers(self, kind: int, value: int, end: int) -> Iterator[int]:

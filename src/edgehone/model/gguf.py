@@ -1,0 +1,233 @@
+"""Reads a GGUF model: what its header's keys and tensors say."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgehone.errors import ModelError
+from edgehone.model.gguf_file import Header, Tensor, file_type, read_header
+from edgehone.model.info import ModelInfo
+from edgehone.model.licence import read_licence
+
+FLOATS = frozenset({"F16", "BF16", "F32", "F64"})
+PLAIN = FLOATS | {"I8", "I16", "I32", "I64"}
+# Architectures of llama.cpp that give embeddings, not next tokens.
+ENCODERS = frozenset({
+    "bert", "modern-bert", "nomic-bert", "nomic-bert-moe", "neo-bert", "jina-bert-v2", "jina-bert-v3", "eurobert",
+    "gemma-embedding", "llama-embed", "t5encoder",
+})  # fmt: skip
+_NOT_MODELS = {"clip": "the vision part of a multi-modal model", "t5": "an encoder-decoder"}
+_TOKENIZERS = {"llama": "sentencepiece", "gpt2": "bpe", "bert": "wordpiece", "t5": "unigram"}
+_CACHE_BYTES = 2  # bytes an element, as f16
+_SHARD = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.gguf", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class _Model:
+    """The header of the first file and the tensors of all."""
+
+    path: Path
+    values: dict[str, Any]
+    header: Header
+    tensors: dict[str, Tensor]
+    files: tuple[str, ...]
+    architecture: str
+
+    def number(self, key: str) -> int | None:
+        """A positive integer of the architecture; None where there is none, or 0 for 'does not have it'."""
+        return self._positive(f"{self.architecture}.{key}", self.values.get(f"{self.architecture}.{key}"))
+
+    def numbers(self, key: str) -> list[int] | int | None:
+        """As `number`, or a list with one value a layer, 0 where a layer has none."""
+        name = f"{self.architecture}.{key}"
+        value = self.values.get(name)
+        if isinstance(value, list):
+            return [self._positive(name, entry) or 0 for entry in value]
+        return self._positive(name, value)
+
+    def _positive(self, name: str, value: Any) -> int | None:
+        if value is None or value == 0 or isinstance(value, list):
+            return None
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= 2**40:
+            raise ModelError(
+                f"{self.path}: {name} is {repr(value)[:80]}, not a positive integer",
+                hint="convert the model again from its original",
+            )
+        return value
+
+
+def read(path: Path) -> ModelInfo:
+    """The facts about the model in the file `path`, and in the other files of a split one.
+
+    Raises ModelError where a file is damaged or missing, or holds an adapter.
+    """
+    model = _load(path)
+    dtypes: Counter[str] = Counter()
+    for tensor in model.tensors.values():
+        dtypes[tensor.type.name] += tensor.elements
+    if not dtypes.total():
+        raise ModelError(f"{path} holds no parameters", hint="give the file with the model's weights")
+    task, notes = _task(model)
+    heads = model.numbers("attention.head_count")
+    kv_heads = model.numbers("attention.head_count_kv")
+    key_length, _ = _lengths(model)
+    cache, cache_notes = _cache_bytes(model)
+    wide = model.numbers("feed_forward_length")
+    return ModelInfo(
+        path=path,
+        format="gguf",
+        architecture=model.architecture,
+        model_type=model.architecture,
+        task=task,
+        parameters=dtypes.total(),
+        bytes=sum((path.parent / name).stat().st_size for name in model.files),
+        dtypes=dict(sorted(dtypes.items())),
+        files=model.files,
+        layers=model.number("block_count"),
+        hidden_size=model.number("embedding_length"),
+        intermediate_size=max(wide, default=0) or None if isinstance(wide, list) else wide,
+        heads=_most(heads),
+        kv_heads=_most(kv_heads) or _most(heads),
+        head_dim=key_length,
+        vocabulary=_vocabulary(model),
+        context=model.number("context_length"),
+        experts=model.number("expert_count"),
+        experts_per_token=model.number("expert_used_count"),
+        tied_embeddings="output.weight" not in model.tensors if task == "text-generation" else None,
+        sliding_window=model.number("attention.sliding_window"),
+        licence=_text(model.values.get("general.license")) or read_licence(path.parent),
+        tokenizer=_tokenizer(model.values),
+        chat_template=bool(model.values.get("tokenizer.chat_template")),
+        quantized=_quantized(dtypes),
+        kv_bytes_per_token=cache if task == "text-generation" else None,
+        notes=(*_file_notes(model), *notes, *(cache_notes if task == "text-generation" else ())),
+    )
+
+
+def is_later_shard(path: Path) -> bool:
+    """Whether it is a file of a split model, and not the first."""
+    match = _SHARD.fullmatch(path.name)
+    return match is not None and int(match[2]) > 1
+
+
+def _load(path: Path) -> _Model:
+    header = read_header(path)
+    values = dict(header.values)
+    kind = values.get("general.type", "model")
+    if kind in ("adapter", "imatrix") or "adapter.type" in values:
+        raise ModelError(
+            f"{path} holds {'an importance matrix' if kind == 'imatrix' else 'an adapter'}, not a whole model",
+            hint="give the model itself, merged with its adapter where it has one",
+        )
+    architecture = values.get("general.architecture")
+    if not isinstance(architecture, str) or not architecture:
+        raise ModelError(
+            f"{path}: general.architecture is {architecture!r}, so the architecture is unknown",
+            hint="convert the model again from its original",
+        )
+    tensors, files = dict(header.tensors), [path.name]
+    for shard in _shards(path, values):
+        files.append(shard.name)
+        for name, tensor in read_header(shard).tensors.items():
+            if name in tensors:
+                raise ModelError(f"{shard} holds the tensor {name!r} again", hint="fetch the files again")
+            tensors[name] = tensor
+    return _Model(path, values, header, tensors, tuple(sorted(files)), architecture)
+
+
+def _shards(path: Path, values: dict[str, Any]) -> Iterator[Path]:
+    count = values.get("split.count", 1)
+    if count in (0, 1):
+        return
+    match = _SHARD.fullmatch(path.name)
+    if not isinstance(count, int) or not 1 < count < 100_000 or match is None or int(match[3]) != count:
+        raise ModelError(
+            f"{path} is one of {count} files of a model, and its name does not say which",
+            hint="give the first file under its own name: NAME-00001-of-0000N.gguf",
+        )
+    if int(match[2]) != 1:
+        first = path.with_name(f"{match[1]}-00001-of-{match[3]}.gguf")
+        raise ModelError(f"{path} is not the first file of its model", hint=f"give the first: {first}")
+    for number in range(2, count + 1):
+        shard = path.with_name(f"{match[1]}-{number:05}-of-{match[3]}.gguf")
+        if not shard.is_file():
+            raise ModelError(f"{shard} is missing", hint="fetch or copy the missing file")
+        yield shard
+
+
+def _task(model: _Model) -> tuple[str, list[str]]:
+    if model.architecture in _NOT_MODELS:
+        return "unknown", [f"{_NOT_MODELS[model.architecture]}, not a causal language model"]
+    causal = model.values.get(f"{model.architecture}.attention.causal")
+    if model.architecture in ENCODERS or causal is False:
+        return "feature-extraction", []
+    return "text-generation", []
+
+
+def _lengths(model: _Model) -> tuple[int | None, int | None]:
+    """Width of a head's keys and of its values: stated, else hidden size / heads."""
+    hidden, heads = model.number("embedding_length"), _most(model.numbers("attention.head_count"))
+    derived = hidden // heads if hidden and heads else None
+    return model.number("attention.key_length") or derived, model.number("attention.value_length") or derived
+
+
+def _cache_bytes(model: _Model) -> tuple[int | None, list[str]]:
+    """Layers x kv_heads x (key width + value width) x 2 bytes, or None and why."""
+    if model.number("attention.kv_lora_rank"):
+        return None, ["multi-head latent attention: the KV cache depends on the runtime"]
+    kv_heads = model.numbers("attention.head_count_kv")
+    if kv_heads is None:
+        kv_heads = model.numbers("attention.head_count")
+    layers, (keys, values) = model.number("block_count"), _lengths(model)
+    if model.number("ssm.state_size") and not isinstance(kv_heads, list):
+        return None, ["only some layers keep a KV cache: its size depends on the runtime"]
+    if kv_heads is None or layers is None or keys is None or values is None:
+        return None, ["the header does not give layers, KV heads and head size: KV-cache bytes unknown"]
+    total = sum(kv_heads) if isinstance(kv_heads, list) else kv_heads * layers
+    return total * (keys + values) * _CACHE_BYTES, []
+
+
+def _most(value: list[int] | int | None) -> int | None:
+    return (max(value, default=0) or None) if isinstance(value, list) else value
+
+
+def _vocabulary(model: _Model) -> int | None:
+    counted = model.header.lengths.get("tokenizer.ggml.tokens")
+    if counted:
+        return counted
+    stated = model.number("vocab_size")
+    table = model.tensors.get("token_embd.weight")
+    return stated or (table.dims[1] if table is not None and len(table.dims) == 2 else None)
+
+
+def _tokenizer(values: dict[str, Any]) -> str | None:
+    named = values.get("tokenizer.ggml.model")
+    return _TOKENIZERS.get(named, named) if isinstance(named, str) else None
+
+
+def _quantized(dtypes: Counter[str]) -> str | None:
+    """The type that most quantized weights have; None where all are stored as plain numbers."""
+    packed = {name: count for name, count in dtypes.items() if name not in PLAIN and count}
+    return max(packed, key=lambda name: packed[name]) if packed else None
+
+
+def _file_notes(model: _Model) -> Iterator[str]:
+    yield f"GGUF version {model.header.version}" + (
+        f", {len(model.files)} files" if len(model.files) > 1 else ""
+    )
+    stated = model.values.get("general.file_type")
+    named = file_type(stated)
+    if stated is not None:
+        yield f"quantized as {named}" if named and named not in FLOATS else f"file type {named or stated}"
+    shared = model.number("expert_shared_count")
+    if shared:
+        yield f"{shared} shared experts besides, used for every token"
+
+
+def _text(value: Any) -> str | None:
+    return value[:80] if isinstance(value, str) and value else None
