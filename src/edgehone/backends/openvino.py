@@ -18,11 +18,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgehone.backends import openvino_mixture
 from edgehone.backends.base import EFFORTS, Needs, Recipe, Step, Support, WorkerJob
 from edgehone.errors import JobError, TextError
 from edgehone.model.info import ModelInfo
 
 if TYPE_CHECKING:
+    from edgehone.backends.openvino_mixture import RoutingSession
     from edgehone.backends.openvino_session import OpenVinoSession
 
 NAME = "openvino"
@@ -89,7 +91,7 @@ def recipes(model: ModelInfo) -> list[Recipe]:
             continue
         effort = min(effort, owed.pop(family, effort), key=EFFORTS.index)
         made.append(replace(_recipe(entry), effort=effort))
-    return made
+    return [openvino_mixture.keep_router(recipe) for recipe in made] if model.experts else made
 
 
 def _recipe(entry: Mapping[str, Any]) -> Recipe:
@@ -183,8 +185,9 @@ def _lift_version_limits() -> None:
 def compress(job: WorkerJob) -> dict[str, Any]:
     """8 or 4-bit weights by nncf.compress_weights (worker side).
 
-    args: mode, and for 4 bits group_size, ratio, awq, scale_estimation. inputs: fp16, and calibration for awq
-    and scale_estimation. Returns `weight_types` (weight tensors by type, read back from the saved IR), `bytes`.
+    args: mode, and for 4 bits group_size, ratio, awq, scale_estimation, router (those of a mixture of experts stay
+    in 16 bits). inputs: fp16, and calibration for awq and scale_estimation. Returns `weight_types` (weight tensors
+    by type, read back from the saved IR), `bytes`, and of a mixture `experts` (the types of both parts apart).
     """
     import nncf
     import openvino as ov
@@ -195,6 +198,8 @@ def compress(job: WorkerJob) -> dict[str, Any]:
     for name in ("group_size", "ratio", "awq", "scale_estimation"):
         if name in job.args:
             options[name] = job.args[name]
+    if "router" in job.args:
+        options["ignored_scope"] = nncf.IgnoredScope(names=openvino_mixture.routers(model))
     if "calibration" in job.inputs:
         samples = _samples(job, model, _context(source))
         options |= {"dataset": nncf.Dataset(samples), "subset_size": len(samples)}
@@ -249,7 +254,7 @@ def _facts(folder: Path) -> dict[str, Any]:
     """What the saved IR really holds: weight tensors by element type, and the bytes of all files."""
     import openvino as ov
 
-    types: Counter[str] = Counter()
+    weights: list[tuple[str, str]] = []
     for node in ov.Core().read_model(folder / MODEL).get_ops():
         name = node.get_friendly_name()
         if node.get_type_name() != "Constant" or "/zero_point" in name or "/scale" in name:
@@ -257,9 +262,12 @@ def _facts(folder: Path) -> dict[str, Any]:
         shape = list(node.get_output_shape(0))
         # Weights are matrices (grouped: of rank 3); what is smaller are norms, masks and shapes.
         if len(shape) > 1 and sum(size > 1 for size in shape) > 1:
-            types[node.get_output_element_type(0).get_type_name()] += 1
+            weights.append((name, node.get_output_element_type(0).get_type_name()))
     size = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
-    return {"weight_types": dict(types), "bytes": size}
+    facts: dict[str, Any] = {"weight_types": dict(Counter(kind for _, kind in weights)), "bytes": size}
+    if experts := openvino_mixture.expert_types(weights):
+        facts["experts"] = experts
+    return facts
 
 
 def open_session(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) -> OpenVinoSession:
@@ -271,3 +279,8 @@ def open_session(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) ->
     from edgehone.backends.openvino_session import OpenVinoSession
 
     return OpenVinoSession(artifact, settings, int(settings.get("threads", job.threads)))
+
+
+def open_routing(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) -> RoutingSession:
+    """The same, telling which experts the graph's routers choose."""
+    return openvino_mixture.RoutingSession(artifact, settings, int(settings.get("threads", job.threads)))
