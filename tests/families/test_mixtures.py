@@ -40,8 +40,8 @@ def note(run_worker: RunWorker, tmp_path: Path) -> Note:
     return run
 
 
-def agreement(*folders: Path, surgery: dict[str, Any] | None = None) -> float:
-    value = routing.agreement(*folders, surgery)[0].value
+def agreement(original: Path, candidate: Path, surgery: dict[str, Any] | None = None) -> float:
+    value = routing.agreement(original, candidate, surgery)[0].value
     assert value is not None
     return value
 

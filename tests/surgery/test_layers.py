@@ -45,6 +45,20 @@ def test_what_config_tells_of_each_block_follows() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        ({"layer_types": ["full_attention", "sliding_attention"]}, "full_attention, sliding_attention"),
+        ({"decoder_sparse_step": 2}, "every 2 blocks"),
+        ({"layer_types": ["full_attention"] * 3, "decoder_sparse_step": 1}, None),
+        ({"layer_types": None}, None),
+    ],
+)
+def test_blocks_that_take_turns_stay(config: dict[str, Any], reason: str | None) -> None:
+    said = layers.unlike(config)
+    assert said is None if reason is None else reason in str(said)
+
+
 @pytest.mark.real
 @pytest.mark.parametrize("family", ["qwen2_moe", "phi3"])
 def test_a_checkpoint_without_blocks_computes_the_model_without_them(
