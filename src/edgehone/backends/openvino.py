@@ -91,7 +91,7 @@ def recipes(model: ModelInfo) -> list[Recipe]:
             continue
         effort = min(effort, owed.pop(family, effort), key=EFFORTS.index)
         made.append(replace(_recipe(entry), effort=effort))
-    return [openvino_mixture.keep_router(recipe) for recipe in made] if model.experts else made
+    return made + (openvino_mixture.variants(made) if model.experts else [])
 
 
 def _recipe(entry: Mapping[str, Any]) -> Recipe:

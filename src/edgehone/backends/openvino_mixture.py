@@ -1,7 +1,7 @@
 """Mixtures of experts in OpenVINO: routers kept in 16 bits, and what they choose read from the graph.
 
 NNCF compresses a router like any other matrix, to 4 bits too. Routers are a few thousandths of the bytes and
-decide where each token goes, so 4-bit recipes leave them in 16.
+decide where each token goes, so recipes of their own leave them in 16.
 """
 
 from __future__ import annotations
@@ -26,16 +26,19 @@ _ROUTER = re.compile(r"\blayers\.(\d+)\.(?:mlp|block_sparse_moe)\.gate\b")
 _PARTS = {"router": _ROUTER, "experts": re.compile(r"\blayers\.\d+\..*\bexperts\b")}
 
 
-def keep_router(recipe: Recipe) -> Recipe:
-    """A 4-bit recipe with the routers left in 16 bits; others as they are."""
-    if not str(recipe.build.get("mode", "")).startswith("int4"):
-        return recipe
-    return replace(
-        recipe,
-        name=f"{recipe.name}+router16",
-        build={**recipe.build, "router": "float16"},
-        why=f"{recipe.why}; the routers of the experts stay in 16 bits",
-    )
+def variants(recipes: Sequence[Recipe]) -> list[Recipe]:
+    """For each 4-bit recipe that a quick run tries, one more that leaves the routers in 16 bits."""
+    return [
+        replace(
+            recipe,
+            name=f"{recipe.name}+router16",
+            build={**recipe.build, "router": "float16"},
+            effort="normal",
+            why=f"{recipe.why}; the routers of the experts stay in 16 bits",
+        )
+        for recipe in recipes
+        if str(recipe.build.get("mode", "")).startswith("int4") and recipe.effort == "quick"
+    ]
 
 
 def routers(model: Any) -> list[str]:
