@@ -135,7 +135,9 @@ def _notes(setup: Setup, trials: Sequence[Trial], named: Sequence[str]) -> list[
     disturbed = busy if mean > speed.DISTURBED else []
     bounded = any(trial.facts.get("kl_is_lower_bound") for trial in trials)
     coarse = ["KL is a lower bound: the reference keeps the most likely tokens only"] if bounded else []
-    return [*setup.notes, *left_out, *uncut, *unready, *unstable, *disturbed, *coarse]
+    elsewhere = {t.recipe.backend: str(t.facts["unmeasurable"]) for t in trials if "unmeasurable" in t.facts}
+    proven = [f"{name} is proven here, not measured: {reason}" for name, reason in elsewhere.items()]
+    return [*setup.notes, *left_out, *uncut, *unready, *unstable, *disturbed, *coarse, *proven]
 
 
 def _way_out(decision: Decision) -> str:

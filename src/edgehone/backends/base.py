@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from edgehone.device.facts import Device
 from edgehone.model.info import ModelInfo
 
 if TYPE_CHECKING:
@@ -193,6 +194,10 @@ class Backend(Protocol):
     read as `calibration` is then a folder with samples.npz: the inputs' arrays by name, samples first.
 
     A backend with `REFERENCE = True` runs the original itself; it has what `ReferenceBackend` names as well.
+
+    A backend that runs on machines where its speed, memory and energy say nothing of those that it is made for
+    has `unmeasurable(device) -> str | None` too: the reason on such a machine, else None. Its candidates are
+    then built and proven, not measured.
     """
 
     NAME: str
@@ -214,6 +219,13 @@ class Backend(Protocol):
     def open_session(self, artifact: Path, settings: Mapping[str, Any], job: WorkerJob) -> Session:
         """Load an artifact (worker side). Reads `job.threads` and `job.toolchain`."""
         ...
+
+
+def why_unmeasurable(backend: Backend, device: Device) -> str | None:
+    """The reason why the backend's speed, memory and energy say nothing on this machine; None if they do."""
+    ask = getattr(backend, "unmeasurable", None)
+    reason: str | None = None if ask is None else ask(device)
+    return reason
 
 
 class ReferenceBackend(Backend, Protocol):

@@ -1,11 +1,25 @@
-"""olive: ONNX by the model builder, weights quantized by Olive's passes, run by ONNX Runtime GenAI on the CPU."""
+"""olive: weights quantized by Olive's passes, ONNX by ONNX Runtime GenAI's model builder, run by both runtimes.
+
+A build is a chain of at most three steps, each shared by all recipes that need it: `checkpoint` (Olive's passes
+over the Hugging Face model), `onnx` (the model builder, which also quantizes) and `compress` (Olive's passes over
+the ONNX graph). What can be built is data: olive_recipes.toml; of which models too: olive_architectures.txt. The
+steps are in `olive_build`, the session in `olive_session`.
+"""
 
 from __future__ import annotations
 
+import functools
+import tomllib
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from edgehone.backends.base import Needs, Recipe, Support
+from edgehone.backends.base import EFFORTS, Needs, Recipe, Step, Support, WorkerJob
 from edgehone.model.info import ModelInfo
+
+if TYPE_CHECKING:
+    from edgehone.backends.olive_session import OliveSession
 
 NAME = "olive"
 REFERENCE = False
@@ -14,19 +28,120 @@ NEEDS = Needs(
     versions=("olive-ai", "onnxruntime", "onnxruntime-genai", "onnx", "transformers", "torch"),
 )
 
+# The execution providers that ONNX Runtime has beside the CPU's, and what they would take.
+OTHER_PROVIDERS = "CUDA, DirectML, QNN and CoreML need other builds of onnxruntime than the pinned one"
+
+_BUILD = "edgehone.backends.olive_build"
+# Passes that learn from the calibration text.
+_CALIBRATED = ("Gptq",)
+
+
+@functools.cache
+def architectures() -> dict[str, bool]:
+    """The model types that the pinned builder converts, and whether Olive's passes take the model itself too."""
+    text = Path(__file__).with_name("olive_architectures.txt").read_text("utf-8")
+    lines = [line.split() for line in text.splitlines() if line and not line.startswith("#")]
+    return {name: "passes" in rest for name, *rest in lines}
+
 
 def supports(model: ModelInfo) -> Support:
-    """Nothing yet."""
-    return Support(False, ("no recipe yet",))
+    """Whether the model builder converts the architecture, and which recipes its shape leaves out."""
+    refusals = []
+    if model.format != "huggingface":
+        refusals.append(f"the model builder reads Hugging Face folders, not '{model.format}'")
+    if model.task not in ("text-generation", "unknown"):
+        refusals.append(f"only text generation can be scored, not '{model.task}'")
+    if model.remote_code:
+        refusals.append("the model brings code of its own, which is not run")
+    elif model.model_type not in architectures():
+        refusals.append(f"the model builder is not known to convert '{model.model_type}' truly")
+    if model.quantized:
+        refusals.append(f"quantized already ({model.quantized}): give the unquantized original")
+    if refusals:
+        return Support(False, tuple(refusals))
+    rows = _rows(model)
+    unfit = sorted({e["group"] for e in _table()["recipe"] if not _fits(e, rows)})
+    notes = [f"groups of {g}: do not divide rows of {_named(rows, g)}" for g in unfit]
+    if not architectures()[model.model_type]:
+        notes.append(f"GPTQ and k-quant checkpoints: Olive's passes do not take '{model.model_type}'")
+    return Support(True, (*notes, f"runs on the CPU; {OTHER_PROVIDERS}"))
 
 
 def recipes(model: ModelInfo) -> list[Recipe]:
-    """None yet."""
-    return []
+    """fp32, then int8 and int4 in order of promise, without those that do not fit the model."""
+    rows = _rows(model)
+    passes = architectures().get(model.model_type, False)
+    made: list[Recipe] = []
+    after = [] if model.tied_embeddings else [_table()["embedding"]]
+    owed: dict[str, str] = {}  # family -> effort of its entries that do not fit
+    for entry in _table()["recipe"]:
+        effort, family = entry["effort"], entry["family"]
+        if not _fits(entry, rows) or ("checkpoint" in entry and not passes):
+            owed[family] = min(effort, owed.get(family, effort), key=EFFORTS.index)
+            continue
+        effort = min(effort, owed.pop(family, effort), key=EFFORTS.index)
+        made.append(replace(_recipe(entry, after), effort=effort))
+    return made
 
 
-def steps(recipe):
-    raise NotImplementedError
+def _recipe(entry: Mapping[str, Any], after: list[Mapping[str, Any]]) -> Recipe:
+    exact = entry["family"] == "fp32"
+    build = {part: entry[part] for part in ("checkpoint", "builder") if part in entry}
+    if after and not exact:
+        build["compress"] = after
+    return Recipe(
+        NAME,
+        entry["name"],
+        build,
+        effort=entry["effort"],
+        exact=exact,
+        calibrated=_calibrated(build.get("checkpoint", [])),
+        why=entry["why"],
+    )
 
 
-open_session = steps
+def _calibrated(passes: list[Mapping[str, Any]]) -> bool:
+    return any(one["pass"] in _CALIBRATED for one in passes)
+
+
+@functools.cache
+def _table() -> dict[str, Any]:
+    text = Path(__file__).with_name("olive_recipes.toml").read_text("utf-8")
+    return tomllib.loads(text)
+
+
+def _rows(model: ModelInfo) -> dict[str, int]:
+    """The lengths of the rows that are cut into groups, as far as the files tell."""
+    heads = model.heads * model.head_dim if model.heads and model.head_dim else None
+    named = {"hidden": model.hidden_size, "intermediate": model.intermediate_size, "attention": heads}
+    return {name: size for name, size in named.items() if size}
+
+
+def _fits(entry: Mapping[str, Any], rows: Mapping[str, int]) -> bool:
+    group = entry.get("group", 1)
+    return all(size % group == 0 for size in rows.values())
+
+
+def _named(rows: Mapping[str, int], group: int) -> str:
+    return ", ".join(f"{size} ({name})" for name, size in rows.items() if size % group)
+
+
+def steps(recipe: Recipe) -> Step:
+    """The chain of the recipe's build, as short as it needs to be."""
+    build = recipe.build
+    inputs: dict[str, Step] = {}
+    reads: tuple[str, ...] = ("model",)
+    if passes := build.get("checkpoint"):
+        needed = ("model", "calibration") if _calibrated(passes) else ("model",)
+        inputs = {"checkpoint": Step(f"{_BUILD}:checkpoint", {"passes": passes}, reads=needed)}
+    onnx = Step(f"{_BUILD}:onnx", dict(build["builder"]), inputs, reads)
+    if passes := build.get("compress"):
+        return Step(f"{_BUILD}:compress", {"passes": passes}, {"onnx": onnx})
+    return onnx
+
+
+def open_session(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) -> OliveSession:
+    """A session on the CPU (worker side). settings: threads (else `job.threads`)."""
+    from edgehone.backends.olive_session import OliveSession
+
+    return OliveSession(artifact, int(settings.get("threads", job.threads)))

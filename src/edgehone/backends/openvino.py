@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 from edgehone.backends import openvino_mixture
 from edgehone.backends.base import EFFORTS, Needs, Recipe, Step, Support, WorkerJob
-from edgehone.errors import JobError, TextError
+from edgehone.backends.calibration import LENGTH, windows
+from edgehone.errors import JobError
 from edgehone.model.info import ModelInfo
 
 if TYPE_CHECKING:
@@ -36,13 +37,6 @@ NEEDS = Needs(
 
 MODEL = "openvino_model.xml"
 TOKENIZERS = ("openvino_tokenizer.xml", "openvino_detokenizer.xml")
-
-# Windows of the calibration text. NNCF's own default is 128 samples; AWQ and scale estimation need statistics
-# of the channels only, and 64 windows of 256 tokens are 16,384 positions.
-_SAMPLES = 64
-_LENGTH = 256
-_LEAST_SAMPLES = 4
-_LEAST_LENGTH = 16
 
 # optimum-intel says that it exports these with an older transformers only. With the pinned one small models of each
 # were exported and scored: their KL divergence from the original was below 5e-5. The null test judges each again.
@@ -63,7 +57,7 @@ def supports(model: ModelInfo) -> Support:
     refusals = []
     if model.format != "huggingface":
         refusals.append(f"optimum-intel exports Hugging Face folders, not '{model.format}'")
-    if model.task not in ("text-generation", "unknown"):
+    if model.kind != "language":
         refusals.append(f"only text generation can be scored, not '{model.task}'")
     if model.remote_code:
         refusals.append("the model brings code of its own, which is not run")
@@ -216,21 +210,7 @@ def compress(job: WorkerJob) -> dict[str, Any]:
 
 def _samples(job: WorkerJob, model: Any, context: int) -> list[dict[str, Any]]:
     """Windows of the calibration ids, spread over all of them, as inputs of the stateful model."""
-    folder = job.inputs["calibration"]
-    ids = json.loads((folder / "ids.json").read_text("utf-8"))
-    bos = json.loads((folder / "bos.json").read_text("utf-8")) if (folder / "bos.json").exists() else []
-    length = min(_LENGTH, context) - len(bos)
-    # A short text gives shorter windows before it gives too few.
-    while length > _LEAST_LENGTH and len(ids) // length < _LEAST_SAMPLES:
-        length //= 2
-    count = min(_SAMPLES, len(ids) // length)
-    if count < _LEAST_SAMPLES:
-        raise TextError(
-            f"the calibration text has {len(ids)} tokens: too few for {_LEAST_SAMPLES} windows of {length}",
-            hint="give a longer text with --calibrate FILE",
-        )
-    stride = (len(ids) - length) // max(1, count - 1)
-    return [_inputs(model, bos + ids[i * stride : i * stride + length]) for i in range(count)]
+    return [_inputs(model, ids) for ids in windows(job.inputs["calibration"], context)]
 
 
 def _inputs(model: Any, ids: list[int]) -> dict[str, Any]:
@@ -247,7 +227,7 @@ def _inputs(model: Any, ids: list[int]) -> dict[str, Any]:
 
 def _context(folder: Path) -> int:
     config = json.loads((folder / "config.json").read_text("utf-8"))
-    return int(config.get("max_position_embeddings") or _LENGTH)
+    return int(config.get("max_position_embeddings") or LENGTH)
 
 
 def _facts(folder: Path) -> dict[str, Any]:

@@ -58,6 +58,8 @@ def supports(model: ModelInfo) -> Support:
             "the model runs only with code of its own (auto_map in config.json, trust_remote_code=True in "
             "transformers), and edgehone runs no code that comes with a model"
         )
+    elif model.kind != "language":
+        reasons.append(f"only language models can be scored, not '{model.task}'")
     elif model.model_type not in architectures():
         reasons.append(f"transformers does not know '{model.model_type}' as a causal language model")
     if model.quantized:

@@ -36,7 +36,8 @@ def run(args: argparse.Namespace) -> int:
         print(f"{name:<20}{value}")
     print("\nbackends")
     for name, support in backends.items():
-        print(f"  {name:<18}{'; '.join(['yes' if support['ok'] else 'no', *support['reasons']])}")
+        said = "; ".join(["yes" if support["ok"] else "no", *support["reasons"]])
+        print(f"  {name:<18}{printable(said)}")
     return 0
 
 
@@ -52,7 +53,7 @@ def _rows(info: ModelInfo) -> list[tuple[str, str]]:
     rows: list[tuple[str, Any]] = [
         ("model", info.path),
         ("format", info.format),
-        ("architecture", _architecture(info)),
+        ("architecture", f"{info.architecture} ({info.model_type})"),
         ("task", info.task),
         ("parameters", f"{info.parameters:,} ({stored})"),
         ("weights", f"{info.bytes:,} bytes"),
@@ -80,10 +81,6 @@ def _rows(info: ModelInfo) -> list[tuple[str, str]]:
 def printable(text: str) -> str:
     """`text` with control characters as escapes: names in a file may hold what a terminal obeys."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
-def _architecture(info: ModelInfo) -> str:
-    return f"{info.architecture} ({info.model_type})"
 
 
 def _tensor(tensor: Tensor) -> str:

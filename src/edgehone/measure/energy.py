@@ -23,6 +23,8 @@ _PACKAGE = re.compile(r"intel-rapl:\d+")
 # The counters tick about every millisecond: a sample must be much longer than that.
 SAMPLE_SECONDS = 1.0
 SAMPLES = 5
+# The figure of this module, with its unit.
+UNITS = {"energy_j": "J"}
 
 
 def why_unreadable(root: Path = POWERCAP) -> str | None:

@@ -18,6 +18,12 @@ from edgehone.jobs.processes import memory_split
 from edgehone.jobs.watch import Watch
 from edgehone.measure.requests import open_requests
 
+# The figures of this module, with their units.
+UNITS = dict.fromkeys(
+    ("peak_memory_bytes", "peak_anonymous_bytes", "peak_file_mapped_bytes", "pss_bytes", "cgroup_peak_bytes"),
+    "bytes",
+)
+
 
 def exercise(job: WorkerJob) -> dict[str, Any]:
     """Load and answer one request, in the worker. args and inputs: those of `open_requests`."""

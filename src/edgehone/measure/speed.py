@@ -31,6 +31,19 @@ from edgehone.measure.statistics import (
 STEADY = 0.03
 # Above this share of the processors, others slow a measurement enough to be told.
 DISTURBED = 0.1
+# The figures of this module, with their units.
+UNITS = {
+    "ttft_ms": "ms",
+    "workload_latency_ms": "ms",
+    "prefill_tokens_per_s": "tokens/s",
+    "decode_tokens_per_s": "tokens/s",
+    "latency_cv": "ratio",
+    "latency_p50_ms": "ms",
+    "latency_p95_ms": "ms",
+    "latency_p99_ms": "ms",
+    "load_cold_ms": "ms",
+    "load_warm_ms": "ms",
+}
 # Each round times at least this many requests, and goes on for as long as the effort says.
 LEAST_REQUESTS = 3
 

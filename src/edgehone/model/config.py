@@ -14,17 +14,18 @@ JSON_LIMIT = 256 * 1024 * 1024  # bytes; above it no configuration or index is g
 # One fact, the names that model families give it, the most common first.
 NAMES: Mapping[str, tuple[str, ...]] = {
     "layers": ("num_hidden_layers", "n_layer", "num_layers", "n_layers"),
-    "hidden_size": ("hidden_size", "n_embd", "d_model", "model_dim"),
-    "intermediate_size": ("intermediate_size", "n_inner", "ffn_dim", "ffn_hidden_size", "d_ff"),
+    "hidden_size": ("hidden_size", "n_embd", "d_model", "model_dim", "dim"),
+    "intermediate_size": ("intermediate_size", "n_inner", "ffn_dim", "ffn_hidden_size", "d_ff", "hidden_dim"),
     "heads": ("num_attention_heads", "n_head", "n_heads", "num_heads"),
     "kv_heads": ("num_key_value_heads", "num_kv_heads", "n_head_kv", "multi_query_group_num"),
     "head_dim": ("head_dim", "attention_head_dim", "kv_channels", "d_head"),
     "vocabulary": ("vocab_size", "padded_vocab_size", "n_vocab"),
     "context": ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "max_sequence_length",
                 "seq_length"),
-    "experts": ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts"),
-    "experts_per_token": ("num_experts_per_tok", "num_experts_per_token", "moe_topk", "moe_k",
-                          "top_k_experts"),
+    "experts": ("num_local_experts", "num_experts", "n_routed_experts", "num_routed_experts",
+                "moe_num_experts", "n_experts"),
+    "experts_per_token": ("num_experts_per_tok", "num_experts_per_token", "experts_per_token",
+                          "moe_topk", "moe_top_k", "moe_k", "top_k_experts"),
 }  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from edgehone.errors import ModelError
-from edgehone.model import tokenizer
+from edgehone.model import encoder, experts, multimodal, tokenizer
 from edgehone.model.config import read_object, size_field
 from edgehone.model.info import ModelInfo
 from edgehone.model.licence import read_licence
@@ -50,33 +50,46 @@ def read(folder: Path) -> ModelInfo:
         hint = "complete config.json from the original model"
         raise ModelError(f"{where}: model_type is {model_type!r}, so the architecture is unknown", hint=hint)
     weights = read_weights(folder)
-    text = _text_config(config)
+    text = experts.expert_fields(_text_config(config))
     described = folder / "tokenizer_config.json"
     tokenizer_config = read_object(described) if described.exists() else {}
-    task, task_notes = _task(config, text)
-    cache, cache_notes = _cache_bytes(text, where)
+    kind = "bytes" if model_type == NULL else tokenizer.read_kind(folder)
+    sizes = _sizes(text, where)
+    architecture = _architecture(config)
+    encodes = encoder.read(config, architecture, sizes["hidden_size"], where)
+    if encodes is None:
+        task, task_notes = _task(folder, config)
+        cache, cache_notes = _cache_bytes(text, where)
+        modules: tuple[str, ...] = ()
+    else:
+        modules, module_notes = encoder.sentence_modules(folder)
+        task, task_notes = encodes.task, [*encodes.notes, *module_notes]
+        cache, cache_notes = None, []
     quantized, quantized_notes = _quantized(config)
     remote = bool(config.get("auto_map") or tokenizer_config.get("auto_map"))
+    mixture = experts.notes(text, sizes["experts"], sizes["experts_per_token"], sizes["layers"])
     return ModelInfo(
         path=folder,
         format="huggingface",
-        architecture=_architecture(config),
+        architecture=architecture,
         model_type=model_type,
         task=task,
         parameters=sum(weights.dtypes.values()),
         bytes=weights.bytes,
         dtypes=weights.dtypes,
-        files=_files(folder, weights, remote),
-        **_sizes(text, where),
+        files=tuple(sorted({*_files(folder, weights, remote), *modules})),
+        **sizes,
         tied_embeddings=_tied(config, text, weights.names),
         sliding_window=_sliding_window(text),
         licence=read_licence(folder),
-        tokenizer="bytes" if model_type == NULL else tokenizer.read_kind(folder),
+        tokenizer=kind,
         chat_template=tokenizer.has_chat_template(folder, tokenizer_config),
         quantized=quantized,
         remote_code=remote,
         kv_bytes_per_token=cache,
-        notes=(*task_notes, *weights.notes, *quantized_notes, *cache_notes),
+        notes=(*task_notes, *mixture, *weights.notes, *quantized_notes, *cache_notes),
+        inputs=encoder.inputs(config, tokenizer_config, kind) if encodes else (),
+        outputs=encodes.outputs if encodes else (),
     )
 
 
@@ -178,7 +191,7 @@ def _files(folder: Path, weights: Weights, remote: bool) -> tuple[str, ...]:
 
 def _text_config(config: dict[str, Any]) -> dict[str, Any]:
     """The part that describes the language model: nested in multimodal configurations."""
-    for name in ("text_config", "llm_config", "language_config"):
+    for name in multimodal.PARTS:
         nested = config.get(name)
         if isinstance(nested, dict):
             return {**config, **nested}
@@ -192,12 +205,13 @@ def _architecture(config: Mapping[str, Any]) -> str:
     return "unknown"
 
 
-def _task(config: Mapping[str, Any], text: Mapping[str, Any]) -> tuple[str, list[str]]:
+def _task(folder: Path, config: Mapping[str, Any]) -> tuple[str, list[str]]:
     architecture = _architecture(config)
+    found = multimodal.task(folder, config, architecture)
+    if found is not None:
+        return found
     if config.get("is_encoder_decoder") is True:
         return "unknown", ["an encoder-decoder, not a causal language model"]
-    if text is not config:
-        return "unknown", ["multimodal: the sizes are those of its language model"]
     if architecture.endswith(("ForCausalLM", "LMHeadModel")):
         return "text-generation", []
     return "unknown", [f"the architecture {architecture} does not end in ForCausalLM"]

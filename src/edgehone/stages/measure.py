@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from edgehone.backends.base import why_unmeasurable
 from edgehone.events import Event
 from edgehone.figure import Figure
 from edgehone.jobs.run import Input
@@ -19,9 +20,13 @@ from edgehone.stages.trial import Trial, guarded
 # An interval over fewer processes than this is too wide to stop at.
 LEAST_ROUNDS = 3
 
+# Every figure of this stage, with its unit.
+UNITS = {**speed.UNITS, **memory.UNITS, **energy.UNITS}
+
 
 def measure(bench: Bench, original: Original, trials: Sequence[Trial]) -> None:
     """Fill the speed, memory and energy figures of the baseline and of every living trial."""
+    trials = _measurable(bench, trials)
     bench.emit(Event("", detail="measuring speed, in rounds; nothing else of edgehone runs meanwhile"))
     _speed(bench, original, [original.baseline, *trials])
     bench.emit(Event("", detail="measuring memory and energy"))
@@ -31,6 +36,20 @@ def measure(bench: Bench, original: Original, trials: Sequence[Trial]) -> None:
         _energy(bench, original, trial)
         if trial.alive:
             bench.emit(Event(trial.recipe.key, "done", _summary(trial)))
+
+
+def _measurable(bench: Bench, trials: Sequence[Trial]) -> list[Trial]:
+    """Those whose backend can be measured on this machine; the others' figures are missing, with the reason."""
+    rest = []
+    for trial in trials:
+        reason = why_unmeasurable(bench.backends[trial.recipe.backend], bench.device)
+        if reason is None:
+            rest.append(trial)
+        elif trial.alive:
+            trial.figures.update({name: Figure.missing(reason, unit) for name, unit in UNITS.items()})
+            trial.facts["unmeasurable"] = reason
+            bench.emit(Event(trial.recipe.key, "done", "proven, not measured"))
+    return rest
 
 
 def _speed(bench: Bench, original: Original, trials: Sequence[Trial]) -> None:

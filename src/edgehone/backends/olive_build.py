@@ -1,0 +1,201 @@
+"""The steps of an olive build: Olive's passes and the model builder of ONNX Runtime GenAI (worker side)."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from edgehone.backends.base import WorkerJob
+from edgehone.backends.calibration import LENGTH, windows
+from edgehone.errors import JobError
+
+MODEL = "model.onnx"
+# What a node's weights are, by its input's place; every other input is an activation.
+_WEIGHTS = {"MatMul": 1, "Gemm": 1, "Gather": 0}
+_DATASET = "edgehone_calibration"
+
+
+def onnx(job: WorkerJob) -> dict[str, Any]:
+    """ONNX with genai_config.json and the tokenizer, by the model builder.
+
+    args: precision ("fp32", "int8", "int4") and whatever of the builder's options. inputs: model, or checkpoint
+    (a quantized one: the builder keeps its weights, and quantizes what it left in float). Returns `weight_types`,
+    `bytes` and `providers`. Olive's own ModelBuilder pass is not used: that of Olive 0.13 imports a module that
+    ONNX Runtime GenAI 0.18 no longer has.
+    """
+    from onnxruntime_genai.models import builder
+
+    quiet()
+    source = job.inputs.get("checkpoint", job.inputs["model"])
+    options = {name: value for name, value in job.args.items() if name != "precision"}
+    place = (str(source), str(source), str(job.out), job.args["precision"], "cpu")
+    job.progress(0.1, "building ONNX")
+    with tempfile.TemporaryDirectory(prefix="builder-", dir=job.out.parent) as cache:
+        told = [f"{name}={_spelled(value)}" for name, value in options.items()]
+        # The builder keeps its cache folder only while something is in it.
+        (Path(cache) / "kept").touch()
+        prepared = builder.parse_extra_options(*place, cache, told)
+        builder.create_model(*place, cache, **prepared)
+    if not (job.out / MODEL).is_file():
+        written = ", ".join(sorted(path.name for path in job.out.iterdir())) or "nothing"
+        raise JobError(f"the model builder wrote no {MODEL}, but {written}")
+    return _facts(job.out)
+
+
+def _spelled(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def checkpoint(job: WorkerJob) -> dict[str, Any]:
+    """A quantized Hugging Face checkpoint, by Olive's passes over the PyTorch model.
+
+    args: passes ([{"pass": name, …its configuration}]). inputs: model, and calibration for those that learn from it.
+    """
+    from olive.model import HfModelHandler
+
+    quiet()
+    # In float32 throughout: by default the scales would be rounded to the checkpoint's 16 bits.
+    handler = HfModelHandler(str(job.inputs["model"]), load_kwargs={"torch_dtype": "float32"})
+    handler = _run(job, handler, [_with_data(job, one) for one in job.args["passes"]])
+    _move(Path(handler.model_path), job.out)
+    return {"bytes": _size(job.out)}
+
+
+def compress(job: WorkerJob) -> dict[str, Any]:
+    """The ONNX graph with Olive's passes over it.
+
+    args: passes; `nodes` = "embedding" of one restricts it to the lookup of the embeddings, and it is left out where
+    that is quantized already. inputs: onnx.
+    """
+    from olive.model import ONNXModelHandler
+
+    quiet()
+    source = job.inputs["onnx"]
+    handler = ONNXModelHandler(str(source), onnx_file_name=MODEL)
+    passes = []
+    for one in job.args["passes"]:
+        asked = dict(one)
+        if asked.pop("nodes", "") == "embedding":
+            asked["nodes_to_include"] = _embedding(source / MODEL)
+            if not asked["nodes_to_include"]:
+                continue
+        passes.append(asked)
+    handler = _run(job, handler, passes)
+    made = Path(handler.model_path)
+    if made.parent == source:  # nothing was left to do
+        shutil.copytree(source, job.out, dirs_exist_ok=True)
+        return _facts(job.out)
+    _move(made.parent, job.out)
+    for path in source.iterdir():
+        if path.is_file() and not path.name.startswith(MODEL):
+            shutil.copyfile(path, job.out / path.name)
+    return _facts(job.out)
+
+
+def _run(job: WorkerJob, handler: Any, passes: list[dict[str, Any]]) -> Any:
+    from olive.package_config import OlivePackageConfig
+    from olive.passes.olive_pass import create_pass_from_dict
+
+    known = OlivePackageConfig.load_default_config()
+    for number, asked in enumerate(passes):
+        name = asked["pass"]
+        job.progress((number + 0.1) / len(passes), name)
+        configured = {key: value for key, value in asked.items() if key != "pass"}
+        one = create_pass_from_dict(known.import_pass_module(name), configured, disable_search=True)
+        handler = one.run(handler, str(job.out.parent / f"pass-{number}"))
+    return handler
+
+
+def _with_data(job: WorkerJob, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """A pass's configuration with the calibration ids, so that Olive asks no hub for its own."""
+    if "calibration" not in job.inputs:
+        return dict(asked)
+    from olive.data.registry import Registry
+
+    context = json.loads((job.inputs["model"] / "config.json").read_text("utf-8")).get(
+        "max_position_embeddings"
+    )
+    samples = windows(job.inputs["calibration"], int(context or LENGTH))
+    Registry.register_dataset(_DATASET)(lambda **ignored: _Samples(samples))
+    data = {
+        "name": _DATASET,
+        "load_dataset_config": {"type": _DATASET},
+        "pre_process_data_config": {"type": "skip_pre_process"},
+        "post_process_data_config": {"type": "skip_post_process"},
+        "dataloader_config": {"type": "default_dataloader", "params": {"batch_size": 1}},
+    }
+    return {**asked, "data_config": data}
+
+
+class _Samples:
+    """Windows of ids as the dataset that Olive reads: (inputs of the model, label)."""
+
+    def __init__(self, samples: list[list[int]]) -> None:
+        self._samples = samples
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def __getitem__(self, index: int) -> tuple[dict[str, Any], Any]:
+        import torch
+
+        ids = torch.tensor(self._samples[index])
+        return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}, ids
+
+
+def _move(source: Path, out: Path) -> None:
+    for path in list(source.iterdir()):
+        shutil.move(path, out / path.name)
+
+
+def _graph(path: Path) -> Any:
+    import onnx as onnx_package
+
+    return onnx_package.load(str(path), load_external_data=False).graph
+
+
+def _embedding(path: Path) -> list[str]:
+    """The names of the nodes that look up float embeddings: there the ids go in."""
+    graph = _graph(path)
+    weights = {tensor.name for tensor in graph.initializer}
+    return [
+        node.name
+        for node in graph.node
+        if node.op_type == "Gather" and node.input[0] in weights and node.input[1] == "input_ids"
+    ]
+
+
+def _facts(folder: Path) -> dict[str, Any]:
+    """What the graph really holds: its weights by bits and block, or as float; and the bytes of all files."""
+    import onnxruntime
+
+    graph = _graph(folder / MODEL)
+    matrices = {tensor.name for tensor in graph.initializer if len(tensor.dims) > 1}
+    types: Counter[str] = Counter()
+    for node in graph.node:
+        numbers = {one.name: one.i for one in node.attribute if one.name in ("bits", "block_size")}
+        if "bits" in numbers:
+            types[f"{node.op_type} {numbers['bits']} bits in blocks of {numbers.get('block_size')}"] += 1
+        elif node.op_type in _WEIGHTS and node.input[_WEIGHTS[node.op_type]] in matrices:
+            types[f"{node.op_type} float"] += 1
+    return {
+        "weight_types": dict(types),
+        "bytes": _size(folder),
+        "providers": onnxruntime.get_available_providers(),
+    }
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
+
+
+def quiet() -> None:
+    """Turn off what would phone home, in the runtimes as far as they have a switch."""
+    for name in ("onnxruntime", "onnxruntime_genai"):
+        importlib.import_module(name).disable_telemetry_events()

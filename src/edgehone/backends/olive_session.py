@@ -1,0 +1,160 @@
+"""An opened ONNX language model: scored by ONNX Runtime, generated with by ONNX Runtime GenAI (worker side).
+
+Each is loaded when first asked for, so that a process that only generates holds only what that needs.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgehone.backends.base import Generation
+from edgehone.errors import JobError
+
+if TYPE_CHECKING:
+    from edgehone.backends.base import Logits
+
+PROVIDER = "CPUExecutionProvider"
+# A window is fed in at least so many parts, so that the KV cache has its say in the logits.
+_PARTS = 4
+_LOGITS_BYTES = 64 << 20
+
+
+class OliveSession:
+    """A causal language model in the layout of ONNX Runtime GenAI."""
+
+    def __init__(self, folder: Path, threads: int) -> None:
+        from edgehone.backends.olive_build import quiet
+
+        quiet()
+        self._folder = folder
+        self._threads = threads
+        self._settings: dict[str, Any] = json.loads((folder / "genai_config.json").read_text("utf-8"))[
+            "model"
+        ]
+        self._runtime: Any = None
+        self._model: Any = None
+        self._tokenizer: Any = None
+
+    def tokenize(self, text: str) -> list[int]:
+        """Ids by ONNX Runtime GenAI's tokenizer, with what its post-processor puts in front."""
+        return [int(i) for i in self._tokens().encode(text)]
+
+    def detokenize(self, ids: Sequence[int]) -> str:
+        """The text, special tokens left out."""
+        import numpy as np
+
+        return str(self._tokens().decode(np.array(list(ids), np.int32)))
+
+    def _tokens(self) -> Any:
+        if self._tokenizer is None:
+            import onnxruntime_genai as genai
+
+            self._tokenizer = genai.Tokenizer(str(self._folder))
+            # By default it leaves out even the BOS that the original's tokenizer puts in front.
+            self._tokenizer.update_options(add_special_tokens="true", skip_special_tokens="true")
+        return self._tokenizer
+
+    def score(self, ids: Sequence[int]) -> Iterator[Logits]:
+        """Logits from an empty cache, the ids fed in parts through it."""
+        import numpy as np
+
+        runtime = self._scorer()
+        wanted = {port.name for port in runtime.get_inputs()}
+        outputs = [port.name for port in runtime.get_outputs()]
+        cache = self._empty_cache(wanted)
+        rows = min(-(-len(ids) // _PARTS), _LOGITS_BYTES // (4 * self._settings["vocab_size"]))
+        for begin in range(0, len(ids), max(1, rows)):
+            part = ids[begin : begin + max(1, rows)]
+            end = begin + len(part)
+            made = {
+                "input_ids": np.array([part], np.int64),
+                "attention_mask": np.ones((1, end), np.int64),
+                "position_ids": np.arange(begin, end, dtype=np.int64)[None],
+            }
+            feeds = {name: made[name] for name in wanted & made.keys()}
+            results = dict(zip(outputs, runtime.run(outputs, {**feeds, **cache}), strict=True))
+            yield np.asarray(results["logits"][0], np.float32)
+            cache = {past: results[_present(past)] for past in cache}
+
+    def _empty_cache(self, wanted: set[str]) -> dict[str, Any]:
+        """Keys and values of no position yet. JobError for a model that keeps another state."""
+        import numpy as np
+
+        decoder = self._settings["decoder"]
+        # The graph's own shapes are names; the numbers are in the configuration only.
+        shape = (1, decoder["num_key_value_heads"], 0, decoder["head_size"])
+        cache = {name: np.zeros(shape, np.float32) for name in wanted if name.startswith("past_key_values.")}
+        if unknown := sorted(wanted - cache.keys() - {"input_ids", "attention_mask", "position_ids"}):
+            raise JobError(f"the graph asks for inputs that are not known: {', '.join(unknown)}")
+        return cache
+
+    def _scorer(self) -> Any:
+        if self._runtime is None:
+            import onnxruntime
+
+            options = onnxruntime.SessionOptions()
+            options.intra_op_num_threads = self._threads
+            options.log_severity_level = 3
+            path = self._folder / self._settings["decoder"]["filename"]
+            self._runtime = onnxruntime.InferenceSession(path, options, providers=[PROVIDER])
+        return self._runtime
+
+    def generate(
+        self, ids: Sequence[int], count: int, on_token: Callable[[int], bool] | None = None
+    ) -> Generation:
+        """ONNX Runtime GenAI's own greedy loop, one step a token."""
+        import numpy as np
+        import onnxruntime_genai as genai
+
+        model = self._generator()
+        made: list[int] = []
+        times: list[float] = []
+        started = time.perf_counter()
+        parameters = genai.GeneratorParams(model)
+        parameters.set_search_options(max_length=len(ids) + count, **_GREEDY)
+        generator = genai.Generator(model, parameters)
+        generator.append_tokens(np.array(list(ids), np.int32))
+        for _ in range(count):
+            if generator.is_done():
+                # It was an end-of-text, which it did not take in: that is what its next step would do.
+                generator.rewind_to(len(ids) + len(made) - 1)
+                generator.append_tokens(np.array(made[-1:], np.int32))
+            generator.generate_next_token()
+            made.append(int(generator.get_next_tokens()[0]))
+            times.append(time.perf_counter())
+            if on_token is not None and on_token(made[-1]):
+                break
+        return Generation(started, made, times)
+
+    def _generator(self) -> Any:
+        if self._model is None:
+            import onnxruntime_genai as genai
+
+            config = genai.Config(str(self._folder))
+            options = {"intra_op_num_threads": self._threads, "log_severity_level": 3}
+            config.overlay(json.dumps({"model": {"decoder": {"session_options": options}}}))
+            self._model = genai.Model(config)
+        return self._model
+
+    def close(self) -> None:
+        """Drop what was loaded."""
+        self._runtime = self._model = self._tokenizer = None
+
+
+# The model's own sampling defaults have no part in a measurement.
+_GREEDY = {
+    "do_sample": False,
+    "num_beams": 1,
+    "min_length": 0,
+    "repetition_penalty": 1.0,
+    "no_repeat_ngram_size": 0,
+    "past_present_share_buffer": True,
+}
+
+
+def _present(past: str) -> str:
+    return past.replace("past_key_values.", "present.", 1)
