@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 from edgehone.backends import pytorch, pytorch_routing
@@ -11,22 +12,33 @@ from edgehone.surgery import experts, layers
 
 
 def skipped_and_dropped(job: WorkerJob) -> dict[str, Any]:
-    """Logits of the model with blocks skipped as it runs, against those of the checkpoint without them."""
+    """Measure, drop one block, and hold what the checkpoint computes against the model with that block skipped."""
     import numpy as np
 
-    ids = [int(i) for i in job.args["ids"]]
+    measured, shorter = job.out / "measured", job.out / "shorter"
+    measured.mkdir()
+    shorter.mkdir()
+    told = layers.importance(replace(job, out=measured))
+    inputs = {**job.inputs, "measured": measured}
+    dropped = layers.drop(replace(job, args={"count": 1}, inputs=inputs, out=shorter))
+
+    ids = [1, *range(20, 80)]
     whole = pytorch.TorchSession(job.inputs["model"], "float32")
     untouched = np.concatenate(list(whole.score(ids)))
-    for block in job.args["dropped"]:
+    for block in dropped["dropped"]:
         whole.model.base_model.layers[block].register_forward_hook(layers._skip, with_kwargs=True)
-    # Its own tensors only: a missing or surplus one would be an error or a warning.
-    shorter = pytorch.TorchSession(job.inputs["shorter"], "float32")
-    wanted, got = (np.concatenate(list(each.score(ids))) for each in (whole, shorter))
+    # Its own tensors only: a missing one would be an error.
+    cut = pytorch.TorchSession(shorter, "float32")
+    wanted, got = (np.concatenate(list(each.score(ids))) for each in (whole, cut))
     return {
+        "influence": told["influence"],
+        "loss_without": told["loss_without"],
+        "dropped": dropped["dropped"],
+        "bytes": dropped["bytes"],
         "difference": float(np.abs(wanted - got).max()),
         "change": float(np.abs(wanted - untouched).max()),
-        "blocks": len(shorter.model.base_model.layers),
-        "sample": shorter.tokenize("a b") == whole.tokenize("a b"),
+        "blocks": len(cut.model.base_model.layers),
+        "same_ids": cut.tokenize("a b") == whole.tokenize("a b"),
     }
 
 
@@ -54,9 +66,10 @@ def prune_unused(job: WorkerJob) -> dict[str, Any]:
     wanted, got = (np.concatenate(list(each.score(ids))) for each in (whole, smaller))
     return {
         "difference": float(np.abs(wanted - got).max()),
-        "same_experts": all(
-            (np.array(kept[str(block)])[after[block]] == numbers).all() for block, numbers in chosen.items()
-        ),
+        "same_experts": [
+            bool((np.array(kept[str(block)])[after[block]] == numbers).all())
+            for block, numbers in chosen.items()
+        ],
         "left": facts["experts_dropped"],
         "mass_dropped": facts["mass_dropped"],
     }

@@ -78,7 +78,7 @@ def test_shards_keep_their_names_and_the_index_tells_the_new_ones(source: Path, 
     }  # fmt: skip
     index = json.loads((out / checkpoint.INDEX).read_text())
     assert index == {"metadata": {"total_size": 2}, "weight_map": {"x.1": "model-1.safetensors"}}
-    assert json.loads((out / "config.json").read_text()) == {"layers": 1}
+    assert json.loads((out / "config.json").read_text()) == {"layers": 1, "_name_or_path": "source"}
     assert content(out / "model-1.safetensors", "x.1") == b"cd"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from edgehone.errors import ModelError
+from edgehone.plan import surgery
 from edgehone.surgery import layers
 
 RunWorker = Callable[..., dict[str, Any]]
@@ -45,27 +47,57 @@ def test_what_config_tells_of_each_block_follows() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        ({"layer_types": ["full_attention", "sliding_attention"]}, "full_attention, sliding_attention"),
+        ({"decoder_sparse_step": 2}, "every 2 blocks"),
+        ({"layer_types": ["full_attention"] * 3, "decoder_sparse_step": 1}, None),
+        ({"layer_types": None}, None),
+    ],
+)
+def test_blocks_that_take_turns_stay(config: dict[str, Any], reason: str | None) -> None:
+    said = layers.unlike(config)
+    assert said is None if reason is None else reason in str(said)
+
+
 @pytest.mark.real
-@pytest.mark.parametrize("family", ["qwen2_moe", "phi3"])
-def test_a_checkpoint_without_blocks_computes_the_model_without_them(
+@pytest.mark.parametrize("family", surgery.model_types("drop_layers"))
+def test_a_checkpoint_without_a_block_computes_the_model_without_it(
     family: str,
     run_worker: RunWorker,
     tiny_families: Callable[[str], Path],
     calibration: Path,
     tmp_path: Path,
 ) -> None:
-    model, measured, shorter = tiny_families(family), tmp_path / "measured", tmp_path / "shorter"
-    inputs = {"model": model, "calibration": calibration}
-    facts = run_worker("pytorch", f"{HERE}:importance", {}, inputs, measured)
-    assert len(facts["influence"]) == len(facts["loss_without"]) == 4
-    assert all(0 < influence < 2 for influence in facts["influence"])
-    inputs = {"model": model, "measured": measured}
+    inputs = {"model": tiny_families(family), "calibration": calibration}
+    told = run_worker("pytorch", "surgeryfunctions:skipped_and_dropped", {}, inputs, tmp_path / "cut")
+    assert len(told["influence"]) == len(told["loss_without"]) == 4 and told["blocks"] == 3
+    assert all(0 < influence < 2 for influence in told["influence"])
+    assert told["dropped"] == [told["loss_without"].index(min(told["loss_without"]))]
+    assert told["difference"] < 1e-4
+    assert told["change"] > 1e-2
+    assert told["same_ids"]
+    assert told["bytes"] < sum(path.stat().st_size for path in inputs["model"].glob("*.safetensors"))
+
+
+@pytest.mark.real
+def test_a_checkpoint_without_a_block_is_the_same_in_llamacpp(
+    run_worker: RunWorker,
+    demo_model: Path,
+    calibration: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "backends"))
+    (tmp_path / layers.MEASURED).write_text(json.dumps({"loss_without": [8.0, 3.2, 3.1, 3.3]}))
+    shorter, converted = tmp_path / "shorter", tmp_path / "converted"
+    inputs = {"model": demo_model, "measured": tmp_path}
     facts = run_worker("pytorch", f"{HERE}:drop", {"count": 1}, inputs, shorter)
-    assert facts["dropped"] == [facts["loss_without"].index(min(facts["loss_without"]))]
-    assert facts["bytes"] < sum(path.stat().st_size for path in model.glob("*.safetensors"))
-    args = {"ids": [1, *range(20, 80)], "dropped": facts["dropped"]}
-    inputs = {"model": model, "shorter": shorter}
-    told = run_worker("pytorch", "surgeryfunctions:skipped_and_dropped", args, inputs, tmp_path / "compared")
-    assert told.pop("difference") < 1e-4
-    assert told.pop("change") > 1e-2
-    assert told == {"blocks": 3, "sample": True}
+    assert facts["dropped"] == [2] and facts["kept_layers"] == [0, 1, 3]
+    build = "edgehone.backends.llamacpp_build:convert"
+    assert run_worker("llamacpp", build, {}, {"model": shorter}, converted)["tensor_types"]["F16"] == 22
+    (calibration / "calibration.txt").write_text("The ship lay at anchor, and the men went ashore. " * 60)
+    inputs = {"model": shorter, "artifact": converted, "calibration": calibration}
+    told = run_worker("llamacpp", "llamacppfunctions:compare", {}, inputs, tmp_path / "compared")
+    assert told["same_ids"] and told["greedy"] and abs(told["kl"]) < 1e-5

@@ -161,14 +161,14 @@ def steps(recipe: Recipe) -> Step:
     elif source == "encoder":
         converted = Step(f"{_BUILD}:convert", {"outtype": "f32", "encoder": True}, reads=("model",))
     else:
-        params = {"projector": True} if source == "multimodal" else {}
-        converted = Step(f"{_BUILD}:convert", params, reads=("model",))
+        projector = {"projector": True} if source == "multimodal" else {}
+        converted = Step(f"{_BUILD}:convert", projector, reads=("model",))
     if recipe.exact:
         return converted
     inputs = {"converted": converted}
     if build.get("imatrix"):
         inputs["imatrix"] = Step(f"{_BUILD}:imatrix", inputs=dict(inputs), reads=("calibration",))
-    params = {"type": build["type"]}
+    params: dict[str, Any] = {name: build[name] for name in ("type", "tensor_types") if name in build}
     if build.get("requantize"):
         params["requantize"] = True
     return Step(f"{_BUILD}:quantize", params, inputs)

@@ -95,8 +95,9 @@ def _context(path: Path) -> int:
 def quantize(job: WorkerJob) -> dict[str, Any]:
     """model.gguf [+ importance matrix] → out/model.gguf of args["type"]; a projector stays as it is.
 
-    Facts: tensor_types, bytes: what was really written, for rows that do not fit a type get another in
-    silence.
+    args: tensor_types (rules of llama-quantize's --tensor-type, "pattern=type", over the type's own mixture).
+    Facts: tensor_types, bytes, and of a mixture of experts `experts` (the types of routers and experts apart): what
+    was really written, for rows that do not fit a type get another in silence.
     """
     command: list[Any] = [tools(job).tool("llama-quantize")]
     cwd = job.out
@@ -104,6 +105,8 @@ def quantize(job: WorkerJob) -> dict[str, Any]:
         # Its name is written into the file too.
         cwd = job.inputs["imatrix"]
         command += ["--imatrix", IMATRIX]
+    for rule in job.args.get("tensor_types", ()):
+        command += ["--tensor-type", rule]
     if job.args.get("requantize"):
         command += ["--allow-requantize"]
     out, converted = job.out / ARTIFACT, job.inputs["converted"]
@@ -129,7 +132,10 @@ def tools(job: WorkerJob) -> Toolchain:
 
 
 def _facts(path: Path) -> dict[str, Any]:
-    facts = {"tensor_types": llamacpp_gguf.read(path).tensor_types, "bytes": path.stat().st_size}
+    header = llamacpp_gguf.read(path)
+    facts: dict[str, Any] = {"tensor_types": header.tensor_types, "bytes": path.stat().st_size}
+    if header.expert_types:
+        facts["experts"] = header.expert_types
     projector = path.with_name(PROJECTOR)
     return {**facts, "projector_bytes": projector.stat().st_size} if projector.exists() else facts
 

@@ -5,6 +5,7 @@ Format: docs/gguf.md of ggml, versions 2 and 3, little-endian.
 
 from __future__ import annotations
 
+import re
 import struct
 from collections import Counter
 from dataclasses import dataclass
@@ -27,12 +28,33 @@ _STRING, _ARRAY = 8, 9
 _MOST = 1 << 28  # bytes of a string, values of an array: more is damage, not data
 
 
+# Names of a mixture's tensors, gguf-py/gguf/constants.py: FFN_GATE_INP, FFN_GATE_EXP and its like.
+_PARTS = {
+    "router": re.compile(r"\.ffn_gate_inp\.weight$"),
+    "experts": re.compile(r"\.ffn_(gate|up|down|gate_up)_exps\.weight$"),
+}
+
+
 @dataclass(frozen=True)
 class Header:
-    """`values`: scalars and strings by key, no arrays; `tensor_types`: GGML type → number of tensors."""
+    """`values`: scalars and strings by key, no arrays; `types`: the GGML type of each tensor by its name."""
 
     values: dict[str, Any]
-    tensor_types: dict[str, int]
+    types: dict[str, str]
+
+    @property
+    def tensor_types(self) -> dict[str, int]:
+        """GGML type → number of tensors."""
+        return dict(sorted(Counter(self.types.values()).items()))
+
+    @property
+    def expert_types(self) -> dict[str, dict[str, int]]:
+        """The same of a mixture's routers and of its experts apart; empty for what is no mixture."""
+        found = {
+            part: Counter(kind for name, kind in self.types.items() if pattern.search(name))
+            for part, pattern in _PARTS.items()
+        }
+        return {part: dict(sorted(kinds.items())) for part, kinds in found.items() if kinds}
 
 
 def read(path: Path) -> Header:
@@ -57,8 +79,7 @@ def _read(file: BinaryIO) -> Header:
         value = _value(file, kind)
         if kind != _ARRAY:
             values[key] = value
-    types = Counter(_tensor_type(file) for _ in range(tensors))
-    return Header(values, dict(sorted(types.items())))
+    return Header(values, dict(_tensor(file) for _ in range(tensors)))
 
 
 def _value(file: BinaryIO, kind: int) -> Any:
@@ -77,12 +98,13 @@ def _value(file: BinaryIO, kind: int) -> Any:
     return None
 
 
-def _tensor_type(file: BinaryIO) -> str:
-    _string(file)
+def _tensor(file: BinaryIO) -> tuple[str, str]:
+    """A tensor's name and GGML type."""
+    name = _string(file)
     (dimensions,) = _unpack(file, "I")
     file.seek(8 * dimensions, 1)
     kind, _ = _unpack(file, "IQ")
-    return TYPES.get(kind, f"type {kind}")
+    return name, TYPES.get(kind, f"type {kind}")
 
 
 def _string(file: BinaryIO) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,22 @@ def of_checkpoint(model: ModelInfo) -> list[Recipe]:
             made.append(Recipe(NAME, EXACT, exact, effort=entry["effort"], exact=True, why=why))
         else:
             made += _pair(entry, build, why)
-    return made
+    return made + (_mixtures(made) if model.experts else [])
+
+
+def _mixtures(made: Sequence[Recipe]) -> list[Recipe]:
+    """Types of their own for the experts of a mixture, or for all but them."""
+    by_name = {recipe.name: recipe for recipe in made}
+    return [
+        replace(
+            by_name[entry["base"]],
+            name=f"{entry['base']}+{entry['name']}",
+            build={**by_name[entry["base"]].build, "tensor_types": entry["tensor_types"]},
+            effort=entry["effort"],
+            why=f"{by_name[entry['base']].why}; {entry['why']}",
+        )
+        for entry in _read()["mixture"]
+    ]
 
 
 def of_gguf(model: ModelInfo) -> list[Recipe]:
@@ -74,9 +89,12 @@ def of_encoder(model: ModelInfo) -> list[Recipe]:
 
 
 def _table() -> list[dict[str, Any]]:
+    return _read()["type"]
+
+
+def _read() -> dict[str, list[dict[str, Any]]]:
     path = Path(__file__).with_name("llamacpp_recipes.toml")
-    entries: list[dict[str, Any]] = tomllib.loads(path.read_text("utf-8"))["type"]
-    return entries
+    return tomllib.loads(path.read_text("utf-8"))
 
 
 def _why(entry: Mapping[str, Any], model: ModelInfo) -> str:

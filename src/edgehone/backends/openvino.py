@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgehone.backends import openvino_graph, openvino_ir
+from edgehone.backends import openvino_graph, openvino_ir, openvino_mixture
 from edgehone.backends.base import EFFORTS, Needs, Recipe, Step, Support, WorkerJob
 from edgehone.backends.calibration import LENGTH, windows
 from edgehone.errors import JobError
@@ -25,6 +25,7 @@ from edgehone.model.info import ModelInfo
 
 if TYPE_CHECKING:
     from edgehone.backends.openvino_graph_session import OpenVinoGraphSession
+    from edgehone.backends.openvino_mixture import RoutingSession
     from edgehone.backends.openvino_session import OpenVinoSession
 
 NAME = "openvino"
@@ -90,7 +91,7 @@ def recipes(model: ModelInfo) -> list[Recipe]:
             continue
         effort = min(effort, owed.pop(family, effort), key=EFFORTS.index)
         made.append(replace(_recipe(entry), effort=effort))
-    return made
+    return made + (openvino_mixture.variants(made) if model.experts else [])
 
 
 def _recipe(entry: Mapping[str, Any]) -> Recipe:
@@ -187,8 +188,10 @@ def _lift_version_limits() -> None:
 def compress(job: WorkerJob) -> dict[str, Any]:
     """8 or 4-bit weights by nncf.compress_weights (worker side).
 
-    args: mode, and for 4 bits group_size, ratio and the tunings: awq, scale_estimation, gptq, lora_correction (the
-    last two not together). inputs: fp16, and calibration for the tunings. Returns `weight_types` (weight tensors by type, read back from the saved IR), `bytes`.
+    args: mode, and for 4 bits group_size, ratio, router (those of a mixture of experts stay in 16 bits) and the
+    tunings: awq, scale_estimation, gptq, lora_correction (the last two not together). inputs: fp16, and
+    calibration for the tunings. Returns `weight_types` (weight tensors by type, read back from the saved IR),
+    `bytes`, and of a mixture `experts` (the types of both parts apart).
     """
     import nncf
     import openvino as ov
@@ -199,6 +202,8 @@ def compress(job: WorkerJob) -> dict[str, Any]:
     for name in ("group_size", "ratio", *_TUNINGS):
         if name in job.args:
             options[name] = job.args[name]
+    if "router" in job.args:
+        options["ignored_scope"] = nncf.IgnoredScope(names=openvino_mixture.routers(model))
     if "calibration" in job.inputs:
         samples = _samples(job, model, _context(source))
         options |= {"dataset": nncf.Dataset(samples), "subset_size": len(samples)}
@@ -255,3 +260,8 @@ def open_graph(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) -> O
     from edgehone.backends.openvino_graph_session import OpenVinoGraphSession
 
     return OpenVinoGraphSession(artifact, settings, int(settings.get("threads", job.threads)))
+
+
+def open_routing(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) -> RoutingSession:
+    """The same, telling which experts the graph's routers choose."""
+    return openvino_mixture.RoutingSession(artifact, settings, int(settings.get("threads", job.threads)))

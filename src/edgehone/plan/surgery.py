@@ -41,6 +41,13 @@ def propose(
     return list(made.values()), refused
 
 
+def model_types(operation: str) -> list[str]:
+    """The model types that an operation is proposed for; each is cut and run by a test."""
+    return sorted(
+        {name for entry in _table() if entry["operation"] == operation for name in entry["model_types"]}
+    )
+
+
 def _refusal(entry: Mapping[str, Any], model: ModelInfo) -> str | None:
     if model.model_type not in entry["model_types"]:
         return f"it is not proven for '{model.model_type}'"

@@ -71,7 +71,9 @@ def rewrite(source: Path, out: Path, config: Mapping[str, Any], choose: Choose) 
     if (source / INDEX).exists():
         index = {"metadata": {"total_size": size}, "weight_map": names}
         (out / INDEX).write_text(json.dumps(index, indent=1), "utf-8")
-    (out / "config.json").write_text(json.dumps(config, indent=2), "utf-8")
+    # llama.cpp tells some tokenizers (Phi-3's) by the model's name: that of the folder, unless this is there.
+    named = {"_name_or_path": source.resolve().name, **config}
+    (out / "config.json").write_text(json.dumps(named, indent=2), "utf-8")
     return {"bytes": size, "parameters": parameters}
 
 

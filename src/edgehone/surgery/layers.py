@@ -36,14 +36,17 @@ def importance(job: WorkerJob) -> dict[str, Any]:
     """Measure what each block does on the calibration ids; in the original's float32.
 
     inputs: model, calibration. Facts: `influence` (one a block), `loss` (nats a token of the whole model),
-    `loss_without` (one a block), `tokens` (that the influence is the mean of), `loss_tokens`.
+    `loss_without` (one a block), `tokens` (that the influence is the mean of), `loss_tokens`; or `nothing_to_gain`
+    alone, where the blocks are of several kinds.
     """
     import torch
 
     from edgehone.backends.pytorch import TorchSession
 
-    torch.set_num_threads(job.threads)
     config = checkpoint.read_config(job.inputs["model"])
+    if reason := unlike(config):
+        return {"nothing_to_gain": reason}
+    torch.set_num_threads(job.threads)
     session = TorchSession(job.inputs["model"], "float32")
     blocks = _blocks(session.model, int(config["num_hidden_layers"]))
     chosen = windows(job.inputs["calibration"], config.get("max_position_embeddings"))
@@ -66,6 +69,17 @@ def importance(job: WorkerJob) -> dict[str, Any]:
     }
     (job.out / MEASURED).write_text(json.dumps(facts), "utf-8")
     return facts
+
+
+def unlike(config: Mapping[str, Any]) -> str | None:
+    """Why no block can go: kinds of blocks that take turns, which llama.cpp counts from the first block on."""
+    kinds = sorted(set(config.get("layer_types") or ()))
+    if len(kinds) > 1:
+        return f"blocks of several kinds take turns ({', '.join(kinds)}): with one gone they would be out of step"
+    step = config.get("decoder_sparse_step") or 1
+    if step > 1:
+        return f"every {step} blocks one has experts: with one gone they would be out of step"
+    return None
 
 
 def _blocks(model: Any, count: int) -> Any:
