@@ -3,36 +3,54 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from edgehone.decide.decision import Candidate, Conversion, Decision
 from edgehone.figure import Figure
 
-_HEAD = (
-    "",
-    "candidate",
-    "MB",
-    "KL",
-    "same top",
-    "accuracy kept",
-    "prefill",
-    "decode",
-    "latency ms",
-    "peak MB",
-    "",
-)
 _CONVERSION_HEAD = ("", "conversion", "token ids", "max error", "mean error", "KL", "same top", "")
 _WIDTH = 100  # of running text
 _MARKS = """* chosen   + on the frontier   KL in nats per token from the original in float32
 prefill and decode in tokens/s; half the width of the 95 % interval behind ±"""
 
 
+def _plain(figure: Figure, scale: float, digits: int, unit: str = "") -> str:
+    return "-" if figure.value is None else f"{figure.value * scale:.{digits}f}{unit}"
+
+
+def _significant(figure: Figure) -> str:
+    return "-" if figure.value is None else f"{figure.value:.2g}"
+
+
+def _spread(figure: Figure, digits: int) -> str:
+    if figure.value is None:
+        return "-"
+    if figure.low is None or figure.high is None:
+        return f"{figure.value:.{digits}f}"
+    return f"{figure.value:.{digits}f} ±{(figure.high - figure.low) / 2:.{digits}f}"
+
+
+# Figure, its column's head, how it is shown.
+COLUMNS: tuple[tuple[str, str, Callable[[Figure], str]], ...] = (
+    ("bytes", "MB", lambda f: _plain(f, 1e-6, 1)),
+    ("kl_mean", "KL", _significant),
+    ("same_top", "same top", lambda f: _plain(f, 100, 1, " %")),
+    ("accuracy_kept", "accuracy kept", lambda f: _plain(f, 100, 1, " %")),
+    ("prefill_tokens_per_s", "prefill", lambda f: _plain(f, 1, 0)),
+    ("decode_tokens_per_s", "decode", lambda f: _spread(f, 0)),
+    ("workload_latency_ms", "latency ms", lambda f: _spread(f, 1)),
+    ("peak_memory_bytes", "peak MB", lambda f: _plain(f, 1e-6, 0)),
+)
+_HEAD = ("", "candidate", *(head for _, head, _ in COLUMNS), "")
+
+
 def summary(decision: Decision) -> str:
     """Plain text, no colour, at most some 120 columns."""
-    lines = [_title(decision), "", decision.reason, ""]
+    lines = [title(decision.model, decision.device, decision.workload), "", decision.reason, ""]
     shown = [decision.baseline, *sorted(decision.candidates, key=_order)]
     measured = [c for c in shown if c.status == "ok"]
-    lines += _table([_HEAD, *(_row(c, decision) for c in measured)])
+    lines += table([_HEAD, *(_row(c, decision) for c in measured)])
     lines += ["", _MARKS]
     lines += _conversions(decision.conversions)
     lost = [c for c in shown if c.status != "ok"]
@@ -44,8 +62,8 @@ def summary(decision: Decision) -> str:
     return "\n".join(lines)
 
 
-def _title(decision: Decision) -> str:
-    model, device, work = decision.model, decision.device, decision.workload
+def title(model: Mapping[str, Any], device: Mapping[str, Any], work: Mapping[str, Any]) -> str:
+    """What was measured, on what, for what, in a line."""
     return (
         f"{model['architecture']}, {model['parameters'] / 1e6:.1f} M parameters, on {device['cpu'] or 'this machine'} "
         f"({device['threads']} threads), workload {work['name']}: {work['prompt_tokens']} tokens in, "
@@ -64,14 +82,7 @@ def _row(candidate: Candidate, decision: Decision) -> tuple[str, ...]:
     return (
         mark,
         candidate.key,
-        _plain(candidate.figure("bytes"), 1e-6, 1),
-        _significant(candidate.figure("kl_mean")),
-        _plain(candidate.figure("same_top"), 100, 1, " %"),
-        _plain(candidate.figure("accuracy_kept"), 100, 1, " %"),
-        _plain(candidate.figure("prefill_tokens_per_s"), 1, 0),
-        _spread(candidate.figure("decode_tokens_per_s"), 0),
-        _spread(candidate.figure("workload_latency_ms"), 1),
-        _plain(candidate.figure("peak_memory_bytes"), 1e-6, 0),
+        *(show(candidate.figure(name)) for name, _, show in COLUMNS),
         ", ".join(failing),
     )
 
@@ -96,7 +107,7 @@ def _conversions(conversions: Sequence[Conversion]) -> list[str]:
     )
     told = [f"{one.backend} is out: {one.reason}" for one in conversions if not one.passed]
     title = "Unquantized, against the original in float32:"
-    return ["", title, *_table(rows), "", *(line for text in [about, *told] for line in _wrapped(text))]
+    return ["", title, *table(rows), "", *(line for text in [about, *told] for line in _wrapped(text))]
 
 
 def _wrapped(text: str) -> list[str]:
@@ -117,23 +128,7 @@ def _fates(lost: Sequence[Candidate], unproven: set[str]) -> list[str]:
     return lines
 
 
-def _plain(figure: Figure, scale: float, digits: int, unit: str = "") -> str:
-    return "-" if figure.value is None else f"{figure.value * scale:.{digits}f}{unit}"
-
-
-def _significant(figure: Figure) -> str:
-    return "-" if figure.value is None else f"{figure.value:.2g}"
-
-
-def _spread(figure: Figure, digits: int) -> str:
-    if figure.value is None:
-        return "-"
-    if figure.low is None or figure.high is None:
-        return f"{figure.value:.{digits}f}"
-    return f"{figure.value:.{digits}f} ±{(figure.high - figure.low) / 2:.{digits}f}"
-
-
-def _table(rows: Sequence[Sequence[str]]) -> list[str]:
+def table(rows: Sequence[Sequence[str]]) -> list[str]:
     """Columns aligned: the second and the last to the left, the others to the right."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     left = {0, 1, len(widths) - 1}

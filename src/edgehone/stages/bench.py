@@ -46,6 +46,7 @@ class Bench:
     limits: Limits
     emit: Emit
     texts: Mapping[str, Input] = field(default_factory=dict)  # evaluation, calibration, perhaps task
+    occasion: str = ""  # measurements of another occasion are not taken from the store
 
     def run(
         self,
@@ -60,6 +61,8 @@ class Bench:
     ) -> JobResult:
         """One job in a backend's environment; `opens` tells that it opens a session of that backend."""
         module = registry.module_name(backend)
+        if self.occasion and more.get("exclusive"):
+            more["also"] = {**more.get("also", {}), "occasion": self.occasion}
         job = Job(
             call,
             self.environments[backend],

@@ -6,14 +6,16 @@ recipes are not even built.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
+from edgehone.backends.base import Recipe
 from edgehone.decide.decision import CONVERSION_FIGURES, Conversion
 from edgehone.decide.requirements import Requirements
 from edgehone.events import Event
 from edgehone.figure import Figure
 from edgehone.jobs.processes import CHILDREN
 from edgehone.jobs.run import Input
+from edgehone.jobs.store import JobResult
 from edgehone.measure import quality
 from edgehone.stages.bench import Bench
 from edgehone.stages.build import build, size_of
@@ -26,18 +28,21 @@ def check(bench: Bench, original: Original, trials: Sequence[Trial], requirement
     bench.emit(Event("", detail=f"building {len(trials)} candidates and proving each against the original"))
     exact = [trial for trial in trials if trial.recipe.exact]
     with CHILDREN.pool(_side_by_side(bench)) as pool:
-        list(pool.map(lambda trial: _build_and_score(bench, original, trial), [original.baseline, *exact]))
+        list(pool.map(lambda trial: build_and_score(bench, original, trial), [original.baseline, *exact]))
         original.require_baseline()
         for trial in exact:
             _null_test(bench, original, trial, trials, requirements)
         rest = [trial for trial in trials if trial.alive and not trial.recipe.exact]
-        list(pool.map(lambda trial: _build_and_score(bench, original, trial), rest))
+        list(pool.map(lambda trial: build_and_score(bench, original, trial), rest))
 
 
-def _build_and_score(bench: Bench, original: Original, trial: Trial) -> None:
+def build_and_score(
+    bench: Bench, original: Original, trial: Trial, make: Callable[[Bench, Recipe], JobResult] = build
+) -> None:
+    """Fill a trial's artifact (by `make`), size and quality figures."""
     recipe = trial.recipe
     with guarded(bench, trial):
-        trial.artifact = build(bench, recipe)
+        trial.artifact = make(bench, recipe)
         trial.bytes = size_of(trial.artifact)
         trial.facts.update(trial.artifact.facts)
         inputs = {"artifact": trial.artifact, "prepared": original.prepared, "reference": original.reference}
