@@ -131,6 +131,7 @@ def _contender(path: Path, name: str, backend: str | None, settings: Mapping[str
             f"{path} is not a bundle (it has no {MANIFEST})",
             hint="for an artifact name what opens it: --backend NAME, and --settings KEY=VALUE where it needs them",
         )
+    registry.module_name(backend)  # a wrong name is told before anything slow
     return Contender(Recipe(backend, name, settings=dict(settings)), path, backend)
 
 
@@ -202,4 +203,8 @@ def _notes(trials: Sequence[Trial]) -> list[str]:
             same.setdefault(f"{trial.artifact.identity} {dict(trial.recipe.settings)}", []).append(
                 trial.recipe.name
             )
-    return notes + [f"{' and '.join(some)} are the same artifact, measured once" for some in same.values() if len(some) > 1]
+    return notes + [
+        f"{' and '.join(some)} are the same artifact, measured once"
+        for some in same.values()
+        if len(some) > 1
+    ]
