@@ -202,8 +202,9 @@ def _name(model: Any, inputs: list[str], outputs: list[str], *, by_position: boo
     made = {}
     for what, ports, names in (("inputs", model.inputs, inputs), ("outputs", model.outputs, outputs)):
         left = list(names) or [port.get_any_name() for port in ports]
-        made[what] = [_take(left, port) for port in ports]
-        if left or None in made[what]:
+        taken = [_take(left, port) for port in ports]
+        made[what] = [name for name in taken if name is not None]
+        if left or None in taken:
             found = ", ".join("/".join(sorted(port.get_names())) or "unnamed" for port in ports)
             raise JobError(f"the IR's {what} are {found}; the original's are {', '.join(names)}")
     return made
