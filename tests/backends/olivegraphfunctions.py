@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Mapping
 from functools import cache, partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -65,11 +66,37 @@ def original(job: WorkerJob) -> dict[str, Any]:
     return {"inputs": list(samples), "shape": list(made.shape)}
 
 
+def beside(job: WorkerJob) -> dict[str, Any]:
+    """`prepare` on links to a graph and its weights, which lie in a file beside it; then without that file."""
+    import numpy as np
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    weights = numpy_helper.from_array(np.ones((3, 3), np.float32), "w")
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 3]) for name in "xy"]
+    node = helper.make_node("MatMul", ["x", "w"], ["y"])
+    graph = helper.make_graph([node], "g", ends[:1], ends[1:], [weights])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    there, links, out = (job.out / name for name in ("there", "links", "made"))
+    for folder in (there, links, out):
+        folder.mkdir()
+    onnx.save(model, there / "m.onnx", save_as_external_data=True, location="m.data", size_threshold=0)
+    for path in there.iterdir():
+        (links / path.name).symlink_to(path)
+    preparing = WorkerJob({"format": "onnx"}, {"model": links}, out, None, 1, job.progress)
+    facts = olive_passes.prepare(preparing)
+    made = olive_graph.open_graph(out, {}, job).run({"x": np.ones((2, 3), np.float32)})["y"]
+    (links / "m.data").unlink()
+    lost = _said(partial(olive_passes.prepare, preparing))
+    (links / "m.onnx").unlink()
+    return {"facts": facts, "sum": float(made.sum()), "lost": lost}
+
+
 def refusals(job: WorkerJob) -> dict[str, str]:
     """What is said to calibration samples that do not fit, and to passes that cannot be taken."""
     import numpy as np
 
-    graph, said = job.inputs["graph"], {}
+    graph, said = job.inputs["graph"], {"beside": json.dumps(beside(job))}
     static = {"type": "OnnxStaticQuantization", "precision": "int8", "activation_type": "int8"}
     image = np.zeros((4, 1, 8, 8), np.float32)
     wrong = {
@@ -103,13 +130,14 @@ def refusals(job: WorkerJob) -> dict[str, str]:
 
 def _maker(job: WorkerJob) -> Any:
     """Makes a step (as JSON), each once."""
+    numbers = count(1)
 
     @cache
     def make(text: str) -> tuple[Path, dict[str, Any]]:
         step = json.loads(text)
         inputs = {name: job.inputs[name] for name in step["reads"]}
         inputs |= {name: make(json.dumps(below))[0] for name, below in step["inputs"].items()}
-        out = job.out / "steps" / f"{make.cache_info().misses}-{step['call'].rpartition(':')[2]}"
+        out = job.out / "steps" / f"{next(numbers)}-{step['call'].rpartition(':')[2]}"
         out.mkdir(parents=True)
         function = getattr(olive_passes, step["call"].rpartition(":")[2])
         return out, function(WorkerJob(step["params"], inputs, out, None, job.threads, job.progress))

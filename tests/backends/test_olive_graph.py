@@ -121,7 +121,11 @@ def test_recipes_suit_the_graph() -> None:
     }
     assert {"int8_static", "int8_dynamic", "int8_dynamic_conv"} <= names["convolutions"]
     assert not names["convolutions"] & {"fp32_fused", "int4_rtn", "int8_static_matmul"}
-    assert {"fp32_fused", "int8_static_matmul", "int4_rtn"} <= names["transformer"] == names["encoder"]
+    assert (
+        {"fp32_fused", "int8_static_matmul", "int8_dynamic+fused", "int4_rtn"}
+        <= names["transformer"]
+        == names["encoder"]
+    )
     assert not names["trees"] & {"int8_dynamic", "int8_dynamic_conv", "int4_rtn"}
 
 
@@ -238,7 +242,7 @@ def test_an_encoder_is_exported_and_quantized(
     )
     args = _args(
         replace(ENCODER, task=task),
-        {"fp32", "fp32_fused", "int8_dynamic", "int8_static_matmul", "fp16_mixed"},
+        {"fp32", "fp32_fused", "int8_dynamic+fused", "int8_static_matmul", "fp16_mixed"},
     )
     inputs = {"model": folder, "samples": given / "samples.npz", "calibration": given}
     built = run_worker("olive", "olivegraphfunctions:build", args, inputs, tmp_path / "out")
@@ -250,12 +254,12 @@ def test_an_encoder_is_exported_and_quantized(
     for exact in ("fp32", "fp32_fused"):
         np.testing.assert_allclose(made[exact], original, atol=1e-4)
     np.testing.assert_allclose(made["fp16_mixed"], original, atol=0.05)
-    for quantized in ("int8_dynamic", "int8_static_matmul"):
+    for quantized in ("int8_dynamic+fused", "int8_static_matmul"):
         assert np.corrcoef(made[quantized].ravel(), original.ravel())[0, 1] > 0.98
     assert built["fp32_fused"]["facts"]["operators"]["SkipLayerNormalization"] == 4
-    assert built["int8_dynamic"]["facts"]["quantized"]["MatMulInteger"] >= 12
+    assert built["int8_dynamic+fused"]["facts"]["quantized"]["MatMulInteger"] >= 12
     assert built["int8_static_matmul"]["facts"]["quantized"]["MatMul"] >= 12
-    assert built["int8_dynamic"]["facts"]["bytes"] < built["fp32"]["facts"]["bytes"] / 2
+    assert built["int8_dynamic+fused"]["facts"]["bytes"] < built["fp32"]["facts"]["bytes"] / 2
     assert (
         b"site-packages" not in next((tmp_path / "out" / "steps").glob("*-prepare/model.onnx")).read_bytes()
     )
@@ -280,3 +284,6 @@ def test_what_is_wrong_is_named(
     }
     for name, words in expected.items():
         assert words in said[name], said[name]
+    beside = json.loads(said["beside"])  # a graph whose weights lie in a file of their own, by links
+    assert beside["sum"] == 18.0 and beside["facts"]["operators"] == {"MatMul": 1}
+    assert "files that are missing: m.data" in beside["lost"]
