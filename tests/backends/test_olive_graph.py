@@ -15,6 +15,7 @@ import pytest
 from edgehone.backends import olive_graph, pytorch
 from edgehone.backends.base import EFFORTS, Recipe, Step
 from edgehone.jobs import environments
+from edgehone.jobs.home import home
 from edgehone.model.info import ModelInfo, Tensor
 
 RunWorker = Callable[..., dict[str, Any]]
@@ -173,6 +174,8 @@ def test_the_digits_survive_every_recipe(
     run_worker: RunWorker, tmp_path: Path, calibration: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    monkeypatch.setenv("EDGEHONE_HOME", str(home()))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     inputs = {
         "model": DIGITS / "digits.onnx",
         "samples": DIGITS / "evaluation.npz",
@@ -199,6 +202,8 @@ def test_the_digits_survive_every_recipe(
     assert static["quantized"]["Conv"] == 2 and static["bytes"] < fp32["bytes"] / 3
     assert told["int8_dynamic"]["facts"]["quantized"] == {"MatMulInteger": 2}
     assert told["fp16"]["facts"]["weight_types"] == {"float16": 4}
+
+    assert not list(tmp_path.glob("cache/Microsoft/**/*"))  # where telemetry keeps its device id and events
 
     tuned = told["int8_static+session"]
     assert "session.json" in tuned["files"]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -141,32 +143,45 @@ def _copied(source: Path, scratch: Path) -> Path:
 
 
 def _export(job: WorkerJob, target: Path) -> Path:
-    """Olive's OnnxConversion of an encoder in float32, batch and sequence free, one output."""
+    """Olive's OnnxConversion of an encoder in float32, batch and sequence free."""
     from olive.model import HfModelHandler
 
-    names, output = list(job.args["inputs"]), job.args["output"]
-    free = {name: {0: "batch", 1: "sequence"} for name in names}
-    model = HfModelHandler(
-        str(job.inputs["model"]),
-        task=job.args["task"],
-        load_kwargs={
+    told: dict[str, Any] = {
+        "model_path": str(job.inputs["model"]),
+        "task": job.args["task"],
+        "load_kwargs": {
             "torch_dtype": "float32",
             "trust_remote_code": False,
             "extra_args": {"use_safetensors": True, "local_files_only": True, "attn_implementation": "eager"},
         },
-        io_config={
-            "input_names": names,
-            "output_names": [output],
-            "input_shapes": [_EXAMPLE] * len(names),
-            "input_types": ["int64"] * len(names),
-            "dynamic_axes": free,
-            "dynamic_shapes": free,
-        },
-    )
+    }
+    network = HfModelHandler(**told).load_model()
+    names = _ordered(job.args["inputs"], network)
+    free = {name: {0: "batch", 1: "sequence"} for name in names}
+    io_config = {
+        "input_names": names,
+        "output_names": [job.args["output"]],
+        "input_shapes": [_EXAMPLE] * len(names),
+        "input_types": ["int64"] * len(names),
+        "dynamic_axes": free,
+        "dynamic_shapes": free,
+    }
+    model = HfModelHandler(**told, io_config=io_config)
+    model.model = network
     # transformers 5 cannot be traced by the older exporter.
     config = {"use_dynamo_exporter": True, "target_opset": _EXPORT_OPSET}
     _run("OnnxConversion", config, model, target)
     return target
+
+
+def _ordered(names: Sequence[str], network: Any) -> list[str]:
+    """The inputs as the network's own forward() orders them: the exporter gives it the names one after the other."""
+    known = list(inspect.signature(network.forward).parameters)
+    if strange := [name for name in names if name not in known]:
+        raise JobError(
+            f"{type(network).__name__} does not take {', '.join(strange)}, which the tokenizer gives"
+        )
+    return sorted(names, key=known.index)
 
 
 def _tidy(path: Path, output: str | None) -> None:
@@ -189,7 +204,7 @@ def _save(model: Any, path: Path) -> None:
 
     for old in path.parent.glob("*.data"):
         old.unlink()  # what is there would be appended to
-    beside = model.ByteSize() > _INLINE_BYTES
+    beside = sum(len(tensor.raw_data) for tensor in model.graph.initializer) > _INLINE_BYTES
     onnx.save(model, path, save_as_external_data=beside, location=f"{_MODEL}.data" if beside else None)
 
 
