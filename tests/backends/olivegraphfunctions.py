@@ -113,6 +113,7 @@ def refusals(job: WorkerJob) -> dict[str, str]:
         said[name] = _said(
             partial(_apply, job, static, {"graph": graph, "calibration": folder}, folder / "out")
         )
+    said["fixed batch"] = _said(partial(_fixed_batch, job, static))
     empty = job.out / "no file"
     empty.mkdir()
     said["no file"] = _said(
@@ -126,6 +127,25 @@ def refusals(job: WorkerJob) -> dict[str, str]:
     for name, args in passes.items():
         said[name] = _said(partial(_apply, job, args, {"graph": graph}, job.out / name))
     return said
+
+
+def _fixed_batch(job: WorkerJob, static: Mapping[str, Any]) -> None:
+    """Quantize the digits' graph with its batch fixed to 4, and run it on 8 samples."""
+    import numpy as np
+    import onnx
+
+    graph, calibration, out = (job.out / f"four {name}" for name in ("graph", "calibration", "out"))
+    graph.mkdir()
+    calibration.mkdir()
+    model = onnx.load(job.inputs["graph"] / "digits.onnx")
+    for end in (*model.graph.input, *model.graph.output):
+        end.type.tensor_type.shape.dim[0].dim_value = 4
+    del model.graph.value_info[:]
+    onnx.save(model, graph / "model.onnx")
+    image = np.random.default_rng(0).random((10, 1, 8, 8), np.float32)
+    np.savez(calibration / "samples.npz", image=image)
+    _apply(job, static, {"graph": graph, "calibration": calibration}, out)
+    assert olive_graph.open_graph(out, {}, job).run({"image": image[:8]})["logits"].shape == (8, 10)
 
 
 def _maker(job: WorkerJob) -> Any:

@@ -283,6 +283,7 @@ def test_what_is_wrong_is_named(
         "none": "the calibration samples give float32 [0, 1, 8, 8]",
         "size": "JobError: Olive's OnnxStaticQuantization failed: InvalidArgument",
         "no file": "samples.npz cannot be read",
+        "fixed batch": "nothing",
         "nothing to fuse": "JobError: Olive's OrtTransformersOptimization found nothing to do in this graph: it has",
         "unknown kind": "JobError: Olive's OrtTransformersOptimization left the graph as it is",
         "raises": "mutually exclusive",

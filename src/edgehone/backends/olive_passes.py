@@ -59,7 +59,7 @@ def apply(job: WorkerJob) -> dict[str, Any]:
 
         config["op_block_list"] = [*DEFAULT_OP_BLOCK_LIST, *more]
     if "calibration" in job.inputs:
-        config["data_config"] = _data_config(samples(job, graph))
+        config["data_config"] = _data_config(samples(job, graph), _batch(graph))
     job.progress(0.2, name)
     with tempfile.TemporaryDirectory(dir=job.out.parent) as scratch:
         if config.pop("keep_ends", False):
@@ -86,7 +86,7 @@ def tune(job: WorkerJob) -> dict[str, Any]:
     model = onnx_files.read(source)
     for name in (source.name, *onnx_files.data_files(model, source.name)):
         shutil.copyfile(source.parent / name, job.out / name)
-    first = {name: array[:1] for name, array in samples(job, model.graph).items()}
+    first = {name: array[: _batch(model.graph)] for name, array in samples(job, model.graph).items()}
     fitting = [
         one
         for one in job.args["session"]
@@ -122,7 +122,7 @@ def samples(job: WorkerJob, graph: Any) -> dict[str, NDArray[Any]]:
         kind = one.type.tensor_type
         array, dtype = given[one.name], onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)
         rank = len(kind.shape.dim)
-        if array.dtype != dtype or array.ndim != rank or not len(array):
+        if array.dtype != dtype or array.ndim != rank or not array.size:
             raise TextError(
                 f"the graph takes '{one.name}' as {dtype} of rank {rank}; the calibration samples give {array.dtype} "
                 f"{list(array.shape)}",
@@ -245,7 +245,13 @@ def _ends(graph: Any) -> list[str]:
     return [node.name for node in graph.node if wanted & set(node.output)]
 
 
-def _data_config(arrays: dict[str, NDArray[Any]]) -> Any:
+def _batch(graph: Any) -> int:
+    """How many samples the graph takes at a time: what it fixes, else one."""
+    shapes = [one.type.tensor_type.shape.dim for one in graph.input]
+    return max((dims[0].dim_value for dims in shapes if dims), default=1) or 1
+
+
+def _data_config(arrays: dict[str, NDArray[Any]], batch: int) -> Any:
     """Olive's data configuration of samples that are here already."""
     from olive.data.config import DataConfig
     from olive.data.registry import Registry
@@ -257,7 +263,7 @@ def _data_config(arrays: dict[str, NDArray[Any]]) -> Any:
         load_dataset_config={"type": "edgehone_samples"},
         pre_process_data_config={"type": "skip_pre_process"},
         post_process_data_config={"type": "skip_post_process"},
-        dataloader_config={"type": "default_dataloader", "params": {"batch_size": 1}},
+        dataloader_config={"type": "default_dataloader", "params": {"batch_size": batch, "drop_last": True}},
     )
 
 
