@@ -91,6 +91,8 @@ def recipes(model: ModelInfo) -> list[Recipe]:
     owed: dict[str, str] = {}  # family -> effort of its entries that do not fit
     for entry in _table():
         effort, family = entry["effort"], entry["family"]
+        if entry.get("gptq") and model.experts:  # NNCF has no GPTQ for experts' weights, which are of rank 3
+            continue
         if not _fits(entry.get("group", 0), rows):
             owed[family] = min(effort, owed.get(family, effort), key=EFFORTS.index)
             continue
@@ -193,8 +195,9 @@ def _lift_version_limits() -> None:
 def compress(job: WorkerJob) -> dict[str, Any]:
     """8 or 4-bit weights by nncf.compress_weights (worker side).
 
-    args: mode, and for 4 bits group_size, ratio and the tunings: awq, scale_estimation, gptq, lora_correction (the
-    last two not together). inputs: fp16, and calibration for the tunings. Returns `weight_types` (weight tensors by type, read back from the saved IR), `bytes`.
+    args: mode, and for 4 bits group_size, ratio and the tunings: awq, scale_estimation, gptq, lora_correction
+    (the last two not together). inputs: fp16, and calibration for the tunings. Returns `weight_types` (weight
+    tensors by type, read back from the saved IR), `bytes`.
     """
     import nncf
     import openvino as ov

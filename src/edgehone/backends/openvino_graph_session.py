@@ -11,7 +11,6 @@ from edgehone.backends.openvino_ir import MODEL, PORTS
 from edgehone.errors import JobError
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     Arrays = Mapping[str, NDArray[Any]]

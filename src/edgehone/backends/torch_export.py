@@ -36,9 +36,11 @@ _TARGET = re.compile(
 _EXPRESSION = re.compile(r"([A-Za-z0-9_+\-*/%(), <>=!&|~]|'\w+'|'\d+\.\d*'|\d\.\d)*")
 _CALLABLE = re.compile(r"([A-Za-z_]\w*)\s*\(")
 _FUNCTIONS = frozenset(
-    "FloorDiv ModularIndexing Where PythonMod Mod CleanDiv CeilToInt FloorToInt CeilDiv LShift RShift PowByNatural "
-    "FloatPow FloatTrueDiv IntTrueDiv IsNonOverlappingAndDenseIndicator TruncToFloat TruncToInt RoundToInt "
-    "RoundDecimal ToFloat Identity Symbol Add Mul Pow Max Min Eq Ne Lt Le Gt Ge And Or Not Integer Float Rational Abs Piecewise".split()
+    """
+    Symbol Integer Float Rational Add Mul Pow Abs Max Min Eq Ne Lt Le Gt Ge And Or Not Piecewise Where FloorDiv CleanDiv
+    CeilDiv IntTrueDiv FloatTrueDiv Mod PythonMod ModularIndexing LShift RShift PowByNatural FloatPow CeilToInt
+    FloorToInt TruncToInt TruncToFloat RoundToInt RoundDecimal ToFloat Identity IsNonOverlappingAndDenseIndicator
+    """.split()  # noqa: SIM905
 )
 _NAMED = (
     "name",
