@@ -78,7 +78,7 @@ def make_graphs(job: WorkerJob) -> dict[str, Any]:
 def _network() -> Any:
     import torch
 
-    class Network(torch.nn.Module):
+    class Network(torch.nn.Module):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
             self.convolution = torch.nn.Conv2d(1, 8, 3, padding=1)
@@ -108,8 +108,10 @@ def make_encoder(job: WorkerJob) -> dict[str, Any]:
     ids = rng.integers(5, 99, (35, 12)) * mask
     feeds = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
     (job.out / "samples").mkdir()
-    np.savez(job.out / "samples" / "samples.npz", **{name: array[:32] for name, array in feeds.items()})
-    np.savez(job.out / "asked.npz", **{name: array[32:] for name, array in feeds.items()})
+    samples: dict[str, Any] = {name: array[:32] for name, array in feeds.items()}
+    asked: dict[str, Any] = {name: array[32:] for name, array in feeds.items()}
+    np.savez(job.out / "samples" / "samples.npz", **samples)
+    np.savez(job.out / "asked.npz", **asked)
     with torch.no_grad():
         logits = model(**{name: torch.from_numpy(array[32:]) for name, array in feeds.items()}).logits.numpy()
     np.savez(job.out / "answers.npz", logits=logits)
