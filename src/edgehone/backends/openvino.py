@@ -66,7 +66,12 @@ def supports(model: ModelInfo) -> Support:
     refusals = []
     if model.format != "huggingface":
         refusals.append(f"optimum-intel exports Hugging Face folders, not '{model.format}'")
-    if model.task not in ("text-generation", "unknown"):
+    if model.task == "image-text-to-text":
+        # Seen with a small llava: optimum-intel writes vision, embeddings and language model apart.
+        refusals.append(
+            "sees images: its IR comes in parts, which this backend cannot compress and score yet"
+        )
+    elif model.task not in ("text-generation", "unknown"):
         refusals.append(f"only text generation can be scored, not '{model.task}'")
     if model.remote_code:
         refusals.append("the model brings code of its own, which is not run")
