@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import sys
+import zipfile
+from pathlib import Path
 from typing import Any
 
-from edgehone.backends import openvino
+from edgehone.backends import openvino, torch_export
 from edgehone.backends.base import WorkerJob
 from edgehone.errors import EdgehoneError
 
@@ -116,6 +119,37 @@ def make_encoder(job: WorkerJob) -> dict[str, Any]:
         logits = model(**{name: torch.from_numpy(array[32:]) for name, array in feeds.items()}).logits.numpy()
     np.savez(job.out / "answers.npz", logits=logits)
     return {}
+
+
+class Touch:
+    """Unpickled, it makes a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (self.path,)
+
+
+def open_hostile(job: WorkerJob) -> dict[str, Any]:
+    """Open a .pt2 whose example inputs are code: by edgehone, then by torch itself."""
+    import torch
+
+    trap, sound, hostile = job.out / "trap", job.out / "sound.pt2", job.out / "hostile.pt2"
+    torch.export.save(torch.export.export(torch.nn.Linear(4, 2).eval(), (torch.zeros(1, 4),)), sound)
+    code = io.BytesIO()
+    torch.save(Touch(trap), code)
+    with zipfile.ZipFile(sound) as source, zipfile.ZipFile(hostile, "w") as made:
+        for name in source.namelist():
+            made.writestr(name, code.getvalue() if "sample_inputs" in name else source.read(name))
+    facts: dict[str, Any] = {"sound": type(torch_export.load(sound)).__name__}
+    for name, load in (("edgehone", torch_export.load), ("torch", torch.export.load)):
+        try:
+            load(hostile)
+        except Exception as error:  # noqa: BLE001 - whichever it is, it is told
+            facts[f"{name}_error"] = f"{type(error).__name__}: {error}"
+        facts[f"{name}_ran"] = trap.exists()
+    return facts
 
 
 def ask(job: WorkerJob) -> dict[str, Any]:

@@ -322,3 +322,12 @@ def test_an_encoder_is_exported_quantized_and_run(run_worker: RunWorker, tmp_pat
     facts = built.build(quantized)
     assert facts["layers_int8"] >= 12  # six products with weights in each of two layers
     assert built.ask(quantized)["difference"] < 0.1
+
+
+@pytest.mark.real
+@pytest.mark.usefixtures("own_functions")
+def test_a_pickle_in_an_archive_is_not_run(run_worker: RunWorker, tmp_path: Path) -> None:
+    facts = run_worker("openvino", "openvinofunctions:open_hostile", {}, {}, tmp_path / "out")
+    assert facts["sound"] == "ExportedProgram"
+    assert facts["edgehone_error"].startswith("ModelError") and not facts["edgehone_ran"]
+    assert facts["torch_ran"]  # else the trap would prove nothing

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import re
 import zipfile
 from collections.abc import Iterator
@@ -59,8 +60,13 @@ def load(path: Path) -> Any:
     check(path)
     import torch
 
-    with _weights_only():
-        program = torch.export.load(path)
+    try:
+        with _weights_only():
+            program = torch.export.load(path)
+    except pickle.UnpicklingError as error:
+        raise ModelError(
+            f"{path} holds a pickle of more than tensors, which may be code: it is not opened", hint=_HINT
+        ) from error
     program._guards_code = []
     return program
 
