@@ -14,7 +14,7 @@ from edgehone.backends import null, registry
 from edgehone.errors import InputError, SetupError
 from edgehone.model import ModelInfo
 
-BUILT_IN = {"llamacpp", "null", "openvino", "pytorch"}
+BUILT_IN = {"llamacpp", "mlx", "null", "openvino", "pytorch"}
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_each_loads_without_its_framework(name: str) -> None:
     backend = registry.load(name)
     assert name == backend.NAME
     assert registry.module_name(name) == f"edgehone.backends.{name}"
-    for framework in ("torch", "transformers", "openvino", "llama_cpp", "nncf", "optimum"):
+    for framework in ("torch", "transformers", "openvino", "llama_cpp", "nncf", "optimum", "mlx", "mlx_lm"):
         assert framework not in sys.modules
 
 
