@@ -33,7 +33,9 @@ def onnx(job: WorkerJob) -> dict[str, Any]:
 
     quiet()
     source = job.inputs.get("checkpoint", job.inputs["model"])
-    options = {name: value for name, value in job.args.items() if name != "precision"}
+    # A cache as long as the context for layers with a sliding window too: what ONNX Runtime itself can score.
+    options = {"windowed_kv_cache": False, **job.args}
+    del options["precision"]
     place = (str(source), str(source), str(job.out), job.args["precision"], "cpu")
     job.progress(0.1, "building ONNX")
     with tempfile.TemporaryDirectory(prefix="builder-", dir=job.out.parent) as cache:
@@ -62,8 +64,7 @@ def checkpoint(job: WorkerJob) -> dict[str, Any]:
     quiet()
     # In float32 throughout: by default the scales would be rounded to the checkpoint's 16 bits.
     handler = HfModelHandler(str(job.inputs["model"]), load_kwargs={"torch_dtype": "float32"})
-    handler = _run(job, handler, [_with_data(job, one) for one in job.args["passes"]])
-    _move(Path(handler.model_path), job.out)
+    _run(job, handler, [_with_data(job, one) for one in job.args["passes"]])
     return {"bytes": _size(job.out)}
 
 
@@ -86,30 +87,33 @@ def compress(job: WorkerJob) -> dict[str, Any]:
             if not asked["nodes_to_include"]:
                 continue
         passes.append(asked)
-    handler = _run(job, handler, passes)
-    made = Path(handler.model_path)
-    if made.parent == source:  # nothing was left to do
-        shutil.copytree(source, job.out, dirs_exist_ok=True)
-        return _facts(job.out)
-    _move(made.parent, job.out)
+    if passes:
+        _run(job, handler, passes)
     for path in source.iterdir():
-        if path.is_file() and not path.name.startswith(MODEL):
+        if path.is_file() and not (passes and path.name.startswith(MODEL)):
             shutil.copyfile(path, job.out / path.name)
     return _facts(job.out)
 
 
-def _run(job: WorkerJob, handler: Any, passes: list[dict[str, Any]]) -> Any:
+def _run(job: WorkerJob, handler: Any, passes: list[dict[str, Any]]) -> None:
+    """Run Olive's passes one after another; `out` gets the files of the last."""
     from olive.package_config import OlivePackageConfig
     from olive.passes.olive_pass import create_pass_from_dict
 
     known = OlivePackageConfig.load_default_config()
-    for number, asked in enumerate(passes):
-        name = asked["pass"]
-        job.progress((number + 0.1) / len(passes), name)
-        configured = {key: value for key, value in asked.items() if key != "pass"}
-        one = create_pass_from_dict(known.import_pass_module(name), configured, disable_search=True)
-        handler = one.run(handler, str(job.out.parent / f"pass-{number}"))
-    return handler
+    with tempfile.TemporaryDirectory(prefix="passes-", dir=job.out.parent) as place:
+        for number, asked in enumerate(passes):
+            name = asked["pass"]
+            job.progress((number + 0.1) / len(passes), name)
+            configured = {key: value for key, value in asked.items() if key != "pass"}
+            one = create_pass_from_dict(known.import_pass_module(name), configured, disable_search=True)
+            handler = one.run(handler, f"{place}/{number}")
+        made = Path(handler.model_path)
+        folder = made if made.is_dir() else made.parent
+        if Path(place) not in folder.parents:
+            raise JobError(f"Olive's pass {name} changed no weights: its model lies in {folder}")
+        for path in list(folder.iterdir()):
+            shutil.move(path, job.out / path.name)
 
 
 def _with_data(job: WorkerJob, asked: Mapping[str, Any]) -> dict[str, Any]:
@@ -147,11 +151,6 @@ class _Samples:
 
         ids = torch.tensor(self._samples[index])
         return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}, ids
-
-
-def _move(source: Path, out: Path) -> None:
-    for path in list(source.iterdir()):
-        shutil.move(path, out / path.name)
 
 
 def _graph(path: Path) -> Any:
