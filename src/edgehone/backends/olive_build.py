@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import shutil
 import tempfile
 from collections import Counter
@@ -29,9 +30,9 @@ def onnx(job: WorkerJob) -> dict[str, Any]:
     `bytes` and `providers`. Olive's own ModelBuilder pass is not used: that of Olive 0.13 imports a module that
     ONNX Runtime GenAI 0.18 no longer has.
     """
+    quiet()
     from onnxruntime_genai.models import builder
 
-    quiet()
     source = job.inputs.get("checkpoint", job.inputs["model"])
     # A cache as long as the context for layers with a sliding window too: what ONNX Runtime itself can score.
     options = {"windowed_kv_cache": False, **job.args}
@@ -59,9 +60,9 @@ def checkpoint(job: WorkerJob) -> dict[str, Any]:
 
     args: passes ([{"pass": name, …its configuration}]). inputs: model, and calibration for those that learn from it.
     """
+    quiet()
     from olive.model import HfModelHandler
 
-    quiet()
     # In float32 throughout: by default the scales would be rounded to the checkpoint's 16 bits.
     handler = HfModelHandler(str(job.inputs["model"]), load_kwargs={"torch_dtype": "float32"})
     _run(job, handler, [_with_data(job, one) for one in job.args["passes"]])
@@ -74,9 +75,9 @@ def compress(job: WorkerJob) -> dict[str, Any]:
     args: passes; `nodes` = "embedding" of one restricts it to the lookup of the embeddings, and it is left out where
     that is quantized already. inputs: onnx.
     """
+    quiet()
     from olive.model import ONNXModelHandler
 
-    quiet()
     source = job.inputs["onnx"]
     handler = ONNXModelHandler(str(source), onnx_file_name=MODEL)
     passes = []
@@ -195,6 +196,7 @@ def _size(folder: Path) -> int:
 
 
 def quiet() -> None:
-    """Turn off what would phone home, in the runtimes as far as they have a switch."""
+    """Turn off what would phone home. Each runtime starts its sender at import, unless the variable is there."""
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     for name in ("onnxruntime", "onnxruntime_genai"):
         importlib.import_module(name).disable_telemetry_events()
