@@ -12,7 +12,7 @@ import pytest
 from edgehone.backends import null, registry
 from edgehone.errors import InputError, SetupError
 
-BUILT_IN = {"llamacpp", "null", "openvino", "pytorch"}
+BUILT_IN = {"llamacpp", "null", "olive", "openvino", "pytorch"}
 
 
 @pytest.fixture
@@ -42,7 +42,16 @@ def test_each_loads_without_its_framework(name: str) -> None:
     backend = registry.load(name)
     assert name == backend.NAME
     assert registry.module_name(name) == f"edgehone.backends.{name}"
-    for framework in ("torch", "transformers", "openvino", "llama_cpp", "nncf", "optimum"):
+    for framework in (
+        "torch",
+        "transformers",
+        "openvino",
+        "llama_cpp",
+        "nncf",
+        "optimum",
+        "olive",
+        "onnxruntime",
+    ):
         assert framework not in sys.modules
 
 
