@@ -30,7 +30,7 @@ def onnx(job: WorkerJob) -> dict[str, Any]:
     `bytes` and `providers`. Olive's own ModelBuilder pass is not used: that of Olive 0.13 imports a module that
     ONNX Runtime GenAI 0.18 no longer has.
     """
-    quiet()
+    quiet("onnxruntime", "onnxruntime_genai")
     from onnxruntime_genai.models import builder
 
     source = job.inputs.get("checkpoint", job.inputs["model"])
@@ -60,7 +60,7 @@ def checkpoint(job: WorkerJob) -> dict[str, Any]:
 
     args: passes ([{"pass": name, …its configuration}]). inputs: model, and calibration for those that learn from it.
     """
-    quiet()
+    quiet("onnxruntime", "onnxruntime_genai")
     from olive.model import HfModelHandler
 
     # In float32 throughout: by default the scales would be rounded to the checkpoint's 16 bits.
@@ -75,7 +75,7 @@ def compress(job: WorkerJob) -> dict[str, Any]:
     args: passes; `nodes` = "embedding" of one restricts it to the lookup of the embeddings, and it is left out where
     that is quantized already. inputs: onnx.
     """
-    quiet()
+    quiet("onnxruntime", "onnxruntime_genai")
     from olive.model import ONNXModelHandler
 
     source = job.inputs["onnx"]
@@ -195,8 +195,8 @@ def _size(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
 
 
-def quiet() -> None:
-    """Turn off what would phone home. Each runtime starts its sender at import, unless the variable is there."""
+def quiet(*runtimes: str) -> None:
+    """Turn off what would phone home. The runtimes start their sender at import, unless the variable is there."""
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-    for name in ("onnxruntime", "onnxruntime_genai"):
+    for name in runtimes:
         importlib.import_module(name).disable_telemetry_events()
