@@ -100,6 +100,8 @@ def test_the_core_imports_no_framework() -> None:
         "nncf",
         "optimum",
         "llama_cpp",
+        "olive",
+        "onnx",
         "onnxruntime",
         "mlx",
         "mlx_lm",

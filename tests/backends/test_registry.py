@@ -14,7 +14,7 @@ from edgehone.backends import null, registry
 from edgehone.errors import InputError, SetupError
 from edgehone.model import ModelInfo
 
-BUILT_IN = {"llamacpp", "mlx", "null", "openvino", "pytorch"}
+BUILT_IN = {"gguf", "llamacpp", "mlx", "null", "olive", "onnxruntime", "openvino", "pytorch"}
 
 
 @pytest.fixture
@@ -44,7 +44,19 @@ def test_each_loads_without_its_framework(name: str) -> None:
     backend = registry.load(name)
     assert name == backend.NAME
     assert registry.module_name(name) == f"edgehone.backends.{name}"
-    for framework in ("torch", "transformers", "openvino", "llama_cpp", "nncf", "optimum", "mlx", "mlx_lm"):
+    frameworks = (
+        "torch",
+        "transformers",
+        "openvino",
+        "llama_cpp",
+        "nncf",
+        "optimum",
+        "olive",
+        "onnxruntime",
+        "mlx",
+        "mlx_lm",
+    )
+    for framework in frameworks:
         assert framework not in sys.modules
 
 
