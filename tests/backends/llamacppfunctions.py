@@ -150,3 +150,34 @@ def encode(job: WorkerJob) -> dict[str, Any]:
         "padding": float(np.abs(got[~used]).max()),
         "said": said,
     }
+
+
+def calibration_ids(job: WorkerJob) -> None:
+    """A calibration folder with the first ids of the shipped text."""
+    import json
+
+    from transformers import AutoTokenizer
+
+    from edgehone.measure.texts import shipped
+
+    tokenizer = AutoTokenizer.from_pretrained(job.inputs["model"])
+    ids = tokenizer(shipped("calibration").read_text("utf-8"), add_special_tokens=False)["input_ids"]
+    (job.out / "ids.json").write_text(json.dumps(ids[:8192]), "utf-8")
+    (job.out / "bos.json").write_text("[1]", "utf-8")
+
+
+def divergence(job: WorkerJob) -> dict[str, Any]:
+    """Mean KL of one GGUF from another over 400 ids of the shipped evaluation text."""
+    import numpy as np
+
+    from edgehone.measure.texts import shipped
+
+    found = []
+    for name in ("exact", "artifact"):
+        session = llamacpp.open_session(job.inputs[name], {}, job)
+        ids = session.tokenize(shipped("evaluation").read_text("utf-8")[:4000])[:400]
+        logits = np.concatenate(list(session.score(ids))).astype(np.float64)
+        logits -= logits.max(1, keepdims=True)
+        found.append(logits - np.log(np.exp(logits).sum(1, keepdims=True)))
+        session.close()
+    return {"kl": float((np.exp(found[0]) * (found[0] - found[1])).sum(1).mean())}

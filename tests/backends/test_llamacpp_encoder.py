@@ -39,6 +39,7 @@ def test_its_recipes_start_in_32_bits_and_calibrate_nothing() -> None:
     assert [each.name for each in made if each.exact] == [made[0].name] == ["F32"]
     assert {"F16", "Q8_0", "Q6_K", "Q4_K_M"} <= {each.name for each in made}
     assert not [each for each in made if each.calibrated]
+    assert all(each.settings == {"positions": "bert"} for each in made)
     assert len({each.key for each in made}) == len(made)
     assert len([each for each in made if each.effort == "quick"]) <= 5
 
@@ -69,7 +70,7 @@ def test_hidden_states_are_those_of_transformers(
 ) -> None:
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
     model, exact, small = tmp_path / "model", tmp_path / "exact", tmp_path / "small"
-    args = {"model_type": model_type, "config": {**config, "max_position_embeddings": 64}}
+    args: dict[str, Any] = {"model_type": model_type, "config": {**config, "max_position_embeddings": 64}}
     run_worker("llamacpp", "llamacppfunctions:make_encoder", args, {}, model)
     args = {"outtype": "f32", "encoder": True}
     facts = run_worker("llamacpp", f"{BUILD}:convert", args, {"model": model}, exact)

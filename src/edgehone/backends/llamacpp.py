@@ -34,6 +34,7 @@ NEEDS = Needs(
 ENCODERS = ("bert", "roberta", "xlm-roberta", "camembert", "distilbert", "modernbert")
 
 _BUILD = "edgehone.backends.llamacpp_build"
+_GPTQ = "edgehone.backends.llamacpp_gptq"
 ADOPT = Step(f"{_BUILD}:adopt", reads=("model",), links=True)
 _PART = re.compile(r"-\d{5}-of-\d{5}\.gguf$")
 
@@ -145,7 +146,7 @@ def recipes(model: ModelInfo) -> list[Recipe]:
 
 
 def steps(recipe: Recipe) -> Step:
-    """convert or adopt → [imatrix] → quantize; recipes share the first two."""
+    """convert or adopt → [imatrix] → quantize → [GPTQ]; recipes share the first two."""
     build, source = recipe.build, recipe.build.get("source")
     if source == "gguf":
         converted = ADOPT
@@ -159,10 +160,14 @@ def steps(recipe: Recipe) -> Step:
     inputs = {"converted": converted}
     if build.get("imatrix"):
         inputs["imatrix"] = Step(f"{_BUILD}:imatrix", inputs=dict(inputs), reads=("calibration",))
-    params = {"type": build["type"]}
-    if build.get("requantize"):
-        params["requantize"] = True
-    return Step(f"{_BUILD}:quantize", params, inputs)
+    params = {name: build[name] for name in ("type", "requantize", "tensor_types") if name in build}
+    quantized = Step(f"{_BUILD}:quantize", params, inputs)
+    if not build.get("gptq"):
+        return quantized
+    moments = Step(f"{_GPTQ}:hessians", reads=("model", "calibration"))
+    return Step(
+        f"{_GPTQ}:refine", inputs={"quantized": quantized, "converted": converted, "hessians": moments}
+    )
 
 
 def open_session(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) -> LlamaSession:

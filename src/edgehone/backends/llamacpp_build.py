@@ -55,7 +55,7 @@ def convert(job: WorkerJob) -> dict[str, Any]:
         _run(
             job, "convert", [*command, "--mmproj", "--outfile", job.out / PROJECTOR], job.out, total=_PER_CENT
         )
-    return _facts(out)
+    return facts(out)
 
 
 def imatrix(job: WorkerJob) -> dict[str, Any]:
@@ -95,6 +95,8 @@ def _context(path: Path) -> int:
 def quantize(job: WorkerJob) -> dict[str, Any]:
     """model.gguf [+ importance matrix] → out/model.gguf of args["type"]; a projector stays as it is.
 
+    args: tensor_types (part of a tensor's name → its own type), requantize (from a quantized model.gguf).
+
     Facts: tensor_types, bytes: what was really written, for rows that do not fit a type get another in
     silence.
     """
@@ -104,6 +106,8 @@ def quantize(job: WorkerJob) -> dict[str, Any]:
         # Its name is written into the file too.
         cwd = job.inputs["imatrix"]
         command += ["--imatrix", IMATRIX]
+    for name, kind in job.args.get("tensor_types", {}).items():
+        command += ["--tensor-type", f"{name}={kind}"]
     if job.args.get("requantize"):
         command += ["--allow-requantize"]
     out, converted = job.out / ARTIFACT, job.inputs["converted"]
@@ -111,7 +115,7 @@ def quantize(job: WorkerJob) -> dict[str, Any]:
     _run(job, "quantize", command, cwd)
     if (converted / PROJECTOR).exists():
         shutil.copyfile(converted / PROJECTOR, job.out / PROJECTOR)
-    return _facts(out)
+    return facts(out)
 
 
 def adopt(job: WorkerJob) -> dict[str, Any]:
@@ -121,17 +125,21 @@ def adopt(job: WorkerJob) -> dict[str, Any]:
     """
     out = job.out / ARTIFACT
     out.symlink_to(job.inputs["model"].resolve())
-    return _facts(out)
+    return facts(out)
 
 
 def tools(job: WorkerJob) -> Toolchain:
     return Toolchain.at(job.toolchain)
 
 
-def _facts(path: Path) -> dict[str, Any]:
-    facts = {"tensor_types": llamacpp_gguf.read(path).tensor_types, "bytes": path.stat().st_size}
+def facts(path: Path) -> dict[str, Any]:
+    """What is in a GGUF file: tensor_types, bytes, and projector_bytes where one lies beside it."""
+    found: dict[str, Any] = {
+        "tensor_types": llamacpp_gguf.read(path).tensor_types,
+        "bytes": path.stat().st_size,
+    }
     projector = path.with_name(PROJECTOR)
-    return {**facts, "projector_bytes": projector.stat().st_size} if projector.exists() else facts
+    return {**found, "projector_bytes": projector.stat().st_size} if projector.exists() else found
 
 
 def _run(job: WorkerJob, what: str, command: Sequence[Any], cwd: Path, total: int | None = None) -> None:

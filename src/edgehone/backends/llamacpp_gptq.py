@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgehone.backends.base import WorkerJob
-from edgehone.backends.llamacpp_build import ARTIFACT, tools
+from edgehone.backends.llamacpp_build import ARTIFACT, facts, tools
 from edgehone.backends.llamacpp_codes import LAYOUTS, Grid, codes, grid, with_codes
 
 if TYPE_CHECKING:
@@ -125,25 +125,18 @@ def refine(job: WorkerJob) -> dict[str, Any]:
             tensor.data[:] = made.reshape(tensor.data.shape)
             refined += 1
     target.data.flush()
-    return {"refined": refined, **_sizes(target, out)}
+    return {"refined": refined, **facts(out)}
 
 
 def _layers(folder: Path, target: Any, gguf: Any) -> Iterator[tuple[str, int]]:
     """GGUF tensor name → which moments its inputs have, by llama.cpp's own table of names."""
-    fields = {name: target.get_field(name) for name in ("general.architecture",)}
-    architecture = str(fields["general.architecture"].contents())
+    architecture = str(target.get_field("general.architecture").contents())
     blocks = int(target.get_field(f"{architecture}.block_count").contents())
     kind = next(key for key, name in gguf.MODEL_ARCH_NAMES.items() if name == architecture)
     table = gguf.get_tensor_name_map(kind, blocks)
     for name, place in json.loads((folder / "names.json").read_text("utf-8")).items():
         if found := table.get_name(name):
             yield f"{found}.weight", place
-
-
-def _sizes(target: Any, path: Path) -> dict[str, Any]:
-    from edgehone.backends import llamacpp_gguf
-
-    return {"tensor_types": llamacpp_gguf.read(path).tensor_types, "bytes": path.stat().st_size}
 
 
 def better(kind: str, raw: Any, weights: Any, moment: Doubles) -> Any:
