@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgehone.backends import llamacpp_codes, llamacpp_gptq
@@ -26,6 +26,7 @@ def block(kind: str, count: int, seed: int) -> Any:
     return raw.reshape(-1)
 
 
+@settings(max_examples=30, deadline=None)
 @given(st.sampled_from(KINDS), st.integers(0, 2**32))
 def test_codes_taken_out_and_put_back_are_the_same_bytes(kind: str, seed: int) -> None:
     raw = block(kind, 6, seed)
@@ -34,6 +35,7 @@ def test_codes_taken_out_and_put_back_are_the_same_bytes(kind: str, seed: int) -
     assert (llamacpp_codes.with_codes(kind, raw, found) == raw).all()
 
 
+@settings(max_examples=30, deadline=None)
 @given(st.sampled_from(KINDS), st.integers(0, 2**32))
 def test_other_codes_are_kept_and_leave_the_grid(kind: str, seed: int) -> None:
     raw = block(kind, 4, seed)
@@ -64,6 +66,7 @@ def correlated(columns: int, seed: int) -> Any:
     return inputs.T @ inputs / len(inputs)
 
 
+@settings(max_examples=10, deadline=None)
 @given(st.integers(0, 2**32))
 def test_where_inputs_go_together_the_error_of_the_outputs_shrinks(seed: int) -> None:
     random = np.random.default_rng(seed)

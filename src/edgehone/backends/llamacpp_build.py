@@ -129,6 +129,7 @@ def adopt(job: WorkerJob) -> dict[str, Any]:
 
 
 def tools(job: WorkerJob) -> Toolchain:
+    """The toolchain that the job was given. SetupError where there is none."""
     return Toolchain.at(job.toolchain)
 
 
