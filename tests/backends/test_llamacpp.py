@@ -66,7 +66,7 @@ def test_a_llama_is_supported_without_a_word() -> None:
         ({"format": "onnx", "task": "graph"}, "onnx"),
         ({"task": "text-classification"}, "heads"),
         ({"task": "feature-extraction", "model_type": "t5"}, "not 't5'"),
-        ({"task": "image-text-to-text"}, "no projector of 'LlamaForCausalLM'"),
+        ({"task": "image-text-to-text"}, "multi-modal models are not taken yet"),
         ({"format": "gguf", "path": Path("m-00001-of-00002.gguf")}, "one part of several"),
         ({"format": "gguf", "task": "feature-extraction"}, "feature-extraction"),
     ],
@@ -116,11 +116,13 @@ def test_a_quick_run_tries_few() -> None:
 def test_where_gptq_can_be_tried_a_quick_run_tries_it_instead() -> None:
     known = replace(LLAMA, layers=4)
     quick = {each.name for each in llamacpp.recipes(known) if each.effort == "quick"}
-    assert quick == {"F16", "Q8_0", "Q4_K_M+gptq", "Q4_0+gptq", "Q4_0"}
+    assert quick == {"F16", "Q8_0", "Q4_K_V+gptq", "Q4_0+gptq", "Q4_0"}
     step = llamacpp.steps(recipe("Q4_K_M+gptq", known))
     assert set(step.inputs) == {"quantized", "converted", "hessians"}
     assert step.inputs["quantized"] == llamacpp.steps(recipe("Q4_K_M+imatrix", known))
     assert recipe("Q4_0+gptq", known).calibrated
+    mixed = llamacpp.steps(recipe("Q4_K_V+gptq", known)).inputs["quantized"]
+    assert mixed.params["type"] == "Q4_K_S" and mixed.params["tensor_types"]["attn_v"] == "q6_K"
 
 
 @pytest.mark.parametrize("change", [{"experts": 8}, {"intermediate_size": 30_000}, {"task": "unknown"}])

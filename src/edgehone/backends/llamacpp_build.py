@@ -19,7 +19,6 @@ from edgehone.backends.llamacpp_tools import Toolchain
 from edgehone.errors import JobError, TextError
 
 ARTIFACT = "model.gguf"
-PROJECTOR = "mmproj.gguf"
 IMATRIX = "imatrix.gguf"
 
 # The chunk that llama-imatrix reads at once: its own default where text and model allow it.
@@ -42,19 +41,13 @@ _CAUSE = re.compile(r"error|failed|exception|not supported|unsupported|cannot|as
 def convert(job: WorkerJob) -> dict[str, Any]:
     """The model's folder → out/model.gguf in F16, or in args["outtype"]; norms stay F32.
 
-    args: encoder (ids come from elsewhere, so a tokenizer that llama.cpp does not know is no hindrance),
-    projector (out/mmproj.gguf too, in F16). Facts: tensor_types (GGML type → tensors), bytes,
-    projector_bytes. Raises JobError with the converter's own cause.
+    args: encoder (ids come from elsewhere, so a tokenizer that llama.cpp does not know is no hindrance). Facts: tensor_types (GGML type → tensors), bytes. Raises JobError with the converter's own cause.
     """
     script = tools(job).convert()
     start = [_LENIENT, script] if job.args.get("encoder") else [script]
     command = [sys.executable, *start, job.inputs["model"], "--outtype", job.args.get("outtype", "f16")]
     out = job.out / ARTIFACT
     _run(job, "convert", [*command, "--outfile", out], job.out, total=_PER_CENT)
-    if job.args.get("projector"):
-        _run(
-            job, "convert", [*command, "--mmproj", "--outfile", job.out / PROJECTOR], job.out, total=_PER_CENT
-        )
     return facts(out)
 
 
@@ -93,7 +86,7 @@ def _context(path: Path) -> int:
 
 
 def quantize(job: WorkerJob) -> dict[str, Any]:
-    """model.gguf [+ importance matrix] → out/model.gguf of args["type"]; a projector stays as it is.
+    """model.gguf [+ importance matrix] → out/model.gguf of args["type"].
 
     args: tensor_types (part of a tensor's name → its own type), requantize (from a quantized model.gguf).
 
@@ -113,8 +106,6 @@ def quantize(job: WorkerJob) -> dict[str, Any]:
     out, converted = job.out / ARTIFACT, job.inputs["converted"]
     command += [converted / ARTIFACT, out, job.args["type"], job.threads]
     _run(job, "quantize", command, cwd)
-    if (converted / PROJECTOR).exists():
-        shutil.copyfile(converted / PROJECTOR, job.out / PROJECTOR)
     return facts(out)
 
 
@@ -134,13 +125,8 @@ def tools(job: WorkerJob) -> Toolchain:
 
 
 def facts(path: Path) -> dict[str, Any]:
-    """What is in a GGUF file: tensor_types, bytes, and projector_bytes where one lies beside it."""
-    found: dict[str, Any] = {
-        "tensor_types": llamacpp_gguf.read(path).tensor_types,
-        "bytes": path.stat().st_size,
-    }
-    projector = path.with_name(PROJECTOR)
-    return {**found, "projector_bytes": projector.stat().st_size} if projector.exists() else found
+    """What is in a GGUF file: tensor_types, bytes."""
+    return {"tensor_types": llamacpp_gguf.read(path).tensor_types, "bytes": path.stat().st_size}
 
 
 def _run(job: WorkerJob, what: str, command: Sequence[Any], cwd: Path, total: int | None = None) -> None:

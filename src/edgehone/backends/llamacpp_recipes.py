@@ -24,22 +24,20 @@ MOMENTS_BYTES = 4 << 30
 
 def of_checkpoint(model: ModelInfo) -> list[Recipe]:
     """F16, then each quantized type with and without an importance matrix, in order of promise."""
-    build = {"source": "multimodal"} if model.task == "image-text-to-text" else {}
     refined = refinable(model)
     made = []
     for entry in _table():
         why = _why(entry, model)
         if entry["name"] == EXACT:
-            exact = {**build, "type": EXACT}
-            made.append(Recipe(NAME, EXACT, exact, effort=entry["effort"], exact=True, why=why))
+            made.append(Recipe(NAME, EXACT, {"type": EXACT}, effort=entry["effort"], exact=True, why=why))
             continue
-        pair = _pair(entry, build, why)
+        pair = _pair(entry, {}, why)
         if refined and "gptq_effort" in entry:
             # What is better at the same bytes takes their place in a run that tries few.
             made.append(_refined(entry, pair[0]))
             pair = [replace(one, effort=max(one.effort, entry["beside"], key=EFFORTS.index)) for one in pair]
         made += pair
-    return made
+    return made + ([_mixed(entry, model) for entry in _table("mix")] if refined else [])
 
 
 def refinable(model: ModelInfo) -> bool:
@@ -57,6 +55,14 @@ def _refined(entry: Mapping[str, Any], weighted: Recipe) -> Recipe:
         build={**weighted.build, "gptq": True},
         effort=entry["gptq_effort"],
         why=f"{weighted.why}; then codes by GPTQ: same bytes and speed, {entry['gptq']}",
+    )
+
+
+def _mixed(entry: Mapping[str, Any], model: ModelInfo) -> Recipe:
+    """A type with other types for some tensors, an importance matrix and GPTQ's codes."""
+    build = {"type": entry["type"], "tensor_types": entry["tensor_types"], "imatrix": True, "gptq": True}
+    return Recipe(
+        NAME, f"{entry['name']}+gptq", build, effort=entry["effort"], calibrated=True, why=_why(entry, model)
     )
 
 
@@ -100,9 +106,9 @@ def of_encoder(model: ModelInfo) -> list[Recipe]:
     return made
 
 
-def _table() -> list[dict[str, Any]]:
+def _table(name: str = "type") -> list[dict[str, Any]]:
     path = Path(__file__).with_name("llamacpp_recipes.toml")
-    entries: list[dict[str, Any]] = tomllib.loads(path.read_text("utf-8"))["type"]
+    entries: list[dict[str, Any]] = tomllib.loads(path.read_text("utf-8"))[name]
     return entries
 
 
