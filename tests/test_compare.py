@@ -29,7 +29,7 @@ prompt_tokens = 16
 generated_tokens = 8
 """
 # The machinery is tested here, not the figures: as little as gives them intervals.
-SHALLOW = Depth(windows=8, window=64, rounds=3, seconds=0.02, budget=10.0)
+SHALLOW = Depth(windows=8, window=64, samples=64, rounds=3, seconds=0.02, budget=10.0)
 
 
 @pytest.fixture(scope="module")
