@@ -323,6 +323,13 @@ def test_an_encoder_is_exported_quantized_and_run(run_worker: RunWorker, tmp_pat
     assert facts["layers_int8"] >= 12  # six products with weights in each of two layers
     assert built.ask(quantized)["difference"] < 0.1
 
+    with np.load(made / "asked.npz") as asked_for:
+        np.savez(made / "asked.npz", **{name: asked_for[name] for name in ("input_ids", "attention_mask")})
+    untyped = openvino.recipes(replace(BERT, inputs=BERT.inputs[:2]))[0]
+    two = Built(run_worker, made / "encoder", made, tmp_path / "untyped", {})
+    two.build(untyped)
+    assert two.ask(untyped)["difference"] < 1e-5  # the types that were left out are zeros
+
 
 @pytest.mark.real
 @pytest.mark.usefixtures("own_functions")

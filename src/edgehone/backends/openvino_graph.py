@@ -27,6 +27,7 @@ SUFFIXES = {"onnx": ".onnx", "torch-export": ".pt2"}
 DOMAINS = ("com.microsoft", "org.openvinotoolkit")
 
 _NAME = "openvino"
+_TYPES = "token_type_ids"
 _HERE = "edgehone.backends.openvino_graph"
 # What tells a transformer, whichever exporter wrote it: attention as one operator, or its normalisation.
 _ATTENTION = ("Attention", "LayerNormalization", "scaled_dot_product_attention", "layer_norm")
@@ -183,7 +184,23 @@ def _encoder(job: WorkerJob) -> Any:
         # The weights are mapped from a file that goes with the folder: a copy is of this process alone.
         core = ov.Core()
         core.set_property({"ENABLE_MMAP": False})
-        return core.read_model(Path(folder) / openvino_ir.MODEL)
+        model = core.read_model(Path(folder) / openvino_ir.MODEL)
+    if job.args["inputs"] and _TYPES not in job.args["inputs"]:
+        _without_types(model)
+    return model
+
+
+def _without_types(model: Any) -> None:
+    """Zeros for the token types, of an encoder whose tokenizer does not give them: as the original takes them."""
+    import numpy as np
+    from openvino import opset13 as ops
+
+    ports = {port.get_any_name(): port for port in model.inputs}
+    if _TYPES in ports:
+        unused = ports[_TYPES].get_node()
+        zeros = ops.broadcast(ops.constant(0, dtype=np.int64), ops.shape_of(ports["input_ids"]))
+        unused.output(0).replace(zeros.output(0))
+        model.remove_parameter(unused)
 
 
 def _name(model: Any, inputs: list[str], outputs: list[str], *, by_position: bool) -> dict[str, list[str]]:
