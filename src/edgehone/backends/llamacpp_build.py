@@ -41,7 +41,8 @@ _CAUSE = re.compile(r"error|failed|exception|not supported|unsupported|cannot|as
 def convert(job: WorkerJob) -> dict[str, Any]:
     """The model's folder → out/model.gguf in F16, or in args["outtype"]; norms stay F32.
 
-    args: encoder (ids come from elsewhere, so a tokenizer that llama.cpp does not know is no hindrance). Facts: tensor_types (GGML type → tensors), bytes. Raises JobError with the converter's own cause.
+    args: encoder (ids come from elsewhere, so a tokenizer that llama.cpp does not know is no hindrance).
+    Facts: tensor_types (GGML type → tensors), bytes. Raises JobError with the converter's own cause.
     """
     script = tools(job).convert()
     start = [_LENIENT, script] if job.args.get("encoder") else [script]
