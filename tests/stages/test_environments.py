@@ -24,7 +24,7 @@ def test_one_making_serves_all_that_share(monkeypatch: pytest.MonkeyPatch) -> No
     ready: Any
     ready, unready = make_all(backends, lambda name, what: None)
     assert sorted(made) == ["llamacpp", "null"] and not unready
-    assert ready["gguf"] == ready["llamacpp"] == "env of llamacpp"
+    assert [str(ready[name]) for name in ("gguf", "llamacpp")] == ["env of llamacpp"] * 2
 
 
 def test_one_failure_is_told_of_all_that_share(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,7 +70,7 @@ def _refined(entry: Mapping[str, Any], weighted: Recipe) -> Recipe:
         name=f"{entry['name']}+gptq",
         build={**weighted.build, "gptq": True},
         effort=entry["gptq_effort"],
-        why=f"{weighted.why}; then codes by GPTQ: same bytes and speed, {entry['gptq']}",
+        why=f"{weighted.why}; then codes by GPTQ in the same format and bytes, {entry['gptq']}",
     )
 
 
