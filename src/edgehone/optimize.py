@@ -75,8 +75,8 @@ def optimize(
     emit(Event("", detail="deciding"))
 
     decision = decide(
-        [*map(_candidate, trials), *_untried(setup)],
-        _candidate(origin.baseline),
+        [*(trial.candidate() for trial in trials), *_untried(setup)],
+        origin.baseline.candidate(),
         required,
         required.over(bench.workload.weights),
         device=bench.device.to_json(),
@@ -93,20 +93,6 @@ def optimize(
     if out is not None:
         bundle.write(Path(out), decision, bench, origin, trials, command=request.command())
     return decision
-
-
-def _candidate(trial: Trial) -> Candidate:
-    return Candidate(
-        key=trial.recipe.key,
-        backend=trial.recipe.backend,
-        recipe=trial.recipe.to_json(),
-        status=trial.status,
-        error=trial.error,
-        log=trial.log,
-        bytes=trial.bytes,
-        figures=trial.figures,
-        facts=trial.facts,
-    )
 
 
 def _untried(setup: Setup) -> list[Candidate]:

@@ -6,6 +6,7 @@ import importlib
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ def refusals(job: WorkerJob) -> dict[str, str]:
         folder.mkdir(parents=True)
         out.mkdir()
         spoil(folder)
-        said[name] = _said(lambda source=folder, place=out: _opened(source, place, job))
+        said[name] = _said(partial(_opened, folder, out, job))
     good = place / "good"
     good.mkdir()
     _save(_relu(13), good)
@@ -65,7 +66,7 @@ def refusals(job: WorkerJob) -> dict[str, str]:
         "strange": {"x": ones, "labels": ones},
     }
     for name, feeds in wrong.items():
-        said[name] = _said(lambda feeds=feeds: session.run(feeds))
+        said[name] = _said(partial(session.run, feeds))
     return said
 
 
@@ -178,5 +179,5 @@ _SPOILED: dict[str, Callable[[Path], Any]] = {
     "not ONNX": lambda folder: (folder / "model.onnx").write_bytes(b"GGUF" * 100),
     "empty": lambda folder: (folder / "model.onnx").write_bytes(b""),
     "nothing": lambda folder: None,
-    "two": lambda folder: [(folder / name).touch() for name in ("a.onnx", "b.onnx")],
+    "two": lambda folder: [(folder / name).write_bytes(b"") for name in ("a.onnx", "b.onnx")],
 }

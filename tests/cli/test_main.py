@@ -15,7 +15,7 @@ from edgehone.cli import main
 
 from .conftest import Done, Shell
 
-VERBS = ["optimize", "run", "show", "inspect", "device", "backends"]
+VERBS = ["optimize", "run", "show", "compare", "inspect", "device", "backends"]
 # Words that cannot be, and what is said of them.
 WRONG = [
     ("frobnicate", "invalid choice: 'frobnicate'"),
@@ -26,6 +26,11 @@ WRONG = [
     ("run lost --prompt hi", "no such bundle: lost"),
     ("show lost", "no such bundle: lost"),
     ("show model", "is not a bundle"),
+    ("compare", "required: BUNDLE"),
+    ("compare lost", "no such bundle or artifact: lost"),
+    ("compare model", "model is not a bundle"),
+    ("compare bundle --settings pace", "is not KEY=VALUE"),
+    ("backends conform nul", "did you mean 'null'"),
     ("inspect lost", "no such model folder: lost"),
     ("inspect tiny.toml", "not a model folder"),
     ("backends list openvina", "did you mean 'openvino'"),

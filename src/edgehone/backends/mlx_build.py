@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from edgehone.backends import mlx_learned
 from edgehone.backends.base import WorkerJob
 from edgehone.errors import JobError
 from edgehone.model.safetensors import BITS, read_header
@@ -29,19 +30,16 @@ def quantize(job: WorkerJob) -> dict[str, Any]:
     """The floats in another dtype, and with fewer bits where args say so.
 
     args: dtype of scales and of what stays float; bits and group, or mixed (an mlx-lm predicate) and group;
-    learned ("gptq", "dwq", …: fitted to the calibration text). Rounding is in float32, only its result in dtype.
+    learned ("gptq": fitted to the calibration text). inputs: floats, and calibration for learned. All is computed
+    in float32, only the result is in dtype.
     Returns `weight_types` (matrices by type, read back from the files), `bits_per_weight`, `bytes`.
     """
     import mlx.core as mx
 
     floats, args = job.inputs["floats"], job.args
-    model, config = load(floats)
-    cast(model, mx.float32)
+    model, config = as_float32(floats)
     if "learned" in args:
-        from edgehone.backends import mlx_learned
-
-        job.progress(0.1, f"quantizing by {args['learned']}")
-        model, config = mlx_learned.learn(job, model, config)
+        model, config = mlx_learned.learn(model, as_float32(floats)[0], config, job)
     elif "group" in args:
         job.progress(0.3, "quantizing")
         model, config = plain(model, config, args)
@@ -57,10 +55,19 @@ def plain(model: Any, config: dict[str, Any], args: Mapping[str, Any]) -> tuple[
 
     group = int(args["group"])
     if "mixed" not in args:
-        return tuple(quantize_model(model, config, group, int(args["bits"])))  # type: ignore[return-value]
+        return tuple(quantize_model(model, config, group, int(args["bits"])))
     predicate = mixed_quant_predicate_builder(args["mixed"], model, group)
     low = int(str(args["mixed"]).split("_")[1])
-    return tuple(quantize_model(model, config, group, low, quant_predicate=predicate))  # type: ignore[return-value]
+    return tuple(quantize_model(model, config, group, low, quant_predicate=predicate))
+
+
+def as_float32(folder: Path) -> tuple[Any, dict[str, Any]]:
+    """The model of a folder, all its floats in float32."""
+    import mlx.core as mx
+
+    model, config = load(folder)
+    cast(model, mx.float32)
+    return model, config
 
 
 def load(folder: Path) -> tuple[Any, dict[str, Any]]:

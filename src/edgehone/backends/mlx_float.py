@@ -7,6 +7,7 @@ rounding (tests/backends/test_mlx.py says by how much). Activations keep the art
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 
@@ -53,20 +54,27 @@ def _modules() -> tuple[Any, Any]:
     from mlx import nn
 
     class Matrix(nn.Module):  # type: ignore[misc]
-        """Rows of floats; what begins with an underscore is no parameter of the model."""
+        """Rows of floats; what begins with an underscore is no parameter of the model.
+
+        `_tap` gets what is multiplied, as float32 [n, columns].
+        """
 
         def __init__(self, layer: Any) -> None:
             super().__init__()
             self._dtype = layer.scales.dtype if "scales" in layer else layer.weight.dtype
             self._bias = layer.get("bias")
             self._rows = np.array(_weight(layer))
+            self._tap: Callable[[Any], None] | None = None
 
         def times(self, x: Any) -> Any:
             dtype = mx.float32 if x.dtype == mx.float32 else self._dtype
             # In the compute dtype first: that is what the GPU reads, however it accumulates.
             given = np.array(x.astype(mx.float32))
-            product = given.reshape(-1, given.shape[-1]) @ self._rows.T
-            made = mx.array(product.reshape(*given.shape[:-1], -1)).astype(dtype)
+            flat = given.reshape(-1, given.shape[-1])
+            if self._tap is not None:
+                self._tap(flat)
+            product = (flat @ self._rows.T).reshape(*given.shape[:-1], -1)
+            made = mx.array(product).astype(dtype)
             return made if self._bias is None else made + self._bias
 
     class Linear(Matrix):

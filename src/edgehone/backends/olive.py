@@ -15,11 +15,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgehone.backends import olive_graph
 from edgehone.backends.base import EFFORTS, Needs, Recipe, Step, Support, WorkerJob
 from edgehone.model.info import ModelInfo
 
 if TYPE_CHECKING:
     from edgehone.backends.olive_session import OliveSession
+
+open_graph = olive_graph.open_graph
 
 NAME = "olive"
 REFERENCE = False
@@ -46,6 +49,8 @@ def architectures() -> dict[str, bool]:
 
 def supports(model: ModelInfo) -> Support:
     """Whether the model builder converts the architecture, and which recipes its shape leaves out."""
+    if model.kind == "graph":
+        return olive_graph.supports_graph(model)
     refusals = []
     if model.format != "huggingface":
         refusals.append(f"the model builder reads Hugging Face folders, not '{model.format}'")
@@ -69,6 +74,8 @@ def supports(model: ModelInfo) -> Support:
 
 def recipes(model: ModelInfo) -> list[Recipe]:
     """fp32, then int8 and int4 in order of promise, without those that do not fit the model."""
+    if model.kind == "graph":
+        return olive_graph.graph_recipes(model)
     rows = _rows(model)
     passes = architectures().get(model.model_type, False)
     made: list[Recipe] = []
@@ -128,6 +135,8 @@ def _named(rows: Mapping[str, int], group: int) -> str:
 
 def steps(recipe: Recipe) -> Step:
     """The chain of the recipe's build, as short as it needs to be."""
+    if "graph" in recipe.build:
+        return olive_graph.graph_steps(recipe)
     build = recipe.build
     inputs: dict[str, Step] = {}
     reads: tuple[str, ...] = ("model",)

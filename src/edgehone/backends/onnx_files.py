@@ -124,11 +124,13 @@ def facts(path: Path) -> dict[str, Any]:
 
 
 def quantized(nodes: list[Any]) -> Counter[str]:
-    """Operators that work on quantized tensors, by type: integer ones, and those that QDQ pairs feed."""
+    """Operators that work on quantized tensors, by type: integer ones, and those that only dequantized ones feed."""
     dequantized = {name for node in nodes if node.op_type == "DequantizeLinear" for name in node.output}
     found: Counter[str] = Counter()
     for node in nodes:
-        fed = node.op_type != "QuantizeLinear" and any(name in dequantized for name in node.input)
+        fed = (
+            node.op_type != "QuantizeLinear" and {*node.input} - {""} and {*node.input} - {""} <= dequantized
+        )
         if fed or node.op_type in _INTEGER or node.op_type.startswith("QLinear"):
             found[node.op_type] += 1
     return found

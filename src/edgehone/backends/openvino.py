@@ -12,19 +12,19 @@ import json
 import logging
 import shutil
 import tomllib
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgehone.backends import openvino_mixture
+from edgehone.backends import openvino_graph, openvino_ir, openvino_mixture
 from edgehone.backends.base import EFFORTS, Needs, Recipe, Step, Support, WorkerJob
 from edgehone.backends.calibration import LENGTH, windows
 from edgehone.errors import JobError
 from edgehone.model.info import ModelInfo
 
 if TYPE_CHECKING:
+    from edgehone.backends.openvino_graph_session import OpenVinoGraphSession
     from edgehone.backends.openvino_mixture import RoutingSession
     from edgehone.backends.openvino_session import OpenVinoSession
 
@@ -35,8 +35,10 @@ NEEDS = Needs(
     versions=("openvino", "openvino-genai", "nncf", "optimum-intel", "transformers", "torch"),
 )
 
-MODEL = "openvino_model.xml"
 TOKENIZERS = ("openvino_tokenizer.xml", "openvino_detokenizer.xml")
+
+# What nncf.compress_weights does with calibration samples.
+_TUNINGS = ("awq", "scale_estimation", "gptq", "lora_correction")
 
 # optimum-intel says that it exports these with an older transformers only. With the pinned one small models of each
 # were exported and scored: their KL divergence from the original was below 5e-5. The null test judges each again.
@@ -54,6 +56,8 @@ def architectures() -> frozenset[str]:
 
 def supports(model: ModelInfo) -> Support:
     """Whether optimum-intel exports the architecture, and which group sizes its rows leave out."""
+    if model.kind == "graph":
+        return openvino_graph.supports(model)
     refusals = []
     if model.format != "huggingface":
         refusals.append(f"optimum-intel exports Hugging Face folders, not '{model.format}'")
@@ -75,6 +79,8 @@ def supports(model: ModelInfo) -> Support:
 
 def recipes(model: ModelInfo) -> list[Recipe]:
     """fp16, then int8 and int4 in order of promise, without those whose group does not divide the rows."""
+    if model.kind == "graph":
+        return openvino_graph.recipes(model)
     rows = _rows(model)
     made: list[Recipe] = []
     owed: dict[str, str] = {}  # family -> effort of its entries that do not fit
@@ -95,7 +101,7 @@ def _recipe(entry: Mapping[str, Any]) -> Recipe:
     build = {"mode": entry["mode"]}
     if "group" in entry:
         build |= {"group_size": entry["group"], "ratio": entry.get("ratio", 1.0)}
-    tuned = {name: True for name in ("awq", "scale_estimation") if entry.get(name)}
+    tuned = {name: True for name in _TUNINGS if entry.get(name)}
     return Recipe(
         NAME,
         entry["name"],
@@ -132,6 +138,8 @@ def _named(rows: Mapping[str, int], group: int) -> str:
 
 def steps(recipe: Recipe) -> Step:
     """The FP16 IR, and from it the compressed one."""
+    if "graph" in recipe.build:
+        return openvino_graph.steps(recipe)
     export = Step(f"{_HERE}:export", reads=("model",))
     if recipe.exact:
         return export
@@ -165,7 +173,8 @@ def export(job: WorkerJob) -> dict[str, Any]:
             f"openvino_tokenizers cannot convert this tokenizer: {' and '.join(lacking)} not written",
             hint="try the other backends: --backends llamacpp",
         )
-    return _facts(job.out)
+    openvino_ir.compact(job.out / openvino_ir.MODEL)
+    return openvino_ir.facts(job.out)
 
 
 def _lift_version_limits() -> None:
@@ -179,17 +188,18 @@ def _lift_version_limits() -> None:
 def compress(job: WorkerJob) -> dict[str, Any]:
     """8 or 4-bit weights by nncf.compress_weights (worker side).
 
-    args: mode, and for 4 bits group_size, ratio, awq, scale_estimation, router (those of a mixture of experts stay
-    in 16 bits). inputs: fp16, and calibration for awq and scale_estimation. Returns `weight_types` (weight tensors
-    by type, read back from the saved IR), `bytes`, and of a mixture `experts` (the types of both parts apart).
+    args: mode, and for 4 bits group_size, ratio, router (those of a mixture of experts stay in 16 bits) and the
+    tunings: awq, scale_estimation, gptq, lora_correction (the last two not together). inputs: fp16, and
+    calibration for the tunings. Returns `weight_types` (weight tensors by type, read back from the saved IR),
+    `bytes`, and of a mixture `experts` (the types of both parts apart).
     """
     import nncf
     import openvino as ov
 
     source = job.inputs["fp16"]
-    model = ov.Core().read_model(source / MODEL)
+    model = ov.Core().read_model(source / openvino_ir.MODEL)
     options: dict[str, Any] = {"mode": nncf.CompressWeightsMode(job.args["mode"])}
-    for name in ("group_size", "ratio", "awq", "scale_estimation"):
+    for name in ("group_size", "ratio", *_TUNINGS):
         if name in job.args:
             options[name] = job.args[name]
     if "router" in job.args:
@@ -201,11 +211,11 @@ def compress(job: WorkerJob) -> dict[str, Any]:
     logging.getLogger("nncf").setLevel(logging.WARNING)
     compressed = nncf.compress_weights(model, **options)
     job.progress(0.9, "saving")
-    ov.save_model(compressed, job.out / MODEL, compress_to_fp16=False)
+    openvino_ir.save(compressed, job.out)
     for path in source.iterdir():
-        if path.is_file() and path.stem != Path(MODEL).stem:
+        if path.is_file() and path.stem != Path(openvino_ir.MODEL).stem:
             shutil.copyfile(path, job.out / path.name)
-    return _facts(job.out)
+    return openvino_ir.facts(job.out)
 
 
 def _samples(job: WorkerJob, model: Any, context: int) -> list[dict[str, Any]]:
@@ -230,26 +240,6 @@ def _context(folder: Path) -> int:
     return int(config.get("max_position_embeddings") or LENGTH)
 
 
-def _facts(folder: Path) -> dict[str, Any]:
-    """What the saved IR really holds: weight tensors by element type, and the bytes of all files."""
-    import openvino as ov
-
-    weights: list[tuple[str, str]] = []
-    for node in ov.Core().read_model(folder / MODEL).get_ops():
-        name = node.get_friendly_name()
-        if node.get_type_name() != "Constant" or "/zero_point" in name or "/scale" in name:
-            continue
-        shape = list(node.get_output_shape(0))
-        # Weights are matrices (grouped: of rank 3); what is smaller are norms, masks and shapes.
-        if len(shape) > 1 and sum(size > 1 for size in shape) > 1:
-            weights.append((name, node.get_output_element_type(0).get_type_name()))
-    size = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
-    facts: dict[str, Any] = {"weight_types": dict(Counter(kind for _, kind in weights)), "bytes": size}
-    if experts := openvino_mixture.expert_types(weights):
-        facts["experts"] = experts
-    return facts
-
-
 def open_session(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) -> OpenVinoSession:
     """A session on the CPU (worker side).
 
@@ -259,6 +249,17 @@ def open_session(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) ->
     from edgehone.backends.openvino_session import OpenVinoSession
 
     return OpenVinoSession(artifact, settings, int(settings.get("threads", job.threads)))
+
+
+def open_graph(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) -> OpenVinoGraphSession:
+    """A session of a graph on the CPU (worker side).
+
+    settings: inference_precision ("f32", "bf16"; else the device's own), streams (else 1), threads (else
+    `job.threads`).
+    """
+    from edgehone.backends.openvino_graph_session import OpenVinoGraphSession
+
+    return OpenVinoGraphSession(artifact, settings, int(settings.get("threads", job.threads)))
 
 
 def open_routing(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) -> RoutingSession:

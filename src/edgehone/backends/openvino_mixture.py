@@ -6,24 +6,19 @@ decide where each token goes, so recipes of their own leave them in 16.
 
 from __future__ import annotations
 
-import re
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgehone.backends.base import Recipe
+from edgehone.backends.openvino_ir import ROUTER
 from edgehone.backends.openvino_session import OpenVinoSession
 from edgehone.errors import EdgehoneError
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-# Names that the export gives them, after those of transformers' modules (MixtralSparseMoeBlock.gate and its like).
-_ROUTER = re.compile(r"\blayers\.(\d+)\.(?:mlp|block_sparse_moe)\.gate\b")
-_PARTS = {"router": _ROUTER, "experts": re.compile(r"\blayers\.\d+\..*\bexperts\b")}
 
 
 def variants(recipes: Sequence[Recipe]) -> list[Recipe]:
@@ -44,19 +39,9 @@ def variants(recipes: Sequence[Recipe]) -> list[Recipe]:
 def routers(model: Any) -> list[str]:
     """The names of the operations that compute the routers' logits. EdgehoneError where none is found."""
     names = [n.get_friendly_name() for n in model.get_ops() if n.get_type_name() == "MatMul"]
-    if found := [name for name in names if _ROUTER.search(name)]:
+    if found := [name for name in names if ROUTER.search(name)]:
         return found
     raise EdgehoneError("no router of a mixture of experts is found in the exported graph")
-
-
-def expert_types(constants: Iterable[tuple[str, str]]) -> dict[str, dict[str, int]]:
-    """Element type → weights, of routers and experts apart; `constants` are names and types of the weights."""
-    found = {part: Counter[str]() for part in _PARTS}
-    for name, kind in constants:
-        for part, pattern in _PARTS.items():
-            if pattern.search(name):
-                found[part][kind] += 1
-    return {part: dict(kinds) for part, kinds in found.items() if kinds}
 
 
 class RoutingSession(OpenVinoSession):
@@ -84,7 +69,7 @@ class RoutingSession(OpenVinoSession):
             core = ov.Core()
             model = core.read_model(self._folder / "openvino_model.xml")
             for node in model.get_ops():
-                at = _ROUTER.search(node.get_friendly_name())
+                at = ROUTER.search(node.get_friendly_name())
                 if node.get_type_name() == "TopK" and at:
                     (output,) = model.add_outputs(node.output(1))
                     output.get_tensor().set_names({f"chosen.{at[1]}"})

@@ -6,12 +6,15 @@ Both get the same properties and the same attention, so that what is proven is w
 
 from __future__ import annotations
 
+import json
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgehone.backends.base import Generation
+from edgehone.backends.ids import check_ids
 from edgehone.errors import JobError
 
 if TYPE_CHECKING:
@@ -42,6 +45,7 @@ class OpenVinoSession:
     def __init__(self, folder: Path, settings: Mapping[str, Any], threads: int) -> None:
         self._folder = folder
         self._properties = properties(settings, threads)
+        self._vocabulary = _vocabulary(folder)
         self._request: Any = None
         self._pipeline: Any = None
         self._tokenizer: Any = None
@@ -65,6 +69,7 @@ class OpenVinoSession:
         """Logits from an empty state, the ids fed in parts through the KV cache."""
         import numpy as np
 
+        check_ids(ids, self._vocabulary)
         request = self._scorer()
         request.reset_state()
         inputs = {port.get_any_name() for port in request.model_inputs}
@@ -101,6 +106,7 @@ class OpenVinoSession:
         import openvino as ov
         import openvino_genai as genai
 
+        check_ids(ids, self._vocabulary)
         pipeline = self._generator()
         clock = _clock(on_token)
         config = genai.GenerationConfig(max_new_tokens=count, ignore_eos=True, do_sample=False)
@@ -129,6 +135,13 @@ class OpenVinoSession:
     def close(self) -> None:
         """Drop what was loaded."""
         self._request = self._pipeline = self._tokenizer = None
+
+
+def _vocabulary(folder: Path) -> int:
+    """Entries of the vocabulary by config.json; where that does not say, any id is left to OpenVINO."""
+    path = folder / "config.json"
+    config = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    return int(config.get("vocab_size") or config.get("text_config", {}).get("vocab_size") or sys.maxsize)
 
 
 def _clock(on_token: Callable[[int], bool] | None) -> Any:

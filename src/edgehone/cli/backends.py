@@ -1,35 +1,43 @@
-"""The toolchains: list their state, install them ahead of use, or check each with a real tiny inference."""
+"""The toolchains: list their state, install them ahead of use, or check each with a real tiny inference.
+
+conform runs the whole suite that every backend must pass, a plugin's too; exit code 1 if a check fails.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
-from collections.abc import Callable, Mapping
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from edgehone.backends.base import Backend
+    from edgehone.conformance.outcome import Outcome
     from edgehone.errors import EdgehoneError
 
 EXAMPLE = """examples:
   edgehone backends
   edgehone backends install llamacpp openvino
   edgehone backends check
+  edgehone backends conform openvino
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's arguments."""
-    parser.add_argument("action", nargs="?", choices=("list", "install", "check"), default="list")
+    parser.add_argument("action", nargs="?", choices=("list", "install", "check", "conform"), default="list")
     parser.add_argument("names", metavar="NAME", nargs="*", help="these backends only (default: all)")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the verb; install and check exit 1 if any backend fails."""
+    """Run the verb; install, check and conform exit 1 if any backend fails."""
     from edgehone.backends import registry
 
+    if args.action == "conform":
+        return _conform(args.names or registry.names(), as_json=args.json)
     backends = registry.load_all(args.names or None)
     rows = _ACTIONS[args.action](backends)
     if args.json:
@@ -79,6 +87,40 @@ def _check(backends: Mapping[str, Backend]) -> list[dict[str, Any]]:
         else:
             rows.append({"name": name, "state": "works", **facts})
     return rows
+
+
+def _conform(names: Sequence[str], *, as_json: bool) -> int:
+    from edgehone.backends import registry
+    from edgehone.conformance.suite import conform
+
+    for name in names:
+        registry.module_name(name)  # a wrong name is told before anything slow
+    found = {}
+    for name in names:
+        found[name] = conform(name, partial(_tell, name))
+        if not as_json:
+            print("\n".join(_report(name, found[name])), flush=True)
+    if as_json:
+        rows = [{"name": name, "checks": [one.to_json() for one in some]} for name, some in found.items()]
+        print(json.dumps(rows, indent=1))
+    return 1 if any(one.state == "fail" for some in found.values() for one in some) else 0
+
+
+def _report(name: str, outcomes: Sequence[Outcome]) -> list[str]:
+    """A line a check, what is demanded below each that fails, and the counts."""
+    lines = [name]
+    for one in outcomes:
+        lines += textwrap.wrap(
+            f"{one.state}  {one.check:40}  {one.seen}", 100, initial_indent="  ", subsequent_indent=" " * 8
+        )
+        if one.state == "fail":
+            lines += textwrap.wrap(
+                f"demanded: {one.demand}", 100, initial_indent=" " * 8, subsequent_indent=" " * 8
+            )
+    states = [one.state for one in outcomes]
+    counts = (("pass", "passed"), ("fail", "failed"), ("skip", "skipped"))
+    told = [f"{states.count(state)} {word}" for state, word in counts if state in states]
+    return [*lines, f"{name}: {', '.join(told)}"]
 
 
 def _failed(name: str, error: EdgehoneError) -> dict[str, Any]:

@@ -3,59 +3,88 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from edgehone.decide.decision import Candidate, Conversion, Decision
 from edgehone.figure import Figure
 
-_GRAPH_HEAD = (
-    "",
-    "candidate",
-    "MB",
-    "error",
-    "same top",
-    "METRIC",
-    "kept",
-    "latency ms",
-    "best samples/s",
-    "peak MB",
-    "",
-)
-_GRAPH_MARKS = """* chosen   + on the frontier   error: of the outputs, as a share of their size
-samples/s at the best batch; half the width of the 95 % interval behind ±"""
-_HEAD = (
-    "",
-    "candidate",
-    "MB",
-    "KL",
-    "same top",
-    "accuracy kept",
-    "prefill",
-    "decode",
-    "latency ms",
-    "peak MB",
-    "",
-)
 _CONVERSION_HEAD = ("", "conversion", "token ids", "max error", "mean error", "KL", "same top", "")
 _WIDTH = 100  # of running text
 _MARKS = """* chosen   + on the frontier   KL in nats per token from the original in float32
 prefill and decode in tokens/s; half the width of the 95 % interval behind ±"""
+_GRAPH_MARKS = """* chosen   + on the frontier   error: of the outputs, as a share of their size
+samples/s at the best batch; half the width of the 95 % interval behind ±"""
+
+
+def _plain(figure: Figure, scale: float, digits: int, unit: str = "") -> str:
+    return "-" if figure.value is None else f"{figure.value * scale:.{digits}f}{unit}"
+
+
+def _significant(figure: Figure) -> str:
+    return "-" if figure.value is None else f"{figure.value:.2g}"
+
+
+def _spread(figure: Figure, digits: int) -> str:
+    if figure.value is None:
+        return "-"
+    if figure.low is None or figure.high is None:
+        return f"{figure.value:.{digits}f}"
+    return f"{figure.value:.{digits}f} ±{(figure.high - figure.low) / 2:.{digits}f}"
+
+
+# Figure, its column's head, how it is shown.
+Column = tuple[str, str, Callable[[Figure], str]]
+_LANGUAGE: tuple[Column, ...] = (
+    ("bytes", "MB", lambda f: _plain(f, 1e-6, 1)),
+    ("kl_mean", "KL", _significant),
+    ("same_top", "same top", lambda f: _plain(f, 100, 1, " %")),
+    ("accuracy_kept", "accuracy kept", lambda f: _plain(f, 100, 1, " %")),
+    ("prefill_tokens_per_s", "prefill", lambda f: _plain(f, 1, 0)),
+    ("decode_tokens_per_s", "decode", lambda f: _spread(f, 0)),
+    ("workload_latency_ms", "latency ms", lambda f: _spread(f, 1)),
+    ("peak_memory_bytes", "peak MB", lambda f: _plain(f, 1e-6, 0)),
+)
+
+
+def columns(work: Mapping[str, Any], metric: str) -> tuple[Column, ...]:
+    """What is shown of each candidate: of a language model its tokens, of a graph its outputs and `metric`."""
+    if not is_graph(work):
+        return _LANGUAGE
+    # Without labels the metric is the agreement itself, which stands under "kept".
+    judged: tuple[Column, ...] = () if metric == "agreement" else ((metric, metric, _judged),)
+    return (
+        ("bytes", "MB", lambda f: _plain(f, 1e-6, 3)),
+        ("relative_error", "error", _significant),
+        ("same_top", "same top", lambda f: _plain(f, 100, 1, " %")),
+        *judged,
+        ("accuracy_kept", "kept", lambda f: _plain(f, 100, 1, " %")),
+        ("workload_latency_ms", "latency ms", lambda f: _spread(f, 3)),
+        ("throughput_per_s", "best samples/s", lambda f: _plain(f, 1, 0)),
+        ("peak_memory_bytes", "peak MB", lambda f: _plain(f, 1e-6, 0)),
+    )
+
+
+def _judged(figure: Figure) -> str:
+    return _plain(figure, 100, 1, " %") if figure.unit == "share" else _plain(figure, 1, 4)
+
+
+def is_graph(work: Mapping[str, Any]) -> bool:
+    """Whether the workload asks for outputs rather than tokens."""
+    return work.get("task") == "graph"
 
 
 def summary(decision: Decision) -> str:
     """Plain text, no colour, at most some 120 columns."""
-    lines = [_title(decision), "", decision.reason, ""]
+    lines = [title(decision.model, decision.device, decision.workload), "", decision.reason, ""]
     shown = [decision.baseline, *sorted(decision.candidates, key=_order)]
     measured = [c for c in shown if c.status == "ok"]
-    if _is_graph(decision):
-        metric = str(decision.baseline.facts.get("metric", "agreement"))
-        head = tuple(metric if name == "METRIC" else name for name in _GRAPH_HEAD)
-        lines += [*_table([head, *(_graph_row(c, decision, metric) for c in measured)]), "", _GRAPH_MARKS]
-    else:
-        lines += [*_table([_HEAD, *(_row(c, decision) for c in measured)]), "", _MARKS]
-    lines += _conversions(
-        decision.conversions, "outputs" if _is_graph(decision) else "log-probabilities in nats"
-    )
+    graph = is_graph(decision.workload)
+    shape = columns(decision.workload, str(decision.baseline.facts.get("metric", "agreement")))
+    head = ("", "candidate", *(name for _, name, _ in shape), "")
+    lines += table([head, *(_row(c, decision, shape) for c in measured)])
+    lines += ["", _GRAPH_MARKS if graph else _MARKS]
+    lines += _conversions(decision.conversions, graph)
     lost = [c for c in shown if c.status != "ok"]
     if lost:
         lines += ["", "Not in the race:"]
@@ -65,21 +94,14 @@ def summary(decision: Decision) -> str:
     return "\n".join(lines)
 
 
-def _title(decision: Decision) -> str:
-    model, device, work = decision.model, decision.device, decision.workload
-    lengths = (
-        f"batch {work['batch']}"
-        if _is_graph(decision)
-        else f"{work['prompt_tokens']} tokens in, {work['generated_tokens']} out"
-    )
+def title(model: Mapping[str, Any], device: Mapping[str, Any], work: Mapping[str, Any]) -> str:
+    """What was measured, on what, for what, in a line."""
+    lengths = f"{work['prompt_tokens']} tokens in, {work['generated_tokens']} out"
     return (
         f"{model['architecture']}, {model['parameters'] / 1e6:.1f} M parameters, on {device['cpu'] or 'this machine'} "
-        f"({device['threads']} threads), workload {work['name']}: {lengths}"
+        f"({device['threads']} threads), workload {work['name']}: "
+        + (f"batch {work['batch']}" if is_graph(work) else lengths)
     )
-
-
-def _is_graph(decision: Decision) -> bool:
-    return decision.workload.get("task") == "graph"
 
 
 def _order(candidate: Candidate) -> tuple[bool, float]:
@@ -87,49 +109,18 @@ def _order(candidate: Candidate) -> tuple[bool, float]:
     return (latency is None, latency or 0.0)
 
 
-def _mark(candidate: Candidate, decision: Decision) -> str:
-    return "*" if candidate.key == decision.chosen else "+" if candidate.on_frontier else ""
-
-
-def _failing(candidate: Candidate) -> str:
-    return ", ".join(f"{v.gate} fails" for v in candidate.verdicts if not v.ok)
-
-
-def _graph_row(candidate: Candidate, decision: Decision, metric: str) -> tuple[str, ...]:
-    judged = candidate.figure("accuracy_kept" if metric == "agreement" else metric)
-    whole = judged.unit == "share"
+def _row(candidate: Candidate, decision: Decision, shape: Sequence[Column]) -> tuple[str, ...]:
+    mark = "*" if candidate.key == decision.chosen else "+" if candidate.on_frontier else ""
+    failing = [f"{v.gate} fails" for v in candidate.verdicts if not v.ok]
     return (
-        _mark(candidate, decision),
+        mark,
         candidate.key,
-        _plain(candidate.figure("bytes"), 1e-6, 3),
-        _significant(candidate.figure("relative_error")),
-        _plain(candidate.figure("same_top"), 100, 1, " %"),
-        _plain(judged, 100, 1, " %") if whole else _plain(judged, 1, 4),
-        _plain(candidate.figure("accuracy_kept"), 100, 1, " %"),
-        _spread(candidate.figure("workload_latency_ms"), 3),
-        _plain(candidate.figure("throughput_per_s"), 1, 0),
-        _plain(candidate.figure("peak_memory_bytes"), 1e-6, 0),
-        _failing(candidate),
+        *(show(candidate.figure(name)) for name, _, show in shape),
+        ", ".join(failing),
     )
 
 
-def _row(candidate: Candidate, decision: Decision) -> tuple[str, ...]:
-    return (
-        _mark(candidate, decision),
-        candidate.key,
-        _plain(candidate.figure("bytes"), 1e-6, 1),
-        _significant(candidate.figure("kl_mean")),
-        _plain(candidate.figure("same_top"), 100, 1, " %"),
-        _plain(candidate.figure("accuracy_kept"), 100, 1, " %"),
-        _plain(candidate.figure("prefill_tokens_per_s"), 1, 0),
-        _spread(candidate.figure("decode_tokens_per_s"), 0),
-        _spread(candidate.figure("workload_latency_ms"), 1),
-        _plain(candidate.figure("peak_memory_bytes"), 1e-6, 0),
-        _failing(candidate),
-    )
-
-
-def _conversions(conversions: Sequence[Conversion], what: str) -> list[str]:
+def _conversions(conversions: Sequence[Conversion], graph: bool) -> list[str]:
     """The null test of every backend: what its other recipes start from, and why a backend is out."""
     if not conversions:
         return []
@@ -144,10 +135,12 @@ def _conversions(conversions: Sequence[Conversion], what: str) -> list[str]:
         f"all {most:,} ids" if ids == most else f"the {ids:,} most likely of {most:,} ids"
         for ids, most in sorted(counts)
     )
-    about = f"errors: differences of {what}" + (f", over {over} at each token" if over else "")
+    about = f"errors: differences of {'outputs' if graph else 'log-probabilities in nats'}" + (
+        f", over {over} at each token" if over else ""
+    )
     told = [f"{one.backend} is out: {one.reason}" for one in conversions if not one.passed]
-    title = "Unquantized, against the original in float32:"
-    return ["", title, *_table(rows), "", *(line for text in [about, *told] for line in _wrapped(text))]
+    title = "Unquantized, against the original:" if graph else "Unquantized, against the original in float32:"
+    return ["", title, *table(rows), "", *(line for text in [about, *told] for line in _wrapped(text))]
 
 
 def _wrapped(text: str) -> list[str]:
@@ -168,23 +161,7 @@ def _fates(lost: Sequence[Candidate], unproven: set[str]) -> list[str]:
     return lines
 
 
-def _plain(figure: Figure, scale: float, digits: int, unit: str = "") -> str:
-    return "-" if figure.value is None else f"{figure.value * scale:.{digits}f}{unit}"
-
-
-def _significant(figure: Figure) -> str:
-    return "-" if figure.value is None else f"{figure.value:.2g}"
-
-
-def _spread(figure: Figure, digits: int) -> str:
-    if figure.value is None:
-        return "-"
-    if figure.low is None or figure.high is None:
-        return f"{figure.value:.{digits}f}"
-    return f"{figure.value:.{digits}f} ±{(figure.high - figure.low) / 2:.{digits}f}"
-
-
-def _table(rows: Sequence[Sequence[str]]) -> list[str]:
+def table(rows: Sequence[Sequence[str]]) -> list[str]:
     """Columns aligned: the second and the last to the left, the others to the right."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     left = {0, 1, len(widths) - 1}

@@ -49,6 +49,7 @@ class Bench:
     texts: Mapping[str, Input] = field(default_factory=dict)  # evaluation, calibration, perhaps task
     metric: str | None = None  # what a graph is judged by, where the user named it
     pixels: Mapping[str, Any] = field(default_factory=dict)  # how images become numbers: scale, mean, std
+    occasion: str = ""  # measurements of another occasion are not taken from the store
 
     def run(
         self,
@@ -63,6 +64,8 @@ class Bench:
     ) -> JobResult:
         """One job in a backend's environment; `opens` tells that it opens a session of that backend."""
         module = registry.module_name(backend)
+        if self.occasion and more.get("exclusive"):
+            more["also"] = {**more.get("also", {}), "occasion": self.occasion}
         job = Job(
             call,
             self.environments[backend],

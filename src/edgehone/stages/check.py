@@ -6,14 +6,16 @@ recipes are not even built.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
+from edgehone.backends.base import Recipe
 from edgehone.decide.decision import CONVERSION_FIGURES, Conversion
 from edgehone.decide.requirements import Requirements
 from edgehone.events import Event
 from edgehone.figure import Figure
 from edgehone.jobs.processes import CHILDREN
 from edgehone.jobs.run import Input
+from edgehone.jobs.store import JobResult
 from edgehone.stages import routing
 from edgehone.stages.bench import Bench
 from edgehone.stages.build import build, operate, size_of
@@ -35,11 +37,13 @@ def check(bench: Bench, original: Original, trials: Sequence[Trial], requirement
         list(pool.map(lambda trial: prove(bench, original, trial), rest))
 
 
-def prove(bench: Bench, original: Original, trial: Trial) -> None:
-    """Build one recipe and score it against the original; a failure is the trial's end."""
+def prove(
+    bench: Bench, original: Original, trial: Trial, make: Callable[[Bench, Recipe], JobResult] = build
+) -> None:
+    """Fill a trial's artifact (by `make`), size and quality figures."""
     recipe = trial.recipe
     with guarded(bench, trial):
-        trial.artifact = build(bench, recipe)
+        trial.artifact = make(bench, recipe)
         trial.bytes = size_of(trial.artifact)
         trial.facts.update(trial.artifact.facts)
         if recipe.surgery:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
 from edgehone import device as devices
 from edgehone.backends import registry
-from edgehone.backends.base import ReferenceBackend
+from edgehone.backends.base import Backend, ReferenceBackend
 from edgehone.errors import InputError, ModelError
 from edgehone.events import Emit, Event
 from edgehone.jobs.home import home
@@ -41,19 +41,35 @@ def set_up(request: Request, config: Mapping[str, Any], emit: Emit) -> Setup:
     Raises InputError for anything the user gave that can't be used, before anything slow begins.
     """
     info = inspect(request.model)
+    asked = registry.load_all(request.backends)
+    made = plan(info, asked, request.effort, baseline=origin_of(info).original(info).key)
+    bench, notes, unready = set_up_bench(request, config, asked, made.backends, emit)
+    return Setup(bench, made, notes, unready)
+
+
+def set_up_bench(
+    request: Request,
+    config: Mapping[str, Any],
+    asked: Mapping[str, Backend],
+    needed: Iterable[str],
+    emit: Emit,
+) -> tuple[Bench, tuple[str, ...], Mapping[str, str]]:
+    """The bench with the environments of the `needed` backends; notes, and why some could not be made.
+
+    Raises as `set_up` does.
+    """
+    info = inspect(request.model)
     judge = judge_of(info)
     name = request.workload or judge.default_workload(info)
     work, note = workload.fit(workload.load(name, config, info.kind), info.context)
     given = judge.inputs(request, info)
     machine = devices.detect()
     origin = origin_of(info)
-    asked = registry.load_all(request.backends)
-    made = plan(info, asked, request.effort, baseline=origin.original(info).key)
     emit(Event("", detail=f"hashing {info.path}"))
     # The folder alone is resolved: a hub's cache links each file to a blob, and a blob has no files beside it.
     place = info.folder.resolve() / info.path.relative_to(info.folder)
     source = Input(place, digest.digest_model(info, home() / "digests"))
-    wanted = {**{name: asked[name] for name in made.backends}, origin.NAME: origin}
+    wanted = {**{name: asked[name] for name in needed}, origin.NAME: origin}
     ready, unready = make_all(
         wanted, lambda name, what: emit(Event("", detail=f"environment {name}: {what}"))
     )
@@ -76,7 +92,7 @@ def set_up(request: Request, config: Mapping[str, Any], emit: Emit) -> Setup:
         pixels=pixels(config),
     )
     reasons = {name: error.message for name, error in unready.items()}
-    return Setup(bench, made, (note,) if note else (), reasons)
+    return bench, (note,) if note else (), reasons
 
 
 def free_memory(machine: devices.Device) -> int | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from edgehone.backends.base import Recipe
-from edgehone.decide.decision import Conversion
+from edgehone.decide.decision import Candidate, Conversion
 from edgehone.errors import EdgehoneError, JobError, NothingToGain, SetupError
 from edgehone.events import Event
 from edgehone.figure import Figure
@@ -38,6 +38,20 @@ class Trial:
     def alive(self) -> bool:
         """Whether further stages are worth the time."""
         return self.status == "ok"
+
+    def candidate(self) -> Candidate:
+        """The trial as a decision records it, not judged yet."""
+        return Candidate(
+            key=self.recipe.key,
+            backend=self.recipe.backend,
+            recipe=self.recipe.to_json(),
+            status=self.status,
+            error=self.error,
+            log=self.log,
+            bytes=self.bytes,
+            figures=self.figures,
+            facts=self.facts,
+        )
 
     def drop(self, status: Status, error: str, log: str | None = None) -> None:
         """End the trial here."""

@@ -1,0 +1,102 @@
+"""An opened IR of a graph (worker side)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgehone.backends.openvino_ir import MODEL, PORTS
+from edgehone.errors import JobError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Arrays = Mapping[str, NDArray[Any]]
+
+_DEVICE = "CPU"
+
+
+def properties(settings: Mapping[str, Any], threads: int) -> dict[str, Any]:
+    """The CPU plugin's properties of a session."""
+    made = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "NUM_STREAMS": int(settings.get("streams", 1)),
+        "INFERENCE_NUM_THREADS": threads,
+    }
+    if "inference_precision" in settings:
+        made["INFERENCE_PRECISION_HINT"] = settings["inference_precision"]
+    return made
+
+
+class OpenVinoGraphSession:
+    """A compiled graph, fed and read by the original's names."""
+
+    def __init__(self, folder: Path, settings: Mapping[str, Any], threads: int) -> None:
+        import openvino as ov
+
+        compiled = ov.Core().compile_model(folder / MODEL, _DEVICE, properties(settings, threads))
+        self._request: Any = compiled.create_infer_request()
+        ports = json.loads((folder / PORTS).read_text("utf-8"))
+        for name, port in zip(
+            ports["inputs"] + ports["outputs"], compiled.inputs + compiled.outputs, strict=True
+        ):
+            if name not in port.get_names():
+                raise JobError(
+                    f"the IR in {folder} has {'/'.join(port.get_names())} where {name} is expected"
+                )
+        self._inputs = dict(zip(ports["inputs"], compiled.inputs, strict=True))
+        self._outputs: list[str] = ports["outputs"]
+        self._batch = fixed_batch(compiled.inputs)
+
+    def run(self, feeds: Arrays) -> dict[str, NDArray[Any]]:
+        """All outputs by name. A graph with a fixed batch is fed in parts of it, the last one filled up.
+
+        Raises JobError when `feeds` lacks an input or brings one that the graph does not have.
+        """
+        import numpy as np
+
+        if feeds.keys() != self._inputs.keys():
+            raise JobError(f"the graph takes {', '.join(self._inputs)}, not {', '.join(feeds)}")
+        parts = [self._infer(part) for part in split(feeds, self._batch)]
+        if len(parts) == 1 and self._batch is None:
+            return parts[0]
+        rows = len(next(iter(feeds.values())))
+        return {name: np.concatenate([part[name] for part in parts])[:rows] for name in self._outputs}
+
+    def _infer(self, feeds: Arrays) -> dict[str, NDArray[Any]]:
+        import numpy as np
+
+        made = {
+            self._inputs[name]: np.ascontiguousarray(array, self._inputs[name].get_element_type().to_dtype())
+            for name, array in feeds.items()
+        }
+        results = self._request.infer(made)
+        # Copies: the request writes its next results into the same memory.
+        return {name: np.array(results[i]) for i, name in enumerate(self._outputs)}
+
+    def close(self) -> None:
+        """Drop what was loaded."""
+        self._request = None
+
+
+def fixed_batch(ports: Sequence[Any]) -> int | None:
+    """The batch that all inputs of a graph are fixed to, or None where it is free."""
+    first = [port.get_partial_shape()[0] for port in ports if len(port.get_partial_shape())]
+    sizes = {dimension.get_length() for dimension in first if dimension.is_static}
+    return sizes.pop() if len(sizes) == 1 and all(dimension.is_static for dimension in first) else None
+
+
+def split(feeds: Arrays, batch: int | None) -> Iterator[dict[str, NDArray[Any]]]:
+    """The samples in parts of `batch` (None: all in one), the last sample repeated where the last part is short."""
+    import numpy as np
+
+    rows = len(next(iter(feeds.values())))
+    size = batch or max(rows, 1)
+    for begin in range(0, rows, size):
+        part = {name: array[begin : begin + size] for name, array in feeds.items()}
+        short = size - len(next(iter(part.values())))
+        if short and batch:
+            part = {name: np.concatenate([a, np.repeat(a[-1:], short, 0)]) for name, a in part.items()}
+        yield part

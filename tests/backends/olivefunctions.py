@@ -1,0 +1,55 @@
+"""Functions that the olive tests run in its real environment."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+from edgehone.backends import olive
+from edgehone.backends.base import WorkerJob
+
+
+def probe(job: WorkerJob) -> dict[str, Any]:
+    """Scores and generations of one artifact, and what each of the two loads."""
+    import numpy as np
+
+    ids = [int(i) for i in job.args["ids"]]
+    session = olive.open_session(job.inputs["artifact"], {}, job)
+    made = session.generate(ids, 12)
+    alone = session._runtime is None
+    again = session.generate(ids, 12)
+    stopped = session.generate(ids, 12, lambda token: token == made.ids[3])
+    chunks = list(session.score(ids))
+    twice = np.concatenate(list(session.score(ids)))
+    logits = np.concatenate(list(session.score(ids + made.ids[:-1])))
+    facts = {
+        "alone": alone,
+        "torch": "torch" in sys.modules,
+        "chunks": [len(chunk) for chunk in chunks],
+        "dtype": str(chunks[0].dtype),
+        "repeatable": bool(np.array_equal(np.concatenate(chunks), twice)) and made.ids == again.ids,
+        "ids": made.ids,
+        "argmax": [int(i) for i in logits[len(ids) - 1 :].argmax(1)],
+        "ordered": made.started < made.times[0] and made.times == sorted(made.times),
+        "times": len(made.times),
+        "stopped": stopped.ids,
+        "text": session.detokenize(session.tokenize("Hello, café\n world")),
+        "past_end": _past_end(job, ids, made.ids[3]),
+    }
+    session.close()
+    return facts
+
+
+def _past_end(job: WorkerJob, ids: list[int], token: int) -> list[int]:
+    """What is generated where `token`, the fourth to come, ends a text."""
+    folder = Path(shutil.copytree(job.inputs["artifact"], job.out / "ended"))
+    config = json.loads((folder / "genai_config.json").read_text("utf-8"))
+    config["model"]["eos_token_id"] = token
+    (folder / "genai_config.json").write_text(json.dumps(config), "utf-8")
+    session = olive.open_session(folder, {}, job)
+    made = session.generate(ids, 12)
+    session.close()
+    return made.ids

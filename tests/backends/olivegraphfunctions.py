@@ -1,0 +1,146 @@
+"""Functions that the tests of the olive backend's graphs run in its real environment."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+from edgehone.backends import olive_graph, olive_passes
+from edgehone.backends.base import Recipe, Step, WorkerJob
+from edgehone.errors import EdgehoneError
+
+
+def build(job: WorkerJob) -> dict[str, Any]:
+    """Build recipes in one process (Olive's import is slow); outputs.npz has each one's first output on the samples.
+
+    args: recipes (their build, settings and calibrated by name), repeats. inputs: model, samples, calibration. Returns
+    by recipe its facts, its outputs' shapes, accuracy where the samples have labels, and latency of one sample.
+    """
+    import numpy as np
+
+    samples = dict(np.load(job.inputs["samples"]))
+    labels = samples.pop("labels", None)
+    make = _maker(job)
+    told: dict[str, Any] = {}
+    kept: dict[str, Any] = {}
+    for name, (made, settings) in job.args["recipes"].items():
+        artifact, facts = make(json.dumps(_flat(olive_graph.graph_steps(Recipe("olive", name, made)))))
+        session = olive_graph.open_graph(artifact, settings, job)
+        outputs = session.run(samples)
+        kept[name] = next(iter(outputs.values()))
+        told[name] = {
+            "facts": facts,
+            "files": sorted(path.name for path in artifact.iterdir()),
+            "outputs": {key: list(array.shape) for key, array in outputs.items()},
+            "accuracy": None if labels is None else float((kept[name].argmax(1) == labels).mean()),
+            "latency_us": 1e6 * _latency(session, {key: array[:1] for key, array in samples.items()}),
+        }
+    np.savez(job.out / "outputs.npz", **kept)
+    return told
+
+
+def original(job: WorkerJob) -> dict[str, Any]:
+    """The encoder's own output by transformers in float32, kept as original.npy, and samples.npz that it was given."""
+    import numpy as np
+    import torch
+    from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
+
+    folder = job.inputs["model"]
+    kind = AutoModel if job.args["task"] == "feature-extraction" else AutoModelForSequenceClassification
+    model = kind.from_pretrained(folder, dtype=torch.float32).eval()
+    texts = [
+        "The state of the Union.",
+        "Gold and silver, and the debt that is owed to the people of Spain",
+        "War",
+    ] * 4
+    samples = AutoTokenizer.from_pretrained(folder)(texts, padding=True, return_tensors="np")
+    with torch.inference_mode():
+        made = model(**{name: torch.from_numpy(array) for name, array in samples.items()})[0]
+    np.save(job.out / "original.npy", made.numpy())
+    np.savez(job.out / "samples.npz", **samples)
+    return {"inputs": list(samples), "shape": list(made.shape)}
+
+
+def refusals(job: WorkerJob) -> dict[str, str]:
+    """What is said to calibration samples that do not fit, and to passes that cannot be taken."""
+    import numpy as np
+
+    graph, said = job.inputs["graph"], {}
+    static = {"type": "OnnxStaticQuantization", "precision": "int8", "activation_type": "int8"}
+    image = np.zeros((4, 1, 8, 8), np.float32)
+    wrong = {
+        "dtype": {"image": image.astype(np.float64)},
+        "rank": {"image": image[0]},
+        "name": {"picture": image},
+        "none": {"image": image[:0]},
+        "size": {"image": np.zeros((4, 1, 8, 9), np.float32)},
+    }
+    for name, arrays in wrong.items():
+        folder = job.out / name
+        folder.mkdir()
+        np.savez(folder / "samples.npz", **arrays)
+        said[name] = _said(
+            partial(_apply, job, static, {"graph": graph, "calibration": folder}, folder / "out")
+        )
+    empty = job.out / "no file"
+    empty.mkdir()
+    said["no file"] = _said(
+        partial(_apply, job, static, {"graph": graph, "calibration": empty}, empty / "out")
+    )
+    passes: dict[str, dict[str, Any]] = {
+        "nothing to fuse": {"type": "OrtTransformersOptimization", "model_type": "bert", "opt_level": 0},
+        "unknown kind": {"type": "OrtTransformersOptimization", "model_type": "unheard_of"},
+        "raises": {"type": "OnnxFloatToFloat16", "op_block_list": ["Conv"], "op_include_list": ["Conv"]},
+    }
+    for name, args in passes.items():
+        said[name] = _said(partial(_apply, job, args, {"graph": graph}, job.out / name))
+    return said
+
+
+def _maker(job: WorkerJob) -> Any:
+    """Makes a step (as JSON), each once."""
+
+    @cache
+    def make(text: str) -> tuple[Path, dict[str, Any]]:
+        step = json.loads(text)
+        inputs = {name: job.inputs[name] for name in step["reads"]}
+        inputs |= {name: make(json.dumps(below))[0] for name, below in step["inputs"].items()}
+        out = job.out / "steps" / f"{make.cache_info().misses}-{step['call'].rpartition(':')[2]}"
+        out.mkdir(parents=True)
+        function = getattr(olive_passes, step["call"].rpartition(":")[2])
+        return out, function(WorkerJob(step["params"], inputs, out, None, job.threads, job.progress))
+
+    return make
+
+
+def _flat(step: Step) -> dict[str, Any]:
+    inputs = {name: _flat(below) for name, below in step.inputs.items()}
+    return {"call": step.call, "params": dict(step.params), "inputs": inputs, "reads": list(step.reads)}
+
+
+def _latency(session: Any, feeds: Mapping[str, Any]) -> float:
+    import numpy as np
+
+    times = []
+    for _ in range(300):
+        started = time.perf_counter()
+        session.run(feeds)
+        times.append(time.perf_counter() - started)
+    return float(np.median(times))
+
+
+def _apply(job: WorkerJob, args: Mapping[str, Any], inputs: Mapping[str, Path], out: Path) -> None:
+    out.mkdir()
+    olive_passes.apply(WorkerJob(args, inputs, out, None, 1, job.progress))
+
+
+def _said(call: Any) -> str:
+    try:
+        call()
+    except EdgehoneError as error:
+        return f"{type(error).__name__}: {error} Try: {error.hint}"
+    return "nothing"

@@ -1,0 +1,136 @@
+"""The suite over a backend that takes graphs: a fake one here, as it should be and with one rule broken."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgehone.conformance import suite
+from edgehone.conformance.worker import checks
+from edgehone.model.info import ModelInfo, Tensor
+
+from .conftest import Install
+
+HONEST = '''
+"""half: a linear layer, out = rows @ weights."""
+from edgehone.backends.base import Needs, Recipe, Step, Support
+
+NAME, REFERENCE, NEEDS = "half", False, Needs()
+
+def supports(model):
+    fine = model.format == "linear"
+    return Support(fine, () if fine else (f"linear layers only, not '{model.format}'",))
+
+def recipes(model):
+    return [Recipe(NAME, "f32", {}, exact=True)]
+
+def steps(recipe):
+    return Step("edgehone_half:convert", reads=("model",))
+
+def convert(job):
+    import shutil
+    shutil.copyfile(job.inputs["model"] / "weights.npy", job.out / "weights.npy")
+    return {}
+
+def open_session(artifact, settings, job):
+    raise NotImplementedError("graphs only")
+
+def open_graph(artifact, settings, job):
+    import numpy as np
+    return Linear(np.load(artifact / "weights.npy"))
+
+class Linear:
+    def __init__(self, weights):
+        self.weights = weights
+
+    def run(self, feeds):
+        (rows,) = feeds.values()
+        if set(feeds) != {"rows"} or rows.ndim != 2:
+            raise ValueError(f"rows [n, 4] are wanted, not {list(feeds)}")
+        return {"out": rows @ self.weights}
+
+    def close(self):
+        self.weights = None
+'''
+RUN = "\nclass Broken(Linear):\n{}\n\nHonest, Linear = Linear, Broken\n"
+BROKEN = {
+    "run_gives_all_outputs": RUN.format(
+        "    def run(self, feeds): return {'other': super().run(feeds)['out']}"
+    ),
+    "run_repeats": RUN.format(
+        "    calls = 0\n    def run(self, feeds):\n        self.calls += 1\n"
+        "        return {'out': super().run(feeds)['out'] + self.calls}"
+    ),
+    "run_forgets_earlier_calls": RUN.format(
+        "    first = None\n    def run(self, feeds):\n        out = super().run(feeds)['out']\n"
+        "        self.first = out if self.first is None else self.first\n        return {'out': self.first}"
+    ),
+    "rows_do_not_mix": RUN.format(
+        "    def run(self, feeds):\n        out = super().run(feeds)['out']\n        return {'out': out - out.mean(0)}"
+    ),
+    "builds_run_equally": """
+def convert(job):
+    import os
+    import numpy as np
+    np.save(job.out / "weights.npy", np.frombuffer(os.urandom(12), np.uint8).astype("f4").reshape(4, 3))
+    return {}
+""",
+    "a_closed_graph_can_be_opened_again": """
+opened = []
+honest_open = open_graph
+def open_graph(artifact, settings, job):
+    opened.append(artifact)
+    if len(opened) > 1: raise RuntimeError("opened before")
+    return honest_open(artifact, settings, job)
+""",
+    "bad_feeds_are_errors": RUN.format("    def run(self, feeds): return {'out': feeds.get('rows', 0) * 1}"),
+}
+
+
+@pytest.fixture(autouse=True)
+def _tiny_graph(own_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "linear"
+    folder.mkdir()
+    np.save(folder / "weights.npy", np.arange(12, dtype=np.float32).reshape(4, 3))
+    graph = ModelInfo(
+        folder, "linear", "linear", "linear", "graph", 12, 48, {"F32": 12}, ("weights.npy",),
+        inputs=(Tensor("rows", "float32", ("batch", 4)),), outputs=(Tensor("out", "float32", ("batch", 3)),),
+    )  # fmt: skip
+
+    def graphs(place: Path) -> Iterator[ModelInfo]:
+        yield graph
+
+    monkeypatch.setattr(suite, "tiny_graphs", graphs)
+
+
+def test_an_honest_backend_of_graphs_conforms(install: Install) -> None:
+    outcomes = {one.check: one for one in suite.conform(install("edgehone_linear", HONEST))}
+    of_graphs = [check.__name__ for check in checks("graph")]
+    assert {name: outcomes[name].seen for name in of_graphs if outcomes[name].state != "pass"} == {}
+    # It takes no language model, which is no failure.
+    assert outcomes["score_repeats"].state == "skip"
+    assert "takes none of the language models" in outcomes["score_repeats"].seen
+    assert "fail" not in {one.state for one in outcomes.values()}
+
+
+@pytest.mark.parametrize("check", BROKEN)
+def test_a_backend_of_graphs_that_breaks_a_rule_fails_that_check(install: Install, check: str) -> None:
+    name = install(f"edgehone_graph_{check}", HONEST + BROKEN[check])
+    (found,) = suite.conform(name, only=[check])
+    assert (found.check, found.state) == (check, "fail"), found.seen
+
+
+def test_every_check_of_graphs_has_a_backend_that_fails_it() -> None:
+    # Who asks the network is found by the same check as for language models.
+    assert {check.__name__ for check in checks("graph")} == {*BROKEN, "nothing_asks_the_network"}
+
+
+def test_without_a_graph_at_hand_the_checks_are_skipped_with_the_reason(
+    install: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(suite, "tiny_graphs", lambda place: iter(()))
+    (found,) = suite.conform(install("edgehone_nograph", HONEST), only=["run_repeats"])
+    assert (found.state, found.seen) == ("skip", "no tiny graph model is at hand")
