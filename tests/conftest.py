@@ -92,7 +92,7 @@ def run_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunWorker:
         if out.exists():
             shutil.rmtree(out)
         shutil.copytree(result.out, out)
-        return dict(result.facts)
+        return dict(result.facts or {})
 
     return call
 

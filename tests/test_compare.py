@@ -16,6 +16,8 @@ from edgehone.decide.comparison import Comparison
 from edgehone.errors import InputError
 from edgehone.measure.texts import shipped
 from edgehone.report.comparison import comparison
+from edgehone.stages import setup
+from edgehone.stages.bench import Depth
 
 TOML = """
 [gates]
@@ -26,6 +28,8 @@ memory_cut = false
 prompt_tokens = 16
 generated_tokens = 8
 """
+# The machinery is tested here, not the figures: as little as gives them intervals.
+SHALLOW = Depth(windows=8, window=64, samples=64, rounds=3, seconds=0.02, budget=10.0)
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +39,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (place / "tiny.toml").write_text(TOML)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EDGEHONE_HOME", str(place / "home"))
+        patch.setattr(setup, "depth", lambda effort: SHALLOW)
         for name, text in (("model", shipped("calibration")), ("stranger", shipped("evaluation"))):
             null.make_model(place / name, text.read_text("utf-8"))
         for out, gates in (("fine", []), ("coarse", ["bytes_max=40000", "accuracy_kept=0.5"])):
@@ -58,6 +63,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _home(bench: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EDGEHONE_HOME", str(bench / "home"))
+    monkeypatch.setattr(setup, "depth", lambda effort: SHALLOW)
     monkeypatch.chdir(bench)
 
 

@@ -93,6 +93,18 @@ def test_help_loads_neither_numpy_nor_rich() -> None:
 
 
 def test_the_core_imports_no_framework() -> None:
-    frameworks = {"torch", "transformers", "openvino", "nncf", "optimum", "llama_cpp", "onnxruntime"}
+    frameworks = {
+        "torch",
+        "transformers",
+        "openvino",
+        "nncf",
+        "optimum",
+        "llama_cpp",
+        "olive",
+        "onnx",
+        "onnxruntime",
+        "mlx",
+        "mlx_lm",
+    }
     everything = "import edgehone.optimize, edgehone.cli.main, edgehone.backends.registry as r\nr.load_all()"
     assert not loaded(everything) & frameworks

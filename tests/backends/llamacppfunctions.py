@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgehone.backends import llamacpp, llamacpp_build
+from edgehone.backends import gguf, llamacpp, llamacpp_build
 from edgehone.backends.base import WorkerJob
 from edgehone.errors import EdgehoneError
 from edgehone.measure.sample import SAMPLE
@@ -70,3 +70,114 @@ def damaged(job: WorkerJob) -> None:
 def unknown_cache(job: WorkerJob) -> None:
     """Ask for a KV cache that there is not."""
     llamacpp.open_session(job.inputs["artifact"], {"kv_cache": "q3"}, job)
+
+
+def vocabulary(job: WorkerJob) -> dict[str, Any]:
+    """The vocabulary in a GGUF against transformers' tokenizer of what it was made of."""
+    from transformers import AutoTokenizer
+
+    found = gguf.open_tokenizer(job.inputs["model"], job)
+    original = AutoTokenizer.from_pretrained(job.inputs["original"])
+    ids, sizes = found.encode(SAMPLE)
+    plain = original(SAMPLE, add_special_tokens=False)["input_ids"]
+    return {
+        "same_ids": found.tokenize(SAMPLE) == original(SAMPLE)["input_ids"] and ids == plain,
+        "bos": found.bos,
+        "eos": found.eos,
+        "vocabulary": found.vocabulary,
+        "sizes": len(sizes) == len(ids) and sum(sizes) == len(SAMPLE.encode()),
+    }
+
+
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrstuvwxyz", "##a", "##b"]
+
+
+def make_encoder(job: WorkerJob) -> None:
+    """A small encoder with random weights and a tokenizer that llama.cpp does not know."""
+    import torch
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import AutoConfig, AutoModel, PreTrainedTokenizerFast
+
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(job.args["model_type"], vocab_size=len(WORDS), **job.args["config"])
+    model = AutoModel.from_config(config).eval()
+    for weights in model.parameters():
+        if weights.dim() == 2:
+            weights.data.normal_(0, 0.08)
+    model.save_pretrained(job.out)
+    words = {word: i for i, word in enumerate(WORDS)}
+    tokenizer = Tokenizer(models.WordPiece(words, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    special = {"unk_token": "[UNK]", "pad_token": "[PAD]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special).save_pretrained(job.out)
+
+
+def encode(job: WorkerJob) -> dict[str, Any]:
+    """The hidden states of a padded batch by libllama and by transformers; what cannot be fed."""
+    import numpy as np
+    import torch
+    from transformers import AutoModel
+
+    original = AutoModel.from_pretrained(job.inputs["model"], dtype=torch.float32).eval()
+    session = llamacpp.open_graph(job.inputs["artifact"], {"positions": original.config.model_type}, job)
+    ids = np.random.default_rng(0).integers(5, len(WORDS), (3, 40))
+    mask = np.ones_like(ids)
+    mask[1, 25:] = mask[2, 7:] = 0
+    with torch.inference_mode():
+        wanted = original(input_ids=torch.tensor(ids), attention_mask=torch.tensor(mask)).last_hidden_state
+    feeds = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
+    got = session.run(feeds)["last_hidden_state"]
+    used, states = mask > 0, wanted.numpy()
+    error = np.linalg.norm(got[used] - states[used]) / np.linalg.norm(states[used])
+    said = {}
+    for name, change in {
+        "types": {"token_type_ids": mask},
+        "ids": {"input_ids": ids + 1000},
+        "mask": {"attention_mask": mask[:, :3]},
+        "long": {"input_ids": np.full((1, 500), 5)},
+        "others": {"pixel_values": ids},
+    }.items():
+        try:
+            session.run({"input_ids": ids} | change)
+        except EdgehoneError as problem:
+            said[name] = problem.message
+    session.close()
+    session.close()
+    return {
+        "shape": list(got.shape),
+        "dtype": str(got.dtype),
+        "error": float(error),
+        "padding": float(np.abs(got[~used]).max()),
+        "said": said,
+    }
+
+
+def calibration_ids(job: WorkerJob) -> None:
+    """A calibration folder with the first ids of the shipped text."""
+    import json
+
+    from transformers import AutoTokenizer
+
+    from edgehone.measure.texts import shipped
+
+    tokenizer = AutoTokenizer.from_pretrained(job.inputs["model"])
+    ids = tokenizer(shipped("calibration").read_text("utf-8"), add_special_tokens=False)["input_ids"]
+    (job.out / "ids.json").write_text(json.dumps(ids[:8192]), "utf-8")
+    (job.out / "bos.json").write_text("[1]", "utf-8")
+
+
+def divergence(job: WorkerJob) -> dict[str, Any]:
+    """Mean KL of one GGUF from another over 400 ids of the shipped evaluation text."""
+    import numpy as np
+
+    from edgehone.measure.texts import shipped
+
+    found = []
+    for name in ("exact", "artifact"):
+        session = llamacpp.open_session(job.inputs[name], {}, job)
+        ids = session.tokenize(shipped("evaluation").read_text("utf-8")[:4000])[:400]
+        logits = np.concatenate(list(session.score(ids))).astype(np.float64)
+        logits -= logits.max(1, keepdims=True)
+        found.append(logits - np.log(np.exp(logits).sum(1, keepdims=True)))
+        session.close()
+    return {"kl": float((np.exp(found[0]) * (found[0] - found[1])).sum(1).mean())}

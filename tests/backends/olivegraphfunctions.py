@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Mapping
 from functools import cache, partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -65,11 +66,37 @@ def original(job: WorkerJob) -> dict[str, Any]:
     return {"inputs": list(samples), "shape": list(made.shape)}
 
 
+def beside(job: WorkerJob) -> dict[str, Any]:
+    """`prepare` on links to a graph and its weights, which lie in a file beside it; then without that file."""
+    import numpy as np
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    weights = numpy_helper.from_array(np.ones((3, 3), np.float32), "w")
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 3]) for name in "xy"]
+    node = helper.make_node("MatMul", ["x", "w"], ["y"])
+    graph = helper.make_graph([node], "g", ends[:1], ends[1:], [weights])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    there, links, out = (job.out / name for name in ("there", "links", "made"))
+    for folder in (there, links, out):
+        folder.mkdir()
+    onnx.save(model, there / "m.onnx", save_as_external_data=True, location="m.data", size_threshold=0)
+    for path in there.iterdir():
+        (links / path.name).symlink_to(path)
+    preparing = WorkerJob({"format": "onnx"}, {"model": links}, out, None, 1, job.progress)
+    facts = olive_passes.prepare(preparing)
+    made = olive_graph.open_graph(out, {}, job).run({"x": np.ones((2, 3), np.float32)})["y"]
+    (links / "m.data").unlink()
+    lost = _said(partial(olive_passes.prepare, preparing))
+    (links / "m.onnx").unlink()
+    return {"facts": facts, "sum": float(made.sum()), "lost": lost}
+
+
 def refusals(job: WorkerJob) -> dict[str, str]:
     """What is said to calibration samples that do not fit, and to passes that cannot be taken."""
     import numpy as np
 
-    graph, said = job.inputs["graph"], {}
+    graph, said = job.inputs["graph"], {"beside": json.dumps(beside(job))}
     static = {"type": "OnnxStaticQuantization", "precision": "int8", "activation_type": "int8"}
     image = np.zeros((4, 1, 8, 8), np.float32)
     wrong = {
@@ -86,6 +113,7 @@ def refusals(job: WorkerJob) -> dict[str, str]:
         said[name] = _said(
             partial(_apply, job, static, {"graph": graph, "calibration": folder}, folder / "out")
         )
+    said["fixed batch"] = _said(partial(_fixed_batch, job, static))
     empty = job.out / "no file"
     empty.mkdir()
     said["no file"] = _said(
@@ -101,15 +129,35 @@ def refusals(job: WorkerJob) -> dict[str, str]:
     return said
 
 
+def _fixed_batch(job: WorkerJob, static: Mapping[str, Any]) -> None:
+    """Quantize the digits' graph with its batch fixed to 4, and run it on 8 samples."""
+    import numpy as np
+    import onnx
+
+    graph, calibration, out = (job.out / f"four {name}" for name in ("graph", "calibration", "out"))
+    graph.mkdir()
+    calibration.mkdir()
+    model = onnx.load(job.inputs["graph"] / "digits.onnx")
+    for end in (*model.graph.input, *model.graph.output):
+        end.type.tensor_type.shape.dim[0].dim_value = 4
+    del model.graph.value_info[:]
+    onnx.save(model, graph / "model.onnx")
+    image = np.random.default_rng(0).random((10, 1, 8, 8), np.float32)
+    np.savez(calibration / "samples.npz", image=image)
+    _apply(job, static, {"graph": graph, "calibration": calibration}, out)
+    assert olive_graph.open_graph(out, {}, job).run({"image": image[:8]})["logits"].shape == (8, 10)
+
+
 def _maker(job: WorkerJob) -> Any:
     """Makes a step (as JSON), each once."""
+    numbers = count(1)
 
     @cache
     def make(text: str) -> tuple[Path, dict[str, Any]]:
         step = json.loads(text)
         inputs = {name: job.inputs[name] for name in step["reads"]}
         inputs |= {name: make(json.dumps(below))[0] for name, below in step["inputs"].items()}
-        out = job.out / "steps" / f"{make.cache_info().misses}-{step['call'].rpartition(':')[2]}"
+        out = job.out / "steps" / f"{next(numbers)}-{step['call'].rpartition(':')[2]}"
         out.mkdir(parents=True)
         function = getattr(olive_passes, step["call"].rpartition(":")[2])
         return out, function(WorkerJob(step["params"], inputs, out, None, job.threads, job.progress))

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import sys
+import zipfile
+from pathlib import Path
 from typing import Any
 
-from edgehone.backends import openvino
+from edgehone.backends import openvino, torch_export
 from edgehone.backends.base import WorkerJob
+from edgehone.errors import EdgehoneError
 
 
 def probe(job: WorkerJob) -> dict[str, Any]:
@@ -39,3 +43,134 @@ def probe(job: WorkerJob) -> dict[str, Any]:
     }
     session.close()
     return facts
+
+
+def make_graphs(job: WorkerJob) -> dict[str, Any]:
+    """A small network as .onnx and .pt2, a small encoder, samples, and what PyTorch makes of the last five."""
+    import numpy as np
+    import torch
+    from torch.onnx._internal.torchscript_exporter import onnx_proto_utils
+
+    torch.manual_seed(0)
+    network = _network().eval()
+    batch = torch.export.Dim("batch")
+    example = (torch.randn(2, 1, 8, 8), torch.rand(2))
+    shapes = ({0: batch}, {0: batch})
+    torch.export.save(torch.export.export(network, example, dynamic_shapes=shapes), job.out / "net.pt2")
+    # The onnx package, which is not in this environment, would add functions that this network does not use.
+    onnx_proto_utils._add_onnxscript_fn = lambda model, _: model
+    names = {"input_names": ["image", "scale"], "output_names": ["probabilities", "mean"]}
+    free = {name: {0: "batch"} for pair in names.values() for name in pair}
+    torch.onnx.export(network, example, job.out / "net.onnx", dynamo=False, dynamic_axes=free, **names)
+    fixed = job.out / "fixed.onnx"
+    torch.onnx.export(network, example, fixed, dynamo=False, **names)
+
+    rng = np.random.default_rng(0)
+    image = rng.normal(size=(45, 1, 8, 8)).astype(np.float32)
+    scale = rng.random(45).astype(np.float32)
+    (job.out / "samples").mkdir()
+    np.savez(job.out / "samples" / "samples.npz", image=image[:40], scale=scale[:40])
+    with torch.no_grad():
+        made = network(torch.from_numpy(image[40:]), torch.from_numpy(scale[40:]))
+    probabilities, mean = (tensor.numpy() for tensor in made)
+    np.savez(job.out / "asked.npz", image=image[40:], scale=scale[40:])
+    np.savez(job.out / "answers.npz", probabilities=probabilities, mean=mean)
+    return {}
+
+
+def _network() -> Any:
+    import torch
+
+    class Network(torch.nn.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.convolution = torch.nn.Conv2d(1, 8, 3, padding=1)
+            self.linear = torch.nn.Linear(8 * 64, 10)
+
+        def forward(self, image: Any, scale: Any) -> Any:
+            seen = torch.relu(self.convolution(image)) * scale[:, None, None, None]
+            return torch.softmax(self.linear(seen.flatten(1)), -1), seen.mean((1, 2, 3))
+
+    return Network()
+
+
+def make_encoder(job: WorkerJob) -> dict[str, Any]:
+    """A small random BERT classifier, samples of ids, and what PyTorch makes of three rows of other lengths."""
+    import numpy as np
+    import torch
+    from transformers import BertConfig, BertForSequenceClassification
+
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    config = BertConfig(vocab_size=100, max_position_embeddings=64, num_labels=3, **sizes)
+    model = BertForSequenceClassification(config).eval()
+    model.save_pretrained(job.out / "encoder")
+
+    rng = np.random.default_rng(0)
+    mask = (np.arange(12) < rng.integers(3, 13, (35, 1))).astype(np.int64)
+    ids = rng.integers(5, 99, (35, 12)) * mask
+    feeds = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
+    (job.out / "samples").mkdir()
+    samples: dict[str, Any] = {name: array[:32] for name, array in feeds.items()}
+    asked: dict[str, Any] = {name: array[32:] for name, array in feeds.items()}
+    np.savez(job.out / "samples" / "samples.npz", **samples)
+    np.savez(job.out / "asked.npz", **asked)
+    with torch.no_grad():
+        logits = model(**{name: torch.from_numpy(array[32:]) for name, array in feeds.items()}).logits.numpy()
+    np.savez(job.out / "answers.npz", logits=logits)
+    return {}
+
+
+class Touch:
+    """Unpickled, it makes a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (self.path,)
+
+
+def open_hostile(job: WorkerJob) -> dict[str, Any]:
+    """Open a .pt2 whose example inputs are code: by edgehone, then by torch itself."""
+    import torch
+
+    trap, sound, hostile = job.out / "trap", job.out / "sound.pt2", job.out / "hostile.pt2"
+    torch.export.save(torch.export.export(torch.nn.Linear(4, 2).eval(), (torch.zeros(1, 4),)), sound)
+    code = io.BytesIO()
+    torch.save(Touch(trap), code)
+    with zipfile.ZipFile(sound) as source, zipfile.ZipFile(hostile, "w") as made:
+        for name in source.namelist():
+            made.writestr(name, code.getvalue() if "sample_inputs" in name else source.read(name))
+    facts: dict[str, Any] = {"sound": type(torch_export.load(sound)).__name__}
+    for name, load in (("edgehone", torch_export.load), ("torch", torch.export.load)):
+        try:
+            load(hostile)
+        except Exception as error:  # noqa: BLE001 - whichever it is, it is told
+            facts[f"{name}_error"] = f"{type(error).__name__}: {error}"
+        facts[f"{name}_ran"] = trap.exists()
+    return facts
+
+
+def ask(job: WorkerJob) -> dict[str, Any]:
+    """Run a graph on asked.npz: the names, and the largest difference from answers.npz."""
+    import numpy as np
+
+    session = openvino.open_graph(job.inputs["artifact"], job.args["settings"], job)
+    with np.load(job.inputs["asked"]) as asked, np.load(job.inputs["answers"]) as answers:
+        feeds = {job.args["rename"].get(name, name): asked[name] for name in asked}
+        made = session.run(feeds)
+        wanted = [answers[name] for name in answers]
+    refused = ""
+    try:
+        session.run({"nothing": np.zeros(1)})
+    except EdgehoneError as error:
+        refused = str(error)
+    session.close()
+    return {
+        "outputs": list(made),
+        "shapes": [list(array.shape) for array in made.values()],
+        "difference": max(float(abs(a - b).max()) for a, b in zip(made.values(), wanted, strict=True)),
+        "refused": refused,
+        "torch": "torch" in sys.modules,
+    }

@@ -18,6 +18,7 @@ from edgehone.model.info import ModelInfo
 
 RunWorker = Callable[..., dict[str, Any]]
 BUILD = "edgehone.backends.llamacpp_build"
+GPTQ = "edgehone.backends.llamacpp_gptq"
 
 LLAMA = ModelInfo(
     path=Path("model"),
@@ -65,7 +66,7 @@ def test_a_llama_is_supported_without_a_word() -> None:
         ({"format": "onnx", "task": "graph"}, "onnx"),
         ({"task": "text-classification"}, "heads"),
         ({"task": "feature-extraction", "model_type": "t5"}, "not 't5'"),
-        ({"task": "image-text-to-text"}, "no projector of 'LlamaForCausalLM'"),
+        ({"task": "image-text-to-text"}, "multi-modal models are not taken yet"),
         ({"format": "gguf", "path": Path("m-00001-of-00002.gguf")}, "one part of several"),
         ({"format": "gguf", "task": "feature-extraction"}, "feature-extraction"),
     ],
@@ -110,6 +111,24 @@ def test_a_quick_run_tries_few() -> None:
     quick = {each.name for each in llamacpp.recipes(LLAMA) if each.effort == "quick"}
     assert quick == {"F16", "Q8_0", "Q4_K_M", "Q4_K_M+imatrix", "Q4_0"}
     assert {each.effort for each in llamacpp.recipes(LLAMA)} <= set(EFFORTS)
+
+
+def test_where_gptq_can_be_tried_a_quick_run_tries_it_instead() -> None:
+    known = replace(LLAMA, layers=4)
+    quick = {each.name for each in llamacpp.recipes(known) if each.effort == "quick"}
+    assert quick == {"F16", "Q8_0", "Q4_K_V+gptq", "Q4_0+gptq", "Q4_0"}
+    step = llamacpp.steps(recipe("Q4_K_M+gptq", known))
+    assert set(step.inputs) == {"quantized", "converted", "hessians"}
+    assert step.inputs["quantized"] == llamacpp.steps(recipe("Q4_K_M+imatrix", known))
+    assert recipe("Q4_0+gptq", known).calibrated
+    mixed = llamacpp.steps(recipe("Q4_K_V+gptq", known)).inputs["quantized"]
+    assert mixed.params["type"] == "Q4_K_S" and mixed.params["tensor_types"]["attn_v"] == "q6_K"
+
+
+@pytest.mark.parametrize("change", [{"experts": 8}, {"intermediate_size": 30_000}, {"task": "unknown"}])
+def test_gptq_is_not_tried_where_it_cannot_be(change: dict[str, Any]) -> None:
+    made = llamacpp.recipes(replace(LLAMA, layers=4, **change))
+    assert not [each for each in made if "gptq" in each.name]
 
 
 def test_every_recipe_says_why_in_bits() -> None:
@@ -260,6 +279,34 @@ def test_the_demo_model_is_built_and_agrees_with_the_original(
     assert "outside the vocabulary of 2048" in said["beyond"]
     with pytest.raises(EdgehoneError, match="kv_cache is 'q3'"):
         run_worker("llamacpp", "llamacppfunctions:unknown_cache", {}, {"artifact": small}, tmp_path / "no")
+
+
+@pytest.mark.real
+def test_gptq_is_nearer_to_the_original_at_the_same_bytes(
+    run_worker: RunWorker,
+    demo_model: Path,
+    calibration: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    exact, plain, moments, better = (tmp_path / name for name in ("f16", "q4", "moments", "better"))
+    ids = {"model": demo_model, "calibration": calibration}
+    run_worker("llamacpp", "llamacppfunctions:calibration_ids", {}, ids, tmp_path / "calibrated")
+    run_worker("llamacpp", f"{BUILD}:convert", {}, {"model": demo_model}, exact)
+    run_worker("llamacpp", f"{BUILD}:quantize", {"type": "Q4_K_M"}, {"converted": exact}, plain)
+    ids["calibration"] = tmp_path / "calibrated"
+    facts = run_worker("llamacpp", f"{GPTQ}:hessians", {}, ids, moments)
+    assert facts["layers"] == 28
+    inputs = {"converted": exact, "quantized": plain, "hessians": moments}
+    facts = run_worker("llamacpp", f"{GPTQ}:refine", {}, inputs, better)
+    assert facts["refined"] == 28 and facts["bytes"] == (plain / "model.gguf").stat().st_size
+
+    kl = []
+    for artifact in (plain, better):
+        inputs = {"exact": exact, "artifact": artifact, "calibration": calibration}
+        kl.append(run_worker("llamacpp", "llamacppfunctions:divergence", {}, inputs, tmp_path / "kl")["kl"])
+    assert 0 < kl[1] < 0.8 * kl[0]
 
 
 @pytest.mark.real

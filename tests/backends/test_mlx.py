@@ -88,7 +88,7 @@ def test_the_exact_recipe_comes_first_and_names_are_unique() -> None:
 
 
 def test_efforts_grow() -> None:
-    assert {recipe.name for recipe in at_effort("quick")} == {"float", "q8_g64", "q4_g64", "mixed_4_6_g64"}
+    assert {recipe.name for recipe in at_effort("quick")} == {"float", "q8_g64", "q4_g64", "q4_g64+gptq"}
     assert len(at_effort("quick")) < len(at_effort("normal")) < len(at_effort("thorough"))
 
 
@@ -105,7 +105,7 @@ def test_groups_that_do_not_divide_the_rows_are_left_out_and_the_next_takes_thei
     odd = replace(LLAMA, hidden_size=320, intermediate_size=864, heads=5)  # 864 = 27 * 32
     names = {recipe.name for recipe in mlx.recipes(odd)}
     assert not any("g128" in name or "g64" in name for name in names)
-    assert {recipe.name for recipe in at_effort("quick", odd)} == {"float", "q4_g32", "q8_g32"}
+    assert {recipe.name for recipe in at_effort("quick", odd)} == {"float", "q4_g32", "q8_g32", "q4_g32+gptq"}
     reasons = mlx.supports(odd).reasons
     assert len(reasons) == 2 and "864 (intermediate)" in reasons[0]
 

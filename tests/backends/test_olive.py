@@ -109,7 +109,8 @@ def test_untied_embeddings_are_taken_by_a_pass_of_their_own() -> None:
     untied = olive.recipes(replace(LLAMA, tied_embeddings=False))
     assert olive.steps(untied[0]).call == f"{BUILD}:onnx"
     assert all(olive.steps(recipe).call == f"{BUILD}:compress" for recipe in untied[1:])
-    assert all(olive.steps(recipe).call == f"{BUILD}:onnx" for recipe in olive.recipes(LLAMA))
+    tied = {recipe.name: olive.steps(recipe).call for recipe in olive.recipes(LLAMA)}
+    assert {name for name, call in tied.items() if call == f"{BUILD}:compress"} == {"int8_g32_sym"}
 
 
 def test_groups_that_do_not_divide_the_rows_are_left_out_and_the_next_takes_their_effort() -> None:
@@ -119,6 +120,14 @@ def test_groups_that_do_not_divide_the_rows_are_left_out_and_the_next_takes_thei
     assert "int4_g32+gptq+h8" in {recipe.name for recipe in at_effort("quick", odd)}
     reasons = olive.supports(odd).reasons
     assert len(reasons) == 3 and "864 (intermediate)" in reasons[0]
+
+
+def test_what_olive_cannot_take_is_left_to_the_builder_and_said() -> None:
+    phi = replace(LLAMA, model_type="phi")
+    assert not olive.architectures()["phi"]
+    assert not any("checkpoint" in recipe.build for recipe in olive.recipes(phi))
+    assert {recipe.name for recipe in at_effort("quick", phi)} == {"fp32", "int4_g32", "int8_g32_sym"}
+    assert "do not take 'phi'" in " ".join(olive.supports(phi).reasons)
 
 
 def test_no_group_fits_at_all() -> None:

@@ -15,6 +15,7 @@ import pytest
 from edgehone.backends import olive_graph, pytorch
 from edgehone.backends.base import EFFORTS, Recipe, Step
 from edgehone.jobs import environments
+from edgehone.jobs.home import home
 from edgehone.model.info import ModelInfo, Tensor
 
 RunWorker = Callable[..., dict[str, Any]]
@@ -121,7 +122,11 @@ def test_recipes_suit_the_graph() -> None:
     }
     assert {"int8_static", "int8_dynamic", "int8_dynamic_conv"} <= names["convolutions"]
     assert not names["convolutions"] & {"fp32_fused", "int4_rtn", "int8_static_matmul"}
-    assert {"fp32_fused", "int8_static_matmul", "int4_rtn"} <= names["transformer"] == names["encoder"]
+    assert (
+        {"fp32_fused", "int8_static_matmul", "int8_dynamic+fused", "int4_rtn"}
+        <= names["transformer"]
+        == names["encoder"]
+    )
     assert not names["trees"] & {"int8_dynamic", "int8_dynamic_conv", "int4_rtn"}
 
 
@@ -169,6 +174,8 @@ def test_the_digits_survive_every_recipe(
     run_worker: RunWorker, tmp_path: Path, calibration: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    monkeypatch.setenv("EDGEHONE_HOME", str(home()))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     inputs = {
         "model": DIGITS / "digits.onnx",
         "samples": DIGITS / "evaluation.npz",
@@ -195,6 +202,8 @@ def test_the_digits_survive_every_recipe(
     assert static["quantized"]["Conv"] == 2 and static["bytes"] < fp32["bytes"] / 3
     assert told["int8_dynamic"]["facts"]["quantized"] == {"MatMulInteger": 2}
     assert told["fp16"]["facts"]["weight_types"] == {"float16": 4}
+
+    assert not list(tmp_path.glob("cache/Microsoft/**/*"))  # where telemetry keeps its device id and events
 
     tuned = told["int8_static+session"]
     assert "session.json" in tuned["files"]
@@ -238,7 +247,7 @@ def test_an_encoder_is_exported_and_quantized(
     )
     args = _args(
         replace(ENCODER, task=task),
-        {"fp32", "fp32_fused", "int8_dynamic", "int8_static_matmul", "fp16_mixed"},
+        {"fp32", "fp32_fused", "int8_dynamic+fused", "int8_static_matmul", "fp16_mixed"},
     )
     inputs = {"model": folder, "samples": given / "samples.npz", "calibration": given}
     built = run_worker("olive", "olivegraphfunctions:build", args, inputs, tmp_path / "out")
@@ -250,12 +259,12 @@ def test_an_encoder_is_exported_and_quantized(
     for exact in ("fp32", "fp32_fused"):
         np.testing.assert_allclose(made[exact], original, atol=1e-4)
     np.testing.assert_allclose(made["fp16_mixed"], original, atol=0.05)
-    for quantized in ("int8_dynamic", "int8_static_matmul"):
+    for quantized in ("int8_dynamic+fused", "int8_static_matmul"):
         assert np.corrcoef(made[quantized].ravel(), original.ravel())[0, 1] > 0.98
     assert built["fp32_fused"]["facts"]["operators"]["SkipLayerNormalization"] == 4
-    assert built["int8_dynamic"]["facts"]["quantized"]["MatMulInteger"] >= 12
+    assert built["int8_dynamic+fused"]["facts"]["quantized"]["MatMulInteger"] >= 12
     assert built["int8_static_matmul"]["facts"]["quantized"]["MatMul"] >= 12
-    assert built["int8_dynamic"]["facts"]["bytes"] < built["fp32"]["facts"]["bytes"] / 2
+    assert built["int8_dynamic+fused"]["facts"]["bytes"] < built["fp32"]["facts"]["bytes"] / 2
     assert (
         b"site-packages" not in next((tmp_path / "out" / "steps").glob("*-prepare/model.onnx")).read_bytes()
     )
@@ -274,9 +283,13 @@ def test_what_is_wrong_is_named(
         "none": "the calibration samples give float32 [0, 1, 8, 8]",
         "size": "JobError: Olive's OnnxStaticQuantization failed: InvalidArgument",
         "no file": "samples.npz cannot be read",
+        "fixed batch": "nothing",
         "nothing to fuse": "JobError: Olive's OrtTransformersOptimization found nothing to do in this graph: it has",
         "unknown kind": "JobError: Olive's OrtTransformersOptimization left the graph as it is",
         "raises": "mutually exclusive",
     }
     for name, words in expected.items():
         assert words in said[name], said[name]
+    beside = json.loads(said["beside"])  # a graph whose weights lie in a file of their own, by links
+    assert beside["sum"] == 18.0 and beside["facts"]["operators"] == {"MatMul": 1}
+    assert "files that are missing: m.data" in beside["lost"]

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from edgehone.backends import onnxruntime
+from edgehone.jobs.home import home
 from edgehone.model.info import ModelInfo, Tensor
 
 RunWorker = Callable[..., dict[str, Any]]
@@ -76,6 +77,8 @@ def test_the_digits_are_recognised(
     given: Path, run_worker: RunWorker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    monkeypatch.setenv("EDGEHONE_HOME", str(home()))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     adopted = tmp_path / "adopted"
     facts = run_worker("onnxruntime", f"{HERE}:adopt", {}, {"model": given}, adopted)
     assert facts["opset"] == 18 and facts["quantized"] == {} and facts["weight_types"] == {"float": 4}
@@ -90,6 +93,7 @@ def test_the_digits_are_recognised(
         assert told["accuracy"] > 0.97
         made[recipe.name] = np.load(out / "outputs.npz")["logits"]
     np.testing.assert_allclose(made["original"], made["reference"], atol=1e-4)
+    assert not list(tmp_path.glob("cache/Microsoft/**/*"))  # where telemetry keeps its device id and events
 
 
 @pytest.mark.real

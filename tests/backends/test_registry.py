@@ -6,13 +6,15 @@ import sys
 import types
 from collections.abc import Iterator
 from importlib.metadata import EntryPoint
+from pathlib import Path
 
 import pytest
 
 from edgehone.backends import null, registry
 from edgehone.errors import InputError, SetupError
+from edgehone.model import ModelInfo
 
-BUILT_IN = {"llamacpp", "null", "openvino", "pytorch"}
+BUILT_IN = {"gguf", "llamacpp", "mlx", "null", "olive", "onnxruntime", "openvino", "pytorch"}
 
 
 @pytest.fixture
@@ -42,8 +44,46 @@ def test_each_loads_without_its_framework(name: str) -> None:
     backend = registry.load(name)
     assert name == backend.NAME
     assert registry.module_name(name) == f"edgehone.backends.{name}"
-    for framework in ("torch", "transformers", "openvino", "llama_cpp", "nncf", "optimum"):
+    frameworks = (
+        "torch",
+        "transformers",
+        "openvino",
+        "llama_cpp",
+        "nncf",
+        "optimum",
+        "olive",
+        "onnxruntime",
+        "mlx",
+        "mlx_lm",
+    )
+    for framework in frameworks:
         assert framework not in sys.modules
+
+
+@pytest.mark.parametrize("name", sorted(BUILT_IN))
+@pytest.mark.parametrize(
+    ("form", "architecture", "model_type", "task"),
+    [
+        ("onnx", "main", "onnx", "graph"),
+        ("torch-export", "ExportedProgram", "torch-export", "graph"),
+        ("gguf", "llama", "llama", "text-generation"),
+        ("gguf", "null", "null", "text-generation"),
+        ("gguf", "bert", "bert", "feature-extraction"),
+        ("huggingface", "BertModel", "bert", "feature-extraction"),
+        ("huggingface", "BertForSequenceClassification", "bert", "text-classification"),
+        ("huggingface", "Gemma3ForConditionalGeneration", "gemma3", "image-text-to-text"),
+    ],
+)
+def test_each_answers_for_every_format(
+    name: str, form: str, architecture: str, model_type: str, task: str
+) -> None:
+    backend = registry.load(name)
+    info = ModelInfo(Path("model"), form, architecture, model_type, task, 1, 1, {}, ())
+    answer = backend.supports(info)
+    if answer.ok:
+        assert backend.recipes(info)
+    else:
+        assert answer.reasons and all(answer.reasons)
 
 
 def test_an_unknown_name_gets_a_guess() -> None:

@@ -21,7 +21,7 @@ def test_an_unknown_backend_is_refused(own_home: Path) -> None:
 
 
 @pytest.mark.real
-@pytest.mark.parametrize("name", ["pytorch", "llamacpp", "openvino", "mlx"])
+@pytest.mark.parametrize("name", ["pytorch", "llamacpp", "openvino", "olive", "mlx"])
 def test_each_real_backend_works(name: str) -> None:
     facts = selfcheck(name, lambda what: None)
     assert facts["text"].startswith("The people of")

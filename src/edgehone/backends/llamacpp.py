@@ -38,6 +38,7 @@ ENCODERS = ("bert", "roberta", "xlm-roberta", "camembert", "distilbert", "modern
 _NO_WINDOW = ("MistralForCausalLM", "MixtralForCausalLM")
 
 _BUILD = "edgehone.backends.llamacpp_build"
+_GPTQ = "edgehone.backends.llamacpp_gptq"
 ADOPT = Step(f"{_BUILD}:adopt", reads=("model",), links=True)
 _PART = re.compile(r"-\d{5}-of-\d{5}\.gguf$")
 
@@ -62,9 +63,10 @@ def _refusals(model: ModelInfo) -> list[str]:
     if model.format != "huggingface":
         reasons.append(f"the converter reads Hugging Face folders, not '{model.format}'")
     if model.task == "image-text-to-text":
-        # Which language model is inside, the converter reads from the inner configuration.
-        if model.architecture not in projectors():
-            reasons.append(f"llama.cpp's converter writes no projector of '{model.architecture}'")
+        reasons.append(
+            "multi-modal models are not taken yet: llama.cpp's converter does not read the tensor names that "
+            "transformers 5 saves them under (tried with Llava)"
+        )
     elif model.architecture not in architectures():
         reasons.append(f"llama.cpp's converter has no architecture '{model.architecture}'")
     reasons += _task_refusals(model)
@@ -123,24 +125,13 @@ def _checkpoint_notes(model: ModelInfo) -> list[str]:
             f"libllama attends to all of the context where the original sees {model.sliding_window} tokens: beyond "
             "these the output is not the original's, which only a null test with longer windows sees"
         )
-    if model.task == "image-text-to-text":
-        notes.append("the projector is converted too, but only the language model is scored and quantized")
     return notes
 
 
+@functools.cache
 def architectures() -> frozenset[str]:
     """The architecture names, as config.json gives them, that the converter registers for text."""
-    return _names("llamacpp_architectures.txt")
-
-
-def projectors() -> frozenset[str]:
-    """The architecture names of which the converter writes a projector (--mmproj)."""
-    return _names("llamacpp_projectors.txt")
-
-
-@functools.cache
-def _names(file: str) -> frozenset[str]:
-    text = Path(__file__).with_name(file).read_text("utf-8")
+    text = Path(__file__).with_name("llamacpp_architectures.txt").read_text("utf-8")
     return frozenset(line for line in text.splitlines() if line and not line.startswith("#"))
 
 
@@ -154,24 +145,27 @@ def recipes(model: ModelInfo) -> list[Recipe]:
 
 
 def steps(recipe: Recipe) -> Step:
-    """convert or adopt → [imatrix] → quantize; recipes share the first two."""
+    """convert or adopt → [imatrix] → quantize → [GPTQ]; recipes share the first two."""
     build, source = recipe.build, recipe.build.get("source")
     if source == "gguf":
         converted = ADOPT
     elif source == "encoder":
         converted = Step(f"{_BUILD}:convert", {"outtype": "f32", "encoder": True}, reads=("model",))
     else:
-        projector = {"projector": True} if source == "multimodal" else {}
-        converted = Step(f"{_BUILD}:convert", projector, reads=("model",))
+        converted = Step(f"{_BUILD}:convert", reads=("model",))
     if recipe.exact:
         return converted
     inputs = {"converted": converted}
     if build.get("imatrix"):
         inputs["imatrix"] = Step(f"{_BUILD}:imatrix", inputs=dict(inputs), reads=("calibration",))
-    params: dict[str, Any] = {name: build[name] for name in ("type", "tensor_types") if name in build}
-    if build.get("requantize"):
-        params["requantize"] = True
-    return Step(f"{_BUILD}:quantize", params, inputs)
+    params = {name: build[name] for name in ("type", "requantize", "tensor_types") if name in build}
+    quantized = Step(f"{_BUILD}:quantize", params, inputs)
+    if not build.get("gptq"):
+        return quantized
+    moments = Step(f"{_GPTQ}:hessians", reads=("model", "calibration"))
+    return Step(
+        f"{_GPTQ}:refine", inputs={"quantized": quantized, "converted": converted, "hessians": moments}
+    )
 
 
 def open_session(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) -> LlamaSession:

@@ -19,7 +19,6 @@ from edgehone.backends.llamacpp_tools import Toolchain
 from edgehone.errors import JobError, TextError
 
 ARTIFACT = "model.gguf"
-PROJECTOR = "mmproj.gguf"
 IMATRIX = "imatrix.gguf"
 
 # The chunk that llama-imatrix reads at once: its own default where text and model allow it.
@@ -42,20 +41,15 @@ _CAUSE = re.compile(r"error|failed|exception|not supported|unsupported|cannot|as
 def convert(job: WorkerJob) -> dict[str, Any]:
     """The model's folder → out/model.gguf in F16, or in args["outtype"]; norms stay F32.
 
-    args: encoder (ids come from elsewhere, so a tokenizer that llama.cpp does not know is no hindrance),
-    projector (out/mmproj.gguf too, in F16). Facts: tensor_types (GGML type → tensors), bytes,
-    projector_bytes. Raises JobError with the converter's own cause.
+    args: encoder (ids come from elsewhere, so a tokenizer that llama.cpp does not know is no hindrance).
+    Facts: tensor_types (GGML type → tensors), bytes. Raises JobError with the converter's own cause.
     """
     script = tools(job).convert()
     start = [_LENIENT, script] if job.args.get("encoder") else [script]
     command = [sys.executable, *start, job.inputs["model"], "--outtype", job.args.get("outtype", "f16")]
     out = job.out / ARTIFACT
     _run(job, "convert", [*command, "--outfile", out], job.out, total=_PER_CENT)
-    if job.args.get("projector"):
-        _run(
-            job, "convert", [*command, "--mmproj", "--outfile", job.out / PROJECTOR], job.out, total=_PER_CENT
-        )
-    return _facts(out)
+    return facts(out)
 
 
 def imatrix(job: WorkerJob) -> dict[str, Any]:
@@ -93,9 +87,10 @@ def _context(path: Path) -> int:
 
 
 def quantize(job: WorkerJob) -> dict[str, Any]:
-    """model.gguf [+ importance matrix] → out/model.gguf of args["type"]; a projector stays as it is.
+    """model.gguf [+ importance matrix] → out/model.gguf of args["type"].
 
-    args: tensor_types (rules of llama-quantize's --tensor-type, "pattern=type", over the type's own mixture).
+    args: tensor_types (part of a tensor's name → its own type), requantize (from a quantized model.gguf).
+
     Facts: tensor_types, bytes, and of a mixture of experts `experts` (the types of routers and experts apart): what
     was really written, for rows that do not fit a type get another in silence.
     """
@@ -105,16 +100,14 @@ def quantize(job: WorkerJob) -> dict[str, Any]:
         # Its name is written into the file too.
         cwd = job.inputs["imatrix"]
         command += ["--imatrix", IMATRIX]
-    for rule in job.args.get("tensor_types", ()):
-        command += ["--tensor-type", rule]
+    for name, kind in job.args.get("tensor_types", {}).items():
+        command += ["--tensor-type", f"{name}={kind}"]
     if job.args.get("requantize"):
         command += ["--allow-requantize"]
     out, converted = job.out / ARTIFACT, job.inputs["converted"]
     command += [converted / ARTIFACT, out, job.args["type"], job.threads]
     _run(job, "quantize", command, cwd)
-    if (converted / PROJECTOR).exists():
-        shutil.copyfile(converted / PROJECTOR, job.out / PROJECTOR)
-    return _facts(out)
+    return facts(out)
 
 
 def adopt(job: WorkerJob) -> dict[str, Any]:
@@ -124,20 +117,21 @@ def adopt(job: WorkerJob) -> dict[str, Any]:
     """
     out = job.out / ARTIFACT
     out.symlink_to(job.inputs["model"].resolve())
-    return _facts(out)
+    return facts(out)
 
 
 def tools(job: WorkerJob) -> Toolchain:
+    """The toolchain that the job was given. SetupError where there is none."""
     return Toolchain.at(job.toolchain)
 
 
-def _facts(path: Path) -> dict[str, Any]:
+def facts(path: Path) -> dict[str, Any]:
+    """What is in a GGUF file: tensor_types, bytes, and of a mixture of experts the types of both parts apart."""
     header = llamacpp_gguf.read(path)
-    facts: dict[str, Any] = {"tensor_types": header.tensor_types, "bytes": path.stat().st_size}
+    found: dict[str, Any] = {"tensor_types": header.tensor_types, "bytes": path.stat().st_size}
     if header.expert_types:
-        facts["experts"] = header.expert_types
-    projector = path.with_name(PROJECTOR)
-    return {**facts, "projector_bytes": projector.stat().st_size} if projector.exists() else facts
+        found["experts"] = header.expert_types
+    return found
 
 
 def _run(job: WorkerJob, what: str, command: Sequence[Any], cwd: Path, total: int | None = None) -> None:

@@ -8,28 +8,36 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edgehone.backends.base import Recipe
+from edgehone.backends.base import EFFORTS, Recipe
 from edgehone.model.info import ModelInfo
 
 NAME = "llamacpp"
 EXACT = "F16"
 # What a GGUF file holds its matrices in, with their bits a weight, if another type can sensibly be made of it.
 SOURCES = {"F32": 32.0, "F16": 16.0, "BF16": 16.0, "Q8_0": 8.5}
+_INTEGERS = {"I8", "I16", "I32", "I64"}
 # Types that llama-quantize makes of floats without asking; from others it must be told to.
 FLOATS = ("F32", "F16", "BF16")
+# What GPTQ may hold, in memory and on disk, of the moments of all layers' inputs.
+MOMENTS_BYTES = 4 << 30
 
 
 def of_checkpoint(model: ModelInfo) -> list[Recipe]:
     """F16, then each quantized type with and without an importance matrix, in order of promise."""
-    build = {"source": "multimodal"} if model.task == "image-text-to-text" else {}
+    refined = refinable(model)
     made = []
     for entry in _table():
         why = _why(entry, model)
         if entry["name"] == EXACT:
-            exact = {**build, "type": EXACT}
-            made.append(Recipe(NAME, EXACT, exact, effort=entry["effort"], exact=True, why=why))
-        else:
-            made += _pair(entry, build, why)
+            made.append(Recipe(NAME, EXACT, {"type": EXACT}, effort=entry["effort"], exact=True, why=why))
+            continue
+        pair = _pair(entry, {}, why)
+        if refined and "gptq_effort" in entry:
+            # What is better at the same bytes takes their place in a run that tries few.
+            made.append(_refined(entry, pair[0]))
+            pair = [replace(one, effort=max(one.effort, entry["beside"], key=EFFORTS.index)) for one in pair]
+        made += pair
+    made += [_mixed(entry, model) for entry in _table("mix")] if refined else []
     return made + (_mixtures(made) if model.experts else [])
 
 
@@ -44,8 +52,34 @@ def _mixtures(made: Sequence[Recipe]) -> list[Recipe]:
             effort=entry["effort"],
             why=f"{by_name[entry['base']].why}; {entry['why']}",
         )
-        for entry in _read()["mixture"]
+        for entry in _table("mixture")
     ]
+
+
+def refinable(model: ModelInfo) -> bool:
+    """Whether GPTQ can be tried: a language model of linear layers whose inputs' moments can be held."""
+    hidden, wide = model.hidden_size or 0, model.intermediate_size or 0
+    moments = 4 * (model.layers or 0) * (3 * hidden**2 + wide**2)
+    return model.task == "text-generation" and not model.experts and 0 < moments <= MOMENTS_BYTES
+
+
+def _refined(entry: Mapping[str, Any], weighted: Recipe) -> Recipe:
+    """The calibrated recipe with GPTQ's codes."""
+    return replace(
+        weighted,
+        name=f"{entry['name']}+gptq",
+        build={**weighted.build, "gptq": True},
+        effort=entry["gptq_effort"],
+        why=f"{weighted.why}; then codes by GPTQ: same bytes and speed, {entry['gptq']}",
+    )
+
+
+def _mixed(entry: Mapping[str, Any], model: ModelInfo) -> Recipe:
+    """A type with other types for some tensors, an importance matrix and GPTQ's codes."""
+    build = {"type": entry["type"], "tensor_types": entry["tensor_types"], "imatrix": True, "gptq": True}
+    return Recipe(
+        NAME, f"{entry['name']}+gptq", build, effort=entry["effort"], calibrated=True, why=_why(entry, model)
+    )
 
 
 def of_gguf(model: ModelInfo) -> list[Recipe]:
@@ -55,10 +89,10 @@ def of_gguf(model: ModelInfo) -> list[Recipe]:
     made = [Recipe(NAME, "as-is", build, effort="quick", exact=True, why=why)]
     if coarse(model):
         return made
-    bits = max(SOURCES[name] for name in model.dtypes)
-    if matrices := [SOURCES[name] for name in model.dtypes if name != "F32"]:
-        bits = max(matrices)
-    if not set(model.dtypes) <= set(FLOATS):
+    # Norms and biases stay in F32 in files of every type.
+    held = set(model.dtypes) - _INTEGERS
+    bits = max(SOURCES[name] for name in held - {"F32"} or held)
+    if not held <= set(FLOATS):
         build = {**build, "requantize": True}
     for entry in _table():
         if entry["bits"] >= bits:
@@ -73,28 +107,25 @@ def of_gguf(model: ModelInfo) -> list[Recipe]:
 
 def coarse(model: ModelInfo) -> list[str]:
     """The types in a GGUF file that nothing better than itself can be made of."""
-    return sorted(set(model.dtypes) - set(SOURCES))
+    return sorted(set(model.dtypes) - set(SOURCES) - _INTEGERS)
 
 
 def of_encoder(model: ModelInfo) -> list[Recipe]:
     """F32, then F16 and the quantized types; no importance matrices, which llama.cpp gathers from text only."""
-    build = {"source": "encoder", "positions": model.model_type}
+    build, settings = {"source": "encoder"}, {"positions": model.model_type}
     why = "32 bits a weight; the hidden states as they are, judged by the null test"
-    made = [Recipe(NAME, "F32", {**build, "type": "F32"}, effort="quick", exact=True, why=why)]
+    made = [Recipe(NAME, "F32", {**build, "type": "F32"}, settings, effort="quick", exact=True, why=why)]
     for entry in _table():
-        if not entry.get("imatrix_needed"):
-            plain = {**build, "type": entry["name"]}
-            made.append(Recipe(NAME, entry["name"], plain, effort=entry["effort"], why=_why(entry, model)))
+        plain = {**build, "type": entry["name"]}
+        why = _why(entry, model)
+        made.append(Recipe(NAME, entry["name"], plain, settings, effort=entry["effort"], why=why))
     return made
 
 
-def _table() -> list[dict[str, Any]]:
-    return _read()["type"]
-
-
-def _read() -> dict[str, list[dict[str, Any]]]:
+def _table(name: str = "type") -> list[dict[str, Any]]:
     path = Path(__file__).with_name("llamacpp_recipes.toml")
-    return tomllib.loads(path.read_text("utf-8"))
+    entries: list[dict[str, Any]] = tomllib.loads(path.read_text("utf-8"))[name]
+    return entries
 
 
 def _why(entry: Mapping[str, Any], model: ModelInfo) -> str:

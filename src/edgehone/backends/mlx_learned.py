@@ -11,7 +11,7 @@ from typing import Any
 
 from edgehone.backends import mlx_float, mlx_gptq
 from edgehone.backends.base import WorkerJob
-from edgehone.backends.windows import windows
+from edgehone.backends.calibration import windows
 
 # 8,192 positions. On the model that ships twice as many took twice the time and gave a KL 1 % lower.
 _WINDOWS = 32
@@ -30,7 +30,7 @@ def learn(model: Any, floats: Any, config: dict[str, Any], job: WorkerJob) -> tu
 
     bits, group = int(job.args["bits"]), int(job.args["group"])
     length = min(_LENGTH, int(config.get("max_position_embeddings") or _LENGTH))
-    texts = windows(job.inputs["calibration"], _WINDOWS, length)
+    texts = windows(job.inputs["calibration"], length, _WINDOWS)
     mlx_float.unpack(floats)
     matrices = {name: layer for name, layer in floats.named_modules() if hasattr(layer, "_tap")}
     model, config = quantize_model(model, config, group, bits)

@@ -79,7 +79,7 @@ def recipes(model: ModelInfo) -> list[Recipe]:
     rows = _rows(model)
     passes = architectures().get(model.model_type, False)
     made: list[Recipe] = []
-    after = [] if model.tied_embeddings else [_table()["embedding"]]
+    untied = not model.tied_embeddings
     owed: dict[str, str] = {}  # family -> effort of its entries that do not fit
     for entry in _table()["recipe"]:
         effort, family = entry["effort"], entry["family"]
@@ -87,15 +87,16 @@ def recipes(model: ModelInfo) -> list[Recipe]:
             owed[family] = min(effort, owed.get(family, effort), key=EFFORTS.index)
             continue
         effort = min(effort, owed.pop(family, effort), key=EFFORTS.index)
-        made.append(replace(_recipe(entry, after), effort=effort))
+        made.append(replace(_recipe(entry, untied), effort=effort))
     return made
 
 
-def _recipe(entry: Mapping[str, Any], after: list[Mapping[str, Any]]) -> Recipe:
+def _recipe(entry: Mapping[str, Any], untied: bool) -> Recipe:
     exact = entry["family"] == "fp32"
     build = {part: entry[part] for part in ("checkpoint", "builder") if part in entry}
-    if after and not exact:
-        build["compress"] = after
+    # The builder's own int8 leaves the embeddings in float even where they are tied.
+    if not exact and (untied or entry["builder"]["precision"] == "int8"):
+        build["compress"] = [_table()["embedding"]]
     return Recipe(
         NAME,
         entry["name"],

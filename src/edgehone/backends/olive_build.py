@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import shutil
 import tempfile
 from collections import Counter
@@ -29,11 +30,13 @@ def onnx(job: WorkerJob) -> dict[str, Any]:
     `bytes` and `providers`. Olive's own ModelBuilder pass is not used: that of Olive 0.13 imports a module that
     ONNX Runtime GenAI 0.18 no longer has.
     """
+    quiet("onnxruntime", "onnxruntime_genai")
     from onnxruntime_genai.models import builder
 
-    quiet()
     source = job.inputs.get("checkpoint", job.inputs["model"])
-    options = {name: value for name, value in job.args.items() if name != "precision"}
+    # A cache as long as the context for layers with a sliding window too: what ONNX Runtime itself can score.
+    options = {"windowed_kv_cache": False, **job.args}
+    del options["precision"]
     place = (str(source), str(source), str(job.out), job.args["precision"], "cpu")
     job.progress(0.1, "building ONNX")
     with tempfile.TemporaryDirectory(prefix="builder-", dir=job.out.parent) as cache:
@@ -57,13 +60,12 @@ def checkpoint(job: WorkerJob) -> dict[str, Any]:
 
     args: passes ([{"pass": name, …its configuration}]). inputs: model, and calibration for those that learn from it.
     """
+    quiet("onnxruntime", "onnxruntime_genai")
     from olive.model import HfModelHandler
 
-    quiet()
     # In float32 throughout: by default the scales would be rounded to the checkpoint's 16 bits.
     handler = HfModelHandler(str(job.inputs["model"]), load_kwargs={"torch_dtype": "float32"})
-    handler = _run(job, handler, [_with_data(job, one) for one in job.args["passes"]])
-    _move(Path(handler.model_path), job.out)
+    _run(job, handler, [_with_data(job, one) for one in job.args["passes"]])
     return {"bytes": _size(job.out)}
 
 
@@ -73,9 +75,9 @@ def compress(job: WorkerJob) -> dict[str, Any]:
     args: passes; `nodes` = "embedding" of one restricts it to the lookup of the embeddings, and it is left out where
     that is quantized already. inputs: onnx.
     """
+    quiet("onnxruntime", "onnxruntime_genai")
     from olive.model import ONNXModelHandler
 
-    quiet()
     source = job.inputs["onnx"]
     handler = ONNXModelHandler(str(source), onnx_file_name=MODEL)
     passes = []
@@ -86,30 +88,33 @@ def compress(job: WorkerJob) -> dict[str, Any]:
             if not asked["nodes_to_include"]:
                 continue
         passes.append(asked)
-    handler = _run(job, handler, passes)
-    made = Path(handler.model_path)
-    if made.parent == source:  # nothing was left to do
-        shutil.copytree(source, job.out, dirs_exist_ok=True)
-        return _facts(job.out)
-    _move(made.parent, job.out)
+    if passes:
+        _run(job, handler, passes)
     for path in source.iterdir():
-        if path.is_file() and not path.name.startswith(MODEL):
+        if path.is_file() and not (passes and path.name.startswith(MODEL)):
             shutil.copyfile(path, job.out / path.name)
     return _facts(job.out)
 
 
-def _run(job: WorkerJob, handler: Any, passes: list[dict[str, Any]]) -> Any:
+def _run(job: WorkerJob, handler: Any, passes: list[dict[str, Any]]) -> None:
+    """Run Olive's passes one after another; `out` gets the files of the last."""
     from olive.package_config import OlivePackageConfig
     from olive.passes.olive_pass import create_pass_from_dict
 
     known = OlivePackageConfig.load_default_config()
-    for number, asked in enumerate(passes):
-        name = asked["pass"]
-        job.progress((number + 0.1) / len(passes), name)
-        configured = {key: value for key, value in asked.items() if key != "pass"}
-        one = create_pass_from_dict(known.import_pass_module(name), configured, disable_search=True)
-        handler = one.run(handler, str(job.out.parent / f"pass-{number}"))
-    return handler
+    with tempfile.TemporaryDirectory(prefix="passes-", dir=job.out.parent) as place:
+        for number, asked in enumerate(passes):
+            name = asked["pass"]
+            job.progress((number + 0.1) / len(passes), name)
+            configured = {key: value for key, value in asked.items() if key != "pass"}
+            one = create_pass_from_dict(known.import_pass_module(name), configured, disable_search=True)
+            handler = one.run(handler, f"{place}/{number}")
+        made = Path(handler.model_path)
+        folder = made if made.is_dir() else made.parent
+        if Path(place) not in folder.parents:
+            raise JobError(f"Olive's pass {name} changed no weights: its model lies in {folder}")
+        for path in list(folder.iterdir()):
+            shutil.move(path, job.out / path.name)
 
 
 def _with_data(job: WorkerJob, asked: Mapping[str, Any]) -> dict[str, Any]:
@@ -147,11 +152,6 @@ class _Samples:
 
         ids = torch.tensor(self._samples[index])
         return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}, ids
-
-
-def _move(source: Path, out: Path) -> None:
-    for path in list(source.iterdir()):
-        shutil.move(path, out / path.name)
 
 
 def _graph(path: Path) -> Any:
@@ -195,7 +195,8 @@ def _size(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
 
 
-def quiet() -> None:
-    """Turn off what would phone home, in the runtimes as far as they have a switch."""
-    for name in ("onnxruntime", "onnxruntime_genai"):
+def quiet(*runtimes: str) -> None:
+    """Turn off what would phone home. The runtimes start their sender at import, unless the variable is there."""
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    for name in runtimes:
         importlib.import_module(name).disable_telemetry_events()

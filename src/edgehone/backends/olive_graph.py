@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 _BACKEND = "olive"
 _PASSES = "edgehone.backends.olive_passes"
-# Encoders of transformers whose export was tried: outputs equal to the original's within 1e-5.
-ENCODERS = frozenset({"bert", "distilbert", "roberta"})
 _HEADS = {"feature-extraction": "last_hidden_state", "text-classification": "logits"}
 # Below it ONNX Runtime's quantizers have no operators to write.
 _LEAST_OPSET = 11
@@ -58,10 +56,9 @@ def _supports_encoder(model: ModelInfo) -> Support:
         )
     if model.remote_code:
         refusals.append("the model brings code of its own, which is not run")
-    elif model.model_type not in ENCODERS:
-        refusals.append(
-            f"the export of '{model.model_type}' is not proven; of {', '.join(sorted(ENCODERS))} it is"
-        )
+    elif model.model_type not in _table()["encoders"]:
+        proven = ", ".join(_table()["encoders"])
+        refusals.append(f"the export of '{model.model_type}' is not proven; proven are {proven}")
     if model.quantized:
         refusals.append(f"quantized already ({model.quantized}): give the unquantized original")
     return Support(not refusals, tuple(refusals))

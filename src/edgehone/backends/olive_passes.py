@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,7 +59,7 @@ def apply(job: WorkerJob) -> dict[str, Any]:
 
         config["op_block_list"] = [*DEFAULT_OP_BLOCK_LIST, *more]
     if "calibration" in job.inputs:
-        config["data_config"] = _data_config(samples(job, graph))
+        config["data_config"] = _data_config(samples(job, graph), _batch(graph))
     job.progress(0.2, name)
     with tempfile.TemporaryDirectory(dir=job.out.parent) as scratch:
         if config.pop("keep_ends", False):
@@ -84,7 +86,7 @@ def tune(job: WorkerJob) -> dict[str, Any]:
     model = onnx_files.read(source)
     for name in (source.name, *onnx_files.data_files(model, source.name)):
         shutil.copyfile(source.parent / name, job.out / name)
-    first = {name: array[:1] for name, array in samples(job, model.graph).items()}
+    first = {name: array[: _batch(model.graph)] for name, array in samples(job, model.graph).items()}
     fitting = [
         one
         for one in job.args["session"]
@@ -120,7 +122,7 @@ def samples(job: WorkerJob, graph: Any) -> dict[str, NDArray[Any]]:
         kind = one.type.tensor_type
         array, dtype = given[one.name], onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)
         rank = len(kind.shape.dim)
-        if array.dtype != dtype or array.ndim != rank or not len(array):
+        if array.dtype != dtype or array.ndim != rank or not array.size:
             raise TextError(
                 f"the graph takes '{one.name}' as {dtype} of rank {rank}; the calibration samples give {array.dtype} "
                 f"{list(array.shape)}",
@@ -141,32 +143,45 @@ def _copied(source: Path, scratch: Path) -> Path:
 
 
 def _export(job: WorkerJob, target: Path) -> Path:
-    """Olive's OnnxConversion of an encoder in float32, batch and sequence free, one output."""
+    """Olive's OnnxConversion of an encoder in float32, batch and sequence free."""
     from olive.model import HfModelHandler
 
-    names, output = list(job.args["inputs"]), job.args["output"]
-    free = {name: {0: "batch", 1: "sequence"} for name in names}
-    model = HfModelHandler(
-        str(job.inputs["model"]),
-        task=job.args["task"],
-        load_kwargs={
+    told: dict[str, Any] = {
+        "model_path": str(job.inputs["model"]),
+        "task": job.args["task"],
+        "load_kwargs": {
             "torch_dtype": "float32",
             "trust_remote_code": False,
             "extra_args": {"use_safetensors": True, "local_files_only": True, "attn_implementation": "eager"},
         },
-        io_config={
-            "input_names": names,
-            "output_names": [output],
-            "input_shapes": [_EXAMPLE] * len(names),
-            "input_types": ["int64"] * len(names),
-            "dynamic_axes": free,
-            "dynamic_shapes": free,
-        },
-    )
+    }
+    network = HfModelHandler(**told).load_model()
+    names = _ordered(job.args["inputs"], network)
+    free = {name: {0: "batch", 1: "sequence"} for name in names}
+    io_config = {
+        "input_names": names,
+        "output_names": [job.args["output"]],
+        "input_shapes": [_EXAMPLE] * len(names),
+        "input_types": ["int64"] * len(names),
+        "dynamic_axes": free,
+        "dynamic_shapes": free,
+    }
+    model = HfModelHandler(**told, io_config=io_config)
+    model.model = network
     # transformers 5 cannot be traced by the older exporter.
     config = {"use_dynamo_exporter": True, "target_opset": _EXPORT_OPSET}
     _run("OnnxConversion", config, model, target)
     return target
+
+
+def _ordered(names: Sequence[str], network: Any) -> list[str]:
+    """The inputs as the network's own forward() orders them: the exporter gives it the names one after the other."""
+    known = list(inspect.signature(network.forward).parameters)
+    if strange := [name for name in names if name not in known]:
+        raise JobError(
+            f"{type(network).__name__} does not take {', '.join(strange)}, which the tokenizer gives"
+        )
+    return sorted(names, key=known.index)
 
 
 def _tidy(path: Path, output: str | None) -> None:
@@ -189,7 +204,7 @@ def _save(model: Any, path: Path) -> None:
 
     for old in path.parent.glob("*.data"):
         old.unlink()  # what is there would be appended to
-    beside = model.ByteSize() > _INLINE_BYTES
+    beside = sum(len(tensor.raw_data) for tensor in model.graph.initializer) > _INLINE_BYTES
     onnx.save(model, path, save_as_external_data=beside, location=f"{_MODEL}.data" if beside else None)
 
 
@@ -230,7 +245,13 @@ def _ends(graph: Any) -> list[str]:
     return [node.name for node in graph.node if wanted & set(node.output)]
 
 
-def _data_config(arrays: dict[str, NDArray[Any]]) -> Any:
+def _batch(graph: Any) -> int:
+    """How many samples the graph takes at a time: what it fixes, else one."""
+    shapes = [one.type.tensor_type.shape.dim for one in graph.input]
+    return max((dims[0].dim_value for dims in shapes if dims), default=1) or 1
+
+
+def _data_config(arrays: dict[str, NDArray[Any]], batch: int) -> Any:
     """Olive's data configuration of samples that are here already."""
     from olive.data.config import DataConfig
     from olive.data.registry import Registry
@@ -242,7 +263,7 @@ def _data_config(arrays: dict[str, NDArray[Any]]) -> Any:
         load_dataset_config={"type": "edgehone_samples"},
         pre_process_data_config={"type": "skip_pre_process"},
         post_process_data_config={"type": "skip_post_process"},
-        dataloader_config={"type": "default_dataloader", "params": {"batch_size": 1}},
+        dataloader_config={"type": "default_dataloader", "params": {"batch_size": batch, "drop_last": True}},
     )
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgehone.backends.base import Generation
+from edgehone.backends.olive_build import quiet
 from edgehone.errors import JobError
 
 if TYPE_CHECKING:
@@ -21,15 +22,21 @@ PROVIDER = "CPUExecutionProvider"
 # A window is fed in at least so many parts, so that the KV cache has its say in the logits.
 _PARTS = 4
 _LOGITS_BYTES = 64 << 20
+# The model's own sampling defaults have no part in a measurement.
+_GREEDY = {
+    "do_sample": False,
+    "num_beams": 1,
+    "min_length": 0,
+    "repetition_penalty": 1.0,
+    "no_repeat_ngram_size": 0,
+    "past_present_share_buffer": True,
+}
 
 
 class OliveSession:
     """A causal language model in the layout of ONNX Runtime GenAI."""
 
     def __init__(self, folder: Path, threads: int) -> None:
-        from edgehone.backends.olive_build import quiet
-
-        quiet()
         self._folder = folder
         self._threads = threads
         self._settings: dict[str, Any] = json.loads((folder / "genai_config.json").read_text("utf-8"))[
@@ -51,6 +58,7 @@ class OliveSession:
 
     def _tokens(self) -> Any:
         if self._tokenizer is None:
+            quiet("onnxruntime_genai")
             import onnxruntime_genai as genai
 
             self._tokenizer = genai.Tokenizer(str(self._folder))
@@ -94,6 +102,7 @@ class OliveSession:
 
     def _scorer(self) -> Any:
         if self._runtime is None:
+            quiet("onnxruntime")
             import onnxruntime
 
             options = onnxruntime.SessionOptions()
@@ -107,10 +116,10 @@ class OliveSession:
         self, ids: Sequence[int], count: int, on_token: Callable[[int], bool] | None = None
     ) -> Generation:
         """ONNX Runtime GenAI's own greedy loop, one step a token."""
+        model = self._generator()
         import numpy as np
         import onnxruntime_genai as genai
 
-        model = self._generator()
         made: list[int] = []
         times: list[float] = []
         started = time.perf_counter()
@@ -132,6 +141,7 @@ class OliveSession:
 
     def _generator(self) -> Any:
         if self._model is None:
+            quiet("onnxruntime_genai")
             import onnxruntime_genai as genai
 
             config = genai.Config(str(self._folder))
@@ -143,17 +153,6 @@ class OliveSession:
     def close(self) -> None:
         """Drop what was loaded."""
         self._runtime = self._model = self._tokenizer = None
-
-
-# The model's own sampling defaults have no part in a measurement.
-_GREEDY = {
-    "do_sample": False,
-    "num_beams": 1,
-    "min_length": 0,
-    "repetition_penalty": 1.0,
-    "no_repeat_ngram_size": 0,
-    "past_present_share_buffer": True,
-}
 
 
 def _present(past: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,9 +33,10 @@ class OrtSession:
     """
 
     def __init__(self, path: Path, settings: Mapping[str, Any], threads: int) -> None:
+        # Read when ONNX Runtime starts: its own function comes too late to keep a device id off the disk.
+        os.environ["ORT_DISABLE_TELEMETRY"] = "1"
         import onnxruntime
 
-        onnxruntime.disable_telemetry_events()
         try:
             self._session = onnxruntime.InferenceSession(
                 str(path), _options(settings, threads), providers=["CPUExecutionProvider"]

@@ -61,7 +61,12 @@ def supports(model: ModelInfo) -> Support:
     refusals = []
     if model.format != "huggingface":
         refusals.append(f"optimum-intel exports Hugging Face folders, not '{model.format}'")
-    if model.kind != "language":
+    if model.task == "image-text-to-text":
+        # Seen with a small llava: optimum-intel writes vision, embeddings and language model apart.
+        refusals.append(
+            "sees images: its IR comes in parts, which this backend cannot compress and score yet"
+        )
+    elif model.kind != "language":
         refusals.append(f"only text generation can be scored, not '{model.task}'")
     if model.remote_code:
         refusals.append("the model brings code of its own, which is not run")
@@ -86,6 +91,8 @@ def recipes(model: ModelInfo) -> list[Recipe]:
     owed: dict[str, str] = {}  # family -> effort of its entries that do not fit
     for entry in _table():
         effort, family = entry["effort"], entry["family"]
+        if entry.get("gptq") and model.experts:  # NNCF has no GPTQ for experts' weights, which are of rank 3
+            continue
         if not _fits(entry.get("group", 0), rows):
             owed[family] = min(effort, owed.get(family, effort), key=EFFORTS.index)
             continue

@@ -191,15 +191,18 @@ def _name(model: Any, inputs: list[str], outputs: list[str], *, by_position: boo
 
     Outputs that the original does not have are dropped. Raises JobError where the two do not match otherwise.
     """
+    both = (("inputs", model.inputs, inputs), ("outputs", model.outputs, outputs))
     if by_position:
-        for ports, names in ((model.inputs, inputs), (model.outputs, outputs)):
-            for port, name in zip(ports, names, strict=len(ports) == len(names)):
+        for what, ports, names in both:
+            if len(ports) != len(names):
+                raise JobError(f"the IR has {len(ports)} {what}; the original's are {', '.join(names)}")
+            for port, name in zip(ports, names, strict=True):
                 port.get_tensor().set_names({name})
     wanted = set(outputs)
     for port in model.outputs:
         if wanted and not wanted & port.get_names():
             model.remove_result(port.get_node())
-    made = {}
+    made: dict[str, list[str]] = {}
     for what, ports, names in (("inputs", model.inputs, inputs), ("outputs", model.outputs, outputs)):
         left = list(names) or [port.get_any_name() for port in ports]
         taken = [_take(left, port) for port in ports]

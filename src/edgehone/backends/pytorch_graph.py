@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgehone.backends import torch_export
 from edgehone.backends.base import WorkerJob
 from edgehone.errors import InputError, ModelError
 from edgehone.model.info import ModelInfo
@@ -26,7 +27,8 @@ _LONGEST = 512
 def why_not(model: ModelInfo) -> list[str]:
     """Why PyTorch cannot run this graph; empty where it can."""
     if model.format == "torch-export":
-        return []
+        told = "the program holds pickles or code that opening it would run: it is not opened"
+        return [told] if model.remote_code else []
     if model.format != "huggingface":
         return [f"PyTorch runs Hugging Face folders and exported programs, not the format '{model.format}'"]
     reasons = []
@@ -118,14 +120,7 @@ def _encoder(folder: Path, dtype: str) -> tuple[Any, Sequence[str], Sequence[str
 
 
 def _program(path: Path) -> tuple[Any, Sequence[str], Sequence[str]]:
-    import torch
-
-    try:
-        program = torch.export.load(path)
-    except Exception as error:
-        raise ModelError(
-            f"{path.resolve()} cannot be loaded: {type(error).__name__}: {str(error).splitlines()[0]}"
-        ) from error
+    program = torch_export.load(path)
     signature = program.graph_signature
     return program.module(), list(signature.user_inputs), [str(name) for name in signature.user_outputs]
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import re
 import zipfile
 from collections.abc import Iterator
@@ -36,50 +37,11 @@ _TARGET = re.compile(
 _EXPRESSION = re.compile(r"([A-Za-z0-9_+\-*/%(), <>=!&|~]|'\w+'|'\d+\.\d*'|\d\.\d)*")
 _CALLABLE = re.compile(r"([A-Za-z_]\w*)\s*\(")
 _FUNCTIONS = frozenset(
-    [
-        "FloorDiv",
-        "ModularIndexing",
-        "Where",
-        "PythonMod",
-        "Mod",
-        "CleanDiv",
-        "CeilToInt",
-        "FloorToInt",
-        "CeilDiv",
-        "LShift",
-        "RShift",
-        "PowByNatural",
-        "FloatPow",
-        "FloatTrueDiv",
-        "IntTrueDiv",
-        "IsNonOverlappingAndDenseIndicator",
-        "TruncToFloat",
-        "TruncToInt",
-        "RoundToInt",
-        "RoundDecimal",
-        "ToFloat",
-        "Identity",
-        "Symbol",
-        "Add",
-        "Mul",
-        "Pow",
-        "Max",
-        "Min",
-        "Eq",
-        "Ne",
-        "Lt",
-        "Le",
-        "Gt",
-        "Ge",
-        "And",
-        "Or",
-        "Not",
-        "Integer",
-        "Float",
-        "Rational",
-        "Abs",
-        "Piecewise",
-    ]
+    """
+    Symbol Integer Float Rational Add Mul Pow Abs Max Min Eq Ne Lt Le Gt Ge And Or Not Piecewise Where FloorDiv CleanDiv
+    CeilDiv IntTrueDiv FloatTrueDiv Mod PythonMod ModularIndexing LShift RShift PowByNatural FloatPow CeilToInt
+    FloorToInt TruncToInt TruncToFloat RoundToInt RoundDecimal ToFloat Identity IsNonOverlappingAndDenseIndicator
+    """.split()  # noqa: SIM905
 )
 _NAMED = (
     "name",
@@ -98,8 +60,13 @@ def load(path: Path) -> Any:
     check(path)
     import torch
 
-    with _weights_only():
-        program = torch.export.load(path)
+    try:
+        with _weights_only():
+            program = torch.export.load(path)
+    except pickle.UnpicklingError as error:
+        raise ModelError(
+            f"{path} holds a pickle of more than tensors, which may be code: it is not opened", hint=_HINT
+        ) from error
     program._guards_code = []
     return program
 

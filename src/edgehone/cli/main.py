@@ -17,10 +17,10 @@ VERBS = {
     "optimize": "hone a model for this machine, prove it, and write a bundle",
     "run": "generate text with a bundle",
     "show": "print a bundle's decision and figures",
-    "compare": "put bundles or artifacts side by side, under the same protocol",
+    "compare": "put bundles or artifacts side by side",
     "inspect": "tell what a model is and which backends can take it",
     "device": "tell what this machine is, as far as inference cares",
-    "backends": "list, install or check the toolchains, or run the suite that they must pass",
+    "backends": "list, install, check or prove the toolchains",
 }
 
 

@@ -9,9 +9,7 @@ from collections.abc import Iterator
 from mmap import mmap
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
-FIELD_LIMIT = (
-    20_000_000  # a graph of 100,000 nodes has about 2 million; more is a crafted file that takes minutes
-)
+FIELD_LIMIT = 5_000_000  # 100,000 nodes have about 1 million, read in a second; more is a crafted file
 TEXT_LIMIT = 65_536  # bytes of one name
 _TEXTS_LIMIT = 128 * 1024 * 1024  # bytes of all names
 _FIXED = {FIXED64: 8, FIXED32: 4}

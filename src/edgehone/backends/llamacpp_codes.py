@@ -1,0 +1,107 @@
+"""The integer codes inside ggml's quantized blocks, apart from the scales that give them their values.
+
+A weight is `scale * code - zero`; scales and zeros belong to groups of 16 or 32 weights, codes to each weight.
+Layouts: block_q4_0, block_q4_K, block_q5_K and block_q6_K of ggml/src/ggml-common.h, little-endian.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Bytes = NDArray[np.uint8]
+
+# Bytes and weights of a block, and the greatest code.
+LAYOUTS = {"Q4_0": (18, 32, 15), "Q4_K": (144, 256, 15), "Q5_K": (176, 256, 31), "Q6_K": (210, 256, 63)}
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What codes mean: `scale` and `zero`, float32 [rows, columns], and the greatest code."""
+
+    scale: Any
+    zero: Any
+    most: int
+
+
+def grid(kind: str, raw: Bytes, rows: int) -> Grid:
+    """The grid of a tensor's bytes. KeyError for a type that is not in LAYOUTS."""
+    import numpy as np
+
+    size, _, most = LAYOUTS[kind]
+    blocks = raw.reshape(-1, size)
+    if kind == "Q4_0":
+        scale = np.repeat(_half(blocks[:, :2]), 32, 1)
+        zero = 8 * scale
+    elif kind == "Q6_K":
+        scale = np.repeat(_half(blocks[:, 208:]) * blocks[:, 192:208].view(np.int8), 16, 1)
+        zero = 32 * scale
+    else:
+        scales, mins = _six_bits(blocks[:, 4:16])
+        scale = np.repeat(_half(blocks[:, :2]) * scales, 32, 1)
+        zero = np.repeat(_half(blocks[:, 2:4]) * mins, 32, 1)
+    return Grid(scale.reshape(rows, -1).astype(np.float32), zero.reshape(rows, -1).astype(np.float32), most)
+
+
+def codes(kind: str, raw: Bytes, rows: int) -> Bytes:
+    """The code of each weight, [rows, columns]."""
+    import numpy as np
+
+    blocks = raw.reshape(-1, LAYOUTS[kind][0])
+    if kind == "Q4_0":
+        found = np.concatenate([blocks[:, 2:] & 15, blocks[:, 2:] >> 4], 1)
+    elif kind == "Q6_K":
+        low, high = blocks[:, :128].reshape(-1, 2, 2, 32), blocks[:, 128:192].reshape(-1, 2, 1, 32)
+        four = np.concatenate([low & 15, low >> 4], 2)
+        found = four | ((high >> np.array([0, 2, 4, 6], np.uint8)[:, None] & 3) << 4)
+    else:
+        low = blocks[:, -128:].reshape(-1, 4, 1, 32)
+        found = np.concatenate([low & 15, low >> 4], 2).reshape(-1, 8, 32)
+        if kind == "Q5_K":
+            bits = blocks[:, None, 16:48] >> np.arange(8, dtype=np.uint8)[:, None] & 1
+            found = found | bits << 4
+    return np.ascontiguousarray(found.reshape(rows, -1), np.uint8)
+
+
+def with_codes(kind: str, raw: Bytes, new: Bytes) -> Bytes:
+    """The tensor's bytes with other codes in them; the scales stay."""
+    import numpy as np
+
+    blocks = raw.reshape(-1, LAYOUTS[kind][0]).copy()
+    if kind == "Q4_0":
+        each = new.reshape(-1, 32)
+        blocks[:, 2:] = each[:, :16] | each[:, 16:] << 4
+    elif kind == "Q6_K":
+        four = new.reshape(-1, 2, 4, 32)
+        low, high = four & 15, four >> 4
+        blocks[:, :128] = (low[:, :, :2] | low[:, :, 2:] << 4).reshape(-1, 128)
+        shifted = high << np.array([0, 2, 4, 6], np.uint8)[:, None]
+        blocks[:, 128:192] = np.bitwise_or.reduce(shifted, 2).reshape(-1, 64)
+    else:
+        pair = new.reshape(-1, 4, 2, 32)
+        blocks[:, -128:] = (pair[:, :, 0] & 15 | (pair[:, :, 1] & 15) << 4).reshape(-1, 128)
+        if kind == "Q5_K":
+            fifth = new.reshape(-1, 8, 32) >> 4 << np.arange(8, dtype=np.uint8)[:, None]
+            blocks[:, 16:48] = np.bitwise_or.reduce(fifth, 1)
+    return blocks.reshape(raw.shape)
+
+
+def _half(raw: Bytes) -> Any:
+    """float16 bytes [n, 2] → float32 [n, 1]."""
+    import numpy as np
+
+    return np.ascontiguousarray(raw).view("<f2").astype(np.float32)
+
+
+def _six_bits(raw: Bytes) -> tuple[Any, Any]:
+    """The eight scales and eight minimums of 6 bits each that 12 bytes hold: get_scale_min_k4 of ggml-quants.c."""
+    import numpy as np
+
+    first, second, third = raw[:, :4], raw[:, 4:8], raw[:, 8:]
+    scales = np.concatenate([first & 63, third & 15 | first >> 6 << 4], 1)
+    mins = np.concatenate([second & 63, third >> 4 | second >> 6 << 4], 1)
+    return scales.astype(np.float32), mins.astype(np.float32)

@@ -1,0 +1,39 @@
+"""Environments that several backends share are made once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from edgehone.backends import gguf, llamacpp, null
+from edgehone.errors import SetupError
+from edgehone.jobs import environments
+from edgehone.stages.environments import make_all
+
+
+def test_one_making_serves_all_that_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+
+    def ensure(name: str, needs: Any, on_progress: Any) -> Any:
+        made.append(needs.environment or name)
+        return f"env of {made[-1]}"
+
+    monkeypatch.setattr(environments, "ensure", ensure)
+    backends: Any = {"gguf": gguf, "llamacpp": llamacpp, "null": null}
+    ready: Any
+    ready, unready = make_all(backends, lambda name, what: None)
+    assert sorted(made) == ["llamacpp", "null"] and not unready
+    assert ready["gguf"] == ready["llamacpp"] == "env of llamacpp"
+
+
+def test_one_failure_is_told_of_all_that_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    def ensure(name: str, needs: Any, on_progress: Any) -> Any:
+        raise SetupError("no compiler")
+
+    monkeypatch.setattr(environments, "ensure", ensure)
+    told: list[str] = []
+    backends: Any = {"gguf": gguf, "llamacpp": llamacpp}
+    ready: Any
+    ready, unready = make_all(backends, lambda name, what: told.append(name))
+    assert not ready and set(unready) == set(told) == {"gguf", "llamacpp"}
