@@ -46,6 +46,7 @@ _BPE_ONLY = (
 )
 KNOWN: dict[tuple[str, str], str] = {
     ("llamacpp", "mistral-windowed"): "fails the null test",  # libllama attends to all of the context
+    ("mlx", "mistral-windowed"): "fails the null test",  # so does mlx-lm
     ("llamacpp", "qwen2_moe"): _BPE_ONLY,
     ("llamacpp", "qwen3_moe"): _BPE_ONLY,
 }

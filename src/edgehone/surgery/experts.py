@@ -12,9 +12,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from edgehone.backends.calibration import LENGTH, windows
 from edgehone.errors import ModelError
 from edgehone.surgery import checkpoint
-from edgehone.surgery.calibration import windows
 from edgehone.surgery.checkpoint import Kept
 
 if TYPE_CHECKING:
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from edgehone.model.safetensors import Tensor
 
 MEASURED = "measured.json"
-# Use is counted over more windows than influence is: most experts of a block see few of the tokens.
-_WINDOWS = 64
 _EXPERT = re.compile(r"(.*\blayers\.(\d+)\..*\bexperts\.)(\d+)(\..+)")
 _ROUTER = re.compile(r".*\blayers\.(\d+)\.(?:mlp|block_sparse_moe)\.gate\.weight")
 _COUNTS = ("num_local_experts", "num_experts")
@@ -44,7 +42,7 @@ def usage(job: WorkerJob) -> dict[str, Any]:
     config = checkpoint.read_config(job.inputs["model"])
     experts = count_of(config)
     session = TorchSession(job.inputs["model"], "float32")
-    chosen = windows(job.inputs["calibration"], config.get("max_position_embeddings"), _WINDOWS)
+    chosen = windows(job.inputs["calibration"], config.get("max_position_embeddings") or LENGTH)
     counts: dict[int, Any] = {}
     mass: dict[int, Any] = {}
     with recorded(session.model) as seen, torch.inference_mode():

@@ -13,9 +13,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from edgehone.backends.calibration import LENGTH, windows
 from edgehone.errors import ModelError
 from edgehone.surgery import checkpoint
-from edgehone.surgery.calibration import windows
 from edgehone.surgery.checkpoint import Kept
 
 if TYPE_CHECKING:
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from edgehone.model.safetensors import Tensor
 
 MEASURED = "measured.json"
-# Each block is left out once: fewer windows than the influence is averaged over.
+# Of the calibration text for the influence. Each block is left out once for the loss: fewer there.
+_WINDOWS = 16
 _LOSS_WINDOWS = 8
 _NAME = re.compile(r"(.*\blayers\.)(\d+)(\..+)")
 # Lists in config.json with an entry for each block, with the numbers of some, and counts from the first block on.
@@ -49,7 +50,7 @@ def importance(job: WorkerJob) -> dict[str, Any]:
     torch.set_num_threads(job.threads)
     session = TorchSession(job.inputs["model"], "float32")
     blocks = _blocks(session.model, int(config["num_hidden_layers"]))
-    chosen = windows(job.inputs["calibration"], config.get("max_position_embeddings"))
+    chosen = windows(job.inputs["calibration"], config.get("max_position_embeddings") or LENGTH, _WINDOWS)
     with torch.inference_mode():
         influence = _influence(session.model, blocks, chosen, job)
         few = chosen[:: max(1, len(chosen) // _LOSS_WINDOWS)][:_LOSS_WINDOWS]
