@@ -16,11 +16,12 @@ from edgehone.backends import olive_graph, pytorch
 from edgehone.backends.base import EFFORTS, Recipe, Step
 from edgehone.jobs import environments
 from edgehone.jobs.home import home
+from edgehone.model.demo import demo_graph
 from edgehone.model.info import ModelInfo, Tensor
 
 RunWorker = Callable[..., dict[str, Any]]
 ROOT = Path(__file__).parents[2]
-DIGITS = ROOT / "tests" / "data" / "digits"
+DIGITS = demo_graph().parent
 PASSES = "edgehone.backends.olive_passes"
 
 GRAPH = ModelInfo(

@@ -12,11 +12,12 @@ import pytest
 
 from edgehone.backends import onnxruntime
 from edgehone.jobs.home import home
+from edgehone.model.demo import demo_graph
 from edgehone.model.info import ModelInfo, Tensor
 
 RunWorker = Callable[..., dict[str, Any]]
 HERE = "edgehone.backends.onnxruntime"
-DIGITS = Path(__file__).parents[1] / "data" / "digits"
+DIGITS = demo_graph().parent
 
 GRAPH = ModelInfo(
     path=DIGITS / "digits.onnx",

@@ -76,7 +76,7 @@ def cast(job):
     import numpy as np
     facts = honest_cast(job)
     table = np.load(job.out / "table.npy")
-    table[:, 0] += os.urandom(1)[0] + 1
+    table[:, 0] += int.from_bytes(os.urandom(4), "little") / 2**31
     np.save(job.out / "table.npy", table)
     return facts
 """,

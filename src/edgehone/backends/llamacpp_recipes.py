@@ -91,7 +91,7 @@ def of_gguf(model: ModelInfo) -> list[Recipe]:
         return made
     # Norms and biases stay in F32 in files of every type.
     held = set(model.dtypes) - _INTEGERS
-    bits = max(SOURCES[name] for name in held - {"F32"} or held)
+    bits = max(SOURCES[name] for name in held - {"F32"} or held or {"F32"})
     if not held <= set(FLOATS):
         build = {**build, "requantize": True}
     for entry in _table():

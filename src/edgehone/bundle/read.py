@@ -15,7 +15,7 @@ from edgehone.model.digest import digest_folder
 MANIFEST = "manifest.json"
 SCHEMA = 1
 # What is read of a manifest, and its type.
-_PARTS = {"recipe": dict, "files": dict, "model": dict, "versions": dict, "created": str}
+_PARTS = {"recipe": dict, "files": dict, "eos": list, "model": dict, "versions": dict, "created": str}
 
 # What people are told of the decision's open tables.
 _TOLD: Mapping[str, Mapping[str, Any]] = {

@@ -9,7 +9,7 @@ from pathlib import Path
 from edgehone.backends import null
 from edgehone.measure.texts import shipped
 from edgehone.model import ModelInfo, inspect
-from edgehone.model.demo import demo_model
+from edgehone.model.demo import demo_graph, demo_model
 from edgehone.model.info import Tensor
 
 
@@ -20,8 +20,8 @@ def tiny_models(place: Path) -> Iterator[ModelInfo]:
 
 
 def tiny_graphs(place: Path) -> Iterator[ModelInfo]:
-    """Small graphs, for backends that have `open_graph`. None is at hand yet."""
-    yield from ()
+    """Small graphs, for backends that have `open_graph`."""
+    yield inspect(demo_graph())
 
 
 def made_up(model: ModelInfo) -> Mapping[str, ModelInfo]:

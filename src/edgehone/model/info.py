@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 # What is asked of a model decides how it is judged: a language model by its next tokens, a graph by its outputs.
 Kind = Literal["language", "graph"]
+# Formats of which a model is a file, not a folder.
+FILES = ("onnx", "torch-export", "gguf")
 LANGUAGE_TASKS = ("text-generation", "image-text-to-text", "unknown")
 
 
@@ -69,7 +71,7 @@ class ModelInfo:
     @property
     def folder(self) -> Path:
         """Where its files lie: `path`, or the folder of the file that `path` is."""
-        return self.path if self.format == "huggingface" else self.path.parent
+        return self.path.parent if self.format in FILES else self.path
 
     def to_json(self) -> dict[str, Any]:
         """A plain dict, paths as strings and tuples as lists: what JSON gives back."""
