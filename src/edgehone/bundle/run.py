@@ -1,8 +1,9 @@
-"""Run a bundle: open its artifact in its backend's environment and generate."""
+"""Run a bundle: open its artifact in its backend's environment, and generate, or compute outputs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from edgehone import device
@@ -33,6 +34,44 @@ def generate(
         )
     if max_tokens < 1:
         raise InputError(f"--max-tokens is {max_tokens}", hint="give 1 or more")
+    if bundle.manifest.get("kind", "language") != "language":
+        raise InputError(
+            f"{bundle.path} generates no text",
+            hint=f"edgehone run {bundle.path} --input FILE.npz --output OUT.npz",
+        )
+    args = {"prompt": prompt, "max_tokens": max_tokens, "eos": bundle.manifest["eos"]}
+    return run_foreground(_job(bundle, "edgehone.stages.generate:generate", args, {}, tell), quiet=quiet)
+
+
+def infer(
+    bundle: Bundle, given: Path, output: Path, *, tell: Callable[[str], None] = lambda what: None
+) -> dict[str, Any]:
+    """Run a graph on all samples of an npz file, and write its outputs to another.
+
+    Returns samples, outputs (name → shape), seconds. Raises InputError for a bundle that generates text, for
+    arrays that don't fit, or an output that can't be written; JobError if the backend fails.
+    """
+    if bundle.manifest.get("kind", "language") != "graph":
+        raise InputError(
+            f"{bundle.path} generates text", hint=f'edgehone run {bundle.path} --prompt "Once upon a time"'
+        )
+    if not given.is_file():
+        raise InputError(f"no such file: {given}", hint="give FILE.npz with an array for each input")
+    if not output.absolute().parent.is_dir():
+        raise InputError(f"{output.absolute().parent} is no folder", hint="give another --output")
+    args = {
+        "inputs": bundle.manifest["inputs"],
+        "batch": bundle.manifest["batch"],
+        "output": str(output.absolute()),
+    }
+    job = _job(bundle, "edgehone.stages.infer:infer", args, {"samples": Input(given.resolve(), "")}, tell)
+    return run_foreground(job, quiet=True)
+
+
+def _job(
+    bundle: Bundle, call: str, args: dict[str, Any], inputs: dict[str, Input], tell: Callable[[str], None]
+) -> Job:
+    """A job that opens the bundle's artifact; tells where the environment is not the one that it was proven in."""
     recipe = bundle.manifest["recipe"]
     name = recipe["backend"]
     env = environments.ensure(name, registry.load(name).NEEDS, tell)
@@ -41,18 +80,11 @@ def generate(
         if made_with.get(package, found) != found:
             tell(f"note: the bundle was proven with {package} {made_with[package]}, this is {found}")
     module = registry.module_name(name)
-    job = Job(
-        "edgehone.stages.generate:generate",
+    return Job(
+        call,
         env,
-        {
-            "backend": module,
-            "settings": recipe["settings"],
-            "prompt": prompt,
-            "max_tokens": max_tokens,
-            "eos": bundle.manifest["eos"],
-        },
-        {"artifact": Input(bundle.artifact.resolve(), "")},
+        {"backend": module, "settings": recipe["settings"], **args},
+        {"artifact": Input(bundle.artifact.resolve(), ""), **inputs},
         threads=device.detect().threads,
         backend=module,
     )
-    return run_foreground(job, quiet=quiet)

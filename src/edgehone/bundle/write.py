@@ -106,7 +106,8 @@ def _manifest(
         "artifact_key": chosen.artifact.key,
         "kind": bench.model.kind,
         "eos": original.prepared.facts.get("eos", []),
-        "request": {} if bench.model.kind == "language" else dict(original.request),
+        "batch": original.request.get("batch", 1),
+        "inputs": bench.model.to_json()["inputs"],
         "versions": decision.versions,
         "device": bench.device.to_json(),
         "model": {

@@ -101,5 +101,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"\nnext:  {failed.hint}", file=sys.stderr)
         return failed.exit_code
     if not args.json:
-        print(f'\nBundle: {out}\nNext:   edgehone run {out} --prompt "Once upon a time"')
+        graph = decision.workload["task"] == "graph"
+        asked = "--input SAMPLES.npz" if graph else '--prompt "Once upon a time"'
+        print(f"\nBundle: {out}\nNext:   edgehone run {out} {asked}")
     return 0

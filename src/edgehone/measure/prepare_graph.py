@@ -64,7 +64,7 @@ def prepare(job: WorkerJob) -> dict[str, Any]:
 
 
 def _arrays(job: WorkerJob, path: Path) -> Arrays:
-    inputs = [Tensor(t["name"], t["dtype"], tuple(t["shape"])) for t in job.args["inputs"]]
+    inputs = [samples.tensor(given) for given in job.args["inputs"]]
     kind = samples.kind_of(path)
     if kind == "arrays":
         made = samples.read_arrays(path)

@@ -80,7 +80,14 @@ def read_arrays(path: Path) -> dict[str, Array]:
         ) from error
 
 
-def check_arrays(arrays: Mapping[str, Array], inputs: Sequence[Tensor], where: str) -> None:
+def tensor(given: Mapping[str, Any]) -> Tensor:
+    """A tensor as ModelInfo.to_json has it."""
+    return Tensor(given["name"], given["dtype"], tuple(given["shape"]))
+
+
+def check_arrays(
+    arrays: Mapping[str, Array], inputs: Sequence[Tensor], where: str, least: int = LEAST
+) -> None:
     """Names, types, shapes, equal counts, finite numbers. InputError with the offending value."""
     given = {name: array for name, array in arrays.items() if name != LABELS}
     wanted = {tensor.name: tensor for tensor in inputs}
@@ -98,7 +105,7 @@ def check_arrays(arrays: Mapping[str, Array], inputs: Sequence[Tensor], where: s
     if len(set(counts.values())) > 1 and not _paired(counts):
         told = ", ".join(f"{name}: {count}" for name, count in counts.items())
         raise InputError(f"{where}: the arrays hold different numbers of samples ({told})")
-    if (count := len(next(iter(given.values())))) < LEAST:
+    if (count := len(next(iter(given.values())))) < least:
         raise _too_few(Path(where), count, "samples")
     for name, array in given.items():
         if name in wanted:
