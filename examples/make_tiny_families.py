@@ -39,7 +39,8 @@ FAMILIES: Mapping[str, Mapping[str, Any]] = {
     "mistral-windowed": {"sliding_window": 64},
     "qwen2": {},
     "qwen3": {},
-    "phi3": {"pad_token_id": 0},
+    # Equal to the context: otherwise it would be one of those with a long and a short rotary base.
+    "phi3": {"pad_token_id": 0, "original_max_position_embeddings": 512},
     "gemma": {"tie_word_embeddings": True},
     "gemma2": {"tie_word_embeddings": True, "sliding_window": 64, "query_pre_attn_scalar": 32},
     # Six layers: every sixth has full attention.

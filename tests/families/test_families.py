@@ -47,6 +47,11 @@ _BPE_ONLY = (
 KNOWN: dict[tuple[str, str], str] = {
     ("llamacpp", "mistral-windowed"): "fails the null test",  # libllama attends to all of the context
     ("mlx", "mistral-windowed"): "fails the null test",  # so does mlx-lm
+    ("mlx", "gemma2"): "fails the null test",  # and here too; half of the blocks have a window of 64
+    (
+        "mlx",
+        "qwen3_moe",
+    ): "num_experts",  # transformers 5 writes num_local_experts, mlx-lm reads the older name
     ("llamacpp", "qwen2_moe"): _BPE_ONLY,
     ("llamacpp", "qwen3_moe"): _BPE_ONLY,
 }
