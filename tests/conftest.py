@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from edgehone.backends import null, registry
+from edgehone.backends import null, pytorch, registry
 from edgehone.jobs import environments
 from edgehone.jobs.environments import Env
 from edgehone.jobs.run import Input, Job, run
@@ -106,3 +106,27 @@ def null_env(own_home: Path) -> Iterator[Env]:
 def read_json(path: Path) -> Any:
     """A JSON file's content."""
     return json.loads(path.read_text("utf-8"))
+
+
+@pytest.fixture(scope="session")
+def make_encoder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Makes a small random encoder of a task, with a tokenizer of its own."""
+    env = environments.ensure("pytorch", pytorch.NEEDS, lambda what: None)
+
+    def make(task: str) -> Path:
+        folder = tmp_path_factory.mktemp("encoder") / task
+        script = Path(__file__).parents[1] / "examples" / "make_tiny_encoder.py"
+        subprocess.run(
+            [str(env.python), str(script), "--task", task, "--out", str(folder)],
+            check=True,
+            capture_output=True,
+        )
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_encoders(make_encoder: Callable[[str], Path]) -> dict[str, Path]:
+    """Small random encoders by their task."""
+    return {task: make_encoder(task) for task in ("feature-extraction", "text-classification")}

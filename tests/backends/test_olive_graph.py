@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,9 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgehone.backends import olive_graph, pytorch
+from edgehone.backends import olive_graph
 from edgehone.backends.base import EFFORTS, Recipe, Step
-from edgehone.jobs import environments
 from edgehone.jobs.home import home
 from edgehone.model.demo import demo_graph
 from edgehone.model.info import ModelInfo, Tensor
@@ -212,23 +210,6 @@ def test_the_digits_survive_every_recipe(
     assert tried[0]["settings"] == {} and tried[0]["ratio"] == 1.0 and all(one["ms"] > 0 for one in tried)
     assert tuned["facts"]["session"] in [one["settings"] for one in tried]
     np.testing.assert_allclose(made["int8_static+session"], made["int8_static"], atol=1e-3)
-
-
-@pytest.fixture(scope="session")
-def make_encoder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    env = environments.ensure("pytorch", pytorch.NEEDS, lambda what: None)
-
-    def make(task: str) -> Path:
-        folder = tmp_path_factory.mktemp("encoder") / task
-        script = ROOT / "examples" / "make_tiny_encoder.py"
-        subprocess.run(
-            [str(env.python), str(script), "--task", task, "--out", str(folder)],
-            check=True,
-            capture_output=True,
-        )
-        return folder
-
-    return make
 
 
 @pytest.mark.real

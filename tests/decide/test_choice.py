@@ -63,6 +63,15 @@ def test_ties_go_to_the_smaller() -> None:
     assert "taken as the smaller (50.0 MB against 52.0 MB)" in got.reason
 
 
+def test_of_ties_of_one_size_the_better_wins() -> None:
+    got = choose(
+        [candidate("a/plain", 100.0, size=50_000_000), candidate("b/better", 99.5, size=50_010_000)], WEIGHTS
+    )
+    assert got is not None
+    assert got.key == "b/better"
+    assert "of one size" in got.reason
+
+
 def test_the_order_they_come_in_changes_nothing() -> None:
     pair = [candidate("a/one"), candidate("b/two")]
     one, two = choose(pair, WEIGHTS), choose(pair[::-1], WEIGHTS)

@@ -20,6 +20,8 @@ from edgehone.decide.decision import Candidate
 from edgehone.decide.gates import Verdict
 from edgehone.figure import Figure
 
+# A header or a name makes files of one kind differ by less.
+SAME_SIZE = 1.01
 OBJECTIVES = ("speed", "quality", "memory", "size")
 
 
@@ -44,7 +46,8 @@ class _Logs:
 def choose(candidates: Sequence[Candidate], weights: Mapping[str, float]) -> Choice | None:
     """The best of the candidates that pass, or None when none passes or none can be scored.
 
-    Candidates whose score interval overlaps the winner's are ties, and the smallest of them in bytes wins.
+    Candidates whose score interval overlaps the best's are ties, and the smallest of them in bytes wins; sizes within
+    1 % are equal, and of those the best score wins.
     A candidate that lacks a weighted objective can't win while another has it; an objective that all lack is
     left out and the reason says so.
     """
@@ -60,7 +63,9 @@ def choose(candidates: Sequence[Candidate], weights: Mapping[str, float]) -> Cho
     ranked = sorted(scores, key=lambda key: (-(scores[key].value or 0.0), key))
     best = ranked[0]
     ties = [key for key in ranked if key == best or scores[key].overlaps(scores[best])]
-    winner = min(ties, key=lambda key: (_bytes(by_key[key]), ranked.index(key)))
+    smallest = min(_bytes(by_key[key]) for key in ties)
+    # Ties stand in the order of their scores: of equal sizes the best.
+    winner = next(key for key in ties if _bytes(by_key[key]) <= SAME_SIZE * smallest)
     dropped = [name for name in weighted if name not in used]
     others = [key for key in (ties if len(ties) > 1 else ranked) if key != winner]
     other = by_key[others[0]] if others else None
@@ -208,6 +213,8 @@ def _against(winner: Candidate, other: Candidate, tied: bool) -> str:
     if not tied:
         return f"beats {other.key}{speeds} by the workload's weights"
     sizes = ""
+    if _bytes(other) <= SAME_SIZE * _bytes(winner):
+        return f"within the intervals of {other.key}{speeds} and of one size, and the better by the workload's weights"
     if winner.bytes is not None and other.bytes is not None:
         sizes = f" ({winner.bytes / 1e6:.1f} MB against {other.bytes / 1e6:.1f} MB)"
     return f"within the intervals of {other.key}{speeds}, and taken as the smaller{sizes}"

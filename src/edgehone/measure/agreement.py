@@ -38,8 +38,8 @@ def read(folder: Path) -> Outputs:
     return {name: np.load(folder / f"{i}.npy", mmap_mode="r") for i, name in enumerate(names)}
 
 
-def labels_of(samples: Path, count: int) -> Array | None:
-    """The labels of the first `count` samples (of half as many pairs), or None."""
+def labels_of(samples: Path, count: int | None = None) -> Array | None:
+    """The labels of all samples, or of the first `count` (of half as many pairs); None where there are none."""
     import numpy as np
 
     with np.load(samples / "samples.npz") as file:
@@ -47,7 +47,7 @@ def labels_of(samples: Path, count: int) -> Array | None:
             return None
         inputs = len(file[next(name for name in file.files if name != LABELS)])
         labels: Array = file[LABELS]
-        return labels[: count * len(labels) // inputs]
+        return labels if count is None else labels[: count * len(labels) // inputs]
 
 
 def figures(reference: Outputs, own: Outputs, labels: Array | None, metric: str | None) -> dict[str, Figure]:

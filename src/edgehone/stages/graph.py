@@ -97,7 +97,9 @@ def reference(bench: Bench, prepared: JobResult) -> Original:
         labels = agreement.labels_of(given.path, found.facts["samples"])
         metric = _metric(bench, labels)
         if labels is not None and metric is not None:
-            metrics.check_labels(metric, own, labels)
+            for folder in (given.path, prepared.out / "calibration"):
+                if (some := agreement.labels_of(folder)) is not None:
+                    metrics.check_labels(metric, own, some)
             agreement.figures(own, own, labels, metric)
     except JobError as error:
         raise ModelError(

@@ -1,0 +1,143 @@
+"""Graphs through the main job, for real: the digits that ship, an encoder, an exported program; and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import edgehone
+from edgehone.backends import pytorch
+from edgehone.bundle.run import infer
+from edgehone.errors import InputError, NothingPasses
+from edgehone.jobs import environments
+from edgehone.model.demo import demo_graph
+
+DIGITS = demo_graph()
+EVALUATION, CALIBRATION = (DIGITS.parent / f"{name}.npz" for name in ("evaluation", "calibration"))
+# What so small a graph gains lies below what calling a runtime costs: only its quality is held to gates here.
+GATES = ("speedup=off", "memory_cut=off", "latency_cv=off")
+
+
+def optimize(model: Path, **more: Any) -> edgehone.Decision:
+    return edgehone.optimize(model, effort="quick", gates=GATES, **more)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """Few rounds suffice: the machinery is tested, not the speed."""
+    path = tmp_path / "edgehone.toml"
+    path.write_text("[workloads.pairs]\ntask = 'graph'\nbatch = 2\n")
+    return path
+
+
+@pytest.mark.real
+def test_digits_by_every_framework_that_takes_graphs(tmp_path: Path, config: Path) -> None:
+    out = tmp_path / "bundle"
+    decision = optimize(
+        DIGITS, evaluation=EVALUATION, calibration=CALIBRATION, workload="pairs", config_file=config, out=out
+    )
+    assert decision.chosen is not None
+    alive = [candidate for candidate in decision.candidates if candidate.status == "ok"]
+    assert {"olive", "openvino"} <= {candidate.backend for candidate in alive}
+    for candidate in [*alive, decision.baseline]:
+        accuracy = candidate.figure("accuracy")
+        assert accuracy.value is not None and accuracy.value > 0.95 and accuracy.n == 512
+        assert candidate.figure("throughput_per_s").value
+        assert candidate.figure("decode_tokens_per_s").reason == "the model generates no tokens"
+    assert {one.backend for one in decision.conversions if one.passed} == {"olive", "openvino"}
+    quantized = [c for c in alive if "int8" in c.key]
+    assert quantized and all((c.bytes or 0) < (decision.baseline.bytes or 0) / 2 for c in quantized)
+
+    facts = infer(edgehone.read(out), EVALUATION, tmp_path / "out.npz")
+    with np.load(tmp_path / "out.npz") as found, np.load(EVALUATION) as given:
+        assert facts["outputs"] == {"logits": [600, 10]}
+        assert (found["logits"].argmax(1) == given["labels"]).mean() > 0.95
+    samples = json.loads((out / "evidence" / "onnxruntime__original" / "samples.json").read_text())
+    assert len(samples["outputs"]["cosine"]) == 512 and samples["throughput"]["best"]
+
+
+@pytest.mark.real
+def test_a_metric_that_raises_ends_no_candidate_silently(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "metric_for_a_graph_test.py").write_text(
+        "def bad(outputs, labels):\n    raise ValueError('no')\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(edgehone.EdgehoneError, match="metric_for_a_graph_test:bad raised ValueError: no"):
+        optimize(DIGITS, evaluation=EVALUATION, metric="metric_for_a_graph_test:bad")
+
+
+@pytest.mark.real
+def test_labels_out_of_range_are_named(tmp_path: Path) -> None:
+    with np.load(EVALUATION) as file:
+        arrays = dict(file)
+    arrays["labels"][5] = 11
+    np.savez(tmp_path / "wrong.npz", **arrays)
+    with pytest.raises(InputError, match="the label 11 is out of range: the model tells 10 classes apart"):
+        optimize(DIGITS, evaluation=tmp_path / "wrong.npz")
+
+
+def test_bad_samples_are_refused_before_anything_slow(own_home: Path, tmp_path: Path) -> None:
+    def refused(what: str, **given: Any) -> None:
+        with pytest.raises(InputError, match=what) as caught:
+            optimize(DIGITS, **given)
+        assert caught.value.exit_code == 2 and caught.value.hint
+        assert not (own_home / "envs").exists()
+
+    np.savez(tmp_path / "shape.npz", image=np.zeros((20, 1, 9, 8), np.float32))
+    np.savez(tmp_path / "name.npz", picture=np.zeros((20, 1, 8, 8), np.float32))
+    refused("none were given")
+    refused(r"shape \[20, 1, 9, 8\]", evaluation=tmp_path / "shape.npz")
+    refused("the model's inputs are image", evaluation=tmp_path / "name.npz")
+    refused("did you mean 'accuracy'", evaluation=EVALUATION, metric="acuracy")
+    refused("not what this model does", evaluation=EVALUATION, workload="chat")
+    refused("for language models", evaluation=EVALUATION, task=tmp_path / "task.jsonl")
+
+
+@pytest.mark.real
+def test_an_encoder_is_honed_on_texts_of_its_own(tiny_encoders: dict[str, Path], tmp_path: Path) -> None:
+    texts = tmp_path / "texts.jsonl"
+    words = ["the union", "a treaty", "of peace", "with mexico", "the treasury", "an army", "our citizens"]
+    lines = [{"text": f"{a} and {b} of {c}"} for a in words for b in words for c in words[:2]]
+    texts.write_text("\n".join(json.dumps(line) for line in lines))
+    decision = optimize(
+        tiny_encoders["feature-extraction"], evaluation=texts, backends=["llamacpp", "openvino"]
+    )
+    assert decision.workload["name"] == "embed"
+    by_key = {c.key: c for c in decision.candidates}
+    assert {one.backend for one in decision.conversions if one.passed} == {"llamacpp", "openvino"}, by_key
+    assert all(c.figure("cosine").value for c in by_key.values() if c.status == "ok")
+
+
+@pytest.mark.real
+def test_an_exported_program_is_honed(tmp_path: Path) -> None:
+    program = tmp_path / "program.pt2"
+    python = environments.ensure("pytorch", pytorch.NEEDS, lambda what: None).python
+    import subprocess
+
+    subprocess.run([python, "-c", EXPORT, str(program)], check=True, capture_output=True)
+    np.savez(tmp_path / "x.npz", x=np.random.default_rng(0).normal(size=(64, 16)).astype(np.float32))
+    try:
+        decision = optimize(program, evaluation=tmp_path / "x.npz", backends=["openvino"])
+    except NothingPasses as error:
+        decision = error.decision
+    assert [one.passed for one in decision.conversions] == [True]
+    assert decision.baseline.backend == "pytorch"
+
+
+EXPORT = """
+import sys, torch
+torch.manual_seed(0)
+net = torch.nn.Sequential(torch.nn.Linear(16, 32), torch.nn.ReLU(), torch.nn.Linear(32, 4))
+class Named(torch.nn.Module):
+    def __init__(self): super().__init__(); self.net = net
+    def forward(self, x): return self.net(x)
+batch = torch.export.Dim("batch", min=1, max=128)
+program = torch.export.export(Named(), (torch.randn(2, 16),), dynamic_shapes={"x": {0: batch}})
+torch.export.save(program, sys.argv[1])
+"""
