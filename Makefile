@@ -1,5 +1,5 @@
 # Everything a developer or CI types. The two that a newcomer needs: make demo, make test.
-.PHONY: setup demo test test-fast check docs bench clean
+.PHONY: setup demo test test-fast check docs bench bench-recipes clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -41,6 +41,10 @@ docs: setup
 
 bench: setup
 	$(BIN)/python benchmarks/run.py
+
+bench-recipes: setup
+	$(BIN)/edgehone backends install
+	$(BIN)/python benchmarks/recipes.py
 
 clean:
 	rm -rf $(VENV) demo-bundle

@@ -25,6 +25,22 @@ def build(bench: Bench, recipe: Recipe) -> JobResult:
     return _make(bench, recipe, recipe.backend, backend.steps(recipe), given)
 
 
+def seconds(bench: Bench, recipe: Recipe) -> float:
+    """What all steps of a built recipe took when they ran; one that several recipes share counts for each."""
+    backend = bench.origin if recipe.backend == bench.origin.NAME else bench.backends[recipe.backend]
+    given = {"model": bench.source, **bench.texts}
+    if recipe.surgery:
+        given["model"] = Input.of(operate(bench, recipe))
+
+    def took(step: Step) -> float:
+        # Each is in the store, so nothing runs.
+        return _make(bench, recipe, recipe.backend, step, given).seconds + sum(
+            map(took, step.inputs.values())
+        )
+
+    return took(backend.steps(recipe))
+
+
 def operate(bench: Bench, recipe: Recipe) -> JobResult:
     """The checkpoint after the recipe's surgery, shared by all recipes with the same; in the origin's environment."""
     given = {"model": bench.source, **bench.texts}

@@ -18,7 +18,7 @@ from edgehone.jobs.run import Input
 from edgehone.jobs.store import JobResult
 from edgehone.stages import routing
 from edgehone.stages.bench import Bench
-from edgehone.stages.build import build, operate, size_of
+from edgehone.stages.build import build, operate, seconds, size_of
 from edgehone.stages.kinds import judge_of
 from edgehone.stages.original import Original
 from edgehone.stages.trial import Trial, guarded
@@ -46,6 +46,8 @@ def prove(
         trial.artifact = make(bench, recipe)
         trial.bytes = size_of(trial.artifact)
         trial.facts.update(trial.artifact.facts)
+        if make is build:
+            trial.facts["build_seconds"] = round(seconds(bench, recipe), 3)
         if recipe.surgery:
             trial.facts["surgery"] = dict(operate(bench, recipe).facts)
         judge = judge_of(bench.model)
