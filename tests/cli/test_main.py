@@ -19,7 +19,7 @@ VERBS = ["optimize", "run", "show", "compare", "inspect", "device", "backends"]
 # Words that cannot be, and what is said of them.
 WRONG = [
     ("frobnicate", "invalid choice: 'frobnicate'"),
-    ("run bundle", "required: --prompt"),
+    ("run bundle", "one of the arguments --prompt --input is required"),
     ("run bundle --prompt", "expected one argument"),
     ("run bundle --prompt hi --max-tokens many", "invalid int value: 'many'"),
     ("run bundle --prompt hi --max-tokens 0", "--max-tokens is 0"),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgehone.backends import mlx_build, mlx_float
 from edgehone.backends.base import Generation
+from edgehone.backends.ids import check_ids
 from edgehone.errors import JobError
 
 if TYPE_CHECKING:
@@ -31,7 +32,8 @@ class MlxSession:
 
         self._tokenizer: Any = load_tokenizer(folder, {"trust_remote_code": False})
         model, config = mlx_build.load(folder)
-        self._vocabulary = int(config.get("vocab_size") or 1)
+        # Where the files do not say, no id is known to be outside.
+        self._vocabulary = int({**config, **config.get("text_config", {})}.get("vocab_size") or 1 << 31)
         if "compute" in settings:
             mlx_build.cast(model, getattr(mx, settings["compute"]))
         if not mx.metal.is_available() and settings.get("kernels") != "native":
@@ -53,6 +55,7 @@ class MlxSession:
         import numpy as np
         from mlx_lm.models.cache import make_prompt_cache
 
+        check_ids(ids, self._vocabulary)
         cache = make_prompt_cache(self._model)
         rows = max(1, min(-(-len(ids) // _PARTS), _LOGITS_BYTES // (4 * self._vocabulary)))
         for begin in range(0, len(ids), rows):
@@ -67,6 +70,7 @@ class MlxSession:
         import mlx.core as mx
         from mlx_lm.generate import generate_step
 
+        check_ids(ids, self._vocabulary)
         made: list[int] = []
         times: list[float] = []
         started = time.perf_counter()

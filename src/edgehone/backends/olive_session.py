@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgehone.backends.base import Generation
+from edgehone.backends.ids import check_ids
 from edgehone.backends.olive_build import quiet
 from edgehone.errors import JobError
 
@@ -70,6 +71,7 @@ class OliveSession:
         """Logits from an empty cache, the ids fed in parts through it."""
         import numpy as np
 
+        check_ids(ids, self._settings["vocab_size"])
         runtime = self._scorer()
         wanted = {port.name for port in runtime.get_inputs()}
         outputs = [port.name for port in runtime.get_outputs()]
@@ -116,6 +118,7 @@ class OliveSession:
         self, ids: Sequence[int], count: int, on_token: Callable[[int], bool] | None = None
     ) -> Generation:
         """ONNX Runtime GenAI's own greedy loop, one step a token."""
+        check_ids(ids, self._settings["vocab_size"])
         model = self._generator()
         import numpy as np
         import onnxruntime_genai as genai
