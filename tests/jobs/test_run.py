@@ -17,6 +17,7 @@ import pytest
 from edgehone.errors import JobError
 from edgehone.jobs import store
 from edgehone.jobs.environments import Env
+from edgehone.jobs.home import file_lock, home
 from edgehone.jobs.processes import CHILDREN
 from edgehone.jobs.run import Input, Job, Limits, run
 from edgehone.jobs.source import source_digest
@@ -56,6 +57,21 @@ def test_a_finished_job_is_not_run_again(null_env: Env, tmp_path: Path) -> None:
     assert again.cached and not first.cached
     assert again.out == first.out
     assert file.read_text() == "ran\n"
+
+
+def test_who_waits_for_the_machine_is_told(null_env: Env) -> None:
+    heard: list[str] = []
+    with file_lock(home() / "locks" / "machine.lock"):
+        waiting = threading.Thread(
+            target=lambda: run(job(null_env, "echo", args={"say": 1}), lambda f, what: heard.append(what))
+        )
+        waiting.start()
+        deadline = time.monotonic() + 10
+        while not heard and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert heard == ["waiting: a measurement of this machine must end first"]
+    waiting.join(30)
+    assert not waiting.is_alive()
 
 
 def test_the_key_names_all_that_determines_the_result(null_env: Env, tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -130,7 +130,7 @@ def run(job: Job, on_progress: Callable[[float, str], None] = lambda fraction, w
         with store.claim(key) as folder:
             if found := store.find(key, identity):
                 return found
-            with file_lock(home() / "locks" / "machine.lock", shared=not job.exclusive):
+            with _machine(job, on_progress):
                 return _run_child(job, key, folder, on_progress)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -139,6 +139,20 @@ def run(job: Job, on_progress: Callable[[float, str], None] = lambda fraction, w
                 hint="free some space, or set EDGEHONE_HOME to a folder on another disk; finished jobs are kept",
             ) from error
         raise
+
+
+@contextmanager
+def _machine(job: Job, on_progress: Callable[[float, str], None]) -> Iterator[None]:
+    """Hold the machine: shared for builds, alone for measurements. Tells when others have to be waited for."""
+    path = home() / "locks" / "machine.lock"
+    with ExitStack() as held:
+        try:
+            held.enter_context(file_lock(path, shared=not job.exclusive, wait=False))
+        except BlockingIOError:
+            busy = "other jobs" if job.exclusive else "a measurement"
+            on_progress(0.0, f"waiting: {busy} of this machine must end first")
+            held.enter_context(file_lock(path, shared=not job.exclusive))
+        yield
 
 
 def _run_child(job: Job, key: str, folder: Path, on_progress: Callable[[float, str], None]) -> JobResult:
