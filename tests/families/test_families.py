@@ -47,6 +47,7 @@ _BPE_ONLY = (
 KNOWN: dict[tuple[str, str], str] = {
     ("llamacpp", "mistral-windowed"): "fails the null test",  # libllama attends to all of the context
     ("mlx", "mistral-windowed"): "fails the null test",  # so does mlx-lm
+    ("olive", "mistral-windowed"): "fails the null test",  # and so does the model builder's graph
     ("mlx", "gemma2"): "fails the null test",  # and here too; half of the blocks have a window of 64
     (
         "mlx",

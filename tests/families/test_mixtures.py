@@ -76,7 +76,7 @@ def test_llamacpp_chooses_the_same_experts_also_after_surgery(
     facts = run_worker("llamacpp", f"{LLAMACPP}:convert", {}, {"model": model}, exact)
     # llama.cpp leaves the routers as they are, whatever becomes of the rest.
     assert facts["experts"] == {"router": {"F32": 4}, "experts": {"F16": 12}}
-    args = {"type": "Q4_0", "tensor_types": ["ffn_.*_exps=q8_0"]}
+    args = {"type": "Q4_0", "tensor_types": {"ffn_.*_exps": "q8_0"}}
     facts = run_worker("llamacpp", f"{LLAMACPP}:quantize", args, {"converted": exact}, small)
     assert facts["experts"] == {"router": {"F32": 4}, "experts": {"Q8_0": 12}}
     assert facts["tensor_types"]["Q4_0"] > 5
