@@ -54,7 +54,9 @@ def _llamacpp(env: Env, model: Path, out: Path) -> list[list[str | Path]]:
 
 def _openvino(env: Env, model: Path, out: Path) -> list[list[str | Path]]:
     tool = env.python.parent / "optimum-cli"
-    return [[tool, "export", "openvino", "--model", model, "--weight-format", "int4", out]]
+    task = "text-generation-with-past"
+    command: list[str | Path] = [tool, "export", "openvino", "--model", model, "--task", task]
+    return [[*command, "--weight-format", "int4", out]]
 
 
 def _olive(env: Env, model: Path, out: Path) -> list[list[str | Path]]:
