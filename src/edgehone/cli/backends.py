@@ -139,7 +139,7 @@ _ACTIONS: Mapping[str, Callable[[Mapping[str, Backend]], list[dict[str, Any]]]] 
 
 
 def _line(row: dict[str, Any]) -> str:
-    parts = [f"{row['name']:10} {row['state']:8}"]
+    parts = [f"{row['name']:12} {row['state']:8}"]
     if row.get("bytes"):
         parts.append(f"{row['bytes'] / 1e6:6.0f} MB")
     if row.get("versions"):
