@@ -24,7 +24,6 @@ from edgehone.decide.decide import derive
 from edgehone.errors import InputError, ModelError
 from edgehone.events import Emit, Event, silent
 from edgehone.jobs.store import JobResult
-from edgehone.measure import speed
 from edgehone.model import inspect
 from edgehone.stages import check, measure
 from edgehone.stages.adopt import adopt
@@ -189,16 +188,7 @@ def _adopting(path: Path) -> Callable[[Bench, Recipe], JobResult]:
 
 
 def _notes(trials: Sequence[Trial]) -> list[str]:
-    shaky = [trial.recipe.name for trial in trials if trial.alive and trial.facts.get("unstable")]
-    notes = [f"speed not steady within 3 % of the value: {', '.join(shaky)}"] if shaky else []
-    shares = [s for t in trials if (s := speed.disturbance(t.samples.get("rounds", []))) is not None]
-    mean = sum(shares) / len(shares) if shares else 0.0
-    if mean > speed.DISTURBED:
-        notes.append(
-            f"the machine was not quiet: others took {mean:.0%} of the processors while speed was measured"
-        )
-    if any(trial.facts.get("kl_is_lower_bound") for trial in trials):
-        notes.append("KL is a lower bound: the reference keeps the most likely tokens only")
+    notes = measure.conditions(trials)
     same: dict[str, list[str]] = {}
     for trial in trials:
         if trial.artifact is not None:

@@ -16,7 +16,6 @@ from edgehone.decide.decide import decide
 from edgehone.decide.decision import Candidate, Decision
 from edgehone.errors import NothingPasses
 from edgehone.events import Emit, Event, silent
-from edgehone.measure import speed
 from edgehone.stages import check, measure
 from edgehone.stages.kinds import judge_of
 from edgehone.stages.request import Request
@@ -113,17 +112,9 @@ def _notes(setup: Setup, trials: Sequence[Trial], named: Sequence[str]) -> list[
     ]
     uncut = [f"{operation} is not tried: {reason}" for operation, reason in setup.plan.uncut.items()]
     unready = [f"{name} has no environment: {reason}" for name, reason in setup.unready.items()]
-    shaky = [t.recipe.key for t in trials if t.alive and t.facts.get("unstable")]
-    unstable = [f"speed not steady within 3 % of the value: {', '.join(shaky)}"] if shaky else []
-    shares = [s for t in trials if (s := speed.disturbance(t.samples.get("rounds", []))) is not None]
-    mean = sum(shares) / len(shares) if shares else 0.0
-    busy = [f"the machine was not quiet: others took {mean:.0%} of the processors while speed was measured"]
-    disturbed = busy if mean > speed.DISTURBED else []
-    bounded = any(trial.facts.get("kl_is_lower_bound") for trial in trials)
-    coarse = ["KL is a lower bound: the reference keeps the most likely tokens only"] if bounded else []
     elsewhere = {t.recipe.backend: str(t.facts["unmeasurable"]) for t in trials if "unmeasurable" in t.facts}
     proven = [f"{name} is proven here, not measured: {reason}" for name, reason in elsewhere.items()]
-    return [*setup.notes, *left_out, *uncut, *unready, *unstable, *disturbed, *coarse, *proven]
+    return [*setup.notes, *left_out, *uncut, *unready, *measure.conditions(trials), *proven]
 
 
 def _way_out(decision: Decision) -> str:

@@ -83,7 +83,10 @@ def summary(decision: Decision) -> str:
     shape = columns(decision.workload, str(decision.baseline.facts.get("metric", "agreement")))
     head = ("", "candidate", *(name for _, name, _ in shape), "")
     lines += table([head, *(_row(c, decision, shape) for c in measured)])
-    lines += ["", _GRAPH_MARKS if graph else _MARKS]
+    marks = _GRAPH_MARKS if graph else _MARKS
+    if decision.model.get("format") == "gguf":  # judged as it is: nothing has it in float32
+        marks = marks.replace(" in float32", "")
+    lines += ["", marks]
     lines += _conversions(decision.conversions, graph)
     lost = [c for c in shown if c.status != "ok"]
     if lost:

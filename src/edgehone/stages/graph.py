@@ -80,7 +80,7 @@ def prepare(bench: Bench) -> tuple[Bench, JobResult]:
         )
     except JobError as error:
         raise InputError(f"the samples cannot be used: {error.message}", hint=error.hint) from error
-    calibration = Input(prepared.out / "calibration", f"{Input.of(prepared).identity}calibration")
+    calibration = Input.of(prepared, "calibration")
     return replace(bench, texts={"calibration": calibration}), prepared
 
 

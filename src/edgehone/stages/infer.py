@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgehone.backends.base import WorkerJob
 from edgehone.measure import samples
+from edgehone.measure.batches import Batches
 
 if TYPE_CHECKING:
     from edgehone.backends.base import GraphSession
@@ -30,13 +31,13 @@ def infer(job: WorkerJob) -> dict[str, Any]:
     arrays = {name: array.astype(dtypes.get(name, array.dtype), copy=False) for name, array in arrays.items()}
     backend = importlib.import_module(job.args["backend"])
     session: GraphSession = backend.open_graph(job.inputs["artifact"], job.args["settings"], job)
-    count, batch = len(next(iter(arrays.values()))), job.args["batch"]
+    batches, batch = Batches(arrays, None), job.args["batch"]
+    count = batches.count
     made: dict[str, list[Any]] = {}
     started = time.perf_counter()
     for begin in range(0, count, batch):
         # A whole batch always, for graphs whose batch is fixed; what is beyond the last sample is cut off.
-        rows = np.arange(begin, begin + batch) % count
-        for name, array in session.run({key: given[rows] for key, given in arrays.items()}).items():
+        for name, array in session.run(batches.around(begin, batch)).items():
             made.setdefault(name, []).append(array[: count - begin])
     seconds = time.perf_counter() - started
     session.close()

@@ -38,6 +38,21 @@ def measure(bench: Bench, original: Original, trials: Sequence[Trial]) -> None:
             bench.emit(Event(trial.recipe.key, "done", _summary(trial)))
 
 
+def conditions(trials: Sequence[Trial]) -> list[str]:
+    """What the figures suffer from: rounds that never got steady, a busy machine, a coarse reference."""
+    shaky = [trial.recipe.key for trial in trials if trial.alive and trial.facts.get("unstable")]
+    notes = [f"speed not steady within 3 % of the value: {', '.join(shaky)}"] if shaky else []
+    shares = [s for t in trials if (s := speed.disturbance(t.samples.get("rounds", []))) is not None]
+    mean = sum(shares) / len(shares) if shares else 0.0
+    if mean > speed.DISTURBED:
+        notes.append(
+            f"the machine was not quiet: others took {mean:.0%} of the processors while speed was measured"
+        )
+    if any(trial.facts.get("kl_is_lower_bound") for trial in trials):
+        notes.append("KL is a lower bound: the reference keeps the most likely tokens only")
+    return notes
+
+
 def _measurable(bench: Bench, trials: Sequence[Trial]) -> list[Trial]:
     """Those whose backend can be measured on this machine; the others' figures are missing, with the reason."""
     rest = []
