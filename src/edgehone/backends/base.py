@@ -59,7 +59,8 @@ class Recipe:
     `build` determines the artifact, `settings` how a session of it is opened (KV-cache precision, …).
     `exact` marks the unquantized conversion that the null test judges. `effort` is the least effort at which
     the recipe is tried. `calibrated` recipes read the calibration text. `surgery` is what is done to the checkpoint
-    first (`edgehone.surgery`): what the steps read as `model` is then its result.
+    first (`edgehone.surgery`): what the steps read as `model` is then its result. `bits` a weight, scales counted, tell
+    what it will weigh before it is built; None where that is not known.
     """
 
     backend: str
@@ -71,6 +72,7 @@ class Recipe:
     calibrated: bool = False
     why: str = ""
     surgery: Mapping[str, Any] = field(default_factory=dict)
+    bits: float | None = None
 
     @property
     def key(self) -> str:

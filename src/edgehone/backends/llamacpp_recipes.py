@@ -29,7 +29,12 @@ def of_checkpoint(model: ModelInfo) -> list[Recipe]:
     for entry in _table():
         why = _why(entry, model)
         if entry["name"] == EXACT:
-            made.append(Recipe(NAME, EXACT, {"type": EXACT}, effort=entry["effort"], exact=True, why=why))
+            build = {"type": EXACT}
+            made.append(
+                Recipe(
+                    NAME, EXACT, build, effort=entry["effort"], exact=True, why=why, bits=entry["bits"]
+                )
+            )
             continue
         pair = _pair(entry, {}, why)
         if refined and "gptq_effort" in entry:
@@ -78,7 +83,13 @@ def _mixed(entry: Mapping[str, Any], model: ModelInfo) -> Recipe:
     """A type with other types for some tensors, an importance matrix and GPTQ's codes."""
     build = {"type": entry["type"], "tensor_types": entry["tensor_types"], "imatrix": True, "gptq": True}
     return Recipe(
-        NAME, f"{entry['name']}+gptq", build, effort=entry["effort"], calibrated=True, why=_why(entry, model)
+        NAME,
+        f"{entry['name']}+gptq",
+        build,
+        effort=entry["effort"],
+        calibrated=True,
+        why=_why(entry, model),
+        bits=entry["bits"],
     )
 
 
@@ -99,7 +110,9 @@ def of_gguf(model: ModelInfo) -> list[Recipe]:
             continue
         if entry["name"] == EXACT:
             cast = {**build, "type": EXACT}
-            made.append(Recipe(NAME, EXACT, cast, effort="normal", why=_why(entry, model)))
+            made.append(
+                Recipe(NAME, EXACT, cast, effort="normal", why=_why(entry, model), bits=entry["bits"])
+            )
         else:
             made += _pair(entry, build, _why(entry, model))
     return made
@@ -118,7 +131,11 @@ def of_encoder(model: ModelInfo) -> list[Recipe]:
     for entry in _table():
         plain = {**build, "type": entry["name"]}
         why = _why(entry, model)
-        made.append(Recipe(NAME, entry["name"], plain, settings, effort=entry["effort"], why=why))
+        made.append(
+            Recipe(
+                NAME, entry["name"], plain, settings, effort=entry["effort"], why=why, bits=entry["bits"]
+            )
+        )
     return made
 
 
@@ -134,7 +151,8 @@ def _why(entry: Mapping[str, Any], model: ModelInfo) -> str:
 
 def _pair(entry: Mapping[str, Any], build: Mapping[str, Any], why: str) -> list[Recipe]:
     """A type with an importance matrix, and without."""
-    plain = Recipe(NAME, entry["name"], {**build, "type": entry["name"]}, effort=entry["effort"], why=why)
+    build = {**build, "type": entry["name"]}
+    plain = Recipe(NAME, entry["name"], build, effort=entry["effort"], why=why, bits=entry["bits"])
     weighted = replace(
         plain,
         name=f"{plain.name}+imatrix",

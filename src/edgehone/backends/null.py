@@ -44,9 +44,12 @@ def supports(model: ModelInfo) -> Support:
 
 def recipes(model: ModelInfo) -> list[Recipe]:
     """f32 (exact), q8, q4, q2, and the faulty ones that config.json asks for."""
-    made = [Recipe(NAME, "f32", {"bits": 32}, {"pace": 16}, effort="quick", exact=True)]
-    made += [Recipe(NAME, f"q{bits}", {"bits": bits}, effort="quick") for bits in (8, 4)]
-    made += [Recipe(NAME, "q2", {"bits": 2}), Recipe(NAME, "q8+text", {"bits": 8}, calibrated=True)]
+    made = [Recipe(NAME, "f32", {"bits": 32}, {"pace": 16}, effort="quick", exact=True, bits=32)]
+    made += [Recipe(NAME, f"q{bits}", {"bits": bits}, effort="quick", bits=bits) for bits in (8, 4)]
+    made += [
+        Recipe(NAME, "q2", {"bits": 2}, bits=2),
+        Recipe(NAME, "q8+text", {"bits": 8}, calibrated=True, bits=8),
+    ]
     config = json.loads((model.path / "config.json").read_text("utf-8"))
     made += [
         Recipe(NAME, fault, {"bits": 8, "fault": fault}, effort="quick")

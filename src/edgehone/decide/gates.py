@@ -45,6 +45,23 @@ def judge(figures: Mapping[str, Figure], requirements: Requirements) -> list[Ver
     ]
 
 
+def hopeless(figures: Mapping[str, Figure], requirements: Requirements) -> str | None:
+    """The gate that a candidate cannot pass any more, by the end of the interval that favours it; None if none.
+
+    A figure that is not there, or has no interval where one is judged, does not speak against it yet.
+    """
+    for gate in requirements.gates:
+        figure = figures.get(gate.figure)
+        if figure is None or figure.value is None:
+            continue
+        best = figure.value if gate.bound == "value" else figure.high if gate.op == ">=" else figure.low
+        if best is None:
+            continue
+        if best < gate.threshold if gate.op == ">=" else best > gate.threshold:
+            return f"cannot pass {gate.name}: {gate.figure} {best:.4g} at best, required {gate.op} {gate.threshold:g}"
+    return None
+
+
 def _verdict(gate: Gate, figure: Figure) -> Verdict:
     judged: float | None = getattr(figure, gate.bound)
     if judged is None or math.isnan(judged):  # NaN compares false with everything and must not pass

@@ -27,14 +27,26 @@ from edgehone.stages.trial import Trial, guarded
 def check(bench: Bench, original: Original, trials: Sequence[Trial], requirements: Requirements) -> None:
     """Fill artifact, size and quality figures of the baseline and of every trial."""
     bench.emit(Event("", detail=f"building {len(trials)} candidates and proving each against the original"))
+    prove_exact(bench, original, trials, requirements)
+    rest = [trial for trial in trials if trial.alive and not trial.recipe.exact]
+    prove_all(bench, original, rest)
+
+
+def prove_exact(
+    bench: Bench, original: Original, trials: Sequence[Trial], requirements: Requirements
+) -> None:
+    """Prove the baseline and each backend's exact recipe; those of a backend that fails the null test are out."""
     exact = [trial for trial in trials if trial.recipe.exact]
-    with CHILDREN.pool(_side_by_side(bench)) as pool:
-        list(pool.map(lambda trial: prove(bench, original, trial), [original.baseline, *exact]))
-        original.require_baseline()
-        for trial in exact:
-            null_test(bench, original, trial, trials, requirements)
-        rest = [trial for trial in trials if trial.alive and not trial.recipe.exact]
-        list(pool.map(lambda trial: prove(bench, original, trial), rest))
+    prove_all(bench, original, [original.baseline, *exact])
+    original.require_baseline()
+    for trial in exact:
+        null_test(bench, original, trial, trials, requirements)
+
+
+def prove_all(bench: Bench, original: Original, trials: Sequence[Trial]) -> None:
+    """Prove several side by side."""
+    with CHILDREN.pool(side_by_side(bench)) as pool:
+        list(pool.map(lambda trial: prove(bench, original, trial), trials))
 
 
 def prove(
@@ -93,7 +105,7 @@ def _conversion(exact: Trial, passed: bool, reason: str, ids_equal: bool | None)
     )
 
 
-def _side_by_side(bench: Bench) -> int:
+def side_by_side(bench: Bench) -> int:
     """How many builds at once: never more than the cores, nor than fit in memory at three models each."""
     memory = bench.device.memory_available_bytes or bench.device.usable_memory_bytes or 0
     fitting = memory // (3 * max(bench.model.bytes, 1 << 28))

@@ -26,16 +26,21 @@ UNITS = {**speed.UNITS, **memory.UNITS, **energy.UNITS}
 
 def measure(bench: Bench, original: Original, trials: Sequence[Trial]) -> None:
     """Fill the speed, memory and energy figures of the baseline and of every living trial."""
-    trials = _measurable(bench, trials)
+    trials = measurable(bench, trials)
     bench.emit(Event("", detail="measuring speed, in rounds; nothing else of edgehone runs meanwhile"))
     _speed(bench, original, [original.baseline, *trials])
     bench.emit(Event("", detail="measuring memory and energy"))
     for trial in [original.baseline, *trials]:
-        _throughput(bench, original, trial)
-        _memory(bench, original, trial)
-        _energy(bench, original, trial)
-        if trial.alive:
-            bench.emit(Event(trial.recipe.key, "done", _summary(trial)))
+        measure_memory(bench, original, trial)
+        finish(bench, original, trial)
+
+
+def finish(bench: Bench, original: Original, trial: Trial) -> None:
+    """What is read once, after speed and memory: throughput and energy."""
+    _throughput(bench, original, trial)
+    _energy(bench, original, trial)
+    if trial.alive:
+        bench.emit(Event(trial.recipe.key, "done", _summary(trial)))
 
 
 def conditions(trials: Sequence[Trial]) -> list[str]:
@@ -53,7 +58,7 @@ def conditions(trials: Sequence[Trial]) -> list[str]:
     return notes
 
 
-def _measurable(bench: Bench, trials: Sequence[Trial]) -> list[Trial]:
+def measurable(bench: Bench, trials: Sequence[Trial]) -> list[Trial]:
     """Those whose backend can be measured on this machine; the others' figures are missing, with the reason."""
     rest = []
     for trial in trials:
@@ -73,27 +78,28 @@ def _speed(bench: Bench, original: Original, trials: Sequence[Trial]) -> None:
     spent = 0.0  # what the rounds took when they ran: a run that finds them done decides the same
     for number in range(bench.depth.rounds):
         waiting = [trial for trial in trials if trial.alive and not _settled(trial, rounds)]
-        for trial in _in_turn(waiting, number):
+        for trial in in_turn(waiting, number):
             # The first rounds are everybody's; after them the budget decides.
             if number < LEAST_ROUNDS or spent < bench.depth.budget:
                 with guarded(bench, trial):
-                    done = _round(bench, original, trial, number)
+                    # The first round starts from a cold page cache, the others from a warm one.
+                    done = speed_round(bench, original, trial, number, cold=number == 0)
                     spent += done.seconds
                     rounds[trial.recipe.key].append(done)
-                    _note(bench, original, trial, rounds[trial.recipe.key])
+                    note_rounds(bench, original, trial, rounds[trial.recipe.key])
                 original.require_baseline()
 
 
-def _round(bench: Bench, original: Original, trial: Trial, number: int) -> JobResult:
+def speed_round(bench: Bench, original: Original, trial: Trial, number: int, *, cold: bool) -> JobResult:
+    """One round of a trial: a fresh process that times requests for as long as the effort says."""
     tell = bench.tell(trial.recipe, "measuring", f"speed, round {number + 1}")
-    # The first round starts from a cold page cache, the others from a warm one.
     return _pass(
         bench,
         original,
         trial,
         "edgehone.measure.speed:time_requests",
         tell,
-        cold=number == 0,
+        cold=cold,
         seconds=bench.depth.seconds,
         round=number,
     )
@@ -124,7 +130,8 @@ def _pass(
     )
 
 
-def _note(bench: Bench, original: Original, trial: Trial, rounds: Sequence[JobResult]) -> None:
+def note_rounds(bench: Bench, original: Original, trial: Trial, rounds: Sequence[JobResult]) -> None:
+    """Fill the speed figures from all rounds of a trial so far."""
     facts = [one.facts for one in rounds]
     found = judge_of(bench.model).speed_figures(original, facts)
     trial.figures.update(found)
@@ -137,7 +144,7 @@ def _settled(trial: Trial, rounds: Mapping[str, Sequence[JobResult]]) -> bool:
     return enough and speed.is_steady(trial.figures["workload_latency_ms"])
 
 
-def _in_turn(trials: Sequence[Trial], number: int) -> Sequence[Trial]:
+def in_turn(trials: Sequence[Trial], number: int) -> Sequence[Trial]:
     """Another order each round, so that no candidate always follows the same neighbour or the warm-up."""
     if not trials:
         return trials
@@ -158,7 +165,8 @@ def _throughput(bench: Bench, original: Original, trial: Trial) -> None:
         trial.samples["throughput"] = done.facts
 
 
-def _memory(bench: Bench, original: Original, trial: Trial) -> None:
+def measure_memory(bench: Bench, original: Original, trial: Trial) -> None:
+    """Fill the memory figures of a living trial, in a process of its own."""
     if not trial.alive:
         return
     with guarded(bench, trial):

@@ -1,0 +1,197 @@
+"""Search: the best within the time given, of the recipes of all backends together.
+
+What costs least is asked first: bytes are known before a recipe is built, and the first windows of the text before all
+are read; who fails there is not built, or not measured. A sampler (`plan.sampler`) says what to try next, a race
+(`stages.race`) who still deserves to be measured. The jobs of a search are those of a whole run, so what was done is
+never done again, by either.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from edgehone.backends.base import why_unmeasurable
+from edgehone.decide.choice import objectives
+from edgehone.decide.decide import derive
+from edgehone.decide.gates import hopeless, judge
+from edgehone.decide.requirements import Requirements
+from edgehone.errors import EdgehoneError
+from edgehone.events import Event
+from edgehone.figure import Figure
+from edgehone.jobs.processes import CHILDREN
+from edgehone.jobs.run import Limits
+from edgehone.measure.workload import OBJECTIVES
+from edgehone.plan.sampler import Sampler
+from edgehone.stages import check, history, measure
+from edgehone.stages.bench import Bench
+from edgehone.stages.build import build, size_of
+from edgehone.stages.clock import Clock
+from edgehone.stages.kinds import judge_of
+from edgehone.stages.original import Original
+from edgehone.stages.race import Race
+from edgehone.stages.trial import Trial, guarded
+
+# Recipes are tried until so much of the time is gone; the rest is for the last heats.
+TRY_SHARE = 0.8
+# Bits a weight leave out what is kept in more bits; below this share of what they predict nothing was seen to come.
+LEAST_OF_PREDICTED = 0.9
+
+
+def search(
+    bench: Bench,
+    original: Original,
+    trials: Sequence[Trial],
+    required: Requirements,
+    weights: Mapping[str, float],
+    clock: Clock,
+    study: history.Study,
+) -> None:
+    """Prove and measure as many trials as the time allows, the most promising first; the others are skipped.
+
+    Raises EdgehoneError when the time is over before one candidate is measured.
+    """
+    aims = _aims(required, weights)
+    bench.emit(Event("", detail=f"searching {len(trials)} recipes for {clock.seconds:.0f} s"))
+    _leave_out(bench, trials, required)
+    check.prove_exact(bench, original, trials, required)
+    race = Race(bench, original, required, aims)
+    exact = [trial for trial in trials if trial.alive and trial.recipe.exact]
+    waiting = {t.recipe.key: t for t in trials if t.alive and not t.recipe.exact}
+    sampler = Sampler([trial.recipe for trial in waiting.values()], len(aims))
+    known = [key for key in study.order if key in waiting]
+    newcomers = exact
+    trying = clock.part(TRY_SHARE)
+    while True:
+        race.run(newcomers, clock, measure.LEAST_ROUNDS)
+        for trial in newcomers:
+            if not trial.recipe.exact:
+                _tell(sampler, trial, original, required, aims)
+            study.record(trial)
+        if trying.over or sampler.exhausted:
+            break
+        newcomers = _batch(sampler, waiting, known, check.side_by_side(bench))
+        _prove(bench, original, newcomers, required, trying)
+    for trial in waiting.values():
+        if not trial.artifact and trial.alive:
+            trial.drop("skipped", f"not tried: the {clock.seconds:.0f} s were used for others")
+    while not (clock.over or race.settled):
+        race.run((), clock, 1)
+    _require_one(trials, clock)
+    for trial in [original.baseline, *race.running]:
+        measure.finish(bench, original, trial)
+    for trial in trials:
+        _complete(trial)
+        study.record(trial)
+
+
+def _aims(required: Requirements, weights: Mapping[str, float]) -> list[Mapping[str, float]]:
+    """One score, or several objectives where the user named several that weigh alike."""
+    named = [name for name, weight in required.weights.items() if weight > 0]
+    alike = len({required.weights[name] for name in named}) == 1 and set(required.weights) >= set(OBJECTIVES)
+    if len(named) > 1 and alike:
+        return [{name: 1.0} for name in named]
+    return [weights]
+
+
+def _leave_out(bench: Bench, trials: Sequence[Trial], required: Requirements) -> None:
+    """Skip the backends that cannot be measured here: with time short, what cannot be chosen is not built."""
+    timed = {"speedup", "workload_latency_ms", "memory_cut", "peak_memory_bytes", "latency_cv"}
+    if not any(gate.figure in timed for gate in required.gates):
+        return
+    for trial in trials:
+        if reason := why_unmeasurable(bench.backends[trial.recipe.backend], bench.device):
+            trial.drop("skipped", f"not tried, since it could not be chosen: {reason}")
+
+
+def _batch(sampler: Sampler, waiting: Mapping[str, Trial], known: list[str], count: int) -> list[Trial]:
+    """The next to try: first what an earlier run of this search tried, in its order."""
+    batch = []
+    while len(batch) < count and not sampler.exhausted:
+        recipe = sampler.take(known.pop(0)) if known else sampler.ask()
+        if recipe is not None:
+            batch.append(waiting[recipe.key])
+    return batch
+
+
+def _prove(
+    bench: Bench, original: Original, trials: Sequence[Trial], required: Requirements, clock: Clock
+) -> None:
+    """Build and prove several side by side, within the time; who fails early is not taken further."""
+    limited = replace(bench, limits=Limits(max(1.0, clock.left), bench.limits.bytes))
+    with CHILDREN.pool(check.side_by_side(bench)) as pool:
+        list(pool.map(lambda trial: _prove_one(limited, original, trial, required), trials))
+    for trial in trials:
+        if trial.status == "failed" and clock.over:
+            trial.drop("skipped", "not finished when its part of the time was over")
+
+
+def _prove_one(bench: Bench, original: Original, trial: Trial, required: Requirements) -> None:
+    if reason := _too_large(bench, trial, required):
+        trial.drop("skipped", reason)
+        bench.emit(Event(trial.recipe.key, "skipped", reason))
+        return
+    with guarded(bench, trial):
+        artifact = build(bench, trial.recipe)
+        trial.bytes = size_of(artifact)
+        early = judge_of(bench.model).glance(bench, original, trial.recipe, artifact)
+        found = {**early, "bytes": Figure(float(trial.bytes), n=1, unit="bytes")}
+        if reason := hopeless(found, required):
+            trial.artifact = artifact
+            trial.figures.update(early)
+            trial.drop("skipped", f"not measured: {reason}")
+            bench.emit(Event(trial.recipe.key, "skipped", reason))
+    if trial.alive:
+        check.prove(bench, original, trial)
+
+
+def _too_large(bench: Bench, trial: Trial, required: Requirements) -> str | None:
+    """Why it need not be built: by its bits a weight it cannot be as small as is asked."""
+    bits, parameters = trial.recipe.bits, bench.model.parameters
+    limits = [gate.threshold for gate in required.gates if gate.figure == "bytes" and gate.op == "<="]
+    if not limits or not bits or not parameters:
+        return None
+    least = LEAST_OF_PREDICTED * parameters * bits / 8
+    if least <= min(limits):
+        return None
+    return f"not built: at {bits:g} bits a weight at least {least / 1e6:.1f} MB, {min(limits) / 1e6:.1f} MB are asked for"
+
+
+def _tell(
+    sampler: Sampler,
+    trial: Trial,
+    original: Original,
+    required: Requirements,
+    aims: Sequence[Mapping[str, float]],
+) -> None:
+    """Tell the sampler what became of a trial: each aim's loss, and by how much gates are missed."""
+    candidate = replace(trial.candidate(), figures=derive(trial.candidate(), original.baseline.candidate()))
+    logs = dict(zip(OBJECTIVES, objectives(candidate), strict=True))
+    values = [
+        -sum(weight * log for name, weight in aim.items() if weight and (log := logs[name]) is not None)
+        for aim in aims
+    ]
+    complete = all(logs[name] is not None for aim in aims for name, weight in aim.items() if weight)
+    margins = [v.margin for v in judge(candidate.figures, required)]
+    missed = [-m if m is not None and math.isfinite(m) else 1.0 for m in margins]
+    sampler.tell(trial.recipe.key, values if trial.alive and complete else None, missed)
+
+
+def _require_one(trials: Sequence[Trial], clock: Clock) -> None:
+    if any(trial.alive and trial.samples.get("rounds") for trial in trials):
+        return
+    if all(trial.status in ("failed", "disqualified") for trial in trials):
+        return  # not for want of time: the decision tells what failed
+    raise EdgehoneError(
+        f"--time {clock.seconds:.0f}s is too short for one candidate",
+        hint="what was done is kept: run the same again to go on, or give more time",
+    )
+
+
+def _complete(trial: Trial) -> None:
+    """Every figure of a trial that left before all was read, with the reason."""
+    reason = trial.facts.get("raced_out") or trial.error
+    for name, unit in measure.UNITS.items():
+        if name not in trial.figures:
+            trial.figures[name] = Figure.missing(reason or "the time was over", unit)
