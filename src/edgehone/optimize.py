@@ -11,12 +11,14 @@ from pathlib import Path
 
 from edgehone import bundle, config
 from edgehone.backends.base import Effort
-from edgehone.decide import requirements
+from edgehone.decide import aims
 from edgehone.decide.decide import decide
 from edgehone.decide.decision import Candidate, Decision
 from edgehone.errors import NothingPasses
 from edgehone.events import Emit, Event, silent
-from edgehone.stages import check, measure
+from edgehone.stages import check, measure, search
+from edgehone.stages.clock import Clock
+from edgehone.stages.history import study_of
 from edgehone.stages.kinds import judge_of
 from edgehone.stages.request import Request
 from edgehone.stages.setup import Setup, set_up
@@ -34,14 +36,22 @@ def optimize(
     task: str | Path | None = None,
     metric: str | None = None,
     gates: Sequence[str] = (),
+    time: float | None = None,
+    minimize: Sequence[str] = (),
+    maximize: Sequence[str] = (),
+    subject_to: Sequence[str] = (),
+    weights: str | None = None,
     out: str | Path | None = None,
     config_file: str | Path | None = None,
     emit: Emit = silent,
 ) -> Decision:
     """Hone a model for this machine and prove it; write the bundle to `out` unless that is None.
 
-    `gates` are `name=value` or `name=off`. Raises InputError for what can't be used, SetupError for what the
-    machine lacks, and NothingPasses, which carries the decision, if no candidate passes every gate.
+    `gates` are `name=value` or `name=off`, `subject_to` constraints as `bytes<=60MB`. `minimize` and `maximize` name
+    objectives, or `weights` (`speed=1,quality=8`) weighs them. With `time` (seconds) the recipes are searched, the
+    most promising first, and the best proven by then is taken; without, all that the effort names are tried.
+    Raises InputError for what can't be used, SetupError for what the machine lacks, and NothingPasses, which carries
+    the decision, if no candidate passes every gate.
     """
     request = Request(
         model,
@@ -53,11 +63,24 @@ def optimize(
         task,
         metric,
         tuple(gates),
+        time,
+        tuple(minimize),
+        tuple(maximize),
+        tuple(subject_to),
+        weights,
         out,
         config_file,
     )
     settings = config.read(config_file)
-    required = requirements.load(settings, gates)
+    required = aims.load(
+        settings,
+        gates=gates,
+        minimize=minimize,
+        maximize=maximize,
+        subject_to=subject_to,
+        weights=weights,
+    )
+    clock = Clock(time) if time else None
     if out is not None:
         bundle.check_target(Path(out))
 
@@ -69,15 +92,22 @@ def optimize(
     judge = judge_of(setup.bench.model)
     bench, prepared = judge.prepare(setup.bench)
     origin = judge.reference(bench, prepared)
-    check.check(bench, origin, trials, required)
-    measure.measure(bench, origin, trials)
+    over = required.over(bench.workload.weights)
+    kept = study_of(bench, required, over)
+    if clock:
+        search.search(bench, origin, trials, required, weights=over, clock=clock, study=kept)
+    else:
+        check.check(bench, origin, trials, required)
+        measure.measure(bench, origin, trials)
+    for trial in trials:
+        kept.record(trial)
     emit(Event("", detail="deciding"))
 
     decision = decide(
         [*(trial.candidate() for trial in trials), *_untried(setup)],
         origin.baseline.candidate(),
         required,
-        required.over(bench.workload.weights),
+        over,
         device=bench.device.to_json(),
         model={**bench.model.to_json(), "digest": bench.source.identity},
         workload=bench.workload.to_json(),

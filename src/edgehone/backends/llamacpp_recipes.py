@@ -31,9 +31,7 @@ def of_checkpoint(model: ModelInfo) -> list[Recipe]:
         if entry["name"] == EXACT:
             build = {"type": EXACT}
             made.append(
-                Recipe(
-                    NAME, EXACT, build, effort=entry["effort"], exact=True, why=why, bits=entry["bits"]
-                )
+                Recipe(NAME, EXACT, build, effort=entry["effort"], exact=True, why=why, bits=entry["bits"])
             )
             continue
         pair = _pair(entry, {}, why)
@@ -132,9 +130,7 @@ def of_encoder(model: ModelInfo) -> list[Recipe]:
         plain = {**build, "type": entry["name"]}
         why = _why(entry, model)
         made.append(
-            Recipe(
-                NAME, entry["name"], plain, settings, effort=entry["effort"], why=why, bits=entry["bits"]
-            )
+            Recipe(NAME, entry["name"], plain, settings, effort=entry["effort"], why=why, bits=entry["bits"])
         )
     return made
 

@@ -14,6 +14,7 @@ from pathlib import Path
 EXAMPLE = """examples:
   edgehone optimize ./my-model
   edgehone optimize ./my-model --workload chat --effort quick --out ./bundle
+  edgehone optimize ./my-model --time 10m --minimize latency --subject-to "next_token_accuracy>=0.97"
   edgehone optimize ./my-model --gate speedup=1.5 --gate memory_cut=off --backends llamacpp,openvino
 """
 
@@ -54,6 +55,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="set a gate, or drop it with NAME=off",
     )
+    parser.add_argument(
+        "--time",
+        metavar="LENGTH",
+        help="search all recipes for so long (90s, 10m, 1h30m) and take the best proven by then",
+    )
+    parser.add_argument(
+        "--minimize",
+        metavar="WHAT",
+        action="append",
+        default=[],
+        help="latency, memory, bytes or divergence alone; several weigh alike",
+    )
+    parser.add_argument(
+        "--maximize", metavar="WHAT", action="append", default=[], help="speed or quality, likewise"
+    )
+    parser.add_argument(
+        "--subject-to",
+        metavar="LIMIT",
+        action="append",
+        default=[],
+        help='a gate of your own beside the others: "bytes<=60MB", "ttft<=200ms", "accuracy>=0.97"',
+    )
+    parser.add_argument(
+        "--weights", metavar="NAME=N,…", help="of speed, quality, memory, size, instead of the workload's"
+    )
     parser.add_argument("--config", metavar="FILE", help="instead of ./edgehone.toml")
     parser.add_argument(
         "--out", metavar="BUNDLE", help="the bundle's folder (default: MODEL's name + -edgehone)"
@@ -67,6 +93,7 @@ def run(args: argparse.Namespace) -> int:
     from edgehone.errors import NothingPasses
     from edgehone.report.live import live
     from edgehone.report.summary import summary
+    from edgehone.stages.clock import seconds_of
 
     model = args.model
     out = Path(args.out or f"{Path(model).resolve().name}-edgehone")
@@ -87,6 +114,11 @@ def run(args: argparse.Namespace) -> int:
                 task=args.task,
                 metric=args.metric,
                 gates=args.gate,
+                time=seconds_of(args.time) if args.time else None,
+                minimize=args.minimize,
+                maximize=args.maximize,
+                subject_to=args.subject_to,
+                weights=args.weights,
                 out=out,
                 config_file=args.config,
                 emit=emit,

@@ -17,6 +17,7 @@ from functools import lru_cache
 from importlib.resources import files
 from typing import Any, Literal
 
+from edgehone.decide import requirements
 from edgehone.decide.requirements import Gate, Requirements
 from edgehone.errors import InputError
 
@@ -27,6 +28,30 @@ _EXPRESSION = re.compile(r"\s*([A-Za-z_][\w]*)\s*(<=|>=|==|=|<|>)\s*([-+\d.][\d.
 def table() -> Mapping[str, Any]:
     """The tables of data/aims.toml."""
     return tomllib.loads(files("edgehone").joinpath("data/aims.toml").read_text("utf-8"))
+
+
+def load(
+    config: Mapping[str, Any] | None = None,
+    *,
+    gates: Sequence[str] = (),
+    minimize: Sequence[str] = (),
+    maximize: Sequence[str] = (),
+    subject_to: Sequence[str] = (),
+    weights: str | None = None,
+) -> Requirements:
+    """The requirements after everything that the user may say: edgehone.toml, gates, aims or weights, constraints.
+
+    Raises InputError as `requirements.load`, `aimed`, `constrained` and `weights_of` do, and for weights beside aims.
+    """
+    required = constrained(requirements.load(config, gates), subject_to)
+    if weights is None:
+        return aimed(required, minimize, maximize)
+    if minimize or maximize:
+        raise InputError(
+            f"--weights {weights!r} beside --minimize or --maximize",
+            hint="give the weights alone: they say what is minimised, and how much each counts",
+        )
+    return replace(required, weights=weights_of(weights))
 
 
 def aimed(required: Requirements, minimize: Sequence[str], maximize: Sequence[str]) -> Requirements:

@@ -48,7 +48,9 @@ def decide(
     placed = frontier(points, [True] * 4)
     judged = [replace(c, on_frontier=on) for c, on in zip(judged, placed, strict=False)]
     original = replace(original, on_frontier=placed[-1])
-    choice = choose(judged, weights)
+    # Who left a race was beaten by pairs of heats and windows, which tell more than whether intervals overlap.
+    raced = [c for c in judged if "raced_out" not in c.facts]
+    choice = choose(raced if any(c.passes for c in raced) else judged, weights)
     return Decision(
         chosen=choice.key if choice else None,
         reason=choice.reason if choice else nothing_passes(judged),

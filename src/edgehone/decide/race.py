@@ -98,9 +98,8 @@ def beaten(runner: Runner, best: Runner, weights: Mapping[str, float], looks: in
     ahead = advantage(runner, best, weights, looks)
     if ahead is None or ahead.high is None or ahead.high >= 0:
         return None
-    return (
-        f"out of the race: behind {best.key} by {-ahead.value:.2g} in the score, and by {-ahead.high:.2g} at the least"
-    )
+    behind = f"{-ahead.value:.2g} in the score, and by {-ahead.high:.2g} at the least"
+    return f"out of the race: behind {best.key} by {behind}"
 
 
 def _speed(one: Runner, other: Runner) -> list[float] | None:

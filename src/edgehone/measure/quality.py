@@ -42,9 +42,7 @@ def figures(reference_dir: Path, score_dir: Path) -> dict[str, Figure]:
 
     Raises EdgehoneError when the two were not scored on the same tokens.
     """
-    ref, own = _load(reference_dir / "tokens.npz"), _load(score_dir / "tokens.npz")
-    if ref["window"].shape != own["window"].shape or (ref["window"] != own["window"]).any():
-        raise EdgehoneError(f"{score_dir} was not scored on the windows of {reference_dir}")
+    ref, own = _pair(reference_dir, score_dir)
     windows = own["window"]
     found = {
         "kl_mean": st.clustered_mean(own["kl"], windows).figure("nats", least=0.0),
@@ -61,6 +59,23 @@ def figures(reference_dir: Path, score_dir: Path) -> dict[str, Figure]:
         "bits_per_byte": _bits(own),
     }
     return found | _task_figures(reference_dir, score_dir)
+
+
+def kept_by_window(reference_dir: Path, score_dir: Path) -> NDArray[np.float64]:
+    """What is kept of the original, a number a window, more is better: for comparing two candidates by pairs.
+
+    The share of the right tokens that is kept, less 1, less the divergence in nats: near the original that is the
+    logarithm of the quality that the choice weighs (`decide.choice`).
+    """
+    import numpy as np
+
+    ref, own = _pair(reference_dir, score_dir)
+    index = own["window"].astype(int)
+    sizes = np.bincount(index)
+    gained = np.bincount(index, weights=own["correct"] - ref["correct"]) / sizes
+    share = max(float(ref["correct"].mean()), 1e-9)
+    found: NDArray[np.float64] = gained / share - np.bincount(index, weights=own["kl"]) / sizes
+    return found
 
 
 def null_test(
@@ -92,6 +107,15 @@ def _first_difference(original: Sequence[int], backend: Sequence[int]) -> str:
         if a != b:
             return f"its tokenizer gives id {b} at position {i} of the sample where the original's gives {a}"
     return f"its tokenizer gives {len(backend)} ids for the sample where the original's gives {len(original)}"
+
+
+def _pair(reference_dir: Path, score_dir: Path) -> tuple[Columns, Columns]:
+    """Both files' columns, the reference's cut to the windows that the candidate was scored on: the first, or all."""
+    ref, own = _load(reference_dir / "tokens.npz"), _load(score_dir / "tokens.npz")
+    ref = {name: column[: own["window"].size] for name, column in ref.items()}
+    if ref["window"].shape != own["window"].shape or (ref["window"] != own["window"]).any():
+        raise EdgehoneError(f"{score_dir} was not scored on the windows of {reference_dir}")
+    return ref, own
 
 
 def _load(path: Path) -> Columns:

@@ -110,7 +110,8 @@ def reference(job: WorkerJob) -> dict[str, Any]:
 def score(job: WorkerJob) -> dict[str, Any]:
     """Score a candidate against `job.inputs["reference"]`; windows and BOS are the reference's.
 
-    args: backend, settings, sample (true: also tokenize the fixed sample text, facts["sample_ids"]).
+    args: backend, settings, sample (true: also tokenize the fixed sample text, facts["sample_ids"]), windows (only
+    the first so many, and no task: a glance).
     Files: tokens.npz with, per scored token, window, kl (nats, KL(reference || candidate)), nll (nats),
     same_top, correct, bytes, max_error and mean_error (nats, of log-probabilities, over facts["compared"] ids);
     task.npz where a task is given.
@@ -126,6 +127,8 @@ def score(job: WorkerJob) -> dict[str, Any]:
     plan = _plan(job, kept)
     if plan.digest != kept["ids_sha256"]:
         raise EdgehoneError("the reference was made from other token ids than those to be scored")
+    if glance := job.args.get("windows"):
+        plan = _Plan(plan.ids[:glance], plan.bytes[:glance], plan.bos)
     tops = np.load(folder / "tokens.npz")["argmax"]
     session = _open(job)
     try:
@@ -147,7 +150,8 @@ def score(job: WorkerJob) -> dict[str, Any]:
         rows.save(job.out / "tokens.npz", plan)
         facts: dict[str, Any] = {"kl_is_lower_bound": not kept["full"], "tokens": at}
         facts |= {"compared": kept["k"] or kept["vocabulary"], "vocabulary": kept["vocabulary"]}
-        facts |= _extras(job, session, plan.bos, kept["vocabulary"])
+        if not glance:
+            facts |= _extras(job, session, plan.bos, kept["vocabulary"])
     finally:
         session.close()
     return facts

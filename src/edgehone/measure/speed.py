@@ -9,6 +9,7 @@ process (memory layout, the scheduler, the clock) shows in the interval, which i
 from __future__ import annotations
 
 import os
+import statistics
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -124,6 +125,11 @@ def _tokens(
 def _no_tokens() -> dict[str, Figure]:
     units = {"ttft_ms": "ms", "prefill_tokens_per_s": "tokens/s", "decode_tokens_per_s": "tokens/s"}
     return {name: Figure.missing("the model generates no tokens", unit) for name, unit in units.items()}
+
+
+def middle_ms(one: Mapping[str, Any]) -> float:
+    """The median of a round's whole requests, in milliseconds."""
+    return 1000 * float(statistics.median(request["total"] for request in one["requests"]))
 
 
 def disturbance(rounds: Sequence[Mapping[str, Any]]) -> float | None:

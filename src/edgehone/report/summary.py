@@ -119,7 +119,7 @@ def _row(candidate: Candidate, decision: Decision, shape: Sequence[Column]) -> t
         mark,
         candidate.key,
         *(show(candidate.figure(name)) for name, _, show in shape),
-        ", ".join(failing),
+        ", ".join(failing) or ("left the race early" if "raced_out" in candidate.facts else ""),
     )
 
 

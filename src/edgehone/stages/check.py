@@ -36,7 +36,7 @@ def prove_exact(
     bench: Bench, original: Original, trials: Sequence[Trial], requirements: Requirements
 ) -> None:
     """Prove the baseline and each backend's exact recipe; those of a backend that fails the null test are out."""
-    exact = [trial for trial in trials if trial.recipe.exact]
+    exact = [trial for trial in trials if trial.alive and trial.recipe.exact]
     prove_all(bench, original, [original.baseline, *exact])
     original.require_baseline()
     for trial in exact:

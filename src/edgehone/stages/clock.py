@@ -42,5 +42,7 @@ def seconds_of(text: str) -> float:
     whole = re.fullmatch(r"\s*(?:\d+(?:\.\d+)?\s*[smh]\s*)+|\s*\d+(?:\.\d+)?\s*", text)
     seconds = sum(float(number) * _UNITS[unit or "s"] for number, unit in parts) if whole else 0.0
     if not 1 <= seconds < 1e7:
-        raise InputError(f"--time {text!r} is no length of time", hint="write for example --time 10m or --time 1h30m")
+        raise InputError(
+            f"--time {text!r} is no length of time", hint="write for example --time 10m or --time 1h30m"
+        )
     return seconds

@@ -151,6 +151,15 @@ def score(bench: Bench, original: Original, recipe: Recipe, artifact: Input) -> 
     return _outputs(bench, recipe, original.request["batch"], given, bench.tell(recipe, "scoring"))
 
 
+def glance(bench: Bench, original: Original, recipe: Recipe, artifact: JobResult) -> dict[str, Figure]:
+    """Nothing: all samples take no longer than opening the artifact."""
+    return {}
+
+
+def kept_by_window(original: Original, trial: Trial) -> None:
+    """Nothing: a graph's candidates are not compared by samples, so none is out for its quality."""
+
+
 def judge(original: Original, trial: Trial, scored: JobResult) -> None:
     """Fill a trial's quality figures, and keep what they are made of by sample."""
     reference, own = agreement.read(original.reference.out), agreement.read(scored.out)

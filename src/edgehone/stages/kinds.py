@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from edgehone.backends.base import Recipe
 from edgehone.decide.requirements import Requirements
@@ -17,6 +17,10 @@ from edgehone.stages.bench import Bench
 from edgehone.stages.original import Original
 from edgehone.stages.request import Request
 from edgehone.stages.trial import Trial
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 class Judge(Protocol):
@@ -40,6 +44,16 @@ class Judge(Protocol):
 
     def score(self, bench: Bench, original: Original, recipe: Recipe, artifact: Input) -> JobResult:
         """A candidate's answers."""
+        ...
+
+    def glance(
+        self, bench: Bench, original: Original, recipe: Recipe, artifact: JobResult
+    ) -> dict[str, Figure]:
+        """Quality figures of a small part, where that is worth its time."""
+        ...
+
+    def kept_by_window(self, original: Original, trial: Trial) -> NDArray[np.float64] | None:
+        """The quality kept, a number for each independent sample; None where it cannot be paired."""
         ...
 
     def judge(self, original: Original, trial: Trial, scored: JobResult) -> None:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgehone.backends.base import Recipe
 from edgehone.decide.requirements import Requirements
@@ -26,8 +26,14 @@ from edgehone.stages.original import Original
 from edgehone.stages.request import Request
 from edgehone.stages.trial import Trial
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
 # Fewer windows than this are too few samples for an interval that means something.
 LEAST_WINDOWS = 4
+# An eighth of a normal run's windows: enough for an interval that tells what is hopeless from what is not.
+GLANCE_WINDOWS = 6
 
 
 def default_workload(model: ModelInfo) -> str:
@@ -137,6 +143,30 @@ def score(bench: Bench, original: Original, recipe: Recipe, artifact: Input) -> 
         opens=True,
         tell=bench.tell(recipe, "scoring"),
     )
+
+
+def glance(bench: Bench, original: Original, recipe: Recipe, artifact: JobResult) -> dict[str, Figure]:
+    """The quality figures of the first windows: what fails there by far need not be read on all."""
+    scored = bench.run(
+        recipe.backend,
+        "edgehone.measure.score:score",
+        {"settings": dict(recipe.settings), "windows": GLANCE_WINDOWS},
+        {
+            "artifact": Input.of(artifact),
+            "prepared": Input.of(original.prepared),
+            "reference": Input.of(original.reference),
+        },
+        opens=True,
+        tell=bench.tell(recipe, "scoring", "the first windows"),
+    )
+    return quality.figures(original.reference.out, scored.out)
+
+
+def kept_by_window(original: Original, trial: Trial) -> NDArray[np.float64] | None:
+    """A number a window for comparing candidates by pairs; None before it is scored."""
+    if trial.score is None:
+        return None
+    return quality.kept_by_window(original.reference.out, trial.score.out)
 
 
 def judge(original: Original, trial: Trial, scored: JobResult) -> None:

@@ -21,6 +21,11 @@ class Request:
     task: str | Path | None = None
     metric: str | None = None
     gates: tuple[str, ...] = ()
+    time: float | None = None
+    minimize: tuple[str, ...] = ()
+    maximize: tuple[str, ...] = ()
+    subject_to: tuple[str, ...] = ()
+    weights: str | None = None
     out: str | Path | None = None
     config_file: str | Path | None = None
 
@@ -39,8 +44,17 @@ class Request:
         }
         for option, path in files.items():
             words += [option, _absolute(path)] if path else []
-        for gate in self.gates:
-            words += ["--gate", gate]
+        words += ["--time", f"{self.time:g}"] if self.time else []
+        words += ["--weights", self.weights] if self.weights else []
+        repeated = {
+            "--gate": self.gates,
+            "--minimize": self.minimize,
+            "--maximize": self.maximize,
+            "--subject-to": self.subject_to,
+        }
+        for option, values in repeated.items():
+            for value in values:
+                words += [option, value]
         return words + (["--out", _absolute(self.out)] if self.out else [])
 
 

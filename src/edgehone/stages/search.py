@@ -34,7 +34,7 @@ from edgehone.stages.race import Race
 from edgehone.stages.trial import Trial, guarded
 
 # Recipes are tried until so much of the time is gone; the rest is for the last heats.
-TRY_SHARE = 0.8
+TRY_SHARE = 0.9
 # Bits a weight leave out what is kept in more bits; below this share of what they predict nothing was seen to come.
 LEAST_OF_PREDICTED = 0.9
 
@@ -44,6 +44,7 @@ def search(
     original: Original,
     trials: Sequence[Trial],
     required: Requirements,
+    *,
     weights: Mapping[str, float],
     clock: Clock,
     study: history.Study,
@@ -107,7 +108,7 @@ def _leave_out(bench: Bench, trials: Sequence[Trial], required: Requirements) ->
 
 def _batch(sampler: Sampler, waiting: Mapping[str, Trial], known: list[str], count: int) -> list[Trial]:
     """The next to try: first what an earlier run of this search tried, in its order."""
-    batch = []
+    batch: list[Trial] = []
     while len(batch) < count and not sampler.exhausted:
         recipe = sampler.take(known.pop(0)) if known else sampler.ask()
         if recipe is not None:
@@ -155,7 +156,8 @@ def _too_large(bench: Bench, trial: Trial, required: Requirements) -> str | None
     least = LEAST_OF_PREDICTED * parameters * bits / 8
     if least <= min(limits):
         return None
-    return f"not built: at {bits:g} bits a weight at least {least / 1e6:.1f} MB, {min(limits) / 1e6:.1f} MB are asked for"
+    asked = f"{min(limits) / 1e6:.1f} MB are asked for"
+    return f"not built: at {bits:g} bits a weight at least {least / 1e6:.1f} MB, {asked}"
 
 
 def _tell(
@@ -179,10 +181,10 @@ def _tell(
 
 
 def _require_one(trials: Sequence[Trial], clock: Clock) -> None:
-    if any(trial.alive and trial.samples.get("rounds") for trial in trials):
+    measured = any(trial.alive and trial.samples.get("rounds") for trial in trials)
+    # Where none is for another reason, the decision tells what failed, and which limit none keeps.
+    if measured or not clock.over:
         return
-    if all(trial.status in ("failed", "disqualified") for trial in trials):
-        return  # not for want of time: the decision tells what failed
     raise EdgehoneError(
         f"--time {clock.seconds:.0f}s is too short for one candidate",
         hint="what was done is kept: run the same again to go on, or give more time",

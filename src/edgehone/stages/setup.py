@@ -42,7 +42,9 @@ def set_up(request: Request, config: Mapping[str, Any], emit: Emit) -> Setup:
     """
     info = inspect(request.model)
     asked = registry.load_all(request.backends)
-    made = plan(info, asked, request.effort, baseline=origin_of(info).original(info).key)
+    # A search chooses among all recipes; the time cuts the list, not the effort.
+    effort = "thorough" if request.time else request.effort
+    made = plan(info, asked, effort, baseline=origin_of(info).original(info).key)
     bench, notes, unready = set_up_bench(request, config, asked, made.backends, emit)
     return Setup(bench, made, notes, unready)
 

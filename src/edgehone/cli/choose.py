@@ -1,0 +1,56 @@
+"""Choose again from a bundle's figures by other weights: nothing is built or measured.
+
+The candidates, their figures and verdicts are those of the bundle's decision; only the weights between speed, quality,
+memory and size change.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+EXAMPLE = """examples:
+  edgehone choose ./bundle --weights speed=1,quality=20
+  edgehone choose ./bundle --weights size=1 --json
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The verb's arguments."""
+    parser.add_argument("bundle", metavar="BUNDLE", help="a bundle's folder")
+    parser.add_argument(
+        "--weights", metavar="NAME=N,…", required=True, help="of speed, quality, memory, size; others are 0"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the verb; exit 3 if nothing passes."""
+    from edgehone.bundle import read
+    from edgehone.decide.aims import weights_of
+    from edgehone.decide.choice import choose
+    from edgehone.report.explain import ranking
+
+    weights = weights_of(args.weights)
+    decision = read(args.bundle).decision
+    choice = choose(decision.candidates, weights)
+    if args.json:
+        scores = {key: score.to_json() for key, score in choice.scores.items()} if choice else {}
+        told = {
+            "chosen": choice.key if choice else None,
+            "was": decision.chosen,
+            "reason": choice.reason if choice else "no candidate passes every gate",
+            "weights": weights,
+            "scores": scores,
+        }
+        print(json.dumps(told, indent=1))
+        return 0 if choice else 3
+    if choice is None:
+        print("No candidate passes every gate, whatever the weights.")
+        return 3
+    print(choice.reason)
+    print()
+    print("\n".join(ranking(choice, decision)))
+    if choice.key != decision.chosen:
+        print(f"\nThe bundle holds {decision.chosen}.")
+        print(f"Next:   sh {args.bundle}/reproduce.sh --weights {args.weights} --out NEW")
+    return 0

@@ -1,0 +1,35 @@
+"""Tell how the chosen recipe came about, stage by stage, and why each other candidate lost."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+EXAMPLE = """examples:
+  edgehone explain ./bundle
+  edgehone explain ./bundle --json
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The verb's arguments."""
+    parser.add_argument("bundle", metavar="BUNDLE", help="a bundle's folder")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the verb."""
+    from edgehone.bundle import read
+    from edgehone.report.explain import explanation, losses, stages
+
+    decision = read(args.bundle).decision
+    if args.json:
+        told = {
+            "chosen": decision.chosen,
+            "reason": decision.reason,
+            "stages": [stage.to_json() for stage in stages(decision)],
+            "lost": losses(decision),
+        }
+        print(json.dumps(told, indent=1))
+    else:
+        print(explanation(decision))
+    return 0

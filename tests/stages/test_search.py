@@ -1,0 +1,127 @@
+"""A search on the null backend: within its time, resumed, constrained, and what it says when it cannot."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import edgehone
+from edgehone.backends import null
+from edgehone.errors import EdgehoneError, InputError
+from edgehone.measure.texts import shipped
+from edgehone.stages import history
+from edgehone.stages.clock import Clock, seconds_of
+
+TOML = """
+[gates]
+latency_cv = false  # a machine that runs tests is not a quiet one
+[workloads.tiny]
+prompt_tokens = 32
+generated_tokens = 16
+"""
+# The same table twice, once tuned on a text: which of them is faster is chance.
+EIGHT = ("null/q8", "null/q8+text")
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.toml"
+    path.write_text(TOML)
+    return path
+
+
+def search(model: Path, config: Path, time: float = 60, **more: object) -> edgehone.Decision:
+    return edgehone.optimize(
+        model,
+        workload="tiny",
+        effort="quick",
+        backends=["null"],
+        config_file=config,
+        time=time,
+        **more,  # type: ignore[arg-type]
+    )
+
+
+def jobs(home: Path) -> set[str]:
+    return {path.name for path in home.glob("store/jobs/*")}
+
+
+def test_a_search_finds_what_a_whole_run_finds_and_does_nothing_twice(
+    own_home: Path, null_model: Path, config: Path
+) -> None:
+    found = search(null_model, config)
+    assert found.chosen in EIGHT
+    status = {c.key: c for c in found.candidates}
+    # Too little is kept on the first windows: not scored on the others, not measured.
+    assert status["null/q2"].status == "skipped"
+    assert "cannot pass accuracy_kept" in str(status["null/q2"].error)
+    assert status["null/q2"].figure("kl_mean").value is not None
+    # The unquantized one is not twice as fast: it left the race, with its figures.
+    assert "cannot pass speedup" in status["null/f32"].facts["raced_out"]
+    assert status["null/f32"].figure("workload_latency_ms").value is not None
+
+    [study] = history.studies()
+    assert {"null/q8", "null/q2", "null/f32"} <= set(study.trials)
+    assert study.trials["null/q8"]["figures"]["workload_latency_ms"]["value"] > 0
+    done = jobs(own_home)
+    # A kill in the middle of a line: the next run reads the rest, and ends it.
+    with study.path.open("a") as file:
+        file.write('{"key": "null/q8", "rec')
+    again = search(null_model, config)
+    assert again.chosen == found.chosen
+    assert jobs(own_home) == done
+    assert [json.loads(line) for line in study.path.read_text().splitlines() if not line.endswith("rec")]
+
+
+def test_constraints_are_known_before_building(own_home: Path, null_model: Path, config: Path) -> None:
+    found = search(
+        null_model, config, minimize=["latency"], subject_to=["bytes<=150kB"], gates=["speedup=1.5"]
+    )
+    by_key = {c.key: c for c in found.candidates}
+    assert found.chosen in EIGHT
+    assert found.requirements["weights"] == {"speed": 1, "quality": 0, "memory": 0, "size": 0}
+    assert any(v.gate == "bytes<=150000" and v.ok for v in by_key[found.chosen or ""].verdicts)
+    with pytest.raises(edgehone.NothingPasses) as tight:
+        search(null_model, config, subject_to=["bytes<=20kB"])
+    told = {c.key: c.error for c in tight.value.decision.candidates}
+    assert "not built" in str(told["null/q8"])
+
+
+def test_two_aims_keep_what_is_not_beaten_in_both(own_home: Path, null_model: Path, config: Path) -> None:
+    found = search(null_model, config, minimize=["latency", "bytes"], gates=["accuracy_kept=off"])
+    left = {c.key for c in found.candidates if c.status == "ok" and "raced_out" not in c.facts}
+    assert "null/q8+text" not in left or "null/q8" in left
+    assert found.chosen in left
+
+
+def test_too_short_a_time_is_told_and_what_was_done_is_kept(
+    own_home: Path, null_model: Path, config: Path
+) -> None:
+    with pytest.raises(EdgehoneError, match="too short for one candidate") as caught:
+        search(null_model, config, time=0.01)
+    assert "run the same again" in str(caught.value.hint)
+    assert jobs(own_home)
+
+
+def test_lengths_of_time_are_read() -> None:
+    assert [seconds_of(text) for text in ("90", "90s", "10m", "1h30m", "0.5h")] == [90, 90, 600, 5400, 1800]
+    for text in ("", "soon", "10x", "-5m", "0", "1e99h", "m10"):
+        with pytest.raises(InputError, match="no length of time"):
+            seconds_of(text)
+    clock = Clock(100)
+    assert 99 < clock.left <= 100
+    assert not clock.over
+    assert Clock(100, clock.begun - 101).over
+
+
+def test_an_unknown_study_is_told(own_home: Path) -> None:
+    with pytest.raises(InputError, match="no search 'x'"):
+        history.study("x")
+
+
+def test_the_model_that_is_fake_is_really_small() -> None:
+    """What the constraints above stand on: 257 x 257 weights at 8 bits are some 66 kB."""
+    assert null.VOCABULARY == 257
+    assert shipped("calibration").is_file()
