@@ -15,7 +15,18 @@ from edgehone.cli import main
 
 from .conftest import Done, Shell
 
-VERBS = ["optimize", "run", "show", "explain", "choose", "history", "compare", "inspect", "device", "backends"]
+VERBS = [
+    "optimize",
+    "run",
+    "show",
+    "explain",
+    "choose",
+    "history",
+    "compare",
+    "inspect",
+    "device",
+    "backends",
+]
 # Words that cannot be, and what is said of them.
 WRONG = [
     ("frobnicate", "invalid choice: 'frobnicate'"),
