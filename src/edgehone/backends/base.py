@@ -174,6 +174,41 @@ class GraphSession(Protocol):
         ...
 
 
+class VisionSession(Protocol):
+    """An opened language model that is given a picture: in a worker, one at a time.
+
+    The picture stands between the ids `before` (the BOS and what marks the picture's begin) and `after` (what marks
+    its end, and the prompt). How many positions it takes in between is the runtime's own matter.
+    """
+
+    def see(self, picture: NDArray[np.uint8], before: Sequence[int], after: Sequence[int]) -> Logits:
+        """Logits after each of `after`, float32 [len(after), vocabulary]; `picture` is RGB [height, width, 3]."""
+        ...
+
+    def describe(
+        self,
+        picture: NDArray[np.uint8],
+        before: Sequence[int],
+        after: Sequence[int],
+        count: int,
+        on_token: Callable[[int], bool] | None = None,
+    ) -> Generation:
+        """Exactly `count` greedy tokens, as `Session.generate`; it begins with encoding the picture."""
+        ...
+
+    def detokenize(self, ids: Sequence[int]) -> str:
+        """The text of ids, special tokens left out."""
+        ...
+
+    def tokenize(self, text: str) -> list[int]:
+        """Ids as the framework's own tokenizer gives them, with its own BOS rule."""
+        ...
+
+    def close(self) -> None:
+        """Give memory back."""
+        ...
+
+
 class RoutingSession(Protocol):
     """An opened mixture of experts whose runtime tells which experts it chose."""
 
@@ -191,6 +226,9 @@ class Backend(Protocol):
 
     A backend whose runtime tells which experts of a mixture it chose may have `open_routing(artifact, settings,
     job) -> RoutingSession` too.
+
+    A backend that takes multi-modal language models (task "image-text-to-text") has `open_vision(artifact, settings,
+    job) -> VisionSession` too; if it runs originals, `open_pictures(model, job)` as `measure.prepare_pictures` asks.
 
     A backend that takes graphs has `open_graph(artifact, settings, job) -> GraphSession` too. What its steps
     read as `calibration` is then a folder with samples.npz: the inputs' arrays by name, samples first.

@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgehone.backends import openvino_graph, openvino_ir, openvino_mixture
+from edgehone.backends import openvino_graph, openvino_ir, openvino_mixture, openvino_vision
 from edgehone.backends.base import EFFORTS, Needs, Recipe, Step, Support, WorkerJob
 from edgehone.backends.calibration import LENGTH, windows
 from edgehone.errors import JobError
@@ -62,15 +62,12 @@ def supports(model: ModelInfo) -> Support:
     if model.format != "huggingface":
         refusals.append(f"optimum-intel exports Hugging Face folders, not '{model.format}'")
     if model.task == "image-text-to-text":
-        # Seen with a small llava: optimum-intel writes vision, embeddings and language model apart.
-        refusals.append(
-            "sees images: its IR comes in parts, which this backend cannot compress and score yet"
-        )
+        refusals += openvino_vision.why_not(model)
     elif model.kind != "language":
         refusals.append(f"only text generation can be scored, not '{model.task}'")
     if model.remote_code:
         refusals.append("the model brings code of its own, which is not run")
-    elif model.model_type not in architectures():
+    elif model.task != "image-text-to-text" and model.model_type not in architectures():
         refusals.append(f"optimum-intel does not export '{model.model_type}' with a KV cache")
     if model.quantized:
         refusals.append(f"quantized already ({model.quantized}): give the unquantized original")
@@ -98,6 +95,8 @@ def recipes(model: ModelInfo) -> list[Recipe]:
             continue
         effort = min(effort, owed.pop(family, effort), key=EFFORTS.index)
         made.append(replace(_recipe(entry), effort=effort))
+    if model.task == "image-text-to-text":
+        return openvino_vision.variants(made)
     return made + (openvino_mixture.variants(made) if model.experts else [])
 
 
@@ -147,6 +146,8 @@ def steps(recipe: Recipe) -> Step:
     """The FP16 IR, and from it the compressed one."""
     if "graph" in recipe.build:
         return openvino_graph.steps(recipe)
+    if "vision" in recipe.build:
+        return openvino_vision.steps(recipe)
     export = Step(f"{_HERE}:export", reads=("model",))
     if recipe.exact:
         return export
@@ -247,7 +248,9 @@ def _context(folder: Path) -> int:
     return int(config.get("max_position_embeddings") or LENGTH)
 
 
-def open_session(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) -> OpenVinoSession:
+def open_session(
+    artifact: Path, settings: Mapping[str, Any], job: WorkerJob
+) -> OpenVinoSession | openvino_vision.OpenVinoVision:
     """A session on the CPU (worker side).
 
     settings: kv_cache ("u8" or "f16", always set), inference_precision ("f32", "bf16"; else the device's
@@ -255,7 +258,19 @@ def open_session(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) ->
     """
     from edgehone.backends.openvino_session import OpenVinoSession
 
+    if (artifact / openvino_vision.LANGUAGE).is_file():
+        return open_vision(artifact, settings, job)
     return OpenVinoSession(artifact, settings, int(settings.get("threads", job.threads)))
+
+
+def open_vision(
+    artifact: Path, settings: Mapping[str, Any], job: WorkerJob
+) -> openvino_vision.OpenVinoVision:
+    """The same of a multi-modal model, shown pictures."""
+    from edgehone.backends.openvino_session import properties, vocabulary
+
+    made = properties(settings, int(settings.get("threads", job.threads)))
+    return openvino_vision.OpenVinoVision(artifact, made, vocabulary(artifact))
 
 
 def open_graph(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) -> OpenVinoGraphSession:

@@ -18,12 +18,12 @@ ROUTER = re.compile(r"\blayers\.(\d+)\.(?:mlp|block_sparse_moe)\.gate\b")
 _PARTS = {"router": ROUTER, "experts": re.compile(r"\blayers\.\d+\..*\bexperts\b")}
 
 
-def save(model: Any, folder: Path, *, fp16: bool = False) -> None:
+def save(model: Any, folder: Path, *, fp16: bool = False, name: str = MODEL) -> None:
     """Write the IR (worker side), its XML without the spaces between its tags: an eighth of it in a small model."""
     import openvino as ov
 
-    ov.save_model(model, folder / MODEL, compress_to_fp16=fp16)
-    compact(folder / MODEL)
+    ov.save_model(model, folder / name, compress_to_fp16=fp16)
+    compact(folder / name)
 
 
 def compact(path: Path) -> None:
@@ -31,13 +31,13 @@ def compact(path: Path) -> None:
     path.write_text(re.sub(r">\s+<", "><", path.read_text("utf-8")), encoding="utf-8")
 
 
-def facts(folder: Path) -> dict[str, Any]:
+def facts(folder: Path, model: str = MODEL) -> dict[str, Any]:
     """What the saved IR really holds (worker side): weight tensors by element type, the bytes of all files,
     and of a mixture of experts the types of routers and experts apart."""
     import openvino as ov
 
     weights: list[tuple[str, str]] = []
-    for node in ov.Core().read_model(folder / MODEL).get_ops():
+    for node in ov.Core().read_model(folder / model).get_ops():
         name = node.get_friendly_name()
         if node.get_type_name() != "Constant" or "/zero_point" in name or "/scale" in name:
             continue

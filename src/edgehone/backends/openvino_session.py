@@ -45,7 +45,7 @@ class OpenVinoSession:
     def __init__(self, folder: Path, settings: Mapping[str, Any], threads: int) -> None:
         self._folder = folder
         self._properties = properties(settings, threads)
-        self._vocabulary = _vocabulary(folder)
+        self._vocabulary = vocabulary(folder)
         self._request: Any = None
         self._pipeline: Any = None
         self._tokenizer: Any = None
@@ -137,7 +137,7 @@ class OpenVinoSession:
         self._request = self._pipeline = self._tokenizer = None
 
 
-def _vocabulary(folder: Path) -> int:
+def vocabulary(folder: Path) -> int:
     """Entries of the vocabulary by config.json; where that does not say, any id is left to OpenVINO."""
     path = folder / "config.json"
     config = json.loads(path.read_text("utf-8")) if path.is_file() else {}

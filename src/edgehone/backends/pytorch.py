@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgehone.backends import pytorch_graph
+from edgehone.backends import pytorch_graph, pytorch_vision
 from edgehone.backends.base import Generation, Needs, Recipe, Step, Support, WorkerJob
 from edgehone.errors import ModelError
 from edgehone.model.info import ModelInfo
@@ -21,6 +21,7 @@ from edgehone.model.info import ModelInfo
 if TYPE_CHECKING:
     from edgehone.backends.base import Logits
     from edgehone.backends.pytorch_routing import TorchRouting
+    from edgehone.backends.pytorch_vision import TorchPictures, TorchVision
 
 NAME = "pytorch"
 REFERENCE = True
@@ -60,6 +61,9 @@ def supports(model: ModelInfo) -> Support:
         )
     elif model.kind != "language":
         reasons.append(f"only language models can be scored, not '{model.task}'")
+    elif model.task == "image-text-to-text":
+        if model.model_type not in pytorch_vision.model_types():
+            reasons.append(f"transformers does not know '{model.model_type}' as a model that sees images")
     elif model.model_type not in architectures():
         reasons.append(f"transformers does not know '{model.model_type}' as a causal language model")
     if model.quantized:
@@ -128,6 +132,19 @@ def open_routing(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) ->
     return TorchRouting(TorchSession(artifact, str(settings.get("dtype", "stored"))).model)
 
 
+def open_vision(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) -> TorchVision:
+    """The same, shown pictures."""
+    import torch
+
+    torch.set_num_threads(job.threads)
+    return pytorch_vision.TorchVision(artifact, TorchSession(artifact, str(settings.get("dtype", "stored"))))
+
+
+def open_pictures(folder: Path, job: WorkerJob) -> TorchPictures:
+    """The processor of a model's folder (worker side). ModelError when there is none that works."""
+    return pytorch_vision.TorchPictures(folder)
+
+
 class TorchSession:
     """A causal language model of transformers on the CPU."""
 
@@ -176,14 +193,22 @@ class TorchSession:
         """transformers' own greedy generate()."""
         import torch
 
+        inputs = torch.tensor([list(ids)])
+        fed = {"input_ids": inputs, "attention_mask": torch.ones_like(inputs)}
+        return self.generate_from(fed, count, on_token)
+
+    def generate_from(
+        self, fed: Mapping[str, Any], count: int, on_token: Callable[[int], bool] | None = None
+    ) -> Generation:
+        """The same from all that the model's forward pass is fed."""
+        import torch
+
         clock = _Clock(on_token)
         more = {"stopping_criteria": [clock.stop]} if on_token else {}
-        inputs = torch.tensor([list(ids)])
         started = time.perf_counter()
         with torch.inference_mode():
             self.model.generate(
-                inputs,
-                attention_mask=torch.ones_like(inputs),
+                **fed,
                 max_new_tokens=count,
                 do_sample=False,
                 streamer=clock,
@@ -302,9 +327,11 @@ def _source(folder: Path) -> Path:
 
 
 def _load_model(folder: Path, dtype: str) -> Any:
-    from transformers import AutoModelForCausalLM, GenerationConfig
+    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, GenerationConfig
 
-    model = load_weights(AutoModelForCausalLM, folder, dtype)
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    seeing = "vision_config" in config and config.get("model_type") in pytorch_vision.model_types()
+    model = load_weights(AutoModelForImageTextToText if seeing else AutoModelForCausalLM, folder, dtype)
     # The model's own sampling defaults and end-of-text would disturb a greedy generation of fixed length.
     model.generation_config = GenerationConfig(pad_token_id=0)
     return model

@@ -106,6 +106,7 @@ def _manifest(
         "artifact_key": chosen.artifact.key,
         "kind": bench.model.kind,
         "eos": original.prepared.facts.get("eos", []),
+        "pictures": original.facts["pictures"].facts["template"] if "pictures" in original.facts else None,
         "batch": original.request.get("batch", 1),
         "inputs": bench.model.to_json()["inputs"],
         "versions": decision.versions,

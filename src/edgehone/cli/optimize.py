@@ -49,6 +49,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of samples with labels: accuracy, topK, f1, mse, cosine, spearman, MODULE:FUNCTION",
     )
     parser.add_argument(
+        "--pictures",
+        metavar="PATH",
+        help="of a model that sees: a folder of pictures, or JSON lines: image, text, answer (default: drawn ones)",
+    )
+    parser.add_argument(
         "--gate",
         metavar="NAME=VALUE",
         action="append",
@@ -113,6 +118,7 @@ def run(args: argparse.Namespace) -> int:
                 calibration=args.calibrate,
                 task=args.task,
                 metric=args.metric,
+                pictures=args.pictures,
                 gates=args.gate,
                 time=seconds_of(args.time) if args.time else None,
                 minimize=args.minimize,

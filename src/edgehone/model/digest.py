@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from edgehone.errors import ModelError
@@ -49,6 +50,11 @@ def digest_folder(path: Path) -> dict[str, str]:
         if not entry.is_dir():
             found[entry.relative_to(path).as_posix()] = digest_file(entry)
     return dict(sorted(found.items()))
+
+
+def digest_paths(paths: Sequence[Path]) -> str:
+    """One digest of several files, in their order."""
+    return _combined({f"{index}/{path.name}": digest_file(path) for index, path in enumerate(paths)})
 
 
 def _combined(digests: dict[str, str]) -> str:

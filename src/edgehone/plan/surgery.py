@@ -24,7 +24,7 @@ def propose(
     best = next((recipe for recipe in recipes if not recipe.exact and not recipe.surgery), None)
     made: dict[str, Recipe] = {}
     refused: dict[str, str] = {}
-    if model.format != "huggingface" or model.kind != "language":
+    if model.format != "huggingface" or model.kind != "language" or model.task == "image-text-to-text":
         return [], {}
     for entry in _table():
         if best is None or EFFORTS.index(entry["effort"]) > EFFORTS.index(effort):

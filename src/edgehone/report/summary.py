@@ -46,11 +46,18 @@ _LANGUAGE: tuple[Column, ...] = (
     ("peak_memory_bytes", "peak MB", lambda f: _plain(f, 1e-6, 0)),
 )
 
+# Beside them of a model that sees.
+_SEEING: tuple[Column, ...] = (
+    ("vision_kl_mean", "KL of pictures", _significant),
+    ("image_ttft_ms", "first token ms", lambda f: _plain(f, 1, 1)),
+)
+
 
 def columns(work: Mapping[str, Any], metric: str) -> tuple[Column, ...]:
-    """What is shown of each candidate: of a language model its tokens, of a graph its outputs and `metric`."""
+    """What is shown of each candidate: of a language model its tokens (and with "pictures" what it sees), of a graph
+    its outputs and `metric`."""
     if not is_graph(work):
-        return _LANGUAGE
+        return (*_LANGUAGE, *_SEEING) if metric == "pictures" else _LANGUAGE
     # Without labels the metric is the agreement itself, which stands under "kept".
     judged: tuple[Column, ...] = () if metric == "agreement" else ((metric, metric, _judged),)
     return (
@@ -80,7 +87,9 @@ def summary(decision: Decision) -> str:
     shown = [decision.baseline, *sorted(decision.candidates, key=_order)]
     measured = [c for c in shown if c.status == "ok"]
     graph = is_graph(decision.workload)
-    shape = columns(decision.workload, str(decision.baseline.facts.get("metric", "agreement")))
+    seeing = "vision_kl_mean" in decision.baseline.figures
+    metric = "pictures" if seeing else str(decision.baseline.facts.get("metric", "agreement"))
+    shape = columns(decision.workload, metric)
     head = ("", "candidate", *(name for _, name, _ in shape), "")
     lines += table([head, *(_row(c, decision, shape) for c in measured)])
     marks = _GRAPH_MARKS if graph else _MARKS

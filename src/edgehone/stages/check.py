@@ -16,7 +16,7 @@ from edgehone.figure import Figure
 from edgehone.jobs.processes import CHILDREN
 from edgehone.jobs.run import Input
 from edgehone.jobs.store import JobResult
-from edgehone.stages import routing
+from edgehone.stages import pictures, routing
 from edgehone.stages.bench import Bench
 from edgehone.stages.build import build, operate, seconds, size_of
 from edgehone.stages.kinds import judge_of
@@ -66,6 +66,7 @@ def prove(
         trial.score = judge.score(bench, original, recipe, Input.of(trial.artifact))
         judge.judge(original, trial, trial.score)
         routing.compare(bench, original, trial)
+        pictures.compare(bench, original, trial)
         bench.emit(Event(recipe.key, "waiting", f"{trial.bytes / 1e6:.1f} MB, {judge.summary(trial)}"))
 
 
@@ -73,7 +74,7 @@ def null_test(
     bench: Bench, original: Original, exact: Trial, trials: Iterable[Trial], requirements: Requirements
 ) -> None:
     """Judge a backend by its exact recipe; on failure every recipe of the backend is out."""
-    if exact.score is None:
+    if exact.score is None or not exact.alive:
         reason = f"its unquantized build failed: {exact.error}"
         passed, ids_equal = False, None
     else:

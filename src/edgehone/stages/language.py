@@ -15,11 +15,12 @@ from edgehone.events import Event
 from edgehone.figure import Figure
 from edgehone.jobs.run import Input
 from edgehone.jobs.store import JobResult
-from edgehone.measure import quality, speed, texts
+from edgehone.measure import quality, speed, texts, vision
 from edgehone.measure.quality import NullTest
 from edgehone.measure.score import MAX_BYTES
 from edgehone.model import digest
 from edgehone.model.info import ModelInfo
+from edgehone.stages import pictures
 from edgehone.stages.bench import Bench
 from edgehone.stages.build import build
 from edgehone.stages.original import Original
@@ -59,7 +60,8 @@ def inputs(request: Request, model: ModelInfo) -> dict[str, Input]:
     if request.task:
         paths["task"] = Path(request.task)
         texts.read_task(paths["task"])
-    return {name: Input(path.resolve(), digest.digest_file(path)) for name, path in paths.items()}
+    found = {name: Input(path.resolve(), digest.digest_file(path)) for name, path in paths.items()}
+    return found | pictures.inputs(request, model)
 
 
 def prepare(bench: Bench) -> tuple[Bench, JobResult]:
@@ -71,7 +73,7 @@ def prepare(bench: Bench) -> tuple[Bench, JobResult]:
             origin.NAME,
             "edgehone.measure.prepare:prepare",
             {},
-            {"model": bench.source, **bench.texts},
+            {"model": bench.source, **{n: given for n, given in bench.texts.items() if n != "pictures"}},
             opens=True,
         )
     except JobError as error:
@@ -82,7 +84,8 @@ def prepare(bench: Bench) -> tuple[Bench, JobResult]:
     # What a calibrated build depends on is the calibration text and the tokenizer, not the evaluation text.
     identity = f"{bench.source.identity}/{bench.texts['calibration'].identity}"
     calibration = Input(prepared.out / "calibration", identity)
-    return replace(bench, texts={"calibration": calibration}), prepared
+    shown = {name: given for name, given in bench.texts.items() if name == "pictures"}
+    return replace(bench, texts={"calibration": calibration, **shown}), prepared
 
 
 def reference(bench: Bench, prepared: JobResult) -> Original:
@@ -125,7 +128,10 @@ def reference(bench: Bench, prepared: JobResult) -> Original:
         scored,
         Trial(origin.original(bench.model)),
         {"prompt": prompt, "generated": bench.workload.generated_tokens},
-        facts={"sample_ids": json.loads((prepared.out / "sample.json").read_text("utf-8"))},
+        facts={
+            "sample_ids": json.loads((prepared.out / "sample.json").read_text("utf-8")),
+            **pictures.reference(bench, prepared),
+        },
     )
 
 
@@ -176,10 +182,14 @@ def judge(original: Original, trial: Trial, scored: JobResult) -> None:
 
 
 def null_test(original: Original, exact: Trial, scored: JobResult, required: Requirements) -> NullTest:
-    """Token ids first, then the divergence."""
-    return quality.null_test(
+    """Token ids first, then the divergence, then that of a model which is shown pictures."""
+    found = quality.null_test(
         original.facts["sample_ids"], scored.facts["sample_ids"], exact.figures, required.null_test
     )
+    if "seen" not in original.facts or not found.ok:
+        return found
+    ok, reason = vision.null_test(exact.figures, required.null_test)
+    return NullTest(ok, f"{found.reason}; {reason}", found.ids_equal)
 
 
 def speed_figures(original: Original, rounds: Sequence[Mapping[str, Any]]) -> dict[str, Figure]:

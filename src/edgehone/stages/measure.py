@@ -12,6 +12,7 @@ from edgehone.jobs.run import Input
 from edgehone.jobs.store import JobResult
 from edgehone.jobs.watch import Watch
 from edgehone.measure import energy, memory, speed, throughput
+from edgehone.stages import pictures
 from edgehone.stages.bench import Bench
 from edgehone.stages.kinds import judge_of
 from edgehone.stages.original import Original
@@ -36,8 +37,11 @@ def measure(bench: Bench, original: Original, trials: Sequence[Trial]) -> None:
 
 
 def finish(bench: Bench, original: Original, trial: Trial) -> None:
-    """What is read once, after speed and memory: throughput and energy."""
+    """What is read once, after speed and memory: throughput, the answer to a picture, and energy."""
     _throughput(bench, original, trial)
+    if trial.alive:
+        with guarded(bench, trial):
+            pictures.time_first(bench, original, trial)
     _energy(bench, original, trial)
     if trial.alive:
         bench.emit(Event(trial.recipe.key, "done", _summary(trial)))

@@ -20,6 +20,7 @@ class Request:
     calibration: str | Path | None = None
     task: str | Path | None = None
     metric: str | None = None
+    pictures: str | Path | None = None
     gates: tuple[str, ...] = ()
     time: float | None = None
     minimize: tuple[str, ...] = ()
@@ -40,6 +41,7 @@ class Request:
             "--eval": self.evaluation,
             "--calibrate": self.calibration,
             "--task": self.task,
+            "--pictures": self.pictures,
             "--config": self.config_file,
         }
         for option, path in files.items():
