@@ -85,7 +85,9 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     folder = make(args.out, seed=args.seed)
-    print(f"{folder}: {sum(path.stat().st_size for path in folder.glob('*.safetensors')) / 1e6:.1f} MB of weights")
+    print(
+        f"{folder}: {sum(path.stat().st_size for path in folder.glob('*.safetensors')) / 1e6:.1f} MB of weights"
+    )
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ def probe(job: WorkerJob) -> dict[str, Any]:
 
     ids = [int(i) for i in job.args["ids"]]
     settings = job.args["settings"]
-    session = openvino.open_session(job.inputs["artifact"], settings, job)
+    session: Any = openvino.open_session(job.inputs["artifact"], settings, job)
     made = session.generate(ids, 12)
     alone = session._request is None
     again = session.generate(ids, 12)

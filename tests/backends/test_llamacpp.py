@@ -66,7 +66,7 @@ def test_a_llama_is_supported_without_a_word() -> None:
         ({"format": "onnx", "task": "graph"}, "onnx"),
         ({"task": "text-classification"}, "heads"),
         ({"task": "feature-extraction", "model_type": "t5"}, "not 't5'"),
-        ({"task": "image-text-to-text"}, "multi-modal models are not taken yet"),
+        ({"task": "image-text-to-text"}, "of models that see, llava is taken, not 'llama'"),
         ({"format": "gguf", "path": Path("m-00001-of-00002.gguf")}, "one part of several"),
         ({"format": "gguf", "task": "feature-extraction"}, "feature-extraction"),
     ],

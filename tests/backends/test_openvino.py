@@ -55,7 +55,7 @@ def test_a_llama_is_supported_without_a_word() -> None:
         ({"model_type": "mamba"}, "mamba"),
         ({"remote_code": True}, "code of its own"),
         ({"format": "null"}, "null"),
-        ({"task": "image-text-to-text"}, "sees images"),
+        ({"task": "image-text-to-text"}, "of models that see, llava is taken, not 'llama'"),
         ({"quantized": "gptq"}, "gptq"),
     ],
 )

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from edgehone.backends.llamacpp_encoder import EncoderSession
     from edgehone.backends.llamacpp_routing import RoutingSession
     from edgehone.backends.llamacpp_session import LlamaSession
+    from edgehone.backends.llamacpp_vision import LlamaVision
 
 NAME = "llamacpp"
 REFERENCE = False
@@ -35,10 +36,14 @@ NEEDS = Needs(
 # seen to agree with transformers; the others are roberta's architecture and left to the null test.
 ENCODERS = ("bert", "roberta", "xlm-roberta", "camembert", "distilbert", "modernbert")
 
+# Of models that see: taken apart by `llamacpp_vision_build`, and seen to agree with transformers.
+SEEN = ("llava",)
+
 # Converted as a Llama, which has no sliding window (conversion/llama.py); a tiny one diverged by 0.16 nats a token.
 _NO_WINDOW = ("MistralForCausalLM", "MixtralForCausalLM")
 
 _BUILD = "edgehone.backends.llamacpp_build"
+_VISION = "edgehone.backends.llamacpp_vision_build"
 _GPTQ = "edgehone.backends.llamacpp_gptq"
 ADOPT = Step(f"{_BUILD}:adopt", reads=("model",), links=True)
 _PART = re.compile(r"-\d{5}-of-\d{5}\.gguf$")
@@ -64,10 +69,7 @@ def _refusals(model: ModelInfo) -> list[str]:
     if model.format != "huggingface":
         reasons.append(f"the converter reads Hugging Face folders, not '{model.format}'")
     if model.task == "image-text-to-text":
-        reasons.append(
-            "multi-modal models are not taken yet: llama.cpp's converter does not read the tensor names that "
-            "transformers 5 saves them under (tried with Llava)"
-        )
+        reasons += _blind(model)
     elif model.architecture not in architectures():
         reasons.append(f"llama.cpp's converter has no architecture '{model.architecture}'")
     reasons += _task_refusals(model)
@@ -76,6 +78,16 @@ def _refusals(model: ModelInfo) -> list[str]:
     if model.quantized:
         reasons.append(f"quantized already ({model.quantized}): give the unquantized original")
     return reasons
+
+
+def _blind(model: ModelInfo) -> list[str]:
+    """Why a model that sees is not taken; empty where it is."""
+    if model.model_type in SEEN:
+        return []
+    return [
+        f"of models that see, {', '.join(SEEN)} is taken, not '{model.model_type}': llama.cpp's converter does not "
+        "read the names that transformers 5 saves their tensors under"
+    ]
 
 
 def _task_refusals(model: ModelInfo) -> list[str]:
@@ -142,16 +154,30 @@ def recipes(model: ModelInfo) -> list[Recipe]:
         return llamacpp_recipes.of_gguf(model)
     if model.kind == "graph":
         return llamacpp_recipes.of_encoder(model)
+    if model.task == "image-text-to-text":
+        return llamacpp_recipes.seeing(llamacpp_recipes.of_checkpoint(model))
     return llamacpp_recipes.of_checkpoint(model)
 
 
 def steps(recipe: Recipe) -> Step:
-    """convert or adopt → [imatrix] → quantize → [GPTQ]; recipes share the first two."""
+    """convert or adopt → [imatrix] → quantize → [GPTQ]; recipes share the first two. What sees gets its projector."""
+    built = _language_steps(recipe)
+    if recipe.build.get("source") != "vision":
+        return built
+    projector = Step(f"{_VISION}:projector", reads=("model",))
+    return Step(f"{_VISION}:join", inputs={"language": built, "projector": projector})
+
+
+def _language_steps(recipe: Recipe) -> Step:
     build, source = recipe.build, recipe.build.get("source")
     if source == "gguf":
         converted = ADOPT
     elif source == "encoder":
         converted = Step(f"{_BUILD}:convert", {"outtype": "f32", "encoder": True}, reads=("model",))
+    elif source == "vision":
+        converted = Step(
+            f"{_BUILD}:convert", inputs={"model": Step(f"{_VISION}:language_model", reads=("model",))}
+        )
     else:
         converted = Step(f"{_BUILD}:convert", reads=("model",))
     if recipe.exact:
@@ -180,6 +206,17 @@ def open_session(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) ->
 
     library = tools(job).binding()
     return LlamaSession(library, artifact / ARTIFACT, settings, job.threads)
+
+
+def open_vision(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) -> LlamaVision:
+    """The same with artifact/mmproj.gguf, shown pictures."""
+    from edgehone.backends.llamacpp_build import ARTIFACT, tools
+    from edgehone.backends.llamacpp_vision import LlamaVision
+    from edgehone.backends.llamacpp_vision_build import PROJECTOR
+
+    found = tools(job)
+    libraries = found.binding(), found.vision_binding()
+    return LlamaVision(libraries, artifact / ARTIFACT, artifact / PROJECTOR, settings, job.threads)
 
 
 def open_routing(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) -> RoutingSession:

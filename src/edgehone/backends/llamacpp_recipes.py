@@ -44,6 +44,11 @@ def of_checkpoint(model: ModelInfo) -> list[Recipe]:
     return made + (_mixtures(made) if model.experts else [])
 
 
+def seeing(made: Sequence[Recipe]) -> list[Recipe]:
+    """The same of a model that sees: its projector stands beside it, in F16."""
+    return [replace(recipe, build={**recipe.build, "source": "vision"}) for recipe in made]
+
+
 def _mixtures(made: Sequence[Recipe]) -> list[Recipe]:
     """Types of their own for the experts of a mixture, or for all but them."""
     by_name = {recipe.name: recipe for recipe in made}

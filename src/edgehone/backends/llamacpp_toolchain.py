@@ -2,7 +2,7 @@
 
 `setup` is run by the llamacpp environment's Python, which has pip, cmake and ninja from the lock, so a C++
 compiler is all that the system must have. It makes
-    bin/         llama-quantize, llama-imatrix, llama-bench and the shared libraries, found by $ORIGIN
+    bin/         llama-quantize, llama-imatrix, llama-bench and the shared libraries (libmtmd too), by $ORIGIN
     python/      llama_cpp, the low-level ctypes binding
     convert/     convert_hf_to_gguf.py, conversion/, gguf-py/
     LICENSE  version.json
@@ -36,7 +36,7 @@ PACKAGE = "llama-cpp-python==0.3.36"
 SHA256 = "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e"
 # As its .git/modules/vendor/llama.cpp/HEAD says.
 COMMIT = "0c1e57098bba43ac29e6e3b677cdceebdd22334f"
-TARGETS = ("llama-quantize", "llama-imatrix", "llama-bench")
+TARGETS = ("llama-quantize", "llama-imatrix", "llama-bench", "mtmd")
 FLAGS = (
     "-DCMAKE_BUILD_TYPE=Release",
     "-DBUILD_SHARED_LIBS=ON",
@@ -49,6 +49,7 @@ FLAGS = (
     "-DLLAMA_BUILD_SERVER=OFF",
     "-DLLAMA_BUILD_APP=OFF",
     "-DLLAMA_BUILD_TOOLS=ON",
+    "-DMTMD_VIDEO=OFF",
     "-DLLAMA_ALL_WARNINGS=OFF",
     # So that the folder can be moved.
     "-DCMAKE_BUILD_WITH_INSTALL_RPATH=ON",
@@ -58,7 +59,7 @@ FLAGS = (
     f"-DLLAMA_BUILD_COMMIT={COMMIT[:7]}",
     f"-DGGML_BUILD_COMMIT={COMMIT[:7]}",
 )
-BINDING = ("llama_cpp.py", "_ctypes_extensions.py")
+BINDING = ("llama_cpp.py", "mtmd_cpp.py", "_ctypes_extensions.py")
 # More than half of the source distribution: vocabularies, pictures, documents that nothing here reads.
 _UNREAD = ("models", "media", "docs", "tests", "examples", "benches", "pocs")
 _LLAMA = "vendor/llama.cpp"

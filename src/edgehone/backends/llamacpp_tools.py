@@ -18,6 +18,7 @@ from edgehone.errors import SetupError
 # The script, and what it imports from beside it.
 CONVERTER = ("convert_hf_to_gguf.py", "conversion", "gguf-py")
 _LIBRARIES = ("libllama.so", "libllama.dylib", "llama.dll")
+_VISION = ("libmtmd.so", "libmtmd.dylib", "mtmd.dll")
 _HINT_OWN = (
     "unset EDGEHONE_TOOLCHAIN_LLAMACPP to have llama.cpp built, or give a folder that has it: "
     "a checkout with its build/ folder"
@@ -71,6 +72,16 @@ class Toolchain:
             ) from error
         except (OSError, RuntimeError, AttributeError) as error:
             raise SetupError(f"llama.cpp's library cannot be loaded: {error}", hint=_HINT_OWN) from error
+
+    def vision_binding(self) -> Any:
+        """The module llama_cpp.mtmd_cpp, which shows pictures. SetupError where this llama.cpp has no libmtmd."""
+        self.binding()
+        places = [place / name for place in self._binaries() for name in _VISION]
+        os.environ["MTMD_CPP_LIB"] = str(self._first(places, _VISION[0]).parent)
+        try:
+            return importlib.import_module("llama_cpp.mtmd_cpp")
+        except (ImportError, OSError, RuntimeError, AttributeError) as error:
+            raise SetupError(f"libmtmd cannot be loaded: {error}", hint=_HINT_OWN) from error
 
     def _binaries(self) -> list[Path]:
         return [self.folder / sub for sub in ("bin", ".", "build/bin")]

@@ -20,13 +20,14 @@ def generate(
     prompt: str,
     max_tokens: int,
     *,
+    picture: Path | None = None,
     quiet: bool = False,
     tell: Callable[[str], None] = lambda what: None,
 ) -> dict[str, Any]:
-    """Generate greedily; the text goes to standard output as it comes unless `quiet`.
+    """Generate greedily, about a `picture` where one is given; the text goes to standard output unless `quiet`.
 
-    Returns text, tokens, ttft_s, decode_tokens_per_s. Raises InputError for an empty prompt or a count under 1,
-    JobError if the backend fails.
+    Returns text, tokens, ttft_s, decode_tokens_per_s. Raises InputError for an empty prompt, a count under 1, or a
+    picture that is not there or for a model that sees none; JobError if the backend fails.
     """
     if not prompt:
         raise InputError(
@@ -40,7 +41,15 @@ def generate(
             hint=f"edgehone run {bundle.path} --input FILE.npz --output OUT.npz",
         )
     args = {"prompt": prompt, "max_tokens": max_tokens, "eos": bundle.manifest["eos"]}
-    return run_foreground(_job(bundle, "edgehone.stages.generate:generate", args, {}, tell), quiet=quiet)
+    given = {}
+    if picture is not None:
+        args["template"] = bundle.manifest.get("pictures")
+        if args["template"] is None:
+            raise InputError(f"{bundle.path} sees no pictures", hint="leave --image out")
+        if not picture.is_file():
+            raise InputError(f"no such picture: {picture}", hint="give a PNG or JPEG file")
+        given["picture"] = Input(picture.resolve(), "")
+    return run_foreground(_job(bundle, "edgehone.stages.generate:generate", args, given, tell), quiet=quiet)
 
 
 def infer(

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 EXAMPLE = """examples:
   edgehone run ./bundle --prompt "Once upon a time"
   edgehone run ./bundle --prompt "Once upon a time" --max-tokens 200 --json
+  edgehone run ./bundle --image cat.png --prompt "What is this?"
   edgehone run ./classifier --input images.npz --output scores.npz
 """
 
@@ -24,6 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     asked = parser.add_mutually_exclusive_group(required=True)
     asked.add_argument("--prompt", help="the text to go on from")
     asked.add_argument("--input", metavar="NPZ", help="an array for each input of a graph, samples first")
+    parser.add_argument(
+        "--image", metavar="FILE", help="the picture that the prompt is about (of a model that sees)"
+    )
     parser.add_argument("--output", metavar="NPZ", help="where a graph's outputs go (default: outputs.npz)")
     parser.add_argument(
         "--max-tokens", type=int, default=128, help="at most so many new tokens (default: 128)"
@@ -38,7 +42,8 @@ def run(args: argparse.Namespace) -> int:
     bundle = read(args.bundle)
     if args.input is not None:
         return _infer(bundle, Path(args.input), Path(args.output or "outputs.npz"), args.json)
-    facts = generate(bundle, args.prompt, args.max_tokens, quiet=args.json, tell=_tell)
+    picture = Path(args.image) if args.image else None
+    facts = generate(bundle, args.prompt, args.max_tokens, picture=picture, quiet=args.json, tell=_tell)
     if args.json:
         print(json.dumps(facts, indent=1))
     elif facts["decode_tokens_per_s"]:
