@@ -12,7 +12,7 @@ import edgehone
 from edgehone.backends import llamacpp_vision_build as build
 from edgehone.backends import pytorch
 from edgehone.bundle.run import generate
-from edgehone.errors import InputError, JobError, TextError
+from edgehone.errors import InputError, JobError, NothingPasses, TextError
 from edgehone.jobs import environments
 
 # A random model says nothing right; what is asked here is whether it says the same.
@@ -20,18 +20,17 @@ GATES = ("speedup=off", "memory_cut=off", "accuracy_kept=off", "latency_cv=off")
 TOML = "[workloads.tiny]\nprompt_tokens = 32\ngenerated_tokens = 8\n"
 
 
+def make(folder: Path, vision: str) -> Path:
+    env = environments.ensure("pytorch", pytorch.NEEDS, lambda what: None)
+    script = Path(__file__).parents[2] / "examples" / "make_tiny_multimodal.py"
+    words = [str(env.python), str(script), "--vision", vision, "--out", str(folder)]
+    subprocess.run(words, check=True, capture_output=True, env={**os.environ, "HF_HUB_OFFLINE": "1"})
+    return folder
+
+
 @pytest.fixture(scope="module")
 def llava(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    env = environments.ensure("pytorch", pytorch.NEEDS, lambda what: None)
-    folder = tmp_path_factory.mktemp("seeing") / "tiny-llava"
-    script = Path(__file__).parents[2] / "examples" / "make_tiny_multimodal.py"
-    subprocess.run(
-        [str(env.python), str(script), "--out", str(folder)],
-        check=True,
-        capture_output=True,
-        env={**os.environ, "HF_HUB_OFFLINE": "1"},
-    )
-    return folder
+    return make(tmp_path_factory.mktemp("seeing") / "tiny-llava", "siglip")
 
 
 @pytest.fixture
@@ -87,6 +86,21 @@ def test_pictures_for_a_model_that_sees_none_are_refused(
 ) -> None:
     with pytest.raises(InputError, match="sees no pictures"):
         edgehone.optimize(null_model, backends=["null"], pictures=tmp_path)
+
+
+@pytest.mark.real
+def test_a_backend_that_sees_otherwise_is_out(config: Path, tmp_path: Path) -> None:
+    """libmtmd puts CLIP's own token behind the patches, where it then looks for it before them."""
+    model = make(tmp_path / "clip", "clip")
+    with pytest.raises(NothingPasses) as caught:
+        edgehone.optimize(
+            model, workload="tiny", effort="quick", backends=["llamacpp"], gates=GATES, config_file=config
+        )
+    [conversion] = caught.value.decision.conversions
+    assert not conversion.passed
+    assert conversion.kl_mean.value is not None
+    assert conversion.kl_mean.value < 1e-4  # its text is the original's
+    assert "shown pictures it diverges by" in conversion.reason
 
 
 @pytest.mark.real

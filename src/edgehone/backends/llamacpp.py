@@ -39,6 +39,13 @@ ENCODERS = ("bert", "roberta", "xlm-roberta", "camembert", "distilbert", "modern
 # Of models that see: taken apart by `llamacpp_vision_build`, and seen to agree with transformers.
 SEEN = ("llava",)
 
+# tools/mtmd/models/llava.cpp appends the class token behind the patches; clip.cpp then numbers the positions and picks
+# the rows as if it stood before them.
+_CLIP = (
+    "pictures through a CLIP encoder come out wrong in llama.cpp 0.5.0 (its own token lies behind the patches, and is "
+    "looked for before them): the null test finds it; SigLIP's are right"
+)
+
 # Converted as a Llama, which has no sliding window (conversion/llama.py); a tiny one diverged by 0.16 nats a token.
 _NO_WINDOW = ("MistralForCausalLM", "MixtralForCausalLM")
 
@@ -53,6 +60,8 @@ def supports(model: ModelInfo) -> Support:
     """Whether llama.cpp takes it; what only the conversion can tell is a note."""
     if refusals := _refusals(model):
         return Support(False, tuple(refusals))
+    if model.task == "image-text-to-text":
+        return Support(True, (*_checkpoint_notes(model), _CLIP))
     if model.format == "gguf":
         notes = _gguf_notes(model)
     elif model.kind == "graph":

@@ -35,10 +35,13 @@ _BLOCK = {
 _REST = {
     "embeddings.class_embedding": "v.class_embd",
     "embeddings.patch_embedding.weight": "v.patch_embd.weight",
+    "embeddings.patch_embedding.bias": "v.patch_embd.bias",
     "embeddings.position_embedding.weight": "v.position_embd.weight",
     "pre_layrnorm.weight": "v.pre_ln.weight",
     "pre_layrnorm.bias": "v.pre_ln.bias",
 }
+# Of a CLIP encoder whose config.json leaves it out; SigLIP's is written out.
+_ACTIVATION = "quick_gelu"
 _PROJECTOR = {"linear_1": "mm.0", "linear_2": "mm.2"}
 
 
@@ -92,7 +95,7 @@ def projector(job: WorkerJob) -> dict[str, Any]:
     writer = gguf.GGUFWriter(out, "clip")
     writer.add_bool("clip.has_vision_encoder", True)
     writer.add_string("clip.projector_type", "mlp")
-    writer.add_bool("clip.use_gelu", vision.get("hidden_act") == "gelu")
+    writer.add_bool("clip.use_gelu", str(vision.get("hidden_act", _ACTIVATION)).startswith("gelu"))
     numbers = {
         "image_size": vision["image_size"],
         "patch_size": vision["patch_size"],
