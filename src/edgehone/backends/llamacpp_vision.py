@@ -78,7 +78,7 @@ class LlamaVision(LlamaSession):
                 at += len(fed)
                 ids.append(int(self._lib.llama_sampler_sample(self._sampler, self._context, -1)))
                 times.append(time.perf_counter())
-                if len(ids) == count or (on_token is not None and on_token(ids[-1])):
+                if (on_token is not None and on_token(ids[-1])) or len(ids) == count:
                     return Generation(started, ids, times)
                 fed = ids[-1:]
 

@@ -238,6 +238,6 @@ class OpenVinoVision:
         while True:
             ids.append(int(logits[0, -1].argmax()))
             times.append(time.perf_counter())
-            if len(ids) == count or (on_token is not None and on_token(ids[-1])):
+            if (on_token is not None and on_token(ids[-1])) or len(ids) == count:
                 return Generation(started, ids, times)
             logits = self._step(request, self._embedded(ids[-1:]), length + len(ids) - 1)
