@@ -25,7 +25,14 @@ def test_defaults() -> None:
         "memory_cut": (">=", 0.5, "value"),
         "latency_cv": ("<=", 0.2, "value"),
     }
-    assert set(requirements.load().null_test) == {"kl_mean_max", "same_top_min", "relative_error_max"}
+    judged = {
+        "kl_mean_max",
+        "same_top_min",
+        "relative_error_max",
+        "vision_kl_mean_max",
+        "vision_same_top_min",
+    }
+    assert set(requirements.load().null_test) == judged
 
 
 def test_overrides_set_drop_and_switch_on() -> None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 EXAMPLE = """examples:
   edgehone run ./bundle --prompt "Once upon a time"
   edgehone run ./bundle --prompt "Once upon a time" --max-tokens 200 --json
-  edgehone run ./bundle --image cat.png --prompt "What is this?"
+  edgehone run ./bundle --image cat.png --prompt "Once upon a time"
   edgehone run ./classifier --input images.npz --output scores.npz
 """
 

@@ -32,7 +32,7 @@ class NullTest:
     ids_equal: bool | None = None  # None where no text is tokenized
 
 
-def figures(reference_dir: Path, score_dir: Path) -> dict[str, Figure]:
+def figures(reference_dir: Path, score_dir: Path, *, first: bool = False) -> dict[str, Figure]:
     """The quality figures of one candidate, or of the original itself (both folders the same).
 
     kl_mean, kl_p99 (nats per token, KL(original || candidate)); max_error, mean_error (nats, |difference| of
@@ -40,9 +40,10 @@ def figures(reference_dir: Path, score_dir: Path) -> dict[str, Figure]:
     next_token_accuracy, accuracy_kept (shares; the last is candidate / original); perplexity,
     perplexity_ratio; bits_per_byte; task_accuracy, task_accuracy_kept.
 
-    Raises EdgehoneError when the two were not scored on the same tokens.
+    With `first` the candidate may have been scored on the first windows only. Raises EdgehoneError when the two were not
+    scored on the same tokens.
     """
-    ref, own = _pair(reference_dir, score_dir)
+    ref, own = _pair(reference_dir, score_dir, first)
     windows = own["window"]
     found = {
         "kl_mean": st.clustered_mean(own["kl"], windows).figure("nats", least=0.0),
@@ -109,10 +110,11 @@ def _first_difference(original: Sequence[int], backend: Sequence[int]) -> str:
     return f"its tokenizer gives {len(backend)} ids for the sample where the original's gives {len(original)}"
 
 
-def _pair(reference_dir: Path, score_dir: Path) -> tuple[Columns, Columns]:
-    """Both files' columns, the reference's cut to the windows that the candidate was scored on: the first, or all."""
+def _pair(reference_dir: Path, score_dir: Path, first: bool = False) -> tuple[Columns, Columns]:
+    """Both files' columns; with `first` the reference's are cut to the windows that the candidate has."""
     ref, own = _load(reference_dir / "tokens.npz"), _load(score_dir / "tokens.npz")
-    ref = {name: column[: own["window"].size] for name, column in ref.items()}
+    if first:
+        ref = {name: column[: own["window"].size] for name, column in ref.items()}
     if ref["window"].shape != own["window"].shape or (ref["window"] != own["window"]).any():
         raise EdgehoneError(f"{score_dir} was not scored on the windows of {reference_dir}")
     return ref, own

@@ -165,7 +165,7 @@ def glance(bench: Bench, original: Original, recipe: Recipe, artifact: JobResult
         opens=True,
         tell=bench.tell(recipe, "scoring", "the first windows"),
     )
-    return quality.figures(original.reference.out, scored.out)
+    return quality.figures(original.reference.out, scored.out, first=True)
 
 
 def kept_by_window(original: Original, trial: Trial) -> NDArray[np.float64] | None:
