@@ -40,8 +40,8 @@ def figures(reference_dir: Path, score_dir: Path, *, first: bool = False) -> dic
     next_token_accuracy, accuracy_kept (shares; the last is candidate / original); perplexity,
     perplexity_ratio; bits_per_byte; task_accuracy, task_accuracy_kept.
 
-    With `first` the candidate may have been scored on the first windows only. Raises EdgehoneError when the two were not
-    scored on the same tokens.
+    With `first` the candidate may have been scored on the first windows only. Raises EdgehoneError when the two were
+    not scored on the same tokens.
     """
     ref, own = _pair(reference_dir, score_dir, first)
     windows = own["window"]
