@@ -33,7 +33,7 @@ NEEDS = Needs(
 
 _HERE = "edgehone.backends.mlx_build"
 # What of an entry determines the artifact.
-_BUILD = ("dtype", "bits", "group", "mixed", "learned")
+_BUILD = ("dtype", "bits", "group", "own", "mixed", "learned")
 
 
 @functools.cache
@@ -101,6 +101,8 @@ def _recipe(entry: Mapping[str, Any]) -> Recipe:
         exact=entry.get("exact", False),
         calibrated="learned" in entry,
         why=entry["why"],
+        # A scale and a bias of 16 bits for each group; what is mixed has bits that only a build tells.
+        bits=entry["bits"] + 32 / entry["group"] if "bits" in entry else None,
     )
 
 

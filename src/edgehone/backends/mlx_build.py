@@ -16,7 +16,7 @@ from edgehone.backends import mlx_learned
 from edgehone.backends.base import WorkerJob
 from edgehone.errors import JobError
 from edgehone.model.safetensors import BITS, read_header
-from edgehone.model.tokenizer import FILES
+from edgehone.model.tokenizer import FILES, SENTENCEPIECE
 
 
 def convert(job: WorkerJob) -> dict[str, Any]:
@@ -121,8 +121,10 @@ def save(out: Path, model: Any, config: dict[str, Any], source: Path) -> dict[st
 
     save_model(out, model, donate_model=True)
     save_config(config, config_path=out / "config.json")
+    # What tokenizer.json says is not read from the SentencePiece model again.
+    spoken = SENTENCEPIECE if (source / "tokenizer.json").is_file() else ()
     for name in (*FILES, "generation_config.json"):
-        if (source / name).is_file():
+        if (source / name).is_file() and name not in spoken:
             shutil.copyfile(source / name, out / name)
     return facts(out)
 

@@ -115,12 +115,15 @@ def dequantized(rounded: Rounded, group: int) -> Floats:
 
 
 def pack(levels: NDArray[np.uint32], bits: int) -> NDArray[np.uint32]:
-    """MLX's words of 32 bits, the first level in the lowest; `bits` divides 32."""
+    """MLX's words of 32 bits: a row's levels one behind the other, lowest bits first, over the words' borders too.
+
+    Raises ValueError for a row that does not fill its words.
+    """
     import numpy as np
 
-    if 32 % bits:
-        raise ValueError(f"{bits} bits do not divide a word of 32")
     rows, columns = levels.shape
-    words = levels.reshape(rows, columns * bits // 32, 32 // bits)
-    shifts = np.arange(0, 32, bits, dtype=np.uint32)
-    return np.asarray(np.bitwise_or.reduce(words << shifts, axis=2), np.uint32)
+    if columns * bits % 32:
+        raise ValueError(f"{columns} levels of {bits} bits do not fill words of 32")
+    low_first = levels.astype("<u4").view(np.uint8).reshape(rows, columns, 4)
+    stream = np.unpackbits(low_first, axis=2, count=bits, bitorder="little").reshape(rows, columns * bits)
+    return np.packbits(stream, axis=1, bitorder="little").view("<u4").astype(np.uint32)

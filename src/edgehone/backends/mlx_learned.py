@@ -6,7 +6,7 @@ rounded by `mlx_gptq` under that. Experts of a mixture and what the text never r
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from edgehone.backends import mlx_float, mlx_gptq
@@ -23,7 +23,8 @@ _BYTES = 1 << 30
 def learn(model: Any, floats: Any, config: dict[str, Any], job: WorkerJob) -> tuple[Any, dict[str, Any]]:
     """`model` quantized as args say (bits, group), fitted to inputs["calibration"]; and its configuration.
 
-    `floats` is the same model again, in float32; it is used up. TextError for a text that is too short.
+    args["own"] maps parts of matrices' names to [bits, group] of their own. `floats` is the same model again, in
+    float32; it is used up. TextError for a text that is too short.
     """
     import mlx.core as mx
     from mlx_lm.utils import quantize_model
@@ -33,7 +34,20 @@ def learn(model: Any, floats: Any, config: dict[str, Any], job: WorkerJob) -> tu
     texts = windows(job.inputs["calibration"], length, _WINDOWS)
     mlx_float.unpack(floats)
     matrices = {name: layer for name, layer in floats.named_modules() if hasattr(layer, "_tap")}
-    model, config = quantize_model(model, config, group, bits)
+    own: Mapping[str, Sequence[int]] = job.args.get("own", {})
+
+    def width(name: str) -> tuple[int, int]:
+        found = next((value for part, value in own.items() if part in name), (bits, group))
+        return int(found[0]), int(found[1])
+
+    def predicate(name: str, module: Any) -> Any:
+        return (
+            {"bits": width(name)[0], "group_size": width(name)[1]}
+            if hasattr(module, "to_quantized")
+            else False
+        )
+
+    model, config = quantize_model(model, config, group, bits, quant_predicate=predicate if own else None)
     layers = dict(model.named_modules())
     done = 0
     for batch in batches({name: layer._rows.shape[1] for name, layer in matrices.items()}):
@@ -42,8 +56,8 @@ def learn(model: Any, floats: Any, config: dict[str, Any], job: WorkerJob) -> tu
             job.progress(0.1 + 0.7 * done / len(matrices), f"rounding {name}")
             done += 1
             if name in hessians and "scales" in layers[name]:
-                made = mlx_gptq.round_matrix(matrices[name]._rows, hessians.pop(name), bits, group)
-                layers[name].weight = mx.array(mlx_gptq.pack(made[0], bits))
+                made = mlx_gptq.round_matrix(matrices[name]._rows, hessians.pop(name), *width(name))
+                layers[name].weight = mx.array(mlx_gptq.pack(made[0], width(name)[0]))
                 layers[name].scales, layers[name].biases = (mx.array(part.astype("f4")) for part in made[1:])
     return model, config
 

@@ -117,7 +117,19 @@ def _recipe(entry: Mapping[str, Any]) -> Recipe:
         exact=entry["mode"] == "fp16",
         calibrated=bool(tuned),
         why=entry["why"],
+        bits=_bits(entry),
     )
+
+
+def _bits(entry: Mapping[str, Any]) -> float:
+    """Bits a weight: a scale of 16 bits for each row or group, and a zero point of the weights' own width."""
+    if entry["mode"] == "fp16":
+        return 16.0
+    if "group" not in entry:
+        return 8.0
+    coarse: float = 4 + (20 if "asym" in entry["mode"] else 16) / entry["group"]
+    ratio = float(entry.get("ratio", 1.0))
+    return ratio * coarse + (1 - ratio) * 8
 
 
 @functools.cache
