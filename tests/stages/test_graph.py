@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +60,45 @@ def test_digits_by_every_framework_that_takes_graphs(tmp_path: Path, config: Pat
         assert (found["logits"].argmax(1) == given["labels"]).mean() > 0.95
     samples = json.loads((out / "evidence" / "onnxruntime__original" / "samples.json").read_text())
     assert len(samples["outputs"]["cosine"]) == 512 and samples["throughput"]["best"]
+
+
+def grey_png(pixels: Any) -> bytes:
+    """An 8-bit grey PNG of [height, width] bytes (PNG specification, chunks IHDR, IDAT, IEND)."""
+    height, width = pixels.shape
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    rows = b"".join(b"\0" + bytes(row) for row in pixels)
+    head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", head)
+        + chunk(b"IDAT", zlib.compress(rows))
+        + chunk(b"IEND", b"")
+    )
+
+
+@pytest.mark.real
+def test_a_folder_of_images_a_class_a_folder(tmp_path: Path) -> None:
+    with np.load(EVALUATION) as file:
+        images, labels = file["image"][:120, 0], file["labels"][:120]
+    for index, (image, label) in enumerate(zip(images, labels, strict=True)):
+        folder = tmp_path / "digits" / str(label)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{index}.png").write_bytes(grey_png((255 - 255 * image).round().astype(np.uint8)))
+    # Dark on light, where the network learned light on dark: without the table it would read nothing.
+    (tmp_path / "edgehone.toml").write_text(f"[images]\nscale = {-1 / 255}\nmean = -1.0\n")
+    more = {"evaluation": tmp_path / "digits", "backends": ["openvino"]}
+    decision = optimize(DIGITS, config_file=tmp_path / "edgehone.toml", **more)
+    accuracy = decision.baseline.figure("accuracy")
+    assert accuracy.value is not None
+    assert accuracy.value > 0.95
+    assert accuracy.n == 90  # a quarter is set aside for calibration
+    assert decision.chosen is not None
+    (tmp_path / "digits" / "3" / "broken.png").write_bytes(b"no picture")
+    with pytest.raises(edgehone.EdgehoneError, match=r"broken\.png is not an image that can be read"):
+        optimize(DIGITS, config_file=tmp_path / "edgehone.toml", **more)
 
 
 @pytest.mark.real
