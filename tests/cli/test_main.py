@@ -23,6 +23,7 @@ VERBS = [
     "choose",
     "history",
     "compare",
+    "recommend",
     "inspect",
     "device",
     "backends",

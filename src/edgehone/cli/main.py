@@ -21,6 +21,7 @@ VERBS = {
     "choose": "choose again from a bundle's figures by other weights",
     "history": "show every trial of every search",
     "compare": "put bundles or artifacts side by side",
+    "recommend": "tell what deserves a try, and what to expect",
     "inspect": "tell what a model is and which backends can take it",
     "device": "tell what this machine is, as far as inference cares",
     "backends": "list, install, check or prove the toolchains",

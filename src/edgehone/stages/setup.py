@@ -9,13 +9,16 @@ from typing import Any, cast
 from edgehone import device as devices
 from edgehone.backends import registry
 from edgehone.backends.base import Backend, ReferenceBackend
+from edgehone.device.catalogue import platform_row
 from edgehone.errors import InputError, ModelError
 from edgehone.events import Emit, Event
 from edgehone.jobs.home import home
 from edgehone.jobs.run import Input, Limits
 from edgehone.measure import workload
 from edgehone.model import ModelInfo, digest, inspect
+from edgehone.plan import matrix
 from edgehone.plan.plan import Plan, plan
+from edgehone.plan.recommend import ordered
 from edgehone.stages.bench import Bench, depth
 from edgehone.stages.environments import make_all
 from edgehone.stages.kinds import judge_of
@@ -45,6 +48,7 @@ def set_up(request: Request, config: Mapping[str, Any], emit: Emit) -> Setup:
     # A search chooses among all recipes; the time cuts the list, not the effort.
     effort = "thorough" if request.time else request.effort
     made = plan(info, asked, effort, baseline=origin_of(info).original(info).key)
+    made = ordered(made, matrix.load(config), platform_row(devices.detect()), info)
     bench, notes, unready = set_up_bench(request, config, asked, made.backends, emit)
     return Setup(bench, made, notes, unready)
 

@@ -1,0 +1,49 @@
+"""A recommendation as text: frameworks with reasons, recipes with what is predicted, advice with sources."""
+
+from __future__ import annotations
+
+from edgehone.figure import Figure
+from edgehone.model import ModelInfo
+from edgehone.plan.recommend import Expected, Recommendation, Target
+from edgehone.report.summary import table
+
+
+def shown(model: ModelInfo, target: Target, found: Recommendation, note: str | None) -> str:
+    """Plain text, no colour."""
+    speed = target.bandwidth
+    reads = f"reads {speed.value:.0f} GB/s" if speed.value else f"bandwidth unknown: {speed.reason}"
+    lines = [
+        f"{model.architecture}, {model.parameters / 1e6:.1f} M parameters, for {target.name} ({reads})",
+        "",
+    ]
+    lines += [note, ""] if note else []
+    lines += ["Frameworks, in the order in which they are tried:"]
+    lines += [f"  {at}. {one.backend}: {one.why}" for at, one in enumerate(found.ranked, 1)]
+    lines += [f"  not {name}: {reason}" for name, reason in found.refused.items()]
+    lines += ["", "Recipes, the most promising of each first; all figures are predictions:"]
+    rows: list[tuple[str, ...]] = [("", "recipe", "MB", "peak MB", "decode tokens/s", "")]
+    rows += [_row(one) for one in found.expected]
+    lines += table(rows)
+    reasons = {one.decode.reason for one in found.expected if one.decode.value is None}
+    lines += [f"  -: {reason}" for reason in sorted(str(r) for r in reasons)]
+    lines += [
+        "",
+        f"Building takes some {found.build_memory / 1e9:.1f} GB of memory and {found.build_disk / 1e9:.1f} GB of disk.",
+    ]
+    lines += [f"It does not fit: {obstacle}" for obstacle in found.obstacles]
+    if found.advice:
+        lines += ["", "Advice:", *(f"  {one.says} ({one.source})" for one in found.advice)]
+    return "\n".join([*lines, "", f"Next:  edgehone optimize {model.path}"])
+
+
+def _row(one: Expected) -> tuple[str, ...]:
+    mark = "" if one.obstacle is None else "-"
+    spans = (_span(one.bytes, 1e-6), _span(one.memory, 1e-6), _span(one.decode, 1.0))
+    return (mark, one.recipe.key, *spans, one.obstacle or "")
+
+
+def _span(figure: Figure, scale: float) -> str:
+    if figure.value is None or figure.low is None or figure.high is None:
+        return "-"
+    digits = 0 if figure.value * scale >= 10 else 1
+    return f"{figure.low * scale:.{digits}f}–{figure.high * scale:.{digits}f}"

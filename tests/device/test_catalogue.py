@@ -1,0 +1,97 @@
+"""The catalogue: what ships is whole, and what a user adds is checked to the letter."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgehone.device import catalogue
+from edgehone.device.facts import Device
+from edgehone.errors import InputError
+
+OWN: dict[str, Any] = {
+    "title": "Board of ours",
+    "row": "arm_embedded",
+    "architecture": "aarch64",
+    "cpu": "4 × Cortex-A55",
+    "threads": 4,
+    "memory_gb": 2.0,
+    "memory_mt_s": 3200,
+    "memory_bits": 32,
+}
+
+
+def test_what_ships_covers_every_row_and_cites_its_sources() -> None:
+    devices = catalogue.shipped()
+    assert {one.row for one in devices.values()} == set(catalogue.ROWS)
+    assert len(devices) >= 15
+    for one in devices.values():
+        assert one.sources, one.name
+        assert one.bandwidth_gb_s or one.unknown["bandwidth"]
+        assert one.memory_bytes or one.unknown["memory_gb"]
+    assert devices["raspberry-pi-5"].bandwidth_gb_s == pytest.approx(17.07, abs=0.01)
+    assert devices["iphone-15-pro"].size_budget_bytes == 50_000_000
+
+
+def test_the_users_own_stand_over_what_ships() -> None:
+    config = {"devices": {"ours": OWN, "intel-n100": {**OWN, "title": "Another N100"}}}
+    assert catalogue.find("ours", config).bandwidth_gb_s == 12.8
+    assert catalogue.find("intel-n100", config).title == "Another N100"
+    with pytest.raises(InputError, match="unknown device 'raspbery'") as caught:
+        catalogue.find("raspbery")
+    assert "did you mean 'raspberry-pi-" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"memory_gb": "8 GB"}, "memory_gb is '8 GB'"),
+        ({"memory_gb": -1}, "memory_gb is -1"),
+        ({"memory_gb": float("nan")}, "memory_gb is nan"),
+        ({"memory_gb": True}, "memory_gb is True"),
+        ({"row": "arm"}, "row is 'arm'"),
+        ({"architecture": "x64"}, "architecture is 'x64'"),
+        ({"threads": 0}, "threads is 0"),
+        ({"memry_gb": 8}, "unknown key 'memry_gb'"),
+        ({"bandwidth_gb_s": 30.0}, "beside memory_mt_s"),
+        ({"memory_bits": None}, "go together"),
+        ({"title": ""}, "title is ''"),
+        ({"simd": "neon"}, "simd is 'neon'"),
+        ({"unknown": {"memory_gb": 3}}, "unknown is"),
+    ],
+)
+def test_what_cannot_be_is_named(change: dict[str, Any], said: str) -> None:
+    table = {name: value for name, value in {**OWN, **change}.items() if value is not None}
+    with pytest.raises(InputError) as caught:
+        catalogue.read({"ours": table}, "own.toml")
+    assert "own.toml: ours" in caught.value.message
+    assert said in caught.value.message
+    assert caught.value.hint
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from([*OWN, "simd", "other"]), st.none() | st.integers() | st.text() | st.floats()
+    )
+)
+def test_any_table_is_a_device_or_a_clear_error(change: dict[str, Any]) -> None:
+    try:
+        found = catalogue.read({"ours": {**OWN, **change}}, "own.toml")["ours"]
+    except InputError as error:
+        assert error.hint
+    else:
+        assert found.threads >= 1
+        assert found.row in catalogue.ROWS
+
+
+def test_a_machine_has_its_row() -> None:
+    here = Device("x86_64", "Linux", "3.11", 2, cpu="Intel(R) Xeon(R)", vendor="GenuineIntel")
+    assert catalogue.platform_row(here) == "intel"
+    assert catalogue.platform_row(replace(here, vendor="AuthenticAMD", cpu="AMD EPYC")) == "cross_platform"
+    assert catalogue.platform_row(replace(here, architecture="aarch64")) == "arm_embedded"
+    assert catalogue.platform_row(replace(here, architecture="arm64", os="macOS 15.1")) == "apple"
+    assert catalogue.platform_row(catalogue.shipped()["coral-dev-board"]) == "edge_tpu"
