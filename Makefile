@@ -24,6 +24,7 @@ demo: setup
 	$(BIN)/edgehone run demo-bundle --prompt "The people of the United States" --max-tokens 80
 
 test: setup
+	tools/system_packages.sh
 	$(BIN)/edgehone backends install
 	$(BIN)/python -m pytest
 

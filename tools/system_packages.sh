@@ -1,0 +1,16 @@
+#!/bin/sh
+# Programs that tests talk to and pip does not bring: a browser for report.html, an SSH server for devices over SSH.
+# Debian as root: what is missing is installed. Elsewhere it is named, and the tests that need it are skipped, which they
+# are never where CI is set.
+set -eu
+missing=""
+command -v chromium >/dev/null 2>&1 || missing="$missing chromium"
+[ -x /usr/sbin/sshd ] || missing="$missing openssh-server"
+command -v ssh >/dev/null 2>&1 || missing="$missing openssh-client"
+[ -n "$missing" ] || exit 0
+if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
+  apt-get update -qq
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing
+else
+  echo "not installed:$missing; the tests that need them are skipped (Debian: apt-get install$missing)" >&2
+fi
