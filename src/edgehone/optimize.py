@@ -28,6 +28,7 @@ from edgehone.stages.trial import Trial
 def optimize(
     model: str | Path,
     *,
+    device: str | None = None,
     workload: str | None = None,
     effort: Effort = "normal",
     backends: Sequence[str] | None = None,
@@ -46,8 +47,10 @@ def optimize(
     config_file: str | Path | None = None,
     emit: Emit = silent,
 ) -> Decision:
-    """Hone a model for this machine and prove it; write the bundle to `out` unless that is None.
+    """Hone a model for a device and prove it; write the bundle to `out` unless that is None.
 
+    `device` is a name of the catalogue: quality and size are proven on this machine, speed and memory of that device
+    are predicted, and labelled so. None is this machine, where all is measured.
     `gates` are `name=value` or `name=off`, `subject_to` constraints as `bytes<=60MB`. `minimize` and `maximize` name
     objectives, or `weights` (`speed=1,quality=8`) weighs them. With `time` (seconds) the recipes are searched, the
     most promising first, and the best proven by then is taken; without, all that the effort names are tried.
@@ -72,6 +75,7 @@ def optimize(
         weights,
         out,
         config_file,
+        device,
     )
     settings = config.read(config_file)
     required = aims.load(

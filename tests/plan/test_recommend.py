@@ -16,7 +16,8 @@ from edgehone.figure import Figure
 from edgehone.measure import workload
 from edgehone.model import ModelInfo, inspect
 from edgehone.plan import matrix, roofline
-from edgehone.plan.recommend import Target, recommend
+from edgehone.plan.recommend import recommend
+from edgehone.plan.target import Target
 
 CHAT = workload.load("chat")
 PI = Target.of(catalogue.shipped()["raspberry-pi-5"])

@@ -15,6 +15,7 @@ EXAMPLE = """examples:
   edgehone optimize ./my-model
   edgehone optimize ./my-model --workload chat --effort quick --out ./bundle
   edgehone optimize ./my-model --time 10m --minimize latency --subject-to "next_token_accuracy>=0.97"
+  edgehone optimize ./my-model --device raspberry-pi-5 --out ./for-the-pi
   edgehone optimize ./my-model --gate speedup=1.5 --gate memory_cut=off --backends llamacpp,openvino
 """
 
@@ -22,6 +23,11 @@ EXAMPLE = """examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's arguments."""
     parser.add_argument("model", metavar="MODEL", help="a model's folder, or a hub name with --download")
+    parser.add_argument(
+        "--device",
+        metavar="NAME",
+        help="what it must run on, of the catalogue: proven here, speed predicted (default: this machine)",
+    )
     parser.add_argument(
         "--workload", help="what will be asked of it (default: chat, or classify for what generates no text)"
     )
@@ -111,6 +117,7 @@ def run(args: argparse.Namespace) -> int:
         try:
             decision = optimize(
                 model,
+                device=args.device,
                 workload=args.workload,
                 effort=args.effort,
                 backends=[name for name in args.backends.split(",") if name] if args.backends else None,

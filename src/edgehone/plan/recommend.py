@@ -13,49 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgehone.backends.base import Backend, Effort, Recipe
-from edgehone.device.catalogue import CatalogueDevice
 from edgehone.figure import Figure
 from edgehone.model.info import ModelInfo
 from edgehone.plan import roofline
 from edgehone.plan.matrix import Ranked, rank
 from edgehone.plan.plan import Plan, plan
+from edgehone.plan.target import Target
 
 if TYPE_CHECKING:
     from edgehone.measure.workload import Workload
-
-
-@dataclass(frozen=True)
-class Target:
-    """The device that the model must run on, as far as a recommendation cares."""
-
-    name: str
-    row: str
-    simd: tuple[str, ...]
-    threads: int
-    memory_bytes: int | None
-    bandwidth: Figure  # GB/s
-    last_cache: int | None = None
-    size_budget_bytes: int | None = None
-    accelerators: tuple[str, ...] = ()
-
-    @classmethod
-    def of(cls, device: CatalogueDevice) -> Target:
-        """A device of the catalogue; its bandwidth is the papers' peak."""
-        peak = device.bandwidth_gb_s
-        bandwidth = (
-            Figure.missing(device.unknown["bandwidth"], "GB/s") if peak is None else Figure(peak, unit="GB/s")
-        )
-        return cls(
-            device.name,
-            device.row,
-            device.simd,
-            device.threads,
-            device.memory_bytes,
-            bandwidth,
-            None,
-            device.size_budget_bytes,
-            device.accelerators,
-        )
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from edgehone.figure import Figure
 from edgehone.model import ModelInfo
-from edgehone.plan.recommend import Expected, Recommendation, Target
+from edgehone.plan.recommend import Expected, Recommendation
+from edgehone.plan.target import Target
 from edgehone.report.summary import table
 
 

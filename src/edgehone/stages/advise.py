@@ -10,16 +10,17 @@ from typing import Any
 from edgehone import device as devices
 from edgehone.backends import registry
 from edgehone.backends.base import Effort
-from edgehone.device import bandwidth, catalogue
 from edgehone.figure import Figure
 from edgehone.jobs.home import home
 from edgehone.measure import workload
 from edgehone.model import ModelInfo, inspect
 from edgehone.plan import matrix, roofline
-from edgehone.plan.recommend import Recommendation, Target, recommend
+from edgehone.plan.recommend import Recommendation, recommend
+from edgehone.plan.target import Target
 from edgehone.stages import history
 from edgehone.stages.kinds import judge_of
 from edgehone.stages.setup import free_memory, origin_of
+from edgehone.stages.target import here, target_of
 
 
 def advise(
@@ -37,7 +38,7 @@ def advise(
     """
     info = inspect(model)
     machine = devices.detect()
-    target = here(machine) if device is None else Target.of(catalogue.find(device, config))
+    target = target_of(device, config) or here(machine)
     judge = judge_of(info)
     asked, note = workload.fit(
         workload.load(work or judge.default_workload(info), config, info.kind), info.context
@@ -56,19 +57,6 @@ def advise(
         free_disk=shutil.disk_usage(home()).free,
     )
     return info, target, found, note
-
-
-def here(machine: devices.Device) -> Target:
-    """This machine as a target, its bandwidth measured (once, then kept)."""
-    return Target(
-        "this machine",
-        catalogue.platform_row(machine),
-        machine.simd or (),
-        machine.threads,
-        machine.usable_memory_bytes,
-        bandwidth.read_bandwidth(machine, home() / "bandwidth"),
-        max(machine.caches.values(), default=0) or None,
-    )
 
 
 def reached(model: ModelInfo, fingerprint: str, measured: Figure) -> dict[str, list[float]]:

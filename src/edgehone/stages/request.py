@@ -29,12 +29,14 @@ class Request:
     weights: str | None = None
     out: str | Path | None = None
     config_file: str | Path | None = None
+    device: str | None = None  # what it must run on: a name of the catalogue, ssh://…, None for this machine
 
     def command(self) -> list[str]:
         """The command line that does the same, paths made absolute."""
         words = ["edgehone", "optimize", _absolute(self.model)]
         words += ["--workload", self.workload] if self.workload else []
         words += ["--effort", self.effort]
+        words += ["--device", self.device] if self.device else []
         words += ["--metric", self.metric] if self.metric else []
         words += ["--backends", ",".join(self.backends)] if self.backends else []
         files = {

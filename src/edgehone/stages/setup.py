@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from edgehone import device as devices
@@ -23,6 +23,7 @@ from edgehone.stages.bench import Bench, depth
 from edgehone.stages.environments import make_all
 from edgehone.stages.kinds import judge_of
 from edgehone.stages.request import Request
+from edgehone.stages.target import target_of
 
 # What a job may hold of the memory that is free when the run starts; the rest is the system's.
 MEMORY_SHARE = 0.9
@@ -48,9 +49,16 @@ def set_up(request: Request, config: Mapping[str, Any], emit: Emit) -> Setup:
     # A search chooses among all recipes; the time cuts the list, not the effort.
     effort = "thorough" if request.time else request.effort
     made = plan(info, asked, effort, baseline=origin_of(info).original(info).key)
-    made = ordered(made, matrix.load(config), platform_row(devices.detect()), info)
+    target = target_of(request.device, config)
+    if target:
+        raise InputError(
+            f"--device {target.name}: optimize measures this machine only",
+            hint=f"edgehone recommend {request.model} --device {target.name}",
+        )
+    row = target.row if target else platform_row(devices.detect())
+    made = ordered(made, matrix.load(config), row, info)
     bench, notes, unready = set_up_bench(request, config, asked, made.backends, emit)
-    return Setup(bench, made, notes, unready)
+    return Setup(replace(bench, target=target), made, notes, unready)
 
 
 def set_up_bench(
