@@ -41,6 +41,11 @@ def test_json_has_the_facts_and_the_conditions(own_home: Path, capsys: pytest.Ca
     told = json.loads(capsys.readouterr().out)
     assert told["fingerprint"] == detect().fingerprint
     assert "frequencies_mhz" in told["conditions"]
+    around = told["surroundings"]
+    assert around["storage"]["path"] == str(own_home)
+    assert all(
+        around[name] is not None or name in around["reasons"] for name in ("power", "thermal", "cores")
+    )
 
 
 def test_a_device_that_tells_nothing_is_shown(

@@ -6,18 +6,36 @@ import os
 import platform
 import re
 import sys
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from edgehone.device.cgroup import Limits, read_limits
 from edgehone.device.cpuinfo import parse_cpuinfo
 from edgehone.device.darwin import detect_darwin
 from edgehone.device.facts import Device
+from edgehone.device.sysfs import text
 
 __all__ = ["Device", "detect", "detect_linux"]
 
 # What hypervisors call the board that they pretend to be (DMI sys_vendor and product_name).
 _VIRTUAL = ("qemu", "kvm", "vmware", "virtualbox", "xen", "bochs", "parallels", "virtual machine", "bhyve",
             "amazon ec2", "google compute engine", "openstack", "firecracker")  # fmt: skip
+# Where a Linux machine would tell what it does not tell.
+_WHY = {
+    "cpu": "/proc/cpuinfo names no processor",
+    "vendor": "/proc/cpuinfo names no maker",
+    "board": "there is no device tree that names it: only boards have one",
+    "simd": "/proc/cpuinfo lists neither flags nor Features",
+    "physical_cores": "neither sysfs' topology nor /proc/cpuinfo numbers the cores",
+    "logical_cores": "/proc/cpuinfo lists no processors",
+    "memory_bytes": "/proc/meminfo has no MemTotal",
+    "memory_available_bytes": "/proc/meminfo has no MemAvailable",
+    "memory_limit_bytes": "no control group limits it below the machine's memory",
+    "kernel": "/proc/sys/kernel/osrelease cannot be read",
+    "virtualised": "neither processor, hypervisor nor firmware tells",
+    "container": "the control groups of the first process cannot be read",
+}
 _CONTAINERS = ("docker", "kubepods", "containerd", "lxc", "libpod", "podman")
 
 
@@ -26,8 +44,9 @@ def detect() -> Device:
     if sys.platform.startswith("linux"):
         return detect_linux()
     if sys.platform == "darwin":
-        return detect_darwin()
-    return Device(
+        found = detect_darwin()
+        return replace(found, reasons=lacking(found, dict.fromkeys(_WHY, "sysctl does not tell")))
+    found = Device(
         architecture=platform.machine() or "unknown",
         os=platform.platform(terse=True) or "unknown",
         python=platform.python_version(),
@@ -36,21 +55,24 @@ def detect() -> Device:
         logical_cores=os.cpu_count(),
         kernel=platform.version() or None,
     )
+    return replace(
+        found, reasons=lacking(found, dict.fromkeys(_WHY, f"how {sys.platform} tells it is not known"))
+    )
 
 
 def detect_linux(
     root: Path = Path("/"), affinity: int | None = None, architecture: str | None = None
 ) -> Device:
     """A Linux machine whose proc, sys and etc lie under `root`; `affinity` counts the threads it allows."""
-    info = parse_cpuinfo(_text(root / "proc/cpuinfo") or "")
-    memory = parse_meminfo(_text(root / "proc/meminfo") or "")
+    info = parse_cpuinfo(text(root / "proc/cpuinfo") or "")
+    memory = parse_meminfo(text(root / "proc/meminfo") or "")
     limits = read_limits(root)
     logical = info.logical_cores or os.cpu_count()
     total = memory.get("MemTotal")
     limit = limits.memory_bytes
-    return Device(
+    found = Device(
         architecture=architecture or platform.machine() or "unknown",
-        os=_os_name(_text(root / "etc/os-release") or ""),
+        os=_os_name(text(root / "etc/os-release") or ""),
         python=platform.python_version(),
         threads=usable_threads(affinity or _affinity() or logical or 1, limits),
         cpu=info.model,
@@ -63,10 +85,16 @@ def detect_linux(
         memory_available_bytes=memory.get("MemAvailable"),
         memory_limit_bytes=limit if limit is not None and (total is None or limit < total) else None,
         caches=read_caches(root),
-        kernel=(_text(root / "proc/sys/kernel/osrelease") or "").strip() or None,
+        kernel=text(root / "proc/sys/kernel/osrelease") or None,
         virtualised=True if info.hypervisor else _virtualised(root, info.hypervisor),
         container=_container(root),
     )
+    return replace(found, reasons=lacking(found, _WHY))
+
+
+def lacking(device: Device, why: Mapping[str, str]) -> dict[str, str]:
+    """The reasons for those fields that are None."""
+    return {name: reason for name, reason in why.items() if getattr(device, name) is None}
 
 
 def usable_threads(affinity: int, limits: Limits) -> int:
@@ -85,13 +113,13 @@ def read_caches(root: Path) -> dict[str, int]:
     """Sizes in bytes of the first core's caches: "L1d", "L1i", "L2", "L3"."""
     caches: dict[str, int] = {}
     for index in sorted((root / "sys/devices/system/cpu/cpu0/cache").glob("index*")):
-        level, kind, size = (_text(index / name) or "" for name in ("level", "type", "size"))
+        level, kind, size = (text(index / name) or "" for name in ("level", "type", "size"))
         match = re.fullmatch(r"(\d+)([KMG]?)\s*", size)
-        if not match or not level.strip():
+        if not match or not level:
             continue
-        suffix = {"Data": "d", "Instruction": "i"}.get(kind.strip(), "")
+        suffix = {"Data": "d", "Instruction": "i"}.get(kind, "")
         scale = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}[match.group(2)]
-        caches[f"L{level.strip()}{suffix}"] = int(match.group(1)) * scale
+        caches[f"L{level}{suffix}"] = int(match.group(1)) * scale
     return dict(sorted(caches.items()))
 
 
@@ -102,7 +130,7 @@ def _affinity() -> int | None:
 def _physical_cores(root: Path) -> int | None:
     pairs = set()
     for folder in (root / "sys/devices/system/cpu").glob("cpu[0-9]*/topology"):
-        pairs.add((_text(folder / "physical_package_id"), _text(folder / "core_id")))
+        pairs.add((text(folder / "physical_package_id"), text(folder / "core_id")))
     return len(pairs) if pairs and not any(part is None for pair in pairs for part in pair) else None
 
 
@@ -112,14 +140,13 @@ def _os_name(text: str) -> str:
 
 
 def _board(root: Path) -> str | None:
-    name = (_text(root / "proc/device-tree/model") or "").strip("\0 \n")
-    return name or None
+    return text(root / "proc/device-tree/model") or None
 
 
 def _virtualised(root: Path, hypervisor: bool | None) -> bool | None:
-    if (_text(root / "sys/hypervisor/type") or "").strip():
+    if text(root / "sys/hypervisor/type"):
         return True
-    names = [_text(root / "sys/class/dmi/id" / name) for name in ("sys_vendor", "product_name")]
+    names = [text(root / "sys/class/dmi/id" / name) for name in ("sys_vendor", "product_name")]
     said = " ".join(name for name in names if name).lower()
     if any(word in said for word in _VIRTUAL):
         return True
@@ -131,15 +158,8 @@ def _virtualised(root: Path, hypervisor: bool | None) -> bool | None:
 def _container(root: Path) -> bool | None:
     if (root / ".dockerenv").exists() or (root / "run/.containerenv").exists():
         return True
-    told = [_text(root / name) for name in ("proc/1/cgroup", "proc/self/cgroup")]
+    told = [text(root / name) for name in ("proc/1/cgroup", "proc/self/cgroup")]
     said = " ".join(text for text in told if text)
-    if any(word in said for word in _CONTAINERS) or (_text(root / "run/systemd/container") or "").strip():
+    if any(word in said for word in _CONTAINERS) or text(root / "run/systemd/container"):
         return True
     return False if said else None
-
-
-def _text(path: Path) -> str | None:
-    try:
-        return path.read_text(errors="replace")
-    except OSError:
-        return None

@@ -11,7 +11,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Device:
-    """What the machine says of itself. `None` is 'it does not say'."""
+    """What the machine says of itself. `None` is 'it does not say'; `reasons` tell why by the field's name."""
 
     architecture: str  # "x86_64", "aarch64", "arm64", …
     os: str  # "Debian GNU/Linux 12 (bookworm)", "macOS 15.1", …
@@ -30,6 +30,7 @@ class Device:
     kernel: str | None = None
     virtualised: bool | None = None
     container: bool | None = None
+    reasons: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def usable_memory_bytes(self) -> int | None:
@@ -46,5 +47,5 @@ class Device:
 
     def to_json(self) -> dict[str, Any]:
         """A plain dict of all fields and the fingerprint."""
-        return {**asdict(self), "simd": None if self.simd is None else list(self.simd),
-                "caches": dict(self.caches), "fingerprint": self.fingerprint}  # fmt: skip
+        simd = None if self.simd is None else list(self.simd)
+        return {**asdict(self), "simd": simd, "fingerprint": self.fingerprint}

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from edgehone.device.cpuinfo import parse_cpuinfo
+from edgehone.device.sysfs import entries, integer, text
+from edgehone.device.thermal import read_zones
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ class Change:
 def read_conditions(root: Path = Path("/sys"), proc: Path = Path("/proc")) -> Conditions:
     """The conditions now. Never raises; takes well under a millisecond a core."""
     reasons: dict[str, str] = {}
-    cpus = sorted((root / "devices/system/cpu").glob("cpu[0-9]*"), key=_number_in_name)
+    cpus = entries(root / "devices/system/cpu", "cpu[0-9]*")
     return Conditions(
         frequencies_mhz=_frequencies(cpus, proc, reasons),
         core_throttle_count=_throttles(cpus, "core_throttle_count", sum, reasons),
@@ -89,7 +91,7 @@ def difference(before: Conditions, after: Conditions) -> Change:
 
 
 def _frequencies(cpus: list[Path], proc: Path, reasons: dict[str, str]) -> tuple[float, ...] | None:
-    found = [_integer(cpu / "cpufreq/scaling_cur_freq") for cpu in cpus]
+    found = [integer(cpu / "cpufreq/scaling_cur_freq") for cpu in cpus]
     known = tuple(khz / 1000 for khz in found if khz is not None)
     if known:
         return known
@@ -106,7 +108,7 @@ def _frequencies(cpus: list[Path], proc: Path, reasons: dict[str, str]) -> tuple
 def _throttles(
     cpus: list[Path], name: str, combine: Callable[[list[int]], int], reasons: dict[str, str]
 ) -> int | None:
-    found = [_integer(cpu / "thermal_throttle" / name) for cpu in cpus]
+    found = [integer(cpu / "thermal_throttle" / name) for cpu in cpus]
     known = [count for count in found if count is not None]
     if known:
         return combine(known)
@@ -115,11 +117,7 @@ def _throttles(
 
 
 def _temperatures(root: Path, reasons: dict[str, str]) -> dict[str, float] | None:
-    zones: dict[str, float] = {}
-    for zone in sorted((root / "class/thermal").glob("thermal_zone*"), key=_number_in_name):
-        millidegrees = _integer(zone / "temp")
-        if millidegrees is not None:
-            zones[f"{zone.name} {_text(zone / 'type') or ''}".strip()] = millidegrees / 1000
+    zones = {zone.name: zone.celsius for zone in read_zones(root) if zone.celsius is not None}
     if zones:
         return zones
     reasons["temperatures_c"] = "no thermal zone can be read"
@@ -127,7 +125,7 @@ def _temperatures(root: Path, reasons: dict[str, str]) -> dict[str, float] | Non
 
 
 def _governors(cpus: list[Path], reasons: dict[str, str]) -> tuple[str, ...] | None:
-    found = {name for name in (_text(cpu / "cpufreq/scaling_governor") for cpu in cpus) if name}
+    found = {name for name in (text(cpu / "cpufreq/scaling_governor") for cpu in cpus) if name}
     if found:
         return tuple(sorted(found))
     reasons["governors"] = "cpufreq/scaling_governor cannot be read"
@@ -135,7 +133,7 @@ def _governors(cpus: list[Path], reasons: dict[str, str]) -> tuple[str, ...] | N
 
 
 def _load(proc: Path, reasons: dict[str, str]) -> tuple[float, float, float] | None:
-    match = re.match(r"([\d.]+) ([\d.]+) ([\d.]+) ", _text(proc / "loadavg") or "")
+    match = re.match(r"([\d.]+) ([\d.]+) ([\d.]+) ", text(proc / "loadavg") or "")
     if match is None:
         reasons["load"] = "loadavg cannot be read"
         return None
@@ -144,20 +142,3 @@ def _load(proc: Path, reasons: dict[str, str]) -> tuple[float, float, float] | N
 
 def _risen(before: int | None, after: int | None) -> int | None:
     return None if before is None or after is None else after - before
-
-
-def _number_in_name(path: Path) -> int:
-    digits = re.search(r"\d+$", path.name)
-    return int(digits.group()) if digits else -1
-
-
-def _integer(path: Path) -> int | None:
-    text = _text(path)
-    return int(text) if text and re.fullmatch(r"-?\d+", text) else None
-
-
-def _text(path: Path) -> str | None:
-    try:
-        return path.read_text(errors="replace").strip()
-    except OSError:  # a sensor that is off answers with an input/output error
-        return None
