@@ -97,3 +97,10 @@ def test_an_older_bundle_stays_until_the_new_one_is_whole(
     assert not [path for path in spoiled.parent.iterdir() if path.name.startswith(".")]
     finished.optimize(spoiled)
     assert edgehone.verify(edgehone.read(spoiled)) == []
+
+
+def test_the_report_lies_in_it_and_tells_of_every_candidate(finished: Finished) -> None:
+    text = (finished.bundle / "report.html").read_text("utf-8")
+    assert "report.html" in edgehone.read(finished.bundle).manifest["files"]
+    for key in ("null/<wbr>original", "null/<wbr>f32", "null/<wbr>q8", "null/<wbr>q4"):
+        assert key in text

@@ -3,7 +3,8 @@
 artifact/        what the backend runs
 manifest.json    recipe, digests of every file, versions, device, the model's licence, the texts' digests
 decision.json    every candidate, figure and verdict, and why (schema: data/decision.schema.json)
-evidence/        raw samples of every candidate: per-token quality, per-request speed, memory
+report.html      the same for people: one file that needs nothing else
+evidence/        raw samples of every candidate: per-token quality, per-request speed, memory; ends of failed ones' logs
 notices/         the original model's licence files
 reproduce.sh     the command that made it
 """

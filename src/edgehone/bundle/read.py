@@ -69,6 +69,11 @@ def read(path: str | Path) -> Bundle:
     return Bundle(place, manifest, decision)
 
 
+def evidence_of(place: Path, key: str) -> Path:
+    """The folder of a candidate's raw samples in the bundle at `place`."""
+    return place / "evidence" / key.replace("/", "__")
+
+
 def verify(bundle: Bundle) -> list[str]:
     """What differs from the manifest: a file missing, changed or added. Empty where nothing does."""
     found = digest_folder(bundle.path)

@@ -12,14 +12,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from edgehone.bundle.read import MANIFEST, SCHEMA
+from edgehone.bundle.read import MANIFEST, SCHEMA, evidence_of
 from edgehone.decide.decision import Decision
 from edgehone.errors import InputError, SetupError
 from edgehone.model.digest import digest_folder
+from edgehone.report.findings import Findings
+from edgehone.report.html import page
 from edgehone.stages.bench import Bench
 from edgehone.stages.original import Original
 from edgehone.stages.trial import Trial
 
+# Characters of a failed candidate's log that go along.
+LOG_END = 20_000
 _NOTICES = re.compile(r"(licen[cs]e|notice|copying|readme|use_policy)", re.IGNORECASE)
 
 
@@ -57,7 +61,7 @@ def write(
     try:
         shutil.rmtree(staged, ignore_errors=True)
         staged.mkdir(parents=True)
-        _fill(staged, decision, bench, original, trials, command=command)
+        _fill(staged, decision, bench, original, trials, name=target.name, command=command)
         _swap(staged, target)
     except OSError as error:
         shutil.rmtree(staged, ignore_errors=True)
@@ -78,18 +82,24 @@ def _fill(
     original: Original,
     trials: Sequence[Trial],
     *,
+    name: str,
     command: Sequence[str],
 ) -> None:
     chosen = next(trial for trial in trials if trial.recipe.key == decision.chosen)
     assert chosen.artifact is not None
     shutil.copytree(chosen.artifact.out, place / "artifact")
     _write_json(place / "decision.json", decision.to_json())
-    for trial in [original.baseline, *trials]:
-        _evidence(place / "evidence" / trial.recipe.key.replace("/", "__"), trial)
+    every = [original.baseline, *trials]
+    logs = {trial.recipe.key: end for trial in every if trial.log and (end := _end_of(Path(trial.log)))}
+    for trial in every:
+        _evidence(evidence_of(place, trial.recipe.key), trial, logs.get(trial.recipe.key))
     _notices(bench.model.folder, place / "notices")
     script = place / "reproduce.sh"
     script.write_text(_script(decision, command), "utf-8")
     script.chmod(0o755)
+    samples = {trial.recipe.key: trial.samples for trial in every}
+    found = Findings(name, decision, samples, logs, shlex.join(command))
+    (place / "report.html").write_text(page([found]), "utf-8")
     _write_json(place / MANIFEST, _manifest(place, decision, bench, original, chosen))
 
 
@@ -122,10 +132,21 @@ def _manifest(
     }
 
 
-def _evidence(folder: Path, trial: Trial) -> None:
-    """The raw samples behind a trial's figures; nothing for one that never got so far."""
+def _end_of(log: Path) -> str:
+    """The last lines of a log: what people look at, and where its root cause was looked for."""
+    try:
+        return log.read_text("utf-8", "replace")[-LOG_END:]
+    except OSError:  # the store was swept meanwhile; the decision has the cause
+        return ""
+
+
+def _evidence(folder: Path, trial: Trial, log: str | None) -> None:
+    """The raw samples behind a trial's figures, and the end of the log of one that failed."""
     import numpy as np
 
+    if log:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "log.txt").write_text(log, "utf-8")
     if trial.samples:
         folder.mkdir(parents=True, exist_ok=True)
         _write_json(folder / "samples.json", trial.samples)

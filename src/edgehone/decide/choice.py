@@ -35,7 +35,7 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class _Logs:
+class Logs:
     """Logarithm of an objective, more is better; `down` and `up` are the interval's distances from it."""
 
     value: float
@@ -52,7 +52,7 @@ def choose(candidates: Sequence[Candidate], weights: Mapping[str, float]) -> Cho
     left out and the reason says so.
     """
     passing = [c for c in candidates if c.passes]
-    objectives = {c.key: _objectives(c) for c in passing}
+    objectives = {c.key: logarithms(c) for c in passing}
     weighted = [name for name in OBJECTIVES if weights.get(name, 0.0) > 0]
     used = [name for name in weighted if any(logs[name] is not None for logs in objectives.values())]
     scores = _scores(objectives, {name: weights[name] for name in used})
@@ -71,6 +71,15 @@ def choose(candidates: Sequence[Candidate], weights: Mapping[str, float]) -> Cho
     other = by_key[others[0]] if others else None
     reason = _reason(by_key[winner], other, len(ties) > 1, dropped)
     return Choice(winner, reason, scores)
+
+
+def contenders(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Those that the choice is between: who left a race is out while another passes.
+
+    Pairs of heats and windows, which beat it, tell more than whether intervals overlap.
+    """
+    raced = [c for c in candidates if "raced_out" not in c.facts]
+    return raced if any(c.passes for c in raced) else list(candidates)
 
 
 def nearest(candidates: Sequence[Candidate]) -> tuple[Candidate, Verdict] | None:
@@ -92,8 +101,19 @@ def nearest(candidates: Sequence[Candidate]) -> tuple[Candidate, Verdict] | None
 
 def objectives(candidate: Candidate) -> list[float | None]:
     """Logarithms of speed, quality, memory and size, more is better, None where missing: for the frontier."""
-    logs = _objectives(candidate)
+    logs = logarithms(candidate)
     return [None if entry is None else entry.value for entry in logs.values()]
+
+
+def logarithms(candidate: Candidate) -> dict[str, Logs | None]:
+    """The logarithm of each objective, None where missing: all that a score is made of."""
+    size = None if not candidate.bytes else Logs(-math.log(candidate.bytes), 0.0, 0.0)
+    return {
+        "speed": _inverse(candidate.figure("workload_latency_ms")),
+        "quality": _quality(candidate.figure("accuracy_kept"), _loss(candidate)),
+        "memory": _inverse(candidate.figure("peak_memory_bytes")),
+        "size": size,
+    }
 
 
 def _margin(verdict: Verdict) -> float:
@@ -104,23 +124,13 @@ def _bytes(candidate: Candidate) -> float:
     return math.inf if candidate.bytes is None else candidate.bytes
 
 
-def _objectives(candidate: Candidate) -> dict[str, _Logs | None]:
-    size = None if not candidate.bytes else _Logs(-math.log(candidate.bytes), 0.0, 0.0)
-    return {
-        "speed": _inverse(candidate.figure("workload_latency_ms")),
-        "quality": _quality(candidate.figure("accuracy_kept"), _loss(candidate)),
-        "memory": _inverse(candidate.figure("peak_memory_bytes")),
-        "size": size,
-    }
-
-
-def _inverse(figure: Figure) -> _Logs | None:
+def _inverse(figure: Figure) -> Logs | None:
     """ln(1 / figure). An interval that is missing or reaches 0 counts as none: it makes no ties."""
     if figure.value is None or not 0 < figure.value < math.inf:
         return None
     low = figure.low if figure.low is not None and figure.low > 0 else figure.value
     high = figure.high if figure.high is not None else figure.value
-    return _Logs(-math.log(figure.value), math.log(high / figure.value), math.log(figure.value / low))
+    return Logs(-math.log(figure.value), math.log(high / figure.value), math.log(figure.value / low))
 
 
 def _loss(candidate: Candidate) -> Figure:
@@ -132,7 +142,7 @@ def _loss(candidate: Candidate) -> Figure:
     return Figure(1 - cosine.value, low, high, cosine.n, "")
 
 
-def _quality(kept: Figure, kl: Figure) -> _Logs | None:
+def _quality(kept: Figure, kl: Figure) -> Logs | None:
     if kept.value is None or kl.value is None or not kept.value > 0 or math.isnan(kl.value):
         return None
     share = min(kept.value, 1.0)
@@ -142,11 +152,11 @@ def _quality(kept: Figure, kl: Figure) -> _Logs | None:
     kl_high = kl.high if kl.high is not None else kl.value
     down = math.hypot(math.log(share / low), kl_high - kl.value)
     up = math.hypot(math.log(high / share), kl.value - kl_low)
-    return _Logs(math.log(share) - kl.value, down, up)
+    return Logs(math.log(share) - kl.value, down, up)
 
 
 def _scores(
-    objectives: Mapping[str, Mapping[str, _Logs | None]], weights: Mapping[str, float]
+    objectives: Mapping[str, Mapping[str, Logs | None]], weights: Mapping[str, float]
 ) -> dict[str, Figure]:
     """Weighted sums of ln(own / best); the parts' intervals add in quadrature (independent passes)."""
     scores: dict[str, Figure] = {}

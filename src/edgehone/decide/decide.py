@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from edgehone.decide.choice import choose, nearest, objectives
+from edgehone.decide.choice import choose, contenders, nearest, objectives
 from edgehone.decide.decision import UNITS, Candidate, Conversion, Decision
 from edgehone.decide.gates import judge
 from edgehone.decide.pareto import frontier
@@ -48,9 +48,7 @@ def decide(
     placed = frontier(points, [True] * 4)
     judged = [replace(c, on_frontier=on) for c, on in zip(judged, placed, strict=False)]
     original = replace(original, on_frontier=placed[-1])
-    # Who left a race was beaten by pairs of heats and windows, which tell more than whether intervals overlap.
-    raced = [c for c in judged if "raced_out" not in c.facts]
-    choice = choose(raced if any(c.passes for c in raced) else judged, weights)
+    choice = choose(contenders(judged), weights)
     return Decision(
         chosen=choice.key if choice else None,
         reason=choice.reason if choice else nothing_passes(judged),

@@ -24,6 +24,8 @@ _COLUMNS = (
     ("peak_memory_bytes", "peak MB", lambda v: f"{v / 1e6:.0f}"),
 )
 
+STAGE_FIGURES = tuple(name for name, _, _ in _COLUMNS)
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -39,7 +41,7 @@ class Stage:
         return {
             "stage": self.name,
             "candidate": self.candidate.key if self.candidate else None,
-            "figures": {name: figures[name].to_json() for name, _, _ in _COLUMNS if name in figures},
+            "figures": {name: figures[name].to_json() for name in STAGE_FIGURES if name in figures},
             "said": self.said,
         }
 
@@ -61,7 +63,7 @@ def stages(decision: Decision) -> list[Stage]:
 
 def losses(decision: Decision) -> dict[str, str]:
     """Why each candidate but the chosen lost, by its key."""
-    choice = choose(decision.candidates, decision.requirements["weights"])
+    choice = choose(decision.candidates, decision.requirements.get("weights", {}))
     return {c.key: _loss(c, choice) for c in decision.candidates if c.key != decision.chosen}
 
 

@@ -1,0 +1,125 @@
+"""How figures are named and written for people: labels, directions, scales, number formats."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from edgehone.figure import Figure
+
+_SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+BYTES = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1.0, "bytes"))
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a figure is called; `less` where less of it is better, `log` where its ratios matter more than its
+    differences, `percent` where a share is meant."""
+
+    label: str
+    less: bool = False
+    log: bool = False
+    percent: bool = False
+
+
+SHAPES = {
+    "workload_latency_ms": Shape("Latency", less=True, log=True),
+    "ttft_ms": Shape("Time to first token", less=True, log=True),
+    "prefill_tokens_per_s": Shape("Prefill", log=True),
+    "decode_tokens_per_s": Shape("Decode", log=True),
+    "throughput_per_s": Shape("Best throughput", log=True),
+    "image_ttft_ms": Shape("First token after a picture", less=True, log=True),
+    "load_cold_ms": Shape("Cold start", less=True, log=True),
+    "load_warm_ms": Shape("Warm start", less=True, log=True),
+    "bytes": Shape("Size", less=True, log=True),
+    "peak_memory_bytes": Shape("Peak memory", less=True, log=True),
+    "peak_anonymous_bytes": Shape("Anonymous memory", less=True, log=True),
+    "peak_file_mapped_bytes": Shape("File-mapped memory", less=True, log=True),
+    "energy_j": Shape("Energy a request", less=True, log=True),
+    "accuracy_kept": Shape("Accuracy kept", percent=True),
+    "task_accuracy_kept": Shape("Task accuracy kept", percent=True),
+    "next_token_accuracy": Shape("Next-token accuracy", percent=True),
+    "task_accuracy": Shape("Task accuracy", percent=True),
+    "accuracy": Shape("Accuracy", percent=True),
+    "same_top": Shape("Same top token", percent=True),
+    "vision_same_top": Shape("Same top token after pictures", percent=True),
+    "routing_agreement": Shape("Same experts", percent=True),
+    "kl_mean": Shape("KL divergence", less=True, log=True),
+    "kl_p99": Shape("KL divergence, p99", less=True, log=True),
+    "vision_kl_mean": Shape("KL divergence after pictures", less=True, log=True),
+    "relative_error": Shape("Relative error", less=True, log=True),
+    "max_error": Shape("Largest error", less=True, log=True),
+    "mean_error": Shape("Mean error", less=True, log=True),
+    "perplexity": Shape("Perplexity", less=True),
+    "perplexity_ratio": Shape("Perplexity, ratio", less=True),
+    "bits_per_byte": Shape("Bits a byte", less=True),
+    "cosine": Shape("Cosine"),
+    "speedup": Shape("Speed-up", log=True),
+    "memory_cut": Shape("Memory cut", percent=True),
+    "latency_cv": Shape("Latency variation", less=True, percent=True),
+}
+
+
+def shape(name: str) -> Shape:
+    """The figure's shape; one that is not known goes by its own name."""
+    return SHAPES.get(name) or Shape(name.replace("_", " "))
+
+
+def label(name: str, unit: str = "") -> str:
+    """The figure's name with the unit of the numbers beside it, where they carry none themselves."""
+    return (
+        f"{shape(name).label} ({unit})"
+        if unit in ("ms", "tokens/s", "samples/s", "nats", "J")
+        else shape(name).label
+    )
+
+
+def significant(value: float, digits: int = 3) -> str:
+    """`digits` significant digits: thousands parted, no exponent but as a power of ten, a real minus sign."""
+    if not math.isfinite(value):
+        return "∞" if value > 0 else "-∞" if value < 0 else "not a number"
+    if value == 0:
+        return "0"
+    exponent = math.floor(math.log10(abs(value)))
+    rounded = round(value, digits - 1 - exponent)
+    if abs(rounded) >= 10 ** (exponent + 1):  # 9.996 is 10.0, not 10.00
+        exponent += 1
+    if exponent < -4:
+        return power_of_ten(value)
+    return f"{rounded:,.{max(0, digits - 1 - exponent)}f}".replace("-", "−")
+
+
+def power_of_ten(value: float) -> str:
+    """2.4 × 10⁻⁷, with two digits; 10⁻⁷ for the power itself."""
+    digits, _, exponent = f"{value:.1e}".partition("e")
+    power = f"10{str(int(exponent)).translate(_SUPERSCRIPT)}"
+    return power if digits == "1.0" else f"{digits.removesuffix('.0')} × {power}".replace("-", "−")
+
+
+def number(name: str, value: float, unit: str = "", *, bare: bool = False) -> str:
+    """A value as people read it: bytes in kB, MB or GB, shares in per cent. `bare` leaves units such as ms out."""
+    if unit == "bytes":
+        size, word = next((pair for pair in BYTES if abs(value) >= 0.9995 * pair[0]), BYTES[-1])
+        return f"{significant(value / size)} {word}"
+    if shape(name).percent or unit == "share":
+        return f"{100 * value:.1f} %".replace("-", "−")
+    if unit == "×":
+        return f"{significant(value)}×"
+    digits = 2 if unit == "nats" or name == "relative_error" else 3
+    return significant(value, digits) + (f" {unit}" if unit and unit != "ratio" and not bare else "")
+
+
+def value_of(name: str, figure: Figure, *, bare: bool = False) -> str:
+    """The figure's value, or a dash."""
+    return "–" if figure.value is None else number(name, figure.value, figure.unit, bare=bare)
+
+
+def interval_of(name: str, figure: Figure) -> str:
+    """The ends of the interval, or nothing."""
+    if figure.low is None or figure.high is None:
+        return ""
+    ends = [number(name, end, figure.unit, bare=True) for end in (figure.low, figure.high)]
+    words = [end.rpartition(" ") for end in ends]
+    if words[0][2] == words[1][2] and words[0][0]:  # the unit stands once
+        ends[0] = words[0][0]
+    return f"{ends[0]} – {ends[1]}"

@@ -1,0 +1,85 @@
+"""An axis: where values lie on it, in per cent of its length, and its ticks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from edgehone.report.figures import BYTES, power_of_ten, shape
+
+# A logarithmic axis shows so many decades below its largest value; what lies lower stands at its end, which says ≤.
+DECADES = 4.0
+# From this ratio of the largest value to the smallest on, ratios are what tells.
+_WIDE = 3.0
+_MOST_TICKS = 5
+
+
+@dataclass(frozen=True)
+class Axis:
+    """From `low` to `high`; `cut` where smaller values stand at the low end. Ticks are (place in per cent, text)."""
+
+    low: float
+    high: float
+    log: bool
+    cut: bool
+    ticks: tuple[tuple[float, str], ...]
+
+    def at(self, value: float) -> float:
+        """The place of a value in per cent, between 0 and 100."""
+        return round(_share(value, self.low, self.high, self.log) * 100, 2)
+
+
+def axis(name: str, unit: str, values: Iterable[float], *, zero: bool = False) -> Axis:
+    """The axis of a figure that holds all `values`; from 0 on where lengths are to be compared (`zero`)."""
+    finite = [v for v in values if math.isfinite(v)] or [0.0, 1.0]
+    least, most = min(finite), max(finite)
+    positive = [v for v in finite if v > 0]
+    if not zero and shape(name).log and positive and most / min(positive) > _WIDE:
+        floor = max(min(positive), most / 10**DECADES)
+        low, high = floor / 1.15, most * 1.15
+        steps, log, cut = _log_steps(low, high), True, least < floor
+    else:
+        span = (most - least) or abs(most) or 1.0
+        low = 0.0 if zero else least - 0.05 * span
+        high = most + 0.05 * span
+        steps, log, cut = _linear_steps(low, high), False, False
+    ticks = [(round(100 * _share(v, low, high, log), 2), _tick(v, name, unit)) for v in steps]
+    return Axis(low, high, log, cut, tuple(ticks))
+
+
+def _share(value: float, low: float, high: float, log: bool) -> float:
+    if log:
+        value, low, high = math.log(max(value, low)), math.log(low), math.log(high)
+    return min(1.0, max(0.0, (value - low) / (high - low)))
+
+
+def _linear_steps(low: float, high: float) -> list[float]:
+    """Round numbers, at most five of them."""
+    rough = (high - low) / _MOST_TICKS
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(power * m for m in (1, 2, 5, 10) if power * m >= rough)
+    return [i * step for i in range(math.ceil(low / step), math.floor(high / step) + 1)]
+
+
+def _log_steps(low: float, high: float) -> list[float]:
+    """Powers of ten, with 2 and 5 between them where there is room; round numbers on less than a decade."""
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    for factors in ((1, 2, 5), (1, 3), (1,)):
+        steps = [f * 10.0**e for e in range(first, last + 1) for f in factors if low <= f * 10.0**e <= high]
+        if len(steps) <= _MOST_TICKS:
+            return steps if len(steps) > 2 else _linear_steps(low, high)
+    return steps[:: math.ceil(len(steps) / _MOST_TICKS)]
+
+
+def _tick(value: float, name: str, unit: str) -> str:
+    if unit == "share" or shape(name).percent:
+        text = f"{100 * value:.6g} %"
+    elif unit == "bytes":
+        size, word = next((pair for pair in BYTES if abs(value) >= pair[0]), BYTES[-1])
+        text = f"{value / size:.6g} {word}"
+    elif value and abs(value) < 1e-3:
+        text = power_of_ten(value)
+    else:
+        text = f"{value:,.6g}"
+    return text.replace("-", "−")

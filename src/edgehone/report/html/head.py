@@ -1,0 +1,161 @@
+"""The top of a bundle's report: what could not be read, the decision in a sentence, its figures, who is who."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import PurePath
+from typing import Any, TypeGuard
+
+from edgehone.decide.decision import Decision
+from edgehone.report.figures import interval_of, number, value_of
+from edgehone.report.findings import Findings
+from edgehone.report.html.parts import Context, facts, section
+from edgehone.report.html.tag import Html, join, tag
+
+# Problems told before the rest is folded away.
+_TOLD = 5
+
+
+def title(found: Findings) -> str:
+    """The model and the machine."""
+    model, cpu = found.decision.model, found.decision.device.get("cpu")
+    name = PurePath(str(model.get("path") or "")).name or str(model.get("architecture") or found.name)
+    return f"{name} on {cpu}" if cpu else name
+
+
+def banner(found: Findings) -> Html | None:
+    """What is missing, changed or cannot be read of this bundle; nothing where all is well."""
+    if not found.problems:
+        return None
+    count = len(found.problems)
+    rows = [tag("li", problem) for problem in found.problems]
+    more = (
+        tag("details", tag("summary", f"{count - _TOLD} more"), tag("ul", *rows[_TOLD:]))
+        if count > _TOLD
+        else None
+    )
+    said = "This report shows what is known. Not as it should be:"
+    return tag("div", tag("p", said), tag("ul", *rows[:_TOLD]), more, class_="banner", role="note")
+
+
+def verdict(context: Context) -> Html:
+    """The decision in a sentence, and the chosen candidate's figures against the original's."""
+    decision = context.found.decision
+    chosen = decision.chosen
+    reason = decision.reason or "The decision's reason is not known."
+    if chosen and reason.startswith(f"{chosen}: "):
+        lead = tag("p", tag("strong", chosen), reason[len(chosen) :], class_="lead")
+    else:
+        lead = tag("p", reason, class_="lead")
+    return tag("div", lead, _tiles(decision) if chosen else None, class_="verdict")
+
+
+def _tiles(decision: Decision) -> Html:
+    """Speed, memory, accuracy and size of the chosen one, each with its interval or what the original has."""
+    one, original = decision.candidate(decision.chosen or ""), decision.baseline
+    tiles = []
+    for name, word in (
+        ("speedup", "as fast"),
+        ("memory_cut", "less memory"),
+        ("accuracy_kept", "of the accuracy kept"),
+    ):
+        figure = one.figure(name)
+        if figure.value is not None:
+            value = figure.value
+            if name == "memory_cut" and value < 0:
+                word, value = "more memory", -value
+            tiles.append((number(name, value, figure.unit), word, interval_of(name, figure)))
+    if one.bytes is not None:
+        before = original.figure("bytes")
+        was = f"the original: {value_of('bytes', before)}" if before.value is not None else ""
+        tiles.append((number("bytes", one.bytes, "bytes"), "on disk", was))
+    made = [
+        tag("li", tag("b", value), tag("span", word), tag("small", beside) if beside else None)
+        for value, word, beside in tiles
+    ]
+    return tag("ul", *made, class_="tiles")
+
+
+def about(context: Context) -> Html:
+    """The device, the model and the workload."""
+    decision = context.found.decision
+    parts = (
+        ("Device", _device(decision.device)),
+        ("Model", _model(decision.model)),
+        ("Workload", _workload(decision)),
+    )
+    made = [tag("div", tag("h3", name), told) for name, told in parts]
+    return section(context.prefix, "about", "What, on what, for what", tag("div", *made, class_="about"))
+
+
+def _device(device: Mapping[str, Any]) -> Html:
+    where = [
+        word
+        for word, key in (("a virtual machine", "virtualised"), ("a container", "container"))
+        if device.get(key)
+    ]
+    cores = device.get("physical_cores")
+    return facts(
+        [
+            ("Processor", device.get("cpu")),
+            ("Threads used", _join(device.get("threads"), f"of {cores} cores" if cores else None)),
+            ("Memory", _size(device.get("memory_bytes"))),
+            (
+                "Instructions",
+                ", ".join(map(str, device["simd"])) if isinstance(device.get("simd"), list) else None,
+            ),
+            ("System", _join(device.get("os"), device.get("architecture"))),
+            ("Runs in", " in ".join(where)),
+            ("Fingerprint", device.get("fingerprint")),
+        ]
+    )
+
+
+def _model(model: Mapping[str, Any]) -> Html:
+    parameters = model.get("parameters")
+    return facts(
+        [
+            ("Architecture", model.get("architecture")),
+            ("Parameters", number("", parameters / 1e6, "M") if _is_number(parameters) else None),
+            ("Files", _size(model.get("bytes"))),
+            ("Stored as", ", ".join(model["dtypes"]) if isinstance(model.get("dtypes"), dict) else None),
+            ("Layers", model.get("layers")),
+            ("Vocabulary", f"{model['vocabulary']:,}" if _is_number(model.get("vocabulary")) else None),
+            ("Licence", model.get("licence")),
+            ("SHA-256", tag("code", str(model["digest"])[:16]) if model.get("digest") else None),
+        ]
+    )
+
+
+def _workload(decision: Decision) -> Html:
+    work, weights = decision.workload, decision.requirements.get("weights")
+    graph = work.get("task") == "graph"
+    lengths = (work.get("prompt_tokens"), work.get("generated_tokens"))
+    return facts(
+        [
+            ("Name", work.get("name")),
+            ("A request", None if graph else f"{lengths[0]} tokens in, {lengths[1]} out"),
+            ("Batch", work.get("batch")),
+            ("Requests at a time", work.get("concurrency")),
+            ("Weights", _weights(weights)),
+        ]
+    )
+
+
+def _weights(weights: Any) -> str | None:
+    if not isinstance(weights, Mapping):
+        return None
+    return ", ".join(f"{name} {value:g}" for name, value in weights.items() if _is_number(value))
+
+
+def _size(value: Any) -> str | None:
+    return number("bytes", value, "bytes") if _is_number(value) else None
+
+
+def _join(*words: Any) -> Html | None:
+    known = [str(word) for word in words if word is not None]
+    return join(" ".join(known)) if known else None
+
+
+def _is_number(value: Any) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)

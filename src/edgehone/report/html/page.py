@@ -1,0 +1,76 @@
+"""The page: one file that stands alone, of one bundle or of several beside each other."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Callable, Sequence
+from importlib.resources import files
+from string import Template
+
+from edgehone.errors import EdgehoneError
+from edgehone.report.findings import Findings
+from edgehone.report.html import head, measured, proof, scatter
+from edgehone.report.html.parts import Context
+from edgehone.report.html.tag import Html, join, tag
+
+_SECTIONS: tuple[Callable[[Context], Html | None], ...] = (
+    scatter.section_of,
+    proof.progress,
+    measured.quality,
+    measured.speed,
+    measured.memory,
+    measured.energy,
+    proof.gates,
+    proof.conversions,
+    proof.others,
+    proof.failures,
+    head.about,
+    proof.notes,
+    proof.again,
+)
+
+
+def page(bundles: Sequence[Findings]) -> str:
+    """The report as HTML, without a link to anything outside of it.
+
+    The content policy lets no script run but the page's own, so that even what slipped through the escaping
+    would be dead text.
+    """
+    script = _data("rank.js") + _data("script.js")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    several = len(bundles) > 1
+    articles = [_article(found, f"b{i}-", several) for i, found in enumerate(bundles)]
+    name = head.title(bundles[0]) if not several else f"{len(bundles)} bundles"
+    return Template(_data("page.html")).substitute(
+        title=join(f"{name}: edgehone report"),
+        policy=f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; base-uri 'none'",
+        style=_data("style.css"),
+        body=join(*articles),
+        script=script,
+    )
+
+
+def _article(found: Findings, prefix: str, several: bool) -> Html:
+    context = Context.of(found, prefix)
+    made = [part for build in _SECTIONS if (part := _guarded(build, context))]
+    top = tag(
+        "header",
+        tag("p", f"edgehone report{f', {found.name}' if several else ''}", class_="brand"),
+        tag("h1", head.title(found)),
+        head.banner(found),
+        _guarded(head.verdict, context),
+    )
+    return tag("article", top, *made)
+
+
+def _guarded(build: Callable[[Context], Html | None], context: Context) -> Html | None:
+    """A part; where the decision contradicts itself, what it says instead of the part."""
+    try:
+        return build(context)
+    except EdgehoneError as error:
+        return tag("p", f"A part of this report cannot be shown: {error.message}", class_="banner")
+
+
+def _data(name: str) -> str:
+    return files("edgehone.report.html").joinpath(name).read_text("utf-8")

@@ -1,0 +1,202 @@
+"""The sections of proof: stages, conversions, gates, failures, notes, and how to make it again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from edgehone.decide.decision import Candidate, Conversion
+from edgehone.decide.gates import Verdict
+from edgehone.report.explain import STAGE_FIGURES, Stage, losses, stages
+from edgehone.report.figures import number, shape, value_of
+from edgehone.report.html.parts import Context, _some, section, table
+from edgehone.report.html.tag import Html, join, tag
+
+_ENDS = {"low": "lower end", "high": "upper end", "value": "value"}
+
+
+def progress(context: Context) -> Html:
+    """baseline → conversion → quantization → acceleration → validation."""
+    before: Candidate | None = None
+    made = []
+    for one in stages(context.found.decision):
+        made.append(_stage(context, one, before))
+        before = one.candidate or before
+    said = "How the chosen candidate came about. ×: of the stage before."
+    return section(
+        context.prefix, "stages", "Stages", tag("p", said, class_="note"), tag("ol", *made, class_="stages")
+    )
+
+
+def _stage(context: Context, stage: Stage, before: Candidate | None) -> Html:
+    one = stage.candidate
+    rows = []
+    for name in STAGE_FIGURES if one else ():
+        assert one is not None
+        value, was = one.figure(name).value, before.figure(name).value if before else None
+        if value is None:
+            continue
+        times = None
+        if shape(name).less and name != "kl_mean" and was and one is not before:
+            times = tag("small", f"×{value / was:.2g}")
+        rows.append(
+            tag("div", tag("dt", shape(name).label), tag("dd", value_of(name, one.figure(name)), times))
+        )
+    return tag(
+        "li",
+        tag("h3", stage.name.capitalize()),
+        context.who(one) if one else None,
+        tag("p", stage.said),
+        tag("dl", *rows) if rows else None,
+    )
+
+
+def conversions(context: Context) -> Html | None:
+    """The null test of each backend."""
+    found = context.found.decision.conversions
+    if not found:
+        return None
+    names = ("max_error", "mean_error", "kl_mean", "same_top")
+    head = [
+        "Conversion",
+        "Token ids",
+        *(tag("th", shape(n).label, scope="col", class_="n") for n in names),
+        "Verdict",
+    ]
+    said = (
+        "Each backend's unquantized build against the original. A backend that is not the original when "
+        "unquantized is out."
+    )
+    made = table("Unquantized, against the original", head, [_conversion(one, names) for one in found])
+    return section(context.prefix, "conversions", "Null test", tag("p", said, class_="note"), made)
+
+
+def _conversion(one: Conversion, names: tuple[str, ...]) -> Html:
+    ids = {True: "equal", False: "differ", None: "–"}[one.token_ids_equal]
+    figures = [tag("td", value_of(n, getattr(one, n), bare=True), class_="n") for n in names]
+    said = tag("td", _mark(one.passed), " proven" if one.passed else f" out: {one.reason}")
+    return tag("tr", tag("th", one.key, scope="row"), tag("td", ids), *figures, said)
+
+
+def gates(context: Context) -> Html:
+    """Every verdict: the figure that was judged and whether it passes."""
+    judged = [one for one in context.measured if one.verdicts]
+    names = list(dict.fromkeys(v.gate for one in judged for v in one.verdicts))
+    if not names:
+        return section(context.prefix, "gates", "Gates", tag("p", "No gate was judged."))
+    by_gate: Mapping[str, Verdict] = {v.gate: v for one in judged for v in one.verdicts}
+    head = ["Candidate", *(tag("th", *_asked(by_gate[name]), scope="col", class_="n") for name in names)]
+    rows = []
+    for one in judged:
+        own = {v.gate: v for v in one.verdicts}
+        cells = [_verdict(own.get(name)) for name in names]
+        rows.append(tag("tr", context.head(one), *cells, class_=context.row_class(one)))
+    said = "The end of the interval that is named is judged. A missing figure fails."
+    return section(
+        context.prefix,
+        "gates",
+        "Gates",
+        tag("p", said, class_="note"),
+        table("Gates by candidate", head, rows),
+    )
+
+
+def _asked(verdict: Verdict) -> list[Any]:
+    op = {">=": "≥", "<=": "≤"}.get(verdict.op, verdict.op)
+    limit = number(
+        verdict.figure, verdict.threshold, "×" if verdict.figure == "speedup" else _unit(verdict.figure)
+    )
+    return [
+        shape(verdict.figure).label,
+        tag("small", f"{op} {limit}, {_ENDS.get(verdict.bound, verdict.bound)}"),
+    ]
+
+
+def _verdict(verdict: Verdict | None) -> Html:
+    if verdict is None:
+        return tag("td", "–", class_="n")
+    judged = {"low": verdict.low, "high": verdict.high}.get(verdict.bound, verdict.value)
+    unit = "×" if verdict.figure == "speedup" else _unit(verdict.figure)
+    text = "no figure" if judged is None else number(verdict.figure, judged, unit)
+    return tag("td", text, " ", _mark(verdict.ok), class_="n")
+
+
+def _unit(figure: str) -> str:
+    return "bytes" if figure.endswith("bytes") else "ms" if figure.endswith("_ms") else ""
+
+
+def _mark(ok: bool) -> Html:
+    return tag(
+        "span",
+        "✓" if ok else "✗",
+        class_="ok" if ok else "no",
+        role="img",
+        aria_label="passes" if ok else "fails",
+    )
+
+
+def failures(context: Context) -> Html | None:
+    """What failed, was disqualified or skipped: each root cause once, with the end of its log."""
+    lost = [one for one in (context.found.decision.baseline, *context.found.ordered) if one.status != "ok"]
+    if not lost:
+        return None
+    causes: dict[tuple[str, str | None, str | None], list[str]] = {}
+    for one in lost:
+        causes.setdefault((one.status, one.error, one.log), []).append(one.key)
+    made = []
+    for (status, error, log), keys in causes.items():
+        tail = next((context.found.logs[key] for key in keys if key in context.found.logs), None)
+        made.append(
+            tag(
+                "li",
+                tag("p", tag("b", _some(keys)), f" {status}"),
+                tag("pre", error or "no cause is known"),
+                tag("p", "Log: ", tag("code", log), class_="path") if log else None,
+                tag("details", tag("summary", "End of the log"), tag("pre", tail)) if tail else None,
+            )
+        )
+    return section(context.prefix, "failures", "Not in the race", tag("ul", *made, class_="fates"))
+
+
+def others(context: Context) -> Html | None:
+    """Why each measured candidate but the chosen lost."""
+    decision = context.found.decision
+    lost = {one.key for one in decision.candidates if one.status != "ok"}
+    causes: dict[str, list[str]] = {}
+    for key, reason in losses(decision).items():
+        if key not in lost:
+            causes.setdefault(reason, []).append(key)
+    if not causes:
+        return None
+    rows = [tag("li", tag("b", _some(keys)), f": {reason}") for reason, keys in causes.items()]
+    return section(context.prefix, "others", "Why the others lost", tag("ul", *rows, class_="why"))
+
+
+def notes(context: Context) -> Html | None:
+    """What the run told of its conditions."""
+    told = context.found.decision.notes
+    if not told:
+        return None
+    return section(
+        context.prefix, "notes", "Conditions and notes", tag("ul", *(tag("li", one) for one in told))
+    )
+
+
+def again(context: Context) -> Html:
+    """The command, and the versions of all that took part."""
+    decision = context.found.decision
+    command = (
+        tag("pre", context.found.command) if context.found.command else tag("p", "The command is not known.")
+    )
+    rows = []
+    for backend, packages in decision.versions.items():
+        if isinstance(packages, Mapping) and packages:
+            shown = ", ".join(f"{name} {version}" for name, version in sorted(packages.items()))
+            rows.append(tag("div", tag("dt", backend), tag("dd", shown)))
+    versions = tag("details", tag("summary", "Versions"), tag("dl", *rows)) if rows else None
+    digest = decision.model.get("digest")
+    made = join(
+        tag("p", "It needs the model whose digest is ", tag("code", str(digest)), ".") if digest else None,
+        tag("p", f"Made {decision.created} by edgehone {decision.edgehone}."),
+    )
+    return section(context.prefix, "again", "How to reproduce", command, versions, made)

@@ -1,0 +1,329 @@
+"""The frontier: a scatter of all candidates on two axes, and their ranking by weights.
+
+Python draws both as they stand without a script. The script moves what is drawn: every place on every axis is in the
+data, so scales and number formats are told here alone. The ranking is choice.py's, by rank.js.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+from edgehone.decide.choice import OBJECTIVES, SAME_SIZE, Choice, choose, contenders, logarithms
+from edgehone.decide.decision import Candidate
+from edgehone.decide.pareto import frontier
+from edgehone.report.figures import label, shape, value_of
+from edgehone.report.html.axis import Axis, axis
+from edgehone.report.html.parts import Context, section, table
+from edgehone.report.html.strips import line, upright
+from edgehone.report.html.tag import Html, data, tag
+
+# What may stand on an axis.
+_AXES = (
+    "workload_latency_ms",
+    "kl_mean",
+    "accuracy_kept",
+    "bytes",
+    "peak_memory_bytes",
+    "prefill_tokens_per_s",
+    "decode_tokens_per_s",
+    "ttft_ms",
+    "same_top",
+    "next_token_accuracy",
+    "task_accuracy_kept",
+    "relative_error",
+    "throughput_per_s",
+    "image_ttft_ms",
+    "vision_kl_mean",
+    "energy_j",
+)
+_ACROSS = ("workload_latency_ms", "bytes")
+_UP = ("kl_mean", "relative_error", "accuracy_kept")
+# What the ranking shows beside the score.
+_COLUMNS = ("workload_latency_ms", "kl_mean", "relative_error", "accuracy_kept", "peak_memory_bytes", "bytes")
+# Steps of a weight's slider; the workload's own is put between them.
+_STEPS = (0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
+
+
+def section_of(context: Context) -> Html:
+    """The whole section; short where there is nothing to plot."""
+    scales = _scales(context)
+    parts: list[Html] = []
+    across = next((n for n in (*_ACROSS, *scales) if n in scales), None)
+    up = next((n for n in (*_UP, *scales) if n in scales and n != across), None)
+    if across and up:
+        parts.append(_figure(context, scales, across, up))
+    else:
+        parts.append(tag("p", "No two figures are known of any two candidates: there is nothing to plot."))
+    weights = _weights(context)
+    choice = choose(contenders(context.found.decision.candidates), weights)
+    ranking = _ranking(context, choice)
+    if choice:
+        side = _sliders(context, weights, choice)
+        parts = [tag("div", *parts, side, class_="two")]
+    payload = tag("script", data(_payload(context, scales, weights)), type="application/json", class_="data")
+    return section(context.prefix, "frontier", "Frontier and ranking", *parts, ranking, payload)
+
+
+def _scales(context: Context) -> dict[str, Axis]:
+    scales = {}
+    for name in _AXES:
+        found = context.with_figure(name)
+        if len(found) > 1:
+            scales[name] = axis(name, found[0][1].unit, [f.value for _, f in found if f.value is not None])
+    return scales
+
+
+def _weights(context: Context) -> dict[str, float]:
+    given = context.found.decision.requirements.get("weights") or {}
+    return {name: float(given.get(name, 0.0)) for name in OBJECTIVES}
+
+
+def _figure(context: Context, scales: Mapping[str, Axis], across: str, up: str) -> Html:
+    units = {name: context.with_figure(name)[0][1].unit for name in scales}
+    choosers = [_chooser(which, scales, units, own) for which, own in (("x", across), ("y", up))]
+    x, y = scales[across], scales[up]
+    placed = {i: at for i, one in enumerate(context.measured) if (at := _place(one, across, up, scales))}
+    points = [_point(context, i, one, placed.get(i)) for i, one in enumerate(context.measured)]
+    front = _front(context.measured, placed, across, up)
+    hairs = [
+        *(upright(p, "0", "100%", "h") for p, _ in x.ticks),
+        *(line(0, 100, f"{100 - p}%", "h") for p, _ in y.ticks),
+    ]
+    svg = tag(
+        "svg",
+        tag("g", *hairs, class_="hairs"),
+        tag("g", *front, class_="front"),
+        tag("g", *points, class_="points"),
+        tag("g", *_names(context, placed), class_="names"),
+        class_="dots",
+        role="img",
+        aria_label=f"Candidates by {shape(across).label} and {shape(up).label}; the table below has the same figures",
+    )
+    area = tag(
+        "div",
+        tag("p", _axis_label(up, units[up]), class_="yl"),
+        tag(
+            "div",
+            *(tag("span", t, style=f"bottom:{p}%") for p, t in y.ticks),
+            class_="yt",
+            aria_hidden="true",
+        ),
+        svg,
+        tag(
+            "div", *(tag("span", t, style=f"left:{p}%") for p, t in x.ticks), class_="xt", aria_hidden="true"
+        ),
+        tag("p", _axis_label(across, units[across]), class_="xl"),
+        class_="area",
+    )
+    told = tag("p", "● on the frontier of speed, quality, memory and size   ○ not on it", class_="hint")
+    return tag(
+        "div",
+        tag("div", *choosers, class_="choosers"),
+        area,
+        _legend(context),
+        tag("p", class_="readout", aria_live="polite"),
+        told,
+        class_="scatter",
+    )
+
+
+def _axis_label(name: str, unit: str) -> str:
+    return f"{label(name, unit)}, {'less' if shape(name).less else 'more'} is better"
+
+
+def _chooser(which: str, scales: Mapping[str, Axis], units: Mapping[str, str], own: str) -> Html:
+    options = [tag("option", label(n, units[n]), value=n, selected=n == own) for n in scales]
+    word = "Across" if which == "x" else "Up"
+    return tag("label", word, " ", tag("select", *options, class_=which), class_="js")
+
+
+def _place(one: Candidate, across: str, up: str, scales: Mapping[str, Axis]) -> tuple[float, float] | None:
+    x, y = one.figure(across).value, one.figure(up).value
+    return None if x is None or y is None else (scales[across].at(x), round(100 - scales[up].at(y), 2))
+
+
+def _point(context: Context, index: int, one: Candidate, place: tuple[float, float] | None) -> Html:
+    number = context.series.get(one.backend, 0)
+    kinds = [
+        f"s{number}",
+        "on" if one.on_frontier else None,
+        context.row_class(one),
+        None if place else "off",
+    ]
+    at = place or (0, 0)
+    mark = tag("use", href=f"#m{number}", x=f"{at[0]}%", y=f"{at[1]}%")
+    return tag(
+        "g", mark, class_=" ".join(k for k in kinds if k), id=f"{context.prefix}p{index}", data_i=index
+    )
+
+
+def _front(
+    measured: Sequence[Candidate], placed: Mapping[int, tuple[float, float]], across: str, up: str
+) -> list[Html]:
+    """The steps between those that are best in the two figures that are shown."""
+    keys = list(placed)
+    points = [[measured[i].figure(across).value, measured[i].figure(up).value] for i in keys]
+    on = frontier(points, [not shape(across).less, not shape(up).less])
+    best = sorted({placed[i] for i, yes in zip(keys, on, strict=True) if yes})
+    return [
+        part
+        for (x1, y1), (x2, y2) in pairwise(best)
+        for part in (
+            [line(x1, x2, f"{y1}%"), upright(x2, f"{y1}%", f"{y2}%", "u")]
+            if shape(across).less
+            else [upright(x1, f"{y1}%", f"{y2}%", "u"), line(x1, x2, f"{y2}%")]
+        )
+    ]
+
+
+def _names(context: Context, placed: Mapping[int, tuple[float, float]]) -> list[Html]:
+    """The chosen and the original by name; above and below their marks, so that they never meet."""
+    made = []
+    for index, one in enumerate(context.measured):
+        kind = context.row_class(one)
+        if kind and index in placed:
+            x, y = placed[index]
+            side = "end" if x > 66 else "start" if x < 34 else "middle"
+            word = "the original" if kind == "base" else one.key
+            below = (kind == "base") != (y > 85) if y > 12 else True
+            made.append(
+                tag(
+                    "text",
+                    word,
+                    x=f"{x}%",
+                    y=f"{y}%",
+                    dy="20" if below else "-12",
+                    text_anchor=side,
+                    class_=kind,
+                )
+            )
+    return made
+
+
+def _legend(context: Context) -> Html:
+    items = {one.backend: tag("li", context.mark(one), one.backend) for one in context.measured}
+    return tag("ul", *items.values(), class_="legend")
+
+
+def _sliders(context: Context, weights: Mapping[str, float], choice: Choice) -> Html:
+    rows = []
+    for name in OBJECTIVES:
+        steps = sorted({*_STEPS, weights[name]})
+        rows.append(
+            tag(
+                "label",
+                tag("span", name.capitalize()),
+                tag(
+                    "input",
+                    type="range",
+                    min="0",
+                    max=len(steps) - 1,
+                    value=steps.index(weights[name]),
+                    data_name=name,
+                    data_steps=" ".join(f"{s:g}" for s in steps),
+                    aria_valuetext=f"{weights[name]:g}",
+                ),
+                tag("output", f"{weights[name]:g}"),
+            )
+        )
+    return tag(
+        "div",
+        tag("h3", "What matters how much"),
+        tag(
+            "p",
+            "A weight is an exchange rate: at speed 1 and quality 8, one per cent of quality is worth eight of speed.",
+            class_="note",
+        ),
+        tag("div", *rows, class_="sliders js"),
+        tag(
+            "p",
+            tag("strong", choice.key),
+            " comes first by the weights of the run.",
+            class_="winner",
+            aria_live="polite",
+        ),
+        tag("p", tag("button", "The run's own weights", type="button", class_="js reset"), class_="js"),
+        class_="weights",
+    )
+
+
+def _ranking(context: Context, choice: Choice | None) -> Html:
+    """Every candidate: those that are scored by rank, then the others with the reason."""
+    scores = choice.scores if choice else {}
+    ranked = sorted(scores, key=lambda key: (-(scores[key].value or 0.0), key))
+    order = {key: i for i, key in enumerate(ranked)}
+    names = [name for name in _COLUMNS if context.with_figure(name)]
+    units = {name: context.with_figure(name)[0][1].unit for name in names}
+    numbers = {one.key: i for i, one in enumerate(context.measured)}
+    rows = []
+    for one in sorted(context.measured, key=lambda c: order.get(c.key, len(order))):
+        score = scores.get(one.key)
+        rank = str(order[one.key] + 1) if score else ""
+        shown = "–" if score is None or score.value is None else f"{score.value:.3f}".replace("-", "−")
+        cells = [tag("td", value_of(n, one.figure(n), bare=True), class_="n") for n in names]
+        rows.append(
+            tag(
+                "tr",
+                tag("td", rank, class_="n k"),
+                context.head(one),
+                tag("td", shown, class_="n c"),
+                *cells,
+                tag("td", _fate(context, one, bool(score)), class_="f"),
+                class_=context.row_class(one),
+                data_i=numbers[one.key],
+            )
+        )
+    heads = [
+        tag("th", "Rank", scope="col", class_="n"),
+        "Candidate",
+        tag("th", "Score", scope="col", class_="n"),
+    ]
+    heads += [tag("th", label(n, units[n]), scope="col", class_="n") for n in names]
+    return tag("div", table("Ranking: 0 is best in everything", [*heads, ""], rows), class_="ranking")
+
+
+def _fate(context: Context, one: Candidate, scored: bool) -> str:
+    if one is context.found.decision.baseline:
+        return "does not compete"
+    failing = [shape(v.figure).label.lower() for v in one.verdicts if not v.ok]
+    if failing:
+        return f"fails {', '.join(failing)}"
+    if "raced_out" in one.facts:
+        return "left the race"
+    words = [] if scored else ["lacks a figure"]
+    return ", ".join([*words, "on the frontier"] if one.on_frontier else words)
+
+
+def _payload(context: Context, scales: Mapping[str, Axis], weights: Mapping[str, float]) -> dict[str, Any]:
+    """What the script needs: places on the axes, and the logarithms that scores are made of."""
+    measured = context.measured
+    units = {name: context.with_figure(name)[0][1].unit for name in scales}
+    axes = {}
+    for name, scale in scales.items():
+        figures = [one.figure(name) for one in measured]
+        axes[name] = {
+            "label": _axis_label(name, units[name]),
+            "word": shape(name).label,
+            "less": shape(name).less,
+            "ticks": scale.ticks,
+            "at": [None if f.value is None else scale.at(f.value) for f in figures],
+            "value": [f.value for f in figures],
+            "text": [value_of(name, f) for f in figures],
+        }
+    racing = {c.key for c in contenders(context.found.decision.candidates) if c.passes}
+    rivals = []
+    for index, one in enumerate(measured):
+        if one.key in racing and one is not context.found.decision.baseline:
+            logs = {n: None if e is None else [e.value, e.down, e.up] for n, e in logarithms(one).items()}
+            rivals.append({"i": index, "key": one.key, "bytes": one.bytes, "logs": logs})
+    return {
+        "prefix": context.prefix,
+        "keys": [one.key for one in measured],
+        "axes": axes,
+        "rivals": rivals,
+        "weights": dict(weights),
+        "sameSize": SAME_SIZE,
+        "bundle": context.found.name,
+    }

@@ -1,0 +1,52 @@
+"""HTML by functions: what is not marked as HTML is escaped, so no name that a user gave can become a tag."""
+
+from __future__ import annotations
+
+import json
+from html import escape
+from typing import Any
+
+_VOID = {"br", "col", "input", "link", "meta"}
+
+
+class Html(str):
+    """Text that is HTML already."""
+
+    __slots__ = ()
+
+
+def tag(name: str, *children: Any, **attributes: Any) -> Html:
+    """An element. `class_` and `for_` are class and for, `_` in a name is `-`; None and False leave an attribute or
+    a child out, True gives a bare attribute. Text is escaped, lists of children are flattened."""
+    words = [name]
+    for key, value in attributes.items():
+        key = key.rstrip("_").replace("_", "-")
+        if value is True:
+            words.append(key)
+        elif value is not None and value is not False:
+            words.append(f'{key}="{escape(str(value))}"')
+    opened = f"<{' '.join(words)}>"
+    return Html(opened if name in _VOID else f"{opened}{join(*children)}</{name}>")
+
+
+def join(*children: Any) -> Html:
+    """Children one after the other, text escaped."""
+    parts = []
+    for child in children:
+        if child is None or child is False:
+            continue
+        if isinstance(child, Html):
+            parts.append(str(child))
+        elif isinstance(child, str):
+            parts.append(escape(child))
+        elif isinstance(child, int | float):
+            parts.append(str(child))
+        else:
+            parts.append(str(join(*child)))
+    return Html("".join(parts))
+
+
+def data(value: Any) -> Html:
+    """JSON for a script element: nothing in it can end the element or open a comment."""
+    text = json.dumps(value, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+    return Html(text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029"))

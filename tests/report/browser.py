@@ -1,0 +1,123 @@
+"""A headless Chromium, spoken to over its own pipe: no driver, no package."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+# Of the DevTools protocol: what tells that a page is not as it should be.
+_COMPLAINTS = ("Runtime.exceptionThrown", "Log.entryAdded")
+
+
+class Browser:
+    """One page; `errors` are what it complained of, `requests` the addresses that it asked for."""
+
+    def __init__(self, profile: Path) -> None:
+        assert CHROMIUM
+        asks, told = os.pipe(), os.pipe()
+        # Descriptors 3 and 4 are where --remote-debugging-pipe reads and writes.
+        words = [CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
+        words += ["--remote-debugging-pipe", f"--user-data-dir={profile}", "--no-first-run", "about:blank"]
+        shell = ["/bin/sh", "-c", f'exec "$@" 3<&{asks[0]} 4>&{told[1]}', "sh", *words]
+        self.process = subprocess.Popen(
+            shell, pass_fds=(asks[0], told[1]), stderr=subprocess.DEVNULL, start_new_session=True
+        )
+        os.close(asks[0])
+        os.close(told[1])
+        self._asks, self._told = os.fdopen(asks[1], "wb", 0), os.fdopen(told[0], "rb")
+        self._count, self._session = 0, None
+        self._rest = b""
+        self.errors: list[str] = []
+        self.requests: list[str] = []
+        target = self.ask("Target.createTarget", url="about:blank")["targetId"]
+        self._session = self.ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        for domain in ("Page", "Runtime", "Log", "Network"):
+            self.ask(f"{domain}.enable")
+
+    def ask(self, method: str, **params: Any) -> Mapping[str, Any]:
+        """Call a method of the protocol; events that come meanwhile are noted."""
+        self._count += 1
+        message = {"id": self._count, "method": method, "params": params}
+        message |= {"sessionId": self._session} if self._session else {}
+        self._asks.write(json.dumps(message).encode() + b"\0")
+        while (said := self._read()).get("id") != self._count:
+            self._note(said)
+        assert "error" not in said, said
+        result: Mapping[str, Any] = said["result"]
+        return result
+
+    def open(
+        self, path: Path, width: int = 1280, *, dark: bool = False, media: str = "", script: bool = True
+    ) -> None:
+        """Load a file; waits until its script has run."""
+        self.errors.clear()
+        self.requests.clear()
+        self.ask("Emulation.setScriptExecutionDisabled", value=not script)
+        self.resize(width)
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self.ask("Emulation.setEmulatedMedia", media=media, features=[scheme])
+        self.ask("Page.navigate", url=path.resolve().as_uri())
+        while self._read_event() != "Page.loadEventFired":
+            pass
+
+    def resize(self, width: int) -> None:
+        """The width of the window in CSS pixels."""
+        self.ask(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=900,
+            deviceScaleFactor=1,
+            mobile=width < 600,
+        )
+
+    def value(self, expression: str) -> Any:
+        """What a JavaScript expression gives, as JSON gives it."""
+        told = self.ask("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
+        assert "exceptionDetails" not in told, told["exceptionDetails"]
+        return told["result"].get("value")
+
+    def picture(self, path: Path) -> None:
+        """A screenshot of the whole page, as PNG."""
+        told = self.ask("Page.captureScreenshot", captureBeyondViewport=True)
+        path.write_bytes(base64.b64decode(told["data"]))
+
+    def printed(self, path: Path) -> None:
+        """The page as PDF."""
+        told = self.ask("Page.printToPDF", printBackground=True, preferCSSPageSize=True)
+        path.write_bytes(base64.b64decode(told["data"]))
+
+    def close(self) -> None:
+        """End the browser and its children."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        self._asks.close()
+        self._told.close()
+
+    def _read_event(self) -> str:
+        said = self._read()
+        self._note(said)
+        return str(said.get("method"))
+
+    def _read(self) -> dict[str, Any]:
+        while b"\0" not in self._rest:
+            more = self._told.read1(1 << 20)
+            assert more, "the browser has gone"
+            self._rest += more
+        line, _, self._rest = self._rest.partition(b"\0")
+        said: dict[str, Any] = json.loads(line)
+        return said
+
+    def _note(self, said: Mapping[str, Any]) -> None:
+        method, params = said.get("method"), said.get("params", {})
+        if method in _COMPLAINTS or (method == "Runtime.consoleAPICalled" and params["type"] == "error"):
+            self.errors.append(json.dumps(params))
+        elif method == "Network.requestWillBeSent":
+            self.requests.append(params["request"]["url"])
