@@ -6,7 +6,7 @@ import json
 from html import escape
 from typing import Any
 
-_VOID = {"br", "col", "input", "link", "meta"}
+_VOID = {"br", "input", "wbr"}
 
 
 class Html(str):
