@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgehone.backends import llamacpp_recipes
+from edgehone.backends import llamacpp_devices, llamacpp_recipes
 from edgehone.backends.base import Needs, Recipe, Step, Support, WorkerJob
 from edgehone.model.info import ModelInfo
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from edgehone.backends.llamacpp_routing import RoutingSession
     from edgehone.backends.llamacpp_session import LlamaSession
     from edgehone.backends.llamacpp_vision import LlamaVision
+
+devices = llamacpp_devices.devices
 
 NAME = "llamacpp"
 REFERENCE = False

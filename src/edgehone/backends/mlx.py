@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgehone.backends import mlx_devices
 from edgehone.backends.base import EFFORTS, Needs, Recipe, Step, Support, WorkerJob
 from edgehone.backends.groups import fits, rows, unfit
 from edgehone.device.facts import Device
@@ -23,6 +24,8 @@ from edgehone.model.info import ModelInfo
 
 if TYPE_CHECKING:
     from edgehone.backends.mlx_session import MlxSession
+
+devices = mlx_devices.devices
 
 NAME = "mlx"
 REFERENCE = False

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgehone.backends import olive_graph
+from edgehone.backends import olive_graph, onnxruntime_devices
 from edgehone.backends.base import EFFORTS, Needs, Recipe, Step, Support, WorkerJob
 from edgehone.model.info import ModelInfo
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from edgehone.backends.olive_session import OliveSession
 
 open_graph = olive_graph.open_graph
+devices = onnxruntime_devices.devices
 
 NAME = "olive"
 REFERENCE = False

@@ -9,13 +9,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from edgehone.backends import onnx_files
+from edgehone.backends import onnx_files, onnxruntime_devices
 from edgehone.backends.base import Needs, Recipe, Step, Support, WorkerJob
 from edgehone.errors import InputError
 from edgehone.model.info import ModelInfo
 
 if TYPE_CHECKING:
     from edgehone.backends.onnxruntime_session import OrtSession
+
+devices = onnxruntime_devices.devices
 
 NAME = "onnxruntime"
 REFERENCE = True

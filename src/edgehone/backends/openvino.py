@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgehone.backends import openvino_graph, openvino_ir, openvino_mixture, openvino_vision
+from edgehone.backends import openvino_devices, openvino_graph, openvino_ir, openvino_mixture, openvino_vision
 from edgehone.backends.base import EFFORTS, Needs, Recipe, Step, Support, WorkerJob
 from edgehone.backends.calibration import LENGTH, windows
 from edgehone.errors import JobError
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from edgehone.backends.openvino_graph_session import OpenVinoGraphSession
     from edgehone.backends.openvino_mixture import RoutingSession
     from edgehone.backends.openvino_session import OpenVinoSession
+
+devices = openvino_devices.devices
 
 NAME = "openvino"
 REFERENCE = False

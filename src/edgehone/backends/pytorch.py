@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgehone.backends import pytorch_graph, pytorch_vision
+from edgehone.backends import pytorch_devices, pytorch_graph, pytorch_vision
 from edgehone.backends.base import Generation, Needs, Recipe, Step, Support, WorkerJob
 from edgehone.errors import ModelError
 from edgehone.model.info import ModelInfo
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from edgehone.backends.base import Logits
     from edgehone.backends.pytorch_routing import TorchRouting
     from edgehone.backends.pytorch_vision import TorchPictures, TorchVision
+
+devices = pytorch_devices.devices
 
 NAME = "pytorch"
 REFERENCE = True

@@ -65,8 +65,12 @@ def ensure(name: str, needs: Needs, on_progress: Callable[[str], None]) -> Env:
     """
     name = needs.environment or name
     try:
-        python, digest, versions = _python(name, needs, on_progress)
-        folder, its_digest, its_versions = _toolchain(name, needs, python, on_progress)
+        return _described(
+            name,
+            needs,
+            lambda place, lock: _python(name, place, lock, on_progress),
+            lambda call, python: toolchain.ensure(name, call, python, on_progress),
+        )
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise SetupError(
@@ -76,6 +80,36 @@ def ensure(name: str, needs: Needs, on_progress: Callable[[str], None]) -> Env:
         raise SetupError(
             f"the environment of {name} cannot be made: {error}", hint=f"edgehone backends install {name}"
         ) from error
+
+
+def installed(name: str, needs: Needs) -> Env | None:
+    """The environment if it was made, by its markers alone; nothing is made. What is damaged shows when it is used.
+
+    Raises SetupError for an own interpreter or folder that can't be used.
+    """
+    name = needs.environment or name
+    made_here = [_place(name, needs.lock)] if needs.lock and not own.python(name) else []
+    if needs.toolchain and not own.toolchain(name):
+        made_here.append(toolchain.place(name, needs.toolchain))
+    if any(made.glance(folder).state != "ready" for folder in made_here):
+        return None
+    return _described(
+        name,
+        needs,
+        lambda place, lock: made.glance(place),
+        lambda call, python: made.glance(toolchain.place(name, call)),
+    )
+
+
+def _described(
+    name: str,
+    needs: Needs,
+    find_python: Callable[[Path, Path], Made],
+    find_toolchain: Callable[[str, Path], Made],
+) -> Env:
+    """The environment whose parts `find_python(place, lock)` and `find_toolchain(call, python)` look up or make."""
+    python, digest, versions = _interpreter(name, needs, find_python)
+    folder, its_digest, its_versions = _toolchain(name, needs, python, find_toolchain)
     return Env(name, python, folder, _digest([digest, its_digest]), {**versions, **its_versions})
 
 
@@ -118,8 +152,8 @@ def _remove(folder: Path) -> None:
         raise SetupError(f"{folder} cannot be removed: {error}", hint=f"rm -r {folder}") from error
 
 
-def _python(
-    name: str, needs: Needs, on_progress: Callable[[str], None]
+def _interpreter(
+    name: str, needs: Needs, find: Callable[[Path, Path], Made]
 ) -> tuple[Path, str, Mapping[str, str]]:
     """The interpreter, the digest of what is installed for it, and the versions to show."""
     if interpreter := own.python(name):
@@ -127,17 +161,8 @@ def _python(
         return interpreter, _digest([str(interpreter), _text(versions)]), _shown(needs, versions)
     if needs.lock is None:
         return Path(sys.executable), _digest(_platform()), _core_versions(needs)
-    place, lock = _place(name, needs.lock), needs.lock
-    found = _look(place)
-    if found.state != "ready":
-        on_progress(f"installing, once, into {place}")
-        found = made.make(
-            place,
-            home() / "locks" / f"env-{name}.lock",
-            lambda folder: installer.install(name, lock, folder, on_progress),
-            _look,
-            on_progress,
-        )
+    place = _place(name, needs.lock)
+    found = find(place, needs.lock)
     # The index decides which build of a version it gives (a CPU or a CUDA torch), so the lock is not enough.
     return (
         installer.python_of(place),
@@ -146,14 +171,29 @@ def _python(
     )
 
 
+def _python(name: str, place: Path, lock: Path, on_progress: Callable[[str], None]) -> Made:
+    """What is installed at the place, installed first if it is missing or broken."""
+    found = _look(place)
+    if found.state == "ready":
+        return found
+    on_progress(f"installing, once, into {place}")
+    return made.make(
+        place,
+        home() / "locks" / f"env-{name}.lock",
+        lambda folder: installer.install(name, lock, folder, on_progress),
+        _look,
+        on_progress,
+    )
+
+
 def _toolchain(
-    name: str, needs: Needs, python: Path, on_progress: Callable[[str], None]
+    name: str, needs: Needs, python: Path, find: Callable[[str, Path], Made]
 ) -> tuple[Path | None, str, Mapping[str, str]]:
     if folder := own.toolchain(name):
         return folder, own.digest(folder), {}
     if needs.toolchain is None:
         return None, "", {}
-    found = toolchain.ensure(name, needs.toolchain, python, on_progress)
+    found = find(needs.toolchain, python)
     return toolchain.place(name, needs.toolchain), toolchain.digest(needs.toolchain), found.versions
 
 

@@ -43,16 +43,7 @@ class Made:
 
 def look(folder: Path) -> Made:
     """Check a made folder against its marker. Files that came later (bytecode, …) don't matter."""
-    if not folder.exists():
-        return Made("missing", "not installed")
-    try:
-        marker: dict[str, Any] = json.loads((folder / MARKER).read_text("utf-8"))
-        versions: dict[str, str] = dict(marker["versions"])
-        sizes: dict[str, int] = dict(marker["files"])
-    except FileNotFoundError:
-        return Made("broken", f"{folder} was not finished")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        return Made("broken", f"{folder / MARKER} cannot be read: {error}")
+    found, sizes = _marked(folder)
     for name, size in sizes.items():
         try:
             now = os.lstat(f"{folder}/{name}").st_size
@@ -60,7 +51,27 @@ def look(folder: Path) -> Made:
             return Made("broken", f"{folder / name} is gone")
         if now != size:
             return Made("broken", f"{folder / name} has {now} bytes, not {size}")
-    return Made("ready", "", versions, sum(sizes.values()))
+    return found
+
+
+def glance(folder: Path) -> Made:
+    """What the marker says, the files themselves not looked at: tens of times as quick."""
+    return _marked(folder)[0]
+
+
+def _marked(folder: Path) -> tuple[Made, dict[str, int]]:
+    """What the marker says, and the sizes that it gives the files; none where there is no good marker."""
+    if not folder.exists():
+        return Made("missing", "not installed"), {}
+    try:
+        marker: dict[str, Any] = json.loads((folder / MARKER).read_text("utf-8"))
+        versions: dict[str, str] = dict(marker["versions"])
+        sizes: dict[str, int] = dict(marker["files"])
+    except FileNotFoundError:
+        return Made("broken", f"{folder} was not finished"), {}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return Made("broken", f"{folder / MARKER} cannot be read: {error}"), {}
+    return Made("ready", "", versions, sum(sizes.values())), sizes
 
 
 def make(

@@ -116,19 +116,24 @@ class Job:
         )
 
 
-def run(job: Job, on_progress: Callable[[float, str], None] = lambda fraction, what: None) -> JobResult:
-    """The job's result, from the store if it is there.
+def run(
+    job: Job,
+    on_progress: Callable[[float, str], None] = lambda fraction, what: None,
+    *,
+    fresh: bool = False,
+) -> JobResult:
+    """The job's result, from the store if it is there; `fresh` runs it anew and keeps that instead.
 
     Raises JobError with the root cause and the log's path if the child fails, is killed or outlives its
     limits; SetupError if the disk is full. A failure is not cached.
     """
     key, identity = job.key, job.identity
-    if found := store.find(key, identity):
+    if not fresh and (found := store.find(key, identity)):
         return found
     CHILDREN.check()
     try:
         with store.claim(key) as folder:
-            if found := store.find(key, identity):
+            if not fresh and (found := store.find(key, identity)):
                 return found
             with _machine(job, on_progress):
                 return _run_child(job, key, folder, on_progress)

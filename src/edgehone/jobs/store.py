@@ -77,7 +77,7 @@ def keep(key: str, identity: str, folder: Path) -> JobResult:
     """Move a work folder whose job succeeded among the finished."""
     final = _root() / "jobs" / key
     final.parent.mkdir(parents=True, exist_ok=True)
-    if final.exists():  # only a folder without a result: find() was asked first
+    if final.exists():  # without a result, or one that is asked for anew
         shutil.rmtree(final)
     folder.rename(final)
     found = find(key, identity, cached=False)

@@ -50,7 +50,9 @@ class Bench:
     texts: Mapping[str, Input] = field(default_factory=dict)  # evaluation, calibration, perhaps task
     metric: str | None = None  # what a graph is judged by, where the user named it
     pixels: Mapping[str, Any] = field(default_factory=dict)  # how images become numbers: scale, mean, std
-    target: Target | None = None  # the device that figures are predicted for; None: this one, where they are read
+    target: Target | None = (
+        None  # the device that figures are predicted for; None: this one, where they are read
+    )
     occasion: str = ""  # measurements of another occasion are not taken from the store
 
     def run(

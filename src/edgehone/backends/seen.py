@@ -1,0 +1,63 @@
+"""What a runtime sees of a machine: the devices that it can run on, and why it cannot run on others.
+
+A backend's optional `devices(job)` returns `Seen.to_json()` (worker side); the core reads it back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+DeviceKind = Literal["cpu", "gpu", "npu"]
+
+
+@dataclass(frozen=True)
+class RuntimeDevice:
+    """A device by the name that the runtime opens it by ("GPU.0", "CUDA"); `facts` are worth knowing of it."""
+
+    id: str
+    kind: DeviceKind
+    name: str | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Absent:
+    """A device that this build does not see, though the runtime could run on its kind; `vendor` None is anybody's."""
+
+    id: str
+    kind: DeviceKind
+    vendor: str | None
+    reason: str
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Both; `reason` tells why neither is known."""
+
+    devices: tuple[RuntimeDevice, ...] = ()
+    absent: tuple[Absent, ...] = ()
+    reason: str | None = None
+
+    @property
+    def accelerators(self) -> tuple[RuntimeDevice, ...]:
+        """All devices but the processor."""
+        return tuple(one for one in self.devices if one.kind != "cpu")
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain dict."""
+        return {
+            "devices": [{**asdict(one), "facts": dict(one.facts)} for one in self.devices],
+            "absent": [asdict(one) for one in self.absent],
+            "reason": self.reason,
+        }
+
+    @classmethod
+    def from_json(cls, told: Mapping[str, Any]) -> Seen:
+        """What `to_json` wrote. Raises TypeError or KeyError for anything else."""
+        return cls(
+            tuple(RuntimeDevice(**one) for one in told["devices"]),
+            tuple(Absent(**one) for one in told["absent"]),
+            told.get("reason"),
+        )

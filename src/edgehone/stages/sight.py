@@ -1,0 +1,80 @@
+"""Sight: which devices each backend's runtime sees on this machine, asked in its own environment.
+
+The answers are jobs, so they are kept: until the environment, the accelerators or their drivers change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from edgehone.backends.base import Backend
+from edgehone.backends.seen import Absent, Seen
+from edgehone.device.accelerators import Accelerator
+from edgehone.device.facts import Device
+from edgehone.device.surroundings import Surroundings
+from edgehone.errors import EdgehoneError
+from edgehone.jobs import environments
+from edgehone.jobs.processes import CHILDREN
+from edgehone.jobs.run import Job, Limits, run
+
+# A driver that hangs must not hang whoever asks.
+PATIENCE = Limits(seconds=120)
+
+
+def see(
+    backends: Mapping[str, Backend],
+    machine: Device,
+    around: Surroundings,
+    tell: Callable[[str, str], None],
+    *,
+    fresh: bool = False,
+) -> dict[str, Seen]:
+    """What each backend that can be asked sees; `fresh` asks anew. `tell(backend, what)` hears what takes time.
+
+    Nothing is installed for it: where there is no environment, or the asking fails, the reason is there instead.
+    """
+    asked = {name: calls for name, one in backends.items() if (calls := getattr(one, "devices", None))}
+
+    def ask(name: str) -> Seen:
+        try:
+            env = environments.installed(name, backends[name].NEEDS)
+            if env is None:
+                return Seen(reason=f"its environment is not installed: edgehone backends install {name}")
+            job = Job(
+                f"{asked[name].__module__}:devices",
+                env,
+                also={"device": machine.fingerprint, "hardware": around.hardware},
+                limits=PATIENCE,
+            )
+            tell(name, "asking its runtime which devices it sees")
+            return Seen.from_json(run(job, lambda fraction, what: tell(name, what), fresh=fresh).facts)
+        except EdgehoneError as error:
+            return Seen(reason=error.message)
+        except (TypeError, KeyError) as error:
+            return Seen(reason=f"its devices() returned something else than Seen.to_json(): {error!r}")
+
+    with CHILDREN.pool(max(1, len(asked))) as pool:
+        return dict(zip(asked, pool.map(ask, asked), strict=True))
+
+
+def why_absent(one: Absent, around: Surroundings) -> str:
+    """The reason, with that of the machine before that of the build where it has no such hardware."""
+    found = around.accelerators
+    if found is None or one.vendor is None or takes(one, found):
+        return one.reason
+    return f"no {one.vendor} {one.kind.upper()} in this machine; {one.reason}"
+
+
+def takes(one: Absent, found: Sequence[Accelerator]) -> list[Accelerator]:
+    """The accelerators of the machine that the absent device would be."""
+    return [each for each in found if each.kind == one.kind and each.vendor == one.vendor]
+
+
+def blind_spots(seen: Mapping[str, Seen], around: Surroundings) -> list[str]:
+    """A note for each accelerator of the machine that a runtime could use and does not."""
+    return [
+        f"{name} does not run on {accelerator} ({accelerator.place}): {absent.id}: {absent.reason}"
+        for name, one in seen.items()
+        for absent in one.absent
+        for accelerator in takes(absent, around.accelerators or ())
+    ]
