@@ -14,7 +14,15 @@ from edgehone.errors import InputError
 
 def asked(**more: Any) -> argparse.Namespace:
     return argparse.Namespace(
-        **{"json": False, "what": None, "name": None, "bandwidth": False, "config": None, **more}
+        **{
+            "json": False,
+            "what": None,
+            "name": None,
+            "bandwidth": False,
+            "fresh": False,
+            "config": None,
+            **more,
+        }
     )
 
 
@@ -41,6 +49,8 @@ def test_json_has_the_facts_and_the_conditions(own_home: Path, capsys: pytest.Ca
     told = json.loads(capsys.readouterr().out)
     assert told["fingerprint"] == detect().fingerprint
     assert "frequencies_mhz" in told["conditions"]
+    # Nothing is installed for the asking.
+    assert "edgehone backends install openvino" in told["runtimes"]["openvino"]["reason"]
     around = told["surroundings"]
     assert around["storage"]["path"] == str(own_home)
     assert all(

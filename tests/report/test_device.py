@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from edgehone.backends.seen import Absent, RuntimeDevice, Seen
 from edgehone.device import Conditions, Device
 from edgehone.device.accelerators import Accelerator
 from edgehone.device.network import Interface, Network
@@ -23,7 +24,7 @@ def test_what_is_known_is_told() -> None:
         storage=Storage("/home", 8 << 30, 4 << 30, "ext4", "nvme"),
         network=Network(True, True, (Interface("wwan0", "cellular", True),)),
     )
-    told = dict(rows(BARE, Conditions(), UNKNOWN, around))
+    told = dict(rows(BARE, Conditions(), UNKNOWN, around, {}))
     assert told["accelerator"] == "NPU Intel AI Boost, 0000:00:0b.0, 1 GiB, no driver"
     assert told["power"] == "battery, battery 50%, discharging"
     assert told["power limits"] == "package-0 long_term 28 W"
@@ -36,7 +37,18 @@ def test_what_is_unknown_says_why() -> None:
     around = Surroundings(
         reasons={"power": "nobody knows", "network": "no idea", "accelerators": "none told"}
     )
-    told = dict(rows(BARE, Conditions(), UNKNOWN, around))
+    told = dict(rows(BARE, Conditions(), UNKNOWN, around, {}))
     assert told["power"] == "unknown: nobody knows"
     assert told["memory bandwidth"] == "unknown: too little memory"
     assert not any("None" in text for text in told.values())
+
+
+def test_what_runtimes_see() -> None:
+    cpu = RuntimeDevice("CPU", "cpu", "Some CPU", {"capabilities": ["BF16", "INT8"]})
+    seen = {
+        "openvino": Seen((cpu,), (Absent("GPU", "gpu", "Intel", "no driver"),)),
+        "mlx": Seen(reason="not installed"),
+    }
+    told = rows(BARE, Conditions(), UNKNOWN, Surroundings(), seen)
+    at = told.index(("openvino", "sees CPU Some CPU (BF16, INT8)"))
+    assert told[at + 1 : at + 3] == [("", "not GPU: no driver"), ("mlx", "unknown: not installed")]

@@ -238,6 +238,9 @@ class Backend(Protocol):
     A backend that runs on machines where its speed, memory and energy say nothing of those that it is made for
     has `unmeasurable(device) -> str | None` too: the reason on such a machine, else None. Its candidates are
     then built and proven, not measured.
+
+    A backend whose runtime tells which devices it can run on may have `devices(job) -> dict` too (worker side): it
+    returns `Seen(...).to_json()` of `backends.seen`.
     """
 
     NAME: str

@@ -1,5 +1,5 @@
 """Tell what this machine is: processor, cores, instruction sets, memory and its bandwidth, GPUs and NPUs, power, heat,
-storage, connection, limits. What it does not tell is unknown, with the reason.
+storage, connection, limits, and which devices each installed runtime sees. What is unknown says why.
 
 `device list` shows the catalogue of other devices, `device show NAME` one of them; your own stand in edgehone.toml
 under [devices.NAME].
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 
 EXAMPLE = """examples:
   edgehone device
@@ -24,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("name", metavar="NAME", nargs="?", help="of the catalogue, for show")
     parser.add_argument("--bandwidth", action="store_true", help="measure the memory's read bandwidth anew")
+    parser.add_argument("--fresh", action="store_true", help="ask the runtimes anew which devices they see")
     parser.add_argument("--config", metavar="FILE", help="instead of ./edgehone.toml")
 
 
@@ -31,25 +33,33 @@ def run(args: argparse.Namespace) -> int:
     """Print the facts as a table, or as JSON."""
     if args.what:
         return _catalogue(args)
+    from edgehone.backends import registry
     from edgehone.device import detect, read_conditions
     from edgehone.device.bandwidth import read_bandwidth
     from edgehone.device.surroundings import look_around
     from edgehone.jobs.home import home
     from edgehone.report.device import rows
+    from edgehone.stages.sight import see
 
     device, conditions, around = detect(), read_conditions(), look_around(home())
+    seen = see(registry.load_all(), device, around, _tell, fresh=args.fresh)
     bandwidth = read_bandwidth(device, home() / "bandwidth", fresh=args.bandwidth)
     if args.json:
         told = {
             "bandwidth": bandwidth.to_json(),
             "conditions": conditions.to_json(),
             "surroundings": around.to_json(),
+            "runtimes": {name: one.to_json() for name, one in seen.items()},
         }
         print(json.dumps({**device.to_json(), **told}, indent=2))
         return 0
-    for name, value in rows(device, conditions, bandwidth, around):
+    for name, value in rows(device, conditions, bandwidth, around, seen):
         print(f"{name:<20}{value}")
     return 0
+
+
+def _tell(name: str, what: str) -> None:
+    print(f"{name}: {what}", file=sys.stderr, flush=True)
 
 
 def _catalogue(args: argparse.Namespace) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from edgehone.backends.seen import RuntimeDevice, Seen
 from edgehone.device import Conditions, Device
 from edgehone.device.accelerators import Accelerator
 from edgehone.device.network import Network
@@ -16,12 +17,17 @@ from edgehone.figure import Figure
 
 
 def rows(
-    device: Device, conditions: Conditions, bandwidth: Figure, around: Surroundings
+    device: Device,
+    conditions: Conditions,
+    bandwidth: Figure,
+    around: Surroundings,
+    seen: Mapping[str, Seen],
 ) -> list[tuple[str, str]]:
-    """What the machine is, then what lies around its processor, then how it fares now."""
+    """What the machine is, what lies around its processor, what each runtime sees of it, how it fares now."""
     return [
         *_machine(device, bandwidth),
         *_around(around),
+        *(row for name, one in seen.items() for row in _seen(name, one)),
         *_now(conditions),
         ("fingerprint", device.fingerprint),
     ]
@@ -96,6 +102,22 @@ def _now(conditions: Conditions) -> list[tuple[str, str]]:
         ("throttled", f"{throttled} times" if throttled is not None
          else _why(conditions.reasons, "core_throttle_count")),
     ]  # fmt: skip
+
+
+def _seen(backend: str, seen: Seen) -> list[tuple[str, str]]:
+    """A line for each device that it sees, then for each that it does not."""
+    if seen.reason:
+        return [(backend, _why({backend: seen.reason}, backend))]
+    there = [_device(one) for one in seen.devices]
+    lines = [f"sees {', '.join(there) or 'nothing'}"]
+    lines += [f"not {one.id}: {one.reason}" for one in seen.absent]
+    return [(backend if at == 0 else "", line) for at, line in enumerate(lines)]
+
+
+def _device(one: RuntimeDevice) -> str:
+    told = f"{one.id} {one.name or ''}".strip()
+    able = ", ".join(one.facts.get("capabilities", ()))
+    return f"{told} ({able})" if able else told
 
 
 def _accelerator(one: Accelerator) -> str:

@@ -6,6 +6,7 @@ The answers are jobs, so they are kept: until the environment, the accelerators 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from edgehone.backends.base import Backend
 from edgehone.backends.seen import Absent, Seen
@@ -13,7 +14,7 @@ from edgehone.device.accelerators import Accelerator
 from edgehone.device.facts import Device
 from edgehone.device.surroundings import Surroundings
 from edgehone.errors import EdgehoneError
-from edgehone.jobs import environments
+from edgehone.jobs import environments, store
 from edgehone.jobs.processes import CHILDREN
 from edgehone.jobs.run import Job, Limits, run
 
@@ -46,28 +47,20 @@ def see(
                 also={"device": machine.fingerprint, "hardware": around.hardware},
                 limits=PATIENCE,
             )
-            tell(name, "asking its runtime which devices it sees")
-            return Seen.from_json(run(job, lambda fraction, what: tell(name, what), fresh=fresh).facts)
+            if fresh or not store.find(job.key, job.identity):
+                tell(
+                    name,
+                    "asking its runtime which devices it sees; kept until hardware or environment change",
+                )
+            found = Seen.from_json(run(job, lambda fraction, what: tell(name, what), fresh=fresh).facts)
         except EdgehoneError as error:
             return Seen(reason=error.message)
         except (TypeError, KeyError) as error:
             return Seen(reason=f"its devices() returned something else than Seen.to_json(): {error!r}")
+        return replace(found, absent=tuple(_explained(one, around) for one in found.absent))
 
     with CHILDREN.pool(max(1, len(asked))) as pool:
         return dict(zip(asked, pool.map(ask, asked), strict=True))
-
-
-def why_absent(one: Absent, around: Surroundings) -> str:
-    """The reason, with that of the machine before that of the build where it has no such hardware."""
-    found = around.accelerators
-    if found is None or one.vendor is None or takes(one, found):
-        return one.reason
-    return f"no {one.vendor} {one.kind.upper()} in this machine; {one.reason}"
-
-
-def takes(one: Absent, found: Sequence[Accelerator]) -> list[Accelerator]:
-    """The accelerators of the machine that the absent device would be."""
-    return [each for each in found if each.kind == one.kind and each.vendor == one.vendor]
 
 
 def blind_spots(seen: Mapping[str, Seen], around: Surroundings) -> list[str]:
@@ -76,5 +69,18 @@ def blind_spots(seen: Mapping[str, Seen], around: Surroundings) -> list[str]:
         f"{name} does not run on {accelerator} ({accelerator.place}): {absent.id}: {absent.reason}"
         for name, one in seen.items()
         for absent in one.absent
-        for accelerator in takes(absent, around.accelerators or ())
+        for accelerator in _meant(absent, around.accelerators or ())
     ]
+
+
+def _explained(one: Absent, around: Surroundings) -> Absent:
+    """With the machine's reason before the build's where there is no such hardware."""
+    found = around.accelerators
+    if found is None or one.vendor is None or _meant(one, found):
+        return one
+    return replace(one, reason=f"no {one.vendor} {one.kind.upper()} in this machine; {one.reason}")
+
+
+def _meant(one: Absent, found: Sequence[Accelerator]) -> list[Accelerator]:
+    """The accelerators of the machine that the absent device would be."""
+    return [each for each in found if each.kind == one.kind and each.vendor == one.vendor]
