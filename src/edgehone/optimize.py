@@ -1,6 +1,6 @@
 """The whole story: a model, a device and a workload go in; one bundle and the evidence for it come out.
 
-inspect → plan → build → check → measure → decide → bundle
+inspect → plan → build → check → measure → tune → decide → bundle
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from edgehone.decide.decide import decide
 from edgehone.decide.decision import Candidate, Decision
 from edgehone.errors import NothingPasses
 from edgehone.events import Emit, Event, silent
-from edgehone.stages import check, measure, search
+from edgehone.stages import bound, check, measure, search, tune
 from edgehone.stages.clock import Clock
 from edgehone.stages.history import study_of
 from edgehone.stages.kinds import judge_of
@@ -105,6 +105,9 @@ def optimize(
     else:
         check.check(bench, origin, trials, required)
         measure.measure(bench, origin, trials)
+    trials += tune.tune(bench, origin, trials, required, over, clock=clock, study=kept)
+    if chosen := tune.chosen_of(trials, origin, required, over):
+        bound.note(bench, origin, chosen, trials)
     for trial in trials:
         kept.record(trial)
     emit(Event("", detail="deciding"))
@@ -119,7 +122,7 @@ def optimize(
         workload=bench.workload.to_json(),
         versions={name: dict(env.versions) for name, env in bench.environments.items()},
         edgehone=version("edgehone"),
-        notes=_notes(setup, trials, request.backends or ()),
+        notes=_notes(setup, [origin.baseline, *trials], request.backends or ()),
         conversions=[trial.conversion for trial in trials if trial.conversion],
     )
     emit(Event(""))
@@ -150,7 +153,8 @@ def _notes(setup: Setup, trials: Sequence[Trial], named: Sequence[str]) -> list[
     unready = [f"{name} has no environment: {reason}" for name, reason in setup.unready.items()]
     elsewhere = {t.recipe.backend: str(t.facts["unmeasurable"]) for t in trials if "unmeasurable" in t.facts}
     proven = [f"{name} is proven here, not measured: {reason}" for name, reason in elsewhere.items()]
-    return [*setup.notes, *left_out, *uncut, *unready, *measure.conditions(trials), *proven]
+    bounds = [f"{t.recipe.key}: {t.facts['bound']}" for t in trials if bound.is_read(t)]
+    return [*setup.notes, *left_out, *uncut, *unready, *measure.conditions(trials), *proven, *bounds]
 
 
 def _way_out(decision: Decision) -> str:

@@ -19,6 +19,7 @@ from edgehone.backends import (
     openvino_graph,
     openvino_graph_quantize,
     openvino_graph_session,
+    openvino_session,
     torch_export,
 )
 from edgehone.backends.base import Recipe
@@ -121,13 +122,13 @@ def test_all_recipes_share_the_conversion_and_the_calibrated_read_samples() -> N
 
 
 def test_properties() -> None:
-    made = openvino_graph_session.properties({"inference_precision": "f32", "streams": 2}, 3)
+    made = openvino_session.common({"inference_precision": "f32", "streams": 2}, 3)
     assert (made["INFERENCE_NUM_THREADS"], made["NUM_STREAMS"], made["INFERENCE_PRECISION_HINT"]) == (
         3,
         2,
         "f32",
     )
-    assert "INFERENCE_PRECISION_HINT" not in openvino_graph_session.properties({}, 1)
+    assert "INFERENCE_PRECISION_HINT" not in openvino_session.common({}, 1)
 
 
 @given(rows=st.integers(1, 20), batch=st.none() | st.integers(1, 7))

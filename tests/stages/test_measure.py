@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,7 +14,9 @@ from edgehone.backends import null
 from edgehone.device import Device
 from edgehone.errors import NothingPasses
 from edgehone.events import Event
+from edgehone.measure.texts import shipped
 from edgehone.stages import measure
+from edgehone.stages.bench import Bench
 
 TOML = "[workloads.tiny]\nprompt_tokens = 32\ngenerated_tokens = 16\n"
 
@@ -53,6 +58,50 @@ def test_what_says_nothing_here_is_proven_and_not_measured(
         assert not candidate.on_frontier
     told = {event.state for event in events if event.key == "null/q8"}
     assert "done" in told and "measuring" not in told
+
+
+def test_a_round_that_the_clocks_spoil_is_made_again_and_told(
+    own_home: Path, null_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first round of q8 is as if the machine had slept in it."""
+    run, spoilt = Bench.run, []
+
+    def sleepy(
+        bench: Bench, backend: str, call: str, args: Mapping[str, Any], *given: Any, **more: Any
+    ) -> Any:
+        done = run(bench, backend, call, args, *given, **more)
+        timed = call.endswith(":time_requests") and args["round"] == 1 and "pace" not in args["settings"]
+        if timed and "attempt" not in args:
+            spoilt.append(done)
+            return replace(done, jump="the machine slept for 12.0 s")
+        return done
+
+    monkeypatch.setattr(Bench, "run", sleepy)
+    config = tmp_path / "tiny.toml"
+    config.write_text(TOML + "[gates]\nlatency_cv = false\n")
+    decision = edgehone.optimize(
+        null_model, workload="tiny", effort="quick", backends=["null"], config_file=config
+    )
+    assert len(spoilt) == 2  # of q8 and of q4
+    told = "2 measurements were discarded and made again: the machine slept for 12.0 s"
+    assert told in decision.notes
+    # As many rounds as the others have, none of them the spoilt one.
+    rounds = decision.candidate("null/q8").figure("load_warm_ms").n + 1
+    assert rounds >= measure.LEAST_ROUNDS
+
+
+def test_clocks_that_jump_each_time_end_the_trial_and_not_the_run(own_home: Path, tmp_path: Path) -> None:
+    """The fake session sets the wall clock that its process reads: the worker itself notices."""
+    model = null.make_model(tmp_path / "m", shipped("calibration").read_text("utf-8"), faults=["jump"])
+    config = tmp_path / "tiny.toml"
+    config.write_text(TOML + "[gates]\nlatency_cv = false\n")
+    decision = edgehone.optimize(
+        model, workload="tiny", effort="quick", backends=["null"], config_file=config
+    )
+    jumpy = decision.candidate("null/jump")
+    assert jumpy.status == "failed"
+    assert "the wall clock was set by +3600.0 s while it was measured, 3 times in a row" in str(jumpy.error)
+    assert decision.chosen != "null/jump"
 
 
 def test_a_backend_that_does_not_answer_is_measured(

@@ -56,7 +56,7 @@ class Support:
 class Recipe:
     """Backend + what is built + how it is run.
 
-    `build` determines the artifact, `settings` how a session of it is opened (KV-cache precision, …).
+    `build` determines the artifact, `settings` how a session of it is opened (KV-cache precision, threads, …).
     `exact` marks the unquantized conversion that the null test judges. `effort` is the least effort at which
     the recipe is tried. `calibrated` recipes read the calibration text. `surgery` is what is done to the checkpoint
     first (`edgehone.surgery`): what the steps read as `model` is then its result. `bits` a weight, scales counted, tell
@@ -88,6 +88,21 @@ class Recipe:
             "settings": dict(self.settings),
             **({"surgery": dict(self.surgery)} if self.surgery else {}),
         }
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """A setting of `Recipe.settings` that may be searched once an artifact is chosen, and the values worth a try.
+
+    `now` is what holds where a recipe does not name it: a value that holds already is not tried. `exact` tells that the
+    outputs stay what they are, but for the order of sums; what a value of another setting does to them is scored before
+    it may win.
+    """
+
+    name: str
+    values: tuple[Any, ...]
+    now: Any = None
+    exact: bool = True
 
 
 @dataclass(frozen=True)
@@ -233,6 +248,10 @@ class Backend(Protocol):
     A backend that takes graphs has `open_graph(artifact, settings, job) -> GraphSession` too. What its steps
     read as `calibration` is then a folder with samples.npz: the inputs' arrays by name, samples first.
 
+    A backend whose runtime has settings worth a search has `tunings(recipe, device, context) -> Sequence[Tuning]` too:
+    for an artifact of that recipe on that device, in sessions that hold `context` tokens (0: a graph). The setting
+    `threads` is everybody's: it reaches a session as `job.threads`.
+
     A backend with `REFERENCE = True` runs the original itself; it has what `ReferenceBackend` names as well.
 
     A backend that runs on machines where its speed, memory and energy say nothing of those that it is made for
@@ -269,6 +288,13 @@ def why_unmeasurable(backend: Backend, device: Device) -> str | None:
     ask = getattr(backend, "unmeasurable", None)
     reason: str | None = None if ask is None else ask(device)
     return reason
+
+
+def tunings_of(backend: Backend, recipe: Recipe, device: Device, context: int) -> Sequence[Tuning]:
+    """The settings that may be searched for an artifact; none where the backend names none."""
+    ask = getattr(backend, "tunings", None)
+    found: Sequence[Tuning] = () if ask is None else ask(recipe, device, context)
+    return found
 
 
 class ReferenceBackend(Backend, Protocol):

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgehone.backends import llamacpp_devices, llamacpp_recipes
-from edgehone.backends.base import Needs, Recipe, Step, Support, WorkerJob
+from edgehone.backends.base import Needs, Recipe, Step, Support, Tuning, WorkerJob
+from edgehone.device.facts import Device
 from edgehone.model.info import ModelInfo
 
 if TYPE_CHECKING:
@@ -170,6 +171,11 @@ def recipes(model: ModelInfo) -> list[Recipe]:
     return llamacpp_recipes.of_checkpoint(model)
 
 
+def tunings(recipe: Recipe, device: Device, context: int) -> list[Tuning]:
+    """The settings that may be searched for an artifact: llamacpp_recipes.toml."""
+    return llamacpp_recipes.tunings(recipe, device, context)
+
+
 def steps(recipe: Recipe) -> Step:
     """convert or adopt → [imatrix] → quantize → [GPTQ]; recipes share the first two. What sees gets its projector."""
     built = _language_steps(recipe)
@@ -207,10 +213,11 @@ def _language_steps(recipe: Recipe) -> Step:
 
 
 def open_session(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) -> LlamaSession:
-    """Load artifact/model.gguf, memory-mapped.
+    """Load artifact/model.gguf, memory-mapped unless told otherwise.
 
-    settings: kv_cache 'f16' (default) or 'q8_0', flash_attention true or false (default: llama.cpp decides),
-    threads (default: job.threads). Raises EdgehoneError with libllama's own words when it cannot be loaded.
+    settings: kv_cache 'f16' (default) or 'q8_0', flash_attention true or false (default: llama.cpp decides), batch and
+    ubatch (tokens), decode_threads (default: job.threads), load 'mmap' (default), 'mlock' or 'read'.
+    Raises EdgehoneError with libllama's own words when it cannot be loaded.
     """
     from edgehone.backends.llamacpp_build import ARTIFACT, tools
     from edgehone.backends.llamacpp_session import LlamaSession

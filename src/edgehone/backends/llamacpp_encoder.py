@@ -32,7 +32,7 @@ class EncoderSession:
         """Load the weights (memory-mapped). EdgehoneError with libllama's words when it cannot."""
         self._lib = library
         self._counted = settings.get("positions") in _COUNTED
-        self._threads = int(settings.get("threads") or threads)
+        self._threads = threads
         self._model = self._context = None
         self._capacity = 0
         self._log = Log(library)

@@ -8,7 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edgehone.backends.base import EFFORTS, Recipe
+from edgehone.backends.base import EFFORTS, Recipe, Tuning
+from edgehone.backends.tunings import Kind, listed
+from edgehone.device.facts import Device
 from edgehone.model.info import ModelInfo
 
 NAME = "llamacpp"
@@ -138,6 +140,12 @@ def of_encoder(model: ModelInfo) -> list[Recipe]:
             Recipe(NAME, entry["name"], plain, settings, effort=entry["effort"], why=why, bits=entry["bits"])
         )
     return made
+
+
+def tunings(recipe: Recipe, device: Device, context: int) -> list[Tuning]:
+    """The settings that may be searched for an artifact of a recipe."""
+    kinds: dict[Any, Kind] = {"encoder": "graph", "vision": "vision"}
+    return listed(_table("tuning"), device, kinds.get(recipe.build.get("source"), "language"), context)
 
 
 def _table(name: str = "type") -> list[dict[str, Any]]:

@@ -31,6 +31,8 @@ _SCORED_BYTES = 64 << 20
 _CONTEXT_STEP = 256
 
 _KV_TYPES = ("f16", "q8_0")
+# How weights come into memory: mapped, mapped and locked there, or read.
+_LOADS = {"mmap": "MMAP", "mlock": "MMAP_MLOCK", "read": "NONE"}
 
 
 class LlamaSession:
@@ -40,15 +42,14 @@ class LlamaSession:
         """Load the weights (memory-mapped). EdgehoneError with libllama's words when it cannot."""
         self._lib = library
         self._settings = dict(settings)
-        self._threads = int(settings.get("threads") or threads)
+        self._threads = threads
         self._kv_type = _kv_type(library, settings.get("kv_cache", "f16"))
         self._model = self._context = self._sampler = None
         self._capacity = self._batch = 0
         self._log = Log(library)
         library.llama_backend_init()
         params = library.llama_model_default_params()
-        if hasattr(library, "LLAMA_LOAD_MODE_MMAP"):
-            params.load_mode = library.LLAMA_LOAD_MODE_MMAP
+        _set_load(library, params, settings.get("load", "mmap"))
         self._model = library.llama_model_load_from_file(os.fsencode(path), params)
         if not self._model:
             raise EdgehoneError(f"llama.cpp cannot load {path}: {self._log.cause}")
@@ -158,8 +159,10 @@ class LlamaSession:
     def _parameters(self, length: int) -> Any:
         params = self._lib.llama_context_default_params()
         params.n_ctx = -(-length // _CONTEXT_STEP) * _CONTEXT_STEP
-        params.n_batch, params.n_ubatch = min(_BATCH, params.n_ctx), min(_MICROBATCH, params.n_ctx)
-        params.n_threads = params.n_threads_batch = self._threads
+        params.n_batch = min(int(self._settings.get("batch", _BATCH)), params.n_ctx)
+        params.n_ubatch = min(int(self._settings.get("ubatch", _MICROBATCH)), params.n_batch)
+        params.n_threads_batch = self._threads
+        params.n_threads = int(self._settings.get("decode_threads", self._threads))
         params.type_k = params.type_v = self._kv_type
         params.no_perf = True
         flash = self._settings.get("flash_attention")
@@ -176,6 +179,15 @@ class LlamaSession:
         code = self._lib.llama_decode(self._context, batch)
         if code:
             raise EdgehoneError(f"llama.cpp cannot decode (code {code}): {self._log.cause}")
+
+
+def _set_load(library: Any, params: Any, name: str) -> None:
+    if name not in _LOADS:
+        raise InputError(f"load is '{name}'", hint=f"give one of {', '.join(_LOADS)}")
+    if hasattr(library, "LLAMA_LOAD_MODE_MMAP"):
+        params.load_mode = getattr(library, f"LLAMA_LOAD_MODE_{_LOADS[name]}")
+    else:  # llama.cpp before it named the modes
+        params.use_mmap, params.use_mlock = name != "read", name == "mlock"
 
 
 def _kv_type(library: Any, name: str) -> int:

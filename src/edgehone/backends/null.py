@@ -2,7 +2,7 @@
 
 Its model is real all the same: a bigram table over bytes (`make_model` counts one from a text), which the
 recipes really quantize to 8, 4 or 2 bits. Only its speed is made up: a session sleeps so many milliseconds a
-token. A model's config.json may ask for faulty recipes (`"null_faults": ["crash", "hang", "memory", "nan"]`).
+token. A model's config.json may ask for faulty recipes (`"null_faults": ["crash", "hang", "memory", "nan", "jump"]`).
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgehone.backends.base import Generation, Needs, Recipe, Step, Support, WorkerJob
+from edgehone.backends.base import Generation, Needs, Recipe, Step, Support, Tuning, WorkerJob
 from edgehone.backends.ids import check_ids
+from edgehone.device.facts import Device
+from edgehone.errors import InputError
 from edgehone.model.info import ModelInfo
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ NEEDS = Needs()
 
 BOS = 256
 VOCABULARY = 257
-FAULTS = ("crash", "hang", "memory", "nan")
+FAULTS = ("crash", "hang", "memory", "nan", "jump")
 # Milliseconds a token that a session pretends to need, by bits; 32 is the original.
 _PACE = {32: 4.0, 16: 2.0, 8: 1.0, 4: 0.5, 2: 0.4}
 
@@ -52,10 +54,26 @@ def recipes(model: ModelInfo) -> list[Recipe]:
     ]
     config = json.loads((model.path / "config.json").read_text("utf-8"))
     made += [
-        Recipe(NAME, fault, {"bits": 8, "fault": fault}, effort="quick")
+        Recipe(
+            NAME,
+            fault,
+            {"bits": 8, "fault": fault},
+            {"wall_clock_jumps": True} if fault == "jump" else {},
+            effort="quick",
+        )
         for fault in config.get("null_faults", ())
     ]
     return made
+
+
+def tunings(recipe: Recipe, device: Device, context: int) -> list[Tuning]:
+    """One that gains, one that costs, one that fails, and one that gains by making the outputs coarse."""
+    return [
+        Tuning("hurry", (0.5, 4), now=1),
+        Tuning("ballast_mb", (64,), now=0),
+        Tuning("stumble", (True,), now=False),
+        Tuning("coarse", (True,), now=False, exact=False),
+    ]
 
 
 def original(model: ModelInfo) -> Recipe:
@@ -141,7 +159,13 @@ class NullSession:
 
         facts = json.loads((artifact / "null.json").read_text("utf-8"))
         self.table: NDArray[np.float32] = _load(artifact, facts["bits"])
-        self.pace = _PACE[settings.get("pace", facts["bits"])] / 1000
+        self.pace = _PACE[settings.get("pace", facts["bits"])] / 1000 / settings.get("hurry", 1)
+        if settings.get("coarse"):
+            self.table, self.pace = self.table.round(-1), self.pace / 10
+        if settings.get("stumble"):
+            raise InputError("the null backend was asked to stumble")
+        if settings.get("wall_clock_jumps"):
+            _set_wall_clock(3600)
         self.ballast = np.ones(int(settings.get("ballast_mb", 0)) << 20, np.uint8)
 
     def tokenize(self, text: str) -> list[int]:
@@ -230,6 +254,12 @@ def _load(folder: Path, bits: int) -> NDArray[np.float32]:
     padded = np.concatenate([np.zeros((count, 8 - bits), np.uint8), digits], 1)
     levels = np.packbits(padded, axis=1).reshape(VOCABULARY, VOCABULARY)
     return np.asarray(stored["low"] + stored["step"] * levels, np.float32)
+
+
+def _set_wall_clock(seconds: float) -> None:
+    """Let this process read a wall clock that somebody set."""
+    read = time.clock_gettime
+    time.clock_gettime = lambda clock: read(clock) + seconds * (clock == time.CLOCK_REALTIME)
 
 
 def _fail(fault: str | None) -> None:

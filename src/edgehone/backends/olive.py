@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgehone.backends import olive_graph, onnxruntime_devices
-from edgehone.backends.base import EFFORTS, Needs, Recipe, Step, Support, WorkerJob
+from edgehone.backends.base import EFFORTS, Needs, Recipe, Step, Support, Tuning, WorkerJob
+from edgehone.backends.tunings import Kind, listed
+from edgehone.device.facts import Device
 from edgehone.model.info import ModelInfo
 
 if TYPE_CHECKING:
@@ -135,6 +137,12 @@ def _named(rows: Mapping[str, int], group: int) -> str:
     return ", ".join(f"{size} ({name})" for name, size in rows.items() if size % group)
 
 
+def tunings(recipe: Recipe, device: Device, context: int) -> list[Tuning]:
+    """The settings that may be searched for an artifact: olive_recipes.toml."""
+    kind: Kind = "graph" if "graph" in recipe.build else "language"
+    return listed(_table()["tuning"], device, kind, context)
+
+
 def steps(recipe: Recipe) -> Step:
     """The chain of the recipe's build, as short as it needs to be."""
     if "graph" in recipe.build:
@@ -152,7 +160,7 @@ def steps(recipe: Recipe) -> Step:
 
 
 def open_session(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) -> OliveSession:
-    """A session on the CPU (worker side). settings: threads (else `job.threads`)."""
+    """A session on the CPU (worker side). settings: spinning, arena (both on where they are not named)."""
     from edgehone.backends.olive_session import OliveSession
 
-    return OliveSession(artifact, int(settings.get("threads", job.threads)))
+    return OliveSession(artifact, settings, job.threads)

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgehone.backends.base import Generation
 from edgehone.backends.ids import check_ids
 from edgehone.backends.olive_build import quiet
+from edgehone.backends.onnxruntime_session import session_options
 from edgehone.errors import JobError
 
 if TYPE_CHECKING:
@@ -37,8 +38,9 @@ _GREEDY = {
 class OliveSession:
     """A causal language model in the layout of ONNX Runtime GenAI."""
 
-    def __init__(self, folder: Path, threads: int) -> None:
+    def __init__(self, folder: Path, settings: Mapping[str, Any], threads: int) -> None:
         self._folder = folder
+        self._asked = settings
         self._threads = threads
         self._settings: dict[str, Any] = json.loads((folder / "genai_config.json").read_text("utf-8"))[
             "model"
@@ -107,9 +109,7 @@ class OliveSession:
             quiet("onnxruntime")
             import onnxruntime
 
-            options = onnxruntime.SessionOptions()
-            options.intra_op_num_threads = self._threads
-            options.log_severity_level = 3
+            options = session_options(self._asked, self._threads)
             path = self._folder / self._settings["decoder"]["filename"]
             self._runtime = onnxruntime.InferenceSession(path, options, providers=[PROVIDER])
         return self._runtime
@@ -148,7 +148,11 @@ class OliveSession:
             import onnxruntime_genai as genai
 
             config = genai.Config(str(self._folder))
-            options = {"intra_op_num_threads": self._threads, "log_severity_level": 3}
+            options: dict[str, Any] = {"intra_op_num_threads": self._threads, "log_severity_level": 3}
+            if not self._asked.get("arena", True):
+                options["enable_cpu_mem_arena"] = False
+            if not self._asked.get("spinning", True):
+                options["session.intra_op.allow_spinning"] = "0"
             config.overlay(json.dumps({"model": {"decoder": {"session_options": options}}}))
             self._model = genai.Model(config)
         return self._model

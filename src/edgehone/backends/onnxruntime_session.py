@@ -28,8 +28,9 @@ class OrtSession:
     """A graph whose inputs are checked before it runs.
 
     settings: graph_optimization ("disabled", "basic", "extended", "all": the default), intra_op_threads (else
-    `threads`), inter_op_threads, execution_mode ("sequential", the default, or "parallel"), spinning (whether
-    threads that wait for work keep their core busy; the default). ModelError for a graph that cannot be opened.
+    `threads`), inter_op_threads, execution_mode ("sequential", the default for one of these, or "parallel"), spinning
+    (whether threads that wait for work keep their core busy; the default), arena (whether memory is kept for the next
+    run; the default). ModelError for a graph that cannot be opened.
     """
 
     def __init__(self, path: Path, settings: Mapping[str, Any], threads: int) -> None:
@@ -39,7 +40,7 @@ class OrtSession:
 
         try:
             self._session = onnxruntime.InferenceSession(
-                str(path), _options(settings, threads), providers=["CPUExecutionProvider"]
+                str(path), session_options(settings, threads), providers=["CPUExecutionProvider"]
             )
         except Exception as error:
             raise ModelError(f"ONNX Runtime cannot open {path.name}: {_cause(error)}") from error
@@ -122,7 +123,8 @@ class OrtSession:
         del self._session
 
 
-def _options(settings: Mapping[str, Any], threads: int) -> Any:
+def session_options(settings: Mapping[str, Any], threads: int) -> Any:
+    """ONNX Runtime's SessionOptions for the settings of `OrtSession`."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -130,11 +132,14 @@ def _options(settings: Mapping[str, Any], threads: int) -> Any:
     options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, level)
     options.intra_op_num_threads = int(settings.get("intra_op_threads", threads))
     options.inter_op_num_threads = int(settings.get("inter_op_threads", 1))
-    if settings.get("execution_mode", "sequential") == "parallel":
+    # Branches side by side need somewhere to run.
+    branching = settings.get("inter_op_threads", 1) > 1
+    if settings.get("execution_mode", "parallel" if branching else "sequential") == "parallel":
         options.execution_mode = onnxruntime.ExecutionMode.ORT_PARALLEL
     if not settings.get("spinning", True):
         for scope in ("intra_op", "inter_op"):
             options.add_session_config_entry(f"session.{scope}.allow_spinning", "0")
+    options.enable_cpu_mem_arena = bool(settings.get("arena", True))
     options.log_severity_level = 3  # its warnings on what it optimises are noise to a person
     return options
 

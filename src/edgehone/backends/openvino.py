@@ -18,8 +18,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgehone.backends import openvino_devices, openvino_graph, openvino_ir, openvino_mixture, openvino_vision
-from edgehone.backends.base import EFFORTS, Needs, Recipe, Step, Support, WorkerJob
+from edgehone.backends.base import EFFORTS, Needs, Recipe, Step, Support, Tuning, WorkerJob
 from edgehone.backends.calibration import LENGTH, windows
+from edgehone.backends.tunings import Kind, listed
+from edgehone.device.facts import Device
 from edgehone.errors import JobError
 from edgehone.model.info import ModelInfo
 
@@ -135,9 +137,9 @@ def _bits(entry: Mapping[str, Any]) -> float:
 
 
 @functools.cache
-def _table() -> list[dict[str, Any]]:
+def _table(name: str = "recipe") -> list[dict[str, Any]]:
     text = Path(__file__).with_name("openvino_recipes.toml").read_text("utf-8")
-    entries: list[dict[str, Any]] = tomllib.loads(text)["recipe"]
+    entries: list[dict[str, Any]] = tomllib.loads(text)[name]
     return entries
 
 
@@ -154,6 +156,12 @@ def _fits(group: int, rows: Mapping[str, int]) -> bool:
 
 def _named(rows: Mapping[str, int], group: int) -> str:
     return ", ".join(f"{size} ({name})" for name, size in rows.items() if size % group)
+
+
+def tunings(recipe: Recipe, device: Device, context: int) -> list[Tuning]:
+    """The settings that may be searched for an artifact: openvino_recipes.toml."""
+    kind: Kind = "graph" if "graph" in recipe.build else "vision" if "vision" in recipe.build else "language"
+    return listed(_table("tuning"), device, kind, context)
 
 
 def steps(recipe: Recipe) -> Step:
@@ -267,14 +275,14 @@ def open_session(
 ) -> OpenVinoSession | openvino_vision.OpenVinoVision:
     """A session on the CPU (worker side).
 
-    settings: kv_cache ("u8" or "f16", always set), inference_precision ("f32", "bf16"; else the device's
-    own), threads (else `job.threads`).
+    settings: kv_cache ("u8" or "f16", always set), and those of `openvino_session.COMMON`; what is not set is left to
+    the device.
     """
     from edgehone.backends.openvino_session import OpenVinoSession
 
     if (artifact / openvino_vision.LANGUAGE).is_file():
         return open_vision(artifact, settings, job)
-    return OpenVinoSession(artifact, settings, int(settings.get("threads", job.threads)))
+    return OpenVinoSession(artifact, settings, job.threads)
 
 
 def open_vision(
@@ -283,21 +291,20 @@ def open_vision(
     """The same of a multi-modal model, shown pictures."""
     from edgehone.backends.openvino_session import properties, vocabulary
 
-    made = properties(settings, int(settings.get("threads", job.threads)))
+    made = properties(settings, job.threads)
     return openvino_vision.OpenVinoVision(artifact, made, vocabulary(artifact))
 
 
 def open_graph(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) -> OpenVinoGraphSession:
     """A session of a graph on the CPU (worker side).
 
-    settings: inference_precision ("f32", "bf16"; else the device's own), streams (else 1), threads (else
-    `job.threads`).
+    settings: those of `openvino_session.COMMON`.
     """
     from edgehone.backends.openvino_graph_session import OpenVinoGraphSession
 
-    return OpenVinoGraphSession(artifact, settings, int(settings.get("threads", job.threads)))
+    return OpenVinoGraphSession(artifact, settings, job.threads)
 
 
 def open_routing(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) -> RoutingSession:
     """The same, telling which experts the graph's routers choose."""
-    return openvino_mixture.RoutingSession(artifact, settings, int(settings.get("threads", job.threads)))
+    return openvino_mixture.RoutingSession(artifact, settings, job.threads)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgehone.backends.openvino_ir import MODEL, PORTS
+from edgehone.backends.openvino_session import common
 from edgehone.errors import JobError
 
 if TYPE_CHECKING:
@@ -18,25 +19,13 @@ if TYPE_CHECKING:
 _DEVICE = "CPU"
 
 
-def properties(settings: Mapping[str, Any], threads: int) -> dict[str, Any]:
-    """The CPU plugin's properties of a session."""
-    made = {
-        "PERFORMANCE_HINT": "LATENCY",
-        "NUM_STREAMS": int(settings.get("streams", 1)),
-        "INFERENCE_NUM_THREADS": threads,
-    }
-    if "inference_precision" in settings:
-        made["INFERENCE_PRECISION_HINT"] = settings["inference_precision"]
-    return made
-
-
 class OpenVinoGraphSession:
     """A compiled graph, fed and read by the original's names."""
 
     def __init__(self, folder: Path, settings: Mapping[str, Any], threads: int) -> None:
         import openvino as ov
 
-        compiled = ov.Core().compile_model(folder / MODEL, _DEVICE, properties(settings, threads))
+        compiled = ov.Core().compile_model(folder / MODEL, _DEVICE, common(settings, threads))
         self._request: Any = compiled.create_infer_request()
         ports = json.loads((folder / PORTS).read_text("utf-8"))
         for name, port in zip(

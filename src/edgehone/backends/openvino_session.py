@@ -26,17 +26,32 @@ _PARTS = 4
 _LOGITS_BYTES = 64 << 20
 
 
-def properties(settings: Mapping[str, Any], threads: int) -> dict[str, Any]:
-    """The CPU plugin's properties of a session."""
-    made = {
+# Settings of every session, and the CPU plugin's property that each is.
+COMMON = {
+    "hint": "PERFORMANCE_HINT",
+    "streams": "NUM_STREAMS",
+    "inference_precision": "INFERENCE_PRECISION_HINT",
+    "pinning": "ENABLE_CPU_PINNING",
+    "mmap": "ENABLE_MMAP",
+    "activation_group": "DYNAMIC_QUANTIZATION_GROUP_SIZE",
+}
+
+
+def common(settings: Mapping[str, Any], threads: int) -> dict[str, Any]:
+    """The CPU plugin's properties of any session: one request at a time, as fast as it can be."""
+    made: dict[str, Any] = {
         "PERFORMANCE_HINT": "LATENCY",
         "NUM_STREAMS": 1,
         "INFERENCE_NUM_THREADS": threads,
-        "KV_CACHE_PRECISION": settings.get("kv_cache", "u8"),
     }
-    if "inference_precision" in settings:
-        made["INFERENCE_PRECISION_HINT"] = settings["inference_precision"]
-    return made
+    if settings.get("hint", "LATENCY") != "LATENCY" and "streams" not in settings:
+        del made["NUM_STREAMS"]  # how many streams is then what the hint decides
+    return made | {COMMON[name]: settings[name] for name in COMMON.keys() & settings.keys()}
+
+
+def properties(settings: Mapping[str, Any], threads: int) -> dict[str, Any]:
+    """Those of a session with a KV cache."""
+    return {**common(settings, threads), "KV_CACHE_PRECISION": settings.get("kv_cache", "u8")}
 
 
 class OpenVinoSession:

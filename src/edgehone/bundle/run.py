@@ -13,6 +13,7 @@ from edgehone.errors import InputError
 from edgehone.jobs import environments
 from edgehone.jobs.foreground import run_foreground
 from edgehone.jobs.run import Input, Job
+from edgehone.stages.bench import threads_of
 
 
 def generate(
@@ -94,6 +95,6 @@ def _job(
         env,
         {"backend": module, "settings": recipe["settings"], **args},
         {"artifact": Input(bundle.artifact.resolve(), ""), **inputs},
-        threads=device.detect().threads,
+        threads=threads_of(recipe["settings"], device.detect()),
         backend=module,
     )

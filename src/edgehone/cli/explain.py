@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the verb."""
     from edgehone.bundle import read
-    from edgehone.report.explain import explanation, losses, stages
+    from edgehone.report.explain import explanation, losses, stages, tuning
 
     decision = read(args.bundle).decision
     if args.json:
@@ -27,6 +27,8 @@ def run(args: argparse.Namespace) -> int:
             "chosen": decision.chosen,
             "reason": decision.reason,
             "stages": [stage.to_json() for stage in stages(decision)],
+            "tuning": tuning(decision),
+            "bound": decision.candidate(decision.chosen).facts.get("bound") if decision.chosen else None,
             "lost": losses(decision),
         }
         print(json.dumps(told, indent=1))

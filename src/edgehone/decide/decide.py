@@ -40,10 +40,7 @@ def decide(
     names the nearest candidate, its gate and by how much it fails.
     """
     original = replace(baseline, figures=derive(baseline, baseline))
-    full = [replace(c, figures=derive(c, baseline)) for c in candidates]
-    judged = [
-        replace(c, verdicts=tuple(judge(c.figures, requirements)) if c.status == "ok" else ()) for c in full
-    ]
+    judged = [judged_of(candidate, baseline, requirements) for candidate in candidates]
     points = [objectives(c) if c.status == "ok" else [None] * 4 for c in (*judged, original)]
     placed = frontier(points, [True] * 4)
     judged = [replace(c, on_frontier=on) for c, on in zip(judged, placed, strict=False)]
@@ -64,6 +61,12 @@ def decide(
         edgehone=edgehone,
         created=created or datetime.now(UTC).isoformat(timespec="seconds"),
     )
+
+
+def judged_of(candidate: Candidate, baseline: Candidate, requirements: Requirements) -> Candidate:
+    """The candidate with its derived figures, and its verdicts if it was measured."""
+    full = replace(candidate, figures=derive(candidate, baseline))
+    return replace(full, verdicts=tuple(judge(full.figures, requirements))) if full.status == "ok" else full
 
 
 def derive(candidate: Candidate, baseline: Candidate) -> dict[str, Figure]:

@@ -24,7 +24,8 @@ class JobResult:
     """A finished job: `out` is the folder it filled, `facts` what it returned, `seconds` its wall time.
 
     `identity` is what jobs that read it name it by: the key, but for a result that links to where its inputs lie.
-    `cached` tells whether this run found it finished. `watch` holds the samples that the parent took.
+    `cached` tells whether this run found it finished. `watch` holds the samples that the parent took. `jump` says what
+    happened to the clocks meanwhile that spoils what it timed (`device.clocks`), None if nothing did.
     """
 
     key: str
@@ -34,6 +35,7 @@ class JobResult:
     cached: bool
     watch: Mapping[str, Any]
     identity: str
+    jump: str | None = None
 
     @property
     def out(self) -> Path:
@@ -56,7 +58,8 @@ def find(key: str, identity: str, *, cached: bool = True) -> JobResult | None:
         samples = json.loads(watch.read_text("utf-8")) if watch.exists() else {}
     except FileNotFoundError:
         return None
-    return JobResult(key, folder, result["facts"], result["seconds"], cached, samples, identity)
+    jump = result.get("clocks")
+    return JobResult(key, folder, result["facts"], result["seconds"], cached, samples, identity, jump)
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from edgehone.backends.base import WorkerJob
+from edgehone.device.clocks import jump, read_clocks
 from edgehone.jobs.bootstrap import end_with_parent
 
 
@@ -25,7 +26,7 @@ def main(folder: str) -> None:
     if os.environ.get("EDGEHONE_JOB") == "1":
         end_with_parent()
     place = Path(folder)
-    started = time.perf_counter()
+    started, clocks = time.perf_counter(), read_clocks()
     try:
         job = json.loads((place / "job.json").read_text("utf-8"))
         result = {"ok": True, "facts": _call(job, place)}
@@ -33,6 +34,7 @@ def main(folder: str) -> None:
         traceback.print_exc()
         result = {"ok": False, "error": _describe(error)}
     result["seconds"] = time.perf_counter() - started
+    result["clocks"] = jump(clocks, read_clocks())
     _write(place / "result.json", json.dumps(result, indent=1))
     sys.stdout.flush()
     sys.stderr.flush()

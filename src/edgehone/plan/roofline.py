@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from edgehone.measure.workload import Workload
 
 PREDICTED = "predicted"
+# Weights of less than so many last caches stay there from token to token, in part at least.
+CACHED = 2
 
 
 @lru_cache(maxsize=1)
@@ -71,7 +73,7 @@ def predicted_decode(
         return Figure.missing(str(size.reason if size.value is None else bandwidth.reason), unit)
     if model.kind != "language":
         return Figure.missing("it generates no tokens", unit)
-    if last_cache is not None and size.value < 2 * last_cache:
+    if last_cache is not None and size.value < CACHED * last_cache:
         return Figure.missing("its weights fit the processor's caches: memory does not bound it", unit)
     middle = work.prompt_tokens + work.generated_tokens // 2
     read = size.value + (cache_bytes(model, middle) or 0)
@@ -107,6 +109,18 @@ def cache_bytes(model: ModelInfo, tokens: int) -> int | None:
     if not (model.layers and heads and model.head_dim):
         return None
     return 2 * 2 * model.layers * heads * model.head_dim * tokens
+
+
+def read_bytes(size: float, model: ModelInfo, tokens: int) -> float:
+    """Bytes that decoding one token reads of an artifact of `size` bytes, behind `tokens` others.
+
+    All weights but the rows of the embeddings that are not asked for (where these are not the output's too; taken to
+    be as many bits as the others), and the cache at 16 bits.
+    """
+    asleep = 0.0
+    if model.tied_embeddings is False and model.vocabulary and model.hidden_size and model.parameters:
+        asleep = model.vocabulary * model.hidden_size / model.parameters
+    return size * (1 - asleep) + (cache_bytes(model, tokens) or 0)
 
 
 def building(model: ModelInfo, recipes: Sequence[Recipe]) -> tuple[int, int]:

@@ -6,11 +6,12 @@ settings found for it, and the gates. Each is shown with its figures and what th
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from edgehone.decide.choice import Choice, choose
+from edgehone.decide.choice import Choice, choose, contenders
 from edgehone.decide.decision import Candidate, Decision
 from edgehone.figure import Figure
 from edgehone.report.summary import table
@@ -56,14 +57,14 @@ def stages(decision: Decision) -> list[Stage]:
         *made,
         _conversion(decision, chosen),
         _quantization(decision, chosen),
-        _acceleration(chosen),
+        _acceleration(decision, chosen),
         _validation(chosen),
     ]
 
 
 def losses(decision: Decision) -> dict[str, str]:
     """Why each candidate but the chosen lost, by its key."""
-    choice = choose(decision.candidates, decision.requirements.get("weights", {}))
+    choice = choose(contenders(decision.candidates), decision.requirements.get("weights", {}))
     return {c.key: _loss(c, choice) for c in decision.candidates if c.key != decision.chosen}
 
 
@@ -75,12 +76,40 @@ def explanation(decision: Decision) -> str:
     for stage in stages(decision):
         rows.append(_row(stage, before))
         before = stage.candidate or before
-    lines = [decision.reason, "", *table(rows), "", "(×: of the stage before)", "", "The others:"]
+    lines = [decision.reason, "", *table(rows), "", "(×: of the stage before)"]
+    chosen = decision.candidate(decision.chosen) if decision.chosen else None
+    if chosen and "bound" in chosen.facts:
+        lines += ["", f"What bounds its speed: {chosen.facts['bound']}."]
+    if tried := tuning(decision):
+        lines += ["", "Runtime settings tried, each against the recipe's own:", *_settings(tried)]
+    lines += ["", "The others:"]
     causes: dict[str, list[str]] = {}
     for key, reason in losses(decision).items():
         causes.setdefault(reason, []).append(key)
     lines += [f"  {', '.join(keys)}: {reason}" for reason, keys in causes.items()]
     return "\n".join(lines)
+
+
+def tuning(decision: Decision) -> list[dict[str, Any]]:
+    """The runtime settings that were tried for the chosen candidate, and what became of each; none where none were."""
+    chosen = decision.candidate(decision.chosen) if decision.chosen else None
+    return list(chosen.facts.get("tuning", ())) if chosen else []
+
+
+def _settings(tried: Sequence[dict[str, Any]]) -> list[str]:
+    rows: list[Sequence[str]] = [("", "settings", "latency ms", "score", "")]
+    for one in tried:
+        ahead = "-" if one["ahead"] is None else f"{one['ahead']:+.3f}"
+        latency = "-" if one["latency_ms"] is None else f"{one['latency_ms']:.1f}"
+        fate = one["reason"] or ""
+        if "confirmed" in one:
+            fate = "confirmed in fresh rounds" if one["confirmed"] else fate
+        rows.append(("*" if one.get("confirmed") else "", _named(one["settings"]), latency, ahead, fate))
+    return table(rows)
+
+
+def _named(settings: dict[str, Any]) -> str:
+    return ", ".join(f"{name} = {json.dumps(value).strip(chr(34))}" for name, value in settings.items())
 
 
 def ranking(choice: Choice, decision: Decision) -> list[str]:
@@ -105,15 +134,23 @@ def _quantization(decision: Decision, chosen: Candidate) -> Stage:
     plain = chosen.facts.get("tuned_from")
     candidate = decision.candidate(plain) if isinstance(plain, str) else chosen
     converted = {one.key for one in decision.conversions}
-    said = "the conversion itself: no quantization was better" if chosen.key in converted else "quantized"
+    unchanged = candidate.key in converted
+    said = "the conversion itself: no quantization was better" if unchanged else "quantized"
     return Stage("quantization", candidate, said)
 
 
-def _acceleration(chosen: Candidate) -> Stage:
-    if "tuned_from" not in chosen.facts:
-        return Stage("acceleration", None, "the backend's own runtime settings; none were searched")
-    settings = ", ".join(f"{name} = {value}" for name, value in chosen.recipe["settings"].items())
-    return Stage("acceleration", chosen, f"runtime settings: {settings}")
+def _acceleration(decision: Decision, chosen: Candidate) -> Stage:
+    """The settings that were found, or why the recipe's own stayed."""
+    if "tuned_from" in chosen.facts:
+        settings = next(one["settings"] for one in tuning(decision) if one.get("confirmed"))
+        return Stage("acceleration", chosen, f"runtime settings: {_named(settings)}")
+    if tried := tuning(decision):
+        said = f"the recipe's own settings: of {len(tried)} others none was better beyond its interval"
+    elif "untuned" in chosen.facts:
+        said = f"the recipe's own settings; none were searched: {chosen.facts['untuned']}"
+    else:
+        said = "the recipe's own settings; a quick run searches none"
+    return Stage("acceleration", None, said)
 
 
 def _validation(chosen: Candidate) -> Stage:

@@ -70,6 +70,9 @@ def reached(model: ModelInfo, fingerprint: str, measured: Figure) -> dict[str, l
             continue
         for told in study.trials.values():
             rate = told["figures"].get("decode_tokens_per_s", {}).get("value")
+            # Settings that were tried and left do not tell what a runtime reaches.
+            if "tuned_from" in told["facts"]:
+                continue
             if rate and told["bytes"] and told["bytes"] >= least:
                 share = rate * told["bytes"] / (measured.value * 1e9)
                 found.setdefault(told["recipe"]["backend"], []).append(share)

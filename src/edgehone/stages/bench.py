@@ -31,6 +31,7 @@ class Depth:
     seconds: float
     budget: float
     samples: int
+    tuning: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,10 @@ class Bench:
         tell: Callable[[float, str], None] = lambda fraction, what: None,
         **more: Any,
     ) -> JobResult:
-        """One job in a backend's environment; `opens` tells that it opens a session of that backend."""
+        """One job in a backend's environment; `opens` tells that it opens a session of that backend.
+
+        It has as many threads as its settings name, else all that may be used.
+        """
         module = registry.module_name(backend)
         if self.occasion and more.get("exclusive"):
             more["also"] = {**more.get("also", {}), "occasion": self.occasion}
@@ -75,7 +79,7 @@ class Bench:
             self.environments[backend],
             {**args, "backend": module} if opens else args,
             inputs,
-            threads=self.device.threads,
+            threads=threads_of(args.get("settings", {}), self.device),
             backend=module if opens else None,
             limits=self.limits,
             **more,
@@ -89,6 +93,11 @@ class Bench:
 
     def _progress(self, key: str, state: State, fraction: float, what: str) -> None:
         self.emit(Event(key, state, what, fraction))
+
+
+def threads_of(settings: Mapping[str, Any], machine: Device) -> int:
+    """The threads of a session: those that its settings name, never more than may be used here."""
+    return min(int(settings.get("threads") or machine.threads), machine.threads)
 
 
 def depth(effort: Effort) -> Depth:

@@ -31,9 +31,29 @@ class Clock:
         """Whether the time is up."""
         return self.left <= 0
 
+    def took(self, seconds: float) -> None:
+        """Nothing: a clock counts by itself what a `Budget` must be told."""
+
     def part(self, share: float) -> Clock:
         """The same beginning, with a share of the time."""
         return Clock(self.seconds * share, self.begun)
+
+
+@dataclass
+class Budget:
+    """So many seconds of measuring, by what each job took when it ran: a run that finds it done decides the same."""
+
+    seconds: float
+    spent: float = 0.0
+
+    @property
+    def over(self) -> bool:
+        """Whether they are spent."""
+        return self.spent >= self.seconds
+
+    def took(self, seconds: float) -> None:
+        """Count what a job took."""
+        self.spent += seconds
 
 
 def seconds_of(text: str) -> float:

@@ -130,7 +130,7 @@ def _mend(path: Path) -> None:
 
 
 def _told(trial: Trial) -> dict[str, Any]:
-    kept = ("build_seconds", "raced_out", "null_test")
+    kept = ("build_seconds", "raced_out", "null_test", "tuned_from")
     return {
         "key": trial.recipe.key,
         "recipe": trial.recipe.to_json(),

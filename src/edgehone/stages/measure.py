@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from edgehone.backends.base import why_unmeasurable
+from edgehone.errors import JobError
 from edgehone.events import Event
 from edgehone.figure import Figure
 from edgehone.jobs.run import Input
 from edgehone.jobs.store import JobResult
 from edgehone.jobs.watch import Watch
-from edgehone.measure import energy, memory, speed, throughput
+from edgehone.measure import energy, memory, speed, throughput, vision
 from edgehone.stages import pictures
 from edgehone.stages.bench import Bench
 from edgehone.stages.kinds import judge_of
@@ -21,8 +22,14 @@ from edgehone.stages.trial import Trial, guarded
 # An interval over fewer processes than this is too wide to stop at.
 LEAST_ROUNDS = 3
 
+# A measurement that the clocks spoil is made so often before it is given up.
+ATTEMPTS = 3
+
 # Every figure of this stage, with its unit.
 UNITS = {**speed.UNITS, **memory.UNITS, **energy.UNITS}
+
+# What is read of a run and not of the outputs: it is read anew where the same artifact is run in another way.
+READ = {*UNITS, "throughput_per_s", vision.FIRST}
 
 
 def measure(bench: Bench, original: Original, trials: Sequence[Trial]) -> None:
@@ -57,6 +64,10 @@ def conditions(trials: Sequence[Trial]) -> list[str]:
         notes.append(
             f"the machine was not quiet: others took {mean:.0%} of the processors while speed was measured"
         )
+    spoilt = [jump for trial in trials for jump in trial.facts.get("discarded", ())]
+    if spoilt:
+        causes = "; ".join(dict.fromkeys(spoilt))
+        notes.append(f"{len(spoilt)} measurements were discarded and made again: {causes}")
     if any(trial.facts.get("kl_is_lower_bound") for trial in trials):
         notes.append("KL is a lower bound: the reference keeps the most likely tokens only")
     return notes
@@ -90,7 +101,7 @@ def _speed(bench: Bench, original: Original, trials: Sequence[Trial]) -> None:
                     done = speed_round(bench, original, trial, number, cold=number == 0)
                     spent += done.seconds
                     rounds[trial.recipe.key].append(done)
-                    note_rounds(bench, original, trial, rounds[trial.recipe.key])
+                    note_rounds(bench, original, trial, [one.facts for one in rounds[trial.recipe.key]])
                 original.require_baseline()
 
 
@@ -119,27 +130,38 @@ def _pass(
     watch: Callable[[], Watch] = Watch,
     **more: Any,
 ) -> JobResult:
-    """One measurement job: alone on the machine, keyed by the device as well."""
+    """One measurement job: alone on the machine, keyed by the device as well; again where the clocks jumped meanwhile.
+
+    Raises JobError where they jump each time.
+    """
     assert trial.artifact is not None
-    return bench.run(
-        trial.recipe.backend,
-        call,
-        {"settings": dict(trial.recipe.settings), **original.request, **more},
-        {"artifact": Input.of(trial.artifact), **original.given},
-        opens=True,
-        tell=tell,
-        exclusive=True,
-        also={"device": bench.device.fingerprint},
-        watch=watch,
+    for attempt in range(ATTEMPTS):
+        again = {"attempt": attempt} if attempt else {}
+        done = bench.run(
+            trial.recipe.backend,
+            call,
+            {"settings": dict(trial.recipe.settings), **original.request, **more, **again},
+            {"artifact": Input.of(trial.artifact), **original.given},
+            opens=True,
+            tell=tell,
+            exclusive=True,
+            also={"device": bench.device.fingerprint},
+            watch=watch,
+        )
+        if done.jump is None:
+            return done
+        trial.facts.setdefault("discarded", []).append(done.jump)
+    raise JobError(
+        f"{done.jump} while it was measured, {ATTEMPTS} times in a row",
+        hint="keep the machine awake and its clock alone (systemd-inhibit, timedatectl), then run the same again",
     )
 
 
-def note_rounds(bench: Bench, original: Original, trial: Trial, rounds: Sequence[JobResult]) -> None:
-    """Fill the speed figures from all rounds of a trial so far."""
-    facts = [one.facts for one in rounds]
-    found = judge_of(bench.model).speed_figures(original, facts)
+def note_rounds(bench: Bench, original: Original, trial: Trial, rounds: Sequence[Mapping[str, Any]]) -> None:
+    """Fill the speed figures from the facts of all rounds of a trial so far."""
+    found = judge_of(bench.model).speed_figures(original, rounds)
     trial.figures.update(found)
-    trial.samples["rounds"] = facts
+    trial.samples["rounds"] = list(rounds)
     trial.facts["unstable"] = not speed.is_steady(found["workload_latency_ms"])
 
 

@@ -77,7 +77,9 @@ class Race:
                 rounds[self._heat] = measure.speed_round(
                     self._bench, self._original, trial, self._heat, cold=not rounds
                 )
-                measure.note_rounds(self._bench, self._original, trial, list(rounds.values()))
+                measure.note_rounds(
+                    self._bench, self._original, trial, [done.facts for done in rounds.values()]
+                )
             self._original.require_baseline()
         self._heat += 1
 
@@ -87,18 +89,21 @@ class Race:
         for trial in self.running:
             if reason := hopeless(derive(trial.candidate(), baseline), self._required):
                 self._out(trial, reason)
-        runners = {trial.recipe.key: self._runner(trial) for trial in self.running}
+        runners = {
+            trial.recipe.key: runner(self._bench, self._original, trial, self._rounds[trial.recipe.key])
+            for trial in self.running
+        }
         for trial in self.running:
             if reason := self._beaten(runners[trial.recipe.key], list(runners.values())):
                 self._out(trial, reason)
 
-    def _beaten(self, runner: Runner, runners: Sequence[Runner]) -> str | None:
+    def _beaten(self, one: Runner, runners: Sequence[Runner]) -> str | None:
         looks = self._bench.depth.rounds
         rivals = [best] if len(self._aims) == 1 and (best := race.leader(runners, self._aims[0])) else runners
         for rival in rivals:
-            if rival is runner:
+            if rival is one:
                 continue
-            found = [race.beaten(runner, rival, weights, looks) for weights in self._aims]
+            found = [race.beaten(one, rival, weights, looks) for weights in self._aims]
             if all(found):
                 return found[0]
         return None
@@ -107,11 +112,13 @@ class Race:
         trial.facts["raced_out"] = reason
         self._bench.emit(Event(trial.recipe.key, "done", reason))
 
-    def _runner(self, trial: Trial) -> Runner:
-        return Runner(
-            trial.recipe.key,
-            {heat: speed.middle_ms(done.facts) for heat, done in self._rounds[trial.recipe.key].items()},
-            judge_of(self._bench.model).kept_by_window(self._original, trial),
-            trial.figures["peak_memory_bytes"].value if "peak_memory_bytes" in trial.figures else None,
-            trial.bytes,
-        )
+
+def runner(bench: Bench, original: Original, trial: Trial, rounds: Mapping[int, JobResult]) -> Runner:
+    """What is known of a trial in a race, `rounds` by the number of the heat."""
+    return Runner(
+        trial.recipe.key,
+        {heat: speed.middle_ms(done.facts) for heat, done in rounds.items()},
+        judge_of(bench.model).kept_by_window(original, trial),
+        trial.figures["peak_memory_bytes"].value if "peak_memory_bytes" in trial.figures else None,
+        trial.bytes,
+    )

@@ -33,8 +33,9 @@ from edgehone.stages.original import Original
 from edgehone.stages.race import Race
 from edgehone.stages.trial import Trial, guarded
 
-# Recipes are tried until so much of the time is gone; the rest is for the last heats.
-TRY_SHARE = 0.9
+# Recipes are tried until so much of the time is gone, and raced until so much is; the rest is for runtime settings.
+TRY_SHARE = 0.75
+RACE_SHARE = 0.85
 # Bits a weight leave out what is kept in more bits; below this share of what they predict nothing was seen to come.
 LEAST_OF_PREDICTED = 0.9
 
@@ -62,23 +63,24 @@ def search(
     waiting = {t.recipe.key: t for t in trials if t.alive and not t.recipe.exact}
     sampler = Sampler([trial.recipe for trial in waiting.values()], len(aims))
     known = [key for key in study.order if key in waiting]
-    newcomers = exact
-    trying = clock.part(TRY_SHARE)
+    trying, racing = clock.part(TRY_SHARE), clock.part(RACE_SHARE)
     while True:
-        race.run(newcomers, clock, measure.LEAST_ROUNDS)
-        for trial in newcomers:
-            if not trial.recipe.exact:
-                _tell(sampler, trial, original, required, aims)
+        batch = [] if trying.over else _batch(sampler, waiting, known, check.side_by_side(bench))
+        _prove(bench, original, batch, required, trying)
+        # The exact ones, slow and seldom chosen, do not run before the first that is likely to win.
+        race.run([*exact, *batch], racing, measure.LEAST_ROUNDS)
+        for trial in batch:
+            _tell(sampler, trial, original, required, aims)
+        for trial in (*exact, *batch):
             study.record(trial)
-        if trying.over or sampler.exhausted:
+        exact = []
+        if not batch:
             break
-        newcomers = _batch(sampler, waiting, known, check.side_by_side(bench))
-        _prove(bench, original, newcomers, required, trying)
     for trial in waiting.values():
         if not trial.artifact and trial.alive:
             trial.drop("skipped", f"not tried: the {clock.seconds:.0f} s were used for others")
-    while not (clock.over or race.settled):
-        race.run((), clock, 1)
+    while not (racing.over or race.settled):
+        race.run((), racing, 1)
     _require_one(trials, clock)
     for trial in [original.baseline, *race.running]:
         measure.finish(bench, original, trial)
@@ -183,7 +185,7 @@ def _tell(
 def _require_one(trials: Sequence[Trial], clock: Clock) -> None:
     measured = any(trial.alive and trial.samples.get("rounds") for trial in trials)
     # Where none is for another reason, the decision tells what failed, and which limit none keeps.
-    if measured or not clock.over:
+    if measured or not clock.part(TRY_SHARE).over:
         return
     raise EdgehoneError(
         f"--time {clock.seconds:.0f}s is too short for one candidate",

@@ -1,0 +1,73 @@
+"""A field: trials that run in the same heats against the first of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from edgehone.decide import race
+from edgehone.decide.race import Advantage
+from edgehone.events import Event
+from edgehone.jobs.store import JobResult
+from edgehone.measure import speed
+from edgehone.stages import measure
+from edgehone.stages.bench import Bench
+from edgehone.stages.clock import Budget, Clock
+from edgehone.stages.original import Original
+from edgehone.stages.race import runner
+from edgehone.stages.trial import Trial, guarded
+
+
+@dataclass
+class Field:
+    """The first of `trials` is the one to beat; `weights` are those of the score; `rounds` are kept by key and heat."""
+
+    bench: Bench
+    original: Original
+    weights: Mapping[str, float]
+    trials: list[Trial]
+    rounds: dict[str, dict[int, JobResult]] = field(default_factory=dict)
+
+    @property
+    def rivals(self) -> list[Trial]:
+        """Those who may still beat the first."""
+        return [one for one in self.trials[1:] if one.alive and "raced_out" not in one.facts]
+
+    def heat(self, number: int, limit: Clock | Budget, beside: Trial | None = None) -> bool:
+        """A round of the first, of each rival, and of one `beside` them; False where the time did not reach for all."""
+        running = [self.trials[0], *self.rivals, *([beside] if beside else [])]
+        for trial in measure.in_turn(running, number):
+            if limit.over:
+                return False
+            with guarded(self.bench, trial):
+                done = measure.speed_round(self.bench, self.original, trial, number, cold=False)
+                limit.took(done.seconds)
+                self.rounds.setdefault(trial.recipe.key, {})[number] = done
+                measure.note_rounds(self.bench, self.original, trial, self._facts(trial.recipe.key))
+        return self.trials[0].alive
+
+    def ahead(self, trial: Trial, looks: int) -> Advantage | None:
+        """By how far a trial is ahead of the first, of an interval that is looked at so often."""
+        one, first = (
+            runner(self.bench, self.original, each, self.rounds.get(each.recipe.key, {}))
+            for each in (trial, self.trials[0])
+        )
+        return race.advantage(one, first, self.weights, looks)
+
+    def steady(self, trial: Trial) -> bool:
+        """Whether its latency is."""
+        return speed.is_steady(trial.figures["workload_latency_ms"])
+
+    def out(self, trial: Trial, reason: str) -> None:
+        """Take a trial out of the race."""
+        trial.facts["raced_out"] = reason
+        self.bench.emit(Event(trial.recipe.key, "done", reason))
+
+    def extend(self, trial: Trial, key: str) -> None:
+        """Let a trial's figures count the rounds that were run here under that key, beside its earlier ones."""
+        if found := self._facts(key):
+            earlier = trial.samples.get("rounds", [])
+            measure.note_rounds(self.bench, self.original, trial, [*earlier, *found])
+
+    def _facts(self, key: str) -> list[Mapping[str, object]]:
+        return [done.facts for done in self.rounds.get(key, {}).values()]

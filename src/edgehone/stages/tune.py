@@ -1,0 +1,304 @@
+"""Tune: how the chosen artifact is best run here, by its backend's runtime settings.
+
+First each other value of each setting runs beside the recipe's own, one changed at a time, in heats that all share;
+whoever the paired interval shows not to gain is out. What seems to gain is then put together, proven against the
+original, and confirmed in fresh heats beside the chosen recipe and the original, since the best of many readings is
+partly luck. It takes the chosen one's place only where its advantage is beyond its interval; else nothing changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from edgehone.backends.base import Recipe, Tuning, tunings_of
+from edgehone.decide import race
+from edgehone.decide.choice import choose, contenders, objectives
+from edgehone.decide.decide import derive, judged_of
+from edgehone.decide.gates import hopeless
+from edgehone.decide.race import Advantage
+from edgehone.decide.requirements import Requirements
+from edgehone.events import Event
+from edgehone.measure.workload import OBJECTIVES
+from edgehone.stages import check, measure
+from edgehone.stages.bench import Bench
+from edgehone.stages.clock import Budget, Clock
+from edgehone.stages.field import Field
+from edgehone.stages.history import Study
+from edgehone.stages.kinds import judge_of
+from edgehone.stages.original import Original
+from edgehone.stages.trial import Trial
+
+# Less than this in the score (1 % of the latency, at a weight of 1) is not worth another setting.
+LEAST_GAIN = 0.01
+# Of the time, what the first look at every value may take; the rest is for confirming.
+LOOK_SHARE = 0.6
+# Fewer heats give no figure of speed an interval, nor a race.
+LEAST_HEATS = max(measure.LEAST_ROUNDS, race.LEAST_PAIRS)
+SUFFIX = "+tuned"
+
+
+def tune(
+    bench: Bench,
+    original: Original,
+    trials: Sequence[Trial],
+    required: Requirements,
+    weights: Mapping[str, float],
+    *,
+    clock: Clock | None,
+    study: Study,
+) -> list[Trial]:
+    """The chosen trial with better settings, as a trial of its own; nothing where none are better.
+
+    Within what is left of `clock`, else within what the effort grants. What was tried is in `facts["tuning"]` of the
+    tuned trial, or of the chosen one, and in the history; `facts["untuned"]` says why nothing was.
+    """
+    chosen = chosen_of(trials, original, required, weights)
+    if chosen is None or (clock is None and not bench.depth.tuning):
+        return []
+    looking, confirming = _limits(bench, clock)
+    weighed = _weighed(bench, original, chosen, weights)
+    variants = _variants(bench, original, chosen, required) if weighed and not looking.over else []
+    if not variants:
+        nothing = f"{chosen.recipe.backend} names no settings that could gain by the weights"
+        chosen.facts["untuned"] = "no time was left" if looking.over else nothing
+        return []
+    bench.emit(Event("", detail=f"searching the runtime settings of {chosen.recipe.key}"))
+    field = Field(
+        replace(bench, occasion="tuning"), original, weighed, [_beside(original, chosen), *variants]
+    )
+    _look(field, looking)
+    finalists = _finalists(bench, original, chosen, field)
+    told = [_told(variant, chosen.recipe, field.ahead(variant, 1)) for variant in variants]
+    field = Field(
+        replace(bench, occasion="confirming"), original, weighed, [_beside(original, chosen), *finalists]
+    )
+    winner = _confirm(field, chosen, required, confirming)
+    told += [
+        {**_told(one, chosen.recipe, field.ahead(one, 1)), "confirmed": one is winner} for one in finalists
+    ]
+    if winner is not None:
+        _supersede(field, chosen, winner)
+    for trial in (*variants, *finalists):
+        study.record(trial)
+    (winner or chosen).facts["tuning"] = told
+    if winner is None:
+        return []
+    measure.finish(bench, original, winner)
+    return [winner]
+
+
+def chosen_of(
+    trials: Sequence[Trial], original: Original, required: Requirements, weights: Mapping[str, float]
+) -> Trial | None:
+    """The trial that would be chosen by what is known now; None where nothing passes."""
+    baseline = original.baseline.candidate()
+    judged = [judged_of(trial.candidate(), baseline, required) for trial in trials]
+    choice = choose(contenders(judged), weights)
+    return next((trial for trial in trials if choice and trial.recipe.key == choice.key), None)
+
+
+def _limits(bench: Bench, clock: Clock | None) -> tuple[Clock | Budget, Clock | Budget]:
+    """Of the first look, and of confirming."""
+    if clock is not None:
+        return Clock(max(0.0, clock.left) * LOOK_SHARE), clock
+    return Budget(bench.depth.tuning * LOOK_SHARE), Budget(bench.depth.tuning * (1 - LOOK_SHARE))
+
+
+def _weighed(
+    bench: Bench, original: Original, chosen: Trial, weights: Mapping[str, float]
+) -> dict[str, float]:
+    """The weights of what settings can change and pairs can compare; quality that cannot be paired is held to."""
+    known = {
+        "speed": chosen.figures["workload_latency_ms"].value,
+        "memory": chosen.figures["peak_memory_bytes"].value,
+    }
+    found = {name: weights[name] for name, value in known.items() if value and weights.get(name, 0.0) > 0}
+    paired = judge_of(bench.model).kept_by_window(original, chosen) is not None
+    if found and weights.get("quality", 0.0) > 0 and paired:
+        found["quality"] = weights["quality"]
+    return found
+
+
+def _variants(bench: Bench, original: Original, chosen: Trial, required: Requirements) -> list[Trial]:
+    """A trial for each other value of each setting; what changes outputs is proven before it runs."""
+    backend = bench.backends[chosen.recipe.backend]
+    made = []
+    for option in tunings_of(backend, chosen.recipe, bench.device, bench.workload.context):
+        for value in _others(option, chosen.recipe):
+            recipe = _with(chosen.recipe, {option.name: value})
+            if option.exact:
+                made.append(_beside(original, chosen, recipe))
+            else:
+                made.append(_proven(bench, original, chosen, recipe))
+    for trial in made:
+        found = derive(trial.candidate(), original.baseline.candidate())
+        if trial.alive and (reason := hopeless(found, required)):
+            trial.drop("skipped", f"not measured: {reason}")
+    return made
+
+
+def _others(option: Tuning, recipe: Recipe) -> list[Any]:
+    holds = recipe.settings.get(option.name, option.now)
+    return [value for value in option.values if value != holds]
+
+
+def _with(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
+    """The recipe run with other settings, which its name tells."""
+    shown = ",".join(f"{name}={value}" for name, value in settings.items())
+    return replace(
+        recipe, name=f"{recipe.name}[{shown}]", settings={**recipe.settings, **settings}, exact=False
+    )
+
+
+def _beside(original: Original, chosen: Trial, recipe: Recipe | None = None) -> Trial:
+    """The same artifact and outputs, run as another recipe says, not measured yet."""
+    assert chosen.score is not None
+    trial = Trial(recipe or chosen.recipe, artifact=chosen.artifact, score=chosen.score, bytes=chosen.bytes)
+    trial.facts["tuned_from"] = chosen.recipe.key
+    trial.figures.update({n: f for n, f in chosen.figures.items() if n not in measure.READ})
+    return trial
+
+
+def _proven(bench: Bench, original: Original, chosen: Trial, recipe: Recipe) -> Trial:
+    """The same artifact run as another recipe says, its outputs proven anew."""
+    assert chosen.artifact is not None
+    artifact = chosen.artifact
+    trial = Trial(recipe, facts={"tuned_from": chosen.recipe.key})
+    check.prove(bench, original, trial, make=lambda _, __: artifact)
+    return trial
+
+
+def _look(field: Field, limit: Clock | Budget) -> None:
+    """Heats of all, until each is out or surely ahead, half the effort's rounds have run, or the time is up."""
+    for trial in field.trials:
+        measure.measure_memory(field.bench, field.original, trial)
+    looks = field.bench.depth.rounds
+    for number in range(max(LEAST_HEATS, looks // 2)):
+        whole = field.heat(number, limit)
+        if number + 1 >= LEAST_HEATS:
+            for trial in field.rivals:
+                ahead = field.ahead(trial, looks)
+                if ahead and ahead.high is not None and ahead.high < LEAST_GAIN:
+                    field.out(trial, f"no gain: {_shown(ahead)}")
+            if all(_surely(field.ahead(trial, looks)) for trial in field.rivals):
+                return
+        if not whole:
+            return
+
+
+def _surely(ahead: Advantage | None) -> bool:
+    return ahead is not None and ahead.low is not None and ahead.low > 0 and ahead.value >= LEAST_GAIN
+
+
+def _finalists(bench: Bench, original: Original, chosen: Trial, field: Field) -> list[Trial]:
+    """What to confirm: the best value of each setting that seems to gain, all together, and the best of them alone."""
+    gains: dict[str, tuple[float, Any]] = {}
+    for trial in field.rivals:
+        ahead = field.ahead(trial, 1)
+        [(name, value)] = _changed(trial.recipe, chosen.recipe).items()
+        if ahead and ahead.value >= max(LEAST_GAIN, gains.get(name, (0.0, None))[0]):
+            gains[name] = ahead.value, value
+    if not gains:
+        return []
+    together = {name: value for name, (_, value) in gains.items()}
+    best = max(gains, key=lambda name: gains[name][0])
+    sets = [together] if len(gains) == 1 else [together, {best: together[best]}]
+    return [_proven(bench, original, chosen, _with(chosen.recipe, settings)) for settings in sets]
+
+
+def _changed(recipe: Recipe, before: Recipe) -> dict[str, Any]:
+    return {n: v for n, v in recipe.settings.items() if n not in before.settings or before.settings[n] != v}
+
+
+def _confirm(field: Field, chosen: Trial, required: Requirements, limit: Clock | Budget) -> Trial | None:
+    """The finalist that is ahead of the chosen one beyond its interval and passes every gate, renamed; None if none.
+
+    The rounds of the chosen one and of the original count for these too.
+    """
+    original, finalists = field.original, list(field.rivals)
+    if not finalists:
+        return None
+    for trial in finalists:
+        _hold_to_outputs(trial, chosen, field.weights)
+    for trial in field.trials:
+        measure.measure_memory(field.bench, original, trial)
+    beside = Trial(original.baseline.recipe, artifact=original.baseline.artifact)
+    looks = field.bench.depth.rounds * len(finalists)
+    for number in range(field.bench.depth.rounds):
+        if not field.rivals or not field.heat(number, limit, beside):
+            break
+        if number + 1 < LEAST_HEATS:
+            continue
+        for trial in field.rivals:
+            ahead = field.ahead(trial, looks)
+            if ahead and ahead.high is not None and ahead.high < LEAST_GAIN:
+                field.out(trial, f"no gain when it was confirmed: {_shown(ahead)}")
+        if all(_surely(field.ahead(trial, looks)) and field.steady(trial) for trial in field.rivals):
+            break
+    field.extend(chosen, chosen.recipe.key)
+    field.extend(original.baseline, beside.recipe.key)
+    return _winner(field, chosen, required, looks)
+
+
+def _hold_to_outputs(trial: Trial, chosen: Trial, weights: Mapping[str, float]) -> None:
+    """Where quality cannot be weighed by pairs, it may not fall."""
+    if "quality" in weights or not trial.alive:
+        return
+    at = OBJECTIVES.index("quality")
+    own, before = objectives(trial.candidate())[at], objectives(chosen.candidate())[at]
+    if own is not None and before is not None and own < before - LEAST_GAIN:
+        trial.drop("skipped", f"its outputs are further from the original's: {before - own:.2g} nats")
+
+
+def _winner(field: Field, chosen: Trial, required: Requirements, looks: int) -> Trial | None:
+    baseline = field.original.baseline.candidate()
+    won: list[tuple[float, Trial]] = []
+    for trial in list(field.rivals):
+        ahead = field.ahead(trial, looks)
+        if ahead is None or not _surely(ahead):
+            field.out(trial, f"not confirmed beyond the interval: {_shown(ahead)}")
+            continue
+        failing = [v.reason for v in judged_of(trial.candidate(), baseline, required).verdicts if not v.ok]
+        if failing:
+            field.out(trial, f"gains, but fails {'; '.join(failing)}")
+        else:
+            won.append((ahead.value, trial))
+    best = max(won, key=lambda one: one[0])[1] if won else None
+    for _, trial in won:
+        if trial is not best:
+            field.out(trial, "confirmed, but the other one is further ahead")
+    return best
+
+
+def _supersede(field: Field, chosen: Trial, winner: Trial) -> None:
+    """Give the winner its name, and take the chosen one out of the race."""
+    shown = _shown(field.ahead(winner, 1))
+    winner.recipe = replace(winner.recipe, name=chosen.recipe.name + SUFFIX)
+    chosen.facts["raced_out"] = (
+        f"out of the race: {winner.recipe.key} is the same with better settings, {shown}"
+    )
+
+
+def _shown(ahead: Advantage | None) -> str:
+    if ahead is None:
+        return "no pair of rounds was run"
+    if ahead.low is None or ahead.high is None:
+        return f"{ahead.value:+.2g} in the score, too few pairs for an interval"
+    return f"{ahead.value:+.2g} in the score ({ahead.low:+.2g} to {ahead.high:+.2g})"
+
+
+def _told(trial: Trial, before: Recipe, ahead: Advantage | None) -> dict[str, Any]:
+    """A setting that was tried, for the decision."""
+    latency = trial.figures.get("workload_latency_ms")
+    return {
+        "key": trial.recipe.key,
+        "settings": _changed(trial.recipe, before),
+        "status": trial.status,
+        "latency_ms": latency.value if latency else None,
+        "ahead": ahead.value if ahead else None,
+        "low": ahead.low if ahead else None,
+        "high": ahead.high if ahead else None,
+        "reason": trial.error or trial.facts.get("raced_out"),
+    }

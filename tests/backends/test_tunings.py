@@ -1,0 +1,61 @@
+"""What backends list of runtime settings, for a device and a kind of artifact."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from edgehone.backends import llamacpp, olive, openvino, registry
+from edgehone.backends.base import Recipe, tunings_of
+from edgehone.backends.tunings import listed, thread_counts
+from edgehone.device.facts import Device
+
+TWO = Device("x86_64", "Linux", "3.11", threads=2, physical_cores=2)
+
+
+@pytest.mark.parametrize(
+    ("threads", "physical", "counts"),
+    [(1, 1, ()), (2, 2, (1,)), (4, 4, (3, 2, 1)), (4, 2, (3, 2, 1)), (16, 8, (15, 8)), (16, None, (15, 8))],
+)
+def test_thread_counts(threads: int, physical: int | None, counts: tuple[int, ...]) -> None:
+    assert thread_counts(replace(TWO, threads=threads, physical_cores=physical)) == counts
+
+
+def test_entries_are_for_a_kind_a_context_and_a_device() -> None:
+    entries: list[dict[str, Any]] = [
+        {"name": "ubatch", "values": [64, 512], "now": 512, "below_context": True, "kinds": ["language"]},
+        {"name": "threads", "values": "threads"},
+        {"name": "kv", "values": ["q8"], "now": "f16", "exact": False},
+    ]
+    ubatch, threads, kv = listed(entries, TWO, "language", 256)
+    assert (ubatch.values, ubatch.now) == ((64,), 512)
+    assert (threads.values, threads.now) == ((1,), 2)
+    assert not kv.exact and threads.exact
+    assert [one.name for one in listed(entries, replace(TWO, threads=1), "graph")] == ["kv"]
+    assert [one.name for one in listed(entries, TWO, "language", 32)] == ["threads", "kv"]
+
+
+@pytest.mark.parametrize(
+    ("backend", "recipe", "some", "none"),
+    [
+        (llamacpp, Recipe("llamacpp", "Q4_0"), {"threads", "ubatch", "kv_cache", "load"}, {"streams"}),
+        (llamacpp, Recipe("llamacpp", "Q8_0", {"source": "encoder"}), {"threads"}, {"kv_cache", "load"}),
+        (openvino, Recipe("openvino", "int8"), {"threads", "streams", "hint", "kv_cache"}, {"ubatch"}),
+        (openvino, Recipe("openvino", "int8", {"graph": True}), {"threads", "streams"}, {"kv_cache"}),
+        (olive, Recipe("olive", "int4"), {"threads", "spinning", "arena"}, {"inter_op_threads"}),
+        (olive, Recipe("olive", "int8", {"graph": True}), {"threads", "spinning", "inter_op_threads"}, set()),
+    ],
+)  # fmt: skip
+def test_backends_list_what_their_runtimes_have(
+    backend: object, recipe: Recipe, some: set[str], none: set[str]
+) -> None:
+    found = {one.name: one for one in backend.tunings(recipe, TWO, 384)}  # type: ignore[attr-defined]
+    assert some <= set(found) and not none & set(found)
+    # What changes outputs says so.
+    assert all(not found[name].exact for name in ("kv_cache", "flash_attention") if name in found)
+
+
+def test_a_backend_need_not_have_any() -> None:
+    assert tunings_of(registry.load("pytorch"), Recipe("pytorch", "original"), TWO, 384) == ()
