@@ -16,26 +16,11 @@ from edgehone.backends.base import EFFORTS, Recipe, Step, WorkerJob
 from edgehone.errors import EdgehoneError, JobError, SetupError, TextError
 from edgehone.model.info import ModelInfo
 
+from ..models import LLAMA
+
 RunWorker = Callable[..., dict[str, Any]]
 BUILD = "edgehone.backends.llamacpp_build"
 GPTQ = "edgehone.backends.llamacpp_gptq"
-
-LLAMA = ModelInfo(
-    path=Path("model"),
-    format="huggingface",
-    architecture="LlamaForCausalLM",
-    model_type="llama",
-    task="text-generation",
-    parameters=1_000_000,
-    bytes=2_000_000,
-    dtypes={"BF16": 1_000_000},
-    files=("config.json",),
-    hidden_size=256,
-    intermediate_size=768,
-    heads=4,
-    head_dim=64,
-    tokenizer="sentencepiece",
-)
 
 
 def recipe(name: str, model: ModelInfo = LLAMA) -> Recipe:

@@ -17,27 +17,12 @@ from edgehone.errors import EdgehoneError
 from edgehone.measure.texts import shipped
 from edgehone.model.info import ModelInfo
 
+from ..models import LLAMA
+
 RunWorker = Callable[..., dict[str, Any]]
 HERE = "edgehone.backends.olive"
 BUILD = f"{HERE}_build"
 SCORE = "edgehone.measure.score"
-
-LLAMA = ModelInfo(
-    path=Path("model"),
-    format="huggingface",
-    architecture="LlamaForCausalLM",
-    model_type="llama",
-    task="text-generation",
-    parameters=1_000_000,
-    bytes=2_000_000,
-    dtypes={"BF16": 1_000_000},
-    files=("config.json",),
-    hidden_size=256,
-    intermediate_size=768,
-    heads=4,
-    head_dim=64,
-    tied_embeddings=True,
-)
 
 
 def at_effort(effort: str, model: ModelInfo = LLAMA) -> list[Recipe]:

@@ -15,22 +15,11 @@ from hypothesis import strategies as st
 from edgehone.backends import pytorch
 from edgehone.backends.base import WorkerJob
 from edgehone.measure.texts import shipped
-from edgehone.model.info import ModelInfo
+
+from ..models import LLAMA
 
 RunWorker = Callable[..., dict[str, Any]]
 HERE = "edgehone.backends.pytorch"
-
-LLAMA = ModelInfo(
-    path=Path("model"),
-    format="huggingface",
-    architecture="LlamaForCausalLM",
-    model_type="llama",
-    task="text-generation",
-    parameters=1_000_000,
-    bytes=2_000_000,
-    dtypes={"BF16": 1_000_000},
-    files=("config.json",),
-)
 
 
 def test_a_llama_is_supported_without_a_word() -> None:

@@ -46,6 +46,14 @@ def sleep(job: WorkerJob) -> None:
     time.sleep(600)
 
 
+def speak(job: WorkerJob) -> dict[str, Any]:
+    """Take two seconds and say so all the time."""
+    for step in range(20):
+        job.progress(step / 20, f"step {step}")
+        time.sleep(0.1)
+    return {"ok": True}
+
+
 def hoard(job: WorkerJob) -> None:
     """Take memory until stopped."""
     held: list[bytearray] = []

@@ -165,6 +165,12 @@ def test_the_time_limit_ends_the_child_and_its_children(null_env: Env) -> None:
         assert gone(int(pid))
 
 
+def test_who_says_nothing_for_too_long_is_ended_and_who_speaks_is_not(null_env: Env) -> None:
+    with pytest.raises(JobError, match="nothing went on for 1 s"):
+        run(job(null_env, "sleep", limits=Limits(silent=1)))
+    assert run(job(null_env, "speak", limits=Limits(silent=1))).facts["ok"]
+
+
 def test_the_memory_limit_ends_the_child(null_env: Env) -> None:
     with pytest.raises(JobError, match="memory limit"):
         run(job(null_env, "hoard", limits=Limits(bytes=200 << 20)))

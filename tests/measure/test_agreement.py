@@ -143,6 +143,7 @@ def test_outputs_of_all_samples_are_kept_the_last_batch_cut(
     assert agreement.read(done.out)["y"][:, 0] == pytest.approx(2.0 * np.arange(1, 11))
     labels = agreement.labels_of(samples, 10)
     assert labels is not None and list(labels) == list(range(10))
+    assert not labels.flags.writeable  # a metric of the user's own gets them
     again = job(tmp_path, {"batch": 1}, samples=samples, reference=done.out)
     assert score_graph.outputs(again) == facts
 

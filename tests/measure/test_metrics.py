@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from edgehone.errors import EdgehoneError, InputError
+from edgehone.errors import InputError
 from edgehone.measure import metrics
 
 SCORES = {"logits": np.array([[3.0, 1, 0], [0, 2, 1], [1, 1, 1], [0, 0, 9]])}
@@ -101,6 +101,10 @@ def raises(outputs, labels):
     return outputs["nothing"]
 def nan(outputs, labels):
     return float("nan")
+def many(outputs, labels):
+    return 1, 2
+def leaves(outputs, labels):
+    raise SystemExit(0)
 """
 
 
@@ -109,10 +113,11 @@ def test_a_metric_of_the_users_own(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     assert whole("mine_for_a_test:good", SCORES, LABELS) == 0.75  # argmax takes the first of equal ones
-    with pytest.raises(EdgehoneError, match="mine_for_a_test:raises raised KeyError: 'nothing'"):
+    with pytest.raises(InputError, match="mine_for_a_test:raises raised KeyError: 'nothing'"):
         whole("mine_for_a_test:raises", SCORES, LABELS)
-    with pytest.raises(EdgehoneError, match="gave nan"):
-        whole("mine_for_a_test:nan", SCORES, LABELS)
+    for name, what in (("nan", "gave nan"), ("many", "raised TypeError"), ("leaves", "raised SystemExit: 0")):
+        with pytest.raises(InputError, match=what):
+            whole(f"mine_for_a_test:{name}", SCORES, LABELS)
     with pytest.raises(InputError, match="cannot be loaded"):
         metrics.find("mine_for_a_test:missing")
     with pytest.raises(InputError, match="cannot be loaded"):

@@ -43,7 +43,26 @@ def test_wrong_arrays_are_refused_with_what_is_wrong() -> None:
     broken[6, 0, 0] = np.nan
     refused("NaN or infinity, first in sample 6", x=broken)
     refused("labels holds NaN", labels=np.full(10, np.nan))
+    refused("labels are <U1, not numbers", labels=np.full(10, "a"))
     refused("a single number", labels=np.float32(1))
+
+
+@pytest.mark.parametrize(
+    ("array", "dtype", "what"),
+    [
+        (
+            np.full((10, 3, 4), 1e300),
+            "float32",
+            r"x holds 1e\+300 in sample 0, the model takes float32: -3\.4",
+        ),
+        (np.full((10, 3, 4), 7e4, np.float32), "float16", "the model takes float16: -65504"),
+        (np.full((10, 3, 4), 200), "int8", "x holds 200 in sample 0, the model takes int8: -128 to 127"),
+        (np.full((10, 3, 4), -(2**40)), "int32", "x holds -1099511627776"),
+    ],
+)
+def test_numbers_that_the_models_type_cannot_hold_are_refused(array: Any, dtype: str, what: str) -> None:
+    refused(what, to=dtype, x=array)
+    samples.check_arrays({"x": array.clip(-100, 100)}, [replace(INPUTS[0], dtype=dtype)], "s.npz")
 
 
 def test_npz_files(tmp_path: Path) -> None:

@@ -12,17 +12,7 @@ from edgehone.errors import ModelError
 from edgehone.model.info import ModelInfo
 from edgehone.plan.plan import plan
 
-MODEL = ModelInfo(
-    path=Path("/models/some"),
-    format="huggingface",
-    architecture="LlamaForCausalLM",
-    model_type="llama",
-    task="text-generation",
-    parameters=1,
-    bytes=2,
-    dtypes={"BF16": 1},
-    files=(),
-)
+from ..models import LLAMA as MODEL
 
 
 class Willing:
@@ -89,9 +79,9 @@ def test_a_backend_without_a_candidate_or_an_exact_one_is_left_out() -> None:
 def test_no_backend_at_all_is_an_error_with_each_reason() -> None:
     with pytest.raises(ModelError) as caught:
         plan(MODEL, backends(Willing("a", "too large"), Willing("b", "too odd")), "quick")
-    assert "LlamaForCausalLM" in caught.value.message and "/models/some" in caught.value.message
+    assert "LlamaForCausalLM" in caught.value.message and "model" in caught.value.message
     assert "a: too large" in caught.value.message and "b: too odd" in caught.value.message
-    assert caught.value.hint == "edgehone inspect /models/some"
+    assert caught.value.hint == "edgehone inspect model"
 
 
 def test_keys_are_one_of_a_kind_in_every_shipped_plan(demo_model: Path, null_model: Path) -> None:

@@ -16,21 +16,10 @@ from edgehone.plan import surgery
 from edgehone.plan.plan import plan
 from edgehone.surgery import operations
 
-LLAMA = ModelInfo(
-    path=Path("/models/some"),
-    format="huggingface",
-    architecture="LlamaForCausalLM",
-    model_type="llama",
-    task="text-generation",
-    parameters=1,
-    bytes=2,
-    dtypes={"BF16": 1},
-    files=(),
-    layers=32,
-    hidden_size=256,
-    intermediate_size=768,
-    tokenizer="sentencepiece",
-)
+from ..models import LLAMA as SMALL
+
+LLAMA = replace(SMALL, layers=32)
+
 MIXTRAL = replace(LLAMA, architecture="MixtralForCausalLM", model_type="mixtral", experts=8)
 RECIPES = [
     Recipe("some", "exact", exact=True),

@@ -25,8 +25,6 @@ NEEDS = Needs(
     lock=Path(__file__).parent.parent / "jobs" / "locks" / "onnxruntime.txt",
     versions=("onnxruntime", "onnx", "numpy", "pillow"),
 )
-# The newest version of ONNX's operators in the pinned ONNX Runtime.
-NEWEST_OPSET = 28
 
 
 def supports(model: ModelInfo) -> Support:
@@ -42,8 +40,6 @@ def refusals(model: ModelInfo) -> list[str]:
     reasons = []
     if custom := custom_operators(model):
         reasons.append(f"operators that ONNX Runtime does not bring along: {', '.join(custom)}")
-    if model.opset is not None and model.opset > NEWEST_OPSET:
-        reasons.append(f"opset {model.opset}: the pinned ONNX Runtime knows up to {NEWEST_OPSET}")
     return reasons
 
 

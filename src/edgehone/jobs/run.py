@@ -61,10 +61,14 @@ class Input:
 
 @dataclass(frozen=True)
 class Limits:
-    """What a job may use: wall seconds, and resident bytes of its whole process group (None: no limit)."""
+    """What a job may use: wall seconds, and resident bytes of its whole process group (None: no limit).
+
+    `silent` seconds may pass between two words of progress: for jobs that tell it in small steps.
+    """
 
     seconds: float = 4 * 3600
     bytes: int | None = None
+    silent: float | None = None
 
 
 @dataclass(frozen=True)
@@ -203,7 +207,8 @@ def _wait(
     on_progress: Callable[[float, str], None],
 ) -> str | None:
     """Wait for the child; returns why it was stopped, or None."""
-    deadline = time.monotonic() + job.limits.seconds
+    heard = time.monotonic()
+    deadline = heard + job.limits.seconds
     last = ""
     while True:
         with suppress(subprocess.TimeoutExpired):
@@ -217,7 +222,11 @@ def _wait(
                 f"stopped at its memory limit: it held {used / 2**20:.0f} MiB of "
                 f"{job.limits.bytes / 2**20:.0f} MiB allowed"
             )
-        last = _report(folder / "progress", last, on_progress)
+        said = _report(folder / "progress", last, on_progress)
+        if said != last:
+            last, heard = said, time.monotonic()
+        elif job.limits.silent is not None and time.monotonic() - heard > job.limits.silent:
+            return f"stopped: nothing went on for {job.limits.silent:.0f} s"
 
 
 def _report(path: Path, last: str, on_progress: Callable[[float, str], None]) -> str:

@@ -47,6 +47,8 @@ def labels_of(samples: Path, count: int | None = None) -> Array | None:
             return None
         inputs = len(file[next(name for name in file.files if name != LABELS)])
         labels: Array = file[LABELS]
+        # A metric of the user's own gets these; one that wrote into them would judge the rest by what it wrote.
+        labels.flags.writeable = False
         return labels if count is None else labels[: count * len(labels) // inputs]
 
 

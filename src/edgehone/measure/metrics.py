@@ -20,7 +20,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgehone.errors import EdgehoneError, InputError
+from edgehone.errors import InputError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 NAMES = ("accuracy", "top5", "f1", "mse", "cosine", "spearman")
 _TOP = re.compile(r"top([1-9]\d{0,2})")
+_OWN = "it is given the outputs, arrays by name, and the labels, and returns one finite number"
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,10 @@ def _numbers(outputs: Outputs, labels: Array) -> Array:
             found: Array = array.reshape(labels.shape)
             return found
     told = ", ".join(f"{name} {list(array.shape)}" for name, array in outputs.items())
-    raise InputError(f"no output is of the labels' shape {list(labels.shape)}: {told}")
+    raise InputError(
+        f"no output is of the labels' shape {list(labels.shape)}: {told}",
+        hint="classes are whole numbers; for others give a number for each of an output's, or another --metric",
+    )
 
 
 def _top(outputs: Outputs, labels: Array, count: int) -> Array:
@@ -183,7 +187,7 @@ def _own(name: str) -> Callable[[Outputs, Array], float]:
         sys.path.insert(0, str(Path.cwd()))
     try:
         call = getattr(importlib.import_module(module), function)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise InputError(
             f"the metric {name} cannot be loaded: {type(error).__name__}: {error}",
             hint="give MODULE:FUNCTION; the module is looked for in this folder too",
@@ -192,10 +196,12 @@ def _own(name: str) -> Callable[[Outputs, Array], float]:
     def value(outputs: Outputs, labels: Array) -> float:
         try:
             found = float(call(dict(outputs), labels))
-        except Exception as error:
-            raise EdgehoneError(f"the metric {name} raised {type(error).__name__}: {error}") from error
+        except (Exception, SystemExit) as error:
+            raise InputError(
+                f"the metric {name} raised {type(error).__name__}: {error}", hint=_OWN
+            ) from error
         if not math.isfinite(found):
-            raise EdgehoneError(f"the metric {name} gave {found}")
+            raise InputError(f"the metric {name} gave {found}", hint=_OWN)
         return found
 
     return value

@@ -113,7 +113,7 @@ def _images(folder: Path, inputs: Sequence[Tensor], options: Mapping[str, Any]) 
                 pixels.append(
                     np.asarray(small, np.float32).reshape(int(height or 0), int(width or 0), channels)
                 )
-        except (UnidentifiedImageError, OSError) as error:
+        except (UnidentifiedImageError, Image.DecompressionBombError, OSError) as error:
             raise InputError(f"{path} is not an image that can be read: {error}") from error
     array = np.stack(pixels)
     if np.dtype(tensor.dtype).kind == "f":

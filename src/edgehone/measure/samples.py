@@ -112,6 +112,11 @@ def check_arrays(
             _check_array(name, array, wanted[name], where)
         _check_finite(name, array, where)
     if LABELS in arrays:
+        if arrays[LABELS].dtype.kind not in "biuf":
+            raise InputError(
+                f"{where}: labels are {arrays[LABELS].dtype}, not numbers",
+                hint="number the classes from 0, in the order of the model's outputs",
+            )
         _check_finite(LABELS, arrays[LABELS], where)
 
 
@@ -138,6 +143,25 @@ def _check_array(name: str, array: Array, tensor: Tensor, where: str) -> None:
         raise InputError(
             f"{where}: {name} is {array.dtype}, the model takes {tensor.dtype}",
             hint=f"scale and convert it as the model was trained: {name}.astype('{tensor.dtype}')",
+        )
+    _check_range(name, array, tensor.dtype, where)
+
+
+def _check_range(name: str, array: Array, dtype: str, where: str) -> None:
+    """Refuse numbers that the model's type cannot hold: an integer would wrap, a float become infinite."""
+    import numpy as np
+
+    if np.can_cast(array.dtype, dtype):
+        return
+    ends = np.iinfo(dtype) if np.dtype(dtype).kind in "iu" else np.finfo(dtype)
+    # NaN and infinity are refused as such.
+    beyond = np.isfinite(array) & (np.less(array, ends.min) | np.greater(array, ends.max))
+    if beyond.any():
+        place = tuple(int(index) for index in np.argwhere(beyond)[0])
+        raise InputError(
+            f"{where}: {name} holds {array[place]} in sample {place[0]}, "
+            f"the model takes {dtype}: {ends.min} to {ends.max}",
+            hint="scale it as the model was trained",
         )
 
 

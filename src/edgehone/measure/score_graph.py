@@ -96,5 +96,7 @@ def _checked(found: Arrays, at: int, wanted: dict[str, Any]) -> Arrays:
         array = np.asarray(found[name])
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             row = int(np.flatnonzero(~np.isfinite(array).reshape(len(array), -1).all(axis=1))[0])
-            raise EdgehoneError(f"the output {name!r} is NaN or infinite for sample {at + row}")
+            raise EdgehoneError(
+                f"the output {name!r} is NaN or infinite for sample {at + row} of those judged"
+            )
     return {name: np.asarray(found[name]) for name in names}

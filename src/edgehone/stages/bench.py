@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.resources import files
 from typing import Any
@@ -65,11 +65,12 @@ class Bench:
         *,
         opens: bool = False,
         tell: Callable[[float, str], None] = lambda fraction, what: None,
+        silent: float | None = None,
         **more: Any,
     ) -> JobResult:
         """One job in a backend's environment; `opens` tells that it opens a session of that backend.
 
-        It has as many threads as its settings name, else all that may be used.
+        It has as many threads as its settings name, else all that may be used; `silent` is how many seconds may pass without a word of progress.
         """
         module = registry.module_name(backend)
         if self.occasion and more.get("exclusive"):
@@ -81,7 +82,7 @@ class Bench:
             inputs,
             threads=threads_of(args.get("settings", {}), self.device),
             backend=module if opens else None,
-            limits=self.limits,
+            limits=replace(self.limits, silent=silent),
             **more,
         )
         return run(job, tell)

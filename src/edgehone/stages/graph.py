@@ -26,6 +26,9 @@ from edgehone.stages.original import Original
 from edgehone.stages.request import Request
 from edgehone.stages.trial import Trial
 
+# Seconds that one batch of samples may take: a graph can hold a loop that never ends.
+PATIENCE = 600.0
+
 
 def default_workload(model: ModelInfo) -> str:
     """Vectors of an encoder without a head; else answers."""
@@ -142,6 +145,7 @@ def _outputs(bench: Bench, recipe: Recipe, batch: int, given: Mapping[str, Input
         given,
         opens=True,
         tell=tell,
+        silent=PATIENCE,
     )
 
 

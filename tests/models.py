@@ -1,0 +1,44 @@
+"""Made-up models that several tests ask backends and plans about: facts without files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgehone.model.demo import demo_graph
+from edgehone.model.info import ModelInfo, Tensor
+
+# Rows of 256 and 768 fit every group that a recipe has.
+LLAMA = ModelInfo(
+    path=Path("model"),
+    format="huggingface",
+    architecture="LlamaForCausalLM",
+    model_type="llama",
+    task="text-generation",
+    parameters=1_000_000,
+    bytes=2_000_000,
+    dtypes={"BF16": 1_000_000},
+    files=("config.json",),
+    hidden_size=256,
+    intermediate_size=768,
+    heads=4,
+    head_dim=64,
+    tied_embeddings=True,
+    tokenizer="sentencepiece",
+)
+
+# The classifier that ships, as its headers tell it.
+DIGITS = ModelInfo(
+    path=demo_graph(),
+    format="onnx",
+    architecture="",
+    model_type="",
+    task="graph",
+    parameters=64_432,
+    bytes=260_000,
+    dtypes={"F32": 64_432},
+    files=("digits.onnx",),
+    inputs=(Tensor("image", "float32", ("batch", 1, 8, 8)),),
+    outputs=(Tensor("logits", "float32", ("batch", 10)),),
+    opset=18,
+    operators=("Conv", "Gemm", "MaxPool", "Relu", "Reshape"),
+)
