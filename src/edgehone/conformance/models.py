@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from edgehone.backends import null
+from edgehone.conformance import tiny_gguf
 from edgehone.measure.texts import shipped
 from edgehone.model import ModelInfo, inspect
 from edgehone.model.demo import demo_graph, demo_model
@@ -17,6 +18,7 @@ def tiny_models(place: Path) -> Iterator[ModelInfo]:
     """Small language models, real first; `place` is a folder that made ones may be written to."""
     yield inspect(demo_model())
     yield inspect(null.make_model(place / "null-model", shipped("calibration").read_text("utf-8")))
+    yield inspect(tiny_gguf.write(place / "tiny.gguf"))
 
 
 def tiny_graphs(place: Path) -> Iterator[ModelInfo]:
