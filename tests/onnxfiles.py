@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-FLOAT, INT64, FLOAT16, BFLOAT16, INT4 = 1, 7, 10, 16, 22
+FLOAT, INT64, BOOL, FLOAT16, BFLOAT16, INT4 = 1, 7, 9, 10, 16, 22
 Field = tuple[int, int | str | bytes]
 
 
@@ -46,8 +46,11 @@ def tensor(name: str, kind: int, dims: tuple[int, ...], raw: bytes | None, **ext
     return message(*fields)
 
 
-def node(name: str, domain: str = "", *attributes: bytes) -> bytes:
-    return message((1, "x"), (2, "y"), (4, name), (7, domain), *((5, a) for a in attributes))
+def node(
+    name: str, domain: str = "", *attributes: bytes, inputs: tuple[str, ...] = ("x",), output: str = "y"
+) -> bytes:
+    given = [(1, one) for one in inputs]
+    return message(*given, (2, output), (4, name), (7, domain), *((5, a) for a in attributes))
 
 
 def graph(*fields: Field, nodes: tuple[bytes, ...] = (node("MatMul"),)) -> bytes:

@@ -100,11 +100,16 @@ def check_arrays(
         raise InputError(f"{where} holds no array for an input", hint=_WHAT)
     for name, array in arrays.items():
         if array.ndim == 0:
-            raise InputError(f"{where}: {name} is a single number, not an array with samples first")
+            raise InputError(
+                f"{where}: {name} is a single number, not an array with samples first", hint=_WHAT
+            )
     counts = {name: len(array) for name, array in arrays.items()}
     if len(set(counts.values())) > 1 and not _paired(counts):
         told = ", ".join(f"{name}: {count}" for name, count in counts.items())
-        raise InputError(f"{where}: the arrays hold different numbers of samples ({told})")
+        raise InputError(
+            f"{where}: the arrays hold different numbers of samples ({told})",
+            hint="in every array the first axis counts the samples",
+        )
     if (count := len(next(iter(given.values())))) < least:
         raise _too_few(Path(where), count, "samples")
     for name, array in given.items():
@@ -170,7 +175,10 @@ def _check_finite(name: str, array: Array, where: str) -> None:
 
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         first = int(np.flatnonzero(~np.isfinite(array).reshape(len(array), -1).all(axis=1))[0])
-        raise InputError(f"{where}: {name} holds NaN or infinity, first in sample {first}")
+        raise InputError(
+            f"{where}: {name} holds NaN or infinity, first in sample {first}",
+            hint="leave such samples out, or look at how they were made",
+        )
 
 
 def check_ranges(evaluation: Mapping[str, Array], calibration: Mapping[str, Array]) -> None:
@@ -257,7 +265,10 @@ def _row(arrays: Mapping[str, Array], index: int) -> bytes:
 
 
 def _too_few(path: Path, count: int, what: str) -> InputError:
-    return InputError(f"{path} holds {count} {what}: at least {LEAST} are needed")
+    return InputError(
+        f"{path} holds {count} {what}: at least {LEAST} are needed",
+        hint="fewer give no interval that means much",
+    )
 
 
 def _names(table: Mapping[str, Any]) -> str:
