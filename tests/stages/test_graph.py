@@ -101,28 +101,6 @@ def test_a_folder_of_images_a_class_a_folder(tmp_path: Path) -> None:
         optimize(DIGITS, config_file=tmp_path / "edgehone.toml", **more)
 
 
-@pytest.mark.real
-def test_a_metric_that_raises_ends_no_candidate_silently(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "metric_for_a_graph_test.py").write_text(
-        "def bad(outputs, labels):\n    raise ValueError('no')\n"
-    )
-    monkeypatch.syspath_prepend(str(tmp_path))
-    with pytest.raises(edgehone.EdgehoneError, match="metric_for_a_graph_test:bad raised ValueError: no"):
-        optimize(DIGITS, evaluation=EVALUATION, metric="metric_for_a_graph_test:bad")
-
-
-@pytest.mark.real
-def test_labels_out_of_range_are_named(tmp_path: Path) -> None:
-    with np.load(EVALUATION) as file:
-        arrays = dict(file)
-    arrays["labels"][5] = 11
-    np.savez(tmp_path / "wrong.npz", **arrays)
-    with pytest.raises(InputError, match="the label 11 is out of range: the model tells 10 classes apart"):
-        optimize(DIGITS, evaluation=tmp_path / "wrong.npz")
-
-
 def test_bad_samples_are_refused_before_anything_slow(own_home: Path, tmp_path: Path) -> None:
     def refused(what: str, **given: Any) -> None:
         with pytest.raises(InputError, match=what) as caught:

@@ -70,7 +70,8 @@ class Bench:
     ) -> JobResult:
         """One job in a backend's environment; `opens` tells that it opens a session of that backend.
 
-        It has as many threads as its settings name, else all that may be used; `silent` is how many seconds may pass without a word of progress.
+        It has as many threads as its settings name, else all that may be used. `silent` is how many seconds may
+        pass without a word of progress.
         """
         module = registry.module_name(backend)
         if self.occasion and more.get("exclusive"):
