@@ -94,6 +94,10 @@ def cast(job):
     "generate_stops_when_told": SESSION.format(
         "    def generate(self, ids, count, on_token=None):\n        return super().generate(ids, count)"
     ),
+    "generate_many_is_generate_for_each": SESSION.format(
+        "    def generate_many(self, prompts, count):\n"
+        "        return [self.generate(prompts[0], count) for _ in prompts]"
+    ),
     "a_closed_session_can_be_opened_again": """
 opened = []
 honest_open = open_session
@@ -174,7 +178,7 @@ def test_the_command_line(
 ) -> None:
     assert main.main(["backends", "conform", "null"]) == 0
     told = capsys.readouterr().out
-    assert "pass  score_repeats" in told and told.endswith("null: 24 passed\n")
+    assert "pass  score_repeats" in told and told.endswith("null: 25 passed\n")
     name = install("edgehone_bad", honest_source() + BROKEN["recipes_begin_with_the_exact_one"])
     assert main.main(["backends", "conform", name, "--json"]) == 1
     (row,) = json.loads(capsys.readouterr().out)

@@ -58,7 +58,10 @@ def test_contradictions_are_told() -> None:
 
 
 def test_aims_become_weights() -> None:
-    assert aims.load(minimize=["latency"]).weights == {"speed": 1, "quality": 0, "memory": 0, "size": 0}
+    assert aims.load(minimize=["latency"]).weights == {
+        **dict.fromkeys(aims.table()["objectives"], 0),
+        "speed": 1,
+    }
     assert aims.load(minimize=["bytes"], maximize=["accuracy"]).weights["size"] == 1
     assert aims.load().weights == {}
     assert aims.load(weights="speed=1, quality=8").weights["quality"] == 8

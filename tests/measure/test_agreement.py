@@ -175,7 +175,8 @@ def test_throughput_is_that_of_the_best_batch_and_refused_ones_are_told(
 
 def test_a_request_is_a_batch_of_other_samples_each_time(fake: None, tmp_path: Path, samples: Path) -> None:
     asked = requests.open_requests(job(tmp_path, {"batch": 3}, samples=samples))
-    assert set(asked.answer()) == {"total"}
+    (request,) = asked.answer()
+    assert set(request) == {"total"}
     asked.close()
     batches = Batches.read(samples)
     assert [int(v) for v in batches.around(8, 3)["x"][:, 0]] == [9, 10, 1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -38,7 +39,7 @@ def test_own_workload_starts_from_chat() -> None:
 
 def test_own_values_change_a_shipped_one() -> None:
     got = workload.load("chat", {"workloads": {"chat": {"weights": {"size": 1}}}})
-    assert got.weights == {"speed": 0.0, "quality": 0.0, "memory": 0.0, "size": 1.0}
+    assert got.weights == {**dict.fromkeys(workload.OBJECTIVES, 0.0), "size": 1.0}
 
 
 @pytest.mark.parametrize(
@@ -54,6 +55,18 @@ def test_own_values_change_a_shipped_one() -> None:
         ({"weights": {"speed": float("nan")}}, "speed is nan"),
         ({"weights": {"speed": 0}}, "all weights are 0"),
         ({"weights": 3}, "is 3, not a table"),
+        ({"batch": 0}, "batch is 0"),
+        ({"batch": -2}, "batch is -2"),
+        ({"batch": 1.5}, "batch is 1.5"),
+        ({"batch": 5000}, "batch is 5000"),
+        ({"concurrency": 0}, "concurrency is 0"),
+        ({"concurrency": 10**9}, "concurrency is 1000000000"),
+        ({"prompt_tokens": 1 << 40}, "prompt_tokens is"),
+        ({"concurency": 4}, "unknown key 'concurency'"),
+        ({"task": "text-generaton"}, "task is 'text-generaton'"),
+        ({"task": ["graph"]}, "task is"),
+        ({"frames_per_s": 30}, "a language model takes no frames"),
+        ({"deadline_ms": 30}, "without frames"),
         (3, "is 3, not a table"),
     ],
 )
@@ -61,6 +74,49 @@ def test_bad_tables(table: object, message: str) -> None:
     with pytest.raises(InputError, match=message) as caught:
         workload.load("chat", {"workloads": {"chat": table}})
     assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ({"frames_per_s": -1}, "frames_per_s is -1"),
+        ({"frames_per_s": float("inf")}, "frames_per_s is inf"),
+        ({"frames_per_s": float("nan")}, "frames_per_s is nan"),
+        ({"frames_per_s": "30"}, "frames_per_s is '30'"),
+        ({"deadline_ms": -5}, "deadline_ms is -5"),
+        ({"concurrency": 2}, "beside a batch or clients"),
+        ({"batch": 2}, "beside a batch or clients"),
+    ],
+)
+def test_bad_streams(table: object, message: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        workload.load("vision-stream", {"workloads": {"vision-stream": table}}, "graph")
+    assert caught.value.hint
+
+
+def test_a_frame_is_due_when_the_next_comes_unless_told_otherwise() -> None:
+    stream = workload.load("vision-stream", kind="graph")
+    assert stream.frames_per_s == 30.0 and stream.deadline_ms == pytest.approx(1000 / 30)
+    slack = workload.load("door", {"workloads": {"door": {"frames_per_s": 5, "deadline_ms": 500}}}, "graph")
+    assert (slack.frames_per_s, slack.deadline_ms) == (5.0, 500.0)
+    assert stream.to_json()["frames_per_s"] == 30.0
+    assert "frames_per_s" not in workload.load().to_json()
+
+
+def test_a_batch_weighs_what_is_answered_a_second() -> None:
+    batch = workload.load("batch")
+    assert batch.weights["throughput"] > 0 and batch.weights["speed"] == 0
+    own = workload.load("busy", {"workloads": {"busy": {"batch": 2, "concurrency": 4}}})
+    assert own.sequences == 8 and own.weights["throughput"] == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("vision-stream", "language"), ("batch", "graph"), ("embed", "language")]
+)
+def test_a_workload_of_the_wrong_kind(name: str, kind: Any) -> None:
+    with pytest.raises(InputError, match="not what this model does") as caught:
+        workload.load(name, kind=kind)
+    assert "--workload" in str(caught.value.hint)
 
 
 def test_a_model_that_is_long_enough_changes_nothing() -> None:

@@ -16,6 +16,7 @@ import edgehone
 from edgehone.backends import null
 from edgehone.errors import EdgehoneError, InputError
 from edgehone.measure.texts import shipped
+from edgehone.measure.workload import OBJECTIVES
 from edgehone.stages import history
 from edgehone.stages.clock import Clock, seconds_of
 
@@ -110,7 +111,7 @@ def test_constraints_are_known_before_building(own_home: Path, null_model: Path,
     )
     by_key = {c.key: c for c in found.candidates}
     assert found.chosen in EIGHT
-    assert found.requirements["weights"] == {"speed": 1, "quality": 0, "memory": 0, "size": 0}
+    assert found.requirements["weights"] == {**dict.fromkeys(OBJECTIVES, 0), "speed": 1}
     assert any(v.gate == "bytes<=150000" and v.ok for v in by_key[found.chosen or ""].verdicts)
     with pytest.raises(edgehone.NothingPasses) as tight:
         search(null_model, config, subject_to=["bytes<=20kB"])

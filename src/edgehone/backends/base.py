@@ -149,7 +149,11 @@ class Generation:
 
 
 class Session(Protocol):
-    """An opened artifact: in a worker, one at a time."""
+    """An opened artifact: in a worker, one at a time.
+
+    A session that serves several requests at once may have `generate_many` as `ManySession` has it; one without it is
+    asked one after another.
+    """
 
     def tokenize(self, text: str) -> list[int]:
         """Ids as the framework's own tokenizer gives them, with its own BOS rule."""
@@ -174,6 +178,17 @@ class Session(Protocol):
 
     def close(self) -> None:
         """Give memory back."""
+        ...
+
+
+class ManySession(Session, Protocol):
+    """A session that serves several requests at once."""
+
+    def generate_many(self, prompts: Sequence[Sequence[int]], count: int) -> list[Generation]:
+        """Exactly `count` greedy tokens for each prompt, all under way together, in the order of the prompts.
+
+        The tokens are those of `generate` but for ties. `started` is when the call began, for all.
+        """
         ...
 
 
@@ -247,6 +262,8 @@ class Backend(Protocol):
 
     A backend that takes graphs has `open_graph(artifact, settings, job) -> GraphSession` too. What its steps
     read as `calibration` is then a folder with samples.npz: the inputs' arrays by name, samples first.
+    If its runtime runs several requests at once it may have `open_graph_many(artifact, settings, job, clients) ->
+    GraphSession` too: `run` is then called from so many threads.
 
     A backend whose runtime has settings worth a search has `tunings(recipe, device, context) -> Sequence[Tuning]` too:
     for an artifact of that recipe on that device, in sessions that hold `context` tokens (0: a graph). The setting

@@ -64,8 +64,8 @@ class RoutingSession(LlamaSession):
                 raise EdgehoneError(f"block {block} chose experts for {len(chosen)} of {len(ids)} tokens")
         return found
 
-    def _parameters(self, length: int) -> Any:
-        params = super()._parameters(length)
+    def _parameters(self, length: int, sequences: int) -> Any:
+        params = super()._parameters(length, sequences)
         params.cb_eval = self._callback
         return params
 

@@ -45,7 +45,7 @@ class LlamaSession:
         self._threads = threads
         self._kv_type = _kv_type(library, settings.get("kv_cache", "f16"))
         self._model = self._context = self._sampler = None
-        self._capacity = self._batch = 0
+        self._capacity = self._batch = self._sequences = 0
         self._log = Log(library)
         library.llama_backend_init()
         params = library.llama_model_default_params()
@@ -122,6 +122,49 @@ class LlamaSession:
                 break
         return Generation(started, made, times)
 
+    def generate_many(self, prompts: Sequence[Sequence[int]], count: int) -> list[Generation]:
+        """The same for many prompts: one context with a cache for each, one batch for a step of all."""
+        for ids in prompts:
+            self._check(ids)
+        started = time.perf_counter()
+        self._prepare(max(map(len, prompts)) + count, len(prompts))
+        made: list[list[int]] = [[] for _ in prompts]
+        times: list[list[float]] = [[] for _ in prompts]
+        places = [(row, at) for row, ids in enumerate(prompts) for at in range(len(ids))]
+        batch = self._lib.llama_batch_init(max(self._batch, len(prompts)), 0, 1)
+        try:
+            for begin in range(0, len(places), self._batch):
+                part = places[begin : begin + self._batch]
+                last = [at == len(prompts[row]) - 1 for row, at in part]
+                fed = [(row, at, prompts[row][at]) for row, at in part]
+                self._step(batch, fed, last, made, times)
+            for step in range(count - 1):
+                fed = [(row, len(ids) + step, made[row][-1]) for row, ids in enumerate(prompts)]
+                self._step(batch, fed, [True] * len(fed), made, times)
+        finally:
+            self._lib.llama_batch_free(batch)
+        return [Generation(started, *pair) for pair in zip(made, times, strict=True)]
+
+    def _step(
+        self,
+        batch: Any,
+        fed: Sequence[tuple[int, int, int]],
+        wanted: Sequence[bool],
+        made: list[list[int]],
+        times: list[list[float]],
+    ) -> None:
+        """Decode (sequence, position, token) each, and note the next token of those that are `wanted`."""
+        batch.n_tokens = len(fed)
+        for index, ((row, at, token), want) in enumerate(zip(fed, wanted, strict=True)):
+            batch.token[index], batch.pos[index] = token, at
+            batch.n_seq_id[index], batch.seq_id[index][0] = 1, row
+            batch.logits[index] = want
+        self._decode(batch)
+        for index, ((row, _, _), want) in enumerate(zip(fed, wanted, strict=True)):
+            if want:
+                made[row].append(self._lib.llama_sampler_sample(self._sampler, self._context, index))
+                times[row].append(time.perf_counter())
+
     def close(self) -> None:
         """Free context, sampler and model; closing twice is harmless."""
         self._free_context()
@@ -138,28 +181,30 @@ class LlamaSession:
             bad = low if low < 0 else max(ids)
             raise InputError(f"token id {bad} is outside the vocabulary of {self._vocabulary}")
 
-    def _prepare(self, length: int) -> None:
-        """An empty context that holds `length` tokens."""
-        if length > self._capacity:
-            self._open_context(length)
+    def _prepare(self, length: int, sequences: int = 1) -> None:
+        """An empty context that holds `length` tokens of each of `sequences`."""
+        if length > self._capacity or sequences != self._sequences:
+            self._open_context(length, sequences)
         # The cells are marked empty; their bytes need no zeroing, which would count as prefill.
         self._lib.llama_memory_clear(self._lib.llama_get_memory(self._context), False)
 
-    def _open_context(self, length: int) -> None:
+    def _open_context(self, length: int, sequences: int) -> None:
         self._free_context()
-        params = self._parameters(length)
+        params = self._parameters(length, sequences)
         self._context = self._lib.llama_init_from_model(self._model, params)
         if not self._context:
             raise EdgehoneError(
                 f"llama.cpp cannot open a context of {params.n_ctx} tokens "
                 f"with {self._settings or 'its defaults'}: {self._log.cause}"
             )
-        self._capacity, self._batch = int(params.n_ctx), int(params.n_batch)
+        self._capacity, self._batch = int(params.n_ctx) // sequences, int(params.n_batch)
+        self._sequences = sequences
 
-    def _parameters(self, length: int) -> Any:
+    def _parameters(self, length: int, sequences: int) -> Any:
         params = self._lib.llama_context_default_params()
-        params.n_ctx = -(-length // _CONTEXT_STEP) * _CONTEXT_STEP
-        params.n_batch = min(int(self._settings.get("batch", _BATCH)), params.n_ctx)
+        # The sequences' caches are apart: in a unified one each would look at the cells of all.
+        params.n_seq_max, params.n_ctx = sequences, sequences * -(-length // _CONTEXT_STEP) * _CONTEXT_STEP
+        params.n_batch = min(max(int(self._settings.get("batch", _BATCH)), sequences), params.n_ctx)
         params.n_ubatch = min(int(self._settings.get("ubatch", _MICROBATCH)), params.n_batch)
         params.n_threads_batch = self._threads
         params.n_threads = int(self._settings.get("decode_threads", self._threads))

@@ -198,6 +198,21 @@ class NullSession:
                 break
         return Generation(started, made, times)
 
+    def generate_many(self, prompts: Sequence[Sequence[int]], count: int) -> list[Generation]:
+        """The same for many: prompts one after another, then a step of all takes no longer than that of one."""
+        for ids in prompts:
+            check_ids(ids, VOCABULARY)
+        started = time.perf_counter()
+        made: list[list[int]] = [[ids[-1]] for ids in prompts]
+        times = list[float]()
+        time.sleep(self.pace * sum(map(len, prompts)) / 10)
+        for _ in range(count):
+            time.sleep(self.pace)
+            for own in made:
+                own.append(int(self.table[own[-1]].argmax()))
+            times.append(time.perf_counter())
+        return [Generation(started, own[1:], times) for own in made]
+
     def close(self) -> None:
         """Nothing to give back."""
 

@@ -47,6 +47,7 @@ class OliveSession:
         ]
         self._runtime: Any = None
         self._model: Any = None
+        self._endless = False
         self._tokenizer: Any = None
 
     def tokenize(self, text: str) -> list[int]:
@@ -142,8 +143,50 @@ class OliveSession:
                 break
         return Generation(started, made, times)
 
-    def _generator(self) -> Any:
-        if self._model is None:
+    def generate_many(self, prompts: Sequence[Sequence[int]], count: int) -> list[Generation]:
+        """ONNX Runtime GenAI's greedy loop over a batch; prompts of another length are a batch of their own.
+
+        JobError where a model makes the id that stands in for end-of-text.
+        """
+        for ids in prompts:
+            check_ids(ids, self._settings["vocab_size"])
+        self._generator(endless=True)
+        started = time.perf_counter()
+        made: dict[int, Generation] = {}
+        for length in sorted({len(ids) for ids in prompts}):
+            rows = [row for row, ids in enumerate(prompts) if len(ids) == length]
+            done, times = self._run_batch([list(prompts[row]) for row in rows], count)
+            made |= {row: Generation(started, ids, times) for row, ids in zip(rows, done, strict=True)}
+        return [made[row] for row in range(len(prompts))]
+
+    def _run_batch(self, prompts: list[list[int]], count: int) -> tuple[list[list[int]], list[float]]:
+        """The new ids of prompts of one length, and the moment of each step."""
+        import numpy as np
+        import onnxruntime_genai as genai
+
+        parameters = genai.GeneratorParams(self._generator(endless=True))
+        length = len(prompts[0]) + count
+        parameters.set_search_options(batch_size=len(prompts), max_length=length, **_GREEDY)
+        generator = genai.Generator(self._model, parameters)
+        generator.append_tokens(np.array(prompts, np.int32))
+        steps: list[list[int]] = []
+        times: list[float] = []
+        while len(steps) < count and not generator.is_done():
+            generator.generate_next_token()
+            steps.append([int(i) for i in generator.get_next_tokens()])
+            times.append(time.perf_counter())
+        if any(self._stand_in in step for step in steps[:-1]):
+            raise JobError(f"the model made id {self._stand_in}, after which a batch's sequence ends")
+        return [list(row) for row in zip(*steps, strict=True)], times
+
+    @property
+    def _stand_in(self) -> int:
+        """In a batch a sequence that reached its end is only padded from there on, and nothing can be turned back:
+        so the end is an id that is as good as never made."""
+        return int(self._settings["vocab_size"]) - 1
+
+    def _generator(self, endless: bool = False) -> Any:
+        if self._model is None or self._endless is not endless:
             quiet("onnxruntime_genai")
             import onnxruntime_genai as genai
 
@@ -153,8 +196,10 @@ class OliveSession:
                 options["enable_cpu_mem_arena"] = False
             if not self._asked.get("spinning", True):
                 options["session.intra_op.allow_spinning"] = "0"
-            config.overlay(json.dumps({"model": {"decoder": {"session_options": options}}}))
-            self._model = genai.Model(config)
+            overlay: dict[str, Any] = {"decoder": {"session_options": options}}
+            overlay |= {"eos_token_id": [self._stand_in]} if endless else {}
+            config.overlay(json.dumps({"model": overlay}))
+            self._model, self._endless = genai.Model(config), endless
         return self._model
 
     def close(self) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgehone.backends import pytorch_devices, pytorch_graph, pytorch_vision
 from edgehone.backends.base import Generation, Needs, Recipe, Step, Support, WorkerJob
+from edgehone.backends.ids import padded
 from edgehone.errors import ModelError
 from edgehone.model.info import ModelInfo
 
@@ -217,6 +218,24 @@ class TorchSession:
                 **more,
             )
         return Generation(started, clock.ids, clock.times)
+
+    def generate_many(self, prompts: Sequence[Sequence[int]], count: int) -> list[Generation]:
+        """transformers' generate() of a batch, shorter prompts padded on the left."""
+        import torch
+
+        ids, mask = (torch.from_numpy(array) for array in padded(prompts))
+        times: list[float] = []
+
+        def note(made: Any, scores: Any, **_: Any) -> Any:
+            times.append(time.perf_counter())
+            return torch.zeros(len(prompts), dtype=torch.bool)
+
+        fed = {"input_ids": ids, "attention_mask": mask}
+        started = time.perf_counter()
+        with torch.inference_mode():
+            made = self.model.generate(**fed, max_new_tokens=count, do_sample=False, stopping_criteria=[note])
+        rows = made[:, ids.shape[1] :].tolist()
+        return [Generation(started, row, times) for row in rows]
 
     def close(self) -> None:
         """Drop the weights."""

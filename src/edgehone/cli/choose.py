@@ -19,7 +19,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's arguments."""
     parser.add_argument("bundle", metavar="BUNDLE", help="a bundle's folder")
     parser.add_argument(
-        "--weights", metavar="NAME=N,…", required=True, help="of speed, quality, memory, size; others are 0"
+        "--weights",
+        metavar="NAME=N,…",
+        required=True,
+        help="of speed, throughput, quality, memory, size; others are 0",
     )
 
 

@@ -89,7 +89,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='a gate of your own beside the others: "bytes<=60MB", "ttft<=200ms", "accuracy>=0.97"',
     )
     parser.add_argument(
-        "--weights", metavar="NAME=N,…", help="of speed, quality, memory, size, instead of the workload's"
+        "--weights",
+        metavar="NAME=N,…",
+        help="of speed, throughput, quality, memory, size, instead of the workload's",
     )
     parser.add_argument("--config", metavar="FILE", help="instead of ./edgehone.toml")
     parser.add_argument(

@@ -172,6 +172,41 @@ def generate_stops_when_told(subject: Subject) -> str:
     return f"{len(made.ids)} tokens"
 
 
+def generate_many_is_generate_for_each(subject: Subject) -> str:
+    """generate_many(), where a session has it, makes of each prompt what generate() makes of it alone, but for ties,
+    whatever is under way beside it: what is measured under load is what was proven."""
+    one, other = subject.facts["one"], subject.facts["other"]
+    prompts = [one, other[: len(other) // 2], one[: len(one) // 3], other]
+    with subject.open() as session:
+        if not hasattr(session, "generate_many"):
+            return "not offered: requests are served one after another"
+        before = time.perf_counter()
+        together = session.generate_many(prompts, COUNT)
+        after = time.perf_counter()
+        demand(len(together) == len(prompts), f"{len(together)} answers to {len(prompts)} prompts")
+        for prompt, made in zip(prompts, together, strict=True):
+            counts = len(made.ids), len(made.times)
+            demand(counts == (COUNT, COUNT), f"{counts[0]} ids, {counts[1]} moments; {COUNT} were asked for")
+            clock = [before, made.started, *made.times, after]
+            demand(clock == sorted(clock), "the moments are not in order, or not of time.perf_counter()")
+            _same_but_for_ties(session, prompt, session.generate(prompt, COUNT).ids, made.ids)
+    return f"{len(prompts)} prompts of {min(map(len, prompts))} to {max(map(len, prompts))} ids, {COUNT} tokens each"
+
+
+def _same_but_for_ties(session: Any, prompt: Sequence[int], alone: list[int], beside: list[int]) -> None:
+    """Where two answers part, both tokens must be equally likely within a tie; what follows is another text."""
+    at = next((i for i, pair in enumerate(zip(alone, beside, strict=True)) if pair[0] != pair[1]), None)
+    if at is None:
+        return
+    row = log_softmax(_score(session, [*prompt, *alone[:at]])[-1:])[0]
+    gap = abs(float(row[alone[at]] - row[beside[at]]))
+    demand(
+        gap <= TIE,
+        f"token {at + 1} after {len(prompt)} ids is {beside[at]} beside others, {alone[at]} alone: "
+        f"{gap:.3g} nats apart",
+    )
+
+
 def a_closed_session_can_be_opened_again(subject: Subject) -> str:
     """After close() the artifact opens again in the same process and answers the same."""
     found = []
@@ -216,6 +251,7 @@ CHECKS: tuple[Check, ...] = (
     generate_takes_the_likeliest,
     generate_repeats,
     generate_stops_when_told,
+    generate_many_is_generate_for_each,
     a_closed_session_can_be_opened_again,
     bad_ids_are_errors,
     nothing_asks_the_network,

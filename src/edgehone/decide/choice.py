@@ -2,6 +2,7 @@
 
 A candidate's score is the weighted sum of the logarithms of its ratios to the best in each objective:
     speed    1 / workload_latency_ms
+    throughput  requests_per_s, of all clients together
     quality  min(accuracy_kept, 1) · exp(-kl_mean): what is kept of the right tokens, and the mean factor by
              which the text's likelihood under the original falls (a product, so its logarithm is a sum);
              for outputs that are no probabilities 1 - cosine stands for the divergence
@@ -19,10 +20,10 @@ from dataclasses import dataclass
 from edgehone.decide.decision import Candidate
 from edgehone.decide.gates import Verdict
 from edgehone.figure import Figure
+from edgehone.measure.workload import OBJECTIVES
 
 # A header or a name makes files of one kind differ by less.
 SAME_SIZE = 1.01
-OBJECTIVES = ("speed", "quality", "memory", "size")
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,8 @@ def choose(candidates: Sequence[Candidate], weights: Mapping[str, float]) -> Cho
     dropped = [name for name in weighted if name not in used]
     others = [key for key in (ties if len(ties) > 1 else ranked) if key != winner]
     other = by_key[others[0]] if others else None
-    reason = _reason(by_key[winner], other, len(ties) > 1, dropped)
+    by_rate = "speed" not in compared(weights)
+    reason = _reason(by_key[winner], other, len(ties) > 1, dropped, by_rate)
     return Choice(winner, reason, scores)
 
 
@@ -99,10 +101,16 @@ def nearest(candidates: Sequence[Candidate]) -> tuple[Candidate, Verdict] | None
     return candidate, verdict
 
 
-def objectives(candidate: Candidate) -> list[float | None]:
-    """Logarithms of speed, quality, memory and size, more is better, None where missing: for the frontier."""
-    logs = logarithms(candidate)
-    return [None if entry is None else entry.value for entry in logs.values()]
+def objectives(candidate: Candidate) -> dict[str, float | None]:
+    """The logarithm of each objective, more is better, None where missing."""
+    return {name: None if entry is None else entry.value for name, entry in logarithms(candidate).items()}
+
+
+def compared(weights: Mapping[str, float]) -> tuple[str, ...]:
+    """The objectives of the frontier. Speed and throughput are two views of one thing: the one that weighs stands
+    for both, the speed where both do or neither."""
+    left_out = "speed" if weights.get("throughput") and not weights.get("speed") else "throughput"
+    return tuple(name for name in OBJECTIVES if name != left_out)
 
 
 def logarithms(candidate: Candidate) -> dict[str, Logs | None]:
@@ -110,6 +118,7 @@ def logarithms(candidate: Candidate) -> dict[str, Logs | None]:
     size = None if not candidate.bytes else Logs(-math.log(candidate.bytes), 0.0, 0.0)
     return {
         "speed": _inverse(candidate.figure("workload_latency_ms")),
+        "throughput": _turned(_inverse(candidate.figure("requests_per_s"))),
         "quality": _quality(candidate.figure("accuracy_kept"), _loss(candidate)),
         "memory": _inverse(candidate.figure("peak_memory_bytes")),
         "size": size,
@@ -131,6 +140,10 @@ def _inverse(figure: Figure) -> Logs | None:
     low = figure.low if figure.low is not None and figure.low > 0 else figure.value
     high = figure.high if figure.high is not None else figure.value
     return Logs(-math.log(figure.value), math.log(high / figure.value), math.log(figure.value / low))
+
+
+def _turned(logs: Logs | None) -> Logs | None:
+    return None if logs is None else Logs(-logs.value, logs.up, logs.down)
 
 
 def _loss(candidate: Candidate) -> Figure:
@@ -175,12 +188,14 @@ def _scores(
     return scores
 
 
-def _reason(winner: Candidate, other: Candidate | None, tied: bool, dropped: Sequence[str]) -> str:
+def _reason(
+    winner: Candidate, other: Candidate | None, tied: bool, dropped: Sequence[str], by_rate: bool
+) -> str:
     """The winner's figures and how it compares with the next best, as a person would say it."""
     parts = [part for part in (_speed(winner), _memory(winner), _kept(winner)) if part]
     text = f"{winner.key}: " + (", ".join(parts) or "passes every gate")
     if other:
-        text += f"; {_against(winner, other, tied)}"
+        text += f"; {_against(winner, other, tied, by_rate)}"
     else:
         text += "; no other candidate passes every gate"
     if dropped:
@@ -217,9 +232,10 @@ def _between(figure: Figure, form: str, scale: float) -> str:
     return f" ({figure.low * scale:{form}}–{figure.high * scale:{form}})"
 
 
-def _against(winner: Candidate, other: Candidate, tied: bool) -> str:
-    pair = winner.figure("workload_latency_ms").value, other.figure("workload_latency_ms").value
-    speeds = "" if None in pair else f" ({pair[0]:.4g} ms against {pair[1]:.4g} ms on the workload)"
+def _against(winner: Candidate, other: Candidate, tied: bool, by_rate: bool) -> str:
+    name, unit = ("requests_per_s", "requests/s") if by_rate else ("workload_latency_ms", "ms")
+    pair = winner.figure(name).value, other.figure(name).value
+    speeds = "" if None in pair else f" ({pair[0]:.4g} {unit} against {pair[1]:.4g} {unit} on the workload)"
     if not tied:
         return f"beats {other.key}{speeds} by the workload's weights"
     sizes = ""

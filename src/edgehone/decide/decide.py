@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from edgehone.decide.choice import choose, contenders, nearest, objectives
+from edgehone.decide.choice import choose, compared, contenders, nearest, objectives
 from edgehone.decide.decision import UNITS, Candidate, Conversion, Decision
 from edgehone.decide.gates import judge
 from edgehone.decide.pareto import frontier
@@ -41,8 +41,11 @@ def decide(
     """
     original = replace(baseline, figures=derive(baseline, baseline))
     judged = [judged_of(candidate, baseline, requirements) for candidate in candidates]
-    points = [objectives(c) if c.status == "ok" else [None] * 4 for c in (*judged, original)]
-    placed = frontier(points, [True] * 4)
+    names = compared(weights)
+    points = [
+        [objectives(c)[name] if c.status == "ok" else None for name in names] for c in (*judged, original)
+    ]
+    placed = frontier(points, [True] * len(names))
     judged = [replace(c, on_frontier=on) for c, on in zip(judged, placed, strict=False)]
     original = replace(original, on_frontier=placed[-1])
     choice = choose(contenders(judged), weights)

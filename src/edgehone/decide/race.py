@@ -33,7 +33,8 @@ class Runner:
     """What is known of a candidate in the race.
 
     `heats` maps a heat's number to the latency in it (ms), `quality` is one number a window (the logarithm of what is
-    kept, in nats), `memory` and `size` are bytes. None: not known, and then nobody is judged by it.
+    kept, in nats), `memory` and `size` are bytes. `shares` maps a heat's number to what an answer took of it: 1000 over
+    the answers a second. None: not known, and then nobody is judged by it.
     """
 
     key: str
@@ -41,6 +42,7 @@ class Runner:
     quality: NDArray[np.float64] | None = None
     memory: float | None = None
     size: float | None = None
+    shares: Mapping[int, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,8 @@ def advantage(one: Runner, other: Runner, weights: Mapping[str, float], looks: i
     """
     parts: list[tuple[float, float | None]] = []
     found = {
-        "speed": lambda: _mean(_speed(one, other), looks),
+        "speed": lambda: _mean(_faster(one.heats, other.heats), looks),
+        "throughput": lambda: _mean(_faster(one.shares, other.shares), looks),
         "quality": lambda: _mean(_quality(one, other), looks),
         "memory": lambda: _fixed(one.memory, other.memory),
         "size": lambda: _fixed(one.size, other.size),
@@ -102,9 +105,8 @@ def beaten(runner: Runner, best: Runner, weights: Mapping[str, float], looks: in
     return f"out of the race: behind {best.key} by {behind}"
 
 
-def _speed(one: Runner, other: Runner) -> list[float] | None:
-    common = sorted(set(one.heats) & set(other.heats))
-    return [math.log(other.heats[heat] / one.heats[heat]) for heat in common] or None
+def _faster(one: Mapping[int, float], other: Mapping[int, float]) -> list[float] | None:
+    return [math.log(other[heat] / one[heat]) for heat in sorted(set(one) & set(other))] or None
 
 
 def _quality(one: Runner, other: Runner) -> list[float] | None:

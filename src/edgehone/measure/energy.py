@@ -63,8 +63,7 @@ def meter(job: WorkerJob) -> dict[str, Any]:
     for _ in range(SAMPLES):
         requests, begun, before = 0, time.perf_counter(), read()
         while time.perf_counter() - begun < SAMPLE_SECONDS:
-            asked.answer()
-            requests += 1
+            requests += len(asked.answer())
         samples.append(joules(before, read()) / requests)
     asked.close()
     return {"joules": samples}

@@ -1,4 +1,4 @@
-"""Memory: a fresh process that loads the artifact and answers one request of the workload, watched from outside.
+"""Memory: a fresh process that loads the artifact and answers every client of the workload once, watched from outside.
 
 `peak_memory_bytes` is the kernel's own high-water mark of resident memory (VmHWM). It counts the framework's code,
 the weights (memory-mapped or not), the KV cache and the working memory. What part of it is anonymous and what is
@@ -26,7 +26,7 @@ UNITS = dict.fromkeys(
 
 
 def exercise(job: WorkerJob) -> dict[str, Any]:
-    """Load and answer one request, in the worker. args and inputs: those of `open_requests`."""
+    """Load and answer a turn of requests, in the worker. args and inputs: those of `open_requests`."""
     asked = open_requests(job)
     asked.answer()
     facts = {"peak": _high_water(), "pss": _pss(), "cgroup_peak": _cgroup_peak()}

@@ -4,6 +4,9 @@ A round opens the artifact, generates once to warm up, then times whole requests
 same count of tokens out for every framework. Prefill is prompt tokens / time to the first token; decode is the
 tokens after the first / the time they took. Rounds are the independent samples: what differs from process to
 process (memory layout, the scheduler, the clock) shows in the interval, which is over rounds.
+
+Under load a request is one of several that are under way. Clients in a closed loop answer for the throughput: N of
+them, each with one request under way at any time, are answered N times in the mean latency (Little, 1961).
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import os
 import statistics
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +23,7 @@ from edgehone.backends.base import WorkerJob
 from edgehone.device.busy import others_share, read_busy
 from edgehone.device.throttle import difference, read_conditions
 from edgehone.figure import Figure
+from edgehone.measure import stream
 from edgehone.measure.requests import open_requests
 from edgehone.measure.statistics import (
     coefficient_of_variation,
@@ -38,6 +43,8 @@ UNITS = {
     "workload_latency_ms": "ms",
     "prefill_tokens_per_s": "tokens/s",
     "decode_tokens_per_s": "tokens/s",
+    "requests_per_s": "requests/s",
+    "tokens_per_s_total": "tokens/s",
     "latency_cv": "ratio",
     "latency_p50_ms": "ms",
     "latency_p95_ms": "ms",
@@ -45,39 +52,55 @@ UNITS = {
     "load_cold_ms": "ms",
     "load_warm_ms": "ms",
 }
-# Each round times at least this many requests, and goes on for as long as the effort says.
-LEAST_REQUESTS = 3
+# Each round answers every client at least so often, and goes on for as long as the effort says.
+LEAST_TURNS = 3
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a request is: `prompt_tokens` and `generated` of a prompt (0 for a graph), `batch` prompts or samples;
+    `clients` ask at once. `frames_per_s` is the pace of a stream, 0 where requests follow each other."""
+
+    prompt_tokens: int = 0
+    generated: int = 0
+    batch: int = 1
+    clients: int = 1
+    frames_per_s: float = 0.0
 
 
 def time_requests(job: WorkerJob) -> dict[str, Any]:
     """One round, in the worker. args: cold, seconds, and those of `open_requests`.
 
-    Returns `requests`: per timed request its `total`, and `ttft` where tokens are generated, in seconds; `load` in
-    seconds; `first` is the request after loading; `conditions` what the machine did meanwhile.
+    Returns `requests`: what `Requests.answer` tells of each; `load` in seconds; `first` is the slowest request after
+    loading; `conditions` what the machine did meanwhile.
     """
     if job.args["cold"]:
         forget_cached(job.inputs["artifact"])
     started = time.perf_counter()
     asked = open_requests(job)
     opened = time.perf_counter()
-    first = asked.answer()
+    first = _slowest(asked.answer())
     before, busy = read_conditions(), read_busy()
-    requests: list[dict[str, float]] = []
+    turns: list[list[dict[str, float]]] = []
     begun = time.perf_counter()
-    while len(requests) < LEAST_REQUESTS or time.perf_counter() - begun < job.args["seconds"]:
-        requests.append(asked.answer())
+    while len(turns) < LEAST_TURNS or time.perf_counter() - begun < job.args["seconds"]:
+        turns.append(asked.answer())
     others = others_share(busy, read_busy())
     conditions = difference(before, read_conditions()).to_json() | {"others_share": others}
     asked.close()
     # Loading may be put off until the first request; what it took beyond a warm one belongs to loading.
-    late = max(0.0, first["total"] - min(request["total"] for request in requests))
+    late = max(0.0, first["total"] - min(_slowest(turn)["total"] for turn in turns))
     return {
         "cold": job.args["cold"],
         "load": opened - started + late,
         "first": first,
-        "requests": requests,
+        "requests": [request for turn in turns for request in turn],
         "conditions": conditions,
     }
+
+
+def _slowest(turn: Sequence[dict[str, float]]) -> dict[str, float]:
+    return max(turn, key=lambda request: request["total"])
 
 
 def forget_cached(folder: Path) -> None:
@@ -90,18 +113,18 @@ def forget_cached(folder: Path) -> None:
                 os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def figures(rounds: Sequence[Mapping[str, Any]], prompt_tokens: int, generated: int) -> dict[str, Figure]:
-    """The speed figures of all rounds of one candidate; raw samples stay in the rounds' job folders.
-
-    `prompt_tokens` and `generated` are 0 for a graph, which has no figures of tokens.
-    """
+def figures(rounds: Sequence[Mapping[str, Any]], asked: Asked) -> dict[str, Figure]:
+    """The speed figures of all rounds of one candidate; raw samples stay in the rounds' job folders."""
     total = [[r["total"] for r in one["requests"]] for one in rounds]
     every = [value * 1000 for one in total for value in one]
     out = {
         "workload_latency_ms": _over_rounds([[1000 * t for t in one] for one in total], "ms"),
         "latency_cv": _variation(total),
     }
-    out |= _tokens(rounds, total, prompt_tokens, generated) if generated else _no_tokens()
+    out |= _tokens(rounds, total, asked) if asked.generated else _no_tokens()
+    out["requests_per_s"] = _over_rounds([[rate_of(one, asked)] for one in rounds], "requests/s")
+    if asked.frames_per_s:
+        out["dropped_frames"] = stream.dropped(rounds)
     for q in (0.5, 0.95, 0.99):
         out[f"latency_p{q * 100:.0f}_ms"] = _percentile(every, q)
     cold = [one["load"] * 1000 for one in rounds if one["cold"]]
@@ -111,20 +134,31 @@ def figures(rounds: Sequence[Mapping[str, Any]], prompt_tokens: int, generated: 
     return out
 
 
-def _tokens(
-    rounds: Sequence[Mapping[str, Any]], total: list[list[float]], prompt_tokens: int, generated: int
-) -> dict[str, Figure]:
+def rate_of(one: Mapping[str, Any], asked: Asked) -> float:
+    """Prompts, samples or frames that were answered a second in a round, by all clients together."""
+    if asked.frames_per_s:
+        return stream.rate(one, asked.frames_per_s)
+    return asked.clients * asked.batch / statistics.fmean(request["total"] for request in one["requests"])
+
+
+def _tokens(rounds: Sequence[Mapping[str, Any]], total: list[list[float]], asked: Asked) -> dict[str, Figure]:
     ttft = [[r["ttft"] for r in one["requests"]] for one in rounds]
+    prefill = [[asked.batch * asked.prompt_tokens / t for t in one] for one in ttft]
     return {
         "ttft_ms": _over_rounds([[1000 * t for t in one] for one in ttft], "ms"),
-        "prefill_tokens_per_s": _over_rounds([[prompt_tokens / t for t in one] for one in ttft], "tokens/s"),
-        "decode_tokens_per_s": _decode(ttft, total, generated),
+        "prefill_tokens_per_s": _over_rounds(prefill, "tokens/s")
+        if asked.clients == 1
+        else Figure.missing("the time to the first token holds the waiting for other clients", "tokens/s"),
+        "decode_tokens_per_s": _decode(ttft, total, asked.generated),
+        "tokens_per_s_total": _over_rounds(
+            [[asked.generated * rate_of(one, asked)] for one in rounds], "tokens/s"
+        ),
     }
 
 
 def _no_tokens() -> dict[str, Figure]:
-    units = {"ttft_ms": "ms", "prefill_tokens_per_s": "tokens/s", "decode_tokens_per_s": "tokens/s"}
-    return {name: Figure.missing("the model generates no tokens", unit) for name, unit in units.items()}
+    names = ("ttft_ms", "prefill_tokens_per_s", "decode_tokens_per_s", "tokens_per_s_total")
+    return {name: Figure.missing("the model generates no tokens", UNITS[name]) for name in names}
 
 
 def middle_ms(one: Mapping[str, Any]) -> float:

@@ -15,19 +15,21 @@ from edgehone.model.info import Kind
 
 DEFAULT = "chat"
 GRAPH = "classify"
-OBJECTIVES = ("speed", "quality", "memory", "size")
-COUNTS = ("prompt_tokens", "generated_tokens", "context", "batch", "concurrency")
-
-# What is measured so far is one request at a time; another number would be ignored, so it is refused.
-# A request to a graph may be a batch.
-ONE_BY_ONE = {"language": ("batch", "concurrency"), "graph": ("concurrency",)}
+OBJECTIVES = ("speed", "throughput", "quality", "memory", "size")
 LENGTHS = ("prompt_tokens", "generated_tokens", "context")
+# Whole numbers, and the most that each may be: beyond lies a slip of the keyboard, not an edge device.
+COUNTS = {**dict.fromkeys(LENGTHS, 1 << 24), "batch": 1024, "concurrency": 1024}
+# Numbers that only a stream has, and the most that each may be.
+STREAM = {"frames_per_s": 1000.0, "deadline_ms": 3_600_000.0}
 TASKS = {"text-generation": "language", "graph": "graph"}
 
 
 @dataclass(frozen=True)
 class Workload:
-    """Lengths in tokens; `weights` are the exchange rates between the objectives (see workloads.toml)."""
+    """Lengths in tokens; `weights` are the exchange rates between the objectives (see workloads.toml).
+
+    `frames_per_s` is 0 for requests that follow each other, `deadline_ms` then too.
+    """
 
     name: str
     task: str
@@ -37,10 +39,19 @@ class Workload:
     batch: int
     concurrency: int
     weights: Mapping[str, float]
+    frames_per_s: float = 0.0
+    deadline_ms: float = 0.0
+
+    @property
+    def sequences(self) -> int:
+        """How many prompts or samples are under way at once."""
+        return self.batch * self.concurrency
 
     def to_json(self) -> dict[str, Any]:
-        """A plain dict."""
-        return {**asdict(self), "weights": dict(self.weights)}
+        """A plain dict; what only a stream has where it is one."""
+        idle = () if self.frames_per_s else STREAM
+        table = {name: value for name, value in asdict(self).items() if name not in idle}
+        return {**table, "weights": dict(self.weights)}
 
 
 @lru_cache(maxsize=1)
@@ -65,17 +76,23 @@ def load(name: str = DEFAULT, config: Mapping[str, Any] | None = None, kind: Kin
     table = own.get(name, {})
     if not isinstance(table, Mapping):
         raise InputError(f"workloads.{name} is {table!r}, not a table", hint=f"write [workloads.{name}]")
-    base = shipped().get(name, shipped()[DEFAULT if kind == "language" else GRAPH])
+    base = {
+        **dict.fromkeys(STREAM, 0.0),
+        **shipped().get(name, shipped()[DEFAULT if kind == "language" else GRAPH]),
+    }
     for key in table:
         if key not in base:
             raise InputError(
                 f"unknown key {key!r} in [workloads.{name}]", hint=_did_you_mean(key, list(base))
             )
     values = {**base, **table}
-    if TASKS.get(str(values["task"])) != kind:
+    task = values["task"]
+    if not isinstance(task, str) or task not in TASKS:
+        raise InputError(f"[workloads.{name}]: task is {task!r}", hint=_did_you_mean(str(task), TASKS))
+    if TASKS[task] != kind:
         fitting = [other for other, entry in shipped().items() if TASKS[entry["task"]] == kind]
         raise InputError(
-            f"the workload {name!r} is {values['task']}: not what this model does",
+            f"the workload {name!r} is {task}: not what this model does",
             hint=f"give --workload {' or '.join(fitting)}",
         )
     return _checked(name, values, table, kind)
@@ -119,16 +136,11 @@ def check_weights(weights: Any, where: str) -> dict[str, float]:
 
 def _checked(name: str, values: Mapping[str, Any], own: Mapping[str, Any], kind: Kind) -> Workload:
     where = f"[workloads.{name}]"
-    for key in COUNTS:
+    for key, most in COUNTS.items():
         least = 0 if kind == "graph" and key in LENGTHS else 1
-        if not isinstance(values[key], int) or isinstance(values[key], bool) or values[key] < least:
-            raise InputError(
-                f"{where}: {key} is {values[key]!r}", hint=f"{key} is a whole number of {least} or more"
-            )
-    for key in ONE_BY_ONE[kind]:
-        if values[key] != 1:
-            hint = f"set {key} = 1, or leave it out: one request at a time is what is measured"
-            raise InputError(f"{where}: {key} is {values[key]}", hint=hint)
+        if not _is_number(values[key], int) or not least <= values[key] <= most:
+            hint = f"{key} is a whole number from {least} to {most}"
+            raise InputError(f"{where}: {key} is {values[key]!r}", hint=hint)
     asked = values["prompt_tokens"] + values["generated_tokens"]
     if "context" not in own:
         values = {**values, "context": max(values["context"], asked)}
@@ -138,7 +150,31 @@ def _checked(name: str, values: Mapping[str, Any], own: Mapping[str, Any], kind:
     weights = {**dict.fromkeys(OBJECTIVES, 0.0), **check_weights(values["weights"], f"weights of {where}")}
     if not any(weights.values()):
         raise InputError(f"{where}: all weights are 0", hint="give one objective a weight above 0")
-    return Workload(name=name, **{**values, "weights": weights})
+    return Workload(name=name, **{**values, **_stream(where, values, kind), "weights": weights})
+
+
+def _stream(where: str, values: Mapping[str, Any], kind: Kind) -> dict[str, float]:
+    """The rate and the deadline of a stream, checked; a frame's deadline is the next frame unless it is given."""
+    for key, most in STREAM.items():
+        if not _is_number(values[key], int, float) or not 0 <= values[key] <= most:
+            hint = f"{key} is a number from 0 (none) to {most:g}"
+            raise InputError(f"{where}: {key} is {values[key]!r}", hint=hint)
+    rate, deadline = float(values["frames_per_s"]), float(values["deadline_ms"])
+    if deadline and not rate:
+        raise InputError(f"{where}: deadline_ms is {deadline:g} without frames", hint="set frames_per_s too")
+    if rate and kind != "graph":
+        hint = "leave frames_per_s out; of a model that is shown pictures image_ttft_ms is measured"
+        raise InputError(
+            f"{where}: frames_per_s is {rate:g}, and a language model takes no frames", hint=hint
+        )
+    if rate and (values["batch"], values["concurrency"]) != (1, 1):
+        hint = "set batch and concurrency to 1: frames of one camera come one by one"
+        raise InputError(f"{where}: frames_per_s is {rate:g} beside a batch or clients", hint=hint)
+    return {"frames_per_s": rate, "deadline_ms": deadline or (1000 / rate if rate else 0.0)}
+
+
+def _is_number(value: Any, *types: type) -> bool:
+    return isinstance(value, types) and not isinstance(value, bool)
 
 
 def _did_you_mean(word: str, known: Any) -> str:

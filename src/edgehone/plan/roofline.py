@@ -2,6 +2,7 @@
 
 Decoding one token reads every weight once, and the KV cache; where these do not fit the caches, memory bounds it:
     tokens/s = efficiency · bandwidth / (weights + cache at the middle of the answer)        (roofline, Williams 2009)
+Several sequences that are under way at once share that reading of the weights, and bring a cache each.
 The efficiency is what runtimes reached of the bandwidth: of the trials in this machine's history where there are any,
 else of the measurements in roofline.toml. Its scatter is the error that is stated.
 """
@@ -43,8 +44,8 @@ def predicted_bytes(recipe: Recipe, model: ModelInfo) -> Figure:
 
 
 def predicted_memory(recipe: Recipe, model: ModelInfo, work: Workload) -> Figure:
-    """Peak resident bytes: weights, the KV cache of the workload's context at 16 bits, and the runtime itself."""
-    size, cache = predicted_bytes(recipe, model), cache_bytes(model, work.context)
+    """Peak resident bytes: weights, the KV caches of the workload's contexts at 16 bits, and the runtime itself."""
+    size, cache = predicted_bytes(recipe, model), cache_bytes(model, work.context * work.sequences)
     base = _table()["runtime_bytes"].get(recipe.backend)
     if size.value is None or cache is None or base is None:
         lacking = size.reason if size.value is None else f"what {recipe.backend} holds by itself is not known"
@@ -62,9 +63,10 @@ def predicted_decode(
     last_cache: int | None,
     reached: Sequence[float],
 ) -> Figure:
-    """Tokens/s of one sequence. `bandwidth` in GB/s, `last_cache` bytes of the last cache (None: unknown), `reached`
-    the efficiencies that this machine's history tells of the backend; of none those of roofline.toml serve.
+    """Tokens/s of one sequence, of all that are under way at once.
 
+    `bandwidth` in GB/s, `last_cache` bytes of the last cache (None: unknown), `reached` the efficiencies that this
+    machine's history tells of the backend; of none those of roofline.toml serve.
     Missing, with the reason, for what fits the caches, since memory does not bound it.
     """
     unit = "tokens/s"
@@ -75,7 +77,7 @@ def predicted_decode(
         return Figure.missing("it generates no tokens", unit)
     if last_cache is not None and size.value < CACHED * last_cache:
         return Figure.missing("its weights fit the processor's caches: memory does not bound it", unit)
-    middle = work.prompt_tokens + work.generated_tokens // 2
+    middle = (work.prompt_tokens + work.generated_tokens // 2) * work.sequences
     read = size.value + (cache_bytes(model, middle) or 0)
     share, error = efficiency(recipe, reached)
     rate = share * bandwidth.value * 1e9 / read

@@ -46,6 +46,10 @@ _LANGUAGE: tuple[Column, ...] = (
     ("peak_memory_bytes", "peak MB", lambda f: _plain(f, 1e-6, 0)),
 )
 
+# Beside them where several prompts are under way at once, and of a graph where frames come at their own pace.
+_LOADED: tuple[Column, ...] = (("tokens_per_s_total", "all tokens/s", lambda f: _spread(f, 0)),)
+_STREAMED: tuple[Column, ...] = (("dropped_frames", "dropped", lambda f: _plain(f, 100, 1, " %")),)
+
 # Beside them of a model that sees.
 _SEEING: tuple[Column, ...] = (
     ("vision_kl_mean", "KL of pictures", _significant),
@@ -57,7 +61,8 @@ def columns(work: Mapping[str, Any], metric: str) -> tuple[Column, ...]:
     """What is shown of each candidate: of a language model its tokens (and with "pictures" what it sees), of a graph
     its outputs and `metric`."""
     if not is_graph(work):
-        return (*_LANGUAGE, *_SEEING) if metric == "pictures" else _LANGUAGE
+        seeing = _SEEING if metric == "pictures" else ()
+        return (*_LANGUAGE, *(_LOADED if _is_loaded(work) else ()), *seeing)
     # Without labels the metric is the agreement itself, which stands under "kept".
     judged: tuple[Column, ...] = () if metric == "agreement" else ((metric, metric, _judged),)
     return (
@@ -67,6 +72,7 @@ def columns(work: Mapping[str, Any], metric: str) -> tuple[Column, ...]:
         *judged,
         ("accuracy_kept", "kept", lambda f: _plain(f, 100, 1, " %")),
         ("workload_latency_ms", "latency ms", lambda f: _spread(f, 3)),
+        *(_STREAMED if work.get("frames_per_s") else ()),
         ("throughput_per_s", "best samples/s", lambda f: _plain(f, 1, 0)),
         ("peak_memory_bytes", "peak MB", lambda f: _plain(f, 1e-6, 0)),
     )
@@ -108,12 +114,23 @@ def summary(decision: Decision) -> str:
 
 def title(model: Mapping[str, Any], device: Mapping[str, Any], work: Mapping[str, Any]) -> str:
     """What was measured, on what, for what, in a line."""
-    lengths = f"{work['prompt_tokens']} tokens in, {work['generated_tokens']} out"
     return (
         f"{model['architecture']}, {model['parameters'] / 1e6:.1f} M parameters, on {device['cpu'] or 'this machine'} "
-        f"({device['threads']} threads), workload {work['name']}: "
-        + (f"batch {work['batch']}" if is_graph(work) else lengths)
+        f"({device['threads']} threads), workload {work['name']}: " + ", ".join(_asked(work))
     )
+
+
+def _asked(work: Mapping[str, Any]) -> list[str]:
+    """What a workload asks, in a few words each."""
+    graph = is_graph(work)
+    words = [] if graph else [f"{work['prompt_tokens']} tokens in, {work['generated_tokens']} out"]
+    words += [f"batch {work['batch']}"] if graph or work.get("batch", 1) > 1 else []
+    words += [f"{work['concurrency']} clients"] if work.get("concurrency", 1) > 1 else []
+    return words + ([f"{work['frames_per_s']:g} frames/s"] if work.get("frames_per_s") else [])
+
+
+def _is_loaded(work: Mapping[str, Any]) -> bool:
+    return int(work.get("batch", 1)) * int(work.get("concurrency", 1)) > 1
 
 
 def _order(candidate: Candidate) -> tuple[bool, float]:

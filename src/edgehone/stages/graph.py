@@ -18,6 +18,7 @@ from edgehone.jobs.run import Input
 from edgehone.jobs.store import JobResult
 from edgehone.measure import agreement, metrics, samples, speed, texts
 from edgehone.measure.quality import NullTest
+from edgehone.measure.workload import Workload
 from edgehone.model import digest
 from edgehone.model.info import ModelInfo
 from edgehone.stages.bench import Bench
@@ -114,7 +115,7 @@ def reference(bench: Bench, prepared: JobResult) -> Original:
         prepared,
         found,
         Trial(bench.origin.original(bench.model)),
-        {"batch": batch},
+        {"batch": batch, **_load(bench.workload)},
         given={"samples": given},
         facts={"labels": labels, "metric": metric},
     )
@@ -124,6 +125,13 @@ def _batch(bench: Bench) -> int:
     """The workload's, or that which the graph is fixed to."""
     first = bench.model.inputs[0].shape[:1] if bench.model.inputs else ()
     return int(first[0]) if first and isinstance(first[0], int) else bench.workload.batch
+
+
+def _load(work: Workload) -> dict[str, Any]:
+    """How requests come, where that is not one after another."""
+    if work.frames_per_s:
+        return {"frames_per_s": work.frames_per_s, "deadline_ms": work.deadline_ms}
+    return {"clients": work.concurrency} if work.concurrency > 1 else {}
 
 
 def _metric(bench: Bench, labels: Any) -> str | None:
@@ -180,7 +188,14 @@ def null_test(original: Original, exact: Trial, scored: JobResult, required: Req
 
 def speed_figures(original: Original, rounds: Sequence[Mapping[str, Any]]) -> dict[str, Figure]:
     """Latency of a batch."""
-    return speed.figures(rounds, 0, 0)
+    return speed.figures(rounds, asked(original))
+
+
+def asked(original: Original) -> speed.Asked:
+    """What a request is."""
+    request = original.request
+    pace = request.get("frames_per_s", 0.0)
+    return speed.Asked(batch=request["batch"], clients=request.get("clients", 1), frames_per_s=pace)
 
 
 def summary(trial: Trial) -> str:

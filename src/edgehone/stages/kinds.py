@@ -10,6 +10,7 @@ from edgehone.decide.requirements import Requirements
 from edgehone.figure import Figure
 from edgehone.jobs.run import Input
 from edgehone.jobs.store import JobResult
+from edgehone.measure import speed
 from edgehone.measure.quality import NullTest
 from edgehone.model.info import Kind, ModelInfo
 from edgehone.stages import graph, language
@@ -68,6 +69,10 @@ class Judge(Protocol):
 
     def speed_figures(self, original: Original, rounds: Sequence[Mapping[str, Any]]) -> dict[str, Figure]:
         """What the rounds' requests tell."""
+        ...
+
+    def asked(self, original: Original) -> speed.Asked:
+        """What a request is."""
         ...
 
     def summary(self, trial: Trial) -> str:

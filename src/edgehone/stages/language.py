@@ -18,6 +18,7 @@ from edgehone.jobs.store import JobResult
 from edgehone.measure import quality, speed, texts, vision
 from edgehone.measure.quality import NullTest
 from edgehone.measure.score import MAX_BYTES
+from edgehone.measure.workload import Workload
 from edgehone.model import digest
 from edgehone.model.info import ModelInfo
 from edgehone.stages import pictures
@@ -117,17 +118,11 @@ def reference(bench: Bench, prepared: JobResult) -> Original:
             hint=error.hint or f"edgehone inspect {bench.model.path}",
         ) from error
     bench.emit(Event(recipe.key, "done"))
-    prompt = (bos + ids)[: bench.workload.prompt_tokens]
-    if len(prompt) < bench.workload.prompt_tokens:
-        raise TextError(
-            f"the evaluation text has {len(ids)} tokens, the workload's prompt needs {bench.workload.prompt_tokens}",
-            hint="give a longer text with --eval FILE",
-        )
     return Original(
         prepared,
         scored,
         Trial(origin.original(bench.model)),
-        {"prompt": prompt, "generated": bench.workload.generated_tokens},
+        _request(bench.workload, bos, ids),
         facts={
             "sample_ids": json.loads((prepared.out / "sample.json").read_text("utf-8")),
             **pictures.reference(bench, prepared),
@@ -194,13 +189,42 @@ def null_test(original: Original, exact: Trial, scored: JobResult, required: Req
 
 def speed_figures(original: Original, rounds: Sequence[Mapping[str, Any]]) -> dict[str, Figure]:
     """Latency of a request, and rates of its tokens."""
-    return speed.figures(rounds, len(original.request["prompt"]), original.request["generated"])
+    return speed.figures(rounds, asked(original))
+
+
+def asked(original: Original) -> speed.Asked:
+    """What a request is."""
+    request = original.request
+    prompt = request["prompt"] if "prompt" in request else request["prompts"][0]
+    return speed.Asked(len(prompt), request["generated"], request.get("batch", 1), request.get("clients", 1))
 
 
 def summary(trial: Trial) -> str:
     """The quality in a word, for the live table."""
     kl = trial.figures["kl_mean"].value
     return "" if kl is None else f"KL {kl:.2g}"
+
+
+def _request(work: Workload, bos: list[int], ids: list[int]) -> dict[str, Any]:
+    """What `measure.requests` is asked: one prompt, or as many different ones as are under way at once."""
+    whole = (bos + ids)[: work.prompt_tokens]
+    own = work.prompt_tokens - len(bos)  # of the text's ids in each prompt
+    step = min(own, (len(ids) - own) // max(1, work.sequences - 1))
+    if len(whole) < work.prompt_tokens or (work.sequences > 1 and step < 1):
+        needed = f"{work.sequences} different prompts of" if work.sequences > 1 else "a prompt of"
+        raise TextError(
+            f"the evaluation text has {len(ids)} tokens, the workload needs {needed} {work.prompt_tokens}",
+            hint="give a longer text with --eval FILE",
+        )
+    if work.sequences == 1:
+        return {"prompt": whole, "generated": work.generated_tokens}
+    prompts = [bos + ids[at * step : at * step + own] for at in range(work.sequences)]
+    return {
+        "prompts": prompts,
+        "generated": work.generated_tokens,
+        "batch": work.batch,
+        "clients": work.concurrency,
+    }
 
 
 def _windows(bench: Bench, ids: list[int], bos: list[int]) -> Mapping[str, Any]:

@@ -180,7 +180,7 @@ def in_turn(trials: Sequence[Trial], number: int) -> Sequence[Trial]:
 
 
 def _throughput(bench: Bench, original: Original, trial: Trial) -> None:
-    """Samples a second at the best batch; a language model is asked one request at a time so far."""
+    """Samples a second at the best batch; what a language model is asked at once is the workload's to say."""
     if not trial.alive or bench.model.kind != "graph":
         return
     with guarded(bench, trial):

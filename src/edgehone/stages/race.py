@@ -115,10 +115,13 @@ class Race:
 
 def runner(bench: Bench, original: Original, trial: Trial, rounds: Mapping[int, JobResult]) -> Runner:
     """What is known of a trial in a race, `rounds` by the number of the heat."""
+    judge = judge_of(bench.model)
+    asked = judge.asked(original)
     return Runner(
         trial.recipe.key,
         {heat: speed.middle_ms(done.facts) for heat, done in rounds.items()},
-        judge_of(bench.model).kept_by_window(original, trial),
+        judge.kept_by_window(original, trial),
         trial.figures["peak_memory_bytes"].value if "peak_memory_bytes" in trial.figures else None,
         trial.bytes,
+        {heat: 1000 / speed.rate_of(done.facts, asked) for heat, done in rounds.items()},
     )

@@ -171,7 +171,7 @@ def _tell(
 ) -> None:
     """Tell the sampler what became of a trial: each aim's loss, and by how much gates are missed."""
     candidate = replace(trial.candidate(), figures=derive(trial.candidate(), original.baseline.candidate()))
-    logs = dict(zip(OBJECTIVES, objectives(candidate), strict=True))
+    logs = objectives(candidate)
     values = [
         -sum(weight * log for name, weight in aim.items() if weight and (log := logs[name]) is not None)
         for aim in aims

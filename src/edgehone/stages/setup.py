@@ -16,7 +16,7 @@ from edgehone.jobs.home import home
 from edgehone.jobs.run import Input, Limits
 from edgehone.measure import workload
 from edgehone.model import ModelInfo, digest, inspect
-from edgehone.plan import matrix
+from edgehone.plan import matrix, roofline
 from edgehone.plan.plan import Plan, plan
 from edgehone.plan.recommend import ordered
 from edgehone.stages.bench import Bench, depth
@@ -78,6 +78,7 @@ def set_up_bench(
     work, note = workload.fit(workload.load(name, config, info.kind), info.context)
     given = judge.inputs(request, info)
     machine = devices.detect()
+    check_caches(info, work, free_memory(machine))
     origin = origin_of(info)
     emit(Event("", detail=f"hashing {info.path}"))
     # The folder alone is resolved: a hub's cache links each file to a blob, and a blob has no files beside it.
@@ -113,6 +114,21 @@ def free_memory(machine: devices.Device) -> int | None:
     """Bytes that are free now, within the control group's limit; None where the machine does not say."""
     known = (machine.memory_available_bytes, machine.memory_limit_bytes)
     return min((size for size in known if size is not None), default=None)
+
+
+def check_caches(model: ModelInfo, work: workload.Workload, memory: int | None) -> None:
+    """Raise InputError where the KV caches of all sequences that are under way at once exceed the free memory."""
+    tokens = work.prompt_tokens + work.generated_tokens
+    one = roofline.cache_bytes(model, tokens)
+    if not one or memory is None or one * work.sequences <= memory:
+        return
+    fitting = memory // one
+    most = f"at most {fitting} would fit" if fitting else "not even one fits"
+    raise InputError(
+        f"workload {work.name}: {work.sequences} KV caches of {tokens} tokens are {one * work.sequences / 1e9:.1f} GB "
+        f"at 16 bits, and {memory / 1e9:.1f} GB of memory are free: {most}",
+        hint=f"lower batch, concurrency or the lengths in [workloads.{work.name}]",
+    )
 
 
 def origin_of(model: ModelInfo) -> ReferenceBackend:

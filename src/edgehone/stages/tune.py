@@ -20,7 +20,6 @@ from edgehone.decide.gates import hopeless
 from edgehone.decide.race import Advantage
 from edgehone.decide.requirements import Requirements
 from edgehone.events import Event
-from edgehone.measure.workload import OBJECTIVES
 from edgehone.stages import check, measure
 from edgehone.stages.bench import Bench
 from edgehone.stages.clock import Budget, Clock
@@ -112,6 +111,7 @@ def _weighed(
     """The weights of what settings can change and pairs can compare; quality that cannot be paired is held to."""
     known = {
         "speed": chosen.figures["workload_latency_ms"].value,
+        "throughput": chosen.figures["requests_per_s"].value,
         "memory": chosen.figures["peak_memory_bytes"].value,
     }
     found = {name: weights[name] for name, value in known.items() if value and weights.get(name, 0.0) > 0}
@@ -246,8 +246,7 @@ def _hold_to_outputs(trial: Trial, chosen: Trial, weights: Mapping[str, float]) 
     """Where quality cannot be weighed by pairs, it may not fall."""
     if "quality" in weights or not trial.alive:
         return
-    at = OBJECTIVES.index("quality")
-    own, before = objectives(trial.candidate())[at], objectives(chosen.candidate())[at]
+    own, before = (objectives(one.candidate())["quality"] for one in (trial, chosen))
     if own is not None and before is not None and own < before - LEAST_GAIN:
         trial.drop("skipped", f"its outputs are further from the original's: {before - own:.2g} nats")
 

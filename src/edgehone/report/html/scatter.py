@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from edgehone.decide.choice import OBJECTIVES, SAME_SIZE, Choice, choose, contenders, logarithms
+from edgehone.decide.choice import SAME_SIZE, Choice, choose, contenders, logarithms
 from edgehone.decide.decision import Candidate
 from edgehone.decide.pareto import frontier
+from edgehone.measure.workload import OBJECTIVES
 from edgehone.report.figures import label, shape, value_of
 from edgehone.report.html.axis import Axis, axis
 from edgehone.report.html.parts import Context, section, table
