@@ -12,7 +12,7 @@ from edgehone.errors import InputError, TextError
 from edgehone.measure import workload
 from edgehone.model import inspect
 from edgehone.report.summary import summary
-from edgehone.stages import setup
+from edgehone.stages import language, setup
 
 GATES = ("latency_cv=off", "memory_cut=off", "speedup=off")
 
@@ -21,15 +21,9 @@ GATES = ("latency_cv=off", "memory_cut=off", "speedup=off")
 def config(tmp_path: Path) -> Path:
     path = tmp_path / "edgehone.toml"
     lengths = "prompt_tokens = 32\ngenerated_tokens = 8\n"
-    tables = {
-        "four": "concurrency = 4\n",
-        "pairs": "batch = 2\nconcurrency = 2\n",
-        "crowd": "concurrency = 1000\nprompt_tokens = 500\n",
-    }
     path.write_text(
-        "".join(
-            f"[workloads.{name}]\n{lengths if name != 'crowd' else ''}{more}" for name, more in tables.items()
-        )
+        f"[workloads.four]\n{lengths}concurrency = 4\n"
+        f"[workloads.pairs]\n{lengths}batch = 2\nconcurrency = 2\n"
     )
     return path
 
@@ -71,13 +65,19 @@ def test_a_search_for_what_is_answered_a_second(own_home: Path, null_model: Path
     assert decision.chosen and "requests/s" in decision.reason
 
 
-def test_more_prompts_than_the_text_holds(
-    own_home: Path, null_model: Path, config: Path, tmp_path: Path
-) -> None:
-    short = tmp_path / "short.txt"
-    short.write_text("".join(f"line {n} of a text\n" for n in range(60)))
-    with pytest.raises(TextError, match="1000 different prompts of 500"):
-        measured(null_model, config, "crowd", evaluation=short)
+def test_prompts_are_different_pieces_of_the_text() -> None:
+    work = dataclasses.replace(workload.load(), prompt_tokens=10, generated_tokens=5, batch=2, concurrency=3)
+    asked = language._request(work, [0], list(range(1, 61)))
+    assert (asked["batch"], asked["clients"], asked["generated"]) == (2, 3, 5)
+    assert [prompt[:2] for prompt in asked["prompts"]] == [[0, 1 + 9 * at] for at in range(6)]
+    assert {len(prompt) for prompt in asked["prompts"]} == {10}
+    # A shorter text gives pieces that overlap, none of which begins as another does.
+    crowded = language._request(work, [0], list(range(1, 21)))["prompts"]
+    assert len({prompt[1] for prompt in crowded}) == 6
+    with pytest.raises(TextError, match="6 different prompts of 10"):
+        language._request(work, [0], list(range(1, 12)))
+    alone = language._request(dataclasses.replace(work, batch=1, concurrency=1), [0], list(range(1, 61)))
+    assert alone == {"prompt": list(range(10)), "generated": 5}
 
 
 def test_caches_that_no_memory_holds(null_model: Path) -> None:

@@ -27,6 +27,9 @@ SHAPES = {
     "ttft_ms": Shape("Time to first token", less=True, log=True),
     "prefill_tokens_per_s": Shape("Prefill", log=True),
     "decode_tokens_per_s": Shape("Decode", log=True),
+    "tokens_per_s_total": Shape("Tokens of all clients", log=True),
+    "requests_per_s": Shape("Requests of all clients", log=True),
+    "dropped_frames": Shape("Dropped frames", less=True, percent=True),
     "throughput_per_s": Shape("Best throughput", log=True),
     "image_ttft_ms": Shape("First token after a picture", less=True, log=True),
     "load_cold_ms": Shape("Cold start", less=True, log=True),
@@ -69,7 +72,7 @@ def label(name: str, unit: str = "") -> str:
     """The figure's name with the unit of the numbers beside it, where they carry none themselves."""
     return (
         f"{shape(name).label} ({unit})"
-        if unit in ("ms", "tokens/s", "samples/s", "nats", "J")
+        if unit in ("ms", "tokens/s", "samples/s", "requests/s", "nats", "J")
         else shape(name).label
     )
 
