@@ -19,6 +19,10 @@ from edgehone.jobs.run import Input, Job, run
 from edgehone.measure.texts import shipped
 from edgehone.model import demo
 
+from .finished import _finished, finished, spoiled
+
+__all__ = ["_finished", "finished", "spoiled"]  # fixtures
+
 RunWorker = Callable[..., dict[str, Any]]
 
 

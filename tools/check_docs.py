@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # checker alone do not count, nor does the package's own __init__, which imports on demand.
 ORDER = (
     "figure → errors → events → config → model → device → backends → surgery → plan → jobs → measure → decide "
-    "→ stages → conformance → report → bundle → optimize → compare → cli"
+    "→ stages → conformance → report → bundle → profiling → optimize → compare → diagnosis → cli"
 )
 _MODULES = ORDER.split(" → ")
 _HELP = re.compile(r"(```text\n\$ (edgehone[\w ]*) --help\n)(.*?)(```)", re.S)

@@ -15,7 +15,7 @@ from edgehone.bundle.run import generate
 from edgehone.errors import InputError, JobError
 from edgehone.jobs import environments
 
-from .conftest import Finished
+from ..finished import Finished
 
 
 def test_what_cannot_be_asked_of_a_bundle(finished: Finished) -> None:

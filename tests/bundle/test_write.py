@@ -15,7 +15,7 @@ import edgehone
 from edgehone.bundle import check_target
 from edgehone.errors import InputError, SetupError
 
-from .conftest import Finished
+from ..finished import Finished
 
 
 def content(folder: Path) -> dict[str, bytes]:

@@ -148,6 +148,19 @@ class Generation:
     times: list[float]
 
 
+@dataclass(frozen=True)
+class OperatorTime:
+    """Time of one kind of operator, by the framework's own profiler, summed over its `calls` in one request.
+
+    `phase` is "prefill" or "decode" of a language model, "run" of a graph; `operator` is the framework's own name.
+    """
+
+    phase: str
+    operator: str
+    calls: int
+    seconds: float
+
+
 class Session(Protocol):
     """An opened artifact: in a worker, one at a time.
 
@@ -270,6 +283,9 @@ class Backend(Protocol):
     `threads` is everybody's: it reaches a session as `job.threads`.
 
     A backend with `REFERENCE = True` runs the original itself; it has what `ReferenceBackend` names as well.
+
+    A backend whose framework profiles its operators may have `operator_times(artifact, settings, job, **request) ->
+    list[OperatorTime]` too (worker side): one request, `prompt` ids and `generated` tokens, or `feeds` of a graph.
 
     A backend that runs on machines where its speed, memory and energy say nothing of those that it is made for
     has `unmeasurable(device) -> str | None` too: the reason on such a machine, else None. Its candidates are

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgehone.backends.base import Generation, Needs, Recipe, Step, Support, Tuning, WorkerJob
+from edgehone.backends.base import Generation, Needs, OperatorTime, Recipe, Step, Support, Tuning, WorkerJob
 from edgehone.backends.ids import check_ids
 from edgehone.device.facts import Device
 from edgehone.errors import InputError
@@ -149,6 +149,20 @@ def open_tokenizer(model: Path, job: WorkerJob) -> NullTokenizer:
 def open_session(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) -> NullSession:
     """Load a table, hold some memory if told so."""
     return NullSession(artifact, settings)
+
+
+def operator_times(
+    artifact: Path, settings: Mapping[str, Any], job: WorkerJob, **request: Any
+) -> list[OperatorTime]:
+    """The look-ups of one request, and the sleeping."""
+    session = NullSession(artifact, settings)
+    made = session.generate(request["prompt"], request["generated"])
+    first = made.times[0] - made.started
+    rest = made.times[-1] - made.times[0]
+    return [
+        OperatorTime("prefill", "sleep", 1, first),
+        OperatorTime("decode", "sleep", len(made.ids) - 1, rest),
+    ]
 
 
 class NullSession:

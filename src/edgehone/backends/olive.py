@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgehone.backends import olive_graph, onnxruntime_devices
-from edgehone.backends.base import EFFORTS, Needs, Recipe, Step, Support, Tuning, WorkerJob
+from edgehone.backends.base import EFFORTS, Needs, OperatorTime, Recipe, Step, Support, Tuning, WorkerJob
 from edgehone.backends.tunings import Kind, listed
 from edgehone.device.facts import Device
+from edgehone.errors import JobError
 from edgehone.model.info import ModelInfo
 
 if TYPE_CHECKING:
@@ -164,3 +165,26 @@ def open_session(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) ->
     from edgehone.backends.olive_session import OliveSession
 
     return OliveSession(artifact, settings, job.threads)
+
+
+def operator_times(
+    artifact: Path, settings: Mapping[str, Any], job: WorkerJob, **request: Any
+) -> list[OperatorTime]:
+    """One request by ONNX Runtime's profiler; a language model runs in ONNX Runtime GenAI's own loop (worker side)."""
+    from edgehone.backends import onnx_files, onnxruntime_operators
+    from edgehone.backends.olive_session import OliveSession
+
+    if "feeds" in request:
+        made = olive_graph.tuned(artifact) | dict(settings)
+        path = onnx_files.find(artifact)
+        return onnxruntime_operators.of_graph(path, made, job.threads, request["feeds"], job.out)
+    session = OliveSession(artifact, {**settings, "profile": str(job.out / "profile")}, job.threads)
+    session.generate(request["prompt"], request["generated"])
+    session.close()
+    # The file appears when the runtime lets its sessions go.
+    files = sorted(job.out.glob("profile*.json"))
+    if not files:
+        raise JobError("ONNX Runtime GenAI wrote no profile")
+    first, *later = onnxruntime_operators.read(files[0])
+    summed = onnxruntime_operators.summed
+    return [*summed("prefill", [first]), *summed("decode", later)]

@@ -132,6 +132,10 @@ def open_graph(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) -> O
     """A session of ONNX Runtime with `job.threads`, and the settings that `tune` found, if it ran (worker side)."""
     from edgehone.backends.onnxruntime_session import OrtSession
 
+    return OrtSession(onnx_files.find(artifact), tuned(artifact) | dict(settings), job.threads)
+
+
+def tuned(artifact: Path) -> dict[str, Any]:
+    """The settings that `tune` found; none where it did not run."""
     found = artifact / "session.json"
-    tuned = json.loads(found.read_text("utf-8")) if found.is_file() else {}
-    return OrtSession(onnx_files.find(artifact), {**tuned, **settings}, job.threads)
+    return dict(json.loads(found.read_text("utf-8"))) if found.is_file() else {}

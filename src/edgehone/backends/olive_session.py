@@ -196,6 +196,9 @@ class OliveSession:
                 options["enable_cpu_mem_arena"] = False
             if not self._asked.get("spinning", True):
                 options["session.intra_op.allow_spinning"] = "0"
+            if prefix := self._asked.get("profile"):
+                # Where the operators' times are written when the model is closed.
+                options["enable_profiling"] = prefix
             overlay: dict[str, Any] = {"decoder": {"session_options": options}}
             overlay |= {"eos_token_id": [self._stand_in]} if endless else {}
             config.overlay(json.dumps({"model": overlay}))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from edgehone.backends import onnx_files, onnxruntime_devices
-from edgehone.backends.base import Needs, Recipe, Step, Support, WorkerJob
+from edgehone.backends.base import Needs, OperatorTime, Recipe, Step, Support, WorkerJob
 from edgehone.errors import InputError
 from edgehone.model.info import ModelInfo
 
@@ -92,6 +92,15 @@ def open_graph(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) -> O
     from edgehone.backends.onnxruntime_session import OrtSession
 
     return OrtSession(onnx_files.find(artifact), settings, job.threads)
+
+
+def operator_times(
+    artifact: Path, settings: Mapping[str, Any], job: WorkerJob, **request: Any
+) -> list[OperatorTime]:
+    """One batch of a graph, by ONNX Runtime's profiler."""
+    from edgehone.backends.onnxruntime_operators import of_graph
+
+    return of_graph(onnx_files.find(artifact), settings, job.threads, request["feeds"], job.out)
 
 
 def open_session(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) -> NoReturn:

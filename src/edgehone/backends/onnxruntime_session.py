@@ -30,7 +30,7 @@ class OrtSession:
     settings: graph_optimization ("disabled", "basic", "extended", "all": the default), intra_op_threads (else
     `threads`), inter_op_threads, execution_mode ("sequential", the default for one of these, or "parallel"), spinning
     (whether threads that wait for work keep their core busy; the default), arena (whether memory is kept for the next
-    run; the default). ModelError for a graph that cannot be opened.
+    run; the default), profile (where the operators' times go, a path without an ending). ModelError for a graph that cannot be opened.
     """
 
     def __init__(self, path: Path, settings: Mapping[str, Any], threads: int) -> None:
@@ -118,6 +118,10 @@ class OrtSession:
                     hint=f"save '{name}' with that dtype and rank, samples first",
                 )
 
+    def end_profile(self) -> Path:
+        """Write the profile of all runs so far; its file. For a session with the setting `profile`."""
+        return Path(self._session.end_profiling())
+
     def close(self) -> None:
         """Give the weights' memory back."""
         del self._session
@@ -140,6 +144,8 @@ def session_options(settings: Mapping[str, Any], threads: int) -> Any:
         for scope in ("intra_op", "inter_op"):
             options.add_session_config_entry(f"session.{scope}.allow_spinning", "0")
     options.enable_cpu_mem_arena = bool(settings.get("arena", True))
+    if prefix := settings.get("profile"):
+        options.enable_profiling, options.profile_file_prefix = True, prefix
     options.log_severity_level = 3  # its warnings on what it optimises are noise to a person
     return options
 

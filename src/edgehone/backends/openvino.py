@@ -17,7 +17,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgehone.backends import openvino_devices, openvino_graph, openvino_ir, openvino_mixture, openvino_vision
+from edgehone.backends import (
+    openvino_devices,
+    openvino_graph,
+    openvino_ir,
+    openvino_mixture,
+    openvino_operators,
+    openvino_vision,
+)
 from edgehone.backends.base import EFFORTS, Needs, Recipe, Step, Support, Tuning, WorkerJob
 from edgehone.backends.calibration import LENGTH, windows
 from edgehone.backends.tunings import Kind, listed
@@ -31,6 +38,7 @@ if TYPE_CHECKING:
     from edgehone.backends.openvino_session import OpenVinoSession
 
 devices = openvino_devices.devices
+operator_times = openvino_operators.operator_times
 
 NAME = "openvino"
 REFERENCE = False

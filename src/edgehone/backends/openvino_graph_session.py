@@ -22,11 +22,15 @@ _DEVICE = "CPU"
 class OpenVinoGraphSession:
     """A compiled graph, fed and read by the original's names."""
 
-    def __init__(self, folder: Path, settings: Mapping[str, Any], threads: int) -> None:
+    def __init__(
+        self, folder: Path, settings: Mapping[str, Any], threads: int, also: Mapping[str, Any] | None = None
+    ) -> None:
+        """`also` are properties beside those that the settings give."""
         import openvino as ov
 
-        compiled = ov.Core().compile_model(folder / MODEL, _DEVICE, common(settings, threads))
-        self._request: Any = compiled.create_infer_request()
+        options = common(settings, threads) | dict(also or {})
+        compiled = ov.Core().compile_model(folder / MODEL, _DEVICE, options)
+        self.request: Any = compiled.create_infer_request()
         ports = json.loads((folder / PORTS).read_text("utf-8"))
         for name, port in zip(
             ports["inputs"] + ports["outputs"], compiled.inputs + compiled.outputs, strict=True
@@ -61,13 +65,13 @@ class OpenVinoGraphSession:
             self._inputs[name]: np.ascontiguousarray(array, self._inputs[name].get_element_type().to_dtype())
             for name, array in feeds.items()
         }
-        results = self._request.infer(made)
+        results = self.request.infer(made)
         # Copies: the request writes its next results into the same memory.
         return {name: np.array(results[i]) for i, name in enumerate(self._outputs)}
 
     def close(self) -> None:
         """Drop what was loaded."""
-        self._request = None
+        self.request = None
 
 
 def fixed_batch(ports: Sequence[Any]) -> int | None:

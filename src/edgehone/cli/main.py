@@ -20,6 +20,8 @@ VERBS = {
     "explain": "tell how the choice came about, and why the others lost",
     "choose": "choose again from a bundle's figures by other weights",
     "history": "show every trial of every search",
+    "profile": "watch a bundle at work, and name what limits it",
+    "diagnose": "find out what is wrong with a bundle, a model or a log, and what helps",
     "compare": "put bundles or artifacts side by side",
     "recommend": "tell what deserves a try, and what to expect",
     "inspect": "tell what a model is and which backends can take it",

@@ -31,17 +31,16 @@ def read_bandwidth(device: Device, cache: Path | None = None, *, fresh: bool = F
     Kept in `cache` by the device's fingerprint, and taken from there unless `fresh`. Missing, with the reason, where
     too little memory is free for buffers larger than the caches.
     """
-    path = cache / f"{device.fingerprint}.json" if cache else None
-    if path and not fresh and (kept := _recall(path)):
+    if cache and not fresh and (kept := recall_bandwidth(device, cache)):
         return kept
     size = max(_BYTES, _CACHES * max(device.caches.values(), default=0))
     free = device.memory_available_bytes
     if free is not None and size > free // 4:
         return Figure.missing(f"{free >> 20} MiB are free: too few for buffers beyond the caches", UNIT)
     found = measure(size // device.threads, device.threads)
-    if path:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(found.to_json()), "utf-8")
+    if cache:
+        cache.mkdir(parents=True, exist_ok=True)
+        _kept(device, cache).write_text(json.dumps(found.to_json()), "utf-8")
     return found
 
 
@@ -69,8 +68,13 @@ def _scanner() -> ctypes._NamedFuncPointer:
     return scan
 
 
-def _recall(path: Path) -> Figure | None:
+def recall_bandwidth(device: Device, cache: Path) -> Figure | None:
+    """What was kept of this device, None where nothing was."""
     try:
-        return Figure.from_json(json.loads(path.read_text("utf-8")))
+        return Figure.from_json(json.loads(_kept(device, cache).read_text("utf-8")))
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _kept(device: Device, cache: Path) -> Path:
+    return cache / f"{device.fingerprint}.json"

@@ -21,12 +21,12 @@ def root_cause(log: str) -> str:
     end = log[-20_000:]
     for pattern in _TELLING:
         if hits := pattern.findall(end):
-            return _short(hits[-1])
+            return one_line(hits[-1])
     lines = [line for line in end.splitlines() if line.strip()]
-    return _short(lines[-1]) if lines else ""
+    return one_line(lines[-1]) if lines else ""
 
 
-def _short(line: str) -> str:
-    # Colour codes and control characters would spoil a terminal and a JSON file alike.
+def one_line(line: str, longest: int = _LONGEST) -> str:
+    """A line as people may be shown it: cut where it is long, without what would spoil a terminal and a JSON file."""
     clean = re.sub(r"\x1b\[[0-9;]*m|[\x00-\x08\x0b-\x1f\x7f]", "", line).strip()
-    return clean if len(clean) <= _LONGEST else clean[: _LONGEST - 1] + "…"
+    return clean if len(clean) <= longest else clean[: longest - 1] + "…"

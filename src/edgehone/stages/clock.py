@@ -56,13 +56,14 @@ class Budget:
         self.spent += seconds
 
 
-def seconds_of(text: str) -> float:
+def seconds_of(text: str, option: str = "--time") -> float:
     """`90s`, `10m`, `1h30m` or plain seconds. Raises InputError for anything else, and for less than a second."""
     parts = re.findall(r"(\d+(?:\.\d+)?)\s*([smh]?)", text)
     whole = re.fullmatch(r"\s*(?:\d+(?:\.\d+)?\s*[smh]\s*)+|\s*\d+(?:\.\d+)?\s*", text)
     seconds = sum(float(number) * _UNITS[unit or "s"] for number, unit in parts) if whole else 0.0
     if not 1 <= seconds < 1e7:
         raise InputError(
-            f"--time {text!r} is no length of time", hint="write for example --time 10m or --time 1h30m"
+            f"{option} {text!r} is no length of time",
+            hint=f"write for example {option} 10m or {option} 1h30m",
         )
     return seconds

@@ -1,4 +1,4 @@
-"""One finished bundle of the null backend, made once for all tests here, and copies of it to spoil."""
+"""One finished bundle of the null backend, made once for all tests that read or run one, and copies of it to spoil."""
 
 from __future__ import annotations
 

@@ -1,0 +1,267 @@
+"""What is known here of a bundle or a model, as plain facts that causes.toml asks for by name.
+
+A fact that cannot be had is None with its reason, and a condition on it is then neither held nor broken. Nothing is
+measured and nothing large is read: all facts together take well under a second.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgehone import device as devices
+from edgehone.backends import registry
+from edgehone.bundle.read import Bundle, verify
+from edgehone.decide.decision import Candidate
+from edgehone.device import Device, read_conditions
+from edgehone.device.bandwidth import recall_bandwidth
+from edgehone.device.cgroup import read_limits
+from edgehone.device.surroundings import look_around
+from edgehone.figure import Figure
+from edgehone.jobs import environments
+from edgehone.jobs.home import home
+from edgehone.model.info import ModelInfo
+from edgehone.plan import roofline
+from edgehone.stages.setup import free_memory
+
+Value = float | int | str | bool
+# A bundle's files are hashed where that is done in a moment.
+HASHED_BYTES = 200 << 20
+# A clock below this share of the fastest that a core may have is a slow one.
+_SLOW_CLOCK = 0.7
+# Candidates up to this many times the size are alternatives of one kind.
+SIMILAR_SIZE = 1.25
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A value, or None and why."""
+
+    value: Value | None
+    reason: str | None = None
+
+
+Facts = dict[str, Fact]
+
+
+def of_bundle(bundle: Bundle) -> Facts:
+    """The facts about a bundle on this machine now."""
+    machine = devices.detect()
+    chosen = bundle.decision.candidate(
+        f"{bundle.manifest['recipe']['backend']}/{bundle.manifest['recipe']['name']}"
+    )
+    return {
+        **_subject(bundle),
+        **_memory(bundle, chosen, machine),
+        **_speed(bundle, chosen, machine),
+        **_quality(bundle, chosen),
+        **_machine(bundle, machine),
+        **_files(bundle),
+        **_environment(bundle),
+    }
+
+
+def of_model(model: ModelInfo) -> Facts:
+    """The facts about a model before it is honed, and this machine."""
+    machine = devices.detect()
+    free = free_memory(machine)
+    memory, _ = roofline.building(model, ())
+    takers = [
+        name for name, one in registry.load_all().items() if not one.REFERENCE and one.supports(model).ok
+    ]
+    cache = roofline.cache_bytes(model, model.context) if model.context else None
+    rows = [size % 256 for size in (model.hidden_size, model.intermediate_size) if size]
+    return {
+        "model": Fact(str(model.path)),
+        "kind": Fact(model.kind),
+        "backends": Fact(len(takers)),
+        "backend_names": Fact(", ".join(takers)),
+        "remote_code": Fact(model.remote_code),
+        "quantized": Fact(model.quantized is not None),
+        "tokenizer": Fact(model.tokenizer is not None),
+        "row_over_256": _known(max(rows, default=None), "the files do not say how long its rows are"),
+        "build_of_available": _share(memory, free, "this machine does not say what is free"),
+        "cache_of_weights": _share(cache, model.bytes, "the files do not say what its cache costs"),
+    }
+
+
+def _subject(bundle: Bundle) -> Facts:
+    recipe, work = bundle.manifest["recipe"], bundle.decision.workload
+    settings: Mapping[str, Any] = recipe["settings"]
+    default_cache = {"llamacpp": "f16", "openvino": "u8"}.get(recipe["backend"])
+    return {
+        "bundle": Fact(str(bundle.path)),
+        "model": Fact(str(bundle.decision.model.get("path", "MODEL"))),
+        "backend": Fact(recipe["backend"]),
+        "kind": Fact(bundle.manifest.get("kind", "language")),
+        "kv_cache": _known(settings.get("kv_cache", default_cache), "this backend does not tell"),
+        "streams": Fact(int(settings.get("streams", 1))),
+        "batch": Fact(int(work["batch"])),
+        "concurrency": Fact(int(work.get("concurrency", 1))),
+        "calibrated": Fact(_calibrated(recipe["build"])),
+    }
+
+
+def _calibrated(build: Mapping[str, Any]) -> bool:
+    """Whether the build says anywhere that it learned from a calibration text."""
+    text = repr(sorted(build.items())).lower()
+    return any(
+        word in text for word in ("gptq", "awq", "imatrix", "scale_estimation", "lora", "calibr", "dwq")
+    )
+
+
+def _memory(bundle: Bundle, chosen: Candidate, machine: Device) -> Facts:
+    peak = chosen.figure("peak_memory_bytes")
+    free = free_memory(machine)
+    model, work = bundle.decision.model, bundle.decision.workload
+    token = model.get("kv_bytes_per_token")
+    cache = token * work["context"] if token else None
+    asked = work["prompt_tokens"] + work["generated_tokens"]
+    return {
+        "peak_of_available": _share(
+            peak.value, free, peak.reason or "this machine does not say what is free"
+        ),
+        "free_mb": _known(free and free // 1_000_000, "this machine does not say what is free"),
+        "cache_of_peak": _share(cache, peak.value, peak.reason or "the model has no KV cache that is told"),
+        "context_of_asked": _share(work["context"], asked or None, "it generates no tokens"),
+    }
+
+
+def _speed(bundle: Bundle, chosen: Candidate, machine: Device) -> Facts:
+    latency, first = chosen.figure("workload_latency_ms"), chosen.figure("ttft_ms")
+    cold, warm = chosen.figure("load_cold_ms").value, chosen.figure("load_warm_ms").value
+    disk = max(0.0, 1 - warm / cold) if cold and warm is not None else None
+    return {
+        "latency_cv": _figure(chosen.figure("latency_cv")),
+        "ttft_of_latency": _share(
+            first.value, latency.value, first.reason or latency.reason or "not measured"
+        ),
+        "half_ttft_ms": _known(first.value and round(first.value / 2, 2), first.reason or "not measured"),
+        "disk_of_start": _known(disk, "its start was not measured cold and warm"),
+        "bandwidth_share": _bandwidth_share(chosen, machine),
+    }
+
+
+def _bandwidth_share(chosen: Candidate, machine: Device) -> Fact:
+    decode = chosen.figure("decode_tokens_per_s")
+    bandwidth = recall_bandwidth(machine, home() / "bandwidth")
+    last_cache = max(machine.caches.values(), default=None)
+    if decode.value is None or chosen.bytes is None:
+        return Fact(None, decode.reason or "its size is not known")
+    if bandwidth is None or bandwidth.value is None:
+        return Fact(None, "the memory's bandwidth was not measured yet: edgehone device")
+    if last_cache is not None and chosen.bytes < 2 * last_cache:
+        return Fact(None, "its weights fit the processor's caches")
+    return Fact(chosen.bytes * decode.value / (bandwidth.value * 1e9))
+
+
+def _quality(bundle: Bundle, chosen: Candidate) -> Facts:
+    own, kept = chosen.figure("kl_mean"), chosen.figure("accuracy_kept")
+    # What is much larger is better as a matter of course.
+    passing = [
+        (figure, one.key)
+        for one in bundle.decision.candidates
+        if one.passes
+        and (figure := one.figure("kl_mean").value)
+        and (one.bytes or math.inf) <= SIMILAR_SIZE * (chosen.bytes or math.inf)
+    ]
+    best, name = min(passing, default=(None, None))
+    width = kept.high - kept.low if kept.low is not None and kept.high is not None else None
+    return {
+        "kl_mean": _figure(own),
+        "better_quality": _share(own.value, best, own.reason or "no candidate passes with a divergence"),
+        "better_candidate": _known(name, "no candidate passes with a divergence"),
+        "accuracy_width": _known(width, kept.reason or "it has no interval"),
+    }
+
+
+def _machine(bundle: Bundle, machine: Device) -> Facts:
+    made_on = bundle.decision.device
+    was, now = made_on.get("simd"), machine.simd
+    missing = sorted(set(was) - set(now)) if was is not None and now is not None else None
+    same_architecture = made_on.get("architecture") == machine.architecture
+    around = look_around(home())
+    battery = around.power.source == "battery" if around.power is not None else None
+    conditions = read_conditions()
+    threads = int(bundle.manifest["recipe"]["settings"].get("threads", machine.threads))
+    limits = read_limits(Path("/"))
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    return {
+        "same_machine": Fact(made_on.get("fingerprint") == machine.fingerprint),
+        "simd_missing": _known(
+            len(missing or ()) if missing is not None and same_architecture else None,
+            "the instruction sets of one of the machines are not known, or it is of another architecture",
+        ),
+        "simd_missing_names": Fact(", ".join(missing or ())),
+        "threads": Fact(threads),
+        "physical_cores": _known(machine.physical_cores, "this machine does not say how many cores it has"),
+        "threads_of_cores": _share(threads, machine.physical_cores, "it does not say how many cores it has"),
+        "load_per_thread": _share(load, machine.threads, "this system keeps no load average"),
+        "quota_of_cores": _known(
+            limits.cpus and machine.logical_cores and limits.cpus / machine.logical_cores, "there is no quota"
+        ),
+        "on_battery": _known(battery, around.reasons.get("power", "this machine does not say")),
+        "governor": _known(
+            (conditions.governors or (None,))[0], conditions.reasons.get("governors", "it does not say")
+        ),
+        "throttled_clock": _slow_clock(conditions.mean_mhz),
+    }
+
+
+def _slow_clock(mhz: float | None, root: Path = Path("/sys/devices/system/cpu/cpu0/cpufreq")) -> Fact:
+    try:
+        most = int((root / "cpuinfo_max_freq").read_text("ascii")) / 1000
+    except (OSError, ValueError):
+        return Fact(None, "this machine does not say how fast its cores may be")
+    if mhz is None:
+        return Fact(None, "this machine does not say how fast its cores are")
+    return Fact(mhz < _SLOW_CLOCK * most)
+
+
+def _files(bundle: Bundle) -> Facts:
+    size = sum(path.stat().st_size for path in bundle.path.rglob("*") if path.is_file())
+    if size > HASHED_BYTES:
+        return {"files_differ": Fact(None, f"{size / 1e6:.0f} MB take too long to hash: edgehone show")}
+    return {"files_differ": Fact(len(verify(bundle)))}
+
+
+def _environment(bundle: Bundle) -> Facts:
+    name = bundle.manifest["recipe"]["backend"]
+    if name not in registry.names():
+        reason = f"no backend called {name} is installed"
+        return {
+            "environment": Fact(False),
+            "versions_differ": Fact(None, reason),
+            "versions_differ_names": Fact(None, reason),
+        }
+    env = environments.state(name, registry.load(name).NEEDS)
+    made_with = bundle.manifest["versions"].get(name, {})
+    if env.state not in ("ready", "own"):
+        reason = env.reason or "its environment is not installed"
+        return {
+            "environment": Fact(False),
+            "versions_differ": Fact(None, reason),
+            "versions_differ_names": Fact(None, reason),
+        }
+    differ = [f"{p} {v} (was {made_with[p]})" for p, v in env.versions.items() if made_with.get(p, v) != v]
+    return {
+        "environment": Fact(True),
+        "versions_differ": Fact(len(differ)),
+        "versions_differ_names": Fact(", ".join(differ)),
+    }
+
+
+def _figure(figure: Figure) -> Fact:
+    return Fact(figure.value, figure.reason)
+
+
+def _known(value: Value | None, reason: str) -> Fact:
+    return Fact(None, reason) if value is None else Fact(value)
+
+
+def _share(part: float | None, whole: float | None, reason: str) -> Fact:
+    return Fact(part / whole) if part is not None and whole else Fact(None, reason)

@@ -1,0 +1,238 @@
+"""From samples to figures and a timeline.
+
+Rates are differences of the kernel's counters over the steady part of a profile, from the first request after the
+warm-up to the last. One process was watched, so n is 1 and such figures have no interval; latencies have theirs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from edgehone.figure import Figure
+from edgehone.measure import energy
+from edgehone.measure.statistics import coefficient_of_variation, percentile_needs, quantile_interval
+from edgehone.profiling.result import Moment
+from edgehone.profiling.watch import Sample
+
+SHORT = "the profile was too short: two samples at least are needed while requests are answered"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What is known of a run of requests: seconds of each, and the samples from `begun` to `ended`."""
+
+    latencies: Sequence[float]
+    ttfts: Sequence[float]
+    samples: Sequence[Sample]  # of the steady part
+    seconds: float
+    threads: int
+    usable_bytes: int | None
+    generated: int  # tokens a request; 0 for a graph
+    reasons: Mapping[str, str]
+
+
+def figures(seen: Seen) -> dict[str, Figure]:
+    """Every figure of the steady part."""
+    return {**_requests(seen), **_processor(seen), **_memory(seen), **_clock(seen), **_energy(seen)}
+
+
+def timeline(samples: Sequence[Sample], begun: float, most: int = 240) -> tuple[Moment, ...]:
+    """The samples as differences, at most so many: neighbours are merged where there are more."""
+    step = max(1, -(-max(0, len(samples) - 1) // most))
+    kept = list(samples[::step])
+    if samples and kept[-1] is not samples[-1]:
+        kept.append(samples[-1])
+    return tuple(_moment(one, other, begun) for one, other in pairwise(kept))
+
+
+def start_figures(cold: Mapping[str, float] | None, warm: Mapping[str, float] | None) -> dict[str, Figure]:
+    """What opening took: from a disk and from the page cache; the rest of the cold start is waiting for the disk."""
+    if cold is None or warm is None:
+        reason = "the bundle did not start"
+        return {
+            "load_cold_ms": Figure.missing(reason, "ms"),
+            "load_warm_ms": Figure.missing(reason, "ms"),
+            "disk_share": Figure.missing(reason, "share"),
+        }
+    # Loading may be put off until the first request: both count, in both.
+    whole = {name: one["open"] + one["first"] for name, one in (("cold", cold), ("warm", warm))}
+    return {
+        "load_cold_ms": Figure(1000 * whole["cold"], n=1, unit="ms"),
+        "load_warm_ms": Figure(1000 * whole["warm"], n=1, unit="ms"),
+        "disk_share": Figure(max(0.0, 1 - whole["warm"] / whole["cold"]), n=1, unit="share"),
+    }
+
+
+def bandwidth_share(artifact_bytes: int, decode: Figure, bandwidth: Figure, last_cache: int | None) -> Figure:
+    """Bytes of weights that decoding reads a second over what memory gives; missing where caches hold the weights."""
+    if decode.value is None or bandwidth.value is None:
+        return Figure.missing(str(decode.reason if decode.value is None else bandwidth.reason), "share")
+    if last_cache is not None and artifact_bytes < 2 * last_cache:
+        return Figure.missing("the weights fit the processor's caches: memory does not bound it", "share")
+    return Figure(artifact_bytes * decode.value / (bandwidth.value * 1e9), n=decode.n, unit="share")
+
+
+def _requests(seen: Seen) -> dict[str, Figure]:
+    milliseconds = [1000 * one for one in seen.latencies]
+    found = {f"latency_p{100 * q:.0f}_ms": _percentile(milliseconds, q) for q in (0.5, 0.95, 0.99)}
+    found["ttft_p50_ms"] = (
+        _percentile([1000 * one for one in seen.ttfts], 0.5)
+        if seen.ttfts
+        else Figure.missing("the model generates no tokens", "ms")
+    )
+    spread = coefficient_of_variation(milliseconds) if milliseconds else None
+    found["latency_cv"] = (
+        Figure.missing("one request tells nothing of variation", "share")
+        if spread is None
+        else Figure(spread, n=len(milliseconds), unit="share")
+    )
+    count = len(milliseconds)
+    found["requests"] = Figure(float(count), n=count)
+    rate = count / seen.seconds if seen.seconds > 0 else 0.0
+    found["requests_per_s"] = _rate(rate, count, "requests/s")
+    found["tokens_per_s"] = (
+        _rate(rate * seen.generated, count, "tokens/s")
+        if seen.generated
+        else Figure.missing("the model generates no tokens", "tokens/s")
+    )
+    found["decode_tokens_per_s"] = _decode(seen)
+    return found
+
+
+def _decode(seen: Seen) -> Figure:
+    pairs = [
+        (whole, first) for whole, first in zip(seen.latencies, seen.ttfts, strict=False) if whole > first
+    ]
+    if seen.generated < 2 or not pairs:
+        return Figure.missing("no request decoded two tokens", "tokens/s")
+    rates = sorted((seen.generated - 1) / (whole - first) for whole, first in pairs)
+    return Figure(rates[len(rates) // 2], n=len(rates), unit="tokens/s")
+
+
+def _rate(value: float, n: int, unit: str) -> Figure:
+    return Figure(value, n=n, unit=unit) if n else Figure.missing("no request was answered", unit)
+
+
+def _percentile(milliseconds: list[float], q: float) -> Figure:
+    needed = 1 if q == 0.5 else percentile_needs(q)
+    if len(milliseconds) < needed or not milliseconds:
+        return Figure.missing(f"{len(milliseconds)} requests were timed; p{q * 100:.0f} needs {needed}", "ms")
+    return quantile_interval(milliseconds, q).figure("ms", least=0.0)
+
+
+def _processor(seen: Seen) -> dict[str, Figure]:
+    names = ("cpu_use", "run_delay", "switches_per_s", "involuntary_per_s", "running_per_core")
+    if len(seen.samples) < 2:
+        return {name: Figure.missing(SHORT) for name in names}
+    first, last = seen.samples[0], seen.samples[-1]
+    span = last.at - first.at
+    cpu = _grown(first.process.cpu, last.process.cpu)
+    waited = _grown(first.process.waited, last.process.waited)
+    voluntary = _grown(first.process.voluntary, last.process.voluntary)
+    involuntary = _grown(first.process.involuntary, last.process.involuntary)
+    unread = "this system does not count it for a process"
+    ready = [one.running for one in seen.samples if one.running is not None]
+    lanes = len(last.cores) or None
+    both = None if voluntary is None or involuntary is None else voluntary + involuntary
+    delay = None if waited is None or cpu is None or cpu + waited <= 0 else waited / (cpu + waited)
+    return {
+        "cpu_use": _once(None if cpu is None else cpu / (span * seen.threads), "share", unread),
+        "run_delay": _once(delay, "share", unread),
+        "switches_per_s": _once(None if both is None else both / span, "1/s", unread),
+        "involuntary_per_s": _once(None if involuntary is None else involuntary / span, "1/s", unread),
+        "running_per_core": _once(
+            sum(ready) / len(ready) / lanes if ready and lanes else None, "threads", unread
+        ),
+    }
+
+
+def _memory(seen: Seen) -> dict[str, Figure]:
+    unread = "this system does not tell a process's memory apart"
+    peaks = {
+        name: max((v for one in seen.samples if (v := getattr(one, name)) is not None), default=None)
+        for name in ("anonymous", "file_mapped")
+    }
+    resident = [
+        (one.anonymous or 0) + (one.file_mapped or 0) + (one.shared or 0)
+        for one in seen.samples
+        if one.anonymous is not None
+    ]
+    peak = max(resident, default=None)
+    share = peak / seen.usable_bytes if peak is not None and seen.usable_bytes else None
+    return {
+        "resident_bytes": _once(peak, "bytes", unread),
+        "anonymous_bytes": _once(peaks["anonymous"], "bytes", unread),
+        "file_mapped_bytes": _once(peaks["file_mapped"], "bytes", unread),
+        "memory_share": _once(share, "share", unread),
+    }
+
+
+def _clock(seen: Seen) -> dict[str, Figure]:
+    clocks = [sum(one.mhz) / len(one.mhz) for one in seen.samples if one.mhz]
+    unread = seen.reasons.get("frequencies_mhz", SHORT)
+    quarter = max(1, len(clocks) // 4)
+    drop = None
+    if len(clocks) >= 4:
+        begin, end = (sum(part) / len(part) for part in (clocks[:quarter], clocks[-quarter:]))
+        drop = max(0.0, 1 - end / begin)
+    heat = [one.warmest_c for one in seen.samples if one.warmest_c is not None]
+    first, last = (seen.samples[0], seen.samples[-1]) if seen.samples else (None, None)
+    throttles = _grown(first.throttles, last.throttles) if first and last else None
+    return {
+        "mhz": _once(sum(clocks) / len(clocks) if clocks else None, "MHz", unread),
+        "mhz_drop": _once(drop, "share", unread),
+        "warmest_c": _once(max(heat, default=None), "°C", seen.reasons.get("temperatures_c", SHORT)),
+        "throttles": _once(throttles, "events", seen.reasons.get("core_throttle_count", SHORT)),
+        "quota_share": _once(_quota(seen.samples), "share", "the control group has no processor quota"),
+    }
+
+
+def _quota(samples: Sequence[Sample]) -> float | None:
+    told = [one.quota for one in samples if one.quota is not None]
+    if len(told) < 2 or told[-1][0] <= told[0][0]:
+        return None
+    return (told[-1][1] - told[0][1]) / (told[-1][0] - told[0][0])
+
+
+def _energy(seen: Seen) -> dict[str, Figure]:
+    if reason := energy.why_unreadable():
+        return {"joules_per_request": Figure.missing(reason, "J")}
+    told = [one.joules for one in seen.samples if one.joules]
+    if len(told) < 2 or not seen.latencies:
+        return {"joules_per_request": Figure.missing(SHORT, "J")}
+    # Counters wrap around once in minutes: from sample to sample they do so once at most.
+    spent = sum(energy.joules(one, other) for one, other in pairwise(told))
+    return {"joules_per_request": Figure(spent / len(seen.latencies), n=1, unit="J")}
+
+
+def _moment(one: Sample, other: Sample, begun: float) -> Moment:
+    span = max(other.at - one.at, 1e-9)
+    busy = []
+    for (was, all_was), (now, all_now) in zip(one.cores, other.cores, strict=False):
+        busy.append(min(1.0, max(0.0, (now - was) / (all_now - all_was))) if all_now > all_was else 0.0)
+    switches = [
+        _grown(getattr(one.process, kind), getattr(other.process, kind))
+        for kind in ("voluntary", "involuntary")
+    ]
+    known = [count for count in switches if count is not None]
+    return Moment(
+        at=other.at - begun,
+        cores=tuple(busy),
+        anonymous=other.anonymous,
+        file_mapped=other.file_mapped,
+        mhz=sum(other.mhz) / len(other.mhz) if other.mhz else None,
+        warmest_c=other.warmest_c,
+        switches_per_s=sum(known) / span if len(known) == len(switches) else None,
+    )
+
+
+def _grown(before: Any, after: Any) -> float | None:
+    """How much a counter grew; threads that ended take their count with them, so never below 0."""
+    return None if before is None or after is None else max(0.0, float(after) - float(before))
+
+
+def _once(value: float | None, unit: str, reason: str) -> Figure:
+    return Figure.missing(reason, unit) if value is None else Figure(float(value), n=1, unit=unit)

@@ -1,0 +1,78 @@
+"""The machine and a process, sampled from outside while the process answers: what a profile shows over time."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from edgehone.device.throttle import read_conditions
+from edgehone.jobs.processes import memory_split
+from edgehone.jobs.watch import Watch
+from edgehone.measure import energy
+from edgehone.profiling import counters
+
+# A sample takes some hundred microseconds of one core: four a second cannot be felt.
+SECONDS = 0.25
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One look. `at` is time.perf_counter (s), which parent and child share; counters grow from their beginning."""
+
+    at: float
+    process: counters.ProcessCounters
+    cores: tuple[tuple[float, float], ...]
+    running: int | None
+    anonymous: int | None
+    file_mapped: int | None
+    shared: int | None
+    available: int | None
+    mhz: tuple[float, ...] | None
+    warmest_c: float | None
+    throttles: int | None  # of cores and packages
+    quota: tuple[int, int] | None
+    joules: tuple[tuple[int, int], ...]  # microjoules and range of each counter
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain dict."""
+        return asdict(self)
+
+
+class SystemWatch(Watch):
+    """Samples of a child and of the machine; `samples` can be read when the child is gone, however it went."""
+
+    seconds = SECONDS
+
+    def __init__(self) -> None:
+        self.samples: list[Sample] = []
+        self.reasons: dict[str, str] = {}
+        self._metered = energy.why_unreadable() is None
+
+    def sample(self, pid: int) -> None:
+        """Look once."""
+        found = read_conditions()
+        self.reasons.update(found.reasons)
+        memory = memory_split(pid)
+        throttles = [n for n in (found.core_throttle_count, found.package_throttle_count) if n is not None]
+        self.samples.append(
+            Sample(
+                at=time.perf_counter(),
+                process=counters.process(pid),
+                cores=tuple(counters.cores()),
+                running=counters.running(),
+                anonymous=memory.get("anonymous"),
+                file_mapped=memory.get("file"),
+                shared=memory.get("shared"),
+                available=counters.available_memory(),
+                mhz=found.frequencies_mhz,
+                warmest_c=max((found.temperatures_c or {}).values(), default=None),
+                throttles=sum(throttles) if throttles else None,
+                quota=counters.quota(),
+                joules=tuple(energy.read()) if self._metered else (),
+            )
+        )
+
+    def result(self) -> dict[str, Any]:
+        """All samples."""
+        return {"samples": [one.to_json() for one in self.samples], "reasons": self.reasons}

@@ -1,0 +1,91 @@
+"""Remedies applied: what helps beyond the intervals is kept, anything else leaves the bundle as it was."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import edgehone
+from edgehone.cli.main import main
+from edgehone.diagnosis.apply import apply
+from edgehone.diagnosis.causes import Cause, Remedy
+from edgehone.errors import InputError
+
+from ..finished import Finished
+
+
+@pytest.fixture
+def own(finished: Finished, spoiled: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A bundle that may be changed; the workload that it was honed for is known here."""
+    monkeypatch.chdir(finished.config.parent)
+    (finished.config.parent / "edgehone.toml").write_text(finished.config.read_text("utf-8"), "utf-8")
+    return spoiled
+
+
+def cause(settings: Mapping[str, Any], figure: str | None = "workload_latency_ms") -> list[Cause]:
+    remedy = Remedy("another pace", settings, figure)
+    return [Cause("too slow", "slow", True, "it is slow", "a test", (), (remedy,))]
+
+
+def manifest(bundle: Path) -> dict[str, Any]:
+    return dict(json.loads((bundle / "manifest.json").read_text("utf-8")))
+
+
+def test_what_helps_is_kept_and_told_in_the_manifest(own: Path) -> None:
+    (done,) = apply(own, cause({"pace": 2}))
+    assert done.kept, done.reason
+    assert (done.after.value or 0) < (done.before.value or 0)
+    told = manifest(own)
+    assert told["recipe"]["settings"]["pace"] == 2
+    assert told["remedies"][0]["cause"] == "too slow" and told["remedies"][0]["before"]["unit"] == "ms"
+    assert edgehone.verify(edgehone.read(own)) == []
+    assert sorted(path.name for path in own.parent.iterdir() if "remedy" in path.name) == []
+
+
+def test_what_does_not_help_is_not_kept(own: Path) -> None:
+    before = manifest(own)
+    (done,) = apply(own, cause({"pace": 32}))
+    assert not done.kept and "no better" in done.reason
+    assert manifest(own) == before
+
+
+def test_what_breaks_a_gate_is_not_kept(own: Path) -> None:
+    decision = json.loads((own / "decision.json").read_text("utf-8"))
+    gate = {"name": "few", "figure": "peak_memory_bytes", "op": "<=", "threshold": 200e6, "bound": "value"}
+    decision["requirements"]["gates"] = [gate]
+    (own / "decision.json").write_text(json.dumps(decision), "utf-8")
+    written = manifest(own)
+    written["files"].pop("decision.json")
+    # The bundle must be whole for a comparison: what was edited here is listed as it is now.
+    from edgehone.model.digest import digest_folder
+
+    written["files"]["decision.json"] = digest_folder(own)["decision.json"]
+    (own / "manifest.json").write_text(json.dumps(written), "utf-8")
+    (done,) = apply(own, cause({"pace": 2, "ballast_mb": 400}))
+    assert not done.kept and "few fails with it" in done.reason
+    assert manifest(own) == written
+
+
+def test_nothing_to_apply_and_no_original(own: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no remedy"):
+        apply(own, cause({}, None))
+    with pytest.raises(InputError, match="no such"):
+        apply(own, cause({"pace": 2}), model=tmp_path / "gone")
+
+
+def test_a_log_has_nothing_to_apply_a_remedy_to(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "x.log").write_text("std::bad_alloc\n")
+    assert main(["diagnose", str(tmp_path / "x.log"), "--apply"]) == 2
+    assert "is a log" in capsys.readouterr().err
+
+
+def test_the_command_line(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["diagnose", str(own), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["about"] == "bundle" and {one["symptom"] for one in told["causes"]} >= {"memory", "slow"}
+    assert main(["diagnose", str(own), "--all"]) == 0
+    assert "Excluded:" in capsys.readouterr().out
