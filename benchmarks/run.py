@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-BENCHMARKS = ("start", "device", "jobs", "inspecting", "whole")
+BENCHMARKS = ("start", "device", "jobs", "inspecting", "whole", "profiling")
 
 
 def main() -> None:

@@ -30,7 +30,8 @@ class OrtSession:
     settings: graph_optimization ("disabled", "basic", "extended", "all": the default), intra_op_threads (else
     `threads`), inter_op_threads, execution_mode ("sequential", the default for one of these, or "parallel"), spinning
     (whether threads that wait for work keep their core busy; the default), arena (whether memory is kept for the next
-    run; the default), profile (where the operators' times go, a path without an ending). ModelError for a graph that cannot be opened.
+    run; the default), profile (where the operators' times go, a path without an ending). ModelError for a graph that
+    cannot be opened.
     """
 
     def __init__(self, path: Path, settings: Mapping[str, Any], threads: int) -> None:

@@ -30,7 +30,7 @@ def operator_times(
 
     from edgehone.backends import openvino_graph_session, openvino_session
 
-    threads = int(settings.get("threads", job.threads))
+    threads = job.threads
     core = ov.Core()
     if "prompt" in request:
         options = openvino_session.properties(settings, threads) | _PERF_COUNT

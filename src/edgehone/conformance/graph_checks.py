@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from edgehone.conformance.outcome import Check, Failed, Skipped, demand
-from edgehone.conformance.session_checks import nothing_asks_the_network
+from edgehone.conformance.session_checks import nothing_asks_the_network, told_operators
 from edgehone.conformance.worker import Subject
 
 if TYPE_CHECKING:
@@ -103,6 +103,12 @@ def bad_feeds_are_errors(subject: Subject) -> str:
     return f"{len(bad)} kinds, each raised"
 
 
+def operators_are_told(subject: Subject) -> str:
+    """operator_times(), where the module has it, tells calls and seconds of each kind of operator of one batch, all
+    together no more than the call took: a profile shows them."""
+    return told_operators(subject, {"feeds": _feeds(subject, 0)}, {"run"})
+
+
 CHECKS: tuple[Check, ...] = (
     run_gives_all_outputs,
     run_repeats,
@@ -111,6 +117,7 @@ CHECKS: tuple[Check, ...] = (
     builds_run_equally,
     a_closed_graph_can_be_opened_again,
     bad_feeds_are_errors,
+    operators_are_told,
     nothing_asks_the_network,
 )
 

@@ -5,12 +5,13 @@ Distances between logits are Kullback-Leibler divergences in nats, the mean over
 
 from __future__ import annotations
 
+import importlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from edgehone.conformance.outcome import Check, Failed, demand
+from edgehone.conformance.outcome import Check, Failed, Skipped, demand
 from edgehone.conformance.worker import Subject
 from edgehone.measure.logprobs import exact_kl, log_softmax
 from edgehone.measure.sample import SAMPLE
@@ -232,6 +233,32 @@ def bad_ids_are_errors(subject: Subject) -> str:
     return f"{len(bad)} kinds, each raised"
 
 
+def operators_are_told(subject: Subject) -> str:
+    """operator_times(), where the module has it, tells calls and seconds of each kind of operator, in prefill and in
+    decode, all together no more than the call took: a profile shows them."""
+    request = {"prompt": list(subject.facts["one"]), "generated": 4}
+    return told_operators(subject, request, {"prefill", "decode"})
+
+
+def told_operators(subject: Subject, request: Mapping[str, Any], phases: set[str]) -> str:
+    """What operator_times() tells of a request. Skipped where the module has none; Failed where it cannot be so."""
+    backend = importlib.import_module(subject.job.args["backend"])
+    if not hasattr(backend, "operator_times"):
+        raise Skipped("it has no operator_times")
+    began = time.perf_counter()
+    settings = subject.job.args["settings"]
+    rows = backend.operator_times(subject.job.inputs["artifact"], settings, subject.job, **request)
+    took = time.perf_counter() - began
+    demand({row.phase for row in rows} == phases, f"phases {sorted({row.phase for row in rows})}")
+    demand(
+        all(row.calls > 0 and row.seconds >= 0 for row in rows),
+        "an operator of no calls, or less than no time",
+    )
+    whole = sum(row.seconds for row in rows)
+    demand(0 < whole <= took, f"{whole:.3g} s of operators in a call of {took:.3g} s")
+    return f"{len(rows)} kinds, {whole:.2g} s"
+
+
 def nothing_asks_the_network(subject: Subject) -> str:
     """Neither the build nor any of the checks before this one asked for another machine: workers run offline."""
     asked = sorted({*subject.facts["reached"], *subject.reached})
@@ -254,6 +281,7 @@ CHECKS: tuple[Check, ...] = (
     generate_many_is_generate_for_each,
     a_closed_session_can_be_opened_again,
     bad_ids_are_errors,
+    operators_are_told,
     nothing_asks_the_network,
 )
 

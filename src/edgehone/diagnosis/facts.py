@@ -26,6 +26,7 @@ from edgehone.jobs import environments
 from edgehone.jobs.home import home
 from edgehone.model.info import ModelInfo
 from edgehone.plan import roofline
+from edgehone.stages.bench import threads_of
 from edgehone.stages.setup import free_memory
 
 Value = float | int | str | bool
@@ -187,7 +188,7 @@ def _machine(bundle: Bundle, machine: Device) -> Facts:
     around = look_around(home())
     battery = around.power.source == "battery" if around.power is not None else None
     conditions = read_conditions()
-    threads = int(bundle.manifest["recipe"]["settings"].get("threads", machine.threads))
+    threads = threads_of(bundle.manifest["recipe"]["settings"], machine)
     limits = read_limits(Path("/"))
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     return {

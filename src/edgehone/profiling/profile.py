@@ -35,6 +35,7 @@ from edgehone.profiling.answer import slices_of
 from edgehone.profiling.figures import Seen
 from edgehone.profiling.result import Profile
 from edgehone.profiling.watch import SystemWatch
+from edgehone.stages.bench import threads_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -102,7 +103,8 @@ def _asked(bundle: Bundle, samples_file: str | Path | None, tell: Tell) -> Itera
     files = {k: v for k, v in bundle.manifest["files"].items() if k.startswith("artifact/")}
     artifact = Input(bundle.artifact.resolve(), store.key_of(files))
     args = {"backend": module, "settings": recipe["settings"]}
-    job = Job("", env, args, {"artifact": artifact}, threads=machine.threads, backend=module)
+    threads = threads_of(recipe["settings"], machine)
+    job = Job("", env, args, {"artifact": artifact}, threads=threads, backend=module)
     asked = _Asked(bundle, name, job, {}, machine, _drifted(bundle, name, env.versions))
     if bundle.manifest.get("kind", "language") == "language":
         if samples_file is not None:
@@ -252,7 +254,7 @@ class _Pass:
             ttfts,
             [one for one in self._watch.samples if begun <= one.at <= ended],
             ended - begun,
-            self._asked.machine.threads,
+            self._asked.job.threads,
             self._asked.machine.usable_memory_bytes,
             int(work["generated_tokens"]),
             self._watch.reasons,

@@ -1,0 +1,50 @@
+"""What watching costs what is watched, and what a diagnosis costs who waits for it.
+
+The same bundle answers for a while, by turns watched as `edgehone profile` watches and not watched at all; the figure
+is how much longer its median request takes watched, over all turns of one run.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+from statistics import median
+
+import edgehone
+from benchmarks.row import Row, medians
+from edgehone.model.demo import demo_model
+from edgehone.profiling import profile
+from edgehone.profiling.watch import SystemWatch
+
+TURNS = 5
+SECONDS = 6.0
+OFF = ("speedup=off", "memory_cut=off", "latency_cv=off", "accuracy_kept=off")
+
+
+class Blind(SystemWatch):
+    """Looks at nothing."""
+
+    def sample(self, pid: int) -> None:
+        """Nothing."""
+
+
+def main() -> list[Row]:
+    """Two rows."""
+    with tempfile.TemporaryDirectory() as place:
+        bundle = Path(place) / "bundle"
+        edgehone.optimize(demo_model(), backends=["llamacpp"], effort="quick", gates=OFF, out=bundle)
+        watched, blind = list[float](), list[float]()
+        for turn in range(TURNS):
+            pairs = [(SystemWatch, watched), (Blind, blind)]
+            for watch, found in pairs if turn % 2 else pairs[::-1]:
+                made = profile(bundle, seconds=SECONDS, operators=False, watch=watch)
+                found.append(made.figures["latency_p50_ms"].value or 0.0)
+        slower = 100 * (median(watched) / median(blind) - 1)
+        spread = 100 * (max(blind) / min(blind) - 1)
+        command = [sys.executable, "-m", "edgehone.cli.main", "diagnose", str(bundle)]
+        (seconds,) = medians([command], 5)
+    return [
+        Row("watching slows", slower, "%", 3, f"unwatched turns differ by {spread:.1f} %"),
+        Row("diagnose a bundle", seconds, "s", 1),
+    ]
