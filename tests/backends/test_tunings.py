@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from edgehone.backends.base import Recipe, tunings_of
 from edgehone.backends.tunings import listed, thread_counts
 from edgehone.device.facts import Device
 
+RunWorker = Callable[..., dict[str, Any]]
 TWO = Device("x86_64", "Linux", "3.11", threads=2, physical_cores=2)
 
 
@@ -59,3 +62,41 @@ def test_backends_list_what_their_runtimes_have(
 
 def test_a_backend_need_not_have_any() -> None:
     assert tunings_of(registry.load("pytorch"), Recipe("pytorch", "original"), TWO, 384) == ()
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(
+    "build",
+    [
+        ("llamacpp", "edgehone.backends.llamacpp_build:convert", {}),
+        ("openvino", "edgehone.backends.openvino:export", {}),
+        ("olive", "edgehone.backends.olive_build:onnx", {"precision": "int4"}),
+    ],
+    ids=lambda build: build[0],
+)
+def test_every_value_opens_a_session_and_says_truly_whether_outputs_change(
+    build: tuple[str, str, dict[str, Any]],
+    run_worker: RunWorker,
+    demo_model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    artifact = tmp_path / "artifact"
+    name, call, params = build
+    run_worker(name, call, params, {"model": demo_model}, artifact)
+    backend = registry.load(name)
+    options = tunings_of(backend, Recipe(name, "x"), TWO, 1024)
+    asked: list[dict[str, Any]] = [{}]
+    exact = [True]
+    for option in options:
+        asked += [{option.name: value} for value in option.values]
+        exact += [option.exact] * len(option.values)
+    ids = [1, *range(300, 363)]
+    args = {"module": backend.__name__, "settings": asked, "ids": ids}  # type: ignore[attr-defined]
+    facts = run_worker(name, "tuningfunctions:probe", args, {"artifact": artifact}, tmp_path / "out")
+    assert len(facts["found"]) == len(asked)
+    for settings, same, one in zip(asked, exact, facts["found"], strict=True):
+        assert len(one["ids"]) == 4
+        # The order of sums, in 16-bit floats at the most.
+        assert one["far"] < (0.05 if same else 2.0), (settings, one)
