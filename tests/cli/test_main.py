@@ -57,6 +57,16 @@ WRONG = [
     ("optimize model --eval lost.txt", "lost.txt"),
     ("optimize model --config lost.toml", "no such file: lost.toml"),
     ("optimize model --out model", "other things in it"),
+    ("optimize model --minimize latencey", "did you mean 'latency'"),
+    ("optimize model --minimize accuracy", "--maximize accuracy"),
+    ("optimize model --subject-to bytes<=1MB --subject-to bytes>=2MB", "contradict each other"),
+    ("optimize model --subject-to accuracy>=0.9kg", "'kg' is no unit"),
+    ("optimize model --subject-to byts<=3MB", "did you mean 'bytes'"),
+    ("optimize model --weights speed=fast", "gives no weight of 0 or more"),
+    ("optimize model --weights speed=1,speed=2", "weighed twice"),
+    ("optimize model --weights velocity=1", "unknown objective 'velocity'"),
+    ("optimize model --time soon", "no length of time"),
+    ("choose lost --weights speed=fast", "gives no weight"),
     ("optimize lost --download", "neither a folder nor a hub name"),
 ]
 

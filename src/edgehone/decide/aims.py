@@ -113,12 +113,18 @@ def constraint(text: str) -> Gate:
 
 def weights_of(text: str) -> dict[str, float]:
     """`speed=1,quality=8` as weights, 0 for what is not named. Raises InputError for what does not parse."""
-    weights = dict.fromkeys(table()["objectives"], 0.0)
+    weights, named = dict.fromkeys(table()["objectives"], 0.0), set[str]()
     for part in text.split(","):
         name, equals, value = (word.strip() for word in part.partition("="))
         if name not in weights:
             raise InputError(f"--weights {text!r}: unknown objective {name!r}", hint=_near(name, weights))
-        number = _number(value, text, "--weights") if equals else math.nan
+        if name in named:
+            raise InputError(f"--weights {text!r}: {name} is weighed twice", hint="name each objective once")
+        named.add(name)
+        try:
+            number = float(value) if equals else math.nan
+        except ValueError:
+            number = math.nan
         if not 0 <= number < math.inf:
             raise InputError(
                 f"--weights {text!r}: {part.strip()!r} gives no weight of 0 or more",
@@ -159,13 +165,13 @@ def _factor(unit: str, base: str, text: str) -> float:
     return float(units[unit])
 
 
-def _number(word: str, text: str, option: str = "--subject-to") -> float:
+def _number(word: str, text: str) -> float:
     try:
         value = float(word)
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise InputError(f"{option} {text!r}: {word!r} is no number", hint="write for example 0.97 or 60")
+        raise InputError(f"--subject-to {text!r}: {word!r} is no number", hint="write for example 0.97 or 60")
     return value
 
 
