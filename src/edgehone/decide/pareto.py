@@ -52,12 +52,12 @@ def _undominated(points: Ranks) -> Marks:
 
     count, columns = points.shape
     if not columns:
-        return np.arange(count) == 0
+        return np.asarray(np.arange(count) == 0)
     if columns == 1:
         best = np.minimum.accumulate(points[:, 0])
         return np.concatenate([np.ones(min(count, 1), bool), points[1:, 0] < best[:-1]])
     if count * count <= _PAIRS:
-        return ~np.triu(_as_good(points, points), 1).any(axis=0)
+        return np.asarray(~np.triu(_as_good(points, points), 1).any(axis=0), dtype=bool)
     half = count // 2
     first, second = points[:half], points[half:]
     stays = np.empty(count, dtype=bool)
@@ -97,8 +97,7 @@ def _thin(winners: Ranks, points: Ranks) -> Marks:
         before = np.searchsorted(winners[:, 0], points[:, 0], side="right")
         return (before > 0) & (best[before - 1] <= points[:, 1])
     if len(winners) * len(points) <= _PAIRS:
-        found: Marks = _as_good(winners, points).any(axis=0)
-        return found
+        return np.asarray(_as_good(winners, points).any(axis=0), dtype=bool)
     pivot = np.median(points[:, 0])
     if (points[:, 0] <= pivot).all():
         pivot -= 1
