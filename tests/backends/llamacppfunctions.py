@@ -6,6 +6,7 @@ from typing import Any
 
 from edgehone.backends import gguf, llamacpp, llamacpp_build
 from edgehone.backends.base import WorkerJob
+from edgehone.conformance.session_checks import together_is_alone
 from edgehone.errors import EdgehoneError
 from edgehone.measure.sample import SAMPLE
 
@@ -42,6 +43,7 @@ def compare(job: WorkerJob) -> dict[str, Any]:
         "times_rise": made.started < made.times[0] and sorted(made.times) == made.times,
         "again": session.generate(prompt, 40).ids == made.ids,
         "stopped": stopped.ids == made.ids[:1],
+        "together": together_is_alone(session, [ids[:50], ids[50:80], ids[80:130]]),
     }
     session.close()
     return facts

@@ -10,6 +10,7 @@ from typing import Any
 
 from edgehone.backends import olive
 from edgehone.backends.base import WorkerJob
+from edgehone.conformance.session_checks import together_is_alone
 
 
 def probe(job: WorkerJob) -> dict[str, Any]:
@@ -36,6 +37,7 @@ def probe(job: WorkerJob) -> dict[str, Any]:
         "ordered": made.started < made.times[0] and made.times == sorted(made.times),
         "times": len(made.times),
         "stopped": stopped.ids,
+        "together": together_is_alone(session, [ids, ids[:15], [*ids[-3:], *ids[3:]]]),
         "text": session.detokenize(session.tokenize("Hello, café\n world")),
         "past_end": _past_end(job, ids, made.ids[3]),
     }

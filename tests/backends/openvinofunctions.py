@@ -10,6 +10,7 @@ from typing import Any
 
 from edgehone.backends import openvino, torch_export
 from edgehone.backends.base import WorkerJob
+from edgehone.conformance.session_checks import together_is_alone
 from edgehone.errors import EdgehoneError
 
 
@@ -38,6 +39,7 @@ def probe(job: WorkerJob) -> dict[str, Any]:
         "ordered": made.started < made.times[0] and made.times == sorted(made.times),
         "times": len(made.times),
         "stopped": stopped.ids,
+        "together": together_is_alone(session, [ids, ids[:15], [*ids[-3:], *ids[3:]]]),
         "text": session.detokenize(session.tokenize("Hello, café\n world")),
         "kv_cache": session._scorer().get_compiled_model().get_property("KV_CACHE_PRECISION").to_string(),
     }

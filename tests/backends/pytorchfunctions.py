@@ -12,6 +12,7 @@ from typing import Any
 
 from edgehone.backends import pytorch
 from edgehone.backends.base import WorkerJob
+from edgehone.conformance.session_checks import together_is_alone
 from edgehone.errors import ModelError
 
 
@@ -37,6 +38,7 @@ def probe(job: WorkerJob) -> dict[str, Any]:
         "ordered": made.started < made.times[0] and made.times == sorted(made.times),
         "times": len(made.times),
         "stopped": stopped.ids,
+        "together": together_is_alone(session, [ids, ids[:15], [*ids[-3:], *ids[3:]]]),
         "text": session.detokenize(made.ids),
     }
 

@@ -256,6 +256,7 @@ def test_the_demo_model_is_built_and_agrees_with_the_original(
             "times_rise": True,
             "again": True,
             "stopped": True,
+            "together": "3 prompts of 30 to 50 ids, 12 tokens each",
         }
 
     said = run_worker("llamacpp", "llamacppfunctions:refusals", {}, {"artifact": small}, tmp_path / "said")

@@ -213,6 +213,7 @@ def test_the_demo_model_is_exported_compressed_scored_and_run(
         assert facts["chunks"] == [8, 8, 8, 7] and facts["dtype"] == "float32"
         assert facts["repeatable"] and facts["ordered"] and facts["times"] == 12
         assert facts["stopped"] == facts["ids"][: facts["ids"].index(facts["ids"][3]) + 1]
+        assert facts["together"] == "3 prompts of 15 to 31 ids, 12 tokens each"
         assert facts["text"] == "Hello, café\n world"
         assert recipe.settings["kv_cache"] in facts["kv_cache"]
         if recipe.exact:

@@ -128,6 +128,7 @@ def test_the_demo_model_scores_and_generates(
         assert facts["ids"] == facts["argmax"]
         assert facts["ordered"] and facts["times"] == 12
         assert facts["stopped"] == facts["ids"][: facts["ids"].index(facts["ids"][3]) + 1]
+        assert facts["together"] == "3 prompts of 15 to 31 ids, 12 tokens each"
         assert facts["text"]
 
 

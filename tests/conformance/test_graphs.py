@@ -42,6 +42,9 @@ def open_graph(artifact, settings, job):
     import numpy as np
     return Linear(np.load(artifact / "weights.npy"))
 
+def open_graph_many(artifact, settings, job, clients):
+    return open_graph(artifact, settings, job)
+
 class Linear:
     def __init__(self, weights):
         self.weights = weights
@@ -70,6 +73,10 @@ BROKEN = {
     ),
     "rows_do_not_mix": RUN.format(
         "    def run(self, feeds):\n        out = super().run(feeds)['out']\n        return {'out': out - out.mean(0)}"
+    ),
+    "threads_do_not_mix": RUN.format(
+        "    def run(self, feeds):\n        import time\n        (self.rows,) = feeds.values()\n"
+        "        time.sleep(0.01)\n        return {'out': self.rows @ self.weights}"
     ),
     "builds_run_equally": """
 def convert(job):

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from edgehone.backends.olive_session import OliveSession
 
 open_graph = olive_graph.open_graph
+open_graph_many = olive_graph.open_graph_many
 devices = onnxruntime_devices.devices
 
 NAME = "olive"

@@ -139,3 +139,8 @@ def tuned(artifact: Path) -> dict[str, Any]:
     """The settings that `tune` found; none where it did not run."""
     found = artifact / "session.json"
     return dict(json.loads(found.read_text("utf-8"))) if found.is_file() else {}
+
+
+def open_graph_many(artifact: Path, settings: Mapping[str, Any], job: WorkerJob, clients: int) -> OrtSession:
+    """The same: a session of ONNX Runtime takes calls of several threads, which share its own."""
+    return open_graph(artifact, settings, job)

@@ -94,6 +94,11 @@ def open_graph(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) -> O
     return OrtSession(onnx_files.find(artifact), settings, job.threads)
 
 
+def open_graph_many(artifact: Path, settings: Mapping[str, Any], job: WorkerJob, clients: int) -> OrtSession:
+    """The same: a session of ONNX Runtime takes calls of several threads, which share its own."""
+    return open_graph(artifact, settings, job)
+
+
 def operator_times(
     artifact: Path, settings: Mapping[str, Any], job: WorkerJob, **request: Any
 ) -> list[OperatorTime]:

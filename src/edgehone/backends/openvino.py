@@ -313,6 +313,15 @@ def open_graph(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) -> O
     return OpenVinoGraphSession(artifact, settings, job.threads)
 
 
+def open_graph_many(
+    artifact: Path, settings: Mapping[str, Any], job: WorkerJob, clients: int
+) -> OpenVinoGraphSession:
+    """The same for so many threads at once, each with a request of its own."""
+    from edgehone.backends.openvino_graph_session import OpenVinoGraphPool
+
+    return OpenVinoGraphPool(artifact, settings, job.threads, clients)
+
+
 def open_routing(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) -> RoutingSession:
     """The same, telling which experts the graph's routers choose."""
     return openvino_mixture.RoutingSession(artifact, settings, job.threads)

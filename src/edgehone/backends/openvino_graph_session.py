@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from edgehone.backends.openvino_ir import MODEL, PORTS
@@ -59,19 +60,46 @@ class OpenVinoGraphSession:
         return {name: np.concatenate([part[name] for part in parts])[:rows] for name in self._outputs}
 
     def _infer(self, feeds: Arrays) -> dict[str, NDArray[Any]]:
+        return self._infer_by(self.request, feeds)
+
+    def _infer_by(self, request: Any, feeds: Arrays) -> dict[str, NDArray[Any]]:
         import numpy as np
 
         made = {
             self._inputs[name]: np.ascontiguousarray(array, self._inputs[name].get_element_type().to_dtype())
             for name, array in feeds.items()
         }
-        results = self.request.infer(made)
+        results = request.infer(made)
         # Copies: the request writes its next results into the same memory.
         return {name: np.array(results[i]) for i, name in enumerate(self._outputs)}
 
     def close(self) -> None:
         """Drop what was loaded."""
         self.request = None
+
+
+class OpenVinoGraphPool(OpenVinoGraphSession):
+    """The same for several threads: a request for each, and a stream for each as far as the threads reach."""
+
+    def __init__(self, folder: Path, settings: Mapping[str, Any], threads: int, clients: int) -> None:
+        own = {"hint": "THROUGHPUT", "streams": min(clients, threads)}
+        super().__init__(folder, {**own, **settings}, threads)
+        self._free: SimpleQueue[Any] = SimpleQueue()
+        self._free.put(self.request)
+        for _ in range(clients - 1):
+            self._free.put(self.request.get_compiled_model().create_infer_request())
+
+    def _infer(self, feeds: Arrays) -> dict[str, NDArray[Any]]:
+        request = self._free.get()
+        try:
+            return self._infer_by(request, feeds)
+        finally:
+            self._free.put(request)
+
+    def close(self) -> None:
+        """Drop what was loaded."""
+        super().close()
+        self._free = SimpleQueue()
 
 
 def fixed_batch(ports: Sequence[Any]) -> int | None:

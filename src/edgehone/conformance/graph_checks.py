@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from edgehone.conformance.outcome import Check, Failed, Skipped, demand
@@ -15,6 +17,9 @@ if TYPE_CHECKING:
     Arrays = dict[str, NDArray[Any]]
 
 BATCH = 3
+# Threads that run a graph at once, and how often each does.
+CLIENTS = 4
+RUNS = 8
 # Any axis but the first whose size the graph leaves open: a length, a height.
 FREE = 8
 # Shares of the largest output: the same call again, and the same rows in another batch (other kernels).
@@ -68,6 +73,28 @@ def rows_do_not_mix(subject: Subject) -> str:
     return _near({name: array[1:2] for name, array in whole.items()}, alone, CLOSE, "alone")
 
 
+def threads_do_not_mix(subject: Subject) -> str:
+    """open_graph_many(), where a backend has it, opens a graph whose run() gives each of several threads what run()
+    gives alone: what is measured under load is what was proven."""
+    backend = importlib.import_module(subject.job.args["backend"])
+    if not hasattr(backend, "open_graph_many"):
+        raise Skipped("it has none: requests are served one after another")
+    given = [_feeds(subject, seed) for seed in range(CLIENTS)]
+    with subject.open() as session:
+        alone = [_run(session, feeds) for feeds in given]
+    job = subject.job
+    many = backend.open_graph_many(job.inputs["artifact"], job.args["settings"], job, CLIENTS)
+    try:
+        with ThreadPoolExecutor(CLIENTS) as pool:
+            found = list(pool.map(lambda feeds: _run(many, feeds), given * RUNS))
+    finally:
+        many.close()
+    seen = ""
+    for first, second in zip(alone * RUNS, found, strict=True):
+        seen = _near(first, second, CLOSE, "beside other threads")
+    return seen
+
+
 def builds_run_equally(subject: Subject) -> str:
     """Two builds of one recipe give the same outputs: a build that is done is taken from the store."""
     feeds = _feeds(subject, 0)
@@ -114,6 +141,7 @@ CHECKS: tuple[Check, ...] = (
     run_repeats,
     run_forgets_earlier_calls,
     rows_do_not_mix,
+    threads_do_not_mix,
     builds_run_equally,
     a_closed_graph_can_be_opened_again,
     bad_feeds_are_errors,
