@@ -57,8 +57,8 @@ class OperatorSession(LlamaSession):
             for (phase, operator), seconds in self._found.items()
         ]
 
-    def _parameters(self, length: int) -> Any:
-        params = super()._parameters(length)
+    def _parameters(self, length: int, sequences: int) -> Any:
+        params = super()._parameters(length, sequences)
         params.cb_eval = self._callback
         return params
 

@@ -61,11 +61,11 @@ def answer(job: WorkerJob) -> dict[str, Any]:
     totals, firsts = list[float](), list[float]()
     teller = _Slices(begun)
     while time.perf_counter() - begun < job.args["seconds"]:
-        one = asked.answer()
-        totals.append(one["total"])
-        if "ttft" in one:
-            firsts.append(one["ttft"])
-        teller.send(one["total"])
+        for one in asked.answer():
+            totals.append(one["total"])
+            if "ttft" in one:
+                firsts.append(one["ttft"])
+            teller.send(one["total"])
     teller.close()
     ended = time.perf_counter()
     asked.close()
