@@ -20,8 +20,8 @@ ROOT = Path(__file__).resolve().parent.parent
 # A module or package of edgehone may import what is left of it, never what is right of it. Imports for the type
 # checker alone do not count, nor does the package's own __init__, which imports on demand.
 ORDER = (
-    "figure → errors → events → config → model → device → backends → surgery → plan → jobs → measure → decide "
-    "→ stages → conformance → report → bundle → profiling → optimize → compare → diagnosis → cli"
+    "figure → errors → events → config → model → device → precision → backends → surgery → plan → jobs → measure "
+    "→ decide → stages → conformance → report → bundle → profiling → optimize → compare → diagnosis → cli"
 )
 _MODULES = ORDER.split(" → ")
 _HELP = re.compile(r"(```text\n\$ (edgehone[\w ]*) --help\n)(.*?)(```)", re.S)

@@ -90,7 +90,7 @@ def optimize(
     if out is not None:
         bundle.check_target(Path(out))
 
-    setup = set_up(request, settings, emit)
+    setup = set_up(request, settings, emit, most_bytes=required.most_bytes)
     trials = [Trial(recipe) for recipe in setup.plan.recipes if recipe.backend not in setup.unready]
     for trial in trials:
         emit(Event(trial.recipe.key, "waiting"))

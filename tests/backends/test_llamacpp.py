@@ -88,8 +88,9 @@ def test_each_quantized_type_comes_with_and_without_an_importance_matrix() -> No
     made = llamacpp.recipes(LLAMA)
     plain = {each.name for each in made if not each.exact and not each.calibrated}
     assert plain == {"Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q4_0", "IQ4_XS"}
-    assert {each.name for each in made if each.calibrated} == {f"{name}+imatrix" for name in plain}
-    assert len({each.key for each in made}) == len(made) == 13
+    mixes = {"mix-5+imatrix", "mix-5.6+imatrix"}
+    assert {each.name for each in made if each.calibrated} == {f"{name}+imatrix" for name in plain} | mixes
+    assert len({each.key for each in made}) == len(made) == 15
 
 
 def test_a_quick_run_tries_few() -> None:
@@ -130,7 +131,7 @@ def test_rows_that_do_not_fit_are_named_with_what_they_become() -> None:
 
 def test_recipes_need_no_sizes() -> None:
     bare = replace(LLAMA, hidden_size=None, intermediate_size=None, heads=None, head_dim=None)
-    assert len(llamacpp.recipes(bare)) == 13
+    assert len(llamacpp.recipes(bare)) == 15
 
 
 def test_steps() -> None:

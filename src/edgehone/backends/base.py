@@ -111,8 +111,10 @@ class Step:
 
     `inputs` names the steps whose folders it reads: equal steps of different recipes are built once.
     `reads` names what else it reads: `model` (the original's folder), `calibration` (the calibration ids,
-    a JSON list, and its text beside it). `links` tells that it fills the folder with links to what it reads:
-    it is then made again for an input that lies elsewhere, while what is built on it stays.
+    a JSON list, and its text beside it), `sensitivity` (what rounding each weight costs: a folder that
+    `edgehone.precision.assign.read` reads, measured once on the original by its own backend). `links` tells
+    that it fills the folder with links to what it reads: it is then made again for an input that lies elsewhere,
+    while what is built on it stays.
     """
 
     call: str
@@ -331,7 +333,10 @@ def tunings_of(backend: Backend, recipe: Recipe, device: Device, context: int) -
 
 
 class ReferenceBackend(Backend, Protocol):
-    """A backend that runs the original itself."""
+    """A backend that runs the original itself.
+
+    One that can tell what rounding each weight costs has `SENSITIVITY: Step` too, which other backends' steps read.
+    """
 
     def original(self, model: ModelInfo) -> Recipe:
         """The original as its users run it today, in its stored dtype: the baseline for speed and memory."""

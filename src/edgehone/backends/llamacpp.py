@@ -204,13 +204,16 @@ def _language_steps(recipe: Recipe) -> Step:
     if build.get("imatrix"):
         inputs["imatrix"] = Step(f"{_BUILD}:imatrix", inputs=dict(inputs), reads=("calibration",))
     params = {name: build[name] for name in ("type", "requantize", "tensor_types") if name in build}
-    quantized = Step(f"{_BUILD}:quantize", params, inputs)
+    reads: tuple[str, ...] = ()
+    if "mix" in build:
+        params["mix"] = {**build["mix"], **llamacpp_recipes.menu()}
+        reads = ("sensitivity",)
+    quantized = Step(f"{_BUILD}:quantize", params, inputs, reads)
     if not build.get("gptq"):
         return quantized
     moments = Step(f"{_GPTQ}:hessians", reads=("model", "calibration"))
-    return Step(
-        f"{_GPTQ}:refine", inputs={"quantized": quantized, "converted": converted, "hessians": moments}
-    )
+    inputs = {"quantized": quantized, "converted": converted, "hessians": moments}
+    return Step(f"{_GPTQ}:refine", {"mix": params["mix"]} if reads else {}, inputs, reads)
 
 
 def open_session(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) -> LlamaSession:

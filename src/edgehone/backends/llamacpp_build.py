@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from edgehone.backends import llamacpp_gguf
+from edgehone.backends import llamacpp_gguf, llamacpp_mix
 from edgehone.backends.base import WorkerJob
 from edgehone.backends.llamacpp_tools import Toolchain
 from edgehone.errors import JobError, TextError
@@ -89,10 +89,12 @@ def _context(path: Path) -> int:
 def quantize(job: WorkerJob) -> dict[str, Any]:
     """model.gguf [+ importance matrix] → out/model.gguf of args["type"].
 
-    args: tensor_types (part of a tensor's name → its own type), requantize (from a quantized model.gguf).
+    args: tensor_types (part of a tensor's name → its own type), requantize (from a quantized model.gguf), mix (a type
+    for each tensor by inputs["sensitivity"]).
 
     Facts: tensor_types, bytes, and of a mixture of experts `experts` (the types of routers and experts apart): what
-    was really written, for rows that do not fit a type get another in silence.
+    was really written, for rows that do not fit a type get another in silence. Of a mix `mix`: what was assigned,
+    and where the file differs.
     """
     command: list[Any] = [tools(job).tool("llama-quantize")]
     cwd = job.out
@@ -104,10 +106,12 @@ def quantize(job: WorkerJob) -> dict[str, Any]:
         command += ["--tensor-type", f"{name}={kind}"]
     if job.args.get("requantize"):
         command += ["--allow-requantize"]
-    out, converted = job.out / ARTIFACT, job.inputs["converted"]
-    command += [converted / ARTIFACT, out, job.args["type"], job.threads]
+    out, converted = job.out / ARTIFACT, job.inputs["converted"] / ARTIFACT
+    mix = llamacpp_mix.assigned(job, converted) if "mix" in job.args else None
+    command += llamacpp_mix.options(mix) if mix else []
+    command += [converted, out, job.args["type"], job.threads]
     _run(job, "quantize", command, cwd)
-    return facts(out)
+    return {**facts(out), **(llamacpp_mix.facts(mix, out) if mix else {})}
 
 
 def adopt(job: WorkerJob) -> dict[str, Any]:

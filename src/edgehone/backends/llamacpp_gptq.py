@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgehone.backends import llamacpp_gguf, llamacpp_mix
 from edgehone.backends.base import WorkerJob
 from edgehone.backends.llamacpp_build import ARTIFACT, facts, tools
 from edgehone.backends.llamacpp_codes import LAYOUTS, Grid, codes, grid, with_codes
@@ -95,19 +95,19 @@ def refine(job: WorkerJob) -> dict[str, Any]:
     """The quantized model.gguf with GPTQ's codes → out/model.gguf.
 
     inputs: quantized, converted (what it was made of), hessians. Layers whose type has no known layout, or
-    that the checkpoint names otherwise than llama.cpp's own table, stay as they are. Facts: refined (tensors),
-    tensor_types and bytes of the quantized file.
+    that the checkpoint names otherwise than llama.cpp's own table, stay as they are. args: mix, as `quantize` was told,
+    where it was. Facts: refined (tensors), tensor_types and bytes of the quantized file, and its mix.
     """
     import numpy as np
 
-    sys.path.insert(0, str(tools(job).convert().parent / "gguf-py"))
-    import gguf
-
     out = job.out / ARTIFACT
     shutil.copyfile(job.inputs["quantized"] / ARTIFACT, out)
+    name_of = llamacpp_mix.names(tools(job), llamacpp_gguf.read(out))
+    import gguf
+
     source = {tensor.name: tensor for tensor in gguf.GGUFReader(job.inputs["converted"] / ARTIFACT).tensors}
     target = gguf.GGUFReader(out, "r+")
-    layers = dict(_layers(job.inputs["hessians"], target, gguf))
+    layers = dict(_layers(job.inputs["hessians"], name_of))
     refined = 0
     with np.load(job.inputs["hessians"] / HESSIANS) as moments:
         for tensor in target.tensors:
@@ -125,17 +125,17 @@ def refine(job: WorkerJob) -> dict[str, Any]:
             tensor.data[:] = made.reshape(tensor.data.shape)
             refined += 1
     target.data.flush()
-    return {"refined": refined, **facts(out)}
+    found = {"refined": refined, **facts(out)}
+    if "mix" in job.args:
+        mix = llamacpp_mix.assigned(job, job.inputs["converted"] / ARTIFACT)
+        found |= llamacpp_mix.facts(mix, out)
+    return found
 
 
-def _layers(folder: Path, target: Any, gguf: Any) -> Iterator[tuple[str, int]]:
-    """GGUF tensor name → which moments its inputs have, by llama.cpp's own table of names."""
-    architecture = str(target.get_field("general.architecture").contents())
-    blocks = int(target.get_field(f"{architecture}.block_count").contents())
-    kind = next(key for key, name in gguf.MODEL_ARCH_NAMES.items() if name == architecture)
-    table = gguf.get_tensor_name_map(kind, blocks)
+def _layers(folder: Path, name_of: Callable[[str], str | None]) -> Iterator[tuple[str, int]]:
+    """GGUF tensor name → which moments its inputs have."""
     for name, place in json.loads((folder / "names.json").read_text("utf-8")).items():
-        if found := table.get_name(name):
+        if found := name_of(name):
             yield f"{found}.weight", place
 
 

@@ -43,6 +43,8 @@ def of_checkpoint(model: ModelInfo) -> list[Recipe]:
             pair = [replace(one, effort=max(one.effort, entry["beside"], key=EFFORTS.index)) for one in pair]
         made += pair
     made += [_mixed(entry, model) for entry in _table("mix")] if refined else []
+    if model.task == "text-generation" and not model.experts:  # of others not every weight is measured
+        made += [_assigned(entry, refined) for entry in _table("assigned")]
     return made + (_mixtures(made) if model.experts else [])
 
 
@@ -96,6 +98,25 @@ def _mixed(entry: Mapping[str, Any], model: ModelInfo) -> Recipe:
         why=_why(entry, model),
         bits=entry["bits"],
     )
+
+
+def _assigned(entry: Mapping[str, Any], refined: bool) -> Recipe:
+    """A type for each tensor by what its rounding costs, within so many bits a weight; codes by GPTQ if they can be."""
+    build = {"type": "Q4_K_S", "mix": {"bits": entry["bits"]}, "imatrix": True}
+    return Recipe(
+        NAME,
+        f"mix-{entry['bits']:g}{'+gptq' if refined else '+imatrix'}",
+        {**build, "gptq": True} if refined else build,
+        effort=entry["effort"],
+        calibrated=True,
+        why=f"{entry['bits']:g} bits a weight; {entry['why']}",
+        bits=entry["bits"],
+    )
+
+
+def menu() -> dict[str, Any]:
+    """The precisions that an assignment may give."""
+    return {"menu": _table("precision")}
 
 
 def of_gguf(model: ModelInfo) -> list[Recipe]:

@@ -36,7 +36,7 @@ NEEDS = Needs(
 
 _HERE = "edgehone.backends.mlx_build"
 # What of an entry determines the artifact.
-_BUILD = ("dtype", "bits", "group", "own", "mixed", "learned")
+_BUILD = ("dtype", "bits", "group", "own", "mixed", "mix", "learned")
 
 
 @functools.cache
@@ -84,6 +84,8 @@ def recipes(model: ModelInfo) -> list[Recipe]:
     owed: dict[str, str] = {}  # family -> effort of its entries that do not fit
     for entry in _table():
         effort, family = entry["effort"], entry["family"]
+        if "mix" in entry and model.experts:  # experts are not measured
+            continue
         if model.model_type not in entry.get("only", (model.model_type,)):
             continue
         if not fits(entry.get("group", 0), sizes):
@@ -105,14 +107,20 @@ def _recipe(entry: Mapping[str, Any]) -> Recipe:
         calibrated="learned" in entry,
         why=entry["why"],
         # A scale and a bias of 16 bits for each group; what is mixed has bits that only a build tells.
-        bits=entry["bits"] + 32 / entry["group"] if "bits" in entry else None,
+        bits=_bits(entry),
     )
 
 
+def _bits(entry: Mapping[str, Any]) -> float | None:
+    if "mix" in entry:
+        return float(entry["mix"]["bits"])
+    return entry["bits"] + 32 / entry["group"] if "bits" in entry else None
+
+
 @functools.cache
-def _table() -> list[dict[str, Any]]:
+def _table(name: str = "recipe") -> list[dict[str, Any]]:
     text = Path(__file__).with_name("mlx_recipes.toml").read_text("utf-8")
-    entries: list[dict[str, Any]] = tomllib.loads(text)["recipe"]
+    entries: list[dict[str, Any]] = tomllib.loads(text)[name]
     return entries
 
 
@@ -121,8 +129,12 @@ def steps(recipe: Recipe) -> Step:
     floats = Step(f"{_HERE}:convert", {"dtype": "stored"}, reads=("model",))
     if recipe.exact:
         return floats
-    reads = ("calibration",) if recipe.calibrated else ()
-    return Step(f"{_HERE}:quantize", dict(recipe.build), {"floats": floats}, reads)
+    params = dict(recipe.build)
+    reads: tuple[str, ...] = ("calibration",) if recipe.calibrated else ()
+    if "mix" in params:
+        params["mix"] = {**params["mix"], "menu": _table("precision")}
+        reads = ("calibration", "sensitivity")
+    return Step(f"{_HERE}:quantize", params, {"floats": floats}, reads)
 
 
 def open_session(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) -> MlxSession:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edgehone.backends import mlx_learned
+from edgehone.backends import mlx_learned, mlx_mix
 from edgehone.backends.base import WorkerJob
 from edgehone.errors import JobError
 from edgehone.model.safetensors import BITS, read_header
@@ -30,22 +30,26 @@ def quantize(job: WorkerJob) -> dict[str, Any]:
     """The floats in another dtype, and with fewer bits where args say so.
 
     args: dtype of scales and of what stays float; bits and group, or mixed (an mlx-lm predicate) and group;
-    learned ("gptq": fitted to the calibration text). inputs: floats, and calibration for learned. All is computed
-    in float32, only the result is in dtype.
-    Returns `weight_types` (matrices by type, read back from the files), `bits_per_weight`, `bytes`.
+    learned ("gptq": fitted to the calibration text); mix (bits and group for each matrix by inputs["sensitivity"]).
+    inputs: floats, and calibration for learned. All is computed in float32, only the result is in dtype.
+    Returns `weight_types` (matrices by type, read back from the files), `bits_per_weight`, `bytes`, and of a mix `mix`:
+    what was assigned, and where the files differ.
     """
     import mlx.core as mx
 
     floats, args = job.inputs["floats"], job.args
     model, config = as_float32(floats)
+    mix = mlx_mix.assigned(job, floats) if "mix" in args else None
     if "learned" in args:
-        model, config = mlx_learned.learn(model, as_float32(floats)[0], config, job)
+        own = mlx_mix.own(mix) if mix else args.get("own", {})
+        model, config = mlx_learned.learn(model, as_float32(floats)[0], config, job, own)
     elif "group" in args:
         job.progress(0.3, "quantizing")
         model, config = plain(model, config, args)
     cast(model, getattr(mx, args["dtype"]))
     job.progress(0.8, "saving")
-    return save(job.out, model, config, floats)
+    found = save(job.out, model, config, floats)
+    return {**found, **(mlx_mix.facts(mix, config) if mix else {})}
 
 
 def plain(model: Any, config: dict[str, Any], args: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:

@@ -20,10 +20,12 @@ _LENGTH = 256
 _BYTES = 1 << 30
 
 
-def learn(model: Any, floats: Any, config: dict[str, Any], job: WorkerJob) -> tuple[Any, dict[str, Any]]:
+def learn(
+    model: Any, floats: Any, config: dict[str, Any], job: WorkerJob, own: Mapping[str, Sequence[int]]
+) -> tuple[Any, dict[str, Any]]:
     """`model` quantized as args say (bits, group), fitted to inputs["calibration"]; and its configuration.
 
-    args["own"] maps parts of matrices' names to [bits, group] of their own. `floats` is the same model again, in
+    `own` maps parts of matrices' names to [bits, group] of their own. `floats` is the same model again, in
     float32; it is used up. TextError for a text that is too short.
     """
     import mlx.core as mx
@@ -34,7 +36,6 @@ def learn(model: Any, floats: Any, config: dict[str, Any], job: WorkerJob) -> tu
     texts = windows(job.inputs["calibration"], length, _WINDOWS)
     mlx_float.unpack(floats)
     matrices = {name: layer for name, layer in floats.named_modules() if hasattr(layer, "_tap")}
-    own: Mapping[str, Sequence[int]] = job.args.get("own", {})
 
     def width(name: str) -> tuple[int, int]:
         found = next((value for part, value in own.items() if part in name), (bits, group))

@@ -88,6 +88,8 @@ def recipes(model: ModelInfo) -> list[Recipe]:
     owed: dict[str, str] = {}  # family -> effort of its entries that do not fit
     for entry in _table()["recipe"]:
         effort, family = entry["effort"], entry["family"]
+        if "mix" in entry and model.experts:  # experts are not measured
+            continue
         if not _fits(entry, rows) or ("checkpoint" in entry and not passes):
             owed[family] = min(effort, owed.get(family, effort), key=EFFORTS.index)
             continue
@@ -98,7 +100,7 @@ def recipes(model: ModelInfo) -> list[Recipe]:
 
 def _recipe(entry: Mapping[str, Any], untied: bool) -> Recipe:
     exact = entry["family"] == "fp32"
-    build = {part: entry[part] for part in ("checkpoint", "builder") if part in entry}
+    build = {part: entry[part] for part in ("checkpoint", "builder", "mix") if part in entry}
     # The builder's own int8 leaves the embeddings in float even where they are tied.
     if not exact and (untied or entry["builder"]["precision"] == "int8"):
         build["compress"] = [_table()["embedding"]]
@@ -110,6 +112,7 @@ def _recipe(entry: Mapping[str, Any], untied: bool) -> Recipe:
         exact=exact,
         calibrated=_calibrated(build.get("checkpoint", [])),
         why=entry["why"],
+        bits=entry["mix"]["bits"] if "mix" in entry else None,
     )
 
 
@@ -152,10 +155,14 @@ def steps(recipe: Recipe) -> Step:
     build = recipe.build
     inputs: dict[str, Step] = {}
     reads: tuple[str, ...] = ("model",)
+    mix: dict[str, Any] = {}
+    if "mix" in build:
+        mix = {"mix": {**build["mix"], "menu": _table()["precision"], "together": _table()["together"]}}
+        reads = ("model", "sensitivity")
     if passes := build.get("checkpoint"):
-        needed = ("model", "calibration") if _calibrated(passes) else ("model",)
-        inputs = {"checkpoint": Step(f"{_BUILD}:checkpoint", {"passes": passes}, reads=needed)}
-    onnx = Step(f"{_BUILD}:onnx", dict(build["builder"]), inputs, reads)
+        needed = (*reads, "calibration") if _calibrated(passes) else reads
+        inputs = {"checkpoint": Step(f"{_BUILD}:checkpoint", {"passes": passes, **mix}, reads=needed)}
+    onnx = Step(f"{_BUILD}:onnx", {**build["builder"], **mix}, inputs, reads)
     if passes := build.get("compress"):
         return Step(f"{_BUILD}:compress", {"passes": passes}, {"onnx": onnx})
     return onnx

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from edgehone.backends import olive_mix
 from edgehone.backends.base import WorkerJob
 from edgehone.backends.calibration import LENGTH, windows
 from edgehone.errors import JobError
@@ -26,7 +27,8 @@ def onnx(job: WorkerJob) -> dict[str, Any]:
     """ONNX with genai_config.json and the tokenizer, by the model builder.
 
     args: precision ("fp32", "int8", "int4") and whatever of the builder's options. inputs: model, or checkpoint
-    (a quantized one: the builder keeps its weights, and quantizes what it left in float). Returns `weight_types`,
+    (a quantized one: the builder keeps its weights, and quantizes what it left in float). `mix` is what the checkpoint
+    was told, for the facts: what was assigned, and where the graph differs. Returns `weight_types`,
     `bytes` and `providers`. Olive's own ModelBuilder pass is not used: that of Olive 0.13 imports a module that
     ONNX Runtime GenAI 0.18 no longer has.
     """
@@ -36,7 +38,8 @@ def onnx(job: WorkerJob) -> dict[str, Any]:
     source = job.inputs.get("checkpoint", job.inputs["model"])
     # A cache as long as the context for layers with a sliding window too: what ONNX Runtime itself can score.
     options = {"windowed_kv_cache": False, **job.args}
-    del options["precision"]
+    for name in ("precision", "mix"):
+        options.pop(name, None)
     place = (str(source), str(source), str(job.out), job.args["precision"], "cpu")
     job.progress(0.1, "building ONNX")
     with tempfile.TemporaryDirectory(prefix="builder-", dir=job.out.parent) as cache:
@@ -48,7 +51,10 @@ def onnx(job: WorkerJob) -> dict[str, Any]:
     if not (job.out / MODEL).is_file():
         written = ", ".join(sorted(path.name for path in job.out.iterdir())) or "nothing"
         raise JobError(f"the model builder wrote no {MODEL}, but {written}")
-    return _facts(job.out)
+    found = _facts(job.out)
+    if "mix" in job.args:
+        found |= olive_mix.facts(olive_mix.assigned(job), _quantized(_graph(job.out / MODEL)))
+    return found
 
 
 def _spelled(value: Any) -> str:
@@ -58,14 +64,19 @@ def _spelled(value: Any) -> str:
 def checkpoint(job: WorkerJob) -> dict[str, Any]:
     """A quantized Hugging Face checkpoint, by Olive's passes over the PyTorch model.
 
-    args: passes ([{"pass": name, …its configuration}]). inputs: model, and calibration for those that learn from it.
+    args: passes ([{"pass": name, …its configuration}]), mix (bits and group of each layer by inputs["sensitivity"]).
+    inputs: model, and calibration for those that learn from it.
     """
     quiet("onnxruntime", "onnxruntime_genai")
     from olive.model import HfModelHandler
 
     # In float32 throughout: by default the scales would be rounded to the checkpoint's 16 bits.
     handler = HfModelHandler(str(job.inputs["model"]), load_kwargs={"torch_dtype": "float32"})
-    _run(job, handler, [_with_data(job, one) for one in job.args["passes"]])
+    passes = [_with_data(job, one) for one in job.args["passes"]]
+    if "mix" in job.args:
+        own = olive_mix.overrides(olive_mix.assigned(job), job)
+        passes = [{**one, "overrides": own} for one in passes]
+    _run(job, handler, passes)
     return {"bytes": _size(job.out)}
 
 
@@ -169,6 +180,16 @@ def _embedding(path: Path) -> list[str]:
         for node in graph.node
         if node.op_type == "Gather" and node.input[0] in weights and node.input[1] == "input_ids"
     ]
+
+
+def _quantized(graph: Any) -> list[tuple[str, dict[str, int]]]:
+    """Name, bits and block_size of the nodes whose weights are rounded."""
+    made = []
+    for node in graph.node:
+        numbers = {one.name: int(one.i) for one in node.attribute if one.name in ("bits", "block_size")}
+        if len(numbers) == 2:
+            made.append((str(node.name), numbers))
+    return made
 
 
 def _facts(folder: Path) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from edgehone.backends import (
     openvino_devices,
     openvino_graph,
     openvino_ir,
+    openvino_mix,
     openvino_mixture,
     openvino_operators,
     openvino_vision,
@@ -100,6 +101,8 @@ def recipes(model: ModelInfo) -> list[Recipe]:
     owed: dict[str, str] = {}  # family -> effort of its entries that do not fit
     for entry in _table():
         effort, family = entry["effort"], entry["family"]
+        if "mix" in entry and model.task == "image-text-to-text":  # what sees is not measured
+            continue
         if entry.get("gptq") and model.experts:  # NNCF has no GPTQ for experts' weights, which are of rank 3
             continue
         if not _fits(entry.get("group", 0), rows):
@@ -116,8 +119,8 @@ def _recipe(entry: Mapping[str, Any]) -> Recipe:
     settings = {"kv_cache": entry.get("kv", "u8")}
     if "precision" in entry:
         settings["inference_precision"] = entry["precision"]
-    build = {"mode": entry["mode"]}
-    if "group" in entry:
+    build = {name: entry[name] for name in ("mode", "mix") if name in entry}
+    if "group" in entry and "mode" in entry:
         build |= {"group_size": entry["group"], "ratio": entry.get("ratio", 1.0)}
     tuned = {name: True for name in _TUNINGS if entry.get(name)}
     return Recipe(
@@ -126,7 +129,7 @@ def _recipe(entry: Mapping[str, Any]) -> Recipe:
         build | tuned,
         settings,
         effort=entry["effort"],
-        exact=entry["mode"] == "fp16",
+        exact=entry.get("mode") == "fp16",
         calibrated=bool(tuned),
         why=entry["why"],
         bits=_bits(entry),
@@ -135,6 +138,8 @@ def _recipe(entry: Mapping[str, Any]) -> Recipe:
 
 def _bits(entry: Mapping[str, Any]) -> float:
     """Bits a weight: a scale of 16 bits for each row or group, and a zero point of the weights' own width."""
+    if "mix" in entry:
+        return float(entry["mix"]["bits"])
     if entry["mode"] == "fp16":
         return 16.0
     if "group" not in entry:
@@ -181,8 +186,12 @@ def steps(recipe: Recipe) -> Step:
     export = Step(f"{_HERE}:export", reads=("model",))
     if recipe.exact:
         return export
-    reads = ("calibration",) if recipe.calibrated else ()
-    return Step(f"{_HERE}:compress", dict(recipe.build), {"fp16": export}, reads)
+    params = dict(recipe.build)
+    reads: tuple[str, ...] = ("calibration",) if recipe.calibrated else ()
+    if "mix" in params:
+        params["mix"] = {**params["mix"], "menu": _table("precision")}
+        reads = ("calibration", "sensitivity")
+    return Step(f"{_HERE}:compress", params, {"fp16": export}, reads)
 
 
 def export(job: WorkerJob) -> dict[str, Any]:
@@ -226,17 +235,20 @@ def _lift_version_limits() -> None:
 def compress(job: WorkerJob) -> dict[str, Any]:
     """8 or 4-bit weights by nncf.compress_weights (worker side).
 
-    args: mode, and for 4 bits group_size, ratio, router (those of a mixture of experts stay in 16 bits) and the
-    tunings: awq, scale_estimation, gptq, lora_correction (the last two not together). inputs: fp16, and
-    calibration for the tunings. Returns `weight_types` (weight tensors by type, read back from the saved IR),
-    `bytes`, and of a mixture `experts` (the types of both parts apart).
+    args: mode, or mix (a type for each matrix by inputs["sensitivity"]), and for 4 bits group_size, ratio, router
+    (those of a mixture of experts stay in 16 bits) and the tunings: awq, scale_estimation, gptq, lora_correction (the
+    last two not together). inputs: fp16, and calibration for the tunings. Returns `weight_types` (weight tensors by
+    type, read back from the saved IR), `bytes`, of a mixture of experts `experts` (the types of both parts apart), and
+    of a mix `mix`: what was assigned, and where the IR differs.
     """
     import nncf
     import openvino as ov
 
     source = job.inputs["fp16"]
     model = ov.Core().read_model(source / openvino_ir.MODEL)
-    options: dict[str, Any] = {"mode": nncf.CompressWeightsMode(job.args["mode"])}
+    options: dict[str, Any] = {}
+    if "mode" in job.args:
+        options["mode"] = nncf.CompressWeightsMode(job.args["mode"])
     for name in ("group_size", "ratio", *_TUNINGS):
         if name in job.args:
             options[name] = job.args[name]
@@ -247,13 +259,16 @@ def compress(job: WorkerJob) -> dict[str, Any]:
         options |= {"dataset": nncf.Dataset(samples), "subset_size": len(samples)}
     job.progress(0.2, "compressing weights")
     logging.getLogger("nncf").setLevel(logging.WARNING)
-    compressed = nncf.compress_weights(model, **options)
+    mix = openvino_mix.assigned(job, source) if "mix" in job.args else None
+    compressed = (
+        openvino_mix.compress(model, mix, options) if mix else nncf.compress_weights(model, **options)
+    )
     job.progress(0.9, "saving")
     openvino_ir.save(compressed, job.out)
     for path in source.iterdir():
         if path.is_file() and path.stem != Path(openvino_ir.MODEL).stem:
             shutil.copyfile(path, job.out / path.name)
-    return openvino_ir.facts(job.out)
+    return {**openvino_ir.facts(job.out), **(openvino_mix.facts(mix, job.out) if mix else {})}
 
 
 def _samples(job: WorkerJob, model: Any, context: int) -> list[dict[str, Any]]:

@@ -33,6 +33,8 @@ NEEDS = Needs(
     versions=("torch", "transformers", "tokenizers", "safetensors"),
 )
 
+SENSITIVITY = Step("edgehone.backends.pytorch_sensitivity:measure", reads=("model", "calibration"))
+
 encode_texts = pytorch_graph.encode_texts
 open_graph = pytorch_graph.open_graph
 

@@ -45,6 +45,12 @@ class Requirements:
             raise InputError("all weights are 0", hint="give one objective in [weights] more than 0")
         return merged
 
+    @property
+    def most_bytes(self) -> int | None:
+        """What an artifact may weigh by the gates; None where they do not say."""
+        limits = [gate.threshold for gate in self.gates if gate.figure == "bytes" and gate.op == "<="]
+        return int(min(limits)) if limits else None
+
     def to_json(self) -> dict[str, Any]:
         """A plain dict."""
         return {

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from edgehone.backends.base import EFFORTS, Backend, Effort, Recipe
 from edgehone.errors import ModelError
 from edgehone.model.info import ModelInfo
-from edgehone.plan import surgery
+from edgehone.plan import mixed, surgery
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,18 @@ class Plan:
         return list(dict.fromkeys(recipe.backend for recipe in self.recipes))
 
 
-def plan(model: ModelInfo, backends: Mapping[str, Backend], effort: Effort, *, baseline: str = "") -> Plan:
+def plan(
+    model: ModelInfo,
+    backends: Mapping[str, Backend],
+    effort: Effort,
+    *,
+    baseline: str = "",
+    most_bytes: int | None = None,
+) -> Plan:
     """Every recipe of every backend that takes the model, as far as the effort goes.
 
-    `baseline` is the key of the original itself, which is measured anyway and is no candidate.
+    `baseline` is the key of the original itself, which is measured anyway and is no candidate. `most_bytes`: what an
+    artifact may weigh, where the user says so.
     Raises ModelError, with each backend's reason, if none takes it.
     """
     recipes: list[Recipe] = []
@@ -55,7 +63,7 @@ def plan(model: ModelInfo, backends: Mapping[str, Backend], effort: Effort, *, b
             refused[name] = "it proposes no exact recipe, so it cannot be held to the null test"
         else:
             cut, why_not = surgery.propose(model, wanted, effort)
-            recipes += [*wanted, *cut]
+            recipes += [*wanted, *mixed.fitted(model, wanted, most_bytes), *cut]
             uncut |= why_not
     if not recipes:
         reasons = "".join(f"\n  {name}: {reason}" for name, reason in refused.items())

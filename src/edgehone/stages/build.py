@@ -11,6 +11,8 @@ from edgehone.jobs.store import JobResult
 from edgehone.stages.bench import Bench
 from edgehone.surgery import operations
 
+SENSITIVITY = "sensitivity"
+
 
 def build(bench: Bench, recipe: Recipe) -> JobResult:
     """The artifact of a recipe: the job of its last step, after all that it needs.
@@ -47,7 +49,20 @@ def operate(bench: Bench, recipe: Recipe) -> JobResult:
     return _make(bench, recipe, bench.origin.NAME, operations.steps(recipe.surgery), given)
 
 
+def sensitivity(bench: Bench, recipe: Recipe, given: Mapping[str, Input]) -> JobResult:
+    """What rounding each weight costs, shared by all recipes of all backends that spend bytes by it.
+
+    Raises NothingToGain where the original's backend cannot tell.
+    """
+    step: Step | None = getattr(bench.origin, "SENSITIVITY", None)
+    if step is None:
+        raise NothingToGain(f"{bench.origin.NAME} does not tell what rounding each weight costs")
+    return _make(bench, recipe, bench.origin.NAME, step, given)
+
+
 def _make(bench: Bench, recipe: Recipe, backend: str, step: Step, given: Mapping[str, Input]) -> JobResult:
+    if SENSITIVITY in step.reads and SENSITIVITY not in given:
+        given = {**given, SENSITIVITY: Input.of(sensitivity(bench, recipe, given))}
     inputs = {name: given[name] for name in step.reads}
     needed = {name: _make(bench, recipe, backend, each, given) for name, each in step.inputs.items()}
     inputs |= {name: Input.of(made) for name, made in needed.items()}

@@ -152,13 +152,12 @@ def _prove_one(bench: Bench, original: Original, trial: Trial, required: Require
 def _too_large(bench: Bench, trial: Trial, required: Requirements) -> str | None:
     """Why it need not be built: by its bits a weight it cannot be as small as is asked."""
     bits, parameters = trial.recipe.bits, bench.model.parameters
-    limits = [gate.threshold for gate in required.gates if gate.figure == "bytes" and gate.op == "<="]
-    if not limits or not bits or not parameters:
+    if not required.most_bytes or not bits or not parameters:
         return None
     least = LEAST_OF_PREDICTED * parameters * bits / 8
-    if least <= min(limits):
+    if least <= required.most_bytes:
         return None
-    asked = f"{min(limits) / 1e6:.1f} MB are asked for"
+    asked = f"{required.most_bytes / 1e6:.1f} MB are asked for"
     return f"not built: at {bits:g} bits a weight at least {least / 1e6:.1f} MB, {asked}"
 
 

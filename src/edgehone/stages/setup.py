@@ -39,16 +39,20 @@ class Setup:
     unready: Mapping[str, str]  # backend -> why its environment could not be made
 
 
-def set_up(request: Request, config: Mapping[str, Any], emit: Emit) -> Setup:
+def set_up(
+    request: Request, config: Mapping[str, Any], emit: Emit, *, most_bytes: int | None = None
+) -> Setup:
     """Inspect the model and the device, check the texts, plan, and make the environments.
 
-    Raises InputError for anything the user gave that can't be used, before anything slow begins.
+    `most_bytes` is what an artifact may weigh. Raises InputError for anything the user gave that can't be used, before
+    anything slow begins.
     """
     info = inspect(request.model)
     asked = registry.load_all(request.backends)
     # A search chooses among all recipes; the time cuts the list, not the effort.
     effort = "thorough" if request.time else request.effort
-    made = plan(info, asked, effort, baseline=origin_of(info).original(info).key)
+    original = origin_of(info).original(info).key
+    made = plan(info, asked, effort, baseline=original, most_bytes=most_bytes)
     target = target_of(request.device, config)
     if target:
         raise InputError(
