@@ -44,7 +44,7 @@ def sample(at: float, **more: Any) -> Sample:
 def seen(samples: list[Sample], latencies: list[float] | None = None, **more: Any) -> Seen:
     values = [0.1] * 10 if latencies is None else latencies
     known: dict[str, Any] = {
-        "ttfts": [], "seconds": 2.0, "threads": 2, "usable_bytes": 8 * GB, "generated": 0, "reasons": {},
+        "ttfts": [], "seconds": 2.0, "threads": 2, "usable_bytes": 8 * GB, "generated": 0, "batch": 1, "reasons": {},
     }  # fmt: skip
     return Seen(latencies=values, samples=samples, **{**known, **more})
 

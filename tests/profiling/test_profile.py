@@ -38,7 +38,7 @@ def test_a_process_that_is_killed_half_way_leaves_what_was_seen(finished: Finish
     class Killer(SystemWatch):
         def sample(self, pid: int) -> None:
             super().sample(pid)
-            if len(self.samples) == 10:
+            if MARK in Path(f"/proc/{pid}/cwd/log.txt").read_text("utf-8"):
                 os.kill(pid, signal.SIGKILL)
 
     made = profile(finished.bundle, seconds=60, watch=Killer)
@@ -70,6 +70,13 @@ def test_the_command_line_shows_it_and_writes_it(
     assert {one["name"] for one in printed["bottlenecks"]} >= {"cpu_bound", "memory_bound", "throttled"}
 
 
+def test_several_clients_at_once(finished: Finished) -> None:
+    alone, four = (profile(finished.bundle, seconds=1.2, concurrency=n, operators=False) for n in (1, 4))
+    assert (alone.concurrency, four.concurrency) == (1, 4)
+    # The fake serves many at the pace of one.
+    assert (four.figures["requests_per_s"].value or 0) > 1.5 * (alone.figures["requests_per_s"].value or 0)
+
+
 def test_what_cannot_be_profiled(finished: Finished, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="shows nothing"):
         profile(finished.bundle, seconds=0.2)
@@ -77,6 +84,8 @@ def test_what_cannot_be_profiled(finished: Finished, tmp_path: Path) -> None:
         profile(tmp_path / "none")
     with pytest.raises(InputError, match="takes no samples"):
         profile(finished.bundle, seconds=1, samples_file=tmp_path / "x.npz")
+    with pytest.raises(InputError, match="0 clients cannot be"):
+        profile(finished.bundle, seconds=1, concurrency=0)
     assert main(["profile", str(finished.bundle), "--duration", "soon"]) == 2
 
 

@@ -12,7 +12,7 @@ import sys
 
 EXAMPLE = """examples:
   edgehone profile ./bundle
-  edgehone profile ./bundle --duration 20s --json
+  edgehone profile ./bundle --duration 20s --concurrency 4 --json
   edgehone profile ./classifier --input images.npz
 """
 
@@ -22,6 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bundle", metavar="BUNDLE", help="a bundle's folder")
     parser.add_argument(
         "--duration", default="60s", metavar="TIME", help="how long it answers (default: 60s)"
+    )
+    parser.add_argument(
+        "--concurrency", type=int, metavar="N", help="so many clients at once (default: as the workload has)"
     )
     parser.add_argument("--input", metavar="NPZ", help="an array for each input of a graph, samples first")
     parser.add_argument("--no-operators", action="store_true", help="leave the pass of operator times out")
@@ -39,6 +42,7 @@ def run(args: argparse.Namespace) -> int:
     made = profile(
         args.bundle,
         seconds=seconds_of(args.duration, "--duration"),
+        concurrency=args.concurrency,
         samples_file=args.input,
         operators=not args.no_operators,
         tell=_tell,

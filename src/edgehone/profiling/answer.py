@@ -20,18 +20,22 @@ MARK = "edgehone-slice "
 SLICE_SECONDS = 0.5
 
 
-def prompt(job: WorkerJob) -> dict[str, Any]:
-    """The ids of a text's beginning, by the artifact's own tokenizer. args: backend, settings, count, skip.
+def prompts(job: WorkerJob) -> dict[str, Any]:
+    """So many `prompts` of `count` ids each, by the artifact's own tokenizer, from as many places of a text.
 
-    `skip` characters of the text are passed over. inputs: artifact, text (a UTF-8 file).
+    args: backend, settings, count, prompts. inputs: artifact, text (a UTF-8 file).
     """
     backend = importlib.import_module(job.args["backend"])
     session = backend.open_session(job.inputs["artifact"], job.args["settings"], job)
-    text = job.inputs["text"].read_text("utf-8")[job.args["skip"] :]
-    # A token is a character at least: no more of the text is needed than tokens at a generous length.
-    ids = session.tokenize(text[: 16 * job.args["count"] + 64])[: job.args["count"]]
+    text, count = job.inputs["text"].read_text("utf-8"), job.args["count"]
+    # Few tokens are longer than that many characters, so the ids are enough nearly everywhere.
+    length = 16 * count + 64
+    step = max(1, (len(text) - length) // job.args["prompts"])
+    made = [
+        session.tokenize(text[at : at + length])[:count] for at in range(0, step * job.args["prompts"], step)
+    ]
     session.close()
-    return {"ids": [int(one) for one in ids]}
+    return {"prompts": [[int(one) for one in ids] for ids in made]}
 
 
 def start(job: WorkerJob) -> dict[str, Any]:

@@ -30,7 +30,8 @@ class Seen:
     seconds: float
     threads: int
     usable_bytes: int | None
-    generated: int  # tokens a request; 0 for a graph
+    generated: int  # tokens a prompt; 0 for a graph
+    batch: int  # prompts or samples a request
     reasons: Mapping[str, str]
 
 
@@ -94,7 +95,7 @@ def _requests(seen: Seen) -> dict[str, Figure]:
     rate = count / seen.seconds if seen.seconds > 0 else 0.0
     found["requests_per_s"] = _rate(rate, count, "requests/s")
     found["tokens_per_s"] = (
-        _rate(rate * seen.generated, count, "tokens/s")
+        _rate(rate * seen.generated * seen.batch, count, "tokens/s")
         if seen.generated
         else Figure.missing("the model generates no tokens", "tokens/s")
     )

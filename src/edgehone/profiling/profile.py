@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 Tell = Callable[[str], None]
 LEAST_SECONDS = 1.0
+MOST_CLIENTS = 1024
 # Operators are timed over so many generated tokens: each is the same work.
 OPERATOR_TOKENS = 16
 
@@ -50,12 +51,13 @@ def profile(
     path: str | Path,
     *,
     seconds: float = 60.0,
+    concurrency: int | None = None,
     samples_file: str | Path | None = None,
     operators: bool = True,
     tell: Tell = lambda what: None,
     watch: Callable[[], SystemWatch] = SystemWatch,
 ) -> Profile:
-    """Profile a bundle for so many seconds.
+    """Profile a bundle for so many seconds, asked by `concurrency` clients (as many as its workload has, if None).
 
     A graph is asked for the samples of `samples_file` (npz). A process that fails half-way gives a profile with
     `error`, `log` and all that was seen until then. Raises InputError for what cannot be profiled.
@@ -65,7 +67,10 @@ def profile(
         raise InputError(
             f"a profile of {seconds:g} s shows nothing", hint=f"give --duration {LEAST_SECONDS:.0f}s or more"
         )
-    with _asked(bundle, samples_file, tell) as asked:
+    clients = int(bundle.decision.workload.get("concurrency", 1)) if concurrency is None else concurrency
+    if not 1 <= clients <= MOST_CLIENTS:
+        raise InputError(f"{clients} clients cannot be", hint=f"give --concurrency 1 to {MOST_CLIENTS}")
+    with _asked(bundle, samples_file, clients, tell) as asked:
         pass_ = _Pass(asked, seconds, watch())
         pass_.start(tell)
         pass_.answer(tell)
@@ -84,6 +89,7 @@ class _Asked:
     job: Job  # of no call yet
     request: Mapping[str, Any]
     machine: devices.Device
+    clients: int
     notes: list[str] = field(default_factory=list)
 
     def run(self, call: str, watch: Callable[[], Watch] = Watch, **args: Any) -> JobResult:
@@ -94,7 +100,7 @@ class _Asked:
 
 
 @contextmanager
-def _asked(bundle: Bundle, samples_file: str | Path | None, tell: Tell) -> Iterator[_Asked]:
+def _asked(bundle: Bundle, samples_file: str | Path | None, clients: int, tell: Tell) -> Iterator[_Asked]:
     recipe = bundle.manifest["recipe"]
     name = recipe["backend"]
     env = environments.ensure(name, registry.load(name).NEEDS, tell)
@@ -105,7 +111,7 @@ def _asked(bundle: Bundle, samples_file: str | Path | None, tell: Tell) -> Itera
     args = {"backend": module, "settings": recipe["settings"]}
     threads = threads_of(recipe["settings"], machine)
     job = Job("", env, args, {"artifact": artifact}, threads=threads, backend=module)
-    asked = _Asked(bundle, name, job, {}, machine, _drifted(bundle, name, env.versions))
+    asked = _Asked(bundle, name, job, {}, machine, clients, _drifted(bundle, name, env.versions))
     if bundle.manifest.get("kind", "language") == "language":
         if samples_file is not None:
             raise InputError(f"{bundle.path} generates text: it takes no samples", hint="leave --input out")
@@ -115,7 +121,7 @@ def _asked(bundle: Bundle, samples_file: str | Path | None, tell: Tell) -> Itera
     with tempfile.TemporaryDirectory(prefix="edgehone-") as place:
         given = _samples(bundle, samples_file, Path(place))
         asked.job = replace(job, inputs={**job.inputs, "samples": given})
-        asked.request = {"batch": bundle.manifest["batch"]}
+        asked.request = _batches(asked)
         yield asked
 
 
@@ -133,14 +139,28 @@ def _generation(asked: _Asked, tell: Tell) -> dict[str, Any]:
     work = asked.bundle.decision.workload
     tell("tokenizing the prompt")
     text = texts.shipped("evaluation")
+    batch = int(work["batch"])
     job = replace(
         asked.job,
-        call="edgehone.profiling.answer:prompt",
-        args={**asked.job.args, "count": work["prompt_tokens"], "skip": 0},
+        call="edgehone.profiling.answer:prompts",
+        args={**asked.job.args, "count": work["prompt_tokens"], "prompts": batch * asked.clients},
         inputs={**asked.job.inputs, "text": Input(text, digest.digest_file(text))},
     )
-    ids = run(job).facts["ids"]
-    return {"prompt": ids, "generated": work["generated_tokens"]}
+    prompts = run(job).facts["prompts"]
+    if batch * asked.clients == 1:
+        return {"prompt": prompts[0], "generated": work["generated_tokens"]}
+    load = {"batch": batch, "clients": asked.clients}
+    return {"prompts": prompts, "generated": work["generated_tokens"], **load}
+
+
+def _batches(asked: _Asked) -> dict[str, Any]:
+    """A graph's request: a batch, of each of several clients, or of a stream's frames where the workload is one."""
+    batch, work = asked.bundle.manifest["batch"], asked.bundle.decision.workload
+    if asked.clients > 1:
+        return {"batch": batch, "clients": asked.clients}
+    if work.get("frames_per_s"):
+        return {"batch": batch, "frames_per_s": work["frames_per_s"], "deadline_ms": work["deadline_ms"]}
+    return {"batch": batch}
 
 
 def _samples(bundle: Bundle, given: str | Path | None, place: Path) -> Input:
@@ -216,7 +236,7 @@ class _Pass:
             device=self._asked.machine.to_json(),
             workload=bundle.decision.workload,
             seconds=self._seconds,
-            concurrency=1,
+            concurrency=self._asked.clients,
             figures=found,
             bottlenecks=bottlenecks.judge(found),
             timeline=figures.timeline(self._watch.samples, begun),
@@ -257,6 +277,7 @@ class _Pass:
             self._asked.job.threads,
             self._asked.machine.usable_memory_bytes,
             int(work["generated_tokens"]),
+            int(work["batch"]),
             self._watch.reasons,
         )
 
