@@ -1,5 +1,5 @@
 # Everything a developer or CI types. The two that a newcomer needs: make demo, make test.
-.PHONY: setup demo test test-fast check docs bench bench-recipes clean
+.PHONY: setup demo test test-fast check docs bench bench-recipes bench-search clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -46,6 +46,10 @@ bench: setup
 bench-recipes: setup
 	$(BIN)/edgehone backends install
 	$(BIN)/python benchmarks/recipes.py
+
+bench-search: setup
+	$(BIN)/edgehone backends install
+	$(BIN)/python benchmarks/searching.py
 
 clean:
 	rm -rf $(VENV) demo-bundle

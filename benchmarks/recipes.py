@@ -9,6 +9,7 @@ its default's KL divergence.
 from __future__ import annotations
 
 import argparse
+import shutil
 import subprocess
 import tempfile
 import time
@@ -116,6 +117,17 @@ def _compete(default: Default, model: Path, effort: Effort) -> None:
         )
     else:
         print("  no recipe of no more bytes, or no KL to compare with")
+
+
+def built(default: Default, model: Path, folder: Path) -> Path:
+    """The artifact of a default, kept in `folder`: built by the toolchain's own commands unless it is there."""
+    if not folder.is_dir():
+        staged = folder.with_name(f"{folder.name}.partial")
+        shutil.rmtree(staged, ignore_errors=True)
+        staged.mkdir(parents=True)
+        _build(default, model, staged)
+        staged.rename(folder)
+    return folder / default.artifact
 
 
 def _build(default: Default, model: Path, out: Path) -> float:

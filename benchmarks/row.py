@@ -24,6 +24,11 @@ class Row:
         """PASS within the limit, else over."""
         return "PASS" if self.value <= self.limit else "over"
 
+    def line(self) -> str:
+        """The line as people read it."""
+        measured, limit = f"{self.value:.3g} {self.unit}", f"{self.limit:g} {self.unit}"
+        return f"{self.name:28}{measured:>11}  {limit:>9}  {self.verdict}  {self.beside}"
+
 
 def medians(commands: Sequence[Sequence[str]], times: int) -> list[float]:
     """Median wall seconds of each command, run in turn so that what the machine does meanwhile hits all alike."""

@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-BENCHMARKS = ("start", "device", "jobs", "inspecting", "whole", "profiling")
+BENCHMARKS = ("start", "device", "jobs", "inspecting", "frontier", "whole", "profiling")
 
 
 def main() -> None:
@@ -23,8 +23,7 @@ def main() -> None:
     print(f"{'':28}{'measured':>11}  {'limit':>9}", flush=True)
     for name in sys.argv[1:] or BENCHMARKS:
         for row in importlib.import_module(f"benchmarks.{name}").main():
-            measured, limit = f"{row.value:.3g} {row.unit}", f"{row.limit:g} {row.unit}"
-            print(f"{row.name:28}{measured:>11}  {limit:>9}  {row.verdict}  {row.beside}", flush=True)
+            print(row.line(), flush=True)
     print(f"took {time.perf_counter() - begun:.0f} s, load now {os.getloadavg()[0]:.1f}")
 
 

@@ -47,7 +47,7 @@ class Contender:
 
 
 def compare(
-    paths: Sequence[str | Path],
+    paths: Sequence[str | Path | Contender],
     *,
     model: str | Path | None = None,
     backend: str | None = None,
@@ -60,11 +60,15 @@ def compare(
 ) -> Comparison:
     """Judge and measure bundles, and artifacts that `backend` opens with `settings`, under one protocol.
 
+    A `Contender` stands for itself: artifacts of several backends are compared so.
+
     The original is `model`, or the one that the bundles name. Raises InputError for what can't be compared: no
     bundle and no backend, bundles of different originals, an original that is not where it was. A contender that
     fails is reported, and the others go on.
     """
-    contenders = _contenders(paths, backend, settings or {})
+    known = [one for one in paths if isinstance(one, Contender)]
+    others = [one for one in paths if not isinstance(one, Contender)]
+    contenders = [*_contenders(others, backend, settings or {}), *known]
     source = _original(contenders, model)
     request = Request(source, workload, effort, evaluation=evaluation, config_file=config_file)
     backends = registry.load_all(dict.fromkeys(one.recipe.backend for one in contenders))

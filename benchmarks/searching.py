@@ -1,0 +1,190 @@
+"""Searching: against the whole grid, against the toolchains' defaults, the frontier, a model that memory bounds.
+
+`make bench-search` runs all; the frontier alone is part of `make bench`. What is built and read is kept under
+EDGEHONE_HOME/benchmarks, so that an interrupted run goes on where it was; `--fresh` begins anew. Timings of a busy
+machine are too high, which is why each row compares within the run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+
+import edgehone  # noqa: E402
+from benchmarks import frontier  # noqa: E402
+from benchmarks.recipes import DEFAULTS, built  # noqa: E402
+from benchmarks.row import Row  # noqa: E402
+from edgehone.backends.base import Recipe  # noqa: E402
+from edgehone.compare import Contender, compare  # noqa: E402
+from edgehone.decide import requirements  # noqa: E402
+from edgehone.decide.choice import choose, contenders  # noqa: E402
+from edgehone.decide.decide import judged_of  # noqa: E402
+from edgehone.decide.decision import Decision  # noqa: E402
+from edgehone.errors import NothingPasses  # noqa: E402
+from edgehone.events import Event  # noqa: E402
+from edgehone.jobs.home import home  # noqa: E402
+from edgehone.measure.statistics import ratio_of  # noqa: E402
+from edgehone.model.demo import demo_model  # noqa: E402
+from edgehone.stages import bench  # noqa: E402
+
+# What a small model on a shared machine cannot be held to: it varies from request to request.
+GATES = ("latency_cv=off",)
+# Random weights answer noise: nothing is kept of it, and what is asked for is speed.
+NOISE = ("accuracy_kept=off", "speedup=off", "memory_cut=off", "latency_cv=off")
+SEARCH_SHARE = 0.5
+
+
+def main() -> None:
+    """Run the parts named, or all; print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("parts", nargs="*", default=list(PARTS), help=", ".join(PARTS))
+    parser.add_argument("--backends", default="llamacpp,openvino,olive")
+    parser.add_argument("--fresh", action="store_true", help="do not go on where a run was interrupted")
+    given = parser.parse_args()
+    if unknown := set(given.parts) - set(PARTS):
+        parser.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+    place = home() / "benchmarks"
+    if given.fresh:
+        shutil.rmtree(place, ignore_errors=True)
+    place.mkdir(exist_ok=True)
+    load = os.getloadavg()[0]
+    print(
+        f"load {load:.1f} on {os.cpu_count()} processors{': too busy for fair figures' if load > 1 else ''}"
+    )
+    print(f"{'':28}{'measured':>11}  {'limit':>9}", flush=True)
+    for name in given.parts:
+        for row in PARTS[name](place, given.backends.split(",")):
+            print(row.line(), flush=True)
+
+
+def grid(place: Path, backends: Sequence[str]) -> Iterator[Row]:
+    """The search against every recipe built, proven and measured at the same depth, each with a store of its own."""
+    whole, taken = _timed(place / "grid", {}, backends)
+    limit = SEARCH_SHARE * taken
+    found, searched = _timed(place / "search", {"effort": "quick", "time": limit}, backends)
+    choice = choose(contenders(whole.candidates), whole.requirements["weights"])
+    assert choice is not None and found.chosen is not None
+    tuned = found.candidate(found.chosen).facts.get("tuned_from")
+    winner = str(tuned or found.chosen)
+    tied = winner in choice.scores and choice.scores[winner].overlaps(choice.scores[choice.key])
+    verdict = "the same" if winner == choice.key else "within its intervals" if tied else "ANOTHER"
+    beside = f"{searched:.0f} s of {taken:.0f} s; {winner}, the grid's is {choice.key}: {verdict}"
+    yield Row("search / grid, time", searched / taken, "×", SEARCH_SHARE + 0.02, beside)
+
+
+def defaults(place: Path, backends: Sequence[str]) -> Iterator[Row]:
+    """The choice against what each toolchain's own command makes by default: one run, interleaved rounds."""
+    out = place / "chosen"
+    if not (out / "manifest.json").is_file():
+        edgehone.optimize(demo_model(), time=900, backends=backends, gates=GATES, out=out, emit=_tell)
+    bundle = edgehone.read(out)
+    recipe = bundle.manifest["recipe"]
+    asked = [
+        Contender(Recipe(recipe["backend"], "chosen", settings=recipe["settings"]), bundle.artifact, "chosen")
+    ]
+    for one in DEFAULTS:
+        if one.backend in backends:
+            folder = built(one, demo_model(), place / f"default-{one.backend}")
+            asked.append(
+                Contender(
+                    Recipe(one.backend, "default", settings=dict(one.settings or {})), folder, one.shown
+                )
+            )
+    found = compare(asked, model=demo_model(), effort="quick", emit=_tell)
+    required = requirements.load(None, GATES)
+    judged = [judged_of(candidate, found.baseline, required) for candidate in found.candidates]
+    own, rivals = judged[0], [one for one in judged[1:] if one.passes]
+    if not rivals:
+        yield Row("choice / best default, latency", 0.0, "×", 1.0, "no default passes the gates")
+        return
+    best = min(rivals, key=lambda one: one.figure("workload_latency_ms").value or float("inf"))
+    ratio = ratio_of(own.figure("workload_latency_ms"), best.figure("workload_latency_ms"), "×")
+    assert ratio.value is not None
+    said = f"{bundle.decision.chosen} against {best.facts['what']}: {ratio.value:.2f}"
+    said += (
+        f" ({ratio.low:.2f} to {ratio.high:.2f})" if ratio.low is not None and ratio.high is not None else ""
+    )
+    # Slower is what is slower beyond the interval: its better end is held against the limit.
+    yield Row("choice / best default, least", ratio.low or ratio.value, "×", 1.0, said)
+
+
+def bound(place: Path, backends: Sequence[str]) -> Iterator[Row]:
+    """A quarter of a billion random weights: how much of the memory's bandwidth the fastest build's decoding reads."""
+    model = place / "random-llama"
+    if not (model / "model.safetensors").is_file():
+        script, staged = ROOT / "examples" / "make_random_llama.py", model.with_suffix(".partial")
+        subprocess.run([sys.executable, str(script), "--out", str(staged)], check=True, capture_output=True)
+        staged.rename(model)
+    asked: dict[str, Any] = {"effort": "quick", "time": 1800, "workload": "completion"}
+    decision = edgehone.optimize(
+        model, **asked, backends=backends, gates=NOISE, minimize=["latency"], emit=_tell
+    )
+    chosen = decision.candidate(str(decision.chosen))
+    share = chosen.figure("bandwidth_share")
+    said = f"{decision.chosen}: {chosen.facts['bound']}"
+    told = share.value is None or "held back by" in said
+    yield Row("bandwidth that decode leaves", 1 - (share.value or 0.0), "share", 1.0 if told else 0.3, said)
+
+
+PARTS = {
+    "frontier": lambda place, backends: frontier.main(),
+    "grid": grid,
+    "defaults": defaults,
+    "bound": bound,
+}
+
+
+def _timed(place: Path, asked: dict[str, Any], backends: Sequence[str]) -> tuple[Decision, float]:
+    """An optimize with a store of its own, the environments shared; and its wall seconds over all interrupted runs."""
+    place.mkdir(exist_ok=True)
+    for name in ("envs", "toolchains"):
+        if not (place / name).exists():
+            (place / name).symlink_to(home() / name)
+    spent, done = place / "seconds", place / "decision.json"
+    before = float(spent.read_text("utf-8")) if spent.is_file() else 0.0
+    if done.is_file():
+        return Decision.from_json(json.loads(done.read_text("utf-8"))), before
+    begun = time.monotonic()
+    # The grid is what a thorough run builds, read no deeper than the search reads.
+    shallow = mock.patch("edgehone.stages.setup.depth", lambda effort: bench.depth("quick"))
+    try:
+        with _home(place), shallow:
+            decision = edgehone.optimize(
+                demo_model(), **{"effort": "thorough", **asked}, backends=backends, gates=GATES, emit=_tell
+            )
+    except NothingPasses as error:
+        decision = error.decision
+    finally:
+        spent.write_text(str(before + time.monotonic() - begun), "utf-8")
+    done.write_text(json.dumps(decision.to_json()), "utf-8")
+    return decision, float(spent.read_text("utf-8"))
+
+
+@contextmanager
+def _home(place: Path) -> Iterator[None]:
+    with mock.patch.dict(os.environ, {"EDGEHONE_HOME": str(place)}):
+        yield
+
+
+def _tell(event: Event) -> None:
+    """A line a state on standard error, so that a person sees that it goes on."""
+    if event.key and event.state in ("building", "done", "failed"):
+        print(f"  {event.key} {event.state} {event.detail}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()
