@@ -67,6 +67,8 @@ def test_own_values_change_a_shipped_one() -> None:
         ({"task": ["graph"]}, "task is"),
         ({"frames_per_s": 30}, "a language model takes no frames"),
         ({"deadline_ms": 30}, "without frames"),
+        ({"pictures": "yes"}, "pictures is 'yes'"),
+        ({"pictures": True, "concurrency": 2}, "beside a batch or clients"),
         (3, "is 3, not a table"),
     ],
 )
@@ -103,6 +105,15 @@ def test_a_frame_is_due_when_the_next_comes_unless_told_otherwise() -> None:
     assert "frames_per_s" not in workload.load().to_json()
 
 
+def test_a_stream_means_a_picture_a_request_for_what_talks() -> None:
+    seeing = workload.load("vision-stream", kind="language")
+    assert seeing.pictures and seeing.generated_tokens == 32 and seeing.frames_per_s == 0
+    assert not workload.load("vision-stream", kind="graph").pictures
+    assert "pictures" not in workload.load().to_json()
+    with pytest.raises(InputError, match="pictures for a graph"):
+        workload.load("door", {"workloads": {"door": {"pictures": True}}}, "graph")
+
+
 def test_a_batch_weighs_what_is_answered_a_second() -> None:
     batch = workload.load("batch")
     assert batch.weights["throughput"] > 0 and batch.weights["speed"] == 0
@@ -110,9 +121,7 @@ def test_a_batch_weighs_what_is_answered_a_second() -> None:
     assert own.sequences == 8 and own.weights["throughput"] == 0
 
 
-@pytest.mark.parametrize(
-    ("name", "kind"), [("vision-stream", "language"), ("batch", "graph"), ("embed", "language")]
-)
+@pytest.mark.parametrize(("name", "kind"), [("batch", "graph"), ("chat", "graph"), ("embed", "language")])
 def test_a_workload_of_the_wrong_kind(name: str, kind: Any) -> None:
     with pytest.raises(InputError, match="not what this model does") as caught:
         workload.load(name, kind=kind)

@@ -80,6 +80,13 @@ def test_prompts_are_different_pieces_of_the_text() -> None:
     assert alone == {"prompt": list(range(10)), "generated": 5}
 
 
+def test_pictures_are_shown_to_what_sees(null_model: Path) -> None:
+    stream = workload.load("vision-stream")
+    with pytest.raises(InputError, match="shows pictures, and NullForCausalLM sees none"):
+        setup.check_pictures(inspect(null_model), stream)
+    setup.check_pictures(dataclasses.replace(inspect(null_model), task="image-text-to-text"), stream)
+
+
 def test_caches_that_no_memory_holds(null_model: Path) -> None:
     model = dataclasses.replace(inspect(null_model), layers=32, heads=32, kv_heads=8, head_dim=128)
     busy = dataclasses.replace(workload.load(), concurrency=64)

@@ -17,7 +17,7 @@ from edgehone.jobs import environments
 
 # A random model says nothing right; what is asked here is whether it says the same.
 GATES = ("speedup=off", "memory_cut=off", "accuracy_kept=off", "latency_cv=off")
-TOML = "[workloads.tiny]\nprompt_tokens = 32\ngenerated_tokens = 8\n"
+TOML = "[workloads.tiny]\npictures = true\nprompt_tokens = 32\ngenerated_tokens = 8\n"
 
 
 def make(folder: Path, vision: str) -> Path:
@@ -68,6 +68,9 @@ def test_it_is_proven_on_pictures_chosen_and_run(llava: Path, config: Path, tmp_
         first = by_key[exact].figure("image_ttft_ms").value
         assert first is not None
         assert first > 0
+        asked = by_key[exact]
+        assert (asked.figure("workload_latency_ms").value or 0) > (asked.figure("ttft_ms").value or 0) > 0
+        assert "positions a picture takes" in str(asked.figure("prefill_tokens_per_s").reason)
 
     picture = tmp_path / "colours.ppm"
     picture.write_bytes(b"P6 60 40 255\n" + bytes(range(240)) * 30)

@@ -8,14 +8,15 @@ frames come at their own pace, `measure.load` and `measure.stream` do the asking
 from __future__ import annotations
 
 import importlib
+import itertools
 import time
 from typing import TYPE_CHECKING, Any, Protocol
 
-from edgehone.measure import load, stream
+from edgehone.measure import load, score_pictures, stream
 from edgehone.measure.batches import Batches
 
 if TYPE_CHECKING:
-    from edgehone.backends.base import GraphSession, Session, WorkerJob
+    from edgehone.backends.base import GraphSession, Session, VisionSession, WorkerJob
 
 
 class Requests(Protocol):
@@ -36,9 +37,10 @@ class Requests(Protocol):
 def open_requests(job: WorkerJob) -> Requests:
     """Open the artifact.
 
-    args: backend, settings, and of a language model either prompt (ids) and generated, or prompts (different ones),
-    generated, batch and clients; of a graph batch, and clients, or frames_per_s and deadline_ms.
-    inputs: artifact, and for a graph `samples`, a folder with samples.npz.
+    args: backend, settings, and of a language model generated, with prompt (ids), or with prompts (different ones),
+    batch and clients, or alone where it is shown pictures; of a graph batch, and clients, or frames_per_s and
+    deadline_ms.
+    inputs: artifact, and for a graph `samples`, a folder with samples.npz, or `pictures` (see `prepare_pictures`).
     """
     args, artifact = job.args, job.inputs["artifact"]
     backend = importlib.import_module(args["backend"])
@@ -48,6 +50,8 @@ def open_requests(job: WorkerJob) -> Requests:
     if "prompt" in args:
         session = backend.open_session(artifact, args["settings"], job)
         return _Generations(session, args["prompt"], args["generated"])
+    if "pictures" in job.inputs:
+        return _Answers(backend.open_vision(artifact, args["settings"], job), job)
     batches = Batches.read(job.inputs["samples"])
     if "clients" in args:
         return load.open_samples(backend, job, batches)
@@ -63,6 +67,20 @@ class _Generations:
 
     def answer(self) -> list[dict[str, float]]:
         made = self.session.generate(self.prompt, self.count)
+        load.check_made(made, self.count)
+        return [{"ttft": made.times[0] - made.started, "total": made.times[-1] - made.started}]
+
+    def close(self) -> None:
+        self.session.close()
+
+
+class _Answers:
+    def __init__(self, session: VisionSession, job: WorkerJob) -> None:
+        self.session, self.count = session, job.args["generated"]
+        self.shown = itertools.cycle(list(score_pictures.shown(job)))
+
+    def answer(self) -> list[dict[str, float]]:
+        made = self.session.describe(*next(self.shown), self.count)
         load.check_made(made, self.count)
         return [{"ttft": made.times[0] - made.started, "total": made.times[-1] - made.started}]
 

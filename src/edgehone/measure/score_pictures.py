@@ -33,7 +33,7 @@ def reference(job: WorkerJob) -> dict[str, Any]:
     session = _open(job)
     matters, width = [], 0
     try:
-        for index, (picture, before, after) in enumerate(_shown(job)):
+        for index, (picture, before, after) in enumerate(shown(job)):
             logprobs = log_softmax(_checked(session.see(picture, before, after), index, None))
             np.save(job.out / f"{index}.npy", logprobs.astype(np.float32), allow_pickle=False)
             blind = log_softmax(_checked(session.see(grey(picture), before, after), index, None))
@@ -56,7 +56,7 @@ def score(job: WorkerJob) -> dict[str, Any]:
     session = _open(job)
     rows: dict[str, list[Any]] = {"picture": [], "kl": [], "same_top": [], "max_error": []}
     try:
-        for index, (picture, before, after) in enumerate(_shown(job)):
+        for index, (picture, before, after) in enumerate(shown(job)):
             wanted = np.load(job.inputs["reference"] / f"{index}.npy")
             logits = _checked(session.see(picture, before, after), index, wanted.shape[1])
             got = log_softmax(logits)
@@ -78,8 +78,8 @@ def time_first(job: WorkerJob) -> dict[str, Any]:
     session = _open(job)
     found = []
     try:
-        shown = list(_shown(job))
-        for picture, before, after in [shown[0], *shown]:
+        whole = list(shown(job))
+        for picture, before, after in [whole[0], *whole]:
             made = session.describe(picture, before, after, 1)
             found.append(made.times[0] - made.started)
     finally:
@@ -93,7 +93,8 @@ def _open(job: WorkerJob) -> VisionSession:
     return session
 
 
-def _shown(job: WorkerJob) -> Iterator[tuple[Picture, list[int], list[int]]]:
+def shown(job: WorkerJob) -> Iterator[tuple[Picture, list[int], list[int]]]:
+    """Each picture with the ids before and after it. inputs: pictures."""
     import numpy as np
 
     folder = job.inputs["pictures"]

@@ -56,10 +56,16 @@ UNITS = {
 LEAST_TURNS = 3
 
 
+_NO_PREFILL = {
+    True: "the time to the first token holds the waiting for other clients",
+    False: "how many positions a picture takes is each runtime's own matter",
+}
+
+
 @dataclass(frozen=True)
 class Asked:
-    """What a request is: `prompt_tokens` and `generated` of a prompt (0 for a graph), `batch` prompts or samples;
-    `clients` ask at once. `frames_per_s` is the pace of a stream, 0 where requests follow each other."""
+    """What a request is: `prompt_tokens` (0 with a picture) and `generated` of a prompt (0 for a graph), `batch` of
+    them; `clients` ask at once. `frames_per_s` is the pace of a stream, 0 where requests follow each other."""
 
     prompt_tokens: int = 0
     generated: int = 0
@@ -147,8 +153,8 @@ def _tokens(rounds: Sequence[Mapping[str, Any]], total: list[list[float]], asked
     return {
         "ttft_ms": _over_rounds([[1000 * t for t in one] for one in ttft], "ms"),
         "prefill_tokens_per_s": _over_rounds(prefill, "tokens/s")
-        if asked.clients == 1
-        else Figure.missing("the time to the first token holds the waiting for other clients", "tokens/s"),
+        if asked.clients == 1 and asked.prompt_tokens
+        else Figure.missing(_NO_PREFILL[asked.prompt_tokens > 0], "tokens/s"),
         "decode_tokens_per_s": _decode(ttft, total, asked.generated),
         "tokens_per_s_total": _over_rounds(
             [[asked.generated * rate_of(one, asked)] for one in rounds], "tokens/s"

@@ -24,11 +24,16 @@ STREAM = {"frames_per_s": 1000.0, "deadline_ms": 3_600_000.0}
 TASKS = {"text-generation": "language", "graph": "graph"}
 
 
+# What a workload need not say.
+OPTIONAL = {**dict.fromkeys(STREAM, 0.0), "pictures": False}
+
+
 @dataclass(frozen=True)
 class Workload:
     """Lengths in tokens; `weights` are the exchange rates between the objectives (see workloads.toml).
 
-    `frames_per_s` is 0 for requests that follow each other, `deadline_ms` then too.
+    `frames_per_s` is 0 for requests that follow each other, `deadline_ms` then too. With `pictures` each begins with
+    one.
     """
 
     name: str
@@ -41,6 +46,7 @@ class Workload:
     weights: Mapping[str, float]
     frames_per_s: float = 0.0
     deadline_ms: float = 0.0
+    pictures: bool = False
 
     @property
     def sequences(self) -> int:
@@ -48,9 +54,8 @@ class Workload:
         return self.batch * self.concurrency
 
     def to_json(self) -> dict[str, Any]:
-        """A plain dict; what only a stream has where it is one."""
-        idle = () if self.frames_per_s else STREAM
-        table = {name: value for name, value in asdict(self).items() if name not in idle}
+        """A plain dict; what only streams and pictures have where they are asked for."""
+        table = {name: value for name, value in asdict(self).items() if value or name not in OPTIONAL}
         return {**table, "weights": dict(self.weights)}
 
 
@@ -76,10 +81,7 @@ def load(name: str = DEFAULT, config: Mapping[str, Any] | None = None, kind: Kin
     table = own.get(name, {})
     if not isinstance(table, Mapping):
         raise InputError(f"workloads.{name} is {table!r}, not a table", hint=f"write [workloads.{name}]")
-    base = {
-        **dict.fromkeys(STREAM, 0.0),
-        **shipped().get(name, shipped()[DEFAULT if kind == "language" else GRAPH]),
-    }
+    base = _base(name, kind)
     for key in table:
         if key not in base:
             raise InputError(
@@ -90,12 +92,19 @@ def load(name: str = DEFAULT, config: Mapping[str, Any] | None = None, kind: Kin
     if not isinstance(task, str) or task not in TASKS:
         raise InputError(f"[workloads.{name}]: task is {task!r}", hint=_did_you_mean(str(task), TASKS))
     if TASKS[task] != kind:
-        fitting = [other for other, entry in shipped().items() if TASKS[entry["task"]] == kind]
+        fitting = [other for other in shipped() if TASKS[_base(other, kind)["task"]] == kind]
         raise InputError(
             f"the workload {name!r} is {task}: not what this model does",
             hint=f"give --workload {' or '.join(fitting)}",
         )
     return _checked(name, values, table, kind)
+
+
+def _base(name: str, kind: Kind) -> dict[str, Any]:
+    """What a workload of that name starts from. A shipped one may mean something else for another kind of model."""
+    table = dict(shipped().get(name, shipped()[DEFAULT if kind == "language" else GRAPH]))
+    other = {key: table.pop(key) for key in TASKS.values() if key in table}
+    return {**OPTIONAL, **table, **other.get(kind, {})}
 
 
 def fit(workload: Workload, model_context: int | None) -> tuple[Workload, str | None]:
@@ -150,11 +159,11 @@ def _checked(name: str, values: Mapping[str, Any], own: Mapping[str, Any], kind:
     weights = {**dict.fromkeys(OBJECTIVES, 0.0), **check_weights(values["weights"], f"weights of {where}")}
     if not any(weights.values()):
         raise InputError(f"{where}: all weights are 0", hint="give one objective a weight above 0")
-    return Workload(name=name, **{**values, **_stream(where, values, kind), "weights": weights})
+    return Workload(name=name, **{**values, **_optional(where, values, kind), "weights": weights})
 
 
-def _stream(where: str, values: Mapping[str, Any], kind: Kind) -> dict[str, float]:
-    """The rate and the deadline of a stream, checked; a frame's deadline is the next frame unless it is given."""
+def _optional(where: str, values: Mapping[str, Any], kind: Kind) -> dict[str, Any]:
+    """What is asked only now and then, checked; a frame's deadline is the next frame unless it is given."""
     for key, most in STREAM.items():
         if not _is_number(values[key], int, float) or not 0 <= values[key] <= most:
             hint = f"{key} is a number from 0 (none) to {most:g}"
@@ -170,6 +179,11 @@ def _stream(where: str, values: Mapping[str, Any], kind: Kind) -> dict[str, floa
     if rate and (values["batch"], values["concurrency"]) != (1, 1):
         hint = "set batch and concurrency to 1: frames of one camera come one by one"
         raise InputError(f"{where}: frames_per_s is {rate:g} beside a batch or clients", hint=hint)
+    if not isinstance(values["pictures"], bool):
+        raise InputError(f"{where}: pictures is {values['pictures']!r}", hint="pictures is true or false")
+    if values["pictures"] and (kind == "graph" or (values["batch"], values["concurrency"]) != (1, 1)):
+        hint = "a request with a picture goes to a language model that sees, one at a time"
+        raise InputError(f"{where}: pictures for a graph, or beside a batch or clients", hint=hint)
     return {"frames_per_s": rate, "deadline_ms": deadline or (1000 / rate if rate else 0.0)}
 
 

@@ -118,15 +118,14 @@ def reference(bench: Bench, prepared: JobResult) -> Original:
             hint=error.hint or f"edgehone inspect {bench.model.path}",
         ) from error
     bench.emit(Event(recipe.key, "done"))
+    seen = pictures.reference(bench, prepared)
     return Original(
         prepared,
         scored,
         Trial(origin.original(bench.model)),
         _request(bench.workload, bos, ids),
-        facts={
-            "sample_ids": json.loads((prepared.out / "sample.json").read_text("utf-8")),
-            **pictures.reference(bench, prepared),
-        },
+        given={"pictures": Input.of(seen["pictures"])} if bench.workload.pictures else {},
+        facts={"sample_ids": json.loads((prepared.out / "sample.json").read_text("utf-8")), **seen},
     )
 
 
@@ -195,7 +194,8 @@ def speed_figures(original: Original, rounds: Sequence[Mapping[str, Any]]) -> di
 def asked(original: Original) -> speed.Asked:
     """What a request is."""
     request = original.request
-    prompt = request["prompt"] if "prompt" in request else request["prompts"][0]
+    # How many positions a picture takes is the runtime's own matter.
+    prompt = request.get("prompt") or request.get("prompts", [[]])[0]
     return speed.Asked(len(prompt), request["generated"], request.get("batch", 1), request.get("clients", 1))
 
 
@@ -207,6 +207,8 @@ def summary(trial: Trial) -> str:
 
 def _request(work: Workload, bos: list[int], ids: list[int]) -> dict[str, Any]:
     """What `measure.requests` is asked: one prompt, or as many different ones as are under way at once."""
+    if work.pictures:
+        return {"generated": work.generated_tokens}
     whole = (bos + ids)[: work.prompt_tokens]
     own = work.prompt_tokens - len(bos)  # of the text's ids in each prompt
     step = min(own, (len(ids) - own) // max(1, work.sequences - 1))

@@ -19,6 +19,7 @@ from edgehone.model import ModelInfo, digest, inspect
 from edgehone.plan import matrix, roofline
 from edgehone.plan.plan import Plan, plan
 from edgehone.plan.recommend import ordered
+from edgehone.stages import pictures
 from edgehone.stages.bench import Bench, depth
 from edgehone.stages.environments import make_all
 from edgehone.stages.kinds import judge_of
@@ -82,6 +83,7 @@ def set_up_bench(
     work, note = workload.fit(workload.load(name, config, info.kind), info.context)
     given = judge.inputs(request, info)
     machine = devices.detect()
+    check_pictures(info, work)
     check_caches(info, work, free_memory(machine))
     origin = origin_of(info)
     emit(Event("", detail=f"hashing {info.path}"))
@@ -133,6 +135,15 @@ def check_caches(model: ModelInfo, work: workload.Workload, memory: int | None) 
         f"at 16 bits, and {memory / 1e9:.1f} GB of memory are free: {most}",
         hint=f"lower batch, concurrency or the lengths in [workloads.{work.name}]",
     )
+
+
+def check_pictures(model: ModelInfo, work: workload.Workload) -> None:
+    """Raise InputError where a workload shows pictures to a model that sees none."""
+    if work.pictures and model.task != pictures.TASK:
+        raise InputError(
+            f"the workload {work.name!r} shows pictures, and {model.architecture} sees none",
+            hint="give --workload chat",
+        )
 
 
 def origin_of(model: ModelInfo) -> ReferenceBackend:
