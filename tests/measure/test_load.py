@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sys
 import threading
 import time
 import types
@@ -16,6 +18,7 @@ from edgehone.backends.base import Generation, WorkerJob
 from edgehone.errors import EdgehoneError
 from edgehone.measure import load, speed
 from edgehone.measure.batches import Batches
+from edgehone.measure.requests import open_requests
 from edgehone.measure.speed import Asked
 
 PROMPTS = [[1, 2], [3, 4], [5, 6], [7, 8], [9, 10], [11, 12]]
@@ -165,3 +168,31 @@ def test_a_backend_says_whether_its_graphs_run_at_once(real_clock: None, tmp_pat
         asked = load.open_samples(backend, job, BATCHES)
         assert (asked.server is not None) is alone
         asked.close()
+
+
+def test_each_request_to_what_sees_begins_with_another_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pictures = {str(at): np.full((2, 2, 3), at, np.uint8) for at in range(2)}
+    with (tmp_path / "pictures.npz").open("wb") as file:
+        np.savez(file, **pictures)  # type: ignore[arg-type]
+    prompts = [{"before": [1], "after": [10 + at]} for at in range(2)]
+    (tmp_path / "prompts.json").write_text(json.dumps(prompts))
+    asked: list[tuple[int, list[int], int]] = []
+
+    class Seeing(Alone):
+        def describe(self, picture: Any, before: list[int], after: list[int], count: int) -> Generation:
+            asked.append((int(picture[0, 0, 0]), [*before, *after], count))
+            return self.generate(after, count)
+
+    fake = types.SimpleNamespace(open_vision=lambda *_: Seeing())
+    monkeypatch.setitem(sys.modules, "fake_seeing", fake)
+    args = {"backend": "fake_seeing", "settings": {}, "generated": 3}
+    job = WorkerJob(args, {"artifact": tmp_path, "pictures": tmp_path}, tmp_path, None, 1, lambda *_: None)
+    requests = open_requests(job)
+    turns = [requests.answer() for _ in range(3)]
+    assert turns == [[{"ttft": 0.5, "total": 1.0}]] * 3
+    assert asked == [(0, [1, 10], 3), (1, [1, 11], 3), (0, [1, 10], 3)]
+    found = speed.figures([{"cold": False, "load": 1.0, "requests": [*turns[0], *turns[1]]}], Asked(0, 3))
+    assert "positions a picture takes" in str(found["prefill_tokens_per_s"].reason)
+    assert found["ttft_ms"].value == pytest.approx(500)
