@@ -29,6 +29,7 @@ from edgehone.stages import check, measure
 from edgehone.stages.adopt import adopt
 from edgehone.stages.bench import Bench
 from edgehone.stages.kinds import judge_of
+from edgehone.stages.places import Places
 from edgehone.stages.request import Request
 from edgehone.stages.setup import set_up_bench
 from edgehone.stages.trial import Trial
@@ -72,7 +73,10 @@ def compare(
     source = _original(contenders, model)
     request = Request(source, workload, effort, evaluation=evaluation, config_file=config_file)
     backends = registry.load_all(dict.fromkeys(one.recipe.backend for one in contenders))
-    bench, notes, unready = set_up_bench(request, config.read(config_file), backends, backends, emit)
+    settings = config.read(config_file)
+    bench, notes, unready = set_up_bench(
+        request, settings, backends, backends, places=Places.here(), emit=emit
+    )
     _require_digests(contenders, bench.source.identity, bench.model.path)
     created = datetime.now(UTC).isoformat(timespec="seconds")
     bench = replace(bench, occasion=f"{created} {uuid.uuid4().hex}")

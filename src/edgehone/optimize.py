@@ -5,21 +5,25 @@ inspect → plan → build → check → measure → tune → decide → bundle
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from edgehone import bundle, config
 from edgehone.backends.base import Effort
 from edgehone.decide import aims
 from edgehone.decide.decide import decide
 from edgehone.decide.decision import Candidate, Decision
+from edgehone.decide.requirements import Requirements
 from edgehone.errors import NothingPasses
 from edgehone.events import Emit, Event, silent
 from edgehone.stages import bound, check, measure, search, tune
 from edgehone.stages.clock import Clock
+from edgehone.stages.confirm import confirm
 from edgehone.stages.history import study_of
 from edgehone.stages.kinds import judge_of
+from edgehone.stages.places import Places, places
 from edgehone.stages.request import Request
 from edgehone.stages.setup import Setup, set_up
 from edgehone.stages.trial import Trial
@@ -50,7 +54,7 @@ def optimize(
     """Hone a model for a device and prove it; write the bundle to `out` unless that is None.
 
     `device` is a name of the catalogue: quality and size are proven on this machine, speed and memory of that device
-    are predicted, and labelled so. None is this machine, where all is measured.
+    are predicted, and labelled so. `ssh://user@host` is measured there; None is this machine, where all is measured.
     `gates` are `name=value` or `name=off`, `subject_to` constraints as `bytes<=60MB`. `minimize` and `maximize` name
     objectives, or `weights` (`speed=1,quality=8`) weighs them. With `time` (seconds) the recipes are searched, the
     most promising first, and the best proven by then is taken; without, all that the effort names are tried.
@@ -89,8 +93,21 @@ def optimize(
     clock = Clock(time) if time else None
     if out is not None:
         bundle.check_target(Path(out))
+    with places(request, emit) as where:
+        return _hone(request, settings, required, clock=clock, where=where, emit=emit)
 
-    setup = set_up(request, settings, emit, most_bytes=required.most_bytes)
+
+def _hone(
+    request: Request,
+    settings: Mapping[str, Any],
+    required: Requirements,
+    *,
+    clock: Clock | None,
+    where: Places,
+    emit: Emit,
+) -> Decision:
+    """The story, once everything that was asked for is read and every machine is reached."""
+    setup = set_up(request, settings, where, emit, most_bytes=required.most_bytes)
     trials = [Trial(recipe) for recipe in setup.plan.recipes if recipe.backend not in setup.unready]
     for trial in trials:
         emit(Event(trial.recipe.key, "waiting"))
@@ -108,28 +125,33 @@ def optimize(
     trials += tune.tune(bench, origin, trials, required, over, clock=clock, study=kept)
     if chosen := tune.chosen_of(trials, origin, required, over):
         bound.note(bench, origin, chosen, trials)
-    for trial in trials:
-        kept.record(trial)
     emit(Event("", detail="deciding"))
 
-    decision = decide(
-        [*(trial.candidate() for trial in trials), *_untried(setup)],
-        origin.baseline.candidate(),
-        required,
-        over,
-        device=bench.device.to_json(),
-        model={**bench.model.to_json(), "digest": bench.source.identity},
-        workload=bench.workload.to_json(),
-        versions={name: dict(env.versions) for name, env in bench.environments.items()},
-        edgehone=version("edgehone"),
-        notes=_notes(setup, [origin.baseline, *trials], request.backends or ()),
-        conversions=[trial.conversion for trial in trials if trial.conversion],
+    decision = confirm(
+        bench,
+        origin,
+        trials,
+        lambda: decide(
+            [*(trial.candidate() for trial in trials), *_untried(setup)],
+            origin.baseline.candidate(),
+            required,
+            over,
+            device=bench.device.to_json(),
+            model={**bench.model.to_json(), "digest": bench.source.identity},
+            workload=bench.workload.to_json(),
+            versions={name: dict(env.versions) for name, env in bench.environments.items()},
+            edgehone=version("edgehone"),
+            notes=_notes(setup, [origin.baseline, *trials], request.backends or ()),
+            conversions=[trial.conversion for trial in trials if trial.conversion],
+        ),
     )
+    for trial in trials:
+        kept.record(trial)
     emit(Event(""))
     if decision.chosen is None:
         raise NothingPasses(decision.reason, decision, hint=_way_out(decision))
-    if out is not None:
-        bundle.write(Path(out), decision, bench, origin, trials, command=request.command())
+    if request.out is not None:
+        bundle.write(Path(request.out), decision, bench, origin, trials, command=request.command())
     return decision
 
 
@@ -153,6 +175,9 @@ def _notes(setup: Setup, trials: Sequence[Trial], named: Sequence[str]) -> list[
     unready = [f"{name} has no environment: {reason}" for name, reason in setup.unready.items()]
     elsewhere = {t.recipe.backend: str(t.facts["unmeasurable"]) for t in trials if "unmeasurable" in t.facts}
     proven = [f"{name} is proven here, not measured: {reason}" for name, reason in elsewhere.items()]
+    if setup.bench.elsewhere:
+        there = setup.bench.stand.place.name
+        proven.append(f"measured on {there}; built and scored here, the chosen one scored on {there} as well")
     bounds = [f"{t.recipe.key}: {t.facts['bound']}" for t in trials if bound.is_read(t)]
     return [*setup.notes, *left_out, *uncut, *unready, *measure.conditions(trials), *proven, *bounds]
 

@@ -14,18 +14,18 @@ from typing import cast
 
 import pytest
 
-from edgehone import device
 from edgehone.backends import registry
 from edgehone.backends.base import ReferenceBackend
 from edgehone.decide import requirements
 from edgehone.events import silent
 from edgehone.jobs import environments
+from edgehone.jobs.place import Here
 from edgehone.jobs.run import Input, Limits
 from edgehone.measure import workload
 from edgehone.measure.texts import shipped
 from edgehone.model import digest, inspect
 from edgehone.stages import check, language
-from edgehone.stages.bench import Bench, Depth
+from edgehone.stages.bench import Bench, Depth, Site
 from edgehone.stages.original import Original
 from edgehone.stages.trial import Trial
 
@@ -73,16 +73,16 @@ def bench_of(
             kind: Input(shipped(kind), digest.digest_file(shipped(kind)))
             for kind in ("evaluation", "calibration")
         }
+        site = Site(Here(), ready, Limits(seconds=300))
         bench = Bench(
             model=info,
             source=Input(info.path, digest.digest_model(info, tmp_path_factory.mktemp("digests"))),
-            device=device.detect(),
+            workshop=site,
+            stand=site,
             workload=workload.fit(workload.load(), info.context)[0],
             depth=Depth(windows=4, window=128, rounds=3, seconds=0.1, budget=1.0, samples=4),
             backends=registry.load_all(),
-            environments=ready,
             origin=cast(ReferenceBackend, registry.load(ORIGIN)),
-            limits=Limits(seconds=300),
             emit=silent,
             texts=texts,
         )

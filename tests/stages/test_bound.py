@@ -11,9 +11,9 @@ import edgehone
 from edgehone.backends import null
 from edgehone.device import bandwidth
 from edgehone.figure import Figure
+from edgehone.jobs import place
 from edgehone.plan import roofline
 from edgehone.report.explain import explanation
-from edgehone.stages import bound
 from edgehone.stages.bound import Reading, held_back
 
 TOML = """
@@ -52,7 +52,7 @@ def test_the_share_of_the_bandwidth_is_a_figure_and_what_is_missing_has_a_cause(
     own_home: Path, null_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(roofline, "CACHED", 0)
-    monkeypatch.setattr(bound, "read_bandwidth", lambda *_: Figure(1.0, n=3, unit=bandwidth.UNIT))
+    monkeypatch.setattr(place, "read_bandwidth", lambda *_: Figure(1.0, n=3, unit=bandwidth.UNIT))
     decision = decide(null_model, tmp_path)
     chosen = decision.candidate("null/q8")
     share, rate = chosen.figure("bandwidth_share"), chosen.figure("decode_tokens_per_s")

@@ -9,6 +9,7 @@ import pytest
 from edgehone.backends import gguf, llamacpp, null
 from edgehone.errors import SetupError
 from edgehone.jobs import environments
+from edgehone.jobs.place import Here
 from edgehone.stages.environments import make_all
 
 
@@ -22,7 +23,7 @@ def test_one_making_serves_all_that_share(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(environments, "ensure", ensure)
     backends: Any = {"gguf": gguf, "llamacpp": llamacpp, "null": null}
     ready: Any
-    ready, unready = make_all(backends, lambda name, what: None)
+    ready, unready = make_all(Here(), backends, lambda name, what: None)
     assert sorted(made) == ["llamacpp", "null"] and not unready
     assert [str(ready[name]) for name in ("gguf", "llamacpp")] == ["env of llamacpp"] * 2
 
@@ -35,5 +36,5 @@ def test_one_failure_is_told_of_all_that_share(monkeypatch: pytest.MonkeyPatch) 
     told: list[str] = []
     backends: Any = {"gguf": gguf, "llamacpp": llamacpp}
     ready: Any
-    ready, unready = make_all(backends, lambda name, what: told.append(name))
+    ready, unready = make_all(Here(), backends, lambda name, what: told.append(name))
     assert not ready and set(unready) == set(told) == {"gguf", "llamacpp"}

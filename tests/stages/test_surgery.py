@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from edgehone import device
 from edgehone.backends import null
 from edgehone.backends.base import Recipe
 from edgehone.events import Event
 from edgehone.jobs.environments import Env
+from edgehone.jobs.place import Here
 from edgehone.jobs.run import Input, Limits
 from edgehone.measure import workload
 from edgehone.measure.texts import shipped
 from edgehone.model import digest, inspect
 from edgehone.stages import check, language
-from edgehone.stages.bench import Bench, depth
+from edgehone.stages.bench import Bench, Site, depth
 from edgehone.stages.trial import Trial
 from edgehone.surgery import operations
 from edgehone.surgery.operations import Operation
@@ -38,16 +38,16 @@ def _operations(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.fixture
 def bench(null_env: Env, null_model: Path, tmp_path: Path) -> Bench:
     info = inspect(null_model)
+    site = Site(Here(), {"null": null_env}, Limits(seconds=60))
     return Bench(
         model=info,
         source=Input(info.path, digest.digest_model(info, tmp_path / "digests")),
-        device=device.detect(),
+        workshop=site,
+        stand=site,
         workload=workload.load(),
         depth=depth("quick"),
         backends={"null": null},
-        environments={"null": null_env},
         origin=null,
-        limits=Limits(seconds=60),
         emit=lambda event: None,
         texts={
             kind: Input(shipped(kind), digest.digest_file(shipped(kind)))

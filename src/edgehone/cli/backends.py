@@ -65,9 +65,10 @@ def _list(backends: Mapping[str, Backend]) -> list[dict[str, Any]]:
 
 
 def _install(backends: Mapping[str, Backend]) -> list[dict[str, Any]]:
+    from edgehone.jobs.place import Here
     from edgehone.stages.environments import make_all
 
-    _, unready = make_all(backends, _tell)
+    _, unready = make_all(Here(), backends, _tell)
     return [
         _failed(row["name"], unready[row["name"]]) if row["name"] in unready else row
         for row in _list(backends)

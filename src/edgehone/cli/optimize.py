@@ -16,6 +16,7 @@ EXAMPLE = """examples:
   edgehone optimize ./my-model --workload chat --effort quick --out ./bundle
   edgehone optimize ./my-model --time 10m --minimize latency --subject-to "next_token_accuracy>=0.97"
   edgehone optimize ./my-model --device raspberry-pi-5 --out ./for-the-pi
+  edgehone optimize ./my-model --device ssh://pi@kitchen --out ./for-the-pi
   edgehone optimize ./my-model --gate speedup=1.5 --gate memory_cut=off --backends llamacpp,openvino
 """
 
@@ -26,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--device",
         metavar="NAME",
-        help="what it must run on, of the catalogue: proven here, speed predicted (default: this machine)",
+        help="ssh://user@host: measured there; a name of the catalogue: predicted (default: this machine)",
     )
     parser.add_argument(
         "--workload", help="what will be asked of it (default: chat, or classify for what generates no text)"

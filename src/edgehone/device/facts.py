@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 
@@ -44,6 +44,13 @@ class Device:
         memory = None if self.memory_bytes is None else round(self.memory_bytes / 2**30)
         parts = [self.cpu, self.architecture, self.simd, self.threads, memory, self.os]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
+
+    @classmethod
+    def from_json(cls, told: Mapping[str, Any]) -> Device:
+        """The device that `to_json` told of, on another machine perhaps."""
+        known = {one.name for one in fields(cls)}
+        given = {name: value for name, value in told.items() if name in known}
+        return cls(**{**given, "simd": None if told.get("simd") is None else tuple(told["simd"])})
 
     def to_json(self) -> dict[str, Any]:
         """A plain dict of all fields and the fingerprint."""

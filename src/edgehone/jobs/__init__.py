@@ -16,5 +16,6 @@ The folder's name is the key: a digest of everything that determines the result.
     environments.py   a backend's environment, by            installer.py      uv, from a lock, with
     toolchain.py      and what is compiled for it            pipsettings.py    the index that pip is told to use
     made.py           a folder made once, whole or not there own.py            the user's own interpreter or toolchain
+    place.py          here, or another machine               far/              the roads to other machines
     home.py           EDGEHONE_HOME and file locks           child.py          an installer's child, line by line
 """

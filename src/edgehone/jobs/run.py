@@ -42,16 +42,23 @@ QUIET = {
     "PYTHONUTF8": "1",
 }
 
+# Hears how far a job is, 0 to 1, and what it does.
+Progress = Callable[[float, str], None]
+
 # A disk with less than this left is full: no log, result or model file fits.
 FULL = 1 << 20
 
 
 @dataclass(frozen=True)
 class Input:
-    """A path that a job reads, and what identifies its content: a digest, or the key of the job that made it."""
+    """A path that a job reads, and what identifies its content: a digest, or the key of the job that made it.
+
+    `files` are those that count, relative to the folder that `path` is or lies in; none named: all of `path`.
+    """
 
     path: Path
     identity: str
+    files: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, result: JobResult, part: str = "") -> Input:
@@ -120,14 +127,22 @@ class Job:
         )
 
 
+def fill(job: Job, folder: Path, on_progress: Progress) -> None:
+    """Fill a work folder with what a job leaves, by running it on this machine. Raises JobError if it fails."""
+    with _machine(job, on_progress):
+        _run_child(job, folder, on_progress)
+
+
 def run(
     job: Job,
-    on_progress: Callable[[float, str], None] = lambda fraction, what: None,
+    on_progress: Progress = lambda fraction, what: None,
+    fill: Callable[[Job, Path, Progress], None] = fill,
     *,
     fresh: bool = False,
 ) -> JobResult:
-    """The job's result, from the store if it is there; `fresh` runs it anew and keeps that instead.
+    """The job's result, from the store if it is there; else `fill` runs it, here or on another machine.
 
+    `fresh` runs it anew and keeps that instead.
     Raises JobError with the root cause and the log's path if the child fails, is killed or outlives its
     limits; SetupError if the disk is full. A failure is not cached.
     """
@@ -139,8 +154,8 @@ def run(
         with store.claim(key) as folder:
             if not fresh and (found := store.find(key, identity)):
                 return found
-            with _machine(job, on_progress):
-                return _run_child(job, key, folder, on_progress)
+            fill(job, folder, on_progress)
+            return store.keep(key, identity, folder)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise SetupError(
@@ -151,7 +166,7 @@ def run(
 
 
 @contextmanager
-def _machine(job: Job, on_progress: Callable[[float, str], None]) -> Iterator[None]:
+def _machine(job: Job, on_progress: Progress) -> Iterator[None]:
     """Hold the machine: shared for builds, alone for measurements. Tells when others have to be waited for."""
     path = home() / "locks" / "machine.lock"
     with ExitStack() as held:
@@ -164,7 +179,7 @@ def _machine(job: Job, on_progress: Callable[[float, str], None]) -> Iterator[No
         yield
 
 
-def _run_child(job: Job, key: str, folder: Path, on_progress: Callable[[float, str], None]) -> JobResult:
+def _run_child(job: Job, folder: Path, on_progress: Progress) -> None:
     describe(job, folder)
     watch = job.watch()
     with (folder / "log.txt").open("wb") as log:
@@ -191,12 +206,12 @@ def _run_child(job: Job, key: str, folder: Path, on_progress: Callable[[float, s
     if result.get("ok"):
         (folder / "watch.json").write_text(json.dumps(watch.result()), "utf-8")
         (folder / "progress").unlink(missing_ok=True)
-        return store.keep(key, job.identity, folder)
+        return
     message, hint = _why(result, stopped, child.returncode, folder / "log.txt")
     if "No space left" in message or shutil.disk_usage(folder).free < FULL:
         # The child may not even have been able to say so.
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
-    raise JobError(message, log=store.keep_failure(key, folder), hint=hint)
+    raise JobError(message, log=store.keep_failure(job.key, folder), hint=hint)
 
 
 def _wait(
@@ -204,7 +219,7 @@ def _wait(
     job: Job,
     folder: Path,
     watch: Watch,
-    on_progress: Callable[[float, str], None],
+    on_progress: Progress,
 ) -> str | None:
     """Wait for the child; returns why it was stopped, or None."""
     heard = time.monotonic()
@@ -229,7 +244,7 @@ def _wait(
             return f"stopped: nothing went on for {job.limits.silent:.0f} s"
 
 
-def _report(path: Path, last: str, on_progress: Callable[[float, str], None]) -> str:
+def _report(path: Path, last: str, on_progress: Progress) -> str:
     try:
         text = path.read_text("utf-8")
     except FileNotFoundError:

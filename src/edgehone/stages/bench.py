@@ -14,6 +14,7 @@ from edgehone.backends.base import Backend, Effort, Recipe, ReferenceBackend
 from edgehone.device.detect import Device
 from edgehone.events import Emit, Event, State
 from edgehone.jobs.environments import Env
+from edgehone.jobs.place import Place
 from edgehone.jobs.run import Input, Job, Limits, run
 from edgehone.jobs.store import JobResult
 from edgehone.measure.workload import Workload
@@ -35,26 +36,56 @@ class Depth:
 
 
 @dataclass(frozen=True)
+class Site:
+    """A place that jobs run at, the environments that are ready there, and what a job may use."""
+
+    place: Place
+    environments: Mapping[str, Env]
+    limits: Limits
+
+
+@dataclass(frozen=True)
 class Bench:
-    """Model, device, workload, backends with their environments, and whom to tell."""
+    """Model, device, workload, backends with their environments, and whom to tell.
+
+    Builds and scores run in the `workshop`, measurements on the `stand`, which is the device; most often both are
+    this machine.
+    """
 
     model: ModelInfo
     source: Input  # the original's folder and digest
-    device: Device
+    workshop: Site
+    stand: Site
     workload: Workload
     depth: Depth
     backends: Mapping[str, Backend]
-    environments: Mapping[str, Env]
     origin: ReferenceBackend  # runs the original itself
-    limits: Limits
     emit: Emit
     texts: Mapping[str, Input] = field(default_factory=dict)  # evaluation, calibration, perhaps task
     metric: str | None = None  # what a graph is judged by, where the user named it
     pixels: Mapping[str, Any] = field(default_factory=dict)  # how images become numbers: scale, mean, std
-    target: Target | None = (
-        None  # the device that figures are predicted for; None: this one, where they are read
-    )
+    target: Target | None = None  # what figures are predicted for; None: they are read
     occasion: str = ""  # measurements of another occasion are not taken from the store
+
+    @property
+    def device(self) -> Device:
+        """What the model is honed for."""
+        return self.stand.place.device
+
+    @property
+    def environments(self) -> Mapping[str, Env]:
+        """What ran on the device."""
+        return self.stand.environments
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether the device is another machine than the one that builds and scores."""
+        return self.stand.place is not self.workshop.place
+
+    @property
+    def on_the_device(self) -> Bench:
+        """The same bench with everything run on the device."""
+        return replace(self, workshop=self.stand)
 
     def run(
         self,
@@ -74,19 +105,26 @@ class Bench:
         pass without a word of progress.
         """
         module = registry.module_name(backend)
-        if self.occasion and more.get("exclusive"):
-            more["also"] = {**more.get("also", {}), "occasion": self.occasion}
+        exclusive = more.get("exclusive", False)
+        site = self.stand if exclusive else self.workshop
+        also = dict(more.pop("also", {}))
+        if self.occasion and exclusive:
+            also["occasion"] = self.occasion
+        if site is self.stand and site.place.name:
+            # What another machine read is its own, however like this one it is.
+            also |= {"at": site.place.name, "device": self.device.fingerprint}
         job = Job(
             call,
-            self.environments[backend],
+            site.environments[backend],
             {**args, "backend": module} if opens else args,
             inputs,
-            threads=threads_of(args.get("settings", {}), self.device),
+            threads=threads_of(args.get("settings", {}), site.place.device),
             backend=module if opens else None,
-            limits=replace(self.limits, silent=silent),
+            limits=replace(site.limits, silent=silent),
+            also=also,
             **more,
         )
-        return run(job, tell)
+        return run(job, tell, site.place.fill)
 
     def tell(self, recipe: Recipe, state: State, detail: str = "") -> Callable[[float, str], None]:
         """Announce a recipe's new state; returns the function that reports its progress."""

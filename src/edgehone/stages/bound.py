@@ -12,10 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import linear_regression
 
-from edgehone.device.bandwidth import read_bandwidth
 from edgehone.events import Event
 from edgehone.figure import Figure
-from edgehone.jobs.home import home
 from edgehone.plan import roofline
 from edgehone.stages import measure
 from edgehone.stages.bench import Bench, threads_of
@@ -53,7 +51,7 @@ def note(bench: Bench, original: Original, chosen: Trial, trials: Sequence[Trial
         _say(chosen, Figure.missing(f"{fits}: memory does not bound its decoding", "share"))
     else:
         bench.emit(Event("", detail="the memory's bandwidth, and how much of it decoding reads"))
-        bandwidth = read_bandwidth(bench.device, home() / "bandwidth")
+        bandwidth = Figure.from_json(bench.stand.place.ask("edgehone.jobs.place:bandwidth"))
         if bandwidth.value is None:
             _say(chosen, Figure.missing(str(bandwidth.reason), "share"))
         else:

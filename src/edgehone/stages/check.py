@@ -108,6 +108,9 @@ def _conversion(exact: Trial, passed: bool, reason: str, ids_equal: bool | None)
 
 def side_by_side(bench: Bench) -> int:
     """How many builds at once: never more than the cores, nor than fit in memory at three models each."""
-    memory = bench.device.memory_available_bytes or bench.device.usable_memory_bytes or 0
+    place = bench.workshop.place
+    if place.slots:
+        return place.slots
+    memory = place.device.memory_available_bytes or place.device.usable_memory_bytes or 0
     fitting = memory // (3 * max(bench.model.bytes, 1 << 28))
-    return max(1, min(bench.device.threads, 4, fitting))
+    return max(1, min(place.device.threads, 4, fitting))

@@ -5,17 +5,18 @@ from __future__ import annotations
 import sysconfig
 from collections.abc import Callable, Mapping
 
+from edgehone.backends import registry
 from edgehone.backends.base import Backend
 from edgehone.errors import SetupError
-from edgehone.jobs import environments
 from edgehone.jobs.environments import Env
+from edgehone.jobs.place import Place
 from edgehone.jobs.processes import CHILDREN
 
 
 def make_all(
-    backends: Mapping[str, Backend], tell: Callable[[str, str], None]
+    place: Place, backends: Mapping[str, Backend], tell: Callable[[str, str], None]
 ) -> tuple[dict[str, Env], dict[str, SetupError]]:
-    """The environments that are ready now, and why the others could not be made.
+    """The environments that are ready at a place now, and why the others could not be made.
 
     `tell(backend, what)` hears the progress. Backends that share an environment wait for one making of it.
     """
@@ -28,7 +29,8 @@ def make_all(
     def make(names: list[str]) -> None:
         first = names[0]
         try:
-            made = environments.ensure(first, backends[first].NEEDS, lambda what: tell(first, what))
+            module, needs = registry.module_name(first), backends[first].NEEDS
+            made = place.ensure(first, module, needs, lambda what: tell(first, what))
             ready.update(dict.fromkeys(names, made))
         except SetupError as error:
             for name in names:

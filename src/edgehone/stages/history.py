@@ -58,6 +58,7 @@ def study_of(bench: Bench, required: Requirements, weights: Mapping[str, float])
         {
             "model": bench.source.identity,
             "device": bench.device.fingerprint,
+            **({"at": bench.stand.place.name} if bench.elsewhere else {}),
             "workload": bench.workload.to_json(),
             "requirements": {**required.to_json(), "weights": dict(weights)},
             "texts": texts,

@@ -207,7 +207,7 @@ def measure_memory(bench: Bench, original: Original, trial: Trial) -> None:
 def _energy(bench: Bench, original: Original, trial: Trial) -> None:
     if not trial.alive:
         return
-    if reason := energy.why_unreadable():
+    if reason := bench.stand.place.ask("edgehone.measure.energy:why_unreadable"):
         trial.figures["energy_j"] = Figure.missing(reason, "J")
         return
     with guarded(bench, trial):

@@ -122,7 +122,8 @@ def _prove(
     bench: Bench, original: Original, trials: Sequence[Trial], required: Requirements, clock: Clock
 ) -> None:
     """Build and prove several side by side, within the time; who fails early is not taken further."""
-    limited = replace(bench, limits=Limits(max(1.0, clock.left), bench.limits.bytes))
+    limits = Limits(max(1.0, clock.left), bench.workshop.limits.bytes)
+    limited = replace(bench, workshop=replace(bench.workshop, limits=limits))
     with CHILDREN.pool(check.side_by_side(bench)) as pool:
         list(pool.map(lambda trial: _prove_one(limited, original, trial, required), trials))
     for trial in trials:

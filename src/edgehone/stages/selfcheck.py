@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
-from edgehone import device as devices
 from edgehone.backends import null, registry
 from edgehone.backends.base import Recipe, ReferenceBackend
 from edgehone.errors import SetupError
@@ -15,12 +14,13 @@ from edgehone.events import silent
 from edgehone.jobs import environments
 from edgehone.jobs.foreground import run_foreground
 from edgehone.jobs.home import home
+from edgehone.jobs.place import Here
 from edgehone.jobs.run import Input, Job, Limits
 from edgehone.measure import workload
 from edgehone.measure.texts import shipped
 from edgehone.model import ModelInfo, digest, inspect
 from edgehone.model.demo import demo_model
-from edgehone.stages.bench import Bench, depth
+from edgehone.stages.bench import Bench, Site, depth
 from edgehone.stages.build import build
 
 PROMPT = "The people of"
@@ -45,16 +45,16 @@ def selfcheck(name: str, tell: Callable[[str], None]) -> dict[str, Any]:
             )
         recipe = _recipe(name, model)
         tell(f"building {recipe.key} of a tiny model")
+        site = Site(Here(), {name: env}, PATIENCE)
         bench = Bench(
             model=model,
             source=Input(model.path, digest.digest_model(model, home() / "digests")),
-            device=devices.detect(),
+            workshop=site,
+            stand=site,
             workload=workload.load(),
             depth=depth("quick"),
             backends={name: backend},
-            environments={name: env},
             origin=cast(ReferenceBackend, backend),
-            limits=PATIENCE,
             emit=silent,
         )
         artifact = build(bench, recipe)

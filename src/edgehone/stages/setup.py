@@ -10,9 +10,10 @@ from edgehone import device as devices
 from edgehone.backends import registry
 from edgehone.backends.base import Backend, ReferenceBackend
 from edgehone.device.catalogue import platform_row
-from edgehone.errors import InputError, ModelError
+from edgehone.errors import InputError, ModelError, SetupError
 from edgehone.events import Emit, Event
 from edgehone.jobs.home import home
+from edgehone.jobs.place import Place
 from edgehone.jobs.run import Input, Limits
 from edgehone.measure import workload
 from edgehone.model import ModelInfo, digest, inspect
@@ -20,9 +21,10 @@ from edgehone.plan import matrix, roofline
 from edgehone.plan.plan import Plan, plan
 from edgehone.plan.recommend import ordered
 from edgehone.stages import pictures
-from edgehone.stages.bench import Bench, depth
+from edgehone.stages.bench import Bench, Site, depth
 from edgehone.stages.environments import make_all
 from edgehone.stages.kinds import judge_of
+from edgehone.stages.places import Places
 from edgehone.stages.request import Request
 from edgehone.stages.target import target_of
 
@@ -41,7 +43,12 @@ class Setup:
 
 
 def set_up(
-    request: Request, config: Mapping[str, Any], emit: Emit, *, most_bytes: int | None = None
+    request: Request,
+    config: Mapping[str, Any],
+    places: Places,
+    emit: Emit,
+    *,
+    most_bytes: int | None = None,
 ) -> Setup:
     """Inspect the model and the device, check the texts, plan, and make the environments.
 
@@ -54,15 +61,16 @@ def set_up(
     effort = "thorough" if request.time else request.effort
     original = origin_of(info).original(info).key
     made = plan(info, asked, effort, baseline=original, most_bytes=most_bytes)
-    target = target_of(request.device, config)
+    # What is measured, here or there, needs no prediction.
+    target = None if places.stand.name else target_of(request.device, config)
     if target:
         raise InputError(
             f"--device {target.name}: optimize measures this machine only",
             hint=f"edgehone recommend {request.model} --device {target.name}",
         )
-    row = target.row if target else platform_row(devices.detect())
+    row = target.row if target else platform_row(places.stand.device)
     made = ordered(made, matrix.load(config), row, info)
-    bench, notes, unready = set_up_bench(request, config, asked, made.backends, emit)
+    bench, notes, unready = set_up_bench(request, config, asked, made.backends, places=places, emit=emit)
     return Setup(replace(bench, target=target), made, notes, unready)
 
 
@@ -71,6 +79,8 @@ def set_up_bench(
     config: Mapping[str, Any],
     asked: Mapping[str, Backend],
     needed: Iterable[str],
+    *,
+    places: Places,
     emit: Emit,
 ) -> tuple[Bench, tuple[str, ...], Mapping[str, str]]:
     """The bench with the environments of the `needed` backends; notes, and why some could not be made.
@@ -82,31 +92,31 @@ def set_up_bench(
     name = request.workload or judge.default_workload(info)
     work, note = workload.fit(workload.load(name, config, info.kind), info.context)
     given = judge.inputs(request, info)
-    machine = devices.detect()
     check_pictures(info, work)
-    check_caches(info, work, free_memory(machine))
+    check_caches(info, work, free_memory(places.stand.device))
     origin = origin_of(info)
     emit(Event("", detail=f"hashing {info.path}"))
     # The folder alone is resolved: a hub's cache links each file to a blob, and a blob has no files beside it.
     place = info.folder.resolve() / info.path.relative_to(info.folder)
-    source = Input(place, digest.digest_model(info, home() / "digests"))
+    source = Input(place, digest.digest_model(info, home() / "digests"), info.files)
     wanted = {**{name: asked[name] for name in needed}, origin.NAME: origin}
-    ready, unready = make_all(
-        wanted, lambda name, what: emit(Event("", detail=f"environment {name}: {what}"))
-    )
+    workshop, unready = _site(places.workshop, wanted, emit)
+    stand = workshop
+    if places.stand is not places.workshop:
+        ready = {name: backend for name, backend in wanted.items() if name not in unready}
+        stand, lacking = _site(places.stand, ready, emit)
+        unready |= lacking
     if origin.NAME in unready:
         raise unready[origin.NAME]
-    memory = free_memory(machine)
     bench = Bench(
         model=info,
         source=source,
-        device=machine,
+        workshop=workshop,
+        stand=stand,
         workload=work,
         depth=depth(request.effort),
         backends=asked,
-        environments=ready,
         origin=origin,
-        limits=Limits(bytes=int(memory * MEMORY_SHARE) if memory else None),
         emit=emit,
         texts=given,
         metric=request.metric,
@@ -114,6 +124,16 @@ def set_up_bench(
     )
     reasons = {name: error.message for name, error in unready.items()}
     return bench, (note,) if note else (), reasons
+
+
+def _site(place: Place, wanted: Mapping[str, Backend], emit: Emit) -> tuple[Site, dict[str, SetupError]]:
+    """A place with the environments that are ready there, and why the others could not be made."""
+    where = f" on {place.name}" if place.name else ""
+    ready, unready = make_all(
+        place, wanted, lambda name, what: emit(Event("", detail=f"environment {name}{where}: {what}"))
+    )
+    memory = free_memory(place.device)
+    return Site(place, ready, Limits(bytes=int(memory * MEMORY_SHARE) if memory else None)), unready
 
 
 def free_memory(machine: devices.Device) -> int | None:

@@ -22,7 +22,10 @@ def target_of(word: str | None, config: Mapping[str, Any]) -> Target | None:
     if word is None:
         return None
     if word.startswith(REMOTE):
-        raise InputError(f"--device {word}: measuring over ssh is not there yet", hint="edgehone device list")
+        raise InputError(
+            f"--device {word}: only optimize asks a machine itself; this predicts for a device of the catalogue",
+            hint="edgehone device list",
+        )
     return Target.of(catalogue.find(word, config))
 
 
