@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -179,21 +178,6 @@ def test_every_key_is_needed(key: str) -> None:
 def test_foreign_json_is_refused(data: Any) -> None:
     with pytest.raises(InputError):
         Decision.from_json(data)
-
-
-def test_reading_files(tmp_path: Path) -> None:
-    path = tmp_path / "decision.json"
-    with pytest.raises(InputError, match="can't read"):
-        decision.read(path)
-    whole = json.dumps(plain())
-    path.write_text(whole, encoding="utf-8")
-    assert decision.read(path).chosen == "null/a"
-    path.write_text(whole[: len(whole) // 2], encoding="utf-8")
-    with pytest.raises(InputError, match="is not JSON"):
-        decision.read(path)
-    path.write_bytes(b"\xff\xfe")
-    with pytest.raises(InputError, match="is not JSON"):
-        decision.read(path)
 
 
 def test_candidates_by_key() -> None:

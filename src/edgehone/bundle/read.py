@@ -76,9 +76,13 @@ def evidence_of(place: Path, key: str) -> Path:
 
 def verify(bundle: Bundle) -> list[str]:
     """What differs from the manifest: a file missing, changed or added. Empty where nothing does."""
-    found = digest_folder(bundle.path)
+    return differences(bundle.path, bundle.manifest["files"])
+
+
+def differences(place: Path, listed: Mapping[str, Any]) -> list[str]:
+    """What differs between the files at `place` and those `listed` with their digests."""
+    found = digest_folder(place)
     found.pop(MANIFEST, None)
-    listed = bundle.manifest["files"]
     problems = [f"{name} is missing" for name in listed if name not in found]
     problems += [f"{name} was changed" for name in listed if name in found and found[name] != listed[name]]
     return problems + [f"{name} was added" for name in found if name not in listed]

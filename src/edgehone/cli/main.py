@@ -17,6 +17,7 @@ VERBS = {
     "optimize": "hone a model for this machine, prove it, and write a bundle",
     "run": "generate text with a bundle",
     "show": "print a bundle's decision and figures",
+    "report": "write a bundle's report, or compare several; raw samples too",
     "explain": "tell how the choice came about, and why the others lost",
     "choose": "choose again from a bundle's figures by other weights",
     "history": "show every trial of every search",

@@ -106,6 +106,7 @@ def run(args: argparse.Namespace) -> int:
     from edgehone import optimize
     from edgehone.errors import NothingPasses
     from edgehone.report.live import live
+    from edgehone.report.plot import plot
     from edgehone.report.summary import summary
     from edgehone.stages.clock import seconds_of
 
@@ -145,6 +146,8 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(decision.to_json(), indent=1))
     else:
         print(summary(decision))
+        if drawn := plot(decision, unicode=sys.stdout.isatty()):
+            print(f"\n{drawn}")
     if failed is not None:
         print(f"\nnext:  {failed.hint}", file=sys.stderr)
         return failed.exit_code

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 
 EXAMPLE = """example:
   edgehone show ./bundle
@@ -18,6 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the verb; exit 1 where files differ from the manifest."""
     from edgehone.bundle import read, verify
+    from edgehone.report.plot import plot
     from edgehone.report.summary import summary
 
     bundle = read(args.bundle)
@@ -27,6 +29,8 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(told, indent=1))
         return 1 if problems else 0
     print(summary(bundle.decision))
+    if drawn := plot(bundle.decision, unicode=sys.stdout.isatty()):
+        print(f"\n{drawn}")
     size = sum(path.stat().st_size for path in bundle.path.rglob("*") if path.is_file())
     print(f"\n{len(bundle.manifest['files'])} files, {size / 1e6:.1f} MB, made {bundle.manifest['created']}")
     for problem in problems:

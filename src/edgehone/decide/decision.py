@@ -6,19 +6,15 @@ may have been edited, cut or written by something else to the same shape, and sa
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from edgehone.decide.gates import Verdict
 from edgehone.errors import InputError
 from edgehone.figure import Figure
 
 SCHEMA = 1
-HINT = "the file was changed, cut or written by something else; run edgehone optimize again"
 Status = Literal["ok", "failed", "disqualified", "skipped"]
 
 CONVERSION_FIGURES = ("max_error", "mean_error", "kl_mean", "same_top")
@@ -86,27 +82,9 @@ class Candidate:
     @classmethod
     def from_json(cls, data: Any, where: str = "candidate") -> Candidate:
         """The candidate that `to_json` wrote. Raises InputError that says where the data departs."""
-        take = _Taker(data, where)
-        figures = take("figures", _mapping)
-        verdicts = take("verdicts", _list)
-        candidate = cls(
-            key=take("key", _text),
-            backend=take("backend", _text),
-            recipe=take("recipe", _mapping),
-            status=take("status", _status),
-            error=take("error", _optional(_text)),
-            log=take("log", _optional(_text)),
-            bytes=take("bytes", _optional(_count)),
-            figures={n: _figure(value, f"{where}.figures.{n}") for n, value in figures.items()},
-            verdicts=tuple(_verdict(v, f"{where}.verdicts[{i}]") for i, v in enumerate(verdicts)),
-            on_frontier=take("on_frontier", _bool),
-            facts=take("facts", _mapping),
-        )
-        take.end()
-        for name in UNITS:
-            if name not in figures:
-                raise InputError(f"{where}.figures has no {name!r}", hint=HINT)
-        return candidate
+        from edgehone.decide import parse
+
+        return parse.candidate(data, where)
 
 
 @dataclass(frozen=True)
@@ -143,24 +121,6 @@ class Conversion:
             "passed": self.passed,
             "reason": self.reason,
         }
-
-    @classmethod
-    def from_json(cls, data: Any, where: str = "conversion") -> Conversion:
-        """The conversion that `to_json` wrote. Raises InputError that says where the data departs."""
-        take = _Taker(data, where)
-        figures = {n: _figure(take(n, _mapping), f"{where}.{n}") for n in CONVERSION_FIGURES}
-        conversion = cls(
-            **figures,
-            backend=take("backend", _text),
-            key=take("key", _text),
-            token_ids_equal=take("token_ids_equal", _optional(_bool)),
-            compared=take("compared", _optional(_count)),
-            vocabulary=take("vocabulary", _optional(_count)),
-            passed=take("passed", _bool),
-            reason=take("reason", _text),
-        )
-        take.end()
-        return conversion
 
 
 @dataclass(frozen=True)
@@ -215,136 +175,6 @@ class Decision:
 
         Raises InputError with the place and the offending value when the data is not such a decision.
         """
-        take = _Taker(data, where)
-        schema = take("schema", _count)
-        if schema != SCHEMA:
-            hint = f"this edgehone reads schema {SCHEMA}; use the edgehone that wrote it, or optimize again"
-            raise InputError(f"{where} has schema {schema}", hint=hint)
-        decision = cls(
-            chosen=take("chosen", _optional(_text)),
-            reason=take("reason", _text),
-            device=take("device", _mapping),
-            model=take("model", _mapping),
-            workload=take("workload", _mapping),
-            requirements=take("requirements", _mapping),
-            baseline=Candidate.from_json(take("baseline", _mapping), f"{where}: baseline"),
-            candidates=tuple(
-                Candidate.from_json(c, f"{where}: candidates[{i}]")
-                for i, c in enumerate(take("candidates", _list))
-            ),
-            # Decisions made before there was this table have none.
-            conversions=tuple(
-                Conversion.from_json(c, f"{where}: conversions[{i}]")
-                for i, c in enumerate(take("conversions", _list, otherwise=[]))
-            ),
-            notes=tuple(_each(take("notes", _list), _text, f"{where}: notes")),
-            versions=take("versions", _mapping),
-            edgehone=take("edgehone", _text),
-            created=take("created", _text),
-        )
-        take.end()
-        if decision.chosen is not None and decision.chosen not in {c.key for c in decision.candidates}:
-            raise InputError(f"{where}: chosen is {decision.chosen!r}, which is no candidate", hint=HINT)
-        return decision
+        from edgehone.decide import parse
 
-
-def read(path: Path) -> Decision:
-    """The decision in a file. Raises InputError when it is missing, cut, or not a decision."""
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        hint = "make one with edgehone optimize MODEL --out BUNDLE"
-        raise InputError(f"can't read {path}: {error.strerror or error}", hint=hint) from error
-    except ValueError as error:  # JSONDecodeError and UnicodeDecodeError
-        raise InputError(f"{path} is not JSON: {error}", hint=HINT) from error
-    return Decision.from_json(data, str(path))
-
-
-class _Taker:
-    """Takes a table's keys one by one, each checked, and at the `end` complains of those left."""
-
-    def __init__(self, data: Any, where: str) -> None:
-        self.data = dict(_or_raise(data, _mapping, where))
-        self.where = where
-
-    def __call__(self, key: str, check: Callable[[Any], Any], otherwise: Any = None) -> Any:
-        if key not in self.data and otherwise is not None:
-            return otherwise
-        if key not in self.data:
-            raise InputError(f"{self.where} has no {key!r}", hint=HINT)
-        return _or_raise(self.data.pop(key), check, f"{self.where}: {key}")
-
-    def end(self) -> None:
-        if self.data:
-            raise InputError(f"{self.where} has unknown keys: {', '.join(map(repr, self.data))}", hint=HINT)
-
-
-def _or_raise(value: Any, check: Callable[[Any], Any], where: str) -> Any:
-    try:
-        return check(value)
-    except TypeError as error:
-        shown = repr(value)
-        shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
-        raise InputError(f"{where} is {shown}, not {error}", hint=HINT) from error
-
-
-def _kind(kind: type | tuple[type, ...], name: str) -> Callable[[Any], Any]:
-    def check(value: Any) -> Any:
-        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-            raise TypeError(name)
-        return value
-
-    return check
-
-
-_text = _kind(str, "a text")
-_list = _kind(list, "a list")
-_bool = _kind(bool, "true or false")
-_mapping = _kind(Mapping, "a table")
-
-
-def _count(value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise TypeError("a whole number of 0 or more")
-    return value
-
-
-def _number(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise TypeError("a number")
-    return value
-
-
-def _status(value: Any) -> Any:
-    if value not in get_args(Status):
-        raise TypeError(f"one of {', '.join(get_args(Status))}")
-    return value
-
-
-def _optional(check: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    return lambda value: None if value is None else check(value)
-
-
-def _each(values: list[Any], check: Callable[[Any], Any], where: str) -> list[Any]:
-    return [_or_raise(value, check, f"{where}[{i}]") for i, value in enumerate(values)]
-
-
-def _figure(data: Any, where: str) -> Figure:
-    take = _Taker(data, where)
-    number = _optional(_number)
-    value, low, high = take("value", number), take("low", number), take("high", number)
-    reason = take("reason", _optional(_text))
-    if value is None and not reason:
-        raise InputError(f"{where} has neither a value nor a reason", hint=HINT)
-    figure = Figure(value, low, high, take("n", _count), take("unit", _text), reason)
-    take.end()
-    return figure
-
-
-def _verdict(data: Any, where: str) -> Verdict:
-    take = _Taker(data, where)
-    numbers = {n: take(n, _optional(_number)) for n in ("value", "low", "high", "margin")}
-    texts = {n: take(n, _text) for n in ("gate", "figure", "op", "bound", "reason")}
-    verdict = Verdict(**texts, **numbers, ok=take("ok", _bool), threshold=take("threshold", _number))
-    take.end()
-    return verdict
+        return parse.decision(data, where)

@@ -163,7 +163,7 @@ def _validation(chosen: Candidate) -> Stage:
 def _loss(candidate: Candidate, choice: Choice | None) -> str:
     if candidate.status != "ok":
         return f"{candidate.status}: {candidate.error}"
-    failing = [v.reason for v in candidate.verdicts if not v.ok]
+    failing = _failing(candidate)
     if raced := candidate.facts.get("raced_out"):
         return str(raced)
     if failing:
@@ -175,6 +175,16 @@ def _loss(candidate: Candidate, choice: Choice | None) -> str:
     if own.overlaps(best):
         return "within the intervals of the chosen, but larger or of the lower score"
     return f"behind by {behind:.2g} in the score"
+
+
+def _failing(candidate: Candidate) -> list[str]:
+    """What each failing gate says; a missing figure's reason once for all the gates that ask for one."""
+    judged = [v.reason for v in candidate.verdicts if not v.ok and v.margin is not None]
+    missing: dict[str, list[str]] = {}
+    for verdict in candidate.verdicts:
+        if not verdict.ok and verdict.margin is None:
+            missing.setdefault(verdict.reason, []).append(verdict.gate)
+    return judged + [f"{', '.join(gates)} without a figure: {reason}" for reason, gates in missing.items()]
 
 
 def _row(stage: Stage, before: Candidate | None) -> Sequence[str]:

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 
 from edgehone.figure import Figure
 
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+_UNIT = re.compile(r"(.*?)( ?[A-Za-z%×]+)")
 BYTES = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1.0, "bytes"))
 
 
 @dataclass(frozen=True)
 class Shape:
     """What a figure is called; `less` where less of it is better, `log` where its ratios matter more than its
-    differences, `percent` where a share is meant."""
+    differences, `percent` where a share is meant; `digits` are those that tell."""
 
     label: str
     less: bool = False
     log: bool = False
     percent: bool = False
+    digits: int = 3
 
 
 SHAPES = {
@@ -47,14 +50,14 @@ SHAPES = {
     "same_top": Shape("Same top token", percent=True),
     "vision_same_top": Shape("Same top token after pictures", percent=True),
     "routing_agreement": Shape("Same experts", percent=True),
-    "kl_mean": Shape("KL divergence", less=True, log=True),
-    "kl_p99": Shape("KL divergence, p99", less=True, log=True),
-    "vision_kl_mean": Shape("KL divergence after pictures", less=True, log=True),
-    "relative_error": Shape("Relative error", less=True, log=True),
-    "max_error": Shape("Largest error", less=True, log=True),
-    "mean_error": Shape("Mean error", less=True, log=True),
-    "perplexity": Shape("Perplexity", less=True),
-    "perplexity_ratio": Shape("Perplexity, ratio", less=True),
+    "kl_mean": Shape("KL divergence", less=True, log=True, digits=2),
+    "kl_p99": Shape("KL divergence, p99", less=True, log=True, digits=2),
+    "vision_kl_mean": Shape("KL divergence after pictures", less=True, log=True, digits=2),
+    "relative_error": Shape("Relative error", less=True, log=True, digits=2),
+    "max_error": Shape("Largest error", less=True, log=True, digits=2),
+    "mean_error": Shape("Mean error", less=True, log=True, digits=2),
+    "perplexity": Shape("Perplexity", less=True, digits=4),
+    "perplexity_ratio": Shape("Perplexity, ratio", less=True, digits=4),
     "bits_per_byte": Shape("Bits a byte", less=True),
     "cosine": Shape("Cosine"),
     "speedup": Shape("Speed-up", log=True),
@@ -108,8 +111,9 @@ def number(name: str, value: float, unit: str = "", *, bare: bool = False) -> st
         return f"{100 * value:.1f} %".replace("-", "−")
     if unit == "×":
         return f"{significant(value)}×"
-    digits = 2 if unit == "nats" or name == "relative_error" else 3
-    return significant(value, digits) + (f" {unit}" if unit and unit != "ratio" and not bare else "")
+    return significant(value, shape(name).digits) + (
+        f" {unit}" if unit and unit != "ratio" and not bare else ""
+    )
 
 
 def value_of(name: str, figure: Figure, *, bare: bool = False) -> str:
@@ -122,7 +126,7 @@ def interval_of(name: str, figure: Figure) -> str:
     if figure.low is None or figure.high is None:
         return ""
     ends = [number(name, end, figure.unit, bare=True) for end in (figure.low, figure.high)]
-    words = [end.rpartition(" ") for end in ends]
-    if words[0][2] == words[1][2] and words[0][0]:  # the unit stands once
-        ends[0] = words[0][0]
+    head, tail = (_UNIT.fullmatch(end) for end in ends)
+    if head and tail and head[2] == tail[2]:  # the unit stands once
+        ends[0] = head[1]
     return f"{ends[0]} – {ends[1]}"

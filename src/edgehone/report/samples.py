@@ -82,10 +82,12 @@ def _request(
     yield from _some("latency_ms", number, index, total, "ms", scale=1000)
     yield from _some("ttft_ms", number, index, first, "ms", scale=1000)
     prompt, generated = work.get("prompt_tokens"), work.get("generated_tokens")
+    batch, clients = work.get("batch", 1), work.get("concurrency", 1)
     if not (_number(first) and first > 0):
         return
-    if _number(prompt):
-        yield Sample("prefill_tokens_per_s", number, index, prompt / first, "tokens/s")
+    # With several clients the time to the first token holds the waiting for others.
+    if _number(prompt) and prompt and _number(batch) and clients == 1:
+        yield Sample("prefill_tokens_per_s", number, index, batch * prompt / first, "tokens/s")
     if _number(generated) and generated > 1 and _number(total) and total > first:
         yield Sample("decode_tokens_per_s", number, index, (generated - 1) / (total - first), "tokens/s")
 

@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 
 from edgehone.decide.decision import Candidate
-from edgehone.report.figures import label, number, value_of
-from edgehone.report.html.axis import Axis, axis
+from edgehone.report.axis import Axis, axis
+from edgehone.report.figures import interval_of, label, number, value_of
 from edgehone.report.html.parts import Context, reasons, section
 from edgehone.report.html.strips import intervals, line, plot, row, upright
 from edgehone.report.html.tag import Html, join, tag
@@ -129,19 +129,15 @@ def _distribution(
             _shape([v for _, v in own], scale), _rounds(own, scale), _middle(context, one, name, scale)
         )
         low, high = _ends([v for _, v in own])
-        rows.append(
-            row(
-                context,
-                one,
-                drawn,
-                value_of(name, figure, bare=True),
-                _half(name, one),
-                low,
-                high,
-                str(len(own) or "–"),
-            )
+        cells = (
+            value_of(name, figure, bare=True),
+            interval_of(name, figure),
+            low,
+            high,
+            str(len(own) or "–"),
         )
-    return plot(label(name, unit), scale, rows, ("Value", "±", "p5", "p95", "Requests"))
+        rows.append(row(context, one, drawn, *cells))
+    return plot(label(name, unit), scale, rows, ("Value", "95 % interval", "p5", "p95", "Requests"))
 
 
 def _shape(values: Sequence[float], scale: Axis) -> Html | None:
@@ -177,13 +173,6 @@ def _middle(context: Context, one: Candidate, name: str, scale: Axis) -> Html:
         whisker = line(scale.at(figure.low), scale.at(figure.high))
     mark = tag("use", href=f"#m{context.series.get(one.backend, 0)}", x=f"{scale.at(figure.value)}%", y="50%")
     return join(whisker, mark)
-
-
-def _half(name: str, one: Candidate) -> str:
-    figure = one.figure(name)
-    if figure.low is None or figure.high is None:
-        return "–"
-    return number(name, (figure.high - figure.low) / 2, figure.unit, bare=True)
 
 
 def _ends(values: Sequence[float]) -> tuple[str, str]:

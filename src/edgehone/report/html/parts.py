@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from edgehone.decide.decision import Candidate
@@ -112,10 +113,18 @@ def reasons(context: Context, names: Sequence[str]) -> Html | None:
     causes = {reason: keys for reason, keys in causes.items() if keys}
     if not causes:
         return None
-    rows = [tag("li", tag("b", _some(keys)), f": {reason}") for reason, keys in causes.items()]
+    rows = [tag("li", tag("b", some(keys)), f": {reason}") for reason, keys in causes.items()]
     return tag("ul", *rows, class_="why")
 
 
-def _some(keys: Sequence[str], most: int = 8) -> str:
+def some(keys: Sequence[str], most: int = 8) -> str:
     """The keys, or the first some and how many more."""
     return ", ".join(keys) if len(keys) <= most else f"{', '.join(keys[:most])} and {len(keys) - most} more"
+
+
+def day(created: str) -> str:
+    """A time of ISO 8601 as people write it; what is none, as it is."""
+    try:
+        return f"{datetime.fromisoformat(created):%-d %B %Y, %H:%M %Z}".rstrip()
+    except ValueError:
+        return created

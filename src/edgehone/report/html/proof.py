@@ -9,7 +9,7 @@ from edgehone.decide.decision import Candidate, Conversion
 from edgehone.decide.gates import Verdict
 from edgehone.report.explain import STAGE_FIGURES, Stage, losses, stages
 from edgehone.report.figures import number, shape, value_of
-from edgehone.report.html.parts import Context, _some, section, table
+from edgehone.report.html.parts import Context, day, section, some, table
 from edgehone.report.html.tag import Html, join, tag
 
 _ENDS = {"low": "lower end", "high": "upper end", "value": "value"}
@@ -40,7 +40,7 @@ def _stage(context: Context, stage: Stage, before: Candidate | None) -> Html:
         if shape(name).less and name != "kl_mean" and was and one is not before:
             times = tag("small", f"×{value / was:.2g}")
         rows.append(
-            tag("div", tag("dt", shape(name).label), tag("dd", value_of(name, one.figure(name)), times))
+            tag("div", tag("dt", shape(name).label), tag("dd", times, value_of(name, one.figure(name))))
         )
     return tag(
         "li",
@@ -149,7 +149,7 @@ def failures(context: Context) -> Html | None:
         made.append(
             tag(
                 "li",
-                tag("p", tag("b", _some(keys)), f" {status}"),
+                tag("p", tag("b", some(keys)), f" {status}"),
                 tag("pre", error or "no cause is known"),
                 tag("p", "Log: ", tag("code", log), class_="path") if log else None,
                 tag("details", tag("summary", "End of the log"), tag("pre", tail)) if tail else None,
@@ -168,7 +168,7 @@ def others(context: Context) -> Html | None:
             causes.setdefault(reason, []).append(key)
     if not causes:
         return None
-    rows = [tag("li", tag("b", _some(keys)), f": {reason}") for reason, keys in causes.items()]
+    rows = [tag("li", tag("b", some(keys)), f": {reason}") for reason, keys in causes.items()]
     return section(context.prefix, "others", "Why the others lost", tag("ul", *rows, class_="why"))
 
 
@@ -178,7 +178,10 @@ def notes(context: Context) -> Html | None:
     if not told:
         return None
     return section(
-        context.prefix, "notes", "Conditions and notes", tag("ul", *(tag("li", one) for one in told))
+        context.prefix,
+        "notes",
+        "Conditions and notes",
+        tag("ul", *(tag("li", one) for one in told), class_="told"),
     )
 
 
@@ -197,6 +200,6 @@ def again(context: Context) -> Html:
     digest = decision.model.get("digest")
     made = join(
         tag("p", "It needs the model whose digest is ", tag("code", str(digest)), ".") if digest else None,
-        tag("p", f"Made {decision.created} by edgehone {decision.edgehone}."),
+        tag("p", f"Made {day(decision.created)} by edgehone {decision.edgehone}."),
     )
     return section(context.prefix, "again", "How to reproduce", command, versions, made)

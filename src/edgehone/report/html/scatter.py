@@ -14,8 +14,8 @@ from edgehone.decide.choice import SAME_SIZE, Choice, choose, contenders, logari
 from edgehone.decide.decision import Candidate
 from edgehone.decide.pareto import frontier
 from edgehone.measure.workload import OBJECTIVES
+from edgehone.report.axis import Axis, axis
 from edgehone.report.figures import label, shape, value_of
-from edgehone.report.html.axis import Axis, axis
 from edgehone.report.html.parts import Context, section, table
 from edgehone.report.html.strips import line, upright
 from edgehone.report.html.tag import Html, data, tag

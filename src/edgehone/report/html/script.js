@@ -46,15 +46,16 @@ function names(svg, placed, keys) {
     const word = weight(one) === 1 ? "the original" : keys[one.i];
     const text = make("text", { x: `${one.x}%`, y: `${one.y}%`, class: ["best", "base", ""][weight(one)] }, word);
     holder.append(text);
-    const fits = SIDES.some((side) => {
+    const fits = (side, covering) => {
       for (const [key, value] of [["dx", side.dx], ["dy", side.dy], ["text-anchor", side.anchor]]) text.setAttribute(key, value);
       const box = text.getBBox();
       const inside = box.x >= 0 && box.y >= 0 && box.x + box.width <= width && box.y + box.height <= height;
-      const clear = taken.every((other) => apart(box, other)) && spots.every((spot) => apart(box, spot));
+      const clear = taken.every((other) => apart(box, other)) && (covering || spots.every((spot) => apart(box, spot)));
       if (inside && clear) taken.push(box);
       return inside && clear;
-    });
-    if (!fits) text.remove();
+    };
+    // The chosen and the original are named at any rate, over other marks where there is no room beside them.
+    if (!SIDES.some((side) => fits(side, false)) && (weight(one) === 2 || !SIDES.some((side) => fits(side, true)))) text.remove();
   }
 }
 

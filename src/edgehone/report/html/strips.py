@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 
 from edgehone.decide.decision import Candidate
 from edgehone.figure import Figure
+from edgehone.report.axis import Axis, axis
 from edgehone.report.figures import interval_of, label, value_of
-from edgehone.report.html.axis import Axis, axis
 from edgehone.report.html.parts import Context, table
 from edgehone.report.html.tag import Html, join, tag
 
@@ -84,6 +84,7 @@ def _whisker(context: Context, one: Candidate, figure: Figure, scale: Axis, thre
 def _grid(scale: Axis) -> str:
     """The ticks as a background of hair lines."""
     hairs = [
-        f"linear-gradient(var(--hair),var(--hair)) {place}% 0/1px 100% no-repeat" for place, _ in scale.ticks
+        f"linear-gradient(var(--hair),var(--hair)) {place}% 0/1px 100% no-repeat content-box"
+        for place, _ in scale.ticks
     ]
     return ",".join(hairs) or "none"

@@ -13,6 +13,8 @@ DECADES = 4.0
 # From this ratio of the largest value to the smallest on, ratios are what tells.
 _WIDE = 3.0
 _MOST_TICKS = 5
+# What is left free at both ends, as a share of the length.
+_PAD = 0.06
 
 
 @dataclass(frozen=True)
@@ -37,12 +39,13 @@ def axis(name: str, unit: str, values: Iterable[float], *, zero: bool = False) -
     positive = [v for v in finite if v > 0]
     if not zero and shape(name).log and positive and most / min(positive) > _WIDE:
         floor = max(min(positive), most / 10**DECADES)
-        low, high = floor / 1.15, most * 1.15
+        pad = (most / floor) ** _PAD
+        low, high = floor / pad, most * pad
         steps, log, cut = _log_steps(low, high), True, least < floor
     else:
         span = (most - least) or abs(most) or 1.0
-        low = 0.0 if zero else least - 0.05 * span
-        high = most + 0.05 * span
+        low = 0.0 if zero else least - _PAD * span
+        high = most + _PAD * span
         steps, log, cut = _linear_steps(low, high), False, False
     ticks = [(round(100 * _share(v, low, high, log), 2), _tick(v, name, unit)) for v in steps]
     return Axis(low, high, log, cut, tuple(ticks))
@@ -73,6 +76,8 @@ def _log_steps(low: float, high: float) -> list[float]:
 
 
 def _tick(value: float, name: str, unit: str) -> str:
+    if value == 0:
+        return "0"
     if unit == "share" or shape(name).percent:
         text = f"{100 * value:.6g} %"
     elif unit == "bytes":

@@ -1,0 +1,93 @@
+"""A decision as Markdown, short enough for a comment on a pull request: the sentence, the table, the rest folded."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from edgehone.decide.decision import Candidate
+from edgehone.report.explain import losses
+from edgehone.report.figures import interval_of, label, value_of
+from edgehone.report.findings import Findings
+
+# What the table shows, where any candidate has it.
+_COLUMNS = (
+    "workload_latency_ms",
+    "decode_tokens_per_s",
+    "kl_mean",
+    "relative_error",
+    "accuracy_kept",
+    "peak_memory_bytes",
+    "bytes",
+)
+_WITH_INTERVAL = ("workload_latency_ms", "accuracy_kept")
+# Candidates in the table; the others are folded away.
+_FIRST = 5
+_SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+!|~@&-])")
+
+
+def markdown(bundles: Sequence[Findings]) -> str:
+    """All bundles one below the other."""
+    return "\n".join(_bundle(found) for found in bundles)
+
+
+def _bundle(found: Findings) -> str:
+    decision = found.decision
+    measured = [one for one in found.ordered if one.status == "ok"]
+    names = [n for n in _COLUMNS if any(one.figure(n).value is not None for one in measured)]
+    lines = [
+        f"### edgehone: {_plain(found.name)}",
+        "",
+        _plain(decision.reason or "No decision can be read."),
+        "",
+    ]
+    if found.problems:
+        lines += ["> [!WARNING]", *(f"> {_plain(problem)}  " for problem in found.problems[:_FIRST])]
+        left = len(found.problems) - _FIRST
+        lines += [*([f"> and {left} more"] if left > 0 else []), ""]
+    lines += _table([decision.baseline, *measured[:_FIRST]], names, found)
+    if rest := measured[_FIRST:]:
+        lines += ["", *_folded(f"{len(rest)} more candidates", _table(rest, names, found))]
+    if lost := [f"- {_plain(key)}: {_plain(why)}" for key, why in losses(decision).items()]:
+        lines += ["", *_folded("Why the others lost", lost)]
+    if decision.notes:
+        lines += ["", *_folded("Conditions and notes", [f"- {_plain(note)}" for note in decision.notes])]
+    if found.command:
+        lines += ["", *_folded("How to reproduce", ["```sh", found.command.replace("`", "'"), "```"])]
+    return "\n".join([*lines, ""])
+
+
+def _table(candidates: Sequence[Candidate], names: Sequence[str], found: Findings) -> list[str]:
+    units = {
+        n: next((f.unit for one in candidates if (f := one.figure(n)).value is not None), "") for n in names
+    }
+    head = ["candidate", *(label(n, units[n]) for n in names), ""]
+    rows = [f"| {' | '.join(head)} |", f"| --- |{' ---: |' * len(names)} --- |"]
+    for one in candidates:
+        cells = [_cell(one, name) for name in names]
+        key = f"**{_plain(one.key)}**" if one.key == found.decision.chosen else _plain(one.key)
+        rows.append(f"| {' | '.join([key, *cells, _plain(_fate(one, found))])} |")
+    return rows
+
+
+def _cell(one: Candidate, name: str) -> str:
+    figure = one.figure(name)
+    interval = interval_of(name, figure) if name in _WITH_INTERVAL else ""
+    return value_of(name, figure, bare=True) + (f" ({interval})" if interval else "")
+
+
+def _fate(one: Candidate, found: Findings) -> str:
+    if one is found.decision.baseline:
+        return "the original"
+    if one.key == found.decision.chosen:
+        return "chosen"
+    return ", ".join(f"{verdict.gate} fails" for verdict in one.verdicts if not verdict.ok)
+
+
+def _folded(title: str, lines: Sequence[str]) -> list[str]:
+    return [f"<details><summary>{title}</summary>", "", *lines, "", "</details>"]
+
+
+def _plain(text: str) -> str:
+    """Text in which nothing is markup, a mention or a line's end."""
+    return _SPECIAL.sub(r"\\\1", " ".join(text.split()))
