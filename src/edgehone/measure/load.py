@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 # A client of a graph asks for at least so long in a turn: threads that start and end must not be what is measured.
 TURN_SECONDS = 0.1
+# Batches that are cut beforehand: a client that cuts one is a client that does not ask.
+FEEDS = 64
 
 
 class Prompts:
@@ -81,22 +83,25 @@ class Samples:
     def __init__(
         self, session: GraphSession, batches: Batches, size: int, clients: int, one_by_one: bool = False
     ) -> None:
-        self.session, self.batches, self.size = session, batches, size
+        self.session = session
+        distinct = min(FEEDS, -(-batches.count // size))
+        self.feeds = [batches.around(at * size, size) for at in range(distinct)]
         self.server = ThreadPoolExecutor(1) if one_by_one else None
         self.pool = ThreadPoolExecutor(clients)
-        self.begins = [client * size for client in range(clients)]
+        self.asked = [0] * clients
 
     def answer(self) -> list[dict[str, float]]:
         """Seconds of each request, waiting for its turn included."""
-        made = list(self.pool.map(self._ask, range(len(self.begins))))
+        made = list(self.pool.map(self._ask, range(len(self.asked))))
         return [{"total": total} for totals in made for total in totals]
 
     def _ask(self, client: int) -> list[float]:
         totals: list[float] = []
         begun = time.perf_counter()
         while not totals or time.perf_counter() - begun < TURN_SECONDS:
-            feeds = self.batches.around(self.begins[client], self.size)
-            self.begins[client] += self.size * len(self.begins)
+            # Other samples than the clients beside it, and than it asked for before.
+            feeds = self.feeds[(client + len(self.asked) * self.asked[client]) % len(self.feeds)]
+            self.asked[client] += 1
             started = time.perf_counter()
             if self.server:
                 self.server.submit(self.session.run, feeds).result()
