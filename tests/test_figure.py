@@ -46,3 +46,14 @@ def test_what_is_missing_overlaps_nothing() -> None:
     whole = Figure(1, 0, 2)
     for other in (Figure.missing("lost"), Figure(1.0), Figure(1.0, 0.0), Figure(1.0, None, 2.0)):
         assert not whole.overlaps(other) and not other.overlaps(whole)
+
+
+def test_a_prediction_says_so_and_by_how_much_it_may_be_off() -> None:
+    told = Figure.prediction(10.0, 2.0, "ms")
+    assert (told.low, told.high, told.n) == (5.0, 20.0, 0)
+    assert told.predicted
+    assert told.factor == 2.0
+    assert not Figure(10.0, 5.0, 20.0, 3).predicted
+    assert not Figure.missing("predicted").predicted
+    assert Figure(10.0).factor == 1.0
+    assert Figure(10.0, -1.0, 20.0, 3).factor == 1.0

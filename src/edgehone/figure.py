@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+# The reason that a figure carries which has a value, but was not measured.
+PREDICTED = "predicted"
+
 
 @dataclass(frozen=True)
 class Figure:
@@ -13,7 +16,8 @@ class Figure:
 
     `low` and `high` bound a 95 % confidence interval (None where n is too small to tell), `n` counts the
     independent samples (windows, rounds), `unit` is what the number is in. A number that could not be
-    measured is `value=None` with a `reason`; it is never 0, never wins and never passes a gate.
+    measured is `value=None` with a `reason`; it is never 0, never wins and never passes a gate. A prediction has
+    n = 0 and the reason "predicted", its interval is the error that is stated for it.
     """
 
     value: float | None
@@ -31,6 +35,23 @@ class Figure:
     def missing(cls, reason: str, unit: str = "") -> Figure:
         """No number, and why."""
         return cls(None, unit=unit, reason=reason)
+
+    @classmethod
+    def prediction(cls, value: float, factor: float, unit: str) -> Figure:
+        """A prediction that may be off by `factor` either way."""
+        return cls(value, value / factor, value * factor, 0, unit, PREDICTED)
+
+    @property
+    def predicted(self) -> bool:
+        """Whether it has a value that was not measured."""
+        return self.value is not None and self.reason == PREDICTED
+
+    @property
+    def factor(self) -> float:
+        """By how much the value may be off, as a factor of 1 or more; 1 where there is no interval above 0."""
+        if not self.value or not self.low or not self.high or self.low <= 0:
+            return 1.0
+        return max(self.high / self.value, self.value / self.low)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Figure:

@@ -18,7 +18,7 @@ from edgehone.decide.decision import Candidate, Decision
 from edgehone.decide.requirements import Requirements
 from edgehone.errors import NothingPasses
 from edgehone.events import Emit, Event, silent
-from edgehone.stages import bound, check, measure, search, tune
+from edgehone.stages import bound, check, measure, predict, search, tune
 from edgehone.stages.clock import Clock
 from edgehone.stages.confirm import confirm
 from edgehone.stages.history import study_of
@@ -109,6 +109,11 @@ def _hone(
     """The story, once everything that was asked for is read and every machine is reached."""
     setup = set_up(request, settings, where, emit, most_bytes=required.most_bytes)
     trials = [Trial(recipe) for recipe in setup.plan.recipes if recipe.backend not in setup.unready]
+    target, notes = setup.bench.target, [*setup.notes]
+    if target:
+        required, set_aside = predict.required_of(target, required)
+        predict.leave_out(setup.bench, trials)
+        notes += set_aside
     for trial in trials:
         emit(Event(trial.recipe.key, "waiting"))
 
@@ -122,9 +127,14 @@ def _hone(
     else:
         check.check(bench, origin, trials, required)
         measure.measure(bench, origin, trials)
-    trials += tune.tune(bench, origin, trials, required, over, clock=clock, study=kept)
-    if chosen := tune.chosen_of(trials, origin, required, over):
-        bound.note(bench, origin, chosen, trials)
+    if not target:  # settings that are best here, and what bounds them here, say nothing of another device
+        trials += tune.tune(bench, origin, trials, required, over, clock=clock, study=kept)
+        if chosen := tune.chosen_of(trials, origin, required, over):
+            bound.note(bench, origin, chosen, trials)
+    else:
+        for trial in trials:  # what was measured here is kept, not what it is turned into
+            kept.record(trial)
+        notes += predict.predict(bench, origin, trials)
     emit(Event("", detail="deciding"))
 
     decision = confirm(
@@ -136,17 +146,18 @@ def _hone(
             origin.baseline.candidate(),
             required,
             over,
-            device=bench.device.to_json(),
+            device={**bench.device.to_json(), **({"target": target.to_json()} if target else {})},
             model={**bench.model.to_json(), "digest": bench.source.identity},
             workload=bench.workload.to_json(),
             versions={name: dict(env.versions) for name, env in bench.environments.items()},
             edgehone=version("edgehone"),
-            notes=_notes(setup, [origin.baseline, *trials], request.backends or ()),
+            notes=[*notes, *_notes(setup, [origin.baseline, *trials], request.backends or ())],
             conversions=[trial.conversion for trial in trials if trial.conversion],
         ),
     )
-    for trial in trials:
-        kept.record(trial)
+    if not target:
+        for trial in trials:
+            kept.record(trial)
     emit(Event(""))
     if decision.chosen is None:
         raise NothingPasses(decision.reason, decision, hint=_way_out(decision))
@@ -179,7 +190,7 @@ def _notes(setup: Setup, trials: Sequence[Trial], named: Sequence[str]) -> list[
         there = setup.bench.stand.place.name
         proven.append(f"measured on {there}; built and scored here, the chosen one scored on {there} as well")
     bounds = [f"{t.recipe.key}: {t.facts['bound']}" for t in trials if bound.is_read(t)]
-    return [*setup.notes, *left_out, *uncut, *unready, *measure.conditions(trials), *proven, *bounds]
+    return [*left_out, *uncut, *unready, *measure.conditions(trials), *proven, *bounds]
 
 
 def _way_out(decision: Decision) -> str:

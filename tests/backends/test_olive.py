@@ -134,6 +134,22 @@ def prepared(run_worker: RunWorker, demo_model: Path, tmp_path: Path) -> dict[st
     return places
 
 
+def test_bits_a_weight_count_scales_zero_points_head_and_embeddings() -> None:
+    bits = {one.name: one.bits for one in olive.recipes(LLAMA)}
+    assert bits["fp32"] == 32
+    assert bits["int4_g32"] == pytest.approx(4 + 32 / 32)
+    assert bits["int8_g32_sym"] == pytest.approx(8 + 32 / 32)
+    model = replace(LLAMA, vocabulary=1000)  # head and embeddings: 0.256 of all weights
+    tied, untied = (
+        {one.name: one.bits or 0.0 for one in olive.recipes(replace(model, tied_embeddings=tied))}
+        for tied in (True, False)
+    )
+    head, blocks = 8 + (32 + 8) / 64, 4 + (32 + 4) / 128
+    assert tied["int4_g128+gptq+h8"] == pytest.approx(0.256 * head + 0.744 * blocks)
+    assert untied["int4_g128+gptq+h8"] == pytest.approx(0.256 * (head + 9) + 0.488 * blocks)
+    assert untied["int4_g32+h32"] > untied["int4_g32"]
+
+
 @pytest.mark.real
 def test_the_demo_model_is_built_quantized_scored_and_run(
     run_worker: RunWorker,

@@ -131,3 +131,19 @@ def test_of_equal_worst_shortfalls_the_one_with_fewer_failing_gates_is_nearest()
     found = nearest([both, one])
     assert found is not None
     assert found[0].key == "b/one"
+
+
+def test_of_another_device_the_speed_up_is_compared_since_its_own_error_is_everybodys() -> None:
+    def predicted(key: str, latency: float, size: int) -> Candidate:
+        one = candidate(key, size=size)
+        figures = {
+            **one.figures,
+            "workload_latency_ms": Figure.prediction(latency, 3.0, "ms"),
+            "speedup": Figure.prediction(300 / latency, 1.1, "×"),
+        }
+        return replace(one, figures=figures)
+
+    # The latencies' errors overlap by far, which is the device's doing, not theirs.
+    got = choose([predicted("a/small", 200.0, 40_000_000), predicted("b/fast", 100.0, 50_000_000)], WEIGHTS)
+    assert got is not None
+    assert got.key == "b/fast"

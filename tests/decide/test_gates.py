@@ -53,6 +53,16 @@ def test_what_is_missing_fails_with_its_reason(figure: Figure | None, reason: st
     assert reason in got.reason
 
 
+def test_of_a_prediction_the_end_that_speaks_against_it_is_judged() -> None:
+    cut = judge(Figure(0.6, 0.4, 0.7, 0, "share", "predicted"), "memory_cut")
+    assert not cut.ok  # measured, the value is what counts
+    assert cut.bound == "low"
+    assert cut.reason == "memory_cut 0.4 (low end) predicted, required >= 0.5"
+    assert judge(Figure(0.6, 0.4, 0.7, 1, "share"), "memory_cut").ok
+    late = judge(Figure.prediction(90.0, 1.2, "ms"), "latency_ms_max", "latency_ms_max=100")
+    assert (late.ok, late.bound) == (False, "high")
+
+
 def test_all_gates_in_order() -> None:
     got = gates.judge({}, requirements.load())
     assert [v.gate for v in got] == ["accuracy_kept", "speedup", "memory_cut", "latency_cv"]

@@ -35,6 +35,26 @@ def test_what_ships_covers_every_row_and_cites_its_sources() -> None:
         assert one.memory_bytes or one.unknown["memory_gb"]
     assert devices["raspberry-pi-5"].bandwidth_gb_s == pytest.approx(17.07, abs=0.01)
     assert devices["iphone-15-pro"].size_budget_bytes == 50_000_000
+    assert devices["raspberry-pi-5"].gflops == pytest.approx(153.6)
+    for one in devices.values():
+        figures = (one.gflops, one.gpu_gflops, one.last_cache_bytes)
+        for name, value in zip(("compute", "gpu", "last_cache"), figures, strict=True):
+            assert value or one.unknown[name], (one.name, name)
+
+
+def test_what_ships_is_all_that_was_asked_for() -> None:
+    told = " ".join(f"{one.title} {one.cpu}" for one in catalogue.shipped().values())
+    for device in (
+        "Raspberry Pi 4", "Raspberry Pi 5", "Jetson Orin Nano", "Core Ultra", "N100", "Ryzen", "Apple M1", "Apple M4",
+        "iPhone 15", "iPhone 16", "Snapdragon 8 Gen 2", "Snapdragon 8 Gen 3", "Coral", "Cortex-A53", "no GPU",
+        "NVIDIA L4",
+    ):  # fmt: skip
+        assert device in told
+    budgets = {
+        one.name: one.size_budget_bytes for one in catalogue.shipped().values() if one.size_budget_bytes
+    }
+    assert {size for name, size in budgets.items() if "iphone" in name} == {50_000_000}
+    assert {size for name, size in budgets.items() if "android" in name} == {100_000_000}
 
 
 def test_the_users_own_stand_over_what_ships() -> None:
@@ -62,6 +82,11 @@ def test_the_users_own_stand_over_what_ships() -> None:
         ({"title": ""}, "title is ''"),
         ({"simd": "neon"}, "simd is 'neon'"),
         ({"unknown": {"memory_gb": 3}}, "unknown is"),
+        ({"cannot": ["openvino"]}, "cannot is"),
+        ({"memory_gb": 8_000_000_000}, "memory_gb is 8e+09, which no device has"),
+        ({"clock_ghz": 2400}, "clock_ghz is 2400"),
+        ({"size_budget_mb": 50_000_000}, "size_budget_mb is 5e+07"),
+        ({"memory_mt_s": 3.2e9}, "memory_mt_s is 3.2e+09"),
     ],
 )
 def test_what_cannot_be_is_named(change: dict[str, Any], said: str) -> None:

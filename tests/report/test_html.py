@@ -10,6 +10,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgehone.figure import Figure
 from edgehone.report.findings import Findings
 from edgehone.report.html import page
 from edgehone.report.html.tag import Html, data, join, tag
@@ -52,6 +53,14 @@ def test_the_decision_the_machine_and_every_candidate_are_told() -> None:
         "fails speed-up",
     ):
         assert said in made.text
+
+
+def test_a_report_for_another_device_says_that_its_speed_is_predicted() -> None:
+    figures = {**FIGURES, "speedup": Figure.prediction(3.0, 1.4, "×")}
+    device = {"cpu": "A CPU", "threads": 2, "target": {"name": "raspberry-pi-5"}}
+    made = report(candidate("a/q4", figures=figures), chosen="a/q4", device=device)
+    assert "for raspberry-pi-5: speed and memory predicted, not measured" in made.text
+    assert "as fast, predicted" in made.text
 
 
 def test_a_hostile_name_stays_text() -> None:

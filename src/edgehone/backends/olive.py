@@ -94,8 +94,43 @@ def recipes(model: ModelInfo) -> list[Recipe]:
             owed[family] = min(effort, owed.get(family, effort), key=EFFORTS.index)
             continue
         effort = min(effort, owed.pop(family, effort), key=EFFORTS.index)
-        made.append(replace(_recipe(entry, untied), effort=effort))
+        made_of = _recipe(entry, untied)
+        bits = made_of.bits if "mix" in made_of.build else _bits(entry, model)
+        made.append(replace(made_of, effort=effort, bits=bits))
     return made
+
+
+def _bits(entry: Mapping[str, Any], model: ModelInfo) -> float:
+    """Bits a weight, scales and zero points counted: of the blocks, and of the head and the embeddings by their share.
+
+    A scale is a float32 for each group, a zero point as wide as a weight.
+    """
+    builder = entry["builder"]
+    if builder["precision"] == "fp32":
+        return 32.0
+    own, size = int(builder["precision"].removeprefix("int")), builder["block_size"]
+    zeros = not builder.get("is_symmetric", True)
+    algorithm = builder.get("algo_config", "")
+    blocks = _width(own, size, zeros)
+    passes = entry.get("checkpoint", ())
+    for each in passes:
+        if "bits" in each:
+            blocks = _width(each["bits"], each["group_size"], zeros)
+    if any("mixed" in name for name in (algorithm, *(each.get("algorithm", "") for each in passes))):
+        mixed = float(_table()["mixed"]["share"])
+        blocks = (1 - mixed) * blocks + mixed * _width(8, size, zeros)
+    spared = algorithm in ("k_quant_last", "k_quant_mixed")
+    head = 32.0 if "nodes_to_exclude" in builder else _width(8 if spared else own, size, zeros)
+    share = (model.vocabulary or 0) * (model.hidden_size or 0) / max(model.parameters, 1)
+    if model.tied_embeddings:
+        return share * head + (1 - share) * blocks
+    embeddings = _table()["embedding"]
+    apart = head + _width(embeddings["bits"], embeddings["block_size"], False)
+    return share * apart + (1 - 2 * share) * blocks
+
+
+def _width(bits: int, group: int, zeros: bool) -> float:
+    return bits + (32 + (bits if zeros else 0)) / group
 
 
 def _recipe(entry: Mapping[str, Any], untied: bool) -> Recipe:

@@ -89,6 +89,10 @@ def _job(
     for package, found in env.versions.items():
         if made_with.get(package, found) != found:
             tell(f"note: the bundle was proven with {package} {made_with[package]}, this is {found}")
+    if target := bundle.manifest.get("target"):
+        tell(
+            f"note: the bundle was honed for {target['name']}; its speed here is not the one that was predicted"
+        )
     module = registry.module_name(name)
     return Job(
         call,

@@ -121,6 +121,7 @@ def _manifest(
         "inputs": bench.model.to_json()["inputs"],
         "versions": decision.versions,
         "device": bench.device.to_json(),
+        "target": bench.target.to_json() if bench.target else None,
         "model": {
             "name": bench.model.path.name,
             "architecture": bench.model.architecture,

@@ -78,8 +78,10 @@ def _catalogue(args: argparse.Namespace) -> int:
             return 0
         for name, value in one.to_json().items():
             known = ", ".join(value) if isinstance(value, (list, tuple)) else value
-            if name != "unknown" and known not in (None, ""):
+            if name not in ("unknown", "cannot") and known not in (None, ""):
                 print(f"{name:<20}{known}")
+        for name, reason in one.cannot.items():
+            print(f"{name:<20}does not run there: {reason}")
         for name, reason in one.unknown.items():
             print(f"{name:<20}unknown: {reason}")
         return 0
@@ -87,10 +89,12 @@ def _catalogue(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps({name: one.to_json() for name, one in devices.items()}, indent=1))
         return 0
-    rows = [("", "name", "GB/s", "memory", "platform", "")]
+    rows = [("", "name", "GB/s", "GFLOP/s", "memory", "budget", "platform", "")]
     for name, one in devices.items():
         speed = f"{one.bandwidth_gb_s:.0f}" if one.bandwidth_gb_s else "-"
         memory = f"{one.memory_bytes / 1e9:.0f} GB" if one.memory_bytes else "-"
-        rows.append(("", name, speed, memory, one.row, one.title))
+        rate = f"{one.gflops:.0f}" if one.gflops else "-"
+        budget = f"{one.size_budget_bytes / 1e6:.0f} MB" if one.size_budget_bytes else "-"
+        rows.append(("", name, speed, rate, memory, budget, one.row, one.title))
     print("\n".join(table(rows)))
     return 0

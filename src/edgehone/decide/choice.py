@@ -1,7 +1,7 @@
 """The choice: the best by weights among those that pass every gate, ties to the smaller; or the nearest miss.
 
 A candidate's score is the weighted sum of the logarithms of its ratios to the best in each objective:
-    speed    1 / workload_latency_ms
+    speed    1 / workload_latency_ms (where it is predicted for another device, the predicted speedup)
     throughput  requests_per_s, of all clients together
     quality  min(accuracy_kept, 1) · exp(-kl_mean): what is kept of the right tokens, and the mean factor by
              which the text's likelihood under the original falls (a product, so its logarithm is a sum);
@@ -117,8 +117,8 @@ def logarithms(candidate: Candidate) -> dict[str, Logs | None]:
     """The logarithm of each objective, None where missing: all that a score is made of."""
     size = None if not candidate.bytes else Logs(-math.log(candidate.bytes), 0.0, 0.0)
     return {
-        "speed": _inverse(candidate.figure("workload_latency_ms")),
-        "throughput": _turned(_inverse(candidate.figure("requests_per_s"))),
+        "speed": _speed_logs(candidate),
+        "throughput": _throughput_logs(candidate),
         "quality": _quality(candidate.figure("accuracy_kept"), _loss(candidate)),
         "memory": _inverse(candidate.figure("peak_memory_bytes")),
         "size": size,
@@ -131,6 +131,22 @@ def _margin(verdict: Verdict) -> float:
 
 def _bytes(candidate: Candidate) -> float:
     return math.inf if candidate.bytes is None else candidate.bytes
+
+
+def _speed_logs(candidate: Candidate) -> Logs | None:
+    latency = candidate.figure("workload_latency_ms")
+    return _turned(_speedup_logs(candidate)) if latency.predicted else _inverse(latency)
+
+
+def _throughput_logs(candidate: Candidate) -> Logs | None:
+    rate = candidate.figure("requests_per_s")
+    return _turned(_speedup_logs(candidate) if rate.predicted else _inverse(rate))
+
+
+def _speedup_logs(candidate: Candidate) -> Logs | None:
+    """Of what is predicted for another device the ratio to the original is compared: the device's own error hits all
+    alike, and is not in it."""
+    return _inverse(candidate.figure("speedup"))
 
 
 def _inverse(figure: Figure) -> Logs | None:

@@ -79,14 +79,15 @@ def derive(candidate: Candidate, baseline: Candidate) -> dict[str, Figure]:
     Latencies and memories come from separate processes, so their intervals combine as independent.
     """
     found = {**{name: candidate.figure(name) for name in UNITS}, **candidate.figures}
-    found["speedup"] = ratio_of(
-        baseline.figure("workload_latency_ms"), candidate.figure("workload_latency_ms"), "×"
-    )
+    if "speedup" not in candidate.figures:  # a prediction has its own: it knows what hits both alike
+        found["speedup"] = ratio_of(
+            baseline.figure("workload_latency_ms"), candidate.figure("workload_latency_ms"), "×"
+        )
     share = ratio_of(candidate.figure("peak_memory_bytes"), baseline.figure("peak_memory_bytes"), "share")
     if share.value is not None:
         low = None if share.high is None else 1 - share.high
         high = None if share.low is None else 1 - share.low
-        share = Figure(1 - share.value, low, high, share.n, "share")
+        share = Figure(1 - share.value, low, high, share.n, "share", share.reason)
     found["memory_cut"] = share
     size = candidate.bytes
     reason = candidate.error or "the artifact's size is not known"

@@ -63,17 +63,18 @@ def hopeless(figures: Mapping[str, Figure], requirements: Requirements) -> str |
 
 
 def _verdict(gate: Gate, figure: Figure) -> Verdict:
-    judged: float | None = getattr(figure, gate.bound)
+    # Of a prediction the end that speaks against it, whichever the gate names.
+    bound = gate.bound if not figure.predicted else "low" if gate.op == ">=" else "high"
+    judged: float | None = getattr(figure, bound)
     if judged is None or math.isnan(judged):  # NaN compares false with everything and must not pass
         ok, margin = False, None
-        reason = (
-            figure.reason or f"{gate.figure} has no interval (n = {figure.n}), its {gate.bound} end is judged"
-        )
+        reason = figure.reason or f"{gate.figure} has no interval (n = {figure.n}), its {bound} end is judged"
     else:
         above = judged - gate.threshold
         ok = above >= 0 if gate.op == ">=" else above <= 0
         margin = (above if gate.op == ">=" else -above) / (abs(gate.threshold) or 1.0)
-        end = "" if gate.bound == "value" else f" ({gate.bound} end)"
+        end = "" if bound == "value" else f" ({bound} end)"
+        end += " predicted" if figure.predicted else ""
         reason = f"{gate.figure} {judged:.4g}{end}, required {gate.op} {gate.threshold:g}"
     return Verdict(
         gate=gate.name,
@@ -81,7 +82,7 @@ def _verdict(gate: Gate, figure: Figure) -> Verdict:
         ok=ok,
         op=gate.op,
         threshold=gate.threshold,
-        bound=gate.bound,
+        bound=bound,
         value=figure.value,
         low=figure.low,
         high=figure.high,

@@ -31,7 +31,7 @@ def read_bandwidth(device: Device, cache: Path | None = None, *, fresh: bool = F
     Kept in `cache` by the device's fingerprint, and taken from there unless `fresh`. Missing, with the reason, where
     too little memory is free for buffers larger than the caches.
     """
-    if cache and not fresh and (kept := recall_bandwidth(device, cache)):
+    if cache and not fresh and (kept := recall(device, cache)):
         return kept
     size = max(_BYTES, _CACHES * max(device.caches.values(), default=0))
     free = device.memory_available_bytes
@@ -39,8 +39,7 @@ def read_bandwidth(device: Device, cache: Path | None = None, *, fresh: bool = F
         return Figure.missing(f"{free >> 20} MiB are free: too few for buffers beyond the caches", UNIT)
     found = measure(size // device.threads, device.threads)
     if cache:
-        cache.mkdir(parents=True, exist_ok=True)
-        _kept(device, cache).write_text(json.dumps(found.to_json()), "utf-8")
+        keep(device, cache, found)
     return found
 
 
@@ -68,12 +67,18 @@ def _scanner() -> ctypes._NamedFuncPointer:
     return scan
 
 
-def recall_bandwidth(device: Device, cache: Path) -> Figure | None:
-    """What was kept of this device, None where nothing was."""
+def recall(device: Device, cache: Path) -> Figure | None:
+    """The figure that was kept of this device there; None where there is none that can be read."""
     try:
         return Figure.from_json(json.loads(_kept(device, cache).read_text("utf-8")))
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def keep(device: Device, cache: Path, found: Figure) -> None:
+    """Keep a figure of this device there."""
+    cache.mkdir(parents=True, exist_ok=True)
+    _kept(device, cache).write_text(json.dumps(found.to_json()), "utf-8")
 
 
 def _kept(device: Device, cache: Path) -> Path:

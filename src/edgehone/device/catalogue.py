@@ -18,14 +18,41 @@ ROWS = ("intel", "nvidia", "apple", "arm_mobile", "arm_embedded", "edge_tpu", "c
 ARCHITECTURES = ("x86_64", "aarch64", "arm64")
 _TEXTS = ("title", "row", "architecture", "cpu")
 _LISTS = ("simd", "accelerators", "sources")
-_NUMBERS = ("memory_gb", "memory_mt_s", "memory_bits", "bandwidth_gb_s", "size_budget_mb")
+_NUMBERS = (
+    "memory_gb",
+    "memory_mt_s",
+    "memory_bits",
+    "bandwidth_gb_s",
+    "measured_gb_s",
+    "clock_ghz",
+    "flops_per_cycle",
+    "gpu_tflops",
+    "last_cache_mb",
+    "size_budget_mb",
+)
+
+# What such numbers are in their units, with room to spare: bytes for gigabytes, or MHz for GHz, fall outside.
+PLAUSIBLE: Mapping[str, tuple[float, float]] = {
+    "memory_gb": (0.01, 4096),
+    "memory_mt_s": (100, 20_000),
+    "memory_bits": (8, 16_384),
+    "bandwidth_gb_s": (0.1, 20_000),
+    "measured_gb_s": (0.1, 20_000),
+    "clock_ghz": (0.05, 10),
+    "flops_per_cycle": (1, 1024),
+    "gpu_tflops": (0.001, 1000),
+    "last_cache_mb": (0.01, 4096),
+    "size_budget_mb": (0.1, 1_000_000),
+}
 
 
 @dataclass(frozen=True)
 class CatalogueDevice:
     """A device by its papers. What is None has its reason in `unknown`, by the figure's name.
 
-    `bandwidth_gb_s` is the peak by the memory's clock and width, in 10⁹ bytes a second; sizes are in bytes.
+    `bandwidth_gb_s` is the peak by the memory's clock and width, `measured_gb_s` what a benchmark reached of it, in 10⁹
+    bytes a second; sizes are in bytes. `flops_per_cycle` are float32 operations of a core, `gpu_gflops` those of the
+    GPU, in 10⁹ a second.
     """
 
     name: str
@@ -37,14 +64,27 @@ class CatalogueDevice:
     threads: int
     memory_bytes: int | None
     bandwidth_gb_s: float | None
+    measured_gb_s: float | None
+    clock_ghz: float | None
+    flops_per_cycle: float | None
+    gpu_gflops: float | None
+    last_cache_bytes: int | None
     size_budget_bytes: int | None
     accelerators: tuple[str, ...]
     sources: tuple[str, ...]
+    cannot: Mapping[str, str] = field(default_factory=dict)  # backends that it cannot run -> why
     unknown: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def gflops(self) -> float | None:
+        """The peak of all `threads` in float32, 10⁹ operations a second: threads · clock · operations a cycle."""
+        if self.clock_ghz is None or self.flops_per_cycle is None:
+            return None
+        return self.threads * self.clock_ghz * self.flops_per_cycle
 
     def to_json(self) -> dict[str, Any]:
         """A plain dict."""
-        return {**asdict(self), "unknown": dict(self.unknown)}
+        return {**asdict(self), "cannot": dict(self.cannot), "unknown": dict(self.unknown)}
 
 
 @lru_cache(maxsize=1)
@@ -92,7 +132,7 @@ def platform_row(device: Device | CatalogueDevice) -> str:
 def _device(name: str, table: Any, where: str) -> CatalogueDevice:
     if not isinstance(table, Mapping):
         raise InputError(f"{where} is {table!r}, not a table", hint=f"write [devices.{name}]")
-    known = (*_TEXTS, *_LISTS, *_NUMBERS, "threads", "unknown")
+    known = (*_TEXTS, *_LISTS, *_NUMBERS, "threads", "cannot", "unknown")
     for key in table:
         if key not in known:
             close = get_close_matches(str(key), known, n=1)
@@ -106,21 +146,24 @@ def _device(name: str, table: Any, where: str) -> CatalogueDevice:
     threads = table.get("threads")
     if not isinstance(threads, int) or isinstance(threads, bool) or threads < 1:
         raise InputError(f"{where}: threads is {threads!r}", hint="give a whole number of 1 or more")
-    unknown = table.get("unknown", {})
-    if not isinstance(unknown, Mapping) or not all(isinstance(reason, str) for reason in unknown.values()):
-        raise InputError(f"{where}: unknown is {unknown!r}", hint='write unknown = { memory_gb = "why" }')
-    memory, budget = numbers["memory_gb"], numbers["size_budget_mb"]
+    _plausible(numbers, where)
     return CatalogueDevice(
         name=name,
         **texts,
         simd=lists["simd"],
         threads=threads,
-        memory_bytes=None if memory is None else round(memory * 1e9),
+        memory_bytes=_whole(numbers["memory_gb"], 1e9),
         bandwidth_gb_s=_bandwidth(numbers, where),
-        size_budget_bytes=None if budget is None else round(budget * 1e6),
+        measured_gb_s=numbers["measured_gb_s"],
+        clock_ghz=numbers["clock_ghz"],
+        flops_per_cycle=numbers["flops_per_cycle"],
+        gpu_gflops=None if numbers["gpu_tflops"] is None else numbers["gpu_tflops"] * 1e3,
+        last_cache_bytes=_whole(numbers["last_cache_mb"], 1e6),
+        size_budget_bytes=_whole(numbers["size_budget_mb"], 1e6),
         accelerators=lists["accelerators"],
         sources=lists["sources"],
-        unknown=_reasons(dict(unknown), numbers),
+        cannot=_reasons(table, "cannot", 'openvino = "why"', where),
+        unknown=_lacking(_reasons(table, "unknown", 'memory_gb = "why"', where), numbers),
     )
 
 
@@ -137,14 +180,41 @@ def _bandwidth(numbers: Mapping[str, float | None], where: str) -> float | None:
     return given if clock is None or bits is None else clock * bits / 8000
 
 
-def _reasons(unknown: dict[str, str], numbers: Mapping[str, float | None]) -> dict[str, str]:
+def _reasons(table: Mapping[str, Any], key: str, example: str, where: str) -> dict[str, str]:
+    value = table.get(key, {})
+    if not isinstance(value, Mapping) or not all(isinstance(reason, str) for reason in value.values()):
+        raise InputError(f"{where}: {key} is {value!r}", hint=f"write {key} = {{ {example} }}")
+    return dict(value)
+
+
+def _lacking(unknown: dict[str, str], numbers: Mapping[str, float | None]) -> dict[str, str]:
     """A reason for each figure that is not there."""
-    lacking = {"memory_gb": numbers["memory_gb"] is None}
-    lacking["bandwidth"] = numbers["bandwidth_gb_s"] is None and numbers["memory_mt_s"] is None
+    lacking = {
+        "memory_gb": numbers["memory_gb"] is None,
+        "bandwidth": numbers["bandwidth_gb_s"] is None and numbers["memory_mt_s"] is None,
+        "compute": numbers["clock_ghz"] is None or numbers["flops_per_cycle"] is None,
+        "gpu": numbers["gpu_tflops"] is None,
+        "last_cache": numbers["last_cache_mb"] is None,
+    }
     for key, lacks in lacking.items():
         if lacks:
             unknown.setdefault(key, "the catalogue does not say")
     return unknown
+
+
+def _plausible(numbers: Mapping[str, float | None], where: str) -> None:
+    """Raise InputError for a number that is in another unit than its name tells: bytes, MHz, GFLOP/s, …"""
+    for key, (least, most) in PLAUSIBLE.items():
+        value = numbers[key]
+        if value is not None and not least <= value <= most:
+            raise InputError(
+                f"{where}: {key} is {value:g}, which no device has",
+                hint=f"the unit is in the name; {least:g} to {most:g} is what is known of devices",
+            )
+
+
+def _whole(value: float | None, scale: float) -> int | None:
+    return None if value is None else round(value * scale)
 
 
 def _text(table: Mapping[str, Any], key: str, where: str) -> str:

@@ -18,14 +18,14 @@ from edgehone.backends import registry
 from edgehone.bundle.read import Bundle, verify
 from edgehone.decide.decision import Candidate
 from edgehone.device import Device, read_conditions
-from edgehone.device.bandwidth import recall_bandwidth
+from edgehone.device.bandwidth import recall
 from edgehone.device.cgroup import read_limits
 from edgehone.device.surroundings import look_around
 from edgehone.figure import Figure
 from edgehone.jobs import environments
 from edgehone.jobs.home import home
 from edgehone.model.info import ModelInfo
-from edgehone.plan import roofline
+from edgehone.plan import building, roofline
 from edgehone.stages.bench import threads_of
 from edgehone.stages.setup import free_memory
 
@@ -70,7 +70,7 @@ def of_model(model: ModelInfo) -> Facts:
     """The facts about a model before it is honed, and this machine."""
     machine = devices.detect()
     free = free_memory(machine)
-    memory, _ = roofline.building(model, ())
+    memory = building.need(model, ()).memory
     takers = [
         name for name, one in registry.load_all().items() if not one.REFERENCE and one.supports(model).ok
     ]
@@ -149,7 +149,7 @@ def _speed(bundle: Bundle, chosen: Candidate, machine: Device) -> Facts:
 
 def _bandwidth_share(chosen: Candidate, machine: Device) -> Fact:
     decode = chosen.figure("decode_tokens_per_s")
-    bandwidth = recall_bandwidth(machine, home() / "bandwidth")
+    bandwidth = recall(machine, home() / "bandwidth")
     last_cache = max(machine.caches.values(), default=None)
     if decode.value is None or chosen.bytes is None:
         return Fact(None, decode.reason or "its size is not known")

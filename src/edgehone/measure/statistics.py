@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from edgehone.figure import Figure
+from edgehone.figure import PREDICTED, Figure
 
 if TYPE_CHECKING:
     import numpy as np
@@ -253,12 +253,13 @@ def ratio_of(top: Figure, bottom: Figure, unit: str = "") -> Figure:
         return Figure.missing(f"no ratio of {top.value:g} and {bottom.value:g}", unit)
     ratio, n = top.value / bottom.value, min(top.n, bottom.n)
     ends = (top.low, top.high, bottom.low, bottom.high)
+    label = PREDICTED if top.predicted or bottom.predicted else None
     if any(end is None or end <= 0 for end in ends):
-        return Figure(ratio, n=n, unit=unit)
+        return Figure(ratio, n=n, unit=unit, reason=label)
     top_low, top_high, bottom_low, bottom_high = (float(end) for end in ends if end is not None)
     down = math.hypot(math.log(top.value / top_low), math.log(bottom_high / bottom.value))
     up = math.hypot(math.log(top_high / top.value), math.log(bottom.value / bottom_low))
-    return Figure(ratio, ratio * math.exp(-down), ratio * math.exp(up), n, unit)
+    return Figure(ratio, ratio * math.exp(-down), ratio * math.exp(up), n, unit, label)
 
 
 def _floats(values: ArrayLike) -> Floats:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from edgehone.errors import InputError
 from edgehone.model.info import ModelInfo
 
-SHIPPED = Path(__file__).with_name("matrix.toml")
+SHIPPED = {name: Path(__file__).with_name(f"{name}.toml") for name in ("matrix", "tree")}
+FACTS = ("kind", "task", "model_format", "experts", "row")
 
 
 @dataclass(frozen=True)
@@ -22,35 +24,56 @@ class Ranked:
     why: str
 
 
-def load(config: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
-    """The shipped matrix, or the user's ([plan] matrix). Raises InputError for a file that cannot be used."""
-    given = (config or {}).get("plan", {}).get("matrix")
-    if given is None:
-        return tomllib.loads(SHIPPED.read_text("utf-8"))
-    path = Path(str(given))
-    try:
-        table = tomllib.loads(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InputError(
-            f"the matrix {path} cannot be read: {error}", hint=f"its form is that of {SHIPPED}"
-        ) from error
-    for row, entry in table.items():
-        if row != "tree" and not (isinstance(entry, Mapping) and isinstance(entry.get("order"), list)):
-            raise InputError(f"{path}: [{row}] has no order", hint='write order = ["llamacpp", "openvino"]')
-    return table
+@dataclass(frozen=True)
+class Matrix:
+    """The rows by platform, and the questions of the tree in their order."""
+
+    rows: Mapping[str, Mapping[str, Any]]
+    tree: Sequence[Mapping[str, Any]]
+
+    def row(self, name: str) -> Mapping[str, Any]:
+        """A row. Raises InputError for one that the matrix lacks."""
+        if name not in self.rows:
+            raise InputError(f"the matrix has no row {name!r}", hint=f"rows: {', '.join(self.rows)}")
+        return self.rows[name]
+
+    def out(self, row: str) -> dict[str, str]:
+        """The backends that cannot run on a platform, and why."""
+        return {str(name): str(why) for name, why in self.row(row).get("out", {}).items()}
 
 
-def rank(matrix: Mapping[str, Any], row: str, model: ModelInfo, backends: Sequence[str]) -> list[Ranked]:
+def load(config: Mapping[str, Any] | None = None) -> Matrix:
+    """The shipped matrix and tree, or the user's ([plan] matrix, [plan] tree: files).
+
+    Raises InputError that names file and place for what cannot be used.
+    """
+    plan = (config or {}).get("plan", {})
+    if not isinstance(plan, Mapping):
+        raise InputError(f"plan in edgehone.toml is {plan!r}, not a table", hint="write [plan]")
+    for key in plan:
+        if key not in SHIPPED:
+            close = get_close_matches(str(key), SHIPPED, n=1)
+            hint = (f"did you mean {close[0]!r}? " if close else "") + f"known: {', '.join(SHIPPED)}"
+            raise InputError(f"[plan] {key} in edgehone.toml", hint=hint)
+    rows = _read(plan, "matrix")
+    where = str(plan.get("matrix", SHIPPED["matrix"]))
+    for row, entry in rows.items():
+        _check_row(f"{where}: [{row}]", entry)
+    tree = _read(plan, "tree").get("tree", [])
+    where = str(plan.get("tree", SHIPPED["tree"]))
+    if not isinstance(tree, list):
+        raise InputError(f"{where}: tree is {tree!r}", hint="write [[tree]]")
+    for at, branch in enumerate(tree, 1):
+        _check_branch(f"{where}: [[tree]] {at}", branch)
+    return Matrix(rows, tree)
+
+
+def rank(matrix: Matrix, row: str, model: ModelInfo, backends: Sequence[str]) -> list[Ranked]:
     """All `backends` in the row's order, what the tree puts first before them; the rest keep their own order.
 
     Raises InputError for a row that the matrix lacks.
     """
-    if row not in matrix:
-        raise InputError(
-            f"the matrix has no row {row!r}",
-            hint=f"rows: {', '.join(name for name in matrix if name != 'tree')}",
-        )
-    entry = matrix[row]
+    entry = matrix.row(row)
     whys: dict[str, str] = {}
     facts = {
         "kind": model.kind,
@@ -59,8 +82,8 @@ def rank(matrix: Mapping[str, Any], row: str, model: ModelInfo, backends: Sequen
         "experts": bool(model.experts),
         "row": row,
     }
-    for branch in matrix.get("tree", ()):
-        if all(facts.get(name) == value for name, value in branch["if"].items()):
+    for branch in matrix.tree:
+        if all(facts[name] == value for name, value in branch["if"].items()):
             whys |= dict.fromkeys(branch["first"], branch["why"])
             break
     whys |= {
@@ -72,3 +95,41 @@ def rank(matrix: Mapping[str, Any], row: str, model: ModelInfo, backends: Sequen
         name: f"not named for {row}: tried after those that are" for name in backends if name not in whys
     }
     return [Ranked(name, why) for name, why in whys.items() if name in backends]
+
+
+def _read(plan: Mapping[str, Any], name: str) -> dict[str, Any]:
+    path = Path(str(plan.get(name, SHIPPED[name])))
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(
+            f"the {name} {path} cannot be read: {error}", hint=f"its form is that of {SHIPPED[name]}"
+        ) from error
+
+
+def _check_row(where: str, entry: Any) -> None:
+    if not isinstance(entry, Mapping) or not _names(entry.get("order")):
+        raise InputError(f"{where} has no order", hint='write order = ["llamacpp", "openvino"]')
+    for key in ("why", "out"):
+        table = entry.get(key, {})
+        if not isinstance(table, Mapping) or not all(isinstance(why, str) for why in table.values()):
+            raise InputError(f"{where}: {key} is {table!r}", hint=f'write {key}.llamacpp = "the reason"')
+
+
+def _check_branch(where: str, branch: Any) -> None:
+    facts = branch.get("if") if isinstance(branch, Mapping) else None
+    if not isinstance(facts, Mapping) or not facts:
+        raise InputError(f"{where} has no if", hint='write if = { kind = "language" }')
+    for name in facts:
+        if name not in FACTS:
+            close = get_close_matches(str(name), FACTS, n=1)
+            hint = (f"did you mean {close[0]!r}? " if close else "") + f"facts: {', '.join(FACTS)}"
+            raise InputError(f"{where}: unknown fact {name!r}", hint=hint)
+    if not _names(branch.get("first")):
+        raise InputError(f"{where} has no first", hint='write first = ["llamacpp"]')
+    if not isinstance(branch.get("why"), str):
+        raise InputError(f"{where} has no why", hint='write why = "the reason"')
+
+
+def _names(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(name, str) for name in value)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from edgehone.figure import Figure
 from edgehone.model import ModelInfo
-from edgehone.plan.recommend import Expected, Recommendation
+from edgehone.plan.recommend import FIGURES, Expected, Recommendation
 from edgehone.plan.target import Target
 from edgehone.report.summary import table
+
+_HEAD = ("recipe", "MB", "peak MB", "prefill", "decode", "latency ms", "build s")
 
 
 def shown(model: ModelInfo, target: Target, found: Recommendation, note: str | None) -> str:
@@ -22,24 +24,29 @@ def shown(model: ModelInfo, target: Target, found: Recommendation, note: str | N
     lines += [f"  {at}. {one.backend}: {one.why}" for at, one in enumerate(found.ranked, 1)]
     lines += [f"  not {name}: {reason}" for name, reason in found.refused.items()]
     lines += ["", "Recipes, the most promising of each first; all figures are predictions:"]
-    rows: list[tuple[str, ...]] = [("", "recipe", "MB", "peak MB", "decode tokens/s", "")]
+    rows: list[tuple[str, ...]] = [("", *_HEAD, "")]
     rows += [_row(one) for one in found.expected]
     lines += table(rows)
-    reasons = {one.decode.reason for one in found.expected if one.decode.value is None}
-    lines += [f"  -: {reason}" for reason in sorted(str(r) for r in reasons)]
+    figures = [getattr(one, name) for one in found.expected for name in FIGURES]
+    lines += [f"  -: {reason}" for reason in sorted({str(f.reason) for f in figures if f.value is None})]
+    lines += ["  prefill and decode in tokens/s; latency of a request of the workload", ""]
+    took = found.build_seconds
+    time = f"{_span(took, 1 / 60)} minutes, " if took.value is not None else ""
     lines += [
-        "",
-        f"Building takes some {found.build_memory / 1e9:.1f} GB of memory and {found.build_disk / 1e9:.1f} GB of disk.",
+        f"Building all takes some {time}{found.build_memory / 1e9:.1f} GB of memory and "
+        f"{found.build_disk / 1e9:.1f} GB of disk.",
     ]
     lines += [f"It does not fit: {obstacle}" for obstacle in found.obstacles]
+    asked = "" if target.lacks is None else f" --device {target.name}"
     if found.advice:
         lines += ["", "Advice:", *(f"  {one.says} ({one.source})" for one in found.advice)]
-    return "\n".join([*lines, "", f"Next:  edgehone optimize {model.path}"])
+    return "\n".join([*lines, "", f"Next:  edgehone optimize {model.path}{asked}"])
 
 
 def _row(one: Expected) -> tuple[str, ...]:
     mark = "" if one.obstacle is None else "-"
-    spans = (_span(one.bytes, 1e-6), _span(one.memory, 1e-6), _span(one.decode, 1.0))
+    scales = {"bytes": 1e-6, "memory": 1e-6}
+    spans = (_span(getattr(one, name), scales.get(name, 1.0)) for name in FIGURES)
     return (mark, one.recipe.key, *spans, one.obstacle or "")
 
 

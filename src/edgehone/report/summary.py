@@ -101,6 +101,10 @@ def summary(decision: Decision) -> str:
     marks = _GRAPH_MARKS if graph else _MARKS
     if decision.model.get("format") == "gguf":  # judged as it is: nothing has it in float32
         marks = marks.replace(" in float32", "")
+    if decision.device.get("target"):
+        marks = marks.replace(
+            "half the width of the 95 % interval behind ±", "the predictions' error behind ±"
+        )
     lines += ["", marks]
     lines += _conversions(decision.conversions, graph)
     lost = [c for c in shown if c.status != "ok"]
@@ -114,9 +118,12 @@ def summary(decision: Decision) -> str:
 
 def title(model: Mapping[str, Any], device: Mapping[str, Any], work: Mapping[str, Any]) -> str:
     """What was measured, on what, for what, in a line."""
+    place = f"on {device['cpu'] or 'this machine'} ({device['threads']} threads)"
+    if target := device.get("target"):
+        place = f"for {target['name']} (speed and memory predicted, not measured), proven {place}"
     return (
-        f"{model['architecture']}, {model['parameters'] / 1e6:.1f} M parameters, on {device['cpu'] or 'this machine'} "
-        f"({device['threads']} threads), workload {work['name']}: " + ", ".join(_asked(work))
+        f"{model['architecture']}, {model['parameters'] / 1e6:.1f} M parameters, {place}, "
+        f"workload {work['name']}: " + ", ".join(_asked(work))
     )
 
 

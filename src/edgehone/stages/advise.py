@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,17 +9,14 @@ from typing import Any
 from edgehone import device as devices
 from edgehone.backends import registry
 from edgehone.backends.base import Effort
-from edgehone.figure import Figure
-from edgehone.jobs.home import home
 from edgehone.measure import workload
 from edgehone.model import ModelInfo, inspect
-from edgehone.plan import matrix, roofline
+from edgehone.plan import matrix
 from edgehone.plan.recommend import Recommendation, recommend
 from edgehone.plan.target import Target
-from edgehone.stages import history
 from edgehone.stages.kinds import judge_of
 from edgehone.stages.setup import free_memory, origin_of
-from edgehone.stages.target import here, target_of
+from edgehone.stages.target import here, known, target_of
 
 
 def advise(
@@ -38,7 +34,8 @@ def advise(
     """
     info = inspect(model)
     machine = devices.detect()
-    target = target_of(device, config) or here(machine)
+    at = here(machine)
+    target = target_of(device, config) or at
     judge = judge_of(info)
     asked, note = workload.fit(
         workload.load(work or judge.default_workload(info), config, info.kind), info.context
@@ -52,28 +49,6 @@ def advise(
         target=target,
         work=asked,
         matrix=matrix.load(config),
-        reached=reached(info, machine.fingerprint, here(machine).bandwidth),
-        free_memory=free_memory(machine),
-        free_disk=shutil.disk_usage(home()).free,
+        known=known(machine, at, free_memory(machine)),
     )
     return info, target, found, note
-
-
-def reached(model: ModelInfo, fingerprint: str, measured: Figure) -> dict[str, list[float]]:
-    """The shares of the bandwidth that this machine's own trials reached, by backend; of models beyond the caches."""
-    found: dict[str, list[float]] = {}
-    if measured.value is None:
-        return found
-    least = roofline.least_bytes()
-    for study in history.studies():
-        if study.about.get("device") != fingerprint:
-            continue
-        for told in study.trials.values():
-            rate = told["figures"].get("decode_tokens_per_s", {}).get("value")
-            # Settings that were tried and left do not tell what a runtime reaches.
-            if "tuned_from" in told["facts"]:
-                continue
-            if rate and told["bytes"] and told["bytes"] >= least:
-                share = rate * told["bytes"] / (measured.value * 1e9)
-                found.setdefault(told["recipe"]["backend"], []).append(share)
-    return found

@@ -20,6 +20,7 @@ from typing import Any
 from edgehone.decide.requirements import Requirements
 from edgehone.errors import InputError
 from edgehone.jobs.home import home
+from edgehone.plan.roofline import demand
 from edgehone.stages.bench import Bench
 from edgehone.stages.trial import Trial
 
@@ -53,6 +54,7 @@ class Study:
 def study_of(bench: Bench, required: Requirements, weights: Mapping[str, float]) -> Study:
     """The study of a run: another model, device, workload, text, gate or weight makes it another one."""
     texts = {name: given.identity for name, given in bench.texts.items()}
+    asked = demand(bench.model, bench.workload)
     return open_study(
         bench.model.folder.name,
         {
@@ -63,6 +65,8 @@ def study_of(bench: Bench, required: Requirements, weights: Mapping[str, float])
             "requirements": {**required.to_json(), "weights": dict(weights)},
             "texts": texts,
             "edgehone": version("edgehone"),
+            "asks": asked.to_json() if asked else None,
+            **({"target": bench.target.name} if bench.target else {}),
         },
     )
 
@@ -135,6 +139,8 @@ def _told(trial: Trial) -> dict[str, Any]:
     return {
         "key": trial.recipe.key,
         "recipe": trial.recipe.to_json(),
+        "bits": trial.recipe.bits,
+        "calibrated": trial.recipe.calibrated,
         "tried": trial.artifact is not None or trial.status == "failed",
         "status": trial.status,
         "error": trial.error,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, cast
@@ -17,9 +18,9 @@ from edgehone.jobs.place import Place
 from edgehone.jobs.run import Input, Limits
 from edgehone.measure import workload
 from edgehone.model import ModelInfo, digest, inspect
-from edgehone.plan import matrix, roofline
+from edgehone.plan import building, matrix, roofline
 from edgehone.plan.plan import Plan, plan
-from edgehone.plan.recommend import ordered
+from edgehone.plan.recommend import planned
 from edgehone.stages import pictures
 from edgehone.stages.bench import Bench, Site, depth
 from edgehone.stages.environments import make_all
@@ -56,22 +57,31 @@ def set_up(
     anything slow begins.
     """
     info = inspect(request.model)
+    # What is measured, here or there, needs no prediction.
+    target = None if places.stand.name else target_of(request.device, config)
+    if target and request.time:
+        raise InputError(
+            f"--time with --device {target.name}: a search goes by what it measures, and that is not the device",
+            hint="leave --time out: --effort says how many recipes are tried",
+        )
     asked = registry.load_all(request.backends)
+    limits = [size for size in (most_bytes, target and target.size_budget_bytes) if size]
     # A search chooses among all recipes; the time cuts the list, not the effort.
     effort = "thorough" if request.time else request.effort
     original = origin_of(info).original(info).key
-    made = plan(info, asked, effort, baseline=original, most_bytes=most_bytes)
-    # What is measured, here or there, needs no prediction.
-    target = None if places.stand.name else target_of(request.device, config)
-    if target:
-        raise InputError(
-            f"--device {target.name}: optimize measures this machine only",
-            hint=f"edgehone recommend {request.model} --device {target.name}",
-        )
+    made = plan(info, asked, effort, baseline=original, most_bytes=min(limits, default=None))
+    table = matrix.load(config)
     row = target.row if target else platform_row(places.stand.device)
-    made = ordered(made, matrix.load(config), row, info)
+    made = planned(made, table, row, target.cannot(table) if target else {}, info)
+    tight = building.obstacles(
+        building.need(info, made.recipes),
+        free_memory(places.workshop.device),
+        shutil.disk_usage(home()).free,
+    )
+    for obstacle in tight:  # told, not refused: much of it may have been built before
+        emit(Event("", detail=obstacle))
     bench, notes, unready = set_up_bench(request, config, asked, made.backends, places=places, emit=emit)
-    return Setup(replace(bench, target=target), made, notes, unready)
+    return Setup(replace(bench, target=target), made, (*notes, *tight), unready)
 
 
 def set_up_bench(

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from edgehone import device as devices
-from edgehone.device import bandwidth, catalogue
+from edgehone.device import bandwidth, catalogue, compute
 from edgehone.errors import InputError
+from edgehone.figure import Figure
 from edgehone.jobs.home import home
+from edgehone.plan.building import Build
+from edgehone.plan.calibration import Seen, seen
+from edgehone.plan.recommend import Known
+from edgehone.plan.roofline import Demand
 from edgehone.plan.target import Target
+from edgehone.stages import history
 
 REMOTE = "ssh://"
 
@@ -30,7 +37,8 @@ def target_of(word: str | None, config: Mapping[str, Any]) -> Target | None:
 
 
 def here(machine: devices.Device) -> Target:
-    """This machine as a target, its bandwidth measured (once, then kept)."""
+    """This machine as a target, its bandwidth and its float rate measured (once, then kept)."""
+    mhz = devices.read_conditions().mean_mhz
     return Target(
         "this machine",
         catalogue.platform_row(machine),
@@ -38,5 +46,49 @@ def here(machine: devices.Device) -> Target:
         machine.threads,
         machine.usable_memory_bytes,
         bandwidth.read_bandwidth(machine, home() / "bandwidth"),
+        compute.float_rate(machine, home() / "compute"),
+        Figure.missing("what runs here is measured on the processor", compute.UNIT),
+        mhz / 1000 if mhz else None,
         max(machine.caches.values(), default=0) or None,
     )
+
+
+def known(machine: devices.Device, at: Target, free_memory: int | None) -> Known:
+    """What the history of this machine tells: what was reached on it, and how long builds took."""
+    found: list[Seen] = []
+    builds: list[Build] = []
+    for asked, told in _told(machine.fingerprint):
+        recipe = told["recipe"]
+        took = told["facts"].get("build_seconds")
+        if took:
+            builds.append(Build(recipe["backend"], bool(told.get("calibrated")), asked.parameters, took))
+        rate, first = (_value(told, name) for name in ("decode_tokens_per_s", "ttft_ms"))
+        if rate and first and told["bytes"]:
+            found.append(
+                seen(
+                    asked,
+                    recipe["backend"],
+                    told.get("bits"),
+                    size=told["bytes"],
+                    token=1 / rate,
+                    prompt=first / 1e3,
+                    here=at,
+                )
+            )
+    return Known(at, tuple(found), tuple(builds), free_memory, shutil.disk_usage(home()).free)
+
+
+def _told(fingerprint: str) -> Iterator[tuple[Demand, Mapping[str, Any]]]:
+    for study in history.studies():
+        asks = study.about.get("asks")
+        if asks and study.about.get("device") == fingerprint:
+            for told in study.trials.values():
+                if (
+                    "tuned_from" not in told["facts"]
+                ):  # settings that were tried do not tell what a runtime reaches
+                    yield Demand(**asks), told
+
+
+def _value(told: Mapping[str, Any], name: str) -> float | None:
+    value: float | None = told["figures"].get(name, {}).get("value")
+    return value

@@ -17,10 +17,18 @@ _TOLD = 5
 
 
 def title(found: Findings) -> str:
-    """The model and the machine."""
+    """The model and the machine, or the device that its figures are predicted for."""
+    target = _target(found.decision.device)
     model, cpu = found.decision.model, found.decision.device.get("cpu")
     name = PurePath(str(model.get("path") or "")).name or str(model.get("architecture") or found.name)
+    if target:
+        return f"{name} for {target}: speed and memory predicted, not measured"
     return f"{name} on {cpu}" if cpu else name
+
+
+def _target(device: Mapping[str, Any]) -> str | None:
+    target = device.get("target")
+    return str(target["name"]) if isinstance(target, Mapping) and target.get("name") else None
 
 
 def banner(found: Findings) -> Html | None:
@@ -64,6 +72,7 @@ def _tiles(decision: Decision) -> Html:
             value = figure.value
             if name == "memory_cut" and value < 0:
                 word, value = "more memory", -value
+            word = f"{word}, predicted" if figure.predicted else word
             tiles.append((number(name, value, figure.unit), word, interval_of(name, figure)))
     if one.bytes is not None:
         before = original.figure("bytes")
@@ -97,6 +106,7 @@ def _device(device: Mapping[str, Any]) -> Html:
     cores = device.get("physical_cores")
     return facts(
         [
+            ("For", _target(device)),
             ("Processor", device.get("cpu")),
             ("Threads used", _join(device.get("threads"), f"of {cores} cores" if cores else None)),
             ("Memory", _size(device.get("memory_bytes"))),

@@ -1,0 +1,104 @@
+"""How far predictions of this machine are off: plain recipes of a model built, measured, and predicted here.
+
+    python benchmarks/here.py MODEL [--backends llamacpp,openvino,olive] [--recipes exact,Q4_0,…]
+
+Each is predicted twice: from the shares that ship (what `edgehone recommend` says before anything was measured here),
+and from all others measured in this run, itself left out (what `--device` stands on).
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Sequence
+from statistics import median
+
+from edgehone.events import Event
+from edgehone.plan import calibration, roofline
+from edgehone.plan.calibration import Seen
+from edgehone.plan.roofline import Demand, Time
+from edgehone.plan.target import Target
+from edgehone.stages import check, measure
+from edgehone.stages.kinds import judge_of
+from edgehone.stages.places import Places
+from edgehone.stages.request import Request
+from edgehone.stages.setup import set_up
+from edgehone.stages.target import here
+from edgehone.stages.trial import Trial
+
+
+def measured(model: str, backends: Sequence[str]) -> tuple[Demand, Target, dict[str, Seen]]:
+    """The recipes that are not calibrated, of the quick effort, as they were measured here."""
+    setup = set_up(Request(model, effort="quick", backends=tuple(backends)), {}, Places.here(), _told)
+    trials = [Trial(one) for one in setup.plan.recipes if not one.calibrated]
+    judge = judge_of(setup.bench.model)
+    bench, prepared = judge.prepare(setup.bench)
+    origin = judge.reference(bench, prepared)
+    check.prove_all(bench, origin, [origin.baseline, *trials])
+    measure.measure(bench, origin, trials)
+    at, asked = here(bench.device), roofline.demand(bench.model, bench.workload)
+    assert asked is not None
+    found = {}
+    for trial in [origin.baseline, *trials]:
+        rate, first = (trial.figures.get(name) for name in ("decode_tokens_per_s", "ttft_ms"))
+        if rate and rate.value and first and first.value and trial.bytes:
+            found[trial.recipe.key] = calibration.seen(
+                asked,
+                trial.recipe.backend,
+                trial.recipe.bits,
+                size=trial.bytes,
+                token=1 / rate.value,
+                prompt=first.value / 1e3,
+                here=at,
+            )
+    return asked, at, found
+
+
+def predicted(asked: Demand, at: Target, one: Seen, others: Sequence[Seen]) -> tuple[float, float]:
+    """Seconds of a token and of the prompt."""
+    shares = calibration.shares(others, one.backend, one.precision)
+    token = roofline.token_time(asked, one.precision, one.size, shares, at)
+    assert isinstance(token, Time)
+    prompt = roofline.prompt_time(asked, one.precision, shares, at, token)
+    assert isinstance(prompt, Time)
+    return token.seconds, prompt.seconds
+
+
+def main() -> None:
+    """Print the table, and the factors."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("model")
+    parser.add_argument("--backends", default="llamacpp,openvino,olive")
+    args = parser.parse_args()
+    asked, at, found = measured(args.model, args.backends.split(","))
+    print(
+        f"{asked.parameters / 1e6:.1f} M parameters; reads {at.bandwidth.value:.1f} GB/s, "
+        f"multiplies {at.compute.value:.0f} GFLOP/s"
+    )
+    missed: dict[str, list[float]] = {}
+    for key, one in found.items():
+        rest = [other for name, other in found.items() if name != key]
+        shipped, left = predicted(asked, at, one, []), predicted(asked, at, one, rest)
+        print(
+            f"{key:28} {one.size / 1e6:6.1f} MB  decode {1 / one.token:7.1f}, shipped {1 / shipped[0]:7.1f}, left out "
+            f"{1 / left[0]:7.1f}  prefill {asked.prompt_tokens / one.prompt:8.0f}, shipped "
+            f"{asked.prompt_tokens / shipped[1]:8.0f}, left out {asked.prompt_tokens / left[1]:8.0f}  "
+            f"share of bandwidth {one.read or math.nan:.2f}, of compute {one.compute or math.nan:.2f}"
+        )
+        for name, pair in (("shipped", shipped), ("left out", left)):
+            for what, seconds, true in (("decode", pair[0], one.token), ("prefill", pair[1], one.prompt)):
+                factor = math.exp(abs(math.log(seconds / true)))
+                missed.setdefault(f"{what}, {name}", []).append(factor)
+    for name, factors in missed.items():
+        print(f"{name}: off by a factor of {median(factors):.2f} (median), {max(factors):.2f} (worst)")
+
+
+def _told(event: Event) -> None:
+    if event.state in ("failed", "done"):
+        print(event.key, event.state, event.detail, flush=True)
+
+
+if __name__ == "__main__":
+    main()

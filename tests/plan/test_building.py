@@ -1,0 +1,48 @@
+"""What building takes: seconds from the history or what ships, memory, disk, and what would fit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edgehone.backends.base import Recipe
+from edgehone.model import inspect
+from edgehone.plan import building
+from edgehone.plan.building import Build, Need
+
+PLAIN = Recipe("llamacpp", "Q4_0", bits=4.5)
+
+
+def test_seconds_come_from_what_ships_until_this_machine_has_built() -> None:
+    shipped = building.seconds(PLAIN, 10**9, [])
+    assert shipped.predicted
+    assert shipped.factor == pytest.approx(3.0)
+    assert (shipped.value or 0) > (building.seconds(PLAIN, 10**7, []).value or 0)
+    tuned = Recipe("llamacpp", "Q4_0+gptq", calibrated=True, bits=4.5)
+    assert (building.seconds(tuned, 10**9, []).value or 0) > 3 * (shipped.value or 0)
+    twice = [Build("llamacpp", False, 10**9, 2 * (shipped.value or 0))]
+    seen = building.seconds(PLAIN, 10**9, twice)
+    assert seen.value == pytest.approx(2 * (shipped.value or 0))
+    assert seen.factor == pytest.approx(1.6)
+    others = [Build("llamacpp", True, 10**9, 1e6), Build("openvino", False, 10**9, 1e6)]
+    assert building.seconds(PLAIN, 10**9, others) == shipped
+
+
+def test_a_backend_that_nothing_tells_of() -> None:
+    unknown = Recipe("of-a-plugin", "small", bits=4.0)
+    assert "no plain build of of-a-plugin" in str(building.seconds(unknown, 10**9, []).reason)
+    seen = building.seconds(unknown, 4 * 10**9, [Build("of-a-plugin", False, 10**9, 10.0)])
+    assert seen.value == pytest.approx(20.0)
+    assert seen.low == pytest.approx(10.0)
+    assert seen.high == pytest.approx(40.0)
+
+
+def test_what_would_fit_is_told(demo_model: Path) -> None:
+    model = inspect(demo_model)
+    needed = building.need(model, [PLAIN, Recipe("openvino", "int8", bits=8.0)])
+    assert needed.disk == sum(needed.by_backend.values())
+    assert building.obstacles(needed, None, None) == []
+    assert building.obstacles(needed, 10**12, 10**12) == []
+    tight = building.obstacles(Need(100, 50, {"a": 20, "b": 25, "c": 5}), 50, 30)
+    assert "--backends a,c would fit" in tight[1]
