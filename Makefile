@@ -1,5 +1,5 @@
 # Everything a developer or CI types. The two that a newcomer needs: make demo, make test.
-.PHONY: setup demo test test-fast check docs bench bench-recipes bench-search clean
+.PHONY: setup demo test test-fast check docs bench bench-recipes bench-search bench-mixed clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -50,6 +50,10 @@ bench-recipes: setup
 bench-search: setup
 	$(BIN)/edgehone backends install
 	$(BIN)/python benchmarks/searching.py
+
+bench-mixed: setup
+	$(BIN)/edgehone backends install
+	$(BIN)/python -m benchmarks.mixed
 
 clean:
 	rm -rf $(VENV) demo-bundle

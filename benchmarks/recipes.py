@@ -93,19 +93,19 @@ def main() -> None:
 
 def _compete(default: Default, model: Path, effort: Effort) -> None:
     with tempfile.TemporaryDirectory(prefix="edgehone-default-") as place:
-        taken = _build(default, model, Path(place))
+        taken = build(default, model, Path(place))
         artifact = Path(place) / default.artifact
         found = compare(
             [artifact], model=model, backend=default.backend, settings=default.settings or {}, effort=effort
         ).candidates[0]
-    _show(f"{default.backend}: {default.shown}", found, taken)
+    show(f"{default.backend}: {default.shown}", found, taken)
     try:
         decision = edgehone.optimize(model, effort=effort, backends=[default.backend], gates=OFF)
     except NothingPasses as error:
         decision = error.decision
     alive = [one for one in decision.candidates if one.status == "ok"]
     for one in sorted(alive, key=lambda one: one.bytes or 0):
-        _show(f"  {one.key}", one, one.facts.get("build_seconds"))
+        show(f"  {one.key}", one, one.facts.get("build_seconds"))
     fitting = [one for one in alive if (one.bytes or 0) <= (found.bytes or 0)]
     kl = {one.key: value for one in fitting if (value := one.figure("kl_mean").value) is not None}
     theirs = found.figure("kl_mean").value
@@ -125,12 +125,12 @@ def built(default: Default, model: Path, folder: Path) -> Path:
         staged = folder.with_name(f"{folder.name}.partial")
         shutil.rmtree(staged, ignore_errors=True)
         staged.mkdir(parents=True)
-        _build(default, model, staged)
+        build(default, model, staged)
         staged.rename(folder)
     return folder / default.artifact
 
 
-def _build(default: Default, model: Path, out: Path) -> float:
+def build(default: Default, model: Path, out: Path) -> float:
     """Wall seconds of the toolchain's own commands."""
     env = environments.ensure(default.backend, registry.load(default.backend).NEEDS, print)
     path = f"{env.python.parent}:/usr/bin:/bin"
@@ -145,7 +145,8 @@ def _build(default: Default, model: Path, out: Path) -> float:
     return time.perf_counter() - begun
 
 
-def _show(name: str, one: Candidate, taken: float | None) -> None:
+def show(name: str, one: Candidate, taken: float | None) -> None:
+    """One line of the table."""
     if one.status != "ok":
         print(f"{name:40}{one.status}: {one.error}")
         return

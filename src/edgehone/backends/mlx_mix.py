@@ -13,8 +13,9 @@ from edgehone.precision import assign
 from edgehone.precision.assign import Assignment
 
 _TYPE = re.compile(r"(\d+)-bit g(\d+)")
-# What naming a matrix's scales, biases and bits takes in config.json and in the header of its file.
-_NAMES_BYTES = 512
+# What naming a matrix's scales, biases and bits takes in config.json and in the header of its file: 563 bytes in the
+# demo model's.
+_NAMES_BYTES = 576
 
 
 def assigned(job: WorkerJob, floats: Path) -> Assignment:

@@ -199,7 +199,7 @@ def steps(recipe: Recipe) -> Step:
         inputs = {"checkpoint": Step(f"{_BUILD}:checkpoint", {"passes": passes, **mix}, reads=needed)}
     onnx = Step(f"{_BUILD}:onnx", {**build["builder"], **mix}, inputs, reads)
     if passes := build.get("compress"):
-        return Step(f"{_BUILD}:compress", {"passes": passes}, {"onnx": onnx})
+        return Step(f"{_BUILD}:compress", {"passes": passes, **mix}, {"onnx": onnx}, reads if mix else ())
     return onnx
 
 

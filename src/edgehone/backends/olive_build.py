@@ -51,10 +51,7 @@ def onnx(job: WorkerJob) -> dict[str, Any]:
     if not (job.out / MODEL).is_file():
         written = ", ".join(sorted(path.name for path in job.out.iterdir())) or "nothing"
         raise JobError(f"the model builder wrote no {MODEL}, but {written}")
-    found = _facts(job.out)
-    if "mix" in job.args:
-        found |= olive_mix.facts(olive_mix.assigned(job), _quantized(_graph(job.out / MODEL)))
-    return found
+    return _facts(job.out) | _mixed(job)
 
 
 def _spelled(value: Any) -> str:
@@ -84,7 +81,7 @@ def compress(job: WorkerJob) -> dict[str, Any]:
     """The ONNX graph with Olive's passes over it.
 
     args: passes; `nodes` = "embedding" of one restricts it to the lookup of the embeddings, and it is left out where
-    that is quantized already. inputs: onnx.
+    that is quantized already; mix as above. inputs: onnx.
     """
     quiet("onnxruntime", "onnxruntime_genai")
     from olive.model import ONNXModelHandler
@@ -104,7 +101,7 @@ def compress(job: WorkerJob) -> dict[str, Any]:
     for path in source.iterdir():
         if path.is_file() and not (passes and path.name.startswith(MODEL)):
             shutil.copyfile(path, job.out / path.name)
-    return _facts(job.out)
+    return _facts(job.out) | _mixed(job)
 
 
 def _run(job: WorkerJob, handler: Any, passes: list[dict[str, Any]]) -> None:
@@ -180,6 +177,13 @@ def _embedding(path: Path) -> list[str]:
         for node in graph.node
         if node.op_type == "Gather" and node.input[0] in weights and node.input[1] == "input_ids"
     ]
+
+
+def _mixed(job: WorkerJob) -> dict[str, Any]:
+    """Of a mix what was assigned, and where the graph that was written differs."""
+    if "mix" not in job.args:
+        return {}
+    return olive_mix.facts(olive_mix.assigned(job), _quantized(_graph(job.out / MODEL)))
 
 
 def _quantized(graph: Any) -> list[tuple[str, dict[str, int]]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -22,12 +23,17 @@ def assigned(job: WorkerJob) -> Assignment:
     """Bits and block for each matrix: args["mix"] as `assign.asked`, inputs["sensitivity"]."""
     weights = assign.read(job.inputs["sensitivity"])
     folder: Path = job.inputs["model"]
-    rest = sum(
-        path.stat().st_size
-        for path in folder.iterdir()
-        if path.is_file() and path.suffix in (".json", ".model")
-    )
-    return assign.asked(job.args["mix"], job.inputs["sensitivity"], rest + _NODE_BYTES * len(weights))
+    beside = [path for path in folder.iterdir() if path.is_file() and path.suffix in (".json", ".model")]
+    rest = sum(path.stat().st_size for path in beside) + _NODE_BYTES * len(weights) + _floats(folder)
+    return assign.asked(job.args["mix"], job.inputs["sensitivity"], rest)
+
+
+def _floats(folder: Path) -> int:
+    """Bytes of the tables of sines and cosines, a row for each position, half a head each, in float32."""
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    heads = int(config.get("num_attention_heads") or 1)
+    head = int(config.get("head_dim") or config.get("hidden_size", 0) // heads)
+    return 4 * int(config.get("max_position_embeddings") or 0) * head
 
 
 def overrides(found: Assignment, job: WorkerJob) -> dict[str, dict[str, int]]:

@@ -1,0 +1,115 @@
+"""Mixed precision at no more bytes than each toolchain's default, on the demo model, in one run: `make bench-mixed`.
+
+The defaults are built by the toolchains' own commands, as in recipes.py. Each backend's mix is then solved for exactly
+the default's bytes, and both are scored on the same windows of the evaluation text, which no choice has seen. Goal: at
+most half of the default's KL divergence. Last, the table that was measured is solved for a hundred other budgets.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+from benchmarks.recipes import DEFAULTS, Default, build, show
+from edgehone.backends import llamacpp_recipes, registry
+from edgehone.backends.base import Effort, Recipe
+from edgehone.backends.pytorch import SENSITIVITY
+from edgehone.events import silent
+from edgehone.jobs.run import Input
+from edgehone.model.demo import demo_model
+from edgehone.plan.mixed import fitted
+from edgehone.precision import assign
+from edgehone.stages import build as builds
+from edgehone.stages import check
+from edgehone.stages.adopt import adopt
+from edgehone.stages.bench import Bench
+from edgehone.stages.kinds import judge_of
+from edgehone.stages.original import Original
+from edgehone.stages.request import Request
+from edgehone.stages.setup import set_up_bench
+from edgehone.stages.trial import Trial
+
+_BUDGETS = 100
+
+
+def main() -> None:
+    """Build, score and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--effort", choices=get_args(Effort), default="quick")
+    parser.add_argument("--backends", default=",".join(one.backend for one in DEFAULTS))
+    given = parser.parse_args()
+    names = given.backends.split(",")
+    backends = registry.load_all(names)
+    bench, _, unready = set_up_bench(Request(demo_model(), effort=given.effort), {}, backends, names, silent)
+    bench, prepared = judge_of(bench.model).prepare(bench)
+    original = judge_of(bench.model).reference(bench, prepared)
+    print(f"{'':40}{'bytes':>11}  {'KL':>8}  {'prefill':>8}  {'decode':>7}  {'built in':>8}")
+    for default in DEFAULTS:
+        if default.backend in unready:
+            print(f"{default.backend}: {unready[default.backend]}")
+        elif default.backend in names:
+            _compete(bench, original, default)
+    _solve_again(bench)
+
+
+def _compete(bench: Bench, original: Original, default: Default) -> None:
+    theirs = Trial(Recipe(default.backend, "default", settings=dict(default.settings or {})))
+    with tempfile.TemporaryDirectory(prefix="edgehone-default-") as place:
+        taken = build(default, demo_model(), Path(place))
+        path = Path(place) / default.artifact
+        check.prove(bench, original, theirs, lambda bench, recipe: adopt(bench, recipe, path))
+    show(f"{default.backend}: {default.shown}", theirs.candidate(), taken)
+    (mix,) = fitted(bench.model, bench.backends[default.backend].recipes(bench.model), theirs.bytes)
+    ours = Trial(mix)
+    check.prove(bench, original, ours)
+    show(f"  {mix.key}", ours.candidate(), ours.facts.get("build_seconds"))
+    told: dict[str, Any] = ours.facts.get("mix", {})
+    kl = [trial.figures["kl_mean"].value for trial in (ours, theirs) if "kl_mean" in trial.figures]
+    if len(kl) < 2 or not kl[0] or not kl[1]:
+        return
+    verdict = "PASS" if kl[0] <= kl[1] / 2 and (ours.bytes or 0) <= (theirs.bytes or 0) else "over"
+    print(
+        f"  {kl[0] / kl[1]:.2f} of the default's KL in {(ours.bytes or 0) / (theirs.bytes or 1):.3f} of its bytes "
+        f"(goal 0.5)  {verdict}; {told.get('bits_per_weight', 0):.2f} bits a weight, other types than assigned: "
+        f"{told.get('fallbacks')}"
+    )
+
+
+def _solve_again(bench: Bench) -> None:
+    """The time of another budget: the table is read and solved, no model is loaded."""
+    given = {"model": bench.source, **bench.texts}
+    recipe = Recipe(bench.origin.NAME, "sensitivity")
+    measured = builds.sensitivity(bench, recipe, given)
+    facts = measured.facts
+    menu = assign.menu(llamacpp_recipes.menu()["menu"])
+    begun = time.perf_counter()
+    for step in range(_BUDGETS):
+        assign.assign(assign.read(Input.of(measured).path), menu, bits=4.5 + 4 * step / _BUDGETS)
+    taken = (time.perf_counter() - begun) / _BUDGETS
+    print(
+        f"{SENSITIVITY.call.rpartition('.')[2]}: {len(facts['tensors'])} matrices in {measured.seconds:.0f} s, rank "
+        f"correlation {facts['rank_correlation']:.2f} with the divergence of {len(facts['exact'])} really rounded; "
+        f"another budget takes {1000 * taken:.1f} ms, {_rows(bench, menu)}"
+    )
+
+
+def _rows(bench: Bench, menu: Sequence[assign.Option]) -> str:
+    """The same for a model of 2,000 matrices."""
+    weights = [
+        assign.Weight(
+            f"{number}", 4096, 1024 * (1 + number % 7), "linear", 1e-4 * (1 + number * 7919 % 997),
+            {assign.error_key(bits, group): 4.0 ** (4 - bits) for bits in assign.BITS for group in assign.GROUPS},
+        )
+        for number in range(2000)
+    ]  # fmt: skip
+    begun = time.perf_counter()
+    found = assign.assign(weights, menu, bits=5.0)
+    return f"of 2,000 matrices {time.perf_counter() - begun:.2f} s (gap {found.gap / found.kl:.1e})"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,169 @@
+"""An assignment in each framework's own words: options, overrides, names, and what was written instead."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgehone.backends import llamacpp_mix, mlx_mix, olive_mix, openvino_mix, registry
+from edgehone.backends.base import Step, WorkerJob
+from edgehone.backends.openvino_mix import Matrix
+from edgehone.model import inspect
+from edgehone.precision import assign
+from edgehone.precision.assign import Assignment, Option, error_key
+
+RunWorker = Callable[..., dict[str, Any]]
+
+
+def assignment(**types: str) -> Assignment:
+    named = {name.replace("__", "."): Option(kind, 4, 64, 4.5) for name, kind in types.items()}
+    return Assignment(named, 1, 4.5, 0.1, 0.0)
+
+
+def test_llama_quantize_is_told_each_tensor_by_its_whole_name() -> None:
+    found = assignment(blk__1__attn_q__weight="q4_K", token_embd__weight="q6_K", output__weight="q8_0")
+    assert llamacpp_mix.options(found) == [
+        "--tensor-type",
+        r"^blk\.1\.attn_q\.weight$=q4_K",
+        "--token-embedding-type",
+        "q6_K",
+        "--output-tensor-type",
+        "q8_0",
+    ]
+
+
+def test_mlx_is_told_bits_and_group_and_its_configuration_is_read_back() -> None:
+    found = assignment(a="5-bit g64", b="4-bit g128", c="3-bit g32")
+    assert mlx_mix.own(found) == {"a": [5, 64], "b": [4, 128], "c": [3, 32]}
+    quantization = {
+        "bits": 4,
+        "group_size": 128,
+        "a": {"bits": 5, "group_size": 64},
+        "c": {"bits": 4, "group_size": 32},
+    }
+    told = mlx_mix.facts(found, {"quantization": quantization})["mix"]
+    assert told["fallbacks"] == {"c": "3-bit g32 → 4-bit g32"}
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    """A measured table of a layer and of tied embeddings."""
+    row = {"rows": 64, "columns": 256, "kind": "linear", "kl": 0.1, "errors": {}}
+    rows = [
+        {**row, "name": "model.layers.0.mlp.up_proj"},
+        {**row, "name": "model.embed_tokens", "kind": "tied"},
+    ]
+    (tmp_path / assign.TABLE).write_text(json.dumps({"tensors": rows}), "utf-8")
+    return tmp_path
+
+
+def test_olive_is_told_of_what_its_passes_round_not_of_what_the_builder_does(table: Path) -> None:
+    job = WorkerJob({}, {"sensitivity": table}, table, None, 1, lambda fraction, what: None)
+    kinds = {
+        "model.layers.0.mlp.up_proj": "4 bits in blocks of 32",
+        "model.embed_tokens": "8 bits in blocks of 128",
+    }
+    found = Assignment({name: Option(kind, 4, 32, 5.0) for name, kind in kinds.items()}, 1, 4.5, 0.1, 0.0)
+    assert olive_mix.overrides(found, job) == {"model.layers.0.mlp.up_proj": {"bits": 4, "group_size": 32}}
+
+
+def test_nodes_of_the_builder_are_found_fused_or_not() -> None:
+    names = ["layers.0.self_attn.q_proj", "layers.0.self_attn.k_proj", "layers.0.self_attn.v_proj"]
+    names += ["layers.0.mlp.up_proj", "embed_tokens", "layers.1.mlp.up_proj"]
+    options = {f"model.{name}": Option("4 bits in blocks of 32", 4, 32, 5.0) for name in names}
+    found = Assignment(options, 1, 4.5, 0.1, 0.0)
+    four, eight = {"bits": 4, "block_size": 32}, {"bits": 8, "block_size": 128}
+    nodes = [
+        ("/model/layers.0/attn/qkv_proj/MatMul", four),
+        ("/model/layers.0/mlp/up_proj/MatMul_Q4", eight),
+        ("/lm_head/MatMul", four),
+    ]
+    assert olive_mix.facts(found, nodes)["mix"]["fallbacks"] == {
+        "model.layers.0.mlp.up_proj": "4 bits in blocks of 32 → 8 bits in blocks of 128",
+        "model.layers.1.mlp.up_proj": "4 bits in blocks of 32 → not found",
+    }
+
+
+def test_a_matrix_of_the_graph_is_that_of_the_module_that_reads_it() -> None:
+    found = assignment(model__layers__1__mlp__up_proj="u4 g32", model__embed_tokens="i4 g64")
+    one = Matrix(("__module.model.layers.1.mlp.up_proj/ov_ext::linear/MatMul",), "f16")
+    assert openvino_mix._type(one, found) == "u4 g32"
+    tied = Matrix(
+        ("__module.model.embed_tokens/aten::embedding/Gather", "__module.lm_head/ov_ext::linear/MatMul"),
+        "f16",
+    )
+    assert openvino_mix._type(tied, found) == "i4 g64"
+    # Block 11 is not block 1, and what nobody assigned gets 8 bits.
+    other = replace(one, readers=("__module.model.layers.11.mlp.up_proj/ov_ext::linear/MatMul",))
+    assert openvino_mix._type(other, found) == "u8"
+
+
+def shapes() -> dict[str, tuple[int, int]]:
+    """The matrices of the demo model."""
+    layer = {"self_attn.q_proj": (256, 256), "self_attn.k_proj": (128, 256), "self_attn.v_proj": (128, 256)}
+    layer |= {"self_attn.o_proj": (256, 256), "mlp.gate_proj": (768, 256), "mlp.up_proj": (768, 256)}
+    layer |= {"mlp.down_proj": (256, 768)}
+    named = {f"model.layers.{at}.{name}": shape for at in range(4) for name, shape in layer.items()}
+    return {"model.embed_tokens": (2048, 256), **named}
+
+
+@pytest.fixture
+def given(demo_model: Path, tmp_path: Path) -> dict[str, Path]:
+    """What steps read: the demo model, a short calibration text, and a table that was made up."""
+    calibration, measured = tmp_path / "calibration", tmp_path / "measured"
+    calibration.mkdir()
+    measured.mkdir()
+    (calibration / "ids.json").write_text(json.dumps([(7 * i * i + 3) % 2000 + 10 for i in range(2400)]))
+    (calibration / "bos.json").write_text("[1]")
+    (calibration / "calibration.txt").write_text("We hold these truths to be self-evident. " * 200)
+    rows = [
+        {
+            "name": name,
+            "rows": rows,
+            "columns": columns,
+            "kind": "tied" if "embed" in name else "linear",
+            "kl": 0.01 if "embed" in name or "v_proj" in name else 0.0005,
+            "errors": {
+                error_key(bits, group): 4.0 ** (4 - bits) * ((group or columns) / 64) ** 0.5
+                for bits in assign.BITS
+                for group in assign.GROUPS
+            },
+        }
+        for name, (rows, columns) in shapes().items()
+    ]
+    (measured / assign.TABLE).write_text(json.dumps({"tensors": rows}))
+    return {"model": demo_model, "calibration": calibration, "sensitivity": measured}
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(
+    ("name", "most"),
+    [("llamacpp", 2_400_000), ("openvino", 2_980_000), ("olive", 2_790_000), ("mlx", 2_270_000)],
+)
+def test_what_was_assigned_is_what_is_written_within_the_bytes(
+    name: str, most: int, given: dict[str, Path], run_worker: RunWorker, tmp_path: Path
+) -> None:
+    backend = registry.load(name)
+    recipe = next(one for one in backend.recipes(inspect(given["model"])) if "mix" in one.build)
+    recipe = replace(recipe, build={**recipe.build, "mix": {"bytes": most}})
+    made: dict[str, dict[str, Any]] = {}
+
+    def run(step: Step) -> Path:
+        inputs = {name: run(each) for name, each in step.inputs.items()}
+        out = tmp_path / f"{step.call.rpartition(':')[2]}"
+        if step.call not in made:
+            inputs |= {name: given[name] for name in step.reads}
+            made[step.call] = run_worker(name, step.call, dict(step.params), inputs, out)
+        return out
+
+    last = backend.steps(recipe)
+    size = sum(path.stat().st_size for path in run(last).rglob("*") if path.is_file())
+    mix = made[last.call]["mix"]
+    assert mix["fallbacks"] == {} and mix["kl_gap"] == 0.0
+    assert len(mix["types"]) == len(shapes()) and len(set(mix["types"].values())) > 2
+    assert 0.96 * most < size <= most
