@@ -29,6 +29,7 @@ from edgehone.stages.adopt import adopt
 from edgehone.stages.bench import Bench
 from edgehone.stages.kinds import judge_of
 from edgehone.stages.original import Original
+from edgehone.stages.places import Places
 from edgehone.stages.request import Request
 from edgehone.stages.setup import set_up_bench
 from edgehone.stages.trial import Trial
@@ -44,7 +45,8 @@ def main() -> None:
     given = parser.parse_args()
     names = given.backends.split(",")
     backends = registry.load_all(names)
-    bench, _, unready = set_up_bench(Request(demo_model(), effort=given.effort), {}, backends, names, silent)
+    request = Request(demo_model(), effort=given.effort)
+    bench, _, unready = set_up_bench(request, {}, backends, names, places=Places.here(), emit=silent)
     bench, prepared = judge_of(bench.model).prepare(bench)
     original = judge_of(bench.model).reference(bench, prepared)
     print(f"{'':40}{'bytes':>11}  {'KL':>8}  {'prefill':>8}  {'decode':>7}  {'built in':>8}")
