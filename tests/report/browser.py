@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,14 @@ from typing import Any
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 # Of the DevTools protocol: what tells that a page is not as it should be.
 _COMPLAINTS = ("Runtime.exceptionThrown", "Log.entryAdded")
+# Becomes the browser, with the two descriptors under the numbers where --remote-debugging-pipe reads and writes.
+_TO_3_AND_4 = """
+import fcntl, os, sys
+spare = [fcntl.fcntl(int(one), fcntl.F_DUPFD, 10) for one in sys.argv[1:3]]
+for number, one in zip((3, 4), spare):
+    os.dup2(one, number)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
 
 
 class Browser:
@@ -23,12 +32,14 @@ class Browser:
     def __init__(self, profile: Path) -> None:
         assert CHROMIUM
         asks, told = os.pipe(), os.pipe()
-        # Descriptors 3 and 4 are where --remote-debugging-pipe reads and writes.
         words = [CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
         words += ["--remote-debugging-pipe", f"--user-data-dir={profile}", "--no-first-run", "about:blank"]
-        shell = ["/bin/sh", "-c", f'exec "$@" 3<&{asks[0]} 4>&{told[1]}', "sh", *words]
+        ends = (asks[0], told[1])
         self.process = subprocess.Popen(
-            shell, pass_fds=(asks[0], told[1]), stderr=subprocess.DEVNULL, start_new_session=True
+            [sys.executable, "-c", _TO_3_AND_4, *map(str, ends), *words],
+            pass_fds=ends,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
         )
         os.close(asks[0])
         os.close(told[1])

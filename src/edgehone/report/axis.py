@@ -84,7 +84,7 @@ def _tick(value: float, name: str, unit: str) -> str:
         size, word = next((pair for pair in BYTES if abs(value) >= pair[0]), BYTES[-1])
         text = f"{value / size:.6g} {word}"
     elif value and abs(value) < 1e-3:
-        text = power_of_ten(value)
+        text = power_of_ten(value, 6)
     else:
         text = f"{value:,.6g}"
     return text.replace("-", "−")

@@ -95,11 +95,12 @@ def significant(value: float, digits: int = 3) -> str:
     return f"{rounded:,.{max(0, digits - 1 - exponent)}f}".replace("-", "−")
 
 
-def power_of_ten(value: float) -> str:
-    """2.4 × 10⁻⁷, with two digits; 10⁻⁷ for the power itself."""
-    digits, _, exponent = f"{value:.1e}".partition("e")
+def power_of_ten(value: float, digits: int = 2) -> str:
+    """2.4 × 10⁻⁷, with so many digits at most; 10⁻⁷ for the power itself."""
+    factor, _, exponent = f"{value:.{digits - 1}e}".partition("e")
+    factor = factor.rstrip("0").rstrip(".")
     power = f"10{str(int(exponent)).translate(_SUPERSCRIPT)}"
-    return power if digits == "1.0" else f"{digits.removesuffix('.0')} × {power}".replace("-", "−")
+    return power if factor == "1" else f"{factor} × {power}".replace("-", "−")
 
 
 def number(name: str, value: float, unit: str = "", *, bare: bool = False) -> str:
