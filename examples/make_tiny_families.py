@@ -101,10 +101,12 @@ def main() -> None:
     parser.add_argument("families", nargs="*", choices=[*FAMILIES, []], help="which (default: all)")
     parser.add_argument("--out", type=Path, required=True, help="folder to write one folder each into")
     parser.add_argument("--seed", type=int, default=0, help="random seed (default: %(default)s)")
+    parser.add_argument("--layers", type=int, help="blocks (default: the family's own few)")
     args = parser.parse_args()
     torch.set_num_threads(1)
+    changes = {"num_hidden_layers": args.layers} if args.layers else {}
     for family in args.families or FAMILIES:
-        folder = make(family, args.out / FOLDERS.get(family, family), seed=args.seed)
+        folder = make(family, args.out / FOLDERS.get(family, family), seed=args.seed, **changes)
         size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
         print(f"{folder}: {size / 1e6:.1f} MB of weights")
 

@@ -10,7 +10,7 @@ from typing import Any
 from edgehone.errors import InputError
 
 NAME = "edgehone.toml"
-TABLES = ("gates", "weights", "workloads", "images", "devices", "plan")
+TABLES = ("gates", "weights", "workloads", "efforts", "images", "devices", "plan")
 
 
 def read(path: str | Path | None = None) -> Mapping[str, Any]:

@@ -39,8 +39,9 @@ def chain(step: Step) -> Iterator[Step]:
 
 def test_a_llama_is_supported_and_where_it_runs_is_said() -> None:
     support = olive.supports(LLAMA)
-    assert support.ok and len(support.reasons) == 1
-    assert "CPU" in support.reasons[0] and "CUDA" in support.reasons[0]
+    assert support.ok and len(support.reasons) == 2
+    assert "no AWQ" in support.reasons[0]
+    assert "CPU" in support.reasons[1] and "CUDA" in support.reasons[1]
 
 
 @pytest.mark.parametrize(
@@ -95,7 +96,10 @@ def test_untied_embeddings_are_taken_by_a_pass_of_their_own() -> None:
     assert olive.steps(untied[0]).call == f"{BUILD}:onnx"
     assert all(olive.steps(recipe).call == f"{BUILD}:compress" for recipe in untied[1:])
     tied = {recipe.name: olive.steps(recipe).call for recipe in olive.recipes(LLAMA)}
-    assert {name for name, call in tied.items() if call == f"{BUILD}:compress"} == {"int8_g32_sym"}
+    assert {name for name, call in tied.items() if call == f"{BUILD}:compress"} == {
+        "int8_g32_sym",
+        "int4_g64+hqq",
+    }
 
 
 def test_groups_that_do_not_divide_the_rows_are_left_out_and_the_next_takes_their_effort() -> None:
@@ -104,7 +108,7 @@ def test_groups_that_do_not_divide_the_rows_are_left_out_and_the_next_takes_thei
     assert not any("g128" in name or "g64" in name for name in names)
     assert "int4_g32+gptq+h8" in {recipe.name for recipe in at_effort("quick", odd)}
     reasons = olive.supports(odd).reasons
-    assert len(reasons) == 3 and "864 (intermediate)" in reasons[0]
+    assert len(reasons) == 4 and "864 (intermediate)" in reasons[0]
 
 
 def test_what_olive_cannot_take_is_left_to_the_builder_and_said() -> None:
@@ -163,12 +167,12 @@ def test_the_demo_model_is_built_quantized_scored_and_run(
     sources = {"model": demo_model, "calibration": prepared["prepared"] / "calibration"}
     recipes = {recipe.name: recipe for recipe in olive.recipes(LLAMA)}
     kl, size = {}, {}
-    for name in ("fp32", "int4_g32", "int8_g32", "int4_g128+gptq+h8"):
+    for name, held in WEIGHTS.items():
         artifact = tmp_path / name
         facts = build(run_worker, olive.steps(recipes[name]), sources, artifact)
         assert facts["bytes"] == sum(path.stat().st_size for path in artifact.iterdir())
         assert "CPUExecutionProvider" in facts["providers"]
-        assert facts["weight_types"] == WEIGHTS[name]
+        assert facts["weight_types"] == held
         args = {"backend": HERE, "settings": {}, "sample": True}
         inputs = {"artifact": artifact, "prepared": prepared["prepared"], "reference": prepared["reference"]}
         scored = run_worker("olive", f"{SCORE}:score", args, inputs, tmp_path / "scored")
@@ -191,6 +195,7 @@ def test_the_demo_model_is_built_quantized_scored_and_run(
     assert kl["fp32"] < 1e-5 and kl["int8_g32"] < 1e-3
     # The builder's own default, and what GPTQ makes of fewer bytes: half of its divergence, over 24 windows of 256.
     assert kl["int4_g128+gptq+h8"] < 0.6 * kl["int4_g32"] < 3e-2
+    assert kl["int4_g64+hqq"] < 5e-2  # Olive's pass of that name gives 6.6
     assert size["int4_g128+gptq+h8"] < size["int4_g32"] < size["int8_g32"] < size["fp32"]
 
 
@@ -203,6 +208,10 @@ WEIGHTS = {
     },
     "int8_g32": {
         "MatMulNBits 8 bits in blocks of 32": 21,
+        "GatherBlockQuantized 8 bits in blocks of 32": 1,
+    },
+    "int4_g64+hqq": {
+        "MatMulNBits 4 bits in blocks of 64": 21,
         "GatherBlockQuantized 8 bits in blocks of 32": 1,
     },
     "int4_g128+gptq+h8": {

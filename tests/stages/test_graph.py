@@ -22,6 +22,7 @@ DIGITS = demo_graph()
 EVALUATION, CALIBRATION = (DIGITS.parent / f"{name}.npz" for name in ("evaluation", "calibration"))
 # What so small a graph gains lies below what calling a runtime costs: only its quality is held to gates here.
 GATES = ("speedup=off", "memory_cut=off", "latency_cv=off")
+FEW = "[efforts.quick]\nrounds = 2\nseconds = 0.1\n"
 
 
 def optimize(model: Path, **more: Any) -> edgehone.Decision:
@@ -32,7 +33,7 @@ def optimize(model: Path, **more: Any) -> edgehone.Decision:
 def config(tmp_path: Path) -> Path:
     """Few rounds suffice: the machinery is tested, not the speed."""
     path = tmp_path / "edgehone.toml"
-    path.write_text("[workloads.pairs]\ntask = 'graph'\nbatch = 2\n")
+    path.write_text(FEW + "[workloads.pairs]\ntask = 'graph'\nbatch = 2\n")
     return path
 
 
@@ -88,7 +89,7 @@ def test_a_folder_of_images_a_class_a_folder(tmp_path: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{index}.png").write_bytes(grey_png((255 - 255 * image).round().astype(np.uint8)))
     # Dark on light, where the network learned light on dark: without the table it would read nothing.
-    (tmp_path / "edgehone.toml").write_text(f"[images]\nscale = {-1 / 255}\nmean = -1.0\n")
+    (tmp_path / "edgehone.toml").write_text(f"{FEW}[images]\nscale = {-1 / 255}\nmean = -1.0\n")
     more = {"evaluation": tmp_path / "digits", "backends": ["openvino"]}
     decision = optimize(DIGITS, config_file=tmp_path / "edgehone.toml", **more)
     accuracy = decision.baseline.figure("accuracy")
@@ -119,13 +120,18 @@ def test_bad_samples_are_refused_before_anything_slow(own_home: Path, tmp_path: 
 
 
 @pytest.mark.real
-def test_an_encoder_is_honed_on_texts_of_its_own(tiny_encoders: dict[str, Path], tmp_path: Path) -> None:
+def test_an_encoder_is_honed_on_texts_of_its_own(
+    tiny_encoders: dict[str, Path], tmp_path: Path, config: Path
+) -> None:
     texts = tmp_path / "texts.jsonl"
     words = ["the union", "a treaty", "of peace", "with mexico", "the treasury", "an army", "our citizens"]
     lines = [{"text": f"{a} and {b} of {c}"} for a in words for b in words for c in words[:2]]
     texts.write_text("\n".join(json.dumps(line) for line in lines))
     decision = optimize(
-        tiny_encoders["feature-extraction"], evaluation=texts, backends=["llamacpp", "openvino"]
+        tiny_encoders["feature-extraction"],
+        evaluation=texts,
+        backends=["llamacpp", "openvino"],
+        config_file=config,
     )
     assert decision.workload["name"] == "embed"
     by_key = {c.key: c for c in decision.candidates}
@@ -134,7 +140,7 @@ def test_an_encoder_is_honed_on_texts_of_its_own(tiny_encoders: dict[str, Path],
 
 
 @pytest.mark.real
-def test_an_exported_program_is_honed(tmp_path: Path) -> None:
+def test_an_exported_program_is_honed(tmp_path: Path, config: Path) -> None:
     program = tmp_path / "program.pt2"
     python = environments.ensure("pytorch", pytorch.NEEDS, lambda what: None).python
     import subprocess
@@ -142,7 +148,7 @@ def test_an_exported_program_is_honed(tmp_path: Path) -> None:
     subprocess.run([python, "-c", EXPORT, str(program)], check=True, capture_output=True)
     np.savez(tmp_path / "x.npz", x=np.random.default_rng(0).normal(size=(64, 16)).astype(np.float32))
     try:
-        decision = optimize(program, evaluation=tmp_path / "x.npz", backends=["openvino"])
+        decision = optimize(program, evaluation=tmp_path / "x.npz", backends=["openvino"], config_file=config)
     except NothingPasses as error:
         decision = error.decision
     assert [one.passed for one in decision.conversions] == [True]

@@ -17,7 +17,17 @@ from edgehone.jobs import environments
 
 # A random model says nothing right; what is asked here is whether it says the same.
 GATES = ("speedup=off", "memory_cut=off", "accuracy_kept=off", "latency_cv=off")
-TOML = "[workloads.tiny]\npictures = true\nprompt_tokens = 32\ngenerated_tokens = 8\n"
+TOML = """
+[workloads.tiny]
+pictures = true
+prompt_tokens = 32
+generated_tokens = 8
+[efforts.quick]
+windows = 8
+window = 128
+rounds = 2
+seconds = 0.1
+"""
 
 
 def make(folder: Path, vision: str) -> Path:

@@ -34,6 +34,9 @@ NEEDS = Needs(
     versions=("mlx", "mlx-lm", "transformers"),
 )
 
+# docs/left-out.md tells more.
+NO_DWQ = "learned quantization is GPTQ: mlx-lm's DWQ and AWQ gained less in more time"
+
 _HERE = "edgehone.backends.mlx_build"
 # What of an entry determines the artifact.
 _BUILD = ("dtype", "bits", "group", "own", "mixed", "mix", "learned")
@@ -64,7 +67,7 @@ def supports(model: ModelInfo) -> Support:
     sizes = rows(model)
     without = sorted({group for entry in _table() if not fits(group := entry.get("group", 0), sizes)})
     notes = [f"groups of {group}: do not divide rows of {unfit(group, sizes)}" for group in without]
-    return Support(True, tuple(notes))
+    return Support(True, (*notes, NO_DWQ))
 
 
 def unmeasurable(device: Device) -> str | None:

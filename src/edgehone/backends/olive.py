@@ -1,9 +1,10 @@
 """olive: weights quantized by Olive's passes, ONNX by ONNX Runtime GenAI's model builder, run by both runtimes.
 
 A build is a chain of at most three steps, each shared by all recipes that need it: `checkpoint` (Olive's passes
-over the Hugging Face model), `onnx` (the model builder, which also quantizes) and `compress` (Olive's passes over
-the ONNX graph). What can be built is data: olive_recipes.toml; of which models too: olive_architectures.txt. The
-steps are in `olive_build`, the session in `olive_session`.
+over the Hugging Face model), `onnx` (the model builder, which also quantizes), `hqq` (ONNX Runtime's quantizer over
+what the builder left in float) and `compress` (Olive's passes over the ONNX graph). What can be built is data:
+olive_recipes.toml; of which models too: olive_architectures.txt. The steps are in `olive_build`, the session in
+`olive_session`.
 """
 
 from __future__ import annotations
@@ -38,6 +39,9 @@ NEEDS = Needs(
 
 # The execution providers that ONNX Runtime has beside the CPU's, and what they would take.
 OTHER_PROVIDERS = "CUDA, DirectML, QNN and CoreML need other builds of onnxruntime than the pinned one"
+
+# docs/left-out.md tells more.
+NO_AWQ = "no AWQ: Olive's passes call packages for it that do not import here; openvino offers it"
 
 _BUILD = "edgehone.backends.olive_build"
 # Passes that learn from the calibration text.
@@ -74,7 +78,7 @@ def supports(model: ModelInfo) -> Support:
     notes = [f"groups of {g}: do not divide rows of {_named(rows, g)}" for g in unfit]
     if not architectures()[model.model_type]:
         notes.append(f"GPTQ and k-quant checkpoints: Olive's passes do not take '{model.model_type}'")
-    return Support(True, (*notes, f"runs on the CPU; {OTHER_PROVIDERS}"))
+    return Support(True, (*notes, NO_AWQ, f"runs on the CPU; {OTHER_PROVIDERS}"))
 
 
 def recipes(model: ModelInfo) -> list[Recipe]:
@@ -106,6 +110,12 @@ def _bits(entry: Mapping[str, Any], model: ModelInfo) -> float:
     A scale is a float32 for each group, a zero point as wide as a weight.
     """
     builder = entry["builder"]
+    share = (model.vocabulary or 0) * (model.hidden_size or 0) / max(model.parameters, 1)
+    embeddings = _table()["embedding"]
+    looked_up = _width(embeddings["bits"], embeddings["block_size"], False)
+    if "hqq" in entry:  # its zero points are floats like the scales, and its embeddings are never tied
+        products = 4 + 64 / entry["hqq"]["block_size"]
+        return share * looked_up + (1 if model.tied_embeddings else 1 - share) * products
     if builder["precision"] == "fp32":
         return 32.0
     own, size = int(builder["precision"].removeprefix("int")), builder["block_size"]
@@ -121,12 +131,9 @@ def _bits(entry: Mapping[str, Any], model: ModelInfo) -> float:
         blocks = (1 - mixed) * blocks + mixed * _width(8, size, zeros)
     spared = algorithm in ("k_quant_last", "k_quant_mixed")
     head = 32.0 if "nodes_to_exclude" in builder else _width(8 if spared else own, size, zeros)
-    share = (model.vocabulary or 0) * (model.hidden_size or 0) / max(model.parameters, 1)
     if model.tied_embeddings:
         return share * head + (1 - share) * blocks
-    embeddings = _table()["embedding"]
-    apart = head + _width(embeddings["bits"], embeddings["block_size"], False)
-    return share * apart + (1 - 2 * share) * blocks
+    return share * (head + looked_up) + (1 - 2 * share) * blocks
 
 
 def _width(bits: int, group: int, zeros: bool) -> float:
@@ -135,9 +142,9 @@ def _width(bits: int, group: int, zeros: bool) -> float:
 
 def _recipe(entry: Mapping[str, Any], untied: bool) -> Recipe:
     exact = entry["family"] == "fp32"
-    build = {part: entry[part] for part in ("checkpoint", "builder", "mix") if part in entry}
-    # The builder's own int8 leaves the embeddings in float even where they are tied.
-    if not exact and (untied or entry["builder"]["precision"] == "int8"):
+    build = {part: entry[part] for part in ("checkpoint", "builder", "hqq", "mix") if part in entry}
+    # Only the builder's own int4 takes the embeddings, where they are tied to the head.
+    if not exact and (untied or entry["builder"]["precision"] != "int4"):
         build["compress"] = [_table()["embedding"]]
     return Recipe(
         NAME,
@@ -198,6 +205,8 @@ def steps(recipe: Recipe) -> Step:
         needed = (*reads, "calibration") if _calibrated(passes) else reads
         inputs = {"checkpoint": Step(f"{_BUILD}:checkpoint", {"passes": passes, **mix}, reads=needed)}
     onnx = Step(f"{_BUILD}:onnx", {**build["builder"], **mix}, inputs, reads)
+    if fitted := build.get("hqq"):
+        onnx = Step(f"{_BUILD}:hqq", dict(fitted), {"onnx": onnx})
     if passes := build.get("compress"):
         return Step(f"{_BUILD}:compress", {"passes": passes, **mix}, {"onnx": onnx}, reads if mix else ())
     return onnx

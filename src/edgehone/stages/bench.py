@@ -12,6 +12,7 @@ from typing import Any
 from edgehone.backends import registry
 from edgehone.backends.base import Backend, Effort, Recipe, ReferenceBackend
 from edgehone.device.detect import Device
+from edgehone.errors import InputError
 from edgehone.events import Emit, Event, State
 from edgehone.jobs.environments import Env
 from edgehone.jobs.place import Place
@@ -140,7 +141,33 @@ def threads_of(settings: Mapping[str, Any], machine: Device) -> int:
     return min(int(settings.get("threads") or machine.threads), machine.threads)
 
 
-def depth(effort: Effort) -> Depth:
-    """The depth that data/efforts.toml gives an effort."""
+# The least of each count: fewer give no interval at all.
+_LEAST = {"windows": 4, "window": 8, "samples": 8, "rounds": 2}
+
+
+def depth(effort: Effort, config: Mapping[str, Any] | None = None) -> Depth:
+    """The depth that data/efforts.toml gives an effort, with [efforts.NAME] of edgehone.toml over it.
+
+    Raises InputError for an unknown effort or key there, and for a value that can't be.
+    """
     table = tomllib.loads(files("edgehone").joinpath("data/efforts.toml").read_text("utf-8"))
-    return Depth(**table[effort])
+    own = (config or {}).get("efforts", {})
+    for where, given in (("efforts", own), *(own.items() if isinstance(own, Mapping) else ())):
+        if not isinstance(given, Mapping):
+            raise InputError(
+                f"[{where}] in edgehone.toml is {given!r}, not a table", hint="write [efforts.quick]"
+            )
+    if unknown := sorted(set(own) - set(table)):
+        raise InputError(f"no effort is called {unknown[0]!r}", hint=f"one of {', '.join(table)}")
+    for key, value in own.get(effort, {}).items():
+        if key not in table[effort]:
+            raise InputError(
+                f"unknown key {key!r} in [efforts.{effort}]", hint=f"one of {', '.join(table[effort])}"
+            )
+        kinds = int if key in _LEAST else (int, float)
+        if isinstance(value, bool) or not isinstance(value, kinds) or not value >= _LEAST.get(key, 0):
+            raise InputError(
+                f"[efforts.{effort}]: {key} is {value!r}",
+                hint=f"a {'whole ' if key in _LEAST else ''}number of {_LEAST.get(key, 0)} or more",
+            )
+    return Depth(**{**table[effort], **own.get(effort, {})})

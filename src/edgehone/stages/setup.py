@@ -101,6 +101,7 @@ def set_up_bench(
     judge = judge_of(info)
     name = request.workload or judge.default_workload(info)
     work, note = workload.fit(workload.load(name, config, info.kind), info.context)
+    deep = depth(request.effort, config)
     given = judge.inputs(request, info)
     check_pictures(info, work)
     check_caches(info, work, free_memory(places.stand.device))
@@ -124,7 +125,7 @@ def set_up_bench(
         workshop=workshop,
         stand=stand,
         workload=work,
-        depth=depth(request.effort),
+        depth=deep,
         backends=asked,
         origin=origin,
         emit=emit,
