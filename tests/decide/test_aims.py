@@ -89,3 +89,9 @@ def test_any_text_is_a_gate_or_a_clear_error(text: str) -> None:
         assert error.hint
     else:
         assert math.isfinite(gate.threshold)
+
+
+def test_what_an_artifact_may_weigh_is_the_least_of_the_limits() -> None:
+    assert aims.load({}).most_bytes is None
+    assert aims.load({}, subject_to=["bytes<=60MB", "bytes<=50MB"]).most_bytes == 50_000_000
+    assert aims.load({}, subject_to=["next_token_accuracy>=0.9"]).most_bytes is None
