@@ -183,6 +183,7 @@ def _notes(setup: Setup, trials: Sequence[Trial], named: Sequence[str]) -> list[
         if name in named or not setup.bench.backends[name].REFERENCE
     ]
     uncut = [f"{operation} is not tried: {reason}" for operation, reason in setup.plan.uncut.items()]
+    uncut += [f"{where} is not tried: {reason}" for where, reason in setup.plan.unplaced.items()]
     unready = [f"{name} has no environment: {reason}" for name, reason in setup.unready.items()]
     elsewhere = {t.recipe.backend: str(t.facts["unmeasurable"]) for t in trials if "unmeasurable" in t.facts}
     proven = [f"{name} is proven here, not measured: {reason}" for name, reason in elsewhere.items()]

@@ -9,6 +9,7 @@ import pytest
 from edgehone.backends import onnxruntime_devices
 from edgehone.backends.seen import Absent, RuntimeDevice, Seen
 from edgehone.device.accelerators import VENDORS
+from edgehone.errors import InputError
 
 
 def test_it_survives_json() -> None:
@@ -45,3 +46,5 @@ def test_why_a_build_has_no_provider() -> None:
 def test_a_session_s_providers_end_with_the_cpu() -> None:
     assert onnxruntime_devices.named("CUDA") == ["CUDAExecutionProvider", "CPUExecutionProvider"]
     assert onnxruntime_devices.named("CPU") == ["CPUExecutionProvider"]
+    with pytest.raises(InputError, match="no execution provider is called 'cuda'"):
+        onnxruntime_devices.named("cuda")

@@ -79,6 +79,17 @@ class Recipe:
         """`backend/name`: unique within a plan, readable in a table."""
         return f"{self.backend}/{self.name}"
 
+    @property
+    def device(self) -> str | None:
+        """The device that a session of it is opened on, as the runtime names it; None is the CPU."""
+        named: str | None = self.settings.get("device")
+        return named
+
+    @property
+    def runs_on(self) -> str:
+        """`backend`, or `backend on DEVICE`: what a null test is of."""
+        return self.backend if self.device is None else f"{self.backend} on {self.device}"
+
     def to_json(self) -> dict[str, Any]:
         """What determines the output: backend, name, build, settings, and surgery where there is one."""
         return {
@@ -294,7 +305,9 @@ class Backend(Protocol):
     then built and proven, not measured.
 
     A backend whose runtime tells which devices it can run on may have `devices(job) -> dict` too (worker side): it
-    returns `Seen(...).to_json()` of `backends.seen`.
+    returns `Seen(...).to_json()` of `backends.seen`. It may have `on_devices(model, recipes, seen)` beside it (core
+    side): variants of its recipes on devices that were seen, each naming its own in `settings["device"]` and by a
+    suffix `@DEVICE` of its name, the exact one among them; and by device why there are none on it.
     """
 
     NAME: str
@@ -326,9 +339,9 @@ def why_unmeasurable(backend: Backend, device: Device) -> str | None:
 
 
 def tunings_of(backend: Backend, recipe: Recipe, device: Device, context: int) -> Sequence[Tuning]:
-    """The settings that may be searched for an artifact; none where the backend names none."""
+    """The settings that may be searched for an artifact; none where the backend names none, or off the CPU."""
     ask = getattr(backend, "tunings", None)
-    found: Sequence[Tuning] = () if ask is None else ask(recipe, device, context)
+    found: Sequence[Tuning] = () if ask is None or recipe.device else ask(recipe, device, context)
     return found
 
 

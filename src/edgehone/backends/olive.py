@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgehone.backends import olive_graph, onnxruntime_devices
+from edgehone.backends import olive_graph, onnxruntime_devices, onnxruntime_place
 from edgehone.backends.base import EFFORTS, Needs, OperatorTime, Recipe, Step, Support, Tuning, WorkerJob
 from edgehone.backends.tunings import Kind, listed
 from edgehone.device.facts import Device
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 open_graph = olive_graph.open_graph
 open_graph_many = olive_graph.open_graph_many
 devices = onnxruntime_devices.devices
+on_devices = onnxruntime_place.on_devices
 
 NAME = "olive"
 REFERENCE = False
@@ -36,9 +37,6 @@ NEEDS = Needs(
     lock=Path(__file__).parent.parent / "jobs" / "locks" / "olive.txt",
     versions=("olive-ai", "onnxruntime", "onnxruntime-genai", "onnx", "transformers", "torch"),
 )
-
-# The execution providers that ONNX Runtime has beside the CPU's, and what they would take.
-OTHER_PROVIDERS = "CUDA, DirectML, QNN and CoreML need other builds of onnxruntime than the pinned one"
 
 # docs/left-out.md tells more.
 NO_AWQ = "no AWQ: Olive's passes call packages for it that do not import here; openvino offers it"
@@ -78,7 +76,7 @@ def supports(model: ModelInfo) -> Support:
     notes = [f"groups of {g}: do not divide rows of {_named(rows, g)}" for g in unfit]
     if not architectures()[model.model_type]:
         notes.append(f"GPTQ and k-quant checkpoints: Olive's passes do not take '{model.model_type}'")
-    return Support(True, (*notes, NO_AWQ, f"runs on the CPU; {OTHER_PROVIDERS}"))
+    return Support(True, (*notes, NO_AWQ))
 
 
 def recipes(model: ModelInfo) -> list[Recipe]:
@@ -193,7 +191,7 @@ def tunings(recipe: Recipe, device: Device, context: int) -> list[Tuning]:
 def steps(recipe: Recipe) -> Step:
     """The chain of the recipe's build, as short as it needs to be."""
     if "graph" in recipe.build:
-        return olive_graph.graph_steps(recipe)
+        return onnxruntime_place.placed(recipe, olive_graph.graph_steps(recipe))
     build = recipe.build
     inputs: dict[str, Step] = {}
     reads: tuple[str, ...] = ("model",)

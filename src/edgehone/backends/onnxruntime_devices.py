@@ -11,6 +11,7 @@ from typing import Any
 
 from edgehone.backends.base import WorkerJob
 from edgehone.backends.seen import Absent, RuntimeDevice, Seen
+from edgehone.errors import InputError
 
 CPU = "CPUExecutionProvider"
 
@@ -40,8 +41,18 @@ def providers() -> list[dict[str, Any]]:
 
 
 def named(device: str) -> list[str]:
-    """The providers of a session on a device of the table, by ONNX Runtime's names: the CPU takes what it does not."""
-    return [*(one["name"] for one in providers() if one["id"] == device), CPU]
+    """The providers of a session on a device, by ONNX Runtime's names: the CPU takes what the device does not.
+
+    Raises InputError for a device that the table does not have.
+    """
+    if device == "CPU":
+        return [CPU]
+    known = {one["id"]: one["name"] for one in providers()}
+    if device not in known:
+        raise InputError(
+            f"no execution provider is called {device!r}", hint=f"one of CPU, {', '.join(known)}"
+        )
+    return [known[device], CPU]
 
 
 def why_not(entry: Mapping[str, Any], available: list[str], system: str) -> str | None:

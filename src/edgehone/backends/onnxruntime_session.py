@@ -1,4 +1,4 @@
-"""An ONNX graph opened by ONNX Runtime on the CPU (worker side): for originals and for Olive's builds."""
+"""An ONNX graph opened by ONNX Runtime (worker side): for originals and for Olive's builds."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgehone.backends.onnxruntime_devices import named
 from edgehone.errors import InputError, ModelError
 
 if TYPE_CHECKING:
@@ -27,10 +28,11 @@ _DTYPES = {
 class OrtSession:
     """A graph whose inputs are checked before it runs.
 
-    settings: graph_optimization ("disabled", "basic", "extended", "all": the default), intra_op_threads (else
-    `threads`), inter_op_threads, execution_mode ("sequential", the default for one of these, or "parallel"), spinning
-    (whether threads that wait for work keep their core busy; the default), arena (whether memory is kept for the next
-    run; the default), profile (where the operators' times go, a path without an ending). ModelError for a graph that
+    settings: device (the id of a provider in onnxruntime_providers.toml; else the CPU), graph_optimization ("disabled",
+    "basic", "extended", "all": the default), intra_op_threads (else `threads`), inter_op_threads, execution_mode
+    ("sequential", the default for one of these, or "parallel"), spinning (whether threads that wait for work keep their
+    core busy; the default), arena (whether memory is kept for the next run; the default), profile (where the operators'
+    times go, a path without an ending). ModelError for a graph that
     cannot be opened.
     """
 
@@ -41,7 +43,9 @@ class OrtSession:
 
         try:
             self._session = onnxruntime.InferenceSession(
-                str(path), session_options(settings, threads), providers=["CPUExecutionProvider"]
+                str(path),
+                session_options(settings, threads),
+                providers=named(str(settings.get("device", "CPU"))),
             )
         except Exception as error:
             raise ModelError(f"ONNX Runtime cannot open {path.name}: {_cause(error)}") from error

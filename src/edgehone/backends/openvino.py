@@ -1,4 +1,5 @@
-"""openvino: IR by optimum-intel, weights compressed by NNCF, run by OpenVINO and OpenVINO GenAI on the CPU.
+"""openvino: IR by optimum-intel, weights compressed by NNCF, run by OpenVINO and OpenVINO GenAI, on the CPU or
+another device that they see.
 
 The steps: `export` writes a stateful FP16 IR with its tokenizer, `compress` takes that to 8 or 4 bits. What
 can be built is data: openvino_recipes.toml; what can be exported too: openvino_architectures.txt. The session
@@ -24,6 +25,7 @@ from edgehone.backends import (
     openvino_mix,
     openvino_mixture,
     openvino_operators,
+    openvino_place,
     openvino_vision,
 )
 from edgehone.backends.base import EFFORTS, Needs, Recipe, Step, Support, Tuning, WorkerJob
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from edgehone.backends.openvino_session import OpenVinoSession
 
 devices = openvino_devices.devices
+on_devices = openvino_place.on_devices
 operator_times = openvino_operators.operator_times
 
 NAME = "openvino"
@@ -178,7 +181,11 @@ def tunings(recipe: Recipe, device: Device, context: int) -> list[Tuning]:
 
 
 def steps(recipe: Recipe) -> Step:
-    """The FP16 IR, and from it the compressed one."""
+    """The FP16 IR, and from it the compressed one; placed on another device where the recipe names one."""
+    return openvino_place.placed(recipe, _built(recipe))
+
+
+def _built(recipe: Recipe) -> Step:
     if "graph" in recipe.build:
         return openvino_graph.steps(recipe)
     if "vision" in recipe.build:
@@ -296,10 +303,10 @@ def _context(folder: Path) -> int:
 def open_session(
     artifact: Path, settings: Mapping[str, Any], job: WorkerJob
 ) -> OpenVinoSession | openvino_vision.OpenVinoVision:
-    """A session on the CPU (worker side).
+    """A session (worker side).
 
-    settings: kv_cache ("u8" or "f16", always set), and those of `openvino_session.COMMON`; what is not set is left to
-    the device.
+    settings: device (else the CPU), kv_cache ("u8" or "f16", always set on the CPU), and those of
+    `openvino_session.COMMON`; what is not set is left to the device.
     """
     from edgehone.backends.openvino_session import OpenVinoSession
 
@@ -319,13 +326,15 @@ def open_vision(
 
 
 def open_graph(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) -> OpenVinoGraphSession:
-    """A session of a graph on the CPU (worker side).
+    """A session of a graph (worker side).
 
-    settings: those of `openvino_session.COMMON`.
+    settings: device (else the CPU), static (compile for each shape that is fed), and those of
+    `openvino_session.COMMON`.
     """
-    from edgehone.backends.openvino_graph_session import OpenVinoGraphSession
+    from edgehone.backends.openvino_graph_session import OpenVinoGraphSession, OpenVinoStaticSession
 
-    return OpenVinoGraphSession(artifact, settings, job.threads)
+    kind = OpenVinoStaticSession if settings.get("static") else OpenVinoGraphSession
+    return kind(artifact, settings, job.threads)
 
 
 def open_graph_many(
@@ -334,6 +343,10 @@ def open_graph_many(
     """The same for so many threads at once, each with a request of its own."""
     from edgehone.backends.openvino_graph_session import OpenVinoGraphPool
 
+    if settings.get("static"):
+        raise JobError(
+            f"a graph of fixed shapes on {settings.get('device')} is run for one client at a time only"
+        )
     return OpenVinoGraphPool(artifact, settings, job.threads, clients)
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from edgehone.backends.openvino_ir import MODEL, PORTS
+from edgehone.backends.openvino_place import CPU, opened
 from edgehone.backends.openvino_session import common
 from edgehone.errors import JobError
 
@@ -16,8 +18,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Arrays = Mapping[str, NDArray[Any]]
-
-_DEVICE = "CPU"
 
 
 class OpenVinoGraphSession:
@@ -29,20 +29,24 @@ class OpenVinoGraphSession:
         """`also` are properties beside those that the settings give."""
         import openvino as ov
 
-        options = common(settings, threads) | dict(also or {})
-        compiled = ov.Core().compile_model(folder / MODEL, _DEVICE, options)
-        self.request: Any = compiled.create_infer_request()
+        options = opened(settings, common(settings, threads)) | dict(also or {})
+        self.request: Any = None
+        graph = self._open(ov.Core(), folder / MODEL, str(settings.get("device", CPU)), options)
         ports = json.loads((folder / PORTS).read_text("utf-8"))
-        for name, port in zip(
-            ports["inputs"] + ports["outputs"], compiled.inputs + compiled.outputs, strict=True
-        ):
+        for name, port in zip(ports["inputs"] + ports["outputs"], graph.inputs + graph.outputs, strict=True):
             if name not in port.get_names():
                 raise JobError(
                     f"the IR in {folder} has {'/'.join(port.get_names())} where {name} is expected"
                 )
-        self._inputs = dict(zip(ports["inputs"], compiled.inputs, strict=True))
+        self._inputs = dict(zip(ports["inputs"], graph.inputs, strict=True))
         self._outputs: list[str] = ports["outputs"]
-        self._batch = fixed_batch(compiled.inputs)
+        self._batch = fixed_batch(graph.inputs)
+
+    def _open(self, core: Any, path: Path, device: str, options: Mapping[str, Any]) -> Any:
+        """Compile it; returns what has the graph's ports."""
+        compiled = core.compile_model(path, device, options)
+        self.request = compiled.create_infer_request()
+        return compiled
 
     def run(self, feeds: Arrays) -> dict[str, NDArray[Any]]:
         """All outputs by name. A graph with a fixed batch is fed in parts of it, the last one filled up.
@@ -66,7 +70,7 @@ class OpenVinoGraphSession:
         import numpy as np
 
         made = {
-            self._inputs[name]: np.ascontiguousarray(array, self._inputs[name].get_element_type().to_dtype())
+            name: np.ascontiguousarray(array, self._inputs[name].get_element_type().to_dtype())
             for name, array in feeds.items()
         }
         results = request.infer(made)
@@ -100,6 +104,33 @@ class OpenVinoGraphPool(OpenVinoGraphSession):
         """Drop what was loaded."""
         super().close()
         self._free = SimpleQueue()
+
+
+class OpenVinoStaticSession(OpenVinoGraphSession):
+    """The same on a device that takes fixed shapes only.
+
+    It is compiled when it is first fed, and again for every other shape: the first request of a measurement, which
+    warms up, pays for that.
+    """
+
+    def _open(self, core: Any, path: Path, device: str, options: Mapping[str, Any]) -> Any:
+        self._model = core.read_model(path)
+        self._compile = partial(core.compile_model, self._model, device, options)
+        self._requests: dict[Any, Any] = {}
+        return self._model
+
+    def _infer(self, feeds: Arrays) -> dict[str, NDArray[Any]]:
+        shapes = {name: array.shape for name, array in feeds.items()}
+        key = tuple(sorted(shapes.items()))
+        if key not in self._requests:
+            self._model.reshape({name: list(shape) for name, shape in shapes.items()})
+            self._requests[key] = self._compile().create_infer_request()
+        return self._infer_by(self._requests[key], feeds)
+
+    def close(self) -> None:
+        """Drop what was loaded."""
+        super().close()
+        self._requests.clear()
 
 
 def fixed_batch(ports: Sequence[Any]) -> int | None:

@@ -76,6 +76,6 @@ class RoutingSession(OpenVinoSession):
                     self._blocks.append(int(at[1]))
             if not self._blocks:
                 raise EdgehoneError("the graph has no router that chooses experts by TopK")
-            compiled = core.compile_model(model, "CPU", self._properties)
+            compiled = core.compile_model(model, self._device, self._properties)
             self._request = compiled.create_infer_request()
         return self._request

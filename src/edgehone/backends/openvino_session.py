@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from edgehone.backends.base import Generation
 from edgehone.backends.ids import check_ids, padded
+from edgehone.backends.openvino_place import CPU, opened
 from edgehone.errors import JobError
 
 if TYPE_CHECKING:
     from edgehone.backends.base import Logits
 
-_DEVICE = "CPU"
 # A window is fed in at least so many parts, so that the KV cache's precision has its say in the logits.
 _PARTS = 4
 _LOGITS_BYTES = 64 << 20
@@ -59,7 +59,8 @@ class OpenVinoSession:
 
     def __init__(self, folder: Path, settings: Mapping[str, Any], threads: int) -> None:
         self._folder = folder
-        self._properties = properties(settings, threads)
+        self._device = str(settings.get("device", CPU))
+        self._properties = opened(settings, properties(settings, threads))
         self._vocabulary = vocabulary(folder)
         self._request: Any = None
         self._pipeline: Any = None
@@ -110,7 +111,7 @@ class OpenVinoSession:
 
             core = ov.Core()
             path = self._folder / "openvino_model.xml"
-            self._request = core.compile_model(path, _DEVICE, self._properties).create_infer_request()
+            self._request = core.compile_model(path, self._device, self._properties).create_infer_request()
         return self._request
 
     def generate(
@@ -162,7 +163,7 @@ class OpenVinoSession:
             # SDPA and not PA (paged attention): the same attention as in `score`, and no prefix cache that
             # would answer a repeated prompt from memory.
             self._pipeline = genai.LLMPipeline(
-                str(self._folder), _DEVICE, ATTENTION_BACKEND="SDPA", **self._properties
+                str(self._folder), self._device, ATTENTION_BACKEND="SDPA", **self._properties
             )
             # The model's own sampling defaults and stop strings have no part in a measurement.
             self._pipeline.set_generation_config(genai.GenerationConfig(max_new_tokens=1, ignore_eos=True))

@@ -59,6 +59,12 @@ class Candidate:
         """Whether it was measured and no gate refuses it."""
         return self.status == "ok" and all(verdict.ok for verdict in self.verdicts)
 
+    @property
+    def runs_on(self) -> str:
+        """`backend`, or `backend on DEVICE`: which conversion it stands on."""
+        device = self.recipe.get("settings", {}).get("device")
+        return f"{self.backend} on {device}" if device else self.backend
+
     def figure(self, name: str) -> Figure:
         """The figure of that name, or a missing one."""
         return self.figures.get(name) or Figure.missing(self.error or "not measured", UNITS.get(name, ""))
@@ -93,7 +99,8 @@ class Conversion:
 
     `token_ids_equal` is None where it was not found out. `max_error` and `mean_error` are |differences| of
     log-probabilities in nats, over `compared` ids of a vocabulary of `vocabulary` at each scored token.
-    A backend whose conversion has not `passed` is out; `reason` says by what.
+    A backend whose conversion has not `passed` is out; `reason` says by what. On another device than the CPU `backend`
+    is "backend on DEVICE": each is proven, or out, by itself.
     """
 
     backend: str

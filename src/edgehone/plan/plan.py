@@ -15,12 +15,14 @@ from edgehone.plan import mixed, surgery
 class Plan:
     """`recipes` to try, each backend's exact one first; `refused` tells why a backend is not in it.
 
-    `uncut` tells by operation why a surgery that the effort allows is not proposed.
+    `uncut` tells by operation why a surgery that the effort allows is not proposed, `unplaced` by backend and device
+    why nothing is tried on an accelerator that was seen.
     """
 
     recipes: tuple[Recipe, ...]
     refused: Mapping[str, str]
     uncut: Mapping[str, str] = field(default_factory=dict)
+    unplaced: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def backends(self) -> list[str]:

@@ -1,8 +1,8 @@
 """Which recipe to try next: Optuna's tree-structured Parzen estimator over what recipes have in common.
 
-A recipe is a point: its backend, the class of its bits a weight, and whether it is tuned on the calibration text. The
-estimator learns from what was proven which of these are worth more tries; among the recipes at the point that it asks
-for, the plan's own order decides. The plan also seeds it: each backend's most promising recipe is tried first.
+A recipe is a point: its backend and device, the class of its bits a weight, and whether it is tuned on the calibration
+text. The estimator learns from what was proven which of these are worth more tries; among the recipes at the point that
+it asks for, the plan's own order decides. The plan also seeds it: each backend's most promising recipe is tried first.
 
 Source: Bergstra et al., "Algorithms for Hyper-Parameter Optimization" (2011), as optuna.samplers.TPESampler has it.
 """
@@ -33,7 +33,7 @@ class Sampler:
         self._points = [_point(recipe) for recipe in recipes]
         first: dict[str, Recipe] = {}
         for recipe in recipes:
-            first.setdefault(recipe.backend, recipe)
+            first.setdefault(recipe.runs_on, recipe)
         self._seeds = [recipe.key for recipe in first.values()]
         self._study = _study(objectives, len(self._seeds))
 
@@ -109,7 +109,7 @@ class Sampler:
 def _point(recipe: Recipe) -> tuple[str, float, bool]:
     bits = recipe.bits or 0.0
     return (
-        recipe.backend,
+        recipe.runs_on,
         next((border for border in _BORDERS if bits <= border), 32.0) if bits else 0.0,
         recipe.calibrated,
     )

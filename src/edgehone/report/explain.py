@@ -123,7 +123,7 @@ def ranking(choice: Choice, decision: Decision) -> list[str]:
 
 
 def _conversion(decision: Decision, chosen: Candidate) -> Stage:
-    found = next((one for one in decision.conversions if one.backend == chosen.backend), None)
+    found = next((one for one in decision.conversions if one.backend == chosen.runs_on), None)
     if found is None:
         return Stage("conversion", None, "no null test is recorded")
     return Stage("conversion", decision.candidate(found.key), found.reason)

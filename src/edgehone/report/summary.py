@@ -187,8 +187,8 @@ def _fates(lost: Sequence[Candidate], unproven: set[str]) -> list[str]:
     """Each cause once, with all that it ended; that of an unproven backend stands below its conversion."""
     causes: dict[tuple[str, str | None, str | None], list[str]] = {}
     for one in lost:
-        above = one.status == "disqualified" and one.backend in unproven
-        error = f"{one.backend} is not the original when unquantized (above)" if above else one.error
+        above = one.status == "disqualified" and one.runs_on in unproven
+        error = f"{one.runs_on} is not the original when unquantized (above)" if above else one.error
         causes.setdefault((one.status, error, one.log), []).append(one.key)
     lines = []
     for (status, error, log), keys in causes.items():

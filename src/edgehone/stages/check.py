@@ -35,7 +35,7 @@ def check(bench: Bench, original: Original, trials: Sequence[Trial], requirement
 def prove_exact(
     bench: Bench, original: Original, trials: Sequence[Trial], requirements: Requirements
 ) -> None:
-    """Prove the baseline and each backend's exact recipe; those of a backend that fails the null test are out."""
+    """Prove the baseline and the exact recipe of each backend, on each device: who fails the null test is out."""
     exact = [trial for trial in trials if trial.alive and trial.recipe.exact]
     prove_all(bench, original, [original.baseline, *exact])
     original.require_baseline()
@@ -73,7 +73,13 @@ def prove(
 def null_test(
     bench: Bench, original: Original, exact: Trial, trials: Iterable[Trial], requirements: Requirements
 ) -> None:
-    """Judge a backend by its exact recipe; on failure every recipe of the backend is out."""
+    """Judge a backend on a device by its exact recipe; on failure every recipe of the backend there is out."""
+    where = exact.recipe.runs_on
+    rest = [trial for trial in trials if trial.recipe.runs_on == where and trial.alive]
+    if exact.status == "skipped":  # there is nothing to gain there, which is no failure
+        for trial in rest:
+            trial.drop("skipped", str(exact.error))
+        return
     if exact.score is None or not exact.alive:
         reason = f"its unquantized build failed: {exact.error}"
         passed, ids_equal = False, None
@@ -84,10 +90,9 @@ def null_test(
     exact.conversion = _conversion(exact, passed, reason, ids_equal)
     if passed:
         return
-    for trial in trials:
-        if trial.recipe.backend == exact.recipe.backend and trial.alive:
-            trial.drop("disqualified", f"{trial.recipe.backend} fails the null test: {reason}")
-            bench.emit(Event(trial.recipe.key, "disqualified", reason))
+    for trial in rest:
+        trial.drop("disqualified", f"{where} fails the null test: {reason}")
+        bench.emit(Event(trial.recipe.key, "disqualified", reason))
 
 
 def _conversion(exact: Trial, passed: bool, reason: str, ids_equal: bool | None) -> Conversion:
@@ -95,7 +100,7 @@ def _conversion(exact: Trial, passed: bool, reason: str, ids_equal: bool | None)
     scored = exact.score.facts if exact.score else {}
     figures = {n: exact.figures.get(n) or Figure.missing(reason) for n in CONVERSION_FIGURES}
     return Conversion(
-        exact.recipe.backend,
+        exact.recipe.runs_on,
         exact.recipe.key,
         ids_equal,
         **figures,

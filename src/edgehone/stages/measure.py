@@ -195,6 +195,9 @@ def measure_memory(bench: Bench, original: Original, trial: Trial) -> None:
     """Fill the memory figures of a living trial, in a process of its own."""
     if not trial.alive:
         return
+    if reason := _beyond(trial):
+        trial.figures.update({name: Figure.missing(reason, unit) for name, unit in memory.UNITS.items()})
+        return
     with guarded(bench, trial):
         tell = bench.tell(trial.recipe, "measuring", "memory")
         done = _pass(
@@ -207,7 +210,7 @@ def measure_memory(bench: Bench, original: Original, trial: Trial) -> None:
 def _energy(bench: Bench, original: Original, trial: Trial) -> None:
     if not trial.alive:
         return
-    if reason := bench.stand.place.ask("edgehone.measure.energy:why_unreadable"):
+    if reason := bench.stand.place.ask("edgehone.measure.energy:why_unreadable") or _beyond(trial):
         trial.figures["energy_j"] = Figure.missing(reason, "J")
         return
     with guarded(bench, trial):
@@ -215,6 +218,14 @@ def _energy(bench: Bench, original: Original, trial: Trial) -> None:
         done = _pass(bench, original, trial, "edgehone.measure.energy:meter", tell)
         trial.figures["energy_j"] = energy.figure(done.facts)
         trial.samples["energy"] = done.facts
+
+
+def _beyond(trial: Trial) -> str | None:
+    """Why memory and energy of a trial on an accelerator are not read; None on the CPU."""
+    device = trial.recipe.device
+    return (
+        device and f"what runs on {device} is not in the process's memory, nor surely in the package's energy"
+    )
 
 
 def _summary(trial: Trial) -> str:

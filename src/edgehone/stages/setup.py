@@ -11,6 +11,7 @@ from edgehone import device as devices
 from edgehone.backends import registry
 from edgehone.backends.base import Backend, ReferenceBackend
 from edgehone.device.catalogue import platform_row
+from edgehone.device.surroundings import look_around
 from edgehone.errors import InputError, ModelError, SetupError
 from edgehone.events import Emit, Event
 from edgehone.jobs.home import home
@@ -19,6 +20,7 @@ from edgehone.jobs.run import Input, Limits
 from edgehone.measure import workload
 from edgehone.model import ModelInfo, digest, inspect
 from edgehone.plan import building, matrix, roofline
+from edgehone.plan.devices import on_devices
 from edgehone.plan.plan import Plan, plan
 from edgehone.plan.recommend import planned
 from edgehone.stages import pictures
@@ -27,6 +29,7 @@ from edgehone.stages.environments import make_all
 from edgehone.stages.kinds import judge_of
 from edgehone.stages.places import Places
 from edgehone.stages.request import Request
+from edgehone.stages.sight import blind_spots, see
 from edgehone.stages.target import target_of
 
 # What a job may hold of the memory that is free when the run starts; the rest is the system's.
@@ -81,7 +84,24 @@ def set_up(
     for obstacle in tight:  # told, not refused: much of it may have been built before
         emit(Event("", detail=obstacle))
     bench, notes, unready = set_up_bench(request, config, asked, made.backends, places=places, emit=emit)
-    return Setup(replace(bench, target=target), made, (*notes, *tight), unready)
+    notes = (*notes, *tight)
+    # What cannot be proven where it is measured is not tried there.
+    if target is None and places.stand is places.workshop:
+        made, blind = placed(made, bench)
+        notes = (*notes, *blind)
+    return Setup(replace(bench, target=target), made, notes, unready)
+
+
+def placed(made: Plan, bench: Bench) -> tuple[Plan, list[str]]:
+    """The plan with what can run on this machine's accelerators; and a note of each that a runtime can't use."""
+    willing = {
+        name: bench.backends[name] for name in made.backends if hasattr(bench.backends[name], "on_devices")
+    }
+    around = look_around(home())
+    seen = see(
+        willing, bench.device, around, lambda name, what: bench.emit(Event("", detail=f"{name}: {what}"))
+    )
+    return on_devices(made, bench.model, bench.backends, seen), blind_spots(seen, around)
 
 
 def set_up_bench(

@@ -83,9 +83,9 @@ def _told(fingerprint: str) -> Iterator[tuple[Demand, Mapping[str, Any]]]:
         asks = study.about.get("asks")
         if asks and study.about.get("device") == fingerprint:
             for told in study.trials.values():
-                if (
-                    "tuned_from" not in told["facts"]
-                ):  # settings that were tried do not tell what a runtime reaches
+                # Settings that were tried do not tell what a runtime reaches, nor do accelerators with a memory of
+                # their own.
+                if "tuned_from" not in told["facts"] and "device" not in told["recipe"]["settings"]:
                     yield Demand(**asks), told
 
 
