@@ -218,6 +218,12 @@ def test_the_demo_model_is_exported_compressed_scored_and_run(
         assert recipe.settings["kv_cache"] in facts["kv_cache"]
         if recipe.exact:
             assert facts["ids"] == facts["argmax"]
+            # The road to another device, on the one there is.
+            args["settings"] = {**recipe.settings, "device": "HETERO:CPU"}
+            there = run_worker(
+                "openvino", "openvinofunctions:probe", args, {"artifact": artifact}, tmp_path / "there"
+            )
+            assert there["ids"] == facts["ids"] == there["argmax"]
 
 
 @pytest.mark.real
