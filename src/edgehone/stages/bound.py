@@ -44,7 +44,9 @@ def note(bench: Bench, original: Original, chosen: Trial, trials: Sequence[Trial
     if bench.model.kind != "language" or rate is None or rate.value is None or not chosen.bytes:
         return
     last = max(bench.device.caches.values(), default=0)
-    if bench.model.experts:
+    if bench.workload.batch * bench.workload.concurrency > 1:
+        _say(chosen, Figure.missing("requests that are answered together share what is read", "share"))
+    elif bench.model.experts:
         _say(chosen, Figure.missing("a token reads some of the experts, and which is not counted", "share"))
     elif chosen.bytes < roofline.CACHED * last:
         fits = f"its weights ({chosen.bytes / 1e6:.1f} MB) lie in the processor's caches ({last / 2**20:.0f} MiB)"
