@@ -10,8 +10,9 @@ import pytest
 
 import edgehone
 from edgehone.backends import null
+from edgehone.backends.base import Recipe
 from edgehone.cli import main
-from edgehone.compare import compare
+from edgehone.compare import Contender, compare
 from edgehone.decide.comparison import Comparison
 from edgehone.errors import InputError
 from edgehone.measure.texts import shipped
@@ -67,16 +68,19 @@ def _home(bench: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(bench)
 
 
-def together(*paths: str, **more: object) -> Comparison:
+def together(*paths: str | Contender, **more: object) -> Comparison:
     given = {"workload": "tiny", "effort": "quick", "config_file": "tiny.toml", **more}
     return compare(paths, **given)  # type: ignore[arg-type]
 
 
 def test_two_bundles_and_an_artifact_under_one_protocol(bench: Path) -> None:
     shutil.copytree(bench / "coarse" / "artifact", bench / "loose")
-    found = together("fine", "coarse", "loose", backend="null", settings={"pace": 16})
+    # One that stands for itself, of whatever backend.
+    own = Contender(Recipe("null", "own"), bench / "fine" / "artifact", "own")
+    found = together("fine", "coarse", "loose", own, backend="null", settings={"pace": 16})
     by_name = {one.recipe["name"]: one for one in found.candidates}
-    assert set(by_name) == {"fine", "coarse", "loose"}
+    assert set(by_name) == {"fine", "coarse", "loose", "own"}
+    assert by_name["own"].figure("kl_mean") == by_name["fine"].figure("kl_mean")
     assert all(one.status == "ok" for one in found.candidates)
     told = edgehone.read(bench / "fine").decision
     chosen = told.candidate(told.chosen or "")

@@ -91,6 +91,7 @@ def test_settings_that_did_not_gain_or_were_not_searched_are_told() -> None:
     plain = candidate("a/q4", 20, 2_000_000)
     for facts, said in (
         ({"tuning": TRIED[:1]}, "of 1 others none was better beyond its interval"),
+        ({"tuning": [{**TRIED[0], "ahead": None}]}, "the time was over before others could be compared"),
         ({"untuned": "no time was left"}, "none were searched: no time was left"),
         ({}, "a quick run searches none"),
     ):

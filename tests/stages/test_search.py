@@ -44,7 +44,7 @@ def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(null, "tunings")
 
 
-def search(model: Path, config: Path, seconds: float = 60, **more: object) -> edgehone.Decision:
+def search(model: Path, config: Path, seconds: float = 600, **more: object) -> edgehone.Decision:
     return edgehone.optimize(
         model,
         workload="tiny",
@@ -88,7 +88,7 @@ def test_a_search_finds_what_a_whole_run_finds_and_does_nothing_twice(
 
 
 def test_a_search_that_is_killed_goes_on_where_it_was(own_home: Path, null_model: Path, config: Path) -> None:
-    words = [sys.executable, "-m", "edgehone.cli.main", "optimize", str(null_model), "--time", "60"]
+    words = [sys.executable, "-m", "edgehone.cli.main", "optimize", str(null_model), "--time", "600"]
     words += ["--workload", "tiny", "--effort", "quick", "--backends", "null", "--config", str(config)]
     with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as child:
         deadline = time.monotonic() + 120

@@ -40,7 +40,7 @@ def one_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def search(model: Path, config: Path, **more: object) -> edgehone.Decision:
-    asked = {"workload": "tiny", "effort": "quick", "backends": ["null"], "time": 60, **more}
+    asked = {"workload": "tiny", "effort": "quick", "backends": ["null"], "time": 600, **more}
     return edgehone.optimize(model, config_file=config, **asked)  # type: ignore[arg-type]
 
 

@@ -144,8 +144,10 @@ def _acceleration(decision: Decision, chosen: Candidate) -> Stage:
     if "tuned_from" in chosen.facts:
         settings = next(one["settings"] for one in tuning(decision) if one.get("confirmed"))
         return Stage("acceleration", chosen, f"runtime settings: {_named(settings)}")
-    if tried := tuning(decision):
+    if tried := [one for one in tuning(decision) if one["ahead"] is not None]:
         said = f"the recipe's own settings: of {len(tried)} others none was better beyond its interval"
+    elif tuning(decision):
+        said = "the recipe's own settings: the time was over before others could be compared"
     elif "untuned" in chosen.facts:
         said = f"the recipe's own settings; none were searched: {chosen.facts['untuned']}"
     else:

@@ -12,15 +12,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from edgehone.backends.base import Recipe, Tuning, tunings_of
+from edgehone.backends.base import Recipe
 from edgehone.decide import race
 from edgehone.decide.choice import choose, contenders, objectives
-from edgehone.decide.decide import derive, judged_of
-from edgehone.decide.gates import hopeless
+from edgehone.decide.decide import judged_of
 from edgehone.decide.race import Advantage
 from edgehone.decide.requirements import Requirements
 from edgehone.events import Event
-from edgehone.stages import check, measure
+from edgehone.stages import measure
 from edgehone.stages.bench import Bench
 from edgehone.stages.clock import Budget, Clock
 from edgehone.stages.field import Field
@@ -28,6 +27,7 @@ from edgehone.stages.history import Study
 from edgehone.stages.kinds import judge_of
 from edgehone.stages.original import Original
 from edgehone.stages.trial import Trial
+from edgehone.stages.variants import beside, changed, proven, variants, with_settings
 
 # Less than this in the score (1 % of the latency, at a weight of 1) is not worth another setting.
 LEAST_GAIN = 0.01
@@ -36,6 +36,7 @@ LOOK_SHARE = 0.6
 # Fewer heats give no figure of speed an interval, nor a race.
 LEAST_HEATS = max(measure.LEAST_ROUNDS, race.LEAST_PAIRS)
 SUFFIX = "+tuned"
+OVER = "the time was over before it could be compared"
 
 
 def tune(
@@ -58,20 +59,18 @@ def tune(
         return []
     looking, confirming = _limits(bench, clock)
     weighed = _weighed(bench, original, chosen, weights)
-    variants = _variants(bench, original, chosen, required) if weighed and not looking.over else []
-    if not variants:
+    others = variants(bench, original, chosen, required) if weighed and not looking.over else []
+    if not others:
         nothing = f"{chosen.recipe.backend} names no settings that could gain by the weights"
         chosen.facts["untuned"] = "no time was left" if looking.over else nothing
         return []
     bench.emit(Event("", detail=f"searching the runtime settings of {chosen.recipe.key}"))
-    field = Field(
-        replace(bench, occasion="tuning"), original, weighed, [_beside(original, chosen), *variants]
-    )
+    field = Field(replace(bench, occasion="tuning"), original, weighed, [beside(original, chosen), *others])
     _look(field, looking)
     finalists = _finalists(bench, original, chosen, field)
-    told = [_told(variant, chosen.recipe, field.ahead(variant, 1)) for variant in variants]
+    told = [_told(variant, chosen.recipe, field.ahead(variant, 1)) for variant in others]
     field = Field(
-        replace(bench, occasion="confirming"), original, weighed, [_beside(original, chosen), *finalists]
+        replace(bench, occasion="confirming"), original, weighed, [beside(original, chosen), *finalists]
     )
     winner = _confirm(field, chosen, required, confirming)
     told += [
@@ -79,7 +78,7 @@ def tune(
     ]
     if winner is not None:
         _supersede(field, chosen, winner)
-    for trial in (*variants, *finalists):
+    for trial in (*others, *finalists):
         study.record(trial)
     (winner or chosen).facts["tuning"] = told
     if winner is None:
@@ -121,55 +120,6 @@ def _weighed(
     return found
 
 
-def _variants(bench: Bench, original: Original, chosen: Trial, required: Requirements) -> list[Trial]:
-    """A trial for each other value of each setting; what changes outputs is proven before it runs."""
-    backend = bench.backends[chosen.recipe.backend]
-    made = []
-    for option in tunings_of(backend, chosen.recipe, bench.device, bench.workload.context):
-        for value in _others(option, chosen.recipe):
-            recipe = _with(chosen.recipe, {option.name: value})
-            if option.exact:
-                made.append(_beside(original, chosen, recipe))
-            else:
-                made.append(_proven(bench, original, chosen, recipe))
-    for trial in made:
-        found = derive(trial.candidate(), original.baseline.candidate())
-        if trial.alive and (reason := hopeless(found, required)):
-            trial.drop("skipped", f"not measured: {reason}")
-    return made
-
-
-def _others(option: Tuning, recipe: Recipe) -> list[Any]:
-    holds = recipe.settings.get(option.name, option.now)
-    return [value for value in option.values if value != holds]
-
-
-def _with(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
-    """The recipe run with other settings, which its name tells."""
-    shown = ",".join(f"{name}={value}" for name, value in settings.items())
-    return replace(
-        recipe, name=f"{recipe.name}[{shown}]", settings={**recipe.settings, **settings}, exact=False
-    )
-
-
-def _beside(original: Original, chosen: Trial, recipe: Recipe | None = None) -> Trial:
-    """The same artifact and outputs, run as another recipe says, not measured yet."""
-    assert chosen.score is not None
-    trial = Trial(recipe or chosen.recipe, artifact=chosen.artifact, score=chosen.score, bytes=chosen.bytes)
-    trial.facts["tuned_from"] = chosen.recipe.key
-    trial.figures.update({n: f for n, f in chosen.figures.items() if n not in measure.READ})
-    return trial
-
-
-def _proven(bench: Bench, original: Original, chosen: Trial, recipe: Recipe) -> Trial:
-    """The same artifact run as another recipe says, its outputs proven anew."""
-    assert chosen.artifact is not None
-    artifact = chosen.artifact
-    trial = Trial(recipe, facts={"tuned_from": chosen.recipe.key})
-    check.prove(bench, original, trial, make=lambda _, __: artifact)
-    return trial
-
-
 def _look(field: Field, limit: Clock | Budget) -> None:
     """Heats of all, until each is out or surely ahead, half the effort's rounds have run, or the time is up."""
     for trial in field.trials:
@@ -197,7 +147,7 @@ def _finalists(bench: Bench, original: Original, chosen: Trial, field: Field) ->
     gains: dict[str, tuple[float, Any]] = {}
     for trial in field.rivals:
         ahead = field.ahead(trial, 1)
-        [(name, value)] = _changed(trial.recipe, chosen.recipe).items()
+        [(name, value)] = changed(trial.recipe, chosen.recipe).items()
         if ahead and ahead.value >= max(LEAST_GAIN, gains.get(name, (0.0, None))[0]):
             gains[name] = ahead.value, value
     if not gains:
@@ -205,11 +155,7 @@ def _finalists(bench: Bench, original: Original, chosen: Trial, field: Field) ->
     together = {name: value for name, (_, value) in gains.items()}
     best = max(gains, key=lambda name: gains[name][0])
     sets = [together] if len(gains) == 1 else [together, {best: together[best]}]
-    return [_proven(bench, original, chosen, _with(chosen.recipe, settings)) for settings in sets]
-
-
-def _changed(recipe: Recipe, before: Recipe) -> dict[str, Any]:
-    return {n: v for n, v in recipe.settings.items() if n not in before.settings or before.settings[n] != v}
+    return [proven(bench, original, chosen, with_settings(chosen.recipe, settings)) for settings in sets]
 
 
 def _confirm(field: Field, chosen: Trial, required: Requirements, limit: Clock | Budget) -> Trial | None:
@@ -293,11 +239,11 @@ def _told(trial: Trial, before: Recipe, ahead: Advantage | None) -> dict[str, An
     latency = trial.figures.get("workload_latency_ms")
     return {
         "key": trial.recipe.key,
-        "settings": _changed(trial.recipe, before),
+        "settings": changed(trial.recipe, before),
         "status": trial.status,
         "latency_ms": latency.value if latency else None,
         "ahead": ahead.value if ahead else None,
         "low": ahead.low if ahead else None,
         "high": ahead.high if ahead else None,
-        "reason": trial.error or trial.facts.get("raced_out"),
+        "reason": trial.error or trial.facts.get("raced_out") or (None if ahead else OVER),
     }
