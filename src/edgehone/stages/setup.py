@@ -94,12 +94,10 @@ def set_up(
 
 def placed(made: Plan, bench: Bench) -> tuple[Plan, list[str]]:
     """The plan with what can run on this machine's accelerators; and a note of each that a runtime can't use."""
-    willing = {
-        name: bench.backends[name] for name in made.backends if hasattr(bench.backends[name], "on_devices")
-    }
+    asked = {name: bench.backends[name] for name in made.backends}
     around = look_around(home())
     seen = see(
-        willing, bench.device, around, lambda name, what: bench.emit(Event("", detail=f"{name}: {what}"))
+        asked, bench.device, around, lambda name, what: bench.emit(Event("", detail=f"{name}: {what}"))
     )
     return on_devices(made, bench.model, bench.backends, seen), blind_spots(seen, around)
 
