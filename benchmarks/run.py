@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-BENCHMARKS = ("start", "device", "jobs", "inspecting", "frontier", "whole", "profiling")
+BENCHMARKS = ("start", "device", "jobs", "inspecting", "frontier", "reporting", "whole", "profiling")
 
 
 def main() -> None:
