@@ -160,7 +160,7 @@ def _timed(place: Path, asked: dict[str, Any], backends: Sequence[str]) -> tuple
         return Decision.from_json(json.loads(done.read_text("utf-8"))), before
     begun = time.monotonic()
     # The grid is what a thorough run builds, read no deeper than the search reads.
-    shallow = mock.patch("edgehone.stages.setup.depth", lambda effort: bench.depth("quick"))
+    shallow = mock.patch("edgehone.stages.setup.depth", lambda _, *more: bench.depth("quick", *more))
     try:
         with _home(place), shallow:
             decision = edgehone.optimize(

@@ -40,7 +40,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (place / "tiny.toml").write_text(TOML)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EDGEHONE_HOME", str(place / "home"))
-        patch.setattr(setup, "depth", lambda effort: SHALLOW)
+        patch.setattr(setup, "depth", lambda *_: SHALLOW)
         for name, text in (("model", shipped("calibration")), ("stranger", shipped("evaluation"))):
             null.make_model(place / name, text.read_text("utf-8"))
         for out, gates in (("fine", []), ("coarse", ["bytes_max=40000", "accuracy_kept=0.5"])):
@@ -64,7 +64,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _home(bench: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EDGEHONE_HOME", str(bench / "home"))
-    monkeypatch.setattr(setup, "depth", lambda effort: SHALLOW)
+    monkeypatch.setattr(setup, "depth", lambda *_: SHALLOW)
     monkeypatch.chdir(bench)
 
 

@@ -113,7 +113,7 @@ def test_a_quick_run_without_a_time_searches_none_and_a_deeper_one_does(
     assert 0 < granted["normal"] < granted["thorough"]
     shallow = bench.depth("quick")
     monkeypatch.setattr(
-        "edgehone.stages.setup.depth", lambda effort: bench.Depth(**{**vars(shallow), "tuning": 60.0})
+        "edgehone.stages.setup.depth", lambda *_: bench.Depth(**{**vars(shallow), "tuning": 60.0})
     )
     assert search(null_model, config, time=None).chosen == "null/q8+tuned"
 
