@@ -33,6 +33,7 @@ def optimize(
     model: str | Path,
     *,
     device: str | None = None,
+    workers: str | None = None,
     workload: str | None = None,
     effort: Effort = "normal",
     backends: Sequence[str] | None = None,
@@ -55,6 +56,7 @@ def optimize(
 
     `device` is a name of the catalogue: quality and size are proven on this machine, speed and memory of that device
     are predicted, and labelled so. `ssh://user@host` is measured there; None is this machine, where all is measured.
+    `workers` is a Dask scheduler (`tcp://host:8786`): its workers build, and those that are `device` are measured.
     `gates` are `name=value` or `name=off`, `subject_to` constraints as `bytes<=60MB`. `minimize` and `maximize` name
     objectives, or `weights` (`speed=1,quality=8`) weighs them. With `time` (seconds) the recipes are searched, the
     most promising first, and the best proven by then is taken; without, all that the effort names are tried.
@@ -80,6 +82,7 @@ def optimize(
         out,
         config_file,
         device,
+        workers,
     )
     settings = config.read(config_file)
     required = aims.load(
@@ -188,8 +191,12 @@ def _notes(setup: Setup, trials: Sequence[Trial], named: Sequence[str]) -> list[
     elsewhere = {t.recipe.backend: str(t.facts["unmeasurable"]) for t in trials if "unmeasurable" in t.facts}
     proven = [f"{name} is proven here, not measured: {reason}" for name, reason in elsewhere.items()]
     if setup.bench.elsewhere:
-        there = setup.bench.stand.place.name
-        proven.append(f"measured on {there}; built and scored here, the chosen one scored on {there} as well")
+        there, built = (
+            site.place.name or "this machine" for site in (setup.bench.stand, setup.bench.workshop)
+        )
+        proven.append(
+            f"measured on {there}; built and scored on {built}, the chosen one scored on {there} too"
+        )
     bounds = [f"{t.recipe.key}: {t.facts['bound']}" for t in trials if bound.is_read(t)]
     return [*left_out, *uncut, *unready, *measure.conditions(trials), *proven, *bounds]
 

@@ -14,6 +14,7 @@ import pytest
 
 import edgehone
 from edgehone.device import detect
+from edgehone.jobs.home import home
 from tests import sshd
 
 TOML = """
@@ -140,3 +141,32 @@ def _working(home: Path) -> bool:
         except OSError:
             continue
     return False
+
+
+@pytest.mark.real
+def test_a_real_runtime_is_measured_there(
+    host: sshd.Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = home()
+    own = tmp_path / "own"
+    for place in (own, host.home):
+        place.mkdir()
+        (place / "envs").symlink_to(shared / "envs")
+    monkeypatch.setenv("EDGEHONE_HOME", str(own))
+    digits = Path(edgehone.__file__).with_name("data") / "digits"
+    decision = edgehone.optimize(
+        digits / "digits.onnx",
+        device=host.url,
+        evaluation=digits / "evaluation.npz",
+        backends=["openvino"],
+        effort="quick",
+        gates=["speedup=off", "memory_cut=off", "latency_cv=off"],
+        out=tmp_path / "bundle",
+    )
+    chosen = decision.candidate(str(decision.chosen))
+    assert chosen.backend == "openvino" and chosen.facts["proven_on"] == host.name
+    assert chosen.figure("workload_latency_ms").value and chosen.figure("peak_memory_bytes").value
+    called = {call for _, call, _ in jobs(host.home).values()}
+    assert "edgehone.measure.score_graph:outputs" in called and "edgehone.measure.throughput:sweep" in called
+    assert not any(call.startswith("edgehone.backends") for call in called)
+    assert edgehone.verify(edgehone.read(tmp_path / "bundle")) == []

@@ -27,6 +27,7 @@ VERBS = {
     "recommend": "tell what deserves a try, and what to expect",
     "inspect": "tell what a model is and which backends can take it",
     "device": "tell what this machine is, as far as inference cares",
+    "worker": "serve a Dask cluster with this machine",
     "backends": "list, install, check or prove the toolchains",
 }
 

@@ -30,6 +30,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="ssh://user@host: measured there; a name of the catalogue: predicted (default: this machine)",
     )
     parser.add_argument(
+        "--workers",
+        metavar="SCHEDULER",
+        help="tcp://host:8786: the workers of a Dask cluster build, and measure where they are --device",
+    )
+    parser.add_argument(
         "--workload", help="what will be asked of it (default: chat, or classify for what generates no text)"
     )
     parser.add_argument(
@@ -122,6 +127,7 @@ def run(args: argparse.Namespace) -> int:
             decision = optimize(
                 model,
                 device=args.device,
+                workers=args.workers,
                 workload=args.workload,
                 effort=args.effort,
                 backends=[name for name in args.backends.split(",") if name] if args.backends else None,

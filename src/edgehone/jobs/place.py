@@ -1,4 +1,4 @@
-"""Where jobs run: this machine, a host over SSH, or the workers of a cluster. One seam, a `Place`."""
+"""Where jobs run: this machine, a host over SSH, or workers of a cluster. One seam, a `Place`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from edgehone.device import Device, detect
 from edgehone.device.bandwidth import read_bandwidth
 from edgehone.jobs import environments, run
 from edgehone.jobs.environments import Env
-from edgehone.jobs.far import carry, ssh
+from edgehone.jobs.far import carry, cluster, ssh
 from edgehone.jobs.home import home
 from edgehone.jobs.run import Job, Progress
 from edgehone.jobs.worker import call as function_of
@@ -103,3 +103,30 @@ class Host:
     def close(self) -> None:
         """End the agent there."""
         self._agent.close()
+
+
+class Rack:
+    """Workers of a Dask cluster that carry one resource: those that build, or those that are a device."""
+
+    def __init__(self, workers: cluster.Workers) -> None:
+        """Raises SetupError where they are not of one kind, or run another edgehone."""
+        self._workers = workers
+        building = workers.resource == cluster.BUILD
+        self.name = workers.scheduler if building else workers.resource
+        self.slots = max(1, len(workers.addresses())) if building else 1
+        self.device = Device.from_json(cluster.facts(workers)["device"])
+
+    def ensure(self, name: str, module: str, needs: Needs, tell: Callable[[str], None]) -> Env:
+        """Made by each of them."""
+        return cluster.ensure(self._workers, name, module, tell)
+
+    def fill(self, job: Job, folder: Path, tell: Progress) -> None:
+        """On whichever is free; on another one where that dies."""
+        self._workers.fill(job, folder, tell)
+
+    def ask(self, call: str) -> Any:
+        """The first of them calls it."""
+        return next(iter(self._workers.each("ask", {"call": call}).values()))
+
+    def close(self) -> None:
+        """The client is closed by who opened it."""

@@ -45,6 +45,16 @@ def source_digest(*modules: str) -> str:
     return digest.hexdigest()[:16]
 
 
+@cache
+def whole_digest(package: str) -> str:
+    """A digest of all modules of a package."""
+    digest = hashlib.sha256()
+    place = package_path(package)
+    for path in sorted(place.rglob("*.py")):
+        digest.update(path.relative_to(place).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
 def _source(module: str) -> Path | None:
     """The module's file; None for a name that is no module (`from package import function`)."""
     try:

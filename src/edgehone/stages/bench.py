@@ -66,6 +66,7 @@ class Bench:
     metric: str | None = None  # what a graph is judged by, where the user named it
     pixels: Mapping[str, Any] = field(default_factory=dict)  # how images become numbers: scale, mean, std
     target: Target | None = None  # what figures are predicted for; None: they are read
+    proving: bool = False  # whether what another machine read of quality is read again on the device
     occasion: str = ""  # measurements of another occasion are not taken from the store
 
     @property
@@ -86,7 +87,7 @@ class Bench:
     @property
     def on_the_device(self) -> Bench:
         """The same bench with everything run on the device."""
-        return replace(self, workshop=self.stand)
+        return replace(self, workshop=self.stand, proving=True)
 
     def run(
         self,
@@ -111,9 +112,9 @@ class Bench:
         also = dict(more.pop("also", {}))
         if self.occasion and exclusive:
             also["occasion"] = self.occasion
-        if site is self.stand and site.place.name:
-            # What another machine read is its own, however like this one it is.
-            also |= {"at": site.place.name, "device": self.device.fingerprint}
+        if site is self.stand and (site.place.name or self.proving):
+            # What one machine read is its own, however like it another one is.
+            also |= {"at": site.place.name or "here", "device": self.device.fingerprint}
         job = Job(
             call,
             site.environments[backend],

@@ -27,9 +27,9 @@ def confirm(
         if chosen is None or chosen.artifact is None or "proven_on" in chosen.facts:
             break
         _prove(bench, original, chosen, chosen.artifact)
-        chosen.facts["proven_on"] = bench.stand.place.name
+        chosen.facts["proven_on"] = bench.stand.place.name or "this machine"
         if chosen.alive:
-            bench.emit(Event(chosen.recipe.key, "done", f"proven on {bench.stand.place.name}"))
+            bench.emit(Event(chosen.recipe.key, "done", f"proven on {chosen.facts['proven_on']}"))
         decision = decide()
     return decision
 

@@ -30,6 +30,7 @@ class Request:
     out: str | Path | None = None
     config_file: str | Path | None = None
     device: str | None = None  # what it must run on: a name of the catalogue, ssh://…, None for this machine
+    workers: str | None = None  # the scheduler of a Dask cluster
 
     def command(self) -> list[str]:
         """The command line that does the same, paths made absolute."""
@@ -37,6 +38,7 @@ class Request:
         words += ["--workload", self.workload] if self.workload else []
         words += ["--effort", self.effort]
         words += ["--device", self.device] if self.device else []
+        words += ["--workers", self.workers] if self.workers else []
         words += ["--metric", self.metric] if self.metric else []
         words += ["--backends", ",".join(self.backends)] if self.backends else []
         files = {

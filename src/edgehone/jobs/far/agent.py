@@ -23,6 +23,7 @@ from edgehone.jobs import environments, store
 from edgehone.jobs.environments import Env
 from edgehone.jobs.home import home
 from edgehone.jobs.run import FULL, Input, Job, Limits, Progress, run
+from edgehone.jobs.source import whole_digest
 from edgehone.jobs.worker import call as function_of
 
 # Bytes of a file that travel at once: enough to fill a slow line, little enough to hold anywhere.
@@ -51,7 +52,7 @@ def _error(kind: str, message: str, hint: str | None) -> dict[str, Any]:
 
 def _facts(given: Mapping[str, Any], data: bytes, tell: Progress) -> tuple[Any, bytes]:
     """The machine, and where it keeps things."""
-    return {"device": detect().to_json(), "home": str(home())}, b""
+    return {"device": detect().to_json(), "home": str(home()), "source": whole_digest("edgehone")}, b""
 
 
 def _ask(given: Mapping[str, Any], data: bytes, tell: Progress) -> tuple[Any, bytes]:

@@ -35,6 +35,11 @@ class FarEnv(Env):
 def ensure(ask: Ask, name: str, module: str, tell: Callable[[str], None]) -> FarEnv:
     """The environment of a backend there, made by that machine if it is missing. Raises SetupError if it can't."""
     told, _ = ask("ensure", {"name": name, "module": module}, tell=lambda fraction, what: tell(what))
+    return far_env(told, module)
+
+
+def far_env(told: Mapping[str, Any], module: str) -> FarEnv:
+    """An agent's answer to `ensure`."""
     toolchain = Path(told["toolchain"]) if told["toolchain"] else None
     return FarEnv(told["name"], Path(told["python"]), toolchain, told["digest"], told["versions"], module)
 
