@@ -113,7 +113,7 @@ def _bits(entry: Mapping[str, Any], model: ModelInfo) -> float:
     looked_up = _width(embeddings["bits"], embeddings["block_size"], False)
     if "hqq" in entry:  # its zero points are floats like the scales, and its embeddings are never tied
         products = 4 + 64 / entry["hqq"]["block_size"]
-        return share * looked_up + (1 if model.tied_embeddings else 1 - share) * products
+        return float(share * looked_up + (1 if model.tied_embeddings else 1 - share) * products)
     if builder["precision"] == "fp32":
         return 32.0
     own, size = int(builder["precision"].removeprefix("int")), builder["block_size"]
