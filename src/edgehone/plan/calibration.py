@@ -89,7 +89,8 @@ def shares(found: Sequence[Seen], backend: str, precision: str, own: Seen | None
             value = mine or _mean(values)
             return value, max(floor, scatter or floor), True
         known = shipped[kind][precision] if precision in shipped[kind] else shipped[kind]["low"]
-        return _mean(known), max(floor, _spread(known) or floor**2), False
+        elsewhere = float(roofline.table()["error"][f"shipped_{kind}"])
+        return _mean(known), max(elsewhere, _spread(known) or floor**2), False
 
     read, read_error, here = share("read")
     compute, compute_error, _ = share("compute")
