@@ -211,7 +211,8 @@ def _language_steps(recipe: Recipe) -> Step:
     quantized = Step(f"{_BUILD}:quantize", params, inputs, reads)
     if not build.get("gptq"):
         return quantized
-    moments = Step(f"{_GPTQ}:hessians", reads=("model", "calibration"))
+    # llama-quantize by itself gives the head 6 bits and more, which leave little to gain; a mix may give it fewer.
+    moments = Step(f"{_GPTQ}:hessians", {"head": True} if reads else {}, reads=("model", "calibration"))
     inputs = {"quantized": quantized, "converted": converted, "hessians": moments}
     return Step(f"{_GPTQ}:refine", {"mix": params["mix"]} if reads else {}, inputs, reads)
 

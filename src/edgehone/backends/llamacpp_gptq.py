@@ -35,7 +35,8 @@ _COLUMNS = 128
 def hessians(job: WorkerJob) -> dict[str, Any]:
     """The second moments of every linear layer's inputs on the calibration text → out/hessians.npz.
 
-    `i`: float32 [inputs, inputs] for each different input; names.json: layer → i. Facts: tokens, layers.
+    `i`: float32 [inputs, inputs] for each different input; names.json: layer → i. args: head (its inputs too; where it
+    is tied to the embeddings these are named). Facts: tokens, layers.
     """
     import numpy as np
     import torch
@@ -57,10 +58,20 @@ def hessians(job: WorkerJob) -> dict[str, Any]:
         for start in range(0, len(ids), step):
             job.progress(start / len(ids), "activations")
             # Without the head, whose logits nobody reads.
-            model.base_model(torch.tensor([bos + ids[start : start + step]]), use_cache=False)
+            made = model.base_model(torch.tensor([bos + ids[start : start + step]]), use_cache=False)
+            if job.args.get("head"):
+                moments.add(_head(model), made.last_hidden_state)
     np.savez(job.out / HESSIANS, **{str(i): sums.numpy() / len(ids) for i, sums in moments.sums.items()})
     (job.out / "names.json").write_text(json.dumps(moments.names), "utf-8")
     return {"tokens": len(ids), "layers": len(moments.names)}
+
+
+def _head(model: Any) -> str:
+    """The name of the head's matrix: of two that are tied, that of the embeddings."""
+    weight = model.get_output_embeddings().weight
+    return next(
+        str(name) for name, module in model.named_modules() if getattr(module, "weight", None) is weight
+    )
 
 
 class _Moments:
@@ -78,17 +89,21 @@ class _Moments:
 
     def _hook(self, name: str) -> Any:
         def take(module: Any, given: tuple[Any, ...]) -> None:
-            first = name not in self.names
-            if given[0] is self._last[0]:
-                self.names.setdefault(name, self._last[1])
-                return
-            place = self.names.setdefault(name, len(self.sums))
-            self._last = (given[0], place)
-            inputs = given[0].reshape(-1, given[0].shape[-1])
-            moments = inputs.T @ inputs
-            self.sums[place] = moments if first else self.sums[place] + moments
+            self.add(name, given[0])
 
         return take
+
+    def add(self, name: str, given: Any) -> None:
+        """Count what goes into a layer: [..., inputs]."""
+        first = name not in self.names
+        if given is self._last[0]:
+            self.names.setdefault(name, self._last[1])
+            return
+        place = self.names.setdefault(name, len(self.sums))
+        self._last = (given, place)
+        inputs = given.reshape(-1, given.shape[-1])
+        moments = inputs.T @ inputs
+        self.sums[place] = moments if first else self.sums[place] + moments
 
 
 def refine(job: WorkerJob) -> dict[str, Any]:
