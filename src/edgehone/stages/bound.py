@@ -46,10 +46,6 @@ def note(bench: Bench, original: Original, chosen: Trial, trials: Sequence[Trial
     last = max(bench.device.caches.values(), default=0)
     if bench.workload.batch * bench.workload.concurrency > 1:
         _say(chosen, Figure.missing("requests that are answered together share what is read", "share"))
-    elif bench.elsewhere:
-        _say(
-            chosen, Figure.missing("the memory's bandwidth is read on this machine, not on another", "share")
-        )
     elif bench.model.experts:
         _say(chosen, Figure.missing("a token reads some of the experts, and which is not counted", "share"))
     elif chosen.bytes < roofline.CACHED * last:

@@ -147,8 +147,9 @@ def test_what_a_shell_prints_first_does_no_harm(connect: Connect, host: sshd.Hos
 def test_a_folder_in_the_address_is_where_it_keeps_things(
     connect: Connect, host: sshd.Host, tmp_path: Path
 ) -> None:
-    connect(f"/{tmp_path.relative_to('/')}/on-the-ssd")
-    assert (tmp_path / "on-the-ssd" / "agent").is_dir() and not host.home.exists()
+    far = connect(f"/{tmp_path.relative_to('/')}/on-the-ssd")
+    assert far.ask("edgehone.jobs.place:bandwidth")["unit"] == "GB/s"
+    assert (tmp_path / "on-the-ssd" / "bandwidth").is_dir() and not host.home.exists()
 
 
 def test_nobody_listens(connect: Connect, host: sshd.Host) -> None:
