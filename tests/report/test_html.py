@@ -115,7 +115,14 @@ def test_several_bundles_stand_beside_each_other() -> None:
     made = Page(page([one, two]))
     ids = [own["id"] for _, own in made.elements if "id" in own]
     assert len(ids) == len(set(ids))
-    assert "first" in made.text and "second" in made.text
+    assert "first: a/q8" in made.text and "second: the original" in made.text
+    assert "on the same device, of the same model" in made.text
+
+
+def test_bundles_of_different_machines_are_not_compared_in_silence() -> None:
+    one = Findings("first", decision(candidate("a/q8"), chosen="a/q8"))
+    other = decision(candidate("a/q4"), chosen="a/q4", device={"cpu": "Another", "threads": 4})
+    assert "Not the same: device." in Page(page([one, Findings("second", other)])).text
 
 
 def test_a_missing_figure_is_a_dash() -> None:

@@ -10,7 +10,7 @@ from string import Template
 
 from edgehone.errors import EdgehoneError
 from edgehone.report.findings import Findings
-from edgehone.report.html import head, measured, proof, scatter
+from edgehone.report.html import beside, head, measured, proof, scatter
 from edgehone.report.html.parts import Context
 from edgehone.report.html.tag import Html, join, tag
 
@@ -41,6 +41,9 @@ def page(bundles: Sequence[Findings]) -> str:
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     several = len(bundles) > 1
     articles = [_article(found, f"b{i}-", several) for i, found in enumerate(bundles)]
+    if several:
+        top = tag("header", tag("p", "edgehone report", class_="brand"), tag("h1", f"{len(bundles)} bundles"))
+        articles.insert(0, tag("article", top, beside.comparison(bundles)))
     name = head.title(bundles[0]) if not several else f"{len(bundles)} bundles"
     return Template(_data("page.html")).substitute(
         title=join(f"{name}: edgehone report"),
@@ -57,11 +60,11 @@ def _article(found: Findings, prefix: str, several: bool) -> Html:
     top = tag(
         "header",
         tag("p", f"edgehone report{f', {found.name}' if several else ''}", class_="brand"),
-        tag("h1", head.title(found)),
+        tag("h2" if several else "h1", head.title(found), class_="title"),
         head.banner(found),
         _guarded(head.verdict, context),
     )
-    return tag("article", top, *made)
+    return tag("article", top, *made, id=f"{prefix}top")
 
 
 def _guarded(build: Callable[[Context], Html | None], context: Context) -> Html | None:

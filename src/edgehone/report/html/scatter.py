@@ -210,7 +210,10 @@ def _legend(context: Context) -> Html:
 
 def _sliders(context: Context, weights: Mapping[str, float], choice: Choice) -> Html:
     rows = []
+    known = [logarithms(one) for one in contenders(context.found.decision.candidates) if one.passes]
     for name in OBJECTIVES:
+        if all(logs[name] is None for logs in known):
+            continue  # nothing to weigh
         steps = sorted({*_STEPS, weights[name]})
         rows.append(
             tag(
