@@ -111,6 +111,8 @@ def test_readings_of_a_round_in_their_units() -> None:
         ],
         "memory": {"peak": 10, "pss": None, "peaks": {"anonymous": 4}},
         "energy": {"joules": [1.0, 2.0]},
+        "outputs": {"cosine": [0.5]},
+        "throughput": {"rates": {"8": 90.0}, "again": [91.0]},
     }
     found = {(one.figure, one.index): (one.value, one.unit) for one in readings(samples, WORK)}
     assert found[("latency_ms", 0)] == (625.0, "ms") and found[("load_ms", 0)] == (200.0, "ms")
@@ -118,6 +120,8 @@ def test_readings_of_a_round_in_their_units() -> None:
     assert found[("decode_tokens_per_s", 0)] == (20.0, "tokens/s")
     assert found[("energy", 1)] == (2.0, "J") and found[("peak_anonymous", 0)] == (4.0, "bytes")
     assert ("pss", 0) not in found
+    assert found[("cosine", 0)] == (0.5, "") and found[("throughput_at_batch_8", 0)] == (90.0, "samples/s")
+    assert found[("throughput", 0)] == (91.0, "samples/s")
 
 
 @pytest.mark.parametrize(

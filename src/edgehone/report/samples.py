@@ -48,9 +48,24 @@ def readings(samples: Mapping[str, Any], work: Mapping[str, Any]) -> Iterator[Sa
         peaks = memory.get("peaks")
         for name, value in peaks.items() if isinstance(peaks, Mapping) else ():
             yield from _some(f"peak_{name}", 0, 0, value, "bytes")
+    yield from _outputs(samples)
     energy = samples.get("energy")
     for index, value in enumerate(_list(energy.get("joules")) if isinstance(energy, Mapping) else []):
         yield from _some("energy", 0, index, value, "J")
+
+
+def _outputs(samples: Mapping[str, Any]) -> Iterator[Sample]:
+    """What a graph has: how near the outputs of each sample are, and samples a second by batch."""
+    outputs, throughput = samples.get("outputs"), samples.get("throughput")
+    for name, values in outputs.items() if isinstance(outputs, Mapping) else ():
+        for index, value in enumerate(_list(values)):
+            yield from _some(str(name), 0, index, value, "share" if name == "relative_error" else "")
+    if isinstance(throughput, Mapping):
+        rates = throughput.get("rates")
+        for batch, value in rates.items() if isinstance(rates, Mapping) else ():
+            yield from _some(f"throughput_at_batch_{batch}", 0, 0, value, "samples/s")
+        for index, value in enumerate(_list(throughput.get("again"))):
+            yield from _some("throughput", 0, index, value, "samples/s")
 
 
 def array_readings(columns: Mapping[str, Any]) -> Iterator[Sample]:
