@@ -6,6 +6,7 @@ import json
 import os
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,23 @@ def test_nothing_is_too_wide_overlaps_or_is_pale(
     assert browser.value("too_wide()") == []
     assert browser.value("overlaps()") == []
     assert browser.value("pale()") == {}
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_a_name_without_end_breaks_nothing(browser: Browser, tmp_path: Path, width: int) -> None:
+    found = made(6)
+    decision, long = found.decision, "x" * 200
+    candidates = [
+        replace(one, key=long) if one.key == decision.chosen else one for one in decision.candidates
+    ]
+    model = {**decision.model, "path": f"/models/{long}", "architecture": long}
+    changed = replace(
+        decision, candidates=tuple(candidates), chosen=long, model=model, reason=f"{long}: best"
+    )
+    path = tmp_path / "long.html"
+    path.write_text(page([replace(found, decision=changed)]), "utf-8")
+    opened(browser, path, width)
+    assert browser.value("too_wide()") == []
 
 
 @pytest.mark.parametrize("width", [360, 1280])

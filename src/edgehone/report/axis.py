@@ -84,7 +84,8 @@ def _tick(value: float, name: str, unit: str) -> str:
         size, word = next((pair for pair in BYTES if abs(value) >= pair[0]), BYTES[-1])
         text = f"{value / size:.6g} {word}"
     elif value and abs(value) < 1e-3:
-        text = power_of_ten(value, 6)
+        factor, times, power = power_of_ten(value, 6).partition(" × ")
+        text = f"{float(factor):g}{times}{power}" if times else factor
     else:
         text = f"{value:,.6g}"
     return text.replace("-", "−")

@@ -96,11 +96,10 @@ def significant(value: float, digits: int = 3) -> str:
 
 
 def power_of_ten(value: float, digits: int = 2) -> str:
-    """2.4 × 10⁻⁷, with so many digits at most; 10⁻⁷ for the power itself."""
+    """2.4 × 10⁻⁷, with so many digits; 10⁻⁷ for the power itself."""
     factor, _, exponent = f"{value:.{digits - 1}e}".partition("e")
-    factor = factor.rstrip("0").rstrip(".")
     power = f"10{str(int(exponent)).translate(_SUPERSCRIPT)}"
-    return power if factor == "1" else f"{factor} × {power}".replace("-", "−")
+    return power if float(factor) == 1 else f"{factor} × {power}".replace("-", "−")
 
 
 def number(name: str, value: float, unit: str = "", *, bare: bool = False) -> str:
@@ -109,6 +108,8 @@ def number(name: str, value: float, unit: str = "", *, bare: bool = False) -> st
         size, word = next((pair for pair in BYTES if abs(value) >= 0.9995 * pair[0]), BYTES[-1])
         return f"{significant(value / size)} {word}"
     if shape(name).percent or unit == "share":
+        if 0 < abs(value) < 1e-3:
+            return f"{significant(100 * value, 2)} %"
         return f"{100 * value:.1f} %".replace("-", "−")
     if unit == "×":
         return f"{significant(value)}×"

@@ -259,6 +259,8 @@ def _ranking(context: Context, choice: Choice | None) -> Html:
     ranked = sorted(scores, key=lambda key: (-(scores[key].value or 0.0), key))
     order = {key: i for i, key in enumerate(ranked)}
     names = [name for name in _COLUMNS if context.with_figure(name)]
+    if "kl_mean" in names and "relative_error" in names:
+        names.remove("relative_error")  # one measure of what differs is enough beside the score
     units = {name: context.with_figure(name)[0][1].unit for name in names}
     numbers = {one.key: i for i, one in enumerate(context.measured)}
     rows = []
