@@ -169,6 +169,9 @@ def test_without_a_script_all_is_there_but_the_interaction(
     browser.open(report, script=False)
     tree = browser.ask("DOMSnapshot.captureSnapshot", computedStyles=["display"], includeDOMRects=True)
     assert len(tree["documents"]) == 1
+    browser.value(f"{CHECKS}; 0")
+    assert browser.value("too_wide()") == [] and browser.value("overlaps()") == []
+    assert browser.value("getComputedStyle(document.querySelector('.sliders')).display") == "none"
     text = report.read_text("utf-8")
     assert made(30).decision.chosen in text.replace("<wbr>", "")  # type: ignore[operator]
     browser.picture(tmp_path / "still.png")

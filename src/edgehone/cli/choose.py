@@ -30,12 +30,12 @@ def run(args: argparse.Namespace) -> int:
     """Run the verb; exit 3 if nothing passes."""
     from edgehone.bundle import read
     from edgehone.decide.aims import weights_of
-    from edgehone.decide.choice import choose
+    from edgehone.decide.choice import choose, contenders
     from edgehone.report.explain import ranking
 
     weights = weights_of(args.weights)
     decision = read(args.bundle).decision
-    choice = choose(decision.candidates, weights)
+    choice = choose(contenders(decision.candidates), weights)
     if args.json:
         scores = {key: score.to_json() for key, score in choice.scores.items()} if choice else {}
         told = {

@@ -47,8 +47,8 @@ SHAPES = {
     "next_token_accuracy": Shape("Next-token accuracy", percent=True),
     "task_accuracy": Shape("Task accuracy", percent=True),
     "accuracy": Shape("Accuracy", percent=True),
-    "same_top": Shape("Same top token", percent=True),
-    "vision_same_top": Shape("Same top token after pictures", percent=True),
+    "same_top": Shape("Same top answer", percent=True),
+    "vision_same_top": Shape("Same top answer after pictures", percent=True),
     "routing_agreement": Shape("Same experts", percent=True),
     "kl_mean": Shape("KL divergence", less=True, log=True, digits=2),
     "kl_p99": Shape("KL divergence, p99", less=True, log=True, digits=2),
@@ -108,7 +108,7 @@ def number(name: str, value: float, unit: str = "", *, bare: bool = False) -> st
         size, word = next((pair for pair in BYTES if abs(value) >= 0.9995 * pair[0]), BYTES[-1])
         return f"{significant(value / size)} {word}"
     if shape(name).percent or unit == "share":
-        if 0 < abs(value) < 1e-3:
+        if shape(name).log or 0 < abs(value) < 1e-3:
             return f"{significant(100 * value, 2)} %"
         return f"{100 * value:.1f} %".replace("-", "−")
     if unit == "×":

@@ -134,7 +134,7 @@ def _distribution(
             interval_of(name, figure),
             low,
             high,
-            str(len(own) or "–"),
+            f"{len(own):,}" if own else "–",
         )
         rows.append(row(context, one, drawn, *cells))
     return plot(label(name, unit), scale, rows, ("Value", "95 % interval", "p5", "p95", "Requests"))

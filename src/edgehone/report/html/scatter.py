@@ -244,7 +244,7 @@ def _sliders(context: Context, weights: Mapping[str, float], choice: Choice) -> 
         tag(
             "p",
             tag("strong", choice.key),
-            " comes first by the weights of the run.",
+            " is chosen by the weights of the run.",
             class_="winner",
             aria_live="polite",
         ),
