@@ -110,6 +110,17 @@ def test_samples_that_were_edited_are_left_out_and_the_change_is_told(spoiled: P
     page([found])
 
 
+def test_the_end_of_a_failed_candidates_log_is_shown(spoiled: Path) -> None:
+    def change(data: Any) -> None:
+        data["candidates"][2].update(status="failed", error="std::bad_alloc", log="/gone/log.txt")
+
+    edited(spoiled, change)
+    (spoiled / "evidence" / "null__q4" / "log.txt").write_text("loading\nterminate called: std::bad_alloc\n")
+    found = findings(spoiled)
+    assert found.logs == {"null/q4": "loading\nterminate called: std::bad_alloc\n"}
+    assert "terminate called: std::bad_alloc" in page([found])
+
+
 @given(st.lists(JSON, max_size=4) | st.dictionaries(st.text(), JSON, max_size=4), st.data())
 def test_mended_json_is_a_beginning_of_the_whole(value: Any, draw: st.DataObject) -> None:
     text = json.dumps(value)

@@ -98,6 +98,16 @@ def test_no_axes_make_names_overlap(browser: Browser, report: Path, width: int) 
         assert browser.value("document.querySelectorAll('.names text.best').length") == 1
 
 
+def test_the_checks_see_what_is_wrong(browser: Browser, report: Path) -> None:
+    opened(browser, report)
+    spoil = "body { color: #aaa } h1 { width: 3000px; letter-spacing: 9em } .xt span { left: 50% !important }"
+    browser.value(
+        f"document.head.append(Object.assign(document.createElement('style'), {{textContent: `{spoil}`}})); 0"
+    )
+    assert "the page is wider than its window" in browser.value("too_wide()")
+    assert browser.value("overlaps()") and browser.value("pale()")
+
+
 def test_nothing_is_fetched_and_nothing_complains(browser: Browser, report: Path) -> None:
     opened(browser, report)
     assert browser.requests == [report.resolve().as_uri()]
