@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from edgehone.decide.choice import SAME_SIZE, Choice, choose, contenders, logarithms
+from edgehone.decide.choice import SAME_SIZE, choose, contenders
 from edgehone.decide.decision import Candidate
 from edgehone.decide.pareto import frontier
-from edgehone.measure.workload import OBJECTIVES
 from edgehone.report.axis import Axis, axis
 from edgehone.report.figures import label, shape, value_of
-from edgehone.report.html.parts import Context, section, table
+from edgehone.report.html import ranking
+from edgehone.report.html.parts import Context, section
 from edgehone.report.html.strips import line, upright
 from edgehone.report.html.tag import Html, data, tag
 
@@ -41,10 +41,6 @@ _AXES = (
 )
 _ACROSS = ("workload_latency_ms", "bytes")
 _UP = ("kl_mean", "relative_error", "accuracy_kept")
-# What the ranking shows beside the score.
-_COLUMNS = ("workload_latency_ms", "kl_mean", "relative_error", "accuracy_kept", "peak_memory_bytes", "bytes")
-# Steps of a weight's slider; the workload's own is put between them.
-_STEPS = (0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
 
 
 def section_of(context: Context) -> Html:
@@ -57,14 +53,14 @@ def section_of(context: Context) -> Html:
         parts.append(_figure(context, scales, across, up))
     else:
         parts.append(tag("p", "No two figures are known of any two candidates: there is nothing to plot."))
-    weights = _weights(context)
+    weights = ranking.weights(context)
     choice = choose(contenders(context.found.decision.candidates), weights)
-    ranking = _ranking(context, choice)
+    ranked = ranking.table_of(context, choice)
     if choice:
-        side = _sliders(context, weights, choice)
+        side = ranking.sliders(context, weights, choice)
         parts = [tag("div", *parts, side, class_="two")]
     payload = tag("script", data(_payload(context, scales, weights)), type="application/json", class_="data")
-    return section(context.prefix, "frontier", "Frontier and ranking", *parts, ranking, payload)
+    return section(context.prefix, "frontier", "Frontier and ranking", *parts, ranked, payload)
 
 
 def _scales(context: Context) -> dict[str, Axis]:
@@ -74,11 +70,6 @@ def _scales(context: Context) -> dict[str, Axis]:
         if len(found) > 1:
             scales[name] = axis(name, found[0][1].unit, [f.value for _, f in found if f.value is not None])
     return scales
-
-
-def _weights(context: Context) -> dict[str, float]:
-    given = context.found.decision.requirements.get("weights") or {}
-    return {name: float(given.get(name, 0.0)) for name in OBJECTIVES}
 
 
 def _figure(context: Context, scales: Mapping[str, Axis], across: str, up: str) -> Html:
@@ -208,100 +199,6 @@ def _legend(context: Context) -> Html:
     return tag("ul", *items.values(), class_="legend")
 
 
-def _sliders(context: Context, weights: Mapping[str, float], choice: Choice) -> Html:
-    rows = []
-    known = [logarithms(one) for one in contenders(context.found.decision.candidates) if one.passes]
-    for name in OBJECTIVES:
-        if all(logs[name] is None for logs in known):
-            continue  # nothing to weigh
-        steps = sorted({*_STEPS, weights[name]})
-        rows.append(
-            tag(
-                "label",
-                tag("span", name.capitalize()),
-                tag(
-                    "input",
-                    type="range",
-                    min="0",
-                    max=len(steps) - 1,
-                    value=steps.index(weights[name]),
-                    data_name=name,
-                    data_steps=" ".join(f"{s:g}" for s in steps),
-                    aria_valuetext=f"{weights[name]:g}",
-                ),
-                tag("output", f"{weights[name]:g}"),
-            )
-        )
-    return tag(
-        "div",
-        tag("h3", "What matters how much"),
-        tag(
-            "p",
-            "A weight is an exchange rate: at speed 1 and quality 8, one per cent of quality is worth eight of speed.",
-            class_="note",
-        ),
-        tag("div", *rows, class_="sliders js"),
-        tag(
-            "p",
-            tag("strong", choice.key),
-            " is chosen by the weights of the run.",
-            class_="winner",
-            aria_live="polite",
-        ),
-        tag("p", tag("button", "The run's own weights", type="button", class_="js reset"), class_="js"),
-        class_="weights",
-    )
-
-
-def _ranking(context: Context, choice: Choice | None) -> Html:
-    """Every candidate: those that are scored by rank, then the others with the reason."""
-    scores = choice.scores if choice else {}
-    ranked = sorted(scores, key=lambda key: (-(scores[key].value or 0.0), key))
-    order = {key: i for i, key in enumerate(ranked)}
-    names = [name for name in _COLUMNS if context.with_figure(name)]
-    if "kl_mean" in names and "relative_error" in names:
-        names.remove("relative_error")  # one measure of what differs is enough beside the score
-    units = {name: context.with_figure(name)[0][1].unit for name in names}
-    numbers = {one.key: i for i, one in enumerate(context.measured)}
-    rows = []
-    for one in sorted(context.measured, key=lambda c: order.get(c.key, len(order))):
-        score = scores.get(one.key)
-        rank = str(order[one.key] + 1) if score else ""
-        shown = "–" if score is None or score.value is None else f"{score.value:.3f}".replace("-", "−")
-        cells = [tag("td", value_of(n, one.figure(n), bare=True), class_="n") for n in names]
-        rows.append(
-            tag(
-                "tr",
-                tag("td", rank, class_="n k"),
-                context.head(one),
-                tag("td", shown, class_="n c"),
-                *cells,
-                tag("td", _fate(context, one, bool(score)), class_="f"),
-                class_=context.row_class(one),
-                data_i=numbers[one.key],
-            )
-        )
-    heads = [
-        tag("th", "Rank", scope="col", class_="n"),
-        "Candidate",
-        tag("th", "Score", scope="col", class_="n"),
-    ]
-    heads += [tag("th", label(n, units[n]), scope="col", class_="n") for n in names]
-    return tag("div", table("Ranking: 0 is best in everything", [*heads, ""], rows), class_="ranking")
-
-
-def _fate(context: Context, one: Candidate, scored: bool) -> str:
-    if one is context.found.decision.baseline:
-        return "does not compete"
-    failing = [shape(v.figure).label.lower() for v in one.verdicts if not v.ok]
-    if failing:
-        return f"fails {', '.join(failing)}"
-    if "raced_out" in one.facts:
-        return "left the race"
-    words = [] if scored else ["lacks a figure"]
-    return ", ".join([*words, "on the frontier"] if one.on_frontier else words)
-
-
 def _payload(context: Context, scales: Mapping[str, Axis], weights: Mapping[str, float]) -> dict[str, Any]:
     """What the script needs: places on the axes, and the logarithms that scores are made of."""
     measured = context.measured
@@ -318,17 +215,11 @@ def _payload(context: Context, scales: Mapping[str, Axis], weights: Mapping[str,
             "value": [f.value for f in figures],
             "text": [value_of(name, f) for f in figures],
         }
-    racing = {c.key for c in contenders(context.found.decision.candidates) if c.passes}
-    rivals = []
-    for index, one in enumerate(measured):
-        if one.key in racing and one is not context.found.decision.baseline:
-            logs = {n: None if e is None else [e.value, e.down, e.up] for n, e in logarithms(one).items()}
-            rivals.append({"i": index, "key": one.key, "bytes": one.bytes, "logs": logs})
     return {
         "prefix": context.prefix,
         "keys": [one.key for one in measured],
         "axes": axes,
-        "rivals": rivals,
+        "rivals": ranking.rivals(context),
         "weights": dict(weights),
         "sameSize": SAME_SIZE,
         "bundle": context.found.name,
