@@ -46,10 +46,10 @@ def sliders(context: Context, weights: Mapping[str, float], choice: Choice) -> H
                     max=len(steps) - 1,
                     value=steps.index(weights[name]),
                     data_name=name,
-                    data_steps=" ".join(f"{s:g}" for s in steps),
-                    aria_valuetext=f"{weights[name]:g}",
+                    data_steps=" ".join(map(_exact, steps)),
+                    aria_valuetext=_exact(weights[name]),
                 ),
-                tag("output", f"{weights[name]:g}"),
+                tag("output", _exact(weights[name])),
             )
         )
     return tag(
@@ -71,6 +71,11 @@ def sliders(context: Context, weights: Mapping[str, float], choice: Choice) -> H
         tag("p", tag("button", "The run's own weights", type="button", class_="js reset"), class_="js"),
         class_="weights",
     )
+
+
+def _exact(weight: float) -> str:
+    """All digits, since the script ranks by them; 1 rather than 1.0."""
+    return str(weight).removesuffix(".0")
 
 
 def table_of(context: Context, choice: Choice | None) -> Html:
