@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgehone.backends import pytorch
+from edgehone.backends import pytorch, pytorch_tokenizer
 from edgehone.backends.base import WorkerJob
 from edgehone.measure.texts import shipped
 
@@ -74,21 +74,21 @@ def test_adopt_links_weights_and_leaves_out_what_could_run_code(tmp_path: Path) 
 @given(st.text(max_size=60), st.data())
 def test_byte_sizes_add_up_to_the_text_whatever_the_offsets(text: str, data: st.DataObject) -> None:
     ends = data.draw(st.lists(st.integers(0, len(text)), min_size=1, max_size=30))
-    sizes = pytorch._sizes(text, ends)
+    sizes = pytorch_tokenizer.sizes_of(text, ends)
     assert sum(sizes) == len(text.encode())
     assert min(sizes) >= 0
 
 
 def test_byte_sizes_follow_the_characters() -> None:
     # "a", "é" (2 bytes), "😀" (4 bytes) as two tokens of the same character, then "b".
-    assert pytorch._sizes("aé😀b", [1, 2, 3, 3, 4]) == [1, 2, 4, 0, 1]
-    assert pytorch._sizes("", []) == []
+    assert pytorch_tokenizer.sizes_of("aé😀b", [1, 2, 3, 3, 4]) == [1, 2, 4, 0, 1]
+    assert pytorch_tokenizer.sizes_of("", []) == []
 
 
 @settings(deadline=None)
 @given(st.lists(st.integers(0, 9), max_size=30), st.integers(0, 500))
 def test_scaled_sizes_add_up(sizes: list[int], total: int) -> None:
-    scaled = pytorch._scaled(sizes, total)
+    scaled = pytorch_tokenizer.scaled(sizes, total)
     assert len(scaled) == len(sizes)
     if any(sizes):
         assert sum(scaled) == total
@@ -107,7 +107,7 @@ def test_end_ids_come_from_all_that_name_them(
 ) -> None:
     (tmp_path / "config.json").write_text(json.dumps(config))
     (tmp_path / "generation_config.json").write_text(json.dumps(generation))
-    assert pytorch._end_ids(tmp_path, 7) == ends
+    assert pytorch_tokenizer.end_ids(tmp_path, 7) == ends
 
 
 @pytest.mark.real

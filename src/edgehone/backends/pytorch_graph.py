@@ -51,7 +51,7 @@ def encode_texts(folder: Path, texts: Sequence[str | list[str]]) -> Arrays:
 
     import numpy as np
 
-    from edgehone.backends.pytorch import load_tokenizer
+    from edgehone.backends.pytorch_tokenizer import load_tokenizer
 
     tokenizer = load_tokenizer(folder)
     config = json.loads((folder / "config.json").read_text("utf-8"))
@@ -111,7 +111,7 @@ def _encoder(folder: Path, dtype: str) -> tuple[Any, Sequence[str], Sequence[str
 
     import transformers
 
-    from edgehone.backends.pytorch import load_weights
+    from edgehone.backends.pytorch_weights import load_weights
 
     named = json.loads((folder / "config.json").read_text("utf-8")).get("architectures") or [""]
     classifies = str(named[0]).endswith("ForSequenceClassification")
