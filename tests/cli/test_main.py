@@ -19,13 +19,17 @@ VERBS = [
     "optimize",
     "run",
     "show",
+    "report",
     "explain",
     "choose",
     "history",
+    "profile",
+    "diagnose",
     "compare",
     "recommend",
     "inspect",
     "device",
+    "worker",
     "backends",
 ]
 # Words that cannot be, and what is said of them.

@@ -14,7 +14,7 @@ from edgehone.errors import EdgehoneError, InputError, JobError
 
 # Verb -> one line of help. The module edgehone.cli.VERB holds the rest, and is imported for its own verb only.
 VERBS = {
-    "optimize": "hone a model for this machine, prove it, and write a bundle",
+    "optimize": "hone a model for a device, prove it, and write a bundle",
     "run": "generate text with a bundle",
     "show": "print a bundle's decision and figures",
     "report": "write a bundle's report, or compare several; raw samples too",
@@ -22,7 +22,7 @@ VERBS = {
     "choose": "choose again from a bundle's figures by other weights",
     "history": "show every trial of every search",
     "profile": "watch a bundle at work, and name what limits it",
-    "diagnose": "find out what is wrong with a bundle, a model or a log, and what helps",
+    "diagnose": "tell what is wrong with a bundle, a model or a log",
     "compare": "put bundles or artifacts side by side",
     "recommend": "tell what deserves a try, and what to expect",
     "inspect": "tell what a model is and which backends can take it",

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 EXAMPLE = """examples:
   edgehone report ./bundle --open
   edgehone report ./monday ./tuesday --out both.html
-  edgehone report ./bundle --markdown > comment.md
+  edgehone report ./bundle --markdown
   edgehone report ./bundle --csv samples.csv
 """
 

@@ -14,7 +14,6 @@ from importlib.util import find_spec
 EXAMPLE = """examples:
   edgehone worker tcp://desk:8786
   edgehone worker tcp://desk:8786 --device raspberry-pi-5
-  edgehone optimize ./my-model --workers tcp://desk:8786 --device raspberry-pi-5    (on any machine)
 """
 
 
