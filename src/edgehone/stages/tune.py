@@ -8,6 +8,7 @@ partly luck. It takes the chosen one's place only where its advantage is beyond 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -173,7 +174,10 @@ def _confirm(field: Field, chosen: Trial, required: Requirements, limit: Clock |
     beside = Trial(original.baseline.recipe, artifact=original.baseline.artifact)
     looks = field.bench.depth.rounds * len(finalists)
     for number in range(field.bench.depth.rounds):
-        if not field.rivals or not field.heat(number, limit, beside):
+        # Under an effort's budget the first heats are everybody's, as in measuring: fewer tell nothing. A user's time
+        # ends when it ends.
+        free = number < LEAST_HEATS and isinstance(limit, Budget)
+        if not field.rivals or not field.heat(number, Budget(math.inf) if free else limit, beside):
             break
         if number + 1 < LEAST_HEATS:
             continue
