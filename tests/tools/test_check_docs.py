@@ -56,7 +56,9 @@ def test_each_edgehone_toml_in_the_docs_is_one(name: str, tmp_path: Path) -> Non
         settings = config.read(tmp_path / config.NAME)
         told = tomllib.loads(block)
         # A block that is there to change gates or weights does; one of workloads has workloads that can be.
-        assert (requirements.load(settings) != requirements.load()) == bool({"gates", "weights"} & told.keys())
+        assert (requirements.load(settings) != requirements.load()) == bool(
+            {"gates", "weights"} & told.keys()
+        )
         for own, table in told.get("workloads", {}).items():
             kind = workload.TASKS[table.get("task", "text-generation")]
             assert workload.load(own, settings, kind).name == own

@@ -19,10 +19,13 @@ from edgehone.errors import SetupError
 from edgehone.jobs import environments
 from edgehone.jobs.environments import Env
 from edgehone.model import ModelInfo
+from edgehone.stages.build import SENSITIVITY
 
 _FUNCTIONS = ("supports", "recipes", "steps", "open_session")
 _OF_A_REFERENCE = ("original", "reference")
-_READS = {"model", "calibration"}
+# What the core gives; what is made of the calibration text tells of it as the text does.
+_CALIBRATION = {"calibration", SENSITIVITY}
+_READS = {"model", *_CALIBRATION}
 _DEEPEST = 64
 # Prints the top packages that importing a module loads, and that an interpreter has not loaded by itself.
 _IMPORT = """
@@ -180,7 +183,7 @@ def steps_lead_to_functions(subject: Subject) -> str:
                 clash = set(step.reads) & set(step.inputs)
                 demand(not clash, f"{what}: {recipe.name}: {', '.join(sorted(clash))} is both read and input")
                 _plain(dict(step.params), f"{what}: params of {step.call}")
-            reads = any("calibration" in step.reads for step in every)
+            reads = any(_CALIBRATION & set(step.reads) for step in every)
             demand(
                 reads == recipe.calibrated,
                 f"{what}: {recipe.name} {'reads' if reads else 'does not read'} the calibration, "
