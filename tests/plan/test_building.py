@@ -17,10 +17,11 @@ PLAIN = Recipe("llamacpp", "Q4_0", bits=4.5)
 def test_seconds_come_from_what_ships_until_this_machine_has_built() -> None:
     shipped = building.seconds(PLAIN, 10**9, [])
     assert shipped.predicted
-    assert shipped.factor == pytest.approx(3.0)
+    assert shipped.factor == pytest.approx(4.0)
     assert (shipped.value or 0) > (building.seconds(PLAIN, 10**7, []).value or 0)
     tuned = Recipe("llamacpp", "Q4_0+gptq", calibrated=True, bits=4.5)
-    assert (building.seconds(tuned, 10**9, []).value or 0) > 3 * (shipped.value or 0)
+    # How long learning from a text takes was not timed for larger models: it is unknown until it is timed here.
+    assert "no calibrated build of llamacpp was timed yet" in str(building.seconds(tuned, 10**9, []).reason)
     twice = [Build("llamacpp", False, 10**9, 2 * (shipped.value or 0))]
     seen = building.seconds(PLAIN, 10**9, twice)
     assert seen.value == pytest.approx(2 * (shipped.value or 0))

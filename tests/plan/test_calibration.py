@@ -61,7 +61,7 @@ def test_what_was_measured_here_replaces_what_ships() -> None:
     wide = [measured("llamacpp", 4.5, share) for share in (0.2, 0.4, 0.8)]
     assert calibration.shares(wide, "llamacpp", "low").read_error > 2
     shipped = calibration.shares([], "llamacpp", "low")
-    assert shipped.read == pytest.approx(0.58, abs=0.01)
+    assert shipped.read == pytest.approx(0.62, abs=0.01)
     assert shipped.told == "shipped measurements"
     assert calibration.shares([], "of-a-plugin", "high").read_error >= 1.25
     # A candidate that was measured keeps its own share, with the scatter of all.
