@@ -10,14 +10,17 @@ then finds the best; only if its states had to be cut is the answer not proven, 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from edgehone.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 # States that the dynamic programming holds at once. Tensors of equal shape share their sizes, so models need few.
 MAX_STATES = 4096
@@ -82,7 +85,7 @@ def _hulls(items: Sequence[Choices]) -> tuple[list[int], list[tuple[float, int, 
 
 def _gain(item: Choices, low: int, high: int) -> float:
     (small, dear), (large, cheap) = item[low], item[high]
-    return (dear - cheap) / (large - small) if large > small else np.inf
+    return (dear - cheap) / (large - small) if large > small else math.inf
 
 
 def _greedy(
@@ -112,6 +115,8 @@ def _exact(
     bound: float,
 ) -> Solution:
     """Dynamic programming over the choices whose penalty leaves hope, item by item, dominated states dropped."""
+    import numpy as np
+
     best = [min(cost + price * size for size, cost in item) for item in items]
     gap = (greedy.cost - bound) * (1 + 1e-9)
     kept = [
@@ -152,6 +157,8 @@ def _exact(
 
 def _undominated(sizes: NDArray[np.int64], costs: NDArray[np.float64]) -> NDArray[np.intp]:
     """Places of the states of which no other is at most as large and at most as costly."""
+    import numpy as np
+
     order = np.lexsort((costs, sizes))
     sorted_costs = costs[order]
     before = np.concatenate([[np.inf], np.minimum.accumulate(sorted_costs)[:-1]])
