@@ -53,6 +53,11 @@ def test_what_does_not_help_is_not_kept(own: Path) -> None:
     assert manifest(own) == before
 
 
+def test_what_is_read_once_must_gain_more_than_readings_differ(own: Path) -> None:
+    (done,) = apply(own, cause({"ballast_mb": 0}, "peak_memory_bytes"))
+    assert not done.kept and "beyond" in done.reason
+
+
 def test_what_breaks_a_gate_is_not_kept(own: Path) -> None:
     decision = json.loads((own / "decision.json").read_text("utf-8"))
     gate = {"name": "few", "figure": "peak_memory_bytes", "op": "<=", "threshold": 200e6, "bound": "value"}

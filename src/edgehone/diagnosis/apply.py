@@ -28,6 +28,9 @@ from edgehone.errors import InputError, JobError
 from edgehone.events import Emit, silent
 from edgehone.figure import Figure
 
+# A figure that is read once (memory) must get better by this share to be kept: less differs from process to process.
+LEAST_GAIN = 0.03
+
 
 @dataclass(frozen=True)
 class Applied:
@@ -160,8 +163,10 @@ def _verdict(
         return False, f"{name} could not be read: {now.reason or was.reason}"
     better = now.value > was.value if remedy.more else now.value < was.value
     intervals = was.low is not None and now.low is not None
-    if not better or (intervals and was.overlaps(now)):
-        return False, f"{name} was {was.value:.4g} and is {now.value:.4g}: no better beyond the intervals"
+    small = abs(now.value - was.value) < LEAST_GAIN * abs(was.value)
+    if not better or (was.overlaps(now) if intervals else small):
+        limit = "the intervals" if intervals else f"{LEAST_GAIN:.0%}, which one reading may differ by"
+        return False, f"{name} was {was.value:.4g} and is {now.value:.4g}: no better beyond {limit}"
     broken = _broken(bundle, replace(after, figures=derive(after, baseline)))
     held = _broken(bundle, replace(before, figures=derive(before, baseline)))
     if new := [gate for gate in broken if gate not in held]:
