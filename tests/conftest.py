@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from edgehone.backends import null, pytorch, registry
 from edgehone.jobs import environments
@@ -22,6 +23,10 @@ from edgehone.model import demo
 from .finished import _finished, finished, spoiled
 
 __all__ = ["_finished", "finished", "spoiled"]  # fixtures
+
+# No test asserts a time: on a busy machine an example may take long to draw or to run.
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
 
 RunWorker = Callable[..., dict[str, Any]]
 
