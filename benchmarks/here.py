@@ -21,6 +21,7 @@ from edgehone.plan.target import Target
 from edgehone.stages import check, measure
 from edgehone.stages.kinds import judge_of
 from edgehone.stages.places import Places
+from edgehone.stages.predict import seen_of
 from edgehone.stages.request import Request
 from edgehone.stages.setup import set_up
 from edgehone.stages.target import here
@@ -38,20 +39,8 @@ def measured(model: str, backends: Sequence[str]) -> tuple[Demand, Target, dict[
     measure.measure(bench, origin, trials)
     at, asked = here(bench.device), roofline.demand(bench.model, bench.workload)
     assert asked is not None
-    found = {}
-    for trial in [origin.baseline, *trials]:
-        rate, first = (trial.figures.get(name) for name in ("decode_tokens_per_s", "ttft_ms"))
-        if rate and rate.value and first and first.value and trial.bytes:
-            found[trial.recipe.key] = calibration.seen(
-                asked,
-                trial.recipe.backend,
-                trial.recipe.bits,
-                size=trial.bytes,
-                token=1 / rate.value,
-                prompt=first.value / 1e3,
-                here=at,
-            )
-    return asked, at, found
+    seen = {trial.recipe.key: seen_of(trial, asked, at) for trial in [origin.baseline, *trials]}
+    return asked, at, {key: one for key, one in seen.items() if one}
 
 
 def predicted(asked: Demand, at: Target, one: Seen, others: Sequence[Seen]) -> tuple[float, float]:

@@ -31,15 +31,17 @@ def measured(backend: str, bits: float, share: float, asked: Demand = ASKED) -> 
     """A candidate that reached `share` of the bandwidth and half of the compute."""
     size = asked.parameters * bits / 8
     rate = 0.5 * roofline.rate_of(roofline.precision_of(bits), HERE)
-    return calibration.seen(
+    found = calibration.seen(
         asked,
         backend,
         bits,
         size=size,
-        token=size / (share * 40e9),
-        prompt=asked.prompt_operations / rate,
+        decode=share * 40e9 / size,
+        ttft_ms=1e3 * asked.prompt_operations / rate,
         here=HERE,
     )
+    assert found
+    return found
 
 
 def test_a_candidate_tells_its_shares() -> None:

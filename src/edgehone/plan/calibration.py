@@ -44,12 +44,16 @@ def seen(
     backend: str,
     bits: float | None,
     *,
-    size: float,
-    token: float,
-    prompt: float,
+    size: float | None,
+    decode: float | None,
+    ttft_ms: float | None,
     here: Target,
-) -> Seen:
-    """The shares of a candidate of `size` bytes that took `token` and `prompt` seconds on this machine."""
+) -> Seen | None:
+    """The shares of a candidate of `size` bytes that decodes so many tokens a second on this machine, the first of them
+    after so many milliseconds; None where one of these is missing."""
+    if not (size and decode and ttft_ms):
+        return None
+    token, prompt = 1 / decode, ttft_ms / 1e3
     precision = roofline.precision_of(bits or 8 * size / asked.parameters)
     bandwidth, rate = here.bandwidth.value, roofline.rate_of(precision, here)
     cached = size < least_bytes(here)

@@ -36,7 +36,7 @@ def measure(bench: Bench, original: Original, trials: Sequence[Trial]) -> None:
     """Fill the speed, memory and energy figures of the baseline and of every living trial."""
     trials = measurable(bench, trials)
     bench.emit(Event("", detail="measuring speed, in rounds; nothing else of edgehone runs meanwhile"))
-    _speed(bench, original, [original.baseline, *trials])
+    measure_speed(bench, original, [original.baseline, *trials])
     bench.emit(Event("", detail="measuring memory and energy"))
     for trial in [original.baseline, *trials]:
         measure_memory(bench, original, trial)
@@ -87,8 +87,11 @@ def measurable(bench: Bench, trials: Sequence[Trial]) -> list[Trial]:
     return rest
 
 
-def _speed(bench: Bench, original: Original, trials: Sequence[Trial]) -> None:
-    """Rounds over all that are not steady yet, until all are or the effort's rounds or budget are spent."""
+def measure_speed(bench: Bench, original: Original, trials: Sequence[Trial]) -> None:
+    """Fill the speed figures of living trials.
+
+    Rounds over all that are not steady yet, until all are or the effort's rounds or budget are spent.
+    """
     rounds: dict[str, list[JobResult]] = {trial.recipe.key: [] for trial in trials}
     spent = 0.0  # what the rounds took when they ran: a run that finds them done decides the same
     for number in range(bench.depth.rounds):

@@ -84,7 +84,7 @@ def predict(bench: Bench, original: Original, trials: Sequence[Trial]) -> list[s
     at = here(bench.device)
     living = [trial for trial in [original.baseline, *trials] if trial.alive]
     asked = roofline.demand(bench.model, bench.workload)
-    own = {trial.recipe.key: one for trial in living if (one := _seen(trial, asked, at))}
+    own = {trial.recipe.key: one for trial in living if (one := seen_of(trial, asked, at))}
     # The history holds this run's candidates by now, and those of earlier runs; not the baseline.
     found_here = [*known(bench.device, at, None).seen]
     if first := own.get(original.baseline.recipe.key):
@@ -103,17 +103,27 @@ def predict(bench: Bench, original: Original, trials: Sequence[Trial]) -> list[s
     return notes
 
 
-def _seen(trial: Trial, asked: Demand | None, at: Target) -> Seen | None:
-    rate, first = (trial.figures.get(name) for name in ("decode_tokens_per_s", "ttft_ms"))
-    if asked is None or not (rate and rate.value and first and first.value and trial.bytes):
+def foreseen(bench: Bench, original: Original, trials: Sequence[Trial]) -> tuple[Trial, list[Trial]]:
+    """Copies of the baseline and of `trials`, with predictions in place of what was measured of them so far."""
+    first, *rest = (
+        replace(one, figures=dict(one.figures), facts=dict(one.facts)) for one in (original.baseline, *trials)
+    )
+    predict(bench, replace(original, baseline=first), rest)
+    return first, rest
+
+
+def seen_of(trial: Trial, asked: Demand | None, at: Target) -> Seen | None:
+    """What a trial that was measured on this machine reached of it; None where it was not."""
+    if asked is None:
         return None
+    rate, first = (trial.figures.get(name) for name in ("decode_tokens_per_s", "ttft_ms"))
     return calibration.seen(
         asked,
         trial.recipe.backend,
         trial.recipe.bits,
         size=trial.bytes,
-        token=1 / rate.value,
-        prompt=first.value / 1e3,
+        decode=rate.value if rate else None,
+        ttft_ms=first.value if first else None,
         here=at,
     )
 

@@ -56,6 +56,10 @@ class Race:
             self._run_heat()
             self._judge()
 
+    def seen(self, trials: Sequence[Trial]) -> tuple[Trial, list[Trial]]:
+        """The baseline and `trials` as they were read."""
+        return self._original.baseline, list(trials)
+
     @property
     def settled(self) -> bool:
         """Whether further heats would tell nothing: each is steady, or has run as often as the effort allows."""

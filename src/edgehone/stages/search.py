@@ -28,6 +28,7 @@ from edgehone.stages import check, history, measure
 from edgehone.stages.bench import Bench
 from edgehone.stages.build import build, size_of
 from edgehone.stages.clock import Clock
+from edgehone.stages.forecast import Forecast
 from edgehone.stages.kinds import judge_of
 from edgehone.stages.original import Original
 from edgehone.stages.race import Race
@@ -58,21 +59,24 @@ def search(
     bench.emit(Event("", detail=f"searching {len(trials)} recipes for {clock.seconds:.0f} s"))
     _leave_out(bench, trials, required)
     check.prove_exact(bench, original, trials, required)
-    race = Race(bench, original, required, aims)
+    race = Forecast(bench, original) if bench.target else Race(bench, original, required, aims)
     exact = [trial for trial in trials if trial.alive and trial.recipe.exact]
     waiting = {t.recipe.key: t for t in trials if t.alive and not t.recipe.exact}
     sampler = Sampler([trial.recipe for trial in waiting.values()], len(aims))
     known = [key for key in study.order if key in waiting]
-    trying, racing = clock.part(TRY_SHARE), clock.part(RACE_SHARE)
+    racing = clock.part(RACE_SHARE)
+    trying = racing if bench.target else clock.part(TRY_SHARE)
     while True:
         batch = [] if trying.over else _batch(sampler, waiting, known, check.side_by_side(bench))
         _prove(bench, original, batch, required, trying)
         # The exact ones, slow and seldom chosen, do not run before the first that is likely to win.
         race.run([*exact, *batch], racing, measure.LEAST_ROUNDS)
-        for trial in batch:
-            _tell(sampler, trial, original, required, aims)
         for trial in (*exact, *batch):
             study.record(trial)
+        if batch:
+            baseline, seen = race.seen(batch)
+            for trial in seen:
+                _tell(sampler, trial, baseline, required, aims)
         exact = []
         if not batch:
             break
@@ -110,8 +114,8 @@ def _leave_out(bench: Bench, trials: Sequence[Trial], required: Requirements) ->
         "peak_memory_bytes",
         "latency_cv",
     }
-    if not any(gate.figure in timed for gate in required.gates):
-        return
+    if bench.target or not any(gate.figure in timed for gate in required.gates):
+        return  # what cannot be measured here may still be predicted for another device
     for trial in trials:
         if reason := why_unmeasurable(bench.backends[trial.recipe.backend], bench.device):
             trial.drop("skipped", f"not tried, since it could not be chosen: {reason}")
@@ -174,12 +178,12 @@ def _too_large(bench: Bench, trial: Trial, required: Requirements) -> str | None
 def _tell(
     sampler: Sampler,
     trial: Trial,
-    original: Original,
+    baseline: Trial,
     required: Requirements,
     aims: Sequence[Mapping[str, float]],
 ) -> None:
     """Tell the sampler what became of a trial: each aim's loss, and by how much gates are missed."""
-    candidate = replace(trial.candidate(), figures=derive(trial.candidate(), original.baseline.candidate()))
+    candidate = replace(trial.candidate(), figures=derive(trial.candidate(), baseline.candidate()))
     logs = objectives(candidate)
     values = [
         -sum(weight * log for name, weight in aim.items() if weight and (log := logs[name]) is not None)

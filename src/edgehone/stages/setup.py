@@ -62,11 +62,6 @@ def set_up(
     info = inspect(request.model)
     # What is measured, here or there, needs no prediction.
     target = None if places.stand.name else target_of(request.device, config)
-    if target and request.time:
-        raise InputError(
-            f"--time with --device {target.name}: a search goes by what it measures, and that is not the device",
-            hint="leave --time out: --effort says how many recipes are tried",
-        )
     asked = registry.load_all(request.backends)
     limits = [size for size in (most_bytes, target and target.size_budget_bytes) if size]
     # A search chooses among all recipes; the time cuts the list, not the effort.

@@ -63,18 +63,9 @@ def known(machine: devices.Device, at: Target, free_memory: int | None) -> Known
         if took:
             builds.append(Build(recipe["backend"], bool(told.get("calibrated")), asked.parameters, took))
         rate, first = (_value(told, name) for name in ("decode_tokens_per_s", "ttft_ms"))
-        if rate and first and told["bytes"]:
-            found.append(
-                seen(
-                    asked,
-                    recipe["backend"],
-                    told.get("bits"),
-                    size=told["bytes"],
-                    token=1 / rate,
-                    prompt=first / 1e3,
-                    here=at,
-                )
-            )
+        size, bits = told["bytes"], told.get("bits")
+        if one := seen(asked, recipe["backend"], bits, size=size, decode=rate, ttft_ms=first, here=at):
+            found.append(one)
     return Known(at, tuple(found), tuple(builds), free_memory, shutil.disk_usage(home()).free)
 
 
