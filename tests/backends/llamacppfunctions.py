@@ -183,3 +183,11 @@ def divergence(job: WorkerJob) -> dict[str, Any]:
         found.append(logits - np.log(np.exp(logits).sum(1, keepdims=True)))
         session.close()
     return {"kl": float((np.exp(found[0]) * (found[0] - found[1])).sum(1).mean())}
+
+
+def opened(job: WorkerJob) -> dict[str, Any]:
+    """Open a session with the settings given, and score two ids. args: settings."""
+    session = llamacpp.open_session(job.inputs["artifact"], job.args["settings"], job)
+    rows = sum(len(chunk) for chunk in session.score([1, 2]))
+    session.close()
+    return {"rows": rows}

@@ -50,6 +50,12 @@ import random
 honest = steps
 def steps(recipe): return Step("edgehone_half:cast", {"seed": random.random()}, {"table": honest(recipe)})
 """,
+    "devices_have_recipes": """
+from dataclasses import replace
+def on_devices(model, recipes, seen):
+    made = [replace(one, name=one.name + "@NPU", settings={"device": "NPU"}) for one in recipes]
+    return made, {}
+""",
     "environment_can_be_made": "NEEDS = Needs(lock=Path('/no/such/lock.txt'))\n",
     "tokenizer_gives_the_originals_ids": SESSION.format(
         "    def tokenize(self, text): return super().tokenize(text)[1:]"
@@ -111,6 +117,9 @@ def open_session(artifact, settings, job):
 from edgehone.backends.base import OperatorTime
 def operator_times(artifact, settings, job, **request): return [OperatorTime("prefill", "all", 1, 3600.0)]
 """,
+    "devices_are_told": """
+def devices(job): return {"devices": [{"id": "GPU", "kind": "gpu"}], "absent": []}
+""",
     "nothing_asks_the_network": """
 honest_cast = cast
 def cast(job):
@@ -132,7 +141,13 @@ def test_a_registered_backend_conforms(name: str) -> None:
 def test_the_pages_backend_conforms_and_leaves_nothing(own_home: Path, install: Install) -> None:
     outcomes = conform(install("edgehone_half", honest_source()))
     others = [(one.check, one.state) for one in outcomes if one.state != "pass"]
-    assert others == [("generate_many_is_generate_for_each", "skip"), ("operators_are_told", "skip")]
+    optional = (
+        "devices_have_recipes",
+        "generate_many_is_generate_for_each",
+        "operators_are_told",
+        "devices_are_told",
+    )
+    assert others == [(check, "skip") for check in optional]
     # What stays is the tokenized text: a job of the origin's like any other.
     assert len(list((own_home / "store" / "jobs").iterdir())) == 1
     assert all(one.demand and one.seen for one in outcomes)
@@ -184,7 +199,7 @@ def test_the_command_line(
 ) -> None:
     assert main.main(["backends", "conform", "null"]) == 0
     told = capsys.readouterr().out
-    assert "pass  score_repeats" in told and told.endswith("null: 26 passed\n")
+    assert "pass  score_repeats" in told and told.endswith("null: 26 passed, 2 skipped\n")
     name = install("edgehone_bad", honest_source() + BROKEN["recipes_begin_with_the_exact_one"])
     assert main.main(["backends", "conform", name, "--json"]) == 1
     (row,) = json.loads(capsys.readouterr().out)

@@ -118,7 +118,10 @@ def test_an_honest_backend_of_graphs_conforms(install: Install) -> None:
     of_graphs = [check.__name__ for check in checks("graph")]
     # What is optional and not offered is skipped.
     others = {name: outcomes[name].seen for name in of_graphs if outcomes[name].state != "pass"}
-    assert others == {"operators_are_told": "it has no operator_times"}
+    assert others == {
+        "operators_are_told": "it has no operator_times",
+        "devices_are_told": "it has no devices",
+    }
     # It takes no language model, which is no failure.
     assert outcomes["score_repeats"].state == "skip"
     assert "takes none of the language models" in outcomes["score_repeats"].seen
@@ -133,8 +136,8 @@ def test_a_backend_of_graphs_that_breaks_a_rule_fails_that_check(install: Instal
 
 
 def test_every_check_of_graphs_has_a_backend_that_fails_it() -> None:
-    # Who asks the network is found by the same check as for language models; operators are a name of their own.
-    shared = {"nothing_asks_the_network", "operators_are_told"}
+    # These are the same checks as for language models, or have their names.
+    shared = {"nothing_asks_the_network", "operators_are_told", "devices_are_told"}
     assert {check.__name__ for check in checks("graph")} == {*BROKEN, *shared}
 
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgehone.backends import llamacpp_devices, llamacpp_operators, llamacpp_recipes
+from edgehone.backends import llamacpp_devices, llamacpp_operators, llamacpp_place, llamacpp_recipes
 from edgehone.backends.base import Needs, Recipe, Step, Support, Tuning, WorkerJob
 from edgehone.device.facts import Device
 from edgehone.model.info import ModelInfo
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from edgehone.backends.llamacpp_vision import LlamaVision
 
 devices = llamacpp_devices.devices
+on_devices = llamacpp_place.on_devices
 operator_times = llamacpp_operators.operator_times
 
 NAME = "llamacpp"

@@ -24,7 +24,7 @@ _OWN = "compile llama.cpp with {option} and name its folder in EDGEHONE_TOOLCHAI
 
 def devices(job: WorkerJob) -> dict[str, Any]:
     """All that ggml lists, with their memory; and what another build could run on."""
-    library = _library(Toolchain.at(job.toolchain))
+    library = ggml(Toolchain.at(job.toolchain).binding())
     found = [_device(library, at) for at in range(library.ggml_backend_dev_count())]
     absent = [
         Absent(name, "gpu", vendor, f"this llama.cpp is compiled without it: {_OWN.format(option=option)}")
@@ -34,9 +34,8 @@ def devices(job: WorkerJob) -> dict[str, Any]:
     return Seen(tuple(found), tuple(absent)).to_json()
 
 
-def _library(toolchain: Toolchain) -> Any:
+def ggml(binding: Any) -> Any:
     """libggml, with the types of what is asked of it. Loading libllama's binding loads it, and its backends."""
-    binding = toolchain.binding()
     binding.llama_backend_init()
     here = Path(binding._lib._name).parent
     name = next(iter([*here.glob("libggml.so"), *here.glob("libggml.dylib")]), None)

@@ -5,12 +5,12 @@ Each row of a batch is one call: libllama's encoders attend within all that they
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgehone.backends.llamacpp_log import Log
+from edgehone.backends.llamacpp_place import CPU, load
 from edgehone.errors import EdgehoneError, InputError
 
 if TYPE_CHECKING:
@@ -37,9 +37,8 @@ class EncoderSession:
         self._capacity = 0
         self._log = Log(library)
         library.llama_backend_init()
-        self._model = library.llama_model_load_from_file(
-            os.fsencode(path), library.llama_model_default_params()
-        )
+        params = library.llama_model_default_params()
+        self._model = load(library, path, params, settings.get("device", CPU))
         if not self._model:
             raise EdgehoneError(f"llama.cpp cannot load {path}: {self._log.cause}")
         self._width = int(library.llama_model_n_embd(self._model))

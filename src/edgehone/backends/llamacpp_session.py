@@ -7,7 +7,6 @@ Everything runs in libllama; Python only fills token arrays and copies logits ou
 from __future__ import annotations
 
 import ctypes
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgehone.backends.base import Generation
 from edgehone.backends.llamacpp_log import Log
+from edgehone.backends.llamacpp_place import CPU, load
 from edgehone.backends.llamacpp_vocabulary import tokenize
 from edgehone.errors import EdgehoneError, InputError
 
@@ -50,7 +50,7 @@ class LlamaSession:
         library.llama_backend_init()
         params = library.llama_model_default_params()
         _set_load(library, params, settings.get("load", "mmap"))
-        self._model = library.llama_model_load_from_file(os.fsencode(path), params)
+        self._model = load(library, path, params, settings.get("device", CPU))
         if not self._model:
             raise EdgehoneError(f"llama.cpp cannot load {path}: {self._log.cause}")
         self._vocab = library.llama_model_get_vocab(self._model)

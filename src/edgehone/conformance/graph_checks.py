@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+from edgehone.conformance.device_checks import devices_are_told
 from edgehone.conformance.outcome import Check, Failed, Skipped, demand
 from edgehone.conformance.session_checks import nothing_asks_the_network, told_operators
 from edgehone.conformance.worker import Subject
@@ -146,6 +147,7 @@ CHECKS: tuple[Check, ...] = (
     a_closed_graph_can_be_opened_again,
     bad_feeds_are_errors,
     operators_are_told,
+    devices_are_told,
     nothing_asks_the_network,
 )
 

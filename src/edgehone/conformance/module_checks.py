@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from edgehone.backends.base import EFFORTS, Backend, Needs, Recipe, Step, Support
+from edgehone.conformance.device_checks import devices_have_recipes
 from edgehone.conformance.models import made_up
 from edgehone.conformance.outcome import Check, Failed, Skipped, demand
 from edgehone.errors import SetupError
@@ -220,6 +221,7 @@ CHECKS: tuple[Check, ...] = (
     recipes_are_the_same_each_time,
     steps_lead_to_functions,
     steps_are_equal_where_recipes_are,
+    devices_have_recipes,
     environment_can_be_made,
 )
 

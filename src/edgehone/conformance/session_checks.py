@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from edgehone.conformance.device_checks import devices_are_told
 from edgehone.conformance.outcome import Check, Failed, Skipped, demand
 from edgehone.conformance.worker import Subject
 from edgehone.measure.logprobs import exact_kl, log_softmax
@@ -287,6 +288,7 @@ CHECKS: tuple[Check, ...] = (
     a_closed_session_can_be_opened_again,
     bad_ids_are_errors,
     operators_are_told,
+    devices_are_told,
     nothing_asks_the_network,
 )
 

@@ -1,0 +1,68 @@
+"""What a backend says of devices beside the CPU: recipes for them (core side), what its runtime sees (worker side)."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from edgehone.backends.base import Step
+from edgehone.backends.seen import RuntimeDevice, Seen
+from edgehone.conformance.outcome import Skipped, demand
+
+if TYPE_CHECKING:
+    from edgehone.conformance import module_checks, worker
+
+# Nobody's: what is made for them is looked at, not run.
+MADE_UP = Seen(
+    (
+        RuntimeDevice("CPU", "cpu"),
+        RuntimeDevice("GPU", "gpu", "a GPU", {"capabilities": ["FP32", "FP16"]}),
+        RuntimeDevice("NPU", "npu", "an NPU", {"capabilities": ["FP16"]}),
+    )
+)
+
+
+def devices_have_recipes(subject: module_checks.Subject) -> str:
+    """on_devices(), where the module has it, gives variants of its recipes: each names a device that was seen in its
+    settings and after the @ of its name, an exact one is among those of each device, and a device without any has a
+    reason: they are built and proven as all recipes are."""
+    offer = getattr(subject.backend, "on_devices", None)
+    if offer is None:
+        raise Skipped("it has no on_devices")
+    ids, count = {one.id for one in MADE_UP.accelerators}, 0
+    for what, model, recipes in subject.proposed():
+        variants, without = offer(model, recipes, MADE_UP)
+        there: dict[str, list[bool]] = {}
+        for one in variants:
+            named = str(one.settings.get("device", ""))
+            own = next((name for name in ids if name in named), None)
+            demand(
+                own is not None, f"{what}: {one.name} runs on {named!r}; {', '.join(sorted(ids))} were seen"
+            )
+            demand(f"@{own}" in one.name, f"{what}: {one.name} does not tell that it runs on {own}")
+            demand(isinstance(subject.backend.steps(one), Step), f"{what}: {one.name} has no steps")
+            there.setdefault(named, []).append(one.exact)
+        keys = [one.key for one in [*recipes, *variants]]
+        double = sorted({key for key in keys if keys.count(key) > 1})
+        demand(not double, f"{what}: more than one {', '.join(double)}")
+        unproven = [named for named, exact in there.items() if sum(exact) != 1]
+        demand(not unproven, f"{what}: not one exact recipe on {', '.join(unproven)}")
+        told = {name for name in ids if any(name in named for named in there)} | set(without)
+        demand(ids <= told, f"{what}: neither recipes nor a reason for {', '.join(sorted(ids - told))}")
+        count += len(variants)
+    return f"{count} variants of recipes on {' and '.join(sorted(ids))}"
+
+
+def devices_are_told(subject: worker.Subject) -> str:
+    """devices(), where the module has it, gives what Seen.from_json() reads, the CPU among the devices, each once,
+    and a reason for each that is absent: `edgehone device` shows them."""
+    backend = importlib.import_module(subject.job.args["backend"])
+    if not hasattr(backend, "devices"):
+        raise Skipped("it has no devices")
+    seen = Seen.from_json(backend.devices(subject.job))
+    ids = [one.id for one in seen.devices]
+    demand(any(one.kind == "cpu" for one in seen.devices), f"no CPU among {', '.join(ids) or 'none'}")
+    demand(len(ids) == len(set(ids)), f"a device more than once: {', '.join(ids)}")
+    silent = [one.id for one in seen.absent if not one.reason.strip()]
+    demand(not silent, f"no reason why there is no {', '.join(silent)}")
+    return ", ".join(ids)
