@@ -13,14 +13,9 @@ import edgehone
 from edgehone.backends import null
 from edgehone.measure.texts import shipped
 
+from .tiny import TINY
+
 # Short requests: what is tested here is the bundle, not the fake's pace.
-TOML = """
-[gates]
-latency_cv = false  # a machine that runs tests is not a quiet one
-[workloads.tiny]
-prompt_tokens = 16
-generated_tokens = 8
-"""
 
 
 @dataclass(frozen=True)
@@ -50,7 +45,7 @@ def _finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     place = tmp_path_factory.mktemp("finished")
     model = null.make_model(place / "null-model", shipped("calibration").read_text("utf-8"))
     (model / "LICENSE").write_text("Do as you like.\n")
-    (place / "tiny.toml").write_text(TOML)
+    (place / "tiny.toml").write_text(TINY)
     run = Finished(place / "home", model, place / "tiny.toml", place / "bundle")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EDGEHONE_HOME", str(run.home))

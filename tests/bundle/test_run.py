@@ -45,7 +45,7 @@ def test_another_version_than_the_proven_one_is_told(
     monkeypatch.setattr(environments, "ensure", lambda name, needs, tell: env)
     told: list[str] = []
     generate(old, "The", 2, quiet=True, tell=told.append)
-    assert told == ["note: the bundle was proven with numpy 0.9, this is 2.0"]
+    assert told == ["note: packages here are not those that the bundle was proven with: numpy 2.0 (was 0.9)"]
 
 
 def test_a_broken_artifact_is_the_jobs_error(finished: Finished, spoiled: Path) -> None:

@@ -14,14 +14,9 @@ import pytest
 from edgehone.backends import null
 from edgehone.measure.texts import shipped
 
+from ..tiny import TINY
+
 Done = subprocess.CompletedProcess[str]
-TOML = """
-[gates]
-latency_cv = false  # a machine that runs tests is not a quiet one
-[workloads.tiny]
-prompt_tokens = 16
-generated_tokens = 8
-"""
 
 
 @dataclass(frozen=True)
@@ -62,6 +57,6 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Shell:
     """Where `edgehone optimize model --out bundle --json` was typed."""
     place = tmp_path_factory.mktemp("shell")
     null.make_model(place / "model", shipped("calibration").read_text("utf-8"))
-    (place / "tiny.toml").write_text(TOML)
+    (place / "tiny.toml").write_text(TINY)
     begun = Shell(place, subprocess.CompletedProcess([], 0))
     return Shell(place, begun.type(*OPTIMIZE, "--out", "bundle", "--json"))

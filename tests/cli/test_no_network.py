@@ -17,7 +17,8 @@ from edgehone.backends import registry
 from edgehone.jobs import environments
 from edgehone.jobs.home import home
 
-from .conftest import OPTIMIZE, TOML, Shell
+from ..tiny import TINY
+from .conftest import OPTIMIZE, Shell
 
 REACH = "import socket; socket.create_connection(('192.0.2.1', 9), 1)"
 
@@ -57,7 +58,7 @@ def typed(words: list[str], place: Path, environment: Mapping[str, str]) -> subp
 def test_a_null_model_is_honed_without_a_network(
     shell: Shell, cut_off: tuple[str, ...], tmp_path: Path
 ) -> None:
-    (tmp_path / "tiny.toml").write_text(TOML)
+    (tmp_path / "tiny.toml").write_text(TINY)
     (tmp_path / "model").symlink_to(shell.place / "model")
     environment = {**shell.environment, "EDGEHONE_HOME": str(tmp_path / "home")}
     done = typed([*cut_off, *shell.command(*OPTIMIZE, "--out", "bundle")], tmp_path, environment)
@@ -82,7 +83,7 @@ def test_the_demo_model_is_honed_and_run_without_a_network(
     # What is judged here is that it runs; how fast a busy machine is must not decide.
     for gate in ("speedup", "latency_cv", "memory_cut"):
         words += ["--gate", f"{gate}=off"]
-    (tmp_path / "edgehone.toml").write_text(TOML + "[efforts.quick]\nrounds = 2\nseconds = 0.1\n")
+    (tmp_path / "edgehone.toml").write_text(TINY + "[efforts.quick]\nrounds = 2\nseconds = 0.1\n")
     words += ["--workload", "tiny", "--out", "bundle"]
     done = typed([*edgehone_words, *words], tmp_path, environment)
     assert done.returncode == 0, done.stderr

@@ -23,13 +23,6 @@ from edgehone.jobs.far import cluster
 from edgehone.stages import places
 from edgehone.stages.request import Request
 
-TOML = """
-[gates]
-latency_cv = false  # a machine that runs tests is not a quiet one
-[workloads.tiny]
-prompt_tokens = 32
-generated_tokens = 16
-"""
 BOARD = "test-board"
 
 
@@ -92,13 +85,6 @@ def rack(tmp_path: Path) -> Iterator[Rack]:
     made = Rack(tmp_path / "rack")
     yield made
     made.end()
-
-
-@pytest.fixture
-def config(tmp_path: Path) -> Path:
-    path = tmp_path / "tiny.toml"
-    path.write_text(TOML)
-    return path
 
 
 def optimize(

@@ -22,20 +22,6 @@ from edgehone.events import Event
 from edgehone.measure.texts import shipped
 
 # Short requests: what is tested here is the machinery, not the fake's pace.
-TOML = """
-[gates]
-latency_cv = false  # a machine that runs tests is not a quiet one
-[workloads.tiny]
-prompt_tokens = 32
-generated_tokens = 16
-"""
-
-
-@pytest.fixture
-def config(tmp_path: Path) -> Path:
-    path = tmp_path / "tiny.toml"
-    path.write_text(TOML)
-    return path
 
 
 @pytest.fixture(scope="module")

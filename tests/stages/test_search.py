@@ -20,22 +20,8 @@ from edgehone.measure.workload import OBJECTIVES
 from edgehone.stages import history
 from edgehone.stages.clock import Clock, seconds_of
 
-TOML = """
-[gates]
-latency_cv = false  # a machine that runs tests is not a quiet one
-[workloads.tiny]
-prompt_tokens = 32
-generated_tokens = 16
-"""
 # The same table twice, once tuned on a text: which of them is faster is chance.
 EIGHT = ("null/q8", "null/q8+text")
-
-
-@pytest.fixture
-def config(tmp_path: Path) -> Path:
-    path = tmp_path / "tiny.toml"
-    path.write_text(TOML)
-    return path
 
 
 @pytest.fixture(autouse=True)

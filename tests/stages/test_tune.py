@@ -16,21 +16,6 @@ from edgehone.decide.decision import Candidate
 from edgehone.report.explain import explanation
 from edgehone.stages import bench, history
 
-TOML = """
-[gates]
-latency_cv = false  # a machine that runs tests is not a quiet one
-[workloads.tiny]
-prompt_tokens = 32
-generated_tokens = 16
-"""
-
-
-@pytest.fixture
-def config(tmp_path: Path) -> Path:
-    path = tmp_path / "tiny.toml"
-    path.write_text(TOML)
-    return path
-
 
 @pytest.fixture(autouse=True)
 def one_recipe(monkeypatch: pytest.MonkeyPatch) -> None:

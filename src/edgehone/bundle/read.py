@@ -38,6 +38,15 @@ class Bundle:
         """The folder that the backend runs."""
         return self.path / "artifact"
 
+    def drifted(self, versions: Mapping[str, str]) -> list[str]:
+        """The packages of its backend that are here in another version than it was proven with: `name 2 (was 1)`."""
+        proven = self.manifest["versions"].get(self.manifest["recipe"]["backend"], {})
+        return [
+            f"{name} {here} (was {proven[name]})"
+            for name, here in versions.items()
+            if proven.get(name, here) != here
+        ]
+
 
 def read(path: str | Path) -> Bundle:
     """The bundle in that folder. Raises InputError if it is none, cut, edited or of another schema."""

@@ -85,10 +85,8 @@ def _job(
     recipe = bundle.manifest["recipe"]
     name = recipe["backend"]
     env = environments.ensure(name, registry.load(name).NEEDS, tell)
-    made_with = bundle.manifest["versions"].get(name, {})
-    for package, found in env.versions.items():
-        if made_with.get(package, found) != found:
-            tell(f"note: the bundle was proven with {package} {made_with[package]}, this is {found}")
+    if drifted := bundle.drifted(env.versions):
+        tell(f"note: packages here are not those that the bundle was proven with: {', '.join(drifted)}")
     if target := bundle.manifest.get("target"):
         tell(
             f"note: the bundle was honed for {target['name']}; its speed here is not the one that was predicted"

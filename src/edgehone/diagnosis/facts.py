@@ -240,7 +240,6 @@ def _environment(bundle: Bundle) -> Facts:
             "versions_differ_names": Fact(None, reason),
         }
     env = environments.state(name, registry.load(name).NEEDS)
-    made_with = bundle.manifest["versions"].get(name, {})
     if env.state not in ("ready", "own"):
         reason = env.reason or "its environment is not installed"
         return {
@@ -248,7 +247,7 @@ def _environment(bundle: Bundle) -> Facts:
             "versions_differ": Fact(None, reason),
             "versions_differ_names": Fact(None, reason),
         }
-    differ = [f"{p} {v} (was {made_with[p]})" for p, v in env.versions.items() if made_with.get(p, v) != v]
+    differ = bundle.drifted(env.versions)
     return {
         "environment": Fact(True),
         "versions_differ": Fact(len(differ)),

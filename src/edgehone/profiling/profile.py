@@ -111,7 +111,7 @@ def _asked(bundle: Bundle, samples_file: str | Path | None, clients: int, tell: 
     args = {"backend": module, "settings": recipe["settings"]}
     threads = threads_of(recipe["settings"], machine)
     job = Job("", env, args, {"artifact": artifact}, threads=threads, backend=module)
-    asked = _Asked(bundle, name, job, {}, machine, clients, _drifted(bundle, name, env.versions))
+    asked = _Asked(bundle, name, job, {}, machine, clients, _notes(bundle, env.versions))
     if bundle.manifest.get("kind", "language") == "language":
         if samples_file is not None:
             raise InputError(f"{bundle.path} generates text: it takes no samples", hint="leave --input out")
@@ -125,13 +125,9 @@ def _asked(bundle: Bundle, samples_file: str | Path | None, clients: int, tell: 
         yield asked
 
 
-def _drifted(bundle: Bundle, backend: str, versions: Mapping[str, str]) -> list[str]:
-    made_with = bundle.manifest["versions"].get(backend, {})
-    return [
-        f"the bundle was proven with {package} {made_with[package]}, this is {found}"
-        for package, found in versions.items()
-        if made_with.get(package, found) != found
-    ]
+def _notes(bundle: Bundle, versions: Mapping[str, str]) -> list[str]:
+    drifted = bundle.drifted(versions)
+    return [f"not the packages that the bundle was proven with: {', '.join(drifted)}"] if drifted else []
 
 
 def _generation(asked: _Asked, tell: Tell) -> dict[str, Any]:
