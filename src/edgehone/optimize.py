@@ -6,6 +6,7 @@ inspect → plan → build → check → measure → tune → decide → bundle
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from edgehone.stages.clock import Clock
 from edgehone.stages.confirm import confirm
 from edgehone.stages.history import study_of
 from edgehone.stages.kinds import judge_of
+from edgehone.stages.original import Original
 from edgehone.stages.places import Places, places
 from edgehone.stages.request import Request
 from edgehone.stages.setup import Setup, set_up
@@ -123,50 +125,63 @@ def _hone(
     judge = judge_of(setup.bench.model)
     bench, prepared = judge.prepare(setup.bench)
     origin = judge.reference(bench, prepared)
-    over = required.over(bench.workload.weights)
+    setup, over = replace(setup, bench=bench), required.over(bench.workload.weights)
     kept = study_of(bench, required, over)
     if clock:
         search.search(bench, origin, trials, required, weights=over, clock=clock, study=kept)
     else:
         check.check(bench, origin, trials, required)
         measure.measure(bench, origin, trials)
-    if not target:  # settings that are best here, and what bounds them here, say nothing of another device
-        trials += tune.tune(bench, origin, trials, required, over, clock=clock, study=kept)
-        if chosen := tune.chosen_of(trials, origin, required, over):
-            bound.note(bench, origin, chosen, trials)
-    else:
-        for trial in trials:  # what was measured here is kept, not what it is turned into
-            kept.record(trial)
+    if target:
+        kept.record(*trials)  # what was measured here, not what it is turned into
         notes += predict.predict(bench, origin, trials)
+    else:  # settings that are best here, and what bounds them here, say nothing of another device
+        trials += tune.tune(bench, origin, trials, required, over, clock=clock, study=kept)
+        bound.note(bench, origin, tune.chosen_of(trials, origin, required, over), trials)
     emit(Event("", detail="deciding"))
 
+    named = request.backends or ()
     decision = confirm(
         bench,
         origin,
         trials,
-        lambda: decide(
-            [*(trial.candidate() for trial in trials), *_untried(setup)],
-            origin.baseline.candidate(),
-            required,
-            over,
-            device={**bench.device.to_json(), **({"target": target.to_json()} if target else {})},
-            model={**bench.model.to_json(), "digest": bench.source.identity},
-            workload=bench.workload.to_json(),
-            versions={name: dict(env.versions) for name, env in bench.environments.items()},
-            edgehone=version("edgehone"),
-            notes=[*notes, *_notes(setup, [origin.baseline, *trials], request.backends or ())],
-            conversions=[trial.conversion for trial in trials if trial.conversion],
-        ),
+        lambda: _decide(setup, origin, trials, required, over, notes=notes, named=named),
     )
     if not target:
-        for trial in trials:
-            kept.record(trial)
+        kept.record(*trials)
     emit(Event(""))
     if decision.chosen is None:
         raise NothingPasses(decision.reason, decision, hint=_way_out(decision))
     if request.out is not None:
         bundle.write(Path(request.out), decision, bench, origin, trials, command=request.command())
     return decision
+
+
+def _decide(
+    setup: Setup,
+    origin: Original,
+    trials: Sequence[Trial],
+    required: Requirements,
+    weights: Mapping[str, float],
+    *,
+    notes: Sequence[str],
+    named: Sequence[str],
+) -> Decision:
+    """What is decided by all that is known now; `named` are the backends that the user asked for."""
+    bench = setup.bench
+    return decide(
+        [*(trial.candidate() for trial in trials), *_untried(setup)],
+        origin.baseline.candidate(),
+        required,
+        weights,
+        device={**bench.device.to_json(), **({"target": bench.target.to_json()} if bench.target else {})},
+        model={**bench.model.to_json(), "digest": bench.source.identity},
+        workload=bench.workload.to_json(),
+        versions={name: dict(env.versions) for name, env in bench.environments.items()},
+        edgehone=version("edgehone"),
+        notes=[*notes, *_notes(setup, [origin.baseline, *trials], named)],
+        conversions=[trial.conversion for trial in trials if trial.conversion],
+    )
 
 
 def _untried(setup: Setup) -> list[Candidate]:

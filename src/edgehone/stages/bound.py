@@ -38,8 +38,10 @@ class Reading:
     seconds: float
 
 
-def note(bench: Bench, original: Original, chosen: Trial, trials: Sequence[Trial]) -> None:
+def note(bench: Bench, original: Original, chosen: Trial | None, trials: Sequence[Trial]) -> None:
     """Fill `figures["bandwidth_share"]` and `facts["bound"]` (a sentence) of the chosen trial of a language model."""
+    if chosen is None:
+        return
     rate = chosen.figures.get("decode_tokens_per_s")
     if bench.model.kind != "language" or rate is None or rate.value is None or not chosen.bytes:
         return

@@ -40,15 +40,13 @@ class Study:
         """The keys of what was built or refused, first tried first."""
         return [key for key, told in self.trials.items() if told["tried"]]
 
-    def record(self, trial: Trial) -> None:
-        """Keep what is known of a trial now, unless nothing new is."""
-        told = _told(trial)
-        with self._lock:
-            if {**self.trials.get(trial.recipe.key, {}), "at": None} == {**told, "at": None}:
-                return
-            self.trials[trial.recipe.key] = told
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(told) + "\n")
+    def record(self, *trials: Trial) -> None:
+        """Keep what is known of trials now, unless nothing new is."""
+        with self._lock, self.path.open("a", encoding="utf-8") as file:
+            for told in map(_told, trials):
+                if {**self.trials.get(told["key"], {}), "at": None} != {**told, "at": None}:
+                    self.trials[told["key"]] = told
+                    file.write(json.dumps(told) + "\n")
 
 
 def study_of(bench: Bench, required: Requirements, weights: Mapping[str, float]) -> Study:

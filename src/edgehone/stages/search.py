@@ -71,8 +71,7 @@ def search(
         _prove(bench, original, batch, required, trying)
         # The exact ones, slow and seldom chosen, do not run before the first that is likely to win.
         race.run([*exact, *batch], racing, measure.LEAST_ROUNDS)
-        for trial in (*exact, *batch):
-            study.record(trial)
+        study.record(*exact, *batch)
         if batch:
             baseline, seen = race.seen(batch)
             for trial in seen:
@@ -90,7 +89,7 @@ def search(
         measure.finish(bench, original, trial)
     for trial in trials:
         _complete(trial)
-        study.record(trial)
+    study.record(*trials)
 
 
 def _aims(required: Requirements, weights: Mapping[str, float]) -> list[Mapping[str, float]]:

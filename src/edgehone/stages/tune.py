@@ -79,8 +79,7 @@ def tune(
     ]
     if winner is not None:
         _supersede(field, chosen, winner)
-    for trial in (*others, *finalists):
-        study.record(trial)
+    study.record(*others, *finalists)
     (winner or chosen).facts["tuning"] = told
     if winner is None:
         return []
