@@ -1,7 +1,7 @@
-"""Hone a model for this machine: build candidates, prove each against the original, measure, choose, bundle.
+"""Hone a model for this machine or another: build candidates, prove each against the original, measure, choose, bundle.
 
-MODEL is a folder with a Hugging Face causal language model (config.json, safetensors, tokenizer), or a hub name,
-which is fetched only with --download. An interrupted run goes on where it was: run the same command again.
+MODEL is a Hugging Face folder (config.json, safetensors, tokenizer), an ONNX, exported PyTorch (.pt2) or GGUF file, or a
+hub name, which is fetched only with --download. An interrupted run goes on where it was: run the same command again.
 """
 
 from __future__ import annotations
@@ -24,86 +24,102 @@ EXAMPLE = """examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's arguments."""
     parser.add_argument("model", metavar="MODEL", help="a model's folder, or a hub name with --download")
+    parser.add_argument("--download", action="store_true", help="fetch MODEL from the hub")
     parser.add_argument(
+        "--out", metavar="BUNDLE", help="the bundle's folder (default: MODEL's name + -edgehone)"
+    )
+    parser.add_argument("--config", metavar="FILE", help="instead of ./edgehone.toml")
+    _where(parser.add_argument_group("where it will run, and what will be asked of it"))
+    _proof(parser.add_argument_group("what it is proven by"))
+    _tried(parser.add_argument_group("what is tried, and for how long"))
+    _aims(parser.add_argument_group("what is aimed at"))
+
+
+def _where(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
         "--device",
         metavar="NAME",
         help="ssh://user@host: measured there; a name of the catalogue: predicted (default: this machine)",
     )
-    parser.add_argument(
+    group.add_argument(
         "--workers",
         metavar="SCHEDULER",
         help="tcp://host:8786: the workers of a Dask cluster build, and measure where they are --device",
     )
-    parser.add_argument(
+    group.add_argument(
         "--workload", help="what will be asked of it (default: chat, or classify for what generates no text)"
     )
-    parser.add_argument(
+
+
+def _proof(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--eval",
+        metavar="FILE",
+        help="evaluation text, UTF-8 (default: a shipped one); else samples: npz, jsonl, a folder of images",
+    )
+    group.add_argument(
+        "--calibrate",
+        metavar="FILE",
+        help="calibration text (default: a shipped one), or samples (default: a part of --eval)",
+    )
+    group.add_argument("--task", metavar="FILE", help="multiple choice, JSON lines: prompt, choices, answer")
+    group.add_argument(
+        "--metric",
+        metavar="NAME",
+        help="of samples with labels: accuracy, topK, f1, mse, cosine, spearman, MODULE:FUNCTION",
+    )
+    group.add_argument(
+        "--pictures",
+        metavar="PATH",
+        help="of a model that sees: a folder of pictures, or JSON lines: image, text, answer (default: drawn ones)",
+    )
+
+
+def _tried(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
         "--effort",
         choices=("quick", "normal", "thorough"),
         default="normal",
         help="how many recipes, how long",
     )
-    parser.add_argument("--backends", metavar="NAME,…", help="only these backends (default: all that can)")
-    parser.add_argument(
-        "--eval",
-        metavar="FILE",
-        help="evaluation text, UTF-8 (default: a shipped one); else samples: npz, jsonl, a folder of images",
+    group.add_argument(
+        "--time",
+        metavar="LENGTH",
+        help="search all recipes for so long (90s, 10m, 1h30m) and take the best proven by then",
     )
-    parser.add_argument(
-        "--calibrate",
-        metavar="FILE",
-        help="calibration text (default: a shipped one), or samples (default: a part of --eval)",
-    )
-    parser.add_argument("--task", metavar="FILE", help="multiple choice, JSON lines: prompt, choices, answer")
-    parser.add_argument(
-        "--metric",
-        metavar="NAME",
-        help="of samples with labels: accuracy, topK, f1, mse, cosine, spearman, MODULE:FUNCTION",
-    )
-    parser.add_argument(
-        "--pictures",
-        metavar="PATH",
-        help="of a model that sees: a folder of pictures, or JSON lines: image, text, answer (default: drawn ones)",
-    )
-    parser.add_argument(
+    group.add_argument("--backends", metavar="NAME,…", help="only these backends (default: all that can)")
+
+
+def _aims(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
         "--gate",
         metavar="NAME=VALUE",
         action="append",
         default=[],
         help="set a gate, or drop it with NAME=off",
     )
-    parser.add_argument(
-        "--time",
-        metavar="LENGTH",
-        help="search all recipes for so long (90s, 10m, 1h30m) and take the best proven by then",
-    )
-    parser.add_argument(
-        "--minimize",
-        metavar="WHAT",
-        action="append",
-        default=[],
-        help="latency, memory, bytes or divergence alone; several weigh alike",
-    )
-    parser.add_argument(
-        "--maximize", metavar="WHAT", action="append", default=[], help="speed or quality, likewise"
-    )
-    parser.add_argument(
+    group.add_argument(
         "--subject-to",
         metavar="LIMIT",
         action="append",
         default=[],
         help='a gate of your own beside the others: "bytes<=60MB", "ttft<=200ms", "accuracy>=0.97"',
     )
-    parser.add_argument(
+    group.add_argument(
+        "--minimize",
+        metavar="WHAT",
+        action="append",
+        default=[],
+        help="latency, memory, bytes or divergence alone; several weigh alike",
+    )
+    group.add_argument(
+        "--maximize", metavar="WHAT", action="append", default=[], help="speed or quality, likewise"
+    )
+    group.add_argument(
         "--weights",
         metavar="NAME=N,…",
         help="of speed, throughput, quality, memory, size, instead of the workload's",
     )
-    parser.add_argument("--config", metavar="FILE", help="instead of ./edgehone.toml")
-    parser.add_argument(
-        "--out", metavar="BUNDLE", help="the bundle's folder (default: MODEL's name + -edgehone)"
-    )
-    parser.add_argument("--download", action="store_true", help="fetch MODEL from the hub")
 
 
 def run(args: argparse.Namespace) -> int:
