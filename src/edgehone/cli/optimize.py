@@ -1,7 +1,7 @@
-"""Hone a model for this machine or another: build candidates, prove each against the original, measure, choose, bundle.
+"""Hone a model for a device: build candidates, prove each against the original, measure, choose, bundle.
 
-MODEL is a Hugging Face folder (config.json, safetensors, tokenizer), an ONNX, exported PyTorch (.pt2) or GGUF file, or a
-hub name, which is fetched only with --download. An interrupted run goes on where it was: run the same command again.
+MODEL is a Hugging Face folder (config.json, safetensors, tokenizer), an ONNX, exported PyTorch (.pt2) or GGUF file,
+or a hub name, which is fetched only with --download. An interrupted run goes on where it was: run the same again.
 """
 
 from __future__ import annotations
