@@ -36,6 +36,13 @@ def test_each_backends_favourite_comes_first_and_then_what_goes_well() -> None:
     assert sum(key.startswith("two/") for key in order[7:14]) >= 6
 
 
+def test_what_learns_from_a_text_waits_until_something_is_built() -> None:
+    turned = sorted(RECIPES, key=lambda recipe: not recipe.calibrated)
+    sampler = Sampler(turned, 1)
+    first = [sampler.ask().key for _ in range(6)]
+    assert first == ["one/8.5", "two/8.5", "three/8.5", "one/8.5+x", "two/8.5+x", "three/8.5+x"]
+
+
 def test_several_objectives_and_failures_are_learned_from() -> None:
     assert len(run(objectives=2)) == len(RECIPES)
     sampler = Sampler(RECIPES, 1)

@@ -73,6 +73,23 @@ def test_a_search_finds_what_a_whole_run_finds_and_does_nothing_twice(
     assert [json.loads(line) for line in study.path.read_text().splitlines() if not line.endswith("rec")]
 
 
+def test_what_would_not_be_built_in_time_is_not_begun(own_home: Path, null_model: Path, config: Path) -> None:
+    search(null_model, config)
+    [study] = history.studies()
+    # As an earlier search of the same machine would tell it, where builds that learn from a text took hours.
+    lines = [json.loads(line) for line in study.path.read_text().splitlines()]
+    for line in lines:
+        if line.get("calibrated"):
+            line["facts"]["build_seconds"] = 5000.0
+    study.path.with_name("earlier-00000000.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n")
+    study.path.unlink()
+    found = search(null_model, config)
+    late = found.candidate("null/q8+text")
+    assert late.status == "skipped"
+    assert "not built: it would take 3125 s or more by what was timed here" in str(late.error)
+    assert found.chosen == "null/q8"
+
+
 def test_a_search_that_is_killed_goes_on_where_it_was(own_home: Path, null_model: Path, config: Path) -> None:
     words = [sys.executable, "-m", "edgehone.cli.main", "optimize", str(null_model), "--time", "600"]
     words += ["--workload", "tiny", "--effort", "quick", "--backends", "null", "--config", str(config)]

@@ -2,7 +2,8 @@
 
 A recipe is a point: its backend and device, the class of its bits a weight, and whether it is tuned on the calibration
 text. The estimator learns from what was proven which of these are worth more tries; among the recipes at the point that
-it asks for, the plan's own order decides. The plan also seeds it: each backend's most promising recipe is tried first.
+it asks for, the plan's own order decides. The plan also seeds it: of each backend first the most promising recipe that
+learns from no text, since such builds are done soon and something is proven then, and then the most promising of all.
 
 Source: Bergstra et al., "Algorithms for Hyper-Parameter Optimization" (2011), as optuna.samplers.TPESampler has it.
 """
@@ -31,10 +32,13 @@ class Sampler:
         self._left = {recipe.key: recipe for recipe in recipes}
         self._open: dict[str, optuna.Trial] = {}
         self._points = [_point(recipe) for recipe in recipes]
-        first: dict[str, Recipe] = {}
+        plain: dict[str, str] = {}
+        first: dict[str, str] = {}
         for recipe in recipes:
-            first.setdefault(recipe.runs_on, recipe)
-        self._seeds = [recipe.key for recipe in first.values()]
+            first.setdefault(recipe.runs_on, recipe.key)
+            if not recipe.calibrated:
+                plain.setdefault(recipe.runs_on, recipe.key)
+        self._seeds = list(dict.fromkeys([*plain.values(), *first.values()]))
         self._study = _study(objectives, len(self._seeds))
 
     @property

@@ -9,7 +9,7 @@ never done again, by either.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from edgehone.backends.base import why_unmeasurable
@@ -23,6 +23,7 @@ from edgehone.figure import Figure
 from edgehone.jobs.processes import CHILDREN
 from edgehone.jobs.run import Limits
 from edgehone.measure.workload import OBJECTIVES
+from edgehone.plan import building
 from edgehone.plan.sampler import Sampler
 from edgehone.stages import check, history, measure
 from edgehone.stages.bench import Bench
@@ -32,6 +33,7 @@ from edgehone.stages.forecast import Forecast
 from edgehone.stages.kinds import judge_of
 from edgehone.stages.original import Original
 from edgehone.stages.race import Race
+from edgehone.stages.target import builds
 from edgehone.stages.trial import Trial, guarded
 
 # Recipes are tried until so much of the time is gone, and raced until so much is; the rest is for runtime settings.
@@ -68,7 +70,8 @@ def search(
     trying = racing if bench.target else clock.part(TRY_SHARE)
     while True:
         batch = [] if trying.over else _batch(sampler, waiting, known, check.side_by_side(bench))
-        _prove(bench, original, batch, required, trying)
+        _leave_late(bench, batch, study.order, trying.left)
+        _prove(bench, original, [trial for trial in batch if trial.alive], required, trying)
         # The exact ones, slow and seldom chosen, do not run before the first that is likely to win.
         race.run([*exact, *batch], racing, measure.LEAST_ROUNDS)
         study.record(*exact, *batch)
@@ -141,6 +144,19 @@ def _prove(
     for trial in trials:
         if trial.status == "failed" and clock.over:
             trial.drop("skipped", "not finished when its part of the time was over")
+
+
+def _leave_late(bench: Bench, trials: Sequence[Trial], known: Collection[str], left: float) -> None:
+    """Skip what would not be built in time by what builds took here; what this search tried before is `known`."""
+    timed = builds(bench.workshop.place.device)
+    for trial in trials:
+        if trial.recipe.key in known or not bench.model.parameters:
+            continue
+        least = building.seconds(trial.recipe, bench.model.parameters, timed).low
+        if least is not None and least > left:
+            took = f"it would take {least:.0f} s or more by what was timed here, and {max(0.0, left):.0f} s are left"
+            trial.drop("skipped", f"not built: {took}")
+            bench.emit(Event(trial.recipe.key, "skipped", took))
 
 
 def _prove_one(bench: Bench, original: Original, trial: Trial, required: Requirements) -> None:

@@ -56,17 +56,22 @@ def here(machine: devices.Device) -> Target:
 def known(machine: devices.Device, at: Target, free_memory: int | None) -> Known:
     """What the history of this machine tells: what was reached on it, and how long builds took."""
     found: list[Seen] = []
-    builds: list[Build] = []
     for asked, told in _told(machine.fingerprint):
         recipe = told["recipe"]
-        took = told["facts"].get("build_seconds")
-        if took:
-            builds.append(Build(recipe["backend"], bool(told.get("calibrated")), asked.parameters, took))
         rate, first = (_value(told, name) for name in ("decode_tokens_per_s", "ttft_ms"))
         size, bits = told["bytes"], told.get("bits")
         if one := seen(asked, recipe["backend"], bits, size=size, decode=rate, ttft_ms=first, here=at):
             found.append(one)
-    return Known(at, tuple(found), tuple(builds), free_memory, shutil.disk_usage(home()).free)
+    return Known(at, tuple(found), builds(machine), free_memory, shutil.disk_usage(home()).free)
+
+
+def builds(machine: devices.Device) -> tuple[Build, ...]:
+    """Those that were timed on this machine."""
+    return tuple(
+        Build(told["recipe"]["backend"], bool(told.get("calibrated")), asked.parameters, took)
+        for asked, told in _told(machine.fingerprint)
+        if (took := told["facts"].get("build_seconds"))
+    )
 
 
 def _told(fingerprint: str) -> Iterator[tuple[Demand, Mapping[str, Any]]]:
