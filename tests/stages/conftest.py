@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests import sshd
 
 from ..tiny import TINY
 
@@ -15,3 +18,12 @@ def config(tmp_path: Path) -> Path:
     path = tmp_path / "tiny.toml"
     path.write_text(TINY)
     return path
+
+
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[sshd.Host]:
+    """A host that answers over SSH, with a home of its own."""
+    made = sshd.make(tmp_path / "host", monkeypatch)
+    made.start()
+    yield made
+    made.stop()

@@ -22,6 +22,7 @@ from edgehone.errors import InputError, SetupError
 from edgehone.jobs.far import cluster
 from edgehone.stages import places
 from edgehone.stages.request import Request
+from tests import sshd
 
 BOARD = "test-board"
 
@@ -43,6 +44,11 @@ class Rack:
         """Start one by the command that the documents show."""
         words = [sys.executable, "-m", "edgehone.cli.main", "worker", self.scheduler, *options]
         self._start(name, words)
+
+    def plain(self, name: str, resource: str) -> None:
+        """Start one by Dask's own command."""
+        words = ["-m", "distributed.cli.dask_worker", self.scheduler, "--nthreads", "1", "--no-dashboard"]
+        self._start(name, [sys.executable, *words, "--resources", f"{resource}=1"])
 
     def ready(self, *resources: str) -> None:
         """Wait until so many workers carry these resources."""
@@ -173,6 +179,19 @@ def test_workers_that_build_alone_leave_the_measuring_here(
     far = {key for _, key in calls(rack.home("builder"))}
     mine = {call.partition(":")[0] for call, key in calls(own_home) if key not in far}
     assert mine == {"edgehone.measure.speed", "edgehone.measure.memory", "edgehone.measure.score"}
+
+
+def test_a_plain_dask_worker_builds_and_a_host_over_ssh_is_measured(
+    rack: Rack, host: sshd.Host, null_model: Path, config: Path, own_home: Path
+) -> None:
+    rack.plain("builder", cluster.BUILD)
+    rack.ready(cluster.BUILD)
+    decision = optimize(null_model, config, rack, host.url)
+    assert decision.chosen == "null/q8"
+    assert decision.candidate("null/q8").facts["proven_on"] == host.name
+    built, measured = ({key for _, key in calls(place)} for place in (rack.home("builder"), host.home))
+    assert built and measured and not built & measured
+    assert {key for _, key in calls(own_home)} == built | measured
 
 
 def test_what_is_named_but_not_there(rack: Rack, null_model: Path, config: Path, own_home: Path) -> None:

@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,15 +17,9 @@ from edgehone.jobs.home import home
 from tests import sshd
 
 
-@pytest.fixture
-def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[sshd.Host]:
-    made = sshd.make(tmp_path / "host", monkeypatch)
-    made.start()
-    yield made
-    made.stop()
-
-
-def optimize(model: Path, config: Path, host: sshd.Host, out: Path | None = None) -> edgehone.Decision:
+def optimize(
+    model: Path, config: Path, host: sshd.Host, out: Path | None = None, time: float | None = None
+) -> edgehone.Decision:
     return edgehone.optimize(
         model,
         device=host.url,
@@ -35,6 +28,7 @@ def optimize(model: Path, config: Path, host: sshd.Host, out: Path | None = None
         backends=["null"],
         out=out,
         config_file=config,
+        time=time,
     )
 
 
@@ -70,6 +64,21 @@ def test_what_needs_the_device_runs_there_and_nothing_twice(
     again = optimize(null_model, config, host)
     assert again.candidates == decision.candidates
     assert (jobs(own_home), jobs(host.home)) == (here, there)
+
+
+def test_a_search_races_and_tunes_there(
+    own_home: Path, null_model: Path, config: Path, host: sshd.Host
+) -> None:
+    decision = optimize(null_model, config, host, time=300)
+    chosen = decision.candidate(decision.chosen or "")
+    assert chosen.key.startswith("null/q8")
+    assert chosen.facts["proven_on"] == host.name
+    assert decision.candidate("null/f32").facts["raced_out"]
+    assert chosen.facts.get("tuning") or chosen.facts.get("untuned")
+    # Every round and every setting was measured there, none here.
+    here, there = jobs(own_home), jobs(host.home)
+    timed = {key for key, (_, call, _) in here.items() if call.endswith("time_requests")}
+    assert timed and timed <= set(there)
 
 
 def test_this_side_lost_its_store_and_the_host_redoes_nothing(
