@@ -61,6 +61,23 @@ def test_plain_lines_tell_each_new_state_once(capsys: pytest.CaptureFixture[str]
     ]
 
 
+def test_plain_lines_tell_progress_where_nothing_else_was_said_for_long(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr("edgehone.report.live.time.monotonic", lambda: now[0])
+    with live(plain=True) as emit:
+        emit(Event("a/q4", "building", "GPTQ"))
+        for seconds, fraction in ((10, 0.1), (29, 0.2), (31, 0.3), (50, 0.4), (62, 0.0)):
+            now[0] = seconds
+            emit(Event("a/q4", "building", "waiting: measurements must end first", fraction))
+    assert lines(capsys) == [
+        "a/q4 building GPTQ",
+        "a/q4 building 30% waiting: measurements must end first",
+        "a/q4 building waiting: measurements must end first",
+    ]
+
+
 def test_plain_lines_leave_progress_and_nothing_out(capsys: pytest.CaptureFixture[str]) -> None:
     with live(plain=True) as emit:
         emit(Event("a/q4", "scoring"))

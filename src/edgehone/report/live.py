@@ -25,6 +25,9 @@ _STYLES = {
     "skipped": "dim",
 }
 
+# Without a terminal, seconds after which even progress is told: who reads a log wants to see that it goes on.
+SILENCE = 30.0
+
 
 @contextmanager
 def live(*, plain: bool) -> Iterator[Emit]:
@@ -43,30 +46,26 @@ def live(*, plain: bool) -> Iterator[Emit]:
 
 
 class _Lines:
-    """One line for each new state; progress within a state is left out."""
+    """One line for each new state; of progress within a state one where nothing was said for SILENCE seconds."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._last: dict[str, tuple[str | None, str]] = {}
-        self._started = time.monotonic()
+        self._started = self._spoke = time.monotonic()
 
     def __call__(self, event: Event) -> None:
-        """Print the event unless it only repeats or is mere progress."""
+        """Print the event unless it only repeats, or is progress that need not be told yet."""
         with self._lock:
-            news = (event.state, event.detail)
-            if (
-                event.fraction is not None
-                or not (event.key or event.detail)
-                or self._last.get(event.key) == news
-            ):
+            now, news = time.monotonic(), (event.state, event.detail)
+            if event.fraction is None:
+                if not (event.key or event.detail) or self._last.get(event.key) == news:
+                    return
+                self._last[event.key] = news
+            elif now - self._spoke < SILENCE:
                 return
-            self._last[event.key] = news
-            words = [
-                f"[{time.monotonic() - self._started:6.1f} s]",
-                event.key,
-                event.state or "",
-                event.detail,
-            ]
+            self._spoke = now
+            done = f"{event.fraction:.0%}" if event.fraction else ""
+            words = [f"[{now - self._started:6.1f} s]", event.key, event.state or "", done, event.detail]
             print(" ".join(word for word in words if word), file=sys.stderr, flush=True)
 
 
