@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -16,6 +17,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -159,8 +161,9 @@ def _timed(place: Path, asked: dict[str, Any], backends: Sequence[str]) -> tuple
     if done.is_file():
         return Decision.from_json(json.loads(done.read_text("utf-8"))), before
     begun = time.monotonic()
-    # The grid is what a thorough run builds, read no deeper than the search reads.
-    shallow = mock.patch("edgehone.stages.setup.depth", lambda _, *more: bench.depth("quick", *more))
+    # The grid is what a thorough run builds, read no deeper than the search reads; but all of it, whatever it takes.
+    read = replace(bench.depth("quick"), budget=math.inf)
+    shallow = mock.patch("edgehone.stages.setup.depth", lambda *_: read)
     try:
         with _home(place), shallow:
             decision = edgehone.optimize(

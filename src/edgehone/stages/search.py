@@ -62,29 +62,8 @@ def search(
     _leave_out(bench, trials, required)
     check.prove_exact(bench, original, trials, required)
     race = Forecast(bench, original) if bench.target else Race(bench, original, required, aims)
-    exact = [trial for trial in trials if trial.alive and trial.recipe.exact]
-    waiting = {t.recipe.key: t for t in trials if t.alive and not t.recipe.exact}
-    sampler = Sampler([trial.recipe for trial in waiting.values()], len(aims))
-    known = [key for key in study.order if key in waiting]
+    _try(bench, original, trials, required, aims, race=race, clock=clock, study=study)
     racing = clock.part(RACE_SHARE)
-    trying = racing if bench.target else clock.part(TRY_SHARE)
-    while True:
-        batch = [] if trying.over else _batch(sampler, waiting, known, check.side_by_side(bench))
-        _leave_late(bench, batch, study.order, trying.left)
-        _prove(bench, original, [trial for trial in batch if trial.alive], required, trying)
-        # The exact ones, slow and seldom chosen, do not run before the first that is likely to win.
-        race.run([*exact, *batch], racing, measure.LEAST_ROUNDS)
-        study.record(*exact, *batch)
-        if batch:
-            baseline, seen = race.seen(batch)
-            for trial in seen:
-                _tell(sampler, trial, baseline, required, aims)
-        exact = []
-        if not batch:
-            break
-    for trial in waiting.values():
-        if not trial.artifact and trial.alive:
-            trial.drop("skipped", f"not tried: the {clock.seconds:.0f} s were used for others")
     while not (racing.over or race.settled):
         race.run((), racing, 1)
     _require_one(trials, clock)
@@ -93,6 +72,40 @@ def search(
     for trial in trials:
         _complete(trial)
     study.record(*trials)
+
+
+def _try(
+    bench: Bench,
+    original: Original,
+    trials: Sequence[Trial],
+    required: Requirements,
+    aims: Sequence[Mapping[str, float]],
+    *,
+    race: Race | Forecast,
+    clock: Clock,
+    study: history.Study,
+) -> None:
+    """Batch after batch is asked for, proven, and enters the race, until its time is over; the rest is skipped."""
+    exact = [trial for trial in trials if trial.alive and trial.recipe.exact]
+    waiting = {t.recipe.key: t for t in trials if t.alive and not t.recipe.exact}
+    sampler = Sampler([trial.recipe for trial in waiting.values()], len(aims))
+    known = [key for key in study.order if key in waiting]
+    racing = clock.part(RACE_SHARE)
+    trying = racing if bench.target else clock.part(TRY_SHARE)
+    while batch := [] if trying.over else _batch(sampler, waiting, known, check.side_by_side(bench)):
+        _leave_late(bench, batch, study.order, trying.left)
+        _prove(bench, original, [trial for trial in batch if trial.alive], required, trying)
+        # The exact ones, slow and seldom chosen, do not run before the first that is likely to win.
+        race.run([*exact, *batch], racing, measure.LEAST_ROUNDS)
+        study.record(*exact, *batch)
+        baseline, seen = race.seen(batch)
+        for trial in seen:
+            _tell(sampler, trial, baseline, required, aims)
+        exact = []
+    race.run(exact, racing, measure.LEAST_ROUNDS)  # where no time was left for others
+    for trial in waiting.values():
+        if not trial.artifact and trial.alive:
+            trial.drop("skipped", f"not tried: the {clock.seconds:.0f} s were used for others")
 
 
 def _aims(required: Requirements, weights: Mapping[str, float]) -> list[Mapping[str, float]]:
