@@ -92,7 +92,7 @@ def defaults(place: Path, backends: Sequence[str]) -> Iterator[Row]:
     """The choice against what each toolchain's own command makes by default: one run, interleaved rounds."""
     out = place / "chosen"
     if not (out / "manifest.json").is_file():
-        edgehone.optimize(demo_model(), time=900, backends=backends, gates=GATES, out=out, emit=_tell)
+        edgehone.optimize(demo_model(), time=600, backends=backends, gates=GATES, out=out, emit=_tell)
     bundle = edgehone.read(out)
     recipe = bundle.manifest["recipe"]
     asked = [
@@ -131,7 +131,7 @@ def bound(place: Path, backends: Sequence[str]) -> Iterator[Row]:
         script, staged = ROOT / "examples" / "make_random_llama.py", model.with_suffix(".partial")
         subprocess.run([sys.executable, str(script), "--out", str(staged)], check=True, capture_output=True)
         staged.rename(model)
-    asked: dict[str, Any] = {"effort": "quick", "time": 1800, "workload": "completion"}
+    asked: dict[str, Any] = {"effort": "quick", "time": 1200, "workload": "completion"}
     decision = edgehone.optimize(
         model, **asked, backends=backends, gates=NOISE, minimize=["latency"], emit=_tell
     )
