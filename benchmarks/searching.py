@@ -82,7 +82,7 @@ def grid(place: Path, backends: Sequence[str]) -> Iterator[Row]:
     assert choice is not None and found.chosen is not None
     tuned = found.candidate(found.chosen).facts.get("tuned_from")
     winner = str(tuned or found.chosen)
-    tied = winner in choice.scores and choice.scores[winner].overlaps(choice.scores[choice.key])
+    tied = winner in choice.scores and choice.scores[winner].ties(choice.scores[choice.key])
     verdict = "the same" if winner == choice.key else "within its intervals" if tied else "ANOTHER"
     beside = f"{searched:.0f} s of {taken:.0f} s; {winner}, the grid's is {choice.key}: {verdict}"
     yield Row("search / grid, time", searched / taken, "×", SEARCH_SHARE + 0.02, beside)

@@ -34,18 +34,30 @@ def test_json_gives_the_same_figure_back(
     assert set(figure.to_json()) == {"value", "low", "high", "n", "unit", "reason"}
 
 
-def test_overlap() -> None:
-    first, second, third = Figure(1.5, 1, 2), Figure(2.5, 2, 3), Figure(4, 3.5, 5)
-    assert first.overlaps(second) and second.overlaps(first)  # they share the point 2
-    assert first.overlaps(first)
-    assert not second.overlaps(third) and not third.overlaps(second)
-    assert Figure(2, 0, 9).overlaps(first) and first.overlaps(Figure(2, 0, 9))  # one within the other
+def test_ties_are_within_the_interval_of_their_difference() -> None:
+    first, second, third = Figure(1.5, 1, 2), Figure(2.1, 1.6, 2.6), Figure(2.4, 1.9, 3)
+    assert first.ties(second) and second.ties(first)  # 0.6 of 0.71
+    assert first.ties(first)
+    # 0.9 of 0.71, though the intervals share what lies from 1.9 to 2.
+    assert not first.ties(third) and not third.ties(first)
+    # The halves that face each other count.
+    assert Figure(2, 0, 9).ties(first) and not Figure(2, 1.9, 9).ties(Figure(1.5, 0, 1.6))
 
 
-def test_what_is_missing_overlaps_nothing() -> None:
+@given(numbers, numbers, st.floats(0, 1e6), st.floats(0, 1e6))
+def test_ties_are_mutual_and_who_ties_has_intervals_that_overlap(
+    one: float, other: float, half: float, reach: float
+) -> None:
+    a, b = Figure(one, one - half, one + half), Figure(other, other - reach, other + reach)
+    assert a.ties(b) == b.ties(a)
+    if a.ties(b):
+        assert abs(one - other) <= (half + reach) * (1 + 1e-9) + 1e-9 * max(abs(one), abs(other))
+
+
+def test_what_is_missing_ties_with_nothing() -> None:
     whole = Figure(1, 0, 2)
     for other in (Figure.missing("lost"), Figure(1.0), Figure(1.0, 0.0), Figure(1.0, None, 2.0)):
-        assert not whole.overlaps(other) and not other.overlaps(whole)
+        assert not whole.ties(other) and not other.ties(whole)
 
 
 def test_a_prediction_says_so_and_by_how_much_it_may_be_off() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -62,8 +63,18 @@ class Figure:
         """A plain dict: value, low, high, n, unit, reason."""
         return asdict(self)
 
-    def overlaps(self, other: Figure) -> bool:
-        """Whether the two intervals share a point. A missing figure or interval overlaps nothing."""
-        if self.low is None or self.high is None or other.low is None or other.high is None:
-            return False
-        return self.low <= other.high and other.low <= self.high
+    def ties(self, other: Figure) -> bool:
+        """Whether the two differ by no more than the interval of their difference; without intervals never.
+
+        Of independent readings that is the halves that face each other, added in quadrature. That two intervals overlap
+        says less: values that differ at 5 % may lie in intervals of 95 % that do (Schenker & Gentleman, "On Judging the
+        Significance of Differences by Examining the Overlap Between Confidence Intervals", 2001).
+        """
+        first, second = sorted([self._ends(), other._ends()], key=lambda ends: ends[1])
+        return second[1] - first[1] <= math.hypot(first[2] - first[1], second[1] - second[0])
+
+    def _ends(self) -> tuple[float, float, float]:
+        """Low, value and high; NaN, which no comparison holds for, where one of them is missing."""
+        if self.value is None or self.low is None or self.high is None:
+            return math.nan, math.nan, math.nan
+        return self.low, self.value, self.high

@@ -38,7 +38,7 @@ def shown(*candidates: Candidate, notes: tuple[str, ...] = ()) -> dict[str, list
     return {line.split()[0]: line.split()[1:] for line in lines if line}
 
 
-def test_the_best_is_marked_and_what_overlaps_it_and_nothing_else() -> None:
+def test_the_best_is_marked_and_what_ties_with_it_and_nothing_else() -> None:
     rows = shown(
         candidate("slow", Figure(20.0, 19.0, 21.0, 4, "ms")),
         candidate("near", Figure(11.0, 9.5, 12.0, 4, "ms"), size=3e6),

@@ -1,7 +1,7 @@
 """Put bundles, or single artifacts, side by side: the same original, text, windows and rounds, on this machine, now.
 
 An artifact (a .gguf file, an OpenVINO IR folder, …) is opened by --backend with --settings. Nothing is gated and
-nothing is written. Ties are marked where intervals overlap.
+nothing is written. What ties with the best is marked.
 """
 
 from __future__ import annotations

@@ -47,8 +47,8 @@ class Logs:
 def choose(candidates: Sequence[Candidate], weights: Mapping[str, float]) -> Choice | None:
     """The best of the candidates that pass, or None when none passes or none can be scored.
 
-    Candidates whose score interval overlaps the best's are ties, and the smallest of them in bytes wins; sizes within
-    1 % are equal, and of those the best score wins.
+    Candidates whose score ties with the best one (`Figure.ties`) are equal, and the smallest of them in bytes wins;
+    sizes within 1 % are equal, and of those the best score wins.
     A candidate that lacks a weighted objective can't win while another has it; an objective that all lack is
     left out and the reason says so.
     """
@@ -63,7 +63,7 @@ def choose(candidates: Sequence[Candidate], weights: Mapping[str, float]) -> Cho
     # By score, then by key: the same figures give the same choice in whatever order they come.
     ranked = sorted(scores, key=lambda key: (-(scores[key].value or 0.0), key))
     best = ranked[0]
-    ties = [key for key in ranked if key == best or scores[key].overlaps(scores[best])]
+    ties = [key for key in ranked if key == best or scores[key].ties(scores[best])]
     smallest = min(_bytes(by_key[key]) for key in ties)
     # Ties stand in the order of their scores: of equal sizes the best.
     winner = next(key for key in ties if _bytes(by_key[key]) <= SAME_SIZE * smallest)
@@ -78,7 +78,7 @@ def choose(candidates: Sequence[Candidate], weights: Mapping[str, float]) -> Cho
 def contenders(candidates: Sequence[Candidate]) -> list[Candidate]:
     """Those that the choice is between: who left a race is out while another passes.
 
-    Pairs of heats and windows, which beat it, tell more than whether intervals overlap.
+    Pairs of heats and windows, which beat it, tell more than intervals of separate readings.
     """
     raced = [c for c in candidates if "raced_out" not in c.facts]
     return raced if any(c.passes for c in raced) else list(candidates)

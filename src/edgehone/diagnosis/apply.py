@@ -164,7 +164,7 @@ def _verdict(
     better = now.value > was.value if remedy.more else now.value < was.value
     intervals = was.low is not None and now.low is not None
     small = abs(now.value - was.value) < LEAST_GAIN * abs(was.value)
-    if not better or (was.overlaps(now) if intervals else small):
+    if not better or (was.ties(now) if intervals else small):
         limit = "the intervals" if intervals else f"{LEAST_GAIN:.0%}, which one reading may differ by"
         return False, f"{name} was {was.value:.4g} and is {now.value:.4g}: no better beyond {limit}"
     broken = _broken(bundle, replace(after, figures=derive(after, baseline)))

@@ -11,9 +11,7 @@ from edgehone.report.summary import Column, columns, is_graph, table, title
 
 # Where less is better; in the other columns more is.
 _LESS = {"bytes", "kl_mean", "relative_error", "mse", "workload_latency_ms", "peak_memory_bytes"}
-_MARKS = (
-    "* best of its column   ≈ tied with it: their 95 % intervals overlap; the original does not compete\n"
-)
+_MARKS = "* best of its column   ≈ tied with it: the difference is within its interval; the original does not compete\n"
 _LANGUAGE = """KL in nats per token from the original in float32; prefill and decode in tokens/s; half the width of the
 95 % interval behind ±"""
 _GRAPH = """error: of the outputs, as a share of their size; samples/s at the best batch; half the width of the
@@ -59,7 +57,7 @@ def _cell(one: Candidate, name: str, show: Callable[[Figure], str], rivals: Sequ
     if best := _best([rival.figure(name) for rival in rivals], name):
         if figure.value == best.value:
             mark = "*"
-        elif figure.overlaps(best):
+        elif figure.ties(best):
             mark = "≈"
     return show(figure) + mark
 

@@ -174,7 +174,7 @@ def _loss(candidate: Candidate, choice: Choice | None) -> str:
         return "it lacks a figure that the weights compare"
     own, best = choice.scores[candidate.key], choice.scores[choice.key]
     behind = (best.value or 0.0) - (own.value or 0.0)
-    if own.overlaps(best):
+    if own.ties(best):
         return "within the intervals of the chosen, but larger or of the lower score"
     return f"behind by {behind:.2g} in the score"
 

@@ -19,8 +19,9 @@ function rank(rivals, weights, sameSize) {
   }
   const ranked = Object.keys(scores).sort((a, b) => scores[b][0] - scores[a][0] || (a < b ? -1 : 1));
   if (!used.length || !ranked.length) return null;
-  const [, low, high] = scores[ranked[0]];
-  const ties = ranked.filter((k) => k === ranked[0] || (scores[k][1] <= high && low <= scores[k][2]));
+  const [top, low] = scores[ranked[0]];
+  const tied = ([value, , high]) => top - value <= Math.hypot(high - value, top - low);
+  const ties = ranked.filter((k) => k === ranked[0] || tied(scores[k]));
   const smallest = Math.min(...ties.map((k) => size[k]));
   const winner = ties.find((k) => size[k] <= sameSize * smallest);
   return { winner, ties, ranked, scores };
