@@ -139,7 +139,7 @@ def bound(place: Path, backends: Sequence[str]) -> Iterator[Row]:
     share = chosen.figure("bandwidth_share")
     said = f"{decision.chosen}: {chosen.facts['bound']}"
     told = share.value is None or "held back by" in said
-    yield Row("bandwidth that decode leaves", 1 - (share.value or 0.0), "share", 1.0 if told else 0.3, said)
+    yield Row("bandwidth decode leaves", 1 - (share.value or 0.0), "share", 1.0 if told else 0.3, said)
 
 
 PARTS = {
