@@ -14,14 +14,15 @@ from typing import Any
 from edgehone.decide.choice import Choice, choose, contenders
 from edgehone.decide.decision import Candidate, Decision
 from edgehone.figure import Figure
+from edgehone.report.figures import significant
 from edgehone.report.summary import table
 
 # Figure, its head, how its value is shown, and whether more is better.
 _COLUMNS = (
-    ("bytes", "MB", lambda v: f"{v / 1e6:.1f}"),
+    ("bytes", "MB", lambda v: significant(v / 1e6)),
     ("kl_mean", "KL", lambda v: f"{v:.2g}"),
     ("accuracy_kept", "kept", lambda v: f"{100 * v:.1f} %"),
-    ("workload_latency_ms", "latency ms", lambda v: f"{v:.1f}"),
+    ("workload_latency_ms", "latency ms", significant),
     ("peak_memory_bytes", "peak MB", lambda v: f"{v / 1e6:.0f}"),
 )
 
@@ -100,7 +101,7 @@ def _settings(tried: Sequence[dict[str, Any]]) -> list[str]:
     rows: list[Sequence[str]] = [("", "settings", "latency ms", "score", "")]
     for one in tried:
         ahead = "-" if one["ahead"] is None else f"{one['ahead']:+.3f}"
-        latency = "-" if one["latency_ms"] is None else f"{one['latency_ms']:.1f}"
+        latency = "-" if one["latency_ms"] is None else significant(one["latency_ms"])
         fate = one["reason"] or ""
         if "confirmed" in one:
             fate = "confirmed in fresh rounds" if one["confirmed"] else fate
