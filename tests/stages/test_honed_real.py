@@ -60,6 +60,17 @@ def only(monkeypatch: pytest.MonkeyPatch) -> Any:
     return leave
 
 
+@pytest.fixture
+def hone(tmp_path: Path, config: Path) -> Any:
+    """Hone a model into tmp_path/bundle, by the settings above."""
+
+    def run(model: Path, **more: Any) -> edgehone.Decision:
+        asked = {"effort": "quick", "backends": ["llamacpp"], "gates": GATES, **more}
+        return edgehone.optimize(model, out=tmp_path / "bundle", config_file=config, **asked)
+
+    return run
+
+
 def tuning_of(decision: edgehone.Decision) -> list[dict[str, Any]]:
     """The settings that were tried for the chosen one, as it tells them."""
     assert decision.chosen is not None
@@ -75,19 +86,10 @@ def value(candidate: Candidate, figure: str) -> float:
 
 @pytest.mark.real
 def test_two_clients_with_two_prompts_each_are_served_and_settings_searched_for_them(
-    demo_model: Path, tmp_path: Path, config: Path, only: Any
+    demo_model: Path, tmp_path: Path, hone: Any, only: Any
 ) -> None:
     only(("F16", "Q4_0"))
-    out = tmp_path / "bundle"
-    decision = edgehone.optimize(
-        demo_model,
-        workload="clients",
-        effort="quick",
-        backends=["llamacpp"],
-        gates=GATES,
-        out=out,
-        config_file=config,
-    )
+    decision = hone(demo_model, workload="clients")
     assert decision.chosen is not None
     chosen = decision.candidate(decision.chosen)
     # Two requests of two prompts are under way, each with 16 tokens.
@@ -99,51 +101,33 @@ def test_two_clients_with_two_prompts_each_are_served_and_settings_searched_for_
     assert {"threads"} <= {name for one in told for name in one["settings"]}
     assert any(one["latency_ms"] for one in told)
     # What the bundle runs with is what won.
-    read = edgehone.read(out)
+    read = edgehone.read(tmp_path / "bundle")
     assert edgehone.verify(read) == [] and read.manifest["recipe"] == chosen.recipe
     assert generate(read, "The captain looked at", 8, quiet=True)["tokens"] == 8
 
 
 @pytest.mark.real
 def test_a_search_for_a_board_is_proven_here_and_predicted_there(
-    demo_model: Path, tmp_path: Path, config: Path, only: Any
+    demo_model: Path, tmp_path: Path, hone: Any, only: Any
 ) -> None:
     only(("F16", "Q8_0", "Q4_0"))
-    out = tmp_path / "bundle"
-    decision = edgehone.optimize(
-        demo_model,
-        device="raspberry-pi-5",
-        workload="tiny",
-        effort="quick",
-        time=300,
-        backends=["llamacpp"],
-        gates=("speedup=off", "memory_cut=off"),
-        out=out,
-        config_file=config,
-    )
+    decision = hone(demo_model, device="raspberry-pi-5", workload="tiny", time=300, gates=GATES[:2])
     assert decision.chosen is not None
     chosen = decision.candidate(decision.chosen)
     assert chosen.figure("workload_latency_ms").predicted and not chosen.figure("kl_mean").predicted
     assert chosen.facts["measured_here"]["workload_latency_ms"]["n"] >= 3
     assert {one.key for one in decision.candidates if one.status == "ok"} >= {"llamacpp/F16", "llamacpp/Q4_0"}
     assert "tuning" not in chosen.facts
-    assert edgehone.read(out).manifest["target"]["name"] == "raspberry-pi-5"
+    assert edgehone.read(tmp_path / "bundle").manifest["target"]["name"] == "raspberry-pi-5"
     study = next(one for one in history.studies() if one.about.get("target") == "raspberry-pi-5")
     assert study.trials[chosen.key]["figures"]["workload_latency_ms"]["n"] >= 3
 
 
 @pytest.mark.real
-def test_the_settings_of_a_graph_are_searched(tmp_path: Path, config: Path) -> None:
+def test_the_settings_of_a_graph_are_searched(tmp_path: Path, hone: Any) -> None:
     graph = demo_graph()
-    decision = edgehone.optimize(
-        graph,
-        evaluation=graph.parent / "evaluation.npz",
-        effort="quick",
-        backends=["openvino", "olive"],
-        gates=GATES,
-        out=tmp_path / "bundle",
-        config_file=config,
-    )
+    samples = graph.parent / "evaluation.npz"
+    decision = hone(graph, evaluation=samples, backends=["openvino", "olive"])
     told = tuning_of(decision)
     assert any(one["latency_ms"] for one in told)
     assert {one["status"] for one in told} <= {"ok", "skipped"}
@@ -152,21 +136,11 @@ def test_the_settings_of_a_graph_are_searched(tmp_path: Path, config: Path) -> N
 
 @pytest.mark.real
 def test_a_byte_budget_is_spent_by_what_rounding_costs(
-    demo_model: Path, tmp_path: Path, config: Path, only: Any
+    demo_model: Path, tmp_path: Path, hone: Any, only: Any
 ) -> None:
     only(("F16", "Q4_K_M", "mix-5+gptq"))
-    out = tmp_path / "bundle"
-    decision = edgehone.optimize(
-        demo_model,
-        workload="tiny",
-        effort="normal",
-        backends=["llamacpp"],
-        gates=GATES,
-        maximize=["quality"],
-        subject_to=["bytes<=2.45MB"],
-        out=out,
-        config_file=config,
-    )
+    asked = {"maximize": ["quality"], "subject_to": ["bytes<=2.45MB"]}
+    decision = hone(demo_model, workload="tiny", effort="normal", **asked)
     # A mix of fixed bits is as good, and may be taken as the smaller.
     assert decision.chosen and decision.chosen.startswith("llamacpp/mix-")
     fitted = decision.candidate("llamacpp/mix-2.45MB+gptq")
@@ -174,4 +148,4 @@ def test_a_byte_budget_is_spent_by_what_rounding_costs(
     assert 2_300_000 < (fitted.bytes or 0) <= 2_450_000
     for mixed in (fitted, decision.candidate(decision.chosen)):
         assert value(mixed, "kl_mean") <= value(default, "kl_mean") / 2
-    assert edgehone.verify(edgehone.read(out)) == []
+    assert edgehone.verify(edgehone.read(tmp_path / "bundle")) == []

@@ -9,13 +9,12 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from edgehone.backends.base import Recipe
 from edgehone.backends.llamacpp_devices import ggml
-from edgehone.backends.seen import Seen
+from edgehone.backends.seen import Seen, on_device
 from edgehone.errors import EdgehoneError
 from edgehone.model.info import ModelInfo
 
@@ -31,12 +30,7 @@ def on_devices(
     if model.task == "image-text-to-text":
         return [], {one.id: "models that see are run on the CPU" for one in seen.accelerators}
     return [
-        replace(
-            recipe,
-            name=f"{recipe.name}@{one.id}",
-            settings={**recipe.settings, "device": one.id},
-            why=f"{recipe.why}; all layers on {one.name or one.id}, with the CPU for what it does not take",
-        )
+        on_device(recipe, one, f"all layers on {one.name or one.id}, with the CPU for what it does not take")
         for one in seen.accelerators
         for recipe in recipes
     ], {}

@@ -9,14 +9,13 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from edgehone.backends import onnx_files
 from edgehone.backends.base import Recipe, Step, WorkerJob
 from edgehone.backends.links import link_all
 from edgehone.backends.onnxruntime_devices import CPU, named
-from edgehone.backends.seen import Seen
+from edgehone.backends.seen import Seen, on_device
 from edgehone.model.info import ModelInfo
 
 
@@ -28,12 +27,7 @@ def on_devices(
         reason = "language models need another build of ONNX Runtime GenAI there, and one of the model for it"
         return [], {one.id: reason for one in seen.accelerators}
     return [
-        replace(
-            recipe,
-            name=f"{recipe.name}@{one.id}",
-            settings={**recipe.settings, "device": one.id},
-            why=f"{recipe.why}; by {one.name or one.id}, with the CPU for what it does not take",
-        )
+        on_device(recipe, one, f"by {one.name or one.id}, with the CPU for what it does not take")
         for one in seen.accelerators
         for recipe in recipes
     ], {}

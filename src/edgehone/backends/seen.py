@@ -6,8 +6,10 @@ A backend's optional `devices(job)` returns `Seen.to_json()` (worker side); the 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
+
+from edgehone.backends.base import Recipe
 
 DeviceKind = Literal["cpu", "gpu", "npu"]
 
@@ -61,3 +63,13 @@ class Seen:
             tuple(Absent(**one) for one in told["absent"]),
             told.get("reason"),
         )
+
+
+def on_device(recipe: Recipe, device: RuntimeDevice, how: str) -> Recipe:
+    """The recipe run on a device that was seen, which its name and its settings tell; `how` is added to its reason."""
+    return replace(
+        recipe,
+        name=f"{recipe.name}@{device.id}",
+        settings={**recipe.settings, "device": device.id},
+        why=f"{recipe.why}; {how}",
+    )
