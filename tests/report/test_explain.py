@@ -98,6 +98,9 @@ def test_settings_that_did_not_gain_or_were_not_searched_are_told() -> None:
         found = {stage.name: stage for stage in stages(decided(replace(plain, facts=facts), *OTHERS))}
         assert found["acceleration"].candidate is None and said in found["acceleration"].said
         assert found["quantization"].candidate is not None
+    led = replace(OTHERS[0], facts={"tuning": TRIED[:1]})
+    found = {stage.name: stage for stage in stages(decided(plain, led))}
+    assert f"searched for {led.key}, which led before more rounds" in found["acceleration"].said
 
 
 def test_an_exact_winner_is_the_conversion_itself_tuned_or_not() -> None:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import edgehone
 from edgehone import bundle
 from edgehone.backends import null
-from edgehone.backends.base import Tuning
+from edgehone.backends.base import Recipe, Tuning
 from edgehone.bundle.run import generate
 from edgehone.decide.decision import Candidate
 from edgehone.report.explain import explanation
-from edgehone.stages import bench, history
+from edgehone.stages import bench, history, tune
+from edgehone.stages.clock import Clock
+from edgehone.stages.trial import Trial
 
 
 @pytest.fixture(autouse=True)
@@ -108,6 +111,27 @@ def test_settings_that_could_gain_nothing_are_not_searched(
 ) -> None:
     found = search(null_model, config, weights="size=1")
     assert "could gain by the weights" in found.candidate(str(found.chosen)).facts["untuned"]
+
+
+def test_where_more_rounds_move_the_choice_the_new_one_is_searched_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    searched: list[str] = []
+
+    def once(_: Any, __: Any, chosen: Trial, *more: Any, **others: Any) -> list[Trial]:
+        searched.append(chosen.recipe.name)
+        chosen.facts["tuning"] = []
+        return []
+
+    nothing: Any = None
+    for leaders, expected in (("aa", ["a"]), ("ab", ["a", "b"]), ("abc", ["a", "b"])):
+        trials = {name: Trial(Recipe("null", name)) for name in leaders}
+        order = iter(leaders)
+        monkeypatch.setattr(tune, "chosen_of", lambda *_, order=order, trials=trials: trials[next(order)])
+        monkeypatch.setattr(tune, "_tune", once)
+        assert tune.tune(nothing, nothing, [], nothing, {}, clock=Clock(60), study=nothing) == []
+        assert searched == expected
+        searched.clear()
 
 
 def test_a_session_has_the_threads_that_its_settings_name(own_home: Path) -> None:

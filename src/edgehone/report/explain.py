@@ -151,6 +151,8 @@ def _acceleration(decision: Decision, chosen: Candidate) -> Stage:
         said = "the recipe's own settings: the time was over before others could be compared"
     elif "untuned" in chosen.facts:
         said = f"the recipe's own settings; none were searched: {chosen.facts['untuned']}"
+    elif others := [one.key for one in decision.candidates if "tuning" in one.facts]:
+        said = f"the recipe's own settings; they were searched for {', '.join(others)}, which led before more rounds"
     else:
         said = "the recipe's own settings; a quick run searches none"
     return Stage("acceleration", None, said)

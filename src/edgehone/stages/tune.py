@@ -37,6 +37,8 @@ LOOK_SHARE = 0.6
 # Fewer heats give no figure of speed an interval, nor a race.
 LEAST_HEATS = max(measure.LEAST_ROUNDS, race.LEAST_PAIRS)
 SUFFIX = "+tuned"
+# So many chosen ones have their settings searched at most: more rounds may show that another is to be chosen.
+PASSES = 2
 OVER = "the time was over before it could be compared"
 
 
@@ -53,11 +55,30 @@ def tune(
     """The chosen trial with better settings, as a trial of its own; nothing where none are better.
 
     Within what is left of `clock`, else within what the effort grants. What was tried is in `facts["tuning"]` of the
-    tuned trial, or of the chosen one, and in the history; `facts["untuned"]` says why nothing was.
+    tuned trial, or of the chosen one, and in the history; `facts["untuned"]` says why nothing was. Where the rounds of
+    confirming show that another trial is to be chosen, that one's settings are searched too, and no third's.
     """
-    chosen = chosen_of(trials, original, required, weights)
-    if chosen is None or (clock is None and not bench.depth.tuning):
-        return []
+    made: list[Trial] = []
+    for _ in range(PASSES):
+        chosen = chosen_of([*trials, *made], original, required, weights)
+        if chosen is None or (clock is None and not bench.depth.tuning):
+            break
+        if {"tuned_from", "tuning", "untuned"} & set(chosen.facts):
+            break
+        made += _tune(bench, original, chosen, required, weights, clock=clock, study=study)
+    return made
+
+
+def _tune(
+    bench: Bench,
+    original: Original,
+    chosen: Trial,
+    required: Requirements,
+    weights: Mapping[str, float],
+    *,
+    clock: Clock | None,
+    study: Study,
+) -> list[Trial]:
     looking, confirming = _limits(bench, clock)
     weighed = _weighed(bench, original, chosen, weights)
     others = variants(bench, original, chosen, required) if weighed and not looking.over else []
