@@ -64,7 +64,8 @@ def imatrix(job: WorkerJob) -> dict[str, Any]:
     # Run beside the text: its name is written into the file, which must not depend on where the job ran.
     command = [tools(job).tool("llama-imatrix"), "-m", job.inputs["converted"] / ARTIFACT]
     command += ["-f", "calibration.txt", "-o", job.out / IMATRIX, "-c", chunk, "-b", chunk, "-ub", chunk]
-    command += ["-t", job.threads, "--no-ppl"]
+    # On the CPU alone, so that an artifact is the same whatever else a build of llama.cpp could run on.
+    command += ["-t", job.threads, "--no-ppl", "--device", "none"]
     _run(job, "imatrix", command, calibration, total=max(tokens // chunk, 1))
     values = llamacpp_gguf.read(job.out / IMATRIX).values
     return {"chunk": values.get("imatrix.chunk_size"), "chunks": values.get("imatrix.chunk_count")}
