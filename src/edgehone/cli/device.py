@@ -59,7 +59,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _tell(name: str, what: str) -> None:
-    print(f"{name}: {what}", file=sys.stderr, flush=True)
+    sys.stderr.write(f"{name}: {what}\n")  # in one piece: runtimes are asked side by side
+    sys.stderr.flush()
 
 
 def _catalogue(args: argparse.Namespace) -> int:
