@@ -3,31 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from edgehone.backends import llamacpp, mlx, olive, openvino
 from edgehone.backends.base import Backend, Recipe
-from edgehone.model.info import ModelInfo
 from edgehone.plan import mixed
 from edgehone.plan.plan import plan
 
-MODEL = ModelInfo(
-    path=Path("model"),
-    format="huggingface",
-    architecture="LlamaForCausalLM",
-    model_type="llama",
-    task="text-generation",
-    parameters=1_000_000_000,
-    bytes=2_000_000_000,
-    dtypes={"BF16": 1_000_000_000},
-    files=("config.json",),
-    hidden_size=2048,
-    intermediate_size=8192,
-    layers=16,
-    heads=32,
-    head_dim=64,
+from ..models import LLAMA
+
+MODEL = replace(
+    LLAMA, parameters=1_000_000_000, hidden_size=2048, intermediate_size=8192, layers=16, heads=32
 )
 BACKENDS: dict[str, Backend] = {"llamacpp": llamacpp, "openvino": openvino, "olive": olive, "mlx": mlx}
 
