@@ -25,16 +25,21 @@ class Forecast:
         few = replace(bench.depth, rounds=measure.LEAST_ROUNDS)
         self._bench, self._original = replace(bench, depth=few), original
         self.running: list[Trial] = []
+        self._begun = False
 
     def run(self, newcomers: Sequence[Trial], clock: Clock, least: int) -> None:
-        """Read the newcomers here, the baseline before the first of them; nothing once the time is up."""
-        joining = measure.measurable(self._bench, [trial for trial in newcomers if trial.alive])
-        if clock.over or not joining:
+        """Read the newcomers here, and the baseline once; nothing when the time is up.
+
+        Those whose backend cannot be measured here are predicted by what others reach.
+        """
+        if clock.over:
             return
-        baseline = [] if self.running else [self._original.baseline]
-        for trial in [*baseline, *joining]:
+        joining = measure.measurable(self._bench, [trial for trial in newcomers if trial.alive])
+        reading = joining if self._begun else [self._original.baseline, *joining]
+        self._begun = True
+        for trial in reading:
             measure.measure_memory(self._bench, self._original, trial)
-        measure.measure_speed(self._bench, self._original, [*baseline, *joining])
+        measure.measure_speed(self._bench, self._original, reading)
         self.running += [trial for trial in joining if trial.alive]
 
     def seen(self, trials: Sequence[Trial]) -> tuple[Trial, list[Trial]]:

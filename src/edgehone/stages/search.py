@@ -224,7 +224,7 @@ def _tell(
 
 
 def _require_one(trials: Sequence[Trial], clock: Clock) -> None:
-    measured = any(trial.alive and trial.samples.get("rounds") for trial in trials)
+    measured = any(t.alive and (t.samples.get("rounds") or "unmeasurable" in t.facts) for t in trials)
     # Where none is for another reason, the decision tells what failed, and which limit none keeps.
     if measured or not clock.part(TRY_SHARE).over:
         return
