@@ -72,10 +72,8 @@ def hone(tmp_path: Path, config: Path) -> Any:
 
 
 def tuning_of(decision: edgehone.Decision) -> list[dict[str, Any]]:
-    """The settings that were tried for the chosen one, as it tells them."""
-    assert decision.chosen is not None
-    told: list[dict[str, Any]] = decision.candidate(decision.chosen).facts["tuning"]
-    return told
+    """The settings that were tried: for the chosen one, or for who led before a busy machine's next rounds."""
+    return [told for one in decision.candidates for told in one.facts.get("tuning", ())]
 
 
 def value(candidate: Candidate, figure: str) -> float:
