@@ -21,8 +21,6 @@ from edgehone.errors import InputError, ModelError, NothingPasses, TextError
 from edgehone.events import Event
 from edgehone.measure.texts import shipped
 
-# Short requests: what is tested here is the machinery, not the fake's pace.
-
 
 @pytest.fixture(scope="module")
 def text() -> str:

@@ -2,8 +2,8 @@
 
 What costs least is asked first: bytes are known before a recipe is built, and the first windows of the text before all
 are read; who fails there is not built, or not measured. A sampler (`plan.sampler`) says what to try next, a race
-(`stages.race`) who still deserves to be measured. The jobs of a search are those of a whole run, so what was done is
-never done again, by either.
+(`stages.race`) who still deserves to be measured; for a device that is not here a forecast stands in the race's place
+(`stages.forecast`). The jobs of a search are those of a whole run, so what was done is never done again, by either.
 """
 
 from __future__ import annotations
@@ -102,7 +102,8 @@ def _try(
         for trial in seen:
             _tell(sampler, trial, baseline, required, aims)
         exact = []
-    race.run(exact, racing, measure.LEAST_ROUNDS)  # where no time was left for others
+    # Where nothing was tried: the exact ones, and the original in any case.
+    race.run(exact, racing, measure.LEAST_ROUNDS)
     for trial in waiting.values():
         if not trial.artifact and trial.alive:
             trial.drop("skipped", f"not tried: the {clock.seconds:.0f} s were used for others")
