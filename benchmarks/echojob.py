@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgehone.backends.base import WorkerJob
+from edgehone.backends.sessions import (
+    WorkerJob,
+)
 
 
 def echo(job: WorkerJob) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from benchmarks.row import Row
-from edgehone.decide.pareto import frontier
+from edgehone.decision.pareto import frontier
 
 POINTS = 100_000
 LIMIT = 1.0

@@ -13,31 +13,33 @@ import math
 from collections.abc import Sequence
 from statistics import median
 
-from edgehone.events import Event
+from edgehone.core.events import Event
+from edgehone.optimize.evaluate import measure, parity
+from edgehone.optimize.evaluate.evaluators import evaluator_for
+from edgehone.optimize.executors import Executors
+from edgehone.optimize.options import OptimizeOptions
+from edgehone.optimize.predict.predict import seen_of
+from edgehone.optimize.predict.target import here
+from edgehone.optimize.setup import set_up
+from edgehone.optimize.trial import Trial
 from edgehone.plan import calibration, roofline
 from edgehone.plan.calibration import Seen
 from edgehone.plan.roofline import Demand, Time
 from edgehone.plan.target import Target
-from edgehone.stages import check, measure
-from edgehone.stages.kinds import judge_of
-from edgehone.stages.places import Places
-from edgehone.stages.predict import seen_of
-from edgehone.stages.request import Request
-from edgehone.stages.setup import set_up
-from edgehone.stages.target import here
-from edgehone.stages.trial import Trial
 
 
 def measured(model: str, backends: Sequence[str]) -> tuple[Demand, Target, dict[str, Seen]]:
     """The recipes that are not calibrated, of the quick effort, as they were measured here."""
-    setup = set_up(Request(model, effort="quick", backends=tuple(backends)), {}, Places.here(), _told)
+    setup = set_up(
+        OptimizeOptions(model, effort="quick", backends=tuple(backends)), {}, Executors.here(), _told
+    )
     trials = [Trial(one) for one in setup.plan.recipes if not one.calibrated]
-    judge = judge_of(setup.bench.model)
-    bench, prepared = judge.prepare(setup.bench)
-    origin = judge.reference(bench, prepared)
-    check.prove_all(bench, origin, [origin.baseline, *trials])
-    measure.measure(bench, origin, trials)
-    at, asked = here(bench.device), roofline.demand(bench.model, bench.workload)
+    judge = evaluator_for(setup.ctx.model)
+    ctx, prepared = judge.prepare(setup.ctx)
+    origin = judge.reference(ctx, prepared)
+    parity.prove_all(ctx, origin, [origin.baseline, *trials])
+    measure.measure(ctx, origin, trials)
+    at, asked = here(ctx.device), roofline.demand(ctx.model, ctx.workload)
     assert asked is not None
     seen = {trial.recipe.key: seen_of(trial, asked, at) for trial in [origin.baseline, *trials]}
     return asked, at, {key: one for key, one in seen.items() if one}

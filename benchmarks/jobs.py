@@ -10,9 +10,9 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.row import Row, medians
-from edgehone.backends import null
-from edgehone.jobs import environments
-from edgehone.jobs.run import Job, run
+from edgehone.backends.null import backend
+from edgehone.execution.environments import environment
+from edgehone.execution.job import Job, run
 
 TIMES = 10
 
@@ -32,7 +32,7 @@ def main() -> list[Row]:
 
 
 def _measure() -> list[Row]:
-    env = environments.ensure("null", null.NEEDS, lambda what: None)
+    env = environment.ensure("null", backend.NEEDS, lambda what: None)
     job = Job("echojob:echo", env, {"number": -1})
     run(job)
     fresh, bare, stored = [], [], []

@@ -15,24 +15,25 @@ from pathlib import Path
 from typing import Any, get_args
 
 from benchmarks.recipes import DEFAULTS, Default, build, show
-from edgehone.backends import llamacpp_recipes, registry
+from edgehone.backends import registry
 from edgehone.backends.base import Effort, Recipe
-from edgehone.backends.pytorch import SENSITIVITY
-from edgehone.events import silent
-from edgehone.jobs.run import Input
+from edgehone.backends.llamacpp import recipes
+from edgehone.backends.pytorch.backend import SENSITIVITY
+from edgehone.core.events import silent
+from edgehone.execution.job import Input
 from edgehone.model.demo import demo_model
+from edgehone.optimize import build as builds
+from edgehone.optimize.context import RunContext
+from edgehone.optimize.evaluate import parity
+from edgehone.optimize.evaluate.evaluators import evaluator_for
+from edgehone.optimize.executors import Executors
+from edgehone.optimize.import_artifact import import_artifact
+from edgehone.optimize.options import OptimizeOptions
+from edgehone.optimize.original import Original
+from edgehone.optimize.setup import set_up_context
+from edgehone.optimize.trial import Trial
 from edgehone.plan.mixed import fitted
-from edgehone.precision import assign
-from edgehone.stages import build as builds
-from edgehone.stages import check
-from edgehone.stages.adopt import adopt
-from edgehone.stages.bench import Bench
-from edgehone.stages.kinds import judge_of
-from edgehone.stages.original import Original
-from edgehone.stages.places import Places
-from edgehone.stages.request import Request
-from edgehone.stages.setup import set_up_bench
-from edgehone.stages.trial import Trial
+from edgehone.transform.precision import assign
 
 _BUDGETS = 100
 
@@ -45,29 +46,29 @@ def main() -> None:
     given = parser.parse_args()
     names = given.backends.split(",")
     backends = registry.load_all(names)
-    request = Request(demo_model(), effort=given.effort)
-    bench, _, unready = set_up_bench(request, {}, backends, names, places=Places.here(), emit=silent)
-    bench, prepared = judge_of(bench.model).prepare(bench)
-    original = judge_of(bench.model).reference(bench, prepared)
+    request = OptimizeOptions(demo_model(), effort=given.effort)
+    ctx, _, unready = set_up_context(request, {}, backends, names, executors=Executors.here(), emit=silent)
+    ctx, prepared = evaluator_for(ctx.model).prepare(ctx)
+    original = evaluator_for(ctx.model).reference(ctx, prepared)
     print(f"{'':40}{'bytes':>11}  {'KL':>8}  {'prefill':>8}  {'decode':>7}  {'built in':>8}")
     for default in DEFAULTS:
         if default.backend in unready:
             print(f"{default.backend}: {unready[default.backend]}")
         elif default.backend in names:
-            _compete(bench, original, default)
-    _solve_again(bench)
+            _compete(ctx, original, default)
+    _solve_again(ctx)
 
 
-def _compete(bench: Bench, original: Original, default: Default) -> None:
+def _compete(ctx: RunContext, original: Original, default: Default) -> None:
     theirs = Trial(Recipe(default.backend, "default", settings=dict(default.settings or {})))
     with tempfile.TemporaryDirectory(prefix="edgehone-default-") as place:
         taken = build(default, demo_model(), Path(place))
         path = Path(place) / default.artifact
-        check.prove(bench, original, theirs, lambda bench, recipe: adopt(bench, recipe, path))
+        parity.prove(ctx, original, theirs, lambda ctx, recipe: import_artifact(ctx, recipe, path))
     show(f"{default.backend}: {default.shown}", theirs.candidate(), taken)
-    (mix,) = fitted(bench.model, bench.backends[default.backend].recipes(bench.model), theirs.bytes)
+    (mix,) = fitted(ctx.model, ctx.backends[default.backend].recipes(ctx.model), theirs.bytes)
     ours = Trial(mix)
-    check.prove(bench, original, ours)
+    parity.prove(ctx, original, ours)
     show(f"  {mix.key}", ours.candidate(), ours.facts.get("build_seconds"))
     told: dict[str, Any] = ours.facts.get("mix", {})
     kl = [trial.figures["kl_mean"].value for trial in (ours, theirs) if "kl_mean" in trial.figures]
@@ -81,13 +82,13 @@ def _compete(bench: Bench, original: Original, default: Default) -> None:
     )
 
 
-def _solve_again(bench: Bench) -> None:
+def _solve_again(ctx: RunContext) -> None:
     """The time of another budget: the table is read and solved, no model is loaded."""
-    given = {"model": bench.source, **bench.texts}
-    recipe = Recipe(bench.origin.NAME, "sensitivity")
-    measured = builds.sensitivity(bench, recipe, given)
+    given = {"model": ctx.source, **ctx.texts}
+    recipe = Recipe(ctx.origin.NAME, "sensitivity")
+    measured = builds.sensitivity(ctx, recipe, given)
     facts = measured.facts
-    menu = assign.menu(llamacpp_recipes.menu()["menu"])
+    menu = assign.menu(recipes.menu()["menu"])
     begun = time.perf_counter()
     for step in range(_BUDGETS):
         assign.assign(assign.read(Input.of(measured).path), menu, bits=4.5 + 4 * step / _BUDGETS)
@@ -95,11 +96,11 @@ def _solve_again(bench: Bench) -> None:
     print(
         f"{SENSITIVITY.call.rpartition('.')[2]}: {len(facts['tensors'])} matrices in {measured.seconds:.0f} s, rank "
         f"correlation {facts['rank_correlation']:.2f} with the divergence of {len(facts['exact'])} really rounded; "
-        f"another budget takes {1000 * taken:.1f} ms, {_rows(bench, menu)}"
+        f"another budget takes {1000 * taken:.1f} ms, {_rows(ctx, menu)}"
     )
 
 
-def _rows(bench: Bench, menu: Sequence[assign.Option]) -> str:
+def _rows(ctx: RunContext, menu: Sequence[assign.Option]) -> str:
     """The same for a model of 2,000 matrices."""
     weights = [
         assign.Weight(

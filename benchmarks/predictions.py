@@ -16,9 +16,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from edgehone.core.figure import Figure
 from edgehone.device import catalogue
-from edgehone.figure import Figure
-from edgehone.measure import workload
+from edgehone.inputs import workload
 from edgehone.model.info import ModelInfo
 from edgehone.plan import calibration, roofline
 from edgehone.plan.roofline import Time

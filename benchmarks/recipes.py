@@ -21,14 +21,16 @@ from typing import Any, get_args
 import edgehone
 from edgehone.backends import registry
 from edgehone.backends.base import Effort
-from edgehone.compare import compare
-from edgehone.decide.decision import Candidate
-from edgehone.errors import NothingPasses
-from edgehone.figure import Figure
-from edgehone.jobs import environments
-from edgehone.jobs.environments import Env
-from edgehone.jobs.run import QUIET
+from edgehone.core.figure import Figure
+from edgehone.decision.decision import Candidate
+from edgehone.decision.errors import (
+    NothingPasses,
+)
+from edgehone.execution.environments import environment
+from edgehone.execution.environments.environment import Env
+from edgehone.execution.job import QUIET
 from edgehone.model.demo import demo_model
+from edgehone.optimize.compare import compare
 
 # What a chosen recipe must pass is no matter here.
 OFF = ("accuracy_kept=off", "speedup=off", "memory_cut=off", "latency_cv=off")
@@ -132,7 +134,7 @@ def built(default: Default, model: Path, folder: Path) -> Path:
 
 def build(default: Default, model: Path, out: Path) -> float:
     """Wall seconds of the toolchain's own commands."""
-    env = environments.ensure(default.backend, registry.load(default.backend).NEEDS, print)
+    env = environment.ensure(default.backend, registry.load(default.backend).NEEDS, print)
     path = f"{env.python.parent}:/usr/bin:/bin"
     begun = time.perf_counter()
     for command in default.build(env, model, out):

@@ -31,17 +31,17 @@ from benchmarks import frontier  # noqa: E402
 from benchmarks.recipes import DEFAULTS, built  # noqa: E402
 from benchmarks.row import Row  # noqa: E402
 from edgehone.backends.base import Recipe  # noqa: E402
-from edgehone.compare import Contender, compare  # noqa: E402
-from edgehone.decide import requirements  # noqa: E402
-from edgehone.decide.choice import choose, contenders  # noqa: E402
-from edgehone.decide.decide import judged_of  # noqa: E402
-from edgehone.decide.decision import Decision  # noqa: E402
-from edgehone.errors import NothingPasses  # noqa: E402
-from edgehone.events import Event  # noqa: E402
-from edgehone.jobs.home import home  # noqa: E402
-from edgehone.measure.statistics import ratio_of  # noqa: E402
+from edgehone.core.events import Event  # noqa: E402
+from edgehone.decision import requirements  # noqa: E402
+from edgehone.decision.choice import choose, contenders  # noqa: E402
+from edgehone.decision.decide import judged_of  # noqa: E402
+from edgehone.decision.decision import Decision  # noqa: E402
+from edgehone.decision.errors import NothingPasses  # noqa: E402
+from edgehone.evaluation.statistics import ratio_of  # noqa: E402
+from edgehone.execution.home import home  # noqa: E402
 from edgehone.model.demo import demo_model  # noqa: E402
-from edgehone.stages import bench  # noqa: E402
+from edgehone.optimize import context  # noqa: E402
+from edgehone.optimize.compare import Contender, compare  # noqa: E402
 
 # What a small model on a shared machine cannot be held to: it varies from request to request.
 GATES = ("latency_cv=off",)
@@ -169,8 +169,8 @@ def _timed(place: Path, asked: dict[str, Any], backends: Sequence[str]) -> tuple
         return Decision.from_json(json.loads(done.read_text("utf-8"))), before
     begun = time.monotonic()
     # The grid is what a thorough run builds, read no deeper than the search reads; but all of it, whatever it takes.
-    read = replace(bench.depth("quick"), budget=math.inf)
-    shallow = mock.patch("edgehone.stages.setup.depth", lambda *_: read)
+    read = replace(context.depth("quick"), budget=math.inf)
+    shallow = mock.patch("edgehone.optimize.setup.depth", lambda *_: read)
     try:
         with _home(place), shallow:
             decision = edgehone.optimize(

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.row import Row
-from edgehone.backends import null
-from edgehone.measure.texts import shipped
+from edgehone.backends.null import backend
+from edgehone.inputs.texts import shipped
 
 PADDING = 10**9
 # Runs the command line and then says how much memory this very process ever held; its children do not count.
@@ -46,7 +46,7 @@ def main() -> list[Row]:
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
         (place / "edgehone.toml").write_text(SETTINGS)
-        model = null.make_model(place / "model", shipped("calibration").read_text("utf-8"))
+        model = backend.make_model(place / "model", shipped("calibration").read_text("utf-8"))
         rows.append(_overhead(place, model))
         if sys.platform.startswith("linux"):
             _pad(model / "model.safetensors")

@@ -13,14 +13,15 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-from edgehone.backends import null, pytorch, registry
-from edgehone.jobs import environments
-from edgehone.jobs.environments import Env
-from edgehone.jobs.run import Input, Job, run
-from edgehone.measure.texts import shipped
+from edgehone.backends import registry
+from edgehone.backends.null import backend
+from edgehone.backends.pytorch import backend as pytorch
+from edgehone.execution.environments import environment
+from edgehone.execution.environments.environment import Env
+from edgehone.execution.job import Input, Job, run
+from edgehone.inputs.texts import shipped
 from edgehone.model import demo
-
-from .finished import _finished, finished, spoiled
+from tests.finished import _finished, finished, spoiled
 
 __all__ = ["_finished", "finished", "spoiled"]  # fixtures
 
@@ -60,7 +61,7 @@ def tiny_families(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], P
 
     def folder(family: str) -> Path:
         if not place.exists():
-            env = environments.ensure("pytorch", registry.load("pytorch").NEEDS, lambda what: None)
+            env = environment.ensure("pytorch", registry.load("pytorch").NEEDS, lambda what: None)
             script = Path(__file__).parents[1] / "examples" / "make_tiny_families.py"
             words = [str(env.python), str(script), "--out", str(place)]
             subprocess.run(words, check=True, capture_output=True, env={**os.environ, "HF_HUB_OFFLINE": "1"})
@@ -72,7 +73,7 @@ def tiny_families(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], P
 @pytest.fixture
 def null_model(tmp_path: Path) -> Path:
     """A fake model for the null backend."""
-    return null.make_model(tmp_path / "null-model", shipped("calibration").read_text("utf-8"))
+    return backend.make_model(tmp_path / "null-model", shipped("calibration").read_text("utf-8"))
 
 
 @pytest.fixture
@@ -86,7 +87,7 @@ def run_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunWorker:
     def call(
         backend_name: str, call: str, args: dict[str, Any], inputs: dict[str, Path], out: Path
     ) -> dict[str, Any]:
-        env = environments.ensure(backend_name, registry.load(backend_name).NEEDS, lambda what: None)
+        env = environment.ensure(backend_name, registry.load(backend_name).NEEDS, lambda what: None)
         with monkeypatch.context() as patch:
             patch.setenv("EDGEHONE_HOME", str(tmp_path / "worker-home"))
             job = Job(
@@ -109,7 +110,7 @@ def run_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunWorker:
 @pytest.fixture
 def null_env(own_home: Path) -> Iterator[Env]:
     """The null backend's environment: this interpreter."""
-    yield environments.ensure("null", null.NEEDS, lambda what: None)
+    yield environment.ensure("null", backend.NEEDS, lambda what: None)
 
 
 def read_json(path: Path) -> Any:
@@ -120,7 +121,7 @@ def read_json(path: Path) -> Any:
 @pytest.fixture(scope="session")
 def make_encoder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """Makes a small random encoder of a task, with a tokenizer of its own."""
-    env = environments.ensure("pytorch", pytorch.NEEDS, lambda what: None)
+    env = environment.ensure("pytorch", pytorch.NEEDS, lambda what: None)
 
     def make(task: str) -> Path:
         folder = tmp_path_factory.mktemp("encoder") / task

@@ -10,10 +10,9 @@ from pathlib import Path
 import pytest
 
 import edgehone
-from edgehone.backends import null
-from edgehone.measure.texts import shipped
-
-from .tiny import TINY
+from edgehone.backends.null import backend
+from edgehone.inputs.texts import shipped
+from tests.tiny import TINY
 
 # Short requests: what is tested here is the bundle, not the fake's pace.
 
@@ -43,7 +42,7 @@ class Finished:
 @pytest.fixture(scope="session")
 def _finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     place = tmp_path_factory.mktemp("finished")
-    model = null.make_model(place / "null-model", shipped("calibration").read_text("utf-8"))
+    model = backend.make_model(place / "null-model", shipped("calibration").read_text("utf-8"))
     (model / "LICENSE").write_text("Do as you like.\n")
     (place / "tiny.toml").write_text(TINY)
     run = Finished(place / "home", model, place / "tiny.toml", place / "bundle")

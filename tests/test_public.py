@@ -63,7 +63,7 @@ def test_star_gives_them_all() -> None:
 
 def test_optimize_is_the_function_once_the_command_line_is_loaded() -> None:
     # A submodule takes the place of a name of the package when it is first imported.
-    for first in ("from edgehone.cli import optimize", "import edgehone; edgehone.optimize"):
+    for first in ("import edgehone.optimize.options", "import edgehone; edgehone.optimize"):
         program = f"{first}\nimport edgehone\nassert callable(edgehone.optimize), edgehone.optimize"
         subprocess.run([sys.executable, "-c", program], check=True)
 
@@ -81,7 +81,7 @@ def test_every_error_is_one_of_ours() -> None:
 
 
 def test_importing_edgehone_loads_nothing() -> None:
-    assert not loaded("import edgehone") & {*HEAVY, "argparse", "json", "edgehone.optimize"}
+    assert not loaded("import edgehone") & {*HEAVY, "argparse", "json", "edgehone.optimize.optimize"}
 
 
 def test_help_loads_neither_numpy_nor_rich() -> None:
@@ -106,5 +106,7 @@ def test_the_core_imports_no_framework() -> None:
         "mlx",
         "mlx_lm",
     }
-    everything = "import edgehone.optimize, edgehone.cli.main, edgehone.backends.registry as r\nr.load_all()"
+    everything = (
+        "import edgehone.optimize.optimize, edgehone.cli.main, edgehone.backends.registry as r\nr.load_all()"
+    )
     assert not loaded(everything) & frameworks

@@ -10,44 +10,48 @@ Everything public is listed here and loaded when it is first used, so that impor
 from __future__ import annotations
 
 import importlib
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from edgehone.bundle import Bundle, read, verify
-    from edgehone.decide.decision import Candidate, Decision
-    from edgehone.device import Device, detect
-    from edgehone.errors import (
+    from edgehone.core.errors import (
         EdgehoneError,
         InputError,
         JobError,
         ModelError,
-        NothingPasses,
         SetupError,
         TextError,
     )
-    from edgehone.events import Event
-    from edgehone.figure import Figure
+    from edgehone.core.events import Event
+    from edgehone.core.figure import Figure
+    from edgehone.decision.decision import Candidate, Decision
+    from edgehone.decision.errors import (
+        NothingPasses,
+    )
+    from edgehone.device import Device, detect
     from edgehone.model import ModelInfo, inspect
-    from edgehone.optimize import optimize
+    from edgehone.optimize.optimize import optimize
 
 _HOME = {
     "Bundle": "edgehone.bundle",
-    "Candidate": "edgehone.decide.decision",
-    "Decision": "edgehone.decide.decision",
+    "Candidate": "edgehone.decision.decision",
+    "Decision": "edgehone.decision.decision",
     "Device": "edgehone.device",
-    "EdgehoneError": "edgehone.errors",
-    "Event": "edgehone.events",
-    "Figure": "edgehone.figure",
-    "InputError": "edgehone.errors",
-    "JobError": "edgehone.errors",
-    "ModelError": "edgehone.errors",
+    "EdgehoneError": "edgehone.core.errors",
+    "Event": "edgehone.core.events",
+    "Figure": "edgehone.core.figure",
+    "InputError": "edgehone.core.errors",
+    "JobError": "edgehone.core.errors",
+    "ModelError": "edgehone.core.errors",
     "ModelInfo": "edgehone.model",
-    "NothingPasses": "edgehone.errors",
-    "SetupError": "edgehone.errors",
-    "TextError": "edgehone.errors",
+    "NothingPasses": "edgehone.decision.errors",
+    "SetupError": "edgehone.core.errors",
+    "TextError": "edgehone.core.errors",
     "detect": "edgehone.device",
     "inspect": "edgehone.model",
-    "optimize": "edgehone.optimize",
+    "optimize": "edgehone.optimize.optimize",
     "read": "edgehone.bundle",
     "verify": "edgehone.bundle",
 }
@@ -79,9 +83,23 @@ def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'edgehone' has no attribute {name!r}")
     value = getattr(importlib.import_module(_HOME[name]), name)
-    globals()[name] = value  # `edgehone.optimize` is the function, not the module of that name
+    globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+class _Package(ModuleType):
+    """This module. `edgehone.optimize` is the function, also after a module of the package edgehone.optimize is imported.
+
+    The import system binds a package as an attribute of its parent; here that would hide the public function.
+    """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name == "optimize" and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

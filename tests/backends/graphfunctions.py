@@ -10,9 +10,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from edgehone.backends import onnxruntime
-from edgehone.backends.base import WorkerJob
-from edgehone.errors import EdgehoneError
+from edgehone.backends.onnxruntime import backend as onnxruntime
+from edgehone.backends.sessions import (
+    WorkerJob,
+)
+from edgehone.core.errors import EdgehoneError
 
 
 def outputs(job: WorkerJob) -> dict[str, Any]:
@@ -97,7 +99,7 @@ def external(job: WorkerJob) -> dict[str, Any]:
 
 def _opened(source: Path, place: Path, job: WorkerJob) -> None:
     adopting = WorkerJob({}, {"model": source}, place, None, 1, job.progress)
-    onnxruntime.adopt(adopting)
+    onnxruntime.link_original(adopting)
     onnxruntime.open_graph(place, {}, adopting)
 
 

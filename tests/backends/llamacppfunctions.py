@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgehone.backends import gguf, llamacpp, llamacpp_build
-from edgehone.backends.base import WorkerJob
-from edgehone.conformance.session_checks import together_is_alone
-from edgehone.errors import EdgehoneError
-from edgehone.measure.sample import SAMPLE
+from edgehone.backends.llamacpp import backend, build
+from edgehone.backends.llamacpp import original as gguf
+from edgehone.backends.sessions import (
+    WorkerJob,
+)
+from edgehone.core.errors import EdgehoneError
+from edgehone.worker.conformance.session_checks import together_is_alone
+from edgehone.worker.tokenizer_sample import SAMPLE
 
 
 def compare(job: WorkerJob) -> dict[str, Any]:
@@ -19,7 +22,7 @@ def compare(job: WorkerJob) -> dict[str, Any]:
 
     tokenizer = AutoTokenizer.from_pretrained(job.inputs["model"])
     original = AutoModelForCausalLM.from_pretrained(job.inputs["model"], dtype=torch.float32).eval()
-    session = llamacpp.open_session(job.inputs["artifact"], job.args.get("settings", {}), job)
+    session = backend.open_session(job.inputs["artifact"], job.args.get("settings", {}), job)
     sample = tokenizer(SAMPLE)["input_ids"]
     text = (job.inputs["calibration"] / "calibration.txt").read_text("utf-8")
     ids = tokenizer(text)["input_ids"][:600]
@@ -51,7 +54,7 @@ def compare(job: WorkerJob) -> dict[str, Any]:
 
 def refusals(job: WorkerJob) -> dict[str, Any]:
     """What an opened session says to ids that it cannot take."""
-    session = llamacpp.open_session(job.inputs["artifact"], {}, job)
+    session = backend.open_session(job.inputs["artifact"], {}, job)
     said = {}
     for name, ids in (("none", []), ("negative", [1, -1]), ("beyond", [1, 1 << 20])):
         try:
@@ -65,13 +68,13 @@ def refusals(job: WorkerJob) -> dict[str, Any]:
 
 def damaged(job: WorkerJob) -> None:
     """Open what is no GGUF file."""
-    (job.out / llamacpp_build.ARTIFACT).write_bytes(b"GGUF" + bytes(64))
-    llamacpp.open_session(job.out, {}, job)
+    (job.out / build.ARTIFACT).write_bytes(b"GGUF" + bytes(64))
+    backend.open_session(job.out, {}, job)
 
 
 def unknown_cache(job: WorkerJob) -> None:
     """Ask for a KV cache that there is not."""
-    llamacpp.open_session(job.inputs["artifact"], {"kv_cache": "q3"}, job)
+    backend.open_session(job.inputs["artifact"], {"kv_cache": "q3"}, job)
 
 
 def vocabulary(job: WorkerJob) -> dict[str, Any]:
@@ -121,7 +124,7 @@ def encode(job: WorkerJob) -> dict[str, Any]:
     from transformers import AutoModel
 
     original = AutoModel.from_pretrained(job.inputs["model"], dtype=torch.float32).eval()
-    session = llamacpp.open_graph(job.inputs["artifact"], {"positions": original.config.model_type}, job)
+    session = backend.open_graph(job.inputs["artifact"], {"positions": original.config.model_type}, job)
     ids = np.random.default_rng(0).integers(5, len(WORDS), (3, 40))
     mask = np.ones_like(ids)
     mask[1, 25:] = mask[2, 7:] = 0
@@ -160,7 +163,7 @@ def calibration_ids(job: WorkerJob) -> None:
 
     from transformers import AutoTokenizer
 
-    from edgehone.measure.texts import shipped
+    from edgehone.inputs.texts import shipped
 
     tokenizer = AutoTokenizer.from_pretrained(job.inputs["model"])
     ids = tokenizer(shipped("calibration").read_text("utf-8"), add_special_tokens=False)["input_ids"]
@@ -172,11 +175,11 @@ def divergence(job: WorkerJob) -> dict[str, Any]:
     """Mean KL of one GGUF from another over 400 ids of the shipped evaluation text."""
     import numpy as np
 
-    from edgehone.measure.texts import shipped
+    from edgehone.inputs.texts import shipped
 
     found = []
     for name in ("exact", "artifact"):
-        session = llamacpp.open_session(job.inputs[name], {}, job)
+        session = backend.open_session(job.inputs[name], {}, job)
         ids = session.tokenize(shipped("evaluation").read_text("utf-8")[:4000])[:400]
         logits = np.concatenate(list(session.score(ids))).astype(np.float64)
         logits -= logits.max(1, keepdims=True)
@@ -187,7 +190,7 @@ def divergence(job: WorkerJob) -> dict[str, Any]:
 
 def opened(job: WorkerJob) -> dict[str, Any]:
     """Open a session with the settings given, and score two ids. args: settings."""
-    session = llamacpp.open_session(job.inputs["artifact"], job.args["settings"], job)
+    session = backend.open_session(job.inputs["artifact"], job.args["settings"], job)
     rows = sum(len(chunk) for chunk in session.score([1, 2]))
     session.close()
     return {"rows": rows}

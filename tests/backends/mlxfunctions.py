@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgehone.backends import mlx
-from edgehone.backends.base import WorkerJob
+from edgehone.backends.mlx import backend
+from edgehone.backends.sessions import (
+    WorkerJob,
+)
 
 
 def probe(job: WorkerJob) -> dict[str, Any]:
@@ -13,7 +15,7 @@ def probe(job: WorkerJob) -> dict[str, Any]:
     import numpy as np
 
     ids = [int(i) for i in job.args["ids"]]
-    session = mlx.open_session(job.inputs["artifact"], job.args["settings"], job)
+    session = backend.open_session(job.inputs["artifact"], job.args["settings"], job)
     made = session.generate(ids, 12)
     again = session.generate(ids, 12)
     stopped = session.generate(ids, 12, lambda token: token == made.ids[3])
@@ -40,7 +42,7 @@ def compare(job: WorkerJob) -> dict[str, Any]:
 
     logprobs = []
     for kernels in ({"kernels": "native"}, {}):
-        session = mlx.open_session(job.inputs["artifact"], {**job.args["settings"], **kernels}, job)
+        session = backend.open_session(job.inputs["artifact"], {**job.args["settings"], **kernels}, job)
         logits = np.concatenate(list(session.score(job.args["ids"])))
         logprobs.append(logits - np.logaddexp.reduce(logits, axis=1, keepdims=True))
         session.close()

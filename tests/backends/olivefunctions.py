@@ -8,9 +8,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from edgehone.backends import olive
-from edgehone.backends.base import WorkerJob
-from edgehone.conformance.session_checks import together_is_alone
+from edgehone.backends.olive import backend
+from edgehone.backends.sessions import (
+    WorkerJob,
+)
+from edgehone.worker.conformance.session_checks import together_is_alone
 
 
 def probe(job: WorkerJob) -> dict[str, Any]:
@@ -18,7 +20,7 @@ def probe(job: WorkerJob) -> dict[str, Any]:
     import numpy as np
 
     ids = [int(i) for i in job.args["ids"]]
-    session = olive.open_session(job.inputs["artifact"], {}, job)
+    session = backend.open_session(job.inputs["artifact"], {}, job)
     made = session.generate(ids, 12)
     alone = session._runtime is None and "onnxruntime" not in sys.modules
     again = session.generate(ids, 12)
@@ -51,7 +53,7 @@ def _past_end(job: WorkerJob, ids: list[int], token: int) -> list[int]:
     config = json.loads((folder / "genai_config.json").read_text("utf-8"))
     config["model"]["eos_token_id"] = token
     (folder / "genai_config.json").write_text(json.dumps(config), "utf-8")
-    session = olive.open_session(folder, {}, job)
+    session = backend.open_session(folder, {}, job)
     made = session.generate(ids, 12)
     session.close()
     return made.ids

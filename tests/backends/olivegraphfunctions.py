@@ -10,9 +10,16 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from edgehone.backends import olive_graph, olive_passes
-from edgehone.backends.base import Recipe, Step, WorkerJob
-from edgehone.errors import EdgehoneError
+from edgehone.backends.base import (
+    Recipe,
+    Step,
+)
+from edgehone.backends.olive import graph as olive_graph
+from edgehone.backends.olive import passes as olive_passes
+from edgehone.backends.sessions import (
+    WorkerJob,
+)
+from edgehone.core.errors import EdgehoneError
 
 
 def build(job: WorkerJob) -> dict[str, Any]:

@@ -8,10 +8,13 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from edgehone.backends import openvino, torch_export
-from edgehone.backends.base import WorkerJob
-from edgehone.conformance.session_checks import together_is_alone
-from edgehone.errors import EdgehoneError
+from edgehone.backends.openvino import backend
+from edgehone.backends.sessions import (
+    WorkerJob,
+)
+from edgehone.backends.shared import torch_export
+from edgehone.core.errors import EdgehoneError
+from edgehone.worker.conformance.session_checks import together_is_alone
 
 
 def probe(job: WorkerJob) -> dict[str, Any]:
@@ -20,7 +23,7 @@ def probe(job: WorkerJob) -> dict[str, Any]:
 
     ids = [int(i) for i in job.args["ids"]]
     settings = job.args["settings"]
-    session: Any = openvino.open_session(job.inputs["artifact"], settings, job)
+    session: Any = backend.open_session(job.inputs["artifact"], settings, job)
     made = session.generate(ids, 12)
     alone = session._request is None
     again = session.generate(ids, 12)
@@ -161,7 +164,7 @@ def ask(job: WorkerJob) -> dict[str, Any]:
     """Run a graph on asked.npz: the names, and the largest difference from answers.npz."""
     import numpy as np
 
-    session = openvino.open_graph(job.inputs["artifact"], job.args["settings"], job)
+    session = backend.open_graph(job.inputs["artifact"], job.args["settings"], job)
     with np.load(job.inputs["asked"]) as asked, np.load(job.inputs["answers"]) as answers:
         feeds = {job.args["rename"].get(name, name): asked[name] for name in asked}
         made = session.run(feeds)
@@ -188,8 +191,8 @@ def feed_by_shapes(job: WorkerJob) -> dict[str, Any]:
     with np.load(job.inputs["samples"]) as file:
         image = file["image"]
     settings = {"inference_precision": "f32"}
-    free: Any = openvino.open_graph(job.inputs["artifact"], settings, job)
-    static: Any = openvino.open_graph(
+    free: Any = backend.open_graph(job.inputs["artifact"], settings, job)
+    static: Any = backend.open_graph(
         job.inputs["artifact"], {**settings, "device": job.args["device"], "static": True}, job
     )
     differences = [

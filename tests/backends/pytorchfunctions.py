@@ -10,10 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edgehone.backends import pytorch
-from edgehone.backends.base import WorkerJob
-from edgehone.conformance.session_checks import together_is_alone
-from edgehone.errors import ModelError
+from edgehone.backends.pytorch import backend
+from edgehone.backends.pytorch import session as torch_session
+from edgehone.backends.sessions import (
+    WorkerJob,
+)
+from edgehone.core.errors import ModelError
+from edgehone.worker.conformance.session_checks import together_is_alone
 
 
 def probe(job: WorkerJob) -> dict[str, Any]:
@@ -21,9 +24,9 @@ def probe(job: WorkerJob) -> dict[str, Any]:
     import numpy as np
 
     ids = [int(i) for i in job.args["ids"]]
-    session = pytorch.open_session(job.inputs["artifact"], job.args["settings"], job)
+    session = backend.open_session(job.inputs["artifact"], job.args["settings"], job)
     whole = list(session.score(ids))
-    pytorch.WHOLE_LOGITS_BYTES = 4 * session.vocabulary * 5
+    torch_session.WHOLE_LOGITS_BYTES = 4 * session.vocabulary * 5
     parts = list(session.score(ids))
     made = session.generate(ids, 12)
     stopped = session.generate(ids, 12, lambda token: token == made.ids[3])
@@ -61,8 +64,8 @@ def refusals(job: WorkerJob) -> dict[str, str]:
         artifact.mkdir()
         spoil(folder)
         try:
-            pytorch.adopt(replace(job, inputs={"model": folder}, out=artifact))
-            session = pytorch.open_session(artifact, {"dtype": "float32"}, job)
+            backend.link_original(replace(job, inputs={"model": folder}, out=artifact))
+            session = backend.open_session(artifact, {"dtype": "float32"}, job)
             said[name] = f"nothing: {len(session.tokenize('a b'))} ids"
         except ModelError as error:
             said[name] = error.message

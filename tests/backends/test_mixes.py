@@ -10,12 +10,21 @@ from typing import Any
 
 import pytest
 
-from edgehone.backends import llamacpp_mix, mlx_mix, olive_mix, openvino_mix, registry
-from edgehone.backends.base import Step, WorkerJob
-from edgehone.backends.openvino_mix import Matrix
+from edgehone.backends import registry
+from edgehone.backends.base import (
+    Step,
+)
+from edgehone.backends.llamacpp import mix as llamacpp_mix
+from edgehone.backends.mlx import mix as mlx_mix
+from edgehone.backends.olive import mix as olive_mix
+from edgehone.backends.openvino import mix as openvino_mix
+from edgehone.backends.openvino.mix import Matrix
+from edgehone.backends.sessions import (
+    WorkerJob,
+)
 from edgehone.model import inspect
-from edgehone.precision import assign
-from edgehone.precision.assign import Assignment, Option, error_key
+from edgehone.transform.precision import assign
+from edgehone.transform.precision.assign import Assignment, Option, error_key
 
 RunWorker = Callable[..., dict[str, Any]]
 

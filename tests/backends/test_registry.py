@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from edgehone.backends import null, registry
-from edgehone.errors import InputError, SetupError
+from edgehone.backends import registry
+from edgehone.backends.null import backend as null
+from edgehone.core.errors import InputError, SetupError
 from edgehone.model import ModelInfo
 
 BUILT_IN = {"gguf", "llamacpp", "mlx", "null", "olive", "onnxruntime", "openvino", "pytorch"}
@@ -43,7 +44,8 @@ def test_the_built_in_backends_are_registered() -> None:
 def test_each_loads_without_its_framework(name: str) -> None:
     backend = registry.load(name)
     assert name == backend.NAME
-    assert registry.module_name(name) == f"edgehone.backends.{name}"
+    module = "llamacpp.original" if name == "gguf" else f"{name}.backend"
+    assert registry.module_name(name) == f"edgehone.backends.{module}"
     frameworks = (
         "torch",
         "transformers",

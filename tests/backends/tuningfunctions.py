@@ -6,7 +6,9 @@ import importlib
 from dataclasses import replace
 from typing import Any
 
-from edgehone.backends.base import WorkerJob
+from edgehone.backends.sessions import (
+    WorkerJob,
+)
 
 
 def probe(job: WorkerJob) -> dict[str, Any]:

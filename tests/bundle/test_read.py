@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import edgehone
-from edgehone.errors import InputError
+from edgehone.core.errors import InputError
 
 
 def change(path: Path, edit: Callable[[Any], Any]) -> None:

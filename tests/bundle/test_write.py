@@ -13,9 +13,8 @@ import pytest
 
 import edgehone
 from edgehone.bundle import check_target
-from edgehone.errors import InputError, SetupError
-
-from ..finished import Finished
+from edgehone.core.errors import InputError, SetupError
+from tests.finished import Finished
 
 
 def content(folder: Path) -> dict[str, bytes]:

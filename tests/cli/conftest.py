@@ -11,10 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from edgehone.backends import null
-from edgehone.measure.texts import shipped
-
-from ..tiny import TINY
+from edgehone.backends.null import backend
+from edgehone.inputs.texts import shipped
+from tests.tiny import TINY
 
 Done = subprocess.CompletedProcess[str]
 
@@ -56,7 +55,7 @@ OPTIMIZE += ["--config", "tiny.toml"]
 def shell(tmp_path_factory: pytest.TempPathFactory) -> Shell:
     """Where `edgehone optimize model --out bundle --json` was typed."""
     place = tmp_path_factory.mktemp("shell")
-    null.make_model(place / "model", shipped("calibration").read_text("utf-8"))
+    backend.make_model(place / "model", shipped("calibration").read_text("utf-8"))
     (place / "tiny.toml").write_text(TINY)
     begun = Shell(place, subprocess.CompletedProcess([], 0))
     return Shell(place, begun.type(*OPTIMIZE, "--out", "bundle", "--json"))

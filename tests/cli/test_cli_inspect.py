@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from edgehone.cli import inspect
-from edgehone.errors import ModelError
+from edgehone.core.errors import ModelError
 
 
 def arguments(*words: str, as_json: bool = False) -> argparse.Namespace:

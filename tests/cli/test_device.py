@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from edgehone.cli import device
+from edgehone.core.errors import InputError
 from edgehone.device import Device, detect
-from edgehone.errors import InputError
 
 
 def asked(**more: Any) -> argparse.Namespace:

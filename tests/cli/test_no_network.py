@@ -14,10 +14,10 @@ import pytest
 
 import edgehone
 from edgehone.backends import registry
-from edgehone.jobs import environments
-from edgehone.jobs.home import home
+from edgehone.execution.environments import environment as environments
+from edgehone.execution.home import home
+from tests.tiny import TINY
 
-from ..tiny import TINY
 from .conftest import OPTIMIZE, Shell
 
 REACH = "import socket; socket.create_connection(('192.0.2.1', 9), 1)"

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import edgehone
-from edgehone.decide.decision import Decision
-from edgehone.stages import selfcheck
+from edgehone.conformance import selfcheck
+from edgehone.decision.decision import Decision
 
 from .conftest import OPTIMIZE, Done, Shell
 

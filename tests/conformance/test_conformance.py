@@ -11,8 +11,8 @@ import pytest
 from edgehone.backends import registry
 from edgehone.cli import main
 from edgehone.conformance.suite import conform, names
-from edgehone.conformance.worker import checks
-from edgehone.errors import InputError
+from edgehone.core.errors import InputError
+from edgehone.worker.conformance.run_checks import checks
 
 from .conftest import Install, honest_source
 

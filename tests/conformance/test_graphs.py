@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from edgehone.conformance import suite
-from edgehone.conformance.worker import checks
 from edgehone.model.info import ModelInfo, Tensor
+from edgehone.worker.conformance.run_checks import checks
 
 from .conftest import Install
 

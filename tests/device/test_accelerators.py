@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgehone.device.accelerators import Accelerator, drivers, pci_name, read_accelerators
-from edgehone.device.darwin_surroundings import parse_displays
+from edgehone.device.darwin_inventory import parse_displays
 
 PCI = "sys/bus/pci/devices"
 Tree = Callable[..., Path]

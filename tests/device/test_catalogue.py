@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgehone.core.errors import InputError
 from edgehone.device import catalogue
 from edgehone.device.facts import Device
-from edgehone.errors import InputError
 
 OWN: dict[str, Any] = {
     "title": "Board of ours",

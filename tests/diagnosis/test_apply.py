@@ -11,11 +11,10 @@ import pytest
 
 import edgehone
 from edgehone.cli.main import main
+from edgehone.core.errors import InputError
 from edgehone.diagnosis.apply import apply
 from edgehone.diagnosis.causes import Cause, Remedy
-from edgehone.errors import InputError
-
-from ..finished import Finished
+from tests.finished import Finished
 
 
 @pytest.fixture

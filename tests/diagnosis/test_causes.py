@@ -9,12 +9,11 @@ from typing import Any
 import pytest
 
 import edgehone
+from edgehone.core.errors import InputError
 from edgehone.diagnosis import causes, diagnose, facts
 from edgehone.diagnosis.facts import Fact
-from edgehone.errors import InputError
 from edgehone.model import demo, inspect
-
-from ..finished import Finished
+from tests.finished import Finished
 
 
 def test_every_entry_can_be_judged_and_filled(finished: Finished) -> None:

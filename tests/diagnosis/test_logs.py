@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgehone.core.errors import InputError
 from edgehone.diagnosis import diagnose, logs
-from edgehone.errors import InputError
 
 # Lines of real logs, as their issues quote them, and the failure that each must be.
 SEEN = {

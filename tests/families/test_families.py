@@ -16,18 +16,18 @@ import pytest
 
 from edgehone.backends import registry
 from edgehone.backends.base import ReferenceBackend
-from edgehone.decide import requirements
-from edgehone.events import silent
-from edgehone.jobs import environments
-from edgehone.jobs.place import Here
-from edgehone.jobs.run import Input, Limits
-from edgehone.measure import workload
-from edgehone.measure.texts import shipped
+from edgehone.core.events import silent
+from edgehone.decision import requirements
+from edgehone.execution.environments import environment
+from edgehone.execution.executors import LocalExecutor
+from edgehone.execution.job import Input, Limits
+from edgehone.inputs import workload
+from edgehone.inputs.texts import shipped
 from edgehone.model import digest, inspect
-from edgehone.stages import check, language
-from edgehone.stages.bench import Bench, Depth, Site
-from edgehone.stages.original import Original
-from edgehone.stages.trial import Trial
+from edgehone.optimize.context import Depth, ReadyExecutor, RunContext
+from edgehone.optimize.evaluate import language, parity
+from edgehone.optimize.original import Original
+from edgehone.optimize.trial import Trial
 
 ORIGIN = "pytorch"
 BACKENDS = [
@@ -61,24 +61,24 @@ KNOWN: dict[tuple[str, str], str] = {
 @pytest.fixture(scope="module")
 def bench_of(
     tiny_families: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[str], tuple[Bench, Original]]:
+) -> Callable[[str], tuple[RunContext, Original]]:
     """A family's bench and its reference: tokenized and scored once for all backends."""
     names = (ORIGIN, *BACKENDS)
-    ready = {name: environments.ensure(name, registry.load(name).NEEDS, lambda _: None) for name in names}
+    ready = {name: environment.ensure(name, registry.load(name).NEEDS, lambda _: None) for name in names}
 
     @cache
-    def make(family: str) -> tuple[Bench, Original]:
+    def make(family: str) -> tuple[RunContext, Original]:
         info = inspect(tiny_families(family))
         texts = {
             kind: Input(shipped(kind), digest.digest_file(shipped(kind)))
             for kind in ("evaluation", "calibration")
         }
-        site = Site(Here(), ready, Limits(seconds=300))
-        bench = Bench(
+        site = ReadyExecutor(LocalExecutor(), ready, Limits(seconds=300))
+        ctx = RunContext(
             model=info,
             source=Input(info.path, digest.digest_model(info, tmp_path_factory.mktemp("digests"))),
-            workshop=site,
-            stand=site,
+            build_executor=site,
+            target_executor=site,
             workload=workload.fit(workload.load(), info.context)[0],
             depth=Depth(windows=4, window=128, rounds=3, seconds=0.1, budget=1.0, samples=4),
             backends=registry.load_all(),
@@ -86,8 +86,8 @@ def bench_of(
             emit=silent,
             texts=texts,
         )
-        bench, prepared = language.prepare(bench)
-        return bench, language.reference(bench, prepared)
+        ctx, prepared = language.prepare(ctx)
+        return ctx, language.reference(ctx, prepared)
 
     return make
 
@@ -98,21 +98,21 @@ def bench_of(
 def test_a_family_passes_the_null_test_or_is_refused_with_a_reason(
     name: str,
     family: str,
-    bench_of: Callable[[str], tuple[Bench, Original]],
+    bench_of: Callable[[str], tuple[RunContext, Original]],
     tmp_path_factory: pytest.TempPathFactory,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # One store for the whole module: what a family's backends share is done once.
     monkeypatch.setenv("EDGEHONE_HOME", str(tmp_path_factory.getbasetemp() / "families-home"))
-    bench, origin = bench_of(family)
+    ctx, origin = bench_of(family)
     backend = registry.load(name)
-    support = backend.supports(bench.model)
+    support = backend.supports(ctx.model)
     if not support.ok:
         assert support.reasons and all(support.reasons)
         return
-    trial = Trial(next(recipe for recipe in backend.recipes(bench.model) if recipe.exact))
-    check.prove(bench, origin, trial)
-    check.null_test(bench, origin, trial, [trial], requirements.load({}, ()))
+    trial = Trial(next(recipe for recipe in backend.recipes(ctx.model) if recipe.exact))
+    parity.prove(ctx, origin, trial)
+    parity.parity_check(ctx, origin, trial, [trial], requirements.load({}, ()))
     if (name, family) in KNOWN:
         assert not trial.alive and KNOWN[name, family] in str(trial.error)
     else:

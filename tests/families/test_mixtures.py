@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from edgehone.measure import routing
+from edgehone.evaluation import routing
 
 RunWorker = Callable[..., dict[str, Any]]
 Note = Callable[..., Path]
-ROUTING = "edgehone.measure.routing:routing"
-EXPORT = "edgehone.backends.openvino:export"
-COMPRESS = "edgehone.backends.openvino:compress"
-LLAMACPP = "edgehone.backends.llamacpp_build"
+ROUTING = "edgehone.worker.routing:routing"
+EXPORT = "edgehone.backends.openvino.backend:export"
+COMPRESS = "edgehone.backends.openvino.backend:compress"
+LLAMACPP = "edgehone.backends.llamacpp.build"
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ def test_llamacpp_chooses_the_same_experts_also_after_surgery(
     (tmp_path / "measured.json").write_text(json.dumps(measured))
     inputs = {"model": model, "measured": tmp_path}
     pruned = tmp_path / "pruned"
-    facts = run_worker("pytorch", "edgehone.surgery.experts:prune", {"share": 0.25}, inputs, pruned)
+    facts = run_worker("pytorch", "edgehone.transform.surgery.experts:prune", {"share": 0.25}, inputs, pruned)
     assert facts["experts_dropped"] == 2 and facts["mass_dropped"] == pytest.approx(0.1)
     converted = tmp_path / "converted"
     run_worker("llamacpp", f"{LLAMACPP}:convert", {}, {"model": pruned}, converted)

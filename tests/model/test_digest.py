@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edgehone.errors import ModelError
+from edgehone.core.errors import ModelError
 from edgehone.model import inspect
 from edgehone.model.digest import digest_file, digest_folder, digest_model
 

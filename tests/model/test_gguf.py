@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edgehone.errors import ModelError
+from edgehone.core.errors import ModelError
 from edgehone.model import inspect
 from edgehone.model.digest import digest_model
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from edgehone.errors import ModelError
+from edgehone.core.errors import ModelError
 from edgehone.model import inspect
 
 Write = Callable[[Path, Mapping[str, tuple[str, tuple[int, ...]]]], None]

@@ -10,13 +10,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edgehone.errors import ModelError
+from edgehone.core.errors import ModelError
 from edgehone.model import inspect
 from edgehone.model.digest import digest_model
 from edgehone.model.info import Tensor
 from edgehone.model.onnx import known_runtime
-
-from ..onnxfiles import (
+from tests.onnxfiles import (
     BFLOAT16,
     FLOAT,
     INT4,
@@ -192,7 +191,7 @@ def test_nesting_has_an_end(place: Path) -> None:
 
 
 def test_endless_small_fields_are_given_up(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgehone.model.protobuf.Wire.__init__.__defaults__", (1000,))
+    monkeypatch.setattr("edgehone.formats.protobuf.Wire.__init__.__defaults__", (1000,))
     assert "more fields than" in refused(place, message((1, 10)) * 2000)
 
 

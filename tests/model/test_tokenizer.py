@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edgehone.errors import ModelError
+from edgehone.core.errors import ModelError
 from edgehone.model.tokenizer import has_chat_template, read_kind
 
 SOUND = json.dumps(

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from edgehone.figure import Figure
+from edgehone.core.figure import Figure
 from edgehone.plan import calibration, roofline
 from edgehone.plan.calibration import Seen
 from edgehone.plan.roofline import Demand

@@ -8,9 +8,11 @@ from typing import Any, cast
 
 import pytest
 
-from edgehone.backends import olive, openvino, openvino_place
 from edgehone.backends.base import Backend, Recipe
-from edgehone.backends.seen import RuntimeDevice, Seen
+from edgehone.backends.olive import backend as olive
+from edgehone.backends.openvino import backend as openvino
+from edgehone.backends.openvino import placement
+from edgehone.backends.shared.visible_devices import RuntimeDevice, Seen
 from edgehone.model import inspect
 from edgehone.model.demo import demo_graph, demo_model
 from edgehone.plan.devices import on_devices
@@ -69,7 +71,7 @@ def test_a_graph_on_an_npu_has_fixed_shapes_and_a_fallback() -> None:
 
 def test_a_precision_that_a_device_lacks_is_not_tried_there() -> None:
     bf16 = Recipe("openvino", "int8-bf16", settings={"inference_precision": "bf16"})
-    found, _ = openvino_place.on_devices(inspect(demo_model()), [bf16], Seen((GPU,)))
+    found, _ = placement.on_devices(inspect(demo_model()), [bf16], Seen((GPU,)))
     assert found == []
 
 
@@ -113,4 +115,4 @@ def test_a_backend_that_cannot_offer_is_left_as_it_is() -> None:
 def test_a_device_is_opened_with_what_it_knows(device: str | None, expected: dict[str, Any] | None) -> None:
     settings = {"kv_cache": "u8", **({"device": device} if device else {})}
     cpu = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": 2, "KV_CACHE_PRECISION": "u8"}
-    assert openvino_place.opened(settings, cpu) == (cpu if expected is None else expected)
+    assert placement.opened(settings, cpu) == (cpu if expected is None else expected)

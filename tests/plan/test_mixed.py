@@ -6,12 +6,14 @@ from dataclasses import replace
 
 import pytest
 
-from edgehone.backends import llamacpp, mlx, olive, openvino
 from edgehone.backends.base import Backend, Recipe
+from edgehone.backends.llamacpp import backend as llamacpp
+from edgehone.backends.mlx import backend as mlx
+from edgehone.backends.olive import backend as olive
+from edgehone.backends.openvino import backend as openvino
 from edgehone.plan import mixed
 from edgehone.plan.plan import plan
-
-from ..models import LLAMA
+from tests.models import LLAMA
 
 MODEL = replace(
     LLAMA, parameters=1_000_000_000, hidden_size=2048, intermediate_size=8192, layers=16, heads=32

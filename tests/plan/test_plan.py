@@ -8,11 +8,10 @@ from typing import Any, cast
 import pytest
 
 from edgehone.backends.base import EFFORTS, Backend, Effort, Needs, Recipe, Support
-from edgehone.errors import ModelError
+from edgehone.core.errors import ModelError
 from edgehone.model.info import ModelInfo
 from edgehone.plan.plan import plan
-
-from ..models import LLAMA as MODEL
+from tests.models import LLAMA as MODEL
 
 
 class Willing:

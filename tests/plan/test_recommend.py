@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from edgehone.backends import mlx, registry
+from edgehone.backends import registry
 from edgehone.backends.base import Recipe
+from edgehone.backends.mlx import backend
+from edgehone.core.errors import InputError, ModelError
+from edgehone.core.figure import Figure
 from edgehone.device import catalogue
-from edgehone.errors import InputError, ModelError
-from edgehone.figure import Figure
-from edgehone.measure import workload
+from edgehone.inputs import workload
 from edgehone.model import ModelInfo, inspect
 from edgehone.plan import matrix, roofline
 from edgehone.plan.recommend import Known, Recommendation, recommend
@@ -118,7 +119,7 @@ def test_what_is_not_known_is_missing_with_its_reason(large: ModelInfo, demo_mod
     assert one.decode.reason == "Apple does not publish it"
     small = inspect(demo_model)
     assert roofline.predicted_bytes(Recipe("x", "y"), small).value is None
-    assert mlx.recipes(small)[0].bits is None
+    assert backend.recipes(small)[0].bits is None
     graph = replace(large, task="graph")
     assert roofline.demand(graph, CHAT) is None
 

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgehone.core.figure import Figure
 from edgehone.device import catalogue
-from edgehone.figure import Figure
-from edgehone.measure import workload
+from edgehone.inputs import workload
 from edgehone.model import ModelInfo, inspect
 from edgehone.plan import roofline
 from edgehone.plan.roofline import Demand, Shares, Time

@@ -10,13 +10,12 @@ import pytest
 
 from edgehone.backends import registry
 from edgehone.backends.base import EFFORTS, Effort, Recipe
-from edgehone.errors import InputError
+from edgehone.core.errors import InputError
 from edgehone.model.info import ModelInfo
 from edgehone.plan import surgery
 from edgehone.plan.plan import plan
-from edgehone.surgery import operations
-
-from ..models import LLAMA as SMALL
+from edgehone.transform.surgery import operations
+from tests.models import LLAMA as SMALL
 
 LLAMA = replace(SMALL, layers=32)
 
@@ -100,7 +99,7 @@ def test_unknown_operations_are_named() -> None:
 
 
 def test_every_function_that_an_operation_names_is_there() -> None:
-    from edgehone.jobs.worker import call
+    from edgehone.execution.worker_process import call
 
     for operation in operations.OPERATIONS.values():
         assert all(callable(call(name)) for name in (operation.apply, operation.measure) if name)

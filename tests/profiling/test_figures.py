@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from edgehone.figure import Figure
+from edgehone.core.figure import Figure
 from edgehone.profiling import bottlenecks, figures
 from edgehone.profiling.counters import ProcessCounters
 from edgehone.profiling.figures import Seen

@@ -10,13 +10,12 @@ from pathlib import Path
 import pytest
 
 from edgehone.cli.main import main
-from edgehone.errors import InputError
+from edgehone.core.errors import InputError
 from edgehone.profiling import profile
-from edgehone.profiling.answer import MARK, slices_of
 from edgehone.profiling.text import profile_text, sparkline
 from edgehone.profiling.watch import SystemWatch
-
-from ..finished import Finished
+from edgehone.worker.profile import MARK, slices_of
+from tests.finished import Finished
 
 
 def test_a_profile(finished: Finished) -> None:

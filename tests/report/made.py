@@ -5,10 +5,10 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from edgehone.decide.decide import decide
-from edgehone.decide.decision import UNITS, Candidate, Decision
-from edgehone.decide.requirements import load
-from edgehone.figure import Figure
+from edgehone.core.figure import Figure
+from edgehone.decision.decide import decide
+from edgehone.decision.decision import UNITS, Candidate, Decision
+from edgehone.decision.requirements import load
 from edgehone.report.findings import Findings
 
 _BACKENDS = ("llamacpp", "openvino", "olive", "mlx")

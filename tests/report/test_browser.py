@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from edgehone.decide.choice import choose, contenders
+from edgehone.decision.choice import choose, contenders
 from edgehone.report.html import page
 
 from .browser import CHROMIUM, Browser

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgehone.decide.comparison import Comparison
-from edgehone.decide.decision import Candidate
-from edgehone.figure import Figure
+from edgehone.core.figure import Figure
+from edgehone.decision.comparison import Comparison
+from edgehone.decision.decision import Candidate
 from edgehone.report.comparison import comparison
 
 

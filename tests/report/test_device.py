@@ -1,14 +1,16 @@
 from __future__ import annotations
 
-from edgehone.backends.seen import Absent, RuntimeDevice, Seen
+from edgehone.backends.shared.visible_devices import Absent, RuntimeDevice, Seen
+from edgehone.core.figure import Figure
 from edgehone.device import Conditions, Device
 from edgehone.device.accelerators import Accelerator
+from edgehone.device.inventory_facts import (
+    Inventory,
+)
 from edgehone.device.network import Interface, Network
 from edgehone.device.power import Power, PowerLimit
 from edgehone.device.storage import Storage
-from edgehone.device.surroundings import Surroundings
 from edgehone.device.thermal import Trip, Zone
-from edgehone.figure import Figure
 from edgehone.report.device import rows
 
 BARE = Device(architecture="riscv64", os="Linux", python="3.11", threads=1)
@@ -16,7 +18,7 @@ UNKNOWN = Figure.missing("too little memory", "GB/s")
 
 
 def test_what_is_known_is_told() -> None:
-    around = Surroundings(
+    around = Inventory(
         accelerators=(Accelerator("npu", "Intel", "AI Boost", "0000:00:0b.0", None, (), 1 << 30),),
         power=Power("battery", 0.5, "Discharging"),
         power_limits=(PowerLimit("package-0 long_term", 28.0),),
@@ -34,9 +36,7 @@ def test_what_is_known_is_told() -> None:
 
 
 def test_what_is_unknown_says_why() -> None:
-    around = Surroundings(
-        reasons={"power": "nobody knows", "network": "no idea", "accelerators": "none told"}
-    )
+    around = Inventory(reasons={"power": "nobody knows", "network": "no idea", "accelerators": "none told"})
     told = dict(rows(BARE, Conditions(), UNKNOWN, around, {}))
     assert told["power"] == "unknown: nobody knows"
     assert told["memory bandwidth"] == "unknown: too little memory"
@@ -49,6 +49,6 @@ def test_what_runtimes_see() -> None:
         "openvino": Seen((cpu,), (Absent("GPU", "gpu", "Intel", "no driver"),)),
         "mlx": Seen(reason="not installed"),
     }
-    told = rows(BARE, Conditions(), UNKNOWN, Surroundings(), seen)
+    told = rows(BARE, Conditions(), UNKNOWN, Inventory(), seen)
     at = told.index(("openvino", "sees CPU Some CPU (BF16, INT8)"))
     assert told[at + 1 : at + 3] == [("", "not GPU: no driver"), ("mlx", "unknown: not installed")]

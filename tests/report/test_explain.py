@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from edgehone.decide.decide import decide
-from edgehone.decide.decision import Candidate, Conversion, Decision
-from edgehone.decide.requirements import Gate, Requirements
-from edgehone.figure import Figure
+from edgehone.core.figure import Figure
+from edgehone.decision.decide import decide
+from edgehone.decision.decision import Candidate, Conversion, Decision
+from edgehone.decision.requirements import Gate, Requirements
 from edgehone.report.explain import explanation, losses, stages, tuning
 
 SPEED = Gate("speedup", "speedup", ">=", 2.0, "value")

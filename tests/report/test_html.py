@@ -10,7 +10,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgehone.figure import Figure
+from edgehone.core.figure import Figure
 from edgehone.report.findings import Findings
 from edgehone.report.html import page
 from edgehone.report.html.tag import Html, data, join, tag

@@ -14,14 +14,14 @@ from pathlib import Path
 
 import pytest
 
-from edgehone.events import Event
+from edgehone.core.events import Event
 from edgehone.report.live import live
 
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 # Emits events for so many candidates into the live table, then leaves.
 CHILD = """
 import sys, time
-from edgehone.events import Event
+from edgehone.core.events import Event
 from edgehone.report.live import live
 with live(plain=False) as emit:
     for number in range(int(sys.argv[1])):

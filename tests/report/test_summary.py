@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from edgehone.decide.decision import Candidate, Conversion, Decision
-from edgehone.decide.gates import Verdict
-from edgehone.figure import Figure
+from edgehone.core.figure import Figure
+from edgehone.decision.decision import Candidate, Conversion, Decision
+from edgehone.decision.gates import Verdict
 from edgehone.report.summary import summary
 
 FIGURES = {

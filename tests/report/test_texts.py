@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgehone.errors import InputError, SetupError
-from edgehone.figure import Figure
+from edgehone.core.errors import InputError, SetupError
+from edgehone.core.figure import Figure
 from edgehone.report.axis import axis
 from edgehone.report.export import COLUMNS, to_csv, to_parquet
 from edgehone.report.figures import interval_of, number, significant

@@ -11,9 +11,9 @@ from types import ModuleType
 import pytest
 
 import edgehone
-from edgehone import config
-from edgehone.decide import requirements
-from edgehone.measure import workload
+from edgehone.core import config
+from edgehone.decision import requirements
+from edgehone.inputs import workload
 
 PLACE = Path(__file__).parents[2] / "tools" / "check_docs.py"
 
@@ -127,15 +127,18 @@ def test_missing_docstrings_are_found_but_not_of_what_is_private(root: Path) -> 
 @pytest.mark.parametrize(
     ("text", "found"),
     [
-        ("from edgehone.errors import InputError", None),
+        ("from edgehone.core.errors import InputError", None),
         ("from edgehone import errors", None),
         ("import json", None),
         ("from edgehone.model import inspect", None),
-        ("from edgehone.decide.choice import choose", "decide"),
+        ("from edgehone.decision.choice import choose", "decide"),
         ("from edgehone import errors, stages", "stages"),
         ("import edgehone.cli.main", "cli"),
-        ("def f():\n    if f:\n        from edgehone.jobs.run import run", "jobs"),
-        ("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from edgehone.jobs.run import run", None),
+        ("def f():\n    if f:\n        from edgehone.execution.job import run", "jobs"),
+        (
+            "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from edgehone.execution.job import run",
+            None,
+        ),
         ("from edgehone.nowhere import x", "nowhere"),
     ],
 )

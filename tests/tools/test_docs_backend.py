@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 import edgehone
-from edgehone.backends import null, registry
+from edgehone.backends import registry
+from edgehone.backends.null import backend as null
 from edgehone.model import inspect
 
 PAGE = Path(__file__).parents[2] / "docs" / "backends.md"

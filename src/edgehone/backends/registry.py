@@ -10,7 +10,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import cast
 
 from edgehone.backends.base import Backend
-from edgehone.errors import InputError, SetupError
+from edgehone.core.errors import InputError, SetupError
 
 GROUP = "edgehone.backends"
 _REQUIRED = ("NAME", "NEEDS", "REFERENCE", "supports", "recipes", "steps", "open_session")

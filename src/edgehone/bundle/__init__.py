@@ -9,8 +9,7 @@ notices/         the original model's licence files
 reproduce.sh     the command that made it
 """
 
-from edgehone.bundle.findings import findings
 from edgehone.bundle.read import Bundle, read, verify
 from edgehone.bundle.write import check_target, write
 
-__all__ = ["Bundle", "check_target", "findings", "read", "verify", "write"]
+__all__ = ["Bundle", "check_target", "read", "verify", "write"]

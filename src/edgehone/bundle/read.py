@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgehone.decide.decision import Decision
-from edgehone.errors import InputError
+from edgehone.core.errors import InputError
+from edgehone.decision.decision import Decision
 from edgehone.model.digest import digest_folder
 
 MANIFEST = "manifest.json"

@@ -1,30 +1,52 @@
-"""Write a bundle: staged beside its place, then put there by one rename."""
+"""Write a bundle: staged beside its final path, then put there by one rename."""
 
 from __future__ import annotations
 
 import errno
 import json
 import os
-import re
 import shlex
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from edgehone.bundle.read import MANIFEST, SCHEMA, evidence_of
-from edgehone.decide.decision import Decision
-from edgehone.errors import InputError, SetupError
+from edgehone.core.errors import InputError, SetupError
+from edgehone.decision.decision import Decision
 from edgehone.model.digest import digest_folder
-from edgehone.report.findings import Findings
-from edgehone.report.html import page
-from edgehone.stages.bench import Bench
-from edgehone.stages.original import Original
-from edgehone.stages.trial import Trial
 
-# Characters of a failed candidate's log that go along.
-LOG_END = 20_000
-_NOTICES = re.compile(r"(licen[cs]e|notice|copying|readme|use_policy)", re.IGNORECASE)
+
+@dataclass(frozen=True)
+class Evidence:
+    """The raw data behind one candidate's figures.
+
+    `samples` goes to samples.json, `arrays` are npz files that are copied compressed, `log` is the end of the log of a
+    candidate that failed.
+    """
+
+    key: str
+    samples: Mapping[str, Any] = field(default_factory=dict)
+    arrays: Sequence[Path] = ()
+    log: str | None = None
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What goes into a bundle.
+
+    `manifest` lacks what the writer adds: schema, versions, time and digests. `notices` are licence files. `command` is
+    the command line that makes the bundle again.
+    """
+
+    decision: Decision
+    artifact: Path
+    manifest: Mapping[str, Any]
+    report: str
+    command: Sequence[str]
+    evidence: Sequence[Evidence] = ()
+    notices: Sequence[Path] = ()
 
 
 def check_target(target: Path) -> None:
@@ -42,26 +64,17 @@ def check_target(target: Path) -> None:
         raise InputError(f"{nearest} cannot be written to", hint="give another --out")
 
 
-def write(
-    target: Path,
-    decision: Decision,
-    bench: Bench,
-    original: Original,
-    trials: Sequence[Trial],
-    *,
-    command: Sequence[str],
-) -> None:
-    """Write the chosen trial's bundle to `target`, replacing an older bundle there.
+def write(target: Path, contents: Contents) -> None:
+    """Write a bundle to `target`, replacing an older bundle there.
 
-    `command` is the one that reproduces it. Raises SetupError when the disk is full; what was there before
-    stays until the new one is whole.
+    Raises SetupError when the disk is full; what was there before stays until the new bundle is complete.
     """
     target = target.absolute()
     staged = target.with_name(f".{target.name}.partial")
     try:
         shutil.rmtree(staged, ignore_errors=True)
         staged.mkdir(parents=True)
-        _fill(staged, decision, bench, original, trials, name=target.name, command=command)
+        _fill(staged, contents)
         _swap(staged, target)
     except OSError as error:
         shutil.rmtree(staged, ignore_errors=True)
@@ -75,94 +88,44 @@ def write(
         ) from error
 
 
-def _fill(
-    place: Path,
-    decision: Decision,
-    bench: Bench,
-    original: Original,
-    trials: Sequence[Trial],
-    *,
-    name: str,
-    command: Sequence[str],
-) -> None:
-    chosen = next(trial for trial in trials if trial.recipe.key == decision.chosen)
-    assert chosen.artifact is not None
-    shutil.copytree(chosen.artifact.out, place / "artifact")
-    _write_json(place / "decision.json", decision.to_json())
-    every = [original.baseline, *trials]
-    logs = {trial.recipe.key: end for trial in every if trial.log and (end := _end_of(Path(trial.log)))}
-    for trial in every:
-        _evidence(evidence_of(place, trial.recipe.key), trial, logs.get(trial.recipe.key))
-    _notices(bench.model.folder, place / "notices")
-    script = place / "reproduce.sh"
-    script.write_text(_script(decision, command), "utf-8")
+def _fill(folder: Path, contents: Contents) -> None:
+    shutil.copytree(contents.artifact, folder / "artifact")
+    _write_json(folder / "decision.json", contents.decision.to_json())
+    for evidence in contents.evidence:
+        _write_evidence(evidence_of(folder, evidence.key), evidence)
+    for notice in contents.notices:
+        (folder / "notices").mkdir(exist_ok=True)
+        shutil.copyfile(notice, folder / "notices" / notice.name)
+    script = folder / "reproduce.sh"
+    script.write_text(_script(contents.decision, contents.command), "utf-8")
     script.chmod(0o755)
-    samples = {trial.recipe.key: trial.samples for trial in every}
-    found = Findings(name, decision, samples, logs, shlex.join(command))
-    (place / "report.html").write_text(page([found]), "utf-8")
-    _write_json(place / MANIFEST, _manifest(place, decision, bench, original, chosen))
+    (folder / "report.html").write_text(contents.report, "utf-8")
+    _write_json(folder / MANIFEST, _manifest(folder, contents))
 
 
-def _manifest(
-    place: Path, decision: Decision, bench: Bench, original: Original, chosen: Trial
-) -> dict[str, Any]:
-    assert chosen.artifact is not None
+def _manifest(folder: Path, contents: Contents) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
-        "edgehone": decision.edgehone,
-        "created": decision.created,
-        "recipe": chosen.recipe.to_json(),
-        "facts": chosen.facts,
-        "artifact_key": chosen.artifact.key,
-        "kind": bench.model.kind,
-        "eos": original.prepared.facts.get("eos", []),
-        "pictures": original.facts["pictures"].facts["template"] if "pictures" in original.facts else None,
-        "batch": original.request.get("batch", 1),
-        "inputs": bench.model.to_json()["inputs"],
-        "versions": decision.versions,
-        "device": bench.device.to_json(),
-        "target": bench.target.to_json() if bench.target else None,
-        "model": {
-            "name": bench.model.path.name,
-            "architecture": bench.model.architecture,
-            "digest": bench.source.identity,
-            "licence": bench.model.licence,
-        },
-        "texts": original.prepared.facts["texts"],
-        "files": digest_folder(place),
+        "edgehone": contents.decision.edgehone,
+        "created": contents.decision.created,
+        **contents.manifest,
+        "versions": contents.decision.versions,
+        "files": digest_folder(folder),
     }
 
 
-def _end_of(log: Path) -> str:
-    """The last lines of a log: what people look at, and where its root cause was looked for."""
-    try:
-        return log.read_text("utf-8", "replace")[-LOG_END:]
-    except OSError:  # the store was swept meanwhile; the decision has the cause
-        return ""
-
-
-def _evidence(folder: Path, trial: Trial, log: str | None) -> None:
-    """The raw samples behind a trial's figures, and the end of the log of one that failed."""
+def _write_evidence(folder: Path, evidence: Evidence) -> None:
     import numpy as np
 
-    if log:
+    if evidence.log or evidence.samples or evidence.arrays:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "log.txt").write_text(log, "utf-8")
-    if trial.samples:
-        folder.mkdir(parents=True, exist_ok=True)
-        _write_json(folder / "samples.json", trial.samples)
-    if trial.score is not None:
-        folder.mkdir(parents=True, exist_ok=True)
-        for path in sorted(trial.score.out.glob("*.npz")):
-            with np.load(path) as arrays, (folder / path.name).open("wb") as file:
-                np.savez_compressed(file, **{name: arrays[name] for name in arrays.files})
-
-
-def _notices(model: Path, folder: Path) -> None:
-    for path in sorted(model.iterdir()):
-        if path.is_file() and _NOTICES.match(path.name):
-            folder.mkdir(exist_ok=True)
-            shutil.copyfile(path, folder / path.name)
+    if evidence.log:
+        (folder / "log.txt").write_text(evidence.log, "utf-8")
+    if evidence.samples:
+        _write_json(folder / "samples.json", evidence.samples)
+    for path in evidence.arrays:
+        with np.load(path) as arrays, (folder / path.name).open("wb") as file:
+            np.savez_compressed(file, **{name: arrays[name] for name in arrays.files})
 
 
 def _script(decision: Decision, command: Sequence[str]) -> str:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from edgehone.backends.base import Backend
-    from edgehone.conformance.outcome import Outcome
-    from edgehone.errors import EdgehoneError
+    from edgehone.core.errors import EdgehoneError
+    from edgehone.worker.conformance.outcome import Outcome
 
 EXAMPLE = """examples:
   edgehone backends
@@ -49,9 +49,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _list(backends: Mapping[str, Backend]) -> list[dict[str, Any]]:
-    from edgehone.jobs import environments
+    from edgehone.execution.environments import environment
 
-    states = {name: environments.state(name, backend.NEEDS) for name, backend in backends.items()}
+    states = {name: environment.state(name, backend.NEEDS) for name, backend in backends.items()}
     return [
         {
             "name": name,
@@ -65,10 +65,10 @@ def _list(backends: Mapping[str, Backend]) -> list[dict[str, Any]]:
 
 
 def _install(backends: Mapping[str, Backend]) -> list[dict[str, Any]]:
-    from edgehone.jobs.place import Here
-    from edgehone.stages.environments import make_all
+    from edgehone.execution.executors import LocalExecutor
+    from edgehone.optimize.environments import make_all
 
-    _, unready = make_all(Here(), backends, _tell)
+    _, unready = make_all(LocalExecutor(), backends, _tell)
     return [
         _failed(row["name"], unready[row["name"]]) if row["name"] in unready else row
         for row in _list(backends)
@@ -76,8 +76,8 @@ def _install(backends: Mapping[str, Backend]) -> list[dict[str, Any]]:
 
 
 def _check(backends: Mapping[str, Backend]) -> list[dict[str, Any]]:
-    from edgehone.errors import EdgehoneError
-    from edgehone.stages.selfcheck import selfcheck
+    from edgehone.conformance.selfcheck import selfcheck
+    from edgehone.core.errors import EdgehoneError
 
     rows = []
     for name in backends:

@@ -29,8 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the verb; exit 3 if nothing passes."""
     from edgehone.bundle import read
-    from edgehone.decide.aims import weights_of
-    from edgehone.decide.choice import choose, contenders
+    from edgehone.decision.aims import weights_of
+    from edgehone.decision.choice import choose, contenders
     from edgehone.report.explain import ranking
 
     weights = weights_of(args.weights)

@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb; exit 1 if nothing given could be compared."""
-    from edgehone.compare import compare
+    from edgehone.optimize.compare import compare
     from edgehone.report.comparison import comparison
     from edgehone.report.live import live
 
@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _setting(text: str) -> tuple[str, Any]:
     """KEY=VALUE; a value that is JSON (a number, true) is that, any other is text."""
-    from edgehone.errors import InputError
+    from edgehone.core.errors import InputError
 
     key, equals, value = (part.strip() for part in text.partition("="))
     if not (key and equals and value):

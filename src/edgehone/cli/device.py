@@ -36,12 +36,12 @@ def run(args: argparse.Namespace) -> int:
     from edgehone.backends import registry
     from edgehone.device import detect, read_conditions
     from edgehone.device.bandwidth import read_bandwidth
-    from edgehone.device.surroundings import look_around
-    from edgehone.jobs.home import home
+    from edgehone.device.inventory import read_inventory
+    from edgehone.execution.home import home
+    from edgehone.optimize.device_visibility import see
     from edgehone.report.device import rows
-    from edgehone.stages.sight import see
 
-    device, conditions, around = detect(), read_conditions(), look_around(home())
+    device, conditions, around = detect(), read_conditions(), read_inventory(home())
     seen = see(registry.load_all(), device, around, _tell, fresh=args.fresh)
     bandwidth = read_bandwidth(device, home() / "bandwidth", fresh=args.bandwidth)
     if args.json:
@@ -64,9 +64,9 @@ def _tell(name: str, what: str) -> None:
 
 
 def _catalogue(args: argparse.Namespace) -> int:
-    from edgehone import config
+    from edgehone.core import config
+    from edgehone.core.errors import InputError
     from edgehone.device.catalogue import catalogue, find
-    from edgehone.errors import InputError
     from edgehone.report.summary import table
 
     settings = config.read(args.config)

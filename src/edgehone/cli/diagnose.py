@@ -50,9 +50,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _apply(args: argparse.Namespace, made: Diagnosis) -> int:
+    from edgehone.core.errors import InputError
     from edgehone.diagnosis.apply import apply
     from edgehone.diagnosis.text import applied_text, diagnosis_text
-    from edgehone.errors import InputError
     from edgehone.report.live import live
 
     if made.about != "bundle":

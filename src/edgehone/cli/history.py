@@ -20,8 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb."""
+    from edgehone.optimize.search import history
     from edgehone.report.summary import table
-    from edgehone.stages import history
 
     if args.name is None:
         kept = history.studies()

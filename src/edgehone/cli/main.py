@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from edgehone.errors import EdgehoneError, InputError, JobError
+from edgehone.core.errors import EdgehoneError, InputError, JobError
 
 # Verb -> one line of help. The module edgehone.cli.VERB holds the rest, and is imported for its own verb only.
 VERBS = {

@@ -125,17 +125,19 @@ def _aims(group: argparse._ArgumentGroup) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the verb."""
     from edgehone import optimize
-    from edgehone.errors import NothingPasses
+    from edgehone.decision.errors import (
+        NothingPasses,
+    )
+    from edgehone.optimize.search.clock import seconds_of
     from edgehone.report.live import live
     from edgehone.report.plot import plot
     from edgehone.report.summary import summary
-    from edgehone.stages.clock import seconds_of
 
     model = args.model
     out = Path(args.out or f"{Path(model).resolve().name}-edgehone")
     with live(plain=args.json or not sys.stderr.isatty()) as emit:
         if args.download:
-            from edgehone.stages.download import download
+            from edgehone.optimize.download import download
 
             model = download(model, emit)
         failed: NothingPasses | None = None

@@ -35,9 +35,9 @@ def run(args: argparse.Namespace) -> int:
     """Run the verb; exit 1 where the bundle failed half-way, after showing what was seen."""
     from pathlib import Path
 
+    from edgehone.optimize.search.clock import seconds_of
     from edgehone.profiling import profile
     from edgehone.profiling.text import profile_text
-    from edgehone.stages.clock import seconds_of
 
     made = profile(
         args.bundle,

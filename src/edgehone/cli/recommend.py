@@ -29,9 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb; exit 1 where this machine cannot build what it recommends."""
-    from edgehone import config
+    from edgehone.core import config
+    from edgehone.optimize.recommend import advise
     from edgehone.report.recommendation import shown
-    from edgehone.stages.advise import advise
 
     names = [name for name in args.backends.split(",") if name] if args.backends else None
     model, target, found, note = advise(

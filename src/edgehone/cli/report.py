@@ -40,9 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb; exit 1 where a bundle is not as it should be."""
-    from edgehone.bundle import findings
+    from edgehone.report.bundle_findings import read_findings
 
-    found = [findings(path) for path in args.bundles]
+    found = [read_findings(path) for path in args.bundles]
     told = {"bundles": [_told(one) for one in found], "files": _write(args, found)}
     if args.json:
         print(json.dumps(told, indent=1))
@@ -94,14 +94,14 @@ def _write(args: argparse.Namespace, found: Sequence[Findings]) -> list[str]:
 
 
 def _lines(places: Sequence[str], found: Sequence[Findings]) -> Iterator[Line]:
-    from edgehone.bundle.samples import lines
+    from edgehone.report.sample_export import lines
 
     for place, one in zip(places, found, strict=True):
         yield from lines(Path(place), one, lambda what: print(f"warning: {what}", file=sys.stderr))
 
 
 def _file(name: str, text: str) -> str:
-    from edgehone.errors import InputError
+    from edgehone.core.errors import InputError
 
     try:
         Path(name).write_text(text, "utf-8")

@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the verb."""
     from edgehone.bundle import read
-    from edgehone.bundle.run import generate
+    from edgehone.inference.run_bundle import generate
 
     bundle = read(args.bundle)
     if args.input is not None:
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _infer(bundle: Bundle, given: Path, output: Path, as_json: bool) -> int:
-    from edgehone.bundle.run import infer
+    from edgehone.inference.run_bundle import infer
 
     facts = infer(bundle, given, output, tell=_tell)
     if as_json:

@@ -27,8 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Become a Dask worker: one thread, and what it is for as a resource."""
-    from edgehone.errors import InputError, SetupError
-    from edgehone.jobs.far.cluster import BUILD, INSTALL
+    from edgehone.core.errors import InputError, SetupError
+    from edgehone.execution.remote.cluster import BUILD, INSTALL
 
     name = args.device or BUILD
     if not name.replace("-", "").replace("_", "").isalnum():

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING
-
 from edgehone.backends.base import Step
-from edgehone.backends.seen import RuntimeDevice, Seen
-from edgehone.conformance.outcome import Skipped, demand
-
-if TYPE_CHECKING:
-    from edgehone.conformance import module_checks, worker
+from edgehone.backends.shared.visible_devices import RuntimeDevice, Seen
+from edgehone.conformance.subject import Subject
+from edgehone.worker.conformance.outcome import Skipped, demand
 
 # Nobody's: what is made for them is looked at, not run.
 MADE_UP = Seen(
@@ -22,7 +17,7 @@ MADE_UP = Seen(
 )
 
 
-def devices_have_recipes(subject: module_checks.Subject) -> str:
+def devices_have_recipes(subject: Subject) -> str:
     """on_devices(), where the module has it, gives variants of its recipes: each names a device that was seen in its
     settings and after the @ of its name, an exact one is among those of each device, and a device without any has a
     reason: they are built and proven as all recipes are."""
@@ -51,18 +46,3 @@ def devices_have_recipes(subject: module_checks.Subject) -> str:
         demand(ids <= told, f"{what}: neither recipes nor a reason for {', '.join(sorted(ids - told))}")
         count += len(variants)
     return f"{count} variants of recipes on {' and '.join(sorted(ids))}"
-
-
-def devices_are_told(subject: worker.Subject) -> str:
-    """devices(), where the module has it, gives what Seen.from_json() reads, the CPU among the devices, each once,
-    and a reason for each that is absent: `edgehone device` shows them."""
-    backend = importlib.import_module(subject.job.args["backend"])
-    if not hasattr(backend, "devices"):
-        raise Skipped("it has no devices")
-    seen = Seen.from_json(backend.devices(subject.job))
-    ids = [one.id for one in seen.devices]
-    demand(any(one.kind == "cpu" for one in seen.devices), f"no CPU among {', '.join(ids) or 'none'}")
-    demand(len(ids) == len(set(ids)), f"a device more than once: {', '.join(ids)}")
-    silent = [one.id for one in seen.absent if not one.reason.strip()]
-    demand(not silent, f"no reason why there is no {', '.join(silent)}")
-    return ", ".join(ids)

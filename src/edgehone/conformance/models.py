@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from edgehone.backends import null
+from edgehone.backends.null import backend
 from edgehone.conformance import tiny_gguf
-from edgehone.measure.texts import shipped
+from edgehone.inputs.texts import shipped
 from edgehone.model import ModelInfo, inspect
 from edgehone.model.demo import demo_graph, demo_model
 from edgehone.model.info import Tensor
@@ -17,7 +17,7 @@ from edgehone.model.info import Tensor
 def tiny_models(place: Path) -> Iterator[ModelInfo]:
     """Small language models, real first; `place` is a folder that made ones may be written to."""
     yield inspect(demo_model())
-    yield inspect(null.make_model(place / "null-model", shipped("calibration").read_text("utf-8")))
+    yield inspect(backend.make_model(place / "null-model", shipped("calibration").read_text("utf-8")))
     yield inspect(tiny_gguf.write(place / "tiny.gguf"))
 
 

@@ -7,20 +7,17 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from edgehone.backends.base import EFFORTS, Backend, Needs, Recipe, Step, Support
+from edgehone.backends.base import EFFORTS, Needs, Recipe, Step, Support
 from edgehone.conformance.device_checks import devices_have_recipes
-from edgehone.conformance.models import made_up
-from edgehone.conformance.outcome import Check, Failed, Skipped, demand
-from edgehone.errors import SetupError
-from edgehone.jobs import environments
-from edgehone.jobs.environments import Env
-from edgehone.model import ModelInfo
-from edgehone.stages.build import SENSITIVITY
+from edgehone.conformance.subject import Subject
+from edgehone.core.errors import SetupError
+from edgehone.execution.environments import environment
+from edgehone.optimize.build import SENSITIVITY
+from edgehone.worker.conformance.outcome import Check, Failed, demand
 
 _FUNCTIONS = ("supports", "recipes", "steps", "open_session")
 _OF_A_REFERENCE = ("original", "reference")
@@ -36,35 +33,6 @@ before = set(sys.modules)
 __import__(sys.argv[1])
 print(json.dumps(sorted({name.partition(".")[0] for name in set(sys.modules) - before})))
 """
-
-
-@dataclass
-class Subject:
-    """A backend's module, the tiny models that are at hand, and its environment once it is made."""
-
-    name: str  # that of the entry point
-    target: str  # the module's name
-    backend: Backend
-    models: tuple[ModelInfo, ...]
-    env: Env | None = None
-    told: list[str] = field(default_factory=list)
-
-    def taken(self) -> list[ModelInfo]:
-        """The tiny models that it takes."""
-        return [model for model in self.models if self.backend.supports(model).ok]
-
-    def asked(self) -> Iterator[tuple[str, ModelInfo]]:
-        """Every model that it is asked about, and what is odd in it."""
-        for model in self.models:
-            yield from made_up(model).items()
-
-    def proposed(self) -> Iterator[tuple[str, ModelInfo, list[Recipe]]]:
-        """The recipes for every model that it takes, made-up ones included."""
-        found = [(what, model) for what, model in self.asked() if self.backend.supports(model).ok]
-        if not found:
-            raise Skipped("it takes none of the models at hand")
-        for what, model in found:
-            yield what, model, self.backend.recipes(model)
 
 
 def module_has_the_names(subject: Subject) -> str:
@@ -205,7 +173,7 @@ def steps_are_equal_where_recipes_are(subject: Subject) -> str:
 def environment_can_be_made(subject: Subject) -> str:
     """The lock is installed and the toolchain compiled, or both are there: nothing else runs without."""
     try:
-        subject.env = environments.ensure(subject.name, subject.backend.NEEDS, subject.told.append)
+        subject.env = environment.ensure(subject.name, subject.backend.NEEDS, subject.told.append)
     except SetupError as error:
         raise Failed(error.message) from error
     return ", ".join(f"{name} {version}" for name, version in sorted(subject.env.versions.items())) or "ready"

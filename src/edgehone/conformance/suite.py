@@ -13,21 +13,22 @@ from typing import Any
 
 from edgehone.backends import registry
 from edgehone.backends.base import Recipe, Step
-from edgehone.conformance import module_checks, worker
+from edgehone.conformance import module_checks
 from edgehone.conformance.models import tiny_graphs, tiny_models
-from edgehone.conformance.module_checks import Subject
-from edgehone.conformance.outcome import Check, Outcome, outcome, perform
+from edgehone.conformance.subject import Subject
+from edgehone.core.errors import EdgehoneError, InputError, JobError, SetupError
 from edgehone.device import detect
-from edgehone.errors import EdgehoneError, InputError, JobError, SetupError
-from edgehone.jobs import environments
-from edgehone.jobs.environments import Env
-from edgehone.jobs.home import home
-from edgehone.jobs.run import Input, Job, Limits, run
-from edgehone.jobs.store import JobResult
-from edgehone.measure.texts import shipped
+from edgehone.execution.environments import environment
+from edgehone.execution.environments.environment import Env
+from edgehone.execution.home import home
+from edgehone.execution.job import Input, Job, Limits, run
+from edgehone.execution.store import JobResult
+from edgehone.inputs.texts import shipped
 from edgehone.model import ModelInfo, digest
 from edgehone.model.info import Kind
-from edgehone.stages.setup import origin_of
+from edgehone.optimize.setup import origin_of
+from edgehone.worker.conformance import run_checks
+from edgehone.worker.conformance.outcome import Check, Outcome, outcome, perform
 
 # A model of a few megabytes that takes longer than this hangs.
 PATIENCE = Limits(seconds=600)
@@ -64,7 +65,7 @@ class _Rig:
         inputs = {name: given[name] for name in step.reads}
         inputs |= {n: Input.of(self.build(s, given, reached, number)) for n, s in step.inputs.items()}
         args = {"call": step.call, "params": dict(step.params)}
-        made = self.run("edgehone.conformance.worker:step", args, inputs, build=number)
+        made = self.run("edgehone.worker.conformance.run_checks:step", args, inputs, build=number)
         reached += made.facts["reached"]
         return made
 
@@ -110,7 +111,7 @@ class _Told(list[str]):
 
 def names() -> list[str]:
     """The names of all checks, in their order."""
-    every = [*module_checks.CHECKS, *worker.checks("language"), *worker.checks("graph")]
+    every = [*module_checks.CHECKS, *run_checks.checks("language"), *run_checks.checks("graph")]
     return list(dict.fromkeys(check.__name__ for check in every))
 
 
@@ -130,7 +131,7 @@ def _worker_checks(
     tell: Callable[[str], None],
 ) -> list[Outcome]:
     """The checks of what is built; skipped, with the reason, where nothing can be."""
-    checks = [check for check in worker.checks(kind) if check.__name__ in wanted]
+    checks = [check for check in run_checks.checks(kind) if check.__name__ in wanted]
     if not checks:
         return []
     try:
@@ -157,7 +158,7 @@ class _NoneToBuild(Exception):
 def _rig(subject: Subject) -> Iterator[_Rig]:
     if subject.env is None:
         try:
-            subject.env = environments.ensure(subject.name, subject.backend.NEEDS, subject.told.append)
+            subject.env = environment.ensure(subject.name, subject.backend.NEEDS, subject.told.append)
         except SetupError as error:
             raise _NoneToBuild(f"no environment: {error.message}") from error
     rig = _Rig(subject.name, subject.env)
@@ -215,7 +216,7 @@ def _observe(
 
     def observe(some: Sequence[Check]) -> list[Outcome]:
         names = [check.__name__ for check in some]
-        done = rig.run("edgehone.conformance.worker:observe", {**args, "checks": names}, inputs)
+        done = rig.run("edgehone.worker.conformance.run_checks:observe", {**args, "checks": names}, inputs)
         return [Outcome(**one) for one in done.facts["outcomes"]]
 
     try:
@@ -238,13 +239,13 @@ def _tokens(model: ModelInfo, source: Input, given: dict[str, Input]) -> dict[st
     import json
 
     origin = origin_of(model)
-    env = environments.ensure(origin.NAME, origin.NEEDS, lambda what: None)
+    env = environment.ensure(origin.NAME, origin.NEEDS, lambda what: None)
     module = registry.module_name(origin.NAME)
     texts = {name: shipped(name) for name in ("evaluation", "calibration")}
     inputs = {name: Input(path, digest.digest_file(path)) for name, path in texts.items()}
     done = run(
         Job(
-            "edgehone.measure.prepare:prepare",
+            "edgehone.worker.prepare:prepare",
             env,
             {"backend": module},
             {"model": source, **inputs},

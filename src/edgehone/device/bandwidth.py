@@ -14,8 +14,8 @@ import threading
 import time
 from pathlib import Path
 
+from edgehone.core.figure import Figure
 from edgehone.device.facts import Device
-from edgehone.figure import Figure
 
 SECONDS = 2.0
 UNIT = "GB/s"

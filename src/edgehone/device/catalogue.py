@@ -11,8 +11,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from edgehone.core.errors import InputError
 from edgehone.device.facts import Device
-from edgehone.errors import InputError
 
 ROWS = ("intel", "nvidia", "apple", "arm_mobile", "arm_embedded", "edge_tpu", "cross_platform")
 ARCHITECTURES = ("x86_64", "aarch64", "arm64")

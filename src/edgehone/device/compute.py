@@ -10,9 +10,9 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from edgehone.core.figure import Figure
 from edgehone.device.bandwidth import keep, recall
 from edgehone.device.facts import Device
-from edgehone.figure import Figure
 
 SECONDS = 0.5
 UNIT = "GFLOP/s"

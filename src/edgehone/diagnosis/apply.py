@@ -18,15 +18,15 @@ from typing import Any
 
 from edgehone.backends.base import Effort
 from edgehone.bundle.read import MANIFEST, Bundle, read
-from edgehone.compare import compare
-from edgehone.decide.decide import derive
-from edgehone.decide.decision import Candidate
-from edgehone.decide.gates import judge
-from edgehone.decide.requirements import Gate, Requirements
+from edgehone.core.errors import InputError, JobError
+from edgehone.core.events import Emit, silent
+from edgehone.core.figure import Figure
+from edgehone.decision.decide import derive
+from edgehone.decision.decision import Candidate
+from edgehone.decision.gates import judge
+from edgehone.decision.requirements import Gate, Requirements
 from edgehone.diagnosis.causes import Cause, Remedy
-from edgehone.errors import InputError, JobError
-from edgehone.events import Emit, silent
-from edgehone.figure import Figure
+from edgehone.optimize.compare import compare
 
 # A figure that is read once (memory) must get better by this share to be kept: less differs from process to process.
 LEAST_GAIN = 0.03

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from edgehone.bundle.read import MANIFEST, read
+from edgehone.core.errors import InputError
 from edgehone.diagnosis import causes, logs
 from edgehone.diagnosis.causes import SYMPTOMS, Cause
 from edgehone.diagnosis.facts import of_bundle, of_model
 from edgehone.diagnosis.logs import Failure
-from edgehone.errors import InputError
-from edgehone.jobs.cause import root_cause
+from edgehone.execution.failure_cause import root_cause
 from edgehone.model import inspect
 from edgehone.model.info import FILES
 

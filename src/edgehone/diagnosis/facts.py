@@ -16,18 +16,20 @@ from typing import Any
 from edgehone import device as devices
 from edgehone.backends import registry
 from edgehone.bundle.read import Bundle, verify
-from edgehone.decide.decision import Candidate
+from edgehone.core.figure import Figure
+from edgehone.decision.decision import Candidate
 from edgehone.device import Device, read_conditions
 from edgehone.device.bandwidth import recall
 from edgehone.device.cgroup import read_limits
-from edgehone.device.surroundings import look_around
-from edgehone.figure import Figure
-from edgehone.jobs import environments
-from edgehone.jobs.home import home
+from edgehone.device.inventory import read_inventory
+from edgehone.execution.environments import environment
+from edgehone.execution.home import home
+from edgehone.execution.threads import (
+    threads_of,
+)
 from edgehone.model.info import ModelInfo
+from edgehone.optimize.setup import free_memory
 from edgehone.plan import building, roofline
-from edgehone.stages.bench import threads_of
-from edgehone.stages.setup import free_memory
 
 Value = float | int | str | bool
 # A bundle's files are hashed where that is done in a moment.
@@ -185,7 +187,7 @@ def _machine(bundle: Bundle, machine: Device) -> Facts:
     was, now = made_on.get("simd"), machine.simd
     missing = sorted(set(was) - set(now)) if was is not None and now is not None else None
     same_architecture = made_on.get("architecture") == machine.architecture
-    around = look_around(home())
+    around = read_inventory(home())
     battery = around.power.source == "battery" if around.power is not None else None
     conditions = read_conditions()
     threads = threads_of(bundle.manifest["recipe"]["settings"], machine)
@@ -239,7 +241,7 @@ def _environment(bundle: Bundle) -> Facts:
             "versions_differ": Fact(None, reason),
             "versions_differ_names": Fact(None, reason),
         }
-    env = environments.state(name, registry.load(name).NEEDS)
+    env = environment.state(name, registry.load(name).NEEDS)
     if env.state not in ("ready", "own"):
         reason = env.reason or "its environment is not installed"
         return {

@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from edgehone.jobs.cause import one_line
+from edgehone.execution.failure_cause import one_line
 
 # A log is read from its end: what went wrong stands there, and some logs are very long.
 LONGEST = 4 << 20

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edgehone.errors import ModelError
+from edgehone.core.errors import ModelError
 
 JSON_LIMIT = 256 * 1024 * 1024  # bytes; above it no configuration or index is genuine
 

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgehone.errors import ModelError
+from edgehone.core.errors import ModelError
 from edgehone.model.info import ModelInfo
 
 

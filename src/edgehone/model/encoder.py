@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from edgehone.errors import ModelError
+from edgehone.core.errors import ModelError
 from edgehone.model.config import read_bytes, read_object
 from edgehone.model.info import Tensor
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgehone.errors import ModelError
-from edgehone.model.gguf_file import Header, Tensor, file_type, read_header
+from edgehone.core.errors import ModelError
+from edgehone.formats.gguf import Header, Tensor, file_type, read_header
 from edgehone.model.info import ModelInfo
 from edgehone.model.licence import read_licence
 

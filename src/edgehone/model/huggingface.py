@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from edgehone.errors import ModelError
+from edgehone.core.errors import ModelError
+from edgehone.formats.safetensors import Tensor, read_header
 from edgehone.model import encoder, experts, multimodal, tokenizer
 from edgehone.model.config import read_object, size_field
 from edgehone.model.info import ModelInfo
 from edgehone.model.licence import read_licence
-from edgehone.model.safetensors import Tensor, read_header
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"

@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from edgehone.errors import ModelError
-from edgehone.model import exported, gguf, huggingface, onnx
+from edgehone.core.errors import ModelError
+from edgehone.model import gguf, huggingface, onnx, pt2
 from edgehone.model.info import ModelInfo
 
 FOLDER = "a folder with config.json, safetensors weights and a tokenizer (Hugging Face layout)"
@@ -16,7 +16,7 @@ SUPPORTED = f"{FOLDER}, or a file: .onnx, .pt2, .gguf"
 # Models that are one file (with data files beside it, maybe), by suffix.
 READERS: Mapping[str, Callable[[Path], ModelInfo]] = {
     ".onnx": onnx.read,
-    ".pt2": exported.read,
+    ".pt2": pt2.read,
     ".gguf": gguf.read,
 }
 

@@ -15,12 +15,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from edgehone.errors import ModelError
-from edgehone.model import onnx_data
+from edgehone.core.errors import ModelError
+from edgehone.formats import onnx_data
+from edgehone.formats.onnx_data import RANK_LIMIT, TYPES, Stored
+from edgehone.formats.protobuf import BYTES, Wire, WireError, signed
 from edgehone.model.info import ModelInfo, Tensor
 from edgehone.model.licence import read_licence
-from edgehone.model.onnx_data import RANK_LIMIT, TYPES, Stored
-from edgehone.model.protobuf import BYTES, Wire, WireError, signed
 
 HINT = "the file is damaged or half-copied, or is no ONNX model: fetch or export it again"
 DEPTH_LIMIT = 100  # of subgraphs within subgraphs; protobuf's own limit of nesting

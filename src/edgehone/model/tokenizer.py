@@ -7,7 +7,7 @@ import json
 import re
 from pathlib import Path
 
-from edgehone.errors import ModelError
+from edgehone.core.errors import ModelError
 from edgehone.model.config import JSON_LIMIT, read_bytes, read_object
 
 # Looked for in this order; the first one that is there tells the kind.

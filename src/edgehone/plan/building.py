@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from edgehone.backends.base import Recipe
-from edgehone.figure import Figure
+from edgehone.core.figure import Figure
 from edgehone.model.info import ModelInfo
-from edgehone.plan import roofline
+from edgehone.plan import roofline, roofline_data
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ def seconds(recipe: Recipe, parameters: int, history: Sequence[Build]) -> Figure
 
     Missing, with the reason, where neither tells of the backend.
     """
-    table = roofline.table()["building"]
+    table = roofline_data.table()["building"]
     known = table["seconds"].get(recipe.backend)
     kind = "calibrated" if recipe.calibrated else "plain"
     if known is None or kind not in known:
@@ -83,14 +83,14 @@ def need(model: ModelInfo, recipes: Sequence[Recipe]) -> Need:
         size = roofline.predicted_bytes(recipe, model)
         disk.setdefault(recipe.backend, 2 * parameters)
         disk[recipe.backend] += int(size.high or 2 * parameters)
-    return Need(round(roofline.table()["building"]["copies"] * 4 * parameters), sum(disk.values()), disk)
+    return Need(round(roofline_data.table()["building"]["copies"] * 4 * parameters), sum(disk.values()), disk)
 
 
 def obstacles(needed: Need, free_memory: int | None, free_disk: int | None) -> list[str]:
     """Why this machine cannot build, and what would fit."""
     found = []
     if free_memory is not None and needed.memory > free_memory:
-        fits = free_memory / (4 * roofline.table()["building"]["copies"])
+        fits = free_memory / (4 * roofline_data.table()["building"]["copies"])
         found.append(
             f"building needs {_gb(needed.memory)} of memory, {_gb(free_memory)} are free, which do for a model of "
             f"{fits / 1e9:.2g} billion parameters: build on a machine with more, or give a model that is converted "

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from statistics import NormalDist, median
 from typing import TYPE_CHECKING
 
-from edgehone.plan import roofline
+from edgehone.plan import roofline, roofline_data
 from edgehone.plan.roofline import Demand, Shares, Time
 
 if TYPE_CHECKING:
@@ -76,14 +76,14 @@ def seen(
 
 def least_bytes(here: Target) -> float:
     """The bytes of weights from which a measured token tells of the memory: smaller ones lie in the caches."""
-    return float(roofline.CACHED * (here.last_cache or roofline.table()["cached"]["unknown"]))
+    return float(roofline.CACHED * (here.last_cache or roofline_data.table()["cached"]["unknown"]))
 
 
 def shares(found: Sequence[Seen], backend: str, precision: str, own: Seen | None = None) -> Shares:
     """What the backend reaches at that precision; of a candidate that was measured (`own`), what it reached itself."""
     alike = [one for one in found if one.backend == backend and one.precision == precision]
-    shipped = roofline.table()["shares"].get(backend) or roofline.table()["shares"]["other"]
-    floor = float(roofline.table()["error"]["own"])
+    shipped = roofline_data.table()["shares"].get(backend) or roofline_data.table()["shares"]["other"]
+    floor = float(roofline_data.table()["error"]["own"])
 
     def share(kind: str) -> tuple[float, float, bool]:
         values = [value for one in alike if (value := getattr(one, kind))]
@@ -93,7 +93,7 @@ def shares(found: Sequence[Seen], backend: str, precision: str, own: Seen | None
             value = mine or _mean(values)
             return value, max(floor, scatter or floor), True
         known = shipped[kind][precision] if precision in shipped[kind] else shipped[kind]["low"]
-        elsewhere = float(roofline.table()["error"][f"shipped_{kind}"])
+        elsewhere = float(roofline_data.table()["error"][f"shipped_{kind}"])
         return _mean(known), max(elsewhere, _spread(known) or floor**2), False
 
     read, read_error, here = share("read")

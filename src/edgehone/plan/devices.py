@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from edgehone.backends.base import Backend, Recipe
-from edgehone.backends.seen import Seen
+from edgehone.backends.shared.visible_devices import Seen
 from edgehone.model.info import ModelInfo
 from edgehone.plan.plan import Plan
 

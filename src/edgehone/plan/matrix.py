@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from edgehone.errors import InputError
+from edgehone.core.errors import InputError
 from edgehone.model.info import ModelInfo
 
 SHIPPED = {name: Path(__file__).with_name(f"{name}.toml") for name in ("matrix", "tree")}

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from edgehone.backends.base import EFFORTS, Backend, Effort, Recipe
-from edgehone.errors import ModelError
+from edgehone.core.errors import ModelError
 from edgehone.model.info import ModelInfo
 from edgehone.plan import mixed, surgery
 

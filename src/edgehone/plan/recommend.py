@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from edgehone.backends.base import Backend, Effort, Recipe
-from edgehone.errors import ModelError
-from edgehone.figure import Figure
+from edgehone.core.errors import ModelError
+from edgehone.core.figure import Figure
 from edgehone.model.info import ModelInfo
 from edgehone.plan import building, calibration, roofline
 from edgehone.plan.advice import Advice, advice
@@ -23,7 +23,7 @@ from edgehone.plan.roofline import Demand
 from edgehone.plan.target import Target
 
 if TYPE_CHECKING:
-    from edgehone.measure.workload import Workload
+    from edgehone.inputs.workload import Workload
 
 FIGURES = ("bytes", "memory", "prefill", "decode", "latency", "build")
 

@@ -15,28 +15,20 @@ operations a second. A `Time` carries two errors as factors: of the runtime's ow
 from __future__ import annotations
 
 import math
-import tomllib
 from dataclasses import asdict, dataclass
-from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgehone.backends.base import Recipe
-from edgehone.figure import Figure
+from edgehone.core.figure import Figure
 from edgehone.model.info import ModelInfo
+from edgehone.plan import roofline_data
 
 if TYPE_CHECKING:
-    from edgehone.measure.workload import Workload
+    from edgehone.inputs.workload import Workload
     from edgehone.plan.target import Target
 
 # Weights of less than so many last caches stay there from token to token, in part at least.
 CACHED = 2
-
-
-@lru_cache(maxsize=1)
-def table() -> dict[str, Any]:
-    """roofline.toml."""
-    return tomllib.loads(Path(__file__).with_name("roofline.toml").read_text("utf-8"))
 
 
 @dataclass(frozen=True)
@@ -142,7 +134,7 @@ def token_time(asked: Demand, precision: str, size: float, shares: Shares, targe
         return Figure.missing(str(target.bandwidth.reason), "s")
     rate = shares.read * target.bandwidth.value * 1e9
     if target.last_cache is not None and CACHED * size <= target.last_cache:
-        rate *= table()["cached"]["faster"]
+        rate *= roofline_data.table()["cached"]["faster"]
     read = (asked.used * size + asked.cache_bytes) / rate
     times = [Time(read, shares.read_error, target.bandwidth.factor, "memory")]
     times += [_compute(asked.token_operations, precision, shares, target)] if target.compute.value else []
@@ -172,7 +164,7 @@ def _compute(operations: float, precision: str, shares: Shares, target: Target) 
 
 def precision_of(bits: float | None) -> str:
     """The class that a build's bits a weight belong to: "low", "high", "float"."""
-    borders = table()["precision"]
+    borders = roofline_data.table()["precision"]
     return "float" if bits is None or bits > borders["high"] else "high" if bits > borders["low"] else "low"
 
 
@@ -181,18 +173,18 @@ def predicted_bytes(recipe: Recipe, model: ModelInfo) -> Figure:
     if recipe.bits is None or not model.parameters:
         return Figure.missing("the recipe's bits a weight are not known before it is built", "bytes")
     size = model.parameters * recipe.bits / 8
-    low, high = table()["bytes"]["low"], table()["bytes"]["high"]
+    low, high = roofline_data.table()["bytes"]["low"], roofline_data.table()["bytes"]["high"]
     return Figure(size, size * low, size * high, 0, "bytes", "predicted")
 
 
 def predicted_memory(backend: str, size: Figure, model: ModelInfo, work: Workload) -> Figure:
     """Peak resident bytes: weights, the KV caches of the workload's contexts at 16 bits, and the runtime itself."""
     cache = cache_bytes(model, work.context * work.sequences)
-    base = table()["runtime_bytes"].get(backend)
+    base = roofline_data.table()["runtime_bytes"].get(backend)
     if size.value is None or cache is None or base is None:
         lacking = size.reason if size.value is None else f"what {backend} holds by itself is not known"
         return Figure.missing(str(lacking), "bytes")
-    spread = table()["runtime_bytes"]["spread"]
+    spread = roofline_data.table()["runtime_bytes"]["spread"]
     low, high = float(size.low or size.value), float(size.high or size.value)
     return Figure(
         size.value + cache + base, low + cache + base / spread, high + cache + base * spread, 0, "bytes",

@@ -11,7 +11,7 @@ from typing import Any
 
 from edgehone.backends.base import EFFORTS, Effort, Recipe
 from edgehone.model.info import ModelInfo
-from edgehone.surgery import operations
+from edgehone.transform.surgery import operations
 
 
 def propose(

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from edgehone.core.figure import Figure
 from edgehone.device.catalogue import CatalogueDevice
-from edgehone.figure import Figure
-from edgehone.plan import roofline
+from edgehone.plan import roofline_data
 from edgehone.plan.matrix import Matrix
 
 
@@ -64,7 +64,7 @@ class Target:
     @property
     def gain(self) -> float:
         """By how much 8-bit integers are multiplied faster than float32: of what the processor has, the most."""
-        gains = roofline.table()["gain"]
+        gains = roofline_data.table()["gain"]
         return max((float(gains[name]) for name in self.simd if name in gains), default=1.0)
 
     def seen_from(self, here: Target) -> Target:
@@ -78,7 +78,7 @@ class Target:
             told.append(here.clock_ghz / self.clock_ghz)
         if here.compute.value and self.compute.value:
             told.append(here.compute.value / here.threads / (self.compute.value / self.threads))
-        least = float(roofline.table()["error"]["device"])
+        least = float(roofline_data.table()["error"]["device"])
         if not told:
             return replace(self, slower=1.0, slower_error=least**2)
         return replace(
@@ -89,7 +89,7 @@ class Target:
 
     def run_by(self, backend: str) -> Target:
         """This target as the backend computes on it: with the GPU's rate where it is the GPU that it runs on."""
-        on_gpu = backend in roofline.table()["gpu_backends"] or self.compute.value is None
+        on_gpu = backend in roofline_data.table()["gpu_backends"] or self.compute.value is None
         if not on_gpu or self.gpu.value is None:
             return self
         # A GPU of these multiplies the floats that quantized weights are unpacked to.
@@ -104,12 +104,14 @@ class Target:
 
 def _read(device: CatalogueDevice) -> Figure:
     if device.measured_gb_s is not None:
-        return Figure.prediction(device.measured_gb_s, roofline.table()["peak"]["measured_error"], "GB/s")
+        return Figure.prediction(
+            device.measured_gb_s, roofline_data.table()["peak"]["measured_error"], "GB/s"
+        )
     return _attained(device.bandwidth_gb_s, "read", "GB/s", device.unknown.get("bandwidth"))
 
 
 def _attained(peak: float | None, kind: str, unit: str, reason: str | None) -> Figure:
     if peak is None:
         return Figure.missing(reason or "the catalogue does not say", unit)
-    shares = roofline.table()["peak"]
+    shares = roofline_data.table()["peak"]
     return Figure.prediction(peak * shares[kind], shares[f"{kind}_error"], unit)

@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from edgehone.figure import Figure
+from edgehone.core.figure import Figure
 
 
 @dataclass(frozen=True)

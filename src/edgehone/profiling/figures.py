@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from edgehone.figure import Figure
-from edgehone.measure import energy
-from edgehone.measure.statistics import coefficient_of_variation, percentile_needs, quantile_interval
+from edgehone.core.figure import Figure
+from edgehone.evaluation.statistics import coefficient_of_variation, percentile_needs, quantile_interval
 from edgehone.profiling.result import Moment
 from edgehone.profiling.watch import Sample
+from edgehone.worker import energy
 
 SHORT = "the profile was too short: two samples at least are needed while requests are answered"
 

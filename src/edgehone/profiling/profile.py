@@ -18,24 +18,29 @@ from typing import TYPE_CHECKING, Any
 
 from edgehone import device as devices
 from edgehone.backends import registry
-from edgehone.backends.base import OperatorTime
+from edgehone.backends.sessions import (
+    OperatorTime,
+)
 from edgehone.bundle.read import Bundle, read
+from edgehone.core.errors import InputError, JobError
+from edgehone.core.figure import Figure
 from edgehone.device.bandwidth import read_bandwidth
-from edgehone.errors import InputError, JobError
-from edgehone.figure import Figure
-from edgehone.jobs import environments, store
-from edgehone.jobs.home import home
-from edgehone.jobs.run import Input, Job, run
-from edgehone.jobs.store import JobResult
-from edgehone.jobs.watch import Watch
-from edgehone.measure import samples, texts
+from edgehone.execution import store
+from edgehone.execution.environments import environment
+from edgehone.execution.home import home
+from edgehone.execution.job import Input, Job, run
+from edgehone.execution.store import JobResult
+from edgehone.execution.threads import (
+    threads_of,
+)
+from edgehone.execution.watch import Watch
+from edgehone.inputs import samples, texts
 from edgehone.model import digest
 from edgehone.profiling import bottlenecks, figures
-from edgehone.profiling.answer import slices_of
 from edgehone.profiling.figures import Seen
 from edgehone.profiling.result import Profile
 from edgehone.profiling.watch import SystemWatch
-from edgehone.stages.bench import threads_of
+from edgehone.worker.profile import slices_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -103,7 +108,7 @@ class _Asked:
 def _asked(bundle: Bundle, samples_file: str | Path | None, clients: int, tell: Tell) -> Iterator[_Asked]:
     recipe = bundle.manifest["recipe"]
     name = recipe["backend"]
-    env = environments.ensure(name, registry.load(name).NEEDS, tell)
+    env = environment.ensure(name, registry.load(name).NEEDS, tell)
     module = registry.module_name(name)
     machine = devices.detect()
     files = {k: v for k, v in bundle.manifest["files"].items() if k.startswith("artifact/")}
@@ -138,7 +143,7 @@ def _generation(asked: _Asked, tell: Tell) -> dict[str, Any]:
     batch = int(work["batch"])
     job = replace(
         asked.job,
-        call="edgehone.profiling.answer:prompts",
+        call="edgehone.worker.profile:prompts",
         args={**asked.job.args, "count": work["prompt_tokens"], "prompts": batch * asked.clients},
         inputs={**asked.job.inputs, "text": Input(text, digest.digest_file(text))},
     )
@@ -196,7 +201,7 @@ class _Pass:
         for name, cold in (("cold", True), ("warm", False)):
             tell(f"opening it {name}")
             try:
-                self._starts[name] = self._asked.run("edgehone.profiling.answer:start", cold=cold).facts
+                self._starts[name] = self._asked.run("edgehone.worker.profile:start", cold=cold).facts
             except JobError as error:
                 self._error = error
                 return
@@ -208,7 +213,7 @@ class _Pass:
         tell(f"answering the workload for {self._seconds:.0f} s, watched from outside")
         try:
             self._done = self._asked.run(
-                "edgehone.profiling.answer:answer", watch=lambda: self._watch, seconds=self._seconds
+                "edgehone.worker.profile:answer", watch=lambda: self._watch, seconds=self._seconds
             )
         except JobError as error:
             self._error = error
@@ -295,7 +300,7 @@ def _with_operators(made: Profile, asked: _Asked, tell: Tell) -> Profile:
         {"generated": min(OPERATOR_TOKENS, asked.request["generated"])} if "prompt" in asked.request else {}
     )
     try:
-        done = asked.run("edgehone.profiling.operators:time_operators", **shorter)
+        done = asked.run("edgehone.worker.operators:time_operators", **shorter)
     except JobError as error:
         return replace(made, operators_reason=f"the pass failed: {error.message}")
     rows = tuple(OperatorTime(**one) for one in done.facts["operators"])

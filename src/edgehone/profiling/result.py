@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from edgehone.backends.base import OperatorTime
-from edgehone.figure import Figure
+from edgehone.backends.sessions import (
+    OperatorTime,
+)
+from edgehone.core.figure import Figure
 from edgehone.profiling.bottlenecks import Bottleneck
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Callable, Sequence
 
-from edgehone.backends.base import OperatorTime
-from edgehone.figure import Figure
+from edgehone.backends.sessions import (
+    OperatorTime,
+)
+from edgehone.core.figure import Figure
 from edgehone.profiling.bottlenecks import Bottleneck
 from edgehone.profiling.result import Profile
 from edgehone.report.summary import table

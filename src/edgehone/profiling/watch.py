@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from edgehone.device.throttle import read_conditions
-from edgehone.jobs.processes import memory_split
-from edgehone.jobs.watch import Watch
-from edgehone.measure import energy
+from edgehone.execution.processes import memory_split
+from edgehone.execution.watch import Watch
 from edgehone.profiling import counters
+from edgehone.worker import energy
 
 # A sample takes some hundred microseconds of one core: four a second cannot be felt.
 SECONDS = 0.25

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from edgehone.decide.comparison import Comparison
-from edgehone.decide.decision import Candidate
-from edgehone.figure import Figure
+from edgehone.core.figure import Figure
+from edgehone.decision.comparison import Comparison
+from edgehone.decision.decision import Candidate
 from edgehone.report.summary import Column, columns, is_graph, table, title
 
 # Where less is better; in the other columns more is.

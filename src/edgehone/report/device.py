@@ -5,22 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from edgehone.backends.seen import RuntimeDevice, Seen
+from edgehone.backends.shared.visible_devices import RuntimeDevice, Seen
+from edgehone.core.figure import Figure
 from edgehone.device import Conditions, Device
 from edgehone.device.accelerators import Accelerator
+from edgehone.device.inventory_facts import (
+    Inventory,
+)
 from edgehone.device.network import Network
 from edgehone.device.power import Power
 from edgehone.device.storage import Storage
-from edgehone.device.surroundings import Surroundings
 from edgehone.device.thermal import Zone
-from edgehone.figure import Figure
 
 
 def rows(
     device: Device,
     conditions: Conditions,
     bandwidth: Figure,
-    around: Surroundings,
+    around: Inventory,
     seen: Mapping[str, Seen],
 ) -> list[tuple[str, str]]:
     """What the machine is, what lies around its processor, what each runtime sees of it, how it fares now."""
@@ -71,7 +73,7 @@ def _machine(device: Device, bandwidth: Figure) -> list[tuple[str, str]]:
     ]
 
 
-def _around(around: Surroundings) -> list[tuple[str, str]]:
+def _around(around: Inventory) -> list[tuple[str, str]]:
     why = around.reasons
     kinds = ", ".join(
         f"{one.count} {one.name}{f' (to {one.max_mhz:.0f} MHz)' if one.max_mhz else ''}"

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from edgehone.decide.choice import Choice, choose, contenders
-from edgehone.decide.decision import Candidate, Decision
-from edgehone.figure import Figure
+from edgehone.core.figure import Figure
+from edgehone.decision.choice import Choice, choose, contenders
+from edgehone.decision.decision import Candidate, Decision
 from edgehone.report.figures import significant
 from edgehone.report.summary import table
 

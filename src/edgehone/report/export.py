@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
 
-from edgehone.errors import InputError, SetupError
+from edgehone.core.errors import InputError, SetupError
 from edgehone.report.samples import Sample
 
 COLUMNS = ("bundle", "candidate", "figure", "round", "index", "value", "unit")

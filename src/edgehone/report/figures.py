@@ -6,7 +6,7 @@ import math
 import re
 from dataclasses import dataclass
 
-from edgehone.figure import Figure
+from edgehone.core.figure import Figure
 
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _UNIT = re.compile(r"(.*?)( ?[A-Za-z%×]+)")

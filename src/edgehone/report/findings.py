@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from edgehone.decide.decision import Candidate, Decision
+from edgehone.decision.decision import Candidate, Decision
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from edgehone.events import Emit, Event
+from edgehone.core.events import Emit, Event
 
 if TYPE_CHECKING:
     from rich.table import Table

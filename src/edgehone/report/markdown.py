@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from edgehone.decide.decision import Candidate
+from edgehone.decision.decision import Candidate
 from edgehone.report.explain import losses
 from edgehone.report.figures import interval_of, label, value_of
 from edgehone.report.findings import Findings

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from edgehone.decide.decision import Candidate, Decision
+from edgehone.decision.decision import Candidate, Decision
 from edgehone.report.axis import Axis, axis
 from edgehone.report.figures import label, shape
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgehone.figure import Figure
+from edgehone.core.figure import Figure
 from edgehone.model import ModelInfo
 from edgehone.plan.recommend import FIGURES, Expected, Recommendation
 from edgehone.plan.target import Target

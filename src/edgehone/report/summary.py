@@ -6,8 +6,8 @@ import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from edgehone.decide.decision import Candidate, Conversion, Decision
-from edgehone.figure import Figure
+from edgehone.core.figure import Figure
+from edgehone.decision.decision import Candidate, Conversion, Decision
 
 _CONVERSION_HEAD = ("", "conversion", "token ids", "max error", "mean error", "KL", "same top", "")
 _WIDTH = 100  # of running text

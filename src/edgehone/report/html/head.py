@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any, TypeGuard
 
-from edgehone.decide.decision import Decision
+from edgehone.decision.decision import Decision
 from edgehone.report.figures import interval_of, number, value_of
 from edgehone.report.findings import Findings
 from edgehone.report.html.parts import Context, facts, section

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from edgehone.decide.decision import Candidate
+from edgehone.decision.decision import Candidate
 from edgehone.report.axis import Axis, axis
 from edgehone.report.figures import interval_of, label, number, value_of
 from edgehone.report.html.parts import Context, reasons, section
-from edgehone.report.html.strips import intervals, line, plot, row, upright
+from edgehone.report.html.strip_plot import intervals, line, plot, row, upright
 from edgehone.report.html.tag import Html, join, tag
 from edgehone.report.samples import by_figure, readings
 

@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from importlib.resources import files
 from string import Template
 
-from edgehone.errors import EdgehoneError
+from edgehone.core.errors import EdgehoneError
 from edgehone.report.findings import Findings
-from edgehone.report.html import beside, head, measured, proof, scatter
+from edgehone.report.html import comparison, head, measured, proof, scatter
 from edgehone.report.html.parts import Context
 from edgehone.report.html.tag import Html, join, tag
 
@@ -43,7 +43,7 @@ def page(bundles: Sequence[Findings]) -> str:
     articles = [_article(found, f"b{i}-", several) for i, found in enumerate(bundles)]
     if several:
         top = tag("header", tag("p", "edgehone report", class_="brand"), tag("h1", f"{len(bundles)} bundles"))
-        articles.insert(0, tag("article", top, beside.comparison(bundles)))
+        articles.insert(0, tag("article", top, comparison.comparison(bundles)))
     name = head.title(bundles[0]) if not several else f"{len(bundles)} bundles"
     return Template(_data("page.html")).substitute(
         title=join(f"{name}: edgehone report"),

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from edgehone.decide.decision import Candidate
-from edgehone.figure import Figure
+from edgehone.core.figure import Figure
+from edgehone.decision.decision import Candidate
 from edgehone.report.findings import Findings
 from edgehone.report.html.tag import Html, join, tag
 

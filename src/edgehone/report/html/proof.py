@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from edgehone.decide.decision import Candidate, Conversion
-from edgehone.decide.gates import Verdict
+from edgehone.decision.decision import Candidate, Conversion
+from edgehone.decision.gates import Verdict
 from edgehone.report.explain import STAGE_FIGURES, Stage, losses, stages
 from edgehone.report.figures import number, shape, value_of
 from edgehone.report.html.parts import Context, day, section, some, table

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from edgehone.decide.choice import Choice, contenders, logarithms
-from edgehone.decide.decision import Candidate
-from edgehone.measure.workload import OBJECTIVES
+from edgehone.decision.choice import Choice, contenders, logarithms
+from edgehone.decision.decision import Candidate
+from edgehone.inputs.workload import OBJECTIVES
 from edgehone.report.figures import label, shape, value_of
 from edgehone.report.html.parts import Context, table
 from edgehone.report.html.tag import Html, tag

@@ -10,14 +10,14 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from edgehone.decide.choice import SAME_SIZE, choose, contenders
-from edgehone.decide.decision import Candidate
-from edgehone.decide.pareto import frontier
+from edgehone.decision.choice import SAME_SIZE, choose, contenders
+from edgehone.decision.decision import Candidate
+from edgehone.decision.pareto import frontier
 from edgehone.report.axis import Axis, axis
 from edgehone.report.figures import label, shape, value_of
 from edgehone.report.html import ranking
 from edgehone.report.html.parts import Context, section
-from edgehone.report.html.strips import line, upright
+from edgehone.report.html.strip_plot import line, upright
 from edgehone.report.html.tag import Html, data, tag
 
 # What may stand on an axis.

@@ -1,0 +1,66 @@
+"""An assignment of precisions as llama-quantize's own options, and what the file then holds (worker side)."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from edgehone.backends.llamacpp import gguf_header
+from edgehone.backends.llamacpp.tools import Toolchain
+from edgehone.backends.sessions import (
+    WorkerJob,
+)
+from edgehone.transform.precision import assign
+from edgehone.transform.precision.assign import Assignment
+
+# llama-quantize has options of their own for these two.
+_OWN = {"token_embd.weight": "--token-embedding-type", "output.weight": "--output-tensor-type"}
+
+
+def assigned(job: WorkerJob, converted: Path) -> Assignment:
+    """One type for each tensor of the converted file, by its name there.
+
+    args: mix (as `assign.asked`). inputs: sensitivity. What the file holds beside the weights counts to its bytes.
+    """
+    header = gguf_header.read(converted)
+    weights = assign.read(job.inputs["sensitivity"])
+    # The converted weights have 16 bits.
+    fixed = converted.stat().st_size - 2 * sum(weight.count for weight in weights)
+    found = assign.asked(job.args["mix"], job.inputs["sensitivity"], fixed)
+    name_of = names(Toolchain.at(job.toolchain), header)
+    named = {f"{name_of(name) or name}.weight": option for name, option in found.options.items()}
+    return Assignment(named, found.bytes, found.bits, found.kl, found.gap)
+
+
+def options(assignment: Assignment) -> list[str]:
+    """The assignment as llama-quantize's options."""
+    made = []
+    for name, option in assignment.options.items():
+        made += (
+            [_OWN[name], option.type]
+            if name in _OWN
+            else ["--tensor-type", f"^{re.escape(name)}$={option.type}"]
+        )
+    return made
+
+
+def facts(assignment: Assignment, path: Path) -> dict[str, Any]:
+    """The assignment, and where the file holds another type."""
+    written = gguf_header.read(path).types
+    return {"mix": {**assignment.facts(), "fallbacks": assign.fallbacks(assignment, written)}}
+
+
+def names(chain: Toolchain, header: gguf_header.Header) -> Callable[[str], str | None]:
+    """The name in a GGUF file of a module of the checkpoint, by llama.cpp's own table."""
+    sys.path.insert(0, str(chain.convert().parent / "gguf-py"))
+    import gguf
+
+    architecture = header.values["general.architecture"]
+    blocks = int(header.values[f"{architecture}.block_count"])
+    kind = next(key for key, name in gguf.MODEL_ARCH_NAMES.items() if name == architecture)
+    table = gguf.get_tensor_name_map(kind, blocks)
+    found: Callable[[str], str | None] = table.get_name
+    return found

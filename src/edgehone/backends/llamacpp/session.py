@@ -1,0 +1,256 @@
+"""A GGUF file loaded by libllama, by the low-level ctypes binding: tokenize, score, generate.
+
+Everything runs in libllama; Python only fills token arrays and copies logits out. `library` is the module
+`llama_cpp.llama_cpp`, whose names are those of llama.h.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgehone.backends.llamacpp.log import Log
+from edgehone.backends.llamacpp.placement import CPU, load
+from edgehone.backends.llamacpp.vocabulary import tokenize
+from edgehone.backends.sessions import (
+    Generation,
+)
+from edgehone.core.errors import EdgehoneError, InputError
+
+if TYPE_CHECKING:
+    from edgehone.backends.sessions import (
+        Logits,
+    )
+
+# llama.cpp's own defaults, which llama-bench uses too.
+_BATCH = 2048
+_MICROBATCH = 512
+# Logits of one scored chunk: at most so many positions and bytes, whatever the vocabulary.
+_SCORED = 512
+_SCORED_BYTES = 64 << 20
+# Contexts grow in steps, so that prompts of nearly equal length share one.
+_CONTEXT_STEP = 256
+
+_KV_TYPES = ("f16", "q8_0")
+# How weights come into memory: mapped, mapped and locked there, or read.
+_LOADS = {"mmap": "MMAP", "mlock": "MMAP_MLOCK", "read": "NONE"}
+
+
+class LlamaSession:
+    """One model, one context that is reopened when a longer one is needed, one greedy sampler."""
+
+    def __init__(self, library: Any, path: Path, settings: Mapping[str, Any], threads: int) -> None:
+        """Load the weights (memory-mapped). EdgehoneError with libllama's words when it cannot."""
+        self._lib = library
+        self._settings = dict(settings)
+        self._threads = threads
+        self._kv_type = _kv_type(library, settings.get("kv_cache", "f16"))
+        self._model = self._context = self._sampler = None
+        self._capacity = self._batch = self._sequences = 0
+        self._log = Log(library)
+        library.llama_backend_init()
+        params = library.llama_model_default_params()
+        _set_load(library, params, settings.get("load", "mmap"))
+        self._model = load(library, path, params, settings.get("device", CPU))
+        if not self._model:
+            raise EdgehoneError(f"llama.cpp cannot load {path}: {self._log.cause}")
+        self._vocab = library.llama_model_get_vocab(self._model)
+        self._vocabulary = int(library.llama_vocab_n_tokens(self._vocab))
+        self._sampler = library.llama_sampler_init_greedy()
+
+    def tokenize(self, text: str) -> list[int]:
+        """Ids with the BOS that the GGUF asks for; special tokens in the text are recognised."""
+        return tokenize(self._lib, self._vocab, text, True)
+
+    def detokenize(self, ids: Sequence[int]) -> str:
+        """The text of ids, control tokens left out."""
+        bos = self._lib.llama_vocab_bos(self._vocab)
+        # llama_detokenize drops the space that SentencePiece puts in front, unless a BOS comes first.
+        ids = list(ids[1:]) if len(ids) and ids[0] == bos else list(ids)
+        if not ids:
+            return ""
+        self._check(ids)
+        tokens = (self._lib.llama_token * len(ids))(*ids)
+        room = 16 * len(ids) + 16
+        while True:
+            buffer = ctypes.create_string_buffer(room)
+            size = self._lib.llama_detokenize(self._vocab, tokens, len(ids), buffer, room, False, False)
+            if size >= 0:
+                return buffer.raw[:size].decode("utf-8", "replace")
+            room = -size
+
+    def score(self, ids: Sequence[int]) -> Iterator[Logits]:
+        """Logits after each id, from an empty context: float32 [n, vocabulary] chunks, copied."""
+        import numpy as np
+
+        self._check(ids)
+        step = max(1, min(_SCORED, _SCORED_BYTES // (4 * self._vocabulary)))
+        self._prepare(len(ids))
+        batch = self._lib.llama_batch_init(step, 0, 1)
+        try:
+            for start in range(0, len(ids), step):
+                part = ids[start : start + step]
+                _fill(batch, part, start)
+                self._decode(batch)
+                pointer = self._lib.llama_get_logits(self._context)
+                rows = np.ctypeslib.as_array(pointer, shape=(len(part), self._vocabulary))
+                yield rows.astype(np.float32, copy=True)
+        finally:
+            self._lib.llama_batch_free(batch)
+
+    def generate(
+        self, ids: Sequence[int], count: int, on_token: Callable[[int], bool] | None = None
+    ) -> Generation:
+        """Exactly `count` greedy tokens; end-of-text is a token like any other."""
+        self._check(ids)
+        lib, made, times = self._lib, list[int](), list[float]()
+        started = time.perf_counter()
+        self._prepare(len(ids) + count)
+        prompt = (lib.llama_token * len(ids))(*ids)
+        for start in range(0, len(ids), self._batch):
+            size = min(self._batch, len(ids) - start)
+            offset = ctypes.byref(prompt, start * ctypes.sizeof(lib.llama_token))
+            self._decode(lib.llama_batch_get_one(ctypes.cast(offset, lib.llama_token_p), size))
+        last = (lib.llama_token * 1)()
+        batch = lib.llama_batch_get_one(last, 1)
+        while len(made) < count:
+            if made:
+                self._decode(batch)
+            last[0] = lib.llama_sampler_sample(self._sampler, self._context, -1)
+            made.append(last[0])
+            times.append(time.perf_counter())
+            if on_token is not None and on_token(made[-1]):
+                break
+        return Generation(started, made, times)
+
+    def generate_many(self, prompts: Sequence[Sequence[int]], count: int) -> list[Generation]:
+        """The same for many prompts: one context with a cache for each, one batch for a step of all."""
+        for ids in prompts:
+            self._check(ids)
+        started = time.perf_counter()
+        self._prepare(max(map(len, prompts)) + count, len(prompts))
+        made: list[list[int]] = [[] for _ in prompts]
+        times: list[list[float]] = [[] for _ in prompts]
+        places = [(row, at) for row, ids in enumerate(prompts) for at in range(len(ids))]
+        batch = self._lib.llama_batch_init(max(self._batch, len(prompts)), 0, 1)
+        try:
+            for begin in range(0, len(places), self._batch):
+                part = places[begin : begin + self._batch]
+                last = [at == len(prompts[row]) - 1 for row, at in part]
+                fed = [(row, at, prompts[row][at]) for row, at in part]
+                self._step(batch, fed, last, made, times)
+            for step in range(count - 1):
+                fed = [(row, len(ids) + step, made[row][-1]) for row, ids in enumerate(prompts)]
+                self._step(batch, fed, [True] * len(fed), made, times)
+        finally:
+            self._lib.llama_batch_free(batch)
+        return [Generation(started, *pair) for pair in zip(made, times, strict=True)]
+
+    def _step(
+        self,
+        batch: Any,
+        fed: Sequence[tuple[int, int, int]],
+        wanted: Sequence[bool],
+        made: list[list[int]],
+        times: list[list[float]],
+    ) -> None:
+        """Decode (sequence, position, token) each, and note the next token of those that are `wanted`."""
+        batch.n_tokens = len(fed)
+        for index, ((row, at, token), want) in enumerate(zip(fed, wanted, strict=True)):
+            batch.token[index], batch.pos[index] = token, at
+            batch.n_seq_id[index], batch.seq_id[index][0] = 1, row
+            batch.logits[index] = want
+        self._decode(batch)
+        for index, ((row, _, _), want) in enumerate(zip(fed, wanted, strict=True)):
+            if want:
+                made[row].append(self._lib.llama_sampler_sample(self._sampler, self._context, index))
+                times[row].append(time.perf_counter())
+
+    def close(self) -> None:
+        """Free context, sampler and model; closing twice is harmless."""
+        self._free_context()
+        if self._sampler:
+            self._lib.llama_sampler_free(self._sampler)
+        if self._model:
+            self._lib.llama_model_free(self._model)
+        self._sampler = self._model = None
+
+    def _check(self, ids: Sequence[int]) -> None:
+        if not ids:
+            raise InputError("no token ids were given")
+        if (low := min(ids)) < 0 or max(ids) >= self._vocabulary:
+            bad = low if low < 0 else max(ids)
+            raise InputError(f"token id {bad} is outside the vocabulary of {self._vocabulary}")
+
+    def _prepare(self, length: int, sequences: int = 1) -> None:
+        """An empty context that holds `length` tokens of each of `sequences`."""
+        if length > self._capacity or sequences != self._sequences:
+            self._open_context(length, sequences)
+        # The cells are marked empty; their bytes need no zeroing, which would count as prefill.
+        self._lib.llama_memory_clear(self._lib.llama_get_memory(self._context), False)
+
+    def _open_context(self, length: int, sequences: int) -> None:
+        self._free_context()
+        params = self._parameters(length, sequences)
+        self._context = self._lib.llama_init_from_model(self._model, params)
+        if not self._context:
+            raise EdgehoneError(
+                f"llama.cpp cannot open a context of {params.n_ctx} tokens "
+                f"with {self._settings or 'its defaults'}: {self._log.cause}"
+            )
+        self._capacity, self._batch = int(params.n_ctx) // sequences, int(params.n_batch)
+        self._sequences = sequences
+
+    def _parameters(self, length: int, sequences: int) -> Any:
+        params = self._lib.llama_context_default_params()
+        # The sequences' caches are apart: in a unified one each would look at the cells of all.
+        params.n_seq_max, params.n_ctx = sequences, sequences * -(-length // _CONTEXT_STEP) * _CONTEXT_STEP
+        params.n_batch = min(max(int(self._settings.get("batch", _BATCH)), sequences), params.n_ctx)
+        params.n_ubatch = min(int(self._settings.get("ubatch", _MICROBATCH)), params.n_batch)
+        params.n_threads_batch = self._threads
+        params.n_threads = int(self._settings.get("decode_threads", self._threads))
+        params.type_k = params.type_v = self._kv_type
+        params.no_perf = True
+        flash = self._settings.get("flash_attention")
+        if flash is not None:
+            params.flash_attn_type = int(bool(flash))
+        return params
+
+    def _free_context(self) -> None:
+        if self._context:
+            self._lib.llama_free(self._context)
+        self._context, self._capacity = None, 0
+
+    def _decode(self, batch: Any) -> None:
+        code = self._lib.llama_decode(self._context, batch)
+        if code:
+            raise EdgehoneError(f"llama.cpp cannot decode (code {code}): {self._log.cause}")
+
+
+def _set_load(library: Any, params: Any, name: str) -> None:
+    if name not in _LOADS:
+        raise InputError(f"load is '{name}'", hint=f"give one of {', '.join(_LOADS)}")
+    if hasattr(library, "LLAMA_LOAD_MODE_MMAP"):
+        params.load_mode = getattr(library, f"LLAMA_LOAD_MODE_{_LOADS[name]}")
+    else:  # llama.cpp before it named the modes
+        params.use_mmap, params.use_mlock = name != "read", name == "mlock"
+
+
+def _kv_type(library: Any, name: str) -> int:
+    if name not in _KV_TYPES:
+        raise InputError(f"kv_cache is '{name}'", hint=f"give one of {', '.join(_KV_TYPES)}")
+    return int(getattr(library, f"GGML_TYPE_{name.upper()}"))
+
+
+def _fill(batch: Any, ids: Sequence[int], start: int) -> None:
+    """Consecutive positions of sequence 0, logits wanted for each."""
+    batch.n_tokens = len(ids)
+    for index, token in enumerate(ids):
+        batch.token[index] = token
+        batch.pos[index] = start + index
+        batch.n_seq_id[index] = 1
+        batch.seq_id[index][0] = 0
+        batch.logits[index] = 1

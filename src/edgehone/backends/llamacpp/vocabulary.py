@@ -1,0 +1,89 @@
+"""The vocabulary of a GGUF file, by libllama: what measure.prepare asks of a tokenizer, without the weights."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from edgehone.backends.llamacpp.log import Log
+from edgehone.core.errors import EdgehoneError, ModelError
+
+
+def tokenize(library: Any, vocab: Any, text: str, special: bool) -> list[int]:
+    """Ids of a text, special tokens in it recognised; `special` adds those that the GGUF asks for around it."""
+    raw = text.encode()
+    room = len(raw) + 16
+    while True:
+        ids = (library.llama_token * room)()
+        count = library.llama_tokenize(vocab, raw, len(raw), ids, room, special, True)
+        if count >= 0:
+            return list(ids[:count])
+        if -count <= room:
+            raise EdgehoneError(f"llama.cpp cannot tokenize a text of {len(raw)} bytes: code {count}")
+        room = -count
+
+
+class Vocabulary:
+    """The original's own tokenizer, as libllama runs it. It stays loaded as long as the process."""
+
+    def __init__(self, library: Any, path: Path) -> None:
+        """Load the vocabulary only. ModelError with libllama's words when it cannot be read."""
+        self._lib = library
+        log = Log(library)
+        library.llama_backend_init()
+        params = library.llama_model_default_params()
+        params.vocab_only = True
+        self._model = library.llama_model_load_from_file(os.fsencode(path), params)
+        if not self._model:
+            raise ModelError(f"llama.cpp cannot read the vocabulary of {path}: {log.cause}")
+        self._vocab = library.llama_model_get_vocab(self._model)
+        self.vocabulary = int(library.llama_vocab_n_tokens(self._vocab))
+        probe = "a"
+        whole, plain = self.tokenize(probe), tokenize(library, self._vocab, probe, False)
+        at = next((i for i in range(len(whole)) if whole[i : i + len(plain)] == plain), None)
+        if not plain or at is None:
+            raise ModelError(f"{path} turns {probe!r} into {whole}: its text ids cannot be told apart")
+        self.bos = whole[:at]
+        ends = (i for i in range(self.vocabulary) if library.llama_vocab_is_eog(self._vocab, i))
+        self.eos = sorted(ends)
+
+    def tokenize(self, text: str) -> list[int]:
+        """Ids with whatever the GGUF puts in front."""
+        return tokenize(self._lib, self._vocab, text, True)
+
+    def encode(self, text: str) -> tuple[list[int], list[int]]:
+        """Ids without BOS, and the UTF-8 bytes that each covers; these add up to the text's."""
+        ids = tokenize(self._lib, self._vocab, text, False)
+        return ids, spans(text.encode(), [self._piece(token) for token in ids])
+
+    def _piece(self, token: int) -> bytes:
+        room = 64
+        while True:
+            buffer = ctypes.create_string_buffer(room)
+            size = self._lib.llama_token_to_piece(self._vocab, token, buffer, room, 0, True)
+            if size >= 0:
+                return buffer.raw[:size]
+            room = -size
+
+
+def spans(text: bytes, pieces: Sequence[bytes]) -> list[int]:
+    """The bytes of `text` that each piece covers: exact where the pieces are the text, else in proportion.
+
+    A space that the tokenizer puts in front of the text covers nothing of it.
+    """
+    sizes: list[int] = [len(piece) for piece in pieces]
+    whole = b"".join(pieces)
+    if whole == b" " + text and sizes:
+        first = next(i for i, piece in enumerate(pieces) if piece)
+        sizes[first] -= 1
+    elif whole != text and whole:
+        total, edges, done = len(whole), [0], 0
+        for size in sizes:
+            done += size
+            edges.append(round(len(text) * done / total))
+        sizes = [end - begin for begin, end in pairwise(edges)]
+    return sizes

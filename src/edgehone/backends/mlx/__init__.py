@@ -1,0 +1,1 @@
+"""Apple MLX: conversion, quantization and inference."""

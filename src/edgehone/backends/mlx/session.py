@@ -1,0 +1,92 @@
+"""An opened MLX folder: scored and generated with by mlx-lm (worker side).
+
+On Apple's GPUs MLX's own kernels do both. Elsewhere the weights are unpacked to floats first (`mlx_float`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgehone.backends.mlx import build, dequantize
+from edgehone.backends.sessions import (
+    Generation,
+)
+from edgehone.backends.shared.ids import check_ids
+from edgehone.core.errors import JobError
+
+if TYPE_CHECKING:
+    from edgehone.backends.sessions import (
+        Logits,
+    )
+
+# A window is fed in at least so many parts, so that the KV cache has its say in the logits.
+_PARTS = 4
+_LOGITS_BYTES = 64 << 20
+
+
+class MlxSession:
+    """A causal language model of mlx-lm."""
+
+    def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
+        import mlx.core as mx
+        from mlx_lm.utils import load_tokenizer
+
+        self._tokenizer: Any = load_tokenizer(folder, {"trust_remote_code": False})
+        model, config = build.load(folder)
+        # Where the files do not say, no id is known to be outside.
+        self._vocabulary = int({**config, **config.get("text_config", {})}.get("vocab_size") or 1 << 31)
+        if "compute" in settings:
+            build.cast(model, getattr(mx, settings["compute"]))
+        if not mx.metal.is_available() and settings.get("kernels") != "native":
+            dequantize.unpack(model)
+        mx.eval(model.parameters())
+        self._model: Any = model
+
+    def tokenize(self, text: str) -> list[int]:
+        """Ids by the tokenizer that mlx-lm loads, with whatever it puts in front by itself."""
+        return [int(i) for i in self._tokenizer.encode(text)]
+
+    def detokenize(self, ids: Sequence[int]) -> str:
+        """The text, special tokens left out."""
+        return str(self._tokenizer.decode(list(ids), skip_special_tokens=True))
+
+    def score(self, ids: Sequence[int]) -> Iterator[Logits]:
+        """Logits from an empty cache, the ids fed in parts through it."""
+        import mlx.core as mx
+        import numpy as np
+        from mlx_lm.models.cache import make_prompt_cache
+
+        check_ids(ids, self._vocabulary)
+        cache = make_prompt_cache(self._model)
+        rows = max(1, min(-(-len(ids) // _PARTS), _LOGITS_BYTES // (4 * self._vocabulary)))
+        for begin in range(0, len(ids), rows):
+            part = mx.array([list(ids[begin : begin + rows])])
+            logits = self._model(part, cache=cache)[0].astype(mx.float32)
+            yield np.array(logits)
+
+    def generate(
+        self, ids: Sequence[int], count: int, on_token: Callable[[int], bool] | None = None
+    ) -> Generation:
+        """mlx-lm's own greedy loop, from an empty cache. JobError when it ends early."""
+        import mlx.core as mx
+        from mlx_lm.generate import generate_step
+
+        check_ids(ids, self._vocabulary)
+        made: list[int] = []
+        times: list[float] = []
+        started = time.perf_counter()
+        for token, _ in generate_step(mx.array(list(ids)), self._model, max_tokens=count):
+            times.append(time.perf_counter())
+            made.append(int(token))
+            if on_token is not None and on_token(made[-1]):
+                return Generation(started, made, times)
+        if len(made) != count:
+            raise JobError(f"mlx-lm ended after {len(made)} of {count} tokens")
+        return Generation(started, made, times)
+
+    def close(self) -> None:
+        """Drop what was loaded."""
+        self._model = self._tokenizer = None

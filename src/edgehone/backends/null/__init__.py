@@ -1,0 +1,1 @@
+"""A backend without a framework, for tests of the machinery around the backends."""

@@ -1,0 +1,1 @@
+"""ONNX Runtime: runs original ONNX models, and the graphs that Olive builds."""

@@ -1,0 +1,1 @@
+"""OpenVINO and NNCF: conversion, compression and inference of language models and graphs."""

@@ -1,0 +1,154 @@
+"""An opened IR of a graph (worker side)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any
+
+from edgehone.backends.openvino.ir import MODEL, PORTS
+from edgehone.backends.openvino.placement import CPU, opened
+from edgehone.backends.openvino.session import common
+from edgehone.core.errors import JobError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Arrays = Mapping[str, NDArray[Any]]
+
+
+class OpenVinoGraphSession:
+    """A compiled graph, fed and read by the original's names."""
+
+    def __init__(
+        self, folder: Path, settings: Mapping[str, Any], threads: int, also: Mapping[str, Any] | None = None
+    ) -> None:
+        """`also` are properties beside those that the settings give."""
+        import openvino as ov
+
+        options = opened(settings, common(settings, threads)) | dict(also or {})
+        self.request: Any = None
+        graph = self._open(ov.Core(), folder / MODEL, str(settings.get("device", CPU)), options)
+        ports = json.loads((folder / PORTS).read_text("utf-8"))
+        for name, port in zip(ports["inputs"] + ports["outputs"], graph.inputs + graph.outputs, strict=True):
+            if name not in port.get_names():
+                raise JobError(
+                    f"the IR in {folder} has {'/'.join(port.get_names())} where {name} is expected"
+                )
+        self._inputs = dict(zip(ports["inputs"], graph.inputs, strict=True))
+        self._outputs: list[str] = ports["outputs"]
+        self._batch = fixed_batch(graph.inputs)
+
+    def _open(self, core: Any, path: Path, device: str, options: Mapping[str, Any]) -> Any:
+        """Compile it; returns what has the graph's ports."""
+        compiled = core.compile_model(path, device, options)
+        self.request = compiled.create_infer_request()
+        return compiled
+
+    def run(self, feeds: Arrays) -> dict[str, NDArray[Any]]:
+        """All outputs by name. A graph with a fixed batch is fed in parts of it, the last one filled up.
+
+        Raises JobError when `feeds` lacks an input or brings one that the graph does not have.
+        """
+        import numpy as np
+
+        if feeds.keys() != self._inputs.keys():
+            raise JobError(f"the graph takes {', '.join(self._inputs)}, not {', '.join(feeds)}")
+        parts = [self._infer(part) for part in split(feeds, self._batch)]
+        if len(parts) == 1 and self._batch is None:
+            return parts[0]
+        rows = len(next(iter(feeds.values())))
+        return {name: np.concatenate([part[name] for part in parts])[:rows] for name in self._outputs}
+
+    def _infer(self, feeds: Arrays) -> dict[str, NDArray[Any]]:
+        return self._infer_by(self.request, feeds)
+
+    def _infer_by(self, request: Any, feeds: Arrays) -> dict[str, NDArray[Any]]:
+        import numpy as np
+
+        made = {
+            name: np.ascontiguousarray(array, self._inputs[name].get_element_type().to_dtype())
+            for name, array in feeds.items()
+        }
+        results = request.infer(made)
+        # Copies: the request writes its next results into the same memory.
+        return {name: np.array(results[i]) for i, name in enumerate(self._outputs)}
+
+    def close(self) -> None:
+        """Drop what was loaded."""
+        self.request = None
+
+
+class OpenVinoGraphPool(OpenVinoGraphSession):
+    """The same for several threads: a request for each, and a stream for each as far as the threads reach."""
+
+    def __init__(self, folder: Path, settings: Mapping[str, Any], threads: int, clients: int) -> None:
+        own = {"hint": "THROUGHPUT", "streams": min(clients, threads)}
+        super().__init__(folder, {**own, **settings}, threads)
+        self._free: SimpleQueue[Any] = SimpleQueue()
+        self._free.put(self.request)
+        for _ in range(clients - 1):
+            self._free.put(self.request.get_compiled_model().create_infer_request())
+
+    def _infer(self, feeds: Arrays) -> dict[str, NDArray[Any]]:
+        request = self._free.get()
+        try:
+            return self._infer_by(request, feeds)
+        finally:
+            self._free.put(request)
+
+    def close(self) -> None:
+        """Drop what was loaded."""
+        super().close()
+        self._free = SimpleQueue()
+
+
+class OpenVinoStaticSession(OpenVinoGraphSession):
+    """The same on a device that takes fixed shapes only.
+
+    It is compiled when it is first fed, and again for every other shape: the first request of a measurement, which
+    warms up, pays for that.
+    """
+
+    def _open(self, core: Any, path: Path, device: str, options: Mapping[str, Any]) -> Any:
+        self._model = core.read_model(path)
+        self._compile = partial(core.compile_model, self._model, device, options)
+        self._requests: dict[Any, Any] = {}
+        return self._model
+
+    def _infer(self, feeds: Arrays) -> dict[str, NDArray[Any]]:
+        shapes = {name: array.shape for name, array in feeds.items()}
+        key = tuple(sorted(shapes.items()))
+        if key not in self._requests:
+            self._model.reshape({name: list(shape) for name, shape in shapes.items()})
+            self._requests[key] = self._compile().create_infer_request()
+        return self._infer_by(self._requests[key], feeds)
+
+    def close(self) -> None:
+        """Drop what was loaded."""
+        super().close()
+        self._requests.clear()
+
+
+def fixed_batch(ports: Sequence[Any]) -> int | None:
+    """The batch that all inputs of a graph are fixed to, or None where it is free."""
+    first = [port.get_partial_shape()[0] for port in ports if len(port.get_partial_shape())]
+    sizes = {dimension.get_length() for dimension in first if dimension.is_static}
+    return sizes.pop() if len(sizes) == 1 and all(dimension.is_static for dimension in first) else None
+
+
+def split(feeds: Arrays, batch: int | None) -> Iterator[dict[str, NDArray[Any]]]:
+    """The samples in parts of `batch` (None: all in one), the last sample repeated where the last part is short."""
+    import numpy as np
+
+    rows = len(next(iter(feeds.values())))
+    size = batch or max(rows, 1)
+    for begin in range(0, rows, size):
+        part = {name: array[begin : begin + size] for name, array in feeds.items()}
+        short = size - len(next(iter(part.values())))
+        if short and batch:
+            part = {name: np.concatenate([a, np.repeat(a[-1:], short, 0)]) for name, a in part.items()}
+        yield part

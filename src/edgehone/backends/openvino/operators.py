@@ -1,0 +1,100 @@
+"""How long OpenVINO's operators take, by the CPU plugin's own counters (worker side).
+
+With PERF_COUNT the plugin keeps for each node the mean of its times over all inferences of the compiled model, in
+whole microseconds. What the later inferences took is the mean times their count, less what the first took.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgehone.backends.sessions import (
+    OperatorTime,
+    WorkerJob,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from edgehone.backends.openvino.graph_session import OpenVinoGraphSession
+
+    Arrays = Mapping[str, NDArray[Any]]
+
+_PERF_COUNT = {"PERF_COUNT": True}
+
+
+def operator_times(
+    artifact: Path, settings: Mapping[str, Any], job: WorkerJob, **request: Any
+) -> list[OperatorTime]:
+    """One request of a language model, or one batch of a graph, by an artifact's settings."""
+    import openvino as ov
+
+    from edgehone.backends.openvino import graph_session
+    from edgehone.backends.openvino import session as openvino_session
+
+    threads = job.threads
+    core = ov.Core()
+    if "prompt" in request:
+        options = openvino_session.properties(settings, threads) | _PERF_COUNT
+        compiled = core.compile_model(artifact / "openvino_model.xml", "CPU", options)
+        return language(compiled.create_infer_request(), request["prompt"], request["generated"])
+    session = graph_session.OpenVinoGraphSession(artifact, settings, threads, _PERF_COUNT)
+    return graph(session, request["feeds"])
+
+
+def language(request: Any, prompt: Sequence[int], generated: int) -> list[OperatorTime]:
+    """Prefill of the prompt, then greedy tokens one by one; `request` belongs to a stateful language model."""
+    import numpy as np
+
+    inputs = {port.get_any_name() for port in request.model_inputs}
+    request.reset_state()
+    ids, length = list(prompt), 0
+    first: Mapping[tuple[str, str], float] = {}
+    for step in range(generated):
+        end = length + len(ids)
+        made = {
+            "input_ids": np.array([ids], np.int64),
+            "attention_mask": np.ones((1, end), np.int64),
+            "position_ids": np.arange(length, end, dtype=np.int64)[None],
+            "beam_idx": np.zeros(1, np.int32),
+        }
+        request.infer({name: made[name] for name in inputs})
+        ids, length = [int(request.get_tensor("logits").data[0, -1].argmax())], end
+        if step == 0:
+            first = _means(request)
+    found = _summed("prefill", first, 1)
+    if generated > 1:
+        later = {
+            node: max(0.0, mean * generated - first.get(node, 0.0)) for node, mean in _means(request).items()
+        }
+        found += _summed("decode", later, generated - 1)
+    return found
+
+
+def graph(session: OpenVinoGraphSession, feeds: Arrays) -> list[OperatorTime]:
+    """One inference of a graph, after another that warms up."""
+    session.run(feeds)
+    first = _means(session.request)
+    session.run(feeds)
+    second = {
+        node: max(0.0, 2 * mean - first.get(node, 0.0)) for node, mean in _means(session.request).items()
+    }
+    return _summed("run", second, 1)
+
+
+def _means(request: Any) -> dict[tuple[str, str], float]:
+    """Seconds of each node that ran, by its name and kind."""
+    return {
+        (one.node_name, one.node_type): one.real_time.total_seconds()
+        for one in request.profiling_info
+        if one.status.name == "EXECUTED"
+    }
+
+
+def _summed(phase: str, nodes: Mapping[tuple[str, str], float], calls: int) -> list[OperatorTime]:
+    kinds: dict[str, list[float]] = {}
+    for (_, kind), seconds in nodes.items():
+        kinds.setdefault(kind, []).append(seconds)
+    return [OperatorTime(phase, kind, calls * len(some), sum(some)) for kind, some in kinds.items()]

@@ -1,0 +1,252 @@
+"""Multi-modal language models in OpenVINO: three IRs by optimum-intel, run one after the other.
+
+The vision encoder with its projector, the embeddings of ids, and the language model on embeddings. What is compressed
+is the language model, and the embeddings to 8 bits; the vision encoder stays in FP16. OpenVINO GenAI's pipeline gives
+no logits, and could thus not be proven: here the same requests score and generate, greedily, one token a call.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgehone.backends.base import (
+    Recipe,
+    Step,
+)
+from edgehone.backends.openvino import ir
+from edgehone.backends.sessions import (
+    Generation,
+    WorkerJob,
+)
+from edgehone.backends.shared.ids import check_ids
+from edgehone.model.info import ModelInfo
+
+if TYPE_CHECKING:
+    from edgehone.backends.sessions import (
+        Logits,
+    )
+    from edgehone.inputs.pictures import Picture
+
+LANGUAGE = "openvino_language_model.xml"
+EMBEDDINGS = "openvino_text_embeddings_model.xml"
+VISION = "openvino_vision_embeddings_model.xml"
+# Exported with the pinned optimum-intel and seen to agree with transformers. It leaves out qwen2_vl, qwen2_5_vl,
+# idefics3 and smolvlm with the pinned transformers; others would need their own way of putting pictures in.
+SEEN = ("llava",)
+
+_HERE = "edgehone.backends.openvino.vision"
+# A prompt is fed in at least so many parts, so that the KV cache's precision has its say in the logits.
+_PARTS = 4
+
+
+def why_not(model: ModelInfo) -> list[str]:
+    """Why a multi-modal model is not taken; empty where it is."""
+    if model.model_type in SEEN:
+        return []
+    return [
+        f"of models that see, {', '.join(SEEN)} is taken, not '{model.model_type}': optimum-intel does not export it "
+        "with the pinned transformers, or its way of placing pictures is not known here"
+    ]
+
+
+def variants(recipes: Sequence[Recipe]) -> list[Recipe]:
+    """Those of a language model's recipes that need no calibration: its samples would have to be embeddings."""
+    plain = [recipe for recipe in recipes if not recipe.calibrated]
+    return [replace(recipe, build={**recipe.build, "vision": True}) for recipe in plain]
+
+
+def steps(recipe: Recipe) -> Step:
+    """The FP16 IRs, and from them the compressed ones."""
+    export = Step(f"{_HERE}:export", reads=("model",))
+    if recipe.exact:
+        return export
+    params = {name: value for name, value in recipe.build.items() if name != "vision"}
+    return Step(f"{_HERE}:compress", params, {"fp16": export})
+
+
+def export(job: WorkerJob) -> dict[str, Any]:
+    """The three IRs in FP16, with tokenizer, detokenizer and the processor's files (worker side)."""
+    from optimum.exporters.openvino import main_export
+    from optimum.intel import OVConfig
+
+    job.progress(0.1, "exporting to IR")
+    main_export(
+        str(job.inputs["model"]),
+        str(job.out),
+        task="image-text-to-text",
+        library_name="transformers",
+        local_files_only=True,
+        trust_remote_code=False,
+        convert_tokenizer=True,
+        ov_config=OVConfig(dtype="fp16"),
+    )
+    for name in ("processor_config.json", "preprocessor_config.json"):
+        source = job.inputs["model"] / name
+        if source.is_file() and not (job.out / name).exists():
+            shutil.copyfile(source, job.out / name)
+    for name in (LANGUAGE, EMBEDDINGS, VISION):
+        ir.compact(job.out / name)
+    return ir.facts(job.out, LANGUAGE)
+
+
+def compress(job: WorkerJob) -> dict[str, Any]:
+    """8 or 4-bit weights of the language model, 8-bit embeddings (worker side). args: mode, group_size, ratio."""
+    import nncf
+    import openvino as ov
+
+    source = job.inputs["fp16"]
+    shutil.copytree(source, job.out, dirs_exist_ok=True)
+    logging.getLogger("nncf").setLevel(logging.WARNING)
+    core = ov.Core()
+    options: dict[str, Any] = {"mode": nncf.CompressWeightsMode(job.args["mode"])}
+    options |= {name: job.args[name] for name in ("group_size", "ratio") if name in job.args}
+    for name, how in ((LANGUAGE, options), (EMBEDDINGS, {"mode": nncf.CompressWeightsMode.INT8_ASYM})):
+        job.progress(0.2, f"compressing {name}")
+        # Read from where it stays: what is read is mapped, and would be written over.
+        compressed = nncf.compress_weights(core.read_model(source / name), **how)
+        ir.save(compressed, job.out, name=name)
+    return ir.facts(job.out, LANGUAGE)
+
+
+class OpenVinoVision:
+    """The three models opened: a session of text, and of pictures and text."""
+
+    def __init__(self, folder: Path, properties: Mapping[str, Any], vocabulary: int) -> None:
+        self._folder, self._properties, self._vocabulary = folder, properties, vocabulary
+        self._requests: dict[str, Any] = {}
+        self._tokenizer: Any = None
+        self._processor: Any = None
+
+    def tokenize(self, text: str) -> list[int]:
+        """Ids by openvino_tokenizers, with whatever it puts in front by itself."""
+        return [int(i) for i in self._tokens().encode(text).input_ids.data[0]]
+
+    def detokenize(self, ids: Sequence[int]) -> str:
+        """The text, special tokens left out."""
+        return str(self._tokens().decode(list(ids), skip_special_tokens=True))
+
+    def score(self, ids: Sequence[int]) -> Iterator[Logits]:
+        """Logits from an empty state, the ids fed in parts through the KV cache."""
+        yield from self._feed(self._embedded(ids))
+
+    def generate(
+        self, ids: Sequence[int], count: int, on_token: Callable[[int], bool] | None = None
+    ) -> Generation:
+        """Greedy tokens, one call of the language model each."""
+        started = time.perf_counter()
+        return self._continue(self._embedded(ids), count, on_token, started)
+
+    def see(self, picture: Picture, before: Sequence[int], after: Sequence[int]) -> Logits:
+        """Logits after each of `after`."""
+        import numpy as np
+
+        whole: Logits = np.concatenate(list(self._feed(self._shown(picture, before, after))))
+        return whole[-len(after) :]
+
+    def describe(
+        self,
+        picture: Picture,
+        before: Sequence[int],
+        after: Sequence[int],
+        count: int,
+        on_token: Callable[[int], bool] | None = None,
+    ) -> Generation:
+        """Greedy tokens; the encoding of the picture counts."""
+        started = time.perf_counter()
+        return self._continue(self._shown(picture, before, after), count, on_token, started)
+
+    def close(self) -> None:
+        """Drop what was loaded."""
+        self._requests.clear()
+        self._tokenizer = self._processor = None
+
+    def _tokens(self) -> Any:
+        if self._tokenizer is None:
+            import openvino_genai
+
+            self._tokenizer = openvino_genai.Tokenizer(str(self._folder))
+        return self._tokenizer
+
+    def _request(self, name: str) -> Any:
+        if name not in self._requests:
+            import openvino as ov
+
+            properties = dict(self._properties)
+            if name != LANGUAGE:
+                properties.pop("KV_CACHE_PRECISION")
+            compiled = ov.Core().compile_model(self._folder / name, "CPU", properties)
+            self._requests[name] = compiled.create_infer_request()
+        return self._requests[name]
+
+    def _embedded(self, ids: Sequence[int]) -> Any:
+        import numpy as np
+
+        check_ids(ids, self._vocabulary)
+        found = self._request(EMBEDDINGS).infer({0: np.array([list(ids)], np.int64)})
+        return np.array(found[0], np.float32)
+
+    def _shown(self, picture: Picture, before: Sequence[int], after: Sequence[int]) -> Any:
+        """Embeddings of the ids with the picture's between them."""
+        import numpy as np
+
+        pixels = self._pixels(picture)
+        seen = np.array(self._request(VISION).infer({0: pixels})[0], np.float32)
+        parts = [self._embedded(before)] if before else []
+        return np.concatenate([*parts, seen.reshape(1, -1, seen.shape[-1]), self._embedded(after)], axis=1)
+
+    def _pixels(self, picture: Picture) -> Any:
+        import numpy as np
+        from PIL import Image
+
+        if self._processor is None:
+            from transformers import AutoProcessor
+
+            # The whole, for AutoImageProcessor asks for torchvision even where Pillow serves.
+            whole = AutoProcessor.from_pretrained(self._folder, local_files_only=True)
+            self._processor = whole.image_processor
+        made = self._processor(images=Image.fromarray(picture), return_tensors="np")
+        return np.asarray(made["pixel_values"], np.float32)
+
+    def _feed(self, embedded: Any, least: int = _PARTS) -> Iterator[Logits]:
+        import numpy as np
+
+        request = self._request(LANGUAGE)
+        request.reset_state()
+        rows = max(1, -(-embedded.shape[1] // least))
+        for begin in range(0, embedded.shape[1], rows):
+            yield np.array(self._step(request, embedded[:, begin : begin + rows], begin)[0], np.float32)
+
+    def _step(self, request: Any, part: Any, begin: int) -> Any:
+        import numpy as np
+
+        end = begin + part.shape[1]
+        made = {
+            "inputs_embeds": part,
+            "attention_mask": np.ones((1, end), np.int64),
+            "position_ids": np.arange(begin, end, dtype=np.int64)[None],
+            "beam_idx": np.zeros(1, np.int32),
+        }
+        names = {port.get_any_name() for port in request.model_inputs}
+        request.infer({name: value for name, value in made.items() if name in names})
+        return request.get_tensor("logits").data
+
+    def _continue(
+        self, embedded: Any, count: int, on_token: Callable[[int], bool] | None, started: float
+    ) -> Generation:
+        request, length = self._request(LANGUAGE), embedded.shape[1]
+        request.reset_state()
+        ids: list[int] = []
+        times: list[float] = []
+        logits = self._step(request, embedded, 0)
+        while True:
+            ids.append(int(logits[0, -1].argmax()))
+            times.append(time.perf_counter())
+            if (on_token is not None and on_token(ids[-1])) or len(ids) == count:
+                return Generation(started, ids, times)
+            logits = self._step(request, self._embedded(ids[-1:]), length + len(ids) - 1)

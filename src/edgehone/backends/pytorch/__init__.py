@@ -1,0 +1,1 @@
+"""PyTorch and transformers: runs original checkpoints, as the reference and the baseline."""

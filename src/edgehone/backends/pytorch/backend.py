@@ -1,0 +1,152 @@
+"""pytorch: the original itself, run by transformers: the reference for quality, the baseline for speed.
+
+Nothing is built: an artifact is a folder of links to the model's own files. Weights come from safetensors
+only, and no code that lies beside them is ever run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgehone.backends.base import (
+    Needs,
+    Recipe,
+    Step,
+    Support,
+)
+from edgehone.backends.pytorch import devices as pytorch_devices
+from edgehone.backends.pytorch import graph, vision
+from edgehone.backends.pytorch.session import TorchSession
+from edgehone.backends.pytorch.supported import architectures, vision_model_types
+from edgehone.backends.pytorch.tokenizer import Tokenizer
+from edgehone.backends.sessions import (
+    WorkerJob,
+)
+from edgehone.model.info import ModelInfo
+
+if TYPE_CHECKING:
+    from edgehone.backends.pytorch.routing import TorchRouting
+    from edgehone.backends.pytorch.vision import TorchPictures, TorchVision
+
+devices = pytorch_devices.devices
+
+NAME = "pytorch"
+REFERENCE = True
+NEEDS = Needs(
+    lock=Path(__file__).with_name("lock.txt"),
+    versions=("torch", "transformers", "tokenizers", "safetensors"),
+)
+
+SENSITIVITY = Step("edgehone.backends.pytorch.sensitivity:measure", reads=("model", "calibration"))
+
+encode_texts = graph.encode_texts
+open_graph = graph.open_graph
+
+# Pickled weights run code when they are loaded, Python files when a model asks for them: left out, both.
+_LEFT_OUT = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".h5", ".msgpack", ".onnx", ".gguf", ".py", ".pyc"}
+
+
+def supports(model: ModelInfo) -> Support:
+    """Hugging Face causal language models and encoders, unquantized, without code of their own; exported programs."""
+    if model.kind == "graph":
+        refusals = graph.why_not(model)
+        return Support(not refusals, tuple(refusals))
+    reasons = []
+    if model.format != "huggingface":
+        reasons.append(f"only Hugging Face folders can be run, not the format '{model.format}'")
+    if model.remote_code:
+        reasons.append(
+            "the model runs only with code of its own (auto_map in config.json, trust_remote_code=True in "
+            "transformers), and edgehone runs no code that comes with a model"
+        )
+    elif model.kind != "language":
+        reasons.append(f"only language models can be scored, not '{model.task}'")
+    elif model.task == "image-text-to-text":
+        if model.model_type not in vision_model_types():
+            reasons.append(f"transformers does not know '{model.model_type}' as a model that sees images")
+    elif model.model_type not in architectures():
+        reasons.append(f"transformers does not know '{model.model_type}' as a causal language model")
+    if model.quantized:
+        reasons.append(
+            f"the checkpoint is quantized already ({model.quantized}): give the unquantized original"
+        )
+    return Support(not reasons, tuple(reasons))
+
+
+def recipes(model: ModelInfo) -> list[Recipe]:
+    """The original and nothing else: it is what candidates are compared with."""
+    return [original(model)]
+
+
+def original(model: ModelInfo) -> Recipe:
+    """The original in its stored dtype, as its users run it today."""
+    return Recipe(
+        NAME, "original", settings={"dtype": "stored"}, effort="quick", exact=True, why="the model as it is"
+    )
+
+
+def reference(model: ModelInfo) -> Recipe:
+    """The original in float32."""
+    return Recipe(
+        NAME,
+        "reference",
+        settings={"dtype": "float32"},
+        effort="quick",
+        exact=True,
+        why="what quality is judged by",
+    )
+
+
+def steps(recipe: Recipe) -> Step:
+    """Links to the model's files; the same for every recipe."""
+    return Step("edgehone.backends.pytorch.backend:link_original", reads=("model",), links=True)
+
+
+def link_original(job: WorkerJob) -> dict[str, Any]:
+    """Fill the folder with links to the model's files, less those that could run code."""
+    source = job.inputs["model"].resolve()
+    for path in sorted(source.iterdir()) if source.is_dir() else [source]:
+        if path.is_file() and not path.name.startswith(".") and path.suffix not in _LEFT_OUT:
+            (job.out / path.name).symlink_to(path)
+    return {}
+
+
+def open_session(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) -> TorchSession:
+    """Load the model in `settings["dtype"]`: "stored" (the default) or a name that torch knows, as "float32".
+
+    Raises ModelError, with the cause, for weights or a tokenizer that cannot be loaded.
+    """
+    import torch
+
+    torch.set_num_threads(job.threads)
+    return TorchSession(artifact, str(settings.get("dtype", "stored")))
+
+
+def open_routing(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) -> TorchRouting:
+    """The same, telling which experts the routers choose."""
+    import torch
+
+    from edgehone.backends.pytorch.routing import TorchRouting
+
+    torch.set_num_threads(job.threads)
+    return TorchRouting(TorchSession(artifact, str(settings.get("dtype", "stored"))).model)
+
+
+def open_vision(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) -> TorchVision:
+    """The same, shown pictures."""
+    import torch
+
+    torch.set_num_threads(job.threads)
+    return vision.TorchVision(artifact, TorchSession(artifact, str(settings.get("dtype", "stored"))))
+
+
+def open_pictures(folder: Path, job: WorkerJob) -> TorchPictures:
+    """The processor of a model's folder (worker side). ModelError when there is none that works."""
+    return vision.TorchPictures(folder)
+
+
+def open_tokenizer(folder: Path, job: WorkerJob) -> Tokenizer:
+    """The tokenizer of a model's folder (worker side). ModelError when there is none that works."""
+    return Tokenizer(folder)

@@ -1,0 +1,20 @@
+"""The model types that the pinned transformers runs."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+
+@cache
+def architectures() -> frozenset[str]:
+    """The model types that the pinned transformers runs as causal language models."""
+    lines = (Path(__file__).parent / "architectures.txt").read_text("utf-8").splitlines()
+    return frozenset(line for line in lines if line and not line.startswith("#"))
+
+
+@cache
+def vision_model_types() -> frozenset[str]:
+    """The model types that the pinned transformers runs as image-text-to-text."""
+    lines = (Path(__file__).parent / "vision.txt").read_text("utf-8").splitlines()
+    return frozenset(line for line in lines if line and not line.startswith("#"))

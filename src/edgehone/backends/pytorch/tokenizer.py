@@ -1,0 +1,97 @@
+"""The original's own tokenizer: ids, and the bytes of the text that each covers (worker side)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from edgehone.backends.pytorch.weights import cause, source
+from edgehone.core.errors import ModelError
+
+
+class Tokenizer:
+    """The original's own tokenizer, as measure.prepare asks for it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._tokenizer = load_tokenizer(folder)
+        self.vocabulary = len(self._tokenizer)
+        probe = "a"
+        with_bos, without = self.tokenize(probe), self._plain(probe)
+        at = next((i for i in range(len(with_bos)) if with_bos[i : i + len(without)] == without), None)
+        if not without or at is None:
+            raise ModelError(
+                f"the tokenizer turns {probe!r} into {with_bos}: its text ids cannot be told apart"
+            )
+        self.bos = with_bos[:at]
+        self.eos = end_ids(folder, self._tokenizer.eos_token_id)
+
+    def tokenize(self, text: str) -> list[int]:
+        """Ids with whatever the tokenizer puts in front by itself."""
+        return [int(i) for i in self._tokenizer(text, verbose=False).input_ids]
+
+    def encode(self, text: str) -> tuple[list[int], list[int]]:
+        """Ids without BOS, and the UTF-8 bytes that each covers; these add up to the text's.
+
+        Where several ids make up one character the first has its bytes. Tokenizers that tell no offsets get
+        sizes in proportion to the text of each id.
+        """
+        if not self._tokenizer.is_fast:
+            ids = self._plain(text)
+            sizes = [len(self._tokenizer.decode([i]).encode()) for i in ids]
+            return ids, scaled(sizes, len(text.encode()))
+        found = self._tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+        return [int(i) for i in found.input_ids], sizes_of(text, [end for _, end in found.offset_mapping])
+
+    def _plain(self, text: str) -> list[int]:
+        return [int(i) for i in self._tokenizer(text, add_special_tokens=False, verbose=False).input_ids]
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """transformers' tokenizer of a folder. ModelError, with the cause, when it cannot be loaded."""
+    from transformers import AutoTokenizer
+
+    hint = "put tokenizer.json or tokenizer.model, and tokenizer_config.json, beside config.json"
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:
+        raise ModelError(
+            f"the tokenizer of {source(folder)} cannot be loaded: {cause(error, folder)}", hint=hint
+        ) from error
+    # Without a vocabulary file transformers makes a tokenizer that knows its special tokens only.
+    if len(set(tokenizer.get_vocab().values()) - set(tokenizer.all_special_ids)) < 2:
+        raise ModelError(f"the tokenizer of {source(folder)} has no vocabulary", hint=hint)
+    return tokenizer
+
+
+def end_ids(folder: Path, known: int | None) -> list[int]:
+    """The ids that end a text: the tokenizer's, and those that the configurations add (one id or several)."""
+    ends = set() if known is None else {known}
+    for name in ("config.json", "generation_config.json"):
+        if (folder / name).is_file():
+            told = json.loads((folder / name).read_text("utf-8")).get("eos_token_id")
+            ends |= {int(i) for i in (told if isinstance(told, list) else [told]) if i is not None}
+    return sorted(ends)
+
+
+def sizes_of(text: str, ends: Sequence[int]) -> list[int]:
+    """UTF-8 bytes that each id covers, from the characters where they end; gaps go to the id after."""
+    import numpy as np
+
+    characters = np.frombuffer(text.encode("utf-32-le"), np.uint32)
+    widths = 1 + (characters > 0x7F).astype(np.int64) + (characters > 0x7FF) + (characters > 0xFFFF)
+    offsets = np.concatenate([[0], np.cumsum(widths)])
+    edges = np.maximum.accumulate(offsets[np.asarray(ends, np.int64)]) if ends else np.zeros(0, np.int64)
+    if ends:
+        edges[-1] = offsets[-1]
+    return [int(size) for size in np.diff(edges, prepend=0)]
+
+
+def scaled(sizes: Sequence[int], total: int) -> list[int]:
+    """Sizes in the same proportion that add up to `total`."""
+    import numpy as np
+
+    edges = np.cumsum(sizes, dtype=np.float64)
+    edges = np.round(edges * (total / max(edges[-1], 1.0))) if len(edges) else edges
+    return [int(size) for size in np.diff(edges, prepend=0)]

@@ -1,0 +1,150 @@
+"""Multi-modal originals run by transformers: their processor, and a session that is shown pictures (worker side)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgehone.backends.sessions import (
+    Generation,
+)
+from edgehone.core.errors import ModelError
+
+if TYPE_CHECKING:
+    from edgehone.backends.pytorch.session import TorchSession
+    from edgehone.backends.sessions import (
+        Logits,
+    )
+    from edgehone.inputs.pictures import Picture
+
+# What stands around a prompt where the model brings no chat template: LLaVA 1.5's words.
+TEMPLATE = "USER: {image}\n{prompt} ASSISTANT:"
+# Of a model that takes pictures of any size.
+USUAL_SIZE = 224
+
+
+class TorchPictures:
+    """A model's processor, as measure.prepare_pictures asks for it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.processor = load_processor(folder)
+        self.image_id = _image_id(self.processor, folder)
+        self.size = _size(folder)
+
+    def split(self, picture: Picture, prompt: str) -> tuple[list[int], list[int]]:
+        """The ids before and after the picture's. ModelError where it takes several places."""
+        ids = [int(i) for i in self._run(picture, self._text(prompt))["input_ids"][0]]
+        places = [at for at, token in enumerate(ids) if token == self.image_id]
+        if not places or places[-1] - places[0] + 1 != len(places):
+            raise ModelError(
+                f"the model's processor puts a picture into {_runs(places)} places of its prompt: only models that put "
+                "it into one are taken"
+            )
+        return ids[: places[0]], ids[places[-1] + 1 :]
+
+    def encode(self, text: str) -> list[int]:
+        """Ids without special tokens."""
+        return [int(i) for i in self.processor.tokenizer(text, add_special_tokens=False).input_ids]
+
+    def inputs(self, picture: Picture, before: Sequence[int], after: Sequence[int]) -> dict[str, Any]:
+        """What the model is fed: the ids with as many places for the picture as its processor asks for."""
+        import torch
+
+        made = self._run(picture, self.processor.image_token)
+        places = [int(i) for i in made["input_ids"][0] if int(i) == self.image_id]
+        ids = torch.tensor([[*before, *places, *after]])
+        fed = {name: value for name, value in made.items() if name not in ("input_ids", "attention_mask")}
+        fed |= {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+        for name in ("token_type_ids", "mm_token_type_ids"):
+            if name in made:
+                fed[name] = (ids == self.image_id).to(torch.long)
+        return fed
+
+    def _text(self, prompt: str) -> str:
+        template = getattr(self.processor, "chat_template", None)
+        if not template:
+            return TEMPLATE.format(image=self.processor.image_token, prompt=prompt)
+        content = [{"type": "image"}, {"type": "text", "text": prompt}]
+        turns = [{"role": "user", "content": content}]
+        return str(self.processor.apply_chat_template(turns, add_generation_prompt=True))
+
+    def _run(self, picture: Picture, text: str) -> Any:
+        from PIL import Image
+
+        return self.processor(images=Image.fromarray(picture), text=text, return_tensors="pt")
+
+
+class TorchVision:
+    """A vision-language model of transformers on the CPU."""
+
+    def __init__(self, folder: Path, session: TorchSession) -> None:
+        self._pictures = TorchPictures(folder)
+        self._session = session
+        self.tokenize, self.detokenize = session.tokenize, session.detokenize
+
+    def see(self, picture: Picture, before: Sequence[int], after: Sequence[int]) -> Logits:
+        """One forward pass over all."""
+        import numpy as np
+        import torch
+
+        model = self._session.model
+        fed = self._pictures.inputs(picture, before, after)
+        fed = {n: v.to(model.dtype) if v.is_floating_point() else v for n, v in fed.items()}
+        with torch.inference_mode():
+            logits = model(**fed, use_cache=False).logits[0, -len(after) :]
+        return np.asarray(logits.float().numpy(), np.float32)
+
+    def describe(
+        self,
+        picture: Picture,
+        before: Sequence[int],
+        after: Sequence[int],
+        count: int,
+        on_token: Callable[[int], bool] | None = None,
+    ) -> Generation:
+        """transformers' own greedy generate(), the processor's work counted in."""
+        started = time.perf_counter()
+        fed = self._pictures.inputs(picture, before, after)
+        model = self._session.model
+        fed = {n: v.to(model.dtype) if v.is_floating_point() else v for n, v in fed.items()}
+        made = self._session.generate_from(fed, count, on_token)
+        return Generation(started, made.ids, made.times)
+
+    def close(self) -> None:
+        """Drop the weights."""
+        self._session.close()
+
+
+def load_processor(folder: Path) -> Any:
+    """transformers' processor of a folder. ModelError, with the cause, when it cannot be loaded."""
+    from transformers import AutoProcessor
+
+    try:
+        return AutoProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:
+        cause = f"{type(error).__name__}: {next(iter(str(error).splitlines()), 'no message')}"
+        raise ModelError(
+            f"the processor of {folder.resolve()} cannot be loaded: {cause}",
+            hint="put processor_config.json and preprocessor_config.json beside config.json",
+        ) from error
+
+
+def _image_id(processor: Any, folder: Path) -> int:
+    token = getattr(processor, "image_token", None)
+    found = processor.tokenizer.convert_tokens_to_ids(token) if token else None
+    if found is None or found == processor.tokenizer.unk_token_id:
+        raise ModelError(f"the processor of {folder.resolve()} names no token that stands for a picture")
+    return int(found)
+
+
+def _size(folder: Path) -> int:
+    import json
+
+    told = json.loads((folder / "config.json").read_text("utf-8")).get("vision_config", {}).get("image_size")
+    return told if isinstance(told, int) else USUAL_SIZE
+
+
+def _runs(places: Sequence[int]) -> int:
+    return sum(1 for at, place in enumerate(places) if at == 0 or places[at - 1] != place - 1)

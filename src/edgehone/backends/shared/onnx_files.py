@@ -1,0 +1,178 @@
+"""The files of an ONNX graph: which they are, whether the runtime knows all that is in them, what they hold.
+
+All of it runs in a worker, with the onnx package of its environment.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from edgehone.core.errors import ModelError
+
+# Domains whose operators ONNX Runtime brings along.
+BUILT_IN = frozenset(
+    {"", "ai.onnx", "ai.onnx.ml", "com.microsoft", "com.microsoft.nchwc", "ai.onnx.preview.training"}
+)
+# Operators that compute on, or unpack, quantized tensors by themselves.
+_INTEGER = (
+    "MatMulInteger", "ConvInteger", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM", "MatMulIntegerToFloat",
+    "QAttention", "QGemm", "QEmbedLayerNormalization", "MatMulNBits", "GatherBlockQuantized",
+)  # fmt: skip
+
+
+def find(path: Path) -> Path:
+    """The .onnx file: `path` itself, or the only one in that folder. ModelError where there is none or several."""
+    if path.is_file():
+        return path
+    found = sorted(path.glob("*.onnx")) if path.is_dir() else []
+    if len(found) == 1:
+        return found[0]
+    if found:
+        names = ", ".join(one.name for one in found[:5])
+        raise ModelError(
+            f"{path} holds {len(found)} ONNX files: {names}", hint=f"give one of them: {found[0]}"
+        )
+    raise ModelError(f"no .onnx file at {path}", hint=f"see what is there: ls {path.parent}")
+
+
+def read(path: Path) -> Any:
+    """The ModelProto of a file without its external data. ModelError, with the cause, if it is not ONNX."""
+    import onnx
+
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except Exception as error:
+        raise ModelError(
+            f"{path} cannot be read as ONNX: {error}", hint="export or download it again"
+        ) from error
+    if not model.graph.node:
+        raise ModelError(
+            f"{path} cannot be read as ONNX: it has no operators", hint="export or download it again"
+        )
+    return model
+
+
+def check(path: Path) -> Any:
+    """`read`, and ModelError that names operators that ONNX does not know, or data files that are missing.
+
+    The opset is the business of edgehone.model.onnx, which reads every model first.
+    """
+    model = read(path)
+    if unknown := sorted(set(_unknown(model))):
+        raise ModelError(
+            f"{path.name} has operators that ONNX Runtime does not know: {', '.join(unknown)}",
+            hint="export it with standard operators only",
+        )
+    missing = [name for name in data_files(model, path.name) if not (path.parent / name).is_file()]
+    if missing:
+        raise ModelError(
+            f"the weights of {path.name} lie in files that are missing: {', '.join(missing)}",
+            hint=f"put them beside it, into {path.parent}",
+        )
+    return model
+
+
+def opset(model: Any) -> int:
+    """The version of ONNX's own operators; 1 where none is used."""
+    return max((int(one.version) for one in model.opset_import if one.domain in ("", "ai.onnx")), default=1)
+
+
+def data_files(model: Any, name: str) -> list[str]:
+    """Relative names of the files with external data, sorted. ModelError for one outside the model's folder."""
+    found = set()
+    for tensor in _tensors(model):
+        told = {entry.key: entry.value for entry in tensor.external_data}
+        if "location" in told:
+            place = PurePosixPath(told["location"])
+            if place.is_absolute() or ".." in place.parts:
+                raise ModelError(
+                    f"{name} asks for weights outside its folder: {place}",
+                    hint="save it again with relative names",
+                )
+            found.add(str(place))
+    return sorted(found)
+
+
+def facts(path: Path) -> dict[str, Any]:
+    """What a graph holds: `operators`, `quantized` ones and `weight_types` counted, `opset`, `bytes` of its files."""
+    import onnx
+
+    model = read(path)
+    nodes = list(_nodes(model))
+    weights = Counter(
+        onnx.TensorProto.DataType.Name(tensor.data_type).lower()
+        for graph in _graphs(model)
+        for tensor in graph.initializer
+        if sum(size > 1 for size in tensor.dims) > 1  # matrices: the rest are biases, scales and shapes
+    )
+    files = [path, *(path.parent / name for name in data_files(model, path.name))]
+    return {
+        "operators": dict(Counter(node.op_type for node in nodes)),
+        "quantized": dict(quantized(nodes)),
+        "weight_types": dict(weights),
+        "opset": opset(model),
+        "bytes": sum(file.stat().st_size for file in files),
+    }
+
+
+def quantized(nodes: list[Any]) -> Counter[str]:
+    """Operators that work on quantized tensors, by type: integer ones, and those that only dequantized ones feed."""
+    dequantized = {name for node in nodes if node.op_type == "DequantizeLinear" for name in node.output}
+    found: Counter[str] = Counter()
+    for node in nodes:
+        fed = (
+            node.op_type != "QuantizeLinear" and {*node.input} - {""} and {*node.input} - {""} <= dequantized
+        )
+        if fed or node.op_type in _INTEGER or node.op_type.startswith("QLinear"):
+            found[node.op_type] += 1
+    return found
+
+
+def _unknown(model: Any) -> Iterator[str]:
+    import onnx
+
+    versions = {one.domain: int(one.version) for one in model.opset_import}
+    own = {(one.domain, one.name) for one in model.functions}
+    for node in _nodes(model):
+        domain = "" if node.domain == "ai.onnx" else node.domain
+        if (node.domain, node.op_type) in own:
+            continue
+        if domain not in BUILT_IN:
+            yield f"{domain}::{node.op_type}"
+        elif domain == "":
+            try:
+                onnx.defs.get_schema(node.op_type, versions.get(domain, versions.get("ai.onnx", 1)), "")
+            except onnx.defs.SchemaError:
+                yield f"{node.op_type} (opset {opset(model)})"
+
+
+def _graphs(model: Any) -> Iterator[Any]:
+    """The graph and all that lie in its nodes (bodies of If, Loop, …)."""
+    waiting = [model.graph]
+    while waiting:
+        graph = waiting.pop()
+        yield graph
+        for node in graph.node:
+            for attribute in node.attribute:
+                waiting += [attribute.g] if attribute.HasField("g") else []
+                waiting += attribute.graphs
+
+
+def _nodes(model: Any) -> Iterator[Any]:
+    for graph in _graphs(model):
+        yield from graph.node
+    for function in model.functions:
+        yield from function.node
+
+
+def _tensors(model: Any) -> Iterator[Any]:
+    for graph in _graphs(model):
+        yield from graph.initializer
+    for node in _nodes(model):
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                yield attribute.t
+            yield from attribute.tensors

@@ -1,0 +1,96 @@
+"""Check a backend for real: build its exact recipe of a tiny model, open it, generate a few tokens."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+from edgehone.backends import registry
+from edgehone.backends.base import Recipe, ReferenceBackend
+from edgehone.backends.null import backend as null
+from edgehone.core.errors import SetupError
+from edgehone.core.events import silent
+from edgehone.execution.environments import environment
+from edgehone.execution.executors import LocalExecutor
+from edgehone.execution.foreground import run_foreground
+from edgehone.execution.home import home
+from edgehone.execution.job import Input, Job, Limits
+from edgehone.inputs import workload
+from edgehone.inputs.texts import shipped
+from edgehone.model import ModelInfo, digest, inspect
+from edgehone.model.demo import demo_model
+from edgehone.optimize.build import build
+from edgehone.optimize.context import ReadyExecutor, RunContext, depth
+
+PROMPT = "The people of"
+TOKENS = 8
+# A backend that takes longer than this for a model of a few megabytes is as good as broken.
+PATIENCE = Limits(seconds=600)
+
+
+def selfcheck(name: str, tell: Callable[[str], None]) -> dict[str, Any]:
+    """Build, open, generate; returns the text and tokens/s.
+
+    Raises SetupError if the environment can't be made or the backend takes no tiny model, JobError if a job fails.
+    """
+    backend = registry.load(name)
+    env = environment.ensure(name, backend.NEEDS, tell)
+    with tempfile.TemporaryDirectory(prefix="edgehone-check-") as place:
+        model = inspect(_tiny_model(name, Path(place)))
+        support = backend.supports(model)
+        if not support.ok:
+            raise SetupError(
+                f"{name} takes no tiny model: {'; '.join(support.reasons)}", hint="edgehone inspect MODEL"
+            )
+        recipe = _recipe(name, model)
+        tell(f"building {recipe.key} of a tiny model")
+        site = ReadyExecutor(LocalExecutor(), {name: env}, PATIENCE)
+        ctx = RunContext(
+            model=model,
+            source=Input(model.path, digest.digest_model(model, home() / "digests")),
+            build_executor=site,
+            target_executor=site,
+            workload=workload.load(),
+            depth=depth("quick"),
+            backends={name: backend},
+            origin=cast(ReferenceBackend, backend),
+            emit=silent,
+        )
+        artifact = build(ctx, recipe)
+        module = registry.module_name(name)
+        args = {
+            "backend": module,
+            "settings": dict(recipe.settings),
+            "prompt": PROMPT,
+            "max_tokens": TOKENS,
+            "eos": [],
+        }
+        job = Job(
+            "edgehone.worker.generate:generate",
+            env,
+            args,
+            {"artifact": Input.of(artifact)},
+            threads=ctx.device.threads,
+            backend=module,
+        )
+        facts = run_foreground(job, quiet=True)
+    if facts["tokens"] != TOKENS:
+        raise SetupError(
+            f"{name} made {facts['tokens']} tokens of {TOKENS}", hint=f"edgehone backends install {name}"
+        )
+    return {"text": PROMPT + facts["text"], "decode_tokens_per_s": facts["decode_tokens_per_s"]}
+
+
+def _tiny_model(name: str, place: Path) -> Path:
+    if name == null.NAME:
+        return null.make_model(place / "null-model", shipped("calibration").read_text("utf-8"))
+    return demo_model()
+
+
+def _recipe(name: str, model: ModelInfo) -> Recipe:
+    """The exact recipe, or the original of a backend that only runs that."""
+    backend = registry.load(name)
+    exact = [recipe for recipe in backend.recipes(model) if recipe.exact]
+    return exact[0] if exact else cast(ReferenceBackend, backend).original(model)

@@ -1,0 +1,1 @@
+"""What every other package uses: errors, figures, events and configuration. It imports nothing else of edgehone."""

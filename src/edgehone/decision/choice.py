@@ -1,0 +1,262 @@
+"""The choice: the best by weights among those that pass every gate, ties to the smaller; or the nearest miss.
+
+A candidate's score is the weighted sum of the logarithms of its ratios to the best in each objective:
+    speed    1 / workload_latency_ms (where it is predicted for another device, the predicted speedup)
+    throughput  requests_per_s, of all clients together
+    quality  min(accuracy_kept, 1) · exp(-kl_mean): what is kept of the right tokens, and the mean factor by
+             which the text's likelihood under the original falls (a product, so its logarithm is a sum);
+             for outputs that are no probabilities 1 - cosine stands for the divergence
+    memory   1 / peak_memory_bytes
+    size     1 / bytes
+so a score is 0 at best, and a weight is an exchange rate: twice the speed weighs ln 2 times its weight.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from edgehone.core.figure import Figure
+from edgehone.decision.decision import Candidate
+from edgehone.decision.gates import Verdict
+from edgehone.inputs.workload import OBJECTIVES
+
+# A header or a name makes files of one kind differ by less.
+SAME_SIZE = 1.01
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The chosen key, the reason in a sentence, and each scored candidate's score with its interval."""
+
+    key: str
+    reason: str
+    scores: Mapping[str, Figure]
+
+
+@dataclass(frozen=True)
+class Logs:
+    """Logarithm of an objective, more is better; `down` and `up` are the interval's distances from it."""
+
+    value: float
+    down: float
+    up: float
+
+
+def choose(candidates: Sequence[Candidate], weights: Mapping[str, float]) -> Choice | None:
+    """The best of the candidates that pass, or None when none passes or none can be scored.
+
+    Candidates whose score ties with the best one (`Figure.ties`) are equal, and the smallest of them in bytes wins;
+    sizes within 1 % are equal, and of those the best score wins.
+    A candidate that lacks a weighted objective can't win while another has it; an objective that all lack is
+    left out and the reason says so.
+    """
+    passing = [c for c in candidates if c.passes]
+    objectives = {c.key: logarithms(c) for c in passing}
+    weighted = [name for name in OBJECTIVES if weights.get(name, 0.0) > 0]
+    used = [name for name in weighted if any(logs[name] is not None for logs in objectives.values())]
+    scores = _scores(objectives, {name: weights[name] for name in used})
+    if not scores or not used:
+        return None
+    by_key = {c.key: c for c in passing}
+    # By score, then by key: the same figures give the same choice in whatever order they come.
+    ranked = sorted(scores, key=lambda key: (-(scores[key].value or 0.0), key))
+    best = ranked[0]
+    ties = [key for key in ranked if key == best or scores[key].ties(scores[best])]
+    smallest = min(_bytes(by_key[key]) for key in ties)
+    # Ties stand in the order of their scores: of equal sizes the best.
+    winner = next(key for key in ties if _bytes(by_key[key]) <= SAME_SIZE * smallest)
+    dropped = [name for name in weighted if name not in used]
+    others = [key for key in (ties if len(ties) > 1 else ranked) if key != winner]
+    other = by_key[others[0]] if others else None
+    by_rate = "speed" not in compared(weights)
+    reason = _reason(by_key[winner], other, len(ties) > 1, dropped, by_rate)
+    return Choice(winner, reason, scores)
+
+
+def contenders(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Those that the choice is between: who left a race is out while another passes.
+
+    Pairs of rounds and windows, which beat it, tell more than intervals of separate readings.
+    """
+    raced = [c for c in candidates if "raced_out" not in c.facts]
+    return raced if any(c.passes for c in raced) else list(candidates)
+
+
+def nearest(candidates: Sequence[Candidate]) -> tuple[Candidate, Verdict] | None:
+    """The measured candidate whose worst shortfall, as a share of the threshold, is smallest; and that gate.
+
+    Equal worst shortfalls: the next worst decides, so one failing gate is nearer than two. A missing figure is
+    the worst of all shortfalls. None when no candidate was measured or all pass.
+    """
+    missed: list[tuple[list[float], str, Candidate, Verdict]] = []
+    for candidate in candidates:
+        failed = sorted((v for v in candidate.verdicts if not v.ok), key=_margin)
+        if candidate.status == "ok" and failed:
+            missed.append(([-_margin(v) for v in failed], candidate.key, candidate, failed[0]))
+    if not missed:
+        return None
+    _, _, candidate, verdict = min(missed, key=lambda entry: entry[:2])
+    return candidate, verdict
+
+
+def objectives(candidate: Candidate) -> dict[str, float | None]:
+    """The logarithm of each objective, more is better, None where missing."""
+    return {name: None if entry is None else entry.value for name, entry in logarithms(candidate).items()}
+
+
+def compared(weights: Mapping[str, float]) -> tuple[str, ...]:
+    """The objectives of the frontier. Speed and throughput are two views of one thing: the one that weighs stands
+    for both, the speed where both do or neither."""
+    left_out = "speed" if weights.get("throughput") and not weights.get("speed") else "throughput"
+    return tuple(name for name in OBJECTIVES if name != left_out)
+
+
+def logarithms(candidate: Candidate) -> dict[str, Logs | None]:
+    """The logarithm of each objective, None where missing: all that a score is made of."""
+    size = None if not candidate.bytes else Logs(-math.log(candidate.bytes), 0.0, 0.0)
+    return {
+        "speed": _speed_logs(candidate),
+        "throughput": _throughput_logs(candidate),
+        "quality": _quality(candidate.figure("accuracy_kept"), _loss(candidate)),
+        "memory": _inverse(candidate.figure("peak_memory_bytes")),
+        "size": size,
+    }
+
+
+def _margin(verdict: Verdict) -> float:
+    return -math.inf if verdict.margin is None else verdict.margin
+
+
+def _bytes(candidate: Candidate) -> float:
+    return math.inf if candidate.bytes is None else candidate.bytes
+
+
+def _speed_logs(candidate: Candidate) -> Logs | None:
+    latency = candidate.figure("workload_latency_ms")
+    return _turned(_speedup_logs(candidate)) if latency.predicted else _inverse(latency)
+
+
+def _throughput_logs(candidate: Candidate) -> Logs | None:
+    rate = candidate.figure("requests_per_s")
+    return _turned(_speedup_logs(candidate) if rate.predicted else _inverse(rate))
+
+
+def _speedup_logs(candidate: Candidate) -> Logs | None:
+    """Of what is predicted for another device the ratio to the original is compared: the device's own error hits all
+    alike, and is not in it."""
+    return _inverse(candidate.figure("speedup"))
+
+
+def _inverse(figure: Figure) -> Logs | None:
+    """ln(1 / figure). An interval that is missing or reaches 0 counts as none: it makes no ties."""
+    if figure.value is None or not 0 < figure.value < math.inf:
+        return None
+    low = figure.low if figure.low is not None and figure.low > 0 else figure.value
+    high = figure.high if figure.high is not None else figure.value
+    return Logs(-math.log(figure.value), math.log(high / figure.value), math.log(figure.value / low))
+
+
+def _turned(logs: Logs | None) -> Logs | None:
+    return None if logs is None else Logs(-logs.value, logs.up, logs.down)
+
+
+def _loss(candidate: Candidate) -> Figure:
+    """The divergence; 1 - cosine of the outputs, where nothing tells what is likely."""
+    kl, cosine = candidate.figure("kl_mean"), candidate.figure("cosine")
+    if kl.value is not None or cosine.value is None:
+        return kl
+    low, high = (None if end is None else 1 - end for end in (cosine.high, cosine.low))
+    return Figure(1 - cosine.value, low, high, cosine.n, "")
+
+
+def _quality(kept: Figure, kl: Figure) -> Logs | None:
+    if kept.value is None or kl.value is None or not kept.value > 0 or math.isnan(kl.value):
+        return None
+    share = min(kept.value, 1.0)
+    low = min(kept.low, share) if kept.low is not None and kept.low > 0 else share
+    high = max(min(kept.high, 1.0), share) if kept.high is not None else share
+    kl_low = kl.low if kl.low is not None else kl.value
+    kl_high = kl.high if kl.high is not None else kl.value
+    down = math.hypot(math.log(share / low), kl_high - kl.value)
+    up = math.hypot(math.log(high / share), kl.value - kl_low)
+    return Logs(math.log(share) - kl.value, down, up)
+
+
+def _scores(
+    objectives: Mapping[str, Mapping[str, Logs | None]], weights: Mapping[str, float]
+) -> dict[str, Figure]:
+    """Weighted sums of ln(own / best); the parts' intervals add in quadrature (independent passes)."""
+    scores: dict[str, Figure] = {}
+    best = {
+        name: max(entry.value for logs in objectives.values() if (entry := logs[name]) is not None)
+        for name in weights
+    }
+    for key, logs in objectives.items():
+        parts = {name: entry for name in weights if (entry := logs[name]) is not None}
+        if len(parts) < len(weights):
+            continue
+        total = sum(weights[n] * (entry.value - best[n]) for n, entry in parts.items())
+        down = math.hypot(*(weights[n] * entry.down for n, entry in parts.items()))
+        up = math.hypot(*(weights[n] * entry.up for n, entry in parts.items()))
+        scores[key] = Figure(total, total - down, total + up, n=1, unit="score")
+    return scores
+
+
+def _reason(
+    winner: Candidate, other: Candidate | None, tied: bool, dropped: Sequence[str], by_rate: bool
+) -> str:
+    """The winner's figures and how it compares with the next best, as a person would say it."""
+    parts = [part for part in (_speed(winner), _memory(winner), _kept(winner)) if part]
+    text = f"{winner.key}: " + (", ".join(parts) or "passes every gate")
+    if other:
+        text += f"; {_against(winner, other, tied, by_rate)}"
+    else:
+        text += "; no other candidate passes every gate"
+    if dropped:
+        text += f"; {' and '.join(dropped)} could not be compared (no candidate has the figure)"
+    return text + "."
+
+
+def _speed(candidate: Candidate) -> str | None:
+    speedup = candidate.figure("speedup")
+    if speedup.value is None:
+        return None
+    if speedup.value < 1:
+        return f"{1 / speedup.value:.3g}× slower than the original"
+    return f"{speedup.value:.3g}× faster than the original{_between(speedup, '.3g', 1)}"
+
+
+def _memory(candidate: Candidate) -> str | None:
+    cut = candidate.figure("memory_cut")
+    if cut.value is None:
+        return None
+    return f"{abs(cut.value):.0%} {'less' if cut.value >= 0 else 'more'} memory".replace("%", " %")
+
+
+def _kept(candidate: Candidate) -> str | None:
+    kept = candidate.figure("accuracy_kept")
+    if kept.value is None:
+        return None
+    return f"keeps {100 * kept.value:.1f} %{_between(kept, '.1f', 100)} of its accuracy"
+
+
+def _between(figure: Figure, form: str, scale: float) -> str:
+    if figure.low is None or figure.high is None:
+        return ""
+    return f" ({figure.low * scale:{form}}–{figure.high * scale:{form}})"
+
+
+def _against(winner: Candidate, other: Candidate, tied: bool, by_rate: bool) -> str:
+    name, unit = ("requests_per_s", "requests/s") if by_rate else ("workload_latency_ms", "ms")
+    pair = winner.figure(name).value, other.figure(name).value
+    speeds = "" if None in pair else f" ({pair[0]:.4g} {unit} against {pair[1]:.4g} {unit} on the workload)"
+    if not tied:
+        return f"beats {other.key}{speeds} by the workload's weights"
+    sizes = ""
+    if _bytes(other) <= SAME_SIZE * _bytes(winner):
+        return f"within the intervals of {other.key}{speeds} and of one size, and the better by the workload's weights"
+    if winner.bytes is not None and other.bytes is not None:
+        sizes = f" ({winner.bytes / 1e6:.1f} MB against {other.bytes / 1e6:.1f} MB)"
+    return f"within the intervals of {other.key}{speeds}, and taken as the smaller{sizes}"

@@ -1,0 +1,187 @@
+"""The decision: what was chosen, why, and every figure and verdict that led there. Its file is decision.json.
+
+Its schema (JSON Schema 2020-12) ships as data/decision.schema.json; `Decision.from_json` holds a file that
+may have been edited, cut or written by something else to the same shape, and says where it departs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from edgehone.core.errors import InputError
+from edgehone.core.figure import Figure
+from edgehone.decision.gates import Verdict
+
+SCHEMA = 1
+Status = Literal["ok", "failed", "disqualified", "skipped"]
+
+CONVERSION_FIGURES = ("max_error", "mean_error", "kl_mean", "same_top")
+# Every candidate has these, missing ones with a reason.
+UNITS: Mapping[str, str] = {
+    "decode_tokens_per_s": "tokens/s",
+    "prefill_tokens_per_s": "tokens/s",
+    "ttft_ms": "ms",
+    "workload_latency_ms": "ms",
+    "kl_mean": "nats",
+    "kl_p99": "nats",
+    "same_top": "share",
+    "next_token_accuracy": "share",
+    "perplexity": "",
+    "peak_memory_bytes": "bytes",
+    "energy_j": "J",
+}
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One recipe and what became of it.
+
+    `status`: ok (built, checked, measured), failed (`error`, and the path of the whole `log`), disqualified
+    (its backend is not the original when unquantized), skipped (not tried; `error` says why).
+    """
+
+    key: str
+    backend: str
+    recipe: Mapping[str, Any]
+    status: Status = "ok"
+    error: str | None = None
+    log: str | None = None
+    bytes: int | None = None
+    figures: Mapping[str, Figure] = field(default_factory=dict)
+    verdicts: tuple[Verdict, ...] = ()
+    on_frontier: bool = False
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def passes(self) -> bool:
+        """Whether it was measured and no gate refuses it."""
+        return self.status == "ok" and all(verdict.ok for verdict in self.verdicts)
+
+    @property
+    def runs_on(self) -> str:
+        """`backend`, or `backend on DEVICE`: which conversion it stands on."""
+        device = self.recipe.get("settings", {}).get("device")
+        return f"{self.backend} on {device}" if device else self.backend
+
+    def figure(self, name: str) -> Figure:
+        """The figure of that name, or a missing one."""
+        return self.figures.get(name) or Figure.missing(self.error or "not measured", UNITS.get(name, ""))
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain dict."""
+        return {
+            "key": self.key,
+            "backend": self.backend,
+            "recipe": dict(self.recipe),
+            "status": self.status,
+            "error": self.error,
+            "log": self.log,
+            "bytes": self.bytes,
+            "figures": {name: figure.to_json() for name, figure in self.figures.items()},
+            "verdicts": [verdict.to_json() for verdict in self.verdicts],
+            "on_frontier": self.on_frontier,
+            "facts": dict(self.facts),
+        }
+
+    @classmethod
+    def from_json(cls, data: Any, where: str = "candidate") -> Candidate:
+        """The candidate that `to_json` wrote. Raises InputError that says where the data departs."""
+        from edgehone.decision import parse
+
+        return parse.candidate(data, where)
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """A backend's unquantized build against the original in float32: what its other recipes start from.
+
+    `token_ids_equal` is None where it was not found out. `max_error` and `mean_error` are |differences| of
+    log-probabilities in nats, over `compared` ids of a vocabulary of `vocabulary` at each scored token.
+    A backend whose conversion has not `passed` is out; `reason` says by what. On another device than the CPU `backend`
+    is "backend on DEVICE": each is proven, or out, by itself.
+    """
+
+    backend: str
+    key: str
+    token_ids_equal: bool | None
+    max_error: Figure
+    mean_error: Figure
+    kl_mean: Figure
+    same_top: Figure
+    passed: bool
+    reason: str
+    compared: int | None = None
+    vocabulary: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain dict."""
+        figures = {name: getattr(self, name).to_json() for name in CONVERSION_FIGURES}
+        return {
+            "backend": self.backend,
+            "key": self.key,
+            "token_ids_equal": self.token_ids_equal,
+            **figures,
+            "compared": self.compared,
+            "vocabulary": self.vocabulary,
+            "passed": self.passed,
+            "reason": self.reason,
+        }
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The whole record; `chosen` is a candidate's key, or None where none passes every gate."""
+
+    chosen: str | None
+    reason: str
+    device: Mapping[str, Any]
+    model: Mapping[str, Any]
+    workload: Mapping[str, Any]
+    requirements: Mapping[str, Any]
+    baseline: Candidate
+    candidates: tuple[Candidate, ...]
+    notes: tuple[str, ...]
+    versions: Mapping[str, Any]
+    edgehone: str
+    created: str  # UTC, ISO 8601
+    conversions: tuple[Conversion, ...] = ()
+    schema: int = SCHEMA
+
+    def candidate(self, key: str) -> Candidate:
+        """The candidate of that key, the baseline included. Raises InputError for an unknown one."""
+        for candidate in (*self.candidates, self.baseline):
+            if candidate.key == key:
+                return candidate
+        known = ", ".join(c.key for c in self.candidates)
+        raise InputError(f"no candidate {key!r} in this decision", hint=f"candidates: {known}")
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain dict, as the schema says."""
+        return {
+            "schema": self.schema,
+            "edgehone": self.edgehone,
+            "created": self.created,
+            "chosen": self.chosen,
+            "reason": self.reason,
+            "device": dict(self.device),
+            "model": dict(self.model),
+            "workload": dict(self.workload),
+            "requirements": dict(self.requirements),
+            "baseline": self.baseline.to_json(),
+            "candidates": [candidate.to_json() for candidate in self.candidates],
+            "conversions": [conversion.to_json() for conversion in self.conversions],
+            "notes": list(self.notes),
+            "versions": dict(self.versions),
+        }
+
+    @classmethod
+    def from_json(cls, data: Any, where: str = "decision.json") -> Decision:
+        """The decision that `to_json` wrote.
+
+        Raises InputError with the place and the offending value when the data is not such a decision.
+        """
+        from edgehone.decision import parse
+
+        return parse.decision(data, where)

@@ -1,0 +1,91 @@
+"""Gates: each is judged on its own, by the end of the interval that the requirements name."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from edgehone.core.figure import Figure
+from edgehone.decision.requirements import Gate, Requirements
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A gate's outcome.
+
+    `value`, `low`, `high` are the figure's; `bound` is the end that was judged by `threshold`. `margin` is
+    how far it lies on the good side as a share of the threshold (negative: the shortfall), None where the
+    figure is missing.
+    """
+
+    gate: str
+    figure: str
+    ok: bool
+    op: str
+    threshold: float
+    bound: str
+    value: float | None
+    low: float | None
+    high: float | None
+    margin: float | None
+    reason: str
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain dict."""
+        return asdict(self)
+
+
+def judge(figures: Mapping[str, Figure], requirements: Requirements) -> list[Verdict]:
+    """One verdict for each gate that is on, in the requirements' order. What is missing fails."""
+    return [
+        _verdict(gate, figures.get(gate.figure) or Figure.missing(f"{gate.figure} was not measured"))
+        for gate in requirements.gates
+    ]
+
+
+def hopeless(figures: Mapping[str, Figure], requirements: Requirements) -> str | None:
+    """The gate that a candidate cannot pass any more, by the end of the interval that favours it; None if none.
+
+    A figure that is not there, or has no interval where one is judged, does not speak against it yet.
+    """
+    for gate in requirements.gates:
+        figure = figures.get(gate.figure)
+        if figure is None or figure.value is None:
+            continue
+        best = figure.value if gate.bound == "value" else figure.high if gate.op == ">=" else figure.low
+        if best is None:
+            continue
+        if best < gate.threshold if gate.op == ">=" else best > gate.threshold:
+            return f"cannot pass {gate.name}: {gate.figure} {best:.4g} at best, required {gate.op} {gate.threshold:g}"
+    return None
+
+
+def _verdict(gate: Gate, figure: Figure) -> Verdict:
+    # Of a prediction the end that speaks against it, whichever the gate names.
+    bound = gate.bound if not figure.predicted else "low" if gate.op == ">=" else "high"
+    judged: float | None = getattr(figure, bound)
+    if judged is None or math.isnan(judged):  # NaN compares false with everything and must not pass
+        ok, margin = False, None
+        reason = figure.reason or f"{gate.figure} has no interval (n = {figure.n}), its {bound} end is judged"
+    else:
+        above = judged - gate.threshold
+        ok = above >= 0 if gate.op == ">=" else above <= 0
+        margin = (above if gate.op == ">=" else -above) / (abs(gate.threshold) or 1.0)
+        end = "" if bound == "value" else f" ({bound} end)"
+        end += " predicted" if figure.predicted else ""
+        reason = f"{gate.figure} {judged:.4g}{end}, required {gate.op} {gate.threshold:g}"
+    return Verdict(
+        gate=gate.name,
+        figure=gate.figure,
+        ok=ok,
+        op=gate.op,
+        threshold=gate.threshold,
+        bound=bound,
+        value=figure.value,
+        low=figure.low,
+        high=figure.high,
+        margin=margin,
+        reason=reason,
+    )

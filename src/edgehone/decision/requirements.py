@@ -1,0 +1,120 @@
+"""The gates and the weights: data/requirements.toml, then edgehone.toml, then the command line."""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from difflib import get_close_matches
+from functools import lru_cache
+from importlib.resources import files
+from typing import Any, Literal
+
+from edgehone.core.errors import InputError
+from edgehone.inputs.workload import check_weights
+
+
+@dataclass(frozen=True)
+class Gate:
+    """`figure`'s `bound` must be `op` the `threshold`."""
+
+    name: str
+    figure: str
+    op: Literal[">=", "<="]
+    threshold: float
+    bound: Literal["low", "high", "value"]
+
+
+@dataclass(frozen=True)
+class Requirements:
+    """What a candidate must pass, and which weights replace the workload's.
+
+    `null_test` holds the limits by which a backend's unquantized build is judged (kl_mean_max, same_top_min;
+    for a graph relative_error_max).
+    """
+
+    gates: tuple[Gate, ...]
+    weights: Mapping[str, float]
+    parity_check: Mapping[str, float]
+
+    def over(self, workload_weights: Mapping[str, float]) -> dict[str, float]:
+        """The workload's weights with the user's own put over them. Raises InputError when all are 0."""
+        merged = {**workload_weights, **self.weights}
+        if not any(merged.values()):
+            raise InputError("all weights are 0", hint="give one objective in [weights] more than 0")
+        return merged
+
+    @property
+    def most_bytes(self) -> int | None:
+        """What an artifact may weigh by the gates; None where they do not say."""
+        limits = [gate.threshold for gate in self.gates if gate.figure == "bytes" and gate.op == "<="]
+        return int(min(limits)) if limits else None
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain dict."""
+        return {
+            "gates": [asdict(gate) for gate in self.gates],
+            "weights": dict(self.weights),
+            "null_test": dict(self.parity_check),
+        }
+
+
+@lru_cache(maxsize=1)
+def shipped() -> Mapping[str, Any]:
+    """The tables of data/requirements.toml."""
+    return tomllib.loads(files("edgehone").joinpath("data/requirements.toml").read_text(encoding="utf-8"))
+
+
+def load(config: Mapping[str, Any] | None = None, overrides: Sequence[str] = ()) -> Requirements:
+    """The requirements after a parsed edgehone.toml ([gates], [weights]) and `name=value` overrides.
+
+    In both, a gate's value is its threshold, or `off` (false in TOML too) to drop it, or `on`/true for the
+    threshold that ships. Raises InputError with the nearest name for an unknown one.
+    """
+    settings = config or {}
+    gates = {name: _gate(name, table) for name, table in shipped()["gates"].items()}
+    active = {name: table["enabled"] for name, table in shipped()["gates"].items()}
+    tables = settings.get("gates", {})
+    if not isinstance(tables, Mapping):
+        raise InputError(f"gates in edgehone.toml is {tables!r}, not a table", hint="write [gates]")
+    asked = [(name, value, f"[gates] {name} = {value!r}") for name, value in tables.items()]
+    asked += [_parsed(text) for text in overrides]
+    for name, value, shown in asked:
+        if name not in gates:
+            close = get_close_matches(name, list(gates), n=1)
+            hint = (f"did you mean {close[0]!r}? " if close else "") + f"gates: {', '.join(gates)}"
+            raise InputError(f"unknown gate {name!r} in {shown}", hint=hint)
+        gates[name], active[name] = _set(gates[name], value, shown)
+    return Requirements(
+        gates=tuple(gate for name, gate in gates.items() if active[name]),
+        weights=check_weights(settings.get("weights", {}), "[weights] in edgehone.toml"),
+        parity_check={name: float(limit) for name, limit in shipped()["null_test"].items()},
+    )
+
+
+def _gate(name: str, table: Mapping[str, Any]) -> Gate:
+    return Gate(name, table["figure"], table["op"], float(table["threshold"]), table["bound"])
+
+
+def _parsed(text: str) -> tuple[str, str, str]:
+    name, equals, value = (part.strip() for part in text.partition("="))
+    if not equals or not name or not value:
+        raise InputError(f"--gate {text!r} is not NAME=VALUE", hint="write for example --gate speedup=1.5")
+    return name, value, f"--gate {text}"
+
+
+def _set(gate: Gate, value: Any, shown: str) -> tuple[Gate, bool]:
+    """The gate with its new threshold, and whether it is on."""
+    if value is False or value == "off":
+        return gate, False
+    if (value is True or value == "on") and gate.threshold != 0:
+        return gate, True
+    try:
+        threshold = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        threshold = math.nan
+    if not math.isfinite(threshold):
+        hint = f"write a number or off, for example --gate {gate.name}={gate.threshold or 100:g}"
+        raise InputError(f"{shown}: {value!r} is no threshold", hint=hint)
+    return replace(gate, threshold=threshold), True

@@ -1,0 +1,229 @@
+"""Quality of a graph (core side): a candidate's outputs become figures, each paired with the original's by sample.
+
+With labels, by a metric; without, by how far the outputs agree with the original's.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgehone.core.errors import EdgehoneError
+from edgehone.core.figure import Figure
+from edgehone.evaluation import metrics
+from edgehone.evaluation import statistics as st
+from edgehone.evaluation.quality import ParityCheck, kept_ratio, share
+from edgehone.inputs.samples import LABELS
+from edgehone.worker.logprobs import log_softmax
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[Any]
+    Outputs = dict[str, Array]
+
+# Resamples of the bootstrap for metrics that have no value by sample.
+RESAMPLES = 500
+_NOT_LANGUAGE = ("next_token_accuracy", "perplexity")
+
+
+def read(folder: Path) -> Outputs:
+    """The outputs that `measure.score_graph` left, by name, memory-mapped."""
+    import numpy as np
+
+    names = json.loads((folder / "outputs.json").read_text("utf-8"))["outputs"]
+    return {name: np.load(folder / f"{i}.npy", mmap_mode="r") for i, name in enumerate(names)}
+
+
+def labels_of(samples: Path, count: int | None = None) -> Array | None:
+    """The labels of all samples, or of the first `count` (of half as many pairs); None where there are none."""
+    import numpy as np
+
+    with np.load(samples / "samples.npz") as file:
+        if LABELS not in file.files:
+            return None
+        inputs = len(file[next(name for name in file.files if name != LABELS)])
+        labels: Array = file[LABELS]
+        # A metric of the user's own gets these; one that wrote into them would judge the rest by what it wrote.
+        labels.flags.writeable = False
+        return labels if count is None else labels[: count * len(labels) // inputs]
+
+
+def figures(reference: Outputs, own: Outputs, labels: Array | None, metric: str | None) -> dict[str, Figure]:
+    """The quality figures of one candidate, or of the original itself (both the same).
+
+    With labels: the metric under its name, and accuracy_kept, the share of the original's that is kept. Without:
+    accuracy_kept is the share of equal classes, or the mean cosine where no output tells classes. Always:
+    max_error and mean_error (|own - original| of all outputs), cosine (mean over the samples), relative_error
+    (of each sample's outputs: |own - original| / |original|, mean), and for classes same_top and kl_mean.
+    Raises EdgehoneError for outputs of another shape.
+    """
+    _check(reference, own)
+    found = _agreement(reference, own)
+    if labels is not None and metric is not None:
+        found |= _judged(metrics.find(metric), reference, own, labels)
+    else:
+        found["accuracy_kept"] = found["cosine"] if found["same_top"].value is None else found["same_top"]
+    reason = "the model is not a language model"
+    return found | {name: Figure.missing(reason) for name in _NOT_LANGUAGE}
+
+
+def parity_check(figures: Mapping[str, Figure], tolerance: Mapping[str, float]) -> ParityCheck:
+    """Whether the unquantized build computes what the original does: by the mean relative error of its outputs."""
+    error = figures["relative_error"].value
+    if error is None:
+        return ParityCheck(
+            False, f"its unquantized build could not be compared: {figures['relative_error'].reason}"
+        )
+    most = tolerance["relative_error_max"]
+    seen = f"the outputs of its unquantized build differ by {error:.2g} of their size"
+    if not error <= most:
+        return ParityCheck(False, f"{seen} (at most {most:g})")
+    return ParityCheck(True, seen)
+
+
+def rows(reference: Outputs, own: Outputs) -> dict[str, list[float]]:
+    """What is kept of each sample as evidence: cosine and relative error."""
+    return {
+        "cosine": [float(value) for value in _cosines(reference, own)],
+        "relative_error": [float(value) for value in _errors(reference, own)],
+    }
+
+
+def _check(reference: Outputs, own: Outputs) -> None:
+    for name, array in reference.items():
+        if own[name].shape != array.shape:
+            raise EdgehoneError(
+                f"the output {name!r} has the shape {list(own[name].shape)}, the original's {list(array.shape)}"
+            )
+
+
+def _agreement(reference: Outputs, own: Outputs) -> dict[str, Figure]:
+    import numpy as np
+
+    apart = [np.abs(_flat({n: reference[n]}, [n]) - _flat({n: own[n]}, [n])) for n in reference]
+    largest = max(float(one.max(initial=0.0)) for one in apart)
+    found = {
+        "max_error": Figure(largest, n=len(apart[0])),
+        "mean_error": st.mean_interval(np.concatenate(apart, axis=1).mean(1)).figure(least=0.0),
+        "cosine": st.mean_interval(_cosines(reference, own)).figure("", most=1.0),
+        "relative_error": st.mean_interval(_errors(reference, own)).figure("share", least=0.0),
+    }
+    scores, mine = metrics.classes(reference), metrics.classes(own)
+    if scores is None or mine is None:
+        reason = "no output tells classes apart"
+        return found | {
+            "same_top": Figure.missing(reason, "share"),
+            "kl_mean": Figure.missing(reason, "nats"),
+            "kl_p99": Figure.missing(reason, "nats"),
+        }
+    same = (scores.argmax(1) == mine.argmax(1)).astype(np.float64)
+    kl = _divergence(scores, mine)
+    enough = kl.size >= st.percentile_needs(0.99)
+    few = Figure.missing(
+        f"{kl.size} samples are too few for p99: it needs {st.percentile_needs(0.99)}", "nats"
+    )
+    return found | {
+        "same_top": share(same, np.arange(same.size, dtype=np.float64)),
+        "kl_mean": st.mean_interval(kl).figure("nats", least=0.0),
+        "kl_p99": st.quantile_interval(kl, 0.99).figure("nats", least=0.0) if enough else few,
+    }
+
+
+def _divergence(scores: Array, mine: Array) -> Array:
+    """KL(original || candidate) of each sample, in nats, of what the scores are: probabilities, or logits."""
+    import numpy as np
+
+    def logs(array: Array) -> Array:
+        floats = np.asarray(array, np.float64)
+        if (floats >= 0).all() and np.allclose(floats.sum(1), 1.0, atol=1e-3):
+            return np.log(np.maximum(floats, 1e-12))
+        return np.asarray(log_softmax(floats.astype(np.float32)), np.float64)
+
+    p, q = logs(scores), logs(mine)
+    kl: Array = np.maximum((np.exp(p) * (p - q)).sum(1), 0.0)
+    return kl
+
+
+def _judged(metric: metrics.Metric, reference: Outputs, own: Outputs, labels: Array) -> dict[str, Figure]:
+    if metric.rows is None:
+        return _by_bootstrap(metric, reference, own, labels)
+    import numpy as np
+
+    ref, mine = (np.asarray(metric.rows(outputs, labels), np.float64) for outputs in (reference, own))
+    clusters = np.arange(mine.size, dtype=np.float64)
+    value = (
+        share(mine, clusters)
+        if metric.unit == "share"
+        else st.mean_interval(mine).figure(metric.unit, least=0.0 if metric.name == "mse" else None)
+    )
+    top, bottom = (mine, ref) if metric.higher_is_better else (ref, mine)
+    nothing = f"the original's {metric.name} is 0" if metric.higher_is_better else f"{metric.name} is 0"
+    return {metric.name: value, "accuracy_kept": kept_ratio(top, bottom, clusters, nothing)}
+
+
+def _by_bootstrap(
+    metric: metrics.Metric, reference: Outputs, own: Outputs, labels: Array
+) -> dict[str, Figure]:
+    """A metric of all samples at once: its interval and its ratio's, by resampling the samples (paired, seeded)."""
+    import numpy as np
+
+    assert metric.whole is not None
+    each = len(next(iter(own.values()))) // len(labels)  # 2 for pairs
+    rng = np.random.default_rng(0)
+    value, base = (metric.whole(outputs, labels) for outputs in (own, reference))
+    same = all(np.array_equal(own[name], reference[name]) for name in reference)
+    values, ratios = [], []
+    for _ in range(RESAMPLES):
+        drawn = rng.integers(0, len(labels), len(labels))
+        rows = (each * drawn[:, None] + np.arange(each)).ravel()
+        mine, ref = (
+            metric.whole({name: array[rows] for name, array in outputs.items()}, labels[drawn])
+            for outputs in (own, reference)
+        )
+        values.append(mine)
+        if ref > 0:
+            ratios.append(mine / ref)
+    figure = Figure(value, *_ends(values, value), n=len(labels), unit=metric.unit)
+    if not base > 0:
+        kept = Figure.missing(
+            f"the original's {metric.name} is {base:.3g}: there is nothing to keep", "ratio"
+        )
+    elif same:
+        kept = Figure(1.0, 1.0, 1.0, len(labels), "ratio")
+    else:
+        kept = Figure(value / base, *_ends(ratios, value / base), n=len(labels), unit="ratio")
+    return {metric.name: figure, "accuracy_kept": kept}
+
+
+def _ends(values: list[float], value: float) -> tuple[float, float]:
+    import numpy as np
+
+    low, high = np.percentile(values, [2.5, 97.5])
+    return min(float(low), value), max(float(high), value)
+
+
+def _cosines(reference: Outputs, own: Outputs) -> Array:
+    """Of each sample, all its float outputs as one vector."""
+    return metrics.cosine(*(_flat(outputs, reference) for outputs in (reference, own)))
+
+
+def _errors(reference: Outputs, own: Outputs) -> Array:
+    import numpy as np
+
+    a, b = (_flat(outputs, reference) for outputs in (reference, own))
+    norms = np.linalg.norm(a, axis=1)
+    apart = np.linalg.norm(a - b, axis=1)
+    found: Array = np.where(
+        norms > 0, apart / np.where(norms > 0, norms, 1.0), np.where(apart > 0, math.inf, 0.0)
+    )
+    return np.minimum(found, 1e9)
+
+
+def _flat(outputs: Outputs, like: Iterable[str]) -> Array:
+    import numpy as np
+
+    return np.concatenate([outputs[n].reshape(len(outputs[n]), -1).astype(np.float64) for n in like], axis=1)

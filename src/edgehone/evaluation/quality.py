@@ -1,0 +1,197 @@
+"""Core side of quality: a scored candidate's files become figures, each paired with the original's.
+
+Both folders hold what `measure.score` wrote for the same windows. The windows are the independent samples,
+so every n is a number of windows, and of task items for the task's accuracy.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgehone.core.errors import EdgehoneError
+from edgehone.core.figure import Figure
+from edgehone.evaluation import statistics as st
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Columns = dict[str, NDArray[np.float64]]
+
+
+@dataclass(frozen=True)
+class ParityCheck:
+    """Whether the unquantized model through a backend is the original, and by which figures."""
+
+    ok: bool
+    reason: str
+    ids_equal: bool | None = None  # None where no text is tokenized
+
+
+def figures(reference_dir: Path, score_dir: Path, *, first: bool = False) -> dict[str, Figure]:
+    """The quality figures of one candidate, or of the original itself (both folders the same).
+
+    kl_mean, kl_p99 (nats per token, KL(original || candidate)); max_error, mean_error (nats, |difference| of
+    log-probabilities: the largest over all tokens and ids, which has no interval, and the mean); same_top,
+    next_token_accuracy, accuracy_kept (shares; the last is candidate / original); perplexity,
+    perplexity_ratio; bits_per_byte; task_accuracy, task_accuracy_kept.
+
+    With `first` the candidate may have been scored on the first windows only. Raises EdgehoneError when the two were
+    not scored on the same tokens.
+    """
+    ref, own = _pair(reference_dir, score_dir, first)
+    windows = own["window"]
+    found = {
+        "kl_mean": st.clustered_mean(own["kl"], windows).figure("nats", least=0.0),
+        "kl_p99": _p99(own),
+        "max_error": Figure(float(own["max_error"].max()), n=len(set(windows)), unit="nats"),
+        "mean_error": st.clustered_mean(own["mean_error"], windows).figure("nats", least=0.0),
+        "same_top": share(own["same_top"], windows),
+        "next_token_accuracy": share(own["correct"], windows),
+        "accuracy_kept": kept_ratio(
+            own["correct"], ref["correct"], windows, "the original predicts no token right"
+        ),
+        "perplexity": _exponential(st.clustered_mean(own["nll"], windows)),
+        "perplexity_ratio": _exponential(st.clustered_mean(own["nll"] - ref["nll"], windows)),
+        "bits_per_byte": _bits(own),
+    }
+    return found | _task_figures(reference_dir, score_dir)
+
+
+def kept_by_window(reference_dir: Path, score_dir: Path) -> NDArray[np.float64]:
+    """What is kept of the original, a number a window, more is better: for comparing two candidates by pairs.
+
+    The share of the right tokens that is kept, less 1, less the divergence in nats: near the original that is the
+    logarithm of the quality that the choice weighs (`decide.choice`).
+    """
+    import numpy as np
+
+    ref, own = _pair(reference_dir, score_dir)
+    index = own["window"].astype(int)
+    sizes = np.bincount(index)
+    gained = np.bincount(index, weights=own["correct"] - ref["correct"]) / sizes
+    share = max(float(ref["correct"].mean()), 1e-9)
+    found: NDArray[np.float64] = gained / share - np.bincount(index, weights=own["kl"]) / sizes
+    return found
+
+
+def parity_check(
+    sample_ids_original: Sequence[int],
+    sample_ids_backend: Sequence[int],
+    figures: Mapping[str, Figure],
+    tolerance: Mapping[str, float],
+) -> ParityCheck:
+    """Judge a backend by its unquantized build: token ids first, then the logits.
+
+    `figures` are those of the exact recipe, `tolerance` the table [null_test] of data/requirements.toml:
+    kl_mean_max (nats) and same_top_min (share). A missing figure fails.
+    """
+    if list(sample_ids_original) != list(sample_ids_backend):
+        return ParityCheck(False, _first_difference(sample_ids_original, sample_ids_backend), ids_equal=False)
+    kl, top = figures["kl_mean"].value, figures["same_top"].value
+    if kl is None or top is None:
+        reason = figures["kl_mean"].reason or figures["same_top"].reason
+        return ParityCheck(False, f"its unquantized build could not be compared: {reason}", ids_equal=True)
+    most, least = tolerance["kl_mean_max"], tolerance["same_top_min"]
+    seen = f"its unquantized build diverges by {kl:.2g} nats per token and picks {top:.1%} of the same tokens"
+    if not (kl <= most and top >= least):  # so that NaN fails
+        return ParityCheck(False, f"{seen} (at most {most:g}, at least {least:.0%})", ids_equal=True)
+    return ParityCheck(True, f"token ids equal; {seen}", ids_equal=True)
+
+
+def _first_difference(original: Sequence[int], backend: Sequence[int]) -> str:
+    for i, (a, b) in enumerate(zip(original, backend, strict=False)):
+        if a != b:
+            return f"its tokenizer gives id {b} at position {i} of the sample where the original's gives {a}"
+    return f"its tokenizer gives {len(backend)} ids for the sample where the original's gives {len(original)}"
+
+
+def _pair(reference_dir: Path, score_dir: Path, first: bool = False) -> tuple[Columns, Columns]:
+    """Both files' columns; with `first` the reference's are cut to the windows that the candidate has."""
+    ref, own = _load(reference_dir / "tokens.npz"), _load(score_dir / "tokens.npz")
+    if first:
+        ref = {name: column[: own["window"].size] for name, column in ref.items()}
+    if ref["window"].shape != own["window"].shape or (ref["window"] != own["window"]).any():
+        raise EdgehoneError(f"{score_dir} was not scored on the windows of {reference_dir}")
+    return ref, own
+
+
+def _load(path: Path) -> Columns:
+    import numpy as np
+
+    with np.load(path) as file:
+        return {name: file[name].astype(np.float64) for name in file.files}
+
+
+def _p99(own: Columns) -> Figure:
+    needed = st.percentile_needs(0.99)
+    if own["kl"].size < needed:
+        return Figure.missing(f"{own['kl'].size} tokens are too few for p99: it needs {needed}", "nats")
+    return st.quantile_interval(own["kl"], 0.99, own["window"]).figure("nats", least=0.0)
+
+
+def share(hits: NDArray[np.float64], windows: NDArray[np.float64]) -> Figure:
+    """A share of tokens. Where all or none hit, windows do not differ and say nothing: Wilson's then."""
+    interval = st.clustered_mean(hits, windows)
+    if interval.value in (0.0, 1.0) and interval.n > 1:
+        wilson = st.share_interval(int(hits.sum()), hits.size)
+        interval = st.Interval(interval.value, wilson.low, wilson.high, interval.n)
+    return interval.figure("share", least=0.0, most=1.0)
+
+
+def kept_ratio(
+    own: NDArray[np.float64], ref: NDArray[np.float64], clusters: NDArray[np.float64], otherwise: str
+) -> Figure:
+    """sum(own) / sum(ref), paired by cluster. `otherwise` is why it is missing where the original has none."""
+    if not ref.any():
+        return Figure.missing(f"{otherwise}: there is nothing to keep", "ratio")
+    interval = st.clustered_ratio(own, ref, clusters)
+    if interval.n > 1 and (own == ref).all():
+        # None of n differs: that does not prove that none would. Up to this share may (Clopper-Pearson).
+        most = (1 - 0.025 ** (1 / own.size)) * own.size / float(ref.sum())
+        interval = st.Interval(1.0, 1 - most, 1 + most, interval.n)
+    return interval.figure("ratio", least=0.0)
+
+
+def _exponential(interval: st.Interval) -> Figure:
+    ends = (interval.value, interval.low, interval.high)
+    if max(end for end in ends if end is not None) > 700:
+        return Figure.missing(f"the mean loss of {interval.value:.0f} nats has no finite exponential")
+    value, low, high = (None if end is None else math.exp(end) for end in ends)
+    return Figure(value, low, high, interval.n)
+
+
+def _bits(own: Columns) -> Figure:
+    if not own["bytes"].any():
+        return Figure.missing("the scored tokens cover no byte of text", "bits/byte")
+    return st.clustered_ratio(own["nll"] / math.log(2), own["bytes"], own["window"]).figure(
+        "bits/byte", least=0.0
+    )
+
+
+def _task_figures(reference_dir: Path, score_dir: Path) -> dict[str, Figure]:
+    """Multiple choice by log-likelihood: Wilson's interval on the share, the ratio paired by item."""
+    import numpy as np
+
+    paths = reference_dir / "task.npz", score_dir / "task.npz"
+    if not paths[0].exists() or not paths[1].exists():
+        reason = "no --task given"
+        return {
+            "task_accuracy": Figure.missing(reason, "share"),
+            "task_accuracy_kept": Figure.missing(reason, "ratio"),
+        }
+    ref, own = (_right(_load(path)) for path in paths)
+    items = np.arange(own.size, dtype=np.float64)
+    return {
+        "task_accuracy": st.share_interval(int(own.sum()), own.size).figure("share"),
+        "task_accuracy_kept": kept_ratio(own, ref, items, "the original gets no item right"),
+    }
+
+
+def _right(task: dict[str, Any]) -> NDArray[np.float64]:
+    right: NDArray[np.float64] = (task["picked"] == task["answer"]).astype(float)
+    return right

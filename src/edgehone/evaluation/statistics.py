@@ -1,0 +1,271 @@
+"""Intervals for what was measured: every function gives a mean or a quantile with its 95 % interval.
+
+Tokens of one window, and runs of one process, are not independent: the independent samples are the windows
+and the processes. So sums are kept per cluster, and an interval's degrees of freedom come from the number of
+clusters. With fewer than two clusters there is a value and no interval.
+
+Sources: Cochran, Sampling Techniques (1977), ch. 6 (ratio estimator); Miller, "Adding Error Bars to Evals"
+(2024) (clustered standard errors); Wilks (1941), "Determination of sample sizes for setting tolerance
+limits".
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from edgehone.core.figure import PREDICTED, Figure
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import ArrayLike, NDArray
+
+    Floats = NDArray[np.float64]
+
+BOOTSTRAP_ROUNDS = 2000
+SEED = 20240601  # fixed: the same samples always give the same interval
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A value, the bounds of its 95 % interval (None where n is too small), and n independent samples."""
+
+    value: float
+    low: float | None
+    high: float | None
+    n: int
+
+    def figure(self, unit: str = "", least: float | None = None, most: float | None = None) -> Figure:
+        """As a figure. `least` and `most` are the ends of what is possible, and cut the interval there."""
+        low, high = self.low, self.high
+        if low is not None and least is not None:
+            low = min(max(low, least), self.value)
+        if high is not None and most is not None:
+            high = max(min(high, most), self.value)
+        return Figure(self.value, low, high, self.n, unit)
+
+
+def _incomplete_beta(a: float, b: float, x: float) -> float:
+    """Regularised incomplete beta function by Lentz's continued fraction (Numerical Recipes, 6.4)."""
+    if x <= 0.0 or x >= 1.0:
+        return 0.0 if x <= 0.0 else 1.0
+    if x > (a + 1) / (a + b + 2):  # where the fraction converges fast
+        return 1.0 - _incomplete_beta(b, a, 1.0 - x)
+    front = math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x)
+    tiny = 1e-300
+    c, d = 1.0, 1.0 / max(1.0 - (a + b) * x / (a + 1), tiny)
+    total = d
+    for m in range(1, 500):
+        for term in (
+            m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m)),
+            -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1)),
+        ):
+            d = 1.0 / ((1.0 + term * d) or tiny)
+            c = (1.0 + term / c) or tiny
+            total *= c * d
+        if abs(c * d - 1.0) < 1e-15:
+            break
+    return math.exp(front) * total / a
+
+
+@lru_cache(maxsize=256)
+def t_quantile(df: int, p: float = 0.975) -> float:
+    """The p-quantile (p > 0.5) of Student's t with `df` degrees of freedom, to 1e-12 relative.
+
+    P(T > t) = I_x(df/2, 1/2) / 2 with x = df / (df + t²), solved for t by bisection.
+    Raises ValueError when df < 1 or p is not in (0.5, 1).
+    """
+    if df < 1 or not 0.5 < p < 1.0:
+        raise ValueError(f"no t quantile for df={df}, p={p}")
+    low, high = 0.0, 1.0
+    while 0.5 * _incomplete_beta(df / 2, 0.5, df / (df + high * high)) > 1 - p:
+        high *= 2
+    for _ in range(200):
+        middle = (low + high) / 2
+        if 0.5 * _incomplete_beta(df / 2, 0.5, df / (df + middle * middle)) > 1 - p:
+            low = middle
+        else:
+            high = middle
+        if high - low <= 1e-13 * high:
+            break
+    return (low + high) / 2
+
+
+def mean_interval(values: ArrayLike) -> Interval:
+    """Mean of independent values with its t interval. Raises ValueError when there are none."""
+    import numpy as np
+
+    x = _floats(values)
+    mean = float(x.mean())
+    if x.size < 2:
+        return Interval(mean, None, None, int(x.size))
+    half = t_quantile(x.size - 1) * float(x.std(ddof=1)) / float(np.sqrt(x.size))
+    return Interval(mean, mean - half, mean + half, int(x.size))
+
+
+def clustered_mean(values: ArrayLike, clusters: ArrayLike) -> Interval:
+    """Mean over all values with a cluster-robust interval; `n` is the number of clusters.
+
+    The mean is the ratio of the clusters' sums to their sizes, so clusters may differ in size.
+    """
+    import numpy as np
+
+    x = _floats(values)
+    return clustered_ratio(x, np.ones_like(x), clusters)
+
+
+def clustered_ratio(numerators: ArrayLike, denominators: ArrayLike, clusters: ArrayLike) -> Interval:
+    """sum(numerators) / sum(denominators), both read on the same samples, with a cluster-robust interval.
+
+    Cochran's ratio estimator: with cluster sums y and x and r = Σy/Σx, the variance of r is
+    k/(k-1) · Σ(y - r·x)² / (Σx)², and the interval takes t with k-1 degrees of freedom. As numerator and
+    denominator are paired, what they share cancels. Raises ValueError when the denominators sum to 0.
+    """
+    import numpy as np
+
+    y, x = _floats(numerators), _floats(denominators)
+    groups = np.asarray(clusters).ravel()
+    if not y.size == x.size == groups.size:
+        raise ValueError(f"sizes differ: {y.size} numerators, {x.size} denominators, {groups.size} clusters")
+    names, index = np.unique(groups, return_inverse=True)
+    ys, xs = np.bincount(index, weights=y), np.bincount(index, weights=x)
+    total = float(xs.sum())
+    if total == 0.0:
+        raise ValueError("the denominators sum to 0: there is no ratio")
+    ratio, k = float(ys.sum()) / total, int(names.size)
+    if k < 2:
+        return Interval(ratio, None, None, k)
+    variance = k / (k - 1) * float(((ys - ratio * xs) ** 2).sum()) / total**2
+    half = t_quantile(k - 1) * math.sqrt(variance)
+    return Interval(ratio, ratio - half, ratio + half, k)
+
+
+def percentile_needs(q: float, confidence: float = 0.99) -> int:
+    """The fewest samples with which the q-quantile may be reported: 662 for p99, 130 for p95, 64 for p90.
+
+    The smallest n for which the second largest of n samples lies at or above the q-quantile with
+    `confidence`: q^n + n·(1-q)·q^(n-1) ≤ 1 - confidence (Wilks 1941, second order). MLPerf Inference's
+    early stopping asks for the same counts: 64 single-stream queries (p90), 662 multi-stream (p99).
+    """
+    if not 0.0 < q < 1.0:
+        raise ValueError(f"a quantile lies between 0 and 1, not at {q}")
+    n = 2
+    while q**n + n * (1 - q) * q ** (n - 1) > 1 - confidence:
+        n += 1
+    return n
+
+
+def quantile_interval(values: ArrayLike, q: float, clusters: ArrayLike | None = None) -> Interval:
+    """The q-quantile with its 95 % interval; the caller checks `percentile_needs` before he reports it.
+
+    Independent values: order statistics whose ranks the binomial law gives (no assumption on the shape; no
+    interval where n is too small for any). With clusters: percentile bootstrap over whole clusters.
+    """
+    import numpy as np
+
+    x = np.sort(_floats(values))
+    if clusters is not None:
+        return _bootstrap_quantile(_floats(values), q, np.asarray(clusters).ravel())
+    n = int(x.size)
+    value = float(np.quantile(x, q))
+    ranks = np.arange(n + 1)
+    gammas = np.array([math.lgamma(i + 1) for i in range(n + 1)])
+    with np.errstate(divide="ignore"):
+        log_pmf = gammas[n] - gammas - gammas[::-1] + ranks * math.log(q) + (n - ranks) * math.log1p(-q)
+    cdf = np.cumsum(np.exp(log_pmf))
+    lower = int(np.searchsorted(cdf, 0.025, side="right"))  # P(fewer than `lower` values below) ≤ 2.5 %
+    upper = int(np.searchsorted(cdf, 0.975, side="left")) + 1
+    low = float(x[lower - 1]) if lower >= 1 else None
+    high = float(x[upper - 1]) if upper <= n else None
+    return Interval(value, low, high, n)
+
+
+def _bootstrap_quantile(x: Floats, q: float, groups: NDArray[Any]) -> Interval:
+    """Clusters drawn with replacement; a draw is a weight for each value, so values are sorted once."""
+    import numpy as np
+
+    order = np.argsort(x, kind="stable")
+    names, index = np.unique(groups[order], return_inverse=True)
+    ordered, k = x[order], int(names.size)
+    value = float(np.quantile(x, q))
+    if k < 2:
+        return Interval(value, None, None, k)
+    generator = np.random.default_rng(SEED)
+    found = np.empty(BOOTSTRAP_ROUNDS)
+    for i in range(BOOTSTRAP_ROUNDS):
+        weights = np.bincount(generator.integers(0, k, k), minlength=k)[index]
+        reached = np.cumsum(weights)
+        found[i] = ordered[np.searchsorted(reached, q * reached[-1], side="left")]
+    low, high = np.quantile(found, [0.025, 0.975])
+    return Interval(value, min(float(low), value), max(float(high), value), k)
+
+
+def rounds_interval(rounds: Sequence[Sequence[float]]) -> Interval:
+    """Speed over fresh processes: the geometric mean of the rounds' medians, n = rounds.
+
+    Runs within one process share its memory layout and clock, so only the rounds count as independent; the
+    median within a round keeps one interrupted run from moving the figure. What slows a process down (the clock,
+    neighbours) multiplies its times, so the t interval is over their logarithms: it is never below 0, and the
+    interval of a rate is that of its time turned over. Samples are positive; ValueError otherwise.
+    """
+    import numpy as np
+
+    if not rounds or any(not r for r in rounds):
+        raise ValueError("a round without a sample has no median")
+    medians = [float(np.median(np.asarray(r, dtype=np.float64))) for r in rounds]
+    if min(medians) <= 0:
+        raise ValueError(f"a time or rate of {min(medians)} is not positive")
+    logs = mean_interval(np.log(medians))
+    if logs.low is None or logs.high is None:
+        return Interval(math.exp(logs.value), None, None, logs.n)
+    return Interval(math.exp(logs.value), math.exp(logs.low), math.exp(logs.high), logs.n)
+
+
+def coefficient_of_variation(values: ArrayLike) -> float | None:
+    """Standard deviation over mean (a share, no unit); None with fewer than two values or a mean of 0."""
+    x = _floats(values)
+    mean = float(x.mean())
+    return None if x.size < 2 or mean == 0.0 else float(x.std(ddof=1)) / abs(mean)
+
+
+def share_interval(successes: int, n: int) -> Interval:
+    """A share of n independent trials with Wilson's interval (Wilson 1927): right at 0 and 1 too."""
+    if n < 1:
+        raise ValueError("no trials: there is no share")
+    p, z2 = successes / n, 1.959964**2
+    centre = (p + z2 / (2 * n)) / (1 + z2 / n)
+    half = math.sqrt(z2 * (p * (1 - p) / n + z2 / (4 * n * n))) / (1 + z2 / n)
+    return Interval(p, max(0.0, min(p, centre - half)), min(1.0, max(p, centre + half)), n)
+
+
+def ratio_of(top: Figure, bottom: Figure, unit: str = "") -> Figure:
+    """top / bottom of two independent positive figures, with the interval that theirs give.
+
+    MOVER in logarithms (Zou & Donner 2008): each limit's distances add in quadrature. Without both intervals,
+    or where one reaches 0, there is a value and no interval.
+    """
+    if top.value is None or bottom.value is None:
+        return Figure.missing((top.reason if top.value is None else bottom.reason) or "not measured", unit)
+    if top.value <= 0 or bottom.value <= 0:
+        return Figure.missing(f"no ratio of {top.value:g} and {bottom.value:g}", unit)
+    ratio, n = top.value / bottom.value, min(top.n, bottom.n)
+    ends = (top.low, top.high, bottom.low, bottom.high)
+    label = PREDICTED if top.predicted or bottom.predicted else None
+    if any(end is None or end <= 0 for end in ends):
+        return Figure(ratio, n=n, unit=unit, reason=label)
+    top_low, top_high, bottom_low, bottom_high = (float(end) for end in ends if end is not None)
+    down = math.hypot(math.log(top.value / top_low), math.log(bottom_high / bottom.value))
+    up = math.hypot(math.log(top_high / top.value), math.log(bottom.value / bottom_low))
+    return Figure(ratio, ratio * math.exp(-down), ratio * math.exp(up), n, unit, label)
+
+
+def _floats(values: ArrayLike) -> Floats:
+    import numpy as np
+
+    x = np.asarray(values, dtype=np.float64).ravel()
+    if x.size == 0:
+        raise ValueError("no values: there is nothing to say")
+    return x

@@ -1,0 +1,1 @@
+"""The Python environments and compiled toolchains that backends run in."""

@@ -1,0 +1,1 @@
+"""Run a bundle: generate text, or compute the outputs of a graph."""

@@ -1,0 +1,76 @@
+"""Build a recipe: its steps as jobs, each shared step once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from edgehone.backends.base import Recipe, Step
+from edgehone.core.errors import NothingToGain
+from edgehone.execution.job import Input
+from edgehone.execution.store import JobResult
+from edgehone.optimize.context import RunContext
+from edgehone.transform.surgery import operations
+
+SENSITIVITY = "sensitivity"
+
+
+def build(ctx: RunContext, recipe: Recipe) -> JobResult:
+    """The artifact of a recipe: the job of its last step, after all that it needs.
+
+    Raises JobError of whichever step failed, NothingToGain of one that found nothing to work on (it returned the
+    fact `nothing_to_gain`: why).
+    """
+    backend = ctx.origin if recipe.backend == ctx.origin.NAME else ctx.backends[recipe.backend]
+    given = {"model": ctx.source, **ctx.texts}
+    if recipe.surgery:
+        given["model"] = Input.of(operate(ctx, recipe))
+    return _make(ctx, recipe, recipe.backend, backend.steps(recipe), given)
+
+
+def seconds(ctx: RunContext, recipe: Recipe) -> float:
+    """What all steps of a built recipe took when they ran; one that several recipes share counts for each."""
+    backend = ctx.origin if recipe.backend == ctx.origin.NAME else ctx.backends[recipe.backend]
+    given = {"model": ctx.source, **ctx.texts}
+    if recipe.surgery:
+        given["model"] = Input.of(operate(ctx, recipe))
+
+    def took(step: Step) -> float:
+        # Each is in the store, so nothing runs.
+        return _make(ctx, recipe, recipe.backend, step, given).seconds + sum(map(took, step.inputs.values()))
+
+    return took(backend.steps(recipe))
+
+
+def operate(ctx: RunContext, recipe: Recipe) -> JobResult:
+    """The checkpoint after the recipe's surgery, shared by all recipes with the same; in the origin's environment."""
+    given = {"model": ctx.source, **ctx.texts}
+    return _make(ctx, recipe, ctx.origin.NAME, operations.steps(recipe.surgery), given)
+
+
+def sensitivity(ctx: RunContext, recipe: Recipe, given: Mapping[str, Input]) -> JobResult:
+    """What rounding each weight costs, shared by all recipes of all backends that spend bytes by it.
+
+    Raises NothingToGain where the original's backend cannot tell.
+    """
+    step: Step | None = getattr(ctx.origin, "SENSITIVITY", None)
+    if step is None:
+        raise NothingToGain(f"{ctx.origin.NAME} does not tell what rounding each weight costs")
+    return _make(ctx, recipe, ctx.origin.NAME, step, given)
+
+
+def _make(ctx: RunContext, recipe: Recipe, backend: str, step: Step, given: Mapping[str, Input]) -> JobResult:
+    if SENSITIVITY in step.reads and SENSITIVITY not in given:
+        given = {**given, SENSITIVITY: Input.of(sensitivity(ctx, recipe, given))}
+    inputs = {name: given[name] for name in step.reads}
+    needed = {name: _make(ctx, recipe, backend, each, given) for name, each in step.inputs.items()}
+    inputs |= {name: Input.of(made) for name, made in needed.items()}
+    tell = ctx.tell(recipe, "building", step.call.partition(":")[2])
+    made = ctx.run(backend, step.call, step.params, inputs, tell=tell, links=step.links)
+    if nothing := made.facts.get("nothing_to_gain"):
+        raise NothingToGain(str(nothing))
+    return made
+
+
+def size_of(artifact: JobResult) -> int:
+    """Bytes of all files of an artifact; links count as what they point to."""
+    return sum(path.stat().st_size for path in artifact.out.rglob("*") if path.is_file())

@@ -1,0 +1,211 @@
+"""Bundles and artifacts side by side: the same original, texts, windows and interleaved rounds, on this machine, now.
+
+contenders → the original → adopt and score → measure in rounds → a table. The stages are those of `optimize`;
+there are no gates, and nothing is written.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from edgehone import bundle
+from edgehone.backends import registry
+from edgehone.backends.base import Effort, Recipe
+from edgehone.bundle.read import MANIFEST
+from edgehone.core import config
+from edgehone.core.errors import InputError, ModelError
+from edgehone.core.events import Emit, Event, silent
+from edgehone.decision.comparison import Comparison
+from edgehone.decision.decide import derive
+from edgehone.execution.store import JobResult
+from edgehone.model import inspect
+from edgehone.optimize.context import RunContext
+from edgehone.optimize.evaluate import measure, parity
+from edgehone.optimize.evaluate.evaluators import evaluator_for
+from edgehone.optimize.executors import Executors
+from edgehone.optimize.import_artifact import import_artifact
+from edgehone.optimize.options import OptimizeOptions
+from edgehone.optimize.setup import set_up_context
+from edgehone.optimize.trial import Trial
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One of those compared: `what` it is (its recipe's key, as far as known), and the original's digest and place
+    that its bundle names."""
+
+    recipe: Recipe
+    path: Path
+    what: str
+    digest: str | None = None
+    model: Path | None = None
+
+
+def compare(
+    paths: Sequence[str | Path | Contender],
+    *,
+    model: str | Path | None = None,
+    backend: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    workload: str | None = None,
+    effort: Effort = "normal",
+    evaluation: str | Path | None = None,
+    config_file: str | Path | None = None,
+    emit: Emit = silent,
+) -> Comparison:
+    """Judge and measure bundles, and artifacts that `backend` opens with `settings`, under one protocol.
+
+    A `Contender` stands for itself: artifacts of several backends are compared so.
+
+    The original is `model`, or the one that the bundles name. Raises InputError for what can't be compared: no
+    bundle and no backend, bundles of different originals, an original that is not where it was. A contender that
+    fails is reported, and the others go on.
+    """
+    known = [one for one in paths if isinstance(one, Contender)]
+    others = [one for one in paths if not isinstance(one, Contender)]
+    contenders = [*_contenders(others, backend, settings or {}), *known]
+    source = _original(contenders, model)
+    request = OptimizeOptions(source, workload, effort, evaluation=evaluation, config_file=config_file)
+    backends = registry.load_all(dict.fromkeys(one.recipe.backend for one in contenders))
+    settings = config.read(config_file)
+    ctx, notes, unready = set_up_context(
+        request, settings, backends, backends, executors=Executors.here(), emit=emit
+    )
+    _require_digests(contenders, ctx.source.identity, ctx.model.path)
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    ctx = replace(ctx, occasion=f"{created} {uuid.uuid4().hex}")
+
+    evaluator = evaluator_for(ctx.model)
+    ctx, prepared = evaluator.prepare(ctx)
+    origin = evaluator.reference(ctx, prepared)
+    trials = [Trial(one.recipe, facts={"what": one.what, "path": str(one.path)}) for one in contenders]
+    parity.prove(ctx, origin, origin.baseline)
+    origin.require_baseline()
+    for trial, one in zip(trials, contenders, strict=True):
+        if reason := unready.get(one.recipe.backend):
+            trial.drop("skipped", f"{one.recipe.backend} has no environment: {reason}")
+        else:
+            parity.prove(ctx, origin, trial, _adopting(one.path))
+    measure.measure(ctx, origin, trials)
+    emit(Event(""))
+
+    baseline = origin.baseline.candidate()
+    found = [replace(c, figures=derive(c, baseline)) for c in (trial.candidate() for trial in trials)]
+    return Comparison(
+        model={**ctx.model.to_json(), "digest": ctx.source.identity},
+        device=ctx.device.to_json(),
+        workload=ctx.workload.to_json(),
+        baseline=replace(baseline, figures=derive(baseline, baseline)),
+        candidates=tuple(found),
+        notes=(*notes, *_notes(trials)),
+        versions={name: dict(env.versions) for name, env in ctx.environments.items()},
+        edgehone=version("edgehone"),
+        created=created,
+    )
+
+
+def _contenders(
+    paths: Sequence[str | Path], backend: str | None, settings: Mapping[str, Any]
+) -> list[Contender]:
+    """Each path as a bundle, else as an artifact of the named backend; their keys differ."""
+    names = _short_names([Path(path) for path in paths])
+    return [_contender(Path(path), name, backend, settings) for path, name in zip(paths, names, strict=True)]
+
+
+def _contender(path: Path, name: str, backend: str | None, settings: Mapping[str, Any]) -> Contender:
+    if not path.exists():
+        raise InputError(f"no such bundle or artifact: {path}", hint=f"ls {path.parent}")
+    if (path / MANIFEST).is_file():
+        read = bundle.read(path)
+        if problems := bundle.verify(read):
+            raise InputError(
+                f"{path} is not as its manifest says: {problems[0]}", hint=f"edgehone show {path}"
+            )
+        recipe = read.manifest["recipe"]
+        return Contender(
+            Recipe(recipe["backend"], name, settings=recipe["settings"]),
+            read.artifact,
+            f"{recipe['backend']}/{recipe['name']}",
+            read.manifest["model"].get("digest"),
+            Path(read.decision.model["path"]) if "path" in read.decision.model else None,
+        )
+    if backend is None:
+        raise InputError(
+            f"{path} is not a bundle (it has no {MANIFEST})",
+            hint="for an artifact name what opens it: --backend NAME, and --settings KEY=VALUE where it needs them",
+        )
+    registry.module_name(backend)  # a wrong name is told before anything slow
+    return Contender(Recipe(backend, name, settings=dict(settings)), path, backend)
+
+
+def _short_names(paths: Sequence[Path]) -> list[str]:
+    """The last parts of the paths, as many as tell them apart; a key holds one slash, so they are joined by ':'."""
+    if len({path.resolve() for path in paths}) < len(paths):
+        raise InputError("the same path is given twice", hint="give each bundle once")
+    parts = [path.resolve().parts[1:] for path in paths]
+    for depth in range(1, max(map(len, parts), default=1) + 1):
+        names = [":".join(one[-depth:]) for one in parts]
+        if len(set(names)) == len(names):
+            break
+    return names
+
+
+def _original(contenders: Sequence[Contender], given: str | Path | None) -> Path:
+    """The original's folder: as given, else where the first bundle found it."""
+    told = {one.digest: one for one in contenders if one.digest}
+    if len(told) > 1:
+        first, second = list(told.values())[:2]
+        raise InputError(
+            f"{first.recipe.name} and {second.recipe.name} are of different originals "
+            f"({str(first.digest)[:12]} and {str(second.digest)[:12]})",
+            hint="compare bundles that were honed from the same model",
+        )
+    if given is not None:
+        return Path(given)
+    models = [one.model for one in contenders if one.model]
+    if not models:
+        raise InputError("no bundle tells which original to compare with", hint="give it with --model MODEL")
+    try:
+        inspect(models[0])
+    except ModelError as error:
+        raise InputError(
+            f"the original is not where it was: {error.message}", hint="give it with --model MODEL"
+        ) from error
+    return models[0]
+
+
+def _require_digests(contenders: Sequence[Contender], found: str, model: Path) -> None:
+    """The bundles are of this very original."""
+    for one in contenders:
+        if one.digest not in (None, found):
+            raise InputError(
+                f"{one.recipe.name} was honed from another original than {model} "
+                f"(digest {str(one.digest)[:12]}, this is {found[:12]})",
+                hint="give the original with --model MODEL",
+            )
+
+
+def _adopting(path: Path) -> Callable[[RunContext, Recipe], JobResult]:
+    return partial(import_artifact, path=path)
+
+
+def _notes(trials: Sequence[Trial]) -> list[str]:
+    notes = measure.conditions(trials)
+    same: dict[str, list[str]] = {}
+    for trial in trials:
+        if trial.artifact is not None:
+            same.setdefault(f"{trial.artifact.identity} {dict(trial.recipe.settings)}", []).append(
+                trial.recipe.name
+            )
+    return notes + [
+        f"{' and '.join(some)} are the same artifact, measured once"
+        for some in same.values()
+        if len(some) > 1
+    ]

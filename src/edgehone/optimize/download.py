@@ -1,0 +1,34 @@
+"""Fetch a model from the hub: the one thing that ever asks the network for a model, and only when told to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgehone.backends import registry
+from edgehone.core.errors import InputError, JobError, ModelError
+from edgehone.core.events import Emit, Event
+from edgehone.execution.environments import environment
+from edgehone.execution.job import Job, run
+
+
+def download(name: str, emit: Emit) -> Path:
+    """The folder of the hub's model, fetched once. Raises ModelError if the hub does not give it."""
+    if Path(name).exists():
+        return Path(name)
+    if name.count("/") != 1:
+        raise InputError(
+            f"'{name}' is neither a folder nor a hub name (owner/model)", hint="edgehone optimize --help"
+        )
+
+    def tell(what: str) -> None:
+        emit(Event("", detail=what))
+
+    env = environment.ensure("pytorch", registry.load("pytorch").NEEDS, tell)
+    tell(f"downloading {name}")
+    try:
+        return run(Job("edgehone.worker.download:fetch", env, {"name": name}, online=True)).out / "model"
+    except JobError as error:
+        raise ModelError(
+            f"{name} cannot be downloaded: {error.message}",
+            hint="check the name and the network, or give a folder",
+        ) from error

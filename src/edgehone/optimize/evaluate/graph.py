@@ -1,0 +1,205 @@
+"""How a graph (ONNX, an exported program, an encoder) is judged and measured: by its outputs on the user's samples."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from edgehone.backends.base import Recipe
+from edgehone.core.errors import InputError, JobError, ModelError
+from edgehone.core.events import Event
+from edgehone.core.figure import Figure
+from edgehone.decision.requirements import Requirements
+from edgehone.evaluation import agreement, metrics, speed
+from edgehone.evaluation.quality import ParityCheck
+from edgehone.execution.job import Input
+from edgehone.execution.store import JobResult
+from edgehone.inputs import samples, texts
+from edgehone.inputs.workload import Workload
+from edgehone.model import digest
+from edgehone.model.info import ModelInfo
+from edgehone.optimize.build import build
+from edgehone.optimize.context import RunContext
+from edgehone.optimize.options import OptimizeOptions
+from edgehone.optimize.original import Original
+from edgehone.optimize.trial import Trial
+
+# Seconds that one batch of samples may take: a graph can hold a loop that never ends.
+PATIENCE = 600.0
+
+
+def default_workload(model: ModelInfo) -> str:
+    """Vectors of an encoder without a head; else answers."""
+    return "embed" if model.task == "feature-extraction" else "classify"
+
+
+def inputs(request: OptimizeOptions, model: ModelInfo) -> dict[str, Input]:
+    """The samples, checked, with their digests. An encoder of texts gets the shipped texts where none are given."""
+    if request.task:
+        raise InputError(
+            f"--task {request.task}: multiple choice is for language models", hint="give samples with --eval"
+        )
+    if request.metric:
+        metrics.find(request.metric)
+    paths = {"evaluation": request.evaluation, "calibration": request.calibration}
+    if not request.evaluation and model.format == "huggingface":
+        paths = {name: path or texts.shipped(name) for name, path in paths.items()}  # type: ignore[arg-type]
+    if not paths["evaluation"]:
+        raise InputError(
+            f"{model.path} is judged by its outputs on samples, and none were given",
+            hint=f"edgehone optimize {model.path} --eval SAMPLES (FILE.npz, or a folder of images)",
+        )
+    found = {}
+    for name, given in paths.items():
+        if given:
+            path = Path(given)
+            samples.check(path, model)
+            found[name] = Input(path.resolve(), _digest(path))
+    return found
+
+
+def _digest(path: Path) -> str:
+    if not path.is_dir():
+        return digest.digest_file(path)
+    files = json.dumps(digest.digest_folder(path), sort_keys=True)
+    return hashlib.sha256(files.encode()).hexdigest()
+
+
+def prepare(ctx: RunContext) -> tuple[RunContext, JobResult]:
+    """Turn the samples into arrays; the bench returned offers `calibration` to builds."""
+    ctx.emit(Event("", detail="reading the samples"))
+    tensors = ctx.model.to_json()["inputs"]
+    args = {"inputs": tensors, "task": ctx.model.task, "most": ctx.depth.samples, **ctx.pixels}
+    args["digests"] = {name: given.identity for name, given in ctx.texts.items()}
+    try:
+        prepared = ctx.run(
+            ctx.origin.NAME,
+            "edgehone.worker.prepare_graph:prepare",
+            args,
+            {"model": ctx.source, **ctx.texts},
+            opens=True,
+        )
+    except JobError as error:
+        raise InputError(f"the samples cannot be used: {error.message}", hint=error.hint) from error
+    calibration = Input.of(prepared, "calibration")
+    return replace(ctx, texts={"calibration": calibration}), prepared
+
+
+def reference(ctx: RunContext, prepared: JobResult) -> Original:
+    """Run the original, unoptimised, on the evaluation samples, and make it (as its users run it) the baseline."""
+    recipe = ctx.origin.reference(ctx.model)
+    given = Input.of(prepared, "evaluation")
+    batch = _batch(ctx)
+    tell = ctx.tell(recipe, "scoring", "the original on the samples")
+    try:
+        artifact = Input.of(build(ctx, recipe))
+        found = _outputs(ctx, recipe, batch, {"artifact": artifact, "samples": given}, tell)
+        own = agreement.read(found.out)
+        labels = agreement.labels_of(given.path, found.facts["samples"])
+        metric = _metric(ctx, labels)
+        if labels is not None and metric is not None:
+            for folder in (given.path, prepared.out / "calibration"):
+                if (some := agreement.labels_of(folder)) is not None:
+                    metrics.check_labels(metric, own, some)
+            agreement.figures(own, own, labels, metric)
+    except JobError as error:
+        raise ModelError(
+            f"the original cannot be run: {error.message}" + (f" (log: {error.log})" if error.log else ""),
+            hint=error.hint or f"edgehone inspect {ctx.model.path}",
+        ) from error
+    ctx.emit(Event(recipe.key, "done"))
+    return Original(
+        prepared,
+        found,
+        Trial(ctx.origin.original(ctx.model)),
+        {"batch": batch, **_load(ctx.workload)},
+        given={"samples": given},
+        facts={"labels": labels, "metric": metric},
+    )
+
+
+def _batch(ctx: RunContext) -> int:
+    """The workload's, or that which the graph is fixed to."""
+    first = ctx.model.inputs[0].shape[:1] if ctx.model.inputs else ()
+    return int(first[0]) if first and isinstance(first[0], int) else ctx.workload.batch
+
+
+def _load(work: Workload) -> dict[str, Any]:
+    """How requests come, where that is not one after another."""
+    if work.frames_per_s:
+        return {"frames_per_s": work.frames_per_s, "deadline_ms": work.deadline_ms}
+    return {"clients": work.concurrency} if work.concurrency > 1 else {}
+
+
+def _metric(ctx: RunContext, labels: Any) -> str | None:
+    if labels is None:
+        if ctx.metric:
+            raise InputError(
+                f"--metric {ctx.metric} needs labels, and the samples have none",
+                hint="put an array `labels` into the npz, or leave --metric out: agreement with the original is judged",
+            )
+        return None
+    return ctx.metric or metrics.default(labels)
+
+
+def _outputs(ctx: RunContext, recipe: Recipe, batch: int, given: Mapping[str, Input], tell: Any) -> JobResult:
+    return ctx.run(
+        recipe.backend,
+        "edgehone.worker.score_graph:outputs",
+        {"settings": dict(recipe.settings), "batch": batch},
+        given,
+        opens=True,
+        tell=tell,
+        silent=PATIENCE,
+    )
+
+
+def score(ctx: RunContext, original: Original, recipe: Recipe, artifact: Input) -> JobResult:
+    """Run a candidate on the samples that the original was run on."""
+    given = {"artifact": artifact, **original.given, "reference": Input.of(original.reference)}
+    return _outputs(ctx, recipe, original.request["batch"], given, ctx.tell(recipe, "scoring"))
+
+
+def prescreen(ctx: RunContext, original: Original, recipe: Recipe, artifact: JobResult) -> dict[str, Figure]:
+    """Nothing: all samples take no longer than opening the artifact."""
+    return {}
+
+
+def kept_by_window(original: Original, trial: Trial) -> None:
+    """Nothing: a graph's candidates are not compared by samples, so none is out for its quality."""
+
+
+def fill_quality(original: Original, trial: Trial, scored: JobResult) -> None:
+    """Fill a trial's quality figures, and keep what they are made of by sample."""
+    reference, own = agreement.read(original.reference.out), agreement.read(scored.out)
+    metric = original.facts["metric"]
+    trial.figures.update(agreement.figures(reference, own, original.facts["labels"], metric))
+    trial.facts["metric"] = metric or "agreement"
+    trial.samples["outputs"] = agreement.rows(reference, own)
+
+
+def parity_check(original: Original, exact: Trial, scored: JobResult, required: Requirements) -> ParityCheck:
+    """How far the outputs of the unquantized build are from the original's."""
+    return agreement.parity_check(exact.figures, required.parity_check)
+
+
+def speed_figures(original: Original, rounds: Sequence[Mapping[str, Any]]) -> dict[str, Figure]:
+    """Latency of a batch."""
+    return speed.figures(rounds, asked(original))
+
+
+def asked(original: Original) -> speed.Asked:
+    """What a request is."""
+    request = original.request
+    pace = request.get("frames_per_s", 0.0)
+    return speed.Asked(batch=request["batch"], clients=request.get("clients", 1), frames_per_s=pace)
+
+
+def summary(trial: Trial) -> str:
+    """The quality in a word, for the live table."""
+    error = trial.figures["relative_error"].value
+    return "" if error is None else f"error {error:.2g}"

@@ -1,0 +1,121 @@
+"""Check: build each recipe and prove it against the original, several side by side.
+
+The null test comes first: a backend whose unquantized build is not the original is out for this model. Its other
+recipes are not even built.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from edgehone.backends.base import Recipe
+from edgehone.core.events import Event
+from edgehone.core.figure import Figure
+from edgehone.decision.decision import CONVERSION_FIGURES, Conversion
+from edgehone.decision.requirements import Requirements
+from edgehone.execution.job import Input
+from edgehone.execution.processes import CHILDREN
+from edgehone.execution.store import JobResult
+from edgehone.optimize.build import build, operate, seconds, size_of
+from edgehone.optimize.context import RunContext
+from edgehone.optimize.evaluate import routing, vision
+from edgehone.optimize.evaluate.evaluators import evaluator_for
+from edgehone.optimize.original import Original
+from edgehone.optimize.trial import Trial, guarded
+
+
+def check(ctx: RunContext, original: Original, trials: Sequence[Trial], requirements: Requirements) -> None:
+    """Fill artifact, size and quality figures of the baseline and of every trial."""
+    ctx.emit(Event("", detail=f"building {len(trials)} candidates and proving each against the original"))
+    prove_exact(ctx, original, trials, requirements)
+    rest = [trial for trial in trials if trial.alive and not trial.recipe.exact]
+    prove_all(ctx, original, rest)
+
+
+def prove_exact(
+    ctx: RunContext, original: Original, trials: Sequence[Trial], requirements: Requirements
+) -> None:
+    """Prove the baseline and the exact recipe of each backend, on each device: who fails the null test is out."""
+    exact = [trial for trial in trials if trial.alive and trial.recipe.exact]
+    prove_all(ctx, original, [original.baseline, *exact])
+    original.require_baseline()
+    for trial in exact:
+        parity_check(ctx, original, trial, trials, requirements)
+
+
+def prove_all(ctx: RunContext, original: Original, trials: Sequence[Trial]) -> None:
+    """Prove several side by side."""
+    with CHILDREN.pool(side_by_side(ctx)) as pool:
+        list(pool.map(lambda trial: prove(ctx, original, trial), trials))
+
+
+def prove(
+    ctx: RunContext, original: Original, trial: Trial, make: Callable[[RunContext, Recipe], JobResult] = build
+) -> None:
+    """Fill a trial's artifact (by `make`), size and quality figures."""
+    recipe = trial.recipe
+    with guarded(ctx, trial):
+        trial.artifact = make(ctx, recipe)
+        trial.bytes = size_of(trial.artifact)
+        trial.facts.update(trial.artifact.facts)
+        if make is build:
+            trial.facts["build_seconds"] = round(seconds(ctx, recipe), 3)
+        if recipe.surgery:
+            trial.facts["surgery"] = dict(operate(ctx, recipe).facts)
+        evaluator = evaluator_for(ctx.model)
+        trial.score = evaluator.score(ctx, original, recipe, Input.of(trial.artifact))
+        evaluator.fill_quality(original, trial, trial.score)
+        routing.compare(ctx, original, trial)
+        vision.compare(ctx, original, trial)
+        ctx.emit(Event(recipe.key, "waiting", f"{trial.bytes / 1e6:.1f} MB, {evaluator.summary(trial)}"))
+
+
+def parity_check(
+    ctx: RunContext, original: Original, exact: Trial, trials: Iterable[Trial], requirements: Requirements
+) -> None:
+    """Judge a backend on a device by its exact recipe; on failure every recipe of the backend there is out."""
+    where = exact.recipe.runs_on
+    rest = [trial for trial in trials if trial.recipe.runs_on == where and trial.alive]
+    if exact.status == "skipped":  # there is nothing to gain there, which is no failure
+        for trial in rest:
+            trial.drop("skipped", str(exact.error))
+        return
+    if exact.score is None or not exact.alive:
+        reason = f"its unquantized build failed: {exact.error}"
+        passed, ids_equal = False, None
+    else:
+        test = evaluator_for(ctx.model).parity_check(original, exact, exact.score, requirements)
+        reason, passed, ids_equal = test.reason, test.ok, test.ids_equal
+        exact.facts["null_test"] = reason
+    exact.conversion = _conversion(exact, passed, reason, ids_equal)
+    if passed:
+        return
+    for trial in rest:
+        trial.drop("disqualified", f"{where} fails the null test: {reason}")
+        ctx.emit(Event(trial.recipe.key, "disqualified", reason))
+
+
+def _conversion(exact: Trial, passed: bool, reason: str, ids_equal: bool | None) -> Conversion:
+    """What the null test saw, for the table of all backends."""
+    scored = exact.score.facts if exact.score else {}
+    figures = {n: exact.figures.get(n) or Figure.missing(reason) for n in CONVERSION_FIGURES}
+    return Conversion(
+        exact.recipe.runs_on,
+        exact.recipe.key,
+        ids_equal,
+        **figures,
+        passed=passed,
+        reason=reason,
+        compared=scored.get("compared"),
+        vocabulary=scored.get("vocabulary"),
+    )
+
+
+def side_by_side(ctx: RunContext) -> int:
+    """How many builds at once: never more than the cores, nor than fit in memory at three models each."""
+    place = ctx.build_executor.executor
+    if place.slots:
+        return place.slots
+    memory = place.device.memory_available_bytes or place.device.usable_memory_bytes or 0
+    fitting = memory // (3 * max(ctx.model.bytes, 1 << 28))
+    return max(1, min(place.device.threads, 4, fitting))

@@ -1,0 +1,57 @@
+"""Routing: for a mixture of experts, whether a candidate sends the tokens to the experts that the original does."""
+
+from __future__ import annotations
+
+from edgehone.backends.base import Recipe
+from edgehone.core.errors import EdgehoneError, SetupError
+from edgehone.core.figure import Figure
+from edgehone.evaluation import routing
+from edgehone.execution.job import Input
+from edgehone.execution.store import JobResult
+from edgehone.optimize.build import build
+from edgehone.optimize.context import RunContext
+from edgehone.optimize.original import Original
+from edgehone.optimize.trial import Trial
+
+
+def compare(ctx: RunContext, original: Original, trial: Trial) -> None:
+    """Fill the figure `routing_agreement`, and the fact of the same name by block; no mixture has neither.
+
+    What cannot be compared is a missing figure with its reason, never the trial's end.
+    """
+    if not ctx.model.experts or trial.artifact is None:
+        return
+    try:
+        figure, by_block = _agreement(ctx, original, trial, trial.artifact)
+        trial.facts[routing.FIGURE] = by_block
+    except SetupError:
+        raise
+    except EdgehoneError as error:
+        figure = Figure.missing(error.message, routing.UNIT)
+    trial.figures[routing.FIGURE] = figure
+
+
+def _agreement(
+    ctx: RunContext, original: Original, trial: Trial, artifact: JobResult
+) -> tuple[Figure, dict[str, float]]:
+    recipe, origin = trial.recipe, ctx.origin
+    if len(recipe.surgery) > 1:
+        raise EdgehoneError("blocks and experts are compared by their numbers after one operation only")
+    for backend in (origin, ctx.backends.get(recipe.backend, origin)):
+        if not hasattr(backend, "open_routing"):
+            raise EdgehoneError(f"{backend.NAME} does not tell which experts its runtime chooses")
+    reference = origin.reference(ctx.model)
+    wanted = _routing(ctx, original, reference, build(ctx, reference))
+    got = _routing(ctx, original, recipe, artifact)
+    return routing.agreement(wanted.out, got.out, trial.facts.get("surgery"))
+
+
+def _routing(ctx: RunContext, original: Original, recipe: Recipe, artifact: JobResult) -> JobResult:
+    inputs = {"artifact": artifact, "prepared": original.prepared, "reference": original.reference}
+    return ctx.run(
+        recipe.backend,
+        "edgehone.worker.routing:routing",
+        {"settings": dict(recipe.settings)},
+        {name: Input.of(result) for name, result in inputs.items()},
+        opens=True,
+    )

@@ -1,0 +1,38 @@
+"""Confirm: what is chosen for another machine is scored on that machine before it is chosen for good.
+
+Builds and scores are made here, where there is more room; but a runtime on another processor takes other code paths, so
+the quality that was proven here is not yet that of the device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from edgehone.core.events import Event
+from edgehone.decision.decision import Decision
+from edgehone.execution.store import JobResult
+from edgehone.optimize.context import RunContext
+from edgehone.optimize.evaluate import parity
+from edgehone.optimize.original import Original
+from edgehone.optimize.trial import Trial
+
+
+def verify_on_target(
+    ctx: RunContext, original: Original, trials: Sequence[Trial], decide: Callable[[], Decision]
+) -> Decision:
+    """Decide; score the chosen one on the device and decide again, until the chosen one is proven there."""
+    decision = decide()
+    while ctx.target_is_remote:
+        chosen = next((trial for trial in trials if trial.recipe.key == decision.chosen), None)
+        if chosen is None or chosen.artifact is None or "proven_on" in chosen.facts:
+            break
+        _prove(ctx, original, chosen, chosen.artifact)
+        chosen.facts["proven_on"] = ctx.target_executor.executor.name or "this machine"
+        if chosen.alive:
+            ctx.emit(Event(chosen.recipe.key, "done", f"proven on {chosen.facts['proven_on']}"))
+        decision = decide()
+    return decision
+
+
+def _prove(ctx: RunContext, original: Original, trial: Trial, artifact: JobResult) -> None:
+    parity.prove(ctx.on_target, original, trial, lambda ctx, recipe: artifact)

@@ -1,0 +1,1 @@
+"""Predictions of speed and memory for a device of the catalogue that is not at hand."""

@@ -1,0 +1,54 @@
+"""Advise: a recommendation for a model, from the machine, the catalogue and the history. Nothing is built."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from edgehone import device as devices
+from edgehone.backends import registry
+from edgehone.backends.base import Effort
+from edgehone.inputs import workload
+from edgehone.model import ModelInfo, inspect
+from edgehone.optimize.evaluate.evaluators import evaluator_for
+from edgehone.optimize.predict.target import here, known, target_of
+from edgehone.optimize.setup import free_memory, origin_of
+from edgehone.plan import matrix
+from edgehone.plan.recommend import Recommendation, recommend
+from edgehone.plan.target import Target
+
+
+def advise(
+    model: str | Path,
+    config: Mapping[str, Any],
+    *,
+    device: str | None = None,
+    work: str | None = None,
+    effort: Effort = "normal",
+    backends: Sequence[str] | None = None,
+) -> tuple[ModelInfo, Target, Recommendation, str | None]:
+    """What `optimize` would try for this machine, or for a device of the catalogue; and a note of the workload.
+
+    Raises InputError for an unknown device or workload, ModelError for a model that nothing takes.
+    """
+    info = inspect(model)
+    machine = devices.detect()
+    at = here(machine)
+    target = target_of(device, config) or at
+    evaluator = evaluator_for(info)
+    asked, note = workload.fit(
+        workload.load(work or evaluator.default_workload(info), config, info.kind), info.context
+    )
+    origin = origin_of(info)
+    taken = {name: one for name, one in registry.load_all(backends).items() if name != origin.NAME}
+    found = recommend(
+        info,
+        taken,
+        effort,
+        target=target,
+        work=asked,
+        matrix=matrix.load(config),
+        known=known(machine, at, free_memory(machine)),
+    )
+    return info, target, found, note

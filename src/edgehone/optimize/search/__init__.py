@@ -1,0 +1,1 @@
+"""Search over recipes within a time budget: proposals, races between candidates, and the history of trials."""

@@ -1,0 +1,76 @@
+"""A trial: a recipe on its way through the stages, and what is known of it so far."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from edgehone.backends.base import Recipe
+from edgehone.core.errors import EdgehoneError, JobError, NothingToGain, SetupError
+from edgehone.core.events import Event
+from edgehone.core.figure import Figure
+from edgehone.decision.decision import Candidate, Conversion
+from edgehone.execution.store import JobResult
+from edgehone.optimize.context import RunContext
+
+Status = Literal["ok", "failed", "disqualified", "skipped"]
+
+
+@dataclass
+class Trial:
+    """What is known of one recipe. A failure in any stage ends it here, never the run."""
+
+    recipe: Recipe
+    status: Status = "ok"
+    error: str | None = None
+    log: str | None = None
+    artifact: JobResult | None = None
+    score: JobResult | None = None
+    bytes: int | None = None
+    figures: dict[str, Figure] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+    conversion: Conversion | None = None  # of a backend's exact recipe: what the null test saw
+    samples: dict[str, Any] = field(default_factory=dict)  # raw, for the bundle's evidence
+
+    @property
+    def alive(self) -> bool:
+        """Whether further stages are worth the time."""
+        return self.status == "ok"
+
+    def candidate(self) -> Candidate:
+        """The trial as a decision records it, not judged yet."""
+        return Candidate(
+            key=self.recipe.key,
+            backend=self.recipe.backend,
+            recipe=self.recipe.to_json(),
+            status=self.status,
+            error=self.error,
+            log=self.log,
+            bytes=self.bytes,
+            figures=self.figures,
+            facts=self.facts,
+        )
+
+    def drop(self, status: Status, error: str, log: str | None = None) -> None:
+        """End the trial here."""
+        self.status, self.error, self.log = status, error, log
+
+
+@contextmanager
+def guarded(ctx: RunContext, trial: Trial) -> Iterator[None]:
+    """Turn a job's failure inside the block into the trial's end, and tell it. A full disk ends the run."""
+    try:
+        yield
+    except JobError as error:
+        trial.drop("failed", error.message, str(error.log) if error.log else None)
+        ctx.emit(Event(trial.recipe.key, "failed", error.message))
+    except NothingToGain as error:
+        trial.drop("skipped", error.message)
+        ctx.emit(Event(trial.recipe.key, "skipped", error.message))
+    except SetupError:
+        raise
+    except EdgehoneError as error:
+        trial.drop("failed", error.message)
+        ctx.emit(Event(trial.recipe.key, "failed", error.message))

@@ -1,0 +1,1 @@
+"""Search over the runtime settings of the chosen candidate."""

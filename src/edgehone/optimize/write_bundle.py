@@ -1,0 +1,98 @@
+"""Write the chosen candidate as a bundle, with the evidence of all candidates and the report."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from edgehone import bundle
+from edgehone.bundle.write import Contents, Evidence
+from edgehone.decision.decision import Decision
+from edgehone.optimize.context import RunContext
+from edgehone.optimize.original import Original
+from edgehone.optimize.trial import Trial
+from edgehone.report.findings import Findings
+from edgehone.report.html import page
+
+# Characters of a failed candidate's log that go into the bundle.
+LOG_END = 20_000
+_NOTICES = re.compile(r"(licen[cs]e|notice|copying|readme|use_policy)", re.IGNORECASE)
+
+
+def write_bundle(
+    target: Path,
+    decision: Decision,
+    ctx: RunContext,
+    original: Original,
+    trials: Sequence[Trial],
+    *,
+    command: Sequence[str],
+) -> None:
+    """Write the chosen trial's bundle to `target`; `command` is the command line that makes it again.
+
+    Raises SetupError when the disk is full.
+    """
+    chosen = next(trial for trial in trials if trial.recipe.key == decision.chosen)
+    assert chosen.artifact is not None
+    evidence = [_evidence(trial) for trial in [original.baseline, *trials]]
+    findings = Findings(
+        target.name,
+        decision,
+        {one.key: one.samples for one in evidence},
+        {one.key: one.log for one in evidence if one.log},
+        shlex.join(command),
+    )
+    contents = Contents(
+        decision,
+        chosen.artifact.out,
+        _manifest(decision, ctx, original, chosen),
+        page([findings]),
+        command,
+        evidence,
+        _notices(ctx.model.folder),
+    )
+    bundle.write(target, contents)
+
+
+def _manifest(decision: Decision, ctx: RunContext, original: Original, chosen: Trial) -> dict[str, Any]:
+    assert chosen.artifact is not None
+    return {
+        "recipe": chosen.recipe.to_json(),
+        "facts": chosen.facts,
+        "artifact_key": chosen.artifact.key,
+        "kind": ctx.model.kind,
+        "eos": original.prepared.facts.get("eos", []),
+        "pictures": original.facts["pictures"].facts["template"] if "pictures" in original.facts else None,
+        "batch": original.request.get("batch", 1),
+        "inputs": ctx.model.to_json()["inputs"],
+        "device": ctx.device.to_json(),
+        "target": ctx.target.to_json() if ctx.target else None,
+        "model": {
+            "name": ctx.model.path.name,
+            "architecture": ctx.model.architecture,
+            "digest": ctx.source.identity,
+            "licence": ctx.model.licence,
+        },
+        "texts": original.prepared.facts["texts"],
+    }
+
+
+def _evidence(trial: Trial) -> Evidence:
+    arrays = sorted(trial.score.out.glob("*.npz")) if trial.score is not None else []
+    log = _end_of(Path(trial.log)) if trial.log else ""
+    return Evidence(trial.recipe.key, trial.samples, arrays, log or None)
+
+
+def _end_of(log: Path) -> str:
+    """The last lines of a log; empty where the store was swept meanwhile, since the decision has the cause."""
+    try:
+        return log.read_text("utf-8", "replace")[-LOG_END:]
+    except OSError:
+        return ""
+
+
+def _notices(model: Path) -> list[Path]:
+    return [path for path in sorted(model.iterdir()) if path.is_file() and _NOTICES.match(path.name)]

@@ -1,0 +1,78 @@
+"""Several bundles beside each other: what each chose, and its original, on common axes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from edgehone.decision.decision import Candidate
+from edgehone.report.findings import Findings
+from edgehone.report.html.parts import SERIES, Context, section
+from edgehone.report.html.strip_plot import intervals
+from edgehone.report.html.tag import Html, tag
+
+_FIGURES = (
+    "workload_latency_ms",
+    "prefill_tokens_per_s",
+    "decode_tokens_per_s",
+    "throughput_per_s",
+    "kl_mean",
+    "relative_error",
+    "accuracy_kept",
+    "peak_memory_bytes",
+    "bytes",
+)
+# What must be the same for figures to be compared: name, and where it stands in a decision.
+_SAME = (
+    ("device", lambda d: d.device.get("fingerprint") or d.device.get("cpu")),
+    ("model", lambda d: d.model.get("digest")),
+    (
+        "workload",
+        lambda d: tuple(d.workload.get(n) for n in ("name", "prompt_tokens", "generated_tokens", "batch")),
+    ),
+)
+
+
+def comparison(bundles: Sequence[Findings]) -> Html:
+    """The chosen candidate and the original of each bundle; whether they may be compared is told first."""
+    rows = [one for found in bundles for one in _of(found)]
+    nobody = Candidate("", "", {}, "skipped")
+    decision = replace(bundles[0].decision, chosen=None, baseline=nobody, candidates=tuple(rows))
+    names = list(dict.fromkeys(one.backend for one in rows))
+    context = Context(Findings("", decision), "all-", {name: i % SERIES for i, name in enumerate(names)})
+    plots = [plot for name in _FIGURES if (plot := intervals(context, name))]
+    links = [
+        tag(
+            "li",
+            tag("a", found.name, href=f"#b{i}-top"),
+            f": {found.decision.reason or 'no decision can be read'}",
+        )
+        for i, found in enumerate(bundles)
+    ]
+    return section(
+        "all-", "beside", "Beside each other", tag("ul", *links, class_="told"), _differing(bundles), *plots
+    )
+
+
+def _of(found: Findings) -> list[Candidate]:
+    """The original and the chosen, named after the bundle."""
+    decision = found.decision
+    chosen = [one for one in decision.candidates if one.key == decision.chosen]
+    words = [(decision.baseline, "the original"), *((one, one.key) for one in chosen)]
+    return [replace(one, key=f"{found.name}: {word}", backend=found.name) for one, word in words]
+
+
+def _differing(bundles: Sequence[Findings]) -> Html:
+    """Which of device, model and workload are not the same, so that figures tell of that too."""
+    differing = [name for name, of in _SAME if len({of(found.decision) for found in bundles}) > 1]
+    if not differing:
+        said = "All were measured on the same device, of the same model, for the same workload, each in its own run."
+        return tag("p", said, class_="note")
+    said = f"Not the same: {', '.join(differing)}. What differs below may come from that. "
+    return tag(
+        "p",
+        said,
+        tag("code", "edgehone compare"),
+        " measures bundles anew, in common rounds.",
+        class_="banner",
+    )

@@ -1,0 +1,1 @@
+"""Changes to a model before and during quantization: precision assignment and structural pruning."""

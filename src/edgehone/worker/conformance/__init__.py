@@ -1,0 +1,1 @@
+"""Conformance checks that run in a backend's environment."""

@@ -1,0 +1,57 @@
+"""Load the artifact and answer one turn of the workload, and read what the kernel says of this process's memory.
+
+`evaluation.memory` samples the process from outside meanwhile and turns both into figures.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from edgehone.backends.sessions import WorkerJob
+from edgehone.worker.requests import open_requests
+
+
+def exercise(job: WorkerJob) -> dict[str, Any]:
+    """Load and answer a turn of requests, in the worker. args and inputs: those of `open_requests`."""
+    asked = open_requests(job)
+    asked.answer()
+    facts = {"peak": _high_water(), "pss": _pss(), "cgroup_peak": _cgroup_peak()}
+    asked.close()
+    return facts
+
+
+def _high_water() -> int | None:
+    try:
+        for line in Path("/proc/self/status").read_text("ascii").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        if sys.platform == "darwin":
+            import resource
+
+            return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return None
+
+
+def _pss() -> int | None:
+    try:
+        for line in Path("/proc/self/smaps_rollup").read_text("ascii").splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        return None
+    return None
+
+
+def _cgroup_peak(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> int | None:
+    """memory.peak (v2), only where the cgroup holds this process alone: else it counts the neighbours too."""
+    try:
+        line = next(line for line in own.read_text("ascii").splitlines() if line.startswith("0::"))
+        folder = root / line[3:].lstrip("/")
+        if len((folder / "cgroup.procs").read_text("ascii").split()) != 1:
+            return None
+        return int((folder / "memory.peak").read_text("ascii"))
+    except (OSError, StopIteration, ValueError):
+        return None

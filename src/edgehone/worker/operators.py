@@ -1,0 +1,26 @@
+"""Times of operators by the framework's own profiler, for one request (worker side)."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from edgehone.backends.sessions import (
+    WorkerJob,
+)
+from edgehone.worker.batches import Batches
+
+
+def time_operators(job: WorkerJob) -> dict[str, Any]:
+    """One request of the workload through the backend's `operator_times`. args and inputs: those of `open_requests`.
+
+    Returns `operators`: phase, operator, calls, seconds each, the slowest first.
+    """
+    backend = importlib.import_module(job.args["backend"])
+    if "prompt" in job.args:
+        request = {"prompt": job.args["prompt"], "generated": job.args["generated"]}
+    else:
+        request = {"feeds": Batches.read(job.inputs["samples"]).around(0, job.args["batch"])}
+    made = backend.operator_times(job.inputs["artifact"], job.args["settings"], job, **request)
+    rows = [vars(one) for one in made]
+    return {"operators": sorted(rows, key=lambda row: -row["seconds"])}

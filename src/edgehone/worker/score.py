@@ -1,0 +1,327 @@
+"""Worker side of quality: log-probabilities of the original, and how far a candidate is from them.
+
+One protocol for all. The evaluation ids are cut into windows of equal length, each the model's BOS ids
+followed by consecutive text ids, none shared. Every text id but the first of a window is a target: position
+i predicts i + 1, from an empty context, with the same ids for every backend.
+
+`reference` keeps the original's log-probabilities: all of them where they fit `max_bytes`, else the K most
+likely of each position and the mass of the rest. `score` streams a candidate's logits past them. Neither ever
+holds more than one chunk of a backend's logits and BLOCK_BYTES of temporaries, whatever the vocabulary.
+
+In both, `job.inputs["prepared"]` is a folder with
+    evaluation.json   {"ids": [...], "bytes": [UTF-8 bytes that each id covers]}
+    task.json         optional: [{"context": [ids], "choices": [[ids], ...], "answer": index}], without BOS
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgehone.core.errors import EdgehoneError
+from edgehone.worker.logprobs import Store, divergence, log_errors, log_softmax
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from edgehone.backends.sessions import (
+        Logits,
+        Session,
+        WorkerJob,
+    )
+
+    Ints = NDArray[np.int64]
+    Floats = NDArray[np.float32]
+
+MAX_BYTES = 1 << 30
+BLOCK_BYTES = 64 << 20
+BLOCK_COST = 40  # bytes of temporaries per logit in the widest step, `exact_kl`
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """The windows: `ids` [windows, length], `bytes` of each scored target [windows, targets]."""
+
+    ids: Ints
+    bytes: Ints
+    bos: tuple[int, ...]
+
+    @property
+    def first(self) -> int:
+        """The first position whose prediction is scored: that of the first text id."""
+        return len(self.bos)
+
+    @property
+    def targets(self) -> int:
+        """Scored tokens in a window."""
+        return int(self.bytes.shape[1])
+
+    @property
+    def scored(self) -> range:
+        """The positions whose predictions are scored, the same in each window."""
+        return range(self.first, self.first + self.targets)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the ids, so that no score meets another text's reference."""
+        return hashlib.sha256(self.ids.astype("<i8").tobytes()).hexdigest()
+
+
+def reference(job: WorkerJob) -> dict[str, Any]:
+    """Write the original's log-probabilities to `job.out`; the facts say in which form.
+
+    args: backend, settings, bos, windows, window (ids in one), start (first text id, default 0),
+    max_bytes (of the log-probabilities, default 1 GiB).
+    Files: reference.json (the facts), tokens.npz, task.npz where a task is given, and either logprobs.npy
+    [tokens, V] float32 or top_ids.npy [tokens, K] int32, top_logprobs.npy [tokens, K] float32, tail.npy
+    [tokens] float32 (log of the mass outside the K).
+    Raises EdgehoneError when the text is too short or the logits are unusable.
+    """
+    plan = _plan(job)
+    session = _open(job)
+    try:
+        store: Store | None = None
+        rows = _Rows()
+        for window, ids in enumerate(plan.ids):
+            done = 0
+            for logits in _blocks(session, ids, plan.scored, f"window {window}", None):
+                if store is None:
+                    budget = int(job.args.get("max_bytes", MAX_BYTES))
+                    store = Store.create(job.out, plan.ids.shape[0] * plan.targets, logits.shape[1], budget)
+                targets = ids[plan.first + done + 1 : plan.first + done + 1 + len(logits)]
+                store.add(rows.add_target(window, logits, targets))
+                done += len(logits)
+            job.progress((window + 1) / len(plan.ids), "reference")
+        if store is None:
+            raise EdgehoneError("the evaluation has no window")
+        facts = {**store.close(), "ids_sha256": plan.digest, "bos": list(plan.bos)}
+        facts |= {"windows": len(plan.ids), "window": int(plan.ids.shape[1]), "tokens": plan.bytes.size}
+        facts["start"] = int(job.args.get("start", 0))
+        rows.save(job.out / "tokens.npz", plan)
+        facts |= _extras(job, session, plan.bos, store.vocabulary)
+    finally:
+        session.close()
+    (job.out / "reference.json").write_text(json.dumps(facts), encoding="utf-8")
+    return facts
+
+
+def score(job: WorkerJob) -> dict[str, Any]:
+    """Score a candidate against `job.inputs["reference"]`; windows and BOS are the reference's.
+
+    args: backend, settings, sample (true: also tokenize the fixed sample text, facts["sample_ids"]), windows (only
+    the first so many, and no task: a glance).
+    Files: tokens.npz with, per scored token, window, kl (nats, KL(reference || candidate)), nll (nats),
+    same_top, correct, bytes, max_error and mean_error (nats, of log-probabilities, over facts["compared"] ids);
+    task.npz where a task is given.
+
+    With a top-K reference the divergence is that of the distributions coarsened to K bins and one for the
+    rest, which by the log-sum inequality never exceeds the exact one: facts["kl_is_lower_bound"] is true.
+    Raises EdgehoneError for another text's reference, a narrower vocabulary or non-finite logits.
+    """
+    import numpy as np
+
+    folder = job.inputs["reference"]
+    kept = json.loads((folder / "reference.json").read_text(encoding="utf-8"))
+    plan = _plan(job, kept)
+    if plan.digest != kept["ids_sha256"]:
+        raise EdgehoneError("the reference was made from other token ids than those to be scored")
+    if prescreen := job.args.get("windows"):
+        plan = _Plan(plan.ids[:prescreen], plan.bytes[:prescreen], plan.bos)
+    tops = np.load(folder / "tokens.npz")["argmax"]
+    session = _open(job)
+    try:
+        rows = _Rows()
+        at = 0
+        for window, ids in enumerate(plan.ids):
+            start = at
+            for logits in _blocks(session, ids, plan.scored, f"window {window}", kept["vocabulary"]):
+                begin = plan.first + at - start + 1
+                logprobs = rows.add_target(window, logits, ids[begin : begin + len(logits)])
+                block = slice(at, at + len(logits))
+                rows.kl.append(divergence(folder, kept["full"], block, logprobs))
+                largest, mean = log_errors(folder, kept["full"], block, logprobs)
+                rows.max_error.append(largest)
+                rows.mean_error.append(mean)
+                rows.same_top.append(rows.argmax[-1] == tops[at : at + len(logits)])
+                at += len(logits)
+            job.progress((window + 1) / len(plan.ids), "score")
+        rows.save(job.out / "tokens.npz", plan)
+        facts: dict[str, Any] = {"kl_is_lower_bound": not kept["full"], "tokens": at}
+        facts |= {"compared": kept["k"] or kept["vocabulary"], "vocabulary": kept["vocabulary"]}
+        if not prescreen:
+            facts |= _extras(job, session, plan.bos, kept["vocabulary"])
+    finally:
+        session.close()
+    return facts
+
+
+def tokenize(job: WorkerJob) -> dict[str, Any]:
+    """The ids that a backend's own tokenizer gives for the fixed sample text: {"ids": [...]}."""
+    session = _open(job)
+    try:
+        return {"ids": _sample_ids(session)}
+    finally:
+        session.close()
+
+
+def _open(job: WorkerJob) -> Session:
+    backend = importlib.import_module(job.args["backend"])
+    session: Session = backend.open_session(job.inputs["artifact"], job.args.get("settings", {}), job)
+    return session
+
+
+def _sample_ids(session: Session) -> list[int]:
+    from edgehone.worker.tokenizer_sample import SAMPLE
+
+    return [int(i) for i in session.tokenize(SAMPLE)]
+
+
+def _plan(job: WorkerJob, kept: dict[str, Any] | None = None) -> _Plan:
+    """The windows that the args (or the reference's facts) ask for, from evaluation.json."""
+    import numpy as np
+
+    asked = job.args if kept is None else kept
+    bos = tuple(int(i) for i in asked.get("bos", ()))
+    windows, length, start = int(asked["windows"]), int(asked["window"]), int(asked.get("start", 0))
+    text = length - len(bos)
+    if windows < 1 or text < 2:
+        raise EdgehoneError(f"{windows} windows of {length} ids ({len(bos)} BOS) hold nothing to score")
+    data = json.loads((job.inputs["prepared"] / "evaluation.json").read_text(encoding="utf-8"))
+    part = slice(start, start + windows * text)
+    ids, sizes = np.asarray(data["ids"][part], np.int64), np.asarray(data["bytes"][part], np.int64)
+    if not ids.size == sizes.size == windows * text:
+        raise EdgehoneError(
+            f"the evaluation text has {max(len(data['ids']) - start, 0)} token ids, "
+            f"{windows} windows need {windows * text}",
+            hint="give a longer text with --eval FILE",
+        )
+    ids, sizes = ids.reshape(windows, text), sizes.reshape(windows, text)
+    head = np.tile(np.asarray(bos, np.int64), (windows, 1))
+    return _Plan(np.concatenate([head, ids], axis=1), sizes[:, 1:], bos)
+
+
+def _blocks(
+    session: Session, ids: Sequence[int] | Ints, scored: range, window: str, width: int | None
+) -> Iterator[Logits]:
+    """The logits of the `scored` positions, checked, in blocks of bounded size.
+
+    `width` is the reference's vocabulary: what a backend pads beyond it is cut off.
+    """
+    import numpy as np
+
+    position = 0
+    for chunk in session.score([int(i) for i in ids]):
+        found = int(chunk.shape[1])
+        if width is not None and found < width:
+            raise EdgehoneError(f"the candidate's vocabulary has {found} entries, the original's {width}")
+        low, high = max(scored.start - position, 0), min(scored.stop - position, len(chunk))
+        step = max(1, BLOCK_BYTES // (BLOCK_COST * found))
+        for begin in range(low, high, step):
+            block = np.asarray(chunk[begin : min(begin + step, high), :width], dtype=np.float32)
+            # A sum would overflow; the extremes carry any NaN or infinity.
+            if not np.isfinite(block.max() - np.float64(block.min())):
+                row = int(np.flatnonzero(~np.isfinite(block).all(axis=1))[0])
+                raise EdgehoneError(f"non-finite logits at {window} position {position + begin + row}")
+            yield block
+        position += len(chunk)
+    if position < scored.stop:
+        raise EdgehoneError(f"{window}: {len(ids)} ids gave logits for {position} positions only")
+
+
+class _Rows:
+    """What is kept of each scored token, gathered block by block."""
+
+    def __init__(self) -> None:
+        self.window: list[NDArray[Any]] = []
+        self.nll: list[NDArray[Any]] = []
+        self.argmax: list[NDArray[Any]] = []
+        self.correct: list[NDArray[Any]] = []
+        self.kl: list[NDArray[Any]] = []
+        self.same_top: list[NDArray[Any]] = []
+        self.max_error: list[NDArray[Any]] = []
+        self.mean_error: list[NDArray[Any]] = []
+
+    def add_target(self, window: int, logits: Logits, targets: Ints) -> Floats:
+        """Note what needs the targets only; gives the block's log-probabilities for the rest."""
+        import numpy as np
+
+        if targets.max() >= logits.shape[1]:
+            raise EdgehoneError(f"token id {targets.max()} is outside the vocabulary of {logits.shape[1]}")
+        logprobs = log_softmax(logits)
+        self.window.append(np.full(len(logits), window, np.int32))
+        self.nll.append(-logprobs[np.arange(len(targets)), targets].astype(np.float64))
+        self.argmax.append(logits.argmax(axis=1).astype(np.int32))
+        self.correct.append(self.argmax[-1] == targets)
+        return logprobs
+
+    def save(self, path: Path, plan: _Plan) -> None:
+        """One row a token. The reference's divergence from itself is 0 by definition."""
+        import numpy as np
+
+        columns: dict[str, Any] = {
+            n: np.concatenate(getattr(self, n)) for n in ("window", "nll", "argmax", "correct")
+        }
+        tokens = len(columns["nll"])
+        for name in ("kl", "max_error", "mean_error"):
+            found = getattr(self, name)
+            columns[name] = np.concatenate(found) if found else np.zeros(tokens)
+        columns["same_top"] = np.concatenate(self.same_top) if self.same_top else np.ones(tokens, bool)
+        with path.open("wb") as file:
+            np.savez(file, bytes=plan.bytes.ravel(), **columns)
+
+
+def _extras(job: WorkerJob, session: Session, bos: tuple[int, ...], width: int) -> dict[str, Any]:
+    """What the same open session also tells: the sample's ids and the task's items."""
+    facts: dict[str, Any] = {}
+    if job.args.get("sample"):
+        facts["sample_ids"] = _sample_ids(session)
+    path = job.inputs["prepared"] / "task.json"
+    if path.exists():
+        items = json.loads(path.read_text(encoding="utf-8"))
+        facts["task_items"] = _task(job, session, items, bos, width)
+    return facts
+
+
+def _task(
+    job: WorkerJob, session: Session, items: list[dict[str, Any]], bos: tuple[int, ...], width: int
+) -> int:
+    """Log-likelihood of each choice after its context → task.npz; the number of items.
+
+    `picked` is the most likely choice, `picked_normalised` the most likely per token: a long answer is not
+    less likely only for being long.
+    """
+    import numpy as np
+
+    widest = max(len(item["choices"]) for item in items)
+    sums = np.full((len(items), widest), -np.inf)
+    lengths = np.ones((len(items), widest))
+    for i, item in enumerate(items):
+        for j, choice in enumerate(item["choices"]):
+            sums[i, j] = _loglikelihood(session, [*bos, *item["context"]], choice, f"task {i}", width)
+            lengths[i, j] = len(choice)
+        job.progress((i + 1) / len(items), "task")
+    answers = np.array([item["answer"] for item in items])
+    picked, normalised = sums.argmax(axis=1), (sums / lengths).argmax(axis=1)
+    with (job.out / "task.npz").open("wb") as file:
+        np.savez(file, sums=sums, answer=answers, picked=picked, picked_normalised=normalised)
+    return len(items)
+
+
+def _loglikelihood(session: Session, context: list[int], choice: list[int], name: str, width: int) -> float:
+    import numpy as np
+
+    if not context or not choice:
+        raise EdgehoneError(f"{name}: the prompt or a choice has no token")
+    total, at = 0.0, 0
+    scored = range(len(context) - 1, len(context) + len(choice) - 1)
+    for block in _blocks(session, context + choice, scored, name, width):
+        targets = choice[at : at + len(block)]
+        total += float(log_softmax(block)[np.arange(len(block)), targets].sum(dtype=np.float64))
+        at += len(block)
+    return total

@@ -1,0 +1,168 @@
+"""GGUF files as originals: what is taken, what is proposed, and the real file through libllama."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgehone.backends.llamacpp import backend, original
+from edgehone.backends.llamacpp.vocabulary import spans
+from edgehone.core.errors import EdgehoneError
+from edgehone.execution.environments import environment
+from edgehone.model.info import ModelInfo
+from edgehone.plan.plan import plan
+
+RunWorker = Callable[..., dict[str, Any]]
+
+FILE = ModelInfo(
+    path=Path("model.gguf"),
+    format="gguf",
+    architecture="llama",
+    model_type="llama",
+    task="text-generation",
+    parameters=1_000_000,
+    bytes=2_000_000,
+    dtypes={"F16": 999_000, "F32": 1_000},
+    files=("model.gguf",),
+)
+
+
+def of(**dtypes: int) -> ModelInfo:
+    return replace(FILE, dtypes=dtypes)
+
+
+def names(model: ModelInfo) -> set[str]:
+    return {recipe.name for recipe in backend.recipes(model)}
+
+
+def test_a_float_file_is_taken_and_what_it_is_judged_by_is_told() -> None:
+    support = original.supports(FILE)
+    assert support.ok and support.reasons == ("quality is judged against the GGUF file as it is",)
+
+
+def test_a_quantized_file_is_taken_as_it_is_with_a_word_about_it() -> None:
+    support = original.supports(of(Q4_K=9, Q6_K=1, F32=1))
+    assert support.ok and "quantized already (Q4_K, Q6_K)" in support.reasons[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"format": "huggingface"}, "the format 'huggingface'"),
+        ({"task": "feature-extraction"}, "feature-extraction"),
+        ({"path": Path("big-00001-of-00003.gguf")}, "llama-gguf-split --merge"),
+    ],
+)
+def test_what_cannot_be_run_is_refused(change: dict[str, Any], reason: str) -> None:
+    support = original.supports(replace(FILE, **change))
+    assert not support.ok and reason in support.reasons[0]
+
+
+def test_reference_and_baseline_are_the_file_itself() -> None:
+    assert (
+        original.steps(original.reference(FILE))
+        == original.steps(original.original(FILE))
+        == backend.LINK_ORIGINAL
+    )
+    assert original.steps(original.original(FILE)).links
+
+
+def test_what_is_made_of_a_file_has_fewer_bits_than_it() -> None:
+    made = backend.recipes(FILE)
+    assert [each.name for each in made if each.exact] == [made[0].name] == ["as-is"]
+    assert {"Q8_0", "Q4_K_M", "Q4_K_M+imatrix"} <= names(FILE) and "F16" not in names(FILE)
+    assert "F16" in names(of(F32=9))
+    eight = backend.recipes(of(Q8_0=9, F32=1))
+    assert "Q8_0" not in {each.name for each in eight}
+    assert all(each.build["requantize"] for each in eight if not each.exact)
+    assert not [each for each in made if each.build.get("requantize")]
+
+
+def test_a_file_of_few_bits_stays_as_it_is() -> None:
+    small = of(Q4_K=9, F32=1)
+    assert names(small) == {"as-is"}
+    assert "quantized already (Q4_K)" in backend.supports(small).reasons[0]
+
+
+def test_the_steps_start_from_the_file() -> None:
+    step = backend.steps(next(each for each in backend.recipes(FILE) if each.name == "Q4_0+imatrix"))
+    assert step.inputs["converted"] == step.inputs["imatrix"].inputs["converted"] == backend.LINK_ORIGINAL
+
+
+def test_the_original_is_no_candidate() -> None:
+    made = plan(FILE, {"gguf": original, "llamacpp": backend}, "quick", baseline=original.original(FILE).key)
+    assert made.backends == ["llamacpp"] and "gguf" in made.refused
+
+
+def test_its_environment_is_that_of_llamacpp(own_home: Path) -> None:
+    assert original.NEEDS.environment == "llamacpp" and original.NEEDS.lock == backend.NEEDS.lock
+    (own_home / "envs").mkdir(parents=True)
+    assert environment.state("gguf", original.NEEDS) == environment.state("llamacpp", backend.NEEDS)
+
+
+def test_its_own_interpreter_is_that_of_llamacpp(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("EDGEHONE_PYTHON_LLAMACPP", str(tmp_path / "none"))
+    assert "EDGEHONE_PYTHON_LLAMACPP" in environment.state("gguf", original.NEEDS).reason
+
+
+def test_a_space_in_front_covers_nothing() -> None:
+    assert spans(b"a b", [b" a", b" b"]) == [1, 2]
+    assert spans(b"a b", [b"", b" a", b" b"]) == [0, 1, 2]
+    assert spans(b"abcd", [b"x", b"x"]) == [2, 2]
+    assert spans(b"", []) == []
+
+
+@given(st.lists(st.binary(max_size=5), min_size=1), st.booleans())
+def test_pieces_that_are_the_text_are_exact(pieces: list[bytes], spaced: bool) -> None:
+    text = b"".join(pieces)
+    assert spans(text, pieces) == [len(piece) for piece in pieces]
+    if spaced:
+        assert sum(spans(text, [b" ", *pieces])) == len(text)
+
+
+@given(st.binary(max_size=40), st.lists(st.binary(min_size=1, max_size=5), min_size=1))
+def test_whatever_the_pieces_are_the_bytes_add_up(text: bytes, pieces: list[bytes]) -> None:
+    sizes = spans(text, pieces)
+    assert sum(sizes) == len(text) and all(size >= 0 for size in sizes)
+
+
+@pytest.mark.real
+def test_a_real_file_is_adopted_tokenized_and_requantized(
+    run_worker: RunWorker, demo_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1]))
+    build = "edgehone.backends.llamacpp.build"
+    made, eight, four = tmp_path / "made", tmp_path / "eight", tmp_path / "four"
+    run_worker("llamacpp", f"{build}:convert", {}, {"model": demo_model}, made)
+    file = made / "model.gguf"
+
+    facts = run_worker("gguf", f"{build}:link_original", {}, {"model": file}, tmp_path / "adopted")
+    assert set(facts["tensor_types"]) == {"F16", "F32"} and facts["bytes"] == file.stat().st_size
+
+    facts = run_worker(
+        "gguf", "llamacppfunctions:vocabulary", {}, {"model": file, "original": demo_model}, tmp_path / "v"
+    )
+    assert facts == {"same_ids": True, "bos": [1], "eos": [2], "vocabulary": 2048, "sizes": True}
+
+    run_worker("llamacpp", f"{build}:quantize", {"type": "Q8_0"}, {"converted": made}, eight)
+    args = {"type": "Q4_K_M", "requantize": True}
+    facts = run_worker("llamacpp", f"{build}:quantize", args, {"converted": eight}, four)
+    assert facts["tensor_types"]["Q4_K"] > 0 and facts["bytes"] < (eight / "model.gguf").stat().st_size
+
+
+@pytest.mark.real
+def test_a_damaged_file_is_refused_in_libllamas_words(
+    run_worker: RunWorker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1]))
+    file = tmp_path / "model.gguf"
+    file.write_bytes(b"GGUF" + bytes(64))
+    inputs = {"model": file, "original": file}
+    with pytest.raises(EdgehoneError, match=r"cannot read the vocabulary of .*model\.gguf: \w+"):
+        run_worker("gguf", "llamacppfunctions:vocabulary", {}, inputs, tmp_path / "v")

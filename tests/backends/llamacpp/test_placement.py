@@ -1,0 +1,65 @@
+"""llama.cpp beside the CPU: recipes on what was seen, and a model that is loaded where its recipe says."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from edgehone.backends.llamacpp import backend, placement
+from edgehone.backends.shared.visible_devices import RuntimeDevice, Seen
+from edgehone.core.errors import EdgehoneError
+from tests.models import LLAMA
+
+RunWorker = Callable[..., dict[str, Any]]
+SEEN = Seen((RuntimeDevice("CPU", "cpu"), RuntimeDevice("Vulkan0", "gpu", "Arc")))
+
+
+def test_every_recipe_is_offered_on_what_was_seen() -> None:
+    recipes = backend.recipes(LLAMA)
+    found, without = backend.on_devices(LLAMA, recipes, SEEN)
+    assert [one.name for one in found] == [f"{one.name}@Vulkan0" for one in recipes]
+    assert {one.device for one in found} == {"Vulkan0"} and without == {}
+    assert "all layers on Arc" in found[0].why
+    # The same file: only where it runs differs.
+    assert backend.steps(found[1]) == backend.steps(recipes[1])
+    sees = replace(LLAMA, task="image-text-to-text")
+    assert backend.on_devices(sees, recipes, SEEN) == ([], {"Vulkan0": "models that see are run on the CPU"})
+
+
+@pytest.mark.parametrize(("device", "handles", "layers"), [("CPU", [], 0), ("Vulkan0", [77], -1)])
+def test_a_model_is_loaded_onto_its_device_alone(
+    monkeypatch: pytest.MonkeyPatch, device: str, handles: list[int], layers: int
+) -> None:
+    seen: list[int] = []
+
+    def loaded(path: bytes, params: Any) -> str:
+        pointers = ctypes.cast(params.devices, ctypes.POINTER(ctypes.c_void_p))
+        while (pointer := pointers[len(seen)]) is not None:
+            seen.append(int(pointer))
+        return "a model"
+
+    monkeypatch.setattr(placement, "_handle", lambda library, name: 77)
+    params, library = SimpleNamespace(), SimpleNamespace(llama_model_load_from_file=loaded)
+    assert placement.load(library, Path("m.gguf"), params, device) == "a model"
+    assert (seen, params.n_gpu_layers) == (handles, layers)
+
+
+@pytest.mark.real
+def test_a_device_that_this_build_does_not_see_is_told(
+    run_worker: RunWorker, demo_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1]))
+    exact = tmp_path / "f16"
+    run_worker("llamacpp", "edgehone.backends.llamacpp.build:convert", {}, {"model": demo_model}, exact)
+    args = {"settings": {"device": "CUDA7"}}
+    with pytest.raises(EdgehoneError, match=r"this llama\.cpp sees no device 'CUDA7'"):
+        run_worker("llamacpp", "llamacppfunctions:opened", args, {"artifact": exact}, tmp_path / "no")
+    # ggml finds its processor by the name that it tells of it, so what it tells can be asked for.
+    args = {"settings": {"device": "CPU"}}
+    run_worker("llamacpp", "llamacppfunctions:opened", args, {"artifact": exact}, tmp_path / "opened")

@@ -1,0 +1,268 @@
+"""The mlx backend: what it supports and proposes, its steps, the real toolchain on the demo model."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgehone.backends.base import EFFORTS, Recipe
+from edgehone.backends.mlx import backend, build
+from edgehone.backends.pytorch import backend as pytorch
+from edgehone.backends.pytorch import supported
+from edgehone.core.errors import EdgehoneError, JobError
+from edgehone.device import Device
+from edgehone.inputs.texts import shipped
+from edgehone.model.info import ModelInfo
+from tests.models import LLAMA
+
+RunWorker = Callable[..., dict[str, Any]]
+HERE = "edgehone.backends.mlx.build"
+SCORE = "edgehone.worker.score"
+
+
+def at_effort(effort: str, model: ModelInfo = LLAMA) -> list[Recipe]:
+    least = EFFORTS.index(effort)
+    return [recipe for recipe in backend.recipes(model) if EFFORTS.index(recipe.effort) <= least]
+
+
+def test_a_llama_is_supported_without_a_word() -> None:
+    support = backend.supports(LLAMA)
+    assert support.ok and support.reasons == (backend.NO_DWQ,)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"model_type": "unheard_of"}, "unheard_of"),
+        ({"model_type": "bitnet"}, "bitnet"),
+        ({"remote_code": True}, "code of its own"),
+        ({"format": "gguf"}, "gguf"),
+        ({"task": "image-classification"}, "image-classification"),
+        ({"quantized": "gptq"}, "gptq"),
+    ],
+)
+def test_what_cannot_be_converted_is_refused_with_the_value(change: dict[str, Any], reason: str) -> None:
+    support = backend.supports(replace(LLAMA, **change))
+    assert not support.ok
+    assert reason in " ".join(support.reasons)
+
+
+def test_all_that_mlx_lm_carries_the_original_can_be_run_for() -> None:
+    assert backend.architectures() <= supported.architectures()
+
+
+def test_speed_says_nothing_but_on_apple_silicon() -> None:
+    machine = Device(architecture="x86_64", os="Debian GNU/Linux 12 (bookworm)", python="3.11", threads=2)
+    assert "Apple" in (backend.unmeasurable(machine) or "")
+    assert "Apple" in (backend.unmeasurable(replace(machine, architecture="aarch64")) or "")
+    assert backend.unmeasurable(replace(machine, architecture="arm64", os="macOS 15.1")) is None
+
+
+def test_the_exact_recipe_comes_first_and_names_are_unique() -> None:
+    made = backend.recipes(LLAMA)
+    assert made[0].exact and [recipe.exact for recipe in made].count(True) == 1
+    assert made[0].settings == {"compute": "float32"}
+    assert len({recipe.name for recipe in made}) == len(made)
+    assert len({json.dumps(recipe.to_json() | {"name": ""}) for recipe in made}) == len(made)
+    assert all(recipe.why and "dtype" in recipe.build for recipe in made)
+
+
+def test_efforts_grow() -> None:
+    assert {recipe.name for recipe in at_effort("quick")} == {"float", "q8_g64", "q4_g128_e5+gptq"}
+    assert len(at_effort("quick")) < len(at_effort("normal")) < len(at_effort("thorough"))
+
+
+def test_all_are_made_of_the_same_floats() -> None:
+    floats = backend.steps(backend.recipes(LLAMA)[0])
+    assert floats.reads == ("model",) and floats.call == f"{HERE}:convert"
+    for recipe in backend.recipes(LLAMA)[1:]:
+        step = backend.steps(recipe)
+        assert step.call == f"{HERE}:quantize" and step.inputs == {"floats": floats}
+        assert ("calibration" in step.reads) == recipe.calibrated == ("learned" in recipe.build)
+
+
+def test_groups_that_do_not_divide_the_rows_are_left_out_and_the_next_takes_their_effort() -> None:
+    odd = replace(LLAMA, hidden_size=320, intermediate_size=864, heads=5)  # 864 = 27 * 32
+    names = {recipe.name for recipe in backend.recipes(odd)}
+    assert not any("g128" in name or "g64" in name for name in names)
+    assert {recipe.name for recipe in at_effort("quick", odd)} == {"float", "q8_g32", "q4_g32+gptq"}
+    reasons = backend.supports(odd).reasons
+    assert len(reasons) == 3 and "864 (intermediate)" in reasons[0]
+
+
+def test_no_group_fits_at_all() -> None:
+    odd = replace(LLAMA, hidden_size=100)
+    assert {recipe.name for recipe in backend.recipes(odd)} == {"float", "f16"}
+
+
+@pytest.mark.parametrize(
+    ("config", "made"),
+    [
+        ({}, {}),
+        ({"rope_theta": 5e5, "rope_parameters": {"rope_theta": 1e4, "rope_type": "default"}}, {}),
+        ({"rope_parameters": {"rope_theta": 5e5, "rope_type": "default"}}, {"rope_theta": 5e5}),
+        (
+            {"rope_parameters": {"rope_theta": 5e5, "rope_type": "llama3", "factor": 8.0}},
+            {"rope_theta": 5e5, "rope_scaling": {"rope_theta": 5e5, "rope_type": "llama3", "factor": 8.0}},
+        ),
+        (
+            {
+                "rope_parameters": {
+                    "full_attention": {"rope_theta": 1e6, "rope_type": "default"},
+                    "sliding_attention": {"rope_theta": 1e4, "rope_type": "default"},
+                }
+            },
+            {"rope_theta": 1e6, "rope_local_base_freq": 1e4},
+        ),
+        ({"rope_parameters": {"rope_theta": 1e4, "partial_rotary_factor": 0.5}},
+         {"rope_theta": 1e4, "partial_rotary_factor": 0.5}),
+    ],
+)  # fmt: skip
+def test_rotary_settings_have_the_names_that_mlx_lm_asks_for(
+    config: dict[str, Any], made: dict[str, Any]
+) -> None:
+    assert build.rope(config) == made
+
+
+def folder_of(place: Path, quantization: dict[str, Any]) -> Path:
+    """An MLX folder with a matrix of 8 rows of 128 weights at 4 bits in groups of 64, and a norm."""
+    shapes = {
+        "a.weight": ("U32", [8, 16]),
+        "a.scales": ("F16", [8, 2]),
+        "a.biases": ("F16", [8, 2]),
+        "norm.weight": ("F16", [128]),
+    }
+    header, at = {}, 0
+    for name, (dtype, shape) in shapes.items():
+        size = int(np.prod(shape)) * (4 if dtype == "U32" else 2)
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [at, at + size]}
+        at += size
+    text = json.dumps(header).encode()
+    (place / "model.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + bytes(at))
+    (place / "config.json").write_text(json.dumps({"quantization": quantization}))
+    return place
+
+
+def test_bits_are_counted_from_the_files(tmp_path: Path) -> None:
+    facts = build.facts(folder_of(tmp_path, {"bits": 4, "group_size": 64}))
+    assert facts["weight_types"] == {"4-bit g64": 1}
+    assert facts["bits_per_weight"] == (8 * 128 * 4.5 + 128 * 16) / (8 * 128 + 128)
+    own = {"bits": 8, "group_size": 32, "a": {"bits": 4, "group_size": 64}}
+    assert build.facts(folder_of(tmp_path, own))["weight_types"] == {"4-bit g64": 1}
+
+
+def test_a_configuration_that_tells_other_bits_than_the_files_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(JobError, match=r"a\.weight has 4 bits a weight, config\.json says 8"):
+        build.facts(folder_of(tmp_path, {"bits": 8, "group_size": 64}))
+
+
+@pytest.mark.real
+def test_the_demo_model_is_converted_quantized_scored_and_run(
+    run_worker: RunWorker, demo_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1]))
+    texts = {name: shipped(name) for name in ("evaluation", "calibration")}
+    original, prepared, reference = tmp_path / "original", tmp_path / "prepared", tmp_path / "reference"
+    torch = {"backend": pytorch.__name__, "settings": {"dtype": "float32"}}
+    run_worker("pytorch", f"{pytorch.__name__}:link_original", {}, {"model": demo_model}, original)
+    run_worker("pytorch", "edgehone.worker.prepare:prepare", torch, {"model": demo_model, **texts}, prepared)
+    run_worker(
+        "pytorch",
+        f"{SCORE}:reference",
+        {**torch, "bos": [1], "windows": 4, "window": 128},
+        {"artifact": original, "prepared": prepared},
+        reference,
+    )
+    sample = json.loads((prepared / "sample.json").read_text("utf-8"))
+    ids = [1, *range(300, 330)]
+
+    floats = tmp_path / "floats"
+    facts = run_worker("mlx", f"{HERE}:convert", {"dtype": "stored"}, {"model": demo_model}, floats)
+    assert facts["weight_types"] == {"BF16": 29} and facts["bits_per_weight"] == 16
+    assert facts["bytes"] == sum(path.stat().st_size for path in floats.iterdir())
+
+    # Mean KL divergence measured on the model that ships: 2e-12, 1.2e-4, 3.0e-2, 2.4e-2, 1.8e-2, 1.5e-2.
+    found, sizes = {}, {}
+    for name, most, types in (
+        ("float", 1e-6, {}),
+        ("q8_g64", 5e-4, {"8-bit g64": 29}),
+        ("q4_g64", 6e-2, {"4-bit g64": 29}),
+        ("mixed_4_6_g64", 5e-2, {"4-bit g64": 25, "6-bit g64": 4}),
+        ("q4_g64+gptq", 4e-2, {"4-bit g64": 29}),
+        ("q4_g128_e5+gptq", 4e-2, {"4-bit g128": 28, "5-bit g64": 1}),
+    ):
+        recipe = next(recipe for recipe in backend.recipes(LLAMA) if recipe.name == name)
+        step, artifact = backend.steps(recipe), floats
+        if not recipe.exact:
+            artifact = tmp_path / name
+            inputs = {"floats": floats}
+            if recipe.calibrated:
+                inputs["calibration"] = prepared / "calibration"
+            facts = run_worker("mlx", step.call, dict(step.params), inputs, artifact)
+            assert facts["weight_types"] == types
+            sizes[name] = (artifact / "model.safetensors").stat().st_size
+        args = {"backend": backend.__name__, "settings": dict(recipe.settings), "sample": True}
+        inputs = {"artifact": artifact, "prepared": prepared, "reference": reference}
+        scored = run_worker("mlx", f"{SCORE}:score", args, inputs, tmp_path / "scored")
+        assert scored["sample_ids"] == sample
+        found[name] = np.load(tmp_path / "scored" / "tokens.npz")["kl"].mean()
+        assert found[name] < most
+    # Nearer still in fewer bytes, where the embeddings get more bits.
+    assert sizes["q4_g128_e5+gptq"] < sizes["q4_g64"]
+    assert found["q4_g128_e5+gptq"] < 0.6 * found["q4_g64"]
+    # At the same bytes, what is fitted to a text of the language is nearer.
+    assert sizes["q4_g64+gptq"] == sizes["q4_g64"]
+    assert found["q4_g64+gptq"] < 0.8 * found["q4_g64"]
+
+    for artifact, settings in ((floats, {"compute": "float32"}), (tmp_path / "q4_g64", {})):
+        args = {"ids": ids, "settings": settings}
+        facts = run_worker("mlx", "mlxfunctions:probe", args, {"artifact": artifact}, tmp_path / "run")
+        assert facts["chunks"] == [8, 8, 8, 7] and facts["dtype"] == "float32"
+        assert facts["repeatable"] and facts["ordered"] and facts["times"] == 12
+        assert facts["stopped"] == facts["ids"][: facts["ids"].index(facts["ids"][3]) + 1]
+        assert facts["text"] == "Hello, café\n world"
+        assert facts["ids"] == facts["argmax"]
+
+    # The same weights as floats and by MLX's own quantized kernels. Computed in float32 they differ by rounding alone;
+    # in float16 those of the CPU add up in float16 as well, which costs 2e-4 nats (those of the GPU add in float32).
+    for settings, most in (({"compute": "float32"}, 1e-6), ({}, 2e-3)):
+        args = {"ids": ids[:8], "settings": settings}
+        facts = run_worker(
+            "mlx", "mlxfunctions:compare", args, {"artifact": tmp_path / "q4_g64"}, tmp_path / "run"
+        )
+        assert 0 <= abs(facts["kl"]) < most, facts
+
+
+@pytest.mark.real
+def test_a_model_without_weights_fails_with_the_cause(
+    run_worker: RunWorker, demo_model: Path, tmp_path: Path
+) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    for path in demo_model.iterdir():
+        if path.suffix != ".safetensors":
+            (model / path.name).write_bytes(path.read_bytes())
+    with pytest.raises(EdgehoneError, match="No safetensors found"):
+        run_worker("mlx", f"{HERE}:convert", {}, {"model": model}, tmp_path / "out")
+
+
+@pytest.mark.real
+def test_code_that_lies_beside_the_weights_is_not_run(
+    run_worker: RunWorker, demo_model: Path, tmp_path: Path
+) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    for path in demo_model.iterdir():
+        (model / path.name).write_bytes(path.read_bytes())
+    config = json.loads((model / "config.json").read_text("utf-8"))
+    (model / "config.json").write_text(json.dumps(config | {"model_file": "evil.py"}))
+    (model / "evil.py").write_text(f"open({str(tmp_path / 'was-here')!r}, 'w')")
+    run_worker("mlx", f"{HERE}:convert", {"dtype": "stored"}, {"model": model}, tmp_path / "out")
+    assert not (tmp_path / "was-here").exists() and not (tmp_path / "out" / "evil.py").exists()

@@ -1,0 +1,260 @@
+"""Graphs in the olive backend: what is supported and proposed, and Olive's real passes on digits and encoders."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgehone.backends.base import EFFORTS, Recipe, Step
+from edgehone.backends.olive import graph
+from edgehone.execution.home import home
+from edgehone.model.demo import demo_graph
+from edgehone.model.info import ModelInfo, Tensor
+from tests.models import DIGITS as GRAPH
+
+RunWorker = Callable[..., dict[str, Any]]
+ROOT = Path(__file__).parents[3]
+DIGITS = demo_graph().parent
+PASSES = "edgehone.backends.olive.passes"
+
+TRANSFORMER = replace(GRAPH, operators=("Add", "Erf", "LayerNormalization", "MatMul", "Softmax"))
+TEXT = tuple(
+    Tensor(name, "int64", ("batch", "sequence")) for name in ("input_ids", "token_type_ids", "attention_mask")
+)
+ENCODER = replace(
+    GRAPH,
+    format="huggingface",
+    architecture="BertModel",
+    model_type="bert",
+    task="feature-extraction",
+    inputs=TEXT,
+    outputs=(Tensor("last_hidden_state", "float32", ("batch", "sequence", 64)),),
+    opset=None,
+    operators=(),
+)
+MODELS = {
+    "convolutions": GRAPH,
+    "transformer": TRANSFORMER,
+    "encoder": ENCODER,
+    "trees": replace(GRAPH, operators=("Relu", "ai.onnx.ml::TreeEnsembleClassifier")),
+}
+
+
+def quick(model: ModelInfo) -> list[Recipe]:
+    return [recipe for recipe in graph.graph_recipes(model) if recipe.effort == "quick"]
+
+
+def below(step: Step) -> Step:
+    return below(step.inputs["graph"]) if "graph" in step.inputs else step
+
+
+@pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
+def test_supported_without_a_word(model: ModelInfo) -> None:
+    support = graph.supports_graph(model)
+    assert support.ok and support.reasons == ()
+
+
+@pytest.mark.parametrize(
+    ("model", "reason"),
+    [
+        (replace(GRAPH, format="torch-export"), "torch-export"),
+        (replace(GRAPH, operators=("my.operators::Frobnicate",)), "my.operators::Frobnicate"),
+        (replace(GRAPH, opset=9), "opset 9"),
+        (replace(ENCODER, model_type="unheard_of"), "unheard_of"),
+        (replace(ENCODER, task="fill-mask"), "fill-mask"),
+        (replace(ENCODER, remote_code=True), "code of its own"),
+        (replace(ENCODER, quantized="gptq"), "gptq"),
+    ],
+)
+def test_what_cannot_be_built_is_refused_with_the_value(model: ModelInfo, reason: str) -> None:
+    support = graph.supports_graph(model)
+    assert not support.ok
+    assert reason in " ".join(support.reasons)
+
+
+def test_an_old_opset_leaves_recipes_out_and_says_so() -> None:
+    old = replace(GRAPH, opset=11)
+    support = graph.supports_graph(old)
+    assert (
+        support.ok and "opset 11 is too old for" in support.reasons[0] and "int8_static" in support.reasons[0]
+    )
+    names = {recipe.name for recipe in graph.graph_recipes(old)}
+    assert "int8_static" not in names and {"fp32", "int8_static_tensor"} <= names
+
+
+@pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
+def test_the_exact_recipe_comes_first_and_the_others_differ(model: ModelInfo) -> None:
+    made = graph.graph_recipes(model)
+    assert (
+        made[0].exact and [recipe.exact for recipe in made].count(True) == 1 and made[0].build["passes"] == []
+    )
+    assert len({recipe.name for recipe in made}) == len(made)
+    assert len({json.dumps(recipe.to_json() | {"name": ""}) for recipe in made}) == len(made)
+    assert all(recipe.why and recipe.build["graph"] is True and recipe.effort in EFFORTS for recipe in made)
+    assert len(quick(model)) <= 4
+
+
+def test_recipes_suit_the_graph() -> None:
+    names = {what: {recipe.name for recipe in graph.graph_recipes(model)} for what, model in MODELS.items()}
+    assert {"int8_static", "int8_dynamic", "int8_dynamic_conv"} <= names["convolutions"]
+    assert not names["convolutions"] & {"fp32_fused", "int4_rtn", "int8_static_matmul"}
+    assert (
+        {"fp32_fused", "int8_static_matmul", "int8_dynamic+fused", "int4_rtn"}
+        <= names["transformer"]
+        == names["encoder"]
+    )
+    assert not names["trees"] & {"int8_dynamic", "int8_dynamic_conv", "int4_rtn"}
+
+
+@pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
+def test_only_calibrated_recipes_read_samples_and_all_share_the_tidied_graph(model: ModelInfo) -> None:
+    started = set()
+    for recipe in graph.graph_recipes(model):
+        step = graph.graph_steps(recipe)
+        reads, at = set(step.reads), step
+        while "graph" in at.inputs:
+            at = at.inputs["graph"]
+            reads |= set(at.reads)
+        assert ("calibration" in reads) == recipe.calibrated
+        assert at.call == f"{PASSES}:prepare" and at.reads == ("model",)
+        started.add(json.dumps(dict(at.params)))
+    assert len(started) == 1
+
+
+def test_an_encoder_is_exported_with_its_own_inputs() -> None:
+    first = below(graph.graph_steps(graph.graph_recipes(ENCODER)[0]))
+    assert first.params == {
+        "format": "huggingface",
+        "task": "feature-extraction",
+        "inputs": ["input_ids", "token_type_ids", "attention_mask"],
+        "output": "last_hidden_state",
+    }
+
+
+@pytest.fixture
+def calibration(tmp_path: Path) -> Path:
+    folder = tmp_path / "calibration"
+    folder.mkdir()
+    np.savez(folder / "samples.npz", image=np.load(DIGITS / "calibration.npz")["image"])
+    return folder
+
+
+def _args(model: ModelInfo, names: set[str] | None = None) -> dict[str, Any]:
+    chosen = [one for one in graph.graph_recipes(model) if names is None or one.name in names]
+    assert names is None or len(chosen) == len(names)
+    return {"recipes": {one.name: [dict(one.build), dict(one.settings)] for one in chosen}}
+
+
+@pytest.mark.real
+def test_the_digits_survive_every_recipe(
+    run_worker: RunWorker, tmp_path: Path, calibration: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1]))
+    monkeypatch.setenv("EDGEHONE_HOME", str(home()))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    inputs = {
+        "model": DIGITS / "digits.onnx",
+        "samples": DIGITS / "evaluation.npz",
+        "calibration": calibration,
+    }
+    told = run_worker("olive", "olivegraphfunctions:build", _args(GRAPH), inputs, tmp_path / "out")
+    made = np.load(tmp_path / "out" / "outputs.npz")
+    for name, one in told.items():
+        print(f"{name:24} {one['accuracy']:.4f} {one['facts']['bytes']:7} B {one['latency_us']:6.1f} µs")
+        assert one["outputs"] == {"logits": [600, 10]}
+        assert one["accuracy"] >= told["fp32"]["accuracy"] - 0.01
+        assert one["facts"]["opset"] >= 18
+    np.testing.assert_allclose(made["int8_dynamic"], made["fp32"], atol=0.3)
+    np.testing.assert_allclose(made["fp16"], made["fp32"], atol=0.02)
+    # Ranges of the samples may clip outputs, so most must be near, not all.
+    for name in ("int8_static+ends_f32", "int8_static_percentile", "int8_static_entropy"):
+        assert np.median(np.abs(made[name] - made["fp32"])) < 0.1
+
+    fp32 = told["fp32"]["facts"]
+    assert fp32["quantized"] == {} and fp32["weight_types"] == {"float": 4}
+    static, ends = told["int8_static"]["facts"], told["int8_static+ends_f32"]["facts"]
+    assert static["weight_types"] == {"int8": 4} and static["quantized"]["Gemm"] == 2
+    assert ends["weight_types"] == {"int8": 3, "float": 1} and ends["quantized"]["Gemm"] == 1
+    assert static["quantized"]["Conv"] == 2 and static["bytes"] < fp32["bytes"] / 3
+    assert told["int8_dynamic"]["facts"]["quantized"] == {"MatMulInteger": 2}
+    assert told["fp16"]["facts"]["weight_types"] == {"float16": 4}
+
+    assert not list(tmp_path.glob("cache/Microsoft/**/*"))  # where telemetry keeps its device id and events
+
+    tuned = told["int8_static+session"]
+    assert "session.json" in tuned["files"]
+    tried = tuned["facts"]["sessions"]
+    assert tried[0]["settings"] == {} and tried[0]["ratio"] == 1.0 and all(one["ms"] > 0 for one in tried)
+    assert tuned["facts"]["session"] in [one["settings"] for one in tried]
+    np.testing.assert_allclose(made["int8_static+session"], made["int8_static"], atol=1e-3)
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("task", ["feature-extraction", "text-classification"])
+def test_an_encoder_is_exported_and_quantized(
+    task: str,
+    make_encoder: Callable[[str], Path],
+    run_worker: RunWorker,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1]))
+    folder, given = make_encoder(task), tmp_path / "given"
+    told = run_worker("olive", "olivegraphfunctions:original", {"task": task}, {"model": folder}, given)
+    assert set(told["inputs"]) == {one.name for one in TEXT} and told["shape"][-1] == (
+        64 if task == "feature-extraction" else 3
+    )
+    args = _args(
+        replace(ENCODER, task=task),
+        {"fp32", "fp32_fused", "int8_dynamic+fused", "int8_static_matmul", "fp16_mixed"},
+    )
+    inputs = {"model": folder, "samples": given / "samples.npz", "calibration": given}
+    built = run_worker("olive", "olivegraphfunctions:build", args, inputs, tmp_path / "out")
+    original, made = np.load(given / "original.npy"), np.load(tmp_path / "out" / "outputs.npz")
+    name = "logits" if task == "text-classification" else "last_hidden_state"
+    assert {json.dumps(one["outputs"]) for one in built.values()} == {
+        json.dumps({name: list(original.shape)})
+    }
+    for exact in ("fp32", "fp32_fused"):
+        np.testing.assert_allclose(made[exact], original, atol=1e-4)
+    np.testing.assert_allclose(made["fp16_mixed"], original, atol=0.05)
+    for quantized in ("int8_dynamic+fused", "int8_static_matmul"):
+        assert np.corrcoef(made[quantized].ravel(), original.ravel())[0, 1] > 0.98
+    assert built["fp32_fused"]["facts"]["operators"]["SkipLayerNormalization"] == 4
+    assert built["int8_dynamic+fused"]["facts"]["quantized"]["MatMulInteger"] >= 12
+    assert built["int8_static_matmul"]["facts"]["quantized"]["MatMul"] >= 12
+    assert built["int8_dynamic+fused"]["facts"]["bytes"] < built["fp32"]["facts"]["bytes"] / 2
+    assert (
+        b"site-packages" not in next((tmp_path / "out" / "steps").glob("*-prepare/model.onnx")).read_bytes()
+    )
+
+
+@pytest.mark.real
+def test_what_is_wrong_is_named(
+    run_worker: RunWorker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1]))
+    said = run_worker("olive", "olivegraphfunctions:refusals", {}, {"graph": DIGITS}, tmp_path / "out")
+    expected = {
+        "dtype": "TextError: the graph takes 'image' as float32 of rank 4; the calibration samples give float64",
+        "rank": "the calibration samples give float32 [1, 8, 8]",
+        "name": "TextError: the calibration samples have picture, not the input 'image'",
+        "none": "the calibration samples give float32 [0, 1, 8, 8]",
+        "size": "JobError: Olive's OnnxStaticQuantization failed: InvalidArgument",
+        "no file": "samples.npz cannot be read",
+        "fixed batch": "nothing",
+        "nothing to fuse": "JobError: Olive's OrtTransformersOptimization found nothing to do in this graph: it has",
+        "unknown kind": "JobError: Olive's OrtTransformersOptimization left the graph as it is",
+        "raises": "mutually exclusive",
+    }
+    for name, words in expected.items():
+        assert words in said[name], said[name]
+    beside = json.loads(said["beside"])  # a graph whose weights lie in a file of their own, by links
+    assert beside["sum"] == 18.0 and beside["facts"]["operators"] == {"MatMul": 1}
+    assert "files that are missing: m.data" in beside["lost"]

@@ -1,0 +1,140 @@
+"""The onnxruntime backend: what it runs, and the real ONNX Runtime on the digits and on broken graphs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgehone.backends.onnxruntime import backend
+from edgehone.execution.home import home
+from edgehone.model.demo import demo_graph
+from tests.models import DIGITS as GRAPH
+
+RunWorker = Callable[..., dict[str, Any]]
+HERE = "edgehone.backends.onnxruntime.backend"
+DIGITS = demo_graph().parent
+
+
+def test_an_onnx_graph_is_supported_without_a_word() -> None:
+    support = backend.supports(GRAPH)
+    assert support.ok and support.reasons == ()
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"format": "huggingface"}, "huggingface"),
+        (
+            {"operators": ("Relu", "my.operators::Frobnicate", "com.microsoft::Gelu")},
+            "my.operators::Frobnicate",
+        ),
+    ],
+)
+def test_what_cannot_be_run_is_refused_with_the_value(change: dict[str, Any], reason: str) -> None:
+    support = backend.supports(replace(GRAPH, **change))
+    assert not support.ok
+    assert reason in " ".join(support.reasons)
+    assert "Gelu" not in " ".join(support.reasons)
+
+
+def test_functions_of_the_exporter_are_no_custom_operators() -> None:
+    assert backend.supports(replace(GRAPH, operators=("pkg.onnxscript.torch_lib::aten_mean",))).ok
+
+
+def test_original_and_reference_share_their_links_and_differ_in_optimisation() -> None:
+    original, reference = backend.original(GRAPH), backend.reference(GRAPH)
+    assert backend.steps(original) == backend.steps(reference)
+    assert backend.steps(original).links
+    assert original.settings["graph_optimization"] == "all"
+    assert reference.settings["graph_optimization"] == "disabled"
+    assert backend.recipes(GRAPH) == [original]
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("given", [DIGITS, DIGITS / "digits.onnx"], ids=["folder", "file"])
+def test_the_digits_are_recognised(
+    given: Path, run_worker: RunWorker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1]))
+    monkeypatch.setenv("EDGEHONE_HOME", str(home()))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    adopted = tmp_path / "adopted"
+    facts = run_worker("onnxruntime", f"{HERE}:link_original", {}, {"model": given}, adopted)
+    assert facts["opset"] == 18 and facts["quantized"] == {} and facts["weight_types"] == {"float": 4}
+    assert facts["bytes"] == (DIGITS / "digits.onnx").stat().st_size
+    inputs = {"artifact": adopted, "samples": DIGITS / "evaluation.npz"}
+    made = {}
+    for recipe in (backend.original(GRAPH), backend.reference(GRAPH)):
+        out = tmp_path / recipe.name
+        args = {"backend": HERE, "settings": dict(recipe.settings)}
+        told = run_worker("onnxruntime", "graphfunctions:outputs", args, inputs, out)
+        assert told["shapes"] == {"logits": [600, 10]} and told["dtypes"] == {"logits": "float32"}
+        assert told["accuracy"] > 0.97
+        made[recipe.name] = np.load(out / "outputs.npz")["logits"]
+    np.testing.assert_allclose(made["original"], made["reference"], atol=1e-4)
+    assert not list(tmp_path.glob("cache/Microsoft/**/*"))  # where telemetry keeps its device id and events
+
+
+@pytest.mark.real
+def test_weights_in_a_file_beside_the_graph_are_adopted_and_found(
+    run_worker: RunWorker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1]))
+    model, adopted, samples = tmp_path / "model", tmp_path / "adopted", tmp_path / "samples.npz"
+    told = run_worker("onnxruntime", "graphfunctions:external", {}, {}, model)
+    assert told["files"] == ["model.onnx", "weights/m.data"]
+    facts = run_worker("onnxruntime", f"{HERE}:link_original", {}, {"model": model / "model.onnx"}, adopted)
+    assert facts["bytes"] == sum((model / name).stat().st_size for name in told["files"])
+    x = np.arange(6, dtype=np.float32).reshape(2, 3)
+    np.savez(samples, x=x)
+    args = {"backend": HERE, "settings": {}}
+    inputs = {"artifact": adopted, "samples": samples}
+    run_worker("onnxruntime", "graphfunctions:outputs", args, inputs, tmp_path / "out")
+    np.testing.assert_allclose(np.load(tmp_path / "out" / "outputs.npz")["y"], x @ np.ones((3, 3)))
+
+
+@pytest.mark.real
+def test_a_fixed_batch_is_kept_to(
+    run_worker: RunWorker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1]))
+    told = run_worker("onnxruntime", "graphfunctions:fixed_batch", {}, {}, tmp_path / "out")
+    assert told["equal"]
+    assert "batches of exactly 2 samples; 5 were given" in told["five"]
+
+
+@pytest.mark.real
+def test_what_is_wrong_is_named(
+    run_worker: RunWorker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1]))
+    said = run_worker("onnxruntime", "graphfunctions:refusals", {}, {}, tmp_path / "out")
+    expected = {
+        "operator": "does not know: Frobnicate (opset 13)",
+        "too new an operator": "does not know: Mish (opset 13)",
+        "custom operator": "does not know: my.operators::Frobnicate",
+        "no kernel": "cannot open model.onnx: Could not find an implementation for Relu(1)",
+        "no data": "files that are missing: model.data",
+        "data outside": "weights outside its folder: ../model.data",
+        "sequence": "'y' of model.onnx is a seq(tensor(float))",
+        "not ONNX": "cannot be read as ONNX",
+        "empty": "cannot be read as ONNX",
+        "nothing": "no .onnx file at",
+        "two": "holds 2 ONNX files: a.onnx, b.onnx",
+        "double": "the graph takes 'x' float32 [batch, 3]; the samples give float64 [2, 3]",
+        "rank": "the samples give float32 [3]",
+        "size": "the samples give float32 [2, 4]",
+        "lacking": "the samples lack x; the graph's inputs are 'x' float32 [batch, 3]",
+        "strange": "the samples have labels, which it does not take",
+    }
+    for name, words in expected.items():
+        assert words in said[name], said[name]
+        assert "Try: None" not in said[name] or name == "no kernel"
+    files = ("operator", "no data", "sequence", "not ONNX", "two")
+    assert all(said[name].startswith("ModelError") for name in files)
+    assert all(said[name].startswith("InputError") for name in ("double", "rank", "size", "lacking"))

@@ -1,0 +1,81 @@
+"""ONNX Runtime beside the CPU: recipes on what was seen, and which provider takes which operators."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from edgehone.backends.olive import backend
+from edgehone.backends.onnxruntime import placement
+from edgehone.backends.sessions import (
+    WorkerJob,
+)
+from edgehone.backends.shared.visible_devices import RuntimeDevice, Seen
+from edgehone.model import inspect
+from edgehone.model.demo import demo_graph
+from tests.models import LLAMA
+
+RunWorker = Callable[..., dict[str, Any]]
+SEEN = Seen((RuntimeDevice("CPU", "cpu"), RuntimeDevice("CUDA", "gpu", "CUDAExecutionProvider")))
+
+
+def test_recipes_of_graphs_are_offered_and_those_of_language_models_are_not() -> None:
+    graph = inspect(demo_graph())
+    recipes = backend.recipes(graph)
+    found, without = backend.on_devices(graph, recipes, SEEN)
+    assert [one.name for one in found] == [f"{one.name}@CUDA" for one in recipes] and without == {}
+    last = backend.steps(found[0])
+    assert last.call == "edgehone.backends.onnxruntime.placement:place" and last.params == {"device": "CUDA"}
+    assert last.inputs == {"graph": backend.steps(recipes[0])}
+    nothing, without = backend.on_devices(LLAMA, backend.recipes(LLAMA), SEEN)
+    assert nothing == [] and "another build" in without["CUDA"]
+
+
+def place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, taken: Sequence[str]) -> dict[str, Any]:
+    """Placing on CUDA by a made-up runtime that gives a node to each of the providers in `taken`."""
+    assigned = [SimpleNamespace(ep_name=name, get_nodes=lambda: [1]) for name in taken]
+    session = SimpleNamespace(get_provider_graph_assignment_info=lambda: assigned)
+    options = SimpleNamespace(add_session_config_entry=lambda name, value: None)
+    runtime = SimpleNamespace(
+        SessionOptions=lambda: options, InferenceSession=lambda path, options, providers: session
+    )
+    monkeypatch.setitem(sys.modules, "onnxruntime", runtime)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "model.onnx").write_bytes(b"a graph")
+    job = WorkerJob(
+        {"device": "CUDA"},
+        {"graph": tmp_path / "in"},
+        tmp_path / "out",
+        None,
+        1,
+        lambda fraction, what: None,
+    )
+    return placement.place(job)
+
+
+def test_a_device_that_takes_no_operator_gains_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    facts = place(monkeypatch, tmp_path, ["CPUExecutionProvider"] * 3)
+    assert facts == {"nothing_to_gain": "CUDAExecutionProvider takes none of the graph's operators"}
+
+
+@pytest.mark.real
+def test_the_real_runtime_tells_who_runs_what(run_worker: RunWorker, tmp_path: Path) -> None:
+    graph = demo_graph()
+    recipe = replace(backend.recipes(inspect(graph))[0], settings={"device": "CPU"})
+    last = backend.steps(recipe)
+    built = last.inputs["graph"]
+    run_worker("olive", built.call, dict(built.params), {"model": graph}, tmp_path / "built")
+    facts = run_worker(
+        "olive", last.call, dict(last.params), {"graph": tmp_path / "built"}, tmp_path / "placed"
+    )
+    assert facts["operators"].keys() == {"CPUExecutionProvider"}
+    assert facts["operators"]["CPUExecutionProvider"] > 5

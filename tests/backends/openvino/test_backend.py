@@ -1,0 +1,246 @@
+"""The openvino backend: what it supports and proposes, its steps, the real toolchain on the demo model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgehone.backends.base import (
+    EFFORTS,
+    Recipe,
+)
+from edgehone.backends.openvino import backend, session
+from edgehone.backends.pytorch import backend as pytorch
+from edgehone.backends.pytorch import supported
+from edgehone.backends.sessions import (
+    WorkerJob,
+)
+from edgehone.core.errors import EdgehoneError, TextError
+from edgehone.inputs.texts import shipped
+from edgehone.model.info import ModelInfo
+from tests.models import LLAMA
+
+RunWorker = Callable[..., dict[str, Any]]
+HERE = "edgehone.backends.openvino.backend"
+SCORE = "edgehone.worker.score"
+
+
+def at_effort(effort: str, model: ModelInfo = LLAMA) -> list[Recipe]:
+    least = EFFORTS.index(effort)
+    return [recipe for recipe in backend.recipes(model) if EFFORTS.index(recipe.effort) <= least]
+
+
+def test_a_llama_is_supported_without_a_word() -> None:
+    support = backend.supports(LLAMA)
+    assert support.ok and support.reasons == ()
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"model_type": "unheard_of"}, "unheard_of"),
+        ({"model_type": "mamba"}, "mamba"),
+        ({"remote_code": True}, "code of its own"),
+        ({"format": "null"}, "null"),
+        ({"task": "image-text-to-text"}, "of models that see, llava is taken, not 'llama'"),
+        ({"quantized": "gptq"}, "gptq"),
+    ],
+)
+def test_what_cannot_be_exported_is_refused_with_the_value(change: dict[str, Any], reason: str) -> None:
+    support = backend.supports(replace(LLAMA, **change))
+    assert not support.ok
+    assert reason in " ".join(support.reasons)
+
+
+def test_all_that_openvino_exports_the_original_can_be_run_for() -> None:
+    assert backend.architectures() <= supported.architectures()
+
+
+def test_the_exact_recipe_comes_first_and_names_are_unique() -> None:
+    made = backend.recipes(LLAMA)
+    assert made[0].exact and [recipe.exact for recipe in made].count(True) == 1
+    assert made[0].settings == {"kv_cache": "f16", "inference_precision": "f32"}
+    assert len({recipe.name for recipe in made}) == len(made)
+    assert len({json.dumps(recipe.to_json() | {"name": ""}) for recipe in made}) == len(made)
+    assert all(recipe.why and "kv_cache" in recipe.settings for recipe in made)
+
+
+def test_efforts_grow() -> None:
+    quick = {recipe.name for recipe in at_effort("quick")}
+    assert quick == {"fp16", "int8", "int4_sym_g128", "int4_sym_g64+gptq"}
+    assert len(at_effort("quick")) < len(at_effort("normal")) == 12 < len(at_effort("thorough"))
+
+
+def test_calibrated_recipes_read_the_calibration_text_and_share_the_export() -> None:
+    exports = set()
+    for recipe in backend.recipes(LLAMA):
+        step = backend.steps(recipe)
+        if recipe.exact:
+            exports.add(json.dumps([step.call, dict(step.params), step.reads]))
+            continue
+        assert step.call == f"{HERE}:compress"
+        assert ("calibration" in step.reads) == recipe.calibrated
+        assert recipe.calibrated == any(recipe.build.get(name) for name in backend._TUNINGS)
+        assert not (recipe.build.get("gptq") and recipe.build.get("lora_correction"))
+        below = step.inputs["fp16"]
+        exports.add(json.dumps([below.call, dict(below.params), below.reads]))
+    assert len(exports) == 1
+
+
+def test_runtime_settings_do_not_rebuild() -> None:
+    by_name = {recipe.name: recipe for recipe in backend.recipes(LLAMA)}
+    assert backend.steps(by_name["int8"]) == backend.steps(by_name["int8+kv_f16"])
+    assert by_name["int8"].settings != by_name["int8+kv_f16"].settings
+
+
+def test_groups_that_do_not_divide_the_rows_are_left_out_and_the_next_takes_their_effort() -> None:
+    odd = replace(LLAMA, hidden_size=320, intermediate_size=864, heads=5)  # 864 = 27 * 32
+    names = {recipe.name for recipe in backend.recipes(odd)}
+    assert not any("g128" in name or "g64" in name for name in names)
+    assert {"int4_sym_g32", "int4_sym_g32+gptq"} <= {recipe.name for recipe in at_effort("quick", odd)}
+    reasons = backend.supports(odd).reasons
+    assert len(reasons) == 2 and "864 (intermediate)" in reasons[0]
+
+
+def test_gptq_is_left_out_where_experts_have_weights_of_rank_3() -> None:
+    made = backend.recipes(replace(LLAMA, experts=8))
+    assert made and not any(recipe.build.get("gptq") for recipe in made)
+
+
+def test_no_group_fits_at_all() -> None:
+    odd = replace(LLAMA, hidden_size=100)
+    assert {recipe.build["mode"] for recipe in backend.recipes(odd)} == {"fp16", "int8_asym", "int8_sym"}
+
+
+def test_properties_always_set_the_kv_cache() -> None:
+    made = session.properties({}, 3)
+    assert made["KV_CACHE_PRECISION"] == "u8" and made["INFERENCE_NUM_THREADS"] == 3
+    assert "INFERENCE_PRECISION_HINT" not in made
+    made = session.properties({"kv_cache": "f16", "inference_precision": "f32"}, 1)
+    assert (made["KV_CACHE_PRECISION"], made["INFERENCE_PRECISION_HINT"]) == ("f16", "f32")
+
+
+class Port:
+    """What a model's input looks like."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def get_any_name(self) -> str:
+        return self.name
+
+
+class Model:
+    """A model with these inputs."""
+
+    def __init__(self, *names: str) -> None:
+        self.inputs = [Port(name) for name in names]
+
+
+def calibration_job(folder: Path, tokens: int) -> WorkerJob:
+    (folder / "ids.json").write_text(json.dumps(list(range(10, 10 + tokens))))
+    (folder / "bos.json").write_text("[1]")
+    return WorkerJob({}, {"calibration": folder}, folder, None, 1, lambda fraction, what: None)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "context", "count", "length"),
+    [(40_000, 4096, 64, 256), (600, 4096, 4, 128), (40_000, 64, 64, 64)],
+)
+def test_calibration_windows(tmp_path: Path, tokens: int, context: int, count: int, length: int) -> None:
+    model = Model("input_ids", "attention_mask", "beam_idx")
+    samples = backend._samples(calibration_job(tmp_path, tokens), model, context)
+    assert len(samples) == count
+    assert set(samples[0]) == {"input_ids", "attention_mask", "beam_idx"}
+    for sample in samples:
+        assert sample["input_ids"].shape == sample["attention_mask"].shape == (1, length)
+        assert sample["input_ids"][0, 0] == 1
+    # They are spread over the whole text.
+    assert samples[-1]["input_ids"][0, -1] > 10 + tokens * 0.9
+
+
+def test_a_calibration_text_that_is_too_short_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TextError, match="40 tokens"):
+        backend._samples(calibration_job(tmp_path, 40), Model("input_ids"), 4096)
+
+
+@pytest.mark.real
+def test_the_demo_model_is_exported_compressed_scored_and_run(
+    run_worker: RunWorker, demo_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1]))
+    texts = {name: shipped(name) for name in ("evaluation", "calibration")}
+    original, prepared, reference = tmp_path / "original", tmp_path / "prepared", tmp_path / "reference"
+    torch = {"backend": pytorch.__name__, "settings": {"dtype": "float32"}}
+    run_worker("pytorch", f"{pytorch.__name__}:link_original", {}, {"model": demo_model}, original)
+    run_worker("pytorch", "edgehone.worker.prepare:prepare", torch, {"model": demo_model, **texts}, prepared)
+    run_worker(
+        "pytorch",
+        f"{SCORE}:reference",
+        {**torch, "bos": [1], "windows": 4, "window": 128},
+        {"artifact": original, "prepared": prepared},
+        reference,
+    )
+    sample = json.loads((prepared / "sample.json").read_text("utf-8"))
+
+    fp16 = tmp_path / "fp16"
+    facts = run_worker("openvino", f"{HERE}:export", {}, {"model": demo_model}, fp16)
+    assert set(facts["weight_types"]) == {"f16"}
+    assert facts["bytes"] == sum(path.stat().st_size for path in fp16.iterdir())
+
+    # Mean KL divergence measured on the model that ships: 1.5e-7 and 1.3e-2.
+    for name, most in (("fp16", 1e-5), ("int4_sym_g64+gptq", 2e-2)):
+        recipe = next(recipe for recipe in backend.recipes(LLAMA) if recipe.name == name)
+        artifact = tmp_path / name
+        if not recipe.exact:
+            step = backend.steps(recipe)
+            inputs = {
+                "fp16": fp16,
+                **({"calibration": prepared / "calibration"} if recipe.calibrated else {}),
+            }
+            facts = run_worker("openvino", step.call, dict(step.params), inputs, artifact)
+            assert set(facts["weight_types"]) == {"i4", "u8"}
+        args = {"backend": HERE, "settings": dict(recipe.settings), "sample": True}
+        inputs = {"artifact": artifact, "prepared": prepared, "reference": reference}
+        scored = run_worker("openvino", f"{SCORE}:score", args, inputs, tmp_path / "scored")
+        assert scored["sample_ids"] == sample
+        assert np.load(tmp_path / "scored" / "tokens.npz")["kl"].mean() < most
+
+        args = {"ids": [1, *range(300, 330)], "settings": dict(recipe.settings)}
+        facts = run_worker(
+            "openvino", "openvinofunctions:probe", args, {"artifact": artifact}, tmp_path / "run"
+        )
+        assert facts["alone"] and not facts["torch"]
+        assert facts["chunks"] == [8, 8, 8, 7] and facts["dtype"] == "float32"
+        assert facts["repeatable"] and facts["ordered"] and facts["times"] == 12
+        assert facts["stopped"] == facts["ids"][: facts["ids"].index(facts["ids"][3]) + 1]
+        assert facts["together"] == "3 prompts of 15 to 31 ids, 12 tokens each"
+        assert facts["text"] == "Hello, café\n world"
+        assert recipe.settings["kv_cache"] in facts["kv_cache"]
+        if recipe.exact:
+            assert facts["ids"] == facts["argmax"]
+            # The road to another device, on the one there is.
+            args["settings"] = {**recipe.settings, "device": "HETERO:CPU"}
+            there = run_worker(
+                "openvino", "openvinofunctions:probe", args, {"artifact": artifact}, tmp_path / "there"
+            )
+            assert there["ids"] == facts["ids"] == there["argmax"]
+
+
+@pytest.mark.real
+def test_a_model_that_cannot_be_exported_fails_with_the_cause(
+    run_worker: RunWorker, demo_model: Path, tmp_path: Path
+) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    for path in demo_model.iterdir():
+        if path.suffix != ".safetensors":
+            (model / path.name).write_bytes(path.read_bytes())
+    with pytest.raises(EdgehoneError, match="no file named"):
+        run_worker("openvino", f"{HERE}:export", {}, {"model": model}, tmp_path / "out")

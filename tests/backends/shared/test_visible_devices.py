@@ -1,0 +1,50 @@
+"""What a runtime sees, and the table of ONNX Runtime's providers."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from edgehone.backends.onnxruntime import devices
+from edgehone.backends.shared.visible_devices import Absent, RuntimeDevice, Seen
+from edgehone.core.errors import InputError
+from edgehone.device.accelerators import VENDORS
+
+
+def test_it_survives_json() -> None:
+    seen = Seen(
+        (RuntimeDevice("CPU", "cpu"), RuntimeDevice("GPU.0", "gpu", "Arc", {"capabilities": ["FP16"]})),
+        (Absent("NPU", "npu", "Intel", "no driver"),),
+    )
+    assert Seen.from_json(json.loads(json.dumps(seen.to_json()))) == seen
+    assert [one.id for one in seen.accelerators] == ["GPU.0"]
+
+
+@pytest.mark.parametrize(
+    "told", [{}, {"devices": [1], "absent": []}, {"devices": [{"id": "x"}], "absent": []}]
+)
+def test_anything_else_raises(told: dict[str, object]) -> None:
+    with pytest.raises((KeyError, TypeError)):
+        Seen.from_json(told)
+
+
+def test_the_table_of_providers() -> None:
+    for one in devices.providers():
+        assert one["name"].endswith("ExecutionProvider") and one["kind"] in ("gpu", "npu")
+        assert one.get("vendor") in (None, *VENDORS.values()) and one["package"]
+
+
+def test_why_a_build_has_no_provider() -> None:
+    by_id = {one["id"]: one for one in devices.providers()}
+    why_not = devices.why_not
+    assert "onnxruntime-gpu" in (why_not(by_id["CUDA"], ["CPUExecutionProvider"], "Linux") or "")
+    assert why_not(by_id["CUDA"], ["CUDAExecutionProvider"], "Linux") is None
+    assert why_not(by_id["CoreML"], [], "Linux") == "it exists on macOS only"
+
+
+def test_a_session_s_providers_end_with_the_cpu() -> None:
+    assert devices.named("CUDA") == ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    assert devices.named("CPU") == ["CPUExecutionProvider"]
+    with pytest.raises(InputError, match="no execution provider is called 'cuda'"):
+        devices.named("cuda")

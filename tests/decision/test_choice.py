@@ -1,0 +1,149 @@
+"""The choice by weights, ties to the smaller, and the nearest miss."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from edgehone.core.figure import Figure
+from edgehone.decision.choice import choose, nearest
+from edgehone.decision.decision import Candidate
+from edgehone.decision.gates import Verdict
+
+WEIGHTS = {"speed": 1.0, "quality": 8.0, "memory": 0.3, "size": 0.1}
+
+
+def about(value: float, share: float = 0.01, unit: str = "") -> Figure:
+    return Figure(value, value * (1 - share), value * (1 + share), 5, unit)
+
+
+def candidate(
+    key: str, latency: float = 100.0, memory: float = 1e8, size: int = 50_000_000, kept: float = 0.99
+) -> Candidate:
+    figures = {
+        "workload_latency_ms": about(latency),
+        "peak_memory_bytes": Figure(memory),
+        "accuracy_kept": about(kept, 0.001),
+        "kl_mean": about(0.002),
+        "speedup": about(300 / latency),
+        "memory_cut": Figure(0.71),
+    }
+    return Candidate(key, key.partition("/")[0], {}, bytes=size, figures=figures)
+
+
+def verdict(gate: str, margin: float | None) -> Verdict:
+    ok = margin is not None and margin >= 0
+    return Verdict(gate, gate, ok, ">=", 1.0, "low", 1.0, None, None, margin, f"{gate} because")
+
+
+def test_the_faster_wins_and_the_reason_says_by_what() -> None:
+    got = choose([candidate("a/slow", 150.0), candidate("b/fast", 100.0)], WEIGHTS)
+    assert got is not None
+    assert got.key == "b/fast"
+    assert got.reason == (
+        "b/fast: 3× faster than the original (2.97–3.03), 71 % less memory, keeps 99.0 % (98.9–99.1) of its "
+        "accuracy; beats a/slow (100 ms against 150 ms on the workload) by the workload's weights."
+    )
+    assert got.scores["b/fast"].value == pytest.approx(0.0)
+    assert got.scores["a/slow"].value == pytest.approx(math.log(100 / 150))
+
+
+def test_quality_outweighs_a_little_speed() -> None:
+    got = choose([candidate("a/fast", 95.0, kept=0.96), candidate("b/good", 100.0, kept=0.995)], WEIGHTS)
+    assert got is not None
+    assert got.key == "b/good"
+
+
+def test_ties_go_to_the_smaller() -> None:
+    got = choose([candidate("a/fast", 99.5, size=52_000_000), candidate("b/small", 100.0)], WEIGHTS)
+    assert got is not None
+    assert got.key == "b/small"
+    assert "taken as the smaller (50.0 MB against 52.0 MB)" in got.reason
+
+
+def test_of_ties_of_one_size_the_better_wins() -> None:
+    got = choose(
+        [candidate("a/plain", 100.0, size=50_000_000), candidate("b/better", 99.5, size=50_010_000)], WEIGHTS
+    )
+    assert got is not None
+    assert got.key == "b/better"
+    assert "of one size" in got.reason
+
+
+def test_the_order_they_come_in_changes_nothing() -> None:
+    pair = [candidate("a/one"), candidate("b/two")]
+    one, two = choose(pair, WEIGHTS), choose(pair[::-1], WEIGHTS)
+    assert one == two
+    assert one is not None
+    assert one.key == "a/one"
+
+
+def test_only_those_that_pass_compete() -> None:
+    fast = replace(candidate("a/fast", 10.0), verdicts=(verdict("accuracy_kept", -0.1),))
+    broken = replace(candidate("c/broken", 1.0), status="failed", error="out of memory")
+    got = choose([fast, broken, candidate("b/slow", 100.0)], WEIGHTS)
+    assert got is not None
+    assert got.key == "b/slow"
+    assert "no other candidate passes" in got.reason
+    assert choose([fast, broken], WEIGHTS) is None
+
+
+def test_a_missing_figure_never_wins() -> None:
+    fast = candidate("a/fast", 10.0)
+    lacking = replace(fast, figures={**fast.figures, "peak_memory_bytes": Figure.missing("unreadable")})
+    got = choose([lacking, candidate("b/slow")], WEIGHTS)
+    assert got is not None
+    assert got.key == "b/slow"
+    assert "a/fast" not in got.scores
+    # Where memory weighs nothing it is not asked for.
+    free = choose([lacking, candidate("b/slow")], {**WEIGHTS, "memory": 0.0})
+    assert free is not None
+    assert free.key == "a/fast"
+
+
+def test_an_objective_that_all_lack_is_left_out_and_named() -> None:
+    both = [candidate("a/fast", 10.0), candidate("b/slow")]
+    lacking = [replace(c, figures={**c.figures, "peak_memory_bytes": Figure.missing("x")}) for c in both]
+    got = choose(lacking, WEIGHTS)
+    assert got is not None
+    assert got.key == "a/fast"
+    assert "memory could not be compared" in got.reason
+
+
+def test_the_nearest_is_the_one_with_the_smallest_worst_shortfall() -> None:
+    far = replace(candidate("a/far"), verdicts=(verdict("speedup", -0.5), verdict("memory_cut", 0.1)))
+    near = replace(candidate("b/near"), verdicts=(verdict("speedup", -0.1), verdict("memory_cut", -0.2)))
+    unknown = replace(candidate("c/unknown"), verdicts=(verdict("speedup", None),))
+    found = nearest([far, unknown, near])
+    assert found is not None
+    assert (found[0].key, found[1].gate) == ("b/near", "memory_cut")
+    only = nearest([unknown])
+    assert only is not None
+    assert only[1].margin is None
+    assert nearest([replace(far, status="failed")]) is None
+
+
+def test_of_equal_worst_shortfalls_the_one_with_fewer_failing_gates_is_nearest() -> None:
+    both = replace(candidate("a/both"), verdicts=(verdict("accuracy_kept", None), verdict("speedup", -0.1)))
+    one = replace(candidate("b/one"), verdicts=(verdict("accuracy_kept", None), verdict("speedup", 0.1)))
+    found = nearest([both, one])
+    assert found is not None
+    assert found[0].key == "b/one"
+
+
+def test_of_another_device_the_speed_up_is_compared_since_its_own_error_is_everybodys() -> None:
+    def predicted(key: str, latency: float, size: int) -> Candidate:
+        one = candidate(key, size=size)
+        figures = {
+            **one.figures,
+            "workload_latency_ms": Figure.prediction(latency, 3.0, "ms"),
+            "speedup": Figure.prediction(300 / latency, 1.1, "×"),
+        }
+        return replace(one, figures=figures)
+
+    # The latencies' errors overlap by far, which is the device's doing, not theirs.
+    got = choose([predicted("a/small", 200.0, 40_000_000), predicted("b/fast", 100.0, 50_000_000)], WEIGHTS)
+    assert got is not None
+    assert got.key == "b/fast"

@@ -1,0 +1,98 @@
+"""From figures to a decision, in one call."""
+
+from __future__ import annotations
+
+import pytest
+
+from edgehone.core.figure import Figure
+from edgehone.decision import requirements
+from edgehone.decision.decide import decide
+from edgehone.decision.decision import UNITS, Candidate, Decision
+
+WEIGHTS = {"speed": 1.0, "quality": 8.0, "memory": 0.3, "size": 0.1}
+
+
+def measured(key: str, latency: float, memory: float, size: int, kept: float = 0.99) -> Candidate:
+    figures = {
+        "workload_latency_ms": Figure(latency, latency * 0.98, latency * 1.02, 5, "ms"),
+        "latency_cv": Figure(0.03, n=5),
+        "peak_memory_bytes": Figure(memory, n=1, unit="bytes"),
+        "accuracy_kept": Figure(kept, kept - 0.002, kept + 0.002, 24, "ratio"),
+        "kl_mean": Figure(0.001, 0.0009, 0.0011, 24, "nats"),
+    }
+    return Candidate(key, key.partition("/")[0], {"name": key}, bytes=size, figures=figures)
+
+
+ORIGINAL = measured("pytorch/original", 300.0, 1e9, 600_000_000, kept=1.0)
+
+
+def run(*candidates: Candidate, baseline: Candidate = ORIGINAL, gates: tuple[str, ...] = ()) -> Decision:
+    required = requirements.load(overrides=gates)
+    return decide(
+        candidates,
+        baseline,
+        required,
+        required.over(WEIGHTS),
+        device={"name": "here"},
+        model={},
+        workload={},
+        versions={},
+        edgehone="0.1.0",
+        created="2026-01-01T00:00:00+00:00",
+    )
+
+
+def test_the_best_of_those_that_pass() -> None:
+    failed = Candidate("c/broken", "c", {}, status="failed", error="killed", log="job/log")
+    got = run(
+        measured("a/small", 100.0, 3e8, 150_000_000),
+        measured("b/rough", 50.0, 2e8, 100_000_000, kept=0.8),
+        measured("b/worse", 120.0, 4e8, 200_000_000),
+        failed,
+    )
+    assert got.chosen == "a/small"
+    chosen = got.candidate("a/small")
+    speedup, cut = chosen.figures["speedup"], chosen.figures["memory_cut"]
+    assert speedup.value == pytest.approx(3.0)
+    assert speedup.low is not None
+    assert 2.85 < speedup.low < 3.0
+    assert cut.value == pytest.approx(0.7)
+    assert chosen.figures["bytes"].value == 150_000_000
+    assert [c.on_frontier for c in got.candidates] == [True, True, False, False]
+    assert got.baseline.on_frontier  # nothing is nearer to the original than itself
+    assert [v.gate for v in got.candidate("b/rough").verdicts if not v.ok] == ["accuracy_kept"]
+    assert got.candidate("c/broken").verdicts == ()
+    assert got.candidate("c/broken").figures["ttft_ms"].reason == "killed"
+    assert all(set(UNITS) <= set(c.figures) for c in (*got.candidates, got.baseline))
+    assert Decision.from_json(got.to_json()) == got
+
+
+def test_nothing_passes_names_the_nearest_and_by_how_much() -> None:
+    got = run(measured("a/near", 160.0, 3e8, 1), measured("a/far", 290.0, 9e8, 1))
+    assert got.chosen is None
+    assert got.reason.startswith("No candidate passes every gate. Nearest is a/near: speedup misses by ")
+    assert "required >= 2" in got.reason
+    far = run(measured("a/far", 290.0, 9e8, 1))
+    assert "it also fails speedup" in far.reason
+
+
+def test_nothing_measured() -> None:
+    got = run(Candidate("a/x", "a", {}, status="failed", error="no compiler"))
+    assert got.chosen is None
+    assert got.reason == "No candidate passes: none of 1 could be measured: a/x: no compiler."
+
+
+def test_a_baseline_that_could_not_be_measured_fails_what_compares_with_it() -> None:
+    broken = Candidate("pytorch/original", "pytorch", {}, status="failed", error="out of memory")
+    got = run(measured("a/one", 100.0, 3e8, 1), baseline=broken)
+    failing = {v.gate: v.reason for v in got.candidates[0].verdicts if not v.ok}
+    assert failing == {"speedup": "out of memory", "memory_cut": "out of memory"}
+    off = run(measured("a/one", 100.0, 3e8, 1), baseline=broken, gates=("speedup=off", "memory_cut=off"))
+    assert off.chosen == "a/one"
+
+
+def test_the_facts_of_the_run_are_kept() -> None:
+    got = run(measured("a/one", 100.0, 3e8, 1))
+    assert (got.device, got.edgehone, got.created) == ({"name": "here"}, "0.1.0", "2026-01-01T00:00:00+00:00")
+    assert got.requirements["weights"] == WEIGHTS
+    assert {g["name"] for g in got.requirements["gates"]} >= {"speedup", "accuracy_kept"}

@@ -1,0 +1,194 @@
+"""Speed: what hand-made rounds give, and one round on a fake session."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import subprocess
+import sys
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgehone.backends.sessions import (
+    Generation,
+    WorkerJob,
+)
+from edgehone.core.errors import EdgehoneError
+from edgehone.core.figure import Figure
+from edgehone.evaluation import speed
+from edgehone.evaluation.speed import Asked
+from edgehone.worker import speed as worker_speed
+
+FAKE = "fake_speed_backend"
+
+
+def one_round(count: int = 3, ttft: float = 0.1, total: float = 0.5, **more: Any) -> dict[str, Any]:
+    return {"cold": False, "load": 1.0, "requests": [{"ttft": ttft, "total": total}] * count, **more}
+
+
+def test_figures_of_steady_rounds() -> None:
+    found = speed.figures([one_round(), one_round(), one_round()], Asked(50, 5))
+    ttft = found["ttft_ms"]
+    assert (ttft.value, ttft.low, ttft.high) == pytest.approx((100, 100, 100))
+    assert (ttft.n, ttft.unit) == (3, "ms")
+    assert found["workload_latency_ms"].value == pytest.approx(500)
+    assert found["prefill_tokens_per_s"].value == pytest.approx(500)
+    assert found["decode_tokens_per_s"].value == pytest.approx(4 / 0.4)  # the tokens after the first
+    assert found["latency_cv"].value == pytest.approx(0.0) and found["latency_cv"].n == 9
+    assert speed.is_steady(found["workload_latency_ms"])
+
+
+def test_rounds_are_the_samples_and_a_rounds_median_counts() -> None:
+    disturbed = one_round()
+    disturbed["requests"] = [*disturbed["requests"], {"ttft": 0.1, "total": 50.0}]
+    found = speed.figures([one_round(), one_round(total=0.7), disturbed], Asked(50, 5))["workload_latency_ms"]
+    assert found.n == 3
+    assert found.value == pytest.approx((500 * 700 * 500) ** (1 / 3))
+    assert found.low is not None and found.high is not None and found.low < 500 and found.high > 700
+    assert not speed.is_steady(found)
+
+
+def test_one_round_has_values_and_no_interval() -> None:
+    found = speed.figures([one_round()], Asked(50, 5))["workload_latency_ms"]
+    assert found.value is not None and found.low is None and found.high is None and found.n == 1
+    assert not speed.is_steady(found)
+
+
+@pytest.mark.parametrize("requests", [3, 129])
+def test_a_percentile_of_too_few_requests_is_missing_and_says_how_many_it_takes(requests: int) -> None:
+    found = speed.figures([one_round(requests)], Asked(50, 5))
+    for name, needed in {"latency_p95_ms": 130, "latency_p99_ms": 662}.items():
+        assert found[name].value is None
+        assert found[name].reason == f"{requests} requests were timed; {name[8:11]} needs {needed}"
+
+
+def test_percentiles_of_many_requests() -> None:
+    requests = [{"ttft": 0.001, "total": total / 1000} for total in range(1, 701)]
+    found = speed.figures([one_round(requests=requests)], Asked(50, 5))
+    assert found["latency_p50_ms"].value == pytest.approx(350, abs=1)
+    assert found["latency_p95_ms"].value == pytest.approx(665, abs=1)
+    assert found["latency_p99_ms"].value == pytest.approx(693, abs=1)
+
+
+def test_cold_and_warm_starts_are_told_apart() -> None:
+    found = speed.figures(
+        [one_round(cold=True, load=9.0), one_round(load=2.0), one_round(load=4.0)], Asked(50, 5)
+    )
+    assert found["load_cold_ms"] == Figure(9000.0, n=1, unit="ms")
+    assert found["load_warm_ms"].value == pytest.approx(3000) and found["load_warm_ms"].n == 2
+    only_cold = speed.figures([one_round(cold=True)], Asked(50, 5))
+    assert only_cold["load_warm_ms"] == Figure.missing("no round started this way", "ms")
+
+
+def test_one_token_has_no_decode_rate() -> None:
+    found = speed.figures([one_round(total=0.1)], Asked(50, 1))["decode_tokens_per_s"]
+    assert found.value is None and found.reason == "the workload generates fewer than two tokens"
+
+
+def test_tokens_that_come_all_at_once_have_no_decode_rate() -> None:
+    found = speed.figures([one_round(ttft=0.5, total=0.5)], Asked(50, 5))["decode_tokens_per_s"]
+    assert found.value is None and found.reason and "at once" in found.reason
+
+
+def test_one_request_tells_nothing_of_variation() -> None:
+    assert speed.figures([one_round(1)], Asked(50, 5))["latency_cv"].value is None
+
+
+@pytest.mark.parametrize(
+    ("figure", "steady"),
+    [
+        (Figure(100.0, 97.0, 103.0, 4), True),
+        (Figure(100.0, 96.9, 103.1, 4), False),
+        (Figure(100.0, None, None, 1), False),
+        (Figure.missing("not measured"), False),
+    ],
+)
+def test_steady_is_three_per_cent_either_way(figure: Figure, steady: bool) -> None:
+    assert speed.is_steady(figure) is steady
+
+
+def test_the_disturbance_is_the_mean_share_that_others_took() -> None:
+    def shared(share: float | None) -> dict[str, Any]:
+        return one_round(conditions={"others_share": share})
+
+    assert speed.disturbance([shared(0.1), shared(0.3), shared(None)]) == pytest.approx(0.2)
+    assert speed.disturbance([shared(None)]) is None and speed.disturbance([]) is None
+
+
+def resident(path: Path) -> int:
+    """Bytes of a file in the page cache."""
+    told = subprocess.run(
+        ["fincore", "--bytes", "--noheadings", "--output", "RES", str(path)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return int(told.stdout)
+
+
+def test_forgetting_leaves_files_whole_and_out_of_the_page_cache(tmp_path: Path) -> None:
+    content = bytes(range(256)) * 8192
+    (tmp_path / "deep").mkdir()
+    path = tmp_path / "deep" / "weights"
+    path.write_bytes(content)
+    subprocess.run(["sync", str(path)], check=True)
+    worker_speed.forget_cached(tmp_path)
+    if sys.platform.startswith("linux") and shutil.which("fincore"):
+        # A file system that lives in memory has nowhere else to read from.
+        kind = subprocess.run(
+            ["stat", "-f", "-c", "%T", str(path)], capture_output=True, text=True, check=True
+        )
+        assert kind.stdout.strip() == "tmpfs" or resident(path) == 0
+    assert path.read_bytes() == content
+
+
+class FakeSession:
+    """Generates `count + extra` tokens at the moments 0.1, 0.2, ... s."""
+
+    extra = 0
+    closed = 0
+    asked = 0
+
+    def generate(self, ids: list[int], count: int) -> Generation:
+        FakeSession.asked += 1
+        made = count + self.extra
+        return Generation(10.0, [1] * made, [10.0 + (place + 1) / 10 for place in range(made)])
+
+    def close(self) -> None:
+        FakeSession.closed += 1
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[WorkerJob]:
+    module = types.ModuleType(FAKE)
+    module.open_session = lambda artifact, settings, job: FakeSession()  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, FAKE, module)
+    for name in ("closed", "asked", "extra"):
+        monkeypatch.setattr(FakeSession, name, 0)
+    args = {"backend": FAKE, "settings": {}, "prompt": [1, 2], "generated": 4, "cold": True, "seconds": 0.0}
+    yield WorkerJob(args, {"artifact": tmp_path}, tmp_path / "out", None, 1, lambda fraction, what: None)
+
+
+def test_a_round_warms_up_then_times_whole_requests(fake: WorkerJob) -> None:
+    facts = worker_speed.time_requests(fake)
+    assert facts["cold"] is True
+    assert len(facts["requests"]) == worker_speed.LEAST_TURNS
+    assert FakeSession.asked == worker_speed.LEAST_TURNS + 1  # the first one after loading is apart
+    assert FakeSession.closed == 1
+    for request in facts["requests"]:
+        assert request == {"ttft": pytest.approx(0.1), "total": pytest.approx(0.4)}
+    assert facts["load"] >= 0 and math.isfinite(facts["load"])
+    assert "conditions" in facts
+
+
+@pytest.mark.parametrize("extra", [-1, 1])
+def test_a_wrong_count_of_tokens_is_an_error(
+    fake: WorkerJob, monkeypatch: pytest.MonkeyPatch, extra: int
+) -> None:
+    monkeypatch.setattr(FakeSession, "extra", extra)
+    with pytest.raises(EdgehoneError, match=f"asked for 4 tokens, got {4 + extra}"):
+        worker_speed.time_requests(fake)

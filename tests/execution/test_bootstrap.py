@@ -1,0 +1,79 @@
+"""A child without edgehone installed gets it, and nothing of its neighbours."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from edgehone.execution import bootstrap
+
+SCRIPT = Path(bootstrap.__file__)
+
+
+def run(packages: dict[str, Path], call: str, *args: str) -> subprocess.CompletedProcess[str]:
+    start = {"packages": {name: str(path) for name, path in packages.items()}, "call": call, "args": args}
+    command = [sys.executable, "-I", "-S", str(SCRIPT), json.dumps(start)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    """A package with a neighbour that must not come along."""
+    (tmp_path / "neighbour.py").touch()
+    place = tmp_path / "elsewhere_named"
+    (place / "sub").mkdir(parents=True)
+    (place / "__init__.py").write_text("VALUE = 7\n")
+    (place / "sub" / "__init__.py").touch()
+    (place / "sub" / "calls.py").write_text(
+        "import importlib.util\n"
+        "from guest import VALUE\n"
+        "def say(word):\n    print(word, VALUE, importlib.util.find_spec('neighbour'))\n"
+    )
+    return place
+
+
+def test_a_function_of_a_package_is_called_and_neighbours_stay_away(package: Path) -> None:
+    done = run({"guest": package}, "guest.sub.calls:say", "hello")
+    assert (done.stdout, done.stderr) == ("hello 7 None\n", "")
+
+
+def test_a_single_module_is_a_package_too(tmp_path: Path) -> None:
+    (tmp_path / "one.py").write_text("def say(word):\n    print(word)\n")
+    assert run({"one": tmp_path / "one.py"}, "one:say", "hi").stdout == "hi\n"
+
+
+@pytest.mark.parametrize("name", ["gone", "empty", "text.txt"])
+def test_what_is_no_package_is_told(name: str, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text.txt").write_text("no module")
+    with pytest.raises(ImportError, match=name):
+        bootstrap.load_package("no_package_of_ours", tmp_path / name)
+    assert "no_package_of_ours" not in sys.modules
+
+
+def test_the_whole_session_ends_when_standard_input_closes() -> None:
+    program = (
+        "import subprocess, sys, time\n"
+        "from edgehone.execution.bootstrap import end_with_parent\n"
+        "end_with_parent()\n"
+        "subprocess.Popen(['sleep', '600'])\n"
+        "subprocess.Popen(['sleep', '600'], process_group=0)\n"
+        "print('begun', flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    command = [sys.executable, "-c", program]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, start_new_session=True) as child:
+        assert child.stdin is not None and child.stdout is not None
+        child.stdout.readline()
+        started = time.monotonic()
+        child.stdin.close()
+        # The sleepers hold the other end of this pipe: it ends when they are gone too.
+        assert child.stdout.read() == b""
+        assert child.wait(60) == -9
+    assert time.monotonic() - started < 60

@@ -1,0 +1,298 @@
+"""Jobs: run, cached, failed, stopped, killed, shared between processes."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgehone.core.errors import JobError
+from edgehone.execution import store
+from edgehone.execution.environments.environment import Env
+from edgehone.execution.home import file_lock, home
+from edgehone.execution.job import Input, Job, Limits, run
+from edgehone.execution.processes import CHILDREN
+from edgehone.execution.source_digest import source_digest
+from edgehone.execution.store import JobResult
+
+FUNCTIONS = "jobfunctions"
+
+
+@pytest.fixture(autouse=True)
+def _functions_can_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+
+
+def job(env: Env, name: str, **more: Any) -> Job:
+    return Job(f"{FUNCTIONS}:{name}", env, **more)
+
+
+def test_a_job_leaves_its_description_log_files_and_facts(null_env: Env) -> None:
+    heard: list[tuple[float, str]] = []
+    done = run(job(null_env, "echo", args={"say": "hi"}, threads=3), lambda f, w: heard.append((f, w)))
+    assert done.facts["said"] == "hi"
+    assert done.facts["threads"] == 3
+    assert (done.out / "said.txt").read_text() == "hi"
+    assert json.loads((done.folder / "job.json").read_text())["args"] == {"say": "hi"}
+    assert not done.cached
+
+
+def test_a_worker_imports_nothing_of_the_core_but_what_it_calls(null_env: Env) -> None:
+    modules = run(job(null_env, "echo", args={"say": "hi"})).facts["modules"]
+    assert not {"rich", "uv", "numpy", "edgehone.cli", "edgehone.decision"} & set(modules)
+
+
+def test_a_finished_job_is_not_run_again(null_env: Env, tmp_path: Path) -> None:
+    file = tmp_path / "runs"
+    first = run(job(null_env, "count", args={"file": str(file)}))
+    again = run(job(null_env, "count", args={"file": str(file)}))
+    assert again.cached and not first.cached
+    assert again.out == first.out
+    assert file.read_text() == "ran\n"
+
+
+def test_who_waits_for_the_machine_is_told(null_env: Env) -> None:
+    heard: list[str] = []
+    with file_lock(home() / "locks" / "machine.lock"):
+        waiting = threading.Thread(
+            target=lambda: run(job(null_env, "echo", args={"say": 1}), lambda f, what: heard.append(what))
+        )
+        waiting.start()
+        deadline = time.monotonic() + 10
+        while not heard and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert heard == ["waiting: a measurement of this machine must end first"]
+    waiting.join(30)
+    assert not waiting.is_alive()
+
+
+def test_the_key_names_all_that_determines_the_result(null_env: Env, tmp_path: Path) -> None:
+    base = job(null_env, "echo", args={"say": 1}, inputs={"model": Input(tmp_path, "a")})
+    others = [
+        job(null_env, "echo", args={"say": 2}, inputs={"model": Input(tmp_path, "a")}),
+        job(null_env, "echo", args={"say": 1}, inputs={"model": Input(tmp_path, "b")}),
+        job(null_env, "count", args={"say": 1}, inputs={"model": Input(tmp_path, "a")}),
+        job(null_env, "echo", args={"say": 1}, inputs={"model": Input(tmp_path, "a")}, threads=2),
+        job(null_env, "echo", args={"say": 1}, inputs={"model": Input(tmp_path, "a")}, also={"device": "x"}),
+        job(
+            null_env,
+            "echo",
+            args={"say": 1},
+            inputs={"model": Input(tmp_path, "a")},
+            backend="edgehone.core.figure",
+        ),
+    ]
+    assert len({base.key, *(other.key for other in others)}) == len(others) + 1
+    moved = job(null_env, "echo", args={"say": 1}, inputs={"model": Input(tmp_path / "moved", "a")})
+    assert moved.key == base.key  # where an input lies does not matter, what it is does
+
+
+def test_what_links_to_its_inputs_is_made_again_where_they_lie(null_env: Env, tmp_path: Path) -> None:
+    def adopted(place: Path, identity: str) -> JobResult:
+        return run(job(null_env, "adopt", inputs={"model": Input(place, identity)}, links=True))
+
+    for name, content in (("old", "one"), ("new", "one")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "weights").write_text(content)
+    old = adopted(tmp_path / "old", "digest of one")
+    (tmp_path / "old" / "weights").write_text("two")  # the model was moved, another took its place
+    new, other = adopted(tmp_path / "new", "digest of one"), adopted(tmp_path / "old", "digest of two")
+    assert (new.out / "weights").read_text() == "one"
+    assert (other.out / "weights").read_text() == "two"
+    # What was built on it does not care where it lies.
+    assert Input.of(new).identity == Input.of(old).identity != Input.of(other).identity
+    assert adopted(tmp_path / "new", "digest of one").cached
+
+
+def test_the_source_of_a_step_and_of_all_it_imports_is_part_of_the_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    package = tmp_path / "some"
+    package.mkdir()
+    for name in ("__init__", "deep", "other"):
+        (package / f"{name}.py").write_text("")
+    (package / "helper.py").write_text("from some.deep import x\n")
+    (package / "step.py").write_text("import json\ndef f():\n    from some import helper\n")
+    digest = source_digest.__wrapped__
+    before = digest("some.step")
+    (package / "other.py").write_text("unused = 1\n")
+    assert digest("some.step") == before
+    (package / "deep.py").write_text("x = 1\n")
+    assert digest("some.step") != before
+
+
+def test_an_error_is_the_jobs_error_with_its_log(null_env: Env) -> None:
+    with pytest.raises(JobError) as caught:
+        run(job(null_env, "raise_error"))
+    assert caught.value.message == "ValueError: the value 7 is wrong"
+    assert caught.value.log is not None
+    assert "a line of the log" in caught.value.log.read_text()
+
+
+def test_a_native_crash_tells_the_logs_root_cause(null_env: Env) -> None:
+    with pytest.raises(JobError, match=r"crashed with SIGABRT: GGML_ASSERT\(x > 0\) failed"):
+        run(job(null_env, "die"))
+
+
+def test_an_out_of_memory_kill_is_told(null_env: Env) -> None:
+    with pytest.raises(
+        JobError, match=r"killed by signal 9, most often for want of memory.*allocating 7 GiB"
+    ):
+        run(job(null_env, "killed"))
+
+
+def test_a_failure_is_not_cached(null_env: Env) -> None:
+    for _ in range(2):
+        with pytest.raises(JobError):
+            run(job(null_env, "raise_error"))
+    assert store.find(job(null_env, "raise_error").key, "") is None
+
+
+def test_the_time_limit_ends_the_child_and_its_children(null_env: Env) -> None:
+    with pytest.raises(JobError, match="time limit of 1 s") as caught:
+        run(job(null_env, "sleep", limits=Limits(seconds=1)))
+    assert caught.value.log is not None
+    for pid in (caught.value.log.parent / "pids").read_text().split():
+        assert gone(int(pid))
+
+
+def test_who_says_nothing_for_too_long_is_ended_and_who_speaks_is_not(null_env: Env) -> None:
+    with pytest.raises(JobError, match="nothing went on for 1 s"):
+        run(job(null_env, "sleep", limits=Limits(silent=1)))
+    assert run(job(null_env, "speak", limits=Limits(silent=1))).facts["ok"]
+
+
+def test_the_memory_limit_ends_the_child(null_env: Env) -> None:
+    with pytest.raises(JobError, match="memory limit"):
+        run(job(null_env, "hoard", limits=Limits(bytes=200 << 20)))
+
+
+def test_children_are_quiet_and_offline(null_env: Env, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", "/somewhere")
+    seen = run(job(null_env, "environment")).facts
+    assert seen["HF_HUB_OFFLINE"] == "1" and seen["DO_NOT_TRACK"] == "1"
+    assert seen["OMP_NUM_THREADS"] == "1"
+    assert "PYTHONPATH" not in seen
+    assert "HF_HUB_OFFLINE" not in run(job(null_env, "environment", online=True, args={"again": 1})).facts
+
+
+def test_reproduce_runs_the_job_again_by_hand(null_env: Env, tmp_path: Path) -> None:
+    done = run(job(null_env, "echo", args={"say": "it's"}))
+    again = tmp_path / "again"
+    again.mkdir()
+    subprocess.run(
+        ["sh", str(done.folder / "reproduce.sh"), str(again)], check=True, stdin=subprocess.DEVNULL
+    )
+    assert (again / "out" / "said.txt").read_text() == "it's"
+
+
+def run_counted(env: Env, file: str) -> None:
+    run(Job(f"{FUNCTIONS}:count", env, args={"file": file}))
+
+
+def test_two_processes_share_one_run(null_env: Env, tmp_path: Path) -> None:
+    file = tmp_path / "runs"
+    spawn = multiprocessing.get_context("fork")
+    both = [spawn.Process(target=run_counted, args=(null_env, str(file))) for _ in range(2)]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join(30)
+        assert process.exitcode == 0
+    assert file.read_text() == "ran\n"
+
+
+def test_two_threads_share_one_run(null_env: Env, tmp_path: Path) -> None:
+    file = tmp_path / "runs"
+    both = [threading.Thread(target=run_counted, args=(null_env, str(file))) for _ in range(2)]
+    for thread in both:
+        thread.start()
+    for thread in both:
+        thread.join(30)
+    assert file.read_text() == "ran\n"
+
+
+def test_a_killed_parent_takes_the_child_and_grandchild_along(null_env: Env, own_home: Path) -> None:
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from edgehone.execution.environments import environment; from edgehone.execution.job import Job, run\n"
+        "from edgehone.backends.null import backend\n"
+        "run(Job('jobfunctions:sleep', environment.ensure('null', backend.NEEDS, print)))\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", script, str(Path(__file__).parent)])
+    pids = wait_for(
+        lambda: [p.read_text().split() for p in own_home.glob("store/work/*/pids") if p.read_text()]
+    )
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    for pid in pids[0]:
+        wait_for(lambda pid=pid: gone(int(pid)))
+
+
+def test_what_a_killed_run_left_half_done_is_swept(null_env: Env, own_home: Path) -> None:
+    wanted = job(null_env, "echo", args={"say": "hi"})
+    left = own_home / "store" / "work" / wanted.key / "out"
+    left.mkdir(parents=True)
+    (left / "said.txt").write_text("half")
+    assert (run(wanted).out / "said.txt").read_text() == "hi"
+
+
+def test_an_error_elsewhere_ends_running_children(null_env: Env) -> None:
+    failures: list[JobError] = []
+
+    def work() -> None:
+        try:
+            run(job(null_env, "sleep"))
+        except JobError as error:
+            failures.append(error)
+
+    with pytest.raises(KeyboardInterrupt), CHILDREN.pool(1) as pool:
+        pool.submit(work)
+        pool.submit(work)
+        time.sleep(0.5)
+        raise KeyboardInterrupt
+    assert len(failures) == 1  # the second never began
+    assert run(job(null_env, "echo", args={"say": "after"})).facts["said"] == "after"
+
+
+def test_builds_overlap_each_other_but_never_a_measurement(null_env: Env, tmp_path: Path) -> None:
+    file = tmp_path / "runs"
+    threads = [
+        threading.Thread(
+            target=run, args=(job(null_env, "count", args={"file": str(file), "i": i}, exclusive=True),)
+        )
+        for i in range(3)
+    ]
+    started = time.monotonic()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert time.monotonic() - started >= 0.9  # three of at least 0.3 s each, one after another
+
+
+def wait_for(condition: Any, seconds: float = 15) -> Any:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if found := condition():
+            return found
+        time.sleep(0.05)
+    raise AssertionError("waited in vain")
+
+
+def gone(pid: int) -> bool:
+    """Whether a process has ended; one that nobody has collected yet counts."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return True
+    return state == "Z"

@@ -1,0 +1,57 @@
+"""Installers' child processes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from edgehone.execution.subprocesses import clean, run_lines
+
+
+def run(program: str, tmp_path: Path) -> tuple[int, list[str]]:
+    lines: list[str] = []
+    command = [sys.executable, "-c", program]
+    return run_lines(command, lines.append, env=os.environ, cwd=tmp_path), lines
+
+
+def test_lines_of_both_outputs_and_the_exit_code(tmp_path: Path) -> None:
+    code, lines = run(
+        "import sys; print('one\\n', flush=True); print('two', file=sys.stderr); sys.exit(3)", tmp_path
+    )
+    assert (code, lines) == (3, ["one", "", "two"])
+
+
+def test_output_that_is_no_text_does_no_harm(tmp_path: Path) -> None:
+    assert run("import sys; sys.stdout.buffer.write(b'\\xff\\xfe end')", tmp_path) == (
+        0,
+        ["\ufffd\ufffd end"],
+    )
+
+
+def test_errors_can_go_elsewhere(tmp_path: Path) -> None:
+    lines: list[str] = []
+    command = [sys.executable, "-c", "import sys; print('out'); print('err', file=sys.stderr)"]
+    with (tmp_path / "log").open("wb") as log:
+        run_lines(command, lines.append, env=os.environ, cwd=tmp_path, stderr=log)
+    assert lines == ["out"] and (tmp_path / "log").read_text() == "err\n"
+
+
+def test_what_the_child_left_running_ends_with_it(tmp_path: Path) -> None:
+    # The second has a process group of its own, as ninja's compilers have.
+    program = (
+        "import subprocess\n"
+        "for more in ({}, {'process_group': 0}):\n"
+        "    left = subprocess.Popen(['sleep', '600'], stdout=-3, stderr=-3, **more)\n"
+        "    print(left.pid)\n"
+    )
+    code, lines = run(program, tmp_path)
+    assert code == 0 and len(lines) == 2
+    listing = ["ps", "-o", "stat=", "-p", ",".join(lines)]
+    states = subprocess.run(listing, capture_output=True, text=True, check=False).stdout.split()
+    assert all(state.startswith("Z") for state in states)
+
+
+def test_the_callers_environment_is_cleaned() -> None:
+    assert clean({"VIRTUAL_ENV": "a", "PYTHONPATH": "b", "UV_PYTHON": "c", "HOME": "d"}) == {"HOME": "d"}

@@ -1,0 +1,101 @@
+"""Running a bundle: what is refused, and the text through the real command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import edgehone
+from edgehone.core.errors import InputError, JobError
+from edgehone.execution.environments import environment
+from edgehone.inference.run_bundle import generate
+from tests.finished import Finished
+
+
+def test_what_cannot_be_asked_of_a_bundle(finished: Finished) -> None:
+    bundle = edgehone.read(finished.bundle)
+    with pytest.raises(InputError, match="prompt is empty") as caught:
+        generate(bundle, "", 5)
+    assert str(finished.bundle) in (caught.value.hint or "")
+    for count in (0, -3):
+        with pytest.raises(InputError, match=f"--max-tokens is {count}"):
+            generate(bundle, "The", count)
+
+
+def test_a_quiet_answer(finished: Finished, capfd: pytest.CaptureFixture[str]) -> None:
+    facts = generate(edgehone.read(finished.bundle), "The sea", 12, quiet=True)
+    assert facts["tokens"] == 12 and len(facts["text"]) == 12
+    assert facts["ttft_s"] > 0 and facts["decode_tokens_per_s"] > 0
+    assert capfd.readouterr().out == ""
+
+
+def test_another_version_than_the_proven_one_is_told(
+    finished: Finished, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = edgehone.read(finished.bundle)
+    manifest = {**bundle.manifest, "versions": {"null": {"numpy": "0.9", "rich": "1"}}}
+    old = edgehone.Bundle(bundle.path, manifest, bundle.decision)
+    env = environment.Env("null", Path(sys.executable), None, "digest", {"numpy": "2.0", "rich": "1"})
+    monkeypatch.setattr(environment, "ensure", lambda name, needs, tell: env)
+    told: list[str] = []
+    generate(old, "The", 2, quiet=True, tell=told.append)
+    assert told == ["note: packages here are not those that the bundle was proven with: numpy 2.0 (was 0.9)"]
+
+
+def test_a_broken_artifact_is_the_jobs_error(finished: Finished, spoiled: Path) -> None:
+    next((spoiled / "artifact").glob("*.npz")).unlink()
+    with pytest.raises(JobError, match="No such file"):
+        generate(edgehone.read(spoiled), "The", 2, quiet=True)
+
+
+def command(finished: Finished, *words: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "edgehone.cli.main",
+            "run",
+            str(finished.bundle),
+            "--prompt",
+            "The sea",
+            *words,
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": ""},
+    )
+
+
+def test_the_text_streams_as_it_is_generated(finished: Finished) -> None:
+    with command(finished, "--max-tokens", "3000") as process:
+        assert process.stdout is not None and process.stderr is not None
+        first = os.read(process.stdout.fileno(), 1)
+        assert first and process.poll() is None  # there are words before the end
+        rest = process.stdout.read()
+        said = process.stderr.read()
+    assert process.returncode == 0, said
+    assert len(first.decode() + rest) == 3001  # and a line's end
+    assert "3000 tokens" in said and "tokens/s" in said
+
+
+def test_a_reader_that_leaves_is_no_error(finished: Finished) -> None:
+    with command(finished, "--max-tokens", "3000") as process:
+        assert process.stdout is not None and process.stderr is not None
+        os.read(process.stdout.fileno(), 1)
+        process.stdout.close()
+        said = process.stderr.read()
+    assert process.returncode == 0, said
+    assert "rror" not in said
+
+
+def test_json_holds_the_text(finished: Finished) -> None:
+    with command(finished, "--max-tokens", "7", "--json") as process:
+        out, said = process.communicate()
+    assert process.returncode == 0, said
+    assert json.loads(out)["tokens"] == 7

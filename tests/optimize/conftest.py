@@ -1,0 +1,28 @@
+"""What the tests of stages share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import sshd
+from tests.tiny import TINY
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """An edgehone.toml with the workload `tiny`."""
+    path = tmp_path / "tiny.toml"
+    path.write_text(TINY)
+    return path
+
+
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[sshd.SshExecutor]:
+    """A host that answers over SSH, with a home of its own."""
+    made = sshd.make(tmp_path / "host", monkeypatch)
+    made.start()
+    yield made
+    made.stop()

@@ -1,0 +1,173 @@
+"""Graphs through the main job, for real: the digits that ship, an encoder, an exported program; and what is refused."""
+
+from __future__ import annotations
+
+import json
+import struct
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import edgehone
+from edgehone.backends.pytorch import backend
+from edgehone.core.errors import (
+    InputError,
+)
+from edgehone.decision.errors import (
+    NothingPasses,
+)
+from edgehone.execution.environments import environment
+from edgehone.inference.run_bundle import infer
+from edgehone.model.demo import demo_graph
+
+DIGITS = demo_graph()
+EVALUATION, CALIBRATION = (DIGITS.parent / f"{name}.npz" for name in ("evaluation", "calibration"))
+# What so small a graph gains lies below what calling a runtime costs: only its quality is held to gates here.
+GATES = ("speedup=off", "memory_cut=off", "latency_cv=off")
+FEW = "[efforts.quick]\nrounds = 2\nseconds = 0.1\n"
+
+
+def optimize(model: Path, **more: Any) -> edgehone.Decision:
+    return edgehone.optimize(model, effort="quick", gates=GATES, **more)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """Few rounds suffice: the machinery is tested, not the speed."""
+    path = tmp_path / "edgehone.toml"
+    path.write_text(FEW + "[workloads.pairs]\ntask = 'graph'\nbatch = 2\n")
+    return path
+
+
+@pytest.mark.real
+def test_digits_by_every_framework_that_takes_graphs(tmp_path: Path, config: Path) -> None:
+    out = tmp_path / "bundle"
+    decision = optimize(
+        DIGITS, evaluation=EVALUATION, calibration=CALIBRATION, workload="pairs", config_file=config, out=out
+    )
+    assert decision.chosen is not None
+    alive = [candidate for candidate in decision.candidates if candidate.status == "ok"]
+    assert {"olive", "openvino"} <= {candidate.backend for candidate in alive}
+    for candidate in [*alive, decision.baseline]:
+        accuracy = candidate.figure("accuracy")
+        assert accuracy.value is not None and accuracy.value > 0.95 and accuracy.n == 512
+        assert candidate.figure("throughput_per_s").value
+        assert candidate.figure("decode_tokens_per_s").reason == "the model generates no tokens"
+    assert {one.backend for one in decision.conversions if one.passed} == {"olive", "openvino"}
+    quantized = [c for c in alive if "int8" in c.key]
+    assert quantized and all((c.bytes or 0) < (decision.baseline.bytes or 0) / 2 for c in quantized)
+
+    facts = infer(edgehone.read(out), EVALUATION, tmp_path / "out.npz")
+    with np.load(tmp_path / "out.npz") as found, np.load(EVALUATION) as given:
+        assert facts["outputs"] == {"logits": [600, 10]}
+        assert (found["logits"].argmax(1) == given["labels"]).mean() > 0.95
+    samples = json.loads((out / "evidence" / "onnxruntime__original" / "samples.json").read_text())
+    assert len(samples["outputs"]["cosine"]) == 512 and samples["throughput"]["best"]
+
+
+def grey_png(pixels: Any) -> bytes:
+    """An 8-bit grey PNG of [height, width] bytes (PNG specification, chunks IHDR, IDAT, IEND)."""
+    height, width = pixels.shape
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    rows = b"".join(b"\0" + bytes(row) for row in pixels)
+    head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", head)
+        + chunk(b"IDAT", zlib.compress(rows))
+        + chunk(b"IEND", b"")
+    )
+
+
+@pytest.mark.real
+def test_a_folder_of_images_a_class_a_folder(tmp_path: Path) -> None:
+    with np.load(EVALUATION) as file:
+        images, labels = file["image"][:120, 0], file["labels"][:120]
+    for index, (image, label) in enumerate(zip(images, labels, strict=True)):
+        folder = tmp_path / "digits" / str(label)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{index}.png").write_bytes(grey_png((255 - 255 * image).round().astype(np.uint8)))
+    # Dark on light, where the network learned light on dark: without the table it would read nothing.
+    (tmp_path / "edgehone.toml").write_text(f"{FEW}[images]\nscale = {-1 / 255}\nmean = -1.0\n")
+    more = {"evaluation": tmp_path / "digits", "backends": ["openvino"]}
+    decision = optimize(DIGITS, config_file=tmp_path / "edgehone.toml", **more)
+    accuracy = decision.baseline.figure("accuracy")
+    assert accuracy.value is not None
+    assert accuracy.value > 0.95
+    assert accuracy.n == 90  # a quarter is set aside for calibration
+    assert decision.chosen is not None
+    (tmp_path / "digits" / "3" / "broken.png").write_bytes(b"no picture")
+    with pytest.raises(edgehone.EdgehoneError, match=r"broken\.png is not an image that can be read"):
+        optimize(DIGITS, config_file=tmp_path / "edgehone.toml", **more)
+
+
+def test_bad_samples_are_refused_before_anything_slow(own_home: Path, tmp_path: Path) -> None:
+    def refused(what: str, **given: Any) -> None:
+        with pytest.raises(InputError, match=what) as caught:
+            optimize(DIGITS, **given)
+        assert caught.value.exit_code == 2 and caught.value.hint
+        assert not (own_home / "envs").exists()
+
+    np.savez(tmp_path / "shape.npz", image=np.zeros((20, 1, 9, 8), np.float32))
+    np.savez(tmp_path / "name.npz", picture=np.zeros((20, 1, 8, 8), np.float32))
+    refused("none were given")
+    refused(r"shape \[20, 1, 9, 8\]", evaluation=tmp_path / "shape.npz")
+    refused("the model's inputs are image", evaluation=tmp_path / "name.npz")
+    refused("did you mean 'accuracy'", evaluation=EVALUATION, metric="acuracy")
+    refused("not what this model does", evaluation=EVALUATION, workload="chat")
+    refused("for language models", evaluation=EVALUATION, task=tmp_path / "task.jsonl")
+
+
+@pytest.mark.real
+def test_an_encoder_is_honed_on_texts_of_its_own(
+    tiny_encoders: dict[str, Path], tmp_path: Path, config: Path
+) -> None:
+    texts = tmp_path / "texts.jsonl"
+    words = ["the union", "a treaty", "of peace", "with mexico", "the treasury", "an army", "our citizens"]
+    lines = [{"text": f"{a} and {b} of {c}"} for a in words for b in words for c in words[:2]]
+    texts.write_text("\n".join(json.dumps(line) for line in lines))
+    decision = optimize(
+        tiny_encoders["feature-extraction"],
+        evaluation=texts,
+        backends=["llamacpp", "openvino"],
+        config_file=config,
+    )
+    assert decision.workload["name"] == "embed"
+    by_key = {c.key: c for c in decision.candidates}
+    assert {one.backend for one in decision.conversions if one.passed} == {"llamacpp", "openvino"}, by_key
+    assert all(c.figure("cosine").value for c in by_key.values() if c.status == "ok")
+
+
+@pytest.mark.real
+def test_an_exported_program_is_honed(tmp_path: Path, config: Path) -> None:
+    program = tmp_path / "program.pt2"
+    python = environment.ensure("pytorch", backend.NEEDS, lambda what: None).python
+    import subprocess
+
+    subprocess.run([python, "-c", EXPORT, str(program)], check=True, capture_output=True)
+    np.savez(tmp_path / "x.npz", x=np.random.default_rng(0).normal(size=(64, 16)).astype(np.float32))
+    try:
+        decision = optimize(program, evaluation=tmp_path / "x.npz", backends=["openvino"], config_file=config)
+    except NothingPasses as error:
+        decision = error.decision
+    assert [one.passed for one in decision.conversions] == [True]
+    assert decision.baseline.backend == "pytorch"
+
+
+EXPORT = """
+import sys, torch
+torch.manual_seed(0)
+net = torch.nn.Sequential(torch.nn.Linear(16, 32), torch.nn.ReLU(), torch.nn.Linear(32, 4))
+class Named(torch.nn.Module):
+    def __init__(self): super().__init__(); self.net = net
+    def forward(self, x): return self.net(x)
+batch = torch.export.Dim("batch", min=1, max=128)
+program = torch.export.export(Named(), (torch.randn(2, 16),), dynamic_shapes={"x": {0: batch}})
+torch.export.save(program, sys.argv[1])
+"""

@@ -1,0 +1,160 @@
+"""A search on the null backend: within its time, resumed, constrained, and what it says when it cannot."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import edgehone
+from edgehone.backends.null import backend
+from edgehone.core.errors import EdgehoneError, InputError
+from edgehone.inputs.texts import shipped
+from edgehone.inputs.workload import OBJECTIVES
+from edgehone.optimize.search import history
+from edgehone.optimize.search.clock import Clock, seconds_of
+
+# The same table twice, once tuned on a text: which of them is faster is chance.
+EIGHT = ("null/q8", "null/q8+text")
+
+
+@pytest.fixture(autouse=True)
+def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runtime settings are test_tune.py's matter."""
+    monkeypatch.delattr(backend, "tunings")
+
+
+def search(model: Path, config: Path, seconds: float = 600, **more: object) -> edgehone.Decision:
+    return edgehone.optimize(
+        model,
+        workload="tiny",
+        effort="quick",
+        backends=["null"],
+        config_file=config,
+        time=seconds,
+        **more,  # type: ignore[arg-type]
+    )
+
+
+def jobs(home: Path) -> set[str]:
+    return {path.name for path in home.glob("store/jobs/*")}
+
+
+def test_a_search_finds_what_a_whole_run_finds_and_does_nothing_twice(
+    own_home: Path, null_model: Path, config: Path
+) -> None:
+    found = search(null_model, config)
+    assert found.chosen in EIGHT
+    status = {c.key: c for c in found.candidates}
+    # Too little is kept on the first windows: not scored on the others, not measured.
+    assert status["null/q2"].status == "skipped"
+    assert "cannot pass accuracy_kept" in str(status["null/q2"].error)
+    assert status["null/q2"].figure("kl_mean").value is not None
+    # The unquantized one is not as fast: it left the race, with its figures.
+    assert status["null/f32"].facts["raced_out"]
+    assert status["null/f32"].figure("workload_latency_ms").value is not None
+
+    [study] = history.studies()
+    assert {"null/q8", "null/q2", "null/f32"} <= set(study.trials)
+    assert study.trials["null/q8"]["figures"]["workload_latency_ms"]["value"] > 0
+    done = jobs(own_home)
+    # A kill in the middle of a line: the next run reads the rest, and ends it.
+    with study.path.open("a") as file:
+        file.write('{"key": "null/q8", "rec')
+    again = search(null_model, config)
+    assert again.chosen == found.chosen
+    assert jobs(own_home) == done
+    assert [json.loads(line) for line in study.path.read_text().splitlines() if not line.endswith("rec")]
+
+
+def test_what_would_not_be_built_in_time_is_not_begun(own_home: Path, null_model: Path, config: Path) -> None:
+    search(null_model, config)
+    [study] = history.studies()
+    # As an earlier search of the same machine would tell it, where builds that learn from a text took hours.
+    lines = [json.loads(line) for line in study.path.read_text().splitlines()]
+    for line in lines:
+        if line.get("calibrated"):
+            line["facts"]["build_seconds"] = 5000.0
+    study.path.with_name("earlier-00000000.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n")
+    study.path.unlink()
+    found = search(null_model, config)
+    late = found.candidate("null/q8+text")
+    assert late.status == "skipped"
+    assert "not built: it would take 3125 s or more by what was timed here" in str(late.error)
+    assert found.chosen == "null/q8"
+
+
+def test_a_search_that_is_killed_goes_on_where_it_was(own_home: Path, null_model: Path, config: Path) -> None:
+    words = [sys.executable, "-m", "edgehone.cli.main", "optimize", str(null_model), "--time", "600"]
+    words += ["--workload", "tiny", "--effort", "quick", "--backends", "null", "--config", str(config)]
+    with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as child:
+        deadline = time.monotonic() + 120
+        while not list(own_home.glob("history/*.jsonl")) or len(jobs(own_home)) < 12:
+            assert child.poll() is None and time.monotonic() < deadline
+            time.sleep(0.02)
+        os.kill(child.pid, signal.SIGKILL)
+    before = {path.parent.name: path.stat().st_mtime_ns for path in own_home.glob("store/jobs/*/result.json")}
+    found = search(null_model, config)
+    assert found.chosen
+    after = {path.parent.name: path.stat().st_mtime_ns for path in own_home.glob("store/jobs/*/result.json")}
+    # What was done stays done, and what the kill left half done is neither taken nor left lying about.
+    assert before.items() <= after.items()
+    assert not list(own_home.glob("store/work/*"))
+
+
+def test_constraints_are_known_before_building(own_home: Path, null_model: Path, config: Path) -> None:
+    found = search(
+        null_model, config, minimize=["latency"], subject_to=["bytes<=150kB"], gates=["speedup=1.5"]
+    )
+    by_key = {c.key: c for c in found.candidates}
+    assert found.chosen in EIGHT
+    assert found.requirements["weights"] == {**dict.fromkeys(OBJECTIVES, 0), "speed": 1}
+    assert any(v.gate == "bytes<=150000" and v.ok for v in by_key[found.chosen or ""].verdicts)
+    with pytest.raises(edgehone.NothingPasses) as tight:
+        search(null_model, config, subject_to=["bytes<=20kB"])
+    told = {c.key: c.error for c in tight.value.decision.candidates}
+    assert "not built" in str(told["null/q8"])
+
+
+def test_two_aims_keep_what_is_not_beaten_in_both(own_home: Path, null_model: Path, config: Path) -> None:
+    found = search(null_model, config, minimize=["latency", "bytes"], gates=["accuracy_kept=off"])
+    left = {c.key for c in found.candidates if c.status == "ok" and "raced_out" not in c.facts}
+    assert "null/q8+text" not in left or "null/q8" in left
+    assert found.chosen in left
+
+
+def test_too_short_a_time_is_told_and_what_was_done_is_kept(
+    own_home: Path, null_model: Path, config: Path
+) -> None:
+    with pytest.raises(EdgehoneError, match="too short for one candidate") as caught:
+        search(null_model, config, 0.01)
+    assert "run the same again" in str(caught.value.hint)
+    assert jobs(own_home)
+
+
+def test_lengths_of_time_are_read() -> None:
+    assert [seconds_of(text) for text in ("90", "90s", "10m", "1h30m", "0.5h")] == [90, 90, 600, 5400, 1800]
+    for text in ("", "soon", "10x", "-5m", "0", "1e99h", "m10"):
+        with pytest.raises(InputError, match="no length of time"):
+            seconds_of(text)
+    clock = Clock(100)
+    assert 99 < clock.left <= 100
+    assert not clock.over
+    assert Clock(100, clock.begun - 101).over
+
+
+def test_an_unknown_study_is_told(own_home: Path) -> None:
+    with pytest.raises(InputError, match="no search 'x'"):
+        history.study("x")
+
+
+def test_the_model_that_is_fake_is_really_small() -> None:
+    """What the constraints above stand on: 257 x 257 weights at 8 bits are some 66 kB."""
+    assert backend.VOCABULARY == 257
+    assert shipped("calibration").is_file()

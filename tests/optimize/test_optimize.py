@@ -1,0 +1,315 @@
+"""The main job from end to end on the null backend: what it decides, and what it survives."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+import edgehone
+from edgehone.backends.base import Recipe
+from edgehone.backends.null import backend
+from edgehone.core.errors import (
+    InputError,
+    ModelError,
+    TextError,
+)
+from edgehone.core.events import Event
+from edgehone.decision.errors import (
+    NothingPasses,
+)
+from edgehone.inputs.texts import shipped
+
+
+@pytest.fixture(scope="module")
+def text() -> str:
+    return shipped("calibration").read_text("utf-8")
+
+
+def optimize(model: Path, config: Path, out: Path | None = None, *gates: str) -> edgehone.Decision:
+    return edgehone.optimize(
+        model, workload="tiny", effort="quick", backends=["null"], gates=gates, out=out, config_file=config
+    )
+
+
+def command(model: Path, config: Path, out: Path) -> list[str]:
+    words = "optimize --workload tiny --effort quick --backends null --config"
+    return [
+        sys.executable,
+        "-m",
+        "edgehone.cli.main",
+        *words.split(),
+        str(config),
+        str(model),
+        "--out",
+        str(out),
+    ]
+
+
+def finish(words: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+
+
+def finished(home: Path) -> dict[str, int]:
+    """Finished jobs and the inode of each one's result: a job done again has another."""
+    return {path.parent.name: path.stat().st_ino for path in home.glob("store/jobs/*/result.json")}
+
+
+def test_the_library_decides_and_writes_a_bundle(
+    own_home: Path, null_model: Path, config: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "bundle"
+    decision = optimize(null_model, config, out)
+    assert decision.chosen == "null/q8"  # q4 loses too much accuracy, f32 is not twice as fast
+    by_key = {candidate.key: candidate for candidate in decision.candidates}
+    assert set(by_key) == {"null/f32", "null/q8", "null/q4"}
+    failing = {key: [v.gate for v in c.verdicts if not v.ok] for key, c in by_key.items()}
+    assert failing["null/q8"] == []
+    assert "accuracy_kept" in failing["null/q4"]
+    assert failing["null/f32"] == ["speedup"]
+    assert by_key["null/f32"].figure("kl_mean").value == pytest.approx(0, abs=1e-12)
+    (proven,) = decision.conversions
+    assert proven.passed and proven.token_ids_equal and (proven.compared, proven.vocabulary) == (257, 257)
+    assert (proven.max_error.value, proven.mean_error.value, proven.same_top.value) == (0.0, 0.0, 1.0)
+    energy = decision.baseline.figure("energy_j")
+    assert energy.value is not None or energy.reason
+
+    bundle = edgehone.read(out)
+    assert edgehone.verify(bundle) == []
+    assert bundle.decision == decision
+    assert (out / "evidence" / "null__q8" / "tokens.npz").exists()
+    rounds = json.loads((out / "evidence" / "null__q8" / "samples.json").read_text())["rounds"]
+    assert len(rounds) >= 3 and all(one["requests"] for one in rounds)
+    schema = json.loads(
+        Path(edgehone.__file__).with_name("data").joinpath("decision.schema.json").read_text()
+    )
+    jsonschema.validate(json.loads((out / "decision.json").read_text()), schema)
+    assert "edgehone optimize" in (out / "reproduce.sh").read_text()
+
+
+def test_a_second_run_redoes_nothing(own_home: Path, null_model: Path, config: Path) -> None:
+    first = optimize(null_model, config)
+    jobs = finished(own_home)
+    again = optimize(null_model, config)
+    assert finished(own_home) == jobs
+    assert again.candidates == first.candidates
+
+
+def test_failing_recipes_are_told_and_the_others_go_on(
+    own_home: Path, config: Path, tmp_path: Path, text: str
+) -> None:
+    model = backend.make_model(tmp_path / "faulty", text, ["crash", "nan"])
+    decision = optimize(model, config)
+    assert decision.chosen == "null/q8"
+    crashed, nan = decision.candidate("null/crash"), decision.candidate("null/nan")
+    assert crashed.status == "failed"
+    assert crashed.error == "crashed with SIGABRT: error: the null backend was asked to crash"
+    assert crashed.log is not None and "asked to crash" in Path(crashed.log).read_text()
+    assert nan.status == "failed" and nan.error is not None and "non-finite logits" in nan.error
+
+
+def test_an_exact_build_that_is_not_the_original_disqualifies_the_backend(
+    own_home: Path, null_model: Path, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = backend.recipes
+
+    def lying(model: edgehone.ModelInfo) -> list[Recipe]:
+        rest = honest(model)[1:]
+        return [Recipe("null", "f32", {"bits": 2}, effort="quick", exact=True), *rest]
+
+    monkeypatch.setattr(backend, "recipes", lying)
+    with pytest.raises(NothingPasses) as caught:
+        optimize(null_model, config)
+    assert {c.status for c in caught.value.decision.candidates} == {"disqualified"}
+    (lie,) = caught.value.decision.conversions
+    assert (lie.backend, lie.key, lie.token_ids_equal, lie.passed) == ("null", "null/f32", True, False)
+    assert (lie.max_error.value or 0) > (lie.mean_error.value or 0) > 0.1
+    assert (lie.kl_mean.value or 0) > 1e-3 and "diverges by" in lie.reason
+    assert "null test" in (caught.value.decision.candidates[0].error or "")
+
+
+def test_an_exact_build_that_fails_is_told_in_the_table_of_conversions(
+    own_home: Path, null_model: Path, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = backend.recipes
+
+    def crashing(model: edgehone.ModelInfo) -> list[Recipe]:
+        broken = Recipe("null", "f32", {"bits": 32, "fault": "crash"}, effort="quick", exact=True)
+        return [broken, *honest(model)[1:]]
+
+    monkeypatch.setattr(backend, "recipes", crashing)
+    with pytest.raises(NothingPasses) as caught:
+        optimize(null_model, config)
+    (lost,) = caught.value.decision.conversions
+    assert (lost.passed, lost.token_ids_equal, lost.compared) == (False, None, None)
+    assert lost.max_error.value is None and "asked to crash" in (lost.max_error.reason or "")
+
+
+def test_nothing_passes_names_the_nearest_and_writes_no_bundle(
+    own_home: Path, null_model: Path, config: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "bundle"
+    with pytest.raises(NothingPasses, match="speedup") as caught:
+        optimize(null_model, config, out, "speedup=1000")
+    assert caught.value.exit_code == 3
+    assert caught.value.decision.chosen is None
+    assert not out.exists()
+
+
+def test_events_tell_each_candidates_way(own_home: Path, null_model: Path, config: Path) -> None:
+    events: list[Event] = []
+    edgehone.optimize(
+        null_model, workload="tiny", effort="quick", backends=["null"], config_file=config, emit=events.append
+    )
+    states = [event.state for event in events if event.key == "null/q8" and event.state]
+    order = list(dict.fromkeys(states))
+    assert order == ["waiting", "building", "scoring", "measuring", "done"]
+
+
+def test_a_backend_that_is_left_out_is_told_but_not_who_runs_originals(
+    own_home: Path, null_model: Path, config: Path
+) -> None:
+    decision = edgehone.optimize(null_model, workload="tiny", effort="quick", config_file=config)
+    notes = "\n".join(decision.notes)
+    assert "llamacpp is not in the plan: " in notes
+    assert "pytorch" not in notes
+    named = edgehone.optimize(
+        null_model, workload="tiny", effort="quick", backends=["null", "pytorch"], config_file=config
+    )
+    assert "pytorch is not in the plan: " in "\n".join(named.notes)
+
+
+def test_a_task_is_scored(own_home: Path, null_model: Path, config: Path, tmp_path: Path) -> None:
+    task = tmp_path / "task.jsonl"
+    lines = [{"prompt": "the", "choices": [" q", "qz", "zx"], "answer": 0} for _ in range(8)]
+    task.write_text("\n".join(json.dumps(line) for line in lines))
+    decision = edgehone.optimize(
+        null_model, workload="tiny", effort="quick", backends=["null"], config_file=config, task=task
+    )
+    assert decision.candidate("null/q8").figure("task_accuracy").value == 1.0
+
+
+def test_bad_input_is_refused_before_anything_slow(
+    own_home: Path, null_model: Path, config: Path, tmp_path: Path
+) -> None:
+    latin = tmp_path / "latin.txt"
+    latin.write_bytes("größer".encode("latin-1") * 5000)
+    empty = tmp_path / "empty.txt"
+    empty.touch()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.tex").touch()
+
+    def refused(kind: type[edgehone.EdgehoneError], what: str, **given: object) -> None:
+        with pytest.raises(kind, match=what) as caught:
+            edgehone.optimize(**{"model": null_model, "config_file": config, "workload": "tiny", **given})  # type: ignore[arg-type]
+        assert caught.value.exit_code == 2
+
+    refused(ModelError, "nowhere", model=tmp_path / "nowhere")
+    refused(TextError, "UTF-8", evaluation=latin)
+    refused(TextError, "empty", evaluation=empty)
+    refused(TextError, "calibration", evaluation=shipped("calibration"))
+    refused(InputError, "did you mean 'null'", backends=["nul"])
+    refused(InputError, "unknown workload", workload="tinny")
+    refused(InputError, "speedupp", gates=["speedupp=2"])
+    refused(InputError, "other things in it", out=tmp_path / "full")
+    refused(InputError, "no such file", config_file=tmp_path / "none.toml")
+    assert (tmp_path / "full" / "thesis.tex").exists()
+    assert not finished(own_home)
+
+
+def test_kill_9_at_twenty_random_moments(null_model: Path, config: Path, tmp_path: Path) -> None:
+    """Every next run goes on where the last was: the same decision, and no finished job done again."""
+    home = tmp_path / "home"
+    environment = {**os.environ, "EDGEHONE_HOME": str(home)}
+    chance = random.Random(7)
+    seen: dict[str, int] = {}
+    for _ in range(20):
+        run = subprocess.Popen(
+            command(null_model, config, tmp_path / "bundle"),
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        time.sleep(chance.uniform(0.05, 1.2))
+        run.send_signal(signal.SIGKILL)
+        run.wait()
+        now = finished(home)
+        assert seen.items() <= now.items()
+        seen = now
+    last = finish(command(null_model, config, tmp_path / "bundle"), environment)
+    assert last.returncode == 0, last.stderr
+    assert seen.items() <= finished(home).items()
+    resumed = edgehone.read(tmp_path / "bundle")
+    assert edgehone.verify(resumed) == []
+    assert resumed.decision.chosen == "null/q8"
+
+
+def test_ctrl_c_ends_the_children_and_the_next_run_goes_on(
+    null_model: Path, config: Path, tmp_path: Path
+) -> None:
+    home = tmp_path / "home"
+    environment = {**os.environ, "EDGEHONE_HOME": str(home)}
+    # In the background of a shell it is ignored, and children inherit that; what is handled they get afresh.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    run = subprocess.Popen(
+        command(null_model, config, tmp_path / "bundle"), env=environment, stderr=subprocess.PIPE, text=True
+    )
+    signal.signal(signal.SIGINT, before)
+    deadline = time.monotonic() + 30
+    while len(finished(home)) < 3 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    run.send_signal(signal.SIGINT)
+    _, said = run.communicate(timeout=20)
+    assert run.returncode == 130
+    assert "Traceback" not in said
+    assert "go on where it was" in said
+    assert not (tmp_path / "bundle").exists()
+    again = finish(command(null_model, config, tmp_path / "bundle"), environment)
+    assert again.returncode == 0
+
+
+def test_two_runs_on_one_store_at_once(null_model: Path, config: Path, tmp_path: Path) -> None:
+    environment = {**os.environ, "EDGEHONE_HOME": str(tmp_path / "home")}
+    outs = [tmp_path / "a", tmp_path / "b"]
+    runs = [
+        subprocess.Popen(command(null_model, config, out), env=environment, stderr=subprocess.PIPE, text=True)
+        for out in outs
+    ]
+    for run in runs:
+        _, said = run.communicate(timeout=120)
+        assert run.returncode == 0, said
+    first, second = (edgehone.read(out).decision for out in outs)
+    assert first.candidates == second.candidates  # every job was run once and shared
+
+
+def test_a_full_disk_is_told_and_finished_jobs_are_kept(
+    null_model: Path, config: Path, tmp_path: Path
+) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "none", str(small)], check=False)
+    if mounted.returncode != 0:
+        pytest.skip("a small file system can only be mounted by root")
+    try:
+        environment = {**os.environ, "EDGEHONE_HOME": str(small)}
+        done = finish(command(null_model, config, tmp_path / "bundle"), environment)
+        assert done.returncode in (1, 2), done.stderr
+        assert "No space left" in done.stderr or "no space left" in done.stderr
+        assert "Traceback" not in done.stderr
+        assert not (tmp_path / "bundle").exists()
+        jobs = finished(small)
+        assert jobs
+        subprocess.run(["mount", "-o", "remount,size=200m", str(small)], check=True)
+        again = finish(command(null_model, config, tmp_path / "bundle"), environment)
+        assert again.returncode == 0, again.stderr
+        assert jobs.items() <= finished(small).items()
+    finally:
+        subprocess.run(["umount", str(small)], check=True)

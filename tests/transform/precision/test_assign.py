@@ -1,0 +1,89 @@
+"""Menus, budgets and groups: which precision each weight gets."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgehone.core.errors import InputError
+from edgehone.transform.precision import assign
+from edgehone.transform.precision.assign import Option, Weight, asked, error_key
+
+ERRORS = {
+    error_key(bits, group): 4.0 ** (4 - bits) * (group or 256) / 64
+    for bits in (3, 4, 6, 8)
+    for group in (32, 64, 0)
+}
+MENU = [
+    Option("three", 3, 64, 3.5),
+    Option("four", 4, 64, 4.5, block=64),
+    Option("six", 6, 64, 6.5, block=64),
+    Option("half", 16, 0, 16.0),
+]
+
+
+def weight(name: str, kl: float, **change: Any) -> Weight:
+    return replace(Weight(name, 64, 256, "linear", kl, ERRORS), **change)
+
+
+def test_the_bytes_go_where_the_divergence_is() -> None:
+    weights = [weight("a", 0.1), weight("b", 0.001), weight("c", 0.0001)]
+    found = assign.assign(weights, MENU, bits=5.0)
+    kinds = {name: option.type for name, option in found.options.items()}
+    assert kinds == {"a": "six", "b": "four", "c": "three"}
+    assert found.bits <= 5.0 and found.bytes == sum(64 * 256 * bits // 8 for bits in (6.5, 4.5, 3.5))
+    assert found.kl == pytest.approx(0.1 / 16 + 0.001 + 0.0001 * 4)
+    assert found.facts()["types"]["a"] == "six"
+
+
+def test_sixteen_bits_cost_nothing() -> None:
+    assert assign.assign([weight("a", 1.0)], MENU, bits=16).kl == 0.0
+
+
+def test_rows_that_a_type_does_not_divide_and_kinds_that_cannot_have_it() -> None:
+    odd = weight("odd", 0.1, columns=96, errors={"3x32": 4.0, "3x64": 4.0})
+    assert assign.assign([odd], MENU, bits=15).options["odd"].type == "three"
+    only = [replace(MENU[1], kinds=("head",)), MENU[0]]
+    assert (
+        assign.assign([weight("a", 1.0), weight("h", 1.0, kind="head")], only, bits=8).options["a"].type
+        == "three"
+    )
+    with pytest.raises(InputError, match="no type fits odd: its rows have 96 weights"):
+        assign.assign([odd], MENU[1:3], bits=8)
+
+
+def test_what_a_runtime_fuses_gets_one_precision() -> None:
+    weights = [
+        weight("layers.0.q_proj", 0.5),
+        weight("layers.0.k_proj", 1e-9),
+        weight("layers.1.q_proj", 1e-9),
+    ]
+    found = assign.assign(weights, MENU, bits=5.6, together=r"[qk]_proj")
+    kinds = [option.type for option in found.options.values()]
+    assert kinds[0] == kinds[1] == "six" and kinds[2] == "three"
+
+
+def test_a_table_and_what_was_asked(tmp_path: Path) -> None:
+    row = {"name": "a", "rows": 64, "columns": 256, "kind": "linear", "kl": 0.1, "errors": ERRORS}
+    (tmp_path / assign.TABLE).write_text(json.dumps({"tensors": [row]}), "utf-8")
+    menu = [
+        {"type": "four", "bits": 4, "group": 64, "weighs": 4.5},
+        {"type": "six", "bits": 6, "group": 64, "weighs": 6.5},
+    ]
+    assert asked({"menu": menu, "bits": 7.0}, tmp_path).options["a"].type == "six"
+    # Of 12,000 bytes 2,000 are not the weights': there is room for 4.5 bits (9,216), not for 6.5.
+    assert asked({"menu": menu, "bytes": 12_000}, tmp_path, 2_000).options["a"].type == "four"
+    with pytest.raises(InputError, match="8,000 bytes are too few"):
+        asked({"menu": menu, "bytes": 10_000}, tmp_path, 2_000)
+
+
+def test_other_types_in_a_file_are_told() -> None:
+    found = assign.assign([weight("a", 0.1), weight("b", 0.1), weight("c", 0.1)], MENU[1:2], bits=5)
+    assert assign.fallbacks(found, {"a": "FOUR", "b": "five"}) == {
+        "b": "four → five",
+        "c": "four → not found",
+    }

@@ -1,0 +1,89 @@
+"""The worker's side of generating, on a fake session: what is written, when, and when it ends."""
+
+from __future__ import annotations
+
+import sys
+import types
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgehone.backends.sessions import (
+    Generation,
+    WorkerJob,
+)
+from edgehone.worker.generate import generate
+
+
+class Bytes:
+    """A session whose tokens are bytes and whose answer is fixed."""
+
+    def __init__(self, answer: bytes) -> None:
+        self.answer = answer
+
+    def tokenize(self, text: str) -> list[int]:
+        return list(text.encode())
+
+    def detokenize(self, ids: Sequence[int]) -> str:
+        return bytes(ids).decode("utf-8", "replace")
+
+    def generate(self, ids: Sequence[int], count: int, on_token: Callable[[int], bool]) -> Generation:
+        made: list[int] = []
+        for token in self.answer[:count]:
+            made.append(token)
+            if on_token(token):
+                break
+        return Generation(0.0, made, [0.5 * (place + 1) for place in range(len(made))])
+
+    def close(self) -> None:
+        pass
+
+
+def answer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, said: bytes, **args: Any) -> dict[str, Any]:
+    module = types.ModuleType("bytes_backend")
+    module.open_session = lambda artifact, settings, job: Bytes(said)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "bytes_backend", module)
+    given = {"backend": "bytes_backend", "settings": {}, "prompt": "hi", "max_tokens": 99, "eos": [], **args}
+    return generate(WorkerJob(given, {"artifact": tmp_path}, tmp_path, None, 1, lambda fraction, what: None))
+
+
+def test_the_answer_is_written_and_timed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    facts = answer(monkeypatch, tmp_path, b"abc", max_tokens=2)
+    assert capsys.readouterr().out == "ab\n"
+    assert facts == {
+        "text": "ab",
+        "prompt_tokens": 2,
+        "tokens": 2,
+        "ttft_s": 0.5,
+        "decode_tokens_per_s": pytest.approx(2.0),
+    }
+
+
+def test_an_end_of_text_ends_it_unseen(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    facts = answer(monkeypatch, tmp_path, b"ab\0cd", eos=[0])
+    assert capsys.readouterr().out == "ab\n"
+    assert facts["tokens"] == 2
+
+
+def test_a_character_is_written_when_its_last_byte_is_there(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    facts = answer(monkeypatch, tmp_path, "né 😀!".encode())
+    assert capsys.readouterr().out == "né 😀!\n"
+    assert facts["text"] == "né 😀!"
+
+
+def test_nothing_generated_has_no_rate(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    facts = answer(monkeypatch, tmp_path, b"\0", eos=[0])
+    assert facts["tokens"] == 0 and facts["text"] == "" and facts["decode_tokens_per_s"] is None
+
+
+def test_a_prompt_without_a_token_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no token"):
+        answer(monkeypatch, tmp_path, b"a", prompt="")

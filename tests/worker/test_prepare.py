@@ -1,0 +1,127 @@
+"""Prepare: the files that every later job reads, and where a task's context ends."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgehone.backends.null import backend as null
+from edgehone.backends.sessions import (
+    WorkerJob,
+)
+from edgehone.core.errors import ModelError, TextError
+from edgehone.inputs.texts import shipped
+from edgehone.model.digest import digest_file
+from edgehone.worker import prepare
+from edgehone.worker.tokenizer_sample import SAMPLE
+
+
+class Pairs:
+    """A tokenizer that melts two letters into one token, so that a prompt's end and a choice's start may melt."""
+
+    bos: list[int] = []  # noqa: RUF012
+    eos = [0]  # noqa: RUF012
+    vocabulary = 1 << 16
+
+    def tokenize(self, text: str) -> list[int]:
+        return self.encode(text)[0]
+
+    def encode(self, text: str) -> tuple[list[int], list[int]]:
+        raw = text.encode()
+        pieces = [raw[place : place + 2] for place in range(0, len(raw), 2)]
+        return [int.from_bytes(piece, "big") for piece in pieces], [len(piece) for piece in pieces]
+
+
+def ids(text: str) -> list[int]:
+    return Pairs().encode(text)[0]
+
+
+def job(tmp_path: Path, backend: str = "edgehone.backends.null.backend", **inputs: Path) -> WorkerJob:
+    given = {name: shipped(name) for name in ("evaluation", "calibration")}
+    out = tmp_path / "out"
+    out.mkdir()
+    return WorkerJob(
+        {"backend": backend},
+        {"model": tmp_path, **given, **inputs},
+        out,
+        None,
+        1,
+        lambda fraction, what: None,
+    )
+
+
+def read(job: WorkerJob, name: str) -> Any:
+    return json.loads((job.out / name).read_text("utf-8"))
+
+
+def test_texts_become_ids(tmp_path: Path) -> None:
+    work = job(tmp_path)
+    facts = prepare.prepare(work)
+    evaluation = shipped("evaluation").read_bytes()
+    assert bytes(read(work, "evaluation.json")["ids"]) == evaluation
+    assert sum(read(work, "evaluation.json")["bytes"]) == len(evaluation)
+    assert bytes(read(work, "calibration/ids.json")) == shipped("calibration").read_bytes()
+    assert read(work, "calibration/bos.json") == [null.BOS] == facts["bos"]
+    assert (work.out / "calibration" / "calibration.txt").read_bytes() == shipped("calibration").read_bytes()
+    assert read(work, "sample.json") == [null.BOS, *SAMPLE.encode()]
+    assert facts["vocabulary"] == null.VOCABULARY and facts["eos"] == []
+    assert facts["tokens"]["evaluation"] == len(evaluation)
+    assert facts["texts"] == {name: digest_file(shipped(name)) for name in ("evaluation", "calibration")}
+    assert not (work.out / "task.json").exists()
+
+
+def test_a_task_is_tokenized_too(tmp_path: Path) -> None:
+    task = tmp_path / "task.jsonl"
+    task.write_text(json.dumps({"prompt": "ab", "choices": ["c", "de"], "answer": 1}))
+    work = job(tmp_path, task=task)
+    facts = prepare.prepare(work)
+    assert read(work, "task.json") == [{"context": [97, 98], "choices": [[99], [100, 101]], "answer": 1}]
+    assert facts["texts"]["task"] == digest_file(task)
+
+
+def test_a_tokenizer_without_a_token_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(null.NullTokenizer, "encode", lambda self, text: ([], []))
+    with pytest.raises(ModelError, match="no token"):
+        prepare.prepare(job(tmp_path))
+
+
+def test_where_prompt_and_choice_do_not_melt_the_context_is_the_prompt() -> None:
+    item = prepare._item(Pairs(), {"prompt": "abcd", "choices": ["ef", "ghi"], "answer": 0})
+    assert item == {"context": ids("abcd"), "choices": [ids("ef"), ids("ghi")], "answer": 0}
+
+
+def test_a_token_that_melts_is_scored_with_the_choice() -> None:
+    item = prepare._item(Pairs(), {"prompt": "abc", "choices": ["d", "e"], "answer": 1})
+    assert item == {"context": ids("ab"), "choices": [ids("cd"), ids("ce")], "answer": 1}
+
+
+def test_what_all_choices_share_beyond_the_prompt_is_still_theirs() -> None:
+    item = prepare._item(Pairs(), {"prompt": "ab", "choices": ["cdef", "cdgh"], "answer": 0})
+    assert item["context"] == ids("ab")
+
+
+def test_a_prompt_that_leaves_no_context_is_refused() -> None:
+    with pytest.raises(TextError, match="'a' gives no token"):
+        prepare._item(Pairs(), {"prompt": "a", "choices": ["b", "c"], "answer": 0})
+
+
+def test_a_choice_without_a_token_is_refused() -> None:
+    class Deaf(Pairs):
+        def encode(self, text: str) -> tuple[list[int], list[int]]:
+            return super().encode(text.replace("?", ""))
+
+    with pytest.raises(TextError, match=r"'\?' adds no token"):
+        prepare._item(Deaf(), {"prompt": "ab", "choices": ["?", "cd"], "answer": 1})
+
+
+def test_a_bos_is_context_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Pairs, "bos", [1])
+    assert prepare._item(Pairs(), {"prompt": "a", "choices": ["b", "c"], "answer": 0})["context"] == []
+
+
+def test_the_sample_covers_what_tokenizers_differ_in() -> None:
+    parts = ("  ", "\t", "\n\n", "0", "é", "e\u0301", "😀", "中", "<s>", "</s>")
+    assert all(part in SAMPLE for part in parts)
