@@ -39,7 +39,7 @@ def test_odd_paths(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("m.gguf", "not a sound GGUF file"),
+        ("m.gguf", "not a valid GGUF file"),
         ("m.onnx", "not a sound ONNX file"),
         ("m.pt2", "not a sound exported program"),
         ("m.bin", "pickle"),

@@ -1,7 +1,7 @@
-"""Reads the header of a GGUF file and checks its tensors against the file's size, without touching the weights.
+"""Read the header of a GGUF file and check its tensors against the file size, without reading the weights.
 
-Format: docs/gguf.md of ggml, versions 2 and 3, little-endian. No length that the file states is trusted
-before it is compared with the bytes that are left.
+Format: docs/gguf.md of ggml, versions 2 and 3, little-endian. Every length stated in the file is compared with
+the number of remaining bytes before it is used.
 """
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ from typing import Any
 
 from edgehone.core.errors import ModelError
 
-HINT = "the file is damaged or half-copied: fetch or copy it again"
+HINT = "the file is damaged or incompletely copied: download or copy it again"
 _MAX_DIMS = 4  # GGML_MAX_DIMS
-_KEPT = 4096  # numbers of an array that are kept: one a layer is what matters; a vocabulary's scores do not
-_TEXT_LIMIT = 1024 * 1024  # bytes of a text; chat templates have about 10,000
-_NAME_LIMIT = 65_535  # bytes of a key, the format's own limit
-_STRINGS_LIMIT = (
-    8_000_000  # strings in arrays of one file; the largest vocabularies with merges have 1 million
-)
-_VALUES_LIMIT = 100_000  # keys of one file; genuine ones have less than 100
+# Longest array whose numbers are returned. Per-layer arrays are shorter; token scores are longer and not needed.
+_ARRAY_LIMIT = 4096
+_STRING_LIMIT = 1024 * 1024  # bytes of one string; chat templates have about 10,000
+_NAME_LIMIT = 65_535  # bytes of a key or tensor name; the format's own limit for keys
+# Strings and nested arrays in all arrays of one file. The largest vocabularies with merges have 1 million.
+_ENTRIES_LIMIT = 8_000_000
+_KEYS_LIMIT = 100_000  # keys in one file; real models have fewer than 100
 _TENSORS_LIMIT = 1_000_000
-_KEPT_LIMIT = 64 * 1024 * 1024  # bytes of all names, texts and numbers that are kept
-_DEPTH_LIMIT = 4  # of arrays of arrays
+_MEMORY_LIMIT = 64 * 1024 * 1024  # bytes of all names, strings and numbers held in memory
+_DEPTH_LIMIT = 4  # nesting of arrays
 
-# enum gguf_type: scalars as struct names them; 8 is a string, 9 an array
+# enum gguf_type: struct format of each scalar type. 8 is a string, 9 an array.
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _STRING, _ARRAY = 8, 9
 
 
 @dataclass(frozen=True)
-class Type:
-    """A tensor type: its name, and how many bytes a block of elements takes."""
+class TensorType:
+    """A tensor type: its name, the elements in a block, and the bytes of a block."""
 
     name: str
     block: int
@@ -47,31 +47,40 @@ class Type:
 
 @dataclass(frozen=True)
 class Tensor:
-    """One stored tensor: the first dimension is the fastest; `start` is an offset in the data section."""
+    """A stored tensor. The first of `dims` varies fastest; `start` is the byte offset in the data section."""
 
-    type: Type
+    type: TensorType
     dims: tuple[int, ...]
     start: int
 
     @property
     def elements(self) -> int:
-        """How many numbers it holds."""
+        """Number of elements."""
         return math.prod(self.dims)
 
     @property
     def bytes(self) -> int:
-        """What it takes, without padding."""
+        """Size of the data in bytes, without padding."""
         return self.elements // self.type.block * self.type.bytes
 
 
 @dataclass(frozen=True)
 class Header:
-    """`values`: scalars, strings and short arrays of numbers by key; `lengths`: of every array, by key."""
+    """A GGUF header.
+
+    `values`: scalars, strings and number arrays of at most 4096 elements, by key. `lengths`: the length of every
+    array, by key, including arrays that are not in `values`. `tensors`: by name, in the order of the file.
+    """
 
     version: int
     values: Mapping[str, Any]
     lengths: Mapping[str, int]
     tensors: Mapping[str, Tensor]
+
+    @property
+    def types(self) -> dict[str, str]:
+        """The GGML type of each tensor, by tensor name."""
+        return {name: tensor.type.name for name, tensor in self.tensors.items()}
 
 
 @functools.cache
@@ -80,37 +89,38 @@ def _table() -> dict[str, Any]:
 
 
 @functools.cache
-def _types() -> dict[int, Type]:
-    return {number: Type(name, block, size) for name, (number, block, size) in _table()["types"].items()}
+def _types() -> dict[int, TensorType]:
+    rows = _table()["types"]
+    return {number: TensorType(name, block, size) for name, (number, block, size) in rows.items()}
 
 
 def file_type(number: Any) -> str | None:
-    """What a file states that it was quantized as ("Q4_K_M"); None where the number is not known."""
+    """Return the name of a `general.file_type` ("Q4_K_M"), or None if the number is unknown."""
     name = _table()["file_types"].get(str(number))
     return name if isinstance(name, str) else None
 
 
 def read_header(path: Path) -> Header:
-    """The header of one GGUF file.
+    """Read the header of one GGUF file.
 
-    Raises ModelError, naming the file and the place, where it breaks the format, is truncated, or has
-    tensors that overlap or end after the file.
+    Raises ModelError, with the path and usually the byte, if the file violates the format, is truncated, has
+    tensors that overlap or extend past its end, or cannot be opened.
     """
     try:
         size = path.stat().st_size
         if size < 24:
-            raise _Broken(f"it has {size} bytes, too few for a header")
+            raise _FormatError(f"it has {size} bytes, too few for a header")
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
             _check_magic(path, view)
             return _Cursor(view).header()
     except OSError as error:
         raise ModelError(f"cannot read {path}: {error.strerror or error}") from error
-    except _Broken as error:
-        raise ModelError(f"{path} is not a sound GGUF file: {error}", hint=HINT) from error
+    except _FormatError as error:
+        raise ModelError(f"{path} is not a valid GGUF file: {error}", hint=HINT) from error
 
 
-class _Broken(ValueError):
-    """What breaks the format, and where."""
+class _FormatError(ValueError):
+    """A violation of the format. The message says which, and at which byte."""
 
 
 def _check_magic(path: Path, view: mmap.mmap) -> None:
@@ -118,150 +128,164 @@ def _check_magic(path: Path, view: mmap.mmap) -> None:
         message = f"{path} is a Git LFS pointer, not the weights"
         raise ModelError(message, hint=f"fetch the weights: cd {path.parent} && git lfs pull")
     if view[:4] != b"GGUF":
-        raise _Broken(f"it starts with {view[:4]!r}")
+        raise _FormatError(f"it starts with {view[:4]!r}")
     version = int.from_bytes(view[4:8], "little")
     if version not in (2, 3):
         swapped = int.from_bytes(view[4:8], "big")
-        order = ", big-endian" if swapped in (2, 3) else ""
-        raise _Broken(f"version {swapped if order else version}{order}: 2 and 3, little-endian, can be read")
+        if swapped in (2, 3):
+            raise _FormatError(f"it is version {swapped}, big-endian; only little-endian files are supported")
+        raise _FormatError(f"it is version {version}; only versions 2 and 3 are supported")
 
 
 class _Cursor:
-    """A place in the file that only moves forward."""
+    """A read position in the file that only moves forward."""
 
     def __init__(self, view: mmap.mmap) -> None:
         self.view = view
         self.size = len(view)
-        self.at = 4
-        self.strings = 0
-        self.kept = 0
+        self.position = 4
+        self.entries = 0
+        self.memory = 0
         self.lengths: dict[str, int] = {}
 
     def header(self) -> Header:
-        version, tensors, count = self.unpack("IQQ")
-        self.need(count, 8 + 4 + 1, "values", _VALUES_LIMIT)
+        version, tensor_count, key_count = self.unpack("IQQ")
+        self.check_fits(key_count, 8 + 4 + 1, "keys", _KEYS_LIMIT)
         values: dict[str, Any] = {}
-        for _ in range(count):
-            key = self.text(_NAME_LIMIT)
+        for _ in range(key_count):
+            key = self.string(_NAME_LIMIT)
             if key in values or key in self.lengths:
-                raise _Broken(f"the key {key!r} is there twice")
-            (kind,) = self.unpack("I")
-            value = self.value(kind, key, 0)
+                raise _FormatError(f"the key {key!r} occurs twice")
+            (value_type,) = self.unpack("I")
+            value = self.value(value_type, key, 0)
             if value is not None:
                 values[key] = value
-        self.need(tensors, 8 + 4 + 4 + 8, "tensors", _TENSORS_LIMIT)
-        found: dict[str, Tensor] = {}
-        for _ in range(tensors):
-            name = self.text(_NAME_LIMIT)
-            if name in found:
-                raise _Broken(f"the tensor {name!r} is there twice")
-            found[name] = self.tensor(name)
-        self.check_places(found, values.get("general.alignment", 32))
-        return Header(version, values, self.lengths, found)
+        self.check_fits(tensor_count, 8 + 4 + 4 + 8, "tensors", _TENSORS_LIMIT)
+        tensors: dict[str, Tensor] = {}
+        for _ in range(tensor_count):
+            name = self.string(_NAME_LIMIT)
+            if name in tensors:
+                raise _FormatError(f"the tensor {name!r} occurs twice")
+            tensors[name] = self.tensor(name)
+        self.check_offsets(tensors, values.get("general.alignment", 32))
+        return Header(version, values, self.lengths, tensors)
 
     def unpack(self, form: str) -> tuple[Any, ...]:
         form = f"<{form}"
         size = struct.calcsize(form)
-        if size > self.size - self.at:
-            raise _Broken(f"it ends at byte {self.size}, within its header")
-        found = struct.unpack_from(form, self.view, self.at)
-        self.at += size
-        return found
+        if size > self.size - self.position:
+            raise _FormatError(f"it ends at byte {self.size}, within its header")
+        numbers = struct.unpack_from(form, self.view, self.position)
+        self.position += size
+        return numbers
 
-    def need(self, count: int, each: int, what: str, most: int | None = None) -> None:
-        """Refuses `count` things of at least `each` bytes where they can't follow, or are more than `most`."""
-        if most is not None and count > most:
-            raise _Broken(f"byte {self.at}: {count} {what}, above the limit of {most}")
-        if count * each > self.size - self.at:
-            raise _Broken(
-                f"byte {self.at}: {count} {what} do not fit in the {self.size - self.at} bytes that are left"
+    def check_fits(self, count: int, size: int, what: str, limit: int | None = None) -> None:
+        """Refuse a count above `limit`, or one whose items of at least `size` bytes exceed the remaining bytes."""
+        if limit is not None and count > limit:
+            raise _FormatError(f"byte {self.position}: {count} {what} exceed the limit of {limit}")
+        if count * size > self.size - self.position:
+            remaining = self.size - self.position
+            raise _FormatError(
+                f"byte {self.position}: {count} {what} do not fit in the {remaining} remaining bytes"
             )
 
-    def keep(self, size: int) -> None:
-        """Refuses a file that would make this program keep without end."""
-        self.kept += size
-        if self.kept > _KEPT_LIMIT:
-            raise _Broken(f"byte {self.at}: more names and texts than any genuine model has")
+    def reserve(self, size: int) -> None:
+        """Count `size` bytes held in memory. Refuse the file when the total exceeds the limit."""
+        self.memory += size
+        if self.memory > _MEMORY_LIMIT:
+            raise _FormatError(f"byte {self.position}: names and strings exceed {_MEMORY_LIMIT} bytes")
 
-    def text(self, limit: int) -> str:
+    def string(self, limit: int) -> str:
         (length,) = self.unpack("Q")
-        self.need(length, 1, "bytes of text")
+        self.check_fits(length, 1, "bytes of a string")
         if length > limit:
-            raise _Broken(f"byte {self.at}: a text of {length} bytes, above the limit of {limit}")
-        self.keep(length)
-        raw = self.view[self.at : self.at + length]
-        self.at += length
+            raise _FormatError(
+                f"byte {self.position}: a string of {length} bytes exceeds the limit of {limit}"
+            )
+        self.reserve(length)
+        raw = self.view[self.position : self.position + length]
+        self.position += length
         return raw.decode("utf-8", "backslashreplace")
 
-    def value(self, kind: int, key: str, depth: int) -> Any:
-        """A scalar, a text, or an array's first numbers; None for other arrays, whose length is kept."""
-        if kind in _SCALARS:
-            return self.unpack(_SCALARS[kind])[0]
-        if kind == _STRING:
-            return self.text(_TEXT_LIMIT)
-        if kind != _ARRAY:
-            raise _Broken(f"byte {self.at}: {key!r} has the unknown type {kind}")
-        inner, length = self.unpack("IQ")
+    def value(self, value_type: int, key: str, depth: int) -> Any:
+        """Return a scalar, a string or a short number array. Return None for other arrays; record their length."""
+        if value_type in _SCALARS:
+            return self.unpack(_SCALARS[value_type])[0]
+        if value_type == _STRING:
+            return self.string(_STRING_LIMIT)
+        if value_type != _ARRAY:
+            raise _FormatError(f"byte {self.position}: {key!r} has the unknown type {value_type}")
+        item_type, length = self.unpack("IQ")
         if depth == 0:
             self.lengths[key] = length
-        if inner in _SCALARS:
-            size = struct.calcsize(_SCALARS[inner])
-            self.need(length, size, f"numbers of {key!r}")
-            after = self.at + length * size
-            kept = None
-            if depth == 0 and length <= _KEPT:
-                self.keep(8 * length)
-                kept = list(self.unpack(f"{length}{_SCALARS[inner]}"))
-            self.at = after
-            return kept
-        if inner not in (_STRING, _ARRAY) or depth >= _DEPTH_LIMIT:
-            raise _Broken(f"byte {self.at}: the array {key!r} is of the unknown type {inner}, or too deep")
-        self.need(length, 8 if inner == _STRING else 12, f"entries of {key!r}")
-        self.strings += length
-        if self.strings > _STRINGS_LIMIT:
-            raise _Broken(f"byte {self.at}: the array {key!r} has {length} entries, above what is genuine")
-        if inner == _STRING:
-            self.skip_texts(length)
+        if item_type in _SCALARS:
+            return self.number_array(item_type, length, key, depth)
+        if item_type not in (_STRING, _ARRAY) or depth >= _DEPTH_LIMIT:
+            raise _FormatError(
+                f"byte {self.position}: the array {key!r} has the unknown type {item_type}, or is nested too deep"
+            )
+        self.check_fits(length, 8 if item_type == _STRING else 12, f"items of {key!r}")
+        self.entries += length
+        if self.entries > _ENTRIES_LIMIT:
+            raise _FormatError(
+                f"byte {self.position}: with the {length} items of {key!r}, array items exceed {_ENTRIES_LIMIT}"
+            )
+        if item_type == _STRING:
+            self.skip_strings(length)
         else:
             for _ in range(length):
                 self.value(_ARRAY, key, depth + 1)
         return None
 
-    def skip_texts(self, count: int) -> None:
-        unpack, view, at, last = struct.Struct("<Q").unpack_from, self.view, self.at, self.size - 8
+    def number_array(self, item_type: int, length: int, key: str, depth: int) -> list[Any] | None:
+        size = struct.calcsize(_SCALARS[item_type])
+        self.check_fits(length, size, f"numbers of {key!r}")
+        end = self.position + length * size
+        numbers = None
+        if depth == 0 and length <= _ARRAY_LIMIT:
+            self.reserve(8 * length)
+            numbers = list(self.unpack(f"{length}{_SCALARS[item_type]}"))
+        self.position = end
+        return numbers
+
+    def skip_strings(self, count: int) -> None:
+        unpack, view, at, last = struct.Struct("<Q").unpack_from, self.view, self.position, self.size - 8
         for _ in range(count):
             if at > last:
-                raise _Broken(f"it ends at byte {self.size}, within an array of texts")
+                raise _FormatError(f"it ends at byte {self.size}, within an array of strings")
             at += 8 + unpack(view, at)[0]
         if at > self.size:
-            raise _Broken(f"it ends at byte {self.size}, within a text")
-        self.at = at
+            raise _FormatError(f"it ends at byte {self.size}, within a string")
+        self.position = at
 
     def tensor(self, name: str) -> Tensor:
         (rank,) = self.unpack("I")
         if rank > _MAX_DIMS:
-            raise _Broken(f"tensor {name!r} has {rank} dimensions")
+            raise _FormatError(f"tensor {name!r} has {rank} dimensions, above the limit of {_MAX_DIMS}")
         dims = self.unpack(f"{rank}Q")
         number, start = self.unpack("IQ")
-        kind = _types().get(number)
-        if kind is None:
-            raise _Broken(f"tensor {name!r} has the unknown type {number}")
-        if any(extent >= 2**63 for extent in dims) or (dims[0] if dims else 1) % kind.block:
-            raise _Broken(f"tensor {name!r} of {kind.name} has the shape {list(dims)}")
-        return Tensor(kind, dims, start)
+        tensor_type = _types().get(number)
+        if tensor_type is None:
+            raise _FormatError(f"tensor {name!r} has the unknown type {number}")
+        if any(extent >= 2**63 for extent in dims) or (dims[0] if dims else 1) % tensor_type.block:
+            raise _FormatError(f"tensor {name!r} of {tensor_type.name} has the invalid shape {list(dims)}")
+        return Tensor(tensor_type, dims, start)
 
-    def check_places(self, tensors: Mapping[str, Tensor], alignment: Any) -> None:
+    def check_offsets(self, tensors: Mapping[str, Tensor], alignment: Any) -> None:
+        """Refuse tensors that are misaligned, overlap, or extend past the end of the file."""
         if not isinstance(alignment, int) or alignment <= 0 or alignment & (alignment - 1):
-            raise _Broken(f"general.alignment is {alignment!r}, not a power of 2")
-        begin = -(-self.at // alignment) * alignment
-        reached, before = 0, ""
+            raise _FormatError(f"general.alignment is {alignment!r}, not a power of 2")
+        data_start = -(-self.position // alignment) * alignment
+        end, previous = 0, ""
         for name, tensor in sorted(tensors.items(), key=lambda item: (item[1].start, item[1].bytes)):
             if tensor.start % alignment:
-                raise _Broken(f"tensor {name!r} starts at {tensor.start}, no multiple of {alignment}")
-            if tensor.start < reached:
-                raise _Broken(f"tensor {name!r} starts at {tensor.start}, within {before!r} up to {reached}")
-            reached, before = tensor.start + tensor.bytes, name
-            if begin + reached > self.size:
-                raise _Broken(
-                    f"it is truncated: tensor {name!r} ends at byte {begin + reached} of {self.size}"
+                raise _FormatError(f"tensor {name!r} starts at {tensor.start}, not a multiple of {alignment}")
+            if tensor.start < end:
+                raise _FormatError(
+                    f"tensor {name!r} starts at {tensor.start}, within {previous!r}, which ends at {end}"
+                )
+            end, previous = tensor.start + tensor.bytes, name
+            if data_start + end > self.size:
+                raise _FormatError(
+                    f"it is truncated: tensor {name!r} ends at byte {data_start + end}, the file at {self.size}"
                 )
