@@ -1,62 +1,116 @@
-"""The code behind a job: where its package lies, and a digest of what a worker would run."""
+"""Digests of the source code that a job runs. They are part of the job's key (`Job.identity`).
+
+What counts is code: the syntax tree of a module without docstrings, comments, formatting and blocks under
+`if TYPE_CHECKING`. The digest of a job covers the module of its function, the backend's module if the job opens a
+session of it, and every module of their packages that these import, at the top of the file or inside a function. It
+therefore does not change when other parts of edgehone change (gates, reports, the command line).
+
+Two kinds of files are not followed by themselves:
+
+- A script that a step starts by its path. The step imports the script and takes the path from its `__file__`, so that
+  the import is followed.
+- A data file beside a module. Most of these (recipes.toml) are read by the core only, which hands the values on in the
+  arguments of the job, and the arguments are in the key already. A module that reads a data file in the worker names it
+  in a literal `WORKER_DATA_FILES = ("providers.toml",)`, and its content is then part of the digest.
+
+The modules that start a worker (`bootstrap`, `worker_process`) are left out: they transport arguments and results
+and compute neither.
+"""
 
 from __future__ import annotations
 
 import ast
 import hashlib
+import json
+import tomllib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache
-from importlib.util import find_spec
+from importlib.util import find_spec, resolve_name
 from pathlib import Path
+from typing import Any
 
 from edgehone.core.errors import EdgehoneError
+
+DATA_FILES_CONSTANT = "WORKER_DATA_FILES"
 
 
 @cache
 def package_path(name: str) -> Path:
-    """The folder of a package, or the file of a module, that a worker shall load."""
-    found = find_spec(name)
-    if found is None or found.origin is None:
-        raise EdgehoneError(f"the package '{name}' has no place that a worker could load it from")
-    origin = Path(found.origin)
-    return origin.parent if found.submodule_search_locations else origin
+    """Return the folder of a package, or the file of a module, that a worker loads."""
+    spec = find_spec(name)
+    if spec is None or spec.origin is None:
+        raise EdgehoneError(f"the package '{name}' has no file that a worker could load")
+    origin = Path(spec.origin)
+    return origin.parent if spec.submodule_search_locations else origin
 
 
 @cache
 def source_digest(*modules: str) -> str:
-    """A digest of the source of these modules and of all that they import of their own packages.
-
-    It stands for edgehone's own version of a step: a changed line that a worker could run is a new key, a changed
-    line anywhere else (the report, the command line) is not.
-    """
+    """Return 16 hex digits that identify the code of these modules and of all that they import of their packages."""
     packages = {module.partition(".")[0] for module in modules}
-    found: dict[str, Path] = {}
-    waiting = list(modules)
-    while waiting:
-        module = waiting.pop()
-        if module in found or module.partition(".")[0] not in packages:
+    reached: dict[str, str] = {}
+    pending = list(modules)
+    while pending:
+        module = pending.pop()
+        if module in reached or module.partition(".")[0] not in packages:
             continue
-        if source := _source(module):
-            found[module] = source
-            waiting += _imports(source)
+        if path := _module_file(module):
+            code = _read_code(path, module)
+            reached[module] = code.digest
+            pending += code.imports
     digest = hashlib.sha256()
-    for module in sorted(found):
-        digest.update(module.encode() + b"\0" + found[module].read_bytes())
+    for module in sorted(reached):
+        digest.update(f"{module}\0{reached[module]}\0".encode())
     return digest.hexdigest()[:16]
+
+
+def module_digest(module: str) -> str:
+    """Return 16 hex digits that identify the code of one module alone. Raises EdgehoneError if it is not found."""
+    path = _module_file(module)
+    if path is None:
+        raise EdgehoneError(f"the module '{module}' cannot be found")
+    return _read_code(path, module).digest[:16]
 
 
 @cache
 def whole_digest(package: str) -> str:
-    """A digest of all modules of a package."""
+    """Return a digest of the files of all modules of a package, comments included: it identifies an installation."""
     digest = hashlib.sha256()
-    place = package_path(package)
-    for path in sorted(place.rglob("*.py")):
-        digest.update(path.relative_to(place).as_posix().encode() + b"\0" + path.read_bytes())
+    folder = package_path(package)
+    for path in sorted(folder.rglob("*.py")):
+        digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:16]
 
 
-def _source(module: str) -> Path | None:
-    """The module's file; None for a name that is no module (`from package import function`)."""
+@dataclass(frozen=True)
+class _Code:
+    """The digest of a module's code and declared data files, and the names that it imports."""
+
+    digest: str
+    imports: tuple[str, ...]
+
+
+def _read_code(path: Path, module: str) -> _Code:
+    return _parse(_read(path), path, module)
+
+
+def _read(path: Path) -> str:
+    return path.read_text("utf-8")
+
+
+@cache
+def _parse(source: str, path: Path, module: str) -> _Code:
+    tree = ast.parse(source)
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    digest = hashlib.sha256(repr(_canonical(tree)).encode())
+    for name in _declared_data_files(tree):
+        digest.update(f"\0{name}\0{_data(path.with_name(name))}".encode())
+    return _Code(digest.hexdigest(), tuple(_imports(tree, package)))
+
+
+def _module_file(module: str) -> Path | None:
+    """Return the module's file; None for a name that is no module (`from package import function`)."""
     try:
         spec = find_spec(module)
     except ModuleNotFoundError:
@@ -64,11 +118,67 @@ def _source(module: str) -> Path | None:
     return Path(spec.origin) if spec and spec.origin and spec.origin.endswith(".py") else None
 
 
-def _imports(source: Path) -> Iterator[str]:
-    """Every module that a file may import, anywhere in it; relative imports are not our style."""
-    for node in ast.walk(ast.parse(source.read_text("utf-8"))):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+def _canonical(node: Any) -> Any:
+    """Return a syntax tree as nested tuples that do not depend on positions, docstrings or the version of Python.
+
+    Empty fields are left out, because newer versions of Python add some (`type_params`). So is `kind` (the u of u"").
+    """
+    if isinstance(node, list):
+        return tuple(_canonical(one) for one in node if not _has_no_effect(one))
+    if not isinstance(node, ast.AST):
+        return node
+    if _is_type_checking_block(node):
+        return ("Else", _canonical(node.orelse))  # type: ignore[attr-defined]
+    fields = ((name, getattr(node, name, None)) for name in node._fields if name not in ("ctx", "kind"))
+    return (
+        type(node).__name__,
+        *((name, _canonical(value)) for name, value in fields if value is not None and value != []),
+    )
+
+
+def _has_no_effect(node: Any) -> bool:
+    """Return True for a docstring or another string that stands as a statement."""
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    )
+
+
+def _is_type_checking_block(node: ast.AST) -> bool:
+    if not isinstance(node, ast.If):
+        return False
+    test = node.test
+    name = test.attr if isinstance(test, ast.Attribute) else getattr(test, "id", None)
+    return name == "TYPE_CHECKING"
+
+
+def _imports(node: ast.AST, package: str) -> Iterator[str]:
+    """Yield every name that may be a module imported at run time, anywhere below the node."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Import):
+            yield from (alias.name for alias in child.names)
+        elif isinstance(child, ast.ImportFrom):
+            module = resolve_name("." * child.level + (child.module or ""), package)
+            yield module
+            yield from (f"{module}.{alias.name}" for alias in child.names)
+        elif _is_type_checking_block(child):
+            for statement in child.orelse:  # type: ignore[attr-defined]
+                yield from _imports(ast.Module([statement], []), package)
+        else:
+            yield from _imports(child, package)
+
+
+def _declared_data_files(tree: ast.Module) -> tuple[str, ...]:
+    for node in tree.body:
+        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value:
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            if any(isinstance(one, ast.Name) and one.id == DATA_FILES_CONSTANT for one in targets):
+                return tuple(ast.literal_eval(node.value))
+    return ()
+
+
+def _data(path: Path) -> str:
+    """Return the content of a data file; of a TOML file its values, without comments."""
+    text = _read(path)
+    return json.dumps(tomllib.loads(text), sort_keys=True, default=str) if path.suffix == ".toml" else text

@@ -26,7 +26,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgehone.backends.llamacpp.tools import CONVERTER
 from edgehone.core.errors import SetupError
 
 Progress = Callable[[str], None]
@@ -59,6 +58,8 @@ FLAGS = (
     f"-DLLAMA_BUILD_COMMIT={COMMIT[:7]}",
     f"-DGGML_BUILD_COMMIT={COMMIT[:7]}",
 )
+# The script that converts a model, and the folders that it imports from.
+CONVERTER = ("convert_hf_to_gguf.py", "conversion", "gguf-py")
 BINDING = ("llama_cpp.py", "mtmd_cpp.py", "_ctypes_extensions.py")
 # More than half of the source distribution: vocabularies, pictures, documents that nothing here reads.
 _UNREAD = ("models", "media", "docs", "tests", "examples", "benches", "pocs")

@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgehone.backends.llamacpp.toolchain import CONVERTER
 from edgehone.core.errors import SetupError
 
-# The script, and what it imports from beside it.
-CONVERTER = ("convert_hf_to_gguf.py", "conversion", "gguf-py")
 _LIBRARIES = ("libllama.so", "libllama.dylib", "llama.dll")
 _VISION = ("libmtmd.so", "libmtmd.dylib", "mtmd.dll")
 _HINT_OWN = (

@@ -26,6 +26,7 @@ from edgehone.execution.environments import managed_folder
 from edgehone.execution.environments.managed_folder import Made
 from edgehone.execution.failure_cause import root_cause
 from edgehone.execution.home import home
+from edgehone.execution.source_digest import module_digest
 from edgehone.execution.subprocesses import clean, run_lines
 
 
@@ -35,11 +36,16 @@ def place(name: str, call: str) -> Path:
 
 
 def digest(call: str) -> str:
-    """12 hex digits of all that a toolchain depends on: its maker's source, the platform, the CPU."""
-    hashed = hashlib.sha256(_source(call.partition(":")[0]).read_bytes())
-    for part in (call, sys.platform, platform.machine(), _cpu()):
-        hashed.update(b"\0" + part.encode())
-    return hashed.hexdigest()[:12]
+    """Return 12 hex digits of all that a toolchain depends on: the code of its maker's module, the platform, the CPU.
+
+    Comments and docstrings of the module do not count, nor do modules that it imports: the maker's module itself has
+    to contain all that determines the toolchain (versions, flags, what is copied where).
+    Raises SetupError if the module cannot be found.
+    """
+    module = call.partition(":")[0]
+    _source(module)
+    parts = (module_digest(module), call, sys.platform, platform.machine(), _cpu())
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
 
 
 def ensure(name: str, call: str, python: Path, on_progress: Callable[[str], None]) -> Made:
