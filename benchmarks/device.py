@@ -1,4 +1,4 @@
-"""What `edgehone device` takes: with the runtimes' answers kept, and asking them all anew."""
+"""Time of `edgehone device`: with the cached answers of the runtimes, and with `--fresh`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ TIMES = 5
 
 
 def main() -> list[Row]:
-    """Wall seconds, medians; the bandwidth is read before, since it is kept as well."""
+    """Return median wall-clock seconds. The bandwidth is measured beforehand, since it is cached as well."""
     command = [sys.executable, "-m", "edgehone.cli.main", "device"]
     medians([command], 1)
     kept, bare = medians([command, [sys.executable, "-c", "pass"]], TIMES)

@@ -1,4 +1,4 @@
-"""A job that does nothing: what it takes is the jobs' own cost."""
+"""A job that does nothing, to measure the overhead of a job."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ from edgehone.backends.sessions import (
 
 
 def echo(job: WorkerJob) -> dict[str, Any]:
-    """Give back what was given."""
+    """Return the arguments."""
     return dict(job.args)

@@ -12,7 +12,7 @@ LIMIT = 1.0
 
 
 def main() -> list[Row]:
-    """A row a way of drawing."""
+    """Return one row per distribution of points."""
     import numpy as np
 
     random = np.random.default_rng(20240601)
@@ -29,7 +29,7 @@ def main() -> list[Row]:
 
 
 def _row(name: str, points: list[list[float | None]]) -> Row:
-    # The processor's own seconds: one thread computes and waits for nothing, and others may have the processor too.
+    # CPU seconds, since one thread computes without waiting while other processes may use the processor too.
     begun = time.process_time()
     found = frontier(points, [True] * 4)
     taken = time.process_time() - begun

@@ -1,9 +1,9 @@
-"""How far predictions of this machine are off: plain recipes of a model built, measured, and predicted here.
+"""Error of predictions for this machine: uncalibrated recipes are built, measured and predicted here.
 
     python benchmarks/here.py MODEL [--backends llamacpp,openvino,olive] [--recipes exact,Q4_0,…]
 
-Each is predicted twice: from the shares that ship (what `edgehone recommend` says before anything was measured here),
-and from all others measured in this run, itself left out (what `--device` stands on).
+Each is predicted twice: from the constants that ship (as `edgehone recommend` does before anything was measured here),
+and from the other measurements of this run (as `--device` does).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from edgehone.plan.target import Target
 
 
 def measured(model: str, backends: Sequence[str]) -> tuple[Demand, Target, dict[str, Seen]]:
-    """The recipes that are not calibrated, of the quick effort, as they were measured here."""
+    """Return the uncalibrated recipes of the quick effort with their measurements."""
     setup = set_up(
         OptimizeOptions(model, effort="quick", backends=tuple(backends)), {}, Executors.here(), _told
     )
@@ -46,7 +46,7 @@ def measured(model: str, backends: Sequence[str]) -> tuple[Demand, Target, dict[
 
 
 def predicted(asked: Demand, at: Target, one: Seen, others: Sequence[Seen]) -> tuple[float, float]:
-    """Seconds of a token and of the prompt."""
+    """Return predicted seconds per token and for the prompt."""
     shares = calibration.shares(others, one.backend, one.precision)
     token = roofline.token_time(asked, one.precision, one.size, shares, at)
     assert isinstance(token, Time)
@@ -56,7 +56,7 @@ def predicted(asked: Demand, at: Target, one: Seen, others: Sequence[Seen]) -> t
 
 
 def main() -> None:
-    """Print the table, and the factors."""
+    """Print the table and the error factors."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

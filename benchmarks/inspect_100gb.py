@@ -1,4 +1,4 @@
-"""What `inspect` takes for a sharded checkpoint of 100 GB: it must be under 1 s and 200 MB.
+"""Time and memory of `inspect` for a sharded checkpoint of 100 GB. The limits are 1 s and 200 MB.
 
     python benchmarks/inspect_100gb.py
 
@@ -37,7 +37,7 @@ print(f"import {loaded - start:.3f} s, inspect {done - loaded:.3f} s, peak memor
 
 
 def make_shard(path: Path, names: list[str]) -> None:
-    """A shard whose header is whole and whose data is a hole."""
+    """Write a shard with a complete header and sparse data."""
     size = math.prod(SHAPE) * 2
     entries = {
         name: {"dtype": "BF16", "shape": SHAPE, "data_offsets": [place * size, (place + 1) * size]}
@@ -50,7 +50,7 @@ def make_shard(path: Path, names: list[str]) -> None:
 
 
 def make_model(folder: Path) -> None:
-    """Configuration, index, shards and tokenizer."""
+    """Write configuration, index, shards and tokenizer."""
     sizes = {
         "num_hidden_layers": 80,
         "hidden_size": 8192,

@@ -1,4 +1,4 @@
-"""What `inspect` takes for a checkpoint of 100 GB: runs inspect_100gb.py, in a process of its own, and reads it."""
+"""Time and memory of `inspect` for a checkpoint of 100 GB: runs inspect_100gb.py in a separate process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from benchmarks.row import Row
 
 
 def main() -> list[Row]:
-    """Seconds and megabytes."""
+    """Return the rows for seconds and megabytes."""
     script = Path(__file__).with_name("inspect_100gb.py")
     said = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True).stdout
     found = re.search(r"inspect ([\d.]+) s, peak memory (\d+) MB", said)

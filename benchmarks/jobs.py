@@ -1,4 +1,4 @@
-"""What a job costs beyond the interpreter that it runs in; and a job that is in the store already."""
+"""Overhead of a job beyond starting its interpreter, and of a job that is in the store already."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TIMES = 10
 
 
 def main() -> list[Row]:
-    """Seconds of a job that does nothing less those of a bare interpreter, medians of 10 run in turn."""
+    """Return the seconds of an empty job minus those of a bare interpreter: medians of 10, run alternately."""
     sys.path.insert(0, str(Path(__file__).parent))  # where the child finds echojob
     before = os.environ.get("EDGEHONE_HOME")
     with tempfile.TemporaryDirectory() as home:

@@ -1,8 +1,8 @@
-"""Mixed precision at no more bytes than each toolchain's default, on the demo model, in one run: `make bench-mixed`.
+"""Mixed precision against each toolchain's default at the same or smaller size, on the demo model: `make bench-mixed`.
 
 The defaults are built by the toolchains' own commands, as in recipes.py. Each backend's mix is then solved for exactly
-the default's bytes, and both are scored on the same windows of the evaluation text, which no choice has seen. Goal: at
-most half of the default's KL divergence. Last, the table that was measured is solved for a hundred other budgets.
+the default's bytes, and both are scored on the same windows of the evaluation text, which no choice has used. Goal: at
+most half of the default's KL divergence. Finally the measured table is solved for a hundred other budgets.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def _compete(ctx: RunContext, original: Original, default: Default) -> None:
 
 
 def _solve_again(ctx: RunContext) -> None:
-    """The time of another budget: the table is read and solved, no model is loaded."""
+    """Return the time to solve for another size budget: the table is read, no model is loaded."""
     given = {"model": ctx.source, **ctx.texts}
     recipe = Recipe(ctx.origin.NAME, "sensitivity")
     measured = builds.sensitivity(ctx, recipe, given)
@@ -101,7 +101,7 @@ def _solve_again(ctx: RunContext) -> None:
 
 
 def _rows(ctx: RunContext, menu: Sequence[assign.Option]) -> str:
-    """The same for a model of 2,000 matrices."""
+    """Return the same for a model of 2,000 matrices."""
     weights = [
         assign.Weight(
             f"{number}", 4096, 1024 * (1 + number % 7), "linear", 1e-4 * (1 + number * 7919 % 997),

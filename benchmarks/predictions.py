@@ -1,9 +1,9 @@
-"""How far predictions for other devices are off: published rates of llama.cpp against what the roofline says.
+"""Error of predictions for other devices: published rates of llama.cpp against the roofline model.
 
     python benchmarks/predictions.py
 
-The shares that runtimes reached are those of plan/roofline.toml, measured on one x86 server; the devices are those of
-the catalogue. Nothing of published.toml went into either.
+The efficiencies of the runtimes are those of plan/roofline.toml, measured on one x86 server; the devices are those of the
+catalogue. Neither was fitted to published.toml.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ PUBLISHED = Path(__file__).with_name("published.toml")
 
 @dataclass(frozen=True)
 class Miss:
-    """A published rate, what was predicted, and whether the stated interval holds it."""
+    """A published rate, its prediction, and whether the stated interval contains it."""
 
     device: str
     what: str
@@ -38,19 +38,19 @@ class Miss:
 
     @property
     def factor(self) -> float:
-        """Predicted over published, the larger over the smaller."""
+        """Return the ratio of prediction and published rate, the larger over the smaller."""
         ratio = (self.predicted.value or math.nan) / self.published
         return max(ratio, 1 / ratio)
 
     @property
     def held(self) -> bool:
-        """Whether the published rate lies in the interval."""
+        """Return True if the interval contains the published rate."""
         low, high = self.predicted.low, self.predicted.high
         return low is not None and high is not None and low <= self.published <= high
 
 
 def misses() -> Iterator[Miss]:
-    """Every published rate beside its prediction."""
+    """Return every published rate with its prediction."""
     told = tomllib.loads(PUBLISHED.read_text("utf-8"))
     devices = catalogue.shipped()
     for rate in told["rate"]:
@@ -81,7 +81,7 @@ def _one(rate: Mapping[str, Any], table: Mapping[str, Any], target: Target) -> I
 
 
 def main() -> None:
-    """Print the table, and the factors."""
+    """Print the table and the error factors."""
     found = list(misses())
     for one in found:
         low, value, high = (one.predicted.low or 0, one.predicted.value or 0, one.predicted.high or 0)

@@ -1,8 +1,8 @@
-"""What watching costs what is watched, and what a diagnosis costs who waits for it.
+"""Overhead of `edgehone profile` for the observed process, and time of `edgehone diagnose`.
 
-The same bundle answers for a while, by turns watched as `edgehone profile` watches and not watched at all. Two figures:
-how much longer its median request takes watched, over all turns of one run, which a restless machine hides; and the
-processor time of who watches, of all that there was, which it does not.
+The same bundle answers requests in alternating periods, with and without the sampling of `edgehone profile`. Two figures:
+how much longer the median request takes with sampling, which noise on a shared machine can hide, and the CPU time of the
+sampling process as a share of all CPU time, which noise does not hide.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ OFF = ("speedup=off", "memory_cut=off", "latency_cv=off", "accuracy_kept=off")
 
 
 class Blind(SystemWatch):
-    """Looks at nothing."""
+    """A watch that samples nothing."""
 
     def sample(self, pid: int) -> None:
-        """Nothing."""
+        """Return an empty result."""
 
 
 def main() -> list[Row]:
-    """Three rows."""
+    """Return three rows."""
     with tempfile.TemporaryDirectory() as place:
         bundle = Path(place) / "bundle"
         edgehone.optimize(demo_model(), backends=["llamacpp"], effort="quick", gates=OFF, out=bundle)

@@ -1,4 +1,4 @@
-"""Every recipe on the demo model against what each toolchain's own command line makes of it by default, in one run.
+"""Every recipe against each toolchain's own default command line, on the demo model, in one run.
 
 `make bench-recipes`. The defaults are built by the toolchains' own commands (llama-quantize, optimum-cli, ONNX Runtime
 GenAI's model builder, mlx_lm) in the backends' environments, then judged under the same protocol as the recipes: same
@@ -32,13 +32,13 @@ from edgehone.execution.job import QUIET
 from edgehone.model.demo import demo_model
 from edgehone.optimize.compare import compare
 
-# What a chosen recipe must pass is no matter here.
+# No gates: this benchmark compares candidates, it does not choose.
 OFF = ("accuracy_kept=off", "speedup=off", "memory_cut=off", "latency_cv=off")
 
 
 @dataclass(frozen=True)
 class Default:
-    """A toolchain's default: its command line in short, how it is built, and how its artifact is opened."""
+    """A toolchain's default: its abbreviated command line, how it is built, and how its artifact is opened."""
 
     backend: str
     shown: str
@@ -80,7 +80,7 @@ DEFAULTS = (
 
 
 def main() -> None:
-    """Build, judge and print."""
+    """Build, evaluate and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--effort", choices=get_args(Effort), default="quick")
     parser.add_argument("--backends", default=",".join(one.backend for one in DEFAULTS))
@@ -122,7 +122,7 @@ def _compete(default: Default, model: Path, effort: Effort) -> None:
 
 
 def built(default: Default, model: Path, folder: Path) -> Path:
-    """The artifact of a default, kept in `folder`: built by the toolchain's own commands unless it is there."""
+    """Return the artifact of a default in `folder`, built by the toolchain's own commands unless it exists."""
     if not folder.is_dir():
         staged = folder.with_name(f"{folder.name}.partial")
         shutil.rmtree(staged, ignore_errors=True)
@@ -133,7 +133,7 @@ def built(default: Default, model: Path, folder: Path) -> Path:
 
 
 def build(default: Default, model: Path, out: Path) -> float:
-    """Wall seconds of the toolchain's own commands."""
+    """Return the wall-clock seconds of the toolchain's own commands."""
     env = environment.ensure(default.backend, registry.load(default.backend).NEEDS, print)
     path = f"{env.python.parent}:/usr/bin:/bin"
     begun = time.perf_counter()
@@ -148,7 +148,7 @@ def build(default: Default, model: Path, out: Path) -> float:
 
 
 def show(name: str, one: Candidate, taken: float | None) -> None:
-    """One line of the table."""
+    """Return one line of the table."""
     if one.status != "ok":
         print(f"{name:40}{one.status}: {one.error}")
         return

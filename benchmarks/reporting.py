@@ -1,4 +1,4 @@
-"""report.html of 500 candidates: bytes, time to write, and time until a browser has it usable; beside one of 17."""
+"""report.html of 500 candidates and of 17: size, time to write, and time until it is usable in a browser."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from edgehone.report.html import page
 from tests.report.browser import CHROMIUM, Browser
 from tests.report.made import made
 
-# A large search, and what `make demo` has.
+# The number of candidates in a large search, and in `make demo`.
 MANY, FEW = 500, 17
 TIMES = 5
 
 
 def main() -> list[Row]:
-    """Megabytes and seconds; opening is the median of five, the two pages in turn."""
+    """Return megabytes and seconds. Opening is the median of five, the two pages alternately."""
     with tempfile.TemporaryDirectory() as folder:
         pages, seconds = {}, {}
         for count in (MANY, FEW):
@@ -43,7 +43,7 @@ def main() -> list[Row]:
 
 
 def _opened(folder: Path, pages: dict[int, Path]) -> dict[int, float]:
-    """Seconds from asking for the page until its script has run, it is laid out, and a slider has ranked anew."""
+    """Return the seconds from the request until the layout is done and a slider has updated the ranking."""
     browser = Browser(folder / "profile")
     taken: dict[int, list[float]] = {count: [] for count in pages}
     try:

@@ -1,4 +1,4 @@
-"""One line of the benchmarks' table."""
+"""One row of the benchmarks' table."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from statistics import median
 
 @dataclass(frozen=True)
 class Row:
-    """What was measured, and the limit that it is held against; `beside` is what else the same run showed."""
+    """A measured value and its limit; `beside` is other output of the same run."""
 
     name: str
     value: float
@@ -21,17 +21,17 @@ class Row:
 
     @property
     def verdict(self) -> str:
-        """PASS within the limit, else over."""
+        """Return PASS if the value is within the limit, else over."""
         return "PASS" if self.value <= self.limit else "over"
 
     def line(self) -> str:
-        """The line as people read it."""
+        """Return the row as text."""
         measured, limit = f"{self.value:.3g} {self.unit}", f"{self.limit:g} {self.unit}"
         return f"{self.name:28}{measured:>11}  {limit:>9}  {self.verdict}  {self.beside}"
 
 
 def medians(commands: Sequence[Sequence[str]], times: int) -> list[float]:
-    """Median wall seconds of each command, run in turn so that what the machine does meanwhile hits all alike."""
+    """Return the median wall-clock seconds of each command, run alternately so that other load affects all alike."""
     taken: list[list[float]] = [[] for _ in commands]
     for _ in range(times):
         for command, seconds in zip(commands, taken, strict=True):

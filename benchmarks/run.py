@@ -1,6 +1,6 @@
-"""All benchmarks, one table: `make bench`. A figure over its limit is told, and fails nothing.
+"""All benchmarks in one table: `make bench`. A value over its limit is marked and does not fail the run.
 
-A benchmark is a file with a `main()` that returns rows. Whatever can be is compared within the same run.
+A benchmark is a file with a `main()` that returns rows. Values are compared within the same run where possible.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ BENCHMARKS = ("start", "device", "jobs", "inspecting", "frontier", "reporting", 
 
 
 def main() -> None:
-    """Run all, or those named; print the table."""
+    """Run all benchmarks, or those named, and print the table."""
     sys.path.insert(0, str(Path(__file__).parents[1]))
     begun = time.perf_counter()
     load = f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors"

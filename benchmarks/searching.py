@@ -1,8 +1,8 @@
-"""Searching: against the whole grid, against the toolchains' defaults, the frontier, a model that memory bounds.
+"""The search: against the whole grid, against the toolchains' defaults, the frontier, and a memory-bound model.
 
-`make bench-search` runs all; the frontier alone is part of `make bench`. What is built and read is kept under
-EDGEHONE_HOME/benchmarks, so that an interrupted run goes on where it was; `--fresh` begins anew. Timings of a busy
-machine are too high, which is why each row compares within the run.
+`make bench-search` runs all; the frontier alone is part of `make bench`. Builds and measurements are stored under
+EDGEHONE_HOME/benchmarks, so an interrupted run can be resumed; `--fresh` starts again. Timings on a busy machine are too
+high, so each row compares within the run.
 """
 
 from __future__ import annotations
@@ -43,15 +43,15 @@ from edgehone.model.demo import demo_model  # noqa: E402
 from edgehone.optimize import context  # noqa: E402
 from edgehone.optimize.compare import Contender, compare  # noqa: E402
 
-# What a small model on a shared machine cannot be held to: it varies from request to request.
+# Gates that a small model cannot pass reliably on a shared machine, where its latency varies between requests.
 GATES = ("latency_cv=off",)
-# Random weights answer noise: nothing is kept of it, and what is asked for is speed.
+# Random weights generate noise, so quality gates are off; only speed is measured.
 NOISE = ("accuracy_kept=off", "speedup=off", "memory_cut=off", "latency_cv=off")
 SEARCH_SHARE = 0.5
 
 
 def main() -> None:
-    """Run the parts named, or all; print the table."""
+    """Run the parts named, or all, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("parts", nargs="*", default=list(PARTS), help=", ".join(PARTS))
     parser.add_argument("--backends", default="llamacpp,openvino,olive")
@@ -74,7 +74,7 @@ def main() -> None:
 
 
 def grid(place: Path, backends: Sequence[str]) -> Iterator[Row]:
-    """The search against every recipe built, proven and measured at the same depth, each with a store of its own."""
+    """Compare the search with a full grid (every recipe built, scored and measured at the same depth), in separate stores."""
     whole, taken = _timed(place / "grid", {}, backends)
     limit = SEARCH_SHARE * taken
     found, searched = _timed(place / "search", {"effort": "quick", "time": limit}, backends)
@@ -96,7 +96,7 @@ def grid(place: Path, backends: Sequence[str]) -> Iterator[Row]:
 
 
 def defaults(place: Path, backends: Sequence[str]) -> Iterator[Row]:
-    """The choice against what each toolchain's own command makes by default: one run, interleaved rounds."""
+    """Compare the choice with each toolchain's own default, in one run with interleaved rounds."""
     out = place / "chosen"
     if not (out / "manifest.json").is_file():
         edgehone.optimize(demo_model(), time=600, backends=backends, gates=GATES, out=out, emit=_tell)
@@ -127,12 +127,12 @@ def defaults(place: Path, backends: Sequence[str]) -> Iterator[Row]:
     said += (
         f" ({ratio.low:.2f} to {ratio.high:.2f})" if ratio.low is not None and ratio.high is not None else ""
     )
-    # Slower is what is slower beyond the interval: its better end is held against the limit.
+    # Only a difference beyond the interval counts as slower, so the better end is compared with the limit.
     yield Row("choice / best default, least", ratio.low or ratio.value, "×", 1.0, said)
 
 
 def bound(place: Path, backends: Sequence[str]) -> Iterator[Row]:
-    """A quarter of a billion random weights: how much of the memory's bandwidth the fastest build's decoding reads."""
+    """Return the share of the memory bandwidth that decoding reaches on a model of a quarter billion random weights."""
     model = place / "random-llama"
     if not (model / "model.safetensors").is_file():
         script, staged = ROOT / "examples" / "make_random_llama.py", model.with_suffix(".partial")
@@ -158,7 +158,7 @@ PARTS = {
 
 
 def _timed(place: Path, asked: dict[str, Any], backends: Sequence[str]) -> tuple[Decision, float]:
-    """An optimize with a store of its own, the environments shared; and its wall seconds over all interrupted runs."""
+    """Run optimize with a separate store and shared environments; return its wall-clock seconds over all interrupted runs."""
     place.mkdir(exist_ok=True)
     for name in ("envs", "toolchains"):
         if not (place / name).exists():
@@ -168,7 +168,7 @@ def _timed(place: Path, asked: dict[str, Any], backends: Sequence[str]) -> tuple
     if done.is_file():
         return Decision.from_json(json.loads(done.read_text("utf-8"))), before
     begun = time.monotonic()
-    # The grid is what a thorough run builds, read no deeper than the search reads; but all of it, whatever it takes.
+    # The grid is what a thorough run builds, evaluated only as deeply as the search does, without a time limit.
     read = replace(context.depth("quick"), budget=math.inf)
     shallow = mock.patch("edgehone.optimize.setup.depth", lambda *_: read)
     try:
@@ -191,7 +191,7 @@ def _home(place: Path) -> Iterator[None]:
 
 
 def _tell(event: Event) -> None:
-    """A line a state on standard error, so that a person sees that it goes on."""
+    """Print one line per state to standard error, as progress."""
     if event.key and event.state in ("building", "done", "failed"):
         print(f"  {event.key} {event.state} {event.detail}", file=sys.stderr, flush=True)
 

@@ -1,4 +1,4 @@
-"""What starting costs: `edgehone --help` and `import edgehone`, against an interpreter that does nothing."""
+"""Start-up time: `edgehone --help` and `import edgehone` against a bare interpreter."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ TIMES = 20
 
 
 def main() -> list[Row]:
-    """Wall seconds, the median of 20, the three run in turn."""
+    """Return median wall-clock seconds of 20 runs, the three commands alternately."""
     bare, imported, helped = medians(
         [
             [sys.executable, "-c", "pass"],

@@ -1,7 +1,7 @@
-"""The whole `edgehone optimize` on the null backend: its own time beside its jobs', and its own memory.
+"""A whole `edgehone optimize` on the null backend: its own time next to the time of its jobs, and its own memory.
 
-The memory is read with a model of 1 GB, so that inspecting, hashing and bundling go over it. The null backend's own
-table stays small: the rest of the file is a tensor of zeros that nobody loads, stored as a hole.
+Memory is measured with a model of 1 GB, so that inspecting, hashing and bundling read it. The null backend's own table
+stays small: the rest of the file is a sparse tensor of zeros that is never loaded.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from edgehone.backends.null import backend
 from edgehone.inputs.texts import shipped
 
 PADDING = 10**9
-# Runs the command line and then says how much memory this very process ever held; its children do not count.
+# Runs the command line and prints the peak memory of this process, without its children.
 CHILD = """
 import sys
 from edgehone.cli.main import main
@@ -41,7 +41,7 @@ generated_tokens = 8
 
 
 def main() -> list[Row]:
-    """Two runs: the default workload for the time, a short one with a large model for the memory."""
+    """Return the rows of two runs: the default workload for time, and a short one with a large model for memory."""
     rows = []
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
@@ -59,7 +59,7 @@ def _overhead(place: Path, model: Path) -> Row:
     _optimize(place, model, "chat", [sys.executable, "-m", "edgehone.cli.main"])
     wall = time.perf_counter() - begun
     jobs, spans = _jobs(place / "home" / "store" / "jobs")
-    # Jobs that ran side by side count once: what is compared is the time in which any job was at work.
+    # Overlapping jobs count once: the comparison is with the time during which any job was running.
     beside = f"wall {wall:.1f} s, {len(spans)} jobs: sum {jobs:.1f} s, some side by side, so {_covered(spans):.1f} s"
     return Row("optimize / its jobs' sum", wall / jobs, "×", 1.10, beside)
 
@@ -89,7 +89,7 @@ def _optimize(place: Path, model: Path, workload: str, program: list[str]) -> st
 
 
 def _jobs(store: Path) -> tuple[float, list[tuple[float, float]]]:
-    """The sum of all jobs' seconds, and when each began and ended."""
+    """Return the sum of all jobs' seconds, and the start and end of each."""
     spans = []
     for path in store.glob("*/result.json"):
         seconds = json.loads(path.read_text("utf-8"))["seconds"]
@@ -99,7 +99,7 @@ def _jobs(store: Path) -> tuple[float, list[tuple[float, float]]]:
 
 
 def _covered(spans: list[tuple[float, float]]) -> float:
-    """Seconds in which at least one job was at work."""
+    """Return the seconds during which at least one job was running."""
     total, until = 0.0, 0.0
     for begin, end in sorted(spans):
         total += max(0.0, end - max(begin, until))
@@ -108,7 +108,7 @@ def _covered(spans: list[tuple[float, float]]) -> float:
 
 
 def _pad(path: Path) -> None:
-    """Add a tensor of zeros, as a hole: it is read like any other, and takes no room on the disk."""
+    """Add a sparse tensor of zeros: it is read like any other and takes no disk space."""
     raw = path.read_bytes()
     length = int.from_bytes(raw[:8], "little")
     header: dict[str, Any] = json.loads(raw[8 : 8 + length])

@@ -1,7 +1,7 @@
-"""Make a Llama of random weights, as large as you like: for what depends on bytes and not on what they say.
+"""Make a Llama of any size with random weights, for measurements that depend on size only.
 
-A Hugging Face folder in bfloat16 with the demo model's tokenizer. Speed, memory and size of what is built from it are
-those of a trained model of its shape; its answers are noise, so no gate on accuracy means anything. Needs numpy only; a
+A Hugging Face folder in bfloat16 with the demo model's tokenizer. Speed, memory and size of its builds are
+those of a trained model of its shape; its output is noise, so accuracy gates are meaningless. Needs numpy only; a
 quarter of a billion parameters take some ten seconds::
 
     python examples/make_random_llama.py --out random-llama               # 264 million parameters
@@ -25,7 +25,7 @@ SEED = 20240601
 
 
 def make(out: Path, layers: int = 22) -> Path:
-    """Write the folder; returns it."""
+    """Write the folder and return it."""
     out.mkdir(parents=True, exist_ok=True)
     for name in ("tokenizer.model", "tokenizer.json", "tokenizer_config.json"):
         shutil.copyfile(TOKENIZER / name, out / name)
@@ -69,7 +69,7 @@ def _shapes(layers: int) -> Iterator[tuple[str, tuple[int, ...]]]:
 
 
 def _tensor(random: np.random.Generator, shape: tuple[int, ...]) -> bytes:
-    """Ones for a norm; else normal numbers that keep the size of what goes through them. As bfloat16."""
+    """Return ones for a norm, else normal numbers scaled to preserve the variance of activations, as bfloat16."""
     if len(shape) == 1:
         values = np.ones(shape, np.float32)
     else:

@@ -30,7 +30,7 @@ TASKS = {"feature-extraction": BertModel, "text-classification": BertForSequence
 
 
 def make_tokenizer(text: Path) -> PreTrainedTokenizerFast:
-    """A lower-case WordPiece tokenizer that puts [CLS] and [SEP] around a text, as BERT's."""
+    """Return a lower-case WordPiece tokenizer that adds [CLS] and [SEP], as BERT's does."""
     tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer()
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
@@ -62,7 +62,7 @@ def make(out: Path, task: str, seed: int) -> None:
 
 
 def main() -> None:
-    """Make what the command line asks for."""
+    """Make the encoder that the command line names."""
     parser = argparse.ArgumentParser(description="make a tiny encoder of random weights")
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     parser.add_argument("--task", choices=sorted(TASKS), default="feature-extraction")

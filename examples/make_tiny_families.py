@@ -1,6 +1,6 @@
-"""Make tiny checkpoints of the common families of language models: random weights, a tokenizer that works.
+"""Make tiny checkpoints of the common families of language models, with random weights and a working tokenizer.
 
-Each is a Hugging Face folder of some hundred kilobytes, for trying out what a toolchain does with an architecture.
+Each is a Hugging Face folder of some hundred kilobytes, to test toolchains with an architecture.
 The weights are drawn wider than for training, so that a wrong rotary base, norm or router shows in the logits.
 Needs torch and transformers 5 with sentencepiece and protobuf; a few seconds on one core::
 
@@ -22,7 +22,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 TOKENIZER = Path(__file__).resolve().parents[1] / "src" / "edgehone" / "data" / "demo-model"
 VOCABULARY, BOS, EOS = 2048, 1, 2
-# One over the square root of the hidden size: what goes through a matrix keeps its size.
+# One over the square root of the hidden size, which preserves the variance of activations.
 SPREAD = 0.088
 
 COMMON: Mapping[str, Any] = {
@@ -32,14 +32,14 @@ COMMON: Mapping[str, Any] = {
 }  # fmt: skip
 _MIXTURE: Mapping[str, Any] = {"moe_intermediate_size": 128, "num_experts": 8, "num_experts_per_tok": 2}
 
-# What a family's configuration needs beyond COMMON; the keys are transformers' model types, perhaps with a variant.
+# Each family's configuration beyond COMMON. The keys are transformers' model types, some with a variant.
 FAMILIES: Mapping[str, Mapping[str, Any]] = {
     "llama": {},
     "mistral": {"sliding_window": None},
     "mistral-windowed": {"sliding_window": 64},
     "qwen2": {},
     "qwen3": {},
-    # Equal to the context: otherwise it would be one of those with a long and a short rotary base.
+    # Equal to the context, else the model would have a long and a short rotary base.
     "phi3": {"pad_token_id": 0, "original_max_position_embeddings": 512},
     "gemma": {"tie_word_embeddings": True},
     "gemma2": {"tie_word_embeddings": True, "sliding_window": 64, "query_pre_attn_scalar": 32},
@@ -51,16 +51,16 @@ FAMILIES: Mapping[str, Mapping[str, Any]] = {
     "qwen2_moe": {**_MIXTURE, "shared_expert_intermediate_size": 128},
     "qwen3_moe": {**_MIXTURE, "norm_topk_prob": True},
 }  # fmt: skip
-# llama.cpp takes a model whose name has phi3 in it for one with that tokenizer's special tokens.
+# llama.cpp assumes that tokenizer's special tokens for any model whose name contains phi3.
 FOLDERS: Mapping[str, str] = {"phi3": "phi-three"}
-# Trained routers tell experts apart; with random ones rounding alone would change who is chosen.
+# Trained routers separate experts clearly; with random routers rounding alone would change the choice of experts.
 DECISIVE = 8.0
-# Their toolchains put no space in front of a text.
+# These families add no space before a text.
 NO_SPACE_IN_FRONT = ("gemma", "gemma2", "gemma3_text")
 
 
 def make(family: str, folder: Path, *, seed: int = 0, **changes: Any) -> Path:
-    """Write one family's checkpoint in bfloat16; `changes` go over its configuration. Returns the folder."""
+    """Write one family's checkpoint in bfloat16, with `changes` applied to its configuration. Return the folder."""
     torch.manual_seed(seed)
     config = AutoConfig.for_model(family.partition("-")[0], **{**COMMON, **FAMILIES[family], **changes})
     model = AutoModelForCausalLM.from_config(config)
@@ -76,7 +76,7 @@ def make(family: str, folder: Path, *, seed: int = 0, **changes: Any) -> Path:
 
 
 def write_tokenizer(folder: Path, *, space_in_front: bool) -> None:
-    """The demo model's SentencePiece tokenizer, as it is or with no space put in front of a text."""
+    """Return the demo model's SentencePiece tokenizer, unchanged or without the space before a text."""
     for name in ("tokenizer.model", "tokenizer.json", "tokenizer_config.json"):
         shutil.copyfile(TOKENIZER / name, folder / name)
     if space_in_front:
@@ -91,7 +91,7 @@ def write_tokenizer(folder: Path, *, space_in_front: bool) -> None:
     fast["normalizer"]["normalizers"] = [
         step for step in fast["normalizer"]["normalizers"] if step["type"] != "Prepend"
     ]
-    # What takes the space in front away again when ids become text.
+    # The decoder step that removes the leading space.
     fast["decoder"]["decoders"] = [step for step in fast["decoder"]["decoders"] if step["type"] != "Strip"]
     (folder / "tokenizer.json").write_text(json.dumps(fast, ensure_ascii=False), "utf-8")
 

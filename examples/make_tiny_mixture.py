@@ -1,8 +1,7 @@
-"""Make a mixture of experts out of the demo model, for trying out what compression does to one that is trained.
+"""Make a mixture of experts from the demo model, to test compression on a trained mixture.
 
-Each feed-forward network becomes several experts that are copies of it, each a little astray, with a random router
-before them (Komatsuzaki et al., "Sparse Upcycling", 2022, arXiv:2212.05055, without the training after). So
-the mixture writes as the demo model does, its experts differ, and some are hardly used. Needs torch and
+Each feed-forward network becomes several experts, which are copies of it with a little noise, behind a random router (Komatsuzaki et al., "Sparse Upcycling", 2022, arXiv:2212.05055, without the training after). So
+the mixture generates text as the demo model does, its experts differ, and some are rarely used. Needs torch and
 transformers 5; seconds on one core::
 
     python examples/make_tiny_mixture.py --out tiny-mixture
@@ -24,7 +23,7 @@ DECISIVE = 0.2  # standard deviation of the routers' weights; hidden states afte
 
 
 def make(folder: Path, seed: int = 0) -> Path:
-    """Write the mixture in bfloat16; returns the folder."""
+    """Write the mixture in bfloat16 and return the folder."""
     torch.manual_seed(seed)
     dense = AutoModelForCausalLM.from_pretrained(DEMO, dtype=torch.float32)
     known = dense.config.to_dict()

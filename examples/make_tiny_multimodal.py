@@ -1,7 +1,7 @@
-"""Make a tiny LLaVA with a CLIP or a SigLIP encoder: random weights, a tokenizer and an image processor that work.
+"""Make a tiny LLaVA with a CLIP or SigLIP encoder: random weights, working tokenizer and image processor.
 
-A Hugging Face folder of some hundred kilobytes, for trying out what a toolchain does with a model that sees. The
-weights are drawn wide, so that a picture changes what is said of it. Needs torch, pillow and transformers 5; seconds on
+A Hugging Face folder of some hundred kilobytes, to test toolchains with a vision-language model. The weights are drawn
+wide, so that the picture influences the answer. Needs torch, pillow and transformers 5; seconds on
 one core::
 
     python examples/make_tiny_multimodal.py --out tiny-llava --vision siglip
@@ -29,7 +29,7 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
 TOKENIZER = Path(__file__).resolve().parents[1] / "src" / "edgehone" / "data" / "demo-model"
-# The tokenizer's 2,048 entries, then the one that stands for a picture, rounded up.
+# The tokenizer's 2,048 entries plus the picture token, rounded up.
 VOCABULARY, IMAGE, BOS, EOS = 2112, 2048, 1, 2
 SIZE, PATCH = 56, 14
 ENCODER: Mapping[str, Any] = {
@@ -41,15 +41,15 @@ LANGUAGE = LlamaConfig(
     num_key_value_heads=2, head_dim=32, max_position_embeddings=512, bos_token_id=BOS, eos_token_id=EOS,
     initializer_range=0.088,
 )  # fmt: skip
-# Wide enough that what the encoder sees reaches the language model's logits.
+# Wide enough for the encoder's output to influence the language model's logits.
 SPREADS = {"vision_tower": 0.15, "multi_modal_projector": 0.12}
 
 
 def make(folder: Path, *, vision: str = "siglip", seed: int = 0) -> Path:
-    """Write the checkpoint in bfloat16 with its tokenizer and processor. Returns the folder."""
+    """Write the checkpoint in bfloat16 with its tokenizer and processor. Return the folder."""
     torch.manual_seed(seed)
     clip = vision == "clip"
-    # CLIP puts a token of its own before the patches, which is then left out; SigLIP has none.
+    # CLIP adds a class token before the patches, which LLaVA drops; SigLIP has none.
     strategy = "default" if clip else "full"
     config = LlavaConfig(
         vision_config=CLIPVisionConfig(**ENCODER, projection_dim=64)

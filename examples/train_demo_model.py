@@ -127,7 +127,7 @@ def sample(ids: torch.Tensor, length: int, source: torch.Generator) -> tuple[tor
 
 
 def with_bos(targets: torch.Tensor) -> torch.Tensor:
-    """Shift ``targets`` right by one, BOS in front: what the model reads to predict them."""
+    """Shift ``targets`` right by one with BOS in front, which gives the model's inputs."""
     return torch.cat([torch.full((len(targets), 1), BOS), targets[:, :-1]], dim=1)
 
 

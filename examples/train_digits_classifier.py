@@ -30,7 +30,7 @@ Data = tuple[NDArray[np.float32], NDArray[np.int64]]
 
 
 def split(seed: int) -> tuple[Data, Data, Data]:
-    """Training, evaluation and calibration data, disjoint, in an order drawn from the seed."""
+    """Return disjoint training, evaluation and calibration data, shuffled by the seed."""
     digits = load_digits()
     images = (digits.images[:, None] / 16).astype(np.float32)
     labels = digits.target.astype(np.int64)
@@ -41,7 +41,7 @@ def split(seed: int) -> tuple[Data, Data, Data]:
 
 
 def make() -> nn.Sequential:
-    """Two convolutions and two linear layers: 64,432 parameters."""
+    """Return a network of two convolutions and two linear layers: 64,432 parameters."""
     return nn.Sequential(
         nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(),
         nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
@@ -50,7 +50,7 @@ def make() -> nn.Sequential:
 
 
 def train(network: nn.Sequential, data: Data) -> None:
-    """Adam with a falling rate and images shifted by up to one pixel."""
+    """Train with Adam, a decaying rate, and images shifted by up to one pixel."""
     images, labels = map(torch.from_numpy, data)
     steps = EPOCHS * (len(labels) // BATCH)
     optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=1e-2)
@@ -66,13 +66,13 @@ def train(network: nn.Sequential, data: Data) -> None:
 
 
 def accuracy(network: nn.Sequential, data: Data) -> float:
-    """The share of the images whose most likely digit is the label."""
+    """Return the accuracy: the share of images whose most likely digit is the label."""
     with torch.inference_mode():
         return float((network(torch.from_numpy(data[0])).argmax(1).numpy() == data[1]).mean())
 
 
 def export(network: nn.Sequential, path: Path) -> None:
-    """One ONNX file, weights inside, `image` [batch, 1, 8, 8] to `logits` [batch, 10]."""
+    """Export one ONNX file with embedded weights: `image` [batch, 1, 8, 8] to `logits` [batch, 10]."""
     torch.onnx.export(
         network.eval(),
         (torch.zeros(2, 1, 8, 8),),
@@ -92,7 +92,7 @@ def export(network: nn.Sequential, path: Path) -> None:
 
 
 def main() -> None:
-    """Train, export, tell the accuracy."""
+    """Train, export, print the accuracy."""
     parser = argparse.ArgumentParser(description="train a digits classifier and export it to ONNX")
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     parser.add_argument("--seed", type=int, default=1)
