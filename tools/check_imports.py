@@ -4,8 +4,8 @@ Three rules:
 
 1. A unit of ORDER imports only units to its left.
 2. No modules import each other in a circle. Imports for the type checker count as well.
-3. What a worker process loads (every module of `worker/`) imports the standard library, numpy and edgehone when it is
-   loaded, directly or through other modules, and nothing else.
+3. Loading a module of `worker/` imports the standard library, numpy and edgehone, directly or through other modules,
+   and nothing else.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _PACKAGE = "edgehone"
 
 @dataclass(frozen=True)
 class Import:
-    """One imported module; `lazy` imports stand in a function, `typing` imports are for the type checker alone."""
+    """An imported module. `lazy`: imported inside a function. `typing`: imported for the type checker only."""
 
     name: str
     lazy: bool
@@ -37,19 +37,19 @@ class Import:
 
 
 def check(root: Path) -> list[str]:
-    """Every problem, one line each."""
+    """Return every problem, one line each."""
     found = read_imports(root)
     return [*check_order(found), *check_circles(found), *check_worker(found)]
 
 
 def read_imports(root: Path) -> dict[str, list[Import]]:
-    """Module name → what it imports. Names of packages and modules only, never of what these define."""
+    """Return the imports of each module by its name; imports name packages and modules, not their contents."""
     paths = {_module(root, path): path for path in sorted((root / "src" / _PACKAGE).rglob("*.py"))}
     return {name: list(_imports(ast.parse(path.read_text("utf-8")), paths)) for name, path in paths.items()}
 
 
 def check_order(found: Mapping[str, list[Import]]) -> Iterator[str]:
-    """Imports against ORDER. Those for the type checker alone are bound by the rule on circles only."""
+    """Yield imports that ORDER forbids. Imports for the type checker are exempt here (but not from circles)."""
     for module, imports in found.items():
         if module == _PACKAGE:
             continue
@@ -66,7 +66,7 @@ def check_order(found: Mapping[str, list[Import]]) -> Iterator[str]:
 
 
 def unit_of(module: str) -> str | None:
-    """The unit of ORDER that a module belongs to, None if there is none."""
+    """Return the unit of ORDER that a module belongs to, or None."""
     inner = module.removeprefix(f"{_PACKAGE}.")
     fitting = [unit for unit in _UNITS if inner == unit or inner.startswith(f"{unit}.")]
     if not fitting and inner in {unit.partition(".")[0] for unit in _UNITS}:
@@ -75,7 +75,7 @@ def unit_of(module: str) -> str | None:
 
 
 def check_circles(found: Mapping[str, list[Import]]) -> Iterator[str]:
-    """Modules that import each other, directly or by way of others."""
+    """Yield groups of modules that import each other, directly or through others."""
     graph = {
         module: {one.name for one in imports if one.name in found and one.name != module}
         for module, imports in found.items()
@@ -87,11 +87,14 @@ def check_circles(found: Mapping[str, list[Import]]) -> Iterator[str]:
 
 
 def check_worker(found: Mapping[str, list[Import]]) -> Iterator[str]:
-    """What modules of `worker/` load, directly or through others, beside the standard library, numpy and edgehone."""
+    """Yield what loading a module of `worker/` imports besides the standard library, numpy and edgehone."""
     for module in sorted(found):
         if f"{module}.".startswith(f"{_PACKAGE}.worker."):
             for through, name in sorted(_foreign(module, found)):
-                yield f"{module}: imports {name} when loaded ({through}); a worker has numpy and the backend's framework"
+                yield (
+                    f"{module}: imports {name} when loaded ({through}); "
+                    "a worker has numpy and the backend's framework"
+                )
 
 
 def _foreign(module: str, found: Mapping[str, list[Import]]) -> set[tuple[str, str]]:
@@ -112,7 +115,7 @@ def _foreign(module: str, found: Mapping[str, list[Import]]) -> set[tuple[str, s
 
 
 def _strongly_connected(graph: Mapping[str, set[str]]) -> list[list[str]]:
-    """Tarjan's algorithm (SIAM J. Comput. 1, 1972)."""
+    """Return the strongly connected components, by Tarjan's algorithm (SIAM J. Comput. 1, 1972)."""
     index: dict[str, int] = {}
     low: dict[str, int] = {}
     stack: list[str] = []
@@ -160,7 +163,7 @@ def _imports(
 
 
 def main() -> int:
-    """Check; returns the exit code."""
+    """Print every problem and return the exit code."""
     for problem in (problems := check(ROOT)):
         print(problem)
     return 1 if problems else 0
