@@ -2,8 +2,8 @@
 
     python benchmarks/predictions.py
 
-The efficiencies of the runtimes are those of plan/roofline.toml, measured on one x86 server; the devices are those of the
-catalogue. Neither was fitted to published.toml.
+The efficiencies of the runtimes are those of plan/roofline.toml, measured on one x86 server; the devices are those of
+the catalogue. Neither was fitted to published.toml.
 """
 
 from __future__ import annotations

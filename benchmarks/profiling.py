@@ -1,8 +1,8 @@
 """Overhead of `edgehone profile` for the observed process, and time of `edgehone diagnose`.
 
-The same bundle answers requests in alternating periods, with and without the sampling of `edgehone profile`. Two figures:
-how much longer the median request takes with sampling, which noise on a shared machine can hide, and the CPU time of the
-sampling process as a share of all CPU time, which noise does not hide.
+The same bundle answers requests in alternating periods, with and without the sampling of `edgehone profile`. Two
+figures: how much longer the median request takes with sampling, which noise on a shared machine can hide, and the CPU
+time of the sampling process as a share of all CPU time, which noise does not hide.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The search: against the whole grid, against the toolchains' defaults, the frontier, and a memory-bound model.
 
 `make bench-search` runs all; the frontier alone is part of `make bench`. Builds and measurements are stored under
-EDGEHONE_HOME/benchmarks, so an interrupted run can be resumed; `--fresh` starts again. Timings on a busy machine are too
-high, so each row compares within the run.
+EDGEHONE_HOME/benchmarks, so an interrupted run can be resumed; `--fresh` starts again. Timings on a busy machine are
+too high, so each row compares within the run.
 """
 
 from __future__ import annotations
@@ -74,7 +74,9 @@ def main() -> None:
 
 
 def grid(place: Path, backends: Sequence[str]) -> Iterator[Row]:
-    """Compare the search with a full grid (every recipe built, scored and measured at the same depth), in separate stores."""
+    """Compare the search with a full grid (every recipe built, scored and measured at the same depth), in separate
+    stores.
+    """
     whole, taken = _timed(place / "grid", {}, backends)
     limit = SEARCH_SHARE * taken
     found, searched = _timed(place / "search", {"effort": "quick", "time": limit}, backends)
@@ -158,7 +160,9 @@ PARTS = {
 
 
 def _timed(place: Path, asked: dict[str, Any], backends: Sequence[str]) -> tuple[Decision, float]:
-    """Run optimize with a separate store and shared environments; return its wall-clock seconds over all interrupted runs."""
+    """Run optimize with a separate store and shared environments; return its wall-clock seconds over all interrupted
+    runs.
+    """
     place.mkdir(exist_ok=True)
     for name in ("envs", "toolchains"):
         if not (place / name).exists():

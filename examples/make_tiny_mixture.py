@@ -1,8 +1,9 @@
 """Make a mixture of experts from the demo model, to test compression on a trained mixture.
 
-Each feed-forward network becomes several experts, which are copies of it with a little noise, behind a random router (Komatsuzaki et al., "Sparse Upcycling", 2022, arXiv:2212.05055, without the training after). So
-the mixture generates text as the demo model does, its experts differ, and some are rarely used. Needs torch and
-transformers 5; seconds on one core::
+Each feed-forward network becomes several experts, which are copies of it with a little noise, behind a random router
+(Komatsuzaki et al., "Sparse Upcycling", 2022, arXiv:2212.05055, without the training after). So the mixture generates
+text as the demo model does, its experts differ, and some are rarely used. Needs torch and transformers 5; seconds on
+one core::
 
     python examples/make_tiny_mixture.py --out tiny-mixture
 """
