@@ -41,7 +41,7 @@ def test_odd_paths(name: str) -> None:
     [
         ("m.gguf", "not a valid GGUF file"),
         ("m.onnx", "not a sound ONNX file"),
-        ("m.pt2", "not a sound exported program"),
+        ("m.pt2", "not a valid exported program"),
         ("m.bin", "pickle"),
         ("m.safetensors", "bare weight"),
         ("m", "a file"),

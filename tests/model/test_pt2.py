@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from edgehone.backends.pytorch import backend
 from edgehone.core.errors import ModelError
 from edgehone.execution.environments import environment
+from edgehone.formats import pt2
 from edgehone.model import inspect
 from edgehone.model.digest import digest_model
 from edgehone.model.info import Tensor
@@ -141,7 +142,7 @@ def test_a_whole_program(place: Path, root: str) -> None:
     assert "made by torch 2.13.0" in notes and "size s77: from 2 to 64" in notes
     assert "custom operators" in notes and "my_lib::fancy" in notes
     assert (
-        "inputs that are no tensors, fixed when exported: 1" in notes and "changes 1 of its buffers" in notes
+        "inputs that are not tensors, fixed at export: 1" in notes and "changes 1 of its buffers" in notes
     )
     json.dumps(info.to_json())
     assert len(digest_model(info)) == 64
@@ -204,9 +205,9 @@ BROKEN = members()
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"", "not a whole zip archive"),
-        (b"garbage" * 100, "not a whole zip archive"),
-        (pack(members())[:-30], "not a whole zip archive"),
+        (b"", "not a complete zip archive"),
+        (b"garbage" * 100, "not a complete zip archive"),
+        (pack(members())[:-30], "not a complete zip archive"),
         (pack({"x": b""}), "no models/"),
         (pack({"data.pkl": b"", "code/x.py": b""}), "TorchScript"),
         (pack({"data/aotinductor/model/x.so": b""}), "AOTInductor"),
@@ -214,7 +215,7 @@ BROKEN = members()
         (pack({**BROKEN, "models/model.json": b"[]"}), "a JSON list"),
         (pack({**BROKEN, "models/model.json": b"[" * 100_000}), "cannot be read"),
         (pack({**BROKEN, "models/model.json": b"{"}), "cannot be read"),
-        (pack(members(changed("schema_version", "major", to=9))), "schema 9"),
+        (pack(members(changed("schema_version", "major", to=9))), "schema version is 9"),
         (pack(members(changed("graph_module", to=None))), "graph_module is None"),
         (pack(members(changed("graph_module", "signature", "input_specs", to=3))), "no input_specs"),
         (pack(members(changed("graph_module", "graph", "nodes", to=[{}]))), "no target"),
@@ -223,10 +224,10 @@ BROKEN = members()
             pack(members(changed("graph_module", "graph", "tensor_values", "x", to=meta(99)))),
             "unknown dtype 99",
         ),
-        (pack(members(weights={"w": stored("weight_9", meta(FLOAT, 2))})), "weight_9', which is not there"),
+        (pack(members(weights={"w": stored("weight_9", meta(FLOAT, 2))})), "weight_9', which is missing"),
         (pack(members(weights={"w": stored("weight_0", meta(FLOAT, 999))})), "needs 3996 bytes"),
         (pack(members(weights={"w": stored("weight_0", meta(FLOAT, 2, BATCH))})), "has the shape"),
-        (pack(members(constants={"c": stored("tensor_0", meta(FLOAT, 2))})), "tensor_0', which is not there"),
+        (pack(members(constants={"c": stored("tensor_0", meta(FLOAT, 2))})), "tensor_0', which is missing"),
     ],
 )
 def test_a_broken_file(place: Path, content: bytes, said: str) -> None:
@@ -237,7 +238,7 @@ def test_an_absurd_list_of_members_is_not_read(place: Path) -> None:
     whole = bytearray(pack(members()))
     at = whole.rfind(b"PK\x05\x06")
     whole[at + 12 : at + 16] = (2**31).to_bytes(4, "little")
-    assert "a list of members of 2147483648 bytes" in refused(place, bytes(whole))
+    assert "a central directory of 2147483648 bytes" in refused(place, bytes(whole))
 
 
 def test_two_members_of_one_name(place: Path) -> None:
@@ -328,6 +329,7 @@ def test_what_torch_saves_is_read(place: Path) -> None:
 
     env = environment.ensure("pytorch", backend.NEEDS, lambda line: None)
     subprocess.run([str(env.python), "-c", SAVE, str(place)], check=True, capture_output=True)
+    pt2.check(place)
     info = inspect(place)
     assert info.parameters == 16 * 8 + 8 + 8 * 4 + 4 + 3
     assert info.dtypes == {"BF16": 36, "F32": 136, "I64": 3}
@@ -340,4 +342,4 @@ def test_what_torch_saves_is_read(place: Path) -> None:
         ("bfloat16", (symbol, 4)),
     ]
     assert "aten::linear" in info.operators
-    assert not info.remote_code and "outputs that are no tensors: 1" in info.notes
+    assert not info.remote_code and "outputs that are not tensors: 1" in info.notes

@@ -1,4 +1,4 @@
-"""Opens a zip archive of torch without trusting it: members' places are checked, nothing is unpacked."""
+"""Open the zip archives that torch writes without trusting them: check member positions, unpack nothing."""
 
 from __future__ import annotations
 
@@ -9,56 +9,70 @@ from typing import Any
 
 from edgehone.core.errors import ModelError
 
-HINT = "the file is damaged or half-copied, or is no exported program: fetch or save it again (torch.export.save)"
-_DIRECTORY_LIMIT = 16 * 1024 * 1024  # bytes of the list of members: about 200,000 of them
+HINT = (
+    "the file is damaged, incompletely copied or not an exported program: download it or save it again "
+    "(torch.export.save)"
+)
+_DIRECTORY_LIMIT = 16 * 1024 * 1024  # bytes of the central directory: about 200,000 members
 _JSON_LIMIT = 64 * 1024 * 1024  # bytes; programs of 100,000 nodes have about 50 MB
-_TAIL = 22 + 65_535 + 20  # the end record, the longest comment, zip64's locator
+_TAIL = 22 + 65_535 + 20  # end record, longest comment, zip64 locator
 
 
 class Archive:
-    """The members of the archive in `path` by name, the folder that torch puts them all in left out."""
+    """A zip archive.
+
+    `members`: its files by name, without `root`. `root`: the one folder that holds all members ("net/"), "" if there
+    is none. `folders`: names of directory entries, which torch does not write.
+    """
 
     def __init__(self, path: Path) -> None:
-        """Raises ModelError where it is no zip archive, is truncated, or has two members of one name."""
+        """Read the list of members.
+
+        Raises ModelError if the file is not a zip archive, is truncated, or has two members of the same name.
+        """
         self.path = path
         try:
             _check_directory(path)
             with zipfile.ZipFile(path) as archive:
-                members = [info for info in archive.infolist() if not info.is_dir()]
+                entries = archive.infolist()
         except (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError) as error:
-            raise self.broken(f"it is not a whole zip archive ({error})") from error
+            raise self.invalid(f"it is not a complete zip archive ({error})") from error
         except OSError as error:
             raise ModelError(f"cannot read {path}: {error.strerror or error}") from error
+        files = [entry for entry in entries if not entry.is_dir()]
         size = path.stat().st_size
-        root = _root([info.filename for info in members])
+        self.root = _root([entry.filename for entry in files])
+        self.folders = tuple(entry.filename for entry in entries if entry.is_dir())
         self.members: dict[str, zipfile.ZipInfo] = {}
-        for info in members:
-            name = info.filename.removeprefix(root)
+        for entry in files:
+            name = entry.filename.removeprefix(self.root)
             if name in self.members:
-                raise self.broken(f"it has two members named {name!r}")
-            if info.header_offset < 0 or info.header_offset + info.compress_size > size:
-                raise self.broken(f"its member {name!r} ends after the file, at {size} bytes")
-            self.members[name] = info
+                raise self.invalid(f"it has two members named {name!r}")
+            if entry.header_offset < 0 or entry.header_offset + entry.compress_size > size:
+                raise self.invalid(f"member {name!r} extends past the end of the file at {size} bytes")
+            self.members[name] = entry
 
     def json(self, name: str) -> dict[str, Any]:
-        """The JSON object that a member holds. ModelError where it is damaged, too large or none."""
-        info = self.members[name]
-        if info.file_size > _JSON_LIMIT:
-            raise self.broken(f"{name} has {info.file_size} bytes, above the limit of {_JSON_LIMIT}")
+        """Return the JSON object in a member. Raises ModelError if it is missing, damaged, too large or no object."""
+        entry = self.members.get(name)
+        if entry is None:
+            raise self.invalid(f"it has no {name}")
+        if entry.file_size > _JSON_LIMIT:
+            raise self.invalid(f"{name} has {entry.file_size} bytes, above the limit of {_JSON_LIMIT}")
         try:
-            with zipfile.ZipFile(self.path) as archive, archive.open(info) as member:
+            with zipfile.ZipFile(self.path) as archive, archive.open(entry) as member:
                 data = json.loads(member.read(_JSON_LIMIT + 1))
         except (OSError, ValueError, RecursionError, RuntimeError, EOFError, NotImplementedError) as error:
-            raise self.broken(f"{name} cannot be read: {error}") from error
-        except Exception as error:  # the errors of zlib, lzma and zipfile have no common base
-            raise self.broken(f"{name} cannot be unpacked: {error}") from error
+            raise self.invalid(f"{name} cannot be read: {error}") from error
+        except Exception as error:  # the errors of zlib, lzma and zipfile have no common base class
+            raise self.invalid(f"{name} cannot be unpacked: {error}") from error
         if not isinstance(data, dict):
-            raise self.broken(f"{name} holds a JSON {type(data).__name__}, not an object")
+            raise self.invalid(f"{name} holds a JSON {type(data).__name__}, not an object")
         return data
 
-    def broken(self, what: str) -> ModelError:
-        """The error that says what is wrong with this file."""
-        return ModelError(f"{self.path} is not a sound exported program: {what}", hint=HINT)
+    def invalid(self, problem: str) -> ModelError:
+        """Return the error for a problem with this file."""
+        return ModelError(f"{self.path} is not a valid exported program: {problem}", hint=HINT)
 
 
 def _root(names: list[str]) -> str:
@@ -67,7 +81,7 @@ def _root(names: list[str]) -> str:
 
 
 def _check_directory(path: Path) -> None:
-    """zipfile reads the whole list of members at once, however long the end record says it is."""
+    """Refuse a huge central directory, which zipfile would read into memory as a whole."""
     with path.open("rb") as file:
         size = file.seek(0, 2)
         file.seek(max(0, size - _TAIL))
@@ -80,4 +94,4 @@ def _check_directory(path: Path) -> None:
             file.seek(min(int.from_bytes(tail[at - 12 : at - 4], "little"), size))
             length = max(length % 0xFFFF_FFFF, int.from_bytes(file.read(56)[40:48], "little"))
         if length > _DIRECTORY_LIMIT:
-            raise ValueError(f"a list of members of {length} bytes")
+            raise ValueError(f"a central directory of {length} bytes")

@@ -7,20 +7,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from edgehone.formats.graph import Tensor
+
+__all__ = ["FILES", "LANGUAGE_TASKS", "Kind", "ModelInfo", "Tensor"]
+
 # What is asked of a model decides how it is judged: a language model by its next tokens, a graph by its outputs.
 Kind = Literal["language", "graph"]
 # Formats of which a model is a file, not a folder.
 FILES = ("onnx", "torch-export", "gguf")
 LANGUAGE_TASKS = ("text-generation", "image-text-to-text", "unknown")
-
-
-@dataclass(frozen=True)
-class Tensor:
-    """An input or output of a graph: `dtype` as numpy names it, `shape` with names or None where it is free."""
-
-    name: str
-    dtype: str
-    shape: tuple[int | str | None, ...]
 
 
 @dataclass(frozen=True)
