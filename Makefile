@@ -37,9 +37,11 @@ check: setup
 	$(BIN)/mypy
 	$(BIN)/python tools/check_imports.py
 	$(BIN)/python tools/check_docs.py
+	$(BIN)/python tools/decision_schema.py
 
 docs: setup
 	$(BIN)/python tools/check_docs.py --write
+	$(BIN)/python tools/decision_schema.py --write
 
 bench: setup
 	$(BIN)/python benchmarks/run.py

@@ -85,7 +85,7 @@ def test_a_decision_edited_by_hand(spoiled: Path) -> None:
     change(spoiled / "decision.json", lambda data: data.update(chosen="null/q8", schema=99))
     refused(spoiled, "schema 99")
     change(spoiled / "decision.json", lambda data: data.update(schema=1, candidates="none"))
-    refused(spoiled, "candidates is 'none', not a list")
+    refused(spoiled, "candidates is 'none': expected array")
 
 
 def test_verify_names_what_is_missing_changed_and_added(spoiled: Path) -> None:

@@ -15,7 +15,7 @@ numbers = st.floats(allow_nan=False, allow_infinity=False)
 
 def test_no_value_needs_a_reason() -> None:
     for reason in (None, ""):
-        with pytest.raises(ValueError, match="must say why"):
+        with pytest.raises(ValueError, match="must have a reason"):
             Figure(None, reason=reason)
     missing = Figure.missing("no counter", "J")
     assert missing.value is None and missing.reason == "no counter" and missing.unit == "J" and missing.n == 0

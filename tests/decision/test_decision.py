@@ -117,31 +117,47 @@ def test_there_and_back(made: Decision) -> None:
 
 def test_the_schema_is_one() -> None:
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
-    required = SCHEMA["$defs"]["candidate"]["properties"]["figures"]["required"]
+    required = SCHEMA["$defs"]["Candidate"]["properties"]["figures"]["required"]
     assert required == list(UNITS)
+
+
+def test_the_shipped_schema_is_generated_from_the_types() -> None:
+    assert decision.schema() == SCHEMA
 
 
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
         (("schema",), 2, "has schema 2"),
-        (("schema",), "1", "schema is '1', not a whole number"),
-        (("chosen",), 5, "chosen is 5, not a text"),
+        (("schema",), "1", "schema is '1': expected 1"),
+        (("chosen",), 5, "chosen is 5: expected str | null, got int"),
         (("chosen",), "null/b", "chosen is 'null/b', which is no candidate"),
         (("extra",), 1, "unknown keys: 'extra'"),
-        (("candidates",), {}, "candidates is {}, not a list"),
-        (("candidates", 0), "x" * 90, r"candidates\[0\] is 'x+\.\.\., not a table"),
-        (("candidates", 0, "bytes"), -1, r"candidates\[0\]: bytes is -1, not a whole number"),
+        (("candidates",), {}, "candidates is {}: expected array, got object"),
+        (("candidates", 0), "x" * 90, r"candidates\[0\] is 'x+\.\.\.: expected object, got str"),
+        (("candidates", 0, "bytes"), -1, r"candidates\[0\]\.bytes is -1: expected int >= 0"),
         (("candidates", 0, "bytes"), True, "bytes is True"),
-        (("candidates", 0, "status"), "fine", "status is 'fine', not one of ok, failed"),
-        (("candidates", 0, "figures", "ttft_ms", "low"), "1", r"figures.ttft_ms: low is '1', not a number"),
-        (("candidates", 0, "figures", "ttft_ms", "value"), float("nan"), "value is nan, not a number"),
-        (("candidates", 0, "figures", "ttft_ms", "value"), None, "neither a value nor a reason"),
-        (("candidates", 0, "verdicts", 0, "ok"), 1, r"verdicts\[0\]: ok is 1, not true or false"),
+        (("candidates", 0, "status"), "fine", "status is 'fine': expected ok or failed or"),
+        (
+            ("candidates", 0, "figures", "ttft_ms", "low"),
+            "1",
+            r"figures\.ttft_ms\.low is '1': expected float",
+        ),
+        (
+            ("candidates", 0, "figures", "ttft_ms", "value"),
+            float("nan"),
+            "value is nan: expected a finite number",
+        ),
+        (
+            ("candidates", 0, "figures", "ttft_ms", "value"),
+            None,
+            r"figures\.ttft_ms: a figure without a value must have a reason",
+        ),
+        (("candidates", 0, "verdicts", 0, "ok"), 1, r"verdicts\[0\]\.ok is 1: expected bool, got int"),
         (("baseline", "figures"), {}, "baseline.figures has no 'decode_tokens_per_s'"),
-        (("conversions",), [{}], r"conversions\[0\] has no 'max_error'"),
-        (("conversions",), {}, "conversions is {}, not a list"),
-        (("notes",), [1], r"notes\[0\] is 1, not a text"),
+        (("conversions",), [{}], r"conversions\[0\] has no 'backend'"),
+        (("conversions",), {}, "conversions is {}: expected array"),
+        (("notes",), [1], r"notes\[0\] is 1: expected str, got int"),
     ],
 )
 def test_edited_files_are_refused_where_they_are_wrong(

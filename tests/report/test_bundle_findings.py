@@ -82,9 +82,12 @@ def test_figures_that_cannot_be_read_are_missing_and_say_so(spoiled: Path) -> No
 
     edited(spoiled, change)
     found = read_findings(spoiled)
-    assert "decision.json: candidates[1].figures.kl_mean: value is 'tiny', not a number" in found.problems
+    assert (
+        "decision.json: candidates[1].figures.kl_mean.value is 'tiny': expected float | null, got str"
+        in found.problems
+    )
     assert "decision.json: candidates[1].figures has no 'ttft_ms'" in found.problems
-    assert "decision.json: requirements.weights: speed is 'fast', not a number" in found.problems
+    assert "decision.json: requirements.weights.speed is 'fast': expected float, got str" in found.problems
     one = found.decision.candidates[1]
     assert one.figure("kl_mean").value is None and "tiny" in str(one.figure("kl_mean").reason)
     assert one.figure("workload_latency_ms").value

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from edgehone.core.typed_json import Count
+
 # The reason that a figure carries which has a value, but was not measured.
 PREDICTED = "predicted"
 
@@ -24,13 +26,13 @@ class Figure:
     value: float | None
     low: float | None = None
     high: float | None = None
-    n: int = 0
+    n: Count = 0
     unit: str = ""
     reason: str | None = None
 
     def __post_init__(self) -> None:
         if self.value is None and not self.reason:
-            raise ValueError("a figure without a value must say why")
+            raise ValueError("a figure without a value must have a reason")
 
     @classmethod
     def missing(cls, reason: str, unit: str = "") -> Figure:

@@ -1,20 +1,22 @@
 """The decision: what was chosen, why, and every figure and verdict that led there. Its file is decision.json.
 
-Its schema (JSON Schema 2020-12) ships as data/decision.schema.json; `Decision.from_json` holds a file that
-may have been edited, cut or written by something else to the same shape, and says where it departs.
+The dataclasses below are its schema: `Decision.from_json` checks a file against them, and data/decision.schema.json is
+generated from them (`make docs`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Literal
 
+from edgehone.core import typed_json
 from edgehone.core.errors import InputError
 from edgehone.core.figure import Figure
+from edgehone.core.typed_json import OPTIONAL, Count, Salvage
 from edgehone.decision.gates import Verdict
 
-SCHEMA = 1
+SCHEMA: Final = 1
 Status = Literal["ok", "failed", "disqualified", "skipped"]
 
 CONVERSION_FIGURES = ("max_error", "mean_error", "kl_mean", "same_top")
@@ -48,7 +50,7 @@ class Candidate:
     status: Status = "ok"
     error: str | None = None
     log: str | None = None
-    bytes: int | None = None
+    bytes: Count | None = None
     figures: Mapping[str, Figure] = field(default_factory=dict)
     verdicts: tuple[Verdict, ...] = ()
     on_frontier: bool = False
@@ -85,13 +87,6 @@ class Candidate:
             "facts": dict(self.facts),
         }
 
-    @classmethod
-    def from_json(cls, data: Any, where: str = "candidate") -> Candidate:
-        """The candidate that `to_json` wrote. Raises InputError that says where the data departs."""
-        from edgehone.decision import parse
-
-        return parse.candidate(data, where)
-
 
 @dataclass(frozen=True)
 class Conversion:
@@ -112,8 +107,8 @@ class Conversion:
     same_top: Figure
     passed: bool
     reason: str
-    compared: int | None = None
-    vocabulary: int | None = None
+    compared: Count | None = None
+    vocabulary: Count | None = None
 
     def to_json(self) -> dict[str, Any]:
         """A plain dict."""
@@ -146,8 +141,8 @@ class Decision:
     versions: Mapping[str, Any]
     edgehone: str
     created: str  # UTC, ISO 8601
-    conversions: tuple[Conversion, ...] = ()
-    schema: int = SCHEMA
+    conversions: tuple[Conversion, ...] = field(default=(), metadata=OPTIONAL)
+    schema: Literal[1] = SCHEMA
 
     def candidate(self, key: str) -> Candidate:
         """The candidate of that key, the baseline included. Raises InputError for an unknown one."""
@@ -177,11 +172,65 @@ class Decision:
         }
 
     @classmethod
-    def from_json(cls, data: Any, where: str = "decision.json") -> Decision:
-        """The decision that `to_json` wrote.
+    def from_json(cls, data: Any, source: str = "decision.json") -> Decision:
+        """Return the decision that `to_json` wrote. `source` names the file in messages.
 
-        Raises InputError with the place and the offending value when the data is not such a decision.
+        Raises InputError with the location and the offending value where the data is not such a decision.
         """
-        from edgehone.decision import parse
+        return _read(data, source, None)
 
-        return parse.decision(data, where)
+
+def salvage(data: Any, source: str = "decision.json") -> tuple[Decision, list[str]]:
+    """Return what is valid of a damaged decision, and a sentence for each value that is not.
+
+    An invalid figure becomes a missing one whose reason names the invalid value.
+    """
+    tolerant = Salvage(
+        fields={(Candidate, "key"): str, (Candidate, "status"): lambda path: "skipped"},
+        objects={Figure: Figure.missing},
+    )
+    return _read(data, source, tolerant), tolerant.problems
+
+
+def schema() -> dict[str, Any]:
+    """Return the JSON Schema (2020-12) of decision.json."""
+    made = typed_json.schema(Decision)
+    made["$defs"]["Candidate"]["properties"]["figures"]["required"] = list(UNITS)
+    made["$defs"]["Figure"] |= {
+        "if": {"properties": {"value": {"type": "null"}}},
+        "then": {"properties": {"reason": {"type": "string", "minLength": 1}}},
+    }
+    return made
+
+
+def _read(data: Any, source: str, tolerant: Salvage | None) -> Decision:
+    def report(message: str, hint: str = typed_json.HINT) -> None:
+        if tolerant is None:
+            raise InputError(message, hint=hint)
+        tolerant.problems.append(message)
+
+    version = data.get("schema") if isinstance(data, Mapping) else None
+    if isinstance(version, int) and version != SCHEMA:
+        report(
+            f"{source} has schema {version}, not {SCHEMA}",
+            f"this edgehone reads schema {SCHEMA}; use the edgehone that wrote it, or optimize again",
+        )
+        data = {**data, "schema": SCHEMA}
+    decision = typed_json.read(Decision, data, source, salvage=tolerant)
+    if "weights" in decision.requirements:
+        weights = typed_json.read_value(
+            Mapping[str, float],
+            decision.requirements["weights"],
+            "requirements.weights",
+            source,
+            tolerant,
+        )
+        decision = replace(decision, requirements={**decision.requirements, "weights": weights})
+    named = {f"candidates[{i}]": candidate for i, candidate in enumerate(decision.candidates)}
+    for path, candidate in {"baseline": decision.baseline, **named}.items():
+        if missing := [name for name in UNITS if name not in candidate.figures]:
+            report(f"{source}: {path}.figures has no {', '.join(map(repr, missing))}")
+    if decision.chosen is not None and decision.chosen not in {c.key for c in decision.candidates}:
+        report(f"{source}: chosen is {decision.chosen!r}, which is no candidate")
+        decision = replace(decision, chosen=None)
+    return decision

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 from edgehone.core.figure import Figure
 from edgehone.decision.requirements import Gate, Requirements
@@ -23,9 +23,9 @@ class Verdict:
     gate: str
     figure: str
     ok: bool
-    op: str
+    op: Literal[">=", "<="]
     threshold: float
-    bound: str
+    bound: Literal["low", "high", "value"]
     value: float | None
     low: float | None
     high: float | None

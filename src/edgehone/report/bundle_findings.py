@@ -10,8 +10,7 @@ from typing import Any
 
 from edgehone.bundle.read import MANIFEST, SCHEMA, differences
 from edgehone.core.errors import InputError
-from edgehone.decision.decision import Candidate, Decision
-from edgehone.decision.parse import salvage
+from edgehone.decision.decision import Candidate, Decision, salvage
 from edgehone.evaluation import speed
 from edgehone.report.findings import Findings
 from edgehone.report.repair_json import mend
