@@ -22,7 +22,7 @@ from edgehone.execution.environments.environment import Env
 from edgehone.execution.failure_cause import root_cause
 from edgehone.execution.home import file_lock, home
 from edgehone.execution.processes import CHILDREN, end_tree, resident_bytes
-from edgehone.execution.source_digest import package_path, source_digest
+from edgehone.execution.source_digest import module_digest, package_path, source_digest
 from edgehone.execution.store import JobResult
 from edgehone.execution.watch import Watch
 
@@ -87,6 +87,10 @@ class Job:
     determines the result: for measurements the device. `watch` is asked for a sample of the child's
     process id every `watch_seconds`; what it returns at the end is kept in watch.json. `links` tells that the
     result holds links to its inputs, so that it is good only where they lie now.
+
+    `environment_independent` is for a job whose result is the same in every environment and depends on no code but the
+    function's own module, such as a download: its key then contains neither the environment nor imported modules, and
+    an upgrade of either does not run it again.
     """
 
     call: str
@@ -101,6 +105,7 @@ class Job:
     online: bool = False
     watch: Callable[[], Watch] = Watch
     links: bool = False
+    environment_independent: bool = False
 
     @property
     def key(self) -> str:
@@ -113,15 +118,20 @@ class Job:
     @property
     def identity(self) -> str:
         """A digest of all that determines the result's content: what jobs that read it name it by."""
-        modules = {self.call.partition(":")[0], *([self.backend] if self.backend else [])}
+        module = self.call.partition(":")[0]
+        if self.environment_independent:
+            environment, source = None, module_digest(module)
+        else:
+            environment = self.env.digest
+            source = source_digest(*sorted({module, *([self.backend] if self.backend else [])}))
         return store.key_of(
             {
                 "call": self.call,
                 "args": dict(self.args),
                 "inputs": {name: given.identity for name, given in self.inputs.items()},
-                "environment": self.env.digest,
+                "environment": environment,
                 "threads": self.threads,
-                "source": source_digest(*sorted(modules)),
+                "source": source,
                 "also": dict(self.also),
             }
         )

@@ -24,7 +24,7 @@ import hashlib
 import json
 import tomllib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.util import find_spec, resolve_name
 from pathlib import Path
@@ -85,14 +85,22 @@ def whole_digest(package: str) -> str:
 
 @dataclass(frozen=True)
 class _Code:
-    """The digest of a module's code and declared data files, and the names that it imports."""
+    """What a module's source says: the digest of its code, the names it imports, the data files it declares."""
 
     digest: str
     imports: tuple[str, ...]
+    data_files: tuple[str, ...]
 
 
 def _read_code(path: Path, module: str) -> _Code:
-    return _parse(_read(path), path, module)
+    """Read a module. Its digest includes the content of the data files that it declares."""
+    code = _parse(_read(path), module if path.name == "__init__.py" else module.rpartition(".")[0])
+    if not code.data_files:
+        return code
+    digest = hashlib.sha256(code.digest.encode())
+    for name in code.data_files:
+        digest.update(f"\0{name}\0{_data(path.with_name(name))}".encode())
+    return replace(code, digest=digest.hexdigest())
 
 
 def _read(path: Path) -> str:
@@ -100,13 +108,11 @@ def _read(path: Path) -> str:
 
 
 @cache
-def _parse(source: str, path: Path, module: str) -> _Code:
+def _parse(source: str, package: str) -> _Code:
+    """Parse a module of the package `package`."""
     tree = ast.parse(source)
-    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
-    digest = hashlib.sha256(repr(_canonical(tree)).encode())
-    for name in _declared_data_files(tree):
-        digest.update(f"\0{name}\0{_data(path.with_name(name))}".encode())
-    return _Code(digest.hexdigest(), tuple(_imports(tree, package)))
+    digest = hashlib.sha256(repr(_canonical(tree)).encode()).hexdigest()
+    return _Code(digest, tuple(_imports(tree, package)), _declared_data_files(tree))
 
 
 def _module_file(module: str) -> Path | None:

@@ -8,6 +8,7 @@ from edgehone.backends import registry
 from edgehone.core.errors import InputError, JobError, ModelError
 from edgehone.core.events import Emit, Event
 from edgehone.execution.environments import environment
+from edgehone.execution.environments.environment import Env
 from edgehone.execution.job import Job, run
 
 
@@ -26,9 +27,16 @@ def download(name: str, emit: Emit) -> Path:
     env = environment.ensure("pytorch", registry.load("pytorch").NEEDS, tell)
     tell(f"downloading {name}")
     try:
-        return run(Job("edgehone.worker.download:fetch", env, {"name": name}, online=True)).out / "model"
+        return run(download_job(env, name)).out / "model"
     except JobError as error:
         raise ModelError(
             f"{name} cannot be downloaded: {error.message}",
             hint="check the name and the network, or give a folder",
         ) from error
+
+
+def download_job(env: Env, name: str) -> Job:
+    """The job that downloads a model. An upgrade of edgehone or of the environment does not run it again."""
+    return Job(
+        "edgehone.worker.download:fetch", env, {"name": name}, online=True, environment_independent=True
+    )

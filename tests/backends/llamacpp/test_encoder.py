@@ -13,6 +13,7 @@ from edgehone.model.info import ModelInfo
 
 RunWorker = Callable[..., dict[str, Any]]
 BUILD = "edgehone.backends.llamacpp.build"
+ENCODER_BUILD = "edgehone.backends.llamacpp.encoder_build"
 
 BERT = ModelInfo(
     path=Path("model"),
@@ -46,7 +47,8 @@ def test_its_recipes_start_in_32_bits_and_calibrate_nothing() -> None:
 
 def test_all_are_quantized_from_one_conversion() -> None:
     exact, *rest = (backend.steps(each) for each in backend.recipes(BERT))
-    assert exact.params == {"outtype": "f32", "encoder": True}
+    assert exact.call == f"{ENCODER_BUILD}:convert"
+    assert exact.params == {"outtype": "f32"}
     assert all(step.inputs == {"converted": exact} for step in rest)
 
 
@@ -72,8 +74,8 @@ def test_hidden_states_are_those_of_transformers(
     model, exact, small = tmp_path / "model", tmp_path / "exact", tmp_path / "small"
     args: dict[str, Any] = {"model_type": model_type, "config": {**config, "max_position_embeddings": 64}}
     run_worker("llamacpp", "llamacppfunctions:make_encoder", args, {}, model)
-    args = {"outtype": "f32", "encoder": True}
-    facts = run_worker("llamacpp", f"{BUILD}:convert", args, {"model": model}, exact)
+    args = {"outtype": "f32"}
+    facts = run_worker("llamacpp", f"{ENCODER_BUILD}:convert", args, {"model": model}, exact)
     assert set(facts["tensor_types"]) == {"F32"}
     facts = run_worker("llamacpp", f"{BUILD}:quantize", {"type": "Q8_0"}, {"converted": exact}, small)
     assert facts["tensor_types"]["Q8_0"] > 0

@@ -66,6 +66,7 @@ _CLIP = (
 _NO_WINDOW = ("MistralForCausalLM", "MixtralForCausalLM")
 
 _BUILD = "edgehone.backends.llamacpp.build"
+_ENCODER = "edgehone.backends.llamacpp.encoder_build"
 _VISION = "edgehone.backends.llamacpp.vision_build"
 _GPTQ = "edgehone.backends.llamacpp.gptq"
 LINK_ORIGINAL = Step(f"{_BUILD}:link_original", reads=("model",), links=True)
@@ -203,7 +204,7 @@ def _language_steps(recipe: Recipe) -> Step:
     if source == "gguf":
         converted = LINK_ORIGINAL
     elif source == "encoder":
-        converted = Step(f"{_BUILD}:convert", {"outtype": "f32", "encoder": True}, reads=("model",))
+        converted = Step(f"{_ENCODER}:convert", {"outtype": "f32"}, reads=("model",))
     elif source == "vision":
         converted = Step(
             f"{_BUILD}:convert", inputs={"model": Step(f"{_VISION}:language_model", reads=("model",))}

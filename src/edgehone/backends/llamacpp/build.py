@@ -34,7 +34,6 @@ _PROGRESS = {
     "quantize": re.compile(r"\[\s*(\d+)/\s*(\d+)\]"),
 }
 _PER_CENT = 100
-_LENIENT = Path(__file__).with_name("lenient_convert.py")
 # Builds overlap, and threads that spin at OpenMP barriers while another build has the core made llama-imatrix
 # seven times slower.
 _PATIENT = {"OMP_WAIT_POLICY": "passive"}
@@ -42,14 +41,17 @@ _CAUSE = re.compile(r"error|failed|exception|not supported|unsupported|cannot|as
 
 
 def convert(job: WorkerJob) -> dict[str, Any]:
-    """The model's folder → out/model.gguf in F16, or in args["outtype"]; norms stay F32.
+    """Convert the model's folder to out/model.gguf in F16, or in args["outtype"]; norms stay F32.
 
-    args: encoder (ids come from elsewhere, so a tokenizer that llama.cpp does not know is no hindrance).
     Facts: tensor_types (GGML type → tensors), bytes. Raises JobError with the converter's own cause.
     """
-    script = tools(job).convert()
-    start = [_LENIENT, script] if job.args.get("encoder") else [script]
-    command = [sys.executable, *start, job.inputs["model"], "--outtype", job.args.get("outtype", "f16")]
+    return run_converter(job, [])
+
+
+def run_converter(job: WorkerJob, wrapper: Sequence[str]) -> dict[str, Any]:
+    """Run convert_hf_to_gguf.py as `convert` does, by way of a wrapper script if one is given."""
+    command = [sys.executable, *wrapper, tools(job).convert(), job.inputs["model"]]
+    command += ["--outtype", job.args.get("outtype", "f16")]
     out = job.out / ARTIFACT
     _run(job, "convert", [*command, "--outfile", out], job.out, total=_PER_CENT)
     return facts(out)

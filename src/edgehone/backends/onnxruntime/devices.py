@@ -16,6 +16,8 @@ from edgehone.backends.shared.visible_devices import Absent, RuntimeDevice, Seen
 from edgehone.core.errors import InputError
 
 CPU = "CPUExecutionProvider"
+# Read in workers, so part of the key of their jobs (edgehone.execution.source_digest).
+WORKER_DATA_FILES = ("providers.toml",)
 
 
 def devices(job: WorkerJob) -> dict[str, Any]:

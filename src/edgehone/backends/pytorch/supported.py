@@ -5,6 +5,9 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
+# Read in workers, so part of the key of their jobs (edgehone.execution.source_digest).
+WORKER_DATA_FILES = ("vision.txt",)
+
 
 @cache
 def architectures() -> frozenset[str]:

@@ -1,0 +1,239 @@
+"""Keys of jobs: what they depend on, and above all what they do not."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from edgehone.backends import registry
+from edgehone.backends.base import Step
+from edgehone.execution import source_digest
+from edgehone.execution.environments.environment import Env
+from edgehone.execution.job import Input, Job
+from edgehone.optimize.download import download_job
+
+Edit = Callable[[str], str]
+LLAMACPP = "edgehone.backends.llamacpp"
+# Functions that build, of every backend, and what they are in: module, function.
+BUILD_STEPS = {
+    "null": "edgehone.backends.null.backend:quantize",
+    "llamacpp": f"{LLAMACPP}.build:quantize",
+    "llamacpp gptq": f"{LLAMACPP}.gptq:refine",
+    "mlx": "edgehone.backends.mlx.build:quantize",
+    "olive": "edgehone.backends.olive.build:onnx",
+    "olive graph": "edgehone.backends.olive.passes:apply",
+    "onnxruntime": "edgehone.backends.onnxruntime.placement:place",
+    "openvino": "edgehone.backends.openvino.backend:compress",
+    "openvino graph": "edgehone.backends.openvino.graph:convert",
+    "openvino vision": "edgehone.backends.openvino.vision:export",
+    "pytorch": "edgehone.backends.pytorch.sensitivity:measure",
+    "surgery": "edgehone.transform.surgery.layers:drop",
+}
+MODULES_OF_THE_CORE = (
+    "edgehone.decision.gates",
+    "edgehone.decision.decide",
+    "edgehone.decision.choice",
+    "edgehone.report.summary",
+    "edgehone.report.html.page",
+    "edgehone.cli.optimize",
+    "edgehone.optimize.optimize",
+    "edgehone.execution.job",
+    "edgehone.execution.store",
+)
+ENV = Env("some", Path("/python"), None, "digest")
+
+
+class EditedSource:
+    """Source files as they would be after edits, without touching a file."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._edits: dict[Path, Edit] = {}
+        monkeypatch.setattr(source_digest, "_read", self._read)
+
+    def edit(self, module: str, change: Edit, file: str | None = None) -> None:
+        """Edit a module, or a data file beside it."""
+        path = path_of(module)
+        path = path.with_name(file) if file else path
+        assert change(path.read_text("utf-8")) != path.read_text("utf-8")
+        self._edits[path] = change
+        source_digest.source_digest.cache_clear()
+
+    def undo(self) -> None:
+        self._edits.clear()
+        source_digest.source_digest.cache_clear()
+
+    def _read(self, path: Path) -> str:
+        return self._edits.get(path, lambda text: text)(path.read_text("utf-8"))
+
+
+@pytest.fixture
+def source(monkeypatch: pytest.MonkeyPatch) -> Iterator[EditedSource]:
+    source_digest.source_digest.cache_clear()
+    yield EditedSource(monkeypatch)
+    source_digest.source_digest.cache_clear()
+
+
+@cache
+def path_of(module: str) -> Path:
+    spec = find_spec(module)
+    assert spec and spec.origin
+    return Path(spec.origin)
+
+
+def key(call: str) -> str:
+    return Job(call, ENV, {"bits": 8}, {"model": Input(Path("/model"), "model")}).key
+
+
+def add_comment(text: str) -> str:
+    return text.replace("\nfrom __future__", "\n# A comment.\nfrom __future__", 1)
+
+
+def change_docstrings(text: str) -> str:
+    """Replace every docstring of one line, and that of the module."""
+    lines = text.splitlines(keepends=True)
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef) and ast.get_docstring(node):
+            docstring = node.body[0]
+            if docstring.lineno == docstring.end_lineno:
+                line = lines[docstring.lineno - 1]
+                lines[docstring.lineno - 1] = line[: docstring.col_offset] + '"""Other words."""\n'
+    return "".join(lines)
+
+
+def reformat(text: str) -> str:
+    return f"{ast.unparse(ast.parse(text))}\n"
+
+
+def add_type_only_import(text: str) -> str:
+    return (
+        f"{text}\nfrom typing import TYPE_CHECKING as _T\n"
+        if "TYPE_CHECKING" not in text
+        else text.replace(
+            "if TYPE_CHECKING:\n", "if TYPE_CHECKING:\n    from edgehone.decision.gates import check\n", 1
+        )
+    )
+
+
+def add_statement(function: str) -> Edit:
+    """An edit of code: a statement more in a function."""
+
+    def change(text: str) -> str:
+        node = next(
+            one for one in ast.parse(text).body if isinstance(one, ast.FunctionDef) and one.name == function
+        )
+        lines = text.splitlines(keepends=True)
+        lines.insert((node.body[-1].lineno) - 1, "    edited = 1\n")
+        return "".join(lines)
+
+    return change
+
+
+@pytest.mark.parametrize("call", BUILD_STEPS.values(), ids=BUILD_STEPS)
+def test_editing_a_gate_a_report_or_other_parts_of_the_core_changes_no_build_key(
+    call: str, source: EditedSource
+) -> None:
+    before = key(call)
+    for module in MODULES_OF_THE_CORE:
+        source.edit(module, lambda text: f"{text}\nEDITED = 1\n")
+    assert key(call) == before
+
+
+@pytest.mark.parametrize("change", [add_comment, change_docstrings, reformat])
+@pytest.mark.parametrize("call", BUILD_STEPS.values(), ids=BUILD_STEPS)
+def test_editing_comments_docstrings_or_formatting_of_a_build_module_changes_no_build_key(
+    call: str, change: Edit, source: EditedSource
+) -> None:
+    before = key(call)
+    source.edit(call.partition(":")[0], change)
+    source.edit("edgehone.backends.sessions", change)
+    assert key(call) == before
+
+
+@pytest.mark.parametrize("call", BUILD_STEPS.values(), ids=BUILD_STEPS)
+def test_editing_the_code_of_a_build_step_changes_its_key(call: str, source: EditedSource) -> None:
+    before = key(call)
+    module, _, function = call.partition(":")
+    source.edit(module, add_statement(function))
+    assert key(call) != before
+
+
+def test_editing_a_module_that_a_build_step_imports_changes_its_key(source: EditedSource) -> None:
+    call = BUILD_STEPS["mlx"]
+    before = key(call)
+    source.edit("edgehone.transform.precision.solver", lambda text: f"{text}\nEDITED = 1\n")
+    assert key(call) != before
+
+
+def test_imports_for_the_type_checker_are_not_followed(source: EditedSource) -> None:
+    call = BUILD_STEPS["null"]
+    before = key(call)
+    source.edit("edgehone.backends.null.backend", add_type_only_import)
+    assert key(call) == before
+    source.edit("edgehone.decision.gates", lambda text: f"{text}\nEDITED = 1\n")
+    assert key(call) == before
+
+
+def test_editing_the_script_that_converts_encoders_changes_the_key_of_that_step_alone(
+    source: EditedSource,
+) -> None:
+    convert = f"{LLAMACPP}.encoder_build:convert"
+    others = [
+        *BUILD_STEPS.values(),
+        *(f"{LLAMACPP}.build:{name}" for name in ("convert", "imatrix", "link_original")),
+    ]
+    before, keys = key(convert), [key(one) for one in others]
+    source.edit(f"{LLAMACPP}.lenient_convert", lambda text: text.replace('"default"', '"gpt-2"'))
+    assert key(convert) != before
+    assert [key(one) for one in others] == keys
+
+
+def test_encoders_are_converted_by_the_step_whose_key_contains_the_script() -> None:
+    from tests.backends.llamacpp.test_encoder import BERT
+
+    backend = registry.load("llamacpp")
+    assert backend.steps(backend.recipes(BERT)[0]) == Step(
+        f"{LLAMACPP}.encoder_build:convert", {"outtype": "f32"}, reads=("model",)
+    )
+
+
+def test_a_data_file_that_workers_read_is_part_of_the_key_without_its_comments(source: EditedSource) -> None:
+    call = BUILD_STEPS["onnxruntime"]
+    module, file = "edgehone.backends.onnxruntime.devices", "providers.toml"
+    before = key(call)
+    source.edit(module, lambda text: f"# A comment.\n{text}", file)
+    assert key(call) == before
+    source.edit(module, lambda text: text.replace("ExecutionProvider", "Provider", 1), file)
+    assert key(call) != before
+
+
+@pytest.mark.parametrize(
+    ("module", "file"),
+    [
+        (f"{LLAMACPP}.recipes", "recipes.toml"),
+        ("edgehone.backends.openvino.backend", "recipes.toml"),
+        ("edgehone.backends.mlx.backend", "recipes.toml"),
+    ],
+)
+def test_a_table_that_the_core_reads_is_no_part_of_a_build_key(
+    module: str, file: str, source: EditedSource
+) -> None:
+    before = [key(call) for call in BUILD_STEPS.values()]
+    source.edit(module, lambda text: f'{text}\n[edited]\nx = "y"\n', file)
+    assert [key(call) for call in BUILD_STEPS.values()] == before
+
+
+def test_a_download_is_not_repeated_after_an_upgrade(source: EditedSource) -> None:
+    before = download_job(ENV, "owner/model").key
+    upgraded = replace(ENV, digest="another lock", versions={"huggingface-hub": "9"})
+    for module in ("edgehone.backends.sessions", *MODULES_OF_THE_CORE, "edgehone.optimize.download"):
+        source.edit(module, lambda text: f"{text}\nEDITED = 1\n")
+    assert download_job(upgraded, "owner/model").key == before
+    assert download_job(ENV, "owner/other").key != before
+    source.edit("edgehone.worker.download", lambda text: text.replace('"*.txt"', '"*.text"'))
+    assert download_job(ENV, "owner/model").key != before
