@@ -69,7 +69,8 @@ class EditedSource:
         source_digest.source_digest.cache_clear()
 
     def _read(self, path: Path) -> str:
-        return self._edits.get(path, lambda text: text)(path.read_text("utf-8"))
+        text = path.read_text("utf-8")
+        return self._edits[path](text) if path in self._edits else text
 
 
 @pytest.fixture

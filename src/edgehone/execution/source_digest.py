@@ -127,12 +127,16 @@ def _module_file(module: str) -> Path | None:
 def _canonical(node: Any) -> Any:
     """Return a syntax tree as nested tuples that do not depend on positions, docstrings or the version of Python.
 
-    Empty fields are left out, because newer versions of Python add some (`type_params`). So is `kind` (the u of u"").
+    Empty fields are left out, because newer versions of Python add some (`type_params`). So is `kind` (the u of u""), and
+    the empty string that Python 3.12 adds to some f-strings.
     """
     if isinstance(node, list):
         return tuple(_canonical(one) for one in node if not _has_no_effect(one))
     if not isinstance(node, ast.AST):
         return node
+    if isinstance(node, ast.JoinedStr):
+        parts = [one for one in node.values if not (isinstance(one, ast.Constant) and one.value == "")]
+        return ("JoinedStr", ("values", _canonical(parts)))
     if _is_type_checking_block(node):
         return ("Else", _canonical(node.orelse))  # type: ignore[attr-defined]
     fields = ((name, getattr(node, name, None)) for name in node._fields if name not in ("ctx", "kind"))
