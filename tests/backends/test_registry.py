@@ -22,7 +22,7 @@ BUILT_IN = {"gguf", "llamacpp", "mlx", "null", "olive", "onnxruntime", "openvino
 def plugin(monkeypatch: pytest.MonkeyPatch) -> Iterator[types.ModuleType]:
     """A third party's module, registered as `theirs`, that has all a backend needs."""
     module = types.ModuleType("their_backend")
-    for name in registry._REQUIRED:
+    for name in registry.REQUIRED:
         setattr(module, name, getattr(null, name))
     module.NAME = "theirs"  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "their_backend", module)

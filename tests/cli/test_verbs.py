@@ -111,6 +111,7 @@ def test_backends_in_a_home_that_has_none(shell: Shell) -> None:
     assert "missing" in lines["openvino"] and "not installed" in lines["openvino"]
     told = {row["name"]: row for row in parsed(shell.type("backends", "--json"))}
     assert told["null"]["state"] == "own" and told["openvino"]["state"] == "missing"
+    assert "tunable" in told["null"]["capabilities"] and "graph" in told["openvino"]["capabilities"]
     assert not (shell.place / "home" / "envs").exists()  # it only looked
 
 

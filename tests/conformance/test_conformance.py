@@ -26,6 +26,8 @@ REGISTERED = [
 SESSION = "\nclass Broken(HalfSession):\n{}\n\nHonest, HalfSession = HalfSession, Broken\n"
 BROKEN: dict[str, str] = {
     "module_has_the_names": "NAME = 'whole'\n",
+    "capability_names_are_spelled_correctly": "def open_grahp(artifact, settings, job): ...\n",
+    "capabilities_are_complete_and_callable": "def open_vision(artifact, settings): ...\n",
     "import_brings_no_framework": "import numpy\n",
     "supports_answers_with_reasons": """
 honest = supports
@@ -52,7 +54,7 @@ def steps(recipe): return Step("edgehone_half:cast", {"seed": random.random()}, 
 """,
     "devices_have_recipes": """
 from dataclasses import replace
-def on_devices(model, recipes, seen):
+def device_recipes(model, recipes, seen):
     made = [replace(one, name=one.name + "@NPU", settings={"device": "NPU"}) for one in recipes]
     return made, {}
 """,
@@ -114,7 +116,7 @@ def open_session(artifact, settings, job):
 """,
     "bad_ids_are_errors": "def check_ids(ids, vocabulary): pass\n",
     "operators_are_told": """
-from edgehone.backends.base import OperatorTime
+from edgehone.backends.sessions import OperatorTime
 def operator_times(artifact, settings, job, **request): return [OperatorTime("prefill", "all", 1, 3600.0)]
 """,
     "devices_are_told": """
@@ -199,7 +201,7 @@ def test_the_command_line(
 ) -> None:
     assert main.main(["backends", "conform", "null"]) == 0
     told = capsys.readouterr().out
-    assert "pass  score_repeats" in told and told.endswith("null: 26 passed, 2 skipped\n")
+    assert "pass  score_repeats" in told and told.endswith("null: 28 passed, 2 skipped\n")
     name = install("edgehone_bad", honest_source() + BROKEN["recipes_begin_with_the_exact_one"])
     assert main.main(["backends", "conform", name, "--json"]) == 1
     (row,) = json.loads(capsys.readouterr().out)

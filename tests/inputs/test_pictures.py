@@ -55,7 +55,7 @@ class Blind:
     def __init__(self, sight: float, noise: float = 0.0, bad: bool = False) -> None:
         self.sight, self.noise, self.bad = sight, noise, bad
 
-    def see(self, picture: Any, before: list[int], after: list[int]) -> Any:
+    def score_picture(self, picture: Any, before: list[int], after: list[int]) -> Any:
         logits = np.array([[(i * j) % 5 for j in range(5)] for i in after], np.float32)
         logits[:, 0] += self.sight * float(picture.mean()) / 255 + self.noise
         if self.bad:

@@ -10,7 +10,7 @@ import pytest
 
 import edgehone
 from edgehone.backends.openvino import backend
-from edgehone.backends.shared.visible_devices import RuntimeDevice, Seen
+from edgehone.backends.shared.visible_devices import RuntimeDevice, VisibleDevices
 from edgehone.inference.run_bundle import infer
 from edgehone.model import inspect
 from edgehone.model.demo import demo_graph
@@ -19,8 +19,8 @@ from edgehone.optimize import setup
 DIGITS = demo_graph()
 EVALUATION, CALIBRATION = (DIGITS.parent / f"{name}.npz" for name in ("evaluation", "calibration"))
 ABLE = {"capabilities": ["FP32", "INT8"], "kv_cache": False}
-SEEN: Mapping[str, Seen] = {
-    "openvino": Seen(
+SEEN: Mapping[str, VisibleDevices] = {
+    "openvino": VisibleDevices(
         (
             RuntimeDevice("CPU", "cpu"),
             RuntimeDevice("HETERO:CPU", "gpu", "the CPU by another road", ABLE),
@@ -34,7 +34,7 @@ SEEN: Mapping[str, Seen] = {
 def test_recipes_on_seen_devices_are_proven_and_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def see(backends: Mapping[str, Any], *more: Any) -> dict[str, Seen]:
+    def see(backends: Mapping[str, Any], *more: Any) -> dict[str, VisibleDevices]:
         return {name: SEEN[name] for name in backends}
 
     monkeypatch.setattr(setup, "see", see)

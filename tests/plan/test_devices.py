@@ -12,7 +12,7 @@ from edgehone.backends.base import Backend, Recipe
 from edgehone.backends.olive import backend as olive
 from edgehone.backends.openvino import backend as openvino
 from edgehone.backends.openvino import placement
-from edgehone.backends.shared.visible_devices import RuntimeDevice, Seen
+from edgehone.backends.shared.visible_devices import RuntimeDevice, VisibleDevices
 from edgehone.model import inspect
 from edgehone.model.demo import demo_graph, demo_model
 from edgehone.plan.devices import on_devices
@@ -26,7 +26,9 @@ NPU = RuntimeDevice("NPU", "npu", "AI Boost", {"capabilities": ["FP16", "INT8"],
 def made(path: Path, backend: Any, *devices: RuntimeDevice) -> Plan:
     model = inspect(path)
     backends = {backend.NAME: cast(Backend, backend)}
-    return on_devices(plan(model, backends, "quick"), model, backends, {backend.NAME: Seen((CPU, *devices))})
+    return on_devices(
+        plan(model, backends, "quick"), model, backends, {backend.NAME: VisibleDevices((CPU, *devices))}
+    )
 
 
 def by_name(found: Plan) -> dict[str, Recipe]:
@@ -37,8 +39,8 @@ def test_a_machine_without_accelerators_has_the_same_plan() -> None:
     model = inspect(demo_model())
     backends = {"openvino": cast(Backend, openvino)}
     plain = plan(model, backends, "quick")
-    assert on_devices(plain, model, backends, {"openvino": Seen((CPU,))}) == plain
-    assert on_devices(plain, model, backends, {"openvino": Seen(reason="not installed")}) == plain
+    assert on_devices(plain, model, backends, {"openvino": VisibleDevices((CPU,))}) == plain
+    assert on_devices(plain, model, backends, {"openvino": VisibleDevices(reason="not installed")}) == plain
 
 
 def test_every_recipe_of_a_language_model_on_the_gpu() -> None:
@@ -71,7 +73,7 @@ def test_a_graph_on_an_npu_has_fixed_shapes_and_a_fallback() -> None:
 
 def test_a_precision_that_a_device_lacks_is_not_tried_there() -> None:
     bf16 = Recipe("openvino", "int8-bf16", settings={"inference_precision": "bf16"})
-    found, _ = placement.on_devices(inspect(demo_model()), [bf16], Seen((GPU,)))
+    found, _ = placement.device_recipes(inspect(demo_model()), [bf16], VisibleDevices((GPU,)))
     assert found == []
 
 
@@ -87,7 +89,7 @@ def test_a_backend_that_cannot_offer_is_left_as_it_is() -> None:
     recipe = Recipe("plain", "exact", exact=True)
     given = Plan((recipe,), {})
     backends = {"plain": cast(Backend, SimpleNamespace())}
-    assert on_devices(given, inspect(demo_model()), backends, {"plain": Seen((GPU,))}) == given
+    assert on_devices(given, inspect(demo_model()), backends, {"plain": VisibleDevices((GPU,))}) == given
 
 
 @pytest.mark.parametrize(

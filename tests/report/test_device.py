@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from edgehone.backends.shared.visible_devices import Absent, RuntimeDevice, Seen
+from edgehone.backends.shared.visible_devices import AbsentDevice, RuntimeDevice, VisibleDevices
 from edgehone.core.figure import Figure
 from edgehone.device import Conditions, Device
 from edgehone.device.accelerators import Accelerator
@@ -46,8 +46,8 @@ def test_what_is_unknown_says_why() -> None:
 def test_what_runtimes_see() -> None:
     cpu = RuntimeDevice("CPU", "cpu", "Some CPU", {"capabilities": ["BF16", "INT8"]})
     seen = {
-        "openvino": Seen((cpu,), (Absent("GPU", "gpu", "Intel", "no driver"),)),
-        "mlx": Seen(reason="not installed"),
+        "openvino": VisibleDevices((cpu,), (AbsentDevice("GPU", "gpu", "Intel", "no driver"),)),
+        "mlx": VisibleDevices(reason="not installed"),
     }
     told = rows(BARE, Conditions(), UNKNOWN, Inventory(), seen)
     at = told.index(("openvino", "sees CPU Some CPU (BF16, INT8)"))

@@ -13,7 +13,7 @@ from edgehone.backends.base import Backend
 from edgehone.core.errors import InputError, SetupError
 
 GROUP = "edgehone.backends"
-_REQUIRED = ("NAME", "NEEDS", "REFERENCE", "supports", "recipes", "steps", "open_session")
+REQUIRED = ("NAME", "NEEDS", "REFERENCE", "supports", "recipes", "steps", "open_session")
 
 
 @functools.cache
@@ -43,7 +43,7 @@ def load(name: str) -> Backend:
             f"the backend '{name}' ({target}) cannot be imported: {error}",
             hint=f"reinstall or remove the package that registers '{name}'",
         ) from error
-    lacking = [part for part in _REQUIRED if not hasattr(module, part)]
+    lacking = [part for part in REQUIRED if not hasattr(module, part)]
     if lacking:
         raise SetupError(
             f"the backend '{name}' ({target}) lacks {', '.join(lacking)}",

@@ -1,6 +1,6 @@
-"""What runs in a worker process: the job that a worker function gets, and the sessions that a backend opens.
+"""Types used in a worker process: the job that a worker function gets, and the sessions that a backend opens.
 
-These types are used on both sides; this module imports the standard library alone.
+Core and workers both use these types. This module imports only the standard library.
 """
 
 from __future__ import annotations
@@ -8,22 +8,23 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     Logits = NDArray[np.float32]
+    Picture = NDArray[np.uint8]  # RGB, [height, width, 3]
 
 
 @dataclass(frozen=True)
 class WorkerJob:
-    """What a function run by a worker gets.
+    """The argument of a function that a worker runs. The function returns facts for result.json.
 
-    `args` are the parameters, `inputs` the folders and files it may read, `out` the empty folder it fills,
-    `toolchain` the folder of the environment's toolchain, if any, `threads` how many it may use.
-    `progress(fraction, what)` tells the person who waits. The function returns facts for result.json.
+    `args` are parameters, `inputs` the folders and files to read, `out` an empty folder to fill, `toolchain` the folder
+    of the environment's toolchain, if it has one, `threads` the number of threads to use. `progress(fraction, what)`
+    reports progress to the user.
     """
 
     args: Mapping[str, Any]
@@ -36,7 +37,7 @@ class WorkerJob:
 
 @dataclass(frozen=True)
 class Generation:
-    """A greedy generation: the new token ids and the moment (time.perf_counter, s) each was known."""
+    """A greedy generation: the new token ids, and the time (time.perf_counter, s) at which each was available."""
 
     started: float
     ids: list[int]
@@ -45,9 +46,9 @@ class Generation:
 
 @dataclass(frozen=True)
 class OperatorTime:
-    """Time of one kind of operator, by the framework's own profiler, summed over its `calls` in one request.
+    """The time of one kind of operator by the framework's own profiler, summed over its `calls` in one request.
 
-    `phase` is "prefill" or "decode" of a language model, "run" of a graph; `operator` is the framework's own name.
+    `phase` is "prefill" or "decode" for a language model, "run" for a graph; `operator` is the framework's name.
     """
 
     phase: str
@@ -57,103 +58,136 @@ class OperatorTime:
 
 
 class Session(Protocol):
-    """An opened artifact: in a worker, one at a time.
-
-    A session that serves several requests at once may have `generate_many` as `ManySession` has it; one without it is
-    asked one after another.
-    """
+    """An opened artifact of a language model. A worker has one session open at a time."""
 
     def tokenize(self, text: str) -> list[int]:
-        """Ids as the framework's own tokenizer gives them, with its own BOS rule."""
+        """Return the ids of the framework's own tokenizer, with its own BOS rule."""
         ...
 
     def detokenize(self, ids: Sequence[int]) -> str:
-        """The text of ids, special tokens left out."""
+        """Return the text of the ids, without special tokens."""
         ...
 
     def score(self, ids: Sequence[int]) -> Iterator[Logits]:
-        """Logits after each of `ids`, from an empty context: float32 chunks [n, vocabulary], in order."""
+        """Yield the logits after each id, from an empty context: float32 chunks [n, vocabulary], in order."""
         ...
 
     def generate(
         self, ids: Sequence[int], count: int, on_token: Callable[[int], bool] | None = None
     ) -> Generation:
-        """Exactly `count` greedy tokens by the framework's native loop, end-of-text ignored.
+        """Generate exactly `count` greedy tokens with the framework's native loop, ignoring end-of-text.
 
         `on_token` gets each new id and may return True to stop early (not used while measuring).
         """
         ...
 
     def close(self) -> None:
-        """Give memory back."""
+        """Free the memory."""
         ...
 
 
-class ManySession(Session, Protocol):
-    """A session that serves several requests at once."""
+@runtime_checkable
+class ConcurrentSession(Protocol):
+    """A session that serves several prompts at once. Other sessions serve them one after another."""
 
     def generate_many(self, prompts: Sequence[Sequence[int]], count: int) -> list[Generation]:
-        """Exactly `count` greedy tokens for each prompt, all under way together, in the order of the prompts.
+        """Generate exactly `count` greedy tokens for each prompt, all concurrently, and return them in order.
 
-        The tokens are those of `generate` but for ties. `started` is when the call began, for all.
+        The tokens equal those of `generate` except for ties. `started` is the start of the call for all of them.
         """
         ...
 
 
 class GraphSession(Protocol):
-    """An opened artifact of a graph (a model whose `kind` is "graph"): in a worker, one at a time."""
+    """An opened artifact of a graph (a model whose `kind` is "graph"). A worker has one session open at a time."""
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """All outputs for a batch, by the original's own names of inputs and outputs; batch first."""
+        """Return all outputs for a batch. Inputs and outputs have the original's names; the first axis is the batch."""
         ...
 
     def close(self) -> None:
-        """Give memory back."""
+        """Free the memory."""
         ...
 
 
 class VisionSession(Protocol):
-    """An opened language model that is given a picture: in a worker, one at a time.
+    """An opened artifact of a vision-language model. A worker has one session open at a time.
 
-    The picture stands between the ids `before` (the BOS and what marks the picture's begin) and `after` (what marks
-    its end, and the prompt). How many positions it takes in between is the runtime's own matter.
+    The picture stands between the ids `before` (BOS and the marker of the picture's start) and `after` (the marker of
+    its end, and the prompt). The runtime decides how many positions the picture itself takes.
     """
 
-    def see(self, picture: NDArray[np.uint8], before: Sequence[int], after: Sequence[int]) -> Logits:
-        """Logits after each of `after`, float32 [len(after), vocabulary]; `picture` is RGB [height, width, 3]."""
+    def score_picture(self, picture: Picture, before: Sequence[int], after: Sequence[int]) -> Logits:
+        """Return the logits after each id of `after`: float32 [len(after), vocabulary]."""
         ...
 
     def describe(
         self,
-        picture: NDArray[np.uint8],
+        picture: Picture,
         before: Sequence[int],
         after: Sequence[int],
         count: int,
         on_token: Callable[[int], bool] | None = None,
     ) -> Generation:
-        """Exactly `count` greedy tokens, as `Session.generate`; it begins with encoding the picture."""
+        """Generate exactly `count` greedy tokens, as `Session.generate` does; encoding the picture is timed too."""
         ...
 
     def detokenize(self, ids: Sequence[int]) -> str:
-        """The text of ids, special tokens left out."""
+        """Return the text of the ids, without special tokens."""
         ...
 
     def tokenize(self, text: str) -> list[int]:
-        """Ids as the framework's own tokenizer gives them, with its own BOS rule."""
+        """Return the ids of the framework's own tokenizer, with its own BOS rule."""
         ...
 
     def close(self) -> None:
-        """Give memory back."""
+        """Free the memory."""
         ...
 
 
 class RoutingSession(Protocol):
-    """An opened mixture of experts whose runtime tells which experts it chose."""
+    """An opened mixture-of-experts model whose runtime reports which experts it chose."""
 
     def routing(self, ids: Sequence[int]) -> dict[int, NDArray[np.int16]]:
-        """The experts chosen for each of `ids` from an empty context, by block: [tokens, k], in any order."""
+        """Return the experts chosen for each id from an empty context, by block: [tokens, k], in any order."""
         ...
 
     def close(self) -> None:
-        """Give memory back."""
+        """Free the memory."""
+        ...
+
+
+class Tokenizer(Protocol):
+    """The original's own tokenizer, opened by a reference backend.
+
+    `bos` are the ids put in front of a text, `eos` those that end it, `vocabulary` the number of ids.
+    """
+
+    bos: list[int]
+    eos: list[int]
+    vocabulary: int
+
+    def tokenize(self, text: str) -> list[int]:
+        """Return ids with the tokenizer's own BOS rule."""
+        ...
+
+    def encode(self, text: str) -> tuple[list[int], list[int]]:
+        """Return ids without BOS, and the number of UTF-8 bytes that each id covers."""
+        ...
+
+
+class PictureProcessor(Protocol):
+    """The original's own picture processor, opened by a reference backend. `size` is its input's edge in pixels."""
+
+    size: int
+
+    def split(self, picture: Picture, prompt: str) -> tuple[list[int], list[int]]:
+        """Return the ids before and after the picture in the model's own chat template with this prompt.
+
+        Raises ModelError for a model that inserts one picture in several positions.
+        """
+        ...
+
+    def encode(self, text: str) -> list[int]:
+        """Return ids without special tokens."""
         ...

@@ -49,6 +49,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _list(backends: Mapping[str, Backend]) -> list[dict[str, Any]]:
+    from edgehone.backends.capabilities import capabilities_of
     from edgehone.execution.environments import environment
 
     states = {name: environment.state(name, backend.NEEDS) for name, backend in backends.items()}
@@ -59,6 +60,7 @@ def _list(backends: Mapping[str, Backend]) -> list[dict[str, Any]]:
             "reason": state.reason,
             "versions": dict(state.versions),
             "bytes": state.bytes,
+            "capabilities": capabilities_of(backends[name]),
         }
         for name, state in states.items()
     ]
@@ -96,20 +98,37 @@ def _conform(names: Sequence[str], *, as_json: bool) -> int:
 
     for name in names:
         registry.module_name(name)  # a wrong name is told before anything slow
-    found = {}
+    found, capabilities = {}, {}
     for name in names:
         found[name] = conform(name, partial(_tell, name))
+        capabilities[name] = _capabilities(name)
         if not as_json:
-            print("\n".join(_report(name, found[name])), flush=True)
+            print("\n".join(_report(name, capabilities[name], found[name])), flush=True)
     if as_json:
-        rows = [{"name": name, "checks": [one.to_json() for one in some]} for name, some in found.items()]
+        rows = [
+            {"name": name, "capabilities": capabilities[name], "checks": [one.to_json() for one in some]}
+            for name, some in found.items()
+        ]
         print(json.dumps(rows, indent=1))
     return 1 if any(one.state == "fail" for some in found.values() for one in some) else 0
 
 
-def _report(name: str, outcomes: Sequence[Outcome]) -> list[str]:
-    """A line a check, what is demanded below each that fails, and the counts."""
-    lines = [name]
+def _capabilities(name: str) -> list[str]:
+    """The backend's optional capabilities; none for a module that is not a backend, which the checks report."""
+    from edgehone.backends import registry
+    from edgehone.backends.capabilities import capabilities_of
+    from edgehone.core.errors import SetupError
+
+    try:
+        return capabilities_of(registry.load(name))
+    except SetupError:
+        return []
+
+
+def _report(name: str, capabilities: Sequence[str], outcomes: Sequence[Outcome]) -> list[str]:
+    """One line per check, the requirement below each that fails, and the counts."""
+    has = f"capabilities: {', '.join(capabilities) or 'none'}"
+    lines = [name, *textwrap.wrap(has, 100, initial_indent="  ", subsequent_indent=" " * 8)]
     for one in outcomes:
         lines += textwrap.wrap(
             f"{one.state}  {one.check:40}  {one.seen}", 100, initial_indent="  ", subsequent_indent=" " * 8

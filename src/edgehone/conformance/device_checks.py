@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from edgehone.backends.base import Step
-from edgehone.backends.shared.visible_devices import RuntimeDevice, Seen
+from edgehone.backends.capabilities import DeviceRecipes, capability
+from edgehone.backends.shared.visible_devices import RuntimeDevice, VisibleDevices
 from edgehone.conformance.subject import Subject
 from edgehone.worker.conformance.outcome import Skipped, demand
 
 # Nobody's: what is made for them is looked at, not run.
-MADE_UP = Seen(
+MADE_UP = VisibleDevices(
     (
         RuntimeDevice("CPU", "cpu"),
         RuntimeDevice("GPU", "gpu", "a GPU", {"capabilities": ["FP32", "FP16"]}),
@@ -18,15 +19,15 @@ MADE_UP = Seen(
 
 
 def devices_have_recipes(subject: Subject) -> str:
-    """on_devices(), where the module has it, gives variants of its recipes: each names a device that was seen in its
-    settings and after the @ of its name, an exact one is among those of each device, and a device without any has a
-    reason: they are built and proven as all recipes are."""
-    offer = getattr(subject.backend, "on_devices", None)
-    if offer is None:
-        raise Skipped("it has no on_devices")
+    """device_recipes(), if the module has it, returns variants of its recipes. Each names a visible device in its
+    settings and after the @ of its name; each device has exactly one exact variant, or a reason why it has none.
+    Variants are built and checked like all recipes."""
+    offering = capability(subject.backend, DeviceRecipes)
+    if offering is None:
+        raise Skipped("it has no device_recipes()")
     ids, count = {one.id for one in MADE_UP.accelerators}, 0
     for what, model, recipes in subject.proposed():
-        variants, without = offer(model, recipes, MADE_UP)
+        variants, without = offering.device_recipes(model, recipes, MADE_UP)
         there: dict[str, list[bool]] = {}
         for one in variants:
             named = str(one.settings.get("device", ""))

@@ -11,7 +11,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from edgehone.backends.base import EFFORTS, Needs, Recipe, Step, Support
+from edgehone.backends.base import EFFORTS, Needs, Recipe, ReferenceBackend, Step, Support
+from edgehone.backends.capabilities import GraphBackend, TokenizerBackend, capability
+from edgehone.conformance import capability_checks
 from edgehone.conformance.device_checks import devices_have_recipes
 from edgehone.conformance.subject import Subject
 from edgehone.core.errors import SetupError
@@ -46,13 +48,13 @@ def module_has_the_names(subject: Subject) -> str:
     demand(needs.lock is None or Path(needs.lock).is_file(), f"there is no lock at {needs.lock}")
     demand(needs.toolchain is None or _defined(needs.toolchain), f"there is no {needs.toolchain}")
     wanted = _FUNCTIONS + (_OF_A_REFERENCE if backend.REFERENCE else ())
-    if backend.REFERENCE and not hasattr(backend, "open_graph"):
-        wanted = (*wanted, "open_tokenizer")  # what runs graphs may have no texts to cut
-    missing = [name for name in wanted if not callable(getattr(backend, name, None))]
+    missing = [name for name in wanted if not callable(vars(backend).get(name))]
     demand(not missing, f"not functions: {', '.join(missing)}")
-    graph = getattr(backend, "open_graph", None)
-    demand(graph is None or callable(graph), f"open_graph is {graph!r}")
-    return f"{len(wanted)} functions{', open_graph too' if graph else ''}"
+    reference = capability(backend, ReferenceBackend) is not None
+    demand(reference == backend.REFERENCE, f"REFERENCE is {backend.REFERENCE}, yet it has original()")
+    opens = capability(backend, TokenizerBackend) or capability(backend, GraphBackend)
+    demand(not reference or opens is not None, "a reference without open_tokenizer() or open_graph()")
+    return f"{len(wanted)} functions"
 
 
 def import_brings_no_framework(subject: Subject) -> str:
@@ -181,6 +183,7 @@ def environment_can_be_made(subject: Subject) -> str:
 
 CHECKS: tuple[Check, ...] = (
     module_has_the_names,
+    *capability_checks.CHECKS,
     import_brings_no_framework,
     supports_answers_with_reasons,
     recipes_begin_with_the_exact_one,

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from edgehone.backends import registry
 from edgehone.backends.base import Recipe, ReferenceBackend
+from edgehone.backends.capabilities import require
 from edgehone.backends.null import backend as null
 from edgehone.core.errors import SetupError
 from edgehone.core.events import silent
@@ -93,4 +94,4 @@ def _recipe(name: str, model: ModelInfo) -> Recipe:
     """The exact recipe, or the original of a backend that only runs that."""
     backend = registry.load(name)
     exact = [recipe for recipe in backend.recipes(model) if recipe.exact]
-    return exact[0] if exact else cast(ReferenceBackend, backend).original(model)
+    return exact[0] if exact else require(backend, ReferenceBackend).original(model)

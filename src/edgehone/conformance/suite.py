@@ -13,6 +13,7 @@ from typing import Any
 
 from edgehone.backends import registry
 from edgehone.backends.base import Recipe, Step
+from edgehone.backends.capabilities import GraphBackend, capability
 from edgehone.conformance import module_checks
 from edgehone.conformance.models import tiny_graphs, tiny_models
 from edgehone.conformance.subject import Subject
@@ -91,7 +92,7 @@ def conform(
         subject = Subject(name, target, backend, (*languages, *graphs), told=_Told(tell))
         found = [perform(check, subject) for check in core]
         found += _worker_checks(subject, "language", languages, wanted, tell)
-        if callable(getattr(backend, "open_graph", None)):
+        if capability(backend, GraphBackend):
             found += _worker_checks(subject, "graph", graphs, wanted, tell)
     return found
 

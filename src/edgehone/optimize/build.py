@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from edgehone.backends.base import Recipe, Step
+from edgehone.backends.capabilities import SensitivityBackend, capability
 from edgehone.core.errors import NothingToGain
 from edgehone.execution.job import Input
 from edgehone.execution.store import JobResult
@@ -52,10 +53,10 @@ def sensitivity(ctx: RunContext, recipe: Recipe, given: Mapping[str, Input]) -> 
 
     Raises NothingToGain where the original's backend cannot tell.
     """
-    step: Step | None = getattr(ctx.origin, "SENSITIVITY", None)
-    if step is None:
+    measured = capability(ctx.origin, SensitivityBackend)
+    if measured is None:
         raise NothingToGain(f"{ctx.origin.NAME} does not tell what rounding each weight costs")
-    return _make(ctx, recipe, ctx.origin.NAME, step, given)
+    return _make(ctx, recipe, ctx.origin.NAME, measured.SENSITIVITY, given)
 
 
 def _make(ctx: RunContext, recipe: Recipe, backend: str, step: Step, given: Mapping[str, Input]) -> JobResult:

@@ -7,6 +7,7 @@ from pathlib import Path
 from edgehone.backends.base import (
     Recipe,
 )
+from edgehone.backends.capabilities import SingleFileArtifact, capability
 from edgehone.core.errors import InputError
 from edgehone.execution.job import Input
 from edgehone.execution.store import JobResult
@@ -17,14 +18,15 @@ from edgehone.optimize.context import RunContext
 def import_artifact(ctx: RunContext, recipe: Recipe, path: Path) -> JobResult:
     """The artifact at `path`, named by the digest of its content.
 
-    A lone file gets the name that the backend's module calls ARTIFACT, else it keeps its own. Raises InputError
+    A lone file gets the name that the backend declares as ARTIFACT_FILE, else it keeps its own. Raises InputError
     for what is not there or empty.
     """
     backend = ctx.backends[recipe.backend]
     digests = digest_folder(path) if path.is_dir() else {path.name: digest_file(path)}
     if not digests:
         raise InputError(f"{path} is an empty folder", hint="give the folder of an artifact, or a bundle")
-    name = getattr(backend, "ARTIFACT", path.name)
+    single = capability(backend, SingleFileArtifact)
+    name = single.ARTIFACT_FILE if single else path.name
     content = "\n".join(f"{name}\0{digest}" for name, digest in digests.items())
     given = Input(path.resolve(), content)
     return ctx.run(

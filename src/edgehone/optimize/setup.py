@@ -5,11 +5,12 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any
 
 from edgehone import device as devices
 from edgehone.backends import registry
 from edgehone.backends.base import Backend, ReferenceBackend
+from edgehone.backends.capabilities import require
 from edgehone.core.errors import InputError, ModelError, SetupError
 from edgehone.core.events import Emit, Event
 from edgehone.device.catalogue import platform_row
@@ -200,7 +201,7 @@ def origin_of(model: ModelInfo) -> ReferenceBackend:
         if backend.REFERENCE:
             support = backend.supports(model)
             if support.ok:
-                return cast(ReferenceBackend, backend)
+                return require(backend, ReferenceBackend)
             reasons += [f"{name}: {reason}" for reason in support.reasons]
     raise ModelError(
         f"nothing can run the original of {model.path}, so nothing can be proven against it: {'; '.join(reasons)}",

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgehone import device as devices
 from edgehone.backends import registry
+from edgehone.backends.capabilities import OperatorProfiler, capability
 from edgehone.backends.sessions import (
     OperatorTime,
 )
@@ -293,7 +294,7 @@ class _Pass:
 
 def _with_operators(made: Profile, asked: _Asked, tell: Tell) -> Profile:
     """The profile with operator times, or with the reason why there are none."""
-    if not hasattr(registry.load(asked.backend), "operator_times"):
+    if capability(registry.load(asked.backend), OperatorProfiler) is None:
         return replace(made, operators_reason=f"{asked.backend} has no profiler of operators")
     tell("timing operators, in a pass of its own")
     shorter = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from edgehone.backends.shared.visible_devices import RuntimeDevice, Seen
+from edgehone.backends.shared.visible_devices import RuntimeDevice, VisibleDevices
 from edgehone.core.figure import Figure
 from edgehone.device import Conditions, Device
 from edgehone.device.accelerators import Accelerator
@@ -23,7 +23,7 @@ def rows(
     conditions: Conditions,
     bandwidth: Figure,
     around: Inventory,
-    seen: Mapping[str, Seen],
+    seen: Mapping[str, VisibleDevices],
 ) -> list[tuple[str, str]]:
     """What the machine is, what lies around its processor, what each runtime sees of it, how it fares now."""
     return [
@@ -106,7 +106,7 @@ def _now(conditions: Conditions) -> list[tuple[str, str]]:
     ]  # fmt: skip
 
 
-def _seen(backend: str, seen: Seen) -> list[tuple[str, str]]:
+def _seen(backend: str, seen: VisibleDevices) -> list[tuple[str, str]]:
     """A line for each device that it sees, then for each that it does not."""
     if seen.reason:
         return [(backend, _why({backend: seen.reason}, backend))]

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 from collections.abc import Callable
 from typing import Any
 
+from edgehone.backends.capabilities import VisionBackend, require
 from edgehone.backends.sessions import (
     Generation,
     Session,
     VisionSession,
     WorkerJob,
 )
+from edgehone.worker.backend import load_backend
 
 
 def generate(job: WorkerJob) -> dict[str, Any]:
@@ -21,9 +22,9 @@ def generate(job: WorkerJob) -> dict[str, Any]:
     args: backend, settings, prompt (text), max_tokens, eos (ids that end it), and with inputs["picture"] template (ids
     before a picture, and around a prompt behind it). Returns tokens, seconds to the first token and tokens/s after it.
     """
-    backend = importlib.import_module(job.args["backend"])
+    backend = load_backend(job)
     seeing = "picture" in job.inputs
-    opened = backend.open_vision if seeing else backend.open_session
+    opened = require(backend, VisionBackend).open_vision if seeing else backend.open_session
     session: Any = opened(job.inputs["artifact"], job.args["settings"], job)
     ends = set(job.args["eos"])
     ids: list[int] = []

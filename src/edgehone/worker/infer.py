@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import importlib
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgehone.backends.capabilities import GraphBackend, require
 from edgehone.backends.sessions import (
     WorkerJob,
 )
 from edgehone.inputs import samples
+from edgehone.worker.backend import load_backend
 from edgehone.worker.batches import Batches
 
 if TYPE_CHECKING:
-    from edgehone.backends.sessions import (
-        GraphSession,
-    )
+    pass
 
 
 def infer(job: WorkerJob) -> dict[str, Any]:
@@ -33,8 +32,8 @@ def infer(job: WorkerJob) -> dict[str, Any]:
     samples.check_arrays(arrays, tensors, str(job.inputs["samples"]), least=1)
     dtypes = {tensor.name: tensor.dtype for tensor in tensors}
     arrays = {name: array.astype(dtypes.get(name, array.dtype), copy=False) for name, array in arrays.items()}
-    backend = importlib.import_module(job.args["backend"])
-    session: GraphSession = backend.open_graph(job.inputs["artifact"], job.args["settings"], job)
+    backend = require(load_backend(job), GraphBackend)
+    session = backend.open_graph(job.inputs["artifact"], job.args["settings"], job)
     batches, batch = Batches(arrays, None), job.args["batch"]
     count = batches.count
     made: dict[str, list[Any]] = {}

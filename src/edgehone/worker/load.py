@@ -11,11 +11,14 @@ import itertools
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from edgehone.backends.capabilities import ConcurrentGraphBackend, GraphBackend, capability, require
+from edgehone.backends.sessions import ConcurrentSession
 from edgehone.core.errors import EdgehoneError
 
 if TYPE_CHECKING:
+    from edgehone.backends.base import Backend
     from edgehone.backends.sessions import (
         Generation,
         GraphSession,
@@ -54,9 +57,12 @@ class Prompts:
 
     def _serve(self, asked: list[list[Sequence[int]]]) -> list[list[Generation]]:
         """The generations of each request."""
-        many = getattr(self.session, "generate_many", None)
+        concurrent = capability(self.session, ConcurrentSession)
         flat = [prompt for request in asked for prompt in request]
-        made = many(flat, self.count) if many else [self.session.generate(p, self.count) for p in flat]
+        if concurrent:
+            made = concurrent.generate_many(flat, self.count)
+        else:
+            made = [self.session.generate(prompt, self.count) for prompt in flat]
         for one in made:
             check_made(one, self.count)
         return [made[at : at + self.batch] for at in range(0, len(made), self.batch)]
@@ -72,13 +78,13 @@ def check_made(made: Generation, count: int) -> None:
         raise EdgehoneError(f"asked for {count} tokens, got {len(made.ids)} ids and {len(made.times)} times")
 
 
-def open_samples(backend: Any, job: WorkerJob, batches: Batches) -> Samples:
+def open_samples(backend: Backend, job: WorkerJob, batches: Batches) -> Samples:
     """Clients of a graph; args and inputs are those of `requests.open_requests`."""
     artifact, settings, clients = job.inputs["artifact"], job.args["settings"], job.args["clients"]
     size = job.args["batch"]
-    if hasattr(backend, "open_graph_many"):
-        return Samples(backend.open_graph_many(artifact, settings, job, clients), batches, size, clients)
-    session = backend.open_graph(artifact, settings, job)
+    if concurrent := capability(backend, ConcurrentGraphBackend):
+        return Samples(concurrent.open_graph_many(artifact, settings, job, clients), batches, size, clients)
+    session = require(backend, GraphBackend).open_graph(artifact, settings, job)
     return Samples(session, batches, size, clients, one_by_one=True)
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
 
+from edgehone.backends.capabilities import OperatorProfiler, require
 from edgehone.backends.sessions import (
     WorkerJob,
 )
+from edgehone.worker.backend import load_backend
 from edgehone.worker.batches import Batches
 
 
@@ -16,7 +17,7 @@ def time_operators(job: WorkerJob) -> dict[str, Any]:
 
     Returns `operators`: phase, operator, calls, seconds each, the slowest first.
     """
-    backend = importlib.import_module(job.args["backend"])
+    backend = require(load_backend(job), OperatorProfiler)
     if "prompt" in job.args:
         request = {"prompt": job.args["prompt"], "generated": job.args["generated"]}
     else:

@@ -6,36 +6,19 @@ the fixed sample.
 
 from __future__ import annotations
 
-import importlib
 import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from edgehone.backends.sessions import (
-    WorkerJob,
-)
+from edgehone.backends.capabilities import TokenizerBackend, require
+from edgehone.backends.sessions import Tokenizer, WorkerJob
 from edgehone.core.errors import ModelError, TextError
 from edgehone.inputs.texts import read_task, read_text
 from edgehone.model.digest import digest_file
+from edgehone.worker.backend import load_backend
 from edgehone.worker.tokenizer_sample import SAMPLE
-
-
-class Tokenizer(Protocol):
-    """What a reference backend's `open_tokenizer(model, job)` returns."""
-
-    bos: list[int]
-    eos: list[int]
-    vocabulary: int
-
-    def tokenize(self, text: str) -> list[int]:
-        """Ids with the tokenizer's own BOS rule."""
-        ...
-
-    def encode(self, text: str) -> tuple[list[int], list[int]]:
-        """Ids without BOS, and the UTF-8 bytes that each covers."""
-        ...
 
 
 def prepare(job: WorkerJob) -> dict[str, Any]:
@@ -51,8 +34,8 @@ def prepare(job: WorkerJob) -> dict[str, Any]:
     "calibration": n}) and texts (SHA-256 of each text file).
     Raises ModelError for a tokenizer that does not work, TextError for a text.
     """
-    backend = importlib.import_module(job.args["backend"])
-    tokenizer: Tokenizer = backend.open_tokenizer(job.inputs["model"], job)
+    backend = require(load_backend(job), TokenizerBackend)
+    tokenizer = backend.open_tokenizer(job.inputs["model"], job)
     job.progress(0.1, "evaluation text")
     ids, sizes = tokenizer.encode(read_text(job.inputs["evaluation"], "evaluation"))
     if not ids:

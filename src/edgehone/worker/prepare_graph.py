@@ -5,17 +5,18 @@ Every candidate is then fed these arrays, so that none is judged by how it decod
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgehone.backends.capabilities import TextEncoderBackend, require
 from edgehone.backends.sessions import (
     WorkerJob,
 )
 from edgehone.core.errors import InputError
 from edgehone.inputs import samples
 from edgehone.model.info import Tensor
+from edgehone.worker.backend import load_backend
 
 if TYPE_CHECKING:
     import numpy as np
@@ -84,7 +85,7 @@ def _texts(job: WorkerJob, path: Path) -> Arrays:
     import numpy as np
 
     texts, labels = samples.read_texts(path)
-    backend = importlib.import_module(job.args["backend"])
+    backend = require(load_backend(job), TextEncoderBackend)
     if job.args["task"] == "feature-extraction" and any(isinstance(text, list) for text in texts):
         if not all(isinstance(text, list) for text in texts):
             raise InputError(f"{path} mixes single texts and pairs; give one kind")

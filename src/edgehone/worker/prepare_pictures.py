@@ -6,41 +6,26 @@ every backend is fed, so that none is judged by how it tokenizes.
 
 from __future__ import annotations
 
-import importlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
+from edgehone.backends.capabilities import PictureProcessorBackend, require
 from edgehone.backends.sessions import (
     WorkerJob,
 )
 from edgehone.core.errors import TextError
 from edgehone.inputs.pictures import PROMPT, drawn
+from edgehone.worker.backend import load_backend
 
 if TYPE_CHECKING:
+    from edgehone.backends.sessions import PictureProcessor
     from edgehone.inputs.pictures import Picture
 
 # Ids of the evaluation text that follow a prompt where no answer is given: what is said of a picture is scored there.
 CONTINUED = 32
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
-
-
-class Pictures(Protocol):
-    """What a reference backend's `open_pictures(model, job)` returns."""
-
-    size: int
-
-    def split(self, picture: Picture, prompt: str) -> tuple[list[int], list[int]]:
-        """The ids before the picture and after it, of the model's own template with this prompt.
-
-        Raises ModelError for a model that puts one picture into several places.
-        """
-        ...
-
-    def encode(self, text: str) -> list[int]:
-        """Ids without special tokens."""
-        ...
 
 
 def prepare(job: WorkerJob) -> dict[str, Any]:
@@ -53,8 +38,8 @@ def prepare(job: WorkerJob) -> dict[str, Any]:
     """
     import numpy as np
 
-    backend = importlib.import_module(job.args["backend"])
-    own: Pictures = backend.open_pictures(job.inputs["model"], job)
+    backend = require(load_backend(job), PictureProcessorBackend)
+    own = backend.open_picture_processor(job.inputs["model"], job)
     text = json.loads((job.inputs["prepared"] / "evaluation.json").read_text("utf-8"))["ids"]
     arrays: dict[str, Any] = {}
     prompts = []
@@ -129,7 +114,7 @@ def lines(path: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
         raise TextError(f"{path} has no line", hint=hint)
 
 
-def _template(own: Pictures, picture: Picture) -> dict[str, list[int]]:
+def _template(own: PictureProcessor, picture: Picture) -> dict[str, list[int]]:
     """The ids around any prompt: what two prompts have in common at the ends."""
     before, one = own.split(picture, "Mountain river")
     _, other = own.split(picture, "seventy-two")

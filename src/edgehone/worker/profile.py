@@ -6,7 +6,6 @@ on standard output, so that it is known of a process that does not live to retur
 
 from __future__ import annotations
 
-import importlib
 import json
 import time
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 from edgehone.backends.sessions import (
     WorkerJob,
 )
+from edgehone.worker.backend import load_backend
 from edgehone.worker.requests import open_requests
 from edgehone.worker.speed import (
     forget_cached,
@@ -29,8 +29,7 @@ def prompts(job: WorkerJob) -> dict[str, Any]:
 
     args: backend, settings, count, prompts. inputs: artifact, text (a UTF-8 file).
     """
-    backend = importlib.import_module(job.args["backend"])
-    session = backend.open_session(job.inputs["artifact"], job.args["settings"], job)
+    session = load_backend(job).open_session(job.inputs["artifact"], job.args["settings"], job)
     text, count = job.inputs["text"].read_text("utf-8"), job.args["count"]
     # Few tokens are longer than that many characters, so the ids are enough nearly everywhere.
     length = 16 * count + 64

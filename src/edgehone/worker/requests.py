@@ -7,12 +7,13 @@ frames come at their own pace, `measure.load` and `measure.stream` do the asking
 
 from __future__ import annotations
 
-import importlib
 import itertools
 import time
 from typing import TYPE_CHECKING, Any, Protocol
 
+from edgehone.backends.capabilities import GraphBackend, VisionBackend, require
 from edgehone.worker import load, score_pictures, stream
+from edgehone.worker.backend import load_backend
 from edgehone.worker.batches import Batches
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def open_requests(job: WorkerJob) -> Requests:
     inputs: artifact, and for a graph `samples`, a folder with samples.npz, or `pictures` (see `prepare_pictures`).
     """
     args, artifact = job.args, job.inputs["artifact"]
-    backend = importlib.import_module(args["backend"])
+    backend = load_backend(job)
     if "prompts" in args:
         session = backend.open_session(artifact, args["settings"], job)
         return load.Prompts(session, args["prompts"], args["generated"], args["batch"], args["clients"])
@@ -56,11 +57,11 @@ def open_requests(job: WorkerJob) -> Requests:
         session = backend.open_session(artifact, args["settings"], job)
         return _Generations(session, args["prompt"], args["generated"])
     if "pictures" in job.inputs:
-        return _Answers(backend.open_vision(artifact, args["settings"], job), job)
+        return _Answers(require(backend, VisionBackend).open_vision(artifact, args["settings"], job), job)
     batches = Batches.read(job.inputs["samples"])
     if "clients" in args:
         return load.open_samples(backend, job, batches)
-    graph = backend.open_graph(artifact, args["settings"], job)
+    graph = require(backend, GraphBackend).open_graph(artifact, args["settings"], job)
     if "frames_per_s" in args:
         return stream.Frames(graph, batches, args["batch"], args["frames_per_s"], args["deadline_ms"] / 1000)
     return _Runs(graph, batches, args["batch"])

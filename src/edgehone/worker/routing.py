@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from typing import TYPE_CHECKING, Any
 
+from edgehone.backends.capabilities import RoutingBackend, require
+from edgehone.worker.backend import load_backend
+
 if TYPE_CHECKING:
-    from edgehone.backends.sessions import RoutingSession, WorkerJob
+    from edgehone.backends.sessions import WorkerJob
 
 
 def routing(job: WorkerJob) -> dict[str, Any]:
@@ -22,8 +24,8 @@ def routing(job: WorkerJob) -> dict[str, Any]:
     bos, window, start = list(kept["bos"]), int(kept["window"]), int(kept["start"])
     text = window - len(bos)
     ids = json.loads((job.inputs["prepared"] / "evaluation.json").read_text("utf-8"))["ids"]
-    backend = importlib.import_module(job.args["backend"])
-    session: RoutingSession = backend.open_routing(job.inputs["artifact"], job.args.get("settings", {}), job)
+    backend = require(load_backend(job), RoutingBackend)
+    session = backend.open_routing(job.inputs["artifact"], job.args.get("settings", {}), job)
     found: dict[int, list[Any]] = {}
     try:
         for index in range(int(kept["windows"])):

@@ -16,7 +16,6 @@ In both, `job.inputs["prepared"]` is a folder with
 from __future__ import annotations
 
 import hashlib
-import importlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgehone.core.errors import EdgehoneError
+from edgehone.worker.backend import load_backend
 from edgehone.worker.logprobs import Store, divergence, log_errors, log_softmax
 
 if TYPE_CHECKING:
@@ -171,9 +171,7 @@ def tokenize(job: WorkerJob) -> dict[str, Any]:
 
 
 def _open(job: WorkerJob) -> Session:
-    backend = importlib.import_module(job.args["backend"])
-    session: Session = backend.open_session(job.inputs["artifact"], job.args.get("settings", {}), job)
-    return session
+    return load_backend(job).open_session(job.inputs["artifact"], job.args.get("settings", {}), job)
 
 
 def _sample_ids(session: Session) -> list[int]:

@@ -5,22 +5,19 @@ Samples are fed at the workload's batch: what is quantized as it runs depends on
 
 from __future__ import annotations
 
-import importlib
 import json
 from typing import TYPE_CHECKING, Any
 
+from edgehone.backends.capabilities import GraphBackend, require
 from edgehone.backends.sessions import (
     WorkerJob,
 )
 from edgehone.core.errors import EdgehoneError
+from edgehone.worker.backend import load_backend
 from edgehone.worker.batches import MASK, Batches
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-    from edgehone.backends.sessions import (
-        GraphSession,
-    )
 
     Arrays = dict[str, NDArray[Any]]
 
@@ -39,9 +36,8 @@ def outputs(job: WorkerJob) -> dict[str, Any]:
 
     batches = Batches.read(job.inputs["samples"])
     wanted = _wanted(job)
-    session: GraphSession = importlib.import_module(job.args["backend"]).open_graph(
-        job.inputs["artifact"], job.args["settings"], job
-    )
+    backend = require(load_backend(job), GraphBackend)
+    session = backend.open_graph(job.inputs["artifact"], job.args["settings"], job)
     made: dict[str, list[NDArray[Any]]] = {}
     count, at = wanted.get("samples", batches.count), 0
     try:

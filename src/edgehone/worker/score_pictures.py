@@ -6,16 +6,17 @@ original's log-probabilities there, and tells how much the picture matters to th
 
 from __future__ import annotations
 
-import importlib
 import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from edgehone.backends.capabilities import VisionBackend, require
 from edgehone.backends.sessions import (
     WorkerJob,
 )
 from edgehone.core.errors import EdgehoneError
 from edgehone.inputs.pictures import grey
+from edgehone.worker.backend import load_backend
 from edgehone.worker.logprobs import log_softmax
 
 if TYPE_CHECKING:
@@ -39,9 +40,9 @@ def reference(job: WorkerJob) -> dict[str, Any]:
     matters, width = [], 0
     try:
         for index, (picture, before, after) in enumerate(shown(job)):
-            logprobs = log_softmax(_checked(session.see(picture, before, after), index, None))
+            logprobs = log_softmax(_checked(session.score_picture(picture, before, after), index, None))
             np.save(job.out / f"{index}.npy", logprobs.astype(np.float32), allow_pickle=False)
-            blind = log_softmax(_checked(session.see(grey(picture), before, after), index, None))
+            blind = log_softmax(_checked(session.score_picture(grey(picture), before, after), index, None))
             matters.append(float((np.exp(logprobs) * (logprobs - blind)).sum(1).mean()))
             width = logprobs.shape[1]
             job.progress((index + 1) / 8, "pictures")
@@ -63,7 +64,7 @@ def score(job: WorkerJob) -> dict[str, Any]:
     try:
         for index, (picture, before, after) in enumerate(shown(job)):
             wanted = np.load(job.inputs["reference"] / f"{index}.npy")
-            logits = _checked(session.see(picture, before, after), index, wanted.shape[1])
+            logits = _checked(session.score_picture(picture, before, after), index, wanted.shape[1])
             got = log_softmax(logits)
             rows["picture"].append(np.full(len(got), index))
             rows["kl"].append(np.maximum((np.exp(wanted) * (wanted - got)).sum(1), 0.0))
@@ -93,9 +94,8 @@ def time_first(job: WorkerJob) -> dict[str, Any]:
 
 
 def _open(job: WorkerJob) -> VisionSession:
-    backend = importlib.import_module(job.args["backend"])
-    session: VisionSession = backend.open_vision(job.inputs["artifact"], job.args["settings"], job)
-    return session
+    backend = require(load_backend(job), VisionBackend)
+    return backend.open_vision(job.inputs["artifact"], job.args["settings"], job)
 
 
 def shown(job: WorkerJob) -> Iterator[tuple[Picture, list[int], list[int]]]:

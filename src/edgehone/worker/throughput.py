@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 import statistics
 import time
 from typing import TYPE_CHECKING, Any
 
+from edgehone.backends.capabilities import GraphBackend, require
 from edgehone.backends.sessions import WorkerJob
+from edgehone.worker.backend import load_backend
 from edgehone.worker.batches import Batches
 
 if TYPE_CHECKING:
@@ -27,9 +28,8 @@ def sweep(job: WorkerJob) -> dict[str, Any]:
     which and why. Returns rates (by batch), best, again.
     """
     batches = Batches.read(job.inputs["samples"])
-    session: GraphSession = importlib.import_module(job.args["backend"]).open_graph(
-        job.inputs["artifact"], job.args["settings"], job
-    )
+    backend = require(load_backend(job), GraphBackend)
+    session = backend.open_graph(job.inputs["artifact"], job.args["settings"], job)
     rates: dict[int, float] = {}
     failed: dict[int, str] = {}
     for size in BATCHES:

@@ -12,24 +12,27 @@ from typing import Any
 import pytest
 
 from edgehone.backends.llamacpp import backend, placement
-from edgehone.backends.shared.visible_devices import RuntimeDevice, Seen
+from edgehone.backends.shared.visible_devices import RuntimeDevice, VisibleDevices
 from edgehone.core.errors import EdgehoneError
 from tests.models import LLAMA
 
 RunWorker = Callable[..., dict[str, Any]]
-SEEN = Seen((RuntimeDevice("CPU", "cpu"), RuntimeDevice("Vulkan0", "gpu", "Arc")))
+SEEN = VisibleDevices((RuntimeDevice("CPU", "cpu"), RuntimeDevice("Vulkan0", "gpu", "Arc")))
 
 
 def test_every_recipe_is_offered_on_what_was_seen() -> None:
     recipes = backend.recipes(LLAMA)
-    found, without = backend.on_devices(LLAMA, recipes, SEEN)
+    found, without = backend.device_recipes(LLAMA, recipes, SEEN)
     assert [one.name for one in found] == [f"{one.name}@Vulkan0" for one in recipes]
     assert {one.device for one in found} == {"Vulkan0"} and without == {}
     assert "all layers on Arc" in found[0].why
     # The same file: only where it runs differs.
     assert backend.steps(found[1]) == backend.steps(recipes[1])
     sees = replace(LLAMA, task="image-text-to-text")
-    assert backend.on_devices(sees, recipes, SEEN) == ([], {"Vulkan0": "models that see are run on the CPU"})
+    assert backend.device_recipes(sees, recipes, SEEN) == (
+        [],
+        {"Vulkan0": "models that see are run on the CPU"},
+    )
 
 
 @pytest.mark.parametrize(("device", "handles", "layers"), [("CPU", [], 0), ("Vulkan0", [77], -1)])

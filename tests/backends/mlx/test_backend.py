@@ -60,9 +60,9 @@ def test_all_that_mlx_lm_carries_the_original_can_be_run_for() -> None:
 
 def test_speed_says_nothing_but_on_apple_silicon() -> None:
     machine = Device(architecture="x86_64", os="Debian GNU/Linux 12 (bookworm)", python="3.11", threads=2)
-    assert "Apple" in (backend.unmeasurable(machine) or "")
-    assert "Apple" in (backend.unmeasurable(replace(machine, architecture="aarch64")) or "")
-    assert backend.unmeasurable(replace(machine, architecture="arm64", os="macOS 15.1")) is None
+    assert "Apple" in (backend.measurement_obstacle(machine) or "")
+    assert "Apple" in (backend.measurement_obstacle(replace(machine, architecture="aarch64")) or "")
+    assert backend.measurement_obstacle(replace(machine, architecture="arm64", os="macOS 15.1")) is None
 
 
 def test_the_exact_recipe_comes_first_and_names_are_unique() -> None:

@@ -16,24 +16,24 @@ from edgehone.backends.onnxruntime import placement
 from edgehone.backends.sessions import (
     WorkerJob,
 )
-from edgehone.backends.shared.visible_devices import RuntimeDevice, Seen
+from edgehone.backends.shared.visible_devices import RuntimeDevice, VisibleDevices
 from edgehone.model import inspect
 from edgehone.model.demo import demo_graph
 from tests.models import LLAMA
 
 RunWorker = Callable[..., dict[str, Any]]
-SEEN = Seen((RuntimeDevice("CPU", "cpu"), RuntimeDevice("CUDA", "gpu", "CUDAExecutionProvider")))
+SEEN = VisibleDevices((RuntimeDevice("CPU", "cpu"), RuntimeDevice("CUDA", "gpu", "CUDAExecutionProvider")))
 
 
 def test_recipes_of_graphs_are_offered_and_those_of_language_models_are_not() -> None:
     graph = inspect(demo_graph())
     recipes = backend.recipes(graph)
-    found, without = backend.on_devices(graph, recipes, SEEN)
+    found, without = backend.device_recipes(graph, recipes, SEEN)
     assert [one.name for one in found] == [f"{one.name}@CUDA" for one in recipes] and without == {}
     last = backend.steps(found[0])
     assert last.call == "edgehone.backends.onnxruntime.placement:place" and last.params == {"device": "CUDA"}
     assert last.inputs == {"graph": backend.steps(recipes[0])}
-    nothing, without = backend.on_devices(LLAMA, backend.recipes(LLAMA), SEEN)
+    nothing, without = backend.device_recipes(LLAMA, backend.recipes(LLAMA), SEEN)
     assert nothing == [] and "another build" in without["CUDA"]
 
 

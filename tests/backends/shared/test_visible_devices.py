@@ -7,17 +7,17 @@ import json
 import pytest
 
 from edgehone.backends.onnxruntime import devices
-from edgehone.backends.shared.visible_devices import Absent, RuntimeDevice, Seen
+from edgehone.backends.shared.visible_devices import AbsentDevice, RuntimeDevice, VisibleDevices
 from edgehone.core.errors import InputError
 from edgehone.device.accelerators import VENDORS
 
 
 def test_it_survives_json() -> None:
-    seen = Seen(
+    seen = VisibleDevices(
         (RuntimeDevice("CPU", "cpu"), RuntimeDevice("GPU.0", "gpu", "Arc", {"capabilities": ["FP16"]})),
-        (Absent("NPU", "npu", "Intel", "no driver"),),
+        (AbsentDevice("NPU", "npu", "Intel", "no driver"),),
     )
-    assert Seen.from_json(json.loads(json.dumps(seen.to_json()))) == seen
+    assert VisibleDevices.from_json(json.loads(json.dumps(seen.to_json()))) == seen
     assert [one.id for one in seen.accelerators] == ["GPU.0"]
 
 
@@ -26,7 +26,7 @@ def test_it_survives_json() -> None:
 )
 def test_anything_else_raises(told: dict[str, object]) -> None:
     with pytest.raises((KeyError, TypeError)):
-        Seen.from_json(told)
+        VisibleDevices.from_json(told)
 
 
 def test_the_table_of_providers() -> None:

@@ -28,11 +28,11 @@ def test_what_says_nothing_here_is_proven_and_not_measured(
 ) -> None:
     asked: list[Device] = []
 
-    def unmeasurable(device: Device) -> str:
+    def measurement_obstacle(device: Device) -> str:
         asked.append(device)
         return "made for the moon"
 
-    monkeypatch.setattr(null, "unmeasurable", unmeasurable, raising=False)
+    monkeypatch.setattr(null, "measurement_obstacle", measurement_obstacle, raising=False)
     config = tmp_path / "tiny.toml"
     config.write_text(TOML)
     events: list[Event] = []
@@ -109,7 +109,7 @@ def test_clocks_that_jump_each_time_end_the_trial_and_not_the_run(own_home: Path
 def test_a_backend_that_does_not_answer_is_measured(
     own_home: Path, null_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(null, "unmeasurable", lambda device: None, raising=False)
+    monkeypatch.setattr(null, "measurement_obstacle", lambda device: None, raising=False)
     config = tmp_path / "tiny.toml"
     config.write_text(TOML + "[gates]\nlatency_cv = false\n")
     decision = edgehone.optimize(

@@ -157,7 +157,9 @@ def test_a_search_for_another_device_goes_by_its_predictions(
 def test_a_search_predicts_what_cannot_be_measured_here(
     own_home: Path, null_model: Path, config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backend, "unmeasurable", lambda device: "it is made for telephones", raising=False)
+    monkeypatch.setattr(
+        backend, "measurement_obstacle", lambda device: "it is made for telephones", raising=False
+    )
     with pytest.raises(NothingPasses, match="what null holds by itself is not known") as caught:
         optimize(null_model, config, "slow", gates=["speedup=off", "memory_cut=off"], time=120)
     found = caught.value.decision

@@ -27,7 +27,7 @@ EIGHT = ("null/q8", "null/q8+text")
 @pytest.fixture(autouse=True)
 def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runtime settings are test_tune.py's matter."""
-    monkeypatch.delattr(backend, "tunings")
+    monkeypatch.delattr(backend, "tunable_settings")
 
 
 def search(model: Path, config: Path, seconds: float = 600, **more: object) -> edgehone.Decision:

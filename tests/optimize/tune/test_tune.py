@@ -10,7 +10,7 @@ import pytest
 
 import edgehone
 from edgehone import bundle
-from edgehone.backends.base import Recipe, Tuning
+from edgehone.backends.base import Recipe, TunableSetting
 from edgehone.backends.null import backend
 from edgehone.decision.decision import Candidate
 from edgehone.execution.threads import threads_of
@@ -88,7 +88,7 @@ def test_what_gains_is_confirmed_and_takes_the_place_of_the_chosen(
 def test_what_does_not_gain_leaves_the_recipe_as_it_is(
     own_home: Path, null_model: Path, config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backend, "tunings", lambda *_: [Tuning("hurry", (0.25,), now=1)])
+    monkeypatch.setattr(backend, "tunable_settings", lambda *_: [TunableSetting("hurry", (0.25,), default=1)])
     found = search(null_model, config)
     assert found.chosen == "null/q8"
     [one] = found.candidate("null/q8").facts["tuning"]
@@ -98,7 +98,7 @@ def test_what_does_not_gain_leaves_the_recipe_as_it_is(
 def test_a_quick_run_without_a_time_searches_none_and_a_deeper_one_does(
     own_home: Path, null_model: Path, config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backend, "tunings", lambda *_: [Tuning("hurry", (4,), now=1)])
+    monkeypatch.setattr(backend, "tunable_settings", lambda *_: [TunableSetting("hurry", (4,), default=1)])
     quick = search(null_model, config, time=None)
     assert quick.chosen == "null/q8" and "tuning" not in quick.candidate("null/q8").facts
     assert context.depth("quick").tuning == 0

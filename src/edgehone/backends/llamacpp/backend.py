@@ -19,10 +19,10 @@ from edgehone.backends.base import (
     Recipe,
     Step,
     Support,
-    Tuning,
+    TunableSetting,
 )
+from edgehone.backends.llamacpp import build, operators, placement
 from edgehone.backends.llamacpp import devices as llamacpp_devices
-from edgehone.backends.llamacpp import operators, placement
 from edgehone.backends.llamacpp import recipes as llamacpp_recipes
 from edgehone.backends.sessions import (
     WorkerJob,
@@ -37,10 +37,11 @@ if TYPE_CHECKING:
     from edgehone.backends.llamacpp.vision import LlamaVision
 
 devices = llamacpp_devices.devices
-on_devices = placement.on_devices
+device_recipes = placement.device_recipes
 operator_times = operators.operator_times
 
 NAME = "llamacpp"
+ARTIFACT_FILE = build.ARTIFACT
 REFERENCE = False
 NEEDS = Needs(
     lock=Path(__file__).with_name("lock.txt"),
@@ -185,9 +186,9 @@ def recipes(model: ModelInfo) -> list[Recipe]:
     return llamacpp_recipes.of_checkpoint(model)
 
 
-def tunings(recipe: Recipe, device: Device, context: int) -> list[Tuning]:
+def tunable_settings(recipe: Recipe, device: Device, context: int) -> list[TunableSetting]:
     """The settings that may be searched for an artifact: llamacpp_recipes.toml."""
-    return llamacpp_recipes.tunings(recipe, device, context)
+    return llamacpp_recipes.tunable_settings(recipe, device, context)
 
 
 def steps(recipe: Recipe) -> Step:

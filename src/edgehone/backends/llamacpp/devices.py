@@ -11,7 +11,7 @@ from edgehone.backends.llamacpp.tools import Toolchain
 from edgehone.backends.sessions import (
     WorkerJob,
 )
-from edgehone.backends.shared.visible_devices import Absent, DeviceKind, RuntimeDevice, Seen
+from edgehone.backends.shared.visible_devices import AbsentDevice, DeviceKind, RuntimeDevice, VisibleDevices
 
 # enum ggml_backend_dev_type of ggml-backend.h: CPU, GPU, integrated GPU, accelerator (BLAS and the like, on the CPU).
 _KINDS: dict[int, DeviceKind] = {0: "cpu", 1: "gpu", 2: "gpu", 3: "cpu"}
@@ -29,11 +29,13 @@ def devices(job: WorkerJob) -> dict[str, Any]:
     library = ggml(Toolchain.at(job.toolchain).binding())
     found = [_device(library, at) for at in range(library.ggml_backend_dev_count())]
     absent = [
-        Absent(name, "gpu", vendor, f"this llama.cpp is compiled without it: {_OWN.format(option=option)}")
+        AbsentDevice(
+            name, "gpu", vendor, f"this llama.cpp is compiled without it: {_OWN.format(option=option)}"
+        )
         for name, vendor, option, system in _BUILDS
         if system in (None, platform.system()) and not any(one.id.startswith(name) for one in found)
     ]
-    return Seen(tuple(found), tuple(absent)).to_json()
+    return VisibleDevices(tuple(found), tuple(absent)).to_json()
 
 
 def ggml(binding: Any) -> Any:

@@ -14,7 +14,7 @@ from typing import Any
 
 from edgehone.backends.base import Recipe
 from edgehone.backends.llamacpp.devices import ggml
-from edgehone.backends.shared.visible_devices import Seen, on_device
+from edgehone.backends.shared.visible_devices import VisibleDevices, on_device
 from edgehone.core.errors import EdgehoneError
 from edgehone.model.info import ModelInfo
 
@@ -23,8 +23,8 @@ CPU = "CPU"
 _ALL = -1
 
 
-def on_devices(
-    model: ModelInfo, recipes: Sequence[Recipe], seen: Seen
+def device_recipes(
+    model: ModelInfo, recipes: Sequence[Recipe], seen: VisibleDevices
 ) -> tuple[list[Recipe], dict[str, str]]:
     """Each recipe on each device that was seen beside the CPU, and by device why there are none on it."""
     if model.task == "image-text-to-text":

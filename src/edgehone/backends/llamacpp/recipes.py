@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edgehone.backends.base import EFFORTS, Recipe, Tuning
-from edgehone.backends.shared.tunings import Kind, listed
+from edgehone.backends.base import EFFORTS, Recipe, TunableSetting
+from edgehone.backends.shared.tunable_settings import Kind, listed
 from edgehone.device.facts import Device
 from edgehone.model.info import ModelInfo
 
@@ -163,7 +163,7 @@ def of_encoder(model: ModelInfo) -> list[Recipe]:
     return made
 
 
-def tunings(recipe: Recipe, device: Device, context: int) -> list[Tuning]:
+def tunable_settings(recipe: Recipe, device: Device, context: int) -> list[TunableSetting]:
     """The settings that may be searched for an artifact of a recipe."""
     kinds: dict[Any, Kind] = {"encoder": "graph", "vision": "vision"}
     return listed(_table("tuning"), device, kinds.get(recipe.build.get("source"), "language"), context)

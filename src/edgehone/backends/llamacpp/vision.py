@@ -49,7 +49,7 @@ class LlamaVision(LlamaSession):
                 "this model's pictures have positions or a mask of their own, which are not handled"
             )
 
-    def see(self, picture: Picture, before: Sequence[int], after: Sequence[int]) -> Logits:
+    def score_picture(self, picture: Picture, before: Sequence[int], after: Sequence[int]) -> Logits:
         """Logits after each of `after`."""
         import numpy as np
 

@@ -79,7 +79,7 @@ def supports(model: ModelInfo) -> Support:
     return Support(True, (*notes, NO_DWQ))
 
 
-def unmeasurable(device: Device) -> str | None:
+def measurement_obstacle(device: Device) -> str | None:
     """Why MLX's speed, memory and energy say nothing on a machine; None on Apple silicon."""
     if device.os.startswith("macOS") and device.architecture == "arm64":
         return None

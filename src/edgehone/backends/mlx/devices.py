@@ -8,7 +8,7 @@ from typing import Any
 from edgehone.backends.sessions import (
     WorkerJob,
 )
-from edgehone.backends.shared.visible_devices import Absent, RuntimeDevice, Seen
+from edgehone.backends.shared.visible_devices import AbsentDevice, RuntimeDevice, VisibleDevices
 
 
 def devices(job: WorkerJob) -> dict[str, Any]:
@@ -21,10 +21,10 @@ def devices(job: WorkerJob) -> dict[str, Any]:
     way = next((name for name, there in ways.items() if there), None)
     if way:
         found.append(RuntimeDevice("gpu", "gpu", str(told.get("device_name", way)), {"by": way, **told}))
-        return Seen(tuple(found)).to_json()
+        return VisibleDevices(tuple(found)).to_json()
     metal = "this build is for the CPU: MLX for macOS on Apple silicon has Metal"
     absent = (
-        Absent("Metal", "gpu", "Apple", metal),
-        Absent("CUDA", "gpu", "NVIDIA", "this build is for the CPU: mlx[cuda12] or mlx[cuda13] has it"),
+        AbsentDevice("Metal", "gpu", "Apple", metal),
+        AbsentDevice("CUDA", "gpu", "NVIDIA", "this build is for the CPU: mlx[cuda12] or mlx[cuda13] has it"),
     )
-    return Seen(tuple(found), absent).to_json()
+    return VisibleDevices(tuple(found), absent).to_json()

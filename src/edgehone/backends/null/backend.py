@@ -19,7 +19,7 @@ from edgehone.backends.base import (
     Recipe,
     Step,
     Support,
-    Tuning,
+    TunableSetting,
 )
 from edgehone.backends.sessions import (
     Generation,
@@ -79,13 +79,13 @@ def recipes(model: ModelInfo) -> list[Recipe]:
     return made
 
 
-def tunings(recipe: Recipe, device: Device, context: int) -> list[Tuning]:
+def tunable_settings(recipe: Recipe, device: Device, context: int) -> list[TunableSetting]:
     """One that gains, one that costs, one that fails, and one that gains by making the outputs coarse."""
     return [
-        Tuning("hurry", (0.5, 4), now=1),
-        Tuning("ballast_mb", (64,), now=0),
-        Tuning("stumble", (True,), now=False),
-        Tuning("coarse", (True,), now=False, exact=False),
+        TunableSetting("hurry", (0.5, 4), default=1),
+        TunableSetting("ballast_mb", (64,), default=0),
+        TunableSetting("stumble", (True,), default=False),
+        TunableSetting("coarse", (True,), default=False, exact=False),
     ]
 
 

@@ -22,7 +22,7 @@ from edgehone.backends.base import (
     Recipe,
     Step,
     Support,
-    Tuning,
+    TunableSetting,
 )
 from edgehone.backends.olive import graph
 from edgehone.backends.onnxruntime import devices as onnxruntime_devices
@@ -31,7 +31,7 @@ from edgehone.backends.sessions import (
     OperatorTime,
     WorkerJob,
 )
-from edgehone.backends.shared.tunings import Kind, listed
+from edgehone.backends.shared.tunable_settings import Kind, listed
 from edgehone.core.errors import JobError
 from edgehone.device.facts import Device
 from edgehone.model.info import ModelInfo
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 open_graph = graph.open_graph
 open_graph_many = graph.open_graph_many
 devices = onnxruntime_devices.devices
-on_devices = placement.on_devices
+device_recipes = placement.device_recipes
 
 NAME = "olive"
 REFERENCE = False
@@ -195,7 +195,7 @@ def _named(rows: Mapping[str, int], group: int) -> str:
     return ", ".join(f"{size} ({name})" for name, size in rows.items() if size % group)
 
 
-def tunings(recipe: Recipe, device: Device, context: int) -> list[Tuning]:
+def tunable_settings(recipe: Recipe, device: Device, context: int) -> list[TunableSetting]:
     """The settings that may be searched for an artifact: olive_recipes.toml."""
     kind: Kind = "graph" if "graph" in recipe.build else "language"
     return listed(_table()["tuning"], device, kind, context)

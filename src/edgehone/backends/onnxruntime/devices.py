@@ -12,7 +12,7 @@ from typing import Any
 from edgehone.backends.sessions import (
     WorkerJob,
 )
-from edgehone.backends.shared.visible_devices import Absent, RuntimeDevice, Seen
+from edgehone.backends.shared.visible_devices import AbsentDevice, RuntimeDevice, VisibleDevices
 from edgehone.core.errors import InputError
 
 CPU = "CPUExecutionProvider"
@@ -33,8 +33,8 @@ def devices(job: WorkerJob) -> dict[str, Any]:
         if reason is None:
             found.append(RuntimeDevice(one["id"], one["kind"], one["name"]))
         else:
-            absent.append(Absent(one["id"], one["kind"], one.get("vendor"), reason))
-    return Seen(tuple(found), tuple(absent)).to_json()
+            absent.append(AbsentDevice(one["id"], one["kind"], one.get("vendor"), reason))
+    return VisibleDevices(tuple(found), tuple(absent)).to_json()
 
 
 def providers() -> list[dict[str, Any]]:

@@ -21,12 +21,12 @@ from edgehone.backends.sessions import (
 )
 from edgehone.backends.shared import onnx_files
 from edgehone.backends.shared.links import link_all
-from edgehone.backends.shared.visible_devices import Seen, on_device
+from edgehone.backends.shared.visible_devices import VisibleDevices, on_device
 from edgehone.model.info import ModelInfo
 
 
-def on_devices(
-    model: ModelInfo, recipes: Sequence[Recipe], seen: Seen
+def device_recipes(
+    model: ModelInfo, recipes: Sequence[Recipe], seen: VisibleDevices
 ) -> tuple[list[Recipe], dict[str, str]]:
     """Each recipe of a graph on each device that was seen beside the CPU, and by device why there are none on it."""
     if model.kind != "graph":

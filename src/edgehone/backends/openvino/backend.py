@@ -24,7 +24,7 @@ from edgehone.backends.base import (
     Recipe,
     Step,
     Support,
-    Tuning,
+    TunableSetting,
 )
 from edgehone.backends.openvino import devices as openvino_devices
 from edgehone.backends.openvino import graph, ir, mixture, operators, placement, vision
@@ -33,7 +33,7 @@ from edgehone.backends.sessions import (
     WorkerJob,
 )
 from edgehone.backends.shared.calibration import LENGTH, windows
-from edgehone.backends.shared.tunings import Kind, listed
+from edgehone.backends.shared.tunable_settings import Kind, listed
 from edgehone.core.errors import JobError
 from edgehone.device.facts import Device
 from edgehone.model.info import ModelInfo
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from edgehone.backends.openvino.session import OpenVinoSession
 
 devices = openvino_devices.devices
-on_devices = placement.on_devices
+device_recipes = placement.device_recipes
 operator_times = operators.operator_times
 
 NAME = "openvino"
@@ -177,7 +177,7 @@ def _named(rows: Mapping[str, int], group: int) -> str:
     return ", ".join(f"{size} ({name})" for name, size in rows.items() if size % group)
 
 
-def tunings(recipe: Recipe, device: Device, context: int) -> list[Tuning]:
+def tunable_settings(recipe: Recipe, device: Device, context: int) -> list[TunableSetting]:
     """The settings that may be searched for an artifact: openvino_recipes.toml."""
     kind: Kind = "graph" if "graph" in recipe.build else "vision" if "vision" in recipe.build else "language"
     return listed(_table("tuning"), device, kind, context)

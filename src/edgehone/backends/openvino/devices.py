@@ -7,7 +7,7 @@ from typing import Any
 from edgehone.backends.sessions import (
     WorkerJob,
 )
-from edgehone.backends.shared.visible_devices import Absent, DeviceKind, RuntimeDevice, Seen
+from edgehone.backends.shared.visible_devices import AbsentDevice, DeviceKind, RuntimeDevice, VisibleDevices
 
 _KINDS: dict[str, DeviceKind] = {"CPU": "cpu", "GPU": "gpu", "NPU": "npu"}
 # Its plugins for accelerators are Intel's.
@@ -29,8 +29,8 @@ def devices(job: WorkerJob) -> dict[str, Any]:
     found = [_device(core, name) for name in core.available_devices]
     kinds = {one.kind for one in found}
     lacking = [(name, kind) for name, kind in _KINDS.items() if kind not in kinds]
-    absent = [Absent(name, kind, _VENDOR, _why(core, name)) for name, kind in lacking]
-    return Seen(tuple(found), tuple(absent)).to_json()
+    absent = [AbsentDevice(name, kind, _VENDOR, _why(core, name)) for name, kind in lacking]
+    return VisibleDevices(tuple(found), tuple(absent)).to_json()
 
 
 def _device(core: Any, name: str) -> RuntimeDevice:

@@ -21,7 +21,7 @@ from edgehone.backends.sessions import (
     WorkerJob,
 )
 from edgehone.backends.shared.links import link_all
-from edgehone.backends.shared.visible_devices import RuntimeDevice, Seen
+from edgehone.backends.shared.visible_devices import RuntimeDevice, VisibleDevices
 from edgehone.core.errors import JobError
 from edgehone.model.info import ModelInfo
 
@@ -36,8 +36,8 @@ _NAMED = {"kv_cache": "KV_CACHE_PRECISION", "inference_precision": "INFERENCE_PR
 _PASSIVE = ("Constant", "Parameter", "Result")
 
 
-def on_devices(
-    model: ModelInfo, recipes: Sequence[Recipe], seen: Seen
+def device_recipes(
+    model: ModelInfo, recipes: Sequence[Recipe], seen: VisibleDevices
 ) -> tuple[list[Recipe], dict[str, str]]:
     """Each recipe on each device that was seen beside the CPU, and by device why there are none on it."""
     made: list[Recipe] = []

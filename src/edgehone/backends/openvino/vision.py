@@ -142,7 +142,7 @@ class OpenVinoVision:
         started = time.perf_counter()
         return self._continue(self._embedded(ids), count, on_token, started)
 
-    def see(self, picture: Picture, before: Sequence[int], after: Sequence[int]) -> Logits:
+    def score_picture(self, picture: Picture, before: Sequence[int], after: Sequence[int]) -> Logits:
         """Logits after each of `after`."""
         import numpy as np
 

@@ -28,7 +28,7 @@ from edgehone.model.info import ModelInfo
 
 if TYPE_CHECKING:
     from edgehone.backends.pytorch.routing import TorchRouting
-    from edgehone.backends.pytorch.vision import TorchPictures, TorchVision
+    from edgehone.backends.pytorch.vision import TorchPictureProcessor, TorchVision
 
 devices = pytorch_devices.devices
 
@@ -142,9 +142,9 @@ def open_vision(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) -> 
     return vision.TorchVision(artifact, TorchSession(artifact, str(settings.get("dtype", "stored"))))
 
 
-def open_pictures(folder: Path, job: WorkerJob) -> TorchPictures:
+def open_picture_processor(folder: Path, job: WorkerJob) -> TorchPictureProcessor:
     """The processor of a model's folder (worker side). ModelError when there is none that works."""
-    return vision.TorchPictures(folder)
+    return vision.TorchPictureProcessor(folder)
 
 
 def open_tokenizer(folder: Path, job: WorkerJob) -> Tokenizer:

@@ -8,7 +8,7 @@ from typing import Any
 from edgehone.backends.sessions import (
     WorkerJob,
 )
-from edgehone.backends.shared.visible_devices import Absent, RuntimeDevice, Seen
+from edgehone.backends.shared.visible_devices import AbsentDevice, RuntimeDevice, VisibleDevices
 
 
 def devices(job: WorkerJob) -> dict[str, Any]:
@@ -30,5 +30,5 @@ def devices(job: WorkerJob) -> dict[str, Any]:
             found.append(RuntimeDevice(f"{name}:{at}", "gpu", called))
         if not count:
             why = "it finds no device" if there else f"torch {torch.__version__} is built without it"
-            absent.append(Absent(name, "gpu", vendor, why))
-    return Seen(tuple(found), tuple(absent)).to_json()
+            absent.append(AbsentDevice(name, "gpu", vendor, why))
+    return VisibleDevices(tuple(found), tuple(absent)).to_json()

@@ -25,7 +25,7 @@ TEMPLATE = "USER: {image}\n{prompt} ASSISTANT:"
 USUAL_SIZE = 224
 
 
-class TorchPictures:
+class TorchPictureProcessor:
     """A model's processor, as measure.prepare_pictures asks for it."""
 
     def __init__(self, folder: Path) -> None:
@@ -80,11 +80,11 @@ class TorchVision:
     """A vision-language model of transformers on the CPU."""
 
     def __init__(self, folder: Path, session: TorchSession) -> None:
-        self._pictures = TorchPictures(folder)
+        self._pictures = TorchPictureProcessor(folder)
         self._session = session
         self.tokenize, self.detokenize = session.tokenize, session.detokenize
 
-    def see(self, picture: Picture, before: Sequence[int], after: Sequence[int]) -> Logits:
+    def score_picture(self, picture: Picture, before: Sequence[int], after: Sequence[int]) -> Logits:
         """One forward pass over all."""
         import numpy as np
         import torch

@@ -1,6 +1,6 @@
 """What a runtime sees of a machine: the devices that it can run on, and why it cannot run on others.
 
-A backend's optional `devices(job)` returns `Seen.to_json()` (worker side); the core reads it back.
+A backend's optional `devices(job)` returns `VisibleDevices.to_json()` (worker side); the core reads it back.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class RuntimeDevice:
 
 
 @dataclass(frozen=True)
-class Absent:
+class AbsentDevice:
     """A device that this build does not see, though the runtime could run on its kind; `vendor` None is anybody's."""
 
     id: str
@@ -35,11 +35,11 @@ class Absent:
 
 
 @dataclass(frozen=True)
-class Seen:
+class VisibleDevices:
     """Both; `reason` tells why neither is known."""
 
     devices: tuple[RuntimeDevice, ...] = ()
-    absent: tuple[Absent, ...] = ()
+    absent: tuple[AbsentDevice, ...] = ()
     reason: str | None = None
 
     @property
@@ -56,11 +56,11 @@ class Seen:
         }
 
     @classmethod
-    def from_json(cls, told: Mapping[str, Any]) -> Seen:
+    def from_json(cls, told: Mapping[str, Any]) -> VisibleDevices:
         """What `to_json` wrote. Raises TypeError or KeyError for anything else."""
         return cls(
             tuple(RuntimeDevice(**one) for one in told["devices"]),
-            tuple(Absent(**one) for one in told["absent"]),
+            tuple(AbsentDevice(**one) for one in told["absent"]),
             told.get("reason"),
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from edgehone.backends.base import why_unmeasurable
+from edgehone.backends.capabilities import measurement_obstacle
 from edgehone.core.errors import JobError
 from edgehone.core.events import Event
 from edgehone.core.figure import Figure
@@ -77,7 +77,7 @@ def measurable(ctx: RunContext, trials: Sequence[Trial]) -> list[Trial]:
     """Those whose backend can be measured on this machine; the others' figures are missing, with the reason."""
     rest = []
     for trial in trials:
-        reason = why_unmeasurable(ctx.backends[trial.recipe.backend], ctx.device)
+        reason = measurement_obstacle(ctx.backends[trial.recipe.backend], ctx.device)
         if reason is None:
             rest.append(trial)
         elif trial.alive:

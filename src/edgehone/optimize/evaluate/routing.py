@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from edgehone.backends.base import Recipe
+from edgehone.backends.capabilities import RoutingBackend, capability
 from edgehone.core.errors import EdgehoneError, SetupError
 from edgehone.core.figure import Figure
 from edgehone.evaluation import routing
@@ -38,7 +39,7 @@ def _agreement(
     if len(recipe.surgery) > 1:
         raise EdgehoneError("blocks and experts are compared by their numbers after one operation only")
     for backend in (origin, ctx.backends.get(recipe.backend, origin)):
-        if not hasattr(backend, "open_routing"):
+        if capability(backend, RoutingBackend) is None:
             raise EdgehoneError(f"{backend.NAME} does not tell which experts its runtime chooses")
     reference = origin.reference(ctx.model)
     wanted = _routing(ctx, original, reference, build(ctx, reference))

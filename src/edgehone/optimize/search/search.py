@@ -12,7 +12,7 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
-from edgehone.backends.base import why_unmeasurable
+from edgehone.backends.capabilities import measurement_obstacle
 from edgehone.core.errors import EdgehoneError
 from edgehone.core.events import Event
 from edgehone.core.figure import Figure
@@ -134,7 +134,7 @@ def _leave_out(ctx: RunContext, trials: Sequence[Trial], required: Requirements)
     if ctx.target or not any(gate.figure in timed for gate in required.gates):
         return  # what cannot be measured here may still be predicted for another device
     for trial in trials:
-        if reason := why_unmeasurable(ctx.backends[trial.recipe.backend], ctx.device):
+        if reason := measurement_obstacle(ctx.backends[trial.recipe.backend], ctx.device):
             trial.drop("skipped", f"not tried, since it could not be chosen: {reason}")
 
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from edgehone.backends.base import Recipe, Tuning, tunings_of
+from edgehone.backends.base import Recipe, TunableSetting
+from edgehone.backends.capabilities import tunable_settings
 from edgehone.decision.decide import derive
 from edgehone.decision.gates import hopeless
 from edgehone.decision.requirements import Requirements
@@ -20,7 +21,7 @@ def variants(ctx: RunContext, original: Original, chosen: Trial, required: Requi
     """A trial for each other value of each setting; what changes outputs is proven before it runs."""
     backend = ctx.backends[chosen.recipe.backend]
     made = []
-    for option in tunings_of(backend, chosen.recipe, ctx.device, ctx.workload.context):
+    for option in tunable_settings(backend, chosen.recipe, ctx.device, ctx.workload.context):
         for value in _others(option, chosen.recipe):
             recipe = with_settings(chosen.recipe, {option.name: value})
             if option.exact:
@@ -34,8 +35,8 @@ def variants(ctx: RunContext, original: Original, chosen: Trial, required: Requi
     return made
 
 
-def _others(option: Tuning, recipe: Recipe) -> list[Any]:
-    holds = recipe.settings.get(option.name, option.now)
+def _others(option: TunableSetting, recipe: Recipe) -> list[Any]:
+    holds = recipe.settings.get(option.name, option.default)
     return [value for value in option.values if value != holds]
 
 

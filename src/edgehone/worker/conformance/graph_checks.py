@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+from edgehone.backends.capabilities import ConcurrentGraphBackend, capability
+from edgehone.worker.backend import load_backend
 from edgehone.worker.conformance.device_checks import devices_are_told
 from edgehone.worker.conformance.outcome import Check, Failed, Skipped, demand
 from edgehone.worker.conformance.run_checks import Subject
@@ -77,8 +78,8 @@ def rows_do_not_mix(subject: Subject) -> str:
 def threads_do_not_mix(subject: Subject) -> str:
     """open_graph_many(), where a backend has it, opens a graph whose run() gives each of several threads what run()
     gives alone: what is measured under load is what was proven."""
-    backend = importlib.import_module(subject.job.args["backend"])
-    if not hasattr(backend, "open_graph_many"):
+    backend = capability(load_backend(subject.job), ConcurrentGraphBackend)
+    if backend is None:
         raise Skipped("it has none: requests are served one after another")
     given = [_feeds(subject, seed) for seed in range(CLIENTS)]
     with subject.open() as session:

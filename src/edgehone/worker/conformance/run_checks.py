@@ -13,9 +13,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from edgehone.backends.capabilities import GraphBackend, require
 from edgehone.backends.sessions import (
     WorkerJob,
 )
+from edgehone.worker.backend import load_backend
 from edgehone.worker.conformance.outcome import perform
 
 _HOSTS = {"localhost", "127.0.0.1", "::1"}
@@ -37,8 +39,8 @@ class Subject:
     @contextmanager
     def open(self, part: str = "artifact") -> Iterator[Any]:
         """A session of a build ("artifact", or "again" for the second), closed afterwards."""
-        backend = importlib.import_module(self.job.args["backend"])
-        make = backend.open_graph if self.job.args["kind"] == "graph" else backend.open_session
+        backend, of_graph = load_backend(self.job), self.job.args["kind"] == "graph"
+        make: Any = require(backend, GraphBackend).open_graph if of_graph else backend.open_session
         session = make(self.job.inputs[part], self.job.args["settings"], self.job)
         try:
             yield session
@@ -71,7 +73,7 @@ def observe(job: WorkerJob) -> dict[str, Any]:
 def checks(kind: str) -> tuple[Any, ...]:
     """The worker's checks for a kind of model."""
     module = importlib.import_module(
-        f"edgehone.conformance.{'graph_checks' if kind == 'graph' else 'session_checks'}"
+        f"edgehone.worker.conformance.{'graph_checks' if kind == 'graph' else 'session_checks'}"
     )
     found: tuple[Any, ...] = module.CHECKS
     return found

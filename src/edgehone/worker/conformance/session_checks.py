@@ -5,12 +5,14 @@ Distances between logits are Kullback-Leibler divergences in nats, the mean over
 
 from __future__ import annotations
 
-import importlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from edgehone.backends.capabilities import OperatorProfiler, capability
+from edgehone.backends.sessions import ConcurrentSession
+from edgehone.worker.backend import load_backend
 from edgehone.worker.conformance.device_checks import devices_are_told
 from edgehone.worker.conformance.outcome import Check, Failed, Skipped, demand
 from edgehone.worker.conformance.run_checks import Subject
@@ -181,7 +183,7 @@ def generate_many_is_generate_for_each(subject: Subject) -> str:
     whatever is under way beside it: what is measured under load is what was proven."""
     one, other = subject.facts["one"], subject.facts["other"]
     with subject.open() as session:
-        if not hasattr(session, "generate_many"):
+        if capability(session, ConcurrentSession) is None:
             raise Skipped("it has none: prompts are served one after another")
         return together_is_alone(session, [one, other[: len(other) // 2], one[: len(one) // 3], other])
 
@@ -250,8 +252,8 @@ def operators_are_told(subject: Subject) -> str:
 
 def told_operators(subject: Subject, request: Mapping[str, Any], phases: set[str]) -> str:
     """What operator_times() tells of a request. Skipped where the module has none; Failed where it cannot be so."""
-    backend = importlib.import_module(subject.job.args["backend"])
-    if not hasattr(backend, "operator_times"):
+    backend = capability(load_backend(subject.job), OperatorProfiler)
+    if backend is None:
         raise Skipped("it has no operator_times")
     began = time.perf_counter()
     settings = subject.job.args["settings"]

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from edgehone.backends import registry
-from edgehone.backends.base import Recipe, tunings_of
+from edgehone.backends.base import Recipe
+from edgehone.backends.capabilities import tunable_settings
 from edgehone.backends.llamacpp import backend as llamacpp
 from edgehone.backends.olive import backend as olive
 from edgehone.backends.openvino import backend as openvino
-from edgehone.backends.shared.tunings import listed, thread_counts
+from edgehone.backends.shared.tunable_settings import listed, thread_counts
 from edgehone.device.facts import Device
 
 RunWorker = Callable[..., dict[str, Any]]
@@ -31,13 +32,13 @@ def test_thread_counts(threads: int, physical: int | None, counts: tuple[int, ..
 
 def test_entries_are_for_a_kind_a_context_and_a_device() -> None:
     entries: list[dict[str, Any]] = [
-        {"name": "ubatch", "values": [64, 512], "now": 512, "below_context": True, "kinds": ["language"]},
+        {"name": "ubatch", "values": [64, 512], "default": 512, "below_context": True, "kinds": ["language"]},
         {"name": "threads", "values": "threads"},
-        {"name": "kv", "values": ["q8"], "now": "f16", "exact": False},
+        {"name": "kv", "values": ["q8"], "default": "f16", "exact": False},
     ]
     ubatch, threads, kv = listed(entries, TWO, "language", 256)
-    assert (ubatch.values, ubatch.now) == ((64,), 512)
-    assert (threads.values, threads.now) == ((1,), 2)
+    assert (ubatch.values, ubatch.default) == ((64,), 512)
+    assert (threads.values, threads.default) == ((1,), 2)
     assert not kv.exact and threads.exact
     assert [one.name for one in listed(entries, replace(TWO, threads=1), "graph")] == ["kv"]
     assert [one.name for one in listed(entries, TWO, "language", 32)] == ["threads", "kv"]
@@ -57,14 +58,14 @@ def test_entries_are_for_a_kind_a_context_and_a_device() -> None:
 def test_backends_list_what_their_runtimes_have(
     backend: object, recipe: Recipe, some: set[str], none: set[str]
 ) -> None:
-    found = {one.name: one for one in backend.tunings(recipe, TWO, 384)}  # type: ignore[attr-defined]
+    found = {one.name: one for one in backend.tunable_settings(recipe, TWO, 384)}  # type: ignore[attr-defined]
     assert some <= set(found) and not none & set(found)
     # What changes outputs says so.
     assert all(not found[name].exact for name in ("kv_cache", "flash_attention") if name in found)
 
 
 def test_a_backend_need_not_have_any() -> None:
-    assert tunings_of(registry.load("pytorch"), Recipe("pytorch", "original"), TWO, 384) == ()
+    assert tunable_settings(registry.load("pytorch"), Recipe("pytorch", "original"), TWO, 384) == ()
 
 
 @pytest.mark.real
@@ -89,7 +90,7 @@ def test_every_value_opens_a_session_and_says_truly_whether_outputs_change(
     name, call, params = build
     run_worker(name, call, params, {"model": demo_model}, artifact)
     backend = registry.load(name)
-    options = tunings_of(backend, Recipe(name, "x"), TWO, 1024)
+    options = tunable_settings(backend, Recipe(name, "x"), TWO, 1024)
     asked: list[dict[str, Any]] = [{}]
     exact = [True]
     for option in options:

@@ -1,6 +1,6 @@
 """The runtime settings that a backend's table lists, for a device and a kind of artifact.
 
-An entry `[[tuning]]` has `name`, `values`, `now` (what holds where a recipe does not say), `why`, and perhaps
+An entry `[[tuning]]` has `name`, `values`, `default` (what holds where a recipe does not say), `why`, and perhaps
 `exact = false` (it changes outputs), `kinds` (of artifacts it is for: language, graph, vision; all without),
 `below_context = true` (only values smaller than the context make a difference). Instead of a list `values` may be
 "threads": as many as this device gives reason to try.
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
-from edgehone.backends.base import Tuning
+from edgehone.backends.base import TunableSetting
 from edgehone.device.facts import Device
 
 Kind = Literal["language", "graph", "vision"]
@@ -21,7 +21,7 @@ _FEW = 4
 
 def listed(
     entries: Iterable[Mapping[str, Any]], device: Device, kind: Kind, context: int = 0
-) -> list[Tuning]:
+) -> list[TunableSetting]:
     """The entries that concern an artifact of that kind, those without a value left out."""
     found = []
     for entry in entries:
@@ -30,9 +30,9 @@ def listed(
         values = thread_counts(device) if entry["values"] == "threads" else tuple(entry["values"])
         if entry.get("below_context"):
             values = tuple(value for value in values if value < context)
-        now = device.threads if entry["values"] == "threads" else entry.get("now")
+        default = device.threads if entry["values"] == "threads" else entry.get("default")
         if values:
-            found.append(Tuning(entry["name"], values, now, entry.get("exact", True)))
+            found.append(TunableSetting(entry["name"], values, default, entry.get("exact", True)))
     return found
 
 
