@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,8 +16,7 @@ from hypothesis import strategies as st
 from edgehone.backends.base import Recipe
 from edgehone.backends.openvino import backend, graph_quantize, graph_session, session
 from edgehone.backends.openvino import graph as openvino_graph
-from edgehone.backends.shared import torch_export
-from edgehone.core.errors import EdgehoneError, ModelError
+from edgehone.core.errors import EdgehoneError
 from edgehone.model.info import ModelInfo, Tensor
 
 RunWorker = Callable[..., dict[str, Any]]
@@ -141,95 +139,6 @@ def test_agreement() -> None:
     assert cosine([ones * 5, zeros], [ones, zeros]) == pytest.approx(1)
     assert cosine([ones, -ones], [ones, ones]) == pytest.approx(0)
     assert cosine([zeros], [ones]) == 0
-
-
-ARCHIVE: dict[str, Any] = {
-    "models/model.json": {"graph_module": {"graph": {"nodes": [{"target": "torch.ops.aten.relu.default"}]}}},
-    "data/weights/model_weights_config.json": {
-        "config": {"w": {"path_name": "weight_0", "use_pickle": False}}
-    },
-    "data/weights/weight_0": "",
-    "data/constants/model_constants_config.json": {"config": {}},
-    "archive_version": "0",
-}
-
-
-def archive(place: Path, changes: dict[str, Any]) -> Path:
-    path = place / "net.pt2"
-    with zipfile.ZipFile(path, "w") as file:
-        for name, content in (ARCHIVE | changes).items():
-            file.writestr(f"net/{name}", json.dumps(content))
-    return path
-
-
-def graph(key: str, value: str) -> dict[str, Any]:
-    return {"models/model.json": {"graph_module": {"graph": {"nodes": [{key: value}]}}}}
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {},
-        graph("expr_str", "Symbol('s77', positive=True, integer=True)"),
-        graph("expr_str", "FloorDiv(s0 - 1, 2) + 1"),
-        graph("expr_str", "Max(1, s0*s1) <= 4"),
-        graph("parameter_name", "layers.0.weight"),
-        graph("target", "torch.ops.aten.__and__.Tensor"),
-        graph("target", "_operator.add"),
-        graph("target", "torch.sym_max"),
-    ],
-)
-def test_what_torch_export_writes_passes(tmp_path: Path, changes: dict[str, Any]) -> None:
-    torch_export.check(archive(tmp_path, changes))
-
-
-@pytest.mark.parametrize(
-    ("changes", "named"),
-    [
-        ({"data/constants/opaque_obj_0": ""}, "opaque_obj_0"),
-        ({"data/constants/custom_obj_0": ""}, "custom_obj_0"),
-        ({"data/weights/model.pt": ""}, "model.pt"),
-        ({"data/aotinductor/model/wrapper.so": ""}, "wrapper.so"),
-        (
-            {"data/weights/model_weights_config.json": {"config": {"w": {"use_pickle": True}}}},
-            "'w' as a pickle",
-        ),
-        (graph("target", "torch.os.system"), "torch.os.system"),
-        (graph("target", "torch.ops.__class__.__init__"), "__init__"),
-        (graph("name", "x=__import__('os').system('true')"), "system"),
-        (graph("expr_str", "__import__('os').system('true')"), "system"),
-        (graph("expr_str", "s0.__class__"), "__class__"),
-        (graph("expr_str", "eval('s0')"), "eval"),
-        (graph("expr_str", "(lambda: 1)()"), "lambda"),
-        (graph("expr_str", "Max('print(1)')"), "print"),
-    ],
-)
-def test_an_archive_that_may_run_code_is_refused(tmp_path: Path, changes: dict[str, Any], named: str) -> None:
-    with pytest.raises(ModelError) as caught:
-        torch_export.check(archive(tmp_path, changes))
-    assert named in str(caught.value) and caught.value.hint
-
-
-@given(st.binary(max_size=200))
-def test_noise_is_refused_in_words(noise: bytes) -> None:
-    import tempfile
-
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "net.pt2"
-        path.write_bytes(noise)
-        with pytest.raises(ModelError):
-            torch_export.check(path)
-
-
-@pytest.mark.parametrize("missing", ["models/model.json", "data/weights/model_weights_config.json"])
-def test_an_archive_that_lacks_a_part_is_refused(tmp_path: Path, missing: str) -> None:
-    path = tmp_path / "net.pt2"
-    with zipfile.ZipFile(path, "w") as file:
-        for name, content in ARCHIVE.items():
-            if name != missing:
-                file.writestr(f"net/{name}", json.dumps(content))
-    with pytest.raises(ModelError, match="no sound"):
-        torch_export.check(path)
 
 
 class Built:

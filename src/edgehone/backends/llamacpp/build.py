@@ -13,13 +13,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from edgehone.backends.llamacpp import gguf_header
 from edgehone.backends.llamacpp import mix as llamacpp_mix
+from edgehone.backends.llamacpp.tensor_types import expert_types, tensor_types
 from edgehone.backends.llamacpp.tools import Toolchain
 from edgehone.backends.sessions import (
     WorkerJob,
 )
 from edgehone.core.errors import JobError, TextError
+from edgehone.formats.gguf import read_header
 
 ARTIFACT = "model.gguf"
 IMATRIX = "imatrix.gguf"
@@ -72,7 +73,7 @@ def imatrix(job: WorkerJob) -> dict[str, Any]:
     # On the CPU alone, so that an artifact is the same whatever else a build of llama.cpp could run on.
     command += ["-t", job.threads, "--no-ppl", "--device", "none"]
     _run(job, "imatrix", command, calibration, total=max(tokens // chunk, 1))
-    values = gguf_header.read(job.out / IMATRIX).values
+    values = read_header(job.out / IMATRIX).values
     return {"chunk": values.get("imatrix.chunk_size"), "chunks": values.get("imatrix.chunk_count")}
 
 
@@ -88,7 +89,7 @@ def _chunk(tokens: int, context: int) -> int:
 
 
 def _context(path: Path) -> int:
-    values = gguf_header.read(path).values
+    values = read_header(path).values
     return int(values.get(f"{values.get('general.architecture')}.context_length", _CHUNK))
 
 
@@ -137,10 +138,10 @@ def tools(job: WorkerJob) -> Toolchain:
 
 def facts(path: Path) -> dict[str, Any]:
     """What is in a GGUF file: tensor_types, bytes, and of a mixture of experts the types of both parts apart."""
-    header = gguf_header.read(path)
-    found: dict[str, Any] = {"tensor_types": header.tensor_types, "bytes": path.stat().st_size}
-    if header.expert_types:
-        found["experts"] = header.expert_types
+    header = read_header(path)
+    found: dict[str, Any] = {"tensor_types": tensor_types(header), "bytes": path.stat().st_size}
+    if experts := expert_types(header):
+        found["experts"] = experts
     return found
 
 

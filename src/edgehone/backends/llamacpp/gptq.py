@@ -13,13 +13,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgehone.backends.llamacpp import gguf_header
 from edgehone.backends.llamacpp import mix as llamacpp_mix
 from edgehone.backends.llamacpp.build import ARTIFACT, facts, tools
 from edgehone.backends.llamacpp.codes import LAYOUTS, Grid, codes, grid, with_codes
 from edgehone.backends.sessions import (
     WorkerJob,
 )
+from edgehone.formats.gguf import read_header
 
 if TYPE_CHECKING:
     import numpy as np
@@ -120,7 +120,7 @@ def refine(job: WorkerJob) -> dict[str, Any]:
 
     out = job.out / ARTIFACT
     shutil.copyfile(job.inputs["quantized"] / ARTIFACT, out)
-    name_of = llamacpp_mix.names(tools(job), gguf_header.read(out))
+    name_of = llamacpp_mix.names(tools(job), read_header(out))
     import gguf
 
     source = {tensor.name: tensor for tensor in gguf.GGUFReader(job.inputs["converted"] / ARTIFACT).tensors}

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from edgehone.backends.llamacpp import gguf_header
 from edgehone.backends.llamacpp.tools import Toolchain
 from edgehone.backends.sessions import (
     WorkerJob,
 )
+from edgehone.formats.gguf import Header, read_header
 from edgehone.transform.precision import assign
 from edgehone.transform.precision.assign import Assignment
 
@@ -25,7 +25,7 @@ def assigned(job: WorkerJob, converted: Path) -> Assignment:
 
     args: mix (as `assign.asked`). inputs: sensitivity. What the file holds beside the weights counts to its bytes.
     """
-    header = gguf_header.read(converted)
+    header = read_header(converted)
     weights = assign.read(job.inputs["sensitivity"])
     # The converted weights have 16 bits.
     fixed = converted.stat().st_size - 2 * sum(weight.count for weight in weights)
@@ -49,11 +49,11 @@ def options(assignment: Assignment) -> list[str]:
 
 def facts(assignment: Assignment, path: Path) -> dict[str, Any]:
     """The assignment, and where the file holds another type."""
-    written = gguf_header.read(path).types
+    written = read_header(path).types
     return {"mix": {**assignment.facts(), "fallbacks": assign.fallbacks(assignment, written)}}
 
 
-def names(chain: Toolchain, header: gguf_header.Header) -> Callable[[str], str | None]:
+def names(chain: Toolchain, header: Header) -> Callable[[str], str | None]:
     """The name in a GGUF file of a module of the checkpoint, by llama.cpp's own table."""
     sys.path.insert(0, str(chain.convert().parent / "gguf-py"))
     import gguf
