@@ -103,7 +103,7 @@ def defaults(place: Path, backends: Sequence[str]) -> Iterator[Row]:
     if not (out / "manifest.json").is_file():
         edgehone.optimize(demo_model(), time=600, backends=backends, gates=GATES, out=out, emit=_tell)
     bundle = edgehone.read(out)
-    recipe = bundle.manifest["recipe"]
+    recipe = bundle.manifest.recipe
     asked = [
         Contender(Recipe(recipe["backend"], "chosen", settings=recipe["settings"]), bundle.artifact, "chosen")
     ]

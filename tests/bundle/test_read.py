@@ -33,7 +33,7 @@ def test_a_whole_bundle_is_read_and_verified(spoiled: Path) -> None:
     assert (
         bundle.decision.chosen
         == "null/q8"
-        == "/".join(bundle.manifest["recipe"][k] for k in ("backend", "name"))
+        == "/".join(bundle.manifest.recipe[k] for k in ("backend", "name"))
     )
     assert edgehone.verify(bundle) == []
 
@@ -68,15 +68,15 @@ def test_a_manifest_of_another_schema(spoiled: Path, schema: Any) -> None:
 
 def test_a_manifest_that_is_no_table(spoiled: Path) -> None:
     change(spoiled / "manifest.json", lambda data: [1])
-    refused(spoiled, "schema 'list'")
+    refused(spoiled, r"manifest.json is \[1\]: expected object, got array")
 
 
 @pytest.mark.parametrize("part", ["recipe", "files", "eos", "model", "versions", "created"])
 def test_a_manifest_with_a_part_lost_or_of_another_type(spoiled: Path, part: str) -> None:
     change(spoiled / "manifest.json", lambda data: data.update({part: 7}))
-    refused(spoiled, f"no {part}")
+    refused(spoiled, f"manifest.json: {part} is 7: expected ")
     change(spoiled / "manifest.json", lambda data: data.pop(part) and None)
-    refused(spoiled, f"no {part}")
+    refused(spoiled, f"manifest.json has no '{part}'")
 
 
 def test_a_decision_edited_by_hand(spoiled: Path) -> None:

@@ -37,7 +37,7 @@ def test_where_it_may_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         check_target(tmp_path / "file" / "below")
     (tmp_path / "work").mkdir()
     (tmp_path / "work" / "thesis.tex").touch()
-    with pytest.raises(InputError, match="other things in it"):
+    with pytest.raises(InputError, match="other files in it"):
         check_target(tmp_path / "work")
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write anywhere
     with pytest.raises(InputError, match="cannot be written to") as caught:
@@ -47,12 +47,12 @@ def test_where_it_may_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_what_a_bundle_holds(finished: Finished) -> None:
     bundle = edgehone.read(finished.bundle)
-    assert set(bundle.manifest["files"]) == set(content(finished.bundle)) - {"manifest.json"}
+    assert set(bundle.manifest.files) == set(content(finished.bundle)) - {"manifest.json"}
     assert (finished.bundle / "notices" / "LICENSE").read_text() == "Do as you like.\n"
     for key in ("null__original", "null__f32", "null__q8", "null__q4"):
         assert (finished.bundle / "evidence" / key / "samples.json").is_file()
-    assert bundle.manifest["model"]["name"] == "null-model"
-    assert set(bundle.manifest["texts"]) == {"evaluation", "calibration"}
+    assert bundle.manifest.model["name"] == "null-model"
+    assert set(bundle.manifest.texts) == {"evaluation", "calibration"}
     assert not list(finished.bundle.parent.glob(".bundle*"))  # nothing is left beside it
 
 
@@ -100,6 +100,6 @@ def test_an_older_bundle_stays_until_the_new_one_is_whole(
 
 def test_the_report_lies_in_it_and_tells_of_every_candidate(finished: Finished) -> None:
     text = (finished.bundle / "report.html").read_text("utf-8")
-    assert "report.html" in edgehone.read(finished.bundle).manifest["files"]
+    assert "report.html" in edgehone.read(finished.bundle).manifest.files
     for key in ("null/<wbr>original", "null/<wbr>f32", "null/<wbr>q8", "null/<wbr>q4"):
         assert key in text

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -38,7 +39,7 @@ def test_another_version_than_the_proven_one_is_told(
     finished: Finished, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bundle = edgehone.read(finished.bundle)
-    manifest = {**bundle.manifest, "versions": {"null": {"numpy": "0.9", "rich": "1"}}}
+    manifest = replace(bundle.manifest, versions={"null": {"numpy": "0.9", "rich": "1"}})
     old = edgehone.Bundle(bundle.path, manifest, bundle.decision)
     env = environment.Env("null", Path(sys.executable), None, "digest", {"numpy": "2.0", "rich": "1"})
     monkeypatch.setattr(environment, "ensure", lambda name, needs, tell: env)

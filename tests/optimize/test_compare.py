@@ -57,7 +57,7 @@ def ctx(tmp_path_factory: pytest.TempPathFactory) -> Path:
     told = json.loads(manifest.read_text())
     told["model"]["digest"] = "0" * 64
     manifest.write_text(json.dumps(told))
-    assert edgehone.read(place / "coarse").manifest["recipe"]["name"] == "q4"
+    assert edgehone.read(place / "coarse").manifest.recipe["name"] == "q4"
     return place
 
 

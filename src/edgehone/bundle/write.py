@@ -1,4 +1,4 @@
-"""Write a bundle: staged beside its final path, then put there by one rename."""
+"""Write a bundle: stage it beside its final path, then move it there with one rename."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import os
 import shlex
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from edgehone.bundle.read import MANIFEST, SCHEMA, evidence_of
+from edgehone.bundle.schema import DECISION, MANIFEST, Manifest, evidence_folder
 from edgehone.core.errors import InputError, SetupError
 from edgehone.decision.decision import Decision
 from edgehone.model.digest import digest_folder
@@ -22,8 +22,8 @@ from edgehone.model.digest import digest_folder
 class Evidence:
     """The raw data behind one candidate's figures.
 
-    `samples` goes to samples.json, `arrays` are npz files that are copied compressed, `log` is the end of the log of a
-    candidate that failed.
+    `samples` is written to samples.json, `arrays` are npz files that are copied compressed, `log` is the end of a
+    failed candidate's log.
     """
 
     key: str
@@ -34,15 +34,15 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Contents:
-    """What goes into a bundle.
+    """The contents of a bundle.
 
-    `manifest` lacks what the writer adds: schema, versions, time and digests. `notices` are licence files. `command` is
-    the command line that makes the bundle again.
+    `files` of the manifest are added by `write`. `notices` are licence files. `command` is the command line that makes
+    the bundle again.
     """
 
     decision: Decision
     artifact: Path
-    manifest: Mapping[str, Any]
+    manifest: Manifest
     report: str
     command: Sequence[str]
     evidence: Sequence[Evidence] = ()
@@ -50,10 +50,10 @@ class Contents:
 
 
 def check_target(target: Path) -> None:
-    """Raise InputError unless a bundle may be written there: nothing, an empty folder, or an older bundle."""
+    """Raise InputError unless a bundle may be written to `target`: a new path, an empty folder, or an older bundle."""
     if target.is_dir() and any(target.iterdir()) and not (target / MANIFEST).is_file():
         raise InputError(
-            f"{target} is a folder with other things in it; a bundle would replace them",
+            f"{target} is a folder with other files in it; a bundle would replace them",
             hint="give another --out",
         )
     if target.exists() and not target.is_dir():
@@ -65,9 +65,9 @@ def check_target(target: Path) -> None:
 
 
 def write(target: Path, contents: Contents) -> None:
-    """Write a bundle to `target`, replacing an older bundle there.
+    """Write a bundle to `target`, replacing an older one, which stays until the new bundle is complete.
 
-    Raises SetupError when the disk is full; what was there before stays until the new bundle is complete.
+    Raises SetupError when the disk is full or the target cannot be written to.
     """
     target = target.absolute()
     staged = target.with_name(f".{target.name}.partial")
@@ -90,9 +90,9 @@ def write(target: Path, contents: Contents) -> None:
 
 def _fill(folder: Path, contents: Contents) -> None:
     shutil.copytree(contents.artifact, folder / "artifact")
-    _write_json(folder / "decision.json", contents.decision.to_json())
+    _write_json(folder / DECISION, contents.decision.to_json())
     for evidence in contents.evidence:
-        _write_evidence(evidence_of(folder, evidence.key), evidence)
+        _write_evidence(evidence_folder(folder, evidence.key), evidence)
     for notice in contents.notices:
         (folder / "notices").mkdir(exist_ok=True)
         shutil.copyfile(notice, folder / "notices" / notice.name)
@@ -100,18 +100,8 @@ def _fill(folder: Path, contents: Contents) -> None:
     script.write_text(_script(contents.decision, contents.command), "utf-8")
     script.chmod(0o755)
     (folder / "report.html").write_text(contents.report, "utf-8")
-    _write_json(folder / MANIFEST, _manifest(folder, contents))
-
-
-def _manifest(folder: Path, contents: Contents) -> dict[str, Any]:
-    return {
-        "schema": SCHEMA,
-        "edgehone": contents.decision.edgehone,
-        "created": contents.decision.created,
-        **contents.manifest,
-        "versions": contents.decision.versions,
-        "files": digest_folder(folder),
-    }
+    manifest = replace(contents.manifest, files=digest_folder(folder))
+    _write_json(folder / MANIFEST, manifest.to_json())
 
 
 def _write_evidence(folder: Path, evidence: Evidence) -> None:

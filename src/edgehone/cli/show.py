@@ -25,14 +25,18 @@ def run(args: argparse.Namespace) -> int:
     bundle = read(args.bundle)
     problems = verify(bundle)
     if args.json:
-        told = {"manifest": bundle.manifest, "decision": bundle.decision.to_json(), "problems": problems}
+        told = {
+            "manifest": bundle.manifest.to_json(),
+            "decision": bundle.decision.to_json(),
+            "problems": problems,
+        }
         print(json.dumps(told, indent=1))
         return 1 if problems else 0
     print(summary(bundle.decision))
     if drawn := plot(bundle.decision, unicode=sys.stdout.isatty()):
         print(f"\n{drawn}")
     size = sum(path.stat().st_size for path in bundle.path.rglob("*") if path.is_file())
-    print(f"\n{len(bundle.manifest['files'])} files, {size / 1e6:.1f} MB, made {bundle.manifest['created']}")
+    print(f"\n{len(bundle.manifest.files)} files, {size / 1e6:.1f} MB, made {bundle.manifest.created}")
     for problem in problems:
         print(f"warning: {problem}")
     if not problems:

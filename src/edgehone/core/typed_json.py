@@ -51,9 +51,17 @@ def read(cls: type[T], data: Any, source: str, *, hint: str = HINT, salvage: Sal
     return made
 
 
-def read_value(annotation: Any, data: Any, path: str, source: str, salvage: Salvage | None = None) -> Any:
+def read_value(
+    annotation: Any,
+    data: Any,
+    path: str,
+    source: str,
+    *,
+    hint: str = HINT,
+    salvage: Salvage | None = None,
+) -> Any:
     """Return `data`, found at `path` in the file, checked against an annotation as `read` checks a field."""
-    return _Reader(source, HINT, salvage).value(annotation, data, path)
+    return _Reader(source, hint, salvage).value(annotation, data, path)
 
 
 def schema(cls: type) -> dict[str, Any]:

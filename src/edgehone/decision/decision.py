@@ -223,7 +223,7 @@ def _read(data: Any, source: str, tolerant: Salvage | None) -> Decision:
             decision.requirements["weights"],
             "requirements.weights",
             source,
-            tolerant,
+            salvage=tolerant,
         )
         decision = replace(decision, requirements={**decision.requirements, "weights": weights})
     named = {f"candidates[{i}]": candidate for i, candidate in enumerate(decision.candidates)}

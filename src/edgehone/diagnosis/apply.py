@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from edgehone.backends.base import Effort
-from edgehone.bundle.read import MANIFEST, Bundle, read
+from edgehone.bundle.read import Bundle, read
+from edgehone.bundle.schema import MANIFEST, Manifest
 from edgehone.core.errors import InputError, JobError
 from edgehone.core.events import Emit, silent
 from edgehone.core.figure import Figure
@@ -134,13 +135,12 @@ def _try(
         shutil.rmtree(staged, ignore_errors=True)
 
 
-def _changed(bundle: Bundle, settings: Mapping[str, Any]) -> dict[str, Any]:
-    manifest = json.loads(json.dumps(bundle.manifest))
-    manifest["recipe"]["settings"] = {**manifest["recipe"]["settings"], **settings}
-    return dict(manifest)
+def _changed(bundle: Bundle, settings: Mapping[str, Any]) -> Manifest:
+    recipe = bundle.manifest.recipe
+    return replace(bundle.manifest, recipe={**recipe, "settings": {**recipe["settings"], **settings}})
 
 
-def _stage(source: Path, target: Path, manifest: Mapping[str, Any]) -> None:
+def _stage(source: Path, target: Path, manifest: Manifest) -> None:
     """A copy whose files are the same ones, where the disk can link them; with another manifest."""
     shutil.copytree(source, target, copy_function=_link)
     (target / MANIFEST).unlink()
@@ -183,19 +183,18 @@ def _broken(bundle: Bundle, candidate: Candidate) -> list[str]:
     return [v.gate for v in judge(candidate.figures, Requirements(gates, {}, {})) if not v.ok]
 
 
-def _keep(path: Path, manifest: dict[str, Any], cause: Cause, was: Figure, now: Figure) -> None:
+def _keep(path: Path, manifest: Manifest, cause: Cause, was: Figure, now: Figure) -> None:
     told = {
         "cause": cause.name,
-        "settings": manifest["recipe"]["settings"],
+        "settings": manifest.recipe["settings"],
         "before": was.to_json(),
         "after": now.to_json(),
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    manifest["remedies"] = [*manifest.get("remedies", []), told]
-    _write(path / MANIFEST, manifest)
+    _write(path / MANIFEST, replace(manifest, remedies=(*manifest.remedies, told)))
 
 
-def _write(path: Path, manifest: Mapping[str, Any]) -> None:
+def _write(path: Path, manifest: Manifest) -> None:
     staged = path.with_name(path.name + ".new")
-    staged.write_text(json.dumps(manifest, indent=1, allow_nan=False) + "\n", "utf-8")
+    staged.write_text(json.dumps(manifest.to_json(), indent=1, allow_nan=False) + "\n", "utf-8")
     staged.replace(path)

@@ -7,7 +7,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from edgehone.bundle.read import MANIFEST, read
+from edgehone.bundle.read import read
+from edgehone.bundle.schema import MANIFEST
 from edgehone.core.errors import InputError
 from edgehone.diagnosis import causes, logs
 from edgehone.diagnosis.causes import SYMPTOMS, Cause

@@ -15,7 +15,7 @@ from typing import Any
 
 from edgehone import device as devices
 from edgehone.backends import registry
-from edgehone.bundle.read import Bundle, verify
+from edgehone.bundle import Bundle, verify
 from edgehone.core.figure import Figure
 from edgehone.decision.decision import Candidate
 from edgehone.device import Device, read_conditions
@@ -55,7 +55,7 @@ def of_bundle(bundle: Bundle) -> Facts:
     """The facts about a bundle on this machine now."""
     machine = devices.detect()
     chosen = bundle.decision.candidate(
-        f"{bundle.manifest['recipe']['backend']}/{bundle.manifest['recipe']['name']}"
+        f"{bundle.manifest.recipe['backend']}/{bundle.manifest.recipe['name']}"
     )
     return {
         **_subject(bundle),
@@ -93,14 +93,14 @@ def of_model(model: ModelInfo) -> Facts:
 
 
 def _subject(bundle: Bundle) -> Facts:
-    recipe, work = bundle.manifest["recipe"], bundle.decision.workload
+    recipe, work = bundle.manifest.recipe, bundle.decision.workload
     settings: Mapping[str, Any] = recipe["settings"]
     default_cache = {"llamacpp": "f16", "openvino": "u8"}.get(recipe["backend"])
     return {
         "bundle": Fact(str(bundle.path)),
         "model": Fact(str(bundle.decision.model.get("path", "MODEL"))),
         "backend": Fact(recipe["backend"]),
-        "kind": Fact(bundle.manifest.get("kind", "language")),
+        "kind": Fact(bundle.manifest.kind),
         "kv_cache": _known(settings.get("kv_cache", default_cache), "this backend does not tell"),
         "streams": Fact(int(settings.get("streams", 1))),
         "batch": Fact(int(work["batch"])),
@@ -190,7 +190,7 @@ def _machine(bundle: Bundle, machine: Device) -> Facts:
     around = read_inventory(home())
     battery = around.power.source == "battery" if around.power is not None else None
     conditions = read_conditions()
-    threads = threads_of(bundle.manifest["recipe"]["settings"], machine)
+    threads = threads_of(bundle.manifest.recipe["settings"], machine)
     limits = read_limits(Path("/"))
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     return {
@@ -233,7 +233,7 @@ def _files(bundle: Bundle) -> Facts:
 
 
 def _environment(bundle: Bundle) -> Facts:
-    name = bundle.manifest["recipe"]["backend"]
+    name = bundle.manifest.recipe["backend"]
     if name not in registry.names():
         reason = f"no backend called {name} is installed"
         return {

@@ -38,15 +38,15 @@ def generate(
         )
     if max_tokens < 1:
         raise InputError(f"--max-tokens is {max_tokens}", hint="give 1 or more")
-    if bundle.manifest.get("kind", "language") != "language":
+    if bundle.manifest.kind != "language":
         raise InputError(
             f"{bundle.path} generates no text",
             hint=f"edgehone run {bundle.path} --input FILE.npz --output OUT.npz",
         )
-    args = {"prompt": prompt, "max_tokens": max_tokens, "eos": bundle.manifest["eos"]}
+    args = {"prompt": prompt, "max_tokens": max_tokens, "eos": bundle.manifest.eos}
     given = {}
     if picture is not None:
-        args["template"] = bundle.manifest.get("pictures")
+        args["template"] = bundle.manifest.pictures
         if args["template"] is None:
             raise InputError(f"{bundle.path} sees no pictures", hint="leave --image out")
         if not picture.is_file():
@@ -63,7 +63,7 @@ def infer(
     Returns samples, outputs (name → shape), seconds. Raises InputError for a bundle that generates text, for
     arrays that don't fit, or an output that can't be written; JobError if the backend fails.
     """
-    if bundle.manifest.get("kind", "language") != "graph":
+    if bundle.manifest.kind != "graph":
         raise InputError(
             f"{bundle.path} generates text", hint=f'edgehone run {bundle.path} --prompt "Once upon a time"'
         )
@@ -72,8 +72,8 @@ def infer(
     if not output.absolute().parent.is_dir():
         raise InputError(f"{output.absolute().parent} is no folder", hint="give another --output")
     args = {
-        "inputs": bundle.manifest["inputs"],
-        "batch": bundle.manifest["batch"],
+        "inputs": bundle.manifest.inputs,
+        "batch": bundle.manifest.batch,
         "output": str(output.absolute()),
     }
     job = _job(bundle, "edgehone.worker.infer:infer", args, {"samples": Input(given.resolve(), "")}, tell)
@@ -84,12 +84,12 @@ def _job(
     bundle: Bundle, call: str, args: dict[str, Any], inputs: dict[str, Input], tell: Callable[[str], None]
 ) -> Job:
     """A job that opens the bundle's artifact; tells where the environment is not the one that it was proven in."""
-    recipe = bundle.manifest["recipe"]
+    recipe = bundle.manifest.recipe
     name = recipe["backend"]
     env = environment.ensure(name, registry.load(name).NEEDS, tell)
     if drifted := bundle.drifted(env.versions):
         tell(f"note: packages here are not those that the bundle was proven with: {', '.join(drifted)}")
-    if target := bundle.manifest.get("target"):
+    if target := bundle.manifest.target:
         tell(
             f"note: the bundle was honed for {target['name']}; its speed here is not the one that was predicted"
         )

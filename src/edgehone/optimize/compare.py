@@ -18,7 +18,7 @@ from typing import Any
 from edgehone import bundle
 from edgehone.backends import registry
 from edgehone.backends.base import Effort, Recipe
-from edgehone.bundle.read import MANIFEST
+from edgehone.bundle.schema import MANIFEST
 from edgehone.core import config
 from edgehone.core.errors import InputError, ModelError
 from edgehone.core.events import Emit, Event, silent
@@ -128,12 +128,12 @@ def _contender(path: Path, name: str, backend: str | None, settings: Mapping[str
             raise InputError(
                 f"{path} is not as its manifest says: {problems[0]}", hint=f"edgehone show {path}"
             )
-        recipe = read.manifest["recipe"]
+        recipe = read.manifest.recipe
         return Contender(
             Recipe(recipe["backend"], name, settings=recipe["settings"]),
             read.artifact,
             f"{recipe['backend']}/{recipe['name']}",
-            read.manifest["model"].get("digest"),
+            read.manifest.model.get("digest"),
             Path(read.decision.model["path"]) if "path" in read.decision.model else None,
         )
     if backend is None:

@@ -6,9 +6,9 @@ import re
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from edgehone import bundle
+from edgehone.bundle.schema import Manifest
 from edgehone.bundle.write import Contents, Evidence
 from edgehone.decision.decision import Decision
 from edgehone.optimize.context import RunContext
@@ -57,27 +57,31 @@ def write_bundle(
     bundle.write(target, contents)
 
 
-def _manifest(decision: Decision, ctx: RunContext, original: Original, chosen: Trial) -> dict[str, Any]:
+def _manifest(decision: Decision, ctx: RunContext, original: Original, chosen: Trial) -> Manifest:
     assert chosen.artifact is not None
-    return {
-        "recipe": chosen.recipe.to_json(),
-        "facts": chosen.facts,
-        "artifact_key": chosen.artifact.key,
-        "kind": ctx.model.kind,
-        "eos": original.prepared.facts.get("eos", []),
-        "pictures": original.facts["pictures"].facts["template"] if "pictures" in original.facts else None,
-        "batch": original.request.get("batch", 1),
-        "inputs": ctx.model.to_json()["inputs"],
-        "device": ctx.device.to_json(),
-        "target": ctx.target.to_json() if ctx.target else None,
-        "model": {
+    return Manifest(
+        edgehone=decision.edgehone,
+        created=decision.created,
+        recipe=chosen.recipe.to_json(),
+        facts=chosen.facts,
+        artifact_key=chosen.artifact.key,
+        kind=ctx.model.kind,
+        eos=tuple(original.prepared.facts.get("eos", ())),
+        pictures=original.facts["pictures"].facts["template"] if "pictures" in original.facts else None,
+        batch=original.request.get("batch", 1),
+        inputs=tuple(ctx.model.to_json()["inputs"]),
+        device=ctx.device.to_json(),
+        target=ctx.target.to_json() if ctx.target else None,
+        model={
             "name": ctx.model.path.name,
             "architecture": ctx.model.architecture,
             "digest": ctx.source.identity,
             "licence": ctx.model.licence,
         },
-        "texts": original.prepared.facts["texts"],
-    }
+        texts=original.prepared.facts["texts"],
+        versions=decision.versions,
+        files={},  # by bundle.write
+    )
 
 
 def _evidence(trial: Trial) -> Evidence:

@@ -107,18 +107,18 @@ class _Asked:
 
 @contextmanager
 def _asked(bundle: Bundle, samples_file: str | Path | None, clients: int, tell: Tell) -> Iterator[_Asked]:
-    recipe = bundle.manifest["recipe"]
+    recipe = bundle.manifest.recipe
     name = recipe["backend"]
     env = environment.ensure(name, registry.load(name).NEEDS, tell)
     module = registry.module_name(name)
     machine = devices.detect()
-    files = {k: v for k, v in bundle.manifest["files"].items() if k.startswith("artifact/")}
+    files = {k: v for k, v in bundle.manifest.files.items() if k.startswith("artifact/")}
     artifact = Input(bundle.artifact.resolve(), store.key_of(files))
     args = {"backend": module, "settings": recipe["settings"]}
     threads = threads_of(recipe["settings"], machine)
     job = Job("", env, args, {"artifact": artifact}, threads=threads, backend=module)
     asked = _Asked(bundle, name, job, {}, machine, clients, _notes(bundle, env.versions))
-    if bundle.manifest.get("kind", "language") == "language":
+    if bundle.manifest.kind == "language":
         if samples_file is not None:
             raise InputError(f"{bundle.path} generates text: it takes no samples", hint="leave --input out")
         asked.request = _generation(asked, tell)
@@ -157,7 +157,7 @@ def _generation(asked: _Asked, tell: Tell) -> dict[str, Any]:
 
 def _batches(asked: _Asked) -> dict[str, Any]:
     """A graph's request: a batch, of each of several clients, or of a stream's frames where the workload is one."""
-    batch, work = asked.bundle.manifest["batch"], asked.bundle.decision.workload
+    batch, work = asked.bundle.manifest.batch, asked.bundle.decision.workload
     if asked.clients > 1:
         return {"batch": batch, "clients": asked.clients}
     if work.get("frames_per_s"):
@@ -177,7 +177,7 @@ def _samples(bundle: Bundle, given: str | Path | None, place: Path) -> Input:
     path = Path(given)
     if not path.is_file():
         raise InputError(f"no such file: {path}", hint="give FILE.npz with an array for each input")
-    tensors = [samples.tensor(one) for one in bundle.manifest["inputs"]]
+    tensors = [samples.tensor(one) for one in bundle.manifest.inputs]
     arrays = samples.read_arrays(path)
     arrays.pop(samples.LABELS, None)
     samples.check_arrays(arrays, tensors, str(path), least=1)
@@ -231,7 +231,7 @@ class _Pass:
             **figures.start_figures(self._starts.get("cold"), self._starts.get("warm")),
         }
         found["bandwidth_share"] = self._bandwidth_share(found["decode_tokens_per_s"])
-        recipe = bundle.manifest["recipe"]
+        recipe = bundle.manifest.recipe
         return Profile(
             bundle=str(bundle.path),
             candidate=f"{recipe['backend']}/{recipe['name']}",

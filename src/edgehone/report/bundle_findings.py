@@ -8,8 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edgehone.bundle.read import MANIFEST, SCHEMA, differences
+from edgehone.bundle.schema import DECISION, MANIFEST, evidence_key, read_manifest
+from edgehone.bundle.verify import differences
 from edgehone.core.errors import InputError
+from edgehone.core.typed_json import Salvage
 from edgehone.decision.decision import Candidate, Decision, salvage
 from edgehone.evaluation import speed
 from edgehone.report.findings import Findings
@@ -24,7 +26,7 @@ def read_findings(path: str | Path) -> Findings:
     place = Path(path)
     if not place.is_dir():
         raise InputError(f"no such bundle: {place}", hint=f"edgehone optimize MODEL --out {place}")
-    if not any((place / name).exists() for name in (MANIFEST, "decision.json", "evidence")):
+    if not any((place / name).exists() for name in (MANIFEST, DECISION, "evidence")):
         raise InputError(f"{place} is not a bundle", hint=f"edgehone optimize MODEL --out {place}")
     problems = [*_untrue(place)]
     decision = _decision(place, problems)
@@ -38,7 +40,8 @@ def read_findings(path: str | Path) -> Findings:
         and one.key not in samples
     ]
     logs = {
-        _key(file.parent): file.read_text("utf-8", "replace") for file in place.glob("evidence/*/log.txt")
+        evidence_key(file.parent): file.read_text("utf-8", "replace")
+        for file in place.glob("evidence/*/log.txt")
     }
     return Findings(place.resolve().name, decision, samples, logs, _command(place), tuple(problems))
 
@@ -50,17 +53,17 @@ def _untrue(place: Path) -> Iterator[str]:
         yield problem
     if not isinstance(manifest, Mapping):
         return
-    if manifest.get("schema") != SCHEMA:
-        yield f"{MANIFEST} has schema {manifest.get('schema')!r}, this edgehone reads {SCHEMA}"
-    files = manifest.get("files")
-    if isinstance(files, Mapping):
+    salvage = Salvage()
+    files = read_manifest(manifest, MANIFEST, salvage).files
+    yield from salvage.problems
+    if files:
         yield from differences(place, files)
     else:
-        yield f"{MANIFEST} does not list the files: whether they are untouched is not known"
+        yield f"{MANIFEST} does not list the files, so they cannot be verified"
 
 
 def _decision(place: Path, problems: list[str]) -> Decision:
-    data, problem = _read(place / "decision.json")
+    data, problem = _read(place / DECISION)
     problems += [problem] if problem else []
     decision, departures = salvage(data if isinstance(data, Mapping) else {})
     problems += departures if isinstance(data, Mapping) else []
@@ -73,7 +76,7 @@ def _samples(place: Path, problems: list[str]) -> dict[str, Mapping[str, Any]]:
         data, problem = _read(file)
         problems += [f"evidence/{file.parent.name}/{problem}"] if problem else []
         if isinstance(data, Mapping):
-            found[_key(file.parent)] = data
+            found[evidence_key(file.parent)] = data
     return found
 
 
@@ -115,8 +118,3 @@ def _read(path: Path) -> tuple[Any, str | None]:
             return mend(text), f"{path.name} is cut or broken ({error}): what stands before that is shown"
         except ValueError:
             return None, f"{path.name} is no JSON ({error})"
-
-
-def _key(folder: Path) -> str:
-    """The candidate whose evidence lies in the folder: the way back from `evidence_of`."""
-    return folder.name.replace("__", "/", 1)

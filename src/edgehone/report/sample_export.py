@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from zipfile import BadZipFile
 
-from edgehone.bundle.read import evidence_of
+from edgehone.bundle.schema import evidence_folder
 from edgehone.report.export import Line
 from edgehone.report.findings import Findings
 from edgehone.report.samples import array_readings, readings
@@ -16,7 +16,7 @@ def lines(place: Path, found: Findings, tell: Callable[[str], None] = lambda wha
     """Every reading of the bundle at `place`, of which `found` is what is known; `tell` hears what can't be read."""
     import numpy as np
 
-    folders = {evidence_of(place, key): key for key in found.samples}
+    folders = {evidence_folder(place, key): key for key in found.samples}
     folders |= {
         file.parent: file.parent.name.replace("__", "/", 1) for file in place.glob("evidence/*/tokens.npz")
     }

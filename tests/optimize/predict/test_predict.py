@@ -105,7 +105,7 @@ def test_quality_is_proven_here_and_speed_predicted_there(
 
     read = bundle.read(out)
     assert bundle.verify(read) == []
-    assert read.manifest["target"]["name"] == "slow"
+    assert read.manifest.target and read.manifest.target["name"] == "slow"
     assert "--device slow" in (out / "reproduce.sh").read_text()
     assert "for slow (speed and memory predicted, not measured)" in summary(read.decision)
     assert chosen.key in explanation(read.decision)

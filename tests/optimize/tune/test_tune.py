@@ -76,7 +76,7 @@ def test_what_gains_is_confirmed_and_takes_the_place_of_the_chosen(
 
     assert "null/q8+tuned" in explanation(found) and "hurry = 4" in explanation(found)
     made = bundle.read(out)
-    assert made.manifest["recipe"]["settings"] == {"hurry": 4}
+    assert made.manifest.recipe["settings"] == {"hurry": 4}
     assert generate(made, "Once", 4, quiet=True)["tokens"] == 4
 
     done = {path.name for path in own_home.glob("store/jobs/*")}

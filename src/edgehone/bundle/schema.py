@@ -1,0 +1,87 @@
+"""The files of a bundle, and the type of its manifest.json."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from edgehone.core import typed_json
+from edgehone.core.errors import InputError
+from edgehone.core.typed_json import OPTIONAL, Count, Salvage
+
+MANIFEST = "manifest.json"
+DECISION = "decision.json"
+SCHEMA: Final = 1
+# The keys of the recipe that are needed to run the artifact.
+_RECIPE: Mapping[str, Any] = {"backend": str, "name": str, "settings": Mapping[str, Any]}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What is needed to run the artifact, and the digests by which its files are verified.
+
+    `eos` are the ids that end a generated text, `pictures` the prompt template of a vision-language model. `batch` and
+    `inputs` describe what a graph takes. `target` is the device that the bundle was optimized for, None for `device`,
+    on which it was built. `versions` maps a backend to the versions of its packages, `files` a path to its SHA-256.
+    `remedies` are the settings that `edgehone diagnose --apply` has changed.
+    """
+
+    schema: Literal[1] = SCHEMA
+    edgehone: str
+    created: str  # UTC, ISO 8601
+    recipe: Mapping[str, Any]
+    facts: Mapping[str, Any]
+    artifact_key: str
+    kind: Literal["language", "graph"] = field(default="language", metadata=OPTIONAL)
+    eos: tuple[int, ...]
+    pictures: Any = field(default=None, metadata=OPTIONAL)
+    batch: Count = field(default=1, metadata=OPTIONAL)
+    inputs: tuple[Mapping[str, Any], ...] = field(default=(), metadata=OPTIONAL)
+    device: Mapping[str, Any]
+    target: Mapping[str, Any] | None = field(default=None, metadata=OPTIONAL)
+    model: Mapping[str, Any]
+    texts: Mapping[str, Any]
+    versions: Mapping[str, Any]
+    files: Mapping[str, str]
+    remedies: tuple[Mapping[str, Any], ...] = field(default=(), metadata=OPTIONAL)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a plain dict; `remedies` only if there are any."""
+        data = {one.name: getattr(self, one.name) for one in fields(self)}
+        if not self.remedies:
+            del data["remedies"]
+        return data
+
+
+def read_manifest(data: Any, path: Path | str, salvage: Salvage | None = None) -> Manifest:
+    """Return the manifest in `data`, parsed from the file at `path`.
+
+    Raises InputError with the offending value where it is not one, unless `salvage` is given.
+    """
+    version = data.get("schema") if isinstance(data, Mapping) else SCHEMA
+    if version != SCHEMA:
+        message = f"{path} has schema {version!r}; this edgehone reads {SCHEMA}"
+        if salvage is None:
+            hint = "make the bundle again with this edgehone, or use the edgehone that made it"
+            raise InputError(message, hint=hint)
+        salvage.problems.append(message)
+        data = {**data, "schema": SCHEMA}
+    hint = f"run reproduce.sh: sh {Path(path).with_name('reproduce.sh')}"
+    manifest = typed_json.read(Manifest, data, str(path), hint=hint, salvage=salvage)
+    for key, annotation in _RECIPE.items():
+        typed_json.read_value(
+            annotation, manifest.recipe.get(key), f"recipe.{key}", str(path), hint=hint, salvage=salvage
+        )
+    return manifest
+
+
+def evidence_folder(bundle: Path, key: str) -> Path:
+    """Return the folder of a candidate's raw samples."""
+    return bundle / "evidence" / key.replace("/", "__")
+
+
+def evidence_key(folder: Path) -> str:
+    """Return the key of the candidate that an evidence folder belongs to: the inverse of `evidence_folder`."""
+    return folder.name.replace("__", "/", 1)
