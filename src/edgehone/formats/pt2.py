@@ -38,9 +38,10 @@ _NAME = re.compile(r"[\w.\-]*")
 _NAME_KEYS = frozenset({
     "name", "parameter_name", "buffer_name", "tensor_constant_name", "as_name", "input_name", "obj_name",
 })  # fmt: skip
-# Attribute paths that torch resolves, or a plain name, which it looks up (buffer mutations have one).
+# Attribute paths that torch resolves, or a plain name, which it looks up (buffer mutations have one). The names of
+# operators may start with one underscore (aten._softmax): so named attributes of torch.ops.* are operators or data.
 _TARGET = re.compile(
-    r"torch\.ops\.[a-z]\w*\.[A-Za-z]\w*(\.[A-Za-z]\w*)?|torch\.ops\.aten\.__\w+__\.\w+"
+    r"torch\.ops\.[a-z]\w*\._?[A-Za-z]\w*(\.[A-Za-z]\w*)?|torch\.ops\.aten\.__\w+__\.\w+"
     r"|torch\.sym_[a-z]+|torch\._sym_[a-z]+|_operator\.[a-z]\w*|math\.[a-z]\w*|\w*"
 )
 # Sums, products, comparisons and calls over sizes, as sympy prints them: no attribute, no subscript, and no string
