@@ -55,7 +55,7 @@ def test_the_command_line_goes_over_the_config() -> None:
     ("text", "message", "hint"),
     [
         ("sped=2", "unknown gate 'sped'", "did you mean 'speedup'"),
-        ("zzz=2", "unknown gate 'zzz'", "gates: accuracy_kept"),
+        ("zzz=2", "unknown gate 'zzz'", "known: accuracy_kept"),
         ("speedup", "is not NAME=VALUE", "--gate speedup=1.5"),
         ("=2", "is not NAME=VALUE", "--gate"),
         ("speedup=", "is not NAME=VALUE", "--gate"),

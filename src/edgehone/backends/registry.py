@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import importlib
 from collections.abc import Iterable
@@ -11,6 +10,7 @@ from typing import cast
 
 from edgehone.backends.base import Backend
 from edgehone.core.errors import InputError, SetupError
+from edgehone.core.suggestions import suggest
 
 GROUP = "edgehone.backends"
 REQUIRED = ("NAME", "NEEDS", "REFERENCE", "supports", "recipes", "steps", "open_session")
@@ -60,6 +60,7 @@ def load_all(only: Iterable[str] | None = None) -> dict[str, Backend]:
 def _known(name: str) -> None:
     if name in _registered():
         return
-    near = difflib.get_close_matches(name, names(), n=1)
-    guess = f"; did you mean '{near[0]}'?" if near else ""
-    raise InputError(f"no backend is called '{name}'{guess}", hint="edgehone backends")
+    guess = suggest(name, names(), "")
+    raise InputError(
+        f"no backend is called '{name}'" + (f"; {guess}" if guess else ""), hint="edgehone backends"
+    )

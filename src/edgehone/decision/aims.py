@@ -12,12 +12,12 @@ import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from difflib import get_close_matches
 from functools import lru_cache
 from importlib.resources import files
 from typing import Any, Literal
 
 from edgehone.core.errors import InputError
+from edgehone.core.suggestions import suggest
 from edgehone.decision import requirements
 from edgehone.decision.requirements import Gate, Requirements
 
@@ -117,7 +117,7 @@ def weights_of(text: str) -> dict[str, float]:
     for part in text.split(","):
         name, equals, value = (word.strip() for word in part.partition("="))
         if name not in weights:
-            raise InputError(f"--weights {text!r}: unknown objective {name!r}", hint=_near(name, weights))
+            raise InputError(f"--weights {text!r}: unknown objective {name!r}", hint=suggest(name, weights))
         if name in named:
             raise InputError(f"--weights {text!r}: {name} is weighed twice", hint="name each objective once")
         named.add(name)
@@ -143,7 +143,7 @@ def _objective(option: str, word: str) -> str:
     other = "maximize" if option == "minimize" else "minimize"
     if word in table()[other]:
         raise InputError(f"--{option} {word}", hint=f"--{other} {word} is what can be had")
-    raise InputError(f"--{option} {word!r}: no such objective", hint=_near(word, words))
+    raise InputError(f"--{option} {word!r}: no such objective", hint=suggest(word, words))
 
 
 def _figure(word: str, text: str) -> str:
@@ -151,7 +151,7 @@ def _figure(word: str, text: str) -> str:
     name = table()["words"].get(word, word)
     if name not in known:
         raise InputError(
-            f"--subject-to {text!r}: unknown figure {word!r}", hint=_near(word, [*known, *table()["words"]])
+            f"--subject-to {text!r}: unknown figure {word!r}", hint=suggest(word, [*known, *table()["words"]])
         )
     return str(name)
 
@@ -184,8 +184,3 @@ def _check_pair(one: Gate, other: Gate) -> None:
         )
     if one.figure == other.figure and one.op == "<=" and other.op == ">=":
         _check_pair(other, one)
-
-
-def _near(word: str, known: Any) -> str:
-    close = get_close_matches(word, list(known), n=1)
-    return (f"did you mean {close[0]!r}? " if close else "") + f"known: {', '.join(known)}"

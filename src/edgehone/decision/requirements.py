@@ -6,12 +6,12 @@ import math
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from difflib import get_close_matches
 from functools import lru_cache
 from importlib.resources import files
 from typing import Any, Literal
 
 from edgehone.core.errors import InputError
+from edgehone.core.suggestions import suggest
 from edgehone.inputs.workload import check_weights
 
 
@@ -82,9 +82,7 @@ def load(config: Mapping[str, Any] | None = None, overrides: Sequence[str] = ())
     asked += [_parsed(text) for text in overrides]
     for name, value, shown in asked:
         if name not in gates:
-            close = get_close_matches(name, list(gates), n=1)
-            hint = (f"did you mean {close[0]!r}? " if close else "") + f"gates: {', '.join(gates)}"
-            raise InputError(f"unknown gate {name!r} in {shown}", hint=hint)
+            raise InputError(f"unknown gate {name!r} in {shown}", hint=suggest(name, gates))
         gates[name], active[name] = _set(gates[name], value, shown)
     return Requirements(
         gates=tuple(gate for name, gate in gates.items() if active[name]),

@@ -6,12 +6,12 @@ import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from edgehone.core.errors import InputError
+from edgehone.core.suggestions import suggest
 from edgehone.device.facts import Device
 
 ROWS = ("intel", "nvidia", "apple", "arm_mobile", "arm_embedded", "edge_tpu", "cross_platform")
@@ -103,11 +103,8 @@ def find(name: str, config: Mapping[str, Any] | None = None) -> CatalogueDevice:
     """The device of that name. Raises InputError with the nearest for an unknown one."""
     known = catalogue(config)
     if name not in known:
-        close = get_close_matches(name, known, n=1, cutoff=0.5)
-        raise InputError(
-            f"unknown device {name!r}",
-            hint=(f"did you mean {close[0]!r}? " if close else "") + "edgehone device list shows all",
-        )
+        hint = suggest(name, known, "edgehone device list shows all", cutoff=0.5)
+        raise InputError(f"unknown device {name!r}", hint=hint)
     return known[name]
 
 
@@ -135,9 +132,7 @@ def _device(name: str, table: Any, where: str) -> CatalogueDevice:
     known = (*_TEXTS, *_LISTS, *_NUMBERS, "threads", "cannot", "unknown")
     for key in table:
         if key not in known:
-            close = get_close_matches(str(key), known, n=1)
-            hint = (f"did you mean {close[0]!r}? " if close else "") + f"known: {', '.join(known)}"
-            raise InputError(f"{where}: unknown key {key!r}", hint=hint)
+            raise InputError(f"{where}: unknown key {key!r}", hint=suggest(key, known))
     texts = {key: _text(table, key, where) for key in _TEXTS}
     _one_of(texts["row"], ROWS, f"{where}: row")
     _one_of(texts["architecture"], ARCHITECTURES, f"{where}: architecture")
@@ -247,7 +242,4 @@ def _number(table: Mapping[str, Any], key: str, where: str) -> float | None:
 
 def _one_of(value: str, known: tuple[str, ...], where: str) -> None:
     if value not in known:
-        close = get_close_matches(value, known, n=1)
-        raise InputError(
-            f"{where} is {value!r}", hint=(f"did you mean {close[0]!r}? " if close else "") + ", ".join(known)
-        )
+        raise InputError(f"{where} is {value!r}", hint=suggest(value, known))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from edgehone.bundle.read import read
 from edgehone.bundle.schema import MANIFEST
 from edgehone.core.errors import InputError
+from edgehone.core.suggestions import suggest
 from edgehone.diagnosis import causes, logs
 from edgehone.diagnosis.causes import SYMPTOMS, Cause
 from edgehone.diagnosis.facts import of_bundle, of_model
@@ -50,9 +50,7 @@ def diagnose(path: str | Path, symptom: str | None = None) -> Diagnosis:
     is found: it then quotes the line that tells most.
     """
     if symptom is not None and symptom not in SYMPTOMS:
-        near = get_close_matches(symptom, SYMPTOMS, n=1)
-        hint = (f"did you mean {near[0]!r}? " if near else "") + f"symptoms: {', '.join(SYMPTOMS)}"
-        raise InputError(f"no symptom is called {symptom!r}", hint=hint)
+        raise InputError(f"no symptom is called {symptom!r}", hint=suggest(symptom, SYMPTOMS))
     place = Path(path)
     if not place.exists():
         raise InputError(

@@ -16,11 +16,11 @@ import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgehone.core.errors import InputError
+from edgehone.core.suggestions import suggest
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -58,10 +58,10 @@ def find(name: str) -> Metric:
         "spearman": Metric("spearman", "", True, whole=_spearman),
     }
     if name not in table:
-        near = get_close_matches(name, NAMES, n=1)
-        guess = f"; did you mean {near[0]!r}?" if near else ""
+        guess = suggest(name, NAMES, "")
         raise InputError(
-            f"no metric is called {name!r}{guess}", hint=f"one of {', '.join(NAMES)}, or MODULE:FUNCTION"
+            f"no metric is called {name!r}" + (f"; {guess}" if guess else ""),
+            hint=f"one of {', '.join(NAMES)}, or MODULE:FUNCTION",
         )
     return table[name]
 

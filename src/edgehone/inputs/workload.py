@@ -5,12 +5,12 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from difflib import get_close_matches
 from functools import lru_cache
 from importlib.resources import files
 from typing import Any
 
 from edgehone.core.errors import InputError
+from edgehone.core.suggestions import suggest
 from edgehone.model.info import Kind
 
 DEFAULT = "chat"
@@ -77,20 +77,18 @@ def load(name: str = DEFAULT, config: Mapping[str, Any] | None = None, kind: Kin
         raise InputError(f"workloads in edgehone.toml is {own!r}, not a table", hint="write [workloads.NAME]")
     known = [*shipped(), *(key for key in own if key not in shipped())]
     if name not in known:
-        raise InputError(f"unknown workload {name!r}", hint=_did_you_mean(name, known))
+        raise InputError(f"unknown workload {name!r}", hint=suggest(name, known))
     table = own.get(name, {})
     if not isinstance(table, Mapping):
         raise InputError(f"workloads.{name} is {table!r}, not a table", hint=f"write [workloads.{name}]")
     base = _base(name, kind)
     for key in table:
         if key not in base:
-            raise InputError(
-                f"unknown key {key!r} in [workloads.{name}]", hint=_did_you_mean(key, list(base))
-            )
+            raise InputError(f"unknown key {key!r} in [workloads.{name}]", hint=suggest(key, list(base)))
     values = {**base, **table}
     task = values["task"]
     if not isinstance(task, str) or task not in TASKS:
-        raise InputError(f"[workloads.{name}]: task is {task!r}", hint=_did_you_mean(str(task), TASKS))
+        raise InputError(f"[workloads.{name}]: task is {task!r}", hint=suggest(task, TASKS))
     if TASKS[task] != kind:
         fitting = [other for other in shipped() if TASKS[_base(other, kind)["task"]] == kind]
         raise InputError(
@@ -136,7 +134,7 @@ def check_weights(weights: Any, where: str) -> dict[str, float]:
         raise InputError(f"{where} is {weights!r}, not a table", hint=f"objectives: {', '.join(OBJECTIVES)}")
     for key, value in weights.items():
         if key not in OBJECTIVES:
-            raise InputError(f"unknown objective {key!r} in {where}", hint=_did_you_mean(key, OBJECTIVES))
+            raise InputError(f"unknown objective {key!r} in {where}", hint=suggest(key, OBJECTIVES))
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if not number or not 0 <= value < float("inf"):
             raise InputError(f"{where}: {key} is {value!r}", hint="a weight is a number of 0 or more")
@@ -189,8 +187,3 @@ def _optional(where: str, values: Mapping[str, Any], kind: Kind) -> dict[str, An
 
 def _is_number(value: Any, *types: type) -> bool:
     return isinstance(value, types) and not isinstance(value, bool)
-
-
-def _did_you_mean(word: str, known: Any) -> str:
-    close = get_close_matches(word, list(known), n=1)
-    return (f"did you mean {close[0]!r}? " if close else "") + f"known: {', '.join(known)}"

@@ -5,11 +5,11 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from edgehone.core.errors import InputError
+from edgehone.core.suggestions import suggest
 from edgehone.model.info import ModelInfo
 
 SHIPPED = {name: Path(__file__).with_name(f"{name}.toml") for name in ("matrix", "tree")}
@@ -52,9 +52,7 @@ def load(config: Mapping[str, Any] | None = None) -> Matrix:
         raise InputError(f"plan in edgehone.toml is {plan!r}, not a table", hint="write [plan]")
     for key in plan:
         if key not in SHIPPED:
-            close = get_close_matches(str(key), SHIPPED, n=1)
-            hint = (f"did you mean {close[0]!r}? " if close else "") + f"known: {', '.join(SHIPPED)}"
-            raise InputError(f"[plan] {key} in edgehone.toml", hint=hint)
+            raise InputError(f"unknown key {key!r} in [plan] of edgehone.toml", hint=suggest(key, SHIPPED))
     rows = _read(plan, "matrix")
     where = str(plan.get("matrix", SHIPPED["matrix"]))
     for row, entry in rows.items():
@@ -122,9 +120,7 @@ def _check_branch(where: str, branch: Any) -> None:
         raise InputError(f"{where} has no if", hint='write if = { kind = "language" }')
     for name in facts:
         if name not in FACTS:
-            close = get_close_matches(str(name), FACTS, n=1)
-            hint = (f"did you mean {close[0]!r}? " if close else "") + f"facts: {', '.join(FACTS)}"
-            raise InputError(f"{where}: unknown fact {name!r}", hint=hint)
+            raise InputError(f"{where}: unknown fact {name!r}", hint=suggest(name, FACTS))
     if not _names(branch.get("first")):
         raise InputError(f"{where} has no first", hint='write first = ["llamacpp"]')
     if not isinstance(branch.get("why"), str):

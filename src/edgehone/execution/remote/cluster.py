@@ -9,7 +9,6 @@ dask.distributed is loaded when a cluster is named, and nowhere else.
 
 from __future__ import annotations
 
-import difflib
 import logging
 import shutil
 import time
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgehone.core.errors import InputError, JobError, SetupError
+from edgehone.core.suggestions import suggest
 from edgehone.execution.job import Job, Progress
 from edgehone.execution.processes import CHILDREN
 from edgehone.execution.remote import agent, transfer
@@ -180,12 +180,9 @@ def check(client: Client, scheduler: str, device: str | None) -> bool:
     carried = {name for one in _known(client).values() for name, count in one["resources"].items() if count}
     devices = sorted(carried - {BUILD})
     if device and device not in devices:
-        near = difflib.get_close_matches(device, devices, n=1)
-        guess = (
-            f"; did you mean '{near[0]}'?" if near else f"; they are {', '.join(devices)}" if devices else ""
-        )
+        guess = suggest(device, devices, f"devices: {', '.join(devices)}") if devices else ""
         raise InputError(
-            f"no worker of {scheduler} is a '{device}'{guess}",
+            f"no worker of {scheduler} is a '{device}'" + (f"; {guess}" if guess else ""),
             hint=f"on the device: edgehone worker {scheduler} --device {device}",
         )
     if not carried:

@@ -12,12 +12,12 @@ import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from difflib import get_close_matches
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from edgehone.core.errors import InputError
+from edgehone.core.suggestions import suggest
 from edgehone.decision.requirements import Requirements
 from edgehone.execution.home import home
 from edgehone.optimize.context import RunContext
@@ -97,11 +97,8 @@ def study(name: str) -> Study:
     path = home() / "history" / f"{name}.jsonl"
     if not path.is_file():
         known = [p.stem for p in (home() / "history").glob("*.jsonl")]
-        close = get_close_matches(name, known, n=1)
-        raise InputError(
-            f"no search {name!r} in the history",
-            hint=f"did you mean {close[0]!r}?" if close else "edgehone history lists them",
-        )
+        hint = suggest(name, known, "edgehone history lists them")
+        raise InputError(f"no search {name!r} in the history", hint=hint)
     return _read(path)
 
 
