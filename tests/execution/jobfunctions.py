@@ -81,3 +81,11 @@ def environment(job: WorkerJob) -> dict[str, str]:
 def adopt(job: WorkerJob) -> None:
     """Fill the folder with a link to what it reads."""
     (job.out / "weights").symlink_to(job.inputs["model"] / "weights")
+
+
+def hoard_in_a_child(job: WorkerJob) -> None:
+    """Let a child take memory until stopped."""
+    import subprocess
+
+    program = "import os, time; held = os.urandom(1 << 20) * 400; time.sleep(60)"
+    subprocess.run([sys.executable, "-c", program], check=True)

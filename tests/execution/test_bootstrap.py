@@ -56,11 +56,13 @@ def test_what_is_no_package_is_told(name: str, tmp_path: Path) -> None:
     assert "no_package_of_ours" not in sys.modules
 
 
-def test_the_whole_session_ends_when_standard_input_closes() -> None:
+@pytest.mark.parametrize("proc", ["/proc", "/nowhere"], ids=["with /proc", "with ps"])
+def test_the_whole_session_ends_when_standard_input_closes(proc: str) -> None:
     program = (
-        "import subprocess, sys, time\n"
-        "from edgehone.execution.bootstrap import end_with_parent\n"
-        "end_with_parent()\n"
+        "import pathlib, subprocess, sys, time\n"
+        "from edgehone.execution import bootstrap\n"
+        f"bootstrap._PROC = pathlib.Path({proc!r})\n"
+        "bootstrap.end_with_parent()\n"
         "subprocess.Popen(['sleep', '600'])\n"
         "subprocess.Popen(['sleep', '600'], process_group=0)\n"
         "print('begun', flush=True)\n"

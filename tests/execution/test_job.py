@@ -171,9 +171,10 @@ def test_who_says_nothing_for_too_long_is_ended_and_who_speaks_is_not(null_env: 
     assert run(job(null_env, "speak", limits=Limits(silent=1))).facts["ok"]
 
 
-def test_the_memory_limit_ends_the_child(null_env: Env) -> None:
+@pytest.mark.parametrize("name", ["hoard", "hoard_in_a_child"])
+def test_the_memory_limit_counts_the_child_and_its_children(name: str, null_env: Env) -> None:
     with pytest.raises(JobError, match="memory limit"):
-        run(job(null_env, "hoard", limits=Limits(bytes=200 << 20)))
+        run(job(null_env, name, limits=Limits(bytes=200 << 20)))
 
 
 def test_children_are_quiet_and_offline(null_env: Env, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,10 +1,10 @@
-"""The first file that a child runs, as a script: it makes edgehone importable where it is not installed.
+"""The first file that a worker process runs, as a script. It makes edgehone importable where it is not installed.
 
     python -I bootstrap.py '{"packages": {"edgehone": "/…/edgehone"}, "call": "module:function", "args": []}'
 
-An environment of a backend holds its framework and nothing of edgehone's. Putting the folder that edgehone is
-installed in on the path would bring all its neighbours along, so each package is loaded by its own place.
-Runs before anything of edgehone can be imported: the standard library alone.
+The environment of a backend contains its framework but not edgehone. If the folder that edgehone is installed in were
+put on the import path, everything installed beside it could be imported as well, so each package is loaded from its own
+path. This file runs before edgehone can be imported and therefore uses the standard library only.
 """
 
 from __future__ import annotations
@@ -15,21 +15,25 @@ import importlib.util
 import json
 import os
 import signal
+import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
+
+_PROC = Path("/proc")
 
 
 def load_package(name: str, path: Path) -> None:
-    """Make the package in folder `path` (or the module in file `path`) importable as `name`.
+    """Make the package in the folder `path` (or the module in the file `path`) importable as `name`.
 
     Raises ImportError if there is none.
     """
-    folder = path.is_dir()
+    is_package = path.is_dir()
     spec = importlib.util.spec_from_file_location(
         name,
-        path / "__init__.py" if folder else path,
-        submodule_search_locations=[str(path)] if folder else None,
+        path / "__init__.py" if is_package else path,
+        submodule_search_locations=[str(path)] if is_package else None,
     )
     if spec is None or spec.loader is None:
         raise ImportError(f"{path} is neither a package nor a module", name=name, path=str(path))
@@ -43,12 +47,15 @@ def load_package(name: str, path: Path) -> None:
 
 
 def end_with_parent() -> None:
-    """From now on end this process and all it started when standard input closes: the parent holds its end."""
+    """From now on, end this process and all that it started when standard input closes.
+
+    The parent holds the other end of that pipe, so it closes when the parent ends, for whatever reason.
+    """
 
     def wait_for_end_of_file() -> None:
         while os.read(0, 4096):
             pass
-        # By hand, in a terminal, the session is the user's shell.
+        # A process that a user started in a terminal does not lead the session: the session is the user's shell.
         if os.getsid(0) == os.getpid():
             end_session(os.getpid())
         os.killpg(0, signal.SIGKILL)
@@ -57,39 +64,59 @@ def end_with_parent() -> None:
 
 
 def end_session(leader: int) -> None:
-    """Kill every process of the session that `leader`, a child started in a new one, began, but itself.
+    """Kill every process of the session that `leader`, a child started in a new session, leads, except the leader.
 
-    Ninja gives each compiler a process group of its own, so ending the leader's group would leave them behind.
-    Where the system has no /proc, nothing is done.
+    Ending the leader's process group is not enough: Ninja starts each compiler in a group of its own.
     """
-    # Again until none is left: a builder that saw its compiler die may have started the next one meanwhile.
-    while others := _others(leader):
-        for pid in others:
+    # Repeat until none is left: a build tool may have started the next compiler when it noticed the death of the last.
+    while members := [pid for pid in _living_processes() if pid != leader and _session_of(pid) == leader]:
+        for pid in members:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
 
-def _others(leader: int) -> list[int]:
-    """The living processes of a session, without its leader."""
-    found = []
-    for place in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError, ValueError):  # it has ended meanwhile
-            # After the name, which may hold anything in its parentheses: state, parent, group, session.
-            state, _, _, session = (
-                (place / "stat").read_text("utf-8", "replace").rpartition(")")[2].split()[:4]
-            )
-            if int(session) == leader and int(place.name) != leader and state not in "ZX":
-                found.append(int(place.name))
-    return found
+def _session_of(pid: int) -> int | None:
+    try:
+        return os.getsid(pid)
+    except OSError:  # it has ended meanwhile, or belongs to another user
+        return None
+
+
+def _living_processes() -> list[int]:
+    """Return the ids of all processes that are not zombies, from /proc or, on systems without it, from ps."""
+    states = _states_from_proc() if (_PROC / "self" / "stat").exists() else _states_from_ps()
+    return [pid for pid, state in states if state[:1] not in ("Z", "X")]
+
+
+def _states_from_proc() -> Iterator[tuple[int, str]]:
+    for folder in _PROC.glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            # The name stands in parentheses and may contain anything; the state follows it.
+            stat = (folder / "stat").read_text("utf-8", "replace")
+            yield int(folder.name), stat.rpartition(")")[2].split()[0]
+
+
+def _states_from_ps() -> Iterator[tuple[int, str]]:
+    listing = subprocess.run(
+        ["ps", "-A", "-o", "pid=,stat="],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=True,
+        start_new_session=True,  # or it would list itself as a member of the session
+    )
+    for line in listing.stdout.splitlines():
+        pid, state = line.split()[:2]
+        yield int(pid), state
 
 
 def main(start: str) -> None:
     """Load the packages and make the call that the JSON text `start` describes."""
-    order = json.loads(start)
-    for name, path in order["packages"].items():
+    request = json.loads(start)
+    for name, path in request["packages"].items():
         load_package(name, Path(path))
-    module, _, function = order["call"].partition(":")
-    getattr(importlib.import_module(module), function)(*order["args"])
+    module, _, function = request["call"].partition(":")
+    getattr(importlib.import_module(module), function)(*request["args"])
 
 
 if __name__ == "__main__":

@@ -127,8 +127,8 @@ def _module_file(module: str) -> Path | None:
 def _canonical(node: Any) -> Any:
     """Return a syntax tree as nested tuples that do not depend on positions, docstrings or the version of Python.
 
-    Empty fields are left out, because newer versions of Python add some (`type_params`). So is `kind` (the u of u""), and
-    the empty string that Python 3.12 adds to some f-strings.
+    Empty fields are left out, because newer versions of Python add some (`type_params`). So is `kind` (the u of u""),
+    and so is the empty string that Python 3.12 adds to some f-strings.
     """
     if isinstance(node, list):
         return tuple(_canonical(one) for one in node if not _has_no_effect(one))

@@ -1,19 +1,25 @@
-"""Where pip would look for packages, in uv's words: uv reads neither pip's files nor its variables.
+"""The user's settings of pip, handed on to uv, which reads neither pip's files nor its variables.
 
-What the user has told uv itself always wins. Everything is handed on as environment variables, since a URL
-may hold a password that does not belong in a process list or a log.
+`pip config list` merges pip's files and PIP_* variables. Where no pip is installed, only the variables are read.
+Settings that the user made for uv itself always win. Settings are handed on as environment variables, because a URL may
+contain a password that does not belong in a list of processes or a log.
 """
 
 from __future__ import annotations
 
-import configparser
-import os
+import ast
+import shutil
+import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
-# pip's option -> uv's variable, uv's other names for it, and what joins several values.
-HANDED_ON: Mapping[str, tuple[str, tuple[str, ...], str]] = {
+from edgehone.core.errors import SetupError
+from edgehone.execution.subprocesses import clean
+
+# pip's option -> uv's variable, other names of that variable, and the separator of several values.
+_UV_VARIABLES: Mapping[str, tuple[str, tuple[str, ...], str]] = {
     "index-url": ("UV_DEFAULT_INDEX", ("UV_INDEX_URL",), " "),
     "extra-index-url": ("UV_INDEX", ("UV_EXTRA_INDEX_URL",), " "),
     "find-links": ("UV_FIND_LINKS", (), ","),
@@ -22,90 +28,100 @@ HANDED_ON: Mapping[str, tuple[str, tuple[str, ...], str]] = {
     "client-cert": ("SSL_CLIENT_CERT", (), ""),
     "proxy": ("ALL_PROXY", ("HTTPS_PROXY", "https_proxy", "all_proxy"), ""),
 }
-_OPTIONS = (*HANDED_ON, "no-index")
-# The sections that `pip install` reads, the later the stronger.
-SECTIONS = ("global", "install")
+_OPTIONS = (*_UV_VARIABLES, "no-index")
+# The sections that `pip install` reads; a later one overrides an earlier one.
+_SECTIONS = ("global", "install", ":env:")
+_TIMEOUT_SECONDS = 60
 
 
-def uv_variables(environment: Mapping[str, str], prefix: Path = Path(sys.prefix)) -> dict[str, str]:
-    """The variables to add for uv to find what pip would; `prefix` is where a pip.conf of the venv lies."""
-    variables = {}
-    told = read(environment, prefix)
-    for option in HANDED_ON.keys() & told.keys():
-        value = told[option]
-        name, others, joint = HANDED_ON[option]
-        if not any(environment.get(known) for known in (name, *others)):
-            variables[name] = joint.join(_parts(option, value)) if joint else value
-    if "UV_INDEX" in variables and not environment.get("UV_INDEX_STRATEGY"):
-        # pip takes the best of all indexes; uv would stop at the first that knows the name.
-        variables["UV_INDEX_STRATEGY"] = "unsafe-best-match"
-    return {name: value for name, value in variables.items() if value}
+@dataclass(frozen=True)
+class PipSettings:
+    """pip's options that matter to uv, by their names in pip, such as `index-url`."""
+
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def no_index(self) -> bool:
+        """Return True if pip must not use a package index. uv has no variable for this, only an argument."""
+        return self.options.get("no-index", "").lower() in ("1", "true", "yes", "on")
+
+    def uv_variables(self, environment: Mapping[str, str]) -> dict[str, str]:
+        """Return the variables to add to `environment` so that uv looks for packages where pip would."""
+        variables = {}
+        for option, (name, other_names, separator) in _UV_VARIABLES.items():
+            value = self.options.get(option, "")
+            if not any(environment.get(known) for known in (name, *other_names)):
+                variables[name] = separator.join(_values(option, value)) if separator else value
+        if variables.get("UV_INDEX") and not environment.get("UV_INDEX_STRATEGY"):
+            # pip takes the best version of all indexes; uv would stop at the first index that has the package.
+            variables["UV_INDEX_STRATEGY"] = "unsafe-best-match"
+        return {name: value for name, value in variables.items() if value}
 
 
-def no_index(environment: Mapping[str, str], prefix: Path = Path(sys.prefix)) -> bool:
-    """Whether pip is told to ask no index at all, which uv takes as an argument only."""
-    return read(environment, prefix).get("no-index", "").lower() in ("1", "true", "yes", "on")
+def read_pip_settings(environment: Mapping[str, str]) -> PipSettings:
+    """Read the settings of the pip that the user would run with these environment variables.
+
+    Raises SetupError, in pip's words, if pip cannot read one of its configuration files.
+    """
+    for command in _pip_commands(environment):
+        try:
+            done = subprocess.run(
+                [*command, "config", "list"],
+                env=clean(environment),
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=_TIMEOUT_SECONDS,
+                check=False,
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise SetupError(f"pip's settings cannot be read: {error}", hint=" ".join(command)) from error
+        if done.returncode == 0:
+            return PipSettings(parse(done.stdout))
+        if "No module named pip" not in done.stderr:
+            # Indented lines quote the file, which may contain a password.
+            lines = [line for line in done.stderr.splitlines() if line[:1].strip()]
+            raise SetupError(
+                f"pip's settings cannot be read: {' '.join(lines)[:500]}",
+                hint=f"correct the file; {' '.join(command)} config debug lists all of them",
+            )
+    return PipSettings(_from_variables(environment))
 
 
-def read(environment: Mapping[str, str], prefix: Path) -> dict[str, str]:
-    """pip's options that matter to uv, from its files and variables, the strongest of each."""
-    found: dict[str, dict[str, str]] = {section: {} for section in SECTIONS}
-    for file in files(environment, prefix):
-        for section, options in _parse(file).items():
-            found[section].update(options)
-    told = {
-        option: environment[name]
-        for option in _OPTIONS
-        if environment.get(name := "PIP_" + option.upper().replace("-", "_"))
-    }
-    return {**found["global"], **found["install"], **told}
+def _pip_commands(environment: Mapping[str, str]) -> list[list[str]]:
+    """Return candidates for pip: of this interpreter, of the one that its venv was made from, on the PATH."""
+    interpreters = dict.fromkeys((sys.executable, getattr(sys, "_base_executable", sys.executable)))
+    commands = [[interpreter, "-m", "pip"] for interpreter in interpreters if interpreter]
+    on_path = [shutil.which(name, path=environment.get("PATH")) for name in ("pip", "pip3")]
+    return commands + [[path] for path in on_path if path]
 
 
-def files(environment: Mapping[str, str], prefix: Path) -> list[Path]:
-    """pip's configuration files in its order, the strongest last; whether they are there or not."""
-    given = environment.get("PIP_CONFIG_FILE")
-    if given == os.devnull:
-        return []
-    user = Path(environment.get("HOME") or Path.home())
-    if sys.platform == "win32":
-        places = [Path(environment.get("PROGRAMDATA", "C:/ProgramData")) / "pip"]
-        places += [user / "pip", Path(environment.get("APPDATA", user)) / "pip"]
-        name = "pip.ini"
-    else:
-        name = "pip.conf"
-        shared = environment.get("XDG_CONFIG_DIRS") or "/etc/xdg"
-        own = Path(environment.get("XDG_CONFIG_HOME") or user / ".config")
-        places = [*(Path(place) / "pip" for place in reversed(shared.split(":")) if place), Path("/etc")]
-        if sys.platform == "darwin":
-            places = [Path("/Library/Application Support/pip"), Path("/etc")]
-            library = user / "Library" / "Application Support" / "pip"
-            own = library.parent if library.is_dir() else own
-        places += [user / ".pip", own / "pip"]
-    named = [place / name for place in (*places, prefix)]
-    return [*named, Path(given)] if given else named
+def parse(listing: str) -> dict[str, str]:
+    """Return the options in the output of `pip config list`: lines like `global.index-url='https://…'`."""
+    sections: dict[str, dict[str, str]] = {section: {} for section in _SECTIONS}
+    for line in listing.splitlines():
+        key, _, text = line.partition("=")
+        section, _, option = key.rpartition(".")
+        if section in sections and option in _OPTIONS:
+            sections[section][option] = _literal(text)
+    return {option: value for section in _SECTIONS for option, value in sections[section].items()}
 
 
-def _parse(file: Path) -> dict[str, dict[str, str]]:
-    parser = configparser.RawConfigParser(strict=False)
+def _literal(text: str) -> str:
     try:
-        parser.read_string(file.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, configparser.Error):
-        # Not there, not readable or no configuration: pip says so itself to whoever uses pip.
-        return {}
-    return {
-        section: {
-            option: value
-            for name, value in parser.items(section)
-            if (option := name.replace("_", "-").removeprefix("--")) in _OPTIONS
-        }
-        for section in SECTIONS
-        if parser.has_section(section)
-    }
+        return str(ast.literal_eval(text))
+    except (SyntaxError, ValueError):
+        return text
 
 
-def _parts(option: str, value: str) -> list[str]:
-    """The single values; find-links that are gone are left out, as pip does, where uv would stop."""
-    parts = value.split()
+def _from_variables(environment: Mapping[str, str]) -> dict[str, str]:
+    names = {option: "PIP_" + option.upper().replace("-", "_") for option in _OPTIONS}
+    return {option: environment[name] for option, name in names.items() if environment.get(name)}
+
+
+def _values(option: str, value: str) -> list[str]:
+    """Split an option into its values, without missing folders of find-links, which pip ignores but uv refuses."""
+    values = value.split()
     if option != "find-links":
-        return parts
-    return [part for part in parts if "://" in part or Path(part).expanduser().exists()]
+        return values
+    return [one for one in values if "://" in one or Path(one).expanduser().exists()]
