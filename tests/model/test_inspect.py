@@ -40,7 +40,7 @@ def test_odd_paths(name: str) -> None:
     ("name", "said"),
     [
         ("m.gguf", "not a valid GGUF file"),
-        ("m.onnx", "not a sound ONNX file"),
+        ("m.onnx", "not a valid ONNX file"),
         ("m.pt2", "not a valid exported program"),
         ("m.bin", "pickle"),
         ("m.safetensors", "bare weight"),
@@ -57,7 +57,7 @@ def test_a_weight_file_hints_at_its_folder(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "said"), [("model.onnx", "not a sound ONNX file"), ("x.txt", "no config.json")]
+    ("name", "said"), [("model.onnx", "not a valid ONNX file"), ("x.txt", "no config.json")]
 )
 def test_a_folder_without_config(tmp_path: Path, name: str, said: str) -> None:
     (tmp_path / name).write_bytes(b"x")

@@ -110,20 +110,20 @@ def test_data_in_other_files(place: Path) -> None:
 @pytest.mark.parametrize(
     ("external", "said"),
     [
-        ({"location": "../secret"}, "no file of the model's folder"),
-        ({"location": "/etc/passwd"}, "no file of the model's folder"),
-        ({"location": "a/../../secret"}, "no file of the model's folder"),
-        ({"location": "..\\secret"}, "no file of the model's folder"),
-        ({"location": "a\0b"}, "no file of the model's folder"),
-        ({"location": ""}, "no file of the model's folder"),
+        ({"location": "../secret"}, "not a file in the model's folder"),
+        ({"location": "/etc/passwd"}, "not a file in the model's folder"),
+        ({"location": "a/../../secret"}, "not a file in the model's folder"),
+        ({"location": "..\\secret"}, "not a file in the model's folder"),
+        ({"location": "a\0b"}, "not a file in the model's folder"),
+        ({"location": ""}, "not a file in the model's folder"),
         ({"location": "link"}, "it is a link to"),
-        ({"location": "x" * 5000}, "no file of the model's folder"),
+        ({"location": "x" * 5000}, "not a file in the model's folder"),
         ({"location": "lost.bin"}, "missing"),
         ({"location": "w.bin", "offset": 500}, "ends at byte 1012 of w.bin, which has 600"),
         ({"location": "w.bin", "length": 511}, "needs 512 bytes"),
         ({"location": "w.bin", "length": 601}, "ends at byte 601"),
         ({"location": "w.bin", "offset": "-1"}, "offset '-1'"),
-        ({"location": "w.bin", "offset": "9" * 30}, "has the offset"),
+        ({"location": "w.bin", "offset": "9" * 30}, "has the invalid offset"),
     ],
 )
 def test_data_that_is_not_there(tmp_path: Path, external: dict[str, object], said: str) -> None:
@@ -153,7 +153,7 @@ def test_links_within_a_hub_cache_are_followed(tmp_path: Path) -> None:
     [
         (b"", "it is empty"),
         (b"version https://git-lfs.example/spec/v1\n", "git lfs pull"),
-        (b"\0" * 100, "no field number"),
+        (b"\0" * 100, "not a field number"),
         (b"GGUF" + b"\x03\0\0\0" * 9, "ONNX"),
         (message((1, 10)), "no graph"),
         (message((7, graph())), "no IR version"),
@@ -165,18 +165,18 @@ def test_links_within_a_hub_cache_are_followed(tmp_path: Path) -> None:
         (b"\x08", "cut off"),
         (b"\x09\x00", "cut off"),
         (b"\x0b", "wire type 3"),
-        (message((1, 10), (2, "x" * 70_000)), "a name of 70000 bytes"),
+        (message((1, 10), (2, "x" * 70_000)), "a string of 70000 bytes"),
         (model(ir=99), "unsupported IR version 99"),
         (model(ir=-1), "unsupported IR version -1"),
-        (model(version=99), "unsupported opset 99 of ai.onnx: ONNX Runtime 1.32.0 knows 1 to 28"),
+        (model(version=99), "unsupported opset 99 of ai.onnx: ONNX Runtime 1.32.0 supports 1 to 28"),
         (model(None, opset(77, "ai.onnx.ml")), "unsupported opset 77 of ai.onnx.ml"),
         (model(graph(nodes=(message((1, "x")),))), "without an operator"),
-        (model(graph((11, value("x", FLOAT)))), "'x' is there twice"),
+        (model(graph((11, value("x", FLOAT)))), "'x' occurs twice"),
         (model(graph((5, tensor("w", 99, (2,), b"")))), "unknown data type 99"),
         (model(graph((5, tensor("w", FLOAT, (2, -1), b"")))), "shape [2, -1]"),
         (model(graph((5, tensor("w", FLOAT, (1,) * 65, b"")))), "shape [1, 1"),
-        (model(graph((5, tensor("w", FLOAT, (3,), b"\0" * 8)))), "needs 12 bytes, it has 8"),
-        (model(graph((5, tensor("w", FLOAT, (2**62,) * 60, None)))), "lacks its data"),
+        (model(graph((5, tensor("w", FLOAT, (3,), b"\0" * 8)))), "needs 12 bytes, but has 8"),
+        (model(graph((5, tensor("w", FLOAT, (2**62,) * 60, None)))), "has no data"),
     ],
 )
 def test_a_broken_file(place: Path, content: bytes, said: str) -> None:
@@ -208,7 +208,7 @@ def test_shapes_that_are_not_stated(place: Path) -> None:
     assert "shape not stated: free, list" in info.notes
 
 
-def test_the_runtime_table_is_whole() -> None:
+def test_the_runtime_table_is_complete() -> None:
     table = known_runtime()
     assert table["opsets"]["ai.onnx"] >= 21 and table["ir_version"] >= 10
 

@@ -66,10 +66,10 @@ def outside(location: str) -> bytes:
     ("content", "said"),
     [
         (outside("gone.bin"), "tensor 'w' has its data in gone.bin, which is missing"),
-        (outside("../../etc/passwd"), "'../../etc/passwd', which is no file of the model's folder"),
-        (model(network(), version=99), "unsupported opset 99 of ai.onnx: ONNX Runtime 1.32.0 knows 1 to 28"),
+        (outside("../../etc/passwd"), "'../../etc/passwd', which is not a file in the model's folder"),
+        (model(network(), version=99), "unsupported opset 99 of ai.onnx: ONNX Runtime 1.32.0 supports 1 to 28"),
         (model(network(node("Odd", "com.example")), opset(1, "com.example")), "com.example::Odd"),
-        (model(network())[:-20], "is not a sound ONNX file"),
+        (model(network())[:-20], "is not a valid ONNX file"),
     ],
 )
 def test_graphs_are_refused_before_anything_slow(
@@ -104,10 +104,10 @@ def test_gguf_files_are_refused_before_anything_slow(
     huge = (2**64 - 1).to_bytes(8, "little")
     for content, said in (
         (whole[:-8], "it is truncated: tensor 'output_norm.weight' ends at byte"),
-        (whole[:900], "260 entries of 'tokenizer.ggml.tokens' do not fit in the 455 bytes that are left"),
-        (whole[:8] + huge + whole[16:], "18446744073709551615 tensors, above the limit"),
-        (whole[:16] + huge + whole[24:], "18446744073709551615 values, above the limit"),
-        (whole[:24] + huge + whole[32:], "18446744073709551615 bytes of text do not fit"),
+        (whole[:900], "260 items of 'tokenizer.ggml.tokens' do not fit in the 455 remaining bytes"),
+        (whole[:8] + huge + whole[16:], "18446744073709551615 tensors exceed the limit"),
+        (whole[:16] + huge + whole[24:], "18446744073709551615 keys exceed the limit"),
+        (whole[:24] + huge + whole[32:], "18446744073709551615 bytes of a string do not fit"),
     ):
         assert said in refused(content, name="net.gguf")
     assert not (own_home / "envs").exists()

@@ -1,1 +1,1 @@
-"""Readers of file headers: GGUF, ONNX, safetensors and .pt2. They read no weights."""
+"""Parsers of file headers: GGUF, ONNX, .pt2 and safetensors, on the standard library alone. They read no weights."""

@@ -1,4 +1,4 @@
-"""Where the bytes of an ONNX model's tensors lie: their types, sizes, and the files of external data."""
+"""Check the data of an ONNX model's tensors: type, size, and position in the model or in external data files."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pathlib import Path, PurePosixPath
 
 from edgehone.core.errors import ModelError
 
-RANK_LIMIT = 64  # as numpy; without it a crafted shape takes hours to multiply
+RANK_LIMIT = 64  # as in numpy; without a limit, multiplying the extents of a crafted shape takes hours
 
 
 @dataclass(frozen=True)
 class Type:
-    """A data type: as numpy names it, as safetensors does (upper case), and its bits, 0 for text."""
+    """A data type: its name in numpy, its name in safetensors (upper case), and bits per element, 0 for strings."""
 
     numpy: str
     stored: str
@@ -39,62 +39,69 @@ TYPES = {
 
 @dataclass
 class Stored:
-    """A tensor's header: shape, type, and where its bytes are (`raw`: how many in the file itself)."""
+    """The header of a TensorProto.
+
+    `raw_bytes`: length of raw_data in the model's file, None without it. `typed_limit`: the most elements that the
+    typed data fields can hold. `external`: location, offset and length of external data.
+    """
 
     name: str = ""
     type: int = 0
     dims: list[int] = field(default_factory=list)
-    raw: int | None = None
-    typed: int = 0  # the most numbers that its other fields can hold
-    outside: bool = False
+    raw_bytes: int | None = None
+    typed_limit: int = 0
+    is_external: bool = False
     external: dict[str, str] = field(default_factory=dict)
 
     @property
     def elements(self) -> int:
-        """How many numbers it holds."""
+        """Number of elements."""
         return math.prod(self.dims)
 
 
 class Data:
-    """The data of the model in `path`; `sizes` has the bytes of each external file by its relative name."""
+    """The tensor data of the model in `path`. `sizes`: bytes of each external file, by path relative to the model."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.sizes: dict[str, int] = {}
-        self._known: dict[str, int] = {}  # location as written -> bytes
+        self._size_of: dict[str, int] = {}  # by location as written in the model
 
     def check(self, tensor: Stored) -> None:
-        """Raises ModelError, naming the tensor, unless its bytes are as many as its shape says, and there."""
+        """Raise ModelError, with the tensor's name, unless data of the size that the shape requires exists."""
         if tensor.type not in TYPES:
-            raise self._wrong(tensor, f"has the unknown data type {tensor.type}")
+            raise self._invalid(tensor, f"has the unknown data type {tensor.type}")
         if len(tensor.dims) > RANK_LIMIT or any(extent < 0 for extent in tensor.dims):
-            raise self._wrong(tensor, f"has the shape {_short(tensor.dims)}")
+            raise self._invalid(tensor, f"has the shape {_short(tensor.dims)}")
         kind = TYPES[tensor.type]
         needed = -(-tensor.elements * kind.bits // 8)
-        if tensor.outside:
-            self._external(tensor, needed)
-        elif tensor.raw is None:
-            if tensor.elements > tensor.typed:
-                raise self._wrong(tensor, f"of {kind.numpy} {_short(tensor.dims)} lacks its data")
-        elif kind.bits != 6 and tensor.raw != needed:
-            raise self._wrong(
-                tensor, f"of {kind.numpy} {_short(tensor.dims)} needs {needed} bytes, it has {tensor.raw}"
+        if tensor.is_external:
+            self._check_external(tensor, needed)
+        elif tensor.raw_bytes is None:
+            if tensor.elements > tensor.typed_limit:
+                raise self._invalid(tensor, f"of {kind.numpy} {_short(tensor.dims)} has no data")
+        elif kind.bits != 6 and tensor.raw_bytes != needed:
+            raise self._invalid(
+                tensor,
+                f"of {kind.numpy} {_short(tensor.dims)} needs {needed} bytes, but has {tensor.raw_bytes}",
             )
 
-    def _external(self, tensor: Stored, needed: int) -> None:
+    def _check_external(self, tensor: Stored, needed: int) -> None:
         location = tensor.external.get("location", "")
-        size = self._known.get(location)
+        size = self._size_of.get(location)
         if size is None:
             size = self._size(tensor, location)
-            self._known[location] = self.sizes[PurePosixPath(location).as_posix()] = size
+            self._size_of[location] = self.sizes[PurePosixPath(location).as_posix()] = size
         offset = self._number(tensor, "offset") or 0
         length = self._number(tensor, "length")
         if length is not None and length < needed:
-            raise self._wrong(tensor, f"needs {needed} bytes, its length in {location} is {length}")
+            raise self._invalid(tensor, f"needs {needed} bytes, but its length in {location} is {length}")
         end = offset + (needed if length is None else length)
         if end > size:
-            raise self._wrong(
-                tensor, f"ends at byte {end} of {location}, which has {size}", hint="fetch or copy it again"
+            raise self._invalid(
+                tensor,
+                f"ends at byte {end} of {location}, which has {size} bytes",
+                hint="download or copy it again",
             )
 
     def _number(self, tensor: Stored, key: str) -> int | None:
@@ -102,13 +109,13 @@ class Data:
         if text is None:
             return None
         if not (text.isascii() and text.isdigit() and len(text) <= 19):
-            raise self._wrong(tensor, f"has the {key} {text[:80]!r} in its data file")
+            raise self._invalid(tensor, f"has the invalid {key} {text[:80]!r} in its data file")
         return int(text)
 
     def _size(self, tensor: Stored, location: str) -> int:
         folder = self.path.parent
         relative = PurePosixPath(location)
-        wrong = f"puts its data in {location!r}, which is no file of the model's folder"
+        problem = f"has its data in {location[:200]!r}, which is not a file in the model's folder"
         if (
             not location
             or relative.is_absolute()
@@ -117,24 +124,24 @@ class Data:
             or "\\" in location
             or Path(location).drive
         ):
-            raise self._wrong(tensor, wrong)
-        place = folder / relative
+            raise self._invalid(tensor, problem)
+        file = folder / relative
         try:
-            real = place.resolve()
-            # A hub's cache links all files of a model to one folder of blobs.
+            real = file.resolve()
+            # The Hugging Face cache links all files of a model to files in one folder.
             if not any(real.is_relative_to(root) for root in (folder.resolve(), self.path.resolve().parent)):
-                raise self._wrong(tensor, f"{wrong}: it is a link to {real}")
+                raise self._invalid(tensor, f"{problem}: it is a link to {real}")
             if not real.is_file():
-                hint = f"copy it beside {self.path.name}"
-                raise self._wrong(tensor, f"has its data in {place}, which is missing", hint=hint)
+                hint = f"copy it to the folder of {self.path.name}"
+                raise self._invalid(tensor, f"has its data in {file}, which is missing", hint=hint)
             return real.stat().st_size
-        except (OSError, RuntimeError) as error:  # a name too long, links in a circle
-            raise self._wrong(tensor, f"{wrong}: {error}") from error
+        except (OSError, RuntimeError) as error:  # a name that is too long, or links that form a loop
+            raise self._invalid(tensor, f"{problem}: {error}") from error
 
-    def _wrong(self, tensor: Stored, what: str, hint: str | None = None) -> ModelError:
+    def _invalid(self, tensor: Stored, problem: str, hint: str | None = None) -> ModelError:
         return ModelError(
-            f"{self.path}: tensor {tensor.name!r} {what}",
-            hint=hint or "fetch or export the model again, with its data files beside it",
+            f"{self.path}: tensor {tensor.name!r} {problem}",
+            hint=hint or "download or export the model again, together with its data files",
         )
 
 

@@ -1,6 +1,6 @@
-"""Walks the protocol buffers wire format without a schema: fields in order, long ones as places, not as bytes.
+"""Iterate over the fields of protocol buffers messages without a schema.
 
-Source: protobuf.dev, "Encoding". What is not asked for is stepped over, so payloads are never touched.
+Source: protobuf.dev, "Encoding". Fields with a length are returned as byte ranges, so that payloads are not read.
 """
 
 from __future__ import annotations
@@ -9,18 +9,18 @@ from collections.abc import Iterator
 from mmap import mmap
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
-FIELD_LIMIT = 5_000_000  # 100,000 nodes have about 1 million, read in a second; more is a crafted file
-TEXT_LIMIT = 65_536  # bytes of one name
-_TEXTS_LIMIT = 128 * 1024 * 1024  # bytes of all names
+FIELD_LIMIT = 5_000_000  # fields in one file; 100,000 nodes have about 1 million, read in a second
+TEXT_LIMIT = 65_536  # bytes of one string
+_TEXTS_LIMIT = 128 * 1024 * 1024  # bytes of all strings in one file
 _FIXED = {FIXED64: 8, FIXED32: 4}
 
 
 class WireError(ValueError):
-    """The bytes break the format: what, and at which byte."""
+    """A violation of the wire format. The message says which, and at which byte."""
 
 
 class Wire:
-    """A message in `data` (a mapped file, or bytes), walked with a budget of fields for all of it."""
+    """A file or message in `data`. `limit` is the number of fields that may be read from it in total."""
 
     def __init__(self, data: mmap | bytes, limit: int = FIELD_LIMIT) -> None:
         self.data = data
@@ -28,19 +28,20 @@ class Wire:
         self._texts_left = _TEXTS_LIMIT
 
     def fields(self, start: int, end: int) -> Iterator[tuple[int, int, int, int]]:
-        """(number, wire type, value, 0) of each number; (number, BYTES, start, end) of what has a length.
+        """Yield the fields of the message in bytes `start` to `end`.
 
-        Raises WireError where a field leaves its message, and where there are more than the budget.
+        A number is yielded as (field number, wire type, value, 0), a field with a length as (field number, BYTES,
+        start, end). Raises WireError if a field extends past its message, or the limit of fields is exceeded.
         """
         position = start
         while position < end:
             self._left -= 1
             if self._left < 0:
-                raise WireError(f"byte {position}: more fields than any genuine model has")
+                raise WireError(f"byte {position}: the file has more fields than the limit")
             tag, value_at = self._varint(position, end)
             number, kind = tag >> 3, tag & 7
             if not 1 <= number < 1 << 29:
-                raise WireError(f"byte {position}: {number} is no field number")
+                raise WireError(f"byte {position}: {number} is not a field number")
             if kind == VARINT:
                 value, position = self._varint(value_at, end)
                 yield number, kind, value, 0
@@ -49,7 +50,7 @@ class Wire:
                 if length > end - inner:
                     raise WireError(
                         f"byte {position}: field {number} has a length of {length} bytes, "
-                        f"its message {end - inner} more"
+                        f"but its message ends after {end - inner}"
                     )
                 position = inner + length
                 yield number, kind, inner, position
@@ -60,25 +61,26 @@ class Wire:
                 position = value_at + _FIXED[kind]
                 yield number, kind, int.from_bytes(raw, "little"), 0
             else:
-                raise WireError(f"byte {position}: wire type {kind} is not used in such a file")
+                raise WireError(f"byte {position}: wire type {kind} is not supported")
 
     def text(self, start: int, end: int) -> str:
-        """A string; bytes that are not UTF-8 are shown as escapes. WireError above TEXT_LIMIT bytes."""
+        """Return a string, invalid UTF-8 as backslash escapes. Raises WireError above TEXT_LIMIT bytes."""
         self._texts_left -= end - start
         if end - start > TEXT_LIMIT or self._texts_left < 0:
             raise WireError(
-                f"byte {start}: a name of {end - start} bytes, or more names than any genuine model has"
+                f"byte {start}: a string of {end - start} bytes exceeds the limit of {TEXT_LIMIT}, "
+                f"or all strings exceed {_TEXTS_LIMIT}"
             )
         return self.data[start:end].decode("utf-8", "backslashreplace")
 
     def integers(self, kind: int, value: int, end: int) -> Iterator[int]:
-        """The signed 64-bit integers of one occurrence of a repeated field, packed or not."""
+        """Yield the signed 64-bit integers of one occurrence of a repeated field, packed or not."""
         if kind == BYTES:
             position = value
             while position < end:
                 self._left -= 1
                 if self._left < 0:
-                    raise WireError(f"byte {position}: more numbers than any genuine model has")
+                    raise WireError(f"byte {position}: the file has more numbers than the limit")
                 number, position = self._varint(position, end)
                 yield signed(number)
         else:
@@ -92,10 +94,10 @@ class Wire:
             if byte < 0x80:
                 return value & 0xFFFF_FFFF_FFFF_FFFF, at + 1
             shift += 7
-        what = "is cut off" if end - position < 10 else "has more than 10 bytes"
-        raise WireError(f"byte {position}: a number {what}")
+        problem = "is cut off" if end - position < 10 else "has more than 10 bytes"
+        raise WireError(f"byte {position}: a number {problem}")
 
 
 def signed(value: int) -> int:
-    """An int64 as protobuf stores it, two's complement."""
+    """Return the int64 that a 64-bit two's complement number stands for."""
     return value - (1 << 64) if value >> 63 else value

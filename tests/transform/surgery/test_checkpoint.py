@@ -86,5 +86,5 @@ def test_a_folder_without_weights_and_a_damaged_file_are_told(source: Path, tmp_
     with pytest.raises(ModelError, match="no safetensors"):
         checkpoint.tensors(source)
     (source / "model.safetensors").write_bytes(b"\xff" * 20)
-    with pytest.raises(ModelError, match="sound safetensors"):
+    with pytest.raises(ModelError, match="valid safetensors"):
         checkpoint.rewrite(source, tmp_path, {}, lambda name, _: Kept(name))
