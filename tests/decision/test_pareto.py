@@ -66,9 +66,9 @@ def test_points_of_another_width_are_refused() -> None:
         frontier([(1.0,)], [True, True])
 
 
-def test_a_hundred_thousand_points() -> None:
-    points = np.random.default_rng(1).random((100_000, 4)).tolist()
+def test_a_thousand_points() -> None:
+    points = np.random.default_rng(1).random((1000, 4)).tolist()
     on = frontier(points, [True, True, False, False])
     kept = np.array(points)[np.array(on)] * [-1, -1, 1, 1]
-    assert 50 < len(kept) < 5000
+    assert 20 < len(kept) < 500
     assert not any((kept <= row).all(axis=1).sum() > 1 for row in kept)

@@ -39,11 +39,11 @@ class Manifest:
     pictures: Any = field(default=None, metadata=OPTIONAL)
     batch: Count = field(default=1, metadata=OPTIONAL)
     inputs: tuple[Mapping[str, Any], ...] = field(default=(), metadata=OPTIONAL)
+    versions: Mapping[str, Any]
     device: Mapping[str, Any]
     target: Mapping[str, Any] | None = field(default=None, metadata=OPTIONAL)
     model: Mapping[str, Any]
     texts: Mapping[str, Any]
-    versions: Mapping[str, Any]
     files: Mapping[str, str]
     remedies: tuple[Mapping[str, Any], ...] = field(default=(), metadata=OPTIONAL)
 
