@@ -22,7 +22,7 @@ VOCABULARY, MERGES = 256_000, 580_000
 CHILD = """
 import resource, sys, time
 start = time.perf_counter()
-from edgehone.model import inspect
+from edgehone.model.inspect import inspect
 loaded = time.perf_counter()
 info = inspect(sys.argv[1])
 done = time.perf_counter()

@@ -30,27 +30,29 @@ if TYPE_CHECKING:
     from edgehone.decision.errors import (
         NothingPasses,
     )
-    from edgehone.device import Device, detect
-    from edgehone.model import ModelInfo, inspect
+    from edgehone.device.detect import detect
+    from edgehone.device.facts import Device
+    from edgehone.model.info import ModelInfo
+    from edgehone.model.inspect import inspect
     from edgehone.optimize.optimize import optimize
 
 _HOME = {
     "Bundle": "edgehone.bundle",
     "Candidate": "edgehone.decision.decision",
     "Decision": "edgehone.decision.decision",
-    "Device": "edgehone.device",
+    "Device": "edgehone.device.facts",
     "EdgehoneError": "edgehone.core.errors",
     "Event": "edgehone.core.events",
     "Figure": "edgehone.core.figure",
     "InputError": "edgehone.core.errors",
     "JobError": "edgehone.core.errors",
     "ModelError": "edgehone.core.errors",
-    "ModelInfo": "edgehone.model",
+    "ModelInfo": "edgehone.model.info",
     "NothingPasses": "edgehone.decision.errors",
     "SetupError": "edgehone.core.errors",
     "TextError": "edgehone.core.errors",
-    "detect": "edgehone.device",
-    "inspect": "edgehone.model",
+    "detect": "edgehone.device.detect",
+    "inspect": "edgehone.model.inspect",
     "optimize": "edgehone.optimize.optimize",
     "read": "edgehone.bundle",
     "verify": "edgehone.bundle",

@@ -22,7 +22,7 @@ from edgehone.backends.openvino.mix import Matrix
 from edgehone.backends.sessions import (
     WorkerJob,
 )
-from edgehone.model import inspect
+from edgehone.model.inspect import inspect
 from edgehone.transform.precision import assign
 from edgehone.transform.precision.assign import Assignment, Option, error_key
 

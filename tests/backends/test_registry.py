@@ -13,7 +13,7 @@ import pytest
 from edgehone.backends import registry
 from edgehone.backends.null import backend as null
 from edgehone.core.errors import InputError, SetupError
-from edgehone.model import ModelInfo
+from edgehone.model.info import ModelInfo
 
 BUILT_IN = {"gguf", "llamacpp", "mlx", "null", "olive", "onnxruntime", "openvino", "pytorch"}
 

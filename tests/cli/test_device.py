@@ -9,7 +9,8 @@ import pytest
 
 from edgehone.cli import device
 from edgehone.core.errors import InputError
-from edgehone.device import Device, detect
+from edgehone.device.detect import detect
+from edgehone.device.facts import Device
 
 
 def asked(**more: Any) -> argparse.Namespace:
@@ -62,7 +63,7 @@ def test_a_device_that_tells_nothing_is_shown(
     own_home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bare = Device(architecture="riscv64", os="Linux", python="3.11", threads=1)
-    monkeypatch.setattr("edgehone.device.detect", lambda: bare)
+    monkeypatch.setattr("edgehone.device.detect.detect", lambda: bare)
     assert device.run(asked()) == 0
     shown = capsys.readouterr().out
     assert "None" not in shown and "unknown physical" in shown

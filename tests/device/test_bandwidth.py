@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from edgehone.device import detect
 from edgehone.device.bandwidth import measure, read_bandwidth
+from edgehone.device.detect import detect
 
 
 def test_it_is_measured_once_and_kept(tmp_path: Path) -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from edgehone.device import Device, detect
 from edgehone.device.cgroup import Limits
 from edgehone.device.darwin import describe, parse_sysctl
-from edgehone.device.detect import detect_linux, parse_meminfo, read_caches, usable_threads
+from edgehone.device.detect import detect, detect_linux, parse_meminfo, read_caches, usable_threads
+from edgehone.device.facts import Device
 
 PI = {
     "proc/cpuinfo": "\n".join(

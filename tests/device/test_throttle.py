@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from edgehone.device import Conditions, difference, read_conditions
+from edgehone.device.throttle import Conditions, difference, read_conditions
 
 CPU = "devices/system/cpu"
 

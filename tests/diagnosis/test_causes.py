@@ -12,7 +12,8 @@ import edgehone
 from edgehone.core.errors import InputError
 from edgehone.diagnosis import causes, diagnose, facts
 from edgehone.diagnosis.facts import Fact
-from edgehone.model import demo, inspect
+from edgehone.model import demo
+from edgehone.model.inspect import inspect
 from tests.finished import Finished
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
-import subprocess
 import sys
 import types
 from collections.abc import Iterator
@@ -119,31 +117,12 @@ def test_the_disturbance_is_the_mean_share_that_others_took() -> None:
     assert speed.disturbance([shared(None)]) is None and speed.disturbance([]) is None
 
 
-def resident(path: Path) -> int:
-    """Bytes of a file in the page cache."""
-    told = subprocess.run(
-        ["fincore", "--bytes", "--noheadings", "--output", "RES", str(path)],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return int(told.stdout)
-
-
-def test_forgetting_leaves_files_whole_and_out_of_the_page_cache(tmp_path: Path) -> None:
-    content = bytes(range(256)) * 8192
-    (tmp_path / "deep").mkdir()
-    path = tmp_path / "deep" / "weights"
-    path.write_bytes(content)
-    subprocess.run(["sync", str(path)], check=True)
-    worker_speed.forget_cached(tmp_path)
-    if sys.platform.startswith("linux") and shutil.which("fincore"):
-        # A file system that lives in memory has nowhere else to read from.
-        kind = subprocess.run(
-            ["stat", "-f", "-c", "%T", str(path)], capture_output=True, text=True, check=True
-        )
-        assert kind.stdout.strip() == "tmpfs" or resident(path) == 0
-    assert path.read_bytes() == content
+def test_a_cold_load_from_the_page_cache_is_no_figure() -> None:
+    cached = "100% of the artifact stayed in the page cache"
+    rounds = [one_round(cold=True, still_cached=cached), one_round(cold=False, still_cached=None)]
+    found = speed.figures(rounds, Asked(50, 11))
+    assert found["load_cold_ms"].value is None and found["load_cold_ms"].reason == cached
+    assert found["load_warm_ms"].value is not None
 
 
 class FakeSession:

@@ -1,68 +1,62 @@
-"""Frames that come at their own pace, by a clock of the tests' own."""
+"""Frames that arrive at a steady pace, timed by the graph's own clock."""
 
 from __future__ import annotations
 
-import types
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pytest
 
+from edgehone.backends.null.clock import VirtualClock
 from edgehone.evaluation import speed, stream
 from edgehone.evaluation.speed import Asked
-from edgehone.worker import stream as worker_stream
 from edgehone.worker.batches import Batches
+from edgehone.worker.stream import TURN, Frames
 
 BATCHES = Batches({"x": np.arange(5, dtype=np.float32).reshape(5, 1)}, None)
 
 
 class Graph:
-    """Takes so many seconds a frame, by its own clock."""
+    """A graph that takes `seconds` per frame, by its own clock."""
 
-    def __init__(self, seconds: list[float]) -> None:
-        self.seconds, self.now = seconds, 0.0
-        self.seen: list[float] = []
+    def __init__(self, seconds: float) -> None:
+        self.clock, self.seconds = VirtualClock(), seconds
+        self.answered: list[float] = []
 
     def run(self, feeds: Mapping[str, Any]) -> dict[str, Any]:
-        self.seen.append(float(feeds["x"][0, 0]))
-        self.now += self.seconds[(len(self.seen) - 1) % len(self.seconds)]
+        self.answered.append(float(feeds["x"][0, 0]))
+        self.clock.sleep(self.seconds)
         return {}
 
-    def sleep(self, seconds: float) -> None:
-        self.now += seconds
-
     def close(self) -> None:
-        self.seen.clear()
+        self.answered.clear()
 
 
-def watched(monkeypatch: pytest.MonkeyPatch, seconds: list[float], deadline: float = 0.125) -> Any:
-    graph = Graph(seconds)
-    clock = types.SimpleNamespace(perf_counter=lambda: graph.now, sleep=graph.sleep)
-    monkeypatch.setattr(stream, "time", clock)
-    return graph, worker_stream.Frames(graph, BATCHES, 1, 8.0, deadline)
+def stream_of(graph: Graph, deadline: float = 0.125) -> Frames:
+    """Eight frames per second, of one sample each."""
+    return Frames(graph, BATCHES, 1, 8.0, deadline)
 
 
-def test_a_fast_graph_answers_every_frame(monkeypatch: pytest.MonkeyPatch) -> None:
-    graph, frames = watched(monkeypatch, [0.0625])
-    turn = frames.answer()
+def test_a_fast_graph_answers_every_frame() -> None:
+    graph = Graph(0.0625)
+    turn = stream_of(graph).answer()
     assert [one["total"] for one in turn] == pytest.approx([0.0625] * 10)
     assert {(one["frames"], one["late"]) for one in turn} == {(1, 0.0)}
-    assert graph.seen == [0, 1, 2, 3, 4, 0, 1, 2, 3, 4]
+    assert graph.answered == [0, 1, 2, 3, 4, 0, 1, 2, 3, 4]
 
 
-def test_a_slow_graph_sees_the_newest_frame_and_drops_those_between(monkeypatch: pytest.MonkeyPatch) -> None:
-    _, frames = watched(monkeypatch, [0.3125])
-    turn = frames.answer()
+def test_a_slow_graph_answers_the_newest_frame_and_drops_those_between() -> None:
+    turn = stream_of(Graph(0.3125)).answer()
     # 0.3125 s are 2.5 frames: frame 2 has waited half of a frame's time when its turn comes.
     assert [one["frames"] for one in turn[:3]] == [1, 2, 3]
     assert [one["total"] for one in turn[:3]] == pytest.approx([0.3125, 0.375, 0.3125])
     assert all(one["late"] for one in turn)
-    assert sum(one["frames"] for one in turn) >= worker_stream.TURN
+    assert sum(one["frames"] for one in turn) >= TURN
 
 
-def test_lateness_is_by_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
-    _, frames = watched(monkeypatch, [0.09375], deadline=0.0625)
+def test_a_frame_is_late_after_its_deadline() -> None:
+    frames = stream_of(Graph(0.09375), deadline=0.0625)
     assert {one["late"] for one in frames.answer()} == {1.0}
 
 

@@ -23,7 +23,8 @@ from edgehone.execution.executors import LocalExecutor
 from edgehone.execution.job import Input, Limits
 from edgehone.inputs import workload
 from edgehone.inputs.texts import shipped
-from edgehone.model import digest, inspect
+from edgehone.model import digest
+from edgehone.model.inspect import inspect
 from edgehone.optimize.context import Depth, ReadyExecutor, RunContext
 from edgehone.optimize.evaluate import language, parity
 from edgehone.optimize.original import Original

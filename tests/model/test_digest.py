@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from edgehone.core.errors import ModelError
-from edgehone.model import inspect
 from edgehone.model.digest import digest_file, digest_folder, digest_model
+from edgehone.model.inspect import inspect
 
 
 def test_the_digest_is_sha256(tmp_path: Path) -> None:

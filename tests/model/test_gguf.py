@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edgehone.core.errors import ModelError
-from edgehone.model import inspect
 from edgehone.model.digest import digest_model
+from edgehone.model.inspect import inspect
 
 F32, F16, Q4_0, Q8_0, Q4_K, Q6_K = 0, 1, 2, 8, 12, 14
 _SIZES = {F32: (1, 4), F16: (1, 2), Q4_0: (32, 18), Q8_0: (32, 34), Q4_K: (256, 144), Q6_K: (256, 210)}
@@ -292,7 +292,7 @@ def test_any_mutation_is_read_or_refused(
 CHILD = """
 import json, sys, time
 started = time.process_time()
-from edgehone.model import inspect
+from edgehone.model.inspect import inspect
 info = inspect(sys.argv[1])
 took = time.process_time() - started
 peak = [line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")]

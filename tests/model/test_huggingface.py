@@ -9,9 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edgehone.core.errors import ModelError
-from edgehone.model import inspect
 from edgehone.model.digest import digest_model
 from edgehone.model.info import Tensor
+from edgehone.model.inspect import inspect
 
 Write = Callable[[Path, Mapping[str, tuple[str, tuple[int, ...]]]], None]
 Configure = Callable[..., Path]

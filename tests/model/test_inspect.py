@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from edgehone.core.errors import ModelError
-from edgehone.model import inspect
+from edgehone.model.inspect import inspect
 
 Write = Callable[[Path, Mapping[str, tuple[str, tuple[int, ...]]]], None]
 
@@ -84,7 +84,7 @@ def test_a_checkpoint_stays_one_with_an_export_beside_it(folder: Path) -> None:
 
 CHILD = """
 import json, sys
-from edgehone.model import inspect
+from edgehone.model.inspect import inspect
 info = inspect(sys.argv[1])
 peak = [line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")]
 print(json.dumps({"info": info.to_json(), "peak": int(peak[0]) * 1024}))

@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edgehone.core.errors import ModelError
-from edgehone.model import inspect
 from edgehone.model.digest import digest_model
 from edgehone.model.info import Tensor
+from edgehone.model.inspect import inspect
 from edgehone.model.onnx import known_runtime
 from tests.onnxfiles import (
     BFLOAT16,
@@ -247,7 +247,7 @@ def test_any_mutation_is_read_or_refused(
 CHILD = """
 import json, sys, time
 started = time.process_time()
-from edgehone.model import inspect
+from edgehone.model.inspect import inspect
 info = inspect(sys.argv[1])
 took = time.process_time() - started
 peak = [line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")]

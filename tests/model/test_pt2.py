@@ -16,9 +16,9 @@ from edgehone.backends.pytorch import backend
 from edgehone.core.errors import ModelError
 from edgehone.execution.environments import environment
 from edgehone.formats import pt2
-from edgehone.model import inspect
 from edgehone.model.digest import digest_model
 from edgehone.model.info import Tensor
+from edgehone.model.inspect import inspect
 
 FLOAT, LONG, BFLOAT16 = 7, 5, 13
 BATCH = {"as_expr": {"expr_str": "Symbol('s77', positive=True, integer=True)", "hint": {"as_int": 4}}}
@@ -141,9 +141,7 @@ def test_a_whole_program(place: Path, root: str) -> None:
     notes = "\n".join(info.notes)
     assert "made by torch 2.13.0" in notes and "size s77: from 2 to 64" in notes
     assert "custom operators" in notes and "my_lib::fancy" in notes
-    assert (
-        "inputs that are not tensors, fixed at export: 1" in notes and "changes 1 of its buffers" in notes
-    )
+    assert "inputs that are not tensors, fixed at export: 1" in notes and "changes 1 of its buffers" in notes
     json.dumps(info.to_json())
     assert len(digest_model(info)) == 64
 

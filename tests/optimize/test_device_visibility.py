@@ -13,8 +13,9 @@ import pytest
 from edgehone.backends import registry
 from edgehone.backends.base import Backend, Needs
 from edgehone.backends.shared.visible_devices import VisibleDevices
-from edgehone.device import Device, detect
 from edgehone.device.accelerators import Accelerator
+from edgehone.device.detect import detect
+from edgehone.device.facts import Device
 from edgehone.device.inventory import (
     read_inventory,
 )

@@ -12,8 +12,8 @@ import edgehone
 from edgehone.backends.openvino import backend
 from edgehone.backends.shared.visible_devices import RuntimeDevice, VisibleDevices
 from edgehone.inference.run_bundle import infer
-from edgehone.model import inspect
 from edgehone.model.demo import demo_graph
+from edgehone.model.inspect import inspect
 from edgehone.optimize import setup
 
 DIGITS = demo_graph()

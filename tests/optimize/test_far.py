@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import edgehone
-from edgehone.device import detect
+from edgehone.device.detect import detect
 from edgehone.execution.home import home
 from tests import sshd
 

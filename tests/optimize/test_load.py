@@ -10,7 +10,7 @@ import pytest
 import edgehone
 from edgehone.core.errors import InputError, TextError
 from edgehone.inputs import workload
-from edgehone.model import inspect
+from edgehone.model.inspect import inspect
 from edgehone.optimize import setup
 from edgehone.optimize.evaluate import language
 from edgehone.report.summary import summary

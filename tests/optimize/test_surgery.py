@@ -16,7 +16,8 @@ from edgehone.execution.executors import LocalExecutor
 from edgehone.execution.job import Input, Limits
 from edgehone.inputs import workload
 from edgehone.inputs.texts import shipped
-from edgehone.model import digest, inspect
+from edgehone.model import digest
+from edgehone.model.inspect import inspect
 from edgehone.optimize.context import ReadyExecutor, RunContext, depth
 from edgehone.optimize.evaluate import language, parity
 from edgehone.optimize.trial import Trial

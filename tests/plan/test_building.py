@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from edgehone.backends.base import Recipe
-from edgehone.model import inspect
+from edgehone.model.inspect import inspect
 from edgehone.plan import building
 from edgehone.plan.building import Build, Need
 

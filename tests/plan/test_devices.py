@@ -13,8 +13,8 @@ from edgehone.backends.olive import backend as olive
 from edgehone.backends.openvino import backend as openvino
 from edgehone.backends.openvino import placement
 from edgehone.backends.shared.visible_devices import RuntimeDevice, VisibleDevices
-from edgehone.model import inspect
 from edgehone.model.demo import demo_graph, demo_model
+from edgehone.model.inspect import inspect
 from edgehone.plan.devices import on_devices
 from edgehone.plan.plan import Plan, plan
 

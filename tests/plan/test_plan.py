@@ -85,7 +85,7 @@ def test_no_backend_at_all_is_an_error_with_each_reason() -> None:
 
 def test_keys_are_one_of_a_kind_in_every_shipped_plan(demo_model: Path, null_model: Path) -> None:
     from edgehone.backends import registry
-    from edgehone.model import inspect
+    from edgehone.model.inspect import inspect
 
     for folder in (demo_model, null_model):
         keys = [recipe.key for recipe in plan(inspect(folder), registry.load_all(), "thorough").recipes]

@@ -15,7 +15,8 @@ from edgehone.core.errors import InputError, ModelError
 from edgehone.core.figure import Figure
 from edgehone.device import catalogue
 from edgehone.inputs import workload
-from edgehone.model import ModelInfo, inspect
+from edgehone.model.info import ModelInfo
+from edgehone.model.inspect import inspect
 from edgehone.plan import matrix, roofline
 from edgehone.plan.recommend import Known, Recommendation, recommend
 from edgehone.plan.target import Target

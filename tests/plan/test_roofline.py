@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from edgehone.core.figure import Figure
 from edgehone.device import catalogue
 from edgehone.inputs import workload
-from edgehone.model import ModelInfo, inspect
+from edgehone.model.info import ModelInfo
+from edgehone.model.inspect import inspect
 from edgehone.plan import roofline
 from edgehone.plan.roofline import Demand, Shares, Time
 from edgehone.plan.target import Target

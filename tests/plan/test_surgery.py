@@ -74,7 +74,7 @@ def test_the_shipped_plans_keep_their_keys_apart_and_tell_what_they_do_not_try(d
         keys = [recipe.key for recipe in made.recipes]
         assert len(set(keys)) == len(keys)
         assert any(recipe.surgery for recipe in made.recipes) == (effort != "quick")
-    from edgehone.model import inspect
+    from edgehone.model.inspect import inspect
 
     assert "4 layers" in plan(inspect(demo_model), registry.load_all(), "normal").uncut["drop_layers"]
 

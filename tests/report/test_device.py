@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from edgehone.backends.shared.visible_devices import AbsentDevice, RuntimeDevice, VisibleDevices
 from edgehone.core.figure import Figure
-from edgehone.device import Conditions, Device
 from edgehone.device.accelerators import Accelerator
+from edgehone.device.facts import Device
 from edgehone.device.inventory_facts import (
     Inventory,
 )
@@ -11,6 +11,7 @@ from edgehone.device.network import Interface, Network
 from edgehone.device.power import Power, PowerLimit
 from edgehone.device.storage import Storage
 from edgehone.device.thermal import Trip, Zone
+from edgehone.device.throttle import Conditions
 from edgehone.report.device import rows
 
 BARE = Device(architecture="riscv64", os="Linux", python="3.11", threads=1)

@@ -13,7 +13,7 @@ import pytest
 import edgehone
 from edgehone.backends import registry
 from edgehone.backends.null import backend as null
-from edgehone.model import inspect
+from edgehone.model.inspect import inspect
 
 PAGE = Path(__file__).parents[2] / "docs" / "backends.md"
 TOML = """

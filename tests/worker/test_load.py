@@ -1,4 +1,4 @@
-"""Clients in a closed loop, before sessions that serve many at once and sessions that do not."""
+"""Clients in a closed loop, of sessions that serve several requests at once and of sessions that do not."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgehone.backends.null.clock import VirtualClock
 from edgehone.backends.sessions import (
     Generation,
     WorkerJob,
@@ -29,16 +30,17 @@ PROMPTS = [[1, 2], [3, 4], [5, 6], [7, 8], [9, 10], [11, 12]]
 
 
 class Alone:
-    """Serves one prompt at a time, a second each by its own clock."""
+    """A session that serves one prompt at a time, in a second each by its own clock."""
 
     def __init__(self) -> None:
-        self.now = 0.0
+        self.clock = VirtualClock()
         self.asked: list[list[int]] = []
         self.closed = False
 
     def generate(self, ids: Sequence[int], count: int) -> Generation:
         self.asked.append(list(ids))
-        started, self.now = self.now, self.now + 1
+        started = self.clock.now()
+        self.clock.sleep(1)
         return Generation(started, [0] * count, [started + 0.5 + 0.5 * i / (count - 1) for i in range(count)])
 
     def close(self) -> None:
@@ -46,22 +48,17 @@ class Alone:
 
 
 class Together(Alone):
-    """Serves all that it is given in two seconds."""
+    """A session that serves all prompts of a call together, in two seconds."""
 
     def generate_many(self, prompts: Sequence[Sequence[int]], count: int) -> list[Generation]:
-        started, self.now = self.now, self.now + 2
+        started = self.clock.now()
+        self.clock.sleep(2)
         self.asked += [list(ids) for ids in prompts]
         times = [started + 1 + i / (count - 1) for i in range(count)]
         return [Generation(started, [0] * count, times) for _ in prompts]
 
 
-@pytest.fixture(autouse=True)
-def clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first requests are sent at 0."""
-    monkeypatch.setattr(load, "time", types.SimpleNamespace(perf_counter=lambda: 0.0))
-
-
-def test_who_is_served_one_by_one_waits_for_all_others() -> None:
+def test_a_client_that_is_served_one_by_one_waits_for_all_others() -> None:
     session = Alone()
     asked = load.Prompts(session, PROMPTS, 3, batch=1, clients=3)  # type: ignore[arg-type]
     assert [one["total"] for one in asked.answer()] == [1, 2, 3]
@@ -73,7 +70,7 @@ def test_who_is_served_one_by_one_waits_for_all_others() -> None:
     assert session.closed
 
 
-def test_who_is_served_together_does_not_wait() -> None:
+def test_clients_that_are_served_together_do_not_wait() -> None:
     asked = load.Prompts(Together(), PROMPTS, 3, batch=1, clients=3)  # type: ignore[arg-type]
     asked.answer()
     turn = asked.answer()
@@ -143,14 +140,9 @@ class Graph:
 BATCHES = Batches({"x": np.arange(12, dtype=np.float32).reshape(12, 1)}, None)
 
 
-@pytest.fixture
-def real_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(load, "time", time)
-
-
 @pytest.mark.parametrize(("one_by_one", "most"), [(True, 1), (False, 3)])
 def test_clients_of_a_graph_are_served_at_once_only_where_its_runtime_does(
-    real_clock: None, one_by_one: bool, most: int
+    one_by_one: bool, most: int
 ) -> None:
     graph = Graph()
     asked = load.Samples(graph, BATCHES, 2, 3, one_by_one)
@@ -161,7 +153,7 @@ def test_clients_of_a_graph_are_served_at_once_only_where_its_runtime_does(
     assert waits >= graph.seconds
 
 
-def test_a_backend_says_whether_its_graphs_run_at_once(real_clock: None, tmp_path: Path) -> None:
+def test_graphs_run_at_once_only_if_the_backend_says_so(tmp_path: Path) -> None:
     graph = Graph()
     job = WorkerJob(
         {"settings": {}, "clients": 2, "batch": 1}, {"artifact": tmp_path}, tmp_path, None, 1, lambda *_: None
@@ -174,7 +166,7 @@ def test_a_backend_says_whether_its_graphs_run_at_once(real_clock: None, tmp_pat
         asked.close()
 
 
-def test_each_request_to_what_sees_begins_with_another_picture(
+def test_each_request_to_a_vision_language_model_has_another_picture(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pictures = {str(at): np.full((2, 2, 3), at, np.uint8) for at in range(2)}

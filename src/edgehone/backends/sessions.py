@@ -37,7 +37,10 @@ class WorkerJob:
 
 @dataclass(frozen=True)
 class Generation:
-    """A greedy generation: the new token ids, and the time (time.perf_counter, s) at which each was available."""
+    """A greedy generation: the new token ids, and the time in seconds at which each was available.
+
+    Times are of `time.perf_counter`, or of the session's own clock if it has one (`ClockedSession`).
+    """
 
     started: float
     ids: list[int]
@@ -84,6 +87,28 @@ class Session(Protocol):
     def close(self) -> None:
         """Free the memory."""
         ...
+
+
+class Clock(Protocol):
+    """A clock that sessions are timed by, in seconds."""
+
+    def now(self) -> float:
+        """Return the seconds since some fixed moment."""
+        ...
+
+    def sleep(self, seconds: float) -> None:
+        """Let some seconds pass."""
+        ...
+
+
+@runtime_checkable
+class ClockedSession(Protocol):
+    """A session whose times are computed, not measured: it is timed by its own clock.
+
+    The clock starts at 0 when the session begins to open.
+    """
+
+    clock: Clock
 
 
 @runtime_checkable

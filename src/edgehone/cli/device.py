@@ -34,9 +34,10 @@ def run(args: argparse.Namespace) -> int:
     if args.what:
         return _catalogue(args)
     from edgehone.backends import registry
-    from edgehone.device import detect, read_conditions
     from edgehone.device.bandwidth import read_bandwidth
+    from edgehone.device.detect import detect
     from edgehone.device.inventory import read_inventory
+    from edgehone.device.throttle import read_conditions
     from edgehone.execution.home import home
     from edgehone.optimize.device_visibility import see
     from edgehone.report.device import rows

@@ -7,8 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edgehone.model import ModelInfo
-    from edgehone.model.info import Tensor
+    from edgehone.model.info import ModelInfo, Tensor
 
 EXAMPLE = "edgehone inspect ./my-model"
 _SHOWN = 12  # operators in the table; --json has all
@@ -25,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the facts as a table, or as JSON."""
-    from edgehone.model import inspect
+    from edgehone.model.inspect import inspect
 
     info = inspect(args.model)
     backends = _backends(info)

@@ -9,9 +9,9 @@ from pathlib import Path
 from edgehone.backends.null import backend
 from edgehone.conformance import tiny_gguf
 from edgehone.inputs.texts import shipped
-from edgehone.model import ModelInfo, inspect
 from edgehone.model.demo import demo_graph, demo_model
-from edgehone.model.info import Tensor
+from edgehone.model.info import ModelInfo, Tensor
+from edgehone.model.inspect import inspect
 
 
 def tiny_models(place: Path) -> Iterator[ModelInfo]:

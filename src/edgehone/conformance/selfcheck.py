@@ -20,8 +20,10 @@ from edgehone.execution.home import home
 from edgehone.execution.job import Input, Job, Limits
 from edgehone.inputs import workload
 from edgehone.inputs.texts import shipped
-from edgehone.model import ModelInfo, digest, inspect
+from edgehone.model import digest
 from edgehone.model.demo import demo_model
+from edgehone.model.info import ModelInfo
+from edgehone.model.inspect import inspect
 from edgehone.optimize.build import build
 from edgehone.optimize.context import ReadyExecutor, RunContext, depth
 

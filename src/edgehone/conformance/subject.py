@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from edgehone.backends.base import Backend, Recipe
 from edgehone.conformance.models import made_up
 from edgehone.execution.environments.environment import Env
-from edgehone.model import ModelInfo
+from edgehone.model.info import ModelInfo
 from edgehone.worker.conformance.outcome import Skipped
 
 

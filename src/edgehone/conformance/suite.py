@@ -18,15 +18,15 @@ from edgehone.conformance import module_checks
 from edgehone.conformance.models import tiny_graphs, tiny_models
 from edgehone.conformance.subject import Subject
 from edgehone.core.errors import EdgehoneError, InputError, JobError, SetupError
-from edgehone.device import detect
+from edgehone.device.detect import detect
 from edgehone.execution.environments import environment
 from edgehone.execution.environments.environment import Env
 from edgehone.execution.home import home
 from edgehone.execution.job import Input, Job, Limits, run
 from edgehone.execution.store import JobResult
 from edgehone.inputs.texts import shipped
-from edgehone.model import ModelInfo, digest
-from edgehone.model.info import Kind
+from edgehone.model import digest
+from edgehone.model.info import Kind, ModelInfo
 from edgehone.optimize.setup import origin_of
 from edgehone.worker.conformance import run_checks
 from edgehone.worker.conformance.outcome import Check, Outcome, outcome, perform

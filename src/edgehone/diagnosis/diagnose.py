@@ -15,8 +15,8 @@ from edgehone.diagnosis.causes import SYMPTOMS, Cause
 from edgehone.diagnosis.facts import of_bundle, of_model
 from edgehone.diagnosis.logs import Failure
 from edgehone.execution.failure_cause import root_cause
-from edgehone.model import inspect
 from edgehone.model.info import FILES
+from edgehone.model.inspect import inspect
 
 
 @dataclass(frozen=True)

@@ -13,15 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgehone import device as devices
 from edgehone.backends import registry
 from edgehone.bundle import Bundle, verify
 from edgehone.core.figure import Figure
 from edgehone.decision.decision import Candidate
-from edgehone.device import Device, read_conditions
 from edgehone.device.bandwidth import recall
 from edgehone.device.cgroup import read_limits
+from edgehone.device.detect import detect
+from edgehone.device.facts import Device
 from edgehone.device.inventory import read_inventory
+from edgehone.device.throttle import read_conditions
 from edgehone.execution.environments import environment
 from edgehone.execution.home import home
 from edgehone.execution.threads import (
@@ -53,7 +54,7 @@ Facts = dict[str, Fact]
 
 def of_bundle(bundle: Bundle) -> Facts:
     """The facts about a bundle on this machine now."""
-    machine = devices.detect()
+    machine = detect()
     chosen = bundle.decision.candidate(
         f"{bundle.manifest.recipe['backend']}/{bundle.manifest.recipe['name']}"
     )
@@ -70,7 +71,7 @@ def of_bundle(bundle: Bundle) -> Facts:
 
 def of_model(model: ModelInfo) -> Facts:
     """The facts about a model before it is honed, and this machine."""
-    machine = devices.detect()
+    machine = detect()
     free = free_memory(machine)
     memory = building.need(model, ()).memory
     takers = [

@@ -79,10 +79,8 @@ def figures(rounds: Sequence[Mapping[str, Any]], asked: Asked) -> dict[str, Figu
         out["dropped_frames"] = stream.dropped(rounds)
     for q in (0.5, 0.95, 0.99):
         out[f"latency_p{q * 100:.0f}_ms"] = _percentile(every, q)
-    cold = [one["load"] * 1000 for one in rounds if one["cold"]]
-    warm = [one["load"] * 1000 for one in rounds if not one["cold"]]
-    out["load_cold_ms"] = _load(cold)
-    out["load_warm_ms"] = _load(warm)
+    out["load_cold_ms"] = _load([one for one in rounds if one["cold"]])
+    out["load_warm_ms"] = _load([one for one in rounds if not one["cold"]])
     return out
 
 
@@ -166,7 +164,10 @@ def _percentile(every: list[float], q: float) -> Figure:
     return quantile_interval(every, q).figure("ms", least=0.0)
 
 
-def _load(milliseconds: list[float]) -> Figure:
-    if not milliseconds:
+def _load(rounds: Sequence[Mapping[str, Any]]) -> Figure:
+    if not rounds:
         return Figure.missing("no round started this way", "ms")
-    return mean_interval(milliseconds).figure("ms", least=0.0)
+    # A round that was meant to start cold tells nothing if its artifact was still in the page cache.
+    if still_cached := next((one["still_cached"] for one in rounds if one.get("still_cached")), None):
+        return Figure.missing(still_cached, "ms")
+    return mean_interval([one["load"] * 1000 for one in rounds]).figure("ms", least=0.0)

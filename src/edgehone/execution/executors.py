@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from edgehone.backends.base import Needs
-from edgehone.device import Device, detect
 from edgehone.device.bandwidth import read_bandwidth
+from edgehone.device.detect import detect
+from edgehone.device.facts import Device
 from edgehone.execution import job as run
 from edgehone.execution.environments import environment
 from edgehone.execution.environments.environment import Env

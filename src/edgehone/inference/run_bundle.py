@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from edgehone import device
 from edgehone.backends import registry
 from edgehone.bundle.read import Bundle
 from edgehone.core.errors import InputError
+from edgehone.device.detect import detect
 from edgehone.execution.environments import environment
 from edgehone.execution.foreground import run_foreground
 from edgehone.execution.job import Input, Job
@@ -99,6 +99,6 @@ def _job(
         env,
         {"backend": module, "settings": recipe["settings"], **args},
         {"artifact": Input(bundle.artifact.resolve(), ""), **inputs},
-        threads=threads_of(recipe["settings"], device.detect()),
+        threads=threads_of(recipe["settings"], detect()),
         backend=module,
     )

@@ -3,8 +3,3 @@
 `inspect` reads headers and configuration only, so that a checkpoint of 100 GB is known within a second.
 One reader a format: `huggingface` (safetensors) today. `digest` gives the content's fingerprint.
 """
-
-from edgehone.model.info import ModelInfo
-from edgehone.model.inspect import inspect
-
-__all__ = ["ModelInfo", "inspect"]

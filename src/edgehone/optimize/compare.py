@@ -25,7 +25,7 @@ from edgehone.core.events import Emit, Event, silent
 from edgehone.decision.comparison import Comparison
 from edgehone.decision.decide import derive
 from edgehone.execution.store import JobResult
-from edgehone.model import inspect
+from edgehone.model.inspect import inspect
 from edgehone.optimize.context import RunContext
 from edgehone.optimize.evaluate import measure, parity
 from edgehone.optimize.evaluate.evaluators import evaluator_for

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgehone import device as devices
 from edgehone.backends import registry
 from edgehone.backends.base import Effort
+from edgehone.device.detect import detect
 from edgehone.inputs import workload
-from edgehone.model import ModelInfo, inspect
+from edgehone.model.info import ModelInfo
+from edgehone.model.inspect import inspect
 from edgehone.optimize.evaluate.evaluators import evaluator_for
 from edgehone.optimize.predict.target import here, known, target_of
 from edgehone.optimize.setup import free_memory, origin_of
@@ -33,7 +34,7 @@ def advise(
     Raises InputError for an unknown device or workload, ModelError for a model that nothing takes.
     """
     info = inspect(model)
-    machine = devices.detect()
+    machine = detect()
     at = here(machine)
     target = target_of(device, config) or at
     evaluator = evaluator_for(info)

@@ -7,19 +7,21 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from edgehone import device as devices
 from edgehone.backends import registry
 from edgehone.backends.base import Backend, ReferenceBackend
 from edgehone.backends.capabilities import require
 from edgehone.core.errors import InputError, ModelError, SetupError
 from edgehone.core.events import Emit, Event
 from edgehone.device.catalogue import platform_row
+from edgehone.device.facts import Device
 from edgehone.device.inventory import read_inventory
 from edgehone.execution.executors import Executor
 from edgehone.execution.home import home
 from edgehone.execution.job import Input, Limits
 from edgehone.inputs import workload
-from edgehone.model import ModelInfo, digest, inspect
+from edgehone.model import digest
+from edgehone.model.info import ModelInfo
+from edgehone.model.inspect import inspect
 from edgehone.optimize.context import ReadyExecutor, RunContext, depth
 from edgehone.optimize.device_visibility import blind_spots, see
 from edgehone.optimize.environments import make_all
@@ -163,7 +165,7 @@ def _site(
     return ReadyExecutor(place, ready, Limits(bytes=int(memory * MEMORY_SHARE) if memory else None)), unready
 
 
-def free_memory(machine: devices.Device) -> int | None:
+def free_memory(machine: Device) -> int | None:
     """Bytes that are free now, within the control group's limit; None where the machine does not say."""
     known = (machine.memory_available_bytes, machine.memory_limit_bytes)
     return min((size for size in known if size is not None), default=None)

@@ -16,7 +16,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgehone import device as devices
 from edgehone.backends import registry
 from edgehone.backends.capabilities import OperatorProfiler, capability
 from edgehone.backends.sessions import (
@@ -26,6 +25,8 @@ from edgehone.bundle.read import Bundle, read
 from edgehone.core.errors import InputError, JobError
 from edgehone.core.figure import Figure
 from edgehone.device.bandwidth import read_bandwidth
+from edgehone.device.detect import detect
+from edgehone.device.facts import Device
 from edgehone.execution import store
 from edgehone.execution.environments import environment
 from edgehone.execution.home import home
@@ -94,7 +95,7 @@ class _Asked:
     backend: str
     job: Job  # of no call yet
     request: Mapping[str, Any]
-    machine: devices.Device
+    machine: Device
     clients: int
     notes: list[str] = field(default_factory=list)
 
@@ -111,7 +112,7 @@ def _asked(bundle: Bundle, samples_file: str | Path | None, clients: int, tell: 
     name = recipe["backend"]
     env = environment.ensure(name, registry.load(name).NEEDS, tell)
     module = registry.module_name(name)
-    machine = devices.detect()
+    machine = detect()
     files = {k: v for k, v in bundle.manifest.files.items() if k.startswith("artifact/")}
     artifact = Input(bundle.artifact.resolve(), store.key_of(files))
     args = {"backend": module, "settings": recipe["settings"]}

@@ -7,8 +7,8 @@ from typing import Any
 
 from edgehone.backends.shared.visible_devices import RuntimeDevice, VisibleDevices
 from edgehone.core.figure import Figure
-from edgehone.device import Conditions, Device
 from edgehone.device.accelerators import Accelerator
+from edgehone.device.facts import Device
 from edgehone.device.inventory_facts import (
     Inventory,
 )
@@ -16,6 +16,7 @@ from edgehone.device.network import Network
 from edgehone.device.power import Power
 from edgehone.device.storage import Storage
 from edgehone.device.thermal import Zone
+from edgehone.device.throttle import Conditions
 
 
 def rows(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edgehone.core.figure import Figure
-from edgehone.model import ModelInfo
+from edgehone.model.info import ModelInfo
 from edgehone.plan.recommend import FIGURES, Expected, Recommendation
 from edgehone.plan.target import Target
 from edgehone.report.summary import table

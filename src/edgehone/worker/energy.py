@@ -1,7 +1,7 @@
-"""Energy from the RAPL counters of the processor packages, where they can be read.
+"""Measure energy by the RAPL counters of the processor packages, if they can be read.
 
-The counters (Linux powercap, `intel-rapl:N/energy_uj`, AMD too) count microjoules and wrap around at
-`max_energy_range_uj`. They cover the whole package, so other processes are included; the measurement runs alone.
+The counters (Linux powercap, `intel-rapl:N/energy_uj`, on AMD processors too) count microjoules and wrap around at
+`max_energy_range_uj`. They cover the whole package and thus other processes; edgehone runs nothing else meanwhile.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ from edgehone.worker.requests import open_requests
 
 POWERCAP = Path("/sys/class/powercap")
 _PACKAGE = re.compile(r"intel-rapl:\d+")
-# The counters tick about every millisecond: a sample must be much longer than that.
+# The counters are updated about every millisecond: a sample must be much longer than that. Its length is real time even
+# for a session with a clock of its own, since the counters count in real time.
 SAMPLE_SECONDS = 1.0
 SAMPLES = 5
 
 
 def why_unreadable(root: Path = POWERCAP) -> str | None:
-    """Why no package counter can be read here, or None if one can."""
+    """Return why no package counter can be read on this machine, or None if one can."""
     counters = _counters(root)
     if not counters:
         return "this machine shows no RAPL energy counter"
@@ -38,12 +39,12 @@ def why_unreadable(root: Path = POWERCAP) -> str | None:
 
 
 def read(root: Path = POWERCAP) -> list[tuple[int, int]]:
-    """(microjoules, range) of each package counter."""
+    """Return (microjoules, range) of each package counter."""
     return [_read(folder) for folder in _counters(root)]
 
 
 def joules(before: Sequence[tuple[int, int]], after: Sequence[tuple[int, int]]) -> float:
-    """Joules between two readings, at most one wrap-around of each counter apart."""
+    """Return the joules between two readings that are at most one wrap-around of each counter apart."""
     spent = 0
     for (start, span), (end, _) in zip(before, after, strict=True):
         spent += end - start if end >= start else end - start + span
@@ -51,16 +52,16 @@ def joules(before: Sequence[tuple[int, int]], after: Sequence[tuple[int, int]]) 
 
 
 def meter(job: WorkerJob) -> dict[str, Any]:
-    """Joules a request, in the worker. args and inputs: those of `open_requests`."""
-    asked = open_requests(job)
-    asked.answer()
+    """Return the joules per request in five samples. args and inputs: those of `open_requests`."""
+    requests = open_requests(job)
+    requests.answer()
     samples = []
     for _ in range(SAMPLES):
-        requests, begun, before = 0, time.perf_counter(), read()
+        answered, begun, before = 0, time.perf_counter(), read()
         while time.perf_counter() - begun < SAMPLE_SECONDS:
-            requests += len(asked.answer())
-        samples.append(joules(before, read()) / requests)
-    asked.close()
+            answered += len(requests.answer())
+        samples.append(joules(before, read()) / answered)
+    requests.close()
     return {"joules": samples}
 
 

@@ -1,14 +1,14 @@
-"""Several clients before one session, in a closed loop: each sends its next request when its last was answered.
+"""Several clients of one session in a closed loop: each sends its next request when its last one was answered.
 
-A request of a language model is a batch of prompts, each another piece of the text. A session that serves many at once
-(`generate_many`) is given all that wait; another serves them one after another, and then waiting is part of a request's
-latency: that is what a client sees. The same holds for graphs, whose clients are threads.
+A request to a language model is a batch of prompts, each a different piece of the text. A session that serves several
+requests at once (`generate_many`) gets all that wait. Any other serves them one after another, and the time spent
+waiting is part of a request's latency, as a client experiences it. The same holds for graphs, whose clients are
+threads.
 """
 
 from __future__ import annotations
 
 import itertools
-import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from edgehone.backends.capabilities import ConcurrentGraphBackend, GraphBackend, capability, require
 from edgehone.backends.sessions import ConcurrentSession
 from edgehone.core.errors import EdgehoneError
+from edgehone.worker.clock import clock_of
 
 if TYPE_CHECKING:
     from edgehone.backends.base import Backend
@@ -27,14 +28,14 @@ if TYPE_CHECKING:
     )
     from edgehone.worker.batches import Batches
 
-# A client of a graph asks for at least so long in a turn: threads that start and end must not be what is measured.
+# A client of a graph sends requests for at least this long in a turn: starting and ending threads must not count.
 TURN_SECONDS = 0.1
-# Batches that are cut beforehand: a client that cuts one is a client that does not ask.
+# Batches that are cut beforehand: while a client cuts a batch, it sends no request.
 FEEDS = 64
 
 
 class Prompts:
-    """Clients of a language model. A turn answers each of them once."""
+    """Clients of a language model. In a turn each of them is answered once."""
 
     def __init__(
         self, session: Session, prompts: Sequence[Sequence[int]], count: int, batch: int, clients: int
@@ -42,44 +43,50 @@ class Prompts:
         self.session, self.count, self.batch = session, count, batch
         self.prompts: Iterator[Sequence[int]] = itertools.cycle(prompts)
         self.clients = clients
-        self.sent: list[float] = []  # when each client sent what it waits for
+        self.clock = clock_of(session)
+        self.sent: list[float] = []  # when each client sent the request that it waits for
 
     def answer(self) -> list[dict[str, float]]:
-        """Seconds to the first token of all prompts of a request, and to the last, from when it was sent."""
-        sent = self.sent or [time.perf_counter()] * self.clients
-        asked = [list(itertools.islice(self.prompts, self.batch)) for _ in sent]
-        done = self._serve(asked)
-        self.sent = [max(one.times[-1] for one in made) for made in done]
+        """Answer one request of each client.
+
+        Return for each the seconds from sending it until all its prompts have their first token, `ttft`, and until they
+        have their last, `total`.
+        """
+        sent = self.sent or [self.clock.now()] * self.clients
+        requests = [list(itertools.islice(self.prompts, self.batch)) for _ in sent]
+        answers = self._serve(requests)
+        self.sent = [max(one.times[-1] for one in answer) for answer in answers]
         return [
-            {"ttft": max(one.times[0] for one in made) - start, "total": end - start}
-            for made, start, end in zip(done, sent, self.sent, strict=True)
+            {"ttft": max(one.times[0] for one in answer) - start, "total": end - start}
+            for answer, start, end in zip(answers, sent, self.sent, strict=True)
         ]
 
-    def _serve(self, asked: list[list[Sequence[int]]]) -> list[list[Generation]]:
-        """The generations of each request."""
+    def _serve(self, requests: list[list[Sequence[int]]]) -> list[list[Generation]]:
+        """Return the generations of each request."""
         concurrent = capability(self.session, ConcurrentSession)
-        flat = [prompt for request in asked for prompt in request]
+        flat = [prompt for request in requests for prompt in request]
         if concurrent:
-            made = concurrent.generate_many(flat, self.count)
+            generations = concurrent.generate_many(flat, self.count)
         else:
-            made = [self.session.generate(prompt, self.count) for prompt in flat]
-        for one in made:
-            check_made(one, self.count)
-        return [made[at : at + self.batch] for at in range(0, len(made), self.batch)]
+            generations = [self.session.generate(prompt, self.count) for prompt in flat]
+        for one in generations:
+            check_length(one, self.count)
+        return [generations[at : at + self.batch] for at in range(0, len(generations), self.batch)]
 
     def close(self) -> None:
-        """Give memory back."""
+        """Close the session."""
         self.session.close()
 
 
-def check_made(made: Generation, count: int) -> None:
-    """Raise EdgehoneError where a generation has not `count` tokens, each with its moment."""
-    if len(made.ids) != count or len(made.times) != count:
-        raise EdgehoneError(f"asked for {count} tokens, got {len(made.ids)} ids and {len(made.times)} times")
+def check_length(generation: Generation, count: int) -> None:
+    """Raise EdgehoneError unless a generation has `count` tokens and a time for each."""
+    ids, times = len(generation.ids), len(generation.times)
+    if ids != count or times != count:
+        raise EdgehoneError(f"asked for {count} tokens, got {ids} ids and {times} times")
 
 
 def open_samples(backend: Backend, job: WorkerJob, batches: Batches) -> Samples:
-    """Clients of a graph; args and inputs are those of `requests.open_requests`."""
+    """Open the clients of a graph. args and inputs are those of `requests.open_requests`."""
     artifact, settings, clients = job.inputs["artifact"], job.args["settings"], job.args["clients"]
     size = job.args["batch"]
     if concurrent := capability(backend, ConcurrentGraphBackend):
@@ -89,40 +96,40 @@ def open_samples(backend: Backend, job: WorkerJob, batches: Batches) -> Samples:
 
 
 class Samples:
-    """Clients of a graph, a thread each. `one_by_one` serves them in the order in which they came."""
+    """Clients of a graph, one thread each. `one_by_one`: requests are served in the order in which they arrive."""
 
     def __init__(
         self, session: GraphSession, batches: Batches, size: int, clients: int, one_by_one: bool = False
     ) -> None:
-        self.session = session
+        self.session, self.clock = session, clock_of(session)
         distinct = min(FEEDS, -(-batches.count // size))
         self.feeds = [batches.around(at * size, size) for at in range(distinct)]
         self.server = ThreadPoolExecutor(1) if one_by_one else None
         self.pool = ThreadPoolExecutor(clients)
-        self.asked = [0] * clients
+        self.sent = [0] * clients  # requests of each client so far
 
     def answer(self) -> list[dict[str, float]]:
-        """Seconds of each request, waiting for its turn included."""
-        made = list(self.pool.map(self._ask, range(len(self.asked))))
-        return [{"total": total} for totals in made for total in totals]
+        """Answer requests of all clients for 0.1 s; return each request's seconds, its waiting included."""
+        seconds = list(self.pool.map(self._answer_client, range(len(self.sent))))
+        return [{"total": total} for totals in seconds for total in totals]
 
-    def _ask(self, client: int) -> list[float]:
+    def _answer_client(self, client: int) -> list[float]:
         totals: list[float] = []
-        begun = time.perf_counter()
-        while not totals or time.perf_counter() - begun < TURN_SECONDS:
-            # Other samples than the clients beside it, and than it asked for before.
-            feeds = self.feeds[(client + len(self.asked) * self.asked[client]) % len(self.feeds)]
-            self.asked[client] += 1
-            started = time.perf_counter()
+        begun = self.clock.now()
+        while not totals or self.clock.now() - begun < TURN_SECONDS:
+            # Samples that neither the other clients send now nor this client sent before.
+            feeds = self.feeds[(client + len(self.sent) * self.sent[client]) % len(self.feeds)]
+            self.sent[client] += 1
+            started = self.clock.now()
             if self.server:
                 self.server.submit(self.session.run, feeds).result()
             else:
                 self.session.run(feeds)
-            totals.append(time.perf_counter() - started)
+            totals.append(self.clock.now() - started)
         return totals
 
     def close(self) -> None:
-        """End the threads, give memory back."""
+        """End the threads and close the session."""
         for pool in (self.pool, self.server):
             if pool:
                 pool.shutdown()

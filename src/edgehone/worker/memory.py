@@ -1,6 +1,6 @@
-"""Load the artifact and answer one turn of the workload, and read what the kernel says of this process's memory.
+"""Load the artifact, answer one turn of the workload, and read this process's memory use from the kernel.
 
-`evaluation.memory` samples the process from outside meanwhile and turns both into figures.
+`evaluation.memory` samples the process from outside meanwhile and makes figures of both.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from edgehone.worker.requests import open_requests
 
 
 def exercise(job: WorkerJob) -> dict[str, Any]:
-    """Load and answer a turn of requests, in the worker. args and inputs: those of `open_requests`."""
-    asked = open_requests(job)
-    asked.answer()
+    """Load, answer a turn of requests, and return the bytes of memory used; args and inputs as of `open_requests`."""
+    requests = open_requests(job)
+    requests.answer()
     facts = {"peak": _high_water(), "pss": _pss(), "cgroup_peak": _cgroup_peak()}
-    asked.close()
+    requests.close()
     return facts
 
 
@@ -46,7 +46,7 @@ def _pss() -> int | None:
 
 
 def _cgroup_peak(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> int | None:
-    """memory.peak (v2), only where the cgroup holds this process alone: else it counts the neighbours too."""
+    """Return memory.peak (cgroup v2) if this process is alone in its cgroup; else it counts other processes too."""
     try:
         line = next(line for line in own.read_text("ascii").splitlines() if line.startswith("0::"))
         folder = root / line[3:].lstrip("/")

@@ -13,11 +13,10 @@ from typing import Any
 from edgehone.backends.sessions import (
     WorkerJob,
 )
+from edgehone.worker import page_cache
 from edgehone.worker.backend import load_backend
+from edgehone.worker.clock import seconds_to_open
 from edgehone.worker.requests import open_requests
-from edgehone.worker.speed import (
-    forget_cached,
-)
 
 # How a slice's line begins in the log.
 MARK = "edgehone-slice "
@@ -44,14 +43,15 @@ def prompts(job: WorkerJob) -> dict[str, Any]:
 def start(job: WorkerJob) -> dict[str, Any]:
     """How long it takes to open and answer once. args: cold, and those of `open_requests`."""
     if job.args["cold"]:
-        forget_cached(job.inputs["artifact"])
+        page_cache.drop(job.inputs["artifact"])
     begun = time.perf_counter()
-    asked = open_requests(job)
-    opened = time.perf_counter()
-    asked.answer()
-    answered = time.perf_counter()
-    asked.close()
-    return {"open": opened - begun, "first": answered - opened}
+    requests = open_requests(job)
+    clock = requests.clock
+    opening, opened = seconds_to_open(clock, begun), clock.now()
+    requests.answer()
+    first = clock.now() - opened
+    requests.close()
+    return {"open": opening, "first": first}
 
 
 def answer(job: WorkerJob) -> dict[str, Any]:

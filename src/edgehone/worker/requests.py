@@ -1,23 +1,25 @@
-"""What the workload asks, again and again: what speed, memory and energy are measured by (worker side).
+"""The requests of a workload, as speed, memory and energy are measured by (worker side).
 
-A language model is asked for a prompt's continuation, by the framework's own loop. A graph is run on a batch of
-the user's samples, another batch each time, so that nothing can answer from memory. Where several ask at once, or
-frames come at their own pace, `measure.load` and `measure.stream` do the asking.
+A language model continues a prompt by the framework's own loop. A graph runs on a batch of the user's samples, on
+another batch each time so that no cache can answer. `worker.load` sends the requests of several clients at once,
+`worker.stream` the frames of a camera.
 """
 
 from __future__ import annotations
 
 import itertools
-import time
 from typing import TYPE_CHECKING, Any, Protocol
 
 from edgehone.backends.capabilities import GraphBackend, VisionBackend, require
 from edgehone.worker import load, score_pictures, stream
 from edgehone.worker.backend import load_backend
 from edgehone.worker.batches import Batches
+from edgehone.worker.clock import clock_of
 
 if TYPE_CHECKING:
     from edgehone.backends.sessions import (
+        Clock,
+        Generation,
         GraphSession,
         Session,
         VisionSession,
@@ -26,27 +28,31 @@ if TYPE_CHECKING:
 
 
 class Requests(Protocol):
-    """An opened artifact and what is asked of it."""
+    """An opened artifact and the requests that it answers. `clock` is the one that they are timed by."""
+
+    clock: Clock
 
     def answer(self) -> list[dict[str, float]]:
-        """A turn: every client is answered once, a stream some frames.
+        """Answer one turn: a request of every client, or some frames of a stream.
 
-        Seconds of each whole request, `total`; for a language model to the first token too, `ttft`.
+        Return for each request its seconds, `total`, and for a language model those to the first token, `ttft`.
         """
         ...
 
     def close(self) -> None:
-        """Give memory back."""
+        """Close the session."""
         ...
 
 
 def open_requests(job: WorkerJob) -> Requests:
-    """Open the artifact.
+    """Open the artifact and return the requests to send to it.
 
-    args: backend, settings, and of a language model generated, with prompt (ids), or with prompts (different ones),
-    batch and clients, or alone where it is shown pictures; of a graph batch, and clients, or frames_per_s and
-    deadline_ms.
-    inputs: artifact, and for a graph `samples`, a folder with samples.npz, or `pictures` (see `prepare_pictures`).
+    args: `backend`, `settings`, and
+    - for a language model: `generated` with `prompt` (ids); or with `prompts` (lists of ids, all different), `batch`
+      and `clients`; or alone, if pictures are among the inputs;
+    - for a graph: `batch`, and `clients`, or `frames_per_s` and `deadline_ms`.
+    inputs: `artifact`, and for a graph `samples` (a folder with samples.npz), for a vision-language model `pictures`
+    (see `worker.prepare_pictures`).
     """
     args, artifact = job.args, job.inputs["artifact"]
     backend = load_backend(job)
@@ -55,56 +61,69 @@ def open_requests(job: WorkerJob) -> Requests:
         return load.Prompts(session, args["prompts"], args["generated"], args["batch"], args["clients"])
     if "prompt" in args:
         session = backend.open_session(artifact, args["settings"], job)
-        return _Generations(session, args["prompt"], args["generated"])
+        return _TextRequests(session, args["prompt"], args["generated"])
     if "pictures" in job.inputs:
-        return _Answers(require(backend, VisionBackend).open_vision(artifact, args["settings"], job), job)
+        return _PictureRequests(
+            require(backend, VisionBackend).open_vision(artifact, args["settings"], job), job
+        )
     batches = Batches.read(job.inputs["samples"])
     if "clients" in args:
         return load.open_samples(backend, job, batches)
     graph = require(backend, GraphBackend).open_graph(artifact, args["settings"], job)
     if "frames_per_s" in args:
         return stream.Frames(graph, batches, args["batch"], args["frames_per_s"], args["deadline_ms"] / 1000)
-    return _Runs(graph, batches, args["batch"])
+    return _GraphRequests(graph, batches, args["batch"])
 
 
-class _Generations:
+class _TextRequests:
+    """The same prompt again and again."""
+
     def __init__(self, session: Session, prompt: list[int], count: int) -> None:
         self.session, self.prompt, self.count = session, prompt, count
+        self.clock = clock_of(session)
 
     def answer(self) -> list[dict[str, float]]:
-        made = self.session.generate(self.prompt, self.count)
-        load.check_made(made, self.count)
-        return [{"ttft": made.times[0] - made.started, "total": made.times[-1] - made.started}]
+        return [_seconds_of(self.session.generate(self.prompt, self.count), self.count)]
 
     def close(self) -> None:
         self.session.close()
 
 
-class _Answers:
+class _PictureRequests:
+    """Prompts about pictures, one picture after another, starting over at the end."""
+
     def __init__(self, session: VisionSession, job: WorkerJob) -> None:
         self.session, self.count = session, job.args["generated"]
+        self.clock = clock_of(session)
         self.shown = itertools.cycle(list(score_pictures.shown(job)))
 
     def answer(self) -> list[dict[str, float]]:
-        made = self.session.describe(*next(self.shown), self.count)
-        load.check_made(made, self.count)
-        return [{"ttft": made.times[0] - made.started, "total": made.times[-1] - made.started}]
+        return [_seconds_of(self.session.describe(*next(self.shown), self.count), self.count)]
 
     def close(self) -> None:
         self.session.close()
 
 
-class _Runs:
+class _GraphRequests:
+    """Batches of the samples, one after another, starting over at the end."""
+
     def __init__(self, session: GraphSession, batches: Batches, size: int) -> None:
         self.session, self.batches, self.size = session, batches, size
-        self.at = 0
+        self.clock = clock_of(session)
+        self.position = 0
 
     def answer(self) -> list[dict[str, float]]:
-        feeds: dict[str, Any] = self.batches.around(self.at, self.size)
-        self.at += self.size
-        started = time.perf_counter()
+        feeds: dict[str, Any] = self.batches.around(self.position, self.size)
+        self.position += self.size
+        started = self.clock.now()
         self.session.run(feeds)
-        return [{"total": time.perf_counter() - started}]
+        return [{"total": self.clock.now() - started}]
 
     def close(self) -> None:
         self.session.close()
+
+
+def _seconds_of(generation: Generation, count: int) -> dict[str, float]:
+    load.check_length(generation, count)
+    started, times = generation.started, generation.times
+    return {"ttft": times[0] - started, "total": times[-1] - started}

@@ -1,31 +1,33 @@
-"""Samples per second of a graph at several batch sizes, and again at the best of them."""
+"""Measure the samples per second of a graph at several batch sizes, and again at the best of them."""
 
 from __future__ import annotations
 
 import statistics
-import time
 from typing import TYPE_CHECKING, Any
 
 from edgehone.backends.capabilities import GraphBackend, require
 from edgehone.backends.sessions import WorkerJob
 from edgehone.worker.backend import load_backend
 from edgehone.worker.batches import Batches
+from edgehone.worker.clock import clock_of
 
 if TYPE_CHECKING:
     from edgehone.backends.sessions import GraphSession
 
+# Batch sizes, the least seconds and the least number of runs at each.
 BATCHES = (1, 2, 4, 8, 16, 32, 64)
 SECONDS = 0.15
 LEAST = 3
-# What the best batch is worth is read again, apart from the readings that made it look best.
+# The rate at the best batch size is measured anew this often: the readings that made it the best are biased upwards.
 AGAIN = 5
 
 
 def sweep(job: WorkerJob) -> dict[str, Any]:
-    """Samples a second at each batch, then five more readings at the best.
+    """Measure the samples per second at each batch size, then five times more at the best.
 
-    args: backend, settings. inputs: artifact, samples. A graph of a fixed batch fails at others: `failed` says at
-    which and why. Returns rates (by batch), best, again.
+    args: `backend`, `settings`. inputs: `artifact`, `samples`.
+    Return `rates` by batch size; `best`, the best batch size or None; `again`, the five rates there; and `failed`, the
+    errors by batch size, as graphs of a fixed batch size fail at others.
     """
     batches = Batches.read(job.inputs["samples"])
     backend = require(load_backend(job), GraphBackend)
@@ -36,7 +38,7 @@ def sweep(job: WorkerJob) -> dict[str, Any]:
         try:
             session.run(batches.around(0, size))
         except Exception as error:  # noqa: BLE001
-            # Whatever a runtime says of a batch that it does not take; the figure then says so.
+            # Runtimes raise errors of all types for a batch size that they reject; the figure reports them.
             failed[size] = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
             continue
         rates[size] = statistics.median(_rates(session, batches, size))
@@ -47,12 +49,13 @@ def sweep(job: WorkerJob) -> dict[str, Any]:
 
 
 def _rates(session: GraphSession, batches: Batches, size: int) -> list[float]:
-    found: list[float] = []
-    begun, at = time.perf_counter(), 0
-    while len(found) < LEAST or time.perf_counter() - begun < SECONDS:
-        feeds = batches.around(at, size)
-        started = time.perf_counter()
+    clock = clock_of(session)
+    rates: list[float] = []
+    begun, position = clock.now(), 0
+    while len(rates) < LEAST or clock.now() - begun < SECONDS:
+        feeds = batches.around(position, size)
+        started = clock.now()
         session.run(feeds)
-        found.append(size / (time.perf_counter() - started))
-        at += size
-    return found
+        rates.append(size / (clock.now() - started))
+        position += size
+    return rates

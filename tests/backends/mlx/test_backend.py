@@ -17,7 +17,7 @@ from edgehone.backends.mlx import backend, build
 from edgehone.backends.pytorch import backend as pytorch
 from edgehone.backends.pytorch import supported
 from edgehone.core.errors import EdgehoneError, JobError
-from edgehone.device import Device
+from edgehone.device.facts import Device
 from edgehone.inputs.texts import shipped
 from edgehone.model.info import ModelInfo
 from tests.models import LLAMA

@@ -14,7 +14,7 @@ from edgehone.backends.null import backend
 from edgehone.backends.sessions import (
     WorkerJob,
 )
-from edgehone.model import inspect
+from edgehone.model.inspect import inspect
 
 MakeJob = Callable[..., WorkerJob]
 

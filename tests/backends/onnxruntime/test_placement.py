@@ -17,8 +17,8 @@ from edgehone.backends.sessions import (
     WorkerJob,
 )
 from edgehone.backends.shared.visible_devices import RuntimeDevice, VisibleDevices
-from edgehone.model import inspect
 from edgehone.model.demo import demo_graph
+from edgehone.model.inspect import inspect
 from tests.models import LLAMA
 
 RunWorker = Callable[..., dict[str, Any]]

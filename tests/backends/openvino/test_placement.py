@@ -15,8 +15,8 @@ from edgehone.backends.sessions import (
     WorkerJob,
 )
 from edgehone.core.errors import JobError
-from edgehone.model import inspect
 from edgehone.model.demo import demo_graph
+from edgehone.model.inspect import inspect
 
 RunWorker = Callable[..., dict[str, Any]]
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from edgehone.backends.null import backend
 from edgehone.core.errors import InputError, JobError, SetupError
-from edgehone.device import detect
+from edgehone.device.detect import detect
 from edgehone.evaluation.memory import MemoryWatch
 from edgehone.execution.executors import SshExecutor
 from edgehone.execution.job import Input, Job, run

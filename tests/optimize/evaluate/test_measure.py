@@ -15,7 +15,7 @@ from edgehone.core.events import Event
 from edgehone.decision.errors import (
     NothingPasses,
 )
-from edgehone.device import Device
+from edgehone.device.facts import Device
 from edgehone.inputs.texts import shipped
 from edgehone.optimize.context import RunContext
 from edgehone.optimize.evaluate import measure

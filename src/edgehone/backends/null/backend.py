@@ -1,8 +1,9 @@
-"""null: a fake backend that ships, so that all the machinery around backends is tested in milliseconds.
+"""null: a simulated backend that ships with edgehone, so that everything around backends is tested in milliseconds.
 
-Its model is real all the same: a bigram table over bytes (`make_model` counts one from a text), which the
-recipes really quantize to 8, 4 or 2 bits. Only its speed is made up: a session sleeps so many milliseconds a
-token. A model's config.json may ask for faulty recipes (`"null_faults": ["crash", "hang", "memory", "nan", "jump"]`).
+Its model is real: a bigram table over bytes (`make_model` counts one from a text), which the recipes quantize to 8, 4
+or 2 bits. Its speed is simulated: a session computes the time of each token from a fixed pace and moves its own clock
+on by it, so figures are exactly reproducible. A model's config.json may ask for recipes that fail (`"null_faults":
+["crash", "hang", "memory", "nan", "jump"]`).
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ from __future__ import annotations
 import json
 import os
 import time
+from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +24,7 @@ from edgehone.backends.base import (
     Support,
     TunableSetting,
 )
+from edgehone.backends.null.clock import VirtualClock
 from edgehone.backends.sessions import (
     Generation,
     OperatorTime,
@@ -46,27 +50,31 @@ NEEDS = Needs()
 BOS = 256
 VOCABULARY = 257
 FAULTS = ("crash", "hang", "memory", "nan", "jump")
-# Milliseconds a token that a session pretends to need, by bits; 32 is the original.
+# Simulated milliseconds per token, by bits; 32 is the original. A prompt token takes a tenth of it.
 _PACE = {32: 4.0, 16: 2.0, 8: 1.0, 4: 0.5, 2: 0.4}
+# The file of an artifact with the likeliest id after each id, 2 bytes each.
+_LIKELIEST = "likeliest.bin"
+# Simulated seconds to open a session.
+_OPENING = 0.02
 
 
 def supports(model: ModelInfo) -> Support:
-    """Null models only."""
+    """Support models of type "null" only."""
     if model.model_type == "null" and model.format == "huggingface":
         return Support(True)
     return Support(False, (f"null takes its own fake models only, not '{model.model_type}'",))
 
 
 def recipes(model: ModelInfo) -> list[Recipe]:
-    """f32 (exact), q8, q4, q2, and the faulty ones that config.json asks for."""
-    made = [Recipe(NAME, "f32", {"bits": 32}, {"pace": 16}, effort="quick", exact=True, bits=32)]
-    made += [Recipe(NAME, f"q{bits}", {"bits": bits}, effort="quick", bits=bits) for bits in (8, 4)]
-    made += [
+    """Return f32 (exact), q8, q4, q2, q8+text (calibrated) and the failing recipes that config.json asks for."""
+    found = [Recipe(NAME, "f32", {"bits": 32}, {"pace": 16}, effort="quick", exact=True, bits=32)]
+    found += [Recipe(NAME, f"q{bits}", {"bits": bits}, effort="quick", bits=bits) for bits in (8, 4)]
+    found += [
         Recipe(NAME, "q2", {"bits": 2}, bits=2),
         Recipe(NAME, "q8+text", {"bits": 8}, calibrated=True, bits=8),
     ]
     config = json.loads((model.path / "config.json").read_text("utf-8"))
-    made += [
+    found += [
         Recipe(
             NAME,
             fault,
@@ -76,11 +84,11 @@ def recipes(model: ModelInfo) -> list[Recipe]:
         )
         for fault in config.get("null_faults", ())
     ]
-    return made
+    return found
 
 
 def tunable_settings(recipe: Recipe, device: Device, context: int) -> list[TunableSetting]:
-    """One that gains, one that costs, one that fails, and one that gains by making the outputs coarse."""
+    """Return one setting that speeds it up, one that takes memory, one that fails, and one that is fast but inexact."""
     return [
         TunableSetting("hurry", (0.5, 4), default=1),
         TunableSetting("ballast_mb", (64,), default=0),
@@ -90,17 +98,17 @@ def tunable_settings(recipe: Recipe, device: Device, context: int) -> list[Tunab
 
 
 def original(model: ModelInfo) -> Recipe:
-    """The original itself, at its own pace."""
+    """Return the original, at the pace of 32 bits."""
     return Recipe(NAME, "original", settings={"pace": 32, "ballast_mb": 96})
 
 
 def reference(model: ModelInfo) -> Recipe:
-    """The original, as the reference for quality."""
+    """Return the original as the reference for quality."""
     return Recipe(NAME, "reference")
 
 
 def steps(recipe: Recipe) -> Step:
-    """One step for the original, convert and quantize for the others."""
+    """Return `convert` for the original, and `quantize` after it for the others."""
     convert = Step("edgehone.backends.null.backend:convert", reads=("model",))
     if "bits" not in recipe.build:
         return convert
@@ -109,7 +117,7 @@ def steps(recipe: Recipe) -> Step:
 
 
 def convert(job: WorkerJob) -> dict[str, Any]:
-    """The table of model.safetensors as table.npy."""
+    """Store the table of model.safetensors as table.npy."""
     import numpy as np
 
     with (job.inputs["model"] / "model.safetensors").open("rb") as file:
@@ -122,7 +130,7 @@ def convert(job: WorkerJob) -> dict[str, Any]:
 
 
 def quantize(job: WorkerJob) -> dict[str, Any]:
-    """Round the table to so many bits, row by row; packed, so that fewer bits are fewer bytes."""
+    """Round the table to `bits` bits, row by row, and store it packed."""
     import numpy as np
 
     _fail(job.args.get("fault"))
@@ -138,43 +146,47 @@ def quantize(job: WorkerJob) -> dict[str, Any]:
 
 
 class NullTokenizer:
-    """UTF-8 bytes are ids."""
+    """A tokenizer whose ids are the bytes of UTF-8."""
 
     bos = [BOS]  # noqa: RUF012
     eos: list[int] = []  # noqa: RUF012
     vocabulary = VOCABULARY
 
     def tokenize(self, text: str) -> list[int]:
-        """BOS, then the bytes."""
+        """Return BOS and the bytes."""
         return [BOS, *text.encode()]
 
     def encode(self, text: str) -> tuple[list[int], list[int]]:
-        """The bytes, each of which covers one."""
+        """Return the bytes, and for each how many bytes of the text it covers: 1."""
         ids = list(text.encode())
         return ids, [1] * len(ids)
 
 
 def open_tokenizer(model: Path, job: WorkerJob) -> NullTokenizer:
-    """The same for every null model."""
+    """Return the tokenizer, the same for every null model."""
     return NullTokenizer()
 
 
 def open_session(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) -> NullSession:
-    """Load a table, hold some memory if told so."""
+    """Open an artifact.
+
+    settings: `pace` (bits), `hurry` (a factor), `coarse`, `stumble`, `ballast_mb`, `wall_clock_jumps`.
+    """
     return NullSession(artifact, settings)
 
 
 def operator_times(
     artifact: Path, settings: Mapping[str, Any], job: WorkerJob, **request: Any
 ) -> list[OperatorTime]:
-    """The look-ups of one request, and the sleeping."""
+    """Return the times of one request's look-ups, as this process really took them."""
     session = NullSession(artifact, settings)
-    made = session.generate(request["prompt"], request["generated"])
-    first = made.times[0] - made.started
-    rest = made.times[-1] - made.times[0]
+    started = time.perf_counter()
+    first = session.generate(request["prompt"], 1)
+    prefilled = time.perf_counter()
+    session.generate(first.ids, request["generated"] - 1)
     return [
-        OperatorTime("prefill", "sleep", 1, first),
-        OperatorTime("decode", "sleep", len(made.ids) - 1, rest),
+        OperatorTime("prefill", "lookup", 1, prefilled - started),
+        OperatorTime("decode", "lookup", request["generated"] - 1, time.perf_counter() - prefilled),
     ]
 
 
@@ -182,70 +194,83 @@ class NullSession:
     """A bigram model over bytes."""
 
     def __init__(self, artifact: Path, settings: Mapping[str, Any]) -> None:
-        import numpy as np
-
-        facts = json.loads((artifact / "null.json").read_text("utf-8"))
-        self.table: NDArray[np.float32] = _load(artifact, facts["bits"])
-        self.pace = _PACE[settings.get("pace", facts["bits"])] / 1000 / settings.get("hurry", 1)
-        if settings.get("coarse"):
-            self.table, self.pace = self.table.round(-1), self.pace / 10
+        self.clock = VirtualClock()
+        self.artifact, self.coarse = artifact, bool(settings.get("coarse"))
+        self.bits: int = json.loads((artifact / "null.json").read_text("utf-8"))["bits"]
+        self.pace = _PACE[settings.get("pace", self.bits)] / 1000 / settings.get("hurry", 1)
+        if self.coarse:
+            self.pace /= 10
         if settings.get("stumble"):
             raise InputError("the null backend was asked to stumble")
         if settings.get("wall_clock_jumps"):
             _set_wall_clock(3600)
-        self.ballast = np.ones(int(settings.get("ballast_mb", 0)) << 20, np.uint8)
+        self.ballast = b"\1" * (int(settings.get("ballast_mb", 0)) << 20)
+        self.clock.sleep(_OPENING)
+
+    @cached_property
+    def table(self) -> NDArray[np.float32]:
+        """The logits after each id, [257, 257]."""
+        table = _load(self.artifact, self.bits)
+        return table.round(-1) if self.coarse else table
+
+    @cached_property
+    def likeliest(self) -> Sequence[int]:
+        """The likeliest id after each id, read from the artifact so that generating does not import numpy."""
+        if self.coarse:
+            return [int(i) for i in self.table.argmax(1)]
+        return array("H", (self.artifact / _LIKELIEST).read_bytes())
 
     def tokenize(self, text: str) -> list[int]:
-        """BOS, then the UTF-8 bytes."""
+        """Return BOS and the UTF-8 bytes."""
         return NullTokenizer().tokenize(text)
 
     def detokenize(self, ids: Sequence[int]) -> str:
-        """The bytes as text."""
+        """Return the bytes as text."""
         return bytes(i for i in ids if i < BOS).decode("utf-8", "replace")
 
     def score(self, ids: Sequence[int]) -> Iterator[Logits]:
-        """The rows of the table."""
+        """Return the table's rows of the ids."""
         check_ids(ids, VOCABULARY)
         yield self.table[list(ids)]
 
     def generate(
         self, ids: Sequence[int], count: int, on_token: Callable[[int], bool] | None = None
     ) -> Generation:
-        """Greedy, at the made-up pace: a tenth of it for each prompt token."""
+        """Generate greedily, at the simulated pace."""
         check_ids(ids, VOCABULARY)
-        started = time.perf_counter()
-        time.sleep(self.pace * len(ids) / 10)
-        last, made, times = ids[-1], list[int](), list[float]()
+        started = self.clock.now()
+        self.clock.sleep(self.pace * len(ids) / 10)
+        last, new, times = ids[-1], list[int](), list[float]()
         for _ in range(count):
-            time.sleep(self.pace)
-            last = int(self.table[last].argmax())
-            made.append(last)
-            times.append(time.perf_counter())
+            self.clock.sleep(self.pace)
+            last = self.likeliest[last]
+            new.append(last)
+            times.append(self.clock.now())
             if on_token is not None and on_token(last):
                 break
-        return Generation(started, made, times)
+        return Generation(started, new, times)
 
     def generate_many(self, prompts: Sequence[Sequence[int]], count: int) -> list[Generation]:
-        """The same for many: prompts one after another, then a step of all takes no longer than that of one."""
+        """Generate for several prompts: a token of all of them takes as long as one token of one."""
         for ids in prompts:
             check_ids(ids, VOCABULARY)
-        started = time.perf_counter()
-        made: list[list[int]] = [[ids[-1]] for ids in prompts]
+        started = self.clock.now()
+        texts: list[list[int]] = [[ids[-1]] for ids in prompts]
         times = list[float]()
-        time.sleep(self.pace * sum(map(len, prompts)) / 10)
+        self.clock.sleep(self.pace * sum(map(len, prompts)) / 10)
         for _ in range(count):
-            time.sleep(self.pace)
-            for own in made:
-                own.append(int(self.table[own[-1]].argmax()))
-            times.append(time.perf_counter())
-        return [Generation(started, own[1:], times) for own in made]
+            self.clock.sleep(self.pace)
+            for text in texts:
+                text.append(self.likeliest[text[-1]])
+            times.append(self.clock.now())
+        return [Generation(started, text[1:], times) for text in texts]
 
     def close(self) -> None:
-        """Nothing to give back."""
+        """No-op: there is nothing to release."""
 
 
 def make_model(folder: Path, text: str, faults: Sequence[str] = ()) -> Path:
-    """Write a null model whose table is counted from a text (log-probabilities, add-one smoothing)."""
+    """Write a null model whose table holds the log-probabilities of a text's bigrams, each count raised by 0.01."""
     import numpy as np
 
     ids = np.frombuffer(text.encode(), np.uint8).astype(np.int64)
@@ -277,12 +302,19 @@ def _save(folder: Path, table: NDArray[np.float32], bits: int) -> None:
     (folder / "null.json").write_text(json.dumps({"bits": bits}), "utf-8")
     if bits == 32:
         np.save(folder / "table.npy", table)
-        return
+    else:
+        _save_packed(folder / "table.npz", table, bits)
+    (folder / _LIKELIEST).write_bytes(_load(folder, bits).argmax(1).astype(np.uint16).tobytes())
+
+
+def _save_packed(path: Path, table: NDArray[np.float32], bits: int) -> None:
+    import numpy as np
+
     low = table.min(1, keepdims=True)
     step = (table.max(1, keepdims=True) - low) / (2**bits - 1)
     levels = np.nan_to_num(np.round((table - low) / step)).astype(np.uint8)
     unpacked = np.unpackbits(levels[..., None], axis=-1)[..., 8 - bits :]
-    np.savez(folder / "table.npz", low=low, step=step, packed=np.packbits(unpacked))
+    np.savez(path, low=low, step=step, packed=np.packbits(unpacked))
 
 
 def _load(folder: Path, bits: int) -> NDArray[np.float32]:
@@ -299,7 +331,7 @@ def _load(folder: Path, bits: int) -> NDArray[np.float32]:
 
 
 def _set_wall_clock(seconds: float) -> None:
-    """Let this process read a wall clock that somebody set."""
+    """Make this process read a wall clock that is set forward."""
     read = time.clock_gettime
     time.clock_gettime = lambda clock: read(clock) + seconds * (clock == time.CLOCK_REALTIME)
 

@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from edgehone.core.errors import EdgehoneError, JobError, SetupError
-from edgehone.device import detect
+from edgehone.device.detect import detect
 from edgehone.execution import store
 from edgehone.execution.environments import environment
 from edgehone.execution.environments.environment import Env

@@ -6,10 +6,11 @@ import shutil
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from edgehone import device as devices
 from edgehone.core.errors import InputError
 from edgehone.core.figure import Figure
 from edgehone.device import bandwidth, catalogue, compute
+from edgehone.device.facts import Device
+from edgehone.device.throttle import read_conditions
 from edgehone.execution.home import home
 from edgehone.optimize.search import history
 from edgehone.plan.building import Build
@@ -36,9 +37,9 @@ def target_of(word: str | None, config: Mapping[str, Any]) -> Target | None:
     return Target.of(catalogue.find(word, config))
 
 
-def here(machine: devices.Device) -> Target:
+def here(machine: Device) -> Target:
     """This machine as a target, its bandwidth and its float rate measured (once, then kept)."""
-    mhz = devices.read_conditions().mean_mhz
+    mhz = read_conditions().mean_mhz
     return Target(
         "this machine",
         catalogue.platform_row(machine),
@@ -53,7 +54,7 @@ def here(machine: devices.Device) -> Target:
     )
 
 
-def known(machine: devices.Device, at: Target, free_memory: int | None) -> Known:
+def known(machine: Device, at: Target, free_memory: int | None) -> Known:
     """What the history of this machine tells: what was reached on it, and how long builds took."""
     found: list[Seen] = []
     for asked, told in _told(machine.fingerprint):
@@ -65,7 +66,7 @@ def known(machine: devices.Device, at: Target, free_memory: int | None) -> Known
     return Known(at, tuple(found), builds(machine), free_memory, shutil.disk_usage(home()).free)
 
 
-def builds(machine: devices.Device) -> tuple[Build, ...]:
+def builds(machine: Device) -> tuple[Build, ...]:
     """Those that were timed on this machine."""
     return tuple(
         Build(told["recipe"]["backend"], bool(told.get("calibrated")), asked.parameters, took)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from edgehone.backends.capabilities import OperatorProfiler, capability
 from edgehone.backends.sessions import ConcurrentSession
 from edgehone.worker.backend import load_backend
+from edgehone.worker.clock import clock_of
 from edgehone.worker.conformance.device_checks import devices_are_told
 from edgehone.worker.conformance.outcome import Check, Failed, Skipped, demand
 from edgehone.worker.conformance.run_checks import Subject
@@ -33,6 +34,7 @@ TIE = 0.05
 COUNT = 12
 # transformers hears of a stop one token later.
 LATE = 1
+_DISORDER = "the moments are not in order, or not of time.perf_counter(), nor of the session's own clock"
 
 
 def tokenizer_gives_the_originals_ids(subject: Subject) -> str:
@@ -121,13 +123,13 @@ def generate_makes_so_many_tokens(subject: Subject) -> str:
     after the start: the speed figures are made of them."""
     with subject.open() as session:
         for count in (1, COUNT):
-            before = time.perf_counter()
+            before = clock_of(session).now()
             made = session.generate(subject.facts["one"], count)
-            after = time.perf_counter()
+            after = clock_of(session).now()
             demand(len(made.ids) == count, f"{len(made.ids)} ids where {count} were asked for")
             demand(len(made.times) == count, f"{len(made.times)} moments for {count} tokens")
             clock = [before, made.started, *made.times, after]
-            demand(clock == sorted(clock), "the moments are not in order, or not of time.perf_counter()")
+            demand(clock == sorted(clock), _DISORDER)
             demand(made.times[0] > made.started, "the first token came at the moment of the start")
             plain = all(type(i) is int for i in made.ids)
             demand(plain, f"ids are {type(made.ids[0]).__name__}, not int")
@@ -190,15 +192,15 @@ def generate_many_is_generate_for_each(subject: Subject) -> str:
 
 def together_is_alone(session: Any, prompts: Sequence[Sequence[int]]) -> str:
     """What was seen of an opened session's generate_many(); Failed where it is not generate() for each."""
-    before = time.perf_counter()
+    before = clock_of(session).now()
     together = session.generate_many(prompts, COUNT)
-    after = time.perf_counter()
+    after = clock_of(session).now()
     demand(len(together) == len(prompts), f"{len(together)} answers to {len(prompts)} prompts")
     for prompt, made in zip(prompts, together, strict=True):
         counts = len(made.ids), len(made.times)
         demand(counts == (COUNT, COUNT), f"{counts[0]} ids, {counts[1]} moments; {COUNT} were asked for")
         clock = [before, made.started, *made.times, after]
-        demand(clock == sorted(clock), "the moments are not in order, or not of time.perf_counter()")
+        demand(clock == sorted(clock), _DISORDER)
         _same_but_for_ties(session, prompt, session.generate(prompt, COUNT).ids, made.ids)
     shortest, longest = min(map(len, prompts)), max(map(len, prompts))
     return f"{len(prompts)} prompts of {shortest} to {longest} ids, {COUNT} tokens each"
