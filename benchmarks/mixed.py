@@ -88,7 +88,7 @@ def _solve_again(ctx: RunContext) -> None:
     recipe = Recipe(ctx.origin.NAME, "sensitivity")
     measured = builds.sensitivity(ctx, recipe, given)
     facts = measured.facts
-    menu = assign.menu(recipes.menu()["menu"])
+    menu = assign.menu(recipes.precision_table()["menu"])
     begun = time.perf_counter()
     for step in range(_BUDGETS):
         assign.assign(assign.read(Input.of(measured).path), menu, bits=4.5 + 4 * step / _BUDGETS)

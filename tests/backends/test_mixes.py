@@ -14,7 +14,7 @@ from edgehone.backends import registry
 from edgehone.backends.base import (
     Step,
 )
-from edgehone.backends.llamacpp import mix as llamacpp_mix
+from edgehone.backends.llamacpp import mixed_precision
 from edgehone.backends.mlx import mix as mlx_mix
 from edgehone.backends.olive import mix as olive_mix
 from edgehone.backends.openvino import mix as openvino_mix
@@ -36,7 +36,7 @@ def assignment(**types: str) -> Assignment:
 
 def test_llama_quantize_is_told_each_tensor_by_its_whole_name() -> None:
     found = assignment(blk__1__attn_q__weight="q4_K", token_embd__weight="q6_K", output__weight="q8_0")
-    assert llamacpp_mix.options(found) == [
+    assert mixed_precision.options(found) == [
         "--tensor-type",
         r"^blk\.1\.attn_q\.weight$=q4_K",
         "--token-embedding-type",

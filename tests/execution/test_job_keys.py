@@ -189,7 +189,7 @@ def test_editing_the_script_that_converts_encoders_changes_the_key_of_that_step_
         *(f"{LLAMACPP}.build:{name}" for name in ("convert", "imatrix", "link_original")),
     ]
     before, keys = key(convert), [key(one) for one in others]
-    source.edit(f"{LLAMACPP}.lenient_convert", lambda text: text.replace('"default"', '"gpt-2"'))
+    source.edit(f"{LLAMACPP}.convert_without_pretokenizer", lambda text: text.replace('"default"', '"gpt-2"'))
     assert key(convert) != before
     assert [key(one) for one in others] == keys
 

@@ -1,4 +1,4 @@
-"""Backends by name: whatever is registered under the entry point group `edgehone.backends`."""
+"""Find backends by name: those registered in the entry point group `edgehone.backends`."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ def _registered() -> dict[str, EntryPoint]:
 
 
 def names() -> list[str]:
-    """All registered names, the built-in ones and those of plugins, sorted."""
+    """Return the sorted names of all registered backends, built-in ones and plugins."""
     return sorted(_registered())
 
 
 def module_name(name: str) -> str:
-    """The module that holds a backend: what a worker imports."""
-    _known(name)
+    """Return the name of a backend's module, which workers import. Raises InputError for an unknown name."""
+    _check_name(name)
     return _registered()[name].value
 
 
 def load(name: str) -> Backend:
-    """One backend. InputError for an unknown name, SetupError for a module that is not a backend."""
-    _known(name)
+    """Load a backend. Raises InputError for an unknown name, SetupError for a module that is not a backend."""
+    _check_name(name)
     target = _registered()[name].value
     try:
         module = importlib.import_module(target)
@@ -43,21 +43,20 @@ def load(name: str) -> Backend:
             f"the backend '{name}' ({target}) cannot be imported: {error}",
             hint=f"reinstall or remove the package that registers '{name}'",
         ) from error
-    lacking = [part for part in REQUIRED if not hasattr(module, part)]
-    if lacking:
+    if missing := [part for part in REQUIRED if part not in vars(module)]:
         raise SetupError(
-            f"the backend '{name}' ({target}) lacks {', '.join(lacking)}",
-            hint="see edgehone.backends.base.Backend for what a backend's module must have",
+            f"the backend '{name}' ({target}) lacks {', '.join(missing)}",
+            hint="edgehone.backends.base.Backend lists the names that a backend's module must define",
         )
     return cast(Backend, module)
 
 
 def load_all(only: Iterable[str] | None = None) -> dict[str, Backend]:
-    """Backends by name, all or the named ones, in the given order."""
+    """Load all backends, or those in `only`, by name and in that order."""
     return {name: load(name) for name in (names() if only is None else only)}
 
 
-def _known(name: str) -> None:
+def _check_name(name: str) -> None:
     if name in _registered():
         return
     guess = suggest(name, names(), "")

@@ -52,13 +52,13 @@ def test_a_llama_is_supported_without_a_word() -> None:
         ({"architecture": "UnheardOfForCausalLM"}, "UnheardOfForCausalLM"),
         ({"architecture": ""}, "no architecture ''"),
         ({"architecture": "BertModel", "task": "fill-mask"}, "fill-mask"),
-        ({"remote_code": True}, "code of its own"),
+        ({"remote_code": True}, "remote code"),
         ({"quantized": "gptq"}, "gptq"),
         ({"format": "onnx", "task": "graph"}, "onnx"),
         ({"task": "text-classification"}, "heads"),
         ({"task": "feature-extraction", "model_type": "t5"}, "not 't5'"),
-        ({"task": "image-text-to-text"}, "of models that see, llava is taken, not 'llama'"),
-        ({"format": "gguf", "path": Path("m-00001-of-00002.gguf")}, "one part of several"),
+        ({"task": "image-text-to-text"}, "of vision-language models only llava is supported, not 'llama'"),
+        ({"format": "gguf", "path": Path("m-00001-of-00002.gguf")}, "one part of a split model"),
         ({"format": "gguf", "task": "feature-extraction"}, "feature-extraction"),
     ],
 )
@@ -124,12 +124,12 @@ def test_gptq_is_not_tried_where_it_cannot_be(change: dict[str, Any]) -> None:
 
 
 def test_every_recipe_says_why_in_bits() -> None:
-    assert all(re.match(r"[\d.]+ bits a weight; ", each.why) for each in backend.recipes(LLAMA))
+    assert all(re.match(r"[\d.]+ bits per weight; ", each.why) for each in backend.recipes(LLAMA))
 
 
 def test_rows_that_do_not_fit_are_named_with_what_they_become() -> None:
     odd = replace(LLAMA, hidden_size=320, heads=5)
-    assert "rows of 320 do not divide by 256 and become Q5_0" in recipe("Q4_K_M", odd).why
+    assert "rows of 320 are not divisible by 256 and become Q5_0" in recipe("Q4_K_M", odd).why
     assert "do not divide" not in recipe("Q4_0", odd).why
     assert "do not divide" not in recipe("Q4_K_M").why
     assert "become F16" in recipe("Q8_0", replace(LLAMA, hidden_size=100)).why
@@ -267,7 +267,7 @@ def test_the_demo_model_is_built_and_agrees_with_the_original(
         }
 
     said = run_worker("llamacpp", "llamacppfunctions:refusals", {}, {"artifact": small}, tmp_path / "said")
-    assert said["none"] == "no token ids were given"
+    assert said["none"] == "there are no token ids"
     assert "token id -1 is outside" in said["negative"]
     assert "outside the vocabulary of 2048" in said["beyond"]
     with pytest.raises(EdgehoneError, match="kv_cache is 'q3'"):

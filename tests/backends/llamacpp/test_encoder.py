@@ -90,5 +90,5 @@ def test_hidden_states_are_those_of_transformers(
     assert "token_type_ids are not all 0" in said["types"]
     assert "outside the vocabulary" in said["ids"]
     assert "[batch, length]" in said["mask"]
-    assert "longer than the model's 64 positions" in said["long"]
+    assert "exceeds the model's 64 positions" in said["long"]
     assert "pixel_values" in said["others"]

@@ -98,4 +98,4 @@ def test_codes_that_are_no_better_are_not_taken() -> None:
     raw = block("Q4_0", 2, 3)
     places = codes.grid("Q4_0", raw, 1)
     exact = codes.codes("Q4_0", raw, 1) * places.scale - places.zero
-    assert (gptq.better("Q4_0", raw, exact, correlated(64, 0)) == raw).all()
+    assert (gptq.better_codes("Q4_0", raw, exact, correlated(64, 0)) == raw).all()

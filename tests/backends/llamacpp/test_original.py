@@ -43,12 +43,12 @@ def names(model: ModelInfo) -> set[str]:
 
 def test_a_float_file_is_taken_and_what_it_is_judged_by_is_told() -> None:
     support = original.supports(FILE)
-    assert support.ok and support.reasons == ("quality is judged against the GGUF file as it is",)
+    assert support.ok and support.reasons == ("quality is measured against the GGUF file",)
 
 
 def test_a_quantized_file_is_taken_as_it_is_with_a_word_about_it() -> None:
     support = original.supports(of(Q4_K=9, Q6_K=1, F32=1))
-    assert support.ok and "quantized already (Q4_K, Q6_K)" in support.reasons[0]
+    assert support.ok and "already quantized (Q4_K, Q6_K)" in support.reasons[0]
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_what_is_made_of_a_file_has_fewer_bits_than_it() -> None:
 def test_a_file_of_few_bits_stays_as_it_is() -> None:
     small = of(Q4_K=9, F32=1)
     assert names(small) == {"as-is"}
-    assert "quantized already (Q4_K)" in backend.supports(small).reasons[0]
+    assert "already quantized (Q4_K)" in backend.supports(small).reasons[0]
 
 
 def test_the_steps_start_from_the_file() -> None:

@@ -125,7 +125,7 @@ def test_what_is_wrong_is_named(
         "not ONNX": "cannot be read as ONNX",
         "empty": "cannot be read as ONNX",
         "nothing": "no .onnx file at",
-        "two": "holds 2 ONNX files: a.onnx, b.onnx",
+        "two": "has 2 ONNX files: a.onnx, b.onnx",
         "double": "the graph takes 'x' float32 [batch, 3]; the samples give float64 [2, 3]",
         "rank": "the samples give float32 [3]",
         "size": "the samples give float32 [2, 4]",

@@ -15,7 +15,7 @@ from edgehone.backends.capabilities import tunable_settings
 from edgehone.backends.llamacpp import backend as llamacpp
 from edgehone.backends.olive import backend as olive
 from edgehone.backends.openvino import backend as openvino
-from edgehone.backends.shared.tunable_settings import listed, thread_counts
+from edgehone.backends.shared.tunable_settings import settings_from_table, thread_counts
 from edgehone.device.facts import Device
 
 RunWorker = Callable[..., dict[str, Any]]
@@ -36,12 +36,12 @@ def test_entries_are_for_a_kind_a_context_and_a_device() -> None:
         {"name": "threads", "values": "threads"},
         {"name": "kv", "values": ["q8"], "default": "f16", "exact": False},
     ]
-    ubatch, threads, kv = listed(entries, TWO, "language", 256)
+    ubatch, threads, kv = settings_from_table(entries, TWO, "language", 256)
     assert (ubatch.values, ubatch.default) == ((64,), 512)
     assert (threads.values, threads.default) == ((1,), 2)
     assert not kv.exact and threads.exact
-    assert [one.name for one in listed(entries, replace(TWO, threads=1), "graph")] == ["kv"]
-    assert [one.name for one in listed(entries, TWO, "language", 32)] == ["threads", "kv"]
+    assert [one.name for one in settings_from_table(entries, replace(TWO, threads=1), "graph")] == ["kv"]
+    assert [one.name for one in settings_from_table(entries, TWO, "language", 32)] == ["threads", "kv"]
 
 
 @pytest.mark.parametrize(

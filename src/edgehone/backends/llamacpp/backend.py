@@ -1,9 +1,9 @@
-"""llamacpp: GGUF files by llama.cpp's own converter and quantizer, run by libllama.
+"""llamacpp: GGUF files made by llama.cpp's own converter and quantizer, run by libllama.
 
-The steps are llama.cpp's tools run as they are: convert_hf_to_gguf.py writes the exact GGUF, llama-imatrix reads
-the calibration text, llama-quantize writes the rest. What can be built and what can be converted is data:
-llamacpp_recipes.toml and llamacpp_architectures.txt. `llamacpp_toolchain` compiles the tools, `llamacpp_tools`
-finds them, `llamacpp_build` runs them, `llamacpp_session` and `llamacpp_encoder` run what was built.
+The build steps run llama.cpp's tools unchanged: convert_hf_to_gguf.py writes the exact GGUF, llama-imatrix computes an
+importance matrix from the calibration text, llama-quantize writes the quantized files. The recipes and the supported
+architectures are data: recipes.toml and architectures.txt. `toolchain` compiles the tools, `tools` finds them, `build`
+runs them, `session` and `encoder` run the artifacts.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from edgehone.backends.base import (
     Support,
     TunableSetting,
 )
-from edgehone.backends.llamacpp import build, operators, placement
+from edgehone.backends.llamacpp import build, offload, operators
 from edgehone.backends.llamacpp import devices as llamacpp_devices
 from edgehone.backends.llamacpp import recipes as llamacpp_recipes
 from edgehone.backends.sessions import (
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from edgehone.backends.llamacpp.vision import LlamaVision
 
 devices = llamacpp_devices.devices
-device_recipes = placement.device_recipes
+device_recipes = offload.device_recipes
 operator_times = operators.operator_times
 
 NAME = "llamacpp"
@@ -49,21 +49,21 @@ NEEDS = Needs(
     versions=("torch", "transformers"),
 )
 
-# Encoders of which libllama gives the hidden states of every token. Bert, roberta, distilbert and modernbert were
-# seen to agree with transformers; the others are roberta's architecture and left to the null test.
+# Encoders whose hidden states of every token libllama returns. Bert, roberta, distilbert and modernbert agreed with
+# transformers when tested; the others have roberta's architecture and rely on the parity check.
 ENCODERS = ("bert", "roberta", "xlm-roberta", "camembert", "distilbert", "modernbert")
 
-# Of models that see: taken apart by `llamacpp_vision_build`, and seen to agree with transformers.
-SEEN = ("llava",)
+# Vision-language models that `vision_build` splits, and that agreed with transformers when tested.
+VISION_MODEL_TYPES = ("llava",)
 
-# tools/mtmd/models/llava.cpp appends the class token behind the patches; clip.cpp then numbers the positions and picks
-# the rows as if it stood before them.
+# tools/mtmd/models/llava.cpp appends the class token after the patches, but clip.cpp numbers positions and selects rows
+# as if it came before them.
 _CLIP = (
-    "pictures through a CLIP encoder come out wrong in llama.cpp 0.5.0 (its own token lies behind the patches, and is "
-    "looked for before them): the null test finds it; SigLIP's are right"
+    "llama.cpp 0.5.0 computes wrong features in CLIP encoders (it appends the class token after the patches, but reads "
+    "it before them); the parity check detects this. SigLIP encoders are correct"
 )
 
-# Converted as a Llama, which has no sliding window (conversion/llama.py); a tiny one diverged by 0.16 nats a token.
+# Converted as a Llama, which has no sliding window (conversion/llama.py). A tiny model diverged by 0.16 nats per token.
 _NO_WINDOW = ("MistralForCausalLM", "MixtralForCausalLM")
 
 _BUILD = "edgehone.backends.llamacpp.build"
@@ -75,7 +75,7 @@ _PART = re.compile(r"-\d{5}-of-\d{5}\.gguf$")
 
 
 def supports(model: ModelInfo) -> Support:
-    """Whether llama.cpp takes it; what only the conversion can tell is a note."""
+    """Return whether llama.cpp supports the model. What only the conversion can find out is a note."""
     if refusals := _refusals(model):
         return Support(False, tuple(refusals))
     if model.task == "image-text-to-text":
@@ -83,7 +83,7 @@ def supports(model: ModelInfo) -> Support:
     if model.format == "gguf":
         notes = _gguf_notes(model)
     elif model.kind == "graph":
-        notes = ["its hidden states are compared; token types other than 0 cannot be fed to libllama"]
+        notes = ["its hidden states are compared; libllama accepts no token types other than 0"]
     else:
         notes = _checkpoint_notes(model)
     return Support(True, tuple(notes))
@@ -96,24 +96,24 @@ def _refusals(model: ModelInfo) -> list[str]:
     if model.format != "huggingface":
         reasons.append(f"the converter reads Hugging Face folders, not '{model.format}'")
     if model.task == "image-text-to-text":
-        reasons += _blind(model)
+        reasons += _vision_refusals(model)
     elif model.architecture not in architectures():
         reasons.append(f"llama.cpp's converter has no architecture '{model.architecture}'")
     reasons += _task_refusals(model)
     if model.remote_code:
-        reasons.append("the model brings code of its own, which is not run")
+        reasons.append("the model needs its own code (remote code), which is not run")
     if model.quantized:
-        reasons.append(f"quantized already ({model.quantized}): give the unquantized original")
+        reasons.append(f"already quantized ({model.quantized}): give the unquantized original")
     return reasons
 
 
-def _blind(model: ModelInfo) -> list[str]:
-    """Why a model that sees is not taken; empty where it is."""
-    if model.model_type in SEEN:
+def _vision_refusals(model: ModelInfo) -> list[str]:
+    """Return why a vision-language model is not supported; empty if it is."""
+    if model.model_type in VISION_MODEL_TYPES:
         return []
     return [
-        f"of models that see, {', '.join(SEEN)} is taken, not '{model.model_type}': llama.cpp's converter does not "
-        "read the names that transformers 5 saves their tensors under"
+        f"of vision-language models only {', '.join(VISION_MODEL_TYPES)} is supported, not '{model.model_type}': "
+        "llama.cpp's converter does not know the tensor names that transformers 5 writes"
     ]
 
 
@@ -122,31 +122,31 @@ def _task_refusals(model: ModelInfo) -> list[str]:
         return []
     if model.task != "feature-extraction":
         return [
-            f"only text generation and the hidden states of encoders can be run, not '{model.task}': "
+            f"only text generation and the hidden states of encoders are supported, not '{model.task}': "
             "llama.cpp's converter drops or replaces the heads"
         ]
     if model.model_type not in ENCODERS:
-        return [f"of encoders only {', '.join(ENCODERS)} are taken, not '{model.model_type}'"]
+        return [f"of encoders only {', '.join(ENCODERS)} are supported, not '{model.model_type}'"]
     return []
 
 
 def gguf_refusals(model: ModelInfo) -> list[str]:
-    """Why a GGUF file cannot be taken; empty where it can."""
+    """Return why a GGUF file is not supported; empty if it is."""
     if _PART.search(model.path.name):
         return [
-            f"{model.path.name} is one part of several: llama-gguf-split --merge {model.path.name} whole.gguf"
+            f"{model.path.name} is one part of a split model: "
+            f"llama-gguf-split --merge {model.path.name} whole.gguf"
         ]
     if model.kind != "language":
-        return [f"only text generation can be scored from a GGUF file, not '{model.task}'"]
+        return [f"only text generation is supported for GGUF files, not '{model.task}'"]
     return []
 
 
 def _gguf_notes(model: ModelInfo) -> list[str]:
-    if coarse := llamacpp_recipes.coarse(model):
-        kept = ", ".join(llamacpp_recipes.SOURCES)
+    if low_precision := llamacpp_recipes.low_precision_types(model):
         return [
-            f"quantized already ({', '.join(coarse)}): it is run as it is, but quantizing it again would lose "
-            f"more than it gains; give a file in {kept}"
+            f"already quantized ({', '.join(low_precision)}): it is run unchanged, since quantizing it again would "
+            f"lose more than it gains; give a file in {', '.join(llamacpp_recipes.SOURCE_BITS)}"
         ]
     return []
 
@@ -155,44 +155,46 @@ def _checkpoint_notes(model: ModelInfo) -> list[str]:
     notes = []
     if model.tokenizer != "sentencepiece":
         notes.append(
-            f"tokenizer '{model.tokenizer}': converts only if llama.cpp knows its pre-tokenizer, "
-            "which the conversion finds out"
+            f"tokenizer '{model.tokenizer}': the conversion fails if llama.cpp does not know its pre-tokenizer"
         )
     if len(model.dtypes) and set(model.dtypes) - {"F32", "F16", "BF16"}:
         notes.append(f"weights stored as {', '.join(sorted(model.dtypes))} are cast to F16")
     if model.architecture in _NO_WINDOW and model.sliding_window:
         notes.append(
-            f"libllama attends to all of the context where the original sees {model.sliding_window} tokens: beyond "
-            "these the output is not the original's, which only a null test with longer windows sees"
+            f"libllama attends to the whole context, the original to {model.sliding_window} tokens: in longer contexts "
+            "the output differs from the original's, which only a parity check with longer windows detects"
         )
     return notes
 
 
 @functools.cache
 def architectures() -> frozenset[str]:
-    """The architecture names, as config.json gives them, that the converter registers for text."""
+    """Return the text architectures that the converter registers, named as in config.json."""
     text = Path(__file__).with_name("architectures.txt").read_text("utf-8")
     return frozenset(line for line in text.splitlines() if line and not line.startswith("#"))
 
 
 def recipes(model: ModelInfo) -> list[Recipe]:
-    """The exact one, then each quantized type, in order of promise."""
+    """Return the exact recipe, then the quantized types, the most promising first."""
     if model.format == "gguf":
-        return llamacpp_recipes.of_gguf(model)
+        return llamacpp_recipes.gguf_recipes(model)
     if model.kind == "graph":
-        return llamacpp_recipes.of_encoder(model)
+        return llamacpp_recipes.encoder_recipes(model)
     if model.task == "image-text-to-text":
-        return llamacpp_recipes.seeing(llamacpp_recipes.of_checkpoint(model))
-    return llamacpp_recipes.of_checkpoint(model)
+        return llamacpp_recipes.vision_recipes(model)
+    return llamacpp_recipes.checkpoint_recipes(model)
 
 
 def tunable_settings(recipe: Recipe, device: Device, context: int) -> list[TunableSetting]:
-    """The settings that may be searched for an artifact: llamacpp_recipes.toml."""
+    """Return the settings to search for an artifact, from recipes.toml."""
     return llamacpp_recipes.tunable_settings(recipe, device, context)
 
 
 def steps(recipe: Recipe) -> Step:
-    """convert or adopt → [imatrix] → quantize → [GPTQ]; recipes share the first two. What sees gets its projector."""
+    """Return the steps: convert or link the original → [imatrix] → quantize → [GPTQ].
+
+    Recipes share the first two. Vision-language models also get a projector.
+    """
     built = _language_steps(recipe)
     if recipe.build.get("source") != "vision":
         return built
@@ -220,23 +222,23 @@ def _language_steps(recipe: Recipe) -> Step:
     params = {name: build[name] for name in ("type", "requantize", "tensor_types") if name in build}
     reads: tuple[str, ...] = ()
     if "mix" in build:
-        params["mix"] = {**build["mix"], **llamacpp_recipes.menu()}
+        params["mix"] = {**build["mix"], **llamacpp_recipes.precision_table()}
         reads = ("sensitivity",)
     quantized = Step(f"{_BUILD}:quantize", params, inputs, reads)
     if not build.get("gptq"):
         return quantized
-    # llama-quantize by itself gives the head 6 bits and more, which leave little to gain; a mix may give it fewer.
+    # llama-quantize gives the head at least 6 bits, where GPTQ gains little; an assigned mix may give it fewer.
     moments = Step(f"{_GPTQ}:hessians", {"head": True} if reads else {}, reads=("model", "calibration"))
     inputs = {"quantized": quantized, "converted": converted, "hessians": moments}
     return Step(f"{_GPTQ}:refine", {"mix": params["mix"]} if reads else {}, inputs, reads)
 
 
 def open_session(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) -> LlamaSession:
-    """Load artifact/model.gguf, memory-mapped unless told otherwise.
+    """Load artifact/model.gguf, memory-mapped by default (worker side).
 
     settings: kv_cache 'f16' (default) or 'q8_0', flash_attention true or false (default: llama.cpp decides), batch and
     ubatch (tokens), decode_threads (default: job.threads), load 'mmap' (default), 'mlock' or 'read'.
-    Raises EdgehoneError with libllama's own words when it cannot be loaded.
+    Raises EdgehoneError with libllama's message if it cannot be loaded.
     """
     from edgehone.backends.llamacpp.build import ARTIFACT, tools
     from edgehone.backends.llamacpp.session import LlamaSession
@@ -246,7 +248,7 @@ def open_session(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) ->
 
 
 def open_vision(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) -> LlamaVision:
-    """The same with artifact/mmproj.gguf, shown pictures."""
+    """Load artifact/model.gguf and the vision encoder artifact/mmproj.gguf (worker side)."""
     from edgehone.backends.llamacpp.build import ARTIFACT, tools
     from edgehone.backends.llamacpp.vision import LlamaVision
     from edgehone.backends.llamacpp.vision_build import PROJECTOR
@@ -257,7 +259,7 @@ def open_vision(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) -> 
 
 
 def open_routing(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) -> RoutingSession:
-    """The same, telling which experts libllama's own graph chooses."""
+    """Load artifact/model.gguf in a session that reports the experts libllama chooses (worker side)."""
     from edgehone.backends.llamacpp.build import ARTIFACT, tools
     from edgehone.backends.llamacpp.routing import RoutingSession
 
@@ -265,9 +267,9 @@ def open_routing(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) ->
 
 
 def open_graph(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) -> EncoderSession:
-    """Load an encoder: input_ids and attention_mask in, last_hidden_state out.
+    """Load an encoder with inputs input_ids and attention_mask and output last_hidden_state (worker side).
 
-    settings: positions (the model type). Raises EdgehoneError with libllama's own words when it cannot be loaded.
+    settings: positions (the model type). Raises EdgehoneError with libllama's message if it cannot be loaded.
     """
     from edgehone.backends.llamacpp.build import ARTIFACT, tools
     from edgehone.backends.llamacpp.encoder import EncoderSession

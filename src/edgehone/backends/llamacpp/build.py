@@ -1,4 +1,4 @@
-"""What llama.cpp's tools make, one function a build step (worker side): convert, imatrix, quantize, adopt."""
+"""The build steps that run llama.cpp's tools (worker side): convert, imatrix, quantize, link the original."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from edgehone.backends.llamacpp import mix as llamacpp_mix
+from edgehone.backends.llamacpp import mixed_precision
 from edgehone.backends.llamacpp.tensor_types import expert_types, tensor_types
 from edgehone.backends.llamacpp.tools import Toolchain
 from edgehone.backends.sessions import (
@@ -25,9 +25,9 @@ from edgehone.formats.gguf import read_header
 ARTIFACT = "model.gguf"
 IMATRIX = "imatrix.gguf"
 
-# The chunk that llama-imatrix reads at once: its own default where text and model allow it.
+# Tokens per chunk of llama-imatrix: its default, if the text and the model's context are long enough.
 _CHUNK = 512
-_LEAST_CHUNK = 16
+_MIN_CHUNK = 16
 
 _PROGRESS = {
     "convert": re.compile(r"Writing:\s*(\d+)%"),
@@ -35,22 +35,22 @@ _PROGRESS = {
     "quantize": re.compile(r"\[\s*(\d+)/\s*(\d+)\]"),
 }
 _PER_CENT = 100
-# Builds overlap, and threads that spin at OpenMP barriers while another build has the core made llama-imatrix
+# Builds run concurrently. Threads that spin at OpenMP barriers while another build uses the core made llama-imatrix
 # seven times slower.
-_PATIENT = {"OMP_WAIT_POLICY": "passive"}
+_ENVIRONMENT = {"OMP_WAIT_POLICY": "passive"}
 _CAUSE = re.compile(r"error|failed|exception|not supported|unsupported|cannot|assert", re.I)
 
 
 def convert(job: WorkerJob) -> dict[str, Any]:
-    """Convert the model's folder to out/model.gguf in F16, or in args["outtype"]; norms stay F32.
+    """Convert the model's folder to out/model.gguf in F16, or in args["outtype"]; norms stay in F32.
 
-    Facts: tensor_types (GGML type → tensors), bytes. Raises JobError with the converter's own cause.
+    Facts: tensor_types (number of tensors by GGML type), bytes. Raises JobError with the converter's error.
     """
     return run_converter(job, [])
 
 
 def run_converter(job: WorkerJob, wrapper: Sequence[str]) -> dict[str, Any]:
-    """Run convert_hf_to_gguf.py as `convert` does, by way of a wrapper script if one is given."""
+    """Run convert_hf_to_gguf.py as `convert` does, through a wrapper script if one is given."""
     command = [sys.executable, *wrapper, tools(job).convert(), job.inputs["model"]]
     command += ["--outtype", job.args.get("outtype", "f16")]
     out = job.out / ARTIFACT
@@ -59,18 +59,18 @@ def run_converter(job: WorkerJob, wrapper: Sequence[str]) -> dict[str, Any]:
 
 
 def imatrix(job: WorkerJob) -> dict[str, Any]:
-    """calibration.txt through the F16 model → out/imatrix.gguf.
+    """Run the F16 model on calibration.txt and write the importance matrix to out/imatrix.gguf.
 
-    Facts: chunk (tokens in one), chunks. Raises TextError for a text of fewer than 32 tokens, JobError with
-    the tool's own cause.
+    Facts: chunk (tokens per chunk), chunks. Raises TextError for a text of fewer than 32 tokens, JobError with the
+    tool's error.
     """
     calibration = job.inputs["calibration"]
     tokens = len(json.loads((calibration / "ids.json").read_text("utf-8")))
     chunk = _chunk(tokens, _context(job.inputs["converted"] / ARTIFACT))
-    # Run beside the text: its name is written into the file, which must not depend on where the job ran.
+    # Run in the text's folder: the tool writes the path it is given into the file, which must not depend on the folder.
     command = [tools(job).tool("llama-imatrix"), "-m", job.inputs["converted"] / ARTIFACT]
     command += ["-f", "calibration.txt", "-o", job.out / IMATRIX, "-c", chunk, "-b", chunk, "-ub", chunk]
-    # On the CPU alone, so that an artifact is the same whatever else a build of llama.cpp could run on.
+    # On the CPU only, so that the artifact does not depend on the accelerators of this llama.cpp.
     command += ["-t", job.threads, "--no-ppl", "--device", "none"]
     _run(job, "imatrix", command, calibration, total=max(tokens // chunk, 1))
     values = read_header(job.out / IMATRIX).values
@@ -78,11 +78,11 @@ def imatrix(job: WorkerJob) -> dict[str, Any]:
 
 
 def _chunk(tokens: int, context: int) -> int:
-    """The largest power of two that the context takes and fits twice into the text, as the tool wants."""
-    if tokens < 2 * _LEAST_CHUNK:
+    """Return the largest power of two within the context that fits twice into the text, as the tool requires."""
+    if tokens < 2 * _MIN_CHUNK:
         raise TextError(
-            f"the calibration text has {tokens} tokens; an importance matrix needs {2 * _LEAST_CHUNK}",
-            hint="give a longer text: --calibrate FILE",
+            f"the calibration text has {tokens} tokens; an importance matrix needs at least {2 * _MIN_CHUNK}",
+            hint="give a longer text with --calibrate FILE",
         )
     most = min(_CHUNK, context, tokens // 2)
     return 1 << (most.bit_length() - 1)
@@ -94,19 +94,19 @@ def _context(path: Path) -> int:
 
 
 def quantize(job: WorkerJob) -> dict[str, Any]:
-    """model.gguf [+ importance matrix] → out/model.gguf of args["type"].
+    """Quantize model.gguf to args["type"], with an importance matrix if there is one, and write out/model.gguf.
 
-    args: tensor_types (part of a tensor's name → its own type), requantize (from a quantized model.gguf), mix (a type
-    for each tensor by inputs["sensitivity"]).
+    args: tensor_types (types of tensors by a pattern of their names), requantize (the input is quantized), mix (assign
+    a type to each tensor by inputs["sensitivity"]).
 
-    Facts: tensor_types, bytes, and of a mixture of experts `experts` (the types of routers and experts apart): what
-    was really written, for rows that do not fit a type get another in silence. Of a mix `mix`: what was assigned,
-    and where the file differs.
+    Facts: tensor_types, bytes, for mixture-of-experts models `experts` (the types of routers and of experts), and for a
+    mix `mix`: the assignment and where the file differs. They are read from the file, since llama-quantize silently
+    substitutes a type if rows do not fit the block size.
     """
     command: list[Any] = [tools(job).tool("llama-quantize")]
     cwd = job.out
     if "imatrix" in job.inputs:
-        # Its name is written into the file too.
+        # The tool writes this path into the file too.
         cwd = job.inputs["imatrix"]
         command += ["--imatrix", IMATRIX]
     for name, kind in job.args.get("tensor_types", {}).items():
@@ -114,17 +114,17 @@ def quantize(job: WorkerJob) -> dict[str, Any]:
     if job.args.get("requantize"):
         command += ["--allow-requantize"]
     out, converted = job.out / ARTIFACT, job.inputs["converted"] / ARTIFACT
-    mix = llamacpp_mix.assigned(job, converted) if "mix" in job.args else None
-    command += llamacpp_mix.options(mix) if mix else []
+    mix = mixed_precision.assigned_types(job, converted) if "mix" in job.args else None
+    command += mixed_precision.options(mix) if mix else []
     command += [converted, out, job.args["type"], job.threads]
     _run(job, "quantize", command, cwd)
-    return {**facts(out), **(llamacpp_mix.facts(mix, out) if mix else {})}
+    return {**facts(out), **(mixed_precision.facts(mix, out) if mix else {})}
 
 
 def link_original(job: WorkerJob) -> dict[str, Any]:
-    """A link to a GGUF file that is given: out/model.gguf. Facts: tensor_types, bytes.
+    """Link the original GGUF file as out/model.gguf. Facts: tensor_types, bytes.
 
-    Raises EdgehoneError for a file that is no GGUF.
+    Raises ModelError for a file that is not valid GGUF.
     """
     out = job.out / ARTIFACT
     out.symlink_to(job.inputs["model"].resolve())
@@ -132,12 +132,12 @@ def link_original(job: WorkerJob) -> dict[str, Any]:
 
 
 def tools(job: WorkerJob) -> Toolchain:
-    """The toolchain that the job was given. SetupError where there is none."""
+    """Return the job's toolchain. Raises SetupError if it has none."""
     return Toolchain.at(job.toolchain)
 
 
 def facts(path: Path) -> dict[str, Any]:
-    """What is in a GGUF file: tensor_types, bytes, and of a mixture of experts the types of both parts apart."""
+    """Return tensor_types and bytes of a GGUF file, and `experts` of a mixture-of-experts model."""
     header = read_header(path)
     found: dict[str, Any] = {"tensor_types": tensor_types(header), "bytes": path.stat().st_size}
     if experts := expert_types(header):
@@ -146,21 +146,21 @@ def facts(path: Path) -> dict[str, Any]:
 
 
 def _run(job: WorkerJob, what: str, command: Sequence[Any], cwd: Path, total: int | None = None) -> None:
-    """Run a tool: its output to the job's log, its progress to who waits, its own cause when it fails."""
+    """Run a tool, with its output in the job's log. Raises JobError with the tool's own error message if it fails."""
     if shutil.which(str(command[0])) is None:
-        raise JobError(f"{command[0]} cannot be run", hint="edgehone backends install llamacpp")
+        raise JobError(f"{command[0]} cannot be executed", hint="edgehone backends install llamacpp")
     job.progress(0.0, what)
     tail: list[str] = []
     with subprocess.Popen(
         [str(part) for part in command],
         cwd=cwd,
-        env={**os.environ, **_PATIENT},
+        env={**os.environ, **_ENVIRONMENT},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     ) as process:
         assert process.stdout is not None
-        # Not by lines: progress bars end theirs with a carriage return, llama-imatrix ends none.
+        # Not read by lines: progress bars end lines with a carriage return, and llama-imatrix ends none.
         while part := os.read(process.stdout.fileno(), 1 << 14):
             os.write(1, part)
             text = part.decode("utf-8", "replace")
@@ -175,8 +175,8 @@ def _run(job: WorkerJob, what: str, command: Sequence[Any], cwd: Path, total: in
 
 def _ending(code: int) -> str:
     if code == -signal.SIGKILL:
-        return "was killed, by the system if memory was short"
-    return f"was ended by signal {-code}" if code < 0 else "failed"
+        return "was killed, possibly by the system for lack of memory"
+    return f"was terminated by signal {-code}" if code < 0 else "failed"
 
 
 def _cause(tail: Sequence[str]) -> str:

@@ -1,6 +1,6 @@
-"""The integer codes inside ggml's quantized blocks, apart from the scales that give them their values.
+"""Read and write the integer codes in ggml's quantized blocks.
 
-A weight is `scale * code - zero`; scales and zeros belong to groups of 16 or 32 weights, codes to each weight.
+A weight is `scale * code - zero`. Each weight has a code; each group of 16 or 32 weights has a scale and a zero.
 Layouts: block_q4_0, block_q4_K, block_q5_K and block_q6_K of ggml/src/ggml-common.h, little-endian.
 """
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
     Bytes = NDArray[np.uint8]
 
-# Bytes and weights of a block, and the greatest code.
+# Bytes per block, weights per block, largest code.
 LAYOUTS = {"Q4_0": (18, 32, 15), "Q4_K": (144, 256, 15), "Q5_K": (176, 256, 31), "Q6_K": (210, 256, 63)}
 
 
 @dataclass(frozen=True)
 class Grid:
-    """What codes mean: `scale` and `zero`, float32 [rows, columns], and the greatest code."""
+    """The values of codes: `scale` and `zero`, float32 [rows, columns], and the largest code."""
 
     scale: Any
     zero: Any
@@ -29,7 +29,7 @@ class Grid:
 
 
 def grid(kind: str, raw: Bytes, rows: int) -> Grid:
-    """The grid of a tensor's bytes. KeyError for a type that is not in LAYOUTS."""
+    """Return the grid of a tensor's bytes. Raises KeyError for a type that is not in LAYOUTS."""
     import numpy as np
 
     size, _, most = LAYOUTS[kind]
@@ -48,7 +48,7 @@ def grid(kind: str, raw: Bytes, rows: int) -> Grid:
 
 
 def codes(kind: str, raw: Bytes, rows: int) -> Bytes:
-    """The code of each weight, [rows, columns]."""
+    """Return the code of each weight: uint8 [rows, columns]."""
     import numpy as np
 
     blocks = raw.reshape(-1, LAYOUTS[kind][0])
@@ -68,7 +68,7 @@ def codes(kind: str, raw: Bytes, rows: int) -> Bytes:
 
 
 def with_codes(kind: str, raw: Bytes, new: Bytes) -> Bytes:
-    """The tensor's bytes with other codes in them; the scales stay."""
+    """Return the tensor's bytes with other codes and the same scales."""
     import numpy as np
 
     blocks = raw.reshape(-1, LAYOUTS[kind][0]).copy()
@@ -91,14 +91,14 @@ def with_codes(kind: str, raw: Bytes, new: Bytes) -> Bytes:
 
 
 def _half(raw: Bytes) -> Any:
-    """float16 bytes [n, 2] → float32 [n, 1]."""
+    """Convert float16 bytes [n, 2] to float32 [n, 1]."""
     import numpy as np
 
     return np.ascontiguousarray(raw).view("<f2").astype(np.float32)
 
 
 def _six_bits(raw: Bytes) -> tuple[Any, Any]:
-    """The eight scales and eight minimums of 6 bits each that 12 bytes hold: get_scale_min_k4 of ggml-quants.c."""
+    """Unpack eight 6-bit scales and eight 6-bit minimums from 12 bytes, as get_scale_min_k4 of ggml-quants.c does."""
     import numpy as np
 
     first, second, third = raw[:, :4], raw[:, 4:8], raw[:, 8:]

@@ -1,4 +1,4 @@
-"""The devices that this build of llama.cpp sees (worker side)."""
+"""The devices that are visible to this build of llama.cpp (worker side)."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from edgehone.backends.shared.visible_devices import AbsentDevice, DeviceKind, R
 
 # enum ggml_backend_dev_type of ggml-backend.h: CPU, GPU, integrated GPU, accelerator (BLAS and the like, on the CPU).
 _KINDS: dict[int, DeviceKind] = {0: "cpu", 1: "gpu", 2: "gpu", 3: "cpu"}
-# What it could be compiled with: the device's name, whose hardware that takes, cmake's option, where alone it exists.
+# Accelerators a build may support: device name, hardware vendor, cmake option, and the only system that has it.
 _BUILDS = (
     ("CUDA", "NVIDIA", "GGML_CUDA", None),
     ("Metal", "Apple", "GGML_METAL", "Darwin"),
     ("Vulkan", None, "GGML_VULKAN", None),
 )
-_OWN = "compile llama.cpp with {option} and name its folder in EDGEHONE_TOOLCHAIN_LLAMACPP"
+_REBUILD = "compile llama.cpp with {option} and name its folder in EDGEHONE_TOOLCHAIN_LLAMACPP"
 
 
 def devices(job: WorkerJob) -> dict[str, Any]:
-    """All that ggml lists, with their memory; and what another build could run on."""
+    """Return all devices that ggml lists, with their memory, and those that another build could use."""
     library = ggml(Toolchain.at(job.toolchain).binding())
     found = [_device(library, at) for at in range(library.ggml_backend_dev_count())]
     absent = [
         AbsentDevice(
-            name, "gpu", vendor, f"this llama.cpp is compiled without it: {_OWN.format(option=option)}"
+            name, "gpu", vendor, f"this llama.cpp is built without it: {_REBUILD.format(option=option)}"
         )
         for name, vendor, option, system in _BUILDS
         if system in (None, platform.system()) and not any(one.id.startswith(name) for one in found)
@@ -39,10 +39,10 @@ def devices(job: WorkerJob) -> dict[str, Any]:
 
 
 def ggml(binding: Any) -> Any:
-    """libggml, with the types of what is asked of it. Loading libllama's binding loads it, and its backends."""
+    """Return libggml with the signatures of the functions used here. Libllama's binding loads it and its backends."""
     binding.llama_backend_init()
-    here = Path(binding._lib._name).parent
-    name = next(iter([*here.glob("libggml.so"), *here.glob("libggml.dylib")]), None)
+    folder = Path(binding._lib._name).parent
+    name = next(iter([*folder.glob("libggml.so"), *folder.glob("libggml.dylib")]), None)
     library = ctypes.CDLL(str(name) if name else None)
     library.ggml_backend_dev_count.restype = ctypes.c_size_t
     library.ggml_backend_dev_get.argtypes = [ctypes.c_size_t]

@@ -1,6 +1,6 @@
-"""An encoder's GGUF run by libllama: ids and their mask in, the hidden state of every token out.
+"""Run an encoder's GGUF with libllama: token ids and a mask as inputs, the hidden state of every token as output.
 
-Each row of a batch is one call: libllama's encoders attend within all that they are given at once.
+Each row of a batch is a separate call, since libllama's encoders attend to everything in one call.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgehone.backends.llamacpp.log import Log
-from edgehone.backends.llamacpp.placement import CPU, load
+from edgehone.backends.llamacpp.offload import CPU, load_model
 from edgehone.core.errors import EdgehoneError, InputError
 
 if TYPE_CHECKING:
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 
 IDS, MASK, TYPES, POSITIONS = "input_ids", "attention_mask", "token_type_ids", "position_ids"
 OUTPUT = "last_hidden_state"
-# Contexts grow in steps, so that rows of nearly equal length share one.
+# Context sizes are rounded up, so that rows of similar length share a context.
 _STEP = 64
-# These count positions over what is not padding, the others over all columns.
+# Model types that number positions over non-padding tokens only; the others number all columns.
 _COUNTED = ("roberta", "xlm-roberta", "camembert")
 
 
 class EncoderSession:
-    """One model, one context that is reopened when a longer one is needed."""
+    """A model with one context, which is reopened when a longer one is needed."""
 
     def __init__(self, library: Any, path: Path, settings: Mapping[str, Any], threads: int) -> None:
-        """Load the weights (memory-mapped). EdgehoneError with libllama's words when it cannot."""
+        """Load the weights, memory-mapped. Raises EdgehoneError with libllama's message if that fails."""
         self._lib = library
         self._counted = settings.get("positions") in _COUNTED
         self._threads = threads
@@ -38,7 +38,7 @@ class EncoderSession:
         self._log = Log(library)
         library.llama_backend_init()
         params = library.llama_model_default_params()
-        self._model = load(library, path, params, settings.get("device", CPU))
+        self._model = load_model(library, path, params, settings.get("device", CPU))
         if not self._model:
             raise EdgehoneError(f"llama.cpp cannot load {path}: {self._log.cause}")
         self._width = int(library.llama_model_n_embd(self._model))
@@ -47,10 +47,10 @@ class EncoderSession:
         self._vocabulary = int(library.llama_vocab_n_tokens(vocab))
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """input_ids [b, s], attention_mask [b, s] (default: all) → last_hidden_state float32 [b, s, h].
+        """Return last_hidden_state, float32 [b, s, h], for input_ids [b, s] and attention_mask [b, s] (default: ones).
 
-        Where the mask is 0 the result is 0. InputError for other inputs, token types other than 0, ids
-        outside the vocabulary and rows longer than the model's positions.
+        Outputs are 0 where the mask is 0. Raises InputError for other inputs, token types other than 0, ids outside the
+        vocabulary, and rows longer than the model's positions.
         """
         import numpy as np
 
@@ -63,7 +63,7 @@ class EncoderSession:
         return {OUTPUT: out}
 
     def close(self) -> None:
-        """Free context and model; closing twice is harmless."""
+        """Free the context and the model. A second call does nothing."""
         self._free_context()
         if self._model:
             self._lib.llama_model_free(self._model)
@@ -73,26 +73,24 @@ class EncoderSession:
         import numpy as np
 
         if IDS not in feeds or set(feeds) - {IDS, MASK, TYPES}:
-            raise InputError(f"the inputs are {', '.join(feeds) or 'none'}, not {IDS}, {MASK}")
+            raise InputError(f"the inputs are {', '.join(feeds) or 'none'}; expected {IDS} and {MASK}")
         ids = np.asarray(feeds[IDS], np.int64)
         mask = np.asarray(feeds.get(MASK, np.ones_like(ids))) != 0
         if ids.ndim != 2 or mask.shape != ids.shape:
             raise InputError(
-                f"{IDS} and {MASK} are of shape {ids.shape} and {mask.shape}, not [batch, length]"
+                f"{IDS} and {MASK} have the shapes {ids.shape} and {mask.shape}, not [batch, length]"
             )
         if TYPES in feeds and np.asarray(feeds[TYPES])[mask].any():
-            raise InputError(f"{TYPES} are not all 0, and libllama takes no others")
+            raise InputError(f"{TYPES} are not all 0, which libllama does not support")
         if (used := ids[mask]).size and (used.min() < 0 or used.max() >= self._vocabulary):
             bad = int(used.min() if used.min() < 0 else used.max())
             raise InputError(f"token id {bad} is outside the vocabulary of {self._vocabulary}")
         if ids.shape[1] > self._longest:
-            raise InputError(
-                f"a row of {ids.shape[1]} ids is longer than the model's {self._longest} positions"
-            )
+            raise InputError(f"a row of {ids.shape[1]} ids exceeds the model's {self._longest} positions")
         return ids, mask
 
     def _encode(self, ids: NDArray[np.int64], positions: NDArray[np.int64]) -> NDArray[np.float32]:
-        """The hidden states of one row without its padding: float32 [n, width], copied."""
+        """Return the hidden states of one row without padding: a copy, float32 [n, width]."""
         import numpy as np
 
         lib, count = self._lib, len(ids)
@@ -108,7 +106,7 @@ class EncoderSession:
                 raise EdgehoneError(f"llama.cpp cannot encode (code {code}): {self._log.cause}")
             pointer = lib.llama_get_embeddings(self._context)
             if not pointer:
-                raise EdgehoneError("llama.cpp gives no hidden states of this model")
+                raise EdgehoneError("llama.cpp returns no hidden states of this model")
             rows = np.ctypeslib.as_array(pointer, shape=(count, self._width))
             return rows.astype(np.float32, copy=True)
         finally:
@@ -122,7 +120,7 @@ class EncoderSession:
         params.n_threads = params.n_threads_batch = self._threads
         params.embeddings = True
         params.pooling_type = lib.LLAMA_POOLING_TYPE_NONE
-        # It would round keys and values to 16 bits, which the exact build is judged without.
+        # Flash attention would round keys and values to 16 bits, but the exact build is compared in 32 bits.
         params.flash_attn_type = lib.LLAMA_FLASH_ATTN_TYPE_DISABLED
         params.no_perf = True
         self._context = lib.llama_init_from_model(self._model, params)

@@ -1,8 +1,8 @@
-"""GPTQ inside llama.cpp's formats (worker side): other codes, the same scales, the same bytes.
+"""GPTQ within llama.cpp's formats (worker side): new codes, with the same scales and file size.
 
-llama-quantize rounds each weight by itself. GPTQ (Frantar et al., 2022) rounds a column at a time and moves its
-error onto the columns that are still to come, weighted by how the inputs go together on the calibration text.
-The scales are those that llama-quantize has chosen, so the file stays what any llama.cpp reads.
+llama-quantize rounds each weight on its own. GPTQ (Frantar et al., 2022) rounds one column at a time and compensates
+its error in the remaining columns, using the second moments of the layer's inputs on the calibration text. The scales
+are those that llama-quantize chose, so any llama.cpp can read the file.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgehone.backends.llamacpp import mix as llamacpp_mix
+from edgehone.backends.llamacpp import mixed_precision
 from edgehone.backends.llamacpp.build import ARTIFACT, facts, tools
 from edgehone.backends.llamacpp.codes import LAYOUTS, Grid, codes, grid, with_codes
 from edgehone.backends.sessions import (
@@ -30,16 +30,16 @@ if TYPE_CHECKING:
 HESSIANS = "hessians.npz"
 _WINDOW = 512
 _TOKENS = 1 << 15
-# A share of the mean of the diagonal, added to it: GPTQ's own default.
+# Damping as a share of the diagonal's mean: the default of GPTQ.
 _DAMPING = 0.01
 _COLUMNS = 128
 
 
 def hessians(job: WorkerJob) -> dict[str, Any]:
-    """The second moments of every linear layer's inputs on the calibration text → out/hessians.npz.
+    """Write the second moments of every linear layer's inputs on the calibration text to out/hessians.npz.
 
-    `i`: float32 [inputs, inputs] for each different input; names.json: layer → i. args: head (its inputs too; where it
-    is tied to the embeddings these are named). Facts: tokens, layers.
+    Its arrays `i` are float32 [inputs, inputs], one for each distinct input; names.json maps layers to i. args: head
+    (include the head's inputs; a tied head has the name of the embeddings). Facts: tokens, layers.
     """
     import numpy as np
     import torch
@@ -60,7 +60,7 @@ def hessians(job: WorkerJob) -> dict[str, Any]:
     with torch.inference_mode():
         for start in range(0, len(ids), step):
             job.progress(start / len(ids), "activations")
-            # Without the head, whose logits nobody reads.
+            # Without the head, since its logits are not needed.
             made = model.base_model(torch.tensor([bos + ids[start : start + step]]), use_cache=False)
             if job.args.get("head"):
                 moments.add(_head(model), made.last_hidden_state)
@@ -70,7 +70,7 @@ def hessians(job: WorkerJob) -> dict[str, Any]:
 
 
 def _head(model: Any) -> str:
-    """The name of the head's matrix: of two that are tied, that of the embeddings."""
+    """Return the name of the module with the head's weights: the embeddings if they are tied."""
     weight = model.get_output_embeddings().weight
     return next(
         str(name) for name, module in model.named_modules() if getattr(module, "weight", None) is weight
@@ -78,7 +78,7 @@ def _head(model: Any) -> str:
 
 
 class _Moments:
-    """Sums x xᵀ over all that goes into each linear layer; layers that are fed the same share one sum."""
+    """Sums of x xᵀ over the inputs of each linear layer. Layers with the same input share one sum."""
 
     def __init__(self, model: Any) -> None:
         import torch
@@ -91,36 +91,36 @@ class _Moments:
                 module.register_forward_pre_hook(self._hook(name))
 
     def _hook(self, name: str) -> Any:
-        def take(module: Any, given: tuple[Any, ...]) -> None:
-            self.add(name, given[0])
+        def add_input(module: Any, inputs: tuple[Any, ...]) -> None:
+            self.add(name, inputs[0])
 
-        return take
+        return add_input
 
-    def add(self, name: str, given: Any) -> None:
-        """Count what goes into a layer: [..., inputs]."""
+    def add(self, name: str, activations: Any) -> None:
+        """Add a layer's input: [..., inputs]."""
         first = name not in self.names
-        if given is self._last[0]:
+        if activations is self._last[0]:
             self.names.setdefault(name, self._last[1])
             return
-        place = self.names.setdefault(name, len(self.sums))
-        self._last = (given, place)
-        inputs = given.reshape(-1, given.shape[-1])
+        index = self.names.setdefault(name, len(self.sums))
+        self._last = (activations, index)
+        inputs = activations.reshape(-1, activations.shape[-1])
         moments = inputs.T @ inputs
-        self.sums[place] = moments if first else self.sums[place] + moments
+        self.sums[index] = moments if first else self.sums[index] + moments
 
 
 def refine(job: WorkerJob) -> dict[str, Any]:
-    """The quantized model.gguf with GPTQ's codes → out/model.gguf.
+    """Replace the codes of the quantized model.gguf by GPTQ's, and write out/model.gguf.
 
-    inputs: quantized, converted (what it was made of), hessians. Layers whose type has no known layout, or
-    that the checkpoint names otherwise than llama.cpp's own table, stay as they are. args: mix, as `quantize` was told,
-    where it was. Facts: refined (tensors), tensor_types and bytes of the quantized file, and its mix.
+    inputs: quantized, converted (its source), hessians. Layers whose type has no known layout, or whose name is missing
+    in llama.cpp's table, stay unchanged. args: mix, if `quantize` had one. Facts: refined (number of tensors),
+    tensor_types and bytes of the file, and its mix.
     """
     import numpy as np
 
     out = job.out / ARTIFACT
     shutil.copyfile(job.inputs["quantized"] / ARTIFACT, out)
-    name_of = llamacpp_mix.names(tools(job), read_header(out))
+    name_of = mixed_precision.names(tools(job), read_header(out))
     import gguf
 
     source = {tensor.name: tensor for tensor in gguf.GGUFReader(job.inputs["converted"] / ARTIFACT).tensors}
@@ -139,62 +139,62 @@ def refine(job: WorkerJob) -> dict[str, Any]:
             if weights.shape[1] != len(moment):
                 continue
             raw = np.array(tensor.data).reshape(-1)
-            made = better(kind, raw, weights, moment.astype(np.float64))
-            tensor.data[:] = made.reshape(tensor.data.shape)
+            better = better_codes(kind, raw, weights, moment.astype(np.float64))
+            tensor.data[:] = better.reshape(tensor.data.shape)
             refined += 1
     target.data.flush()
     found = {"refined": refined, **facts(out)}
     if "mix" in job.args:
-        mix = llamacpp_mix.assigned(job, job.inputs["converted"] / ARTIFACT)
-        found |= llamacpp_mix.facts(mix, out)
+        mix = mixed_precision.assigned_types(job, job.inputs["converted"] / ARTIFACT)
+        found |= mixed_precision.facts(mix, out)
     return found
 
 
 def _layers(folder: Path, name_of: Callable[[str], str | None]) -> Iterator[tuple[str, int]]:
-    """GGUF tensor name → which moments its inputs have."""
-    for name, place in json.loads((folder / "names.json").read_text("utf-8")).items():
+    """Yield each GGUF tensor name with the index of its inputs' moments."""
+    for name, index in json.loads((folder / "names.json").read_text("utf-8")).items():
         if found := name_of(name):
-            yield f"{found}.weight", place
+            yield f"{found}.weight", index
 
 
-def better(kind: str, raw: Any, weights: Any, moment: Doubles) -> Any:
-    """The tensor's bytes with GPTQ's codes, or as they were where these are no better on the calibration text."""
+def better_codes(kind: str, raw: Any, weights: Any, moment: Doubles) -> Any:
+    """Return the tensor's bytes with GPTQ's codes, or unchanged if these have no lower loss on the calibration text."""
     rows = len(weights)
-    places = grid(kind, raw, rows)
-    made = gptq(weights, places, moment)
-    losses = [loss(weights, places, found, moment) for found in (codes(kind, raw, rows), made)]
-    return with_codes(kind, raw, made) if losses[1] < losses[0] else raw
+    levels = grid(kind, raw, rows)
+    rounded = gptq(weights, levels, moment)
+    losses = [loss(weights, levels, each, moment) for each in (codes(kind, raw, rows), rounded)]
+    return with_codes(kind, raw, rounded) if losses[1] < losses[0] else raw
 
 
-def loss(weights: Any, places: Grid, found: Any, moment: Doubles) -> float:
-    """The squared error of the layer's outputs, summed over outputs, mean over the calibration's tokens."""
-    error = weights - (found * places.scale - places.zero)
+def loss(weights: Any, levels: Grid, codes: Any, moment: Doubles) -> float:
+    """Return the squared error of the layer's outputs: the sum over outputs, the mean over the calibration tokens."""
+    error = weights - (codes * levels.scale - levels.zero)
     return float(((error @ moment) * error).sum())
 
 
-def gptq(weights: Any, places: Grid, moment: Doubles) -> Any:
-    """The codes, uint8 [rows, columns], that GPTQ gives weights [rows, columns] on a grid that stays."""
+def gptq(weights: Any, levels: Grid, moment: Doubles) -> Any:
+    """Return GPTQ's codes, uint8 [rows, columns], of weights [rows, columns] on a fixed grid of levels."""
     import numpy as np
 
     columns = weights.shape[1]
     moment = moment + np.eye(columns) * (_DAMPING * np.mean(np.diag(moment)) or 1.0)
-    # The inputs that matter most first: what is left over goes onto those that matter least.
+    # The most important inputs first: their errors are compensated in the less important ones.
     order = np.argsort(-np.diag(moment))
-    scale, zero = places.scale[:, order], places.zero[:, order]
+    scale, zero = levels.scale[:, order], levels.zero[:, order]
     inverse = np.linalg.inv(moment[np.ix_(order, order)])
     upper = np.linalg.cholesky((inverse + inverse.T) / 2).T
     left = weights[:, order].astype(np.float64)
     safe = np.where(scale == 0, 1, scale)
-    made = np.zeros(left.shape, np.uint8)
+    rounded = np.zeros(left.shape, np.uint8)
     for start in range(0, columns, _COLUMNS):
         end = min(start + _COLUMNS, columns)
         errors = np.zeros((len(left), end - start))
         for j in range(start, end):
-            made[:, j] = np.clip(np.rint((left[:, j] + zero[:, j]) / safe[:, j]), 0, places.most)
-            kept = made[:, j] * scale[:, j] - zero[:, j]
-            errors[:, j - start] = (left[:, j] - kept) / upper[j, j]
+            rounded[:, j] = np.clip(np.rint((left[:, j] + zero[:, j]) / safe[:, j]), 0, levels.most)
+            value = rounded[:, j] * scale[:, j] - zero[:, j]
+            errors[:, j - start] = (left[:, j] - value) / upper[j, j]
             left[:, j + 1 : end] -= np.outer(errors[:, j - start], upper[j, j + 1 : end])
         left[:, end:] -= errors @ upper[start:end, end:]
-    back = np.empty_like(made)
-    back[:, order] = made
-    return back
+    codes = np.empty_like(rounded)
+    codes[:, order] = rounded
+    return codes

@@ -1,4 +1,4 @@
-"""libllama's log: warnings and errors go to the job's log, errors are kept, chatter is dropped."""
+"""libllama's log: warnings and errors go to the job's log, errors are recorded, the rest is dropped."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ _WARN, _ERROR, _CONTINUED = 3, 4, 5  # enum ggml_log_level
 
 
 class Log:
-    """Takes over the log of the whole library; `cause` says why something failed."""
+    """Replaces the log callback of the whole library. `cause` returns why a call failed."""
 
     def __init__(self, library: Any) -> None:
         self._errors: list[str] = []
         self._level = 0
-        # The library keeps the pointer for the whole process, so the callback must live as long.
+        # The library keeps the pointer until the process ends, so the callback must not be collected.
         _CALLBACKS.append(library.llama_log_callback(self._take))
         library.llama_log_set(_CALLBACKS[-1], None)
 
@@ -29,8 +29,8 @@ class Log:
 
     @property
     def cause(self) -> str:
-        """The first error since this was last asked: what follows it is the unwinding."""
-        first = self._errors[0] if self._errors else "it gave no reason"
+        """Return and clear the first error since the last access; later ones are consequences of it."""
+        first = self._errors[0] if self._errors else "no reason was logged"
         self._errors.clear()
         return first
 

@@ -1,8 +1,8 @@
-"""How long libllama's operators take, one by one (worker side).
+"""Time libllama's operators one by one (worker side).
 
-libllama calls back before and after each node of its graph when asked to, and computes node by node then: what lies
-between the two calls is the node's time. The threads meet after every node, so that the sum is longer than an
-unwatched request; the shares are what to read.
+With a callback set, libllama computes its graph node by node and calls back before and after each node. The time
+between the two calls is the node's time. Threads synchronize after every node, so the sum exceeds the time of an
+unprofiled request; only the shares are meaningful.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from edgehone.backends.sessions import (
 )
 from edgehone.core.errors import InputError
 
-# Nodes that only name a part of another's bytes: nothing is computed.
+# Nodes that are views of another node's data and compute nothing.
 _VIEWS = ("NONE", "VIEW", "RESHAPE", "PERMUTE", "TRANSPOSE")
 
 
 def operator_times(
     artifact: Path, settings: Mapping[str, Any], job: WorkerJob, **request: Any
 ) -> list[OperatorTime]:
-    """One request, node by node. InputError for an encoder, whose context is another."""
+    """Profile one request. Raises InputError for an encoder, which has another kind of context."""
     from edgehone.backends.llamacpp.build import ARTIFACT, tools
 
     if "prompt" not in request:
-        raise InputError("operators of an encoder are not timed by the llamacpp backend")
+        raise InputError("the llamacpp backend does not profile operators of encoders")
     session = OperatorSession(tools(job).binding(), artifact / ARTIFACT, settings, job.threads)
     made = session.times(request["prompt"], request["generated"])
     session.close()
@@ -39,7 +39,7 @@ def operator_times(
 
 
 class OperatorSession(LlamaSession):
-    """A session whose contexts time their operators."""
+    """A session that times the operators of its contexts."""
 
     def __init__(self, library: Any, path: Path, settings: Mapping[str, Any], threads: int) -> None:
         super().__init__(library, path, settings, threads)
@@ -47,11 +47,11 @@ class OperatorSession(LlamaSession):
         self._describe.restype, self._describe.argtypes = ctypes.c_char_p, [ctypes.c_void_p]
         self._found: dict[tuple[str, str], list[float]] = {}
         self._phase, self._since = "prefill", 0.0
-        # libllama keeps the pointer as long as a context is open.
+        # libllama keeps the pointer while a context is open, so the callback must not be collected.
         self._callback = library.ggml_backend_sched_eval_callback(self._take)
 
     def times(self, prompt: Sequence[int], generated: int) -> list[OperatorTime]:
-        """Of one request, after another that warms up."""
+        """Return the times of one request, after a warm-up."""
         self.generate(prompt, 2)
         self._found.clear()
         self.generate(prompt, generated)

@@ -1,7 +1,7 @@
-"""gguf: a GGUF file as the original, run by llama.cpp as it is.
+"""gguf: the reference backend for GGUF files, which llama.cpp runs unchanged.
 
-There is nothing above the file: what quality is judged against is the file in its own precision, which may be
-quantized already. Environment and toolchain are those of the llamacpp backend, which makes the candidates.
+No version of higher precision is available, so quality is measured against the file in its own precision, even if it is
+quantized. Environment and toolchain are those of the llamacpp backend, which builds the candidates.
 """
 
 from __future__ import annotations
@@ -30,61 +30,61 @@ NAME = "gguf"
 REFERENCE = True
 NEEDS = replace(backend.NEEDS, environment=backend.NAME)
 
-# A type that keeps a model's weights as they were trained; everything else has lost something before.
+# Types that store weights without quantization.
 _UNQUANTIZED = {"F32", "F16", "BF16", "F64"}
 
 
 def supports(model: ModelInfo) -> Support:
-    """Whole GGUF files of language models; whether libllama knows the architecture shows when it is loaded."""
+    """Support complete GGUF files of language models. An architecture unknown to libllama fails on loading."""
     if reasons := refusals(model):
         return Support(False, tuple(reasons))
     lossy = sorted(set(model.dtypes) - _UNQUANTIZED)
-    notes = ["quality is judged against the GGUF file as it is"]
+    notes = ["quality is measured against the GGUF file"]
     if lossy:
-        notes = [f"{notes[0]}, which is quantized already ({', '.join(lossy)})"]
+        notes = [f"{notes[0]}, which is already quantized ({', '.join(lossy)})"]
     return Support(True, tuple(notes))
 
 
 def refusals(model: ModelInfo) -> list[str]:
-    """Why a model cannot be taken as a GGUF file; empty where it can."""
+    """Return why a model is not supported; empty if it is."""
     if model.format != "gguf":
-        return [f"only GGUF files are run as they are, not the format '{model.format}'"]
+        return [f"only GGUF files are supported, not the format '{model.format}'"]
     return backend.gguf_refusals(model)
 
 
 def recipes(model: ModelInfo) -> list[Recipe]:
-    """The original and nothing else: the llamacpp backend makes the candidates."""
+    """Return the original only: the llamacpp backend builds the candidates."""
     return [original(model)]
 
 
 def original(model: ModelInfo) -> Recipe:
-    """The file as it is, run by llama.cpp."""
-    return Recipe(NAME, "original", effort="quick", exact=True, why="the GGUF file as it is")
+    """Return the recipe of the unchanged file."""
+    return Recipe(NAME, "original", effort="quick", exact=True, why="the unchanged GGUF file")
 
 
 def reference(model: ModelInfo) -> Recipe:
-    """The same file: there is no higher precision of it."""
+    """Return a recipe of the same file, since no higher precision is available."""
     return Recipe(
         NAME,
         "reference",
         effort="quick",
         exact=True,
-        why="what quality is judged by: the GGUF file in its own precision",
+        why="the reference for quality: the GGUF file in its own precision",
     )
 
 
 def steps(recipe: Recipe) -> Step:
-    """A link to the file."""
+    """Return the step that links the file."""
     return backend.LINK_ORIGINAL
 
 
 def open_session(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) -> LlamaSession:
-    """The llamacpp backend's session."""
+    """Open a session of the llamacpp backend (worker side)."""
     return backend.open_session(artifact, settings, job)
 
 
 def open_tokenizer(model: Path, job: WorkerJob) -> Vocabulary:
-    """The vocabulary in the file (worker side). EdgehoneError with libllama's words when it has none."""
+    """Open the vocabulary in the file (worker side). Raises ModelError with libllama's message if it has none."""
     from edgehone.backends.llamacpp.tools import Toolchain
     from edgehone.backends.llamacpp.vocabulary import Vocabulary
 

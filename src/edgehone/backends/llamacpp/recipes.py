@@ -1,4 +1,4 @@
-"""The recipes of the llamacpp backend: llamacpp_recipes.toml, cut to what a model's own precision leaves to gain."""
+"""The recipes of the llamacpp backend: those of recipes.toml that lower the precision of the model at hand."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from pathlib import Path
 from typing import Any
 
 from edgehone.backends.base import EFFORTS, Recipe, TunableSetting
-from edgehone.backends.shared.tunable_settings import Kind, listed
+from edgehone.backends.shared.tunable_settings import Kind, settings_from_table
 from edgehone.device.facts import Device
 from edgehone.model.info import ModelInfo
 
 NAME = "llamacpp"
 EXACT = "F16"
-# What a GGUF file holds its matrices in, with their bits a weight, if another type can sensibly be made of it.
-SOURCES = {"F32": 32.0, "F16": 16.0, "BF16": 16.0, "Q8_0": 8.5}
+# Types of a GGUF file from which other types can sensibly be quantized, with their bits per weight.
+SOURCE_BITS = {"F32": 32.0, "F16": 16.0, "BF16": 16.0, "Q8_0": 8.5}
 _INTEGERS = {"I8", "I16", "I32", "I64"}
-# Types that llama-quantize makes of floats without asking; from others it must be told to.
+# Types that llama-quantize accepts as a source without --allow-requantize.
 FLOATS = ("F32", "F16", "BF16")
-# What GPTQ may hold, in memory and on disk, of the moments of all layers' inputs.
+# Limit, in memory and on disk, of the second moments of all layers' inputs that GPTQ needs.
 MOMENTS_BYTES = 4 << 30
 
 
-def of_checkpoint(model: ModelInfo) -> list[Recipe]:
-    """F16, then each quantized type with and without an importance matrix, in order of promise."""
-    refined = refinable(model)
+def checkpoint_recipes(model: ModelInfo) -> list[Recipe]:
+    """Return F16, then each quantized type with and without an importance matrix, the most promising first."""
+    refined = supports_gptq(model)
     made = []
     for entry in _table():
         why = _why(entry, model)
@@ -38,24 +38,28 @@ def of_checkpoint(model: ModelInfo) -> list[Recipe]:
             continue
         pair = _pair(entry, {}, why)
         if refined and "gptq_effort" in entry:
-            # What is better at the same bytes takes their place in a run that tries few.
+            # GPTQ is better at the same size, so the other two are tried only at a higher effort.
             made.append(_refined(entry, pair[0]))
-            pair = [replace(one, effort=max(one.effort, entry["beside"], key=EFFORTS.index)) for one in pair]
+            lowest = entry["effort_beside_gptq"]
+            pair = [replace(one, effort=max(one.effort, lowest, key=EFFORTS.index)) for one in pair]
         made += pair
     made += [_mixed(entry, model) for entry in _table("mix")] if refined else []
-    if model.task == "text-generation" and not model.experts:  # of others not every weight is measured
+    # For other models the sensitivity measurement does not cover all weights.
+    if model.task == "text-generation" and not model.experts:
         made += [_assigned(entry, refined) for entry in _table("assigned")]
-    return made + (_mixtures(made) if model.experts else [])
+    return made + (_expert_variants(made) if model.experts else [])
 
 
-def seeing(made: Sequence[Recipe]) -> list[Recipe]:
-    """The same of a model that sees: its projector stands beside it, in F16."""
-    return [replace(recipe, build={**recipe.build, "source": "vision"}) for recipe in made]
+def vision_recipes(model: ModelInfo) -> list[Recipe]:
+    """Return the recipes of a vision-language model: those of its language model, with the projector in F16."""
+    return [
+        replace(recipe, build={**recipe.build, "source": "vision"}) for recipe in checkpoint_recipes(model)
+    ]
 
 
-def _mixtures(made: Sequence[Recipe]) -> list[Recipe]:
-    """Types of their own for the experts of a mixture, or for all but them."""
-    by_name = {recipe.name: recipe for recipe in made}
+def _expert_variants(recipes: Sequence[Recipe]) -> list[Recipe]:
+    """Return recipes of mixture-of-experts models with different types for the experts or for all other tensors."""
+    by_name = {recipe.name: recipe for recipe in recipes}
     return [
         replace(
             by_name[entry["base"]],
@@ -64,30 +68,30 @@ def _mixtures(made: Sequence[Recipe]) -> list[Recipe]:
             effort=entry["effort"],
             why=f"{by_name[entry['base']].why}; {entry['why']}",
         )
-        for entry in _table("mixture")
+        for entry in _table("experts")
     ]
 
 
-def refinable(model: ModelInfo) -> bool:
-    """Whether GPTQ can be tried: a language model of linear layers whose inputs' moments can be held."""
+def supports_gptq(model: ModelInfo) -> bool:
+    """Return True for dense language models whose layer inputs have second moments of at most MOMENTS_BYTES."""
     hidden, wide = model.hidden_size or 0, model.intermediate_size or 0
     moments = 4 * (model.layers or 0) * (3 * hidden**2 + wide**2)
     return model.task == "text-generation" and not model.experts and 0 < moments <= MOMENTS_BYTES
 
 
 def _refined(entry: Mapping[str, Any], weighted: Recipe) -> Recipe:
-    """The calibrated recipe with GPTQ's codes."""
+    """Return the calibrated recipe with GPTQ's codes."""
     return replace(
         weighted,
         name=f"{entry['name']}+gptq",
         build={**weighted.build, "gptq": True},
         effort=entry["gptq_effort"],
-        why=f"{weighted.why}; then codes by GPTQ in the same format and bytes, {entry['gptq']}",
+        why=f"{weighted.why}; GPTQ then improves the codes at the same format and size, {entry['gptq']}",
     )
 
 
 def _mixed(entry: Mapping[str, Any], model: ModelInfo) -> Recipe:
-    """A type with other types for some tensors, an importance matrix and GPTQ's codes."""
+    """Return a recipe with different types for some tensors, an importance matrix and GPTQ."""
     build = {"type": entry["type"], "tensor_types": entry["tensor_types"], "imatrix": True, "gptq": True}
     return Recipe(
         NAME,
@@ -101,7 +105,7 @@ def _mixed(entry: Mapping[str, Any], model: ModelInfo) -> Recipe:
 
 
 def _assigned(entry: Mapping[str, Any], refined: bool) -> Recipe:
-    """A type for each tensor by what its rounding costs, within so many bits a weight; codes by GPTQ if they can be."""
+    """Return a recipe that assigns types by sensitivity within a budget of bits per weight, with GPTQ if possible."""
     build = {"type": "Q4_K_S", "mix": {"bits": entry["bits"]}, "imatrix": True}
     return Recipe(
         NAME,
@@ -109,27 +113,27 @@ def _assigned(entry: Mapping[str, Any], refined: bool) -> Recipe:
         {**build, "gptq": True} if refined else build,
         effort=entry["effort"],
         calibrated=True,
-        why=f"{entry['bits']:g} bits a weight; {entry['why']}",
+        why=f"{entry['bits']:g} bits per weight; {entry['why']}",
         bits=entry["bits"],
     )
 
 
-def menu() -> dict[str, Any]:
-    """The precisions that an assignment may give."""
+def precision_table() -> dict[str, Any]:
+    """Return the types that may be assigned to a tensor."""
     return {"menu": _table("precision")}
 
 
-def of_gguf(model: ModelInfo) -> list[Recipe]:
-    """The file as it is, then the types of fewer bits than it has; none where it is quantized too far."""
+def gguf_recipes(model: ModelInfo) -> list[Recipe]:
+    """Return the unchanged file, then the types with fewer bits; none of these if its own types are too low."""
     build: dict[str, Any] = {"source": "gguf"}
-    why = "the GGUF file as it is: exact, judged by the null test"
+    why = "the unchanged GGUF file: exact, verified by the parity check"
     made = [Recipe(NAME, "as-is", build, effort="quick", exact=True, why=why)]
-    if coarse(model):
+    if low_precision_types(model):
         return made
-    # Norms and biases stay in F32 in files of every type.
-    held = set(model.dtypes) - _INTEGERS
-    bits = max(SOURCES[name] for name in held - {"F32"} or held or {"F32"})
-    if not held <= set(FLOATS):
+    # Norms and biases are in F32 whatever the type of the matrices.
+    types = set(model.dtypes) - _INTEGERS
+    bits = max(SOURCE_BITS[name] for name in types - {"F32"} or types or {"F32"})
+    if not types <= set(FLOATS):
         build = {**build, "requantize": True}
     for entry in _table():
         if entry["bits"] >= bits:
@@ -144,15 +148,15 @@ def of_gguf(model: ModelInfo) -> list[Recipe]:
     return made
 
 
-def coarse(model: ModelInfo) -> list[str]:
-    """The types in a GGUF file that nothing better than itself can be made of."""
-    return sorted(set(model.dtypes) - set(SOURCES) - _INTEGERS)
+def low_precision_types(model: ModelInfo) -> list[str]:
+    """Return the types in a GGUF file from which requantizing would lose more than it gains."""
+    return sorted(set(model.dtypes) - set(SOURCE_BITS) - _INTEGERS)
 
 
-def of_encoder(model: ModelInfo) -> list[Recipe]:
-    """F32, then F16 and the quantized types; no importance matrices, which llama.cpp gathers from text only."""
+def encoder_recipes(model: ModelInfo) -> list[Recipe]:
+    """Return F32, F16 and the quantized types, without importance matrices, since llama-imatrix supports text only."""
     build, settings = {"source": "encoder"}, {"positions": model.model_type}
-    why = "32 bits a weight; the hidden states as they are, judged by the null test"
+    why = "32 bits per weight: exact hidden states, verified by the parity check"
     made = [Recipe(NAME, "F32", {**build, "type": "F32"}, settings, effort="quick", exact=True, why=why)]
     for entry in _table():
         plain = {**build, "type": entry["name"]}
@@ -164,9 +168,11 @@ def of_encoder(model: ModelInfo) -> list[Recipe]:
 
 
 def tunable_settings(recipe: Recipe, device: Device, context: int) -> list[TunableSetting]:
-    """The settings that may be searched for an artifact of a recipe."""
+    """Return the settings to search for an artifact of a recipe."""
     kinds: dict[Any, Kind] = {"encoder": "graph", "vision": "vision"}
-    return listed(_table("tuning"), device, kinds.get(recipe.build.get("source"), "language"), context)
+    return settings_from_table(
+        _table("tuning"), device, kinds.get(recipe.build.get("source"), "language"), context
+    )
 
 
 def _table(name: str = "type") -> list[dict[str, Any]]:
@@ -176,11 +182,11 @@ def _table(name: str = "type") -> list[dict[str, Any]]:
 
 
 def _why(entry: Mapping[str, Any], model: ModelInfo) -> str:
-    return f"{entry['bits']:g} bits a weight; {entry['why']}{_fallback(entry, model)}"
+    return f"{entry['bits']:g} bits per weight; {entry['why']}{_fallback(entry, model)}"
 
 
 def _pair(entry: Mapping[str, Any], build: Mapping[str, Any], why: str) -> list[Recipe]:
-    """A type with an importance matrix, and without."""
+    """Return a recipe with an importance matrix, and the same without."""
     build = {**build, "type": entry["name"]}
     plain = Recipe(NAME, entry["name"], build, effort=entry["effort"], why=why, bits=entry["bits"])
     weighted = replace(
@@ -189,7 +195,7 @@ def _pair(entry: Mapping[str, Any], build: Mapping[str, Any], why: str) -> list[
         build={**plain.build, "imatrix": True},
         effort=entry["imatrix_effort"],
         calibrated=True,
-        why=f"{why}; error weighted by the activations on the calibration text",
+        why=f"{why}; rounding errors weighted by the activations on the calibration text",
     )
     return [weighted, plain]
 
@@ -200,7 +206,7 @@ def _fallback(entry: Mapping[str, Any], model: ModelInfo) -> str:
     odd = sorted(size for size in rows if size % entry["block"])
     if not odd:
         return ""
-    # Rows that 32 does not divide either have no quantized type at all.
+    # Rows that are not a multiple of 32 either have no quantized type.
     types = sorted({entry.get("fallback", "F16") if size % 32 == 0 else "F16" for size in odd})
     listed = ", ".join(map(str, odd))
-    return f"; rows of {listed} do not divide by {entry['block']} and become {' or '.join(types)}"
+    return f"; rows of {listed} are not divisible by {entry['block']} and become {' or '.join(types)}"

@@ -1,7 +1,7 @@
-"""Which experts llama.cpp chooses, read from its graph while libllama computes it (worker side).
+"""Read the experts that llama.cpp chooses from its graph while libllama computes it (worker side).
 
-libllama calls back for each tensor that it has computed; those named ffn_moe_topk-N (src/llama-graph.cpp,
-build_moe_ffn) hold the numbers of the experts chosen in block N.
+libllama calls a callback for each computed tensor. The tensors named ffn_moe_topk-N (src/llama-graph.cpp,
+build_moe_ffn) contain the indices of the experts chosen in block N.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _NAME_BYTES = 64  # GGML_MAX_NAME
 
 
 class _TensorHead(ctypes.Structure):
-    """The first members of struct ggml_tensor (ggml/include/ggml.h): extents `ne`, strides in bytes `nb`."""
+    """The first members of struct ggml_tensor (ggml/include/ggml.h): the extents `ne` and the strides in bytes `nb`."""
 
     _fields_ = (
         ("type", ctypes.c_int),
@@ -34,7 +34,7 @@ class _TensorHead(ctypes.Structure):
 
 
 class RoutingSession(LlamaSession):
-    """A session whose contexts tell the chosen experts: a `RoutingSession` of the contract."""
+    """A session that reports the chosen experts: a `RoutingSession` of `edgehone.backends.sessions`."""
 
     def __init__(self, library: Any, path: Path, settings: Mapping[str, Any], threads: int) -> None:
         super().__init__(library, path, settings, threads)
@@ -42,23 +42,25 @@ class RoutingSession(LlamaSession):
         base.ggml_get_name.restype, base.ggml_get_name.argtypes = ctypes.c_char_p, [ctypes.c_void_p]
         base.ggml_get_data.restype, base.ggml_get_data.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
         self._base = base
-        self._seen: dict[int, list[Any]] = {}
-        # libllama keeps the pointer as long as a context is open.
+        self._chosen: dict[int, list[Any]] = {}
+        # libllama keeps the pointer while a context is open, so the callback must not be collected.
         self._callback = library.ggml_backend_sched_eval_callback(self._take)
 
     def routing(self, ids: Sequence[int]) -> dict[int, NDArray[np.int16]]:
-        """The experts chosen for each of `ids` from an empty context, by block: [tokens, k].
+        """Return the experts chosen for each id from an empty context, by block: [tokens, k].
 
-        Raises EdgehoneError where libllama chose none, or for not as many tokens.
+        Raises EdgehoneError if libllama reports no experts, or experts for another number of tokens.
         """
         import numpy as np
 
-        self._seen.clear()
+        self._chosen.clear()
         for _ in self.score(ids):
             pass
-        if not self._seen:
-            raise EdgehoneError("llama.cpp computed no tensor called ffn_moe_topk: it chose no experts")
-        found = {block: np.concatenate(parts) for block, parts in sorted(self._seen.items())}
+        if not self._chosen:
+            raise EdgehoneError(
+                "llama.cpp computed no tensor named ffn_moe_topk, so the chosen experts are unknown"
+            )
+        found = {block: np.concatenate(parts) for block, parts in sorted(self._chosen.items())}
         for block, chosen in found.items():
             if len(chosen) != len(ids):
                 raise EdgehoneError(f"block {block} chose experts for {len(chosen)} of {len(ids)} tokens")
@@ -75,18 +77,18 @@ class RoutingSession(LlamaSession):
             return not ask
         if not ask:
             block = int(name.removeprefix(_CHOSEN).split()[0])
-            self._seen.setdefault(block, []).append(self._numbers(tensor))
+            self._chosen.setdefault(block, []).append(self._numbers(tensor))
         return True
 
     def _numbers(self, tensor: int) -> NDArray[np.int16]:
-        """The int32 matrix [k, tokens] of ggml, whose rows may lie in wider ones, as [tokens, k]."""
+        """Return ggml's int32 matrix [k, tokens], possibly a view of wider rows, as [tokens, k]."""
         import numpy as np
 
         head = _TensorHead.from_address(tensor)
         chosen, tokens, stride = head.ne[0], head.ne[1], head.nb[1]
         width = stride // 4
         raw = ctypes.cast(self._base.ggml_get_data(tensor), ctypes.POINTER(ctypes.c_int32))
-        # The last row of a view may end before its stride does.
+        # The memory of a view may end before the stride of its last row.
         flat = np.ctypeslib.as_array(raw, shape=((tokens - 1) * width + chosen,))
         rows = np.lib.stride_tricks.as_strided(flat, (tokens, chosen), (stride, 4))
         return rows.astype(np.int16)

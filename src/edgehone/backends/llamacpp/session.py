@@ -1,6 +1,6 @@
-"""A GGUF file loaded by libllama, by the low-level ctypes binding: tokenize, score, generate.
+"""Run a GGUF file with libllama through the low-level ctypes binding: tokenize, score, generate.
 
-Everything runs in libllama; Python only fills token arrays and copies logits out. `library` is the module
+All computation runs in libllama; Python only fills token arrays and copies logits. `library` is the module
 `llama_cpp.llama_cpp`, whose names are those of llama.h.
 """
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgehone.backends.llamacpp.log import Log
-from edgehone.backends.llamacpp.placement import CPU, load
+from edgehone.backends.llamacpp.offload import CPU, load_model
 from edgehone.backends.llamacpp.vocabulary import tokenize
 from edgehone.backends.sessions import (
     Generation,
@@ -25,25 +25,25 @@ if TYPE_CHECKING:
         Logits,
     )
 
-# llama.cpp's own defaults, which llama-bench uses too.
+# The defaults of llama.cpp and of llama-bench.
 _BATCH = 2048
 _MICROBATCH = 512
-# Logits of one scored chunk: at most so many positions and bytes, whatever the vocabulary.
+# Limits of one scored chunk of logits: positions and bytes.
 _SCORED = 512
 _SCORED_BYTES = 64 << 20
-# Contexts grow in steps, so that prompts of nearly equal length share one.
+# Context sizes are rounded up, so that prompts of similar length share a context.
 _CONTEXT_STEP = 256
 
 _KV_TYPES = ("f16", "q8_0")
-# How weights come into memory: mapped, mapped and locked there, or read.
+# How weights are loaded: memory-mapped, memory-mapped and locked, or read.
 _LOADS = {"mmap": "MMAP", "mlock": "MMAP_MLOCK", "read": "NONE"}
 
 
 class LlamaSession:
-    """One model, one context that is reopened when a longer one is needed, one greedy sampler."""
+    """A model with a greedy sampler and one context, which is reopened when a longer one is needed."""
 
     def __init__(self, library: Any, path: Path, settings: Mapping[str, Any], threads: int) -> None:
-        """Load the weights (memory-mapped). EdgehoneError with libllama's words when it cannot."""
+        """Load the weights. Raises EdgehoneError with libllama's message if that fails."""
         self._lib = library
         self._settings = dict(settings)
         self._threads = threads
@@ -54,7 +54,7 @@ class LlamaSession:
         library.llama_backend_init()
         params = library.llama_model_default_params()
         _set_load(library, params, settings.get("load", "mmap"))
-        self._model = load(library, path, params, settings.get("device", CPU))
+        self._model = load_model(library, path, params, settings.get("device", CPU))
         if not self._model:
             raise EdgehoneError(f"llama.cpp cannot load {path}: {self._log.cause}")
         self._vocab = library.llama_model_get_vocab(self._model)
@@ -62,13 +62,13 @@ class LlamaSession:
         self._sampler = library.llama_sampler_init_greedy()
 
     def tokenize(self, text: str) -> list[int]:
-        """Ids with the BOS that the GGUF asks for; special tokens in the text are recognised."""
+        """Return ids, with BOS if the GGUF asks for it. Special tokens in the text are recognised."""
         return tokenize(self._lib, self._vocab, text, True)
 
     def detokenize(self, ids: Sequence[int]) -> str:
-        """The text of ids, control tokens left out."""
+        """Return the text of the ids, without control tokens."""
         bos = self._lib.llama_vocab_bos(self._vocab)
-        # llama_detokenize drops the space that SentencePiece puts in front, unless a BOS comes first.
+        # llama_detokenize drops the leading space that SentencePiece adds, unless BOS comes first.
         ids = list(ids[1:]) if len(ids) and ids[0] == bos else list(ids)
         if not ids:
             return ""
@@ -83,7 +83,7 @@ class LlamaSession:
             room = -size
 
     def score(self, ids: Sequence[int]) -> Iterator[Logits]:
-        """Logits after each id, from an empty context: float32 [n, vocabulary] chunks, copied."""
+        """Yield the logits after each id, from an empty context: copied float32 chunks [n, vocabulary]."""
         import numpy as np
 
         self._check(ids)
@@ -104,7 +104,7 @@ class LlamaSession:
     def generate(
         self, ids: Sequence[int], count: int, on_token: Callable[[int], bool] | None = None
     ) -> Generation:
-        """Exactly `count` greedy tokens; end-of-text is a token like any other."""
+        """Generate exactly `count` greedy tokens, ignoring end-of-text."""
         self._check(ids)
         lib, made, times = self._lib, list[int](), list[float]()
         started = time.perf_counter()
@@ -127,18 +127,18 @@ class LlamaSession:
         return Generation(started, made, times)
 
     def generate_many(self, prompts: Sequence[Sequence[int]], count: int) -> list[Generation]:
-        """The same for many prompts: one context with a cache for each, one batch for a step of all."""
+        """Generate for all prompts at once: one context with a KV cache for each, one batch for each step of all."""
         for ids in prompts:
             self._check(ids)
         started = time.perf_counter()
         self._prepare(max(map(len, prompts)) + count, len(prompts))
         made: list[list[int]] = [[] for _ in prompts]
         times: list[list[float]] = [[] for _ in prompts]
-        places = [(row, at) for row, ids in enumerate(prompts) for at in range(len(ids))]
+        positions = [(row, at) for row, ids in enumerate(prompts) for at in range(len(ids))]
         batch = self._lib.llama_batch_init(max(self._batch, len(prompts)), 0, 1)
         try:
-            for begin in range(0, len(places), self._batch):
-                part = places[begin : begin + self._batch]
+            for begin in range(0, len(positions), self._batch):
+                part = positions[begin : begin + self._batch]
                 last = [at == len(prompts[row]) - 1 for row, at in part]
                 fed = [(row, at, prompts[row][at]) for row, at in part]
                 self._step(batch, fed, last, made, times)
@@ -157,7 +157,7 @@ class LlamaSession:
         made: list[list[int]],
         times: list[list[float]],
     ) -> None:
-        """Decode (sequence, position, token) each, and note the next token of those that are `wanted`."""
+        """Decode a batch of (sequence, position, token), and record the next token of each that is `wanted`."""
         batch.n_tokens = len(fed)
         for index, ((row, at, token), want) in enumerate(zip(fed, wanted, strict=True)):
             batch.token[index], batch.pos[index] = token, at
@@ -170,7 +170,7 @@ class LlamaSession:
                 times[row].append(time.perf_counter())
 
     def close(self) -> None:
-        """Free context, sampler and model; closing twice is harmless."""
+        """Free the context, the sampler and the model. A second call does nothing."""
         self._free_context()
         if self._sampler:
             self._lib.llama_sampler_free(self._sampler)
@@ -180,16 +180,16 @@ class LlamaSession:
 
     def _check(self, ids: Sequence[int]) -> None:
         if not ids:
-            raise InputError("no token ids were given")
+            raise InputError("there are no token ids")
         if (low := min(ids)) < 0 or max(ids) >= self._vocabulary:
             bad = low if low < 0 else max(ids)
             raise InputError(f"token id {bad} is outside the vocabulary of {self._vocabulary}")
 
     def _prepare(self, length: int, sequences: int = 1) -> None:
-        """An empty context that holds `length` tokens of each of `sequences`."""
+        """Provide an empty context that holds `length` tokens of each of `sequences`."""
         if length > self._capacity or sequences != self._sequences:
             self._open_context(length, sequences)
-        # The cells are marked empty; their bytes need no zeroing, which would count as prefill.
+        # Mark the cells empty without zeroing their bytes, since zeroing would be timed as prefill.
         self._lib.llama_memory_clear(self._lib.llama_get_memory(self._context), False)
 
     def _open_context(self, length: int, sequences: int) -> None:
@@ -206,7 +206,7 @@ class LlamaSession:
 
     def _parameters(self, length: int, sequences: int) -> Any:
         params = self._lib.llama_context_default_params()
-        # The sequences' caches are apart: in a unified one each would look at the cells of all.
+        # Separate caches per sequence: in a unified cache each sequence would scan the cells of all.
         params.n_seq_max, params.n_ctx = sequences, sequences * -(-length // _CONTEXT_STEP) * _CONTEXT_STEP
         params.n_batch = min(max(int(self._settings.get("batch", _BATCH)), sequences), params.n_ctx)
         params.n_ubatch = min(int(self._settings.get("ubatch", _MICROBATCH)), params.n_batch)
@@ -232,21 +232,21 @@ class LlamaSession:
 
 def _set_load(library: Any, params: Any, name: str) -> None:
     if name not in _LOADS:
-        raise InputError(f"load is '{name}'", hint=f"give one of {', '.join(_LOADS)}")
+        raise InputError(f"load is '{name}'", hint=f"use one of {', '.join(_LOADS)}")
     if hasattr(library, "LLAMA_LOAD_MODE_MMAP"):
         params.load_mode = getattr(library, f"LLAMA_LOAD_MODE_{_LOADS[name]}")
-    else:  # llama.cpp before it named the modes
+    else:  # versions of llama.cpp without load modes
         params.use_mmap, params.use_mlock = name != "read", name == "mlock"
 
 
 def _kv_type(library: Any, name: str) -> int:
     if name not in _KV_TYPES:
-        raise InputError(f"kv_cache is '{name}'", hint=f"give one of {', '.join(_KV_TYPES)}")
+        raise InputError(f"kv_cache is '{name}'", hint=f"use one of {', '.join(_KV_TYPES)}")
     return int(getattr(library, f"GGML_TYPE_{name.upper()}"))
 
 
 def _fill(batch: Any, ids: Sequence[int], start: int) -> None:
-    """Consecutive positions of sequence 0, logits wanted for each."""
+    """Fill a batch with consecutive positions of sequence 0, with logits for each."""
     batch.n_tokens = len(ids)
     for index, token in enumerate(ids):
         batch.token[index] = token

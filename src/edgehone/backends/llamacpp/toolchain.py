@@ -1,13 +1,13 @@
-"""llama.cpp itself: fetched as source, compiled once, laid out in one folder. `llamacpp_tools` reads it.
+"""Download llama.cpp as source, compile it once, and arrange it in one folder that `tools` reads.
 
-`setup` is run by the llamacpp environment's Python, which has pip, cmake and ninja from the lock, so a C++
-compiler is all that the system must have. It makes
-    bin/         llama-quantize, llama-imatrix, llama-bench and the shared libraries (libmtmd too), by $ORIGIN
+The llamacpp environment's Python runs `setup`. The environment's lock contains pip, cmake and ninja, so the system
+only needs a C++ compiler. The folder contains
+    bin/         llama-quantize, llama-imatrix, llama-bench and the shared libraries (also libmtmd), linked by $ORIGIN
     python/      llama_cpp, the low-level ctypes binding
     convert/     convert_hf_to_gguf.py, conversion/, gguf-py/
     LICENSE  version.json
-All that the tools say goes to standard output: the caller keeps it as the log. A changed line of this file is
-a new toolchain, so what only reads it is elsewhere.
+All output of the tools goes to standard output, which the caller logs. Changed code in this file means a new
+toolchain, so code that only reads the folder is elsewhere.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from edgehone.core.errors import SetupError
 
 Progress = Callable[[str], None]
 
-# The source distribution of the binding carries the llama.cpp that it was made for.
+# The source distribution of the binding contains the matching llama.cpp.
 PACKAGE = "llama-cpp-python==0.3.36"
 SHA256 = "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e"
-# As its .git/modules/vendor/llama.cpp/HEAD says.
+# From .git/modules/vendor/llama.cpp/HEAD in the source distribution.
 COMMIT = "0c1e57098bba43ac29e6e3b677cdceebdd22334f"
 TARGETS = ("llama-quantize", "llama-imatrix", "llama-bench", "mtmd")
 FLAGS = (
@@ -50,15 +50,15 @@ FLAGS = (
     "-DLLAMA_BUILD_TOOLS=ON",
     "-DMTMD_VIDEO=OFF",
     "-DLLAMA_ALL_WARNINGS=OFF",
-    # So that the folder can be moved.
+    # Relative library paths, so that the folder can be moved.
     "-DCMAKE_BUILD_WITH_INSTALL_RPATH=ON",
     f"-DCMAKE_INSTALL_RPATH={'@loader_path' if sys.platform == 'darwin' else '$ORIGIN'}",
-    # No repository comes along, and one that happens to lie around this folder is not llama.cpp's.
+    # Without these, the build would read the version from any Git repository that surrounds the folder.
     "-DLLAMA_BUILD_NUMBER=0",
     f"-DLLAMA_BUILD_COMMIT={COMMIT[:7]}",
     f"-DGGML_BUILD_COMMIT={COMMIT[:7]}",
 )
-# The script that converts a model, and the folders that it imports from.
+# The conversion script, and the folders that it imports from.
 CONVERTER = ("convert_hf_to_gguf.py", "conversion", "gguf-py")
 BINDING = ("llama_cpp.py", "mtmd_cpp.py", "_ctypes_extensions.py")
 # More than half of the source distribution: vocabularies, pictures, documents that nothing here reads.
@@ -69,10 +69,10 @@ _CAUSE = re.compile(r"fatal error|error:|CMake Error|No space left|Killed|connec
 
 
 def setup(folder: Path, progress: Progress) -> dict[str, str]:
-    """Fetch, compile and lay out llama.cpp in the empty `folder`; returns its version.
+    """Download and compile llama.cpp in the empty `folder`; return its version.
 
-    Raises SetupError: no compiler, no package index, wrong digest, no space, a build that fails (with the
-    tool's own cause).
+    Raises SetupError without a compiler, a package index or enough space, for a wrong digest, and for a failed build
+    (with the tool's error).
     """
     compiler = _compiler()
     started = time.perf_counter()
@@ -103,9 +103,9 @@ def _compiler() -> str:
 
 
 def _source(work: Path, progress: Progress) -> Path:
-    """The unpacked source distribution."""
+    """Download, check and unpack the source distribution; return its folder."""
     progress(f"fetching {PACKAGE}")
-    # Building nothing but the metadata that pip insists on, with what the lock has installed.
+    # pip builds only the metadata, which it needs, with the packages of the lock.
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-binary", ":all:"]
     command += [
         "--no-build-isolation",
@@ -129,7 +129,7 @@ def _source(work: Path, progress: Progress) -> Path:
         members = [member for member in tar if _read(member.name)]
         if hasattr(tarfile, "data_filter"):
             tar.extractall(work, members, filter="data")
-        else:  # Python before 3.11.4; the archive is the one whose digest is pinned
+        else:  # Python before 3.11.4; the archive's digest is pinned
             tar.extractall(work, members)
     archive.unlink()
     return next(work.glob("llama_cpp_python-*"))
@@ -166,7 +166,7 @@ def _lay_out(source: Path, build: Path, folder: Path) -> None:
     shutil.copytree(build / "bin", folder / "bin", symlinks=True)
     binding = folder / "python" / "llama_cpp"
     binding.mkdir(parents=True)
-    # Its own __init__ pulls in the high-level interface and what that needs; only the C functions are used.
+    # The package's own __init__ imports the high-level interface and its dependencies; only the C functions are needed.
     (binding / "__init__.py").write_text("", "utf-8")
     for name in BINDING:
         shutil.copy2(source / "llama_cpp" / name, binding / name)
@@ -201,7 +201,7 @@ def _run(
     hint: str | None = None,
     watch: Callable[[str], None] = lambda line: None,
 ) -> None:
-    """Run a command; its output, as it is, to standard output and line by line to `watch`."""
+    """Run a command. Copy its output to standard output, and pass each line to `watch`."""
     last: list[str] = []
     os.write(1, f"$ {' '.join(command)}\n".encode())
     with subprocess.Popen(

@@ -1,4 +1,4 @@
-"""A GGUF file with its mmproj.gguf: libmtmd encodes a picture, libllama goes on from its embeddings (worker side)."""
+"""Run a vision-language model: libmtmd encodes the picture, libllama continues from its embeddings (worker side)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class LlamaVision(LlamaSession):
-    """A language model that is shown pictures; without one it is the language model alone."""
+    """A session with a vision encoder. Without a picture it behaves like the language model alone."""
 
     def __init__(
         self,
@@ -33,27 +33,27 @@ class LlamaVision(LlamaSession):
         settings: Mapping[str, Any],
         threads: int,
     ) -> None:
-        """Load both. EdgehoneError where libmtmd cannot, or places pictures in a way that is not handled here."""
+        """Load both files. Raises EdgehoneError if that fails, or for positions or masks that are not supported."""
         library, self._mtmd = libraries
         super().__init__(library, model, settings, threads)
         params = self._mtmd.mtmd_context_params_default()
         params.use_gpu, params.print_timings, params.warmup = False, False, False
         params.n_threads = self._threads
-        self._eyes = self._mtmd.mtmd_init_from_file(str(projector).encode(), self._model, params)
-        if not self._eyes:
+        self._encoder = self._mtmd.mtmd_init_from_file(str(projector).encode(), self._model, params)
+        if not self._encoder:
             raise EdgehoneError(f"libmtmd cannot load {projector}: {self._log.cause}")
-        if self._mtmd.mtmd_decode_use_mrope(self._eyes) or self._mtmd.mtmd_decode_use_non_causal(
-            self._eyes, None
+        if self._mtmd.mtmd_decode_use_mrope(self._encoder) or self._mtmd.mtmd_decode_use_non_causal(
+            self._encoder, None
         ):
             raise EdgehoneError(
-                "this model's pictures have positions or a mask of their own, which are not handled"
+                "this model uses special positions or a special mask for pictures, which is not supported"
             )
 
     def score_picture(self, picture: Picture, before: Sequence[int], after: Sequence[int]) -> Logits:
-        """Logits after each of `after`."""
+        """Return the logits after each id of `after`: float32 [len(after), vocabulary]."""
         import numpy as np
 
-        self._show(picture, before, len(after))
+        self._feed_picture(picture, before, len(after))
         with self._batch_of(len(after)) as batch:
             self._tokens(batch, after, self._at, every=True)
             self._decode(batch)
@@ -69,9 +69,9 @@ class LlamaVision(LlamaSession):
         count: int,
         on_token: Callable[[int], bool] | None = None,
     ) -> Generation:
-        """Greedy tokens; the encoding of the picture counts."""
+        """Generate `count` greedy tokens. The times include encoding the picture."""
         started = time.perf_counter()
-        self._show(picture, before, len(after) + count)
+        self._feed_picture(picture, before, len(after) + count)
         ids: list[int] = []
         times: list[float] = []
         fed, at = list(after), self._at
@@ -87,35 +87,35 @@ class LlamaVision(LlamaSession):
                 fed = ids[-1:]
 
     def close(self) -> None:
-        """Free the encoder too."""
-        if self._eyes:
-            self._mtmd.mtmd_free(self._eyes)
-        self._eyes = None
+        """Free the encoder, and what a session without pictures frees."""
+        if self._encoder:
+            self._mtmd.mtmd_free(self._encoder)
+        self._encoder = None
         super().close()
 
-    def _show(self, picture: Picture, before: Sequence[int], more: int) -> None:
-        """A context that holds `before` and the picture, with room for `more`; `_at` is the next position."""
+    def _feed_picture(self, picture: Picture, before: Sequence[int], more: int) -> None:
+        """Decode `before` and the picture in a context with room for `more` tokens. Sets `_at`, the next position."""
         self._check(before)
         with self._image_chunk(picture) as chunk:
-            places = int(self._mtmd.mtmd_input_chunk_get_n_tokens(chunk))
-            self._prepare(len(before) + places + more)
+            positions = int(self._mtmd.mtmd_input_chunk_get_n_tokens(chunk))
+            self._prepare(len(before) + positions + more)
             with self._batch_of(len(before)) as batch:
                 self._tokens(batch, before, 0, every=False)
                 self._decode(batch)
-            if self._mtmd.mtmd_encode_chunk(self._eyes, chunk):
+            if self._mtmd.mtmd_encode_chunk(self._encoder, chunk):
                 raise EdgehoneError(f"libmtmd cannot encode the picture: {self._log.cause}")
-            self._embed(places, len(before))
-        self._at = len(before) + places
+            self._embed(positions, len(before))
+        self._at = len(before) + positions
 
-    def _embed(self, places: int, start: int) -> None:
-        """The last encoded picture's embeddings, decoded as `places` positions."""
+    def _embed(self, positions: int, start: int) -> None:
+        """Decode the embeddings of the last encoded picture as `positions` positions."""
         width = int(self._lib.llama_model_n_embd(self._model))
-        found = self._mtmd.mtmd_get_output_embd(self._eyes)
-        batch = self._lib.llama_batch_init(places, width, 1)
+        found = self._mtmd.mtmd_get_output_embd(self._encoder)
+        batch = self._lib.llama_batch_init(positions, width, 1)
         try:
-            batch.n_tokens = places
-            ctypes.memmove(batch.embd, found, places * width * ctypes.sizeof(ctypes.c_float))
-            for index in range(places):
+            batch.n_tokens = positions
+            ctypes.memmove(batch.embd, found, positions * width * ctypes.sizeof(ctypes.c_float))
+            for index in range(positions):
                 batch.pos[index] = start + index
                 batch.n_seq_id[index] = 1
                 batch.seq_id[index][0] = 0
@@ -126,7 +126,7 @@ class LlamaVision(LlamaSession):
 
     @contextmanager
     def _image_chunk(self, picture: Picture) -> Iterator[Any]:
-        """What libmtmd makes of a picture: cut and scaled by its own rules, ready to be encoded."""
+        """Yield the chunk that libmtmd makes of a picture, cropped and scaled by its own rules, ready to be encoded."""
         import numpy as np
 
         lib = self._mtmd
@@ -138,13 +138,13 @@ class LlamaVision(LlamaSession):
             marker = lib.mtmd_default_marker()
             text = lib.mtmd_input_text(marker, len(marker), False, True)
             bitmaps = (ctypes.c_void_p * 1)(bitmap)
-            if code := lib.mtmd_tokenize(self._eyes, chunks, ctypes.byref(text), bitmaps, 1):
-                raise EdgehoneError(f"libmtmd cannot take a picture of {width} x {height} (code {code})")
+            if code := lib.mtmd_tokenize(self._encoder, chunks, ctypes.byref(text), bitmaps, 1):
+                raise EdgehoneError(f"libmtmd rejects a picture of {width} x {height} pixels (code {code})")
             found = [lib.mtmd_input_chunks_get(chunks, i) for i in range(lib.mtmd_input_chunks_size(chunks))]
             images = [c for c in found if lib.mtmd_input_chunk_get_type(c) == lib.MTMD_INPUT_CHUNK_TYPE_IMAGE]
             if len(images) != 1:
                 raise EdgehoneError(
-                    f"libmtmd cuts a picture of {width} x {height} into {len(images)}: not handled"
+                    f"libmtmd splits a picture of {width} x {height} pixels into {len(images)}, which is not supported"
                 )
             yield images[0]
         finally:
@@ -160,7 +160,7 @@ class LlamaVision(LlamaSession):
             self._lib.llama_batch_free(batch)
 
     def _tokens(self, batch: Any, ids: Sequence[int], start: int, *, every: bool) -> None:
-        """Consecutive positions of sequence 0; logits wanted for each, or for the last."""
+        """Fill a batch with consecutive positions of sequence 0, with logits for each or for the last."""
         batch.n_tokens = len(ids)
         for index, token in enumerate(ids):
             batch.token[index] = token

@@ -1,8 +1,8 @@
-"""A LLaVA taken apart for llama.cpp (worker side): its language model as a checkpoint, its encoder as mmproj.gguf.
+"""Split a LLaVA for llama.cpp (worker side): its language model as a checkpoint, its vision encoder as mmproj.gguf.
 
-llama.cpp's converter reads neither the names that transformers 5 saves these models' tensors under nor a CLIP encoder
-in them; it reads the language model once that stands alone. The names and keys of mmproj.gguf are those of
-tools/mtmd/clip-impl.h and clip.cpp, the mapping that of tools/mtmd/legacy-models/convert_image_encoder_to_gguf.py.
+llama.cpp's converter knows neither the tensor names that transformers 5 writes for these models nor their CLIP encoder,
+but it can convert the language model on its own. The names and keys of mmproj.gguf are from tools/mtmd/clip-impl.h and
+clip.cpp, the mapping is from tools/mtmd/legacy-models/convert_image_encoder_to_gguf.py.
 """
 
 from __future__ import annotations
@@ -21,8 +21,12 @@ from edgehone.backends.sessions import (
 from edgehone.core.errors import JobError
 
 PROJECTOR = "mmproj.gguf"
-# What the language model of a LLaVA is called where it stands alone, by its model type.
-ALONE = {"llama": "LlamaForCausalLM", "mistral": "MistralForCausalLM", "qwen2": "Qwen2ForCausalLM"}
+# The architecture of a LLaVA's language model on its own, by model type.
+LANGUAGE_ARCHITECTURES = {
+    "llama": "LlamaForCausalLM",
+    "mistral": "MistralForCausalLM",
+    "qwen2": "Qwen2ForCausalLM",
+}
 
 _BLOCK = {
     "self_attn.q_proj": "attn_q",
@@ -42,20 +46,20 @@ _REST = {
     "pre_layrnorm.weight": "v.pre_ln.weight",
     "pre_layrnorm.bias": "v.pre_ln.bias",
 }
-# Of a CLIP encoder whose config.json leaves it out; SigLIP's is written out.
+# The activation of a CLIP encoder whose config.json omits it; SigLIP configurations contain theirs.
 _ACTIVATION = "quick_gelu"
 _PROJECTOR = {"linear_1": "mm.0", "linear_2": "mm.2"}
 
 
 def language_model(job: WorkerJob) -> dict[str, Any]:
-    """The language model alone, as a checkpoint that the converter reads, with the tokenizer's files."""
+    """Write the language model alone as a checkpoint that the converter reads, with the tokenizer's files."""
     from safetensors.torch import save_file
 
     folder = job.inputs["model"]
     config = _config(folder)
     kept = {name: tensor for old, tensor in _tensors(folder) if (name := language_name(old))}
     text = dict(config["text_config"])
-    text["architectures"] = [ALONE[text["model_type"]]]
+    text["architectures"] = [LANGUAGE_ARCHITECTURES[text["model_type"]]]
     text.setdefault("tie_word_embeddings", config.get("tie_word_embeddings", False))
     if text.get("tie_word_embeddings"):
         kept.pop("lm_head.weight", None)
@@ -68,9 +72,9 @@ def language_model(job: WorkerJob) -> dict[str, Any]:
 
 
 def language_name(name: str) -> str | None:
-    """A tensor's name in the language model alone; None for what is not part of it.
+    """Return a tensor's name in the language model alone, or None if it belongs to another part.
 
-    Read are the names of transformers 4 (language_model.model.…) and of 5 (model.language_model.…).
+    Supports the names of transformers 4 (language_model.model.…) and 5 (model.language_model.…).
     """
     if "vision_tower." in name or "multi_modal_projector." in name:
         return None
@@ -81,9 +85,9 @@ def language_name(name: str) -> str | None:
 
 
 def projector(job: WorkerJob) -> dict[str, Any]:
-    """out/mmproj.gguf: the vision encoder and its projector, matrices in F16, the rest in F32.
+    """Write the vision encoder and its projector to out/mmproj.gguf: matrices in F16, the rest in F32.
 
-    Facts: tensor_types, bytes. Raises JobError for a feature layer that llama.cpp cannot stop at.
+    Facts: tensor_types, bytes. Raises JobError for a feature layer that llama.cpp does not support.
     """
     sys.path.insert(0, str(tools(job).convert().parent / "gguf-py"))
     import gguf
@@ -126,27 +130,27 @@ def projector(job: WorkerJob) -> dict[str, Any]:
 
 
 def block_count(config: Mapping[str, Any]) -> int:
-    """The blocks to write: libmtmd runs all but the last, up to the features that the projector reads.
+    """Return the number of blocks to write: libmtmd runs all but the last, to get the features the projector reads.
 
-    Raises JobError where these are not behind a block that it can leave out.
+    Raises JobError if the features are not the output of a block that has a successor.
     """
     layers, chosen = config["vision_config"]["num_hidden_layers"], config.get("vision_feature_layer", -2)
-    behind = (
+    block = (
         chosen
         if isinstance(chosen, int) and chosen >= 0
         else layers + 1 + chosen
         if isinstance(chosen, int)
         else -1
     )
-    if not 0 < behind < layers:
+    if not 0 < block < layers:
         raise JobError(
-            f"llama.cpp reads a LLaVA's features behind one block but the last, not vision_feature_layer {chosen}"
+            f"llama.cpp reads a LLaVA's features after any block except the last, not at vision_feature_layer {chosen}"
         )
-    return behind + 1
+    return block + 1
 
 
 def vision_name(name: str, blocks: int) -> str | None:
-    """A tensor's name in mmproj.gguf; None for what is not part of it, or of a block beyond."""
+    """Return a tensor's name in mmproj.gguf, or None if it is not part of it or in a block that is left out."""
     _, found, rest = name.partition("multi_modal_projector.")
     if found:
         layer, _, kind = rest.partition(".")
@@ -163,7 +167,7 @@ def vision_name(name: str, blocks: int) -> str | None:
 
 
 def join(job: WorkerJob) -> dict[str, Any]:
-    """model.gguf and mmproj.gguf in one folder. Facts: tensor_types of the language model, bytes of both."""
+    """Copy model.gguf and mmproj.gguf to one folder. Facts: tensor_types of the language model, bytes of both."""
     for name, part in ((ARTIFACT, "language"), (PROJECTOR, "projector")):
         shutil.copyfile(job.inputs[part] / name, job.out / name)
     found = facts(job.out / ARTIFACT)
@@ -176,11 +180,11 @@ def _config(folder: Path) -> dict[str, Any]:
 
 
 def _processor(folder: Path) -> dict[str, Any]:
-    """The image processor's settings, wherever they stand."""
+    """Return the image processor's settings from whichever file has them."""
     for name in ("preprocessor_config.json", "processor_config.json"):
         if (folder / name).is_file():
-            told = json.loads((folder / name).read_text("utf-8"))
-            settings: dict[str, Any] = told.get("image_processor", told)
+            content = json.loads((folder / name).read_text("utf-8"))
+            settings: dict[str, Any] = content.get("image_processor", content)
             if "image_mean" in settings:
                 return settings
     raise JobError(f"{folder} has no preprocessor_config.json with image_mean and image_std")
@@ -191,5 +195,5 @@ def _tensors(folder: Path) -> Iterator[tuple[str, Any]]:
 
     for path in sorted(folder.glob("*.safetensors")):
         with safe_open(path, "pt") as file:
-            for name in file.keys():  # noqa: SIM118 (no mapping)
+            for name in file.keys():  # noqa: SIM118 (not a mapping)
                 yield name, file.get_tensor(name)

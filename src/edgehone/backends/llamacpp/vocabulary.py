@@ -1,4 +1,4 @@
-"""The vocabulary of a GGUF file, by libllama: what measure.prepare asks of a tokenizer, without the weights."""
+"""The tokenizer of a GGUF file: libllama loads its vocabulary without the weights."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from edgehone.core.errors import EdgehoneError, ModelError
 
 
 def tokenize(library: Any, vocab: Any, text: str, special: bool) -> list[int]:
-    """Ids of a text, special tokens in it recognised; `special` adds those that the GGUF asks for around it."""
+    """Return the ids of a text. Special tokens in it are recognised; `special` adds those that the GGUF asks for."""
     raw = text.encode()
     room = len(raw) + 16
     while True:
@@ -28,10 +28,10 @@ def tokenize(library: Any, vocab: Any, text: str, special: bool) -> list[int]:
 
 
 class Vocabulary:
-    """The original's own tokenizer, as libllama runs it. It stays loaded as long as the process."""
+    """The original's tokenizer, run by libllama. It stays loaded until the process ends."""
 
     def __init__(self, library: Any, path: Path) -> None:
-        """Load the vocabulary only. ModelError with libllama's words when it cannot be read."""
+        """Load the vocabulary only. Raises ModelError with libllama's message if it cannot be read."""
         self._lib = library
         log = Log(library)
         library.llama_backend_init()
@@ -46,17 +46,19 @@ class Vocabulary:
         whole, plain = self.tokenize(probe), tokenize(library, self._vocab, probe, False)
         at = next((i for i in range(len(whole)) if whole[i : i + len(plain)] == plain), None)
         if not plain or at is None:
-            raise ModelError(f"{path} turns {probe!r} into {whole}: its text ids cannot be told apart")
+            raise ModelError(
+                f"{path} tokenizes {probe!r} as {whole}, which does not contain the ids of the text"
+            )
         self.bos = whole[:at]
         ends = (i for i in range(self.vocabulary) if library.llama_vocab_is_eog(self._vocab, i))
         self.eos = sorted(ends)
 
     def tokenize(self, text: str) -> list[int]:
-        """Ids with whatever the GGUF puts in front."""
+        """Return ids, with the special tokens that the GGUF adds."""
         return tokenize(self._lib, self._vocab, text, True)
 
     def encode(self, text: str) -> tuple[list[int], list[int]]:
-        """Ids without BOS, and the UTF-8 bytes that each covers; these add up to the text's."""
+        """Return ids without BOS, and the number of UTF-8 bytes that each covers, which sum to the text's length."""
         ids = tokenize(self._lib, self._vocab, text, False)
         return ids, spans(text.encode(), [self._piece(token) for token in ids])
 
@@ -71,9 +73,10 @@ class Vocabulary:
 
 
 def spans(text: bytes, pieces: Sequence[bytes]) -> list[int]:
-    """The bytes of `text` that each piece covers: exact where the pieces are the text, else in proportion.
+    """Return the number of bytes of `text` that each piece covers.
 
-    A space that the tokenizer puts in front of the text covers nothing of it.
+    The numbers are exact if the pieces join to the text, and otherwise proportional to the pieces' lengths. A leading
+    space that the tokenizer adds covers no byte.
     """
     sizes: list[int] = [len(piece) for piece in pieces]
     whole = b"".join(pieces)

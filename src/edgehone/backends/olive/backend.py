@@ -31,7 +31,7 @@ from edgehone.backends.sessions import (
     OperatorTime,
     WorkerJob,
 )
-from edgehone.backends.shared.tunable_settings import Kind, listed
+from edgehone.backends.shared.tunable_settings import Kind, settings_from_table
 from edgehone.core.errors import JobError
 from edgehone.device.facts import Device
 from edgehone.model.info import ModelInfo
@@ -198,7 +198,7 @@ def _named(rows: Mapping[str, int], group: int) -> str:
 def tunable_settings(recipe: Recipe, device: Device, context: int) -> list[TunableSetting]:
     """The settings that may be searched for an artifact: olive_recipes.toml."""
     kind: Kind = "graph" if "graph" in recipe.build else "language"
-    return listed(_table()["tuning"], device, kind, context)
+    return settings_from_table(_table()["tuning"], device, kind, context)
 
 
 def steps(recipe: Recipe) -> Step:

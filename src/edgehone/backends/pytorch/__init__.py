@@ -1,1 +1,1 @@
-"""PyTorch and transformers: runs original checkpoints, as the reference and the baseline."""
+"""The pytorch backend: runs original checkpoints with transformers, as the reference and the baseline."""

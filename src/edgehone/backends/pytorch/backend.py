@@ -1,7 +1,7 @@
-"""pytorch: the original itself, run by transformers: the reference for quality, the baseline for speed.
+"""pytorch: run the original with transformers, as the reference for quality and the baseline for speed.
 
-Nothing is built: an artifact is a folder of links to the model's own files. Weights come from safetensors
-only, and no code that lies beside them is ever run.
+Nothing is built: an artifact is a folder of links to the model's files. Weights are loaded from safetensors only, and
+no code from the model's folder is run.
 """
 
 from __future__ import annotations
@@ -44,77 +44,77 @@ SENSITIVITY = Step("edgehone.backends.pytorch.sensitivity:measure", reads=("mode
 encode_texts = graph.encode_texts
 open_graph = graph.open_graph
 
-# Pickled weights run code when they are loaded, Python files when a model asks for them: left out, both.
-_LEFT_OUT = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".h5", ".msgpack", ".onnx", ".gguf", ".py", ".pyc"}
+# Not linked: pickled weights, which run code on loading, Python files, and weights in other formats.
+_EXCLUDED = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".h5", ".msgpack", ".onnx", ".gguf", ".py", ".pyc"}
 
 
 def supports(model: ModelInfo) -> Support:
-    """Hugging Face causal language models and encoders, unquantized, without code of their own; exported programs."""
+    """Support unquantized Hugging Face language models and encoders without remote code, and exported programs."""
     if model.kind == "graph":
-        refusals = graph.why_not(model)
+        refusals = graph.refusals(model)
         return Support(not refusals, tuple(refusals))
     reasons = []
     if model.format != "huggingface":
-        reasons.append(f"only Hugging Face folders can be run, not the format '{model.format}'")
+        reasons.append(f"only Hugging Face folders are supported, not the format '{model.format}'")
     if model.remote_code:
         reasons.append(
-            "the model runs only with code of its own (auto_map in config.json, trust_remote_code=True in "
-            "transformers), and edgehone runs no code that comes with a model"
+            "the model needs remote code (auto_map in config.json, trust_remote_code=True in transformers), "
+            "and edgehone runs no code that comes with a model"
         )
     elif model.kind != "language":
-        reasons.append(f"only language models can be scored, not '{model.task}'")
+        reasons.append(f"only language models are supported, not '{model.task}'")
     elif model.task == "image-text-to-text":
         if model.model_type not in vision_model_types():
-            reasons.append(f"transformers does not know '{model.model_type}' as a model that sees images")
+            reasons.append(f"transformers does not know '{model.model_type}' as a vision-language model")
     elif model.model_type not in architectures():
         reasons.append(f"transformers does not know '{model.model_type}' as a causal language model")
     if model.quantized:
         reasons.append(
-            f"the checkpoint is quantized already ({model.quantized}): give the unquantized original"
+            f"the checkpoint is already quantized ({model.quantized}): give the unquantized original"
         )
     return Support(not reasons, tuple(reasons))
 
 
 def recipes(model: ModelInfo) -> list[Recipe]:
-    """The original and nothing else: it is what candidates are compared with."""
+    """Return the original only, with which candidates are compared."""
     return [original(model)]
 
 
 def original(model: ModelInfo) -> Recipe:
-    """The original in its stored dtype, as its users run it today."""
+    """Return the recipe of the original in its stored dtype."""
     return Recipe(
-        NAME, "original", settings={"dtype": "stored"}, effort="quick", exact=True, why="the model as it is"
+        NAME, "original", settings={"dtype": "stored"}, effort="quick", exact=True, why="the unchanged model"
     )
 
 
 def reference(model: ModelInfo) -> Recipe:
-    """The original in float32."""
+    """Return the recipe of the original in float32."""
     return Recipe(
         NAME,
         "reference",
         settings={"dtype": "float32"},
         effort="quick",
         exact=True,
-        why="what quality is judged by",
+        why="the reference for quality",
     )
 
 
 def steps(recipe: Recipe) -> Step:
-    """Links to the model's files; the same for every recipe."""
+    """Return the step that links the model's files; it is the same for every recipe."""
     return Step("edgehone.backends.pytorch.backend:link_original", reads=("model",), links=True)
 
 
 def link_original(job: WorkerJob) -> dict[str, Any]:
-    """Fill the folder with links to the model's files, less those that could run code."""
+    """Fill the folder with links to the model's files, except those that could run code."""
     source = job.inputs["model"].resolve()
     for path in sorted(source.iterdir()) if source.is_dir() else [source]:
-        if path.is_file() and not path.name.startswith(".") and path.suffix not in _LEFT_OUT:
+        if path.is_file() and not path.name.startswith(".") and path.suffix not in _EXCLUDED:
             (job.out / path.name).symlink_to(path)
     return {}
 
 
 def open_session(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) -> TorchSession:
-    """Load the model in `settings["dtype"]`: "stored" (the default) or a name that torch knows, as "float32".
+    """Load the model in `settings["dtype"]`: "stored" (the default) or a torch dtype such as "float32".
 
     Raises ModelError, with the cause, for weights or a tokenizer that cannot be loaded.
     """
@@ -125,7 +125,7 @@ def open_session(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) ->
 
 
 def open_routing(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) -> TorchRouting:
-    """The same, telling which experts the routers choose."""
+    """Load a mixture-of-experts model in a session that reports the experts its routers choose (worker side)."""
     import torch
 
     from edgehone.backends.pytorch.routing import TorchRouting
@@ -135,7 +135,7 @@ def open_routing(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) ->
 
 
 def open_vision(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) -> TorchVision:
-    """The same, shown pictures."""
+    """Load a vision-language model (worker side)."""
     import torch
 
     torch.set_num_threads(job.threads)
@@ -143,10 +143,10 @@ def open_vision(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) -> 
 
 
 def open_picture_processor(folder: Path, job: WorkerJob) -> TorchPictureProcessor:
-    """The processor of a model's folder (worker side). ModelError when there is none that works."""
+    """Open the picture processor in a model's folder (worker side). Raises ModelError if it cannot be loaded."""
     return vision.TorchPictureProcessor(folder)
 
 
 def open_tokenizer(folder: Path, job: WorkerJob) -> Tokenizer:
-    """The tokenizer of a model's folder (worker side). ModelError when there is none that works."""
+    """Open the tokenizer in a model's folder (worker side). Raises ModelError if it cannot be loaded."""
     return Tokenizer(folder)

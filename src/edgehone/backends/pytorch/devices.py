@@ -1,4 +1,4 @@
-"""The devices that PyTorch sees (worker side). Originals run on the CPU: it is where candidates are compared."""
+"""The devices that are visible to PyTorch (worker side). Originals run on the CPU, as reference and baseline."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from edgehone.backends.shared.visible_devices import AbsentDevice, RuntimeDevice
 
 
 def devices(job: WorkerJob) -> dict[str, Any]:
-    """The CPU, and every GPU by CUDA (ROCm calls itself so too), Metal or XPU."""
+    """Return the CPU and every GPU of CUDA (which includes ROCm), Metal or XPU."""
     import torch
 
     found = [RuntimeDevice("cpu", "cpu", platform.processor() or None)]
     absent = []
-    for name, vendor, there in (
+    for name, vendor, built in (
         ("cuda", "NVIDIA", torch.backends.cuda.is_built()),
         ("mps", "Apple", torch.backends.mps.is_built()),
         ("xpu", "Intel", hasattr(torch, "xpu") and torch.xpu._is_compiled()),
     ):
-        # Of Metal there is one device, without a name.
+        # Metal has a single device without a name.
         count = 1 if name == "mps" and torch.backends.mps.is_available() else 0
-        count = count if name == "mps" or not there else getattr(torch, name).device_count()
+        count = count if name == "mps" or not built else getattr(torch, name).device_count()
         for at in range(count):
-            called = "Metal" if name == "mps" else getattr(torch, name).get_device_name(at)
-            found.append(RuntimeDevice(f"{name}:{at}", "gpu", called))
+            title = "Metal" if name == "mps" else getattr(torch, name).get_device_name(at)
+            found.append(RuntimeDevice(f"{name}:{at}", "gpu", title))
         if not count:
-            why = "it finds no device" if there else f"torch {torch.__version__} is built without it"
-            absent.append(AbsentDevice(name, "gpu", vendor, why))
+            reason = "it finds no device" if built else f"torch {torch.__version__} is built without it"
+            absent.append(AbsentDevice(name, "gpu", vendor, reason))
     return VisibleDevices(tuple(found), tuple(absent)).to_json()

@@ -1,6 +1,6 @@
-"""The original of a graph that PyTorch runs: an encoder of transformers, or an exported program (.pt2).
+"""Run the original of a graph with PyTorch: an encoder of transformers, or an exported program (.pt2).
 
-Worker side, but for `why_not`. Weights come from safetensors, or from the archive of `torch.export.save`.
+Worker side, except for `refusals`. Weights are loaded from safetensors, or from the archive of `torch.export.save`.
 """
 
 from __future__ import annotations
@@ -22,33 +22,34 @@ if TYPE_CHECKING:
     Arrays = dict[str, NDArray[Any]]
 
 TASKS = ("feature-extraction", "text-classification")
-# Texts longer than this are cut, as encoders are trained on less; a model's own limit comes first.
-_LONGEST = 512
+# Texts are truncated to this many tokens, the usual training length of encoders, or to the model's own lower limit.
+_MAX_TOKENS = 512
 
 
-def why_not(model: ModelInfo) -> list[str]:
-    """Why PyTorch cannot run this graph; empty where it can."""
+def refusals(model: ModelInfo) -> list[str]:
+    """Return why PyTorch cannot run this graph; empty if it can."""
     if model.format == "torch-export":
-        told = "the program holds pickles or code that opening it would run: it is not opened"
-        return [told] if model.remote_code else []
+        if not model.remote_code:
+            return []
+        return ["the program contains pickles or code that loading it would run: it is not loaded"]
     if model.format != "huggingface":
         return [f"PyTorch runs Hugging Face folders and exported programs, not the format '{model.format}'"]
     reasons = []
     if model.task not in TASKS:
-        reasons.append(f"of Hugging Face's graphs only {' and '.join(TASKS)} are run, not '{model.task}'")
-    if model.remote_code:
         reasons.append(
-            "the model runs only with code of its own, and edgehone runs no code that comes with a model"
+            f"of Hugging Face's graphs only {' and '.join(TASKS)} are supported, not '{model.task}'"
         )
+    if model.remote_code:
+        reasons.append("the model needs remote code, and edgehone runs no code that comes with a model")
     if model.quantized:
         reasons.append(
-            f"the checkpoint is quantized already ({model.quantized}): give the unquantized original"
+            f"the checkpoint is already quantized ({model.quantized}): give the unquantized original"
         )
     return reasons
 
 
 def encode_texts(folder: Path, texts: Sequence[str | list[str]]) -> Arrays:
-    """The model's own tokenizer on all texts or pairs: int64 [texts, tokens], padded to the longest."""
+    """Return the model's input arrays, int64 [texts, tokens], for texts or pairs of texts, padded to the longest."""
     import json
 
     import numpy as np
@@ -57,21 +58,21 @@ def encode_texts(folder: Path, texts: Sequence[str | list[str]]) -> Arrays:
 
     tokenizer = load_tokenizer(folder)
     config = json.loads((folder / "config.json").read_text("utf-8"))
-    positions = int(config.get("max_position_embeddings") or _LONGEST)
-    # RoBERTa and its kind keep the first positions for padding.
+    positions = int(config.get("max_position_embeddings") or _MAX_TOKENS)
+    # RoBERTa models reserve the first positions for padding.
     offset = int(config.get("pad_token_id") or 0) + 1 if "roberta" in str(config.get("model_type")) else 0
-    longest = min(_LONGEST, positions - offset, int(tokenizer.model_max_length))
+    longest = min(_MAX_TOKENS, positions - offset, int(tokenizer.model_max_length))
     if tokenizer.pad_token is None:
         raise ModelError(f"the tokenizer of {folder} has no padding token, so texts cannot be batched")
     pairs = [text if isinstance(text, list) else [text, None] for text in texts]
-    given = [[pair[0] for pair in pairs]]
-    given += [[pair[1] for pair in pairs]] if isinstance(texts[0], list) else []
-    made = tokenizer(*given, padding=True, truncation=True, max_length=longest, return_tensors="np")
+    arguments = [[pair[0] for pair in pairs]]
+    arguments += [[pair[1] for pair in pairs]] if isinstance(texts[0], list) else []
+    made = tokenizer(*arguments, padding=True, truncation=True, max_length=longest, return_tensors="np")
     return {name: np.asarray(array, np.int64) for name, array in made.items()}
 
 
 def open_graph(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) -> TorchGraph:
-    """Open an encoder's folder, or the exported program in it. ModelError when it cannot be loaded."""
+    """Load an encoder's folder, or the exported program in it. Raises ModelError if it cannot be loaded."""
     import torch
 
     torch.set_num_threads(job.threads)
@@ -81,17 +82,17 @@ def open_graph(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) -> T
 
 
 class TorchGraph:
-    """A module called by the names of its inputs; outputs by the names that it gives, or those in order."""
+    """A graph's module, with the names of its inputs and outputs. Without input names, inputs are keyword arguments."""
 
     def __init__(self, module: Any, inputs: Sequence[str], outputs: Sequence[str]) -> None:
         self._module, self._inputs, self._outputs = module, inputs, outputs
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> Arrays:
-        """Outputs as float32, by name."""
+        """Return all outputs by name; floating-point ones as float32."""
         import torch
 
         if self._inputs and set(feeds) != set(self._inputs):
-            raise InputError(f"the inputs are {', '.join(self._inputs)}; given were {', '.join(feeds)}")
+            raise InputError(f"expected the inputs {', '.join(self._inputs)}, got {', '.join(feeds)}")
         tensors = {name: torch.from_numpy(array) for name, array in feeds.items()}
         with torch.inference_mode():
             ordered = [tensors.pop(name) for name in self._inputs]
@@ -104,7 +105,7 @@ class TorchGraph:
         return {name: _array(value) for name, value in zip(self._outputs, values, strict=True)}
 
     def close(self) -> None:
-        """Drop the weights."""
+        """Free the weights."""
         del self._module
 
 

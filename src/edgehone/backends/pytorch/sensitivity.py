@@ -1,12 +1,13 @@
-"""What rounding each weight matrix costs: measured once on the original, for every framework's mixed precision.
+"""Measure each weight matrix's sensitivity to rounding, once on the original, for mixed precision in all backends.
 
-A matrix W rounded to W + D changes each output by D x. To second order the divergence is ½ (gᵀ D x)², g being the
-gradient of the log-likelihood at that output with the token drawn from the model itself: the Fisher information is the
-Hessian of KL at zero (Amari; for quantization: HAWQ-V2, arXiv:1911.03852, with the Hessian's trace, and SqueezeLLM,
-arXiv:2306.07629, with the Fisher's diagonal). One backward pass for each window gives g and x of all matrices, so all
-are measured in the time of a few passes, with the whole D and not its diagonal. What different tokens make of one
-another's errors is left out. A few matrices are then really rounded, one at a time, and the divergence is read: their
-median ratio scales the others, and the rank correlation is told.
+Rounding a matrix W to W + D changes each output by D x. To second order, the KL divergence is ½ (gᵀ D x)², where g is
+the gradient of the log-likelihood at that output, with the token sampled from the model itself: the Fisher information
+is the Hessian of the KL divergence at zero (Amari; for quantization: HAWQ-V2, arXiv:1911.03852, with the Hessian's
+trace, and SqueezeLLM, arXiv:2306.07629, with the Fisher information's diagonal). One backward pass per window gives g
+and x of all matrices, so all are estimated in the time of a few passes, with the full D instead of a diagonal. The
+interaction of errors at different tokens is neglected. A few matrices are then rounded one at a time and their exact
+divergence is measured. The median ratio of exact to estimated values scales the other estimates; the rank correlation
+is reported.
 """
 
 from __future__ import annotations
@@ -28,19 +29,19 @@ if TYPE_CHECKING:
     )
 
 _WINDOWS = 16
-# Matrices that are really rounded one at a time, spread over the order of the estimates.
+# Matrices whose exact divergence is measured, spread evenly over the ranking of the estimates.
 _EXACT = 8
-# What the original's log-probabilities may hold while these are compared.
+# Memory limit for the original's log-probabilities in that comparison.
 _EXACT_BYTES = 512 << 20
-# A group's ends are drawn in by this much at most while the scale of the least error is sought.
+# Factors applied to a group's range when searching the scale with the smallest error.
 _SHRINK = tuple(1 - 0.05 * step for step in range(9))
-# A table of fewer of the parameters would spend the bytes by what it does not know.
-_LEAST_SHARE = 0.9
+# Smallest share of the parameters that must be measured. With less, an assignment would be mostly guesswork.
+_MIN_SHARE = 0.9
 
 
 @dataclass
 class _Matrix:
-    """A matrix on its way: `importance` is the mean square of each input, `squares` the sum of (gᵀ D x)²."""
+    """A matrix being measured: `importance` is the mean square of each input, `squares` the sum of (gᵀ D x)²."""
 
     name: str
     kind: str
@@ -53,11 +54,11 @@ class _Matrix:
 
 
 def measure(job: WorkerJob) -> dict[str, Any]:
-    """The divergence of each matrix rounded alone → out/sensitivity.json (worker side, PyTorch).
+    """Write the divergence caused by rounding each matrix alone to out/sensitivity.json (worker side).
 
-    inputs: model, calibration. Facts: `tensors` (as `precision.assign.Weight`, the estimates scaled), `tokens`,
-    `exact` (nats a token of those really rounded, by name), `estimated` (of the same), `rank_correlation`
-    (Spearman's, of both), `scale`; or `nothing_to_gain` where the matrices are not in linear layers.
+    inputs: model, calibration. Facts: `tensors` (as `precision.assign.Weight`, with scaled estimates), `tokens`,
+    `exact` (measured nats per token by name), `estimated` (unscaled estimates of the same matrices), `rank_correlation`
+    (Spearman's, of both), `scale`; or `nothing_to_gain` if too few parameters are in linear layers.
     """
     import torch
 
@@ -70,12 +71,12 @@ def measure(job: WorkerJob) -> dict[str, Any]:
     chosen = windows(job.inputs["calibration"], context, _WINDOWS)
     matrices = _matrices(model)
     known, whole = (sum(one.numel() for one in many) for many in _parts(model, matrices))
-    if known < _LEAST_SHARE * whole:
+    if known < _MIN_SHARE * whole:
         return {"nothing_to_gain": f"only {known / whole:.0%} of the parameters are in linear layers"}
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     job.progress(0.05, "activations")
-    _weigh(model, matrices, chosen)
+    _measure_importance(model, matrices, chosen)
     for one in matrices:
         _round(one)
     _estimate(model, matrices, chosen, job)
@@ -88,7 +89,7 @@ def measure(job: WorkerJob) -> dict[str, Any]:
 
 
 def _matrices(model: Any) -> list[_Matrix]:
-    """Embeddings, every linear layer and the head; embeddings tied to the head count once."""
+    """Return the embeddings, every linear layer and the head. Embeddings tied to the head count once."""
     import torch
 
     inputs, head = model.get_input_embeddings(), model.get_output_embeddings()
@@ -106,8 +107,8 @@ def _parts(model: Any, matrices: Sequence[_Matrix]) -> tuple[list[Any], list[Any
     return [one.module.weight for one in matrices], list(model.parameters())
 
 
-def _fed(model: Any, one: _Matrix) -> Any:
-    """The layer that a matrix is multiplied in: for tied embeddings the head."""
+def _multiplying_layer(model: Any, one: _Matrix) -> Any:
+    """Return the layer that multiplies by the matrix: the head for tied embeddings."""
     return model.get_output_embeddings() if one.kind == "tied" else one.module
 
 
@@ -121,8 +122,8 @@ def _hooks(pairs: Sequence[tuple[Any, Callable[..., Any]]]) -> Iterator[None]:
             handle.remove()
 
 
-def _weigh(model: Any, matrices: Sequence[_Matrix], chosen: Sequence[Sequence[int]]) -> None:
-    """The mean square of each input on the text, as llama.cpp's importance matrix has it; ones for a lookup."""
+def _measure_importance(model: Any, matrices: Sequence[_Matrix], chosen: Sequence[Sequence[int]]) -> None:
+    """Set the mean square of each input on the text, as in llama.cpp's importance matrix; ones for a lookup."""
     import torch
 
     def note(one: _Matrix) -> Callable[..., None]:
@@ -133,7 +134,7 @@ def _weigh(model: Any, matrices: Sequence[_Matrix], chosen: Sequence[Sequence[in
         return hook
 
     weighed = [one for one in matrices if one.kind != "embedding"]
-    with torch.inference_mode(), _hooks([(_fed(model, one), note(one)) for one in weighed]):
+    with torch.inference_mode(), _hooks([(_multiplying_layer(model, one), note(one)) for one in weighed]):
         for ids in chosen:
             model(torch.tensor([list(ids)]), use_cache=False)
     for one in matrices:
@@ -142,27 +143,27 @@ def _weigh(model: Any, matrices: Sequence[_Matrix], chosen: Sequence[Sequence[in
 
 
 def _round(one: _Matrix) -> None:
-    """The error at the anchor, and by precision its weighted square as a share of the anchor's."""
+    """Set the rounding error at the anchor precision, and each precision's weighted squared error relative to it."""
     import torch
 
     weight = one.module.weight.detach()
 
-    def off(bits: int, group: int) -> tuple[Any, float]:
+    def error_at(bits: int, group: int) -> tuple[Any, float]:
         delta = rounded(weight, bits, group or weight.shape[1], one.importance) - weight
         return delta, float((delta.square() * one.importance).sum())
 
-    delta, anchor = off(*ANCHOR) if weight.shape[1] % ANCHOR[1] == 0 else off(ANCHOR[0], 0)
+    delta, anchor = error_at(*ANCHOR) if weight.shape[1] % ANCHOR[1] == 0 else error_at(ANCHOR[0], 0)
     one.delta = delta.to(torch.bfloat16)
     for bits in BITS:
         for group in GROUPS:
             if not group or weight.shape[1] % group == 0:
-                one.errors[error_key(bits, group)] = off(bits, group)[1] / max(anchor, 1e-30)
+                one.errors[error_key(bits, group)] = error_at(bits, group)[1] / max(anchor, 1e-30)
 
 
 def rounded(weight: Any, bits: int, group: int, importance: Any) -> Any:
-    """A matrix rounded to 2^bits levels between the ends of each group, drawn in to where the error is least.
+    """Round a matrix to 2^bits levels over each group's range, shrunk to the factor with the smallest error.
 
-    The neutral quantizer: what all frameworks come near to. `importance` weighs the columns.
+    This backend-neutral quantizer approximates those of all frameworks. `importance` weights the columns.
     """
     import torch
 
@@ -185,17 +186,17 @@ def rounded(weight: Any, bits: int, group: int, importance: Any) -> Any:
 def _estimate(
     model: Any, matrices: Sequence[_Matrix], chosen: Sequence[Sequence[int]], job: WorkerJob
 ) -> None:
-    """Sum (gᵀ D x)² over the tokens of the text, all matrices in one backward pass for each window."""
+    """Sum (gᵀ D x)² over the tokens of the text, for all matrices in one backward pass per window."""
     import torch
 
     def note(one: _Matrix, lookup: bool) -> Callable[..., None]:
         def hook(module: Any, args: Any, output: Any) -> None:
             if not output.requires_grad:
                 output.requires_grad_(True)
-            delta, given = one.delta, args[0].detach()
+            delta, inputs = one.delta, args[0].detach()
 
             def back(gradient: Any) -> None:
-                change = delta[given].float() if lookup else given @ delta.float().T
+                change = delta[inputs].float() if lookup else inputs @ delta.float().T
                 one.squares += float((gradient * change).sum(-1).square().sum())
 
             output.register_hook(back)
@@ -203,7 +204,7 @@ def _estimate(
         return hook
 
     pairs = [(one.module, note(one, one.kind in ("embedding", "tied"))) for one in matrices]
-    pairs += [(_fed(model, one), note(one, False)) for one in matrices if one.kind == "tied"]
+    pairs += [(_multiplying_layer(model, one), note(one, False)) for one in matrices if one.kind == "tied"]
     drawn = torch.Generator().manual_seed(0)
     with torch.enable_grad(), _hooks(pairs):
         for number, ids in enumerate(chosen):
@@ -216,7 +217,7 @@ def _estimate(
 def _compare(
     model: Any, matrices: Sequence[_Matrix], chosen: Sequence[Sequence[int]], job: WorkerJob
 ) -> None:
-    """The divergence itself of some matrices, the most sensitive among them."""
+    """Measure the exact divergence of some matrices, including the most sensitive one."""
     import torch
 
     order = sorted(matrices, key=lambda one: -one.squares)
@@ -225,14 +226,14 @@ def _compare(
         original = [_log_probabilities(model, ids) for ids in chosen]
         for number, one in enumerate(some):
             job.progress(0.7 + 0.3 * number / len(some), f"rounding {one.name}")
-            kept = one.module.weight.data
-            one.module.weight.data = kept + one.delta.float()
+            weights = one.module.weight.data
+            one.module.weight.data = weights + one.delta.float()
             total = 0.0
             for ids, expected in zip(chosen, original, strict=True):
                 found = _log_probabilities(model, ids)
                 total += float((expected.exp() * (expected - found)).sum(-1).double().sum())
-            one.module.weight.data = kept
-            # A divergence is never negative; what is left below zero is rounding.
+            one.module.weight.data = weights
+            # The KL divergence is never negative; negative values are rounding errors.
             one.exact = max(total / sum(map(len, chosen)), 0.0)
 
 
@@ -272,7 +273,7 @@ def _facts(matrices: Sequence[_Matrix], tokens: int) -> dict[str, Any]:
 
 
 def rank_correlation(one: Any, other: Any) -> float | None:
-    """Spearman's, of two arrays; None for fewer than three values, or where either does not vary."""
+    """Return Spearman's rank correlation of two arrays, or None for fewer than three values."""
     import numpy as np
 
     if len(one) < 3:

@@ -1,4 +1,4 @@
-"""An original checkpoint run by transformers (worker side)."""
+"""Run an original checkpoint with transformers (worker side)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from edgehone.backends.shared.ids import padded
 if TYPE_CHECKING:
     from edgehone.backends.sessions import Logits
 
-# Float32 logits of one forward pass are held whole up to this size, and made in parts beyond it.
+# Float32 logits of one forward pass are computed at once up to this size, and in parts above it.
 WHOLE_LOGITS_BYTES = 128 << 20
 
 
@@ -30,27 +30,27 @@ class TorchSession:
         self.vocabulary = int(self.model.get_output_embeddings().weight.shape[0])
 
     def tokenize(self, text: str) -> list[int]:
-        """Ids with whatever the tokenizer puts in front by itself."""
+        """Return ids, with the special tokens that the tokenizer adds by default."""
         return [int(i) for i in self.tokenizer(text, verbose=False).input_ids]
 
     def detokenize(self, ids: Sequence[int]) -> str:
-        """The text, special tokens left out."""
+        """Return the text, without special tokens."""
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=True))
 
     def score(self, ids: Sequence[int]) -> Iterator[Logits]:
-        """Logits of one forward pass over all ids; in parts where whole they would be too big."""
+        """Yield the logits of one forward pass over all ids, in parts if they are large."""
         import torch
 
-        fitting = max(1, WHOLE_LOGITS_BYTES // (4 * self.vocabulary))
+        limit = max(1, WHOLE_LOGITS_BYTES // (4 * self.vocabulary))
         inputs = torch.tensor([list(ids)])
         with torch.inference_mode():
-            if len(ids) <= fitting or not _takes_logits_to_keep(self.model):
+            if len(ids) <= limit or not _takes_logits_to_keep(self.model):
                 yield _array(self.model(inputs, use_cache=False).logits)
                 return
-            yield from self._score_in_parts(inputs, fitting)
+            yield from self._score_in_parts(inputs, limit)
 
     def _score_in_parts(self, inputs: Any, rows: int) -> Iterator[Logits]:
-        """The layers run once, the model's own head (scaling and capping included) on so many rows at a time."""
+        """Run the layers once, and the model's own head (with its scaling and capping) on `rows` rows at a time."""
         import torch
 
         body = self.model.base_model
@@ -66,7 +66,7 @@ class TorchSession:
     def generate(
         self, ids: Sequence[int], count: int, on_token: Callable[[int], bool] | None = None
     ) -> Generation:
-        """transformers' own greedy generate()."""
+        """Generate greedily with transformers' generate()."""
         import torch
 
         inputs = torch.tensor([list(ids)])
@@ -76,7 +76,7 @@ class TorchSession:
     def generate_from(
         self, fed: Mapping[str, Any], count: int, on_token: Callable[[int], bool] | None = None
     ) -> Generation:
-        """The same from all that the model's forward pass is fed."""
+        """Generate greedily from the inputs of the model's forward pass."""
         import torch
 
         clock = _Clock(on_token)
@@ -93,42 +93,44 @@ class TorchSession:
         return Generation(started, clock.ids, clock.times)
 
     def generate_many(self, prompts: Sequence[Sequence[int]], count: int) -> list[Generation]:
-        """transformers' generate() of a batch, shorter prompts padded on the left."""
+        """Generate with transformers' generate() for a batch, with shorter prompts padded on the left."""
         import torch
 
         ids, mask = (torch.from_numpy(array) for array in padded(prompts))
         times: list[float] = []
 
-        def note(made: Any, scores: Any, **_: Any) -> Any:
+        def record_time(made: Any, scores: Any, **_: Any) -> Any:
             times.append(time.perf_counter())
             return torch.zeros(len(prompts), dtype=torch.bool)
 
         fed = {"input_ids": ids, "attention_mask": mask}
         started = time.perf_counter()
         with torch.inference_mode():
-            made = self.model.generate(**fed, max_new_tokens=count, do_sample=False, stopping_criteria=[note])
+            made = self.model.generate(
+                **fed, max_new_tokens=count, do_sample=False, stopping_criteria=[record_time]
+            )
         rows = made[:, ids.shape[1] :].tolist()
         return [Generation(started, row, times) for row in rows]
 
     def close(self) -> None:
-        """Drop the weights."""
+        """Free the weights."""
         del self.model
 
 
 class _Clock:
-    """A streamer of transformers that notes each token and its moment."""
+    """A streamer for transformers that records each token and its time."""
 
     def __init__(self, on_token: Callable[[int], bool] | None) -> None:
         self.on_token = on_token
         self.ids: list[int] = []
         self.times: list[float] = []
-        self.prompt_seen = False
+        self.has_prompt = False
         self.stopped = False
 
     def put(self, value: Any) -> None:
-        """Called with the prompt first, then with each token."""
-        if not self.prompt_seen:
-            self.prompt_seen = True
+        """Receive the prompt first, then each token."""
+        if not self.has_prompt:
+            self.has_prompt = True
             return
         token = int(value)
         self.times.append(time.perf_counter())
@@ -137,10 +139,10 @@ class _Clock:
             self.stopped = self.on_token(token) or self.stopped
 
     def end(self) -> None:
-        """Called after the last token."""
+        """Called by transformers after the last token."""
 
     def stop(self, ids: Any, scores: Any, **_: Any) -> Any:
-        """A stopping criterion: transformers asks it before it streams the token, so it stops one later."""
+        """Stopping criterion. transformers calls it before streaming the token, so generation stops one token later."""
         import torch
 
         return torch.full((ids.shape[0],), self.stopped)
@@ -150,9 +152,9 @@ def _load_model(folder: Path, dtype: str) -> Any:
     from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, GenerationConfig
 
     config = json.loads((folder / "config.json").read_text("utf-8"))
-    seeing = "vision_config" in config and config.get("model_type") in vision_model_types()
-    model = load_weights(AutoModelForImageTextToText if seeing else AutoModelForCausalLM, folder, dtype)
-    # The model's own sampling defaults and end-of-text would disturb a greedy generation of fixed length.
+    has_vision = "vision_config" in config and config.get("model_type") in vision_model_types()
+    model = load_weights(AutoModelForImageTextToText if has_vision else AutoModelForCausalLM, folder, dtype)
+    # Replace the model's sampling defaults and end-of-text, which would affect greedy generation of fixed length.
     model.generation_config = GenerationConfig(pad_token_id=0)
     return model
 

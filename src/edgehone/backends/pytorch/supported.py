@@ -1,4 +1,4 @@
-"""The model types that the pinned transformers runs."""
+"""The model types that the pinned transformers supports."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ WORKER_DATA_FILES = ("vision.txt",)
 
 @cache
 def architectures() -> frozenset[str]:
-    """The model types that the pinned transformers runs as causal language models."""
+    """Return the model types that the pinned transformers runs as causal language models."""
     lines = (Path(__file__).parent / "architectures.txt").read_text("utf-8").splitlines()
     return frozenset(line for line in lines if line and not line.startswith("#"))
 
 
 @cache
 def vision_model_types() -> frozenset[str]:
-    """The model types that the pinned transformers runs as image-text-to-text."""
+    """Return the model types that the pinned transformers runs as vision-language models (image-text-to-text)."""
     lines = (Path(__file__).parent / "vision.txt").read_text("utf-8").splitlines()
     return frozenset(line for line in lines if line and not line.startswith("#"))

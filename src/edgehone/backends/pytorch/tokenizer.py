@@ -1,4 +1,4 @@
-"""The original's own tokenizer: ids, and the bytes of the text that each covers (worker side)."""
+"""The original's tokenizer in transformers: ids, and the bytes of the text that each covers (worker side)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from edgehone.core.errors import ModelError
 
 
 class Tokenizer:
-    """The original's own tokenizer, as measure.prepare asks for it."""
+    """The original's tokenizer: a `Tokenizer` of `edgehone.backends.sessions`."""
 
     def __init__(self, folder: Path) -> None:
         self._tokenizer = load_tokenizer(folder)
@@ -22,20 +22,20 @@ class Tokenizer:
         at = next((i for i in range(len(with_bos)) if with_bos[i : i + len(without)] == without), None)
         if not without or at is None:
             raise ModelError(
-                f"the tokenizer turns {probe!r} into {with_bos}: its text ids cannot be told apart"
+                f"{source(folder)} tokenizes {probe!r} as {with_bos}, which does not contain the ids of the text"
             )
         self.bos = with_bos[:at]
         self.eos = end_ids(folder, self._tokenizer.eos_token_id)
 
     def tokenize(self, text: str) -> list[int]:
-        """Ids with whatever the tokenizer puts in front by itself."""
+        """Return ids, with the special tokens that the tokenizer adds by default."""
         return [int(i) for i in self._tokenizer(text, verbose=False).input_ids]
 
     def encode(self, text: str) -> tuple[list[int], list[int]]:
-        """Ids without BOS, and the UTF-8 bytes that each covers; these add up to the text's.
+        """Return ids without BOS, and the number of UTF-8 bytes that each covers, which sum to the text's length.
 
-        Where several ids make up one character the first has its bytes. Tokenizers that tell no offsets get
-        sizes in proportion to the text of each id.
+        If several ids make up one character, the first one covers its bytes. For tokenizers without offsets, the sizes
+        are proportional to the length of each id's text.
         """
         if not self._tokenizer.is_fast:
             ids = self._plain(text)
@@ -49,34 +49,34 @@ class Tokenizer:
 
 
 def load_tokenizer(folder: Path) -> Any:
-    """transformers' tokenizer of a folder. ModelError, with the cause, when it cannot be loaded."""
+    """Load the tokenizer in a folder. Raises ModelError, with the cause, if that fails."""
     from transformers import AutoTokenizer
 
-    hint = "put tokenizer.json or tokenizer.model, and tokenizer_config.json, beside config.json"
+    hint = "put tokenizer.json or tokenizer.model, and tokenizer_config.json, into the folder of config.json"
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:
         raise ModelError(
             f"the tokenizer of {source(folder)} cannot be loaded: {cause(error, folder)}", hint=hint
         ) from error
-    # Without a vocabulary file transformers makes a tokenizer that knows its special tokens only.
+    # Without a vocabulary file, transformers creates a tokenizer that only has special tokens.
     if len(set(tokenizer.get_vocab().values()) - set(tokenizer.all_special_ids)) < 2:
         raise ModelError(f"the tokenizer of {source(folder)} has no vocabulary", hint=hint)
     return tokenizer
 
 
 def end_ids(folder: Path, known: int | None) -> list[int]:
-    """The ids that end a text: the tokenizer's, and those that the configurations add (one id or several)."""
+    """Return the ids that end a text: the tokenizer's and those of config.json and generation_config.json."""
     ends = set() if known is None else {known}
     for name in ("config.json", "generation_config.json"):
         if (folder / name).is_file():
-            told = json.loads((folder / name).read_text("utf-8")).get("eos_token_id")
-            ends |= {int(i) for i in (told if isinstance(told, list) else [told]) if i is not None}
+            value = json.loads((folder / name).read_text("utf-8")).get("eos_token_id")
+            ends |= {int(i) for i in (value if isinstance(value, list) else [value]) if i is not None}
     return sorted(ends)
 
 
 def sizes_of(text: str, ends: Sequence[int]) -> list[int]:
-    """UTF-8 bytes that each id covers, from the characters where they end; gaps go to the id after."""
+    """Return the UTF-8 bytes that each id covers, given the character where each ends. Gaps belong to the next id."""
     import numpy as np
 
     characters = np.frombuffer(text.encode("utf-32-le"), np.uint32)
@@ -89,7 +89,7 @@ def sizes_of(text: str, ends: Sequence[int]) -> list[int]:
 
 
 def scaled(sizes: Sequence[int], total: int) -> list[int]:
-    """Sizes in the same proportion that add up to `total`."""
+    """Return sizes in the same proportions that sum to `total`."""
     import numpy as np
 
     edges = np.cumsum(sizes, dtype=np.float64)

@@ -1,4 +1,4 @@
-"""Multi-modal originals run by transformers: their processor, and a session that is shown pictures (worker side)."""
+"""Original vision-language models in transformers: their picture processor and their session (worker side)."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     )
     from edgehone.inputs.pictures import Picture
 
-# What stands around a prompt where the model brings no chat template: LLaVA 1.5's words.
+# The prompt format of models without a chat template: that of LLaVA 1.5.
 TEMPLATE = "USER: {image}\n{prompt} ASSISTANT:"
-# Of a model that takes pictures of any size.
-USUAL_SIZE = 224
+# Edge in pixels of the pictures for a model that accepts any size.
+DEFAULT_SIZE = 224
 
 
 class TorchPictureProcessor:
-    """A model's processor, as measure.prepare_pictures asks for it."""
+    """A model's picture processor: a `PictureProcessor` of `edgehone.backends.sessions`."""
 
     def __init__(self, folder: Path) -> None:
         self.processor = load_processor(folder)
@@ -34,27 +34,27 @@ class TorchPictureProcessor:
         self.size = _size(folder)
 
     def split(self, picture: Picture, prompt: str) -> tuple[list[int], list[int]]:
-        """The ids before and after the picture's. ModelError where it takes several places."""
+        """Return the ids before and after the picture's. Raises ModelError unless these are consecutive."""
         ids = [int(i) for i in self._run(picture, self._text(prompt))["input_ids"][0]]
-        places = [at for at, token in enumerate(ids) if token == self.image_id]
-        if not places or places[-1] - places[0] + 1 != len(places):
+        positions = [at for at, token in enumerate(ids) if token == self.image_id]
+        if not positions or positions[-1] - positions[0] + 1 != len(positions):
             raise ModelError(
-                f"the model's processor puts a picture into {_runs(places)} places of its prompt: only models that put "
-                "it into one are taken"
+                f"the model's processor inserts a picture at {_runs(positions)} positions of its prompt; "
+                "only models that insert it at one position are supported"
             )
-        return ids[: places[0]], ids[places[-1] + 1 :]
+        return ids[: positions[0]], ids[positions[-1] + 1 :]
 
     def encode(self, text: str) -> list[int]:
-        """Ids without special tokens."""
+        """Return ids without special tokens."""
         return [int(i) for i in self.processor.tokenizer(text, add_special_tokens=False).input_ids]
 
     def inputs(self, picture: Picture, before: Sequence[int], after: Sequence[int]) -> dict[str, Any]:
-        """What the model is fed: the ids with as many places for the picture as its processor asks for."""
+        """Return the model's inputs, with as many image tokens between the ids as its processor inserts."""
         import torch
 
         made = self._run(picture, self.processor.image_token)
-        places = [int(i) for i in made["input_ids"][0] if int(i) == self.image_id]
-        ids = torch.tensor([[*before, *places, *after]])
+        image = [int(i) for i in made["input_ids"][0] if int(i) == self.image_id]
+        ids = torch.tensor([[*before, *image, *after]])
         fed = {name: value for name, value in made.items() if name not in ("input_ids", "attention_mask")}
         fed |= {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
         for name in ("token_type_ids", "mm_token_type_ids"):
@@ -85,7 +85,7 @@ class TorchVision:
         self.tokenize, self.detokenize = session.tokenize, session.detokenize
 
     def score_picture(self, picture: Picture, before: Sequence[int], after: Sequence[int]) -> Logits:
-        """One forward pass over all."""
+        """Return the logits after each id of `after`, from one forward pass: float32 [len(after), vocabulary]."""
         import numpy as np
         import torch
 
@@ -104,7 +104,7 @@ class TorchVision:
         count: int,
         on_token: Callable[[int], bool] | None = None,
     ) -> Generation:
-        """transformers' own greedy generate(), the processor's work counted in."""
+        """Generate greedily with transformers' generate(). The time includes the processor's."""
         started = time.perf_counter()
         fed = self._pictures.inputs(picture, before, after)
         model = self._session.model
@@ -113,12 +113,12 @@ class TorchVision:
         return Generation(started, made.ids, made.times)
 
     def close(self) -> None:
-        """Drop the weights."""
+        """Free the weights."""
         self._session.close()
 
 
 def load_processor(folder: Path) -> Any:
-    """transformers' processor of a folder. ModelError, with the cause, when it cannot be loaded."""
+    """Load the picture processor in a folder. Raises ModelError, with the cause, if that fails."""
     from transformers import AutoProcessor
 
     try:
@@ -127,7 +127,7 @@ def load_processor(folder: Path) -> Any:
         cause = f"{type(error).__name__}: {next(iter(str(error).splitlines()), 'no message')}"
         raise ModelError(
             f"the processor of {folder.resolve()} cannot be loaded: {cause}",
-            hint="put processor_config.json and preprocessor_config.json beside config.json",
+            hint="put processor_config.json and preprocessor_config.json into the folder of config.json",
         ) from error
 
 
@@ -135,16 +135,18 @@ def _image_id(processor: Any, folder: Path) -> int:
     token = getattr(processor, "image_token", None)
     found = processor.tokenizer.convert_tokens_to_ids(token) if token else None
     if found is None or found == processor.tokenizer.unk_token_id:
-        raise ModelError(f"the processor of {folder.resolve()} names no token that stands for a picture")
+        raise ModelError(f"the processor of {folder.resolve()} has no image token")
     return int(found)
 
 
 def _size(folder: Path) -> int:
     import json
 
-    told = json.loads((folder / "config.json").read_text("utf-8")).get("vision_config", {}).get("image_size")
-    return told if isinstance(told, int) else USUAL_SIZE
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    size = config.get("vision_config", {}).get("image_size")
+    return size if isinstance(size, int) else DEFAULT_SIZE
 
 
-def _runs(places: Sequence[int]) -> int:
-    return sum(1 for at, place in enumerate(places) if at == 0 or places[at - 1] != place - 1)
+def _runs(positions: Sequence[int]) -> int:
+    """Return the number of runs of consecutive positions."""
+    return sum(1 for at, position in enumerate(positions) if at == 0 or positions[at - 1] != position - 1)

@@ -1,4 +1,4 @@
-"""Weights of transformers' models: loaded from safetensors alone, whole or not at all (worker side)."""
+"""Load weights of transformers' models from safetensors only, and only if they are complete (worker side)."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from edgehone.core.errors import ModelError
 
 
 def load_weights(auto: Any, folder: Path, dtype: str) -> Any:
-    """A model by one of transformers' Auto classes. ModelError where weights lack or cannot be loaded."""
+    """Load a model with one of transformers' Auto classes. Raises ModelError if weights are missing or not loadable."""
     import torch
 
     try:
-        model, told = auto.from_pretrained(
+        model, loading = auto.from_pretrained(
             folder,
             local_files_only=True,
             trust_remote_code=False,
@@ -24,25 +24,24 @@ def load_weights(auto: Any, folder: Path, dtype: str) -> Any:
         )
     except Exception as error:
         raise ModelError(f"the model in {source(folder)} cannot be loaded: {cause(error, folder)}") from error
-    # transformers fills what is missing with random numbers and only warns.
-    if told["missing_keys"] or told["mismatched_keys"]:
-        lost = sorted(str(key) for key in {*told["missing_keys"], *told["mismatched_keys"]})
+    # transformers initializes missing weights randomly and only warns.
+    if missing := sorted(str(key) for key in {*loading["missing_keys"], *loading["mismatched_keys"]}):
         raise ModelError(
-            f"the weights in {source(folder)} lack {len(lost)} tensors of the right shape: {_few(lost)}",
+            f"the weights in {source(folder)} lack {len(missing)} tensors of the right shape: {_few(missing)}",
             hint="download the model's safetensors files again",
         )
     return model.eval()
 
 
 def source(folder: Path) -> Path:
-    """The model's own folder, where `folder` holds links to its files."""
+    """Return the model's own folder, given a folder of links to its files."""
     return (folder / "config.json").resolve().parent
 
 
 def cause(error: Exception, folder: Path) -> str:
-    """The first line of an error, with the model's own folder in place of one of links."""
-    said = str(error).replace(str(folder), str(source(folder)))
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    """Return an error's type and first line, with the model's own folder instead of the folder of links."""
+    message = str(error).replace(str(folder), str(source(folder)))
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"
 
 

@@ -1,1 +1,1 @@
-"""Code that several backends use."""
+"""Code that several backends share."""

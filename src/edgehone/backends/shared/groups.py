@@ -1,6 +1,6 @@
-"""Groups of weights that share a scale: which sizes divide the rows of a model, and which do not.
+"""Quantization groups (weights that share a scale): check whether a group size divides the rows of a model.
 
-A row that a group does not divide is left unquantized by some frameworks in silence; so such recipes are left out.
+Some frameworks silently leave rows unquantized if the group size does not divide them, so such recipes are not offered.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ from edgehone.model.info import ModelInfo
 
 
 def rows(model: ModelInfo) -> dict[str, int]:
-    """The lengths of the rows that are cut into groups, as far as the files tell."""
+    """Return the lengths of the rows that are split into groups, as far as the model's files state them."""
     heads = model.heads * model.head_dim if model.heads and model.head_dim else None
-    named = {"hidden": model.hidden_size, "intermediate": model.intermediate_size, "attention": heads}
-    return {name: size for name, size in named.items() if size}
+    sizes = {"hidden": model.hidden_size, "intermediate": model.intermediate_size, "attention": heads}
+    return {name: size for name, size in sizes.items() if size}
 
 
 def fits(group: int, sizes: Mapping[str, int]) -> bool:
-    """Whether a group divides all rows; 0 is no group."""
+    """Return True if the group size divides all rows. 0 means no groups."""
     return not group or all(size % group == 0 for size in sizes.values())
 
 
 def unfit(group: int, sizes: Mapping[str, int]) -> str:
-    """The rows that a group does not divide, for people."""
+    """Return a text that lists the rows that the group size does not divide."""
     return ", ".join(f"{size} ({name})" for name, size in sizes.items() if size % group)

@@ -1,4 +1,4 @@
-"""Token ids as a session must refuse them, and as a batch of them is padded (worker side)."""
+"""Validate token ids, and pad batches of them (worker side)."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ if TYPE_CHECKING:
 
 
 def check_ids(ids: Sequence[int], vocabulary: int) -> None:
-    """Raise InputError where there are none, or one is outside the vocabulary.
+    """Raise InputError if there are no ids, or one is outside the vocabulary.
 
-    Frameworks take such ids in silence: numpy counts negative ones from the end, a gather of OpenVINO gives zeros.
+    Frameworks accept such ids silently: numpy counts negative ones from the end, OpenVINO's Gather returns zeros.
     """
     if not len(ids):
-        raise InputError("no token ids were given")
+        raise InputError("there are no token ids")
     for bad in (min(ids), max(ids)):
         if not 0 <= bad < vocabulary:
             raise InputError(f"token id {bad} is outside the vocabulary of {vocabulary}")
 
 
 def padded(prompts: Sequence[Sequence[int]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Prompts as an array [prompts, longest], shorter ones filled up on the left, and the mask: 1 for their own ids."""
+    """Return prompts as an array [prompts, longest], padded with 0 on the left, and the mask: 1 for their own ids."""
     import numpy as np
 
     longest = max(map(len, prompts))

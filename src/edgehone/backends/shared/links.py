@@ -1,4 +1,4 @@
-"""An artifact that is another step's, told anew: links instead of copies (worker side)."""
+"""Reuse another step's artifact by links instead of copies (worker side)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def link_all(source: Path, out: Path) -> None:
-    """Links in `out` to every file under `source`, by the same names, which the files know each other by."""
+    """Create links in `out` to every file under `source`, with the same relative paths."""
     for path in source.rglob("*"):
         if path.is_file():
             link = out / path.relative_to(source)

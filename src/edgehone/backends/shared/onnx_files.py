@@ -1,4 +1,4 @@
-"""The files of an ONNX graph: which they are, whether the runtime knows all that is in them, what they hold.
+"""The files of an ONNX graph: find and check them, and report what they contain.
 
 All of it runs in a worker, with the onnx package of its environment.
 """
@@ -12,11 +12,11 @@ from typing import Any
 
 from edgehone.core.errors import ModelError
 
-# Domains whose operators ONNX Runtime brings along.
+# Domains whose operators are part of ONNX Runtime.
 BUILT_IN = frozenset(
     {"", "ai.onnx", "ai.onnx.ml", "com.microsoft", "com.microsoft.nchwc", "ai.onnx.preview.training"}
 )
-# Operators that compute on, or unpack, quantized tensors by themselves.
+# Operators that compute on quantized tensors, or dequantize them internally.
 _INTEGER = (
     "MatMulInteger", "ConvInteger", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM", "MatMulIntegerToFloat",
     "QAttention", "QGemm", "QEmbedLayerNormalization", "MatMulNBits", "GatherBlockQuantized",
@@ -24,7 +24,7 @@ _INTEGER = (
 
 
 def find(path: Path) -> Path:
-    """The .onnx file: `path` itself, or the only one in that folder. ModelError where there is none or several."""
+    """Return the .onnx file: `path`, or the only one in that folder. Raises ModelError for none or several."""
     if path.is_file():
         return path
     found = sorted(path.glob("*.onnx")) if path.is_dir() else []
@@ -32,14 +32,12 @@ def find(path: Path) -> Path:
         return found[0]
     if found:
         names = ", ".join(one.name for one in found[:5])
-        raise ModelError(
-            f"{path} holds {len(found)} ONNX files: {names}", hint=f"give one of them: {found[0]}"
-        )
-    raise ModelError(f"no .onnx file at {path}", hint=f"see what is there: ls {path.parent}")
+        raise ModelError(f"{path} has {len(found)} ONNX files: {names}", hint=f"give one of them: {found[0]}")
+    raise ModelError(f"there is no .onnx file at {path}", hint=f"list the folder: ls {path.parent}")
 
 
 def read(path: Path) -> Any:
-    """The ModelProto of a file without its external data. ModelError, with the cause, if it is not ONNX."""
+    """Return the ModelProto of a file, without external data. Raises ModelError, with the cause, if it is not ONNX."""
     import onnx
 
     try:
@@ -56,48 +54,49 @@ def read(path: Path) -> Any:
 
 
 def check(path: Path) -> Any:
-    """`read`, and ModelError that names operators that ONNX does not know, or data files that are missing.
+    """Read a model and check its operators and data files.
 
-    The opset is the business of edgehone.model.onnx, which reads every model first.
+    Raises ModelError for operators that ONNX Runtime does not have, and for missing data files. The opset is checked by
+    edgehone.model.onnx, which reads every model first.
     """
     model = read(path)
     if unknown := sorted(set(_unknown(model))):
         raise ModelError(
-            f"{path.name} has operators that ONNX Runtime does not know: {', '.join(unknown)}",
+            f"{path.name} has operators that ONNX Runtime does not have: {', '.join(unknown)}",
             hint="export it with standard operators only",
         )
     missing = [name for name in data_files(model, path.name) if not (path.parent / name).is_file()]
     if missing:
         raise ModelError(
-            f"the weights of {path.name} lie in files that are missing: {', '.join(missing)}",
-            hint=f"put them beside it, into {path.parent}",
+            f"files with weights of {path.name} are missing: {', '.join(missing)}",
+            hint=f"put them into {path.parent}",
         )
     return model
 
 
 def opset(model: Any) -> int:
-    """The version of ONNX's own operators; 1 where none is used."""
+    """Return the version of the standard operator set; 1 if the model imports none."""
     return max((int(one.version) for one in model.opset_import if one.domain in ("", "ai.onnx")), default=1)
 
 
 def data_files(model: Any, name: str) -> list[str]:
-    """Relative names of the files with external data, sorted. ModelError for one outside the model's folder."""
+    """Return the sorted relative names of the external data files. Raises ModelError for one outside the folder."""
     found = set()
     for tensor in _tensors(model):
-        told = {entry.key: entry.value for entry in tensor.external_data}
-        if "location" in told:
-            place = PurePosixPath(told["location"])
-            if place.is_absolute() or ".." in place.parts:
+        entries = {entry.key: entry.value for entry in tensor.external_data}
+        if "location" in entries:
+            location = PurePosixPath(entries["location"])
+            if location.is_absolute() or ".." in location.parts:
                 raise ModelError(
-                    f"{name} asks for weights outside its folder: {place}",
+                    f"{name} has weights outside its folder: {location}",
                     hint="save it again with relative names",
                 )
-            found.add(str(place))
+            found.add(str(location))
     return sorted(found)
 
 
 def facts(path: Path) -> dict[str, Any]:
-    """What a graph holds: `operators`, `quantized` ones and `weight_types` counted, `opset`, `bytes` of its files."""
+    """Return the counts `operators`, `quantized` and `weight_types`, and the `opset` and `bytes` of a graph."""
     import onnx
 
     model = read(path)
@@ -106,7 +105,7 @@ def facts(path: Path) -> dict[str, Any]:
         onnx.TensorProto.DataType.Name(tensor.data_type).lower()
         for graph in _graphs(model)
         for tensor in graph.initializer
-        if sum(size > 1 for size in tensor.dims) > 1  # matrices: the rest are biases, scales and shapes
+        if sum(size > 1 for size in tensor.dims) > 1  # matrices only, not biases, scales and shapes
     )
     files = [path, *(path.parent / name for name in data_files(model, path.name))]
     return {
@@ -119,7 +118,7 @@ def facts(path: Path) -> dict[str, Any]:
 
 
 def quantized(nodes: list[Any]) -> Counter[str]:
-    """Operators that work on quantized tensors, by type: integer ones, and those that only dequantized ones feed."""
+    """Count operators on quantized tensors by type: integer ones, and those whose inputs are all dequantized."""
     dequantized = {name for node in nodes if node.op_type == "DequantizeLinear" for name in node.output}
     found: Counter[str] = Counter()
     for node in nodes:
@@ -150,15 +149,15 @@ def _unknown(model: Any) -> Iterator[str]:
 
 
 def _graphs(model: Any) -> Iterator[Any]:
-    """The graph and all that lie in its nodes (bodies of If, Loop, …)."""
-    waiting = [model.graph]
-    while waiting:
-        graph = waiting.pop()
+    """Yield the graph and all graphs nested in its nodes (bodies of If, Loop, …)."""
+    pending = [model.graph]
+    while pending:
+        graph = pending.pop()
         yield graph
         for node in graph.node:
             for attribute in node.attribute:
-                waiting += [attribute.g] if attribute.HasField("g") else []
-                waiting += attribute.graphs
+                pending += [attribute.g] if attribute.HasField("g") else []
+                pending += attribute.graphs
 
 
 def _nodes(model: Any) -> Iterator[Any]:

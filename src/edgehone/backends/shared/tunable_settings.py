@@ -1,9 +1,9 @@
-"""The runtime settings that a backend's table lists, for a device and a kind of artifact.
+"""Read the tunable settings of a backend's table for a device and a kind of artifact.
 
-An entry `[[tuning]]` has `name`, `values`, `default` (what holds where a recipe does not say), `why`, and perhaps
-`exact = false` (it changes outputs), `kinds` (of artifacts it is for: language, graph, vision; all without),
-`below_context = true` (only values smaller than the context make a difference). Instead of a list `values` may be
-"threads": as many as this device gives reason to try.
+An entry `[[tuning]]` has `name`, `values`, `default` (the value in effect if a recipe does not set it) and `why`.
+Optional keys are `exact = false` (the setting changes outputs), `kinds` (the kinds of artifacts it applies to:
+language, graph, vision; default: all) and `below_context = true` (only values smaller than the context have an effect).
+`values` is a list, or "threads" for thread counts that depend on the device.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from edgehone.backends.base import TunableSetting
 from edgehone.device.facts import Device
 
 Kind = Literal["language", "graph", "vision"]
-# On a device of few threads one alone may be best, for models so small that handing over costs more than it gains.
-_FEW = 4
+# Up to this many threads, a single thread is tried too: for small models synchronization can cost more than it saves.
+_FEW_THREADS = 4
 
 
-def listed(
+def settings_from_table(
     entries: Iterable[Mapping[str, Any]], device: Device, kind: Kind, context: int = 0
 ) -> list[TunableSetting]:
-    """The entries that concern an artifact of that kind, those without a value left out."""
+    """Return the settings that apply to a kind of artifact and have at least one value to try."""
     found = []
     for entry in entries:
         if kind not in entry.get("kinds", (kind,)):
@@ -37,12 +37,13 @@ def listed(
 
 
 def thread_counts(device: Device) -> tuple[int, ...]:
-    """Other numbers of threads than all: a thread a physical core, one left to the system, half of all, one alone.
+    """Return thread counts to try besides all threads: one per physical core, half of all, all but one, and one.
 
-    Decoding waits for memory, which fewer threads saturate; siblings of one core share what it computes with.
+    Decoding is limited by memory bandwidth, which fewer threads may saturate; hardware threads of one core share its
+    execution units.
     """
     every = device.threads
     counts = [min(device.physical_cores or every, every), every // 2]
     counts += [every - 1] if every > 2 else []
-    counts += [1] if every <= _FEW else []
+    counts += [1] if every <= _FEW_THREADS else []
     return tuple(sorted({count for count in counts if 1 <= count < every}, reverse=True))

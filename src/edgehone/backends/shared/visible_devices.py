@@ -1,6 +1,6 @@
-"""What a runtime sees of a machine: the devices that it can run on, and why it cannot run on others.
+"""Device visibility: the devices that a runtime can use on a machine, and why it cannot use others.
 
-A backend's optional `devices(job)` returns `VisibleDevices.to_json()` (worker side); the core reads it back.
+A backend's `devices(job)` returns `VisibleDevices.to_json()` (worker side); the core reads it back.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ DeviceKind = Literal["cpu", "gpu", "npu"]
 
 @dataclass(frozen=True)
 class RuntimeDevice:
-    """A device by the name that the runtime opens it by ("GPU.0", "CUDA"); `facts` are worth knowing of it."""
+    """A visible device. `id` is the runtime's name for it ("GPU.0", "CUDA0"); `facts` are its properties."""
 
     id: str
     kind: DeviceKind
@@ -26,7 +26,7 @@ class RuntimeDevice:
 
 @dataclass(frozen=True)
 class AbsentDevice:
-    """A device that this build does not see, though the runtime could run on its kind; `vendor` None is anybody's."""
+    """A kind of device that the runtime supports but cannot use here. `vendor` is None for hardware of any vendor."""
 
     id: str
     kind: DeviceKind
@@ -36,7 +36,7 @@ class AbsentDevice:
 
 @dataclass(frozen=True)
 class VisibleDevices:
-    """Both; `reason` tells why neither is known."""
+    """The visible and the absent devices of a runtime; or neither, and the `reason` why they are unknown."""
 
     devices: tuple[RuntimeDevice, ...] = ()
     absent: tuple[AbsentDevice, ...] = ()
@@ -44,11 +44,11 @@ class VisibleDevices:
 
     @property
     def accelerators(self) -> tuple[RuntimeDevice, ...]:
-        """All devices but the processor."""
+        """All visible devices except CPUs."""
         return tuple(one for one in self.devices if one.kind != "cpu")
 
     def to_json(self) -> dict[str, Any]:
-        """A plain dict."""
+        """Return a JSON object."""
         return {
             "devices": [{**asdict(one), "facts": dict(one.facts)} for one in self.devices],
             "absent": [asdict(one) for one in self.absent],
@@ -56,17 +56,17 @@ class VisibleDevices:
         }
 
     @classmethod
-    def from_json(cls, told: Mapping[str, Any]) -> VisibleDevices:
-        """What `to_json` wrote. Raises TypeError or KeyError for anything else."""
+    def from_json(cls, data: Mapping[str, Any]) -> VisibleDevices:
+        """Read what `to_json` wrote. Raises TypeError or KeyError for anything else."""
         return cls(
-            tuple(RuntimeDevice(**one) for one in told["devices"]),
-            tuple(AbsentDevice(**one) for one in told["absent"]),
-            told.get("reason"),
+            tuple(RuntimeDevice(**one) for one in data["devices"]),
+            tuple(AbsentDevice(**one) for one in data["absent"]),
+            data.get("reason"),
         )
 
 
 def on_device(recipe: Recipe, device: RuntimeDevice, how: str) -> Recipe:
-    """The recipe run on a device that was seen, which its name and its settings tell; `how` is added to its reason."""
+    """Return the recipe on a visible device, with the device in its name and settings. `how` is appended to `why`."""
     return replace(
         recipe,
         name=f"{recipe.name}@{device.id}",

@@ -1,4 +1,4 @@
-"""An assignment of precisions as llama-quantize's own options, and what the file then holds (worker side)."""
+"""Mixed precision: a type assigned to each tensor, as options of llama-quantize (worker side)."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from edgehone.formats.gguf import Header, read_header
 from edgehone.transform.precision import assign
 from edgehone.transform.precision.assign import Assignment
 
-# llama-quantize has options of their own for these two.
-_OWN = {"token_embd.weight": "--token-embedding-type", "output.weight": "--output-tensor-type"}
+# llama-quantize has separate options for these two tensors.
+_OPTIONS = {"token_embd.weight": "--token-embedding-type", "output.weight": "--output-tensor-type"}
 
 
-def assigned(job: WorkerJob, converted: Path) -> Assignment:
-    """One type for each tensor of the converted file, by its name there.
+def assigned_types(job: WorkerJob, converted: Path) -> Assignment:
+    """Assign a type to each tensor of the converted file, by its name there.
 
-    args: mix (as `assign.asked`). inputs: sensitivity. What the file holds beside the weights counts to its bytes.
+    args: mix (as for `assign.asked`). inputs: sensitivity. The file's other contents count towards its size.
     """
     header = read_header(converted)
     weights = assign.read(job.inputs["sensitivity"])
-    # The converted weights have 16 bits.
+    # Converted weights have 16 bits, so 2 bytes each.
     fixed = converted.stat().st_size - 2 * sum(weight.count for weight in weights)
     found = assign.asked(job.args["mix"], job.inputs["sensitivity"], fixed)
     name_of = names(Toolchain.at(job.toolchain), header)
@@ -36,25 +36,25 @@ def assigned(job: WorkerJob, converted: Path) -> Assignment:
 
 
 def options(assignment: Assignment) -> list[str]:
-    """The assignment as llama-quantize's options."""
+    """Return the assignment as options of llama-quantize."""
     made = []
     for name, option in assignment.options.items():
         made += (
-            [_OWN[name], option.type]
-            if name in _OWN
+            [_OPTIONS[name], option.type]
+            if name in _OPTIONS
             else ["--tensor-type", f"^{re.escape(name)}$={option.type}"]
         )
     return made
 
 
 def facts(assignment: Assignment, path: Path) -> dict[str, Any]:
-    """The assignment, and where the file holds another type."""
+    """Return the assignment, and the tensors that have another type in the file."""
     written = read_header(path).types
     return {"mix": {**assignment.facts(), "fallbacks": assign.fallbacks(assignment, written)}}
 
 
 def names(chain: Toolchain, header: Header) -> Callable[[str], str | None]:
-    """The name in a GGUF file of a module of the checkpoint, by llama.cpp's own table."""
+    """Return a function from a checkpoint's module names to GGUF tensor names, by llama.cpp's own table."""
     sys.path.insert(0, str(chain.convert().parent / "gguf-py"))
     import gguf
 

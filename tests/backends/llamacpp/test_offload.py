@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from edgehone.backends.llamacpp import backend, placement
+from edgehone.backends.llamacpp import backend, offload
 from edgehone.backends.shared.visible_devices import RuntimeDevice, VisibleDevices
 from edgehone.core.errors import EdgehoneError
 from tests.models import LLAMA
@@ -31,7 +31,7 @@ def test_every_recipe_is_offered_on_what_was_seen() -> None:
     sees = replace(LLAMA, task="image-text-to-text")
     assert backend.device_recipes(sees, recipes, SEEN) == (
         [],
-        {"Vulkan0": "models that see are run on the CPU"},
+        {"Vulkan0": "vision-language models run on the CPU only"},
     )
 
 
@@ -47,9 +47,9 @@ def test_a_model_is_loaded_onto_its_device_alone(
             seen.append(int(pointer))
         return "a model"
 
-    monkeypatch.setattr(placement, "_handle", lambda library, name: 77)
+    monkeypatch.setattr(offload, "_handle", lambda library, name: 77)
     params, library = SimpleNamespace(), SimpleNamespace(llama_model_load_from_file=loaded)
-    assert placement.load(library, Path("m.gguf"), params, device) == "a model"
+    assert offload.load_model(library, Path("m.gguf"), params, device) == "a model"
     assert (seen, params.n_gpu_layers) == (handles, layers)
 
 
@@ -61,7 +61,7 @@ def test_a_device_that_this_build_does_not_see_is_told(
     exact = tmp_path / "f16"
     run_worker("llamacpp", "edgehone.backends.llamacpp.build:convert", {}, {"model": demo_model}, exact)
     args = {"settings": {"device": "CUDA7"}}
-    with pytest.raises(EdgehoneError, match=r"this llama\.cpp sees no device 'CUDA7'"):
+    with pytest.raises(EdgehoneError, match=r"the device 'CUDA7' is not visible to this llama\.cpp"):
         run_worker("llamacpp", "llamacppfunctions:opened", args, {"artifact": exact}, tmp_path / "no")
     # ggml finds its processor by the name that it tells of it, so what it tells can be asked for.
     args = {"settings": {"device": "CPU"}}
