@@ -140,6 +140,12 @@ def test_a_registered_backend_conforms(name: str) -> None:
     assert sum(one.state == "pass" for one in outcomes) > 15
 
 
+@pytest.mark.parametrize("name", sorted(point.name for point in entry_points(group=registry.GROUP)))
+def test_every_step_of_a_registered_backend_leads_to_a_function(own_home: Path, name: str) -> None:
+    (found,) = conform(name, only=["steps_lead_to_functions"])
+    assert found.state == "pass", found.seen
+
+
 def test_the_pages_backend_conforms_and_leaves_nothing(own_home: Path, install: Install) -> None:
     outcomes = conform(install("edgehone_half", honest_source()))
     others = [(one.check, one.state) for one in outcomes if one.state != "pass"]

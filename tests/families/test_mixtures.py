@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from edgehone.backends import registry
 from edgehone.evaluation import routing
 
 RunWorker = Callable[..., dict[str, Any]]
@@ -30,7 +31,7 @@ def note(run_worker: RunWorker, tmp_path: Path) -> Note:
     (prepared / "reference.json").write_text(json.dumps(reference))
 
     def run(backend: str, artifact: Path, **settings: str) -> Path:
-        args = {"backend": f"edgehone.backends.{backend}", "settings": settings}
+        args = {"backend": registry.module_name(backend), "settings": settings}
         inputs = {"artifact": artifact, "prepared": prepared, "reference": prepared}
         out = tmp_path / f"{backend} {artifact.name}"
         facts = run_worker(backend, ROUTING, args, inputs, out)

@@ -156,11 +156,11 @@ class Built:
             inputs["calibration"] = self.made / "samples"
         return self.run("openvino", step.call, dict(step.params), inputs, self.place / recipe.name)
 
-    def ask(self, recipe: Recipe) -> dict[str, Any]:
+    def ask(self, recipe: Recipe, *, cold: bool = False) -> dict[str, Any]:
         inputs = {"artifact": self.place / recipe.name}
         inputs |= {name: self.made / f"{name}.npz" for name in ("asked", "answers")}
         args = {"settings": dict(recipe.settings), "rename": self.rename}
-        return self.run("openvino", "openvinofunctions:ask", args, inputs, self.place / "asked")
+        return self.run("openvino", "openvinofunctions:ask", args, inputs, self.place / "asked", cold=cold)
 
 
 @pytest.fixture
@@ -179,7 +179,7 @@ def test_a_network_is_converted_quantized_and_run(run_worker: RunWorker, tmp_pat
     built = Built(run_worker, made / "net.onnx", made, tmp_path / "onnx", {})
     facts = built.build(by_name["fp32"])
     assert facts["weight_types"] == {"f32": 2}
-    asked = built.ask(by_name["fp32"])
+    asked = built.ask(by_name["fp32"], cold=True)
     assert asked["outputs"] == ["probabilities", "mean"] and asked["shapes"] == [[5, 10], [5]]
     assert asked["difference"] < 1e-6 and not asked["torch"]
     assert "image, scale, not nothing" in asked["refused"]

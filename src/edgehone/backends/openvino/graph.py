@@ -36,6 +36,7 @@ DOMAINS = ("com.microsoft", "org.openvinotoolkit")
 _NAME = "openvino"
 _TYPES = "token_type_ids"
 _HERE = "edgehone.backends.openvino.graph"
+_QUANTIZE = "edgehone.backends.openvino.graph_quantize"
 # What tells a transformer, whichever exporter wrote it: attention as one operator, or its normalisation.
 _ATTENTION = ("Attention", "LayerNormalization", "scaled_dot_product_attention", "layer_norm")
 
@@ -131,10 +132,9 @@ def steps(recipe: Recipe) -> Step:
     convert = Step(f"{_HERE}:convert", origin, reads=("model",))
     if recipe.exact:
         return convert
-    call = "quantize" if recipe.calibrated else "compress"
-    reads = ("calibration",) if recipe.calibrated else ()
-    module = "openvino_graph_quantize" if recipe.calibrated else "openvino_graph"
-    return Step(f"edgehone.backends.{module}:{call}", build, {"fp32": convert}, reads)
+    if recipe.calibrated:
+        return Step(f"{_QUANTIZE}:quantize", build, {"fp32": convert}, ("calibration",))
+    return Step(f"{_HERE}:compress", build, {"fp32": convert})
 
 
 def convert(job: WorkerJob) -> dict[str, Any]:

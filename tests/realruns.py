@@ -1,0 +1,165 @@
+"""Fixtures of the tests marked `real`: one store for all of them, warm worker processes, and models made once.
+
+The whole test run shares one EDGEHONE_HOME, pytest-xdist's processes included. Its environments are the installed ones.
+Jobs are keyed by all that determines their result, so a build that several tests read is made once.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgehone.backends import registry
+from edgehone.execution import job as jobs
+from edgehone.execution.environments import environment
+from edgehone.execution.home import file_lock, home
+from edgehone.execution.job import Input, Job, run
+from tests import warm
+
+RunWorker = Callable[..., dict[str, Any]]
+EXAMPLES = Path(__file__).parents[1] / "examples"
+_COLD = jobs.command
+
+
+@pytest.fixture(scope="session")
+def run_place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all processes of this test run share."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
+
+
+@pytest.fixture(scope="session")
+def real_home(run_place: Path) -> Path:
+    """The EDGEHONE_HOME of this test run: the installed environments, and a store that begins empty."""
+    place = run_place / "real-home"
+    place.mkdir(exist_ok=True)
+    for part in ("envs", "toolchains"):
+        installed = home() / part
+        installed.mkdir(exist_ok=True)
+        with file_lock(run_place / "real-home.lock"):
+            if not (place / part).is_symlink():
+                (place / part).symlink_to(installed)
+    return place
+
+
+@pytest.fixture(scope="session")
+def warm_servers() -> Iterator[warm.Servers]:
+    with warm.servers() as servers:
+        yield servers
+
+
+@pytest.fixture(autouse=True)
+def _shared_home(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Real tests share a home, unless they ask for their own, and start warm, unless they are marked `cold`."""
+    if request.node.get_closest_marker("real") is None:
+        return
+    shared = request.getfixturevalue("real_home")  # made while EDGEHONE_HOME is still the caller's
+    if "own_home" not in request.fixturenames:
+        monkeypatch.setenv("EDGEHONE_HOME", str(shared))
+    if request.node.get_closest_marker("cold") is None:
+        servers: warm.Servers = request.getfixturevalue("warm_servers")
+
+        def command(job: Job, folder: Path) -> list[str]:
+            return warm.command(job, folder, _COLD(job, folder), servers)
+
+        monkeypatch.setattr(jobs, "command", command)
+
+
+@pytest.fixture
+def run_worker(real_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunWorker:
+    """Run a function of a backend in its real environment, in a child process; returns its facts.
+
+    `out` gets what the job wrote. A job whose inputs have the same content as those of an earlier one of this test
+    run is not run again. `cold` runs it anew and in a process that has imported nothing.
+    """
+
+    def call(
+        backend_name: str,
+        call: str,
+        args: dict[str, Any],
+        inputs: dict[str, Path],
+        out: Path,
+        *,
+        cold: bool = False,
+    ) -> dict[str, Any]:
+        env = environment.ensure(backend_name, registry.load(backend_name).NEEDS, lambda what: None)
+        with monkeypatch.context() as patch:
+            patch.setenv("EDGEHONE_HOME", str(tmp_path / "own-home" if cold else real_home))
+            if cold:
+                patch.setattr(jobs, "command", _COLD)
+            job = Job(
+                call,
+                env,
+                args,
+                {name: Input(path, content(path)) for name, path in inputs.items()},
+                backend=registry.module_name(backend_name),
+            )
+            result = run(job)
+        if out.exists():
+            shutil.rmtree(out)
+        shutil.copytree(result.out, out)
+        return dict(result.facts or {})
+
+    return call
+
+
+def content(path: Path) -> str:
+    """A digest of a file, or of a folder's files and their names."""
+    digest = hashlib.sha256(path.name.encode())
+    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+        if file.is_file():
+            digest.update(file.relative_to(path).as_posix().encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()
+
+
+@pytest.fixture(scope="session")
+def tiny_families(run_place: Path) -> Callable[[str], Path]:
+    """Tiny random checkpoints of families of language models, by model type; all made when first asked for."""
+    place = run_place / "families"
+
+    def folder(family: str) -> Path:
+        with file_lock(run_place / "families.lock"):
+            if not place.exists():
+                _example("make_tiny_families.py", place)
+        return place / {"phi3": "phi-three"}.get(family, family)
+
+    return folder
+
+
+@pytest.fixture(scope="session")
+def make_encoder(run_place: Path) -> Callable[[str], Path]:
+    """Makes a small random encoder of a task, with a tokenizer of its own."""
+
+    @functools.cache
+    def make(task: str) -> Path:
+        folder = run_place / "encoders" / task
+        with file_lock(run_place / "encoders.lock"):
+            if not folder.exists():
+                _example("make_tiny_encoder.py", folder, "--task", task)
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_encoders(make_encoder: Callable[[str], Path]) -> dict[str, Path]:
+    """Small random encoders by their task."""
+    return {task: make_encoder(task) for task in ("feature-extraction", "text-classification")}
+
+
+def _example(script: str, out: Path, *words: str) -> None:
+    """Run a script of examples/ in PyTorch's environment; `out` is there only when it is whole."""
+    env = environment.ensure("pytorch", registry.load("pytorch").NEEDS, lambda what: None)
+    made = out.with_name(f"{out.name}.new")
+    command = [str(env.python), str(EXAMPLES / script), "--out", str(made), *words]
+    made.parent.mkdir(exist_ok=True)
+    subprocess.run(command, check=True, capture_output=True, env={**os.environ, "HF_HUB_OFFLINE": "1"})
+    made.rename(out)
