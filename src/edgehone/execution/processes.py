@@ -15,10 +15,7 @@ import psutil
 from edgehone.core.errors import JobError
 from edgehone.execution.bootstrap import end_session
 
-# Why `memory_split` returns nothing: psutil offers no such split, and no other system than Linux reports one.
-NO_MEMORY_SPLIT = (
-    "this system does not report anonymous and file-mapped memory separately (no /proc/PID/status)"
-)
+# psutil has no such split; of the systems that edgehone runs on, only Linux reports it.
 _SPLIT = {"RssAnon": "anonymous", "RssFile": "file", "RssShmem": "shared"}
 
 
@@ -86,7 +83,8 @@ def resident_bytes(pid: int) -> int:
 def memory_split(pid: int) -> dict[str, int]:
     """Return the resident bytes of one process by kind: `anonymous`, `file`, `shared`, from /proc/PID/status.
 
-    The result is empty if the process has ended or the system has no such file (NO_MEMORY_SPLIT).
+    The result is empty if the process has ended or the system has no such file; the figures then give that reason
+    (`edgehone.evaluation.memory`).
     """
     try:
         text = Path(f"/proc/{pid}/status").read_text("ascii", "replace")

@@ -271,7 +271,7 @@ def test_a_full_disk_is_told(needs: Needs, monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_home_that_cannot_be_written(needs: Needs, monkeypatch: pytest.MonkeyPatch) -> None:
     assert needs.lock is not None
     monkeypatch.setenv("EDGEHONE_HOME", str(needs.lock / "below"))
-    with pytest.raises(SetupError, match="cannot be made"):
+    with pytest.raises(SetupError, match="cannot be installed"):
         ensure("tiny", needs, silent)
 
 

@@ -135,7 +135,7 @@ def test_an_environment_that_cannot_be_made_there_is_told(
     from edgehone.backends.onnxruntime import backend as onnxruntime
 
     far = connect()
-    with pytest.raises(SetupError, match="the environment of onnxruntime cannot be made") as caught:
+    with pytest.raises(SetupError, match="the environment of onnxruntime cannot be installed") as caught:
         far.ensure(
             "onnxruntime", "edgehone.backends.onnxruntime.backend", onnxruntime.NEEDS, lambda what: None
         )

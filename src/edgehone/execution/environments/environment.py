@@ -78,7 +78,7 @@ def ensure(name: str, needs: Needs, on_progress: Callable[[str], None]) -> Env:
                 hint="free some space, or set EDGEHONE_HOME to a folder on another disk",
             ) from error
         raise SetupError(
-            f"the environment of {name} cannot be made: {error}", hint=f"edgehone backends install {name}"
+            f"the environment of {name} cannot be installed: {error}", hint=f"edgehone backends install {name}"
         ) from error
 
 
