@@ -12,7 +12,8 @@ from statistics import median
 from benchmarks.row import Row, medians
 from edgehone.backends.null import backend
 from edgehone.execution.environments import environment
-from edgehone.execution.job import Job, run
+from edgehone.execution.job import Job
+from edgehone.execution.run import run
 
 TIMES = 10
 

@@ -26,9 +26,9 @@ from edgehone.decision.decision import Candidate
 from edgehone.decision.errors import (
     NothingPasses,
 )
+from edgehone.execution.command import QUIET
 from edgehone.execution.environments import environment
 from edgehone.execution.environments.environment import Env
-from edgehone.execution.job import QUIET
 from edgehone.model.demo import demo_model
 from edgehone.optimize.compare import compare
 

@@ -21,7 +21,8 @@ from edgehone.backends import registry
 from edgehone.execution import job as jobs
 from edgehone.execution.environments import environment
 from edgehone.execution.home import file_lock, home
-from edgehone.execution.job import Input, Job, run
+from edgehone.execution.job import Input, Job
+from edgehone.execution.run import run
 from tests import warm
 
 RunWorker = Callable[..., dict[str, Any]]

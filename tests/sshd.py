@@ -18,7 +18,7 @@ SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/l
 
 
 @dataclass
-class SshExecutor:
+class SshServer:
     """The server's port, where its user's edgehone keeps things, and where this side's ssh settings lie."""
 
     place: Path
@@ -88,7 +88,7 @@ ForceCommand {self.first}; PATH={self.path}; eval "$SSH_ORIGINAL_COMMAND"
                 os.kill(pid, 9)
 
 
-def make(place: Path, monkeypatch: pytest.MonkeyPatch) -> SshExecutor:
+def make(place: Path, monkeypatch: pytest.MonkeyPatch) -> SshServer:
     """Keys, a port and an `ssh` that knows them, first on this side's PATH; skipped where there is no sshd."""
     if SSHD is None or shutil.which("ssh") is None:
         if os.environ.get("CI"):
@@ -103,7 +103,7 @@ def make(place: Path, monkeypatch: pytest.MonkeyPatch) -> SshExecutor:
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         port = one.getsockname()[1]
-    host = SshExecutor(place, port, place / "far-home")
+    host = SshServer(place, port, place / "far-home")
     know(host)
     settings = place / "ssh_config"
     settings.write_text(
@@ -118,7 +118,7 @@ def make(place: Path, monkeypatch: pytest.MonkeyPatch) -> SshExecutor:
     return host
 
 
-def know(host: SshExecutor, key: str = "host_key.pub") -> None:
+def know(host: SshServer, key: str = "host_key.pub") -> None:
     """Let this side know the host by a key."""
     kind, text, *_ = (host.place / key).read_text().split()
     (host.place / "known_hosts").write_text(f"[127.0.0.1]:{host.port} {kind} {text}\n")

@@ -51,7 +51,7 @@ def test_a_home_that_cannot_be_made_is_named_with_the_way_out(
 ) -> None:
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("EDGEHONE_HOME", str(tmp_path / "file" / "below"))
-    with pytest.raises(SetupError, match="below cannot be made: Not a directory") as caught:
+    with pytest.raises(SetupError, match="below cannot be created: Not a directory") as caught:
         home()
     assert caught.value.hint is not None and "EDGEHONE_HOME=" in caught.value.hint
 
@@ -59,7 +59,7 @@ def test_a_home_that_cannot_be_made_is_named_with_the_way_out(
 def test_a_file_in_the_place_of_home_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("EDGEHONE_HOME", str(tmp_path / "file"))
-    with pytest.raises(SetupError, match="file cannot be made"):
+    with pytest.raises(SetupError, match="file cannot be created"):
         home()
 
 

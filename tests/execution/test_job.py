@@ -18,8 +18,9 @@ from edgehone.core.errors import JobError
 from edgehone.execution import store
 from edgehone.execution.environments.environment import Env
 from edgehone.execution.home import file_lock, home
-from edgehone.execution.job import Input, Job, Limits, run
+from edgehone.execution.job import Input, Job, Limits
 from edgehone.execution.processes import CHILDREN
+from edgehone.execution.run import run
 from edgehone.execution.source_digest import source_digest
 from edgehone.execution.store import JobResult
 
@@ -145,7 +146,7 @@ def test_a_native_crash_tells_the_logs_root_cause(null_env: Env) -> None:
 
 def test_an_out_of_memory_kill_is_told(null_env: Env) -> None:
     with pytest.raises(
-        JobError, match=r"killed by signal 9, most often for want of memory.*allocating 7 GiB"
+        JobError, match=r"killed by signal 9, most often because memory ran out.*allocating 7 GiB"
     ):
         run(job(null_env, "killed"))
 
@@ -166,7 +167,7 @@ def test_the_time_limit_ends_the_child_and_its_children(null_env: Env) -> None:
 
 
 def test_who_says_nothing_for_too_long_is_ended_and_who_speaks_is_not(null_env: Env) -> None:
-    with pytest.raises(JobError, match="nothing went on for 1 s"):
+    with pytest.raises(JobError, match="no progress for 1 s"):
         run(job(null_env, "sleep", limits=Limits(silent=1)))
     assert run(job(null_env, "speak", limits=Limits(silent=1))).facts["ok"]
 
@@ -225,7 +226,8 @@ def test_two_threads_share_one_run(null_env: Env, tmp_path: Path) -> None:
 def test_a_killed_parent_takes_the_child_and_grandchild_along(null_env: Env, own_home: Path) -> None:
     script = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "from edgehone.execution.environments import environment; from edgehone.execution.job import Job, run\n"
+        "from edgehone.execution.environments import environment\n"
+        "from edgehone.execution.job import Job; from edgehone.execution.run import run\n"
         "from edgehone.backends.null import backend\n"
         "run(Job('jobfunctions:sleep', environment.ensure('null', backend.NEEDS, print)))\n"
     )

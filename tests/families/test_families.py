@@ -19,7 +19,7 @@ from edgehone.backends.base import ReferenceBackend
 from edgehone.core.events import silent
 from edgehone.decision import requirements
 from edgehone.execution.environments import environment
-from edgehone.execution.executors import LocalExecutor
+from edgehone.execution.executor import LocalExecutor
 from edgehone.execution.job import Input, Limits
 from edgehone.inputs import workload
 from edgehone.inputs.texts import shipped

@@ -20,7 +20,7 @@ def config(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[sshd.SshExecutor]:
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[sshd.SshServer]:
     """A host that answers over SSH, with a home of its own."""
     made = sshd.make(tmp_path / "host", monkeypatch)
     made.start()

@@ -174,7 +174,7 @@ def test_a_graph_that_never_ends_is_stopped(refused: Refused, monkeypatch: pytes
     endless = node("Loop", "", message((1, "body"), (6, body), (20, 5)), inputs=given, output="last")
     last = node("MatMul", inputs=("last", "w"))
     content = network(endless, last, more=(turns, tensor("yes", BOOL, (), b"\1")))
-    assert "nothing went on for 5 s" in refused(model(content, ir=8, version=17))
+    assert "no progress for 5 s" in refused(model(content, ir=8, version=17))
 
 
 @pytest.mark.real

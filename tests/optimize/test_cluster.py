@@ -27,7 +27,7 @@ from tests import sshd
 BOARD = "test-board"
 
 
-class ClusterExecutor:
+class DaskCluster:
     """A scheduler and workers as children, each worker with an EDGEHONE_HOME of its own."""
 
     def __init__(self, place: Path) -> None:
@@ -87,14 +87,14 @@ class ClusterExecutor:
 
 
 @pytest.fixture
-def rack(tmp_path: Path) -> Iterator[ClusterExecutor]:
-    made = ClusterExecutor(tmp_path / "rack")
+def rack(tmp_path: Path) -> Iterator[DaskCluster]:
+    made = DaskCluster(tmp_path / "rack")
     yield made
     made.end()
 
 
 def optimize(
-    model: Path, config: Path, rack: ClusterExecutor | None = None, device: str | None = None
+    model: Path, config: Path, rack: DaskCluster | None = None, device: str | None = None
 ) -> edgehone.Decision:
     workers = rack.scheduler if rack else None
     return edgehone.optimize(
@@ -115,7 +115,7 @@ def calls(home: Path) -> list[tuple[str, str]]:
 
 
 def test_a_worker_killed_in_a_job_loses_nothing_and_counts_nothing_twice(
-    rack: ClusterExecutor, null_model: Path, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    rack: DaskCluster, null_model: Path, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("EDGEHONE_HOME", str(tmp_path / "alone"))
     alone = optimize(null_model, config)
@@ -170,7 +170,7 @@ def test_a_worker_killed_in_a_job_loses_nothing_and_counts_nothing_twice(
 
 
 def test_workers_that_build_alone_leave_the_measuring_here(
-    rack: ClusterExecutor, null_model: Path, config: Path, own_home: Path
+    rack: DaskCluster, null_model: Path, config: Path, own_home: Path
 ) -> None:
     rack.worker("builder")
     rack.ready(cluster.BUILD)
@@ -182,7 +182,7 @@ def test_workers_that_build_alone_leave_the_measuring_here(
 
 
 def test_a_plain_dask_worker_builds_and_a_host_over_ssh_is_measured(
-    rack: ClusterExecutor, host: sshd.SshExecutor, null_model: Path, config: Path, own_home: Path
+    rack: DaskCluster, host: sshd.SshServer, null_model: Path, config: Path, own_home: Path
 ) -> None:
     rack.plain("builder", cluster.BUILD)
     rack.ready(cluster.BUILD)
@@ -195,7 +195,7 @@ def test_a_plain_dask_worker_builds_and_a_host_over_ssh_is_measured(
 
 
 def test_what_is_named_but_not_there(
-    rack: ClusterExecutor, null_model: Path, config: Path, own_home: Path
+    rack: DaskCluster, null_model: Path, config: Path, own_home: Path
 ) -> None:
     with pytest.raises(SetupError, match="has no worker that builds or is a device") as caught:
         optimize(null_model, config, rack)

@@ -10,7 +10,7 @@ from edgehone.backends.llamacpp import backend, original
 from edgehone.backends.null import backend as null
 from edgehone.core.errors import SetupError
 from edgehone.execution.environments import environment
-from edgehone.execution.executors import LocalExecutor
+from edgehone.execution.executor import LocalExecutor
 from edgehone.optimize.environments import make_all
 
 

@@ -18,7 +18,7 @@ from tests import sshd
 
 
 def optimize(
-    model: Path, config: Path, host: sshd.SshExecutor, out: Path | None = None, time: float | None = None
+    model: Path, config: Path, host: sshd.SshServer, out: Path | None = None, time: float | None = None
 ) -> edgehone.Decision:
     return edgehone.optimize(
         model,
@@ -42,7 +42,7 @@ def jobs(home: Path) -> dict[str, tuple[int, str, bool]]:
 
 
 def test_what_needs_the_device_runs_there_and_nothing_twice(
-    own_home: Path, null_model: Path, config: Path, host: sshd.SshExecutor, tmp_path: Path
+    own_home: Path, null_model: Path, config: Path, host: sshd.SshServer, tmp_path: Path
 ) -> None:
     decision = optimize(null_model, config, host, tmp_path / "bundle")
     assert decision.chosen == "null/q8"
@@ -67,7 +67,7 @@ def test_what_needs_the_device_runs_there_and_nothing_twice(
 
 
 def test_a_search_races_and_tunes_there(
-    own_home: Path, null_model: Path, config: Path, host: sshd.SshExecutor
+    own_home: Path, null_model: Path, config: Path, host: sshd.SshServer
 ) -> None:
     decision = optimize(null_model, config, host, time=300)
     chosen = decision.candidate(decision.chosen or "")
@@ -82,7 +82,7 @@ def test_a_search_races_and_tunes_there(
 
 
 def test_this_side_lost_its_store_and_the_host_redoes_nothing(
-    null_model: Path, config: Path, host: sshd.SshExecutor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    null_model: Path, config: Path, host: sshd.SshServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("EDGEHONE_HOME", str(tmp_path / "first"))
     decision = optimize(null_model, config, host)
@@ -95,7 +95,7 @@ def test_this_side_lost_its_store_and_the_host_redoes_nothing(
 
 
 def test_a_connection_that_is_cut_in_a_job_ends_the_run_and_the_next_goes_on(
-    null_model: Path, config: Path, host: sshd.SshExecutor, tmp_path: Path
+    null_model: Path, config: Path, host: sshd.SshServer, tmp_path: Path
 ) -> None:
     own = tmp_path / "home"
     words = f"optimize --workload tiny --effort quick --backends null --device {host.url} --config"
@@ -139,7 +139,7 @@ def _working(home: Path) -> bool:
 
 @pytest.mark.real
 def test_a_real_runtime_is_measured_there(
-    host: sshd.SshExecutor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    host: sshd.SshServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shared = home()
     own = tmp_path / "own"

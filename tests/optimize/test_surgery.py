@@ -12,7 +12,7 @@ from edgehone.backends.base import Recipe
 from edgehone.backends.null import backend
 from edgehone.core.events import Event
 from edgehone.execution.environments.environment import Env
-from edgehone.execution.executors import LocalExecutor
+from edgehone.execution.executor import LocalExecutor
 from edgehone.execution.job import Input, Limits
 from edgehone.inputs import workload
 from edgehone.inputs.texts import shipped

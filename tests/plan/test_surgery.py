@@ -99,10 +99,10 @@ def test_unknown_operations_are_named() -> None:
 
 
 def test_every_function_that_an_operation_names_is_there() -> None:
-    from edgehone.execution.worker_process import call
+    from edgehone.execution.worker_process import load_function
 
     for operation in operations.OPERATIONS.values():
-        assert all(callable(call(name)) for name in (operation.apply, operation.measure) if name)
+        assert all(callable(load_function(name)) for name in (operation.apply, operation.measure) if name)
 
 
 def test_a_recipe_tells_its_surgery_only_where_there_is_one() -> None:

@@ -67,7 +67,7 @@ def _list(backends: Mapping[str, Backend]) -> list[dict[str, Any]]:
 
 
 def _install(backends: Mapping[str, Backend]) -> list[dict[str, Any]]:
-    from edgehone.execution.executors import LocalExecutor
+    from edgehone.execution.executor import LocalExecutor
     from edgehone.optimize.environments import make_all
 
     _, unready = make_all(LocalExecutor(), backends, _tell)

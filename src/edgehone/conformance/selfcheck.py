@@ -14,7 +14,7 @@ from edgehone.backends.null import backend as null
 from edgehone.core.errors import SetupError
 from edgehone.core.events import silent
 from edgehone.execution.environments import environment
-from edgehone.execution.executors import LocalExecutor
+from edgehone.execution.executor import LocalExecutor
 from edgehone.execution.foreground import run_foreground
 from edgehone.execution.home import home
 from edgehone.execution.job import Input, Job, Limits

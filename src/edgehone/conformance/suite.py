@@ -22,7 +22,8 @@ from edgehone.device.detect import detect
 from edgehone.execution.environments import environment
 from edgehone.execution.environments.environment import Env
 from edgehone.execution.home import home
-from edgehone.execution.job import Input, Job, Limits, run
+from edgehone.execution.job import Input, Job, Limits
+from edgehone.execution.run import run
 from edgehone.execution.store import JobResult
 from edgehone.inputs.texts import shipped
 from edgehone.model import digest

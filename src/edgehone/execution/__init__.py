@@ -1,21 +1,22 @@
-"""Jobs: the one mechanism under every build, check and measurement.
+"""Jobs: builds, checks and measurements all run as jobs.
 
-A job is a function call, `module:function`, with literal arguments and named inputs. It runs in a fresh child
-process in a backend's own environment, in a folder of its own:
+A job is a function call, `module:function`, with arguments that JSON can represent and named inputs. It runs in a new
+child process, in the environment of a backend, in a folder of its own:
 
-    job.json        the call, its arguments and inputs          log.txt       all that the child printed
-    result.json     facts, or the error; seconds                reproduce.sh  runs it again by hand
-    out/            the files it made                           watch.json    memory samples, where asked for
+    job.json        the call, its arguments and inputs          log.txt       the output of the child
+    result.json     facts or the error; seconds                 reproduce.sh  runs the job again by hand
+    out/            the files that it wrote                      watch.json    samples taken by the parent, if any
 
-The folder's name is the key: a digest of everything that determines the result.
+The name of the folder is the job's key, a digest of all that determines the result.
 
-    run.py            runs a job, or finds it finished       foreground.py     runs one for its output, keeps nothing
-    store.py          finished jobs by key, failures apart   source.py         the code behind a key
-    bootstrap.py      what a child runs first                worker.py         the child's side of a job
-    processes.py      ending children with all they started  cause.py          the root cause in a log
-    environments.py   a backend's environment, by            installer.py      uv, from a lock, with
-    toolchain.py      and what is compiled for it            pipsettings.py    the index that pip is told to use
-    made.py           a folder made once, whole or not there own.py            the user's own interpreter or toolchain
-    place.py          here, or another machine               far/              the roads to other machines
-    home.py           EDGEHONE_HOME and file locks           child.py          an installer's child, line by line
+    job.py              a job and its key                   source_digest.py   the digest of the code in a key
+    run.py              run a job unless it is stored       store.py           results by key
+    child_process.py    run a job in a child process        command.py         the child's command line and variables
+    foreground.py       run a job without storing it        watch.py           sample a running child
+    bootstrap.py        the first file that a child runs    worker_process.py  the child's side of a job
+    processes.py        measure and end child processes     failure_cause.py   the root cause in a log
+    subprocesses.py     run an installer line by line       threads.py         the number of threads of a session
+    home.py             EDGEHONE_HOME and file locks        database.py        open SQLite databases
+    executor.py         the Executor protocol; this machine remote/            executors on other machines
+    environments/       environments and toolchains of backends
 """

@@ -1,12 +1,11 @@
-"""The root cause in a log: the one line that a person would look for."""
+"""Find the root cause of a failure in a log: the line that a user would look for."""
 
 from __future__ import annotations
 
 import re
 
-# Most telling first; within a pattern the last hit counts, since causes come before the noise of unwinding
-# but retries come before the final failure.
-_TELLING = (
+# In order of relevance. The last match of a pattern counts, because failed retries come before the final failure.
+_PATTERNS = (
     re.compile(r"^.*(?:No space left on device|Disk quota exceeded).*$", re.M),
     re.compile(r"^.*(?:std::bad_alloc|Cannot allocate memory|out of memory|MemoryError).*$", re.M | re.I),
     re.compile(r"^(?:[\w.]+\.)?\w*(?:Error|Exception|Exit|Interrupt)(?:: .*)?$", re.M),
@@ -17,9 +16,9 @@ _LONGEST = 500
 
 
 def root_cause(log: str) -> str:
-    """The most telling line of a log's end, at most 500 characters; '' for an empty log."""
+    """Return the most relevant line at the end of a log, at most 500 characters; '' for an empty log."""
     end = log[-20_000:]
-    for pattern in _TELLING:
+    for pattern in _PATTERNS:
         if hits := pattern.findall(end):
             return one_line(hits[-1])
     lines = [line for line in end.splitlines() if line.strip()]
@@ -27,6 +26,6 @@ def root_cause(log: str) -> str:
 
 
 def one_line(line: str, longest: int = _LONGEST) -> str:
-    """A line as people may be shown it: cut where it is long, without what would spoil a terminal and a JSON file."""
+    """Return a line without terminal escapes and control characters, cut to `longest` characters."""
     clean = re.sub(r"\x1b\[[0-9;]*m|[\x00-\x08\x0b-\x1f\x7f]", "", line).strip()
     return clean if len(clean) <= longest else clean[: longest - 1] + "…"

@@ -1,35 +1,36 @@
-"""Run a job in the foreground: nothing is kept, and its standard output is the caller's."""
+"""Run a job in the foreground: its standard output is the caller's, and its result is not stored."""
 
 from __future__ import annotations
 
-import json
 import subprocess
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from edgehone.core.errors import JobError
+from edgehone.execution.command import command_line, environment_variables, write_description
 from edgehone.execution.failure_cause import root_cause
-from edgehone.execution.job import Job, command, describe, environment
+from edgehone.execution.job import Job
 from edgehone.execution.processes import end_tree
+from edgehone.execution.store import read_result
 
 
 def run_foreground(job: Job, *, quiet: bool = False) -> dict[str, Any]:
-    """The facts of a job whose output is shown as it comes (or, if quiet, not at all).
+    """Run a job, show its output as it comes (unless `quiet`), and return the facts.
 
     Raises JobError with the root cause if the child fails.
     """
-    with tempfile.TemporaryDirectory(prefix="edgehone-") as place:
-        folder = Path(place)
-        describe(job, folder)
+    with tempfile.TemporaryDirectory(prefix="edgehone-") as name:
+        folder = Path(name)
+        write_description(job, folder)
         with (folder / "log.txt").open("w+", encoding="utf-8", errors="replace") as log:
             child = subprocess.Popen(
-                command(job, folder),
+                command_line(job, folder),
                 stdin=subprocess.PIPE,
                 stdout=log if quiet else None,
                 stderr=log,
                 cwd=folder,
-                env=environment(job, alone=True),
+                env=environment_variables(job, alone=True),
                 start_new_session=True,
             )
             try:
@@ -38,12 +39,11 @@ def run_foreground(job: Job, *, quiet: bool = False) -> dict[str, Any]:
                 end_tree(child.pid)
                 child.wait()
             log.seek(0)
-            said = log.read()
-        done = folder / "result.json"
-        result = json.loads(done.read_text("utf-8")) if done.exists() else {}
+            output = log.read()
+        result = read_result(folder) or {}
     if not result.get("ok"):
         error = result.get("error", {})
-        cause = error.get("message") or root_cause(said) or f"ended with exit code {child.returncode}"
+        cause = error.get("message") or root_cause(output) or f"ended with exit code {child.returncode}"
         raise JobError(cause, hint=error.get("hint"))
     facts: dict[str, Any] = result["facts"]
     return facts

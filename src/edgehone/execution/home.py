@@ -1,9 +1,9 @@
-"""EDGEHONE_HOME: the folder under which everything that edgehone keeps lives, and locks between processes.
+"""EDGEHONE_HOME, the folder of everything that edgehone stores, and locks between processes.
 
-envs/  toolchains/   one environment a backend, and what it compiled     (environments.py)
-store/               finished jobs                                       (store.py)
-locks/               lock files; never removed, they are empty
-logs/                the whole output of installers
+envs/  toolchains/   environments and compiled toolchains of backends   (environments/)
+store/               results of jobs                                    (store.py)
+locks/               lock files; they are empty and never removed
+logs/                the complete output of installers
 """
 
 from __future__ import annotations
@@ -23,51 +23,54 @@ HINT = f"choose a folder that can be written: export {VARIABLE}=/path/to/folder"
 
 
 def home() -> Path:
-    """$EDGEHONE_HOME, or `edgehone` in the user's cache folder; made if it is not there.
+    """Return $EDGEHONE_HOME, or `edgehone` in the user's cache folder. The folder is created if it does not exist.
 
-    Raises SetupError, naming the path, if it cannot be made or written.
+    Raises SetupError, naming the path, if it cannot be created or written.
     """
-    given = os.environ.get(VARIABLE)
-    place = Path(os.path.expandvars(given)).expanduser().absolute() if given else _caches() / "edgehone"
+    value = os.environ.get(VARIABLE)
+    folder = (
+        Path(os.path.expandvars(value)).expanduser().absolute() if value else _cache_folder() / "edgehone"
+    )
     try:
-        place.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise SetupError(f"the cache folder {place} cannot be made: {error.strerror}", hint=HINT) from error
-    if not os.access(place, os.W_OK | os.X_OK):
-        raise SetupError(f"the cache folder {place} cannot be written", hint=HINT)
-    return place
+        raise SetupError(
+            f"the cache folder {folder} cannot be created: {error.strerror}", hint=HINT
+        ) from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise SetupError(f"the cache folder {folder} cannot be written", hint=HINT)
+    return folder
 
 
-def _caches() -> Path:
-    """The user's cache folder, as each system has it."""
+def _cache_folder() -> Path:
+    """Return the user's cache folder by the convention of the operating system."""
     try:
         user = Path.home()
     except RuntimeError as error:
-        raise SetupError(
-            "the user has no home folder, so there is no place for a cache", hint=HINT
-        ) from error
+        raise SetupError("the user has no home folder, so there is no cache folder", hint=HINT) from error
     if sys.platform == "darwin":
         return user / "Library" / "Caches"
     if sys.platform == "win32":
         return Path(os.environ.get("LOCALAPPDATA") or user / "AppData" / "Local")
-    given = os.environ.get("XDG_CACHE_HOME", "")
-    # The base directory specification: a relative path is to be ignored.
-    return Path(given) if given.startswith("/") else user / ".cache"
+    value = os.environ.get("XDG_CACHE_HOME", "")
+    # The XDG base directory specification says that a relative path must be ignored.
+    return Path(value) if value.startswith("/") else user / ".cache"
 
 
 @contextmanager
 def file_lock(path: Path, shared: bool = False, wait: bool = True) -> Iterator[None]:
-    """Hold the lock of a file, made if it is not there, against every other process and thread.
+    """Hold the lock of a file against every other process and thread. The file is created if it does not exist.
 
-    Readers may share it. Raises BlockingIOError at once if it is taken and `wait` is off, SetupError if the
-    file cannot be written. The system lets go of it when the process ends, however it ends.
+    `shared` locks exclude only exclusive ones. Without `wait`, BlockingIOError is raised if another process or thread
+    holds the lock. Raises SetupError if the file cannot be written. The system releases the lock when the process
+    ends, for whatever reason.
     """
     mode = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB)
     descriptor = _lock(path, mode)
     try:
         yield
     finally:
-        # Closing alone would leave it held by a forked child that has the descriptor too.
+        # Closing is not enough: a forked child that inherited the descriptor would still hold the lock.
         fcntl.flock(descriptor, fcntl.LOCK_UN)
         os.close(descriptor)
 
@@ -82,7 +85,7 @@ def _lock(path: Path, mode: int) -> int:
         except BaseException:
             os.close(descriptor)
             raise
-        # Somebody removed the file while we waited: others lock the new one, so must we.
+        # The file was removed while this thread waited. Others lock the new file, so this thread must as well.
         os.close(descriptor)
 
 

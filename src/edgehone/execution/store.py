@@ -1,14 +1,17 @@
-"""The store: finished jobs by key, failures apart.
+"""The store: results of finished jobs by key, and the logs of failed ones.
 
-store/jobs/KEY/      finished; appears by one rename, so it is whole or not there
-store/work/KEY/      being run, by whoever holds the lock of the key; what a killed run left is swept then
-store/failed/KEY/    the last failure: its log and job.json, for people; never a cached result
+    store/jobs/KEY/      a finished job; appears by one rename, so it is complete or absent
+    store/work/KEY/      a running job, held by the lock of its key; what an interrupted run left is removed by the next
+    store/failed/KEY/    the last failure of a job, for people to read: its log and job.json; never used as a result
+
+Results are only ever looked up by key and never listed, so a folder for each key is index enough.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,11 +24,11 @@ from edgehone.execution.home import file_lock, home
 
 @dataclass(frozen=True)
 class JobResult:
-    """A finished job: `out` is the folder it filled, `facts` what it returned, `seconds` its wall time.
+    """A finished job: `facts` is what its function returned, `seconds` its wall time.
 
-    `identity` is what jobs that read it name it by: the key, but for a result that links to where its inputs lie.
-    `cached` tells whether this run found it finished. `watch` holds the samples that the parent took. `jump` says what
-    happened to the clocks meanwhile that spoils what it timed (`device.clocks`), None if nothing did.
+    `identity` is what jobs that read the result name it by: the key, unless the result links to its inputs.
+    `cached` is True if the result was in the store before this run. `watch` holds the samples that the parent took.
+    `jump` describes a change of the clocks during the job that spoils its timings (`device.clocks`), else None.
     """
 
     key: str
@@ -39,35 +42,39 @@ class JobResult:
 
     @property
     def out(self) -> Path:
-        """The files it made."""
+        """The folder of the files that the job wrote."""
         return self.folder / "out"
 
 
 def key_of(identity: Mapping[str, Any]) -> str:
-    """The key of everything that determines a result: 32 hex digits of SHA-256 over canonical JSON."""
+    """Return the key of all that determines a result: 32 hex digits of the SHA-256 of its canonical JSON."""
     text = json.dumps(identity, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def find(key: str, identity: str, *, cached: bool = True) -> JobResult | None:
-    """The finished job of this key, or None."""
+    """Return the finished job of this key, or None. A job without a readable result counts as not finished."""
     folder = _root() / "jobs" / key
-    try:
-        result = json.loads((folder / "result.json").read_text("utf-8"))
-        watch = folder / "watch.json"
-        samples = json.loads(watch.read_text("utf-8")) if watch.exists() else {}
-    except FileNotFoundError:
+    result = read_result(folder)
+    if result is None or not {"facts", "seconds"} <= result.keys():
         return None
-    jump = result.get("clocks")
-    return JobResult(key, folder, result["facts"], result["seconds"], cached, samples, identity, jump)
+    watch = _read_object(folder / "watch.json") or {}
+    return JobResult(
+        key, folder, result["facts"], result["seconds"], cached, watch, identity, result.get("clocks")
+    )
+
+
+def read_result(folder: Path) -> dict[str, Any] | None:
+    """Return the content of result.json in the folder of a job; None if it is missing, empty or broken."""
+    return _read_object(folder / "result.json")
 
 
 @contextmanager
 def claim(key: str) -> Iterator[Path]:
-    """Hold a key: yields a fresh work folder. A second process (or thread) waits here for the first."""
+    """Hold the lock of a key and yield an empty work folder. A second process or thread waits for the first."""
     with file_lock(_root() / "locks" / f"{key}.lock"):
         folder = _root() / "work" / key
-        # Whoever left something here is gone: we hold the lock.
+        # What is left here belongs to a run that was interrupted, because the lock is ours.
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         try:
@@ -76,26 +83,60 @@ def claim(key: str) -> Iterator[Path]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def keep(key: str, identity: str, folder: Path) -> JobResult:
-    """Move a work folder whose job succeeded among the finished."""
+def store_result(key: str, identity: str, folder: Path) -> JobResult:
+    """Move the work folder of a job that succeeded to the finished jobs, so that it survives a power failure."""
     final = _root() / "jobs" / key
     final.parent.mkdir(parents=True, exist_ok=True)
-    if final.exists():  # without a result, or one that is asked for anew
+    flush_to_disk(folder / "out")
+    for name in ("job.json", "result.json", "watch.json"):
+        if (folder / name).exists():
+            _fsync(folder / name)
+    _fsync(folder)
+    if final.exists():  # unreadable, or to be replaced by a fresh result
         shutil.rmtree(final)
     folder.rename(final)
-    found = find(key, identity, cached=False)
-    assert found is not None
-    return found
+    _fsync(final.parent)
+    result = find(key, identity, cached=False)
+    assert result is not None
+    return result
 
 
-def keep_failure(key: str, folder: Path) -> Path:
-    """Keep what a failed job left for people to read, without its output files; returns the log's path."""
+def store_failure(key: str, folder: Path) -> Path:
+    """Move the work folder of a failed job, without its output files, to the failures. Return the path of its log."""
     final = _root() / "failed" / key
     shutil.rmtree(final, ignore_errors=True)
     shutil.rmtree(folder / "out", ignore_errors=True)
     final.parent.mkdir(parents=True, exist_ok=True)
     folder.rename(final)
     return final / "log.txt"
+
+
+def flush_to_disk(folder: Path) -> None:
+    """Flush every file and folder below a folder to the disk. Links are not followed.
+
+    A file that was written and renamed but not flushed may be empty after a power failure.
+    """
+    for parent, _, names in os.walk(folder):
+        for path in (Path(parent, name) for name in names):
+            if not path.is_symlink():
+                _fsync(path)
+        _fsync(Path(parent))
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _read_object(path: Path) -> dict[str, Any] | None:
+    try:
+        found = json.loads(path.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _root() -> Path:

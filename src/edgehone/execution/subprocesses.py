@@ -1,4 +1,4 @@
-"""Run an installer's child process to its end, line by line, in an environment that does not bend it."""
+"""Run an installer as a child process, line by line, unaffected by the caller's own Python settings."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import IO, Any
 
 from edgehone.execution.processes import CHILDREN, end_tree
 
-# Settings of the caller's that would bend where uv installs to.
-_NOT_OURS = (
+# Variables that would change where Python looks for packages or where uv installs them.
+_REMOVED = (
     "VIRTUAL_ENV",
     "CONDA_PREFIX",
     "PYTHONPATH",
@@ -22,8 +22,8 @@ _NOT_OURS = (
 
 
 def clean(environment: Mapping[str, str]) -> dict[str, str]:
-    """The caller's variables without those that bend Python's or uv's idea of where it is."""
-    return {key: value for key, value in environment.items() if key not in _NOT_OURS}
+    """Return the variables without those that change where Python or uv looks for packages or installs them."""
+    return {key: value for key, value in environment.items() if key not in _REMOVED}
 
 
 def run_lines(
@@ -34,10 +34,10 @@ def run_lines(
     cwd: Path,
     stderr: int | IO[Any] = subprocess.STDOUT,
 ) -> int:
-    """Give each line of the child's standard output to `on_line`; returns its exit code.
+    """Run a command, pass each line of its standard output to `on_line`, and return its exit code.
 
-    The child leads a session of its own that is ended with it: nothing it started outlives it. Its standard
-    input is a pipe that nobody writes to and that closes when this process ends.
+    The child leads a session, which is ended together with it, so that nothing it started outlives it. Its standard
+    input is a pipe to which nothing is written and that closes when this process ends.
     """
     CHILDREN.check()
     with subprocess.Popen(

@@ -1,4 +1,4 @@
-"""How many threads a job's session gets."""
+"""The number of threads of a job's session."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ from edgehone.device.facts import Device
 
 
 def threads_of(settings: Mapping[str, Any], machine: Device) -> int:
-    """The threads of a session: those that its settings name, never more than may be used here."""
+    """Return the threads that the settings ask for, all of the machine's by default, and never more than those."""
     return min(int(settings.get("threads") or machine.threads), machine.threads)

@@ -1,4 +1,4 @@
-"""Watching a running child from outside, so that looking does not disturb what it measures."""
+"""Sample a running child from the parent, so that sampling does not disturb what the child measures."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ from typing import Any
 
 
 class Watch:
-    """Samples of a running child, taken by the parent: `sample(pid)` every `seconds`, then `result()`."""
+    """Samples of a running child. The parent calls `sample(pid)` every `seconds`, and `result()` at the end.
+
+    This class takes no samples; others derive from it.
+    """
 
     seconds = 0.5
 
     def sample(self, pid: int) -> None:
-        """Look at the child once."""
+        """Take one sample of the process `pid`."""
 
     def result(self) -> dict[str, Any]:
-        """What to keep of all samples."""
+        """Return what to store of all samples."""
         return {}

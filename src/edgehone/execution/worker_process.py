@@ -1,8 +1,8 @@
 """The child's side of a job: read job.json, call the function, write result.json.
 
-Runs in a backend's own environment, so it imports the standard library only; the function that it calls
-brings its framework. The parent holds the other end of this process's standard input: when the parent goes,
-however it goes, that pipe closes and the whole process group ends itself.
+It runs in the environment of a backend and therefore imports only the standard library and edgehone; the function
+that it calls imports its framework. The parent holds the other end of this process's standard input: when the parent
+ends, for whatever reason, that pipe closes and this process ends itself and all that it started.
 """
 
 from __future__ import annotations
@@ -16,50 +16,48 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from edgehone.backends.sessions import (
-    WorkerJob,
-)
+from edgehone.backends.sessions import WorkerJob
 from edgehone.device.clocks import jump, read_clocks
 from edgehone.execution.bootstrap import end_with_parent
 
 
-def main(folder: str) -> None:
-    """Run the job of `folder`; exits 0 with result.json written, whether the function failed or not."""
+def main(path: str) -> None:
+    """Run the job in the folder `path`. Writes result.json and exits with code 0, even if the function failed."""
     if os.environ.get("EDGEHONE_JOB") == "1":
         end_with_parent()
-    place = Path(folder)
+    folder = Path(path)
     started, clocks = time.perf_counter(), read_clocks()
     try:
-        job = json.loads((place / "job.json").read_text("utf-8"))
-        result = {"ok": True, "facts": _call(job, place)}
-    except Exception as error:  # noqa: BLE001 - whatever a toolchain raises is this job's result
+        job = json.loads((folder / "job.json").read_text("utf-8"))
+        result = {"ok": True, "facts": _run_function(job, folder)}
+    except Exception as error:  # noqa: BLE001 - any exception of a toolchain is the result of this job
         traceback.print_exc()
         result = {"ok": False, "error": _describe(error)}
     result["seconds"] = time.perf_counter() - started
     result["clocks"] = jump(clocks, read_clocks())
-    _write(place / "result.json", json.dumps(result, indent=1))
+    _write(folder / "result.json", json.dumps(result, indent=1))
     sys.stdout.flush()
     sys.stderr.flush()
-    # Frameworks' threads and destructors may hang or crash at exit; the result is on disk, so just leave.
+    # The threads and destructors of a framework may hang or crash at exit. The result is written, so exit at once.
     os._exit(0)
 
 
-def call(name: str) -> Any:
-    """The function that `module:function` names."""
+def load_function(name: str) -> Any:
+    """Return the function that `module:function` names."""
     module, _, function = name.partition(":")
     return getattr(importlib.import_module(module), function)
 
 
-def _call(job: dict[str, Any], place: Path) -> Any:
-    out = place / "out"
+def _run_function(job: dict[str, Any], folder: Path) -> Any:
+    out = folder / "out"
     out.mkdir(exist_ok=True)
-    progress_file = place / "progress"
+    progress_file = folder / "progress"
 
-    def progress(fraction: float, what: str) -> None:
-        _write(progress_file, json.dumps([fraction, what]))
+    def progress(fraction: float, doing: str) -> None:
+        _write(progress_file, json.dumps([fraction, doing]))
 
     toolchain = job.get("toolchain")
-    return call(job["call"])(
+    return load_function(job["call"])(
         WorkerJob(
             args=job["args"],
             inputs={name: Path(path) for name, path in job["inputs"].items()},
@@ -73,15 +71,16 @@ def _call(job: dict[str, Any], place: Path) -> Any:
 
 def _describe(error: Exception) -> dict[str, str | None]:
     message = str(error).strip() or type(error).__name__
-    known = type(error).__module__.startswith("edgehone.")
+    from_edgehone = type(error).__module__.startswith("edgehone.")
     return {
         "type": type(error).__name__,
-        "message": message if known else f"{type(error).__name__}: {message}",
+        "message": message if from_edgehone else f"{type(error).__name__}: {message}",
         "hint": getattr(error, "hint", None),
     }
 
 
 def _write(path: Path, text: str) -> None:
+    """Replace a file at once, so that the parent never reads half of it."""
     staged = path.with_name(path.name + ".new")
     staged.write_text(text, "utf-8")
     staged.replace(path)

@@ -15,8 +15,9 @@ from edgehone.core.errors import InputError
 from edgehone.core.events import Emit, Event, State
 from edgehone.device.detect import Device
 from edgehone.execution.environments.environment import Env
-from edgehone.execution.executors import Executor
-from edgehone.execution.job import Input, Job, Limits, run
+from edgehone.execution.executor import Executor
+from edgehone.execution.job import Input, Job, Limits
+from edgehone.execution.run import run
 from edgehone.execution.store import JobResult
 from edgehone.execution.threads import threads_of
 from edgehone.inputs.workload import Workload
@@ -127,7 +128,7 @@ class RunContext:
             also=also,
             **more,
         )
-        return run(job, tell, site.executor.fill)
+        return run(job, tell, site.executor.execute)
 
     def tell(self, recipe: Recipe, state: State, detail: str = "") -> Callable[[float, str], None]:
         """Announce a recipe's new state; returns the function that reports its progress."""

@@ -19,8 +19,9 @@ from edgehone.device.inventory_facts import (
 )
 from edgehone.execution import store
 from edgehone.execution.environments import environment
-from edgehone.execution.job import Job, Limits, run
+from edgehone.execution.job import Job, Limits
 from edgehone.execution.processes import CHILDREN
+from edgehone.execution.run import run
 
 # A driver that hangs must not hang whoever asks.
 PATIENCE = Limits(seconds=120)

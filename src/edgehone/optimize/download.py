@@ -9,7 +9,8 @@ from edgehone.core.errors import InputError, JobError, ModelError
 from edgehone.core.events import Emit, Event
 from edgehone.execution.environments import environment
 from edgehone.execution.environments.environment import Env
-from edgehone.execution.job import Job, run
+from edgehone.execution.job import Job
+from edgehone.execution.run import run
 
 
 def download(name: str, emit: Emit) -> Path:

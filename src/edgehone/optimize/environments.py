@@ -9,7 +9,7 @@ from edgehone.backends import registry
 from edgehone.backends.base import Backend
 from edgehone.core.errors import SetupError
 from edgehone.execution.environments.environment import Env
-from edgehone.execution.executors import Executor
+from edgehone.execution.executor import Executor
 from edgehone.execution.processes import CHILDREN
 
 
@@ -30,7 +30,7 @@ def make_all(
         first = names[0]
         try:
             module, needs = registry.module_name(first), backends[first].NEEDS
-            made = place.ensure(first, module, needs, lambda what: tell(first, what))
+            made = place.ensure_environment(first, module, needs, lambda what: tell(first, what))
             ready.update(dict.fromkeys(names, made))
         except SetupError as error:
             for name in names:

@@ -10,8 +10,10 @@ from typing import NamedTuple
 from edgehone.backends import registry
 from edgehone.core.errors import InputError
 from edgehone.core.events import Emit, Event
-from edgehone.execution.executors import ClusterExecutor, Executor, LocalExecutor, SshExecutor
+from edgehone.execution.executor import Executor, LocalExecutor
 from edgehone.execution.remote import cluster, ssh
+from edgehone.execution.remote.cluster_executor import ClusterExecutor
+from edgehone.execution.remote.ssh_executor import SshExecutor
 from edgehone.optimize.options import OptimizeOptions
 
 
@@ -51,7 +53,7 @@ def open_executors(request: OptimizeOptions, emit: Emit) -> Iterator[Executors]:
 def _host(request: OptimizeOptions, emit: Emit) -> SshExecutor:
     modules = [registry.module_name(name) for name in request.backends or registry.names()]
     packages = {"edgehone", *(module.partition(".")[0] for module in modules)}
-    where = ssh.address(str(request.device))
+    where = ssh.parse_address(str(request.device))
     return SshExecutor(where, packages, lambda fraction, what: emit(Event("", detail=what)))
 
 
@@ -67,7 +69,7 @@ def _racks(
     scheduler = str(request.workers)
     client = cluster.connect(scheduler)
     opened.callback(client.close)
-    builds = cluster.check(client, scheduler, device)
+    builds = cluster.has_builders(client, scheduler, device)
     build_executor = ClusterExecutor(cluster.Workers(client, scheduler, cluster.BUILD)) if builds else here
     target_executor = ClusterExecutor(cluster.Workers(client, scheduler, device)) if device else here
     return build_executor, target_executor

@@ -15,7 +15,7 @@ from edgehone.core.events import Emit, Event
 from edgehone.device.catalogue import platform_row
 from edgehone.device.facts import Device
 from edgehone.device.inventory import read_inventory
-from edgehone.execution.executors import Executor
+from edgehone.execution.executor import Executor
 from edgehone.execution.home import home
 from edgehone.execution.job import Input, Limits
 from edgehone.inputs import workload

@@ -30,7 +30,8 @@ from edgehone.device.facts import Device
 from edgehone.execution import store
 from edgehone.execution.environments import environment
 from edgehone.execution.home import home
-from edgehone.execution.job import Input, Job, run
+from edgehone.execution.job import Input, Job
+from edgehone.execution.run import run
 from edgehone.execution.store import JobResult
 from edgehone.execution.threads import (
     threads_of,

@@ -26,14 +26,14 @@ def fill(folder: Path) -> Mapping[str, str]:
     return {"thing": "1"}
 
 
-def make(place: Path) -> managed_folder.Made:
-    return managed_folder.make(place / "it", place / "lock", fill, managed_folder.look, lambda what: None)
+def make(place: Path) -> managed_folder.FolderState:
+    return managed_folder.create(place / "it", place / "lock", fill, managed_folder.check, lambda what: None)
 
 
 def test_made_and_found_alike(tmp_path: Path) -> None:
-    assert managed_folder.look(tmp_path / "it").state == "missing"
-    assert make(tmp_path) == managed_folder.look(tmp_path / "it")
-    assert managed_folder.look(tmp_path / "it").versions == {"thing": "1"}
+    assert managed_folder.check(tmp_path / "it").state == "missing"
+    assert make(tmp_path) == managed_folder.check(tmp_path / "it")
+    assert managed_folder.check(tmp_path / "it").versions == {"thing": "1"}
 
 
 def test_what_raises_leaves_nothing_and_what_was_there_stays(tmp_path: Path) -> None:
@@ -45,7 +45,9 @@ def test_what_raises_leaves_nothing_and_what_was_there_stays(tmp_path: Path) -> 
     (tmp_path / "it" / "link").unlink()
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(ValueError, match="no"):
-        managed_folder.make(tmp_path / "it", tmp_path / "lock", fail, managed_folder.look, lambda what: None)
+        managed_folder.create(
+            tmp_path / "it", tmp_path / "lock", fail, managed_folder.check, lambda what: None
+        )
     assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -53,8 +55,8 @@ def test_what_raises_leaves_nothing_and_what_was_there_stays(tmp_path: Path) -> 
 def test_whatever_is_lost_is_named(lost: str, tmp_path: Path) -> None:
     make(tmp_path)
     (tmp_path / "it" / lost).unlink()
-    found = managed_folder.look(tmp_path / "it")
-    assert found.state == "broken" and found.reason == f"{tmp_path / 'it' / lost} is gone"
+    found = managed_folder.check(tmp_path / "it")
+    assert found.state == "broken" and found.reason == f"{tmp_path / 'it' / lost} is missing"
 
 
 def test_what_was_left_half_made_is_swept_whatever_its_digest(tmp_path: Path) -> None:
@@ -62,15 +64,15 @@ def test_what_was_left_half_made_is_swept_whatever_its_digest(tmp_path: Path) ->
     theirs = ["tiny-too-0123456789ab.partial-x", "tiny-0123456789ab"]
     for name in (*ours, *theirs):
         (tmp_path / name / "sub").mkdir(parents=True)
-    managed_folder.make(
-        tmp_path / "tiny-aaaaaaaaaaaa", tmp_path / "lock", fill, managed_folder.look, lambda what: None
+    managed_folder.create(
+        tmp_path / "tiny-aaaaaaaaaaaa", tmp_path / "lock", fill, managed_folder.check, lambda what: None
     )
     assert {place.name for place in tmp_path.glob("tiny*")} == {*theirs, "tiny-aaaaaaaaaaaa"}
 
 
 def test_a_file_in_the_place_of_the_folder_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "it").write_text("in the way")
-    assert managed_folder.look(tmp_path / "it").state == "broken"
+    assert managed_folder.check(tmp_path / "it").state == "broken"
     assert make(tmp_path).state == "ready"
     assert list(tmp_path.glob("it.*")) == []
 
@@ -85,20 +87,20 @@ def test_any_file_of_another_size_is_noticed(
         return {}
 
     place = tmp_path_factory.mktemp("made")
-    found = managed_folder.make(place / "it", place / "lock", fill, managed_folder.look, lambda what: None)
+    found = managed_folder.create(place / "it", place / "lock", fill, managed_folder.check, lambda what: None)
     assert found.bytes == sum(map(len, files.values()))
     (place / "it" / "came later").write_text("does no harm")
-    assert managed_folder.look(place / "it").state == "ready"
+    assert managed_folder.check(place / "it").state == "ready"
     changed = data.draw(st.sampled_from(sorted(files)))
     (place / "it" / changed).write_bytes(files[changed] + b"!")
-    assert managed_folder.look(place / "it").state == "broken"
+    assert managed_folder.check(place / "it").state == "broken"
 
 
 def test_whoever_waits_for_another_is_ended_by_ctrl_c(tmp_path: Path) -> None:
     waiting = threading.Event()
-    arguments = (tmp_path / "it", tmp_path / "lock", fill, managed_folder.look, lambda what: waiting.set())
+    arguments = (tmp_path / "it", tmp_path / "lock", fill, managed_folder.check, lambda what: waiting.set())
     with file_lock(tmp_path / "lock"), pytest.raises(KeyboardInterrupt), CHILDREN.pool(1) as pool:
-        made_there = pool.submit(managed_folder.make, *arguments)
+        made_there = pool.submit(managed_folder.create, *arguments)
         assert waiting.wait(30)
         raise KeyboardInterrupt
     assert isinstance(made_there.exception(), JobError)

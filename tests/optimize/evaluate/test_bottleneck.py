@@ -11,7 +11,7 @@ import edgehone
 from edgehone.backends.null import backend
 from edgehone.core.figure import Figure
 from edgehone.device import bandwidth
-from edgehone.execution import executors
+from edgehone.execution import executor
 from edgehone.optimize.evaluate.bottleneck import Reading, held_back
 from edgehone.plan import roofline
 from edgehone.report.explain import explanation
@@ -54,7 +54,7 @@ def test_the_share_of_the_bandwidth_is_a_figure_and_what_is_missing_has_a_cause(
     own_home: Path, null_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(roofline, "CACHED", 0)
-    monkeypatch.setattr(executors, "read_bandwidth", lambda *_: Figure(1.0, n=3, unit=bandwidth.UNIT))
+    monkeypatch.setattr(executor, "read_bandwidth", lambda *_: Figure(1.0, n=3, unit=bandwidth.UNIT))
     decision = decide(null_model, tmp_path)
     chosen = decision.candidate("null/q8")
     share, rate = chosen.figure("bandwidth_share"), chosen.figure("decode_tokens_per_s")

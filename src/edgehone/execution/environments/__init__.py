@@ -1,1 +1,1 @@
-"""The Python environments and compiled toolchains that backends run in."""
+"""Python environments and compiled toolchains of backends."""

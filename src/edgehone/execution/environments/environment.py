@@ -1,12 +1,13 @@
-"""Environments: one a backend, or shared (`Needs.environment`), made by uv from a lock, or the user's own.
+"""Environments: one for each backend, or shared by several (`Needs.environment`). uv installs them from a lock.
 
-    envs/NAME-DIGEST/         a relocatable environment of the lock's packages        (installer.py)
-    toolchains/NAME-DIGEST/   what was compiled for it, if anything                   (toolchain.py)
+    envs/NAME-DIGEST/         a relocatable environment with the packages of the lock  (installer.py)
+    toolchains/NAME-DIGEST/   the programs compiled for it, if any                     (toolchain.py)
+
+The digest covers all that determines the content of the folder. An installed environment needs no network. The user can
+override either folder by an environment variable (overrides.py):
 
     EDGEHONE_PYTHON_NAME=/path/to/python       use this interpreter; nothing is installed into it
-    EDGEHONE_TOOLCHAIN_NAME=/path/to/folder    use what was compiled there
-
-The digest stands for all that determines what is in it. Once made, an environment needs no network.
+    EDGEHONE_TOOLCHAIN_NAME=/path/to/folder    use the programs in this folder
 """
 
 from __future__ import annotations
@@ -29,15 +30,15 @@ from typing import Literal
 from edgehone.backends.base import Needs
 from edgehone.core.errors import SetupError
 from edgehone.execution.environments import installer, managed_folder, overrides, toolchain
-from edgehone.execution.environments.managed_folder import Made
+from edgehone.execution.environments.managed_folder import FolderState
 from edgehone.execution.home import file_lock, home
 
 
 @dataclass(frozen=True)
 class Env:
-    """An environment that is ready: its Python, its toolchain's folder if it has one, and what is in it.
+    """An installed environment: its Python, the folder of its toolchain if it has one, and the versions to show.
 
-    `digest` is part of the key of every job that runs in it; `versions` are those that the backend shows.
+    `digest` is part of the key of every job that runs in it.
     """
 
     name: str
@@ -49,7 +50,10 @@ class Env:
 
 @dataclass(frozen=True)
 class EnvState:
-    """What there is of an environment: `reason` says why it is not ready, `bytes` what it takes on disk."""
+    """The state of an environment: if it is not ready, the reason; the versions to show; its bytes on disk.
+
+    "own" means that it uses an override, or edgehone's own interpreter.
+    """
 
     state: Literal["ready", "missing", "broken", "own"]
     reason: str = ""
@@ -58,17 +62,17 @@ class EnvState:
 
 
 def ensure(name: str, needs: Needs, on_progress: Callable[[str], None]) -> Env:
-    """The environment, checked, and made first if it is missing or broken; two processes make it once.
+    """Check an environment, install it if it is missing or broken, and return it. Two processes install it once.
 
-    Raises SetupError: no network, no space, no compiler, a lock that can't be installed, an own
-    interpreter or folder that can't be used. It carries the root cause, the log's path and the way out.
+    Raises SetupError with the root cause, the log's path and a hint: no network, no space, no compiler, a lock that
+    cannot be installed, an override that cannot be used.
     """
     name = needs.environment or name
     try:
-        return _described(
+        return _assemble(
             name,
             needs,
-            lambda place, lock: _python(name, place, lock, on_progress),
+            lambda folder, lock: _ensure_installed(name, folder, lock, on_progress),
             lambda call, python: toolchain.ensure(name, call, python, on_progress),
         )
     except OSError as error:
@@ -78,47 +82,49 @@ def ensure(name: str, needs: Needs, on_progress: Callable[[str], None]) -> Env:
                 hint="free some space, or set EDGEHONE_HOME to a folder on another disk",
             ) from error
         raise SetupError(
-            f"the environment of {name} cannot be installed: {error}", hint=f"edgehone backends install {name}"
+            f"the environment of {name} cannot be installed: {error}",
+            hint=f"edgehone backends install {name}",
         ) from error
 
 
 def installed(name: str, needs: Needs) -> Env | None:
-    """The environment if it was made, by its markers alone; nothing is made. What is damaged shows when it is used.
+    """Return the environment if its folders have valid markers, else None. Files are not checked.
 
-    Raises SetupError for an own interpreter or folder that can't be used.
+    Raises SetupError for an override that cannot be used.
     """
     name = needs.environment or name
-    made_here = [_place(name, needs.lock)] if needs.lock and not overrides.python(name) else []
+    folders = [_folder_of(name, needs.lock)] if needs.lock and not overrides.python(name) else []
     if needs.toolchain and not overrides.toolchain(name):
-        made_here.append(toolchain.place(name, needs.toolchain))
-    if any(managed_folder.glance(folder).state != "ready" for folder in made_here):
+        folders.append(toolchain.folder_of(name, needs.toolchain))
+    if any(managed_folder.read_marker(folder).state != "ready" for folder in folders):
         return None
-    return _described(
+    return _assemble(
         name,
         needs,
-        lambda place, lock: managed_folder.glance(place),
-        lambda call, python: managed_folder.glance(toolchain.place(name, call)),
+        lambda folder, lock: managed_folder.read_marker(folder),
+        lambda call, python: managed_folder.read_marker(toolchain.folder_of(name, call)),
     )
 
 
-def _described(
+def _assemble(
     name: str,
     needs: Needs,
-    find_python: Callable[[Path, Path], Made],
-    find_toolchain: Callable[[str, Path], Made],
+    get_python: Callable[[Path, Path], FolderState],
+    get_toolchain: Callable[[str, Path], FolderState],
 ) -> Env:
-    """The environment whose parts `find_python(place, lock)` and `find_toolchain(call, python)` look up or make."""
-    python, digest, versions = _interpreter(name, needs, find_python)
-    folder, its_digest, its_versions = _toolchain(name, needs, python, find_toolchain)
-    return Env(name, python, folder, _digest([digest, its_digest]), {**versions, **its_versions})
+    """Return the environment whose folders `get_python(folder, lock)` and `get_toolchain(call, python)` provide."""
+    python, digest, versions = _interpreter(name, needs, get_python)
+    folder, toolchain_digest, toolchain_versions = _toolchain(name, needs, python, get_toolchain)
+    versions = {**versions, **toolchain_versions}
+    return Env(name, python, folder, _digest([digest, toolchain_digest]), versions)
 
 
 def state(name: str, needs: Needs) -> EnvState:
-    """What there is, looked at without making or fetching anything."""
+    """Return the state of an environment. Files are checked, and nothing is installed or downloaded."""
     name = needs.environment or name
     try:
-        mine = [one is not None for one in (overrides.python(name), overrides.toolchain(name))]
-        parts = [_look_python(name, needs), *_look_toolchain(name, needs)]
+        overridden = overrides.python(name) is not None or overrides.toolchain(name) is not None
+        parts = [_python_state(name, needs), *_toolchain_state(name, needs)]
     except SetupError as error:
         return EnvState("broken", error.message)
     except OSError as error:
@@ -128,20 +134,20 @@ def state(name: str, needs: Needs) -> EnvState:
             return EnvState(part.state, part.reason)
     versions = {key: value for part in parts for key, value in part.versions.items()}
     sizes = [part.bytes for part in parts if part.bytes is not None]
-    kind: Literal["own", "ready"] = "own" if any(mine) or needs.lock is None else "ready"
+    kind: Literal["own", "ready"] = "own" if overridden or needs.lock is None else "ready"
     return EnvState(kind, "", versions, sum(sizes) if sizes else None)
 
 
 def remove(name: str) -> None:
-    """Remove every environment and toolchain ever made for a backend; whoever makes one now is waited for.
+    """Remove all managed environments and toolchains of a backend. Waits for a running installation.
 
-    Raises SetupError if a file of it cannot be removed.
+    Raises SetupError if a file cannot be removed.
     """
-    mine = re.compile(rf"{re.escape(name)}-[0-9a-f]{{12}}(\.partial-.*)?")
+    pattern = re.compile(rf"{re.escape(name)}-[0-9a-f]{{12}}(\.partial-.*)?")
     for kind, lock in (("envs", "env"), ("toolchains", "toolchain")):
         with file_lock(home() / "locks" / f"{lock}-{name}.lock"):
             for folder in (home() / kind).glob(f"{name}-*"):
-                if mine.fullmatch(folder.name):
+                if pattern.fullmatch(folder.name):
                     _remove(folder)
 
 
@@ -153,73 +159,77 @@ def _remove(folder: Path) -> None:
 
 
 def _interpreter(
-    name: str, needs: Needs, find: Callable[[Path, Path], Made]
+    name: str, needs: Needs, get_python: Callable[[Path, Path], FolderState]
 ) -> tuple[Path, str, Mapping[str, str]]:
-    """The interpreter, the digest of what is installed for it, and the versions to show."""
+    """Return the interpreter, a digest of what is installed for it, and the versions to show."""
     if interpreter := overrides.python(name):
         versions = overrides.versions(name, interpreter, needs.versions)
-        return interpreter, _digest([str(interpreter), _text(versions)]), _shown(needs, versions)
+        return interpreter, _digest([str(interpreter), _json(versions)]), _shown(needs, versions)
     if needs.lock is None:
         return Path(sys.executable), _digest(_platform()), _core_versions(needs)
-    place = _place(name, needs.lock)
-    found = find(place, needs.lock)
-    # The index decides which build of a version it gives (a CPU or a CUDA torch), so the lock is not enough.
-    return (
-        installer.python_of(place),
-        _digest([place.name, _text(found.versions)]),
-        _shown(needs, found.versions),
-    )
+    folder = _folder_of(name, needs.lock)
+    present = get_python(folder, needs.lock)
+    # The installed versions are part of the digest, because the package index decides which build of a version it
+    # offers (torch for CPU or CUDA).
+    digest = _digest([folder.name, _json(present.versions)])
+    return installer.python_of(folder), digest, _shown(needs, present.versions)
 
 
-def _python(name: str, place: Path, lock: Path, on_progress: Callable[[str], None]) -> Made:
-    """What is installed at the place, installed first if it is missing or broken."""
-    found = _look(place)
-    if found.state == "ready":
-        return found
-    on_progress(f"installing, once, into {place}")
-    return managed_folder.make(
-        place,
+def _ensure_installed(name: str, folder: Path, lock: Path, on_progress: Callable[[str], None]) -> FolderState:
+    """Return the state of an environment's folder, after it was installed if it was missing or broken."""
+    present = _check(folder)
+    if present.state == "ready":
+        return present
+    on_progress(f"installing, once, into {folder}")
+    return managed_folder.create(
+        folder,
         home() / "locks" / f"env-{name}.lock",
-        lambda folder: installer.install(name, lock, folder, on_progress),
-        _look,
+        lambda partial: installer.install(name, lock, partial, on_progress),
+        _check,
         on_progress,
     )
 
 
 def _toolchain(
-    name: str, needs: Needs, python: Path, find: Callable[[str, Path], Made]
+    name: str, needs: Needs, python: Path, get_toolchain: Callable[[str, Path], FolderState]
 ) -> tuple[Path | None, str, Mapping[str, str]]:
+    """Return the folder of the toolchain, its digest and its versions."""
     if folder := overrides.toolchain(name):
         return folder, overrides.digest(folder), {}
     if needs.toolchain is None:
         return None, "", {}
-    found = find(needs.toolchain, python)
-    return toolchain.place(name, needs.toolchain), toolchain.digest(needs.toolchain), found.versions
+    present = get_toolchain(needs.toolchain, python)
+    return (
+        toolchain.folder_of(name, needs.toolchain),
+        toolchain.digest(needs.toolchain),
+        present.versions,
+    )
 
 
-def _look_python(name: str, needs: Needs) -> Made:
+def _python_state(name: str, needs: Needs) -> FolderState:
     if interpreter := overrides.python(name):
-        return Made("ready", "", _shown(needs, overrides.versions(name, interpreter, needs.versions)))
+        versions = overrides.versions(name, interpreter, needs.versions)
+        return FolderState("ready", "", _shown(needs, versions))
     if needs.lock is None:
-        return Made("ready", "", _core_versions(needs))
-    found = _look(_place(name, needs.lock))
-    return replace(found, versions=_shown(needs, found.versions))
+        return FolderState("ready", "", _core_versions(needs))
+    present = _check(_folder_of(name, needs.lock))
+    return replace(present, versions=_shown(needs, present.versions))
 
 
-def _look_toolchain(name: str, needs: Needs) -> list[Made]:
+def _toolchain_state(name: str, needs: Needs) -> list[FolderState]:
     if needs.toolchain is None or overrides.toolchain(name):
         return []
-    found = managed_folder.look(toolchain.place(name, needs.toolchain))
-    return [replace(found, reason=f"its toolchain: {found.reason}" if found.reason else "")]
+    present = managed_folder.check(toolchain.folder_of(name, needs.toolchain))
+    return [replace(present, reason=f"its toolchain: {present.reason}" if present.reason else "")]
 
 
-def _place(name: str, lock: Path) -> Path:
+def _folder_of(name: str, lock: Path) -> Path:
     return home() / "envs" / f"{name}-{_digest([lock.read_text('utf-8'), *_platform()])}"
 
 
 def _platform() -> tuple[str, ...]:
-    # Not sysconfig's variables: threads that ask for them first see them half filled (CPython 3.11), and
-    # environments are made side by side.
+    # Not sysconfig's variables: in CPython 3.11, a thread that reads them while another one computes them gets a
+    # partial result, and environments are installed in parallel.
     return (str(sys.implementation.cache_tag), EXTENSION_SUFFIXES[0], sys.platform, platform.machine())
 
 
@@ -227,28 +237,29 @@ def _digest(parts: Iterable[str]) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
 
 
-def _look(folder: Path) -> Made:
-    found = managed_folder.look(folder)
+def _check(folder: Path) -> FolderState:
+    present = managed_folder.check(folder)
     python = installer.python_of(folder)
-    if found.state == "ready" and not python.exists():
-        # The link is there, but the Python that it was made from is not any more.
-        return Made("broken", f"{python} points to {python.readlink()}, which is gone")
-    return found
+    if present.state == "ready" and not python.exists():
+        # The link exists, but the interpreter that the environment was made from has been removed.
+        return FolderState("broken", f"{python} points to {python.readlink()}, which does not exist")
+    return present
 
 
 def _shown(needs: Needs, versions: Mapping[str, str]) -> dict[str, str]:
-    wanted = {name: versions.get(installer.normalized(name)) for name in needs.versions}
-    return {name: version for name, version in wanted.items() if version}
+    """Return the versions that the backend shows to users."""
+    shown = {name: versions.get(installer.normalized(name)) for name in needs.versions}
+    return {name: version for name, version in shown.items() if version}
 
 
 def _core_versions(needs: Needs) -> dict[str, str]:
-    """The versions of a backend that runs in edgehone's own interpreter."""
-    found = {}
+    """Return the versions to show of a backend that runs in edgehone's own interpreter."""
+    versions = {}
     for name in needs.versions:
         with suppress(PackageNotFoundError):
-            found[name] = version(name)
-    return found
+            versions[name] = version(name)
+    return versions
 
 
-def _text(versions: Mapping[str, str]) -> str:
+def _json(versions: Mapping[str, str]) -> str:
     return json.dumps(dict(versions), sort_keys=True)

@@ -1,8 +1,8 @@
-"""A folder that is made once, is whole or not there, and is checked before it is used.
+"""Folders that edgehone creates once and checks before use: environments and toolchains.
 
-It is filled beside its place, gets a marker with the size of every file, and is moved into place by one
-rename. What a killed process left half-made is swept by the next; what was damaged later is noticed by the
-sizes.
+A folder is filled under a temporary name beside its final path, gets a marker file with the size of every file, and is
+renamed, so it is complete or absent. What an interrupted process left is removed by the next one, and later damage is
+detected by the sizes.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from edgehone.execution.processes import CHILDREN
 
 MARKER = "edgehone-made.json"
 _PARTIAL = ".partial-"
-# What ends the name of a folder: NAME-DIGEST.
+# The end of a folder's name, NAME-DIGEST.
 _DIGEST = re.compile(r"(?<=-)[0-9a-f]{12}$")
-_LOOK_AGAIN_SECONDS = 0.2
+_RETRY_SECONDS = 0.2
 
 State = Literal["ready", "missing", "broken"]
 
 
 @dataclass(frozen=True)
-class Made:
-    """What is at a place: whether it can be used, if not why, its versions and bytes on disk."""
+class FolderState:
+    """The state of a managed folder: if it is not ready, the reason; the versions of its content; its bytes on disk."""
 
     state: State
     reason: str = ""
@@ -41,109 +41,109 @@ class Made:
     bytes: int | None = None
 
 
-def look(folder: Path) -> Made:
-    """Check a made folder against its marker. Files that came later (bytecode, …) don't matter."""
-    found, sizes = _marked(folder)
-    for name, size in sizes.items():
+def check(folder: Path) -> FolderState:
+    """Compare a folder with its marker. Files that were added later, such as bytecode, do not matter."""
+    state, sizes = _read_marker(folder)
+    for name, expected in sizes.items():
         try:
-            now = os.lstat(f"{folder}/{name}").st_size
+            size = os.lstat(f"{folder}/{name}").st_size
         except OSError:
-            return Made("broken", f"{folder / name} is gone")
-        if now != size:
-            return Made("broken", f"{folder / name} has {now} bytes, not {size}")
-    return found
+            return FolderState("broken", f"{folder / name} is missing")
+        if size != expected:
+            return FolderState("broken", f"{folder / name} has {size} bytes, not {expected}")
+    return state
 
 
-def glance(folder: Path) -> Made:
-    """What the marker says, the files themselves not looked at: tens of times as quick."""
-    return _marked(folder)[0]
+def read_marker(folder: Path) -> FolderState:
+    """Return the state that the marker describes. It checks no files and is tens of times faster than `check`."""
+    return _read_marker(folder)[0]
 
 
-def _marked(folder: Path) -> tuple[Made, dict[str, int]]:
-    """What the marker says, and the sizes that it gives the files; none where there is no good marker."""
+def _read_marker(folder: Path) -> tuple[FolderState, dict[str, int]]:
+    """Return the state that the marker describes, and the sizes of the files; none if there is no valid marker."""
     if not folder.exists():
-        return Made("missing", "not installed"), {}
+        return FolderState("missing", "not installed"), {}
     try:
         marker: dict[str, Any] = json.loads((folder / MARKER).read_text("utf-8"))
         versions: dict[str, str] = dict(marker["versions"])
         sizes: dict[str, int] = dict(marker["files"])
     except FileNotFoundError:
-        return Made("broken", f"{folder} was not finished"), {}
+        return FolderState("broken", f"{folder} is incomplete"), {}
     except (OSError, ValueError, KeyError, TypeError) as error:
-        return Made("broken", f"{folder / MARKER} cannot be read: {error}"), {}
-    return Made("ready", "", versions, sum(sizes.values())), sizes
+        return FolderState("broken", f"{folder / MARKER} cannot be read: {error}"), {}
+    return FolderState("ready", "", versions, sum(sizes.values())), sizes
 
 
-def make(
+def create(
     folder: Path,
     lock: Path,
     fill: Callable[[Path], Mapping[str, str]],
-    check: Callable[[Path], Made],
+    check: Callable[[Path], FolderState],
     on_progress: Callable[[str], None],
-) -> Made:
-    """Make a folder, unless another process just did: `fill` gets an empty one and returns its versions.
+) -> FolderState:
+    """Create a folder unless another process has just done so. `fill` gets an empty folder and returns its versions.
 
-    Whatever `fill` raises leaves nothing in place. Folders of one name and different digests share the lock.
+    If `fill` raises, nothing is left behind. Folders with the same name and different digests share the lock.
     """
-    told = False
+    reported = False
     while True:
         with suppress(BlockingIOError), file_lock(lock, wait=False):
-            return _make(folder, fill, check, on_progress)
-        if not told:
+            return _create(folder, fill, check, on_progress)
+        if not reported:
             on_progress("waiting for another process that is installing it")
-            told = True
-        # A thread that slept in the lock itself could not be ended by Ctrl-C.
+            reported = True
+        # Ctrl-C could not end a thread that waits in the lock itself.
         CHILDREN.check()
-        time.sleep(_LOOK_AGAIN_SECONDS)
+        time.sleep(_RETRY_SECONDS)
 
 
-def _make(
+def _create(
     folder: Path,
     fill: Callable[[Path], Mapping[str, str]],
-    check: Callable[[Path], Made],
+    check: Callable[[Path], FolderState],
     on_progress: Callable[[str], None],
-) -> Made:
-    found = check(folder)
-    if found.state == "ready":
-        return found
-    if found.state == "broken":
-        on_progress(f"making it again: {found.reason}")
+) -> FolderState:
+    present = check(folder)
+    if present.state == "ready":
+        return present
+    if present.state == "broken":
+        on_progress(f"installing it again: {present.reason}")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(folder)
-    # A name of its own: an orphan of a killed process may still be writing into the last one.
+    _remove_partial(folder)
+    # A unique name: a child of a process that was killed may still be writing into the previous one.
     partial = Path(tempfile.mkdtemp(prefix=folder.name + _PARTIAL, dir=folder.parent))
     partial.chmod(0o755)
     try:
         versions = fill(partial)
-        files = _sizes(partial)
-        marker = {"versions": dict(versions), "files": files}
+        sizes = _file_sizes(partial)
+        marker = {"versions": dict(versions), "files": sizes}
         (partial / MARKER).write_text(json.dumps(marker, indent=0), "utf-8")
         if folder.exists():
             folder.rename(partial.with_name(partial.name + "-replaced"))
         partial.rename(folder)
     finally:
-        _sweep(folder)
-    return Made("ready", "", versions, sum(files.values()))
+        _remove_partial(folder)
+    return FolderState("ready", "", versions, sum(sizes.values()))
 
 
-def _sweep(folder: Path) -> None:
-    """Remove what was left half-made under this name, whatever its digest; the caller holds the name's lock."""
-    anything = _DIGEST.sub("?" * 12, folder.name)
-    for left in folder.parent.glob(anything + _PARTIAL + "*"):
-        if left.is_dir():
-            shutil.rmtree(left, ignore_errors=True)
+def _remove_partial(folder: Path) -> None:
+    """Remove incomplete folders with this name and any digest. The caller holds the lock of the name."""
+    any_digest = _DIGEST.sub("?" * 12, folder.name)
+    for partial in folder.parent.glob(any_digest + _PARTIAL + "*"):
+        if partial.is_dir():
+            shutil.rmtree(partial, ignore_errors=True)
         else:
-            left.unlink()
+            partial.unlink()
 
 
-def _sizes(folder: Path) -> dict[str, int]:
-    """Size by relative path of every file and link. Bytecode comes and goes, so it doesn't count."""
+def _file_sizes(folder: Path) -> dict[str, int]:
+    """Return the size of every file and link by relative path, without bytecode, which may change at any time."""
     sizes = {}
-    for place, folders, names in os.walk(folder):
+    for parent, folders, names in os.walk(folder):
         if "__pycache__" in folders:
             folders.remove("__pycache__")
-        links = [name for name in folders if Path(place, name).is_symlink()]
+        links = [name for name in folders if Path(parent, name).is_symlink()]
         for name in (*names, *links):
-            path = f"{place}/{name}"
+            path = f"{parent}/{name}"
             sizes[os.path.relpath(path, folder)] = os.lstat(path).st_size
     return sizes

@@ -1,8 +1,8 @@
-"""What a far machine does when it is asked: plain functions by name, the same over SSH and in a Dask worker.
+"""The requests that a remote machine serves, as functions by name. They are the same over SSH and in a Dask worker.
 
-It has an EDGEHONE_HOME of its own. Beside the store of every machine stands
+The machine has an EDGEHONE_HOME of its own, with a store as on every machine and, beside the jobs,
 
-    store/inputs/DIGEST/NAME/…     what it was sent, by the digest of its identity; appears by one rename
+    store/inputs/DIGEST/NAME/…     an input that was sent, by the digest of its identity; appears by one rename
 """
 
 from __future__ import annotations
@@ -20,87 +20,97 @@ from typing import Any
 from edgehone.core.errors import EdgehoneError, JobError, SetupError
 from edgehone.device.detect import detect
 from edgehone.execution import store
+from edgehone.execution.child_process import FULL
 from edgehone.execution.environments import environment
 from edgehone.execution.environments.environment import Env
 from edgehone.execution.home import home
-from edgehone.execution.job import FULL, Input, Job, Limits, Progress, run
+from edgehone.execution.job import Input, Job, Limits, Progress
+from edgehone.execution.run import run
 from edgehone.execution.source_digest import whole_digest
-from edgehone.execution.worker_process import call as function_of
+from edgehone.execution.worker_process import load_function
 
-# Bytes of a file that travel at once: enough to fill a slow line, little enough to hold anywhere.
+# Bytes of a file in one message: large enough to use a fast line, small enough to hold in memory anywhere.
 CHUNK = 4 << 20
 _KEY = re.compile(r"[0-9a-f]{32}")
 
 _ENVIRONMENTS: dict[str, Env] = {}
 
+# A reply: a value that JSON can represent, and bytes that belong to it.
+Reply = tuple[Any, bytes]
 
-def answer(name: str, given: Mapping[str, Any], data: bytes, tell: Progress) -> tuple[dict[str, Any], bytes]:
-    """The reply to one question, and bytes with it: `{"ok": value}`, or `{"error": {kind, message, hint}}`."""
+
+def handle(
+    method: str, params: Mapping[str, Any], data: bytes, on_progress: Progress
+) -> tuple[dict[str, Any], bytes]:
+    """Serve one request. Return `{"ok": value}` or `{"error": {type, message, hint}}`, and the bytes with it."""
     try:
-        value, found = _ANSWERS[name](given, data, tell)
+        value, reply_data = _METHODS[method](params, data, on_progress)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            return _error("SetupError", f"{error.filename or name}: {error.strerror}", None), b""
+            return _error("SetupError", f"{error.filename or method}: {error.strerror}", None), b""
         return _error("SetupError", f"no space left on the disk of {home()}", None), b""
     except EdgehoneError as error:
         return _error(type(error).__name__, error.message, error.hint), b""
-    return {"ok": value}, found
+    return {"ok": value}, reply_data
 
 
 def _error(kind: str, message: str, hint: str | None) -> dict[str, Any]:
-    return {"error": {"kind": kind, "message": message, "hint": hint}}
+    return {"error": {"type": kind, "message": message, "hint": hint}}
 
 
-def _facts(given: Mapping[str, Any], data: bytes, tell: Progress) -> tuple[Any, bytes]:
-    """The machine, and where it keeps things."""
+def _describe_machine(params: Mapping[str, Any], data: bytes, on_progress: Progress) -> Reply:
+    """Return the device, the EDGEHONE_HOME and a digest of edgehone's source."""
     return {"device": detect().to_json(), "home": str(home()), "source": whole_digest("edgehone")}, b""
 
 
-def _ask(given: Mapping[str, Any], data: bytes, tell: Progress) -> tuple[Any, bytes]:
-    """What a function without arguments (`module:function`) returns here."""
-    return function_of(given["call"])(), b""
+def _call_function(params: Mapping[str, Any], data: bytes, on_progress: Progress) -> Reply:
+    """Call a function without arguments, `module:function`."""
+    return load_function(params["function"])(), b""
 
 
-def _ensure(given: Mapping[str, Any], data: bytes, tell: Progress) -> tuple[Any, bytes]:
-    """The environment of a backend's module, made if it is not there; its Python is this machine's."""
-    env = _environment(given["name"], given["module"], lambda what: tell(0.0, what))
-    facts = {
+def _ensure_environment(params: Mapping[str, Any], data: bytes, on_progress: Progress) -> Reply:
+    """Return the environment of a backend's module, installed first if it is missing; its Python is on this machine."""
+    env = _environment(params["name"], params["module"], lambda doing: on_progress(0.0, doing))
+    description = {
         "name": env.name,
         "python": str(env.python),
+        "toolchain": str(env.toolchain) if env.toolchain else None,
         "digest": env.digest,
         "versions": dict(env.versions),
     }
-    return {**facts, "toolchain": str(env.toolchain) if env.toolchain else None}, b""
+    return description, b""
 
 
-def _environment(name: str, module: str, tell: Callable[[str], None]) -> Env:
+def _environment(name: str, module: str, on_progress: Callable[[str], None]) -> Env:
     if module not in _ENVIRONMENTS:
         needs = importlib.import_module(module).NEEDS
-        _ENVIRONMENTS[module] = environment.ensure(name, needs, tell)
+        _ENVIRONMENTS[module] = environment.ensure(name, needs, on_progress)
     return _ENVIRONMENTS[module]
 
 
-def _begin(given: Mapping[str, Any], data: bytes, tell: Progress) -> tuple[Any, bytes]:
-    """Whether there is room for an input of so many bytes; SetupError if there is not."""
+def _check_space(params: Mapping[str, Any], data: bytes, on_progress: Progress) -> Reply:
+    """Raise SetupError if the disk has no room for an input of that many bytes."""
     free = shutil.disk_usage(home()).free
-    if free < given["bytes"] + FULL:
+    if free < params["bytes"] + FULL:
         raise SetupError(
-            f"{given['bytes'] / 1e6:.0f} MB are to be sent, and {free / 1e6:.0f} MB are left on the disk of {home()}"
+            f"{params['bytes'] / 1e6:.0f} MB have to be sent, but only {free / 1e6:.0f} MB are free on the disk "
+            f"of {home()}"
         )
     return None, b""
 
 
-def _write(given: Mapping[str, Any], data: bytes, tell: Progress) -> tuple[Any, bytes]:
-    """A piece of a file of an input, at its offset; without one, an empty folder."""
-    path = inside(_partial(given["identity"]), given["path"])
-    if given["offset"] is None:
+def _write_chunk(params: Mapping[str, Any], data: bytes, on_progress: Progress) -> Reply:
+    """Write a chunk of a file of an input at its offset. Without an offset, create an empty folder."""
+    path = inside(_partial_input(params["identity"]), params["path"])
+    if params["offset"] is None:
         path.mkdir(parents=True, exist_ok=True)
         return None, b""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o644)
     try:
-        # At its place, not at the end: what a cut connection left is written over, and two senders do no harm.
-        os.lseek(descriptor, given["offset"], os.SEEK_SET)
+        # Written at its offset, not appended: it replaces what an interrupted transfer left, and two senders do no
+        # harm.
+        os.lseek(descriptor, params["offset"], os.SEEK_SET)
         rest = memoryview(data)
         while rest:
             rest = rest[os.write(descriptor, rest) :]
@@ -109,105 +119,109 @@ def _write(given: Mapping[str, Any], data: bytes, tell: Progress) -> tuple[Any, 
     return None, b""
 
 
-def _finish(given: Mapping[str, Any], data: bytes, tell: Progress) -> tuple[Any, bytes]:
-    """Put an input in its place, if each file is as long as it should be."""
-    partial, final = _partial(given["identity"]), _place(given["identity"])
-    for path, size in given["sizes"].items():
-        file = inside(partial, path)
-        if not final.exists() and (not file.is_file() or file.stat().st_size != size):
-            raise SetupError(f"{path} did not arrive whole", hint="run the same command again")
+def _finish_input(params: Mapping[str, Any], data: bytes, on_progress: Progress) -> Reply:
+    """Make an input available if every file has the expected size."""
+    partial, final = _partial_input(params["identity"]), _input_folder(params["identity"])
     if final.exists():  # another sender was faster
         shutil.rmtree(partial, ignore_errors=True)
-    else:
-        partial.rename(final)
+        return None, b""
+    for path, size in params["sizes"].items():
+        file = inside(partial, path)
+        if not file.is_file() or file.stat().st_size != size:
+            raise SetupError(f"{path} was not received completely", hint="run the same command again")
+    store.flush_to_disk(partial)
+    partial.rename(final)
     return None, b""
 
 
-def _run(given: Mapping[str, Any], data: bytes, tell: Progress) -> tuple[Any, bytes]:
-    """Run a job, or find it done: its key here. Before that, the inputs that are lacking; after a failure, why."""
-    inputs = {name: _input(identity, asked) for name, (identity, asked) in given["inputs"].items()}
-    lacking = [given["inputs"][name][0] for name, one in inputs.items() if one is None]
-    if lacking:
-        return {"lacking": lacking}, b""
-    env = _environment(given["env"]["name"], given["env"]["module"], lambda what: tell(0.0, what))
-    if env.digest != given["env"]["digest"]:
-        raise SetupError(f"the environment of {env.name} is another one than it was", hint="run it again")
+def _run_job(params: Mapping[str, Any], data: bytes, on_progress: Progress) -> Reply:
+    """Run a job, or find its result. Return `{"key"}`, `{"missing": identities of inputs}` or `{"failed"}`.
+
+    The bytes of the reply are the log of a failed job.
+    """
+    inputs = {name: _find_input(identity, file) for name, (identity, file) in params["inputs"].items()}
+    missing = [params["inputs"][name][0] for name, one in inputs.items() if one is None]
+    if missing:
+        return {"missing": missing}, b""
+    env = _environment(params["env"]["name"], params["env"]["module"], lambda doing: on_progress(0.0, doing))
+    if env.digest != params["env"]["digest"]:
+        raise SetupError(f"the environment of {env.name} has changed during the run", hint="run it again")
     job = Job(
-        given["call"],
+        params["call"],
         env,
-        given["args"],
+        params["args"],
         {name: one for name, one in inputs.items() if one is not None},
-        **{name: given[name] for name in ("threads", "exclusive", "backend", "also", "online")},
-        limits=Limits(**given["limits"]),
-        watch=function_of(given["watch"]),
+        **{name: params[name] for name in ("threads", "exclusive", "backend", "also", "online")},
+        limits=Limits(**params["limits"]),
+        watch=load_function(params["watch"]),
     )
     try:
-        return {"key": run(job, tell).key}, b""
+        return {"key": run(job, on_progress).key}, b""
     except JobError as error:
         log = error.log.read_bytes()[-CHUNK:] if error.log else b""
         return {"failed": {"message": error.message, "hint": error.hint}}, log
 
 
-def _list(given: Mapping[str, Any], data: bytes, tell: Progress) -> tuple[Any, bytes]:
-    """The files of a finished job with their sizes, links followed; None for the size of a folder."""
-    return [[path, size] for path, size, _ in contents(_job(given["key"]))], b""
+def _list_files(params: Mapping[str, Any], data: bytes, on_progress: Progress) -> Reply:
+    """Return path and size of every file of a finished job, links followed; the size of a folder is None."""
+    return [[path, size] for path, size, _ in list_contents(_job_folder(params["key"]))], b""
 
 
-def _read(given: Mapping[str, Any], data: bytes, tell: Progress) -> tuple[Any, bytes]:
-    """A piece of a file of a finished job."""
-    with inside(_job(given["key"]), given["path"]).open("rb") as file:
-        file.seek(given["offset"])
+def _read_chunk(params: Mapping[str, Any], data: bytes, on_progress: Progress) -> Reply:
+    """Return a chunk of a file of a finished job."""
+    with inside(_job_folder(params["key"]), params["path"]).open("rb") as file:
+        file.seek(params["offset"])
         return None, file.read(CHUNK)
 
 
-_ANSWERS: dict[str, Callable[[Mapping[str, Any], bytes, Progress], tuple[Any, bytes]]] = {
-    "facts": _facts,
-    "ask": _ask,
-    "ensure": _ensure,
-    "begin": _begin,
-    "write": _write,
-    "finish": _finish,
-    "run": _run,
-    "list": _list,
-    "read": _read,
+_METHODS: dict[str, Callable[[Mapping[str, Any], bytes, Progress], Reply]] = {
+    "describe_machine": _describe_machine,
+    "call_function": _call_function,
+    "ensure_environment": _ensure_environment,
+    "check_space": _check_space,
+    "write_chunk": _write_chunk,
+    "finish_input": _finish_input,
+    "run_job": _run_job,
+    "list_files": _list_files,
+    "read_chunk": _read_chunk,
 }
 
 
-def contents(folder: Path, only: Sequence[str] = ()) -> list[tuple[str, int | None, Path]]:
-    """Everything in a folder, or the files named: relative path, bytes (None for a folder), where it lies."""
-    found: list[tuple[str, int | None, Path]] = []
-    for path in [folder / name for name in only] if only else sorted(folder.rglob("*")):
+def list_contents(folder: Path, names: Sequence[str] = ()) -> list[tuple[str, int | None, Path]]:
+    """Return relative path, bytes (None for a folder) and path of all that is in a folder, or of the named files."""
+    contents: list[tuple[str, int | None, Path]] = []
+    for path in [folder / name for name in names] if names else sorted(folder.rglob("*")):
         size = None if path.is_dir() else path.stat().st_size
-        found.append((path.relative_to(folder).as_posix(), size, path))
-    return found
+        contents.append((path.relative_to(folder).as_posix(), size, path))
+    return contents
 
 
 def inside(folder: Path, path: str) -> Path:
-    """A path below a folder, as another machine names it; SetupError for one that leads out of it."""
+    """Return the path in a folder that another machine names. Raises SetupError if it leads out of the folder."""
     parts = PurePosixPath(path).parts
     if not parts or path.startswith("/") or ".." in parts:
         raise SetupError(f"another machine names the file {path!r}, which leads out of {folder}")
     return folder.joinpath(*parts)
 
 
-def _input(identity: str, name: str) -> Input | None:
-    """An input that was sent here, or that a job made here; None if it is lacking."""
-    sent = _place(identity) / name
+def _find_input(identity: str, name: str) -> Input | None:
+    """Return an input that was sent to this machine or is the result of one of its jobs; None if it is missing."""
+    sent = _input_folder(identity) / name
     if sent.exists():
         return Input(sent, identity)
-    made, _, part = identity.partition("/")
-    done = store.find(made, made) if _KEY.fullmatch(made) else None
-    return Input(done.out / part, identity) if done else None
+    key, _, part = identity.partition("/")
+    result = store.find(key, key) if _KEY.fullmatch(key) else None
+    return Input(result.out / part, identity) if result else None
 
 
-def _job(key: str) -> Path:
+def _job_folder(key: str) -> Path:
     return inside(home() / "store" / "jobs", key)
 
 
-def _place(identity: str) -> Path:
+def _input_folder(identity: str) -> Path:
     return home() / "store" / "inputs" / hashlib.sha256(identity.encode()).hexdigest()[:32]
 
 
-def _partial(identity: str) -> Path:
-    place = _place(identity)
-    return place.with_name(place.name + ".partial")
+def _partial_input(identity: str) -> Path:
+    folder = _input_folder(identity)
+    return folder.with_name(folder.name + ".partial")

@@ -1,12 +1,13 @@
-"""What a host runs first, as text on a command line: it takes edgehone's source and a Python to run it with.
+"""The first code that runs on a host. It is passed to the host's Python on a command line, receives edgehone's source,
+finds or makes a Python that can run it, and replaces itself by the agent.
 
-    first line in    {"digest", "home", "requirements", "source": bytes of a .tar.gz of packages, "packages": names}
-    lines out        {"edgehone": "source"} asks for the source; {"edgehone": "error", "message", "hint"} is the end
+    first line in    {"digest", "home", "requirements", "source": size of a .tar.gz of packages, "packages": names}
+    lines out        {"edgehone": "source"} requests the source; {"edgehone": "error", "message", "hint"} ends it
 
-Runs before anything of edgehone is there: the standard library alone. Under EDGEHONE_HOME stand then
+It runs where edgehone is not installed and therefore uses the standard library only. It creates, under EDGEHONE_HOME,
 
-    agent/DIGEST/          the source of that digest              agent/python-VERSION/   a venv with numpy and uv,
-                                                                  where the host's own Python has not got them
+    agent/DIGEST/            the source with that digest
+    agent/python-VERSION/    a venv with numpy, psutil and uv, if the host's own Python does not have them
 """
 
 import io
@@ -19,35 +20,35 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-_HAS_ALL = "import numpy, uv; uv.find_uv_bin()"
+_CHECK = "import numpy, psutil, uv; uv.find_uv_bin()"
 
 
 def main() -> None:
-    """Make ready, then become the agent: same process, same pipes."""
+    """Prepare the source and the Python, then become the agent, in the same process and with the same pipes."""
     try:
-        order = json.loads(_read_line())
-        if order["home"]:
-            os.environ["EDGEHONE_HOME"] = order["home"]
-        given = os.environ.get("EDGEHONE_HOME") or os.environ.get("XDG_CACHE_HOME", "~/.cache") + "/edgehone"
-        place = Path(os.path.expandvars(given)).expanduser().absolute() / "agent"
-        place.mkdir(parents=True, exist_ok=True)
-        source = place / order["digest"]
+        start = json.loads(_read_line())
+        if start["home"]:
+            os.environ["EDGEHONE_HOME"] = start["home"]
+        home = os.environ.get("EDGEHONE_HOME") or os.environ.get("XDG_CACHE_HOME", "~/.cache") + "/edgehone"
+        folder = Path(os.path.expandvars(home)).expanduser().absolute() / "agent"
+        folder.mkdir(parents=True, exist_ok=True)
+        source = folder / start["digest"]
         if not source.exists():
-            _say({"edgehone": "source"})
-            _unpack(_read(order["source"]), source)
-        python = _python(place, order["requirements"])
+            _send({"edgehone": "source"})
+            _unpack(_read(start["source"]), source)
+        python = _find_python(folder, start["requirements"])
     except OSError as error:
-        _end(
+        _fail(
             f"{error.filename or 'the host'}: {error.strerror or error}",
             "name another folder: ssh://HOST/FOLDER",
         )
-    start = {
-        "packages": {name: str(source / name) for name in order["packages"]},
+    agent = {
+        "packages": {name: str(source / name) for name in start["packages"]},
         "call": "edgehone.execution.remote.serve:main",
         "args": [],
     }
     bootstrap = str(source / "edgehone" / "execution" / "bootstrap.py")
-    os.execv(python, [python, "-I", "-u", bootstrap, json.dumps(start)])
+    os.execv(python, [python, "-I", "-u", bootstrap, json.dumps(agent)])
 
 
 def _unpack(archive: bytes, source: Path) -> None:
@@ -57,19 +58,19 @@ def _unpack(archive: bytes, source: Path) -> None:
             files.extractall(partial)
         partial.rename(source)
     except OSError:
-        if not source.exists():  # else another connection was faster
+        if not source.exists():  # otherwise another connection was faster
             raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _python(place: Path, requirements: list[str]) -> str:
-    """This Python if it has what the agent needs, else that of a venv that is made once."""
-    if _has_all(sys.executable):
+def _find_python(folder: Path, requirements: list[str]) -> str:
+    """Return this Python if it has what the agent needs, otherwise that of a venv, which is made once."""
+    if _has_requirements(sys.executable):
         return sys.executable
-    venv = place / "python-{}.{}".format(*sys.version_info)
+    venv = folder / "python-{}.{}".format(*sys.version_info)
     python = str(venv / "bin" / "python")
-    if venv.exists() and _has_all(python):
+    if venv.exists() and _has_requirements(python):
         return python
     shutil.rmtree(venv, ignore_errors=True)
     steps = {
@@ -87,23 +88,23 @@ def _python(place: Path, requirements: list[str]) -> str:
         )
         if done.returncode != 0:
             shutil.rmtree(venv, ignore_errors=True)
-            words = [line for line in done.stdout.splitlines() if line.strip()] or ["it said nothing"]
-            _end(
-                f"its Python {sys.version.split()[0]} cannot {what}: {words[-1]}",
-                "install numpy and uv for that Python, or what venv and pip lack (Debian: python3-venv)",
+            lines = [line for line in done.stdout.splitlines() if line.strip()] or ["no output"]
+            _fail(
+                f"its Python {sys.version.split()[0]} cannot {what}: {lines[-1]}",
+                "install numpy, psutil and uv for that Python, or what venv and pip need (Debian: python3-venv)",
             )
     return python
 
 
-def _has_all(python: str) -> bool:
+def _has_requirements(python: str) -> bool:
     nothing = subprocess.DEVNULL
-    ask = [python, "-I", "-c", _HAS_ALL]
-    done = subprocess.run(ask, check=False, stdin=nothing, stdout=nothing, stderr=nothing)
+    command = [python, "-I", "-c", _CHECK]
+    done = subprocess.run(command, check=False, stdin=nothing, stdout=nothing, stderr=nothing)
     return done.returncode == 0
 
 
 def _read_line() -> bytes:
-    # A byte at a time: what follows belongs to whoever this process becomes.
+    # One byte at a time, because what follows the line is for the agent that this process becomes.
     line = b""
     while not line.endswith(b"\n"):
         line += _read(1)
@@ -113,19 +114,19 @@ def _read_line() -> bytes:
 def _read(size: int) -> bytes:
     data = b""
     while len(data) < size:
-        some = os.read(0, size - len(data))
-        if not some:
+        part = os.read(0, size - len(data))
+        if not part:
             sys.exit(1)
-        data += some
+        data += part
     return data
 
 
-def _say(what: dict[str, str]) -> None:
-    print(json.dumps(what), flush=True)  # noqa: T201
+def _send(message: dict[str, str]) -> None:
+    print(json.dumps(message), flush=True)  # noqa: T201
 
 
-def _end(message: str, hint: str) -> None:
-    _say({"edgehone": "error", "message": message, "hint": hint})
+def _fail(message: str, hint: str) -> None:
+    _send({"edgehone": "error", "message": message, "hint": hint})
     sys.exit(1)
 
 

@@ -1,10 +1,11 @@
-"""The workers of a Dask cluster: those that build, or those that are a device.
+"""The workers of a Dask cluster.
 
-A worker tells by a resource what it is for: `build` builds and scores, any other name is the device that it is. It
-takes one job at a time, in a store of its own. Dask finds a free worker, and another one where one dies with a job. A
-result counts once it lies in the store here, under its key: whatever was run twice on the way is there once.
+The resource of a worker says what it is for: `build` builds and scores, any other name is the device that the worker
+is. A worker runs one job at a time and has a store of its own. Dask chooses a free worker, and another one if a
+worker dies while it runs a job. A result counts when it is in the store of this machine, under its key, so a job that
+ran twice counts once.
 
-dask.distributed is loaded when a cluster is named, and nowhere else.
+dask.distributed is imported only when a cluster is used.
 """
 
 from __future__ import annotations
@@ -22,36 +23,38 @@ from edgehone.core.suggestions import suggest
 from edgehone.execution.job import Job, Progress
 from edgehone.execution.processes import CHILDREN
 from edgehone.execution.remote import agent, transfer
-from edgehone.execution.remote.ssh import AGAIN, settle
+from edgehone.execution.remote.ssh import value_of
+from edgehone.execution.remote.ssh_errors import RUN_AGAIN
 from edgehone.execution.source_digest import whole_digest
 
 if TYPE_CHECKING:
     from distributed import Client
 
 BUILD = "build"
-PATIENCE_SECONDS = 60.0  # for a worker to come back before a job is given up
+# How long no worker of a resource may be connected before a job is given up.
+PATIENCE_SECONDS = 60.0
 _CONNECT_SECONDS = 20
 INSTALL = "pip install 'edgehone[cluster]'"
 
 
-def reply(what: str, given: Mapping[str, Any], data: bytes = b"") -> tuple[dict[str, Any], bytes]:
-    """The worker's side: the agent's answer (see `agent.answer`)."""
-    return agent.answer(what, given, data, lambda fraction, doing: None)
+def serve(method: str, params: Mapping[str, Any], data: bytes = b"") -> tuple[dict[str, Any], bytes]:
+    """Serve a request in a worker (`agent.handle`)."""
+    return agent.handle(method, params, data, lambda fraction, doing: None)
 
 
-def task(what: str, given: Mapping[str, Any]) -> tuple[str, dict[str, Any], bytes]:
-    """The same as a task, with the address of the worker that ran it."""
+def serve_as_task(method: str, params: Mapping[str, Any]) -> tuple[str, dict[str, Any], bytes]:
+    """Serve a request as a Dask task. Return also the address of the worker that ran it."""
     from distributed import get_worker
 
-    return get_worker().address, *reply(what, given)
+    return get_worker().address, *serve(method, params)
 
 
-class Gone(Exception):
-    """The worker that was spoken to is there no more."""
+class WorkerLost(Exception):
+    """The worker that a request was sent to is no longer connected."""
 
 
 class Workers:
-    """The workers of a cluster that carry a resource."""
+    """The workers of a cluster that have a resource."""
 
     def __init__(self, client: Client, scheduler: str, resource: str) -> None:
         self._client = client
@@ -59,114 +62,118 @@ class Workers:
         self.resource = resource
 
     def addresses(self) -> list[str]:
-        """Those that are there now."""
+        """Return the addresses of the workers that are connected now."""
         return sorted(
-            address for address, one in _known(self._client).items() if one["resources"].get(self.resource)
+            address
+            for address, worker in _connected(self._client).items()
+            if worker["resources"].get(self.resource)
         )
 
-    def ask(
-        self,
-        address: str,
-        what: str,
-        given: Mapping[str, Any],
-        data: bytes = b"",
-        tell: Progress = lambda fraction, doing: None,
-    ) -> tuple[Any, bytes]:
-        """The answer of one worker, beside whatever it runs. Raises Gone, or SetupError where it cannot."""
-        if address not in _known(self._client):
-            raise Gone(address)
-        try:
-            found = self._client.run(reply, what, given, data, workers=[address])[address]
-        except (OSError, KeyError) as error:
-            raise Gone(address) from error
-        return settle(address, found[0]), found[1]
-
-    def each(self, what: str, given: Mapping[str, Any]) -> dict[str, Any]:
-        """What every worker answers, as tasks of their own: for what takes long."""
+    def request_all(self, method: str, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Send a request to every worker, as a task that may take long. Return the values by address."""
         futures = {
             address: self._client.submit(
-                task, what, given, workers=[address], pure=False, key=f"edgehone-{what}-{uuid.uuid4().hex}"
+                serve_as_task,
+                method,
+                params,
+                workers=[address],
+                pure=False,
+                key=f"edgehone-{method}-{uuid.uuid4().hex}",
             )
             for address in self.addresses()
         }
-        return {a: settle(a, self._wait(future, only=a)[1]) for a, future in futures.items()}
+        return {a: value_of(a, self._wait(future, only=a)[1]) for a, future in futures.items()}
 
-    def fill(self, job: Job, folder: Path, tell: Progress) -> None:
-        """Run a job on any of them, and fill our work folder with what it leaves."""
-        order = transfer.order(job)
+    def execute(self, job: Job, folder: Path, on_progress: Progress) -> None:
+        """Run a job on any of the workers and put its result into the work folder `folder` of this machine."""
+        message = transfer.job_message(job)
         while True:
-            tell(0.0, f"on a worker of {self.scheduler}")
+            on_progress(0.0, f"on a worker of {self.scheduler}")
             future = self._client.submit(
-                task,
-                "run",
-                order,
+                serve_as_task,
+                "run_job",
+                message,
                 resources={self.resource: 1},
                 pure=False,
                 key=f"edgehone-{job.key}-{uuid.uuid4().hex}",
             )
-            address, answer, log = self._wait(future)
-            told = settle(address, answer)
+            address, reply, log = self._wait(future)
+            value = value_of(address, reply)
+            request = self._request_to(address)
             try:
-                if lacking := told.get("lacking"):
-                    for given in job.inputs.values():
-                        if given.identity in lacking:
-                            transfer.send(self._asking(address), given, tell)
+                if missing := value.get("missing"):
+                    for one in job.inputs.values():
+                        if one.identity in missing:
+                            transfer.send_input(request, one, on_progress)
                 else:
-                    return transfer.settle(self._asking(address), job, (told, log), folder, tell)
-            except Gone:
-                # Its result went with it, unless it comes back: the job is run again, and counts once.
+                    return transfer.fetch_result(request, job, (value, log), folder, on_progress)
+            except WorkerLost:
+                # The result is lost with the worker unless it reconnects. The job runs again, and counts once.
                 for path in folder.iterdir():
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
 
-    def _asking(self, address: str) -> transfer.Ask:
-        def ask(
-            what: str,
-            given: Mapping[str, Any],
-            data: bytes = b"",
-            tell: Progress = lambda fraction, doing: None,
-        ) -> tuple[Any, bytes]:
-            return self.ask(address, what, given, data, tell)
+    def _request_to(self, address: str) -> transfer.Request:
+        """Return a function that sends requests to one worker, which serves them beside a running task."""
 
-        return ask
+        def request(
+            method: str,
+            params: Mapping[str, Any],
+            data: bytes = b"",
+            on_progress: Progress = lambda fraction, doing: None,
+        ) -> tuple[Any, bytes]:
+            if address not in _connected(self._client):
+                raise WorkerLost(address)
+            try:
+                reply, reply_data = self._client.run(serve, method, params, data, workers=[address])[address]
+            except (OSError, KeyError) as error:
+                raise WorkerLost(address) from error
+            return value_of(address, reply), reply_data
+
+        return request
 
     def _wait(self, future: Any, only: str | None = None) -> tuple[str, dict[str, Any], bytes]:
-        """A task's result; it is run again elsewhere where its worker dies, unless it is for `only` one.
+        """Wait for the result of a task. If its worker dies, Dask runs it on another one, unless it is for `only` one.
 
-        Raises JobError where workers die of it again and again, SetupError where no worker is left.
+        Raises JobError if several workers died with the task, SetupError if no worker is left.
         """
         from distributed import KilledWorker
 
-        left = time.monotonic()
+        last_connected = time.monotonic()
         while True:
             try:
-                found: tuple[str, dict[str, Any], bytes] = future.result(timeout=1)
+                result: tuple[str, dict[str, Any], bytes] = future.result(timeout=1)
             except TimeoutError:
                 CHILDREN.check()
-                now = time.monotonic()
-                there = self.addresses()
-                left = now if only in there or (there and not only) else left
-                if now - left > PATIENCE_SECONDS:
+                addresses = self.addresses()
+                if only in addresses or (addresses and not only):
+                    last_connected = time.monotonic()
+                if time.monotonic() - last_connected > PATIENCE_SECONDS:
+                    lost = (
+                        f"the worker {only}" if only else f"every worker with the resource '{self.resource}'"
+                    )
                     raise SetupError(
-                        f"{self.scheduler}: {only or 'every worker'} that carries '{self.resource}' is gone",
-                        hint=f"start one (edgehone worker {self.scheduler}), then {AGAIN}",
+                        f"{self.scheduler}: {lost} is gone",
+                        hint=f"start one (edgehone worker {self.scheduler}), then {RUN_AGAIN}",
                     ) from None
             except KilledWorker as error:
                 raise JobError(f"every worker that ran it died: {error}") from error
             else:
-                return found
+                return result
 
 
 def connect(scheduler: str) -> Client:
-    """A client of a scheduler. Raises SetupError where it cannot be reached, or Dask is not installed."""
+    """Return a client of a scheduler. Raises SetupError if it cannot be reached or Dask is not installed."""
     try:
         from distributed import Client
     except ImportError as error:
         raise SetupError(f"--workers {scheduler}: dask.distributed is not installed", hint=INSTALL) from error
-    # Its own words about closing connections say nothing to a person.
+    # Its messages about closing connections are of no use to the user.
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     try:
-        make: Any = Client  # it has no types
-        client: Client = make(scheduler, timeout=_CONNECT_SECONDS, set_as_default=False, name="edgehone")
+        make_client: Any = Client  # it has no type annotations
+        client: Client = make_client(
+            scheduler, timeout=_CONNECT_SECONDS, set_as_default=False, name="edgehone"
+        )
     except (OSError, ValueError, TypeError) as error:
         raise SetupError(
             f"the scheduler {scheduler} cannot be reached: {error}",
@@ -175,60 +182,72 @@ def connect(scheduler: str) -> Client:
     return client
 
 
-def check(client: Client, scheduler: str, device: str | None) -> bool:
-    """Whether any worker builds. Raises SetupError where no worker serves, InputError for a device that none is."""
-    carried = {name for one in _known(client).values() for name, count in one["resources"].items() if count}
-    devices = sorted(carried - {BUILD})
+def has_builders(client: Client, scheduler: str, device: str | None) -> bool:
+    """Return True if a worker builds.
+
+    Raises SetupError if no worker has a resource, InputError if `device` is given and no worker is that device.
+    """
+    resources = {
+        name for worker in _connected(client).values() for name, count in worker["resources"].items() if count
+    }
+    devices = sorted(resources - {BUILD})
     if device and device not in devices:
         guess = suggest(device, devices, f"devices: {', '.join(devices)}") if devices else ""
         raise InputError(
-            f"no worker of {scheduler} is a '{device}'" + (f"; {guess}" if guess else ""),
+            f"no worker of {scheduler} is a '{device}'{f'; {guess}' if guess else ''}",
             hint=f"on the device: edgehone worker {scheduler} --device {device}",
         )
-    if not carried:
+    if not resources:
         raise SetupError(
             f"{scheduler} has no worker that builds or is a device", hint=f"edgehone worker {scheduler}"
         )
-    return BUILD in carried
+    return BUILD in resources
 
 
-def facts(workers: Workers) -> dict[str, Any]:
-    """What the weakest of them is, since a job may run on any. Raises SetupError where they are not of one kind."""
-    told = workers.each("facts", {})
-    if not told:
+def describe_weakest(workers: Workers) -> dict[str, Any]:
+    """Return the description of the weakest of the workers (`describe_machine`), since a job may run on any of them.
+
+    Raises SetupError if they are not of one kind or run another version of edgehone.
+    """
+    machines = workers.request_all("describe_machine", {})
+    if not machines:
         raise SetupError(
-            f"{workers.scheduler}: no worker that carries '{workers.resource}' is left", hint=AGAIN
+            f"{workers.scheduler}: no worker with the resource '{workers.resource}' is left", hint=RUN_AGAIN
         )
-    ours = whole_digest("edgehone")
-    if other := [address for address, one in told.items() if one["source"] != ours]:
+    expected = whole_digest("edgehone")
+    if other := [address for address, one in machines.items() if one["source"] != expected]:
         raise SetupError(
             f"another version of edgehone runs on {', '.join(other)}",
-            hint="install this one there, and start it again",
+            hint="install this version there, and start the worker again",
         )
-    if workers.resource != BUILD and len({one["device"]["fingerprint"] for one in told.values()}) > 1:
-        kinds = "; ".join(f"{a}: {one['device']['cpu']}, {one['device']['os']}" for a, one in told.items())
+    if workers.resource != BUILD and len({one["device"]["fingerprint"] for one in machines.values()}) > 1:
+        kinds = "; ".join(
+            f"{a}: {one['device']['cpu']}, {one['device']['os']}" for a, one in machines.items()
+        )
         raise SetupError(
-            f"the workers that carry '{workers.resource}' are not one kind of machine: {kinds}",
-            hint="give each kind a name of its own",
+            f"the workers with the resource '{workers.resource}' are not one kind of machine: {kinds}",
+            hint="give each kind of machine a name of its own",
         )
     return min(
-        (one for _, one in sorted(told.items())),
+        (one for _, one in sorted(machines.items())),
         key=lambda one: (one["device"]["threads"], one["device"]["memory_available_bytes"] or 0),
     )
 
 
-def ensure(workers: Workers, name: str, module: str, tell: Callable[[str], None]) -> transfer.FarEnv:
-    """A backend's environment on each of them. Raises SetupError where one can't make it, or has another."""
-    tell(f"on {len(workers.addresses())} workers of {workers.scheduler}")
-    told = workers.each("ensure", {"name": name, "module": module})
-    if len({one["digest"] for one in told.values()}) > 1:
+def ensure_environment(
+    workers: Workers, name: str, module: str, on_progress: Callable[[str], None]
+) -> transfer.RemoteEnv:
+    """Return a backend's environment, installed on each worker. Raises SetupError if that fails or they differ."""
+    on_progress(f"on {len(workers.addresses())} workers of {workers.scheduler}")
+    replies = workers.request_all("ensure_environment", {"name": name, "module": module})
+    if len({one["digest"] for one in replies.values()}) > 1:
         raise SetupError(
-            f"the environments of {name} differ between the workers {', '.join(sorted(told))}",
+            f"the environments of {name} differ between the workers {', '.join(sorted(replies))}",
             hint="let workers of one platform build, and the others measure (edgehone worker --device NAME)",
         )
-    return transfer.far_env(told[min(told)], module)
+    return transfer.remote_env(replies[min(replies)], module)
 
 
-def _known(client: Client) -> dict[str, Any]:
-    known: dict[str, Any] = client.scheduler_info(n_workers=-1)["workers"]
-    return known
+def _connected(client: Client) -> dict[str, Any]:
+    workers: dict[str, Any] = client.scheduler_info(n_workers=-1)["workers"]
+    return workers

@@ -1,4 +1,4 @@
-"""The host's end of an ssh connection: answers one question after another until the connection closes."""
+"""The host's end of an SSH connection: serves one request after another until the connection closes."""
 
 from __future__ import annotations
 
@@ -8,32 +8,32 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from edgehone.execution.remote import agent, wire
+from edgehone.execution.remote import agent, messages
 
 
 def main() -> None:
-    """Answer what comes on standard input, on standard output; whatever else is printed goes to standard error."""
-    answers = os.dup(1)
+    """Read requests from standard input and write replies to standard output. Other output goes to standard error."""
+    replies = os.dup(1)
     os.dup2(2, 1)
-    reader = wire.Reader(0)
-    wire.send(answers, {"edgehone": "ready"})
+    reader = messages.Reader(0)
+    messages.send(replies, {"edgehone": "ready"})
 
-    def tell(fraction: float, what: str) -> None:
-        wire.send(answers, {"progress": [fraction, what]})
+    def on_progress(fraction: float, doing: str) -> None:
+        messages.send(replies, {"progress": [fraction, doing]})
 
-    while (question := reader.message()) is not None:
-        told, data = question
-        with _ending_with_the_connection():
-            reply, found = agent.answer(told["ask"], told["given"], data, tell)
-        wire.send(answers, reply, found)
+    while (received := reader.message()) is not None:
+        message, data = received
+        with _exit_if_disconnected():
+            reply, reply_data = agent.handle(message["method"], message["params"], data, on_progress)
+        messages.send(replies, reply, reply_data)
 
 
 @contextmanager
-def _ending_with_the_connection() -> Iterator[None]:
-    """End this process if the connection closes while it works.
+def _exit_if_disconnected() -> Iterator[None]:
+    """End this process if the connection closes while a request is served.
 
-    Who asked says nothing until it has its answer, so all that can come meanwhile is the end. A job's child ends
-    with this process, which holds its standard input.
+    The other side sends nothing until it has the reply, so anything that becomes readable meanwhile is the end of the
+    stream. The child of a job ends together with this process, which holds the child's standard input.
     """
     done, wake = os.pipe()
 

@@ -1,9 +1,9 @@
-"""A machine over SSH: one process of the system's own ssh client, and an agent at its other end.
+"""A connection to a host: one process of the system's ssh client, and an agent at the other end.
 
-    ssh://user@host:port/folder    `folder` is the EDGEHONE_HOME there (default: as that host has it)
+    ssh://user@host:port/folder    `folder` is the EDGEHONE_HOME on the host (default: the host's own setting)
 
-Keys, host keys and jumps are as the user's own configuration of ssh has them. Nothing is asked: what would need an
-answer is an error that says what to do. The host needs a Python; edgehone's source is sent to it.
+Keys, host keys and jump hosts come from the user's ssh configuration. ssh never prompts: where it would, the connection
+fails with an error that says what to do. The host needs Python; edgehone's source is sent to it.
 """
 
 from __future__ import annotations
@@ -26,30 +26,30 @@ from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import unquote, urlsplit
 
-from edgehone.core.errors import EdgehoneError, InputError, SetupError
+from edgehone.core.errors import InputError, SetupError
 from edgehone.execution.job import Progress
 from edgehone.execution.processes import end_tree
-from edgehone.execution.remote import wire
+from edgehone.execution.remote import messages
+from edgehone.execution.remote.ssh_errors import RUN_AGAIN, explain
 from edgehone.execution.source_digest import package_path
 
 SCHEME = "ssh://"
-AGAIN = "run the same command again: what was finished is kept, here and there"
-# The agent needs these of edgehone's own requirements; the rest serves what people see.
-_NEEDED = ("numpy", "uv")
+# The requirements of edgehone that the agent needs; the others are for the user interface.
+_REQUIREMENTS = ("numpy", "psutil", "uv")
 # The shipped model is an example, not code.
-_LEFT_OUT = ("__pycache__", "demo-model")
+_EXCLUDED = ("__pycache__", "demo-model")
 _OPTIONS = ("-o", "BatchMode=yes", "-o", "ConnectTimeout=20", "-o", "ServerAliveInterval=15")
-# No double quote, newline or exclamation mark within: whatever shell the user has there sees one word.
+# It contains no single quote, newline or exclamation mark: every login shell takes it, in single quotes, as one word.
 _FIND_PYTHON = (
     'for p in python3 python3.14 python3.13 python3.12 python3.11; do if "$p" -c "import sys; '
     'sys.exit(sys.version_info < (3, 11))" 2>/dev/null; then exec "$p" -u -c "import base64, sys; '
-    'exec(base64.b64decode(sys.argv[1]))" {boot}; fi; done; echo "edgehone: no python"; python3 --version 2>&1'
+    'exec(base64.b64decode(sys.argv[1]))" {bootstrap}; fi; done; echo "edgehone: no python"; python3 --version 2>&1'
 )
 
 
 @dataclass(frozen=True)
 class Address:
-    """Where an ssh:// URL leads: `destination` as ssh takes it, the port and the folder if they are named."""
+    """The parts of an ssh:// URL: `destination` in ssh's own form; port and folder if the URL names them."""
 
     destination: str
     port: int | None = None
@@ -57,17 +57,17 @@ class Address:
 
     @property
     def name(self) -> str:
-        """What people know it by."""
+        """The name that is shown to users."""
         return f"{self.destination}:{self.port}" if self.port else self.destination
 
     @property
     def command(self) -> list[str]:
-        """What reaches it by hand."""
+        """The command that connects by hand."""
         return ["ssh", *(["-p", str(self.port)] if self.port else []), self.destination]
 
 
-def address(url: str) -> Address:
-    """The address of an ssh:// URL. Raises InputError for one that leads nowhere."""
+def parse_address(url: str) -> Address:
+    """Parse an ssh:// URL. Raises InputError if it is not a valid address."""
     hint = "write --device ssh://user@host, ssh://user@host:2222 or ssh://user@host/folder/for/edgehone"
     try:
         parts = urlsplit(url)
@@ -75,104 +75,110 @@ def address(url: str) -> Address:
     except ValueError as error:
         raise InputError(f"--device {url}: {error}", hint=hint) from error
     host, user = parts.hostname, parts.username
-    plain = re.compile(r"[\w.:][\w.:%-]*")  # never an option of ssh's
+    plain = re.compile(r"[\w.:][\w.:%-]*")  # must not look like an option of ssh
     if not host or not plain.fullmatch(host) or (user and not plain.fullmatch(user)):
         raise InputError(f"--device {url} names no host", hint=hint)
     if parts.password or parts.query or parts.fragment:
-        raise InputError(f"--device {url}: a password, query or fragment has no place in it", hint=hint)
+        raise InputError(f"--device {url}: it must not contain a password, query or fragment", hint=hint)
     return Address(f"{user}@{host}" if user else host, port, unquote(parts.path.rstrip("/")))
 
 
 class Connection:
-    """An agent on a host: `ask` it, one question at a time. Closing it, or the end of this process, ends it."""
+    """A connection to an agent on a host, which serves one request at a time.
 
-    def __init__(self, where: Address, packages: Iterable[str], tell: Progress) -> None:
-        """Connect, and send edgehone's source if the host lacks it.
+    Closing the connection, or the end of this process, ends the agent.
+    """
 
-        Raises SetupError: no such host, key unknown or refused, no Python that is new enough, no space.
+    def __init__(self, address: Address, packages: Iterable[str], on_progress: Progress) -> None:
+        """Connect, and send the source of `packages` if the host does not have it.
+
+        Raises SetupError: unknown host, unknown host key, failed authentication, no recent Python, no space.
         """
-        self.where = where
-        self.name = where.name
+        self.address = address
+        self.name = address.name
         self._lock = threading.Lock()
-        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the connection
-        boot = base64.b64encode(Path(__file__).with_name("bootstrap.py").read_bytes()).decode()
-        script = f"exec sh -c {shlex.quote(_FIND_PYTHON.format(boot=boot))}"
-        command = [*where.command[:1], *_OPTIONS, *where.command[1:], script]
-        tell(0.0, f"connecting to {self.name}")
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the connection
+        bootstrap = base64.b64encode(Path(__file__).with_name("bootstrap.py").read_bytes()).decode()
+        script = f"exec sh -c {shlex.quote(_FIND_PYTHON.format(bootstrap=bootstrap))}"
+        command = [*address.command[:1], *_OPTIONS, *address.command[1:], script]
+        on_progress(0.0, f"connecting to {self.name}")
         try:
             self._process = subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=self._said,
+                stderr=self._stderr,
                 start_new_session=True,
                 bufsize=0,
             )
         except FileNotFoundError as error:
-            raise SetupError("there is no ssh on this machine", hint="apt install openssh-client") from error
+            raise SetupError(
+                "no ssh client is installed on this machine", hint="apt install openssh-client"
+            ) from error
         assert self._process.stdin and self._process.stdout
-        self._to = self._process.stdin.fileno()
-        self._from = wire.Reader(self._process.stdout.fileno())
+        self._requests = self._process.stdin.fileno()
+        self._replies = messages.Reader(self._process.stdout.fileno())
         try:
-            self._greet(sorted(packages), tell)
+            self._start_agent(sorted(packages), on_progress)
         except BaseException:
             self.close()
             raise
 
-    def _greet(self, packages: list[str], tell: Progress) -> None:
+    def _start_agent(self, packages: list[str], on_progress: Progress) -> None:
+        """Tell the bootstrap code what to run, send the source if it asks for it, and wait until the agent is ready."""
         source = _archive(packages)
-        order = {
+        start = {
             "digest": sha256(source).hexdigest()[:16],
-            "home": self.where.folder,
+            "home": self.address.folder,
             "requirements": _requirements(),
             "source": len(source),
             "packages": packages,
         }
         with suppress(BrokenPipeError):
-            wire.send(self._to, order)
-            while (line := self._from.line()) is not None:
-                told = _told(line)
-                if told.get("edgehone") == "source":
-                    tell(0.0, f"sending edgehone's source to {self.name}")
+            messages.send(self._requests, start)
+            while (line := self._replies.line()) is not None:
+                message = _parse_object(line)
+                if message.get("edgehone") == "source":
+                    on_progress(0.0, f"sending edgehone's source to {self.name}")
                     _write_all(self._process.stdin, source)
-                elif told.get("edgehone") == "error":
-                    raise SetupError(f"{self.name}: {told['message']}", hint=told["hint"])
-                elif told.get("edgehone") == "ready":
+                elif message.get("edgehone") == "error":
+                    raise SetupError(f"{self.name}: {message['message']}", hint=message["hint"])
+                elif message.get("edgehone") == "ready":
                     return
                 elif line.startswith(b"edgehone: no python"):
-                    found = (self._from.line() or b"none").decode(errors="replace")
+                    version = (self._replies.line() or b"none").decode(errors="replace")
                     raise SetupError(
-                        f"{self.name} has no Python 3.11 or newer (found: {found})",
-                        hint=f"install one there, then {AGAIN}",
+                        f"{self.name} has no Python 3.11 or newer (found: {version})",
+                        hint=f"install one there, then {RUN_AGAIN}",
                     )
-                # Anything else is what a shell's start-up files print.
-        self._lost("while connecting")
+                # Any other line was printed by the start-up files of a shell.
+        self._raise_lost("while connecting")
 
-    def ask(
+    def request(
         self,
-        what: str,
-        given: Mapping[str, Any],
+        method: str,
+        params: Mapping[str, Any],
         data: bytes = b"",
-        tell: Progress = lambda fraction, what: None,
+        on_progress: Progress = lambda fraction, doing: None,
     ) -> tuple[Any, bytes]:
-        """The agent's answer to `what` (see `agent`), and the bytes with it.
+        """Send a request (`agent.handle`) and return the value and the bytes of the reply.
 
-        Raises SetupError if it cannot do it, or if the connection is cut.
+        Raises SetupError if the agent reports an error or the connection is cut.
         """
         with self._lock:
             try:
-                wire.send(self._to, {"ask": what, "given": given}, data)
+                messages.send(self._requests, {"method": method, "params": params}, data)
             except BrokenPipeError:
-                self._lost("in the middle of its work")
-            while (message := self._from.message()) is not None:
-                told, found = message
-                if "progress" not in told:
-                    return settle(self.name, told), found
-                tell(*told["progress"])
-        return self._lost("in the middle of its work")
+                self._raise_lost("during a request")
+            while (received := self._replies.message()) is not None:
+                message, reply_data = received
+                if "progress" not in message:
+                    return value_of(self.name, message), reply_data
+                on_progress(*message["progress"])
+        return self._raise_lost("during a request")
 
     def close(self) -> None:
-        """End the agent and all that it runs, and the ssh process."""
+        """End the agent with all that it runs, and the ssh process."""
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe:
                 pipe.close()
@@ -180,66 +186,32 @@ class Connection:
             self._process.wait(timeout=2)
         end_tree(self._process.pid)
         self._process.wait()
-        self._said.close()
+        self._stderr.close()
 
-    def _lost(self, when: str) -> NoReturn:
+    def _raise_lost(self, when: str) -> NoReturn:
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=10)
-        self._said.seek(0)
-        said = self._said.read().decode(errors="replace").strip()
-        raise _why(self.where, said, when)
+        self._stderr.seek(0)
+        output = self._stderr.read().decode(errors="replace").strip()
+        raise explain(self.name, self.address.command, output, when)
 
 
-def settle(name: str, told: Mapping[str, Any]) -> Any:
-    """The value of an answer. Raises SetupError, naming the machine, where it holds an error."""
-    if error := told.get("error"):
-        hint = error["hint"] or AGAIN
-        if "edgehone backends install" in hint:  # it is not a command there
-            hint = f"mend it on {name}, then {AGAIN}"
+def value_of(name: str, reply: Mapping[str, Any]) -> Any:
+    """Return the value in an agent's reply. Raises SetupError, which names the machine, if the reply is an error."""
+    if error := reply.get("error"):
+        hint = error["hint"] or RUN_AGAIN
+        if "edgehone backends install" in hint:  # edgehone's command line is not installed there
+            hint = f"correct this on {name}, then {RUN_AGAIN}"
         raise SetupError(f"{name}: {error['message']}", hint=hint)
-    return told["ok"]
+    return reply["ok"]
 
 
-# What ssh says -> what that means, and what to type; `{by_hand}` is the command that connects by hand.
-_MEANINGS = (
-    (
-        r"REMOTE HOST IDENTIFICATION HAS CHANGED",
-        "its host key is another one than it was",
-        "find out why before you go on: {by_hand}",
-    ),
-    (
-        r"Host key verification failed|No .* host key is known",
-        "its host key is not known here",
-        "connect once by hand, look at the key and accept it: {by_hand}",
-    ),
-    (
-        r"Permission denied|Too many authentication failures",
-        "it lets nobody in with the keys that are offered",
-        "ssh-copy-id, or load the key into ssh-agent; then try {by_hand} true",
-    ),
-    (
-        r"Could not resolve hostname|Connection refused|timed out|No route to host|Network is unreachable",
-        "it cannot be reached",
-        "see whether it is up and runs an SSH server: {by_hand} true",
-    ),
-)
-
-
-def _why(where: Address, said: str, when: str) -> EdgehoneError:
-    by_hand = shlex.join(where.command)
-    last = said.splitlines()[-1].strip() if said else "ssh said nothing"
-    for pattern, meaning, hint in _MEANINGS:
-        if re.search(pattern, said):
-            return SetupError(f"{where.name}: {meaning} ({last})", hint=hint.format(by_hand=by_hand))
-    return SetupError(f"{where.name}: the connection was lost {when} ({last})", hint=AGAIN)
-
-
-def _told(line: bytes) -> dict[str, Any]:
+def _parse_object(line: bytes) -> dict[str, Any]:
     try:
-        told = json.loads(line)
+        value = json.loads(line)
     except ValueError:
         return {}
-    return told if isinstance(told, dict) else {}
+    return value if isinstance(value, dict) else {}
 
 
 def _write_all(pipe: Any, data: bytes) -> None:
@@ -249,28 +221,28 @@ def _write_all(pipe: Any, data: bytes) -> None:
 
 
 def _requirements() -> list[str]:
-    found = [line.partition(";")[0].strip() for line in requires("edgehone") or ()]
-    return [line for line in found if re.split(r"[<>=~! ]", line)[0] in _NEEDED]
+    lines = [line.partition(";")[0].strip() for line in requires("edgehone") or ()]
+    return [line for line in lines if re.split(r"[<>=~! ]", line)[0] in _REQUIREMENTS]
 
 
 def _archive(packages: Iterable[str]) -> bytes:
-    """A .tar.gz of packages' own files; the same bytes for the same files."""
-    whole = io.BytesIO()
-    with tarfile.open(fileobj=whole, mode="w:gz", compresslevel=6) as archive:
+    """Return a .tar.gz of the files of packages. Equal files give equal bytes."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=6) as archive:
         for name in packages:
             path = package_path(name)
             if path.is_file():
-                archive.add(path, path.name, filter=_plain)
+                archive.add(path, path.name, filter=_without_owner)
                 continue
             for file in sorted(path.rglob("*")):
-                if file.is_file() and not set(file.relative_to(path).parts) & set(_LEFT_OUT):
-                    archive.add(file, f"{name}/{file.relative_to(path)}", filter=_plain)
-    data = whole.getvalue()
-    # gzip's header holds the time.
+                if file.is_file() and not set(file.relative_to(path).parts) & set(_EXCLUDED):
+                    archive.add(file, f"{name}/{file.relative_to(path)}", filter=_without_owner)
+    data = buffer.getvalue()
+    # Bytes 4 to 7 of a gzip header are the time of compression.
     return data[:4] + bytes(4) + data[8:]
 
 
-def _plain(member: tarfile.TarInfo) -> tarfile.TarInfo:
+def _without_owner(member: tarfile.TarInfo) -> tarfile.TarInfo:
     member.uid = member.gid = member.mtime = 0
     member.uname = member.gname = ""
     return member

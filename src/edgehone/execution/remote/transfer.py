@@ -1,4 +1,4 @@
-"""Our side of a job that runs on another machine: send what it lacks, run it, fetch what it made."""
+"""This machine's side of a job that runs on another machine: send missing inputs, fetch the result."""
 
 from __future__ import annotations
 
@@ -12,46 +12,57 @@ from edgehone.core.errors import JobError, SetupError
 from edgehone.execution import store
 from edgehone.execution.environments.environment import Env
 from edgehone.execution.job import Input, Job, Progress
-from edgehone.execution.remote.agent import CHUNK, contents, inside
+from edgehone.execution.remote.agent import CHUNK, inside, list_contents
 
 
-class Ask(Protocol):
-    """Ask an agent (see `agent.answer`): its answer and the bytes with it."""
+class Request(Protocol):
+    """Send a request to a remote machine (`agent.handle`) and return the value and the bytes of its reply."""
 
     def __call__(
-        self, what: str, given: Mapping[str, Any], data: bytes = b"", tell: Progress = ...
+        self, method: str, params: Mapping[str, Any], data: bytes = b"", on_progress: Progress = ...
     ) -> tuple[Any, bytes]:
-        """Raises SetupError if it cannot do it."""
+        """Raises SetupError if the machine reports an error."""
         ...
 
 
 @dataclass(frozen=True)
-class FarEnv(Env):
-    """An environment on another machine, where its Python and toolchain lie; `module` is its backend's."""
+class RemoteEnv(Env):
+    """An environment on another machine; its paths are valid there. `module` is the module of its backend."""
 
     module: str = ""
 
 
-def ensure(ask: Ask, name: str, module: str, tell: Callable[[str], None]) -> FarEnv:
-    """The environment of a backend there, made by that machine if it is missing. Raises SetupError if it can't."""
-    told, _ = ask("ensure", {"name": name, "module": module}, tell=lambda fraction, what: tell(what))
-    return far_env(told, module)
+def ensure_environment(
+    request: Request, name: str, module: str, on_progress: Callable[[str], None]
+) -> RemoteEnv:
+    """Return the environment of a backend on a remote machine, which installs it if it is missing.
+
+    Raises SetupError if that fails.
+    """
+    reply, _ = request(
+        "ensure_environment",
+        {"name": name, "module": module},
+        on_progress=lambda fraction, doing: on_progress(doing),
+    )
+    return remote_env(reply, module)
 
 
-def far_env(told: Mapping[str, Any], module: str) -> FarEnv:
-    """An agent's answer to `ensure`."""
-    toolchain = Path(told["toolchain"]) if told["toolchain"] else None
-    return FarEnv(told["name"], Path(told["python"]), toolchain, told["digest"], told["versions"], module)
+def remote_env(reply: Mapping[str, Any], module: str) -> RemoteEnv:
+    """Return the environment that an agent's reply to `ensure_environment` describes."""
+    toolchain = Path(reply["toolchain"]) if reply["toolchain"] else None
+    return RemoteEnv(
+        reply["name"], Path(reply["python"]), toolchain, reply["digest"], reply["versions"], module
+    )
 
 
-def order(job: Job) -> dict[str, Any]:
-    """A job as an agent takes it: inputs by their identity and the name of their place."""
-    assert isinstance(job.env, FarEnv)
+def job_message(job: Job) -> dict[str, Any]:
+    """Return a job as the parameters of `run_job`. Inputs are given by identity and file name."""
+    assert isinstance(job.env, RemoteEnv)
     return {
         "call": job.call,
         "env": {"name": job.env.name, "module": job.env.module, "digest": job.env.digest},
         "args": dict(job.args),
-        "inputs": {name: [given.identity, given.path.name] for name, given in job.inputs.items()},
+        "inputs": {name: [one.identity, one.path.name] for name, one in job.inputs.items()},
         "threads": job.threads,
         "exclusive": job.exclusive,
         "backend": job.backend,
@@ -62,41 +73,46 @@ def order(job: Job) -> dict[str, Any]:
     }
 
 
-def send(ask: Ask, given: Input, tell: Progress) -> None:
-    """Send an input, links followed. Raises SetupError if there is no room for it."""
-    path = given.path
+def send_input(request: Request, source: Input, on_progress: Progress) -> None:
+    """Send an input; the targets of links are sent in their place. Raises SetupError if there is no room for it."""
+    path = source.path
     if path.is_dir():
-        parts = [(f"{path.name}/{name}", size, at) for name, size, at in contents(path, given.files)]
-        parts.insert(0, (path.name, None, path))
+        contents = [(f"{path.name}/{name}", size, at) for name, size, at in list_contents(path, source.files)]
+        contents.insert(0, (path.name, None, path))
     else:
-        parts = list(contents(path.parent, given.files or (path.name,)))
-    sizes = {name: size for name, size, _ in parts if size is not None}
+        contents = list_contents(path.parent, source.files or (path.name,))
+    sizes = {name: size for name, size, _ in contents if size is not None}
     total, sent = sum(sizes.values()), 0
-    ask("begin", {"bytes": total})
-    for name, size, at in parts:
-        where = {"identity": given.identity, "path": name}
+    request("check_space", {"bytes": total})
+    for name, size, at in contents:
+        target = {"identity": source.identity, "path": name}
         if not size:
-            ask("write", {**where, "offset": None if size is None else 0})
+            request("write_chunk", {**target, "offset": None if size is None else 0})
             continue
         with at.open("rb") as file:
             offset = 0
             while data := file.read(CHUNK):
-                ask("write", {**where, "offset": offset}, data)
+                request("write_chunk", {**target, "offset": offset}, data)
                 offset += len(data)
                 sent += len(data)
-                tell(sent / total, f"sending {path.name}: {sent / 1e6:.0f} of {total / 1e6:.0f} MB")
-    ask("finish", {"identity": given.identity, "sizes": sizes})
+                on_progress(sent / total, f"sending {path.name}: {sent / 1e6:.0f} of {total / 1e6:.0f} MB")
+    request("finish_input", {"identity": source.identity, "sizes": sizes})
 
 
-def settle(ask: Ask, job: Job, answer: tuple[Mapping[str, Any], bytes], folder: Path, tell: Progress) -> None:
-    """Fill our work folder from an agent's answer to `run`. Raises JobError, with the log, if the job failed there."""
-    told, log = answer
-    if failed := told.get("failed"):
+def fetch_result(
+    request: Request, job: Job, reply: tuple[Mapping[str, Any], bytes], folder: Path, on_progress: Progress
+) -> None:
+    """Fill the local work folder of a job from an agent's reply to `run_job`.
+
+    Raises JobError, with a copy of the log, if the job failed there.
+    """
+    value, log = reply
+    if failure := value.get("failed"):
         (folder / "log.txt").write_bytes(log)
-        (folder / "job.json").write_text(json.dumps(order(job), indent=1), "utf-8")
-        raise JobError(failed["message"], log=store.keep_failure(job.key, folder), hint=failed["hint"])
-    tell(0.99, "fetching what it made")
-    for name, size in ask("list", {"key": told["key"]})[0]:
+        (folder / "job.json").write_text(json.dumps(job_message(job), indent=1), "utf-8")
+        raise JobError(failure["message"], log=store.store_failure(job.key, folder), hint=failure["hint"])
+    on_progress(0.99, "fetching the result")
+    for name, size in request("list_files", {"key": value["key"]})[0]:
         path = inside(folder, name)
         if size is None:
             path.mkdir(parents=True, exist_ok=True)
@@ -104,7 +120,11 @@ def settle(ask: Ask, job: Job, answer: tuple[Mapping[str, Any], bytes], folder: 
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("wb") as file:
             while file.tell() < size:
-                _, data = ask("read", {"key": told["key"], "path": name, "offset": file.tell()})
+                chunk = {"key": value["key"], "path": name, "offset": file.tell()}
+                _, data = request("read_chunk", chunk)
                 if not data:
-                    raise SetupError(f"{name} of a job is shorter than it was said to be")
+                    raise SetupError(
+                        f"the file {name} of a finished job ends after {file.tell()} of {size} bytes",
+                        hint="run the same command again",
+                    )
                 file.write(data)

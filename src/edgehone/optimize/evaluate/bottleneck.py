@@ -61,7 +61,7 @@ def note(ctx: RunContext, original: Original, chosen: Trial | None, trials: Sequ
     else:
         ctx.emit(Event("", detail="the memory's bandwidth, and how much of it decoding reads"))
         bandwidth = Figure.from_json(
-            ctx.target_executor.executor.ask("edgehone.execution.executors:bandwidth")
+            ctx.target_executor.executor.call("edgehone.execution.executor:bandwidth")
         )
         if bandwidth.value is None:
             _say(chosen, Figure.missing(str(bandwidth.reason), "share"))

@@ -213,7 +213,7 @@ def measure_memory(ctx: RunContext, original: Original, trial: Trial) -> None:
 def _energy(ctx: RunContext, original: Original, trial: Trial) -> None:
     if not trial.alive:
         return
-    if reason := ctx.target_executor.executor.ask("edgehone.worker.energy:why_unreadable") or _beyond(trial):
+    if reason := ctx.target_executor.executor.call("edgehone.worker.energy:why_unreadable") or _beyond(trial):
         trial.figures["energy_j"] = Figure.missing(reason, "J")
         return
     with guarded(ctx, trial):
