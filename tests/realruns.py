@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from edgehone.backends import registry
-from edgehone.execution import job as jobs
+from edgehone.execution import child_process
 from edgehone.execution.environments import environment
 from edgehone.execution.home import file_lock, home
 from edgehone.execution.job import Input, Job
@@ -27,7 +27,7 @@ from tests import warm
 
 RunWorker = Callable[..., dict[str, Any]]
 EXAMPLES = Path(__file__).parents[1] / "examples"
-_COLD = jobs.command
+_COLD = child_process.command_line
 
 
 @pytest.fixture(scope="session")
@@ -71,7 +71,7 @@ def _shared_home(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
         def command(job: Job, folder: Path) -> list[str]:
             return warm.command(job, folder, _COLD(job, folder), servers)
 
-        monkeypatch.setattr(jobs, "command", command)
+        monkeypatch.setattr(child_process, "command_line", command)
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def run_worker(real_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         with monkeypatch.context() as patch:
             patch.setenv("EDGEHONE_HOME", str(tmp_path / "own-home" if cold else real_home))
             if cold:
-                patch.setattr(jobs, "command", _COLD)
+                patch.setattr(child_process, "command_line", _COLD)
             job = Job(
                 call,
                 env,

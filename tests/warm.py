@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from edgehone.execution import job as jobs
+from edgehone.execution.command import environment_variables
 from edgehone.execution.job import Job
 from edgehone.execution.source_digest import package_path
 
@@ -76,7 +76,7 @@ class Servers:
                 stdout=log,
                 stderr=log,
                 cwd=self._place.name,
-                env={**jobs.environment(job), "XDG_CACHE_HOME": str(self.caches)},
+                env={**environment_variables(job, alone=job.exclusive), "XDG_CACHE_HOME": str(self.caches)},
                 start_new_session=True,
             )
 
