@@ -10,7 +10,7 @@ from edgehone.backends.sessions import (
     WorkerJob,
 )
 from edgehone.core.errors import EdgehoneError
-from edgehone.worker.conformance.session_checks import together_is_alone
+from edgehone.worker.conformance.session_checks import compare_with_generate
 from edgehone.worker.tokenizer_sample import SAMPLE
 
 
@@ -46,7 +46,7 @@ def compare(job: WorkerJob) -> dict[str, Any]:
         "times_rise": made.started < made.times[0] and sorted(made.times) == made.times,
         "again": session.generate(prompt, 40).ids == made.ids,
         "stopped": stopped.ids == made.ids[:1],
-        "together": together_is_alone(session, [ids[:50], ids[50:80], ids[80:130]]),
+        "together": compare_with_generate(session, [ids[:50], ids[50:80], ids[80:130]]),
     }
     session.close()
     return facts

@@ -12,7 +12,7 @@ from edgehone.backends.olive import backend
 from edgehone.backends.sessions import (
     WorkerJob,
 )
-from edgehone.worker.conformance.session_checks import together_is_alone
+from edgehone.worker.conformance.session_checks import compare_with_generate
 
 
 def probe(job: WorkerJob) -> dict[str, Any]:
@@ -39,7 +39,7 @@ def probe(job: WorkerJob) -> dict[str, Any]:
         "ordered": made.started < made.times[0] and made.times == sorted(made.times),
         "times": len(made.times),
         "stopped": stopped.ids,
-        "together": together_is_alone(session, [ids, ids[:15], [*ids[-3:], *ids[3:]]]),
+        "together": compare_with_generate(session, [ids, ids[:15], [*ids[-3:], *ids[3:]]]),
         "text": session.detokenize(session.tokenize("Hello, café\n world")),
         "past_end": _past_end(job, ids, made.ids[3]),
     }

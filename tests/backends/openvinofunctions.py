@@ -14,7 +14,7 @@ from edgehone.backends.sessions import (
 )
 from edgehone.backends.shared import torch_export
 from edgehone.core.errors import EdgehoneError
-from edgehone.worker.conformance.session_checks import together_is_alone
+from edgehone.worker.conformance.session_checks import compare_with_generate
 
 
 def probe(job: WorkerJob) -> dict[str, Any]:
@@ -42,7 +42,7 @@ def probe(job: WorkerJob) -> dict[str, Any]:
         "ordered": made.started < made.times[0] and made.times == sorted(made.times),
         "times": len(made.times),
         "stopped": stopped.ids,
-        "together": together_is_alone(session, [ids, ids[:15], [*ids[-3:], *ids[3:]]]),
+        "together": compare_with_generate(session, [ids, ids[:15], [*ids[-3:], *ids[3:]]]),
         "text": session.detokenize(session.tokenize("Hello, café\n world")),
         # HETERO's compiled model has no such property; the CPU's within it has.
         "kv_cache": ""

@@ -16,7 +16,7 @@ from edgehone.backends.sessions import (
     WorkerJob,
 )
 from edgehone.core.errors import ModelError
-from edgehone.worker.conformance.session_checks import together_is_alone
+from edgehone.worker.conformance.session_checks import compare_with_generate
 
 
 def probe(job: WorkerJob) -> dict[str, Any]:
@@ -41,7 +41,7 @@ def probe(job: WorkerJob) -> dict[str, Any]:
         "ordered": made.started < made.times[0] and made.times == sorted(made.times),
         "times": len(made.times),
         "stopped": stopped.ids,
-        "together": together_is_alone(session, [ids, ids[:15], [*ids[-3:], *ids[3:]]]),
+        "together": compare_with_generate(session, [ids, ids[:15], [*ids[-3:], *ids[3:]]]),
         "text": session.detokenize(made.ids),
     }
 

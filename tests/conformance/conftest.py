@@ -1,4 +1,4 @@
-"""Backends of the tests' own: the one that docs/backends.md prints, as it is or with one rule broken."""
+"""Test backends: the one in docs/backends.md, unchanged or violating one requirement."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ Install = Callable[[str, str], str]
 
 
 def honest_source() -> str:
-    """The backend that the page prints."""
+    """Return the source of the backend in docs/backends.md."""
     (found,) = re.findall(r"^```python\n(\"\"\"half.*?)^```", PAGE.read_text("utf-8"), re.S | re.M)
     return str(found)
 
 
 @pytest.fixture
 def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
-    """Registers a module of the given name and source as an installer does; gives the backend's name."""
+    """Return a function that registers a module as an installer does, and returns the backend's name."""
     site = tmp_path / "site"
     made: list[str] = []
 

@@ -1,4 +1,4 @@
-"""The suite over every registered backend, and over backends that break one rule each."""
+"""The suite for every registered backend, and for backends that violate one requirement each."""
 
 from __future__ import annotations
 
@@ -16,68 +16,68 @@ from edgehone.worker.conformance.run_checks import checks
 
 from .conftest import Install, honest_source
 
-# Whoever is registered is tested; all but the fake run a real toolchain.
+# All registered backends; all but the fake one run a real toolchain.
 REGISTERED = [
     pytest.param(point.name, marks=[] if point.name == "null" else [pytest.mark.real])
     for point in sorted(entry_points(group=registry.GROUP))
 ]
 
-# What is appended to an honest backend, and the one check that it must fail by name.
+# Code appended to a conforming backend, by the check that must fail.
 SESSION = "\nclass Broken(HalfSession):\n{}\n\nHonest, HalfSession = HalfSession, Broken\n"
 BROKEN: dict[str, str] = {
-    "module_has_the_names": "NAME = 'whole'\n",
+    "module_defines_required_names": "NAME = 'whole'\n",
     "capability_names_are_spelled_correctly": "def open_grahp(artifact, settings, job): ...\n",
     "capabilities_are_complete_and_callable": "def open_vision(artifact, settings): ...\n",
-    "import_brings_no_framework": "import numpy\n",
-    "supports_answers_with_reasons": """
+    "import_loads_no_framework": "import numpy\n",
+    "supports_gives_reasons": """
 honest = supports
 def supports(model):
     return honest(model) if model.experts is None else Support(False)
 """,
-    "recipes_begin_with_the_exact_one": "honest = recipes\ndef recipes(model): return honest(model)[::-1]\n",
-    "recipes_have_keys_of_their_own": """
+    "recipes_start_with_the_exact_one": "honest = recipes\ndef recipes(model): return honest(model)[::-1]\n",
+    "recipe_keys_are_unique": """
 honest = recipes
 def recipes(model): return [*honest(model), Recipe(NAME, "f16")]
 """,
     "recipes_are_plain_data": """
 def recipes(model): return [Recipe(NAME, "f32", {"dtype": "float32"}, {"limit": float("nan")}, exact=True)]
 """,
-    "recipes_are_the_same_each_time": """
+    "recipes_are_deterministic": """
 import random
 def recipes(model): return [Recipe(NAME, "f32", {"dtype": "float32", "seed": random.random()}, exact=True)]
 """,
-    "steps_lead_to_functions": "def steps(recipe): return Step('edgehone_half:nowhere', reads=('model',))\n",
-    "steps_are_equal_where_recipes_are": """
+    "steps_call_existing_functions": "def steps(recipe): return Step('edgehone_half:nowhere', reads=('model',))\n",
+    "steps_are_deterministic": """
 import random
 honest = steps
 def steps(recipe): return Step("edgehone_half:cast", {"seed": random.random()}, {"table": honest(recipe)})
 """,
-    "devices_have_recipes": """
+    "device_recipes_are_valid": """
 from dataclasses import replace
 def device_recipes(model, recipes, seen):
     made = [replace(one, name=one.name + "@NPU", settings={"device": "NPU"}) for one in recipes]
     return made, {}
 """,
-    "environment_can_be_made": "NEEDS = Needs(lock=Path('/no/such/lock.txt'))\n",
-    "tokenizer_gives_the_originals_ids": SESSION.format(
+    "environment_can_be_installed": "NEEDS = Needs(lock=Path('/no/such/lock.txt'))\n",
+    "tokenizer_matches_the_original": SESSION.format(
         "    def tokenize(self, text): return super().tokenize(text)[1:]"
     ),
-    "detokenize_gives_the_text_back": SESSION.format("    def detokenize(self, ids): return 'The people'"),
-    "score_gives_a_row_for_each_id": SESSION.format(
+    "detokenize_inverts_tokenize": SESSION.format("    def detokenize(self, ids): return 'The people'"),
+    "score_yields_one_row_for_each_id": SESSION.format(
         "    def score(self, ids):\n        for rows in super().score(ids): yield rows[1:]"
     ),
-    "score_repeats": SESSION.format(
+    "score_is_deterministic": SESSION.format(
         "    calls = 0\n    def score(self, ids):\n        self.calls += 1\n"
         "        for rows in super().score(ids): rows[:, 7] += self.calls; yield rows"
     ),
-    "score_forgets_earlier_calls": SESSION.format(
+    "score_is_independent_of_earlier_calls": SESSION.format(
         "    last = 0\n    def score(self, ids):\n"
         "        for rows in super().score(ids): rows[0, self.last] += 9; yield rows\n        self.last = ids[-1]"
     ),
-    "score_of_a_prefix_is_part_of_the_whole": SESSION.format(
+    "score_is_causal": SESSION.format(
         "    def score(self, ids):\n        for rows in super().score(ids): rows[:, ids[-1]] += 2; yield rows"
     ),
-    "builds_score_equally": """
+    "builds_have_equal_scores": """
 honest_cast = cast
 def cast(job):
     import os
@@ -88,25 +88,25 @@ def cast(job):
     np.save(job.out / "table.npy", table)
     return facts
 """,
-    "generate_makes_so_many_tokens": SESSION.format(
+    "generate_returns_the_requested_count": SESSION.format(
         "    def generate(self, ids, count, on_token=None):\n        return super().generate(ids, count - 1, on_token)"
     ),
-    "generate_takes_the_likeliest": SESSION.format(
+    "generate_is_greedy": SESSION.format(
         "    def generate(self, ids, count, on_token=None):\n        made = super().generate(ids, count, on_token)\n"
         "        return Generation(made.started, [65] * len(made.ids), made.times)"
     ),
-    "generate_repeats": SESSION.format(
+    "generate_is_deterministic": SESSION.format(
         "    calls = 0\n    def generate(self, ids, count, on_token=None):\n        self.calls += 1\n"
         "        return super().generate([*ids, 60 + self.calls], count, on_token)"
     ),
-    "generate_stops_when_told": SESSION.format(
+    "generate_stops_on_request": SESSION.format(
         "    def generate(self, ids, count, on_token=None):\n        return super().generate(ids, count)"
     ),
-    "generate_many_is_generate_for_each": SESSION.format(
+    "generate_many_matches_generate": SESSION.format(
         "    def generate_many(self, prompts, count):\n"
         "        return [self.generate(prompts[0], count) for _ in prompts]"
     ),
-    "a_closed_session_can_be_opened_again": """
+    "a_closed_session_can_be_reopened": """
 opened = []
 honest_open = open_session
 def open_session(artifact, settings, job):
@@ -114,15 +114,15 @@ def open_session(artifact, settings, job):
     if len(opened) > 1: raise RuntimeError("opened before")
     return honest_open(artifact, settings, job)
 """,
-    "bad_ids_are_errors": "def check_ids(ids, vocabulary): pass\n",
-    "operators_are_told": """
+    "invalid_ids_raise_errors": "def check_ids(ids, vocabulary): pass\n",
+    "operator_times_are_plausible": """
 from edgehone.backends.sessions import OperatorTime
 def operator_times(artifact, settings, job, **request): return [OperatorTime("prefill", "all", 1, 3600.0)]
 """,
-    "devices_are_told": """
+    "visible_devices_are_reported": """
 def devices(job): return {"devices": [{"id": "GPU", "kind": "gpu"}], "absent": []}
 """,
-    "nothing_asks_the_network": """
+    "the_network_is_not_used": """
 honest_cast = cast
 def cast(job):
     import socket
@@ -141,81 +141,86 @@ def test_a_registered_backend_conforms(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(point.name for point in entry_points(group=registry.GROUP)))
-def test_every_step_of_a_registered_backend_leads_to_a_function(own_home: Path, name: str) -> None:
-    (found,) = conform(name, only=["steps_lead_to_functions"])
+def test_every_step_of_a_registered_backend_calls_an_existing_function(own_home: Path, name: str) -> None:
+    (found,) = conform(name, only=["steps_call_existing_functions"])
     assert found.state == "pass", found.seen
 
 
-def test_the_pages_backend_conforms_and_leaves_nothing(own_home: Path, install: Install) -> None:
+def test_the_documented_backend_conforms_and_leaves_no_jobs(own_home: Path, install: Install) -> None:
     outcomes = conform(install("edgehone_half", honest_source()))
     others = [(one.check, one.state) for one in outcomes if one.state != "pass"]
     optional = (
-        "devices_have_recipes",
-        "generate_many_is_generate_for_each",
-        "operators_are_told",
-        "devices_are_told",
+        "device_recipes_are_valid",
+        "generate_many_matches_generate",
+        "operator_times_are_plausible",
+        "visible_devices_are_reported",
     )
     assert others == [(check, "skip") for check in optional]
-    # What stays is the tokenized text: a job of the origin's like any other.
+    # The tokenized text stays, a job of the reference backend like any other.
     assert len(list((own_home / "store" / "jobs").iterdir())) == 1
     assert all(one.demand and one.seen for one in outcomes)
 
 
-def test_every_check_has_a_backend_that_fails_it() -> None:
+def test_every_check_has_a_backend_that_violates_it() -> None:
     of_language = {check.__name__ for check in checks("language")}
     graphs = {check.__name__ for check in checks("graph")} - of_language
     assert {*names()} - graphs == {*BROKEN}
 
 
 @pytest.mark.parametrize("check", BROKEN)
-def test_a_backend_that_breaks_a_rule_fails_that_check(own_home: Path, install: Install, check: str) -> None:
+def test_a_backend_that_violates_a_requirement_fails_its_check(
+    own_home: Path, install: Install, check: str
+) -> None:
     (found,) = conform(install(f"edgehone_{check}", honest_source() + BROKEN[check]), only=[check])
     assert (found.check, found.state) == (check, "fail"), found.seen
     assert found.seen
 
 
-def test_a_check_that_ends_the_process_fails_alone(own_home: Path, install: Install) -> None:
+def test_a_check_that_ends_the_process_fails_without_the_others(own_home: Path, install: Install) -> None:
     crash = SESSION.format("    def detokenize(self, ids):\n        import os\n        os.abort()")
-    some = ["detokenize_gives_the_text_back", "score_repeats"]
+    some = ["detokenize_inverts_tokenize", "score_is_deterministic"]
     first, second = conform(install("edgehone_crash", honest_source() + crash), only=some)
     assert (first.check, first.state) == (some[0], "fail") and "SIGABRT" in first.seen
     assert (second.check, second.state) == (some[1], "pass")
 
 
-def test_a_build_that_fails_is_told_once_and_the_rest_is_skipped(own_home: Path, install: Install) -> None:
+def test_a_failed_build_is_reported_once_and_other_checks_are_skipped(
+    own_home: Path, install: Install
+) -> None:
     source = honest_source() + "\ndef cast(job): raise ValueError('no such dtype')\n"
-    outcomes = conform(install("edgehone_unbuilt", source), only=["score_repeats", "generate_repeats"])
+    outcomes = conform(
+        install("edgehone_unbuilt", source), only=["score_is_deterministic", "generate_is_deterministic"]
+    )
     assert [one.state for one in outcomes] == ["fail", "skip"]
     assert "no such dtype" in outcomes[0].seen and "log: " in outcomes[0].seen
 
 
-def test_a_module_that_is_no_backend_is_a_failure_not_an_error(own_home: Path, install: Install) -> None:
+def test_a_module_that_is_not_a_backend_fails_the_first_check(own_home: Path, install: Install) -> None:
     outcomes = conform(install("edgehone_empty", "NAME = 'half'\n"))
     assert outcomes[0].state == "fail" and "lacks NEEDS" in outcomes[0].seen
     assert {one.state for one in outcomes[1:]} == {"skip"}
 
 
-def test_unknown_names_are_refused(own_home: Path) -> None:
+def test_unknown_names_raise_input_errors(own_home: Path) -> None:
     with pytest.raises(InputError, match="did you mean 'null'"):
         conform("nul")
     with pytest.raises(InputError, match="no check is called 'score_twice'"):
         conform("null", only=["score_twice"])
 
 
-def test_the_command_line(
+def test_the_command_line_prints_checks_and_capabilities(
     own_home: Path, install: Install, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert main.main(["backends", "conform", "null"]) == 0
     told = capsys.readouterr().out
-    assert "pass  score_repeats" in told and told.endswith("null: 28 passed, 2 skipped\n")
-    name = install("edgehone_bad", honest_source() + BROKEN["recipes_begin_with_the_exact_one"])
+    assert "pass  score_is_deterministic" in told and told.endswith("null: 28 passed, 2 skipped\n")
+    assert "  capabilities: reference, tokenizer, operator_profiler, tunable\n" in told
+    name = install("edgehone_bad", honest_source() + BROKEN["recipes_start_with_the_exact_one"])
     assert main.main(["backends", "conform", name, "--json"]) == 1
     (row,) = json.loads(capsys.readouterr().out)
     (failed,) = [one for one in row["checks"] if one["state"] == "fail"]
     assert (
-        row["name"] == "half" and failed["check"] == "recipes_begin_with_the_exact_one" and failed["demand"]
+        row["name"] == "half" and failed["check"] == "recipes_start_with_the_exact_one" and failed["demand"]
     )
     assert main.main(["backends", "conform", name]) == 1
-    assert "demanded: recipes() gives the unquantized conversion first" in " ".join(
-        capsys.readouterr().out.split()
-    )
+    assert "demanded: recipes() returns exactly one exact recipe" in " ".join(capsys.readouterr().out.split())

@@ -1,4 +1,4 @@
-"""The suite over a backend that takes graphs: a fake one here, as it should be and with one rule broken."""
+"""The suite for a backend that runs graphs: a fake one, conforming or violating one requirement."""
 
 from __future__ import annotations
 
@@ -60,32 +60,32 @@ class Linear:
 '''
 RUN = "\nclass Broken(Linear):\n{}\n\nHonest, Linear = Linear, Broken\n"
 BROKEN = {
-    "run_gives_all_outputs": RUN.format(
+    "run_returns_all_outputs": RUN.format(
         "    def run(self, feeds): return {'other': super().run(feeds)['out']}"
     ),
-    "run_repeats": RUN.format(
+    "run_is_deterministic": RUN.format(
         "    calls = 0\n    def run(self, feeds):\n        self.calls += 1\n"
         "        return {'out': super().run(feeds)['out'] + self.calls}"
     ),
-    "run_forgets_earlier_calls": RUN.format(
+    "run_is_independent_of_earlier_calls": RUN.format(
         "    first = None\n    def run(self, feeds):\n        out = super().run(feeds)['out']\n"
         "        self.first = out if self.first is None else self.first\n        return {'out': self.first}"
     ),
-    "rows_do_not_mix": RUN.format(
+    "batch_rows_are_independent": RUN.format(
         "    def run(self, feeds):\n        out = super().run(feeds)['out']\n        return {'out': out - out.mean(0)}"
     ),
-    "threads_do_not_mix": RUN.format(
+    "concurrent_runs_are_independent": RUN.format(
         "    def run(self, feeds):\n        import time\n        (self.rows,) = feeds.values()\n"
         "        time.sleep(0.01)\n        return {'out': self.rows @ self.weights}"
     ),
-    "builds_run_equally": """
+    "builds_have_equal_outputs": """
 def convert(job):
     import os
     import numpy as np
     np.save(job.out / "weights.npy", np.frombuffer(os.urandom(12), np.uint8).astype("f4").reshape(4, 3))
     return {}
 """,
-    "a_closed_graph_can_be_opened_again": """
+    "a_closed_graph_can_be_reopened": """
 opened = []
 honest_open = open_graph
 def open_graph(artifact, settings, job):
@@ -93,7 +93,9 @@ def open_graph(artifact, settings, job):
     if len(opened) > 1: raise RuntimeError("opened before")
     return honest_open(artifact, settings, job)
 """,
-    "bad_feeds_are_errors": RUN.format("    def run(self, feeds): return {'out': feeds.get('rows', 0) * 1}"),
+    "invalid_feeds_raise_errors": RUN.format(
+        "    def run(self, feeds): return {'out': feeds.get('rows', 0) * 1}"
+    ),
 }
 
 
@@ -113,37 +115,37 @@ def _tiny_graph(own_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(suite, "tiny_graphs", graphs)
 
 
-def test_an_honest_backend_of_graphs_conforms(install: Install) -> None:
+def test_a_backend_of_graphs_conforms(install: Install) -> None:
     outcomes = {one.check: one for one in suite.conform(install("edgehone_linear", HONEST))}
     of_graphs = [check.__name__ for check in checks("graph")]
-    # What is optional and not offered is skipped.
+    # Checks of capabilities that it lacks are skipped.
     others = {name: outcomes[name].seen for name in of_graphs if outcomes[name].state != "pass"}
     assert others == {
-        "operators_are_told": "it has no operator_times",
-        "devices_are_told": "it has no devices",
+        "operator_times_are_plausible": "it has no operator_times()",
+        "visible_devices_are_reported": "it has no devices()",
     }
-    # It takes no language model, which is no failure.
-    assert outcomes["score_repeats"].state == "skip"
-    assert "takes none of the language models" in outcomes["score_repeats"].seen
+    # It supports no language model, which is not a failure.
+    assert outcomes["score_is_deterministic"].state == "skip"
+    assert "supports none of the available language models" in outcomes["score_is_deterministic"].seen
     assert "fail" not in {one.state for one in outcomes.values()}
 
 
 @pytest.mark.parametrize("check", BROKEN)
-def test_a_backend_of_graphs_that_breaks_a_rule_fails_that_check(install: Install, check: str) -> None:
+def test_a_backend_that_violates_a_requirement_fails_its_check(install: Install, check: str) -> None:
     name = install(f"edgehone_graph_{check}", HONEST + BROKEN[check])
     (found,) = suite.conform(name, only=[check])
     assert (found.check, found.state) == (check, "fail"), found.seen
 
 
-def test_every_check_of_graphs_has_a_backend_that_fails_it() -> None:
+def test_every_check_of_graphs_has_a_backend_that_violates_it() -> None:
     # These are the same checks as for language models, or have their names.
-    shared = {"nothing_asks_the_network", "operators_are_told", "devices_are_told"}
+    shared = {"the_network_is_not_used", "operator_times_are_plausible", "visible_devices_are_reported"}
     assert {check.__name__ for check in checks("graph")} == {*BROKEN, *shared}
 
 
-def test_without_a_graph_at_hand_the_checks_are_skipped_with_the_reason(
+def test_without_a_graph_the_checks_are_skipped_with_a_reason(
     install: Install, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(suite, "tiny_graphs", lambda place: iter(()))
-    (found,) = suite.conform(install("edgehone_nograph", HONEST), only=["run_repeats"])
-    assert (found.state, found.seen) == ("skip", "no tiny graph model is at hand")
+    (found,) = suite.conform(install("edgehone_nograph", HONEST), only=["run_is_deterministic"])
+    assert (found.state, found.seen) == ("skip", "there is no tiny graph model")

@@ -15,7 +15,7 @@ def test_the_null_backend_works(own_home: Path) -> None:
     assert len(facts["text"]) > TOKENS / 2
 
 
-def test_an_unknown_backend_is_refused(own_home: Path) -> None:
+def test_an_unknown_backend_raises_an_input_error(own_home: Path) -> None:
     with pytest.raises(InputError, match="did you mean 'openvino'"):
         selfcheck("openvin", lambda what: None)
 

@@ -1,4 +1,4 @@
-"""Core side: the optional names of a backend's module. A misspelt one would be ignored without any error."""
+"""Core side: the optional names of a backend's module. A misspelled one would be ignored without an error."""
 
 from __future__ import annotations
 

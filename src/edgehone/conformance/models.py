@@ -1,4 +1,4 @@
-"""The models that conformance looks through: tiny real ones to build, and made-up ones to ask about."""
+"""Models for the conformance checks: tiny ones that are built, and made-up ones that are only passed to functions."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from edgehone.model.info import ModelInfo, Tensor
 from edgehone.model.inspect import inspect
 
 
-def tiny_models(place: Path) -> Iterator[ModelInfo]:
-    """Small language models, real first; `place` is a folder that made ones may be written to."""
+def tiny_models(folder: Path) -> Iterator[ModelInfo]:
+    """Yield small language models, real ones first. Generated ones are written to `folder`."""
     yield inspect(demo_model())
-    yield inspect(backend.make_model(place / "null-model", shipped("calibration").read_text("utf-8")))
-    yield inspect(tiny_gguf.write(place / "tiny.gguf"))
+    yield inspect(backend.make_model(folder / "null-model", shipped("calibration").read_text("utf-8")))
+    yield inspect(tiny_gguf.write(folder / "tiny.gguf"))
 
 
-def tiny_graphs(place: Path) -> Iterator[ModelInfo]:
-    """Small graphs, for backends that have `open_graph`."""
+def tiny_graphs(folder: Path) -> Iterator[ModelInfo]:
+    """Yield small graphs, for backends with the capability `graph`."""
     yield inspect(demo_graph())
 
 
 def made_up(model: ModelInfo) -> Mapping[str, ModelInfo]:
-    """Models of every kind that a backend may be asked about, by what is odd in each; the files are `model`'s."""
+    """Return models of every kind that `supports` may get, by their special property. The files are `model`'s."""
     pixels = Tensor("pixels", "float32", ("batch", 3, 8, 8))
     return {
-        "as it is": model,
+        "unchanged": model,
         "unknown format": replace(model, format="no-such", architecture="NoSuch", model_type="no-such"),
         "unknown architecture": replace(model, architecture="NoSuchForCausalLM", model_type="no-such"),
         "no architecture": replace(model, architecture="", model_type=""),
@@ -54,9 +54,9 @@ def made_up(model: ModelInfo) -> Mapping[str, ModelInfo]:
             opset=21,
             operators=("Conv", "Gemm", "com.example::Odd"),
         ),
-        "rows that nothing divides": replace(model, hidden_size=97, intermediate_size=211, head_dim=13),
+        "rows without a divisor": replace(model, hidden_size=97, intermediate_size=211, head_dim=13),
         "no dtypes": replace(model, dtypes={}),
-        "only what must be there": ModelInfo(
+        "required fields only": ModelInfo(
             path=model.path,
             format=model.format,
             architecture=model.architecture,

@@ -1,4 +1,4 @@
-"""Check a backend for real: build its exact recipe of a tiny model, open it, generate a few tokens."""
+"""Check a backend with a short inference: build its exact recipe of a tiny model, open it, generate a few tokens."""
 
 from __future__ import annotations
 
@@ -29,26 +29,28 @@ from edgehone.optimize.context import ReadyExecutor, RunContext, depth
 
 PROMPT = "The people of"
 TOKENS = 8
-# A backend that takes longer than this for a model of a few megabytes is as good as broken.
+# Time limit per job; a few megabytes of model never take this long in a working backend.
 PATIENCE = Limits(seconds=600)
 
 
-def selfcheck(name: str, tell: Callable[[str], None]) -> dict[str, Any]:
-    """Build, open, generate; returns the text and tokens/s.
+def selfcheck(name: str, report: Callable[[str], None]) -> dict[str, Any]:
+    """Build, open and generate; return the text and the decoding speed in tokens/s.
 
-    Raises SetupError if the environment can't be made or the backend takes no tiny model, JobError if a job fails.
+    Raises SetupError if the environment cannot be installed or the backend does not support the tiny model, JobError if
+    a job fails.
     """
     backend = registry.load(name)
-    env = environment.ensure(name, backend.NEEDS, tell)
-    with tempfile.TemporaryDirectory(prefix="edgehone-check-") as place:
-        model = inspect(_tiny_model(name, Path(place)))
+    env = environment.ensure(name, backend.NEEDS, report)
+    with tempfile.TemporaryDirectory(prefix="edgehone-check-") as folder:
+        model = inspect(_tiny_model(name, Path(folder)))
         support = backend.supports(model)
         if not support.ok:
             raise SetupError(
-                f"{name} takes no tiny model: {'; '.join(support.reasons)}", hint="edgehone inspect MODEL"
+                f"{name} does not support the tiny model: {'; '.join(support.reasons)}",
+                hint="edgehone inspect MODEL",
             )
         recipe = _recipe(name, model)
-        tell(f"building {recipe.key} of a tiny model")
+        report(f"building {recipe.key} of a tiny model")
         site = ReadyExecutor(LocalExecutor(), {name: env}, PATIENCE)
         ctx = RunContext(
             model=model,
@@ -81,19 +83,19 @@ def selfcheck(name: str, tell: Callable[[str], None]) -> dict[str, Any]:
         facts = run_foreground(job, quiet=True)
     if facts["tokens"] != TOKENS:
         raise SetupError(
-            f"{name} made {facts['tokens']} tokens of {TOKENS}", hint=f"edgehone backends install {name}"
+            f"{name} generated {facts['tokens']} of {TOKENS} tokens", hint=f"edgehone backends install {name}"
         )
     return {"text": PROMPT + facts["text"], "decode_tokens_per_s": facts["decode_tokens_per_s"]}
 
 
-def _tiny_model(name: str, place: Path) -> Path:
+def _tiny_model(name: str, folder: Path) -> Path:
     if name == null.NAME:
-        return null.make_model(place / "null-model", shipped("calibration").read_text("utf-8"))
+        return null.make_model(folder / "null-model", shipped("calibration").read_text("utf-8"))
     return demo_model()
 
 
 def _recipe(name: str, model: ModelInfo) -> Recipe:
-    """The exact recipe, or the original of a backend that only runs that."""
+    """Return the exact recipe, or the original's for a backend that only runs originals."""
     backend = registry.load(name)
     exact = [recipe for recipe in backend.recipes(model) if recipe.exact]
     return exact[0] if exact else require(backend, ReferenceBackend).original(model)

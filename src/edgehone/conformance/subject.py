@@ -1,9 +1,9 @@
-"""What the core side of the conformance suite looks at: a backend's module and tiny models."""
+"""The subject of the core side's checks: a backend's module and tiny models."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 from edgehone.backends.base import Backend, Recipe
 from edgehone.conformance.models import made_up
@@ -14,28 +14,28 @@ from edgehone.worker.conformance.outcome import Skipped
 
 @dataclass
 class Subject:
-    """A backend's module, the tiny models that are at hand, and its environment once it is made."""
+    """A backend's module, the tiny models, and the backend's environment once it is installed."""
 
-    name: str  # that of the entry point
+    name: str  # the entry point's name
     target: str  # the module's name
     backend: Backend
     models: tuple[ModelInfo, ...]
     env: Env | None = None
-    told: list[str] = field(default_factory=list)
+    progress: Callable[[str], None] = lambda what: None
 
-    def taken(self) -> list[ModelInfo]:
-        """The tiny models that it takes."""
+    def supported(self) -> list[ModelInfo]:
+        """Return the tiny models that the backend supports."""
         return [model for model in self.models if self.backend.supports(model).ok]
 
-    def asked(self) -> Iterator[tuple[str, ModelInfo]]:
-        """Every model that it is asked about, and what is odd in it."""
+    def models_to_try(self) -> Iterator[tuple[str, ModelInfo]]:
+        """Yield every model, made-up ones included, after a word on its special property."""
         for model in self.models:
             yield from made_up(model).items()
 
     def proposed(self) -> Iterator[tuple[str, ModelInfo, list[Recipe]]]:
-        """The recipes for every model that it takes, made-up ones included."""
-        found = [(what, model) for what, model in self.asked() if self.backend.supports(model).ok]
+        """Yield every supported model, made-up ones included, with its recipes. Raises Skipped if there is none."""
+        found = [(what, model) for what, model in self.models_to_try() if self.backend.supports(model).ok]
         if not found:
-            raise Skipped("it takes none of the models at hand")
+            raise Skipped("it supports none of the available models")
         for what, model in found:
             yield what, model, self.backend.recipes(model)

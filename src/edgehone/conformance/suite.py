@@ -1,4 +1,4 @@
-"""The suite: every check for one backend, in the order in which one builds on another."""
+"""Run all checks for one backend, each after those it depends on."""
 
 from __future__ import annotations
 
@@ -32,23 +32,23 @@ from edgehone.optimize.setup import origin_of
 from edgehone.worker.conformance import run_checks
 from edgehone.worker.conformance.outcome import Check, Outcome, outcome, perform
 
-# A model of a few megabytes that takes longer than this hangs.
+# Time limit per job; jobs with a model of a few megabytes take this long only if they hang.
 PATIENCE = Limits(seconds=600)
-# Ids of the evaluation text: two windows that share none.
+# Token ids in each of two disjoint windows of the evaluation text.
 WINDOW = 48
 
 
 @dataclass
-class _Rig:
-    """Where the jobs of one run of the suite go: each is done afresh, and gone when the suite ends."""
+class _Jobs:
+    """The jobs of one run of the suite. Each is run anew, and its results are deleted when the suite ends."""
 
     backend: str
     env: Env
     nonce: str = field(default_factory=lambda: uuid.uuid4().hex)
-    made: list[JobResult] = field(default_factory=list)
+    results: list[JobResult] = field(default_factory=list)
 
     def run(self, call: str, args: dict[str, Any], inputs: dict[str, Input], **also: Any) -> JobResult:
-        """One job in the backend's environment."""
+        """Run a job in the backend's environment."""
         job = Job(
             call,
             self.env,
@@ -59,25 +59,25 @@ class _Rig:
             also={"conformance": self.nonce, **also},
             limits=PATIENCE,
         )
-        self.made.append(run(job))
-        return self.made[-1]
+        self.results.append(run(job))
+        return self.results[-1]
 
-    def build(self, step: Step, given: dict[str, Input], reached: list[str], number: int) -> JobResult:
-        """The folder of a step, after all that it needs; `reached` gets what was asked of the network."""
-        inputs = {name: given[name] for name in step.reads}
-        inputs |= {n: Input.of(self.build(s, given, reached, number)) for n, s in step.inputs.items()}
+    def build(self, step: Step, sources: dict[str, Input], reached: list[str], number: int) -> JobResult:
+        """Run a step after its inputs. Hosts that it tried to reach are appended to `reached`."""
+        inputs = {name: sources[name] for name in step.reads}
+        inputs |= {n: Input.of(self.build(s, sources, reached, number)) for n, s in step.inputs.items()}
         args = {"call": step.call, "params": dict(step.params)}
-        made = self.run("edgehone.worker.conformance.run_checks:step", args, inputs, build=number)
-        reached += made.facts["reached"]
-        return made
+        result = self.run("edgehone.worker.conformance.run_checks:step", args, inputs, build=number)
+        reached += result.facts["reached"]
+        return result
 
 
 def conform(
-    name: str, tell: Callable[[str], None] = lambda what: None, only: Collection[str] | None = None
+    name: str, report: Callable[[str], None] = lambda what: None, only: Collection[str] | None = None
 ) -> list[Outcome]:
-    """Every check's outcome for a backend, or those of the checks in `only`.
+    """Run all checks, or those in `only`, for a backend; return their outcomes.
 
-    Raises InputError for an unknown backend or check. What the backend itself does wrong is an outcome.
+    Raises InputError for an unknown backend or check. Errors of the backend are outcomes.
     """
     target = registry.module_name(name)
     wanted = _wanted(only)
@@ -86,33 +86,20 @@ def conform(
         backend = registry.load(name)
     except SetupError as error:
         first, *rest = core or module_checks.CHECKS
-        lost = [outcome(check, "skip", "the module is not a backend") for check in rest]
-        return [outcome(first, "fail", error.message), *lost]
-    with tempfile.TemporaryDirectory(prefix="edgehone-conform-") as place:
-        languages, graphs = tuple(tiny_models(Path(place))), tuple(tiny_graphs(Path(place)))
-        subject = Subject(name, target, backend, (*languages, *graphs), told=_Told(tell))
-        found = [perform(check, subject) for check in core]
-        found += _worker_checks(subject, "language", languages, wanted, tell)
+        skipped = [outcome(check, "skip", "the module is not a backend") for check in rest]
+        return [outcome(first, "fail", error.message), *skipped]
+    with tempfile.TemporaryDirectory(prefix="edgehone-conform-") as folder:
+        languages, graphs = tuple(tiny_models(Path(folder))), tuple(tiny_graphs(Path(folder)))
+        subject = Subject(name, target, backend, (*languages, *graphs), progress=report)
+        outcomes = [perform(check, subject) for check in core]
+        outcomes += _worker_checks(subject, "language", languages, wanted, report)
         if capability(backend, GraphBackend):
-            found += _worker_checks(subject, "graph", graphs, wanted, tell)
-    return found
-
-
-class _Told(list[str]):
-    """A list whose lines are told as they come."""
-
-    def __init__(self, tell: Callable[[str], None]) -> None:
-        super().__init__()
-        self._tell = tell
-
-    def append(self, what: str) -> None:
-        """Keep and tell."""
-        super().append(what)
-        self._tell(what)
+            outcomes += _worker_checks(subject, "graph", graphs, wanted, report)
+    return outcomes
 
 
 def names() -> list[str]:
-    """The names of all checks, in their order."""
+    """Return the names of all checks, in order."""
     every = [*module_checks.CHECKS, *run_checks.checks("language"), *run_checks.checks("graph")]
     return list(dict.fromkeys(check.__name__ for check in every))
 
@@ -130,20 +117,20 @@ def _worker_checks(
     kind: Kind,
     models: Sequence[ModelInfo],
     wanted: set[str],
-    tell: Callable[[str], None],
+    report: Callable[[str], None],
 ) -> list[Outcome]:
-    """The checks of what is built; skipped, with the reason, where nothing can be."""
+    """Run the checks of an artifact. They are skipped, with the reason, if none can be built."""
     checks = [check for check in run_checks.checks(kind) if check.__name__ in wanted]
     if not checks:
         return []
     try:
-        with _rig(subject) as rig:
+        with _jobs_of(subject) as jobs:
             model, recipe = _exact(subject, kind, models)
-            tell(f"building {recipe.key} of {model.path.name}, twice")
-            args, inputs = _build_twice(subject, rig, model, recipe)
-            tell(f"{len(checks)} checks of the build")
-            return _observe(rig, args, inputs, checks, tell)
-    except _NoneToBuild as reason:
+            report(f"building {recipe.key} of {model.path.name}, twice")
+            args, inputs = _build_twice(subject, jobs, model, recipe)
+            report(f"{len(checks)} checks of the artifact")
+            return _observe(jobs, args, inputs, checks, report)
+    except _NotBuildable as reason:
         return [outcome(check, "skip", str(reason)) for check in checks]
     except EdgehoneError as error:
         first, *rest = checks
@@ -152,52 +139,52 @@ def _worker_checks(
         return [outcome(first, "fail", why + log), *(outcome(check, "skip", why) for check in rest)]
 
 
-class _NoneToBuild(Exception):
-    """Nothing can be built here, and why."""
+class _NotBuildable(Exception):
+    """No artifact can be built; the message is the reason."""
 
 
 @contextmanager
-def _rig(subject: Subject) -> Iterator[_Rig]:
+def _jobs_of(subject: Subject) -> Iterator[_Jobs]:
     if subject.env is None:
         try:
-            subject.env = environment.ensure(subject.name, subject.backend.NEEDS, subject.told.append)
+            subject.env = environment.ensure(subject.name, subject.backend.NEEDS, subject.progress)
         except SetupError as error:
-            raise _NoneToBuild(f"no environment: {error.message}") from error
-    rig = _Rig(subject.name, subject.env)
+            raise _NotBuildable(f"no environment: {error.message}") from error
+    jobs = _Jobs(subject.name, subject.env)
     try:
-        yield rig
+        yield jobs
     finally:
-        for result in rig.made:
+        for result in jobs.results:
             shutil.rmtree(result.folder, ignore_errors=True)
 
 
 def _exact(subject: Subject, kind: Kind, models: Sequence[ModelInfo]) -> tuple[ModelInfo, Recipe]:
-    """The first model that it takes, and the exact recipe."""
+    """Return the first model that the backend supports, and its exact recipe."""
     if not models:
-        raise _NoneToBuild(f"no tiny {kind} model is at hand")
+        raise _NotBuildable(f"there is no tiny {kind} model")
     try:
         for model in models:
             if subject.backend.supports(model).ok:
                 return model, next(r for r in subject.backend.recipes(model) if r.exact)
-    except Exception as error:  # the module's own checks tell what is wrong there
-        raise _NoneToBuild(f"no recipe to build: {type(error).__name__}: {error}") from error
-    raise _NoneToBuild(
-        f"it takes none of the {kind} models at hand: {', '.join(m.path.name for m in models)}"
+    except Exception as error:  # the module's checks report what is wrong
+        raise _NotBuildable(f"no recipe to build: {type(error).__name__}: {error}") from error
+    raise _NotBuildable(
+        f"it supports none of the available {kind} models: {', '.join(m.path.name for m in models)}"
     )
 
 
 def _build_twice(
-    subject: Subject, rig: _Rig, model: ModelInfo, recipe: Recipe
+    subject: Subject, jobs: _Jobs, model: ModelInfo, recipe: Recipe
 ) -> tuple[dict[str, Any], dict[str, Input]]:
-    """Arguments and inputs of the job that looks at the two builds."""
+    """Build the recipe twice; return arguments and inputs of the job that checks both artifacts."""
     source = Input(model.path.resolve(), digest.digest_model(model, home() / "digests"))
-    told = model.to_json()
-    given, facts = {"model": source}, {"inputs": told["inputs"], "outputs": told["outputs"]}
+    info = model.to_json()
+    sources, facts = {"model": source}, {"inputs": info["inputs"], "outputs": info["outputs"]}
     if model.kind == "language":
-        facts |= _tokens(model, source, given)
+        facts |= _tokens(model, source, sources)
     reached: list[str] = []
     step = subject.backend.steps(recipe)
-    artifact, again = (Input.of(rig.build(step, given, reached, number)) for number in (1, 2))
+    artifact, again = (Input.of(jobs.build(step, sources, reached, number)) for number in (1, 2))
     args = {
         "backend": subject.target,
         "settings": dict(recipe.settings),
@@ -208,36 +195,36 @@ def _build_twice(
 
 
 def _observe(
-    rig: _Rig,
+    jobs: _Jobs,
     args: dict[str, Any],
     inputs: dict[str, Input],
     checks: Sequence[Check],
-    tell: Callable[[str], None],
+    report: Callable[[str], None],
 ) -> list[Outcome]:
-    """All checks in one job; each by itself where one of them ended the process."""
+    """Run all checks in one job, or each in its own job if one of them ends the process."""
 
     def observe(some: Sequence[Check]) -> list[Outcome]:
         names = [check.__name__ for check in some]
-        done = rig.run("edgehone.worker.conformance.run_checks:observe", {**args, "checks": names}, inputs)
+        done = jobs.run("edgehone.worker.conformance.run_checks:observe", {**args, "checks": names}, inputs)
         return [Outcome(**one) for one in done.facts["outcomes"]]
 
     try:
         return observe(checks)
     except JobError as error:
-        tell(f"{error.message}; running each check by itself")
+        report(f"{error.message}; running each check in its own process")
         return [_alone(observe, check) for check in checks]
 
 
 def _alone(observe: Callable[[Sequence[Check]], list[Outcome]], check: Check) -> Outcome:
     try:
-        (found,) = observe([check])
+        (result,) = observe([check])
     except JobError as error:
         return outcome(check, "fail", f"{error.message}" + (f" (log: {error.log})" if error.log else ""))
-    return found
+    return result
 
 
-def _tokens(model: ModelInfo, source: Input, given: dict[str, Input]) -> dict[str, Any]:
-    """What the original's own tokenizer gives; a calibration for builds that read one goes into `given`."""
+def _tokens(model: ModelInfo, source: Input, sources: dict[str, Input]) -> dict[str, Any]:
+    """Return ids from the original's tokenizer. Adds the calibration, for steps that read one, to `sources`."""
     import json
 
     origin = origin_of(model)
@@ -255,7 +242,7 @@ def _tokens(model: ModelInfo, source: Input, given: dict[str, Input]) -> dict[st
             limits=PATIENCE,
         )
     )
-    given["calibration"] = Input(done.out / "calibration", f"{done.identity}/calibration")
+    sources["calibration"] = Input(done.out / "calibration", f"{done.identity}/calibration")
     ids = json.loads((done.out / "evaluation.json").read_text("utf-8"))["ids"]
     bos = done.facts["bos"]
     return {

@@ -1,6 +1,6 @@
-"""Writes a tiny GGUF file: a random Llama of one block whose vocabulary is the 256 bytes and a space.
+"""Write a tiny GGUF file: a random Llama with one block and a vocabulary of the 256 bytes and a space.
 
-Format: docs/gguf.md of ggml, version 3. No framework is needed, so it can be made wherever the suite runs.
+Format: docs/gguf.md of ggml, version 3. It needs no framework, so the suite can generate the file anywhere.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _ALIGNMENT = 32
-_WIDTH, _WIDE, _HEADS = 64, 128, 2
-# SentencePiece: a space is a token of its own, every other character falls back to its bytes.
+_HIDDEN, _INTERMEDIATE, _HEADS = 64, 128, 2
+# SentencePiece: the space has its own token; all other characters are encoded as bytes.
 _TOKENS = ("<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁")
 _NORMAL, _UNKNOWN, _CONTROL, _BYTE = 1, 2, 3, 6  # llama_token_type
 _F32 = 0  # ggml_type
 
 
 def write(path: Path) -> Path:
-    """Write the file, the same bytes each time; returns its path."""
+    """Write the file and return its path. Its bytes are always the same."""
     head, data = [], []
     at = 0
     tensors = dict(_tensors())
     for name, array in tensors.items():
-        # The first dimension is the fastest.
+        # In GGUF the first dimension varies fastest.
         head.append(_text(name) + struct.pack(f"<I{array.ndim}QIQ", array.ndim, *array.shape[::-1], _F32, at))
         data.append(_padded(array.tobytes()))
         at += len(data[-1])
@@ -43,11 +43,11 @@ def _values() -> Mapping[str, Any]:
         "general.architecture": "llama",
         "llama.block_count": 1,
         "llama.context_length": 2048,
-        "llama.embedding_length": _WIDTH,
-        "llama.feed_forward_length": _WIDE,
+        "llama.embedding_length": _HIDDEN,
+        "llama.feed_forward_length": _INTERMEDIATE,
         "llama.attention.head_count": _HEADS,
         "llama.attention.layer_norm_rms_epsilon": 1e-5,
-        "llama.rope.dimension_count": _WIDTH // _HEADS,
+        "llama.rope.dimension_count": _HIDDEN // _HEADS,
         "tokenizer.ggml.model": "llama",
         "tokenizer.ggml.tokens": list(_TOKENS),
         "tokenizer.ggml.scores": [0.0] * len(_TOKENS),
@@ -59,25 +59,25 @@ def _values() -> Mapping[str, Any]:
 
 
 def _tensors() -> Iterator[tuple[str, NDArray[Any]]]:
-    """Matrices as PyTorch has them, [out, in]."""
+    """Yield tensors by name; matrices are [out, in], as in PyTorch."""
     import numpy as np
 
     random = np.random.default_rng(0)
     shapes = {
-        "token_embd": (len(_TOKENS), _WIDTH),
-        "blk.0.attn_q": (_WIDTH, _WIDTH),
-        "blk.0.attn_k": (_WIDTH, _WIDTH),
-        "blk.0.attn_v": (_WIDTH, _WIDTH),
-        "blk.0.attn_output": (_WIDTH, _WIDTH),
-        "blk.0.ffn_gate": (_WIDE, _WIDTH),
-        "blk.0.ffn_up": (_WIDE, _WIDTH),
-        "blk.0.ffn_down": (_WIDTH, _WIDE),
-        "output": (len(_TOKENS), _WIDTH),
+        "token_embd": (len(_TOKENS), _HIDDEN),
+        "blk.0.attn_q": (_HIDDEN, _HIDDEN),
+        "blk.0.attn_k": (_HIDDEN, _HIDDEN),
+        "blk.0.attn_v": (_HIDDEN, _HIDDEN),
+        "blk.0.attn_output": (_HIDDEN, _HIDDEN),
+        "blk.0.ffn_gate": (_INTERMEDIATE, _HIDDEN),
+        "blk.0.ffn_up": (_INTERMEDIATE, _HIDDEN),
+        "blk.0.ffn_down": (_HIDDEN, _INTERMEDIATE),
+        "output": (len(_TOKENS), _HIDDEN),
     }
     for name, shape in shapes.items():
         yield f"{name}.weight", (random.normal(size=shape) / shape[1] ** 0.5).astype("<f4")
     for name in ("blk.0.attn_norm", "blk.0.ffn_norm", "output_norm"):
-        yield f"{name}.weight", np.ones(_WIDTH, "<f4")
+        yield f"{name}.weight", np.ones(_HIDDEN, "<f4")
 
 
 def _text(text: str) -> bytes:
@@ -86,7 +86,7 @@ def _text(text: str) -> bytes:
 
 
 def _value(value: Any) -> bytes:
-    """A value with its gguf_type before it: uint32, float32, a string, or an array of one of int32 and those."""
+    """Encode a value after its gguf_type: uint32, float32, a string, or an array of int32, float32 or strings."""
     if isinstance(value, str):
         return struct.pack("<I", 8) + _text(value)
     if isinstance(value, list):

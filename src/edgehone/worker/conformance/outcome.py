@@ -1,4 +1,4 @@
-"""What a check gives, and how it says so. Imported on both sides."""
+"""The result of a check. Used by the core and by workers."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ Check = Callable[[Any], str]
 
 
 class Failed(Exception):
-    """What is demanded is not so; the message says what was seen."""
+    """The requirement is violated. The message is the observation."""
 
 
 class Skipped(Exception):
-    """The check has nothing to look at; the message says why."""
+    """The check does not apply. The message is the reason."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """One check's result: `seen` is what was seen, or why it was skipped; `demand` what is demanded and why."""
+    """The result of one check: `seen` is the observation, or why it was skipped; `demand` is the requirement."""
 
     check: str
     state: State
@@ -29,28 +29,28 @@ class Outcome:
     demand: str
 
     def to_json(self) -> dict[str, str]:
-        """A plain dict."""
+        """Return a JSON object."""
         return asdict(self)
 
 
 def perform(check: Check, subject: Any) -> Outcome:
-    """Run a check; whatever it raises is its result."""
+    """Run a check. An exception that it raises is its result."""
     try:
         return outcome(check, "pass", check(subject))
     except Skipped as reason:
         return outcome(check, "skip", str(reason))
     except Failed as seen:
         return outcome(check, "fail", str(seen))
-    except Exception as error:  # noqa: BLE001 - a backend may raise anything, and that is what was seen
+    except Exception as error:  # noqa: BLE001 - a backend may raise anything, which is the observation
         return outcome(check, "fail", f"{type(error).__name__}: {error}")
 
 
 def outcome(check: Check, state: State, seen: str) -> Outcome:
-    """The outcome of a check that was run elsewhere, or could not be run."""
+    """Return an outcome of a check, with its docstring as the requirement."""
     return Outcome(check.__name__, state, seen, " ".join((inspect.getdoc(check) or "").split()))
 
 
 def demand(ok: bool, seen: str) -> None:
-    """Raise Failed with what was seen unless `ok`."""
+    """Raise Failed with the observation unless `ok`."""
     if not ok:
         raise Failed(seen)

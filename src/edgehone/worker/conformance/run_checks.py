@@ -1,7 +1,7 @@
-"""The worker's side of conformance: build a step, and look at what was built, with the network watched.
+"""The worker's side of conformance: run a build step, or check its result, while network access is blocked.
 
-Python's audit hook hears every connection and every name that is looked up, and refuses what leaves the machine.
-It does not hear what a library does in C, nor what a tool does that was started as a process of its own.
+A Python audit hook gets every connection and every name lookup, and refuses those that leave the machine. It does not
+get those of C libraries and of child processes.
 """
 
 from __future__ import annotations
@@ -20,15 +20,16 @@ from edgehone.backends.sessions import (
 from edgehone.worker.backend import load_backend
 from edgehone.worker.conformance.outcome import perform
 
-_HOSTS = {"localhost", "127.0.0.1", "::1"}
+_LOCAL_HOSTS = {"localhost", "127.0.0.1", "::1"}
 
 
 @dataclass
 class Subject:
-    """What the worker's checks look at: two builds of one recipe, and what to ask them.
+    """The subject of the worker's checks: two builds of one recipe, and their inputs.
 
-    `facts` are those of the suite: for a language model sample (the original's ids of the fixed sample), one and
-    other (two lists of ids), vocabulary; for a graph inputs and outputs (name, dtype, shape).
+    `facts` are from the suite. For a language model: sample (the original's ids of the fixed sample), one and other
+    (two lists of ids), vocabulary. For a graph: inputs and outputs (name, dtype, shape). `reached` lists the hosts
+    that code in this process tried to reach.
     """
 
     job: WorkerJob
@@ -38,10 +39,10 @@ class Subject:
 
     @contextmanager
     def open(self, part: str = "artifact") -> Iterator[Any]:
-        """A session of a build ("artifact", or "again" for the second), closed afterwards."""
+        """Open a session of a build ("artifact", or "again" for the second). It is closed on exit."""
         backend, of_graph = load_backend(self.job), self.job.args["kind"] == "graph"
-        make: Any = require(backend, GraphBackend).open_graph if of_graph else backend.open_session
-        session = make(self.job.inputs[part], self.job.args["settings"], self.job)
+        open_: Any = require(backend, GraphBackend).open_graph if of_graph else backend.open_session
+        session = open_(self.job.inputs[part], self.job.args["settings"], self.job)
         try:
             yield session
         finally:
@@ -49,7 +50,7 @@ class Subject:
 
 
 def step(job: WorkerJob) -> dict[str, Any]:
-    """Make a build's step. args: call, params. Returns its facts and `reached`: the hosts that it asked for."""
+    """Run a build step. args: call, params. Returns its facts and `reached`: the hosts that it tried to reach."""
     reached = watch_network()
     module, _, function = job.args["call"].partition(":")
     facts = getattr(importlib.import_module(module), function)(replace(job, args=job.args["params"]))
@@ -57,9 +58,10 @@ def step(job: WorkerJob) -> dict[str, Any]:
 
 
 def observe(job: WorkerJob) -> dict[str, Any]:
-    """Run checks on an artifact. args: backend, settings, kind, checks (their names), facts.
+    """Run checks on an artifact.
 
-    inputs: artifact and again (two builds). Returns `outcomes`, as JSON.
+    args: backend, settings, kind, checks (their names), facts. inputs: artifact and again (two builds). Returns
+    `outcomes`, as JSON objects.
     """
     subject = Subject(job, job.args["facts"], watch_network())
     known = {check.__name__: check for check in checks(job.args["kind"])}
@@ -71,7 +73,7 @@ def observe(job: WorkerJob) -> dict[str, Any]:
 
 
 def checks(kind: str) -> tuple[Any, ...]:
-    """The worker's checks for a kind of model."""
+    """Return the worker's checks for a kind of model."""
     module = importlib.import_module(
         f"edgehone.worker.conformance.{'graph_checks' if kind == 'graph' else 'session_checks'}"
     )
@@ -80,19 +82,19 @@ def checks(kind: str) -> tuple[Any, ...]:
 
 
 def watch_network() -> list[str]:
-    """From now on note and refuse, in this process, whatever leaves the machine; gives the list that fills."""
+    """Refuse network access of this process from now on. Returns the list to which each host is appended."""
     reached: list[str] = []
 
-    def hear(event: str, args: tuple[Any, ...]) -> None:
+    def refuse(event: str, args: tuple[Any, ...]) -> None:
         host = None
         if event == "socket.getaddrinfo":
             host = args[0]
         elif event in ("socket.connect", "socket.sendto") and isinstance(args[1], tuple):
             host = args[1][0]
-        if host is None or str(host) in _HOSTS:
+        if host is None or str(host) in _LOCAL_HOSTS:
             return
         reached.append(str(host))
-        raise PermissionError(f"no network in a worker: {host} was asked for")
+        raise PermissionError(f"network access is not allowed in a worker: {host}")
 
-    sys.addaudithook(hear)
+    sys.addaudithook(refuse)
     return reached

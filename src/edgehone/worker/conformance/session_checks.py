@@ -1,6 +1,6 @@
-"""Worker side: what an opened language model must do. The tolerances are those within which rounding lies.
+"""Worker side: requirements on the session of a language model. The tolerances allow for rounding errors.
 
-Distances between logits are Kullback-Leibler divergences in nats, the mean over positions, as in the null test.
+Distances between logits are Kullback-Leibler divergences in nats, averaged over positions, as in the parity check.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from edgehone.backends.capabilities import OperatorProfiler, capability
 from edgehone.backends.sessions import ConcurrentSession
 from edgehone.worker.backend import load_backend
 from edgehone.worker.clock import clock_of
-from edgehone.worker.conformance.device_checks import devices_are_told
+from edgehone.worker.conformance.device_checks import visible_devices_are_reported
 from edgehone.worker.conformance.outcome import Check, Failed, Skipped, demand
 from edgehone.worker.conformance.run_checks import Subject
 from edgehone.worker.logprobs import exact_kl, log_softmax
@@ -25,43 +25,43 @@ if TYPE_CHECKING:
         Logits,
     )
 
-# The same call in the same process: only the order in which threads add may differ.
+# The same call in the same process: only the order of summation over threads may differ.
 SAME = 1e-7
-# The same ids cut otherwise: other kernels and other chunks, in 16 bits where the cache is; a leak costs 0.1 and more.
+# The same ids in other chunks: other kernels, and a 16-bit KV cache. A leak between calls causes 0.1 or more.
 CLOSE = 1e-4
-# How much likelier than the chosen one another token may be, where scoring and generating round otherwise.
+# How much likelier (nats) than the generated token another may be, as scoring and generating round differently.
 TIE = 0.05
 COUNT = 12
-# transformers hears of a stop one token later.
-LATE = 1
+# Additional tokens after a request to stop. transformers stops one token later.
+MAX_LATE = 1
 _DISORDER = "the moments are not in order, or not of time.perf_counter(), nor of the session's own clock"
 
 
-def tokenizer_gives_the_originals_ids(subject: Subject) -> str:
-    """tokenize() gives the ids of the original's tokenizer on the fixed sample, BOS included: every figure is read
-    on the original's ids, and a bundle must feed the model the same."""
+def tokenizer_matches_the_original(subject: Subject) -> str:
+    """tokenize() returns the ids of the original's tokenizer for the fixed sample, including BOS: all figures are
+    measured with the original's ids, so the artifact must get the same ids in use."""
     with subject.open() as session:
-        own = [int(i) for i in session.tokenize(SAMPLE)]
+        ids = [int(i) for i in session.tokenize(SAMPLE)]
     original = subject.facts["sample"]
-    at = next((i for i, pair in enumerate(zip(own, original, strict=False)) if pair[0] != pair[1]), None)
+    at = next((i for i, pair in enumerate(zip(ids, original, strict=False)) if pair[0] != pair[1]), None)
     if at is not None:
-        raise Failed(f"id {own[at]} at position {at}, the original's is {original[at]}")
-    demand(len(own) == len(original), f"{len(own)} ids, the original's are {len(original)}")
-    return f"{len(own)} equal ids"
+        raise Failed(f"id {ids[at]} at position {at}, the original's is {original[at]}")
+    demand(len(ids) == len(original), f"{len(ids)} ids, the original's are {len(original)}")
+    return f"{len(ids)} equal ids"
 
 
-def detokenize_gives_the_text_back(subject: Subject) -> str:
-    """detokenize() of tokenize() is the text again, special tokens left out: `edgehone run` prints it."""
+def detokenize_inverts_tokenize(subject: Subject) -> str:
+    """detokenize() of tokenize() returns the text, without special tokens: `edgehone run` prints it."""
     text = "The people of the sea"
     with subject.open() as session:
         back = session.detokenize(session.tokenize(text))
-    demand(back.strip() == text, f"{text!r} comes back as {back!r}")
+    demand(back.strip() == text, f"{text!r} becomes {back!r}")
     return repr(back)
 
 
-def score_gives_a_row_for_each_id(subject: Subject) -> str:
-    """score() yields float32 chunks [n, vocabulary], a row for each id, over every id of the vocabulary, all
-    finite: the scorer takes them as they come."""
+def score_yields_one_row_for_each_id(subject: Subject) -> str:
+    """score() yields finite float32 chunks [n, vocabulary], one row for each id, over the whole vocabulary: the scorer
+    uses them without conversion."""
     import numpy as np
 
     ids = subject.facts["one"]
@@ -69,21 +69,21 @@ def score_gives_a_row_for_each_id(subject: Subject) -> str:
         chunks = [np.array(chunk, copy=True) for chunk in _float32(session.score(ids))]
     rows, widths = sum(len(chunk) for chunk in chunks), {chunk.shape[1] for chunk in chunks}
     demand(rows == len(ids), f"{rows} rows for {len(ids)} ids")
-    demand(len(widths) == 1, f"chunks of {', '.join(map(str, sorted(widths)))} columns")
+    demand(len(widths) == 1, f"chunks have {', '.join(map(str, sorted(widths)))} columns")
     demand(min(widths) >= subject.facts["vocabulary"], f"{min(widths)} of {subject.facts['vocabulary']} ids")
-    demand(bool(np.isfinite(np.concatenate(chunks)).all()), "not every logit is finite")
+    demand(bool(np.isfinite(np.concatenate(chunks)).all()), "some logits are not finite")
     return f"{rows} rows of {min(widths)} in {len(chunks)} chunk{'s' if len(chunks) > 1 else ''}"
 
 
-def score_repeats(subject: Subject) -> str:
-    """The same ids give the same logits again: else no figure could be read twice."""
+def score_is_deterministic(subject: Subject) -> str:
+    """The same ids give the same logits: otherwise figures could not be reproduced."""
     with subject.open() as session:
         return _near(_score(session, subject.facts["one"]), _score(session, subject.facts["one"]), SAME)
 
 
-def score_forgets_earlier_calls(subject: Subject) -> str:
-    """Logits depend on the ids given and on nothing asked before, scored or generated: windows must not leak into
-    each other."""
+def score_is_independent_of_earlier_calls(subject: Subject) -> str:
+    """Logits depend only on the ids, not on earlier calls of score() and generate(): windows must not affect each
+    other."""
     one, other = subject.facts["one"], subject.facts["other"]
     with subject.open() as session:
         fresh = _score(session, one)
@@ -98,9 +98,9 @@ def score_forgets_earlier_calls(subject: Subject) -> str:
         return _near(first, _score(session, other), CLOSE, "in a fresh session")
 
 
-def score_of_a_prefix_is_part_of_the_whole(subject: Subject) -> str:
-    """The logits of the first ids are those of the longer text there: a language model does not look ahead, and a
-    window's length must not matter."""
+def score_is_causal(subject: Subject) -> str:
+    """The logits of a prefix equal those of the whole text at the same positions: a language model does not look ahead,
+    and the length of a window must not matter."""
     ids = subject.facts["one"]
     with subject.open() as session:
         whole = _score(session, ids)
@@ -110,35 +110,35 @@ def score_of_a_prefix_is_part_of_the_whole(subject: Subject) -> str:
     return seen
 
 
-def builds_score_equally(subject: Subject) -> str:
-    """Two builds of one recipe score alike: a build that is done is taken from the store for ever after."""
+def builds_have_equal_scores(subject: Subject) -> str:
+    """Two builds of one recipe have equal logits: a finished build is reused from the store and never repeated."""
     with subject.open() as session:
         first = _score(session, subject.facts["one"])
     with subject.open("again") as session:
         return _near(first, _score(session, subject.facts["one"]), SAME)
 
 
-def generate_makes_so_many_tokens(subject: Subject) -> str:
-    """generate() makes exactly as many tokens as asked, end-of-text ignored, with a moment for each, in order and
-    after the start: the speed figures are made of them."""
+def generate_returns_the_requested_count(subject: Subject) -> str:
+    """generate() returns exactly the requested number of tokens, ignoring end-of-text, each with a time, in order and
+    after the start: speed is computed from these times."""
     with subject.open() as session:
         for count in (1, COUNT):
             before = clock_of(session).now()
             made = session.generate(subject.facts["one"], count)
             after = clock_of(session).now()
-            demand(len(made.ids) == count, f"{len(made.ids)} ids where {count} were asked for")
-            demand(len(made.times) == count, f"{len(made.times)} moments for {count} tokens")
+            demand(len(made.ids) == count, f"{len(made.ids)} ids instead of {count}")
+            demand(len(made.times) == count, f"{len(made.times)} times for {count} tokens")
             clock = [before, made.started, *made.times, after]
             demand(clock == sorted(clock), _DISORDER)
-            demand(made.times[0] > made.started, "the first token came at the moment of the start")
-            plain = all(type(i) is int for i in made.ids)
-            demand(plain, f"ids are {type(made.ids[0]).__name__}, not int")
+            demand(made.times[0] > made.started, "the first token has the time of the start")
+            are_ints = all(type(i) is int for i in made.ids)
+            demand(are_ints, f"ids are {type(made.ids[0]).__name__}, not int")
     return f"{COUNT} tokens in {made.times[-1] - made.started:.2g} s"
 
 
-def generate_takes_the_likeliest(subject: Subject) -> str:
-    """Each token is the likeliest by score() of all before it, within ties: what is measured and run is what was
-    proven."""
+def generate_is_greedy(subject: Subject) -> str:
+    """Each token is the likeliest by score() of all tokens before it, except for ties: quality is measured with
+    score(), speed with generate()."""
     prompt = subject.facts["one"]
     with subject.open() as session:
         made = session.generate(prompt, COUNT).ids
@@ -152,8 +152,8 @@ def generate_takes_the_likeliest(subject: Subject) -> str:
     return f"{COUNT} tokens, at most {gaps[worst]:.2g} nats from the likeliest"
 
 
-def generate_repeats(subject: Subject) -> str:
-    """The same prompt gives the same tokens, whatever was generated in between."""
+def generate_is_deterministic(subject: Subject) -> str:
+    """The same prompt gives the same tokens, regardless of other generations in between."""
     with subject.open() as session:
         first = session.generate(subject.facts["one"], COUNT).ids
         session.generate(subject.facts["other"], 3)
@@ -162,66 +162,69 @@ def generate_repeats(subject: Subject) -> str:
     return f"{len(first)} equal tokens"
 
 
-def generate_stops_when_told(subject: Subject) -> str:
-    """on_token hears every token in order, and its True ends the generation, one token later at most: `edgehone
-    run` stops at end-of-text so."""
-    heard: list[int] = []
+def generate_stops_on_request(subject: Subject) -> str:
+    """on_token gets every token in order, and generation ends at most one token after it returns True: `edgehone run`
+    stops at end-of-text this way."""
+    received: list[int] = []
 
-    def hear(token: int) -> bool:
-        heard.append(token)
-        return len(heard) == 3
+    def receive(token: int) -> bool:
+        received.append(token)
+        return len(received) == 3
 
     with subject.open() as session:
         whole = session.generate(subject.facts["one"], COUNT).ids
-        made = session.generate(subject.facts["one"], COUNT, hear)
-    demand(3 <= len(made.ids) <= 3 + LATE, f"told to stop after 3 tokens, it made {len(made.ids)}")
+        made = session.generate(subject.facts["one"], COUNT, receive)
+    demand(3 <= len(made.ids) <= 3 + MAX_LATE, f"{len(made.ids)} tokens after a request to stop at 3")
     demand(made.ids == whole[: len(made.ids)], f"{made.ids} with on_token, {whole} without")
-    demand(heard == made.ids[: len(heard)] and len(heard) >= 3, f"heard {heard} of {made.ids}")
+    complete = received == made.ids[: len(received)] and len(received) >= 3
+    demand(complete, f"on_token got {received}, generated were {made.ids}")
     return f"{len(made.ids)} tokens"
 
 
-def generate_many_is_generate_for_each(subject: Subject) -> str:
-    """generate_many(), where a session has it, makes of each prompt what generate() makes of it alone, but for ties,
-    whatever is under way beside it: what is measured under load is what was proven."""
+def generate_many_matches_generate(subject: Subject) -> str:
+    """generate_many(), if a session has it, returns for each prompt the tokens of generate(), except for ties,
+    regardless of the other prompts: throughput is then measured on the outputs whose quality was measured."""
     one, other = subject.facts["one"], subject.facts["other"]
     with subject.open() as session:
         if capability(session, ConcurrentSession) is None:
-            raise Skipped("it has none: prompts are served one after another")
-        return together_is_alone(session, [one, other[: len(other) // 2], one[: len(one) // 3], other])
+            raise Skipped("it has no generate_many(): prompts are served one after another")
+        return compare_with_generate(session, [one, other[: len(other) // 2], one[: len(one) // 3], other])
 
 
-def together_is_alone(session: Any, prompts: Sequence[Sequence[int]]) -> str:
-    """What was seen of an opened session's generate_many(); Failed where it is not generate() for each."""
+def compare_with_generate(session: Any, prompts: Sequence[Sequence[int]]) -> str:
+    """Compare a session's generate_many() with generate() for each prompt. Raises Failed if they differ."""
     before = clock_of(session).now()
     together = session.generate_many(prompts, COUNT)
     after = clock_of(session).now()
-    demand(len(together) == len(prompts), f"{len(together)} answers to {len(prompts)} prompts")
+    demand(len(together) == len(prompts), f"{len(together)} results for {len(prompts)} prompts")
     for prompt, made in zip(prompts, together, strict=True):
         counts = len(made.ids), len(made.times)
-        demand(counts == (COUNT, COUNT), f"{counts[0]} ids, {counts[1]} moments; {COUNT} were asked for")
+        demand(counts == (COUNT, COUNT), f"{counts[0]} ids and {counts[1]} times instead of {COUNT}")
         clock = [before, made.started, *made.times, after]
         demand(clock == sorted(clock), _DISORDER)
-        _same_but_for_ties(session, prompt, session.generate(prompt, COUNT).ids, made.ids)
+        _check_equal_except_ties(session, prompt, session.generate(prompt, COUNT).ids, made.ids)
     shortest, longest = min(map(len, prompts)), max(map(len, prompts))
     return f"{len(prompts)} prompts of {shortest} to {longest} ids, {COUNT} tokens each"
 
 
-def _same_but_for_ties(session: Any, prompt: Sequence[int], alone: list[int], beside: list[int]) -> None:
-    """Where two answers part, both tokens must be equally likely within a tie; what follows is another text."""
-    at = next((i for i, pair in enumerate(zip(alone, beside, strict=True)) if pair[0] != pair[1]), None)
+def _check_equal_except_ties(
+    session: Any, prompt: Sequence[int], alone: list[int], together: list[int]
+) -> None:
+    """At the first difference, both tokens must be equally likely within TIE. Later tokens continue different texts."""
+    at = next((i for i, pair in enumerate(zip(alone, together, strict=True)) if pair[0] != pair[1]), None)
     if at is None:
         return
     row = log_softmax(_score(session, [*prompt, *alone[:at]])[-1:])[0]
-    gap = abs(float(row[alone[at]] - row[beside[at]]))
+    gap = abs(float(row[alone[at]] - row[together[at]]))
     demand(
         gap <= TIE,
-        f"token {at + 1} after {len(prompt)} ids is {beside[at]} beside others, {alone[at]} alone: "
+        f"token {at + 1} after {len(prompt)} ids is {together[at]} among others, {alone[at]} alone: "
         f"{gap:.3g} nats apart",
     )
 
 
-def a_closed_session_can_be_opened_again(subject: Subject) -> str:
-    """After close() the artifact opens again in the same process and answers the same."""
+def a_closed_session_can_be_reopened(subject: Subject) -> str:
+    """After close(), the artifact can be opened again in the same process with the same results."""
     found = []
     for _ in range(2):
         with subject.open() as session:
@@ -232,31 +235,35 @@ def a_closed_session_can_be_opened_again(subject: Subject) -> str:
     return _near(found[0][0], found[1][0], SAME)
 
 
-def bad_ids_are_errors(subject: Subject) -> str:
-    """No ids, a negative one, and one outside the vocabulary raise, in score() and in generate(): logits of what
-    is not there would be figures of nothing."""
+def invalid_ids_raise_errors(subject: Subject) -> str:
+    """score() and generate() raise an error for an empty list, a negative id, and an id outside the vocabulary: figures
+    from invalid inputs would be meaningless."""
     with subject.open() as session:
         width = next(iter(session.score(subject.facts["one"]))).shape[1]
-        bad: dict[str, list[int]] = {"no ids": [], "a negative id": [1, -1], "an id too many": [1, width]}
-        for what, ids in bad.items():
+        invalid: dict[str, list[int]] = {
+            "no ids": [],
+            "a negative id": [1, -1],
+            "an id outside the vocabulary": [1, width],
+        }
+        for what, ids in invalid.items():
             _raises(partial(_drain, session, ids), f"score: {what} ({ids})")
             _raises(partial(session.generate, ids, 2), f"generate: {what} ({ids})")
         _score(session, subject.facts["one"])
-    return f"{len(bad)} kinds, each raised"
+    return f"{len(invalid)} kinds, each raised an error"
 
 
-def operators_are_told(subject: Subject) -> str:
-    """operator_times(), where the module has it, tells calls and seconds of each kind of operator, in prefill and in
-    decode, all together no more than the call took: a profile shows them."""
+def operator_times_are_plausible(subject: Subject) -> str:
+    """operator_times(), if the module has it, returns calls and seconds of each kind of operator in prefill and in
+    decode, in total no more than the duration of the call: `edgehone profile` shows them."""
     request = {"prompt": list(subject.facts["one"]), "generated": 4}
-    return told_operators(subject, request, {"prefill", "decode"})
+    return check_operator_times(subject, request, {"prefill", "decode"})
 
 
-def told_operators(subject: Subject, request: Mapping[str, Any], phases: set[str]) -> str:
-    """What operator_times() tells of a request. Skipped where the module has none; Failed where it cannot be so."""
+def check_operator_times(subject: Subject, request: Mapping[str, Any], phases: set[str]) -> str:
+    """Check operator_times() of a request. Raises Skipped if the module has none, Failed for implausible times."""
     backend = capability(load_backend(subject.job), OperatorProfiler)
     if backend is None:
-        raise Skipped("it has no operator_times")
+        raise Skipped("it has no operator_times()")
     began = time.perf_counter()
     settings = subject.job.args["settings"]
     rows = backend.operator_times(subject.job.inputs["artifact"], settings, subject.job, **request)
@@ -264,38 +271,38 @@ def told_operators(subject: Subject, request: Mapping[str, Any], phases: set[str
     demand({row.phase for row in rows} == phases, f"phases {sorted({row.phase for row in rows})}")
     demand(
         all(row.calls > 0 and row.seconds >= 0 for row in rows),
-        "an operator of no calls, or less than no time",
+        "an operator without calls, or with a negative time",
     )
     whole = sum(row.seconds for row in rows)
-    demand(0 < whole <= took, f"{whole:.3g} s of operators in a call of {took:.3g} s")
+    demand(0 < whole <= took, f"{whole:.3g} s of operators in a call that took {took:.3g} s")
     return f"{len(rows)} kinds, {whole:.2g} s"
 
 
-def nothing_asks_the_network(subject: Subject) -> str:
-    """Neither the build nor any of the checks before this one asked for another machine: workers run offline."""
+def the_network_is_not_used(subject: Subject) -> str:
+    """Neither the build nor any earlier check tried to reach another machine: workers run offline."""
     asked = sorted({*subject.facts["reached"], *subject.reached})
-    demand(not asked, f"it asked for {', '.join(asked)}")
-    return "nothing was asked for"
+    demand(not asked, f"it tried to reach {', '.join(asked)}")
+    return "no host was contacted"
 
 
 CHECKS: tuple[Check, ...] = (
-    tokenizer_gives_the_originals_ids,
-    detokenize_gives_the_text_back,
-    score_gives_a_row_for_each_id,
-    score_repeats,
-    score_forgets_earlier_calls,
-    score_of_a_prefix_is_part_of_the_whole,
-    builds_score_equally,
-    generate_makes_so_many_tokens,
-    generate_takes_the_likeliest,
-    generate_repeats,
-    generate_stops_when_told,
-    generate_many_is_generate_for_each,
-    a_closed_session_can_be_opened_again,
-    bad_ids_are_errors,
-    operators_are_told,
-    devices_are_told,
-    nothing_asks_the_network,
+    tokenizer_matches_the_original,
+    detokenize_inverts_tokenize,
+    score_yields_one_row_for_each_id,
+    score_is_deterministic,
+    score_is_independent_of_earlier_calls,
+    score_is_causal,
+    builds_have_equal_scores,
+    generate_returns_the_requested_count,
+    generate_is_greedy,
+    generate_is_deterministic,
+    generate_stops_on_request,
+    generate_many_matches_generate,
+    a_closed_session_can_be_reopened,
+    invalid_ids_raise_errors,
+    operator_times_are_plausible,
+    visible_devices_are_reported,
+    the_network_is_not_used,
 )
 
 
@@ -308,7 +315,7 @@ def _float32(chunks: Any) -> list[Any]:
         shown = f"{getattr(chunk, 'dtype', type(chunk).__name__)} {getattr(chunk, 'shape', '')}"
         demand(good, f"a chunk is {shown.strip()}, not float32 [n, vocabulary]")
         found.append(chunk)
-    demand(bool(found), "no chunk at all")
+    demand(bool(found), "score() yields no chunk")
     return found
 
 
@@ -324,17 +331,17 @@ def _drain(session: Any, ids: Sequence[int]) -> None:
 
 
 def _near(first: Logits, second: Logits, most: float, what: str = "") -> str:
-    """How far apart two scores of the same ids are; Failed where further than `most`."""
+    """Return the distance of two scores of the same ids. Raises Failed if it exceeds `most`."""
     demand(first.shape == second.shape, f"{first.shape}, then {second.shape} {what}".rstrip())
     distance = float(exact_kl(log_softmax(first), log_softmax(second)).mean())
     seen = f"{distance:.2g} nats apart {what}".rstrip()
-    demand(distance <= most, f"{seen}, at most {most:g} are rounding")
+    demand(distance <= most, f"{seen}, but rounding explains at most {most:g}")
     return seen
 
 
 def _raises(call: Callable[[], object], what: str) -> None:
     try:
         call()
-    except Exception:  # noqa: BLE001 - which error is the framework's own business
+    except Exception:  # noqa: BLE001 - the framework may choose the error
         return
-    raise Failed(f"{what} was taken")
+    raise Failed(f"{what} was accepted")
