@@ -19,6 +19,7 @@ import pytest
 
 from edgehone.backends import registry
 from edgehone.execution import child_process
+from edgehone.execution.command import command_line
 from edgehone.execution.environments import environment
 from edgehone.execution.home import file_lock, home
 from edgehone.execution.job import Input, Job
@@ -27,7 +28,7 @@ from tests import warm
 
 RunWorker = Callable[..., dict[str, Any]]
 EXAMPLES = Path(__file__).parents[1] / "examples"
-_COLD = child_process.command_line
+_COLD = command_line
 
 
 @pytest.fixture(scope="session")
