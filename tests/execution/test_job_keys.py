@@ -238,3 +238,22 @@ def test_a_download_is_not_repeated_after_an_upgrade(source: EditedSource) -> No
     assert download_job(ENV, "owner/other").key != before
     source.edit("edgehone.worker.download", lambda text: text.replace('"*.txt"', '"*.text"'))
     assert download_job(ENV, "owner/model").key != before
+
+
+SNIPPET = '''
+"""Docstring."""
+from typing import TYPE_CHECKING
+if TYPE_CHECKING:
+    from edgehone.model.info import ModelInfo
+class A:
+    pass
+def f(x: int, /, *, y=f"{1:{2}}", z=...) -> str:  # a comment
+    """Docstring."""
+    match x:
+        case [1, *rest] if rest: return f"{x!r}{y}" "tail"
+    return u"text" + ("")
+'''
+
+
+def test_the_digest_of_code_is_the_same_in_every_version_of_python() -> None:
+    assert source_digest._parse(SNIPPET, "package").digest[:16] == "83bbdb5d3da9d7ec"

@@ -67,7 +67,10 @@ def outside(location: str) -> bytes:
     [
         (outside("gone.bin"), "tensor 'w' has its data in gone.bin, which is missing"),
         (outside("../../etc/passwd"), "'../../etc/passwd', which is not a file in the model's folder"),
-        (model(network(), version=99), "unsupported opset 99 of ai.onnx: ONNX Runtime 1.32.0 supports 1 to 28"),
+        (
+            model(network(), version=99),
+            "unsupported opset 99 of ai.onnx: ONNX Runtime 1.32.0 supports 1 to 28",
+        ),
         (model(network(node("Odd", "com.example")), opset(1, "com.example")), "com.example::Odd"),
         (model(network())[:-20], "is not a valid ONNX file"),
     ],
