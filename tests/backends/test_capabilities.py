@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import types
+from pathlib import Path
 
 import pytest
 
@@ -45,6 +46,10 @@ def test_built_in_backends_have_their_capabilities(name: str) -> None:
 
 
 def test_every_capability_is_used_by_a_built_in_backend_and_documented() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "backends.md").read_text("utf-8")
+    for one in CAPABILITIES:
+        (row,) = [line for line in page.splitlines() if line.startswith(f"| `{one.name}` |")]
+        assert f"| {one.side} |" in row and all(f"`{name}" in row for name in one.members)
     names = [one.name for one in CAPABILITIES]
     assert {*names} == {name for some in BUILT_IN.values() for name in some.split()}
     assert all(one.members and (one.protocol.__doc__ or "").strip() for one in CAPABILITIES)

@@ -41,7 +41,7 @@ def test_the_built_in_backends_are_registered() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(BUILT_IN))
-def test_each_loads_without_its_framework(name: str) -> None:
+def test_each_backend_loads_without_its_framework(name: str) -> None:
     backend = registry.load(name)
     assert name == backend.NAME
     module = "llamacpp.original" if name == "gguf" else f"{name}.backend"
@@ -76,7 +76,7 @@ def test_each_loads_without_its_framework(name: str) -> None:
         ("huggingface", "Gemma3ForConditionalGeneration", "gemma3", "image-text-to-text"),
     ],
 )
-def test_each_answers_for_every_format(
+def test_each_backend_answers_for_every_format(
     name: str, form: str, architecture: str, model_type: str, task: str
 ) -> None:
     backend = registry.load(name)
@@ -88,7 +88,7 @@ def test_each_answers_for_every_format(
         assert answer.reasons and all(answer.reasons)
 
 
-def test_an_unknown_name_gets_a_guess() -> None:
+def test_an_unknown_name_raises_an_error_with_a_suggestion() -> None:
     for ask in (registry.load, registry.module_name):
         with pytest.raises(
             InputError, match="no backend is called 'openvina'; did you mean 'openvino'"
@@ -100,7 +100,7 @@ def test_an_unknown_name_gets_a_guess() -> None:
     assert "did you mean" not in caught.value.message
 
 
-def test_the_asked_ones_come_in_the_asked_order() -> None:
+def test_load_all_preserves_the_order_of_names() -> None:
     assert list(registry.load_all(["openvino", "llamacpp"])) == ["openvino", "llamacpp"]
     assert list(registry.load_all()) == registry.names()
     assert registry.load_all([]) == {}
@@ -108,20 +108,20 @@ def test_the_asked_ones_come_in_the_asked_order() -> None:
         registry.load_all(["openvino", "opnvino"])
 
 
-def test_a_plugin_is_loaded_like_any_other(plugin: types.ModuleType) -> None:
+def test_a_plugin_is_loaded_like_a_built_in_backend(plugin: types.ModuleType) -> None:
     assert "theirs" in registry.names()
     assert registry.load("theirs").NAME == "theirs"
     assert registry.module_name("theirs") == "their_backend"
 
 
-def test_a_plugin_that_lacks_something_is_named(plugin: types.ModuleType) -> None:
+def test_an_incomplete_plugin_is_reported(plugin: types.ModuleType) -> None:
     del plugin.steps, plugin.NEEDS
     with pytest.raises(SetupError, match=r"'theirs' \(their_backend\) lacks NEEDS, steps") as caught:
         registry.load("theirs")
     assert caught.value.hint
 
 
-def test_a_plugin_that_cannot_be_imported_is_named(plugin: types.ModuleType) -> None:
+def test_a_plugin_that_cannot_be_imported_is_reported(plugin: types.ModuleType) -> None:
     with pytest.raises(SetupError, match=r"'lost' .* cannot be imported: No module named") as caught:
         registry.load("lost")
     assert "lost" in (caught.value.hint or "")

@@ -50,7 +50,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     registry._registered.cache_clear()
 
 
-def test_the_pages_backend_is_found_and_says_what_it_takes(installed: str, null_model: Path) -> None:
+def test_the_documented_backend_is_registered_and_states_its_support(installed: str, null_model: Path) -> None:
     assert installed in registry.names()
     backend = registry.load(installed)
     assert installed == backend.NAME
@@ -61,7 +61,7 @@ def test_the_pages_backend_is_found_and_says_what_it_takes(installed: str, null_
     assert "llama" in refusal.reasons[0]
 
 
-def test_the_pages_backend_is_proven_and_chosen(
+def test_the_documented_backend_passes_its_checks_and_is_chosen(
     installed: str, own_home: Path, null_model: Path, tmp_path: Path
 ) -> None:
     settings = tmp_path / "edgehone.toml"

@@ -1,4 +1,4 @@
-"""The llamacpp backend: what it supports and proposes, its steps, the real toolchain on the demo model."""
+"""The llamacpp backend: support, recipes, steps, and the real toolchain on the demo model."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def recipe(name: str, model: ModelInfo = LLAMA) -> Recipe:
 
 
 def chain(step: Step) -> list[str]:
-    """The calls of a step and of all it reads, itself last, each once."""
+    """Return the calls of a step and of its inputs, without duplicates, the step's own last."""
     calls: list[str] = []
     for read in step.inputs.values():
         calls += [call for call in chain(read) if call not in calls]
     return [*calls, step.call.removeprefix(f"{BUILD}:")]
 
 
-def test_a_llama_is_supported_without_a_word() -> None:
+def test_a_llama_is_supported_without_notes() -> None:
     support = backend.supports(LLAMA)
     assert support.ok and support.reasons == ()
 
@@ -62,35 +62,35 @@ def test_a_llama_is_supported_without_a_word() -> None:
         ({"format": "gguf", "task": "feature-extraction"}, "feature-extraction"),
     ],
 )
-def test_what_cannot_be_built_is_refused_with_the_reason(change: dict[str, Any], reason: str) -> None:
+def test_unsupported_models_are_refused_with_the_reason(change: dict[str, Any], reason: str) -> None:
     support = backend.supports(replace(LLAMA, **change))
     assert not support.ok
     assert any(reason in said for said in support.reasons)
 
 
-def test_all_refusals_are_told_at_once() -> None:
+def test_all_reasons_for_a_refusal_are_listed() -> None:
     assert len(backend.supports(replace(LLAMA, quantized="awq", remote_code=True)).reasons) == 2
 
 
 @pytest.mark.parametrize("kind", ["bpe", "unigram", None])
-def test_a_tokenizer_that_only_the_conversion_can_judge_is_a_note(kind: str | None) -> None:
+def test_a_tokenizer_that_may_fail_to_convert_is_a_note(kind: str | None) -> None:
     support = backend.supports(replace(LLAMA, tokenizer=kind))
     assert support.ok
     assert "pre-tokenizer" in support.reasons[0]
 
 
-def test_the_architecture_list_is_names_only() -> None:
+def test_the_list_of_architectures_has_only_names() -> None:
     names = backend.architectures()
     assert {"LlamaForCausalLM", "Qwen3ForCausalLM", "Gemma3ForCausalLM", "Phi3ForCausalLM"} <= names
     assert all(re.fullmatch(r"[\w.]+", name) for name in names)
 
 
-def test_the_exact_recipe_comes_first_and_is_the_only_one() -> None:
+def test_the_first_recipe_is_the_only_exact_one() -> None:
     made = backend.recipes(LLAMA)
     assert [each.name for each in made if each.exact] == [made[0].name] == ["F16"]
 
 
-def test_each_quantized_type_comes_with_and_without_an_importance_matrix() -> None:
+def test_each_quantized_type_has_recipes_with_and_without_an_importance_matrix() -> None:
     made = backend.recipes(LLAMA)
     plain = {each.name for each in made if not each.exact and not each.calibrated}
     assert plain == {"Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q4_0", "IQ4_XS"}
@@ -99,13 +99,13 @@ def test_each_quantized_type_comes_with_and_without_an_importance_matrix() -> No
     assert len({each.key for each in made}) == len(made) == 15
 
 
-def test_a_quick_run_tries_few() -> None:
+def test_few_recipes_have_quick_effort() -> None:
     quick = {each.name for each in backend.recipes(LLAMA) if each.effort == "quick"}
     assert quick == {"F16", "Q8_0", "Q4_K_M", "Q4_K_M+imatrix", "Q4_0"}
     assert {each.effort for each in backend.recipes(LLAMA)} <= set(EFFORTS)
 
 
-def test_where_gptq_can_be_tried_a_quick_run_tries_it_instead() -> None:
+def test_gptq_replaces_other_recipes_at_quick_effort() -> None:
     known = replace(LLAMA, layers=4)
     quick = {each.name for each in backend.recipes(known) if each.effort == "quick"}
     assert quick == {"F16", "Q8_0", "Q4_K_V+gptq", "Q4_0+gptq", "Q4_0"}
@@ -118,16 +118,16 @@ def test_where_gptq_can_be_tried_a_quick_run_tries_it_instead() -> None:
 
 
 @pytest.mark.parametrize("change", [{"experts": 8}, {"intermediate_size": 30_000}, {"task": "unknown"}])
-def test_gptq_is_not_tried_where_it_cannot_be(change: dict[str, Any]) -> None:
+def test_gptq_is_not_offered_for_unsupported_models(change: dict[str, Any]) -> None:
     made = backend.recipes(replace(LLAMA, layers=4, **change))
     assert not [each for each in made if "gptq" in each.name]
 
 
-def test_every_recipe_says_why_in_bits() -> None:
+def test_every_recipe_states_its_bits_per_weight() -> None:
     assert all(re.match(r"[\d.]+ bits per weight; ", each.why) for each in backend.recipes(LLAMA))
 
 
-def test_rows_that_do_not_fit_are_named_with_what_they_become() -> None:
+def test_rows_that_do_not_fit_the_block_are_listed_with_their_type() -> None:
     odd = replace(LLAMA, hidden_size=320, heads=5)
     assert "rows of 320 are not divisible by 256 and become Q5_0" in recipe("Q4_K_M", odd).why
     assert "do not divide" not in recipe("Q4_0", odd).why
@@ -135,18 +135,18 @@ def test_rows_that_do_not_fit_are_named_with_what_they_become() -> None:
     assert "become F16" in recipe("Q8_0", replace(LLAMA, hidden_size=100)).why
 
 
-def test_recipes_need_no_sizes() -> None:
+def test_recipes_exist_without_known_sizes() -> None:
     bare = replace(LLAMA, hidden_size=None, intermediate_size=None, heads=None, head_dim=None)
     assert len(backend.recipes(bare)) == 15
 
 
-def test_steps() -> None:
+def test_the_chain_of_steps() -> None:
     assert chain(backend.steps(recipe("F16"))) == ["convert"]
     assert chain(backend.steps(recipe("Q4_K_M"))) == ["convert", "quantize"]
     assert chain(backend.steps(recipe("Q4_K_M+imatrix"))) == ["convert", "imatrix", "quantize"]
 
 
-def test_what_recipes_share_is_the_same_step() -> None:
+def test_recipes_share_equal_steps() -> None:
     first, second = backend.steps(recipe("Q4_0+imatrix")), backend.steps(recipe("Q8_0+imatrix"))
     assert first.inputs == second.inputs
     assert first.params != second.params
@@ -154,7 +154,7 @@ def test_what_recipes_share_is_the_same_step() -> None:
     assert first.inputs["imatrix"].reads == ("calibration",)
 
 
-def test_needs_name_what_ships() -> None:
+def test_lock_and_toolchain_exist() -> None:
     lock = backend.NEEDS.lock
     assert lock is not None
     lines = [line for line in lock.read_text("utf-8").splitlines() if line and not line.startswith("#")]
@@ -164,7 +164,7 @@ def test_needs_name_what_ships() -> None:
 
 @pytest.fixture
 def bare_job(tmp_path: Path) -> Callable[..., WorkerJob]:
-    """A worker's job by hand, whose toolchain is a folder that the test fills."""
+    """Return a function that makes a job whose toolchain is a folder that the test fills."""
 
     def make(toolchain: Path | None, **inputs: Path) -> WorkerJob:
         (tmp_path / "out").mkdir(exist_ok=True)
@@ -175,7 +175,7 @@ def bare_job(tmp_path: Path) -> Callable[..., WorkerJob]:
     return make
 
 
-def test_without_a_toolchain_the_next_command_is_named(
+def test_a_missing_toolchain_raises_a_setup_error_with_a_hint(
     bare_job: Callable[..., WorkerJob], tmp_path: Path
 ) -> None:
     with pytest.raises(SetupError) as caught:
@@ -183,7 +183,9 @@ def test_without_a_toolchain_the_next_command_is_named(
     assert caught.value.hint == "edgehone backends install llamacpp"
 
 
-def test_a_tool_that_fails_is_quoted(bare_job: Callable[..., WorkerJob], tmp_path: Path) -> None:
+def test_a_failing_tool_raises_a_job_error_with_its_message(
+    bare_job: Callable[..., WorkerJob], tmp_path: Path
+) -> None:
     script = tmp_path / "bin" / "llama-quantize"
     script.parent.mkdir()
     script.write_text("#!/bin/sh\necho loading\necho 'error: tensor blk.0 is odd'\necho bye\nexit 3\n")
@@ -192,7 +194,9 @@ def test_a_tool_that_fails_is_quoted(bare_job: Callable[..., WorkerJob], tmp_pat
         build.quantize(bare_job(tmp_path, converted=tmp_path))
 
 
-def test_a_tool_that_is_killed_is_told_so(bare_job: Callable[..., WorkerJob], tmp_path: Path) -> None:
+def test_a_killed_tool_raises_a_job_error_that_mentions_memory(
+    bare_job: Callable[..., WorkerJob], tmp_path: Path
+) -> None:
     script = tmp_path / "llama-quantize"
     script.write_text("#!/bin/sh\nkill -9 $$\n")
     script.chmod(0o755)
@@ -200,7 +204,9 @@ def test_a_tool_that_is_killed_is_told_so(bare_job: Callable[..., WorkerJob], tm
         build.quantize(bare_job(tmp_path, converted=tmp_path))
 
 
-def test_too_short_a_calibration_text_is_refused(bare_job: Callable[..., WorkerJob], tmp_path: Path) -> None:
+def test_a_calibration_text_that_is_too_short_raises_a_text_error(
+    bare_job: Callable[..., WorkerJob], tmp_path: Path
+) -> None:
     (tmp_path / "ids.json").write_text(json.dumps([1, 2, 3]))
     (tmp_path / "model.gguf").write_bytes(b"GGUF" + (3).to_bytes(4, "little") + bytes(16))
     with pytest.raises(TextError, match="3 tokens"):
@@ -209,7 +215,7 @@ def test_too_short_a_calibration_text_is_refused(bare_job: Callable[..., WorkerJ
 
 @pytest.fixture
 def calibration(tmp_path: Path, demo_model: Path) -> Path:
-    """A calibration folder; ids.json has about as many ids as the demo model makes of the text."""
+    """Write a calibration folder. ids.json has about as many ids as the demo model's tokenizer gives."""
     folder = tmp_path / "calibration"
     folder.mkdir()
     text = "The ship lay at anchor, and the men went ashore to seek water and fruit. " * 150
@@ -243,7 +249,7 @@ def test_the_demo_model_is_built_and_agrees_with_the_original(
     facts = run_worker("llamacpp", f"{BUILD}:quantize", {"type": "Q4_K_M"}, inputs, small)
     assert facts["tensor_types"]["Q4_K"] > facts["tensor_types"]["Q6_K"] > 0
     assert [path.name for path in small.iterdir()] == ["model.gguf"]
-    # Nothing in the file tells where it was made.
+    # The file does not contain the path where it was built.
     assert str(tmp_path).encode() not in (small / "model.gguf").read_bytes()
 
     for artifact, settings, most in ((exact, {}, 1e-5), (small, {"kv_cache": "q8_0"}, 0.05)):
@@ -275,7 +281,7 @@ def test_the_demo_model_is_built_and_agrees_with_the_original(
 
 
 @pytest.mark.real
-def test_gptq_is_nearer_to_the_original_at_the_same_bytes(
+def test_gptq_is_closer_to_the_original_at_the_same_size(
     run_worker: RunWorker,
     demo_model: Path,
     calibration: Path,
@@ -303,7 +309,7 @@ def test_gptq_is_nearer_to_the_original_at_the_same_bytes(
 
 
 @pytest.mark.real
-def test_a_file_that_is_no_gguf_is_refused_in_libllamas_words(
+def test_an_invalid_gguf_raises_an_error_with_libllamas_message(
     run_worker: RunWorker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(str(Path(__file__).parents[1]))
@@ -312,7 +318,7 @@ def test_a_file_that_is_no_gguf_is_refused_in_libllamas_words(
 
 
 @pytest.mark.real
-def test_a_model_that_cannot_be_converted_fails_with_the_converters_cause(
+def test_a_failed_conversion_raises_an_error_with_the_converters_message(
     run_worker: RunWorker, demo_model: Path, tmp_path: Path
 ) -> None:
     broken = tmp_path / "model"

@@ -1,4 +1,4 @@
-"""Encoders by llama.cpp: what is proposed, and their hidden states against transformers."""
+"""Encoders in llama.cpp: recipes, and hidden states compared with transformers."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_an_encoder_is_supported() -> None:
     assert support.ok and "hidden states" in support.reasons[0]
 
 
-def test_its_recipes_start_in_32_bits_and_calibrate_nothing() -> None:
+def test_encoder_recipes_start_with_f32_and_are_not_calibrated() -> None:
     made = backend.recipes(BERT)
     assert [each.name for each in made if each.exact] == [made[0].name] == ["F32"]
     assert {"F16", "Q8_0", "Q6_K", "Q4_K_M"} <= {each.name for each in made}
@@ -45,7 +45,7 @@ def test_its_recipes_start_in_32_bits_and_calibrate_nothing() -> None:
     assert len([each for each in made if each.effort == "quick"]) <= 5
 
 
-def test_all_are_quantized_from_one_conversion() -> None:
+def test_all_encoder_recipes_share_one_conversion() -> None:
     exact, *rest = (backend.steps(each) for each in backend.recipes(BERT))
     assert exact.call == f"{ENCODER_BUILD}:convert"
     assert exact.params == {"outtype": "f32"}
@@ -63,7 +63,7 @@ def test_all_are_quantized_from_one_conversion() -> None:
         ("distilbert", {"dim": 256, "n_layers": 2, "n_heads": 4, "hidden_dim": 256}),
     ],
 )
-def test_hidden_states_are_those_of_transformers(
+def test_hidden_states_match_transformers(
     run_worker: RunWorker,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -79,7 +79,7 @@ def test_hidden_states_are_those_of_transformers(
     assert set(facts["tensor_types"]) == {"F32"}
     facts = run_worker("llamacpp", f"{BUILD}:quantize", {"type": "Q8_0"}, {"converted": exact}, small)
     assert facts["tensor_types"]["Q8_0"] > 0
-    # libllama's GELU is a table in 16 bits, which costs about 4e-4.
+    # libllama's GELU is a 16-bit table, which causes a difference of about 4e-4.
     for artifact, least, most in ((exact, 0.0, 2e-3), (small, 2e-3, 0.05)):
         inputs = {"model": model, "artifact": artifact}
         facts = run_worker("llamacpp", "llamacppfunctions:encode", {}, inputs, tmp_path / "encoded")

@@ -1,4 +1,4 @@
-"""llama.cpp beside the CPU: recipes on what was seen, and a model that is loaded where its recipe says."""
+"""llama.cpp on accelerators: recipes for visible devices, and loading a model onto the recipe's device."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ RunWorker = Callable[..., dict[str, Any]]
 SEEN = VisibleDevices((RuntimeDevice("CPU", "cpu"), RuntimeDevice("Vulkan0", "gpu", "Arc")))
 
 
-def test_every_recipe_is_offered_on_what_was_seen() -> None:
+def test_every_recipe_has_a_variant_for_each_visible_accelerator() -> None:
     recipes = backend.recipes(LLAMA)
     found, without = backend.device_recipes(LLAMA, recipes, SEEN)
     assert [one.name for one in found] == [f"{one.name}@Vulkan0" for one in recipes]
     assert {one.device for one in found} == {"Vulkan0"} and without == {}
     assert "all layers on Arc" in found[0].why
-    # The same file: only where it runs differs.
+    # Variants share the artifact; only the device differs.
     assert backend.steps(found[1]) == backend.steps(recipes[1])
     sees = replace(LLAMA, task="image-text-to-text")
     assert backend.device_recipes(sees, recipes, SEEN) == (
@@ -36,7 +36,7 @@ def test_every_recipe_is_offered_on_what_was_seen() -> None:
 
 
 @pytest.mark.parametrize(("device", "handles", "layers"), [("CPU", [], 0), ("Vulkan0", [77], -1)])
-def test_a_model_is_loaded_onto_its_device_alone(
+def test_a_model_is_loaded_onto_its_device_only(
     monkeypatch: pytest.MonkeyPatch, device: str, handles: list[int], layers: int
 ) -> None:
     seen: list[int] = []
@@ -54,7 +54,7 @@ def test_a_model_is_loaded_onto_its_device_alone(
 
 
 @pytest.mark.real
-def test_a_device_that_this_build_does_not_see_is_told(
+def test_a_device_that_is_not_visible_raises_an_error(
     run_worker: RunWorker, demo_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(str(Path(__file__).parents[1]))
@@ -63,6 +63,6 @@ def test_a_device_that_this_build_does_not_see_is_told(
     args = {"settings": {"device": "CUDA7"}}
     with pytest.raises(EdgehoneError, match=r"the device 'CUDA7' is not visible to this llama\.cpp"):
         run_worker("llamacpp", "llamacppfunctions:opened", args, {"artifact": exact}, tmp_path / "no")
-    # ggml finds its processor by the name that it tells of it, so what it tells can be asked for.
+    # ggml finds a device by the name that it reports, so every reported name can be used.
     args = {"settings": {"device": "CPU"}}
     run_worker("llamacpp", "llamacppfunctions:opened", args, {"artifact": exact}, tmp_path / "opened")

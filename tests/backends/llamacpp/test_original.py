@@ -1,4 +1,4 @@
-"""GGUF files as originals: what is taken, what is proposed, and the real file through libllama."""
+"""GGUF files as originals: support, recipes, and a real file in libllama."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ def names(model: ModelInfo) -> set[str]:
     return {recipe.name for recipe in backend.recipes(model)}
 
 
-def test_a_float_file_is_taken_and_what_it_is_judged_by_is_told() -> None:
+def test_a_float_file_is_supported_with_a_note_on_the_reference() -> None:
     support = original.supports(FILE)
     assert support.ok and support.reasons == ("quality is measured against the GGUF file",)
 
 
-def test_a_quantized_file_is_taken_as_it_is_with_a_word_about_it() -> None:
+def test_a_quantized_file_is_supported_with_a_note() -> None:
     support = original.supports(of(Q4_K=9, Q6_K=1, F32=1))
     assert support.ok and "already quantized (Q4_K, Q6_K)" in support.reasons[0]
 
@@ -59,12 +59,12 @@ def test_a_quantized_file_is_taken_as_it_is_with_a_word_about_it() -> None:
         ({"path": Path("big-00001-of-00003.gguf")}, "llama-gguf-split --merge"),
     ],
 )
-def test_what_cannot_be_run_is_refused(change: dict[str, Any], reason: str) -> None:
+def test_unsupported_models_are_refused(change: dict[str, Any], reason: str) -> None:
     support = original.supports(replace(FILE, **change))
     assert not support.ok and reason in support.reasons[0]
 
 
-def test_reference_and_baseline_are_the_file_itself() -> None:
+def test_reference_and_baseline_use_the_same_file() -> None:
     assert (
         original.steps(original.reference(FILE))
         == original.steps(original.original(FILE))
@@ -73,7 +73,7 @@ def test_reference_and_baseline_are_the_file_itself() -> None:
     assert original.steps(original.original(FILE)).links
 
 
-def test_what_is_made_of_a_file_has_fewer_bits_than_it() -> None:
+def test_candidates_have_fewer_bits_than_the_file() -> None:
     made = backend.recipes(FILE)
     assert [each.name for each in made if each.exact] == [made[0].name] == ["as-is"]
     assert {"Q8_0", "Q4_K_M", "Q4_K_M+imatrix"} <= names(FILE) and "F16" not in names(FILE)
@@ -84,34 +84,36 @@ def test_what_is_made_of_a_file_has_fewer_bits_than_it() -> None:
     assert not [each for each in made if each.build.get("requantize")]
 
 
-def test_a_file_of_few_bits_stays_as_it_is() -> None:
+def test_a_file_with_few_bits_has_no_quantized_candidates() -> None:
     small = of(Q4_K=9, F32=1)
     assert names(small) == {"as-is"}
     assert "already quantized (Q4_K)" in backend.supports(small).reasons[0]
 
 
-def test_the_steps_start_from_the_file() -> None:
+def test_the_first_step_links_the_file() -> None:
     step = backend.steps(next(each for each in backend.recipes(FILE) if each.name == "Q4_0+imatrix"))
     assert step.inputs["converted"] == step.inputs["imatrix"].inputs["converted"] == backend.LINK_ORIGINAL
 
 
-def test_the_original_is_no_candidate() -> None:
+def test_the_gguf_backend_offers_no_candidates() -> None:
     made = plan(FILE, {"gguf": original, "llamacpp": backend}, "quick", baseline=original.original(FILE).key)
     assert made.backends == ["llamacpp"] and "gguf" in made.refused
 
 
-def test_its_environment_is_that_of_llamacpp(own_home: Path) -> None:
+def test_gguf_shares_the_environment_of_llamacpp(own_home: Path) -> None:
     assert original.NEEDS.environment == "llamacpp" and original.NEEDS.lock == backend.NEEDS.lock
     (own_home / "envs").mkdir(parents=True)
     assert environment.state("gguf", original.NEEDS) == environment.state("llamacpp", backend.NEEDS)
 
 
-def test_its_own_interpreter_is_that_of_llamacpp(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_gguf_shares_the_interpreter_override_of_llamacpp(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("EDGEHONE_PYTHON_LLAMACPP", str(tmp_path / "none"))
     assert "EDGEHONE_PYTHON_LLAMACPP" in environment.state("gguf", original.NEEDS).reason
 
 
-def test_a_space_in_front_covers_nothing() -> None:
+def test_a_leading_space_covers_no_bytes() -> None:
     assert spans(b"a b", [b" a", b" b"]) == [1, 2]
     assert spans(b"a b", [b"", b" a", b" b"]) == [0, 1, 2]
     assert spans(b"abcd", [b"x", b"x"]) == [2, 2]
@@ -119,7 +121,7 @@ def test_a_space_in_front_covers_nothing() -> None:
 
 
 @given(st.lists(st.binary(max_size=5), min_size=1), st.booleans())
-def test_pieces_that_are_the_text_are_exact(pieces: list[bytes], spaced: bool) -> None:
+def test_spans_are_exact_if_the_pieces_join_to_the_text(pieces: list[bytes], spaced: bool) -> None:
     text = b"".join(pieces)
     assert spans(text, pieces) == [len(piece) for piece in pieces]
     if spaced:
@@ -127,13 +129,13 @@ def test_pieces_that_are_the_text_are_exact(pieces: list[bytes], spaced: bool) -
 
 
 @given(st.binary(max_size=40), st.lists(st.binary(min_size=1, max_size=5), min_size=1))
-def test_whatever_the_pieces_are_the_bytes_add_up(text: bytes, pieces: list[bytes]) -> None:
+def test_spans_always_sum_to_the_length_of_the_text(text: bytes, pieces: list[bytes]) -> None:
     sizes = spans(text, pieces)
     assert sum(sizes) == len(text) and all(size >= 0 for size in sizes)
 
 
 @pytest.mark.real
-def test_a_real_file_is_adopted_tokenized_and_requantized(
+def test_a_real_file_is_linked_tokenized_and_requantized(
     run_worker: RunWorker, demo_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(str(Path(__file__).parents[1]))
@@ -157,7 +159,7 @@ def test_a_real_file_is_adopted_tokenized_and_requantized(
 
 
 @pytest.mark.real
-def test_a_damaged_file_is_refused_in_libllamas_words(
+def test_a_damaged_file_raises_an_error_with_libllamas_message(
     run_worker: RunWorker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(str(Path(__file__).parents[1]))

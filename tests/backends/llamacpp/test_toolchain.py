@@ -1,4 +1,4 @@
-"""Building llama.cpp: what is said when something is missing or fails. The backend's real tests build it."""
+"""Building llama.cpp: error messages. The real tests of the backend build it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from edgehone.backends.llamacpp import toolchain
 from edgehone.core.errors import SetupError
 
 
-def test_no_compiler_is_told_before_anything_is_fetched(
+def test_a_missing_compiler_is_reported_before_any_download(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -25,7 +25,7 @@ def test_no_compiler_is_told_before_anything_is_fetched(
 
 @pytest.fixture
 def fake_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An environment whose python, cmake and ninja are one shell script that the test writes."""
+    """Return an environment's python; python, cmake and ninja are one shell script that the test writes."""
     scripts = tmp_path / "scripts"
     scripts.mkdir()
     monkeypatch.setattr("sys.executable", str(scripts / "python"))
@@ -38,7 +38,7 @@ def script(path: Path, lines: str) -> None:
     path.chmod(path.stat().st_mode | stat.S_IXUSR)
 
 
-def test_an_unreachable_index_is_told_with_pips_own_word(
+def test_an_unreachable_index_is_reported_with_pips_message(
     fake_python: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     script(fake_python / "python", "echo 'ERROR: No matching distribution found'; exit 1")
@@ -47,14 +47,14 @@ def test_an_unreachable_index_is_told_with_pips_own_word(
     assert "No matching" in capfd.readouterr().out
 
 
-def test_another_file_than_the_one_that_was_checked_is_refused(fake_python: Path, tmp_path: Path) -> None:
+def test_a_download_with_a_wrong_digest_is_refused(fake_python: Path, tmp_path: Path) -> None:
     # The ninth argument of `python -m pip download …` is the folder.
     script(fake_python / "python", 'while [ "$1" != -d ]; do shift; done; echo x > "$2/other.tar.gz"')
     with pytest.raises(SetupError, match="has the SHA-256"):
         toolchain.setup(tmp_path / "toolchain", lambda what: None)
 
 
-def test_a_build_that_fails_gives_the_compilers_first_error(fake_python: Path, tmp_path: Path) -> None:
+def test_a_failed_build_reports_the_compilers_first_error(fake_python: Path, tmp_path: Path) -> None:
     script(
         fake_python / "cmake",
         'case "$*" in *--build*) echo "[1/9] a.cpp"; echo "a.cpp:7: fatal error: no <vector>"; '
@@ -66,7 +66,7 @@ def test_a_build_that_fails_gives_the_compilers_first_error(fake_python: Path, t
     assert "compiling llama.cpp [1/9]" in heard
 
 
-def test_a_folder_that_cannot_be_written_is_named(fake_python: Path, tmp_path: Path) -> None:
+def test_an_unwritable_folder_is_reported(fake_python: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(SetupError, match=r"cannot write llama\.cpp into"):
         toolchain.setup(tmp_path / "file", lambda what: None)

@@ -1,4 +1,4 @@
-"""The pytorch backend: what it runs, its recipes, and the real transformers on the demo model."""
+"""The pytorch backend: support, recipes, and the demo model in the real transformers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ RunWorker = Callable[..., dict[str, Any]]
 HERE = "edgehone.backends.pytorch.backend"
 
 
-def test_a_llama_is_supported_without_a_word() -> None:
+def test_a_llama_is_supported_without_notes() -> None:
     support = backend.supports(LLAMA)
     assert support.ok and support.reasons == ()
 
@@ -37,7 +37,7 @@ def test_a_llama_is_supported_without_a_word() -> None:
         ({"quantized": "gptq"}, "gptq"),
     ],
 )
-def test_what_cannot_be_run_is_refused_with_the_value(change: dict[str, Any], reason: str) -> None:
+def test_unsupported_models_are_refused_with_the_value(change: dict[str, Any], reason: str) -> None:
     support = backend.supports(replace(LLAMA, **change))
     assert not support.ok
     assert reason in " ".join(support.reasons)
@@ -52,7 +52,7 @@ def test_original_and_reference_share_their_build_and_differ_in_dtype() -> None:
     assert backend.recipes(LLAMA) == [original]
 
 
-def test_adopt_links_weights_and_leaves_out_what_could_run_code(tmp_path: Path) -> None:
+def test_link_original_excludes_files_that_could_run_code(tmp_path: Path) -> None:
     model, out = tmp_path / "model", tmp_path / "out"
     model.mkdir()
     out.mkdir()
@@ -71,9 +71,9 @@ def test_adopt_links_weights_and_leaves_out_what_could_run_code(tmp_path: Path) 
     assert (out / "config.json").read_text() == "config.json"
 
 
-@settings(deadline=None)  # numpy is imported within
+@settings(deadline=None)  # the first call imports numpy
 @given(st.text(max_size=60), st.data())
-def test_byte_sizes_add_up_to_the_text_whatever_the_offsets(text: str, data: st.DataObject) -> None:
+def test_byte_sizes_sum_to_the_text_for_any_offsets(text: str, data: st.DataObject) -> None:
     ends = data.draw(st.lists(st.integers(0, len(text)), min_size=1, max_size=30))
     sizes = tokenizer.sizes_of(text, ends)
     assert sum(sizes) == len(text.encode())
@@ -88,7 +88,7 @@ def test_byte_sizes_follow_the_characters() -> None:
 
 @settings(deadline=None)
 @given(st.lists(st.integers(0, 9), max_size=30), st.integers(0, 500))
-def test_scaled_sizes_add_up(sizes: list[int], total: int) -> None:
+def test_scaled_sizes_sum_to_the_total(sizes: list[int], total: int) -> None:
     scaled = tokenizer.scaled(sizes, total)
     assert len(scaled) == len(sizes)
     if any(sizes):
@@ -103,7 +103,7 @@ def test_scaled_sizes_add_up(sizes: list[int], total: int) -> None:
         ({"eos_token_id": None}, {}, [7]),
     ],
 )
-def test_end_ids_come_from_all_that_name_them(
+def test_end_ids_come_from_all_configurations(
     tmp_path: Path, config: dict[str, Any], generation: dict[str, Any], ends: list[int]
 ) -> None:
     (tmp_path / "config.json").write_text(json.dumps(config))
@@ -134,7 +134,7 @@ def test_the_demo_model_scores_and_generates(
 
 
 @pytest.mark.real
-def test_broken_models_fail_with_their_cause(
+def test_broken_models_raise_errors_with_the_cause(
     run_worker: RunWorker, demo_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(str(Path(__file__).parents[1]))
@@ -150,7 +150,7 @@ def test_broken_models_fail_with_their_cause(
 
 
 @pytest.mark.real
-def test_the_texts_are_tokenized_with_the_originals_own_tokenizer(
+def test_texts_are_tokenized_with_the_originals_tokenizer(
     run_worker: RunWorker, demo_model: Path, tmp_path: Path
 ) -> None:
     task = tmp_path / "task.jsonl"

@@ -1,4 +1,4 @@
-"""What rounding each weight costs: the table's facts on the demo model, and its rank correlation."""
+"""The sensitivity of weights to rounding: facts of the demo model, and rank correlation."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ def test_rank_correlation_is_spearmans(one: list[float], other: list[float], exp
     assert sensitivity.rank_correlation(np.array(one), np.array(other)) == pytest.approx(expected)
 
 
-def test_of_two_values_there_is_none() -> None:
+def test_rank_correlation_of_two_values_is_none() -> None:
     assert sensitivity.rank_correlation(np.array([1, 2]), np.array([1, 2])) is None
 
 
 @pytest.mark.real
-def test_the_estimates_are_in_the_order_of_the_divergences(
+def test_estimates_rank_like_the_measured_divergences(
     demo_model: Path, run_worker: RunWorker, tmp_path: Path
 ) -> None:
-    """Estimated for all at once, against the divergence of those that are really rounded one at a time."""
+    """Compare the estimates with the divergences measured by rounding one matrix at a time."""
     prepared = tmp_path / "prepared"
     inputs = {"model": demo_model, "evaluation": shipped("evaluation"), "calibration": shipped("calibration")}
     run_worker(
@@ -55,7 +55,7 @@ def test_the_estimates_are_in_the_order_of_the_divergences(
     assert facts["rank_correlation"] >= 0.9 and 0.7 < facts["scale"] < 1.4
     assert max(table.values(), key=lambda weight: weight.kl).name == "model.embed_tokens"
     for weight in table.values():
-        # Another bit halves the step: a quarter of the squared error.
+        # One more bit halves the step, so it quarters the squared error.
         assert 3 < weight.errors["3x64"] < 6 and 0.15 < weight.errors["5x64"] < 0.35
         assert weight.errors["4x32"] < 1 < weight.errors["4x128"]
         assert weight.errors["4x64"] == pytest.approx(1)

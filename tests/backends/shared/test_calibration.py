@@ -1,4 +1,4 @@
-"""Calibration windows: how many, how long, and spread over the whole text."""
+"""Calibration windows: their number and length, and that they cover the text evenly."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_windows_are_equal_consecutive_and_spread(
         text = window[len(bos) :]
         assert len(text) == length - len(bos) and text == list(range(text[0], text[0] + len(text)))
     assert made[0][-1] < made[1][-1]
-    # The last window ends where the text does, but for what does not divide.
+    # The last window ends at the end of the text, up to a remainder smaller than the stride's rounding.
     assert 9 + tokens - made[-1][-1] < len(made)
 
 

@@ -1,4 +1,4 @@
-"""Ids that are not there are refused, by name."""
+"""Invalid ids raise errors that name them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from edgehone.core.errors import InputError
 
 
 @pytest.mark.parametrize("ids", [[0], [9, 0, 5], np.array([3, 9])])
-def test_ids_of_the_vocabulary_pass(ids: list[int]) -> None:
+def test_valid_ids_are_accepted(ids: list[int]) -> None:
     check_ids(ids, 10)
 
 
@@ -23,6 +23,6 @@ def test_ids_of_the_vocabulary_pass(ids: list[int]) -> None:
         (np.array([4, 12]), "id 12 is outside"),
     ],
 )
-def test_others_are_refused(ids: list[int], what: str) -> None:
+def test_invalid_ids_raise_errors(ids: list[int], what: str) -> None:
     with pytest.raises(InputError, match=what):
         check_ids(ids, 10)

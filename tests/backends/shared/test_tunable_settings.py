@@ -1,4 +1,4 @@
-"""What backends list of runtime settings, for a device and a kind of artifact."""
+"""Tunable settings of the backends, for a device and a kind of artifact."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_thread_counts(threads: int, physical: int | None, counts: tuple[int, ..
     assert thread_counts(replace(TWO, threads=threads, physical_cores=physical)) == counts
 
 
-def test_entries_are_for_a_kind_a_context_and_a_device() -> None:
+def test_settings_depend_on_the_kind_the_context_and_the_device() -> None:
     entries: list[dict[str, Any]] = [
         {"name": "ubatch", "values": [64, 512], "default": 512, "below_context": True, "kinds": ["language"]},
         {"name": "threads", "values": "threads"},
@@ -55,16 +55,16 @@ def test_entries_are_for_a_kind_a_context_and_a_device() -> None:
         (olive, Recipe("olive", "int8", {"graph": True}), {"threads", "spinning", "inter_op_threads"}, set()),
     ],
 )  # fmt: skip
-def test_backends_list_what_their_runtimes_have(
+def test_backends_list_the_settings_of_their_runtimes(
     backend: object, recipe: Recipe, some: set[str], none: set[str]
 ) -> None:
     found = {one.name: one for one in backend.tunable_settings(recipe, TWO, 384)}  # type: ignore[attr-defined]
     assert some <= set(found) and not none & set(found)
-    # What changes outputs says so.
+    # Settings that change outputs are marked.
     assert all(not found[name].exact for name in ("kv_cache", "flash_attention") if name in found)
 
 
-def test_a_backend_need_not_have_any() -> None:
+def test_a_backend_without_tunable_settings_has_none() -> None:
     assert tunable_settings(registry.load("pytorch"), Recipe("pytorch", "original"), TWO, 384) == ()
 
 
@@ -78,7 +78,7 @@ def test_a_backend_need_not_have_any() -> None:
     ],
     ids=lambda build: build[0],
 )
-def test_every_value_opens_a_session_and_says_truly_whether_outputs_change(
+def test_every_value_opens_a_session_and_changes_outputs_only_if_not_exact(
     build: tuple[str, str, dict[str, Any]],
     run_worker: RunWorker,
     demo_model: Path,
@@ -102,5 +102,5 @@ def test_every_value_opens_a_session_and_says_truly_whether_outputs_change(
     assert len(facts["found"]) == len(asked)
     for settings, same, one in zip(asked, exact, facts["found"], strict=True):
         assert len(one["ids"]) == 4
-        # The order of sums, in 16-bit floats at the most.
+        # Differences in the order of summation, in 16-bit floats at most.
         assert one["far"] < (0.05 if same else 2.0), (settings, one)

@@ -1,4 +1,4 @@
-"""What a runtime sees, and the table of ONNX Runtime's providers."""
+"""Visible devices as JSON, and the table of ONNX Runtime's providers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from edgehone.core.errors import InputError
 from edgehone.device.accelerators import VENDORS
 
 
-def test_it_survives_json() -> None:
+def test_visible_devices_survive_json() -> None:
     seen = VisibleDevices(
         (RuntimeDevice("CPU", "cpu"), RuntimeDevice("GPU.0", "gpu", "Arc", {"capabilities": ["FP16"]})),
         (AbsentDevice("NPU", "npu", "Intel", "no driver"),),
@@ -24,7 +24,7 @@ def test_it_survives_json() -> None:
 @pytest.mark.parametrize(
     "told", [{}, {"devices": [1], "absent": []}, {"devices": [{"id": "x"}], "absent": []}]
 )
-def test_anything_else_raises(told: dict[str, object]) -> None:
+def test_other_json_raises(told: dict[str, object]) -> None:
     with pytest.raises((KeyError, TypeError)):
         VisibleDevices.from_json(told)
 
@@ -35,7 +35,7 @@ def test_the_table_of_providers() -> None:
         assert one.get("vendor") in (None, *VENDORS.values()) and one["package"]
 
 
-def test_why_a_build_has_no_provider() -> None:
+def test_the_reason_for_a_missing_provider() -> None:
     by_id = {one["id"]: one for one in devices.providers()}
     why_not = devices.why_not
     assert "onnxruntime-gpu" in (why_not(by_id["CUDA"], ["CPUExecutionProvider"], "Linux") or "")
@@ -43,7 +43,7 @@ def test_why_a_build_has_no_provider() -> None:
     assert why_not(by_id["CoreML"], [], "Linux") == "it exists on macOS only"
 
 
-def test_a_session_s_providers_end_with_the_cpu() -> None:
+def test_the_last_provider_of_a_session_is_the_cpu() -> None:
     assert devices.named("CUDA") == ["CUDAExecutionProvider", "CPUExecutionProvider"]
     assert devices.named("CPU") == ["CPUExecutionProvider"]
     with pytest.raises(InputError, match="no execution provider is called 'cuda'"):
