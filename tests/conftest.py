@@ -1,4 +1,4 @@
-"""Fixtures that the whole suite shares."""
+"""Fixtures of the whole suite."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from edgehone.execution.environments.environment import Env
 from edgehone.inputs.texts import shipped
 from edgehone.model import demo
 from tests.finished import _finished, finished, spoiled
+from tests.rates import know_rates
 from tests.realruns import (
     _shared_home,
     make_encoder,
@@ -42,14 +43,14 @@ __all__ = [
     "warm_servers",
 ]  # fixtures
 
-# No test asserts a time: on a busy machine an example may take long to draw or to run.
+# On a busy machine, drawing or running an example may take long.
 settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("unhurried")
 
 
 @pytest.fixture(autouse=True)
-def _no_settings_of_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tests see the shipped defaults, whatever the person who runs them has set."""
+def _without_overrides(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Remove the user's own interpreters and toolchains from the environment: tests use the default ones."""
     for name in list(os.environ):
         if name.startswith(("EDGEHONE_PYTHON_", "EDGEHONE_TOOLCHAIN_")):
             monkeypatch.delenv(name)
@@ -57,21 +58,21 @@ def _no_settings_of_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An EDGEHONE_HOME of the test's own: an empty store, no environments."""
-    home = tmp_path / "home"
+    """An EDGEHONE_HOME for one test: no environments, an empty store, and known rates of this machine."""
+    home = know_rates(tmp_path / "home")
     monkeypatch.setenv("EDGEHONE_HOME", str(home))
     return home
 
 
 @pytest.fixture(scope="session")
 def demo_model() -> Path:
-    """The small real language model that ships."""
+    """The small language model that ships with edgehone."""
     return demo.demo_model()
 
 
 @pytest.fixture
 def null_model(tmp_path: Path) -> Path:
-    """A fake model for the null backend."""
+    """A model of the null backend."""
     return backend.make_model(tmp_path / "null-model", shipped("calibration").read_text("utf-8"))
 
 
@@ -82,5 +83,5 @@ def null_env(own_home: Path) -> Iterator[Env]:
 
 
 def read_json(path: Path) -> Any:
-    """A JSON file's content."""
+    """Return the content of a JSON file."""
     return json.loads(path.read_text("utf-8"))

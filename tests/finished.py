@@ -1,4 +1,4 @@
-"""One finished bundle of the null backend, made once for all tests that read or run one, and copies of it to spoil."""
+"""A bundle of the null backend, written once per test run for all tests that read or run one, and copies to change."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import pytest
 import edgehone
 from edgehone.backends.null import backend
 from edgehone.inputs.texts import shipped
+from tests.once import filled_once
+from tests.rates import know_rates
 from tests.tiny import TINY
-
-# Short requests: what is tested here is the bundle, not the fake's pace.
 
 
 @dataclass(frozen=True)
 class Finished:
-    """A finished run: its home, model and bundle, and how to run it again."""
+    """A finished run: its home, model, configuration and bundle."""
 
     home: Path
     model: Path
@@ -27,7 +27,7 @@ class Finished:
     bundle: Path
 
     def optimize(self, out: Path, *gates: str) -> edgehone.Decision:
-        """The same run, into another folder; its jobs are done already."""
+        """Run the same again, into another folder. Its jobs are taken from the store."""
         return edgehone.optimize(
             self.model,
             workload="tiny",
@@ -41,15 +41,21 @@ class Finished:
 
 @pytest.fixture(scope="session")
 def _finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
-    place = tmp_path_factory.mktemp("finished")
-    model = backend.make_model(place / "null-model", shipped("calibration").read_text("utf-8"))
-    (model / "LICENSE").write_text("Do as you like.\n")
-    (place / "tiny.toml").write_text(TINY)
-    run = Finished(place / "home", model, place / "tiny.toml", place / "bundle")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("EDGEHONE_HOME", str(run.home))
-        run.optimize(run.bundle)
-    return run
+    def fill(folder: Path) -> None:
+        run = _in(folder)
+        know_rates(run.home)
+        backend.make_model(run.model, shipped("calibration").read_text("utf-8"))
+        (run.model / "LICENSE").write_text("Do as you like.\n")
+        run.config.write_text(TINY)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("EDGEHONE_HOME", str(run.home))
+            run.optimize(run.bundle)
+
+    return _in(filled_once(tmp_path_factory, "finished", fill))
+
+
+def _in(folder: Path) -> Finished:
+    return Finished(folder / "home", folder / "null-model", folder / "tiny.toml", folder / "bundle")
 
 
 @pytest.fixture

@@ -1,10 +1,10 @@
-"""The edgehone.toml of runs that are no measurement: short requests, and no gate on how quiet the machine is."""
+"""An edgehone.toml for tests: a workload of short requests, and no gate on the variation of the latency."""
 
 from __future__ import annotations
 
 TINY = """
 [gates]
-latency_cv = false  # a machine that runs tests is not a quiet one
+latency_cv = false  # other tests run at the same time
 [workloads.tiny]
 prompt_tokens = 32
 generated_tokens = 16

@@ -1,7 +1,8 @@
-"""One run of the whole command line on the null backend, made once, and how to type another command."""
+"""One run of the command line on the null backend, shared by all tests, and a way to run further commands."""
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -13,6 +14,8 @@ import pytest
 
 from edgehone.backends.null import backend
 from edgehone.inputs.texts import shipped
+from tests.once import filled_once
+from tests.rates import know_rates
 from tests.tiny import TINY
 
 Done = subprocess.CompletedProcess[str]
@@ -20,18 +23,18 @@ Done = subprocess.CompletedProcess[str]
 
 @dataclass(frozen=True)
 class Shell:
-    """A folder with a model, its settings and EDGEHONE_HOME; `made` is what the first command printed."""
+    """A folder with a model, its settings and EDGEHONE_HOME; `made` is the outcome of the first command."""
 
     place: Path
     made: Done
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """The variables of every command: output is buffered as it is for people."""
+        """The environment of every command. Output is buffered, as it is outside of tests."""
         return {**os.environ, "EDGEHONE_HOME": str(self.place / "home"), "PYTHONUNBUFFERED": ""}
 
     def command(self, *words: str) -> list[str]:
-        """What is run for `edgehone WORDS`."""
+        """Return the command line of `edgehone WORDS`."""
         return [sys.executable, "-m", "edgehone.cli.main", *words]
 
     def type(self, *words: str) -> Done:
@@ -53,9 +56,14 @@ OPTIMIZE += ["--config", "tiny.toml"]
 
 @pytest.fixture(scope="session")
 def shell(tmp_path_factory: pytest.TempPathFactory) -> Shell:
-    """Where `edgehone optimize model --out bundle --json` was typed."""
-    place = tmp_path_factory.mktemp("shell")
-    backend.make_model(place / "model", shipped("calibration").read_text("utf-8"))
-    (place / "tiny.toml").write_text(TINY)
-    begun = Shell(place, subprocess.CompletedProcess([], 0))
-    return Shell(place, begun.type(*OPTIMIZE, "--out", "bundle", "--json"))
+    """A folder in which `edgehone optimize model --out bundle --json` was run."""
+
+    def fill(place: Path) -> None:
+        backend.make_model(place / "model", shipped("calibration").read_text("utf-8"))
+        (place / "tiny.toml").write_text(TINY)
+        know_rates(place / "home")
+        done = Shell(place, subprocess.CompletedProcess([], 0)).type(*OPTIMIZE, "--out", "bundle", "--json")
+        (place / "done.json").write_text(json.dumps([done.args, done.returncode, done.stdout, done.stderr]))
+
+    place = filled_once(tmp_path_factory, "shell", fill)
+    return Shell(place, subprocess.CompletedProcess(*json.loads((place / "done.json").read_text())))

@@ -25,7 +25,9 @@ _CACHES = 8
 _ROUNDS = 3
 
 
-def read_bandwidth(device: Device, cache: Path | None = None, *, fresh: bool = False) -> Figure:
+def read_bandwidth(
+    device: Device, cache: Path | None = None, *, fresh: bool = False, seconds: float = SECONDS
+) -> Figure:
     """Bytes read a second by all threads that may be used, in GB/s (10⁹), n rounds; the best of them.
 
     Kept in `cache` by the device's fingerprint, and taken from there unless `fresh`. Missing, with the reason, where
@@ -37,7 +39,7 @@ def read_bandwidth(device: Device, cache: Path | None = None, *, fresh: bool = F
     free = device.memory_available_bytes
     if free is not None and size > free // 4:
         return Figure.missing(f"{free >> 20} MiB are free: too few for buffers beyond the caches", UNIT)
-    found = measure(size // device.threads, device.threads)
+    found = measure(size // device.threads, device.threads, seconds)
     if cache:
         keep(device, cache, found)
     return found

@@ -82,7 +82,6 @@ def test_names_are_normalized(name: str) -> None:
 @pytest.fixture
 def fake_uv(tmp_path: Path, own_home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A uv that notes its arguments and variables, one call a line, and makes nothing."""
-    own_home.mkdir()
     script = tmp_path / "uv"
     notes = tmp_path / "notes"
     script.write_text(f'#!/bin/sh\necho "$* | $(env | tr "\\n" " ")" >> {notes}\n')

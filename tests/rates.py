@@ -1,0 +1,17 @@
+"""Known rates of this machine, so that runs under test need not measure them for seconds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgehone.core.figure import Figure
+from edgehone.device import bandwidth, compute
+from edgehone.device.detect import detect
+
+
+def know_rates(home: Path) -> Path:
+    """Note a memory bandwidth of 20 GB/s and 100 GFLOP/s in an EDGEHONE_HOME, as if measured before; return the home."""
+    device = detect()
+    bandwidth.keep(device, home / "bandwidth", Figure(20.0, n=3, unit=bandwidth.UNIT))
+    bandwidth.keep(device, home / "compute", Figure(100.0, n=3, unit=compute.UNIT))
+    return home
