@@ -15,12 +15,12 @@ from statistics import median
 
 from edgehone.core.events import Event
 from edgehone.optimize.evaluate import measure, parity
-from edgehone.optimize.evaluate.evaluators import evaluator_for
+from edgehone.optimize.evaluate.evaluators import score_original
 from edgehone.optimize.executors import Executors
 from edgehone.optimize.options import OptimizeOptions
 from edgehone.optimize.predict.predict import seen_of
 from edgehone.optimize.predict.target import here
-from edgehone.optimize.setup import set_up
+from edgehone.optimize.setup import requirements, set_up
 from edgehone.optimize.trial import Trial
 from edgehone.plan import calibration, roofline
 from edgehone.plan.calibration import Seen
@@ -30,14 +30,11 @@ from edgehone.plan.target import Target
 
 def measured(model: str, backends: Sequence[str]) -> tuple[Demand, Target, dict[str, Seen]]:
     """Return the uncalibrated recipes of the quick effort with their measurements."""
-    setup = set_up(
-        OptimizeOptions(model, effort="quick", backends=tuple(backends)), {}, Executors.here(), _told
-    )
+    options = OptimizeOptions(model, effort="quick", backends=tuple(backends), emit=_told)
+    setup = set_up(options, {}, Executors.local(), requirements(options, {}))
     trials = [Trial(one) for one in setup.plan.recipes if not one.calibrated]
-    judge = evaluator_for(setup.ctx.model)
-    ctx, prepared = judge.prepare(setup.ctx)
-    origin = judge.reference(ctx, prepared)
-    parity.prove_all(ctx, origin, [origin.baseline, *trials])
+    ctx, origin = score_original(setup.ctx)
+    parity.score_all(ctx, origin, [origin.baseline, *trials])
     measure.measure(ctx, origin, trials)
     at, asked = here(ctx.device), roofline.demand(ctx.model, ctx.workload)
     assert asked is not None

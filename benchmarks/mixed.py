@@ -19,13 +19,12 @@ from edgehone.backends import registry
 from edgehone.backends.base import Effort, Recipe
 from edgehone.backends.llamacpp import recipes
 from edgehone.backends.pytorch.backend import SENSITIVITY
-from edgehone.core.events import silent
 from edgehone.execution.job import Input
 from edgehone.model.demo import demo_model
 from edgehone.optimize import build as builds
 from edgehone.optimize.context import RunContext
 from edgehone.optimize.evaluate import parity
-from edgehone.optimize.evaluate.evaluators import evaluator_for
+from edgehone.optimize.evaluate.evaluators import score_original
 from edgehone.optimize.executors import Executors
 from edgehone.optimize.import_artifact import import_artifact
 from edgehone.optimize.options import OptimizeOptions
@@ -46,10 +45,9 @@ def main() -> None:
     given = parser.parse_args()
     names = given.backends.split(",")
     backends = registry.load_all(names)
-    request = OptimizeOptions(demo_model(), effort=given.effort)
-    ctx, _, unready = set_up_context(request, {}, backends, names, executors=Executors.here(), emit=silent)
-    ctx, prepared = evaluator_for(ctx.model).prepare(ctx)
-    original = evaluator_for(ctx.model).reference(ctx, prepared)
+    options = OptimizeOptions(demo_model(), effort=given.effort)
+    ctx, _, unready = set_up_context(options, {}, backends, names, executors=Executors.local())
+    ctx, original = score_original(ctx)
     print(f"{'':40}{'bytes':>11}  {'KL':>8}  {'prefill':>8}  {'decode':>7}  {'built in':>8}")
     for default in DEFAULTS:
         if default.backend in unready:
@@ -64,11 +62,11 @@ def _compete(ctx: RunContext, original: Original, default: Default) -> None:
     with tempfile.TemporaryDirectory(prefix="edgehone-default-") as place:
         taken = build(default, demo_model(), Path(place))
         path = Path(place) / default.artifact
-        parity.prove(ctx, original, theirs, lambda ctx, recipe: import_artifact(ctx, recipe, path))
+        parity.build_and_score(ctx, original, theirs, lambda ctx, recipe: import_artifact(ctx, recipe, path))
     show(f"{default.backend}: {default.shown}", theirs.candidate(), taken)
     (mix,) = fitted(ctx.model, ctx.backends[default.backend].recipes(ctx.model), theirs.bytes)
     ours = Trial(mix)
-    parity.prove(ctx, original, ours)
+    parity.build_and_score(ctx, original, ours)
     show(f"  {mix.key}", ours.candidate(), ours.facts.get("build_seconds"))
     told: dict[str, Any] = ours.facts.get("mix", {})
     kl = [trial.figures["kl_mean"].value for trial in (ours, theirs) if "kl_mean" in trial.figures]
@@ -84,8 +82,8 @@ def _compete(ctx: RunContext, original: Original, default: Default) -> None:
 
 def _solve_again(ctx: RunContext) -> None:
     """Return the time to solve for another size budget: the table is read, no model is loaded."""
-    given = {"model": ctx.source, **ctx.texts}
-    recipe = Recipe(ctx.origin.NAME, "sensitivity")
+    given = {"model": ctx.source, **ctx.datasets}
+    recipe = Recipe(ctx.reference_backend.NAME, "sensitivity")
     measured = builds.sensitivity(ctx, recipe, given)
     facts = measured.facts
     menu = assign.menu(recipes.precision_table()["menu"])

@@ -173,8 +173,8 @@ def _timed(place: Path, asked: dict[str, Any], backends: Sequence[str]) -> tuple
         return Decision.from_json(json.loads(done.read_text("utf-8"))), before
     begun = time.monotonic()
     # The grid is what a thorough run builds, evaluated only as deeply as the search does, without a time limit.
-    read = replace(context.depth("quick"), budget=math.inf)
-    shallow = mock.patch("edgehone.optimize.setup.depth", lambda *_: read)
+    read = replace(context.effort_settings("quick"), budget=math.inf)
+    shallow = mock.patch("edgehone.optimize.setup.effort_settings", lambda *_: read)
     try:
         with _home(place), shallow:
             decision = edgehone.optimize(

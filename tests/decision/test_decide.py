@@ -6,7 +6,7 @@ import pytest
 
 from edgehone.core.figure import Figure
 from edgehone.decision import requirements
-from edgehone.decision.decide import decide
+from edgehone.decision.decide import Subject, decide
 from edgehone.decision.decision import UNITS, Candidate, Decision
 
 WEIGHTS = {"speed": 1.0, "quality": 8.0, "memory": 0.3, "size": 0.1}
@@ -33,11 +33,7 @@ def run(*candidates: Candidate, baseline: Candidate = ORIGINAL, gates: tuple[str
         baseline,
         required,
         required.over(WEIGHTS),
-        device={"name": "here"},
-        model={},
-        workload={},
-        versions={},
-        edgehone="0.1.0",
+        Subject(device={"name": "here"}, model={}, workload={}, versions={}, edgehone="0.1.0"),
         created="2026-01-01T00:00:00+00:00",
     )
 

@@ -25,7 +25,7 @@ from edgehone.inputs import workload
 from edgehone.inputs.texts import shipped
 from edgehone.model import digest
 from edgehone.model.inspect import inspect
-from edgehone.optimize.context import Depth, ReadyExecutor, RunContext
+from edgehone.optimize.context import EffortSettings, ReadyExecutor, RunContext
 from edgehone.optimize.evaluate import language, parity
 from edgehone.optimize.original import Original
 from edgehone.optimize.trial import Trial
@@ -81,11 +81,11 @@ def bench_of(
             build_executor=site,
             target_executor=site,
             workload=workload.fit(workload.load(), info.context)[0],
-            depth=Depth(windows=4, window=128, rounds=3, seconds=0.1, budget=1.0, samples=4),
+            effort=EffortSettings(windows=4, window=128, rounds=3, seconds=0.1, budget=1.0, samples=4),
             backends=registry.load_all(),
-            origin=cast(ReferenceBackend, registry.load(ORIGIN)),
+            reference_backend=cast(ReferenceBackend, registry.load(ORIGIN)),
             emit=silent,
-            texts=texts,
+            datasets=texts,
         )
         ctx, prepared = language.prepare(ctx)
         return ctx, language.reference(ctx, prepared)
@@ -112,7 +112,7 @@ def test_a_family_passes_the_null_test_or_is_refused_with_a_reason(
         assert support.reasons and all(support.reasons)
         return
     trial = Trial(next(recipe for recipe in backend.recipes(ctx.model) if recipe.exact))
-    parity.prove(ctx, origin, trial)
+    parity.build_and_score(ctx, origin, trial)
     parity.parity_check(ctx, origin, trial, [trial], requirements.load({}, ()))
     if (name, family) in KNOWN:
         assert not trial.alive and KNOWN[name, family] in str(trial.error)

@@ -221,7 +221,7 @@ def test_without_dask_the_command_that_installs_it_is_told(monkeypatch: pytest.M
     monkeypatch.setitem(sys.modules, "distributed", None)
     with (
         pytest.raises(SetupError, match="not installed") as caught,
-        executors.open_executors(OptimizeOptions("model", workers="tcp://127.0.0.1:9"), lambda event: None),
+        executors.open_executors(OptimizeOptions("model", workers="tcp://127.0.0.1:9")),
     ):
         pass
     assert caught.value.hint == "pip install 'edgehone[cluster]'"
@@ -232,8 +232,6 @@ def test_pictures_that_a_file_names_are_not_sent(tmp_path: Path) -> None:
     named.touch()
     with (
         pytest.raises(InputError, match="not sent to workers"),
-        executors.open_executors(
-            OptimizeOptions("model", pictures=named, workers="tcp://127.0.0.1:9"), lambda event: None
-        ),
+        executors.open_executors(OptimizeOptions("model", pictures=named, workers="tcp://127.0.0.1:9")),
     ):
         pass

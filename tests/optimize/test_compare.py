@@ -17,7 +17,7 @@ from edgehone.decision.comparison import Comparison
 from edgehone.inputs.texts import shipped
 from edgehone.optimize import setup
 from edgehone.optimize.compare import Contender, compare
-from edgehone.optimize.context import Depth
+from edgehone.optimize.context import EffortSettings
 from edgehone.report.comparison import comparison
 
 TOML = """
@@ -30,7 +30,7 @@ prompt_tokens = 16
 generated_tokens = 8
 """
 # The machinery is tested here, not the figures: as little as gives them intervals.
-SHALLOW = Depth(windows=8, window=64, samples=64, rounds=3, seconds=0.02, budget=10.0)
+SHALLOW = EffortSettings(windows=8, window=64, samples=64, rounds=3, seconds=0.02, budget=10.0)
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def ctx(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (place / "tiny.toml").write_text(TOML)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EDGEHONE_HOME", str(place / "home"))
-        patch.setattr(setup, "depth", lambda *_: SHALLOW)
+        patch.setattr(setup, "effort_settings", lambda *_: SHALLOW)
         for name, text in (("model", shipped("calibration")), ("stranger", shipped("evaluation"))):
             backend.make_model(place / name, text.read_text("utf-8"))
         for out, gates in (("fine", []), ("coarse", ["bytes_max=40000", "accuracy_kept=0.5"])):
@@ -64,7 +64,7 @@ def ctx(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _home(ctx: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EDGEHONE_HOME", str(ctx / "home"))
-    monkeypatch.setattr(setup, "depth", lambda *_: SHALLOW)
+    monkeypatch.setattr(setup, "effort_settings", lambda *_: SHALLOW)
     monkeypatch.chdir(ctx)
 
 

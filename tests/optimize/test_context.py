@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 
 from edgehone.core.errors import InputError
-from edgehone.optimize.context import depth
+from edgehone.optimize.context import effort_settings
 
 
 def test_what_the_user_sets_goes_over_the_shipped_effort_of_that_name() -> None:
     own = {"efforts": {"quick": {"rounds": 2, "seconds": 0.1}}}
-    found = depth("quick", own)
-    assert (found.rounds, found.seconds, found.windows) == (2, 0.1, depth("quick").windows)
-    assert depth("normal", own) == depth("normal") == depth("normal", {})
+    found = effort_settings("quick", own)
+    assert (found.rounds, found.seconds, found.windows) == (2, 0.1, effort_settings("quick").windows)
+    assert effort_settings("normal", own) == effort_settings("normal") == effort_settings("normal", {})
 
 
 @pytest.mark.parametrize(
@@ -34,4 +34,4 @@ def test_what_the_user_sets_goes_over_the_shipped_effort_of_that_name() -> None:
 )
 def test_what_cannot_be_is_refused(table: Any, said: str) -> None:
     with pytest.raises(InputError, match=said):
-        depth("quick", {"efforts": table})
+        effort_settings("quick", {"efforts": table})

@@ -22,7 +22,7 @@ from edgehone.device.inventory import (
 from edgehone.device.inventory_facts import (
     Inventory,
 )
-from edgehone.optimize.device_visibility import blind_spots, see
+from edgehone.optimize.device_visibility import unused_accelerators, visible_devices
 
 MACHINE = Device(architecture="x86_64", os="Linux", python="3.11", threads=1)
 NPU = Accelerator("npu", "Intel", "AI Boost", "0000:00:0b.0")
@@ -44,7 +44,9 @@ def backend(module: str, **more: Any) -> Backend:
 
 def sees(around: Inventory, *, fresh: bool = False, module: str = "seeingdevices") -> VisibleDevices:
     told: list[str] = []
-    found = see({"some": backend(module)}, MACHINE, around, lambda name, what: told.append(what), fresh=fresh)
+    found = visible_devices(
+        {"some": backend(module)}, MACHINE, around, lambda name, what: told.append(what), fresh=fresh
+    )
     return found["some"]
 
 
@@ -68,8 +70,10 @@ def test_what_is_absent_is_explained_by_the_machine_first(asked: Path) -> None:
 def test_hardware_that_a_runtime_does_not_see_is_noted(asked: Path) -> None:
     around = Inventory(accelerators=(NPU,))
     seen = {"some": sees(around)}
-    assert blind_spots(seen, around) == ["some does not run on Intel AI Boost (0000:00:0b.0): NPU: no driver"]
-    assert blind_spots(seen, NONE) == []
+    assert unused_accelerators(seen, around) == [
+        "some does not run on Intel AI Boost (0000:00:0b.0): NPU: no driver"
+    ]
+    assert unused_accelerators(seen, NONE) == []
 
 
 def test_one_that_fails_or_answers_nonsense_is_a_reason(asked: Path) -> None:
@@ -81,7 +85,7 @@ def test_nothing_is_installed_for_the_asking(asked: Path, own_home: Path, tmp_pa
     lock = tmp_path / "lock.txt"
     lock.write_text("some-package==1.0\n")
     with_env, mute = backend("seeingdevices", lock=lock), backend("")
-    found = see({"other": with_env, "mute": mute}, MACHINE, NONE, lambda name, what: None)
+    found = visible_devices({"other": with_env, "mute": mute}, MACHINE, NONE, lambda name, what: None)
     assert found.keys() == {"other"}  # who cannot be asked is left out
     assert "edgehone backends install other" in (found["other"].reason or "")
     assert not (own_home / "envs").exists()
@@ -89,7 +93,7 @@ def test_nothing_is_installed_for_the_asking(asked: Path, own_home: Path, tmp_pa
 
 @pytest.mark.real
 def test_each_real_runtime_sees_the_processor(tmp_path: Path) -> None:
-    found = see(registry.load_all(), detect(), read_inventory(tmp_path), lambda name, what: None)
+    found = visible_devices(registry.load_all(), detect(), read_inventory(tmp_path), lambda name, what: None)
     assert found.keys() == {"llamacpp", "mlx", "olive", "onnxruntime", "openvino", "pytorch"}
     for name, seen in found.items():
         assert seen.reason is None, (name, seen.reason)

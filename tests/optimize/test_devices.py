@@ -34,10 +34,10 @@ SEEN: Mapping[str, VisibleDevices] = {
 def test_recipes_on_seen_devices_are_proven_and_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def see(backends: Mapping[str, Any], *more: Any) -> dict[str, VisibleDevices]:
+    def visible_devices(backends: Mapping[str, Any], *more: Any) -> dict[str, VisibleDevices]:
         return {name: SEEN[name] for name in backends}
 
-    monkeypatch.setattr(setup, "see", see)
+    monkeypatch.setattr(setup, "visible_devices", visible_devices)
     few = [recipe for recipe in backend.recipes(inspect(DIGITS)) if recipe.effort == "quick"][:2]
     monkeypatch.setattr(backend, "recipes", lambda model: few)
     out = tmp_path / "bundle"

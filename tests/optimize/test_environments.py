@@ -11,7 +11,7 @@ from edgehone.backends.null import backend as null
 from edgehone.core.errors import SetupError
 from edgehone.execution.environments import environment
 from edgehone.execution.executor import LocalExecutor
-from edgehone.optimize.environments import make_all
+from edgehone.optimize.environments import ensure_environments
 
 
 def test_one_making_serves_all_that_share(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -24,7 +24,7 @@ def test_one_making_serves_all_that_share(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(environment, "ensure", ensure)
     backends: Any = {"gguf": original, "llamacpp": backend, "null": null}
     ready: Any
-    ready, unready = make_all(LocalExecutor(), backends, lambda name, what: None)
+    ready, unready = ensure_environments(LocalExecutor(), backends, lambda name, what: None)
     assert sorted(made) == ["llamacpp", "null"] and not unready
     assert [str(ready[name]) for name in ("gguf", "llamacpp")] == ["env of llamacpp"] * 2
 
@@ -37,5 +37,5 @@ def test_one_failure_is_told_of_all_that_share(monkeypatch: pytest.MonkeyPatch) 
     told: list[str] = []
     backends: Any = {"gguf": original, "llamacpp": backend}
     ready: Any
-    ready, unready = make_all(LocalExecutor(), backends, lambda name, what: told.append(name))
+    ready, unready = ensure_environments(LocalExecutor(), backends, lambda name, what: told.append(name))
     assert not ready and set(unready) == set(told) == {"gguf", "llamacpp"}

@@ -18,7 +18,7 @@ from edgehone.inputs import workload
 from edgehone.inputs.texts import shipped
 from edgehone.model import digest
 from edgehone.model.inspect import inspect
-from edgehone.optimize.context import ReadyExecutor, RunContext, depth
+from edgehone.optimize.context import ReadyExecutor, RunContext, effort_settings
 from edgehone.optimize.evaluate import language, parity
 from edgehone.optimize.trial import Trial
 from edgehone.transform.surgery import operations
@@ -46,11 +46,11 @@ def ctx(null_env: Env, null_model: Path, tmp_path: Path) -> RunContext:
         build_executor=site,
         target_executor=site,
         workload=workload.load(),
-        depth=depth("quick"),
+        effort=effort_settings("quick"),
         backends={"null": backend},
-        origin=backend,
+        reference_backend=backend,
         emit=lambda event: None,
-        texts={
+        datasets={
             kind: Input(shipped(kind), digest.digest_file(shipped(kind)))
             for kind in ("evaluation", "calibration")
         },
@@ -73,7 +73,7 @@ def test_recipes_share_a_surgery_and_each_is_proven_against_the_original(
     origin = language.reference(ctx, prepared)
     whole, twice, again = trial("q8"), trial("q8-2", sharpen=2.0), trial("q4-2", sharpen=2.0)
     for each in (whole, twice, again):
-        parity.prove(ctx, origin, each)
+        parity.build_and_score(ctx, origin, each)
     assert calls(own_home) == [f"{HERE}:measure", f"{HERE}:sharpen"]
     assert all(each.alive for each in (whole, twice, again))
     assert "surgery" not in whole.facts and twice.facts["surgery"] == {"factor": 2.0}
@@ -86,7 +86,7 @@ def test_two_operations_follow_each_other(ctx: RunContext, own_home: Path) -> No
     ctx, prepared = language.prepare(ctx)
     origin = language.reference(ctx, prepared)
     both = trial("q8-both", sharpen=2.0, nothing=1)
-    parity.prove(ctx, origin, both)
+    parity.build_and_score(ctx, origin, both)
     assert (both.status, both.error) == ("skipped", "every row is used")
     assert calls(own_home) == [f"{HERE}:measure", f"{HERE}:nothing", f"{HERE}:sharpen"]
 
@@ -97,8 +97,8 @@ def test_what_gains_nothing_is_skipped_and_what_breaks_has_failed(ctx: RunContex
     origin = language.reference(ctx, prepared)
     object.__setattr__(ctx, "emit", told.append)
     idle, bad = trial("q8-nothing", nothing=1), trial("q8-broken", broken=1)
-    parity.prove(ctx, origin, idle)
-    parity.prove(ctx, origin, bad)
+    parity.build_and_score(ctx, origin, idle)
+    parity.build_and_score(ctx, origin, bad)
     assert (idle.status, idle.error, idle.log) == ("skipped", "every row is used", None)
     assert bad.status == "failed" and "no scalpel" in str(bad.error) and Path(str(bad.log)).exists()
     assert [(e.key, e.state) for e in told if e.state in ("skipped", "failed")] == [

@@ -6,7 +6,7 @@ import random
 from typing import Any
 
 from edgehone.core.figure import Figure
-from edgehone.decision.decide import decide
+from edgehone.decision.decide import Subject, decide
 from edgehone.decision.decision import UNITS, Candidate, Decision
 from edgehone.decision.requirements import load
 from edgehone.report.findings import Findings
@@ -50,11 +50,13 @@ def _decided(candidates: list[Candidate], baseline: Candidate) -> Decision:
         baseline,
         load(),
         WEIGHTS,
-        device=_DEVICE,
-        model=_MODEL,
-        workload={**_WORK, "task": "text-generation", "weights": WEIGHTS},
-        versions={"llamacpp": {"llama-cpp-python": "0.3.36"}},
-        edgehone="0.1.0",
+        Subject(
+            device=_DEVICE,
+            model=_MODEL,
+            workload={**_WORK, "task": "text-generation", "weights": WEIGHTS},
+            versions={"llamacpp": {"llama-cpp-python": "0.3.36"}},
+            edgehone="0.1.0",
+        ),
         notes=["speed not steady within 3 % of the value: some"],
         created="2026-01-02T03:04:05+00:00",
     )

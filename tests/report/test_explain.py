@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from edgehone.core.figure import Figure
-from edgehone.decision.decide import decide
+from edgehone.decision.decide import Subject, decide
 from edgehone.decision.decision import Candidate, Conversion, Decision
 from edgehone.decision.requirements import Gate, Requirements
 from edgehone.report.explain import explanation, losses, stages, tuning
@@ -31,11 +31,7 @@ def decided(*candidates: Candidate) -> Decision:
         candidate("pytorch/original", 100, 8_000_000),
         Requirements((SPEED,), {}, {}),
         {"speed": 1.0, "quality": 8.0},
-        device={},
-        model={},
-        workload={},
-        versions={},
-        edgehone="0",
+        Subject(device={}, model={}, workload={}, versions={}, edgehone="0"),
         conversions=[Conversion("a", "a/f16", True, exact, exact, exact, exact, True, "as the original")],
     )
 

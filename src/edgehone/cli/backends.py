@@ -68,9 +68,9 @@ def _list(backends: Mapping[str, Backend]) -> list[dict[str, Any]]:
 
 def _install(backends: Mapping[str, Backend]) -> list[dict[str, Any]]:
     from edgehone.execution.executor import LocalExecutor
-    from edgehone.optimize.environments import make_all
+    from edgehone.optimize.environments import ensure_environments
 
-    _, unready = make_all(LocalExecutor(), backends, _tell)
+    _, unready = ensure_environments(LocalExecutor(), backends, _tell)
     return [
         _failed(row["name"], unready[row["name"]]) if row["name"] in unready else row
         for row in _list(backends)

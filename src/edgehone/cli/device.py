@@ -39,11 +39,11 @@ def run(args: argparse.Namespace) -> int:
     from edgehone.device.inventory import read_inventory
     from edgehone.device.throttle import read_conditions
     from edgehone.execution.home import home
-    from edgehone.optimize.device_visibility import see
+    from edgehone.optimize.device_visibility import visible_devices
     from edgehone.report.device import rows
 
     device, conditions, around = detect(), read_conditions(), read_inventory(home())
-    seen = see(registry.load_all(), device, around, _tell, fresh=args.fresh)
+    seen = visible_devices(registry.load_all(), device, around, _tell, fresh=args.fresh)
     bandwidth = read_bandwidth(device, home() / "bandwidth", fresh=args.bandwidth)
     if args.json:
         told = {

@@ -25,7 +25,7 @@ from edgehone.model.demo import demo_model
 from edgehone.model.info import ModelInfo
 from edgehone.model.inspect import inspect
 from edgehone.optimize.build import build
-from edgehone.optimize.context import ReadyExecutor, RunContext, depth
+from edgehone.optimize.context import ReadyExecutor, RunContext, effort_settings
 
 PROMPT = "The people of"
 TOKENS = 8
@@ -58,9 +58,9 @@ def selfcheck(name: str, report: Callable[[str], None]) -> dict[str, Any]:
             build_executor=site,
             target_executor=site,
             workload=workload.load(),
-            depth=depth("quick"),
+            effort=effort_settings("quick"),
             backends={name: backend},
-            origin=cast(ReferenceBackend, backend),
+            reference_backend=cast(ReferenceBackend, backend),
             emit=silent,
         )
         artifact = build(ctx, recipe)

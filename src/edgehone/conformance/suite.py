@@ -28,7 +28,7 @@ from edgehone.execution.store import JobResult
 from edgehone.inputs.texts import shipped
 from edgehone.model import digest
 from edgehone.model.info import Kind, ModelInfo
-from edgehone.optimize.setup import origin_of
+from edgehone.optimize.setup import reference_backend_for
 from edgehone.worker.conformance import run_checks
 from edgehone.worker.conformance.outcome import Check, Outcome, outcome, perform
 
@@ -227,7 +227,7 @@ def _tokens(model: ModelInfo, source: Input, sources: dict[str, Input]) -> dict[
     """Return ids from the original's tokenizer. Adds the calibration, for steps that read one, to `sources`."""
     import json
 
-    origin = origin_of(model)
+    origin = reference_backend_for(model)
     env = environment.ensure(origin.NAME, origin.NEEDS, lambda what: None)
     module = registry.module_name(origin.NAME)
     texts = {name: shipped(name) for name in ("evaluation", "calibration")}

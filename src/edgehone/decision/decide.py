@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,17 +16,24 @@ from edgehone.decision.requirements import Requirements
 from edgehone.evaluation.statistics import ratio_of
 
 
+@dataclass(frozen=True)
+class Subject:
+    """What a decision is about: device, model and workload as JSON, and the versions that it was made with."""
+
+    device: Mapping[str, Any]
+    model: Mapping[str, Any]
+    workload: Mapping[str, Any]
+    versions: Mapping[str, Any]
+    edgehone: str
+
+
 def decide(
     candidates: Sequence[Candidate],
     baseline: Candidate,
     requirements: Requirements,
     weights: Mapping[str, float],
+    subject: Subject,
     *,
-    device: Mapping[str, Any],
-    model: Mapping[str, Any],
-    workload: Mapping[str, Any],
-    versions: Mapping[str, Any],
-    edgehone: str,
     notes: Sequence[str] = (),
     conversions: Sequence[Conversion] = (),
     created: str | None = None,
@@ -52,16 +59,16 @@ def decide(
     return Decision(
         chosen=choice.key if choice else None,
         reason=choice.reason if choice else nothing_passes(judged),
-        device=device,
-        model=model,
-        workload=workload,
+        device=subject.device,
+        model=subject.model,
+        workload=subject.workload,
         requirements={**requirements.to_json(), "weights": dict(weights)},
         baseline=original,
         candidates=tuple(judged),
         notes=tuple(notes),
         conversions=tuple(conversions),
-        versions=versions,
-        edgehone=edgehone,
+        versions=subject.versions,
+        edgehone=subject.edgehone,
         created=created or datetime.now(UTC).isoformat(timespec="seconds"),
     )
 

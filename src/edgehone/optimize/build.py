@@ -21,8 +21,12 @@ def build(ctx: RunContext, recipe: Recipe) -> JobResult:
     Raises JobError of whichever step failed, NothingToGain of one that found nothing to work on (it returned the
     fact `nothing_to_gain`: why).
     """
-    backend = ctx.origin if recipe.backend == ctx.origin.NAME else ctx.backends[recipe.backend]
-    given = {"model": ctx.source, **ctx.texts}
+    backend = (
+        ctx.reference_backend
+        if recipe.backend == ctx.reference_backend.NAME
+        else ctx.backends[recipe.backend]
+    )
+    given = {"model": ctx.source, **ctx.datasets}
     if recipe.surgery:
         given["model"] = Input.of(operate(ctx, recipe))
     return _make(ctx, recipe, recipe.backend, backend.steps(recipe), given)
@@ -30,8 +34,12 @@ def build(ctx: RunContext, recipe: Recipe) -> JobResult:
 
 def seconds(ctx: RunContext, recipe: Recipe) -> float:
     """What all steps of a built recipe took when they ran; one that several recipes share counts for each."""
-    backend = ctx.origin if recipe.backend == ctx.origin.NAME else ctx.backends[recipe.backend]
-    given = {"model": ctx.source, **ctx.texts}
+    backend = (
+        ctx.reference_backend
+        if recipe.backend == ctx.reference_backend.NAME
+        else ctx.backends[recipe.backend]
+    )
+    given = {"model": ctx.source, **ctx.datasets}
     if recipe.surgery:
         given["model"] = Input.of(operate(ctx, recipe))
 
@@ -44,8 +52,8 @@ def seconds(ctx: RunContext, recipe: Recipe) -> float:
 
 def operate(ctx: RunContext, recipe: Recipe) -> JobResult:
     """The checkpoint after the recipe's surgery, shared by all recipes with the same; in the origin's environment."""
-    given = {"model": ctx.source, **ctx.texts}
-    return _make(ctx, recipe, ctx.origin.NAME, operations.steps(recipe.surgery), given)
+    given = {"model": ctx.source, **ctx.datasets}
+    return _make(ctx, recipe, ctx.reference_backend.NAME, operations.steps(recipe.surgery), given)
 
 
 def sensitivity(ctx: RunContext, recipe: Recipe, given: Mapping[str, Input]) -> JobResult:
@@ -53,10 +61,10 @@ def sensitivity(ctx: RunContext, recipe: Recipe, given: Mapping[str, Input]) -> 
 
     Raises NothingToGain where the original's backend cannot tell.
     """
-    measured = capability(ctx.origin, SensitivityBackend)
+    measured = capability(ctx.reference_backend, SensitivityBackend)
     if measured is None:
-        raise NothingToGain(f"{ctx.origin.NAME} does not tell what rounding each weight costs")
-    return _make(ctx, recipe, ctx.origin.NAME, measured.SENSITIVITY, given)
+        raise NothingToGain(f"{ctx.reference_backend.NAME} does not tell what rounding each weight costs")
+    return _make(ctx, recipe, ctx.reference_backend.NAME, measured.SENSITIVITY, given)
 
 
 def _make(ctx: RunContext, recipe: Recipe, backend: str, step: Step, given: Mapping[str, Input]) -> JobResult:
@@ -65,8 +73,8 @@ def _make(ctx: RunContext, recipe: Recipe, backend: str, step: Step, given: Mapp
     inputs = {name: given[name] for name in step.reads}
     needed = {name: _make(ctx, recipe, backend, each, given) for name, each in step.inputs.items()}
     inputs |= {name: Input.of(made) for name, made in needed.items()}
-    tell = ctx.tell(recipe, "building", step.call.partition(":")[2])
-    made = ctx.run(backend, step.call, step.params, inputs, tell=tell, links=step.links)
+    on_progress = ctx.announce(recipe, "building", step.call.partition(":")[2])
+    made = ctx.run(backend, step.call, step.params, inputs, on_progress=on_progress, links=step.links)
     if nothing := made.facts.get("nothing_to_gain"):
         raise NothingToGain(str(nothing))
     return made

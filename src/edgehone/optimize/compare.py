@@ -28,7 +28,7 @@ from edgehone.execution.store import JobResult
 from edgehone.model.inspect import inspect
 from edgehone.optimize.context import RunContext
 from edgehone.optimize.evaluate import measure, parity
-from edgehone.optimize.evaluate.evaluators import evaluator_for
+from edgehone.optimize.evaluate.evaluators import score_original
 from edgehone.optimize.executors import Executors
 from edgehone.optimize.import_artifact import import_artifact
 from edgehone.optimize.options import OptimizeOptions
@@ -72,27 +72,30 @@ def compare(
     others = [one for one in paths if not isinstance(one, Contender)]
     contenders = [*_contenders(others, backend, settings or {}), *known]
     source = _original(contenders, model)
-    request = OptimizeOptions(source, workload, effort, evaluation=evaluation, config_file=config_file)
+    options = OptimizeOptions(
+        source,
+        workload=workload,
+        effort=effort,
+        evaluation=evaluation,
+        config_file=config_file,
+        emit=emit,
+    )
     backends = registry.load_all(dict.fromkeys(one.recipe.backend for one in contenders))
     settings = config.read(config_file)
-    ctx, notes, unready = set_up_context(
-        request, settings, backends, backends, executors=Executors.here(), emit=emit
-    )
+    ctx, notes, unready = set_up_context(options, settings, backends, backends, executors=Executors.local())
     _require_digests(contenders, ctx.source.identity, ctx.model.path)
     created = datetime.now(UTC).isoformat(timespec="seconds")
-    ctx = replace(ctx, occasion=f"{created} {uuid.uuid4().hex}")
+    ctx = replace(ctx, measurement_group=f"{created} {uuid.uuid4().hex}")
 
-    evaluator = evaluator_for(ctx.model)
-    ctx, prepared = evaluator.prepare(ctx)
-    origin = evaluator.reference(ctx, prepared)
+    ctx, origin = score_original(ctx)
     trials = [Trial(one.recipe, facts={"what": one.what, "path": str(one.path)}) for one in contenders]
-    parity.prove(ctx, origin, origin.baseline)
+    parity.build_and_score(ctx, origin, origin.baseline)
     origin.require_baseline()
     for trial, one in zip(trials, contenders, strict=True):
         if reason := unready.get(one.recipe.backend):
             trial.drop("skipped", f"{one.recipe.backend} has no environment: {reason}")
         else:
-            parity.prove(ctx, origin, trial, _adopting(one.path))
+            parity.build_and_score(ctx, origin, trial, _adopting(one.path))
     measure.measure(ctx, origin, trials)
     emit(Event(""))
 

@@ -1,4 +1,4 @@
-"""The bench: what every stage of a run needs, gathered once and then only read."""
+"""The run context: what every step of a run needs, gathered once and then only read."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.resources import files
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from edgehone.backends import registry
 from edgehone.backends.base import Backend, Effort, Recipe, ReferenceBackend
@@ -20,39 +20,68 @@ from edgehone.execution.job import Input, Job, Limits
 from edgehone.execution.run import run
 from edgehone.execution.store import JobResult
 from edgehone.execution.threads import threads_of
+from edgehone.execution.watch import Watch
 from edgehone.inputs.workload import Workload
 from edgehone.model.info import ModelInfo
 from edgehone.plan.target import Target
 
 
-@dataclass(frozen=True)
-class Depth:
-    """How much is measured at an effort: data/efforts.toml says what and why."""
+class JobFields(TypedDict, total=False):
+    """Fields of `Job` that `RunContext.run` hands on."""
 
-    windows: int
-    window: int
-    rounds: int
-    seconds: float
-    budget: float
-    samples: int
-    tuning: float = 0.0
+    exclusive: bool
+    links: bool
+    also: Mapping[str, Any]
+    watch: Callable[[], Watch]
+
+
+@dataclass(frozen=True)
+class EffortSettings:
+    """How much is measured at an effort level. data/efforts.toml holds the values and the reasons."""
+
+    windows: int  # evaluation windows
+    window: int  # tokens per evaluation window
+    rounds: int  # benchmark rounds per candidate, at most
+    seconds: float  # length of a benchmark round
+    budget: float  # seconds for all rounds of all candidates
+    samples: int  # evaluation samples of a graph
+    tuning: float = 0.0  # seconds for searching runtime settings
 
 
 @dataclass(frozen=True)
 class ReadyExecutor:
-    """A place that jobs run at, the environments that are ready there, and what a job may use."""
+    """An executor with the environments that are ready on it and the limits of its jobs."""
 
     executor: Executor
     environments: Mapping[str, Env]
     limits: Limits
 
+    @property
+    def device(self) -> Device:
+        """The machine that the executor runs jobs on."""
+        return self.executor.device
+
+    @property
+    def name(self) -> str:
+        """The executor's name; empty for this machine."""
+        return self.executor.name
+
+    @property
+    def label(self) -> str:
+        """The executor's name for messages."""
+        return self.executor.name or "this machine"
+
+    def call(self, function: str) -> Any:
+        """Call a function without arguments (`module:function`) on that machine and return its result."""
+        return self.executor.call(function)
+
 
 @dataclass(frozen=True)
 class RunContext:
-    """Model, device, workload, backends with their environments, and whom to tell.
+    """Model, device, workload, backends with their environments, and the receiver of progress events.
 
-    Builds and scores run in the `workshop`, measurements on the `stand`, which is the device; most often both are
-    this machine.
+    Builds and quality scores run on `build_executor`, measurements on `target_executor`, which is the device. In most
+    runs both are this machine.
     """
 
     model: ModelInfo
@@ -60,36 +89,40 @@ class RunContext:
     build_executor: ReadyExecutor
     target_executor: ReadyExecutor
     workload: Workload
-    depth: Depth
+    effort: EffortSettings
     backends: Mapping[str, Backend]
-    origin: ReferenceBackend  # runs the original itself
+    reference_backend: ReferenceBackend  # runs the original itself
     emit: Emit
-    texts: Mapping[str, Input] = field(default_factory=dict)  # evaluation, calibration, perhaps task
-    metric: str | None = None  # what a graph is judged by, where the user named it
-    pixels: Mapping[str, Any] = field(default_factory=dict)  # how images become numbers: scale, mean, std
-    target: Target | None = None  # what figures are predicted for; None: they are read
-    proving: bool = False  # whether what another machine read of quality is read again on the device
-    occasion: str = ""  # measurements of another occasion are not taken from the store
+    datasets: Mapping[str, Input] = field(
+        default_factory=dict
+    )  # evaluation, calibration; task and pictures if given
+    metric: str | None = None  # for graphs: the metric that the user named
+    normalization: Mapping[str, Any] = field(default_factory=dict)  # image to array: scale, mean, std
+    prediction_target: Target | None = (
+        None  # device that figures are predicted for; None: figures are measured
+    )
+    verifies_on_target: bool = False  # True: quality is scored again on the target executor
+    measurement_group: str = ""  # stored measurements are reused only within the same group
 
     @property
     def device(self) -> Device:
-        """What the model is honed for."""
-        return self.target_executor.executor.device
+        """The device that the model is optimized for."""
+        return self.target_executor.device
 
     @property
     def environments(self) -> Mapping[str, Env]:
-        """What ran on the device."""
+        """The environments used for measurements."""
         return self.target_executor.environments
 
     @property
     def target_is_remote(self) -> bool:
-        """Whether the device is another machine than the one that builds and scores."""
+        """Return True if candidates are measured on another executor than the one that builds them."""
         return self.target_executor.executor is not self.build_executor.executor
 
     @property
     def on_target(self) -> RunContext:
-        """The same bench with everything run on the device."""
-        return replace(self, build_executor=self.target_executor, proving=True)
+        """A copy in which every job runs on the target executor."""
+        return replace(self, build_executor=self.target_executor, verifies_on_target=True)
 
     def run(
         self,
@@ -98,74 +131,77 @@ class RunContext:
         args: Mapping[str, Any],
         inputs: Mapping[str, Input],
         *,
-        opens: bool = False,
-        tell: Callable[[float, str], None] = lambda fraction, what: None,
+        opens_session: bool = False,
+        on_progress: Callable[[float, str], None] = lambda fraction, detail: None,
         silent: float | None = None,
-        **more: Any,
+        **fields: Unpack[JobFields],
     ) -> JobResult:
-        """One job in a backend's environment; `opens` tells that it opens a session of that backend.
+        """Run one job in a backend's environment; `fields` are further fields of the job.
 
-        It has as many threads as its settings name, else all that may be used. `silent` is how many seconds may
-        pass without a word of progress.
+        `opens_session` marks jobs that open a session of the backend. `silent` is the number of seconds that may pass
+        without progress. An exclusive job runs on the target executor, any other on the build executor. The number of
+        threads is the one in the recipe's settings, else all that the machine allows.
         """
         module = registry.module_name(backend)
-        exclusive = more.get("exclusive", False)
-        site = self.target_executor if exclusive else self.build_executor
-        also = dict(more.pop("also", {}))
-        if self.occasion and exclusive:
-            also["occasion"] = self.occasion
-        if site is self.target_executor and (site.executor.name or self.proving):
-            # What one machine read is its own, however like it another one is.
-            also |= {"at": site.executor.name or "here", "device": self.device.fingerprint}
+        exclusive = fields.get("exclusive", False)
+        chosen = self.target_executor if exclusive else self.build_executor
+        also = dict(fields.get("also", {}))
+        if self.measurement_group and exclusive:
+            also["measurement_group"] = self.measurement_group
+        if chosen is self.target_executor and (chosen.name or self.verifies_on_target):
+            # A result read on one machine is not reused for another one, even of the same model.
+            also |= {"at": chosen.name or "here", "device": self.device.fingerprint}
         job = Job(
             call,
-            site.environments[backend],
-            {**args, "backend": module} if opens else args,
+            chosen.environments[backend],
+            {**args, "backend": module} if opens_session else args,
             inputs,
-            threads=threads_of(args.get("settings", {}), site.executor.device),
-            backend=module if opens else None,
-            limits=replace(site.limits, silent=silent),
-            also=also,
-            **more,
+            threads=threads_of(args.get("settings", {}), chosen.device),
+            backend=module if opens_session else None,
+            limits=replace(chosen.limits, silent=silent),
+            **{**fields, "also": also},
         )
-        return run(job, tell, site.executor.execute)
+        return run(job, on_progress, chosen.executor.execute)
 
-    def tell(self, recipe: Recipe, state: State, detail: str = "") -> Callable[[float, str], None]:
-        """Announce a recipe's new state; returns the function that reports its progress."""
+    def announce(self, recipe: Recipe, state: State, detail: str = "") -> Callable[[float, str], None]:
+        """Emit a recipe's new state. Returns a callback that reports progress within that state."""
         self.emit(Event(recipe.key, state, detail))
         return partial(self._progress, recipe.key, state)
 
-    def _progress(self, key: str, state: State, fraction: float, what: str) -> None:
-        self.emit(Event(key, state, what, fraction))
+    def _progress(self, key: str, state: State, fraction: float, detail: str) -> None:
+        self.emit(Event(key, state, detail, fraction))
 
 
-# The least of each count: fewer give no interval at all.
-_LEAST = {"windows": 4, "window": 8, "samples": 8, "rounds": 2}
+# Smallest allowed counts: with fewer there is no interval.
+_MINIMUM = {"windows": 4, "window": 8, "samples": 8, "rounds": 2}
 
 
-def depth(effort: Effort, config: Mapping[str, Any] | None = None) -> Depth:
-    """The depth that data/efforts.toml gives an effort, with [efforts.NAME] of edgehone.toml over it.
+def effort_settings(effort: Effort, config: Mapping[str, Any] | None = None) -> EffortSettings:
+    """Return the settings of an effort level: data/efforts.toml, overridden by [efforts.NAME] of edgehone.toml.
 
-    Raises InputError for an unknown effort or key there, and for a value that can't be.
+    Raises InputError for an unknown effort or key in edgehone.toml, and for an invalid value.
     """
-    table = tomllib.loads(files("edgehone").joinpath("data/efforts.toml").read_text("utf-8"))
-    own = (config or {}).get("efforts", {})
-    for where, given in (("efforts", own), *(own.items() if isinstance(own, Mapping) else ())):
-        if not isinstance(given, Mapping):
+    shipped = tomllib.loads(files("edgehone").joinpath("data/efforts.toml").read_text("utf-8"))
+    overrides = (config or {}).get("efforts", {})
+    for name, table in (
+        ("efforts", overrides),
+        *(overrides.items() if isinstance(overrides, Mapping) else ()),
+    ):
+        if not isinstance(table, Mapping):
             raise InputError(
-                f"[{where}] in edgehone.toml is {given!r}, not a table", hint="write [efforts.quick]"
+                f"[{name}] in edgehone.toml is {table!r}, not a table", hint="write [efforts.quick]"
             )
-    if unknown := sorted(set(own) - set(table)):
-        raise InputError(f"no effort is called {unknown[0]!r}", hint=f"one of {', '.join(table)}")
-    for key, value in own.get(effort, {}).items():
-        if key not in table[effort]:
+    if unknown := sorted(set(overrides) - set(shipped)):
+        raise InputError(f"unknown effort {unknown[0]!r}", hint=f"one of {', '.join(shipped)}")
+    for key, value in overrides.get(effort, {}).items():
+        if key not in shipped[effort]:
             raise InputError(
-                f"unknown key {key!r} in [efforts.{effort}]", hint=f"one of {', '.join(table[effort])}"
+                f"unknown key {key!r} in [efforts.{effort}]", hint=f"one of {', '.join(shipped[effort])}"
             )
-        kinds = int if key in _LEAST else (int, float)
-        if isinstance(value, bool) or not isinstance(value, kinds) or not value >= _LEAST.get(key, 0):
+        types = int if key in _MINIMUM else (int, float)
+        if isinstance(value, bool) or not isinstance(value, types) or not value >= _MINIMUM.get(key, 0):
             raise InputError(
                 f"[efforts.{effort}]: {key} is {value!r}",
-                hint=f"a {'whole ' if key in _LEAST else ''}number of {_LEAST.get(key, 0)} or more",
+                hint=f"a {'whole ' if key in _MINIMUM else ''}number of {_MINIMUM.get(key, 0)} or more",
             )
-    return Depth(**{**table[effort], **own.get(effort, {})})
+    return EffortSettings(**{**shipped[effort], **overrides.get(effort, {})})

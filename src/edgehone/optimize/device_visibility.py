@@ -1,6 +1,6 @@
-"""Sight: which devices each backend's runtime sees on this machine, asked in its own environment.
+"""Device visibility: which devices each backend's runtime can use on this machine, asked in its own environment.
 
-The answers are jobs, so they are kept: until the environment, the accelerators or their drivers change.
+Each answer is the result of a job, so it is reused until the environment, the accelerators or their drivers change.
 """
 
 from __future__ import annotations
@@ -14,34 +14,33 @@ from edgehone.backends.shared.visible_devices import AbsentDevice, VisibleDevice
 from edgehone.core.errors import EdgehoneError
 from edgehone.device.accelerators import Accelerator
 from edgehone.device.facts import Device
-from edgehone.device.inventory_facts import (
-    Inventory,
-)
+from edgehone.device.inventory_facts import Inventory
 from edgehone.execution import store
 from edgehone.execution.environments import environment
 from edgehone.execution.job import Job, Limits
 from edgehone.execution.processes import CHILDREN
 from edgehone.execution.run import run
 
-# A driver that hangs must not hang whoever asks.
-PATIENCE = Limits(seconds=120)
+# A driver that hangs must not hang the run.
+TIMEOUT = Limits(seconds=120)
 
 
-def see(
+def visible_devices(
     backends: Mapping[str, Backend],
     machine: Device,
-    around: Inventory,
-    tell: Callable[[str, str], None],
+    inventory: Inventory,
+    on_progress: Callable[[str, str], None],
     *,
     fresh: bool = False,
 ) -> dict[str, VisibleDevices]:
-    """What each backend that can be asked sees; `fresh` asks anew. `tell(backend, what)` hears what takes time.
+    """Return the visible devices of each backend that can list them; `fresh` ignores earlier answers.
 
-    Nothing is installed for it: where there is no environment, or the asking fails, the reason is there instead.
+    `on_progress(backend, detail)` is called before slow steps. No environment is installed for this: if it is missing,
+    or listing fails, the result holds the reason.
     """
-    asked = {name: found for name, one in backends.items() if (found := capability(one, DeviceVisibility))}
+    listing = {name: found for name, one in backends.items() if (found := capability(one, DeviceVisibility))}
 
-    def ask(name: str) -> VisibleDevices:
+    def list_devices(name: str) -> VisibleDevices:
         try:
             env = environment.installed(name, backends[name].NEEDS)
             if env is None:
@@ -49,47 +48,46 @@ def see(
                     reason=f"its environment is not installed: edgehone backends install {name}"
                 )
             job = Job(
-                f"{asked[name].devices.__module__}:devices",
+                f"{listing[name].devices.__module__}:devices",
                 env,
-                also={"device": machine.fingerprint, "hardware": around.hardware},
-                limits=PATIENCE,
+                also={"device": machine.fingerprint, "hardware": inventory.hardware},
+                limits=TIMEOUT,
             )
             if fresh or not store.find(job.key, job.identity):
-                tell(
+                on_progress(
                     name,
-                    "asking its runtime which devices it sees; kept until hardware or environment change",
+                    "listing the devices visible to its runtime; reused until hardware or environment change",
                 )
-            found = VisibleDevices.from_json(
-                run(job, lambda fraction, what: tell(name, what), fresh=fresh).facts
-            )
+            result = run(job, lambda fraction, what: on_progress(name, what), fresh=fresh)
+            visible = VisibleDevices.from_json(result.facts)
         except EdgehoneError as error:
             return VisibleDevices(reason=error.message)
         except (TypeError, KeyError) as error:
             return VisibleDevices(reason=f"its devices() did not return VisibleDevices.to_json(): {error!r}")
-        return replace(found, absent=tuple(_explained(one, around) for one in found.absent))
+        return replace(visible, absent=tuple(_explained(one, inventory) for one in visible.absent))
 
-    with CHILDREN.pool(max(1, len(asked))) as pool:
-        return dict(zip(asked, pool.map(ask, asked), strict=True))
+    with CHILDREN.pool(max(1, len(listing))) as pool:
+        return dict(zip(listing, pool.map(list_devices, listing), strict=True))
 
 
-def blind_spots(seen: Mapping[str, VisibleDevices], around: Inventory) -> list[str]:
-    """A note for each accelerator of the machine that a runtime could use and does not."""
+def unused_accelerators(visible: Mapping[str, VisibleDevices], inventory: Inventory) -> list[str]:
+    """Return a note for each accelerator of this machine that a runtime supports but does not see."""
     return [
         f"{name} does not run on {accelerator} ({accelerator.place}): {absent.id}: {absent.reason}"
-        for name, one in seen.items()
+        for name, one in visible.items()
         for absent in one.absent
-        for accelerator in _meant(absent, around.accelerators or ())
+        for accelerator in _matching(absent, inventory.accelerators or ())
     ]
 
 
-def _explained(one: AbsentDevice, around: Inventory) -> AbsentDevice:
-    """With the machine's reason before the build's where there is no such hardware."""
-    found = around.accelerators
-    if found is None or one.vendor is None or _meant(one, found):
+def _explained(one: AbsentDevice, inventory: Inventory) -> AbsentDevice:
+    """Put the missing hardware first in the reason, if this machine has no such accelerator."""
+    accelerators = inventory.accelerators
+    if accelerators is None or one.vendor is None or _matching(one, accelerators):
         return one
     return replace(one, reason=f"no {one.vendor} {one.kind.upper()} in this machine; {one.reason}")
 
 
-def _meant(one: AbsentDevice, found: Sequence[Accelerator]) -> list[Accelerator]:
-    """The accelerators of the machine that the absent device would be."""
-    return [each for each in found if each.kind == one.kind and each.vendor == one.vendor]
+def _matching(one: AbsentDevice, accelerators: Sequence[Accelerator]) -> list[Accelerator]:
+    """Return the accelerators of the same kind and vendor as an absent device."""
+    return [each for each in accelerators if each.kind == one.kind and each.vendor == one.vendor]

@@ -22,11 +22,11 @@ def download(name: str, emit: Emit) -> Path:
             f"'{name}' is neither a folder nor a hub name (owner/model)", hint="edgehone optimize --help"
         )
 
-    def tell(what: str) -> None:
-        emit(Event("", detail=what))
+    def on_progress(detail: str) -> None:
+        emit(Event("", detail=detail))
 
-    env = environment.ensure("pytorch", registry.load("pytorch").NEEDS, tell)
-    tell(f"downloading {name}")
+    env = environment.ensure("pytorch", registry.load("pytorch").NEEDS, on_progress)
+    on_progress(f"downloading {name}")
     try:
         return run(download_job(env, name)).out / "model"
     except JobError as error:

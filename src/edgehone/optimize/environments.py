@@ -1,4 +1,4 @@
-"""Environments of several backends, made side by side: one that can't be made does not stop the others."""
+"""Install the environments of several backends in parallel. A failed installation does not stop the others."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from edgehone.execution.executor import Executor
 from edgehone.execution.processes import CHILDREN
 
 
-def make_all(
-    place: Executor, backends: Mapping[str, Backend], tell: Callable[[str, str], None]
+def ensure_environments(
+    executor: Executor, backends: Mapping[str, Backend], on_progress: Callable[[str, str], None]
 ) -> tuple[dict[str, Env], dict[str, SetupError]]:
-    """The environments that are ready at a place now, and why the others could not be made.
+    """Return the environments that are ready on an executor, and the error of each that could not be installed.
 
-    `tell(backend, what)` hears the progress. Backends that share an environment wait for one making of it.
+    `on_progress(backend, detail)` receives progress. Backends that share an environment install it once.
     """
     ready: dict[str, Env] = {}
     unready: dict[str, SetupError] = {}
@@ -26,20 +26,20 @@ def make_all(
     for name, backend in backends.items():
         sharing.setdefault(backend.NEEDS.environment or name, []).append(name)
 
-    def make(names: list[str]) -> None:
+    def ensure(names: list[str]) -> None:
         first = names[0]
         try:
             module, needs = registry.module_name(first), backends[first].NEEDS
-            made = place.ensure_environment(first, module, needs, lambda what: tell(first, what))
-            ready.update(dict.fromkeys(names, made))
+            env = executor.ensure_environment(first, module, needs, lambda what: on_progress(first, what))
+            ready.update(dict.fromkeys(names, env))
         except SetupError as error:
             for name in names:
                 unready[name] = error
-                tell(name, f"not available: {error.message}")
+                on_progress(name, f"not available: {error.message}")
 
-    # Filled here, by one thread: CPython 3.11 shows them half filled to a second that asks meanwhile, and uv's
-    # own package asks.
+    # Fill sysconfig's cache in one thread first: CPython 3.11 exposes it half filled to a second thread that reads it
+    # meanwhile, and the package of uv reads it.
     sysconfig.get_config_vars()
     with CHILDREN.pool(max(1, len(sharing))) as pool:
-        list(pool.map(make, sharing.values()))
+        list(pool.map(ensure, sharing.values()))
     return ready, unready

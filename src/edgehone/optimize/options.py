@@ -1,18 +1,48 @@
-"""The request: what the user asked for, and the command line that asks for the same again."""
+"""The options of `edgehone.optimize`, and the command line that repeats a run."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from difflib import get_close_matches
 from pathlib import Path
+from typing import Any, TypedDict
 
 from edgehone.backends.base import Effort
+from edgehone.core.events import Emit, silent
+
+
+class Options(TypedDict, total=False):
+    """Keyword arguments of `edgehone.optimize`; its docstring explains each."""
+
+    device: str | None
+    workers: str | None
+    workload: str | None
+    effort: Effort
+    backends: Sequence[str] | None
+    evaluation: str | Path | None
+    calibration: str | Path | None
+    task: str | Path | None
+    metric: str | None
+    pictures: str | Path | None
+    gates: Sequence[str]
+    time: float | None
+    minimize: Sequence[str]
+    maximize: Sequence[str]
+    subject_to: Sequence[str]
+    weights: str | None
+    out: str | Path | None
+    config_file: str | Path | None
+    emit: Emit
 
 
 @dataclass(frozen=True)
 class OptimizeOptions:
-    """The arguments of `edgehone.optimize`, as given."""
+    """The model and the options of one run, with their defaults."""
 
     model: str | Path
+    device: str | None = None
+    workers: str | None = None
     workload: str | None = None
     effort: Effort = "normal"
     backends: tuple[str, ...] | None = None
@@ -29,11 +59,26 @@ class OptimizeOptions:
     weights: str | None = None
     out: str | Path | None = None
     config_file: str | Path | None = None
-    device: str | None = None  # what it must run on: a name of the catalogue, ssh://…, None for this machine
-    workers: str | None = None  # the scheduler of a Dask cluster
+    emit: Emit = silent
+
+    @classmethod
+    def of(cls, model: str | Path, options: Options) -> OptimizeOptions:
+        """Build the options from keyword arguments. Raises TypeError for an unknown one and names the nearest."""
+        known = [field.name for field in fields(cls) if field.name != "model"]
+        values: dict[str, Any] = dict(options)
+        for name in values:
+            if name not in known:
+                close = get_close_matches(name, known, n=1)
+                hint = f"did you mean {close[0]!r}?" if close else f"options: {', '.join(known)}"
+                raise TypeError(f"optimize() has no option {name!r}; {hint}")
+        for name in ("gates", "minimize", "maximize", "subject_to"):
+            values[name] = tuple(values.get(name) or ())
+        # An empty list of backends means all of them.
+        values["backends"] = tuple(values.get("backends") or ()) or None
+        return cls(model, **values)
 
     def command(self) -> list[str]:
-        """The command line that does the same, paths made absolute."""
+        """Return the command line that repeats the run, with absolute paths."""
         words = ["edgehone", "optimize", _absolute(self.model)]
         words += ["--workload", self.workload] if self.workload else []
         words += ["--effort", self.effort]

@@ -14,7 +14,7 @@ from edgehone.model.info import ModelInfo
 from edgehone.model.inspect import inspect
 from edgehone.optimize.evaluate.evaluators import evaluator_for
 from edgehone.optimize.predict.target import here, known, target_of
-from edgehone.optimize.setup import free_memory, origin_of
+from edgehone.optimize.setup import free_memory, reference_backend_for
 from edgehone.plan import matrix
 from edgehone.plan.recommend import Recommendation, recommend
 from edgehone.plan.target import Target
@@ -41,7 +41,7 @@ def advise(
     asked, note = workload.fit(
         workload.load(work or evaluator.default_workload(info), config, info.kind), info.context
     )
-    origin = origin_of(info)
+    origin = reference_backend_for(info)
     taken = {name: one for name, one in registry.load_all(backends).items() if name != origin.NAME}
     found = recommend(
         info,

@@ -1,4 +1,7 @@
-"""Setup: from what the user gave to a bench, with every input checked before anything slow begins."""
+"""Set up a run: inspect the model and the device, check every input, plan the recipes, install the environments.
+
+Everything that the user gave is checked before anything slow begins.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,8 @@ from edgehone.backends.base import Backend, ReferenceBackend
 from edgehone.backends.capabilities import require
 from edgehone.core.errors import InputError, ModelError, SetupError
 from edgehone.core.events import Emit, Event
+from edgehone.decision import aims
+from edgehone.decision.requirements import Requirements
 from edgehone.device.catalogue import platform_row
 from edgehone.device.facts import Device
 from edgehone.device.inventory import read_inventory
@@ -22,157 +27,203 @@ from edgehone.inputs import workload
 from edgehone.model import digest
 from edgehone.model.info import ModelInfo
 from edgehone.model.inspect import inspect
-from edgehone.optimize.context import ReadyExecutor, RunContext, depth
-from edgehone.optimize.device_visibility import blind_spots, see
-from edgehone.optimize.environments import make_all
+from edgehone.optimize.context import ReadyExecutor, RunContext, effort_settings
+from edgehone.optimize.device_visibility import unused_accelerators, visible_devices
+from edgehone.optimize.environments import ensure_environments
 from edgehone.optimize.evaluate import vision
 from edgehone.optimize.evaluate.evaluators import evaluator_for
 from edgehone.optimize.executors import Executors
 from edgehone.optimize.options import OptimizeOptions
+from edgehone.optimize.predict import predict
 from edgehone.optimize.predict.target import target_of
+from edgehone.optimize.trial import Trial
 from edgehone.plan import building, matrix, roofline
 from edgehone.plan.devices import on_devices
 from edgehone.plan.plan import Plan, plan
 from edgehone.plan.recommend import planned
+from edgehone.plan.target import Target
 
-# What a job may hold of the memory that is free when the run starts; the rest is the system's.
+# The share of the memory free at the start of the run that one job may use; the rest is left to the system.
 MEMORY_SHARE = 0.9
 
 
 @dataclass(frozen=True)
 class Setup:
-    """A checked run that has not begun: the bench, the plan, and notes for the report."""
+    """A checked run that has not begun: options, run context, plan, requirements, and notes for the report."""
 
+    options: OptimizeOptions
     ctx: RunContext
     plan: Plan
+    required: Requirements
     notes: tuple[str, ...]
-    unready: Mapping[str, str]  # backend -> why its environment could not be made
+    unready: Mapping[str, str]  # backend -> why its environment could not be installed
+
+    def trials(self) -> list[Trial]:
+        """Return a waiting trial for each planned recipe whose backend is ready, and announce it.
+
+        For a prediction target, recipes that cannot fit the device are skipped.
+        """
+        trials = [Trial(recipe) for recipe in self.plan.recipes if recipe.backend not in self.unready]
+        if self.ctx.prediction_target:
+            predict.skip_oversized(self.ctx, trials)
+        for trial in trials:
+            self.ctx.emit(Event(trial.recipe.key, "waiting"))
+        return trials
+
+    def with_context(self, ctx: RunContext) -> Setup:
+        """Return a copy with another run context."""
+        return replace(self, ctx=ctx)
+
+
+def requirements(options: OptimizeOptions, config: Mapping[str, Any]) -> Requirements:
+    """Return gates and weights: the defaults, edgehone.toml over them, the options over both. Raises InputError."""
+    return aims.load(
+        config,
+        gates=options.gates,
+        minimize=options.minimize,
+        maximize=options.maximize,
+        subject_to=options.subject_to,
+        weights=options.weights,
+    )
 
 
 def set_up(
-    request: OptimizeOptions,
-    config: Mapping[str, Any],
-    executors: Executors,
-    emit: Emit,
-    *,
-    most_bytes: int | None = None,
+    options: OptimizeOptions, config: Mapping[str, Any], executors: Executors, required: Requirements
 ) -> Setup:
-    """Inspect the model and the device, check the texts, plan, and make the environments.
+    """Inspect the model and the device, check the inputs, plan, and install the environments.
 
-    `most_bytes` is what an artifact may weigh. Raises InputError for anything the user gave that can't be used, before
-    anything slow begins.
+    Raises InputError for input that cannot be used, before anything slow begins; ModelError for a model that no
+    backend runs; SetupError if the environment of the reference backend cannot be installed.
     """
-    info = inspect(request.model)
-    # What is measured, here or there, needs no prediction.
-    target = None if executors.target.name else target_of(request.device, config)
-    asked = registry.load_all(request.backends)
-    limits = [size for size in (most_bytes, target and target.size_budget_bytes) if size]
-    # A search chooses among all recipes; the time cuts the list, not the effort.
-    effort = "thorough" if request.time else request.effort
-    original = origin_of(info).original(info).key
-    made = plan(info, asked, effort, baseline=original, most_bytes=min(limits, default=None))
-    table = matrix.load(config)
+    info, backends = inspect(options.model), registry.load_all(options.backends)
+    # Figures that the target executor can measure need no prediction.
+    target = None if executors.target.name else target_of(options.device, config)
     row = target.row if target else platform_row(executors.target.device)
-    made = planned(made, table, row, target.cannot(table) if target else {}, info)
-    tight = building.obstacles(
-        building.need(info, made.recipes),
+    planned_recipes = _plan(options, config, backends, target=target, row=row, required=required)
+    obstacles = building.obstacles(
+        building.need(info, planned_recipes.recipes),
         free_memory(executors.build.device),
         shutil.disk_usage(home()).free,
     )
-    for obstacle in tight:  # told, not refused: much of it may have been built before
-        emit(Event("", detail=obstacle))
+    for obstacle in obstacles:  # a warning, not an error: much of it may be in the store already
+        options.emit(Event("", detail=obstacle))
     ctx, notes, unready = set_up_context(
-        request, config, asked, made.backends, executors=executors, emit=emit
+        options, config, backends, planned_recipes.backends, executors=executors
     )
-    notes = (*notes, *tight)
-    # What cannot be proven where it is measured is not tried there.
-    if target is None and executors.target is executors.build:
-        made, blind = placed(made, ctx)
-        notes = (*notes, *blind)
-    return Setup(replace(ctx, target=target), made, notes, unready)
+    notes = (*notes, *obstacles)
+    if target is not None:
+        required, set_aside = predict.required_of(target, required)
+        notes = (*notes, *set_aside)
+    elif executors.target is executors.build:
+        # Recipes on accelerators are planned only where quality can be checked on the device that is measured.
+        planned_recipes, unused = add_device_recipes(planned_recipes, ctx)
+        notes = (*notes, *unused)
+    return Setup(options, replace(ctx, prediction_target=target), planned_recipes, required, notes, unready)
 
 
-def placed(made: Plan, ctx: RunContext) -> tuple[Plan, list[str]]:
-    """The plan with what can run on this machine's accelerators; and a note of each that a runtime can't use."""
-    asked = {name: ctx.backends[name] for name in made.backends}
-    around = read_inventory(home())
-    seen = see(asked, ctx.device, around, lambda name, what: ctx.emit(Event("", detail=f"{name}: {what}")))
-    return on_devices(made, ctx.model, ctx.backends, seen), blind_spots(seen, around)
+def _plan(
+    options: OptimizeOptions,
+    config: Mapping[str, Any],
+    backends: Mapping[str, Backend],
+    *,
+    target: Target | None,
+    row: str,
+    required: Requirements,
+) -> Plan:
+    """Return the recipes to try, ordered by the selection matrix; `row` is its row for the device."""
+    model = inspect(options.model)
+    limits = [size for size in (required.most_bytes, target and target.size_budget_bytes) if size]
+    # A search within a time chooses among all recipes; the time limits it, not the effort.
+    effort = "thorough" if options.time else options.effort
+    baseline = reference_backend_for(model).original(model).key
+    recipes = plan(model, backends, effort, baseline=baseline, most_bytes=min(limits, default=None))
+    table = matrix.load(config)
+    return planned(recipes, table, row, target.cannot(table) if target else {}, model)
+
+
+def add_device_recipes(plan: Plan, ctx: RunContext) -> tuple[Plan, list[str]]:
+    """Add recipes for this machine's accelerators. Returns the plan, and a note for each one a runtime cannot use."""
+    backends = {name: ctx.backends[name] for name in plan.backends}
+    inventory = read_inventory(home())
+    visible = visible_devices(
+        backends, ctx.device, inventory, lambda name, what: ctx.emit(Event("", detail=f"{name}: {what}"))
+    )
+    return on_devices(plan, ctx.model, ctx.backends, visible), unused_accelerators(visible, inventory)
 
 
 def set_up_context(
-    request: OptimizeOptions,
+    options: OptimizeOptions,
     config: Mapping[str, Any],
-    asked: Mapping[str, Backend],
+    backends: Mapping[str, Backend],
     needed: Iterable[str],
     *,
     executors: Executors,
-    emit: Emit,
 ) -> tuple[RunContext, tuple[str, ...], Mapping[str, str]]:
-    """The bench with the environments of the `needed` backends; notes, and why some could not be made.
+    """Build the run context with the environments of the `needed` backends.
 
-    Raises as `set_up` does.
+    Returns it with notes for the report and, by backend, why an environment could not be installed. Raises as `set_up`.
     """
-    info = inspect(request.model)
+    info = inspect(options.model)
     evaluator = evaluator_for(info)
-    name = request.workload or evaluator.default_workload(info)
+    name = options.workload or evaluator.default_workload(info)
     work, note = workload.fit(workload.load(name, config, info.kind), info.context)
-    deep = depth(request.effort, config)
-    given = evaluator.inputs(request, info)
+    effort = effort_settings(options.effort, config)
+    datasets = evaluator.inputs(options, info)
     check_pictures(info, work)
     check_caches(info, work, free_memory(executors.target.device))
-    origin = origin_of(info)
-    emit(Event("", detail=f"hashing {info.path}"))
-    # The folder alone is resolved: a hub's cache links each file to a blob, and a blob has no files beside it.
-    place = info.folder.resolve() / info.path.relative_to(info.folder)
-    source = Input(place, digest.digest_model(info, home() / "digests"), info.files)
-    wanted = {**{name: asked[name] for name in needed}, origin.NAME: origin}
-    build_executor, unready = _site(executors.build, wanted, emit)
+    reference_backend = reference_backend_for(info)
+    options.emit(Event("", detail=f"hashing {info.path}"))
+    # Resolve the folder alone: the files of a hub's cache are links to blobs, and a blob has no files beside it.
+    path = info.folder.resolve() / info.path.relative_to(info.folder)
+    source = Input(path, digest.digest_model(info, home() / "digests"), info.files)
+    wanted = {**{name: backends[name] for name in needed}, reference_backend.NAME: reference_backend}
+    build_executor, unready = _ready(executors.build, wanted, options.emit)
     target_executor = build_executor
     if executors.target is not executors.build:
         ready = {name: backend for name, backend in wanted.items() if name not in unready}
-        target_executor, lacking = _site(executors.target, ready, emit)
-        unready |= lacking
-    if origin.NAME in unready:
-        raise unready[origin.NAME]
+        target_executor, unready_on_target = _ready(executors.target, ready, options.emit)
+        unready |= unready_on_target
+    if reference_backend.NAME in unready:
+        raise unready[reference_backend.NAME]
     ctx = RunContext(
         model=info,
         source=source,
         build_executor=build_executor,
         target_executor=target_executor,
         workload=work,
-        depth=deep,
-        backends=asked,
-        origin=origin,
-        emit=emit,
-        texts=given,
-        metric=request.metric,
-        pixels=pixels(config),
+        effort=effort,
+        backends=backends,
+        reference_backend=reference_backend,
+        emit=options.emit,
+        datasets=datasets,
+        metric=options.metric,
+        normalization=normalization(config),
     )
     reasons = {name: error.message for name, error in unready.items()}
     return ctx, (note,) if note else (), reasons
 
 
-def _site(
-    place: Executor, wanted: Mapping[str, Backend], emit: Emit
+def _ready(
+    executor: Executor, wanted: Mapping[str, Backend], emit: Emit
 ) -> tuple[ReadyExecutor, dict[str, SetupError]]:
-    """A place with the environments that are ready there, and why the others could not be made."""
-    where = f" on {place.name}" if place.name else ""
-    ready, unready = make_all(
-        place, wanted, lambda name, what: emit(Event("", detail=f"environment {name}{where}: {what}"))
+    """Install the environments on an executor. Returns it ready, and why some could not be installed."""
+    where = f" on {executor.name}" if executor.name else ""
+    ready, unready = ensure_environments(
+        executor, wanted, lambda name, what: emit(Event("", detail=f"environment {name}{where}: {what}"))
     )
-    memory = free_memory(place.device)
-    return ReadyExecutor(place, ready, Limits(bytes=int(memory * MEMORY_SHARE) if memory else None)), unready
+    memory = free_memory(executor.device)
+    limits = Limits(bytes=int(memory * MEMORY_SHARE) if memory else None)
+    return ReadyExecutor(executor, ready, limits), unready
 
 
 def free_memory(machine: Device) -> int | None:
-    """Bytes that are free now, within the control group's limit; None where the machine does not say."""
+    """Return the bytes that are free now, within the control group's limit; None if the machine does not say."""
     known = (machine.memory_available_bytes, machine.memory_limit_bytes)
     return min((size for size in known if size is not None), default=None)
 
 
 def check_caches(model: ModelInfo, work: workload.Workload, memory: int | None) -> None:
-    """Raise InputError where the KV caches of all sequences that are under way at once exceed the free memory."""
+    """Raise InputError if the KV caches of all concurrent sequences exceed the free memory."""
     tokens = work.prompt_tokens + work.generated_tokens
     one = roofline.cache_bytes(model, tokens)
     if not one or memory is None or one * work.sequences <= memory:
@@ -187,16 +238,16 @@ def check_caches(model: ModelInfo, work: workload.Workload, memory: int | None) 
 
 
 def check_pictures(model: ModelInfo, work: workload.Workload) -> None:
-    """Raise InputError where a workload shows pictures to a model that sees none."""
+    """Raise InputError if the workload has pictures and the model is not a vision-language model."""
     if work.pictures and model.task != vision.TASK:
         raise InputError(
-            f"the workload {work.name!r} shows pictures, and {model.architecture} sees none",
+            f"the workload {work.name!r} has pictures, and {model.architecture} is not a vision-language model",
             hint="give --workload chat",
         )
 
 
-def origin_of(model: ModelInfo) -> ReferenceBackend:
-    """The backend that runs the original of this model."""
+def reference_backend_for(model: ModelInfo) -> ReferenceBackend:
+    """Return the backend that runs the original of this model. Raises ModelError if there is none."""
     reasons = []
     for name in registry.names():
         backend = registry.load(name)
@@ -206,20 +257,21 @@ def origin_of(model: ModelInfo) -> ReferenceBackend:
                 return require(backend, ReferenceBackend)
             reasons += [f"{name}: {reason}" for reason in support.reasons]
     raise ModelError(
-        f"nothing can run the original of {model.path}, so nothing can be proven against it: {'; '.join(reasons)}",
+        f"no backend can run the original of {model.path}, so no candidate can be compared with it: "
+        f"{'; '.join(reasons)}",
         hint=f"edgehone inspect {model.path}",
     )
 
 
-def pixels(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The table [images] of edgehone.toml: scale, mean, std (a number, or one a channel). InputError otherwise."""
+def normalization(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return [images] of edgehone.toml: scale, mean, std (a number, or one per channel). Raises InputError."""
     table = config.get("images", {})
     for name, value in table.items():
         numbers = value if isinstance(value, list) else [value]
-        right = all(isinstance(n, (int, float)) and not isinstance(n, bool) for n in numbers)
-        if name not in ("scale", "mean", "std") or not right or (name == "std" and 0 in numbers):
+        valid = all(isinstance(n, (int, float)) and not isinstance(n, bool) for n in numbers)
+        if name not in ("scale", "mean", "std") or not valid or (name == "std" and 0 in numbers):
             raise InputError(
                 f"[images] {name} = {value!r} in edgehone.toml",
-                hint="scale, mean and std are numbers (mean and std may be a list, one a channel)",
+                hint="scale, mean and std are numbers (mean and std may be a list, one per channel)",
             )
     return dict(table)

@@ -71,7 +71,7 @@ def _manifest(decision: Decision, ctx: RunContext, original: Original, chosen: T
         batch=original.request.get("batch", 1),
         inputs=tuple(ctx.model.to_json()["inputs"]),
         device=ctx.device.to_json(),
-        target=ctx.target.to_json() if ctx.target else None,
+        target=ctx.prediction_target.to_json() if ctx.prediction_target else None,
         model={
             "name": ctx.model.path.name,
             "architecture": ctx.model.architecture,

@@ -101,11 +101,13 @@ def test_a_quick_run_without_a_time_searches_none_and_a_deeper_one_does(
     monkeypatch.setattr(backend, "tunable_settings", lambda *_: [TunableSetting("hurry", (4,), default=1)])
     quick = search(null_model, config, time=None)
     assert quick.chosen == "null/q8" and "tuning" not in quick.candidate("null/q8").facts
-    assert context.depth("quick").tuning == 0
-    granted = {effort: context.depth(effort).tuning for effort in ("normal", "thorough")}
+    assert context.effort_settings("quick").tuning == 0
+    granted = {effort: context.effort_settings(effort).tuning for effort in ("normal", "thorough")}
     assert 0 < granted["normal"] < granted["thorough"]
-    shallow = context.depth("quick")
-    monkeypatch.setattr(setup, "depth", lambda *_: context.Depth(**{**vars(shallow), "tuning": 60.0}))
+    shallow = context.effort_settings("quick")
+    monkeypatch.setattr(
+        setup, "effort_settings", lambda *_: context.EffortSettings(**{**vars(shallow), "tuning": 60.0})
+    )
     assert search(null_model, config, time=None).chosen == "null/q8+tuned"
 
 

@@ -43,7 +43,9 @@ class Reading:
     seconds: float
 
 
-def note(ctx: RunContext, original: Original, chosen: Trial | None, trials: Sequence[Trial]) -> None:
+def add_bottleneck(
+    ctx: RunContext, original: Original, chosen: Trial | None, trials: Sequence[Trial]
+) -> None:
     """Fill `figures["bandwidth_share"]` and `facts["bound"]` (a sentence) of the chosen trial of a language model."""
     if chosen is None:
         return
@@ -60,16 +62,14 @@ def note(ctx: RunContext, original: Original, chosen: Trial | None, trials: Sequ
         _say(chosen, Figure.missing(f"{fits}: memory does not bound its decoding", "share"))
     else:
         ctx.emit(Event("", detail="the memory's bandwidth, and how much of it decoding reads"))
-        bandwidth = Figure.from_json(
-            ctx.target_executor.executor.call("edgehone.execution.executor:bandwidth")
-        )
+        bandwidth = Figure.from_json(ctx.target_executor.call("edgehone.execution.executor:bandwidth"))
         if bandwidth.value is None:
             _say(chosen, Figure.missing(str(bandwidth.reason), "share"))
         else:
             _compare(ctx, original, chosen, trials, bandwidth.value)
 
 
-def is_read(trial: Trial) -> bool:
+def has_bandwidth_share(trial: Trial) -> bool:
     """Whether a trial's share of the bandwidth was read."""
     share = trial.figures.get("bandwidth_share")
     return share is not None and share.value is not None
@@ -134,7 +134,7 @@ def _with_half(ctx: RunContext, original: Original, chosen: Trial) -> float | No
     threads = threads_of(chosen.recipe.settings, ctx.device)
     if threads < 2:
         return None
-    ctx = replace(ctx, occasion="half of the threads")
+    ctx = replace(ctx, measurement_group="half of the threads")
     all_, half = (_rate(ctx, original, chosen, count) for count in (threads, threads // 2))
     # Of an odd number the half is too small by a part of a thread, which is made up for.
     return half / all_ * threads / (2 * (threads // 2)) if all_ and half else None

@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 
 class Evaluator(Protocol):
-    """How models of a kind are judged and measured: `stages.language`, `stages.graph`."""
+    """How models of a kind are judged and measured: `optimize.language`, `optimize.graph`."""
 
     def default_workload(self, model: ModelInfo) -> str:
         """The workload where none is named."""
         ...
 
-    def inputs(self, request: OptimizeOptions, model: ModelInfo) -> dict[str, Input]:
+    def inputs(self, options: OptimizeOptions, model: ModelInfo) -> dict[str, Input]:
         """What the user gave to judge and calibrate on, checked before anything slow begins."""
         ...
 
@@ -84,6 +84,16 @@ _EVALUATORS: Mapping[Kind, Evaluator] = {
     "language": cast(Evaluator, language),
     "graph": cast(Evaluator, graph),
 }
+
+
+def score_original(ctx: RunContext) -> tuple[RunContext, Original]:
+    """Prepare the evaluation data and run the original on it.
+
+    Returns the run context with the calibration data for builds, and the original as reference and baseline.
+    """
+    evaluator = evaluator_for(ctx.model)
+    ctx, prepared = evaluator.prepare(ctx)
+    return ctx, evaluator.reference(ctx, prepared)
 
 
 def evaluator_for(model: ModelInfo) -> Evaluator:

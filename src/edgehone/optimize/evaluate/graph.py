@@ -37,16 +37,16 @@ def default_workload(model: ModelInfo) -> str:
     return "embed" if model.task == "feature-extraction" else "classify"
 
 
-def inputs(request: OptimizeOptions, model: ModelInfo) -> dict[str, Input]:
+def inputs(options: OptimizeOptions, model: ModelInfo) -> dict[str, Input]:
     """The samples, checked, with their digests. An encoder of texts gets the shipped texts where none are given."""
-    if request.task:
+    if options.task:
         raise InputError(
-            f"--task {request.task}: multiple choice is for language models", hint="give samples with --eval"
+            f"--task {options.task}: multiple choice is for language models", hint="give samples with --eval"
         )
-    if request.metric:
-        metrics.find(request.metric)
-    paths = {"evaluation": request.evaluation, "calibration": request.calibration}
-    if not request.evaluation and model.format == "huggingface":
+    if options.metric:
+        metrics.find(options.metric)
+    paths = {"evaluation": options.evaluation, "calibration": options.calibration}
+    if not options.evaluation and model.format == "huggingface":
         paths = {name: path or texts.shipped(name) for name, path in paths.items()}  # type: ignore[arg-type]
     if not paths["evaluation"]:
         raise InputError(
@@ -73,31 +73,31 @@ def prepare(ctx: RunContext) -> tuple[RunContext, JobResult]:
     """Turn the samples into arrays; the bench returned offers `calibration` to builds."""
     ctx.emit(Event("", detail="reading the samples"))
     tensors = ctx.model.to_json()["inputs"]
-    args = {"inputs": tensors, "task": ctx.model.task, "most": ctx.depth.samples, **ctx.pixels}
-    args["digests"] = {name: given.identity for name, given in ctx.texts.items()}
+    args = {"inputs": tensors, "task": ctx.model.task, "most": ctx.effort.samples, **ctx.normalization}
+    args["digests"] = {name: given.identity for name, given in ctx.datasets.items()}
     try:
         prepared = ctx.run(
-            ctx.origin.NAME,
+            ctx.reference_backend.NAME,
             "edgehone.worker.prepare_graph:prepare",
             args,
-            {"model": ctx.source, **ctx.texts},
-            opens=True,
+            {"model": ctx.source, **ctx.datasets},
+            opens_session=True,
         )
     except JobError as error:
         raise InputError(f"the samples cannot be used: {error.message}", hint=error.hint) from error
     calibration = Input.of(prepared, "calibration")
-    return replace(ctx, texts={"calibration": calibration}), prepared
+    return replace(ctx, datasets={"calibration": calibration}), prepared
 
 
 def reference(ctx: RunContext, prepared: JobResult) -> Original:
     """Run the original, unoptimised, on the evaluation samples, and make it (as its users run it) the baseline."""
-    recipe = ctx.origin.reference(ctx.model)
+    recipe = ctx.reference_backend.reference(ctx.model)
     given = Input.of(prepared, "evaluation")
     batch = _batch(ctx)
-    tell = ctx.tell(recipe, "scoring", "the original on the samples")
+    on_progress = ctx.announce(recipe, "scoring", "the original on the samples")
     try:
         artifact = Input.of(build(ctx, recipe))
-        found = _outputs(ctx, recipe, batch, {"artifact": artifact, "samples": given}, tell)
+        found = _outputs(ctx, recipe, batch, {"artifact": artifact, "samples": given}, on_progress)
         own = agreement.read(found.out)
         labels = agreement.labels_of(given.path, found.facts["samples"])
         metric = _metric(ctx, labels)
@@ -115,7 +115,7 @@ def reference(ctx: RunContext, prepared: JobResult) -> Original:
     return Original(
         prepared,
         found,
-        Trial(ctx.origin.original(ctx.model)),
+        Trial(ctx.reference_backend.original(ctx.model)),
         {"batch": batch, **_load(ctx.workload)},
         given={"samples": given},
         facts={"labels": labels, "metric": metric},
@@ -146,14 +146,16 @@ def _metric(ctx: RunContext, labels: Any) -> str | None:
     return ctx.metric or metrics.default(labels)
 
 
-def _outputs(ctx: RunContext, recipe: Recipe, batch: int, given: Mapping[str, Input], tell: Any) -> JobResult:
+def _outputs(
+    ctx: RunContext, recipe: Recipe, batch: int, given: Mapping[str, Input], on_progress: Any
+) -> JobResult:
     return ctx.run(
         recipe.backend,
         "edgehone.worker.score_graph:outputs",
         {"settings": dict(recipe.settings), "batch": batch},
         given,
-        opens=True,
-        tell=tell,
+        opens_session=True,
+        on_progress=on_progress,
         silent=PATIENCE,
     )
 
@@ -161,7 +163,7 @@ def _outputs(ctx: RunContext, recipe: Recipe, batch: int, given: Mapping[str, In
 def score(ctx: RunContext, original: Original, recipe: Recipe, artifact: Input) -> JobResult:
     """Run a candidate on the samples that the original was run on."""
     given = {"artifact": artifact, **original.given, "reference": Input.of(original.reference)}
-    return _outputs(ctx, recipe, original.request["batch"], given, ctx.tell(recipe, "scoring"))
+    return _outputs(ctx, recipe, original.request["batch"], given, ctx.announce(recipe, "scoring"))
 
 
 def prescreen(ctx: RunContext, original: Original, recipe: Recipe, artifact: JobResult) -> dict[str, Figure]:

@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 # Fewer windows than this are too few samples for an interval that means something.
-LEAST_WINDOWS = 4
+MIN_WINDOWS = 4
 # An eighth of a normal run's windows: enough for an interval that tells what is hopeless from what is not.
-GLANCE_WINDOWS = 6
+PRESCREEN_WINDOWS = 6
 
 
 def default_workload(model: ModelInfo) -> str:
@@ -44,39 +44,39 @@ def default_workload(model: ModelInfo) -> str:
     return "chat"
 
 
-def inputs(request: OptimizeOptions, model: ModelInfo) -> dict[str, Input]:
+def inputs(options: OptimizeOptions, model: ModelInfo) -> dict[str, Input]:
     """The text files, each read and checked, with their digests; the shipped ones where none is given."""
-    if request.metric:
+    if options.metric:
         raise InputError(
-            f"--metric {request.metric}: a language model is judged by its next tokens",
+            f"--metric {options.metric}: a language model is judged by its next tokens",
             hint="leave it out, or give multiple-choice questions with --task FILE",
         )
     paths: dict[str, Path] = {
-        "evaluation": Path(request.evaluation or texts.shipped("evaluation")),
-        "calibration": Path(request.calibration or texts.shipped("calibration")),
+        "evaluation": Path(options.evaluation or texts.shipped("evaluation")),
+        "calibration": Path(options.calibration or texts.shipped("calibration")),
     }
     texts.check_disjoint(
         texts.read_text(paths["evaluation"], "evaluation"),
         texts.read_text(paths["calibration"], "calibration"),
     )
-    if request.task:
-        paths["task"] = Path(request.task)
+    if options.task:
+        paths["task"] = Path(options.task)
         texts.read_task(paths["task"])
     found = {name: Input(path.resolve(), digest.digest_file(path)) for name, path in paths.items()}
-    return found | pictures.inputs(request, model)
+    return found | pictures.inputs(options, model)
 
 
 def prepare(ctx: RunContext) -> tuple[RunContext, JobResult]:
     """Tokenize the texts with the original's own tokenizer; the bench returned offers `calibration` to builds."""
     ctx.emit(Event("", detail="tokenizing the texts with the original's tokenizer"))
-    origin = ctx.origin
+    origin = ctx.reference_backend
     try:
         prepared = ctx.run(
             origin.NAME,
             "edgehone.worker.prepare:prepare",
             {},
-            {"model": ctx.source, **{n: given for n, given in ctx.texts.items() if n != "pictures"}},
-            opens=True,
+            {"model": ctx.source, **{n: given for n, given in ctx.datasets.items() if n != "pictures"}},
+            opens_session=True,
         )
     except JobError as error:
         raise ModelError(
@@ -84,15 +84,15 @@ def prepare(ctx: RunContext) -> tuple[RunContext, JobResult]:
             hint=error.hint or f"edgehone inspect {ctx.model.path}",
         ) from error
     # What a calibrated build depends on is the calibration text and the tokenizer, not the evaluation text.
-    identity = f"{ctx.source.identity}/{ctx.texts['calibration'].identity}"
+    identity = f"{ctx.source.identity}/{ctx.datasets['calibration'].identity}"
     calibration = Input(prepared.out / "calibration", identity)
-    shown = {name: given for name, given in ctx.texts.items() if name == "pictures"}
-    return replace(ctx, texts={"calibration": calibration, **shown}), prepared
+    shown = {name: given for name, given in ctx.datasets.items() if name == "pictures"}
+    return replace(ctx, datasets={"calibration": calibration, **shown}), prepared
 
 
 def reference(ctx: RunContext, prepared: JobResult) -> Original:
     """Score the original in float32 and make it the baseline (in its stored dtype)."""
-    origin = ctx.origin
+    origin = ctx.reference_backend
     recipe = origin.reference(ctx.model)
     ids = json.loads((prepared.out / "evaluation.json").read_text("utf-8"))["ids"]
     bos = list(prepared.facts["bos"])
@@ -102,7 +102,7 @@ def reference(ctx: RunContext, prepared: JobResult) -> Original:
         "max_bytes": MAX_BYTES,
         **_windows(ctx, ids, bos),
     }
-    tell = ctx.tell(recipe, "scoring", "the original in float32")
+    on_progress = ctx.announce(recipe, "scoring", "the original in float32")
     try:
         artifact = build(ctx, recipe)
         scored = ctx.run(
@@ -110,8 +110,8 @@ def reference(ctx: RunContext, prepared: JobResult) -> Original:
             "edgehone.worker.score:reference",
             args,
             {"artifact": Input.of(artifact), "prepared": Input.of(prepared)},
-            opens=True,
-            tell=tell,
+            opens_session=True,
+            on_progress=on_progress,
         )
     except JobError as error:
         raise ModelError(
@@ -141,8 +141,8 @@ def score(ctx: RunContext, original: Original, recipe: Recipe, artifact: Input) 
             "prepared": Input.of(original.prepared),
             "reference": Input.of(original.reference),
         },
-        opens=True,
-        tell=ctx.tell(recipe, "scoring"),
+        opens_session=True,
+        on_progress=ctx.announce(recipe, "scoring"),
     )
 
 
@@ -151,14 +151,14 @@ def prescreen(ctx: RunContext, original: Original, recipe: Recipe, artifact: Job
     scored = ctx.run(
         recipe.backend,
         "edgehone.worker.score:score",
-        {"settings": dict(recipe.settings), "windows": GLANCE_WINDOWS},
+        {"settings": dict(recipe.settings), "windows": PRESCREEN_WINDOWS},
         {
             "artifact": Input.of(artifact),
             "prepared": Input.of(original.prepared),
             "reference": Input.of(original.reference),
         },
-        opens=True,
-        tell=ctx.tell(recipe, "scoring", "the first windows"),
+        opens_session=True,
+        on_progress=ctx.announce(recipe, "scoring", "the first windows"),
     )
     return quality.figures(original.reference.out, scored.out, first=True)
 
@@ -232,14 +232,14 @@ def _request(work: Workload, bos: list[int], ids: list[int]) -> dict[str, Any]:
 
 def _windows(ctx: RunContext, ids: list[int], bos: list[int]) -> Mapping[str, Any]:
     """As many windows as the effort asks for, or as the text has; shorter ones for a shorter context."""
-    window = min(ctx.depth.window, ctx.model.context or ctx.depth.window)
+    window = min(ctx.effort.window, ctx.model.context or ctx.effort.window)
     # A short text gives shorter windows rather than too few of them.
-    while window > 32 and len(ids) // (window - len(bos)) < LEAST_WINDOWS:
+    while window > 32 and len(ids) // (window - len(bos)) < MIN_WINDOWS:
         window //= 2
-    windows = min(ctx.depth.windows, len(ids) // (window - len(bos)))
-    if windows < LEAST_WINDOWS:
+    windows = min(ctx.effort.windows, len(ids) // (window - len(bos)))
+    if windows < MIN_WINDOWS:
         raise TextError(
-            f"the evaluation text has {len(ids)} tokens: too few for {LEAST_WINDOWS} windows of {window}",
+            f"the evaluation text has {len(ids)} tokens: too few for {MIN_WINDOWS} windows of {window}",
             hint="give a longer text with --eval FILE, or leave --eval out for the shipped one",
         )
     return {"windows": windows, "window": window}

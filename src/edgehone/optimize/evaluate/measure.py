@@ -94,11 +94,11 @@ def measure_speed(ctx: RunContext, original: Original, trials: Sequence[Trial]) 
     """
     rounds: dict[str, list[JobResult]] = {trial.recipe.key: [] for trial in trials}
     spent = 0.0  # what the rounds took when they ran: a run that finds them done decides the same
-    for number in range(ctx.depth.rounds):
+    for number in range(ctx.effort.rounds):
         waiting = [trial for trial in trials if trial.alive and not _settled(trial, rounds)]
         for trial in in_turn(waiting, number):
             # The first rounds are everybody's; after them the budget decides.
-            if number < LEAST_ROUNDS or spent < ctx.depth.budget:
+            if number < LEAST_ROUNDS or spent < ctx.effort.budget:
                 with guarded(ctx, trial):
                     # The first round starts from a cold page cache, the others from a warm one.
                     done = speed_round(ctx, original, trial, number, cold=number == 0)
@@ -110,15 +110,15 @@ def measure_speed(ctx: RunContext, original: Original, trials: Sequence[Trial]) 
 
 def speed_round(ctx: RunContext, original: Original, trial: Trial, number: int, *, cold: bool) -> JobResult:
     """One round of a trial: a fresh process that times requests for as long as the effort says."""
-    tell = ctx.tell(trial.recipe, "measuring", f"speed, round {number + 1}")
+    on_progress = ctx.announce(trial.recipe, "measuring", f"speed, round {number + 1}")
     return _pass(
         ctx,
         original,
         trial,
         "edgehone.worker.speed:time_requests",
-        tell,
+        on_progress,
         cold=cold,
-        seconds=ctx.depth.seconds,
+        seconds=ctx.effort.seconds,
         round=number,
     )
 
@@ -128,7 +128,7 @@ def _pass(
     original: Original,
     trial: Trial,
     call: str,
-    tell: Callable[[float, str], None],
+    on_progress: Callable[[float, str], None],
     *,
     watch: Callable[[], Watch] = Watch,
     **more: Any,
@@ -145,8 +145,8 @@ def _pass(
             call,
             {"settings": dict(trial.recipe.settings), **original.request, **more, **again},
             {"artifact": Input.of(trial.artifact), **original.given},
-            opens=True,
-            tell=tell,
+            opens_session=True,
+            on_progress=on_progress,
             exclusive=True,
             also={"device": ctx.device.fingerprint},
             watch=watch,
@@ -189,8 +189,8 @@ def _throughput(ctx: RunContext, original: Original, trial: Trial) -> None:
     if not trial.alive or ctx.model.kind != "graph":
         return
     with guarded(ctx, trial):
-        tell = ctx.tell(trial.recipe, "measuring", "throughput")
-        done = _pass(ctx, original, trial, "edgehone.worker.throughput:sweep", tell)
+        on_progress = ctx.announce(trial.recipe, "measuring", "throughput")
+        done = _pass(ctx, original, trial, "edgehone.worker.throughput:sweep", on_progress)
         trial.figures["throughput_per_s"] = throughput.figure(done.facts)
         trial.facts["best_batch"] = done.facts["best"]
         trial.samples["throughput"] = done.facts
@@ -204,8 +204,10 @@ def measure_memory(ctx: RunContext, original: Original, trial: Trial) -> None:
         trial.figures.update({name: Figure.missing(reason, unit) for name, unit in memory.UNITS.items()})
         return
     with guarded(ctx, trial):
-        tell = ctx.tell(trial.recipe, "measuring", "memory")
-        done = _pass(ctx, original, trial, "edgehone.worker.memory:exercise", tell, watch=memory.MemoryWatch)
+        on_progress = ctx.announce(trial.recipe, "measuring", "memory")
+        done = _pass(
+            ctx, original, trial, "edgehone.worker.memory:exercise", on_progress, watch=memory.MemoryWatch
+        )
         trial.figures.update(memory.figures(done.facts, done.watch))
         trial.samples["memory"] = {**done.facts, **done.watch}
 
@@ -213,12 +215,12 @@ def measure_memory(ctx: RunContext, original: Original, trial: Trial) -> None:
 def _energy(ctx: RunContext, original: Original, trial: Trial) -> None:
     if not trial.alive:
         return
-    if reason := ctx.target_executor.executor.call("edgehone.worker.energy:why_unreadable") or _beyond(trial):
+    if reason := ctx.target_executor.call("edgehone.worker.energy:why_unreadable") or _beyond(trial):
         trial.figures["energy_j"] = Figure.missing(reason, "J")
         return
     with guarded(ctx, trial):
-        tell = ctx.tell(trial.recipe, "measuring", "energy")
-        done = _pass(ctx, original, trial, "edgehone.worker.energy:meter", tell)
+        on_progress = ctx.announce(trial.recipe, "measuring", "energy")
+        done = _pass(ctx, original, trial, "edgehone.worker.energy:meter", on_progress)
         trial.figures["energy_j"] = energy.figure(done.facts)
         trial.samples["energy"] = done.facts
 

@@ -26,30 +26,34 @@ from edgehone.optimize.trial import Trial, guarded
 
 def check(ctx: RunContext, original: Original, trials: Sequence[Trial], requirements: Requirements) -> None:
     """Fill artifact, size and quality figures of the baseline and of every trial."""
-    ctx.emit(Event("", detail=f"building {len(trials)} candidates and proving each against the original"))
-    prove_exact(ctx, original, trials, requirements)
+    ctx.emit(
+        Event(
+            "", detail=f"building {len(trials)} candidates and verifies_on_target each against the original"
+        )
+    )
+    check_exact(ctx, original, trials, requirements)
     rest = [trial for trial in trials if trial.alive and not trial.recipe.exact]
-    prove_all(ctx, original, rest)
+    score_all(ctx, original, rest)
 
 
-def prove_exact(
+def check_exact(
     ctx: RunContext, original: Original, trials: Sequence[Trial], requirements: Requirements
 ) -> None:
     """Prove the baseline and the exact recipe of each backend, on each device: who fails the null test is out."""
     exact = [trial for trial in trials if trial.alive and trial.recipe.exact]
-    prove_all(ctx, original, [original.baseline, *exact])
+    score_all(ctx, original, [original.baseline, *exact])
     original.require_baseline()
     for trial in exact:
         parity_check(ctx, original, trial, trials, requirements)
 
 
-def prove_all(ctx: RunContext, original: Original, trials: Sequence[Trial]) -> None:
+def score_all(ctx: RunContext, original: Original, trials: Sequence[Trial]) -> None:
     """Prove several side by side."""
     with CHILDREN.pool(side_by_side(ctx)) as pool:
-        list(pool.map(lambda trial: prove(ctx, original, trial), trials))
+        list(pool.map(lambda trial: build_and_score(ctx, original, trial), trials))
 
 
-def prove(
+def build_and_score(
     ctx: RunContext, original: Original, trial: Trial, make: Callable[[RunContext, Recipe], JobResult] = build
 ) -> None:
     """Fill a trial's artifact (by `make`), size and quality figures."""

@@ -35,7 +35,7 @@ def compare(ctx: RunContext, original: Original, trial: Trial) -> None:
 def _agreement(
     ctx: RunContext, original: Original, trial: Trial, artifact: JobResult
 ) -> tuple[Figure, dict[str, float]]:
-    recipe, origin = trial.recipe, ctx.origin
+    recipe, origin = trial.recipe, ctx.reference_backend
     if len(recipe.surgery) > 1:
         raise EdgehoneError("blocks and experts are compared by their numbers after one operation only")
     for backend in (origin, ctx.backends.get(recipe.backend, origin)):
@@ -54,5 +54,5 @@ def _routing(ctx: RunContext, original: Original, recipe: Recipe, artifact: JobR
         "edgehone.worker.routing:routing",
         {"settings": dict(recipe.settings)},
         {name: Input.of(result) for name, result in inputs.items()},
-        opens=True,
+        opens_session=True,
     )

@@ -27,7 +27,7 @@ def verify_on_target(
         if chosen is None or chosen.artifact is None or "proven_on" in chosen.facts:
             break
         _prove(ctx, original, chosen, chosen.artifact)
-        chosen.facts["proven_on"] = ctx.target_executor.executor.name or "this machine"
+        chosen.facts["proven_on"] = ctx.target_executor.name or "this machine"
         if chosen.alive:
             ctx.emit(Event(chosen.recipe.key, "done", f"proven on {chosen.facts['proven_on']}"))
         decision = decide()
@@ -35,4 +35,4 @@ def verify_on_target(
 
 
 def _prove(ctx: RunContext, original: Original, trial: Trial, artifact: JobResult) -> None:
-    parity.prove(ctx.on_target, original, trial, lambda ctx, recipe: artifact)
+    parity.build_and_score(ctx.on_target, original, trial, lambda ctx, recipe: artifact)

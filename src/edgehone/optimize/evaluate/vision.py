@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Unpack
 
 from edgehone.backends.base import Recipe
 from edgehone.core.errors import EdgehoneError, InputError, ModelError, SetupError
@@ -16,7 +16,7 @@ from edgehone.execution.store import JobResult
 from edgehone.model import digest
 from edgehone.model.info import ModelInfo
 from edgehone.optimize.build import build
-from edgehone.optimize.context import RunContext
+from edgehone.optimize.context import JobFields, RunContext
 from edgehone.optimize.options import OptimizeOptions
 from edgehone.optimize.original import Original
 from edgehone.optimize.trial import Trial
@@ -25,14 +25,14 @@ from edgehone.worker import prepare_pictures
 TASK = "image-text-to-text"
 
 
-def inputs(request: OptimizeOptions, model: ModelInfo) -> dict[str, Input]:
+def inputs(options: OptimizeOptions, model: ModelInfo) -> dict[str, Input]:
     """The user's pictures, checked; nothing where none are given, and drawn ones serve.
 
     Raises InputError for pictures for a model that sees none, TextError for a file that is not as it should be.
     """
-    if request.pictures is None:
+    if options.pictures is None:
         return {}
-    path = Path(request.pictures)
+    path = Path(options.pictures)
     if model.task != TASK:
         raise InputError(f"--pictures {path}: {model.architecture} sees no pictures", hint="leave it out")
     if not path.exists():
@@ -54,14 +54,19 @@ def reference(ctx: RunContext, prepared: JobResult) -> dict[str, Any]:
     """
     if ctx.model.task != TASK:
         return {}
-    origin = ctx.origin
+    origin = ctx.reference_backend
     recipe = origin.reference(ctx.model)
-    tell = ctx.tell(recipe, "scoring", "the original on pictures")
+    on_progress = ctx.announce(recipe, "scoring", "the original on pictures")
     given = {"model": ctx.source, "prepared": Input.of(prepared)}
-    given |= {name: ctx.texts[name] for name in ("pictures",) if name in ctx.texts}
+    given |= {name: ctx.datasets[name] for name in ("pictures",) if name in ctx.datasets}
     try:
         shown = ctx.run(
-            origin.NAME, "edgehone.worker.prepare_pictures:prepare", {}, given, opens=True, tell=tell
+            origin.NAME,
+            "edgehone.worker.prepare_pictures:prepare",
+            {},
+            given,
+            opens_session=True,
+            on_progress=on_progress,
         )
         seen = _run(ctx, recipe, build(ctx, recipe), shown, call="reference")
     except SetupError:
@@ -113,13 +118,15 @@ def _run(
     *,
     call: str,
     given: Mapping[str, Input] = MappingProxyType({}),
-    **more: Any,
+    on_progress: Callable[[float, str], None] = lambda fraction, detail: None,
+    **fields: Unpack[JobFields],
 ) -> JobResult:
     return ctx.run(
         recipe.backend,
         f"edgehone.worker.score_pictures:{call}",
         {"settings": dict(recipe.settings)},
         {"artifact": Input.of(artifact), "pictures": Input.of(shown), **given},
-        opens=True,
-        **more,
+        opens_session=True,
+        on_progress=on_progress,
+        **fields,
     )

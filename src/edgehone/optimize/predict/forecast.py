@@ -23,8 +23,8 @@ class Forecast:
     settled = True  # more rounds would not make a prediction narrower: its error is that of carrying it there
 
     def __init__(self, ctx: RunContext, original: Original) -> None:
-        few = replace(ctx.depth, rounds=measure.LEAST_ROUNDS)
-        self._ctx, self._original = replace(ctx, depth=few), original
+        few = replace(ctx.effort, rounds=measure.LEAST_ROUNDS)
+        self._ctx, self._original = replace(ctx, effort=few), original
         self.running: list[Trial] = []
         self._begun = False
 
@@ -45,4 +45,4 @@ class Forecast:
 
     def seen(self, trials: Sequence[Trial]) -> tuple[Trial, list[Trial]]:
         """The baseline and `trials` as they would be on the device."""
-        return predict.foreseen(self._ctx, self._original, trials)
+        return predict.with_predictions(self._ctx, self._original, trials)

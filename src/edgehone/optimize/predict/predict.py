@@ -65,9 +65,9 @@ def required_of(target: Target, required: Requirements) -> tuple[Requirements, l
     return replace(required, gates=tuple(gates)), notes
 
 
-def leave_out(ctx: RunContext, trials: Sequence[Trial]) -> None:
+def skip_oversized(ctx: RunContext, trials: Sequence[Trial]) -> None:
     """Skip what cannot fit the target even at the prediction's better end; exact recipes prove their backends."""
-    target = ctx.target
+    target = ctx.prediction_target
     for trial in trials:
         size = roofline.predicted_bytes(trial.recipe, ctx.model)
         memory = roofline.predicted_memory(trial.recipe.backend, size, ctx.model, ctx.workload)
@@ -80,7 +80,7 @@ def predict(ctx: RunContext, original: Original, trials: Sequence[Trial]) -> lis
 
     Returns notes for the report: whose figures they are, and how far predictions were off on this machine.
     """
-    assert ctx.target is not None
+    assert ctx.prediction_target is not None
     at = here(ctx.device)
     living = [trial for trial in [original.baseline, *trials] if trial.alive]
     asked = roofline.demand(ctx.model, ctx.workload)
@@ -89,21 +89,23 @@ def predict(ctx: RunContext, original: Original, trials: Sequence[Trial]) -> lis
     found_here = [*known(ctx.device, at, None).seen]
     if first := own.get(original.baseline.recipe.key):
         found_here.append(first)
-    ground = _Ground(ctx, ctx.target.seen_from(at), asked, found_here, own)
+    ground = _Ground(ctx, ctx.prediction_target.seen_from(at), asked, found_here, own)
     found = {trial.recipe.key: _predict(ground, trial) for trial in living}
     baseline = found[original.baseline.recipe.key]
     for trial in trials:
         if trial.alive:
             _compare(trial, found[trial.recipe.key], original.baseline, baseline)
     notes = [
-        f"speed and memory are predicted for {ctx.target.name}, not measured; quality and size are proven here"
+        f"speed and memory are predicted for {ctx.prediction_target.name}, not measured; quality and size are proven here"
     ]
     if asked and (told := calibration.told(calibration.left_out(list(own.values()), asked, at))):
         notes.append(f"predictions of this machine itself: {told}")
     return notes
 
 
-def foreseen(ctx: RunContext, original: Original, trials: Sequence[Trial]) -> tuple[Trial, list[Trial]]:
+def with_predictions(
+    ctx: RunContext, original: Original, trials: Sequence[Trial]
+) -> tuple[Trial, list[Trial]]:
     """Copies of the baseline and of `trials`, with predictions in place of what was measured of them so far."""
     first, *rest = (
         replace(one, figures=dict(one.figures), facts=dict(one.facts)) for one in (original.baseline, *trials)

@@ -51,20 +51,20 @@ class Study:
 
 def study_of(ctx: RunContext, required: Requirements, weights: Mapping[str, float]) -> Study:
     """The study of a run: another model, device, workload, text, gate or weight makes it another one."""
-    texts = {name: given.identity for name, given in ctx.texts.items()}
+    texts = {name: given.identity for name, given in ctx.datasets.items()}
     asked = demand(ctx.model, ctx.workload)
     return open_study(
         ctx.model.folder.name,
         {
             "model": ctx.source.identity,
             "device": ctx.device.fingerprint,
-            **({"at": ctx.target_executor.executor.name} if ctx.target_is_remote else {}),
+            **({"at": ctx.target_executor.name} if ctx.target_is_remote else {}),
             "workload": ctx.workload.to_json(),
             "requirements": {**required.to_json(), "weights": dict(weights)},
             "texts": texts,
             "edgehone": version("edgehone"),
             "asks": asked.to_json() if asked else None,
-            **({"target": ctx.target.name} if ctx.target else {}),
+            **({"target": ctx.prediction_target.name} if ctx.prediction_target else {}),
         },
     )
 

@@ -67,7 +67,7 @@ class Race:
 
     def _wants(self, trial: Trial) -> bool:
         done = len(self._rounds[trial.recipe.key])
-        if not trial.alive or done >= self._ctx.depth.rounds:
+        if not trial.alive or done >= self._ctx.effort.rounds:
             return False
         return done < measure.LEAST_ROUNDS or not speed.is_steady(trial.figures["workload_latency_ms"])
 
@@ -102,7 +102,7 @@ class Race:
                 self._out(trial, reason)
 
     def _beaten(self, one: Runner, runners: Sequence[Runner]) -> str | None:
-        looks = self._ctx.depth.rounds
+        looks = self._ctx.effort.rounds
         rivals = [best] if len(self._aims) == 1 and (best := race.leader(runners, self._aims[0])) else runners
         for rival in rivals:
             if rival is one:

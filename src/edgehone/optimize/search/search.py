@@ -2,8 +2,8 @@
 
 What costs least is asked first: bytes are known before a recipe is built, and the first windows of the text before all
 are read; who fails there is not built, or not measured. A sampler (`plan.sampler`) says what to try next, a race
-(`stages.race`) who still deserves to be measured; for a device that is not here a forecast stands in the race's place
-(`stages.forecast`). The jobs of a search are those of a whole run, so what was done is never done again, by either.
+(`optimize.race`) who still deserves to be measured; for a device that is not here a forecast stands in the race's place
+(`optimize.forecast`). The jobs of a search are those of a whole run, so what was done is never done again, by either.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ def search(
     aims = _aims(required, weights)
     ctx.emit(Event("", detail=f"searching {len(trials)} recipes for {clock.seconds:.0f} s"))
     _leave_out(ctx, trials, required)
-    parity.prove_exact(ctx, original, trials, required)
-    race = Forecast(ctx, original) if ctx.target else Race(ctx, original, required, aims)
+    parity.check_exact(ctx, original, trials, required)
+    race = Forecast(ctx, original) if ctx.prediction_target else Race(ctx, original, required, aims)
     _try(ctx, original, trials, required, aims, race=race, clock=clock, study=study)
     racing = clock.part(RACE_SHARE)
     while not (racing.over or race.settled):
@@ -92,7 +92,7 @@ def _try(
     sampler = Sampler([trial.recipe for trial in waiting.values()], len(aims))
     known = [key for key in study.order if key in waiting]
     racing = clock.part(RACE_SHARE)
-    trying = racing if ctx.target else clock.part(TRY_SHARE)
+    trying = racing if ctx.prediction_target else clock.part(TRY_SHARE)
     while batch := [] if trying.over else _batch(sampler, waiting, known, parity.side_by_side(ctx)):
         _leave_late(ctx, batch, study.order, trying.left)
         _prove(ctx, original, [trial for trial in batch if trial.alive], required, trying)
@@ -131,7 +131,7 @@ def _leave_out(ctx: RunContext, trials: Sequence[Trial], required: Requirements)
         "peak_memory_bytes",
         "latency_cv",
     }
-    if ctx.target or not any(gate.figure in timed for gate in required.gates):
+    if ctx.prediction_target or not any(gate.figure in timed for gate in required.gates):
         return  # what cannot be measured here may still be predicted for another device
     for trial in trials:
         if reason := measurement_obstacle(ctx.backends[trial.recipe.backend], ctx.device):
@@ -163,7 +163,7 @@ def _prove(
 
 def _leave_late(ctx: RunContext, trials: Sequence[Trial], known: Collection[str], left: float) -> None:
     """Skip what would not be built in time by what builds took here; what this search tried before is `known`."""
-    timed = builds(ctx.build_executor.executor.device)
+    timed = builds(ctx.build_executor.device)
     for trial in trials:
         if trial.recipe.key in known or not ctx.model.parameters:
             continue
@@ -190,7 +190,7 @@ def _prove_one(ctx: RunContext, original: Original, trial: Trial, required: Requ
             trial.drop("skipped", f"not measured: {reason}")
             ctx.emit(Event(trial.recipe.key, "skipped", reason))
     if trial.alive:
-        parity.prove(ctx, original, trial)
+        parity.build_and_score(ctx, original, trial)
 
 
 def _too_large(ctx: RunContext, trial: Trial, required: Requirements) -> str | None:

@@ -35,7 +35,7 @@ LEAST_GAIN = 0.01
 # Of the time, what the first look at every value may take; the rest is for confirming.
 LOOK_SHARE = 0.6
 # Fewer rounds give no figure of speed an interval, nor a race.
-LEAST_HEATS = max(measure.LEAST_ROUNDS, race.LEAST_PAIRS)
+LEAST_PAIRED_ROUNDS = max(measure.LEAST_ROUNDS, race.LEAST_PAIRS)
 SUFFIX = "+tuned"
 # So many chosen ones have their settings searched at most: more rounds may show that another is to be chosen.
 PASSES = 2
@@ -60,8 +60,8 @@ def tune(
     """
     made: list[Trial] = []
     for _ in range(PASSES):
-        chosen = chosen_of([*trials, *made], original, required, weights)
-        if chosen is None or (clock is None and not ctx.depth.tuning):
+        chosen = chosen_trial([*trials, *made], original, required, weights)
+        if chosen is None or (clock is None and not ctx.effort.tuning):
             break
         if {"tuned_from", "tuning", "untuned"} & set(chosen.facts):
             break
@@ -88,13 +88,16 @@ def _tune(
         return []
     ctx.emit(Event("", detail=f"searching the runtime settings of {chosen.recipe.key}"))
     field = PairedRounds(
-        replace(ctx, occasion="tuning"), original, weighed, [beside(original, chosen), *others]
+        replace(ctx, measurement_group="tuning"), original, weighed, [beside(original, chosen), *others]
     )
     _look(field, looking)
     finalists = _finalists(ctx, original, chosen, field)
     told = [_told(variant, chosen.recipe, field.ahead(variant, 1)) for variant in others]
     field = PairedRounds(
-        replace(ctx, occasion="confirming"), original, weighed, [beside(original, chosen), *finalists]
+        replace(ctx, measurement_group="confirming"),
+        original,
+        weighed,
+        [beside(original, chosen), *finalists],
     )
     winner = _confirm(field, chosen, required, confirming)
     told += [
@@ -110,7 +113,7 @@ def _tune(
     return [winner]
 
 
-def chosen_of(
+def chosen_trial(
     trials: Sequence[Trial], original: Original, required: Requirements, weights: Mapping[str, float]
 ) -> Trial | None:
     """The trial that would be chosen by what is known now; None where nothing passes."""
@@ -124,7 +127,7 @@ def _limits(ctx: RunContext, clock: Clock | None) -> tuple[Clock | Budget, Clock
     """Of the first look, and of confirming."""
     if clock is not None:
         return Clock(max(0.0, clock.left) * LOOK_SHARE), clock
-    return Budget(ctx.depth.tuning * LOOK_SHARE), Budget(ctx.depth.tuning * (1 - LOOK_SHARE))
+    return Budget(ctx.effort.tuning * LOOK_SHARE), Budget(ctx.effort.tuning * (1 - LOOK_SHARE))
 
 
 def _weighed(
@@ -147,10 +150,10 @@ def _look(field: PairedRounds, limit: Clock | Budget) -> None:
     """Heats of all, until each is out or surely ahead, half the effort's rounds have run, or the time is up."""
     for trial in field.trials:
         measure.measure_memory(field.ctx, field.original, trial)
-    looks = field.ctx.depth.rounds
-    for number in range(max(LEAST_HEATS, looks // 2)):
+    looks = field.ctx.effort.rounds
+    for number in range(max(LEAST_PAIRED_ROUNDS, looks // 2)):
         whole = field.run_round(number, limit)
-        if number + 1 >= LEAST_HEATS:
+        if number + 1 >= LEAST_PAIRED_ROUNDS:
             for trial in field.rivals:
                 ahead = field.ahead(trial, looks)
                 if ahead and ahead.high is not None and ahead.high < LEAST_GAIN:
@@ -196,14 +199,14 @@ def _confirm(
     for trial in field.trials:
         measure.measure_memory(field.ctx, original, trial)
     beside = Trial(original.baseline.recipe, artifact=original.baseline.artifact)
-    looks = field.ctx.depth.rounds * len(finalists)
-    for number in range(field.ctx.depth.rounds):
+    looks = field.ctx.effort.rounds * len(finalists)
+    for number in range(field.ctx.effort.rounds):
         # Under an effort's budget the first rounds are everybody's, as in measuring: fewer tell nothing. A user's time
         # ends when it ends.
-        free = number < LEAST_HEATS and isinstance(limit, Budget)
+        free = number < LEAST_PAIRED_ROUNDS and isinstance(limit, Budget)
         if not field.rivals or not field.run_round(number, Budget(math.inf) if free else limit, beside):
             break
-        if number + 1 < LEAST_HEATS:
+        if number + 1 < LEAST_PAIRED_ROUNDS:
             continue
         for trial in field.rivals:
             ahead = field.ahead(trial, looks)

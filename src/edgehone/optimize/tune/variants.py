@@ -62,7 +62,7 @@ def proven(ctx: RunContext, original: Original, chosen: Trial, recipe: Recipe) -
     assert chosen.artifact is not None
     artifact = chosen.artifact
     trial = Trial(recipe, facts={"tuned_from": chosen.recipe.key})
-    parity.prove(ctx, original, trial, make=lambda _, __: artifact)
+    parity.build_and_score(ctx, original, trial, make=lambda _, __: artifact)
     return trial
 
 

@@ -1,0 +1,82 @@
+"""Make the decision from everything known after a run: trials, skipped recipes, versions and notes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+
+from edgehone.decision.decide import Subject, decide
+from edgehone.decision.decision import Candidate, Decision
+from edgehone.decision.errors import NothingPasses
+from edgehone.optimize.evaluate import bottleneck, measure
+from edgehone.optimize.original import Original
+from edgehone.optimize.setup import Setup
+from edgehone.optimize.trial import Trial
+
+
+def make_decision(
+    setup: Setup,
+    original: Original,
+    trials: Sequence[Trial],
+    weights: Mapping[str, float],
+    notes: Sequence[str] = (),
+) -> Decision:
+    """Judge the trials and choose. `notes` come after those of the set-up and before those of the trials."""
+    ctx = setup.ctx
+    target = {"target": ctx.prediction_target.to_json()} if ctx.prediction_target else {}
+    return decide(
+        [*(trial.candidate() for trial in trials), *_untried(setup)],
+        original.baseline.candidate(),
+        setup.required,
+        weights,
+        Subject(
+            device={**ctx.device.to_json(), **target},
+            model={**ctx.model.to_json(), "digest": ctx.source.identity},
+            workload=ctx.workload.to_json(),
+            versions={name: dict(env.versions) for name, env in ctx.environments.items()},
+            edgehone=version("edgehone"),
+        ),
+        notes=[*setup.notes, *notes, *_notes(setup, [original.baseline, *trials])],
+        conversions=[trial.conversion for trial in trials if trial.conversion],
+    )
+
+
+def nothing_passes(decision: Decision) -> NothingPasses:
+    """Return the error for a decision without a choice. Its hint names the gate that most candidates fail."""
+    failing = [v.gate for c in decision.candidates if c.status == "ok" for v in c.verdicts if not v.ok]
+    hint = "see each candidate's error above; edgehone backends check"
+    if failing:
+        gate = max(set(failing), key=failing.count)
+        hint = f"loosen or drop a gate (--gate {gate}=off), or try --effort thorough"
+    return NothingPasses(decision.reason, decision, hint=hint)
+
+
+def _untried(setup: Setup) -> list[Candidate]:
+    """Return the recipes of backends whose environment could not be installed, as skipped candidates."""
+    return [
+        Candidate(recipe.key, recipe.backend, recipe.to_json(), "skipped", setup.unready[recipe.backend])
+        for recipe in setup.plan.recipes
+        if recipe.backend in setup.unready
+    ]
+
+
+def _notes(setup: Setup, trials: Sequence[Trial]) -> list[str]:
+    named = setup.options.backends or ()
+    left_out = [
+        f"{name} is not in the plan: {reason}"
+        for name, reason in setup.plan.refused.items()
+        # Reference backends are not expected among the candidates unless they were named.
+        if name in named or not setup.ctx.backends[name].REFERENCE
+    ]
+    untried = [f"{operation} is not tried: {reason}" for operation, reason in setup.plan.uncut.items()]
+    untried += [f"{device} is not tried: {reason}" for device, reason in setup.plan.unplaced.items()]
+    unready = [f"{name} has no environment: {reason}" for name, reason in setup.unready.items()]
+    unmeasured = {t.recipe.backend: str(t.facts["unmeasurable"]) for t in trials if "unmeasurable" in t.facts}
+    proven = [f"{name} is proven here, not measured: {reason}" for name, reason in unmeasured.items()]
+    if setup.ctx.target_is_remote:
+        target, build = setup.ctx.target_executor.label, setup.ctx.build_executor.label
+        proven.append(
+            f"measured on {target}; built and scored on {build}, the chosen candidate scored on {target} too"
+        )
+    bounds = [f"{t.recipe.key}: {t.facts['bound']}" for t in trials if bottleneck.has_bandwidth_share(t)]
+    return [*left_out, *untried, *unready, *measure.conditions(trials), *proven, *bounds]
