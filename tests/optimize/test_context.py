@@ -20,7 +20,7 @@ def test_what_the_user_sets_goes_over_the_shipped_effort_of_that_name() -> None:
 @pytest.mark.parametrize(
     ("table", "said"),
     [
-        ({"swift": {}}, "no effort is called 'swift'"),
+        ({"swift": {}}, "unknown effort 'swift'"),
         ({"quick": {"turns": 2}}, "unknown key 'turns' in"),
         ({"quick": {"rounds": 1}}, "rounds is 1"),
         ({"quick": {"rounds": 2.5}}, "rounds is 2.5"),

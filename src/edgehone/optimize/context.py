@@ -151,6 +151,7 @@ class RunContext:
         if chosen is self.target_executor and (chosen.name or self.verifies_on_target):
             # A result read on one machine is not reused for another one, even of the same model.
             also |= {"at": chosen.name or "here", "device": self.device.fingerprint}
+        fields["also"] = also
         job = Job(
             call,
             chosen.environments[backend],
@@ -159,7 +160,7 @@ class RunContext:
             threads=threads_of(args.get("settings", {}), chosen.device),
             backend=module if opens_session else None,
             limits=replace(chosen.limits, silent=silent),
-            **{**fields, "also": also},
+            **fields,
         )
         return run(job, on_progress, chosen.executor.execute)
 

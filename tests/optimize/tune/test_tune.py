@@ -132,7 +132,7 @@ def test_where_more_rounds_move_the_choice_the_new_one_is_searched_too(
     for leaders, expected in (("aa", ["a"]), ("ab", ["a", "b"]), ("abc", ["a", "b"])):
         trials = {name: Trial(Recipe("null", name)) for name in leaders}
         order = iter(leaders)
-        monkeypatch.setattr(tune, "chosen_of", lambda *_, order=order, trials=trials: trials[next(order)])
+        monkeypatch.setattr(tune, "chosen_trial", lambda *_, order=order, trials=trials: trials[next(order)])
         monkeypatch.setattr(tune, "_tune", once)
         assert tune.tune(nothing, nothing, [], nothing, {}, clock=Clock(60), study=nothing) == []
         assert searched == expected
