@@ -1,10 +1,10 @@
-"""edgehone hones a model for an edge device, and proves it.
+"""edgehone optimizes a model for an edge device, and proves the result.
 
     import edgehone
     decision = edgehone.optimize("my-model", out="bundle")
     print(decision.chosen, decision.reason)
 
-Everything public is listed here and loaded when it is first used, so that importing edgehone costs nothing.
+The public names are listed here and imported at first use, so that `import edgehone` is fast.
 """
 
 from __future__ import annotations
@@ -94,9 +94,10 @@ def __dir__() -> list[str]:
 
 
 class _Package(ModuleType):
-    """This module. `edgehone.optimize` is the function, also after a module of the package edgehone.optimize is imported.
+    """This module, with `edgehone.optimize` kept as the function.
 
-    The import system binds a package as an attribute of its parent; here that would hide the public function.
+    Importing a module of the package edgehone.optimize would bind that package as an attribute of its parent and hide
+    the public function.
     """
 
     def __setattr__(self, name: str, value: Any) -> None:

@@ -11,9 +11,9 @@ from edgehone.backends import registry
 from edgehone.core.errors import InputError
 from edgehone.core.events import Event
 from edgehone.execution.executor import Executor, LocalExecutor
+from edgehone.execution.remote import cluster, ssh
 from edgehone.execution.remote.cluster_executor import ClusterExecutor
 from edgehone.execution.remote.ssh_executor import SshExecutor
-from edgehone.execution.remote import cluster, ssh
 from edgehone.optimize.options import OptimizeOptions
 
 
