@@ -70,9 +70,9 @@ def _signature_problem(function: Callable[..., Any], wanted: Callable[..., Any])
     Callers pass the method's parameters by position. Where the method accepts further keywords (`**request`), the
     function may name them as keyword-only parameters.
     """
-    asked = list(inspect.signature(wanted).parameters.values())[1:]  # without self
-    positional = [one.name for one in asked if one.kind is one.POSITIONAL_OR_KEYWORD]
-    keywords = any(one.kind is one.VAR_KEYWORD for one in asked)
+    parameters = list(inspect.signature(wanted).parameters.values())[1:]  # without self
+    positional = [one.name for one in parameters if one.kind is one.POSITIONAL_OR_KEYWORD]
+    keywords = any(one.kind is one.VAR_KEYWORD for one in parameters)
     signature = inspect.signature(function)
     try:
         bound = signature.bind_partial(*positional)

@@ -61,9 +61,9 @@ def hessians(job: WorkerJob) -> dict[str, Any]:
         for start in range(0, len(ids), step):
             job.progress(start / len(ids), "activations")
             # Without the head, since its logits are not needed.
-            made = model.base_model(torch.tensor([bos + ids[start : start + step]]), use_cache=False)
+            output = model.base_model(torch.tensor([bos + ids[start : start + step]]), use_cache=False)
             if job.args.get("head"):
-                moments.add(_head(model), made.last_hidden_state)
+                moments.add(_head(model), output.last_hidden_state)
     np.savez(job.out / HESSIANS, **{str(i): sums.numpy() / len(ids) for i, sums in moments.sums.items()})
     (job.out / "names.json").write_text(json.dumps(moments.names), "utf-8")
     return {"tokens": len(ids), "layers": len(moments.names)}

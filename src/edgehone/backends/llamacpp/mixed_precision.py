@@ -37,14 +37,14 @@ def assigned_types(job: WorkerJob, converted: Path) -> Assignment:
 
 def options(assignment: Assignment) -> list[str]:
     """Return the assignment as options of llama-quantize."""
-    made = []
+    arguments = []
     for name, option in assignment.options.items():
-        made += (
+        arguments += (
             [_OPTIONS[name], option.type]
             if name in _OPTIONS
             else ["--tensor-type", f"^{re.escape(name)}$={option.type}"]
         )
-    return made
+    return arguments
 
 
 def facts(assignment: Assignment, path: Path) -> dict[str, Any]:

@@ -33,9 +33,9 @@ def operator_times(
     if "prompt" not in request:
         raise InputError("the llamacpp backend does not profile operators of encoders")
     session = OperatorSession(tools(job).binding(), artifact / ARTIFACT, settings, job.threads)
-    made = session.times(request["prompt"], request["generated"])
+    times = session.times(request["prompt"], request["generated"])
     session.close()
-    return made
+    return times
 
 
 class OperatorSession(LlamaSession):

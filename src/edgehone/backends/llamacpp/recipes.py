@@ -27,27 +27,27 @@ MOMENTS_BYTES = 4 << 30
 def checkpoint_recipes(model: ModelInfo) -> list[Recipe]:
     """Return F16, then each quantized type with and without an importance matrix, the most promising first."""
     refined = supports_gptq(model)
-    made = []
+    recipes = []
     for entry in _table():
         why = _why(entry, model)
         if entry["name"] == EXACT:
             build = {"type": EXACT}
-            made.append(
+            recipes.append(
                 Recipe(NAME, EXACT, build, effort=entry["effort"], exact=True, why=why, bits=entry["bits"])
             )
             continue
         pair = _pair(entry, {}, why)
         if refined and "gptq_effort" in entry:
             # GPTQ is better at the same size, so the other two are tried only at a higher effort.
-            made.append(_refined(entry, pair[0]))
+            recipes.append(_refined(entry, pair[0]))
             lowest = entry["effort_beside_gptq"]
             pair = [replace(one, effort=max(one.effort, lowest, key=EFFORTS.index)) for one in pair]
-        made += pair
-    made += [_mixed(entry, model) for entry in _table("mix")] if refined else []
+        recipes += pair
+    recipes += [_mixed(entry, model) for entry in _table("mix")] if refined else []
     # For other models the sensitivity measurement does not cover all weights.
     if model.task == "text-generation" and not model.experts:
-        made += [_assigned(entry, refined) for entry in _table("assigned")]
-    return made + (_expert_variants(made) if model.experts else [])
+        recipes += [_assigned(entry, refined) for entry in _table("assigned")]
+    return recipes + (_expert_variants(recipes) if model.experts else [])
 
 
 def vision_recipes(model: ModelInfo) -> list[Recipe]:
@@ -57,9 +57,9 @@ def vision_recipes(model: ModelInfo) -> list[Recipe]:
     ]
 
 
-def _expert_variants(recipes: Sequence[Recipe]) -> list[Recipe]:
+def _expert_variants(plain: Sequence[Recipe]) -> list[Recipe]:
     """Return recipes of mixture-of-experts models with different types for the experts or for all other tensors."""
-    by_name = {recipe.name: recipe for recipe in recipes}
+    by_name = {recipe.name: recipe for recipe in plain}
     return [
         replace(
             by_name[entry["base"]],
@@ -127,9 +127,9 @@ def gguf_recipes(model: ModelInfo) -> list[Recipe]:
     """Return the unchanged file, then the types with fewer bits; none of these if its own types are too low."""
     build: dict[str, Any] = {"source": "gguf"}
     why = "the unchanged GGUF file: exact, verified by the parity check"
-    made = [Recipe(NAME, "as-is", build, effort="quick", exact=True, why=why)]
+    recipes = [Recipe(NAME, "as-is", build, effort="quick", exact=True, why=why)]
     if low_precision_types(model):
-        return made
+        return recipes
     # Norms and biases are in F32 whatever the type of the matrices.
     types = set(model.dtypes) - _INTEGERS
     bits = max(SOURCE_BITS[name] for name in types - {"F32"} or types or {"F32"})
@@ -140,12 +140,12 @@ def gguf_recipes(model: ModelInfo) -> list[Recipe]:
             continue
         if entry["name"] == EXACT:
             cast = {**build, "type": EXACT}
-            made.append(
+            recipes.append(
                 Recipe(NAME, EXACT, cast, effort="normal", why=_why(entry, model), bits=entry["bits"])
             )
         else:
-            made += _pair(entry, build, _why(entry, model))
-    return made
+            recipes += _pair(entry, build, _why(entry, model))
+    return recipes
 
 
 def low_precision_types(model: ModelInfo) -> list[str]:
@@ -157,14 +157,14 @@ def encoder_recipes(model: ModelInfo) -> list[Recipe]:
     """Return F32, F16 and the quantized types, without importance matrices, since llama-imatrix supports text only."""
     build, settings = {"source": "encoder"}, {"positions": model.model_type}
     why = "32 bits per weight: exact hidden states, verified by the parity check"
-    made = [Recipe(NAME, "F32", {**build, "type": "F32"}, settings, effort="quick", exact=True, why=why)]
+    recipes = [Recipe(NAME, "F32", {**build, "type": "F32"}, settings, effort="quick", exact=True, why=why)]
     for entry in _table():
         plain = {**build, "type": entry["name"]}
         why = _why(entry, model)
-        made.append(
+        recipes.append(
             Recipe(NAME, entry["name"], plain, settings, effort=entry["effort"], why=why, bits=entry["bits"])
         )
-    return made
+    return recipes
 
 
 def tunable_settings(recipe: Recipe, device: Device, context: int) -> list[TunableSetting]:

@@ -106,7 +106,7 @@ class LlamaSession:
     ) -> Generation:
         """Generate exactly `count` greedy tokens, ignoring end-of-text."""
         self._check(ids)
-        lib, made, times = self._lib, list[int](), list[float]()
+        lib, generated, times = self._lib, list[int](), list[float]()
         started = time.perf_counter()
         self._prepare(len(ids) + count)
         prompt = (lib.llama_token * len(ids))(*ids)
@@ -116,15 +116,15 @@ class LlamaSession:
             self._decode(lib.llama_batch_get_one(ctypes.cast(offset, lib.llama_token_p), size))
         last = (lib.llama_token * 1)()
         batch = lib.llama_batch_get_one(last, 1)
-        while len(made) < count:
-            if made:
+        while len(generated) < count:
+            if generated:
                 self._decode(batch)
             last[0] = lib.llama_sampler_sample(self._sampler, self._context, -1)
-            made.append(last[0])
+            generated.append(last[0])
             times.append(time.perf_counter())
-            if on_token is not None and on_token(made[-1]):
+            if on_token is not None and on_token(generated[-1]):
                 break
-        return Generation(started, made, times)
+        return Generation(started, generated, times)
 
     def generate_many(self, prompts: Sequence[Sequence[int]], count: int) -> list[Generation]:
         """Generate for all prompts at once: one context with a KV cache for each, one batch for each step of all."""
@@ -132,7 +132,7 @@ class LlamaSession:
             self._check(ids)
         started = time.perf_counter()
         self._prepare(max(map(len, prompts)) + count, len(prompts))
-        made: list[list[int]] = [[] for _ in prompts]
+        generated: list[list[int]] = [[] for _ in prompts]
         times: list[list[float]] = [[] for _ in prompts]
         positions = [(row, at) for row, ids in enumerate(prompts) for at in range(len(ids))]
         batch = self._lib.llama_batch_init(max(self._batch, len(prompts)), 0, 1)
@@ -141,20 +141,20 @@ class LlamaSession:
                 part = positions[begin : begin + self._batch]
                 last = [at == len(prompts[row]) - 1 for row, at in part]
                 fed = [(row, at, prompts[row][at]) for row, at in part]
-                self._step(batch, fed, last, made, times)
+                self._step(batch, fed, last, generated, times)
             for step in range(count - 1):
-                fed = [(row, len(ids) + step, made[row][-1]) for row, ids in enumerate(prompts)]
-                self._step(batch, fed, [True] * len(fed), made, times)
+                fed = [(row, len(ids) + step, generated[row][-1]) for row, ids in enumerate(prompts)]
+                self._step(batch, fed, [True] * len(fed), generated, times)
         finally:
             self._lib.llama_batch_free(batch)
-        return [Generation(started, *pair) for pair in zip(made, times, strict=True)]
+        return [Generation(started, *pair) for pair in zip(generated, times, strict=True)]
 
     def _step(
         self,
         batch: Any,
         fed: Sequence[tuple[int, int, int]],
         wanted: Sequence[bool],
-        made: list[list[int]],
+        generated: list[list[int]],
         times: list[list[float]],
     ) -> None:
         """Decode a batch of (sequence, position, token), and record the next token of each that is `wanted`."""
@@ -166,7 +166,7 @@ class LlamaSession:
         self._decode(batch)
         for index, ((row, _, _), want) in enumerate(zip(fed, wanted, strict=True)):
             if want:
-                made[row].append(self._lib.llama_sampler_sample(self._sampler, self._context, index))
+                generated[row].append(self._lib.llama_sampler_sample(self._sampler, self._context, index))
                 times[row].append(time.perf_counter())
 
     def close(self) -> None:

@@ -57,18 +57,18 @@ def language_model(job: WorkerJob) -> dict[str, Any]:
 
     folder = job.inputs["model"]
     config = _config(folder)
-    kept = {name: tensor for old, tensor in _tensors(folder) if (name := language_name(old))}
+    tensors = {name: tensor for old, tensor in _tensors(folder) if (name := language_name(old))}
     text = dict(config["text_config"])
     text["architectures"] = [LANGUAGE_ARCHITECTURES[text["model_type"]]]
     text.setdefault("tie_word_embeddings", config.get("tie_word_embeddings", False))
     if text.get("tie_word_embeddings"):
-        kept.pop("lm_head.weight", None)
+        tensors.pop("lm_head.weight", None)
     (job.out / "config.json").write_text(json.dumps(text, indent=1), "utf-8")
-    save_file(kept, job.out / "model.safetensors", metadata={"format": "pt"})
+    save_file(tensors, job.out / "model.safetensors", metadata={"format": "pt"})
     for path in folder.iterdir():
         if path.name.startswith(("tokenizer", "special_tokens", "added_tokens", "vocab", "merges")):
             shutil.copyfile(path, job.out / path.name)
-    return {"tensors": len(kept)}
+    return {"tensors": len(tensors)}
 
 
 def language_name(name: str) -> str | None:

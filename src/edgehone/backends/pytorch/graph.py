@@ -67,8 +67,8 @@ def encode_texts(folder: Path, texts: Sequence[str | list[str]]) -> Arrays:
     pairs = [text if isinstance(text, list) else [text, None] for text in texts]
     arguments = [[pair[0] for pair in pairs]]
     arguments += [[pair[1] for pair in pairs]] if isinstance(texts[0], list) else []
-    made = tokenizer(*arguments, padding=True, truncation=True, max_length=longest, return_tensors="np")
-    return {name: np.asarray(array, np.int64) for name, array in made.items()}
+    encoded = tokenizer(*arguments, padding=True, truncation=True, max_length=longest, return_tensors="np")
+    return {name: np.asarray(array, np.int64) for name, array in encoded.items()}
 
 
 def open_graph(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) -> TorchGraph:
@@ -98,10 +98,10 @@ class TorchGraph:
             ordered = [tensors.pop(name) for name in self._inputs]
             return self._named(self._module(*ordered, **tensors))
 
-    def _named(self, made: Any) -> Arrays:
-        if isinstance(made, Mapping):
-            return {name: _array(made[name]) for name in self._outputs if made.get(name) is not None}
-        values = made if isinstance(made, (tuple, list)) else (made,)
+    def _named(self, outputs: Any) -> Arrays:
+        if isinstance(outputs, Mapping):
+            return {name: _array(outputs[name]) for name in self._outputs if outputs.get(name) is not None}
+        values = outputs if isinstance(outputs, (tuple, list)) else (outputs,)
         return {name: _array(value) for name, value in zip(self._outputs, values, strict=True)}
 
     def close(self) -> None:

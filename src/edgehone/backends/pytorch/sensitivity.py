@@ -176,9 +176,9 @@ def rounded(weight: Any, bits: int, group: int, importance: Any) -> Any:
     best, least = parts, None
     for shrink in _SHRINK:
         scale = ((high - low) * shrink / most).clamp(min=1e-12)
-        made = ((parts - low * shrink) / scale).round().clamp(0, most) * scale + low * shrink
-        error = ((made - parts).square() * weights).sum(-1, keepdim=True)
-        best = made if least is None else torch.where(error < least, made, best)
+        candidate = ((parts - low * shrink) / scale).round().clamp(0, most) * scale + low * shrink
+        error = ((candidate - parts).square() * weights).sum(-1, keepdim=True)
+        best = candidate if least is None else torch.where(error < least, candidate, best)
         least = error if least is None else torch.minimum(error, least)
     return best.reshape(rows, columns)
 

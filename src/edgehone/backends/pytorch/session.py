@@ -99,17 +99,17 @@ class TorchSession:
         ids, mask = (torch.from_numpy(array) for array in padded(prompts))
         times: list[float] = []
 
-        def record_time(made: Any, scores: Any, **_: Any) -> Any:
+        def record_time(sequences: Any, scores: Any, **_: Any) -> Any:
             times.append(time.perf_counter())
             return torch.zeros(len(prompts), dtype=torch.bool)
 
         fed = {"input_ids": ids, "attention_mask": mask}
         started = time.perf_counter()
         with torch.inference_mode():
-            made = self.model.generate(
+            generated = self.model.generate(
                 **fed, max_new_tokens=count, do_sample=False, stopping_criteria=[record_time]
             )
-        rows = made[:, ids.shape[1] :].tolist()
+        rows = generated[:, ids.shape[1] :].tolist()
         return [Generation(started, row, times) for row in rows]
 
     def close(self) -> None:

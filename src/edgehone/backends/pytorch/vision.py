@@ -52,13 +52,13 @@ class TorchPictureProcessor:
         """Return the model's inputs, with as many image tokens between the ids as its processor inserts."""
         import torch
 
-        made = self._run(picture, self.processor.image_token)
-        image = [int(i) for i in made["input_ids"][0] if int(i) == self.image_id]
+        encoded = self._run(picture, self.processor.image_token)
+        image = [int(i) for i in encoded["input_ids"][0] if int(i) == self.image_id]
         ids = torch.tensor([[*before, *image, *after]])
-        fed = {name: value for name, value in made.items() if name not in ("input_ids", "attention_mask")}
+        fed = {name: value for name, value in encoded.items() if name not in ("input_ids", "attention_mask")}
         fed |= {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
         for name in ("token_type_ids", "mm_token_type_ids"):
-            if name in made:
+            if name in encoded:
                 fed[name] = (ids == self.image_id).to(torch.long)
         return fed
 
@@ -109,8 +109,8 @@ class TorchVision:
         fed = self._pictures.inputs(picture, before, after)
         model = self._session.model
         fed = {n: v.to(model.dtype) if v.is_floating_point() else v for n, v in fed.items()}
-        made = self._session.generate_from(fed, count, on_token)
-        return Generation(started, made.ids, made.times)
+        generation = self._session.generate_from(fed, count, on_token)
+        return Generation(started, generation.ids, generation.times)
 
     def close(self) -> None:
         """Free the weights."""

@@ -34,7 +34,7 @@ TIE = 0.05
 COUNT = 12
 # Additional tokens after a request to stop. transformers stops one token later.
 MAX_LATE = 1
-_DISORDER = "the moments are not in order, or not of time.perf_counter(), nor of the session's own clock"
+_DISORDER = "the times are not in order, or not from time.perf_counter() or the session's clock"
 
 
 def tokenizer_matches_the_original(subject: Subject) -> str:
@@ -124,16 +124,16 @@ def generate_returns_the_requested_count(subject: Subject) -> str:
     with subject.open() as session:
         for count in (1, COUNT):
             before = clock_of(session).now()
-            made = session.generate(subject.facts["one"], count)
+            generated = session.generate(subject.facts["one"], count)
             after = clock_of(session).now()
-            demand(len(made.ids) == count, f"{len(made.ids)} ids instead of {count}")
-            demand(len(made.times) == count, f"{len(made.times)} times for {count} tokens")
-            clock = [before, made.started, *made.times, after]
+            demand(len(generated.ids) == count, f"{len(generated.ids)} ids instead of {count}")
+            demand(len(generated.times) == count, f"{len(generated.times)} times for {count} tokens")
+            clock = [before, generated.started, *generated.times, after]
             demand(clock == sorted(clock), _DISORDER)
-            demand(made.times[0] > made.started, "the first token has the time of the start")
-            are_ints = all(type(i) is int for i in made.ids)
-            demand(are_ints, f"ids are {type(made.ids[0]).__name__}, not int")
-    return f"{COUNT} tokens in {made.times[-1] - made.started:.2g} s"
+            demand(generated.times[0] > generated.started, "the first token has the time of the start")
+            are_ints = all(type(i) is int for i in generated.ids)
+            demand(are_ints, f"ids are {type(generated.ids[0]).__name__}, not int")
+    return f"{COUNT} tokens in {generated.times[-1] - generated.started:.2g} s"
 
 
 def generate_is_greedy(subject: Subject) -> str:
@@ -141,13 +141,13 @@ def generate_is_greedy(subject: Subject) -> str:
     score(), speed with generate()."""
     prompt = subject.facts["one"]
     with subject.open() as session:
-        made = session.generate(prompt, COUNT).ids
-        logprobs = log_softmax(_score(session, [*prompt, *made[:-1]]))[len(prompt) - 1 :]
-    gaps = [float(row.max() - row[i]) for row, i in zip(logprobs, made, strict=True)]
+        generated = session.generate(prompt, COUNT).ids
+        logprobs = log_softmax(_score(session, [*prompt, *generated[:-1]]))[len(prompt) - 1 :]
+    gaps = [float(row.max() - row[i]) for row, i in zip(logprobs, generated, strict=True)]
     worst = max(range(COUNT), key=gaps.__getitem__)
     demand(
         gaps[worst] <= TIE,
-        f"token {worst + 1} is {made[worst]}, {gaps[worst]:.3g} nats less likely than {logprobs[worst].argmax()}",
+        f"token {worst + 1} is {generated[worst]}, {gaps[worst]:.3g} nats less likely than {logprobs[worst].argmax()}",
     )
     return f"{COUNT} tokens, at most {gaps[worst]:.2g} nats from the likeliest"
 
@@ -173,12 +173,14 @@ def generate_stops_on_request(subject: Subject) -> str:
 
     with subject.open() as session:
         whole = session.generate(subject.facts["one"], COUNT).ids
-        made = session.generate(subject.facts["one"], COUNT, receive)
-    demand(3 <= len(made.ids) <= 3 + MAX_LATE, f"{len(made.ids)} tokens after a request to stop at 3")
-    demand(made.ids == whole[: len(made.ids)], f"{made.ids} with on_token, {whole} without")
-    complete = received == made.ids[: len(received)] and len(received) >= 3
-    demand(complete, f"on_token got {received}, generated were {made.ids}")
-    return f"{len(made.ids)} tokens"
+        generated = session.generate(subject.facts["one"], COUNT, receive)
+    demand(
+        3 <= len(generated.ids) <= 3 + MAX_LATE, f"{len(generated.ids)} tokens after a request to stop at 3"
+    )
+    demand(generated.ids == whole[: len(generated.ids)], f"{generated.ids} with on_token, {whole} without")
+    complete = received == generated.ids[: len(received)] and len(received) >= 3
+    demand(complete, f"on_token got {received}, generated are {generated.ids}")
+    return f"{len(generated.ids)} tokens"
 
 
 def generate_many_matches_generate(subject: Subject) -> str:
@@ -197,12 +199,12 @@ def compare_with_generate(session: Any, prompts: Sequence[Sequence[int]]) -> str
     together = session.generate_many(prompts, COUNT)
     after = clock_of(session).now()
     demand(len(together) == len(prompts), f"{len(together)} results for {len(prompts)} prompts")
-    for prompt, made in zip(prompts, together, strict=True):
-        counts = len(made.ids), len(made.times)
+    for prompt, generated in zip(prompts, together, strict=True):
+        counts = len(generated.ids), len(generated.times)
         demand(counts == (COUNT, COUNT), f"{counts[0]} ids and {counts[1]} times instead of {COUNT}")
-        clock = [before, made.started, *made.times, after]
+        clock = [before, generated.started, *generated.times, after]
         demand(clock == sorted(clock), _DISORDER)
-        _check_equal_except_ties(session, prompt, session.generate(prompt, COUNT).ids, made.ids)
+        _check_equal_except_ties(session, prompt, session.generate(prompt, COUNT).ids, generated.ids)
     shortest, longest = min(map(len, prompts)), max(map(len, prompts))
     return f"{len(prompts)} prompts of {shortest} to {longest} ids, {COUNT} tokens each"
 
@@ -280,8 +282,8 @@ def check_operator_times(subject: Subject, request: Mapping[str, Any], phases: s
 
 def the_network_is_not_used(subject: Subject) -> str:
     """Neither the build nor any earlier check tried to reach another machine: workers run offline."""
-    asked = sorted({*subject.facts["reached"], *subject.reached})
-    demand(not asked, f"it tried to reach {', '.join(asked)}")
+    hosts = sorted({*subject.facts["reached"], *subject.reached})
+    demand(not hosts, f"it tried to reach {', '.join(hosts)}")
     return "no host was contacted"
 
 
