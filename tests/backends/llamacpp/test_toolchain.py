@@ -42,7 +42,7 @@ def test_an_unreachable_index_is_reported_with_pips_message(
     fake_python: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     script(fake_python / "python", "echo 'ERROR: No matching distribution found'; exit 1")
-    with pytest.raises(SetupError, match=r"cannot fetch llama-cpp-python==.*: ERROR: No matching"):
+    with pytest.raises(SetupError, match=r"cannot download llama-cpp-python==.*: ERROR: No matching"):
         toolchain.setup(tmp_path / "toolchain", lambda what: None)
     assert "No matching" in capfd.readouterr().out
 

