@@ -41,6 +41,15 @@ FAMILIES = [
     "mixtral", "qwen2_moe", "qwen3_moe",
 ]  # fmt: skip
 
+# The families that differ most: grouped queries; a tokenizer and norms of their own, and windows in some blocks alone;
+# a mixture of experts; windows in every block. The others are for `make test-all`.
+REPRESENTATIVE = {"llama", "gemma3_text", "mixtral", "mistral-windowed"}
+COMBINATIONS = [
+    pytest.param(name, family, marks=[] if family in REPRESENTATIVE else [pytest.mark.long])
+    for family in FAMILIES
+    for name in BACKENDS
+]
+
 # What a toolchain is known not to do; the words are in its own error. Everything else must pass.
 _BPE_ONLY = (
     "BPE pre-tokenizer was not recognized"  # the converter asks for one of the tokenizers that it lists
@@ -94,17 +103,12 @@ def bench_of(
 
 
 @pytest.mark.real
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("name", BACKENDS)
+@pytest.mark.parametrize(("name", "family"), COMBINATIONS)
 def test_a_family_passes_the_null_test_or_is_refused_with_a_reason(
     name: str,
     family: str,
     bench_of: Callable[[str], tuple[RunContext, Original]],
-    tmp_path_factory: pytest.TempPathFactory,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # One store for the whole module: what a family's backends share is done once.
-    monkeypatch.setenv("EDGEHONE_HOME", str(tmp_path_factory.getbasetemp() / "families-home"))
     ctx, origin = bench_of(family)
     backend = registry.load(name)
     support = backend.supports(ctx.model)
