@@ -24,7 +24,7 @@ from edgehone.execution.environments import environment
 from edgehone.execution.home import file_lock, home
 from edgehone.execution.job import Input, Job
 from edgehone.execution.run import run
-from tests import warm
+from tests.warmworkers.workers import Servers
 
 RunWorker = Callable[..., dict[str, Any]]
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -53,9 +53,11 @@ def real_home(run_place: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def warm_servers() -> Iterator[warm.Servers]:
-    with warm.servers() as servers:
-        yield servers
+def warm_servers(run_place: Path) -> Iterator[Servers]:
+    """The processes that real tests' jobs are forked from."""
+    servers = Servers(run_place / "warm")
+    yield servers
+    servers.close()
 
 
 @pytest.fixture(autouse=True)
@@ -67,10 +69,10 @@ def _shared_home(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
     if "own_home" not in request.fixturenames:
         monkeypatch.setenv("EDGEHONE_HOME", str(shared))
     if request.node.get_closest_marker("cold") is None:
-        servers: warm.Servers = request.getfixturevalue("warm_servers")
+        servers: Servers = request.getfixturevalue("warm_servers")
 
         def command(job: Job, folder: Path) -> list[str]:
-            return warm.command(job, folder, _COLD(job, folder), servers)
+            return servers.command(job, _COLD(job, folder))
 
         monkeypatch.setattr(child_process, "command_line", command)
 

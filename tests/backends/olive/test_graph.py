@@ -16,7 +16,7 @@ from edgehone.backends.olive import graph
 from edgehone.model.demo import demo_graph
 from edgehone.model.info import ModelInfo, Tensor
 from tests.models import DIGITS as GRAPH
-from tests.warm import Servers
+from tests.warmworkers.workers import Servers
 
 RunWorker = Callable[..., dict[str, Any]]
 ROOT = Path(__file__).parents[3]

@@ -13,7 +13,7 @@ import pytest
 from edgehone.backends.onnxruntime import backend
 from edgehone.model.demo import demo_graph
 from tests.models import DIGITS as GRAPH
-from tests.warm import Servers
+from tests.warmworkers.workers import Servers
 
 RunWorker = Callable[..., dict[str, Any]]
 HERE = "edgehone.backends.onnxruntime.backend"

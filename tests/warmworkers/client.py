@@ -1,4 +1,4 @@
-"""Stand for a worker process that `warmserver.py` forks: `python -I -S warmclient.py SOCKET BOOTSTRAP START`.
+"""Stand for a worker process that `server.py` forks: `python -I -S client.py SOCKET BOOTSTRAP START`.
 
 It hands its standard files over, waits, and ends as the worker process ended. Standard library only.
 """
@@ -15,7 +15,12 @@ from pathlib import Path
 
 def main(path: str, bootstrap: str, start: str) -> None:
     """Send the order and end with the worker's exit code or signal."""
-    order = {"cwd": str(Path.cwd()), "environment": dict(os.environ), "bootstrap": bootstrap, "start": start}
+    order = {
+        "directory": str(Path.cwd()),
+        "environment": dict(os.environ),
+        "bootstrap": bootstrap,
+        "start": start,
+    }
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as server:
         server.connect(path)
         socket.send_fds(server, [json.dumps(order).encode()], [0, 1, 2])
