@@ -18,7 +18,7 @@ from .conftest import Install, honest_source
 
 # All registered backends; all but the fake one run a real toolchain.
 REGISTERED = [
-    pytest.param(point.name, marks=[] if point.name == "null" else [pytest.mark.real])
+    pytest.param(point.name, marks=[] if point.name == "null" else [pytest.mark.real, pytest.mark.cold])
     for point in sorted(entry_points(group=registry.GROUP))
 ]
 

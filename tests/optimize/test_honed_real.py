@@ -105,6 +105,7 @@ def test_two_clients_with_two_prompts_each_are_served_and_settings_searched_for_
 
 
 @pytest.mark.real
+@pytest.mark.long
 def test_a_search_for_a_board_is_proven_here_and_predicted_there(
     demo_model: Path, tmp_path: Path, hone: Any, only: Any
 ) -> None:
@@ -133,6 +134,7 @@ def test_the_settings_of_a_graph_are_searched(tmp_path: Path, hone: Any) -> None
 
 
 @pytest.mark.real
+@pytest.mark.long
 def test_a_byte_budget_is_spent_by_what_rounding_costs(
     demo_model: Path, tmp_path: Path, hone: Any, only: Any
 ) -> None:

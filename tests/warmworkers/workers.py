@@ -59,14 +59,7 @@ class Servers:
 
     def command(self, job: Job, cold: list[str]) -> list[str]:
         """The command line of a job's child: the client's, or `cold` for a job that shall not start warm."""
-        placeholder = not folder.is_absolute()  # for reproduce.sh, which is for people
-        if (
-            placeholder
-            or job.exclusive
-            or job.online
-            or job.env.name not in IMPORTS
-            or sys.platform != "linux"
-        ):
+        if job.exclusive or job.online or job.env.name not in IMPORTS or sys.platform != "linux":
             return cold
         client = [sys.executable, "-I", "-S", str(HERE / "client.py"), str(self.listening(job))]
         return [*client, str(package_path("edgehone") / "execution" / "bootstrap.py"), cold[-1]]
@@ -96,7 +89,10 @@ class Servers:
                 stderr=log,
                 cwd=self.folder,
                 # Thread pools that read these once have one thread in all jobs. Sessions set the number that they use.
-                env={**environment_variables(replace(job, threads=1)), "XDG_CACHE_HOME": str(self.caches)},
+                env={
+                    **environment_variables(replace(job, threads=1), alone=False),
+                    "XDG_CACHE_HOME": str(self.caches),
+                },
                 start_new_session=True,
             )
         while (lease := _lease(path)) is None:

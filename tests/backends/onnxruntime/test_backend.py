@@ -116,9 +116,9 @@ def test_what_is_wrong_is_named(
     monkeypatch.syspath_prepend(str(Path(__file__).parents[1]))
     said = run_worker("onnxruntime", "graphfunctions:refusals", {}, {}, tmp_path / "out")
     expected = {
-        "operator": "does not know: Frobnicate (opset 13)",
-        "too new an operator": "does not know: Mish (opset 13)",
-        "custom operator": "does not know: my.operators::Frobnicate",
+        "operator": "operators that ONNX Runtime does not have: Frobnicate (opset 13)",
+        "too new an operator": "operators that ONNX Runtime does not have: Mish (opset 13)",
+        "custom operator": "operators that ONNX Runtime does not have: my.operators::Frobnicate",
         "no kernel": "cannot open model.onnx: Could not find an implementation for Relu(1)",
         "no data": "files that are missing: model.data",
         "data outside": "weights outside its folder: ../model.data",
