@@ -133,8 +133,11 @@ EMBEDDING = (
          message((1, "keepdims"), (3, 0), (20, 2)), inputs=("g",)),
 )  # fmt: skip
 ON_RUNNING = {
-    "ONNX Runtime does not know: Frobnicate (opset 17)": (network(node("Frobnicate")), {}),
-    "ONNX Runtime does not know: Gelu (opset 17)": (network(node("Gelu")), {}),  # came with opset 20
+    "operators that ONNX Runtime does not have: Frobnicate (opset 17)": (network(node("Frobnicate")), {}),
+    "operators that ONNX Runtime does not have: Gelu (opset 17)": (
+        network(node("Gelu")),
+        {},
+    ),  # came with opset 20
     "Incompatible dimensions": (network(node("MatMul", inputs=("w", "w"))), {}),
     "'y' is NaN or infinite": (network(*LOG), {}),
     "idx=99": (network(*EMBEDDING, inputs=value("x", INT64, "batch", 3)), {"x": IDS}),
