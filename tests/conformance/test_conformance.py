@@ -218,6 +218,7 @@ def test_the_command_line_prints_checks_and_capabilities(
     name = install("edgehone_bad", honest_source() + BROKEN["recipes_start_with_the_exact_one"])
     assert main.main(["backends", "conform", name, "--json"]) == 1
     (row,) = json.loads(capsys.readouterr().out)
+    assert row["capabilities"] == []
     (failed,) = [one for one in row["checks"] if one["state"] == "fail"]
     assert (
         row["name"] == "half" and failed["check"] == "recipes_start_with_the_exact_one" and failed["demand"]

@@ -30,7 +30,7 @@ from edgehone.optimize.context import ReadyExecutor, RunContext, effort_settings
 PROMPT = "The people of"
 TOKENS = 8
 # Time limit per job; a few megabytes of model never take this long in a working backend.
-PATIENCE = Limits(seconds=600)
+TIME_LIMIT = Limits(seconds=600)
 
 
 def selfcheck(name: str, report: Callable[[str], None]) -> dict[str, Any]:
@@ -51,7 +51,7 @@ def selfcheck(name: str, report: Callable[[str], None]) -> dict[str, Any]:
             )
         recipe = _recipe(name, model)
         report(f"building {recipe.key} of a tiny model")
-        site = ReadyExecutor(LocalExecutor(), {name: env}, PATIENCE)
+        site = ReadyExecutor(LocalExecutor(), {name: env}, TIME_LIMIT)
         ctx = RunContext(
             model=model,
             source=Input(model.path, digest.digest_model(model, home() / "digests")),

@@ -33,7 +33,7 @@ from edgehone.worker.conformance import run_checks
 from edgehone.worker.conformance.outcome import Check, Outcome, outcome, perform
 
 # Time limit per job; jobs with a model of a few megabytes take this long only if they hang.
-PATIENCE = Limits(seconds=600)
+TIME_LIMIT = Limits(seconds=600)
 # Token ids in each of two disjoint windows of the evaluation text.
 WINDOW = 48
 
@@ -57,7 +57,7 @@ class _Jobs:
             threads=detect().threads,
             backend=registry.module_name(self.backend),
             also={"conformance": self.nonce, **also},
-            limits=PATIENCE,
+            limits=TIME_LIMIT,
         )
         self.results.append(run(job))
         return self.results[-1]
@@ -239,7 +239,7 @@ def _tokens(model: ModelInfo, source: Input, sources: dict[str, Input]) -> dict[
             {"backend": module},
             {"model": source, **inputs},
             backend=module,
-            limits=PATIENCE,
+            limits=TIME_LIMIT,
         )
     )
     sources["calibration"] = Input(done.out / "calibration", f"{done.identity}/calibration")
