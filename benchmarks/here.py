@@ -23,12 +23,12 @@ from edgehone.optimize.predict.target import here
 from edgehone.optimize.setup import requirements, set_up
 from edgehone.optimize.trial import Trial
 from edgehone.plan import calibration, roofline
-from edgehone.plan.calibration import Seen
+from edgehone.plan.calibration import Observation
 from edgehone.plan.roofline import Demand, Time
-from edgehone.plan.target import Target
+from edgehone.plan.target import PredictionTarget
 
 
-def measured(model: str, backends: Sequence[str]) -> tuple[Demand, Target, dict[str, Seen]]:
+def measured(model: str, backends: Sequence[str]) -> tuple[Demand, PredictionTarget, dict[str, Observation]]:
     """Return the uncalibrated recipes of the quick effort with their measurements."""
     options = OptimizeOptions(model, effort="quick", backends=tuple(backends), emit=_told)
     setup = set_up(options, {}, Executors.local(), requirements(options, {}))
@@ -36,13 +36,15 @@ def measured(model: str, backends: Sequence[str]) -> tuple[Demand, Target, dict[
     ctx, origin = score_original(setup.ctx)
     parity.score_all(ctx, origin, [origin.baseline, *trials])
     measure.measure(ctx, origin, trials)
-    at, asked = here(ctx.device), roofline.demand(ctx.model, ctx.workload)
+    at, asked = here(ctx.device), roofline.workload_demand(ctx.model, ctx.workload)
     assert asked is not None
     seen = {trial.recipe.key: seen_of(trial, asked, at) for trial in [origin.baseline, *trials]}
     return asked, at, {key: one for key, one in seen.items() if one}
 
 
-def predicted(asked: Demand, at: Target, one: Seen, others: Sequence[Seen]) -> tuple[float, float]:
+def predicted(
+    asked: Demand, at: PredictionTarget, one: Observation, others: Sequence[Observation]
+) -> tuple[float, float]:
     """Return predicted seconds per token and for the prompt."""
     shares = calibration.shares(others, one.backend, one.precision)
     token = roofline.token_time(asked, one.precision, one.size, shares, at)

@@ -31,7 +31,7 @@ from edgehone.optimize.options import OptimizeOptions
 from edgehone.optimize.original import Original
 from edgehone.optimize.setup import set_up_context
 from edgehone.optimize.trial import Trial
-from edgehone.plan.mixed import fitted
+from edgehone.plan.mixed import fit_to_size
 from edgehone.transform.precision import assign
 
 _BUDGETS = 100
@@ -64,7 +64,7 @@ def _compete(ctx: RunContext, original: Original, default: Default) -> None:
         path = Path(place) / default.artifact
         parity.build_and_score(ctx, original, theirs, lambda ctx, recipe: import_artifact(ctx, recipe, path))
     show(f"{default.backend}: {default.shown}", theirs.candidate(), taken)
-    (mix,) = fitted(ctx.model, ctx.backends[default.backend].recipes(ctx.model), theirs.bytes)
+    (mix,) = fit_to_size(ctx.model, ctx.backends[default.backend].recipes(ctx.model), theirs.bytes)
     ours = Trial(mix)
     parity.build_and_score(ctx, original, ours)
     show(f"  {mix.key}", ours.candidate(), ours.facts.get("build_seconds"))

@@ -22,7 +22,7 @@ from edgehone.inputs import workload
 from edgehone.model.info import ModelInfo
 from edgehone.plan import calibration, roofline
 from edgehone.plan.roofline import Time
-from edgehone.plan.target import Target
+from edgehone.plan.target import PredictionTarget
 
 PUBLISHED = Path(__file__).with_name("published.toml")
 
@@ -54,20 +54,20 @@ def misses() -> Iterator[Miss]:
     told = tomllib.loads(PUBLISHED.read_text("utf-8"))
     devices = catalogue.shipped()
     for rate in told["rate"]:
-        target = Target.of(devices[rate["device"]])
+        target = PredictionTarget.from_catalogue(devices[rate["device"]])
         if rate.get("gpu"):
             target = replace(target, compute=target.gpu, simd=())
         yield from _one(rate, told["models"][rate["model"]], target)
 
 
-def _one(rate: Mapping[str, Any], table: Mapping[str, Any], target: Target) -> Iterator[Miss]:
+def _one(rate: Mapping[str, Any], table: Mapping[str, Any], target: PredictionTarget) -> Iterator[Miss]:
     parameters = int(table["parameters"])
     model = ModelInfo(
         path=Path(rate["model"]), format="huggingface", architecture="LlamaForCausalLM", model_type="llama",
         task="text-generation", parameters=parameters, bytes=2 * parameters, dtypes={}, files=(), **table["shape"],
     )  # fmt: skip
     work = replace(workload.load("chat"), prompt_tokens=rate.get("prompt", 64), generated_tokens=128)
-    asked = roofline.demand(model, work)
+    asked = roofline.workload_demand(model, work)
     assert asked is not None
     size, precision = parameters * rate["bits"] / 8, roofline.precision_of(rate["bits"])
     shares = calibration.shares([], "llamacpp", precision)

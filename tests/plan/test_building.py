@@ -9,7 +9,7 @@ import pytest
 from edgehone.backends.base import Recipe
 from edgehone.model.inspect import inspect
 from edgehone.plan import building
-from edgehone.plan.building import Build, Need
+from edgehone.plan.building import Build, Resources
 
 PLAIN = Recipe("llamacpp", "Q4_0", bits=4.5)
 
@@ -21,7 +21,9 @@ def test_seconds_come_from_what_ships_until_this_machine_has_built() -> None:
     assert (shipped.value or 0) > (building.seconds(PLAIN, 10**7, []).value or 0)
     tuned = Recipe("llamacpp", "Q4_0+gptq", calibrated=True, bits=4.5)
     # How long learning from a text takes was not timed for larger models: it is unknown until it is timed here.
-    assert "no calibrated build of llamacpp was timed yet" in str(building.seconds(tuned, 10**9, []).reason)
+    assert "no calibrated build of llamacpp has been timed yet" in str(
+        building.seconds(tuned, 10**9, []).reason
+    )
     twice = [Build("llamacpp", False, 10**9, 2 * (shipped.value or 0))]
     seen = building.seconds(PLAIN, 10**9, twice)
     assert seen.value == pytest.approx(2 * (shipped.value or 0))
@@ -41,9 +43,9 @@ def test_a_backend_that_nothing_tells_of() -> None:
 
 def test_what_would_fit_is_told(demo_model: Path) -> None:
     model = inspect(demo_model)
-    needed = building.need(model, [PLAIN, Recipe("openvino", "int8", bits=8.0)])
+    needed = building.resources(model, [PLAIN, Recipe("openvino", "int8", bits=8.0)])
     assert needed.disk == sum(needed.by_backend.values())
     assert building.obstacles(needed, None, None) == []
     assert building.obstacles(needed, 10**12, 10**12) == []
-    tight = building.obstacles(Need(100, 50, {"a": 20, "b": 25, "c": 5}), 50, 30)
+    tight = building.obstacles(Resources(100, 50, {"a": 20, "b": 25, "c": 5}), 50, 30)
     assert "--backends a,c would fit" in tight[1]

@@ -8,12 +8,12 @@ import pytest
 
 from edgehone.core.figure import Figure
 from edgehone.plan import calibration, roofline
-from edgehone.plan.calibration import Seen
+from edgehone.plan.calibration import Observation
 from edgehone.plan.roofline import Demand
-from edgehone.plan.target import Target
+from edgehone.plan.target import PredictionTarget
 
 ASKED = Demand(150_000_000, 1.0, 0, 3e8, 3e8 * 256, 256, 128, 12)
-HERE = Target(
+HERE = PredictionTarget(
     "here",
     "cross_platform",
     ("avx2", "avx512_vnni"),
@@ -27,11 +27,11 @@ HERE = Target(
 )
 
 
-def measured(backend: str, bits: float, share: float, asked: Demand = ASKED) -> Seen:
+def measured(backend: str, bits: float, share: float, asked: Demand = ASKED) -> Observation:
     """A candidate that reached `share` of the bandwidth and half of the compute."""
     size = asked.parameters * bits / 8
     rate = 0.5 * roofline.rate_of(roofline.precision_of(bits), HERE)
-    found = calibration.seen(
+    found = calibration.observe(
         asked,
         backend,
         bits,
@@ -59,12 +59,12 @@ def test_what_was_measured_here_replaces_what_ships() -> None:
     shares = calibration.shares(found, "llamacpp", "low")
     assert shares.read == pytest.approx(0.5)
     assert shares.read_error == pytest.approx(1.25)  # never stated nearer than that
-    assert shares.told == "measured here"
+    assert shares.source == "measured here"
     wide = [measured("llamacpp", 4.5, share) for share in (0.2, 0.4, 0.8)]
     assert calibration.shares(wide, "llamacpp", "low").read_error > 2
     shipped = calibration.shares([], "llamacpp", "low")
     assert shipped.read == pytest.approx(0.62, abs=0.01)
-    assert shipped.told == "shipped measurements"
+    assert shipped.source == "shipped measurements"
     assert calibration.shares([], "of-a-plugin", "high").read_error >= 1.25
     # A candidate that was measured keeps its own share, with the scatter of all.
     own = calibration.shares(wide, "llamacpp", "low", wide[0])
@@ -74,10 +74,10 @@ def test_what_was_measured_here_replaces_what_ships() -> None:
 
 def test_each_is_left_out_and_predicted_from_the_others() -> None:
     same = [measured("llamacpp", bits, 0.5) for bits in (4.5, 4.9, 5.5)]
-    assert calibration.left_out(same, ASKED, HERE) == pytest.approx([1.0, 1.0, 1.0])
+    assert calibration.leave_one_out(same, ASKED, HERE) == pytest.approx([1.0, 1.0, 1.0])
     two = [measured("llamacpp", 4.5, 0.4), measured("llamacpp", 4.9, 0.8)]
-    assert calibration.left_out(two, ASKED, HERE) == pytest.approx([2.0, 2.0])
+    assert calibration.leave_one_out(two, ASKED, HERE) == pytest.approx([2.0, 2.0])
     alone = [measured("llamacpp", 4.5, 0.4), measured("openvino", 4.5, 0.4)]
-    assert calibration.left_out(alone, ASKED, HERE) == []
-    assert calibration.told([]) is None
-    assert "factor of 1.50 (median) and 2.00 (worst)" in str(calibration.told([1.0, 2.0]))
+    assert calibration.leave_one_out(alone, ASKED, HERE) == []
+    assert calibration.describe_errors([]) is None
+    assert "factor of 1.50 (median) and 2.00 (worst)" in str(calibration.describe_errors([1.0, 2.0]))

@@ -15,7 +15,7 @@ from edgehone.backends.openvino import placement
 from edgehone.backends.shared.visible_devices import RuntimeDevice, VisibleDevices
 from edgehone.model.demo import demo_graph, demo_model
 from edgehone.model.inspect import inspect
-from edgehone.plan.devices import on_devices
+from edgehone.plan.devices import add_device_recipes
 from edgehone.plan.plan import Plan, plan
 
 CPU = RuntimeDevice("CPU", "cpu", "Some CPU")
@@ -26,7 +26,7 @@ NPU = RuntimeDevice("NPU", "npu", "AI Boost", {"capabilities": ["FP16", "INT8"],
 def made(path: Path, backend: Any, *devices: RuntimeDevice) -> Plan:
     model = inspect(path)
     backends = {backend.NAME: cast(Backend, backend)}
-    return on_devices(
+    return add_device_recipes(
         plan(model, backends, "quick"), model, backends, {backend.NAME: VisibleDevices((CPU, *devices))}
     )
 
@@ -39,8 +39,11 @@ def test_a_machine_without_accelerators_has_the_same_plan() -> None:
     model = inspect(demo_model())
     backends = {"openvino": cast(Backend, openvino)}
     plain = plan(model, backends, "quick")
-    assert on_devices(plain, model, backends, {"openvino": VisibleDevices((CPU,))}) == plain
-    assert on_devices(plain, model, backends, {"openvino": VisibleDevices(reason="not installed")}) == plain
+    assert add_device_recipes(plain, model, backends, {"openvino": VisibleDevices((CPU,))}) == plain
+    assert (
+        add_device_recipes(plain, model, backends, {"openvino": VisibleDevices(reason="not installed")})
+        == plain
+    )
 
 
 def test_every_recipe_of_a_language_model_on_the_gpu() -> None:
@@ -58,7 +61,7 @@ def test_every_recipe_of_a_language_model_on_the_gpu() -> None:
 def test_a_language_model_on_an_npu_is_refused_with_the_reason() -> None:
     found = made(demo_model(), openvino, NPU)
     assert all(recipe.device is None for recipe in found.recipes)
-    assert "fixed shapes" in found.unplaced["openvino on NPU"]
+    assert "fixed shapes" in found.skipped_devices["openvino on NPU"]
 
 
 def test_a_graph_on_an_npu_has_fixed_shapes_and_a_fallback() -> None:
@@ -82,14 +85,16 @@ def test_graphs_by_a_provider_and_no_language_models() -> None:
     found = by_name(made(demo_graph(), olive, cuda))
     assert found["fp32@CUDA"].settings["device"] == "CUDA" and found["fp32@CUDA"].exact
     refused = made(demo_model(), olive, cuda)
-    assert "another build" in refused.unplaced["olive on CUDA"]
+    assert "another build" in refused.skipped_devices["olive on CUDA"]
 
 
 def test_a_backend_that_cannot_offer_is_left_as_it_is() -> None:
     recipe = Recipe("plain", "exact", exact=True)
     given = Plan((recipe,), {})
     backends = {"plain": cast(Backend, SimpleNamespace())}
-    assert on_devices(given, inspect(demo_model()), backends, {"plain": VisibleDevices((GPU,))}) == given
+    assert (
+        add_device_recipes(given, inspect(demo_model()), backends, {"plain": VisibleDevices((GPU,))}) == given
+    )
 
 
 @pytest.mark.parametrize(

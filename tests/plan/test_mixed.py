@@ -57,8 +57,8 @@ def test_experts_are_not_measured() -> None:
 
 def test_without_need_nothing_is_added() -> None:
     recipes = [Recipe("null", "mix-5", {"mix": {"bits": 5.0}}), Recipe("null", "plain")]
-    assert mixed.fitted(MODEL, recipes, None) == []
-    assert mixed.fitted(MODEL, recipes, 2_000_000_000) == []
-    assert mixed.fitted(MODEL, recipes[1:], 550_000_000) == []
-    assert mixed.fitted(replace(MODEL, parameters=0), recipes, 550_000_000) == []
-    assert [one.name for one in mixed.fitted(MODEL, recipes, 550_000_000)] == ["mix-550MB"]
+    assert mixed.fit_to_size(MODEL, recipes, None) == []
+    assert mixed.fit_to_size(MODEL, recipes, 2_000_000_000) == []
+    assert mixed.fit_to_size(MODEL, recipes[1:], 550_000_000) == []
+    assert mixed.fit_to_size(replace(MODEL, parameters=0), recipes, 550_000_000) == []
+    assert [one.name for one in mixed.fit_to_size(MODEL, recipes, 550_000_000)] == ["mix-550MB"]

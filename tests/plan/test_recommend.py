@@ -19,11 +19,11 @@ from edgehone.model.info import ModelInfo
 from edgehone.model.inspect import inspect
 from edgehone.plan import matrix, roofline
 from edgehone.plan.recommend import Known, Recommendation, recommend
-from edgehone.plan.target import Target
+from edgehone.plan.target import PredictionTarget
 
 CHAT = workload.load("chat")
-PI = Target.of(catalogue.shipped()["raspberry-pi-5"])
-HERE = Target(
+PI = PredictionTarget.from_catalogue(catalogue.shipped()["raspberry-pi-5"])
+HERE = PredictionTarget(
     "this machine",
     "cross_platform",
     ("avx2", "avx512_vnni"),
@@ -51,7 +51,9 @@ def large(demo_model: Path) -> ModelInfo:
     )
 
 
-def ask(model: ModelInfo, target: Target, names: tuple[str, ...] = (), **free: Any) -> Recommendation:
+def ask(
+    model: ModelInfo, target: PredictionTarget, names: tuple[str, ...] = (), **free: Any
+) -> Recommendation:
     backends = {name: registry.load(name) for name in names or ("llamacpp", "openvino", "olive", "mlx")}
     return recommend(
         model,
@@ -69,9 +71,9 @@ def test_the_matrix_orders_and_says_why(large: ModelInfo) -> None:
     assert [one.backend for one in pi.ranked][:2] == ["llamacpp", "openvino"]
     assert all(one.why for one in pi.ranked)
     assert pi.expected[0].recipe.backend == "llamacpp"
-    intel = ask(large, Target.of(catalogue.shipped()["intel-n100"]))
+    intel = ask(large, PredictionTarget.from_catalogue(catalogue.shipped()["intel-n100"]))
     assert intel.ranked[0].backend == "openvino"
-    apple = ask(large, Target.of(catalogue.shipped()["apple-m2"]))
+    apple = ask(large, PredictionTarget.from_catalogue(catalogue.shipped()["apple-m2"]))
     assert [one.backend for one in apple.ranked][:2] == ["mlx", "llamacpp"]
 
 
@@ -79,7 +81,7 @@ def test_what_a_device_cannot_run_is_out_with_its_reason(large: ModelInfo) -> No
     pi = ask(large, PI)
     assert "Apple silicon" in pi.refused["mlx"]
     assert not any(one.recipe.backend == "mlx" for one in pi.expected)
-    phone = ask(large, Target.of(catalogue.shipped()["iphone-16-pro"]))
+    phone = ask(large, PredictionTarget.from_catalogue(catalogue.shipped()["iphone-16-pro"]))
     assert phone.refused["openvino"] == "there is no OpenVINO for iOS"
     assert any(one.recipe.backend == "mlx" for one in phone.expected)
     with pytest.raises(ModelError, match="Apple silicon"):
@@ -100,7 +102,7 @@ def test_predictions_say_so_and_hold_their_error(large: ModelInfo) -> None:
     assert (q4.decode.value or 0) > 1.5 * (f16.decode.value or 0)
     # 0.68 GB and a little cache at 17 GB/s, of which programs reach 0.8 and llama.cpp 0.58: some 12 tokens/s.
     assert 9 < (q4.decode.value or 0) < 15
-    assert q4.bound == "memory"
+    assert q4.bottleneck == "memory"
     first = 1000 * CHAT.prompt_tokens / (q4.prefill.value or 1)
     rest = 1000 * (CHAT.generated_tokens - 1) / (q4.decode.value or 1)
     assert q4.latency.value == pytest.approx(first + rest)
@@ -113,7 +115,7 @@ def test_every_recipe_of_every_backend_has_its_bytes(large: ModelInfo) -> None:
 
 
 def test_what_is_not_known_is_missing_with_its_reason(large: ModelInfo, demo_model: Path) -> None:
-    phone = Target.of(catalogue.shipped()["iphone-15-pro"])
+    phone = PredictionTarget.from_catalogue(catalogue.shipped()["iphone-15-pro"])
     one = next(one for one in ask(large, phone).expected if one.recipe.key == "llamacpp/Q4_0")
     assert one.decode.value is None
     assert one.latency.value is None
@@ -122,7 +124,7 @@ def test_what_is_not_known_is_missing_with_its_reason(large: ModelInfo, demo_mod
     assert roofline.predicted_bytes(Recipe("x", "y"), small).value is None
     assert backend.recipes(small)[0].bits is None
     graph = replace(large, task="graph")
-    assert roofline.demand(graph, CHAT) is None
+    assert roofline.workload_demand(graph, CHAT) is None
 
 
 def test_what_does_not_fit_is_told_with_what_would(large: ModelInfo) -> None:
@@ -130,11 +132,13 @@ def test_what_does_not_fit_is_told_with_what_would(large: ModelInfo) -> None:
     by_key = {one.recipe.key: one for one in ask(large, board).expected}
     assert "needs" in str(by_key["llamacpp/F16"].obstacle)
     assert by_key["llamacpp/Q4_0"].obstacle is None
-    phone = Target.of(catalogue.shipped()["android-snapdragon-8-gen-2"])
-    assert "the budget of android-snapdragon-8-gen-2 is 100 MB" in str(ask(large, phone).expected[0].obstacle)
+    phone = PredictionTarget.from_catalogue(catalogue.shipped()["android-snapdragon-8-gen-2"])
+    assert "the size budget of android-snapdragon-8-gen-2 is 100 MB" in str(
+        ask(large, phone).expected[0].obstacle
+    )
     tight = ask(large, PI, free_memory=10**9, free_disk=30 * 10**9)
     assert len(tight.obstacles) == 2
-    assert "which do for a model of 0.16 billion parameters" in tight.obstacles[0]
+    assert "enough for a model of 0.16 billion parameters" in tight.obstacles[0]
     assert "--backends llamacpp would fit" in tight.obstacles[1]
     assert "no backend alone would fit" in ask(large, PI, free_disk=10**9).obstacles[0]
 
@@ -144,7 +148,7 @@ def test_advice_applies_and_cites(large: ModelInfo, demo_model: Path) -> None:
     assert any("NEON" in one.says for one in told)
     assert all(one.source.startswith("https://") or ":" in one.source for one in told)
     assert not any("Metal" in one.source or "CUDA" in one.says for one in told)
-    ultra = ask(large, Target.of(catalogue.shipped()["intel-core-ultra-7-155h"])).advice
+    ultra = ask(large, PredictionTarget.from_catalogue(catalogue.shipped()["intel-core-ultra-7-155h"])).advice
     assert any("NPU" in one.says for one in ultra)
     assert any("cache" in one.says for one in ask(inspect(demo_model), HERE).advice)
 
@@ -155,7 +159,7 @@ def test_a_matrix_and_a_tree_of_the_users_own(tmp_path: Path, large: ModelInfo) 
     own = matrix.load({"plan": {"matrix": str(path)}})
     ranked = matrix.rank(own, "intel", large, ["llamacpp", "mlx"])
     assert [one.backend for one in ranked] == ["mlx", "llamacpp"]
-    assert own.out("intel") == {"openvino": "not bought"}
+    assert own.unsupported("intel") == {"openvino": "not bought"}
     assert own.tree == matrix.load().tree  # each file stands for itself
     with pytest.raises(InputError, match="no row 'apple'"):
         matrix.rank(own, "apple", large, ["mlx"])

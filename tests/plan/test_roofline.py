@@ -18,11 +18,11 @@ from edgehone.model.info import ModelInfo
 from edgehone.model.inspect import inspect
 from edgehone.plan import roofline
 from edgehone.plan.roofline import Demand, Shares, Time
-from edgehone.plan.target import Target
+from edgehone.plan.target import PredictionTarget
 
 CHAT = workload.load("chat")
 SHARES = Shares(0.5, 1.25, 0.5, 1.25, 50e-6, "made up")
-FAST = Target(
+FAST = PredictionTarget(
     "fast",
     "intel",
     ("avx2",),
@@ -40,7 +40,7 @@ def asks(parameters: float = 1e9) -> Demand:
     return Demand(int(parameters), 1.0, 0, 2 * parameters, 2 * parameters * 256, 256, 128, 20)
 
 
-def token(asked: Demand, size: float, target: Target) -> Time:
+def token(asked: Demand, size: float, target: PredictionTarget) -> Time:
     found = roofline.token_time(asked, "low", size, SHARES, target)
     assert isinstance(found, Time)
     return found
@@ -48,14 +48,14 @@ def token(asked: Demand, size: float, target: Target) -> Time:
 
 def test_the_slowest_bound_is_the_time() -> None:
     large = token(asks(), 5e8, FAST)
-    assert large.bound == "memory"
+    assert large.bottleneck == "memory"
     assert large.seconds == pytest.approx(5e8 / 50e9)
     # A few MB on a device whose caches are not known: the calls bound it, however fast the memory is.
     small = token(asks(1e6), 1e6, replace(FAST, last_cache=None))
-    assert small.bound == "calls"
+    assert small.bottleneck == "calls"
     assert small.seconds == pytest.approx(20 * 50e-6)
     weak = token(asks(), 5e8, replace(FAST, compute=Figure(10.0, unit="GFLOP/s")))
-    assert weak.bound == "compute"
+    assert weak.bottleneck == "compute"
 
 
 def test_weights_in_the_cache_are_read_faster() -> None:
@@ -73,7 +73,7 @@ def test_a_prompt_takes_no_less_than_a_token() -> None:
     one = token(asks(), 5e8, FAST)
     prompt = roofline.prompt_time(asks(), "low", SHARES, FAST, one)
     assert isinstance(prompt, Time)
-    assert prompt.bound == "compute"
+    assert prompt.bottleneck == "compute"
     assert prompt.seconds == pytest.approx(2e9 * 256 / (0.5 * 1000e9 * 1.5))
     short = replace(asks(), prompt_operations=2e9, prompt_tokens=1)
     assert roofline.prompt_time(short, "low", SHARES, FAST, one) == one
@@ -96,7 +96,7 @@ def test_a_sum_of_times_is_no_surer_than_its_parts(
 ) -> None:
     whole = Time(first, own, device, "compute").plus(Time(second, 1.5, 2.0, "memory"), count)
     assert whole.seconds == pytest.approx(first + count * second)
-    assert min(own, 1.5) <= whole.own * 1.000001 and whole.own <= max(own, 1.5) * 1.000001
+    assert min(own, 1.5) <= whole.runtime_error * 1.000001 and whole.runtime_error <= max(own, 1.5) * 1.000001
     figure = whole.figure("ms", 1e3)
     assert figure.predicted
     assert figure.low is not None and figure.high is not None and figure.value is not None
@@ -105,7 +105,9 @@ def test_a_sum_of_times_is_no_surer_than_its_parts(
 
 def test_what_a_token_reads(demo_model: Path) -> None:
     model = replace(inspect(demo_model), tied_embeddings=True)
-    tied, untied = (roofline.demand(replace(model, tied_embeddings=tied), CHAT) for tied in (True, False))
+    tied, untied = (
+        roofline.workload_demand(replace(model, tied_embeddings=tied), CHAT) for tied in (True, False)
+    )
     assert tied is not None and untied is not None
     assert tied.used == 1.0
     assert untied.used == pytest.approx(1 - 2048 * 256 / model.parameters)
@@ -117,27 +119,27 @@ def test_what_a_token_reads(demo_model: Path) -> None:
         intermediate_size=256,
         tied_embeddings=True,
     )
-    asked = roofline.demand(mixture, CHAT)
+    asked = roofline.workload_demand(mixture, CHAT)
     assert asked is not None
     assert asked.used == pytest.approx(1 - 6 * 3 * 256 * 256 * 4 / 10_000_000)
 
 
 def test_the_instructions_of_a_target_and_its_calls() -> None:
     devices = catalogue.shipped()
-    assert Target.of(devices["raspberry-pi-4"]).gain == 1.5
-    assert Target.of(devices["raspberry-pi-5"]).gain == 4.0
-    assert Target.of(devices["apple-m2"]).gain == 8.0
-    pi = Target.of(devices["raspberry-pi-4"]).seen_from(FAST)
+    assert PredictionTarget.from_catalogue(devices["raspberry-pi-4"]).int8_gain == 1.5
+    assert PredictionTarget.from_catalogue(devices["raspberry-pi-5"]).int8_gain == 4.0
+    assert PredictionTarget.from_catalogue(devices["apple-m2"]).int8_gain == 8.0
+    pi = PredictionTarget.from_catalogue(devices["raspberry-pi-4"]).relative_to(FAST)
     assert pi.slower > 3.0 / 1.8
     assert pi.slower_error >= 1.35
-    assert FAST.seen_from(FAST).slower == pytest.approx(1.0)
-    unknown = replace(FAST, clock_ghz=None, compute=Figure.missing("?")).seen_from(FAST)
+    assert FAST.relative_to(FAST).slower == pytest.approx(1.0)
+    unknown = replace(FAST, clock_ghz=None, compute=Figure.missing("?")).relative_to(FAST)
     assert unknown.slower_error > 1.5
-    mac = Target.of(devices["apple-m2"])
-    assert mac.run_by("mlx").compute == mac.gpu
-    assert mac.run_by("llamacpp").compute == mac.compute
-    server = Target.of(devices["edge-server-l4"])
-    assert server.run_by("llamacpp").compute == server.gpu
+    mac = PredictionTarget.from_catalogue(devices["apple-m2"])
+    assert mac.for_backend("mlx").compute == mac.gpu
+    assert mac.for_backend("llamacpp").compute == mac.compute
+    server = PredictionTarget.from_catalogue(devices["edge-server-l4"])
+    assert server.for_backend("llamacpp").compute == server.gpu
 
 
 def test_published_rates_are_predicted_within_what_is_stated() -> None:
@@ -152,7 +154,7 @@ def test_published_rates_are_predicted_within_what_is_stated() -> None:
 
 def test_mean_of_the_model(demo_model: Path) -> None:
     model: ModelInfo = inspect(demo_model)
-    asked = roofline.demand(model, CHAT)
+    asked = roofline.workload_demand(model, CHAT)
     assert asked is not None
     assert asked.to_json()["layers"] == 4
     assert Demand(**asked.to_json()) == asked

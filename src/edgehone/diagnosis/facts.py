@@ -73,7 +73,7 @@ def of_model(model: ModelInfo) -> Facts:
     """The facts about a model before it is honed, and this machine."""
     machine = detect()
     free = free_memory(machine)
-    memory = building.need(model, ()).memory
+    memory = building.resources(model, ()).memory
     takers = [
         name for name, one in registry.load_all().items() if not one.REFERENCE and one.supports(model).ok
     ]

@@ -23,7 +23,7 @@ from edgehone.execution.threads import threads_of
 from edgehone.execution.watch import Watch
 from edgehone.inputs.workload import Workload
 from edgehone.model.info import ModelInfo
-from edgehone.plan.target import Target
+from edgehone.plan.target import PredictionTarget
 
 
 class JobFields(TypedDict, total=False):
@@ -98,7 +98,7 @@ class RunContext:
     )  # evaluation, calibration; task and pictures if given
     metric: str | None = None  # for graphs: the metric that the user named
     normalization: Mapping[str, Any] = field(default_factory=dict)  # image to array: scale, mean, std
-    prediction_target: Target | None = (
+    prediction_target: PredictionTarget | None = (
         None  # device that figures are predicted for; None: figures are measured
     )
     verifies_on_target: bool = False  # True: quality is scored again on the target executor

@@ -17,7 +17,7 @@ from edgehone.optimize.predict.target import here, known, target_of
 from edgehone.optimize.setup import free_memory, reference_backend_for
 from edgehone.plan import matrix
 from edgehone.plan.recommend import Recommendation, recommend
-from edgehone.plan.target import Target
+from edgehone.plan.target import PredictionTarget
 
 
 def advise(
@@ -28,7 +28,7 @@ def advise(
     work: str | None = None,
     effort: Effort = "normal",
     backends: Sequence[str] | None = None,
-) -> tuple[ModelInfo, Target, Recommendation, str | None]:
+) -> tuple[ModelInfo, PredictionTarget, Recommendation, str | None]:
     """What `optimize` would try for this machine, or for a device of the catalogue; and a note of the workload.
 
     Raises InputError for an unknown device or workload, ModelError for a model that nothing takes.

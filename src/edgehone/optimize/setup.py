@@ -38,10 +38,10 @@ from edgehone.optimize.predict import predict
 from edgehone.optimize.predict.target import target_of
 from edgehone.optimize.trial import Trial
 from edgehone.plan import building, matrix, roofline
-from edgehone.plan.devices import on_devices
+from edgehone.plan.devices import add_device_recipes
 from edgehone.plan.plan import Plan, plan
-from edgehone.plan.recommend import planned
-from edgehone.plan.target import Target
+from edgehone.plan.recommend import apply_matrix
+from edgehone.plan.target import PredictionTarget
 
 # The share of the memory free at the start of the run that one job may use; the rest is left to the system.
 MEMORY_SHARE = 0.9
@@ -101,7 +101,7 @@ def set_up(
     row = target.row if target else platform_row(executors.target.device)
     planned_recipes = _plan(options, config, backends, target=target, row=row, required=required)
     obstacles = building.obstacles(
-        building.need(info, planned_recipes.recipes),
+        building.resources(info, planned_recipes.recipes),
         free_memory(executors.build.device),
         shutil.disk_usage(home()).free,
     )
@@ -126,7 +126,7 @@ def _plan(
     config: Mapping[str, Any],
     backends: Mapping[str, Backend],
     *,
-    target: Target | None,
+    target: PredictionTarget | None,
     row: str,
     required: Requirements,
 ) -> Plan:
@@ -138,7 +138,7 @@ def _plan(
     baseline = reference_backend_for(model).original(model).key
     recipes = plan(model, backends, effort, baseline=baseline, most_bytes=min(limits, default=None))
     table = matrix.load(config)
-    return planned(recipes, table, row, target.cannot(table) if target else {}, model)
+    return apply_matrix(recipes, table, row, target.unsupported_backends(table) if target else {}, model)
 
 
 def add_device_recipes(plan: Plan, ctx: RunContext) -> tuple[Plan, list[str]]:
@@ -148,7 +148,7 @@ def add_device_recipes(plan: Plan, ctx: RunContext) -> tuple[Plan, list[str]]:
     visible = visible_devices(
         backends, ctx.device, inventory, lambda name, what: ctx.emit(Event("", detail=f"{name}: {what}"))
     )
-    return on_devices(plan, ctx.model, ctx.backends, visible), unused_accelerators(visible, inventory)
+    return add_device_recipes(plan, ctx.model, ctx.backends, visible), unused_accelerators(visible, inventory)
 
 
 def set_up_context(

@@ -1,1 +1,1 @@
-"""Planning: which recipes deserve a try for this model, and why the others do not."""
+"""Planning: select the recipes to try for a model, predict their figures, and give reasons for the rest."""

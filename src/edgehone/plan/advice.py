@@ -1,4 +1,4 @@
-"""Advice for a processor: threads, SIMD, caches, batches, precisions, accelerators; data, each with its source."""
+"""Advice on threads, SIMD, caches, batches, precisions and accelerators, read from advice.toml with its sources."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from edgehone.model.info import ModelInfo
-from edgehone.plan.target import Target
+from edgehone.plan.target import PredictionTarget
 
 
 @dataclass(frozen=True)
 class Advice:
-    """One piece of advice that applies here, and its source."""
+    """A piece of advice and its source."""
 
     says: str
     source: str
 
 
-def advice(target: Target, backends: Sequence[str], model: ModelInfo) -> list[Advice]:
-    """All that applies to a model on a target, by the `backends` that are in the plan."""
+def advice(target: PredictionTarget, backends: Sequence[str], model: ModelInfo) -> list[Advice]:
+    """Return the advice that applies to a model on a target, for the backends in the plan."""
     return [
         Advice(one["says"], one["source"]) for one in _table() if _applies(one["if"], target, backends, model)
     ]
@@ -30,13 +30,15 @@ def advice(target: Target, backends: Sequence[str], model: ModelInfo) -> list[Ad
 
 @lru_cache(maxsize=1)
 def _table() -> list[Mapping[str, Any]]:
-    found: list[Mapping[str, Any]] = tomllib.loads(
+    entries: list[Mapping[str, Any]] = tomllib.loads(
         Path(__file__).with_name("advice.toml").read_text("utf-8")
     )["advice"]
-    return found
+    return entries
 
 
-def _applies(condition: Mapping[str, Any], target: Target, backends: Sequence[str], model: ModelInfo) -> bool:
+def _applies(
+    condition: Mapping[str, Any], target: PredictionTarget, backends: Sequence[str], model: ModelInfo
+) -> bool:
     memory, cache = target.memory_bytes, target.last_cache
     holds: dict[str, Callable[[Any], bool]] = {
         "backend": lambda value: value in backends,
@@ -47,7 +49,7 @@ def _applies(condition: Mapping[str, Any], target: Target, backends: Sequence[st
         "threads_over": lambda value: target.threads > value,
         "memory_under_gb": lambda value: memory is not None and memory < value * 1e9,
         "accelerator": lambda value: any(value in one for one in target.accelerators),
-        # Whether the weights at `value` bits fit twice into the last cache.
+        # The weights at `value` bits fit into half of the last-level cache.
         "cached_at_bits": lambda value: cache is not None and 2 * model.parameters * value / 8 <= cache,
     }
     return all(holds[name](value) for name, value in condition.items())

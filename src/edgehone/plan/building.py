@@ -1,7 +1,7 @@
-"""What building takes on the machine that builds: seconds, memory and disk, predicted before anything is built.
+"""Predict the time, memory and disk space of builds on this machine, before anything is built.
 
-Seconds are those that this machine's history tells of the backend's builds, plain or calibrated, scaled by parameters;
-without a history those of roofline.toml. What would not fit is refused, with what would.
+Build times come from roofline.toml, corrected by the builds that this machine has timed, or from those alone if
+roofline.toml has no entry for the backend. Builds that do not fit are refused with what would fit.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from edgehone.plan import roofline, roofline_data
 
 @dataclass(frozen=True)
 class Build:
-    """A build that was timed on this machine."""
+    """A build timed on this machine."""
 
     backend: str
     calibrated: bool
@@ -27,9 +27,10 @@ class Build:
 
 
 def seconds(recipe: Recipe, parameters: int, history: Sequence[Build]) -> Figure:
-    """How long building takes: fixed + each billion of parameters, by roofline.toml, corrected by the history.
+    """Predict the build time in seconds: a fixed part plus a part per billion parameters.
 
-    Missing, with the reason, where neither tells of the backend.
+    The constants are those of roofline.toml, corrected by `history`. Returns a missing figure, with the reason, if
+    neither covers the backend.
     """
     table = roofline_data.table()["building"]
     known = table["seconds"].get(recipe.backend)
@@ -39,9 +40,9 @@ def seconds(recipe: Recipe, parameters: int, history: Sequence[Build]) -> Figure
             one for one in history if (one.backend, one.calibrated) == (recipe.backend, recipe.calibrated)
         ]
         if not alike:
-            return Figure.missing(f"no {kind} build of {recipe.backend} was timed yet", "s")
+            return Figure.missing(f"no {kind} build of {recipe.backend} has been timed yet", "s")
         nearest = min(alike, key=lambda one: abs(math.log(parameters / one.parameters)))
-        # Between taking no longer and taking longer in proportion.
+        # The time grows between not at all and in proportion to the parameters: take the geometric mean.
         factor = max(
             table["history_error"],
             math.sqrt(max(parameters / nearest.parameters, nearest.parameters / parameters)),
@@ -51,69 +52,74 @@ def seconds(recipe: Recipe, parameters: int, history: Sequence[Build]) -> Figure
     def by_table(size: int) -> float:
         return float(known[kind][0] + known[kind][1] * size / 1e9)
 
-    told = [
+    log_ratios = [
         math.log(one.seconds / by_table(one.parameters))
         for one in history
         if (one.backend, one.calibrated) == (recipe.backend, recipe.calibrated) and one.seconds > 0
     ]
-    if not told:
+    if not log_ratios:
         return Figure.prediction(by_table(parameters), table["error"], "s")
-    mean = sum(told) / len(told)
-    far = max(abs(one - mean) for one in told)
+    mean = sum(log_ratios) / len(log_ratios)
+    deviation = max(abs(ratio - mean) for ratio in log_ratios)
     return Figure.prediction(
-        by_table(parameters) * math.exp(mean), max(table["history_error"], math.exp(far)), "s"
+        by_table(parameters) * math.exp(mean), max(table["history_error"], math.exp(deviation)), "s"
     )
 
 
 @dataclass(frozen=True)
-class Need:
-    """Bytes of memory and of disk that building all recipes of a plan takes; the disk's by backend too."""
+class Resources:
+    """Bytes of memory and disk that building all recipes of a plan takes. `by_backend`: the bytes of disk."""
 
     memory: int
     disk: int
     by_backend: Mapping[str, int]
 
 
-def need(model: ModelInfo, recipes: Sequence[Recipe]) -> Need:
-    """The original in float32 and a copy beside it in memory; on disk the original's copy in 16 bits for each backend,
-    and every artifact."""
+def resources(model: ModelInfo, recipes: Sequence[Recipe]) -> Resources:
+    """Estimate what building the recipes takes.
+
+    Memory: the original in float32 and copies of it (roofline.toml). Disk: for each backend a 16-bit copy of the
+    original, and every artifact.
+    """
     parameters = model.parameters or 0
     disk: dict[str, int] = {}
     for recipe in recipes:
         size = roofline.predicted_bytes(recipe, model)
         disk.setdefault(recipe.backend, 2 * parameters)
         disk[recipe.backend] += int(size.high or 2 * parameters)
-    return Need(round(roofline_data.table()["building"]["copies"] * 4 * parameters), sum(disk.values()), disk)
+    return Resources(
+        round(roofline_data.table()["building"]["copies"] * 4 * parameters), sum(disk.values()), disk
+    )
 
 
-def obstacles(needed: Need, free_memory: int | None, free_disk: int | None) -> list[str]:
-    """Why this machine cannot build, and what would fit."""
-    found = []
+def obstacles(needed: Resources, free_memory: int | None, free_disk: int | None) -> list[str]:
+    """Return why this machine cannot build, with what would fit, or an empty list."""
+    problems = []
     if free_memory is not None and needed.memory > free_memory:
         fits = free_memory / (4 * roofline_data.table()["building"]["copies"])
-        found.append(
-            f"building needs {_gb(needed.memory)} of memory, {_gb(free_memory)} are free, which do for a model of "
-            f"{fits / 1e9:.2g} billion parameters: build on a machine with more, or give a model that is converted "
-            "already (GGUF)"
+        problems.append(
+            f"building needs {_gb(needed.memory)} of memory, but only {_gb(free_memory)} are free, enough for a model "
+            f"of {fits / 1e9:.2g} billion parameters: build on a machine with more memory, or use a model that is "
+            "already converted (GGUF)"
         )
     if free_disk is not None and needed.disk > free_disk:
         fitting = _fitting(needed.by_backend, free_disk)
-        way = f"--backends {','.join(fitting)} would fit" if fitting else "no backend alone would fit"
-        found.append(
-            f"building needs {_gb(needed.disk)} of disk, {_gb(free_disk)} are free: {way}; or set EDGEHONE_HOME to a "
-            "folder on another disk"
+        option = f"--backends {','.join(fitting)} would fit" if fitting else "no single backend would fit"
+        problems.append(
+            f"building needs {_gb(needed.disk)} of disk space, but only {_gb(free_disk)} are free: {option}; or set "
+            "EDGEHONE_HOME to a folder on another disk"
         )
-    return found
+    return problems
 
 
 def _fitting(disk: Mapping[str, int], free: int) -> list[str]:
-    """As many backends, in their order, as fit together."""
-    taken, left = [], free
+    """Return as many backends, in order, as fit together."""
+    fitting, remaining = [], free
     for backend, size in disk.items():
-        if size <= left:
-            taken.append(backend)
-            left -= size
-    return taken
+        if size <= remaining:
+            fitting.append(backend)
+            remaining -= size
+    return fitting
 
 
 def _gb(size: int) -> str:

@@ -1,9 +1,9 @@
-"""What runtimes reach of a machine, from what was measured on it: the shares that predictions for others stand on.
+"""Derive from measurements on this machine what shares of its peak rates runtimes reach.
 
-Of each candidate that was measured: the share of the read bandwidth where its weights are too many for the caches, the
-share of the float rate in the prompt, and the seconds for each block where the weights fit a cache. Those of one
-backend and precision are carried together; their scatter is the error, never less than what one share was seen to
-differ by from processor to processor (roofline.toml). Where nothing was measured, roofline.toml's shares serve.
+Each measured candidate yields the share of the read bandwidth (if its weights exceed the caches), the share of the
+float rate in the prompt, and the seconds per block (if its weights fit in a cache). Shares of one backend and precision
+are averaged. Their scatter is the error, but at least the variation between processors in roofline.toml. Without
+measurements, the shares of roofline.toml are used.
 """
 
 from __future__ import annotations
@@ -18,16 +18,19 @@ from edgehone.plan import roofline, roofline_data
 from edgehone.plan.roofline import Demand, Shares, Time
 
 if TYPE_CHECKING:
-    from edgehone.plan.target import Target
+    from edgehone.plan.target import PredictionTarget
 
 _Z = NormalDist().inv_cdf(0.975)
-# Fewer shares than this tell too little of their scatter.
+# Fewest shares whose scatter is used.
 _ENOUGH = 3
 
 
 @dataclass(frozen=True)
-class Seen:
-    """A candidate as it was measured: seconds of a token and of the prompt, and the shares that these are."""
+class Observation:
+    """A measured candidate: seconds per token and per prompt, and the shares of the peak rates they amount to.
+
+    `size` in bytes, `call` in seconds per block. A share that the measurement does not reveal is None.
+    """
 
     backend: str
     precision: str
@@ -39,56 +42,63 @@ class Seen:
     call: float | None
 
 
-def seen(
-    asked: Demand,
+def observe(
+    demand: Demand,
     backend: str,
     bits: float | None,
     *,
     size: float | None,
     decode: float | None,
     ttft_ms: float | None,
-    here: Target,
-) -> Seen | None:
-    """The shares of a candidate of `size` bytes that decodes so many tokens a second on this machine, the first of them
-    after so many milliseconds; None where one of these is missing."""
+    here: PredictionTarget,
+) -> Observation | None:
+    """Return the observation of a candidate: `size` in bytes, `decode` in tokens/s, `ttft_ms` in milliseconds.
+
+    `here` is the machine that measured it. Returns None if a measurement is missing.
+    """
     if not (size and decode and ttft_ms):
         return None
     token, prompt = 1 / decode, ttft_ms / 1e3
-    precision = roofline.precision_of(bits or 8 * size / asked.parameters)
+    precision = roofline.precision_of(bits or 8 * size / demand.parameters)
     bandwidth, rate = here.bandwidth.value, roofline.rate_of(precision, here)
-    cached = size < least_bytes(here)
+    cached = size < min_uncached_bytes(here)
     read = (
         None
         if cached or not bandwidth
-        else (asked.used * size + asked.cache_bytes) / (token * bandwidth * 1e9)
+        else (demand.used * size + demand.cache_bytes) / (token * bandwidth * 1e9)
     )
-    return Seen(
+    return Observation(
         backend,
         precision,
         size,
         token,
         prompt,
         read,
-        asked.prompt_operations / (prompt * rate) if rate else None,
-        token / asked.layers if cached else None,
+        demand.prompt_operations / (prompt * rate) if rate else None,
+        token / demand.layers if cached else None,
     )
 
 
-def least_bytes(here: Target) -> float:
-    """The bytes of weights from which a measured token tells of the memory: smaller ones lie in the caches."""
+def min_uncached_bytes(here: PredictionTarget) -> float:
+    """Return the least bytes of weights whose token time reveals the memory bandwidth. Smaller ones are cached."""
     return float(roofline.CACHED * (here.last_cache or roofline_data.table()["cached"]["unknown"]))
 
 
-def shares(found: Sequence[Seen], backend: str, precision: str, own: Seen | None = None) -> Shares:
-    """What the backend reaches at that precision; of a candidate that was measured (`own`), what it reached itself."""
-    alike = [one for one in found if one.backend == backend and one.precision == precision]
+def shares(
+    observations: Sequence[Observation], backend: str, precision: str, own: Observation | None = None
+) -> Shares:
+    """Return the shares that a backend reaches at a precision, from observations, else from roofline.toml.
+
+    `own`: the observation of the candidate itself, if it was measured; its own shares then replace the averages.
+    """
+    alike = [one for one in observations if one.backend == backend and one.precision == precision]
     shipped = roofline_data.table()["shares"].get(backend) or roofline_data.table()["shares"]["other"]
     floor = float(roofline_data.table()["error"]["own"])
 
     def share(kind: str) -> tuple[float, float, bool]:
         values = [value for one in alike if (value := getattr(one, kind))]
         mine = getattr(own, kind) if own else None
-        scatter = _scatter(found, kind)
+        scatter = _scatter(observations, kind)
         if mine or values:
             value = mine or _mean(values)
             return value, max(floor, scatter or floor), True
@@ -100,45 +110,51 @@ def shares(found: Sequence[Seen], backend: str, precision: str, own: Seen | None
     compute, compute_error, _ = share("compute")
     calls = [value for one in alike if (value := one.call)]
     call = (own.call if own else None) or (_mean(calls) if calls else float(shipped["call_us"]) / 1e6)
-    told = "measured here" if here or calls else "shipped measurements"
-    return Shares(read, read_error, compute, compute_error, call, told)
+    source = "measured here" if here or calls else "shipped measurements"
+    return Shares(read, read_error, compute, compute_error, call, source)
 
 
-def left_out(found: Sequence[Seen], asked: Demand, here: Target) -> list[float]:
-    """By what factor the time of a token is missed for each that was measured, predicted from all the others."""
-    missed = []
-    for at, one in enumerate(found):
-        others = [*found[:at], *found[at + 1 :]]
+def leave_one_out(observations: Sequence[Observation], demand: Demand, here: PredictionTarget) -> list[float]:
+    """Predict the token time of each observation from all others. Return the errors as factors of at least 1.
+
+    Observations without another one of the same backend and precision are left out.
+    """
+    errors = []
+    for at, one in enumerate(observations):
+        others = [*observations[:at], *observations[at + 1 :]]
         if not any(o.backend == one.backend and o.precision == one.precision for o in others):
             continue
         reached = shares(others, one.backend, one.precision)
-        time = roofline.token_time(asked, one.precision, one.size, reached, here)
+        time = roofline.token_time(demand, one.precision, one.size, reached, here)
         if isinstance(time, Time):
-            missed.append(math.exp(abs(math.log(time.seconds / one.token))))
-    return missed
+            errors.append(math.exp(abs(math.log(time.seconds / one.token))))
+    return errors
 
 
-def told(missed: Sequence[float]) -> str | None:
-    """That error in a sentence; None where nothing could be left out."""
-    if not missed:
+def describe_errors(errors: Sequence[float]) -> str | None:
+    """Describe the errors of `leave_one_out` in a sentence. Return None if there are none."""
+    if not errors:
         return None
     return (
-        f"left out one by one, the {len(missed)} measured here are predicted within a factor of {median(missed):.2f} "
-        f"(median) and {max(missed):.2f} (worst)"
+        f"leave-one-out: the {len(errors)} candidates measured here are predicted within a factor of "
+        f"{median(errors):.2f} (median) and {max(errors):.2f} (worst)"
     )
 
 
-def _scatter(found: Sequence[Seen], kind: str) -> float | None:
-    """The factor that 95 % of the shares lie within about their own group's mean, over all groups; None of too few."""
+def _scatter(observations: Sequence[Observation], kind: str) -> float | None:
+    """Return the factor within which 95 % of the shares lie around the mean of their group; None for too few shares.
+
+    A group is a backend and precision. Deviations of all groups are pooled.
+    """
     groups: dict[tuple[str, str], list[float]] = {}
-    for one in found:
+    for one in observations:
         if value := getattr(one, kind):
             groups.setdefault((one.backend, one.precision), []).append(math.log(value))
-    rests = [value - sum(logs) / len(logs) for logs in groups.values() for value in logs]
-    free = len(rests) - len(groups)
-    if free < _ENOUGH - 1:
+    deviations = [value - sum(logs) / len(logs) for logs in groups.values() for value in logs]
+    degrees_of_freedom = len(deviations) - len(groups)
+    if degrees_of_freedom < _ENOUGH - 1:
         return None
-    return math.exp(_Z * math.sqrt(sum(rest**2 for rest in rests) / free))
+    return math.exp(_Z * math.sqrt(sum(deviation**2 for deviation in deviations) / degrees_of_freedom))
 
 
 def _spread(values: Sequence[float]) -> float | None:

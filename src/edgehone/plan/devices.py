@@ -1,4 +1,4 @@
-"""Variants of a plan's recipes on the accelerators that the runtimes see here."""
+"""Add variants of a plan's recipes for the accelerators that are visible to the runtimes."""
 
 from __future__ import annotations
 
@@ -12,18 +12,21 @@ from edgehone.model.info import ModelInfo
 from edgehone.plan.plan import Plan
 
 
-def on_devices(
-    made: Plan, model: ModelInfo, backends: Mapping[str, Backend], seen: Mapping[str, VisibleDevices]
+def add_device_recipes(
+    plan: Plan, model: ModelInfo, backends: Mapping[str, Backend], visible: Mapping[str, VisibleDevices]
 ) -> Plan:
-    """The plan with each backend's variants behind its own recipes; `unplaced` tells why there are none on a device."""
+    """Return the plan with each backend's device recipes after its other recipes.
+
+    `skipped_devices` of the result has the reason for each visible device without recipes.
+    """
     recipes: list[Recipe] = []
-    unplaced: dict[str, str] = {}
-    for name in made.backends:
-        own = [recipe for recipe in made.recipes if recipe.backend == name]
-        recipes += own
+    skipped: dict[str, str] = {}
+    for name in plan.backends:
+        recipes_of_backend = [recipe for recipe in plan.recipes if recipe.backend == name]
+        recipes += recipes_of_backend
         offering = capability(backends[name], DeviceRecipes)
-        if offering and name in seen and seen[name].accelerators:
-            variants, without = offering.device_recipes(model, own, seen[name])
+        if offering and name in visible and visible[name].accelerators:
+            variants, reasons = offering.device_recipes(model, recipes_of_backend, visible[name])
             recipes += variants
-            unplaced |= {f"{name} on {device}": reason for device, reason in without.items()}
-    return replace(made, recipes=tuple(recipes), unplaced=unplaced)
+            skipped |= {f"{name} on {device}": reason for device, reason in reasons.items()}
+    return replace(plan, recipes=tuple(recipes), skipped_devices=skipped)

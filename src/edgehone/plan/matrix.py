@@ -1,4 +1,4 @@
-"""Which backends to try first on a platform, and why: the selection matrix and the decision tree, both data."""
+"""Rank the backends for a platform by the selection matrix and the decision tree, which are both data files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FACTS = ("kind", "task", "model_format", "experts", "row")
 
 @dataclass(frozen=True)
 class Ranked:
-    """A backend at its place, and the reason."""
+    """A backend in the ranking, and the reason for its rank."""
 
     backend: str
     why: str
@@ -26,26 +26,26 @@ class Ranked:
 
 @dataclass(frozen=True)
 class Matrix:
-    """The rows by platform, and the questions of the tree in their order."""
+    """The rows of the selection matrix by platform, and the branches of the decision tree in order."""
 
     rows: Mapping[str, Mapping[str, Any]]
     tree: Sequence[Mapping[str, Any]]
 
     def row(self, name: str) -> Mapping[str, Any]:
-        """A row. Raises InputError for one that the matrix lacks."""
+        """Return a row. Raises InputError if the matrix does not have it."""
         if name not in self.rows:
             raise InputError(f"the matrix has no row {name!r}", hint=f"rows: {', '.join(self.rows)}")
         return self.rows[name]
 
-    def out(self, row: str) -> dict[str, str]:
-        """The backends that cannot run on a platform, and why."""
+    def unsupported(self, row: str) -> dict[str, str]:
+        """Return the backends that cannot run on a platform, with reasons."""
         return {str(name): str(why) for name, why in self.row(row).get("out", {}).items()}
 
 
 def load(config: Mapping[str, Any] | None = None) -> Matrix:
-    """The shipped matrix and tree, or the user's ([plan] matrix, [plan] tree: files).
+    """Load the shipped matrix and tree, or the user's files ([plan] matrix and [plan] tree in edgehone.toml).
 
-    Raises InputError that names file and place for what cannot be used.
+    Raises InputError, with file and entry, if a file is missing or invalid.
     """
     plan = (config or {}).get("plan", {})
     if not isinstance(plan, Mapping):
@@ -67,9 +67,9 @@ def load(config: Mapping[str, Any] | None = None) -> Matrix:
 
 
 def rank(matrix: Matrix, row: str, model: ModelInfo, backends: Sequence[str]) -> list[Ranked]:
-    """All `backends` in the row's order, what the tree puts first before them; the rest keep their own order.
+    """Rank `backends`: those of the first matching tree branch, then those of the row, then the rest in given order.
 
-    Raises InputError for a row that the matrix lacks.
+    Raises InputError if the matrix does not have the row.
     """
     entry = matrix.row(row)
     whys: dict[str, str] = {}
@@ -85,12 +85,14 @@ def rank(matrix: Matrix, row: str, model: ModelInfo, backends: Sequence[str]) ->
             whys |= dict.fromkeys(branch["first"], branch["why"])
             break
     whys |= {
-        name: entry.get("why", {}).get(name, f"named for {row}")
+        name: entry.get("why", {}).get(name, f"listed for {row}")
         for name in entry["order"]
         if name not in whys
     }
     whys |= {
-        name: f"not named for {row}: tried after those that are" for name in backends if name not in whys
+        name: f"not listed for {row}, so it is tried after the listed backends"
+        for name in backends
+        if name not in whys
     }
     return [Ranked(name, why) for name, why in whys.items() if name in backends]
 
@@ -101,7 +103,7 @@ def _read(plan: Mapping[str, Any], name: str) -> dict[str, Any]:
         return tomllib.loads(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InputError(
-            f"the {name} {path} cannot be read: {error}", hint=f"its form is that of {SHIPPED[name]}"
+            f"the {name} {path} cannot be read: {error}", hint=f"use the format of {SHIPPED[name]}"
         ) from error
 
 

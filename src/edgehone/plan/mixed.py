@@ -1,4 +1,4 @@
-"""Mixed precisions for a budget of the user's own: `--subject-to "bytes<=60MB"` is what a knapsack can be filled to."""
+"""Mixed precision for a size limit of the user (`--subject-to "bytes<=60MB"`): solved as a knapsack problem."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from dataclasses import replace
 from edgehone.backends.base import Recipe
 from edgehone.model.info import ModelInfo
 
-# From here on every weight has the 8 bits and more that plain recipes give it.
+# From this many bits per weight, plain recipes already give every weight 8 bits or more.
 _ENOUGH_BITS = 8.5
 
 
-def fitted(model: ModelInfo, recipes: Sequence[Recipe], most_bytes: int | None) -> list[Recipe]:
-    """The recipe that spends just so many bytes, of a backend that assigns precisions; none without need.
+def fit_to_size(model: ModelInfo, recipes: Sequence[Recipe], most_bytes: int | None) -> list[Recipe]:
+    """Return a mixed-precision recipe of at most `most_bytes`, or an empty list.
 
-    `recipes` are the backend's. The table of what rounding costs is measured once for all budgets.
+    `recipes`: those of one backend. The result is empty without a limit, if the backend has no mixed-precision recipe,
+    or if the limit leaves room for 8 bits per weight. The rounding costs are measured once for all sizes.
     """
     first = next((recipe for recipe in recipes if "mix" in recipe.build), None)
     if first is None or not most_bytes or not model.parameters:
@@ -30,6 +31,6 @@ def fitted(model: ModelInfo, recipes: Sequence[Recipe], most_bytes: int | None) 
             name=re.sub(r"^mix-[\d.]+", f"mix-{most_bytes / 1e6:g}MB", first.name),
             build={**first.build, "mix": {"bytes": most_bytes}},
             bits=bits,
-            why=f"at most {most_bytes:,} bytes, spent by what each weight's rounding costs on the calibration text",
+            why=f"at most {most_bytes:,} bytes, assigned by the cost of rounding each weight on the calibration text",
         )
     ]

@@ -1,4 +1,4 @@
-"""The plan of a run: the recipes to try, and why each backend that is left out is."""
+"""The plan of a run: the recipes to try, and the reasons for excluding backends, surgery and accelerators."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from edgehone.plan import mixed, surgery
 
 @dataclass(frozen=True)
 class Plan:
-    """`recipes` to try, each backend's exact one first; `refused` tells why a backend is not in it.
+    """The recipes to try, each backend's exact recipe first, and reasons for what is not tried.
 
-    `uncut` tells by operation why a surgery that the effort allows is not proposed, `unplaced` by backend and device
-    why nothing is tried on an accelerator that was seen.
+    `refused`: reasons by backend. `skipped_surgery`: reasons by operation, for surgery that the effort level allows.
+    `skipped_devices`: reasons by backend and visible accelerator ("openvino on NPU").
     """
 
     recipes: tuple[Recipe, ...]
     refused: Mapping[str, str]
-    uncut: Mapping[str, str] = field(default_factory=dict)
-    unplaced: Mapping[str, str] = field(default_factory=dict)
+    skipped_surgery: Mapping[str, str] = field(default_factory=dict)
+    skipped_devices: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def backends(self) -> list[str]:
-        """The backends that have a recipe in the plan, in order."""
+        """The backends that have a recipe in the plan, in plan order."""
         return list(dict.fromkeys(recipe.backend for recipe in self.recipes))
 
 
@@ -38,15 +38,15 @@ def plan(
     baseline: str = "",
     most_bytes: int | None = None,
 ) -> Plan:
-    """Every recipe of every backend that takes the model, as far as the effort goes.
+    """Return every recipe of every backend that supports the model, up to the effort level.
 
-    `baseline` is the key of the original itself, which is measured anyway and is no candidate. `most_bytes`: what an
-    artifact may weigh, where the user says so.
-    Raises ModelError, with each backend's reason, if none takes it.
+    `baseline`: the key of the original's recipe, which is measured separately and is not a candidate. `most_bytes`:
+    the user's limit on the size of an artifact. Raises ModelError, with each backend's reason, if no backend supports
+    the model.
     """
     recipes: list[Recipe] = []
     refused = {}
-    uncut: dict[str, str] = {}
+    skipped_surgery: dict[str, str] = {}
     for name, backend in backends.items():
         support = backend.supports(model)
         if not support.ok:
@@ -55,22 +55,22 @@ def plan(
         wanted = [
             recipe
             for recipe in backend.recipes(model)
-            # The exact one is always built: without the null test nothing of the backend counts.
+            # The exact recipe is always built, because the parity check of the backend needs it.
             if (recipe.exact or EFFORTS.index(recipe.effort) <= EFFORTS.index(effort))
             and recipe.key != baseline
         ]
         if not wanted:
-            refused[name] = "it runs the original only and proposes no recipe"
+            refused[name] = "it only runs the original and proposes no recipe"
         elif not any(recipe.exact for recipe in wanted):
-            refused[name] = "it proposes no exact recipe, so it cannot be held to the null test"
+            refused[name] = "it proposes no exact recipe, which the parity check requires"
         else:
-            cut, why_not = surgery.propose(model, wanted, effort)
-            recipes += [*wanted, *mixed.fitted(model, wanted, most_bytes), *cut]
-            uncut |= why_not
+            with_surgery, skipped = surgery.propose(model, wanted, effort)
+            recipes += [*wanted, *mixed.fit_to_size(model, wanted, most_bytes), *with_surgery]
+            skipped_surgery |= skipped
     if not recipes:
         reasons = "".join(f"\n  {name}: {reason}" for name, reason in refused.items())
         raise ModelError(
-            f"no backend can take {model.path} ({model.architecture}):{reasons}",
+            f"no backend supports {model.path} ({model.architecture}):{reasons}",
             hint=f"edgehone inspect {model.path}",
         )
-    return Plan(tuple(recipes), refused, uncut)
+    return Plan(tuple(recipes), refused, skipped_surgery)

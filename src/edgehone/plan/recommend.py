@@ -1,7 +1,7 @@
-"""What a run would try, in which order and why, and what is to be expected of it: nothing is built.
+"""Recommend what to try, in which order and why, with predicted figures, without building anything.
 
-Frameworks come in the matrix's order, recipes in each backend's order of promise. Every expectation is a prediction
-that says so (`roofline`); what would not fit the machine that builds is refused, with what would (`building`).
+Frameworks are in the order of the matrix, recipes in each backend's own order. All figures are marked as predicted
+(`roofline`). Builds that do not fit on this machine are refused with what would fit (`building`).
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from edgehone.core.figure import Figure
 from edgehone.model.info import ModelInfo
 from edgehone.plan import building, calibration, roofline
 from edgehone.plan.advice import Advice, advice
-from edgehone.plan.calibration import Seen
+from edgehone.plan.calibration import Observation
 from edgehone.plan.matrix import Matrix, Ranked, rank
 from edgehone.plan.plan import Plan, plan
 from edgehone.plan.roofline import Demand
-from edgehone.plan.target import Target
+from edgehone.plan.target import PredictionTarget
 
 if TYPE_CHECKING:
     from edgehone.inputs.workload import Workload
@@ -30,9 +30,11 @@ FIGURES = ("bytes", "memory", "prefill", "decode", "latency", "build")
 
 @dataclass(frozen=True)
 class Expected:
-    """A recipe and what is predicted of it; `obstacle` is why it cannot be used on the target, None where it can.
+    """A recipe with its predicted figures.
 
-    `prefill` and `decode` in tokens/s, `latency` of a request of the workload in ms, `build` in s, the others in bytes.
+    `bytes` and `memory` in bytes, `prefill` and `decode` in tokens/s, `latency` of one request of the workload in ms,
+    `build` in s. `bottleneck`: what limits decoding ("memory", "compute" or "calls"). `obstacle`: why the recipe
+    cannot be used on the target, or None.
     """
 
     recipe: Recipe
@@ -42,22 +44,22 @@ class Expected:
     decode: Figure
     latency: Figure
     build: Figure
-    bound: str | None = None  # what decoding waits for
+    bottleneck: str | None = None
     obstacle: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """A plain dict."""
+        """Return a plain dict."""
         figures = {name: getattr(self, name).to_json() for name in FIGURES}
-        told = {"key": self.recipe.key, "why": self.recipe.why, **figures}
-        return {**told, "bound": self.bound, "obstacle": self.obstacle}
+        data = {"key": self.recipe.key, "why": self.recipe.why, **figures}
+        return {**data, "bound": self.bottleneck, "obstacle": self.obstacle}
 
 
 @dataclass(frozen=True)
 class Known:
-    """What this machine's history tells: candidates that were measured on it, and builds that were timed."""
+    """What is known about this machine: candidates measured and builds timed on it, and free space in bytes."""
 
-    here: Target
-    seen: Sequence[Seen] = ()
+    here: PredictionTarget
+    observations: Sequence[Observation] = ()
     builds: Sequence[building.Build] = ()
     free_memory: int | None = None
     free_disk: int | None = None
@@ -65,7 +67,7 @@ class Known:
 
 @dataclass(frozen=True)
 class Recommendation:
-    """The frameworks in order, the recipes with what is expected, and what building needs (bytes)."""
+    """The ranked frameworks, the recipes with predicted figures, and the bytes that building them takes."""
 
     ranked: tuple[Ranked, ...]
     expected: tuple[Expected, ...]
@@ -73,11 +75,11 @@ class Recommendation:
     advice: tuple[Advice, ...]
     build_memory: int
     build_disk: int
-    obstacles: tuple[str, ...]  # why this machine cannot build them, and what would do
+    obstacles: tuple[str, ...]  # why this machine cannot build them, and what would fit
     build_seconds: Figure = field(default_factory=lambda: Figure.missing("nothing is built", "s"))
 
     def to_json(self) -> dict[str, Any]:
-        """A plain dict."""
+        """Return a plain dict."""
         return {
             "frameworks": [asdict(one) for one in self.ranked],
             "recipes": [one.to_json() for one in self.expected],
@@ -97,98 +99,106 @@ def recommend(
     backends: Mapping[str, Backend],
     effort: Effort,
     *,
-    target: Target,
+    target: PredictionTarget,
     work: Workload,
     matrix: Matrix,
     known: Known,
 ) -> Recommendation:
-    """The recommendation. Raises ModelError where no backend takes the model."""
-    made = planned(plan(model, backends, effort), matrix, target.row, target.cannot(matrix), model)
-    expected = [expect(recipe, model, target, work, known) for recipe in made.recipes]
-    needed = building.need(model, made.recipes)
+    """Return the recommendation. Raises ModelError if no backend supports the model."""
+    planned = apply_matrix(
+        plan(model, backends, effort), matrix, target.row, target.unsupported_backends(matrix), model
+    )
+    expected = [expect(recipe, model, target, work, known) for recipe in planned.recipes]
+    needed = building.resources(model, planned.recipes)
     return Recommendation(
-        tuple(rank(matrix, target.row, model, made.backends)),
+        tuple(rank(matrix, target.row, model, planned.backends)),
         tuple(expected),
-        made.refused,
-        tuple(advice(target, made.backends, model)),
+        planned.refused,
+        tuple(advice(target, planned.backends, model)),
         needed.memory,
         needed.disk,
         tuple(building.obstacles(needed, known.free_memory, known.free_disk)),
-        _together([one.build for one in expected]),
+        _total([one.build for one in expected]),
     )
 
 
-def planned(made: Plan, matrix: Matrix, row: str, cannot: Mapping[str, str], model: ModelInfo) -> Plan:
-    """The plan with its backends in the order of the matrix's row, without those that `cannot` run, with the reason;
-    within a backend nothing moves. Raises ModelError where none is left."""
-    out = {name: why for name, why in cannot.items() if name in made.backends}
-    kept = [recipe for recipe in made.recipes if recipe.backend not in out]
-    if not kept:
-        reasons = "".join(f"\n  {name}: {reason}" for name, reason in {**made.refused, **out}.items())
+def apply_matrix(
+    plan: Plan, matrix: Matrix, row: str, unsupported: Mapping[str, str], model: ModelInfo
+) -> Plan:
+    """Return the plan with its backends in the order of the matrix row, without the `unsupported` ones.
+
+    The order of recipes within a backend does not change. `unsupported` maps backends that cannot run on the device to
+    reasons, which are added to `refused`. Raises ModelError if no backend remains.
+    """
+    removed = {name: why for name, why in unsupported.items() if name in plan.backends}
+    recipes = [recipe for recipe in plan.recipes if recipe.backend not in removed]
+    refused = {**plan.refused, **removed}
+    if not recipes:
+        reasons = "".join(f"\n  {name}: {reason}" for name, reason in refused.items())
         raise ModelError(
-            f"no backend that can take {model.path} runs there:{reasons}", hint="edgehone device list"
+            f"no backend that supports {model.path} runs on that device:{reasons}",
+            hint="edgehone device list",
         )
-    ranks = rank(matrix, row, model, made.backends)
-    places = {ranked.backend: at for at, ranked in enumerate(ranks)}
-    kept.sort(key=lambda recipe: places[recipe.backend])
-    return Plan(tuple(kept), {**made.refused, **out}, made.uncut)
+    ranks = {ranked.backend: at for at, ranked in enumerate(rank(matrix, row, model, plan.backends))}
+    recipes.sort(key=lambda recipe: ranks[recipe.backend])
+    return Plan(tuple(recipes), refused, plan.skipped_surgery)
 
 
-def expect(recipe: Recipe, model: ModelInfo, target: Target, work: Workload, known: Known) -> Expected:
-    """What is predicted of a recipe on the target."""
+def expect(
+    recipe: Recipe, model: ModelInfo, target: PredictionTarget, work: Workload, known: Known
+) -> Expected:
+    """Predict the figures of a recipe on the target."""
     size = roofline.predicted_bytes(recipe, model)
     memory = roofline.predicted_memory(recipe.backend, size, model, work)
     build = building.seconds(recipe, model.parameters, known.builds)
-    on = target.seen_from(known.here).run_by(recipe.backend)
-    asked = roofline.demand(model, work)
-    if asked is None:
+    on = target.relative_to(known.here).for_backend(recipe.backend)
+    demand = roofline.workload_demand(model, work)
+    if demand is None:
         why = (
-            "a graph's operations are not counted"
+            "the operations of graphs are not counted"
             if model.kind == "graph"
-            else "the model does not tell its shape"
+            else "the model does not state its shape"
         )
-        prefill, decode, latency, bound = _unknown(why)
+        prefill, decode, latency, bottleneck = _unknown(why)
     else:
-        prefill, decode, latency, bound = _speed(recipe, size, asked, on, known.seen)
+        prefill, decode, latency, bottleneck = _speed(recipe, size, demand, on, known.observations)
     return Expected(
-        recipe, size, memory, prefill, decode, latency, build, bound, obstacle(size, memory, target)
+        recipe, size, memory, prefill, decode, latency, build, bottleneck, obstacle(size, memory, target)
     )
 
 
-def obstacle(size: Figure, memory: Figure, target: Target) -> str | None:
-    """Why a build cannot be used on the target even at the end of the predictions that favours it; None if it can."""
+def obstacle(size: Figure, memory: Figure, target: PredictionTarget) -> str | None:
+    """Return why an artifact cannot be used on the target even at the low ends of its predicted figures, or None."""
     if memory.low is not None and target.memory_bytes is not None and memory.low > target.memory_bytes:
-        return (
-            f"needs {memory.low / 1e9:.1f} GB at least, {target.name} has {target.memory_bytes / 1e9:.1f} GB"
-        )
+        return f"needs at least {memory.low / 1e9:.1f} GB, but {target.name} has {target.memory_bytes / 1e9:.1f} GB"
     if size.low is not None and target.size_budget_bytes and size.low > target.size_budget_bytes:
         return (
-            f"weighs {size.low / 1e6:.0f} MB at least, the budget of {target.name} is "
+            f"has at least {size.low / 1e6:.0f} MB, but the size budget of {target.name} is "
             f"{target.size_budget_bytes / 1e6:.0f} MB"
         )
     return None
 
 
 def _speed(
-    recipe: Recipe, size: Figure, asked: Demand, on: Target, found: Sequence[Seen]
+    recipe: Recipe, size: Figure, demand: Demand, on: PredictionTarget, observations: Sequence[Observation]
 ) -> tuple[Figure, Figure, Figure, str | None]:
-    """Prefill, decode and latency, and what decoding waits for."""
+    """Predict prefill, decode and latency, and the bottleneck of decoding."""
     if size.value is None:
         return _unknown(str(size.reason))
     precision = roofline.precision_of(recipe.bits)
-    reached = calibration.shares(found, recipe.backend, precision)
-    token = roofline.token_time(asked, precision, size.value, reached, on)
+    reached = calibration.shares(observations, recipe.backend, precision)
+    token = roofline.token_time(demand, precision, size.value, reached, on)
     if isinstance(token, Figure):
         return _unknown(str(token.reason))
-    if token.bound == "memory":  # how many bytes it will be is not known before it is built
-        token = replace(token, own=token.own * size.factor**0.5)
-    prompt = roofline.prompt_time(asked, precision, reached, on, token)
+    if token.bottleneck == "memory":  # the size is not known exactly before the build
+        token = replace(token, runtime_error=token.runtime_error * size.factor**0.5)
+    prompt = roofline.prompt_time(demand, precision, reached, on, token)
     if isinstance(prompt, Figure):
         prefill, _, latency, _ = _unknown(str(prompt.reason))
-        return prefill, token.rate(1), latency, token.bound
-    whole = prompt.plus(token, max(0, asked.generated_tokens - 1))
-    prompts = asked.prompt_tokens * asked.sequences
-    return prompt.rate(prompts), token.rate(1), whole.figure("ms", 1e3), token.bound
+        return prefill, token.rate(1), latency, token.bottleneck
+    whole = prompt.plus(token, max(0, demand.generated_tokens - 1))
+    prompts = demand.prompt_tokens * demand.sequences
+    return prompt.rate(prompts), token.rate(1), whole.figure("ms", 1e3), token.bottleneck
 
 
 def _unknown(reason: str) -> tuple[Figure, Figure, Figure, None]:
@@ -196,8 +206,8 @@ def _unknown(reason: str) -> tuple[Figure, Figure, Figure, None]:
     return rate, rate, Figure.missing(reason, "ms"), None
 
 
-def _together(times: Sequence[Figure]) -> Figure:
-    """The sum of all builds, one after the other; missing where one is."""
+def _total(times: Sequence[Figure]) -> Figure:
+    """Return the sum of all build times. It is missing if any of them is."""
     if not times:
         return Figure.missing("nothing is built", "s")
     for one in times:

@@ -10,5 +10,5 @@ from typing import Any
 
 @lru_cache(maxsize=1)
 def table() -> dict[str, Any]:
-    """roofline.toml."""
+    """Return the contents of roofline.toml."""
     return tomllib.loads(Path(__file__).with_name("roofline.toml").read_text("utf-8"))

@@ -1,11 +1,12 @@
-"""Which recipe to try next: Optuna's tree-structured Parzen estimator over what recipes have in common.
+"""Choose the recipe to try next with Optuna's tree-structured Parzen estimator (TPE) over properties of recipes.
 
-A recipe is a point: its backend and device, the class of its bits a weight, and whether it is tuned on the calibration
-text. The estimator learns from what was proven which of these are worth more tries; among the recipes at the point that
-it asks for, the plan's own order decides. The plan also seeds it: of each backend first the most promising recipe that
-learns from no text, since such builds are done soon and something is proven then, and then the most promising of all.
+A recipe is a point in three dimensions: backend and device, class of bits per weight, and whether it is calibrated. The
+estimator learns from proven recipes which points deserve more trials. Among the recipes at the suggested point, the
+order of the plan decides. The plan also provides the first trials: for each backend the first recipe without
+calibration, because such builds are fast and give an early result, then the first recipe of all.
 
-Source: Bergstra et al., "Algorithms for Hyper-Parameter Optimization" (2011), as optuna.samplers.TPESampler has it.
+Source: Bergstra et al., "Algorithms for Hyper-Parameter Optimization" (2011), as implemented in
+optuna.samplers.TPESampler.
 """
 
 from __future__ import annotations
@@ -20,17 +21,17 @@ if TYPE_CHECKING:
     import optuna
 
 SEED = 20240601
-# Bits a weight, as classes: what lies up to a border behaves alike.
-_BORDERS = (2.5, 3.5, 4.75, 5.75, 7.0, 9.0, 17.0)
+# Upper ends of the classes of bits per weight.
+_CLASSES = (2.5, 3.5, 4.75, 5.75, 7.0, 9.0, 17.0)
 
 
 class Sampler:
-    """Asks for recipes one by one, each once, and learns from what it is told."""
+    """Suggests recipes one at a time, each once, and learns from their results."""
 
     def __init__(self, recipes: Sequence[Recipe], objectives: int) -> None:
-        """`recipes` in order of promise; each `tell` gives `objectives` values, less is better."""
-        self._left = {recipe.key: recipe for recipe in recipes}
-        self._open: dict[str, optuna.Trial] = {}
+        """`recipes` in order of promise. Each `tell` takes `objectives` values to minimize."""
+        self._remaining = {recipe.key: recipe for recipe in recipes}
+        self._running: dict[str, optuna.Trial] = {}
         self._points = [_point(recipe) for recipe in recipes]
         plain: dict[str, str] = {}
         first: dict[str, str] = {}
@@ -43,38 +44,38 @@ class Sampler:
 
     @property
     def exhausted(self) -> bool:
-        """Whether every recipe was asked for."""
-        return not self._left
+        """True if every recipe has been returned."""
+        return not self._remaining
 
     def take(self, key: str) -> Recipe | None:
-        """That recipe, out of turn: what an earlier run tried is there already. None if it is not left."""
-        if key not in self._left:
+        """Return the recipe with this key, which an earlier run tried, or None if it was returned before."""
+        if key not in self._remaining:
             return None
-        self._study.enqueue_trial(_params(_point(self._left[key])))
-        return self._asked(self._left[key])
+        self._study.enqueue_trial(_params(_point(self._remaining[key])))
+        return self._start(self._remaining[key])
 
     def ask(self) -> Recipe:
-        """The next recipe. Raises KeyError when all were asked for."""
+        """Return the next recipe. Raises ValueError if all have been returned."""
         while self._seeds:
-            if (recipe := self._left.get(self._seeds.pop(0))) is not None:
+            if (recipe := self._remaining.get(self._seeds.pop(0))) is not None:
                 self._study.enqueue_trial(_params(_point(recipe)))
-                return self._asked(recipe)
+                return self._start(recipe)
         trial = self._study.ask()
         wanted = self._suggest(trial)
         recipe = self._nearest(wanted)
         if _point(recipe) != wanted:
-            # Nothing is left there: what is told must stand where it was found.
+            # No recipe is left at this point. Record the result at the point of the recipe that is tried instead.
             self._study.tell(trial, state=_state("FAIL"))
             self._study.enqueue_trial(_params(_point(recipe)))
-            return self._asked(recipe)
-        return self._asked(recipe, trial)
+            return self._start(recipe)
+        return self._start(recipe, trial)
 
     def tell(self, key: str, values: Sequence[float] | None, violations: Sequence[float] = ()) -> None:
-        """What became of a recipe: its objectives' values, or None where it has none.
+        """Record the result of a recipe: the values of its objectives, or None if it has none.
 
-        `violations` are above 0 for each constraint that it breaks, by how much.
+        `violations`: for each constraint, by how much it is violated; 0 or less if it is met.
         """
-        trial = self._open.pop(key)
+        trial = self._running.pop(key)
         for index, violation in enumerate(violations):
             trial.set_constraint(str(index), violation)
         if values is None:
@@ -82,12 +83,12 @@ class Sampler:
         else:
             self._study.tell(trial, list(values))
 
-    def _asked(self, recipe: Recipe, trial: optuna.Trial | None = None) -> Recipe:
+    def _start(self, recipe: Recipe, trial: optuna.Trial | None = None) -> Recipe:
         if trial is None:
             trial = self._study.ask()
             self._suggest(trial)
-        self._open[recipe.key] = trial
-        del self._left[recipe.key]
+        self._running[recipe.key] = trial
+        del self._remaining[recipe.key]
         return recipe
 
     def _suggest(self, trial: optuna.Trial) -> tuple[str, float, bool]:
@@ -101,20 +102,20 @@ class Sampler:
         return str(backend), float(bits), bool(tuned)
 
     def _nearest(self, wanted: tuple[str, float, bool]) -> Recipe:
-        """The first recipe left that has most in common with the point: its backend counts most, then its bits."""
+        """Return the first remaining recipe that is closest to the point, by backend, then bits, then calibration."""
 
-        def far(recipe: Recipe) -> tuple[bool, float, bool]:
+        def distance(recipe: Recipe) -> tuple[bool, float, bool]:
             backend, bits, tuned = _point(recipe)
             return backend != wanted[0], abs(bits - wanted[1]), tuned != wanted[2]
 
-        return min(self._left.values(), key=far)
+        return min(self._remaining.values(), key=distance)
 
 
 def _point(recipe: Recipe) -> tuple[str, float, bool]:
     bits = recipe.bits or 0.0
     return (
         recipe.runs_on,
-        next((border for border in _BORDERS if bits <= border), 32.0) if bits else 0.0,
+        next((end for end in _CLASSES if bits <= end), 32.0) if bits else 0.0,
         recipe.calibrated,
     )
 
@@ -129,7 +130,7 @@ def _study(objectives: int, seeds: int) -> optuna.Study:
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with warnings.catch_warnings():
-        # What Optuna calls experimental (groups) has been so for years.
+        # `group` has been marked experimental in Optuna for years.
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         sampler = optuna.samplers.TPESampler(
             seed=SEED,

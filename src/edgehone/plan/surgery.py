@@ -1,4 +1,4 @@
-"""Which surgery a plan proposes, and why another is not: the table is surgery.toml."""
+"""Propose recipes with surgery for a plan, as listed in surgery.toml, and give reasons for the rest."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from edgehone.transform.surgery import operations
 def propose(
     model: ModelInfo, recipes: Sequence[Recipe], effort: Effort
 ) -> tuple[list[Recipe], dict[str, str]]:
-    """The variants of one backend's recipes, and by operation why one that could be had is not proposed.
+    """Return variants of one backend's recipes with surgery, and by operation the reason why it is not proposed.
 
-    `recipes` are the backend's, in order of promise: the first that quantizes is combined with each surgery.
+    `recipes`: those of the backend in order of promise. The first that quantizes is combined with each surgery.
     """
     best = next((recipe for recipe in recipes if not recipe.exact and not recipe.surgery), None)
-    made: dict[str, Recipe] = {}
+    proposed: dict[str, Recipe] = {}
     refused: dict[str, str] = {}
     if model.format != "huggingface" or model.kind != "language" or model.task == "image-text-to-text":
         return [], {}
@@ -36,13 +36,15 @@ def propose(
             continue
         surgery = {entry["operation"]: _value(entry, model)}
         name = best.name + operations.suffix(surgery)
-        # Of two shares that come to the same number of blocks the first stands.
-        made.setdefault(name, replace(best, name=name, surgery=surgery, why=f"{best.why}; {entry['why']}"))
-    return list(made.values()), refused
+        # If two shares round to the same number of blocks, the first is used.
+        proposed.setdefault(
+            name, replace(best, name=name, surgery=surgery, why=f"{best.why}; {entry['why']}")
+        )
+    return list(proposed.values()), refused
 
 
 def model_types(operation: str) -> list[str]:
-    """The model types that an operation is proposed for; each is cut and run by a test."""
+    """Return the model types that an operation is proposed for. A test applies it to and runs each of them."""
     return sorted(
         {name for entry in _table() if entry["operation"] == operation for name in entry["model_types"]}
     )
@@ -50,10 +52,10 @@ def model_types(operation: str) -> list[str]:
 
 def _refusal(entry: Mapping[str, Any], model: ModelInfo) -> str | None:
     if model.model_type not in entry["model_types"]:
-        return f"it is not proven for '{model.model_type}'"
-    for what, has in (("layers", model.layers), ("experts", model.experts)):
-        if what in entry and (has is None or has < entry[what]):
-            return f"{has or 'an unknown number of'} {what} are fewer than {entry[what]}"
+        return f"it is not tested for '{model.model_type}'"
+    for what, count in (("layers", model.layers), ("experts", model.experts)):
+        if what in entry and (count is None or count < entry[what]):
+            return f"it needs at least {entry[what]} {what}, the model has {count or 'an unknown number'}"
     return None
 
 

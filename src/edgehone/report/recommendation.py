@@ -5,13 +5,13 @@ from __future__ import annotations
 from edgehone.core.figure import Figure
 from edgehone.model.info import ModelInfo
 from edgehone.plan.recommend import FIGURES, Expected, Recommendation
-from edgehone.plan.target import Target
+from edgehone.plan.target import PredictionTarget
 from edgehone.report.summary import table
 
 _HEAD = ("recipe", "MB", "peak MB", "prefill", "decode", "latency ms", "build s")
 
 
-def shown(model: ModelInfo, target: Target, found: Recommendation, note: str | None) -> str:
+def shown(model: ModelInfo, target: PredictionTarget, found: Recommendation, note: str | None) -> str:
     """Plain text, no colour."""
     speed = target.bandwidth
     reads = f"reads {speed.value:.0f} GB/s" if speed.value else f"bandwidth unknown: {speed.reason}"

@@ -21,7 +21,7 @@ from edgehone.decision.errors import (
 from edgehone.device import catalogue
 from edgehone.optimize.predict import predict
 from edgehone.optimize.search import history
-from edgehone.plan.target import Target
+from edgehone.plan.target import PredictionTarget
 from edgehone.report.explain import explanation
 from edgehone.report.summary import summary
 
@@ -160,7 +160,7 @@ def test_a_search_predicts_what_cannot_be_measured_here(
     monkeypatch.setattr(
         backend, "measurement_obstacle", lambda device: "it is made for telephones", raising=False
     )
-    with pytest.raises(NothingPasses, match="what null holds by itself is not known") as caught:
+    with pytest.raises(NothingPasses, match="the memory that null itself uses is not known") as caught:
         optimize(null_model, config, "slow", gates=["speedup=off", "memory_cut=off"], time=120)
     found = caught.value.decision
     eight = found.candidate("null/q8")
@@ -171,7 +171,7 @@ def test_a_search_predicts_what_cannot_be_measured_here(
 
 
 def test_gates_that_no_prediction_tells_of_are_set_aside_unless_they_were_asked_for() -> None:
-    phone = Target.of(catalogue.shipped()["android-snapdragon-8-gen-2"])
+    phone = PredictionTarget.from_catalogue(catalogue.shipped()["android-snapdragon-8-gen-2"])
     required, notes = predict.required_of(phone, requirements.load())
     names = [gate.name for gate in required.gates]
     assert names == ["accuracy_kept", "speedup", "memory_cut", "size_budget", "device_memory"]

@@ -19,10 +19,10 @@ from edgehone.optimize.original import Original
 from edgehone.optimize.predict.target import here, known
 from edgehone.optimize.trial import Trial
 from edgehone.plan import calibration, roofline, roofline_data
-from edgehone.plan.calibration import Seen
+from edgehone.plan.calibration import Observation
 from edgehone.plan.recommend import obstacle
 from edgehone.plan.roofline import Demand, Time
-from edgehone.plan.target import Target
+from edgehone.plan.target import PredictionTarget
 
 # What is told of another device; every other figure of the measuring stage is missing for it.
 PREDICTED = (
@@ -41,13 +41,13 @@ class _Ground:
     """What all predictions of a run stand on."""
 
     ctx: RunContext
-    target: Target
+    target: PredictionTarget
     asked: Demand | None
-    seen: Sequence[Seen]  # measured on this machine, in this run and before
-    own: dict[str, Seen]  # of this run, by the recipe's key
+    seen: Sequence[Observation]  # measured on this machine, in this run and before
+    own: dict[str, Observation]  # of this run, by the recipe's key
 
 
-def required_of(target: Target, required: Requirements) -> tuple[Requirements, list[str]]:
+def required_of(target: PredictionTarget, required: Requirements) -> tuple[Requirements, list[str]]:
     """The requirements for a target: its memory and size budget as gates; and notes on the default gates that no
     prediction tells of, which are set aside."""
     gates = []
@@ -83,13 +83,13 @@ def predict(ctx: RunContext, original: Original, trials: Sequence[Trial]) -> lis
     assert ctx.prediction_target is not None
     at = here(ctx.device)
     living = [trial for trial in [original.baseline, *trials] if trial.alive]
-    asked = roofline.demand(ctx.model, ctx.workload)
+    asked = roofline.workload_demand(ctx.model, ctx.workload)
     own = {trial.recipe.key: one for trial in living if (one := seen_of(trial, asked, at))}
     # The history holds this run's candidates by now, and those of earlier runs; not the baseline.
-    found_here = [*known(ctx.device, at, None).seen]
+    found_here = [*known(ctx.device, at, None).observations]
     if first := own.get(original.baseline.recipe.key):
         found_here.append(first)
-    ground = _Ground(ctx, ctx.prediction_target.seen_from(at), asked, found_here, own)
+    ground = _Ground(ctx, ctx.prediction_target.relative_to(at), asked, found_here, own)
     found = {trial.recipe.key: _predict(ground, trial) for trial in living}
     baseline = found[original.baseline.recipe.key]
     for trial in trials:
@@ -98,7 +98,9 @@ def predict(ctx: RunContext, original: Original, trials: Sequence[Trial]) -> lis
     notes = [
         f"speed and memory are predicted for {ctx.prediction_target.name}, not measured; quality and size are proven here"
     ]
-    if asked and (told := calibration.told(calibration.left_out(list(own.values()), asked, at))):
+    if asked and (
+        told := calibration.describe_errors(calibration.leave_one_out(list(own.values()), asked, at))
+    ):
         notes.append(f"predictions of this machine itself: {told}")
     return notes
 
@@ -114,12 +116,12 @@ def with_predictions(
     return first, rest
 
 
-def seen_of(trial: Trial, asked: Demand | None, at: Target) -> Seen | None:
+def seen_of(trial: Trial, asked: Demand | None, at: PredictionTarget) -> Observation | None:
     """What a trial that was measured on this machine reached of it; None where it was not."""
     if asked is None:
         return None
     rate, first = (trial.figures.get(name) for name in ("decode_tokens_per_s", "ttft_ms"))
-    return calibration.seen(
+    return calibration.observe(
         asked,
         trial.recipe.backend,
         trial.recipe.bits,
@@ -155,7 +157,7 @@ def _predict(ground: _Ground, trial: Trial) -> Time | Figure:
             if work.generated_tokens:
                 total = work.sequences * work.generated_tokens / whole.seconds
                 trial.figures["tokens_per_s_total"] = Figure.prediction(total, whole.factor, "tokens/s")
-        trial.facts["predicted_bound"] = whole.bound
+        trial.facts["predicted_bound"] = whole.bottleneck
     return whole
 
 
@@ -164,8 +166,8 @@ def _request(ground: _Ground, trial: Trial, asked: Demand) -> Time | Figure:
     recipe, size = trial.recipe, float(trial.bytes or 0)
     precision = roofline.precision_of(recipe.bits or 8 * size / asked.parameters)
     reached = calibration.shares(ground.seen, recipe.backend, precision, ground.own.get(recipe.key))
-    trial.facts["predicted_from"] = reached.told
-    on = ground.target.run_by(recipe.backend)
+    trial.facts["predicted_from"] = reached.source
+    on = ground.target.for_backend(recipe.backend)
     token = roofline.token_time(asked, precision, size, reached, on)
     if isinstance(token, Figure):
         return token
@@ -205,5 +207,5 @@ def _memory(ground: _Ground, trial: Trial, peak: Figure | None) -> Figure:
 def _compare(trial: Trial, time: Time | Figure, baseline: Trial, other: Time | Figure) -> None:
     """The speed-up: what hits both alike cancels, so only the runtimes' own errors are left."""
     if isinstance(time, Time) and isinstance(other, Time):
-        factor = math.exp(math.hypot(math.log(time.own), math.log(other.own)))
+        factor = math.exp(math.hypot(math.log(time.runtime_error), math.log(other.runtime_error)))
         trial.figures["speedup"] = Figure.prediction(other.seconds / time.seconds, factor, "×")

@@ -14,15 +14,15 @@ from edgehone.device.throttle import read_conditions
 from edgehone.execution.home import home
 from edgehone.optimize.search import history
 from edgehone.plan.building import Build
-from edgehone.plan.calibration import Seen, seen
+from edgehone.plan.calibration import Observation, observe
 from edgehone.plan.recommend import Known
 from edgehone.plan.roofline import Demand
-from edgehone.plan.target import Target
+from edgehone.plan.target import PredictionTarget
 
 REMOTE = "ssh://"
 
 
-def target_of(word: str | None, config: Mapping[str, Any]) -> Target | None:
+def target_of(word: str | None, config: Mapping[str, Any]) -> PredictionTarget | None:
     """The device of the catalogue that `--device` names; None for this machine, where all is measured.
 
     Raises InputError, with the nearest, for a name that is not known.
@@ -34,13 +34,13 @@ def target_of(word: str | None, config: Mapping[str, Any]) -> Target | None:
             f"--device {word}: only optimize asks a machine itself; this predicts for a device of the catalogue",
             hint="edgehone device list",
         )
-    return Target.of(catalogue.find(word, config))
+    return PredictionTarget.from_catalogue(catalogue.find(word, config))
 
 
-def here(machine: Device) -> Target:
+def here(machine: Device) -> PredictionTarget:
     """This machine as a target, its bandwidth and its float rate measured (once, then kept)."""
     mhz = read_conditions().mean_mhz
-    return Target(
+    return PredictionTarget(
         "this machine",
         catalogue.platform_row(machine),
         machine.simd or (),
@@ -54,14 +54,14 @@ def here(machine: Device) -> Target:
     )
 
 
-def known(machine: Device, at: Target, free_memory: int | None) -> Known:
+def known(machine: Device, at: PredictionTarget, free_memory: int | None) -> Known:
     """What the history of this machine tells: what was reached on it, and how long builds took."""
-    found: list[Seen] = []
+    found: list[Observation] = []
     for asked, told in _told(machine.fingerprint):
         recipe = told["recipe"]
         rate, first = (_value(told, name) for name in ("decode_tokens_per_s", "ttft_ms"))
         size, bits = told["bytes"], told.get("bits")
-        if one := seen(asked, recipe["backend"], bits, size=size, decode=rate, ttft_ms=first, here=at):
+        if one := observe(asked, recipe["backend"], bits, size=size, decode=rate, ttft_ms=first, here=at):
             found.append(one)
     return Known(at, tuple(found), builds(machine), free_memory, shutil.disk_usage(home()).free)
 

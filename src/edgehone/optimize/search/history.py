@@ -22,7 +22,7 @@ from edgehone.decision.requirements import Requirements
 from edgehone.execution.home import home
 from edgehone.optimize.context import RunContext
 from edgehone.optimize.trial import Trial
-from edgehone.plan.roofline import demand
+from edgehone.plan.roofline import workload_demand
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Study:
 def study_of(ctx: RunContext, required: Requirements, weights: Mapping[str, float]) -> Study:
     """The study of a run: another model, device, workload, text, gate or weight makes it another one."""
     texts = {name: given.identity for name, given in ctx.datasets.items()}
-    asked = demand(ctx.model, ctx.workload)
+    asked = workload_demand(ctx.model, ctx.workload)
     return open_study(
         ctx.model.folder.name,
         {
