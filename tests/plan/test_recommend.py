@@ -140,7 +140,7 @@ def test_what_does_not_fit_is_told_with_what_would(large: ModelInfo) -> None:
     assert len(tight.obstacles) == 2
     assert "enough for a model of 0.16 billion parameters" in tight.obstacles[0]
     assert "--backends llamacpp would fit" in tight.obstacles[1]
-    assert "no backend alone would fit" in ask(large, PI, free_disk=10**9).obstacles[0]
+    assert "no single backend would fit" in ask(large, PI, free_disk=10**9).obstacles[0]
 
 
 def test_advice_applies_and_cites(large: ModelInfo, demo_model: Path) -> None:
