@@ -15,7 +15,7 @@ from edgehone.backends.openvino import placement
 from edgehone.backends.shared.visible_devices import RuntimeDevice, VisibleDevices
 from edgehone.model.demo import demo_graph, demo_model
 from edgehone.model.inspect import inspect
-from edgehone.plan.devices import add_device_recipes
+from edgehone.plan.devices import with_device_recipes
 from edgehone.plan.plan import Plan, plan
 
 CPU = RuntimeDevice("CPU", "cpu", "Some CPU")
@@ -26,7 +26,7 @@ NPU = RuntimeDevice("NPU", "npu", "AI Boost", {"capabilities": ["FP16", "INT8"],
 def made(path: Path, backend: Any, *devices: RuntimeDevice) -> Plan:
     model = inspect(path)
     backends = {backend.NAME: cast(Backend, backend)}
-    return add_device_recipes(
+    return with_device_recipes(
         plan(model, backends, "quick"), model, backends, {backend.NAME: VisibleDevices((CPU, *devices))}
     )
 
@@ -39,9 +39,9 @@ def test_a_machine_without_accelerators_has_the_same_plan() -> None:
     model = inspect(demo_model())
     backends = {"openvino": cast(Backend, openvino)}
     plain = plan(model, backends, "quick")
-    assert add_device_recipes(plain, model, backends, {"openvino": VisibleDevices((CPU,))}) == plain
+    assert with_device_recipes(plain, model, backends, {"openvino": VisibleDevices((CPU,))}) == plain
     assert (
-        add_device_recipes(plain, model, backends, {"openvino": VisibleDevices(reason="not installed")})
+        with_device_recipes(plain, model, backends, {"openvino": VisibleDevices(reason="not installed")})
         == plain
     )
 
@@ -93,7 +93,8 @@ def test_a_backend_that_cannot_offer_is_left_as_it_is() -> None:
     given = Plan((recipe,), {})
     backends = {"plain": cast(Backend, SimpleNamespace())}
     assert (
-        add_device_recipes(given, inspect(demo_model()), backends, {"plain": VisibleDevices((GPU,))}) == given
+        with_device_recipes(given, inspect(demo_model()), backends, {"plain": VisibleDevices((GPU,))})
+        == given
     )
 
 

@@ -68,7 +68,9 @@ def _notes(setup: Setup, trials: Sequence[Trial]) -> list[str]:
         # Reference backends are not expected among the candidates unless they were named.
         if name in named or not setup.ctx.backends[name].REFERENCE
     ]
-    untried = [f"{operation} is not tried: {reason}" for operation, reason in setup.plan.skipped_surgery.items()]
+    untried = [
+        f"{operation} is not tried: {reason}" for operation, reason in setup.plan.skipped_surgery.items()
+    ]
     untried += [f"{device} is not tried: {reason}" for device, reason in setup.plan.skipped_devices.items()]
     unready = [f"{name} has no environment: {reason}" for name, reason in setup.unready.items()]
     unmeasured = {t.recipe.backend: str(t.facts["unmeasurable"]) for t in trials if "unmeasurable" in t.facts}

@@ -38,7 +38,7 @@ from edgehone.optimize.predict import predict
 from edgehone.optimize.predict.target import target_of
 from edgehone.optimize.trial import Trial
 from edgehone.plan import building, matrix, roofline
-from edgehone.plan.devices import add_device_recipes
+from edgehone.plan.devices import with_device_recipes
 from edgehone.plan.plan import Plan, plan
 from edgehone.plan.recommend import apply_matrix
 from edgehone.plan.target import PredictionTarget
@@ -148,7 +148,9 @@ def add_device_recipes(plan: Plan, ctx: RunContext) -> tuple[Plan, list[str]]:
     visible = visible_devices(
         backends, ctx.device, inventory, lambda name, what: ctx.emit(Event("", detail=f"{name}: {what}"))
     )
-    return add_device_recipes(plan, ctx.model, ctx.backends, visible), unused_accelerators(visible, inventory)
+    return with_device_recipes(plan, ctx.model, ctx.backends, visible), unused_accelerators(
+        visible, inventory
+    )
 
 
 def set_up_context(

@@ -12,7 +12,7 @@ from edgehone.model.info import ModelInfo
 from edgehone.plan.plan import Plan
 
 
-def add_device_recipes(
+def with_device_recipes(
     plan: Plan, model: ModelInfo, backends: Mapping[str, Backend], visible: Mapping[str, VisibleDevices]
 ) -> Plan:
     """Return the plan with each backend's device recipes after its other recipes.
