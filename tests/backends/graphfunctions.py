@@ -11,9 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from edgehone.backends.onnxruntime import backend as onnxruntime
-from edgehone.backends.sessions import (
-    WorkerJob,
-)
+from edgehone.backends.sessions import WorkerJob
 from edgehone.core.errors import EdgehoneError
 
 

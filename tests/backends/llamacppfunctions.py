@@ -6,9 +6,7 @@ from typing import Any
 
 from edgehone.backends.llamacpp import backend, build
 from edgehone.backends.llamacpp import original as gguf
-from edgehone.backends.sessions import (
-    WorkerJob,
-)
+from edgehone.backends.sessions import WorkerJob
 from edgehone.core.errors import EdgehoneError
 from edgehone.worker.conformance.session_checks import compare_with_generate
 from edgehone.worker.tokenizer_sample import SAMPLE

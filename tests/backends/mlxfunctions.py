@@ -1,17 +1,15 @@
-"""Functions that the mlx tests run in its real environment."""
+"""Functions that the mlx tests run in the mlx backend's environment."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from edgehone.backends.mlx import backend
-from edgehone.backends.sessions import (
-    WorkerJob,
-)
+from edgehone.backends.sessions import WorkerJob
 
 
 def probe(job: WorkerJob) -> dict[str, Any]:
-    """Scores and generations of one artifact."""
+    """Score and generate with one artifact."""
     import numpy as np
 
     ids = [int(i) for i in job.args["ids"]]
@@ -37,7 +35,9 @@ def probe(job: WorkerJob) -> dict[str, Any]:
 
 
 def compare(job: WorkerJob) -> dict[str, Any]:
-    """The same weights by MLX's own quantized kernels and as floats: mean KL and the largest difference of logits."""
+    """Compare MLX's quantized kernels with the same weights as floats: mean KL and largest difference of
+    log-probabilities.
+    """
     import numpy as np
 
     logprobs = []

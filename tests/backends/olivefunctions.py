@@ -1,4 +1,4 @@
-"""Functions that the olive tests run in its real environment."""
+"""Functions that the olive tests run in the olive backend's environment."""
 
 from __future__ import annotations
 
@@ -9,14 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from edgehone.backends.olive import backend
-from edgehone.backends.sessions import (
-    WorkerJob,
-)
+from edgehone.backends.sessions import WorkerJob
 from edgehone.worker.conformance.session_checks import compare_with_generate
 
 
 def probe(job: WorkerJob) -> dict[str, Any]:
-    """Scores and generations of one artifact, and what each of the two loads."""
+    """Score and generate with one artifact, and report what each of the two loads."""
     import numpy as np
 
     ids = [int(i) for i in job.args["ids"]]
@@ -48,7 +46,7 @@ def probe(job: WorkerJob) -> dict[str, Any]:
 
 
 def _past_end(job: WorkerJob, ids: list[int], token: int) -> list[int]:
-    """What is generated where `token`, the fourth to come, ends a text."""
+    """Return what is generated if `token`, the fourth one to be generated, ends a text."""
     folder = Path(shutil.copytree(job.inputs["artifact"], job.out / "ended"))
     config = json.loads((folder / "genai_config.json").read_text("utf-8"))
     config["model"]["eos_token_id"] = token

@@ -1,4 +1,4 @@
-"""Functions that the tests of the olive backend's graphs run in its real environment."""
+"""Functions that the tests of the olive backend's graphs run in its environment."""
 
 from __future__ import annotations
 
@@ -10,23 +10,19 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from edgehone.backends.base import (
-    Recipe,
-    Step,
-)
+from edgehone.backends.base import Recipe, Step
 from edgehone.backends.olive import graph as olive_graph
-from edgehone.backends.olive import passes as olive_passes
-from edgehone.backends.sessions import (
-    WorkerJob,
-)
+from edgehone.backends.olive import graph_build
+from edgehone.backends.sessions import WorkerJob
 from edgehone.core.errors import EdgehoneError
 
 
 def build(job: WorkerJob) -> dict[str, Any]:
-    """Build recipes in one process (Olive's import is slow); outputs.npz has each one's first output on the samples.
+    """Build recipes in one process (importing Olive is slow) and run them on the samples.
 
-    args: recipes (their build, settings and calibrated by name), repeats. inputs: model, samples, calibration. Returns
-    by recipe its facts, its outputs' shapes, accuracy where the samples have labels, and latency of one sample.
+    args: recipes (build and settings by name). inputs: model, samples, calibration. Writes each one's first output
+    to outputs.npz. Returns, by recipe, its facts, its outputs' shapes, accuracy if the samples have labels, and the
+    latency of one sample.
     """
     import numpy as np
 
@@ -52,7 +48,7 @@ def build(job: WorkerJob) -> dict[str, Any]:
 
 
 def original(job: WorkerJob) -> dict[str, Any]:
-    """The encoder's own output by transformers in float32, kept as original.npy, and samples.npz that it was given."""
+    """Run the encoder with transformers in float32; write its output to original.npy and its inputs to samples.npz."""
     import numpy as np
     import torch
     from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
@@ -74,7 +70,7 @@ def original(job: WorkerJob) -> dict[str, Any]:
 
 
 def beside(job: WorkerJob) -> dict[str, Any]:
-    """`prepare` on links to a graph and its weights, which lie in a file beside it; then without that file."""
+    """Run `prepare` on links to a graph with external weights; then again without the file of the weights."""
     import numpy as np
     import onnx
     from onnx import TensorProto, helper, numpy_helper
@@ -91,16 +87,16 @@ def beside(job: WorkerJob) -> dict[str, Any]:
     for path in there.iterdir():
         (links / path.name).symlink_to(path)
     preparing = WorkerJob({"format": "onnx"}, {"model": links}, out, None, 1, job.progress)
-    facts = olive_passes.prepare(preparing)
+    facts = graph_build.prepare(preparing)
     made = olive_graph.open_graph(out, {}, job).run({"x": np.ones((2, 3), np.float32)})["y"]
     (links / "m.data").unlink()
-    lost = _said(partial(olive_passes.prepare, preparing))
+    lost = _said(partial(graph_build.prepare, preparing))
     (links / "m.onnx").unlink()
     return {"facts": facts, "sum": float(made.sum()), "lost": lost}
 
 
 def refusals(job: WorkerJob) -> dict[str, str]:
-    """What is said to calibration samples that do not fit, and to passes that cannot be taken."""
+    """Return the errors for calibration samples that do not fit, and for passes that cannot run."""
     import numpy as np
 
     graph, said = job.inputs["graph"], {"beside": json.dumps(beside(job))}
@@ -156,7 +152,7 @@ def _fixed_batch(job: WorkerJob, static: Mapping[str, Any]) -> None:
 
 
 def _maker(job: WorkerJob) -> Any:
-    """Makes a step (as JSON), each once."""
+    """Return a function that runs a step (as JSON) once."""
     numbers = count(1)
 
     @cache
@@ -166,7 +162,7 @@ def _maker(job: WorkerJob) -> Any:
         inputs |= {name: make(json.dumps(below))[0] for name, below in step["inputs"].items()}
         out = job.out / "steps" / f"{next(numbers)}-{step['call'].rpartition(':')[2]}"
         out.mkdir(parents=True)
-        function = getattr(olive_passes, step["call"].rpartition(":")[2])
+        function = getattr(graph_build, step["call"].rpartition(":")[2])
         return out, function(WorkerJob(step["params"], inputs, out, None, job.threads, job.progress))
 
     return make
@@ -190,7 +186,7 @@ def _latency(session: Any, feeds: Mapping[str, Any]) -> float:
 
 def _apply(job: WorkerJob, args: Mapping[str, Any], inputs: Mapping[str, Path], out: Path) -> None:
     out.mkdir()
-    olive_passes.apply(WorkerJob(args, inputs, out, None, 1, job.progress))
+    graph_build.apply(WorkerJob(args, inputs, out, None, 1, job.progress))
 
 
 def _said(call: Any) -> str:

@@ -1,4 +1,4 @@
-"""Functions that the openvino tests run in its real environment."""
+"""Functions that the openvino tests run in the openvino backend's environment."""
 
 from __future__ import annotations
 
@@ -9,16 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from edgehone.backends.openvino import backend
-from edgehone.backends.sessions import (
-    WorkerJob,
-)
+from edgehone.backends.sessions import WorkerJob
 from edgehone.backends.shared import torch_export
 from edgehone.core.errors import EdgehoneError
 from edgehone.worker.conformance.session_checks import compare_with_generate
 
 
 def probe(job: WorkerJob) -> dict[str, Any]:
-    """Scores and generations of one artifact, and what each of the two loads."""
+    """Score and generate with one artifact, and report what each of the two loads."""
     import numpy as np
 
     ids = [int(i) for i in job.args["ids"]]
@@ -44,7 +42,7 @@ def probe(job: WorkerJob) -> dict[str, Any]:
         "stopped": stopped.ids,
         "together": compare_with_generate(session, [ids, ids[:15], [*ids[-3:], *ids[3:]]]),
         "text": session.detokenize(session.tokenize("Hello, café\n world")),
-        # HETERO's compiled model has no such property; the CPU's within it has.
+        # A model compiled for HETERO does not have this property.
         "kv_cache": ""
         if "device" in settings
         else session._scorer().get_compiled_model().get_property("KV_CACHE_PRECISION").to_string(),
@@ -54,7 +52,7 @@ def probe(job: WorkerJob) -> dict[str, Any]:
 
 
 def make_graphs(job: WorkerJob) -> dict[str, Any]:
-    """A small network as .onnx and .pt2, a small encoder, samples, and what PyTorch makes of the last five."""
+    """Write a small network as .onnx and .pt2, samples, and PyTorch's outputs for the last five."""
     import numpy as np
     import torch
     from torch.onnx._internal.torchscript_exporter import onnx_proto_utils
@@ -65,7 +63,7 @@ def make_graphs(job: WorkerJob) -> dict[str, Any]:
     example = (torch.randn(2, 1, 8, 8), torch.rand(2))
     shapes = ({0: batch}, {0: batch})
     torch.export.save(torch.export.export(network, example, dynamic_shapes=shapes), job.out / "net.pt2")
-    # The onnx package, which is not in this environment, would add functions that this network does not use.
+    # Skips a step for functions, which this network does not use: it needs the onnx package, which is not installed.
     onnx_proto_utils._add_onnxscript_fn = lambda model, _: model
     names = {"input_names": ["image", "scale"], "output_names": ["probabilities", "mean"]}
     free = {name: {0: "batch"} for pair in names.values() for name in pair}
@@ -103,7 +101,9 @@ def _network() -> Any:
 
 
 def make_encoder(job: WorkerJob) -> dict[str, Any]:
-    """A small random BERT classifier, samples of ids, and what PyTorch makes of three rows of other lengths."""
+    """Write a small random BERT classifier, samples of ids, and PyTorch's outputs for three rows of different
+    lengths.
+    """
     import numpy as np
     import torch
     from transformers import BertConfig, BertForSequenceClassification
@@ -130,7 +130,7 @@ def make_encoder(job: WorkerJob) -> dict[str, Any]:
 
 
 class Touch:
-    """Unpickled, it makes a file."""
+    """An object that creates a file when it is unpickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -140,7 +140,7 @@ class Touch:
 
 
 def open_hostile(job: WorkerJob) -> dict[str, Any]:
-    """Open a .pt2 whose example inputs are code: by edgehone, then by torch itself."""
+    """Open a .pt2 whose example inputs are code, with edgehone and with torch."""
     import torch
 
     trap, sound, hostile = job.out / "trap", job.out / "sound.pt2", job.out / "hostile.pt2"
@@ -154,14 +154,14 @@ def open_hostile(job: WorkerJob) -> dict[str, Any]:
     for name, load in (("edgehone", torch_export.load), ("torch", torch.export.load)):
         try:
             load(hostile)
-        except Exception as error:  # noqa: BLE001 - whichever it is, it is told
+        except Exception as error:  # noqa: BLE001 - any error is reported
             facts[f"{name}_error"] = f"{type(error).__name__}: {error}"
         facts[f"{name}_ran"] = trap.exists()
     return facts
 
 
 def ask(job: WorkerJob) -> dict[str, Any]:
-    """Run a graph on asked.npz: the names, and the largest difference from answers.npz."""
+    """Run a graph on asked.npz; return the names and the largest difference from answers.npz."""
     import numpy as np
 
     session = backend.open_graph(job.inputs["artifact"], job.args["settings"], job)
@@ -185,7 +185,7 @@ def ask(job: WorkerJob) -> dict[str, Any]:
 
 
 def feed_by_shapes(job: WorkerJob) -> dict[str, Any]:
-    """A graph with static shapes on the device, fed by batches of other sizes, against the same with free ones."""
+    """Run a graph with static shapes on the device with batches of several sizes, and compare it with free shapes."""
     import numpy as np
 
     with np.load(job.inputs["samples"]) as file:

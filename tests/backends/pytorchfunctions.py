@@ -12,9 +12,7 @@ from typing import Any
 
 from edgehone.backends.pytorch import backend
 from edgehone.backends.pytorch import session as torch_session
-from edgehone.backends.sessions import (
-    WorkerJob,
-)
+from edgehone.backends.sessions import WorkerJob
 from edgehone.core.errors import ModelError
 from edgehone.worker.conformance.session_checks import compare_with_generate
 

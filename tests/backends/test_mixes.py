@@ -1,4 +1,4 @@
-"""An assignment in each framework's own words: options, overrides, names, and what was written instead."""
+"""Mixed-precision assignments in each framework's form, and what was written instead."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def assignment(**types: str) -> Assignment:
     return Assignment(named, 1, 4.5, 0.1, 0.0)
 
 
-def test_llama_quantize_is_told_each_tensor_by_its_whole_name() -> None:
+def test_llama_quantize_options_match_whole_tensor_names() -> None:
     found = assignment(blk__1__attn_q__weight="q4_K", token_embd__weight="q6_K", output__weight="q8_0")
     assert mixed_precision.options(found) == [
         "--tensor-type",
@@ -46,9 +46,9 @@ def test_llama_quantize_is_told_each_tensor_by_its_whole_name() -> None:
     ]
 
 
-def test_mlx_is_told_bits_and_group_and_its_configuration_is_read_back() -> None:
+def test_mlx_widths_are_compared_with_the_written_configuration() -> None:
     found = assignment(a="5-bit g64", b="4-bit g128", c="3-bit g32")
-    assert mlx_mix.own(found) == {"a": [5, 64], "b": [4, 128], "c": [3, 32]}
+    assert mlx_mix.widths(found) == {"a": [5, 64], "b": [4, 128], "c": [3, 32]}
     quantization = {
         "bits": 4,
         "group_size": 128,
@@ -71,7 +71,7 @@ def table(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_olive_is_told_of_what_its_passes_round_not_of_what_the_builder_does(table: Path) -> None:
+def test_olive_overrides_only_weights_that_its_passes_quantize(table: Path) -> None:
     job = WorkerJob({}, {"sensitivity": table}, table, None, 1, lambda fraction, what: None)
     kinds = {
         "model.layers.0.mlp.up_proj": "4 bits in blocks of 32",
@@ -81,7 +81,7 @@ def test_olive_is_told_of_what_its_passes_round_not_of_what_the_builder_does(tab
     assert olive_mix.overrides(found, job) == {"model.layers.0.mlp.up_proj": {"bits": 4, "group_size": 32}}
 
 
-def test_nodes_of_the_builder_are_found_fused_or_not() -> None:
+def test_builder_nodes_are_matched_whether_fused_or_not() -> None:
     names = ["layers.0.self_attn.q_proj", "layers.0.self_attn.k_proj", "layers.0.self_attn.v_proj"]
     names += ["layers.0.mlp.up_proj", "embed_tokens", "layers.1.mlp.up_proj"]
     options = {f"model.{name}": Option("4 bits in blocks of 32", 4, 32, 5.0) for name in names}
@@ -98,7 +98,7 @@ def test_nodes_of_the_builder_are_found_fused_or_not() -> None:
     }
 
 
-def test_a_matrix_of_the_graph_is_that_of_the_module_that_reads_it() -> None:
+def test_a_matrix_gets_the_type_of_the_module_that_reads_it() -> None:
     found = assignment(model__layers__1__mlp__up_proj="u4 g32", model__embed_tokens="i4 g64")
     one = Matrix(("__module.model.layers.1.mlp.up_proj/ov_ext::linear/MatMul",), "f16")
     assert openvino_mix._type(one, found) == "u4 g32"
@@ -107,13 +107,13 @@ def test_a_matrix_of_the_graph_is_that_of_the_module_that_reads_it() -> None:
         "f16",
     )
     assert openvino_mix._type(tied, found) == "i4 g64"
-    # Block 11 is not block 1, and what nobody assigned gets 8 bits.
+    # Block 11 is not block 1, and unassigned matrices get 8 bits.
     other = replace(one, readers=("__module.model.layers.11.mlp.up_proj/ov_ext::linear/MatMul",))
     assert openvino_mix._type(other, found) == "u8"
 
 
 def shapes() -> dict[str, tuple[int, int]]:
-    """The matrices of the demo model."""
+    """Return the shapes of the demo model's matrices."""
     layer = {"self_attn.q_proj": (256, 256), "self_attn.k_proj": (128, 256), "self_attn.v_proj": (128, 256)}
     layer |= {"self_attn.o_proj": (256, 256), "mlp.gate_proj": (768, 256), "mlp.up_proj": (768, 256)}
     layer |= {"mlp.down_proj": (256, 768)}
@@ -123,7 +123,7 @@ def shapes() -> dict[str, tuple[int, int]]:
 
 @pytest.fixture
 def given(demo_model: Path, tmp_path: Path) -> dict[str, Path]:
-    """What steps read: the demo model, a short calibration text, and a table that was made up."""
+    """Inputs of the steps: the demo model, a short calibration text, and a made-up sensitivity table."""
     calibration, measured = tmp_path / "calibration", tmp_path / "measured"
     calibration.mkdir()
     measured.mkdir()
@@ -154,7 +154,7 @@ def given(demo_model: Path, tmp_path: Path) -> dict[str, Path]:
     ("name", "most"),
     [("llamacpp", 2_400_000), ("openvino", 2_980_000), ("olive", 2_790_000), ("mlx", 2_270_000)],
 )
-def test_what_was_assigned_is_what_is_written_within_the_bytes(
+def test_written_types_match_the_assignment_within_the_budget(
     name: str, most: int, given: dict[str, Path], run_worker: RunWorker, tmp_path: Path
 ) -> None:
     backend = registry.load(name)

@@ -6,9 +6,7 @@ import importlib
 from dataclasses import replace
 from typing import Any
 
-from edgehone.backends.sessions import (
-    WorkerJob,
-)
+from edgehone.backends.sessions import WorkerJob
 
 
 def probe(job: WorkerJob) -> dict[str, Any]:

@@ -154,7 +154,7 @@ def test_outputs_of_all_samples_are_kept_the_last_batch_cut(
 
 def test_infinite_outputs_are_named_by_sample(fake: None, tmp_path: Path, samples: Path) -> None:
     np.savez(samples / "samples.npz", x=np.array([[1.0], [2], [-3], [4]], np.float32))
-    with pytest.raises(EdgehoneError, match="'y' is NaN or infinite for sample 2"):
+    with pytest.raises(EdgehoneError, match="'y' is NaN or infinite for evaluation sample 2"):
         score_graph.outputs(job(tmp_path, {"batch": 2}, samples=samples))
 
 
@@ -237,7 +237,7 @@ def test_pairs_stay_together(tmp_path: Path) -> None:
 
 
 def test_too_few_samples_to_set_some_aside(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="too few to set some aside"):
+    with pytest.raises(InputError, match="too few to use some of them"):
         prepared(tmp_path, {"x": np.random.default_rng(0).random((9, 2))})
 
 

@@ -15,8 +15,8 @@ from edgehone.evaluation import routing
 RunWorker = Callable[..., dict[str, Any]]
 Note = Callable[..., Path]
 ROUTING = "edgehone.worker.routing:routing"
-EXPORT = "edgehone.backends.openvino.backend:export"
-COMPRESS = "edgehone.backends.openvino.backend:compress"
+EXPORT = "edgehone.backends.openvino.build:export"
+COMPRESS = "edgehone.backends.openvino.build:compress"
 LLAMACPP = "edgehone.backends.llamacpp.build"
 
 

@@ -31,12 +31,12 @@ def test_drawn_pictures_differ_and_are_always_the_same() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("{", "line 1 is no JSON"),
+        ("{", "line 1 is not JSON"),
         ('{"image": "a.png"}', "lacks image or text"),
         ('{"image": "a.png", "text": ""}', "lacks image or text"),
         ('{"image": "a.png", "text": "What?", "answer": 3}', "lacks image or text"),
-        ('\n{"image": "b.png", "text": "What?"}', "line 2: no such picture"),
-        ("", "has no line"),
+        ('\n{"image": "b.png", "text": "What?"}', "does not exist"),
+        ("", "is empty"),
         ("[1]", "lacks image or text"),
     ],
 )

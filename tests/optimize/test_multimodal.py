@@ -95,7 +95,7 @@ def test_it_is_proven_on_pictures_chosen_and_run(llava: Path, config: Path, tmp_
     told = generate(bundle, "What is this?", 5, picture=picture, quiet=True)
     assert told["tokens"] == 5
     (tmp_path / "no.png").write_text("no picture")
-    with pytest.raises(JobError, match="no picture that can be read"):
+    with pytest.raises(JobError, match="cannot be read as a picture"):
         generate(bundle, "What is this?", 5, picture=tmp_path / "no.png", quiet=True)
     with pytest.raises(InputError, match="no such picture"):
         generate(bundle, "What is this?", 5, picture=tmp_path / "nowhere.png", quiet=True)
@@ -129,7 +129,7 @@ def test_pictures_that_cannot_be_used_are_told_before_anything_slow(llava: Path,
         edgehone.optimize(llava, pictures=tmp_path / "nowhere")
     lines = tmp_path / "asked.jsonl"
     lines.write_text('{"image": "cat.png", "text": "What?"}')
-    with pytest.raises(TextError, match="no such picture"):
+    with pytest.raises(TextError, match="does not exist"):
         edgehone.optimize(llava, pictures=lines)
 
 

@@ -71,7 +71,7 @@ def test_a_graph_on_an_npu_has_fixed_shapes_and_a_fallback() -> None:
     assert alone.settings["static"] and beside.settings["static"]
     # It does not compute in 32 bits: the null test judges what it makes of them.
     assert alone.exact and "inference_precision" not in alone.settings
-    assert "the CPU for what it does not take" in beside.why
+    assert "unsupported operators on the CPU" in beside.why
 
 
 def test_a_precision_that_a_device_lacks_is_not_tried_there() -> None:
@@ -123,4 +123,4 @@ def test_a_backend_that_cannot_offer_is_left_as_it_is() -> None:
 def test_a_device_is_opened_with_what_it_knows(device: str | None, expected: dict[str, Any] | None) -> None:
     settings = {"kv_cache": "u8", **({"device": device} if device else {})}
     cpu = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": 2, "KV_CACHE_PRECISION": "u8"}
-    assert placement.opened(settings, cpu) == (cpu if expected is None else expected)
+    assert placement.device_properties(settings, cpu) == (cpu if expected is None else expected)

@@ -97,7 +97,7 @@ def test_steps_measure_first_and_follow_each_other() -> None:
 def test_unknown_operations_are_named() -> None:
     with pytest.raises(InputError, match="'amputate'"):
         operations.steps({"amputate": 1})
-    with pytest.raises(InputError, match="without an operation"):
+    with pytest.raises(InputError, match="has no operation"):
         operations.steps({})
 
 

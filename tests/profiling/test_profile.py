@@ -14,7 +14,7 @@ from edgehone.core.errors import InputError
 from edgehone.profiling import profile
 from edgehone.profiling.text import profile_text, sparkline
 from edgehone.profiling.watch import SystemWatch
-from edgehone.worker.profile import MARK, slices_of
+from edgehone.worker.profile_workload import MARK, slices_of
 from tests.finished import Finished
 
 

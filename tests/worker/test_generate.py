@@ -1,4 +1,4 @@
-"""The worker's side of generating, on a fake session: what is written, when, and when it ends."""
+"""Generating on a fake session: what is written, when, and when it ends."""
 
 from __future__ import annotations
 
@@ -10,10 +10,7 @@ from typing import Any
 
 import pytest
 
-from edgehone.backends.sessions import (
-    Generation,
-    WorkerJob,
-)
+from edgehone.backends.sessions import Generation, WorkerJob
 from edgehone.worker.generate import generate
 
 
@@ -63,7 +60,7 @@ def test_the_answer_is_written_and_timed(
     }
 
 
-def test_an_end_of_text_ends_it_unseen(
+def test_an_end_of_text_token_stops_and_is_not_written(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     facts = answer(monkeypatch, tmp_path, b"ab\0cd", eos=[0])
@@ -71,7 +68,7 @@ def test_an_end_of_text_ends_it_unseen(
     assert facts["tokens"] == 2
 
 
-def test_a_character_is_written_when_its_last_byte_is_there(
+def test_a_character_is_written_once_its_last_byte_is_generated(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     facts = answer(monkeypatch, tmp_path, "né 😀!".encode())
@@ -79,7 +76,7 @@ def test_a_character_is_written_when_its_last_byte_is_there(
     assert facts["text"] == "né 😀!"
 
 
-def test_nothing_generated_has_no_rate(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_empty_answer_has_no_rate(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     facts = answer(monkeypatch, tmp_path, b"\0", eos=[0])
     assert facts["tokens"] == 0 and facts["text"] == "" and facts["decode_tokens_per_s"] is None
 

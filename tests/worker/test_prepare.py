@@ -1,4 +1,4 @@
-"""Prepare: the files that every later job reads, and where a task's context ends."""
+"""Preparing texts: the files that later jobs read, and where a task's context ends."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ from typing import Any
 import pytest
 
 from edgehone.backends.null import backend as null
-from edgehone.backends.sessions import (
-    WorkerJob,
-)
+from edgehone.backends.sessions import WorkerJob
 from edgehone.core.errors import ModelError, TextError
 from edgehone.inputs.texts import shipped
 from edgehone.model.digest import digest_file
@@ -20,7 +18,7 @@ from edgehone.worker.tokenizer_sample import SAMPLE
 
 
 class Pairs:
-    """A tokenizer that melts two letters into one token, so that a prompt's end and a choice's start may melt."""
+    """A tokenizer that merges two letters into one token, so that a prompt's end and a choice's start may merge."""
 
     bos: list[int] = []  # noqa: RUF012
     eos = [0]  # noqa: RUF012
@@ -57,7 +55,7 @@ def read(job: WorkerJob, name: str) -> Any:
     return json.loads((job.out / name).read_text("utf-8"))
 
 
-def test_texts_become_ids(tmp_path: Path) -> None:
+def test_texts_are_converted_to_ids(tmp_path: Path) -> None:
     work = job(tmp_path)
     facts = prepare.prepare(work)
     evaluation = shipped("evaluation").read_bytes()
@@ -73,7 +71,7 @@ def test_texts_become_ids(tmp_path: Path) -> None:
     assert not (work.out / "task.json").exists()
 
 
-def test_a_task_is_tokenized_too(tmp_path: Path) -> None:
+def test_a_task_is_tokenized(tmp_path: Path) -> None:
     task = tmp_path / "task.jsonl"
     task.write_text(json.dumps({"prompt": "ab", "choices": ["c", "de"], "answer": 1}))
     work = job(tmp_path, task=task)
@@ -82,46 +80,50 @@ def test_a_task_is_tokenized_too(tmp_path: Path) -> None:
     assert facts["texts"]["task"] == digest_file(task)
 
 
-def test_a_tokenizer_without_a_token_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tokenizer_that_returns_no_token_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(null.NullTokenizer, "encode", lambda self, text: ([], []))
     with pytest.raises(ModelError, match="no token"):
         prepare.prepare(job(tmp_path))
 
 
-def test_where_prompt_and_choice_do_not_melt_the_context_is_the_prompt() -> None:
-    item = prepare._item(Pairs(), {"prompt": "abcd", "choices": ["ef", "ghi"], "answer": 0})
+def test_the_context_is_the_prompt_if_no_token_spans_both() -> None:
+    item = prepare.tokenize_item(Pairs(), {"prompt": "abcd", "choices": ["ef", "ghi"], "answer": 0})
     assert item == {"context": ids("abcd"), "choices": [ids("ef"), ids("ghi")], "answer": 0}
 
 
-def test_a_token_that_melts_is_scored_with_the_choice() -> None:
-    item = prepare._item(Pairs(), {"prompt": "abc", "choices": ["d", "e"], "answer": 1})
+def test_a_token_that_spans_prompt_and_choice_is_scored_with_the_choice() -> None:
+    item = prepare.tokenize_item(Pairs(), {"prompt": "abc", "choices": ["d", "e"], "answer": 1})
     assert item == {"context": ids("ab"), "choices": [ids("cd"), ids("ce")], "answer": 1}
 
 
-def test_what_all_choices_share_beyond_the_prompt_is_still_theirs() -> None:
-    item = prepare._item(Pairs(), {"prompt": "ab", "choices": ["cdef", "cdgh"], "answer": 0})
+def test_a_prefix_common_to_all_choices_is_scored_with_the_choices() -> None:
+    item = prepare.tokenize_item(Pairs(), {"prompt": "ab", "choices": ["cdef", "cdgh"], "answer": 0})
     assert item["context"] == ids("ab")
 
 
-def test_a_prompt_that_leaves_no_context_is_refused() -> None:
-    with pytest.raises(TextError, match="'a' gives no token"):
-        prepare._item(Pairs(), {"prompt": "a", "choices": ["b", "c"], "answer": 0})
+def test_a_prompt_without_context_is_refused() -> None:
+    with pytest.raises(TextError, match="'a' has no token"):
+        prepare.tokenize_item(Pairs(), {"prompt": "a", "choices": ["b", "c"], "answer": 0})
 
 
 def test_a_choice_without_a_token_is_refused() -> None:
-    class Deaf(Pairs):
+    class DropsQuestionMarks(Pairs):
         def encode(self, text: str) -> tuple[list[int], list[int]]:
             return super().encode(text.replace("?", ""))
 
     with pytest.raises(TextError, match=r"'\?' adds no token"):
-        prepare._item(Deaf(), {"prompt": "ab", "choices": ["?", "cd"], "answer": 1})
+        prepare.tokenize_item(DropsQuestionMarks(), {"prompt": "ab", "choices": ["?", "cd"], "answer": 1})
 
 
-def test_a_bos_is_context_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bos_is_sufficient_context(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Pairs, "bos", [1])
-    assert prepare._item(Pairs(), {"prompt": "a", "choices": ["b", "c"], "answer": 0})["context"] == []
+    assert (
+        prepare.tokenize_item(Pairs(), {"prompt": "a", "choices": ["b", "c"], "answer": 0})["context"] == []
+    )
 
 
-def test_the_sample_covers_what_tokenizers_differ_in() -> None:
+def test_the_sample_text_covers_known_tokenizer_differences() -> None:
     parts = ("  ", "\t", "\n\n", "0", "é", "e\u0301", "😀", "中", "<s>", "</s>")
     assert all(part in SAMPLE for part in parts)

@@ -1,4 +1,4 @@
-"""The scorer over a fake session: exact sums by hand, bounded memory, and what it refuses."""
+"""Scoring with a fake session: exact sums, bounded memory, and refused inputs."""
 
 from __future__ import annotations
 
@@ -16,9 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 from numpy.typing import NDArray
 
-from edgehone.backends.sessions import (
-    WorkerJob,
-)
+from edgehone.backends.sessions import WorkerJob
 from edgehone.core.errors import EdgehoneError
 from edgehone.worker import score
 from edgehone.worker.logprobs import exact_kl, log_softmax
@@ -27,7 +25,7 @@ Array = NDArray[Any]
 
 
 class Fake:
-    """Logits that depend on the position's id and on how many ids came before."""
+    """Logits that depend on the id at a position and on the position."""
 
     def __init__(self, vocabulary: int, noise: float = 0.0, pad: int = 0, chunk: int = 5) -> None:
         self.vocabulary, self.noise, self.pad, self.chunk = vocabulary, noise, pad, chunk
@@ -36,7 +34,7 @@ class Fake:
         self.change: Callable[[Array, int], None] = lambda _logits, _start: None
 
     def row(self, token: int, position: int) -> Array:
-        """The logits after `token` at `position`."""
+        """Return the logits after `token` at `position`."""
         base = np.random.default_rng([token, position]).normal(0, 2, self.vocabulary)
         wobble = np.random.default_rng([token, position, 1]).normal(0, 1, self.vocabulary)
         row = base + self.noise * wobble
@@ -62,7 +60,7 @@ Run = Callable[..., tuple[dict[str, Any], Path]]
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Calls a worker function with a session; gives its facts and folder."""
+    """Call a worker function with a session; return its facts and folder."""
 
     def call(function: Callable[[WorkerJob], dict[str, Any]], session: Fake, **given: Any) -> Any:
         module = types.ModuleType("fake_backend")
@@ -92,7 +90,7 @@ def prepared(tmp_path: Path) -> Path:
 
 
 def exact(session: Fake, ids: list[int]) -> Array:
-    """Float64 log-probabilities of each position."""
+    """Return float64 log-probabilities of each position."""
     logits = np.stack([session.row(t, i)[: session.vocabulary] for i, t in enumerate(ids)]).astype(np.float64)
     shifted = logits - logits.max(axis=1, keepdims=True)
     result: Array = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
@@ -115,7 +113,7 @@ def test_reference_windows_are_bos_and_consecutive_text(run: Run, prepared: Path
     np.testing.assert_allclose(kept[:7], exact(session, session.seen[0])[1:8], atol=1e-5)
 
 
-def test_the_same_model_scores_zero(run: Run, prepared: Path) -> None:
+def test_the_same_model_has_zero_divergence(run: Run, prepared: Path) -> None:
     _, reference = run(score.reference, Fake(50), prepared=prepared)
     facts, out = run(score.score, Fake(50, chunk=2), prepared=prepared, reference=reference)
     tokens = np.load(out / "tokens.npz")
@@ -171,7 +169,7 @@ def test_k_never_falls_below_its_floor(run: Run, prepared: Path) -> None:
     assert facts["k"] == 256
 
 
-def test_narrower_vocabulary_names_both(run: Run, prepared: Path) -> None:
+def test_a_smaller_vocabulary_is_refused_with_both_sizes(run: Run, prepared: Path) -> None:
     _, reference = run(score.reference, Fake(50), prepared=prepared)
     session = Fake(48)
     with pytest.raises(EdgehoneError, match="48 entries, the original's 50"):
@@ -180,7 +178,7 @@ def test_narrower_vocabulary_names_both(run: Run, prepared: Path) -> None:
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_non_finite_logits_are_placed(run: Run, prepared: Path, bad: float) -> None:
+def test_non_finite_logits_are_refused_with_their_position(run: Run, prepared: Path, bad: float) -> None:
     session = Fake(50)
 
     def spoil(logits: Array, start: int) -> None:
@@ -188,11 +186,11 @@ def test_non_finite_logits_are_placed(run: Run, prepared: Path, bad: float) -> N
             logits[1, 7] = bad
 
     session.change = spoil
-    with pytest.raises(EdgehoneError, match="non-finite logits at window 1 position 6"):
+    with pytest.raises(EdgehoneError, match="non-finite logits in window 1 at position 6"):
         run(score.reference, session, prepared=prepared)
 
 
-def test_another_text_is_refused(run: Run, prepared: Path) -> None:
+def test_a_reference_of_another_text_is_refused(run: Run, prepared: Path) -> None:
     _, reference = run(score.reference, Fake(50), prepared=prepared)
     data = json.loads((prepared / "evaluation.json").read_text())
     data["ids"][3] += 1
@@ -201,23 +199,23 @@ def test_another_text_is_refused(run: Run, prepared: Path) -> None:
         run(score.score, Fake(50), prepared=prepared, reference=reference)
 
 
-def test_short_text_and_empty_windows(run: Run, prepared: Path) -> None:
+def test_a_short_text_and_empty_windows_are_refused(run: Run, prepared: Path) -> None:
     with pytest.raises(EdgehoneError, match="has 30 token ids, 4 windows need 32"):
         run(score.reference, Fake(50), prepared=prepared, windows=4)
     with pytest.raises(EdgehoneError, match="nothing to score"):
         run(score.reference, Fake(50), prepared=prepared, window=2)
 
 
-def test_too_few_rows_and_ids_outside_the_vocabulary(run: Run, prepared: Path) -> None:
+def test_missing_rows_and_ids_outside_the_vocabulary_are_refused(run: Run, prepared: Path) -> None:
     short = Fake(50)
     short.score = lambda ids: iter([np.zeros((len(ids) - 3, 50), np.float32)])  # type: ignore[method-assign]
-    with pytest.raises(EdgehoneError, match="9 ids gave logits for 6 positions"):
+    with pytest.raises(EdgehoneError, match="only 6 positions have logits for 9 ids"):
         run(score.reference, short, prepared=prepared)
     with pytest.raises(EdgehoneError, match="outside the vocabulary of 20"):
         run(score.reference, Fake(20), prepared=prepared)
 
 
-def test_task_items(run: Run, prepared: Path) -> None:
+def test_choices_of_a_task_are_scored(run: Run, prepared: Path) -> None:
     items = [
         {"context": [5, 6], "choices": [[7], [8, 9, 10], [11, 12]], "answer": 1},
         {"context": [5], "choices": [[9, 3], [8]], "answer": 0},
@@ -242,13 +240,15 @@ def test_task_items(run: Run, prepared: Path) -> None:
     assert got["answer"].tolist() == [1, 0]
 
 
-def test_empty_choice_is_refused(run: Run, prepared: Path) -> None:
+def test_an_empty_choice_is_refused(run: Run, prepared: Path) -> None:
     (prepared / "task.json").write_text(json.dumps([{"context": [5], "choices": [[], [8]], "answer": 0}]))
     with pytest.raises(EdgehoneError, match="task 0: the prompt or a choice has no token"):
         run(score.reference, Fake(50), prepared=prepared)
 
 
-def test_sample_ids_come_with_the_score(run: Run, prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sample_ids_are_returned_on_request(
+    run: Run, prepared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     module = types.ModuleType("edgehone.worker.tokenizer_sample")
     module.SAMPLE = "a\n é"  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "edgehone.worker.tokenizer_sample", module)
@@ -260,7 +260,7 @@ def test_sample_ids_come_with_the_score(run: Run, prepared: Path, monkeypatch: p
 
 
 @given(some.lists(some.tuples(some.floats(-300, 30), some.floats(-300, 30)), min_size=1, max_size=50))
-def test_divergence_of_any_two_distributions(pairs: list[tuple[float, float]]) -> None:
+def test_the_divergence_of_any_two_distributions_is_exact(pairs: list[tuple[float, float]]) -> None:
     a, b = (np.array([side], dtype=np.float32) for side in zip(*pairs, strict=True))
     p, q = log_softmax(a), log_softmax(b)
     got = exact_kl(p, q)[0]
@@ -269,7 +269,7 @@ def test_divergence_of_any_two_distributions(pairs: list[tuple[float, float]]) -
     assert exact_kl(p, p)[0] == 0.0
 
 
-def test_a_masked_entry_leaves_the_rest_finite() -> None:
+def test_masked_entries_give_finite_results() -> None:
     low = np.float32(-3.4e38)
     logits = np.array([[3.4e37, 1.0, low]], dtype=np.float32)
     p = log_softmax(logits)

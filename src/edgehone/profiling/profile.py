@@ -43,7 +43,7 @@ from edgehone.profiling import bottlenecks, figures
 from edgehone.profiling.figures import Seen
 from edgehone.profiling.result import Profile
 from edgehone.profiling.watch import SystemWatch
-from edgehone.worker.profile import slices_of
+from edgehone.worker.profile_workload import slices_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -146,7 +146,7 @@ def _generation(asked: _Asked, tell: Tell) -> dict[str, Any]:
     batch = int(work["batch"])
     job = replace(
         asked.job,
-        call="edgehone.worker.profile:prompts",
+        call="edgehone.worker.profile_workload:prompts",
         args={**asked.job.args, "count": work["prompt_tokens"], "prompts": batch * asked.clients},
         inputs={**asked.job.inputs, "text": Input(text, digest.digest_file(text))},
     )
@@ -204,7 +204,7 @@ class _Pass:
         for name, cold in (("cold", True), ("warm", False)):
             tell(f"opening it {name}")
             try:
-                self._starts[name] = self._asked.run("edgehone.worker.profile:start", cold=cold).facts
+                self._starts[name] = self._asked.run("edgehone.worker.profile_workload:start", cold=cold).facts
             except JobError as error:
                 self._error = error
                 return
@@ -216,7 +216,7 @@ class _Pass:
         tell(f"answering the workload for {self._seconds:.0f} s, watched from outside")
         try:
             self._done = self._asked.run(
-                "edgehone.worker.profile:answer", watch=lambda: self._watch, seconds=self._seconds
+                "edgehone.worker.profile_workload:answer", watch=lambda: self._watch, seconds=self._seconds
             )
         except JobError as error:
             self._error = error
@@ -303,7 +303,7 @@ def _with_operators(made: Profile, asked: _Asked, tell: Tell) -> Profile:
         {"generated": min(OPERATOR_TOKENS, asked.request["generated"])} if "prompt" in asked.request else {}
     )
     try:
-        done = asked.run("edgehone.worker.operators:time_operators", **shorter)
+        done = asked.run("edgehone.worker.operator_times:time_operators", **shorter)
     except JobError as error:
         return replace(made, operators_reason=f"the pass failed: {error.message}")
     rows = tuple(OperatorTime(**one) for one in done.facts["operators"])

@@ -1,7 +1,7 @@
-"""Samples of a graph, handed out in batches (worker side).
+"""Samples of a graph, in batches (worker side).
 
-samples.npz holds an array for each input, samples first, and perhaps `labels`. Texts are padded to the longest of
-all; a batch is cut to the longest of its own, as a server would send it.
+samples.npz holds an array for each input, samples first, and optionally `labels`. Texts are padded to the longest
+text of all; a batch is cut to its own longest text, as a server would send it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Batches:
 
     @classmethod
     def read(cls, folder: Path) -> Batches:
-        """The samples that `measure.prepare_graph` left in a folder."""
+        """Read the samples that `prepare_graph` wrote to a folder."""
         import numpy as np
 
         with np.load(folder / "samples.npz", allow_pickle=False) as file:
@@ -39,25 +39,26 @@ class Batches:
 
     @property
     def count(self) -> int:
-        """How many samples there are."""
+        """The number of samples."""
         return len(next(iter(self.arrays.values())))
 
     def around(self, begin: int, size: int) -> Arrays:
-        """`size` samples from `begin` on, starting over at the end."""
+        """Return `size` samples from index `begin` on, continuing at the first sample after the last."""
         import numpy as np
 
-        return self._cut(np.arange(begin, begin + size) % self.count)
+        return self._select(np.arange(begin, begin + size) % self.count)
 
-    def _cut(self, rows: NDArray[np.int64]) -> Arrays:
+    def _select(self, rows: NDArray[np.int64]) -> Arrays:
+        """Return the samples at `rows`, without columns that are padding in all of them."""
         import numpy as np
 
-        made = {name: array[rows] for name, array in self.arrays.items()}
-        mask = made.get(MASK)
+        selected = {name: array[rows] for name, array in self.arrays.items()}
+        mask = selected.get(MASK)
         if mask is None or mask.ndim != 2:
-            return made
+            return selected
         longest = max(1, int(np.flatnonzero((mask != 0).any(axis=0)).max(initial=0)) + 1)
         padded = mask.shape[1]
         return {
             name: array[:, :longest] if array.ndim > 1 and array.shape[1] == padded else array
-            for name, array in made.items()
+            for name, array in selected.items()
         }

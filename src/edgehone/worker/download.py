@@ -1,4 +1,4 @@
-"""Download a model from the hub."""
+"""Download a model from the Hugging Face Hub (worker side)."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import Any
 
 from edgehone.backends.sessions import WorkerJob
 
-# What a model is, without the copies in other formats that many repositories also hold.
-WANTED = (
+# The files of a model, without the copies in other formats that many repositories also hold.
+PATTERNS = (
     "*.json",
     "*.safetensors",
     "*.model",
@@ -21,8 +21,8 @@ WANTED = (
 
 
 def fetch(job: WorkerJob) -> dict[str, Any]:
-    """Fetch into out/model (worker side)."""
+    """Download the model args["name"] to out/model."""
     from huggingface_hub import snapshot_download
 
-    snapshot_download(job.args["name"], local_dir=job.out / "model", allow_patterns=list(WANTED))
+    snapshot_download(job.args["name"], local_dir=job.out / "model", allow_patterns=list(PATTERNS))
     return {"name": job.args["name"]}

@@ -1,4 +1,4 @@
-"""Generate from an artifact: the worker's side of `edgehone run` and of `edgehone backends check`."""
+"""Generate text from an artifact, for `edgehone run` and `edgehone backends check` (worker side)."""
 
 from __future__ import annotations
 
@@ -7,79 +7,79 @@ from collections.abc import Callable
 from typing import Any
 
 from edgehone.backends.capabilities import VisionBackend, require
-from edgehone.backends.sessions import (
-    Generation,
-    Session,
-    VisionSession,
-    WorkerJob,
-)
+from edgehone.backends.sessions import Generation, Session, VisionSession, WorkerJob
 from edgehone.worker.backend import load_backend
 
 
 def generate(job: WorkerJob) -> dict[str, Any]:
-    """Write the prompt's continuation to standard output as it comes.
+    """Write the prompt's continuation to standard output as it is generated.
 
-    args: backend, settings, prompt (text), max_tokens, eos (ids that end it), and with inputs["picture"] template (ids
-    before a picture, and around a prompt behind it). Returns tokens, seconds to the first token and tokens/s after it.
+    args: backend, settings, prompt (text), max_tokens, eos (ids that end the text); with inputs["picture"] also
+    template (the ids before a picture, and around the prompt that follows it). inputs: artifact, optionally picture.
+    Returns text, prompt_tokens, tokens, ttft_s (seconds to the first token) and decode_tokens_per_s. Raises
+    ValueError if the prompt has no token.
     """
     backend = load_backend(job)
-    seeing = "picture" in job.inputs
-    opened = require(backend, VisionBackend).open_vision if seeing else backend.open_session
-    session: Any = opened(job.inputs["artifact"], job.args["settings"], job)
+    with_picture = "picture" in job.inputs
+    open_session = require(backend, VisionBackend).open_vision if with_picture else backend.open_session
+    session: Any = open_session(job.inputs["artifact"], job.args["settings"], job)
     ends = set(job.args["eos"])
     ids: list[int] = []
-    shown = ""
+    text_so_far = ""
 
-    def show(token: int) -> bool:
-        nonlocal shown
+    def on_token(token: int) -> bool:
+        nonlocal text_so_far
         if token in ends:
             return True
         ids.append(token)
         text = session.detokenize(ids)
-        # An incomplete UTF-8 sequence waits for its other bytes.
+        # An incomplete UTF-8 sequence is held back until its remaining bytes are generated.
         if not text.endswith("\ufffd"):
-            heard = _say(text.removeprefix(shown))
-            shown = text
-            return not heard
+            written = _write(text.removeprefix(text_so_far))
+            text_so_far = text
+            return not written
         return False
 
     prompt = session.tokenize(job.args["prompt"])
     if not prompt:
         raise ValueError("the prompt has no token")
-    whole = _describe if seeing else _continue
-    made = whole(job, session, prompt, show)
-    _say("\n")
+    run = _describe if with_picture else _continue
+    generation = run(job, session, prompt, on_token)
+    _write("\n")
     session.close()
-    after = made.times[-1] - made.times[0] if len(made.times) > 1 else 0.0
+    decode_s = generation.times[-1] - generation.times[0] if len(generation.times) > 1 else 0.0
     return {
-        "text": shown,
+        "text": text_so_far,
         "prompt_tokens": len(prompt),
         "tokens": len(ids),
-        "ttft_s": made.times[0] - made.started if made.times else None,
-        "decode_tokens_per_s": (len(made.times) - 1) / after if after else None,
+        "ttft_s": generation.times[0] - generation.started if generation.times else None,
+        "decode_tokens_per_s": (len(generation.times) - 1) / decode_s if decode_s else None,
     }
 
 
 def _continue(job: WorkerJob, session: Session, prompt: list[int], show: Callable[[int], bool]) -> Generation:
+    """Continue a prompt without a picture."""
     return session.generate(prompt, job.args["max_tokens"], show)
 
 
 def _describe(
     job: WorkerJob, session: VisionSession, prompt: list[int], show: Callable[[int], bool]
 ) -> Generation:
-    """The answer to a prompt about a picture, in the model's own template."""
+    """Answer a prompt about a picture, in the model's own template."""
     from edgehone.worker.prepare_pictures import read
 
     template = job.args["template"]
-    # A BOS stands in front of the picture already.
+    # The ids before the picture already start with a BOS.
     bos = template["before"][:1] if prompt[:1] == template["before"][:1] else []
     after = [*template["head"], *prompt[len(bos) :], *template["tail"]]
     picture = read(job.inputs["picture"])
     return session.describe(picture, template["before"], after, job.args["max_tokens"], show)
 
 
-def _say(text: str) -> bool:
-    """Write to standard output at once; False if its reader left (`| head`), which is no error."""
+def _write(text: str) -> bool:
+    """Write to standard output and flush. Return False if the reader has closed it (`| head`), which is not an
+    error.
+    """
     try:
         sys.stdout.write(text)
         sys.stdout.flush()

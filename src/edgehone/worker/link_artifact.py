@@ -1,4 +1,4 @@
-"""Import an artifact by links to its files, so that it stays where it is."""
+"""Import an artifact by linking to its files, which stay where they are (worker side)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from edgehone.backends.sessions import WorkerJob
 
 
 def link(job: WorkerJob) -> dict[str, Any]:
-    """Fill the folder with links to the files of `job.inputs["artifact"]` (worker side). args: name."""
+    """Fill the folder with links to inputs["artifact"].
+
+    args: name (of the link, if the artifact is a single file). inputs: artifact (a file or folder).
+    """
     source = job.inputs["artifact"]
     if source.is_file():
         (job.out / job.args["name"]).symlink_to(source)

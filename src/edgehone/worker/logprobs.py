@@ -1,4 +1,4 @@
-"""Log-probabilities on disk, and the divergence from them: the arithmetic of `score`, worker side."""
+"""Store log-probabilities on disk and compute divergences from them: the arithmetic of `score` (worker side)."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float32]
 
-LEAST_K = 256
+MIN_K = 256
 
 
 def log_softmax(logits: Floats) -> Floats:
-    """Rows [n, V] of logits to log-probabilities; sums in float64, result in float32."""
+    """Convert rows of logits [n, V] to log-probabilities. Sums are in float64, the result is in float32."""
     import numpy as np
 
     top = logits.max(axis=1, keepdims=True)
-    with np.errstate(over="ignore"):  # a masked entry may lie at float32's end
+    with np.errstate(over="ignore"):  # masked entries may be near the float32 minimum
         shifted: Floats = logits - top
-    np.maximum(shifted, np.float32(-1e30), out=shifted)  # so that 0 · ln 0 stays 0
+    np.maximum(shifted, np.float32(-1e30), out=shifted)  # keeps 0 · ln 0 at 0
     sums = np.exp(shifted).sum(axis=1, keepdims=True, dtype=np.float64)
     shifted -= np.log(sums).astype(np.float32)
     return shifted
@@ -30,9 +30,10 @@ def log_softmax(logits: Floats) -> Floats:
 
 @dataclass
 class Store:
-    """The reference's log-probabilities on their way to disk: all, or the K most likely and the rest's mass.
+    """Write the reference's log-probabilities to disk: all of them, or the K most likely and the total mass of the
+    rest.
 
-    Rows are appended behind .npy headers written ahead, so memory does not grow with the text.
+    Rows are appended to .npy files whose headers were written first, so memory does not grow with the text.
     """
 
     files: dict[str, Any]
@@ -42,12 +43,16 @@ class Store:
 
     @classmethod
     def create(cls, out: Path, tokens: int, vocabulary: int, budget: int) -> Store:
-        """Full when tokens · V · 4 bytes fit the budget, else the largest K (8 bytes each) that does."""
+        """Open the files: all log-probabilities if tokens · V · 4 bytes fit in `budget`, else the K (8 bytes each)
+        that fit.
+
+        K is at least MIN_K.
+        """
         if tokens * vocabulary * 4 <= budget:
             return cls(
                 {"logprobs": _npy(out / "logprobs.npy", "<f4", (tokens, vocabulary))}, vocabulary, None, []
             )
-        k = min(max(LEAST_K, budget // (8 * tokens)), vocabulary - 1)
+        k = min(max(MIN_K, budget // (8 * tokens)), vocabulary - 1)
         files = {
             "ids": _npy(out / "top_ids.npy", "<i4", (tokens, k)),
             "logprobs": _npy(out / "top_logprobs.npy", "<f4", (tokens, k)),
@@ -62,7 +67,7 @@ class Store:
         if self.k is None:
             self.files["logprobs"].write(logprobs.astype("<f4", copy=False).data)
             return
-        for row in logprobs:  # one at a time: argpartition's indices are 8 bytes an entry
+        for row in logprobs:  # row by row, because argpartition's indices take 8 bytes per entry
             ids = np.argpartition(row, self.vocabulary - self.k)[-self.k :]
             ids = ids[np.argsort(-row[ids], kind="stable")]
             self.files["ids"].write(ids.astype("<i4").data)
@@ -70,7 +75,7 @@ class Store:
             self.tails.append(log_rest(row[None, :], ids[None, :]))
 
     def close(self) -> dict[str, Any]:
-        """Finish the files; what they hold."""
+        """Finish the files and return the facts about them."""
         import numpy as np
 
         facts: dict[str, Any] = {"vocabulary": self.vocabulary, "full": self.k is None, "k": self.k}
@@ -94,40 +99,46 @@ def _npy(path: Path, dtype: str, shape: tuple[int, ...]) -> Any:
 
 
 def log_rest(logprobs: Floats, ids: NDArray[Any]) -> NDArray[np.float64]:
-    """Log of the mass outside `ids`, summed over the rest: 1 - sum(top) would cancel to nothing."""
+    """Return the log of the mass outside `ids`, summed over the rest: 1 - sum(top) would lose all digits to
+    cancellation.
+    """
     import numpy as np
 
     mass = np.exp(logprobs)
     np.put_along_axis(mass, ids, 0.0, axis=1)
     rest = mass.sum(axis=1, dtype=np.float64)
-    # Not below float32's smallest, in which the masses were computed.
+    # Clamp to the smallest float32, because the masses were computed in float32.
     result: NDArray[np.float64] = np.log(np.maximum(rest, 1e-45))
     return result
 
 
 def divergence(folder: Path, full: bool, rows: slice, candidate: Floats) -> NDArray[np.float64]:
-    """KL(reference || candidate) in nats for the reference's `rows`; candidate [n, V] log-probabilities."""
+    """Return KL(reference || candidate) in nats per row; `candidate` is [n, V] log-probabilities.
+
+    `rows` selects the reference's rows. With a top-K reference the rest of the vocabulary is one bin.
+    """
     import numpy as np
 
-    if full:  # opened anew for each block, so that pages read do not stay mapped
+    if full:  # reopened for each block, so that the pages that were read do not stay mapped
         return exact_kl(np.load(folder / "logprobs.npy", mmap_mode="r")[rows], candidate)
     ids = np.load(folder / "top_ids.npy", mmap_mode="r")[rows]
-    kept = np.load(folder / "top_logprobs.npy", mmap_mode="r")[rows]
+    top_logprobs = np.load(folder / "top_logprobs.npy", mmap_mode="r")[rows]
     tail = np.load(folder / "tail.npy", mmap_mode="r")[rows].astype(np.float64)
-    bins = exact_kl(kept, np.take_along_axis(candidate, ids, axis=1))
+    bins = exact_kl(top_logprobs, np.take_along_axis(candidate, ids, axis=1))
     rest = log_rest(candidate, ids)
-    last = np.exp(tail) * (tail - rest) + np.exp(rest) - np.exp(tail)
-    total: NDArray[np.float64] = bins + np.maximum(last, 0.0)
+    rest_term = np.exp(tail) * (tail - rest) + np.exp(rest) - np.exp(tail)
+    total: NDArray[np.float64] = bins + np.maximum(rest_term, 0.0)
     return total
 
 
 def log_errors(
     folder: Path, full: bool, rows: slice, candidate: Floats
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Largest and mean |difference| of log-probabilities (nats) from the reference's `rows`, for each token.
+    """Return the maximum and mean absolute difference from the reference's log-probabilities (nats) per token.
 
-    Over the whole vocabulary where the reference is full, else over the K ids that it keeps. Both sides are
-    log-probabilities and not logits: a constant added to all logits of a token changes nothing that a model says.
+    The differences are over the whole vocabulary if the reference is full, else over its K ids. Log-probabilities
+    are compared instead of logits, because adding a constant to all logits of a token does not change the model's
+    output.
     """
     import numpy as np
 
@@ -135,17 +146,17 @@ def log_errors(
         gap = np.load(folder / "logprobs.npy", mmap_mode="r")[rows] - candidate
     else:
         ids = np.load(folder / "top_ids.npy", mmap_mode="r")[rows]
-        kept = np.load(folder / "top_logprobs.npy", mmap_mode="r")[rows]
-        gap = kept - np.take_along_axis(candidate, ids, axis=1)
+        top_logprobs = np.load(folder / "top_logprobs.npy", mmap_mode="r")[rows]
+        gap = top_logprobs - np.take_along_axis(candidate, ids, axis=1)
     np.abs(gap, out=gap)
     return gap.max(axis=1).astype(np.float64), gap.mean(axis=1, dtype=np.float64)
 
 
 def exact_kl(reference: Floats, candidate: Floats) -> NDArray[np.float64]:
-    """Σ p·ln(p/q) - p + q, which is KL where p and q each sum to 1, and term by term never negative.
+    """Return Σ p·ln(p/q) - p + q per row: KL where p and q each sum to 1, with no negative term.
 
-    Written so, an error of the logarithms' rounding enters by its square: identical logits give 0 and a
-    divergence of 1e-8 is still read right from float32.
+    In this form a rounding error of the logarithms enters by its square: identical logits give 0, and a divergence
+    of 1e-8 is still computed correctly from float32.
     """
     import numpy as np
 

@@ -1,7 +1,7 @@
-"""Tokenize all texts of a run, once, with the original's own tokenizer (worker side).
+"""Tokenize all texts of a run once, with the original's own tokenizer (worker side).
 
-Every backend is then fed these ids, so that none is judged by how it tokenizes; that is judged by itself, on
-the fixed sample.
+Every backend gets these ids, so that differences between tokenizers do not affect the scores. A backend's own
+tokenizer is checked separately, on a fixed sample text.
 """
 
 from __future__ import annotations
@@ -22,24 +22,26 @@ from edgehone.worker.tokenizer_sample import SAMPLE
 
 
 def prepare(job: WorkerJob) -> dict[str, Any]:
-    """Turn the texts into token ids.
+    """Convert the texts to token ids.
 
     args: backend (the module of the reference backend). inputs: model (folder or file), evaluation and calibration
     (text files), task (JSON lines, optional). Files:
-        evaluation.json   {"ids": [...], "bytes": [UTF-8 bytes that each id covers]}, without BOS
-        calibration/      ids.json (without BOS), bos.json (ids to put in front of a window), calibration.txt
+
+        evaluation.json   {"ids": [...], "bytes": [number of UTF-8 bytes of each id]}, without BOS
+        calibration/      ids.json (without BOS), bos.json (ids to put before each window), calibration.txt
         sample.json       [ids of SAMPLE, with the tokenizer's own BOS rule]
         task.json         [{"context": [ids], "choices": [[ids], ...], "answer": index}], without BOS
-    Returns bos (ids put in front), eos (ids that end a text), vocabulary, tokens ({"evaluation": n,
-    "calibration": n}) and texts (SHA-256 of each text file).
-    Raises ModelError for a tokenizer that does not work, TextError for a text.
+
+    Returns bos (ids that start a text), eos (ids that end a text), vocabulary, tokens ({"evaluation": n,
+    "calibration": n}) and texts (SHA-256 of each text file). Raises ModelError for a tokenizer that does not work,
+    TextError for an unusable text.
     """
     backend = require(load_backend(job), TokenizerBackend)
     tokenizer = backend.open_tokenizer(job.inputs["model"], job)
     job.progress(0.1, "evaluation text")
     ids, sizes = tokenizer.encode(read_text(job.inputs["evaluation"], "evaluation"))
     if not ids:
-        raise ModelError("the tokenizer turns the evaluation text into no token at all")
+        raise ModelError("the tokenizer returns no token for the evaluation text")
     _write(job.out / "evaluation.json", {"ids": ids, "bytes": sizes})
     job.progress(0.5, "calibration text")
     calibration, _ = tokenizer.encode(read_text(job.inputs["calibration"], "calibration"))
@@ -49,7 +51,7 @@ def prepare(job: WorkerJob) -> dict[str, Any]:
     shutil.copyfile(job.inputs["calibration"], job.out / "calibration" / "calibration.txt")
     _write(job.out / "sample.json", tokenizer.tokenize(SAMPLE))
     if "task" in job.inputs:
-        items = [_item(tokenizer, item) for item in read_task(job.inputs["task"])]
+        items = [tokenize_item(tokenizer, item) for item in read_task(job.inputs["task"])]
         _write(job.out / "task.json", items)
     tokens = {"evaluation": len(ids), "calibration": len(calibration)}
     texts = {name: digest_file(path) for name, path in job.inputs.items() if name != "model"}
@@ -62,25 +64,30 @@ def prepare(job: WorkerJob) -> dict[str, Any]:
     }
 
 
-def _item(tokenizer: Tokenizer, item: dict[str, Any]) -> dict[str, Any]:
-    """Prompt and choice are tokenized together, as a model would see them.
+def tokenize_item(tokenizer: Tokenizer, item: dict[str, Any]) -> dict[str, Any]:
+    """Tokenize the prompt of a task's item together with each of its choices, as a model would read them.
 
-    The context is what the prompt alone and the prompt with each choice have in common; where a choice's
-    first letters melt into the prompt's last token, that token is scored with the choice.
+    The context is the common prefix of the prompt alone and of the prompt with each choice. If the first letters of
+    a choice are merged into the prompt's last token, that token is scored with the choice. Raises TextError if the
+    prompt has no context or a choice adds no token.
     """
-    alone, _ = tokenizer.encode(item["prompt"])
-    whole = [tokenizer.encode(item["prompt"] + choice)[0] for choice in item["choices"]]
-    shared = _common([alone, *whole])
-    if not shared and not tokenizer.bos:
-        raise TextError(f"the prompt {item['prompt'][:60]!r} gives no token in front of its choices")
-    for ids, choice in zip(whole, item["choices"], strict=True):
-        if len(ids) == shared:
+    prompt_ids, _ = tokenizer.encode(item["prompt"])
+    full_ids = [tokenizer.encode(item["prompt"] + choice)[0] for choice in item["choices"]]
+    context = _common_prefix([prompt_ids, *full_ids])
+    if not context and not tokenizer.bos:
+        raise TextError(f"the prompt {item['prompt'][:60]!r} has no token before its choices")
+    for ids, choice in zip(full_ids, item["choices"], strict=True):
+        if len(ids) == context:
             raise TextError(f"the choice {choice[:60]!r} adds no token to the prompt {item['prompt'][:60]!r}")
-    return {"context": alone[:shared], "choices": [ids[shared:] for ids in whole], "answer": item["answer"]}
+    return {
+        "context": prompt_ids[:context],
+        "choices": [ids[context:] for ids in full_ids],
+        "answer": item["answer"],
+    }
 
 
-def _common(sequences: Sequence[Sequence[int]]) -> int:
-    """The length of the prefix that all have in common."""
+def _common_prefix(sequences: Sequence[Sequence[int]]) -> int:
+    """Return the length of the longest common prefix."""
     length = 0
     for column in zip(*sequences, strict=False):
         if len(set(column)) > 1:

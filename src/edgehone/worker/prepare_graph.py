@@ -1,6 +1,6 @@
-"""Turn the user's samples into arrays, once, for every backend alike (worker side, in the original's environment).
+"""Convert the user's samples to arrays once, for all backends (worker side, in the original's environment).
 
-Every candidate is then fed these arrays, so that none is judged by how it decodes an image or cuts a text.
+Every candidate gets these arrays, so that differences in image decoding or tokenization do not affect the results.
 """
 
 from __future__ import annotations
@@ -10,9 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgehone.backends.capabilities import TextEncoderBackend, require
-from edgehone.backends.sessions import (
-    WorkerJob,
-)
+from edgehone.backends.sessions import WorkerJob
 from edgehone.core.errors import InputError
 from edgehone.inputs import samples
 from edgehone.model.info import Tensor
@@ -24,21 +22,23 @@ if TYPE_CHECKING:
 
     Arrays = dict[str, NDArray[np.generic]]
 
-# Static ranges settle within a few hundred samples: NNCF's default subset is 300.
+# Maximum number of calibration samples. Activation ranges converge within a few hundred: NNCF's default is 300.
 CALIBRATION = 256
-# Set aside from the evaluation samples where no others are given.
+# Without calibration samples, one in this many evaluation samples is used for calibration.
 SHARE = 4
 
 
 def prepare(job: WorkerJob) -> dict[str, Any]:
-    """Write evaluation/samples.npz and calibration/samples.npz: the inputs' arrays, samples first, and `labels`.
+    """Write evaluation/samples.npz and calibration/samples.npz: the inputs' arrays, samples first, and `labels` if
+    given.
 
-    args: backend (the module of the reference backend), inputs (the model's, as ModelInfo.to_json has them), task,
-    most (evaluation samples), digests (of what is read, for the record), and for images scale, mean, std.
-    inputs: model, evaluation, and perhaps calibration; without it a seeded part of the evaluation samples is set
-    aside.
-    Returns samples and calibration (counts), labelled, pairs (two samples a label).
-    Raises InputError for samples that can't be used.
+    args: backend (the module of the reference backend), inputs (the model's, in the form of ModelInfo.to_json),
+    task, most (maximum number of evaluation samples), digests (of the files read, for the record), and for images
+    scale, mean, std. inputs: model, evaluation, and optionally calibration; without it a random part of the
+    evaluation samples, chosen with a fixed seed, is used for calibration.
+
+    Returns texts (the digests), samples and calibration (numbers), labelled, and pairs (whether two samples share a
+    label). Raises InputError for samples that cannot be used.
     """
     import numpy as np
 
@@ -67,98 +67,106 @@ def prepare(job: WorkerJob) -> dict[str, Any]:
 
 
 def _arrays(job: WorkerJob, path: Path) -> Arrays:
-    inputs = [samples.tensor(given) for given in job.args["inputs"]]
+    inputs = [samples.tensor(description) for description in job.args["inputs"]]
     kind = samples.kind_of(path)
     if kind == "arrays":
-        made = samples.read_arrays(path)
+        arrays = samples.read_arrays(path)
     elif kind == "images":
-        made = _images(path, inputs, job.args)
+        arrays = _images(path, inputs, job.args)
     else:
-        made = _texts(job, path)
-    samples.check_arrays(made, inputs, str(path))
+        arrays = _texts(job, path)
+    samples.check_arrays(arrays, inputs, str(path))
     dtypes = {tensor.name: tensor.dtype for tensor in inputs}
-    return {name: array.astype(dtypes.get(name, array.dtype), copy=False) for name, array in made.items()}
+    return {name: array.astype(dtypes.get(name, array.dtype), copy=False) for name, array in arrays.items()}
 
 
 def _texts(job: WorkerJob, path: Path) -> Arrays:
-    """Through the model's own tokenizer. A pair is one input of a classifier, and two of an embedder."""
+    """Encode texts with the model's own tokenizer. A pair is one input of a classifier, but two of an embedding
+    model.
+    """
     import numpy as np
 
     texts, labels = samples.read_texts(path)
     backend = require(load_backend(job), TextEncoderBackend)
     if job.args["task"] == "feature-extraction" and any(isinstance(text, list) for text in texts):
         if not all(isinstance(text, list) for text in texts):
-            raise InputError(f"{path} mixes single texts and pairs; give one kind")
+            raise InputError(f"{path} mixes single texts and pairs of texts: give only one of them")
         texts = [part for pair in texts for part in pair]
-    made: Arrays = backend.encode_texts(job.inputs["model"], texts)
-    wanted = {t["name"] for t in job.args["inputs"]}
-    made = {name: array for name, array in made.items() if not wanted or name in wanted}
+    arrays: Arrays = backend.encode_texts(job.inputs["model"], texts)
+    input_names = {t["name"] for t in job.args["inputs"]}
+    arrays = {name: array for name, array in arrays.items() if not input_names or name in input_names}
     if labels is not None:
-        whole = all(float(label).is_integer() for label in labels)
-        made[samples.LABELS] = np.array(labels, np.int64 if whole else np.float32)
-    return made
+        integral = all(float(label).is_integer() for label in labels)
+        arrays[samples.LABELS] = np.array(labels, np.int64 if integral else np.float32)
+    return arrays
 
 
 def _images(folder: Path, inputs: Sequence[Tensor], options: Mapping[str, Any]) -> Arrays:
-    """Scaled to the input's height and width; 0–255 times `scale`, less `mean`, over `std`, as the user says."""
+    """Resize images to the input's height and width, and normalize them: (pixel * `scale` - `mean`) / `std`.
+
+    Pixels are 0 to 255. The defaults are 1/255, 0 and 1.
+    """
     import numpy as np
     from PIL import Image, UnidentifiedImageError
 
-    tensor, channels, axis = _picture(inputs)
+    tensor, channels, axis = _image_input(inputs)
     height, width = (tensor.shape[2], tensor.shape[3]) if axis == 1 else (tensor.shape[1], tensor.shape[2])
-    found = samples.images(folder)
+    labelled_paths = samples.images(folder)
     pixels = []
-    for path, _ in found:
+    for path, _ in labelled_paths:
         try:
             with Image.open(path) as image:
                 mode = "L" if channels == 1 else "RGB"
-                small = image.convert(mode).resize((int(width or 0), int(height or 0)))
+                resized = image.convert(mode).resize((int(width or 0), int(height or 0)))
                 pixels.append(
-                    np.asarray(small, np.float32).reshape(int(height or 0), int(width or 0), channels)
+                    np.asarray(resized, np.float32).reshape(int(height or 0), int(width or 0), channels)
                 )
         except (UnidentifiedImageError, Image.DecompressionBombError, OSError) as error:
-            raise InputError(f"{path} is not an image that can be read: {error}") from error
+            raise InputError(f"{path} cannot be read as an image: {error}") from error
     array = np.stack(pixels)
     if np.dtype(tensor.dtype).kind == "f":
         mean, std = (
-            np.asarray(options.get(name, base), np.float32) for name, base in (("mean", 0.0), ("std", 1.0))
+            np.asarray(options.get(name, default), np.float32)
+            for name, default in (("mean", 0.0), ("std", 1.0))
         )
         array = (array * float(options.get("scale", 1 / 255)) - mean) / std
     array = array.transpose(0, 3, 1, 2) if axis == 1 else array
-    made: Arrays = {tensor.name: np.ascontiguousarray(array.astype(tensor.dtype))}
-    if found[0][1] is not None:
-        made[samples.LABELS] = np.array([label for _, label in found], np.int64)
-    return made
+    arrays: Arrays = {tensor.name: np.ascontiguousarray(array.astype(tensor.dtype))}
+    if labelled_paths[0][1] is not None:
+        arrays[samples.LABELS] = np.array([label for _, label in labelled_paths], np.int64)
+    return arrays
 
 
-def _picture(inputs: Sequence[Tensor]) -> tuple[Tensor, int, int]:
-    """The one input that takes an image, its channels, and which axis they are."""
+def _image_input(inputs: Sequence[Tensor]) -> tuple[Tensor, int, int]:
+    """Return the input that takes an image, its number of channels, and the axis of the channels."""
     if len(inputs) == 1 and len(inputs[0].shape) == 4:
         tensor = inputs[0]
         for axis in (1, 3):
-            channels, rest = tensor.shape[axis], [s for i, s in enumerate(tensor.shape) if i not in (0, axis)]
-            if channels in (1, 3) and all(isinstance(size, int) for size in rest):
+            channels = tensor.shape[axis]
+            others = [size for i, size in enumerate(tensor.shape) if i not in (0, axis)]
+            if channels in (1, 3) and all(isinstance(size, int) for size in others):
                 return tensor, int(channels), axis
-    told = "; ".join(f"{t.name} {list(t.shape)}" for t in inputs)
+    described = "; ".join(f"{t.name} {list(t.shape)}" for t in inputs)
     raise InputError(
-        f"a folder of images needs one input of 1 or 3 channels and a fixed height and width; the model has {told}",
-        hint="give FILE.npz with the arrays that the model takes",
+        "a folder of images needs a single input with 1 or 3 channels and a fixed height and width; the model has "
+        f"{described}",
+        hint="give a FILE.npz with the arrays that the model takes",
     )
 
 
 def _split(arrays: Arrays, rng: np.random.Generator) -> tuple[Arrays, Arrays]:
-    """A quarter aside for calibration. Pairs stay together."""
+    """Move one in SHARE samples to the calibration set, keeping pairs together."""
     import numpy as np
 
     groups = _count(arrays) // 2 if _pairs(arrays) else _count(arrays)
     order = rng.permutation(groups)
-    aside = min(CALIBRATION, groups // SHARE)
-    if groups - aside < samples.LEAST or aside < 1:
+    moved = min(CALIBRATION, groups // SHARE)
+    if groups - moved < samples.LEAST or moved < 1:
         raise InputError(
-            f"{groups} samples are too few to set some aside for calibration",
-            hint=f"give {samples.LEAST * SHARE} or more, or other samples with --calibrate",
+            f"{groups} samples are too few to use some of them for calibration",
+            hint=f"give {samples.LEAST * SHARE} or more, or separate samples with --calibrate",
         )
-    return _take(arrays, np.sort(order[aside:])), _take(arrays, np.sort(order[:aside]))
+    return _take(arrays, np.sort(order[moved:])), _take(arrays, np.sort(order[:moved]))
 
 
 def _at_most(arrays: Arrays, most: int, rng: np.random.Generator) -> Arrays:
@@ -169,7 +177,7 @@ def _at_most(arrays: Arrays, most: int, rng: np.random.Generator) -> Arrays:
 
 
 def _take(arrays: Arrays, groups: NDArray[np.int64]) -> Arrays:
-    """Those groups: samples, or pairs of samples where a label belongs to two."""
+    """Return the selected groups: samples, or pairs of samples where two share a label."""
     import numpy as np
 
     rows = np.stack([2 * groups, 2 * groups + 1], 1).ravel() if _pairs(arrays) else groups

@@ -1,7 +1,7 @@
-"""Make pictures and their prompts into what every backend is given, with the original's own processor (worker side).
+"""Prepare pictures and their prompts for all backends, with the original's own processor (worker side).
 
-A prompt is tokenized once, with a placeholder for the picture; what stands before and after the placeholder is what
-every backend is fed, so that none is judged by how it tokenizes.
+A prompt is tokenized once, with a placeholder for the picture; every backend gets the ids before and after the
+placeholder, so that differences between tokenizers do not affect the scores.
 """
 
 from __future__ import annotations
@@ -12,9 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgehone.backends.capabilities import PictureProcessorBackend, require
-from edgehone.backends.sessions import (
-    WorkerJob,
-)
+from edgehone.backends.sessions import WorkerJob
 from edgehone.core.errors import TextError
 from edgehone.inputs.pictures import PROMPT, drawn
 from edgehone.worker.backend import load_backend
@@ -23,7 +21,7 @@ if TYPE_CHECKING:
     from edgehone.backends.sessions import PictureProcessor
     from edgehone.inputs.pictures import Picture
 
-# Ids of the evaluation text that follow a prompt where no answer is given: what is said of a picture is scored there.
+# Without an answer, this many ids of the evaluation text follow the prompt and are scored.
 CONTINUED = 32
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
 
@@ -31,32 +29,34 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
 def prepare(job: WorkerJob) -> dict[str, Any]:
     """Write pictures.npz (RGB uint8 arrays "0", "1", …) and prompts.json ([{"before": ids, "after": ids}, …]).
 
-    args: backend. inputs: model, prepared (its evaluation.json is what continues a prompt without an answer), and
-    `pictures`, a folder of pictures or a file of JSON lines, where the user gave one.
-    Returns pictures (how many) and template {"before", "head", "tail"}: ids around a picture and a prompt.
-    Raises TextError for a picture or line that cannot be read, ModelError for a processor that does not work.
+    args: backend. inputs: model, prepared (its evaluation.json continues prompts without an answer), and optionally
+    `pictures`, the user's folder of pictures or file of JSON lines. Returns pictures (number) and template
+    {"before", "head", "tail"}: the ids around a picture and its prompt. Raises TextError for a picture or line that
+    cannot be read, ModelError for a processor that does not work.
     """
     import numpy as np
 
     backend = require(load_backend(job), PictureProcessorBackend)
-    own = backend.open_picture_processor(job.inputs["model"], job)
+    processor = backend.open_picture_processor(job.inputs["model"], job)
     text = json.loads((job.inputs["prepared"] / "evaluation.json").read_text("utf-8"))["ids"]
     arrays: dict[str, Any] = {}
     prompts = []
-    for index, (picture, prompt, answer) in enumerate(_items(job, own.size)):
-        before, after = own.split(picture, prompt)
-        follow = own.encode(answer) if answer else text[index * CONTINUED : (index + 1) * CONTINUED]
+    for index, (picture, prompt, answer) in enumerate(_items(job, processor.size)):
+        before, after = processor.split(picture, prompt)
+        continuation = (
+            processor.encode(answer) if answer else text[index * CONTINUED : (index + 1) * CONTINUED]
+        )
         arrays[str(index)] = picture
-        prompts.append({"before": before, "after": [*after, *follow]})
+        prompts.append({"before": before, "after": [*after, *continuation]})
         job.progress((index + 1) / 8, "pictures")
     with (job.out / "pictures.npz").open("wb") as file:
         np.savez(file, **arrays)
     (job.out / "prompts.json").write_text(json.dumps(prompts), "utf-8")
-    return {"pictures": len(prompts), "template": _template(own, arrays["0"])}
+    return {"pictures": len(prompts), "template": _template(processor, arrays["0"])}
 
 
 def read(path: Path) -> Picture:
-    """A picture file as RGB [height, width, 3]. Raises TextError, with the cause, for one that cannot be read."""
+    """Read a picture file as RGB [height, width, 3]. Raises TextError with the cause if it cannot be read."""
     import numpy as np
     from PIL import Image
 
@@ -65,59 +65,59 @@ def read(path: Path) -> Picture:
             return np.array(image.convert("RGB"), dtype=np.uint8)
     except (OSError, ValueError, Image.DecompressionBombError) as error:
         raise TextError(
-            f"{path} is no picture that can be read: {error}", hint="give PNG or JPEG files"
+            f"{path} cannot be read as a picture: {error}", hint="give PNG or JPEG files"
         ) from error
 
 
 def _items(job: WorkerJob, size: int) -> Iterator[tuple[Picture, str, str | None]]:
-    """Picture, prompt, and answer where one is given."""
-    given = job.inputs.get("pictures")
-    if given is None:
+    """Yield each picture with its prompt, and its answer if there is one."""
+    source = job.inputs.get("pictures")
+    if source is None:
         for picture in drawn(size):
             yield picture, PROMPT, None
-    elif given.is_dir():
-        paths = [path for path in sorted(given.iterdir()) if path.suffix.lower() in SUFFIXES]
+    elif source.is_dir():
+        paths = [path for path in sorted(source.iterdir()) if path.suffix.lower() in SUFFIXES]
         if not paths:
-            raise TextError(f"{given} holds no picture", hint=f"files of {', '.join(SUFFIXES)} are read")
+            raise TextError(f"{source} contains no picture", hint=f"give files of type {', '.join(SUFFIXES)}")
         for path in paths:
             yield read(path), PROMPT, None
     else:
-        for where, line in lines(given):
-            yield read(where), line["text"], line.get("answer")
+        for path, line in lines(source):
+            yield read(path), line["text"], line.get("answer")
 
 
 def lines(path: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """The picture's path and the line, of each line {"image": path, "text": prompt, "answer": optional}.
+    """Yield the picture's path and the content of each line {"image": path, "text": prompt, "answer": optional}.
 
-    Raises TextError, naming the line, for what is not that.
+    Raises TextError, with the line's number, for a line of another form.
     """
     hint = 'write a line as {"image": "cat.png", "text": "What is this?", "answer": "A cat."}'
-    found = 0
+    count = 0
     for number, raw in enumerate(path.read_text("utf-8", "replace").splitlines(), 1):
         if not raw.strip():
             continue
         try:
             line = json.loads(raw)
         except ValueError as error:
-            raise TextError(f"{path} line {number} is no JSON: {error}", hint=hint) from error
-        fine = isinstance(line, dict) and all(
+            raise TextError(f"{path} line {number} is not JSON: {error}", hint=hint) from error
+        valid = isinstance(line, dict) and all(
             isinstance(line.get(n), str) and line[n] for n in ("image", "text")
         )
-        if not fine or not isinstance(line.get("answer", ""), str):
+        if not valid or not isinstance(line.get("answer", ""), str):
             raise TextError(f"{path} line {number} lacks image or text: {raw[:80]!r}", hint=hint)
         picture = path.parent / line["image"]
         if not picture.is_file():
-            raise TextError(f"{path} line {number}: no such picture: {picture}", hint=hint)
-        found += 1
+            raise TextError(f"{path} line {number}: the picture {picture} does not exist", hint=hint)
+        count += 1
         yield picture, line
-    if not found:
-        raise TextError(f"{path} has no line", hint=hint)
+    if not count:
+        raise TextError(f"{path} is empty", hint=hint)
 
 
-def _template(own: PictureProcessor, picture: Picture) -> dict[str, list[int]]:
-    """The ids around any prompt: what two prompts have in common at the ends."""
-    before, one = own.split(picture, "Mountain river")
-    _, other = own.split(picture, "seventy-two")
+def _template(processor: PictureProcessor, picture: Picture) -> dict[str, list[int]]:
+    """Return the ids around any prompt: the common prefix and suffix of two prompts."""
+    before, one = processor.split(picture, "Mountain river")
+    _, other = processor.split(picture, "seventy-two")
     head = 0
     while head < min(len(one), len(other)) and one[head] == other[head]:
         head += 1

@@ -1,15 +1,16 @@
-"""Worker side of quality: log-probabilities of the original, and how far a candidate is from them.
+"""Score quality: log-probabilities of the original, and the divergence of a candidate from them (worker side).
 
-One protocol for all. The evaluation ids are cut into windows of equal length, each the model's BOS ids
-followed by consecutive text ids, none shared. Every text id but the first of a window is a target: position
-i predicts i + 1, from an empty context, with the same ids for every backend.
+The protocol is the same for all backends. The evaluation ids are cut into windows of equal length, each consisting
+of the model's BOS ids followed by consecutive text ids; windows do not overlap. Every text id but the first of a
+window is a target: position i predicts i + 1, from an empty context, with the same ids for every backend.
 
-`reference` keeps the original's log-probabilities: all of them where they fit `max_bytes`, else the K most
-likely of each position and the mass of the rest. `score` streams a candidate's logits past them. Neither ever
-holds more than one chunk of a backend's logits and BLOCK_BYTES of temporaries, whatever the vocabulary.
+`reference` stores the original's log-probabilities: all of them if they fit in `max_bytes`, else the K most likely
+of each position and the mass of the rest. `score` streams a candidate's logits past them. Neither holds more than
+one chunk of a backend's logits and BLOCK_BYTES of temporaries, whatever the vocabulary.
 
 In both, `job.inputs["prepared"]` is a folder with
-    evaluation.json   {"ids": [...], "bytes": [UTF-8 bytes that each id covers]}
+
+    evaluation.json   {"ids": [...], "bytes": [number of UTF-8 bytes of each id]}
     task.json         optional: [{"context": [ids], "choices": [[ids], ...], "answer": index}], without BOS
 """
 
@@ -30,23 +31,19 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from edgehone.backends.sessions import (
-        Logits,
-        Session,
-        WorkerJob,
-    )
+    from edgehone.backends.sessions import Logits, Session, WorkerJob
 
     Ints = NDArray[np.int64]
     Floats = NDArray[np.float32]
 
 MAX_BYTES = 1 << 30
 BLOCK_BYTES = 64 << 20
-BLOCK_COST = 40  # bytes of temporaries per logit in the widest step, `exact_kl`
+BLOCK_COST = 40  # bytes of temporaries per logit in the most expensive step, `exact_kl`
 
 
 @dataclass(frozen=True)
-class _Plan:
-    """The windows: `ids` [windows, length], `bytes` of each scored target [windows, targets]."""
+class _Windows:
+    """The windows: `ids` [windows, length], and `bytes` of each scored target [windows, targets]."""
 
     ids: Ints
     bytes: Ints
@@ -59,7 +56,7 @@ class _Plan:
 
     @property
     def targets(self) -> int:
-        """Scored tokens in a window."""
+        """The number of scored tokens in a window."""
         return int(self.bytes.shape[1])
 
     @property
@@ -69,42 +66,49 @@ class _Plan:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the ids, so that no score meets another text's reference."""
+        """SHA-256 of the ids, to detect a reference that was computed from another text."""
         return hashlib.sha256(self.ids.astype("<i8").tobytes()).hexdigest()
 
 
 def reference(job: WorkerJob) -> dict[str, Any]:
-    """Write the original's log-probabilities to `job.out`; the facts say in which form.
+    """Write the original's log-probabilities to `job.out`.
 
-    args: backend, settings, bos, windows, window (ids in one), start (first text id, default 0),
-    max_bytes (of the log-probabilities, default 1 GiB).
-    Files: reference.json (the facts), tokens.npz, task.npz where a task is given, and either logprobs.npy
-    [tokens, V] float32 or top_ids.npy [tokens, K] int32, top_logprobs.npy [tokens, K] float32, tail.npy
-    [tokens] float32 (log of the mass outside the K).
-    Raises EdgehoneError when the text is too short or the logits are unusable.
+    args: backend, settings, bos, windows, window (ids per window), start (first text id, default 0), max_bytes
+    (limit for the log-probabilities, default 1 GiB). inputs: artifact, prepared.
+
+    Files: reference.json (the facts), tokens.npz, task.npz if there is a task, and either logprobs.npy [tokens, V]
+    float32, or top_ids.npy [tokens, K] int32, top_logprobs.npy [tokens, K] float32 and tail.npy [tokens] float32
+    (log of the mass outside the K). The facts say which. Raises EdgehoneError if the text is too short or the logits
+    are unusable.
     """
-    plan = _plan(job)
+    windows = _read_windows(job)
     session = _open(job)
     try:
         store: Store | None = None
         rows = _Rows()
-        for window, ids in enumerate(plan.ids):
+        for window, ids in enumerate(windows.ids):
             done = 0
-            for logits in _blocks(session, ids, plan.scored, f"window {window}", None):
+            for logits in _blocks(session, ids, windows.scored, f"window {window}", None):
                 if store is None:
                     budget = int(job.args.get("max_bytes", MAX_BYTES))
-                    store = Store.create(job.out, plan.ids.shape[0] * plan.targets, logits.shape[1], budget)
-                targets = ids[plan.first + done + 1 : plan.first + done + 1 + len(logits)]
+                    store = Store.create(
+                        job.out, windows.ids.shape[0] * windows.targets, logits.shape[1], budget
+                    )
+                targets = ids[windows.first + done + 1 : windows.first + done + 1 + len(logits)]
                 store.add(rows.add_target(window, logits, targets))
                 done += len(logits)
-            job.progress((window + 1) / len(plan.ids), "reference")
+            job.progress((window + 1) / len(windows.ids), "reference")
         if store is None:
-            raise EdgehoneError("the evaluation has no window")
-        facts = {**store.close(), "ids_sha256": plan.digest, "bos": list(plan.bos)}
-        facts |= {"windows": len(plan.ids), "window": int(plan.ids.shape[1]), "tokens": plan.bytes.size}
+            raise EdgehoneError("the evaluation text has no window")
+        facts = {**store.close(), "ids_sha256": windows.digest, "bos": list(windows.bos)}
+        facts |= {
+            "windows": len(windows.ids),
+            "window": int(windows.ids.shape[1]),
+            "tokens": windows.bytes.size,
+        }
         facts["start"] = int(job.args.get("start", 0))
-        rows.save(job.out / "tokens.npz", plan)
-        facts |= _extras(job, session, plan.bos, store.vocabulary)
+        rows.save(job.out / "tokens.npz", windows)
+        facts |= _extras(job, session, windows.bos, store.vocabulary)
     finally:
         session.close()
     (job.out / "reference.json").write_text(json.dumps(facts), encoding="utf-8")
@@ -114,55 +118,61 @@ def reference(job: WorkerJob) -> dict[str, Any]:
 def score(job: WorkerJob) -> dict[str, Any]:
     """Score a candidate against `job.inputs["reference"]`; windows and BOS are the reference's.
 
-    args: backend, settings, sample (true: also tokenize the fixed sample text, facts["sample_ids"]), windows (only
-    the first so many, and no task: a glance).
-    Files: tokens.npz with, per scored token, window, kl (nats, KL(reference || candidate)), nll (nats),
-    same_top, correct, bytes, max_error and mean_error (nats, of log-probabilities, over facts["compared"] ids);
-    task.npz where a task is given.
+    args: backend, settings, sample (true: also tokenize the fixed sample text, as facts["sample_ids"]), windows (a
+    prescreen: only that many windows, and no task). inputs: artifact, prepared, reference.
 
-    With a top-K reference the divergence is that of the distributions coarsened to K bins and one for the
-    rest, which by the log-sum inequality never exceeds the exact one: facts["kl_is_lower_bound"] is true.
-    Raises EdgehoneError for another text's reference, a narrower vocabulary or non-finite logits.
+    Files: tokens.npz with, per scored token, window, kl (nats, KL(reference || candidate)), nll (nats), same_top,
+    correct, bytes, max_error and mean_error (nats, of log-probabilities, over facts["compared"] ids); task.npz if
+    there is a task.
+
+    With a top-K reference the divergence is that of the distributions coarsened to K bins and one bin for the rest,
+    which by the log-sum inequality never exceeds the exact one: facts["kl_is_lower_bound"] is then true. Raises
+    EdgehoneError for a reference of another text, a smaller vocabulary or non-finite logits.
     """
     import numpy as np
 
     folder = job.inputs["reference"]
-    kept = json.loads((folder / "reference.json").read_text(encoding="utf-8"))
-    plan = _plan(job, kept)
-    if plan.digest != kept["ids_sha256"]:
-        raise EdgehoneError("the reference was made from other token ids than those to be scored")
+    reference_facts = json.loads((folder / "reference.json").read_text(encoding="utf-8"))
+    windows = _read_windows(job, reference_facts)
+    if windows.digest != reference_facts["ids_sha256"]:
+        raise EdgehoneError("the reference was computed from other token ids than those to be scored")
     if prescreen := job.args.get("windows"):
-        plan = _Plan(plan.ids[:prescreen], plan.bytes[:prescreen], plan.bos)
+        windows = _Windows(windows.ids[:prescreen], windows.bytes[:prescreen], windows.bos)
     tops = np.load(folder / "tokens.npz")["argmax"]
     session = _open(job)
     try:
         rows = _Rows()
         at = 0
-        for window, ids in enumerate(plan.ids):
+        for window, ids in enumerate(windows.ids):
             start = at
-            for logits in _blocks(session, ids, plan.scored, f"window {window}", kept["vocabulary"]):
-                begin = plan.first + at - start + 1
+            for logits in _blocks(
+                session, ids, windows.scored, f"window {window}", reference_facts["vocabulary"]
+            ):
+                begin = windows.first + at - start + 1
                 logprobs = rows.add_target(window, logits, ids[begin : begin + len(logits)])
                 block = slice(at, at + len(logits))
-                rows.kl.append(divergence(folder, kept["full"], block, logprobs))
-                largest, mean = log_errors(folder, kept["full"], block, logprobs)
+                rows.kl.append(divergence(folder, reference_facts["full"], block, logprobs))
+                largest, mean = log_errors(folder, reference_facts["full"], block, logprobs)
                 rows.max_error.append(largest)
                 rows.mean_error.append(mean)
                 rows.same_top.append(rows.argmax[-1] == tops[at : at + len(logits)])
                 at += len(logits)
-            job.progress((window + 1) / len(plan.ids), "score")
-        rows.save(job.out / "tokens.npz", plan)
-        facts: dict[str, Any] = {"kl_is_lower_bound": not kept["full"], "tokens": at}
-        facts |= {"compared": kept["k"] or kept["vocabulary"], "vocabulary": kept["vocabulary"]}
+            job.progress((window + 1) / len(windows.ids), "score")
+        rows.save(job.out / "tokens.npz", windows)
+        facts: dict[str, Any] = {"kl_is_lower_bound": not reference_facts["full"], "tokens": at}
+        facts |= {
+            "compared": reference_facts["k"] or reference_facts["vocabulary"],
+            "vocabulary": reference_facts["vocabulary"],
+        }
         if not prescreen:
-            facts |= _extras(job, session, plan.bos, kept["vocabulary"])
+            facts |= _extras(job, session, windows.bos, reference_facts["vocabulary"])
     finally:
         session.close()
     return facts
 
 
 def tokenize(job: WorkerJob) -> dict[str, Any]:
-    """The ids that a backend's own tokenizer gives for the fixed sample text: {"ids": [...]}."""
+    """Return the ids of the fixed sample text by the backend's own tokenizer: {"ids": [...]}."""
     session = _open(job)
     try:
         return {"ids": _sample_ids(session)}
@@ -180,36 +190,37 @@ def _sample_ids(session: Session) -> list[int]:
     return [int(i) for i in session.tokenize(SAMPLE)]
 
 
-def _plan(job: WorkerJob, kept: dict[str, Any] | None = None) -> _Plan:
-    """The windows that the args (or the reference's facts) ask for, from evaluation.json."""
+def _read_windows(job: WorkerJob, reference_facts: dict[str, Any] | None = None) -> _Windows:
+    """Cut evaluation.json into the windows that the args (or the reference's facts) describe."""
     import numpy as np
 
-    asked = job.args if kept is None else kept
-    bos = tuple(int(i) for i in asked.get("bos", ()))
-    windows, length, start = int(asked["windows"]), int(asked["window"]), int(asked.get("start", 0))
+    options = job.args if reference_facts is None else reference_facts
+    bos = tuple(int(i) for i in options.get("bos", ()))
+    count, length, start = int(options["windows"]), int(options["window"]), int(options.get("start", 0))
     text = length - len(bos)
-    if windows < 1 or text < 2:
-        raise EdgehoneError(f"{windows} windows of {length} ids ({len(bos)} BOS) hold nothing to score")
+    if count < 1 or text < 2:
+        raise EdgehoneError(f"{count} windows of {length} ids ({len(bos)} BOS) contain nothing to score")
     data = json.loads((job.inputs["prepared"] / "evaluation.json").read_text(encoding="utf-8"))
-    part = slice(start, start + windows * text)
+    part = slice(start, start + count * text)
     ids, sizes = np.asarray(data["ids"][part], np.int64), np.asarray(data["bytes"][part], np.int64)
-    if not ids.size == sizes.size == windows * text:
+    if not ids.size == sizes.size == count * text:
         raise EdgehoneError(
             f"the evaluation text has {max(len(data['ids']) - start, 0)} token ids, "
-            f"{windows} windows need {windows * text}",
+            f"{count} windows need {count * text}",
             hint="give a longer text with --eval FILE",
         )
-    ids, sizes = ids.reshape(windows, text), sizes.reshape(windows, text)
-    head = np.tile(np.asarray(bos, np.int64), (windows, 1))
-    return _Plan(np.concatenate([head, ids], axis=1), sizes[:, 1:], bos)
+    ids, sizes = ids.reshape(count, text), sizes.reshape(count, text)
+    head = np.tile(np.asarray(bos, np.int64), (count, 1))
+    return _Windows(np.concatenate([head, ids], axis=1), sizes[:, 1:], bos)
 
 
 def _blocks(
     session: Session, ids: Sequence[int] | Ints, scored: range, window: str, width: int | None
 ) -> Iterator[Logits]:
-    """The logits of the `scored` positions, checked, in blocks of bounded size.
+    """Yield the checked logits of the `scored` positions, in blocks of limited size.
 
-    `width` is the reference's vocabulary: what a backend pads beyond it is cut off.
+    `width` is the reference's vocabulary: padding beyond it is cut off. Raises EdgehoneError for a smaller
+    vocabulary, non-finite logits, or missing positions.
     """
     import numpy as np
 
@@ -222,18 +233,18 @@ def _blocks(
         step = max(1, BLOCK_BYTES // (BLOCK_COST * found))
         for begin in range(low, high, step):
             block = np.asarray(chunk[begin : min(begin + step, high), :width], dtype=np.float32)
-            # A sum would overflow; the extremes carry any NaN or infinity.
+            # Check the extremes, which are NaN or infinite if any entry is; a sum would overflow.
             if not np.isfinite(block.max() - np.float64(block.min())):
                 row = int(np.flatnonzero(~np.isfinite(block).all(axis=1))[0])
-                raise EdgehoneError(f"non-finite logits at {window} position {position + begin + row}")
+                raise EdgehoneError(f"non-finite logits in {window} at position {position + begin + row}")
             yield block
         position += len(chunk)
     if position < scored.stop:
-        raise EdgehoneError(f"{window}: {len(ids)} ids gave logits for {position} positions only")
+        raise EdgehoneError(f"{window}: only {position} positions have logits for {len(ids)} ids")
 
 
 class _Rows:
-    """What is kept of each scored token, gathered block by block."""
+    """The values stored for each scored token, collected block by block."""
 
     def __init__(self) -> None:
         self.window: list[NDArray[Any]] = []
@@ -246,7 +257,7 @@ class _Rows:
         self.mean_error: list[NDArray[Any]] = []
 
     def add_target(self, window: int, logits: Logits, targets: Ints) -> Floats:
-        """Note what needs the targets only; gives the block's log-probabilities for the rest."""
+        """Collect the values that need only the targets; return the block's log-probabilities for the others."""
         import numpy as np
 
         if targets.max() >= logits.shape[1]:
@@ -258,8 +269,8 @@ class _Rows:
         self.correct.append(self.argmax[-1] == targets)
         return logprobs
 
-    def save(self, path: Path, plan: _Plan) -> None:
-        """One row a token. The reference's divergence from itself is 0 by definition."""
+    def save(self, path: Path, windows: _Windows) -> None:
+        """Write one row per token. The reference's divergence from itself is 0 by definition."""
         import numpy as np
 
         columns: dict[str, Any] = {
@@ -271,28 +282,28 @@ class _Rows:
             columns[name] = np.concatenate(found) if found else np.zeros(tokens)
         columns["same_top"] = np.concatenate(self.same_top) if self.same_top else np.ones(tokens, bool)
         with path.open("wb") as file:
-            np.savez(file, bytes=plan.bytes.ravel(), **columns)
+            np.savez(file, bytes=windows.bytes.ravel(), **columns)
 
 
 def _extras(job: WorkerJob, session: Session, bos: tuple[int, ...], width: int) -> dict[str, Any]:
-    """What the same open session also tells: the sample's ids and the task's items."""
+    """Return facts from the same session: the ids of the fixed sample text, and the number of the task's items."""
     facts: dict[str, Any] = {}
     if job.args.get("sample"):
         facts["sample_ids"] = _sample_ids(session)
     path = job.inputs["prepared"] / "task.json"
     if path.exists():
         items = json.loads(path.read_text(encoding="utf-8"))
-        facts["task_items"] = _task(job, session, items, bos, width)
+        facts["task_items"] = _score_task(job, session, items, bos, width)
     return facts
 
 
-def _task(
+def _score_task(
     job: WorkerJob, session: Session, items: list[dict[str, Any]], bos: tuple[int, ...], width: int
 ) -> int:
-    """Log-likelihood of each choice after its context → task.npz; the number of items.
+    """Write the log-likelihood of each choice after its context to task.npz; return the number of items.
 
-    `picked` is the most likely choice, `picked_normalised` the most likely per token: a long answer is not
-    less likely only for being long.
+    `picked` is the most likely choice, `picked_normalised` the most likely per token, so that long answers are not
+    penalized for their length.
     """
     import numpy as np
 

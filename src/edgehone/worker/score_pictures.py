@@ -1,7 +1,7 @@
-"""How far a candidate that is shown a picture is from the original that is shown the same (worker side).
+"""Compare a vision-language model's predictions about pictures with the original's (worker side).
 
-Every id after the picture is a position that predicts the next, the same ids for every backend. `reference` keeps the
-original's log-probabilities there, and tells how much the picture matters to them at all; `score` compares.
+Every id after the picture is a position that predicts the next id, with the same ids for every backend. `reference`
+stores the original's log-probabilities there and measures how much the picture influences them; `score` compares.
 """
 
 from __future__ import annotations
@@ -11,28 +11,24 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from edgehone.backends.capabilities import VisionBackend, require
-from edgehone.backends.sessions import (
-    WorkerJob,
-)
+from edgehone.backends.sessions import WorkerJob
 from edgehone.core.errors import EdgehoneError
 from edgehone.inputs.pictures import grey
 from edgehone.worker.backend import load_backend
 from edgehone.worker.logprobs import log_softmax
 
 if TYPE_CHECKING:
-    from edgehone.backends.sessions import (
-        Logits,
-        VisionSession,
-    )
+    from edgehone.backends.sessions import Logits, VisionSession
     from edgehone.inputs.pictures import Picture
 
 
 def reference(job: WorkerJob) -> dict[str, Any]:
-    """Write logprobs of the original: INDEX.npy [positions, vocabulary] float32 for each picture.
+    """Write the original's log-probabilities: INDEX.npy [positions, vocabulary] float32 for each picture.
 
-    args: backend, settings. inputs: artifact, pictures (what `prepare_pictures` wrote).
-    Returns vocabulary, and `matters`: the mean KL divergence (nats) of the original that sees a plain grey picture
-    from the one that sees the right one. 0 means that the picture changes nothing, and nothing could be found out.
+    args: backend, settings. inputs: artifact, pictures (what `prepare_pictures` wrote). Returns vocabulary, and
+    `matters`: the mean KL divergence (nats) of the original's predictions for a plain grey picture from those for
+    the actual one. If it is 0, pictures do not influence the output, and the comparison cannot detect a wrong
+    picture encoder.
     """
     import numpy as np
 
@@ -52,10 +48,11 @@ def reference(job: WorkerJob) -> dict[str, Any]:
 
 
 def score(job: WorkerJob) -> dict[str, Any]:
-    """Compare a candidate: pictures.npz with, for each position, picture, kl (nats), same_top, max_error.
+    """Compare a candidate with the reference.
 
-    args and inputs as of `reference`, and inputs["reference"]. Raises EdgehoneError for NaN, infinity, or a
-    vocabulary narrower than the original's.
+    args and inputs are those of `reference`, with inputs["reference"]. Writes pictures.npz with, for each position,
+    picture, kl (nats), same_top and max_error. Returns positions (number). Raises EdgehoneError for NaN, infinity,
+    or a vocabulary smaller than the original's.
     """
     import numpy as np
 
@@ -63,13 +60,13 @@ def score(job: WorkerJob) -> dict[str, Any]:
     rows: dict[str, list[Any]] = {"picture": [], "kl": [], "same_top": [], "max_error": []}
     try:
         for index, (picture, before, after) in enumerate(shown(job)):
-            wanted = np.load(job.inputs["reference"] / f"{index}.npy")
-            logits = _checked(session.score_picture(picture, before, after), index, wanted.shape[1])
-            got = log_softmax(logits)
-            rows["picture"].append(np.full(len(got), index))
-            rows["kl"].append(np.maximum((np.exp(wanted) * (wanted - got)).sum(1), 0.0))
-            rows["same_top"].append(wanted.argmax(1) == got.argmax(1))
-            rows["max_error"].append(np.abs(wanted - got).max(1))
+            expected = np.load(job.inputs["reference"] / f"{index}.npy")
+            logits = _checked(session.score_picture(picture, before, after), index, expected.shape[1])
+            logprobs = log_softmax(logits)
+            rows["picture"].append(np.full(len(logprobs), index))
+            rows["kl"].append(np.maximum((np.exp(expected) * (expected - logprobs)).sum(1), 0.0))
+            rows["same_top"].append(expected.argmax(1) == logprobs.argmax(1))
+            rows["max_error"].append(np.abs(expected - logprobs).max(1))
             job.progress((index + 1) / 8, "pictures")
     finally:
         session.close()
@@ -80,17 +77,17 @@ def score(job: WorkerJob) -> dict[str, Any]:
 
 
 def time_first(job: WorkerJob) -> dict[str, Any]:
-    """Seconds from a picture to the first token, {"seconds": […]}: each picture once, after one to warm up."""
+    """Return the seconds from a picture to the first token, {"seconds": […]}: each picture once, after one warm-up."""
     session = _open(job)
-    found = []
+    seconds = []
     try:
-        whole = list(shown(job))
-        for picture, before, after in [whole[0], *whole]:
-            made = session.describe(picture, before, after, 1)
-            found.append(made.times[0] - made.started)
+        items = list(shown(job))
+        for picture, before, after in [items[0], *items]:
+            generation = session.describe(picture, before, after, 1)
+            seconds.append(generation.times[0] - generation.started)
     finally:
         session.close()
-    return {"seconds": found[1:]}
+    return {"seconds": seconds[1:]}
 
 
 def _open(job: WorkerJob) -> VisionSession:
@@ -99,7 +96,7 @@ def _open(job: WorkerJob) -> VisionSession:
 
 
 def shown(job: WorkerJob) -> Iterator[tuple[Picture, list[int], list[int]]]:
-    """Each picture with the ids before and after it. inputs: pictures."""
+    """Yield each picture with the ids before and after it. inputs: pictures."""
     import numpy as np
 
     folder = job.inputs["pictures"]

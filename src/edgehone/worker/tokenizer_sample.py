@@ -1,8 +1,8 @@
-"""The fixed text of the tokenizer null test: a backend's tokenizer must give the original's ids for it."""
+"""The fixed text of the tokenizer parity check: a backend's tokenizer must return the original's ids for it."""
 
 from __future__ import annotations
 
-# Every line is a way in which tokenizers differ; special tokens appear as text, as in a chat template.
+# Each line covers something that tokenizers treat differently. Special tokens appear as text, as in a chat template.
 SAMPLE = (
     "The quick brown fox jumps over the lazy dog.\n"
     "two  spaces,   three,    four     and a tab\there,\t\ttwo tabs.\n"

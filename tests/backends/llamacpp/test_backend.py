@@ -11,15 +11,9 @@ from typing import Any
 
 import pytest
 
-from edgehone.backends.base import (
-    EFFORTS,
-    Recipe,
-    Step,
-)
+from edgehone.backends.base import EFFORTS, Recipe, Step
 from edgehone.backends.llamacpp import backend, build
-from edgehone.backends.sessions import (
-    WorkerJob,
-)
+from edgehone.backends.sessions import WorkerJob
 from edgehone.core.errors import EdgehoneError, JobError, SetupError, TextError
 from edgehone.model.info import ModelInfo
 from tests.models import LLAMA

@@ -1,4 +1,4 @@
-"""The mlx backend: what it supports and proposes, its steps, the real toolchain on the demo model."""
+"""The mlx backend: supported models, recipes, build steps, and the real toolchain on the demo model."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from edgehone.model.info import ModelInfo
 from tests.models import LLAMA
 
 RunWorker = Callable[..., dict[str, Any]]
-HERE = "edgehone.backends.mlx.build"
+BUILD = "edgehone.backends.mlx.build"
 SCORE = "edgehone.worker.score"
 
 
@@ -32,7 +32,7 @@ def at_effort(effort: str, model: ModelInfo = LLAMA) -> list[Recipe]:
     return [recipe for recipe in backend.recipes(model) if EFFORTS.index(recipe.effort) <= least]
 
 
-def test_a_llama_is_supported_without_a_word() -> None:
+def test_a_llama_is_supported_with_a_note_about_dwq() -> None:
     support = backend.supports(LLAMA)
     assert support.ok and support.reasons == (backend.NO_DWQ,)
 
@@ -42,23 +42,25 @@ def test_a_llama_is_supported_without_a_word() -> None:
     [
         ({"model_type": "unheard_of"}, "unheard_of"),
         ({"model_type": "bitnet"}, "bitnet"),
-        ({"remote_code": True}, "code of its own"),
+        ({"remote_code": True}, "custom code"),
         ({"format": "gguf"}, "gguf"),
         ({"task": "image-classification"}, "image-classification"),
         ({"quantized": "gptq"}, "gptq"),
     ],
 )
-def test_what_cannot_be_converted_is_refused_with_the_value(change: dict[str, Any], reason: str) -> None:
+def test_an_unsupported_model_is_refused_with_the_offending_value(
+    change: dict[str, Any], reason: str
+) -> None:
     support = backend.supports(replace(LLAMA, **change))
     assert not support.ok
     assert reason in " ".join(support.reasons)
 
 
-def test_all_that_mlx_lm_carries_the_original_can_be_run_for() -> None:
+def test_the_original_of_every_supported_architecture_can_be_run() -> None:
     assert backend.architectures() <= supported.architectures()
 
 
-def test_speed_says_nothing_but_on_apple_silicon() -> None:
+def test_speed_is_measurable_only_on_apple_silicon() -> None:
     machine = Device(architecture="x86_64", os="Debian GNU/Linux 12 (bookworm)", python="3.11", threads=2)
     assert "Apple" in (backend.measurement_obstacle(machine) or "")
     assert "Apple" in (backend.measurement_obstacle(replace(machine, architecture="aarch64")) or "")
@@ -74,21 +76,21 @@ def test_the_exact_recipe_comes_first_and_names_are_unique() -> None:
     assert all(recipe.why and "dtype" in recipe.build for recipe in made)
 
 
-def test_efforts_grow() -> None:
+def test_higher_effort_tries_more_recipes() -> None:
     assert {recipe.name for recipe in at_effort("quick")} == {"float", "q8_g64", "q4_g128_e5+gptq"}
     assert len(at_effort("quick")) < len(at_effort("normal")) < len(at_effort("thorough"))
 
 
-def test_all_are_made_of_the_same_floats() -> None:
+def test_all_recipes_are_quantized_from_the_same_floats() -> None:
     floats = backend.steps(backend.recipes(LLAMA)[0])
-    assert floats.reads == ("model",) and floats.call == f"{HERE}:convert"
+    assert floats.reads == ("model",) and floats.call == f"{BUILD}:convert"
     for recipe in backend.recipes(LLAMA)[1:]:
         step = backend.steps(recipe)
-        assert step.call == f"{HERE}:quantize" and step.inputs == {"floats": floats}
+        assert step.call == f"{BUILD}:quantize" and step.inputs == {"floats": floats}
         assert ("calibration" in step.reads) == recipe.calibrated == ("learned" in recipe.build)
 
 
-def test_groups_that_do_not_divide_the_rows_are_left_out_and_the_next_takes_their_effort() -> None:
+def test_groups_that_do_not_divide_the_rows_pass_their_effort_to_the_next_of_the_family() -> None:
     odd = replace(LLAMA, hidden_size=320, intermediate_size=864, heads=5)  # 864 = 27 * 32
     names = {recipe.name for recipe in backend.recipes(odd)}
     assert not any("g128" in name or "g64" in name for name in names)
@@ -97,7 +99,7 @@ def test_groups_that_do_not_divide_the_rows_are_left_out_and_the_next_takes_thei
     assert len(reasons) == 3 and "864 (intermediate)" in reasons[0]
 
 
-def test_no_group_fits_at_all() -> None:
+def test_only_floats_remain_if_no_group_fits() -> None:
     odd = replace(LLAMA, hidden_size=100)
     assert {recipe.name for recipe in backend.recipes(odd)} == {"float", "f16"}
 
@@ -125,14 +127,14 @@ def test_no_group_fits_at_all() -> None:
          {"rope_theta": 1e4, "partial_rotary_factor": 0.5}),
     ],
 )  # fmt: skip
-def test_rotary_settings_have_the_names_that_mlx_lm_asks_for(
+def test_rotary_settings_get_the_names_that_mlx_lm_reads(
     config: dict[str, Any], made: dict[str, Any]
 ) -> None:
     assert build.rope(config) == made
 
 
-def folder_of(place: Path, quantization: dict[str, Any]) -> Path:
-    """An MLX folder with a matrix of 8 rows of 128 weights at 4 bits in groups of 64, and a norm."""
+def folder_of(folder: Path, quantization: dict[str, Any]) -> Path:
+    """Write an MLX folder with a matrix of 8 rows of 128 weights at 4 bits in groups of 64, and a norm."""
     shapes = {
         "a.weight": ("U32", [8, 16]),
         "a.scales": ("F16", [8, 2]),
@@ -145,12 +147,12 @@ def folder_of(place: Path, quantization: dict[str, Any]) -> Path:
         header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [at, at + size]}
         at += size
     text = json.dumps(header).encode()
-    (place / "model.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + bytes(at))
-    (place / "config.json").write_text(json.dumps({"quantization": quantization}))
-    return place
+    (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + bytes(at))
+    (folder / "config.json").write_text(json.dumps({"quantization": quantization}))
+    return folder
 
 
-def test_bits_are_counted_from_the_files(tmp_path: Path) -> None:
+def test_bits_are_computed_from_the_files(tmp_path: Path) -> None:
     facts = build.facts(folder_of(tmp_path, {"bits": 4, "group_size": 64}))
     assert facts["weight_types"] == {"4-bit g64": 1}
     assert facts["bits_per_weight"] == (8 * 128 * 4.5 + 128 * 16) / (8 * 128 + 128)
@@ -158,7 +160,7 @@ def test_bits_are_counted_from_the_files(tmp_path: Path) -> None:
     assert build.facts(folder_of(tmp_path, own))["weight_types"] == {"4-bit g64": 1}
 
 
-def test_a_configuration_that_tells_other_bits_than_the_files_is_refused(tmp_path: Path) -> None:
+def test_a_configuration_that_contradicts_the_files_is_refused(tmp_path: Path) -> None:
     with pytest.raises(JobError, match=r"a\.weight has 4 bits a weight, config\.json says 8"):
         build.facts(folder_of(tmp_path, {"bits": 8, "group_size": 64}))
 
@@ -184,11 +186,11 @@ def test_the_demo_model_is_converted_quantized_scored_and_run(
     ids = [1, *range(300, 330)]
 
     floats = tmp_path / "floats"
-    facts = run_worker("mlx", f"{HERE}:convert", {"dtype": "stored"}, {"model": demo_model}, floats)
+    facts = run_worker("mlx", f"{BUILD}:convert", {"dtype": "stored"}, {"model": demo_model}, floats)
     assert facts["weight_types"] == {"BF16": 29} and facts["bits_per_weight"] == 16
     assert facts["bytes"] == sum(path.stat().st_size for path in floats.iterdir())
 
-    # Mean KL divergence measured on the model that ships: 2e-12, 1.2e-4, 3.0e-2, 2.4e-2, 1.8e-2, 1.5e-2.
+    # Mean KL divergence measured on the demo model: 2e-12, 1.2e-4, 3.0e-2, 2.4e-2, 1.8e-2, 1.5e-2.
     found, sizes = {}, {}
     for name, most, types in (
         ("float", 1e-6, {}),
@@ -214,10 +216,10 @@ def test_the_demo_model_is_converted_quantized_scored_and_run(
         assert scored["sample_ids"] == sample
         found[name] = np.load(tmp_path / "scored" / "tokens.npz")["kl"].mean()
         assert found[name] < most
-    # Nearer still in fewer bytes, where the embeddings get more bits.
+    # With more bits for the embeddings, the divergence is lower in fewer bytes.
     assert sizes["q4_g128_e5+gptq"] < sizes["q4_g64"]
     assert found["q4_g128_e5+gptq"] < 0.6 * found["q4_g64"]
-    # At the same bytes, what is fitted to a text of the language is nearer.
+    # At the same size, GPTQ has a lower divergence than rounding to nearest.
     assert sizes["q4_g64+gptq"] == sizes["q4_g64"]
     assert found["q4_g64+gptq"] < 0.8 * found["q4_g64"]
 
@@ -230,8 +232,8 @@ def test_the_demo_model_is_converted_quantized_scored_and_run(
         assert facts["text"] == "Hello, café\n world"
         assert facts["ids"] == facts["argmax"]
 
-    # The same weights as floats and by MLX's own quantized kernels. Computed in float32 they differ by rounding alone;
-    # in float16 those of the CPU add up in float16 as well, which costs 2e-4 nats (those of the GPU add in float32).
+    # The same weights as floats and with MLX's quantized kernels. In float32 they differ by rounding only; in float16
+    # the CPU kernels also accumulate in float16, which costs 2e-4 nats (the GPU kernels accumulate in float32).
     for settings, most in (({"compute": "float32"}, 1e-6), ({}, 2e-3)):
         args = {"ids": ids[:8], "settings": settings}
         facts = run_worker(
@@ -250,13 +252,11 @@ def test_a_model_without_weights_fails_with_the_cause(
         if path.suffix != ".safetensors":
             (model / path.name).write_bytes(path.read_bytes())
     with pytest.raises(EdgehoneError, match="No safetensors found"):
-        run_worker("mlx", f"{HERE}:convert", {}, {"model": model}, tmp_path / "out")
+        run_worker("mlx", f"{BUILD}:convert", {}, {"model": model}, tmp_path / "out")
 
 
 @pytest.mark.real
-def test_code_that_lies_beside_the_weights_is_not_run(
-    run_worker: RunWorker, demo_model: Path, tmp_path: Path
-) -> None:
+def test_code_in_the_model_folder_is_not_run(run_worker: RunWorker, demo_model: Path, tmp_path: Path) -> None:
     model = tmp_path / "model"
     model.mkdir()
     for path in demo_model.iterdir():
@@ -264,5 +264,5 @@ def test_code_that_lies_beside_the_weights_is_not_run(
     config = json.loads((model / "config.json").read_text("utf-8"))
     (model / "config.json").write_text(json.dumps(config | {"model_file": "evil.py"}))
     (model / "evil.py").write_text(f"open({str(tmp_path / 'was-here')!r}, 'w')")
-    run_worker("mlx", f"{HERE}:convert", {"dtype": "stored"}, {"model": model}, tmp_path / "out")
+    run_worker("mlx", f"{BUILD}:convert", {"dtype": "stored"}, {"model": model}, tmp_path / "out")
     assert not (tmp_path / "was-here").exists() and not (tmp_path / "out" / "evil.py").exists()

@@ -1,4 +1,4 @@
-"""GPTQ in numpy: what it returns stands for the matrix, better under the Hessian than rounding to the nearest."""
+"""GPTQ in numpy: the rounded matrix has less error under the Hessian than rounding to the nearest level."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def loss(weight: Any, made: Any, hessian: Any) -> float:
 
 
 def nearest(weight: Any, bits: int, group: int) -> Any:
-    """Rounded to the nearest between each group's ends."""
+    """Round to the nearest of equally spaced levels between each group's minimum and maximum."""
     parts = weight.reshape(len(weight), -1, group)
     low, high = parts.min(2, keepdims=True), parts.max(2, keepdims=True)
     step = (high - low) / (2**bits - 1)
@@ -26,7 +26,7 @@ def nearest(weight: Any, bits: int, group: int) -> Any:
 
 
 def inputs(seed: int, columns: int) -> Any:
-    """A Hessian of inputs that are correlated, and some far larger than others."""
+    """Return a Hessian of correlated inputs, some much larger than others."""
     draw = np.random.default_rng(seed)
     x = draw.normal(size=(512, columns)) @ draw.normal(size=(columns, columns))
     x *= np.exp(draw.normal(size=columns))
@@ -34,7 +34,7 @@ def inputs(seed: int, columns: int) -> Any:
 
 
 @pytest.mark.parametrize(("bits", "group", "least"), [(4, 32, 2.0), (8, 32, 2.0), (2, 64, 1.5)])
-def test_the_error_under_the_hessian_is_far_below_that_of_rounding_to_the_nearest(
+def test_the_error_under_the_hessian_is_far_below_that_of_rounding_to_nearest(
     bits: int, group: int, least: float
 ) -> None:
     weight, hessian = np.random.default_rng(1).normal(size=(24, 128)), inputs(2, 128)
@@ -46,7 +46,7 @@ def test_the_error_under_the_hessian_is_far_below_that_of_rounding_to_the_neares
     assert loss(weight, made, hessian) * least < loss(weight, nearest(weight, bits, group), hessian)
 
 
-def test_inputs_that_are_always_zero_and_rows_of_one_value_do_no_harm() -> None:
+def test_zero_inputs_and_constant_rows_give_finite_results() -> None:
     hessian = inputs(3, 64)
     hessian[5] = hessian[:, 5] = 0
     weight = np.random.default_rng(4).normal(size=(4, 64))
@@ -57,7 +57,7 @@ def test_inputs_that_are_always_zero_and_rows_of_one_value_do_no_harm() -> None:
     assert np.abs(made[1] - 0.25).max() < 1e-6
 
 
-def test_refitting_never_makes_it_worse() -> None:
+def test_refitting_lowers_the_error() -> None:
     weight, hessian = np.random.default_rng(5).normal(size=(8, 64)), inputs(6, 64)
     levels = np.random.default_rng(7).integers(0, 16, size=(8, 64), dtype=np.uint32)
     rounded = (levels, np.full((8, 2), 0.1), np.full((8, 2), -0.8))
@@ -82,6 +82,6 @@ def test_packed_levels_can_be_read_back(bits: int, rows: int, parts: int, seed: 
         assert [stream >> (bits * at) & (2**bits - 1) for at in range(len(row))] == row.tolist()
 
 
-def test_rows_that_do_not_fill_their_words_are_refused() -> None:
+def test_rows_that_do_not_fill_whole_words_are_refused() -> None:
     with pytest.raises(ValueError, match="8 levels of 6 bits"):
         gptq.pack(np.zeros((1, 8), np.uint32), 6)

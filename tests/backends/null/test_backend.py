@@ -11,9 +11,7 @@ import numpy as np
 import pytest
 
 from edgehone.backends.null import backend
-from edgehone.backends.sessions import (
-    WorkerJob,
-)
+from edgehone.backends.sessions import WorkerJob
 from edgehone.model.inspect import inspect
 
 MakeJob = Callable[..., WorkerJob]

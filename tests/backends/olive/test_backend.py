@@ -1,4 +1,4 @@
-"""The olive backend: what it supports and proposes, its steps, the real toolchain on the demo model."""
+"""The olive backend: supported models, recipes, build steps, and the real toolchain on the demo model."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from edgehone.model.info import ModelInfo
 from tests.models import LLAMA
 
 RunWorker = Callable[..., dict[str, Any]]
-HERE = "edgehone.backends.olive.backend"
+
 BUILD = "edgehone.backends.olive.build"
 SCORE = "edgehone.worker.score"
 
@@ -32,13 +32,13 @@ def at_effort(effort: str, model: ModelInfo = LLAMA) -> list[Recipe]:
 
 
 def chain(step: Step) -> Iterator[Step]:
-    """A step and all it is built on."""
+    """Yield a step and all steps that it depends on."""
     yield step
     for below in step.inputs.values():
         yield from chain(below)
 
 
-def test_a_llama_is_supported_and_what_is_left_out_is_said() -> None:
+def test_a_llama_is_supported_with_a_note_about_awq() -> None:
     support = backend.supports(LLAMA)
     assert support.ok and len(support.reasons) == 1
     assert "no AWQ" in support.reasons[0]
@@ -48,19 +48,21 @@ def test_a_llama_is_supported_and_what_is_left_out_is_said() -> None:
     ("change", "reason"),
     [
         ({"model_type": "unheard_of"}, "unheard_of"),
-        ({"remote_code": True}, "code of its own"),
+        ({"remote_code": True}, "custom code"),
         ({"format": "null"}, "null"),
         ({"task": "image-classification"}, "image-classification"),
         ({"quantized": "gptq"}, "gptq"),
     ],
 )
-def test_what_cannot_be_built_is_refused_with_the_value(change: dict[str, Any], reason: str) -> None:
+def test_an_unsupported_model_is_refused_with_the_offending_value(
+    change: dict[str, Any], reason: str
+) -> None:
     support = backend.supports(replace(LLAMA, **change))
     assert not support.ok
     assert reason in " ".join(support.reasons)
 
 
-def test_all_that_the_builder_converts_the_original_can_be_run_for() -> None:
+def test_the_original_of_every_supported_architecture_can_be_run() -> None:
     assert backend.architectures().keys() <= supported.architectures()
 
 
@@ -73,7 +75,7 @@ def test_the_exact_recipe_comes_first_and_names_are_unique() -> None:
     assert all(recipe.why for recipe in made)
 
 
-def test_efforts_grow() -> None:
+def test_higher_effort_tries_more_recipes() -> None:
     quick = {recipe.name for recipe in at_effort("quick")}
     assert quick == {"fp32", "int8_g32", "int4_g32", "int4_g128+gptq+h8"}
     assert len(quick) < len(at_effort("normal")) < len(at_effort("thorough")) == len(backend.recipes(LLAMA))
@@ -85,13 +87,13 @@ def test_calibrated_recipes_read_the_calibration_text() -> None:
         assert ("calibration" in reads) == recipe.calibrated == ("gptq" in recipe.name)
 
 
-def test_a_checkpoint_is_made_once_for_all_recipes_that_read_it() -> None:
+def test_recipes_that_read_the_same_checkpoint_share_its_step() -> None:
     by_name = {recipe.name: backend.steps(recipe) for recipe in backend.recipes(LLAMA)}
     one, other = by_name["int4_g64+gptq+h8"], by_name["int4_g64+gptq+h8+a32"]
     assert one != other and one.inputs == other.inputs
 
 
-def test_untied_embeddings_are_taken_by_a_pass_of_their_own() -> None:
+def test_untied_embeddings_are_quantized_by_a_separate_pass() -> None:
     untied = backend.recipes(replace(LLAMA, tied_embeddings=False))
     assert backend.steps(untied[0]).call == f"{BUILD}:onnx"
     assert all(backend.steps(recipe).call == f"{BUILD}:compress" for recipe in untied[1:])
@@ -102,7 +104,7 @@ def test_untied_embeddings_are_taken_by_a_pass_of_their_own() -> None:
     }
 
 
-def test_groups_that_do_not_divide_the_rows_are_left_out_and_the_next_takes_their_effort() -> None:
+def test_groups_that_do_not_divide_the_rows_pass_their_effort_to_the_next_of_the_family() -> None:
     odd = replace(LLAMA, hidden_size=320, intermediate_size=864, heads=5)  # 864 = 27 * 32
     names = {recipe.name for recipe in backend.recipes(odd)}
     assert not any("g128" in name or "g64" in name for name in names)
@@ -111,34 +113,34 @@ def test_groups_that_do_not_divide_the_rows_are_left_out_and_the_next_takes_thei
     assert len(reasons) == 3 and "864 (intermediate)" in reasons[0]
 
 
-def test_what_olive_cannot_take_is_left_to_the_builder_and_said() -> None:
+def test_models_that_olives_passes_do_not_support_are_left_to_the_builder() -> None:
     phi = replace(LLAMA, model_type="phi")
     assert not backend.architectures()["phi"]
     assert not any("checkpoint" in recipe.build for recipe in backend.recipes(phi))
     assert {recipe.name for recipe in at_effort("quick", phi)} == {"fp32", "int4_g32", "int8_g32_sym"}
-    assert "do not take 'phi'" in " ".join(backend.supports(phi).reasons)
+    assert "do not support 'phi'" in " ".join(backend.supports(phi).reasons)
 
 
-def test_no_group_fits_at_all() -> None:
+def test_only_fp32_remains_if_no_group_fits() -> None:
     assert [recipe.name for recipe in backend.recipes(replace(LLAMA, hidden_size=100))] == ["fp32"]
 
 
 @pytest.fixture
 def prepared(run_worker: RunWorker, demo_model: Path, tmp_path: Path) -> dict[str, Path]:
-    """The texts of the demo model as ids, and what the original makes of them."""
+    """The demo model's texts as ids, and the original's log-probabilities."""
     texts = {name: shipped(name) for name in ("evaluation", "calibration")}
-    places = {name: tmp_path / name for name in ("original", "prepared", "reference")}
+    folders = {name: tmp_path / name for name in ("original", "prepared", "reference")}
     torch = {"backend": pytorch.__name__, "settings": {"dtype": "float32"}}
-    run_worker("pytorch", f"{pytorch.__name__}:link_original", {}, {"model": demo_model}, places["original"])
+    run_worker("pytorch", f"{pytorch.__name__}:link_original", {}, {"model": demo_model}, folders["original"])
     inputs = {"model": demo_model, **texts}
-    run_worker("pytorch", "edgehone.worker.prepare:prepare", torch, inputs, places["prepared"])
+    run_worker("pytorch", "edgehone.worker.prepare:prepare", torch, inputs, folders["prepared"])
     windows = {**torch, "bos": [1], "windows": 4, "window": 128}
-    inputs = {"artifact": places["original"], "prepared": places["prepared"]}
-    run_worker("pytorch", f"{SCORE}:reference", windows, inputs, places["reference"])
-    return places
+    inputs = {"artifact": folders["original"], "prepared": folders["prepared"]}
+    run_worker("pytorch", f"{SCORE}:reference", windows, inputs, folders["reference"])
+    return folders
 
 
-def test_bits_a_weight_count_scales_zero_points_head_and_embeddings() -> None:
+def test_bits_per_weight_include_scales_zero_points_head_and_embeddings() -> None:
     bits = {one.name: one.bits for one in backend.recipes(LLAMA)}
     assert bits["fp32"] == 32
     assert bits["int4_g32"] == pytest.approx(4 + 32 / 32)
@@ -173,7 +175,7 @@ def test_the_demo_model_is_built_quantized_scored_and_run(
         assert facts["bytes"] == sum(path.stat().st_size for path in artifact.iterdir())
         assert "CPUExecutionProvider" in facts["providers"]
         assert facts["weight_types"] == held
-        args = {"backend": HERE, "settings": {}, "sample": True}
+        args = {"backend": backend.__name__, "settings": {}, "sample": True}
         inputs = {"artifact": artifact, "prepared": prepared["prepared"], "reference": prepared["reference"]}
         scored = run_worker("olive", f"{SCORE}:score", args, inputs, tmp_path / "scored")
         assert scored["sample_ids"] == sample
@@ -194,13 +196,13 @@ def test_the_demo_model_is_built_quantized_scored_and_run(
             assert facts["ids"] == facts["argmax"]
 
     assert kl["fp32"] < 1e-5 and kl["int8_g32"] < 1e-3
-    # The builder's own default, and what GPTQ makes of fewer bytes: half of its divergence, over 24 windows of 256.
+    # GPTQ has about half the divergence of the builder's default in fewer bytes, over 24 windows of 256.
     assert kl["int4_g128+gptq+h8"] < 0.6 * kl["int4_g32"] < 3e-2
     assert kl["int4_g64+hqq"] < 5e-2  # Olive's pass of that name gives 6.6
     assert size["int4_g128+gptq+h8"] < size["int4_g32"] < size["int8_g32"] < size["fp32"]
 
 
-# What each build must hold: 4 layers of 5 products (query, key and value are one), the head, the embeddings.
+# Expected weights of each build: 4 layers of 5 products (query, key and value are fused), the head, the embeddings.
 WEIGHTS = {
     "fp32": {"MatMul float": 21},
     "int4_g32": {
@@ -224,7 +226,7 @@ WEIGHTS = {
 
 
 def build(run_worker: RunWorker, step: Step, sources: dict[str, Path], out: Path) -> dict[str, Any]:
-    """Run a step after those it reads; the last one's facts."""
+    """Run a step after the steps it depends on; return the last one's facts."""
     inputs = {name: sources[name] for name in step.reads}
     for name, below in step.inputs.items():
         inputs[name] = out.with_name(f"{out.name}-{name}")

@@ -1,4 +1,4 @@
-"""Graphs in the olive backend: what is supported and proposed, and Olive's real passes on digits and encoders."""
+"""Graphs in the olive backend: supported models, recipes, and Olive's real passes on the digits and on encoders."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.warmworkers.workers import Servers
 RunWorker = Callable[..., dict[str, Any]]
 ROOT = Path(__file__).parents[3]
 DIGITS = demo_graph().parent
-PASSES = "edgehone.backends.olive.passes"
+BUILD = "edgehone.backends.olive.graph_build"
 
 TRANSFORMER = replace(GRAPH, operators=("Add", "Erf", "LayerNormalization", "MatMul", "Softmax"))
 TEXT = tuple(
@@ -55,7 +55,7 @@ def below(step: Step) -> Step:
 
 
 @pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
-def test_supported_without_a_word(model: ModelInfo) -> None:
+def test_graphs_are_supported_without_notes(model: ModelInfo) -> None:
     support = graph.supports_graph(model)
     assert support.ok and support.reasons == ()
 
@@ -68,17 +68,17 @@ def test_supported_without_a_word(model: ModelInfo) -> None:
         (replace(GRAPH, opset=9), "opset 9"),
         (replace(ENCODER, model_type="unheard_of"), "unheard_of"),
         (replace(ENCODER, task="fill-mask"), "fill-mask"),
-        (replace(ENCODER, remote_code=True), "code of its own"),
+        (replace(ENCODER, remote_code=True), "custom code"),
         (replace(ENCODER, quantized="gptq"), "gptq"),
     ],
 )
-def test_what_cannot_be_built_is_refused_with_the_value(model: ModelInfo, reason: str) -> None:
+def test_an_unsupported_model_is_refused_with_the_offending_value(model: ModelInfo, reason: str) -> None:
     support = graph.supports_graph(model)
     assert not support.ok
     assert reason in " ".join(support.reasons)
 
 
-def test_an_old_opset_leaves_recipes_out_and_says_so() -> None:
+def test_an_old_opset_excludes_recipes_with_a_note() -> None:
     old = replace(GRAPH, opset=11)
     support = graph.supports_graph(old)
     assert (
@@ -100,7 +100,7 @@ def test_the_exact_recipe_comes_first_and_the_others_differ(model: ModelInfo) ->
     assert len(quick(model)) <= 4
 
 
-def test_recipes_suit_the_graph() -> None:
+def test_recipes_match_the_graphs_operators() -> None:
     names = {what: {recipe.name for recipe in graph.graph_recipes(model)} for what, model in MODELS.items()}
     assert {"int8_static", "int8_dynamic", "int8_dynamic_conv"} <= names["convolutions"]
     assert not names["convolutions"] & {"fp32_fused", "int4_rtn", "int8_static_matmul"}
@@ -113,7 +113,7 @@ def test_recipes_suit_the_graph() -> None:
 
 
 @pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
-def test_only_calibrated_recipes_read_samples_and_all_share_the_tidied_graph(model: ModelInfo) -> None:
+def test_only_calibrated_recipes_read_samples_and_all_share_the_prepared_graph(model: ModelInfo) -> None:
     started = set()
     for recipe in graph.graph_recipes(model):
         step = graph.graph_steps(recipe)
@@ -122,12 +122,12 @@ def test_only_calibrated_recipes_read_samples_and_all_share_the_tidied_graph(mod
             at = at.inputs["graph"]
             reads |= set(at.reads)
         assert ("calibration" in reads) == recipe.calibrated
-        assert at.call == f"{PASSES}:prepare" and at.reads == ("model",)
+        assert at.call == f"{BUILD}:prepare" and at.reads == ("model",)
         started.add(json.dumps(dict(at.params)))
     assert len(started) == 1
 
 
-def test_an_encoder_is_exported_with_its_own_inputs() -> None:
+def test_an_encoder_is_exported_with_its_tokenizers_inputs() -> None:
     first = below(graph.graph_steps(graph.graph_recipes(ENCODER)[0]))
     assert first.params == {
         "format": "huggingface",
@@ -152,7 +152,7 @@ def _args(model: ModelInfo, names: set[str] | None = None) -> dict[str, Any]:
 
 
 @pytest.mark.real
-def test_the_digits_survive_every_recipe(
+def test_every_recipe_classifies_the_digits(
     run_worker: RunWorker,
     tmp_path: Path,
     calibration: Path,
@@ -188,7 +188,7 @@ def test_the_digits_survive_every_recipe(
     assert told["int8_dynamic"]["facts"]["quantized"] == {"MatMulInteger": 2}
     assert told["fp16"]["facts"]["weight_types"] == {"float16": 4}
 
-    # Where telemetry would keep its device id and events, when it is imported and when it runs.
+    # Telemetry would store its device id and events there, on import and while it runs.
     for cache in (warm_servers.caches, tmp_path / "cache"):
         assert not list(cache.glob("Microsoft/**/*"))
 
@@ -241,7 +241,7 @@ def test_an_encoder_is_exported_and_quantized(
 
 
 @pytest.mark.real
-def test_what_is_wrong_is_named(
+def test_errors_name_what_is_wrong(
     run_worker: RunWorker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(str(Path(__file__).parents[1]))
@@ -254,12 +254,12 @@ def test_what_is_wrong_is_named(
         "size": "JobError: Olive's OnnxStaticQuantization failed: InvalidArgument",
         "no file": "samples.npz cannot be read",
         "fixed batch": "nothing",
-        "nothing to fuse": "JobError: Olive's OrtTransformersOptimization found nothing to do in this graph: it has",
-        "unknown kind": "JobError: Olive's OrtTransformersOptimization left the graph as it is",
+        "nothing to fuse": "JobError: Olive's OrtTransformersOptimization found nothing to change in this graph",
+        "unknown kind": "JobError: Olive's OrtTransformersOptimization did not change the graph",
         "raises": "mutually exclusive",
     }
     for name, words in expected.items():
         assert words in said[name], said[name]
-    beside = json.loads(said["beside"])  # a graph whose weights lie in a file of their own, by links
+    beside = json.loads(said["beside"])  # a graph with external weights, read through links
     assert beside["sum"] == 18.0 and beside["facts"]["operators"] == {"MatMul": 1}
     assert "files that are missing: m.data" in beside["lost"]

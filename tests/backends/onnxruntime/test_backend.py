@@ -1,4 +1,4 @@
-"""The onnxruntime backend: what it runs, and the real ONNX Runtime on the digits and on broken graphs."""
+"""The onnxruntime backend: supported models, and the real ONNX Runtime on the digits and on broken graphs."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from tests.models import DIGITS as GRAPH
 from tests.warmworkers.workers import Servers
 
 RunWorker = Callable[..., dict[str, Any]]
-HERE = "edgehone.backends.onnxruntime.backend"
+BACKEND = "edgehone.backends.onnxruntime.backend"
 DIGITS = demo_graph().parent
 
 
-def test_an_onnx_graph_is_supported_without_a_word() -> None:
+def test_an_onnx_graph_is_supported_without_notes() -> None:
     support = backend.supports(GRAPH)
     assert support.ok and support.reasons == ()
 
@@ -35,18 +35,20 @@ def test_an_onnx_graph_is_supported_without_a_word() -> None:
         ),
     ],
 )
-def test_what_cannot_be_run_is_refused_with_the_value(change: dict[str, Any], reason: str) -> None:
+def test_an_unsupported_model_is_refused_with_the_offending_value(
+    change: dict[str, Any], reason: str
+) -> None:
     support = backend.supports(replace(GRAPH, **change))
     assert not support.ok
     assert reason in " ".join(support.reasons)
     assert "Gelu" not in " ".join(support.reasons)
 
 
-def test_functions_of_the_exporter_are_no_custom_operators() -> None:
+def test_functions_written_by_the_exporter_are_not_custom_operators() -> None:
     assert backend.supports(replace(GRAPH, operators=("pkg.onnxscript.torch_lib::aten_mean",))).ok
 
 
-def test_original_and_reference_share_their_links_and_differ_in_optimisation() -> None:
+def test_original_and_reference_share_their_links_and_differ_in_optimization() -> None:
     original, reference = backend.original(GRAPH), backend.reference(GRAPH)
     assert backend.steps(original) == backend.steps(reference)
     assert backend.steps(original).links
@@ -57,50 +59,50 @@ def test_original_and_reference_share_their_links_and_differ_in_optimisation() -
 
 @pytest.mark.real
 @pytest.mark.parametrize("given", [DIGITS, DIGITS / "digits.onnx"], ids=["folder", "file"])
-def test_the_digits_are_recognised(
+def test_original_and_reference_classify_the_digits(
     given: Path, run_worker: RunWorker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, warm_servers: Servers
 ) -> None:
     monkeypatch.syspath_prepend(str(Path(__file__).parents[1]))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    adopted = tmp_path / "adopted"
-    facts = run_worker("onnxruntime", f"{HERE}:link_original", {}, {"model": given}, adopted)
+    linked = tmp_path / "linked"
+    facts = run_worker("onnxruntime", f"{BACKEND}:link_original", {}, {"model": given}, linked)
     assert facts["opset"] == 18 and facts["quantized"] == {} and facts["weight_types"] == {"float": 4}
     assert facts["bytes"] == (DIGITS / "digits.onnx").stat().st_size
-    inputs = {"artifact": adopted, "samples": DIGITS / "evaluation.npz"}
+    inputs = {"artifact": linked, "samples": DIGITS / "evaluation.npz"}
     made = {}
     for recipe in (backend.original(GRAPH), backend.reference(GRAPH)):
         out = tmp_path / recipe.name
-        args = {"backend": HERE, "settings": dict(recipe.settings)}
+        args = {"backend": BACKEND, "settings": dict(recipe.settings)}
         told = run_worker("onnxruntime", "graphfunctions:outputs", args, inputs, out)
         assert told["shapes"] == {"logits": [600, 10]} and told["dtypes"] == {"logits": "float32"}
         assert told["accuracy"] > 0.97
         made[recipe.name] = np.load(out / "outputs.npz")["logits"]
     np.testing.assert_allclose(made["original"], made["reference"], atol=1e-4)
-    # Where telemetry would keep its device id and events, when it is imported and when it runs.
+    # Telemetry would store its device id and events there, on import and while it runs.
     for cache in (warm_servers.caches, tmp_path / "cache"):
         assert not list(cache.glob("Microsoft/**/*"))
 
 
 @pytest.mark.real
-def test_weights_in_a_file_beside_the_graph_are_adopted_and_found(
+def test_external_weights_are_linked_and_found(
     run_worker: RunWorker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(str(Path(__file__).parents[1]))
-    model, adopted, samples = tmp_path / "model", tmp_path / "adopted", tmp_path / "samples.npz"
+    model, linked, samples = tmp_path / "model", tmp_path / "linked", tmp_path / "samples.npz"
     told = run_worker("onnxruntime", "graphfunctions:external", {}, {}, model)
     assert told["files"] == ["model.onnx", "weights/m.data"]
-    facts = run_worker("onnxruntime", f"{HERE}:link_original", {}, {"model": model / "model.onnx"}, adopted)
+    facts = run_worker("onnxruntime", f"{BACKEND}:link_original", {}, {"model": model / "model.onnx"}, linked)
     assert facts["bytes"] == sum((model / name).stat().st_size for name in told["files"])
     x = np.arange(6, dtype=np.float32).reshape(2, 3)
     np.savez(samples, x=x)
-    args = {"backend": HERE, "settings": {}}
-    inputs = {"artifact": adopted, "samples": samples}
+    args = {"backend": BACKEND, "settings": {}}
+    inputs = {"artifact": linked, "samples": samples}
     run_worker("onnxruntime", "graphfunctions:outputs", args, inputs, tmp_path / "out")
     np.testing.assert_allclose(np.load(tmp_path / "out" / "outputs.npz")["y"], x @ np.ones((3, 3)))
 
 
 @pytest.mark.real
-def test_a_fixed_batch_is_kept_to(
+def test_a_fixed_batch_is_respected(
     run_worker: RunWorker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(str(Path(__file__).parents[1]))
@@ -110,7 +112,7 @@ def test_a_fixed_batch_is_kept_to(
 
 
 @pytest.mark.real
-def test_what_is_wrong_is_named(
+def test_errors_name_what_is_wrong(
     run_worker: RunWorker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(str(Path(__file__).parents[1]))
@@ -131,7 +133,7 @@ def test_what_is_wrong_is_named(
         "rank": "the samples give float32 [3]",
         "size": "the samples give float32 [2, 4]",
         "lacking": "the samples lack x; the graph's inputs are 'x' float32 [batch, 3]",
-        "strange": "the samples have labels, which it does not take",
+        "strange": "the samples have labels, which the graph does not take",
     }
     for name, words in expected.items():
         assert words in said[name], said[name]

@@ -1,4 +1,4 @@
-"""ONNX Runtime beside the CPU: recipes on what was seen, and which provider takes which operators."""
+"""ONNX Runtime on other devices: recipe variants for visible devices, and which provider runs which operators."""
 
 from __future__ import annotations
 
@@ -13,9 +13,7 @@ import pytest
 
 from edgehone.backends.olive import backend
 from edgehone.backends.onnxruntime import placement
-from edgehone.backends.sessions import (
-    WorkerJob,
-)
+from edgehone.backends.sessions import WorkerJob
 from edgehone.backends.shared.visible_devices import RuntimeDevice, VisibleDevices
 from edgehone.model.demo import demo_graph
 from edgehone.model.inspect import inspect
@@ -25,7 +23,7 @@ RunWorker = Callable[..., dict[str, Any]]
 SEEN = VisibleDevices((RuntimeDevice("CPU", "cpu"), RuntimeDevice("CUDA", "gpu", "CUDAExecutionProvider")))
 
 
-def test_recipes_of_graphs_are_offered_and_those_of_language_models_are_not() -> None:
+def test_variants_are_offered_for_graphs_but_not_for_language_models() -> None:
     graph = inspect(demo_graph())
     recipes = backend.recipes(graph)
     found, without = backend.device_recipes(graph, recipes, SEEN)
@@ -38,7 +36,7 @@ def test_recipes_of_graphs_are_offered_and_those_of_language_models_are_not() ->
 
 
 def place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, taken: Sequence[str]) -> dict[str, Any]:
-    """Placing on CUDA by a made-up runtime that gives a node to each of the providers in `taken`."""
+    """Place on CUDA with a fake runtime that assigns a node to each provider in `taken`."""
     assigned = [SimpleNamespace(ep_name=name, get_nodes=lambda: [1]) for name in taken]
     session = SimpleNamespace(get_provider_graph_assignment_info=lambda: assigned)
     options = SimpleNamespace(add_session_config_entry=lambda name, value: None)
@@ -60,15 +58,15 @@ def place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, taken: Sequence[str])
     return placement.place(job)
 
 
-def test_a_device_that_takes_no_operator_gains_nothing(
+def test_a_device_that_supports_no_operator_gains_nothing(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     facts = place(monkeypatch, tmp_path, ["CPUExecutionProvider"] * 3)
-    assert facts == {"nothing_to_gain": "CUDAExecutionProvider takes none of the graph's operators"}
+    assert facts == {"nothing_to_gain": "CUDAExecutionProvider supports none of the graph's operators"}
 
 
 @pytest.mark.real
-def test_the_real_runtime_tells_who_runs_what(run_worker: RunWorker, tmp_path: Path) -> None:
+def test_the_real_runtime_reports_operators_by_provider(run_worker: RunWorker, tmp_path: Path) -> None:
     graph = demo_graph()
     recipe = replace(backend.recipes(inspect(graph))[0], settings={"device": "CPU"})
     last = backend.steps(recipe)

@@ -1,4 +1,4 @@
-"""The openvino backend: what it supports and proposes, its steps, the real toolchain on the demo model."""
+"""The openvino backend: supported models, recipes, build steps, and the real toolchain on the demo model."""
 
 from __future__ import annotations
 
@@ -11,23 +11,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgehone.backends.base import (
-    EFFORTS,
-    Recipe,
-)
-from edgehone.backends.openvino import backend, session
+from edgehone.backends.base import EFFORTS, Recipe
+from edgehone.backends.openvino import backend, build, session
 from edgehone.backends.pytorch import backend as pytorch
 from edgehone.backends.pytorch import supported
-from edgehone.backends.sessions import (
-    WorkerJob,
-)
+from edgehone.backends.sessions import WorkerJob
 from edgehone.core.errors import EdgehoneError, TextError
 from edgehone.inputs.texts import shipped
 from edgehone.model.info import ModelInfo
 from tests.models import LLAMA
 
 RunWorker = Callable[..., dict[str, Any]]
-HERE = "edgehone.backends.openvino.backend"
+BUILD = "edgehone.backends.openvino.build"
 SCORE = "edgehone.worker.score"
 
 
@@ -36,7 +31,7 @@ def at_effort(effort: str, model: ModelInfo = LLAMA) -> list[Recipe]:
     return [recipe for recipe in backend.recipes(model) if EFFORTS.index(recipe.effort) <= least]
 
 
-def test_a_llama_is_supported_without_a_word() -> None:
+def test_a_llama_is_supported_without_notes() -> None:
     support = backend.supports(LLAMA)
     assert support.ok and support.reasons == ()
 
@@ -46,19 +41,21 @@ def test_a_llama_is_supported_without_a_word() -> None:
     [
         ({"model_type": "unheard_of"}, "unheard_of"),
         ({"model_type": "mamba"}, "mamba"),
-        ({"remote_code": True}, "code of its own"),
+        ({"remote_code": True}, "custom code"),
         ({"format": "null"}, "null"),
-        ({"task": "image-text-to-text"}, "of models that see, llava is taken, not 'llama'"),
+        ({"task": "image-text-to-text"}, "only the vision-language model llava is supported, not 'llama'"),
         ({"quantized": "gptq"}, "gptq"),
     ],
 )
-def test_what_cannot_be_exported_is_refused_with_the_value(change: dict[str, Any], reason: str) -> None:
+def test_an_unsupported_model_is_refused_with_the_offending_value(
+    change: dict[str, Any], reason: str
+) -> None:
     support = backend.supports(replace(LLAMA, **change))
     assert not support.ok
     assert reason in " ".join(support.reasons)
 
 
-def test_all_that_openvino_exports_the_original_can_be_run_for() -> None:
+def test_the_original_of_every_exported_architecture_can_be_run() -> None:
     assert backend.architectures() <= supported.architectures()
 
 
@@ -71,7 +68,7 @@ def test_the_exact_recipe_comes_first_and_names_are_unique() -> None:
     assert all(recipe.why and "kv_cache" in recipe.settings for recipe in made)
 
 
-def test_efforts_grow() -> None:
+def test_higher_effort_tries_more_recipes() -> None:
     quick = {recipe.name for recipe in at_effort("quick")}
     assert quick == {"fp16", "int8", "int4_sym_g128", "int4_sym_g64+gptq"}
     assert len(at_effort("quick")) < len(at_effort("normal")) == 12 < len(at_effort("thorough"))
@@ -84,22 +81,22 @@ def test_calibrated_recipes_read_the_calibration_text_and_share_the_export() -> 
         if recipe.exact:
             exports.add(json.dumps([step.call, dict(step.params), step.reads]))
             continue
-        assert step.call == f"{HERE}:compress"
+        assert step.call == f"{BUILD}:compress"
         assert ("calibration" in step.reads) == recipe.calibrated
-        assert recipe.calibrated == any(recipe.build.get(name) for name in backend._TUNINGS)
+        assert recipe.calibrated == any(recipe.build.get(name) for name in build.CALIBRATED_OPTIONS)
         assert not (recipe.build.get("gptq") and recipe.build.get("lora_correction"))
         below = step.inputs["fp16"]
         exports.add(json.dumps([below.call, dict(below.params), below.reads]))
     assert len(exports) == 1
 
 
-def test_runtime_settings_do_not_rebuild() -> None:
+def test_recipes_that_differ_in_runtime_settings_share_their_build() -> None:
     by_name = {recipe.name: recipe for recipe in backend.recipes(LLAMA)}
     assert backend.steps(by_name["int8"]) == backend.steps(by_name["int8+kv_f16"])
     assert by_name["int8"].settings != by_name["int8+kv_f16"].settings
 
 
-def test_groups_that_do_not_divide_the_rows_are_left_out_and_the_next_takes_their_effort() -> None:
+def test_groups_that_do_not_divide_the_rows_pass_their_effort_to_the_next_of_the_family() -> None:
     odd = replace(LLAMA, hidden_size=320, intermediate_size=864, heads=5)  # 864 = 27 * 32
     names = {recipe.name for recipe in backend.recipes(odd)}
     assert not any("g128" in name or "g64" in name for name in names)
@@ -108,17 +105,17 @@ def test_groups_that_do_not_divide_the_rows_are_left_out_and_the_next_takes_thei
     assert len(reasons) == 2 and "864 (intermediate)" in reasons[0]
 
 
-def test_gptq_is_left_out_where_experts_have_weights_of_rank_3() -> None:
+def test_gptq_is_not_offered_for_experts_with_weights_of_rank_3() -> None:
     made = backend.recipes(replace(LLAMA, experts=8))
     assert made and not any(recipe.build.get("gptq") for recipe in made)
 
 
-def test_no_group_fits_at_all() -> None:
+def test_only_ungrouped_recipes_remain_if_no_group_fits() -> None:
     odd = replace(LLAMA, hidden_size=100)
     assert {recipe.build["mode"] for recipe in backend.recipes(odd)} == {"fp16", "int8_asym", "int8_sym"}
 
 
-def test_properties_always_set_the_kv_cache() -> None:
+def test_properties_always_set_the_kv_cache_precision() -> None:
     made = session.properties({}, 3)
     assert made["KV_CACHE_PRECISION"] == "u8" and made["INFERENCE_NUM_THREADS"] == 3
     assert "INFERENCE_PRECISION_HINT" not in made
@@ -127,7 +124,7 @@ def test_properties_always_set_the_kv_cache() -> None:
 
 
 class Port:
-    """What a model's input looks like."""
+    """A model's input."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -137,7 +134,7 @@ class Port:
 
 
 class Model:
-    """A model with these inputs."""
+    """A model with inputs of these names."""
 
     def __init__(self, *names: str) -> None:
         self.inputs = [Port(name) for name in names]
@@ -153,21 +150,23 @@ def calibration_job(folder: Path, tokens: int) -> WorkerJob:
     ("tokens", "context", "count", "length"),
     [(40_000, 4096, 64, 256), (600, 4096, 4, 128), (40_000, 64, 64, 64)],
 )
-def test_calibration_windows(tmp_path: Path, tokens: int, context: int, count: int, length: int) -> None:
+def test_calibration_windows_have_the_expected_number_and_length(
+    tmp_path: Path, tokens: int, context: int, count: int, length: int
+) -> None:
     model = Model("input_ids", "attention_mask", "beam_idx")
-    samples = backend._samples(calibration_job(tmp_path, tokens), model, context)
+    samples = build.calibration_samples(calibration_job(tmp_path, tokens), model, context)
     assert len(samples) == count
     assert set(samples[0]) == {"input_ids", "attention_mask", "beam_idx"}
     for sample in samples:
         assert sample["input_ids"].shape == sample["attention_mask"].shape == (1, length)
         assert sample["input_ids"][0, 0] == 1
-    # They are spread over the whole text.
+    # The windows are spread over the whole text.
     assert samples[-1]["input_ids"][0, -1] > 10 + tokens * 0.9
 
 
 def test_a_calibration_text_that_is_too_short_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TextError, match="40 tokens"):
-        backend._samples(calibration_job(tmp_path, 40), Model("input_ids"), 4096)
+        build.calibration_samples(calibration_job(tmp_path, 40), Model("input_ids"), 4096)
 
 
 @pytest.mark.real
@@ -190,7 +189,7 @@ def test_the_demo_model_is_exported_compressed_scored_and_run(
     sample = json.loads((prepared / "sample.json").read_text("utf-8"))
 
     fp16 = tmp_path / "fp16"
-    facts = run_worker("openvino", f"{HERE}:export", {}, {"model": demo_model}, fp16)
+    facts = run_worker("openvino", f"{BUILD}:export", {}, {"model": demo_model}, fp16)
     assert set(facts["weight_types"]) == {"f16"}
     assert facts["bytes"] == sum(path.stat().st_size for path in fp16.iterdir())
 
@@ -206,7 +205,7 @@ def test_the_demo_model_is_exported_compressed_scored_and_run(
             }
             facts = run_worker("openvino", step.call, dict(step.params), inputs, artifact)
             assert set(facts["weight_types"]) == {"i4", "u8"}
-        args = {"backend": HERE, "settings": dict(recipe.settings), "sample": True}
+        args = {"backend": backend.__name__, "settings": dict(recipe.settings), "sample": True}
         inputs = {"artifact": artifact, "prepared": prepared, "reference": reference}
         scored = run_worker("openvino", f"{SCORE}:score", args, inputs, tmp_path / "scored")
         assert scored["sample_ids"] == sample
@@ -230,12 +229,12 @@ def test_the_demo_model_is_exported_compressed_scored_and_run(
         assert recipe.settings["kv_cache"] in facts["kv_cache"]
         if recipe.exact:
             assert facts["ids"] == facts["argmax"]
-            # The road to another device, on the one there is.
+            # The code path for other devices, with the CPU as the device.
             args["settings"] = {**recipe.settings, "device": "HETERO:CPU"}
-            there = run_worker(
-                "openvino", "openvinofunctions:probe", args, {"artifact": artifact}, tmp_path / "there"
+            hetero = run_worker(
+                "openvino", "openvinofunctions:probe", args, {"artifact": artifact}, tmp_path / "hetero"
             )
-            assert there["ids"] == facts["ids"] == there["argmax"]
+            assert hetero["ids"] == facts["ids"] == hetero["argmax"]
 
 
 @pytest.mark.real
@@ -248,4 +247,4 @@ def test_a_model_that_cannot_be_exported_fails_with_the_cause(
         if path.suffix != ".safetensors":
             (model / path.name).write_bytes(path.read_bytes())
     with pytest.raises(EdgehoneError, match="no file named"):
-        run_worker("openvino", f"{HERE}:export", {}, {"model": model}, tmp_path / "out")
+        run_worker("openvino", f"{BUILD}:export", {}, {"model": model}, tmp_path / "out")

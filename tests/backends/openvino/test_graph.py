@@ -1,4 +1,4 @@
-"""openvino's graphs: what is supported and proposed, their steps, and the real toolchain on small networks."""
+"""Graphs in the openvino backend: supported models, recipes, build steps, and the real toolchain on small networks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from edgehone.core.errors import EdgehoneError
 from edgehone.model.info import ModelInfo, Tensor
 
 RunWorker = Callable[..., dict[str, Any]]
-HERE = "edgehone.backends.openvino.graph"
+GRAPH = "edgehone.backends.openvino.graph"
 
 NET = ModelInfo(
     path=Path("net.onnx"),
@@ -54,7 +54,7 @@ BERT = replace(
 
 
 @pytest.mark.parametrize("model", [NET, BERT, replace(NET, format="torch-export", path=Path("net.pt2"))])
-def test_graphs_are_supported_without_a_word(model: ModelInfo) -> None:
+def test_graphs_are_supported_without_notes(model: ModelInfo) -> None:
     support = backend.supports(model)
     assert support.ok and support.reasons == ()
 
@@ -68,10 +68,10 @@ def test_graphs_are_supported_without_a_word(model: ModelInfo) -> None:
         (NET, {"inputs": (Tensor("words", "str", (None,)),)}, "'words' is text"),
         (BERT, {"model_type": "unheard_of"}, "unheard_of"),
         (BERT, {"task": "token-classification"}, "token-classification"),
-        (BERT, {"remote_code": True}, "code of its own"),
+        (BERT, {"remote_code": True}, "custom code"),
     ],
 )
-def test_what_cannot_be_converted_is_refused_with_the_value(
+def test_an_unsupported_graph_is_refused_with_the_offending_value(
     model: ModelInfo, change: dict[str, Any], reason: str
 ) -> None:
     support = backend.supports(replace(model, **change))
@@ -102,19 +102,19 @@ def test_the_exact_recipe_comes_first_and_names_are_unique(model: ModelInfo) -> 
         (("aten::scaled_dot_product_attention",), True),
     ],
 )
-def test_transformers_are_told_by_their_operators(operators: tuple[str, ...], expected: bool) -> None:
+def test_transformers_are_recognized_by_their_operators(operators: tuple[str, ...], expected: bool) -> None:
     assert openvino_graph.is_transformer(replace(NET, operators=operators)) is expected
 
 
-def test_all_recipes_share_the_conversion_and_the_calibrated_read_samples() -> None:
+def test_all_recipes_share_the_conversion_and_only_calibrated_ones_read_samples() -> None:
     first, *others = [backend.steps(recipe) for recipe in backend.recipes(NET)]
-    assert first.call == f"{HERE}:convert" and first.reads == ("model",)
+    assert first.call == f"{GRAPH}:convert" and first.reads == ("model",)
     for recipe, step in zip(backend.recipes(NET)[1:], others, strict=True):
         assert step.inputs["fp32"] == first
         assert ("calibration" in step.reads) == recipe.calibrated
 
 
-def test_properties() -> None:
+def test_settings_become_properties() -> None:
     made = session.common({"inference_precision": "f32", "streams": 2}, 3)
     assert (made["INFERENCE_NUM_THREADS"], made["NUM_STREAMS"], made["INFERENCE_PRECISION_HINT"]) == (
         3,
@@ -133,16 +133,16 @@ def test_samples_are_split_into_full_batches_in_order(rows: int, batch: int | No
     assert joined[:rows].tolist() == list(range(rows)) and set(joined[rows:]) <= {rows - 1}
 
 
-def test_agreement() -> None:
+def test_cosine_similarity_is_averaged_over_outputs() -> None:
     ones, zeros = np.ones(3), np.zeros(3)
-    cosine = graph_quantize._cosine
+    cosine = graph_quantize._cosine_similarity
     assert cosine([ones * 5, zeros], [ones, zeros]) == pytest.approx(1)
     assert cosine([ones, -ones], [ones, ones]) == pytest.approx(0)
     assert cosine([zeros], [ones]) == 0
 
 
 class Built:
-    """Builds recipes of one model in the real environment and asks what they answer."""
+    """Builds recipes of one model in the real environment and runs them."""
 
     def __init__(
         self, run_worker: RunWorker, model: Path, made: Path, place: Path, rename: dict[str, str]
@@ -175,7 +175,7 @@ def test_a_network_is_converted_quantized_and_run(run_worker: RunWorker, tmp_pat
     run_worker("openvino", "openvinofunctions:make_graphs", {}, {}, made)
     by_name = {recipe.name: recipe for recipe in backend.recipes(NET)}
 
-    # The file itself is handed over, then its folder.
+    # The model is first given as a file, later as its folder.
     built = Built(run_worker, made / "net.onnx", made, tmp_path / "onnx", {})
     facts = built.build(by_name["fp32"])
     assert facts["weight_types"] == {"f32": 2}
@@ -184,7 +184,7 @@ def test_a_network_is_converted_quantized_and_run(run_worker: RunWorker, tmp_pat
     assert asked["difference"] < 1e-6 and not asked["torch"]
     assert "image, scale, not nothing" in asked["refused"]
 
-    # Measured: 0.00023 with 8-bit weights, 0.067 with 8-bit activations and 0.065 under control.
+    # Measured: 0.00023 with 8-bit weights, 0.067 with 8-bit activations, 0.065 with accuracy control.
     for name, most in (("int8_weights", 2e-3), ("int8_performance", 0.2), ("int8_mixed+control", 0.2)):
         facts = built.build(by_name[name])
         assert built.ask(by_name[name])["difference"] < most
@@ -233,7 +233,7 @@ def test_an_encoder_is_exported_quantized_and_run(run_worker: RunWorker, tmp_pat
     untyped = backend.recipes(replace(BERT, inputs=BERT.inputs[:2]))[0]
     two = Built(run_worker, made / "encoder", made, tmp_path / "untyped", {})
     two.build(untyped)
-    assert two.ask(untyped)["difference"] < 1e-5  # the types that were left out are zeros
+    assert two.ask(untyped)["difference"] < 1e-5  # missing token types are zeros
 
 
 @pytest.mark.real
@@ -242,4 +242,4 @@ def test_a_pickle_in_an_archive_is_not_run(run_worker: RunWorker, tmp_path: Path
     facts = run_worker("openvino", "openvinofunctions:open_hostile", {}, {}, tmp_path / "out")
     assert facts["sound"] == "ExportedProgram"
     assert facts["edgehone_error"].startswith("ModelError") and not facts["edgehone_ran"]
-    assert facts["torch_ran"]  # else the trap would prove nothing
+    assert facts["torch_ran"]  # otherwise the test would prove nothing

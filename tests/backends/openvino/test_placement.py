@@ -1,4 +1,6 @@
-"""Placing: what a device does not take is listed, fixed shapes, and the real runtime by way of HETERO."""
+"""Placement in OpenVINO: unsupported operators are listed, shapes are fixed, and the real runtime places with
+HETERO.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +13,7 @@ from typing import Any
 import pytest
 
 from edgehone.backends.openvino import backend, placement
-from edgehone.backends.sessions import (
-    WorkerJob,
-)
+from edgehone.backends.sessions import WorkerJob
 from edgehone.core.errors import JobError
 from edgehone.model.demo import demo_graph
 from edgehone.model.inspect import inspect
@@ -37,7 +37,7 @@ NODES = [
 def place(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, device: str, where: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Placing a made-up graph by a made-up runtime whose plugin takes the operators of `where`."""
+    """Place a made-up graph with a fake runtime whose plugin supports the operators in `where`."""
     model = SimpleNamespace(get_ops=lambda: NODES)
     core = SimpleNamespace(read_model=lambda path: model, query_model=lambda model, device: dict(where))
     monkeypatch.setitem(sys.modules, "openvino", SimpleNamespace(Core=lambda: core))
@@ -46,22 +46,22 @@ def place(
     return placement.place(job)
 
 
-def test_what_a_device_does_not_take_is_listed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    with pytest.raises(JobError, match=r"NPU does not take 3 of 3 operators: MatMul \(2\), TopK \(1\)"):
+def test_unsupported_operators_are_listed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with pytest.raises(JobError, match=r"NPU does not support 3 of 3 operators: MatMul \(2\), TopK \(1\)"):
         place(monkeypatch, tmp_path, "NPU", {})
-    with pytest.raises(JobError, match=r"NPU does not take 1 of 3 operators: TopK \(1\)"):
+    with pytest.raises(JobError, match=r"NPU does not support 1 of 3 operators: TopK \(1\)"):
         place(monkeypatch, tmp_path, "NPU", {"a": "NPU", "b": "NPU"})
 
 
 @pytest.mark.parametrize("alone", ["NPU", "CPU"])
-def test_a_fallback_that_nothing_falls_to_gains_nothing(
+def test_a_fallback_gains_nothing_if_one_device_runs_all_operators(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, alone: str
 ) -> None:
     facts = place(monkeypatch, tmp_path, "HETERO:NPU,CPU", dict.fromkeys("abc", alone))
-    assert facts == {"nothing_to_gain": f"of HETERO:NPU,CPU the {alone} alone takes every operator"}
+    assert facts == {"nothing_to_gain": f"of HETERO:NPU,CPU, {alone} alone takes every operator"}
 
 
-def test_free_dimensions_are_set() -> None:
+def test_free_dimensions_are_filled_in() -> None:
     free = SimpleNamespace(is_static=False)
     three = SimpleNamespace(is_static=True, get_length=lambda: 3)
     assert placement.fixed([free, three, free]) == [1, 3, 128]
@@ -69,7 +69,7 @@ def test_free_dimensions_are_set() -> None:
 
 
 @pytest.mark.real
-def test_a_graph_of_fixed_shapes_by_the_real_runtime(
+def test_a_graph_with_fixed_shapes_runs_on_the_real_runtime(
     run_worker: RunWorker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(str(Path(__file__).parents[1]))
@@ -84,6 +84,6 @@ def test_a_graph_of_fixed_shapes_by_the_real_runtime(
     facts = run_worker(
         "openvino", "openvinofunctions:feed_by_shapes", {"device": "HETERO:CPU"}, given, tmp_path / "fed"
     )
-    # Batches of 3, 1 and 3 again: compiled twice, and as right as with free shapes.
+    # Batches of 3, 1 and 3: compiled twice, with the same results as with free shapes.
     assert facts["compiled"] == 2
     assert facts["difference"] < 1e-5

@@ -13,9 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgehone.backends.pytorch import backend, tokenizer
-from edgehone.backends.sessions import (
-    WorkerJob,
-)
+from edgehone.backends.sessions import WorkerJob
 from edgehone.inputs.texts import shipped
 from tests.models import LLAMA
 

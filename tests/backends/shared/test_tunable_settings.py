@@ -73,7 +73,7 @@ def test_a_backend_without_tunable_settings_has_none() -> None:
     "build",
     [
         ("llamacpp", "edgehone.backends.llamacpp.build:convert", {}),
-        ("openvino", "edgehone.backends.openvino.backend:export", {}),
+        ("openvino", "edgehone.backends.openvino.build:export", {}),
         ("olive", "edgehone.backends.olive.build:onnx", {"precision": "int4"}),
     ],
     ids=lambda build: build[0],

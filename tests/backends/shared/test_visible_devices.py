@@ -37,14 +37,14 @@ def test_the_table_of_providers() -> None:
 
 def test_the_reason_for_a_missing_provider() -> None:
     by_id = {one["id"]: one for one in devices.providers()}
-    why_not = devices.why_not
-    assert "onnxruntime-gpu" in (why_not(by_id["CUDA"], ["CPUExecutionProvider"], "Linux") or "")
-    assert why_not(by_id["CUDA"], ["CUDAExecutionProvider"], "Linux") is None
-    assert why_not(by_id["CoreML"], [], "Linux") == "it exists on macOS only"
+    reason = devices.absence_reason
+    assert "onnxruntime-gpu" in (reason(by_id["CUDA"], ["CPUExecutionProvider"], "Linux") or "")
+    assert reason(by_id["CUDA"], ["CUDAExecutionProvider"], "Linux") is None
+    assert reason(by_id["CoreML"], [], "Linux") == "it exists on macOS only"
 
 
 def test_the_last_provider_of_a_session_is_the_cpu() -> None:
-    assert devices.named("CUDA") == ["CUDAExecutionProvider", "CPUExecutionProvider"]
-    assert devices.named("CPU") == ["CPUExecutionProvider"]
-    with pytest.raises(InputError, match="no execution provider is called 'cuda'"):
-        devices.named("cuda")
+    assert devices.session_providers("CUDA") == ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    assert devices.session_providers("CPU") == ["CPUExecutionProvider"]
+    with pytest.raises(InputError, match="there is no execution provider 'cuda'"):
+        devices.session_providers("cuda")

@@ -103,7 +103,7 @@ def test_a_folder_of_images_a_class_a_folder(tmp_path: Path) -> None:
     assert accuracy.n == 90  # a quarter is set aside for calibration
     assert decision.chosen is not None
     (tmp_path / "digits" / "3" / "broken.png").write_bytes(b"no picture")
-    with pytest.raises(edgehone.EdgehoneError, match=r"broken\.png is not an image that can be read"):
+    with pytest.raises(edgehone.EdgehoneError, match=r"broken\.png cannot be read as an image"):
         optimize(DIGITS, config_file=tmp_path / "edgehone.toml", **more)
 
 

@@ -1,4 +1,4 @@
-"""Menus, budgets and groups: which precision each weight gets."""
+"""Mixed-precision assignment: menus, budgets, and weights that share one type."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from edgehone.core.errors import InputError
 from edgehone.transform.precision import assign
-from edgehone.transform.precision.assign import Option, Weight, asked, error_key
+from edgehone.transform.precision.assign import Option, Weight, error_key, from_mix
 
 ERRORS = {
     error_key(bits, group): 4.0 ** (4 - bits) * (group or 256) / 64
@@ -30,7 +30,7 @@ def weight(name: str, kl: float, **change: Any) -> Weight:
     return replace(Weight(name, 64, 256, "linear", kl, ERRORS), **change)
 
 
-def test_the_bytes_go_where_the_divergence_is() -> None:
+def test_sensitive_weights_get_more_bits() -> None:
     weights = [weight("a", 0.1), weight("b", 0.001), weight("c", 0.0001)]
     found = assign.assign(weights, MENU, bits=5.0)
     kinds = {name: option.type for name, option in found.options.items()}
@@ -40,11 +40,11 @@ def test_the_bytes_go_where_the_divergence_is() -> None:
     assert found.facts()["types"]["a"] == "six"
 
 
-def test_sixteen_bits_cost_nothing() -> None:
+def test_sixteen_bits_add_no_divergence() -> None:
     assert assign.assign([weight("a", 1.0)], MENU, bits=16).kl == 0.0
 
 
-def test_rows_that_a_type_does_not_divide_and_kinds_that_cannot_have_it() -> None:
+def test_types_are_limited_by_row_length_and_kind_of_weight() -> None:
     odd = weight("odd", 0.1, columns=96, errors={"3x32": 4.0, "3x64": 4.0})
     assert assign.assign([odd], MENU, bits=15).options["odd"].type == "three"
     only = [replace(MENU[1], kinds=("head",)), MENU[0]]
@@ -56,7 +56,7 @@ def test_rows_that_a_type_does_not_divide_and_kinds_that_cannot_have_it() -> Non
         assign.assign([odd], MENU[1:3], bits=8)
 
 
-def test_what_a_runtime_fuses_gets_one_precision() -> None:
+def test_weights_matched_by_together_get_the_same_type() -> None:
     weights = [
         weight("layers.0.q_proj", 0.5),
         weight("layers.0.k_proj", 1e-9),
@@ -67,21 +67,21 @@ def test_what_a_runtime_fuses_gets_one_precision() -> None:
     assert kinds[0] == kinds[1] == "six" and kinds[2] == "three"
 
 
-def test_a_table_and_what_was_asked(tmp_path: Path) -> None:
+def test_from_mix_reads_the_table_and_subtracts_fixed_bytes(tmp_path: Path) -> None:
     row = {"name": "a", "rows": 64, "columns": 256, "kind": "linear", "kl": 0.1, "errors": ERRORS}
     (tmp_path / assign.TABLE).write_text(json.dumps({"tensors": [row]}), "utf-8")
     menu = [
         {"type": "four", "bits": 4, "group": 64, "weighs": 4.5},
         {"type": "six", "bits": 6, "group": 64, "weighs": 6.5},
     ]
-    assert asked({"menu": menu, "bits": 7.0}, tmp_path).options["a"].type == "six"
-    # Of 12,000 bytes 2,000 are not the weights': there is room for 4.5 bits (9,216), not for 6.5.
-    assert asked({"menu": menu, "bytes": 12_000}, tmp_path, 2_000).options["a"].type == "four"
+    assert from_mix({"menu": menu, "bits": 7.0}, tmp_path).options["a"].type == "six"
+    # 2,000 of the 12,000 bytes are not weights: 4.5 bits per weight fit (9,216 bytes), 6.5 do not.
+    assert from_mix({"menu": menu, "bytes": 12_000}, tmp_path, 2_000).options["a"].type == "four"
     with pytest.raises(InputError, match="8,000 bytes are too few"):
-        asked({"menu": menu, "bytes": 10_000}, tmp_path, 2_000)
+        from_mix({"menu": menu, "bytes": 10_000}, tmp_path, 2_000)
 
 
-def test_other_types_in_a_file_are_told() -> None:
+def test_fallbacks_list_types_that_differ_from_the_assignment() -> None:
     found = assign.assign([weight("a", 0.1), weight("b", 0.1), weight("c", 0.1)], MENU[1:2], bits=5)
     assert assign.fallbacks(found, {"a": "FOUR", "b": "five"}) == {
         "b": "four → five",

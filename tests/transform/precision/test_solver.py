@@ -1,4 +1,4 @@
-"""The multiple-choice knapsack against brute force, its bounds and its budgets."""
+"""The multiple-choice knapsack: compared with brute force; bounds and budgets."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ITEMS = st.lists(ITEM, min_size=1, max_size=5)
 
 
 def best(items: list[list[tuple[int, float]]], budget: int) -> float:
-    """The least cost within the budget, by trying everything."""
+    """Return the least cost within the budget, by brute force."""
     costs = [
         sum(cost for _, cost in taken) for taken in product(*items) if sum(s for s, _ in taken) <= budget
     ]
@@ -29,7 +29,7 @@ def best(items: list[list[tuple[int, float]]], budget: int) -> float:
 
 @settings(max_examples=300, deadline=None)
 @given(ITEMS, st.integers(0, 120))
-def test_the_cost_is_that_of_brute_force(items: list[list[tuple[int, float]]], more: int) -> None:
+def test_the_cost_equals_that_of_brute_force(items: list[list[tuple[int, float]]], more: int) -> None:
     budget = sum(min(size for size, _ in item) for item in items) + more
     found = solve(items, budget)
     assert found.gap == 0.0
@@ -41,22 +41,24 @@ def test_the_cost_is_that_of_brute_force(items: list[list[tuple[int, float]]], m
 
 @settings(max_examples=50, deadline=None)
 @given(ITEMS, st.integers(0, 60), st.integers(0, 60))
-def test_more_bytes_never_cost_more(items: list[list[tuple[int, float]]], more: int, still: int) -> None:
+def test_a_larger_budget_never_costs_more(
+    items: list[list[tuple[int, float]]], more: int, still: int
+) -> None:
     budget = sum(min(size for size, _ in item) for item in items) + more
     assert solve(items, budget + still).cost <= solve(items, budget).cost + 1e-9
 
 
-def test_a_budget_that_is_too_small_names_the_least_bytes() -> None:
+def test_a_budget_that_is_too_small_raises_with_the_minimum_bytes() -> None:
     with pytest.raises(InputError, match="29 bytes are too few for these weights: 30 are the least"):
         solve([[(10, 1.0), (20, 0.0)], [(20, 3.0)]], 29)
 
 
-def test_the_greedy_answer_is_beaten_where_it_is_not_the_best() -> None:
-    # By gain a byte the first item's step comes first, and leaves no room for the second's, which gains more.
+def test_the_optimum_is_found_where_the_greedy_solution_is_worse() -> None:
+    # The first item's step has the higher gain per byte, but leaves no room for the second's, which gains more.
     assert solve([[(0, 6.0), (1, 0.0)], [(0, 50.0), (10, 0.0)]], 10).chosen == (0, 1)
 
 
-def test_where_states_are_cut_the_gap_is_told_and_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_truncated_states_report_a_gap_that_bounds_the_error(monkeypatch: pytest.MonkeyPatch) -> None:
     random = np.random.default_rng(5)
     items = [
         [
@@ -72,7 +74,7 @@ def test_where_states_are_cut_the_gap_is_told_and_holds(monkeypatch: pytest.Monk
     assert exact.gap == 0.0 and exact.cost <= rough.cost <= exact.cost + rough.gap + 1e-12
 
 
-def test_thousands_of_tensors_are_spent_to_the_last_bytes() -> None:
+def test_thousands_of_tensors_nearly_exhaust_the_budget() -> None:
     random = np.random.default_rng(1)
     shapes = random.integers(10**5, 10**8, 9)
     items = []

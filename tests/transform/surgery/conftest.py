@@ -10,7 +10,7 @@ import pytest
 
 @pytest.fixture
 def calibration(tmp_path: Path) -> Path:
-    """A calibration folder of ids that every model of 2048 tokens has."""
+    """A calibration folder with ids that are valid in every model with a vocabulary of 2048."""
     folder = tmp_path / "calibration"
     folder.mkdir()
     (folder / "ids.json").write_text(json.dumps([(7 * i * i + 3) % 2000 + 10 for i in range(600)]))
@@ -20,5 +20,5 @@ def calibration(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def _functions_beside(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Workers may run the functions that lie beside the tests."""
+    """Let workers import the functions in this folder."""
     monkeypatch.syspath_prepend(str(Path(__file__).parent))

@@ -1,4 +1,4 @@
-"""Functions that the surgery tests run in PyTorch's real environment."""
+"""Functions that the surgery tests run in the pytorch backend's environment."""
 
 from __future__ import annotations
 
@@ -7,14 +7,12 @@ from dataclasses import replace
 from typing import Any
 
 from edgehone.backends.pytorch import routing, session
-from edgehone.backends.sessions import (
-    WorkerJob,
-)
+from edgehone.backends.sessions import WorkerJob
 from edgehone.transform.surgery import experts, layers
 
 
 def skipped_and_dropped(job: WorkerJob) -> dict[str, Any]:
-    """Measure, drop one block, and hold what the checkpoint computes against the model with that block skipped."""
+    """Measure, drop one block, and compare the new checkpoint's logits with the original's with that block skipped."""
     import numpy as np
 
     measured, shorter = job.out / "measured", job.out / "shorter"
@@ -29,7 +27,7 @@ def skipped_and_dropped(job: WorkerJob) -> dict[str, Any]:
     untouched = np.concatenate(list(whole.score(ids)))
     for block in dropped["dropped"]:
         whole.model.base_model.layers[block].register_forward_hook(layers._skip, with_kwargs=True)
-    # Its own tensors only: a missing one would be an error.
+    # Loading raises an error if a tensor is missing.
     cut = session.TorchSession(shorter, "float32")
     wanted, got = (np.concatenate(list(each.score(ids))) for each in (whole, cut))
     return {
@@ -45,7 +43,7 @@ def skipped_and_dropped(job: WorkerJob) -> dict[str, Any]:
 
 
 def prune_unused(job: WorkerJob) -> dict[str, Any]:
-    """Prune half of the experts, none that `ids` use: their logits stay as they were."""
+    """Prune half of the experts, all of which `ids` does not use, and compare the logits before and after."""
     import numpy as np
 
     ids = [int(i) for i in job.args["ids"]]
@@ -58,10 +56,10 @@ def prune_unused(job: WorkerJob) -> dict[str, Any]:
     measured = {"experts": 8, "per_token": 2, "mass": mass}
     (job.out / experts.MEASURED).write_text(json.dumps(measured), "utf-8")
     (job.out / "pruned").mkdir()
-    own = WorkerJob(
+    pruning_job = WorkerJob(
         {"share": 0.5}, {**job.inputs, "measured": job.out}, job.out / "pruned", None, 1, job.progress
     )
-    facts = experts.prune(own)
+    facts = experts.prune(pruning_job)
     smaller = session.TorchSession(job.out / "pruned", "float32")
     after = routing.routing(smaller.model, ids)
     kept = facts["kept_experts"]

@@ -1,4 +1,4 @@
-"""Checkpoints rewritten: what stays is byte for byte the same, what goes is gone, the header is sound."""
+"""Rewriting checkpoints: kept weights are identical, removed ones are gone, and the header is valid."""
 
 from __future__ import annotations
 
@@ -47,23 +47,25 @@ def source(tmp_path: Path) -> Path:
     width=st.integers(1, 5),
     data=st.data(),
 )
-def test_rows_that_stay_are_those_of_the_original(
+def test_kept_rows_equal_those_of_the_original(
     rows: int, width: int, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     raw = data.draw(st.binary(min_size=rows * width, max_size=rows * width))
     kept = sorted(data.draw(st.sets(st.integers(0, rows - 1))))
-    place = tmp_path_factory.mktemp("rows")
-    out = place / "out"
+    folder = tmp_path_factory.mktemp("rows")
+    out = folder / "out"
     out.mkdir()
-    write(place / "model.safetensors", {"a": ([rows, width], raw), "b": ([3], b"xyz")})
-    checkpoint.rewrite(place, out, {}, lambda name, _: Kept("c", kept) if name == "a" else Kept(name))
+    write(folder / "model.safetensors", {"a": ([rows, width], raw), "b": ([3], b"xyz")})
+    checkpoint.rewrite(folder, out, {}, lambda name, _: Kept("c", kept) if name == "a" else Kept(name))
     written = out / "model.safetensors"
     assert read_header(written)["c"].shape == (len(kept), width)
     assert content(written, "c") == b"".join(raw[i * width : (i + 1) * width] for i in kept)
     assert content(written, "b") == b"xyz"
 
 
-def test_shards_keep_their_names_and_the_index_tells_the_new_ones(source: Path, tmp_path: Path) -> None:
+def test_shards_keep_their_names_and_the_index_lists_the_new_tensor_names(
+    source: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "out"
     out.mkdir()
     write(source / "model-1.safetensors", {"x.1": ([2], b"ab"), "x.2": ([2], b"cd")})
@@ -72,7 +74,7 @@ def test_shards_keep_their_names_and_the_index_tells_the_new_ones(source: Path, 
     renamed = {"x.1": None, "x.2": Kept("x.1"), "x.3": None}
     facts = checkpoint.rewrite(source, out, {"layers": 1}, lambda name, _: renamed[name])
     assert facts == {"bytes": 2, "parameters": 2}
-    # A shard with nothing left is not written, nor anything that runs code.
+    # Shards without tensors are not written, and files that run code are not copied.
     assert {path.name for path in out.iterdir()} == {
         "config.json", "tokenizer.json", "model-1.safetensors", checkpoint.INDEX,
     }  # fmt: skip
@@ -82,7 +84,7 @@ def test_shards_keep_their_names_and_the_index_tells_the_new_ones(source: Path, 
     assert content(out / "model-1.safetensors", "x.1") == b"cd"
 
 
-def test_a_folder_without_weights_and_a_damaged_file_are_told(source: Path, tmp_path: Path) -> None:
+def test_a_folder_without_weights_and_a_damaged_file_are_refused(source: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no safetensors"):
         checkpoint.tensors(source)
     (source / "model.safetensors").write_bytes(b"\xff" * 20)

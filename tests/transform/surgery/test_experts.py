@@ -1,4 +1,4 @@
-"""Experts removed: which, why not, and that the result computes what it should."""
+"""Expert pruning: which experts are removed, when none can be, and what the pruned model computes."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ from typing import Any
 
 import pytest
 
-from edgehone.backends.sessions import (
-    WorkerJob,
-)
+from edgehone.backends.sessions import WorkerJob
 from edgehone.core.errors import ModelError
 from edgehone.plan import surgery
 from edgehone.transform.surgery import experts
@@ -26,18 +24,18 @@ MEASURED = {
 }
 
 
-def test_as_many_go_as_every_block_has_unused() -> None:
+def test_as_many_experts_are_removed_as_every_block_has_unused() -> None:
     assert experts.least_used(MEASURED, 0.0, None) == {0: [0, 2, 3], 2: [0, 1, 2]}
-    # A hundredth of an even share (a quarter) is more than expert 3 of block 0 has; block 2 has but one such.
+    # Expert 3 of block 0 has less than a hundredth of an even share (a quarter); block 2 has only one such expert.
     assert experts.least_used(MEASURED, 0.01, None) == {0: [0, 2, 3], 2: [0, 1, 2]}
 
 
-def test_a_share_goes_whatever_it_is_used_for_but_a_token_keeps_its_number_of_experts() -> None:
+def test_a_share_is_removed_regardless_of_use_but_experts_per_token_remain() -> None:
     assert experts.least_used(MEASURED, None, 0.5) == {0: [0, 2], 2: [0, 1]}
     assert {len(kept) for kept in experts.least_used(MEASURED, None, 0.9).values()} == {2}
 
 
-def test_where_every_expert_is_used_the_least_use_is_told(tmp_path: Path) -> None:
+def test_nothing_is_removed_where_every_expert_is_used(tmp_path: Path) -> None:
     even = {**MEASURED, "mass": {"0": [0.25] * 4, "1": [0.1, 0.2, 0.3, 0.4]}}
     assert experts.least_used(even, 0.02, None) == {}
     (tmp_path / experts.MEASURED).write_text(json.dumps(even))
@@ -54,7 +52,7 @@ def test_a_model_without_experts_is_refused() -> None:
 
 @pytest.mark.real
 @pytest.mark.parametrize("family", surgery.model_types("prune_experts"))
-def test_pruning_experts_that_a_text_does_not_use_leaves_its_logits(
+def test_pruning_experts_that_a_text_does_not_use_keeps_its_logits(
     family: str,
     run_worker: RunWorker,
     tiny_families: Callable[[str], Path],
@@ -64,14 +62,14 @@ def test_pruning_experts_that_a_text_does_not_use_leaves_its_logits(
     told = run_worker("pytorch", "surgeryfunctions:prune_unused", args, inputs, tmp_path / "pruned")
     assert told["left"] == 4 and told["mass_dropped"] == pytest.approx(0, abs=1e-9)
     assert told["same_experts"][0]
-    # Qwen2's routers share out all of their softmax, that of experts not chosen too: with fewer there is more for each.
+    # Qwen2's routers do not renormalize over the chosen experts, so removing others increases each one's weight.
     if family != "qwen2_moe":
         assert told["difference"] < 1e-4
         assert all(told["same_experts"])
 
 
 @pytest.mark.real
-def test_use_is_counted_over_all_tokens(
+def test_usage_is_counted_over_all_tokens(
     run_worker: RunWorker, tiny_families: Callable[[str], Path], calibration: Path, tmp_path: Path
 ) -> None:
     inputs = {"model": tiny_families("qwen2_moe"), "calibration": calibration}

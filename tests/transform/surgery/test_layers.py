@@ -1,4 +1,4 @@
-"""Blocks removed: which, what config.json says then, and that the result computes what it should."""
+"""Layer dropping: which blocks are removed, the new config.json, and what the shortened model computes."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ RunWorker = Callable[..., dict[str, Any]]
 HERE = "edgehone.transform.surgery.layers"
 
 
-def test_the_blocks_that_cost_least_go() -> None:
+def test_the_blocks_that_cost_least_are_removed() -> None:
     assert layers.least([3.0, 1.0, 2.0, 0.5, 9.0], 2) == [1, 3]
     assert layers.least([1.0, 1.0, 1.0], 1) == [0]
 
 
 @pytest.mark.parametrize("count", [0, -1, 3, 4])
-def test_two_blocks_must_stay(count: int) -> None:
+def test_at_least_two_blocks_remain(count: int) -> None:
     with pytest.raises(ModelError, match=rf"{count} of 4 blocks"):
         layers.least([1.0, 2.0, 3.0, 4.0], count)
 
 
-def test_what_config_tells_of_each_block_follows() -> None:
+def test_config_values_per_block_are_shortened() -> None:
     config = {
         "num_hidden_layers": 5,
         "layer_types": ["a", "b", "c", "d", "e"],
@@ -37,7 +37,7 @@ def test_what_config_tells_of_each_block_follows() -> None:
         "first_k_dense_replace": 2,
         "eos_token_id": [1, 2, 3, 4, 5],
     }
-    assert layers.fewer(config, [0, 2, 4]) == {
+    assert layers.shortened_config(config, [0, 2, 4]) == {
         "num_hidden_layers": 3,
         "layer_types": ["a", "c", "e"],
         "mlp_only_layers": [0, 2],
@@ -51,19 +51,19 @@ def test_what_config_tells_of_each_block_follows() -> None:
     ("config", "reason"),
     [
         ({"layer_types": ["full_attention", "sliding_attention"]}, "full_attention, sliding_attention"),
-        ({"decoder_sparse_step": 2}, "every 2 blocks"),
+        ({"decoder_sparse_step": 2}, "one in 2 blocks"),
         ({"layer_types": ["full_attention"] * 3, "decoder_sparse_step": 1}, None),
         ({"layer_types": None}, None),
     ],
 )
-def test_blocks_that_take_turns_stay(config: dict[str, Any], reason: str | None) -> None:
-    said = layers.unlike(config)
-    assert said is None if reason is None else reason in str(said)
+def test_alternating_blocks_are_not_dropped(config: dict[str, Any], reason: str | None) -> None:
+    refusal = layers.alternating_blocks(config)
+    assert refusal is None if reason is None else reason in str(refusal)
 
 
 @pytest.mark.real
 @pytest.mark.parametrize("family", surgery.model_types("drop_layers"))
-def test_a_checkpoint_without_a_block_computes_the_model_without_it(
+def test_a_shortened_checkpoint_computes_the_model_with_the_block_skipped(
     family: str,
     run_worker: RunWorker,
     tiny_families: Callable[[str], Path],
@@ -82,7 +82,7 @@ def test_a_checkpoint_without_a_block_computes_the_model_without_it(
 
 
 @pytest.mark.real
-def test_a_checkpoint_without_a_block_is_the_same_in_llamacpp(
+def test_a_shortened_checkpoint_has_the_same_logits_in_llamacpp(
     run_worker: RunWorker,
     demo_model: Path,
     calibration: Path,

@@ -23,13 +23,13 @@ _OPTIONS = {"token_embd.weight": "--token-embedding-type", "output.weight": "--o
 def assigned_types(job: WorkerJob, converted: Path) -> Assignment:
     """Assign a type to each tensor of the converted file, by its name there.
 
-    args: mix (as for `assign.asked`). inputs: sensitivity. The file's other contents count towards its size.
+    args: mix (as for `assign.from_mix`). inputs: sensitivity. The file's other contents count towards its size.
     """
     header = read_header(converted)
     weights = assign.read(job.inputs["sensitivity"])
     # Converted weights have 16 bits, so 2 bytes each.
     fixed = converted.stat().st_size - 2 * sum(weight.count for weight in weights)
-    found = assign.asked(job.args["mix"], job.inputs["sensitivity"], fixed)
+    found = assign.from_mix(job.args["mix"], job.inputs["sensitivity"], fixed)
     name_of = names(Toolchain.at(job.toolchain), header)
     named = {f"{name_of(name) or name}.weight": option for name, option in found.options.items()}
     return Assignment(named, found.bytes, found.bits, found.kl, found.gap)

@@ -1,6 +1,6 @@
-"""Builds MLX folders from a model's folder (worker side): floats, and weights quantized in groups.
+"""Build steps for MLX (worker side): convert to floats, and quantize in groups.
 
-What is written is a folder that mlx-lm itself loads. The tokenizer's files are copied, never written anew.
+The result is a folder that mlx-lm loads. Tokenizer files are copied unchanged.
 """
 
 from __future__ import annotations
@@ -12,51 +12,56 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edgehone.backends.mlx import learned
+from edgehone.backends.mlx import gptq_model
 from edgehone.backends.mlx import mix as mlx_mix
-from edgehone.backends.sessions import (
-    WorkerJob,
-)
+from edgehone.backends.sessions import WorkerJob
 from edgehone.core.errors import JobError
 from edgehone.formats.safetensors import BITS, read_header
 from edgehone.model.tokenizer import FILES, SENTENCEPIECE
 
 
 def convert(job: WorkerJob) -> dict[str, Any]:
-    """The model's floats in MLX's layout. args: dtype ("stored")."""
+    """Convert the model to floats in MLX's layout (worker side).
+
+    args: dtype ("stored"). inputs: model. Returns the facts of `facts`.
+    """
     model, config = load(job.inputs["model"])
     job.progress(0.5, "converting")
     return save(job.out, model, config, job.inputs["model"])
 
 
 def quantize(job: WorkerJob) -> dict[str, Any]:
-    """The floats in another dtype, and with fewer bits where args say so.
+    """Write the model in another dtype, and with fewer bits if the args say so (worker side).
 
-    args: dtype of scales and of what stays float; bits and group, or mixed (an mlx-lm predicate) and group;
-    learned ("gptq": fitted to the calibration text); mix (bits and group for each matrix by inputs["sensitivity"]).
-    inputs: floats, and calibration for learned. All is computed in float32, only the result is in dtype.
-    Returns `weight_types` (matrices by type, read back from the files), `bits_per_weight`, `bytes`, and of a mix `mix`:
-    what was assigned, and where the files differ.
+    args: dtype of scales and of everything that stays float; bits and group, or mixed (an mlx-lm predicate) and
+    group; learned ("gptq": use the calibration text); own (part of a matrix name → [bits, group], for exceptions);
+    mix (bits and group for each matrix, assigned from inputs["sensitivity"]). inputs: floats, and calibration for
+    GPTQ. Computation is in float32; only the result is in dtype.
+
+    Returns `weight_types` (matrices by type, read back from the files), `bits_per_weight`, `bytes`, and for a mix
+    also `mix`: the assignment, and where the files differ from it.
     """
     import mlx.core as mx
 
     floats, args = job.inputs["floats"], job.args
     model, config = as_float32(floats)
-    mix = mlx_mix.assigned(job, floats) if "mix" in args else None
+    assignment = mlx_mix.assigned(job, floats) if "mix" in args else None
     if "learned" in args:
-        own = mlx_mix.own(mix) if mix else args.get("own", {})
-        model, config = learned.learn(model, as_float32(floats)[0], config, job, own)
+        exceptions = mlx_mix.widths(assignment) if assignment else args.get("own", {})
+        model, config = gptq_model.quantize(model, as_float32(floats)[0], config, job, exceptions)
     elif "group" in args:
         job.progress(0.3, "quantizing")
-        model, config = plain(model, config, args)
+        model, config = round_to_nearest(model, config, args)
     cast(model, getattr(mx, args["dtype"]))
     job.progress(0.8, "saving")
-    found = save(job.out, model, config, floats)
-    return {**found, **(mlx_mix.facts(mix, config) if mix else {})}
+    saved = save(job.out, model, config, floats)
+    return {**saved, **(mlx_mix.facts(assignment, config) if assignment else {})}
 
 
-def plain(model: Any, config: dict[str, Any], args: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """Rounded to the nearest, all alike or mixed as one of mlx-lm's predicates says."""
+def round_to_nearest(
+    model: Any, config: dict[str, Any], args: Mapping[str, Any]
+) -> tuple[Any, dict[str, Any]]:
+    """Round to the nearest level, with the same bits for all matrices or as one of mlx-lm's mixed predicates says."""
     from mlx_lm.convert import mixed_quant_predicate_builder
     from mlx_lm.utils import quantize_model
 
@@ -69,7 +74,7 @@ def plain(model: Any, config: dict[str, Any], args: Mapping[str, Any]) -> tuple[
 
 
 def as_float32(folder: Path) -> tuple[Any, dict[str, Any]]:
-    """The model of a folder, all its floats in float32."""
+    """Load the model of a folder with all floats in float32."""
     import mlx.core as mx
 
     model, config = load(folder)
@@ -78,72 +83,72 @@ def as_float32(folder: Path) -> tuple[Any, dict[str, Any]]:
 
 
 def load(folder: Path) -> tuple[Any, dict[str, Any]]:
-    """mlx-lm's model and its configuration; no code that lies in the folder is run."""
+    """Load mlx-lm's model and its configuration. Code in the folder is not run."""
     from mlx_lm.utils import load_model
 
     config = json.loads((folder / "config.json").read_text("utf-8"))
-    # mlx-lm would import the Python file that `model_file` names.
+    # mlx-lm would import the Python file that `model_file` in config.json names.
     model, config = load_model(folder, lazy=True, model_config={"model_file": None, **rope(config)})
     config.pop("model_file")
     return model, config
 
 
 def rope(config: Mapping[str, Any]) -> dict[str, Any]:
-    """transformers 5 keeps the rotary settings in `rope_parameters`; most of mlx-lm asks for the older names.
+    """Return rotary settings under the names that most of mlx-lm's models read.
 
-    Without them mlx-lm takes defaults in silence.
+    transformers 5 stores them in `rope_parameters`. Without the older names mlx-lm silently uses defaults.
     """
-    told = config.get("rope_parameters")
-    if not isinstance(told, Mapping):
+    parameters = config.get("rope_parameters")
+    if not isinstance(parameters, Mapping):
         return {}
-    made: dict[str, Any] = {}
-    whole = told
-    if isinstance(told.get("full_attention"), Mapping):  # one a kind of layer
-        whole = told["full_attention"]
-        local = told.get("sliding_attention")
+    settings: dict[str, Any] = {}
+    main = parameters
+    if isinstance(parameters.get("full_attention"), Mapping):  # one entry per kind of layer
+        main = parameters["full_attention"]
+        local = parameters.get("sliding_attention")
         if isinstance(local, Mapping) and "rope_theta" in local:
-            made["rope_local_base_freq"] = local["rope_theta"]
-    made |= {name: whole[name] for name in ("rope_theta", "partial_rotary_factor") if name in whole}
-    if whole.get("rope_type", "default") != "default":
-        made["rope_scaling"] = dict(whole)
-    return {name: value for name, value in made.items() if config.get(name) is None}
+            settings["rope_local_base_freq"] = local["rope_theta"]
+    settings |= {name: main[name] for name in ("rope_theta", "partial_rotary_factor") if name in main}
+    if main.get("rope_type", "default") != "default":
+        settings["rope_scaling"] = dict(main)
+    return {name: value for name, value in settings.items() if config.get(name) is None}
 
 
 def cast(model: Any, dtype: Any) -> None:
-    """All floats to a dtype, but for those that the architecture keeps."""
+    """Convert all floats to a dtype, except those that the architecture keeps."""
     import mlx.core as mx
     from mlx.utils import tree_map_with_path
 
-    wanted = getattr(model, "cast_predicate", lambda name: True)
+    is_cast = getattr(model, "cast_predicate", lambda name: True)
 
-    def one(name: str, value: Any) -> Any:
-        return value.astype(dtype) if wanted(name) and mx.issubdtype(value.dtype, mx.floating) else value
+    def converted(name: str, value: Any) -> Any:
+        return value.astype(dtype) if is_cast(name) and mx.issubdtype(value.dtype, mx.floating) else value
 
-    model.update(tree_map_with_path(one, model.parameters()))
+    model.update(tree_map_with_path(converted, model.parameters()))
 
 
 def save(out: Path, model: Any, config: dict[str, Any], source: Path) -> dict[str, Any]:
-    """Write weights and configuration, copy the tokenizer; returns the facts read back."""
+    """Write weights and configuration and copy the tokenizer. Returns the facts that are read back."""
     from mlx_lm.utils import save_config, save_model
 
     save_model(out, model, donate_model=True)
     save_config(config, config_path=out / "config.json")
-    # What tokenizer.json says is not read from the SentencePiece model again.
-    spoken = SENTENCEPIECE if (source / "tokenizer.json").is_file() else ()
+    # With a tokenizer.json the SentencePiece model is not needed.
+    redundant = SENTENCEPIECE if (source / "tokenizer.json").is_file() else ()
     for name in (*FILES, "generation_config.json"):
-        if (source / name).is_file() and name not in spoken:
+        if (source / name).is_file() and name not in redundant:
             shutil.copyfile(source / name, out / name)
     return facts(out)
 
 
 def facts(folder: Path) -> dict[str, Any]:
-    """What the files really hold: matrices by type, bits a weight with their scales, bytes of all files.
+    """Read the facts of the files: matrices by type, bits per weight including scales, and bytes of all files.
 
-    The bits follow from the shapes: a packed row of w words and s scales in groups of g has 32 * w / (s * g) bits.
-    Raises JobError where that is not what config.json says, since mlx-lm would then read other weights.
+    Bits follow from the shapes: a packed row of w words and s scales in groups of g has 32 * w / (s * g) bits.
+    Raises JobError if config.json says otherwise, since mlx-lm would then misread the weights.
     """
     config = json.loads((folder / "config.json").read_text("utf-8"))
-    told = config.get("quantization", {})
+    quantization = config.get("quantization", {})
     tensors = {
         name: tensor for path in folder.glob("*.safetensors") for name, tensor in read_header(path).items()
     }
@@ -154,12 +159,14 @@ def facts(folder: Path) -> dict[str, Any]:
         layer, _, kind = name.rpartition(".")
         scales = tensors.get(f"{layer}.scales")
         if kind == "weight" and scales is not None:
-            own = told.get(layer) if isinstance(told.get(layer), Mapping) else told
-            columns = scales.shape[-1] * int(own["group_size"])
+            settings = (
+                quantization.get(layer) if isinstance(quantization.get(layer), Mapping) else quantization
+            )
+            columns = scales.shape[-1] * int(settings["group_size"])
             width = 32 * tensor.shape[-1] / columns
-            if width != own["bits"]:
-                raise JobError(f"{name} has {width:g} bits a weight, config.json says {own['bits']}")
-            types[f"{own['bits']}-bit g{own['group_size']}"] += 1
+            if width != settings["bits"]:
+                raise JobError(f"{name} has {width:g} bits a weight, config.json says {settings['bits']}")
+            types[f"{settings['bits']}-bit g{settings['group_size']}"] += 1
             weights += tensor.elements // tensor.shape[-1] * columns
         elif kind not in ("scales", "biases"):
             weights += tensor.elements

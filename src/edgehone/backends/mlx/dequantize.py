@@ -1,8 +1,9 @@
-"""Matrices as floats, multiplied by numpy (worker side): how quality is proven where MLX has no GPU.
+"""Dequantize matrices and multiply them with numpy (worker side), to verify quality where MLX has no GPU.
 
-MLX's wheel for Linux multiplies by the reference BLAS: some 240 tokens/s for 7 M parameters in float32, and less
-with quantized weights. The same weights, dequantized once and multiplied in float32, give the same logits but for
-rounding (tests/backends/test_mlx.py says by how much). Activations keep the artifact's own dtype in between.
+MLX's wheel for Linux multiplies with the reference BLAS: about 240 tokens/s for 7 M parameters in float32, and fewer
+with quantized weights. The same weights, dequantized once and multiplied in float32, give the same logits up to
+rounding (tests/backends/mlx/test_backend.py states the bounds). Activations between the layers keep the artifact's
+dtype.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from typing import Any
 
 
 def unpack(model: Any) -> Any:
-    """Replace each linear layer and embedding, quantized or not, by its floats; experts stay with MLX, dequantized."""
+    """Replace each linear layer and embedding by one with float weights. Expert layers are dequantized but stay MLX
+    layers.
+    """
     from mlx import nn
     from mlx.utils import tree_unflatten
     from mlx_lm.models.switch_layers import QuantizedSwitchLinear, SwitchLinear
@@ -20,7 +23,7 @@ def unpack(model: Any) -> Any:
     linear, embedding = _modules()
     layers = []
     for name, layer in model.named_modules():
-        # Subclasses may compute something else: they stay as they are.
+        # Subclasses may compute something else and are not replaced.
         if type(layer) in (nn.Linear, nn.QuantizedLinear):
             layers.append((name, linear(layer)))
         elif type(layer) in (nn.Embedding, nn.QuantizedEmbedding):
@@ -36,7 +39,7 @@ def unpack(model: Any) -> Any:
 
 
 def _weight(layer: Any) -> Any:
-    """The layer's weights in float32."""
+    """Return the layer's weights in float32."""
     import mlx.core as mx
 
     if "scales" not in layer:
@@ -48,15 +51,15 @@ def _weight(layer: Any) -> Any:
 
 
 def _modules() -> tuple[Any, Any]:
-    """The two replacements; their base class comes with the framework."""
+    """Return the two replacement classes, defined here because their base class comes from the framework."""
     import mlx.core as mx
     import numpy as np
     from mlx import nn
 
     class Matrix(nn.Module):  # type: ignore[misc]
-        """Rows of floats; what begins with an underscore is no parameter of the model.
+        """A matrix of float rows. Attributes that begin with an underscore are not parameters of the model.
 
-        `_tap` gets what is multiplied, as float32 [n, columns].
+        `_observer`, if set, receives the inputs of each multiplication as float32 [n, columns].
         """
 
         def __init__(self, layer: Any) -> None:
@@ -64,18 +67,18 @@ def _modules() -> tuple[Any, Any]:
             self._dtype = layer.scales.dtype if "scales" in layer else layer.weight.dtype
             self._bias = layer.get("bias")
             self._rows = np.array(_weight(layer))
-            self._tap: Callable[[Any], None] | None = None
+            self._observer: Callable[[Any], None] | None = None
 
         def times(self, x: Any) -> Any:
             dtype = mx.float32 if x.dtype == mx.float32 else self._dtype
-            # In the compute dtype first: that is what the GPU reads, however it accumulates.
-            given = np.array(x.astype(mx.float32))
-            flat = given.reshape(-1, given.shape[-1])
-            if self._tap is not None:
-                self._tap(flat)
-            product = (flat @ self._rows.T).reshape(*given.shape[:-1], -1)
-            made = mx.array(product).astype(dtype)
-            return made if self._bias is None else made + self._bias
+            # x has been rounded to the compute dtype, as on the GPU; the product accumulates in float32.
+            inputs = np.array(x.astype(mx.float32))
+            flat = inputs.reshape(-1, inputs.shape[-1])
+            if self._observer is not None:
+                self._observer(flat)
+            product = (flat @ self._rows.T).reshape(*inputs.shape[:-1], -1)
+            outputs = mx.array(product).astype(dtype)
+            return outputs if self._bias is None else outputs + self._bias
 
     class Linear(Matrix):
         def __call__(self, x: Any) -> Any:

@@ -1,9 +1,11 @@
-"""GPTQ for MLX's groups (worker side): weights rounded one column after another, each error made good by the columns
-that follow, as the calibration text weighs them. Frantar et al., "GPTQ", 2022, algorithm 1.
+"""GPTQ for MLX's groups (worker side), with numpy.
 
-mlx-lm has one too. It is not used: it makes good what lies beyond a group twice (once a column, and again once a
-group), and its matrices go through the reference BLAS on Linux. This one is numpy, and in the end
-moves each group's scale and bias to where the error is least.
+Weights are rounded column by column, and each column's error is compensated in the following columns, weighted by
+the inputs on the calibration text (Frantar et al., "GPTQ", 2022, algorithm 1).
+
+mlx-lm has its own implementation, which is not used: it compensates errors beyond a group twice (once per column,
+again once per group), and its matrix products use the reference BLAS on Linux. This implementation also refits each
+group's scale and bias at the end, to minimize the error.
 """
 
 from __future__ import annotations
@@ -17,18 +19,18 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Rounded = tuple[NDArray[np.uint32], Floats, Floats]
 
-# What is added to the Hessian's diagonal, as a share of its mean: GPTQ's own.
+# Added to the Hessian's diagonal, as a fraction of its mean; the value of the GPTQ paper.
 _DAMPING = 0.01
-# Ends of a group are drawn in by so much at most while the best scale is sought.
+# Factors by which the range of a group is narrowed in the search for its best scale.
 _SHRINK = tuple(1 - 0.05 * step for step in range(9))
 _SWEEPS = 3
 
 
 def round_matrix(weight: Floats, hessian: Floats, bits: int, group: int) -> Rounded:
-    """Levels [rows, columns] and, for each group, scales and biases [rows, columns / group] of a matrix.
+    """Round a matrix: return levels [rows, columns], and scales and biases [rows, columns / group].
 
-    `weight` is [rows, columns], `hessian` [columns, columns] the sum of x xᵀ over the inputs. A level q stands for
-    scale * q + bias.
+    `weight` is [rows, columns]; `hessian` [columns, columns] is the sum of x xᵀ over the inputs x. A level q
+    represents the value scale * q + bias.
     """
     import numpy as np
 
@@ -38,32 +40,35 @@ def round_matrix(weight: Floats, hessian: Floats, bits: int, group: int) -> Roun
     hessian[dead, dead] = 1.0
     importance = np.diag(hessian).copy()
     hessian[np.diag_indices_from(hessian)] += _DAMPING * importance.mean()
-    # The upper Cholesky factor of the inverse holds what each column's error costs those after it.
+    # The upper Cholesky factor of the inverse tells how each column's error is distributed over later columns.
     inverse = np.linalg.cholesky(np.linalg.inv(hessian)).T
     rows, columns = weight.shape
     levels = np.zeros((rows, columns), np.uint32)
     scales, biases = (np.zeros((rows, columns // group)) for _ in range(2))
-    left = weight.copy()
-    most = 2**bits - 1
+    remaining = weight.copy()
+    top_level = 2**bits - 1
     for number, start in enumerate(range(0, columns, group)):
         end = start + group
-        scale, bias = best_scale(left[:, start:end], importance[start:end], most)
+        scale, bias = best_scale(remaining[:, start:end], importance[start:end], top_level)
         scales[:, number], biases[:, number] = scale, bias
         errors = np.zeros((rows, group))
         for column in range(start, end):
-            value = left[:, column]
-            level = np.clip(np.round((value - bias) / scale), 0, most)
+            value = remaining[:, column]
+            level = np.clip(np.round((value - bias) / scale), 0, top_level)
             levels[:, column] = level
             error = (value - (scale * level + bias)) / inverse[column, column]
-            left[:, column:end] -= np.outer(error, inverse[column, column:end])
+            remaining[:, column:end] -= np.outer(error, inverse[column, column:end])
             errors[:, column - start] = error
-        left[:, end:] -= errors @ inverse[start:end, end:]
+        remaining[:, end:] -= errors @ inverse[start:end, end:]
     refit(weight, hessian, (levels, scales, biases), group)
     return levels, scales, biases
 
 
 def best_scale(weight: Floats, importance: Floats, most: int) -> tuple[Floats, Floats]:
-    """Scale and bias of each row of one group: of all ends drawn in a little, those with the least weighted error."""
+    """Return scale and bias of each row of one group: those with the least weighted error among narrowed ranges.
+
+    `most` is the highest level.
+    """
     import numpy as np
 
     low, high = weight.min(1), weight.max(1)
@@ -81,33 +86,33 @@ def best_scale(weight: Floats, importance: Floats, most: int) -> tuple[Floats, F
 
 
 def refit(weight: Floats, hessian: Floats, rounded: Rounded, group: int) -> None:
-    """Move scales and biases, group after group, to where the error under the Hessian is least (levels stay)."""
+    """Adjust scales and biases in place, group by group, to minimize the error under the Hessian; levels are kept."""
     import numpy as np
 
     levels, scales, biases = rounded
-    left = weight - dequantized(rounded, group)
+    residual = weight - dequantized(rounded, group)
     for _ in range(_SWEEPS):
         for number, start in enumerate(range(0, weight.shape[1], group)):
             part = slice(start, start + group)
-            own = hessian[part, part]
+            group_hessian = hessian[part, part]
             level = levels[:, part].astype(np.float64)
-            pull = left @ hessian[:, part]
-            weighed = level @ own
-            aa, ab, bb = (weighed * level).sum(1), weighed.sum(1), own.sum()
-            a, b = (pull * level).sum(1), pull.sum(1)
+            gradient = residual @ hessian[:, part]
+            weighted = level @ group_hessian
+            aa, ab, bb = (weighted * level).sum(1), weighted.sum(1), group_hessian.sum()
+            a, b = (gradient * level).sum(1), gradient.sum(1)
             determinant = aa * bb - ab**2
-            # A row of one level only leaves scale and bias undetermined: it stays.
-            sound = determinant > 1e-9 * aa * bb
-            safe = np.where(sound, determinant, 1.0)
-            by_scale = np.where(sound, (a * bb - b * ab) / safe, 0.0)
-            by_bias = np.where(sound, (b * aa - a * ab) / safe, 0.0)
-            left[:, part] -= by_scale[:, None] * level + by_bias[:, None]
+            # If all levels of a row are equal, scale and bias are undetermined; they are kept.
+            solvable = determinant > 1e-9 * aa * bb
+            safe = np.where(solvable, determinant, 1.0)
+            by_scale = np.where(solvable, (a * bb - b * ab) / safe, 0.0)
+            by_bias = np.where(solvable, (b * aa - a * ab) / safe, 0.0)
+            residual[:, part] -= by_scale[:, None] * level + by_bias[:, None]
             scales[:, number] += by_scale
             biases[:, number] += by_bias
 
 
 def dequantized(rounded: Rounded, group: int) -> Floats:
-    """scale * level + bias of every weight."""
+    """Return scale * level + bias for every weight."""
     import numpy as np
 
     levels, scales, biases = rounded
@@ -115,9 +120,9 @@ def dequantized(rounded: Rounded, group: int) -> Floats:
 
 
 def pack(levels: NDArray[np.uint32], bits: int) -> NDArray[np.uint32]:
-    """MLX's words of 32 bits: a row's levels one behind the other, lowest bits first, over the words' borders too.
+    """Pack levels into MLX's 32-bit words: consecutively, lowest bits first, across word boundaries.
 
-    Raises ValueError for a row that does not fill its words.
+    Raises ValueError if a row does not fill whole words.
     """
     import numpy as np
 

@@ -1,6 +1,6 @@
-"""An opened MLX folder: scored and generated with by mlx-lm (worker side).
+"""An MLX model folder, scored and generated from by mlx-lm (worker side).
 
-On Apple's GPUs MLX's own kernels do both. Elsewhere the weights are unpacked to floats first (`mlx_float`).
+On Apple GPUs both use MLX's own kernels. Elsewhere the weights are first unpacked to floats (`dequantize`).
 """
 
 from __future__ import annotations
@@ -11,18 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgehone.backends.mlx import build, dequantize
-from edgehone.backends.sessions import (
-    Generation,
-)
+from edgehone.backends.sessions import Generation
 from edgehone.backends.shared.ids import check_ids
 from edgehone.core.errors import JobError
 
 if TYPE_CHECKING:
-    from edgehone.backends.sessions import (
-        Logits,
-    )
+    from edgehone.backends.sessions import Logits
 
-# A window is fed in at least so many parts, so that the KV cache has its say in the logits.
+# Minimum number of chunks per window, so that the logits of later chunks depend on the KV cache.
 _PARTS = 4
 _LOGITS_BYTES = 64 << 20
 
@@ -36,7 +32,7 @@ class MlxSession:
 
         self._tokenizer: Any = load_tokenizer(folder, {"trust_remote_code": False})
         model, config = build.load(folder)
-        # Where the files do not say, no id is known to be outside.
+        # If the files do not give the vocabulary size, ids are not checked.
         self._vocabulary = int({**config, **config.get("text_config", {})}.get("vocab_size") or 1 << 31)
         if "compute" in settings:
             build.cast(model, getattr(mx, settings["compute"]))
@@ -46,15 +42,15 @@ class MlxSession:
         self._model: Any = model
 
     def tokenize(self, text: str) -> list[int]:
-        """Ids by the tokenizer that mlx-lm loads, with whatever it puts in front by itself."""
+        """Tokenize with the tokenizer that mlx-lm loads, including the prefix tokens that it adds by default."""
         return [int(i) for i in self._tokenizer.encode(text)]
 
     def detokenize(self, ids: Sequence[int]) -> str:
-        """The text, special tokens left out."""
+        """Return the text without special tokens."""
         return str(self._tokenizer.decode(list(ids), skip_special_tokens=True))
 
     def score(self, ids: Sequence[int]) -> Iterator[Logits]:
-        """Logits from an empty cache, the ids fed in parts through it."""
+        """Yield logits from an empty cache; the ids are fed in chunks through it."""
         import mlx.core as mx
         import numpy as np
         from mlx_lm.models.cache import make_prompt_cache
@@ -70,23 +66,23 @@ class MlxSession:
     def generate(
         self, ids: Sequence[int], count: int, on_token: Callable[[int], bool] | None = None
     ) -> Generation:
-        """mlx-lm's own greedy loop, from an empty cache. JobError when it ends early."""
+        """Generate greedily with mlx-lm's own loop from an empty cache. Raises JobError if it ends early."""
         import mlx.core as mx
         from mlx_lm.generate import generate_step
 
         check_ids(ids, self._vocabulary)
-        made: list[int] = []
+        generated: list[int] = []
         times: list[float] = []
         started = time.perf_counter()
         for token, _ in generate_step(mx.array(list(ids)), self._model, max_tokens=count):
             times.append(time.perf_counter())
-            made.append(int(token))
-            if on_token is not None and on_token(made[-1]):
-                return Generation(started, made, times)
-        if len(made) != count:
-            raise JobError(f"mlx-lm ended after {len(made)} of {count} tokens")
-        return Generation(started, made, times)
+            generated.append(int(token))
+            if on_token is not None and on_token(generated[-1]):
+                return Generation(started, generated, times)
+        if len(generated) != count:
+            raise JobError(f"mlx-lm ended after {len(generated)} of {count} tokens")
+        return Generation(started, generated, times)
 
     def close(self) -> None:
-        """Drop what was loaded."""
+        """Release the model and the tokenizer."""
         self._model = self._tokenizer = None

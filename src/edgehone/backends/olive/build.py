@@ -1,4 +1,4 @@
-"""The steps of an olive build: Olive's passes and the model builder of ONNX Runtime GenAI (worker side)."""
+"""Build steps of language models in olive: Olive's passes, and ONNX Runtime GenAI's model builder (worker side)."""
 
 from __future__ import annotations
 
@@ -13,47 +13,47 @@ from pathlib import Path
 from typing import Any
 
 from edgehone.backends.olive import mix
-from edgehone.backends.sessions import (
-    WorkerJob,
-)
+from edgehone.backends.sessions import WorkerJob
 from edgehone.backends.shared.calibration import LENGTH, windows
 from edgehone.core.errors import JobError
 
 MODEL = "model.onnx"
-# What a node's weights are, by its input's place; every other input is an activation.
+# Index of the weights among a node's inputs; every other input is an activation.
 _WEIGHTS = {"MatMul": 1, "Gemm": 1, "Gather": 0}
 _DATASET = "edgehone_calibration"
 
 
 def onnx(job: WorkerJob) -> dict[str, Any]:
-    """ONNX with genai_config.json and the tokenizer, by the model builder.
+    """Build ONNX with genai_config.json and the tokenizer, using the model builder (worker side).
 
-    args: precision ("fp32", "int8", "int4") and whatever of the builder's options. inputs: model, or checkpoint
-    (a quantized one: the builder keeps its weights, and quantizes what it left in float). `mix` is what the checkpoint
-    was told, for the facts: what was assigned, and where the graph differs. Returns `weight_types`,
-    `bytes` and `providers`. Olive's own ModelBuilder pass is not used: that of Olive 0.13 imports a module that
-    ONNX Runtime GenAI 0.18 no longer has.
+    args: precision ("fp32", "int8", "int4") and any of the builder's options; mix, if the checkpoint was built from
+    one. inputs: model, and optionally checkpoint: a quantized one, whose weights the builder keeps; it quantizes
+    only what the checkpoint left in float.
+
+    Returns `weight_types`, `bytes` and `providers`, and for a mix also `mix`: the assignment, and where the graph
+    differs from it. Raises JobError if the builder writes no model. Olive's own ModelBuilder pass is not used: in
+    Olive 0.13 it imports a module that ONNX Runtime GenAI 0.18 no longer has.
     """
     quiet("onnxruntime", "onnxruntime_genai")
     from onnxruntime_genai.models import builder
 
     source = job.inputs.get("checkpoint", job.inputs["model"])
-    # A cache as long as the context for layers with a sliding window too: what ONNX Runtime itself can score.
+    # Layers with a sliding window get a cache for the full context too; ONNX Runtime cannot score the model otherwise.
     options = {"windowed_kv_cache": False, **job.args}
     for name in ("precision", "mix"):
         options.pop(name, None)
-    place = (str(source), str(source), str(job.out), job.args["precision"], "cpu")
+    common = (str(source), str(source), str(job.out), job.args["precision"], "cpu")
     job.progress(0.1, "building ONNX")
     with tempfile.TemporaryDirectory(prefix="builder-", dir=job.out.parent) as cache:
-        told = [f"{name}={_spelled(value)}" for name, value in options.items()]
-        # The builder keeps its cache folder only while something is in it.
-        (Path(cache) / "kept").touch()
-        prepared = builder.parse_extra_options(*place, cache, told)
-        builder.create_model(*place, cache, **prepared)
+        arguments = [f"{name}={_spelled(value)}" for name, value in options.items()]
+        # The builder deletes its cache folder if it is empty.
+        (Path(cache) / "placeholder").touch()
+        prepared = builder.parse_extra_options(*common, cache, arguments)
+        builder.create_model(*common, cache, **prepared)
     if not (job.out / MODEL).is_file():
-        written = ", ".join(sorted(path.name for path in job.out.iterdir())) or "nothing"
-        raise JobError(f"the model builder wrote no {MODEL}, but {written}")
-    return _facts(job.out) | _mixed(job)
+        files = ", ".join(sorted(path.name for path in job.out.iterdir())) or "nothing"
+        raise JobError(f"the model builder did not write {MODEL}; it wrote {files}")
+    return _facts(job.out) | _mix_facts(job)
 
 
 def _spelled(value: Any) -> str:
@@ -61,29 +61,30 @@ def _spelled(value: Any) -> str:
 
 
 def checkpoint(job: WorkerJob) -> dict[str, Any]:
-    """A quantized Hugging Face checkpoint, by Olive's passes over the PyTorch model.
+    """Quantize the PyTorch model with Olive's passes, to a Hugging Face checkpoint (worker side).
 
-    args: passes ([{"pass": name, …its configuration}]), mix (bits and group of each layer by inputs["sensitivity"]).
-    inputs: model, and calibration for those that learn from it.
+    args: passes ([{"pass": name, …its configuration}]), mix (bits and group of each layer, assigned from
+    inputs["sensitivity"]). inputs: model, and calibration for calibrated passes. Returns `bytes`.
     """
     quiet("onnxruntime", "onnxruntime_genai")
     from olive.model import HfModelHandler
 
-    # In float32 throughout: by default the scales would be rounded to the checkpoint's 16 bits.
+    # Load in float32: otherwise the scales would be rounded to the checkpoint's 16 bits.
     handler = HfModelHandler(str(job.inputs["model"]), load_kwargs={"torch_dtype": "float32"})
     passes = [_with_data(job, one) for one in job.args["passes"]]
     if "mix" in job.args:
-        own = mix.overrides(mix.assigned(job), job)
-        passes = [{**one, "overrides": own} for one in passes]
+        overrides = mix.overrides(mix.assigned(job), job)
+        passes = [{**one, "overrides": overrides} for one in passes]
     _run(job, handler, passes)
     return {"bytes": _size(job.out)}
 
 
 def hqq(job: WorkerJob) -> dict[str, Any]:
-    """The float matrices of an ONNX graph in 4 bits by half-quadratic quantization (Badri and Shaji, 2023).
+    """Quantize the float matrices of an ONNX graph to 4 bits by half-quadratic quantization (Badri and Shaji, 2023).
 
-    args: block_size. inputs: onnx. ONNX Runtime's own quantizer: Olive's pass of that name takes the matrices the wrong
-    way round (KL 6.6 on the demo model). Its zero points are floats, so a block has 64 bits beside its weights.
+    args: block_size. inputs: onnx. Uses ONNX Runtime's quantizer: Olive's pass of the same name transposes the
+    matrices wrongly (KL divergence 6.6 on the demo model). Zero points are floats, so a block has 64 bits in
+    addition to its weights. Returns `weight_types`, `bytes` and `providers`.
     """
     quiet("onnxruntime", "onnxruntime_genai")
     import onnx as onnx_package
@@ -102,10 +103,10 @@ def hqq(job: WorkerJob) -> dict[str, Any]:
 
 
 def compress(job: WorkerJob) -> dict[str, Any]:
-    """The ONNX graph with Olive's passes over it.
+    """Apply Olive's passes to the ONNX graph (worker side).
 
-    args: passes; `nodes` = "embedding" of one restricts it to the lookup of the embeddings, and it is left out where
-    that is quantized already; mix as above. inputs: onnx.
+    args: passes, mix as in `onnx`. A pass with `nodes` = "embedding" applies only to the lookup of the embeddings,
+    and is skipped if that is already quantized. inputs: onnx. Returns the same facts as `onnx`.
     """
     quiet("onnxruntime", "onnxruntime_genai")
     from olive.model import ONNXModelHandler
@@ -114,45 +115,45 @@ def compress(job: WorkerJob) -> dict[str, Any]:
     handler = ONNXModelHandler(str(source), onnx_file_name=MODEL)
     passes = []
     for one in job.args["passes"]:
-        asked = dict(one)
-        if asked.pop("nodes", "") == "embedding":
-            asked["nodes_to_include"] = _embedding(source / MODEL)
-            if not asked["nodes_to_include"]:
+        config = dict(one)
+        if config.pop("nodes", "") == "embedding":
+            config["nodes_to_include"] = _embedding_lookups(source / MODEL)
+            if not config["nodes_to_include"]:
                 continue
-        passes.append(asked)
+        passes.append(config)
     if passes:
         _run(job, handler, passes)
     for path in source.iterdir():
         if path.is_file() and not (passes and path.name.startswith(MODEL)):
             shutil.copyfile(path, job.out / path.name)
-    return _facts(job.out) | _mixed(job)
+    return _facts(job.out) | _mix_facts(job)
 
 
 def _run(job: WorkerJob, handler: Any, passes: list[dict[str, Any]]) -> None:
-    """Run Olive's passes one after another; `out` gets the files of the last."""
+    """Run Olive's passes one after another; `out` receives the files of the last one."""
     from olive.package_config import OlivePackageConfig
     from olive.passes.olive_pass import create_pass_from_dict
 
     known = OlivePackageConfig.load_default_config()
-    with tempfile.TemporaryDirectory(prefix="passes-", dir=job.out.parent) as place:
-        for number, asked in enumerate(passes):
-            name = asked["pass"]
+    with tempfile.TemporaryDirectory(prefix="passes-", dir=job.out.parent) as scratch:
+        for number, entry in enumerate(passes):
+            name = entry["pass"]
             job.progress((number + 0.1) / len(passes), name)
-            configured = {key: value for key, value in asked.items() if key != "pass"}
-            one = create_pass_from_dict(known.import_pass_module(name), configured, disable_search=True)
-            handler = one.run(handler, f"{place}/{number}")
-        made = Path(handler.model_path)
-        folder = made if made.is_dir() else made.parent
-        if Path(place) not in folder.parents:
-            raise JobError(f"Olive's pass {name} changed no weights: its model lies in {folder}")
+            config = {key: value for key, value in entry.items() if key != "pass"}
+            one = create_pass_from_dict(known.import_pass_module(name), config, disable_search=True)
+            handler = one.run(handler, f"{scratch}/{number}")
+        result = Path(handler.model_path)
+        folder = result if result.is_dir() else result.parent
+        if Path(scratch) not in folder.parents:
+            raise JobError(f"Olive's pass {name} changed no weights: its result is still {folder}")
         for path in list(folder.iterdir()):
             shutil.move(path, job.out / path.name)
 
 
-def _with_data(job: WorkerJob, asked: Mapping[str, Any]) -> dict[str, Any]:
-    """A pass's configuration with the calibration ids, so that Olive asks no hub for its own."""
+def _with_data(job: WorkerJob, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a pass's configuration with the calibration ids, so that Olive does not download its own data."""
     if "calibration" not in job.inputs:
-        return dict(asked)
+        return dict(config)
     from olive.data.registry import Registry
 
     context = json.loads((job.inputs["model"] / "config.json").read_text("utf-8")).get(
@@ -167,11 +168,11 @@ def _with_data(job: WorkerJob, asked: Mapping[str, Any]) -> dict[str, Any]:
         "post_process_data_config": {"type": "skip_post_process"},
         "dataloader_config": {"type": "default_dataloader", "params": {"batch_size": 1}},
     }
-    return {**asked, "data_config": data}
+    return {**config, "data_config": data}
 
 
 class _Samples:
-    """Windows of ids as the dataset that Olive reads: (inputs of the model, label)."""
+    """Windows of ids in the form of the dataset that Olive reads: (inputs of the model, label)."""
 
     def __init__(self, samples: list[list[int]]) -> None:
         self._samples = samples
@@ -192,8 +193,8 @@ def _graph(path: Path) -> Any:
     return onnx_package.load(str(path), load_external_data=False).graph
 
 
-def _embedding(path: Path) -> list[str]:
-    """The names of the nodes that look up float embeddings: there the ids go in."""
+def _embedding_lookups(path: Path) -> list[str]:
+    """Return the names of the nodes that look up float embeddings for the input ids."""
     graph = _graph(path)
     weights = {tensor.name for tensor in graph.initializer}
     return [
@@ -203,25 +204,27 @@ def _embedding(path: Path) -> list[str]:
     ]
 
 
-def _mixed(job: WorkerJob) -> dict[str, Any]:
-    """Of a mix what was assigned, and where the graph that was written differs."""
+def _mix_facts(job: WorkerJob) -> dict[str, Any]:
+    """Return the assignment of a mix, and where the written graph differs from it."""
     if "mix" not in job.args:
         return {}
-    return mix.facts(mix.assigned(job), _quantized(_graph(job.out / MODEL)))
+    return mix.facts(mix.assigned(job), _quantized_nodes(_graph(job.out / MODEL)))
 
 
-def _quantized(graph: Any) -> list[tuple[str, dict[str, int]]]:
-    """Name, bits and block_size of the nodes whose weights are rounded."""
-    made = []
+def _quantized_nodes(graph: Any) -> list[tuple[str, dict[str, int]]]:
+    """Return the name, and bits and block_size, of each node with quantized weights."""
+    nodes = []
     for node in graph.node:
         numbers = {one.name: int(one.i) for one in node.attribute if one.name in ("bits", "block_size")}
         if len(numbers) == 2:
-            made.append((str(node.name), numbers))
-    return made
+            nodes.append((str(node.name), numbers))
+    return nodes
 
 
 def _facts(folder: Path) -> dict[str, Any]:
-    """What the graph really holds: its weights by bits and block, or as float; and the bytes of all files."""
+    """Read the facts of the graph: weights by bits and block or as float, bytes of all files, and ONNX Runtime's
+    providers.
+    """
     import onnxruntime
 
     graph = _graph(folder / MODEL)
@@ -245,7 +248,7 @@ def _size(folder: Path) -> int:
 
 
 def quiet(*runtimes: str) -> None:
-    """Turn off what would phone home. The runtimes start their sender at import, unless the variable is there."""
+    """Turn telemetry off. The runtimes start sending on import unless the environment variable is set."""
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     for name in runtimes:
         importlib.import_module(name).disable_telemetry_events()

@@ -1,6 +1,6 @@
-"""An opened ONNX language model: scored by ONNX Runtime, generated with by ONNX Runtime GenAI (worker side).
+"""An ONNX language model, scored by ONNX Runtime and generated from by ONNX Runtime GenAI (worker side).
 
-Each is loaded when first asked for, so that a process that only generates holds only what that needs.
+Each is loaded on first use, so that a process that only generates holds only what generation needs.
 """
 
 from __future__ import annotations
@@ -13,22 +13,18 @@ from typing import TYPE_CHECKING, Any
 
 from edgehone.backends.olive.build import quiet
 from edgehone.backends.onnxruntime.session import session_options
-from edgehone.backends.sessions import (
-    Generation,
-)
+from edgehone.backends.sessions import Generation
 from edgehone.backends.shared.ids import check_ids
 from edgehone.core.errors import JobError
 
 if TYPE_CHECKING:
-    from edgehone.backends.sessions import (
-        Logits,
-    )
+    from edgehone.backends.sessions import Logits
 
 PROVIDER = "CPUExecutionProvider"
-# A window is fed in at least so many parts, so that the KV cache has its say in the logits.
+# Minimum number of chunks per window, so that the logits of later chunks depend on the KV cache.
 _PARTS = 4
 _LOGITS_BYTES = 64 << 20
-# The model's own sampling defaults have no part in a measurement.
+# Overrides the model's own sampling defaults in measurements.
 _GREEDY = {
     "do_sample": False,
     "num_beams": 1,
@@ -40,26 +36,25 @@ _GREEDY = {
 
 
 class OliveSession:
-    """A causal language model in the layout of ONNX Runtime GenAI."""
+    """A causal language model in the folder layout of ONNX Runtime GenAI."""
 
     def __init__(self, folder: Path, settings: Mapping[str, Any], threads: int) -> None:
         self._folder = folder
-        self._asked = settings
+        self._settings = settings
         self._threads = threads
-        self._settings: dict[str, Any] = json.loads((folder / "genai_config.json").read_text("utf-8"))[
-            "model"
-        ]
+        config = json.loads((folder / "genai_config.json").read_text("utf-8"))
+        self._config: dict[str, Any] = config["model"]
         self._runtime: Any = None
         self._model: Any = None
         self._endless = False
         self._tokenizer: Any = None
 
     def tokenize(self, text: str) -> list[int]:
-        """Ids by ONNX Runtime GenAI's tokenizer, with what its post-processor puts in front."""
+        """Tokenize with ONNX Runtime GenAI's tokenizer, including the prefix tokens that its post-processor adds."""
         return [int(i) for i in self._tokens().encode(text)]
 
     def detokenize(self, ids: Sequence[int]) -> str:
-        """The text, special tokens left out."""
+        """Return the text without special tokens."""
         import numpy as np
 
         return str(self._tokens().decode(np.array(list(ids), np.int32)))
@@ -70,43 +65,45 @@ class OliveSession:
             import onnxruntime_genai as genai
 
             self._tokenizer = genai.Tokenizer(str(self._folder))
-            # By default it leaves out even the BOS that the original's tokenizer puts in front.
+            # By default it omits even the BOS that the original's tokenizer adds.
             self._tokenizer.update_options(add_special_tokens="true", skip_special_tokens="true")
         return self._tokenizer
 
     def score(self, ids: Sequence[int]) -> Iterator[Logits]:
-        """Logits from an empty cache, the ids fed in parts through it."""
+        """Yield logits from an empty cache; the ids are fed in chunks through it."""
         import numpy as np
 
-        check_ids(ids, self._settings["vocab_size"])
+        check_ids(ids, self._config["vocab_size"])
         runtime = self._scorer()
-        wanted = {port.name for port in runtime.get_inputs()}
+        input_names = {port.name for port in runtime.get_inputs()}
         outputs = [port.name for port in runtime.get_outputs()]
-        cache = self._empty_cache(wanted)
-        rows = min(-(-len(ids) // _PARTS), _LOGITS_BYTES // (4 * self._settings["vocab_size"]))
+        cache = self._empty_cache(input_names)
+        rows = min(-(-len(ids) // _PARTS), _LOGITS_BYTES // (4 * self._config["vocab_size"]))
         for begin in range(0, len(ids), max(1, rows)):
             part = ids[begin : begin + max(1, rows)]
             end = begin + len(part)
-            made = {
+            arrays = {
                 "input_ids": np.array([part], np.int64),
                 "attention_mask": np.ones((1, end), np.int64),
                 "position_ids": np.arange(begin, end, dtype=np.int64)[None],
             }
-            feeds = {name: made[name] for name in wanted & made.keys()}
+            feeds = {name: arrays[name] for name in input_names & arrays.keys()}
             results = dict(zip(outputs, runtime.run(outputs, {**feeds, **cache}), strict=True))
             yield np.asarray(results["logits"][0], np.float32)
             cache = {past: results[_present(past)] for past in cache}
 
-    def _empty_cache(self, wanted: set[str]) -> dict[str, Any]:
-        """Keys and values of no position yet. JobError for a model that keeps another state."""
+    def _empty_cache(self, input_names: set[str]) -> dict[str, Any]:
+        """Return keys and values of zero positions. Raises JobError for a graph with unknown inputs."""
         import numpy as np
 
-        decoder = self._settings["decoder"]
-        # The graph's own shapes are names; the numbers are in the configuration only.
+        decoder = self._config["decoder"]
+        # The graph's dimensions are symbolic; only the configuration has the numbers.
         shape = (1, decoder["num_key_value_heads"], 0, decoder["head_size"])
-        cache = {name: np.zeros(shape, np.float32) for name in wanted if name.startswith("past_key_values.")}
-        if unknown := sorted(wanted - cache.keys() - {"input_ids", "attention_mask", "position_ids"}):
-            raise JobError(f"the graph asks for inputs that are not known: {', '.join(unknown)}")
+        cache = {
+            name: np.zeros(shape, np.float32) for name in input_names if name.startswith("past_key_values.")
+        }
+        if unknown := sorted(input_names - cache.keys() - {"input_ids", "attention_mask", "position_ids"}):
+            raise JobError(f"the graph has unknown inputs: {', '.join(unknown)}")
         return cache
 
     def _scorer(self) -> Any:
@@ -114,21 +111,21 @@ class OliveSession:
             quiet("onnxruntime")
             import onnxruntime
 
-            options = session_options(self._asked, self._threads)
-            path = self._folder / self._settings["decoder"]["filename"]
+            options = session_options(self._settings, self._threads)
+            path = self._folder / self._config["decoder"]["filename"]
             self._runtime = onnxruntime.InferenceSession(path, options, providers=[PROVIDER])
         return self._runtime
 
     def generate(
         self, ids: Sequence[int], count: int, on_token: Callable[[int], bool] | None = None
     ) -> Generation:
-        """ONNX Runtime GenAI's own greedy loop, one step a token."""
-        check_ids(ids, self._settings["vocab_size"])
+        """Generate greedily with ONNX Runtime GenAI's own loop, one step per token."""
+        check_ids(ids, self._config["vocab_size"])
         model = self._generator()
         import numpy as np
         import onnxruntime_genai as genai
 
-        made: list[int] = []
+        generated: list[int] = []
         times: list[float] = []
         started = time.perf_counter()
         parameters = genai.GeneratorParams(model)
@@ -137,34 +134,36 @@ class OliveSession:
         generator.append_tokens(np.array(list(ids), np.int32))
         for _ in range(count):
             if generator.is_done():
-                # It was an end-of-text, which it did not take in: that is what its next step would do.
-                generator.rewind_to(len(ids) + len(made) - 1)
-                generator.append_tokens(np.array(made[-1:], np.int32))
+                # The last token ended the text, so the generator did not append it: rewind and append it as input.
+                generator.rewind_to(len(ids) + len(generated) - 1)
+                generator.append_tokens(np.array(generated[-1:], np.int32))
             generator.generate_next_token()
-            made.append(int(generator.get_next_tokens()[0]))
+            generated.append(int(generator.get_next_tokens()[0]))
             times.append(time.perf_counter())
-            if on_token is not None and on_token(made[-1]):
+            if on_token is not None and on_token(generated[-1]):
                 break
-        return Generation(started, made, times)
+        return Generation(started, generated, times)
 
     def generate_many(self, prompts: Sequence[Sequence[int]], count: int) -> list[Generation]:
-        """ONNX Runtime GenAI's greedy loop over a batch; prompts of another length are a batch of their own.
+        """Generate greedily for a batch with ONNX Runtime GenAI's loop; prompts of each length form a separate batch.
 
-        JobError where a model makes the id that stands in for end-of-text.
+        Raises JobError if the model generates the id that stands in for end-of-text.
         """
         for ids in prompts:
-            check_ids(ids, self._settings["vocab_size"])
+            check_ids(ids, self._config["vocab_size"])
         self._generator(endless=True)
         started = time.perf_counter()
-        made: dict[int, Generation] = {}
+        generations: dict[int, Generation] = {}
         for length in sorted({len(ids) for ids in prompts}):
             rows = [row for row, ids in enumerate(prompts) if len(ids) == length]
-            done, times = self._run_batch([list(prompts[row]) for row in rows], count)
-            made |= {row: Generation(started, ids, times) for row, ids in zip(rows, done, strict=True)}
-        return [made[row] for row in range(len(prompts))]
+            sequences, times = self._run_batch([list(prompts[row]) for row in rows], count)
+            generations |= {
+                row: Generation(started, ids, times) for row, ids in zip(rows, sequences, strict=True)
+            }
+        return [generations[row] for row in range(len(prompts))]
 
     def _run_batch(self, prompts: list[list[int]], count: int) -> tuple[list[list[int]], list[float]]:
-        """The new ids of prompts of one length, and the moment of each step."""
+        """Return the new ids for prompts of one length, and the time of each step."""
         import numpy as np
         import onnxruntime_genai as genai
 
@@ -180,14 +179,17 @@ class OliveSession:
             steps.append([int(i) for i in generator.get_next_tokens()])
             times.append(time.perf_counter())
         if any(self._stand_in in step for step in steps[:-1]):
-            raise JobError(f"the model made id {self._stand_in}, after which a batch's sequence ends")
+            raise JobError(f"the model generated id {self._stand_in}, which ends a sequence in a batch")
         return [list(row) for row in zip(*steps, strict=True)], times
 
     @property
     def _stand_in(self) -> int:
-        """In a batch a sequence that reached its end is only padded from there on, and nothing can be turned back:
-        so the end is an id that is as good as never made."""
-        return int(self._settings["vocab_size"]) - 1
+        """The id used as end-of-text in a batch.
+
+        In a batch, a sequence that reached its end is only padded from there on and cannot be rewound, so
+        end-of-text is replaced by the last id, which is practically never generated.
+        """
+        return int(self._config["vocab_size"]) - 1
 
     def _generator(self, endless: bool = False) -> Any:
         if self._model is None or self._endless is not endless:
@@ -196,12 +198,12 @@ class OliveSession:
 
             config = genai.Config(str(self._folder))
             options: dict[str, Any] = {"intra_op_num_threads": self._threads, "log_severity_level": 3}
-            if not self._asked.get("arena", True):
+            if not self._settings.get("arena", True):
                 options["enable_cpu_mem_arena"] = False
-            if not self._asked.get("spinning", True):
+            if not self._settings.get("spinning", True):
                 options["session.intra_op.allow_spinning"] = "0"
-            if prefix := self._asked.get("profile"):
-                # Where the operators' times are written when the model is closed.
+            if prefix := self._settings.get("profile"):
+                # The operators' times are written there when the model is closed.
                 options["enable_profiling"] = prefix
             overlay: dict[str, Any] = {"decoder": {"session_options": options}}
             overlay |= {"eos_token_id": [self._stand_in]} if endless else {}
@@ -210,7 +212,7 @@ class OliveSession:
         return self._model
 
     def close(self) -> None:
-        """Drop what was loaded."""
+        """Release the loaded models and the tokenizer."""
         self._runtime = self._model = self._tokenizer = None
 
 

@@ -1,6 +1,6 @@
-"""onnxruntime: the original of an ONNX graph, as its users run it: the reference for quality, the baseline for speed.
+"""The onnxruntime backend: runs the original of an ONNX graph, as the quality reference and the speed baseline.
 
-Nothing is built: an artifact is a folder of links to the .onnx file and the files that hold its weights.
+Nothing is built: an artifact is a folder of links to the .onnx file and its external data files.
 """
 
 from __future__ import annotations
@@ -9,17 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from edgehone.backends.base import (
-    Needs,
-    Recipe,
-    Step,
-    Support,
-)
+from edgehone.backends.base import Needs, Recipe, Step, Support
 from edgehone.backends.onnxruntime import devices as onnxruntime_devices
-from edgehone.backends.sessions import (
-    OperatorTime,
-    WorkerJob,
-)
+from edgehone.backends.sessions import OperatorTime, WorkerJob
 from edgehone.backends.shared import onnx_files
 from edgehone.core.errors import InputError
 from edgehone.model.info import ModelInfo
@@ -38,55 +30,59 @@ NEEDS = Needs(
 
 
 def supports(model: ModelInfo) -> Support:
-    """ONNX files whose operators ONNX Runtime brings along."""
+    """Return whether the model is an ONNX file whose operators are all built into ONNX Runtime."""
     reasons = refusals(model)
     return Support(not reasons, tuple(reasons))
 
 
 def refusals(model: ModelInfo) -> list[str]:
-    """Why ONNX Runtime cannot run a model; none if it can, as far as headers tell."""
+    """Return why ONNX Runtime cannot run a model, as far as its headers tell; an empty list if it can."""
     if model.format != "onnx":
         return [f"ONNX Runtime runs ONNX files, not the format '{model.format}'"]
     reasons = []
     if custom := custom_operators(model):
-        reasons.append(f"operators that ONNX Runtime does not bring along: {', '.join(custom)}")
+        reasons.append(f"operators that are not built into ONNX Runtime: {', '.join(custom)}")
     return reasons
 
 
 def custom_operators(model: ModelInfo) -> list[str]:
-    """Operators of domains that are neither built in nor, as PyTorch's exporter writes them, functions of the file."""
+    """Return operators that need a custom library: neither of a built-in domain nor defined in the file.
+
+    PyTorch's exporter writes functions into the file, in domains that start with "pkg.".
+    """
     domains = {name: name.rpartition("::")[0] for name in model.operators}
     return [n for n, d in domains.items() if d not in onnx_files.BUILT_IN and not d.startswith("pkg.")]
 
 
 def recipes(model: ModelInfo) -> list[Recipe]:
-    """The original and nothing else: it is what candidates are compared with."""
+    """Return the original only: candidates come from other backends."""
     return [original(model)]
 
 
 def original(model: ModelInfo) -> Recipe:
-    """The original by ONNX Runtime as it is installed, with all its optimisations."""
+    """Return the original run by ONNX Runtime with its default optimizations: the baseline for speed and memory."""
     settings = {"graph_optimization": "all"}
-    return Recipe(NAME, "original", settings=settings, effort="quick", exact=True, why="the model as it is")
+    return Recipe(NAME, "original", settings=settings, effort="quick", exact=True, why="the unchanged model")
 
 
 def reference(model: ModelInfo) -> Recipe:
-    """The original operator by operator, without optimisations."""
+    """Return the original run operator by operator, without graph optimizations: the reference for quality."""
     settings = {"graph_optimization": "disabled"}
     return Recipe(
-        NAME, "reference", settings=settings, effort="quick", exact=True, why="what quality is judged by"
+        NAME, "reference", settings=settings, effort="quick", exact=True, why="the reference for quality"
     )
 
 
 def steps(recipe: Recipe) -> Step:
-    """Links to the model's files; the same for every recipe."""
+    """Return the step that links the model's files; it is the same for every recipe."""
     return Step("edgehone.backends.onnxruntime.backend:link_original", reads=("model",), links=True)
 
 
 def link_original(job: WorkerJob) -> dict[str, Any]:
-    """Links to the .onnx file and its data files, by the same names, which the file knows them by.
+    """Link to the .onnx file and its data files, under the names that the file refers to (worker side).
 
-    ModelError for what ONNX Runtime does not know and for missing data. Returns `onnx_files.facts`.
+    inputs: model. Returns `onnx_files.facts`. Raises ModelError for operators unknown to ONNX Runtime and for
+    missing data files.
     """
     source = onnx_files.find(job.inputs["model"].absolute())
     model = onnx_files.check(source)
@@ -98,26 +94,26 @@ def link_original(job: WorkerJob) -> dict[str, Any]:
 
 
 def open_graph(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) -> OrtSession:
-    """A session with `job.threads`; the settings are those of OrtSession."""
+    """Open a session with `job.threads` (worker side). The settings are those of OrtSession."""
     from edgehone.backends.onnxruntime.session import OrtSession
 
     return OrtSession(onnx_files.find(artifact), settings, job.threads)
 
 
 def open_graph_many(artifact: Path, settings: Mapping[str, Any], job: WorkerJob, clients: int) -> OrtSession:
-    """The same: a session of ONNX Runtime takes calls of several threads, which share its own."""
+    """Open the same session: ONNX Runtime accepts calls from several threads, which share the session's threads."""
     return open_graph(artifact, settings, job)
 
 
 def operator_times(
     artifact: Path, settings: Mapping[str, Any], job: WorkerJob, **request: Any
 ) -> list[OperatorTime]:
-    """One batch of a graph, by ONNX Runtime's profiler."""
+    """Time the operators of one batch of a graph with ONNX Runtime's profiler (worker side)."""
     from edgehone.backends.onnxruntime.operators import of_graph
 
     return of_graph(onnx_files.find(artifact), settings, job.threads, request["feeds"], job.out)
 
 
 def open_session(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) -> NoReturn:
-    """A graph does not generate text: InputError."""
+    """Raise InputError: graphs do not generate text."""
     raise InputError("the onnxruntime backend runs graphs, not language models", hint="edgehone backends")

@@ -1,7 +1,7 @@
-"""ONNX Runtime on other devices than the CPU: which recipes can go there, and which operators do.
+"""ONNX Runtime on devices other than the CPU: recipe variants, and which provider runs which operators.
 
-A session on a device names its execution provider; what that does not take, ONNX Runtime gives to the CPU in silence.
-`place` tells it.
+A session on a device names its execution provider; ONNX Runtime silently assigns unsupported operators to the CPU.
+`place` reports the assignment.
 """
 
 from __future__ import annotations
@@ -11,14 +11,9 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from edgehone.backends.base import (
-    Recipe,
-    Step,
-)
-from edgehone.backends.onnxruntime.devices import CPU, named
-from edgehone.backends.sessions import (
-    WorkerJob,
-)
+from edgehone.backends.base import Recipe, Step
+from edgehone.backends.onnxruntime.devices import CPU, session_providers
+from edgehone.backends.sessions import WorkerJob
 from edgehone.backends.shared import onnx_files
 from edgehone.backends.shared.links import link_all
 from edgehone.backends.shared.visible_devices import VisibleDevices, on_device
@@ -28,34 +23,37 @@ from edgehone.model.info import ModelInfo
 def device_recipes(
     model: ModelInfo, recipes: Sequence[Recipe], seen: VisibleDevices
 ) -> tuple[list[Recipe], dict[str, str]]:
-    """Each recipe of a graph on each device that was seen beside the CPU, and by device why there are none on it."""
+    """Return a variant of each graph recipe for each visible device except the CPU, and the reason for devices
+    without.
+    """
     if model.kind != "graph":
-        reason = "language models need another build of ONNX Runtime GenAI there, and one of the model for it"
+        reason = "language models would need another build of ONNX Runtime GenAI, and of the model, for this device"
         return [], {one.id: reason for one in seen.accelerators}
     return [
-        on_device(recipe, one, f"by {one.name or one.id}, with the CPU for what it does not take")
+        on_device(recipe, one, f"on {one.name or one.id}, with unsupported operators on the CPU")
         for one in seen.accelerators
         for recipe in recipes
     ], {}
 
 
-def placed(recipe: Recipe, built: Step) -> Step:
-    """The last step of a recipe: what is built, placed on the device that the recipe names, if any."""
+def placed(recipe: Recipe, build: Step) -> Step:
+    """Return the recipe's last step: the build, followed by placement if the recipe names a device."""
     if recipe.device is None:
-        return built
+        return build
     params = {"device": recipe.device}
-    return Step("edgehone.backends.onnxruntime.placement:place", params, {"graph": built}, links=True)
+    return Step("edgehone.backends.onnxruntime.placement:place", params, {"graph": build}, links=True)
 
 
 def place(job: WorkerJob) -> dict[str, Any]:
-    """Links to the graph, and how many of its operators, after optimisation, run by which provider (worker side).
+    """Link to the graph, and count how many of its optimized operators each provider runs (worker side).
 
-    args: device. Returns `operators` by provider; `nothing_to_gain` where the device takes none.
+    args: device. inputs: graph. Returns the facts of the graph and `operators` (number by provider), or
+    `nothing_to_gain` if the device runs none.
     """
-    os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # before it is loaded: afterwards is too late
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # it is read on import
     import onnxruntime
 
-    providers = named(job.args["device"])
+    providers = session_providers(job.args["device"])
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
@@ -65,6 +63,6 @@ def place(job: WorkerJob) -> dict[str, Any]:
     for part in session.get_provider_graph_assignment_info():
         operators[part.ep_name] += len(part.get_nodes())
     if providers[0] != CPU and not operators[providers[0]]:
-        return {"nothing_to_gain": f"{providers[0]} takes none of the graph's operators"}
+        return {"nothing_to_gain": f"{providers[0]} supports none of the graph's operators"}
     link_all(job.inputs["graph"], job.out)
     return {**onnx_files.facts(path), "operators": dict(operators)}

@@ -1,4 +1,4 @@
-"""Session settings by measurement: each candidate against the default, in interleaved rounds (worker side)."""
+"""Choose session settings by measurement: compare candidates with the default in interleaved rounds (worker side)."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ if TYPE_CHECKING:
 
 ROUNDS = 15
 _ROUND_SECONDS = 0.02
-# Until the last session's waiting threads have stopped spinning.
+# Lets the previous session's waiting threads stop spinning.
 _PAUSE_SECONDS = 0.005
-# A setting must be faster by so much in at least so many of the rounds, else the default stays: other builds may be
-# running beside, and a coin gives 12 of 15 in 2 % of all cases only.
-_GAIN = 0.97
-_WON = 12
+# A setting replaces the default only if its time is below this ratio in at least this many of the 15 rounds. Other
+# builds may run at the same time and disturb single rounds; by chance, 12 of 15 rounds are won in 2 % of cases.
+_RATIO = 0.97
+_MIN_WON = 12
 
 
 def tune(
     path: Path, candidates: Sequence[Mapping[str, Any]], feeds: Mapping[str, NDArray[Any]], threads: int
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The fastest settings for `feeds`, {} where none is clearly faster than the default, and what was measured.
+    """Return the fastest settings for `feeds` ({} if none is clearly faster than the default), and all measurements.
 
-    Each measured entry has `settings`, `ms` (median over rounds of one run), `ratio` to the default (median over
-    rounds) and `won` (rounds in which it was faster by 3 %).
+    Each measurement has `settings`, `ms` (median over rounds of the time of one run), `ratio` to the default (median
+    over rounds) and `won` (the number of rounds in which it was faster by more than 3 %).
     """
     import numpy as np
 
@@ -38,21 +38,23 @@ def tune(
         session.run(feeds)
     rounds = np.array([[_milliseconds(session, feeds) for session in sessions] for _ in range(ROUNDS)])
     ratios = rounds / rounds[:, :1]
-    told: list[dict[str, Any]] = [
+    measured: list[dict[str, Any]] = [
         {
             "settings": dict(one),
             "ms": float(np.median(rounds[:, at])),
             "ratio": float(np.median(ratios[:, at])),
-            "won": int((ratios[:, at] < _GAIN).sum()),
+            "won": int((ratios[:, at] < _RATIO).sum()),
         }
         for at, one in enumerate(settings)
     ]
-    best = min((one for one in told if one["won"] >= _WON), key=lambda one: one["ratio"], default=told[0])
-    return best["settings"], told
+    best = min(
+        (one for one in measured if one["won"] >= _MIN_WON), key=lambda one: one["ratio"], default=measured[0]
+    )
+    return best["settings"], measured
 
 
 def _milliseconds(session: OrtSession, feeds: Mapping[str, NDArray[Any]]) -> float:
-    """Of one run, the mean over a round."""
+    """Return the time of one run, averaged over a round."""
     time.sleep(_PAUSE_SECONDS)
     session.run(feeds)
     started, count = time.perf_counter(), 0

@@ -1,18 +1,16 @@
-"""The devices that OpenVINO sees (worker side)."""
+"""Devices that OpenVINO detects (worker side)."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from edgehone.backends.sessions import (
-    WorkerJob,
-)
+from edgehone.backends.sessions import WorkerJob
 from edgehone.backends.shared.visible_devices import AbsentDevice, DeviceKind, RuntimeDevice, VisibleDevices
 
 _KINDS: dict[str, DeviceKind] = {"CPU": "cpu", "GPU": "gpu", "NPU": "npu"}
-# Its plugins for accelerators are Intel's.
+# OpenVINO's plugins for accelerators run on Intel hardware only.
 _VENDOR = "Intel"
-# Our name of a fact -> OpenVINO's property; what a device does not have is left out.
+# Name of a fact -> OpenVINO's property. Properties that a device does not support are left out.
 _FACTS = {
     "capabilities": "OPTIMIZATION_CAPABILITIES",
     "architecture": "DEVICE_ARCHITECTURE",
@@ -22,15 +20,15 @@ _FACTS = {
 
 
 def devices(job: WorkerJob) -> dict[str, Any]:
-    """All of `Core().available_devices`, and why there is no GPU or NPU among them."""
+    """List `Core().available_devices`, and give the reason for each device kind (CPU, GPU, NPU) that is missing."""
     import openvino as ov
 
     core = ov.Core()
-    found = [_device(core, name) for name in core.available_devices]
-    kinds = {one.kind for one in found}
-    lacking = [(name, kind) for name, kind in _KINDS.items() if kind not in kinds]
-    absent = [AbsentDevice(name, kind, _VENDOR, _why(core, name)) for name, kind in lacking]
-    return VisibleDevices(tuple(found), tuple(absent)).to_json()
+    visible = [_device(core, name) for name in core.available_devices]
+    kinds = {one.kind for one in visible}
+    missing = [(name, kind) for name, kind in _KINDS.items() if kind not in kinds]
+    absent = [AbsentDevice(name, kind, _VENDOR, _absence_reason(core, name)) for name, kind in missing]
+    return VisibleDevices(tuple(visible), tuple(absent)).to_json()
 
 
 def _device(core: Any, name: str) -> RuntimeDevice:
@@ -46,22 +44,19 @@ def _device(core: Any, name: str) -> RuntimeDevice:
 
 
 def _plain(value: Any) -> Any:
-    return (
-        [str(one) for one in value]
-        if isinstance(value, list)
-        else value
-        if isinstance(value, int)
-        else str(value)
-    )
+    """Convert a property's value to a type that JSON can hold."""
+    if isinstance(value, list):
+        return [str(item) for item in value]
+    return value if isinstance(value, int) else str(value)
 
 
-def _why(core: Any, name: str) -> str:
-    """The plugin's own words: most often a library of the driver that is not there."""
+def _absence_reason(core: Any, name: str) -> str:
+    """Return the plugin's own error message, most often about a missing driver library."""
     try:
         core.get_property(name, "FULL_DEVICE_NAME")
     except RuntimeError as error:
         for line in str(error).splitlines():
             if "Cannot load library" in line:
-                cause = line.rpartition('": ')[2]  # the library's own path stands before it
+                cause = line.rpartition('": ')[2]  # without the path of the library
                 return f"its plugin cannot be loaded: {cause}"
-    return "its plugin finds no device: the device's driver is not there, or may not be opened"
+    return "its plugin finds no device: the driver is missing, or its device file cannot be opened"

@@ -1,8 +1,9 @@
-"""openvino's graphs: ONNX files, exported PyTorch programs and encoders, to IR and to 8 bits by NNCF.
+"""Graphs in the openvino backend: ONNX files, exported PyTorch programs and encoders, converted to IR,
+compressed by NNCF.
 
-The steps: `convert` writes the float32 IR, from which `compress` (weights alone) or `quantize` (weights and
-activations, with samples) make the others. What can be built is data: openvino_graph_recipes.toml; which
-encoders optimum-intel exports: openvino_encoders.txt. The session is in `openvino_graph_session`.
+Steps: `convert` writes the float32 IR; `compress` (weights only) or `graph_quantize.quantize` (weights and
+activations, with samples) write the others. `graph_recipes.toml` lists what can be built, `encoders.txt` the
+encoders that optimum-intel exports. The session is in `graph_session`.
 """
 
 from __future__ import annotations
@@ -16,46 +17,44 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edgehone.backends.base import (
-    Recipe,
-    Step,
-    Support,
-)
+from edgehone.backends.base import Recipe, Step, Support
 from edgehone.backends.openvino import ir
-from edgehone.backends.sessions import (
-    WorkerJob,
-)
+from edgehone.backends.sessions import WorkerJob
+from edgehone.backends.shared.recipe_table import read_names
 from edgehone.core.errors import JobError
 from edgehone.model.info import ModelInfo
 
 ENCODER_TASKS = ("feature-extraction", "text-classification")
 SUFFIXES = {"onnx": ".onnx", "torch-export": ".pt2"}
-# Domains of operators that OpenVINO's ONNX frontend has translations for.
+# Operator domains that OpenVINO's ONNX frontend can translate.
 DOMAINS = ("com.microsoft", "org.openvinotoolkit")
 
 _NAME = "openvino"
 _TYPES = "token_type_ids"
-_HERE = "edgehone.backends.openvino.graph"
+_GRAPH = "edgehone.backends.openvino.graph"
 _QUANTIZE = "edgehone.backends.openvino.graph_quantize"
-# What tells a transformer, whichever exporter wrote it: attention as one operator, or its normalisation.
+# Operators that identify a transformer, whichever exporter wrote it: fused attention, or its normalization.
 _ATTENTION = ("Attention", "LayerNormalization", "scaled_dot_product_attention", "layer_norm")
 
 
 @functools.cache
 def encoders() -> frozenset[str]:
-    """The model types whose encoders were exported by the pinned optimum-intel and compared with the original."""
-    text = Path(__file__).with_name("encoders.txt").read_text("utf-8")
-    return frozenset(line for line in text.splitlines() if line and not line.startswith("#"))
+    """Return the model types whose encoders the pinned optimum-intel exports with outputs that match the
+    original's.
+    """
+    return read_names(Path(__file__).with_name("encoders.txt"))
 
 
 def supports(model: ModelInfo) -> Support:
-    """Whether the graph can be converted, as far as its headers tell; the conversion itself may still refuse."""
+    """Return whether the graph can be converted, as far as its headers tell. The conversion itself may still fail."""
     refusals = []
     if model.format == "huggingface":
         if model.task not in ENCODER_TASKS:
-            refusals.append(f"of encoders, {' and '.join(ENCODER_TASKS)} are exported, not '{model.task}'")
+            refusals.append(
+                f"encoders are exported for {' and '.join(ENCODER_TASKS)} only, not '{model.task}'"
+            )
         elif model.remote_code:
-            refusals.append("the model brings code of its own, which is not run")
+            refusals.append("the model needs custom code, which is never run")
         elif model.model_type not in encoders():
             refusals.append(f"optimum-intel is not known to export the encoder '{model.model_type}'")
     elif model.format not in SUFFIXES:
@@ -66,20 +65,20 @@ def supports(model: ModelInfo) -> Support:
         else ()
     )
     if foreign:
-        refusals.append(f"no translation for {', '.join(foreign[:3])}")
-    unfit = [tensor.name for tensor in model.inputs if tensor.dtype in ("str", "object", "string")]
-    if unfit:
-        refusals.append(f"the input {unfit[0]!r} is text: only numbers can be fed")
+        refusals.append(f"OpenVINO has no translation for {', '.join(foreign[:3])}")
+    textual = [tensor.name for tensor in model.inputs if tensor.dtype in ("str", "object", "string")]
+    if textual:
+        refusals.append(f"the input {textual[0]!r} is text: only numeric inputs are supported")
     if model.quantized:
-        refusals.append(f"quantized already ({model.quantized}): give the unquantized original")
+        refusals.append(f"already quantized ({model.quantized}): give the unquantized original")
     return Support(not refusals, tuple(refusals))
 
 
 def is_transformer(model: ModelInfo) -> bool:
-    """Whether NNCF should look for a transformer's patterns.
+    """Return True if NNCF should look for transformer patterns.
 
-    By its attention or its normalisation; those decomposed (ONNX before opset 17) show as a softmax beside
-    the powers of a variance.
+    A transformer has attention or layer-normalization operators. Where these are decomposed (ONNX before
+    opset 17), it has a softmax, and powers and means that compute a variance.
     """
     if model.format == "huggingface":
         return True
@@ -90,7 +89,7 @@ def is_transformer(model: ModelInfo) -> bool:
 
 
 def recipes(model: ModelInfo) -> list[Recipe]:
-    """fp32, then what the table has for this kind of graph, in order of promise."""
+    """Return fp32, then the table's recipes for this kind of graph, most promising first."""
     kind = "transformer" if is_transformer(model) else "other"
     return [_recipe(entry, model, kind) for entry in _table() if entry.get("only", kind) == kind]
 
@@ -126,22 +125,23 @@ def _table() -> list[dict[str, Any]]:
 
 
 def steps(recipe: Recipe) -> Step:
-    """The float32 IR, and from it the smaller one."""
+    """Return the steps: convert to float32, then compress or quantize if the recipe does."""
     build = dict(recipe.build)
     origin = {name: build.pop(name) for name in ("graph", "source", "inputs", "outputs")}
-    convert = Step(f"{_HERE}:convert", origin, reads=("model",))
+    convert = Step(f"{_GRAPH}:convert", origin, reads=("model",))
     if recipe.exact:
         return convert
     if recipe.calibrated:
         return Step(f"{_QUANTIZE}:quantize", build, {"fp32": convert}, ("calibration",))
-    return Step(f"{_HERE}:compress", build, {"fp32": convert})
+    return Step(f"{_GRAPH}:compress", build, {"fp32": convert})
 
 
 def convert(job: WorkerJob) -> dict[str, Any]:
-    """The float32 IR (worker side). The converters' own exceptions pass.
+    """Write the float32 IR (worker side).
 
     args: graph (the format), source (the file's name, or the task of an encoder), inputs, outputs (the
-    original's names, in its order). Raises JobError where the IR's inputs and outputs are not the original's.
+    original's names, in its order). inputs: model. Raises JobError if the IR's inputs and outputs do not
+    match the original's. Exceptions of the converters pass through.
     """
     import openvino as ov
 
@@ -158,7 +158,7 @@ def convert(job: WorkerJob) -> dict[str, Any]:
         shapes = torch_export.input_shapes(program)
         model.reshape({port: ov.PartialShape(s) for port, s in zip(model.inputs, shapes, strict=True)})
     positional = job.args["graph"] == "torch-export"
-    ports = _name(model, job.args["inputs"], job.args["outputs"], by_position=positional)
+    ports = _name_ports(model, job.args["inputs"], job.args["outputs"], by_position=positional)
     job.progress(0.9, "saving")
     ir.save(model, job.out)
     (job.out / ir.PORTS).write_text(json.dumps(ports), encoding="utf-8")
@@ -166,13 +166,13 @@ def convert(job: WorkerJob) -> dict[str, Any]:
 
 
 def _file(job: WorkerJob) -> Path:
-    """The model's file, whether the file or its folder was handed over."""
-    place = job.inputs["model"]
-    return place / job.args["source"] if place.is_dir() else place
+    """Return the path of the model's file; inputs["model"] is that file or its folder."""
+    path = job.inputs["model"]
+    return path / job.args["source"] if path.is_dir() else path
 
 
 def _encoder(job: WorkerJob) -> Any:
-    """An encoder's IR by optimum-intel; its tokenizer is not needed, since samples are made of ids."""
+    """Export an encoder with optimum-intel. Its tokenizer is not converted, because samples consist of ids."""
     import openvino as ov
     from optimum.exporters.openvino import main_export
     from optimum.intel import OVConfig
@@ -188,17 +188,19 @@ def _encoder(job: WorkerJob) -> Any:
             convert_tokenizer=False,
             ov_config=OVConfig(dtype="fp32"),
         )
-        # The weights are mapped from a file that goes with the folder: a copy is of this process alone.
+        # Without memory mapping: the file of the weights is deleted with the temporary folder.
         core = ov.Core()
         core.set_property({"ENABLE_MMAP": False})
         model = core.read_model(Path(folder) / ir.MODEL)
     if job.args["inputs"] and _TYPES not in job.args["inputs"]:
-        _without_types(model)
+        _remove_token_types(model)
     return model
 
 
-def _without_types(model: Any) -> None:
-    """Zeros for the token types, of an encoder whose tokenizer does not give them: as the original takes them."""
+def _remove_token_types(model: Any) -> None:
+    """Replace the input token_type_ids by zeros, which the original assumes where its tokenizer does not
+    return it.
+    """
     import numpy as np
     from openvino import opset13 as ops
 
@@ -210,10 +212,13 @@ def _without_types(model: Any) -> None:
         model.remove_parameter(unused)
 
 
-def _name(model: Any, inputs: list[str], outputs: list[str], *, by_position: bool) -> dict[str, list[str]]:
-    """The original's names of the ports, in the IR's order; by position where the converter made up its own.
+def _name_ports(
+    model: Any, inputs: list[str], outputs: list[str], *, by_position: bool
+) -> dict[str, list[str]]:
+    """Return the original's names of the inputs and outputs, in the order of the IR's ports.
 
-    Outputs that the original does not have are dropped. Raises JobError where the two do not match otherwise.
+    `by_position` assigns names by position, for converters that invent names. Outputs that the original does
+    not have are removed. Raises JobError if the ports do not match the names.
     """
     both = (("inputs", model.inputs, inputs), ("outputs", model.outputs, outputs))
     if by_position:
@@ -226,31 +231,35 @@ def _name(model: Any, inputs: list[str], outputs: list[str], *, by_position: boo
     for port in model.outputs:
         if wanted and not wanted & port.get_names():
             model.remove_result(port.get_node())
-    made: dict[str, list[str]] = {}
+    names_by_kind: dict[str, list[str]] = {}
     for what, ports, names in (("inputs", model.inputs, inputs), ("outputs", model.outputs, outputs)):
-        left = list(names) or [port.get_any_name() for port in ports]
-        taken = [_take(left, port) for port in ports]
-        made[what] = [name for name in taken if name is not None]
-        if left or None in taken:
+        remaining = list(names) or [port.get_any_name() for port in ports]
+        matched = [_take_name(remaining, port) for port in ports]
+        names_by_kind[what] = [name for name in matched if name is not None]
+        if remaining or None in matched:
             found = ", ".join("/".join(sorted(port.get_names())) or "unnamed" for port in ports)
             raise JobError(f"the IR's {what} are {found}; the original's are {', '.join(names)}")
-    return made
+    return names_by_kind
 
 
-def _take(names: list[str], port: Any) -> str | None:
-    """The first of `names` that the port has, taken off the list: two outputs may be one tensor with both names."""
-    own = port.get_names()
+def _take_name(names: list[str], port: Any) -> str | None:
+    """Remove from `names` and return the first one that the port has.
+
+    Two outputs of the original may be one tensor of the IR that has both names.
+    """
+    port_names = port.get_names()
     for name in names:
-        if name in own:
+        if name in port_names:
             names.remove(name)
             return name
     return None
 
 
 def compress(job: WorkerJob) -> dict[str, Any]:
-    """16-bit storage, or 8-bit weights by nncf.compress_weights (worker side).
+    """Store weights in 16 bits, or compress them to 8 bits with nncf.compress_weights (worker side).
 
-    args: mode, and weights ("int8_asym", "int8_sym") where it is "weights". inputs: fp32.
+    args: mode ("fp16" or "weights"), and weights ("int8_asym", "int8_sym") for the mode "weights". inputs:
+    fp32.
     """
     import openvino as ov
 

@@ -1,4 +1,4 @@
-"""An opened IR of a graph (worker side)."""
+"""A graph in IR, opened by OpenVINO (worker side)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from edgehone.backends.openvino.ir import MODEL, PORTS
-from edgehone.backends.openvino.placement import CPU, opened
+from edgehone.backends.openvino.placement import CPU, device_properties
 from edgehone.backends.openvino.session import common
 from edgehone.core.errors import JobError
 
@@ -21,37 +21,38 @@ if TYPE_CHECKING:
 
 
 class OpenVinoGraphSession:
-    """A compiled graph, fed and read by the original's names."""
+    """A compiled graph whose inputs and outputs have the original's names."""
 
     def __init__(
-        self, folder: Path, settings: Mapping[str, Any], threads: int, also: Mapping[str, Any] | None = None
+        self, folder: Path, settings: Mapping[str, Any], threads: int, extra: Mapping[str, Any] | None = None
     ) -> None:
-        """`also` are properties beside those that the settings give."""
+        """Compile the graph. `extra` holds properties in addition to those that the settings give."""
         import openvino as ov
 
-        options = opened(settings, common(settings, threads)) | dict(also or {})
+        options = device_properties(settings, common(settings, threads)) | dict(extra or {})
         self.request: Any = None
         graph = self._open(ov.Core(), folder / MODEL, str(settings.get("device", CPU)), options)
         ports = json.loads((folder / PORTS).read_text("utf-8"))
         for name, port in zip(ports["inputs"] + ports["outputs"], graph.inputs + graph.outputs, strict=True):
             if name not in port.get_names():
                 raise JobError(
-                    f"the IR in {folder} has {'/'.join(port.get_names())} where {name} is expected"
+                    f"the IR in {folder} has a port {'/'.join(port.get_names())} where {name} is expected"
                 )
         self._inputs = dict(zip(ports["inputs"], graph.inputs, strict=True))
         self._outputs: list[str] = ports["outputs"]
         self._batch = fixed_batch(graph.inputs)
 
     def _open(self, core: Any, path: Path, device: str, options: Mapping[str, Any]) -> Any:
-        """Compile it; returns what has the graph's ports."""
+        """Compile the model and return the object that has the graph's ports."""
         compiled = core.compile_model(path, device, options)
         self.request = compiled.create_infer_request()
         return compiled
 
     def run(self, feeds: Arrays) -> dict[str, NDArray[Any]]:
-        """All outputs by name. A graph with a fixed batch is fed in parts of it, the last one filled up.
+        """Return all outputs by name. A graph with a fixed batch runs in batches of that size; the last one
+        is padded.
 
-        Raises JobError when `feeds` lacks an input or brings one that the graph does not have.
+        Raises JobError if `feeds` lacks an input of the graph or has one that the graph does not take.
         """
         import numpy as np
 
@@ -69,25 +70,27 @@ class OpenVinoGraphSession:
     def _infer_by(self, request: Any, feeds: Arrays) -> dict[str, NDArray[Any]]:
         import numpy as np
 
-        made = {
+        arrays = {
             name: np.ascontiguousarray(array, self._inputs[name].get_element_type().to_dtype())
             for name, array in feeds.items()
         }
-        results = request.infer(made)
+        results = request.infer(arrays)
         # Copies: the request writes its next results into the same memory.
         return {name: np.array(results[i]) for i, name in enumerate(self._outputs)}
 
     def close(self) -> None:
-        """Drop what was loaded."""
+        """Release the compiled graph."""
         self.request = None
 
 
 class OpenVinoGraphPool(OpenVinoGraphSession):
-    """The same for several threads: a request for each, and a stream for each as far as the threads reach."""
+    """A graph that several threads may run at once: one request per client, and one stream per client up to
+    `threads`.
+    """
 
     def __init__(self, folder: Path, settings: Mapping[str, Any], threads: int, clients: int) -> None:
-        own = {"hint": "THROUGHPUT", "streams": min(clients, threads)}
-        super().__init__(folder, {**own, **settings}, threads)
+        parallel = {"hint": "THROUGHPUT", "streams": min(clients, threads)}
+        super().__init__(folder, {**parallel, **settings}, threads)
         self._free: SimpleQueue[Any] = SimpleQueue()
         self._free.put(self.request)
         for _ in range(clients - 1):
@@ -101,16 +104,16 @@ class OpenVinoGraphPool(OpenVinoGraphSession):
             self._free.put(request)
 
     def close(self) -> None:
-        """Drop what was loaded."""
+        """Release the compiled graph."""
         super().close()
         self._free = SimpleQueue()
 
 
 class OpenVinoStaticSession(OpenVinoGraphSession):
-    """The same on a device that takes fixed shapes only.
+    """A graph on a device that takes fixed shapes only.
 
-    It is compiled when it is first fed, and again for every other shape: the first request of a measurement, which
-    warms up, pays for that.
+    It is compiled on the first inference, and again for every new input shape. In a measurement the warm-up
+    request bears that cost.
     """
 
     def _open(self, core: Any, path: Path, device: str, options: Mapping[str, Any]) -> Any:
@@ -128,20 +131,22 @@ class OpenVinoStaticSession(OpenVinoGraphSession):
         return self._infer_by(self._requests[key], feeds)
 
     def close(self) -> None:
-        """Drop what was loaded."""
+        """Release the compiled graphs."""
         super().close()
         self._requests.clear()
 
 
 def fixed_batch(ports: Sequence[Any]) -> int | None:
-    """The batch that all inputs of a graph are fixed to, or None where it is free."""
+    """Return the batch size that all inputs of a graph are fixed to, or None if it is free."""
     first = [port.get_partial_shape()[0] for port in ports if len(port.get_partial_shape())]
     sizes = {dimension.get_length() for dimension in first if dimension.is_static}
     return sizes.pop() if len(sizes) == 1 and all(dimension.is_static for dimension in first) else None
 
 
 def split(feeds: Arrays, batch: int | None) -> Iterator[dict[str, NDArray[Any]]]:
-    """The samples in parts of `batch` (None: all in one), the last sample repeated where the last part is short."""
+    """Yield the samples in parts of `batch` (None: all at once); the last sample is repeated to fill the last
+    part.
+    """
     import numpy as np
 
     rows = len(next(iter(feeds.values())))

@@ -1,4 +1,4 @@
-"""What is common to every IR that the openvino backend writes: its file's name, and what it really holds."""
+"""OpenVINO IR files: file names, saving, and the facts that are read back from a saved IR."""
 
 from __future__ import annotations
 
@@ -9,17 +9,19 @@ from pathlib import Path
 from typing import Any
 
 MODEL = "openvino_model.xml"
-PORTS = (
-    "ports.json"  # of a graph: {"inputs": [...], "outputs": [...]}, the original's names in the IR's order
-)
+# Graphs only: {"inputs": [...], "outputs": [...]}, the original's names in the order of the IR's ports.
+PORTS = "ports.json"
 
-# Names that the export gives them, after those of transformers' modules (MixtralSparseMoeBlock.gate and its like).
+# Names of routers and experts in an exported graph, derived from transformers' modules (MixtralSparseMoeBlock.gate, …).
 ROUTER = re.compile(r"\blayers\.(\d+)\.(?:mlp|block_sparse_moe)\.gate\b")
 _PARTS = {"router": ROUTER, "experts": re.compile(r"\blayers\.\d+\..*\bexperts\b")}
 
 
 def save(model: Any, folder: Path, *, fp16: bool = False, name: str = MODEL) -> None:
-    """Write the IR (worker side), its XML without the spaces between its tags: an eighth of it in a small model."""
+    """Write the IR (worker side) with compact XML.
+
+    `fp16` stores float weights in 16 bits.
+    """
     import openvino as ov
 
     ov.save_model(model, folder / name, compress_to_fp16=fp16)
@@ -27,13 +29,19 @@ def save(model: Any, folder: Path, *, fp16: bool = False, name: str = MODEL) -> 
 
 
 def compact(path: Path) -> None:
-    """Take the spaces between tags out of an XML file; no `<` stands in a value, where it is written `&lt;`."""
+    """Remove the whitespace between the tags of an XML file.
+
+    That is an eighth of the IR of a small model. It is safe because `<` is written `&lt;` inside values.
+    """
     path.write_text(re.sub(r">\s+<", "><", path.read_text("utf-8")), encoding="utf-8")
 
 
 def facts(folder: Path, model: str = MODEL) -> dict[str, Any]:
-    """What the saved IR really holds (worker side): weight tensors by element type, the bytes of all files,
-    and of a mixture of experts the types of routers and experts apart."""
+    """Read the facts of a saved IR (worker side).
+
+    Returns `weight_types` (weight tensors by element type), `bytes` (of all files in the folder) and, for a
+    mixture of experts, `experts` (element types of routers and experts separately).
+    """
     import openvino as ov
 
     weights: list[tuple[str, str]] = []
@@ -42,28 +50,31 @@ def facts(folder: Path, model: str = MODEL) -> dict[str, Any]:
         if node.get_type_name() != "Constant" or "/zero_point" in name or "/scale" in name:
             continue
         shape = list(node.get_output_shape(0))
-        # Weights are matrices (grouped: of rank 3); what is smaller are norms, masks and shapes.
+        # Weights are matrices, or of rank 3 when grouped. Constants of lower rank are norms, masks and shapes.
         if len(shape) > 1 and sum(size > 1 for size in shape) > 1:
             weights.append((name, node.get_output_element_type(0).get_type_name()))
-    found: dict[str, Any] = {
+    result: dict[str, Any] = {
         "weight_types": dict(Counter(kind for _, kind in weights)),
         "bytes": size(folder),
     }
     if experts := expert_types(weights):
-        found["experts"] = experts
-    return found
+        result["experts"] = experts
+    return result
 
 
 def size(folder: Path) -> int:
-    """Bytes of the folder's files."""
+    """Return the total size of the folder's files in bytes."""
     return sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
 
 
 def expert_types(constants: Iterable[tuple[str, str]]) -> dict[str, dict[str, int]]:
-    """Element type → weights, of routers and experts apart; `constants` are names and types of the weights."""
-    found = {part: Counter[str]() for part in _PARTS}
+    """Count weights by element type, separately for routers and experts.
+
+    `constants` holds the name and element type of each weight.
+    """
+    counts = {part: Counter[str]() for part in _PARTS}
     for name, kind in constants:
         for part, pattern in _PARTS.items():
             if pattern.search(name):
-                found[part][kind] += 1
-    return {part: dict(kinds) for part, kinds in found.items() if kinds}
+                counts[part][kind] += 1
+    return {part: dict(kinds) for part, kinds in counts.items() if kinds}

@@ -1,7 +1,8 @@
-"""How long OpenVINO's operators take, by the CPU plugin's own counters (worker side).
+"""Operator times from OpenVINO's performance counters (worker side).
 
-With PERF_COUNT the plugin keeps for each node the mean of its times over all inferences of the compiled model, in
-whole microseconds. What the later inferences took is the mean times their count, less what the first took.
+With PERF_COUNT the CPU plugin keeps, for each node, the mean time over all inferences of the compiled model,
+in whole microseconds. The time of later inferences is the mean times their number, minus the time of the
+first.
 """
 
 from __future__ import annotations
@@ -10,10 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgehone.backends.sessions import (
-    OperatorTime,
-    WorkerJob,
-)
+from edgehone.backends.sessions import OperatorTime, WorkerJob
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,7 +26,9 @@ _PERF_COUNT = {"PERF_COUNT": True}
 def operator_times(
     artifact: Path, settings: Mapping[str, Any], job: WorkerJob, **request: Any
 ) -> list[OperatorTime]:
-    """One request of a language model, or one batch of a graph, by an artifact's settings."""
+    """Time the operators of one request to a language model, or of one batch of a graph, with the artifact's
+    settings.
+    """
     import openvino as ov
 
     from edgehone.backends.openvino import graph_session
@@ -45,7 +45,9 @@ def operator_times(
 
 
 def language(request: Any, prompt: Sequence[int], generated: int) -> list[OperatorTime]:
-    """Prefill of the prompt, then greedy tokens one by one; `request` belongs to a stateful language model."""
+    """Time prefill of the prompt, then greedy decoding token by token. `request` belongs to a stateful
+    language model.
+    """
     import numpy as np
 
     inputs = {port.get_any_name() for port in request.model_inputs}
@@ -54,13 +56,13 @@ def language(request: Any, prompt: Sequence[int], generated: int) -> list[Operat
     first: Mapping[tuple[str, str], float] = {}
     for step in range(generated):
         end = length + len(ids)
-        made = {
+        arrays = {
             "input_ids": np.array([ids], np.int64),
             "attention_mask": np.ones((1, end), np.int64),
             "position_ids": np.arange(length, end, dtype=np.int64)[None],
             "beam_idx": np.zeros(1, np.int32),
         }
-        request.infer({name: made[name] for name in inputs})
+        request.infer({name: arrays[name] for name in inputs})
         ids, length = [int(request.get_tensor("logits").data[0, -1].argmax())], end
         if step == 0:
             first = _means(request)
@@ -74,7 +76,7 @@ def language(request: Any, prompt: Sequence[int], generated: int) -> list[Operat
 
 
 def graph(session: OpenVinoGraphSession, feeds: Arrays) -> list[OperatorTime]:
-    """One inference of a graph, after another that warms up."""
+    """Time one inference of a graph, after one that warms up."""
     session.run(feeds)
     first = _means(session.request)
     session.run(feeds)
@@ -85,7 +87,7 @@ def graph(session: OpenVinoGraphSession, feeds: Arrays) -> list[OperatorTime]:
 
 
 def _means(request: Any) -> dict[tuple[str, str], float]:
-    """Seconds of each node that ran, by its name and kind."""
+    """Return the mean seconds of each executed node, by name and operator type."""
     return {
         (one.node_name, one.node_type): one.real_time.total_seconds()
         for one in request.profiling_info

@@ -1,7 +1,8 @@
-"""An opened IR: scored by OpenVINO itself, generated with by OpenVINO GenAI (worker side).
+"""A language model in IR: scored by OpenVINO itself, generated from by OpenVINO GenAI (worker side).
 
-Each is loaded when first asked for, so that a process that only generates holds only what that needs.
-Both get the same properties and the same attention, so that what is proven is what runs.
+Each is loaded on first use, so that a process that only generates holds only what generation needs. Both get
+the same properties and the same attention implementation, so that the model that is verified is the model
+that runs.
 """
 
 from __future__ import annotations
@@ -13,24 +14,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgehone.backends.openvino.placement import CPU, opened
-from edgehone.backends.sessions import (
-    Generation,
-)
+from edgehone.backends.openvino.placement import CPU, device_properties
+from edgehone.backends.sessions import Generation
 from edgehone.backends.shared.ids import check_ids, padded
 from edgehone.core.errors import JobError
 
 if TYPE_CHECKING:
-    from edgehone.backends.sessions import (
-        Logits,
-    )
+    from edgehone.backends.sessions import Logits
 
-# A window is fed in at least so many parts, so that the KV cache's precision has its say in the logits.
+# Minimum number of chunks per window: the logits of later chunks depend on the KV cache and its precision.
 _PARTS = 4
 _LOGITS_BYTES = 64 << 20
 
 
-# Settings of every session, and the CPU plugin's property that each is.
+# Settings that every session supports, and the CPU plugin's property for each.
 COMMON = {
     "hint": "PERFORMANCE_HINT",
     "streams": "NUM_STREAMS",
@@ -42,19 +39,19 @@ COMMON = {
 
 
 def common(settings: Mapping[str, Any], threads: int) -> dict[str, Any]:
-    """The CPU plugin's properties of any session: one request at a time, as fast as it can be."""
-    made: dict[str, Any] = {
+    """Return the CPU plugin's properties for any session: one request at a time, for the lowest latency."""
+    properties: dict[str, Any] = {
         "PERFORMANCE_HINT": "LATENCY",
         "NUM_STREAMS": 1,
         "INFERENCE_NUM_THREADS": threads,
     }
     if settings.get("hint", "LATENCY") != "LATENCY" and "streams" not in settings:
-        del made["NUM_STREAMS"]  # how many streams is then what the hint decides
-    return made | {COMMON[name]: settings[name] for name in COMMON.keys() & settings.keys()}
+        del properties["NUM_STREAMS"]  # the hint then decides the number of streams
+    return properties | {COMMON[name]: settings[name] for name in COMMON.keys() & settings.keys()}
 
 
 def properties(settings: Mapping[str, Any], threads: int) -> dict[str, Any]:
-    """Those of a session with a KV cache."""
+    """Return the properties of a session with a KV cache."""
     return {**common(settings, threads), "KV_CACHE_PRECISION": settings.get("kv_cache", "u8")}
 
 
@@ -64,18 +61,18 @@ class OpenVinoSession:
     def __init__(self, folder: Path, settings: Mapping[str, Any], threads: int) -> None:
         self._folder = folder
         self._device = str(settings.get("device", CPU))
-        self._properties = opened(settings, properties(settings, threads))
+        self._properties = device_properties(settings, properties(settings, threads))
         self._vocabulary = vocabulary(folder)
         self._request: Any = None
         self._pipeline: Any = None
         self._tokenizer: Any = None
 
     def tokenize(self, text: str) -> list[int]:
-        """Ids by openvino_tokenizers, with whatever it puts in front by itself."""
+        """Tokenize with openvino_tokenizers, including the prefix tokens that it adds by default."""
         return [int(i) for i in self._tokens().encode(text).input_ids.data[0]]
 
     def detokenize(self, ids: Sequence[int]) -> str:
-        """The text, special tokens left out."""
+        """Return the text without special tokens."""
         return str(self._tokens().decode(list(ids), skip_special_tokens=True))
 
     def _tokens(self) -> Any:
@@ -86,7 +83,7 @@ class OpenVinoSession:
         return self._tokenizer
 
     def score(self, ids: Sequence[int]) -> Iterator[Logits]:
-        """Logits from an empty state, the ids fed in parts through the KV cache."""
+        """Yield logits from an empty state; the ids are fed in chunks through the KV cache."""
         import numpy as np
 
         check_ids(ids, self._vocabulary)
@@ -100,13 +97,13 @@ class OpenVinoSession:
         for begin in range(0, len(ids), rows):
             part = ids[begin : begin + rows]
             end = begin + len(part)
-            made = {
+            arrays = {
                 "input_ids": np.array([part], np.int64),
                 "attention_mask": np.ones((1, end), np.int64),
                 "position_ids": np.arange(begin, end, dtype=np.int64)[None],
                 "beam_idx": np.zeros(1, np.int32),
             }
-            request.infer({name: made[name] for name in inputs})
+            request.infer({name: arrays[name] for name in inputs})
             yield np.array(request.get_tensor("logits").data[0], np.float32)
 
     def _scorer(self) -> Any:
@@ -121,14 +118,14 @@ class OpenVinoSession:
     def generate(
         self, ids: Sequence[int], count: int, on_token: Callable[[int], bool] | None = None
     ) -> Generation:
-        """OpenVINO GenAI's own greedy loop. JobError when it ends early."""
+        """Generate greedily with OpenVINO GenAI's own loop. Raises JobError if it ends early."""
         import numpy as np
         import openvino as ov
         import openvino_genai as genai
 
         check_ids(ids, self._vocabulary)
         pipeline = self._generator()
-        clock = _clock(on_token)
+        clock = _token_clock(on_token)
         config = genai.GenerationConfig(max_new_tokens=count, ignore_eos=True, do_sample=False)
         prompt = genai.TokenizedInputs(
             ov.Tensor(np.array([list(ids)], np.int64)), ov.Tensor(np.ones((1, len(ids)), np.int64))
@@ -140,9 +137,9 @@ class OpenVinoSession:
         return Generation(started, clock.ids, clock.times)
 
     def generate_many(self, prompts: Sequence[Sequence[int]], count: int) -> list[Generation]:
-        """The same loop over a batch, shorter prompts padded on the left.
+        """Generate for a batch with the same loop; shorter prompts are padded on the left.
 
-        OpenVINO GenAI streams one sequence only; of a batch it notes the moments itself.
+        OpenVINO GenAI streams single sequences only, so times of a batch come from its own metrics.
         """
         import openvino as ov
         import openvino_genai as genai
@@ -155,7 +152,7 @@ class OpenVinoSession:
         started = time.perf_counter()
         result = pipeline.generate(fed, config)
         raw = result.perf_metrics.raw_metrics
-        # Milliseconds of a clock of its own; the first token came so many microseconds after the start.
+        # Token times are in milliseconds on GenAI's own clock; the time to the first token is in microseconds.
         first = started + raw.m_times_to_first_token[0] / 1e6
         times = [first + (moment - raw.m_new_token_times[0]) / 1e3 for moment in raw.m_new_token_times]
         return [Generation(started, [int(i) for i in ids], times) for ids in result.tokens]
@@ -164,29 +161,34 @@ class OpenVinoSession:
         if self._pipeline is None:
             import openvino_genai as genai
 
-            # SDPA and not PA (paged attention): the same attention as in `score`, and no prefix cache that
-            # would answer a repeated prompt from memory.
+            # SDPA instead of paged attention: the same attention as in `score`, and no prefix cache that would
+            # answer a repeated prompt from memory.
             self._pipeline = genai.LLMPipeline(
                 str(self._folder), self._device, ATTENTION_BACKEND="SDPA", **self._properties
             )
-            # The model's own sampling defaults and stop strings have no part in a measurement.
+            # Ignore the model's own sampling defaults and stop strings in measurements.
             self._pipeline.set_generation_config(genai.GenerationConfig(max_new_tokens=1, ignore_eos=True))
         return self._pipeline
 
     def close(self) -> None:
-        """Drop what was loaded."""
+        """Release the loaded models and the tokenizer."""
         self._request = self._pipeline = self._tokenizer = None
 
 
 def vocabulary(folder: Path) -> int:
-    """Entries of the vocabulary by config.json; where that does not say, any id is left to OpenVINO."""
+    """Return the vocabulary size from config.json, or sys.maxsize if it is not given (OpenVINO then checks
+    the ids).
+    """
     path = folder / "config.json"
     config = json.loads(path.read_text("utf-8")) if path.is_file() else {}
     return int(config.get("vocab_size") or config.get("text_config", {}).get("vocab_size") or sys.maxsize)
 
 
-def _clock(on_token: Callable[[int], bool] | None) -> Any:
-    """A streamer that notes each token and its moment; the base class comes with the framework."""
+def _token_clock(on_token: Callable[[int], bool] | None) -> Any:
+    """Return a streamer that records each token and its time.
+
+    Defined inside a function because its base class comes from the framework.
+    """
     import openvino_genai as genai
 
     class Clock(genai.StreamerBase):  # type: ignore[misc]
@@ -205,6 +207,6 @@ def _clock(on_token: Callable[[int], bool] | None) -> Any:
             return genai.StreamingStatus.STOP if self.stopped else genai.StreamingStatus.RUNNING
 
         def end(self) -> None:
-            """Nothing is held back."""
+            """Required by the base class. No-op: no tokens are held back."""
 
     return Clock()

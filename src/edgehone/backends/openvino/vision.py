@@ -1,8 +1,9 @@
-"""Multi-modal language models in OpenVINO: three IRs by optimum-intel, run one after the other.
+"""Vision-language models in OpenVINO: three IRs exported by optimum-intel, run one after the other.
 
-The vision encoder with its projector, the embeddings of ids, and the language model on embeddings. What is compressed
-is the language model, and the embeddings to 8 bits; the vision encoder stays in FP16. OpenVINO GenAI's pipeline gives
-no logits, and could thus not be proven: here the same requests score and generate, greedily, one token a call.
+The IRs are the vision encoder with its projector, the embeddings of ids, and the language model on
+embeddings. The language model is compressed, and the embeddings to 8 bits; the vision encoder stays in FP16.
+OpenVINO GenAI's pipeline returns no logits, so its output could not be verified; here the same requests score
+and generate, greedily, one token per call.
 """
 
 from __future__ import annotations
@@ -15,63 +16,57 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgehone.backends.base import (
-    Recipe,
-    Step,
-)
+from edgehone.backends.base import Recipe, Step
 from edgehone.backends.openvino import ir
-from edgehone.backends.sessions import (
-    Generation,
-    WorkerJob,
-)
+from edgehone.backends.sessions import Generation, WorkerJob
 from edgehone.backends.shared.ids import check_ids
 from edgehone.model.info import ModelInfo
 
 if TYPE_CHECKING:
-    from edgehone.backends.sessions import (
-        Logits,
-    )
+    from edgehone.backends.sessions import Logits
     from edgehone.inputs.pictures import Picture
 
 LANGUAGE = "openvino_language_model.xml"
 EMBEDDINGS = "openvino_text_embeddings_model.xml"
 VISION = "openvino_vision_embeddings_model.xml"
-# Exported with the pinned optimum-intel and seen to agree with transformers. It leaves out qwen2_vl, qwen2_5_vl,
-# idefics3 and smolvlm with the pinned transformers; others would need their own way of putting pictures in.
-SEEN = ("llava",)
+# Architectures whose export by the pinned optimum-intel was tested against transformers. With the pinned transformers
+# it does not export qwen2_vl, qwen2_5_vl, idefics3 and smolvlm; other architectures insert pictures in other ways.
+SUPPORTED = ("llava",)
 
-_HERE = "edgehone.backends.openvino.vision"
-# A prompt is fed in at least so many parts, so that the KV cache's precision has its say in the logits.
+_VISION = "edgehone.backends.openvino.vision"
+# Minimum number of chunks per prompt: the logits of later chunks depend on the KV cache and its precision.
 _PARTS = 4
 
 
-def why_not(model: ModelInfo) -> list[str]:
-    """Why a multi-modal model is not taken; empty where it is."""
-    if model.model_type in SEEN:
+def refusals(model: ModelInfo) -> list[str]:
+    """Return why a vision-language model is not supported; an empty list if it is."""
+    if model.model_type in SUPPORTED:
         return []
     return [
-        f"of models that see, {', '.join(SEEN)} is taken, not '{model.model_type}': optimum-intel does not export it "
-        "with the pinned transformers, or its way of placing pictures is not known here"
+        f"only the vision-language model {', '.join(SUPPORTED)} is supported, not '{model.model_type}': optimum-intel "
+        "does not export it with the pinned transformers, or how it inserts pictures into the prompt is not implemented"
     ]
 
 
 def variants(recipes: Sequence[Recipe]) -> list[Recipe]:
-    """Those of a language model's recipes that need no calibration: its samples would have to be embeddings."""
-    plain = [recipe for recipe in recipes if not recipe.calibrated]
-    return [replace(recipe, build={**recipe.build, "vision": True}) for recipe in plain]
+    """Return the recipes that need no calibration: calibration samples of these models would have to be
+    embeddings.
+    """
+    uncalibrated = [recipe for recipe in recipes if not recipe.calibrated]
+    return [replace(recipe, build={**recipe.build, "vision": True}) for recipe in uncalibrated]
 
 
 def steps(recipe: Recipe) -> Step:
-    """The FP16 IRs, and from them the compressed ones."""
-    export = Step(f"{_HERE}:export", reads=("model",))
+    """Return the steps: export the FP16 IRs, and compress them unless the recipe is exact."""
+    export = Step(f"{_VISION}:export", reads=("model",))
     if recipe.exact:
         return export
     params = {name: value for name, value in recipe.build.items() if name != "vision"}
-    return Step(f"{_HERE}:compress", params, {"fp16": export})
+    return Step(f"{_VISION}:compress", params, {"fp16": export})
 
 
 def export(job: WorkerJob) -> dict[str, Any]:
-    """The three IRs in FP16, with tokenizer, detokenizer and the processor's files (worker side)."""
+    """Write the three IRs in FP16, with tokenizer, detokenizer and the processor's files (worker side)."""
     from optimum.exporters.openvino import main_export
     from optimum.intel import OVConfig
 
@@ -96,7 +91,10 @@ def export(job: WorkerJob) -> dict[str, Any]:
 
 
 def compress(job: WorkerJob) -> dict[str, Any]:
-    """8 or 4-bit weights of the language model, 8-bit embeddings (worker side). args: mode, group_size, ratio."""
+    """Compress the language model to 8 or 4 bits and the embeddings to 8 bits (worker side).
+
+    args: mode, group_size, ratio. inputs: fp16.
+    """
     import nncf
     import openvino as ov
 
@@ -106,16 +104,19 @@ def compress(job: WorkerJob) -> dict[str, Any]:
     core = ov.Core()
     options: dict[str, Any] = {"mode": nncf.CompressWeightsMode(job.args["mode"])}
     options |= {name: job.args[name] for name in ("group_size", "ratio") if name in job.args}
-    for name, how in ((LANGUAGE, options), (EMBEDDINGS, {"mode": nncf.CompressWeightsMode.INT8_ASYM})):
+    for name, model_options in (
+        (LANGUAGE, options),
+        (EMBEDDINGS, {"mode": nncf.CompressWeightsMode.INT8_ASYM}),
+    ):
         job.progress(0.2, f"compressing {name}")
-        # Read from where it stays: what is read is mapped, and would be written over.
-        compressed = nncf.compress_weights(core.read_model(source / name), **how)
+        # Read from the source, not from the copy: the file is memory-mapped while the copy is overwritten.
+        compressed = nncf.compress_weights(core.read_model(source / name), **model_options)
         ir.save(compressed, job.out, name=name)
     return ir.facts(job.out, LANGUAGE)
 
 
 class OpenVinoVision:
-    """The three models opened: a session of text, and of pictures and text."""
+    """An opened vision-language model: a session for text, and for a picture with text."""
 
     def __init__(self, folder: Path, properties: Mapping[str, Any], vocabulary: int) -> None:
         self._folder, self._properties, self._vocabulary = folder, properties, vocabulary
@@ -124,29 +125,29 @@ class OpenVinoVision:
         self._processor: Any = None
 
     def tokenize(self, text: str) -> list[int]:
-        """Ids by openvino_tokenizers, with whatever it puts in front by itself."""
+        """Tokenize with openvino_tokenizers, including the prefix tokens that it adds by default."""
         return [int(i) for i in self._tokens().encode(text).input_ids.data[0]]
 
     def detokenize(self, ids: Sequence[int]) -> str:
-        """The text, special tokens left out."""
+        """Return the text without special tokens."""
         return str(self._tokens().decode(list(ids), skip_special_tokens=True))
 
     def score(self, ids: Sequence[int]) -> Iterator[Logits]:
-        """Logits from an empty state, the ids fed in parts through the KV cache."""
+        """Yield logits from an empty state; the ids are fed in chunks through the KV cache."""
         yield from self._feed(self._embedded(ids))
 
     def generate(
         self, ids: Sequence[int], count: int, on_token: Callable[[int], bool] | None = None
     ) -> Generation:
-        """Greedy tokens, one call of the language model each."""
+        """Generate greedily, with one call of the language model per token."""
         started = time.perf_counter()
         return self._continue(self._embedded(ids), count, on_token, started)
 
     def score_picture(self, picture: Picture, before: Sequence[int], after: Sequence[int]) -> Logits:
-        """Logits after each of `after`."""
+        """Return the logits after each of `after`."""
         import numpy as np
 
-        whole: Logits = np.concatenate(list(self._feed(self._shown(picture, before, after))))
+        whole: Logits = np.concatenate(list(self._feed(self._with_picture(picture, before, after))))
         return whole[-len(after) :]
 
     def describe(
@@ -157,12 +158,12 @@ class OpenVinoVision:
         count: int,
         on_token: Callable[[int], bool] | None = None,
     ) -> Generation:
-        """Greedy tokens; the encoding of the picture counts."""
+        """Generate greedily; the time includes encoding the picture."""
         started = time.perf_counter()
-        return self._continue(self._shown(picture, before, after), count, on_token, started)
+        return self._continue(self._with_picture(picture, before, after), count, on_token, started)
 
     def close(self) -> None:
-        """Drop what was loaded."""
+        """Release the loaded models, the tokenizer and the processor."""
         self._requests.clear()
         self._tokenizer = self._processor = None
 
@@ -188,17 +189,19 @@ class OpenVinoVision:
         import numpy as np
 
         check_ids(ids, self._vocabulary)
-        found = self._request(EMBEDDINGS).infer({0: np.array([list(ids)], np.int64)})
-        return np.array(found[0], np.float32)
+        outputs = self._request(EMBEDDINGS).infer({0: np.array([list(ids)], np.int64)})
+        return np.array(outputs[0], np.float32)
 
-    def _shown(self, picture: Picture, before: Sequence[int], after: Sequence[int]) -> Any:
-        """Embeddings of the ids with the picture's between them."""
+    def _with_picture(self, picture: Picture, before: Sequence[int], after: Sequence[int]) -> Any:
+        """Return the embeddings of the ids, with the picture's embeddings between them."""
         import numpy as np
 
         pixels = self._pixels(picture)
-        seen = np.array(self._request(VISION).infer({0: pixels})[0], np.float32)
+        encoded = np.array(self._request(VISION).infer({0: pixels})[0], np.float32)
         parts = [self._embedded(before)] if before else []
-        return np.concatenate([*parts, seen.reshape(1, -1, seen.shape[-1]), self._embedded(after)], axis=1)
+        return np.concatenate(
+            [*parts, encoded.reshape(1, -1, encoded.shape[-1]), self._embedded(after)], axis=1
+        )
 
     def _pixels(self, picture: Picture) -> Any:
         import numpy as np
@@ -207,18 +210,18 @@ class OpenVinoVision:
         if self._processor is None:
             from transformers import AutoProcessor
 
-            # The whole, for AutoImageProcessor asks for torchvision even where Pillow serves.
-            whole = AutoProcessor.from_pretrained(self._folder, local_files_only=True)
-            self._processor = whole.image_processor
-        made = self._processor(images=Image.fromarray(picture), return_tensors="np")
-        return np.asarray(made["pixel_values"], np.float32)
+            # AutoImageProcessor requires torchvision even where Pillow suffices; AutoProcessor does not.
+            processor = AutoProcessor.from_pretrained(self._folder, local_files_only=True)
+            self._processor = processor.image_processor
+        processed = self._processor(images=Image.fromarray(picture), return_tensors="np")
+        return np.asarray(processed["pixel_values"], np.float32)
 
-    def _feed(self, embedded: Any, least: int = _PARTS) -> Iterator[Logits]:
+    def _feed(self, embedded: Any, parts: int = _PARTS) -> Iterator[Logits]:
         import numpy as np
 
         request = self._request(LANGUAGE)
         request.reset_state()
-        rows = max(1, -(-embedded.shape[1] // least))
+        rows = max(1, -(-embedded.shape[1] // parts))
         for begin in range(0, embedded.shape[1], rows):
             yield np.array(self._step(request, embedded[:, begin : begin + rows], begin)[0], np.float32)
 
@@ -226,14 +229,14 @@ class OpenVinoVision:
         import numpy as np
 
         end = begin + part.shape[1]
-        made = {
+        arrays = {
             "inputs_embeds": part,
             "attention_mask": np.ones((1, end), np.int64),
             "position_ids": np.arange(begin, end, dtype=np.int64)[None],
             "beam_idx": np.zeros(1, np.int32),
         }
         names = {port.get_any_name() for port in request.model_inputs}
-        request.infer({name: value for name, value in made.items() if name in names})
+        request.infer({name: value for name, value in arrays.items() if name in names})
         return request.get_tensor("logits").data
 
     def _continue(

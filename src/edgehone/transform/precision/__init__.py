@@ -1,1 +1,1 @@
-"""Mixed precision: a budget of bytes spent on the weights that need it; the table, the solver, the assignment."""
+"""Mixed precision: assign a precision to each weight within a byte budget, by its measured sensitivity."""

@@ -1,9 +1,9 @@
-"""From a table of what rounding costs to one precision for each weight: a menu of a framework's types, and a budget.
+"""Mixed-precision assignment: choose one of a framework's types for each weight, within a budget, by its sensitivity.
 
-The table is measured once on the original and is the same for all (`backends.pytorch_sensitivity`); a menu is data of a
-framework. The divergence of a weight alone at another precision is what it is at the anchor, times the ratio of the
-squared errors: KL is quadratic in a small error (HAWQ-V2, Dong et al. 2019, arXiv:1911.03852, spends bits by the same
-product). Divergences of single weights are added up.
+The sensitivity table is measured once on the original and serves all frameworks (`backends.pytorch.sensitivity`);
+each framework's menu of types is data. The divergence of a weight at another precision is its divergence at the
+anchor, times the ratio of the squared errors: KL divergence is quadratic in a small error (HAWQ-V2, Dong et al.
+2019, arXiv:1911.03852, distributes bits by the same product). Divergences of single weights are added up.
 """
 
 from __future__ import annotations
@@ -19,21 +19,22 @@ from edgehone.core.errors import InputError
 from edgehone.transform.precision.solver import solve
 
 TABLE = "sensitivity.json"
-# What the frameworks have in common, and groups within a row that share a scale. 0: the whole row.
+# Bit widths for which rounding errors are measured; the frameworks' types are mapped to these.
 BITS = (2, 3, 4, 5, 6, 8)
+# Number of weights in a row that share a scale. 0: the whole row.
 GROUPS = (32, 64, 128, 0)
-# Where the divergence itself is measured: coarse enough to rise above the rounding of floats, fine enough to be
-# in the range where it is quadratic.
+# Bits and group at which the divergence itself is measured: coarse enough to exceed floating-point rounding, fine
+# enough to stay in the range where the divergence is quadratic.
 ANCHOR = (4, 64)
 FLOAT_BITS = 16
 
 
 @dataclass(frozen=True)
 class Weight:
-    """A matrix of the original by its module's name; `kl` is its divergence at the anchor, nats a token.
+    """A matrix of the original, named after its module; `kl` is its divergence at the anchor in nats per token.
 
-    `errors`: what `error_key` names → squared error, weighted by the activations, as a share of the anchor's. `kind`
-    is "linear", "embedding", "head", or "tied" for embeddings that are the head too.
+    `errors` maps keys of `error_key` to the squared error, weighted by the activations, relative to that at the
+    anchor. `kind` is "linear", "embedding", "head", or "tied" for embeddings that also serve as the head.
     """
 
     name: str
@@ -45,16 +46,17 @@ class Weight:
 
     @property
     def count(self) -> int:
-        """How many weights it has."""
+        """The number of weights in the matrix."""
         return self.rows * self.columns
 
 
 @dataclass(frozen=True)
 class Option:
-    """A precision of a framework's menu: the framework's own `type`, rounded like `bits` in groups of `group`.
+    """A precision in a framework's menu: the framework's own `type`, treated as rounding to `bits` in groups of
+    `group`.
 
-    `weighs` is bits a weight with scales; `block` what a row must divide by; `kinds` the kinds of weights that can
-    have it, all if empty.
+    `weighs` is the bits per weight including scales; `block` must divide the length of a row; `kinds` lists the
+    kinds of weights that may have this type (all if empty).
     """
 
     type: str
@@ -65,17 +67,17 @@ class Option:
     kinds: tuple[str, ...] = ()
 
     def fits(self, weight: Weight) -> bool:
-        """Whether a weight can have it."""
+        """Return True if a weight can have this type."""
         allowed = not self.kinds or weight.kind in self.kinds
         known = self.bits >= FLOAT_BITS or error_key(self.bits, self.group) in weight.errors
         return allowed and known and weight.columns % self.block == 0
 
     def size(self, weight: Weight) -> int:
-        """Bytes of a weight."""
+        """Return the size of a weight in bytes."""
         return -(-int(weight.count * self.weighs) // 8)
 
     def cost(self, weight: Weight) -> float:
-        """Nats a token that a weight costs."""
+        """Return the predicted divergence that rounding a weight adds, in nats per token."""
         if self.bits >= FLOAT_BITS:
             return 0.0
         return weight.kl * weight.errors[error_key(self.bits, self.group)]
@@ -83,7 +85,11 @@ class Option:
 
 @dataclass(frozen=True)
 class Assignment:
-    """`options` by the weights' names; the bytes of all; the divergence that adds up, and its gap to the least."""
+    """An option for each weight, by name.
+
+    `bytes` is the total size, `bits` the average per weight, `kl` the sum of the predicted divergences, and `gap` an
+    upper bound of its distance from the minimum.
+    """
 
     options: Mapping[str, Option]
     bytes: int
@@ -92,7 +98,7 @@ class Assignment:
     gap: float
 
     def facts(self) -> dict[str, Any]:
-        """What a build records: types by weight, predicted bits a weight, bytes and nats."""
+        """Return the facts that a build records: type by weight, and predicted bits per weight, bytes and nats."""
         return {
             "types": {name: option.type for name, option in self.options.items()},
             "bits_per_weight": self.bits,
@@ -103,18 +109,18 @@ class Assignment:
 
 
 def error_key(bits: int, group: int) -> str:
-    """The name of a precision in a table."""
+    """Return the key of a precision in a sensitivity table."""
     return f"{bits}x{group or 'row'}"
 
 
 def read(folder: Path) -> list[Weight]:
-    """The table that the measuring step wrote into a folder."""
+    """Read the sensitivity table that the measuring step wrote to a folder."""
     rows = json.loads((folder / TABLE).read_text("utf-8"))["tensors"]
     return [Weight(**row) for row in rows]
 
 
 def menu(entries: Iterable[Mapping[str, Any]]) -> list[Option]:
-    """Options from a backend's table: type, bits, group, weighs, and block and kinds where they limit it."""
+    """Parse options from a backend's table: type, bits, group, weighs, and optionally block and kinds."""
     return [Option(**{**entry, "kinds": tuple(entry.get("kinds", ()))}) for entry in entries]
 
 
@@ -126,53 +132,57 @@ def assign(
     size: int | None = None,
     together: str | None = None,
 ) -> Assignment:
-    """One option for each weight, of the least divergence within `bits` a weight, or within `size` bytes.
+    """Choose an option for each weight so that the total divergence is minimal.
 
-    `together` is a pattern: weights whose names differ only in what it matches get one option, as runtimes need that
-    fuse them. Raises InputError where no option fits a weight, and for a budget that is too small.
+    The budget is `bits` per weight on average, or `size` bytes in total. `together` is a regular expression: weights
+    whose names differ only in what it matches get the same option, as runtimes that fuse them require. Raises
+    InputError if no option fits a weight, or the budget is too small.
     """
     groups: dict[str, list[Weight]] = {}
     for weight in weights:
         groups.setdefault(re.sub(together, "*", weight.name) if together else weight.name, []).append(weight)
     fitting: list[list[Option]] = []
     for name, members in groups.items():
-        found = [option for option in options if all(option.fits(one) for one in members)]
-        if not found:
+        allowed = [option for option in options if all(option.fits(one) for one in members)]
+        if not allowed:
             raise InputError(
                 f"no type fits {name}: its rows have {members[0].columns} weights",
-                hint="give another backend: --backends",
+                hint="choose another backend with --backends",
             )
-        fitting.append(found)
+        fitting.append(allowed)
     count = sum(weight.count for weight in weights)
     budget = size if size is not None else int(count * (bits or 0) / 8)
     solution = solve(
         [
-            [(sum(map(option.size, members)), sum(map(option.cost, members))) for option in found]
-            for members, found in zip(groups.values(), fitting, strict=True)
+            [(sum(map(option.size, members)), sum(map(option.cost, members))) for option in allowed]
+            for members, allowed in zip(groups.values(), fitting, strict=True)
         ],
         budget,
     )
     chosen = {
-        one.name: found[at]
-        for members, found, at in zip(groups.values(), fitting, solution.chosen, strict=True)
+        one.name: allowed[at]
+        for members, allowed, at in zip(groups.values(), fitting, solution.chosen, strict=True)
         for one in members
     }
     return Assignment(chosen, solution.size, 8 * solution.size / count, solution.cost, solution.gap)
 
 
-def asked(told: Mapping[str, Any], folder: Path, fixed: int = 0) -> Assignment:
-    """The assignment that a build step is told of by its argument `mix`, over the table in `folder`.
+def from_mix(mix: Mapping[str, Any], folder: Path, fixed: int = 0) -> Assignment:
+    """Return the assignment for a build step's argument `mix`, with the sensitivity table in `folder`.
 
-    `mix` holds the menu, `together` where there is one, and `bits` a weight, or `bytes` of the whole artifact, of
-    which `fixed` are other than weights.
+    `mix` holds the menu, optionally `together`, and either `bits` per weight or `bytes` of the whole artifact, of
+    which `fixed` bytes are not weights.
     """
-    size = told["bytes"] - fixed if "bytes" in told else None
-    options = menu(told["menu"])
-    return assign(read(folder), options, bits=told.get("bits"), size=size, together=told.get("together"))
+    size = mix["bytes"] - fixed if "bytes" in mix else None
+    options = menu(mix["menu"])
+    return assign(read(folder), options, bits=mix.get("bits"), size=size, together=mix.get("together"))
 
 
 def fallbacks(assignment: Assignment, written: Mapping[str, str]) -> dict[str, str]:
-    """Where a file holds another type than was assigned: weight → "assigned → written", missing ones too."""
+    """Return the weights whose type in the written file differs from the assigned one: name → "assigned → written".
+
+    Weights that are missing in the file are included.
+    """
     return {
         name: f"{option.type} → {written.get(name, 'not found')}"
         for name, option in assignment.options.items()

@@ -1,11 +1,12 @@
-"""The multiple-choice knapsack: one choice for each item, least cost in all, within a budget of bytes.
+"""The multiple-choice knapsack: one choice for each item, with the least total cost within a budget of bytes.
 
-The Lagrangian bound comes first: with a price on bytes each item is chosen by itself, and the price at which the budget
-is just spent gives a lower bound of the cost (Sinha and Zoltners, "The Multiple-Choice Knapsack Problem", Operations
-Research 27, 1979). A greedy fill gives a solution. What a choice costs above its item's best at that price is a penalty
-that no solution can win back, so choices whose penalty exceeds the gap between both are out (Pisinger, "A minimal
-algorithm for the multiple-choice knapsack problem", EJOR 83, 1995). Dynamic programming over the few that are left
-then finds the best; only if its states had to be cut is the answer not proven, and `gap` says by how much it may miss.
+The Lagrangian bound comes first: given a price per byte, each item is chosen independently, and the price at which
+the budget is just spent gives a lower bound of the cost (Sinha and Zoltners, "The Multiple-Choice Knapsack Problem",
+Operations Research 27, 1979). A greedy fill gives a feasible solution. The amount by which a choice exceeds its
+item's best at that price is a penalty that no solution can recover, so choices whose penalty exceeds the gap between
+bound and greedy solution are discarded (Pisinger, "A minimal algorithm for the multiple-choice knapsack problem",
+EJOR 83, 1995). Dynamic programming over the few remaining choices then finds the optimum. Only if its states had to
+be truncated is the result not proven optimal; `gap` then bounds its distance from the optimum.
 """
 
 from __future__ import annotations
@@ -22,15 +23,17 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-# States that the dynamic programming holds at once. Tensors of equal shape share their sizes, so models need few.
+# Maximum number of states in the dynamic programming. Models need few, because tensors of equal shape have equal sizes.
 MAX_STATES = 4096
 
-Choices = Sequence[tuple[int, float]]  # of one item: size in bytes and cost of each
+Choices = Sequence[tuple[int, float]]  # size in bytes and cost of each choice of one item
 
 
 @dataclass(frozen=True)
 class Solution:
-    """`chosen`: a place in each item's choices; their `size` and `cost`; at most `gap` above the least cost."""
+    """The index of each item's choice (`chosen`), their total `size` and `cost`, which is at most `gap` above the
+    minimum.
+    """
 
     chosen: tuple[int, ...]
     size: int
@@ -39,21 +42,22 @@ class Solution:
 
 
 def solve(items: Sequence[Choices], budget: int) -> Solution:
-    """The choices of least cost whose sizes add up to at most `budget`.
+    """Return the choices of least total cost whose sizes add up to at most `budget`.
 
-    Sizes are whole numbers of at least 0, costs finite. Raises InputError where even the smallest choices take more.
+    Sizes are integers of at least 0; costs are finite. Raises InputError if even the smallest choices exceed the
+    budget.
     """
     least = sum(min(size for size, _ in item) for item in items)
     if least > budget:
         raise InputError(
             f"{budget:,} bytes are too few for these weights: {least:,} are the least possible",
-            hint="allow more bytes, or leave it to a recipe of fewer bits: edgehone recommend MODEL lists them",
+            hint="allow more bytes, or choose a recipe with fewer bits from `edgehone recommend MODEL`",
         )
     start, steps = _hulls(items)
     price, chosen = _greedy(items, start, steps, budget)
     greedy = _solution(items, chosen, 0.0)
     bound = sum(min(cost + price * size for size, cost in item) for item in items) - price * budget
-    # With room for all, or where the greedy fill meets the bound but for rounding, nothing can be better.
+    # The greedy solution is optimal if everything fits, or if it reaches the bound up to rounding.
     slack = 1e-12 * max(1.0, abs(greedy.cost), price * budget)
     if price == 0.0 or greedy.cost - bound <= slack:
         return greedy
@@ -61,9 +65,9 @@ def solve(items: Sequence[Choices], budget: int) -> Solution:
 
 
 def _hulls(items: Sequence[Choices]) -> tuple[list[int], list[tuple[float, int, int, int]]]:
-    """Each item's smallest choice, and all steps up the lower convex hulls, the best gain for a byte first.
+    """Return each item's smallest choice, and all steps along the lower convex hulls, highest gain per byte first.
 
-    A step is (gain a byte, item, from, to).
+    A step is (gain per byte, item, from, to).
     """
     start: list[int] = []
     steps: list[tuple[float, int, int, int]] = []
@@ -78,7 +82,7 @@ def _hulls(items: Sequence[Choices]) -> tuple[list[int], list[tuple[float, int, 
             hull.append(at)
         start.append(hull[0])
         steps += [(_gain(item, low, high), number, low, high) for low, high in pairwise(hull)]
-    # Stable: of one item the steps stay in order, for along a hull the gains fall.
+    # The sort is stable, and gains decrease along a hull, so each item's steps stay in order.
     steps.sort(key=lambda step: -step[0])
     return start, steps
 
@@ -91,17 +95,19 @@ def _gain(item: Choices, low: int, high: int) -> float:
 def _greedy(
     items: Sequence[Choices], start: Sequence[int], steps: Sequence[tuple[float, int, int, int]], budget: int
 ) -> tuple[float, list[int]]:
-    """The price of a byte where the budget is spent (0 where all fits), and the steps taken that fit."""
+    """Return the price per byte at which the budget is spent (0 if everything fits), and the choices after all
+    fitting steps.
+    """
     chosen = list(start)
-    left = budget - sum(item[at][0] for item, at in zip(items, chosen, strict=True))
+    remaining = budget - sum(item[at][0] for item, at in zip(items, chosen, strict=True))
     price = 0.0
     for gain, number, low, high in steps:
-        takes = items[number][high][0] - items[number][low][0]
+        added = items[number][high][0] - items[number][low][0]
         if chosen[number] != low:
             continue
-        if takes <= left:
+        if added <= remaining:
             chosen[number] = high
-            left -= takes
+            remaining -= added
         elif price == 0.0:
             price = gain
     return price, chosen
@@ -114,41 +120,48 @@ def _exact(
     greedy: Solution,
     bound: float,
 ) -> Solution:
-    """Dynamic programming over the choices whose penalty leaves hope, item by item, dominated states dropped."""
+    """Run dynamic programming over the choices whose penalty is within the gap, item by item, without dominated
+    states.
+    """
     import numpy as np
 
     best = [min(cost + price * size for size, cost in item) for item in items]
     gap = (greedy.cost - bound) * (1 + 1e-9)
-    kept = [
+    candidates = [
         [at for at, (size, cost) in enumerate(item) if cost + price * size - floor <= gap]
         for item, floor in zip(items, best, strict=True)
     ]
-    core = [number for number, places in enumerate(kept) if len(places) > 1]
-    chosen = [places[0] for places in kept]
-    fixed = sum(items[n][chosen[n]][0] for n, places in enumerate(kept) if len(places) == 1)
+    core = [number for number, indices in enumerate(candidates) if len(indices) > 1]
+    chosen = [indices[0] for indices in candidates]
+    fixed = sum(items[n][chosen[n]][0] for n, indices in enumerate(candidates) if len(indices) == 1)
     sizes, excess = np.array([fixed], np.int64), np.zeros(1)
-    after = [(min(items[n][at][0] for at in kept[n]), max(items[n][at][0] for at in kept[n])) for n in core]
-    fewest, most = sum(low for low, _ in after), sum(high for _, high in after)
+    ranges = [
+        (min(items[n][at][0] for at in candidates[n]), max(items[n][at][0] for at in candidates[n]))
+        for n in core
+    ]
+    min_left, max_left = sum(low for low, _ in ranges), sum(high for _, high in ranges)
     trail: list[tuple[NDArray[np.int32], NDArray[np.int16]]] = []
     cut = False
-    for number, (low, high) in zip(core, after, strict=True):
-        fewest, most = fewest - low, most - high
-        choices = [items[number][at] for at in kept[number]]
-        grown = np.concatenate([sizes + size for size, _ in choices])
-        paid = np.concatenate([excess + max(0.0, c + price * s - best[number]) for s, c in choices])
-        # What is certain to be left unspent costs its price too.
-        unspent = np.maximum(budget - most - grown, 0)
-        alive = np.flatnonzero((grown + fewest <= budget) & (paid + price * unspent <= gap))
-        alive = alive[_undominated(grown[alive], paid[alive] - price * grown[alive])]
-        if len(alive) > MAX_STATES:
+    for number, (low, high) in zip(core, ranges, strict=True):
+        min_left, max_left = min_left - low, max_left - high
+        choices = [items[number][at] for at in candidates[number]]
+        new_sizes = np.concatenate([sizes + size for size, _ in choices])
+        new_excess = np.concatenate([excess + max(0.0, c + price * s - best[number]) for s, c in choices])
+        # Bytes that are certain to remain unspent are charged at the price as well.
+        unspent = np.maximum(budget - max_left - new_sizes, 0)
+        surviving = np.flatnonzero((new_sizes + min_left <= budget) & (new_excess + price * unspent <= gap))
+        surviving = surviving[
+            _undominated(new_sizes[surviving], new_excess[surviving] - price * new_sizes[surviving])
+        ]
+        if len(surviving) > MAX_STATES:
             cut = True
-            alive = np.sort(alive[np.argsort(paid[alive], kind="stable")[:MAX_STATES]])
-        trail.append(((alive % len(sizes)).astype(np.int32), (alive // len(sizes)).astype(np.int16)))
-        sizes, excess = grown[alive], paid[alive]
+            surviving = np.sort(surviving[np.argsort(new_excess[surviving], kind="stable")[:MAX_STATES]])
+        trail.append(((surviving % len(sizes)).astype(np.int32), (surviving // len(sizes)).astype(np.int16)))
+        sizes, excess = new_sizes[surviving], new_excess[surviving]
     if len(sizes):
         at = int(np.argmin(excess - price * sizes))
-        for number, (parents, taken) in zip(reversed(core), reversed(trail), strict=True):
-            chosen[number] = kept[number][int(taken[at])]
+        for number, (parents, choice_of) in zip(reversed(core), reversed(trail), strict=True):
+            chosen[number] = candidates[number][int(choice_of[at])]
             at = int(parents[at])
         found = _solution(items, chosen, 0.0)
         greedy = found if found.cost < greedy.cost else greedy
@@ -156,7 +169,7 @@ def _exact(
 
 
 def _undominated(sizes: NDArray[np.int64], costs: NDArray[np.float64]) -> NDArray[np.intp]:
-    """Places of the states of which no other is at most as large and at most as costly."""
+    """Return the indices of the states for which no other state is at most as large and at most as costly."""
     import numpy as np
 
     order = np.lexsort((costs, sizes))

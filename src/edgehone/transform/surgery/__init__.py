@@ -1,6 +1,7 @@
-"""Surgery: a smaller checkpoint of the same model, made before anything quantizes it.
+"""Structural pruning ("surgery"): a smaller checkpoint of the same model, written before quantization.
 
-An operation takes a Hugging Face folder and writes another one: blocks removed (`layers`), experts removed
-(`experts`). What it removes is decided by what was measured on the calibration text, in a job of its own whose
-facts are kept. The weights that stay are copied byte for byte (`checkpoint`). `operations` is the core's side.
+An operation reads a Hugging Face folder and writes another one, with blocks removed (`layers`) or experts removed
+(`experts`). What is removed is decided by measurements on the calibration text, in a separate job whose facts are
+recorded. The remaining weights are copied byte for byte (`checkpoint`). `operations` turns a recipe's operations
+into build steps.
 """

@@ -1,6 +1,6 @@
-"""A checkpoint rewritten with some of its tensors, or of their rows, left out (worker side, no framework).
+"""Rewrite a checkpoint without some of its tensors or rows (worker side, no framework).
 
-Weights that stay are copied byte for byte, in whatever dtype they are stored, one tensor at a time.
+The remaining weights are copied byte for byte, in their stored dtype, one tensor at a time.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from edgehone.core.errors import ModelError
 from edgehone.formats.safetensors import Tensor, read_header
 
 INDEX = "model.safetensors.index.json"
-# Pickled weights and Python files run code; other weights would no longer be those of this checkpoint.
+# Not copied: pickled weights and Python files, which run code, and weights in other formats, which hold the old model.
 _LEFT_OUT = {
     ".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".pkl", ".h5", ".msgpack", ".onnx", ".gguf", ".py", ".pyc",
 }  # fmt: skip
@@ -24,7 +24,7 @@ _LEFT_OUT = {
 
 @dataclass(frozen=True)
 class Kept:
-    """What becomes of a tensor: its name, and which rows (of its first dimension) stay; None for all."""
+    """The new name of a tensor that is kept, and which rows (of its first dimension) are kept; None for all rows."""
 
     name: str
     rows: Sequence[int] | None = None
@@ -34,13 +34,13 @@ Choose = Callable[[str, Tensor], Kept | None]
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """config.json."""
+    """Read config.json."""
     config: dict[str, Any] = json.loads((folder / "config.json").read_text("utf-8"))
     return config
 
 
 def tensors(folder: Path) -> dict[str, tuple[Path, Tensor]]:
-    """Every stored tensor by name, with the file that holds it. ModelError when there is none."""
+    """Return every stored tensor by name, with the file that holds it. Raises ModelError if there is none."""
     found = {
         name: (path, tensor)
         for path in sorted(folder.glob("*.safetensors"))
@@ -52,7 +52,7 @@ def tensors(folder: Path) -> dict[str, tuple[Path, Tensor]]:
 
 
 def rewrite(source: Path, out: Path, config: Mapping[str, Any], choose: Choose) -> dict[str, int]:
-    """Write `source` to `out` with another config.json and only what `choose` keeps of each tensor.
+    """Write `source` to `out` with another config.json and only the tensors and rows that `choose` keeps.
 
     Returns `bytes` and `parameters` of the weights. Raises ModelError for weights that cannot be read.
     """
@@ -71,7 +71,7 @@ def rewrite(source: Path, out: Path, config: Mapping[str, Any], choose: Choose) 
     if (source / INDEX).exists():
         index = {"metadata": {"total_size": size}, "weight_map": names}
         (out / INDEX).write_text(json.dumps(index, indent=1), "utf-8")
-    # llama.cpp tells some tokenizers (Phi-3's) by the model's name: that of the folder, unless this is there.
+    # llama.cpp recognizes some tokenizers (Phi-3's) by the model's name, which is the folder's name without this key.
     named = {"_name_or_path": source.resolve().name, **config}
     (out / "config.json").write_text(json.dumps(named, indent=2), "utf-8")
     return {"bytes": size, "parameters": parameters}

@@ -1,4 +1,4 @@
-"""The core's side of surgery: a recipe's operations as build steps, and what they add to its name."""
+"""Turn a recipe's surgery into build steps, and into a suffix of the recipe's name."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from edgehone.core.errors import InputError
 
 @dataclass(frozen=True)
 class Operation:
-    """`apply` writes a folder from a model's; `measure`, where there is one, is run first and read by it.
+    """`apply` writes a new folder from a model's folder; `measure`, if any, runs first and `apply` reads its result.
 
-    Both are `module:function` of the worker's side. `params` turns the recipe's value into `apply`'s arguments,
-    `suffix` into the end of the recipe's name.
+    Both are functions of the worker side, as `module:function`. `params` converts the recipe's value to `apply`'s
+    arguments, `suffix` to the end of the recipe's name.
     """
 
     apply: str
@@ -47,28 +47,28 @@ OPERATIONS: dict[str, Operation] = {
 
 
 def steps(surgery: Mapping[str, Any]) -> Step:
-    """The last step of the surgery: each operation on what the one before wrote, the first on the original.
+    """Return the last step of the surgery. Each operation reads the previous one's result, the first the original.
 
-    Raises InputError for an operation that there is not.
+    Raises InputError for an unknown operation, or if there is none.
     """
-    made: Step | None = None
+    step: Step | None = None
     for name, value in surgery.items():
         operation = _operation(name)
-        reads, inputs = (("model",), {}) if made is None else ((), {"model": made})
+        reads, inputs = (("model",), {}) if step is None else ((), {"model": step})
         if operation.measure:
             inputs = {**inputs, "measured": Step(operation.measure, {}, inputs, (*reads, "calibration"))}
-        made = Step(operation.apply, dict(operation.params(value)), inputs, reads)
-    if made is None:
-        raise InputError("a surgery without an operation", hint=f"one of {', '.join(OPERATIONS)}")
-    return made
+        step = Step(operation.apply, dict(operation.params(value)), inputs, reads)
+    if step is None:
+        raise InputError("the surgery has no operation", hint=f"use one of {', '.join(OPERATIONS)}")
+    return step
 
 
 def suffix(surgery: Mapping[str, Any]) -> str:
-    """What the operations add to a recipe's name, as `-drop2`."""
+    """Return what the operations add to a recipe's name, for example `-drop2`."""
     return "".join(f"-{_operation(name).suffix(value)}" for name, value in surgery.items())
 
 
 def _operation(name: str) -> Operation:
     if name not in OPERATIONS:
-        raise InputError(f"no surgery is called '{name}'", hint=f"one of {', '.join(OPERATIONS)}")
+        raise InputError(f"there is no surgery '{name}'", hint=f"use one of {', '.join(OPERATIONS)}")
     return OPERATIONS[name]

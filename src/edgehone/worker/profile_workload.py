@@ -1,7 +1,7 @@
-"""Answer the workload for a while: what a profile watches (worker side).
+"""Run the workload while a profiler watches the process (worker side).
 
-Requests are those of speed, memory and energy (`measure.requests`). What was answered is told as it goes, in slices
-on standard output, so that it is known of a process that does not live to return.
+The requests are the same as in speed, memory and energy measurements (`requests`). Progress is printed to standard
+output in slices, so that it is available even if the process dies.
 """
 
 from __future__ import annotations
@@ -10,38 +10,40 @@ import json
 import time
 from typing import Any
 
-from edgehone.backends.sessions import (
-    WorkerJob,
-)
+from edgehone.backends.sessions import WorkerJob
 from edgehone.worker import page_cache
 from edgehone.worker.backend import load_backend
 from edgehone.worker.clock import seconds_to_open
 from edgehone.worker.requests import open_requests
 
-# How a slice's line begins in the log.
+# Prefix of a slice's line in the log.
 MARK = "edgehone-slice "
 SLICE_SECONDS = 0.5
 
 
 def prompts(job: WorkerJob) -> dict[str, Any]:
-    """So many `prompts` of `count` ids each, by the artifact's own tokenizer, from as many places of a text.
+    """Tokenize `prompts` different passages of a text with the artifact's own tokenizer, to `count` ids each.
 
     args: backend, settings, count, prompts. inputs: artifact, text (a UTF-8 file).
     """
     session = load_backend(job).open_session(job.inputs["artifact"], job.args["settings"], job)
     text, count = job.inputs["text"].read_text("utf-8"), job.args["count"]
-    # Few tokens are longer than that many characters, so the ids are enough nearly everywhere.
+    # Few tokens have more than 16 characters, so nearly every passage has enough ids.
     length = 16 * count + 64
     step = max(1, (len(text) - length) // job.args["prompts"])
-    made = [
+    passages = [
         session.tokenize(text[at : at + length])[:count] for at in range(0, step * job.args["prompts"], step)
     ]
     session.close()
-    return {"prompts": [[int(one) for one in ids] for ids in made]}
+    return {"prompts": [[int(token) for token in ids] for ids in passages]}
 
 
 def start(job: WorkerJob) -> dict[str, Any]:
-    """How long it takes to open and answer once. args: cold, and those of `open_requests`."""
+    """Measure the time to open the artifact and to answer the first request.
+
+    args: cold (drop the artifact's files from the page cache first), and those of `open_requests`. Returns open,
+    first (seconds).
+    """
     if job.args["cold"]:
         page_cache.drop(job.inputs["artifact"])
     begun = time.perf_counter()
@@ -55,10 +57,11 @@ def start(job: WorkerJob) -> dict[str, Any]:
 
 
 def answer(job: WorkerJob) -> dict[str, Any]:
-    """Answer requests for `seconds`. args: seconds, and those of `open_requests`.
+    """Answer requests for args["seconds"].
 
-    Returns `begun` and `ended` (time.perf_counter) of the steady part, after one request to warm up, and `requests`;
-    latencies.npy holds each request's seconds, ttfts.npy those to its first token where there are tokens.
+    args: seconds, and those of `open_requests`. Writes latencies.npy (seconds of each request) and ttfts.npy
+    (seconds to its first token, if there are tokens). Returns `begun` and `ended` (time.perf_counter) of the steady
+    part, which starts after one warm-up request, and the number of `requests`.
     """
     import numpy as np
 
@@ -67,18 +70,18 @@ def answer(job: WorkerJob) -> dict[str, Any]:
     clock, begun = requests.clock, time.perf_counter()
     computed_begun = clock.now()
     totals, firsts = list[float](), list[float]()
-    teller = _Slices(begun)
+    slices = _Slices(begun)
     while time.perf_counter() - begun < job.args["seconds"]:
-        for one in requests.answer():
-            totals.append(one["total"])
-            if "ttft" in one:
-                firsts.append(one["ttft"])
-            teller.send(one["total"])
+        for request in requests.answer():
+            totals.append(request["total"])
+            if "ttft" in request:
+                firsts.append(request["ttft"])
+            slices.send(request["total"])
         # The parent samples this process in real time, so a session whose times are computed is slowed down to them.
         ahead = (clock.now() - computed_begun) - (time.perf_counter() - begun)
         if ahead > 0:
             time.sleep(ahead)
-    teller.close()
+    slices.close()
     ended = time.perf_counter()
     requests.close()
     np.save(job.out / "latencies.npy", np.array(totals))
@@ -87,20 +90,20 @@ def answer(job: WorkerJob) -> dict[str, Any]:
 
 
 def slices_of(log: str) -> list[dict[str, float]]:
-    """The slices that `answer` told in a log, a cut line left out."""
-    found = []
+    """Return the slices that `answer` printed to a log. Truncated lines are skipped."""
+    slices = []
     for line in log.splitlines():
         _, mark, rest = line.partition(MARK)
         if mark:
             try:
-                found.append(json.loads(rest))
-            except ValueError:  # the process died in the middle of it
+                slices.append(json.loads(rest))
+            except ValueError:  # the process died while writing the line
                 continue
-    return found
+    return slices
 
 
 class _Slices:
-    """Tells each half second what was answered in it: requests, mean and largest latency in seconds."""
+    """Print a summary of each half second: number of requests, mean and maximum latency in seconds."""
 
     def __init__(self, begun: float) -> None:
         self._since, self._values = begun, list[float]()
@@ -108,15 +111,15 @@ class _Slices:
     def send(self, seconds: float) -> None:
         self._values.append(seconds)
         if (now := time.perf_counter()) - self._since >= SLICE_SECONDS:
-            self._tell(now)
+            self._print(now)
 
     def close(self) -> None:
         if self._values:
-            self._tell(time.perf_counter())
+            self._print(time.perf_counter())
 
-    def _tell(self, now: float) -> None:
-        mean, most = sum(self._values) / len(self._values), max(self._values)
-        told = {"from": self._since, "to": now, "n": len(self._values), "mean": mean, "max": most}
-        # The log is where it is looked for: whatever else the process printed stands beside it.
-        print(f"\n{MARK}{json.dumps(told)}", flush=True)  # noqa: T201
+    def _print(self, now: float) -> None:
+        mean, highest = sum(self._values) / len(self._values), max(self._values)
+        summary = {"from": self._since, "to": now, "n": len(self._values), "mean": mean, "max": highest}
+        # Standard output is the job's log, which the profiler reads; other output may be in it too.
+        print(f"\n{MARK}{json.dumps(summary)}", flush=True)  # noqa: T201
         self._since, self._values = now, []

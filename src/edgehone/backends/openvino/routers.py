@@ -1,7 +1,7 @@
-"""Mixtures of experts in OpenVINO: routers kept in 16 bits, and what they choose read from the graph.
+"""Routers of mixture-of-experts models in OpenVINO: keep them in 16 bits, and read their choices from the graph.
 
-NNCF compresses a router like any other matrix, to 4 bits too. Routers are a few thousandths of the bytes and
-decide where each token goes, so recipes of their own leave them in 16.
+NNCF compresses a router like any other matrix, down to 4 bits. Routers hold a few thousandths of the bytes
+and decide to which experts each token goes, so separate recipes leave them in 16 bits.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def variants(recipes: Sequence[Recipe]) -> list[Recipe]:
-    """For each 4-bit recipe that a quick run tries, one more that leaves the routers in 16 bits."""
+    """For each 4-bit recipe at quick effort, return a variant that leaves the routers in 16 bits."""
     return [
         replace(
             recipe,
@@ -36,31 +36,31 @@ def variants(recipes: Sequence[Recipe]) -> list[Recipe]:
     ]
 
 
-def routers(model: Any) -> list[str]:
-    """The names of the operations that compute the routers' logits. EdgehoneError where none is found."""
+def router_nodes(model: Any) -> list[str]:
+    """Return the names of the operations that compute the routers' logits. Raises EdgehoneError if there are none."""
     names = [n.get_friendly_name() for n in model.get_ops() if n.get_type_name() == "MatMul"]
     if found := [name for name in names if ROUTER.search(name)]:
         return found
-    raise EdgehoneError("no router of a mixture of experts is found in the exported graph")
+    raise EdgehoneError("the exported graph has no mixture-of-experts router")
 
 
 class RoutingSession(OpenVinoSession):
-    """A session whose graph tells the chosen experts: a `RoutingSession` of the contract."""
+    """A session that also reports the chosen experts (`RoutingSession` of the backend contract)."""
 
     def __init__(self, folder: Path, settings: Mapping[str, Any], threads: int) -> None:
         super().__init__(folder, settings, threads)
         self._blocks: list[int] = []
 
     def routing(self, ids: Sequence[int]) -> dict[int, NDArray[np.int16]]:
-        """The experts chosen for each of `ids` from an empty context, by block: [tokens, k]."""
+        """Return the experts chosen for each of `ids` from an empty context, by block: [tokens, k]."""
         import numpy as np
 
-        found: dict[int, list[Any]] = {}
-        for _ in self.score(ids):  # fed in parts, each of which is another inference
+        parts: dict[int, list[Any]] = {}
+        for _ in self.score(ids):  # each chunk is a separate inference
             for block in self._blocks:
                 chosen = self._request.get_tensor(f"chosen.{block}").data
-                found.setdefault(block, []).append(chosen.reshape(-1, chosen.shape[-1]).astype(np.int16))
-        return {block: np.concatenate(parts) for block, parts in sorted(found.items())}
+                parts.setdefault(block, []).append(chosen.reshape(-1, chosen.shape[-1]).astype(np.int16))
+        return {block: np.concatenate(chunks) for block, chunks in sorted(parts.items())}
 
     def _scorer(self) -> Any:
         if self._request is None:
@@ -75,7 +75,7 @@ class RoutingSession(OpenVinoSession):
                     output.get_tensor().set_names({f"chosen.{at[1]}"})
                     self._blocks.append(int(at[1]))
             if not self._blocks:
-                raise EdgehoneError("the graph has no router that chooses experts by TopK")
+                raise EdgehoneError("the graph has no router that selects experts with TopK")
             compiled = core.compile_model(model, self._device, self._properties)
             self._request = compiled.create_infer_request()
         return self._request

@@ -1,27 +1,26 @@
-"""Times of operators by the framework's own profiler, for one request (worker side)."""
+"""Time the operators of one request with the framework's own profiler (worker side)."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from edgehone.backends.capabilities import OperatorProfiler, require
-from edgehone.backends.sessions import (
-    WorkerJob,
-)
+from edgehone.backends.sessions import WorkerJob
 from edgehone.worker.backend import load_backend
 from edgehone.worker.batches import Batches
 
 
 def time_operators(job: WorkerJob) -> dict[str, Any]:
-    """One request of the workload through the backend's `operator_times`. args and inputs: those of `open_requests`.
+    """Run one request of the workload through the backend's `operator_times`.
 
-    Returns `operators`: phase, operator, calls, seconds each, the slowest first.
+    args and inputs: those of `open_requests`. Returns `operators`: a list of phase, operator, calls and seconds,
+    slowest first.
     """
     backend = require(load_backend(job), OperatorProfiler)
     if "prompt" in job.args:
         request = {"prompt": job.args["prompt"], "generated": job.args["generated"]}
     else:
         request = {"feeds": Batches.read(job.inputs["samples"]).around(0, job.args["batch"])}
-    made = backend.operator_times(job.inputs["artifact"], job.args["settings"], job, **request)
-    rows = [vars(one) for one in made]
+    times = backend.operator_times(job.inputs["artifact"], job.args["settings"], job, **request)
+    rows = [vars(one) for one in times]
     return {"operators": sorted(rows, key=lambda row: -row["seconds"])}

@@ -1,4 +1,4 @@
-"""What the olive backend's steps for graphs do: Olive's own passes, one a job (worker side)."""
+"""Build steps of graphs in the olive backend: one of Olive's passes per job (worker side)."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgehone.backends.sessions import (
-    WorkerJob,
-)
+from edgehone.backends.sessions import WorkerJob
 from edgehone.backends.shared import onnx_files
 from edgehone.core.errors import JobError, TextError
 
@@ -21,17 +19,17 @@ if TYPE_CHECKING:
 
 _MODEL = "model.onnx"
 _EXPORT_OPSET = 18
-# An example input of the export; both sizes stay free in the graph.
+# Shape of the export's example input; both dimensions stay free in the graph.
 _EXAMPLE = [2, 8]
-# One protobuf file holds 2 GiB at most; quantizing copies weights, so larger ones go to a file beside it before that.
+# A protobuf file holds at most 2 GiB, and quantization copies weights: larger weights go to an external file.
 _INLINE_BYTES = 1 << 30
 
 
 def prepare(job: WorkerJob) -> dict[str, Any]:
-    """The original as one tidied graph, inputs and outputs by the original's names.
+    """Write the original as one cleaned-up graph, with the original's names of inputs and outputs (worker side).
 
-    args: format ("onnx" or "huggingface"), and for the latter task, inputs, output. Returns `onnx_files.facts`.
-    Raises ModelError for a file that ONNX Runtime cannot run, JobError for a pass that fails.
+    args: format ("onnx" or "huggingface"), and for the latter task, inputs, output. inputs: model. Returns
+    `onnx_files.facts`. Raises ModelError for a file that ONNX Runtime cannot run, JobError for a pass that fails.
     """
     with tempfile.TemporaryDirectory(dir=job.out.parent) as scratch:
         if job.args["format"] == "onnx":
@@ -39,48 +37,51 @@ def prepare(job: WorkerJob) -> dict[str, Any]:
         else:
             job.progress(0.2, "exporting to ONNX")
             source = _export(job, Path(scratch) / _MODEL)
-        _tidy(source, job.args.get("output"))
+        _clean(source, job.args.get("output"))
         job.progress(0.7, "removing redundant operators")
-        # onnxoptimizer is not in the environment: onnxscript's optimizer does the work.
+        # onnxoptimizer is not installed; the pass then uses onnxscript's optimizer.
         _run("OnnxPeepholeOptimizer", {"onnxoptimizer_optimize": False}, source, job.out / _MODEL)
     return onnx_files.facts(job.out / _MODEL)
 
 
 def apply(job: WorkerJob) -> dict[str, Any]:
-    """One pass on the graph: args are its `type` and settings. Returns `onnx_files.facts`.
+    """Run one pass on the graph (worker side).
 
-    Raises JobError, with the cause, for a pass that fails, and for one that had nothing to do: a recipe that changes
-    nothing is not what its name says.
+    args: the pass's `type` and settings. inputs: graph, and calibration for static quantization. Returns
+    `onnx_files.facts`. Raises JobError if a pass fails or changes nothing, since the recipe's name would then be
+    wrong.
     """
     source, target = onnx_files.find(job.inputs["graph"]), job.out / _MODEL
     config = dict(job.args)
     name = config.pop("type")
     graph, before = onnx_files.read(source).graph, onnx_files.facts(source)
-    if more := config.pop("also_float32", None):
+    if float32_operators := config.pop("also_float32", None):
         from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST
 
-        config["op_block_list"] = [*DEFAULT_OP_BLOCK_LIST, *more]
+        config["op_block_list"] = [*DEFAULT_OP_BLOCK_LIST, *float32_operators]
     if "calibration" in job.inputs:
         config["data_config"] = _data_config(samples(job, graph), _batch(graph))
     job.progress(0.2, name)
     with tempfile.TemporaryDirectory(dir=job.out.parent) as scratch:
         if config.pop("keep_ends", False):
-            # Named after preparing, which may fuse operators and name them anew.
-            source = _prepared(source, Path(scratch) / _MODEL)
-            config |= {"quant_preprocess": False, "nodes_to_exclude": _ends(onnx_files.read(source).graph)}
+            # Preprocess first: it may fuse and rename nodes.
+            source = _preprocessed(source, Path(scratch) / _MODEL)
+            outputs = _output_nodes(onnx_files.read(source).graph)
+            config |= {"quant_preprocess": False, "nodes_to_exclude": outputs}
         _run(name, config, source, target)
-    found = onnx_files.facts(target)
-    if found["operators"] == before["operators"] and found["weight_types"] == before["weight_types"]:
+    facts = onnx_files.facts(target)
+    if facts["operators"] == before["operators"] and facts["weight_types"] == before["weight_types"]:
         raise JobError(
-            f"Olive's {name} found nothing to do in this graph: it has {_few(before['operators'])}"
+            f"Olive's {name} found nothing to change in this graph: it has {_first_names(before['operators'])}"
         )
-    return found
+    return facts
 
 
 def tune(job: WorkerJob) -> dict[str, Any]:
-    """The graph with session.json: the settings of `session` that measured fastest, if any did clearly.
+    """Copy the graph and write session.json: the fastest settings of args["session"], {} if none is clearly faster.
 
-    Returns `onnx_files.facts`, the settings found as `session`, and all that was measured as `sessions`.
+    inputs: graph, calibration. Returns `onnx_files.facts`, the chosen settings as `session`, and all measurements as
+    `sessions`.
     """
     from edgehone.backends.onnxruntime import tuning
 
@@ -95,34 +96,37 @@ def tune(job: WorkerJob) -> dict[str, Any]:
         if one.get("intra_op_threads", 1) * one.get("inter_op_threads", 1) <= job.threads
     ]
     job.progress(0.3, "measuring session settings")
-    found, measured = tuning.tune(source, fitting, first, job.threads)
-    (job.out / "session.json").write_text(json.dumps(found), "utf-8")
-    return {**onnx_files.facts(job.out / source.name), "session": found, "sessions": measured}
+    chosen, measured = tuning.tune(source, fitting, first, job.threads)
+    (job.out / "session.json").write_text(json.dumps(chosen), "utf-8")
+    return {**onnx_files.facts(job.out / source.name), "session": chosen, "sessions": measured}
 
 
 def samples(job: WorkerJob, graph: Any) -> dict[str, NDArray[Any]]:
-    """The calibration samples that the graph takes, by input name, samples first. TextError if they do not fit."""
+    """Return the calibration samples for the graph's inputs, by input name, samples first.
+
+    Raises TextError if the file cannot be read or does not fit the inputs.
+    """
     import numpy as np
     import onnx
 
     path = job.inputs["calibration"] / "samples.npz"
     hint = "give samples of the model's own inputs with --calibrate FILE"
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            given = {name: stored[name] for name in stored.files}
+        with np.load(path, allow_pickle=False) as archive:
+            stored = {name: archive[name] for name in archive.files}
     except Exception as error:
         raise TextError(f"the calibration samples {path} cannot be read: {error}", hint=hint) from error
     weights = {tensor.name for tensor in graph.initializer}
-    made = {}
+    arrays = {}
     for one in graph.input:
         if one.name in weights:
             continue
-        if one.name not in given:
+        if one.name not in stored:
             raise TextError(
-                f"the calibration samples have {_few(given)}, not the input '{one.name}'", hint=hint
+                f"the calibration samples have {_first_names(stored)}, not the input '{one.name}'", hint=hint
             )
         kind = one.type.tensor_type
-        array, dtype = given[one.name], onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)
+        array, dtype = stored[one.name], onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)
         rank = len(kind.shape.dim)
         if array.dtype != dtype or array.ndim != rank or not array.size:
             raise TextError(
@@ -130,12 +134,12 @@ def samples(job: WorkerJob, graph: Any) -> dict[str, NDArray[Any]]:
                 f"{list(array.shape)}",
                 hint=hint,
             )
-        made[one.name] = array
-    return made
+        arrays[one.name] = array
+    return arrays
 
 
 def _copied(source: Path, scratch: Path) -> Path:
-    """The checked file and its data, as files: the onnx package follows no links to data."""
+    """Check the file and copy it with its data: the onnx package does not follow links to external data."""
     model = onnx_files.check(source)
     for name in (source.name, *onnx_files.data_files(model, source.name)):
         target = scratch / name
@@ -145,10 +149,10 @@ def _copied(source: Path, scratch: Path) -> Path:
 
 
 def _export(job: WorkerJob, target: Path) -> Path:
-    """Olive's OnnxConversion of an encoder in float32, batch and sequence free."""
+    """Export an encoder in float32 with Olive's OnnxConversion, with free batch and sequence dimensions."""
     from olive.model import HfModelHandler
 
-    told: dict[str, Any] = {
+    model_options: dict[str, Any] = {
         "model_path": str(job.inputs["model"]),
         "task": job.args["task"],
         "load_kwargs": {
@@ -157,37 +161,37 @@ def _export(job: WorkerJob, target: Path) -> Path:
             "extra_args": {"use_safetensors": True, "local_files_only": True, "attn_implementation": "eager"},
         },
     }
-    network = HfModelHandler(**told).load_model()
+    network = HfModelHandler(**model_options).load_model()
     names = _ordered(job.args["inputs"], network)
-    free = {name: {0: "batch", 1: "sequence"} for name in names}
+    dynamic = {name: {0: "batch", 1: "sequence"} for name in names}
     io_config = {
         "input_names": names,
         "output_names": [job.args["output"]],
         "input_shapes": [_EXAMPLE] * len(names),
         "input_types": ["int64"] * len(names),
-        "dynamic_axes": free,
-        "dynamic_shapes": free,
+        "dynamic_axes": dynamic,
+        "dynamic_shapes": dynamic,
     }
-    model = HfModelHandler(**told, io_config=io_config)
+    model = HfModelHandler(**model_options, io_config=io_config)
     model.model = network
-    # transformers 5 cannot be traced by the older exporter.
+    # The older exporter cannot trace models of transformers 5.
     config = {"use_dynamo_exporter": True, "target_opset": _EXPORT_OPSET}
     _run("OnnxConversion", config, model, target)
     return target
 
 
 def _ordered(names: Sequence[str], network: Any) -> list[str]:
-    """The inputs as the network's own forward() orders them: the exporter gives it the names one after the other."""
-    known = list(inspect.signature(network.forward).parameters)
-    if strange := [name for name in names if name not in known]:
+    """Return the inputs in the order of the network's forward(): the exporter assigns the names by position."""
+    parameters = list(inspect.signature(network.forward).parameters)
+    if unknown := [name for name in names if name not in parameters]:
         raise JobError(
-            f"{type(network).__name__} does not take {', '.join(strange)}, which the tokenizer gives"
+            f"{type(network).__name__} does not take {', '.join(unknown)}, which the tokenizer returns"
         )
-    return sorted(names, key=known.index)
+    return sorted(names, key=parameters.index)
 
 
-def _tidy(path: Path, output: str | None) -> None:
-    """Drop the exporter's notes on its machine's files, and outputs (a pooler's) beside the one asked for."""
+def _clean(path: Path, output: str | None) -> None:
+    """Remove metadata, which contains paths of the exporting machine, and all outputs except the given one, if any."""
     import onnx
 
     model = onnx.load(path)
@@ -205,32 +209,32 @@ def _save(model: Any, path: Path) -> None:
     import onnx
 
     for old in path.parent.glob("*.data"):
-        old.unlink()  # what is there would be appended to
-    beside = sum(len(tensor.raw_data) for tensor in model.graph.initializer) > _INLINE_BYTES
-    onnx.save(model, path, save_as_external_data=beside, location=f"{_MODEL}.data" if beside else None)
+        old.unlink()  # onnx.save would append to it
+    external = sum(len(tensor.raw_data) for tensor in model.graph.initializer) > _INLINE_BYTES
+    onnx.save(model, path, save_as_external_data=external, location=f"{_MODEL}.data" if external else None)
 
 
 def _run(name: str, config: dict[str, Any], source: Any, target: Path) -> None:
-    """Run a pass of Olive from a file (or a model handler) to a file."""
+    """Run one of Olive's passes from a file (or a model handler) to a file."""
     from olive.model import ONNXModelHandler
     from olive.package_config import OlivePackageConfig
     from olive.passes.olive_pass import create_pass_from_dict
 
-    kind = OlivePackageConfig.load_default_config().import_pass_module(name)
+    pass_class = OlivePackageConfig.load_default_config().import_pass_module(name)
     model = ONNXModelHandler(str(source)) if isinstance(source, Path) else source
     try:
-        done = create_pass_from_dict(kind, config, disable_search=True).run(model, str(target))
+        result = create_pass_from_dict(pass_class, config, disable_search=True).run(model, str(target))
     except Exception as error:
         root: BaseException = error
         while root.__cause__ is not None:
             root = root.__cause__
         raise JobError(f"Olive's {name} failed: {type(root).__name__}: {root}") from error
-    if Path(done.model_path).resolve() != target.resolve() or not target.is_file():
-        raise JobError(f"Olive's {name} left the graph as it is")
+    if Path(result.model_path).resolve() != target.resolve() or not target.is_file():
+        raise JobError(f"Olive's {name} did not change the graph")
 
 
-def _prepared(source: Path, target: Path) -> Path:
-    """Shapes inferred, as quantizing asks for, and a name for every node."""
+def _preprocessed(source: Path, target: Path) -> Path:
+    """Infer shapes, as quantization requires, and give every node a name."""
     import onnx
 
     _run("OnnxQuantizationPreprocess", {}, source, target)
@@ -241,20 +245,20 @@ def _prepared(source: Path, target: Path) -> Path:
     return target
 
 
-def _ends(graph: Any) -> list[str]:
-    """The names of the nodes that make the outputs."""
+def _output_nodes(graph: Any) -> list[str]:
+    """Return the names of the nodes that compute the graph's outputs."""
     wanted = {one.name for one in graph.output}
     return [node.name for node in graph.node if wanted & set(node.output)]
 
 
 def _batch(graph: Any) -> int:
-    """How many samples the graph takes at a time: what it fixes, else one."""
+    """Return the batch size that the graph fixes, else 1."""
     shapes = [one.type.tensor_type.shape.dim for one in graph.input]
     return max((dims[0].dim_value for dims in shapes if dims), default=1) or 1
 
 
 def _data_config(arrays: dict[str, NDArray[Any]], batch: int) -> Any:
-    """Olive's data configuration of samples that are here already."""
+    """Return Olive's data configuration for samples in memory."""
     from olive.data.config import DataConfig
     from olive.data.registry import Registry
 
@@ -270,7 +274,7 @@ def _data_config(arrays: dict[str, NDArray[Any]], batch: int) -> Any:
 
 
 class _Rows:
-    """Samples one by one, as a data loader asks for them."""
+    """A dataset of single samples, as a data loader reads it."""
 
     def __init__(self, arrays: dict[str, NDArray[Any]]) -> None:
         self._arrays = arrays
@@ -282,6 +286,6 @@ class _Rows:
         return {name: array[at] for name, array in self._arrays.items()}
 
 
-def _few(names: Any) -> str:
+def _first_names(names: Any) -> str:
     listed = list(names)
     return ", ".join(listed[:8]) + (", …" if len(listed) > 8 else "")
