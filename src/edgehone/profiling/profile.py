@@ -204,7 +204,9 @@ class _Pass:
         for name, cold in (("cold", True), ("warm", False)):
             tell(f"opening it {name}")
             try:
-                self._starts[name] = self._asked.run("edgehone.worker.profile_workload:start", cold=cold).facts
+                self._starts[name] = self._asked.run(
+                    "edgehone.worker.profile_workload:start", cold=cold
+                ).facts
             except JobError as error:
                 self._error = error
                 return
