@@ -12,8 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edgehone.backends.mlx import gptq_model
-from edgehone.backends.mlx import mix as mlx_mix
+from edgehone.backends.mlx import gptq_model, mixed_precision
 from edgehone.backends.sessions import WorkerJob
 from edgehone.core.errors import JobError
 from edgehone.formats.safetensors import BITS, read_header
@@ -45,9 +44,9 @@ def quantize(job: WorkerJob) -> dict[str, Any]:
 
     floats, args = job.inputs["floats"], job.args
     model, config = as_float32(floats)
-    assignment = mlx_mix.assigned(job, floats) if "mix" in args else None
+    assignment = mixed_precision.assigned_types(job, floats) if "mix" in args else None
     if "learned" in args:
-        exceptions = mlx_mix.widths(assignment) if assignment else args.get("own", {})
+        exceptions = mixed_precision.widths(assignment) if assignment else args.get("own", {})
         model, config = gptq_model.quantize(model, as_float32(floats)[0], config, job, exceptions)
     elif "group" in args:
         job.progress(0.3, "quantizing")
@@ -55,7 +54,7 @@ def quantize(job: WorkerJob) -> dict[str, Any]:
     cast(model, getattr(mx, args["dtype"]))
     job.progress(0.8, "saving")
     saved = save(job.out, model, config, floats)
-    return {**saved, **(mlx_mix.facts(assignment, config) if assignment else {})}
+    return {**saved, **(mixed_precision.facts(assignment, config) if assignment else {})}
 
 
 def round_to_nearest(

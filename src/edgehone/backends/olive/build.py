@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edgehone.backends.olive import mix
+from edgehone.backends.olive import mixed_precision
 from edgehone.backends.sessions import WorkerJob
 from edgehone.backends.shared.calibration import LENGTH, windows
 from edgehone.core.errors import JobError
@@ -73,7 +73,7 @@ def checkpoint(job: WorkerJob) -> dict[str, Any]:
     handler = HfModelHandler(str(job.inputs["model"]), load_kwargs={"torch_dtype": "float32"})
     passes = [_with_data(job, one) for one in job.args["passes"]]
     if "mix" in job.args:
-        overrides = mix.overrides(mix.assigned(job), job)
+        overrides = mixed_precision.overrides(mixed_precision.assigned_types(job), job)
         passes = [{**one, "overrides": overrides} for one in passes]
     _run(job, handler, passes)
     return {"bytes": _size(job.out)}
@@ -208,7 +208,9 @@ def _mix_facts(job: WorkerJob) -> dict[str, Any]:
     """Return the assignment of a mix, and where the written graph differs from it."""
     if "mix" not in job.args:
         return {}
-    return mix.facts(mix.assigned(job), _quantized_nodes(_graph(job.out / MODEL)))
+    return mixed_precision.facts(
+        mixed_precision.assigned_types(job), _quantized_nodes(_graph(job.out / MODEL))
+    )
 
 
 def _quantized_nodes(graph: Any) -> list[tuple[str, dict[str, int]]]:

@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from edgehone.backends.openvino import ir, mix, routers
+from edgehone.backends.openvino import ir, mixed_precision, routers
 from edgehone.backends.sessions import WorkerJob
 from edgehone.backends.shared.calibration import LENGTH, windows
 from edgehone.core.errors import JobError
@@ -92,16 +92,18 @@ def compress(job: WorkerJob) -> dict[str, Any]:
         options |= {"dataset": nncf.Dataset(samples), "subset_size": len(samples)}
     job.progress(0.2, "compressing weights")
     logging.getLogger("nncf").setLevel(logging.WARNING)
-    assignment = mix.assigned(job, source) if "mix" in job.args else None
+    assignment = mixed_precision.assigned_types(job, source) if "mix" in job.args else None
     compressed = (
-        mix.compress(model, assignment, options) if assignment else nncf.compress_weights(model, **options)
+        mixed_precision.compress(model, assignment, options)
+        if assignment
+        else nncf.compress_weights(model, **options)
     )
     job.progress(0.9, "saving")
     ir.save(compressed, job.out)
     for path in source.iterdir():
         if path.is_file() and path.stem != Path(ir.MODEL).stem:
             shutil.copyfile(path, job.out / path.name)
-    return {**ir.facts(job.out), **(mix.facts(assignment, job.out) if assignment else {})}
+    return {**ir.facts(job.out), **(mixed_precision.facts(assignment, job.out) if assignment else {})}
 
 
 def calibration_samples(job: WorkerJob, model: Any, context: int) -> list[dict[str, Any]]:

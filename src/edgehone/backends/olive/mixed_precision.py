@@ -21,7 +21,7 @@ _BUILDER_KINDS = ("tied", "head", "embedding")
 _NODE_BYTES = 1024
 
 
-def assigned(job: WorkerJob) -> Assignment:
+def assigned_types(job: WorkerJob) -> Assignment:
     """Return the assignment that args["mix"] asks for, computed from inputs["sensitivity"] (see `assign.from_mix`)."""
     weights = assign.read(job.inputs["sensitivity"])
     folder: Path = job.inputs["model"]

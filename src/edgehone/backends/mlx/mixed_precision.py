@@ -20,7 +20,7 @@ _TYPE = re.compile(r"(\d+)-bit g(\d+)")
 _NAMES_BYTES = 576
 
 
-def assigned(job: WorkerJob, floats: Path) -> Assignment:
+def assigned_types(job: WorkerJob, floats: Path) -> Assignment:
     """Return the assignment that args["mix"] asks for, computed from inputs["sensitivity"] (see `assign.from_mix`)."""
     names = {f"{weight.name}.weight" for weight in assign.read(job.inputs["sensitivity"])}
     whole = sum(path.stat().st_size for path in floats.iterdir() if path.is_file())

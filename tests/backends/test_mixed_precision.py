@@ -14,11 +14,11 @@ from edgehone.backends import registry
 from edgehone.backends.base import (
     Step,
 )
-from edgehone.backends.llamacpp import mixed_precision
-from edgehone.backends.mlx import mix as mlx_mix
-from edgehone.backends.olive import mix as olive_mix
-from edgehone.backends.openvino import mix as openvino_mix
-from edgehone.backends.openvino.mix import Matrix
+from edgehone.backends.llamacpp import mixed_precision as llamacpp_mix
+from edgehone.backends.mlx import mixed_precision as mlx_mix
+from edgehone.backends.olive import mixed_precision as olive_mix
+from edgehone.backends.openvino import mixed_precision as openvino_mix
+from edgehone.backends.openvino.mixed_precision import Matrix
 from edgehone.backends.sessions import (
     WorkerJob,
 )
@@ -36,7 +36,7 @@ def assignment(**types: str) -> Assignment:
 
 def test_llama_quantize_options_match_whole_tensor_names() -> None:
     found = assignment(blk__1__attn_q__weight="q4_K", token_embd__weight="q6_K", output__weight="q8_0")
-    assert mixed_precision.options(found) == [
+    assert llamacpp_mix.options(found) == [
         "--tensor-type",
         r"^blk\.1\.attn_q\.weight$=q4_K",
         "--token-embedding-type",

@@ -34,7 +34,7 @@ class Matrix:
     type: str
 
 
-def assigned(job: WorkerJob, source: Path) -> Assignment:
+def assigned_types(job: WorkerJob, source: Path) -> Assignment:
     """Return the assignment that args["mix"] asks for, computed from inputs["sensitivity"] (see
     `assign.from_mix`).
     """
