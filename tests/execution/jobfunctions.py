@@ -73,6 +73,27 @@ def count(job: WorkerJob) -> int:
     return 1
 
 
+def meet(job: WorkerJob) -> dict[str, float]:
+    """Wait until the other job of this folder runs as well, then end; return when this one began and ended."""
+    begun = time.monotonic()
+    folder = Path(job.args["folder"])
+    folder.mkdir(exist_ok=True)
+    (folder / job.args["name"]).touch()
+    while len(list(folder.iterdir())) < 2:
+        if time.monotonic() - begun > 60:
+            raise TimeoutError("the other job did not start meanwhile")
+        time.sleep(0.01)
+    time.sleep(0.1)
+    return {"begun": begun, "ended": time.monotonic()}
+
+
+def work(job: WorkerJob) -> dict[str, float]:
+    """Take a moment; return when it began and ended."""
+    begun = time.monotonic()
+    time.sleep(0.1)
+    return {"begun": begun, "ended": time.monotonic()}
+
+
 def environment(job: WorkerJob) -> dict[str, str]:
     """The variables that the child sees."""
     return dict(os.environ)

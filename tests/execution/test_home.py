@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from edgehone.core.errors import SetupError
+from edgehone.core.errors import JobError, SetupError
 from edgehone.execution.home import file_lock, home
+from edgehone.execution.processes import CHILDREN
 
 
 def test_home_is_where_the_variable_says_and_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,3 +159,22 @@ def test_a_lock_that_cannot_be_written_is_a_setup_error(
         file_lock(tmp_path / "a.lock"),
     ):
         pass
+
+
+def test_waiting_for_a_lock_ends_when_the_jobs_of_the_process_are_ended(tmp_path: Path) -> None:
+    """A thread of a pool waits for a lock while the main thread is interrupted."""
+    path = tmp_path / "a.lock"
+    waits = threading.Event()
+
+    def wait() -> None:
+        waits.set()
+        with file_lock(path):
+            pass
+
+    with file_lock(path):
+        with pytest.raises(KeyboardInterrupt), CHILDREN.pool(1) as pool:
+            waiting = pool.submit(wait)
+            waits.wait()
+            raise KeyboardInterrupt
+        with pytest.raises(JobError, match="stopped before it began"):
+            waiting.result(0)

@@ -268,19 +268,28 @@ def test_an_error_elsewhere_ends_running_children(null_env: Env) -> None:
 
 
 def test_builds_overlap_each_other_but_never_a_measurement(null_env: Env, tmp_path: Path) -> None:
-    file = tmp_path / "runs"
-    threads = [
-        threading.Thread(
-            target=run, args=(job(null_env, "count", args={"file": str(file), "i": i}, exclusive=True),)
-        )
-        for i in range(3)
+    """Two builds that end only once both run, two measurements, and two more builds, all started at once."""
+    jobs = {
+        f"build {pair}{name}": job(null_env, "meet", args={"folder": str(tmp_path / pair), "name": name})
+        for pair in "xy"
+        for name in "ab"
+    }
+    jobs |= {f"measurement {i}": job(null_env, "work", args={"i": i}, exclusive=True) for i in range(2)}
+    with CHILDREN.pool(len(jobs)) as pool:
+        done = dict(zip(jobs, pool.map(run, jobs.values()), strict=True))
+    spans: dict[str, tuple[float, float]] = {
+        name: (one.facts["begun"], one.facts["ended"]) for name, one in done.items()
+    }
+
+    def overlap(one: str, other: str) -> bool:
+        return spans[one][0] < spans[other][1] and spans[other][0] < spans[one][1]
+
+    assert overlap("build xa", "build xb") and overlap("build ya", "build yb")
+    measurements = [name for name in jobs if name.startswith("measurement")]
+    together = [
+        (one, other) for one in measurements for other in jobs if other != one and overlap(one, other)
     ]
-    started = time.monotonic()
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
-    assert time.monotonic() - started >= 0.9  # three of at least 0.3 s each, one after another
+    assert together == []
 
 
 def wait_for(condition: Any, seconds: float = 15) -> Any:

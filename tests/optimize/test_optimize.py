@@ -26,6 +26,7 @@ from edgehone.core.events import Event
 from edgehone.decision.errors import (
     NothingPasses,
 )
+from edgehone.execution.home import file_lock
 from edgehone.inputs.texts import shipped
 
 
@@ -274,6 +275,42 @@ def test_ctrl_c_ends_the_children_and_the_next_run_goes_on(
     assert not (tmp_path / "bundle").exists()
     again = finish(command(null_model, config, tmp_path / "bundle"), environment)
     assert again.returncode == 0
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["builds", "measurements"])
+def test_ctrl_c_ends_a_run_that_waits_for_a_lock(
+    shared: bool, null_model: Path, config: Path, tmp_path: Path
+) -> None:
+    """A build waits for another process's measurement; a measurement waits for another process's builds."""
+    home = tmp_path / "home"
+    environment = {**os.environ, "EDGEHONE_HOME": str(home)}
+    log = tmp_path / "log"
+    with file_lock(home / "locks" / "machine.lock", shared=shared), log.open("w") as file:
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        run = subprocess.Popen(
+            command(null_model, config, tmp_path / "bundle"), env=environment, stdout=file, stderr=file
+        )
+        signal.signal(signal.SIGINT, before)
+        deadline = time.monotonic() + 120
+        while not steadily_waiting(home):
+            assert run.poll() is None and time.monotonic() < deadline, log.read_text()
+            time.sleep(0.02)
+        pressed = time.monotonic()
+        run.send_signal(signal.SIGINT)
+        assert run.wait(timeout=60) == 130
+        assert time.monotonic() - pressed < 5  # on a busy machine; the wait itself ends within 0.02 s
+    assert "Traceback" not in log.read_text()
+
+
+def steadily_waiting(home: Path) -> bool:
+    """Whether a job has been claimed for half a second and has not started: it waits for the lock of the machine."""
+
+    def claimed() -> set[str]:
+        return {work.name for work in home.glob("store/work/*") if not (work / "job.json").exists()}
+
+    before = claimed()
+    time.sleep(0.5)
+    return bool(before & claimed())
 
 
 def test_two_runs_on_one_store_at_once(null_model: Path, config: Path, tmp_path: Path) -> None:

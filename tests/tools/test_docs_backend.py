@@ -50,7 +50,9 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     registry._registered.cache_clear()
 
 
-def test_the_documented_backend_is_registered_and_states_its_support(installed: str, null_model: Path) -> None:
+def test_the_documented_backend_is_registered_and_states_its_support(
+    installed: str, null_model: Path
+) -> None:
     assert installed in registry.names()
     backend = registry.load(installed)
     assert installed == backend.NAME

@@ -12,13 +12,17 @@ import errno
 import fcntl
 import os
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from edgehone.core.errors import SetupError
+from edgehone.execution.processes import CHILDREN
 
 VARIABLE = "EDGEHONE_HOME"
+# How often a thread that waits for a lock asks for it.
+_ASK_AGAIN_SECONDS = 0.02
 HINT = f"choose a folder that can be written: export {VARIABLE}=/path/to/folder"
 
 
@@ -79,7 +83,7 @@ def _lock(path: Path, mode: int) -> int:
     while True:
         descriptor = _open(path)
         try:
-            fcntl.flock(descriptor, mode)
+            _flock(descriptor, mode)
             if _is_at(path, descriptor):
                 return descriptor
         except BaseException:
@@ -87,6 +91,23 @@ def _lock(path: Path, mode: int) -> int:
             raise
         # The file was removed while this thread waited. Others lock the new file, so this thread must as well.
         os.close(descriptor)
+
+
+def _flock(descriptor: int, mode: int) -> None:
+    """Lock a descriptor. Waiting ends with JobError as soon as the process ends its jobs, e.g. after Ctrl-C.
+
+    A thread that waits inside flock(2) cannot be told to stop: only the main thread gets signals, and the process cannot
+    end before its threads. So a waiting thread asks again and again.
+    """
+    if mode & fcntl.LOCK_NB:
+        fcntl.flock(descriptor, mode)
+        return
+    while True:
+        with suppress(BlockingIOError):
+            fcntl.flock(descriptor, mode | fcntl.LOCK_NB)
+            return
+        CHILDREN.check()
+        time.sleep(_ASK_AGAIN_SECONDS)
 
 
 def _open(path: Path) -> int:
