@@ -1,9 +1,11 @@
 # Everything a developer or CI types. The two that a newcomer needs: make demo, make test.
-.PHONY: setup demo test test-fast check docs bench bench-recipes bench-search bench-mixed clean
+.PHONY: setup demo test test-fast test-all check docs bench bench-recipes bench-search bench-mixed clean
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# One process per processor. Tests of the group "measures" run one after another, in one of them.
+PYTEST := $(BIN)/python -m pytest -n logical --dist loadgroup
 # Set on a machine that has only the packages of the standard index; found links of pip are handed on by pip itself.
 STAMP := $(VENV)/.ready
 
@@ -26,10 +28,15 @@ demo: setup
 test: setup
 	tools/system_packages.sh
 	$(BIN)/edgehone backends install
-	$(BIN)/python -m pytest
+	$(PYTEST) -m "not long"
 
 test-fast: setup
-	$(BIN)/python -m pytest -m "not real"
+	$(PYTEST) -m "not real and not long"
+
+test-all: setup
+	tools/system_packages.sh
+	$(BIN)/edgehone backends install
+	$(PYTEST)
 
 check: setup
 	$(BIN)/ruff check .

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from edgehone.device import compute
 from edgehone.device.facts import Device
+
+pytestmark = pytest.mark.xdist_group("measures")
 
 MACHINE = Device("x86_64", "Linux", "3.11", 4, physical_cores=2)
 

@@ -17,6 +17,8 @@ from edgehone.profiling.watch import SystemWatch
 from edgehone.worker.profile_workload import MARK, slices_of
 from tests.finished import Finished
 
+pytestmark = pytest.mark.xdist_group("measures")
+
 
 def test_a_profile(finished: Finished) -> None:
     made = profile(finished.bundle, seconds=1.5)
