@@ -40,10 +40,13 @@ def run_place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def real_home(run_place: Path) -> Path:
-    """The EDGEHONE_HOME of this test run: the installed environments, and a store that begins empty."""
+    """The EDGEHONE_HOME of this test run: the installed environments and their locks, and a store that begins empty.
+
+    The lock of the machine is the installed one too: measurements of two test runs exclude each other.
+    """
     place = run_place / "real-home"
     place.mkdir(exist_ok=True)
-    for part in ("envs", "toolchains"):
+    for part in ("envs", "toolchains", "locks", "logs"):
         installed = home() / part
         installed.mkdir(exist_ok=True)
         with file_lock(run_place / "real-home.lock"):
