@@ -21,6 +21,7 @@ from tests.rates import know_rates
 from tests.realruns import (
     _shared_home,
     make_encoder,
+    make_example,
     real_home,
     run_place,
     run_worker,
@@ -34,6 +35,7 @@ __all__ = [
     "_shared_home",
     "finished",
     "make_encoder",
+    "make_example",
     "real_home",
     "run_place",
     "run_worker",

@@ -1,7 +1,8 @@
 """Fixtures of the tests marked `real`: one store for all of them, warm worker processes, and models made once.
 
 The whole test run shares one EDGEHONE_HOME, pytest-xdist's processes included. Its environments are the installed ones.
-Jobs are keyed by all that determines their result, so a build that several tests read is made once.
+Jobs are keyed by all that determines their result, so a build that several tests read is made once. Jobs that measure
+hold the lock of the machine, so that they never run beside another job of these tests.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ import functools
 import hashlib
 import os
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from edgehone.execution.run import run
 from tests.warmworkers.workers import Servers
 
 RunWorker = Callable[..., dict[str, Any]]
-EXAMPLES = Path(__file__).parents[1] / "examples"
+HERE = Path(__file__).parent
 _COLD = command_line
 
 
@@ -72,12 +72,16 @@ def _shared_home(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
     if "own_home" not in request.fixturenames:
         monkeypatch.setenv("EDGEHONE_HOME", str(shared))
     if request.node.get_closest_marker("cold") is None:
-        servers: Servers = request.getfixturevalue("warm_servers")
+        _start_warm(monkeypatch, request.getfixturevalue("warm_servers"))
 
-        def command(job: Job, folder: Path) -> list[str]:
-            return servers.command(job, _COLD(job, folder))
 
-        monkeypatch.setattr(child_process, "command_line", command)
+def _start_warm(patch: pytest.MonkeyPatch, servers: Servers) -> None:
+    """From now on fork the processes of jobs from warm ones."""
+
+    def command(job: Job, folder: Path) -> list[str]:
+        return servers.command(job, _COLD(job, folder))
+
+    patch.setattr(child_process, "command_line", command)
 
 
 @pytest.fixture
@@ -128,45 +132,38 @@ def content(path: Path) -> str:
 
 
 @pytest.fixture(scope="session")
-def tiny_families(run_place: Path) -> Callable[[str], Path]:
-    """Tiny random checkpoints of families of language models, by model type; all made when first asked for."""
-    place = run_place / "families"
+def make_example(real_home: Path, warm_servers: Servers) -> Callable[..., Path]:
+    """Run a script of examples/ in PyTorch's environment, once a test run; returns the folder that it wrote."""
 
-    def folder(family: str) -> Path:
-        with file_lock(run_place / "families.lock"):
-            if not place.exists():
-                _example("make_tiny_families.py", place)
-        return place / {"phi3": "phi-three"}.get(family, family)
+    @functools.cache
+    def make(script: str, name: str, *words: str) -> Path:
+        env = environment.ensure("pytorch", registry.load("pytorch").NEEDS, lambda what: None)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("EDGEHONE_HOME", str(real_home))
+            patch.syspath_prepend(str(HERE / "warmworkers"))
+            _start_warm(patch, warm_servers)
+            path = HERE.parent / "examples" / script
+            args = {"name": name, "words": words}
+            result = run(Job("scriptfunctions:run", env, args, {"script": Input(path, content(path))}))
+        return result.out / name
 
-    return folder
+    return make
 
 
 @pytest.fixture(scope="session")
-def make_encoder(run_place: Path) -> Callable[[str], Path]:
+def tiny_families(make_example: Callable[..., Path]) -> Callable[[str], Path]:
+    """Tiny random checkpoints of families of language models, by model type; all made when first asked for."""
+    folders = {"phi3": "phi-three"}
+    return lambda family: make_example("make_tiny_families.py", "families") / folders.get(family, family)
+
+
+@pytest.fixture(scope="session")
+def make_encoder(make_example: Callable[..., Path]) -> Callable[[str], Path]:
     """Makes a small random encoder of a task, with a tokenizer of its own."""
-
-    @functools.cache
-    def make(task: str) -> Path:
-        folder = run_place / "encoders" / task
-        with file_lock(run_place / "encoders.lock"):
-            if not folder.exists():
-                _example("make_tiny_encoder.py", folder, "--task", task)
-        return folder
-
-    return make
+    return lambda task: make_example("make_tiny_encoder.py", task, "--task", task)
 
 
 @pytest.fixture(scope="session")
 def tiny_encoders(make_encoder: Callable[[str], Path]) -> dict[str, Path]:
     """Small random encoders by their task."""
     return {task: make_encoder(task) for task in ("feature-extraction", "text-classification")}
-
-
-def _example(script: str, out: Path, *words: str) -> None:
-    """Run a script of examples/ in PyTorch's environment; `out` is there only when it is whole."""
-    env = environment.ensure("pytorch", registry.load("pytorch").NEEDS, lambda what: None)
-    made = out.with_name(f"{out.name}.new")
-    command = [str(env.python), str(EXAMPLES / script), "--out", str(made), *words]
-    made.parent.mkdir(exist_ok=True)
-    subprocess.run(command, check=True, capture_output=True, env={**os.environ, "HF_HUB_OFFLINE": "1"})
-    made.rename(out)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 import edgehone
 from edgehone.backends.llamacpp import vision_build as build
-from edgehone.backends.pytorch import backend
 from edgehone.core.errors import (
     InputError,
     JobError,
@@ -19,7 +17,6 @@ from edgehone.core.errors import (
 from edgehone.decision.errors import (
     NothingPasses,
 )
-from edgehone.execution.environments import environment
 from edgehone.inference.run_bundle import generate
 
 # A random model says nothing right; what is asked here is whether it says the same.
@@ -37,17 +34,9 @@ seconds = 0.1
 """
 
 
-def make(folder: Path, vision: str) -> Path:
-    env = environment.ensure("pytorch", backend.NEEDS, lambda what: None)
-    script = Path(__file__).parents[2] / "examples" / "make_tiny_multimodal.py"
-    words = [str(env.python), str(script), "--vision", vision, "--out", str(folder)]
-    subprocess.run(words, check=True, capture_output=True, env={**os.environ, "HF_HUB_OFFLINE": "1"})
-    return folder
-
-
-@pytest.fixture(scope="module")
-def llava(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make(tmp_path_factory.mktemp("seeing") / "tiny-llava", "siglip")
+@pytest.fixture
+def llava(make_example: Callable[..., Path]) -> Path:
+    return make_example("make_tiny_multimodal.py", "tiny-llava", "--vision", "siglip")
 
 
 @pytest.fixture
@@ -109,9 +98,9 @@ def test_pictures_for_a_model_that_sees_none_are_refused(
 
 
 @pytest.mark.real
-def test_a_backend_that_sees_otherwise_is_out(config: Path, tmp_path: Path) -> None:
+def test_a_backend_that_sees_otherwise_is_out(config: Path, make_example: Callable[..., Path]) -> None:
     """libmtmd puts CLIP's own token behind the patches, where it then looks for it before them."""
-    model = make(tmp_path / "clip", "clip")
+    model = make_example("make_tiny_multimodal.py", "clip", "--vision", "clip")
     with pytest.raises(NothingPasses) as caught:
         edgehone.optimize(
             model, workload="tiny", effort="quick", backends=["llamacpp"], gates=GATES, config_file=config

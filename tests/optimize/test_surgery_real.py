@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 import edgehone
 from edgehone.backends.llamacpp import backend
-from edgehone.backends.pytorch import backend as pytorch
 from edgehone.decision.decision import Candidate
-from edgehone.execution.environments import environment
 
 # A random model says nothing right, and this small one gains no speed.
 GATES = ("speedup=off", "memory_cut=off", "accuracy_kept=off", "latency_cv=off")
@@ -30,13 +27,9 @@ tuning = 0
 
 
 @pytest.fixture
-def twelve(tmp_path: Path) -> Path:
+def twelve(make_example: Callable[..., Path]) -> Path:
     """A random Llama of 12 blocks, the fewest that blocks are taken from."""
-    env = environment.ensure("pytorch", pytorch.NEEDS, lambda what: None)
-    script = Path(__file__).parents[2] / "examples" / "make_tiny_families.py"
-    words = [str(env.python), str(script), "--out", str(tmp_path), "--layers", "12", "llama"]
-    subprocess.run(words, check=True, capture_output=True, env={**os.environ, "HF_HUB_OFFLINE": "1"})
-    return tmp_path / "llama"
+    return make_example("make_tiny_families.py", "twelve", "--layers", "12", "llama") / "llama"
 
 
 def value(candidate: Candidate, figure: str) -> float:
