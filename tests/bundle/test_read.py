@@ -81,7 +81,7 @@ def test_a_manifest_with_a_part_lost_or_of_another_type(spoiled: Path, part: str
 
 def test_a_decision_edited_by_hand(spoiled: Path) -> None:
     change(spoiled / "decision.json", lambda data: data.update(chosen="null/q1"))
-    refused(spoiled, "chosen is 'null/q1', which is no candidate")
+    refused(spoiled, "chosen is 'null/q1', which is not a candidate")
     change(spoiled / "decision.json", lambda data: data.update(chosen="null/q8", schema=99))
     refused(spoiled, "schema 99")
     change(spoiled / "decision.json", lambda data: data.update(schema=1, candidates="none"))

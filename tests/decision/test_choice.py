@@ -60,7 +60,7 @@ def test_ties_go_to_the_smaller() -> None:
     got = choose([candidate("a/fast", 99.5, size=52_000_000), candidate("b/small", 100.0)], WEIGHTS)
     assert got is not None
     assert got.key == "b/small"
-    assert "taken as the smaller (50.0 MB against 52.0 MB)" in got.reason
+    assert "chosen as the smaller (50.0 MB against 52.0 MB)" in got.reason
 
 
 def test_of_ties_of_one_size_the_better_wins() -> None:
@@ -69,7 +69,7 @@ def test_of_ties_of_one_size_the_better_wins() -> None:
     )
     assert got is not None
     assert got.key == "b/better"
-    assert "of one size" in got.reason
+    assert "of the same size" in got.reason
 
 
 def test_the_order_they_come_in_changes_nothing() -> None:

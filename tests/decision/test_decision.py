@@ -131,7 +131,7 @@ def test_the_shipped_schema_is_generated_from_the_types() -> None:
         (("schema",), 2, "has schema 2"),
         (("schema",), "1", "schema is '1': expected 1"),
         (("chosen",), 5, "chosen is 5: expected str | null, got int"),
-        (("chosen",), "null/b", "chosen is 'null/b', which is no candidate"),
+        (("chosen",), "null/b", "chosen is 'null/b', which is not a candidate"),
         (("extra",), 1, "unknown keys: 'extra'"),
         (("candidates",), {}, "candidates is {}: expected array, got object"),
         (("candidates", 0), "x" * 90, r"candidates\[0\] is 'x+\.\.\.: expected object, got str"),

@@ -59,9 +59,9 @@ def test_the_command_line_goes_over_the_config() -> None:
         ("speedup", "is not NAME=VALUE", "--gate speedup=1.5"),
         ("=2", "is not NAME=VALUE", "--gate"),
         ("speedup=", "is not NAME=VALUE", "--gate"),
-        ("speedup=fast", "'fast' is no threshold", "--gate speedup=2"),
-        ("speedup=nan", "'nan' is no threshold", "--gate"),
-        ("bytes_max=on", "'on' is no threshold", "--gate bytes_max="),
+        ("speedup=fast", "'fast' is not a threshold", "--gate speedup=2"),
+        ("speedup=nan", "'nan' is not a threshold", "--gate"),
+        ("bytes_max=on", "'on' is not a threshold", "--gate bytes_max="),
     ],
 )
 def test_bad_overrides(text: str, message: str, hint: str) -> None:
@@ -74,8 +74,8 @@ def test_bad_overrides(text: str, message: str, hint: str) -> None:
     ("config", "message"),
     [
         ({"gates": 3}, "not a table"),
-        ({"gates": {"speedup": []}}, "is no threshold"),
-        ({"gates": {"bytes_max": True}}, "is no threshold"),
+        ({"gates": {"speedup": []}}, "is not a threshold"),
+        ({"gates": {"bytes_max": True}}, "is not a threshold"),
         ({"weights": {"sped": 1}}, "unknown objective 'sped'"),
         ({"weights": [1]}, "not a table"),
     ],

@@ -92,7 +92,7 @@ def test_too_few_tokens_for_p99(tmp_path: Path) -> None:
 def test_what_cannot_be_told_is_missing(tmp_path: Path) -> None:
     never = write(tmp_path / "ref", correct=np.zeros(800, bool), bytes=np.zeros(800), nll=np.full(800, 1e4))
     got = quality.figures(never, never)
-    assert got["accuracy_kept"].reason == "the original predicts no token right: there is nothing to keep"
+    assert got["accuracy_kept"].reason == "the original predicts no token correctly: there is nothing to keep"
     assert got["bits_per_byte"].value is None
     assert got["perplexity"].value is None
     assert got["next_token_accuracy"].value == 0.0
@@ -111,7 +111,7 @@ def test_other_windows_cannot_be_paired(tmp_path: Path) -> None:
 
 def test_task_accuracy(tmp_path: Path) -> None:
     ref, own = write(tmp_path / "ref"), write(tmp_path / "own")
-    assert quality.figures(ref, own)["task_accuracy"].reason == "no --task given"
+    assert quality.figures(ref, own)["task_accuracy"].reason == "no --task was given"
     answer = np.zeros(20, int)
     np.savez(ref / "task.npz", answer=answer, picked=np.arange(20) >= 16)
     np.savez(own / "task.npz", answer=answer, picked=np.arange(20) >= 12)
@@ -143,8 +143,8 @@ def test_null_test_passes_with_its_figures() -> None:
 @pytest.mark.parametrize(
     ("ids", "found", "reason"),
     [
-        ([1, 3], figures(), "gives id 3 at position 1 of the sample where the original's gives 2"),
-        ([1], figures(), "gives 1 ids for the sample where the original's gives 2"),
+        ([1, 3], figures(), "returns id 3 at position 1 of the sample, the original's returns 2"),
+        ([1], figures(), "returns 1 ids for the sample, the original's returns 2"),
         ([1, 2], figures(kl=2e-3), "diverges by 0.002 nats"),
         ([1, 2], figures(kl=float("nan")), "diverges by nan nats"),
         ([1, 2], figures(top=0.9), "picks 90.0%"),

@@ -18,7 +18,7 @@ from edgehone.backends.sessions import (
 from edgehone.core.errors import EdgehoneError
 from edgehone.core.figure import Figure
 from edgehone.evaluation import speed
-from edgehone.evaluation.speed import Asked
+from edgehone.evaluation.speed import Request
 from edgehone.worker import speed as worker_speed
 
 FAKE = "fake_speed_backend"
@@ -29,7 +29,7 @@ def one_round(count: int = 3, ttft: float = 0.1, total: float = 0.5, **more: Any
 
 
 def test_figures_of_steady_rounds() -> None:
-    found = speed.figures([one_round(), one_round(), one_round()], Asked(50, 5))
+    found = speed.figures([one_round(), one_round(), one_round()], Request(50, 5))
     ttft = found["ttft_ms"]
     assert (ttft.value, ttft.low, ttft.high) == pytest.approx((100, 100, 100))
     assert (ttft.n, ttft.unit) == (3, "ms")
@@ -43,7 +43,9 @@ def test_figures_of_steady_rounds() -> None:
 def test_rounds_are_the_samples_and_a_rounds_median_counts() -> None:
     disturbed = one_round()
     disturbed["requests"] = [*disturbed["requests"], {"ttft": 0.1, "total": 50.0}]
-    found = speed.figures([one_round(), one_round(total=0.7), disturbed], Asked(50, 5))["workload_latency_ms"]
+    found = speed.figures([one_round(), one_round(total=0.7), disturbed], Request(50, 5))[
+        "workload_latency_ms"
+    ]
     assert found.n == 3
     assert found.value == pytest.approx((500 * 700 * 500) ** (1 / 3))
     assert found.low is not None and found.high is not None and found.low < 500 and found.high > 700
@@ -51,14 +53,14 @@ def test_rounds_are_the_samples_and_a_rounds_median_counts() -> None:
 
 
 def test_one_round_has_values_and_no_interval() -> None:
-    found = speed.figures([one_round()], Asked(50, 5))["workload_latency_ms"]
+    found = speed.figures([one_round()], Request(50, 5))["workload_latency_ms"]
     assert found.value is not None and found.low is None and found.high is None and found.n == 1
     assert not speed.is_steady(found)
 
 
 @pytest.mark.parametrize("requests", [3, 129])
 def test_a_percentile_of_too_few_requests_is_missing_and_says_how_many_it_takes(requests: int) -> None:
-    found = speed.figures([one_round(requests)], Asked(50, 5))
+    found = speed.figures([one_round(requests)], Request(50, 5))
     for name, needed in {"latency_p95_ms": 130, "latency_p99_ms": 662}.items():
         assert found[name].value is None
         assert found[name].reason == f"{requests} requests were timed; {name[8:11]} needs {needed}"
@@ -66,7 +68,7 @@ def test_a_percentile_of_too_few_requests_is_missing_and_says_how_many_it_takes(
 
 def test_percentiles_of_many_requests() -> None:
     requests = [{"ttft": 0.001, "total": total / 1000} for total in range(1, 701)]
-    found = speed.figures([one_round(requests=requests)], Asked(50, 5))
+    found = speed.figures([one_round(requests=requests)], Request(50, 5))
     assert found["latency_p50_ms"].value == pytest.approx(350, abs=1)
     assert found["latency_p95_ms"].value == pytest.approx(665, abs=1)
     assert found["latency_p99_ms"].value == pytest.approx(693, abs=1)
@@ -74,26 +76,26 @@ def test_percentiles_of_many_requests() -> None:
 
 def test_cold_and_warm_starts_are_told_apart() -> None:
     found = speed.figures(
-        [one_round(cold=True, load=9.0), one_round(load=2.0), one_round(load=4.0)], Asked(50, 5)
+        [one_round(cold=True, load=9.0), one_round(load=2.0), one_round(load=4.0)], Request(50, 5)
     )
     assert found["load_cold_ms"] == Figure(9000.0, n=1, unit="ms")
     assert found["load_warm_ms"].value == pytest.approx(3000) and found["load_warm_ms"].n == 2
-    only_cold = speed.figures([one_round(cold=True)], Asked(50, 5))
+    only_cold = speed.figures([one_round(cold=True)], Request(50, 5))
     assert only_cold["load_warm_ms"] == Figure.missing("no round started this way", "ms")
 
 
 def test_one_token_has_no_decode_rate() -> None:
-    found = speed.figures([one_round(total=0.1)], Asked(50, 1))["decode_tokens_per_s"]
+    found = speed.figures([one_round(total=0.1)], Request(50, 1))["decode_tokens_per_s"]
     assert found.value is None and found.reason == "the workload generates fewer than two tokens"
 
 
 def test_tokens_that_come_all_at_once_have_no_decode_rate() -> None:
-    found = speed.figures([one_round(ttft=0.5, total=0.5)], Asked(50, 5))["decode_tokens_per_s"]
+    found = speed.figures([one_round(ttft=0.5, total=0.5)], Request(50, 5))["decode_tokens_per_s"]
     assert found.value is None and found.reason and "at once" in found.reason
 
 
 def test_one_request_tells_nothing_of_variation() -> None:
-    assert speed.figures([one_round(1)], Asked(50, 5))["latency_cv"].value is None
+    assert speed.figures([one_round(1)], Request(50, 5))["latency_cv"].value is None
 
 
 @pytest.mark.parametrize(
@@ -120,7 +122,7 @@ def test_the_disturbance_is_the_mean_share_that_others_took() -> None:
 def test_a_cold_load_from_the_page_cache_is_no_figure() -> None:
     cached = "100% of the artifact stayed in the page cache"
     rounds = [one_round(cold=True, still_cached=cached), one_round(cold=False, still_cached=None)]
-    found = speed.figures(rounds, Asked(50, 11))
+    found = speed.figures(rounds, Request(50, 11))
     assert found["load_cold_ms"].value is None and found["load_cold_ms"].reason == cached
     assert found["load_warm_ms"].value is not None
 

@@ -146,7 +146,7 @@ def test_rounds_are_what_counts() -> None:
     assert noisy.low is not None and noisy.low > 0
     with pytest.raises(ValueError, match="not positive"):
         st.rounds_interval([[1.0], [0.0]])
-    with pytest.raises(ValueError, match="without a sample"):
+    with pytest.raises(ValueError, match="without samples"):
         st.rounds_interval([[1.0], []])
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from edgehone.backends.null.clock import VirtualClock
 from edgehone.evaluation import speed, stream
-from edgehone.evaluation.speed import Asked
+from edgehone.evaluation.speed import Request
 from edgehone.worker.batches import Batches
 from edgehone.worker.stream import TURN, Frames
 
@@ -73,7 +73,7 @@ def rounds(*counts: tuple[int, int]) -> list[dict[str, Any]]:
 
 
 def test_dropped_are_the_replaced_and_the_late(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = speed.figures(rounds((10, 1), (10, 3), (10, 2)), Asked(frames_per_s=30.0))
+    found = speed.figures(rounds((10, 1), (10, 3), (10, 2)), Request(frames_per_s=30.0))
     dropped = found["dropped_frames"]
     assert dropped.value == pytest.approx(0.2) and (dropped.n, dropped.unit) == (3, "share")
     assert dropped.low is not None and dropped.high is not None and dropped.low < 0.1 and dropped.high > 0.3
@@ -89,4 +89,4 @@ def test_none_dropped_is_not_certainty() -> None:
 
 def test_only_a_stream_drops_frames() -> None:
     one = {"cold": False, "load": 1.0, "requests": [{"total": 0.5}] * 3}
-    assert "dropped_frames" not in speed.figures([one], Asked())
+    assert "dropped_frames" not in speed.figures([one], Request())

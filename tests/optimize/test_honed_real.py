@@ -119,7 +119,7 @@ def test_a_search_for_a_board_is_proven_here_and_predicted_there(
     assert "tuning" not in chosen.facts
     assert (edgehone.read(tmp_path / "bundle").manifest.target or {})["name"] == "raspberry-pi-5"
     study = [one for one in history.studies() if one.about.get("target") == "raspberry-pi-5"][-1]
-    assert study.trials[chosen.key]["figures"]["workload_latency_ms"]["n"] >= 3
+    assert study.trials[chosen.key].figures["workload_latency_ms"].n >= 3
 
 
 @pytest.mark.real

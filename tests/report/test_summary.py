@@ -128,7 +128,7 @@ def conversion(key: str, **more: Any) -> Conversion:
 
 
 def test_the_conversions_are_one_table_and_who_fails_is_out_with_the_reason() -> None:
-    why = "its tokenizer gives id 9 at position 3 of the sample where the original's gives 4"
+    why = "its tokenizer returns id 9 at position 3 of the sample, the original's returns 4"
     lost = {n: Figure.missing("crashed") for n in ("max_error", "mean_error", "kl_mean", "same_top")}
     text = summary(
         decision(

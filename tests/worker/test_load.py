@@ -21,7 +21,7 @@ from edgehone.backends.sessions import (
 )
 from edgehone.core.errors import EdgehoneError
 from edgehone.evaluation import speed
-from edgehone.evaluation.speed import Asked
+from edgehone.evaluation.speed import Request
 from edgehone.worker import load
 from edgehone.worker.batches import Batches
 from edgehone.worker.requests import open_requests
@@ -106,13 +106,13 @@ def test_an_answer_of_another_length_is_an_error() -> None:
 def test_figures_under_load() -> None:
     """Four clients, two seconds a request of two prompts with eleven tokens each."""
     one = {"cold": False, "load": 1.0, "requests": [{"ttft": 1.0, "total": 2.0}] * 8}
-    found = speed.figures([one] * 3, Asked(50, 11, batch=2, clients=4))
+    found = speed.figures([one] * 3, Request(50, 11, batch=2, clients=4))
     assert found["workload_latency_ms"].value == pytest.approx(2000)
     assert found["requests_per_s"].value == pytest.approx(4) and found["requests_per_s"].n == 3
     assert found["tokens_per_s_total"].value == pytest.approx(44)
     assert found["decode_tokens_per_s"].value == pytest.approx(10)  # what one client sees
     assert "waiting" in str(found["prefill_tokens_per_s"].reason)
-    alone = speed.figures([one] * 3, Asked(50, 11, batch=2))
+    alone = speed.figures([one] * 3, Request(50, 11, batch=2))
     assert alone["prefill_tokens_per_s"].value == pytest.approx(100)
     assert alone["requests_per_s"].value == pytest.approx(1)
 
@@ -189,6 +189,6 @@ def test_each_request_to_a_vision_language_model_has_another_picture(
     turns = [requests.answer() for _ in range(3)]
     assert turns == [[{"ttft": 0.5, "total": 1.0}]] * 3
     assert asked == [(0, [1, 10], 3), (1, [1, 11], 3), (0, [1, 10], 3)]
-    found = speed.figures([{"cold": False, "load": 1.0, "requests": [*turns[0], *turns[1]]}], Asked(0, 3))
-    assert "positions a picture takes" in str(found["prefill_tokens_per_s"].reason)
+    found = speed.figures([{"cold": False, "load": 1.0, "requests": [*turns[0], *turns[1]]}], Request(0, 3))
+    assert "positions that a picture takes" in str(found["prefill_tokens_per_s"].reason)
     assert found["ttft_ms"].value == pytest.approx(500)

@@ -1,11 +1,13 @@
-"""Show what was tried: all searches and runs, or every trial of one of them."""
+"""Show the history: all searches, or every trial of one."""
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from edgehone.optimize.search.history import Study, TrialRecord
 
 EXAMPLE = """examples:
   edgehone history
@@ -14,8 +16,8 @@ EXAMPLE = """examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The verb's arguments."""
-    parser.add_argument("name", metavar="NAME", nargs="?", help="one of them (default: list all)")
+    """Add the verb's arguments."""
+    parser.add_argument("name", metavar="NAME", nargs="?", help="a search (default: list all)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -24,52 +26,47 @@ def run(args: argparse.Namespace) -> int:
     from edgehone.report.summary import table
 
     if args.name is None:
-        kept = history.studies()
-        if args.json:
-            print(json.dumps([{"name": s.name, **s.about, "trials": len(s.trials)} for s in kept], indent=1))
-        elif not kept:
-            print("Nothing was tried yet. Next:  edgehone optimize MODEL --time 10m")
-        else:
-            head = ("", "name", "begun", "trials", "workload")
-            rows = [
-                (
-                    "",
-                    s.name,
-                    s.about["created"],
-                    str(len(s.trials)),
-                    s.about.get("workload", {}).get("name", "-"),
-                )
-                for s in kept
-            ]
-            print("\n".join(table([head, *rows])))
+        _list(history.studies(), args.json)
         return 0
-    found = history.study(args.name)
+    study = history.study(args.name)
     if args.json:
-        print(
-            json.dumps({"name": found.name, **found.about, "trials": list(found.trials.values())}, indent=1)
-        )
+        trials = [record.to_json() for record in study.trials.values()]
+        print(json.dumps({"name": study.name, **study.about, "trials": trials}, indent=1))
         return 0
     columns = ("", "candidate", "at", "MB", "KL", "latency ms", "")
-    print("\n".join(table([columns, *(_row(told) for told in found.trials.values())])))
+    print("\n".join(table([columns, *map(_row, study.trials.values())])))
     return 0
 
 
-def _row(told: Mapping[str, Any]) -> tuple[str, ...]:
-    figures = told["figures"]
+def _list(studies: list[Study], as_json: bool) -> None:
+    from edgehone.report.summary import table
 
-    def shown(name: str, form: str, scale: float = 1.0) -> str:
-        return f"{figures[name]['value'] * scale:{form}}" if name in figures else "-"
+    if as_json:
+        print(json.dumps([{"name": s.name, **s.about, "trials": len(s.trials)} for s in studies], indent=1))
+    elif not studies:
+        print("Nothing was tried yet. Next:  edgehone optimize MODEL --time 10m")
+    else:
+        rows = [
+            ("", s.name, s.about["created"], str(len(s.trials)), s.about.get("workload", {}).get("name", "-"))
+            for s in studies
+        ]
+        print("\n".join(table([("", "name", "begun", "trials", "workload"), *rows])))
 
-    fate = told["error"] or told["facts"].get("raced_out") or ""
-    if told["status"] != "ok":
-        fate = f"{told['status']}: {fate}"
-    size = f"{told['bytes'] / 1e6:.1f}" if told["bytes"] else "-"
+
+def _row(record: TrialRecord) -> tuple[str, ...]:
+    def shown(name: str, form: str) -> str:
+        return f"{record.figures[name].value:{form}}" if name in record.figures else "-"
+
+    outcome = record.error or record.facts.get("raced_out") or ""
+    if record.status != "ok":
+        outcome = f"{record.status}: {outcome}"
+    size = f"{record.bytes / 1e6:.1f}" if record.bytes else "-"
     return (
         "",
-        told["key"],
-        told["at"],
+        record.key,
+        record.at,
         size,
         shown("kl_mean", ".2g"),
         shown("workload_latency_ms", ".1f"),
-        fate,
+        outcome,
     )

@@ -1,6 +1,7 @@
-"""From figures to a choice, in this order:
+"""Turn figures into a choice.
 
-`requirements` (the gates and weights, as data) → `gates` (a verdict for each) → `pareto` (what nothing
-else beats in everything) → `choice` (the best by weights, ties to the smaller) → `decision` (the record
-of it all). `decide.decide` does them in that order. Nothing here knows how a candidate was built or measured.
+`requirements` loads the gates and weights, `gates` judges each candidate by them, `pareto` finds the Pareto frontier,
+`choice` selects the best candidate by the weights (ties go to the smaller one), and `decision` is the record of all of
+it. `decide.decide` runs these steps in that order. Nothing in this package depends on how a candidate was built or
+measured.
 """

@@ -1,8 +1,7 @@
-"""Aims: what a search is told to minimise or maximise, and under which constraints.
+"""The objectives and constraints given on the command line.
 
-`--minimize latency` weighs one objective alone, several weigh alike. `--subject-to "bytes<=60MB"` is a gate of the
-user's own beside the ones that ship. The words that stand for a figure, and what each unit is worth, are
-data/aims.toml.
+`--minimize latency` sets the weights to that objective alone; several objectives weigh the same. `--subject-to
+"bytes<=60MB"` adds a gate to the built-in ones. data/aims.toml lists the names of figures and the units.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ _EXPRESSION = re.compile(r"\s*([A-Za-z_][\w]*)\s*(<=|>=|==|=|<|>)\s*([-+\d.][\d.
 
 @lru_cache(maxsize=1)
 def table() -> Mapping[str, Any]:
-    """The tables of data/aims.toml."""
+    """Return the tables of data/aims.toml."""
     return tomllib.loads(files("edgehone").joinpath("data/aims.toml").read_text("utf-8"))
 
 
@@ -39,25 +38,26 @@ def load(
     subject_to: Sequence[str] = (),
     weights: str | None = None,
 ) -> Requirements:
-    """The requirements after everything that the user may say: edgehone.toml, gates, aims or weights, constraints.
+    """Return the requirements from all settings: edgehone.toml, gates, objectives or weights, and constraints.
 
-    Raises InputError as `requirements.load`, `aimed`, `constrained` and `weights_of` do, and for weights beside aims.
+    Raises InputError as `requirements.load`, `aimed`, `constrained` and `weights_of` do, and if both weights and
+    objectives are given.
     """
     required = constrained(requirements.load(config, gates), subject_to)
     if weights is None:
         return aimed(required, minimize, maximize)
     if minimize or maximize:
         raise InputError(
-            f"--weights {weights!r} beside --minimize or --maximize",
-            hint="give the weights alone: they say what is minimised, and how much each counts",
+            f"--weights {weights!r} cannot be combined with --minimize or --maximize",
+            hint="give --weights alone: it names the objectives and how much each counts",
         )
     return replace(required, weights=weights_of(weights))
 
 
 def aimed(required: Requirements, minimize: Sequence[str], maximize: Sequence[str]) -> Requirements:
-    """The requirements with the weights that the aims give: 1 for each objective named, 0 for all others.
+    """Return the requirements with weight 1 for each objective named and 0 for all others.
 
-    Raises InputError for a word that names no objective, or one asked for in both directions.
+    Raises InputError for a word that is not an objective, or not one in that direction.
     """
     if not minimize and not maximize:
         return required
@@ -69,30 +69,30 @@ def aimed(required: Requirements, minimize: Sequence[str], maximize: Sequence[st
 
 
 def constrained(required: Requirements, expressions: Sequence[str]) -> Requirements:
-    """The requirements with a gate for each expression, such as `next_token_accuracy>=0.97` or `bytes<=60MB`.
+    """Return the requirements with a gate for each expression, such as `next_token_accuracy>=0.97` or `bytes<=60MB`.
 
-    A lower limit is judged by the lower end of the interval, an upper limit by the upper end; figures that have no
-    interval by their value. Raises InputError for what is no expression, an unknown figure or unit, a limit outside
-    of what is possible, and for limits that contradict each other.
+    A lower limit is compared with the lower end of the interval and an upper limit with the upper end; figures without
+    an interval are compared by their value. Raises InputError for an invalid expression, an unknown figure or unit, a
+    limit outside of the possible range, and limits that contradict each other.
     """
-    own = [constraint(text) for text in expressions]
-    for gate in own:
-        for other in (*own, *required.gates):
+    constraints = [constraint(text) for text in expressions]
+    for gate in constraints:
+        for other in (*constraints, *required.gates):
             _check_pair(gate, other)
-    return replace(required, gates=(*required.gates, *dict.fromkeys(own)))
+    return replace(required, gates=(*required.gates, *dict.fromkeys(constraints)))
 
 
 def constraint(text: str) -> Gate:
-    """The gate that an expression is. Raises InputError as `constrained` does."""
-    found = _EXPRESSION.fullmatch(text)
-    if not found:
+    """Return the gate for an expression. Raises InputError as `constrained` does."""
+    matched = _EXPRESSION.fullmatch(text)
+    if not matched:
         raise InputError(
-            f"--subject-to {text!r} is no constraint",
+            f"--subject-to {text!r} is not a constraint",
             hint='write for example --subject-to "bytes<=60MB" or --subject-to "next_token_accuracy>=0.97"',
         )
-    word, op, number, unit = found.groups()
+    word, op, number, unit = matched.groups()
     if op not in ("<=", ">="):
-        raise InputError(f"--subject-to {text!r}: {op} is not judged", hint="write <= or >=")
+        raise InputError(f"--subject-to {text!r}: {op} is not supported", hint="write <= or >=")
     figure = _figure(word, text)
     entry = table()["figures"][figure]
     limit = _number(number, text) * _factor(unit, entry["unit"], text)
@@ -112,14 +112,14 @@ def constraint(text: str) -> Gate:
 
 
 def weights_of(text: str) -> dict[str, float]:
-    """`speed=1,quality=8` as weights, 0 for what is not named. Raises InputError for what does not parse."""
+    """Return the weights in `speed=1,quality=8`, with 0 for other objectives. Raises InputError for invalid text."""
     weights, named = dict.fromkeys(table()["objectives"], 0.0), set[str]()
     for part in text.split(","):
         name, equals, value = (word.strip() for word in part.partition("="))
         if name not in weights:
             raise InputError(f"--weights {text!r}: unknown objective {name!r}", hint=suggest(name, weights))
         if name in named:
-            raise InputError(f"--weights {text!r}: {name} is weighed twice", hint="name each objective once")
+            raise InputError(f"--weights {text!r}: {name} is given twice", hint="name each objective once")
         named.add(name)
         try:
             number = float(value) if equals else math.nan
@@ -127,7 +127,7 @@ def weights_of(text: str) -> dict[str, float]:
             number = math.nan
         if not 0 <= number < math.inf:
             raise InputError(
-                f"--weights {text!r}: {part.strip()!r} gives no weight of 0 or more",
+                f"--weights {text!r}: {part.strip()!r} is not OBJECTIVE=WEIGHT with a weight of 0 or more",
                 hint="write for example --weights speed=1,quality=8",
             )
         weights[name] = number
@@ -142,8 +142,8 @@ def _objective(option: str, word: str) -> str:
         return words[word]
     other = "maximize" if option == "minimize" else "minimize"
     if word in table()[other]:
-        raise InputError(f"--{option} {word}", hint=f"--{other} {word} is what can be had")
-    raise InputError(f"--{option} {word!r}: no such objective", hint=suggest(word, words))
+        raise InputError(f"--{option} {word} is not supported", hint=f"use --{other} {word}")
+    raise InputError(f"--{option} {word!r}: unknown objective", hint=suggest(word, words))
 
 
 def _figure(word: str, text: str) -> str:
@@ -157,11 +157,13 @@ def _figure(word: str, text: str) -> str:
 
 
 def _factor(unit: str, base: str, text: str) -> float:
-    """How many of the figure's own unit one of `unit` is."""
+    """Return how many of the figure's own unit `base` one `unit` is."""
     units: Mapping[str, float] = {"": 1.0, **table()["units"].get(base, {})}
     if unit not in units:
         known = ", ".join(name for name in units if name) or "none, it is a plain number"
-        raise InputError(f"--subject-to {text!r}: {unit!r} is no unit of this figure", hint=f"units: {known}")
+        raise InputError(
+            f"--subject-to {text!r}: {unit!r} is not a unit of this figure", hint=f"units: {known}"
+        )
     return float(units[unit])
 
 
@@ -171,16 +173,18 @@ def _number(word: str, text: str) -> float:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise InputError(f"--subject-to {text!r}: {word!r} is no number", hint="write for example 0.97 or 60")
+        raise InputError(
+            f"--subject-to {text!r}: {word!r} is not a number", hint="write for example 0.97 or 60"
+        )
     return value
 
 
 def _check_pair(one: Gate, other: Gate) -> None:
-    """Raise InputError where no value passes both."""
+    """Raise InputError if no value can pass both gates."""
     if one.figure == other.figure and one.op == ">=" and other.op == "<=" and one.threshold > other.threshold:
         raise InputError(
             f"{one.figure} >= {one.threshold:g} and {other.figure} <= {other.threshold:g} contradict each other",
-            hint="loosen one of them: nothing can pass both",
+            hint="loosen one of them: no candidate can pass both",
         )
     if one.figure == other.figure and one.op == "<=" and other.op == ">=":
         _check_pair(other, one)

@@ -1,14 +1,14 @@
-"""The choice: the best by weights among those that pass every gate, ties to the smaller; or the nearest miss.
+"""Choose the best candidate by weights among those that pass every gate, or find the nearest miss.
 
-A candidate's score is the weighted sum of the logarithms of its ratios to the best in each objective:
-    speed    1 / workload_latency_ms (where it is predicted for another device, the predicted speedup)
+A candidate's score is the weighted sum of the logarithms of its ratios to the best candidate in each objective:
+    speed    1 / workload_latency_ms (the predicted speedup where the latency is a prediction for another device)
     throughput  requests_per_s, of all clients together
-    quality  min(accuracy_kept, 1) · exp(-kl_mean): what is kept of the right tokens, and the mean factor by
-             which the text's likelihood under the original falls (a product, so its logarithm is a sum);
-             for outputs that are no probabilities 1 - cosine stands for the divergence
+    quality  min(accuracy_kept, 1) · exp(-kl_mean): the share of correct tokens that is kept, times the mean factor by
+             which the text's likelihood under the original falls (a product, so that its logarithm is a sum);
+             for outputs that are not probabilities, 1 - cosine takes the place of the divergence
     memory   1 / peak_memory_bytes
     size     1 / bytes
-so a score is 0 at best, and a weight is an exchange rate: twice the speed weighs ln 2 times its weight.
+The best possible score is 0. A weight is an exchange rate: doubling the speed adds ln 2 times the weight of speed.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from edgehone.decision.decision import Candidate
 from edgehone.decision.gates import Verdict
 from edgehone.inputs.workload import OBJECTIVES
 
-# A header or a name makes files of one kind differ by less.
+# Sizes within this factor are equal: files of the same format differ by less through headers and names alone.
 SAME_SIZE = 1.01
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The chosen key, the reason in a sentence, and each scored candidate's score with its interval."""
+    """The chosen key, the reason in a sentence, and the score of each scored candidate with its interval."""
 
     key: str
     reason: str
@@ -37,7 +37,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Logs:
-    """Logarithm of an objective, more is better; `down` and `up` are the interval's distances from it."""
+    """Logarithm of an objective, more is better. `down` and `up` are the distances to the ends of its interval."""
 
     value: float
     down: float
@@ -45,12 +45,11 @@ class Logs:
 
 
 def choose(candidates: Sequence[Candidate], weights: Mapping[str, float]) -> Choice | None:
-    """The best of the candidates that pass, or None when none passes or none can be scored.
+    """Return the best candidate that passes every gate, or None if none passes or none can be scored.
 
-    Candidates whose score ties with the best one (`Figure.ties`) are equal, and the smallest of them in bytes wins;
-    sizes within 1 % are equal, and of those the best score wins.
-    A candidate that lacks a weighted objective can't win while another has it; an objective that all lack is
-    left out and the reason says so.
+    Of the candidates whose score ties with the best (`Figure.ties`) the smallest in bytes wins. Sizes within 1 % are
+    equal; among them the best score wins. A candidate that lacks a weighted objective cannot win while another has it.
+    An objective that all candidates lack is left out, and the reason says so.
     """
     passing = [c for c in candidates if c.passes]
     objectives = {c.key: logarithms(c) for c in passing}
@@ -60,12 +59,12 @@ def choose(candidates: Sequence[Candidate], weights: Mapping[str, float]) -> Cho
     if not scores or not used:
         return None
     by_key = {c.key: c for c in passing}
-    # By score, then by key: the same figures give the same choice in whatever order they come.
+    # By score, then by key, so that the choice does not depend on the order of the candidates.
     ranked = sorted(scores, key=lambda key: (-(scores[key].value or 0.0), key))
     best = ranked[0]
     ties = [key for key in ranked if key == best or scores[key].ties(scores[best])]
     smallest = min(_bytes(by_key[key]) for key in ties)
-    # Ties stand in the order of their scores: of equal sizes the best.
+    # `ties` is ordered by score, so this is the best of those of equal size.
     winner = next(key for key in ties if _bytes(by_key[key]) <= SAME_SIZE * smallest)
     dropped = [name for name in weighted if name not in used]
     others = [key for key in (ties if len(ties) > 1 else ranked) if key != winner]
@@ -76,19 +75,20 @@ def choose(candidates: Sequence[Candidate], weights: Mapping[str, float]) -> Cho
 
 
 def contenders(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Those that the choice is between: who left a race is out while another passes.
+    """Return the candidates eligible for selection.
 
-    Pairs of rounds and windows, which beat it, tell more than intervals of separate readings.
+    Candidates eliminated in the race are excluded if any remaining candidate passes all gates. The race compares paired
+    rounds and windows, which is more precise than comparing the intervals of separate measurements.
     """
     raced = [c for c in candidates if "raced_out" not in c.facts]
     return raced if any(c.passes for c in raced) else list(candidates)
 
 
 def nearest(candidates: Sequence[Candidate]) -> tuple[Candidate, Verdict] | None:
-    """The measured candidate whose worst shortfall, as a share of the threshold, is smallest; and that gate.
+    """Return the measured candidate whose largest shortfall, as a share of the threshold, is smallest, and that gate.
 
-    Equal worst shortfalls: the next worst decides, so one failing gate is nearer than two. A missing figure is
-    the worst of all shortfalls. None when no candidate was measured or all pass.
+    If the largest shortfalls are equal, the next largest decide, so one failing gate is nearer than two. A missing
+    figure counts as the largest possible shortfall. Return None if no candidate was measured or all pass.
     """
     missed: list[tuple[list[float], str, Candidate, Verdict]] = []
     for candidate in candidates:
@@ -102,19 +102,21 @@ def nearest(candidates: Sequence[Candidate]) -> tuple[Candidate, Verdict] | None
 
 
 def objectives(candidate: Candidate) -> dict[str, float | None]:
-    """The logarithm of each objective, more is better, None where missing."""
+    """Return the logarithm of each objective (more is better), None where it is missing."""
     return {name: None if entry is None else entry.value for name, entry in logarithms(candidate).items()}
 
 
 def compared(weights: Mapping[str, float]) -> tuple[str, ...]:
-    """The objectives of the frontier. Speed and throughput are two views of one thing: the one that weighs stands
-    for both, the speed where both do or neither."""
+    """Return the objectives of the frontier: all but one of speed and throughput, which measure the same property.
+
+    Throughput is used if it has a weight and speed has none, otherwise speed.
+    """
     left_out = "speed" if weights.get("throughput") and not weights.get("speed") else "throughput"
     return tuple(name for name in OBJECTIVES if name != left_out)
 
 
 def logarithms(candidate: Candidate) -> dict[str, Logs | None]:
-    """The logarithm of each objective, None where missing: all that a score is made of."""
+    """Return the logarithm of each objective with its interval, None where it is missing. Scores are made of these."""
     size = None if not candidate.bytes else Logs(-math.log(candidate.bytes), 0.0, 0.0)
     return {
         "speed": _speed_logs(candidate),
@@ -135,22 +137,25 @@ def _bytes(candidate: Candidate) -> float:
 
 def _speed_logs(candidate: Candidate) -> Logs | None:
     latency = candidate.figure("workload_latency_ms")
-    return _turned(_speedup_logs(candidate)) if latency.predicted else _inverse(latency)
+    return _negated(_speedup_logs(candidate)) if latency.predicted else _inverse(latency)
 
 
 def _throughput_logs(candidate: Candidate) -> Logs | None:
     rate = candidate.figure("requests_per_s")
-    return _turned(_speedup_logs(candidate) if rate.predicted else _inverse(rate))
+    return _negated(_speedup_logs(candidate) if rate.predicted else _inverse(rate))
 
 
 def _speedup_logs(candidate: Candidate) -> Logs | None:
-    """Of what is predicted for another device the ratio to the original is compared: the device's own error hits all
-    alike, and is not in it."""
+    """Return the negative logarithm of the speedup.
+
+    Predictions for another device are compared by their ratio to the original, which does not contain the device's own
+    error, since that affects all candidates equally.
+    """
     return _inverse(candidate.figure("speedup"))
 
 
 def _inverse(figure: Figure) -> Logs | None:
-    """ln(1 / figure). An interval that is missing or reaches 0 counts as none: it makes no ties."""
+    """Return ln(1 / figure). An end of the interval that is missing, or not above 0, is replaced by the value."""
     if figure.value is None or not 0 < figure.value < math.inf:
         return None
     low = figure.low if figure.low is not None and figure.low > 0 else figure.value
@@ -158,12 +163,12 @@ def _inverse(figure: Figure) -> Logs | None:
     return Logs(-math.log(figure.value), math.log(high / figure.value), math.log(figure.value / low))
 
 
-def _turned(logs: Logs | None) -> Logs | None:
+def _negated(logs: Logs | None) -> Logs | None:
     return None if logs is None else Logs(-logs.value, logs.up, logs.down)
 
 
 def _loss(candidate: Candidate) -> Figure:
-    """The divergence; 1 - cosine of the outputs, where nothing tells what is likely."""
+    """Return the divergence, or 1 - cosine of the outputs where these are not probabilities."""
     kl, cosine = candidate.figure("kl_mean"), candidate.figure("cosine")
     if kl.value is not None or cosine.value is None:
         return kl
@@ -187,7 +192,10 @@ def _quality(kept: Figure, kl: Figure) -> Logs | None:
 def _scores(
     objectives: Mapping[str, Mapping[str, Logs | None]], weights: Mapping[str, float]
 ) -> dict[str, Figure]:
-    """Weighted sums of ln(own / best); the parts' intervals add in quadrature (independent passes)."""
+    """Return the weighted sums of ln(candidate / best).
+
+    Their intervals add in quadrature: the passes are independent.
+    """
     scores: dict[str, Figure] = {}
     best = {
         name: max(entry.value for logs in objectives.values() if (entry := logs[name]) is not None)
@@ -207,7 +215,7 @@ def _scores(
 def _reason(
     winner: Candidate, other: Candidate | None, tied: bool, dropped: Sequence[str], by_rate: bool
 ) -> str:
-    """The winner's figures and how it compares with the next best, as a person would say it."""
+    """Return a sentence with the winner's figures and its comparison with the next best candidate."""
     parts = [part for part in (_speed(winner), _memory(winner), _kept(winner)) if part]
     text = f"{winner.key}: " + (", ".join(parts) or "passes every gate")
     if other:
@@ -256,7 +264,7 @@ def _against(winner: Candidate, other: Candidate, tied: bool, by_rate: bool) -> 
         return f"beats {other.key}{speeds} by the workload's weights"
     sizes = ""
     if _bytes(other) <= SAME_SIZE * _bytes(winner):
-        return f"within the intervals of {other.key}{speeds} and of one size, and the better by the workload's weights"
+        return f"within the intervals of {other.key}{speeds}, of the same size, and better by the workload's weights"
     if winner.bytes is not None and other.bytes is not None:
         sizes = f" ({winner.bytes / 1e6:.1f} MB against {other.bytes / 1e6:.1f} MB)"
-    return f"within the intervals of {other.key}{speeds}, and taken as the smaller{sizes}"
+    return f"within the intervals of {other.key}{speeds}, and chosen as the smaller{sizes}"

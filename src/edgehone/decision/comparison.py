@@ -1,4 +1,4 @@
-"""What `edgehone compare` found: figures of bundles and artifacts side by side, nothing judged by gates."""
+"""The result of `edgehone compare`: figures of bundles and artifacts side by side, without gates."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from edgehone.decision.decision import Candidate
 
 @dataclass(frozen=True)
 class Comparison:
-    """What was compared and what was found; figures are those of a decision's candidates."""
+    """What was compared, with the same figures as the candidates of a decision."""
 
     model: Mapping[str, Any]
     device: Mapping[str, Any]
@@ -24,7 +24,7 @@ class Comparison:
     created: str  # UTC, ISO 8601
 
     def to_json(self) -> dict[str, Any]:
-        """A plain dict."""
+        """Return a plain dict."""
         return {
             **{name: dict(getattr(self, name)) for name in ("model", "device", "workload", "versions")},
             "baseline": self.baseline.to_json(),

@@ -1,4 +1,4 @@
-"""Figures in, decision out: derived figures, verdicts, frontier, choice."""
+"""Make a decision from figures: derive figures, judge gates, find the frontier, choose."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ def decide(
     conversions: Sequence[Conversion] = (),
     created: str | None = None,
 ) -> Decision:
-    """Judge, compare and choose. `baseline` is the original, measured as the candidates were.
+    """Judge the candidates, compare them and choose one. `baseline` is the original, measured as they were.
 
-    Each candidate gets speedup, memory_cut and bytes beside its figures, its verdicts (measured ones only)
-    and its place on the frontier, in which the baseline competes. `weights` are the workload's under the
-    user's (`Requirements.over`). `conversions` are what the null test saw of
-    each backend. `created` is now (UTC) unless given. `chosen` is None where nothing passes; the reason then
-    names the nearest candidate, its gate and by how much it fails.
+    Each candidate gets the figures speedup, memory_cut and bytes, its verdicts if it was measured, and `on_frontier`;
+    the baseline competes for the frontier too. `weights` are the workload's, overridden by the user's
+    (`Requirements.over`). `conversions` are the results of the parity checks. `created` is the present time (UTC) by
+    default. `chosen` is None if no candidate passes; the reason then names the nearest candidate, the gate it fails and
+    by how much.
     """
     original = replace(baseline, figures=derive(baseline, baseline))
     judged = [judged_of(candidate, baseline, requirements) for candidate in candidates]
@@ -52,9 +52,9 @@ def decide(
     points = [
         [objectives(c)[name] if c.status == "ok" else None for name in names] for c in (*judged, original)
     ]
-    placed = frontier(points, [True] * len(names))
-    judged = [replace(c, on_frontier=on) for c, on in zip(judged, placed, strict=False)]
-    original = replace(original, on_frontier=placed[-1])
+    on_frontier = frontier(points, [True] * len(names))
+    judged = [replace(c, on_frontier=on) for c, on in zip(judged, on_frontier, strict=False)]
+    original = replace(original, on_frontier=on_frontier[-1])
     choice = choose(contenders(judged), weights)
     return Decision(
         chosen=choice.key if choice else None,
@@ -74,20 +74,22 @@ def decide(
 
 
 def judged_of(candidate: Candidate, baseline: Candidate, requirements: Requirements) -> Candidate:
-    """The candidate with its derived figures, and its verdicts if it was measured."""
+    """Return the candidate with its derived figures, and with its verdicts if it was measured."""
     full = replace(candidate, figures=derive(candidate, baseline))
     return replace(full, verdicts=tuple(judge(full.figures, requirements))) if full.status == "ok" else full
 
 
 def derive(candidate: Candidate, baseline: Candidate) -> dict[str, Figure]:
-    """The candidate's figures with every required one present, and those that compare it with the baseline.
+    """Return the candidate's figures, every required one among them, and the comparisons with the baseline.
 
-    speedup = original / candidate workload latency; memory_cut = 1 - candidate / original peak memory.
-    Latencies and memories come from separate processes, so their intervals combine as independent.
+    speedup = original / candidate workload latency; memory_cut = 1 - candidate / original peak memory. Latencies and
+    peaks of memory are measured in separate processes, so their intervals are combined as independent.
     """
-    found = {**{name: candidate.figure(name) for name in UNITS}, **candidate.figures}
-    if "speedup" not in candidate.figures:  # a prediction has its own: it knows what hits both alike
-        found["speedup"] = ratio_of(
+    figures = {**{name: candidate.figure(name) for name in UNITS}, **candidate.figures}
+    if (
+        "speedup" not in candidate.figures
+    ):  # a prediction has one: it leaves out the errors that both have in common
+        figures["speedup"] = ratio_of(
             baseline.figure("workload_latency_ms"), candidate.figure("workload_latency_ms"), "×"
         )
     share = ratio_of(candidate.figure("peak_memory_bytes"), baseline.figure("peak_memory_bytes"), "share")
@@ -95,25 +97,25 @@ def derive(candidate: Candidate, baseline: Candidate) -> dict[str, Figure]:
         low = None if share.high is None else 1 - share.high
         high = None if share.low is None else 1 - share.low
         share = Figure(1 - share.value, low, high, share.n, "share", share.reason)
-    found["memory_cut"] = share
+    figures["memory_cut"] = share
     size = candidate.bytes
     reason = candidate.error or "the artifact's size is not known"
-    found["bytes"] = (
+    figures["bytes"] = (
         Figure.missing(reason, "bytes") if size is None else Figure(float(size), n=1, unit="bytes")
     )
-    return found
+    return figures
 
 
 def nothing_passes(candidates: Sequence[Candidate]) -> str:
-    """Why there is no choice: the nearest candidate, or that none was measured."""
-    found = nearest(candidates)
-    if found is None and any(c.passes for c in candidates):
-        return "Candidates pass every gate, but none has the figures that the weights compare."
-    if found is None:
+    """Return the reason why there is no choice: the nearest candidate, or that none was measured."""
+    miss = nearest(candidates)
+    if miss is None and any(c.passes for c in candidates):
+        return "Some candidates pass every gate, but none has the figures that the weights compare."
+    if miss is None:
         failed = [c for c in candidates if c.error]
         first = f": {failed[0].key}: {failed[0].error}" if failed else ""
         return f"No candidate passes: none of {len(candidates)} could be measured{first}."
-    candidate, verdict = found
+    candidate, verdict = miss
     if verdict.margin is None:
         by = f"has no figure ({verdict.reason})"
     else:

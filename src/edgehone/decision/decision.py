@@ -1,4 +1,4 @@
-"""The decision: what was chosen, why, and every figure and verdict that led there. Its file is decision.json.
+"""The decision: the choice, its reason, and all figures and verdicts it is based on. Its file is decision.json.
 
 The dataclasses below are its schema: `Decision.from_json` checks a file against them, and data/decision.schema.json is
 generated from them (`make docs`).
@@ -20,7 +20,7 @@ SCHEMA: Final = 1
 Status = Literal["ok", "failed", "disqualified", "skipped"]
 
 CONVERSION_FIGURES = ("max_error", "mean_error", "kl_mean", "same_top")
-# Every candidate has these, missing ones with a reason.
+# The figures that every candidate has, as missing figures with a reason if necessary, and their units.
 UNITS: Mapping[str, str] = {
     "decode_tokens_per_s": "tokens/s",
     "prefill_tokens_per_s": "tokens/s",
@@ -38,10 +38,10 @@ UNITS: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class Candidate:
-    """One recipe and what became of it.
+    """One recipe and its result.
 
-    `status`: ok (built, checked, measured), failed (`error`, and the path of the whole `log`), disqualified
-    (its backend is not the original when unquantized), skipped (not tried; `error` says why).
+    `status` is ok (built, checked and measured), failed (with `error`, and the path of the whole `log`), disqualified
+    (its backend's unquantized build does not match the original) or skipped (not tried; `error` says why).
     """
 
     key: str
@@ -58,21 +58,21 @@ class Candidate:
 
     @property
     def passes(self) -> bool:
-        """Whether it was measured and no gate refuses it."""
+        """Return True if the candidate was measured and passes every gate."""
         return self.status == "ok" and all(verdict.ok for verdict in self.verdicts)
 
     @property
     def runs_on(self) -> str:
-        """`backend`, or `backend on DEVICE`: which conversion it stands on."""
+        """Return `backend`, or `backend on DEVICE` if the recipe names a device: the conversion it is derived from."""
         device = self.recipe.get("settings", {}).get("device")
         return f"{self.backend} on {device}" if device else self.backend
 
     def figure(self, name: str) -> Figure:
-        """The figure of that name, or a missing one."""
+        """Return the figure of that name, or a missing figure."""
         return self.figures.get(name) or Figure.missing(self.error or "not measured", UNITS.get(name, ""))
 
     def to_json(self) -> dict[str, Any]:
-        """A plain dict."""
+        """Return a plain dict."""
         return {
             "key": self.key,
             "backend": self.backend,
@@ -90,12 +90,12 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Conversion:
-    """A backend's unquantized build against the original in float32: what its other recipes start from.
+    """The parity check of a backend: its unquantized build, from which its other recipes start, against the reference.
 
-    `token_ids_equal` is None where it was not found out. `max_error` and `mean_error` are |differences| of
-    log-probabilities in nats, over `compared` ids of a vocabulary of `vocabulary` at each scored token.
-    A backend whose conversion has not `passed` is out; `reason` says by what. On another device than the CPU `backend`
-    is "backend on DEVICE": each is proven, or out, by itself.
+    `token_ids_equal` is None if it was not determined. `max_error` and `mean_error` are |differences| of
+    log-probabilities in nats, over `compared` ids of a vocabulary of `vocabulary` ids at each scored token. A backend
+    whose conversion has not `passed` is disqualified for the `reason`. On a device other than the CPU `backend` is
+    "backend on DEVICE": each is checked, and disqualified, separately.
     """
 
     backend: str
@@ -111,7 +111,7 @@ class Conversion:
     vocabulary: Count | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """A plain dict."""
+        """Return a plain dict."""
         figures = {name: getattr(self, name).to_json() for name in CONVERSION_FIGURES}
         return {
             "backend": self.backend,
@@ -127,7 +127,10 @@ class Conversion:
 
 @dataclass(frozen=True)
 class Decision:
-    """The whole record; `chosen` is a candidate's key, or None where none passes every gate."""
+    """What was chosen for a model on a device, why, and every figure behind it.
+
+    `chosen` is a candidate's key, or None if no candidate passes every gate.
+    """
 
     chosen: str | None
     reason: str
@@ -145,7 +148,7 @@ class Decision:
     schema: Literal[1] = SCHEMA
 
     def candidate(self, key: str) -> Candidate:
-        """The candidate of that key, the baseline included. Raises InputError for an unknown one."""
+        """Return the candidate of that key, which may be the baseline's. Raises InputError for an unknown key."""
         for candidate in (*self.candidates, self.baseline):
             if candidate.key == key:
                 return candidate
@@ -153,7 +156,7 @@ class Decision:
         raise InputError(f"no candidate {key!r} in this decision", hint=f"candidates: {known}")
 
     def to_json(self) -> dict[str, Any]:
-        """A plain dict, as the schema says."""
+        """Return a plain dict that is valid by the schema."""
         return {
             "schema": self.schema,
             "edgehone": self.edgehone,
@@ -231,6 +234,6 @@ def _read(data: Any, source: str, tolerant: Salvage | None) -> Decision:
         if missing := [name for name in UNITS if name not in candidate.figures]:
             report(f"{source}: {path}.figures has no {', '.join(map(repr, missing))}")
     if decision.chosen is not None and decision.chosen not in {c.key for c in decision.candidates}:
-        report(f"{source}: chosen is {decision.chosen!r}, which is no candidate")
+        report(f"{source}: chosen is {decision.chosen!r}, which is not a candidate")
         decision = replace(decision, chosen=None)
     return decision

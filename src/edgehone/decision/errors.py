@@ -1,4 +1,4 @@
-"""The error that carries a decision without a choice."""
+"""The error raised when no candidate passes every gate."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from edgehone.decision.decision import Decision
 
 
 class NothingPasses(EdgehoneError):
-    """No candidate passes every gate. No bundle is written."""
+    """No candidate passes every gate, so no bundle is written. `decision` has the verdicts."""
 
     exit_code = 3
 

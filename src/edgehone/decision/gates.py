@@ -1,4 +1,4 @@
-"""Gates: each is judged on its own, by the end of the interval that the requirements name."""
+"""Judge candidates by gates, each gate separately and by the end of the interval that the requirements name."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from edgehone.decision.requirements import Gate, Requirements
 class Verdict:
     """A gate's outcome.
 
-    `value`, `low`, `high` are the figure's; `bound` is the end that was judged by `threshold`. `margin` is
-    how far it lies on the good side as a share of the threshold (negative: the shortfall), None where the
-    figure is missing.
+    `value`, `low` and `high` are the figure's; `bound` names the one that was compared with `threshold`. `margin` is
+    how far it lies on the passing side, as a share of the threshold (negative if it fails); None if the figure is
+    missing.
     """
 
     gate: str
@@ -33,12 +33,12 @@ class Verdict:
     reason: str
 
     def to_json(self) -> dict[str, Any]:
-        """A plain dict."""
+        """Return a plain dict."""
         return asdict(self)
 
 
 def judge(figures: Mapping[str, Figure], requirements: Requirements) -> list[Verdict]:
-    """One verdict for each gate that is on, in the requirements' order. What is missing fails."""
+    """Return one verdict for each gate, in the order of the requirements. A missing figure fails its gate."""
     return [
         _verdict(gate, figures.get(gate.figure) or Figure.missing(f"{gate.figure} was not measured"))
         for gate in requirements.gates
@@ -46,9 +46,9 @@ def judge(figures: Mapping[str, Figure], requirements: Requirements) -> list[Ver
 
 
 def hopeless(figures: Mapping[str, Figure], requirements: Requirements) -> str | None:
-    """The gate that a candidate cannot pass any more, by the end of the interval that favours it; None if none.
+    """Return why a candidate can no longer pass a gate, judged by the favourable end of each interval, else None.
 
-    A figure that is not there, or has no interval where one is judged, does not speak against it yet.
+    A figure that is missing, or lacks the interval by which its gate is judged, does not rule a candidate out yet.
     """
     for gate in requirements.gates:
         figure = figures.get(gate.figure)
@@ -63,7 +63,7 @@ def hopeless(figures: Mapping[str, Figure], requirements: Requirements) -> str |
 
 
 def _verdict(gate: Gate, figure: Figure) -> Verdict:
-    # Of a prediction the end that speaks against it, whichever the gate names.
+    # A prediction is judged by its unfavourable end, whichever end the gate names.
     bound = gate.bound if not figure.predicted else "low" if gate.op == ">=" else "high"
     judged: float | None = getattr(figure, bound)
     if judged is None or math.isnan(judged):  # NaN compares false with everything and must not pass

@@ -1,13 +1,14 @@
-"""The race: who can no longer win, by differences that are paired, so that what both share cancels.
+"""The race: find the candidates that can no longer win, by paired differences, in which common influences cancel.
 
-Two candidates are compared on the same windows of text (quality) and in the same rounds (speed: rounds that ran close
-together, in which whatever slowed the machine slowed both). The advantage of one over the other is the difference of
-their scores (see `choice`): weights times differences of logarithms. A candidate is out once even the upper end of its
-advantage over the leader is below 0.
+Two candidates are compared on the same windows of text (quality) and in the same rounds (speed). The runs of one round
+are close together in time, so whatever slows the machine slows both. The advantage of one candidate over another is the
+difference of their scores (see `choice`): weights times differences of logarithms. A candidate is eliminated once the
+upper end of its advantage over the leader is below 0.
 
-The interval is looked at after each round, so its error is divided by the number of looks planned (Bonferroni): over a
-whole race the best is thrown out with a chance of at most ERROR for each rival. Racing: Maron & Moore, "Hoeffding
-Races" (1994); paired tests for it: Birattari et al., "A Racing Algorithm for Configuring Metaheuristics" (2002).
+The interval is evaluated after each round, so its error is divided by the planned number of evaluations (Bonferroni).
+Over a whole race the probability that the best candidate is eliminated is at most ERROR for each challenger. Racing:
+Maron & Moore, "Hoeffding Races" (1994); with paired tests: Birattari et al., "A Racing Algorithm for Configuring
+Metaheuristics" (2002).
 """
 
 from __future__ import annotations
@@ -24,17 +25,18 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 ERROR = 0.05
-# Fewer pairs than this say too little of how much they scatter.
+# Fewer pairs than this are not enough to estimate their variance.
 LEAST_PAIRS = 3
 
 
 @dataclass(frozen=True)
 class Runner:
-    """What is known of a candidate in the race.
+    """A candidate's measurements in the race.
 
-    `rounds` maps a round's number to the latency in it (ms), `quality` is one number a window (the logarithm of what is
-    kept, in nats), `memory` and `size` are bytes. `shares` maps a round's number to what an answer took of it: 1000 over
-    the answers a second. None: not known, and then nobody is judged by it.
+    `rounds` maps the number of a round to the latency in it (ms). `quality` has one number per window (the logarithm
+    of the quality that is kept, in nats). `memory` and `size` are bytes. `shares` maps the number of a round to the
+    milliseconds per answer in it: 1000 / answers per second. None means unknown; candidates are then not compared by
+    it.
     """
 
     key: str
@@ -47,7 +49,7 @@ class Runner:
 
 @dataclass(frozen=True)
 class Advantage:
-    """One score minus another's, with its interval (None where there are too few pairs)."""
+    """The difference of two scores with its interval (None if there are too few pairs)."""
 
     value: float
     low: float | None
@@ -55,12 +57,12 @@ class Advantage:
 
 
 def advantage(one: Runner, other: Runner, weights: Mapping[str, float], looks: int) -> Advantage | None:
-    """How far `one` is ahead of `other` (score units, more is better); None where a weighted part is unknown.
+    """Return how far `one` is ahead of `other` in units of the score, or None if a weighted objective is unknown.
 
-    `looks` is how often the interval will be looked at in all.
+    `looks` is the planned number of evaluations of the interval.
     """
     parts: list[tuple[float, float | None]] = []
-    found = {
+    parts_of = {
         "speed": lambda: _mean(_faster(one.rounds, other.rounds), looks),
         "throughput": lambda: _mean(_faster(one.shares, other.shares), looks),
         "quality": lambda: _mean(_quality(one, other), looks),
@@ -70,7 +72,7 @@ def advantage(one: Runner, other: Runner, weights: Mapping[str, float], looks: i
     for name, weight in weights.items():
         if weight <= 0:
             continue
-        part = found[name]()
+        part = parts_of[name]()
         if part is None:
             return None
         parts.append((weight * part[0], None if part[1] is None else weight * part[1]))
@@ -83,9 +85,10 @@ def advantage(one: Runner, other: Runner, weights: Mapping[str, float], looks: i
 
 
 def leader(runners: Sequence[Runner], weights: Mapping[str, float]) -> Runner | None:
-    """Whom nobody is ahead of by the values alone; None where nobody can be compared.
+    """Return the runner that no other is ahead of by value, or None if none can be compared.
 
-    Found by passing along the row: values that come from different rounds need not agree all round.
+    The runners are compared one after another with the best so far, since advantages that come from different rounds
+    need not be transitive.
     """
     best: Runner | None = None
     for runner in runners:
@@ -97,12 +100,12 @@ def leader(runners: Sequence[Runner], weights: Mapping[str, float]) -> Runner | 
 
 
 def beaten(runner: Runner, best: Runner, weights: Mapping[str, float], looks: int) -> str | None:
-    """Why `runner` cannot win any more, or None while it can."""
+    """Return why `runner` can no longer win, or None while it can."""
     ahead = advantage(runner, best, weights, looks)
     if ahead is None or ahead.high is None or ahead.high >= 0:
         return None
-    behind = f"{-ahead.value:.2g} in the score, and by {-ahead.high:.2g} at the least"
-    return f"out of the race: behind {best.key} by {behind}"
+    behind = f"{-ahead.value:.2g} in the score, and by at least {-ahead.high:.2g}"
+    return f"eliminated in the race: behind {best.key} by {behind}"
 
 
 def _faster(one: Mapping[int, float], other: Mapping[int, float]) -> list[float] | None:
@@ -112,14 +115,14 @@ def _faster(one: Mapping[int, float], other: Mapping[int, float]) -> list[float]
 def _quality(one: Runner, other: Runner) -> list[float] | None:
     if one.quality is None or other.quality is None:
         return None
-    # One may have been read on the first windows only.
+    # One of them may have been scored on the first windows only.
     count = min(len(one.quality), len(other.quality))
     differences: Any = one.quality[:count] - other.quality[:count]
     return [float(d) for d in differences] or None
 
 
 def _mean(differences: Sequence[float] | None, looks: int) -> tuple[float, float | None] | None:
-    """Their mean, and half of its interval's width (None with too few of them)."""
+    """Return the mean and half the width of its interval (None if there are too few differences)."""
     if differences is None:
         return None
     n = len(differences)
@@ -131,7 +134,7 @@ def _mean(differences: Sequence[float] | None, looks: int) -> tuple[float, float
 
 
 def _fixed(one: float | None, other: float | None) -> tuple[float, float | None] | None:
-    """The logarithm of a ratio that is read once and hardly varies."""
+    """Return the logarithm of the ratio of two values that are measured once and hardly vary."""
     if not one or not other:
         return None
     return math.log(other / one), 0.0

@@ -1,4 +1,4 @@
-"""The gates and the weights: data/requirements.toml, then edgehone.toml, then the command line."""
+"""Load gates and weights from data/requirements.toml, overridden by edgehone.toml and then by the command line."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from edgehone.inputs.workload import check_weights
 
 @dataclass(frozen=True)
 class Gate:
-    """`figure`'s `bound` must be `op` the `threshold`."""
+    """A requirement: the `bound` of `figure` must be `op` (at least or at most) the `threshold`."""
 
     name: str
     figure: str
@@ -28,10 +28,10 @@ class Gate:
 
 @dataclass(frozen=True)
 class Requirements:
-    """What a candidate must pass, and which weights replace the workload's.
+    """The gates that a candidate must pass, and the weights that override the workload's.
 
-    `null_test` holds the limits by which a backend's unquantized build is judged (kl_mean_max, same_top_min;
-    for a graph relative_error_max).
+    `parity_check` has the limits for a backend's unquantized build (kl_mean_max and same_top_min; for a graph
+    relative_error_max).
     """
 
     gates: tuple[Gate, ...]
@@ -39,7 +39,7 @@ class Requirements:
     parity_check: Mapping[str, float]
 
     def over(self, workload_weights: Mapping[str, float]) -> dict[str, float]:
-        """The workload's weights with the user's own put over them. Raises InputError when all are 0."""
+        """Return the workload's weights, overridden by the user's. Raises InputError if all are 0."""
         merged = {**workload_weights, **self.weights}
         if not any(merged.values()):
             raise InputError("all weights are 0", hint="give one objective in [weights] more than 0")
@@ -47,12 +47,12 @@ class Requirements:
 
     @property
     def most_bytes(self) -> int | None:
-        """What an artifact may weigh by the gates; None where they do not say."""
+        """Return the largest size of an artifact that the gates allow, None if none of them limits it."""
         limits = [gate.threshold for gate in self.gates if gate.figure == "bytes" and gate.op == "<="]
         return int(min(limits)) if limits else None
 
     def to_json(self) -> dict[str, Any]:
-        """A plain dict."""
+        """Return a plain dict."""
         return {
             "gates": [asdict(gate) for gate in self.gates],
             "weights": dict(self.weights),
@@ -62,15 +62,15 @@ class Requirements:
 
 @lru_cache(maxsize=1)
 def shipped() -> Mapping[str, Any]:
-    """The tables of data/requirements.toml."""
+    """Return the tables of data/requirements.toml."""
     return tomllib.loads(files("edgehone").joinpath("data/requirements.toml").read_text(encoding="utf-8"))
 
 
 def load(config: Mapping[str, Any] | None = None, overrides: Sequence[str] = ()) -> Requirements:
-    """The requirements after a parsed edgehone.toml ([gates], [weights]) and `name=value` overrides.
+    """Return the requirements from a parsed edgehone.toml ([gates], [weights]) and `name=value` overrides.
 
-    In both, a gate's value is its threshold, or `off` (false in TOML too) to drop it, or `on`/true for the
-    threshold that ships. Raises InputError with the nearest name for an unknown one.
+    In both, a gate's value is its threshold, `off` (or false in TOML) to disable it, or `on` (or true) for the default
+    threshold. Raises InputError for an invalid value, and with the closest name for an unknown gate.
     """
     settings = config or {}
     gates = {name: _gate(name, table) for name, table in shipped()["gates"].items()}
@@ -78,9 +78,9 @@ def load(config: Mapping[str, Any] | None = None, overrides: Sequence[str] = ())
     tables = settings.get("gates", {})
     if not isinstance(tables, Mapping):
         raise InputError(f"gates in edgehone.toml is {tables!r}, not a table", hint="write [gates]")
-    asked = [(name, value, f"[gates] {name} = {value!r}") for name, value in tables.items()]
-    asked += [_parsed(text) for text in overrides]
-    for name, value, shown in asked:
+    settings_of = [(name, value, f"[gates] {name} = {value!r}") for name, value in tables.items()]
+    settings_of += [_parsed(text) for text in overrides]
+    for name, value, shown in settings_of:
         if name not in gates:
             raise InputError(f"unknown gate {name!r} in {shown}", hint=suggest(name, gates))
         gates[name], active[name] = _set(gates[name], value, shown)
@@ -103,7 +103,7 @@ def _parsed(text: str) -> tuple[str, str, str]:
 
 
 def _set(gate: Gate, value: Any, shown: str) -> tuple[Gate, bool]:
-    """The gate with its new threshold, and whether it is on."""
+    """Return the gate with its new threshold, and whether it is enabled."""
     if value is False or value == "off":
         return gate, False
     if (value is True or value == "on") and gate.threshold != 0:
@@ -114,5 +114,5 @@ def _set(gate: Gate, value: Any, shown: str) -> tuple[Gate, bool]:
         threshold = math.nan
     if not math.isfinite(threshold):
         hint = f"write a number or off, for example --gate {gate.name}={gate.threshold or 100:g}"
-        raise InputError(f"{shown}: {value!r} is no threshold", hint=hint)
+        raise InputError(f"{shown}: {value!r} is not a threshold", hint=hint)
     return replace(gate, threshold=threshold), True

@@ -1,5 +1,5 @@
-"""Measuring: quality, speed, memory and energy, each in a pass of its own, so that none disturbs another.
+"""Turn what the worker processes recorded (`worker/`) into figures with intervals.
 
-In each file the functions that take a `WorkerJob` run in a backend's environment, beside its framework, and import
-nothing but the standard library and numpy; the others run in the core and turn what was recorded into figures.
+Quality, speed, memory and energy are measured in separate passes, so that none disturbs another. Nothing in this
+package runs in a backend's environment.
 """

@@ -1,6 +1,6 @@
-"""Quality of a graph (core side): a candidate's outputs become figures, each paired with the original's by sample.
+"""Quality figures of a graph, each paired with the original by sample.
 
-With labels, by a metric; without, by how far the outputs agree with the original's.
+With labels they are computed by a metric, otherwise from the agreement of the outputs with the original's.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     Array = NDArray[Any]
     Outputs = dict[str, Array]
 
-# Resamples of the bootstrap for metrics that have no value by sample.
+# Resamples of the bootstrap for metrics that have no value per sample.
 RESAMPLES = 500
 _NOT_LANGUAGE = ("next_token_accuracy", "perplexity")
 
 
 def read(folder: Path) -> Outputs:
-    """The outputs that `measure.score_graph` left, by name, memory-mapped."""
+    """Return the outputs that `worker.score_graph` wrote to `folder`, by name, memory-mapped."""
     import numpy as np
 
     names = json.loads((folder / "outputs.json").read_text("utf-8"))["outputs"]
@@ -39,7 +39,7 @@ def read(folder: Path) -> Outputs:
 
 
 def labels_of(samples: Path, count: int | None = None) -> Array | None:
-    """The labels of all samples, or of the first `count` (of half as many pairs); None where there are none."""
+    """Return the labels of all samples, or of the first `count` (pairs have half as many); None if there are none."""
     import numpy as np
 
     with np.load(samples / "samples.npz") as file:
@@ -47,46 +47,46 @@ def labels_of(samples: Path, count: int | None = None) -> Array | None:
             return None
         inputs = len(file[next(name for name in file.files if name != LABELS)])
         labels: Array = file[LABELS]
-        # A metric of the user's own gets these; one that wrote into them would judge the rest by what it wrote.
+        # A user's metric that wrote into them would change the labels of the candidates that follow.
         labels.flags.writeable = False
         return labels if count is None else labels[: count * len(labels) // inputs]
 
 
 def figures(reference: Outputs, own: Outputs, labels: Array | None, metric: str | None) -> dict[str, Figure]:
-    """The quality figures of one candidate, or of the original itself (both the same).
+    """Return the quality figures of one candidate, or of the original (with `reference` and `own` the same).
 
-    With labels: the metric under its name, and accuracy_kept, the share of the original's that is kept. Without:
-    accuracy_kept is the share of equal classes, or the mean cosine where no output tells classes. Always:
-    max_error and mean_error (|own - original| of all outputs), cosine (mean over the samples), relative_error
-    (of each sample's outputs: |own - original| / |original|, mean), and for classes same_top and kl_mean.
-    Raises EdgehoneError for outputs of another shape.
+    With labels: the metric under its name, and accuracy_kept, the metric as a share of the original's. Without labels
+    accuracy_kept is the share of equal classes, or the mean cosine if no output is a classification. Always: max_error
+    and mean_error (|own - original| of all outputs), cosine (mean over the samples), relative_error (mean over the
+    samples of |own - original| / |original|), and for a classification same_top, kl_mean and kl_p99. Raises
+    EdgehoneError if the outputs differ in shape.
     """
     _check(reference, own)
-    found = _agreement(reference, own)
+    result = _agreement(reference, own)
     if labels is not None and metric is not None:
-        found |= _judged(metrics.find(metric), reference, own, labels)
+        result |= _by_metric(metrics.find(metric), reference, own, labels)
     else:
-        found["accuracy_kept"] = found["cosine"] if found["same_top"].value is None else found["same_top"]
+        result["accuracy_kept"] = result["cosine"] if result["same_top"].value is None else result["same_top"]
     reason = "the model is not a language model"
-    return found | {name: Figure.missing(reason) for name in _NOT_LANGUAGE}
+    return result | {name: Figure.missing(reason) for name in _NOT_LANGUAGE}
 
 
 def parity_check(figures: Mapping[str, Figure], tolerance: Mapping[str, float]) -> ParityCheck:
-    """Whether the unquantized build computes what the original does: by the mean relative error of its outputs."""
+    """Check that the unquantized build computes what the original does, by the mean relative error of its outputs."""
     error = figures["relative_error"].value
     if error is None:
         return ParityCheck(
             False, f"its unquantized build could not be compared: {figures['relative_error'].reason}"
         )
-    most = tolerance["relative_error_max"]
-    seen = f"the outputs of its unquantized build differ by {error:.2g} of their size"
-    if not error <= most:
-        return ParityCheck(False, f"{seen} (at most {most:g})")
-    return ParityCheck(True, seen)
+    limit = tolerance["relative_error_max"]
+    result = f"the outputs of its unquantized build differ by {error:.2g} of their size"
+    if not error <= limit:
+        return ParityCheck(False, f"{result} (at most {limit:g})")
+    return ParityCheck(True, result)
 
 
 def rows(reference: Outputs, own: Outputs) -> dict[str, list[float]]:
-    """What is kept of each sample as evidence: cosine and relative error."""
+    """Return the evidence of each sample: cosine and relative error."""
     return {
         "cosine": [float(value) for value in _cosines(reference, own)],
         "relative_error": [float(value) for value in _errors(reference, own)],
@@ -114,7 +114,7 @@ def _agreement(reference: Outputs, own: Outputs) -> dict[str, Figure]:
     }
     scores, mine = metrics.classes(reference), metrics.classes(own)
     if scores is None or mine is None:
-        reason = "no output tells classes apart"
+        reason = "no output is a classification"
         return found | {
             "same_top": Figure.missing(reason, "share"),
             "kl_mean": Figure.missing(reason, "nats"),
@@ -134,7 +134,7 @@ def _agreement(reference: Outputs, own: Outputs) -> dict[str, Figure]:
 
 
 def _divergence(scores: Array, mine: Array) -> Array:
-    """KL(original || candidate) of each sample, in nats, of what the scores are: probabilities, or logits."""
+    """Return KL(original || candidate) of each sample in nats. Scores may be probabilities or logits."""
     import numpy as np
 
     def logs(array: Array) -> Array:
@@ -148,7 +148,7 @@ def _divergence(scores: Array, mine: Array) -> Array:
     return kl
 
 
-def _judged(metric: metrics.Metric, reference: Outputs, own: Outputs, labels: Array) -> dict[str, Figure]:
+def _by_metric(metric: metrics.Metric, reference: Outputs, own: Outputs, labels: Array) -> dict[str, Figure]:
     if metric.rows is None:
         return _by_bootstrap(metric, reference, own, labels)
     import numpy as np
@@ -168,7 +168,7 @@ def _judged(metric: metrics.Metric, reference: Outputs, own: Outputs, labels: Ar
 def _by_bootstrap(
     metric: metrics.Metric, reference: Outputs, own: Outputs, labels: Array
 ) -> dict[str, Figure]:
-    """A metric of all samples at once: its interval and its ratio's, by resampling the samples (paired, seeded)."""
+    """Return a metric of all samples at once and its ratio, with intervals from a paired, seeded bootstrap."""
     import numpy as np
 
     assert metric.whole is not None
@@ -207,7 +207,7 @@ def _ends(values: list[float], value: float) -> tuple[float, float]:
 
 
 def _cosines(reference: Outputs, own: Outputs) -> Array:
-    """Of each sample, all its float outputs as one vector."""
+    """Return the cosine of each sample, taking all its outputs as one vector."""
     return metrics.cosine(*(_flat(outputs, reference) for outputs in (reference, own)))
 
 

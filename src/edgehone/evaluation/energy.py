@@ -1,8 +1,8 @@
-"""Energy: joules of one request, from the RAPL counters of the processor packages, where they can be read.
+"""Energy of one request in joules, from the RAPL counters of the processor packages if they can be read.
 
-The counters (Linux powercap, `intel-rapl:N/energy_uj`, AMD too) count microjoules and wrap around at
-`max_energy_range_uj`. They cover the whole package, so whatever else runs is in the figure; the pass runs alone.
-Without a readable counter the figure is missing, with the reason. It is never estimated.
+The counters (Linux powercap, `intel-rapl:N/energy_uj`, on AMD too) count microjoules and wrap around at
+`max_energy_range_uj`. They cover the whole package, so the figure includes everything else that runs; the pass
+therefore runs alone. Without a readable counter the figure is missing with a reason. It is never estimated.
 """
 
 from __future__ import annotations
@@ -18,5 +18,5 @@ UNITS = {"energy_j": "J"}
 
 
 def figure(facts: Mapping[str, Any]) -> Figure:
-    """`energy_j`: joules a request, the interval over samples of at least a second."""
+    """Return `energy_j`: joules per request, with the interval over samples of at least a second each."""
     return mean_interval(facts["joules"]).figure("J", least=0.0)

@@ -1,8 +1,8 @@
-"""Memory: a fresh process that loads the artifact and answers every client of the workload once, watched from outside.
+"""Memory of a fresh process that loads the artifact and answers each client of the workload once.
 
-`peak_memory_bytes` is the kernel's own high-water mark of resident memory (VmHWM). It counts the framework's code,
-the weights (memory-mapped or not), the KV cache and the working memory. What part of it is anonymous and what is
-mapped from files is sampled by the parent from /proc/PID/status; PSS is read by the worker once it has generated.
+`peak_memory_bytes` is the kernel's high-water mark of resident memory (VmHWM). It includes the framework's code, the
+weights (memory-mapped or not), the KV cache and the working memory. The parent process samples its anonymous and
+file-mapped parts; the worker reads PSS after it has generated.
 """
 
 from __future__ import annotations
@@ -31,29 +31,27 @@ class MemoryWatch(Watch):
         self.count = 0
 
     def sample(self, pid: int) -> None:
-        """Keep the largest of each kind."""
+        """Sample once, and keep the maximum of each part."""
         split = memory_split(pid)
         self.count += bool(split)
         for kind, size in split.items():
             self.peaks[kind] = max(size, self.peaks.get(kind, 0))
 
     def result(self) -> dict[str, Any]:
-        """The peaks, and of how many samples."""
+        """Return the peaks and the number of samples."""
         return {"peaks": self.peaks, "samples": self.count}
 
 
 def figures(facts: Mapping[str, Any], watch: Mapping[str, Any]) -> dict[str, Figure]:
-    """Memory figures of one pass; each n is 1 (the peak of one process), so they have no interval."""
+    """Return the memory figures of one pass. They have no interval, since each is the peak of one process."""
     peaks, samples = watch.get("peaks", {}), watch.get("samples", 0)
-    unread = "this system does not tell anonymous and file-mapped memory of a process apart"
+    unread = "this system does not report anonymous and file-mapped memory of a process separately"
     return {
-        "peak_memory_bytes": _bytes(facts["peak"], "this system keeps no high-water mark of resident memory"),
+        "peak_memory_bytes": _bytes(facts["peak"], "this system has no high-water mark of resident memory"),
         "peak_anonymous_bytes": _bytes(peaks.get("anonymous"), unread, samples),
         "peak_file_mapped_bytes": _bytes(peaks.get("file"), unread, samples),
         "pss_bytes": _bytes(facts["pss"], "this system has no /proc/self/smaps_rollup"),
-        "cgroup_peak_bytes": _bytes(
-            facts["cgroup_peak"], "the process has no memory cgroup of its own to ask"
-        ),
+        "cgroup_peak_bytes": _bytes(facts["cgroup_peak"], "the process has no memory cgroup of its own"),
     }
 
 

@@ -1,7 +1,7 @@
-"""Core side of quality: a scored candidate's files become figures, each paired with the original's.
+"""Quality figures of a language model, each paired with the original.
 
-Both folders hold what `measure.score` wrote for the same windows. The windows are the independent samples,
-so every n is a number of windows, and of task items for the task's accuracy.
+Both folders have what `worker.score` wrote for the same windows. The windows are the independent samples, so every n
+is a number of windows, or of task items for the accuracy of a task.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ParityCheck:
-    """Whether the unquantized model through a backend is the original, and by which figures."""
+    """Whether a backend's unquantized build matches the original, and the figures that show it."""
 
     ok: bool
     reason: str
-    ids_equal: bool | None = None  # None where no text is tokenized
+    ids_equal: bool | None = None  # None if no text is tokenized
 
 
 def figures(reference_dir: Path, score_dir: Path, *, first: bool = False) -> dict[str, Figure]:
-    """The quality figures of one candidate, or of the original itself (both folders the same).
+    """Return the quality figures of one candidate, or of the original (with both folders the same).
 
     kl_mean, kl_p99 (nats per token, KL(original || candidate)); max_error, mean_error (nats, |difference| of
     log-probabilities: the largest over all tokens and ids, which has no interval, and the mean); same_top,
     next_token_accuracy, accuracy_kept (shares; the last is candidate / original); perplexity,
     perplexity_ratio; bits_per_byte; task_accuracy, task_accuracy_kept.
 
-    With `first` the candidate may have been scored on the first windows only. Raises EdgehoneError when the two were
-    not scored on the same tokens.
+    With `first` the candidate may have been scored on the first windows only. Raises EdgehoneError if the two were not
+    scored on the same tokens.
     """
     ref, own = _pair(reference_dir, score_dir, first)
     windows = own["window"]
@@ -53,7 +53,7 @@ def figures(reference_dir: Path, score_dir: Path, *, first: bool = False) -> dic
         "same_top": share(own["same_top"], windows),
         "next_token_accuracy": share(own["correct"], windows),
         "accuracy_kept": kept_ratio(
-            own["correct"], ref["correct"], windows, "the original predicts no token right"
+            own["correct"], ref["correct"], windows, "the original predicts no token correctly"
         ),
         "perplexity": _exponential(st.clustered_mean(own["nll"], windows)),
         "perplexity_ratio": _exponential(st.clustered_mean(own["nll"] - ref["nll"], windows)),
@@ -63,10 +63,10 @@ def figures(reference_dir: Path, score_dir: Path, *, first: bool = False) -> dic
 
 
 def kept_by_window(reference_dir: Path, score_dir: Path) -> NDArray[np.float64]:
-    """What is kept of the original, a number a window, more is better: for comparing two candidates by pairs.
+    """Return the quality that is kept in each window (more is better), to compare two candidates in pairs.
 
-    The share of the right tokens that is kept, less 1, less the divergence in nats: near the original that is the
-    logarithm of the quality that the choice weighs (`decide.choice`).
+    It is the share of correct tokens that is kept, minus 1, minus the divergence in nats. Near the original this is the
+    logarithm of the objective quality (`decision.choice`).
     """
     import numpy as np
 
@@ -75,8 +75,8 @@ def kept_by_window(reference_dir: Path, score_dir: Path) -> NDArray[np.float64]:
     sizes = np.bincount(index)
     gained = np.bincount(index, weights=own["correct"] - ref["correct"]) / sizes
     share = max(float(ref["correct"].mean()), 1e-9)
-    found: NDArray[np.float64] = gained / share - np.bincount(index, weights=own["kl"]) / sizes
-    return found
+    kept: NDArray[np.float64] = gained / share - np.bincount(index, weights=own["kl"]) / sizes
+    return kept
 
 
 def parity_check(
@@ -85,9 +85,9 @@ def parity_check(
     figures: Mapping[str, Figure],
     tolerance: Mapping[str, float],
 ) -> ParityCheck:
-    """Judge a backend by its unquantized build: token ids first, then the logits.
+    """Check a backend by its unquantized build: the token ids first, then the logits.
 
-    `figures` are those of the exact recipe, `tolerance` the table [null_test] of data/requirements.toml:
+    `figures` are those of the unquantized build, `tolerance` is the table [null_test] of data/requirements.toml:
     kl_mean_max (nats) and same_top_min (share). A missing figure fails.
     """
     if list(sample_ids_original) != list(sample_ids_backend):
@@ -97,21 +97,23 @@ def parity_check(
         reason = figures["kl_mean"].reason or figures["same_top"].reason
         return ParityCheck(False, f"its unquantized build could not be compared: {reason}", ids_equal=True)
     most, least = tolerance["kl_mean_max"], tolerance["same_top_min"]
-    seen = f"its unquantized build diverges by {kl:.2g} nats per token and picks {top:.1%} of the same tokens"
+    result = (
+        f"its unquantized build diverges by {kl:.2g} nats per token and picks {top:.1%} of the same tokens"
+    )
     if not (kl <= most and top >= least):  # so that NaN fails
-        return ParityCheck(False, f"{seen} (at most {most:g}, at least {least:.0%})", ids_equal=True)
-    return ParityCheck(True, f"token ids equal; {seen}", ids_equal=True)
+        return ParityCheck(False, f"{result} (at most {most:g}, at least {least:.0%})", ids_equal=True)
+    return ParityCheck(True, f"token ids equal; {result}", ids_equal=True)
 
 
 def _first_difference(original: Sequence[int], backend: Sequence[int]) -> str:
     for i, (a, b) in enumerate(zip(original, backend, strict=False)):
         if a != b:
-            return f"its tokenizer gives id {b} at position {i} of the sample where the original's gives {a}"
-    return f"its tokenizer gives {len(backend)} ids for the sample where the original's gives {len(original)}"
+            return f"its tokenizer returns id {b} at position {i} of the sample, the original's returns {a}"
+    return f"its tokenizer returns {len(backend)} ids for the sample, the original's returns {len(original)}"
 
 
 def _pair(reference_dir: Path, score_dir: Path, first: bool = False) -> tuple[Columns, Columns]:
-    """Both files' columns; with `first` the reference's are cut to the windows that the candidate has."""
+    """Return the columns of both files; with `first` the reference's are cut to the candidate's windows."""
     ref, own = _load(reference_dir / "tokens.npz"), _load(score_dir / "tokens.npz")
     if first:
         ref = {name: column[: own["window"].size] for name, column in ref.items()}
@@ -135,7 +137,10 @@ def _p99(own: Columns) -> Figure:
 
 
 def share(hits: NDArray[np.float64], windows: NDArray[np.float64]) -> Figure:
-    """A share of tokens. Where all or none hit, windows do not differ and say nothing: Wilson's then."""
+    """Return a share of tokens.
+
+    The interval is over windows; if all tokens hit or none, the windows do not vary, and Wilson's interval is used.
+    """
     interval = st.clustered_mean(hits, windows)
     if interval.value in (0.0, 1.0) and interval.n > 1:
         wilson = st.share_interval(int(hits.sum()), hits.size)
@@ -146,12 +151,12 @@ def share(hits: NDArray[np.float64], windows: NDArray[np.float64]) -> Figure:
 def kept_ratio(
     own: NDArray[np.float64], ref: NDArray[np.float64], clusters: NDArray[np.float64], otherwise: str
 ) -> Figure:
-    """sum(own) / sum(ref), paired by cluster. `otherwise` is why it is missing where the original has none."""
+    """Return sum(own) / sum(ref), paired by cluster; missing with the reason `otherwise` if all of `ref` is 0."""
     if not ref.any():
         return Figure.missing(f"{otherwise}: there is nothing to keep", "ratio")
     interval = st.clustered_ratio(own, ref, clusters)
     if interval.n > 1 and (own == ref).all():
-        # None of n differs: that does not prove that none would. Up to this share may (Clopper-Pearson).
+        # No difference among n does not prove that there is none; up to this share may differ (Clopper-Pearson).
         most = (1 - 0.025 ** (1 / own.size)) * own.size / float(ref.sum())
         interval = st.Interval(1.0, 1 - most, 1 + most, interval.n)
     return interval.figure("ratio", least=0.0)
@@ -174,24 +179,24 @@ def _bits(own: Columns) -> Figure:
 
 
 def _task_figures(reference_dir: Path, score_dir: Path) -> dict[str, Figure]:
-    """Multiple choice by log-likelihood: Wilson's interval on the share, the ratio paired by item."""
+    """Return the figures of multiple choice by log-likelihood: Wilson's interval on the share, the ratio by item."""
     import numpy as np
 
     paths = reference_dir / "task.npz", score_dir / "task.npz"
     if not paths[0].exists() or not paths[1].exists():
-        reason = "no --task given"
+        reason = "no --task was given"
         return {
             "task_accuracy": Figure.missing(reason, "share"),
             "task_accuracy_kept": Figure.missing(reason, "ratio"),
         }
-    ref, own = (_right(_load(path)) for path in paths)
+    ref, own = (_correct(_load(path)) for path in paths)
     items = np.arange(own.size, dtype=np.float64)
     return {
         "task_accuracy": st.share_interval(int(own.sum()), own.size).figure("share"),
-        "task_accuracy_kept": kept_ratio(own, ref, items, "the original gets no item right"),
+        "task_accuracy_kept": kept_ratio(own, ref, items, "the original answers no item correctly"),
     }
 
 
-def _right(task: dict[str, Any]) -> NDArray[np.float64]:
-    right: NDArray[np.float64] = (task["picked"] == task["answer"]).astype(float)
-    return right
+def _correct(task: dict[str, Any]) -> NDArray[np.float64]:
+    correct: NDArray[np.float64] = (task["picked"] == task["answer"]).astype(float)
+    return correct

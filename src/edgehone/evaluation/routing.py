@@ -1,7 +1,7 @@
-"""Routing agreement: whether a mixture of experts still sends each token to the same experts.
+"""Routing agreement: whether a mixture of experts still routes each token to the same experts.
 
-`routing` (worker side) notes what a runtime chooses for the evaluation's windows, `agreement` (core side)
-compares that with what the original chooses.
+`worker.routing` records the experts that a runtime chooses for the windows of the evaluation text; `agreement` compares
+them with the original's.
 """
 
 from __future__ import annotations
@@ -26,32 +26,33 @@ UNIT = "share"
 def agreement(
     original: Path, candidate: Path, surgery: Mapping[str, Any] | None = None
 ) -> tuple[Figure, dict[str, float]]:
-    """The share of tokens, over all blocks that both have, whose set of experts is the original's; and by block.
+    """Return the share of tokens with the original's set of experts, over all blocks that both have, and by block.
 
-    Both folders are what `routing` wrote. `surgery` are the facts of what was removed: blocks and experts of the
-    candidate are then compared under the numbers that they had. The windows are the independent samples.
-    Raises EdgehoneError where the two chose for other blocks or tokens.
+    Both folders have what `worker.routing` wrote. `surgery` has the facts of what was removed, by which blocks and
+    experts of the candidate get back their original numbers. The windows are the independent samples. Raises
+    EdgehoneError if the two were recorded for different blocks or tokens.
     """
     import numpy as np
 
-    wanted, got = _load(original), _original_numbers(_load(candidate), surgery or {})
-    missing = set(got) - set(wanted)
-    if missing or not got:
+    original_ids, candidate_ids = _load(original), _original_numbers(_load(candidate), surgery or {})
+    missing = set(candidate_ids) - set(original_ids)
+    if missing or not candidate_ids:
         raise EdgehoneError(
-            f"the candidate chose experts in blocks {sorted(got)}, the original {sorted(wanted)}"
+            f"the candidate chose experts in blocks {sorted(candidate_ids)}, the original in {sorted(original_ids)}"
         )
     same = {}
-    for block, chosen in got.items():
-        if chosen.shape != wanted[block].shape:
+    for block, chosen in candidate_ids.items():
+        if chosen.shape != original_ids[block].shape:
             raise EdgehoneError(
-                f"block {block}: experts were chosen for {chosen.shape}, by the original for {wanted[block].shape}"
+                f"block {block}: the candidate's choices have shape {chosen.shape}, the original's "
+                f"{original_ids[block].shape}"
             )
-        same[block] = (np.sort(chosen, axis=-1) == wanted[block]).all(axis=-1)
+        same[block] = (np.sort(chosen, axis=-1) == original_ids[block]).all(axis=-1)
     hits = np.stack(list(same.values()), axis=-1)
     windows = np.repeat(np.arange(hits.shape[0]), hits[0].size)
     interval = st.clustered_mean(hits.astype(float).ravel(), windows)
     if interval.value in (0.0, 1.0) and interval.n > 1:
-        # Windows that do not differ say nothing: Wilson's interval over the choices then.
+        # The windows do not vary, so Wilson's interval over the choices is used.
         wilson = st.share_interval(int(hits.sum()), hits.size)
         interval = st.Interval(interval.value, wilson.low, wilson.high, interval.n)
     by_block = {str(block): float(part.mean()) for block, part in sorted(same.items())}
@@ -72,9 +73,9 @@ def _original_numbers(
 
     blocks: list[int] | None = surgery.get("kept_layers")
     experts: Mapping[str, list[int]] = surgery.get("kept_experts", {})
-    made = {}
+    renumbered = {}
     for block, numbers in chosen.items():
         kept = experts.get(str(block))
-        own = numbers if kept is None else np.asarray(kept, np.int16)[numbers]
-        made[block if blocks is None else blocks[block]] = own
-    return made
+        original = numbers if kept is None else np.asarray(kept, np.int16)[numbers]
+        renumbered[block if blocks is None else blocks[block]] = original
+    return renumbered

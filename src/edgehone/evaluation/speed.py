@@ -1,12 +1,12 @@
-"""Speed: rounds of native greedy generation, each round a fresh process, interleaved over the candidates.
+"""Speed figures, from rounds of native greedy generation; each round is a fresh process, interleaved over candidates.
 
-A round opens the artifact, generates once to warm up, then times whole requests: the same prompt ids in and the
-same count of tokens out for every framework. Prefill is prompt tokens / time to the first token; decode is the
-tokens after the first / the time they took. Rounds are the independent samples: what differs from process to
-process (memory layout, the scheduler, the clock) shows in the interval, which is over rounds.
+A round opens the artifact, generates once to warm up, then times whole requests: the same prompt ids and the same
+number of generated tokens for every framework. Prefill is prompt tokens / time to the first token; decode is the
+tokens after the first / the time they took. Rounds are the independent samples: the interval is over rounds, so it
+includes what varies from process to process (memory layout, scheduling, the clock).
 
-Under load a request is one of several that are under way. Clients in a closed loop answer for the throughput: N of
-them, each with one request under way at any time, are answered N times in the mean latency (Little, 1961).
+Under load several clients run in a closed loop, each with one request in progress at any time. N clients then complete
+N requests in the mean latency (Little's law, 1961), from which the throughput is computed.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from edgehone.evaluation.statistics import (
     rounds_interval,
 )
 
-# An interval of ±3 % of the value is tight enough to compare candidates by; wider is marked unstable.
+# An interval within ±3 % of the value is tight enough to compare candidates; a wider one is marked as unstable.
 STEADY = 0.03
-# Above this share of the processors, others slow a measurement enough to be told.
+# Above this share of the processors, other processes slow a measurement enough to be reported.
 DISTURBED = 0.1
 # The figures of this module, with their units.
 UNITS = {
@@ -48,15 +48,18 @@ UNITS = {
 
 
 _NO_PREFILL = {
-    True: "the time to the first token holds the waiting for other clients",
-    False: "how many positions a picture takes is each runtime's own matter",
+    True: "the time to the first token includes waiting for other clients",
+    False: "the number of positions that a picture takes depends on the runtime",
 }
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What a request is: `prompt_tokens` (0 with a picture) and `generated` of a prompt (0 for a graph), `batch` of
-    them; `clients` ask at once. `frames_per_s` is the pace of a stream, 0 where requests follow each other."""
+class Request:
+    """A request of the workload.
+
+    It has `batch` prompts of `prompt_tokens` (0 with a picture), and `generated` tokens are generated for each (0 for a
+    graph). `clients` send requests at the same time. `frames_per_s` is the rate of a stream, 0 if there is none.
+    """
 
     prompt_tokens: int = 0
     generated: int = 0
@@ -65,17 +68,17 @@ class Asked:
     frames_per_s: float = 0.0
 
 
-def figures(rounds: Sequence[Mapping[str, Any]], asked: Asked) -> dict[str, Figure]:
-    """The speed figures of all rounds of one candidate; raw samples stay in the rounds' job folders."""
+def figures(rounds: Sequence[Mapping[str, Any]], request: Request) -> dict[str, Figure]:
+    """Return the speed figures of one candidate from all its rounds."""
     total = [[r["total"] for r in one["requests"]] for one in rounds]
     every = [value * 1000 for one in total for value in one]
     out = {
         "workload_latency_ms": _over_rounds([[1000 * t for t in one] for one in total], "ms"),
         "latency_cv": _variation(total),
     }
-    out |= _tokens(rounds, total, asked) if asked.generated else _no_tokens()
-    out["requests_per_s"] = _over_rounds([[rate_of(one, asked)] for one in rounds], "requests/s")
-    if asked.frames_per_s:
+    out |= _tokens(rounds, total, request) if request.generated else _no_tokens()
+    out["requests_per_s"] = _over_rounds([[rate_of(one, request)] for one in rounds], "requests/s")
+    if request.frames_per_s:
         out["dropped_frames"] = stream.dropped(rounds)
     for q in (0.5, 0.95, 0.99):
         out[f"latency_p{q * 100:.0f}_ms"] = _percentile(every, q)
@@ -84,24 +87,26 @@ def figures(rounds: Sequence[Mapping[str, Any]], asked: Asked) -> dict[str, Figu
     return out
 
 
-def rate_of(one: Mapping[str, Any], asked: Asked) -> float:
-    """Prompts, samples or frames that were answered a second in a round, by all clients together."""
-    if asked.frames_per_s:
-        return stream.rate(one, asked.frames_per_s)
-    return asked.clients * asked.batch / statistics.fmean(request["total"] for request in one["requests"])
+def rate_of(one: Mapping[str, Any], request: Request) -> float:
+    """Return the prompts, samples or frames answered per second in a round, over all clients."""
+    if request.frames_per_s:
+        return stream.rate(one, request.frames_per_s)
+    return request.clients * request.batch / statistics.fmean(timed["total"] for timed in one["requests"])
 
 
-def _tokens(rounds: Sequence[Mapping[str, Any]], total: list[list[float]], asked: Asked) -> dict[str, Figure]:
+def _tokens(
+    rounds: Sequence[Mapping[str, Any]], total: list[list[float]], request: Request
+) -> dict[str, Figure]:
     ttft = [[r["ttft"] for r in one["requests"]] for one in rounds]
-    prefill = [[asked.batch * asked.prompt_tokens / t for t in one] for one in ttft]
+    prefill = [[request.batch * request.prompt_tokens / t for t in one] for one in ttft]
     return {
         "ttft_ms": _over_rounds([[1000 * t for t in one] for one in ttft], "ms"),
         "prefill_tokens_per_s": _over_rounds(prefill, "tokens/s")
-        if asked.clients == 1 and asked.prompt_tokens
-        else Figure.missing(_NO_PREFILL[asked.prompt_tokens > 0], "tokens/s"),
-        "decode_tokens_per_s": _decode(ttft, total, asked.generated),
+        if request.clients == 1 and request.prompt_tokens
+        else Figure.missing(_NO_PREFILL[request.prompt_tokens > 0], "tokens/s"),
+        "decode_tokens_per_s": _decode(ttft, total, request.generated),
         "tokens_per_s_total": _over_rounds(
-            [[asked.generated * rate_of(one, asked)] for one in rounds], "tokens/s"
+            [[request.generated * rate_of(one, request)] for one in rounds], "tokens/s"
         ),
     }
 
@@ -111,19 +116,19 @@ def _no_tokens() -> dict[str, Figure]:
     return {name: Figure.missing("the model generates no tokens", UNITS[name]) for name in names}
 
 
-def middle_ms(one: Mapping[str, Any]) -> float:
-    """The median of a round's whole requests, in milliseconds."""
-    return 1000 * float(statistics.median(request["total"] for request in one["requests"]))
+def median_ms(one: Mapping[str, Any]) -> float:
+    """Return the median latency of a round's requests in milliseconds."""
+    return 1000 * float(statistics.median(timed["total"] for timed in one["requests"]))
 
 
 def disturbance(rounds: Sequence[Mapping[str, Any]]) -> float | None:
-    """The share of the processors that other processes took meanwhile, averaged over the rounds; None if unknown."""
+    """Return the mean share of the processors that other processes used during the rounds; None if unknown."""
     shares = [share for one in rounds if (share := one["conditions"]["others_share"]) is not None]
     return sum(shares) / len(shares) if shares else None
 
 
 def is_steady(latency: Figure) -> bool:
-    """Whether the interval is within ±3 % of the value."""
+    """Return True if the latency's 95 % interval is within ±3 % of its value."""
     if latency.value is None or latency.low is None or latency.high is None:
         return False
     return (latency.high - latency.low) / 2 <= STEADY * latency.value
@@ -139,7 +144,7 @@ def _decode(ttft: list[list[float]], total: list[list[float]], generated: int) -
     if any(
         whole <= first for pair in zip(ttft, total, strict=True) for first, whole in zip(*pair, strict=True)
     ):
-        return Figure.missing("the backend hands over all tokens at once", "tokens/s")
+        return Figure.missing("the backend returns all tokens at once", "tokens/s")
     rates = [
         [(generated - 1) / (whole - first) for first, whole in zip(*pair, strict=True)]
         for pair in zip(ttft, total, strict=True)
@@ -148,11 +153,13 @@ def _decode(ttft: list[list[float]], total: list[list[float]], generated: int) -
 
 
 def _variation(total: list[list[float]]) -> Figure:
-    """From request to request within a process, pooled over the rounds: what differs between processes is in the
-    interval of the latency, not here."""
+    """Return the variation between requests of one process, pooled over the rounds.
+
+    Variation between processes is part of the latency's interval instead.
+    """
     spreads = [(len(one) - 1, cv) for one in total if (cv := coefficient_of_variation(one)) is not None]
     if not spreads:
-        return Figure.missing("one request a round tells nothing of variation", "ratio")
+        return Figure.missing("one request per round has no variation", "ratio")
     pooled = sum(free * cv**2 for free, cv in spreads) / sum(free for free, _ in spreads)
     return Figure(pooled**0.5, n=sum(len(one) for one in total), unit="ratio")
 

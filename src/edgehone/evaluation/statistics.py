@@ -1,7 +1,7 @@
-"""Intervals for what was measured: every function gives a mean or a quantile with its 95 % interval.
+"""Means, ratios and quantiles with their 95 % intervals.
 
-Tokens of one window, and runs of one process, are not independent: the independent samples are the windows
-and the processes. So sums are kept per cluster, and an interval's degrees of freedom come from the number of
+Tokens of one window, and runs of one process, are not independent: the independent samples are the windows and the
+processes. Sums are therefore kept per cluster, and the degrees of freedom of an interval come from the number of
 clusters. With fewer than two clusters there is a value and no interval.
 
 Sources: Cochran, Sampling Techniques (1977), ch. 6 (ratio estimator); Miller, "Adding Error Bars to Evals"
@@ -31,7 +31,7 @@ SEED = 20240601  # fixed: the same samples always give the same interval
 
 @dataclass(frozen=True)
 class Interval:
-    """A value, the bounds of its 95 % interval (None where n is too small), and n independent samples."""
+    """A value, the bounds of its 95 % interval (None if n is too small), and the number n of independent samples."""
 
     value: float
     low: float | None
@@ -39,7 +39,7 @@ class Interval:
     n: int
 
     def figure(self, unit: str = "", least: float | None = None, most: float | None = None) -> Figure:
-        """As a figure. `least` and `most` are the ends of what is possible, and cut the interval there."""
+        """Return it as a figure, with the interval cut to the possible range from `least` to `most`."""
         low, high = self.low, self.high
         if low is not None and least is not None:
             low = min(max(low, least), self.value)
@@ -49,7 +49,7 @@ class Interval:
 
 
 def _incomplete_beta(a: float, b: float, x: float) -> float:
-    """Regularised incomplete beta function by Lentz's continued fraction (Numerical Recipes, 6.4)."""
+    """Return the regularised incomplete beta function, by Lentz's continued fraction (Numerical Recipes, 6.4)."""
     if x <= 0.0 or x >= 1.0:
         return 0.0 if x <= 0.0 else 1.0
     if x > (a + 1) / (a + b + 2):  # where the fraction converges fast
@@ -73,10 +73,10 @@ def _incomplete_beta(a: float, b: float, x: float) -> float:
 
 @lru_cache(maxsize=256)
 def t_quantile(df: int, p: float = 0.975) -> float:
-    """The p-quantile (p > 0.5) of Student's t with `df` degrees of freedom, to 1e-12 relative.
+    """Return the p-quantile (p > 0.5) of Student's t with `df` degrees of freedom, to a relative error of 1e-12.
 
     P(T > t) = I_x(df/2, 1/2) / 2 with x = df / (df + t²), solved for t by bisection.
-    Raises ValueError when df < 1 or p is not in (0.5, 1).
+    Raises ValueError if df < 1 or p is not in (0.5, 1).
     """
     if df < 1 or not 0.5 < p < 1.0:
         raise ValueError(f"no t quantile for df={df}, p={p}")
@@ -95,7 +95,7 @@ def t_quantile(df: int, p: float = 0.975) -> float:
 
 
 def mean_interval(values: ArrayLike) -> Interval:
-    """Mean of independent values with its t interval. Raises ValueError when there are none."""
+    """Return the mean of independent values with its t interval. Raises ValueError if there are none."""
     import numpy as np
 
     x = _floats(values)
@@ -107,7 +107,7 @@ def mean_interval(values: ArrayLike) -> Interval:
 
 
 def clustered_mean(values: ArrayLike, clusters: ArrayLike) -> Interval:
-    """Mean over all values with a cluster-robust interval; `n` is the number of clusters.
+    """Return the mean over all values with a cluster-robust interval; `n` is the number of clusters.
 
     The mean is the ratio of the clusters' sums to their sizes, so clusters may differ in size.
     """
@@ -118,11 +118,11 @@ def clustered_mean(values: ArrayLike, clusters: ArrayLike) -> Interval:
 
 
 def clustered_ratio(numerators: ArrayLike, denominators: ArrayLike, clusters: ArrayLike) -> Interval:
-    """sum(numerators) / sum(denominators), both read on the same samples, with a cluster-robust interval.
+    """Return sum(numerators) / sum(denominators), both of the same samples, with a cluster-robust interval.
 
     Cochran's ratio estimator: with cluster sums y and x and r = Σy/Σx, the variance of r is
-    k/(k-1) · Σ(y - r·x)² / (Σx)², and the interval takes t with k-1 degrees of freedom. As numerator and
-    denominator are paired, what they share cancels. Raises ValueError when the denominators sum to 0.
+    k/(k-1) · Σ(y - r·x)² / (Σx)², and the interval takes t with k-1 degrees of freedom. Since
+    numerators and denominators are paired, common variation cancels. Raises ValueError if the denominators sum to 0.
     """
     import numpy as np
 
@@ -144,14 +144,14 @@ def clustered_ratio(numerators: ArrayLike, denominators: ArrayLike, clusters: Ar
 
 
 def percentile_needs(q: float, confidence: float = 0.99) -> int:
-    """The fewest samples with which the q-quantile may be reported: 662 for p99, 130 for p95, 64 for p90.
+    """Return the number of samples needed to report the q-quantile: 662 for p99, 130 for p95, 64 for p90.
 
-    The smallest n for which the second largest of n samples lies at or above the q-quantile with
+    It is the smallest n for which the second largest of n samples lies at or above the q-quantile with
     `confidence`: q^n + n·(1-q)·q^(n-1) ≤ 1 - confidence (Wilks 1941, second order). MLPerf Inference's
-    early stopping asks for the same counts: 64 single-stream queries (p90), 662 multi-stream (p99).
+    early stopping requires the same counts: 64 single-stream queries (p90), 662 multi-stream (p99).
     """
     if not 0.0 < q < 1.0:
-        raise ValueError(f"a quantile lies between 0 and 1, not at {q}")
+        raise ValueError(f"a quantile is between 0 and 1, not {q}")
     n = 2
     while q**n + n * (1 - q) * q ** (n - 1) > 1 - confidence:
         n += 1
@@ -159,10 +159,11 @@ def percentile_needs(q: float, confidence: float = 0.99) -> int:
 
 
 def quantile_interval(values: ArrayLike, q: float, clusters: ArrayLike | None = None) -> Interval:
-    """The q-quantile with its 95 % interval; the caller checks `percentile_needs` before he reports it.
+    """Return the q-quantile with its 95 % interval. Check `percentile_needs` before reporting it.
 
-    Independent values: order statistics whose ranks the binomial law gives (no assumption on the shape; no
-    interval where n is too small for any). With clusters: percentile bootstrap over whole clusters.
+    For independent values the ends are order statistics whose ranks follow from the binomial distribution (without an
+    assumption on the values' distribution; no interval if n is too small). With clusters it is a percentile bootstrap
+    over whole clusters.
     """
     import numpy as np
 
@@ -184,7 +185,7 @@ def quantile_interval(values: ArrayLike, q: float, clusters: ArrayLike | None = 
 
 
 def _bootstrap_quantile(x: Floats, q: float, groups: NDArray[Any]) -> Interval:
-    """Clusters drawn with replacement; a draw is a weight for each value, so values are sorted once."""
+    """Draw clusters with replacement. A draw is a weight for each value, so the values are sorted only once."""
     import numpy as np
 
     order = np.argsort(x, kind="stable")
@@ -204,17 +205,17 @@ def _bootstrap_quantile(x: Floats, q: float, groups: NDArray[Any]) -> Interval:
 
 
 def rounds_interval(rounds: Sequence[Sequence[float]]) -> Interval:
-    """Speed over fresh processes: the geometric mean of the rounds' medians, n = rounds.
+    """Return the geometric mean of the rounds' medians with its interval; n is the number of rounds.
 
-    Runs within one process share its memory layout and clock, so only the rounds count as independent; the
-    median within a round keeps one interrupted run from moving the figure. What slows a process down (the clock,
-    neighbours) multiplies its times, so the t interval is over their logarithms: it is never below 0, and the
-    interval of a rate is that of its time turned over. Samples are positive; ValueError otherwise.
+    Runs within one process share its memory layout and clock, so only rounds are independent. The median within a round
+    keeps one interrupted run from moving the figure. Influences on a process (the clock, other processes) multiply its
+    times, so the t interval is computed over their logarithms: it is never below 0, and the interval of a rate is the
+    inverse of the interval of its time. Raises ValueError if a sample is not positive or a round is empty.
     """
     import numpy as np
 
     if not rounds or any(not r for r in rounds):
-        raise ValueError("a round without a sample has no median")
+        raise ValueError("a round without samples has no median")
     medians = [float(np.median(np.asarray(r, dtype=np.float64))) for r in rounds]
     if min(medians) <= 0:
         raise ValueError(f"a time or rate of {min(medians)} is not positive")
@@ -225,16 +226,16 @@ def rounds_interval(rounds: Sequence[Sequence[float]]) -> Interval:
 
 
 def coefficient_of_variation(values: ArrayLike) -> float | None:
-    """Standard deviation over mean (a share, no unit); None with fewer than two values or a mean of 0."""
+    """Return the standard deviation divided by the mean; None with fewer than two values or a mean of 0."""
     x = _floats(values)
     mean = float(x.mean())
     return None if x.size < 2 or mean == 0.0 else float(x.std(ddof=1)) / abs(mean)
 
 
 def share_interval(successes: int, n: int) -> Interval:
-    """A share of n independent trials with Wilson's interval (Wilson 1927): right at 0 and 1 too."""
+    """Return the share of n independent trials with Wilson's interval (Wilson 1927), which is valid at 0 and 1 too."""
     if n < 1:
-        raise ValueError("no trials: there is no share")
+        raise ValueError("there is no share of 0 trials")
     p, z2 = successes / n, 1.959964**2
     centre = (p + z2 / (2 * n)) / (1 + z2 / n)
     half = math.sqrt(z2 * (p * (1 - p) / n + z2 / (4 * n * n))) / (1 + z2 / n)
@@ -242,10 +243,10 @@ def share_interval(successes: int, n: int) -> Interval:
 
 
 def ratio_of(top: Figure, bottom: Figure, unit: str = "") -> Figure:
-    """top / bottom of two independent positive figures, with the interval that theirs give.
+    """Return top / bottom of two independent positive figures with its interval.
 
-    MOVER in logarithms (Zou & Donner 2008): each limit's distances add in quadrature. Without both intervals,
-    or where one reaches 0, there is a value and no interval.
+    MOVER in logarithms (Zou & Donner 2008): the distances of the limits add in quadrature. If an interval is missing or
+    reaches 0, there is a value and no interval.
     """
     if top.value is None or bottom.value is None:
         return Figure.missing((top.reason if top.value is None else bottom.reason) or "not measured", unit)
@@ -267,5 +268,5 @@ def _floats(values: ArrayLike) -> Floats:
 
     x = np.asarray(values, dtype=np.float64).ravel()
     if x.size == 0:
-        raise ValueError("no values: there is nothing to say")
+        raise ValueError("there are no values")
     return x

@@ -87,7 +87,7 @@ def _unknown(decision: Decision, samples: Mapping[str, Mapping[str, Any]]) -> It
         if key in known:
             continue
         try:
-            figures = speed.figures(own["rounds"], speed.Asked())
+            figures = speed.figures(own["rounds"], speed.Request())
             del figures["requests_per_s"]  # of how many clients is not known
         except (KeyError, TypeError, ValueError, ZeroDivisionError):
             figures = {}

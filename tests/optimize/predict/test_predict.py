@@ -111,8 +111,8 @@ def test_quality_is_proven_here_and_speed_predicted_there(
     assert chosen.key in explanation(read.decision)
     # What was measured here is what the history keeps.
     [study] = history.studies()
-    kept = study.trials[chosen.key]["figures"]["workload_latency_ms"]
-    assert kept["value"] == here["value"]
+    kept = study.trials[chosen.key].figures["workload_latency_ms"]
+    assert kept.value == here["value"]
 
 
 def test_what_is_not_known_of_a_device_fails_the_gates_and_says_why(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ import pytest
 import edgehone
 from edgehone.backends.null import backend
 from edgehone.core.errors import EdgehoneError, InputError
+from edgehone.execution.database import open_database
 from edgehone.inputs.texts import shipped
 from edgehone.inputs.workload import OBJECTIVES
 from edgehone.optimize.search import history
@@ -62,27 +63,27 @@ def test_a_search_finds_what_a_whole_run_finds_and_does_nothing_twice(
 
     [study] = history.studies()
     assert {"null/q8", "null/q2", "null/f32"} <= set(study.trials)
-    assert study.trials["null/q8"]["figures"]["workload_latency_ms"]["value"] > 0
+    assert (study.trials["null/q8"].figures["workload_latency_ms"].value or 0) > 0
     done = jobs(own_home)
-    # A kill in the middle of a line: the next run reads the rest, and ends it.
-    with study.path.open("a") as file:
-        file.write('{"key": "null/q8", "rec')
     again = search(null_model, config)
     assert again.chosen == found.chosen
     assert jobs(own_home) == done
-    assert [json.loads(line) for line in study.path.read_text().splitlines() if not line.endswith("rec")]
+    assert len(history.studies()) == 1
 
 
 def test_what_would_not_be_built_in_time_is_not_begun(own_home: Path, null_model: Path, config: Path) -> None:
     search(null_model, config)
     [study] = history.studies()
     # As an earlier search of the same machine would tell it, where builds that learn from a text took hours.
-    lines = [json.loads(line) for line in study.path.read_text().splitlines()]
-    for line in lines:
-        if line.get("calibrated"):
-            line["facts"]["build_seconds"] = 5000.0
-    study.path.with_name("earlier-00000000.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n")
-    study.path.unlink()
+    with closing(open_database(own_home / "history.sqlite", history.MIGRATIONS)) as database, database:
+        database.execute("insert into searches select 'earlier', about, created, used from searches")
+        database.execute("update trials set search = 'earlier'")
+        database.execute("delete from searches where name != 'earlier'")
+        database.execute(
+            "update trials set record = json_set(record, '$.facts.build_seconds', 5000.0) "
+            "where json_extract(record, '$.calibrated')"
+        )
+    assert study.trials["null/q8+text"].calibrated
     found = search(null_model, config)
     late = found.candidate("null/q8+text")
     assert late.status == "skipped"
@@ -95,7 +96,7 @@ def test_a_search_that_is_killed_goes_on_where_it_was(own_home: Path, null_model
     words += ["--workload", "tiny", "--effort", "quick", "--backends", "null", "--config", str(config)]
     with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as child:
         deadline = time.monotonic() + 120
-        while not list(own_home.glob("history/*.jsonl")) or len(jobs(own_home)) < 12:
+        while not (own_home / "history.sqlite").exists() or len(jobs(own_home)) < 12:
             assert child.poll() is None and time.monotonic() < deadline
             time.sleep(0.02)
         os.kill(child.pid, signal.SIGKILL)
@@ -147,11 +148,6 @@ def test_lengths_of_time_are_read() -> None:
     assert 99 < clock.left <= 100
     assert not clock.over
     assert Clock(100, clock.begun - 101).over
-
-
-def test_an_unknown_study_is_told(own_home: Path) -> None:
-    with pytest.raises(InputError, match="no search 'x'"):
-        history.study("x")
 
 
 def test_the_model_that_is_fake_is_really_small() -> None:

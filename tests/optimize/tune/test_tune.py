@@ -71,7 +71,7 @@ def test_what_gains_is_confirmed_and_takes_the_place_of_the_chosen(
 
     [study] = history.studies()
     kept = study.trials["null/q8[ballast_mb=64]"]
-    assert kept["figures"]["peak_memory_bytes"]["value"] > 0 and kept["facts"]["tuned_from"] == "null/q8"
+    assert (kept.figures["peak_memory_bytes"].value or 0) > 0 and kept.facts["tuned_from"] == "null/q8"
     assert {"null/q8[hurry=0.5]", "null/q8[stumble=True]", "null/q8+tuned"} <= set(study.trials)
 
     assert "null/q8+tuned" in explanation(found) and "hurry = 4" in explanation(found)

@@ -71,7 +71,7 @@ class Evaluator(Protocol):
         """What the rounds' requests tell."""
         ...
 
-    def asked(self, original: Original) -> speed.Asked:
+    def asked(self, original: Original) -> speed.Request:
         """What a request is."""
         ...
 

@@ -194,11 +194,11 @@ def speed_figures(original: Original, rounds: Sequence[Mapping[str, Any]]) -> di
     return speed.figures(rounds, asked(original))
 
 
-def asked(original: Original) -> speed.Asked:
+def asked(original: Original) -> speed.Request:
     """What a request is."""
     request = original.request
     pace = request.get("frames_per_s", 0.0)
-    return speed.Asked(batch=request["batch"], clients=request.get("clients", 1), frames_per_s=pace)
+    return speed.Request(batch=request["batch"], clients=request.get("clients", 1), frames_per_s=pace)
 
 
 def summary(trial: Trial) -> str:

@@ -192,12 +192,14 @@ def speed_figures(original: Original, rounds: Sequence[Mapping[str, Any]]) -> di
     return speed.figures(rounds, asked(original))
 
 
-def asked(original: Original) -> speed.Asked:
+def asked(original: Original) -> speed.Request:
     """What a request is."""
     request = original.request
     # How many positions a picture takes is the runtime's own matter.
     prompt = request.get("prompt") or request.get("prompts", [[]])[0]
-    return speed.Asked(len(prompt), request["generated"], request.get("batch", 1), request.get("clients", 1))
+    return speed.Request(
+        len(prompt), request["generated"], request.get("batch", 1), request.get("clients", 1)
+    )
 
 
 def summary(trial: Trial) -> str:

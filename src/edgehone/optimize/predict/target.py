@@ -58,9 +58,9 @@ def known(machine: Device, at: PredictionTarget, free_memory: int | None) -> Kno
     """What the history of this machine tells: what was reached on it, and how long builds took."""
     found: list[Observation] = []
     for asked, told in _told(machine.fingerprint):
-        recipe = told["recipe"]
+        recipe = told.recipe
         rate, first = (_value(told, name) for name in ("decode_tokens_per_s", "ttft_ms"))
-        size, bits = told["bytes"], told.get("bits")
+        size, bits = told.bytes, told.bits
         if one := observe(asked, recipe["backend"], bits, size=size, decode=rate, ttft_ms=first, here=at):
             found.append(one)
     return Known(at, tuple(found), builds(machine), free_memory, shutil.disk_usage(home()).free)
@@ -69,23 +69,22 @@ def known(machine: Device, at: PredictionTarget, free_memory: int | None) -> Kno
 def builds(machine: Device) -> tuple[Build, ...]:
     """Those that were timed on this machine."""
     return tuple(
-        Build(told["recipe"]["backend"], bool(told.get("calibrated")), asked.parameters, took)
+        Build(told.recipe["backend"], told.calibrated, asked.parameters, took)
         for asked, told in _told(machine.fingerprint)
-        if (took := told["facts"].get("build_seconds"))
+        if (took := told.facts.get("build_seconds"))
     )
 
 
-def _told(fingerprint: str) -> Iterator[tuple[Demand, Mapping[str, Any]]]:
+def _told(fingerprint: str) -> Iterator[tuple[Demand, history.TrialRecord]]:
     for study in history.studies():
         asks = study.about.get("asks")
         if asks and study.about.get("device") == fingerprint:
             for told in study.trials.values():
                 # Settings that were tried do not tell what a runtime reaches, nor do accelerators with a memory of
                 # their own.
-                if "tuned_from" not in told["facts"] and "device" not in told["recipe"]["settings"]:
+                if "tuned_from" not in told.facts and "device" not in told.recipe["settings"]:
                     yield Demand(**asks), told
 
 
-def _value(told: Mapping[str, Any], name: str) -> float | None:
-    value: float | None = told["figures"].get(name, {}).get("value")
-    return value
+def _value(told: history.TrialRecord, name: str) -> float | None:
+    return told.figures[name].value if name in told.figures else None

@@ -1,8 +1,8 @@
 """The race: contenders run in rounds, and whoever can no longer win stops costing time.
 
-In each round every contender runs once, close together in time. `decision.race` says who is beaten, `decision.gates.hopeless`
-who cannot pass. Whoever is out keeps the figures read so far, is judged by the gates as all are, and has the reason in
-`facts["raced_out"]`.
+In each round every contender runs once, close together in time. `decision.race` says who is beaten,
+`decision.gates.hopeless` who cannot pass. Whoever is out keeps the figures read so far, is judged by the gates as all
+are, and has the reason in `facts["raced_out"]`.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def runner(ctx: RunContext, original: Original, trial: Trial, rounds: Mapping[in
     asked = evaluator.asked(original)
     return Runner(
         trial.recipe.key,
-        {number: speed.middle_ms(done.facts) for number, done in rounds.items()},
+        {number: speed.median_ms(done.facts) for number, done in rounds.items()},
         evaluator.kept_by_window(original, trial),
         trial.figures["peak_memory_bytes"].value if "peak_memory_bytes" in trial.figures else None,
         trial.bytes,
