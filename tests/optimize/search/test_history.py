@@ -195,7 +195,7 @@ def test_an_edited_record_is_refused_with_its_location(own_home: Path, edit: Cal
 
 
 def test_a_file_that_is_no_database_is_refused(own_home: Path) -> None:
-    own_home.mkdir()
+    own_home.mkdir(exist_ok=True)
     (own_home / "history.sqlite").write_text("no database" * 200)
     with pytest.raises(SetupError, match=r"history\.sqlite cannot be used as a database"):
         history.studies()
