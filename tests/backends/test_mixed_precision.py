@@ -55,8 +55,8 @@ def test_mlx_widths_are_compared_with_the_written_configuration() -> None:
         "a": {"bits": 5, "group_size": 64},
         "c": {"bits": 4, "group_size": 32},
     }
-    told = mlx_mix.facts(found, {"quantization": quantization})["mix"]
-    assert told["fallbacks"] == {"c": "3-bit g32 → 4-bit g32"}
+    facts = mlx_mix.facts(found, {"quantization": quantization})["mix"]
+    assert facts["fallbacks"] == {"c": "3-bit g32 → 4-bit g32"}
 
 
 @pytest.fixture
@@ -122,7 +122,7 @@ def shapes() -> dict[str, tuple[int, int]]:
 
 
 @pytest.fixture
-def given(demo_model: Path, tmp_path: Path) -> dict[str, Path]:
+def inputs_of_steps(demo_model: Path, tmp_path: Path) -> dict[str, Path]:
     """Inputs of the steps: the demo model, a short calibration text, and a made-up sensitivity table."""
     calibration, measured = tmp_path / "calibration", tmp_path / "measured"
     calibration.mkdir()
@@ -155,24 +155,28 @@ def given(demo_model: Path, tmp_path: Path) -> dict[str, Path]:
     [("llamacpp", 2_400_000), ("openvino", 2_980_000), ("olive", 2_790_000), ("mlx", 2_270_000)],
 )
 def test_written_types_match_the_assignment_within_the_budget(
-    name: str, most: int, given: dict[str, Path], run_worker: RunWorker, tmp_path: Path
+    name: str, most: int, inputs_of_steps: dict[str, Path], run_worker: RunWorker, tmp_path: Path
 ) -> None:
     backend = registry.load(name)
-    recipe = next(one for one in backend.recipes(inspect(given["model"])) if "mix" in one.build)
+    recipe = next(
+        candidate
+        for candidate in backend.recipes(inspect(inputs_of_steps["model"]))
+        if "mix" in candidate.build
+    )
     recipe = replace(recipe, build={**recipe.build, "mix": {"bytes": most}})
-    made: dict[str, dict[str, Any]] = {}
+    facts_by_call: dict[str, dict[str, Any]] = {}
 
     def run(step: Step) -> Path:
-        inputs = {name: run(each) for name, each in step.inputs.items()}
+        step_inputs = {name: run(source) for name, source in step.inputs.items()}
         out = tmp_path / f"{step.call.rpartition(':')[2]}"
-        if step.call not in made:
-            inputs |= {name: given[name] for name in step.reads}
-            made[step.call] = run_worker(name, step.call, dict(step.params), inputs, out)
+        if step.call not in facts_by_call:
+            step_inputs |= {name: inputs_of_steps[name] for name in step.reads}
+            facts_by_call[step.call] = run_worker(name, step.call, dict(step.params), step_inputs, out)
         return out
 
     last = backend.steps(recipe)
     size = sum(path.stat().st_size for path in run(last).rglob("*") if path.is_file())
-    mix = made[last.call]["mix"]
+    mix = facts_by_call[last.call]["mix"]
     assert mix["fallbacks"] == {} and mix["kl_gap"] == 0.0
     assert len(mix["types"]) == len(shapes()) and len(set(mix["types"].values())) > 2
     assert 0.96 * most < size <= most

@@ -27,23 +27,32 @@ class Bytes:
         return bytes(ids).decode("utf-8", "replace")
 
     def generate(self, ids: Sequence[int], count: int, on_token: Callable[[int], bool]) -> Generation:
-        made: list[int] = []
+        generated: list[int] = []
         for token in self.answer[:count]:
-            made.append(token)
+            generated.append(token)
             if on_token(token):
                 break
-        return Generation(0.0, made, [0.5 * (place + 1) for place in range(len(made))])
+        return Generation(0.0, generated, [0.5 * (index + 1) for index in range(len(generated))])
 
     def close(self) -> None:
         pass
 
 
-def answer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, said: bytes, **args: Any) -> dict[str, Any]:
+def answer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, reply: bytes, **args: Any) -> dict[str, Any]:
     module = types.ModuleType("bytes_backend")
-    module.open_session = lambda artifact, settings, job: Bytes(said)  # type: ignore[attr-defined]
+    module.open_session = lambda artifact, settings, job: Bytes(reply)  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "bytes_backend", module)
-    given = {"backend": "bytes_backend", "settings": {}, "prompt": "hi", "max_tokens": 99, "eos": [], **args}
-    return generate(WorkerJob(given, {"artifact": tmp_path}, tmp_path, None, 1, lambda fraction, what: None))
+    job_args = {
+        "backend": "bytes_backend",
+        "settings": {},
+        "prompt": "hi",
+        "max_tokens": 99,
+        "eos": [],
+        **args,
+    }
+    return generate(
+        WorkerJob(job_args, {"artifact": tmp_path}, tmp_path, None, 1, lambda fraction, what: None)
+    )
 
 
 def test_the_answer_is_written_and_timed(

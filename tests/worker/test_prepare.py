@@ -29,7 +29,7 @@ class Pairs:
 
     def encode(self, text: str) -> tuple[list[int], list[int]]:
         raw = text.encode()
-        pieces = [raw[place : place + 2] for place in range(0, len(raw), 2)]
+        pieces = [raw[start : start + 2] for start in range(0, len(raw), 2)]
         return [int.from_bytes(piece, "big") for piece in pieces], [len(piece) for piece in pieces]
 
 
@@ -38,12 +38,12 @@ def ids(text: str) -> list[int]:
 
 
 def job(tmp_path: Path, backend: str = "edgehone.backends.null.backend", **inputs: Path) -> WorkerJob:
-    given = {name: shipped(name) for name in ("evaluation", "calibration")}
+    texts = {name: shipped(name) for name in ("evaluation", "calibration")}
     out = tmp_path / "out"
     out.mkdir()
     return WorkerJob(
         {"backend": backend},
-        {"model": tmp_path, **given, **inputs},
+        {"model": tmp_path, **texts, **inputs},
         out,
         None,
         1,

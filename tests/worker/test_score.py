@@ -29,7 +29,7 @@ class Fake:
 
     def __init__(self, vocabulary: int, noise: float = 0.0, pad: int = 0, chunk: int = 5) -> None:
         self.vocabulary, self.noise, self.pad, self.chunk = vocabulary, noise, pad, chunk
-        self.seen: list[list[int]] = []
+        self.scored_ids: list[list[int]] = []
         self.closed = False
         self.change: Callable[[Array, int], None] = lambda _logits, _start: None
 
@@ -41,7 +41,7 @@ class Fake:
         return np.concatenate([row, np.full(self.pad, 99.0)]).astype(np.float32)
 
     def score(self, ids: Sequence[int]) -> Iterator[Array]:
-        self.seen.append(list(ids))
+        self.scored_ids.append(list(ids))
         for start in range(0, len(ids), self.chunk):
             part = ids[start : start + self.chunk]
             logits = np.stack([self.row(t, start + i) for i, t in enumerate(part)])
@@ -62,17 +62,17 @@ Run = Callable[..., tuple[dict[str, Any], Path]]
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Call a worker function with a session; return its facts and folder."""
 
-    def call(function: Callable[[WorkerJob], dict[str, Any]], session: Fake, **given: Any) -> Any:
+    def call(function: Callable[[WorkerJob], dict[str, Any]], session: Fake, **args: Any) -> Any:
         module = types.ModuleType("fake_backend")
         module.open_session = lambda _artifact, _settings, _job: session  # type: ignore[attr-defined]
         monkeypatch.setitem(sys.modules, "fake_backend", module)
         out = tmp_path / f"out{len(list(tmp_path.iterdir()))}"
         out.mkdir()
-        inputs = {"artifact": tmp_path, "prepared": given.pop("prepared")}
-        if "reference" in given:
-            inputs["reference"] = given.pop("reference")
-        args = {"backend": "fake_backend", "settings": {}, "bos": [1], "windows": 3, "window": 9, **given}
-        job = WorkerJob(args, inputs, out, None, 1, lambda _fraction, _what: None)
+        inputs = {"artifact": tmp_path, "prepared": args.pop("prepared")}
+        if "reference" in args:
+            inputs["reference"] = args.pop("reference")
+        job_args = {"backend": "fake_backend", "settings": {}, "bos": [1], "windows": 3, "window": 9, **args}
+        job = WorkerJob(job_args, inputs, out, None, 1, lambda _fraction, _what: None)
         return function(job), out
 
     return call
@@ -101,16 +101,16 @@ def test_reference_windows_are_bos_and_consecutive_text(run: Run, prepared: Path
     text = json.loads((prepared / "evaluation.json").read_text())
     session = Fake(50)
     facts, out = run(score.reference, session, prepared=prepared, start=2)
-    assert session.seen == [[1, *text["ids"][2 + 8 * w : 10 + 8 * w]] for w in range(3)]
+    assert session.scored_ids == [[1, *text["ids"][2 + 8 * w : 10 + 8 * w]] for w in range(3)]
     assert session.closed
     assert (facts["tokens"], facts["vocabulary"], facts["full"]) == (21, 50, True)
     tokens = np.load(out / "tokens.npz")
     assert tokens["window"].tolist() == [0] * 7 + [1] * 7 + [2] * 7
     assert tokens["bytes"].tolist() == [text["bytes"][2 + 8 * w + i] for w in range(3) for i in range(1, 8)]
-    expected = [exact(session, ids)[i, ids[i + 1]] for ids in session.seen for i in range(1, 8)]
+    expected = [exact(session, ids)[i, ids[i + 1]] for ids in session.scored_ids for i in range(1, 8)]
     np.testing.assert_allclose(tokens["nll"], -np.array(expected), atol=1e-5)
-    kept = np.load(out / "logprobs.npy", mmap_mode="r")
-    np.testing.assert_allclose(kept[:7], exact(session, session.seen[0])[1:8], atol=1e-5)
+    logprobs = np.load(out / "logprobs.npy", mmap_mode="r")
+    np.testing.assert_allclose(logprobs[:7], exact(session, session.scored_ids[0])[1:8], atol=1e-5)
 
 
 def test_the_same_model_has_zero_divergence(run: Run, prepared: Path) -> None:
@@ -127,16 +127,16 @@ def test_the_same_model_has_zero_divergence(run: Run, prepared: Path) -> None:
 def test_exact_divergence_and_top_token(run: Run, prepared: Path) -> None:
     original, candidate = Fake(50), Fake(50, noise=0.3, pad=14)
     _, reference = run(score.reference, original, prepared=prepared)
-    told, out = run(score.score, candidate, prepared=prepared, reference=reference)
+    facts, out = run(score.score, candidate, prepared=prepared, reference=reference)
     got = np.load(out / "tokens.npz")
-    p = np.concatenate([exact(original, ids)[1:8] for ids in original.seen])
-    q = np.concatenate([exact(candidate, ids)[1:8] for ids in original.seen])
+    p = np.concatenate([exact(original, ids)[1:8] for ids in original.scored_ids])
+    q = np.concatenate([exact(candidate, ids)[1:8] for ids in original.scored_ids])
     np.testing.assert_allclose(got["kl"], (np.exp(p) * (p - q)).sum(axis=1), rtol=1e-4)
     np.testing.assert_array_equal(got["same_top"], p.argmax(axis=1) == q.argmax(axis=1))
     assert got["same_top"].dtype == bool
     np.testing.assert_allclose(got["max_error"], np.abs(p - q).max(axis=1), atol=1e-5)
     np.testing.assert_allclose(got["mean_error"], np.abs(p - q).mean(axis=1), atol=1e-5)
-    assert (told["compared"], told["vocabulary"]) == (50, 50)
+    assert (facts["compared"], facts["vocabulary"]) == (50, 50)
 
 
 def test_top_k_is_a_close_lower_bound(run: Run, prepared: Path) -> None:
@@ -146,14 +146,17 @@ def test_top_k_is_a_close_lower_bound(run: Run, prepared: Path) -> None:
     assert (facts["full"], facts["k"]) == (False, 400)
     candidate = Fake(vocabulary, noise=0.1)
     _, one = run(score.score, candidate, prepared=prepared, reference=full)
-    told, two = run(score.score, candidate, prepared=prepared, reference=short)
-    assert told["kl_is_lower_bound"] and (told["compared"], told["vocabulary"]) == (400, vocabulary)
-    kept = np.load(short / "top_ids.npy")
+    score_facts, two = run(score.score, candidate, prepared=prepared, reference=short)
+    assert score_facts["kl_is_lower_bound"] and (score_facts["compared"], score_facts["vocabulary"]) == (
+        400,
+        vocabulary,
+    )
+    top_ids = np.load(short / "top_ids.npy")
     p, q = (
-        np.concatenate([exact(s, ids)[1:8] for ids in candidate.seen[:3]])
+        np.concatenate([exact(s, ids)[1:8] for ids in candidate.scored_ids[:3]])
         for s in (Fake(vocabulary), candidate)
     )
-    gaps = np.abs(np.take_along_axis(p, kept, 1) - np.take_along_axis(q, kept, 1))
+    gaps = np.abs(np.take_along_axis(p, top_ids, 1) - np.take_along_axis(q, top_ids, 1))
     np.testing.assert_allclose(np.load(two / "tokens.npz")["max_error"], gaps.max(axis=1), atol=1e-5)
     np.testing.assert_allclose(np.load(two / "tokens.npz")["mean_error"], gaps.mean(axis=1), atol=1e-5)
     exact_values, bound = np.load(one / "tokens.npz")["kl"], np.load(two / "tokens.npz")["kl"]
@@ -182,7 +185,7 @@ def test_non_finite_logits_are_refused_with_their_position(run: Run, prepared: P
     session = Fake(50)
 
     def spoil(logits: Array, start: int) -> None:
-        if len(session.seen) == 2 and start == 5:
+        if len(session.scored_ids) == 2 and start == 5:
             logits[1, 7] = bad
 
     session.change = spoil

@@ -77,8 +77,9 @@ def _describe(
 
 
 def _write(text: str) -> bool:
-    """Write to standard output and flush. Return False if the reader has closed it (`| head`), which is not an
-    error.
+    """Write to standard output and flush.
+
+    Returns False if the reader has closed it (`| head`), which is not an error.
     """
     try:
         sys.stdout.write(text)

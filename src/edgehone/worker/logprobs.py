@@ -30,8 +30,7 @@ def log_softmax(logits: Floats) -> Floats:
 
 @dataclass
 class Store:
-    """Write the reference's log-probabilities to disk: all of them, or the K most likely and the total mass of the
-    rest.
+    """Write the reference's log-probabilities to disk: all of them, or the K most likely and the mass of the rest.
 
     Rows are appended to .npy files whose headers were written first, so memory does not grow with the text.
     """
@@ -43,10 +42,10 @@ class Store:
 
     @classmethod
     def create(cls, out: Path, tokens: int, vocabulary: int, budget: int) -> Store:
-        """Open the files: all log-probabilities if tokens · V · 4 bytes fit in `budget`, else the K (8 bytes each)
-        that fit.
+        """Open the files.
 
-        K is at least MIN_K.
+        All log-probabilities are stored if tokens · V · 4 bytes fit in `budget`, else the K (8 bytes each) that fit,
+        at least MIN_K.
         """
         if tokens * vocabulary * 4 <= budget:
             return cls(
@@ -99,8 +98,9 @@ def _npy(path: Path, dtype: str, shape: tuple[int, ...]) -> Any:
 
 
 def log_rest(logprobs: Floats, ids: NDArray[Any]) -> NDArray[np.float64]:
-    """Return the log of the mass outside `ids`, summed over the rest: 1 - sum(top) would lose all digits to
-    cancellation.
+    """Return the log of the mass outside `ids`.
+
+    It is summed over the rest of the vocabulary, because 1 - sum(top) would lose all digits to cancellation.
     """
     import numpy as np
 

@@ -29,8 +29,9 @@ SHARE = 4
 
 
 def prepare(job: WorkerJob) -> dict[str, Any]:
-    """Write evaluation/samples.npz and calibration/samples.npz: the inputs' arrays, samples first, and `labels` if
-    given.
+    """Write evaluation/samples.npz and calibration/samples.npz.
+
+    Both hold the inputs' arrays by name, samples first, and `labels` if they are given.
 
     args: backend (the module of the reference backend), inputs (the model's, in the form of ModelInfo.to_json),
     task, most (maximum number of evaluation samples), digests (of the files read, for the record), and for images
@@ -81,8 +82,9 @@ def _arrays(job: WorkerJob, path: Path) -> Arrays:
 
 
 def _texts(job: WorkerJob, path: Path) -> Arrays:
-    """Encode texts with the model's own tokenizer. A pair is one input of a classifier, but two of an embedding
-    model.
+    """Encode texts with the model's own tokenizer.
+
+    A pair is one input of a classifier, but two inputs of an embedding model.
     """
     import numpy as np
 

@@ -68,12 +68,12 @@ def test_speed_is_measurable_only_on_apple_silicon() -> None:
 
 
 def test_the_exact_recipe_comes_first_and_names_are_unique() -> None:
-    made = backend.recipes(LLAMA)
-    assert made[0].exact and [recipe.exact for recipe in made].count(True) == 1
-    assert made[0].settings == {"compute": "float32"}
-    assert len({recipe.name for recipe in made}) == len(made)
-    assert len({json.dumps(recipe.to_json() | {"name": ""}) for recipe in made}) == len(made)
-    assert all(recipe.why and "dtype" in recipe.build for recipe in made)
+    recipes = backend.recipes(LLAMA)
+    assert recipes[0].exact and [recipe.exact for recipe in recipes].count(True) == 1
+    assert recipes[0].settings == {"compute": "float32"}
+    assert len({recipe.name for recipe in recipes}) == len(recipes)
+    assert len({json.dumps(recipe.to_json() | {"name": ""}) for recipe in recipes}) == len(recipes)
+    assert all(recipe.why and "dtype" in recipe.build for recipe in recipes)
 
 
 def test_higher_effort_tries_more_recipes() -> None:
@@ -105,7 +105,7 @@ def test_only_floats_remain_if_no_group_fits() -> None:
 
 
 @pytest.mark.parametrize(
-    ("config", "made"),
+    ("config", "settings"),
     [
         ({}, {}),
         ({"rope_theta": 5e5, "rope_parameters": {"rope_theta": 1e4, "rope_type": "default"}}, {}),
@@ -128,9 +128,9 @@ def test_only_floats_remain_if_no_group_fits() -> None:
     ],
 )  # fmt: skip
 def test_rotary_settings_get_the_names_that_mlx_lm_reads(
-    config: dict[str, Any], made: dict[str, Any]
+    config: dict[str, Any], settings: dict[str, Any]
 ) -> None:
-    assert build.rope(config) == made
+    assert build.rope(config) == settings
 
 
 def folder_of(folder: Path, quantization: dict[str, Any]) -> Path:
@@ -156,8 +156,8 @@ def test_bits_are_computed_from_the_files(tmp_path: Path) -> None:
     facts = build.facts(folder_of(tmp_path, {"bits": 4, "group_size": 64}))
     assert facts["weight_types"] == {"4-bit g64": 1}
     assert facts["bits_per_weight"] == (8 * 128 * 4.5 + 128 * 16) / (8 * 128 + 128)
-    own = {"bits": 8, "group_size": 32, "a": {"bits": 4, "group_size": 64}}
-    assert build.facts(folder_of(tmp_path, own))["weight_types"] == {"4-bit g64": 1}
+    exceptions = {"bits": 8, "group_size": 32, "a": {"bits": 4, "group_size": 64}}
+    assert build.facts(folder_of(tmp_path, exceptions))["weight_types"] == {"4-bit g64": 1}
 
 
 def test_a_configuration_that_contradicts_the_files_is_refused(tmp_path: Path) -> None:
@@ -191,7 +191,7 @@ def test_the_demo_model_is_converted_quantized_scored_and_run(
     assert facts["bytes"] == sum(path.stat().st_size for path in floats.iterdir())
 
     # Mean KL divergence measured on the demo model: 2e-12, 1.2e-4, 3.0e-2, 2.4e-2, 1.8e-2, 1.5e-2.
-    found, sizes = {}, {}
+    kl, sizes = {}, {}
     for name, most, types in (
         ("float", 1e-6, {}),
         ("q8_g64", 5e-4, {"8-bit g64": 29}),
@@ -214,14 +214,14 @@ def test_the_demo_model_is_converted_quantized_scored_and_run(
         inputs = {"artifact": artifact, "prepared": prepared, "reference": reference}
         scored = run_worker("mlx", f"{SCORE}:score", args, inputs, tmp_path / "scored")
         assert scored["sample_ids"] == sample
-        found[name] = np.load(tmp_path / "scored" / "tokens.npz")["kl"].mean()
-        assert found[name] < most
+        kl[name] = np.load(tmp_path / "scored" / "tokens.npz")["kl"].mean()
+        assert kl[name] < most
     # With more bits for the embeddings, the divergence is lower in fewer bytes.
     assert sizes["q4_g128_e5+gptq"] < sizes["q4_g64"]
-    assert found["q4_g128_e5+gptq"] < 0.6 * found["q4_g64"]
+    assert kl["q4_g128_e5+gptq"] < 0.6 * kl["q4_g64"]
     # At the same size, GPTQ has a lower divergence than rounding to nearest.
     assert sizes["q4_g64+gptq"] == sizes["q4_g64"]
-    assert found["q4_g64+gptq"] < 0.8 * found["q4_g64"]
+    assert kl["q4_g64+gptq"] < 0.8 * kl["q4_g64"]
 
     for artifact, settings in ((floats, {"compute": "float32"}), (tmp_path / "q4_g64", {})):
         args = {"ids": ids, "settings": settings}

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from edgehone.backends.mlx import gptq
 
 
-def loss(weight: Any, made: Any, hessian: Any) -> float:
-    left = weight - made
-    return float((left @ hessian * left).sum())
+def loss(weight: Any, rounded: Any, hessian: Any) -> float:
+    error = weight - rounded
+    return float((error @ hessian * error).sum())
 
 
 def nearest(weight: Any, bits: int, group: int) -> Any:
@@ -33,17 +33,17 @@ def inputs(seed: int, columns: int) -> Any:
     return x.T @ x
 
 
-@pytest.mark.parametrize(("bits", "group", "least"), [(4, 32, 2.0), (8, 32, 2.0), (2, 64, 1.5)])
+@pytest.mark.parametrize(("bits", "group", "factor"), [(4, 32, 2.0), (8, 32, 2.0), (2, 64, 1.5)])
 def test_the_error_under_the_hessian_is_far_below_that_of_rounding_to_nearest(
-    bits: int, group: int, least: float
+    bits: int, group: int, factor: float
 ) -> None:
     weight, hessian = np.random.default_rng(1).normal(size=(24, 128)), inputs(2, 128)
     rounded = gptq.round_matrix(weight, hessian, bits, group)
     levels, scales, biases = rounded
     assert levels.max() < 2**bits and levels.shape == weight.shape
     assert scales.shape == biases.shape == (24, 128 // group)
-    made = gptq.dequantized(rounded, group)
-    assert loss(weight, made, hessian) * least < loss(weight, nearest(weight, bits, group), hessian)
+    dequantized = gptq.dequantized(rounded, group)
+    assert loss(weight, dequantized, hessian) * factor < loss(weight, nearest(weight, bits, group), hessian)
 
 
 def test_zero_inputs_and_constant_rows_give_finite_results() -> None:
@@ -52,9 +52,9 @@ def test_zero_inputs_and_constant_rows_give_finite_results() -> None:
     weight = np.random.default_rng(4).normal(size=(4, 64))
     weight[1] = 0.25
     rounded = gptq.round_matrix(weight, hessian, 4, 32)
-    made = gptq.dequantized(rounded, 32)
-    assert np.isfinite(made).all()
-    assert np.abs(made[1] - 0.25).max() < 1e-6
+    dequantized = gptq.dequantized(rounded, 32)
+    assert np.isfinite(dequantized).all()
+    assert np.abs(dequantized[1] - 0.25).max() < 1e-6
 
 
 def test_refitting_lowers_the_error() -> None:

@@ -67,12 +67,12 @@ def test_the_original_of_every_supported_architecture_can_be_run() -> None:
 
 
 def test_the_exact_recipe_comes_first_and_names_are_unique() -> None:
-    made = backend.recipes(LLAMA)
-    assert made[0].exact and [recipe.exact for recipe in made].count(True) == 1
-    assert made[0].build == {"builder": {"precision": "fp32"}}
-    assert len({recipe.name for recipe in made}) == len(made)
-    assert len({json.dumps(recipe.to_json() | {"name": ""}) for recipe in made}) == len(made)
-    assert all(recipe.why for recipe in made)
+    recipes = backend.recipes(LLAMA)
+    assert recipes[0].exact and [recipe.exact for recipe in recipes].count(True) == 1
+    assert recipes[0].build == {"builder": {"precision": "fp32"}}
+    assert len({recipe.name for recipe in recipes}) == len(recipes)
+    assert len({json.dumps(recipe.to_json() | {"name": ""}) for recipe in recipes}) == len(recipes)
+    assert all(recipe.why for recipe in recipes)
 
 
 def test_higher_effort_tries_more_recipes() -> None:
@@ -89,8 +89,11 @@ def test_calibrated_recipes_read_the_calibration_text() -> None:
 
 def test_recipes_that_read_the_same_checkpoint_share_its_step() -> None:
     by_name = {recipe.name: backend.steps(recipe) for recipe in backend.recipes(LLAMA)}
-    one, other = by_name["int4_g64+gptq+h8"], by_name["int4_g64+gptq+h8+a32"]
-    assert one != other and one.inputs == other.inputs
+    quantized_activations, float_activations = by_name["int4_g64+gptq+h8"], by_name["int4_g64+gptq+h8+a32"]
+    assert (
+        quantized_activations != float_activations
+        and quantized_activations.inputs == float_activations.inputs
+    )
 
 
 def test_untied_embeddings_are_quantized_by_a_separate_pass() -> None:
@@ -169,12 +172,12 @@ def test_the_demo_model_is_built_quantized_scored_and_run(
     sources = {"model": demo_model, "calibration": prepared["prepared"] / "calibration"}
     recipes = {recipe.name: recipe for recipe in backend.recipes(LLAMA)}
     kl, size = {}, {}
-    for name, held in WEIGHTS.items():
+    for name, weight_types in WEIGHTS.items():
         artifact = tmp_path / name
         facts = build(run_worker, backend.steps(recipes[name]), sources, artifact)
         assert facts["bytes"] == sum(path.stat().st_size for path in artifact.iterdir())
         assert "CPUExecutionProvider" in facts["providers"]
-        assert facts["weight_types"] == held
+        assert facts["weight_types"] == weight_types
         args = {"backend": backend.__name__, "settings": {}, "sample": True}
         inputs = {"artifact": artifact, "prepared": prepared["prepared"], "reference": prepared["reference"]}
         scored = run_worker("olive", f"{SCORE}:score", args, inputs, tmp_path / "scored")
@@ -228,9 +231,9 @@ WEIGHTS = {
 def build(run_worker: RunWorker, step: Step, sources: dict[str, Path], out: Path) -> dict[str, Any]:
     """Run a step after the steps it depends on; return the last one's facts."""
     inputs = {name: sources[name] for name in step.reads}
-    for name, below in step.inputs.items():
+    for name, source in step.inputs.items():
         inputs[name] = out.with_name(f"{out.name}-{name}")
-        build(run_worker, below, sources, inputs[name])
+        build(run_worker, source, sources, inputs[name])
     return run_worker("olive", step.call, dict(step.params), inputs, out)
 
 

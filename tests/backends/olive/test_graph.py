@@ -50,8 +50,8 @@ def quick(model: ModelInfo) -> list[Recipe]:
     return [recipe for recipe in graph.graph_recipes(model) if recipe.effort == "quick"]
 
 
-def below(step: Step) -> Step:
-    return below(step.inputs["graph"]) if "graph" in step.inputs else step
+def first_step(step: Step) -> Step:
+    return first_step(step.inputs["graph"]) if "graph" in step.inputs else step
 
 
 @pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
@@ -90,13 +90,17 @@ def test_an_old_opset_excludes_recipes_with_a_note() -> None:
 
 @pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
 def test_the_exact_recipe_comes_first_and_the_others_differ(model: ModelInfo) -> None:
-    made = graph.graph_recipes(model)
+    recipes = graph.graph_recipes(model)
     assert (
-        made[0].exact and [recipe.exact for recipe in made].count(True) == 1 and made[0].build["passes"] == []
+        recipes[0].exact
+        and [recipe.exact for recipe in recipes].count(True) == 1
+        and recipes[0].build["passes"] == []
     )
-    assert len({recipe.name for recipe in made}) == len(made)
-    assert len({json.dumps(recipe.to_json() | {"name": ""}) for recipe in made}) == len(made)
-    assert all(recipe.why and recipe.build["graph"] is True and recipe.effort in EFFORTS for recipe in made)
+    assert len({recipe.name for recipe in recipes}) == len(recipes)
+    assert len({json.dumps(recipe.to_json() | {"name": ""}) for recipe in recipes}) == len(recipes)
+    assert all(
+        recipe.why and recipe.build["graph"] is True and recipe.effort in EFFORTS for recipe in recipes
+    )
     assert len(quick(model)) <= 4
 
 
@@ -114,7 +118,7 @@ def test_recipes_match_the_graphs_operators() -> None:
 
 @pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
 def test_only_calibrated_recipes_read_samples_and_all_share_the_prepared_graph(model: ModelInfo) -> None:
-    started = set()
+    sources = set()
     for recipe in graph.graph_recipes(model):
         step = graph.graph_steps(recipe)
         reads, at = set(step.reads), step
@@ -123,12 +127,12 @@ def test_only_calibrated_recipes_read_samples_and_all_share_the_prepared_graph(m
             reads |= set(at.reads)
         assert ("calibration" in reads) == recipe.calibrated
         assert at.call == f"{BUILD}:prepare" and at.reads == ("model",)
-        started.add(json.dumps(dict(at.params)))
-    assert len(started) == 1
+        sources.add(json.dumps(dict(at.params)))
+    assert len(sources) == 1
 
 
 def test_an_encoder_is_exported_with_its_tokenizers_inputs() -> None:
-    first = below(graph.graph_steps(graph.graph_recipes(ENCODER)[0]))
+    first = first_step(graph.graph_steps(graph.graph_recipes(ENCODER)[0]))
     assert first.params == {
         "format": "huggingface",
         "task": "feature-extraction",
@@ -166,38 +170,42 @@ def test_every_recipe_classifies_the_digits(
         "samples": DIGITS / "evaluation.npz",
         "calibration": calibration,
     }
-    told = run_worker("olive", "olivegraphfunctions:build", _args(GRAPH), inputs, tmp_path / "out")
-    made = np.load(tmp_path / "out" / "outputs.npz")
-    for name, one in told.items():
+    results = run_worker("olive", "olivegraphfunctions:build", _args(GRAPH), inputs, tmp_path / "out")
+    outputs = np.load(tmp_path / "out" / "outputs.npz")
+    for name, one in results.items():
         print(f"{name:24} {one['accuracy']:.4f} {one['facts']['bytes']:7} B {one['latency_us']:6.1f} µs")
         assert one["outputs"] == {"logits": [600, 10]}
-        assert one["accuracy"] >= told["fp32"]["accuracy"] - 0.01
+        assert one["accuracy"] >= results["fp32"]["accuracy"] - 0.01
         assert one["facts"]["opset"] >= 18
-    np.testing.assert_allclose(made["int8_dynamic"], made["fp32"], atol=0.3)
-    np.testing.assert_allclose(made["fp16"], made["fp32"], atol=0.02)
+    np.testing.assert_allclose(outputs["int8_dynamic"], outputs["fp32"], atol=0.3)
+    np.testing.assert_allclose(outputs["fp16"], outputs["fp32"], atol=0.02)
     # Ranges of the samples may clip outputs, so most must be near, not all.
     for name in ("int8_static+ends_f32", "int8_static_percentile", "int8_static_entropy"):
-        assert np.median(np.abs(made[name] - made["fp32"])) < 0.1
+        assert np.median(np.abs(outputs[name] - outputs["fp32"])) < 0.1
 
-    fp32 = told["fp32"]["facts"]
+    fp32 = results["fp32"]["facts"]
     assert fp32["quantized"] == {} and fp32["weight_types"] == {"float": 4}
-    static, ends = told["int8_static"]["facts"], told["int8_static+ends_f32"]["facts"]
+    static, ends = results["int8_static"]["facts"], results["int8_static+ends_f32"]["facts"]
     assert static["weight_types"] == {"int8": 4} and static["quantized"]["Gemm"] == 2
     assert ends["weight_types"] == {"int8": 3, "float": 1} and ends["quantized"]["Gemm"] == 1
     assert static["quantized"]["Conv"] == 2 and static["bytes"] < fp32["bytes"] / 3
-    assert told["int8_dynamic"]["facts"]["quantized"] == {"MatMulInteger": 2}
-    assert told["fp16"]["facts"]["weight_types"] == {"float16": 4}
+    assert results["int8_dynamic"]["facts"]["quantized"] == {"MatMulInteger": 2}
+    assert results["fp16"]["facts"]["weight_types"] == {"float16": 4}
 
     # Telemetry would store its device id and events there, on import and while it runs.
     for cache in (warm_servers.caches, tmp_path / "cache"):
         assert not list(cache.glob("Microsoft/**/*"))
 
-    tuned = told["int8_static+session"]
-    assert "session.json" in tuned["files"]
-    tried = tuned["facts"]["sessions"]
-    assert tried[0]["settings"] == {} and tried[0]["ratio"] == 1.0 and all(one["ms"] > 0 for one in tried)
-    assert tuned["facts"]["session"] in [one["settings"] for one in tried]
-    np.testing.assert_allclose(made["int8_static+session"], made["int8_static"], atol=1e-3)
+    tuned_result = results["int8_static+session"]
+    assert "session.json" in tuned_result["files"]
+    sessions = tuned_result["facts"]["sessions"]
+    assert (
+        sessions[0]["settings"] == {}
+        and sessions[0]["ratio"] == 1.0
+        and all(one["ms"] > 0 for one in sessions)
+    )
+    assert tuned_result["facts"]["session"] in [one["settings"] for one in sessions]
+    np.testing.assert_allclose(outputs["int8_static+session"], outputs["int8_static"], atol=1e-3)
 
 
 @pytest.mark.real
@@ -210,31 +218,33 @@ def test_an_encoder_is_exported_and_quantized(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.syspath_prepend(str(Path(__file__).parents[1]))
-    folder, given = make_encoder(task), tmp_path / "given"
-    told = run_worker("olive", "olivegraphfunctions:original", {"task": task}, {"model": folder}, given)
-    assert set(told["inputs"]) == {one.name for one in TEXT} and told["shape"][-1] == (
+    folder, original_folder = make_encoder(task), tmp_path / "given"
+    original_facts = run_worker(
+        "olive", "olivegraphfunctions:original", {"task": task}, {"model": folder}, original_folder
+    )
+    assert set(original_facts["inputs"]) == {one.name for one in TEXT} and original_facts["shape"][-1] == (
         64 if task == "feature-extraction" else 3
     )
     args = _args(
         replace(ENCODER, task=task),
         {"fp32", "fp32_fused", "int8_dynamic+fused", "int8_static_matmul", "fp16_mixed"},
     )
-    inputs = {"model": folder, "samples": given / "samples.npz", "calibration": given}
-    built = run_worker("olive", "olivegraphfunctions:build", args, inputs, tmp_path / "out")
-    original, made = np.load(given / "original.npy"), np.load(tmp_path / "out" / "outputs.npz")
+    inputs = {"model": folder, "samples": original_folder / "samples.npz", "calibration": original_folder}
+    results = run_worker("olive", "olivegraphfunctions:build", args, inputs, tmp_path / "out")
+    original, outputs = np.load(original_folder / "original.npy"), np.load(tmp_path / "out" / "outputs.npz")
     name = "logits" if task == "text-classification" else "last_hidden_state"
-    assert {json.dumps(one["outputs"]) for one in built.values()} == {
+    assert {json.dumps(one["outputs"]) for one in results.values()} == {
         json.dumps({name: list(original.shape)})
     }
     for exact in ("fp32", "fp32_fused"):
-        np.testing.assert_allclose(made[exact], original, atol=1e-4)
-    np.testing.assert_allclose(made["fp16_mixed"], original, atol=0.05)
+        np.testing.assert_allclose(outputs[exact], original, atol=1e-4)
+    np.testing.assert_allclose(outputs["fp16_mixed"], original, atol=0.05)
     for quantized in ("int8_dynamic+fused", "int8_static_matmul"):
-        assert np.corrcoef(made[quantized].ravel(), original.ravel())[0, 1] > 0.98
-    assert built["fp32_fused"]["facts"]["operators"]["SkipLayerNormalization"] == 4
-    assert built["int8_dynamic+fused"]["facts"]["quantized"]["MatMulInteger"] >= 12
-    assert built["int8_static_matmul"]["facts"]["quantized"]["MatMul"] >= 12
-    assert built["int8_dynamic+fused"]["facts"]["bytes"] < built["fp32"]["facts"]["bytes"] / 2
+        assert np.corrcoef(outputs[quantized].ravel(), original.ravel())[0, 1] > 0.98
+    assert results["fp32_fused"]["facts"]["operators"]["SkipLayerNormalization"] == 4
+    assert results["int8_dynamic+fused"]["facts"]["quantized"]["MatMulInteger"] >= 12
+    assert results["int8_static_matmul"]["facts"]["quantized"]["MatMul"] >= 12
+    assert results["int8_dynamic+fused"]["facts"]["bytes"] < results["fp32"]["facts"]["bytes"] / 2
     assert (
         b"site-packages" not in next((tmp_path / "out" / "steps").glob("*-prepare/model.onnx")).read_bytes()
     )
@@ -245,7 +255,7 @@ def test_errors_name_what_is_wrong(
     run_worker: RunWorker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(str(Path(__file__).parents[1]))
-    said = run_worker("olive", "olivegraphfunctions:refusals", {}, {"graph": DIGITS}, tmp_path / "out")
+    errors = run_worker("olive", "olivegraphfunctions:refusals", {}, {"graph": DIGITS}, tmp_path / "out")
     expected = {
         "dtype": "TextError: the graph takes 'image' as float32 of rank 4; the calibration samples give float64",
         "rank": "the calibration samples give float32 [1, 8, 8]",
@@ -258,8 +268,8 @@ def test_errors_name_what_is_wrong(
         "unknown kind": "JobError: Olive's OrtTransformersOptimization did not change the graph",
         "raises": "mutually exclusive",
     }
-    for name, words in expected.items():
-        assert words in said[name], said[name]
-    beside = json.loads(said["beside"])  # a graph with external weights, read through links
-    assert beside["sum"] == 18.0 and beside["facts"]["operators"] == {"MatMul": 1}
-    assert "files that are missing: m.data" in beside["lost"]
+    for name, message in expected.items():
+        assert message in errors[name], errors[name]
+    external = json.loads(errors["beside"])  # a graph with external weights, read through links
+    assert external["sum"] == 18.0 and external["facts"]["operators"] == {"MatMul": 1}
+    assert "files that are missing: m.data" in external["lost"]

@@ -58,26 +58,26 @@ def test_original_and_reference_share_their_links_and_differ_in_optimization() -
 
 
 @pytest.mark.real
-@pytest.mark.parametrize("given", [DIGITS, DIGITS / "digits.onnx"], ids=["folder", "file"])
+@pytest.mark.parametrize("model", [DIGITS, DIGITS / "digits.onnx"], ids=["folder", "file"])
 def test_original_and_reference_classify_the_digits(
-    given: Path, run_worker: RunWorker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, warm_servers: Servers
+    model: Path, run_worker: RunWorker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, warm_servers: Servers
 ) -> None:
     monkeypatch.syspath_prepend(str(Path(__file__).parents[1]))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     linked = tmp_path / "linked"
-    facts = run_worker("onnxruntime", f"{BACKEND}:link_original", {}, {"model": given}, linked)
+    facts = run_worker("onnxruntime", f"{BACKEND}:link_original", {}, {"model": model}, linked)
     assert facts["opset"] == 18 and facts["quantized"] == {} and facts["weight_types"] == {"float": 4}
     assert facts["bytes"] == (DIGITS / "digits.onnx").stat().st_size
     inputs = {"artifact": linked, "samples": DIGITS / "evaluation.npz"}
-    made = {}
+    logits = {}
     for recipe in (backend.original(GRAPH), backend.reference(GRAPH)):
         out = tmp_path / recipe.name
         args = {"backend": BACKEND, "settings": dict(recipe.settings)}
-        told = run_worker("onnxruntime", "graphfunctions:outputs", args, inputs, out)
-        assert told["shapes"] == {"logits": [600, 10]} and told["dtypes"] == {"logits": "float32"}
-        assert told["accuracy"] > 0.97
-        made[recipe.name] = np.load(out / "outputs.npz")["logits"]
-    np.testing.assert_allclose(made["original"], made["reference"], atol=1e-4)
+        run = run_worker("onnxruntime", "graphfunctions:outputs", args, inputs, out)
+        assert run["shapes"] == {"logits": [600, 10]} and run["dtypes"] == {"logits": "float32"}
+        assert run["accuracy"] > 0.97
+        logits[recipe.name] = np.load(out / "outputs.npz")["logits"]
+    np.testing.assert_allclose(logits["original"], logits["reference"], atol=1e-4)
     # Telemetry would store its device id and events there, on import and while it runs.
     for cache in (warm_servers.caches, tmp_path / "cache"):
         assert not list(cache.glob("Microsoft/**/*"))
@@ -89,10 +89,10 @@ def test_external_weights_are_linked_and_found(
 ) -> None:
     monkeypatch.syspath_prepend(str(Path(__file__).parents[1]))
     model, linked, samples = tmp_path / "model", tmp_path / "linked", tmp_path / "samples.npz"
-    told = run_worker("onnxruntime", "graphfunctions:external", {}, {}, model)
-    assert told["files"] == ["model.onnx", "weights/m.data"]
+    written = run_worker("onnxruntime", "graphfunctions:external", {}, {}, model)
+    assert written["files"] == ["model.onnx", "weights/m.data"]
     facts = run_worker("onnxruntime", f"{BACKEND}:link_original", {}, {"model": model / "model.onnx"}, linked)
-    assert facts["bytes"] == sum((model / name).stat().st_size for name in told["files"])
+    assert facts["bytes"] == sum((model / name).stat().st_size for name in written["files"])
     x = np.arange(6, dtype=np.float32).reshape(2, 3)
     np.savez(samples, x=x)
     args = {"backend": BACKEND, "settings": {}}
@@ -106,9 +106,9 @@ def test_a_fixed_batch_is_respected(
     run_worker: RunWorker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(str(Path(__file__).parents[1]))
-    told = run_worker("onnxruntime", "graphfunctions:fixed_batch", {}, {}, tmp_path / "out")
-    assert told["equal"]
-    assert "batches of exactly 2 samples; 5 were given" in told["five"]
+    results = run_worker("onnxruntime", "graphfunctions:fixed_batch", {}, {}, tmp_path / "out")
+    assert results["equal"]
+    assert "batches of exactly 2 samples; 5 were given" in results["five"]
 
 
 @pytest.mark.real
@@ -116,7 +116,7 @@ def test_errors_name_what_is_wrong(
     run_worker: RunWorker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(str(Path(__file__).parents[1]))
-    said = run_worker("onnxruntime", "graphfunctions:refusals", {}, {}, tmp_path / "out")
+    errors = run_worker("onnxruntime", "graphfunctions:refusals", {}, {}, tmp_path / "out")
     expected = {
         "operator": "operators that ONNX Runtime does not have: Frobnicate (opset 13)",
         "too new an operator": "operators that ONNX Runtime does not have: Mish (opset 13)",
@@ -135,9 +135,9 @@ def test_errors_name_what_is_wrong(
         "lacking": "the samples lack x; the graph's inputs are 'x' float32 [batch, 3]",
         "strange": "the samples have labels, which the graph does not take",
     }
-    for name, words in expected.items():
-        assert words in said[name], said[name]
-        assert "Try: None" not in said[name] or name == "no kernel"
+    for name, message in expected.items():
+        assert message in errors[name], errors[name]
+        assert "Try: None" not in errors[name] or name == "no kernel"
     files = ("operator", "no data", "sequence", "not ONNX", "two")
-    assert all(said[name].startswith("ModelError") for name in files)
-    assert all(said[name].startswith("InputError") for name in ("double", "rank", "size", "lacking"))
+    assert all(errors[name].startswith("ModelError") for name in files)
+    assert all(errors[name].startswith("InputError") for name in ("double", "rank", "size", "lacking"))

@@ -20,24 +20,24 @@ from edgehone.model.inspect import inspect
 from tests.models import LLAMA
 
 RunWorker = Callable[..., dict[str, Any]]
-SEEN = VisibleDevices((RuntimeDevice("CPU", "cpu"), RuntimeDevice("CUDA", "gpu", "CUDAExecutionProvider")))
+VISIBLE = VisibleDevices((RuntimeDevice("CPU", "cpu"), RuntimeDevice("CUDA", "gpu", "CUDAExecutionProvider")))
 
 
 def test_variants_are_offered_for_graphs_but_not_for_language_models() -> None:
     graph = inspect(demo_graph())
     recipes = backend.recipes(graph)
-    found, without = backend.device_recipes(graph, recipes, SEEN)
-    assert [one.name for one in found] == [f"{one.name}@CUDA" for one in recipes] and without == {}
-    last = backend.steps(found[0])
+    variants, reasons = backend.device_recipes(graph, recipes, VISIBLE)
+    assert [one.name for one in variants] == [f"{one.name}@CUDA" for one in recipes] and reasons == {}
+    last = backend.steps(variants[0])
     assert last.call == "edgehone.backends.onnxruntime.placement:place" and last.params == {"device": "CUDA"}
     assert last.inputs == {"graph": backend.steps(recipes[0])}
-    nothing, without = backend.device_recipes(LLAMA, backend.recipes(LLAMA), SEEN)
-    assert nothing == [] and "another build" in without["CUDA"]
+    none, reasons = backend.device_recipes(LLAMA, backend.recipes(LLAMA), VISIBLE)
+    assert none == [] and "another build" in reasons["CUDA"]
 
 
-def place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, taken: Sequence[str]) -> dict[str, Any]:
-    """Place on CUDA with a fake runtime that assigns a node to each provider in `taken`."""
-    assigned = [SimpleNamespace(ep_name=name, get_nodes=lambda: [1]) for name in taken]
+def place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, providers: Sequence[str]) -> dict[str, Any]:
+    """Place on CUDA with a fake runtime that assigns a node to each of `providers`."""
+    assigned = [SimpleNamespace(ep_name=name, get_nodes=lambda: [1]) for name in providers]
     session = SimpleNamespace(get_provider_graph_assignment_info=lambda: assigned)
     options = SimpleNamespace(add_session_config_entry=lambda name, value: None)
     runtime = SimpleNamespace(
@@ -70,8 +70,8 @@ def test_the_real_runtime_reports_operators_by_provider(run_worker: RunWorker, t
     graph = demo_graph()
     recipe = replace(backend.recipes(inspect(graph))[0], settings={"device": "CPU"})
     last = backend.steps(recipe)
-    built = last.inputs["graph"]
-    run_worker("olive", built.call, dict(built.params), {"model": graph}, tmp_path / "built")
+    build = last.inputs["graph"]
+    run_worker("olive", build.call, dict(build.params), {"model": graph}, tmp_path / "built")
     facts = run_worker(
         "olive", last.call, dict(last.params), {"graph": tmp_path / "built"}, tmp_path / "placed"
     )

@@ -60,12 +60,12 @@ def test_the_original_of_every_exported_architecture_can_be_run() -> None:
 
 
 def test_the_exact_recipe_comes_first_and_names_are_unique() -> None:
-    made = backend.recipes(LLAMA)
-    assert made[0].exact and [recipe.exact for recipe in made].count(True) == 1
-    assert made[0].settings == {"kv_cache": "f16", "inference_precision": "f32"}
-    assert len({recipe.name for recipe in made}) == len(made)
-    assert len({json.dumps(recipe.to_json() | {"name": ""}) for recipe in made}) == len(made)
-    assert all(recipe.why and "kv_cache" in recipe.settings for recipe in made)
+    recipes = backend.recipes(LLAMA)
+    assert recipes[0].exact and [recipe.exact for recipe in recipes].count(True) == 1
+    assert recipes[0].settings == {"kv_cache": "f16", "inference_precision": "f32"}
+    assert len({recipe.name for recipe in recipes}) == len(recipes)
+    assert len({json.dumps(recipe.to_json() | {"name": ""}) for recipe in recipes}) == len(recipes)
+    assert all(recipe.why and "kv_cache" in recipe.settings for recipe in recipes)
 
 
 def test_higher_effort_tries_more_recipes() -> None:
@@ -106,8 +106,8 @@ def test_groups_that_do_not_divide_the_rows_pass_their_effort_to_the_next_of_the
 
 
 def test_gptq_is_not_offered_for_experts_with_weights_of_rank_3() -> None:
-    made = backend.recipes(replace(LLAMA, experts=8))
-    assert made and not any(recipe.build.get("gptq") for recipe in made)
+    recipes = backend.recipes(replace(LLAMA, experts=8))
+    assert recipes and not any(recipe.build.get("gptq") for recipe in recipes)
 
 
 def test_only_ungrouped_recipes_remain_if_no_group_fits() -> None:
@@ -116,11 +116,11 @@ def test_only_ungrouped_recipes_remain_if_no_group_fits() -> None:
 
 
 def test_properties_always_set_the_kv_cache_precision() -> None:
-    made = session.properties({}, 3)
-    assert made["KV_CACHE_PRECISION"] == "u8" and made["INFERENCE_NUM_THREADS"] == 3
-    assert "INFERENCE_PRECISION_HINT" not in made
-    made = session.properties({"kv_cache": "f16", "inference_precision": "f32"}, 1)
-    assert (made["KV_CACHE_PRECISION"], made["INFERENCE_PRECISION_HINT"]) == ("f16", "f32")
+    properties = session.properties({}, 3)
+    assert properties["KV_CACHE_PRECISION"] == "u8" and properties["INFERENCE_NUM_THREADS"] == 3
+    assert "INFERENCE_PRECISION_HINT" not in properties
+    properties = session.properties({"kv_cache": "f16", "inference_precision": "f32"}, 1)
+    assert (properties["KV_CACHE_PRECISION"], properties["INFERENCE_PRECISION_HINT"]) == ("f16", "f32")
 
 
 class Port:

@@ -81,13 +81,13 @@ def test_an_unsupported_graph_is_refused_with_the_offending_value(
 
 @pytest.mark.parametrize("model", [NET, BERT])
 def test_the_exact_recipe_comes_first_and_names_are_unique(model: ModelInfo) -> None:
-    made = backend.recipes(model)
-    assert made[0].exact and [recipe.exact for recipe in made].count(True) == 1
-    assert made[0].settings == {"inference_precision": "f32"}
-    assert len({recipe.name for recipe in made}) == len(made)
-    assert len({json.dumps(recipe.to_json() | {"name": ""}) for recipe in made}) == len(made)
-    assert all(recipe.why for recipe in made)
-    kinds = {recipe.build["model_type"] for recipe in made if recipe.calibrated}
+    recipes = backend.recipes(model)
+    assert recipes[0].exact and [recipe.exact for recipe in recipes].count(True) == 1
+    assert recipes[0].settings == {"inference_precision": "f32"}
+    assert len({recipe.name for recipe in recipes}) == len(recipes)
+    assert len({json.dumps(recipe.to_json() | {"name": ""}) for recipe in recipes}) == len(recipes)
+    assert all(recipe.why for recipe in recipes)
+    kinds = {recipe.build["model_type"] for recipe in recipes if recipe.calibrated}
     assert kinds == {"transformer" if model is BERT else "other"}
 
 
@@ -115,8 +115,12 @@ def test_all_recipes_share_the_conversion_and_only_calibrated_ones_read_samples(
 
 
 def test_settings_become_properties() -> None:
-    made = session.common({"inference_precision": "f32", "streams": 2}, 3)
-    assert (made["INFERENCE_NUM_THREADS"], made["NUM_STREAMS"], made["INFERENCE_PRECISION_HINT"]) == (
+    properties = session.common({"inference_precision": "f32", "streams": 2}, 3)
+    assert (
+        properties["INFERENCE_NUM_THREADS"],
+        properties["NUM_STREAMS"],
+        properties["INFERENCE_PRECISION_HINT"],
+    ) == (
         3,
         2,
         "f32",
@@ -141,26 +145,29 @@ def test_cosine_similarity_is_averaged_over_outputs() -> None:
     assert cosine([zeros], [ones]) == 0
 
 
-class Built:
-    """Builds recipes of one model in the real environment and runs them."""
+class Builder:
+    """Build recipes of one model in the real environment, and run them.
+
+    `data` contains the samples, the inputs of a run, and the expected outputs.
+    """
 
     def __init__(
-        self, run_worker: RunWorker, model: Path, made: Path, place: Path, rename: dict[str, str]
+        self, run_worker: RunWorker, model: Path, data: Path, folder: Path, rename: dict[str, str]
     ) -> None:
-        self.run, self.model, self.made, self.place, self.rename = run_worker, model, made, place, rename
+        self.run, self.model, self.data, self.folder, self.rename = run_worker, model, data, folder, rename
 
     def build(self, recipe: Recipe) -> dict[str, Any]:
         step = backend.steps(recipe)
-        inputs = {"model": self.model} if recipe.exact else {"fp32": self.place / "fp32"}
+        inputs = {"model": self.model} if recipe.exact else {"fp32": self.folder / "fp32"}
         if recipe.calibrated:
-            inputs["calibration"] = self.made / "samples"
-        return self.run("openvino", step.call, dict(step.params), inputs, self.place / recipe.name)
+            inputs["calibration"] = self.data / "samples"
+        return self.run("openvino", step.call, dict(step.params), inputs, self.folder / recipe.name)
 
     def ask(self, recipe: Recipe, *, cold: bool = False) -> dict[str, Any]:
-        inputs = {"artifact": self.place / recipe.name}
-        inputs |= {name: self.made / f"{name}.npz" for name in ("asked", "answers")}
+        inputs = {"artifact": self.folder / recipe.name}
+        inputs |= {name: self.data / f"{name}.npz" for name in ("asked", "answers")}
         args = {"settings": dict(recipe.settings), "rename": self.rename}
-        return self.run("openvino", "openvinofunctions:ask", args, inputs, self.place / "asked", cold=cold)
+        return self.run("openvino", "openvinofunctions:ask", args, inputs, self.folder / "asked", cold=cold)
 
 
 @pytest.fixture
@@ -171,23 +178,23 @@ def own_functions(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.real
 @pytest.mark.usefixtures("own_functions")
 def test_a_network_is_converted_quantized_and_run(run_worker: RunWorker, tmp_path: Path) -> None:
-    made = tmp_path / "made"
-    run_worker("openvino", "openvinofunctions:make_graphs", {}, {}, made)
+    data = tmp_path / "made"
+    run_worker("openvino", "openvinofunctions:make_graphs", {}, {}, data)
     by_name = {recipe.name: recipe for recipe in backend.recipes(NET)}
 
     # The model is first given as a file, later as its folder.
-    built = Built(run_worker, made / "net.onnx", made, tmp_path / "onnx", {})
-    facts = built.build(by_name["fp32"])
+    builder = Builder(run_worker, data / "net.onnx", data, tmp_path / "onnx", {})
+    facts = builder.build(by_name["fp32"])
     assert facts["weight_types"] == {"f32": 2}
-    asked = built.ask(by_name["fp32"], cold=True)
-    assert asked["outputs"] == ["probabilities", "mean"] and asked["shapes"] == [[5, 10], [5]]
-    assert asked["difference"] < 1e-6 and not asked["torch"]
-    assert "image, scale, not nothing" in asked["refused"]
+    outputs = builder.ask(by_name["fp32"], cold=True)
+    assert outputs["outputs"] == ["probabilities", "mean"] and outputs["shapes"] == [[5, 10], [5]]
+    assert outputs["difference"] < 1e-6 and not outputs["torch"]
+    assert "image, scale, not nothing" in outputs["refused"]
 
     # Measured: 0.00023 with 8-bit weights, 0.067 with 8-bit activations, 0.065 with accuracy control.
     for name, most in (("int8_weights", 2e-3), ("int8_performance", 0.2), ("int8_mixed+control", 0.2)):
-        facts = built.build(by_name[name])
-        assert built.ask(by_name[name])["difference"] < most
+        facts = builder.build(by_name[name])
+        assert builder.ask(by_name[name])["difference"] < most
         assert facts["bytes"] == sum(path.stat().st_size for path in (tmp_path / "onnx" / name).iterdir())
         assert set(facts["weight_types"]) == {"u8" if name == "int8_weights" else "i8"}
         if name != "int8_weights":
@@ -195,45 +202,45 @@ def test_a_network_is_converted_quantized_and_run(run_worker: RunWorker, tmp_pat
     assert facts["agreement"]["original"] == pytest.approx(1) and facts["agreement"]["built"] > 0.999
 
     fixed = replace(NET, path=Path("fixed.onnx"))
-    built = Built(run_worker, made, made, tmp_path / "fixed", {})
+    builder = Builder(run_worker, data, data, tmp_path / "fixed", {})
     for recipe in backend.recipes(fixed)[:2]:
-        built.build(recipe)
-        assert built.ask(recipe)["shapes"] == [[5, 10], [5]]  # five rows through a batch of two
+        builder.build(recipe)
+        assert builder.ask(recipe)["shapes"] == [[5, 10], [5]]  # five rows through a batch of two
 
     names = (Tensor("softmax", "float32", ("batch", 10)), Tensor("mean", "float32", ("batch",)))
     program = replace(NET, format="torch-export", path=Path("net.pt2"), outputs=names)
     exact = backend.recipes(program)[0]
-    built = Built(run_worker, made / "net.pt2", made, tmp_path / "pt2", {})
-    built.build(exact)
-    asked = built.ask(exact)
-    assert asked["outputs"] == ["softmax", "mean"] and asked["difference"] < 1e-6
+    builder = Builder(run_worker, data / "net.pt2", data, tmp_path / "pt2", {})
+    builder.build(exact)
+    outputs = builder.ask(exact)
+    assert outputs["outputs"] == ["softmax", "mean"] and outputs["difference"] < 1e-6
 
     wrong = replace(program, outputs=program.outputs[:1])
     with pytest.raises(EdgehoneError, match="the IR has 2 outputs"):
-        built.build(backend.recipes(wrong)[0])
+        builder.build(backend.recipes(wrong)[0])
 
 
 @pytest.mark.real
 @pytest.mark.usefixtures("own_functions")
 def test_an_encoder_is_exported_quantized_and_run(run_worker: RunWorker, tmp_path: Path) -> None:
-    made = tmp_path / "made"
-    run_worker("openvino", "openvinofunctions:make_encoder", {}, {}, made)
-    built = Built(run_worker, made / "encoder", made, tmp_path / "built", {})
+    data = tmp_path / "made"
+    run_worker("openvino", "openvinofunctions:make_encoder", {}, {}, data)
+    builder = Builder(run_worker, data / "encoder", data, tmp_path / "built", {})
     exact, quantized = backend.recipes(BERT)[:2]
     assert quantized.name == "int8_mixed"
-    built.build(exact)
-    asked = built.ask(exact)
-    assert asked["outputs"] == ["logits"] and asked["shapes"] == [[3, 3]] and asked["difference"] < 1e-5
-    facts = built.build(quantized)
+    builder.build(exact)
+    outputs = builder.ask(exact)
+    assert outputs["outputs"] == ["logits"] and outputs["shapes"] == [[3, 3]] and outputs["difference"] < 1e-5
+    facts = builder.build(quantized)
     assert facts["layers_int8"] >= 12  # six products with weights in each of two layers
-    assert built.ask(quantized)["difference"] < 0.1
+    assert builder.ask(quantized)["difference"] < 0.1
 
-    with np.load(made / "asked.npz") as asked_for:
-        np.savez(made / "asked.npz", **{name: asked_for[name] for name in ("input_ids", "attention_mask")})
+    with np.load(data / "asked.npz") as inputs:
+        np.savez(data / "asked.npz", **{name: inputs[name] for name in ("input_ids", "attention_mask")})
     untyped = backend.recipes(replace(BERT, inputs=BERT.inputs[:2]))[0]
-    two = Built(run_worker, made / "encoder", made, tmp_path / "untyped", {})
-    two.build(untyped)
-    assert two.ask(untyped)["difference"] < 1e-5  # missing token types are zeros
+    untyped_builder = Builder(run_worker, data / "encoder", data, tmp_path / "untyped", {})
+    untyped_builder.build(untyped)
+    assert untyped_builder.ask(untyped)["difference"] < 1e-5  # missing token types are zeros
 
 
 @pytest.mark.real

@@ -59,13 +59,13 @@ def test_pruning_experts_that_a_text_does_not_use_keeps_its_logits(
     tmp_path: Path,
 ) -> None:
     args, inputs = {"ids": [1, 50]}, {"model": tiny_families(family)}
-    told = run_worker("pytorch", "surgeryfunctions:prune_unused", args, inputs, tmp_path / "pruned")
-    assert told["left"] == 4 and told["mass_dropped"] == pytest.approx(0, abs=1e-9)
-    assert told["same_experts"][0]
+    facts = run_worker("pytorch", "surgeryfunctions:prune_unused", args, inputs, tmp_path / "pruned")
+    assert facts["left"] == 4 and facts["mass_dropped"] == pytest.approx(0, abs=1e-9)
+    assert facts["same_experts"][0]
     # Qwen2's routers do not renormalize over the chosen experts, so removing others increases each one's weight.
     if family != "qwen2_moe":
-        assert told["difference"] < 1e-4
-        assert all(told["same_experts"])
+        assert facts["difference"] < 1e-4
+        assert all(facts["same_experts"])
 
 
 @pytest.mark.real

@@ -71,14 +71,14 @@ def test_a_shortened_checkpoint_computes_the_model_with_the_block_skipped(
     tmp_path: Path,
 ) -> None:
     inputs = {"model": tiny_families(family), "calibration": calibration}
-    told = run_worker("pytorch", "surgeryfunctions:skipped_and_dropped", {}, inputs, tmp_path / "cut")
-    assert len(told["influence"]) == len(told["loss_without"]) == 4 and told["blocks"] == 3
-    assert all(0 < influence < 2 for influence in told["influence"])
-    assert told["dropped"] == [told["loss_without"].index(min(told["loss_without"]))]
-    assert told["difference"] < 1e-4
-    assert told["change"] > 1e-2
-    assert told["same_ids"]
-    assert told["bytes"] < sum(path.stat().st_size for path in inputs["model"].glob("*.safetensors"))
+    facts = run_worker("pytorch", "surgeryfunctions:skipped_and_dropped", {}, inputs, tmp_path / "cut")
+    assert len(facts["influence"]) == len(facts["loss_without"]) == 4 and facts["blocks"] == 3
+    assert all(0 < influence < 2 for influence in facts["influence"])
+    assert facts["dropped"] == [facts["loss_without"].index(min(facts["loss_without"]))]
+    assert facts["difference"] < 1e-4
+    assert facts["change"] > 1e-2
+    assert facts["same_ids"]
+    assert facts["bytes"] < sum(path.stat().st_size for path in inputs["model"].glob("*.safetensors"))
 
 
 @pytest.mark.real
@@ -99,5 +99,5 @@ def test_a_shortened_checkpoint_has_the_same_logits_in_llamacpp(
     assert run_worker("llamacpp", build, {}, {"model": shorter}, converted)["tensor_types"]["F16"] == 22
     (calibration / "calibration.txt").write_text("The ship lay at anchor, and the men went ashore. " * 60)
     inputs = {"model": shorter, "artifact": converted, "calibration": calibration}
-    told = run_worker("llamacpp", "llamacppfunctions:compare", {}, inputs, tmp_path / "compared")
-    assert told["same_ids"] and told["greedy"] and abs(told["kl"]) < 1e-5
+    compared = run_worker("llamacpp", "llamacppfunctions:compare", {}, inputs, tmp_path / "compared")
+    assert compared["same_ids"] and compared["greedy"] and abs(compared["kl"]) < 1e-5

@@ -108,8 +108,9 @@ def _recipe(entry: Mapping[str, Any]) -> Recipe:
 
 
 def _bits(entry: Mapping[str, Any]) -> float | None:
-    """Return bits per weight, with a 16-bit scale and bias per group; None for mlx-lm's mixed predicates before the
-    build.
+    """Return bits per weight, with a 16-bit scale and bias per group.
+
+    Returns None for mlx-lm's mixed predicates, whose bits are known only after the build.
     """
     if "mix" in entry:
         return float(entry["mix"]["bits"])

@@ -13,8 +13,9 @@ from typing import Any
 
 
 def unpack(model: Any) -> Any:
-    """Replace each linear layer and embedding by one with float weights. Expert layers are dequantized but stay MLX
-    layers.
+    """Replace each linear layer and embedding by one with float weights.
+
+    Expert layers are dequantized, but remain MLX layers.
     """
     from mlx import nn
     from mlx.utils import tree_unflatten

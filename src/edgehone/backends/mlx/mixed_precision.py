@@ -1,4 +1,4 @@
-"""Apply a mixed-precision assignment as bits and group of MLX's matrices, and compare it with config.json (worker
+"""Mixed precision: an assignment as bits and group of MLX's matrices, and its comparison with config.json (worker
 side).
 """
 

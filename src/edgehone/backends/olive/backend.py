@@ -53,9 +53,7 @@ _CALIBRATED_PASSES = ("Gptq",)
 
 @functools.cache
 def architectures() -> dict[str, bool]:
-    """Return the model types that the pinned builder converts; the value tells whether Olive's passes take them as
-    well.
-    """
+    """Return the model types that the pinned builder converts; True if Olive's passes support them too."""
     text = Path(__file__).with_name("architectures.txt").read_text("utf-8")
     lines = [line.split() for line in text.splitlines() if line and not line.startswith("#")]
     return {name: "passes" in rest for name, *rest in lines}

@@ -224,8 +224,9 @@ def _quantized_nodes(graph: Any) -> list[tuple[str, dict[str, int]]]:
 
 
 def _facts(folder: Path) -> dict[str, Any]:
-    """Read the facts of the graph: weights by bits and block or as float, bytes of all files, and ONNX Runtime's
-    providers.
+    """Read the facts of the graph.
+
+    They are the weights by bits and block size or as float, the bytes of all files, and ONNX Runtime's providers.
     """
     import onnxruntime
 

@@ -32,9 +32,7 @@ _CALIBRATED_PASS = "OnnxStaticQuantization"
 
 
 def supports_graph(model: ModelInfo) -> Support:
-    """Return whether the model is an ONNX file that ONNX Runtime runs, or a supported encoder in Hugging Face
-    layout.
-    """
+    """Return whether ONNX Runtime runs the ONNX file, or the encoder in a Hugging Face folder can be exported."""
     if model.format == "huggingface":
         return _supports_encoder(model)
     if refusals := backend.refusals(model):

@@ -1,6 +1,4 @@
-"""Apply a mixed-precision assignment as overrides of Olive's passes, and compare it with the ONNX graph (worker
-side).
-"""
+"""Mixed precision: an assignment as overrides of Olive's passes, and its comparison with the graph (worker side)."""
 
 from __future__ import annotations
 

@@ -21,17 +21,18 @@ from edgehone.model.info import ModelInfo
 
 
 def device_recipes(
-    model: ModelInfo, recipes: Sequence[Recipe], seen: VisibleDevices
+    model: ModelInfo, recipes: Sequence[Recipe], visible: VisibleDevices
 ) -> tuple[list[Recipe], dict[str, str]]:
-    """Return a variant of each graph recipe for each visible device except the CPU, and the reason for devices
-    without.
+    """Return a variant of each graph recipe for each visible device except the CPU.
+
+    For devices without variants, returns the reason by device id.
     """
     if model.kind != "graph":
         reason = "language models would need another build of ONNX Runtime GenAI, and of the model, for this device"
-        return [], {one.id: reason for one in seen.accelerators}
+        return [], {one.id: reason for one in visible.accelerators}
     return [
         on_device(recipe, one, f"on {one.name or one.id}, with unsupported operators on the CPU")
-        for one in seen.accelerators
+        for one in visible.accelerators
         for recipe in recipes
     ], {}
 

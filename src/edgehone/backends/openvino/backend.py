@@ -1,8 +1,8 @@
-"""The openvino backend: exports to IR with optimum-intel, compresses weights with NNCF, runs on OpenVINO and OpenVINO
-GenAI, on the CPU or another device that OpenVINO detects.
+"""The openvino backend: optimum-intel exports to IR, NNCF compresses weights, OpenVINO and OpenVINO GenAI run.
 
-`recipes.toml` lists what can be built, `architectures.txt` which language models can be exported. The build steps are
-in `build`, the session is in `session`. Graphs have their own modules: `graph`, `graph_quantize`, `graph_session`.
+Artifacts run on the CPU or another device that OpenVINO detects. `recipes.toml` lists what can be built,
+`architectures.txt` which language models can be exported. The build steps are in `build`, the session is in
+`session`. Graphs have their own modules: `graph`, `graph_quantize`, `graph_session`.
 """
 
 from __future__ import annotations

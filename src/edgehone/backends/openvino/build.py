@@ -70,9 +70,9 @@ def compress(job: WorkerJob) -> dict[str, Any]:
     scale_estimation, gptq, lora_correction (the last two exclude each other). inputs: fp16, and calibration for the
     calibrated options.
 
-    Returns `weight_types` (weight tensors by type, read back from the saved IR) and `bytes`; for a mixture of experts
-    also `experts` (types of routers and experts separately); for a mix also `mix`: the assignment, and where the IR
-    differs from it.
+    Returns `weight_types` (weight tensors by type, read back from the saved IR) and `bytes`; for a mixture of
+    experts also `experts` (types of routers and experts separately); for a mix also `mix`: the assignment, and where
+    the IR differs from it.
     """
     import nncf
     import openvino as ov

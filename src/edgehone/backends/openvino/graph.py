@@ -1,5 +1,4 @@
-"""Graphs in the openvino backend: ONNX files, exported PyTorch programs and encoders, converted to IR,
-compressed by NNCF.
+"""Graphs in the openvino backend: ONNX files, exported PyTorch programs and encoders as IR, compressed by NNCF.
 
 Steps: `convert` writes the float32 IR; `compress` (weights only) or `graph_quantize.quantize` (weights and
 activations, with samples) write the others. `graph_recipes.toml` lists what can be built, `encoders.txt` the
@@ -39,9 +38,7 @@ _ATTENTION = ("Attention", "LayerNormalization", "scaled_dot_product_attention",
 
 @functools.cache
 def encoders() -> frozenset[str]:
-    """Return the model types whose encoders the pinned optimum-intel exports with outputs that match the
-    original's.
-    """
+    """Return the model types whose encoders the pinned optimum-intel exports with outputs that match the original's."""
     return read_names(Path(__file__).with_name("encoders.txt"))
 
 
@@ -77,8 +74,8 @@ def supports(model: ModelInfo) -> Support:
 def is_transformer(model: ModelInfo) -> bool:
     """Return True if NNCF should look for transformer patterns.
 
-    A transformer has attention or layer-normalization operators. Where these are decomposed (ONNX before
-    opset 17), it has a softmax, and powers and means that compute a variance.
+    A transformer has attention or layer-normalization operators. Where these are decomposed (ONNX before opset 17),
+    it has a softmax, and powers and means that compute a variance.
     """
     if model.format == "huggingface":
         return True
@@ -139,9 +136,9 @@ def steps(recipe: Recipe) -> Step:
 def convert(job: WorkerJob) -> dict[str, Any]:
     """Write the float32 IR (worker side).
 
-    args: graph (the format), source (the file's name, or the task of an encoder), inputs, outputs (the
-    original's names, in its order). inputs: model. Raises JobError if the IR's inputs and outputs do not
-    match the original's. Exceptions of the converters pass through.
+    args: graph (the format), source (the file's name, or the task of an encoder), inputs, outputs (the original's
+    names, in its order). inputs: model. Raises JobError if the IR's inputs and outputs do not match the original's.
+    Exceptions of the converters pass through.
     """
     import openvino as ov
 
@@ -198,9 +195,7 @@ def _encoder(job: WorkerJob) -> Any:
 
 
 def _remove_token_types(model: Any) -> None:
-    """Replace the input token_type_ids by zeros, which the original assumes where its tokenizer does not
-    return it.
-    """
+    """Replace the input token_type_ids by zeros, which the original assumes where its tokenizer does not return it."""
     import numpy as np
     from openvino import opset13 as ops
 
@@ -217,8 +212,8 @@ def _name_ports(
 ) -> dict[str, list[str]]:
     """Return the original's names of the inputs and outputs, in the order of the IR's ports.
 
-    `by_position` assigns names by position, for converters that invent names. Outputs that the original does
-    not have are removed. Raises JobError if the ports do not match the names.
+    `by_position` assigns names by position, for converters that invent names. Outputs that the original does not
+    have are removed. Raises JobError if the ports do not match the names.
     """
     both = (("inputs", model.inputs, inputs), ("outputs", model.outputs, outputs))
     if by_position:
@@ -237,8 +232,8 @@ def _name_ports(
         matched = [_take_name(remaining, port) for port in ports]
         names_by_kind[what] = [name for name in matched if name is not None]
         if remaining or None in matched:
-            found = ", ".join("/".join(sorted(port.get_names())) or "unnamed" for port in ports)
-            raise JobError(f"the IR's {what} are {found}; the original's are {', '.join(names)}")
+            port_list = ", ".join("/".join(sorted(port.get_names())) or "unnamed" for port in ports)
+            raise JobError(f"the IR's {what} are {port_list}; the original's are {', '.join(names)}")
     return names_by_kind
 
 
@@ -258,8 +253,7 @@ def _take_name(names: list[str], port: Any) -> str | None:
 def compress(job: WorkerJob) -> dict[str, Any]:
     """Store weights in 16 bits, or compress them to 8 bits with nncf.compress_weights (worker side).
 
-    args: mode ("fp16" or "weights"), and weights ("int8_asym", "int8_sym") for the mode "weights". inputs:
-    fp32.
+    args: mode ("fp16" or "weights"), and weights ("int8_asym", "int8_sym") for the mode "weights". inputs: fp32.
     """
     import openvino as ov
 

@@ -37,15 +37,15 @@ LABELS = "labels"
 def quantize(job: WorkerJob) -> dict[str, Any]:
     """Quantize weights and activations to 8 bits (worker side).
 
-    args: mode ("ptq" or "accuracy_control"), preset ("performance", "mixed"), bias ("fast", "accurate"),
-    model_type ("transformer", "other"), and for accuracy_control max_drop. inputs: fp32, and calibration: a
-    folder with samples.npz, which holds arrays by input name with samples first, and optionally `labels`, the
-    class of each sample.
+    args: mode ("ptq" or "accuracy_control"), preset ("performance", "mixed"), bias ("fast", "accurate"), model_type
+    ("transformer", "other"), and for accuracy_control max_drop. inputs: fp32, and calibration: a folder with
+    samples.npz, which holds arrays by input name with samples first, and optionally `labels`, the class of each
+    sample.
 
-    Returns `weight_types`, `bytes`, `fake_quantize` (activation quantizers in the IR), `layers` (convolutions
-    and matrix products) and `layers_int8` (those that take 8-bit activations). For accuracy_control it also
-    returns `agreement` on the held-out samples, of the original and of the quantized graph. Raises JobError
-    for missing inputs or too few samples.
+    Returns `weight_types`, `bytes`, `fake_quantize` (activation quantizers in the IR), `layers` (convolutions and
+    matrix products) and `layers_int8` (those that take 8-bit activations). For accuracy_control it also returns
+    `agreement` on the held-out samples, of the original and of the quantized graph. Raises JobError for missing
+    inputs or too few samples.
     """
     import nncf
     import openvino as ov
@@ -73,8 +73,9 @@ def quantize(job: WorkerJob) -> dict[str, Any]:
 
 
 def _samples(folder: Path, model: Any) -> tuple[list[Sample], list[int] | None]:
-    """Return the samples in batches of the graph's fixed size (one sample if it is free), and labels for
-    batches of one.
+    """Return the samples in batches of the graph's fixed size, and the labels.
+
+    If the batch size is free, a batch is one sample. Labels are returned for batches of one sample only.
     """
     import numpy as np
 
@@ -130,8 +131,8 @@ def _validator(
 ) -> Callable[[Any, Iterable[tuple[int, Sample]]], tuple[float, list[float]]]:
     """Return a function that computes the agreement, as the mean and for each sample.
 
-    Agreement is 1 or 0 by the predicted class if there are labels, else the cosine similarity to the
-    original's outputs.
+    Agreement is 1 or 0 by the predicted class if there are labels, else the cosine similarity to the original's
+    outputs.
     """
     expected = {} if labels else {i: list(original(sample).values()) for i, sample in held_out}
 
@@ -176,9 +177,7 @@ def _operations(folder: Path) -> dict[str, int]:
 
 
 def _activation_source(node: Any) -> str:
-    """Return the type of the operation that produces a layer's activations, skipping operations that only
-    move data.
-    """
+    """Return the type of the operation that produces a layer's activations, skipping operations that only move data."""
     while (node := node.input_value(0).get_node()).get_type_name() in _RESHAPING:
         pass
     return str(node.get_type_name())

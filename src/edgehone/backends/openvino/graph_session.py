@@ -49,8 +49,7 @@ class OpenVinoGraphSession:
         return compiled
 
     def run(self, feeds: Arrays) -> dict[str, NDArray[Any]]:
-        """Return all outputs by name. A graph with a fixed batch runs in batches of that size; the last one
-        is padded.
+        """Return all outputs by name. A graph with a fixed batch runs in batches of that size; the last one is padded.
 
         Raises JobError if `feeds` lacks an input of the graph or has one that the graph does not take.
         """
@@ -84,9 +83,7 @@ class OpenVinoGraphSession:
 
 
 class OpenVinoGraphPool(OpenVinoGraphSession):
-    """A graph that several threads may run at once: one request per client, and one stream per client up to
-    `threads`.
-    """
+    """A graph that several threads may run at once: one request per client, at most `threads` streams."""
 
     def __init__(self, folder: Path, settings: Mapping[str, Any], threads: int, clients: int) -> None:
         parallel = {"hint": "THROUGHPUT", "streams": min(clients, threads)}
@@ -112,8 +109,8 @@ class OpenVinoGraphPool(OpenVinoGraphSession):
 class OpenVinoStaticSession(OpenVinoGraphSession):
     """A graph on a device that takes fixed shapes only.
 
-    It is compiled on the first inference, and again for every new input shape. In a measurement the warm-up
-    request bears that cost.
+    It is compiled on the first inference, and again for every new input shape. In a measurement the warm-up request
+    bears that cost.
     """
 
     def _open(self, core: Any, path: Path, device: str, options: Mapping[str, Any]) -> Any:
@@ -144,9 +141,7 @@ def fixed_batch(ports: Sequence[Any]) -> int | None:
 
 
 def split(feeds: Arrays, batch: int | None) -> Iterator[dict[str, NDArray[Any]]]:
-    """Yield the samples in parts of `batch` (None: all at once); the last sample is repeated to fill the last
-    part.
-    """
+    """Yield the samples in parts of `batch` (None: all at once); the last sample is repeated to fill the last part."""
     import numpy as np
 
     rows = len(next(iter(feeds.values())))

@@ -39,8 +39,8 @@ def compact(path: Path) -> None:
 def facts(folder: Path, model: str = MODEL) -> dict[str, Any]:
     """Read the facts of a saved IR (worker side).
 
-    Returns `weight_types` (weight tensors by element type), `bytes` (of all files in the folder) and, for a
-    mixture of experts, `experts` (element types of routers and experts separately).
+    Returns `weight_types` (weight tensors by element type), `bytes` (of all files in the folder) and, for a mixture
+    of experts, `experts` (element types of routers and experts separately).
     """
     import openvino as ov
 

@@ -26,18 +26,14 @@ _NODES_BYTES = 3072
 
 @dataclass(frozen=True)
 class Matrix:
-    """A weight of the graph: the operations that read it (several if it is shared), and its type with its
-    group size.
-    """
+    """A weight of the graph: the operations that read it (several if it is shared), and its type with group size."""
 
     readers: tuple[str, ...]
     type: str
 
 
 def assigned_types(job: WorkerJob, source: Path) -> Assignment:
-    """Return the assignment that args["mix"] asks for, computed from inputs["sensitivity"] (see
-    `assign.from_mix`).
-    """
+    """Return the assignment that args["mix"] asks for, computed from inputs["sensitivity"] (see `assign.from_mix`)."""
     weights = assign.read(job.inputs["sensitivity"])
     rest = ir.size(source) - 2 * sum(weight.count for weight in weights)
     return assign.from_mix(job.args["mix"], job.inputs["sensitivity"], rest + _NODES_BYTES * len(weights))

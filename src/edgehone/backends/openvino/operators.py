@@ -1,8 +1,7 @@
 """Operator times from OpenVINO's performance counters (worker side).
 
-With PERF_COUNT the CPU plugin keeps, for each node, the mean time over all inferences of the compiled model,
-in whole microseconds. The time of later inferences is the mean times their number, minus the time of the
-first.
+With PERF_COUNT the CPU plugin keeps, for each node, the mean time over all inferences of the compiled model, in
+whole microseconds. The time of later inferences is the mean times their number, minus the time of the first.
 """
 
 from __future__ import annotations
@@ -26,9 +25,7 @@ _PERF_COUNT = {"PERF_COUNT": True}
 def operator_times(
     artifact: Path, settings: Mapping[str, Any], job: WorkerJob, **request: Any
 ) -> list[OperatorTime]:
-    """Time the operators of one request to a language model, or of one batch of a graph, with the artifact's
-    settings.
-    """
+    """Time the operators of one request to a language model, or of one batch of a graph."""
     import openvino as ov
 
     from edgehone.backends.openvino import graph_session
@@ -45,8 +42,9 @@ def operator_times(
 
 
 def language(request: Any, prompt: Sequence[int], generated: int) -> list[OperatorTime]:
-    """Time prefill of the prompt, then greedy decoding token by token. `request` belongs to a stateful
-    language model.
+    """Time prefill of the prompt, then greedy decoding token by token.
+
+    `request` is an inference request of a stateful language model.
     """
     import numpy as np
 
@@ -66,13 +64,13 @@ def language(request: Any, prompt: Sequence[int], generated: int) -> list[Operat
         ids, length = [int(request.get_tensor("logits").data[0, -1].argmax())], end
         if step == 0:
             first = _means(request)
-    found = _summed("prefill", first, 1)
+    times = _summed("prefill", first, 1)
     if generated > 1:
         later = {
             node: max(0.0, mean * generated - first.get(node, 0.0)) for node, mean in _means(request).items()
         }
-        found += _summed("decode", later, generated - 1)
-    return found
+        times += _summed("decode", later, generated - 1)
+    return times
 
 
 def graph(session: OpenVinoGraphSession, feeds: Arrays) -> list[OperatorTime]:

@@ -1,9 +1,8 @@
 """OpenVINO on devices other than the CPU: recipe variants, operator placement, and session properties.
 
-A recipe for a device is built as for the CPU; `place` then asks the device's plugin which operators it
-supports. On an NPU, unsupported operators make the recipe fail with their list; the variant "HETERO:NPU,CPU"
-runs them on the CPU. An NPU takes fixed shapes only, so a graph is compiled separately for each input shape
-(`static`).
+A recipe for a device is built as for the CPU; `place` then asks the device's plugin which operators it supports. On
+an NPU, unsupported operators make the recipe fail with their list; the variant "HETERO:NPU,CPU" runs them on the
+CPU. An NPU takes fixed shapes only, so a graph is compiled separately for each input shape (`static`).
 """
 
 from __future__ import annotations
@@ -33,14 +32,15 @@ _PASSIVE = ("Constant", "Parameter", "Result")
 
 
 def device_recipes(
-    model: ModelInfo, recipes: Sequence[Recipe], seen: VisibleDevices
+    model: ModelInfo, recipes: Sequence[Recipe], visible: VisibleDevices
 ) -> tuple[list[Recipe], dict[str, str]]:
-    """Return a variant of each recipe for each visible device except the CPU, and for devices without
-    variants the reason.
+    """Return a variant of each recipe for each visible device except the CPU.
+
+    For devices without variants, returns the reason by device id.
     """
     variants: list[Recipe] = []
     reasons: dict[str, str] = {}
-    for one in seen.accelerators:
+    for one in visible.accelerators:
         if model.task == "image-text-to-text":
             reasons[one.id] = "vision-language models run on the CPU only"
         elif one.kind == "npu" and model.kind != "graph":
@@ -55,9 +55,7 @@ def device_recipes(
 
 
 def _variant(recipe: Recipe, device: RuntimeDevice, *, fallback: bool = False) -> Recipe | None:
-    """Return the recipe for a device, or None if the device does not compute in the precision that the recipe
-    sets.
-    """
+    """Return the recipe for a device, or None if the device does not compute in the precision that the recipe sets."""
     capabilities = device.facts.get("capabilities", ())
     settings = {**recipe.settings, "device": _FALLBACK.format(device=device.id) if fallback else device.id}
     if (precision := settings.get("inference_precision")) and _capability(precision) not in capabilities:
@@ -95,8 +93,8 @@ def place(job: WorkerJob) -> dict[str, Any]:
     """Link to the IR, after checking which device runs each of its operators (worker side).
 
     args: device, static. inputs: ir. Returns the facts of the IR and `operators` (number by device), or
-    `nothing_to_gain` if one of several devices takes every operator. Raises JobError with a list if the
-    device does not support all operators.
+    `nothing_to_gain` if one of several devices takes every operator. Raises JobError with a list if the device does
+    not support all operators.
     """
     import openvino as ov
 

@@ -1,7 +1,7 @@
 """Routers of mixture-of-experts models in OpenVINO: keep them in 16 bits, and read their choices from the graph.
 
-NNCF compresses a router like any other matrix, down to 4 bits. Routers hold a few thousandths of the bytes
-and decide to which experts each token goes, so separate recipes leave them in 16 bits.
+NNCF compresses a router like any other matrix, down to 4 bits. Routers hold a few thousandths of the bytes and
+decide to which experts each token goes, so separate recipes leave them in 16 bits.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ def variants(recipes: Sequence[Recipe]) -> list[Recipe]:
 def router_nodes(model: Any) -> list[str]:
     """Return the names of the operations that compute the routers' logits. Raises EdgehoneError if there are none."""
     names = [n.get_friendly_name() for n in model.get_ops() if n.get_type_name() == "MatMul"]
-    if found := [name for name in names if ROUTER.search(name)]:
-        return found
+    if routers := [name for name in names if ROUTER.search(name)]:
+        return routers
     raise EdgehoneError("the exported graph has no mixture-of-experts router")
 
 

@@ -1,8 +1,7 @@
 """A language model in IR: scored by OpenVINO itself, generated from by OpenVINO GenAI (worker side).
 
-Each is loaded on first use, so that a process that only generates holds only what generation needs. Both get
-the same properties and the same attention implementation, so that the model that is verified is the model
-that runs.
+Each is loaded on first use, so that a process that only generates holds only what generation needs. Both get the
+same properties and the same attention implementation, so that the model that is verified is the model that runs.
 """
 
 from __future__ import annotations
@@ -176,9 +175,7 @@ class OpenVinoSession:
 
 
 def vocabulary(folder: Path) -> int:
-    """Return the vocabulary size from config.json, or sys.maxsize if it is not given (OpenVINO then checks
-    the ids).
-    """
+    """Return the vocabulary size from config.json, or sys.maxsize if it is not given (OpenVINO then checks the ids)."""
     path = folder / "config.json"
     config = json.loads(path.read_text("utf-8")) if path.is_file() else {}
     return int(config.get("vocab_size") or config.get("text_config", {}).get("vocab_size") or sys.maxsize)

@@ -1,9 +1,9 @@
 """Vision-language models in OpenVINO: three IRs exported by optimum-intel, run one after the other.
 
-The IRs are the vision encoder with its projector, the embeddings of ids, and the language model on
-embeddings. The language model is compressed, and the embeddings to 8 bits; the vision encoder stays in FP16.
-OpenVINO GenAI's pipeline returns no logits, so its output could not be verified; here the same requests score
-and generate, greedily, one token per call.
+The IRs are the vision encoder with its projector, the embeddings of ids, and the language model on embeddings. The
+language model is compressed, and the embeddings to 8 bits; the vision encoder stays in FP16. OpenVINO GenAI's
+pipeline returns no logits, so its output could not be verified; here the same requests score and generate, greedily,
+one token per call.
 """
 
 from __future__ import annotations
@@ -49,9 +49,7 @@ def refusals(model: ModelInfo) -> list[str]:
 
 
 def variants(recipes: Sequence[Recipe]) -> list[Recipe]:
-    """Return the recipes that need no calibration: calibration samples of these models would have to be
-    embeddings.
-    """
+    """Return the recipes that need no calibration: calibration samples of these models would have to be embeddings."""
     uncalibrated = [recipe for recipe in recipes if not recipe.calibrated]
     return [replace(recipe, build={**recipe.build, "vision": True}) for recipe in uncalibrated]
 

@@ -52,8 +52,7 @@ class Weight:
 
 @dataclass(frozen=True)
 class Option:
-    """A precision in a framework's menu: the framework's own `type`, treated as rounding to `bits` in groups of
-    `group`.
+    """A precision in a framework's menu: its `type`, treated as rounding to `bits` in groups of `group`.
 
     `weighs` is the bits per weight including scales; `block` must divide the length of a row; `kinds` lists the
     kinds of weights that may have this type (all if empty).

@@ -31,9 +31,7 @@ Choices = Sequence[tuple[int, float]]  # size in bytes and cost of each choice o
 
 @dataclass(frozen=True)
 class Solution:
-    """The index of each item's choice (`chosen`), their total `size` and `cost`, which is at most `gap` above the
-    minimum.
-    """
+    """The index of each item's choice (`chosen`), their total `size` and `cost`; the minimum is at most `gap` lower."""
 
     chosen: tuple[int, ...]
     size: int
@@ -95,8 +93,9 @@ def _gain(item: Choices, low: int, high: int) -> float:
 def _greedy(
     items: Sequence[Choices], start: Sequence[int], steps: Sequence[tuple[float, int, int, int]], budget: int
 ) -> tuple[float, list[int]]:
-    """Return the price per byte at which the budget is spent (0 if everything fits), and the choices after all
-    fitting steps.
+    """Return the price per byte at which the budget is spent, and the choices after all steps that fit.
+
+    The price is 0 if everything fits.
     """
     chosen = list(start)
     remaining = budget - sum(item[at][0] for item, at in zip(items, chosen, strict=True))
@@ -120,8 +119,9 @@ def _exact(
     greedy: Solution,
     bound: float,
 ) -> Solution:
-    """Run dynamic programming over the choices whose penalty is within the gap, item by item, without dominated
-    states.
+    """Run dynamic programming over the choices whose penalty is within the gap, item by item.
+
+    Dominated states are dropped.
     """
     import numpy as np
 
@@ -163,8 +163,8 @@ def _exact(
         for number, (parents, choice_of) in zip(reversed(core), reversed(trail), strict=True):
             chosen[number] = candidates[number][int(choice_of[at])]
             at = int(parents[at])
-        found = _solution(items, chosen, 0.0)
-        greedy = found if found.cost < greedy.cost else greedy
+        solution = _solution(items, chosen, 0.0)
+        greedy = solution if solution.cost < greedy.cost else greedy
     return _solution(items, greedy.chosen, max(0.0, greedy.cost - bound) if cut else 0.0)
 
 

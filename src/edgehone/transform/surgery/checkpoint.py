@@ -41,14 +41,14 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 def tensors(folder: Path) -> dict[str, tuple[Path, Tensor]]:
     """Return every stored tensor by name, with the file that holds it. Raises ModelError if there is none."""
-    found = {
+    stored = {
         name: (path, tensor)
         for path in sorted(folder.glob("*.safetensors"))
         for name, tensor in read_header(path).items()
     }
-    if not found:
+    if not stored:
         raise ModelError(f"{folder} has no safetensors file", hint=f"edgehone inspect {folder}")
-    return found
+    return stored
 
 
 def rewrite(source: Path, out: Path, config: Mapping[str, Any], choose: Choose) -> dict[str, int]:
