@@ -1,4 +1,4 @@
-"""A child without edgehone installed gets it, and nothing of its neighbours."""
+"""A child imports edgehone without it being installed, and nothing that is installed beside it."""
 
 from __future__ import annotations
 
@@ -23,32 +23,32 @@ def run(packages: dict[str, Path], call: str, *args: str) -> subprocess.Complete
 
 @pytest.fixture
 def package(tmp_path: Path) -> Path:
-    """A package with a neighbour that must not come along."""
+    """A package with a module beside it that must not become importable."""
     (tmp_path / "neighbour.py").touch()
-    place = tmp_path / "elsewhere_named"
-    (place / "sub").mkdir(parents=True)
-    (place / "__init__.py").write_text("VALUE = 7\n")
-    (place / "sub" / "__init__.py").touch()
-    (place / "sub" / "calls.py").write_text(
+    folder = tmp_path / "other_name"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "__init__.py").write_text("VALUE = 7\n")
+    (folder / "sub" / "__init__.py").touch()
+    (folder / "sub" / "calls.py").write_text(
         "import importlib.util\n"
         "from guest import VALUE\n"
         "def say(word):\n    print(word, VALUE, importlib.util.find_spec('neighbour'))\n"
     )
-    return place
+    return folder
 
 
-def test_a_function_of_a_package_is_called_and_neighbours_stay_away(package: Path) -> None:
+def test_a_function_is_called_and_modules_beside_its_package_are_not_importable(package: Path) -> None:
     done = run({"guest": package}, "guest.sub.calls:say", "hello")
     assert (done.stdout, done.stderr) == ("hello 7 None\n", "")
 
 
-def test_a_single_module_is_a_package_too(tmp_path: Path) -> None:
+def test_a_single_module_can_be_loaded(tmp_path: Path) -> None:
     (tmp_path / "one.py").write_text("def say(word):\n    print(word)\n")
     assert run({"one": tmp_path / "one.py"}, "one:say", "hi").stdout == "hi\n"
 
 
 @pytest.mark.parametrize("name", ["gone", "empty", "text.txt"])
-def test_what_is_no_package_is_told(name: str, tmp_path: Path) -> None:
+def test_a_path_that_is_not_a_package_is_an_import_error(name: str, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "text.txt").write_text("no module")
     with pytest.raises(ImportError, match=name):
@@ -57,7 +57,7 @@ def test_what_is_no_package_is_told(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("proc", ["/proc", "/nowhere"], ids=["with /proc", "with ps"])
-def test_the_whole_session_ends_when_standard_input_closes(proc: str) -> None:
+def test_the_session_ends_when_standard_input_closes(proc: str) -> None:
     program = (
         "import pathlib, subprocess, sys, time\n"
         "from edgehone.execution import bootstrap\n"
@@ -65,7 +65,7 @@ def test_the_whole_session_ends_when_standard_input_closes(proc: str) -> None:
         "bootstrap.end_with_parent()\n"
         "subprocess.Popen(['sleep', '600'])\n"
         "subprocess.Popen(['sleep', '600'], process_group=0)\n"
-        "print('begun', flush=True)\n"
+        "print('started', flush=True)\n"
         "time.sleep(600)\n"
     )
     command = [sys.executable, "-c", program]
@@ -75,7 +75,7 @@ def test_the_whole_session_ends_when_standard_input_closes(proc: str) -> None:
         child.stdout.readline()
         started = time.monotonic()
         child.stdin.close()
-        # The sleepers hold the other end of this pipe: it ends when they are gone too.
+        # The sleeping processes hold the other end of this pipe, so it closes when they have ended too.
         assert child.stdout.read() == b""
         assert child.wait(60) == -9
     assert time.monotonic() - started < 60

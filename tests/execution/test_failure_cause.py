@@ -1,4 +1,4 @@
-"""The root cause of real logs' ends."""
+"""Root causes in the ends of real logs."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ LOGS = [
 
 
 @pytest.mark.parametrize(("log", "cause"), LOGS)
-def test_root_cause(log: str, cause: str) -> None:
+def test_the_root_cause_of_a_log(log: str, cause: str) -> None:
     found = root_cause(log)
     assert cause in found and (cause or found == "")
 

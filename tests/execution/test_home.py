@@ -16,13 +16,15 @@ from edgehone.execution.home import file_lock, home
 from edgehone.execution.processes import CHILDREN
 
 
-def test_home_is_where_the_variable_says_and_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_variable_names_the_home_which_is_created(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("EDGEHONE_HOME", str(tmp_path / "a" / "b"))
     assert home() == tmp_path / "a" / "b"
     assert home().is_dir()
 
 
-def test_a_relative_home_does_not_move_with_the_working_folder(
+def test_a_relative_home_is_relative_to_the_working_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -30,7 +32,7 @@ def test_a_relative_home_does_not_move_with_the_working_folder(
     assert home() == tmp_path / "here"
 
 
-def test_a_tilde_means_the_users_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tilde_is_the_users_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("EDGEHONE_HOME", "~/mine")
     assert home() == tmp_path / "mine"
@@ -38,7 +40,7 @@ def test_a_tilde_means_the_users_home(tmp_path: Path, monkeypatch: pytest.Monkey
 
 @pytest.mark.skipif(sys.platform != "linux", reason="where the cache lies differs by system")
 @pytest.mark.parametrize(("xdg", "expected"), [("", ".cache"), ("relative", ".cache"), ("{}/x", "x")])
-def test_without_the_variable_it_is_in_the_users_cache(
+def test_without_the_variable_the_home_is_in_the_users_cache_folder(
     xdg: str, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("EDGEHONE_HOME", raising=False)
@@ -47,7 +49,7 @@ def test_without_the_variable_it_is_in_the_users_cache(
     assert home() == tmp_path / expected / "edgehone"
 
 
-def test_a_home_that_cannot_be_made_is_named_with_the_way_out(
+def test_a_home_that_cannot_be_created_is_an_error_with_a_hint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("in the way")
@@ -57,7 +59,7 @@ def test_a_home_that_cannot_be_made_is_named_with_the_way_out(
     assert caught.value.hint is not None and "EDGEHONE_HOME=" in caught.value.hint
 
 
-def test_a_file_in_the_place_of_home_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_at_the_path_of_the_home_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("EDGEHONE_HOME", str(tmp_path / "file"))
     with pytest.raises(SetupError, match="file cannot be created"):
@@ -72,14 +74,14 @@ def test_a_read_only_home_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
         home()
 
 
-def test_a_lock_is_made_with_its_folders_and_stays(tmp_path: Path) -> None:
+def test_a_lock_file_and_its_folders_are_created_and_not_removed(tmp_path: Path) -> None:
     path = tmp_path / "locks" / "a.lock"
     with file_lock(path):
         pass
     assert path.exists()
 
 
-def test_a_lock_is_exclusive_between_threads_too(tmp_path: Path) -> None:
+def test_a_lock_is_exclusive_between_threads(tmp_path: Path) -> None:
     path = tmp_path / "a.lock"
     with file_lock(path), pytest.raises(BlockingIOError), file_lock(path, wait=False):
         pass
@@ -87,7 +89,7 @@ def test_a_lock_is_exclusive_between_threads_too(tmp_path: Path) -> None:
         pass
 
 
-def test_readers_share_and_a_writer_waits_for_them(tmp_path: Path) -> None:
+def test_readers_share_a_lock_and_exclude_a_writer(tmp_path: Path) -> None:
     path = tmp_path / "a.lock"
     reading = [file_lock(path, shared=True), file_lock(path, shared=True, wait=False)]
     with reading[0], reading[1], pytest.raises(BlockingIOError), file_lock(path, wait=False):
@@ -96,7 +98,7 @@ def test_readers_share_and_a_writer_waits_for_them(tmp_path: Path) -> None:
         pass
 
 
-def test_an_error_inside_lets_go(tmp_path: Path) -> None:
+def test_an_error_in_the_block_releases_the_lock(tmp_path: Path) -> None:
     path = tmp_path / "a.lock"
     with pytest.raises(ValueError, match="inside"), file_lock(path):
         raise ValueError("inside")
@@ -104,25 +106,25 @@ def test_an_error_inside_lets_go(tmp_path: Path) -> None:
         pass
 
 
-def test_whoever_waited_for_a_file_that_was_removed_locks_the_new_one(tmp_path: Path) -> None:
+def test_a_thread_that_waited_for_a_removed_file_locks_the_new_file(tmp_path: Path) -> None:
     path = tmp_path / "a.lock"
-    got = threading.Event()
-    let_go = threading.Event()
+    acquired = threading.Event()
+    release = threading.Event()
 
-    def wait_for_it() -> None:
+    def hold_lock() -> None:
         with file_lock(path):
-            got.set()
-            let_go.wait(30)
+            acquired.set()
+            release.wait(30)
 
-    waiting = threading.Thread(target=wait_for_it)
+    waiting = threading.Thread(target=hold_lock)
     with file_lock(path):
         waiting.start()
-        time.sleep(0.1)  # so that it most likely waits by now; the test holds either way
+        time.sleep(0.1)  # so that the thread most likely waits by now; the test is valid in either case
         path.unlink()
-    assert got.wait(30)
+    assert acquired.wait(30)
     with pytest.raises(BlockingIOError), file_lock(path, wait=False):
         pass
-    let_go.set()
+    release.set()
     waiting.join()
 
 
@@ -136,7 +138,7 @@ with file_lock(Path(sys.argv[1])):
 """
 
 
-def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
+def test_the_lock_of_a_killed_process_is_released(tmp_path: Path) -> None:
     path = tmp_path / "a.lock"
     with subprocess.Popen([sys.executable, "-c", HOLD, str(path)], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None and process.stdout.readline() == b"held\n"
@@ -162,7 +164,6 @@ def test_a_lock_that_cannot_be_written_is_a_setup_error(
 
 
 def test_waiting_for_a_lock_ends_when_the_jobs_of_the_process_are_ended(tmp_path: Path) -> None:
-    """A thread of a pool waits for a lock while the main thread is interrupted."""
     path = tmp_path / "a.lock"
     waits = threading.Event()
 

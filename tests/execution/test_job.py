@@ -1,4 +1,4 @@
-"""Jobs: run, cached, failed, stopped, killed, shared between processes."""
+"""Jobs: run, stored, failed, stopped, killed, shared between processes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FUNCTIONS = "jobfunctions"
 
 
 @pytest.fixture(autouse=True)
-def _functions_can_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
+def _functions_are_importable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
 
 
@@ -36,9 +36,8 @@ def job(env: Env, name: str, **more: Any) -> Job:
     return Job(f"{FUNCTIONS}:{name}", env, **more)
 
 
-def test_a_job_leaves_its_description_log_files_and_facts(null_env: Env) -> None:
-    heard: list[tuple[float, str]] = []
-    done = run(job(null_env, "echo", args={"say": "hi"}, threads=3), lambda f, w: heard.append((f, w)))
+def test_a_job_stores_its_description_files_and_facts(null_env: Env) -> None:
+    done = run(job(null_env, "echo", args={"say": "hi"}, threads=3))
     assert done.facts["said"] == "hi"
     assert done.facts["threads"] == 3
     assert (done.out / "said.txt").read_text() == "hi"
@@ -46,7 +45,7 @@ def test_a_job_leaves_its_description_log_files_and_facts(null_env: Env) -> None
     assert not done.cached
 
 
-def test_a_worker_imports_nothing_of_the_core_but_what_it_calls(null_env: Env) -> None:
+def test_a_worker_imports_only_what_its_function_imports(null_env: Env) -> None:
     modules = run(job(null_env, "echo", args={"say": "hi"})).facts["modules"]
     assert not {"rich", "uv", "numpy", "edgehone.cli", "edgehone.decision"} & set(modules)
 
@@ -60,22 +59,24 @@ def test_a_finished_job_is_not_run_again(null_env: Env, tmp_path: Path) -> None:
     assert file.read_text() == "ran\n"
 
 
-def test_who_waits_for_the_machine_is_told(null_env: Env) -> None:
-    heard: list[str] = []
+def test_waiting_for_the_machine_is_reported(null_env: Env) -> None:
+    reported: list[str] = []
     with file_lock(home() / "locks" / "machine.lock"):
         waiting = threading.Thread(
-            target=lambda: run(job(null_env, "echo", args={"say": 1}), lambda f, what: heard.append(what))
+            target=lambda: run(
+                job(null_env, "echo", args={"say": 1}), lambda fraction, doing: reported.append(doing)
+            )
         )
         waiting.start()
         deadline = time.monotonic() + 10
-        while not heard and time.monotonic() < deadline:
+        while not reported and time.monotonic() < deadline:
             time.sleep(0.01)
-        assert heard == ["waiting: a measurement of this machine must end first"]
+        assert reported == ["waiting: a measurement of this machine must end first"]
     waiting.join(30)
     assert not waiting.is_alive()
 
 
-def test_the_key_names_all_that_determines_the_result(null_env: Env, tmp_path: Path) -> None:
+def test_the_key_depends_on_all_that_determines_the_result(null_env: Env, tmp_path: Path) -> None:
     base = job(null_env, "echo", args={"say": 1}, inputs={"model": Input(tmp_path, "a")})
     others = [
         job(null_env, "echo", args={"say": 2}, inputs={"model": Input(tmp_path, "a")}),
@@ -93,27 +94,27 @@ def test_the_key_names_all_that_determines_the_result(null_env: Env, tmp_path: P
     ]
     assert len({base.key, *(other.key for other in others)}) == len(others) + 1
     moved = job(null_env, "echo", args={"say": 1}, inputs={"model": Input(tmp_path / "moved", "a")})
-    assert moved.key == base.key  # where an input lies does not matter, what it is does
+    assert moved.key == base.key  # the path of an input does not matter, its identity does
 
 
-def test_what_links_to_its_inputs_is_made_again_where_they_lie(null_env: Env, tmp_path: Path) -> None:
-    def adopted(place: Path, identity: str) -> JobResult:
-        return run(job(null_env, "adopt", inputs={"model": Input(place, identity)}, links=True))
+def test_a_result_that_links_to_its_inputs_depends_on_their_paths(null_env: Env, tmp_path: Path) -> None:
+    def run_link(folder: Path, identity: str) -> JobResult:
+        return run(job(null_env, "link", inputs={"model": Input(folder, identity)}, links=True))
 
     for name, content in (("old", "one"), ("new", "one")):
         (tmp_path / name).mkdir()
         (tmp_path / name / "weights").write_text(content)
-    old = adopted(tmp_path / "old", "digest of one")
-    (tmp_path / "old" / "weights").write_text("two")  # the model was moved, another took its place
-    new, other = adopted(tmp_path / "new", "digest of one"), adopted(tmp_path / "old", "digest of two")
+    old = run_link(tmp_path / "old", "digest of one")
+    (tmp_path / "old" / "weights").write_text("two")  # the model was moved and replaced by another
+    new, other = run_link(tmp_path / "new", "digest of one"), run_link(tmp_path / "old", "digest of two")
     assert (new.out / "weights").read_text() == "one"
     assert (other.out / "weights").read_text() == "two"
-    # What was built on it does not care where it lies.
+    # The keys of jobs that read the result do not depend on the path.
     assert Input.of(new).identity == Input.of(old).identity != Input.of(other).identity
-    assert adopted(tmp_path / "new", "digest of one").cached
+    assert run_link(tmp_path / "new", "digest of one").cached
 
 
-def test_the_source_of_a_step_and_of_all_it_imports_is_part_of_the_key(
+def test_the_code_of_a_function_and_of_all_that_it_imports_is_part_of_the_key(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -131,7 +132,7 @@ def test_the_source_of_a_step_and_of_all_it_imports_is_part_of_the_key(
     assert digest("some.step") != before
 
 
-def test_an_error_is_the_jobs_error_with_its_log(null_env: Env) -> None:
+def test_an_exception_is_the_error_of_the_job_with_its_log(null_env: Env) -> None:
     with pytest.raises(JobError) as caught:
         run(job(null_env, "raise_error"))
     assert caught.value.message == "ValueError: the value 7 is wrong"
@@ -139,19 +140,19 @@ def test_an_error_is_the_jobs_error_with_its_log(null_env: Env) -> None:
     assert "a line of the log" in caught.value.log.read_text()
 
 
-def test_a_native_crash_tells_the_logs_root_cause(null_env: Env) -> None:
+def test_a_native_crash_is_reported_with_the_root_cause_in_the_log(null_env: Env) -> None:
     with pytest.raises(JobError, match=r"crashed with SIGABRT: GGML_ASSERT\(x > 0\) failed"):
         run(job(null_env, "die"))
 
 
-def test_an_out_of_memory_kill_is_told(null_env: Env) -> None:
+def test_a_kill_because_memory_ran_out_is_reported(null_env: Env) -> None:
     with pytest.raises(
         JobError, match=r"killed by signal 9, most often because memory ran out.*allocating 7 GiB"
     ):
         run(job(null_env, "killed"))
 
 
-def test_a_failure_is_not_cached(null_env: Env) -> None:
+def test_a_failure_is_not_stored_as_a_result(null_env: Env) -> None:
     for _ in range(2):
         with pytest.raises(JobError):
             run(job(null_env, "raise_error"))
@@ -166,10 +167,10 @@ def test_the_time_limit_ends_the_child_and_its_children(null_env: Env) -> None:
         assert gone(int(pid))
 
 
-def test_who_says_nothing_for_too_long_is_ended_and_who_speaks_is_not(null_env: Env) -> None:
+def test_a_job_without_progress_is_stopped(null_env: Env) -> None:
     with pytest.raises(JobError, match="no progress for 1 s"):
         run(job(null_env, "sleep", limits=Limits(silent=1)))
-    assert run(job(null_env, "speak", limits=Limits(silent=1))).facts["ok"]
+    assert run(job(null_env, "report_progress", limits=Limits(silent=1))).facts["ok"]
 
 
 @pytest.mark.parametrize("name", ["hoard", "hoard_in_a_child"])
@@ -178,16 +179,16 @@ def test_the_memory_limit_counts_the_child_and_its_children(name: str, null_env:
         run(job(null_env, name, limits=Limits(bytes=200 << 20)))
 
 
-def test_children_are_quiet_and_offline(null_env: Env, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_children_send_no_telemetry_and_are_offline(null_env: Env, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", "/somewhere")
-    seen = run(job(null_env, "environment")).facts
-    assert seen["HF_HUB_OFFLINE"] == "1" and seen["DO_NOT_TRACK"] == "1"
-    assert seen["OMP_NUM_THREADS"] == "1"
-    assert "PYTHONPATH" not in seen
+    variables = run(job(null_env, "environment")).facts
+    assert variables["HF_HUB_OFFLINE"] == "1" and variables["DO_NOT_TRACK"] == "1"
+    assert variables["OMP_NUM_THREADS"] == "1"
+    assert "PYTHONPATH" not in variables
     assert "HF_HUB_OFFLINE" not in run(job(null_env, "environment", online=True, args={"again": 1})).facts
 
 
-def test_reproduce_runs_the_job_again_by_hand(null_env: Env, tmp_path: Path) -> None:
+def test_reproduce_sh_runs_the_job_again(null_env: Env, tmp_path: Path) -> None:
     done = run(job(null_env, "echo", args={"say": "it's"}))
     again = tmp_path / "again"
     again.mkdir()
@@ -201,7 +202,7 @@ def run_counted(env: Env, file: str) -> None:
     run(Job(f"{FUNCTIONS}:count", env, args={"file": file}))
 
 
-def test_two_processes_share_one_run(null_env: Env, tmp_path: Path) -> None:
+def test_two_processes_run_a_job_once(null_env: Env, tmp_path: Path) -> None:
     file = tmp_path / "runs"
     spawn = multiprocessing.get_context("fork")
     both = [spawn.Process(target=run_counted, args=(null_env, str(file))) for _ in range(2)]
@@ -213,7 +214,7 @@ def test_two_processes_share_one_run(null_env: Env, tmp_path: Path) -> None:
     assert file.read_text() == "ran\n"
 
 
-def test_two_threads_share_one_run(null_env: Env, tmp_path: Path) -> None:
+def test_two_threads_run_a_job_once(null_env: Env, tmp_path: Path) -> None:
     file = tmp_path / "runs"
     both = [threading.Thread(target=run_counted, args=(null_env, str(file))) for _ in range(2)]
     for thread in both:
@@ -223,7 +224,7 @@ def test_two_threads_share_one_run(null_env: Env, tmp_path: Path) -> None:
     assert file.read_text() == "ran\n"
 
 
-def test_a_killed_parent_takes_the_child_and_grandchild_along(null_env: Env, own_home: Path) -> None:
+def test_the_child_and_grandchild_of_a_killed_parent_end(null_env: Env, own_home: Path) -> None:
     script = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
         "from edgehone.execution.environments import environment\n"
@@ -241,15 +242,15 @@ def test_a_killed_parent_takes_the_child_and_grandchild_along(null_env: Env, own
         wait_for(lambda pid=pid: gone(int(pid)))
 
 
-def test_what_a_killed_run_left_half_done_is_swept(null_env: Env, own_home: Path) -> None:
-    wanted = job(null_env, "echo", args={"say": "hi"})
-    left = own_home / "store" / "work" / wanted.key / "out"
-    left.mkdir(parents=True)
-    (left / "said.txt").write_text("half")
-    assert (run(wanted).out / "said.txt").read_text() == "hi"
+def test_files_of_an_interrupted_run_are_removed(null_env: Env, own_home: Path) -> None:
+    echo = job(null_env, "echo", args={"say": "hi"})
+    leftover = own_home / "store" / "work" / echo.key / "out"
+    leftover.mkdir(parents=True)
+    (leftover / "said.txt").write_text("half")
+    assert (run(echo).out / "said.txt").read_text() == "hi"
 
 
-def test_an_error_elsewhere_ends_running_children(null_env: Env) -> None:
+def test_an_error_in_the_pool_ends_running_children(null_env: Env) -> None:
     failures: list[JobError] = []
 
     def work() -> None:
@@ -263,7 +264,7 @@ def test_an_error_elsewhere_ends_running_children(null_env: Env) -> None:
         pool.submit(work)
         time.sleep(0.5)
         raise KeyboardInterrupt
-    assert len(failures) == 1  # the second never began
+    assert len(failures) == 1  # the second was never started
     assert run(job(null_env, "echo", args={"say": "after"})).facts["said"] == "after"
 
 
@@ -278,7 +279,7 @@ def test_builds_overlap_each_other_but_never_a_measurement(null_env: Env, tmp_pa
     with CHILDREN.pool(len(jobs)) as pool:
         done = dict(zip(jobs, pool.map(run, jobs.values()), strict=True))
     spans: dict[str, tuple[float, float]] = {
-        name: (one.facts["begun"], one.facts["ended"]) for name, one in done.items()
+        name: (one.facts["started"], one.facts["ended"]) for name, one in done.items()
     }
 
     def overlap(one: str, other: str) -> bool:
@@ -298,11 +299,11 @@ def wait_for(condition: Any, seconds: float = 15) -> Any:
         if found := condition():
             return found
         time.sleep(0.05)
-    raise AssertionError("waited in vain")
+    raise AssertionError(f"not within {seconds} s")
 
 
 def gone(pid: int) -> bool:
-    """Whether a process has ended; one that nobody has collected yet counts."""
+    """Return True if a process has ended, also if it is still a zombie."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:

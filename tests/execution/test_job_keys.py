@@ -11,30 +11,40 @@ from pathlib import Path
 
 import pytest
 
+from edgehone import backends
 from edgehone.backends import registry
 from edgehone.backends.base import Step
 from edgehone.execution import source_digest
 from edgehone.execution.environments.environment import Env
 from edgehone.execution.job import Input, Job
 from edgehone.optimize.download import download_job
+from edgehone.transform.surgery.operations import OPERATIONS
 
 Edit = Callable[[str], str]
 LLAMACPP = "edgehone.backends.llamacpp"
-# Functions that build, of every backend, and what they are in: module, function.
-BUILD_STEPS = {
-    "null": "edgehone.backends.null.backend:quantize",
-    "llamacpp": f"{LLAMACPP}.build:quantize",
-    "llamacpp gptq": f"{LLAMACPP}.gptq:refine",
-    "mlx": "edgehone.backends.mlx.build:quantize",
-    "olive": "edgehone.backends.olive.build:onnx",
-    "olive graph": "edgehone.backends.olive.passes:apply",
-    "onnxruntime": "edgehone.backends.onnxruntime.placement:place",
-    "openvino": "edgehone.backends.openvino.backend:compress",
-    "openvino graph": "edgehone.backends.openvino.graph:convert",
-    "openvino vision": "edgehone.backends.openvino.vision:export",
-    "pytorch": "edgehone.backends.pytorch.sensitivity:measure",
-    "surgery": "edgehone.transform.surgery.layers:drop",
-}
+
+
+def find_build_steps() -> dict[str, str]:
+    """Every function that a `Step(…)` in the source of a backend names, and those of surgery, by a short name."""
+    calls = {operation.apply for operation in OPERATIONS.values()}
+    calls |= {operation.measure for operation in OPERATIONS.values() if operation.measure}
+    for path in Path(backends.__file__).parent.rglob("*.py"):
+        tree = ast.parse(path.read_text("utf-8"))
+        constants = {
+            f"{{{target.id}}}": str(node.value.value)
+            for node in tree.body
+            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
+            for target in node.targets
+            if isinstance(target, ast.Name)
+        }
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Step":
+                name, _, function = ast.unparse(node.args[0]).removeprefix("f").strip("'\"").partition(":")
+                calls.add(f"{constants.get(name, name)}:{function}")
+    return {call.removeprefix("edgehone.").removeprefix("backends."): call for call in sorted(calls)}
+
+
+BUILD_STEPS = find_build_steps()
 MODULES_OF_THE_CORE = (
     "edgehone.decision.gates",
     "edgehone.decision.decide",
@@ -135,6 +145,12 @@ def add_statement(function: str) -> Edit:
     return change
 
 
+def test_every_backend_has_build_steps() -> None:
+    # "gguf" uses the steps of llamacpp.
+    assert {name.partition(".")[0] for name in BUILD_STEPS} >= set(registry.names()) - {"gguf"}
+    assert {"null.backend:quantize", "llamacpp.build:convert", "mlx.build:quantize"} <= BUILD_STEPS.keys()
+
+
 @pytest.mark.parametrize("call", BUILD_STEPS.values(), ids=BUILD_STEPS)
 def test_editing_a_gate_a_report_or_other_parts_of_the_core_changes_no_build_key(
     call: str, source: EditedSource
@@ -165,14 +181,14 @@ def test_editing_the_code_of_a_build_step_changes_its_key(call: str, source: Edi
 
 
 def test_editing_a_module_that_a_build_step_imports_changes_its_key(source: EditedSource) -> None:
-    call = BUILD_STEPS["mlx"]
+    call = BUILD_STEPS["mlx.build:quantize"]
     before = key(call)
     source.edit("edgehone.transform.precision.solver", lambda text: f"{text}\nEDITED = 1\n")
     assert key(call) != before
 
 
 def test_imports_for_the_type_checker_are_not_followed(source: EditedSource) -> None:
-    call = BUILD_STEPS["null"]
+    call = BUILD_STEPS["null.backend:quantize"]
     before = key(call)
     source.edit("edgehone.backends.null.backend", add_type_only_import)
     assert key(call) == before
@@ -184,10 +200,7 @@ def test_editing_the_script_that_converts_encoders_changes_the_key_of_that_step_
     source: EditedSource,
 ) -> None:
     convert = f"{LLAMACPP}.encoder_build:convert"
-    others = [
-        *BUILD_STEPS.values(),
-        *(f"{LLAMACPP}.build:{name}" for name in ("convert", "imatrix", "link_original")),
-    ]
+    others = [call for call in BUILD_STEPS.values() if call != convert]
     before, keys = key(convert), [key(one) for one in others]
     source.edit(f"{LLAMACPP}.convert_without_pretokenizer", lambda text: text.replace('"default"', '"gpt-2"'))
     assert key(convert) != before
@@ -204,7 +217,7 @@ def test_encoders_are_converted_by_the_step_whose_key_contains_the_script() -> N
 
 
 def test_a_data_file_that_workers_read_is_part_of_the_key_without_its_comments(source: EditedSource) -> None:
-    call = BUILD_STEPS["onnxruntime"]
+    call = BUILD_STEPS["onnxruntime.placement:place"]
     module, file = "edgehone.backends.onnxruntime.devices", "providers.toml"
     before = key(call)
     source.edit(module, lambda text: f"# A comment.\n{text}", file)

@@ -54,7 +54,7 @@ def test_a_result_is_flushed_to_the_disk_before_it_is_renamed(
     real_fsync, real_rename = os.fsync, Path.rename
 
     def fsync(descriptor: int) -> None:
-        events.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")).name)
+        events.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
         real_fsync(descriptor)
 
     def rename(path: Path, target: Path) -> Path:

@@ -1,4 +1,4 @@
-"""Installers' child processes."""
+"""Child processes of installers."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ def run(program: str, tmp_path: Path) -> tuple[int, list[str]]:
     return run_lines(command, lines.append, env=os.environ, cwd=tmp_path), lines
 
 
-def test_lines_of_both_outputs_and_the_exit_code(tmp_path: Path) -> None:
+def test_lines_of_both_outputs_and_the_exit_code_are_returned(tmp_path: Path) -> None:
     code, lines = run(
         "import sys; print('one\\n', flush=True); print('two', file=sys.stderr); sys.exit(3)", tmp_path
     )
     assert (code, lines) == (3, ["one", "", "two"])
 
 
-def test_output_that_is_no_text_does_no_harm(tmp_path: Path) -> None:
+def test_output_that_is_not_utf_8_is_replaced(tmp_path: Path) -> None:
     assert run("import sys; sys.stdout.buffer.write(b'\\xff\\xfe end')", tmp_path) == (
         0,
         ["\ufffd\ufffd end"],
     )
 
 
-def test_errors_can_go_elsewhere(tmp_path: Path) -> None:
+def test_standard_error_can_be_redirected(tmp_path: Path) -> None:
     lines: list[str] = []
     command = [sys.executable, "-c", "import sys; print('out'); print('err', file=sys.stderr)"]
     with (tmp_path / "log").open("wb") as log:
@@ -38,8 +38,8 @@ def test_errors_can_go_elsewhere(tmp_path: Path) -> None:
     assert lines == ["out"] and (tmp_path / "log").read_text() == "err\n"
 
 
-def test_what_the_child_left_running_ends_with_it(tmp_path: Path) -> None:
-    # The second has a process group of its own, as ninja's compilers have.
+def test_processes_that_the_child_started_end_with_it(tmp_path: Path) -> None:
+    # The second process leads a process group, as the compilers that ninja starts do.
     program = (
         "import subprocess\n"
         "for more in ({}, {'process_group': 0}):\n"
@@ -53,5 +53,5 @@ def test_what_the_child_left_running_ends_with_it(tmp_path: Path) -> None:
     assert all(state.startswith("Z") for state in states)
 
 
-def test_the_callers_environment_is_cleaned() -> None:
+def test_variables_that_affect_python_are_removed() -> None:
     assert clean({"VIRTUAL_ENV": "a", "PYTHONPATH": "b", "UV_PYTHON": "c", "HOME": "d"}) == {"HOME": "d"}

@@ -178,7 +178,7 @@ def test_workers_that_build_alone_leave_the_measuring_here(
     assert decision.chosen == "null/q8"
     far = {key for _, key in calls(rack.home("builder"))}
     mine = {call.partition(":")[0] for call, key in calls(own_home) if key not in far}
-    assert mine == {"edgehone.evaluation.speed", "edgehone.evaluation.memory", "edgehone.worker.score"}
+    assert mine == {"edgehone.worker.speed", "edgehone.worker.memory", "edgehone.worker.score"}
 
 
 def test_a_plain_dask_worker_builds_and_a_host_over_ssh_is_measured(

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -40,14 +40,12 @@ def execute_locally(job: Job, folder: Path, on_progress: Progress) -> None:
 @contextmanager
 def _machine_lock(job: Job, on_progress: Progress) -> Iterator[None]:
     """Hold the lock of the machine: shared for builds, exclusive for measurements. Report waiting for it."""
-    path = home() / "locks" / "machine.lock"
-    with ExitStack() as held:
-        try:
-            held.enter_context(file_lock(path, shared=not job.exclusive, wait=False))
-        except BlockingIOError:
-            busy = "other jobs" if job.exclusive else "a measurement"
-            on_progress(0.0, f"waiting: {busy} of this machine must end first")
-            held.enter_context(file_lock(path, shared=not job.exclusive))
+    busy = "other jobs" if job.exclusive else "a measurement"
+    with file_lock(
+        home() / "locks" / "machine.lock",
+        shared=not job.exclusive,
+        on_wait=lambda: on_progress(0.0, f"waiting: {busy} of this machine must end first"),
+    ):
         yield
 
 

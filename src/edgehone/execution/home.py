@@ -13,7 +13,7 @@ import fcntl
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -21,8 +21,8 @@ from edgehone.core.errors import SetupError
 from edgehone.execution.processes import CHILDREN
 
 VARIABLE = "EDGEHONE_HOME"
-# How often a thread that waits for a lock asks for it.
-_ASK_AGAIN_SECONDS = 0.02
+# The time between two attempts to get a lock.
+_RETRY_SECONDS = 0.02
 HINT = f"choose a folder that can be written: export {VARIABLE}=/path/to/folder"
 
 
@@ -62,15 +62,19 @@ def _cache_folder() -> Path:
 
 
 @contextmanager
-def file_lock(path: Path, shared: bool = False, wait: bool = True) -> Iterator[None]:
+def file_lock(
+    path: Path, shared: bool = False, wait: bool = True, on_wait: Callable[[], None] = lambda: None
+) -> Iterator[None]:
     """Hold the lock of a file against every other process and thread. The file is created if it does not exist.
 
-    `shared` locks exclude only exclusive ones. Without `wait`, BlockingIOError is raised if another process or thread
-    holds the lock. Raises SetupError if the file cannot be written. The system releases the lock when the process
-    ends, for whatever reason.
+    `shared` locks exclude only exclusive ones. `on_wait` is called once if another process or thread holds the lock.
+    The system releases the lock when the process ends, for whatever reason.
+
+    Raises BlockingIOError if the lock is held and `wait` is False, SetupError if the file cannot be written, and JobError
+    if all jobs of this process are being ended while it waits.
     """
     mode = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB)
-    descriptor = _lock(path, mode)
+    descriptor = _lock(path, mode, on_wait)
     try:
         yield
     finally:
@@ -79,11 +83,11 @@ def file_lock(path: Path, shared: bool = False, wait: bool = True) -> Iterator[N
         os.close(descriptor)
 
 
-def _lock(path: Path, mode: int) -> int:
+def _lock(path: Path, mode: int, on_wait: Callable[[], None]) -> int:
     while True:
         descriptor = _open(path)
         try:
-            _flock(descriptor, mode)
+            _flock(descriptor, mode, on_wait)
             if _is_at(path, descriptor):
                 return descriptor
         except BaseException:
@@ -93,21 +97,25 @@ def _lock(path: Path, mode: int) -> int:
         os.close(descriptor)
 
 
-def _flock(descriptor: int, mode: int) -> None:
-    """Lock a descriptor. Waiting ends with JobError as soon as the process ends its jobs, e.g. after Ctrl-C.
+def _flock(descriptor: int, mode: int, on_wait: Callable[[], None]) -> None:
+    """Lock a descriptor. Waiting ends with JobError when the process ends its jobs, for example after Ctrl-C.
 
-    A thread that waits inside flock(2) cannot be told to stop: only the main thread gets signals, and the process cannot
-    end before its threads. So a waiting thread asks again and again.
+    A thread cannot be interrupted while it waits in flock(2): only the main thread receives signals, and the process
+    cannot end before its threads do. A waiting thread therefore tries again and again.
     """
     if mode & fcntl.LOCK_NB:
         fcntl.flock(descriptor, mode)
         return
+    waiting = False
     while True:
         with suppress(BlockingIOError):
             fcntl.flock(descriptor, mode | fcntl.LOCK_NB)
             return
+        if not waiting:
+            on_wait()
+        waiting = True
         CHILDREN.check()
-        time.sleep(_ASK_AGAIN_SECONDS)
+        time.sleep(_RETRY_SECONDS)
 
 
 def _open(path: Path) -> int:

@@ -1,4 +1,4 @@
-"""What uv is asked, and what is made of its answer."""
+"""The arguments that uv gets, and how its output is interpreted."""
 
 from __future__ import annotations
 
@@ -64,12 +64,12 @@ error: Failed to install: torch-2.13.0.whl (torch==2.13.0)
         ("", ""),
     ],
 )
-def test_the_root_cause_in_uvs_words(output: str, expected: str) -> None:
+def test_the_root_cause_is_found_in_uvs_output(output: str, expected: str) -> None:
     assert cause(output) == expected
 
 
 @given(st.text(max_size=500))
-def test_a_cause_is_one_line_whatever_uv_says(output: str) -> None:
+def test_the_root_cause_of_any_output_is_one_line(output: str) -> None:
     found = cause(output)
     assert len(found.splitlines()) <= 1 and len(found) <= 500
 
@@ -81,7 +81,7 @@ def test_names_are_normalized(name: str) -> None:
 
 @pytest.fixture
 def fake_uv(tmp_path: Path, own_home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A uv that notes its arguments and variables, one call a line, and makes nothing."""
+    """A program in place of uv that writes its arguments and variables to a file, one line for each call."""
     script = tmp_path / "uv"
     notes = tmp_path / "notes"
     script.write_text(f'#!/bin/sh\necho "$* | $(env | tr "\\n" " ")" >> {notes}\n')
@@ -94,27 +94,29 @@ def fake_uv(tmp_path: Path, own_home: Path, monkeypatch: pytest.MonkeyPatch) -> 
     return notes
 
 
-def asked(notes: Path, tmp_path: Path, lock: str) -> str:
-    """The call that installs the lock."""
+def install_call(notes: Path, tmp_path: Path, lock: str) -> str:
+    """Install the lock and return the line of the call that does."""
     (tmp_path / "lock.txt").write_text(lock)
     folder = tmp_path / "folder"
     folder.mkdir()
-    install("tiny", tmp_path / "lock.txt", folder, lambda what: None)
+    install("tiny", tmp_path / "lock.txt", folder, lambda doing: None)
     (call,) = [line for line in notes.read_text().splitlines() if line.startswith("pip install")]
     return call
 
 
-linux = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the index's own torch is without CUDA")
+linux = pytest.mark.skipif(
+    sys.platform != "linux", reason="on other systems the index's own torch has no CUDA"
+)
 
 
 @linux
-def test_torch_comes_without_cuda(fake_uv: Path, tmp_path: Path) -> None:
-    assert "--torch-backend cpu" in asked(fake_uv, tmp_path, "# why\nnumpy==2\ntorch==2.13.0\n")
+def test_torch_is_installed_without_cuda(fake_uv: Path, tmp_path: Path) -> None:
+    assert "--torch-backend cpu" in install_call(fake_uv, tmp_path, "# a comment\nnumpy==2\ntorch==2.13.0\n")
 
 
 @pytest.mark.parametrize("lock", ["numpy==2\n", "torch-geometric==1\n", "# torch==2\npytorch==1\n"])
-def test_no_torch_no_backend_for_it(lock: str, fake_uv: Path, tmp_path: Path) -> None:
-    assert "--torch-backend" not in asked(fake_uv, tmp_path, lock)
+def test_a_lock_without_torch_gets_no_torch_backend(lock: str, fake_uv: Path, tmp_path: Path) -> None:
+    assert "--torch-backend" not in install_call(fake_uv, tmp_path, lock)
 
 
 @pytest.mark.parametrize(
@@ -127,25 +129,25 @@ def test_no_torch_no_backend_for_it(lock: str, fake_uv: Path, tmp_path: Path) ->
         ("PIP_NO_INDEX", "1"),
     ],
 )
-def test_whoever_said_where_torch_comes_from_has_his_way(
+def test_the_users_choice_of_torchs_source_is_respected(
     name: str, value: str, fake_uv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(name, value)
-    assert "--torch-backend" not in asked(fake_uv, tmp_path, "torch==2.13.0\n")
+    assert "--torch-backend" not in install_call(fake_uv, tmp_path, "torch==2.13.0\n")
 
 
 @linux
 @pytest.mark.parametrize(
     ("wheel", "chosen"), [("torch-2.13.0+cpu-any.whl", True), ("numpy-2-any.whl", False)]
 )
-def test_a_folder_of_wheels_counts_if_it_has_torch(
+def test_a_folder_of_wheels_is_a_choice_of_torchs_source_only_if_it_contains_torch(
     wheel: str, chosen: bool, fake_uv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wheels = tmp_path / "wheels"
     wheels.mkdir()
     (wheels / wheel).touch()
     monkeypatch.setenv("PIP_FIND_LINKS", str(wheels))
-    call = asked(fake_uv, tmp_path, "torch==2.13.0\n")
+    call = install_call(fake_uv, tmp_path, "torch==2.13.0\n")
     assert ("--torch-backend" not in call) is chosen
     assert f"UV_FIND_LINKS={wheels}" in call
 
@@ -154,22 +156,22 @@ def test_a_password_in_an_index_is_in_no_argument_and_no_log(
     fake_uv: Path, own_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PIP_INDEX_URL", "https://me:secret@index.example/simple")
-    arguments, _, variables = asked(fake_uv, tmp_path, "numpy==2\n").partition(" | ")
+    arguments, _, variables = install_call(fake_uv, tmp_path, "numpy==2\n").partition(" | ")
     assert "secret" not in arguments and "UV_DEFAULT_INDEX=https://me:secret@" in variables
     assert "secret" not in (own_home / "logs" / "env-tiny.log").read_text()
 
 
 def test_no_index_is_handed_on(fake_uv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_NO_INDEX", "true")
-    assert "--no-index" in asked(fake_uv, tmp_path, "numpy==2\n")
+    assert "--no-index" in install_call(fake_uv, tmp_path, "numpy==2\n")
 
 
-def test_the_callers_own_environment_does_not_bend_uv(
+def test_the_callers_virtual_environment_does_not_affect_uv(
     fake_uv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("VIRTUAL_ENV", "/somewhere/else")
     monkeypatch.setenv("PYTHONHOME", "/somewhere/else")
-    assert "/somewhere/else" not in asked(fake_uv, tmp_path, "numpy==2\n")
+    assert "/somewhere/else" not in install_call(fake_uv, tmp_path, "numpy==2\n")
 
 
 @pytest.mark.parametrize(
@@ -181,20 +183,20 @@ def test_the_callers_own_environment_does_not_bend_uv(
         ("", "edgehone backends install tiny"),
     ],
 )
-def test_a_failure_of_uv_names_the_log_and_the_way_out(
+def test_a_failure_of_uv_names_the_log_and_a_hint(
     output: str, hint: str, fake_uv: Path, tmp_path: Path, own_home: Path
 ) -> None:
     (tmp_path / "output").write_text(output)
     (tmp_path / "uv").write_text(f"#!/bin/sh\ncat {tmp_path / 'output'}; exit 2\n")
     with pytest.raises(SetupError) as caught:
-        asked(fake_uv, tmp_path, "numpy==2\n")
+        install_call(fake_uv, tmp_path, "numpy==2\n")
     assert caught.value.hint is not None and hint in caught.value.hint
     log = own_home / "logs" / "env-tiny.log"
     assert f"(log: {log})" in caught.value.message and output in log.read_text()
     assert (cause(output) or "uv ended with exit code 2") in caught.value.message
 
 
-def test_a_uv_that_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_uv_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "uv", None)
     with pytest.raises(SetupError, match="uv is not installed") as caught:
         installer.find_uv()

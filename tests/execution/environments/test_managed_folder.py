@@ -1,4 +1,4 @@
-"""A folder is whole or not there, and damage is noticed."""
+"""Managed folders: complete or absent, and checked for damage."""
 
 from __future__ import annotations
 
@@ -26,59 +26,61 @@ def fill(folder: Path) -> Mapping[str, str]:
     return {"thing": "1"}
 
 
-def make(place: Path) -> managed_folder.FolderState:
-    return managed_folder.create(place / "it", place / "lock", fill, managed_folder.check, lambda what: None)
+def create(tmp_path: Path) -> managed_folder.FolderState:
+    return managed_folder.create(
+        tmp_path / "it", tmp_path / "lock", fill, managed_folder.check, lambda doing: None
+    )
 
 
-def test_made_and_found_alike(tmp_path: Path) -> None:
+def test_the_state_of_a_created_folder_is_that_of_a_later_check(tmp_path: Path) -> None:
     assert managed_folder.check(tmp_path / "it").state == "missing"
-    assert make(tmp_path) == managed_folder.check(tmp_path / "it")
+    assert create(tmp_path) == managed_folder.check(tmp_path / "it")
     assert managed_folder.check(tmp_path / "it").versions == {"thing": "1"}
 
 
-def test_what_raises_leaves_nothing_and_what_was_there_stays(tmp_path: Path) -> None:
+def test_an_error_leaves_nothing_behind_and_keeps_the_previous_folder(tmp_path: Path) -> None:
     def fail(folder: Path) -> Mapping[str, str]:
         (folder / "half").touch()
         raise ValueError("no")
 
-    make(tmp_path)
+    create(tmp_path)
     (tmp_path / "it" / "link").unlink()
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(ValueError, match="no"):
         managed_folder.create(
-            tmp_path / "it", tmp_path / "lock", fail, managed_folder.check, lambda what: None
+            tmp_path / "it", tmp_path / "lock", fail, managed_folder.check, lambda doing: None
         )
     assert sorted(tmp_path.rglob("*")) == before
 
 
 @pytest.mark.parametrize("lost", ["sub/file", "link", "dangling"])
-def test_whatever_is_lost_is_named(lost: str, tmp_path: Path) -> None:
-    make(tmp_path)
+def test_a_missing_file_or_link_is_named(lost: str, tmp_path: Path) -> None:
+    create(tmp_path)
     (tmp_path / "it" / lost).unlink()
     found = managed_folder.check(tmp_path / "it")
     assert found.state == "broken" and found.reason == f"{tmp_path / 'it' / lost} is missing"
 
 
-def test_what_was_left_half_made_is_swept_whatever_its_digest(tmp_path: Path) -> None:
-    ours = [f"tiny-{digest}.partial-x" for digest in ("0123456789ab", "ba9876543210")]
-    theirs = ["tiny-too-0123456789ab.partial-x", "tiny-0123456789ab"]
-    for name in (*ours, *theirs):
+def test_incomplete_folders_of_the_name_are_removed_whatever_their_digest(tmp_path: Path) -> None:
+    incomplete = [f"tiny-{digest}.partial-x" for digest in ("0123456789ab", "ba9876543210")]
+    others = ["tiny-too-0123456789ab.partial-x", "tiny-0123456789ab"]
+    for name in (*incomplete, *others):
         (tmp_path / name / "sub").mkdir(parents=True)
     managed_folder.create(
-        tmp_path / "tiny-aaaaaaaaaaaa", tmp_path / "lock", fill, managed_folder.check, lambda what: None
+        tmp_path / "tiny-aaaaaaaaaaaa", tmp_path / "lock", fill, managed_folder.check, lambda doing: None
     )
-    assert {place.name for place in tmp_path.glob("tiny*")} == {*theirs, "tiny-aaaaaaaaaaaa"}
+    assert {path.name for path in tmp_path.glob("tiny*")} == {*others, "tiny-aaaaaaaaaaaa"}
 
 
-def test_a_file_in_the_place_of_the_folder_is_replaced(tmp_path: Path) -> None:
+def test_a_file_at_the_path_of_the_folder_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "it").write_text("in the way")
     assert managed_folder.check(tmp_path / "it").state == "broken"
-    assert make(tmp_path).state == "ready"
+    assert create(tmp_path).state == "ready"
     assert list(tmp_path.glob("it.*")) == []
 
 
 @given(st.dictionaries(NAMES, st.binary(max_size=20), min_size=1, max_size=5), st.data())
-def test_any_file_of_another_size_is_noticed(
+def test_a_file_of_another_size_is_detected(
     tmp_path_factory: pytest.TempPathFactory, files: dict[str, bytes], data: st.DataObject
 ) -> None:
     def fill(folder: Path) -> Mapping[str, str]:
@@ -86,22 +88,24 @@ def test_any_file_of_another_size_is_noticed(
             (folder / name).write_bytes(content)
         return {}
 
-    place = tmp_path_factory.mktemp("made")
-    found = managed_folder.create(place / "it", place / "lock", fill, managed_folder.check, lambda what: None)
+    parent = tmp_path_factory.mktemp("managed")
+    found = managed_folder.create(
+        parent / "it", parent / "lock", fill, managed_folder.check, lambda doing: None
+    )
     assert found.bytes == sum(map(len, files.values()))
-    (place / "it" / "came later").write_text("does no harm")
-    assert managed_folder.check(place / "it").state == "ready"
+    (parent / "it" / "added later").write_text("ignored")
+    assert managed_folder.check(parent / "it").state == "ready"
     changed = data.draw(st.sampled_from(sorted(files)))
-    (place / "it" / changed).write_bytes(files[changed] + b"!")
-    assert managed_folder.check(place / "it").state == "broken"
+    (parent / "it" / changed).write_bytes(files[changed] + b"!")
+    assert managed_folder.check(parent / "it").state == "broken"
 
 
-def test_whoever_waits_for_another_is_ended_by_ctrl_c(tmp_path: Path) -> None:
+def test_ctrl_c_ends_waiting_for_another_process(tmp_path: Path) -> None:
     waiting = threading.Event()
-    arguments = (tmp_path / "it", tmp_path / "lock", fill, managed_folder.check, lambda what: waiting.set())
+    arguments = (tmp_path / "it", tmp_path / "lock", fill, managed_folder.check, lambda doing: waiting.set())
     with file_lock(tmp_path / "lock"), pytest.raises(KeyboardInterrupt), CHILDREN.pool(1) as pool:
-        made_there = pool.submit(managed_folder.create, *arguments)
+        future = pool.submit(managed_folder.create, *arguments)
         assert waiting.wait(30)
         raise KeyboardInterrupt
-    assert isinstance(made_there.exception(), JobError)
+    assert isinstance(future.exception(), JobError)
     assert not (tmp_path / "it").exists()

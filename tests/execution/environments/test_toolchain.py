@@ -1,4 +1,4 @@
-"""Toolchains: compiled once by an environment's Python, kept apart from it, made again when broken."""
+"""Toolchains: compiled once by an environment's Python, stored apart from it, built again when broken."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from edgehone.execution.processes import resident_bytes
 
 
 @pytest.fixture(autouse=True)
-def _makers_can_be_found(monkeypatch: pytest.MonkeyPatch, own_home: Path) -> None:
+def _makers_are_importable(monkeypatch: pytest.MonkeyPatch, own_home: Path) -> None:
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
 
 
@@ -24,126 +24,126 @@ def needs(maker: str, lock: Path | None = None) -> Needs:
     return Needs(lock=lock, toolchain=f"toolchainmakers:{maker}")
 
 
-def silent(what: str) -> None:
-    """Nobody listens."""
+def ignore(doing: str) -> None:
+    """Ignore progress."""
 
 
-def test_it_is_made_with_progress_and_used_again(own_home: Path) -> None:
+def test_a_toolchain_is_built_once_and_reports_progress(own_home: Path) -> None:
     assert state("tiny", needs("good")).state == "missing"
-    heard: list[str] = []
-    env = ensure("tiny", needs("good"), heard.append)
+    reported: list[str] = []
+    env = ensure("tiny", needs("good"), reported.append)
     assert env.toolchain is not None and (env.toolchain / "bin" / "tool").read_text() == "tool"
     assert env.toolchain.parent == own_home / "toolchains"
-    assert heard == ["compiling [1/2]", "compiling [2/2]"]
+    assert reported == ["compiling [1/2]", "compiling [2/2]"]
     assert env.versions == {"tool": "7.1"}
 
-    heard.clear()
-    assert ensure("tiny", needs("good"), heard.append) == env
-    assert heard == []
+    reported.clear()
+    assert ensure("tiny", needs("good"), reported.append) == env
+    assert reported == []
     assert state("tiny", needs("good")).versions == {"tool": "7.1"}
 
 
-def test_what_a_maker_prints_is_in_the_log(own_home: Path) -> None:
-    ensure("tiny", needs("good"), silent)
+def test_output_of_a_maker_is_in_the_log(own_home: Path) -> None:
+    ensure("tiny", needs("good"), ignore)
     log = (own_home / "logs" / "toolchain-tiny.log").read_text()
-    assert "chatter of the maker" in log and "chatter of a child" in log
+    assert "output of the maker" in log and "output of a child" in log
 
 
-def test_a_maker_that_tells_no_versions(own_home: Path) -> None:
-    assert ensure("tiny", needs("silent"), silent).versions == {}
+def test_a_maker_may_return_no_versions(own_home: Path) -> None:
+    assert ensure("tiny", needs("without_versions"), ignore).versions == {}
 
 
-def test_a_missing_compiler_is_told_in_the_makers_words_with_its_hint(own_home: Path) -> None:
+def test_an_error_of_the_maker_is_raised_with_its_message_and_hint(own_home: Path) -> None:
     with pytest.raises(SetupError) as caught:
-        ensure("tiny", needs("without_compiler"), silent)
+        ensure("tiny", needs("without_compiler"), ignore)
     assert (caught.value.message, caught.value.hint) == ("no C++ compiler", "apt-get install g++")
     assert list((own_home / "toolchains").iterdir()) == []
 
 
-def test_the_log_that_a_maker_names_outlives_the_folder(own_home: Path) -> None:
-    kept = own_home / "logs" / "toolchain-tiny-build.log"
+def test_a_log_that_a_maker_names_is_saved(own_home: Path) -> None:
+    saved = own_home / "logs" / "toolchain-tiny-build.log"
     with pytest.raises(SetupError) as caught:
-        ensure("tiny", needs("does_not_compile"), silent)
-    assert caught.value.message == f"it does not compile (log: {kept})"
-    assert kept.read_text() == "fatal error: no <vector>"
+        ensure("tiny", needs("does_not_compile"), ignore)
+    assert caught.value.message == f"it does not compile (log: {saved})"
+    assert saved.read_text() == "fatal error: no <vector>"
     assert list((own_home / "toolchains").iterdir()) == []
 
 
-def test_a_makers_bug_is_told_and_logged(own_home: Path) -> None:
+def test_an_unexpected_error_of_a_maker_is_logged(own_home: Path) -> None:
     with pytest.raises(SetupError, match="toolchainmakers:broken failed: ValueError: unexpected"):
-        ensure("tiny", needs("broken"), silent)
+        ensure("tiny", needs("broken"), ignore)
     assert "Traceback" in (own_home / "logs" / "toolchain-tiny.log").read_text()
 
 
-def test_a_maker_that_dies_is_told_with_the_log(own_home: Path) -> None:
+def test_a_maker_that_crashes_is_an_error_with_its_log(own_home: Path) -> None:
     with pytest.raises(SetupError, match=r"the last words \(log: .*toolchain-tiny\.log") as caught:
-        ensure("tiny", needs("crashes"), silent)
+        ensure("tiny", needs("crashes"), ignore)
     assert caught.value.hint == "edgehone backends install tiny"
 
 
-def test_a_broken_one_is_made_again(own_home: Path) -> None:
-    env = ensure("tiny", needs("good"), silent)
+def test_a_broken_toolchain_is_built_again(own_home: Path) -> None:
+    env = ensure("tiny", needs("good"), ignore)
     assert env.toolchain is not None
     (env.toolchain / "bin" / "tool").write_text("")
     now = state("tiny", needs("good"))
     assert now.state == "broken" and "its toolchain: " in now.reason
-    assert ensure("tiny", needs("good"), silent) == env
+    assert ensure("tiny", needs("good"), ignore) == env
     assert (env.toolchain / "bin" / "tool").read_text() == "tool"
 
 
-def test_remove_takes_it_too(own_home: Path) -> None:
-    ensure("tiny", needs("good"), silent)
+def test_remove_removes_the_toolchain(own_home: Path) -> None:
+    ensure("tiny", needs("good"), ignore)
     remove("tiny")
     assert state("tiny", needs("good")).state == "missing"
 
 
-def test_a_changed_maker_is_another_toolchain(
+def test_another_code_of_the_maker_is_another_toolchain(
     own_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(str(tmp_path))
     source = tmp_path / "changingmaker.py"
     source.write_text("def make(folder, progress):\n    (folder / 'tool').write_text('1')\n")
-    given = Needs(toolchain="changingmaker:make")
-    first = ensure("tiny", given, silent)
+    changing = Needs(toolchain="changingmaker:make")
+    first = ensure("tiny", changing, ignore)
     source.write_text("def make(folder, progress):\n    (folder / 'tool').write_text('22')\n")
-    second = ensure("tiny", given, silent)
+    second = ensure("tiny", changing, ignore)
     assert first.digest != second.digest
     assert second.toolchain is not None and (second.toolchain / "tool").read_text() == "22"
 
 
-def test_another_cpu_is_another_toolchain(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_cpu_needs_another_toolchain(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     call = "toolchainmakers:good"
-    here = toolchain.digest(call)
+    digest = toolchain.digest(call)
     monkeypatch.setattr(toolchain, "_cpu", lambda: "sse2")
-    assert toolchain.digest(call) != here
+    assert toolchain.digest(call) != digest
 
 
-def test_a_maker_that_cannot_be_found(own_home: Path) -> None:
+def test_a_missing_maker_is_an_error(own_home: Path) -> None:
     with pytest.raises(SetupError, match="'nosuchmaker' cannot be found"):
-        ensure("tiny", Needs(toolchain="nosuchmaker:make"), silent)
+        ensure("tiny", Needs(toolchain="nosuchmaker:make"), ignore)
     assert state("tiny", Needs(toolchain="nosuchmaker:make")).state == "broken"
 
 
 @pytest.mark.real
-def test_it_is_made_by_the_environments_python_which_sees_nothing_of_the_core(
+def test_it_is_built_by_the_environments_python_without_packages_of_the_core(
     own_home: Path, tmp_path: Path
 ) -> None:
     lock = tmp_path / "lock.txt"
     lock.write_text("iniconfig==2.3.0\n")
-    env = ensure("tiny", needs("sees_neighbours", lock), silent)
+    env = ensure("tiny", needs("list_importable", lock), ignore)
     assert env.versions == {"rich": "no", "uv": "no", "iniconfig": "yes"}
 
 
 @pytest.mark.real
-def test_another_lock_does_not_compile_it_again(
+def test_another_lock_does_not_build_it_again(
     own_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MAKER_NOTES", str(tmp_path / "notes"))
     lock = tmp_path / "lock.txt"
     lock.write_text("iniconfig==2.3.0\n")
-    first = ensure("tiny", needs("good", lock), silent)
+    first = ensure("tiny", needs("good", lock), ignore)
     lock.write_text("iniconfig==2.1.0\n")
-    second = ensure("tiny", needs("good", lock), silent)
+    second = ensure("tiny", needs("good", lock), ignore)
     assert first.python != second.python and first.toolchain == second.toolchain
     assert (tmp_path / "notes").read_text() == "made\n"
 
@@ -151,11 +151,11 @@ def test_another_lock_does_not_compile_it_again(
 OTHER = """
 from edgehone.backends.base import Needs
 from edgehone.execution.environments.environment import ensure
-ensure("tiny", Needs(toolchain="toolchainmakers:never_ends"), lambda what: print(what, flush=True))
+ensure("tiny", Needs(toolchain="toolchainmakers:never_ends"), lambda doing: print(doing, flush=True))
 """
 
 
-def test_a_compilation_ends_with_the_process_that_waits_for_it(
+def test_a_build_ends_together_with_the_process_that_started_it(
     own_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", ":".join([str(Path(__file__).parent), *filter(None, sys.path)]))
@@ -164,7 +164,7 @@ def test_a_compilation_ends_with_the_process_that_waits_for_it(
         maker = int(other.stdout.readline().removeprefix("pid "))
         assert resident_bytes(maker) > 0
         other.kill()
-        # Its standard output was our pipe's other end no longer: we hear when the last holder is gone.
+        # Wait until the last process that holds the other end of the pipe has ended.
         other.stdout.read()
     for _ in range(100):
         if resident_bytes(maker) == 0:
@@ -173,26 +173,28 @@ def test_a_compilation_ends_with_the_process_that_waits_for_it(
     assert resident_bytes(maker) == 0
 
 
-def test_a_folder_of_the_users_own(own_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    mine = tmp_path / "llama.cpp"
-    (mine / ".git").mkdir(parents=True)
-    (mine / "tool").write_text("mine")
-    monkeypatch.setenv("EDGEHONE_TOOLCHAIN_TINY", str(mine))
-    env = ensure("tiny", needs("good"), silent)
-    assert env.toolchain == mine
+def test_a_variable_names_another_folder(
+    own_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "llama.cpp"
+    (folder / ".git").mkdir(parents=True)
+    (folder / "tool").write_text("theirs")
+    monkeypatch.setenv("EDGEHONE_TOOLCHAIN_TINY", str(folder))
+    env = ensure("tiny", needs("good"), ignore)
+    assert env.toolchain == folder
     assert state("tiny", needs("good")).state == "own"
     assert not (own_home / "toolchains").exists()
 
-    (mine / ".git" / "index").write_text("fetched")
-    assert ensure("tiny", needs("good"), silent).digest == env.digest
-    (mine / "tool").write_text("rebuilt")
-    assert ensure("tiny", needs("good"), silent).digest != env.digest
+    (folder / ".git" / "index").write_text("fetched")
+    assert ensure("tiny", needs("good"), ignore).digest == env.digest
+    (folder / "tool").write_text("rebuilt")
+    assert ensure("tiny", needs("good"), ignore).digest != env.digest
 
 
-def test_a_folder_that_is_not_there(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_variable_that_names_no_folder_is_an_error(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EDGEHONE_TOOLCHAIN_TINY", "/nowhere/llama.cpp")
     with pytest.raises(SetupError, match=r"EDGEHONE_TOOLCHAIN_TINY=/nowhere/llama\.cpp is not a folder"):
-        ensure("tiny", needs("good"), silent)
+        ensure("tiny", needs("good"), ignore)
     assert state("tiny", needs("good")).state == "broken"
 
 

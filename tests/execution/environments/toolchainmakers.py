@@ -1,4 +1,4 @@
-"""Makers of toolchains for the tests of environments: run by an environment's Python."""
+"""Makers of toolchains for tests. They are run by the Python of an environment."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ Progress = Callable[[str], None]
 
 
 def good(folder: Path, progress: Progress) -> dict[str, str]:
-    """Makes a tool; prints and lets a child print what must not be taken for a message."""
+    """Make a tool. It and a child print text that must not be taken for a message."""
     progress("compiling [1/2]")
-    print("chatter of the maker")
-    subprocess.run([sys.executable, "-c", "print('chatter of a child')"], check=True)
+    print("output of the maker")
+    subprocess.run([sys.executable, "-c", "print('output of a child')"], check=True)
     (folder / "bin").mkdir()
     (folder / "bin" / "tool").write_text("tool")
     (folder / "python.txt").write_text(sys.executable)
@@ -31,49 +31,49 @@ def good(folder: Path, progress: Progress) -> dict[str, str]:
     return {"tool": "7.1"}
 
 
-def silent(folder: Path, progress: Progress) -> None:
-    """Makes a tool and tells nothing."""
+def without_versions(folder: Path, progress: Progress) -> None:
+    """Make a tool and return no versions."""
     (folder / "tool").write_text("tool")
 
 
 def without_compiler(folder: Path, progress: Progress) -> None:
-    """Lacks something, and says what to do."""
+    """Fail with a hint."""
     (folder / "half").write_text("half")
     raise SetupError("no C++ compiler", hint="apt-get install g++")
 
 
 def does_not_compile(folder: Path, progress: Progress) -> None:
-    """Fails, and names a log of its own in the folder that is not kept."""
+    """Fail, and name a log in the folder, which will be removed."""
     log = folder / "build.log"
     log.write_text("fatal error: no <vector>")
     raise SetupError(f"it does not compile (log: {log})")
 
 
 def broken(folder: Path, progress: Progress) -> None:
-    """Has a bug."""
+    """Fail unexpectedly."""
     raise ValueError("unexpected")
 
 
 def crashes(folder: Path, progress: Progress) -> None:
-    """Dies with no more than a word."""
+    """Print a line and crash."""
     print("the last words", flush=True)
     os.abort()
 
 
-def sees_neighbours(folder: Path, progress: Progress) -> dict[str, str]:
-    """Tells which of the core's own packages it could import."""
-    seen = {}
+def list_importable(folder: Path, progress: Progress) -> dict[str, str]:
+    """Return which packages of the core can be imported."""
+    importable = {}
     for name in ("rich", "uv", "iniconfig"):
         try:
             importlib.import_module(name)
-            seen[name] = "yes"
+            importable[name] = "yes"
         except ModuleNotFoundError:
-            seen[name] = "no"
-    return seen
+            importable[name] = "no"
+    return importable
 
 
 def never_ends(folder: Path, progress: Progress) -> None:
-    """Is killed, with the process that started it or before."""
+    """Run until killed."""
     (folder / "begun").write_text("begun")
     progress(f"pid {os.getpid()}")
     time.sleep(600)

@@ -12,21 +12,17 @@ import os
 import re
 import shutil
 import tempfile
-import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from edgehone.execution.home import file_lock
-from edgehone.execution.processes import CHILDREN
 
 MARKER = "edgehone-made.json"
 _PARTIAL = ".partial-"
 # The end of a folder's name, NAME-DIGEST.
 _DIGEST = re.compile(r"(?<=-)[0-9a-f]{12}$")
-_RETRY_SECONDS = 0.2
 
 State = Literal["ready", "missing", "broken"]
 
@@ -85,16 +81,8 @@ def create(
 
     If `fill` raises, nothing is left behind. Folders with the same name and different digests share the lock.
     """
-    reported = False
-    while True:
-        with suppress(BlockingIOError), file_lock(lock, wait=False):
-            return _create(folder, fill, check, on_progress)
-        if not reported:
-            on_progress("waiting for another process that is installing it")
-            reported = True
-        # Ctrl-C could not end a thread that waits in the lock itself.
-        CHILDREN.check()
-        time.sleep(_RETRY_SECONDS)
+    with file_lock(lock, on_wait=lambda: on_progress("waiting for another process that is installing it")):
+        return _create(folder, fill, check, on_progress)
 
 
 def _create(
