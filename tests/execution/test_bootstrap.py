@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import edgehone
 from edgehone.execution import bootstrap
 
 SCRIPT = Path(bootstrap.__file__)
@@ -79,3 +80,12 @@ def test_the_session_ends_when_standard_input_closes(proc: str) -> None:
         assert child.stdout.read() == b""
         assert child.wait(60) == -9
     assert time.monotonic() - started < 60
+
+
+@pytest.mark.parametrize(
+    "module", ["edgehone.execution.worker_process", "edgehone.execution.environments.toolchain_child"]
+)
+def test_what_runs_in_a_backends_environment_imports_the_standard_library_only(module: str) -> None:
+    # Without -S, packages that are installed here but not in a backend's environment could be imported.
+    done = run({"edgehone": Path(edgehone.__file__).parent}, "importlib:import_module", module)
+    assert (done.returncode, done.stderr) == (0, "")

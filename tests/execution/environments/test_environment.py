@@ -277,7 +277,7 @@ def test_a_full_disk_is_an_error_with_a_hint(needs: Needs, monkeypatch: pytest.M
 def test_a_home_that_cannot_be_written_is_an_error(needs: Needs, monkeypatch: pytest.MonkeyPatch) -> None:
     assert needs.lock is not None
     monkeypatch.setenv("EDGEHONE_HOME", str(needs.lock / "below"))
-    with pytest.raises(SetupError, match="cannot be installed"):
+    with pytest.raises(SetupError, match="cannot be created"):
         ensure("tiny", needs, ignore)
 
 
