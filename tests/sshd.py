@@ -105,7 +105,7 @@ def make(place: Path, monkeypatch: pytest.MonkeyPatch) -> SshServer:
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         port = one.getsockname()[1]
-    host = SshServer(place, port, know_rates(place / "far-home"))
+    host = SshServer(place, port, know_rates(place / "host-home"))
     know(host)
     settings = place / "ssh_config"
     settings.write_text(

@@ -159,7 +159,7 @@ def test_the_folder_in_the_address_is_the_home_on_the_host(
 ) -> None:
     remote = connect(f"/{tmp_path.relative_to('/')}/on-the-ssd")
     assert remote.call("edgehone.execution.executor:bandwidth")["unit"] == "GB/s"
-    assert (tmp_path / "on-the-ssd" / "bandwidth").is_dir() and not host.home.exists()
+    assert (tmp_path / "on-the-ssd" / "bandwidth").is_dir() and not (host.home / "agent").exists()
 
 
 def test_a_host_without_a_server_cannot_be_reached(connect: Connect, host: sshd.SshServer) -> None:
@@ -220,7 +220,6 @@ def test_a_venv_for_the_agent_is_made_once(connect: Connect, host: sshd.SshServe
 def test_a_full_disk_of_the_host_is_an_error(
     connect: Connect, host: sshd.SshServer, null_model: Path
 ) -> None:
-    host.home.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200k", "none", str(host.home)], check=False)
     if mounted.returncode != 0:
         pytest.skip("a small file system can only be mounted by root")

@@ -134,24 +134,26 @@ class Connection:
             "source": len(source),
             "packages": packages,
         }
+        # If the host has ended the connection already, its last lines say why.
         with suppress(BrokenPipeError):
             messages.send(self._requests, start)
-            while (line := self._replies.line()) is not None:
-                message = _parse_object(line)
-                if message.get("edgehone") == "source":
-                    on_progress(0.0, f"sending edgehone's source to {self.name}")
+        while (line := self._replies.line()) is not None:
+            message = _parse_object(line)
+            if message.get("edgehone") == "source":
+                on_progress(0.0, f"sending edgehone's source to {self.name}")
+                with suppress(BrokenPipeError):
                     _write_all(self._process.stdin, source)
-                elif message.get("edgehone") == "error":
-                    raise SetupError(f"{self.name}: {message['message']}", hint=message["hint"])
-                elif message.get("edgehone") == "ready":
-                    return
-                elif line.startswith(b"edgehone: no python"):
-                    version = (self._replies.line() or b"none").decode(errors="replace")
-                    raise SetupError(
-                        f"{self.name} has no Python 3.11 or newer (found: {version})",
-                        hint=f"install one there, then {RUN_AGAIN}",
-                    )
-                # Any other line was printed by the start-up files of a shell.
+            elif message.get("edgehone") == "error":
+                raise SetupError(f"{self.name}: {message['message']}", hint=message["hint"])
+            elif message.get("edgehone") == "ready":
+                return
+            elif line.startswith(b"edgehone: no python"):
+                version = (self._replies.line() or b"none").decode(errors="replace")
+                raise SetupError(
+                    f"{self.name} has no Python 3.11 or newer (found: {version})",
+                    hint=f"install one there, then {RUN_AGAIN}",
+                )
+            # Any other line was printed by the start-up files of a shell.
         self._raise_lost("while connecting")
 
     def request(
