@@ -12,6 +12,6 @@ from edgehone.device.detect import detect
 def know_rates(home: Path) -> Path:
     """Note a memory bandwidth of 20 GB/s and 100 GFLOP/s in an EDGEHONE_HOME, as if measured before; return the home."""
     device = detect()
-    bandwidth.keep(device, home / "bandwidth", Figure(20.0, n=3, unit=bandwidth.UNIT))
-    bandwidth.keep(device, home / "compute", Figure(100.0, n=3, unit=compute.UNIT))
+    bandwidth.write_cached(device, home / "bandwidth", Figure(20.0, n=3, unit=bandwidth.UNIT))
+    bandwidth.write_cached(device, home / "compute", Figure(100.0, n=3, unit=compute.UNIT))
     return home

@@ -29,7 +29,7 @@ def test_steal_counts_and_guest_does_not_count_twice(tmp_path: Path) -> None:
     (tmp_path / "stat").write_text("cpu  100 0 0 100 0 0 0 50 100 0\ncpu0 1 1\n")
     found = read_busy(tmp_path)
     assert found is not None
-    assert found.everybody / found.total == pytest.approx(150 / 250)
+    assert found.all_processes / found.total == pytest.approx(150 / 250)
 
 
 @pytest.mark.skipif(not Path("/proc/stat").exists(), reason="needs /proc/stat")

@@ -5,13 +5,13 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from edgehone.device.inventory import linux, read_inventory
+from edgehone.device.inventory import read_inventory, read_linux
 
 Tree = Callable[..., Path]
 
 
 def test_what_is_none_says_why(tree: Tree, tmp_path: Path) -> None:
-    around = linux(tree({}), tmp_path)
+    around = read_linux(tree({}), tmp_path)
     silent = {name for name, value in dataclasses.asdict(around).items() if value is None}
     assert silent == {"cores", "accelerators", "power", "power_limits", "thermal"}
     assert silent <= around.reasons.keys() and all(around.reasons.values())
@@ -20,13 +20,13 @@ def test_what_is_none_says_why(tree: Tree, tmp_path: Path) -> None:
 
 def test_the_hardware_is_what_decides_the_devices(tree: Tree, tmp_path: Path) -> None:
     place = "sys/bus/pci/devices/0000:00:02.0"
-    before = linux(tree({"sys/bus/pci/": ""}), tmp_path).hardware
-    assert linux(tree({"sys/class/power_supply/AC/online": "1"}), tmp_path).hardware == before
+    before = read_linux(tree({"sys/bus/pci/": ""}), tmp_path).hardware
+    assert read_linux(tree({"sys/class/power_supply/AC/online": "1"}), tmp_path).hardware == before
     gpu = {f"{place}/class": "0x030000", f"{place}/vendor": "0x8086", f"{place}/device": "0x1"}
-    found = linux(tree(gpu), tmp_path).hardware
+    found = read_linux(tree(gpu), tmp_path).hardware
     assert found != before
     # A driver that comes later makes another machine of it, for a runtime.
-    assert linux(tree({"etc/OpenCL/vendors/intel.icd": ""}), tmp_path).hardware not in (before, found)
+    assert read_linux(tree({"etc/OpenCL/vendors/intel.icd": ""}), tmp_path).hardware not in (before, found)
 
 
 def test_this_machine(tmp_path: Path) -> None:

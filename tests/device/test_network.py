@@ -67,7 +67,7 @@ def test_a_link_that_is_down_leads_nowhere(tree: Tree) -> None:
 def test_a_system_without_routes_says_so(tree: Tree) -> None:
     reasons: dict[str, str] = {}
     assert read_network(tree({}), reasons).online is None
-    assert reasons["network.online"] == "the system shows no routes"
+    assert reasons["network.online"] == "the system lists no routes"
 
 
 def test_routes_of_version_6() -> None:

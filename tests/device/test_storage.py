@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgehone.device.storage import Mount, drive_of, parse_mountinfo, read_storage, under
+from edgehone.device.storage import Mount, drive_of, mount_of, parse_mountinfo, read_storage
 
 Tree = Callable[..., Path]
 
@@ -59,9 +59,9 @@ def test_the_deepest_and_last_mount_counts() -> None:
     )
     mounts = parse_mountinfo(said)
     for place, device in (("/home/x", "8:3"), ("/homes", "8:1"), ("/mnt/a b/c", "8:4"), ("/", "8:1")):
-        found = under(mounts, place)
+        found = mount_of(mounts, place)
         assert found is not None and found.device == device
-    assert under([], "/") is None
+    assert mount_of([], "/") is None
 
 
 @given(st.text())

@@ -45,10 +45,10 @@ def models(draw: st.DrawFn) -> onnx.ModelProto:
     stored = draw(
         st.dictionaries(NAMES, st.tuples(st.sampled_from(NUMBERS), DIMS, st.booleans()), max_size=4)
     )
-    ports = [
+    inputs, outputs = (
         [helper.make_tensor_value_info(name, number, shape) for name, (number, shape) in draw(PORTS).items()]
         for _ in range(2)
-    ]
+    )
     inner = helper.make_graph([helper.make_node("Relu", ["a"], ["b"])], "inner", [], [])
     nodes = []
     for at, (operator, domain) in enumerate(draw(NODES)):
@@ -57,17 +57,19 @@ def models(draw: st.DrawFn) -> onnx.ModelProto:
             attributes = {"value": helper.make_tensor("c", TensorProto.FLOAT, [2], [1.0, 2.0])}
         nodes.append(helper.make_node(operator, ["x"], [f"y{at}"], domain=domain, **attributes))
     initializers = [stored_tensor(name, *rest) for name, rest in stored.items()]
-    graph = helper.make_graph(nodes, draw(NAMES), *ports, initializers)
-    opsets = [helper.make_opsetid("", draw(st.integers(7, 25))), helper.make_opsetid("my.ops", 1)]
+    graph = helper.make_graph(nodes, draw(NAMES), inputs, outputs, initializers)
+    opsets = [("", draw(st.integers(7, 25))), ("my.ops", 1)]
     return helper.make_model(
-        graph, opset_imports=opsets, ir_version=draw(st.integers(3, 13)), producer_name=draw(NAMES)
+        graph,
+        opset_imports=[onnx.OperatorSetIdProto(domain=name, version=number) for name, number in opsets],
+        ir_version=draw(st.integers(3, 13)),
+        producer_name=draw(NAMES),
     )
 
 
 def shape_of(value: onnx.ValueInfoProto) -> tuple[int | str | None, ...]:
-    extents = {"dim_value": lambda dim: dim.dim_value, "dim_param": lambda dim: dim.dim_param or None}
     dims = value.type.tensor_type.shape.dim
-    return tuple(extents.get(dim.WhichOneof("value"), lambda _: None)(dim) for dim in dims)
+    return tuple(dim.dim_value if dim.HasField("dim_value") else dim.dim_param or None for dim in dims)
 
 
 def check_alike(ours: Model, theirs: onnx.ModelProto) -> None:
@@ -87,11 +89,11 @@ def check_alike(ours: Model, theirs: onnx.ModelProto) -> None:
     assert stored(ours) == library_stored(theirs)
 
 
-def stored(ours: Model) -> dict[str, tuple[str, tuple[int, ...]]]:
-    return {name: (one.dtype, tuple(one.shape)) for name, one in ours.initializers.items()}  # type: ignore[misc]
+def stored(ours: Model) -> dict[str, tuple[str, tuple[int | str | None, ...]]]:
+    return {name: (one.dtype, one.shape) for name, one in ours.initializers.items()}
 
 
-def library_stored(theirs: onnx.ModelProto) -> dict[str, tuple[str, tuple[int, ...]]]:
+def library_stored(theirs: onnx.ModelProto) -> dict[str, tuple[str, tuple[int | str | None, ...]]]:
     return {text(one.name): (TYPES[one.data_type].numpy, tuple(one.dims)) for one in theirs.graph.initializer}
 
 

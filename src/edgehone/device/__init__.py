@@ -1,5 +1,5 @@
-"""What the model must run on: detection of this machine, its limits and the conditions it runs under.
+"""The machine that a model runs on: detection, limits, and conditions during measurements.
 
-`detect` reads what stays the same, `read_conditions` what changes while one measures (frequency, heat, load).
-What a machine does not tell is None.
+`detect` reads properties that do not change, `read_conditions` those that change during a measurement (frequency,
+temperature, load), `read_inventory` what is attached (accelerators, power, storage, network). Unknown values are None.
 """

@@ -1,4 +1,4 @@
-"""GPUs and NPUs as the system shows them, whether or not any runtime can use them.
+"""Detect GPUs and NPUs from the system, regardless of whether a runtime can use them.
 
 Sources: PCI class codes (PCI Code and ID Assignment Specification: 03 display, 12 processing accelerators), the
 kernel's ABI of sysfs (bus/pci, class/drm, class/accel, bus/usb), NVIDIA's /proc/driver/nvidia.
@@ -21,7 +21,7 @@ VENDORS: Mapping[int, str] = {
     0x8086: "Intel", 0x10DE: "NVIDIA", 0x1002: "AMD", 0x1022: "AMD", 0x106B: "Apple", 0x17CB: "Qualcomm",
     0x1AC1: "Google", 0x1E60: "Hailo", 0x13B5: "ARM", 0x14C3: "MediaTek", 0x14E4: "Broadcom",
 }  # fmt: skip
-# What a device tree's `compatible` begins with.
+# Vendor prefixes of `compatible` in device trees.
 _TREE: Mapping[str, str] = {
     "nvidia": "NVIDIA", "arm": "ARM", "qcom": "Qualcomm", "brcm": "Broadcom", "img": "Imagination",
     "rockchip": "Rockchip", "vivante": "Vivante", "apple": "Apple", "amlogic": "Amlogic", "mediatek": "MediaTek",
@@ -31,7 +31,7 @@ _USB: Mapping[tuple[int, int], tuple[str, str]] = {
     (0x18D1, 0x9302): ("Google", "Edge TPU (USB)"),
     (0x03E7, 0x2485): ("Intel", "Movidius Myriad X (USB)"),
 }
-# Device nodes of drivers that show nothing in sysfs' classes.
+# Device nodes of drivers that do not appear in the classes of sysfs.
 _NODES: Mapping[str, tuple[Kind, str | None, str]] = {
     "kgsl-3d0": ("gpu", "Qualcomm", "Adreno"),
     "mali0": ("gpu", "ARM", "Mali"),
@@ -39,14 +39,14 @@ _NODES: Mapping[str, tuple[Kind, str | None, str]] = {
     "dxg": ("gpu", None, "GPU of the Windows host"),
     "apex_0": ("npu", "Google", "Edge TPU"),
 }
-# Makers of display adapters that draw and nothing else: management controllers and virtual machines.
+# Vendors of display adapters that do not compute: management controllers and virtual machines.
 _DISPLAYS = (0x1234, 0x1AF4, 0x15AD, 0x1013, 0x1A03, 0x102B, 0x1B36, 0x80EE, 0x1414, 0x5853)
 _NAMES = ("usr/share/misc/pci.ids", "usr/share/hwdata/pci.ids")
 
 
 @dataclass(frozen=True)
 class Accelerator:
-    """One device. `driver` is the kernel's, None where none is bound; `nodes` are what programs open."""
+    """An accelerator. `driver`: the kernel driver, None if none is bound. `nodes`: the device files to open."""
 
     kind: Kind
     vendor: str | None
@@ -54,10 +54,10 @@ class Accelerator:
     place: str  # "0000:00:02.0", "soc", …
     driver: str | None = None
     nodes: tuple[str, ...] = ()
-    memory_bytes: int | None = None  # its own, where it has some and tells
+    memory_bytes: int | None = None  # dedicated memory, if it has any and states it
 
     def __str__(self) -> str:
-        """As a person calls it."""
+        """Return the name for display."""
         return (
             self.name
             if self.name and self.vendor is None
@@ -66,29 +66,29 @@ class Accelerator:
 
 
 def read_accelerators(root: Path, reasons: dict[str, str]) -> tuple[Accelerator, ...] | None:
-    """All that the system shows; None, with the reason under "accelerators", where it shows no devices at all."""
+    """Return all accelerators, or None, with a reason under "accelerators", if the system lists no devices at all."""
     found = [*_pci(root), *_platform(root), *_usb(root)]
-    told = {(one.kind, one.vendor) for one in found}
-    found += [one for one in _bare_nodes(root) if (one.kind, one.vendor) not in told]
-    places = ("sys/bus/pci", "sys/class/drm", "proc/device-tree", "sys/bus/usb")
-    if not found and not any((root / place).is_dir() for place in places):
-        reasons["accelerators"] = "the system shows no PCI, USB, DRM or device tree"
+    listed = {(one.kind, one.vendor) for one in found}
+    found += [one for one in _bare_nodes(root) if (one.kind, one.vendor) not in listed]
+    folders = ("sys/bus/pci", "sys/class/drm", "proc/device-tree", "sys/bus/usb")
+    if not found and not any((root / folder).is_dir() for folder in folders):
+        reasons["accelerators"] = "the system has no PCI, USB, DRM or device tree entries"
         return None
     return tuple(found)
 
 
 def drivers(root: Path) -> list[str]:
-    """What decides which of them a runtime finds, beside the devices: driver versions, and what the linker knows."""
-    told = [text(root / "proc/driver/nvidia/version") or "", text(root / "proc/sys/kernel/osrelease") or ""]
+    """Return what else decides which accelerators a runtime finds: driver versions, and the linker cache's time."""
+    state = [text(root / "proc/driver/nvidia/version") or "", text(root / "proc/sys/kernel/osrelease") or ""]
     for folder in ("etc/OpenCL/vendors", "etc/vulkan/icd.d"):
-        told += [path.name for path in entries(root / folder, "*")]
+        state += [path.name for path in entries(root / folder, "*")]
     with suppress(OSError):
-        told.append(str((root / "etc/ld.so.cache").stat().st_mtime_ns))
-    return told
+        state.append(str((root / "etc/ld.so.cache").stat().st_mtime_ns))
+    return state
 
 
 def pci_name(table: str, vendor: int, device: int) -> str | None:
-    """A device's name in the text of pci.ids: "Raptor Lake-P [Iris Xe Graphics]"."""
+    """Return a device's name from the text of pci.ids: "Raptor Lake-P [Iris Xe Graphics]"."""
     block = re.search(rf"^{vendor:04x}  .*\n((?:[\t#].*\n?|\n)*)", table, re.MULTILINE)
     line = re.search(rf"^\t{device:04x}  (.+)$", block[1], re.MULTILINE) if block else None
     return line[1].strip() if line else None
@@ -102,7 +102,7 @@ def _pci(root: Path) -> Iterator[Accelerator]:
         if kind is None or vendor is None or (kind == "gpu" and vendor in _DISPLAYS):
             continue
         if names is None:
-            names = next((told for path in _NAMES if (told := text(root / path))), "")
+            names = next((content for path in _NAMES if (content := text(root / path))), "")
         yield Accelerator(
             kind,
             VENDORS.get(vendor, f"vendor {vendor:04x}"),
@@ -118,14 +118,14 @@ def _pci(root: Path) -> Iterator[Accelerator]:
 
 def _kind(place: Path, code: int | None) -> Kind | None:
     base = (code or 0) >> 16
-    # AMD's NPU calls itself a signal processor: whatever has a node under accel is one.
+    # AMD's NPU has the class of a signal processor. Every device with a node under accel is an NPU.
     if base == 0x12 or entries(place, "accel/accel*"):
         return "npu"
     return "gpu" if base == 0x03 or (code or 0) >> 8 == 0x0B40 else None
 
 
 def _nodes(root: Path, place: Path) -> tuple[str, ...]:
-    """What programs open of a device: only what is there, since a container may have been given none of it."""
+    """Return the device files of an accelerator that exist; a container may have access to none of them."""
     wanted = [f"dri/{node.name}" for node in entries(place, "drm/render*")]
     wanted += [f"accel/{node.name}" for node in entries(place, "accel/accel*")]
     if linked_name(place / "driver") == "nvidia":
@@ -139,23 +139,23 @@ def _nvidia(root: Path, place: str) -> Path:
 
 
 def _nvidia_name(root: Path, place: str) -> str | None:
-    told = re.search(r"^Model:\s*(.+)$", text(_nvidia(root, place)) or "", re.MULTILINE)
-    return told[1].strip().removeprefix("NVIDIA ") if told else None
+    model = re.search(r"^Model:\s*(.+)$", text(_nvidia(root, place)) or "", re.MULTILINE)
+    return model[1].strip().removeprefix("NVIDIA ") if model else None
 
 
 def _platform(root: Path) -> Iterator[Accelerator]:
-    """What hangs on no bus that can be listed, but has a node: the GPUs and NPUs of boards."""
+    """Yield accelerators without an enumerable bus that have a device file: the GPUs and NPUs of boards."""
     classes: tuple[tuple[Kind, str, str, str], ...] = (
         ("gpu", "sys/class/drm", "renderD*", "dri"),
         ("npu", "sys/class/accel", "accel*", "accel"),
     )
     for kind, folder, pattern, nodes in classes:
         for entry in entries(root / folder, pattern):
-            told = text(entry / "device/uevent") or ""
-            tree = re.search(r"^OF_COMPATIBLE_0=([^,\n]+),(.+)$", told, re.MULTILINE)
-            if tree is None:  # on PCI, and told there
+            uevent = text(entry / "device/uevent") or ""
+            tree = re.search(r"^OF_COMPATIBLE_0=([^,\n]+),(.+)$", uevent, re.MULTILINE)
+            if tree is None:  # on PCI, and listed there
                 continue
-            driver = re.search(r"^DRIVER=(.+)$", told, re.MULTILINE)
+            driver = re.search(r"^DRIVER=(.+)$", uevent, re.MULTILINE)
             node = f"{nodes}/{entry.name}"
             yield Accelerator(
                 kind,

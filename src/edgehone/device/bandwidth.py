@@ -1,9 +1,9 @@
-"""How fast this machine reads memory: what bounds the decoding of a model that does not fit the caches.
+"""Measure the memory read bandwidth of this machine, which limits decoding of models larger than the caches.
 
-Threads scan buffers far larger than the caches with the C library's memchr, which looks for a byte that is not there:
-it is vectorised on every platform, reads each byte once, writes none, and Python's lock is free meanwhile. The best
-of the rounds counts, as neighbours only ever slow it down. A scan has no arithmetic to speak of, so this is the roof
-of the roofline model (Williams et al., "Roofline", 2009).
+Threads scan buffers far larger than the caches with memchr of the C library for a byte that does not occur. memchr is
+vectorized on every platform, reads each byte once, writes nothing, and runs without Python's global lock. The best
+round is used, because other processes can only slow it down. A scan needs almost no arithmetic, so this is the memory
+roof of the roofline model (Williams et al., "Roofline", 2009).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from edgehone.device.facts import Device
 
 SECONDS = 2.0
 UNIT = "GB/s"
-# In all; more where the last cache is large, never more than a quarter of what is free.
+# Total size of the buffers. It is larger if the last-level cache is large, but at most a quarter of free memory.
 _BYTES = 256 << 20
 _CACHES = 8
 _ROUNDS = 3
@@ -28,29 +28,31 @@ _ROUNDS = 3
 def read_bandwidth(
     device: Device, cache: Path | None = None, *, fresh: bool = False, seconds: float = SECONDS
 ) -> Figure:
-    """Bytes read a second by all threads that may be used, in GB/s (10⁹), n rounds; the best of them.
+    """Measure the bytes per second read by all usable threads, in GB/s (10⁹): the best of n rounds.
 
-    Kept in `cache` by the device's fingerprint, and taken from there unless `fresh`. Missing, with the reason, where
-    too little memory is free for buffers larger than the caches.
+    The result is cached in the folder `cache` under the device's fingerprint, and read from there unless `fresh`. The
+    figure is missing, with a reason, if too little memory is free for buffers larger than the caches.
     """
-    if cache and not fresh and (kept := recall(device, cache)):
-        return kept
+    if cache and not fresh and (cached := read_cached(device, cache)):
+        return cached
     size = max(_BYTES, _CACHES * max(device.caches.values(), default=0))
     free = device.memory_available_bytes
     if free is not None and size > free // 4:
-        return Figure.missing(f"{free >> 20} MiB are free: too few for buffers beyond the caches", UNIT)
-    found = measure(size // device.threads, device.threads, seconds)
+        return Figure.missing(
+            f"only {free >> 20} MiB are free, too little for buffers larger than the caches", UNIT
+        )
+    bandwidth = measure(size // device.threads, device.threads, seconds)
     if cache:
-        keep(device, cache, found)
-    return found
+        write_cached(device, cache, bandwidth)
+    return bandwidth
 
 
 def measure(size: int, threads: int, seconds: float = SECONDS) -> Figure:
-    """The best of as many rounds as fit into `seconds`, three at least; each thread reads `size` bytes a round."""
+    """Return the best of all rounds within `seconds`, at least three. Each thread reads `size` bytes per round."""
     scan = _scanner()
     buffers = [ctypes.create_string_buffer(b"\x01" * size, size) for _ in range(threads)]
-    best, rounds, begun = 0.0, 0, time.perf_counter()
-    while rounds < _ROUNDS or time.perf_counter() - begun < seconds:
+    best, rounds, start = 0.0, 0, time.perf_counter()
+    while rounds < _ROUNDS or time.perf_counter() - start < seconds:
         workers = [threading.Thread(target=scan, args=(buffer, 0, size)) for buffer in buffers]
         started = time.perf_counter()
         for worker in workers:
@@ -69,19 +71,19 @@ def _scanner() -> ctypes._NamedFuncPointer:
     return scan
 
 
-def recall(device: Device, cache: Path) -> Figure | None:
-    """The figure that was kept of this device there; None where there is none that can be read."""
+def read_cached(device: Device, cache: Path) -> Figure | None:
+    """Return the cached figure of this device, or None if there is none or it cannot be read."""
     try:
-        return Figure.from_json(json.loads(_kept(device, cache).read_text("utf-8")))
+        return Figure.from_json(json.loads(_cache_file(device, cache).read_text("utf-8")))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def keep(device: Device, cache: Path, found: Figure) -> None:
-    """Keep a figure of this device there."""
+def write_cached(device: Device, cache: Path, figure: Figure) -> None:
+    """Cache a figure of this device."""
     cache.mkdir(parents=True, exist_ok=True)
-    _kept(device, cache).write_text(json.dumps(found.to_json()), "utf-8")
+    _cache_file(device, cache).write_text(json.dumps(figure.to_json()), "utf-8")
 
 
-def _kept(device: Device, cache: Path) -> Path:
+def _cache_file(device: Device, cache: Path) -> Path:
     return cache / f"{device.fingerprint}.json"

@@ -1,4 +1,4 @@
-"""The catalogue of devices: catalogue.toml, and the user's own under [devices.NAME]; each checked as it is read."""
+"""The device catalogue: catalogue.toml, and the user's devices under [devices.NAME] in edgehone.toml."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _NUMBERS = (
     "size_budget_mb",
 )
 
-# What such numbers are in their units, with room to spare: bytes for gigabytes, or MHz for GHz, fall outside.
+# Plausible ranges, which reveal values in a wrong unit (bytes for gigabytes, MHz for GHz).
 PLAUSIBLE: Mapping[str, tuple[float, float]] = {
     "memory_gb": (0.01, 4096),
     "memory_mt_s": (100, 20_000),
@@ -48,11 +48,11 @@ PLAUSIBLE: Mapping[str, tuple[float, float]] = {
 
 @dataclass(frozen=True)
 class CatalogueDevice:
-    """A device by its papers. What is None has its reason in `unknown`, by the figure's name.
+    """A device as described by its data sheet. Unknown values are None; `unknown` has the reason by name.
 
-    `bandwidth_gb_s` is the peak by the memory's clock and width, `measured_gb_s` what a benchmark reached of it, in 10⁹
-    bytes a second; sizes are in bytes. `flops_per_cycle` are float32 operations of a core, `gpu_gflops` those of the
-    GPU, in 10⁹ a second.
+    `bandwidth_gb_s`: peak memory bandwidth; `measured_gb_s`: the bandwidth a benchmark reached; both in 10⁹ bytes per
+    second. Sizes are in bytes. `flops_per_cycle`: float32 operations per core and cycle. `gpu_gflops`: float32
+    operations of the GPU, in 10⁹ per second. `cannot`: backends that it cannot run, with reasons.
     """
 
     name: str
@@ -72,35 +72,35 @@ class CatalogueDevice:
     size_budget_bytes: int | None
     accelerators: tuple[str, ...]
     sources: tuple[str, ...]
-    cannot: Mapping[str, str] = field(default_factory=dict)  # backends that it cannot run -> why
+    cannot: Mapping[str, str] = field(default_factory=dict)
     unknown: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def gflops(self) -> float | None:
-        """The peak of all `threads` in float32, 10⁹ operations a second: threads · clock · operations a cycle."""
+        """Peak float32 rate of all threads, in 10⁹ operations per second: threads · clock · operations per cycle."""
         if self.clock_ghz is None or self.flops_per_cycle is None:
             return None
         return self.threads * self.clock_ghz * self.flops_per_cycle
 
     def to_json(self) -> dict[str, Any]:
-        """A plain dict."""
+        """Return a plain dict."""
         return {**asdict(self), "cannot": dict(self.cannot), "unknown": dict(self.unknown)}
 
 
 @lru_cache(maxsize=1)
 def shipped() -> Mapping[str, CatalogueDevice]:
-    """Those that ship, by name."""
+    """Return the shipped devices by name."""
     path = Path(__file__).with_name("catalogue.toml")
     return read(tomllib.loads(path.read_text("utf-8")), path.name)
 
 
 def catalogue(config: Mapping[str, Any] | None = None) -> dict[str, CatalogueDevice]:
-    """Those that ship and the user's own ([devices.NAME] of a parsed edgehone.toml), which stand over them."""
+    """Return the shipped devices, overridden and extended by [devices.NAME] of a parsed edgehone.toml."""
     return {**shipped(), **read((config or {}).get("devices", {}), "[devices] in edgehone.toml")}
 
 
 def find(name: str, config: Mapping[str, Any] | None = None) -> CatalogueDevice:
-    """The device of that name. Raises InputError with the nearest for an unknown one."""
+    """Return the device with this name. Raises InputError, with a suggestion, for an unknown name."""
     known = catalogue(config)
     if name not in known:
         hint = suggest(name, known, "edgehone device list shows all", cutoff=0.5)
@@ -109,14 +109,14 @@ def find(name: str, config: Mapping[str, Any] | None = None) -> CatalogueDevice:
 
 
 def read(tables: Any, where: str) -> dict[str, CatalogueDevice]:
-    """Devices from parsed TOML. Raises InputError that names file, device, key and value for what cannot be."""
+    """Return the devices in parsed TOML. Raises InputError with file, device, key and value for an invalid entry."""
     if not isinstance(tables, Mapping):
         raise InputError(f"{where} is {tables!r}, not tables", hint="write [devices.NAME]")
     return {name: _device(name, table, f"{where}: {name}") for name, table in tables.items()}
 
 
 def platform_row(device: Device | CatalogueDevice) -> str:
-    """The row of the selection matrix that a machine or a device of the catalogue belongs to."""
+    """Return the row of the selection matrix for a machine or a device of the catalogue."""
     if isinstance(device, CatalogueDevice):
         return device.row
     if device.os.startswith("macOS") or device.architecture == "arm64":
@@ -158,7 +158,7 @@ def _device(name: str, table: Any, where: str) -> CatalogueDevice:
         accelerators=lists["accelerators"],
         sources=lists["sources"],
         cannot=_reasons(table, "cannot", 'openvino = "why"', where),
-        unknown=_lacking(_reasons(table, "unknown", 'memory_gb = "why"', where), numbers),
+        unknown=_with_reasons(_reasons(table, "unknown", 'memory_gb = "why"', where), numbers),
     )
 
 
@@ -166,11 +166,11 @@ def _bandwidth(numbers: Mapping[str, float | None], where: str) -> float | None:
     clock, bits, given = numbers["memory_mt_s"], numbers["memory_bits"], numbers["bandwidth_gb_s"]
     if given is not None and (clock is not None or bits is not None):
         raise InputError(
-            f"{where}: bandwidth_gb_s beside memory_mt_s and memory_bits", hint="give one or the other"
+            f"{where}: bandwidth_gb_s excludes memory_mt_s and memory_bits", hint="give one or the other"
         )
     if (clock is None) != (bits is None):
         raise InputError(
-            f"{where}: memory_mt_s and memory_bits go together", hint="give both, or bandwidth_gb_s"
+            f"{where}: memory_mt_s and memory_bits require each other", hint="give both, or bandwidth_gb_s"
         )
     return given if clock is None or bits is None else clock * bits / 8000
 
@@ -182,29 +182,29 @@ def _reasons(table: Mapping[str, Any], key: str, example: str, where: str) -> di
     return dict(value)
 
 
-def _lacking(unknown: dict[str, str], numbers: Mapping[str, float | None]) -> dict[str, str]:
-    """A reason for each figure that is not there."""
-    lacking = {
+def _with_reasons(unknown: dict[str, str], numbers: Mapping[str, float | None]) -> dict[str, str]:
+    """Add a reason for each missing value."""
+    missing = {
         "memory_gb": numbers["memory_gb"] is None,
         "bandwidth": numbers["bandwidth_gb_s"] is None and numbers["memory_mt_s"] is None,
         "compute": numbers["clock_ghz"] is None or numbers["flops_per_cycle"] is None,
         "gpu": numbers["gpu_tflops"] is None,
         "last_cache": numbers["last_cache_mb"] is None,
     }
-    for key, lacks in lacking.items():
-        if lacks:
-            unknown.setdefault(key, "the catalogue does not say")
+    for key, is_missing in missing.items():
+        if is_missing:
+            unknown.setdefault(key, "not stated in the catalogue")
     return unknown
 
 
 def _plausible(numbers: Mapping[str, float | None], where: str) -> None:
-    """Raise InputError for a number that is in another unit than its name tells: bytes, MHz, GFLOP/s, …"""
+    """Raise InputError for a number outside of its plausible range, as one in a wrong unit is."""
     for key, (least, most) in PLAUSIBLE.items():
         value = numbers[key]
         if value is not None and not least <= value <= most:
             raise InputError(
-                f"{where}: {key} is {value:g}, which no device has",
-                hint=f"the unit is in the name; {least:g} to {most:g} is what is known of devices",
+                f"{where}: {key} is {value:g}, which is not plausible",
+                hint=f"the unit is in the name; values from {least:g} to {most:g} are accepted",
             )
 
 

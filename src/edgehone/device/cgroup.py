@@ -1,4 +1,4 @@
-"""The limits that control groups (containers, systemd slices) put on this process: processors and memory.
+"""Read the CPU and memory limits that control groups (containers, systemd slices) impose on this process.
 
 Sources: the kernel's admin-guide, cgroup-v2 (cpu.max, memory.max) and cgroup-v1 (cpu.cfs_*, memory.limit_*).
 """
@@ -9,22 +9,22 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-# Version 1 writes 'no limit' as the largest page-aligned number.
+# Version 1 represents 'no limit' by the largest page-aligned number.
 _UNLIMITED = 1 << 60
 
 
 @dataclass(frozen=True)
 class Limits:
-    """`cpus` may be a fraction; None is 'no limit, or none that can be read'."""
+    """`cpus` can be fractional. None: no limit, or it cannot be read."""
 
     cpus: float | None = None
     memory_bytes: int | None = None
 
 
 def read_limits(root: Path = Path("/")) -> Limits:
-    """The tightest limits over the process's own group and all groups above it.
+    """Return the tightest limits of the process's control group and all groups above it.
 
-    `root` is where proc and sys are found.
+    `root`: the folder that contains proc and sys.
     """
     cpus: list[float] = []
     memory: list[int] = []
@@ -35,13 +35,13 @@ def read_limits(root: Path = Path("/")) -> Limits:
 
 
 def _groups(root: Path) -> Iterator[Path]:
-    """The folders of the process's groups, innermost first, down to each hierarchy's root."""
+    """Yield the folders of the process's groups, from the innermost to the root of each hierarchy."""
     mounts = root / "sys/fs/cgroup"
     for controllers, path in _memberships(root / "proc/self/cgroup"):
         wanted = set(controllers.split(",")) & {"cpu", "memory"}
         if controllers and not wanted:
             continue
-        if not controllers:  # version 2, or its part of a hybrid set-up
+        if not controllers:  # version 2, or the version 2 part of a hybrid setup
             tops = [mounts, mounts / "unified"]
         else:
             tops = [mounts / name for name in dict.fromkeys([controllers, *sorted(wanted)])]
@@ -50,7 +50,7 @@ def _groups(root: Path) -> Iterator[Path]:
 
 
 def _memberships(file: Path) -> list[tuple[str, str]]:
-    """(controllers, path) of each line; the root of everything where the file cannot be read."""
+    """Return (controllers, path) of each line, or the root groups if the file cannot be read."""
     try:
         lines = file.read_text().splitlines()
     except OSError:
@@ -61,10 +61,10 @@ def _memberships(file: Path) -> list[tuple[str, str]]:
 
 def _upwards(top: Path, path: str) -> Iterator[Path]:
     relative = PurePosixPath(path.lstrip("/"))
-    if ".." in relative.parts:  # the group lies outside of this namespace's view
+    if ".." in relative.parts:  # the group is outside of this namespace
         relative = PurePosixPath()
     for part in (relative, *relative.parents):
-        # Inside a container the path is often the host's and does not exist here; its root does.
+        # In a container the path is often that of the host and does not exist; the root does.
         if (top / part).is_dir():
             yield top / part
 
@@ -75,17 +75,17 @@ def _cpus(folder: Path) -> list[float]:
         return [int(v2[0]) / int(v2[1])]
     quota, period = _words(folder / "cpu.cfs_quota_us"), _words(folder / "cpu.cfs_period_us")
     if quota and period and quota[0].isdigit() and period[0].isdigit() and int(period[0]) > 0:
-        return [int(quota[0]) / int(period[0])]  # a quota of -1 is none
+        return [int(quota[0]) / int(period[0])]  # -1: no quota
     return []
 
 
 def _memory(folder: Path) -> list[int]:
-    found = []
+    limits = []
     for name in ("memory.max", "memory.limit_in_bytes"):
         words = _words(folder / name)
         if words and words[0].isdigit() and int(words[0]) < _UNLIMITED:
-            found.append(int(words[0]))
-    return found
+            limits.append(int(words[0]))
+    return limits
 
 
 def _words(file: Path) -> list[str]:

@@ -1,8 +1,8 @@
-"""How fast this machine multiplies: what bounds the prefill of a prompt.
+"""Measure the float32 compute rate of this machine, which limits the prefill of a prompt.
 
-numpy's float32 product of matrices that its BLAS, vectorised for the processor, leaves to one core; the best of the
-rounds, as neighbours only ever slow it down, times the cores that may be used. Quantized kernels compute in integers
-and may be faster: what they reach is told as a share of this, and may be above 1.
+One core multiplies float32 matrices with numpy's BLAS, at a size that BLAS does not distribute over threads. The result
+is the best round, because other processes can only slow it down, multiplied by the number of usable cores. Quantized
+kernels compute in integers and can be faster, so their share of this rate can exceed 1.
 """
 
 from __future__ import annotations
@@ -11,38 +11,37 @@ import time
 from pathlib import Path
 
 from edgehone.core.figure import Figure
-from edgehone.device.bandwidth import keep, recall
+from edgehone.device.bandwidth import read_cached, write_cached
 from edgehone.device.facts import Device
 
 SECONDS = 0.5
 UNIT = "GFLOP/s"
-_SIZE = (
-    96  # three such matrices fit any first cache but one; OpenBLAS shares products among threads above 100
-)
-_PRODUCTS = 8  # a round; some 0.1 ms, which a neighbour often leaves alone
+# Three such matrices fit in nearly every first-level cache. OpenBLAS uses several threads above 100.
+_SIZE = 96
+_PRODUCTS = 8  # per round; about 0.1 ms, short enough to run undisturbed now and then
 
 
 def float_rate(device: Device, cache: Path | None = None, *, fresh: bool = False) -> Figure:
-    """Float32 operations a second by all cores that may be used, in GFLOP/s (10⁹), n rounds; the best of them.
+    """Measure float32 operations per second of all usable cores, in GFLOP/s (10⁹): the best of n rounds.
 
-    Kept in `cache` by the device's fingerprint, and taken from there unless `fresh`.
+    The result is cached in the folder `cache` under the device's fingerprint, and read from there unless `fresh`.
     """
-    if cache and not fresh and (kept := recall(device, cache)):
-        return kept
-    found = measure(min(device.threads, device.physical_cores or device.threads))
+    if cache and not fresh and (cached := read_cached(device, cache)):
+        return cached
+    rate = measure(min(device.threads, device.physical_cores or device.threads))
     if cache:
-        keep(device, cache, found)
-    return found
+        write_cached(device, cache, rate)
+    return rate
 
 
 def measure(cores: int, seconds: float = SECONDS) -> Figure:
-    """The best round of one core within `seconds`, times `cores`."""
+    """Return the rate of the best round of one core within `seconds`, multiplied by `cores`."""
     import numpy as np
 
     left = np.ones((_SIZE, _SIZE), np.float32)
     right, out = left.copy(), left.copy()
-    best, rounds, begun = 0.0, 0, time.perf_counter()
-    while not rounds or time.perf_counter() - begun < seconds:
+    best, rounds, start = 0.0, 0, time.perf_counter()
+    while not rounds or time.perf_counter() - start < seconds:
         started = time.perf_counter()
         for _ in range(_PRODUCTS):
             np.matmul(left, right, out)

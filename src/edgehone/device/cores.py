@@ -1,7 +1,7 @@
-"""The kinds of cores: which are fast, which are frugal.
+"""Detect performance and efficiency cores.
 
 Sources: the kernel's ABI documents sysfs-devices-system-cpu (cpu_capacity, cpufreq) and the perf devices cpu_core and
-cpu_atom of Intel's hybrid processors; on macOS sysctl's hw.perflevel*.
+cpu_atom of Intel's hybrid processors; on macOS hw.perflevel* of sysctl.
 """
 
 from __future__ import annotations
@@ -12,26 +12,26 @@ from pathlib import Path
 
 from edgehone.device.sysfs import entries, integer, number, text
 
-# Cores of one kind differ a little in their highest frequency (favoured cores by some 5 %), kinds by far more.
+# Maximum frequencies differ by about 5 % among cores of one kind (favoured cores), by far more between kinds.
 _SAME_KIND = 0.85
-# Intel's performance, efficiency and low-power cores, as the perf devices are called.
+# Names of the perf devices of Intel's performance, efficiency and low-power cores.
 _INTEL = ("cpu_core", "cpu_atom", "cpu_lowpower")
-# No machine has more; a list that goes beyond is not one.
+# An upper limit on CPU numbers; a list beyond it is invalid.
 _MOST_CPUS = 1 << 16
 
 
 @dataclass(frozen=True)
 class CoreKind:
-    """Logical processors of one kind. `capacity` is the kernel's relative speed, 1024 for the fastest."""
+    """Logical processors of one kind. `capacity`: relative speed as the kernel rates it, 1024 for the fastest."""
 
-    name: str  # "performance", "middle", "efficiency"; "alike" where there is one kind
+    name: str  # "performance", "middle", "efficiency"; "alike" if all cores are of one kind
     count: int
     max_mhz: float | None = None
     capacity: int | None = None
 
 
 def read_cores(root: Path, reasons: dict[str, str]) -> tuple[CoreKind, ...] | None:
-    """The kinds, the fastest first; None, with the reason under "cores", where the kernel does not tell them apart."""
+    """Return the kinds of cores, fastest first, or None, with a reason under "cores", if they are unknown."""
     cpus = {cpu.name[3:]: cpu for cpu in entries(root / "sys/devices/system/cpu", "cpu[0-9]*")}
     mhz = {name: _mhz(cpu) for name, cpu in cpus.items()}
     capacity = {name: integer(cpu / "cpu_capacity") for name, cpu in cpus.items()}
@@ -46,13 +46,13 @@ def read_cores(root: Path, reasons: dict[str, str]) -> tuple[CoreKind, ...] | No
                 )
                 for name, group in zip(_names(len(groups)), groups, strict=True)
             )
-    reasons["cores"] = "neither cpu_capacity, cpufreq nor cpu_core and cpu_atom tell the kinds of cores"
+    reasons["cores"] = "neither cpu_capacity, cpufreq nor cpu_core and cpu_atom distinguish kinds of cores"
     return None
 
 
-def darwin_cores(told: Mapping[str, str], reasons: dict[str, str]) -> tuple[CoreKind, ...] | None:
-    """The kinds by sysctl's hw.perflevel*; None, with the reason, on a Mac that has none (Intel)."""
-    counts = [number(told.get(f"hw.perflevel{level}.logicalcpu")) for level in range(4)]
+def darwin_cores(sysctl: Mapping[str, str], reasons: dict[str, str]) -> tuple[CoreKind, ...] | None:
+    """Return the kinds of cores from hw.perflevel* of sysctl, or None, with a reason, on Macs without it (Intel)."""
+    counts = [number(sysctl.get(f"hw.perflevel{level}.logicalcpu")) for level in range(4)]
     known = [count for count in counts if count]
     if known:
         return tuple(CoreKind(name, count) for name, count in zip(_names(len(known)), known, strict=True))
@@ -60,16 +60,16 @@ def darwin_cores(told: Mapping[str, str], reasons: dict[str, str]) -> tuple[Core
     return None
 
 
-def parse_list(said: str) -> list[int]:
-    """The numbers of "0-3,8": none at all where a part is no number or range."""
-    found: list[int] = []
-    for part in said.split(","):
+def parse_list(cpus: str) -> list[int]:
+    """Return the numbers in a list such as "0-3,8", or an empty list if any part is invalid."""
+    numbers: list[int] = []
+    for part in cpus.split(","):
         first, dash, last = part.strip().partition("-")
         begin, end = number(first), number(last if dash else first)
         if begin is None or end is None or not 0 <= begin <= end < _MOST_CPUS:
             return []
-        found += range(begin, end + 1)
-    return found
+        numbers += range(begin, end + 1)
+    return numbers
 
 
 def _intel(root: Path) -> list[list[str]]:
@@ -83,7 +83,7 @@ def _equal(values: Mapping[str, int | None]) -> list[list[str]]:
 
 
 def _near(values: Mapping[str, float | None]) -> list[list[str]]:
-    """Groups whose slowest is at least the share _SAME_KIND of their fastest."""
+    """Group values so that the smallest in each group is at least _SAME_KIND times the largest."""
     known = sorted(((value, name) for name, value in values.items() if value), reverse=True)
     groups: list[list[str]] = []
     fastest = 0.0

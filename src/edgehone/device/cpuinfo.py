@@ -1,11 +1,11 @@
-"""Reads /proc/cpuinfo, as x86 and as ARM kernels write it."""
+"""Parse /proc/cpuinfo of x86 and ARM kernels."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-# Instruction sets that decide how fast quantized inference is; the kernel's flag -> our name.
+# Instruction sets that matter for quantized inference: the kernel's flag -> edgehone's name.
 X86_FLAGS: Mapping[str, str] = {
     "sse4_2": "sse4_2", "f16c": "f16c", "fma": "fma", "avx": "avx", "avx2": "avx2", "avx_vnni": "avx_vnni",
     "avx512f": "avx512f", "avx512bw": "avx512bw", "avx512_vnni": "avx512_vnni", "avx512_bf16": "avx512_bf16",
@@ -16,7 +16,7 @@ ARM_FLAGS: Mapping[str, str] = {
     "sve": "sve", "sve2": "sve2", "sme": "sme",
 }  # fmt: skip
 
-# ARM: CPU implementer, and its CPU part -> core. From the kernel's arch/arm64/include/asm/cputype.h.
+# ARM: (CPU implementer, CPU part) -> name of the core. From the kernel's arch/arm64/include/asm/cputype.h.
 ARM_VENDORS: Mapping[int, str] = {
     0x41: "ARM", 0x42: "Broadcom", 0x43: "Cavium", 0x46: "Fujitsu", 0x48: "HiSilicon", 0x4E: "NVIDIA",
     0x51: "Qualcomm", 0x53: "Samsung", 0x61: "Apple", 0x6D: "Microsoft", 0xC0: "Ampere",
@@ -36,7 +36,7 @@ ARM_CORES: Mapping[tuple[int, int], str] = {
 
 @dataclass(frozen=True)
 class CpuInfo:
-    """What the text says; None is 'it does not say'."""
+    """The contents of /proc/cpuinfo. None: not stated."""
 
     model: str | None = None
     vendor: str | None = None
@@ -49,7 +49,7 @@ class CpuInfo:
 
 
 def parse_cpuinfo(text: str) -> CpuInfo:
-    """The facts in the text of /proc/cpuinfo. Unknown layouts give unknown facts, never an error."""
+    """Parse the text of /proc/cpuinfo. Never raises; an unknown layout yields None."""
     blocks = [_fields(block) for block in text.split("\n\n")]
     cores = [block for block in blocks if block.get("processor", "").isdigit()]
     if not cores:
@@ -93,13 +93,13 @@ def _known(flags: list[str], table: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def _pairs(cores: list[dict[str, str]]) -> int | None:
-    """Distinct (socket, core); None where the kernel does not number them."""
+    """Count distinct (socket, core) pairs. None if the kernel does not number them."""
     pairs = {(core.get("physical id"), core.get("core id")) for core in cores}
     return None if any(part is None for pair in pairs for part in pair) else len(pairs)
 
 
 def _arm_names(cores: list[dict[str, str]]) -> tuple[str | None, str | None]:
-    """Vendor and the kinds of cores, the first listed first: "Cortex-A55 + Cortex-A76"."""
+    """Return the vendor and the types of cores in order of appearance: "Cortex-A55 + Cortex-A76"."""
     vendors: dict[str, None] = {}
     models: dict[str, None] = {}
     for core in cores:

@@ -1,4 +1,4 @@
-"""What a Mac says of itself, by sysctl."""
+"""Detect a Mac with sysctl."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from edgehone.device.facts import Device
 
-# sysctl's name of an instruction set -> ours. Intel Macs list theirs as words in machdep.cpu.*features.
+# Name of an instruction set in sysctl -> edgehone's name. Intel Macs list theirs in machdep.cpu.*features.
 ARM_FLAGS: Mapping[str, str] = {
     "hw.optional.neon": "neon",
     "hw.optional.AdvSIMD": "neon",
@@ -33,7 +33,7 @@ _CACHES = {"L1d": "hw.l1dcachesize", "L1i": "hw.l1icachesize", "L2": "hw.l2cache
 
 
 def detect_darwin() -> Device:
-    """This Mac; what sysctl does not tell is None."""
+    """Return this Mac. What sysctl does not state is None."""
     try:
         done = subprocess.run(
             ["/usr/sbin/sysctl", "-a"],
@@ -43,35 +43,35 @@ def detect_darwin() -> Device:
             timeout=10,
             check=False,
         )
-        told = parse_sysctl(done.stdout)
+        sysctl = parse_sysctl(done.stdout)
     except (OSError, subprocess.SubprocessError):
-        told = {}
-    return describe(told, platform.machine(), platform.mac_ver()[0], platform.release())
+        sysctl = {}
+    return describe(sysctl, platform.machine(), platform.mac_ver()[0], platform.release())
 
 
 def parse_sysctl(text: str) -> dict[str, str]:
-    """`name: value` lines as a dict."""
+    """Parse `name: value` lines into a dict."""
     lines = (line.partition(": ") for line in text.splitlines())
     return {name.strip(): value.strip() for name, colon, value in lines if colon}
 
 
-def describe(told: Mapping[str, str], architecture: str, version: str, kernel: str) -> Device:
-    """The device that sysctl's answers describe."""
-    logical = _integer(told, "hw.logicalcpu") or os.cpu_count()
-    caches = {level: _integer(told, name) for level, name in _CACHES.items()}
-    hypervisor = told.get("kern.hv_vmm_present")
+def describe(sysctl: Mapping[str, str], architecture: str, version: str, kernel: str) -> Device:
+    """Return the device described by the values of sysctl."""
+    logical = _integer(sysctl, "hw.logicalcpu") or os.cpu_count()
+    caches = {level: _integer(sysctl, name) for level, name in _CACHES.items()}
+    hypervisor = sysctl.get("kern.hv_vmm_present")
     return Device(
         architecture=architecture or "unknown",
         os=f"macOS {version}".strip(),
         python=platform.python_version(),
         threads=logical or 1,
-        cpu=told.get("machdep.cpu.brand_string"),
-        vendor=told.get("machdep.cpu.vendor") or ("Apple" if architecture == "arm64" else None),
-        board=told.get("hw.model"),
-        simd=_simd(told),
-        physical_cores=_integer(told, "hw.physicalcpu"),
+        cpu=sysctl.get("machdep.cpu.brand_string"),
+        vendor=sysctl.get("machdep.cpu.vendor") or ("Apple" if architecture == "arm64" else None),
+        board=sysctl.get("hw.model"),
+        simd=_simd(sysctl),
+        physical_cores=_integer(sysctl, "hw.physicalcpu"),
         logical_cores=logical,
-        memory_bytes=_integer(told, "hw.memsize"),
+        memory_bytes=_integer(sysctl, "hw.memsize"),
         caches={level: size for level, size in caches.items() if size},
         kernel=kernel or None,
         virtualised=None if hypervisor is None else hypervisor == "1",
@@ -79,13 +79,13 @@ def describe(told: Mapping[str, str], architecture: str, version: str, kernel: s
     )
 
 
-def _simd(told: Mapping[str, str]) -> tuple[str, ...] | None:
-    words = " ".join(told.get(f"machdep.cpu.{name}", "") for name in ("features", "leaf7_features")).split()
-    found = [name for flag, name in ARM_FLAGS.items() if told.get(flag) == "1"]
+def _simd(sysctl: Mapping[str, str]) -> tuple[str, ...] | None:
+    words = " ".join(sysctl.get(f"machdep.cpu.{name}", "") for name in ("features", "leaf7_features")).split()
+    found = [name for flag, name in ARM_FLAGS.items() if sysctl.get(flag) == "1"]
     found += [name for flag, name in INTEL_FLAGS.items() if flag in words]
-    return tuple(dict.fromkeys(found)) if told else None
+    return tuple(dict.fromkeys(found)) if sysctl else None
 
 
-def _integer(told: Mapping[str, str], name: str) -> int | None:
-    value = told.get(name, "")
+def _integer(sysctl: Mapping[str, str], name: str) -> int | None:
+    value = sysctl.get(name, "")
     return int(value) if value.isdigit() else None

@@ -1,4 +1,4 @@
-"""What lies around the processor of a Mac, by the system's own tools. Not tried on a Mac yet."""
+"""Read the inventory of a Mac with the tools of macOS. Not yet tested on a Mac."""
 
 from __future__ import annotations
 
@@ -11,69 +11,66 @@ from typing import Any
 from edgehone.device.accelerators import Accelerator
 from edgehone.device.cores import darwin_cores
 from edgehone.device.darwin import parse_sysctl
-from edgehone.device.inventory_facts import (
-    Inventory,
-)
+from edgehone.device.inventory_facts import Inventory
 from edgehone.device.network import Network, parse_route_get
 from edgehone.device.power import parse_pmset
 from edgehone.device.storage import read_storage
 
-_PATIENCE_SECONDS = 5
+_TIMEOUT_SECONDS = 5
 
 
-def darwin(folder: Path) -> Inventory:
-    """This Mac's. Never raises."""
+def read_darwin(folder: Path) -> Inventory:
+    """Return the inventory of this Mac. Never raises. `folder`: where to report free space."""
     reasons = {
-        "power_limits": "macOS does not tell",
-        "thermal": "macOS tells it to nobody but root (powermetrics)",
+        "power_limits": "macOS does not report them",
+        "thermal": "macOS reports it only to root (powermetrics)",
         "limits": "macOS has no control groups",
-        "network.metered": "macOS does not tell",
+        "network.metered": "macOS does not report it",
     }
-    displays = parse_displays(_said("/usr/sbin/system_profiler", "-json", "SPDisplaysDataType"))
+    displays = parse_displays(_run("/usr/sbin/system_profiler", "-json", "SPDisplaysDataType"))
     if displays is None:
-        reasons["accelerators"] = "system_profiler does not tell"
+        reasons["accelerators"] = "system_profiler does not list them"
     return Inventory(
-        cores=darwin_cores(parse_sysctl(_said("/usr/sbin/sysctl", "hw")), reasons),
+        cores=darwin_cores(parse_sysctl(_run("/usr/sbin/sysctl", "hw")), reasons),
         accelerators=displays,
-        power=parse_pmset(_said("/usr/bin/pmset", "-g", "batt"), reasons),
+        power=parse_pmset(_run("/usr/bin/pmset", "-g", "batt"), reasons),
         storage=read_storage(folder, Path("/"), reasons),
-        network=Network(parse_route_get(_said("/sbin/route", "-n", "get", "default")) is not None, None),
+        network=Network(parse_route_get(_run("/sbin/route", "-n", "get", "default")) is not None, None),
         reasons=reasons,
         drivers=(platform.release(),),
     )
 
 
-def parse_displays(said: str) -> tuple[Accelerator, ...] | None:
-    """The GPUs in what `system_profiler -json SPDisplaysDataType` prints; None where that is something else.
+def parse_displays(output: str) -> tuple[Accelerator, ...] | None:
+    """Return the GPUs in the output of `system_profiler -json SPDisplaysDataType`, or None if it is invalid.
 
-    Apple silicon has a Neural Engine beside each GPU, which no list shows.
+    Apple silicon also has a Neural Engine, which is not listed and is therefore added.
     """
     try:
-        listed = json.loads(said)["SPDisplaysDataType"]
-        found = [_gpu(one) for one in listed if isinstance(one, dict)]
+        listed = json.loads(output)["SPDisplaysDataType"]
+        gpus = [_gpu(one) for one in listed if isinstance(one, dict)]
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
-    engines = [Accelerator("npu", "Apple", "Neural Engine", "soc") for one in found if one.vendor == "Apple"][
-        :1
-    ]
-    return (*found, *engines)
+    if any(gpu.vendor == "Apple" for gpu in gpus):
+        gpus.append(Accelerator("npu", "Apple", "Neural Engine", "soc"))
+    return tuple(gpus)
 
 
-def _gpu(told: dict[str, Any]) -> Accelerator:
-    name = str(told.get("sppci_model") or told.get("_name") or "")
+def _gpu(display: dict[str, Any]) -> Accelerator:
+    name = str(display.get("sppci_model") or display.get("_name") or "")
     vendors = ("Apple", "AMD", "Intel", "NVIDIA")
     vendor = next(
-        (one for one in vendors if one.lower() in f"{told.get('spdisplays_vendor')} {name}".lower()), None
+        (one for one in vendors if one.lower() in f"{display.get('spdisplays_vendor')} {name}".lower()), None
     )
-    metal = "spdisplays_mtlgpufamilysupport" in told or "spdisplays_metal" in told
+    metal = "spdisplays_mtlgpufamilysupport" in display or "spdisplays_metal" in display
     short = name.removeprefix(f"{vendor} ") or None
-    return Accelerator("gpu", vendor, short, str(told.get("sppci_bus", "soc")), "Metal" if metal else None)
+    return Accelerator("gpu", vendor, short, str(display.get("sppci_bus", "soc")), "Metal" if metal else None)
 
 
-def _said(*command: str) -> str:
+def _run(*command: str) -> str:
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, errors="replace", timeout=_PATIENCE_SECONDS, check=False
+            command, capture_output=True, text=True, errors="replace", timeout=_TIMEOUT_SECONDS, check=False
         )
     except (OSError, subprocess.SubprocessError):
         return ""

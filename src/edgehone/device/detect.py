@@ -1,4 +1,4 @@
-"""What this machine is: processor, instruction sets, threads that may be used, memory, limits, system."""
+"""Detect this machine: processor, instruction sets, usable threads, memory, limits and operating system."""
 
 from __future__ import annotations
 
@@ -18,35 +18,37 @@ from edgehone.device.sysfs import text
 
 __all__ = ["Device", "detect", "detect_linux"]
 
-# What hypervisors call the board that they pretend to be (DMI sys_vendor and product_name).
+# Names of virtual machines' boards (DMI sys_vendor and product_name).
 _VIRTUAL = ("qemu", "kvm", "vmware", "virtualbox", "xen", "bochs", "parallels", "virtual machine", "bhyve",
             "amazon ec2", "google compute engine", "openstack", "firecracker")  # fmt: skip
-# Where a Linux machine would tell what it does not tell.
-_WHY = {
-    "cpu": "/proc/cpuinfo names no processor",
-    "vendor": "/proc/cpuinfo names no maker",
-    "board": "there is no device tree that names it: only boards have one",
+# Reasons for unknown properties on Linux.
+_REASONS = {
+    "cpu": "/proc/cpuinfo has no processor name",
+    "vendor": "/proc/cpuinfo has no vendor",
+    "board": "no device tree has its name (only single-board computers have one)",
     "simd": "/proc/cpuinfo lists neither flags nor Features",
-    "physical_cores": "neither sysfs' topology nor /proc/cpuinfo numbers the cores",
+    "physical_cores": "neither the topology in sysfs nor /proc/cpuinfo numbers the cores",
     "logical_cores": "/proc/cpuinfo lists no processors",
     "memory_bytes": "/proc/meminfo has no MemTotal",
     "memory_available_bytes": "/proc/meminfo has no MemAvailable",
     "memory_limit_bytes": "no control group limits it below the machine's memory",
     "kernel": "/proc/sys/kernel/osrelease cannot be read",
-    "virtualised": "neither processor, hypervisor nor firmware tells",
+    "virtualised": "neither processor, hypervisor nor firmware states it",
     "container": "the control groups of the first process cannot be read",
 }
 _CONTAINERS = ("docker", "kubepods", "containerd", "lxc", "libpod", "podman")
 
 
 def detect() -> Device:
-    """This machine. Never raises: what cannot be read is None."""
+    """Return this machine. Never raises; what cannot be read is None."""
     if sys.platform.startswith("linux"):
         return detect_linux()
     if sys.platform == "darwin":
-        found = detect_darwin()
-        return replace(found, reasons=lacking(found, dict.fromkeys(_WHY, "sysctl does not tell")))
-    found = Device(
+        device = detect_darwin()
+        return replace(
+            device, reasons=missing_reasons(device, dict.fromkeys(_REASONS, "sysctl does not state it"))
+        )
+    device = Device(
         architecture=platform.machine() or "unknown",
         os=platform.platform(terse=True) or "unknown",
         python=platform.python_version(),
@@ -56,21 +58,24 @@ def detect() -> Device:
         kernel=platform.version() or None,
     )
     return replace(
-        found, reasons=lacking(found, dict.fromkeys(_WHY, f"how {sys.platform} tells it is not known"))
+        device,
+        reasons=missing_reasons(
+            device, dict.fromkeys(_REASONS, f"reading it is not supported on {sys.platform}")
+        ),
     )
 
 
 def detect_linux(
     root: Path = Path("/"), affinity: int | None = None, architecture: str | None = None
 ) -> Device:
-    """A Linux machine whose proc, sys and etc lie under `root`; `affinity` counts the threads it allows."""
+    """Return the Linux machine whose proc, sys and etc are under `root`. `affinity`: the number of allowed threads."""
     info = parse_cpuinfo(text(root / "proc/cpuinfo") or "")
     memory = parse_meminfo(text(root / "proc/meminfo") or "")
     limits = read_limits(root)
     logical = info.logical_cores or os.cpu_count()
     total = memory.get("MemTotal")
     limit = limits.memory_bytes
-    found = Device(
+    device = Device(
         architecture=architecture or platform.machine() or "unknown",
         os=_os_name(text(root / "etc/os-release") or ""),
         python=platform.python_version(),
@@ -89,28 +94,28 @@ def detect_linux(
         virtualised=True if info.hypervisor else _virtualised(root, info.hypervisor),
         container=_container(root),
     )
-    return replace(found, reasons=lacking(found, _WHY))
+    return replace(device, reasons=missing_reasons(device, _REASONS))
 
 
-def lacking(device: Device, why: Mapping[str, str]) -> dict[str, str]:
-    """The reasons for those fields that are None."""
-    return {name: reason for name, reason in why.items() if getattr(device, name) is None}
+def missing_reasons(device: Device, reasons: Mapping[str, str]) -> dict[str, str]:
+    """Return the reasons for the fields that are None."""
+    return {name: reason for name, reason in reasons.items() if getattr(device, name) is None}
 
 
 def usable_threads(affinity: int, limits: Limits) -> int:
-    """The smaller of the affinity's count and the quota rounded down, at least 1."""
+    """Return the smaller of the affinity count and the CPU quota rounded down, at least 1."""
     quota = affinity if limits.cpus is None else int(limits.cpus)
     return max(1, min(affinity, quota))
 
 
 def parse_meminfo(text: str) -> dict[str, int]:
-    """The fields of /proc/meminfo that are in kB, in bytes."""
-    found = re.findall(r"^(\w+):\s+(\d+) kB$", text, re.MULTILINE)
-    return {name: int(size) * 1024 for name, size in found}
+    """Return the fields of /proc/meminfo that are in kB, in bytes."""
+    sizes = re.findall(r"^(\w+):\s+(\d+) kB$", text, re.MULTILINE)
+    return {name: int(size) * 1024 for name, size in sizes}
 
 
 def read_caches(root: Path) -> dict[str, int]:
-    """Sizes in bytes of the first core's caches: "L1d", "L1i", "L2", "L3"."""
+    """Return the sizes in bytes of the first core's caches: "L1d", "L1i", "L2", "L3"."""
     caches: dict[str, int] = {}
     for index in sorted((root / "sys/devices/system/cpu/cpu0/cache").glob("index*")):
         level, kind, size = (text(index / name) or "" for name in ("level", "type", "size"))
@@ -147,10 +152,10 @@ def _virtualised(root: Path, hypervisor: bool | None) -> bool | None:
     if text(root / "sys/hypervisor/type"):
         return True
     names = [text(root / "sys/class/dmi/id" / name) for name in ("sys_vendor", "product_name")]
-    said = " ".join(name for name in names if name).lower()
-    if any(word in said for word in _VIRTUAL):
+    board = " ".join(name for name in names if name).lower()
+    if any(word in board for word in _VIRTUAL):
         return True
-    if hypervisor is False or said or _board(root):
+    if hypervisor is False or board or _board(root):
         return False
     return None
 
@@ -158,8 +163,8 @@ def _virtualised(root: Path, hypervisor: bool | None) -> bool | None:
 def _container(root: Path) -> bool | None:
     if (root / ".dockerenv").exists() or (root / "run/.containerenv").exists():
         return True
-    told = [text(root / name) for name in ("proc/1/cgroup", "proc/self/cgroup")]
-    said = " ".join(text for text in told if text)
-    if any(word in said for word in _CONTAINERS) or text(root / "run/systemd/container"):
+    groups = [text(root / name) for name in ("proc/1/cgroup", "proc/self/cgroup")]
+    names = " ".join(group for group in groups if group)
+    if any(word in names for word in _CONTAINERS) or text(root / "run/systemd/container"):
         return True
-    return False if said else None
+    return False if names else None

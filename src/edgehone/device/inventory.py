@@ -1,7 +1,7 @@
-"""What lies around the processor: kinds of cores, accelerators, power, heat, storage, network.
+"""Read the inventory of this machine: kinds of cores, accelerators, power, temperature, storage and network.
 
-These may be other tomorrow (a charger pulled out, a disk filled up), or say nothing of the speed by themselves, so they
-are apart from `Device`, whose fingerprint names the machine that a figure was read on.
+These can change (an unplugged charger, a full disk) or do not determine speed by themselves. They are therefore not
+part of `Device`, whose fingerprint identifies the machine of a measurement.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from edgehone.device.thermal import read_zones
 
 
 def read_inventory(folder: Path) -> Inventory:
-    """This machine's; `folder` is where edgehone keeps what it makes. Never raises; contacts no host."""
+    """Return the inventory of this machine. Never raises; contacts no host. `folder`: where to report free space."""
     if sys.platform.startswith("linux"):
-        return linux(Path("/"), folder)
+        return read_linux(Path("/"), folder)
     if sys.platform == "darwin":
-        from edgehone.device.darwin_inventory import darwin
+        from edgehone.device.darwin_inventory import read_darwin
 
-        return darwin(folder)
+        return read_darwin(folder)
     names = ("cores", "accelerators", "power", "power_limits", "thermal", "network", "limits")
-    reasons = dict.fromkeys(names, f"how {sys.platform} tells it is not known")
+    reasons = dict.fromkeys(names, f"reading it is not supported on {sys.platform}")
     return Inventory(storage=read_storage(folder, Path("/"), reasons), reasons=reasons)
 
 
-def linux(root: Path, folder: Path) -> Inventory:
-    """Of a Linux machine whose proc, sys, dev, etc and run lie under `root`."""
+def read_linux(root: Path, folder: Path) -> Inventory:
+    """Return the inventory of the Linux machine whose proc, sys, dev, etc and run are under `root`."""
     reasons: dict[str, str] = {}
     zones = read_zones(root / "sys")
     if not zones:

@@ -1,4 +1,4 @@
-"""The facts about a machine beside its processor and memory."""
+"""Inventory: the properties of a machine besides its processor and memory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from edgehone.device.thermal import Zone
 
 @dataclass(frozen=True)
 class Inventory:
-    """What is None has its reason in `reasons` under the field's name."""
+    """The inventory of a machine. Unknown values are None; `reasons` has the reason under the field's name."""
 
     cores: tuple[CoreKind, ...] | None = None
     accelerators: tuple[Accelerator, ...] | None = None
@@ -30,14 +30,14 @@ class Inventory:
     network: Network | None = None
     limits: Limits | None = None  # of the control groups
     reasons: Mapping[str, str] = field(default_factory=dict)
-    drivers: tuple[str, ...] = ()  # versions and places that decide what a runtime finds
+    drivers: tuple[str, ...] = ()  # driver versions and files that decide which accelerators a runtime finds
 
     @property
     def hardware(self) -> str:
-        """12 hexadecimal digits over what decides which devices a runtime finds: accelerators and their drivers."""
+        """12 hexadecimal digits that identify the accelerators and their drivers."""
         parts = [[asdict(one) for one in self.accelerators or ()], list(self.drivers)]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
 
     def to_json(self) -> dict[str, Any]:
-        """A plain dict."""
+        """Return a plain dict."""
         return {**asdict(self), "hardware": self.hardware}

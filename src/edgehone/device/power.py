@@ -1,4 +1,4 @@
-"""Where the power comes from, and what the processor may draw of it.
+"""Read the power source of the machine and the power limits of the processor.
 
 Sources: the kernel's ABI documents sysfs-class-power and sysfs-class-powercap (RAPL); pmset(1) on macOS.
 """
@@ -17,16 +17,16 @@ _MAINS = ("Mains", "USB", "USB_C", "USB_PD", "Wireless")
 
 @dataclass(frozen=True)
 class Power:
-    """`charge` is that of the battery, a share; None where there is none or it does not tell."""
+    """The power source. `charge`: that of the battery from 0 to 1, None without a battery or if unknown."""
 
     source: Literal["mains", "battery"]
     charge: float | None = None
-    status: str | None = None  # of the battery, in the system's words: "Charging", "discharging", …
+    status: str | None = None  # of the battery, as the system reports it: "Charging", "discharging", …
 
 
 @dataclass(frozen=True)
 class PowerLimit:
-    """What a part of the processor may draw, averaged over `seconds`."""
+    """The power that a part of the processor may draw, averaged over `seconds`."""
 
     domain: str  # "package-0 long_term"
     watts: float
@@ -34,7 +34,7 @@ class PowerLimit:
 
 
 def read_power(root: Path, reasons: dict[str, str]) -> Power | None:
-    """The source; None, with the reason under "power", where the system lists no supply of the machine."""
+    """Return the power source, or None, with a reason under "power", if the system does not report it."""
     supplies = [
         one for one in entries(root / "sys/class/power_supply", "*") if text(one / "scope") != "Device"
     ]
@@ -45,22 +45,22 @@ def read_power(root: Path, reasons: dict[str, str]) -> Power | None:
     if any(state and state > 0 for state in online):
         return Power("mains", charge, status)
     if batteries and status:
-        # Some laptops do not list their charger: a battery that does not discharge is fed by one.
+        # Some laptops do not list their charger. A battery that is not discharging is on mains.
         return Power("battery" if status == "Discharging" else "mains", charge, status)
     reasons["power"] = (
-        "the supplies that are listed do not tell" if supplies
-        else "no power supply is listed: most servers, desktops, boards and virtual machines list none"
+        "the listed power supplies do not state it" if supplies
+        else "no power supply is listed (as on most servers, desktops, boards and virtual machines)"
     )  # fmt: skip
     return None
 
 
-def parse_pmset(said: str, reasons: dict[str, str]) -> Power | None:
-    """What `pmset -g batt` says."""
-    source = re.search(r"drawing from '(AC|Battery|UPS) Power'", said)
+def parse_pmset(output: str, reasons: dict[str, str]) -> Power | None:
+    """Parse the output of `pmset -g batt`."""
+    source = re.search(r"drawing from '(AC|Battery|UPS) Power'", output)
     if source is None:
-        reasons["power"] = "pmset does not tell"
+        reasons["power"] = "pmset does not state it"
         return None
-    battery = re.search(r"\t\s*([0-9]{1,3})%; ([a-z AC]+);", said)
+    battery = re.search(r"\t\s*([0-9]{1,3})%; ([a-z AC]+);", output)
     return Power(
         "mains" if source[1] == "AC" else "battery",
         min(int(battery[1]), 100) / 100 if battery else None,
@@ -69,8 +69,8 @@ def parse_pmset(said: str, reasons: dict[str, str]) -> Power | None:
 
 
 def read_limits(root: Path, reasons: dict[str, str]) -> tuple[PowerLimit, ...] | None:
-    """RAPL's constraints; None, with the reason under "power_limits", where none can be read."""
-    found = []
+    """Return the RAPL constraints, or None, with a reason under "power_limits", if none can be read."""
+    limits = []
     for domain in entries(root / "sys/class/powercap", "*rapl:*"):
         name = text(domain / "name") or domain.name
         for limit in entries(domain, "constraint_[0-9]*_power_limit_uw"):
@@ -78,14 +78,14 @@ def read_limits(root: Path, reasons: dict[str, str]) -> tuple[PowerLimit, ...] |
             watts, window = integer(limit), integer(domain / f"{kind}_time_window_us")
             if watts and watts > 0:
                 label = text(domain / f"{kind}_name") or kind
-                found.append(
+                limits.append(
                     PowerLimit(
                         f"{name} {label}", watts / 1e6, window / 1e6 if window and window > 0 else None
                     )
                 )
-    if found:
-        return tuple(found)
-    reasons["power_limits"] = "no RAPL constraint can be read (virtual machine, ARM, or not allowed)"
+    if limits:
+        return tuple(limits)
+    reasons["power_limits"] = "no RAPL constraint can be read (virtual machine, ARM, or no permission)"
     return None
 
 

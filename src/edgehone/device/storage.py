@@ -1,4 +1,4 @@
-"""What a folder lies on: file system, room, and the kind of drive.
+"""Detect the storage of a folder: file system, free space and kind of drive.
 
 Sources: proc(5) for mountinfo; the kernel's ABI document sysfs-block (queue/rotational) and its MMC attributes.
 """
@@ -34,7 +34,7 @@ _MEMORY = ("tmpfs", "ramfs", "devtmpfs", "rootfs")
 
 @dataclass(frozen=True)
 class Mount:
-    """A line of mountinfo."""
+    """A mount point."""
 
     device: str  # "254:0"
     point: str
@@ -44,7 +44,7 @@ class Mount:
 
 @dataclass(frozen=True)
 class Storage:
-    """Where `path` lies. `drive` is None where the system does not tell, with the reason beside it."""
+    """The storage of `path`. `drive` is None if unknown; the reason is in the reasons of `read_storage`."""
 
     path: str
     total_bytes: int
@@ -54,14 +54,14 @@ class Storage:
 
 
 def read_storage(path: Path, root: Path, reasons: dict[str, str]) -> Storage | None:
-    """Of an existing folder; the reasons are under "storage" and "storage.drive"."""
+    """Return the storage of an existing folder. Reasons are under "storage" and "storage.drive"."""
     try:
         usage = shutil.disk_usage(path)
-        place = os.path.realpath(path)
+        real_path = os.path.realpath(path)
     except OSError as error:
         reasons["storage"] = f"{path}: {error.strerror}"
         return None
-    mount = under(parse_mountinfo(text(root / "proc/self/mountinfo") or ""), place)
+    mount = mount_of(parse_mountinfo(text(root / "proc/self/mountinfo") or ""), real_path)
     if mount is None:
         reasons["storage.drive"] = "the system lists no mounts"
         return Storage(str(path), usage.total, usage.free)
@@ -69,40 +69,40 @@ def read_storage(path: Path, root: Path, reasons: dict[str, str]) -> Storage | N
     return Storage(str(path), usage.total, usage.free, mount.file_system, drive)
 
 
-def parse_mountinfo(said: str) -> list[Mount]:
-    """The mounts in the text of /proc/self/mountinfo; a line that is none is left out."""
-    found = []
-    for line in said.splitlines():
+def parse_mountinfo(content: str) -> list[Mount]:
+    """Parse the text of /proc/self/mountinfo. Invalid lines are skipped."""
+    mounts = []
+    for line in content.splitlines():
         head, dash, tail = line.partition(" - ")
         one, other = head.split(" "), tail.split(" ")
         if dash and len(one) >= 6 and len(other) >= 2:
-            found.append(Mount(one[2], _plain(one[4]), other[0], _plain(other[1])))
-    return found
+            mounts.append(Mount(one[2], _unescape(one[4]), other[0], _unescape(other[1])))
+    return mounts
 
 
-def under(mounts: list[Mount], place: str) -> Mount | None:
-    """The mount that an absolute path lies on: the deepest, and of several at one point the last."""
+def mount_of(mounts: list[Mount], path: str) -> Mount | None:
+    """Return the mount that contains an absolute path: the deepest, and the last of several at the same point."""
     best: Mount | None = None
     for mount in mounts:
-        holds = place == mount.point or place.startswith(mount.point.rstrip("/") + "/")
-        if holds and (best is None or len(mount.point) >= len(best.point)):
+        contains = path == mount.point or path.startswith(mount.point.rstrip("/") + "/")
+        if contains and (best is None or len(mount.point) >= len(best.point)):
             best = mount
     return best
 
 
 def drive_of(mount: Mount, root: Path, reasons: dict[str, str]) -> Drive | None:
-    """The kind of drive; None, with the reason under "storage.drive"."""
+    """Return the kind of drive, or None, with a reason under "storage.drive"."""
     if mount.file_system in _NETWORK:
         return "network"
     if mount.file_system in _MEMORY:
         return "memory"
     block = _block(mount, root)
     if block is None:
-        reasons["storage.drive"] = f"what {mount.file_system} lies on is no block device that is listed"
+        reasons["storage.drive"] = f"the block device of {mount.file_system} is not listed"
         return None
     kind = _kind(block)
     if kind is None:
-        reasons["storage.drive"] = f"{block.name} does not tell what it is: virtual, or of an unknown kind"
+        reasons["storage.drive"] = f"{block.name} does not state its kind: it is virtual or unknown"
     return kind
 
 
@@ -112,32 +112,31 @@ def _kind(block: Path) -> Drive | None:
         return "nvme"
     if name.startswith("mmcblk"):
         return "sd card" if text(block / "device/type") == "SD" else "emmc"
-    if rotational is None or re.match(
-        r"x?vd[a-z]", name
-    ):  # a virtual drive says that it rotates, whatever is behind
+    # Virtual drives report that they rotate, whatever they are stored on.
+    if rotational is None or re.match(r"x?vd[a-z]", name):
         return None
     return "rotational" if rotational else "ssd"
 
 
 def _block(mount: Mount, root: Path) -> Path | None:
-    """The whole drive's folder in sysfs: partitions and mapped devices lead to it."""
-    places = [root / "sys/dev/block" / mount.device]
-    if mount.source.startswith("/dev/"):  # btrfs numbers its devices itself
-        places.append(root / "sys/class/block" / mount.source.rpartition("/")[2])
-    found = next((place.resolve() for place in places if place.is_dir()), None)
-    for _ in range(8):  # a mapped device on a mapped device …
-        if found is None:
+    """Return the sysfs folder of the physical drive, resolving partitions and mapped devices."""
+    folders = [root / "sys/dev/block" / mount.device]
+    if mount.source.startswith("/dev/"):  # btrfs has device numbers of its own
+        folders.append(root / "sys/class/block" / mount.source.rpartition("/")[2])
+    block = next((folder.resolve() for folder in folders if folder.is_dir()), None)
+    for _ in range(8):  # mapped devices can be stacked
+        if block is None:
             return None
-        below = entries(found, "slaves/*")
+        below = entries(block, "slaves/*")
         if below:
-            found = below[0].resolve()
-        elif not (found / "queue").is_dir() and (found.parent / "queue").is_dir():
-            found = found.parent
+            block = below[0].resolve()
+        elif not (block / "queue").is_dir() and (block.parent / "queue").is_dir():
+            block = block.parent
         else:
             break
-    return found
+    return block
 
 
-def _plain(said: str) -> str:
-    """mountinfo writes blanks and backslashes as three octal digits."""
-    return re.sub(r"\\([0-3][0-7]{2})", lambda match: chr(int(match[1], 8)), said)
+def _unescape(field: str) -> str:
+    """Resolve octal escapes, which mountinfo uses for whitespace and backslashes."""
+    return re.sub(r"\\([0-3][0-7]{2})", lambda match: chr(int(match[1], 8)), field)

@@ -1,6 +1,6 @@
-"""Thermal zones: how warm they are, and at which temperatures the kernel acts.
+"""Read thermal zones: their temperatures, and the temperatures at which the kernel acts.
 
-Source: the kernel's ABI document sysfs-class-thermal. Temperatures are in thousandths of a degree Celsius there.
+Source: the kernel's ABI document sysfs-class-thermal. The files are in thousandths of a degree Celsius.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from pathlib import Path
 
 from edgehone.device.sysfs import entries, integer, text
 
-# Below it a trip point is switched off (the kernel writes -274000), above it nothing runs any more.
+# Values outside are invalid. The kernel writes -274000 for a disabled trip point.
 _COLDEST, _HOTTEST = -55.0, 250.0
 
 
 @dataclass(frozen=True)
 class Trip:
-    """At `celsius` the kernel does what `kind` says: "passive" slows down, "active" cools, "critical" shuts down."""
+    """A temperature at which the kernel acts: "passive" slows down, "active" cools, "critical" shuts down."""
 
     kind: str
     celsius: float
@@ -24,7 +24,7 @@ class Trip:
 
 @dataclass(frozen=True)
 class Zone:
-    """`celsius` is None for a sensor that is off."""
+    """A thermal zone. `celsius` is None for a disabled sensor."""
 
     name: str  # "thermal_zone0 x86_pkg_temp"
     celsius: float | None
@@ -32,7 +32,7 @@ class Zone:
 
 
 def read_zones(sys: Path) -> tuple[Zone, ...]:
-    """All zones under `sys`, none where there are none."""
+    """Return all zones under `sys`."""
     return tuple(
         Zone(f"{zone.name} {text(zone / 'type') or ''}".strip(), _celsius(zone / "temp"), _trips(zone))
         for zone in entries(sys / "class/thermal", "thermal_zone*")
@@ -40,13 +40,13 @@ def read_zones(sys: Path) -> tuple[Zone, ...]:
 
 
 def _trips(zone: Path) -> tuple[Trip, ...]:
-    found = []
+    trips = []
     for file in entries(zone, "trip_point_*_temp"):
         kind = text(zone / f"{file.name.removesuffix('_temp')}_type")
         celsius = _celsius(file)
         if kind and celsius is not None and celsius > 0:
-            found.append(Trip(kind, celsius))
-    return tuple(found)
+            trips.append(Trip(kind, celsius))
+    return tuple(trips)
 
 
 def _celsius(file: Path) -> float | None:

@@ -1,6 +1,6 @@
-"""The conditions that a measurement ran under: frequency, heat, throttling, governor, load.
+"""Read the conditions of a measurement: frequency, temperature, throttling, governor and load.
 
-Read before and after each round of measurements; `difference` tells whether the machine held still.
+They are read before and after each round of measurements; `difference` compares the two readings.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from edgehone.device.thermal import read_zones
 
 @dataclass(frozen=True)
 class Conditions:
-    """One moment. What cannot be read is None, and `reasons` says why under the field's name."""
+    """The conditions at one moment. Unknown values are None; `reasons` has the reason under the field's name."""
 
-    frequencies_mhz: tuple[float, ...] | None = None  # one a core, in the cores' order
-    core_throttle_count: int | None = None  # summed over the cores, since the machine started
-    package_throttle_count: int | None = None  # the largest of the packages
+    frequencies_mhz: tuple[float, ...] | None = None  # one per core, in core order
+    core_throttle_count: int | None = None  # sum over the cores since boot
+    package_throttle_count: int | None = None  # maximum over the packages
     temperatures_c: Mapping[str, float] | None = None  # thermal zone -> degrees Celsius
     governors: tuple[str, ...] | None = None  # distinct, sorted
     load: tuple[float, float, float] | None = None  # processes, averaged over 1, 5 and 15 minutes
@@ -30,13 +30,13 @@ class Conditions:
 
     @property
     def mean_mhz(self) -> float | None:
-        """Mean frequency over the cores."""
+        """Mean frequency of the cores in MHz."""
         if not self.frequencies_mhz:
             return None
         return sum(self.frequencies_mhz) / len(self.frequencies_mhz)
 
     def to_json(self) -> dict[str, Any]:
-        """A plain dict."""
+        """Return a plain dict."""
         return {
             name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()
         }
@@ -44,22 +44,22 @@ class Conditions:
 
 @dataclass(frozen=True)
 class Change:
-    """What changed between two moments; None is 'cannot be told'."""
+    """The change between two readings. None: unknown."""
 
-    throttled: bool | None  # some throttle counter rose
+    throttled: bool | None  # True if a throttle counter increased
     core_throttles: int | None
     package_throttles: int | None
-    frequency_change: float | None  # of the mean frequency, as a share: -0.1 is 10 % slower
-    warmest_c: float | None  # highest temperature of both moments
+    frequency_change: float | None  # relative change of the mean frequency: -0.1 is 10 % slower
+    warmest_c: float | None  # highest temperature in both readings
     reasons: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """A plain dict."""
+        """Return a plain dict."""
         return asdict(self)
 
 
 def read_conditions(root: Path = Path("/sys"), proc: Path = Path("/proc")) -> Conditions:
-    """The conditions now. Never raises; takes well under a millisecond a core."""
+    """Read the current conditions. Never raises; takes well under a millisecond per core."""
     reasons: dict[str, str] = {}
     cpus = entries(root / "devices/system/cpu", "cpu[0-9]*")
     return Conditions(
@@ -74,14 +74,14 @@ def read_conditions(root: Path = Path("/sys"), proc: Path = Path("/proc")) -> Co
 
 
 def difference(before: Conditions, after: Conditions) -> Change:
-    """What changed from `before` to `after`."""
-    core = _risen(before.core_throttle_count, after.core_throttle_count)
-    package = _risen(before.package_throttle_count, after.package_throttle_count)
-    rises = [rise for rise in (core, package) if rise is not None]
+    """Return the change from `before` to `after`."""
+    core = _increase(before.core_throttle_count, after.core_throttle_count)
+    package = _increase(before.package_throttle_count, after.package_throttle_count)
+    increases = [increase for increase in (core, package) if increase is not None]
     start, end = before.mean_mhz, after.mean_mhz
     warmest = [*(before.temperatures_c or {}).values(), *(after.temperatures_c or {}).values()]
     return Change(
-        throttled=any(rise > 0 for rise in rises) if rises else None,
+        throttled=any(increase > 0 for increase in increases) if increases else None,
         core_throttles=core,
         package_throttles=package,
         frequency_change=end / start - 1 if start and end else None,
@@ -96,11 +96,11 @@ def _frequencies(cpus: list[Path], proc: Path, reasons: dict[str, str]) -> tuple
     if known:
         return known
     try:
-        told = parse_cpuinfo((proc / "cpuinfo").read_text(errors="replace")).mhz
+        frequencies = parse_cpuinfo((proc / "cpuinfo").read_text(errors="replace")).mhz
     except OSError:
-        told = ()
-    if told:
-        return told
+        frequencies = ()
+    if frequencies:
+        return frequencies
     reasons["frequencies_mhz"] = "neither cpufreq/scaling_cur_freq nor 'cpu MHz' in cpuinfo can be read"
     return None
 
@@ -112,7 +112,7 @@ def _throttles(
     known = [count for count in found if count is not None]
     if known:
         return combine(known)
-    reasons[name] = f"thermal_throttle/{name} is not there (virtual machine, or not an Intel processor)"
+    reasons[name] = f"thermal_throttle/{name} does not exist (virtual machine, or not an Intel processor)"
     return None
 
 
@@ -140,5 +140,5 @@ def _load(proc: Path, reasons: dict[str, str]) -> tuple[float, float, float] | N
     return float(match.group(1)), float(match.group(2)), float(match.group(3))
 
 
-def _risen(before: int | None, after: int | None) -> int | None:
+def _increase(before: int | None, after: int | None) -> int | None:
     return None if before is None or after is None else after - before

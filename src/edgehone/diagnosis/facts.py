@@ -17,7 +17,7 @@ from edgehone.backends import registry
 from edgehone.bundle import Bundle, verify
 from edgehone.core.figure import Figure
 from edgehone.decision.decision import Candidate
-from edgehone.device.bandwidth import recall
+from edgehone.device.bandwidth import read_cached
 from edgehone.device.cgroup import read_limits
 from edgehone.device.detect import detect
 from edgehone.device.facts import Device
@@ -152,7 +152,7 @@ def _speed(bundle: Bundle, chosen: Candidate, machine: Device) -> Facts:
 
 def _bandwidth_share(chosen: Candidate, machine: Device) -> Fact:
     decode = chosen.figure("decode_tokens_per_s")
-    bandwidth = recall(machine, home() / "bandwidth")
+    bandwidth = read_cached(machine, home() / "bandwidth")
     last_cache = max(machine.caches.values(), default=None)
     if decode.value is None or chosen.bytes is None:
         return Fact(None, decode.reason or "its size is not known")
