@@ -272,4 +272,4 @@ def test_errors_name_what_is_wrong(
         assert message in errors[name], errors[name]
     external = json.loads(errors["beside"])  # a graph with external weights, read through links
     assert external["sum"] == 18.0 and external["facts"]["operators"] == {"MatMul": 1}
-    assert "files that are missing: m.data" in external["lost"]
+    assert "are missing: m.data" in external["lost"]

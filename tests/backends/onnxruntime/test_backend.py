@@ -122,7 +122,7 @@ def test_errors_name_what_is_wrong(
         "too new an operator": "operators that ONNX Runtime does not have: Mish (opset 13)",
         "custom operator": "operators that ONNX Runtime does not have: my.operators::Frobnicate",
         "no kernel": "cannot open model.onnx: Could not find an implementation for Relu(1)",
-        "no data": "files that are missing: model.data",
+        "no data": "are missing: model.data",
         "data outside": "weights outside its folder: ../model.data",
         "sequence": "'y' of model.onnx is a seq(tensor(float))",
         "not ONNX": "cannot be read as ONNX",
