@@ -27,6 +27,7 @@ from tests.realruns import (
     run_worker,
     tiny_encoders,
     tiny_families,
+    warm_null,
     warm_servers,
 )
 
@@ -42,6 +43,7 @@ __all__ = [
     "spoiled",
     "tiny_encoders",
     "tiny_families",
+    "warm_null",
     "warm_servers",
 ]  # fixtures
 

@@ -14,7 +14,9 @@ from edgehone.backends.null import backend
 from edgehone.inputs.texts import shipped
 from tests.once import filled_once
 from tests.rates import know_rates
+from tests.realruns import start_warm
 from tests.tiny import TINY
+from tests.warmworkers.workers import Servers
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Finished:
 
 
 @pytest.fixture(scope="session")
-def _finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+def _finished(tmp_path_factory: pytest.TempPathFactory, warm_servers: Servers) -> Finished:
     def fill(folder: Path) -> None:
         run = _in(folder)
         know_rates(run.home)
@@ -49,6 +51,7 @@ def _finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
         run.config.write_text(TINY)
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("EDGEHONE_HOME", str(run.home))
+            start_warm(warm_servers, patch)
             run.optimize(run.bundle)
 
     return _in(filled_once(tmp_path_factory, "finished", fill))

@@ -10,7 +10,7 @@ from edgehone.device.detect import detect
 
 
 def know_rates(home: Path) -> Path:
-    """Note a memory bandwidth of 20 GB/s and 100 GFLOP/s in an EDGEHONE_HOME, as if measured before; return the home."""
+    """Note 20 GB/s and 100 GFLOP/s in an EDGEHONE_HOME, as if they had been measured, and return the home."""
     device = detect()
     bandwidth.write_cached(device, home / "bandwidth", Figure(20.0, n=3, unit=bandwidth.UNIT))
     bandwidth.write_cached(device, home / "compute", Figure(100.0, n=3, unit=compute.UNIT))

@@ -72,11 +72,17 @@ def _shared_home(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
     if "own_home" not in request.fixturenames:
         monkeypatch.setenv("EDGEHONE_HOME", str(shared))
     if request.node.get_closest_marker("cold") is None:
-        _start_warm(monkeypatch, request.getfixturevalue("warm_servers"))
+        start_warm(request.getfixturevalue("warm_servers"), monkeypatch)
 
 
-def _start_warm(patch: pytest.MonkeyPatch, servers: Servers) -> None:
-    """From now on fork the processes of jobs from warm ones."""
+@pytest.fixture
+def warm_null(warm_servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fork the null backend's jobs from a process that has imported numpy, but for those that measure memory."""
+    start_warm(warm_servers, monkeypatch)
+
+
+def start_warm(servers: Servers, patch: pytest.MonkeyPatch) -> None:
+    """Fork the jobs that this process starts from warm processes."""
 
     def command(job: Job, folder: Path) -> list[str]:
         return servers.command(job, _COLD(job, folder))
@@ -141,7 +147,7 @@ def make_example(real_home: Path, warm_servers: Servers) -> Callable[..., Path]:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("EDGEHONE_HOME", str(real_home))
             patch.syspath_prepend(str(HERE / "warmworkers"))
-            _start_warm(patch, warm_servers)
+            start_warm(warm_servers, patch)
             path = HERE.parent / "examples" / script
             args = {"name": name, "words": words}
             result = run(Job("scriptfunctions:run", env, args, {"script": Input(path, content(path))}))

@@ -11,6 +11,13 @@ from tests import sshd
 from tests.tiny import TINY
 
 
+@pytest.fixture(autouse=True)
+def _warm(request: pytest.FixtureRequest) -> None:
+    """Jobs of the null backend start warm."""
+    if request.node.get_closest_marker("real") is None:
+        request.getfixturevalue("warm_null")
+
+
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     """An edgehone.toml with the workload `tiny`."""

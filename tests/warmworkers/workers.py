@@ -2,7 +2,8 @@
 
 Importing a framework takes 3 to 15 seconds of processor time, most jobs on the tests' tiny models less than one.
 Only how a job's process starts differs: job.json, the function, result.json, the log and the ways to fail are the
-same. Jobs that measure (`exclusive`) start cold, as do conformance and the tests that ask what a process has loaded.
+same. Jobs that measure (`exclusive`; of the null backend, whose times are computed, those that measure memory) start
+cold, as do conformance and the tests that ask what a process has loaded.
 Linux alone: other systems' frameworks do not bear a fork.
 """
 
@@ -39,7 +40,13 @@ IMPORTS = {
     "olive": [*_TORCH, "olive.workflows", "onnxruntime_genai.models.builder", "onnxruntime.transformers.float16"],
     "mlx": ["mlx_lm", "mlx_lm.utils", "mlx_lm.generate"],
     "onnxruntime": ["onnxruntime", "onnx"],
+    "null": [
+        "numpy", "edgehone.execution.worker_process", "edgehone.worker.prepare", "edgehone.worker.score",
+        "edgehone.worker.speed", "edgehone.backends.null.backend",
+    ],
 }  # fmt: skip
+# Jobs of the null backend whose result does depend on how their process starts: they measure its memory.
+_COLD_NULL = "edgehone.worker.memory:exercise"
 HERE = Path(__file__).parent
 
 
@@ -59,7 +66,8 @@ class Servers:
 
     def command(self, job: Job, cold: list[str]) -> list[str]:
         """The command line of a job's child: the client's, or `cold` for a job that shall not start warm."""
-        if job.exclusive or job.online or job.env.name not in IMPORTS or sys.platform != "linux":
+        measures = job.call == _COLD_NULL if job.env.name == "null" else job.exclusive
+        if measures or job.online or job.env.name not in IMPORTS or sys.platform != "linux":
             return cold
         client = [sys.executable, "-I", "-S", str(HERE / "client.py"), str(self.listening(job))]
         return [*client, str(package_path("edgehone") / "execution" / "bootstrap.py"), cold[-1]]

@@ -51,7 +51,7 @@ BOS = 256
 VOCABULARY = 257
 FAULTS = ("crash", "hang", "memory", "nan", "jump")
 # Simulated milliseconds per token, by bits; 32 is the original. A prompt token takes a tenth of it.
-_PACE = {32: 4.0, 16: 2.0, 8: 1.0, 4: 0.5, 2: 0.4}
+_PACE = {32: 4.0, 16: 2.2, 8: 1.0, 4: 0.5, 2: 0.4}
 # The file of an artifact with the likeliest id after each id, 2 bytes each.
 _LIKELIEST = "likeliest.bin"
 # Simulated seconds to open a session.
