@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 import pytest
 
 from edgehone.core.figure import Figure
@@ -26,13 +29,18 @@ def measured(key: str, latency: float, memory: float, size: int, kept: float = 0
 ORIGINAL = measured("pytorch/original", 300.0, 1e9, 600_000_000, kept=1.0)
 
 
-def run(*candidates: Candidate, baseline: Candidate = ORIGINAL, gates: tuple[str, ...] = ()) -> Decision:
+def run(
+    *candidates: Candidate,
+    baseline: Candidate = ORIGINAL,
+    gates: tuple[str, ...] = (),
+    weights: Mapping[str, float] = WEIGHTS,
+) -> Decision:
     required = requirements.load(overrides=gates)
     return decide(
         candidates,
         baseline,
         required,
-        required.over(WEIGHTS),
+        required.over(weights),
         Subject(device={"name": "here"}, model={}, workload={}, versions={}, edgehone="0.1.0"),
         created="2026-01-01T00:00:00+00:00",
     )
@@ -61,6 +69,27 @@ def test_the_best_of_those_that_pass() -> None:
     assert got.candidate("c/broken").figures["ttft_ms"].reason == "killed"
     assert all(set(UNITS) <= set(c.figures) for c in (*got.candidates, got.baseline))
     assert Decision.from_json(got.to_json()) == got
+
+
+def on_an_accelerator(latency: float) -> Candidate:
+    """A candidate whose memory is not in its process and therefore not known."""
+    candidate = measured("openvino/int8@GPU", latency, 1.0, 100_000_000)
+    reason = "what runs on GPU is not in the process's memory"
+    figures = {**candidate.figures, "peak_memory_bytes": Figure.missing(reason, "bytes")}
+    return replace(candidate, figures=figures)
+
+
+def test_a_candidate_on_an_accelerator_is_chosen_if_neither_gate_nor_weight_asks_for_its_memory() -> None:
+    """The memory of an accelerator is missing: it passes no gate on memory, and has no share in a score."""
+    candidates = (measured("openvino/int8", 100.0, 3e8, 100_000_000), on_an_accelerator(20.0))
+    weights = {"speed": 1.0, "quality": 8.0, "size": 0.1}
+    got = run(*candidates, gates=("memory_cut=off",), weights=weights)
+    assert got.chosen == "openvino/int8@GPU"
+    assert got.candidate("openvino/int8@GPU").passes and got.candidate("openvino/int8").passes
+    gated = run(*candidates, weights=weights)
+    assert gated.chosen == "openvino/int8"
+    failing = [verdict.gate for verdict in gated.candidate("openvino/int8@GPU").verdicts if not verdict.ok]
+    assert failing == ["memory_cut"]
 
 
 def test_nothing_passes_names_the_nearest_and_by_how_much() -> None:
