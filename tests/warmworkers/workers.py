@@ -2,8 +2,7 @@
 
 Importing a framework takes 3 to 15 seconds of processor time, most jobs on the tests' tiny models less than one.
 Only how a job's process starts differs: job.json, the function, result.json, the log and the ways to fail are the
-same. Jobs that measure (`exclusive`; of the null backend, whose times are computed, those that measure memory) start
-cold, as do conformance and the tests that ask what a process has loaded.
+same. Jobs that measure (`exclusive`) start cold, as do conformance and the tests that ask what a process has loaded.
 Linux alone: other systems' frameworks do not bear a fork.
 """
 
@@ -45,8 +44,8 @@ IMPORTS = {
         "edgehone.worker.speed", "edgehone.backends.null.backend",
     ],
 }  # fmt: skip
-# Jobs of the null backend whose result does depend on how their process starts: they measure its memory.
-_COLD_NULL = "edgehone.worker.memory:exercise"
+# A measurement that starts warm for the null backend, whose times are computed.
+_COMPUTED = "edgehone.worker.speed:time_requests"
 HERE = Path(__file__).parent
 
 
@@ -66,7 +65,7 @@ class Servers:
 
     def command(self, job: Job, cold: list[str]) -> list[str]:
         """The command line of a job's child: the client's, or `cold` for a job that shall not start warm."""
-        measures = job.call == _COLD_NULL if job.env.name == "null" else job.exclusive
+        measures = job.exclusive and not (job.env.name == "null" and job.call == _COMPUTED)
         if measures or job.online or job.env.name not in IMPORTS or sys.platform != "linux":
             return cold
         client = [sys.executable, "-I", "-S", str(HERE / "client.py"), str(self.listening(job))]
