@@ -41,7 +41,7 @@ from edgehone.evaluation.statistics import ratio_of  # noqa: E402
 from edgehone.execution.home import home  # noqa: E402
 from edgehone.model.demo import demo_model  # noqa: E402
 from edgehone.optimize import context  # noqa: E402
-from edgehone.optimize.compare import Contender, compare  # noqa: E402
+from edgehone.optimize.compare import Entry, compare  # noqa: E402
 
 # Gates that a small model cannot pass reliably on a shared machine, where its latency varies between requests.
 GATES = ("latency_cv=off",)
@@ -105,15 +105,13 @@ def defaults(place: Path, backends: Sequence[str]) -> Iterator[Row]:
     bundle = edgehone.read(out)
     recipe = bundle.manifest.recipe
     asked = [
-        Contender(Recipe(recipe["backend"], "chosen", settings=recipe["settings"]), bundle.artifact, "chosen")
+        Entry(Recipe(recipe["backend"], "chosen", settings=recipe["settings"]), bundle.artifact, "chosen")
     ]
     for one in DEFAULTS:
         if one.backend in backends:
             folder = built(one, demo_model(), place / f"default-{one.backend}")
             asked.append(
-                Contender(
-                    Recipe(one.backend, "default", settings=dict(one.settings or {})), folder, one.shown
-                )
+                Entry(Recipe(one.backend, "default", settings=dict(one.settings or {})), folder, one.shown)
             )
     found = compare(asked, model=demo_model(), effort="quick", emit=_tell)
     required = requirements.load(None, GATES)

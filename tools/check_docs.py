@@ -15,7 +15,7 @@ from pathlib import Path
 
 import edgehone
 from check_imports import ORDER
-from edgehone.cli.main import VERBS
+from edgehone.cli import verbs
 
 ROOT = Path(__file__).resolve().parent.parent
 _HELP = re.compile(r"(```text\n\$ (edgehone[\w ]*) --help\n)(.*?)(```)", re.S)
@@ -40,7 +40,8 @@ def check_help(root: Path) -> Iterator[str]:
     shown = {
         command: text for _, command, text, _ in _HELP.findall((root / "docs" / "cli.md").read_text("utf-8"))
     }
-    known = ["edgehone", *(f"edgehone {verb}" for verb in VERBS)]
+    builtin = [name for name, verb in verbs.registered().items() if verb.module.startswith("edgehone.")]
+    known = ["edgehone", *(f"edgehone {name}" for name in builtin)]
     for command in known:
         # Compare words: the line breaks of argparse differ between versions of Python.
         if command not in shown:

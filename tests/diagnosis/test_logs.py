@@ -95,7 +95,7 @@ def test_a_log_that_says_nothing_known(tmp_path: Path, text: str, quoted: str) -
 def test_only_the_end_of_a_huge_log_is_read(tmp_path: Path) -> None:
     path = tmp_path / "huge.log"
     with path.open("wb") as file:
-        file.write(b"Illegal instruction\n" + b"x" * (logs.LONGEST + 10) + b"\nstd::bad_alloc\n")
+        file.write(b"Illegal instruction\n" + b"x" * (logs.MAX_BYTES + 10) + b"\nstd::bad_alloc\n")
     assert [one.name for one in diagnose(path).failures] == ["out of memory"]
 
 

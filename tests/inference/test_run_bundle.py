@@ -44,7 +44,7 @@ def test_another_version_than_the_proven_one_is_told(
     env = environment.Env("null", Path(sys.executable), None, "digest", {"numpy": "2.0", "rich": "1"})
     monkeypatch.setattr(environment, "ensure", lambda name, needs, tell: env)
     told: list[str] = []
-    generate(old, "The", 2, quiet=True, tell=told.append)
+    generate(old, "The", 2, quiet=True, on_progress=told.append)
     assert told == ["note: packages here are not those that the bundle was proven with: numpy 2.0 (was 0.9)"]
 
 

@@ -16,7 +16,7 @@ from edgehone.core.errors import InputError
 from edgehone.decision.comparison import Comparison
 from edgehone.inputs.texts import shipped
 from edgehone.optimize import setup
-from edgehone.optimize.compare import Contender, compare
+from edgehone.optimize.compare import Entry, compare
 from edgehone.optimize.context import EffortSettings
 from edgehone.report.comparison import comparison
 
@@ -68,7 +68,7 @@ def _home(ctx: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ctx)
 
 
-def together(*paths: str | Contender, **more: object) -> Comparison:
+def together(*paths: str | Entry, **more: object) -> Comparison:
     given = {"workload": "tiny", "effort": "quick", "config_file": "tiny.toml", **more}
     return compare(paths, **given)  # type: ignore[arg-type]
 
@@ -76,7 +76,7 @@ def together(*paths: str | Contender, **more: object) -> Comparison:
 def test_two_bundles_and_an_artifact_under_one_protocol(ctx: Path) -> None:
     shutil.copytree(ctx / "coarse" / "artifact", ctx / "loose")
     # One that stands for itself, of whatever backend.
-    own = Contender(Recipe("null", "own"), ctx / "fine" / "artifact", "own")
+    own = Entry(Recipe("null", "own"), ctx / "fine" / "artifact", "own")
     found = together("fine", "coarse", "loose", own, backend="null", settings={"pace": 16})
     by_name = {one.recipe["name"]: one for one in found.candidates}
     assert set(by_name) == {"fine", "coarse", "loose", "own"}

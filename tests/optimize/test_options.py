@@ -21,7 +21,7 @@ def test_keyword_arguments_fields_and_docstring_list_the_same_options() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "hint"), [("worklod", "did you mean 'workload'"), ("frobnicate", "options: device, workers")]
+    ("name", "hint"), [("worklod", "did you mean 'workload'"), ("frobnicate", "known: device, workers")]
 )
 def test_an_unknown_option_is_a_type_error_that_names_the_nearest(name: str, hint: str) -> None:
     options: Any = {name: "chat"}

@@ -9,7 +9,7 @@ import pytest
 from edgehone.core.figure import Figure
 from edgehone.profiling import bottlenecks, figures
 from edgehone.profiling.counters import ProcessCounters
-from edgehone.profiling.figures import Seen
+from edgehone.profiling.figures import Observation
 from edgehone.profiling.watch import Sample
 
 GB = 10**9
@@ -41,12 +41,12 @@ def sample(at: float, **more: Any) -> Sample:
     return Sample(at=at, process=process, **{**known, **more})
 
 
-def seen(samples: list[Sample], latencies: list[float] | None = None, **more: Any) -> Seen:
+def seen(samples: list[Sample], latencies: list[float] | None = None, **more: Any) -> Observation:
     values = [0.1] * 10 if latencies is None else latencies
     known: dict[str, Any] = {
         "ttfts": [], "seconds": 2.0, "threads": 2, "usable_bytes": 8 * GB, "generated": 0, "batch": 1, "reasons": {},
     }  # fmt: skip
-    return Seen(latencies=values, samples=samples, **{**known, **more})
+    return Observation(latencies=values, samples=samples, **{**known, **more})
 
 
 def test_a_busy_process() -> None:

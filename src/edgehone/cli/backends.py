@@ -1,6 +1,7 @@
-"""The toolchains: list their state, install them ahead of use, or check each with a real tiny inference.
+"""List the backends, install them, or check that they work.
 
-conform runs the whole suite that every backend must pass, a plugin's too; exit code 1 if a check fails.
+`install` installs the environments ahead of their first use. `check` runs inference with a tiny model in each backend.
+`conform` runs the conformance suite, which third-party backends must pass too. Exit code 1 if any of them fails.
 """
 
 from __future__ import annotations
@@ -27,13 +28,19 @@ EXAMPLE = """examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The verb's arguments."""
-    parser.add_argument("action", nargs="?", choices=("list", "install", "check", "conform"), default="list")
-    parser.add_argument("names", metavar="NAME", nargs="*", help="these backends only (default: all)")
+    """Add the verb's arguments."""
+    parser.add_argument(
+        "action",
+        nargs="?",
+        choices=("list", "install", "check", "conform"),
+        default="list",
+        help="what to do (default: list)",
+    )
+    parser.add_argument("names", metavar="NAME", nargs="*", help="backends to use (default: all)")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the verb; install, check and conform exit 1 if any backend fails."""
+    """Run the verb. Returns 1 if a backend fails in install, check or conform."""
     from edgehone.backends import registry
 
     if args.action == "conform":
@@ -70,7 +77,7 @@ def _install(backends: Mapping[str, Backend]) -> list[dict[str, Any]]:
     from edgehone.execution.executor import LocalExecutor
     from edgehone.optimize.environments import ensure_environments
 
-    _, unready = ensure_environments(LocalExecutor(), backends, _tell)
+    _, unready = ensure_environments(LocalExecutor(), backends, _print_progress)
     return [
         _failed(row["name"], unready[row["name"]]) if row["name"] in unready else row
         for row in _list(backends)
@@ -84,7 +91,7 @@ def _check(backends: Mapping[str, Backend]) -> list[dict[str, Any]]:
     rows = []
     for name in backends:
         try:
-            facts = selfcheck(name, partial(_tell, name))
+            facts = selfcheck(name, partial(_print_progress, name))
         except EdgehoneError as error:
             rows.append(_failed(name, error))
         else:
@@ -97,20 +104,20 @@ def _conform(names: Sequence[str], *, as_json: bool) -> int:
     from edgehone.conformance.suite import conform
 
     for name in names:
-        registry.module_name(name)  # a wrong name is told before anything slow
-    found, capabilities = {}, {}
+        registry.module_name(name)  # an unknown name fails before anything slow
+    outcomes, capabilities = {}, {}
     for name in names:
-        found[name] = conform(name, partial(_tell, name))
+        outcomes[name] = conform(name, partial(_print_progress, name))
         capabilities[name] = _capabilities(name)
         if not as_json:
-            print("\n".join(_report(name, capabilities[name], found[name])), flush=True)
+            print("\n".join(_report(name, capabilities[name], outcomes[name])), flush=True)
     if as_json:
         rows = [
             {"name": name, "capabilities": capabilities[name], "checks": [one.to_json() for one in some]}
-            for name, some in found.items()
+            for name, some in outcomes.items()
         ]
         print(json.dumps(rows, indent=1))
-    return 1 if any(one.state == "fail" for some in found.values() for one in some) else 0
+    return 1 if any(one.state == "fail" for some in outcomes.values() for one in some) else 0
 
 
 def _capabilities(name: str) -> list[str]:
@@ -126,7 +133,7 @@ def _capabilities(name: str) -> list[str]:
 
 
 def _report(name: str, capabilities: Sequence[str], outcomes: Sequence[Outcome]) -> list[str]:
-    """One line per check, the requirement below each that fails, and the counts."""
+    """Return one line per check, the requirement below each failed one, and the counts."""
     has = f"capabilities: {', '.join(capabilities) or 'none'}"
     lines = [name, *textwrap.wrap(has, 100, initial_indent="  ", subsequent_indent=" " * 8)]
     for one in outcomes:
@@ -135,20 +142,20 @@ def _report(name: str, capabilities: Sequence[str], outcomes: Sequence[Outcome])
         )
         if one.state == "fail":
             lines += textwrap.wrap(
-                f"demanded: {one.demand}", 100, initial_indent=" " * 8, subsequent_indent=" " * 8
+                f"required: {one.demand}", 100, initial_indent=" " * 8, subsequent_indent=" " * 8
             )
     states = [one.state for one in outcomes]
     counts = (("pass", "passed"), ("fail", "failed"), ("skip", "skipped"))
-    told = [f"{states.count(state)} {word}" for state, word in counts if state in states]
-    return [*lines, f"{name}: {', '.join(told)}"]
+    totals = [f"{states.count(state)} {word}" for state, word in counts if state in states]
+    return [*lines, f"{name}: {', '.join(totals)}"]
 
 
 def _failed(name: str, error: EdgehoneError) -> dict[str, Any]:
     return {"name": name, "state": "failed", "error": error.message, "hint": error.hint}
 
 
-def _tell(name: str, what: str) -> None:
-    print(f"{name}: {what}", file=sys.stderr, flush=True)
+def _print_progress(name: str, detail: str) -> None:
+    print(f"{name}: {detail}", file=sys.stderr, flush=True)
 
 
 _ACTIONS: Mapping[str, Callable[[Mapping[str, Backend]], list[dict[str, Any]]]] = {

@@ -1,7 +1,7 @@
-"""Choose again from a bundle's figures by other weights: nothing is built or measured.
+"""Choose again among a bundle's candidates with other weights.
 
-The candidates, their figures and verdicts are those of the bundle's decision; only the weights between speed, quality,
-memory and size change.
+Candidates, figures and verdicts are those of the bundle's decision; only the weights of speed, throughput, quality,
+memory and size change. Nothing is built or measured. Exit code 3 if no candidate passes every gate.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ EXAMPLE = """examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The verb's arguments."""
-    parser.add_argument("bundle", metavar="BUNDLE", help="a bundle's folder")
+    """Add the verb's arguments."""
+    parser.add_argument("bundle", metavar="BUNDLE", help="folder of a bundle")
     parser.add_argument(
         "--weights",
         metavar="NAME=N,…",
         required=True,
-        help="of speed, throughput, quality, memory, size; others are 0",
+        help="weights of speed, throughput, quality, memory and size; those left out are 0",
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the verb; exit 3 if nothing passes."""
+    """Run the verb. Returns 3 if no candidate passes every gate."""
     from edgehone.bundle import read
     from edgehone.decision.aims import weights_of
     from edgehone.decision.choice import choose, contenders
@@ -38,14 +38,14 @@ def run(args: argparse.Namespace) -> int:
     choice = choose(contenders(decision.candidates), weights)
     if args.json:
         scores = {key: score.to_json() for key, score in choice.scores.items()} if choice else {}
-        told = {
+        result = {
             "chosen": choice.key if choice else None,
             "was": decision.chosen,
             "reason": choice.reason if choice else "no candidate passes every gate",
             "weights": weights,
             "scores": scores,
         }
-        print(json.dumps(told, indent=1))
+        print(json.dumps(result, indent=1))
         return 0 if choice else 3
     if choice is None:
         print("No candidate passes every gate, whatever the weights.")
@@ -54,6 +54,6 @@ def run(args: argparse.Namespace) -> int:
     print()
     print("\n".join(ranking(choice, decision)))
     if choice.key != decision.chosen:
-        print(f"\nThe bundle holds {decision.chosen}.")
+        print(f"\nThe bundle contains {decision.chosen}.")
         print(f"Next:   sh {args.bundle}/reproduce.sh --weights {args.weights} --out NEW")
     return 0

@@ -1,7 +1,8 @@
-"""Put bundles, or single artifacts, side by side: the same original, text, windows and rounds, on this machine, now.
+"""Compare bundles or artifacts by measuring them now on this machine.
 
-An artifact (a .gguf file, an OpenVINO IR folder, …) is opened by --backend with --settings. Nothing is gated and
-nothing is written. What ties with the best is marked.
+All are compared with the same original, on the same evaluation windows and in interleaved benchmark rounds. An artifact
+that is not a bundle (a .gguf file, an OpenVINO IR folder, …) is opened by --backend with --settings. No gates apply and
+nothing is written. Results that tie with the best are marked. Exit code 1 if none could be measured.
 """
 
 from __future__ import annotations
@@ -19,30 +20,32 @@ EXAMPLE = """examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The verb's arguments."""
-    parser.add_argument("paths", metavar="BUNDLE", nargs="+", help="a bundle's folder, or an artifact")
-    parser.add_argument("--model", metavar="MODEL", help="the original (default: where the bundles found it)")
-    parser.add_argument("--backend", metavar="NAME", help="what opens the artifacts that are no bundles")
+    """Add the verb's arguments."""
+    parser.add_argument("paths", metavar="BUNDLE", nargs="+", help="folder of a bundle, or an artifact")
+    parser.add_argument(
+        "--model", metavar="MODEL", help="the original model (default: the path recorded in the bundles)"
+    )
+    parser.add_argument("--backend", metavar="NAME", help="backend that opens the artifacts")
     parser.add_argument(
         "--settings",
         metavar="KEY=VALUE",
         action="append",
         default=[],
-        help="how it opens them, as a recipe's settings",
+        help="runtime setting for the artifacts, as in a recipe; may be repeated",
     )
-    parser.add_argument("--workload", default="chat", help="what will be asked of it (default: chat)")
+    parser.add_argument("--workload", default="chat", help="workload to measure (default: chat)")
     parser.add_argument(
         "--effort",
         choices=("quick", "normal", "thorough"),
         default="normal",
-        help="how many windows and rounds",
+        help="number of evaluation windows and benchmark rounds (default: normal)",
     )
-    parser.add_argument("--eval", metavar="FILE", help="evaluation text, UTF-8 (default: a shipped one)")
-    parser.add_argument("--config", metavar="FILE", help="instead of ./edgehone.toml")
+    parser.add_argument("--eval", metavar="FILE", help="evaluation text, UTF-8 (default: the shipped text)")
+    parser.add_argument("--config", metavar="FILE", help="configuration file (default: ./edgehone.toml)")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the verb; exit 1 if nothing given could be compared."""
+    """Run the verb. Returns 1 if none of the paths could be measured."""
     from edgehone.optimize.compare import compare
     from edgehone.report.comparison import comparison
     from edgehone.report.live import live
@@ -68,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _setting(text: str) -> tuple[str, Any]:
-    """KEY=VALUE; a value that is JSON (a number, true) is that, any other is text."""
+    """Parse KEY=VALUE. A value that is JSON (a number, true) is decoded; any other value is text."""
     from edgehone.core.errors import InputError
 
     key, equals, value = (part.strip() for part in text.partition("="))

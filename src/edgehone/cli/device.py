@@ -1,8 +1,10 @@
-"""Tell what this machine is: processor, cores, instruction sets, memory and its bandwidth, GPUs and NPUs, power, heat,
-storage, connection, limits, and which devices each installed runtime sees. What is unknown says why.
+"""Show this machine's hardware, or the device catalogue.
 
-`device list` shows the catalogue of other devices, `device show NAME` one of them; your own stand in edgehone.toml
-under [devices.NAME].
+Shows processor, cores, instruction sets, memory and its bandwidth, GPUs and NPUs, power, temperature, storage, network,
+limits, and the devices visible to each installed runtime. Unknown values are shown with the reason.
+
+`device list` shows the catalogue, `device show NAME` one device of it. Add your own under [devices.NAME] in
+edgehone.toml.
 """
 
 from __future__ import annotations
@@ -19,18 +21,23 @@ EXAMPLE = """examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The verb's arguments."""
+    """Add the verb's arguments."""
     parser.add_argument(
-        "what", nargs="?", choices=("list", "show"), help="the catalogue (default: this machine)"
+        "what",
+        nargs="?",
+        choices=("list", "show"),
+        help="list the catalogue, or show one device of it (default: show this machine)",
     )
-    parser.add_argument("name", metavar="NAME", nargs="?", help="of the catalogue, for show")
-    parser.add_argument("--bandwidth", action="store_true", help="measure the memory's read bandwidth anew")
-    parser.add_argument("--fresh", action="store_true", help="ask the runtimes anew which devices they see")
-    parser.add_argument("--config", metavar="FILE", help="instead of ./edgehone.toml")
+    parser.add_argument("name", metavar="NAME", nargs="?", help="device of the catalogue, for show")
+    parser.add_argument("--bandwidth", action="store_true", help="measure the memory read bandwidth again")
+    parser.add_argument(
+        "--fresh", action="store_true", help="query each runtime again for the devices visible to it"
+    )
+    parser.add_argument("--config", metavar="FILE", help="configuration file (default: ./edgehone.toml)")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the facts as a table, or as JSON."""
+    """Run the verb: print a table, or JSON."""
     if args.what:
         return _catalogue(args)
     from edgehone.backends import registry
@@ -43,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     from edgehone.report.device import rows
 
     device, conditions, around = detect(), read_conditions(), read_inventory(home())
-    seen = visible_devices(registry.load_all(), device, around, _tell, fresh=args.fresh)
+    seen = visible_devices(registry.load_all(), device, around, _print_progress, fresh=args.fresh)
     bandwidth = read_bandwidth(device, home() / "bandwidth", fresh=args.bandwidth)
     if args.json:
         told = {
@@ -59,8 +66,8 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _tell(name: str, what: str) -> None:
-    sys.stderr.write(f"{name}: {what}\n")  # in one piece: runtimes are asked side by side
+def _print_progress(name: str, detail: str) -> None:
+    sys.stderr.write(f"{name}: {detail}\n")  # one write per line: runtimes are queried in parallel
     sys.stderr.flush()
 
 
@@ -73,7 +80,7 @@ def _catalogue(args: argparse.Namespace) -> int:
     settings = config.read(args.config)
     if args.what == "show":
         if args.name is None:
-            raise InputError("device show: which?", hint="edgehone device list shows all")
+            raise InputError("device show needs the NAME of a device", hint="edgehone device list")
         one = find(args.name, settings)
         if args.json:
             print(json.dumps(one.to_json(), indent=1))
@@ -83,7 +90,7 @@ def _catalogue(args: argparse.Namespace) -> int:
             if name not in ("unknown", "cannot") and known not in (None, ""):
                 print(f"{name:<20}{known}")
         for name, reason in one.cannot.items():
-            print(f"{name:<20}does not run there: {reason}")
+            print(f"{name:<20}does not run on it: {reason}")
         for name, reason in one.unknown.items():
             print(f"{name:<20}unknown: {reason}")
         return 0

@@ -1,7 +1,7 @@
-"""Diagnose a bundle, a model, or a toolchain's log: causes with the evidence found here, and remedies in order.
+"""Find the causes of problems with a bundle, a model or a toolchain's log, and their remedies.
 
-Causes are judged by facts of the bundle and of this machine; nothing is measured. With --apply the remedies that are
-runtime settings are tried: measured before and after, and kept only if they helped.
+Causes are judged by facts about the bundle and this machine; nothing is measured. With --apply, remedies that change
+runtime settings are measured before and after, and kept only if they help.
 """
 
 from __future__ import annotations
@@ -24,16 +24,22 @@ EXAMPLE = """examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The verb's arguments."""
-    parser.add_argument("path", metavar="WHAT", help="a bundle's folder, a model, or a log file")
+    """Add the verb's arguments."""
+    parser.add_argument("path", metavar="PATH", help="folder of a bundle, a model, or a log file")
     parser.add_argument(
-        "--symptom", metavar="NAME", help="memory, slow, accuracy, compatibility, latency or throughput alone"
+        "--symptom",
+        metavar="NAME",
+        help="only this symptom: memory, slow, accuracy, compatibility, latency or throughput",
     )
-    parser.add_argument("--all", action="store_true", help="show excluded causes and those left open too")
+    parser.add_argument("--all", action="store_true", help="show excluded and undetermined causes too")
     parser.add_argument(
-        "--apply", action="store_true", help="try the remedies that are settings, and keep what helps"
+        "--apply", action="store_true", help="try the remedies that change settings, and keep those that help"
     )
-    parser.add_argument("--model", metavar="MODEL", help="the original, for --apply (default: where it was)")
+    parser.add_argument(
+        "--model",
+        metavar="MODEL",
+        help="the original model, for --apply (default: the path recorded in the bundle)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -41,29 +47,29 @@ def run(args: argparse.Namespace) -> int:
     from edgehone.diagnosis import diagnose
     from edgehone.diagnosis.text import diagnosis_text
 
-    made = diagnose(args.path, args.symptom)
+    diagnosis = diagnose(args.path, args.symptom)
     if args.apply:
-        return _apply(args, made)
-    told = json.dumps(made.to_json(), indent=1)
-    print(told if args.json else diagnosis_text(made, everything=args.all))
+        return _apply(args, diagnosis)
+    as_json = json.dumps(diagnosis.to_json(), indent=1)
+    print(as_json if args.json else diagnosis_text(diagnosis, everything=args.all))
     return 0
 
 
-def _apply(args: argparse.Namespace, made: Diagnosis) -> int:
+def _apply(args: argparse.Namespace, diagnosis: Diagnosis) -> int:
     from edgehone.core.errors import InputError
     from edgehone.diagnosis.apply import apply
     from edgehone.diagnosis.text import applied_text, diagnosis_text
     from edgehone.report.live import live
 
-    if made.about != "bundle":
+    if diagnosis.about != "bundle":
         raise InputError(
-            f"{args.path} is a {made.about}: settings can be put into a bundle only",
+            f"{args.path} is a {diagnosis.about}: --apply needs a bundle",
             hint=f"edgehone diagnose {args.path}",
         )
     with live(plain=args.json or not sys.stderr.isatty()) as emit:
-        done = apply(args.path, made.found, model=args.model, emit=emit)
+        applied = apply(args.path, diagnosis.found, model=args.model, emit=emit)
     if args.json:
-        print(json.dumps({**made.to_json(), "applied": [one.to_json() for one in done]}, indent=1))
+        print(json.dumps({**diagnosis.to_json(), "applied": [one.to_json() for one in applied]}, indent=1))
     else:
-        print(f"{diagnosis_text(made, everything=args.all)}\n\n{applied_text(done)}")
+        print(f"{diagnosis_text(diagnosis, everything=args.all)}\n\n{applied_text(applied)}")
     return 0

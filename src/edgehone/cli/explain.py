@@ -1,4 +1,4 @@
-"""Tell how the chosen recipe came about, stage by stage, and why each other candidate lost."""
+"""Explain how the candidate of a bundle was chosen, step by step, and why each other candidate lost."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ EXAMPLE = """examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The verb's arguments."""
-    parser.add_argument("bundle", metavar="BUNDLE", help="a bundle's folder")
+    """Add the verb's arguments."""
+    parser.add_argument("bundle", metavar="BUNDLE", help="folder of a bundle")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -23,7 +23,7 @@ def run(args: argparse.Namespace) -> int:
 
     decision = read(args.bundle).decision
     if args.json:
-        told = {
+        result = {
             "chosen": decision.chosen,
             "reason": decision.reason,
             "stages": [stage.to_json() for stage in stages(decision)],
@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
             "bound": decision.candidate(decision.chosen).facts.get("bound") if decision.chosen else None,
             "lost": losses(decision),
         }
-        print(json.dumps(told, indent=1))
+        print(json.dumps(result, indent=1))
     else:
         print(explanation(decision))
     return 0

@@ -1,4 +1,4 @@
-"""Show the history: all searches, or every trial of one."""
+"""Show the earlier runs, or every trial of one of them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ EXAMPLE = """examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
-    parser.add_argument("name", metavar="NAME", nargs="?", help="a search (default: list all)")
+    parser.add_argument("name", metavar="NAME", nargs="?", help="show this run (default: list all)")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -1,4 +1,7 @@
-"""Tell what a model is, from its headers only, and what each backend can do with it."""
+"""Show the facts in a model's headers, and which backends can build it.
+
+The weights are not loaded.
+"""
 
 from __future__ import annotations
 
@@ -9,21 +12,24 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from edgehone.model.info import ModelInfo, Tensor
 
-EXAMPLE = "edgehone inspect ./my-model"
-_SHOWN = 12  # operators in the table; --json has all
+EXAMPLE = """examples:
+  edgehone inspect ./my-model
+  edgehone inspect ./classifier.onnx --json
+"""
+_SHOWN = 12  # operators in the table; --json lists all
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """MODEL."""
+    """Add the verb's arguments."""
     parser.add_argument(
         "model",
         metavar="MODEL",
-        help="the folder of a Hugging Face model, or a model's file: .onnx, .pt2, .gguf",
+        help="folder of a Hugging Face model, or a model file: .onnx, .pt2, .gguf",
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the facts as a table, or as JSON."""
+    """Run the verb: print a table, or JSON."""
     from edgehone.model.inspect import inspect
 
     info = inspect(args.model)
@@ -35,8 +41,8 @@ def run(args: argparse.Namespace) -> int:
         print(f"{name:<20}{value}")
     print("\nbackends")
     for name, support in backends.items():
-        said = "; ".join(["yes" if support["ok"] else "no", *support["reasons"]])
-        print(f"  {name:<18}{printable(said)}")
+        answer = "; ".join(["yes" if support["ok"] else "no", *support["reasons"]])
+        print(f"  {name:<18}{printable(answer)}")
     return 0
 
 
@@ -70,7 +76,7 @@ def _rows(info: ModelInfo) -> list[tuple[str, str]]:
         *(("output", _tensor(tensor)) for tensor in info.outputs),
         ("operators", _operators(info)),
         ("quantized", info.quantized),
-        ("remote code", "yes: the model brings code of its own" if info.remote_code else None),
+        ("remote code", "yes: the model needs the code in its folder" if info.remote_code else None),
         ("licence", info.licence or "not stated"),
     ]
     rows += [("note", note) for note in info.notes]
@@ -78,7 +84,7 @@ def _rows(info: ModelInfo) -> list[tuple[str, str]]:
 
 
 def printable(text: str) -> str:
-    """`text` with control characters as escapes: names in a file may hold what a terminal obeys."""
+    """Return `text` with control characters escaped: names in a model file may contain terminal commands."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
@@ -110,10 +116,10 @@ def _experts(info: ModelInfo) -> str | None:
     if info.experts is None:
         return None
     used = info.experts_per_token
-    return f"{info.experts}" if used is None else f"{info.experts}, {used} a token"
+    return f"{info.experts}" if used is None else f"{info.experts}, {used} per token"
 
 
 def _cache(info: ModelInfo) -> str:
     if info.kv_bytes_per_token is None:
         return "unknown"
-    return f"{info.kv_bytes_per_token:,} bytes a token at 16 bits"
+    return f"{info.kv_bytes_per_token:,} bytes per token at 16 bits"

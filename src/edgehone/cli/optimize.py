@@ -1,7 +1,10 @@
-"""Hone a model for a device: build candidates, prove each against the original, measure, choose, bundle.
+"""Optimize a model for a device, prove the result against the original, and write a bundle.
 
-MODEL is a Hugging Face folder (config.json, safetensors, tokenizer), an ONNX, exported PyTorch (.pt2) or GGUF file,
-or a hub name, which is fetched only with --download. An interrupted run goes on where it was: run the same again.
+Builds candidates, compares each with the original, measures them, chooses one and writes it as a bundle.
+
+MODEL is a Hugging Face folder (config.json, safetensors, tokenizer), an ONNX, exported PyTorch (.pt2) or GGUF file, or
+a hub name, which is downloaded only with --download. To continue an interrupted run, run the same command again. Exit
+code 3 if no candidate passes every gate.
 """
 
 from __future__ import annotations
@@ -22,103 +25,119 @@ EXAMPLE = """examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The verb's arguments."""
-    parser.add_argument("model", metavar="MODEL", help="a model's folder, or a hub name with --download")
-    parser.add_argument("--download", action="store_true", help="fetch MODEL from the hub")
+    """Add the verb's arguments."""
     parser.add_argument(
-        "--out", metavar="BUNDLE", help="the bundle's folder (default: MODEL's name + -edgehone)"
+        "model", metavar="MODEL", help="a model's folder or file, or a hub name with --download"
     )
-    parser.add_argument("--config", metavar="FILE", help="instead of ./edgehone.toml")
-    _where(parser.add_argument_group("where it will run, and what will be asked of it"))
-    _proof(parser.add_argument_group("what it is proven by"))
-    _tried(parser.add_argument_group("what is tried, and for how long"))
-    _aims(parser.add_argument_group("what is aimed at"))
+    parser.add_argument("--download", action="store_true", help="download MODEL from the hub")
+    parser.add_argument(
+        "--out", metavar="BUNDLE", help="folder of the bundle (default: MODEL's name + -edgehone)"
+    )
+    parser.add_argument("--config", metavar="FILE", help="configuration file (default: ./edgehone.toml)")
+    _add_device(parser.add_argument_group("device and workload"))
+    _add_evaluation(parser.add_argument_group("evaluation"))
+    _add_search(parser.add_argument_group("recipes and time"))
+    _add_requirements(parser.add_argument_group("requirements and objectives"))
 
 
-def _where(group: argparse._ArgumentGroup) -> None:
+def _add_device(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--device",
         metavar="NAME",
-        help="ssh://user@host: measured there; a name of the catalogue: predicted (default: this machine)",
+        help="ssh://user@host is measured over SSH; a name of the device catalogue is predicted "
+        "(default: this machine)",
     )
     group.add_argument(
         "--workers",
         metavar="SCHEDULER",
-        help="tcp://host:8786: the workers of a Dask cluster build, and measure where they are --device",
+        help="scheduler of a Dask cluster, tcp://host:8786: its workers build; those named --device measure",
     )
     group.add_argument(
-        "--workload", help="what will be asked of it (default: chat, or classify for what generates no text)"
+        "--workload",
+        metavar="NAME",
+        help="prompt and output lengths, batch, concurrency (default: chat; classify or embed for models "
+        "that generate no text)",
     )
 
 
-def _proof(group: argparse._ArgumentGroup) -> None:
+def _add_evaluation(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--eval",
         metavar="FILE",
-        help="evaluation text, UTF-8 (default: a shipped one); else samples: npz, jsonl, a folder of images",
+        help="evaluation text, UTF-8 (default: the shipped text); for models that generate no text, samples: "
+        "npz, jsonl or a folder of images",
     )
     group.add_argument(
         "--calibrate",
         metavar="FILE",
-        help="calibration text (default: a shipped one), or samples (default: a part of --eval)",
+        help="calibration text (default: the shipped text), or samples (default: a part of --eval)",
     )
-    group.add_argument("--task", metavar="FILE", help="multiple choice, JSON lines: prompt, choices, answer")
+    group.add_argument(
+        "--task", metavar="FILE", help="multiple-choice questions, JSON lines: prompt, choices, answer"
+    )
     group.add_argument(
         "--metric",
         metavar="NAME",
-        help="of samples with labels: accuracy, topK, f1, mse, cosine, spearman, MODULE:FUNCTION",
+        help="metric for samples with labels: accuracy, topK, f1, mse, cosine, spearman or MODULE:FUNCTION",
     )
     group.add_argument(
         "--pictures",
         metavar="PATH",
-        help="of a model that sees: a folder of pictures, or JSON lines: image, text, answer (default: drawn ones)",
+        help="for vision-language models: a folder of pictures, or JSON lines: image, text, answer "
+        "(default: drawn pictures)",
     )
 
 
-def _tried(group: argparse._ArgumentGroup) -> None:
+def _add_search(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--effort",
         choices=("quick", "normal", "thorough"),
         default="normal",
-        help="how many recipes, how long",
+        help="number of recipes, evaluation windows and benchmark rounds (default: normal)",
     )
     group.add_argument(
         "--time",
         metavar="LENGTH",
-        help="search all recipes for so long (90s, 10m, 1h30m) and take the best proven by then",
+        help="search all recipes for this long (90s, 10m, 1h30m) and choose the best one proven by then",
     )
-    group.add_argument("--backends", metavar="NAME,…", help="only these backends (default: all that can)")
+    group.add_argument(
+        "--backends", metavar="NAME,…", help="try only these backends (default: all that take the model)"
+    )
 
 
-def _aims(group: argparse._ArgumentGroup) -> None:
+def _add_requirements(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--gate",
         metavar="NAME=VALUE",
         action="append",
         default=[],
-        help="set a gate, or drop it with NAME=off",
+        help="set a gate's threshold, or drop the gate with NAME=off; may be repeated",
     )
     group.add_argument(
         "--subject-to",
         metavar="LIMIT",
         action="append",
         default=[],
-        help='a gate of your own beside the others: "bytes<=60MB", "ttft<=200ms", "accuracy>=0.97"',
+        help='additional gate: "bytes<=60MB", "ttft<=200ms", "accuracy>=0.97"; may be repeated',
     )
     group.add_argument(
         "--minimize",
-        metavar="WHAT",
+        metavar="OBJECTIVE",
         action="append",
         default=[],
-        help="latency, memory, bytes or divergence alone; several weigh alike",
+        help="latency, memory, bytes or divergence; several get equal weight",
     )
     group.add_argument(
-        "--maximize", metavar="WHAT", action="append", default=[], help="speed or quality, likewise"
+        "--maximize",
+        metavar="OBJECTIVE",
+        action="append",
+        default=[],
+        help="speed or quality; several get equal weight",
     )
     group.add_argument(
         "--weights",
         metavar="NAME=N,…",
-        help="of speed, throughput, quality, memory, size, instead of the workload's",
+        help="weights of speed, throughput, quality, memory and size (default: those of the workload)",
     )
 
 
@@ -177,6 +196,6 @@ def run(args: argparse.Namespace) -> int:
         return failed.exit_code
     if not args.json:
         graph = decision.workload["task"] == "graph"
-        asked = "--input SAMPLES.npz" if graph else '--prompt "Once upon a time"'
-        print(f"\nBundle: {out}\nNext:   edgehone run {out} {asked}")
+        example = "--input SAMPLES.npz" if graph else '--prompt "Once upon a time"'
+        print(f"\nBundle: {out}\nNext:   edgehone run {out} {example}")
     return 0

@@ -1,7 +1,8 @@
-"""Profile a bundle while it answers its workload: processors, clock, memory, latency, operators, and what limits it.
+"""Profile a bundle while it runs its workload, and name its bottlenecks.
 
-The machine is watched from outside, which costs the bundle nothing that can be felt; operators are timed by the
-framework's own profiler in a pass of its own. Bottlenecks are named with the rule, the figure and the threshold.
+Shows processor use, clock, memory, latency and operator times. The process is sampled from outside, which costs it no
+measurable time. Operators are timed by the framework's own profiler in a separate pass. Each bottleneck is shown with
+its rule, figure and threshold.
 """
 
 from __future__ import annotations
@@ -18,46 +19,51 @@ EXAMPLE = """examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The verb's arguments."""
-    parser.add_argument("bundle", metavar="BUNDLE", help="a bundle's folder")
+    """Add the verb's arguments."""
+    parser.add_argument("bundle", metavar="BUNDLE", help="folder of a bundle")
     parser.add_argument(
-        "--duration", default="60s", metavar="TIME", help="how long it answers (default: 60s)"
+        "--duration", default="60s", metavar="TIME", help="length of the profile (default: 60s)"
     )
     parser.add_argument(
-        "--concurrency", type=int, metavar="N", help="so many clients at once (default: as the workload has)"
+        "--concurrency",
+        type=int,
+        metavar="N",
+        help="number of concurrent clients (default: that of the workload)",
     )
-    parser.add_argument("--input", metavar="NPZ", help="an array for each input of a graph, samples first")
-    parser.add_argument("--no-operators", action="store_true", help="leave the pass of operator times out")
-    parser.add_argument("--out", metavar="FILE", help="write the profile there too, as JSON")
+    parser.add_argument(
+        "--input", metavar="NPZ", help="for a graph: an array for each input, samples along the first axis"
+    )
+    parser.add_argument("--no-operators", action="store_true", help="skip the pass that times operators")
+    parser.add_argument("--out", metavar="FILE", help="also write the profile to this file, as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the verb; exit 1 where the bundle failed half-way, after showing what was seen."""
+    """Run the verb. Returns 1 if the bundle's process failed, after printing what was measured until then."""
     from pathlib import Path
 
     from edgehone.optimize.search.clock import seconds_of
     from edgehone.profiling import profile
     from edgehone.profiling.text import profile_text
 
-    made = profile(
+    result = profile(
         args.bundle,
         seconds=seconds_of(args.duration, "--duration"),
         concurrency=args.concurrency,
         samples_file=args.input,
         operators=not args.no_operators,
-        tell=_tell,
+        on_progress=_print_progress,
     )
-    told = json.dumps(made.to_json(), indent=1)
+    as_json = json.dumps(result.to_json(), indent=1)
     if args.out:
-        Path(args.out).write_text(told + "\n", "utf-8")
-    print(told if args.json else profile_text(made))
-    if made.error:
-        print(f"error: {made.error}", file=sys.stderr)
-        if made.log:
-            print(f"log:   {made.log}\nnext:  edgehone diagnose {made.log}", file=sys.stderr)
+        Path(args.out).write_text(as_json + "\n", "utf-8")
+    print(as_json if args.json else profile_text(result))
+    if result.error:
+        print(f"error: {result.error}", file=sys.stderr)
+        if result.log:
+            print(f"log:   {result.log}\nnext:  edgehone diagnose {result.log}", file=sys.stderr)
         return 1
     return 0
 
 
-def _tell(what: str) -> None:
-    print(what, file=sys.stderr)
+def _print_progress(detail: str) -> None:
+    print(detail, file=sys.stderr)

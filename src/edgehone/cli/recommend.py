@@ -1,7 +1,8 @@
-"""Tell which frameworks and recipes deserve a try for a model on a device, and what to expect. Nothing is built.
+"""Recommend backends and recipes for a model on a device, with predicted size, memory and speed.
 
-Predictions are labelled as such: bytes and memory by the recipe's bits, decode by the memory's bandwidth. `optimize`
-follows the same plan, and measures.
+Nothing is built. Predictions are labelled as such: size and memory follow from the bits per weight, decoding speed
+from the memory bandwidth. `edgehone optimize` follows the same plan and measures. Exit code 1 if this machine cannot
+build what is recommended.
 """
 
 from __future__ import annotations
@@ -16,19 +17,28 @@ EXAMPLE = """examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The verb's arguments."""
+    """Add the verb's arguments."""
     parser.add_argument("model", metavar="MODEL", help="a model's folder or file")
-    parser.add_argument("--device", metavar="NAME", help="a device of the catalogue (default: this machine)")
-    parser.add_argument("--workload", help="what will be asked of it (default: by the model)")
+    parser.add_argument("--device", metavar="NAME", help="device of the catalogue (default: this machine)")
     parser.add_argument(
-        "--effort", choices=("quick", "normal", "thorough"), default="normal", help="how many recipes"
+        "--workload",
+        metavar="NAME",
+        help="prompt and output lengths, batch, concurrency (default: by the model)",
     )
-    parser.add_argument("--backends", metavar="NAME,…", help="only these backends (default: all that can)")
-    parser.add_argument("--config", metavar="FILE", help="instead of ./edgehone.toml")
+    parser.add_argument(
+        "--effort",
+        choices=("quick", "normal", "thorough"),
+        default="normal",
+        help="number of recipes (default: normal)",
+    )
+    parser.add_argument(
+        "--backends", metavar="NAME,…", help="only these backends (default: all that take the model)"
+    )
+    parser.add_argument("--config", metavar="FILE", help="configuration file (default: ./edgehone.toml)")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the verb; exit 1 where this machine cannot build what it recommends."""
+    """Run the verb. Returns 1 if this machine cannot build what is recommended."""
     from edgehone.core import config
     from edgehone.optimize.recommend import advise
     from edgehone.report.recommendation import shown
@@ -43,8 +53,8 @@ def run(args: argparse.Namespace) -> int:
         backends=names,
     )
     if args.json:
-        told = {"model": str(model.path), "device": target.name, "bandwidth": target.bandwidth.to_json()}
-        print(json.dumps({**told, "note": note, **found.to_json()}, indent=1))
+        subject = {"model": str(model.path), "device": target.name, "bandwidth": target.bandwidth.to_json()}
+        print(json.dumps({**subject, "note": note, **found.to_json()}, indent=1))
     else:
         print(shown(model, target, found, note))
     return 1 if found.obstacles else 0

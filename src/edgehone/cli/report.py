@@ -1,8 +1,8 @@
-"""Write the report of a bundle, or of several beside each other: one HTML file that needs nothing else.
+"""Write the report of one or several bundles as HTML or Markdown, or export the raw samples.
 
-Of a bundle that is cut, edited or of another edgehone the report shows all that is known, and says what is not. Also as
-Markdown for a comment on a pull request, and the raw samples as CSV or Parquet. Exit 1 where something is missing,
-changed or cannot be read.
+The HTML report is one self-contained file. Markdown suits a comment on a pull request. Raw samples are exported as CSV
+or Parquet. For a bundle that is incomplete, edited or written by another version of edgehone, the report shows what can
+be read and states what is missing. Exit code 1 if a file is missing, changed or unreadable.
 """
 
 from __future__ import annotations
@@ -27,32 +27,36 @@ EXAMPLE = """examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The verb's arguments."""
-    parser.add_argument("bundles", metavar="BUNDLE", nargs="+", help="a bundle's folder")
-    parser.add_argument("--out", metavar="FILE", help="the report's file (default: report.html here)")
-    parser.add_argument("--open", action="store_true", help="show it in the browser")
-    parser.add_argument("--markdown", action="store_true", help="as Markdown, to --out or to standard output")
+    """Add the verb's arguments."""
+    parser.add_argument("bundles", metavar="BUNDLE", nargs="+", help="folder of a bundle")
+    parser.add_argument("--out", metavar="FILE", help="file of the report (default: ./report.html)")
+    parser.add_argument("--open", action="store_true", help="open the report in the browser")
     parser.add_argument(
-        "--csv", metavar="FILE", help="all raw samples, a line a reading; - for standard output"
+        "--markdown", action="store_true", help="write Markdown to --out, or to standard output"
     )
-    parser.add_argument("--parquet", metavar="FILE", help="the same as Parquet (edgehone[parquet])")
+    parser.add_argument(
+        "--csv", metavar="FILE", help="write all raw samples, one per line; - is standard output"
+    )
+    parser.add_argument(
+        "--parquet", metavar="FILE", help="write all raw samples as Parquet (needs edgehone[parquet])"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the verb; exit 1 where a bundle is not as it should be."""
+    """Run the verb. Returns 1 if a bundle has problems."""
     from edgehone.report.bundle_findings import read_findings
 
     found = [read_findings(path) for path in args.bundles]
-    told = {"bundles": [_told(one) for one in found], "files": _write(args, found)}
+    result = {"bundles": [_overview(one) for one in found], "files": _write(args, found)}
     if args.json:
-        print(json.dumps(told, indent=1))
+        print(json.dumps(result, indent=1))
     for one in found:
         for problem in one.problems:
             print(f"warning: {one.name}: {problem}", file=sys.stderr)
     return 1 if any(one.problems for one in found) else 0
 
 
-def _told(found: Findings) -> dict[str, Any]:
+def _overview(found: Findings) -> dict[str, Any]:
     decision = found.decision
     return {
         "name": found.name,
@@ -64,40 +68,40 @@ def _told(found: Findings) -> dict[str, Any]:
 
 
 def _write(args: argparse.Namespace, found: Sequence[Findings]) -> list[str]:
-    """Write what was asked for: samples, Markdown, or the page; the files' names."""
+    """Write samples, Markdown or the HTML page, as the arguments say. Returns the names of the files."""
     from edgehone.report import export
 
-    made = []
+    written = []
     for path, to in ((args.csv, export.to_csv), (args.parquet, export.to_parquet)):
         if path:
             count = to(_lines(args.bundles, found), Path(path))
-            made.append(path)
+            written.append(path)
             if path != "-":
-                print(f"{path}: {count:,} readings", file=sys.stderr)
+                print(f"{path}: {count:,} samples", file=sys.stderr)
     if args.markdown:
         from edgehone.report.markdown import markdown
 
         text = markdown(found)
         if args.out:
-            made.append(_file(args.out, text))
+            written.append(_file(args.out, text))
         elif not args.json:
             print(text, end="")
-    elif not made or args.out or args.open:
+    elif not written or args.out or args.open:
         from edgehone.report.html import page
 
-        made.append(_file(args.out or "report.html", page(found)))
+        written.append(_file(args.out or "report.html", page(found)))
         if not args.json:
-            print(f"Report: {made[-1]}")
+            print(f"Report: {written[-1]}")
         if args.open:
-            _show(Path(made[-1]))
-    return made
+            _open(Path(written[-1]))
+    return written
 
 
-def _lines(places: Sequence[str], found: Sequence[Findings]) -> Iterator[Line]:
+def _lines(paths: Sequence[str], found: Sequence[Findings]) -> Iterator[Line]:
     from edgehone.report.sample_export import lines
 
-    for place, one in zip(places, found, strict=True):
-        yield from lines(Path(place), one, lambda what: print(f"warning: {what}", file=sys.stderr))
+    for path, one in zip(paths, found, strict=True):
+        yield from lines(Path(path), one, lambda what: print(f"warning: {what}", file=sys.stderr))
 
 
 def _file(name: str, text: str) -> str:
@@ -112,8 +116,8 @@ def _file(name: str, text: str) -> str:
     return name
 
 
-def _show(path: Path) -> None:
+def _open(path: Path) -> None:
     import webbrowser
 
     if not webbrowser.open(path.resolve().as_uri()):
-        print(f"no browser is known here; open {path.resolve()} in one", file=sys.stderr)
+        print(f"no browser was found; open {path.resolve()} yourself", file=sys.stderr)

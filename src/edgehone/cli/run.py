@@ -1,4 +1,7 @@
-"""Generate text with a bundle, greedily, or compute a graph's outputs, on the backend that was chosen for it."""
+"""Run a bundle: generate text greedily, or compute the outputs of a graph.
+
+The bundle's backend and runtime settings are used.
+"""
 
 from __future__ import annotations
 
@@ -20,17 +23,25 @@ EXAMPLE = """examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The verb's arguments."""
-    parser.add_argument("bundle", metavar="BUNDLE", help="a bundle's folder")
-    asked = parser.add_mutually_exclusive_group(required=True)
-    asked.add_argument("--prompt", help="the text to go on from")
-    asked.add_argument("--input", metavar="NPZ", help="an array for each input of a graph, samples first")
-    parser.add_argument(
-        "--image", metavar="FILE", help="the picture that the prompt is about (of a model that sees)"
+    """Add the verb's arguments."""
+    parser.add_argument("bundle", metavar="BUNDLE", help="folder of a bundle")
+    inputs = parser.add_mutually_exclusive_group(required=True)
+    inputs.add_argument("--prompt", metavar="TEXT", help="text to continue")
+    inputs.add_argument(
+        "--input", metavar="NPZ", help="for a graph: an array for each input, samples along the first axis"
     )
-    parser.add_argument("--output", metavar="NPZ", help="where a graph's outputs go (default: outputs.npz)")
     parser.add_argument(
-        "--max-tokens", type=int, default=128, help="at most so many new tokens (default: 128)"
+        "--image", metavar="FILE", help="for vision-language models: the picture that the prompt refers to"
+    )
+    parser.add_argument(
+        "--output", metavar="NPZ", help="for a graph: file of the outputs (default: outputs.npz)"
+    )
+    parser.add_argument(
+        "--max-tokens",
+        type=int,
+        default=128,
+        metavar="N",
+        help="largest number of generated tokens (default: 128)",
     )
 
 
@@ -43,7 +54,14 @@ def run(args: argparse.Namespace) -> int:
     if args.input is not None:
         return _infer(bundle, Path(args.input), Path(args.output or "outputs.npz"), args.json)
     picture = Path(args.image) if args.image else None
-    facts = generate(bundle, args.prompt, args.max_tokens, picture=picture, quiet=args.json, tell=_tell)
+    facts = generate(
+        bundle,
+        args.prompt,
+        args.max_tokens,
+        picture=picture,
+        quiet=args.json,
+        on_progress=_print_progress,
+    )
     if args.json:
         print(json.dumps(facts, indent=1))
     elif facts["decode_tokens_per_s"]:
@@ -55,18 +73,18 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _infer(bundle: Bundle, given: Path, output: Path, as_json: bool) -> int:
+def _infer(bundle: Bundle, samples: Path, output: Path, as_json: bool) -> int:
     from edgehone.inference.run_bundle import infer
 
-    facts = infer(bundle, given, output, tell=_tell)
+    facts = infer(bundle, samples, output, on_progress=_print_progress)
     if as_json:
         print(json.dumps(facts, indent=1))
         return 0
-    told = ", ".join(f"{name} {shape}" for name, shape in facts["outputs"].items())
+    shapes = ", ".join(f"{name} {shape}" for name, shape in facts["outputs"].items())
     each = 1000 * facts["seconds"] / facts["samples"]
-    print(f"{output}: {told}\n[{facts['samples']} samples, {each:.3g} ms each]")
+    print(f"{output}: {shapes}\n[{facts['samples']} samples, {each:.3g} ms each]")
     return 0
 
 
-def _tell(what: str) -> None:
-    print(what, file=sys.stderr)
+def _print_progress(detail: str) -> None:
+    print(detail, file=sys.stderr)

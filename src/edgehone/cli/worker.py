@@ -1,7 +1,7 @@
-"""Serve a Dask cluster with this machine: as a device that is measured, or as a builder.
+"""Run a Dask worker on this machine, which builds for a cluster or is measured as a device.
 
-A worker takes one job at a time. It keeps environments, inputs and finished jobs under EDGEHONE_HOME, like any machine.
-It ends with Ctrl-C, and comes back by itself if it dies.
+A worker runs one job at a time. It keeps environments, inputs and finished jobs under EDGEHONE_HOME. It restarts by
+itself if its process dies. Ctrl-C ends it.
 """
 
 from __future__ import annotations
@@ -18,15 +18,17 @@ EXAMPLE = """examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The verb's arguments."""
-    parser.add_argument("scheduler", metavar="SCHEDULER", help="tcp://host:8786, where `dask scheduler` runs")
+    """Add the verb's arguments."""
     parser.add_argument(
-        "--device", metavar="NAME", help="measure only, as the device of this name (default: build and score)"
+        "scheduler", metavar="SCHEDULER", help="address of the running `dask scheduler`: tcp://host:8786"
+    )
+    parser.add_argument(
+        "--device", metavar="NAME", help="only measure, as the device of this name (default: build and score)"
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Become a Dask worker: one thread, and what it is for as a resource."""
+    """Replace this process by a Dask worker with one thread and a resource that says what it is for."""
     from edgehone.core.errors import InputError, SetupError
     from edgehone.execution.remote.cluster import BUILD, INSTALL
 
@@ -35,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"--device {name}: letters, digits, - and _ only", hint="edgehone device list")
     if find_spec("distributed") is None:
         raise SetupError("dask.distributed is not installed", hint=INSTALL)
-    words = ["-m", "distributed.cli.dask_worker", args.scheduler]
-    words += ["--nthreads", "1", "--memory-limit", "0", "--no-dashboard", "--resources", f"{name}=1"]
+    command = ["-m", "distributed.cli.dask_worker", args.scheduler]
+    command += ["--nthreads", "1", "--memory-limit", "0", "--no-dashboard", "--resources", f"{name}=1"]
     sys.stdout.flush()
-    os.execv(sys.executable, [sys.executable, *words])
+    os.execv(sys.executable, [sys.executable, *command])

@@ -1,4 +1,4 @@
-"""Diagnose a bundle, a model or a toolchain's log: causes with the evidence found here, and remedies in order."""
+"""Diagnose a bundle, a model or a toolchain's log: causes with their evidence, and remedies in order."""
 
 from edgehone.diagnosis.diagnose import Diagnosis, diagnose
 

@@ -1,8 +1,8 @@
-"""Apply a remedy: measure before and after under one protocol, and keep it only if it helped.
+"""Apply a remedy: measure the bundle before and after it, and keep it only if it helps.
 
-A remedy's settings go into a copy of the bundle beside it, whose files are links to the same ones. Both are put side by
-side by `edgehone compare`: the same original, windows and interleaved rounds. What helped, beyond the intervals, and
-breaks no gate that the bundle was held to, takes the bundle's place; anything else leaves it as it was.
+The remedy's settings are written into a copy of the bundle next to it, whose files are hard links. Both are measured as
+`edgehone compare` does: same original, same windows, interleaved rounds. A remedy is kept if its figure improves beyond
+the intervals and no further gate of the bundle's decision fails. Otherwise the bundle stays unchanged.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from edgehone.decision.requirements import Gate, Requirements
 from edgehone.diagnosis.causes import Cause, Remedy
 from edgehone.optimize.compare import compare
 
-# A figure that is read once (memory) must get better by this share to be kept: less differs from process to process.
-LEAST_GAIN = 0.03
+# A figure without an interval (memory) must improve by this share: processes differ by less without any change.
+MIN_GAIN = 0.03
 
 
 @dataclass(frozen=True)
 class Applied:
-    """What came of a remedy: `kept` and why, with the figure that it was judged by before and after."""
+    """The outcome of a remedy: whether it was kept and why, with its figure before and after."""
 
     cause: str
     settings: Mapping[str, Any]
@@ -46,7 +46,7 @@ class Applied:
     reason: str
 
     def to_json(self) -> dict[str, Any]:
-        """A plain dict."""
+        """Return a dict for JSON."""
         return {
             "cause": self.cause,
             "settings": dict(self.settings),
@@ -59,7 +59,7 @@ class Applied:
 
 
 def applicable(causes: Sequence[Cause]) -> list[tuple[Cause, Remedy]]:
-    """The remedies of found causes that settings can put in place, in order."""
+    """Return the remedies of found causes that change settings and name a figure, in order."""
     return [
         (cause, remedy)
         for cause in causes
@@ -77,19 +77,19 @@ def apply(
     effort: Effort = "quick",
     emit: Emit = silent,
 ) -> list[Applied]:
-    """Try each applicable remedy in turn, each upon what was kept before it.
+    """Try each applicable remedy in turn, on top of those kept before it.
 
-    `model` is the original, where it is not where the bundle found it. Raises InputError where nothing is applicable,
-    or the original is not to be had.
+    `model` is the original, if it is no longer at the path recorded in the bundle. Raises InputError if no remedy is
+    applicable or the original is not found.
     """
-    wanted = applicable(causes)
-    if not wanted:
+    remedies = applicable(causes)
+    if not remedies:
         raise InputError(
-            f"no remedy for {path} is one that settings can put in place",
-            hint=f"edgehone diagnose {path} tells what else can be done",
+            f"no remedy for {path} changes settings",
+            hint=f"edgehone diagnose {path} lists other remedies",
         )
     return [
-        _try(read(path), cause, remedy, model=model, effort=effort, emit=emit) for cause, remedy in wanted
+        _try(read(path), cause, remedy, model=model, effort=effort, emit=emit) for cause, remedy in remedies
     ]
 
 
@@ -118,7 +118,7 @@ def _try(
         before, after = found.candidates
         if after.status != "ok" or before.status != "ok":
             broken = after if after.status != "ok" else before
-            raise JobError(f"it cannot be measured: {broken.error}")
+            raise JobError(f"the bundle cannot be measured: {broken.error}")
         kept, reason = _verdict(bundle, before, after, found.baseline, remedy)
         if kept:
             _keep(bundle.path, manifest, cause, before.figure(remedy.figure), after.figure(remedy.figure))
@@ -141,7 +141,7 @@ def _changed(bundle: Bundle, settings: Mapping[str, Any]) -> Manifest:
 
 
 def _stage(source: Path, target: Path, manifest: Manifest) -> None:
-    """A copy whose files are the same ones, where the disk can link them; with another manifest."""
+    """Copy a bundle with another manifest; its files are hard links if the file system allows it."""
     shutil.copytree(source, target, copy_function=_link)
     (target / MANIFEST).unlink()
     _write(target / MANIFEST, manifest)
@@ -160,38 +160,38 @@ def _verdict(
     name = str(remedy.figure)
     was, now = before.figure(name), after.figure(name)
     if was.value is None or now.value is None:
-        return False, f"{name} could not be read: {now.reason or was.reason}"
+        return False, f"{name} could not be measured: {now.reason or was.reason}"
     better = now.value > was.value if remedy.more else now.value < was.value
     intervals = was.low is not None and now.low is not None
-    small = abs(now.value - was.value) < LEAST_GAIN * abs(was.value)
+    small = abs(now.value - was.value) < MIN_GAIN * abs(was.value)
     if not better or (was.ties(now) if intervals else small):
-        limit = "the intervals" if intervals else f"{LEAST_GAIN:.0%}, which one reading may differ by"
-        return False, f"{name} was {was.value:.4g} and is {now.value:.4g}: no better beyond {limit}"
-    broken = _broken(bundle, replace(after, figures=derive(after, baseline)))
-    held = _broken(bundle, replace(before, figures=derive(before, baseline)))
-    if new := [gate for gate in broken if gate not in held]:
+        limit = "the intervals" if intervals else f"{MIN_GAIN:.0%}, by which single measurements differ"
+        return False, f"{name} was {was.value:.4g} and is {now.value:.4g}: no improvement beyond {limit}"
+    failing = _failing_gates(bundle, replace(after, figures=derive(after, baseline)))
+    failing_before = _failing_gates(bundle, replace(before, figures=derive(before, baseline)))
+    if new := [gate for gate in failing if gate not in failing_before]:
         return (
             False,
-            f"{name} is better ({was.value:.4g} to {now.value:.4g}), but {', '.join(new)} fails with it",
+            f"{name} improves ({was.value:.4g} to {now.value:.4g}), but {', '.join(new)} fails",
         )
     return True, f"{name} was {was.value:.4g} and is {now.value:.4g}"
 
 
-def _broken(bundle: Bundle, candidate: Candidate) -> list[str]:
-    """The gates of the bundle's decision that a candidate does not pass."""
+def _failing_gates(bundle: Bundle, candidate: Candidate) -> list[str]:
+    """Return the gates of the bundle's decision that a candidate fails."""
     gates = tuple(Gate(**gate) for gate in bundle.decision.requirements["gates"])
     return [v.gate for v in judge(candidate.figures, Requirements(gates, {}, {})) if not v.ok]
 
 
 def _keep(path: Path, manifest: Manifest, cause: Cause, was: Figure, now: Figure) -> None:
-    told = {
+    record = {
         "cause": cause.name,
         "settings": manifest.recipe["settings"],
         "before": was.to_json(),
         "after": now.to_json(),
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    _write(path / MANIFEST, replace(manifest, remedies=(*manifest.remedies, told)))
+    _write(path / MANIFEST, replace(manifest, remedies=(*manifest.remedies, record)))
 
 
 def _write(path: Path, manifest: Manifest) -> None:

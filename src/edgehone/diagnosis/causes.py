@@ -1,4 +1,4 @@
-"""Causes by symptom and framework, judged by facts: the table is causes.toml."""
+"""Causes by symptom and framework, judged by facts. The table is causes.toml."""
 
 from __future__ import annotations
 
@@ -16,20 +16,19 @@ SYMPTOMS = ("memory", "slow", "accuracy", "compatibility", "latency", "throughpu
 
 @dataclass(frozen=True)
 class Remedy:
-    """What to do: by `settings` that --apply puts into the bundle and judges by `figure`, by a command to type, or by
-    hand."""
+    """Advice, with a command to type, or `settings` that --apply writes into the bundle and judges by `figure`."""
 
     says: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     figure: str | None = None
-    more: bool = False  # whether more of the figure is better
+    more: bool = False  # True: a higher figure is better
     command: str | None = None
     source: str | None = None
 
 
 @dataclass(frozen=True)
 class Cause:
-    """An entry judged: `found` is None where a fact that it asks for is not known; `evidence` names each fact."""
+    """A judged entry. `found` is None if a fact it depends on is unknown; `evidence` states each fact."""
 
     name: str
     symptom: str
@@ -40,19 +39,19 @@ class Cause:
     remedies: tuple[Remedy, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """A plain dict."""
+        """Return a dict for JSON."""
         return asdict(self)
 
 
 @lru_cache(maxsize=1)
 def table() -> tuple[Mapping[str, Any], ...]:
-    """The entries of causes.toml."""
+    """Return the entries of causes.toml."""
     text = Path(__file__).with_name("causes.toml").read_text("utf-8")
     return tuple(tomllib.loads(text)["cause"])
 
 
 def judge(about: str, facts: Facts, symptom: str | None = None) -> list[Cause]:
-    """Every cause of a bundle or a model (`about`) that concerns its backend; of one symptom, or of all."""
+    """Judge every cause of a bundle or a model (`about`) that applies to its backend, of one symptom or of all."""
     backend = facts["backend"].value if "backend" in facts else None
     return [
         _judged(entry, facts)
@@ -65,7 +64,7 @@ def judge(about: str, facts: Facts, symptom: str | None = None) -> list[Cause]:
 
 def _judged(entry: Mapping[str, Any], facts: Facts) -> Cause:
     held = [_holds(condition, facts[condition["fact"]]) for condition in entry["when"]]
-    # One broken condition excludes the cause, whatever is not known of the others.
+    # One condition that does not hold excludes the cause, even if other facts are unknown.
     found = False if False in held else None if None in held else True
     return Cause(
         entry["name"],
@@ -73,7 +72,7 @@ def _judged(entry: Mapping[str, Any], facts: Facts) -> Cause:
         found,
         _filled(entry["says"], facts),
         entry["source"],
-        tuple(_told(condition, facts[condition["fact"]]) for condition in entry["when"]),
+        tuple(_evidence(condition, facts[condition["fact"]]) for condition in entry["when"]),
         tuple(_remedy(one, facts) for one in entry.get("remedy", ())),
     )
 
@@ -90,17 +89,17 @@ def _holds(condition: Mapping[str, Any], fact: Fact) -> bool | None:
     return bool(value > condition["above"] if "above" in condition else value < condition["below"])
 
 
-def _told(condition: Mapping[str, Any], fact: Fact) -> str:
-    """The fact beside what was asked of it, as a person reads it."""
+def _evidence(condition: Mapping[str, Any], fact: Fact) -> str:
+    """Return the fact and the condition on it, as text."""
     name = condition["fact"].replace("_", " ")
     if fact.value is None:
-        return f"{name}: not known ({fact.reason})"
+        return f"{name}: unknown ({fact.reason})"
     shown = f"{fact.value:.3g}" if isinstance(fact.value, float) else str(fact.value)
     for word in ("above", "below"):
         if word in condition:
-            return f"{name} {shown}, {word} {condition[word]:g}?"
-    asked = condition["is"] if "is" in condition else " or ".join(map(str, condition["in"]))
-    return f"{name} {shown}, is it {asked}?"
+            return f"{name} = {shown} (condition: {word} {condition[word]:g})"
+    expected = condition["is"] if "is" in condition else " or ".join(map(str, condition["in"]))
+    return f"{name} = {shown} (condition: {expected})"
 
 
 def _remedy(entry: Mapping[str, Any], facts: Facts) -> Remedy:
@@ -120,7 +119,7 @@ def _remedy(entry: Mapping[str, Any], facts: Facts) -> Remedy:
 
 
 def _filled(text: str, facts: Facts) -> str:
-    """The text with facts in place of {their names}."""
+    """Replace {names of facts} in a text by their values."""
     for name, fact in facts.items():
         if f"{{{name}}}" in text:
             text = text.replace(f"{{{name}}}", "?" if fact.value is None else str(fact.value))

@@ -1,4 +1,4 @@
-"""The story of a diagnosis: what was given, its facts or its log, the causes, and what to do about each."""
+"""Diagnose a path: decide what it is, gather its facts or read its log, and judge the causes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from edgehone.model.inspect import inspect
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """`about` is "bundle", "model" or "log". Causes are those judged, found or not; failures are those of a log."""
+    """The result. `about` is "bundle", "model" or "log". `causes` are all judged ones, `failures` those of a log."""
 
     about: str
     path: str
@@ -30,11 +30,11 @@ class Diagnosis:
 
     @property
     def found(self) -> tuple[Cause, ...]:
-        """The causes whose every condition holds."""
+        """The causes of which every condition holds."""
         return tuple(cause for cause in self.causes if cause.found)
 
     def to_json(self) -> dict[str, Any]:
-        """A plain dict."""
+        """Return a dict for JSON."""
         return {
             "about": self.about,
             "path": self.path,
@@ -44,44 +44,44 @@ class Diagnosis:
 
 
 def diagnose(path: str | Path, symptom: str | None = None) -> Diagnosis:
-    """Diagnose a bundle's folder, a model, or a log.
+    """Diagnose a bundle's folder, a model, or a log file.
 
-    Raises InputError for a symptom that is none, for what is neither of the three, and for a log in which nothing known
-    is found: it then quotes the line that tells most.
+    Raises InputError for an unknown symptom, for a path that is none of the three, and for a log without a known
+    failure; the message then quotes the most relevant line.
     """
     if symptom is not None and symptom not in SYMPTOMS:
-        raise InputError(f"no symptom is called {symptom!r}", hint=suggest(symptom, SYMPTOMS))
-    place = Path(path)
-    if not place.exists():
+        raise InputError(f"unknown symptom {symptom!r}", hint=suggest(symptom, SYMPTOMS))
+    path = Path(path)
+    if not path.exists():
         raise InputError(
-            f"no such bundle, model or log: {place}", hint="give a bundle's folder, a model or a log file"
+            f"no such bundle, model or log: {path}", hint="give the folder of a bundle, a model or a log file"
         )
-    if (place / MANIFEST).is_file():
-        found = causes.judge("bundle", of_bundle(read(place)), symptom)
-        return Diagnosis("bundle", str(place), tuple(found))
-    if log := _log(place):
+    if (path / MANIFEST).is_file():
+        judged = causes.judge("bundle", of_bundle(read(path)), symptom)
+        return Diagnosis("bundle", str(path), tuple(judged))
+    if log := _log(path):
         return Diagnosis("log", str(log), failures=_failures(log, symptom))
-    found = causes.judge("model", of_model(inspect(place)), symptom)
-    return Diagnosis("model", str(place), tuple(found))
+    judged = causes.judge("model", of_model(inspect(path)), symptom)
+    return Diagnosis("model", str(path), tuple(judged))
 
 
-def _log(place: Path) -> Path | None:
-    """The log that was given: a file that is no model, or the folder of a failed job."""
-    if place.is_dir():
-        return place / "log.txt" if (place / "log.txt").is_file() else None
+def _log(path: Path) -> Path | None:
+    """Return the log: the path itself if it is not a model file, or log.txt in the folder of a failed job."""
+    if path.is_dir():
+        return path / "log.txt" if (path / "log.txt").is_file() else None
     endings = {"onnx": ".onnx", "torch-export": ".pt2", "gguf": ".gguf"}
     assert set(endings) == set(FILES)
-    return None if place.suffix in endings.values() else place
+    return None if path.suffix in endings.values() else path
 
 
 def _failures(log: Path, symptom: str | None) -> tuple[Failure, ...]:
     text = logs.read(log)
-    found = tuple(one for one in logs.find(text) if symptom in (None, one.symptom))
-    if not found:
-        telling = root_cause(text)
-        said = f"; its most telling line is: {telling}" if telling else "; it is empty"
+    failures = tuple(one for one in logs.find(text) if symptom in (None, one.symptom))
+    if not failures:
+        line = root_cause(text)
+        detail = f"; the most relevant line is: {line}" if line else "; it is empty"
         raise InputError(
-            f"nothing in {log} is a failure that is known{said}",
-            hint="search the toolchain's own issues for that line",
+            f"no known failure in {log}{detail}",
+            hint="search the toolchain's issue tracker for that line",
         )
-    return found
+    return failures

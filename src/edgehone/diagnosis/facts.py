@@ -1,7 +1,7 @@
-"""What is known here of a bundle or a model, as plain facts that causes.toml asks for by name.
+"""Facts about a bundle or a model on this machine, which the conditions in causes.toml name.
 
-A fact that cannot be had is None with its reason, and a condition on it is then neither held nor broken. Nothing is
-measured and nothing large is read: all facts together take well under a second.
+An unknown fact is None with a reason, and leaves the conditions on it undetermined. Nothing is measured and nothing
+large is read: all facts together take well under a second.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ from edgehone.optimize.setup import free_memory
 from edgehone.plan import building, roofline
 
 Value = float | int | str | bool
-# A bundle's files are hashed where that is done in a moment.
+# A bundle's files are hashed only up to this total size, so that a diagnosis stays fast.
 HASHED_BYTES = 200 << 20
-# A clock below this share of the fastest that a core may have is a slow one.
+# A clock below this share of a core's maximum counts as slow.
 _SLOW_CLOCK = 0.7
-# Candidates up to this many times the size are alternatives of one kind.
+# Candidates up to this many times the chosen one's size count as alternatives of about its size.
 SIMILAR_SIZE = 1.25
 
 
 @dataclass(frozen=True)
 class Fact:
-    """A value, or None and why."""
+    """A value, or None with the reason."""
 
     value: Value | None
     reason: str | None = None
@@ -53,7 +53,7 @@ Facts = dict[str, Fact]
 
 
 def of_bundle(bundle: Bundle) -> Facts:
-    """The facts about a bundle on this machine now."""
+    """Return the facts about a bundle on this machine now."""
     machine = detect()
     chosen = bundle.decision.candidate(
         f"{bundle.manifest.recipe['backend']}/{bundle.manifest.recipe['name']}"
@@ -70,7 +70,7 @@ def of_bundle(bundle: Bundle) -> Facts:
 
 
 def of_model(model: ModelInfo) -> Facts:
-    """The facts about a model before it is honed, and this machine."""
+    """Return the facts about a model before it is optimized, and about this machine."""
     machine = detect()
     free = free_memory(machine)
     memory = building.resources(model, ()).memory
@@ -87,9 +87,9 @@ def of_model(model: ModelInfo) -> Facts:
         "remote_code": Fact(model.remote_code),
         "quantized": Fact(model.quantized is not None),
         "tokenizer": Fact(model.tokenizer is not None),
-        "row_over_256": _known(max(rows, default=None), "the files do not say how long its rows are"),
-        "build_of_available": _share(memory, free, "this machine does not say what is free"),
-        "cache_of_weights": _share(cache, model.bytes, "the files do not say what its cache costs"),
+        "row_over_256": _known(max(rows, default=None), "the model's files do not state its row lengths"),
+        "build_of_available": _share(memory, free, "the free memory of this machine is unknown"),
+        "cache_of_weights": _share(cache, model.bytes, "the size of its KV cache is unknown"),
     }
 
 
@@ -102,7 +102,9 @@ def _subject(bundle: Bundle) -> Facts:
         "model": Fact(str(bundle.decision.model.get("path", "MODEL"))),
         "backend": Fact(recipe["backend"]),
         "kind": Fact(bundle.manifest.kind),
-        "kv_cache": _known(settings.get("kv_cache", default_cache), "this backend does not tell"),
+        "kv_cache": _known(
+            settings.get("kv_cache", default_cache), "the precision is unknown for this backend"
+        ),
         "streams": Fact(int(settings.get("streams", 1))),
         "batch": Fact(int(work["batch"])),
         "concurrency": Fact(int(work.get("concurrency", 1))),
@@ -111,7 +113,7 @@ def _subject(bundle: Bundle) -> Facts:
 
 
 def _calibrated(build: Mapping[str, Any]) -> bool:
-    """Whether the build says anywhere that it learned from a calibration text."""
+    """Return True if the build parameters mention a method that uses calibration data."""
     text = repr(sorted(build.items())).lower()
     return any(
         word in text for word in ("gptq", "awq", "imatrix", "scale_estimation", "lora", "calibr", "dwq")
@@ -127,10 +129,10 @@ def _memory(bundle: Bundle, chosen: Candidate, machine: Device) -> Facts:
     asked = work["prompt_tokens"] + work["generated_tokens"]
     return {
         "peak_of_available": _share(
-            peak.value, free, peak.reason or "this machine does not say what is free"
+            peak.value, free, peak.reason or "the free memory of this machine is unknown"
         ),
-        "free_mb": _known(free and free // 1_000_000, "this machine does not say what is free"),
-        "cache_of_peak": _share(cache, peak.value, peak.reason or "the model has no KV cache that is told"),
+        "free_mb": _known(free and free // 1_000_000, "the free memory of this machine is unknown"),
+        "cache_of_peak": _share(cache, peak.value, peak.reason or "the size of its KV cache is unknown"),
         "context_of_asked": _share(work["context"], asked or None, "it generates no tokens"),
     }
 
@@ -145,7 +147,7 @@ def _speed(bundle: Bundle, chosen: Candidate, machine: Device) -> Facts:
             first.value, latency.value, first.reason or latency.reason or "not measured"
         ),
         "half_ttft_ms": _known(first.value and round(first.value / 2, 2), first.reason or "not measured"),
-        "disk_of_start": _known(disk, "its start was not measured cold and warm"),
+        "disk_of_start": _known(disk, "cold and warm start were not both measured"),
         "bandwidth_share": _bandwidth_share(chosen, machine),
     }
 
@@ -155,9 +157,9 @@ def _bandwidth_share(chosen: Candidate, machine: Device) -> Fact:
     bandwidth = read_cached(machine, home() / "bandwidth")
     last_cache = max(machine.caches.values(), default=None)
     if decode.value is None or chosen.bytes is None:
-        return Fact(None, decode.reason or "its size is not known")
+        return Fact(None, decode.reason or "its size is unknown")
     if bandwidth is None or bandwidth.value is None:
-        return Fact(None, "the memory's bandwidth was not measured yet: edgehone device")
+        return Fact(None, "the memory bandwidth is not measured yet: edgehone device")
     if last_cache is not None and chosen.bytes < 2 * last_cache:
         return Fact(None, "its weights fit the processor's caches")
     return Fact(chosen.bytes * decode.value / (bandwidth.value * 1e9))
@@ -165,7 +167,7 @@ def _bandwidth_share(chosen: Candidate, machine: Device) -> Fact:
 
 def _quality(bundle: Bundle, chosen: Candidate) -> Facts:
     own, kept = chosen.figure("kl_mean"), chosen.figure("accuracy_kept")
-    # What is much larger is better as a matter of course.
+    # Compare with candidates of about the same size only: much larger ones are expected to be better.
     passing = [
         (figure, one.key)
         for one in bundle.decision.candidates
@@ -173,12 +175,12 @@ def _quality(bundle: Bundle, chosen: Candidate) -> Facts:
         and (figure := one.figure("kl_mean").value)
         and (one.bytes or math.inf) <= SIMILAR_SIZE * (chosen.bytes or math.inf)
     ]
-    best, name = min(passing, default=(None, None))
+    best, best_name = min(passing, default=(None, None))
     width = kept.high - kept.low if kept.low is not None and kept.high is not None else None
     return {
         "kl_mean": _figure(own),
-        "better_quality": _share(own.value, best, own.reason or "no candidate passes with a divergence"),
-        "better_candidate": _known(name, "no candidate passes with a divergence"),
+        "better_quality": _share(own.value, best, own.reason or "no passing candidate has a divergence"),
+        "better_candidate": _known(best_name, "no passing candidate has a divergence"),
         "accuracy_width": _known(width, kept.reason or "it has no interval"),
     }
 
@@ -188,8 +190,8 @@ def _machine(bundle: Bundle, machine: Device) -> Facts:
     was, now = made_on.get("simd"), machine.simd
     missing = sorted(set(was) - set(now)) if was is not None and now is not None else None
     same_architecture = made_on.get("architecture") == machine.architecture
-    around = read_inventory(home())
-    battery = around.power.source == "battery" if around.power is not None else None
+    inventory = read_inventory(home())
+    battery = inventory.power.source == "battery" if inventory.power is not None else None
     conditions = read_conditions()
     threads = threads_of(bundle.manifest.recipe["settings"], machine)
     limits = read_limits(Path("/"))
@@ -198,19 +200,22 @@ def _machine(bundle: Bundle, machine: Device) -> Facts:
         "same_machine": Fact(made_on.get("fingerprint") == machine.fingerprint),
         "simd_missing": _known(
             len(missing or ()) if missing is not None and same_architecture else None,
-            "the instruction sets of one of the machines are not known, or it is of another architecture",
+            "the instruction sets of a machine are unknown, or the architectures differ",
         ),
         "simd_missing_names": Fact(", ".join(missing or ())),
         "threads": Fact(threads),
-        "physical_cores": _known(machine.physical_cores, "this machine does not say how many cores it has"),
-        "threads_of_cores": _share(threads, machine.physical_cores, "it does not say how many cores it has"),
-        "load_per_thread": _share(load, machine.threads, "this system keeps no load average"),
+        "physical_cores": _known(machine.physical_cores, "the number of physical cores is unknown"),
+        "threads_of_cores": _share(
+            threads, machine.physical_cores, "the number of physical cores is unknown"
+        ),
+        "load_per_thread": _share(load, machine.threads, "this system has no load average"),
         "quota_of_cores": _known(
             limits.cpus and machine.logical_cores and limits.cpus / machine.logical_cores, "there is no quota"
         ),
-        "on_battery": _known(battery, around.reasons.get("power", "this machine does not say")),
+        "on_battery": _known(battery, inventory.reasons.get("power", "the power source is unknown")),
         "governor": _known(
-            (conditions.governors or (None,))[0], conditions.reasons.get("governors", "it does not say")
+            (conditions.governors or (None,))[0],
+            conditions.reasons.get("governors", "the frequency governor is unknown"),
         ),
         "throttled_clock": _slow_clock(conditions.mean_mhz),
     }
@@ -220,23 +225,23 @@ def _slow_clock(mhz: float | None, root: Path = Path("/sys/devices/system/cpu/cp
     try:
         most = int((root / "cpuinfo_max_freq").read_text("ascii")) / 1000
     except (OSError, ValueError):
-        return Fact(None, "this machine does not say how fast its cores may be")
+        return Fact(None, "the maximum clock of the cores is unknown")
     if mhz is None:
-        return Fact(None, "this machine does not say how fast its cores are")
+        return Fact(None, "the current clock of the cores is unknown")
     return Fact(mhz < _SLOW_CLOCK * most)
 
 
 def _files(bundle: Bundle) -> Facts:
     size = sum(path.stat().st_size for path in bundle.path.rglob("*") if path.is_file())
     if size > HASHED_BYTES:
-        return {"files_differ": Fact(None, f"{size / 1e6:.0f} MB take too long to hash: edgehone show")}
+        return {"files_differ": Fact(None, f"{size / 1e6:.0f} MB are too large to hash here: edgehone show")}
     return {"files_differ": Fact(len(verify(bundle)))}
 
 
 def _environment(bundle: Bundle) -> Facts:
     name = bundle.manifest.recipe["backend"]
     if name not in registry.names():
-        reason = f"no backend called {name} is installed"
+        reason = f"the backend {name} is not installed"
         return {
             "environment": Fact(False),
             "versions_differ": Fact(None, reason),

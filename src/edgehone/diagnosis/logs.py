@@ -1,4 +1,4 @@
-"""What toolchains' logs are known to fail of: patterns, causes, remedies and links, all data (logs.toml)."""
+"""Known failures in toolchains' logs: patterns, causes, remedies and links. The table is logs.toml."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 
 from edgehone.execution.failure_cause import one_line
 
-# A log is read from its end: what went wrong stands there, and some logs are very long.
-LONGEST = 4 << 20
+# Only the end of a log is read: errors are there, and some logs are very long.
+MAX_BYTES = 4 << 20
 _QUOTED = 300
 
 
@@ -31,7 +31,7 @@ class Known:
 
 @dataclass(frozen=True)
 class Failure:
-    """A known failure found in a log: `line` (from 1) and its text are the evidence, `what` the part it names."""
+    """A known failure found in a log. The evidence is `line` (from 1) and its text; `what` is the part it names."""
 
     name: str
     frameworks: tuple[str, ...]
@@ -44,13 +44,13 @@ class Failure:
     what: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """A plain dict."""
+        """Return a dict for JSON."""
         return asdict(self)
 
 
 @lru_cache(maxsize=1)
 def known() -> tuple[Known, ...]:
-    """All entries, in the order in which they are told."""
+    """Return the entries of logs.toml, in order."""
     tables = tomllib.loads(Path(__file__).with_name("logs.toml").read_text("utf-8"))["failure"]
     return tuple(
         Known(
@@ -67,24 +67,24 @@ def known() -> tuple[Known, ...]:
 
 
 def read(path: Path) -> str:
-    """The end of a log as text, whatever bytes stand in it."""
+    """Return the end of a log as text; invalid UTF-8 is replaced."""
     with path.open("rb") as file:
         file.seek(0, 2)
-        file.seek(max(0, file.tell() - LONGEST))
+        file.seek(max(0, file.tell() - MAX_BYTES))
         return file.read().decode("utf-8", "replace")
 
 
 def find(text: str) -> list[Failure]:
-    """The known failures of a log, each once, at the last line that shows it."""
+    """Return the known failures in a log, each once, at the last line that matches it."""
     lines = text.splitlines()
-    found = (_last(one, lines) for one in known())
-    return [failure for failure in found if failure is not None]
+    failures = (_last(one, lines) for one in known())
+    return [failure for failure in failures if failure is not None]
 
 
 def _last(one: Known, lines: list[str]) -> Failure | None:
     for number in range(len(lines), 0, -1):
         for pattern in one.patterns:
-            # Lines of a megabyte are dumps, not messages.
+            # Search only the start of each line: very long lines are dumps, not messages.
             if match := pattern.search(lines[number - 1][:10_000]):
                 return Failure(
                     one.name,

@@ -1,4 +1,4 @@
-"""A diagnosis as text: what was found, by which evidence, and what to do, in order."""
+"""A diagnosis as text: causes, their evidence, and remedies in order."""
 
 from __future__ import annotations
 
@@ -13,26 +13,28 @@ from edgehone.diagnosis.logs import Failure
 _WIDTH = 100
 
 
-def diagnosis_text(made: Diagnosis, *, everything: bool = False) -> str:
-    """The diagnosis; with `everything` the causes that were excluded or left open too."""
-    if made.about == "log":
-        return "\n\n".join(_failure(one) for one in made.failures)
-    parts = [_cause(one) for one in made.found]
+def diagnosis_text(diagnosis: Diagnosis, *, everything: bool = False) -> str:
+    """Return the diagnosis as text; with `everything`, excluded and undetermined causes too."""
+    if diagnosis.about == "log":
+        return "\n\n".join(_failure(one) for one in diagnosis.failures)
+    parts = [_cause(one) for one in diagnosis.found]
     if not parts:
-        parts = [f"Nothing that is known to go wrong is found in this {made.about} here."]
-    open_ = [one for one in made.causes if one.found is None]
-    excluded = [one for one in made.causes if one.found is False]
+        parts = [f"No known problem was found in this {diagnosis.about} on this machine."]
+    undetermined = [one for one in diagnosis.causes if one.found is None]
+    excluded = [one for one in diagnosis.causes if one.found is False]
     if everything:
-        parts += [_brief("Not known", open_), _brief("Excluded", excluded)]
+        parts += [_brief("Undetermined", undetermined), _brief("Excluded", excluded)]
     else:
-        parts.append(f"{len(excluded)} other causes are excluded, {len(open_)} not known: --all shows them")
+        parts.append(
+            f"{len(excluded)} other causes are excluded, {len(undetermined)} undetermined: --all shows them"
+        )
     return "\n\n".join(part for part in parts if part)
 
 
-def applied_text(made: Sequence[Applied]) -> str:
-    """What came of each remedy."""
+def applied_text(outcomes: Sequence[Applied]) -> str:
+    """Return the outcome of each remedy as text."""
     lines = []
-    for one in made:
+    for one in outcomes:
         settings = ", ".join(f"{name} = {value}" for name, value in one.settings.items())
         lines.append(f"{settings}: {'kept' if one.kept else 'not kept'}: {one.reason}")
     return "\n".join(lines)
@@ -46,7 +48,7 @@ def _cause(one: Cause) -> str:
         lines += _wrapped(remedy.says, f"  {number}. ")
         if remedy.settings:
             settings = ", ".join(f"{name} = {value}" for name, value in remedy.settings.items())
-            lines.append(f"     --apply tries {settings}, and keeps it if {remedy.figure} gets better")
+            lines.append(f"     --apply tries {settings} and keeps it if {remedy.figure} improves")
         if remedy.command:
             lines.append(f"     {remedy.command}")
     return "\n".join(lines)
@@ -56,7 +58,7 @@ def _failure(one: Failure) -> str:
     named = f" ({one.what})" if one.what else ""
     lines = [f"{one.symptom}: {one.name}{named}", *_wrapped(one.cause, "  ")]
     lines.append(f"  line {one.line}: {one.text}")
-    lines.append(f"  seen with {', '.join(one.frameworks)}: {one.link}")
+    lines.append(f"  known from {', '.join(one.frameworks)}: {one.link}")
     for number, remedy in enumerate(one.remedies, 1):
         lines += _wrapped(remedy, f"  {number}. ")
     return "\n".join(lines)

@@ -1,1 +1,1 @@
-"""Run a bundle: generate text, or compute the outputs of a graph."""
+"""Inference with a bundle: generate text, or compute the outputs of a graph."""

@@ -1,4 +1,4 @@
-"""Run a bundle: open its artifact in its backend's environment, and generate, or compute outputs."""
+"""Run a bundle: open its artifact in its backend's environment, then generate text or compute outputs."""
 
 from __future__ import annotations
 
@@ -25,12 +25,13 @@ def generate(
     *,
     picture: Path | None = None,
     quiet: bool = False,
-    tell: Callable[[str], None] = lambda what: None,
+    on_progress: Callable[[str], None] = lambda detail: None,
 ) -> dict[str, Any]:
-    """Generate greedily, about a `picture` where one is given; the text goes to standard output unless `quiet`.
+    """Generate text greedily and write it to standard output, unless `quiet`. `picture` is part of the prompt.
 
-    Returns text, tokens, ttft_s, decode_tokens_per_s. Raises InputError for an empty prompt, a count under 1, or a
-    picture that is not there or for a model that sees none; JobError if the backend fails.
+    Returns text, tokens (their number), ttft_s (seconds to the first token) and decode_tokens_per_s. Raises InputError
+    for an empty prompt, `max_tokens` below 1, a missing picture, or a picture for a model that takes none; JobError if
+    the backend fails.
     """
     if not prompt:
         raise InputError(
@@ -40,58 +41,66 @@ def generate(
         raise InputError(f"--max-tokens is {max_tokens}", hint="give 1 or more")
     if bundle.manifest.kind != "language":
         raise InputError(
-            f"{bundle.path} generates no text",
+            f"{bundle.path} is a graph: it generates no text",
             hint=f"edgehone run {bundle.path} --input FILE.npz --output OUT.npz",
         )
     args = {"prompt": prompt, "max_tokens": max_tokens, "eos": bundle.manifest.eos}
-    given = {}
+    inputs = {}
     if picture is not None:
         args["template"] = bundle.manifest.pictures
         if args["template"] is None:
-            raise InputError(f"{bundle.path} sees no pictures", hint="leave --image out")
+            raise InputError(f"{bundle.path} is not a vision-language model", hint="leave --image out")
         if not picture.is_file():
             raise InputError(f"no such picture: {picture}", hint="give a PNG or JPEG file")
-        given["picture"] = Input(picture.resolve(), "")
-    return run_foreground(_job(bundle, "edgehone.worker.generate:generate", args, given, tell), quiet=quiet)
+        inputs["picture"] = Input(picture.resolve(), "")
+    job = _job(bundle, "edgehone.worker.generate:generate", args, inputs, on_progress)
+    return run_foreground(job, quiet=quiet)
 
 
 def infer(
-    bundle: Bundle, given: Path, output: Path, *, tell: Callable[[str], None] = lambda what: None
+    bundle: Bundle, samples: Path, output: Path, *, on_progress: Callable[[str], None] = lambda detail: None
 ) -> dict[str, Any]:
-    """Run a graph on all samples of an npz file, and write its outputs to another.
+    """Compute the outputs of a graph for all samples in an npz file, and write them to another npz file.
 
-    Returns samples, outputs (name → shape), seconds. Raises InputError for a bundle that generates text, for
-    arrays that don't fit, or an output that can't be written; JobError if the backend fails.
+    Returns samples (their number), outputs (name → shape) and seconds. Raises InputError for a bundle that generates
+    text, for arrays that do not fit the graph, or an output that cannot be written; JobError if the backend fails.
     """
     if bundle.manifest.kind != "graph":
         raise InputError(
             f"{bundle.path} generates text", hint=f'edgehone run {bundle.path} --prompt "Once upon a time"'
         )
-    if not given.is_file():
-        raise InputError(f"no such file: {given}", hint="give FILE.npz with an array for each input")
+    if not samples.is_file():
+        raise InputError(f"no such file: {samples}", hint="give FILE.npz with an array for each input")
     if not output.absolute().parent.is_dir():
-        raise InputError(f"{output.absolute().parent} is no folder", hint="give another --output")
+        raise InputError(f"{output.absolute().parent} is not a folder", hint="give another --output")
     args = {
         "inputs": bundle.manifest.inputs,
         "batch": bundle.manifest.batch,
         "output": str(output.absolute()),
     }
-    job = _job(bundle, "edgehone.worker.infer:infer", args, {"samples": Input(given.resolve(), "")}, tell)
+    inputs = {"samples": Input(samples.resolve(), "")}
+    job = _job(bundle, "edgehone.worker.infer:infer", args, inputs, on_progress)
     return run_foreground(job, quiet=True)
 
 
 def _job(
-    bundle: Bundle, call: str, args: dict[str, Any], inputs: dict[str, Input], tell: Callable[[str], None]
+    bundle: Bundle,
+    call: str,
+    args: dict[str, Any],
+    inputs: dict[str, Input],
+    on_progress: Callable[[str], None],
 ) -> Job:
-    """A job that opens the bundle's artifact; tells where the environment is not the one that it was proven in."""
+    """Return a job that opens the bundle's artifact. Reports package versions that differ from the bundle's."""
     recipe = bundle.manifest.recipe
     name = recipe["backend"]
-    env = environment.ensure(name, registry.load(name).NEEDS, tell)
+    env = environment.ensure(name, registry.load(name).NEEDS, on_progress)
     if drifted := bundle.drifted(env.versions):
-        tell(f"note: packages here are not those that the bundle was proven with: {', '.join(drifted)}")
+        on_progress(
+            f"note: installed packages differ from those the bundle was proven with: {', '.join(drifted)}"
+        )
     if target := bundle.manifest.target:
-        tell(
-            f"note: the bundle was honed for {target['name']}; its speed here is not the one that was predicted"
+        on_progress(
+            f"note: the bundle was optimized for {target['name']}; its speed here differs from the predicted one"
         )
     module = registry.module_name(name)
     return Job(

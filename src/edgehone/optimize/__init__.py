@@ -1,5 +1,5 @@
-"""The stages of a run, in order: bench, original, build, check, measure.
+"""The steps of an optimization run. `optimize.py` shows the whole run; read it first.
 
-`optimize.py` tells the story; each file here is one chapter: which jobs it takes, in what order, what may run side
-by side, and what becomes of a failure.
+Each other file is one step: which jobs it runs, in what order, which of them run in parallel, and how failures are
+handled.
 """

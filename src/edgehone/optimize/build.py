@@ -1,4 +1,4 @@
-"""Build a recipe: its steps as jobs, each shared step once."""
+"""Build a recipe by running its steps as jobs. A step shared by several recipes runs once."""
 
 from __future__ import annotations
 
@@ -16,10 +16,9 @@ SENSITIVITY = "sensitivity"
 
 
 def build(ctx: RunContext, recipe: Recipe) -> JobResult:
-    """The artifact of a recipe: the job of its last step, after all that it needs.
+    """Run the steps of a recipe and return the result of the last one, whose folder is the artifact.
 
-    Raises JobError of whichever step failed, NothingToGain of one that found nothing to work on (it returned the
-    fact `nothing_to_gain`: why).
+    Raises JobError if a step fails, and NothingToGain if a step returns the fact `nothing_to_gain` (the reason).
     """
     backend = (
         ctx.reference_backend
@@ -33,7 +32,7 @@ def build(ctx: RunContext, recipe: Recipe) -> JobResult:
 
 
 def seconds(ctx: RunContext, recipe: Recipe) -> float:
-    """What all steps of a built recipe took when they ran; one that several recipes share counts for each."""
+    """Return the seconds that all steps of a built recipe took. A shared step counts for each of its recipes."""
     backend = (
         ctx.reference_backend
         if recipe.backend == ctx.reference_backend.NAME
@@ -44,20 +43,23 @@ def seconds(ctx: RunContext, recipe: Recipe) -> float:
         given["model"] = Input.of(operate(ctx, recipe))
 
     def took(step: Step) -> float:
-        # Each is in the store, so nothing runs.
+        # Every step is in the store, so nothing runs.
         return _make(ctx, recipe, recipe.backend, step, given).seconds + sum(map(took, step.inputs.values()))
 
     return took(backend.steps(recipe))
 
 
 def operate(ctx: RunContext, recipe: Recipe) -> JobResult:
-    """The checkpoint after the recipe's surgery, shared by all recipes with the same; in the origin's environment."""
+    """Apply the recipe's surgery to the checkpoint, in the reference backend's environment.
+
+    Recipes with the same surgery share the result.
+    """
     given = {"model": ctx.source, **ctx.datasets}
     return _make(ctx, recipe, ctx.reference_backend.NAME, operations.steps(recipe.surgery), given)
 
 
 def sensitivity(ctx: RunContext, recipe: Recipe, given: Mapping[str, Input]) -> JobResult:
-    """What rounding each weight costs, shared by all recipes of all backends that spend bytes by it.
+    """Measure how much quantizing each weight changes the original. All recipes of all backends share the result.
 
     Raises NothingToGain where the original's backend cannot tell.
     """
@@ -81,5 +83,5 @@ def _make(ctx: RunContext, recipe: Recipe, backend: str, step: Step, given: Mapp
 
 
 def size_of(artifact: JobResult) -> int:
-    """Bytes of all files of an artifact; links count as what they point to."""
+    """Return the total size of an artifact's files in bytes; links count with the size of their targets."""
     return sum(path.stat().st_size for path in artifact.out.rglob("*") if path.is_file())

@@ -1,7 +1,7 @@
-"""Bundles and artifacts side by side: the same original, texts, windows and interleaved rounds, on this machine, now.
+"""Compare bundles and artifacts: same original, texts, windows and interleaved rounds, measured now on this machine.
 
-contenders → the original → adopt and score → measure in rounds → a table. The stages are those of `optimize`;
-there are no gates, and nothing is written.
+read entries → score the original → import and score artifacts → measure in rounds → comparison. The steps are those of
+`optimize`, without gates and without writing a bundle.
 """
 
 from __future__ import annotations
@@ -37,9 +37,12 @@ from edgehone.optimize.trial import Trial
 
 
 @dataclass(frozen=True)
-class Contender:
-    """One of those compared: `what` it is (its recipe's key, as far as known), and the original's digest and place
-    that its bundle names."""
+class Entry:
+    """One bundle or artifact in a comparison.
+
+    `what` describes it: its recipe's key, or its backend. `digest` and `model` are the original's digest and path, as
+    recorded in its bundle.
+    """
 
     recipe: Recipe
     path: Path
@@ -49,7 +52,7 @@ class Contender:
 
 
 def compare(
-    paths: Sequence[str | Path | Contender],
+    paths: Sequence[str | Path | Entry],
     *,
     model: str | Path | None = None,
     backend: str | None = None,
@@ -60,18 +63,16 @@ def compare(
     config_file: str | Path | None = None,
     emit: Emit = silent,
 ) -> Comparison:
-    """Judge and measure bundles, and artifacts that `backend` opens with `settings`, under one protocol.
+    """Score and measure bundles, and artifacts that `backend` opens with `settings`, under one protocol.
 
-    A `Contender` stands for itself: artifacts of several backends are compared so.
-
-    The original is `model`, or the one that the bundles name. Raises InputError for what can't be compared: no
-    bundle and no backend, bundles of different originals, an original that is not where it was. A contender that
-    fails is reported, and the others go on.
+    Pass `Entry` objects to compare artifacts of several backends. The original is `model`, else the one recorded in the
+    bundles. An entry that fails is reported, and the others continue. Raises InputError for an artifact without a
+    backend, for bundles of different originals, and for an original that is no longer at its recorded path.
     """
-    known = [one for one in paths if isinstance(one, Contender)]
-    others = [one for one in paths if not isinstance(one, Contender)]
-    contenders = [*_contenders(others, backend, settings or {}), *known]
-    source = _original(contenders, model)
+    known = [one for one in paths if isinstance(one, Entry)]
+    others = [one for one in paths if not isinstance(one, Entry)]
+    entries = [*_entries(others, backend, settings or {}), *known]
+    source = _original(entries, model)
     options = OptimizeOptions(
         source,
         workload=workload,
@@ -80,26 +81,26 @@ def compare(
         config_file=config_file,
         emit=emit,
     )
-    backends = registry.load_all(dict.fromkeys(one.recipe.backend for one in contenders))
+    backends = registry.load_all(dict.fromkeys(one.recipe.backend for one in entries))
     settings = config.read(config_file)
     ctx, notes, unready = set_up_context(options, settings, backends, backends, executors=Executors.local())
-    _require_digests(contenders, ctx.source.identity, ctx.model.path)
+    _require_digests(entries, ctx.source.identity, ctx.model.path)
     created = datetime.now(UTC).isoformat(timespec="seconds")
     ctx = replace(ctx, measurement_group=f"{created} {uuid.uuid4().hex}")
 
-    ctx, origin = score_original(ctx)
-    trials = [Trial(one.recipe, facts={"what": one.what, "path": str(one.path)}) for one in contenders]
-    parity.build_and_score(ctx, origin, origin.baseline)
-    origin.require_baseline()
-    for trial, one in zip(trials, contenders, strict=True):
+    ctx, original = score_original(ctx)
+    trials = [Trial(one.recipe, facts={"what": one.what, "path": str(one.path)}) for one in entries]
+    parity.build_and_score(ctx, original, original.baseline)
+    original.require_baseline()
+    for trial, one in zip(trials, entries, strict=True):
         if reason := unready.get(one.recipe.backend):
             trial.drop("skipped", f"{one.recipe.backend} has no environment: {reason}")
         else:
-            parity.build_and_score(ctx, origin, trial, _adopting(one.path))
-    measure.measure(ctx, origin, trials)
+            parity.build_and_score(ctx, original, trial, _importing(one.path))
+    measure.measure(ctx, original, trials)
     emit(Event(""))
 
-    baseline = origin.baseline.candidate()
+    baseline = original.baseline.candidate()
     found = [replace(c, figures=derive(c, baseline)) for c in (trial.candidate() for trial in trials)]
     return Comparison(
         model={**ctx.model.to_json(), "digest": ctx.source.identity},
@@ -114,25 +115,21 @@ def compare(
     )
 
 
-def _contenders(
-    paths: Sequence[str | Path], backend: str | None, settings: Mapping[str, Any]
-) -> list[Contender]:
-    """Each path as a bundle, else as an artifact of the named backend; their keys differ."""
+def _entries(paths: Sequence[str | Path], backend: str | None, settings: Mapping[str, Any]) -> list[Entry]:
+    """Read each path as a bundle, else as an artifact of the named backend. Every entry gets a unique key."""
     names = _short_names([Path(path) for path in paths])
-    return [_contender(Path(path), name, backend, settings) for path, name in zip(paths, names, strict=True)]
+    return [_entry(Path(path), name, backend, settings) for path, name in zip(paths, names, strict=True)]
 
 
-def _contender(path: Path, name: str, backend: str | None, settings: Mapping[str, Any]) -> Contender:
+def _entry(path: Path, name: str, backend: str | None, settings: Mapping[str, Any]) -> Entry:
     if not path.exists():
         raise InputError(f"no such bundle or artifact: {path}", hint=f"ls {path.parent}")
     if (path / MANIFEST).is_file():
         read = bundle.read(path)
         if problems := bundle.verify(read):
-            raise InputError(
-                f"{path} is not as its manifest says: {problems[0]}", hint=f"edgehone show {path}"
-            )
+            raise InputError(f"{path} differs from its manifest: {problems[0]}", hint=f"edgehone show {path}")
         recipe = read.manifest.recipe
-        return Contender(
+        return Entry(
             Recipe(recipe["backend"], name, settings=recipe["settings"]),
             read.artifact,
             f"{recipe['backend']}/{recipe['name']}",
@@ -142,14 +139,14 @@ def _contender(path: Path, name: str, backend: str | None, settings: Mapping[str
     if backend is None:
         raise InputError(
             f"{path} is not a bundle (it has no {MANIFEST})",
-            hint="for an artifact name what opens it: --backend NAME, and --settings KEY=VALUE where it needs them",
+            hint="for an artifact, name its backend: --backend NAME, and its settings: --settings KEY=VALUE",
         )
-    registry.module_name(backend)  # a wrong name is told before anything slow
-    return Contender(Recipe(backend, name, settings=dict(settings)), path, backend)
+    registry.module_name(backend)  # an unknown name fails before anything slow
+    return Entry(Recipe(backend, name, settings=dict(settings)), path, backend)
 
 
 def _short_names(paths: Sequence[Path]) -> list[str]:
-    """The last parts of the paths, as many as tell them apart; a key holds one slash, so they are joined by ':'."""
+    """Return the shortest path endings that are unique. Their parts are joined by ':', since a key has one slash."""
     if len({path.resolve() for path in paths}) < len(paths):
         raise InputError("the same path is given twice", hint="give each bundle once")
     parts = [path.resolve().parts[1:] for path in paths]
@@ -160,42 +157,42 @@ def _short_names(paths: Sequence[Path]) -> list[str]:
     return names
 
 
-def _original(contenders: Sequence[Contender], given: str | Path | None) -> Path:
-    """The original's folder: as given, else where the first bundle found it."""
-    told = {one.digest: one for one in contenders if one.digest}
+def _original(entries: Sequence[Entry], model: str | Path | None) -> Path:
+    """Return the path of the original: the given one, else the first one recorded in a bundle."""
+    told = {one.digest: one for one in entries if one.digest}
     if len(told) > 1:
         first, second = list(told.values())[:2]
         raise InputError(
-            f"{first.recipe.name} and {second.recipe.name} are of different originals "
+            f"{first.recipe.name} and {second.recipe.name} have different originals "
             f"({str(first.digest)[:12]} and {str(second.digest)[:12]})",
-            hint="compare bundles that were honed from the same model",
+            hint="compare bundles of the same model",
         )
-    if given is not None:
-        return Path(given)
-    models = [one.model for one in contenders if one.model]
+    if model is not None:
+        return Path(model)
+    models = [one.model for one in entries if one.model]
     if not models:
-        raise InputError("no bundle tells which original to compare with", hint="give it with --model MODEL")
+        raise InputError("no bundle names the original to compare with", hint="give it with --model MODEL")
     try:
         inspect(models[0])
     except ModelError as error:
         raise InputError(
-            f"the original is not where it was: {error.message}", hint="give it with --model MODEL"
+            f"the original is not at its recorded path: {error.message}", hint="give it with --model MODEL"
         ) from error
     return models[0]
 
 
-def _require_digests(contenders: Sequence[Contender], found: str, model: Path) -> None:
-    """The bundles are of this very original."""
-    for one in contenders:
+def _require_digests(entries: Sequence[Entry], found: str, model: Path) -> None:
+    """Raise InputError if a bundle was optimized from another original than `model`."""
+    for one in entries:
         if one.digest not in (None, found):
             raise InputError(
-                f"{one.recipe.name} was honed from another original than {model} "
+                f"{one.recipe.name} was optimized from another original than {model} "
                 f"(digest {str(one.digest)[:12]}, this is {found[:12]})",
                 hint="give the original with --model MODEL",
             )
 
 
-def _adopting(path: Path) -> Callable[[RunContext, Recipe], JobResult]:
+def _importing(path: Path) -> Callable[[RunContext, Recipe], JobResult]:
     return partial(import_artifact, path=path)
 
 
@@ -208,7 +205,7 @@ def _notes(trials: Sequence[Trial]) -> list[str]:
                 trial.recipe.name
             )
     return notes + [
-        f"{' and '.join(some)} are the same artifact, measured once"
+        f"{' and '.join(some)} are the same artifact and were measured once"
         for some in same.values()
         if len(some) > 1
     ]

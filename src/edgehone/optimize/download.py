@@ -1,4 +1,4 @@
-"""Fetch a model from the hub: the one thing that ever asks the network for a model, and only when told to."""
+"""Download a model from the hub. Nothing else in edgehone downloads models, and this only runs on request."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from edgehone.execution.run import run
 
 
 def download(name: str, emit: Emit) -> Path:
-    """The folder of the hub's model, fetched once. Raises ModelError if the hub does not give it."""
+    """Return the folder of a hub model, downloaded once. Raises ModelError if it cannot be downloaded."""
     if Path(name).exists():
         return Path(name)
     if name.count("/") != 1:
@@ -37,7 +37,7 @@ def download(name: str, emit: Emit) -> Path:
 
 
 def download_job(env: Env, name: str) -> Job:
-    """The job that downloads a model. An upgrade of edgehone or of the environment does not run it again."""
+    """Return the job that downloads a model. An upgrade of edgehone or of the environment does not repeat it."""
     return Job(
         "edgehone.worker.download:fetch", env, {"name": name}, online=True, environment_independent=True
     )

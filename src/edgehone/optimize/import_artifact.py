@@ -1,4 +1,4 @@
-"""Adopt an artifact that something else built: links to its files, as a job like any build."""
+"""Import an artifact that was built elsewhere: link its files, in a job like any build."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from edgehone.optimize.context import RunContext
 
 
 def import_artifact(ctx: RunContext, recipe: Recipe, path: Path) -> JobResult:
-    """The artifact at `path`, named by the digest of its content.
+    """Import the artifact at `path`, identified by the digest of its content.
 
     A lone file gets the name that the backend declares as ARTIFACT_FILE, else it keeps its own. Raises InputError
     for what is not there or empty.

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypedDict
 
 from edgehone.backends.base import Effort
 from edgehone.core.events import Emit, silent
+from edgehone.core.suggestions import suggest
 
 
 class Options(TypedDict, total=False):
@@ -68,9 +68,7 @@ class OptimizeOptions:
         values: dict[str, Any] = dict(options)
         for name in values:
             if name not in known:
-                close = get_close_matches(name, known, n=1)
-                hint = f"did you mean {close[0]!r}?" if close else f"options: {', '.join(known)}"
-                raise TypeError(f"optimize() has no option {name!r}; {hint}")
+                raise TypeError(f"optimize() has no option {name!r}; {suggest(name, known)}")
         for name in ("gates", "minimize", "maximize", "subject_to"):
             values[name] = tuple(values.get(name) or ())
         # An empty list of backends means all of them.

@@ -1,4 +1,4 @@
-"""The original: what every candidate is compared with, and the baseline that it must beat."""
+"""The original model: the reference for quality, and the baseline for speed and memory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from edgehone.optimize.trial import Trial
 
 @dataclass(frozen=True)
 class Original:
-    """What every candidate is compared with.
+    """The results of the original, with which every candidate is compared.
 
     `prepared` holds what it is judged on (token ids, or samples), `reference` the original's log-probabilities or
     outputs. `request` and `given` are the arguments and inputs of a request in speed, memory and energy (see
@@ -30,11 +30,11 @@ class Original:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     def require_baseline(self) -> None:
-        """Raise JobError where the original itself failed: without it nothing can be compared."""
+        """Raise JobError if the baseline failed: without it no candidate can be compared."""
         if not self.baseline.alive:
             log = Path(self.baseline.log) if self.baseline.log else None
             raise JobError(
-                f"the original itself fails: {self.baseline.error}",
+                f"the original fails: {self.baseline.error}",
                 log=log,
                 hint=f"edgehone backends check {self.baseline.recipe.backend}",
             )

@@ -1,4 +1,4 @@
-"""Advise: a recommendation for a model, from the machine, the catalogue and the history. Nothing is built."""
+"""Recommend recipes for a model from the machine, the device catalogue and the history. Nothing is built."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def advise(
     effort: Effort = "normal",
     backends: Sequence[str] | None = None,
 ) -> tuple[ModelInfo, PredictionTarget, Recommendation, str | None]:
-    """What `optimize` would try for this machine, or for a device of the catalogue; and a note of the workload.
+    """Return the model, the device, the recipes that `optimize` would try, and a note on the workload.
 
     Raises InputError for an unknown device or workload, ModelError for a model that nothing takes.
     """

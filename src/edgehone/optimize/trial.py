@@ -1,4 +1,4 @@
-"""A trial: a recipe on its way through the stages, and what is known of it so far."""
+"""A trial: a recipe under evaluation, with its results so far."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Status = Literal["ok", "failed", "disqualified", "skipped"]
 
 @dataclass
 class Trial:
-    """What is known of one recipe. A failure in any stage ends it here, never the run."""
+    """The results of one recipe so far. A failure in a step ends the trial, not the run."""
 
     recipe: Recipe
     status: Status = "ok"
@@ -31,16 +31,16 @@ class Trial:
     bytes: int | None = None
     figures: dict[str, Figure] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
-    conversion: Conversion | None = None  # of a backend's exact recipe: what the null test saw
-    samples: dict[str, Any] = field(default_factory=dict)  # raw, for the bundle's evidence
+    conversion: Conversion | None = None  # result of the parity check, for a backend's exact recipe
+    samples: dict[str, Any] = field(default_factory=dict)  # raw samples, for the bundle's evidence
 
     @property
     def alive(self) -> bool:
-        """Whether further stages are worth the time."""
+        """Return True if the trial has not failed and was not skipped or disqualified."""
         return self.status == "ok"
 
     def candidate(self) -> Candidate:
-        """The trial as a decision records it, not judged yet."""
+        """Return the trial as a candidate of a decision, without verdicts."""
         return Candidate(
             key=self.recipe.key,
             backend=self.recipe.backend,
@@ -54,13 +54,13 @@ class Trial:
         )
 
     def drop(self, status: Status, error: str, log: str | None = None) -> None:
-        """End the trial here."""
+        """End the trial."""
         self.status, self.error, self.log = status, error, log
 
 
 @contextmanager
 def guarded(ctx: RunContext, trial: Trial) -> Iterator[None]:
-    """Turn a job's failure inside the block into the trial's end, and tell it. A full disk ends the run."""
+    """End the trial, and emit the failure, if a job inside the block fails. A SetupError (full disk) ends the run."""
     try:
         yield
     except JobError as error:

@@ -17,7 +17,7 @@ from edgehone.optimize.trial import Trial
 from edgehone.report.findings import Findings
 from edgehone.report.html import page
 
-# Characters of a failed candidate's log that go into the bundle.
+# Length of the end of a failed candidate's log that is written into the bundle, in characters.
 LOG_END = 20_000
 _NOTICES = re.compile(r"(licen[cs]e|notice|copying|readme|use_policy)", re.IGNORECASE)
 
@@ -31,7 +31,7 @@ def write_bundle(
     *,
     command: Sequence[str],
 ) -> None:
-    """Write the chosen trial's bundle to `target`; `command` is the command line that makes it again.
+    """Write the chosen trial's bundle to `target`; `command` is the command line that reproduces it.
 
     Raises SetupError when the disk is full.
     """
@@ -80,7 +80,7 @@ def _manifest(decision: Decision, ctx: RunContext, original: Original, chosen: T
         },
         texts=original.prepared.facts["texts"],
         versions=decision.versions,
-        files={},  # by bundle.write
+        files={},  # filled in by bundle.write
     )
 
 
@@ -91,7 +91,7 @@ def _evidence(trial: Trial) -> Evidence:
 
 
 def _end_of(log: Path) -> str:
-    """The last lines of a log; empty where the store was swept meanwhile, since the decision has the cause."""
+    """Return the end of a log, or "" if it was deleted from the store; the decision contains the cause anyway."""
     try:
         return log.read_text("utf-8", "replace")[-LOG_END:]
     except OSError:

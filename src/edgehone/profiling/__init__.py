@@ -1,4 +1,4 @@
-"""Profile a bundle while it answers its workload: what limits it, with the rule, the figure and the threshold."""
+"""Profile a bundle while it runs its workload, and name its bottlenecks with rule, figure and threshold."""
 
 from edgehone.profiling.profile import profile
 from edgehone.profiling.result import Profile

@@ -1,4 +1,4 @@
-"""Bottlenecks by rule: a figure, a threshold, and what it means. The rules are bottlenecks.toml."""
+"""Bottlenecks by rule: a figure above a threshold. The rules are in bottlenecks.toml."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from edgehone.core.figure import Figure
 
 @dataclass(frozen=True)
 class Bottleneck:
-    """A rule judged: `holds` is None where its figure is missing, and `reason` says why it is."""
+    """A judged rule. `holds` is None if its figure is missing; `reason` then says why."""
 
     name: str
     figure: str
@@ -26,24 +26,24 @@ class Bottleneck:
     reason: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """A plain dict."""
+        """Return a dict for JSON."""
         return asdict(self)
 
 
 @lru_cache(maxsize=1)
 def rules() -> tuple[Mapping[str, Any], ...]:
-    """The rules, in the order in which they are told."""
+    """Return the rules, in order."""
     path = Path(__file__).with_name("bottlenecks.toml")
     return tuple(tomllib.loads(path.read_text("utf-8"))["rule"])
 
 
 def judge(figures: Mapping[str, Figure]) -> tuple[Bottleneck, ...]:
-    """Every rule against the figures."""
+    """Judge every rule by the figures."""
     return tuple(_judged(rule, figures.get(rule["figure"])) for rule in rules())
 
 
 def _judged(rule: Mapping[str, Any], figure: Figure | None) -> Bottleneck:
-    found = figure or Figure.missing("not read")
+    found = figure or Figure.missing("not measured")
     return Bottleneck(
         name=rule["name"],
         figure=rule["figure"],

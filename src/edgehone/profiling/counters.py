@@ -1,7 +1,7 @@
-"""What the kernel counts of a process and of the machine: parsers of /proc, for a sampler that looks from outside.
+"""Kernel counters of a process and of the machine: parsers of /proc, for a sampler outside of the process.
 
-Each reader returns None, or leaves a name out, where the system does not tell; none raises. Times are in seconds,
-sizes in bytes. `root` is where proc lies, so that tests bring a tree of their own.
+A reader returns None, or leaves a name out, if the system does not provide the counter; no reader raises. Times are in
+seconds, sizes in bytes. `root` is the path of /proc; tests replace it.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ TICK = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 
 @dataclass(frozen=True)
 class ProcessCounters:
-    """Since the process began; all its threads together. None is 'the system does not tell'."""
+    """Counters since the process started, summed over its threads. None: not provided by the system."""
 
     cpu: float | None  # seconds of processor time
-    waited: float | None  # seconds in which a thread was ready and no processor was free
-    voluntary: int | None  # switches because a thread waited for something
-    involuntary: int | None  # switches because a thread's time was up or another came first
+    waited: float | None  # seconds in which a thread was runnable and no processor was free
+    voluntary: int | None  # context switches because a thread waited
+    involuntary: int | None  # context switches because a thread was preempted
     threads: int | None
-    major_faults: int | None  # pages that had to be read from a disk
-    read_bytes: int | None  # from a disk
+    major_faults: int | None  # page faults that read from a disk
+    read_bytes: int | None  # bytes read from a disk
 
 
 def process(pid: int, root: Path = Path("/proc")) -> ProcessCounters:
-    """The counters of a process now."""
-    place = root / str(pid)
-    ticks, faults = _stat(_text(place / "stat"))
-    tasks = _tasks(place)
+    """Return the counters of a process now."""
+    folder = root / str(pid)
+    ticks, faults = _stat(_text(folder / "stat"))
+    tasks = _tasks(folder)
     waits = [wait for task in tasks if (wait := _run_delay(_text(task / "schedstat"))) is not None]
     switches = [_switches(_text(task / "status")) for task in tasks]
     known = [one for one in switches if one is not None]
@@ -42,14 +42,14 @@ def process(pid: int, root: Path = Path("/proc")) -> ProcessCounters:
         involuntary=sum(one[1] for one in known) if known else None,
         threads=len(tasks) or None,
         major_faults=faults,
-        read_bytes=_field(_text(place / "io"), "read_bytes"),
+        read_bytes=_field(_text(folder / "io"), "read_bytes"),
     )
 
 
 def cores(root: Path = Path("/proc")) -> list[tuple[float, float]]:
-    """(busy, all) seconds of each processor since the machine began; [] where the system does not tell.
+    """Return (busy, total) seconds of each processor since boot; [] if the system does not provide them.
 
-    Time stolen by a hypervisor counts as busy: it was not there to be used.
+    Time stolen by a hypervisor counts as busy, since it was not available.
     """
     found = []
     for line in _text(root / "stat").splitlines():
@@ -65,12 +65,12 @@ def cores(root: Path = Path("/proc")) -> list[tuple[float, float]]:
 
 
 def running(root: Path = Path("/proc")) -> int | None:
-    """Threads of the whole machine that are running or ready to run now."""
+    """Return the number of running and runnable threads on the whole machine now."""
     return _field(_text(root / "stat"), "procs_running", separator=" ")
 
 
 def available_memory(root: Path = Path("/proc")) -> int | None:
-    """Bytes that can still be had without swapping."""
+    """Return the bytes of memory available without swapping."""
     kilobytes = _field(_text(root / "meminfo"), "MemAvailable")
     return None if kilobytes is None else kilobytes * 1024
 
@@ -78,7 +78,7 @@ def available_memory(root: Path = Path("/proc")) -> int | None:
 def quota(
     own: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")
 ) -> tuple[int, int] | None:
-    """(periods, periods in which the quota was used up) of the control group; None where there is no quota."""
+    """Return (periods, throttled periods) of the control group's processor quota; None if there is no quota."""
     line = next((line for line in _text(own).splitlines() if line.startswith("0::")), None)
     if line is None:
         return None
@@ -87,15 +87,15 @@ def quota(
     return (periods, throttled) if periods and throttled is not None else None
 
 
-def _tasks(place: Path) -> list[Path]:
+def _tasks(folder: Path) -> list[Path]:
     try:
-        return list((place / "task").iterdir())
+        return list((folder / "task").iterdir())
     except OSError:
         return []
 
 
 def _stat(text: str) -> tuple[int | None, int | None]:
-    """(ticks of user and system time, major faults); the command's name may hold spaces and brackets."""
+    """Return (ticks of user and system time, major faults). The command's name may contain spaces and brackets."""
     fields = text.rpartition(")")[2].split()
     if len(fields) < 13 or not all(part.lstrip("-").isdigit() for part in fields[1:13]):
         return None, None
@@ -103,7 +103,7 @@ def _stat(text: str) -> tuple[int | None, int | None]:
 
 
 def _run_delay(text: str) -> float | None:
-    """Seconds ready and not running: the second number of schedstat, in nanoseconds."""
+    """Return the seconds runnable but not running: the second number of schedstat, which is in nanoseconds."""
     parts = text.split()
     return int(parts[1]) / 1e9 if len(parts) >= 2 and parts[1].isdigit() else None
 
@@ -121,5 +121,5 @@ def _field(text: str, name: str, separator: str = ":") -> int | None:
 def _text(path: Path) -> str:
     try:
         return path.read_text(errors="replace")
-    except OSError:  # gone, not ours to read, or a system without /proc
+    except OSError:  # the process ended, access is denied, or the system has no /proc
         return ""

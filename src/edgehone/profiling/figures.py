@@ -1,7 +1,7 @@
-"""From samples to figures and a timeline.
+"""Compute a profile's figures and timeline from its samples.
 
-Rates are differences of the kernel's counters over the steady part of a profile, from the first request after the
-warm-up to the last. One process was watched, so n is 1 and such figures have no interval; latencies have theirs.
+Rates are differences of kernel counters over the steady part of the profile, from the first request after the warm-up
+to the last. They come from one process, so n is 1 and they have no interval; latencies have one.
 """
 
 from __future__ import annotations
@@ -17,31 +17,37 @@ from edgehone.profiling.result import Moment
 from edgehone.profiling.watch import Sample
 from edgehone.worker import energy
 
-SHORT = "the profile was too short: two samples at least are needed while requests are answered"
+SHORT = "the profile was too short: at least two samples are needed while requests run"
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What is known of a run of requests: seconds of each, and the samples from `begun` to `ended`."""
+class Observation:
+    """The steady part of a profile: latencies (s), times to first token (s), and samples of process and machine."""
 
     latencies: Sequence[float]
     ttfts: Sequence[float]
-    samples: Sequence[Sample]  # of the steady part
+    samples: Sequence[Sample]
     seconds: float
     threads: int
     usable_bytes: int | None
-    generated: int  # tokens a prompt; 0 for a graph
-    batch: int  # prompts or samples a request
-    reasons: Mapping[str, str]
+    generated: int  # tokens per prompt; 0 for a graph
+    batch: int  # prompts or samples per request
+    reasons: Mapping[str, str]  # why a counter is missing, by name
 
 
-def figures(seen: Seen) -> dict[str, Figure]:
-    """Every figure of the steady part."""
-    return {**_requests(seen), **_processor(seen), **_memory(seen), **_clock(seen), **_energy(seen)}
+def figures(observed: Observation) -> dict[str, Figure]:
+    """Return every figure of the steady part."""
+    return {
+        **_requests(observed),
+        **_processor(observed),
+        **_memory(observed),
+        **_clock(observed),
+        **_energy(observed),
+    }
 
 
 def timeline(samples: Sequence[Sample], begun: float, most: int = 240) -> tuple[Moment, ...]:
-    """The samples as differences, at most so many: neighbours are merged where there are more."""
+    """Return the differences between samples, at most `most`; neighbouring samples are merged if there are more."""
     step = max(1, -(-max(0, len(samples) - 1) // most))
     kept = list(samples[::step])
     if samples and kept[-1] is not samples[-1]:
@@ -50,7 +56,7 @@ def timeline(samples: Sequence[Sample], begun: float, most: int = 240) -> tuple[
 
 
 def start_figures(cold: Mapping[str, float] | None, warm: Mapping[str, float] | None) -> dict[str, Figure]:
-    """What opening took: from a disk and from the page cache; the rest of the cold start is waiting for the disk."""
+    """Return the times of a cold and a warm start (ms), and the disk's share: 1 - warm / cold."""
     if cold is None or warm is None:
         reason = "the bundle did not start"
         return {
@@ -58,7 +64,7 @@ def start_figures(cold: Mapping[str, float] | None, warm: Mapping[str, float] | 
             "load_warm_ms": Figure.missing(reason, "ms"),
             "disk_share": Figure.missing(reason, "share"),
         }
-    # Loading may be put off until the first request: both count, in both.
+    # Some runtimes load lazily at the first request, so it counts as part of the start.
     whole = {name: one["open"] + one["first"] for name, one in (("cold", cold), ("warm", warm))}
     return {
         "load_cold_ms": Figure(1000 * whole["cold"], n=1, unit="ms"),
@@ -68,53 +74,60 @@ def start_figures(cold: Mapping[str, float] | None, warm: Mapping[str, float] | 
 
 
 def bandwidth_share(artifact_bytes: int, decode: Figure, bandwidth: Figure, last_cache: int | None) -> Figure:
-    """Bytes of weights that decoding reads a second over what memory gives; missing where caches hold the weights."""
+    """Return the bytes of weights read per second of decoding over the memory bandwidth (GB/s).
+
+    Missing if the weights fit the processor's caches.
+    """
     if decode.value is None or bandwidth.value is None:
         return Figure.missing(str(decode.reason if decode.value is None else bandwidth.reason), "share")
     if last_cache is not None and artifact_bytes < 2 * last_cache:
-        return Figure.missing("the weights fit the processor's caches: memory does not bound it", "share")
+        return Figure.missing(
+            "the weights fit the processor's caches, so memory bandwidth does not limit it", "share"
+        )
     return Figure(artifact_bytes * decode.value / (bandwidth.value * 1e9), n=decode.n, unit="share")
 
 
-def _requests(seen: Seen) -> dict[str, Figure]:
-    milliseconds = [1000 * one for one in seen.latencies]
+def _requests(observed: Observation) -> dict[str, Figure]:
+    milliseconds = [1000 * one for one in observed.latencies]
     found = {f"latency_p{100 * q:.0f}_ms": _percentile(milliseconds, q) for q in (0.5, 0.95, 0.99)}
     found["ttft_p50_ms"] = (
-        _percentile([1000 * one for one in seen.ttfts], 0.5)
-        if seen.ttfts
+        _percentile([1000 * one for one in observed.ttfts], 0.5)
+        if observed.ttfts
         else Figure.missing("the model generates no tokens", "ms")
     )
     spread = coefficient_of_variation(milliseconds) if milliseconds else None
     found["latency_cv"] = (
-        Figure.missing("one request tells nothing of variation", "share")
+        Figure.missing("variation needs more than one request", "share")
         if spread is None
         else Figure(spread, n=len(milliseconds), unit="share")
     )
     count = len(milliseconds)
     found["requests"] = Figure(float(count), n=count)
-    rate = count / seen.seconds if seen.seconds > 0 else 0.0
+    rate = count / observed.seconds if observed.seconds > 0 else 0.0
     found["requests_per_s"] = _rate(rate, count, "requests/s")
     found["tokens_per_s"] = (
-        _rate(rate * seen.generated * seen.batch, count, "tokens/s")
-        if seen.generated
+        _rate(rate * observed.generated * observed.batch, count, "tokens/s")
+        if observed.generated
         else Figure.missing("the model generates no tokens", "tokens/s")
     )
-    found["decode_tokens_per_s"] = _decode(seen)
+    found["decode_tokens_per_s"] = _decode(observed)
     return found
 
 
-def _decode(seen: Seen) -> Figure:
+def _decode(observed: Observation) -> Figure:
     pairs = [
-        (whole, first) for whole, first in zip(seen.latencies, seen.ttfts, strict=False) if whole > first
+        (whole, first)
+        for whole, first in zip(observed.latencies, observed.ttfts, strict=False)
+        if whole > first
     ]
-    if seen.generated < 2 or not pairs:
-        return Figure.missing("no request decoded two tokens", "tokens/s")
-    rates = sorted((seen.generated - 1) / (whole - first) for whole, first in pairs)
+    if observed.generated < 2 or not pairs:
+        return Figure.missing("no request generated two tokens", "tokens/s")
+    rates = sorted((observed.generated - 1) / (whole - first) for whole, first in pairs)
     return Figure(rates[len(rates) // 2], n=len(rates), unit="tokens/s")
 
 
 def _rate(value: float, n: int, unit: str) -> Figure:
-    return Figure(value, n=n, unit=unit) if n else Figure.missing("no request was answered", unit)
+    return Figure(value, n=n, unit=unit) if n else Figure.missing("no request was completed", unit)
 
 
 def _percentile(milliseconds: list[float], q: float) -> Figure:
@@ -124,89 +137,89 @@ def _percentile(milliseconds: list[float], q: float) -> Figure:
     return quantile_interval(milliseconds, q).figure("ms", least=0.0)
 
 
-def _processor(seen: Seen) -> dict[str, Figure]:
+def _processor(observed: Observation) -> dict[str, Figure]:
     names = ("cpu_use", "run_delay", "switches_per_s", "involuntary_per_s", "running_per_core")
-    if len(seen.samples) < 2:
+    if len(observed.samples) < 2:
         return {name: Figure.missing(SHORT) for name in names}
-    first, last = seen.samples[0], seen.samples[-1]
+    first, last = observed.samples[0], observed.samples[-1]
     span = last.at - first.at
     cpu = _grown(first.process.cpu, last.process.cpu)
     waited = _grown(first.process.waited, last.process.waited)
     voluntary = _grown(first.process.voluntary, last.process.voluntary)
     involuntary = _grown(first.process.involuntary, last.process.involuntary)
-    unread = "this system does not count it for a process"
-    ready = [one.running for one in seen.samples if one.running is not None]
+    unavailable = "the system does not provide this counter per process"
+    ready = [one.running for one in observed.samples if one.running is not None]
     lanes = len(last.cores) or None
     both = None if voluntary is None or involuntary is None else voluntary + involuntary
     delay = None if waited is None or cpu is None or cpu + waited <= 0 else waited / (cpu + waited)
     return {
-        "cpu_use": _once(None if cpu is None else cpu / (span * seen.threads), "share", unread),
-        "run_delay": _once(delay, "share", unread),
-        "switches_per_s": _once(None if both is None else both / span, "1/s", unread),
-        "involuntary_per_s": _once(None if involuntary is None else involuntary / span, "1/s", unread),
+        "cpu_use": _once(None if cpu is None else cpu / (span * observed.threads), "share", unavailable),
+        "run_delay": _once(delay, "share", unavailable),
+        "switches_per_s": _once(None if both is None else both / span, "1/s", unavailable),
+        "involuntary_per_s": _once(None if involuntary is None else involuntary / span, "1/s", unavailable),
         "running_per_core": _once(
-            sum(ready) / len(ready) / lanes if ready and lanes else None, "threads", unread
+            sum(ready) / len(ready) / lanes if ready and lanes else None, "threads", unavailable
         ),
     }
 
 
-def _memory(seen: Seen) -> dict[str, Figure]:
-    unread = "this system does not tell a process's memory apart"
+def _memory(observed: Observation) -> dict[str, Figure]:
+    unavailable = "the system does not split a process's memory into kinds"
     peaks = {
-        name: max((v for one in seen.samples if (v := getattr(one, name)) is not None), default=None)
+        name: max((v for one in observed.samples if (v := getattr(one, name)) is not None), default=None)
         for name in ("anonymous", "file_mapped")
     }
     resident = [
         (one.anonymous or 0) + (one.file_mapped or 0) + (one.shared or 0)
-        for one in seen.samples
+        for one in observed.samples
         if one.anonymous is not None
     ]
     peak = max(resident, default=None)
-    share = peak / seen.usable_bytes if peak is not None and seen.usable_bytes else None
+    share = peak / observed.usable_bytes if peak is not None and observed.usable_bytes else None
     return {
-        "resident_bytes": _once(peak, "bytes", unread),
-        "anonymous_bytes": _once(peaks["anonymous"], "bytes", unread),
-        "file_mapped_bytes": _once(peaks["file_mapped"], "bytes", unread),
-        "memory_share": _once(share, "share", unread),
+        "resident_bytes": _once(peak, "bytes", unavailable),
+        "anonymous_bytes": _once(peaks["anonymous"], "bytes", unavailable),
+        "file_mapped_bytes": _once(peaks["file_mapped"], "bytes", unavailable),
+        "memory_share": _once(share, "share", unavailable),
     }
 
 
-def _clock(seen: Seen) -> dict[str, Figure]:
-    clocks = [sum(one.mhz) / len(one.mhz) for one in seen.samples if one.mhz]
-    unread = seen.reasons.get("frequencies_mhz", SHORT)
+def _clock(observed: Observation) -> dict[str, Figure]:
+    clocks = [sum(one.mhz) / len(one.mhz) for one in observed.samples if one.mhz]
+    unavailable = observed.reasons.get("frequencies_mhz", SHORT)
     quarter = max(1, len(clocks) // 4)
     drop = None
     if len(clocks) >= 4:
         begin, end = (sum(part) / len(part) for part in (clocks[:quarter], clocks[-quarter:]))
         drop = max(0.0, 1 - end / begin)
-    heat = [one.warmest_c for one in seen.samples if one.warmest_c is not None]
-    first, last = (seen.samples[0], seen.samples[-1]) if seen.samples else (None, None)
+    heat = [one.warmest_c for one in observed.samples if one.warmest_c is not None]
+    first, last = (observed.samples[0], observed.samples[-1]) if observed.samples else (None, None)
     throttles = _grown(first.throttles, last.throttles) if first and last else None
     return {
-        "mhz": _once(sum(clocks) / len(clocks) if clocks else None, "MHz", unread),
-        "mhz_drop": _once(drop, "share", unread),
-        "warmest_c": _once(max(heat, default=None), "°C", seen.reasons.get("temperatures_c", SHORT)),
-        "throttles": _once(throttles, "events", seen.reasons.get("core_throttle_count", SHORT)),
-        "quota_share": _once(_quota(seen.samples), "share", "the control group has no processor quota"),
+        "mhz": _once(sum(clocks) / len(clocks) if clocks else None, "MHz", unavailable),
+        "mhz_drop": _once(drop, "share", unavailable),
+        "warmest_c": _once(max(heat, default=None), "°C", observed.reasons.get("temperatures_c", SHORT)),
+        "throttles": _once(throttles, "events", observed.reasons.get("core_throttle_count", SHORT)),
+        "quota_share": _once(_quota(observed.samples), "share", "the control group has no processor quota"),
     }
 
 
 def _quota(samples: Sequence[Sample]) -> float | None:
-    told = [one.quota for one in samples if one.quota is not None]
-    if len(told) < 2 or told[-1][0] <= told[0][0]:
+    counts = [one.quota for one in samples if one.quota is not None]
+    if len(counts) < 2 or counts[-1][0] <= counts[0][0]:
         return None
-    return (told[-1][1] - told[0][1]) / (told[-1][0] - told[0][0])
+    return (counts[-1][1] - counts[0][1]) / (counts[-1][0] - counts[0][0])
 
 
-def _energy(seen: Seen) -> dict[str, Figure]:
+def _energy(observed: Observation) -> dict[str, Figure]:
     if reason := energy.why_unreadable():
         return {"joules_per_request": Figure.missing(reason, "J")}
-    told = [one.joules for one in seen.samples if one.joules]
-    if len(told) < 2 or not seen.latencies:
+    readings = [one.joules for one in observed.samples if one.joules]
+    if len(readings) < 2 or not observed.latencies:
         return {"joules_per_request": Figure.missing(SHORT, "J")}
-    # Counters wrap around once in minutes: from sample to sample they do so once at most.
-    spent = sum(energy.joules(one, other) for one, other in pairwise(told))
-    return {"joules_per_request": Figure(spent / len(seen.latencies), n=1, unit="J")}
+    # Counters wrap around every few minutes, so at most once between two samples.
+    spent = sum(energy.joules(one, other) for one, other in pairwise(readings))
+    return {"joules_per_request": Figure(spent / len(observed.latencies), n=1, unit="J")}
 
 
 def _moment(one: Sample, other: Sample, begun: float) -> Moment:
@@ -231,7 +244,7 @@ def _moment(one: Sample, other: Sample, begun: float) -> Moment:
 
 
 def _grown(before: Any, after: Any) -> float | None:
-    """How much a counter grew; threads that ended take their count with them, so never below 0."""
+    """Return the growth of a counter, at least 0: the counts of threads that ended disappear with them."""
     return None if before is None or after is None else max(0.0, float(after) - float(before))
 
 

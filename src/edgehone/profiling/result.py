@@ -1,4 +1,4 @@
-"""A profile: what was seen of a bundle while it answered, over time and in figures."""
+"""The result of a profile: figures, bottlenecks, timeline and operator times."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from edgehone.profiling.bottlenecks import Bottleneck
 
 @dataclass(frozen=True)
 class Moment:
-    """What a stretch of the timeline showed; `at` is seconds since the requests began (below 0: still loading)."""
+    """One interval of the timeline. `at` is its end in seconds since the first request (negative: still loading)."""
 
     at: float
-    cores: tuple[float, ...]  # share of each processor that was busy
+    cores: tuple[float, ...]  # busy share of each processor
     anonymous: int | None  # bytes
     file_mapped: int | None
     mhz: float | None  # mean over the cores
     warmest_c: float | None
-    switches_per_s: float | None  # of the process, voluntary and not
+    switches_per_s: float | None  # context switches of the process, voluntary and involuntary
 
 
 @dataclass(frozen=True)
 class Profile:
-    """`error` and `log` tell of a process that did not live to the end; the rest is what was seen until then."""
+    """A profile. If the process failed, `error` and `log` say how, and the rest is what was sampled until then."""
 
     bundle: str
     candidate: str
@@ -49,10 +49,10 @@ class Profile:
     reasons: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """A plain dict."""
-        told = {name: getattr(self, name) for name in ("bundle", "candidate", "seconds", "concurrency")}
+        """Return a dict for JSON."""
+        head = {name: getattr(self, name) for name in ("bundle", "candidate", "seconds", "concurrency")}
         return {
-            **told,
+            **head,
             "created": self.created,
             "device": dict(self.device),
             "workload": dict(self.workload),

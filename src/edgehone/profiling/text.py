@@ -1,4 +1,4 @@
-"""A profile as text: what limits the bundle, the figures, what each moment showed, and the slowest operators."""
+"""A profile as text: bottlenecks, figures, timeline and the slowest operators."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from edgehone.report.summary import table
 
 _BARS = "▁▂▃▄▅▆▇█"
 _COLUMNS = 100
-_WIDTH = 60  # moments in a line
-_OPERATORS = 10  # of each phase
+_WIDTH = 60  # characters of a sparkline
+_OPERATORS = 10  # rows per phase
 _FIGURES: tuple[tuple[str, str, Callable[[float], str]], ...] = (
     ("requests_per_s", "requests/s", lambda v: f"{v:.4g}"),
     ("tokens_per_s", "tokens/s", lambda v: f"{v:.4g}"),
@@ -28,21 +28,21 @@ _FIGURES: tuple[tuple[str, str, Callable[[float], str]], ...] = (
     ("cpu_use", "processor use", lambda v: f"{100 * v:.0f} % of the usable threads"),
     ("run_delay", "waited for a processor", lambda v: f"{100 * v:.1f} % of its time"),
     ("switches_per_s", "context switches", lambda v: f"{v:.0f}/s"),
-    ("involuntary_per_s", "  involuntary", lambda v: f"{v:.0f}/s"),
+    ("involuntary_per_s", "  of them involuntary", lambda v: f"{v:.0f}/s"),
     ("resident_bytes", "resident MB", lambda v: f"{v / 1e6:.0f}"),
     ("anonymous_bytes", "  anonymous", lambda v: f"{v / 1e6:.0f}"),
     ("file_mapped_bytes", "  mapped from files", lambda v: f"{v / 1e6:.0f}"),
-    ("bandwidth_share", "memory bandwidth read", lambda v: f"{100 * v:.0f} % of the measured"),
+    ("bandwidth_share", "memory bandwidth read", lambda v: f"{100 * v:.0f} % of the measured bandwidth"),
     ("mhz", "clock", lambda v: f"{v:.0f} MHz (mean)"),
     ("warmest_c", "warmest", lambda v: f"{v:.0f} °C"),
     ("load_cold_ms", "start, cold", lambda v: f"{v:.0f} ms"),
     ("load_warm_ms", "start, warm", lambda v: f"{v:.0f} ms"),
-    ("joules_per_request", "energy a request", lambda v: f"{v:.3g} J"),
+    ("joules_per_request", "energy per request", lambda v: f"{v:.3g} J"),
 )
 
 
 def profile_text(made: Profile) -> str:
-    """The whole profile, plain, within 100 columns."""
+    """Return the whole profile as plain text of at most 100 columns."""
     parts = [_head(made), _limits(made.bottlenecks), _figures(made), _timeline(made), _operators(made)]
     notes = "\n".join(f"note: {note}" for note in made.notes)
     return "\n\n".join(part for part in (*parts, notes) if part)
@@ -51,7 +51,7 @@ def profile_text(made: Profile) -> str:
 def _head(made: Profile) -> str:
     count = made.figures["requests"].value or 0
     line = f"{made.candidate} on {made.device.get('cpu') or 'this machine'}: {count:.0f} requests"
-    return f"{line}\nIt did not live to the end: {made.error}" if made.error else line
+    return f"{line}\nThe process failed before the end: {made.error}" if made.error else line
 
 
 def _limits(found: Sequence[Bottleneck]) -> str:
@@ -61,9 +61,11 @@ def _limits(found: Sequence[Bottleneck]) -> str:
         if one.holds
     ]
     if not lines:
-        lines.append("No bottleneck by any rule.")
+        lines.append("No bottleneck was found.")
     lines += [
-        f"not known: {one.name}, since {one.figure}: {one.reason}" for one in found if one.holds is None
+        f"undetermined: {one.name}, because {one.figure} is missing: {one.reason}"
+        for one in found
+        if one.holds is None
     ]
     return "\n".join(_wrapped(line) for line in lines)
 
@@ -79,7 +81,7 @@ def _figures(made: Profile) -> str:
         figure = made.figures.get(name)
         if figure is not None and figure.reason:
             missing.setdefault(figure.reason, []).append(title.strip())
-    rows += [_wrapped(f"not known: {', '.join(titles)}: {reason}") for reason, titles in missing.items()]
+    rows += [_wrapped(f"missing: {', '.join(titles)}: {reason}") for reason, titles in missing.items()]
     return "\n".join(rows)
 
 
@@ -107,7 +109,7 @@ def _timeline(made: Profile) -> str:
         rows.append(_line("clock", clocks, None, " MHz", 1))
     if made.slices:
         rows.append(_line("latency", [one["mean"] for one in made.slices], None, " ms", 1000))
-    span = f"from {moments[0].at:.1f} s to {moments[-1].at:.1f} s; the requests begin at 0"
+    span = f"from {moments[0].at:.1f} s to {moments[-1].at:.1f} s; requests start at 0 s"
     return "\n".join([*rows, span])
 
 
@@ -117,7 +119,7 @@ def _line(title: str, values: Sequence[float], top: float | None, unit: str, sca
 
 
 def sparkline(values: Sequence[float], top: float | None = None, width: int = _WIDTH) -> str:
-    """One character a value, from 0 to `top` (the largest where that is None); neighbours are averaged to fit."""
+    """Draw one character per value, scaled from 0 to `top` (None: the largest value); neighbours are averaged to fit."""
     step = max(1, -(-len(values) // width))
     means = [sum(part) / len(part) for part in (values[i : i + step] for i in range(0, len(values), step))]
     most = top or max(means, default=0.0) or 1.0
@@ -127,7 +129,7 @@ def sparkline(values: Sequence[float], top: float | None = None, width: int = _W
 
 def _operators(made: Profile) -> str:
     if not made.operators:
-        return f"operators: not known: {made.operators_reason}" if made.operators_reason else ""
+        return f"operators: missing: {made.operators_reason}" if made.operators_reason else ""
     blocks = []
     for phase in dict.fromkeys(one.phase for one in made.operators):
         some = [one for one in made.operators if one.phase == phase]

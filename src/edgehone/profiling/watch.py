@@ -1,4 +1,4 @@
-"""The machine and a process, sampled from outside while the process answers: what a profile shows over time."""
+"""Sample a process and the machine from outside while the process runs its workload."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from edgehone.execution.watch import Watch
 from edgehone.profiling import counters
 from edgehone.worker import energy
 
-# A sample takes some hundred microseconds of one core: four a second cannot be felt.
+# A sample takes a few hundred microseconds of one core, so four per second are negligible.
 SECONDS = 0.25
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One look. `at` is time.perf_counter (s), which parent and child share; counters grow from their beginning."""
+    """One sample. `at` is time.perf_counter in seconds, which parent and child share; counters are cumulative."""
 
     at: float
     process: counters.ProcessCounters
@@ -30,17 +30,17 @@ class Sample:
     available: int | None
     mhz: tuple[float, ...] | None
     warmest_c: float | None
-    throttles: int | None  # of cores and packages
+    throttles: int | None  # throttle events of cores and packages
     quota: tuple[int, int] | None
     joules: tuple[tuple[int, int], ...]  # microjoules and range of each counter
 
     def to_json(self) -> dict[str, Any]:
-        """A plain dict."""
+        """Return a dict for JSON."""
         return asdict(self)
 
 
 class SystemWatch(Watch):
-    """Samples of a child and of the machine; `samples` can be read when the child is gone, however it went."""
+    """Samples of a child process and of the machine. `samples` stay readable after the child ended, even by a crash."""
 
     seconds = SECONDS
 
@@ -50,7 +50,7 @@ class SystemWatch(Watch):
         self._metered = energy.why_unreadable() is None
 
     def sample(self, pid: int) -> None:
-        """Look once."""
+        """Take one sample."""
         found = read_conditions()
         self.reasons.update(found.reasons)
         memory = memory_split(pid)
@@ -74,5 +74,5 @@ class SystemWatch(Watch):
         )
 
     def result(self) -> dict[str, Any]:
-        """All samples."""
+        """Return all samples."""
         return {"samples": [one.to_json() for one in self.samples], "reasons": self.reasons}

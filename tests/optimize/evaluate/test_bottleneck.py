@@ -12,7 +12,7 @@ from edgehone.backends.null import backend
 from edgehone.core.figure import Figure
 from edgehone.device import bandwidth
 from edgehone.execution import executor
-from edgehone.optimize.evaluate.bottleneck import Reading, held_back
+from edgehone.optimize.evaluate.bottleneck import Reading, limiting_factors
 from edgehone.plan import roofline
 from edgehone.report.explain import explanation
 
@@ -45,8 +45,8 @@ def test_what_fits_the_caches_is_not_bound_by_memory(
     decision = decide(null_model, tmp_path)
     chosen = decision.candidate("null/q8")
     share = chosen.figure("bandwidth_share")
-    assert share.value is None and "lie in the processor's caches" in str(share.reason)
-    assert "memory does not bound its decoding" in explanation(decision)
+    assert share.value is None and "fit the processor's caches" in str(share.reason)
+    assert "memory bandwidth does not limit decoding" in explanation(decision)
     assert not any("decoding reads" in note for note in decision.notes)
 
 
@@ -63,29 +63,32 @@ def test_the_share_of_the_bandwidth_is_a_figure_and_what_is_missing_has_a_cause(
     assert rate.low is not None and share.low == pytest.approx(rate.low * chosen.bytes / 1e9)
     said = chosen.facts["bound"]
     # The pace of the null backend does not depend on the number of threads.
-    assert "of the 1.0 GB/s" in said and ("neither threads" in said or "overhead" in said)
+    assert "of the 1.0 GB/s" in said and ("neither arithmetic" in said or "overhead" in said)
     assert said in explanation(decision)
     assert f"null/q8: {said}" in decision.notes
 
 
-def test_causes_are_told_by_their_figures() -> None:
+def test_limiting_factors_are_named_with_their_figures() -> None:
     own = Reading(100e6, 0.010)
     # 2 ms beside 80 µs a megabyte, in three builds of one backend.
     line = [Reading(size, 0.002 + 80e-12 * size) for size in (100e6, 200e6, 400e6)]
     assert (
-        "overhead: 2.00 of 10.00 ms a token do not depend on the bytes (a line through 3 builds)"
-        in held_back(own, line, 0.9)
+        "overhead: 2.00 of 10.00 ms per token do not depend on the bytes (regression over 3 builds)"
+        in limiting_factors(own, line, 0.9)
     )
     assert (
-        held_back(own, [own], 0.51)
-        == "held back by arithmetic: with half of the threads it decodes 51% as fast"
+        limiting_factors(own, [own], 0.51)
+        == "it is limited by arithmetic: half of the threads decode at 51% of the speed"
     )
-    both = held_back(own, line, 0.5)
+    both = limiting_factors(own, line, 0.5)
     assert "overhead" in both and "arithmetic" in both
     # Sizes that hardly differ give no line.
     near = [Reading(100e6, 0.010), Reading(101e6, 0.002)]
-    assert "neither threads (half of them decode 95% as fast) nor overhead" in held_back(own, near, 0.95)
-    assert held_back(own, near, None) == "what holds it back was not found"
+    assert (
+        "neither arithmetic (half of the threads decode at 95% of the speed) nor overhead"
+        in limiting_factors(own, near, 0.95)
+    )
+    assert limiting_factors(own, near, None) == "the limiting factor was not found"
 
 
 def test_a_token_reads_the_weights_but_for_sleeping_embeddings(demo_model: Path) -> None:

@@ -1,9 +1,10 @@
-"""Bound: what the chosen candidate's decoding is bound by, with the figures that say so.
+"""Find the bottleneck of the chosen candidate's decoding.
 
-A token of an answer reads every weight once, and the cache of keys and values. Where these do not fit the processor's
-caches, memory sets the pace: the share of the measured read bandwidth that decoding reaches is then a figure of its own
-(`bandwidth_share`). Below ENOUGH of it, something else holds it back, and two readings tell what: the time a token that
-does not depend on the bytes (a line through the backend's builds), and what fewer threads would do.
+Every generated token reads all weights and the KV cache once. If these do not fit the processor's caches, memory
+bandwidth limits decoding, and the figure `bandwidth_share` is the share of the measured read bandwidth that decoding
+reaches. If it is below MEMORY_BOUND, something else limits decoding. Two measurements tell what: the time per token
+that does not depend on the bytes read (a linear regression over the backend's builds), and the speed with half of the
+threads.
 """
 
 from __future__ import annotations
@@ -25,19 +26,19 @@ from edgehone.optimize.original import Original
 from edgehone.optimize.trial import Trial, guarded
 from edgehone.plan import roofline
 
-# A decode that reads so much of the bandwidth is as good as memory allows: what the best of llama.cpp's types reach.
-ENOUGH = 0.7
-# Builds whose sizes differ by less give a line no slope worth the name.
-_SPREAD = 1.2
-# Half of the threads at no more than this share of the speed: what they compute sets the pace.
-_SCALES = 0.6
-# Above this share of a token's time, what does not depend on the bytes holds it back.
+# Decoding at this share of the bandwidth counts as memory-bound: the best llama.cpp types reach it.
+MEMORY_BOUND = 0.7
+# Least ratio of the largest to the smallest build for a regression over their sizes.
+_SIZE_RATIO = 1.2
+# Decoding is compute-bound if half of the threads reach at most this share of the speed.
+_COMPUTE_BOUND = 0.6
+# Overhead limits decoding if it takes more than this share of a token's time.
 _OVERHEAD = 0.15
 
 
 @dataclass(frozen=True)
 class Reading:
-    """A build's decoding: the bytes that a token reads, and the seconds it takes."""
+    """The bytes that one decoded token reads, and the seconds it takes."""
 
     bytes: float
     seconds: float
@@ -46,7 +47,7 @@ class Reading:
 def add_bottleneck(
     ctx: RunContext, original: Original, chosen: Trial | None, trials: Sequence[Trial]
 ) -> None:
-    """Fill `figures["bandwidth_share"]` and `facts["bound"]` (a sentence) of the chosen trial of a language model."""
+    """Set the figure `bandwidth_share` and the fact `bound` (a sentence) of the chosen trial of a language model."""
     if chosen is None:
         return
     rate = chosen.figures.get("decode_tokens_per_s")
@@ -54,33 +55,35 @@ def add_bottleneck(
         return
     last = max(ctx.device.caches.values(), default=0)
     if ctx.workload.batch * ctx.workload.concurrency > 1:
-        _say(chosen, Figure.missing("requests that are answered together share what is read", "share"))
+        _set_missing(chosen, "concurrent requests share the weights that are read")
     elif ctx.model.experts:
-        _say(chosen, Figure.missing("a token reads some of the experts, and which is not counted", "share"))
+        _set_missing(chosen, "a token reads only some of the experts, and their bytes are not counted")
     elif chosen.bytes < roofline.CACHED * last:
-        fits = f"its weights ({chosen.bytes / 1e6:.1f} MB) lie in the processor's caches ({last / 2**20:.0f} MiB)"
-        _say(chosen, Figure.missing(f"{fits}: memory does not bound its decoding", "share"))
+        fits = (
+            f"its weights ({chosen.bytes / 1e6:.1f} MB) fit the processor's caches ({last / 2**20:.0f} MiB)"
+        )
+        _set_missing(chosen, f"{fits}, so memory bandwidth does not limit decoding")
     else:
-        ctx.emit(Event("", detail="the memory's bandwidth, and how much of it decoding reads"))
+        ctx.emit(Event("", detail="measuring the memory bandwidth that decoding uses"))
         bandwidth = Figure.from_json(ctx.target_executor.call("edgehone.execution.executor:bandwidth"))
         if bandwidth.value is None:
-            _say(chosen, Figure.missing(str(bandwidth.reason), "share"))
+            _set_missing(chosen, str(bandwidth.reason))
         else:
-            _compare(ctx, original, chosen, trials, bandwidth.value)
+            _set_share(ctx, original, chosen, trials, bandwidth.value)
 
 
 def has_bandwidth_share(trial: Trial) -> bool:
-    """Whether a trial's share of the bandwidth was read."""
+    """Return True if the trial's bandwidth share was measured."""
     share = trial.figures.get("bandwidth_share")
     return share is not None and share.value is not None
 
 
-def _say(chosen: Trial, share: Figure) -> None:
-    chosen.figures["bandwidth_share"] = share
-    chosen.facts["bound"] = str(share.reason)
+def _set_missing(chosen: Trial, reason: str) -> None:
+    chosen.figures["bandwidth_share"] = Figure.missing(reason, "share")
+    chosen.facts["bound"] = reason
 
 
-def _compare(
+def _set_share(
     ctx: RunContext, original: Original, chosen: Trial, trials: Sequence[Trial], bandwidth: float
 ) -> None:
     own, rate = reading(ctx, chosen), chosen.figures["decode_tokens_per_s"]
@@ -90,18 +93,18 @@ def _compare(
     chosen.figures["bandwidth_share"] = share = Figure(value, low, high, rate.n, "share")
     assert share.value is not None
     said = (
-        f"decoding reads {own.bytes / 1e6:.0f} MB a token, {share.value:.0%} of the {bandwidth:.1f} GB/s that "
-        f"{ctx.device.threads} threads read here"
+        f"decoding reads {own.bytes / 1e6:.0f} MB per token, {share.value:.0%} of the {bandwidth:.1f} GB/s that "
+        f"{ctx.device.threads} threads read"
     )
-    if share.value < ENOUGH:
+    if share.value < MEMORY_BOUND:
         of_backend = [t for t in trials if t.recipe.backend == chosen.recipe.backend and t.alive]
         readings = [found for trial in of_backend if (found := reading(ctx, trial))]
-        said += f"; {held_back(own, readings, _with_half(ctx, original, chosen))}"
+        said += f"; {limiting_factors(own, readings, _with_half_the_threads(ctx, original, chosen))}"
     chosen.facts["bound"] = said.replace("%", " %")
 
 
 def reading(ctx: RunContext, trial: Trial) -> Reading | None:
-    """What a trial's decoding tells; None before it is measured."""
+    """Return the bytes and seconds per decoded token of a trial; None before it is measured."""
     rate = trial.figures.get("decode_tokens_per_s")
     if rate is None or not rate.value or not trial.bytes:
         return None
@@ -109,39 +112,39 @@ def reading(ctx: RunContext, trial: Trial) -> Reading | None:
     return Reading(roofline.read_bytes(trial.bytes, ctx.model, middle), 1 / rate.value)
 
 
-def held_back(own: Reading, readings: Sequence[Reading], halved: float | None) -> str:
-    """What keeps decoding below the bandwidth. `halved`: its speed with half of the threads, as a share of its own."""
+def limiting_factors(own: Reading, readings: Sequence[Reading], halved: float | None) -> str:
+    """Say what keeps decoding below the bandwidth. `halved` is its relative speed with half of the threads."""
     causes = []
     sizes = [one.bytes for one in readings]
-    if len(readings) > 1 and max(sizes) >= _SPREAD * min(sizes):
+    if len(readings) > 1 and max(sizes) >= _SIZE_RATIO * min(sizes):
         slope, rest = linear_regression(sizes, [one.seconds for one in readings])
         if slope > 0 and rest > _OVERHEAD * own.seconds:
             causes.append(
-                f"overhead: {1e3 * rest:.2f} of {1e3 * own.seconds:.2f} ms a token do not depend on the bytes (a line "
-                f"through {len(readings)} builds)"
+                f"overhead: {1e3 * rest:.2f} of {1e3 * own.seconds:.2f} ms per token do not depend on the bytes "
+                f"(regression over {len(readings)} builds)"
             )
-    if halved is not None and halved <= _SCALES:
-        causes.append(f"arithmetic: with half of the threads it decodes {halved:.0%} as fast")
-    elif halved is not None and not causes:
-        causes.append(
-            f"neither threads (half of them decode {halved:.0%} as fast) nor overhead, as far as was read"
-        )
-    return f"held back by {' and '.join(causes)}" if causes else "what holds it back was not found"
+    if halved is not None and halved <= _COMPUTE_BOUND:
+        causes.append(f"arithmetic: half of the threads decode at {halved:.0%} of the speed")
+    if causes:
+        return f"it is limited by {' and by '.join(causes)}"
+    if halved is not None:
+        return f"neither arithmetic (half of the threads decode at {halved:.0%} of the speed) nor overhead explains it"
+    return "the limiting factor was not found"
 
 
-def _with_half(ctx: RunContext, original: Original, chosen: Trial) -> float | None:
-    """The speed of decoding with half of the threads, as a share of that with all; None where there is no half."""
+def _with_half_the_threads(ctx: RunContext, original: Original, chosen: Trial) -> float | None:
+    """Return the speed of decoding with half of the threads relative to all; None with a single thread."""
     threads = threads_of(chosen.recipe.settings, ctx.device)
     if threads < 2:
         return None
     ctx = replace(ctx, measurement_group="half of the threads")
     all_, half = (_rate(ctx, original, chosen, count) for count in (threads, threads // 2))
-    # Of an odd number the half is too small by a part of a thread, which is made up for.
+    # Half of an odd number of threads is rounded down; scale the ratio accordingly.
     return half / all_ * threads / (2 * (threads // 2)) if all_ and half else None
 
 
 def _rate(ctx: RunContext, original: Original, chosen: Trial, threads: int) -> float | None:
-    """Tokens/s of decoding with so many threads, in one round."""
+    """Return the decoding speed in tokens/s with that many threads, from one round."""
     recipe = replace(chosen.recipe, settings={**chosen.recipe.settings, "threads": threads})
     trial = Trial(recipe, artifact=chosen.artifact)
     with guarded(ctx, trial):

@@ -1,4 +1,4 @@
-"""What differs between kinds of models: a module each, with the same functions."""
+"""Evaluators: how each kind of model is evaluated. Each is a module with the functions of `Evaluator`."""
 
 from __future__ import annotations
 
@@ -25,58 +25,58 @@ if TYPE_CHECKING:
 
 
 class Evaluator(Protocol):
-    """How models of a kind are judged and measured: `optimize.language`, `optimize.graph`."""
+    """The functions of an evaluator; the modules `language` and `graph` have them."""
 
     def default_workload(self, model: ModelInfo) -> str:
-        """The workload where none is named."""
+        """Return the name of the workload to use if none is given."""
         ...
 
     def inputs(self, options: OptimizeOptions, model: ModelInfo) -> dict[str, Input]:
-        """What the user gave to judge and calibrate on, checked before anything slow begins."""
+        """Check the user's evaluation and calibration data, and return them as job inputs."""
         ...
 
     def prepare(self, ctx: RunContext) -> tuple[RunContext, JobResult]:
-        """That, made into what every backend is fed; the bench returned offers `calibration` to builds."""
+        """Turn the data into token ids or arrays. The returned context offers `calibration` to builds."""
         ...
 
     def reference(self, ctx: RunContext, prepared: JobResult) -> Original:
-        """The original's answers, and itself as the baseline."""
+        """Run the original on the evaluation data; return its outputs as reference, and itself as baseline."""
         ...
 
     def score(self, ctx: RunContext, original: Original, recipe: Recipe, artifact: Input) -> JobResult:
-        """A candidate's answers."""
+        """Run a candidate on the evaluation data."""
         ...
 
     def prescreen(
         self, ctx: RunContext, original: Original, recipe: Recipe, artifact: JobResult
     ) -> dict[str, Figure]:
-        """Quality figures of a small part, where that is worth its time."""
+        """Return quality figures from a small part of the evaluation data, if that saves time; else {}."""
         ...
 
     def kept_by_window(self, original: Original, trial: Trial) -> NDArray[np.float64] | None:
-        """The quality kept, a number for each independent sample; None where it cannot be paired."""
+        """Return the quality kept per evaluation window; None if candidates cannot be compared by windows."""
         ...
 
     def fill_quality(self, original: Original, trial: Trial, scored: JobResult) -> None:
-        """Fill a trial's quality figures."""
+        """Set a trial's quality figures."""
         ...
 
     def parity_check(
         self, original: Original, exact: Trial, scored: JobResult, required: Requirements
     ) -> ParityCheck:
-        """Whether the unquantized build is the original."""
+        """Check that the unquantized build gives the outputs of the original."""
         ...
 
     def speed_figures(self, original: Original, rounds: Sequence[Mapping[str, Any]]) -> dict[str, Figure]:
-        """What the rounds' requests tell."""
+        """Return the speed figures from the requests of all rounds."""
         ...
 
     def asked(self, original: Original) -> speed.Request:
-        """What a request is."""
+        """Return the lengths, batch size and concurrency of a request."""
         ...
 
     def summary(self, trial: Trial) -> str:
-        """The quality in a word, for the live table."""
+        """Return the quality in a few characters, for the live table."""
         ...
 
 
@@ -97,5 +97,5 @@ def score_original(ctx: RunContext) -> tuple[RunContext, Original]:
 
 
 def evaluator_for(model: ModelInfo) -> Evaluator:
-    """How this model is judged."""
+    """Return the evaluator for this kind of model."""
     return _EVALUATORS[model.kind]

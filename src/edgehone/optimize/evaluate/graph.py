@@ -1,4 +1,4 @@
-"""How a graph (ONNX, an exported program, an encoder) is judged and measured: by its outputs on the user's samples."""
+"""The evaluator of graphs (ONNX, exported PyTorch programs, encoders): compare outputs on the user's samples."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ from edgehone.optimize.options import OptimizeOptions
 from edgehone.optimize.original import Original
 from edgehone.optimize.trial import Trial
 
-# Seconds that one batch of samples may take: a graph can hold a loop that never ends.
-PATIENCE = 600.0
+# Seconds that one batch of samples may take: a graph may contain an endless loop.
+BATCH_TIMEOUT = 600.0
 
 
 def default_workload(model: ModelInfo) -> str:
-    """Vectors of an encoder without a head; else answers."""
+    """Return "embed" for an encoder without a head, else "classify"."""
     return "embed" if model.task == "feature-extraction" else "classify"
 
 
 def inputs(options: OptimizeOptions, model: ModelInfo) -> dict[str, Input]:
-    """The samples, checked, with their digests. An encoder of texts gets the shipped texts where none are given."""
+    """Check the samples and return them with their digests. Text encoders use the shipped texts by default."""
     if options.task:
         raise InputError(
-            f"--task {options.task}: multiple choice is for language models", hint="give samples with --eval"
+            f"--task {options.task}: multiple choice needs a language model", hint="give samples with --eval"
         )
     if options.metric:
         metrics.find(options.metric)
@@ -50,7 +50,7 @@ def inputs(options: OptimizeOptions, model: ModelInfo) -> dict[str, Input]:
         paths = {name: path or texts.shipped(name) for name, path in paths.items()}  # type: ignore[arg-type]
     if not paths["evaluation"]:
         raise InputError(
-            f"{model.path} is judged by its outputs on samples, and none were given",
+            f"{model.path} is evaluated on samples that you provide, and none are given",
             hint=f"edgehone optimize {model.path} --eval SAMPLES (FILE.npz, or a folder of images)",
         )
     found = {}
@@ -70,7 +70,7 @@ def _digest(path: Path) -> str:
 
 
 def prepare(ctx: RunContext) -> tuple[RunContext, JobResult]:
-    """Turn the samples into arrays; the bench returned offers `calibration` to builds."""
+    """Turn the samples into arrays. The returned context offers `calibration` to builds."""
     ctx.emit(Event("", detail="reading the samples"))
     tensors = ctx.model.to_json()["inputs"]
     args = {"inputs": tensors, "task": ctx.model.task, "most": ctx.effort.samples, **ctx.normalization}
@@ -90,7 +90,7 @@ def prepare(ctx: RunContext) -> tuple[RunContext, JobResult]:
 
 
 def reference(ctx: RunContext, prepared: JobResult) -> Original:
-    """Run the original, unoptimised, on the evaluation samples, and make it (as its users run it) the baseline."""
+    """Run the original without optimizations on the evaluation samples; as its users run it, it is the baseline."""
     recipe = ctx.reference_backend.reference(ctx.model)
     given = Input.of(prepared, "evaluation")
     batch = _batch(ctx)
@@ -123,13 +123,13 @@ def reference(ctx: RunContext, prepared: JobResult) -> Original:
 
 
 def _batch(ctx: RunContext) -> int:
-    """The workload's, or that which the graph is fixed to."""
+    """Return the graph's fixed batch size, else that of the workload."""
     first = ctx.model.inputs[0].shape[:1] if ctx.model.inputs else ()
     return int(first[0]) if first and isinstance(first[0], int) else ctx.workload.batch
 
 
 def _load(work: Workload) -> dict[str, Any]:
-    """How requests come, where that is not one after another."""
+    """Return the arguments for a stream of frames or for concurrent clients; {} for one request after another."""
     if work.frames_per_s:
         return {"frames_per_s": work.frames_per_s, "deadline_ms": work.deadline_ms}
     return {"clients": work.concurrency} if work.concurrency > 1 else {}
@@ -140,7 +140,7 @@ def _metric(ctx: RunContext, labels: Any) -> str | None:
         if ctx.metric:
             raise InputError(
                 f"--metric {ctx.metric} needs labels, and the samples have none",
-                hint="put an array `labels` into the npz, or leave --metric out: agreement with the original is judged",
+                hint="add an array `labels` to the npz, or leave --metric out to measure agreement with the original",
             )
         return None
     return ctx.metric or metrics.default(labels)
@@ -156,27 +156,27 @@ def _outputs(
         given,
         opens_session=True,
         on_progress=on_progress,
-        silent=PATIENCE,
+        silent=BATCH_TIMEOUT,
     )
 
 
 def score(ctx: RunContext, original: Original, recipe: Recipe, artifact: Input) -> JobResult:
-    """Run a candidate on the samples that the original was run on."""
+    """Run a candidate on the evaluation samples."""
     given = {"artifact": artifact, **original.given, "reference": Input.of(original.reference)}
     return _outputs(ctx, recipe, original.request["batch"], given, ctx.announce(recipe, "scoring"))
 
 
 def prescreen(ctx: RunContext, original: Original, recipe: Recipe, artifact: JobResult) -> dict[str, Figure]:
-    """Nothing: all samples take no longer than opening the artifact."""
+    """Return no figures: running all samples takes no longer than opening the artifact."""
     return {}
 
 
 def kept_by_window(original: Original, trial: Trial) -> None:
-    """Nothing: a graph's candidates are not compared by samples, so none is out for its quality."""
+    """Return None: candidates of a graph are not compared by samples, so the race never eliminates one for quality."""
 
 
 def fill_quality(original: Original, trial: Trial, scored: JobResult) -> None:
-    """Fill a trial's quality figures, and keep what they are made of by sample."""
+    """Set a trial's quality figures, and keep the values per sample."""
     reference, own = agreement.read(original.reference.out), agreement.read(scored.out)
     metric = original.facts["metric"]
     trial.figures.update(agreement.figures(reference, own, original.facts["labels"], metric))
@@ -185,23 +185,23 @@ def fill_quality(original: Original, trial: Trial, scored: JobResult) -> None:
 
 
 def parity_check(original: Original, exact: Trial, scored: JobResult, required: Requirements) -> ParityCheck:
-    """How far the outputs of the unquantized build are from the original's."""
+    """Compare the outputs of the unquantized build with those of the original."""
     return agreement.parity_check(exact.figures, required.parity_check)
 
 
 def speed_figures(original: Original, rounds: Sequence[Mapping[str, Any]]) -> dict[str, Figure]:
-    """Latency of a batch."""
+    """Return the speed figures from the requests of all rounds; a request is a batch."""
     return speed.figures(rounds, asked(original))
 
 
 def asked(original: Original) -> speed.Request:
-    """What a request is."""
+    """Return the batch size, concurrency and frame rate of the requests."""
     request = original.request
     pace = request.get("frames_per_s", 0.0)
     return speed.Request(batch=request["batch"], clients=request.get("clients", 1), frames_per_s=pace)
 
 
 def summary(trial: Trial) -> str:
-    """The quality in a word, for the live table."""
+    """Return the relative error, for the live table."""
     error = trial.figures["relative_error"].value
     return "" if error is None else f"error {error:.2g}"

@@ -1,4 +1,4 @@
-"""How a language model is judged and measured: by its next tokens, and by requests that it answers."""
+"""The evaluator of language models: compare next-token probabilities on windows of text, and time generation."""
 
 from __future__ import annotations
 
@@ -33,23 +33,23 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-# Fewer windows than this are too few samples for an interval that means something.
+# Fewer windows give no meaningful interval.
 MIN_WINDOWS = 4
-# An eighth of a normal run's windows: enough for an interval that tells what is hopeless from what is not.
+# An eighth of a normal run's windows: enough to recognize candidates that will fail by far.
 PRESCREEN_WINDOWS = 6
 
 
 def default_workload(model: ModelInfo) -> str:
-    """What a language model is most often asked for."""
+    """Return "chat"."""
     return "chat"
 
 
 def inputs(options: OptimizeOptions, model: ModelInfo) -> dict[str, Input]:
-    """The text files, each read and checked, with their digests; the shipped ones where none is given."""
+    """Read and check the text files and return them with their digests. The shipped texts are the default."""
     if options.metric:
         raise InputError(
-            f"--metric {options.metric}: a language model is judged by its next tokens",
-            hint="leave it out, or give multiple-choice questions with --task FILE",
+            f"--metric {options.metric}: language models are evaluated by their next-token probabilities",
+            hint="leave --metric out, or give multiple-choice questions with --task FILE",
         )
     paths: dict[str, Path] = {
         "evaluation": Path(options.evaluation or texts.shipped("evaluation")),
@@ -67,7 +67,7 @@ def inputs(options: OptimizeOptions, model: ModelInfo) -> dict[str, Input]:
 
 
 def prepare(ctx: RunContext) -> tuple[RunContext, JobResult]:
-    """Tokenize the texts with the original's own tokenizer; the bench returned offers `calibration` to builds."""
+    """Tokenize the texts with the original's tokenizer. The returned context offers `calibration` to builds."""
     ctx.emit(Event("", detail="tokenizing the texts with the original's tokenizer"))
     origin = ctx.reference_backend
     try:
@@ -83,7 +83,7 @@ def prepare(ctx: RunContext) -> tuple[RunContext, JobResult]:
             f"the original's tokenizer cannot be used: {error.message}",
             hint=error.hint or f"edgehone inspect {ctx.model.path}",
         ) from error
-    # What a calibrated build depends on is the calibration text and the tokenizer, not the evaluation text.
+    # A calibrated build depends on the calibration text and the tokenizer, not on the evaluation text.
     identity = f"{ctx.source.identity}/{ctx.datasets['calibration'].identity}"
     calibration = Input(prepared.out / "calibration", identity)
     shown = {name: given for name, given in ctx.datasets.items() if name == "pictures"}
@@ -91,7 +91,7 @@ def prepare(ctx: RunContext) -> tuple[RunContext, JobResult]:
 
 
 def reference(ctx: RunContext, prepared: JobResult) -> Original:
-    """Score the original in float32 and make it the baseline (in its stored dtype)."""
+    """Score the original in float32 as the reference; in its stored dtype it is the baseline."""
     origin = ctx.reference_backend
     recipe = origin.reference(ctx.model)
     ids = json.loads((prepared.out / "evaluation.json").read_text("utf-8"))["ids"]
@@ -131,7 +131,7 @@ def reference(ctx: RunContext, prepared: JobResult) -> Original:
 
 
 def score(ctx: RunContext, original: Original, recipe: Recipe, artifact: Input) -> JobResult:
-    """Score a candidate on the reference's windows, and tokenize the fixed sample."""
+    """Score a candidate on the reference's windows, and tokenize the fixed sample text."""
     return ctx.run(
         recipe.backend,
         "edgehone.worker.score:score",
@@ -147,7 +147,7 @@ def score(ctx: RunContext, original: Original, recipe: Recipe, artifact: Input) 
 
 
 def prescreen(ctx: RunContext, original: Original, recipe: Recipe, artifact: JobResult) -> dict[str, Figure]:
-    """The quality figures of the first windows: what fails there by far need not be read on all."""
+    """Return quality figures from the first windows. A candidate that fails there by far is not scored on all."""
     scored = ctx.run(
         recipe.backend,
         "edgehone.worker.score:score",
@@ -164,20 +164,20 @@ def prescreen(ctx: RunContext, original: Original, recipe: Recipe, artifact: Job
 
 
 def kept_by_window(original: Original, trial: Trial) -> NDArray[np.float64] | None:
-    """A number a window for comparing candidates by pairs; None before it is scored."""
+    """Return the quality kept per window, for paired comparisons; None before the trial is scored."""
     if trial.score is None:
         return None
     return quality.kept_by_window(original.reference.out, trial.score.out)
 
 
 def fill_quality(original: Original, trial: Trial, scored: JobResult) -> None:
-    """Fill a trial's quality figures."""
+    """Set a trial's quality figures."""
     trial.facts["kl_is_lower_bound"] = scored.facts["kl_is_lower_bound"]
     trial.figures.update(quality.figures(original.reference.out, scored.out))
 
 
 def parity_check(original: Original, exact: Trial, scored: JobResult, required: Requirements) -> ParityCheck:
-    """Token ids first, then the divergence, then that of a model which is shown pictures."""
+    """Compare token ids, then next-token probabilities, then, for vision-language models, answers to pictures."""
     found = quality.parity_check(
         original.facts["sample_ids"], scored.facts["sample_ids"], exact.figures, required.parity_check
     )
@@ -188,14 +188,14 @@ def parity_check(original: Original, exact: Trial, scored: JobResult, required: 
 
 
 def speed_figures(original: Original, rounds: Sequence[Mapping[str, Any]]) -> dict[str, Figure]:
-    """Latency of a request, and rates of its tokens."""
+    """Return latency and token rates from the requests of all rounds."""
     return speed.figures(rounds, asked(original))
 
 
 def asked(original: Original) -> speed.Request:
-    """What a request is."""
+    """Return the lengths, batch size and concurrency of the requests."""
     request = original.request
-    # How many positions a picture takes is the runtime's own matter.
+    # The number of positions that a picture takes depends on the runtime, so pictures have no prompt length.
     prompt = request.get("prompt") or request.get("prompts", [[]])[0]
     return speed.Request(
         len(prompt), request["generated"], request.get("batch", 1), request.get("clients", 1)
@@ -203,17 +203,17 @@ def asked(original: Original) -> speed.Request:
 
 
 def summary(trial: Trial) -> str:
-    """The quality in a word, for the live table."""
+    """Return the mean KL divergence, for the live table."""
     kl = trial.figures["kl_mean"].value
     return "" if kl is None else f"KL {kl:.2g}"
 
 
 def _request(work: Workload, bos: list[int], ids: list[int]) -> dict[str, Any]:
-    """What `measure.requests` is asked: one prompt, or as many different ones as are under way at once."""
+    """Return the arguments of requests: one prompt, or as many different ones as run concurrently."""
     if work.pictures:
         return {"generated": work.generated_tokens}
     whole = (bos + ids)[: work.prompt_tokens]
-    own = work.prompt_tokens - len(bos)  # of the text's ids in each prompt
+    own = work.prompt_tokens - len(bos)  # ids from the text in each prompt
     step = min(own, (len(ids) - own) // max(1, work.sequences - 1))
     if len(whole) < work.prompt_tokens or (work.sequences > 1 and step < 1):
         needed = f"{work.sequences} different prompts of" if work.sequences > 1 else "a prompt of"
@@ -233,15 +233,15 @@ def _request(work: Workload, bos: list[int], ids: list[int]) -> dict[str, Any]:
 
 
 def _windows(ctx: RunContext, ids: list[int], bos: list[int]) -> Mapping[str, Any]:
-    """As many windows as the effort asks for, or as the text has; shorter ones for a shorter context."""
+    """Return number and length of the windows: those of the effort, limited by the text and the model's context."""
     window = min(ctx.effort.window, ctx.model.context or ctx.effort.window)
-    # A short text gives shorter windows rather than too few of them.
+    # Prefer shorter windows over too few of them if the text is short.
     while window > 32 and len(ids) // (window - len(bos)) < MIN_WINDOWS:
         window //= 2
     windows = min(ctx.effort.windows, len(ids) // (window - len(bos)))
     if windows < MIN_WINDOWS:
         raise TextError(
             f"the evaluation text has {len(ids)} tokens: too few for {MIN_WINDOWS} windows of {window}",
-            hint="give a longer text with --eval FILE, or leave --eval out for the shipped one",
+            hint="give a longer text with --eval FILE, or leave --eval out to use the shipped text",
         )
     return {"windows": windows, "window": window}

@@ -1,4 +1,4 @@
-"""Measure: speed in interleaved rounds, then memory, then energy; never two things at once."""
+"""Measure speed in interleaved rounds, then memory, then energy. Only one measurement runs at a time."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from edgehone.optimize.evaluate.evaluators import evaluator_for
 from edgehone.optimize.original import Original
 from edgehone.optimize.trial import Trial, guarded
 
-# An interval over fewer processes than this is too wide to stop at.
-LEAST_ROUNDS = 3
+# Intervals over fewer processes are too wide to stop measuring.
+MIN_ROUNDS = 3
 
-# A measurement that the clocks spoil is made so often before it is given up.
+# Attempts at a measurement during which the system clock jumps.
 ATTEMPTS = 3
 
-# Every figure of this stage, with its unit.
+# Every figure measured here, with its unit.
 UNITS = {**speed.UNITS, **memory.UNITS, **energy.UNITS}
 
-# What is read of a run and not of the outputs: it is read anew where the same artifact is run in another way.
-READ = {*UNITS, "throughput_per_s", vision.FIRST}
+# Figures that depend on the runtime settings, not only on the outputs: they are measured again for other settings.
+RUNTIME_FIGURES = {*UNITS, "throughput_per_s", vision.FIRST}
 
 
 def measure(ctx: RunContext, original: Original, trials: Sequence[Trial]) -> None:
-    """Fill the speed, memory and energy figures of the baseline and of every living trial."""
+    """Set the speed, memory and energy figures of the baseline and of every trial that is alive."""
     trials = measurable(ctx, trials)
-    ctx.emit(Event("", detail="measuring speed, in rounds; nothing else of edgehone runs meanwhile"))
+    ctx.emit(Event("", detail="measuring speed in rounds; no other job of edgehone runs meanwhile"))
     measure_speed(ctx, original, [original.baseline, *trials])
     ctx.emit(Event("", detail="measuring memory and energy"))
     for trial in [original.baseline, *trials]:
@@ -44,7 +44,7 @@ def measure(ctx: RunContext, original: Original, trials: Sequence[Trial]) -> Non
 
 
 def finish(ctx: RunContext, original: Original, trial: Trial) -> None:
-    """What is read once, after speed and memory: throughput, the answer to a picture, and energy."""
+    """Measure what is measured once, after speed and memory: throughput, time to first token after a picture, energy."""
     _throughput(ctx, original, trial)
     if trial.alive:
         with guarded(ctx, trial):
@@ -55,26 +55,26 @@ def finish(ctx: RunContext, original: Original, trial: Trial) -> None:
 
 
 def conditions(trials: Sequence[Trial]) -> list[str]:
-    """What the figures suffer from: rounds that never got steady, a busy machine, a coarse reference."""
-    shaky = [trial.recipe.key for trial in trials if trial.alive and trial.facts.get("unstable")]
-    notes = [f"speed not steady within 3 % of the value: {', '.join(shaky)}"] if shaky else []
+    """Return notes on conditions that affect the figures: unsteady speed, a busy machine, a truncated reference."""
+    unsteady = [trial.recipe.key for trial in trials if trial.alive and trial.facts.get("unstable")]
+    notes = [f"speed not steady within 3 % of the value: {', '.join(unsteady)}"] if unsteady else []
     shares = [s for t in trials if (s := speed.disturbance(t.samples.get("rounds", []))) is not None]
     mean = sum(shares) / len(shares) if shares else 0.0
     if mean > speed.DISTURBED:
         notes.append(
-            f"the machine was not quiet: others took {mean:.0%} of the processors while speed was measured"
+            f"the machine was busy: other programs used {mean:.0%} of the processors while speed was measured"
         )
-    spoilt = [jump for trial in trials for jump in trial.facts.get("discarded", ())]
-    if spoilt:
-        causes = "; ".join(dict.fromkeys(spoilt))
-        notes.append(f"{len(spoilt)} measurements were discarded and made again: {causes}")
+    discarded = [jump for trial in trials for jump in trial.facts.get("discarded", ())]
+    if discarded:
+        causes = "; ".join(dict.fromkeys(discarded))
+        notes.append(f"{len(discarded)} measurements were discarded and repeated: {causes}")
     if any(trial.facts.get("kl_is_lower_bound") for trial in trials):
-        notes.append("KL is a lower bound: the reference keeps the most likely tokens only")
+        notes.append("KL is a lower bound: the reference contains only the most likely tokens")
     return notes
 
 
 def measurable(ctx: RunContext, trials: Sequence[Trial]) -> list[Trial]:
-    """Those whose backend can be measured on this machine; the others' figures are missing, with the reason."""
+    """Return the trials whose backend can be measured on this device; the figures of the others are missing."""
     rest = []
     for trial in trials:
         reason = measurement_obstacle(ctx.backends[trial.recipe.backend], ctx.device)
@@ -88,17 +88,18 @@ def measurable(ctx: RunContext, trials: Sequence[Trial]) -> list[Trial]:
 
 
 def measure_speed(ctx: RunContext, original: Original, trials: Sequence[Trial]) -> None:
-    """Fill the speed figures of living trials.
+    """Set the speed figures of the trials that are alive.
 
-    Rounds over all that are not steady yet, until all are or the effort's rounds or budget are spent.
+    Run rounds over all trials whose latency is not steady yet, until all are steady or the effort's rounds or budget
+    are used up.
     """
     rounds: dict[str, list[JobResult]] = {trial.recipe.key: [] for trial in trials}
-    spent = 0.0  # what the rounds took when they ran: a run that finds them done decides the same
+    spent = 0.0  # recorded seconds of the rounds, so that a run that finds them in the store decides the same
     for number in range(ctx.effort.rounds):
         waiting = [trial for trial in trials if trial.alive and not _settled(trial, rounds)]
         for trial in in_turn(waiting, number):
-            # The first rounds are everybody's; after them the budget decides.
-            if number < LEAST_ROUNDS or spent < ctx.effort.budget:
+            # Every trial gets the first rounds; the budget limits the others.
+            if number < MIN_ROUNDS or spent < ctx.effort.budget:
                 with guarded(ctx, trial):
                     # The first round starts from a cold page cache, the others from a warm one.
                     done = speed_round(ctx, original, trial, number, cold=number == 0)
@@ -109,7 +110,7 @@ def measure_speed(ctx: RunContext, original: Original, trials: Sequence[Trial]) 
 
 
 def speed_round(ctx: RunContext, original: Original, trial: Trial, number: int, *, cold: bool) -> JobResult:
-    """One round of a trial: a fresh process that times requests for as long as the effort says."""
+    """Run one round of a trial: a fresh process that times requests for the seconds of the effort."""
     on_progress = ctx.announce(trial.recipe, "measuring", f"speed, round {number + 1}")
     return _pass(
         ctx,
@@ -133,9 +134,9 @@ def _pass(
     watch: Callable[[], Watch] = Watch,
     **more: Any,
 ) -> JobResult:
-    """One measurement job: alone on the machine, keyed by the device as well; again where the clocks jumped meanwhile.
+    """Run one exclusive measurement job, keyed by the device too. Repeat it if the system clock jumped meanwhile.
 
-    Raises JobError where they jump each time.
+    Raises JobError if it jumped in every attempt.
     """
     assert trial.artifact is not None
     for attempt in range(ATTEMPTS):
@@ -155,15 +156,15 @@ def _pass(
             return done
         trial.facts.setdefault("discarded", []).append(done.jump)
     raise JobError(
-        f"{done.jump} while it was measured, {ATTEMPTS} times in a row",
-        hint="keep the machine awake and its clock alone (systemd-inhibit, timedatectl), then run the same again",
+        f"{done.jump} during a measurement, {ATTEMPTS} times in a row",
+        hint="prevent sleep and clock changes (systemd-inhibit, timedatectl), then run the same command again",
     )
 
 
 def note_rounds(
     ctx: RunContext, original: Original, trial: Trial, rounds: Sequence[Mapping[str, Any]]
 ) -> None:
-    """Fill the speed figures from the facts of all rounds of a trial so far."""
+    """Set a trial's speed figures from the facts of all its rounds so far."""
     found = evaluator_for(ctx.model).speed_figures(original, rounds)
     trial.figures.update(found)
     trial.samples["rounds"] = list(rounds)
@@ -171,12 +172,12 @@ def note_rounds(
 
 
 def _settled(trial: Trial, rounds: Mapping[str, Sequence[JobResult]]) -> bool:
-    enough = len(rounds[trial.recipe.key]) >= LEAST_ROUNDS
+    enough = len(rounds[trial.recipe.key]) >= MIN_ROUNDS
     return enough and speed.is_steady(trial.figures["workload_latency_ms"])
 
 
 def in_turn(trials: Sequence[Trial], number: int) -> Sequence[Trial]:
-    """Another order each round, so that no candidate always follows the same neighbour or the warm-up."""
+    """Return the trials in a different order each round, so that none always runs first or after the same other one."""
     if not trials:
         return trials
     shift = number % len(trials)
@@ -185,7 +186,7 @@ def in_turn(trials: Sequence[Trial], number: int) -> Sequence[Trial]:
 
 
 def _throughput(ctx: RunContext, original: Original, trial: Trial) -> None:
-    """Samples a second at the best batch; what a language model is asked at once is the workload's to say."""
+    """Measure samples/s at the best batch size. Graphs only: the workload fixes a language model's batch size."""
     if not trial.alive or ctx.model.kind != "graph":
         return
     with guarded(ctx, trial):
@@ -197,7 +198,7 @@ def _throughput(ctx: RunContext, original: Original, trial: Trial) -> None:
 
 
 def measure_memory(ctx: RunContext, original: Original, trial: Trial) -> None:
-    """Fill the memory figures of a living trial, in a process of its own."""
+    """Set the memory figures of a trial that is alive, measured in a separate process."""
     if not trial.alive:
         return
     if reason := _beyond(trial):
@@ -226,11 +227,9 @@ def _energy(ctx: RunContext, original: Original, trial: Trial) -> None:
 
 
 def _beyond(trial: Trial) -> str | None:
-    """Why memory and energy of a trial on an accelerator are not read; None on the CPU."""
+    """Return why memory and energy of a trial on an accelerator are not measured; None on the CPU."""
     device = trial.recipe.device
-    return (
-        device and f"what runs on {device} is not in the process's memory, nor surely in the package's energy"
-    )
+    return device and f"the process's memory does not include {device}, and the package's energy may not"
 
 
 def _summary(trial: Trial) -> str:

@@ -1,7 +1,7 @@
-"""Check: build each recipe and prove it against the original, several side by side.
+"""Build each recipe and score it against the original, several in parallel.
 
-The null test comes first: a backend whose unquantized build is not the original is out for this model. Its other
-recipes are not even built.
+The parity check comes first: a backend whose unquantized build differs from the original is disqualified for this
+model, and none of its other recipes is built.
 """
 
 from __future__ import annotations
@@ -25,12 +25,8 @@ from edgehone.optimize.trial import Trial, guarded
 
 
 def check(ctx: RunContext, original: Original, trials: Sequence[Trial], requirements: Requirements) -> None:
-    """Fill artifact, size and quality figures of the baseline and of every trial."""
-    ctx.emit(
-        Event(
-            "", detail=f"building {len(trials)} candidates and verifies_on_target each against the original"
-        )
-    )
+    """Build the baseline and every trial, check parity, and set sizes and quality figures."""
+    ctx.emit(Event("", detail=f"building {len(trials)} candidates and comparing each with the original"))
     check_exact(ctx, original, trials, requirements)
     rest = [trial for trial in trials if trial.alive and not trial.recipe.exact]
     score_all(ctx, original, rest)
@@ -39,7 +35,7 @@ def check(ctx: RunContext, original: Original, trials: Sequence[Trial], requirem
 def check_exact(
     ctx: RunContext, original: Original, trials: Sequence[Trial], requirements: Requirements
 ) -> None:
-    """Prove the baseline and the exact recipe of each backend, on each device: who fails the null test is out."""
+    """Score the baseline and each backend's exact recipe per device, and disqualify those that fail the parity check."""
     exact = [trial for trial in trials if trial.alive and trial.recipe.exact]
     score_all(ctx, original, [original.baseline, *exact])
     original.require_baseline()
@@ -48,7 +44,7 @@ def check_exact(
 
 
 def score_all(ctx: RunContext, original: Original, trials: Sequence[Trial]) -> None:
-    """Prove several side by side."""
+    """Build and score several trials in parallel."""
     with CHILDREN.pool(side_by_side(ctx)) as pool:
         list(pool.map(lambda trial: build_and_score(ctx, original, trial), trials))
 
@@ -56,7 +52,7 @@ def score_all(ctx: RunContext, original: Original, trials: Sequence[Trial]) -> N
 def build_and_score(
     ctx: RunContext, original: Original, trial: Trial, make: Callable[[RunContext, Recipe], JobResult] = build
 ) -> None:
-    """Fill a trial's artifact (by `make`), size and quality figures."""
+    """Set a trial's artifact (returned by `make`), size and quality figures."""
     recipe = trial.recipe
     with guarded(ctx, trial):
         trial.artifact = make(ctx, recipe)
@@ -77,10 +73,10 @@ def build_and_score(
 def parity_check(
     ctx: RunContext, original: Original, exact: Trial, trials: Iterable[Trial], requirements: Requirements
 ) -> None:
-    """Judge a backend on a device by its exact recipe; on failure every recipe of the backend there is out."""
+    """Check a backend on a device by its exact recipe; if it fails, disqualify the backend's recipes on that device."""
     where = exact.recipe.runs_on
     rest = [trial for trial in trials if trial.recipe.runs_on == where and trial.alive]
-    if exact.status == "skipped":  # there is nothing to gain there, which is no failure
+    if exact.status == "skipped":  # nothing to gain, which is not a failure
         for trial in rest:
             trial.drop("skipped", str(exact.error))
         return
@@ -95,12 +91,12 @@ def parity_check(
     if passed:
         return
     for trial in rest:
-        trial.drop("disqualified", f"{where} fails the null test: {reason}")
+        trial.drop("disqualified", f"{where} fails the parity check: {reason}")
         ctx.emit(Event(trial.recipe.key, "disqualified", reason))
 
 
 def _conversion(exact: Trial, passed: bool, reason: str, ids_equal: bool | None) -> Conversion:
-    """What the null test saw, for the table of all backends."""
+    """Return the result of the parity check, for the table of all backends."""
     scored = exact.score.facts if exact.score else {}
     figures = {n: exact.figures.get(n) or Figure.missing(reason) for n in CONVERSION_FIGURES}
     return Conversion(
@@ -116,7 +112,7 @@ def _conversion(exact: Trial, passed: bool, reason: str, ids_equal: bool | None)
 
 
 def side_by_side(ctx: RunContext) -> int:
-    """How many builds at once: never more than the cores, nor than fit in memory at three models each."""
+    """Return the number of parallel builds: at most 4 or the usable threads, and 3 models' memory for each."""
     place = ctx.build_executor.executor
     if place.slots:
         return place.slots

@@ -1,4 +1,4 @@
-"""Routing: for a mixture of experts, whether a candidate sends the tokens to the experts that the original does."""
+"""Routing of mixtures of experts: compare which experts a candidate and the original choose for each token."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from edgehone.optimize.trial import Trial
 
 
 def compare(ctx: RunContext, original: Original, trial: Trial) -> None:
-    """Fill the figure `routing_agreement`, and the fact of the same name by block; no mixture has neither.
+    """Set the figure `routing_agreement` and, per block, the fact of the same name, for mixtures of experts only.
 
-    What cannot be compared is a missing figure with its reason, never the trial's end.
+    If routing cannot be compared, the figure is missing with the reason; the trial goes on.
     """
     if not ctx.model.experts or trial.artifact is None:
         return
@@ -37,7 +37,7 @@ def _agreement(
 ) -> tuple[Figure, dict[str, float]]:
     recipe, origin = trial.recipe, ctx.reference_backend
     if len(recipe.surgery) > 1:
-        raise EdgehoneError("blocks and experts are compared by their numbers after one operation only")
+        raise EdgehoneError("routing cannot be compared after several surgery operations")
     for backend in (origin, ctx.backends.get(recipe.backend, origin)):
         if capability(backend, RoutingBackend) is None:
             raise EdgehoneError(f"{backend.NAME} does not tell which experts its runtime chooses")

@@ -1,7 +1,7 @@
-"""Confirm: what is chosen for another machine is scored on that machine before it is chosen for good.
+"""Verify the chosen candidate on the target device: score its quality there before the choice is final.
 
-Builds and scores are made here, where there is more room; but a runtime on another processor takes other code paths, so
-the quality that was proven here is not yet that of the device.
+Builds and quality scores run on the build executor. A runtime takes other code paths on another processor, so quality
+on the target device has to be scored there.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from edgehone.optimize.trial import Trial
 def verify_on_target(
     ctx: RunContext, original: Original, trials: Sequence[Trial], decide: Callable[[], Decision]
 ) -> Decision:
-    """Decide; score the chosen one on the device and decide again, until the chosen one is proven there."""
+    """Decide, score the chosen trial on the target, and repeat until the chosen one has been scored there."""
     decision = decide()
     while ctx.target_is_remote:
         chosen = next((trial for trial in trials if trial.recipe.key == decision.chosen), None)
         if chosen is None or chosen.artifact is None or "proven_on" in chosen.facts:
             break
         _prove(ctx, original, chosen, chosen.artifact)
-        chosen.facts["proven_on"] = ctx.target_executor.name or "this machine"
+        chosen.facts["proven_on"] = ctx.target_executor.label
         if chosen.alive:
             ctx.emit(Event(chosen.recipe.key, "done", f"proven on {chosen.facts['proven_on']}"))
         decision = decide()

@@ -1,4 +1,4 @@
-"""Pictures: whether a candidate that is shown one answers as the original does. Of models that see only."""
+"""Evaluate vision-language models on pictures: compare a candidate's answers with those of the original."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any, Unpack
 
 from edgehone.backends.base import Recipe
 from edgehone.core.errors import EdgehoneError, InputError, ModelError, SetupError
-from edgehone.core.figure import Figure
 from edgehone.evaluation import vision
 from edgehone.execution.job import Input
 from edgehone.execution.store import JobResult
@@ -26,15 +25,18 @@ TASK = "image-text-to-text"
 
 
 def inputs(options: OptimizeOptions, model: ModelInfo) -> dict[str, Input]:
-    """The user's pictures, checked; nothing where none are given, and drawn ones serve.
+    """Check the user's pictures and return them as a job input; {} if none are given, then drawn pictures are used.
 
-    Raises InputError for pictures for a model that sees none, TextError for a file that is not as it should be.
+    Raises InputError if the model is not a vision-language model, TextError for an invalid file.
     """
     if options.pictures is None:
         return {}
     path = Path(options.pictures)
     if model.task != TASK:
-        raise InputError(f"--pictures {path}: {model.architecture} sees no pictures", hint="leave it out")
+        raise InputError(
+            f"--pictures {path}: {model.architecture} is not a vision-language model",
+            hint="leave --pictures out",
+        )
     if not path.exists():
         raise InputError(f"--pictures {path}: no such file or folder", hint="give a folder, or JSON lines")
     if path.is_file():
@@ -48,9 +50,9 @@ def inputs(options: OptimizeOptions, model: ModelInfo) -> dict[str, Input]:
 
 
 def reference(ctx: RunContext, prepared: JobResult) -> dict[str, Any]:
-    """What the original makes of the pictures, as facts of the original; none for a model that sees none.
+    """Run the original on the pictures and return the results as facts; {} if it is not a vision-language model.
 
-    Raises ModelError where its processor or the model cannot be run.
+    Raises ModelError if its image processor or the model cannot be run.
     """
     if ctx.model.task != TASK:
         return {}
@@ -73,14 +75,14 @@ def reference(ctx: RunContext, prepared: JobResult) -> dict[str, Any]:
         raise
     except EdgehoneError as error:
         raise ModelError(
-            f"the original cannot be shown pictures: {error.message}",
+            f"the original cannot be run on pictures: {error.message}",
             hint=f"edgehone inspect {ctx.model.path}",
         ) from error
     return {"pictures": shown, "seen": seen}
 
 
 def compare(ctx: RunContext, original: Original, trial: Trial) -> None:
-    """Fill the figures of pictures of a trial that is built. Raises EdgehoneError where it cannot be shown any."""
+    """Set the picture figures of a trial that is built. Raises EdgehoneError if it cannot be run on pictures."""
     if "seen" not in original.facts or trial.artifact is None:
         return
     shown, seen = original.facts["pictures"], original.facts["seen"]
@@ -89,7 +91,7 @@ def compare(ctx: RunContext, original: Original, trial: Trial) -> None:
 
 
 def time_first(ctx: RunContext, original: Original, trial: Trial) -> None:
-    """Fill `image_ttft_ms`: from a picture to the first token, alone on the machine."""
+    """Measure `image_ttft_ms`, the time from a picture to the first token, exclusively on the machine."""
     if "seen" not in original.facts or trial.artifact is None or not trial.alive:
         return
     done = _run(
@@ -103,11 +105,6 @@ def time_first(ctx: RunContext, original: Original, trial: Trial) -> None:
     )
     trial.figures[vision.FIRST] = vision.first_token(done.facts["seconds"])
     trial.samples["pictures"] = dict(done.facts)
-
-
-def missing(reason: str) -> dict[str, Figure]:
-    """The figures of pictures of a trial that could not be shown any."""
-    return {name: Figure.missing(reason, unit) for name, unit in vision.UNITS.items()}
 
 
 def _run(

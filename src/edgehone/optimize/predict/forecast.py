@@ -23,7 +23,7 @@ class Forecast:
     settled = True  # more rounds would not make a prediction narrower: its error is that of carrying it there
 
     def __init__(self, ctx: RunContext, original: Original) -> None:
-        few = replace(ctx.effort, rounds=measure.LEAST_ROUNDS)
+        few = replace(ctx.effort, rounds=measure.MIN_ROUNDS)
         self._ctx, self._original = replace(ctx, effort=few), original
         self.running: list[Trial] = []
         self._begun = False

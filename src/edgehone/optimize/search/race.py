@@ -69,7 +69,7 @@ class Race:
         done = len(self._rounds[trial.recipe.key])
         if not trial.alive or done >= self._ctx.effort.rounds:
             return False
-        return done < measure.LEAST_ROUNDS or not speed.is_steady(trial.figures["workload_latency_ms"])
+        return done < measure.MIN_ROUNDS or not speed.is_steady(trial.figures["workload_latency_ms"])
 
     def _run_round(self) -> None:
         """A round of the baseline where it needs one, and of all contenders once one of them does: pairs need both."""

@@ -97,14 +97,14 @@ def _try(
         _leave_late(ctx, batch, study.order, trying.left)
         _prove(ctx, original, [trial for trial in batch if trial.alive], required, trying)
         # The exact ones, slow and seldom chosen, do not run before the first that is likely to win.
-        race.run([*exact, *batch], racing, measure.LEAST_ROUNDS)
+        race.run([*exact, *batch], racing, measure.MIN_ROUNDS)
         study.record(*exact, *batch)
         baseline, seen = race.seen(batch)
         for trial in seen:
             _tell(sampler, trial, baseline, required, aims)
         exact = []
     # Where nothing was tried: the exact ones, and the original in any case.
-    race.run(exact, racing, measure.LEAST_ROUNDS)
+    race.run(exact, racing, measure.MIN_ROUNDS)
     for trial in waiting.values():
         if not trial.artifact and trial.alive:
             trial.drop("skipped", f"not tried: the {clock.seconds:.0f} s were used for others")

@@ -31,11 +31,11 @@ from edgehone.optimize.tune.paired_rounds import PairedRounds
 from edgehone.optimize.tune.variants import beside, changed, proven, variants, with_settings
 
 # Less than this in the score (1 % of the latency, at a weight of 1) is not worth another setting.
-LEAST_GAIN = 0.01
+MIN_GAIN = 0.01
 # Of the time, what the first look at every value may take; the rest is for confirming.
-LOOK_SHARE = 0.6
+EXPLORE_SHARE = 0.6
 # Fewer rounds give no figure of speed an interval, nor a race.
-LEAST_PAIRED_ROUNDS = max(measure.LEAST_ROUNDS, race.LEAST_PAIRS)
+MIN_PAIRED_ROUNDS = max(measure.MIN_ROUNDS, race.LEAST_PAIRS)
 SUFFIX = "+tuned"
 # So many chosen ones have their settings searched at most: more rounds may show that another is to be chosen.
 PASSES = 2
@@ -126,8 +126,8 @@ def chosen_trial(
 def _limits(ctx: RunContext, clock: Clock | None) -> tuple[Clock | Budget, Clock | Budget]:
     """Of the first look, and of confirming."""
     if clock is not None:
-        return Clock(max(0.0, clock.left) * LOOK_SHARE), clock
-    return Budget(ctx.effort.tuning * LOOK_SHARE), Budget(ctx.effort.tuning * (1 - LOOK_SHARE))
+        return Clock(max(0.0, clock.left) * EXPLORE_SHARE), clock
+    return Budget(ctx.effort.tuning * EXPLORE_SHARE), Budget(ctx.effort.tuning * (1 - EXPLORE_SHARE))
 
 
 def _weighed(
@@ -151,12 +151,12 @@ def _look(field: PairedRounds, limit: Clock | Budget) -> None:
     for trial in field.trials:
         measure.measure_memory(field.ctx, field.original, trial)
     looks = field.ctx.effort.rounds
-    for number in range(max(LEAST_PAIRED_ROUNDS, looks // 2)):
+    for number in range(max(MIN_PAIRED_ROUNDS, looks // 2)):
         whole = field.run_round(number, limit)
-        if number + 1 >= LEAST_PAIRED_ROUNDS:
+        if number + 1 >= MIN_PAIRED_ROUNDS:
             for trial in field.rivals:
                 ahead = field.ahead(trial, looks)
-                if ahead and ahead.high is not None and ahead.high < LEAST_GAIN:
+                if ahead and ahead.high is not None and ahead.high < MIN_GAIN:
                     field.out(trial, f"no gain: {_shown(ahead)}")
             if all(_surely(field.ahead(trial, looks)) for trial in field.rivals):
                 return
@@ -165,7 +165,7 @@ def _look(field: PairedRounds, limit: Clock | Budget) -> None:
 
 
 def _surely(ahead: Advantage | None) -> bool:
-    return ahead is not None and ahead.low is not None and ahead.low > 0 and ahead.value >= LEAST_GAIN
+    return ahead is not None and ahead.low is not None and ahead.low > 0 and ahead.value >= MIN_GAIN
 
 
 def _finalists(ctx: RunContext, original: Original, chosen: Trial, field: PairedRounds) -> list[Trial]:
@@ -174,7 +174,7 @@ def _finalists(ctx: RunContext, original: Original, chosen: Trial, field: Paired
     for trial in field.rivals:
         ahead = field.ahead(trial, 1)
         [(name, value)] = changed(trial.recipe, chosen.recipe).items()
-        if ahead and ahead.value >= max(LEAST_GAIN, gains.get(name, (0.0, None))[0]):
+        if ahead and ahead.value >= max(MIN_GAIN, gains.get(name, (0.0, None))[0]):
             gains[name] = ahead.value, value
     if not gains:
         return []
@@ -203,14 +203,14 @@ def _confirm(
     for number in range(field.ctx.effort.rounds):
         # Under an effort's budget the first rounds are everybody's, as in measuring: fewer tell nothing. A user's time
         # ends when it ends.
-        free = number < LEAST_PAIRED_ROUNDS and isinstance(limit, Budget)
+        free = number < MIN_PAIRED_ROUNDS and isinstance(limit, Budget)
         if not field.rivals or not field.run_round(number, Budget(math.inf) if free else limit, beside):
             break
-        if number + 1 < LEAST_PAIRED_ROUNDS:
+        if number + 1 < MIN_PAIRED_ROUNDS:
             continue
         for trial in field.rivals:
             ahead = field.ahead(trial, looks)
-            if ahead and ahead.high is not None and ahead.high < LEAST_GAIN:
+            if ahead and ahead.high is not None and ahead.high < MIN_GAIN:
                 field.out(trial, f"no gain when it was confirmed: {_shown(ahead)}")
         if all(_surely(field.ahead(trial, looks)) and field.steady(trial) for trial in field.rivals):
             break
@@ -224,7 +224,7 @@ def _hold_to_outputs(trial: Trial, chosen: Trial, weights: Mapping[str, float]) 
     if "quality" in weights or not trial.alive:
         return
     own, before = (objectives(one.candidate())["quality"] for one in (trial, chosen))
-    if own is not None and before is not None and own < before - LEAST_GAIN:
+    if own is not None and before is not None and own < before - MIN_GAIN:
         trial.drop("skipped", f"its outputs are further from the original's: {before - own:.2g} nats")
 
 

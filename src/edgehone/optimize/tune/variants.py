@@ -53,7 +53,7 @@ def beside(original: Original, chosen: Trial, recipe: Recipe | None = None) -> T
     assert chosen.score is not None
     trial = Trial(recipe or chosen.recipe, artifact=chosen.artifact, score=chosen.score, bytes=chosen.bytes)
     trial.facts["tuned_from"] = chosen.recipe.key
-    trial.figures.update({n: f for n, f in chosen.figures.items() if n not in measure.READ})
+    trial.figures.update({n: f for n, f in chosen.figures.items() if n not in measure.RUNTIME_FIGURES})
     return trial
 
 
