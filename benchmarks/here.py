@@ -18,8 +18,8 @@ from edgehone.optimize.evaluate import measure, parity
 from edgehone.optimize.evaluate.evaluators import score_original
 from edgehone.optimize.executors import Executors
 from edgehone.optimize.options import OptimizeOptions
-from edgehone.optimize.predict.predict import seen_of
-from edgehone.optimize.predict.target import here
+from edgehone.optimize.predict.predict import observation_of
+from edgehone.optimize.predict.target import this_machine
 from edgehone.optimize.setup import requirements, set_up
 from edgehone.optimize.trial import Trial
 from edgehone.plan import calibration, roofline
@@ -36,9 +36,9 @@ def measured(model: str, backends: Sequence[str]) -> tuple[Demand, PredictionTar
     ctx, origin = score_original(setup.ctx)
     parity.score_all(ctx, origin, [origin.baseline, *trials])
     measure.measure(ctx, origin, trials)
-    at, asked = here(ctx.device), roofline.workload_demand(ctx.model, ctx.workload)
+    at, asked = this_machine(ctx.device), roofline.workload_demand(ctx.model, ctx.workload)
     assert asked is not None
-    seen = {trial.recipe.key: seen_of(trial, asked, at) for trial in [origin.baseline, *trials]}
+    seen = {trial.recipe.key: observation_of(trial, asked, at) for trial in [origin.baseline, *trials]}
     return asked, at, {key: one for key, one in seen.items() if one}
 
 

@@ -73,7 +73,7 @@ def test_run_prints_the_text_and_its_pace(shell: Shell) -> None:
 def test_show_prints_what_optimize_did_and_that_it_is_untouched(shell: Shell) -> None:
     done = shell.type("show", "bundle")
     assert done.returncode == 0, done.stderr
-    assert "null/q8: " in done.stdout and "every file is as the manifest says" in done.stdout
+    assert "null/q8: " in done.stdout and "every file matches the manifest" in done.stdout
     told = parsed(shell.type("show", "bundle", "--json"))
     assert told["problems"] == [] and told["decision"] == json.loads(shell.made.stdout)
     assert told["manifest"]["recipe"]["name"] == "q8"

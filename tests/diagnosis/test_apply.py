@@ -48,7 +48,7 @@ def test_what_helps_is_kept_and_told_in_the_manifest(own: Path) -> None:
 def test_what_does_not_help_is_not_kept(own: Path) -> None:
     before = manifest(own)
     (done,) = apply(own, cause({"pace": 32}))
-    assert not done.kept and "no better" in done.reason
+    assert not done.kept and "no improvement" in done.reason
     assert manifest(own) == before
 
 

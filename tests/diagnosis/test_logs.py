@@ -30,19 +30,19 @@ SEEN = {
     ),
     "-- No conversion rule found for operations: aten::mT, aten::foo": "operators without a conversion",
     "to_shape was called on a dynamic shape.": "dynamic shape on the NPU",
-    'Device with "GPU" name is not registered in the OpenVINO Runtime': "device not there",
+    'Device with "GPU" name is not registered in the OpenVINO Runtime': "device not available",
     "libcublasLt.so.12: cannot open shared object file: No such file or directory": (
         "CUDA provider without its libraries"
     ),
     "CUDA error 35: CUDA driver version is insufficient for CUDA runtime version": "driver older than CUDA",
     "[METAL] Command buffer execution failed: Insufficient Memory (00000008)": "Metal out of memory",
-    "ValueError: Model type mistral3 not supported.": "model type unknown to mlx-lm",
+    "ValueError: Model type mistral3 not supported.": "model type not supported by mlx-lm",
     "env.cc:226 ThreadMain] pthread_setaffinity_np failed for thread: 5": "threads could not be pinned",
     "RuntimeError: operator torchvision::nms does not exist": "torch and torchvision do not match",
     "OSError: [Errno 28] No space left on device": "disk full",
-    "huggingface_hub.errors.LocalEntryNotFoundError: Cannot find the requested files": "hub out of reach",
+    "huggingface_hub.errors.LocalEntryNotFoundError: Cannot find the requested files": "hub not reachable",
     "ImportError: You need to have sentencepiece installed to convert": "tokenizer packages missing",
-    "Out of memory: Killed process 4242 (python)": "killed for want of memory",
+    "Out of memory: Killed process 4242 (python)": "killed for lack of memory",
     "terminate called after throwing an instance of 'std::bad_alloc'": "out of memory",
     "OMP: Warning #96: Cannot form a team with 64 threads, using 8 instead.": "more threads than processors",
 }
@@ -73,7 +73,7 @@ def test_a_log_from_a_file(tmp_path: Path) -> None:
     made = diagnose(path)
     assert made.about == "log" and made.failures[0].what == "99"
     assert "\x1b" not in made.failures[0].text
-    with pytest.raises(InputError, match="is a failure that is known"):
+    with pytest.raises(InputError, match="no known failure"):
         diagnose(path, "memory")
 
 

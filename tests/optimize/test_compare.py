@@ -114,9 +114,9 @@ def test_every_comparison_is_measured_anew(ctx: Path) -> None:
 
 
 def test_bundles_of_different_originals_are_refused(ctx: Path) -> None:
-    with pytest.raises(InputError, match="fine and other are of different originals"):
+    with pytest.raises(InputError, match="fine and other have different originals"):
         together("fine", "other")
-    with pytest.raises(InputError, match="fine was honed from another original than stranger") as caught:
+    with pytest.raises(InputError, match="fine was optimized from another original than stranger") as caught:
         together("fine", model="stranger")
     assert caught.value.hint and "--model" in caught.value.hint
 
@@ -124,7 +124,7 @@ def test_bundles_of_different_originals_are_refused(ctx: Path) -> None:
 def test_an_original_that_moved_is_asked_for(ctx: Path) -> None:
     (ctx / "model").rename(ctx / "moved")
     try:
-        with pytest.raises(InputError, match="the original is not where it was") as caught:
+        with pytest.raises(InputError, match="the original is not at its recorded path") as caught:
             together("fine", "coarse")
         assert caught.value.hint == "give it with --model MODEL"
         assert together("fine", model="moved").candidates[0].status == "ok"
@@ -140,7 +140,7 @@ def test_what_cannot_be_compared_is_refused(ctx: Path) -> None:
         (("fine", "./fine"), {}, "the same path is given twice"),
         (("notes.txt",), {}, "notes.txt is not a bundle"),
         (("notes.txt",), {"backend": "nul"}, "did you mean 'null'"),
-        (("notes.txt",), {"backend": "null"}, "no bundle tells which original"),
+        (("notes.txt",), {"backend": "null"}, "no bundle names the original"),
         (("fine",), {"workload": "tinny"}, "unknown workload"),
     ):
         with pytest.raises(InputError, match=what):

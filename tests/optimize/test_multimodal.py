@@ -93,7 +93,7 @@ def test_it_is_proven_on_pictures_chosen_and_run(llava: Path, config: Path, tmp_
 def test_pictures_for_a_model_that_sees_none_are_refused(
     null_model: Path, tmp_path: Path, own_home: Path
 ) -> None:
-    with pytest.raises(InputError, match="sees no pictures"):
+    with pytest.raises(InputError, match="is not a vision-language model"):
         edgehone.optimize(null_model, backends=["null"], pictures=tmp_path)
 
 

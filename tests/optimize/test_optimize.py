@@ -134,7 +134,7 @@ def test_an_exact_build_that_is_not_the_original_disqualifies_the_backend(
     assert (lie.backend, lie.key, lie.token_ids_equal, lie.passed) == ("null", "null/f32", True, False)
     assert (lie.max_error.value or 0) > (lie.mean_error.value or 0) > 0.1
     assert (lie.kl_mean.value or 0) > 1e-3 and "diverges by" in lie.reason
-    assert "null test" in (caught.value.decision.candidates[0].error or "")
+    assert "parity check" in (caught.value.decision.candidates[0].error or "")
 
 
 def test_an_exact_build_that_fails_is_told_in_the_table_of_conversions(

@@ -79,13 +79,13 @@ def test_several_clients_at_once(finished: Finished) -> None:
 
 
 def test_what_cannot_be_profiled(finished: Finished, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="shows nothing"):
+    with pytest.raises(InputError, match="too short"):
         profile(finished.bundle, seconds=0.2)
     with pytest.raises(InputError, match="no such bundle"):
         profile(tmp_path / "none")
     with pytest.raises(InputError, match="takes no samples"):
         profile(finished.bundle, seconds=1, samples_file=tmp_path / "x.npz")
-    with pytest.raises(InputError, match="0 clients cannot be"):
+    with pytest.raises(InputError, match="--concurrency is 0"):
         profile(finished.bundle, seconds=1, concurrency=0)
     assert main(["profile", str(finished.bundle), "--duration", "soon"]) == 2
 

@@ -13,7 +13,7 @@ from edgehone.inputs import workload
 from edgehone.model.info import ModelInfo
 from edgehone.model.inspect import inspect
 from edgehone.optimize.evaluate.evaluators import evaluator_for
-from edgehone.optimize.predict.target import here, known, target_of
+from edgehone.optimize.predict.target import known_about, target_of, this_machine
 from edgehone.optimize.setup import free_memory, reference_backend_for
 from edgehone.plan import matrix
 from edgehone.plan.recommend import Recommendation, recommend
@@ -35,8 +35,8 @@ def advise(
     """
     info = inspect(model)
     machine = detect()
-    at = here(machine)
-    target = target_of(device, config) or at
+    this = this_machine(machine)
+    target = target_of(device, config) or this
     evaluator = evaluator_for(info)
     asked, note = workload.fit(
         workload.load(work or evaluator.default_workload(info), config, info.kind), info.context
@@ -50,6 +50,6 @@ def advise(
         target=target,
         work=asked,
         matrix=matrix.load(config),
-        known=known(machine, at, free_memory(machine)),
+        known=known_about(machine, this, free_memory(machine)),
     )
     return info, target, found, note

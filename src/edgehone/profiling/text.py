@@ -119,7 +119,7 @@ def _line(title: str, values: Sequence[float], top: float | None, unit: str, sca
 
 
 def sparkline(values: Sequence[float], top: float | None = None, width: int = _WIDTH) -> str:
-    """Draw one character per value, scaled from 0 to `top` (None: the largest value); neighbours are averaged to fit."""
+    """Draw one character per value, from 0 to `top` (None: the largest value); neighbours are averaged to fit."""
     step = max(1, -(-len(values) // width))
     means = [sum(part) / len(part) for part in (values[i : i + step] for i in range(0, len(values), step))]
     most = top or max(means, default=0.0) or 1.0

@@ -44,7 +44,7 @@ def measure(ctx: RunContext, original: Original, trials: Sequence[Trial]) -> Non
 
 
 def finish(ctx: RunContext, original: Original, trial: Trial) -> None:
-    """Measure what is measured once, after speed and memory: throughput, time to first token after a picture, energy."""
+    """Measure what needs one measurement only: throughput, time to first token after a picture, and energy."""
     _throughput(ctx, original, trial)
     if trial.alive:
         with guarded(ctx, trial):

@@ -35,7 +35,7 @@ def check(ctx: RunContext, original: Original, trials: Sequence[Trial], requirem
 def check_exact(
     ctx: RunContext, original: Original, trials: Sequence[Trial], requirements: Requirements
 ) -> None:
-    """Score the baseline and each backend's exact recipe per device, and disqualify those that fail the parity check."""
+    """Score the baseline and the exact recipe of each backend and device; disqualify those that fail the check."""
     exact = [trial for trial in trials if trial.alive and trial.recipe.exact]
     score_all(ctx, original, [original.baseline, *exact])
     original.require_baseline()
@@ -45,7 +45,7 @@ def check_exact(
 
 def score_all(ctx: RunContext, original: Original, trials: Sequence[Trial]) -> None:
     """Build and score several trials in parallel."""
-    with CHILDREN.pool(side_by_side(ctx)) as pool:
+    with CHILDREN.pool(parallel_builds(ctx)) as pool:
         list(pool.map(lambda trial: build_and_score(ctx, original, trial), trials))
 
 
@@ -111,7 +111,7 @@ def _conversion(exact: Trial, passed: bool, reason: str, ids_equal: bool | None)
     )
 
 
-def side_by_side(ctx: RunContext) -> int:
+def parallel_builds(ctx: RunContext) -> int:
     """Return the number of parallel builds: at most 4 or the usable threads, and 3 models' memory for each."""
     place = ctx.build_executor.executor
     if place.slots:

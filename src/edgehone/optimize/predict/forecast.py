@@ -1,7 +1,8 @@
-"""The forecast: in a search for a device that is not here, what takes the place of the race.
+"""The forecast: it replaces the race in a search for a prediction target.
 
-Who is faster on this machine need not be faster there, so nobody is raced out. Each is read here as often as an
-interval needs, which tells what it reaches of this machine, and is judged by what that predicts of the device.
+The fastest candidate on this machine need not be the fastest on the target, so no candidate is eliminated for its speed
+here. Each is measured for the least number of rounds, which gives the shares of this machine's bandwidth and compute
+that it reaches, and is judged by the predictions made from them.
 """
 
 from __future__ import annotations
@@ -18,31 +19,33 @@ from edgehone.optimize.trial import Trial
 
 
 class Forecast:
-    """Who was read, as `race.Race` keeps it."""
+    """The measured trials, with the interface of `race.Race`."""
 
-    settled = True  # more rounds would not make a prediction narrower: its error is that of carrying it there
+    settled = (
+        True  # further rounds would not narrow a prediction: the transfer to the target dominates its error
+    )
 
     def __init__(self, ctx: RunContext, original: Original) -> None:
         few = replace(ctx.effort, rounds=measure.MIN_ROUNDS)
         self._ctx, self._original = replace(ctx, effort=few), original
         self.running: list[Trial] = []
-        self._begun = False
+        self._baseline_measured = False
 
-    def run(self, newcomers: Sequence[Trial], clock: Clock, least: int) -> None:
-        """Read the newcomers here, and the baseline once; nothing when the time is up.
+    def run(self, new_trials: Sequence[Trial], clock: Clock, rounds: int) -> None:
+        """Measure the new trials, and the baseline once, unless the time is over. `rounds` is ignored.
 
-        Those whose backend cannot be measured here are predicted by what others reach.
+        Trials whose backend cannot be measured on this machine are predicted from the shares that others reach.
         """
         if clock.over:
             return
-        joining = measure.measurable(self._ctx, [trial for trial in newcomers if trial.alive])
-        reading = joining if self._begun else [self._original.baseline, *joining]
-        self._begun = True
-        for trial in reading:
+        joining = measure.measurable(self._ctx, [trial for trial in new_trials if trial.alive])
+        measured = joining if self._baseline_measured else [self._original.baseline, *joining]
+        self._baseline_measured = True
+        for trial in measured:
             measure.measure_memory(self._ctx, self._original, trial)
-        measure.measure_speed(self._ctx, self._original, reading)
+        measure.measure_speed(self._ctx, self._original, measured)
         self.running += [trial for trial in joining if trial.alive]
 
-    def seen(self, trials: Sequence[Trial]) -> tuple[Trial, list[Trial]]:
-        """The baseline and `trials` as they would be on the device."""
+    def with_figures(self, trials: Sequence[Trial]) -> tuple[Trial, list[Trial]]:
+        """Return the baseline and `trials` with the figures that they are judged by: predictions for the target."""
         return predict.with_predictions(self._ctx, self._original, trials)

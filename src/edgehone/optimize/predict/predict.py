@@ -1,8 +1,9 @@
-"""Predict: what was proven and measured here, as it would be on another device; labelled as predictions.
+"""Predict the figures of candidates on another device from measurements on this machine.
 
-Each candidate's own shares of this machine's bandwidth and compute are carried to the target (`plan.calibration`), the
-baseline's likewise, so that the gates compare like with like. Errors that the device's papers bring hit the baseline
-and a candidate alike: they cancel in `speedup`. What was measured here stays in `facts["measured_here"]`.
+Each candidate reaches certain shares of this machine's bandwidth and compute. The prediction assumes that it reaches
+the same shares of the target's (`plan.calibration`). The baseline is predicted in the same way, so that gates compare
+predictions with predictions. Errors of the target's specification affect baseline and candidate alike and cancel in
+`speedup`. The measurements on this machine stay in `facts["measured_here"]`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from edgehone.decision.requirements import Gate, Requirements, shipped
 from edgehone.optimize.context import RunContext
 from edgehone.optimize.evaluate.measure import UNITS
 from edgehone.optimize.original import Original
-from edgehone.optimize.predict.target import here, known
+from edgehone.optimize.predict.target import known_about, this_machine
 from edgehone.optimize.trial import Trial
 from edgehone.plan import calibration, roofline, roofline_data
 from edgehone.plan.calibration import Observation
@@ -24,7 +25,7 @@ from edgehone.plan.recommend import obstacle
 from edgehone.plan.roofline import Demand, Time
 from edgehone.plan.target import PredictionTarget
 
-# What is told of another device; every other figure of the measuring stage is missing for it.
+# The figures predicted for another device; all other measured figures are missing for it.
 PREDICTED = (
     "ttft_ms",
     "prefill_tokens_per_s",
@@ -37,25 +38,29 @@ PREDICTED = (
 
 
 @dataclass(frozen=True)
-class _Ground:
-    """What all predictions of a run stand on."""
+class _Basis:
+    """The data from which all predictions of a run are made."""
 
     ctx: RunContext
     target: PredictionTarget
     asked: Demand | None
-    seen: Sequence[Observation]  # measured on this machine, in this run and before
-    own: dict[str, Observation]  # of this run, by the recipe's key
+    observations: Sequence[Observation]  # on this machine, in this run and earlier ones
+    own: dict[str, Observation]  # those of this run, by the recipe's key
 
 
 def required_of(target: PredictionTarget, required: Requirements) -> tuple[Requirements, list[str]]:
-    """The requirements for a target: its memory and size budget as gates; and notes on the default gates that no
-    prediction tells of, which are set aside."""
+    """Adapt the requirements to a target: add gates for its memory and size budget, drop gates on unpredicted figures.
+
+    Returns them with a note for each dropped gate. Gates that the user changed are kept.
+    """
     gates = []
     notes = []
     for gate in required.gates:
         default = shipped()["gates"].get(gate.name, {}).get("threshold") == gate.threshold
         if gate.figure in UNITS and gate.figure not in PREDICTED and default:
-            notes.append(f"{gate.name} is not judged: {gate.figure} of {target.name} cannot be predicted")
+            notes.append(
+                f"the gate {gate.name} is dropped: {gate.figure} on {target.name} cannot be predicted"
+            )
         else:
             gates.append(gate)
     if target.size_budget_bytes:
@@ -66,7 +71,10 @@ def required_of(target: PredictionTarget, required: Requirements) -> tuple[Requi
 
 
 def skip_oversized(ctx: RunContext, trials: Sequence[Trial]) -> None:
-    """Skip what cannot fit the target even at the prediction's better end; exact recipes prove their backends."""
+    """Skip recipes that cannot fit the target even at the lower end of the prediction.
+
+    Exact recipes are kept, since the parity check needs them.
+    """
     target = ctx.prediction_target
     for trial in trials:
         size = roofline.predicted_bytes(trial.recipe, ctx.model)
@@ -76,39 +84,41 @@ def skip_oversized(ctx: RunContext, trials: Sequence[Trial]) -> None:
 
 
 def predict(ctx: RunContext, original: Original, trials: Sequence[Trial]) -> list[str]:
-    """Replace the measured figures of the baseline and of every living trial by predictions for the bench's target.
+    """Replace the measured figures of the baseline and of every trial that is alive by predictions for the target.
 
-    Returns notes for the report: whose figures they are, and how far predictions were off on this machine.
+    Returns notes for the report: the device that the figures are predicted for, and the prediction error on this
+    machine.
     """
     assert ctx.prediction_target is not None
-    at = here(ctx.device)
+    machine = this_machine(ctx.device)
     living = [trial for trial in [original.baseline, *trials] if trial.alive]
     asked = roofline.workload_demand(ctx.model, ctx.workload)
-    own = {trial.recipe.key: one for trial in living if (one := seen_of(trial, asked, at))}
-    # The history holds this run's candidates by now, and those of earlier runs; not the baseline.
-    found_here = [*known(ctx.device, at, None).observations]
+    own = {trial.recipe.key: one for trial in living if (one := observation_of(trial, asked, machine))}
+    # The history contains the candidates of this run and of earlier ones, but not the baseline.
+    observations = [*known_about(ctx.device, machine, None).observations]
     if first := own.get(original.baseline.recipe.key):
-        found_here.append(first)
-    ground = _Ground(ctx, ctx.prediction_target.relative_to(at), asked, found_here, own)
-    found = {trial.recipe.key: _predict(ground, trial) for trial in living}
+        observations.append(first)
+    basis = _Basis(ctx, ctx.prediction_target.relative_to(machine), asked, observations, own)
+    found = {trial.recipe.key: _predict(basis, trial) for trial in living}
     baseline = found[original.baseline.recipe.key]
     for trial in trials:
         if trial.alive:
             _compare(trial, found[trial.recipe.key], original.baseline, baseline)
     notes = [
-        f"speed and memory are predicted for {ctx.prediction_target.name}, not measured; quality and size are proven here"
+        f"speed and memory are predicted for {ctx.prediction_target.name}, not measured; "
+        "quality and size are proven on this machine"
     ]
     if asked and (
-        told := calibration.describe_errors(calibration.leave_one_out(list(own.values()), asked, at))
+        told := calibration.describe_errors(calibration.leave_one_out(list(own.values()), asked, machine))
     ):
-        notes.append(f"predictions of this machine itself: {told}")
+        notes.append(f"predictions for this machine itself: {told}")
     return notes
 
 
 def with_predictions(
     ctx: RunContext, original: Original, trials: Sequence[Trial]
 ) -> tuple[Trial, list[Trial]]:
-    """Copies of the baseline and of `trials`, with predictions in place of what was measured of them so far."""
+    """Return copies of the baseline and of `trials` in which predictions replace the measurements so far."""
     first, *rest = (
         replace(one, figures=dict(one.figures), facts=dict(one.facts)) for one in (original.baseline, *trials)
     )
@@ -116,8 +126,8 @@ def with_predictions(
     return first, rest
 
 
-def seen_of(trial: Trial, asked: Demand | None, at: PredictionTarget) -> Observation | None:
-    """What a trial that was measured on this machine reached of it; None where it was not."""
+def observation_of(trial: Trial, asked: Demand | None, machine: PredictionTarget) -> Observation | None:
+    """Return the shares of this machine's bandwidth and compute that a trial reached; None if it was not measured."""
     if asked is None:
         return None
     rate, first = (trial.figures.get(name) for name in ("decode_tokens_per_s", "ttft_ms"))
@@ -128,30 +138,30 @@ def seen_of(trial: Trial, asked: Demand | None, at: PredictionTarget) -> Observa
         size=trial.bytes,
         decode=rate.value if rate else None,
         ttft_ms=first.value if first else None,
-        here=at,
+        here=machine,
     )
 
 
-def _predict(ground: _Ground, trial: Trial) -> Time | Figure:
-    """Replace a trial's figures; returns the whole request's time, or why it is missing."""
-    target, measured = ground.target, dict(trial.figures)
+def _predict(basis: _Basis, trial: Trial) -> Time | Figure:
+    """Replace a trial's figures. Returns the time of a whole request, or a missing figure with the reason."""
+    target, measured = basis.target, dict(trial.figures)
     kept = {name: measured[name].to_json() for name in PREDICTED if name in measured and measured[name].value}
     trial.facts["measured_here"] = kept
-    reason = f"not predicted for {target.name}: it is read where it runs"
+    reason = f"not predicted for {target.name}: it can only be measured on the device"
     trial.figures.update({name: Figure.missing(reason, unit) for name, unit in UNITS.items()})
-    trial.figures["peak_memory_bytes"] = _memory(ground, trial, measured.get("peak_memory_bytes"))
-    if ground.asked is None:
-        whole = _call(ground, trial, measured.get("workload_latency_ms"))
+    trial.figures["peak_memory_bytes"] = _memory(basis, trial, measured.get("peak_memory_bytes"))
+    if basis.asked is None:
+        whole = _call(basis, trial, measured.get("workload_latency_ms"))
     else:
-        whole = _request(ground, trial, ground.asked)
+        whole = _request(basis, trial, basis.asked)
     if isinstance(whole, Figure):
         for name in PREDICTED[:-1]:
             if trial.figures[name].value is None:
                 trial.figures[name] = Figure.missing(str(whole.reason), UNITS[name])
     else:
         trial.figures["workload_latency_ms"] = whole.figure("ms", 1e3)
-        work = ground.ctx.workload
-        if not work.frames_per_s:  # a stream sets its own pace
+        work = basis.ctx.workload
+        if not work.frames_per_s:  # a stream's rate is fixed by its frame rate
             each = Figure.prediction(work.sequences / whole.seconds, whole.factor, "requests/s")
             trial.figures["requests_per_s"] = each
             if work.generated_tokens:
@@ -161,13 +171,13 @@ def _predict(ground: _Ground, trial: Trial) -> Time | Figure:
     return whole
 
 
-def _request(ground: _Ground, trial: Trial, asked: Demand) -> Time | Figure:
-    """Prefill and decode, filled in; the whole request."""
+def _request(basis: _Basis, trial: Trial, asked: Demand) -> Time | Figure:
+    """Set the prefill and decode figures; return the time of the whole request."""
     recipe, size = trial.recipe, float(trial.bytes or 0)
     precision = roofline.precision_of(recipe.bits or 8 * size / asked.parameters)
-    reached = calibration.shares(ground.seen, recipe.backend, precision, ground.own.get(recipe.key))
+    reached = calibration.shares(basis.observations, recipe.backend, precision, basis.own.get(recipe.key))
     trial.facts["predicted_from"] = reached.source
-    on = ground.target.for_backend(recipe.backend)
+    on = basis.target.for_backend(recipe.backend)
     token = roofline.token_time(asked, precision, size, reached, on)
     if isinstance(token, Figure):
         return token
@@ -177,22 +187,24 @@ def _request(ground: _Ground, trial: Trial, asked: Demand) -> Time | Figure:
     if isinstance(prompt, Figure):
         return prompt
     trial.figures["ttft_ms"] = prompt.figure("ms", 1e3)
-    if ground.ctx.workload.concurrency == 1:  # else it holds the waiting for others
+    if (
+        basis.ctx.workload.concurrency == 1
+    ):  # otherwise the time to first token includes waiting for other requests
         trial.figures["prefill_tokens_per_s"] = prompt.rate(asked.prompt_tokens * asked.sequences)
     return prompt.plus(token, max(0, asked.generated_tokens - 1))
 
 
-def _call(ground: _Ground, trial: Trial, latency: Figure | None) -> Time | Figure:
-    """A graph's request: its time here, by how much slower a core of the target is."""
+def _call(basis: _Basis, trial: Trial, latency: Figure | None) -> Time | Figure:
+    """Return the time of a graph's request: its time here times the slowdown of a core of the target."""
     if latency is None or latency.value is None:
         return Figure.missing(latency.reason if latency and latency.reason else "not measured here", "ms")
     own = max(latency.factor, float(roofline_data.table()["error"]["own"]))
-    return Time(latency.value / 1e3 * ground.target.slower, own, ground.target.slower_error, "calls")
+    return Time(latency.value / 1e3 * basis.target.slower, own, basis.target.slower_error, "calls")
 
 
-def _memory(ground: _Ground, trial: Trial, peak: Figure | None) -> Figure:
-    """Weights and cache, which do not change from device to device, and the runtime, which may."""
-    ctx = ground.ctx
+def _memory(basis: _Basis, trial: Trial, peak: Figure | None) -> Figure:
+    """Predict the peak memory: weights and KV cache are the same on every device, the runtime's own memory may vary."""
+    ctx = basis.ctx
     size = Figure(float(trial.bytes or 0), n=1, unit="bytes")
     if peak is None or peak.value is None:
         return roofline.predicted_memory(trial.recipe.backend, size, ctx.model, ctx.workload)
@@ -205,7 +217,7 @@ def _memory(ground: _Ground, trial: Trial, peak: Figure | None) -> Figure:
 
 
 def _compare(trial: Trial, time: Time | Figure, baseline: Trial, other: Time | Figure) -> None:
-    """The speed-up: what hits both alike cancels, so only the runtimes' own errors are left."""
+    """Set the speed-up. Errors common to both predictions cancel, so only the runtimes' own errors remain."""
     if isinstance(time, Time) and isinstance(other, Time):
         factor = math.exp(math.hypot(math.log(time.runtime_error), math.log(other.runtime_error)))
         trial.figures["speedup"] = Figure.prediction(other.seconds / time.seconds, factor, "×")

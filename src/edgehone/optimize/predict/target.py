@@ -1,4 +1,4 @@
-"""Whom a run is for: this machine, or a device of the catalogue that speed and memory are predicted for."""
+"""The prediction target of a run: a device of the catalogue, or this machine, with the observations made on it."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ REMOTE = "ssh://"
 
 
 def target_of(word: str | None, config: Mapping[str, Any]) -> PredictionTarget | None:
-    """The device of the catalogue that `--device` names; None for this machine, where all is measured.
+    """Return the device of the catalogue that `--device` names; None for this machine, where everything is measured.
 
-    Raises InputError, with the nearest, for a name that is not known.
+    Raises InputError for an unknown name, with the closest known one.
     """
     if word is None:
         return None
     if word.startswith(REMOTE):
         raise InputError(
-            f"--device {word}: only optimize asks a machine itself; this predicts for a device of the catalogue",
+            f"--device {word}: only optimize connects to a machine; this verb needs a device of the catalogue",
             hint="edgehone device list",
         )
     return PredictionTarget.from_catalogue(catalogue.find(word, config))
 
 
-def here(machine: Device) -> PredictionTarget:
-    """This machine as a target, its bandwidth and its float rate measured (once, then kept)."""
+def this_machine(machine: Device) -> PredictionTarget:
+    """Return this machine as a target, with its measured bandwidth and float rate (measured once, then stored)."""
     mhz = read_conditions().mean_mhz
     return PredictionTarget(
         "this machine",
@@ -48,43 +48,43 @@ def here(machine: Device) -> PredictionTarget:
         machine.usable_memory_bytes,
         bandwidth.read_bandwidth(machine, home() / "bandwidth"),
         compute.float_rate(machine, home() / "compute"),
-        Figure.missing("what runs here is measured on the processor", compute.UNIT),
+        Figure.missing("recipes on this machine are measured on the processor", compute.UNIT),
         mhz / 1000 if mhz else None,
         max(machine.caches.values(), default=0) or None,
     )
 
 
-def known(machine: Device, at: PredictionTarget, free_memory: int | None) -> Known:
-    """What the history of this machine tells: what was reached on it, and how long builds took."""
+def known_about(machine: Device, this: PredictionTarget, free_memory: int | None) -> Known:
+    """Return what the history says about this machine: observed shares, and durations of builds."""
     found: list[Observation] = []
-    for asked, told in _told(machine.fingerprint):
-        recipe = told.recipe
-        rate, first = (_value(told, name) for name in ("decode_tokens_per_s", "ttft_ms"))
-        size, bits = told.bytes, told.bits
-        if one := observe(asked, recipe["backend"], bits, size=size, decode=rate, ttft_ms=first, here=at):
+    for asked, trial in _studied(machine.fingerprint):
+        recipe = trial.recipe
+        rate, first = (_value(trial, name) for name in ("decode_tokens_per_s", "ttft_ms"))
+        size, bits = trial.bytes, trial.bits
+        if one := observe(asked, recipe["backend"], bits, size=size, decode=rate, ttft_ms=first, here=this):
             found.append(one)
-    return Known(at, tuple(found), builds(machine), free_memory, shutil.disk_usage(home()).free)
+    return Known(this, tuple(found), builds(machine), free_memory, shutil.disk_usage(home()).free)
 
 
 def builds(machine: Device) -> tuple[Build, ...]:
-    """Those that were timed on this machine."""
+    """Return the builds that were timed on this machine."""
     return tuple(
-        Build(told.recipe["backend"], told.calibrated, asked.parameters, took)
-        for asked, told in _told(machine.fingerprint)
-        if (took := told.facts.get("build_seconds"))
+        Build(trial.recipe["backend"], trial.calibrated, asked.parameters, took)
+        for asked, trial in _studied(machine.fingerprint)
+        if (took := trial.facts.get("build_seconds"))
     )
 
 
-def _told(fingerprint: str) -> Iterator[tuple[Demand, history.TrialRecord]]:
+def _studied(fingerprint: str) -> Iterator[tuple[Demand, history.TrialRecord]]:
     for study in history.studies():
         asks = study.about.get("asks")
         if asks and study.about.get("device") == fingerprint:
-            for told in study.trials.values():
-                # Settings that were tried do not tell what a runtime reaches, nor do accelerators with a memory of
-                # their own.
-                if "tuned_from" not in told.facts and "device" not in told.recipe["settings"]:
-                    yield Demand(**asks), told
+            for trial in study.trials.values():
+                # Variants of runtime settings are not representative of a runtime, nor are accelerators with their
+                # own memory.
+                if "tuned_from" not in trial.facts and "device" not in trial.recipe["settings"]:
+                    yield Demand(**asks), trial
 
 
-def _value(told: history.TrialRecord, name: str) -> float | None:
-    return told.figures[name].value if name in told.figures else None
+def _value(trial: history.TrialRecord, name: str) -> float | None:
+    return trial.figures[name].value if name in trial.figures else None

@@ -1,7 +1,4 @@
-"""The clock of a search: how much of the time that the user gave is left.
-
-It counts monotonic time, which nobody can set back or forward.
-"""
+"""The time limit of a search. It uses the monotonic clock, which system clock changes do not affect."""
 
 from __future__ import annotations
 
@@ -16,54 +13,55 @@ _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 @dataclass(frozen=True)
 class Clock:
-    """`seconds` from when it was made."""
+    """A wall-clock limit of `seconds`, counted from its creation."""
 
     seconds: float
     begun: float = field(default_factory=time.monotonic)
 
     @property
     def left(self) -> float:
-        """Seconds, below 0 once they are over."""
+        """Seconds left; negative after the end."""
         return self.seconds - (time.monotonic() - self.begun)
 
     @property
     def over(self) -> bool:
-        """Whether the time is up."""
+        """True if the time is over."""
         return self.left <= 0
 
-    def took(self, seconds: float) -> None:
-        """Nothing: a clock counts by itself what a `Budget` must be told."""
+    def spend(self, seconds: float) -> None:
+        """No-op: wall-clock time needs no explicit accounting."""
 
     def part(self, share: float) -> Clock:
-        """The same beginning, with a share of the time."""
+        """Return a clock with the same start and a share of the time."""
         return Clock(self.seconds * share, self.begun)
 
 
 @dataclass
 class Budget:
-    """So many seconds of measuring, by what each job took when it ran: a run that finds it done decides the same."""
+    """A budget of measuring seconds. It counts the recorded duration of each job, so that a run that finds the jobs in
+    the store decides the same."""
 
     seconds: float
     spent: float = 0.0
 
     @property
     def over(self) -> bool:
-        """Whether they are spent."""
+        """True if the budget is spent."""
         return self.spent >= self.seconds
 
-    def took(self, seconds: float) -> None:
-        """Count what a job took."""
+    def spend(self, seconds: float) -> None:
+        """Count the duration of a job."""
         self.spent += seconds
 
 
 def seconds_of(text: str, option: str = "--time") -> float:
-    """`90s`, `10m`, `1h30m` or plain seconds. Raises InputError for anything else, and for less than a second."""
+    """Parse `90s`, `10m`, `1h30m` or plain seconds. Raises InputError for anything else, and below one second."""
     parts = re.findall(r"(\d+(?:\.\d+)?)\s*([smh]?)", text)
     whole = re.fullmatch(r"\s*(?:\d+(?:\.\d+)?\s*[smh]\s*)+|\s*\d+(?:\.\d+)?\s*", text)
     seconds = sum(float(number) * _UNITS[unit or "s"] for number, unit in parts) if whole else 0.0
     if not 1 <= seconds < 1e7:
         raise InputError(
-            f"{option} {text!r} is no length of time",
-            hint=f"write for example {option} 10m or {option} 1h30m",
+            f"{option} {text!r} is not a duration",
+            hint=f"for example {option} 10m or {option} 1h30m",
         )
     return seconds

@@ -1,8 +1,8 @@
-"""The race: contenders run in rounds, and whoever can no longer win stops costing time.
+"""The race: measure candidates in rounds, and eliminate those that can no longer win, to save time.
 
-In each round every contender runs once, close together in time. `decision.race` says who is beaten,
-`decision.gates.hopeless` who cannot pass. Whoever is out keeps the figures read so far, is judged by the gates as all
-are, and has the reason in `facts["raced_out"]`.
+In each round every running trial is measured once, close together in time. `decision.race` decides which are beaten,
+`decision.gates.hopeless` which cannot pass the gates. An eliminated trial keeps its figures, is judged by the gates
+like all others, and has the reason in `facts["raced_out"]`.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from edgehone.optimize.trial import Trial, guarded
 
 
 class Race:
-    """Who runs, and the rounds of each by the number of the round."""
+    """The running trials, and the rounds of each by round number."""
 
     def __init__(
         self, ctx: RunContext, original: Original, required: Requirements, aims: Sequence[Mapping[str, float]]
     ) -> None:
-        """`aims` are weights of the objectives: one set is a score, several are aims that none is given up for."""
+        """`aims` are sets of objective weights. One set is a score; with several, a trial must be beaten in each."""
         self._ctx, self._original, self._required, self._aims = ctx, original, required, aims
         self._rounds: dict[str, dict[int, JobResult]] = {}
         self._trials: list[Trial] = []
@@ -39,43 +39,43 @@ class Race:
 
     @property
     def running(self) -> list[Trial]:
-        """Those who can still win."""
+        """The trials that can still win."""
         return [t for t in self._trials if t.alive and "raced_out" not in t.facts]
 
-    def run(self, newcomers: Sequence[Trial], clock: Clock, least: int) -> None:
-        """Let newcomers join, and run `least` rounds, fewer if the time runs out or nothing is left to find out."""
-        joining = [trial for trial in newcomers if trial.alive]
+    def run(self, new_trials: Sequence[Trial], clock: Clock, rounds: int) -> None:
+        """Add trials and run `rounds` rounds; stop earlier if the time is over or further rounds are not needed."""
+        joining = [trial for trial in new_trials if trial.alive]
         for trial in [*([self._original.baseline] if not self._number else []), *joining]:
             measure.measure_memory(self._ctx, self._original, trial)
             self._rounds[trial.recipe.key] = {}
         self._trials += joining
-        self._judge()
-        for _ in range(least):
+        self._eliminate()
+        for _ in range(rounds):
             if clock.over or self.settled:
                 return
             self._run_round()
-            self._judge()
+            self._eliminate()
 
-    def seen(self, trials: Sequence[Trial]) -> tuple[Trial, list[Trial]]:
-        """The baseline and `trials` as they were read."""
+    def with_figures(self, trials: Sequence[Trial]) -> tuple[Trial, list[Trial]]:
+        """Return the baseline and `trials` with the figures that they are judged by: the measured ones."""
         return self._original.baseline, list(trials)
 
     @property
     def settled(self) -> bool:
-        """Whether further rounds would tell nothing: each is steady, or has run as often as the effort allows."""
-        return not any(self._wants(trial) for trial in [self._original.baseline, *self.running])
+        """True if no trial needs further rounds: each is steady, or has had all rounds of the effort."""
+        return not any(self._needs_round(trial) for trial in [self._original.baseline, *self.running])
 
-    def _wants(self, trial: Trial) -> bool:
+    def _needs_round(self, trial: Trial) -> bool:
         done = len(self._rounds[trial.recipe.key])
         if not trial.alive or done >= self._ctx.effort.rounds:
             return False
         return done < measure.MIN_ROUNDS or not speed.is_steady(trial.figures["workload_latency_ms"])
 
     def _run_round(self) -> None:
-        """A round of the baseline where it needs one, and of all contenders once one of them does: pairs need both."""
-        contenders = self.running if any(self._wants(trial) for trial in self.running) else []
-        baseline = [self._original.baseline] if self._wants(self._original.baseline) else []
-        for trial in measure.in_turn([*baseline, *contenders], self._number):
+        """Run a round of the baseline if it needs one, and of all running trials if any does: pairs need both."""
+        running = self.running if any(self._needs_round(trial) for trial in self.running) else []
+        baseline = [self._original.baseline] if self._needs_round(self._original.baseline) else []
+        for trial in measure.in_turn([*baseline, *running], self._number):
             rounds = self._rounds[trial.recipe.key]
             with guarded(self._ctx, trial):
                 rounds[self._number] = measure.speed_round(
@@ -87,8 +87,8 @@ class Race:
             self._original.require_baseline()
         self._number += 1
 
-    def _judge(self) -> None:
-        """Take out whoever cannot pass or win any more."""
+    def _eliminate(self) -> None:
+        """Eliminate the trials that can no longer pass the gates or win."""
         baseline = self._original.baseline.candidate()
         for trial in self.running:
             if reason := hopeless(derive(trial.candidate(), baseline), self._required):
@@ -102,14 +102,15 @@ class Race:
                 self._out(trial, reason)
 
     def _beaten(self, one: Runner, runners: Sequence[Runner]) -> str | None:
+        """Return why a runner is beaten by the leader, or by any other one in every aim; None if it is not."""
         looks = self._ctx.effort.rounds
-        rivals = [best] if len(self._aims) == 1 and (best := race.leader(runners, self._aims[0])) else runners
-        for rival in rivals:
-            if rival is one:
+        others = [best] if len(self._aims) == 1 and (best := race.leader(runners, self._aims[0])) else runners
+        for other in others:
+            if other is one:
                 continue
-            found = [race.beaten(one, rival, weights, looks) for weights in self._aims]
-            if all(found):
-                return found[0]
+            reasons = [race.beaten(one, other, weights, looks) for weights in self._aims]
+            if all(reasons):
+                return reasons[0]
         return None
 
     def _out(self, trial: Trial, reason: str) -> None:
@@ -118,7 +119,7 @@ class Race:
 
 
 def runner(ctx: RunContext, original: Original, trial: Trial, rounds: Mapping[int, JobResult]) -> Runner:
-    """What is known of a trial in a race, `rounds` by the number of the round."""
+    """Return a trial's measurements as a runner of the race; `rounds` are by round number."""
     evaluator = evaluator_for(ctx.model)
     asked = evaluator.asked(original)
     return Runner(

@@ -1,9 +1,9 @@
-"""Search: the best within the time given, of the recipes of all backends together.
+"""Search the recipes of all backends for the best one within a time limit.
 
-What costs least is asked first: bytes are known before a recipe is built, and the first windows of the text before all
-are read; who fails there is not built, or not measured. A sampler (`plan.sampler`) says what to try next, a race
-(`optimize.race`) who still deserves to be measured; for a device that is not here a forecast stands in the race's place
-(`optimize.forecast`). The jobs of a search are those of a whole run, so what was done is never done again, by either.
+Cheap checks come first: the predicted size before a recipe is built, and the first evaluation windows before it is
+scored on all. A recipe that fails a check is not built or not measured. A sampler (`plan.sampler`) chooses what to try
+next, and a race (`race.py`) which trials to measure further. For a prediction target a forecast (`predict/forecast.py`)
+replaces the race. A search runs the same jobs as a whole run, so each finds the finished jobs of the other.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ from edgehone.optimize.trial import Trial, guarded
 from edgehone.plan import building
 from edgehone.plan.sampler import Sampler
 
-# Recipes are tried until so much of the time is gone, and raced until so much is; the rest is for runtime settings.
+# Shares of the time by which trying new recipes ends, and the race; the rest is for runtime settings.
 TRY_SHARE = 0.75
 RACE_SHARE = 0.85
-# Bits a weight leave out what is kept in more bits; below this share of what they predict nothing was seen to come.
-LEAST_OF_PREDICTED = 0.9
+# Smallest ratio of actual to predicted size. Bits per weight omit tensors kept in more bits; no build was ever smaller.
+MIN_OF_PREDICTED = 0.9
 
 
 def search(
@@ -54,13 +54,13 @@ def search(
     clock: Clock,
     study: history.Study,
 ) -> None:
-    """Prove and measure as many trials as the time allows, the most promising first; the others are skipped.
+    """Score and measure as many trials as the time allows, the most promising first, and skip the others.
 
-    Raises EdgehoneError when the time is over before one candidate is measured.
+    Raises EdgehoneError if the time is over before any candidate is measured.
     """
     aims = _aims(required, weights)
     ctx.emit(Event("", detail=f"searching {len(trials)} recipes for {clock.seconds:.0f} s"))
-    _leave_out(ctx, trials, required)
+    _skip_unmeasurable(ctx, trials, required)
     parity.check_exact(ctx, original, trials, required)
     race = Forecast(ctx, original) if ctx.prediction_target else Race(ctx, original, required, aims)
     _try(ctx, original, trials, required, aims, race=race, clock=clock, study=study)
@@ -86,32 +86,32 @@ def _try(
     clock: Clock,
     study: history.Study,
 ) -> None:
-    """Batch after batch is asked for, proven, and enters the race, until its time is over; the rest is skipped."""
+    """Take batches from the sampler, score them and add them to the race until the time is over; skip the rest."""
     exact = [trial for trial in trials if trial.alive and trial.recipe.exact]
     waiting = {t.recipe.key: t for t in trials if t.alive and not t.recipe.exact}
     sampler = Sampler([trial.recipe for trial in waiting.values()], len(aims))
     known = [key for key in study.order if key in waiting]
     racing = clock.part(RACE_SHARE)
     trying = racing if ctx.prediction_target else clock.part(TRY_SHARE)
-    while batch := [] if trying.over else _batch(sampler, waiting, known, parity.side_by_side(ctx)):
-        _leave_late(ctx, batch, study.order, trying.left)
-        _prove(ctx, original, [trial for trial in batch if trial.alive], required, trying)
-        # The exact ones, slow and seldom chosen, do not run before the first that is likely to win.
+    while batch := [] if trying.over else _batch(sampler, waiting, known, parity.parallel_builds(ctx)):
+        _skip_slow_builds(ctx, batch, study.order, trying.left)
+        _build_and_score(ctx, original, [trial for trial in batch if trial.alive], required, trying)
+        # Exact recipes are slow and rarely chosen, so they are measured together with the first promising ones.
         race.run([*exact, *batch], racing, measure.MIN_ROUNDS)
         study.record(*exact, *batch)
-        baseline, seen = race.seen(batch)
-        for trial in seen:
-            _tell(sampler, trial, baseline, required, aims)
+        baseline, evaluated = race.with_figures(batch)
+        for trial in evaluated:
+            _report(sampler, trial, baseline, required, aims)
         exact = []
-    # Where nothing was tried: the exact ones, and the original in any case.
+    # If nothing was tried, measure the exact recipes; the original is measured in any case.
     race.run(exact, racing, measure.MIN_ROUNDS)
     for trial in waiting.values():
         if not trial.artifact and trial.alive:
-            trial.drop("skipped", f"not tried: the {clock.seconds:.0f} s were used for others")
+            trial.drop("skipped", f"not tried: the {clock.seconds:.0f} s were used for other recipes")
 
 
 def _aims(required: Requirements, weights: Mapping[str, float]) -> list[Mapping[str, float]]:
-    """One score, or several objectives where the user named several that weigh alike."""
+    """Return one set of weights, or one per objective if the user named several objectives of equal weight."""
     named = [name for name, weight in required.weights.items() if weight > 0]
     alike = len({required.weights[name] for name in named}) == 1 and set(required.weights) >= set(OBJECTIVES)
     if len(named) > 1 and alike:
@@ -119,8 +119,8 @@ def _aims(required: Requirements, weights: Mapping[str, float]) -> list[Mapping[
     return [weights]
 
 
-def _leave_out(ctx: RunContext, trials: Sequence[Trial], required: Requirements) -> None:
-    """Skip the backends that cannot be measured here: with time short, what cannot be chosen is not built."""
+def _skip_unmeasurable(ctx: RunContext, trials: Sequence[Trial], required: Requirements) -> None:
+    """Skip the backends that cannot be measured on this device: their candidates could not be chosen."""
     timed = {
         "requests_per_s",
         "tokens_per_s_total",
@@ -132,14 +132,14 @@ def _leave_out(ctx: RunContext, trials: Sequence[Trial], required: Requirements)
         "latency_cv",
     }
     if ctx.prediction_target or not any(gate.figure in timed for gate in required.gates):
-        return  # what cannot be measured here may still be predicted for another device
+        return  # for a prediction target, such candidates can still be predicted
     for trial in trials:
         if reason := measurement_obstacle(ctx.backends[trial.recipe.backend], ctx.device):
-            trial.drop("skipped", f"not tried, since it could not be chosen: {reason}")
+            trial.drop("skipped", f"not tried because it could not be chosen: {reason}")
 
 
 def _batch(sampler: Sampler, waiting: Mapping[str, Trial], known: list[str], count: int) -> list[Trial]:
-    """The next to try: first what an earlier run of this search tried, in its order."""
+    """Return the next trials: first those that an earlier run of this search tried, in its order."""
     batch: list[Trial] = []
     while len(batch) < count and not sampler.exhausted:
         recipe = sampler.take(known.pop(0)) if known else sampler.ask()
@@ -148,33 +148,36 @@ def _batch(sampler: Sampler, waiting: Mapping[str, Trial], known: list[str], cou
     return batch
 
 
-def _prove(
+def _build_and_score(
     ctx: RunContext, original: Original, trials: Sequence[Trial], required: Requirements, clock: Clock
 ) -> None:
-    """Build and prove several side by side, within the time; who fails early is not taken further."""
+    """Build and score several trials in parallel within the time; a trial that fails the prescreen stops there."""
     limits = Limits(max(1.0, clock.left), ctx.build_executor.limits.bytes)
     limited = replace(ctx, build_executor=replace(ctx.build_executor, limits=limits))
-    with CHILDREN.pool(parity.side_by_side(ctx)) as pool:
-        list(pool.map(lambda trial: _prove_one(limited, original, trial, required), trials))
+    with CHILDREN.pool(parity.parallel_builds(ctx)) as pool:
+        list(pool.map(lambda trial: _build_and_score_one(limited, original, trial, required), trials))
     for trial in trials:
         if trial.status == "failed" and clock.over:
-            trial.drop("skipped", "not finished when its part of the time was over")
+            trial.drop("skipped", "not finished within the time for trying recipes")
 
 
-def _leave_late(ctx: RunContext, trials: Sequence[Trial], known: Collection[str], left: float) -> None:
-    """Skip what would not be built in time by what builds took here; what this search tried before is `known`."""
+def _skip_slow_builds(ctx: RunContext, trials: Sequence[Trial], known: Collection[str], left: float) -> None:
+    """Skip builds that would exceed the time left, judged by earlier builds on this machine.
+
+    Builds that this search has tried before (`known`) are not skipped.
+    """
     timed = builds(ctx.build_executor.device)
     for trial in trials:
         if trial.recipe.key in known or not ctx.model.parameters:
             continue
         least = building.seconds(trial.recipe, ctx.model.parameters, timed).low
         if least is not None and least > left:
-            took = f"it would take {least:.0f} s or more by what was timed here, and {max(0.0, left):.0f} s are left"
-            trial.drop("skipped", f"not built: {took}")
-            ctx.emit(Event(trial.recipe.key, "skipped", took))
+            reason = f"it would take at least {least:.0f} s, judged by earlier builds, and {max(0.0, left):.0f} s are left"
+            trial.drop("skipped", f"not built: {reason}")
+            ctx.emit(Event(trial.recipe.key, "skipped", reason))
 
 
-def _prove_one(ctx: RunContext, original: Original, trial: Trial, required: Requirements) -> None:
+def _build_and_score_one(ctx: RunContext, original: Original, trial: Trial, required: Requirements) -> None:
     if reason := _too_large(ctx, trial, required):
         trial.drop("skipped", reason)
         ctx.emit(Event(trial.recipe.key, "skipped", reason))
@@ -194,25 +197,25 @@ def _prove_one(ctx: RunContext, original: Original, trial: Trial, required: Requ
 
 
 def _too_large(ctx: RunContext, trial: Trial, required: Requirements) -> str | None:
-    """Why it need not be built: by its bits a weight it cannot be as small as is asked."""
+    """Return why a recipe cannot meet the size limit, judged by its bits per weight; None if it can."""
     bits, parameters = trial.recipe.bits, ctx.model.parameters
     if not required.most_bytes or not bits or not parameters:
         return None
-    least = LEAST_OF_PREDICTED * parameters * bits / 8
+    least = MIN_OF_PREDICTED * parameters * bits / 8
     if least <= required.most_bytes:
         return None
-    asked = f"{required.most_bytes / 1e6:.1f} MB are asked for"
-    return f"not built: at {bits:g} bits a weight at least {least / 1e6:.1f} MB, {asked}"
+    limit = f"the limit is {required.most_bytes / 1e6:.1f} MB"
+    return f"not built: at {bits:g} bits per weight it has at least {least / 1e6:.1f} MB, and {limit}"
 
 
-def _tell(
+def _report(
     sampler: Sampler,
     trial: Trial,
     baseline: Trial,
     required: Requirements,
     aims: Sequence[Mapping[str, float]],
 ) -> None:
-    """Tell the sampler what became of a trial: each aim's loss, and by how much gates are missed."""
+    """Report a trial's result to the sampler: the loss of each aim, and the margins by which gates are missed."""
     candidate = replace(trial.candidate(), figures=derive(trial.candidate(), baseline.candidate()))
     logs = objectives(candidate)
     values = [
@@ -227,17 +230,17 @@ def _tell(
 
 def _require_one(trials: Sequence[Trial], clock: Clock) -> None:
     measured = any(t.alive and (t.samples.get("rounds") or "unmeasurable" in t.facts) for t in trials)
-    # Where none is for another reason, the decision tells what failed, and which limit none keeps.
+    # If none was measured for another reason, the decision states what failed.
     if measured or not clock.part(TRY_SHARE).over:
         return
     raise EdgehoneError(
-        f"--time {clock.seconds:.0f}s is too short for one candidate",
-        hint="what was done is kept: run the same again to go on, or give more time",
+        f"--time {clock.seconds:.0f}s is too short to measure one candidate",
+        hint="run the same command again to continue from the finished jobs, or give more time",
     )
 
 
 def _complete(trial: Trial) -> None:
-    """Every figure of a trial that left before all was read, with the reason."""
+    """Add a missing figure, with the reason, for each that was not measured before the trial ended."""
     reason = trial.facts.get("raced_out") or trial.error
     for name, unit in measure.UNITS.items():
         if name not in trial.figures:

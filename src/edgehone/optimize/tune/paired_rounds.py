@@ -1,4 +1,4 @@
-"""Paired rounds: run the incumbent and its challengers in the same rounds so that their speeds can be compared pairwise."""
+"""Paired rounds: measure an incumbent and its challengers in the same rounds, so that speeds are compared pairwise."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from edgehone.optimize.trial import Trial, guarded
 
 @dataclass
 class PairedRounds:
-    """The first of `trials` is the one to beat; `weights` are those of the score; `rounds` are kept by key and round number."""
+    """The first of `trials` is the incumbent. `weights` are those of the score, `rounds` by key and round number."""
 
     ctx: RunContext
     original: Original
@@ -29,45 +29,50 @@ class PairedRounds:
     rounds: dict[str, dict[int, JobResult]] = field(default_factory=dict)
 
     @property
-    def rivals(self) -> list[Trial]:
-        """Those who may still beat the first."""
+    def incumbent(self) -> Trial:
+        """The trial to beat."""
+        return self.trials[0]
+
+    @property
+    def challengers(self) -> list[Trial]:
+        """The trials that can still beat the incumbent."""
         return [one for one in self.trials[1:] if one.alive and "raced_out" not in one.facts]
 
-    def run_round(self, number: int, limit: Clock | Budget, beside: Trial | None = None) -> bool:
-        """A round of the first, of each rival, and of one `beside` them; False where the time did not reach for all."""
-        running = [self.trials[0], *self.rivals, *([beside] if beside else [])]
+    def run_round(self, number: int, limit: Clock | Budget, also: Trial | None = None) -> bool:
+        """Run a round of the incumbent, each challenger, and `also`. Returns False if the time ran out first."""
+        running = [self.incumbent, *self.challengers, *([also] if also else [])]
         for trial in measure.in_turn(running, number):
             if limit.over:
                 return False
             with guarded(self.ctx, trial):
                 done = measure.speed_round(self.ctx, self.original, trial, number, cold=False)
-                limit.took(done.seconds)
+                limit.spend(done.seconds)
                 self.rounds.setdefault(trial.recipe.key, {})[number] = done
                 measure.note_rounds(self.ctx, self.original, trial, self._facts(trial.recipe.key))
-        return self.trials[0].alive
+        return self.incumbent.alive
 
-    def ahead(self, trial: Trial, looks: int) -> Advantage | None:
-        """By how far a trial is ahead of the first, of an interval that is looked at so often."""
-        one, first = (
+    def advantage(self, trial: Trial, looks: int) -> Advantage | None:
+        """Return a trial's advantage over the incumbent; its interval holds for `looks` looks at the data."""
+        one, incumbent = (
             runner(self.ctx, self.original, each, self.rounds.get(each.recipe.key, {}))
-            for each in (trial, self.trials[0])
+            for each in (trial, self.incumbent)
         )
-        return race.advantage(one, first, self.weights, looks)
+        return race.advantage(one, incumbent, self.weights, looks)
 
     def steady(self, trial: Trial) -> bool:
-        """Whether its latency is."""
+        """Return True if the latency's 95 % interval is within ±3 % of its value."""
         return speed.is_steady(trial.figures["workload_latency_ms"])
 
-    def out(self, trial: Trial, reason: str) -> None:
-        """Take a trial out of the race."""
+    def eliminate(self, trial: Trial, reason: str) -> None:
+        """Eliminate a challenger."""
         trial.facts["raced_out"] = reason
         self.ctx.emit(Event(trial.recipe.key, "done", reason))
 
     def extend(self, trial: Trial, key: str) -> None:
-        """Let a trial's figures count the rounds that were run here under that key, beside its earlier ones."""
-        if found := self._facts(key):
+        """Add the rounds run here under `key` to a trial's earlier rounds, and update its figures."""
+        if facts := self._facts(key):
             earlier = trial.samples.get("rounds", [])
-            measure.note_rounds(self.ctx, self.original, trial, [*earlier, *found])
+            measure.note_rounds(self.ctx, self.original, trial, [*earlier, *facts])
 
     def _facts(self, key: str) -> list[Mapping[str, object]]:
         return [done.facts for done in self.rounds.get(key, {}).values()]

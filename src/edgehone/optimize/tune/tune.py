@@ -1,9 +1,10 @@
-"""Tune: how the chosen artifact is best run here, by its backend's runtime settings.
+"""Tune: find better runtime settings for the chosen artifact on this device.
 
-First each other value of each setting runs beside the recipe's own, one changed at a time, in rounds that all share;
-whoever the paired interval shows not to gain is out. What seems to gain is then put together, proven against the
-original, and confirmed in fresh rounds beside the chosen recipe and the original, since the best of many readings is
-partly luck. It takes the chosen one's place only where its advantage is beyond its interval; else nothing changes.
+Explore: measure each other value of each setting against the recipe's own in paired rounds, changing one setting at a
+time, and eliminate those whose paired interval shows no gain. Confirm: combine the values that seem to gain, score the
+combination against the original, and measure it again in fresh rounds with the chosen recipe and the original, because
+the best of many measurements is partly luck. The combination replaces the chosen recipe only if its advantage exceeds
+its interval; otherwise nothing changes.
 """
 
 from __future__ import annotations
@@ -28,18 +29,18 @@ from edgehone.optimize.search.clock import Budget, Clock
 from edgehone.optimize.search.history import Study
 from edgehone.optimize.trial import Trial
 from edgehone.optimize.tune.paired_rounds import PairedRounds
-from edgehone.optimize.tune.variants import beside, changed, proven, variants, with_settings
+from edgehone.optimize.tune.variants import changed, scored_variant, variant_of, variants, with_settings
 
-# Less than this in the score (1 % of the latency, at a weight of 1) is not worth another setting.
+# Smallest gain in the score that justifies another setting: 1 % of the latency, at a weight of 1.
 MIN_GAIN = 0.01
-# Of the time, what the first look at every value may take; the rest is for confirming.
+# Share of the time for exploring; the rest is for confirming.
 EXPLORE_SHARE = 0.6
-# Fewer rounds give no figure of speed an interval, nor a race.
+# Fewer rounds give neither intervals of speed figures nor of paired advantages.
 MIN_PAIRED_ROUNDS = max(measure.MIN_ROUNDS, race.LEAST_PAIRS)
 SUFFIX = "+tuned"
-# So many chosen ones have their settings searched at most: more rounds may show that another is to be chosen.
-PASSES = 2
-OVER = "the time was over before it could be compared"
+# Confirming adds rounds, which may change the choice. At most this many chosen trials are tuned.
+MAX_TUNED = 2
+NOT_COMPARED = "the time was over before it was compared"
 
 
 def tune(
@@ -52,21 +53,21 @@ def tune(
     clock: Clock | None,
     study: Study,
 ) -> list[Trial]:
-    """The chosen trial with better settings, as a trial of its own; nothing where none are better.
+    """Return the chosen trial with better settings, as a new trial; [] if none are better.
 
-    Within what is left of `clock`, else within what the effort grants. What was tried is in `facts["tuning"]` of the
-    tuned trial, or of the chosen one, and in the history; `facts["untuned"]` says why nothing was. Where the rounds of
-    confirming show that another trial is to be chosen, that one's settings are searched too, and no third's.
+    Uses the rest of `clock`, else the effort's tuning budget. The settings tried are recorded in `facts["tuning"]` of
+    the tuned trial, or of the chosen one, and in the history; `facts["untuned"]` says why none were tried. If the
+    rounds of confirming change the choice, the newly chosen trial is tuned too, at most once.
     """
-    made: list[Trial] = []
-    for _ in range(PASSES):
-        chosen = chosen_trial([*trials, *made], original, required, weights)
+    tuned: list[Trial] = []
+    for _ in range(MAX_TUNED):
+        chosen = chosen_trial([*trials, *tuned], original, required, weights)
         if chosen is None or (clock is None and not ctx.effort.tuning):
             break
         if {"tuned_from", "tuning", "untuned"} & set(chosen.facts):
             break
-        made += _tune(ctx, original, chosen, required, weights, clock=clock, study=study)
-    return made
+        tuned += _tune(ctx, original, chosen, required, weights, clock=clock, study=study)
+    return tuned
 
 
 def _tune(
@@ -79,34 +80,35 @@ def _tune(
     clock: Clock | None,
     study: Study,
 ) -> list[Trial]:
-    looking, confirming = _limits(ctx, clock)
-    weighed = _weighed(ctx, original, chosen, weights)
-    others = variants(ctx, original, chosen, required) if weighed and not looking.over else []
+    exploring, confirming = _limits(ctx, clock)
+    weighted = _weighted(ctx, original, chosen, weights)
+    others = variants(ctx, original, chosen, required) if weighted and not exploring.over else []
     if not others:
-        nothing = f"{chosen.recipe.backend} names no settings that could gain by the weights"
-        chosen.facts["untuned"] = "no time was left" if looking.over else nothing
+        reason = f"{chosen.recipe.backend} has no settings that affect the weighted objectives"
+        chosen.facts["untuned"] = "no time was left" if exploring.over else reason
         return []
-    ctx.emit(Event("", detail=f"searching the runtime settings of {chosen.recipe.key}"))
-    field = PairedRounds(
-        replace(ctx, measurement_group="tuning"), original, weighed, [beside(original, chosen), *others]
+    ctx.emit(Event("", detail=f"tuning the runtime settings of {chosen.recipe.key}"))
+    paired = PairedRounds(
+        replace(ctx, measurement_group="tuning"), original, weighted, [variant_of(original, chosen), *others]
     )
-    _look(field, looking)
-    finalists = _finalists(ctx, original, chosen, field)
-    told = [_told(variant, chosen.recipe, field.ahead(variant, 1)) for variant in others]
-    field = PairedRounds(
+    _explore(paired, exploring)
+    finalists = _finalists(ctx, original, chosen, paired)
+    records = [_record(variant, chosen.recipe, paired.advantage(variant, 1)) for variant in others]
+    paired = PairedRounds(
         replace(ctx, measurement_group="confirming"),
         original,
-        weighed,
-        [beside(original, chosen), *finalists],
+        weighted,
+        [variant_of(original, chosen), *finalists],
     )
-    winner = _confirm(field, chosen, required, confirming)
-    told += [
-        {**_told(one, chosen.recipe, field.ahead(one, 1)), "confirmed": one is winner} for one in finalists
+    winner = _confirm(paired, chosen, required, confirming)
+    records += [
+        {**_record(one, chosen.recipe, paired.advantage(one, 1)), "confirmed": one is winner}
+        for one in finalists
     ]
     if winner is not None:
-        _supersede(field, chosen, winner)
+        _supersede(paired, chosen, winner)
     study.record(*others, *finalists)
-    (winner or chosen).facts["tuning"] = told
+    (winner or chosen).facts["tuning"] = records
     if winner is None:
         return []
     measure.finish(ctx, original, winner)
@@ -116,7 +118,7 @@ def _tune(
 def chosen_trial(
     trials: Sequence[Trial], original: Original, required: Requirements, weights: Mapping[str, float]
 ) -> Trial | None:
-    """The trial that would be chosen by what is known now; None where nothing passes."""
+    """Return the trial that would be chosen from the figures so far; None if none passes the gates."""
     baseline = original.baseline.candidate()
     judged = [judged_of(trial.candidate(), baseline, required) for trial in trials]
     choice = choose(contenders(judged), weights)
@@ -124,16 +126,19 @@ def chosen_trial(
 
 
 def _limits(ctx: RunContext, clock: Clock | None) -> tuple[Clock | Budget, Clock | Budget]:
-    """Of the first look, and of confirming."""
+    """Return the time limits of exploring and of confirming."""
     if clock is not None:
         return Clock(max(0.0, clock.left) * EXPLORE_SHARE), clock
     return Budget(ctx.effort.tuning * EXPLORE_SHARE), Budget(ctx.effort.tuning * (1 - EXPLORE_SHARE))
 
 
-def _weighed(
+def _weighted(
     ctx: RunContext, original: Original, chosen: Trial, weights: Mapping[str, float]
 ) -> dict[str, float]:
-    """The weights of what settings can change and pairs can compare; quality that cannot be paired is held to."""
+    """Return the weights of objectives that settings can change and that paired rounds can compare.
+
+    Quality that cannot be compared in pairs is not weighted; `_reject_worse_outputs` handles it.
+    """
     known = {
         "speed": chosen.figures["workload_latency_ms"].value,
         "throughput": chosen.figures["requests_per_s"].value,
@@ -146,19 +151,22 @@ def _weighed(
     return found
 
 
-def _look(field: PairedRounds, limit: Clock | Budget) -> None:
-    """Heats of all, until each is out or surely ahead, half the effort's rounds have run, or the time is up."""
-    for trial in field.trials:
-        measure.measure_memory(field.ctx, field.original, trial)
-    looks = field.ctx.effort.rounds
+def _explore(paired: PairedRounds, limit: Clock | Budget) -> None:
+    """Run paired rounds until each challenger is eliminated or surely ahead.
+
+    Stop after half of the effort's rounds, or when the time is over.
+    """
+    for trial in paired.trials:
+        measure.measure_memory(paired.ctx, paired.original, trial)
+    looks = paired.ctx.effort.rounds
     for number in range(max(MIN_PAIRED_ROUNDS, looks // 2)):
-        whole = field.run_round(number, limit)
+        whole = paired.run_round(number, limit)
         if number + 1 >= MIN_PAIRED_ROUNDS:
-            for trial in field.rivals:
-                ahead = field.ahead(trial, looks)
+            for trial in paired.challengers:
+                ahead = paired.advantage(trial, looks)
                 if ahead and ahead.high is not None and ahead.high < MIN_GAIN:
-                    field.out(trial, f"no gain: {_shown(ahead)}")
-            if all(_surely(field.ahead(trial, looks)) for trial in field.rivals):
+                    paired.eliminate(trial, f"no gain: {_text(ahead)}")
+            if all(_surely(paired.advantage(trial, looks)) for trial in paired.challengers):
                 return
         if not whole:
             return
@@ -168,11 +176,11 @@ def _surely(ahead: Advantage | None) -> bool:
     return ahead is not None and ahead.low is not None and ahead.low > 0 and ahead.value >= MIN_GAIN
 
 
-def _finalists(ctx: RunContext, original: Original, chosen: Trial, field: PairedRounds) -> list[Trial]:
-    """What to confirm: the best value of each setting that seems to gain, all together, and the best of them alone."""
+def _finalists(ctx: RunContext, original: Original, chosen: Trial, paired: PairedRounds) -> list[Trial]:
+    """Return the trials to confirm: the best values of all settings that seem to gain, combined, and the best alone."""
     gains: dict[str, tuple[float, Any]] = {}
-    for trial in field.rivals:
-        ahead = field.ahead(trial, 1)
+    for trial in paired.challengers:
+        ahead = paired.advantage(trial, 1)
         [(name, value)] = changed(trial.recipe, chosen.recipe).items()
         if ahead and ahead.value >= max(MIN_GAIN, gains.get(name, (0.0, None))[0]):
             gains[name] = ahead.value, value
@@ -181,92 +189,98 @@ def _finalists(ctx: RunContext, original: Original, chosen: Trial, field: Paired
     together = {name: value for name, (_, value) in gains.items()}
     best = max(gains, key=lambda name: gains[name][0])
     sets = [together] if len(gains) == 1 else [together, {best: together[best]}]
-    return [proven(ctx, original, chosen, with_settings(chosen.recipe, settings)) for settings in sets]
+    return [
+        scored_variant(ctx, original, chosen, with_settings(chosen.recipe, settings)) for settings in sets
+    ]
 
 
 def _confirm(
-    field: PairedRounds, chosen: Trial, required: Requirements, limit: Clock | Budget
+    paired: PairedRounds, chosen: Trial, required: Requirements, limit: Clock | Budget
 ) -> Trial | None:
-    """The finalist that is ahead of the chosen one beyond its interval and passes every gate, renamed; None if none.
+    """Return the finalist whose advantage exceeds its interval and that passes every gate; None if there is none.
 
-    The rounds of the chosen one and of the original count for these too.
+    The rounds also count for the chosen trial and the original.
     """
-    original, finalists = field.original, list(field.rivals)
+    original, finalists = paired.original, list(paired.challengers)
     if not finalists:
         return None
     for trial in finalists:
-        _hold_to_outputs(trial, chosen, field.weights)
-    for trial in field.trials:
-        measure.measure_memory(field.ctx, original, trial)
-    beside = Trial(original.baseline.recipe, artifact=original.baseline.artifact)
-    looks = field.ctx.effort.rounds * len(finalists)
-    for number in range(field.ctx.effort.rounds):
-        # Under an effort's budget the first rounds are everybody's, as in measuring: fewer tell nothing. A user's time
-        # ends when it ends.
+        _reject_worse_outputs(trial, chosen, paired.weights)
+    for trial in paired.trials:
+        measure.measure_memory(paired.ctx, original, trial)
+    baseline = Trial(original.baseline.recipe, artifact=original.baseline.artifact)
+    looks = paired.ctx.effort.rounds * len(finalists)
+    for number in range(paired.ctx.effort.rounds):
+        # With the effort's budget every trial gets the first rounds, as in `measure`, because fewer give no interval.
+        # The user's time limit has no such exception.
         free = number < MIN_PAIRED_ROUNDS and isinstance(limit, Budget)
-        if not field.rivals or not field.run_round(number, Budget(math.inf) if free else limit, beside):
+        if not paired.challengers or not paired.run_round(
+            number, Budget(math.inf) if free else limit, baseline
+        ):
             break
         if number + 1 < MIN_PAIRED_ROUNDS:
             continue
-        for trial in field.rivals:
-            ahead = field.ahead(trial, looks)
+        for trial in paired.challengers:
+            ahead = paired.advantage(trial, looks)
             if ahead and ahead.high is not None and ahead.high < MIN_GAIN:
-                field.out(trial, f"no gain when it was confirmed: {_shown(ahead)}")
-        if all(_surely(field.ahead(trial, looks)) and field.steady(trial) for trial in field.rivals):
+                paired.eliminate(trial, f"no gain when confirming: {_text(ahead)}")
+        if all(
+            _surely(paired.advantage(trial, looks)) and paired.steady(trial) for trial in paired.challengers
+        ):
             break
-    field.extend(chosen, chosen.recipe.key)
-    field.extend(original.baseline, beside.recipe.key)
-    return _winner(field, chosen, required, looks)
+    paired.extend(chosen, chosen.recipe.key)
+    paired.extend(original.baseline, baseline.recipe.key)
+    return _winner(paired, chosen, required, looks)
 
 
-def _hold_to_outputs(trial: Trial, chosen: Trial, weights: Mapping[str, float]) -> None:
-    """Where quality cannot be weighed by pairs, it may not fall."""
+def _reject_worse_outputs(trial: Trial, chosen: Trial, weights: Mapping[str, float]) -> None:
+    """Skip a trial whose quality is worse than the chosen one's, if quality cannot be compared in pairs."""
     if "quality" in weights or not trial.alive:
         return
     own, before = (objectives(one.candidate())["quality"] for one in (trial, chosen))
     if own is not None and before is not None and own < before - MIN_GAIN:
-        trial.drop("skipped", f"its outputs are further from the original's: {before - own:.2g} nats")
+        trial.drop("skipped", f"its outputs differ more from the original's, by {before - own:.2g} nats")
 
 
-def _winner(field: PairedRounds, chosen: Trial, required: Requirements, looks: int) -> Trial | None:
-    baseline = field.original.baseline.candidate()
-    won: list[tuple[float, Trial]] = []
-    for trial in list(field.rivals):
-        ahead = field.ahead(trial, looks)
+def _winner(paired: PairedRounds, chosen: Trial, required: Requirements, looks: int) -> Trial | None:
+    baseline = paired.original.baseline.candidate()
+    winners: list[tuple[float, Trial]] = []
+    for trial in list(paired.challengers):
+        ahead = paired.advantage(trial, looks)
         if ahead is None or not _surely(ahead):
-            field.out(trial, f"not confirmed beyond the interval: {_shown(ahead)}")
+            paired.eliminate(trial, f"the advantage does not exceed its interval: {_text(ahead)}")
             continue
         failing = [v.reason for v in judged_of(trial.candidate(), baseline, required).verdicts if not v.ok]
         if failing:
-            field.out(trial, f"gains, but fails {'; '.join(failing)}")
+            paired.eliminate(trial, f"faster, but fails {'; '.join(failing)}")
         else:
-            won.append((ahead.value, trial))
-    best = max(won, key=lambda one: one[0])[1] if won else None
-    for _, trial in won:
+            winners.append((ahead.value, trial))
+    best = max(winners, key=lambda one: one[0])[1] if winners else None
+    for _, trial in winners:
         if trial is not best:
-            field.out(trial, "confirmed, but the other one is further ahead")
+            paired.eliminate(trial, "confirmed, but the other finalist has a larger advantage")
     return best
 
 
-def _supersede(field: PairedRounds, chosen: Trial, winner: Trial) -> None:
-    """Give the winner its name, and take the chosen one out of the race."""
-    shown = _shown(field.ahead(winner, 1))
+def _supersede(paired: PairedRounds, chosen: Trial, winner: Trial) -> None:
+    """Rename the winner, and mark the chosen trial as superseded."""
+    shown = _text(paired.advantage(winner, 1))
     winner.recipe = replace(winner.recipe, name=chosen.recipe.name + SUFFIX)
     chosen.facts["raced_out"] = (
-        f"out of the race: {winner.recipe.key} is the same with better settings, {shown}"
+        f"superseded by {winner.recipe.key}, the same artifact with better settings, {shown}"
     )
 
 
-def _shown(ahead: Advantage | None) -> str:
+def _text(ahead: Advantage | None) -> str:
     if ahead is None:
-        return "no pair of rounds was run"
+        return "no paired rounds were run"
     if ahead.low is None or ahead.high is None:
         return f"{ahead.value:+.2g} in the score, too few pairs for an interval"
     return f"{ahead.value:+.2g} in the score ({ahead.low:+.2g} to {ahead.high:+.2g})"
 
 
-def _told(trial: Trial, before: Recipe, ahead: Advantage | None) -> dict[str, Any]:
-    """A setting that was tried, for the decision."""
+def _record(trial: Trial, before: Recipe, ahead: Advantage | None) -> dict[str, Any]:
+    """Return the result of a setting, for the decision."""
     latency = trial.figures.get("workload_latency_ms")
     return {
         "key": trial.recipe.key,
@@ -276,5 +290,5 @@ def _told(trial: Trial, before: Recipe, ahead: Advantage | None) -> dict[str, An
         "ahead": ahead.value if ahead else None,
         "low": ahead.low if ahead else None,
         "high": ahead.high if ahead else None,
-        "reason": trial.error or trial.facts.get("raced_out") or (None if ahead else OVER),
+        "reason": trial.error or trial.facts.get("raced_out") or (None if ahead else NOT_COMPARED),
     }

@@ -1,4 +1,4 @@
-"""Variants: a chosen artifact run in other ways, each a trial of its own."""
+"""Variants: the chosen artifact with other runtime settings, each as a separate trial."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from edgehone.optimize.trial import Trial
 
 
 def variants(ctx: RunContext, original: Original, chosen: Trial, required: Requirements) -> list[Trial]:
-    """A trial for each other value of each setting; what changes outputs is proven before it runs."""
+    """Return a trial for each other value of each setting. Settings that change outputs are scored first."""
     backend = ctx.backends[chosen.recipe.backend]
-    made = []
+    trials = []
     for option in tunable_settings(backend, chosen.recipe, ctx.device, ctx.workload.context):
         for value in _others(option, chosen.recipe):
             recipe = with_settings(chosen.recipe, {option.name: value})
             if option.exact:
-                made.append(beside(original, chosen, recipe))
+                trials.append(variant_of(original, chosen, recipe))
             else:
-                made.append(proven(ctx, original, chosen, recipe))
-    for trial in made:
+                trials.append(scored_variant(ctx, original, chosen, recipe))
+    for trial in trials:
         found = derive(trial.candidate(), original.baseline.candidate())
         if trial.alive and (reason := hopeless(found, required)):
             trial.drop("skipped", f"not measured: {reason}")
-    return made
+    return trials
 
 
 def _others(option: TunableSetting, recipe: Recipe) -> list[Any]:
@@ -41,15 +41,15 @@ def _others(option: TunableSetting, recipe: Recipe) -> list[Any]:
 
 
 def with_settings(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
-    """The recipe run with other settings, which its name tells."""
+    """Return the recipe with other settings, which are added to its name."""
     shown = ",".join(f"{name}={value}" for name, value in settings.items())
     return replace(
         recipe, name=f"{recipe.name}[{shown}]", settings={**recipe.settings, **settings}, exact=False
     )
 
 
-def beside(original: Original, chosen: Trial, recipe: Recipe | None = None) -> Trial:
-    """The same artifact and outputs, run as another recipe says, not measured yet."""
+def variant_of(original: Original, chosen: Trial, recipe: Recipe | None = None) -> Trial:
+    """Return an unmeasured trial with the chosen artifact and its quality figures, and the settings of `recipe`."""
     assert chosen.score is not None
     trial = Trial(recipe or chosen.recipe, artifact=chosen.artifact, score=chosen.score, bytes=chosen.bytes)
     trial.facts["tuned_from"] = chosen.recipe.key
@@ -57,8 +57,8 @@ def beside(original: Original, chosen: Trial, recipe: Recipe | None = None) -> T
     return trial
 
 
-def proven(ctx: RunContext, original: Original, chosen: Trial, recipe: Recipe) -> Trial:
-    """The same artifact run as another recipe says, its outputs proven anew."""
+def scored_variant(ctx: RunContext, original: Original, chosen: Trial, recipe: Recipe) -> Trial:
+    """Return a trial with the chosen artifact and the settings of `recipe`, whose outputs are scored again."""
     assert chosen.artifact is not None
     artifact = chosen.artifact
     trial = Trial(recipe, facts={"tuned_from": chosen.recipe.key})
@@ -67,5 +67,5 @@ def proven(ctx: RunContext, original: Original, chosen: Trial, recipe: Recipe) -
 
 
 def changed(recipe: Recipe, before: Recipe) -> dict[str, Any]:
-    """The settings in which a recipe differs from another, as it has them."""
+    """Return the settings of a recipe that differ from those of another one."""
     return {n: v for n, v in recipe.settings.items() if n not in before.settings or before.settings[n] != v}
