@@ -34,7 +34,7 @@ def test_the_catalogue_is_listed_and_shown(capsys: pytest.CaptureFixture[str]) -
     assert "bandwidth           unknown: Apple does not publish it" in capsys.readouterr().out
     assert device.run(asked(what="show", name="intel-n100", json=True)) == 0
     assert json.loads(capsys.readouterr().out)["bandwidth_gb_s"] == 38.4
-    with pytest.raises(InputError, match="which"):
+    with pytest.raises(InputError, match="needs the NAME"):
         device.run(asked(what="show"))
 
 

@@ -69,7 +69,7 @@ WRONG = [
     ("optimize model --weights speed=fast", "is not OBJECTIVE=WEIGHT"),
     ("optimize model --weights speed=1,speed=2", "given twice"),
     ("optimize model --weights velocity=1", "unknown objective 'velocity'"),
-    ("optimize model --time soon", "no length of time"),
+    ("optimize model --time soon", "is not a duration"),
     ("choose lost --weights speed=fast", "is not OBJECTIVE=WEIGHT"),
     ("optimize lost --download", "neither a folder nor a hub name"),
 ]

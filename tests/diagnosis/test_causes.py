@@ -62,7 +62,7 @@ def test_one_broken_condition_excludes_whatever_is_not_known() -> None:
     assert causes._judged(entry, {"a": Fact(2), "b": Fact(None, "?")}).found is False
     assert causes._judged(entry, {"a": Fact(1), "b": Fact(None, "?")}).found is None
     found = causes._judged(entry, {"a": Fact(1), "b": Fact(1.5)})
-    assert found.found is True and found.says == "1" and found.evidence[1] == "b 1.5, above 0?"
+    assert found.found is True and found.says == "1" and found.evidence[1] == "b = 1.5 (condition: above 0)"
 
 
 def test_a_bundle_of_another_machine_is_told(finished: Finished) -> None:

@@ -45,7 +45,9 @@ def test_another_version_than_the_proven_one_is_told(
     monkeypatch.setattr(environment, "ensure", lambda name, needs, tell: env)
     told: list[str] = []
     generate(old, "The", 2, quiet=True, on_progress=told.append)
-    assert told == ["note: packages here are not those that the bundle was proven with: numpy 2.0 (was 0.9)"]
+    assert told == [
+        "note: installed packages differ from those the bundle was proven with: numpy 2.0 (was 0.9)"
+    ]
 
 
 def test_a_broken_artifact_is_the_jobs_error(finished: Finished, spoiled: Path) -> None:

@@ -47,7 +47,7 @@ def test_a_process_that_is_killed_half_way_leaves_what_was_seen(finished: Finish
     assert made.log and Path(made.log).is_file()
     assert made.slices and made.figures["requests"].value and made.figures["load_cold_ms"].value
     assert not made.operators and made.operators_reason
-    assert "It did not live to the end" in profile_text(made)
+    assert "The process failed before the end" in profile_text(made)
 
 
 def test_the_command_line_shows_it_and_writes_it(
@@ -67,7 +67,7 @@ def test_the_command_line_shows_it_and_writes_it(
     assert main(words) == 0
     printed = json.loads(capsys.readouterr().out)
     assert printed == json.loads(out.read_text("utf-8"))
-    assert printed["operators_reason"] == "not asked for"
+    assert printed["operators_reason"] == "not requested"
     assert {one["name"] for one in printed["bottlenecks"]} >= {"cpu_bound", "memory_bound", "throttled"}
 
 

@@ -100,7 +100,7 @@ def test_quality_is_proven_here_and_speed_predicted_there(
     memory = next(v for v in chosen.verdicts if v.gate == "device_memory")
     assert memory.bound == "high"
     assert "predicted" in memory.reason
-    assert any("latency_cv is not judged" in note for note in found.notes)
+    assert any("the gate latency_cv is dropped" in note for note in found.notes)
     assert any("predicted for slow, not measured" in note for note in found.notes)
 
     read = bundle.read(out)

@@ -172,7 +172,10 @@ def _skip_slow_builds(ctx: RunContext, trials: Sequence[Trial], known: Collectio
             continue
         least = building.seconds(trial.recipe, ctx.model.parameters, timed).low
         if least is not None and least > left:
-            reason = f"it would take at least {least:.0f} s, judged by earlier builds, and {max(0.0, left):.0f} s are left"
+            left = max(0.0, left)
+            reason = (
+                f"it would take {least:.0f} s or more, judged by earlier builds, and {left:.0f} s are left"
+            )
             trial.drop("skipped", f"not built: {reason}")
             ctx.emit(Event(trial.recipe.key, "skipped", reason))
 
