@@ -14,12 +14,12 @@ from edgehone.backends.sessions import (
 )
 from edgehone.core.errors import EdgehoneError, TextError
 from edgehone.evaluation import vision
-from edgehone.inputs.pictures import drawn, grey
+from edgehone.inputs.pictures import generated_pictures, grey
 from edgehone.worker import prepare_pictures, score_pictures
 
 
 def test_drawn_pictures_differ_and_are_always_the_same() -> None:
-    one, again = drawn(56), drawn(56)
+    one, again = generated_pictures(56), generated_pictures(56)
     assert len(one) == 8
     assert all(p.shape == (56, 56, 3) and p.dtype == np.uint8 for p in one)
     assert all((a == b).all() for a, b in zip(one, again, strict=True))
@@ -74,7 +74,7 @@ def job(out: Path, **inputs: Path) -> WorkerJob:
 
 def shown(folder: Path) -> Path:
     folder.mkdir()
-    np.savez(folder / "pictures.npz", **{str(i): p for i, p in enumerate(drawn(14))})  # type: ignore[arg-type]
+    np.savez(folder / "pictures.npz", **{str(i): p for i, p in enumerate(generated_pictures(14))})  # type: ignore[arg-type]
     (folder / "prompts.json").write_text(json.dumps([{"before": [1], "after": [2, 3, 4]}] * 8))
     return folder
 
@@ -116,7 +116,7 @@ def test_a_picture_that_changes_nothing_proves_nothing(tmp_path: Path) -> None:
     score_pictures.score(same)
     found = vision.figures(tmp_path / "same", facts["matters"])
     assert found["vision_kl_mean"].value is None
-    assert "nothing can be compared" in str(found["vision_kl_mean"].reason)
+    assert "too little to compare" in str(found["vision_kl_mean"].reason)
     assert not vision.parity_check(found, {"vision_kl_mean_max": 5e-3, "vision_same_top_min": 0.95})[0]
 
 

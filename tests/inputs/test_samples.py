@@ -34,11 +34,11 @@ def test_right_arrays_pass() -> None:
 
 
 def test_wrong_arrays_are_refused_with_what_is_wrong() -> None:
-    refused(r"shape \[10, 4, 3\], the model takes \[batch, 3, 4\]", x=np.ones((10, 4, 3), np.float32))
-    refused("x is float32, the model takes int64", x=np.ones((10, 3, 4), np.float32), to="int64")
+    refused(r"shape \[10, 4, 3\], but the model takes \[batch, 3, 4\]", x=np.ones((10, 4, 3), np.float32))
+    refused("x is float32, but the model takes int64", x=np.ones((10, 3, 4), np.float32), to="int64")
     refused("different numbers of samples", labels=np.zeros(7))
     refused("at least 8 are needed", x=np.ones((3, 3, 4), np.float32))
-    refused("arrays x, y, the model's inputs are x", y=np.ones(10))
+    refused("arrays x, y, but the model's inputs are x", y=np.ones(10))
     broken = np.ones((10, 3, 4), np.float32)
     broken[6, 0, 0] = np.nan
     refused("NaN or infinity, first in sample 6", x=broken)
@@ -53,10 +53,10 @@ def test_wrong_arrays_are_refused_with_what_is_wrong() -> None:
         (
             np.full((10, 3, 4), 1e300),
             "float32",
-            r"x holds 1e\+300 in sample 0, the model takes float32: -3\.4",
+            r"x holds 1e\+300 in sample 0, but the model takes float32: -3\.4",
         ),
         (np.full((10, 3, 4), 7e4, np.float32), "float16", "the model takes float16: -65504"),
-        (np.full((10, 3, 4), 200), "int8", "x holds 200 in sample 0, the model takes int8: -128 to 127"),
+        (np.full((10, 3, 4), 200), "int8", "x holds 200 in sample 0, but the model takes int8: -128 to 127"),
         (np.full((10, 3, 4), -(2**40)), "int32", "x holds -1099511627776"),
     ],
 )
@@ -93,7 +93,7 @@ def test_a_damaged_npz_is_read_or_refused(
 
 def test_kinds_of_paths(tmp_path: Path) -> None:
     (tmp_path / "a.csv").touch()
-    with pytest.raises(InputError, match="not a kind of samples"):
+    with pytest.raises(InputError, match="not a supported kind of samples"):
         samples.kind_of(tmp_path / "a.csv")
     with pytest.raises(InputError, match="no such samples"):
         samples.kind_of(tmp_path / "none.npz")
@@ -106,7 +106,7 @@ def test_classes_of_images_are_their_folders(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     assert [label for _, label in samples.images(tmp_path)] == [0, 0, 1]
     (tmp_path / "loose.png").touch()
-    with pytest.raises(InputError, match="beside folders"):
+    with pytest.raises(InputError, match="both images and folders"):
         samples.images(tmp_path)
 
 
@@ -125,7 +125,7 @@ def test_texts_and_pairs(tmp_path: Path) -> None:
         ('{"txt": "a"}', 'no "text"'),
         ('{"text": ["a", "b", "c"]}', 'no "text"'),
         ('{"text": "a", "label": "x"}', "the label is 'x'"),
-        ('{"text": "a", "label": 1}\n{"text": "b"}', "give all or none"),
+        ('{"text": "a", "label": 1}\n{"text": "b"}', "label all or none"),
     ],
 )
 def test_bad_lines_are_named(tmp_path: Path, text: str, what: str) -> None:
@@ -142,5 +142,5 @@ def test_calibration_in_another_unit_or_of_the_evaluation_is_refused() -> None:
     with pytest.raises(InputError, match="span"):
         samples.check_ranges(one, {"x": 255 * other["x"]})
     other["x"][3] = one["x"][7]
-    with pytest.raises(InputError, match="1 of 16 calibration samples are evaluation samples too"):
+    with pytest.raises(InputError, match="1 of 16 calibration samples are also evaluation samples"):
         samples.check_disjoint(one, other)

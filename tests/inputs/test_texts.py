@@ -124,7 +124,7 @@ def test_a_task_by_index_or_by_choice(tmp_path: Path) -> None:
     [
         ("{", "line 2"),
         ("[" * 100_000, "line 2"),
-        ("3", "an object is needed"),
+        ("3", "expected an object"),
         (json.dumps({**GOOD, "prompt": ""}), "prompt is ''"),
         (json.dumps({**GOOD, "choices": "34"}), "not a list of texts"),
         (json.dumps({**GOOD, "choices": [3, 4]}), "not a list of texts"),

@@ -49,7 +49,7 @@ def test_own_values_change_a_shipped_one() -> None:
         ({"prompt_tokens": 0}, "prompt_tokens is 0"),
         ({"batch": True}, "batch is True"),
         ({"prompt_tokens": "many"}, "prompt_tokens is 'many'"),
-        ({"context": 3}, "context of 3 can't hold 384"),
+        ({"context": 3}, "context of 3 is too short for 384"),
         ({"weights": {"spead": 1}}, "unknown objective 'spead'"),
         ({"weights": {"speed": -1}}, "speed is -1"),
         ({"weights": {"speed": float("nan")}}, "speed is nan"),
@@ -68,7 +68,7 @@ def test_own_values_change_a_shipped_one() -> None:
         ({"frames_per_s": 30}, "a language model takes no frames"),
         ({"deadline_ms": 30}, "without frames"),
         ({"pictures": "yes"}, "pictures is 'yes'"),
-        ({"pictures": True, "concurrency": 2}, "beside a batch or clients"),
+        ({"pictures": True, "concurrency": 2}, "with batch or concurrency above 1"),
         (3, "is 3, not a table"),
     ],
 )
@@ -86,8 +86,8 @@ def test_bad_tables(table: object, message: str) -> None:
         ({"frames_per_s": float("nan")}, "frames_per_s is nan"),
         ({"frames_per_s": "30"}, "frames_per_s is '30'"),
         ({"deadline_ms": -5}, "deadline_ms is -5"),
-        ({"concurrency": 2}, "beside a batch or clients"),
-        ({"batch": 2}, "beside a batch or clients"),
+        ({"concurrency": 2}, "with batch or concurrency above 1"),
+        ({"batch": 2}, "with batch or concurrency above 1"),
     ],
 )
 def test_bad_streams(table: object, message: str) -> None:
@@ -123,7 +123,7 @@ def test_a_batch_weighs_what_is_answered_a_second() -> None:
 
 @pytest.mark.parametrize(("name", "kind"), [("batch", "graph"), ("chat", "graph"), ("embed", "language")])
 def test_a_workload_of_the_wrong_kind(name: str, kind: Any) -> None:
-    with pytest.raises(InputError, match="not what this model does") as caught:
+    with pytest.raises(InputError, match="which this model does not do") as caught:
         workload.load(name, kind=kind)
     assert "--workload" in str(caught.value.hint)
 

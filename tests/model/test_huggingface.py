@@ -206,7 +206,7 @@ def test_a_tensor_that_the_index_does_not_name(sharded: Path) -> None:
 @pytest.mark.parametrize("shard", ["../a.safetensors", "/etc/passwd", "", 3, None, "a\0", "..\\a"])
 def test_a_shard_outside_of_the_folder(sharded: Path, shard: object) -> None:
     index(sharded, {"x": shard})
-    assert "no file of this folder" in refused(sharded)
+    assert "not a file in this folder" in refused(sharded)
 
 
 @pytest.mark.parametrize("weight_map", [None, {}, []])
@@ -303,7 +303,7 @@ def test_sentence_transformers(configure: Configure) -> None:
     assert "Transformer → mean pooling → Normalize" in info.notes[0]
     digest_model(info)
     (place / "modules.json").write_text(json.dumps([{"path": "../x", "type": "Dense"}]))
-    assert "no place in this folder" in refused(place)
+    assert "not in this folder" in refused(place)
     for text in ("{}", "[3]", "["):
         (place / "modules.json").write_text(text)
         assert "modules.json" in refused(place)
@@ -332,19 +332,19 @@ def test_images_and_text(configure: Configure, folder: Path) -> None:
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"num_local_experts": 8, "num_experts_per_tok": 2}, "8 in all 6 layers, 2 a token"),
+        ({"num_local_experts": 8, "num_experts_per_tok": 2}, "8 in all 6 layers, 2 per token"),
         ({"num_experts": 64, "num_experts_per_tok": 8, "decoder_sparse_step": 2, "mlp_only_layers": [3],
-          "shared_expert_intermediate_size": 32}, "64 in 2 of 6 layers (1, 5), 8 a token; 1 shared"),
+          "shared_expert_intermediate_size": 32}, "64 in 2 of 6 layers (1, 5), 8 per token; 1 shared"),
         ({"n_routed_experts": 256, "n_shared_experts": 2, "first_k_dense_replace": 3},
          "256 in 3 of 6 layers (3–5); 2 shared"),
         ({"num_local_experts": 16, "interleave_moe_layer_step": 2, "model_type": "llama4_text"},
          "16 in 3 of 6 layers (1, 3, 5); 1 shared"),
         ({"num_experts": 4, "expert_layer_period": 2, "expert_layer_offset": 0}, "4 in 3 of 6 layers (0, 2, 4)"),
         ({"moe_num_experts": 4, "moe_layer_start_index": 1, "moe_layer_end_index": 2, "moe_k": 6},
-         "4 in 2 of 6 layers (1–2), 6 a token"),
+         "4 in 2 of 6 layers (1–2), 6 per token"),
         ({"num_experts": 4, "moe_layers": [1, 4]}, "4 in 2 of 6 layers (1, 4)"),
         ({"num_experts": 4, "mlp_layer_types": ["dense", *["sparse"] * 5]}, "4 in 5 of 6 layers (1–5)"),
-        ({"ffn_config": {"moe_num_experts": 16, "moe_top_k": 4}}, "16 in all 6 layers, 4 a token"),
+        ({"ffn_config": {"moe_num_experts": 16, "moe_top_k": 4}}, "16 in all 6 layers, 4 per token"),
     ],
 )  # fmt: skip
 def test_where_the_experts_are(configure: Configure, fields: dict[str, object], said: str) -> None:

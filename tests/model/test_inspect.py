@@ -43,7 +43,7 @@ def test_odd_paths(name: str) -> None:
         ("m.onnx", "not a valid ONNX file"),
         ("m.pt2", "not a valid exported program"),
         ("m.bin", "pickle"),
-        ("m.safetensors", "bare weight"),
+        ("m.safetensors", "weight file alone"),
         ("m", "a file"),
     ],
 )
@@ -71,7 +71,10 @@ def test_of_several_models_one_must_be_given(tmp_path: Path) -> None:
     for name in ("a.onnx", "b.ONNX"):
         (tmp_path / name).write_bytes(ONNX)
     said = refused(tmp_path)
-    assert "holds 2 models: a.onnx, b.ONNX" in said and f"give one of them: {tmp_path / 'a.onnx'}" in said
+    assert (
+        "holds 2 models: a.onnx, b.ONNX" in said
+        and f"give the path of one of them: {tmp_path / 'a.onnx'}" in said
+    )
     assert inspect(tmp_path / "b.ONNX").format == "onnx"
 
 

@@ -85,8 +85,8 @@ def test_graphs_are_refused_before_anything_slow(
 @pytest.mark.parametrize(
     ("arrays", "said"),
     [
-        ({"x": X[:, :9]}, "x has the shape [40, 9], the model takes [batch, 16]"),
-        ({"x": X.astype("c8")}, "x is complex64, the model takes float32"),
+        ({"x": X[:, :9]}, "x has the shape [40, 9], but the model takes [batch, 16]"),
+        ({"x": X.astype("c8")}, "x is complex64, but the model takes float32"),
         ({"x": X.astype("f8") * 1e300}, "the model takes float32: -3.4"),
         ({"x": np.where(X > 2, np.inf, X)}, "x holds NaN or infinity, first in sample"),
         ({"x": X, "labels": LABELS[:30]}, "different numbers of samples (x: 40, labels: 30)"),

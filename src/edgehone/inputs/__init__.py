@@ -1,1 +1,1 @@
-"""What the user gives to run and evaluate a model on: workloads, texts, samples and pictures."""
+"""The user's inputs for running and evaluating a model: workloads, texts, samples and pictures."""

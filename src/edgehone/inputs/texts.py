@@ -1,6 +1,6 @@
-"""The texts that quality is read on: evaluation, calibration, and tasks with choices.
+"""The texts that quality is measured on: evaluation text, calibration text, and multiple-choice tasks.
 
-They are checked before anything is built, so that a bad file costs a second and not an hour.
+They are checked before anything is built, so that an invalid file is reported within a second.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from edgehone.core.errors import TextError
 
 Purpose = Literal["evaluation", "calibration"]
 
-# Evaluation: an interval that is clustered by window needs at least some 8 windows of 256 tokens at about
-# 4 characters a token. Calibration: an importance matrix of fewer than some 1,000 tokens is noise.
+# Evaluation: a confidence interval clustered by window needs at least about 8 windows of 256 tokens, at about
+# 4 characters per token. Calibration: an importance matrix of fewer than about 1,000 tokens is noise.
 MIN_CHARACTERS: dict[str, int] = {"evaluation": 8_000, "calibration": 4_000}
 
-# A line of this length does not occur in two unrelated texts; shorter ones (headings, verses) do.
+# Lines of this length do not occur in two unrelated texts; shorter ones (headings, verses) do.
 SHARED_LINE = 200  # characters
-# Runs of 50 words are what language-model corpora are de-duplicated by (Lee et al. 2022, "Deduplicating
-# Training Data Makes Language Models Better"); a quotation or a licence header may be shared, 1 % may not.
+# Corpora of language models are deduplicated by runs of 50 words (Lee et al. 2022, "Deduplicating Training Data
+# Makes Language Models Better"). A shared quotation or licence header is acceptable, 1 % of the text is not.
 SHINGLE = 50  # words
-SHARED_SHINGLES = 0.01  # of the shorter text's
+SHARED_SHINGLES = 0.01  # of those of the shorter text
 
 _OPTION = {"evaluation": "--eval", "calibration": "--calibrate"}
 _MODULUS = (1 << 61) - 1
@@ -32,7 +32,7 @@ _BASE = 1_000_003
 
 
 def shipped(name: Purpose) -> Path:
-    """The text that ships for those who give none. TextError when the installation lacks it."""
+    """Return the path of the shipped text. Raises TextError if the installation lacks it."""
     path = Path(str(resources.files("edgehone").joinpath("data", "texts", f"{name}.txt")))
     if not path.is_file():
         raise TextError(f"the shipped {name} text is not at {path}", hint="reinstall edgehone")
@@ -40,10 +40,10 @@ def shipped(name: Purpose) -> Path:
 
 
 def read_text(path: str | Path, purpose: Purpose) -> str:
-    """The text of a UTF-8 file, its byte order mark removed and its line ends as they are.
+    """Return the text of a UTF-8 file without its byte order mark, with its original line ends.
 
-    Raises TextError when it is missing, empty, not UTF-8 (the byte's offset is named) or shorter than
-    MIN_CHARACTERS for its purpose.
+    Raises TextError if it is missing, empty, not UTF-8 (with the offset of the byte) or shorter than MIN_CHARACTERS
+    for its purpose.
     """
     hint = (
         f"give a longer UTF-8 text with {_OPTION[purpose]} FILE, or leave the option out for the shipped one"
@@ -55,19 +55,19 @@ def read_text(path: str | Path, purpose: Purpose) -> str:
             f"the {purpose} text {path} is empty: at least {least:,} characters are needed", hint=hint
         )
     if len(text) < least:
-        found = f"{len(text):,} characters, at least {least:,} are needed"
-        raise TextError(f"the {purpose} text {path} is too short: {found}", hint=hint)
+        length = f"{len(text):,} characters, at least {least:,} are needed"
+        raise TextError(f"the {purpose} text {path} is too short: {length}", hint=hint)
     return text
 
 
 def check_disjoint(evaluation: str, calibration: str) -> None:
-    """Raise TextError when the two texts are equal or share long passages.
+    """Raise TextError if the two texts are equal or share long passages.
 
-    A recipe that was calibrated on what it is judged by looks better than it is. Shared is an identical
-    line of at least SHARED_LINE characters, or more than SHARED_SHINGLES of the shorter text's runs of
+    A recipe that was calibrated on the evaluation text appears better than it is. Texts share a passage if they have
+    an identical line of at least SHARED_LINE characters, or more than SHARED_SHINGLES of the shorter text's runs of
     SHINGLE words.
     """
-    hint = "give two texts that share nothing with --eval FILE and --calibrate FILE"
+    hint = "give two texts without common passages with --eval FILE and --calibrate FILE"
     words, other_words = evaluation.split(), calibration.split()
     if words == other_words:
         raise TextError("the evaluation text and the calibration text are the same", hint=hint)
@@ -81,18 +81,18 @@ def check_disjoint(evaluation: str, calibration: str) -> None:
         return
     share = len(shingles & others) / min(len(shingles), len(others))
     if share > SHARED_SHINGLES:
-        what = f"{share:.1%} of their runs of {SHINGLE} words (at most {SHARED_SHINGLES:.0%} may be)"
-        raise TextError(f"the evaluation and the calibration text share {what}", hint=hint)
+        overlap = f"{share:.1%} of their runs of {SHINGLE} words (the limit is {SHARED_SHINGLES:.0%})"
+        raise TextError(f"the evaluation and the calibration text share {overlap}", hint=hint)
 
 
 def read_task(path: str | Path) -> list[dict[str, Any]]:
     """The items of a JSON-lines file: {"prompt": str, "choices": [str, …], "answer": index}.
 
     In the file `answer` is the index of a choice (from 0) or the choice itself; here it is the index.
-    Blank lines are passed over. Raises TextError, naming the line.
+    Blank lines are skipped. Raises TextError with the line number.
     """
     hint = 'each line: {"prompt": "2 + 2 =", "choices": [" 3", " 4"], "answer": 1}'
-    # Not splitlines: JSON allows U+2028 and its kin inside a string.
+    # Not splitlines: JSON allows U+2028 and similar characters in strings.
     lines = _decode(Path(path), "the task file", hint).split("\n")
     items = []
     for number, line in enumerate(lines, start=1):
@@ -119,11 +119,11 @@ def _decode(path: Path, what: str, hint: str) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        # The decoder counts from behind the mark that it removes.
+        # The decoder counts from after the byte order mark.
         offset = error.start + (3 if data.startswith(b"\xef\xbb\xbf") else 0)
-        wrong = f"byte 0x{data[offset]:02x} at offset {offset} ({error.reason})"
+        problem = f"byte 0x{data[offset]:02x} at offset {offset} ({error.reason})"
         raise TextError(
-            f"{what} {path} is not UTF-8: {wrong}", hint=f"convert it: iconv -t UTF-8 {path}"
+            f"{what} {path} is not UTF-8: {problem}", hint=f"convert it: iconv -t UTF-8 {path}"
         ) from error
 
 
@@ -133,7 +133,7 @@ def _long_lines(text: str) -> set[str]:
 
 
 def _shingles(words: list[str], numbers: dict[str, int]) -> Iterator[int]:
-    """A rolling hash of each run of SHINGLE words; `numbers` numbers equal words equally in both texts."""
+    """Yield a rolling hash of each run of SHINGLE words. `numbers`: the number of each word, shared by both texts."""
     leaving = pow(_BASE, SHINGLE, _MODULUS)
     ids = [numbers.setdefault(word, len(numbers) + 1) for word in words]
     value = 0
@@ -148,7 +148,7 @@ def _shingles(words: list[str], numbers: dict[str, int]) -> Iterator[int]:
 def _item(line: str) -> dict[str, Any]:
     item = json.loads(line)
     if not isinstance(item, dict):
-        raise ValueError(f"an object is needed, found {line.strip()[:40]!r}")
+        raise ValueError(f"expected an object, found {line.strip()[:40]!r}")
     prompt, choices, answer = (item.get(name) for name in ("prompt", "choices", "answer"))
     if not isinstance(prompt, str) or not prompt:
         raise ValueError(f"prompt is {prompt!r}, not a text")

@@ -1,4 +1,4 @@
-"""The workload: what will be asked of the model. The shipped ones are data/workloads.toml."""
+"""Workloads: the requests that a model is measured with. The shipped ones are in data/workloads.toml."""
 
 from __future__ import annotations
 
@@ -17,23 +17,21 @@ DEFAULT = "chat"
 GRAPH = "classify"
 OBJECTIVES = ("speed", "throughput", "quality", "memory", "size")
 LENGTHS = ("prompt_tokens", "generated_tokens", "context")
-# Whole numbers, and the most that each may be: beyond lies a slip of the keyboard, not an edge device.
+# Integer fields with their maximum; larger values are typing errors.
 COUNTS = {**dict.fromkeys(LENGTHS, 1 << 24), "batch": 1024, "concurrency": 1024}
-# Numbers that only a stream has, and the most that each may be.
+# Fields of streams with their maximum.
 STREAM = {"frames_per_s": 1000.0, "deadline_ms": 3_600_000.0}
 TASKS = {"text-generation": "language", "graph": "graph"}
-
-
-# What a workload need not say.
+# Optional fields with their default.
 OPTIONAL = {**dict.fromkeys(STREAM, 0.0), "pictures": False}
 
 
 @dataclass(frozen=True)
 class Workload:
-    """Lengths in tokens; `weights` are the exchange rates between the objectives (see workloads.toml).
+    """A workload. Lengths are in tokens; `weights` are exchange rates between objectives (see workloads.toml).
 
-    `frames_per_s` is 0 for requests that follow each other, `deadline_ms` then too. With `pictures` each begins with
-    one.
+    `frames_per_s` and `deadline_ms` are 0 unless requests arrive at a fixed rate. With `pictures`, each request starts
+    with a picture.
     """
 
     name: str
@@ -50,35 +48,37 @@ class Workload:
 
     @property
     def sequences(self) -> int:
-        """How many prompts or samples are under way at once."""
+        """The number of prompts or samples processed concurrently."""
         return self.batch * self.concurrency
 
     def to_json(self) -> dict[str, Any]:
-        """A plain dict; what only streams and pictures have where they are asked for."""
+        """Return a plain dict. Optional fields are left out if they have their default."""
         table = {name: value for name, value in asdict(self).items() if value or name not in OPTIONAL}
         return {**table, "weights": dict(self.weights)}
 
 
 @lru_cache(maxsize=1)
 def shipped() -> Mapping[str, Mapping[str, Any]]:
-    """The workloads that ship, by name."""
+    """Return the shipped workloads by name."""
     return tomllib.loads(files("edgehone").joinpath("data/workloads.toml").read_text(encoding="utf-8"))
 
 
 def load(name: str = DEFAULT, config: Mapping[str, Any] | None = None, kind: Kind = "language") -> Workload:
-    """The workload of that name, from the config's [workloads.NAME] over the shipped ones.
+    """Return the workload with this name from [workloads.NAME] of `config` or the shipped ones.
 
-    A workload of the user's own starts from the shipped one of its name, else from chat, or from classify for a
-    graph. The config is a parsed edgehone.toml; its other tables are ignored here. Raises InputError for an
-    unknown name or key, a value that can't be, or a workload that the `kind` of model cannot serve.
+    Fields that [workloads.NAME] does not set come from the shipped workload of the same name, else from chat, or from
+    classify for a graph. `config` is a parsed edgehone.toml. Raises InputError for an unknown name or key, an invalid
+    value, or a workload that this `kind` of model cannot serve.
     """
-    own = (config or {}).get("workloads", {})
-    if not isinstance(own, Mapping):
-        raise InputError(f"workloads in edgehone.toml is {own!r}, not a table", hint="write [workloads.NAME]")
-    known = [*shipped(), *(key for key in own if key not in shipped())]
+    custom = (config or {}).get("workloads", {})
+    if not isinstance(custom, Mapping):
+        raise InputError(
+            f"workloads in edgehone.toml is {custom!r}, not a table", hint="write [workloads.NAME]"
+        )
+    known = [*shipped(), *(key for key in custom if key not in shipped())]
     if name not in known:
         raise InputError(f"unknown workload {name!r}", hint=suggest(name, known))
-    table = own.get(name, {})
+    table = custom.get(name, {})
     if not isinstance(table, Mapping):
         raise InputError(f"workloads.{name} is {table!r}, not a table", hint=f"write [workloads.{name}]")
     base = _base(name, kind)
@@ -92,34 +92,36 @@ def load(name: str = DEFAULT, config: Mapping[str, Any] | None = None, kind: Kin
     if TASKS[task] != kind:
         fitting = [other for other in shipped() if TASKS[_base(other, kind)["task"]] == kind]
         raise InputError(
-            f"the workload {name!r} is {task}: not what this model does",
-            hint=f"give --workload {' or '.join(fitting)}",
+            f"the workload {name!r} is for {task}, which this model does not do",
+            hint=f"use --workload {' or '.join(fitting)}",
         )
     return _checked(name, values, table, kind)
 
 
 def _base(name: str, kind: Kind) -> dict[str, Any]:
-    """What a workload of that name starts from. A shipped one may mean something else for another kind of model."""
+    """Return the defaults of a workload. A shipped workload can have different values for each kind of model."""
     table = dict(shipped().get(name, shipped()[DEFAULT if kind == "language" else GRAPH]))
     other = {key: table.pop(key) for key in TASKS.values() if key in table}
     return {**OPTIONAL, **table, **other.get(kind, {})}
 
 
 def fit(workload: Workload, model_context: int | None) -> tuple[Workload, str | None]:
-    """The workload within a model's context, and a note where that made it shorter.
+    """Shorten a workload to a model's context. Returns the workload, and a note if it was shortened.
 
-    Prompt and generated length shrink in proportion; each keeps at least one token. Raises InputError for a
-    context under 2 tokens.
+    Prompt and generated length shrink in proportion, to at least one token each. Raises InputError for a context
+    below 2 tokens.
     """
     if model_context is None or model_context >= workload.context or not workload.generated_tokens:
         return workload, None
     if model_context < 2:
-        raise InputError(f"the model's context of {model_context} tokens holds no prompt and answer")
-    asked = workload.prompt_tokens + workload.generated_tokens
-    if asked <= model_context:
+        raise InputError(
+            f"the model's context of {model_context} tokens is too short for a prompt and an answer"
+        )
+    required = workload.prompt_tokens + workload.generated_tokens
+    if required <= model_context:
         return replace(workload, context=model_context), None
-    generated = min(max(1, workload.generated_tokens * model_context // asked), model_context - 1)
-    prompt = min(max(1, workload.prompt_tokens * model_context // asked), model_context - generated)
+    generated = min(max(1, workload.generated_tokens * model_context // required), model_context - 1)
+    prompt = min(max(1, workload.prompt_tokens * model_context // required), model_context - generated)
     smaller = replace(workload, prompt_tokens=prompt, generated_tokens=generated, context=model_context)
     note = (
         f"the model's context is {model_context} tokens: {workload.name} was shortened from "
@@ -129,31 +131,33 @@ def fit(workload: Workload, model_context: int | None) -> tuple[Workload, str | 
 
 
 def check_weights(weights: Any, where: str) -> dict[str, float]:
-    """Weights as floats, none below 0 and not all 0. Raises InputError that names `where`."""
+    """Return the weights as floats. Raises InputError for unknown objectives and negative values."""
     if not isinstance(weights, Mapping):
         raise InputError(f"{where} is {weights!r}, not a table", hint=f"objectives: {', '.join(OBJECTIVES)}")
     for key, value in weights.items():
         if key not in OBJECTIVES:
             raise InputError(f"unknown objective {key!r} in {where}", hint=suggest(key, OBJECTIVES))
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not number or not 0 <= value < float("inf"):
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not is_number or not 0 <= value < float("inf"):
             raise InputError(f"{where}: {key} is {value!r}", hint="a weight is a number of 0 or more")
     return {key: float(value) for key, value in weights.items()}
 
 
-def _checked(name: str, values: Mapping[str, Any], own: Mapping[str, Any], kind: Kind) -> Workload:
+def _checked(name: str, values: Mapping[str, Any], custom: Mapping[str, Any], kind: Kind) -> Workload:
     where = f"[workloads.{name}]"
     for key, most in COUNTS.items():
         least = 0 if kind == "graph" and key in LENGTHS else 1
         if not _is_number(values[key], int) or not least <= values[key] <= most:
             hint = f"{key} is a whole number from {least} to {most}"
             raise InputError(f"{where}: {key} is {values[key]!r}", hint=hint)
-    asked = values["prompt_tokens"] + values["generated_tokens"]
-    if "context" not in own:
-        values = {**values, "context": max(values["context"], asked)}
-    if values["context"] < asked:
-        hint = f"set context to {asked} or more"
-        raise InputError(f"{where}: a context of {values['context']} can't hold {asked} tokens", hint=hint)
+    required = values["prompt_tokens"] + values["generated_tokens"]
+    if "context" not in custom:
+        values = {**values, "context": max(values["context"], required)}
+    if values["context"] < required:
+        hint = f"set context to {required} or more"
+        raise InputError(
+            f"{where}: a context of {values['context']} is too short for {required} tokens", hint=hint
+        )
     weights = {**dict.fromkeys(OBJECTIVES, 0.0), **check_weights(values["weights"], f"weights of {where}")}
     if not any(weights.values()):
         raise InputError(f"{where}: all weights are 0", hint="give one objective a weight above 0")
@@ -161,27 +165,27 @@ def _checked(name: str, values: Mapping[str, Any], own: Mapping[str, Any], kind:
 
 
 def _optional(where: str, values: Mapping[str, Any], kind: Kind) -> dict[str, Any]:
-    """What is asked only now and then, checked; a frame's deadline is the next frame unless it is given."""
+    """Check the optional fields. The default deadline of a frame is the arrival of the next frame."""
     for key, most in STREAM.items():
         if not _is_number(values[key], int, float) or not 0 <= values[key] <= most:
             hint = f"{key} is a number from 0 (none) to {most:g}"
             raise InputError(f"{where}: {key} is {values[key]!r}", hint=hint)
     rate, deadline = float(values["frames_per_s"]), float(values["deadline_ms"])
     if deadline and not rate:
-        raise InputError(f"{where}: deadline_ms is {deadline:g} without frames", hint="set frames_per_s too")
+        raise InputError(f"{where}: deadline_ms is {deadline:g} without frames", hint="also set frames_per_s")
     if rate and kind != "graph":
-        hint = "leave frames_per_s out; of a model that is shown pictures image_ttft_ms is measured"
+        hint = "remove frames_per_s; image_ttft_ms is measured for vision-language models"
         raise InputError(
-            f"{where}: frames_per_s is {rate:g}, and a language model takes no frames", hint=hint
+            f"{where}: frames_per_s is {rate:g}, but a language model takes no frames", hint=hint
         )
     if rate and (values["batch"], values["concurrency"]) != (1, 1):
-        hint = "set batch and concurrency to 1: frames of one camera come one by one"
-        raise InputError(f"{where}: frames_per_s is {rate:g} beside a batch or clients", hint=hint)
+        hint = "set batch and concurrency to 1: frames of one camera arrive one at a time"
+        raise InputError(f"{where}: frames_per_s is {rate:g} with batch or concurrency above 1", hint=hint)
     if not isinstance(values["pictures"], bool):
         raise InputError(f"{where}: pictures is {values['pictures']!r}", hint="pictures is true or false")
     if values["pictures"] and (kind == "graph" or (values["batch"], values["concurrency"]) != (1, 1)):
-        hint = "a request with a picture goes to a language model that sees, one at a time"
-        raise InputError(f"{where}: pictures for a graph, or beside a batch or clients", hint=hint)
+        hint = "pictures require a vision-language model, and batch and concurrency of 1"
+        raise InputError(f"{where}: pictures for a graph, or with batch or concurrency above 1", hint=hint)
     return {"frames_per_s": rate, "deadline_ms": deadline or (1000 / rate if rate else 0.0)}
 
 

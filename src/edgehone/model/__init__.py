@@ -1,5 +1,5 @@
-"""What the model is: facts read from its files, never from its weights.
+"""Models: facts read from the headers and configuration of a model, never from its weights.
 
-`inspect` reads headers and configuration only, so that a checkpoint of 100 GB is known within a second.
-One reader a format: `huggingface` (safetensors) today. `digest` gives the content's fingerprint.
+`inspect` reads so little that a checkpoint of 100 GB takes under a second. There is one reader per format:
+`huggingface`, `onnx`, `pt2` and `gguf`; `formats` parses the headers. `digest` computes the digest of the content.
 """

@@ -1,4 +1,4 @@
-"""Reads a model folder's JSON files and the fields of config.json under the many names that families use."""
+"""Read a model folder's JSON files, and fields of config.json whose names differ between model families."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 
 from edgehone.core.errors import ModelError
 
-JSON_LIMIT = 256 * 1024 * 1024  # bytes; above it no configuration or index is genuine
+JSON_LIMIT = 256 * 1024 * 1024  # bytes; configurations and indexes are far smaller
 
-# One fact, the names that model families give it, the most common first.
+# A fact and its names in different model families, most common first.
 NAMES: Mapping[str, tuple[str, ...]] = {
     "layers": ("num_hidden_layers", "n_layer", "num_layers", "n_layers"),
     "hidden_size": ("hidden_size", "n_embd", "d_model", "model_dim", "dim"),
@@ -30,7 +30,7 @@ NAMES: Mapping[str, tuple[str, ...]] = {
 
 
 def read_bytes(path: Path, limit: int = JSON_LIMIT) -> bytes:
-    """The whole file. ModelError when it cannot be read or is larger than `limit` bytes."""
+    """Return the content of a file. Raises ModelError if it is unreadable or larger than `limit` bytes."""
     try:
         size = path.stat().st_size
         if size > limit:
@@ -45,11 +45,11 @@ def read_bytes(path: Path, limit: int = JSON_LIMIT) -> bytes:
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """The JSON object in a file. ModelError when it is unreadable, not JSON or not an object."""
+    """Return the JSON object in a file. Raises ModelError if it is unreadable, not JSON or not an object."""
     try:
         data = json.loads(read_bytes(path))
     except (ValueError, RecursionError) as error:
-        hint = "the file is damaged: fetch or copy it again"
+        hint = "the file is damaged: download or copy it again"
         raise ModelError(f"{path} is not valid JSON: {error}", hint=hint) from error
     if not isinstance(data, dict):
         raise ModelError(f"{path} holds a JSON {type(data).__name__}, not an object")
@@ -57,9 +57,9 @@ def read_object(path: Path) -> dict[str, Any]:
 
 
 def size_field(config: Mapping[str, Any], fact: str, path: Path) -> int | None:
-    """The positive integer that `config` gives for `fact` (a key of NAMES), or None where it gives none.
+    """Return the positive integer that `config` states for `fact` (a key of NAMES), or None if it states none.
 
-    A list (one value per layer) counts as none. Raises ModelError for any other value, naming it.
+    A list (one value per layer) is ignored. Raises ModelError, with the value, for anything else.
     """
     for name in NAMES[fact]:
         value = config.get(name)
@@ -70,7 +70,7 @@ def size_field(config: Mapping[str, Any], fact: str, path: Path) -> int | None:
 
 
 def positive(value: Any, name: str, path: Path) -> int:
-    """`value`, which must be an integer in 1 … 2**40. ModelError naming field and file otherwise."""
+    """Return `value` if it is an integer from 1 to 2**40. Raises ModelError, with field and file, otherwise."""
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 2**40:
         shown = repr(value)[:80]
         raise ModelError(f"{path}: {name} is {shown}, not a positive integer", hint="correct config.json")

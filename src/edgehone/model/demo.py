@@ -1,4 +1,4 @@
-"""The demo models: a small language model and a small graph that ship, for the demo, the tests and the checks."""
+"""The shipped demo models: a small language model and a small graph, for the demo and the tests."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from pathlib import Path
 
 
 def demo_model() -> Path:
-    """Its folder: a Llama of 3.7 M parameters, trained by examples/train_demo_model.py."""
+    """Return the folder of a Llama of 3.7 M parameters, trained by examples/train_demo_model.py."""
     return Path(str(files("edgehone").joinpath("data/demo-model")))
 
 
 def demo_graph() -> Path:
-    """An ONNX file: a classifier of 8×8 digits, trained by examples/train_digits_classifier.py.
+    """Return the ONNX file of a classifier of 8×8 digits, trained by examples/train_digits_classifier.py.
 
-    Beside it lie evaluation.npz and calibration.npz, its samples with labels.
+    Its folder also has labelled samples in evaluation.npz and calibration.npz.
     """
     return Path(str(files("edgehone").joinpath("data/digits/digits.onnx")))

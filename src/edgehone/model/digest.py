@@ -1,4 +1,4 @@
-"""SHA-256 of a model's files, remembered as long as a file's size, time and inode stay what they were."""
+"""Compute SHA-256 digests of a model's files, cached while a file's size, time and inode do not change."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from edgehone.model.info import ModelInfo
 
 
 def digest_file(path: Path, cache: Path | None = None) -> str:
-    """SHA-256 of a file, as hexadecimal digits, read in blocks.
+    """Return the SHA-256 of a file in hexadecimal.
 
-    `cache` is a folder of earlier answers (made if missing); an answer counts while the file's size,
-    modification time and inode are unchanged. A cache that cannot be written is done without. Raises
-    ModelError when the file cannot be read.
+    `cache`: a folder of earlier digests, created if missing. A cached digest is valid while the file's size,
+    modification time and inode are unchanged. A cache that cannot be written is not used. Raises ModelError if the
+    file cannot be read.
     """
     try:
         with path.open("rb") as file:
@@ -36,24 +36,24 @@ def digest_file(path: Path, cache: Path | None = None) -> str:
 
 
 def digest_model(info: ModelInfo, cache: Path | None = None) -> str:
-    """SHA-256 over the sorted (relative name, file digest) of every file that determines the model."""
+    """Return the SHA-256 over the sorted pairs (relative name, file digest) of all files of the model."""
     return _combined({name: digest_file(info.folder / name, cache) for name in info.files})
 
 
 def digest_folder(path: Path) -> dict[str, str]:
-    """The digest of every regular file below `path`, by its relative name with forward slashes, sorted.
+    """Return the digests of all files below `path`, by relative name with forward slashes, sorted.
 
-    Raises ModelError for what is neither file nor folder, or is a link that leads nowhere.
+    Raises ModelError for an entry that is neither file nor folder, and for a broken link.
     """
-    found: dict[str, str] = {}
+    digests: dict[str, str] = {}
     for entry in sorted(path.rglob("*")):
         if not entry.is_dir():
-            found[entry.relative_to(path).as_posix()] = digest_file(entry)
-    return dict(sorted(found.items()))
+            digests[entry.relative_to(path).as_posix()] = digest_file(entry)
+    return dict(sorted(digests.items()))
 
 
 def digest_paths(paths: Sequence[Path]) -> str:
-    """One digest of several files, in their order."""
+    """Return one digest of several files. It depends on their order."""
     return _combined({f"{index}/{path.name}": digest_file(path) for index, path in enumerate(paths)})
 
 
@@ -76,7 +76,7 @@ def _entry_name(path: Path) -> str:
 def _recall(entry: Path, state: list[int]) -> str | None:
     try:
         stored = json.loads(entry.read_text())
-    except (OSError, ValueError):  # none yet, or half a file of a full disk: digest again
+    except (OSError, ValueError):  # none yet, or truncated by a full disk
         return None
     if not isinstance(stored, dict) or stored.get("state") != state:
         return None

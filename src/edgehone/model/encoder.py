@@ -1,4 +1,4 @@
-"""Encoders in a Hugging Face folder: BERT and its kin, with their heads, tokenizers' outputs and poolings."""
+"""Encoders in a Hugging Face folder (BERT and similar models): task, inputs, outputs and pooling."""
 
 from __future__ import annotations
 
@@ -12,21 +12,20 @@ from edgehone.core.errors import ModelError
 from edgehone.model.config import read_bytes, read_object
 from edgehone.model.info import Tensor
 
-# Model type -> type_vocab_size where config.json does not state it (transformers 5, configuration_*.py); 0: has none.
+# Model type -> default of type_vocab_size (transformers 5, configuration_*.py); 0: the model has no token types.
 TYPES: Mapping[str, int] = {
     "bert": 2, "roberta": 2, "distilbert": 0, "albert": 2, "electra": 2, "mpnet": 0, "xlm-roberta": 2,
     "camembert": 2, "deberta": 0, "deberta-v2": 0, "nomic_bert": 2, "modernbert": 0,
 }  # fmt: skip
-_GIVES_TYPES = frozenset(
-    {"deberta", "deberta-v2"}
-)  # whose tokenizers give token_type_ids, not being wordpiece
-_LABELS = 2  # transformers' own default
+# Models whose tokenizers return token_type_ids although they are not WordPiece.
+_TOKEN_TYPES = frozenset({"deberta", "deberta-v2"})
+_LABELS = 2  # default of transformers
 _MODULES = "modules.json"
 
 
 @dataclass(frozen=True)
 class Encoder:
-    """What an encoder computes: task, its head's outputs, notes."""
+    """The task of an encoder, the outputs of its head, and notes."""
 
     task: str
     outputs: tuple[Tensor, ...]
@@ -34,7 +33,7 @@ class Encoder:
 
 
 def read(config: Mapping[str, Any], architecture: str, hidden: int | None, where: Path) -> Encoder | None:
-    """The encoder that config.json describes; None where it is none, or its head is none that is known."""
+    """Return the encoder that config.json describes, or None for other models and unknown heads."""
     if config.get("model_type") not in TYPES or config.get("is_decoder") is True:
         return None
     if architecture.endswith("ForSequenceClassification"):
@@ -47,7 +46,7 @@ def read(config: Mapping[str, Any], architecture: str, hidden: int | None, where
         return Encoder("text-classification", (logits,), tuple(notes))
     states = Tensor("last_hidden_state", "float32", ("batch", "sequence", hidden))
     if architecture.endswith(("ForMaskedLM", "ForPreTraining")):
-        note = f"{architecture}: taken for its hidden states, its head for masked words is left out"
+        note = f"{architecture}: its hidden states are used, the head for masked words is left out"
         return Encoder("feature-extraction", (states,), (note,))
     if architecture.endswith("Model"):
         return Encoder("feature-extraction", (states,))
@@ -57,25 +56,25 @@ def read(config: Mapping[str, Any], architecture: str, hidden: int | None, where
 def inputs(
     config: Mapping[str, Any], tokenizer_config: Mapping[str, Any], tokenizer: str | None
 ) -> tuple[Tensor, ...]:
-    """What the tokenizer gives and the encoder takes: int64 [batch, sequence] each."""
+    """Return the tensors that the tokenizer returns and the encoder takes: int64 [batch, sequence] each."""
     names = ["input_ids", "attention_mask"]
     model_type = str(config.get("model_type"))
     stated = tokenizer_config.get("model_input_names")
     kinds = config.get("type_vocab_size", TYPES.get(model_type, 0))
-    given = (
+    has_token_types = (
         "token_type_ids" in stated
         if isinstance(stated, list)
-        else tokenizer == "wordpiece" or model_type in _GIVES_TYPES
+        else tokenizer == "wordpiece" or model_type in _TOKEN_TYPES
     )
-    if given and isinstance(kinds, int) and kinds > 1:
+    if has_token_types and isinstance(kinds, int) and kinds > 1:
         names.append("token_type_ids")
     return tuple(Tensor(name, "int64", ("batch", "sequence")) for name in names)
 
 
 def sentence_modules(folder: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The files of a sentence-transformers folder that are not the encoder's, and notes; none elsewhere.
+    """Return the files of a sentence-transformers folder besides the encoder's, and notes. Empty for other folders.
 
-    Raises ModelError where modules.json is damaged or leads out of the folder.
+    Raises ModelError if modules.json is damaged or has a path outside of the folder.
     """
     if not (folder / _MODULES).is_file():
         return (), ()
@@ -83,9 +82,9 @@ def sentence_modules(folder: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
     try:
         modules = json.loads(read_bytes(where))
     except (ValueError, RecursionError) as error:
-        raise ModelError(f"{where} is not valid JSON: {error}", hint="fetch or copy it again") from error
+        raise ModelError(f"{where} is not valid JSON: {error}", hint="download or copy it again") from error
     if not isinstance(modules, list) or not all(isinstance(module, dict) for module in modules):
-        raise ModelError(f"{where} is not a list of modules", hint="fetch or copy it again")
+        raise ModelError(f"{where} is not a list of modules", hint="download or copy it again")
     files = [
         name
         for name in (_MODULES, "config_sentence_transformers.json", "sentence_bert_config.json")
@@ -93,20 +92,22 @@ def sentence_modules(folder: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
     ]
     steps: list[str] = []
     for module in modules:
-        place, kind = module.get("path", ""), str(module.get("type", "unknown")).rpartition(".")[2]
-        if not isinstance(place, str) or not _inside(place):
-            raise ModelError(f"{where} puts {kind} in {place!r}, which is no place in this folder")
-        if place:
+        path, kind = module.get("path", ""), str(module.get("type", "unknown")).rpartition(".")[2]
+        if not isinstance(path, str) or not _inside(path):
+            raise ModelError(f"{where} puts {kind} in {path!r}, which is not in this folder")
+        if path:
             files += [
-                f"{place}/{entry.name}" for entry in sorted((folder / place).glob("*")) if entry.is_file()
+                f"{path}/{entry.name}" for entry in sorted((folder / path).glob("*")) if entry.is_file()
             ]
-        steps.append(f"{_pooling(folder / place)} pooling" if kind == "Pooling" else kind)
-    return tuple(files), (f"sentence-transformers: {' → '.join(steps)}; the outputs are the first module's",)
+        steps.append(f"{_pooling(folder / path)} pooling" if kind == "Pooling" else kind)
+    return tuple(files), (
+        f"sentence-transformers: {' → '.join(steps)}; the outputs are those of the first module",
+    )
 
 
-def _inside(place: str) -> bool:
-    path = PurePosixPath(place)
-    return not path.is_absolute() and ".." not in path.parts and "\0" not in place and "\\" not in place
+def _inside(path: str) -> bool:
+    pure = PurePosixPath(path)
+    return not pure.is_absolute() and ".." not in pure.parts and "\0" not in path and "\\" not in path
 
 
 def _pooling(folder: Path) -> str:

@@ -1,4 +1,4 @@
-"""Mixtures of experts: which layers have them, and which experts every token passes."""
+"""Mixture-of-experts models: the layers with experts, and experts shared by all tokens."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from edgehone.model.config import NAMES
 
 _SHARED = ("n_shared_experts", "num_shared_experts", "moe_num_shared_experts")
-# A dense feed-forward part beside the experts, which is one shared expert by another name.
+# Widths of a dense feed-forward part next to the experts, which amounts to one shared expert.
 _SHARED_WIDTHS = (
     "shared_expert_intermediate_size",
     "moe_shared_expert_intermediate_size",
@@ -18,7 +18,7 @@ _LAYERS_LIMIT = 10_000
 
 
 def expert_fields(text: Mapping[str, Any]) -> Mapping[str, Any]:
-    """`text` with the fields that some families nest (DBRX), and without a count of 0, which says 'dense'."""
+    """Return `text` with nested expert fields (DBRX) merged in, and without counts of 0, which mean 'dense'."""
     nested = text.get("ffn_config")
     merged = dict(text)
     if isinstance(nested, dict):
@@ -34,24 +34,24 @@ def expert_fields(text: Mapping[str, Any]) -> Mapping[str, Any]:
 def notes(
     text: Mapping[str, Any], experts: int | None, per_token: int | None, layers: int | None
 ) -> list[str]:
-    """A line on where the experts are; none for a dense model."""
+    """Return a note on the experts and their layers. Empty for a dense model."""
     if experts is None or experts < 2:
         return []
     routed = expert_layers(text, layers)
     if routed is None or layers is None:
-        place = "in layers that config.json does not tell"
+        where = "in layers that config.json does not state"
     elif len(routed) == layers:
-        place = f"in all {layers} layers"
+        where = f"in all {layers} layers"
     else:
-        place = f"in {len(routed)} of {layers} layers ({_ranges(routed)})"
-    used = f", {per_token} a token" if per_token else ""
+        where = f"in {len(routed)} of {layers} layers ({_ranges(routed)})"
+    used = f", {per_token} per token" if per_token else ""
     shared = _shared(text)
-    besides = f"; {shared} shared, which every token passes" if shared else ""
-    return [f"mixture of experts: {experts} {place}{used}{besides}"]
+    shared_note = f"; {shared} shared by all tokens" if shared else ""
+    return [f"mixture of experts: {experts} {where}{used}{shared_note}"]
 
 
 def expert_layers(text: Mapping[str, Any], layers: int | None) -> list[int] | None:
-    """The layers with experts, counted from 0, by the rules of transformers' models; None where unknown."""
+    """Return the layers with experts, counted from 0, by the rules of transformers' models, or None if unknown."""
     if layers is None or layers > _LAYERS_LIMIT:
         return None
     kinds = text.get("mlp_layer_types")
@@ -90,7 +90,7 @@ def _shared(text: Mapping[str, Any]) -> int:
 
 
 def _ranges(numbers: list[int]) -> str:
-    """ "3–60", "1, 3, 5, …": runs as ranges, at most six of them."""
+    """Return numbers as at most six ranges: "3–60", "1, 3, 5, …"."""
     runs: list[list[int]] = []
     for number in numbers:
         if runs and runs[-1][1] == number - 1:

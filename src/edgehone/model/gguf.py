@@ -1,4 +1,4 @@
-"""Reads a GGUF model: what its header's keys and tensors say."""
+"""The facts about a GGUF model, from the keys and tensors of its header."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from edgehone.model.licence import read_licence
 
 FLOATS = frozenset({"F16", "BF16", "F32", "F64"})
 PLAIN = FLOATS | {"I8", "I16", "I32", "I64"}
-# Architectures of llama.cpp that give embeddings, not next tokens.
+# Architectures of llama.cpp that compute embeddings, not next tokens.
 ENCODERS = frozenset({
     "bert", "modern-bert", "nomic-bert", "nomic-bert-moe", "neo-bert", "jina-bert-v2", "jina-bert-v3", "eurobert",
     "gemma-embedding", "llama-embed", "t5encoder",
 })  # fmt: skip
 _NOT_MODELS = {"clip": "the vision part of a multi-modal model", "t5": "an encoder-decoder"}
 _TOKENIZERS = {"llama": "sentencepiece", "gpt2": "bpe", "bert": "wordpiece", "t5": "unigram"}
-_CACHE_BYTES = 2  # bytes an element, as f16
+_CACHE_BYTES = 2  # bytes per element: f16
 _SHARD = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.gguf", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class _Model:
-    """The header of the first file and the tensors of all."""
+    """The header of the first file, and the tensors of all files."""
 
     path: Path
     values: dict[str, Any]
@@ -39,11 +39,11 @@ class _Model:
     architecture: str
 
     def number(self, key: str) -> int | None:
-        """A positive integer of the architecture; None where there is none, or 0 for 'does not have it'."""
+        """Return the positive integer under a key of the architecture, or None if it is missing or 0."""
         return self._positive(f"{self.architecture}.{key}", self.values.get(f"{self.architecture}.{key}"))
 
     def numbers(self, key: str) -> list[int] | int | None:
-        """As `number`, or a list with one value a layer, 0 where a layer has none."""
+        """Return the same, or a list with one value per layer, 0 for layers without one."""
         name = f"{self.architecture}.{key}"
         value = self.values.get(name)
         if isinstance(value, list):
@@ -62,9 +62,9 @@ class _Model:
 
 
 def read(path: Path) -> ModelInfo:
-    """The facts about the model in the file `path`, and in the other files of a split one.
+    """Read the facts about the model in the file `path` and, if it is split, its other files.
 
-    Raises ModelError where a file is damaged or missing, or holds an adapter.
+    Raises ModelError if a file is damaged or missing, or holds an adapter or importance matrix.
     """
     model = _load(path)
     dtypes: Counter[str] = Counter()
@@ -100,7 +100,7 @@ def read(path: Path) -> ModelInfo:
         experts_per_token=model.number("expert_used_count"),
         tied_embeddings="output.weight" not in model.tensors if task == "text-generation" else None,
         sliding_window=model.number("attention.sliding_window"),
-        licence=_text(model.values.get("general.license")) or read_licence(path.parent),
+        licence=_string(model.values.get("general.license")) or read_licence(path.parent),
         tokenizer=_tokenizer(model.values),
         chat_template=bool(model.values.get("tokenizer.chat_template")),
         quantized=_quantized(dtypes),
@@ -110,7 +110,7 @@ def read(path: Path) -> ModelInfo:
 
 
 def is_later_shard(path: Path) -> bool:
-    """Whether it is a file of a split model, and not the first."""
+    """Return True for the second and later files of a split model."""
     match = _SHARD.fullmatch(path.name)
     return match is not None and int(match[2]) > 1
 
@@ -118,11 +118,11 @@ def is_later_shard(path: Path) -> bool:
 def _load(path: Path) -> _Model:
     header = read_header(path)
     values = dict(header.values)
-    kind = values.get("general.type", "model")
-    if kind in ("adapter", "imatrix") or "adapter.type" in values:
+    content = values.get("general.type", "model")
+    if content in ("adapter", "imatrix") or "adapter.type" in values:
         raise ModelError(
-            f"{path} holds {'an importance matrix' if kind == 'imatrix' else 'an adapter'}, not a whole model",
-            hint="give the model itself, merged with its adapter where it has one",
+            f"{path} holds {'an importance matrix' if content == 'imatrix' else 'an adapter'}, not a whole model",
+            hint="give the model itself, merged with its adapter if it has one",
         )
     architecture = values.get("general.architecture")
     if not isinstance(architecture, str) or not architecture:
@@ -135,7 +135,7 @@ def _load(path: Path) -> _Model:
         files.append(shard.name)
         for name, tensor in read_header(shard).tensors.items():
             if name in tensors:
-                raise ModelError(f"{shard} holds the tensor {name!r} again", hint="fetch the files again")
+                raise ModelError(f"{shard} holds the tensor {name!r} again", hint="download the files again")
             tensors[name] = tensor
     return _Model(path, values, header, tensors, tuple(sorted(files)), architecture)
 
@@ -147,16 +147,16 @@ def _shards(path: Path, values: dict[str, Any]) -> Iterator[Path]:
     match = _SHARD.fullmatch(path.name)
     if not isinstance(count, int) or not 1 < count < 100_000 or match is None or int(match[3]) != count:
         raise ModelError(
-            f"{path} is one of {count} files of a model, and its name does not say which",
-            hint="give the first file under its own name: NAME-00001-of-0000N.gguf",
+            f"{path} is one of {count} files of a model, but its name does not say which",
+            hint="give the first file under its original name: NAME-00001-of-0000N.gguf",
         )
     if int(match[2]) != 1:
         first = path.with_name(f"{match[1]}-00001-of-{match[3]}.gguf")
-        raise ModelError(f"{path} is not the first file of its model", hint=f"give the first: {first}")
+        raise ModelError(f"{path} is not the first file of its model", hint=f"give the first file: {first}")
     for number in range(2, count + 1):
         shard = path.with_name(f"{match[1]}-{number:05}-of-{match[3]}.gguf")
         if not shard.is_file():
-            raise ModelError(f"{shard} is missing", hint="fetch or copy the missing file")
+            raise ModelError(f"{shard} is missing", hint="download or copy the missing file")
         yield shard
 
 
@@ -170,14 +170,14 @@ def _task(model: _Model) -> tuple[str, list[str]]:
 
 
 def _lengths(model: _Model) -> tuple[int | None, int | None]:
-    """Width of a head's keys and of its values: stated, else hidden size / heads."""
+    """Return the sizes of a head's keys and values: as stated, else hidden size / heads."""
     hidden, heads = model.number("embedding_length"), _most(model.numbers("attention.head_count"))
     derived = hidden // heads if hidden and heads else None
     return model.number("attention.key_length") or derived, model.number("attention.value_length") or derived
 
 
 def _cache_bytes(model: _Model) -> tuple[int | None, list[str]]:
-    """Layers x kv_heads x (key width + value width) x 2 bytes, or None and why."""
+    """Return layers · KV heads · (key size + value size) · 2 bytes, or None and the reason."""
     if model.number("attention.kv_lora_rank"):
         return None, ["multi-head latent attention: the KV cache depends on the runtime"]
     kv_heads = model.numbers("attention.head_count_kv")
@@ -185,9 +185,9 @@ def _cache_bytes(model: _Model) -> tuple[int | None, list[str]]:
         kv_heads = model.numbers("attention.head_count")
     layers, (keys, values) = model.number("block_count"), _lengths(model)
     if model.number("ssm.state_size") and not isinstance(kv_heads, list):
-        return None, ["only some layers keep a KV cache: its size depends on the runtime"]
+        return None, ["only some layers have a KV cache: its size depends on the runtime"]
     if kv_heads is None or layers is None or keys is None or values is None:
-        return None, ["the header does not give layers, KV heads and head size: KV-cache bytes unknown"]
+        return None, ["the header does not state layers, KV heads and head size: KV-cache bytes unknown"]
     total = sum(kv_heads) if isinstance(kv_heads, list) else kv_heads * layers
     return total * (keys + values) * _CACHE_BYTES, []
 
@@ -211,9 +211,9 @@ def _tokenizer(values: dict[str, Any]) -> str | None:
 
 
 def _quantized(dtypes: Counter[str]) -> str | None:
-    """The type that most quantized weights have; None where all are stored as plain numbers."""
-    packed = {name: count for name, count in dtypes.items() if name not in PLAIN and count}
-    return max(packed, key=lambda name: packed[name]) if packed else None
+    """Return the type of most quantized weights, or None if no weights are quantized."""
+    quantized = {name: count for name, count in dtypes.items() if name not in PLAIN and count}
+    return max(quantized, key=lambda name: quantized[name]) if quantized else None
 
 
 def _file_notes(model: _Model) -> Iterator[str]:
@@ -226,8 +226,8 @@ def _file_notes(model: _Model) -> Iterator[str]:
         yield f"quantized as {named}" if named and named not in FLOATS else f"file type {named or stated}"
     shared = model.number("expert_shared_count")
     if shared:
-        yield f"{shared} shared experts besides, used for every token"
+        yield f"{shared} shared experts in addition, used for every token"
 
 
-def _text(value: Any) -> str | None:
+def _string(value: Any) -> str | None:
     return value[:80] if isinstance(value, str) and value else None

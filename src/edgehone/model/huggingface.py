@@ -1,4 +1,4 @@
-"""Reads a Hugging Face model folder: config.json, safetensors headers, tokenizer files."""
+"""The facts about a model in a Hugging Face folder: config.json, safetensors headers, tokenizer files."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ CONVERT = (
     'python -c "from transformers import AutoModelForCausalLM as M; '
     "M.from_pretrained('{0}').save_pretrained('{0}', safe_serialization=True)\""
 )
-NULL = "null"  # the model type of the fake that ships; its tokens are bytes
+NULL = "null"  # model type of the null backend's models, whose tokens are bytes
 
-# Fields of config.json by which a family says that not every layer keeps a plain key-value cache.
+# Fields of config.json that indicate that not every layer has a plain KV cache.
 HYBRID_FIELDS = ("attn_layer_period", "hybrid_override_pattern", "layers_block_type", "attn_layer_indices")
-_CACHE_BYTES = 2  # bytes an element, as f16
+_CACHE_BYTES = 2  # bytes per element: f16
 
 
 @dataclass(frozen=True)
 class Weights:
-    """What the headers of all weight files say together."""
+    """The combined headers of all weight files."""
 
-    files: tuple[str, ...]  # relative, the index included
+    files: tuple[str, ...]  # relative to the folder, including the index
     names: frozenset[str]
     dtypes: Mapping[str, int]
     bytes: int
@@ -42,7 +42,7 @@ class Weights:
 
 
 def read(folder: Path) -> ModelInfo:
-    """The facts about the model in `folder`. Raises ModelError for whatever is missing or damaged."""
+    """Read the facts about the model in `folder`. Raises ModelError if anything is missing or damaged."""
     where = folder / "config.json"
     config = read_object(where)
     model_type = config.get("model_type")
@@ -51,19 +51,19 @@ def read(folder: Path) -> ModelInfo:
         raise ModelError(f"{where}: model_type is {model_type!r}, so the architecture is unknown", hint=hint)
     weights = read_weights(folder)
     text = experts.expert_fields(_text_config(config))
-    described = folder / "tokenizer_config.json"
-    tokenizer_config = read_object(described) if described.exists() else {}
+    tokenizer_path = folder / "tokenizer_config.json"
+    tokenizer_config = read_object(tokenizer_path) if tokenizer_path.exists() else {}
     kind = "bytes" if model_type == NULL else tokenizer.read_kind(folder)
     sizes = _sizes(text, where)
     architecture = _architecture(config)
-    encodes = encoder.read(config, architecture, sizes["hidden_size"], where)
-    if encodes is None:
+    encoder_facts = encoder.read(config, architecture, sizes["hidden_size"], where)
+    if encoder_facts is None:
         task, task_notes = _task(folder, config)
         cache, cache_notes = _cache_bytes(text, where)
         modules: tuple[str, ...] = ()
     else:
         modules, module_notes = encoder.sentence_modules(folder)
-        task, task_notes = encodes.task, [*encodes.notes, *module_notes]
+        task, task_notes = encoder_facts.task, [*encoder_facts.notes, *module_notes]
         cache, cache_notes = None, []
     quantized, quantized_notes = _quantized(config)
     remote = bool(config.get("auto_map") or tokenizer_config.get("auto_map"))
@@ -88,13 +88,13 @@ def read(folder: Path) -> ModelInfo:
         remote_code=remote,
         kv_bytes_per_token=cache,
         notes=(*task_notes, *mixture, *weights.notes, *quantized_notes, *cache_notes),
-        inputs=encoder.inputs(config, tokenizer_config, kind) if encodes else (),
-        outputs=encodes.outputs if encodes else (),
+        inputs=encoder.inputs(config, tokenizer_config, kind) if encoder_facts else (),
+        outputs=encoder_facts.outputs if encoder_facts else (),
     )
 
 
 def read_weights(folder: Path) -> Weights:
-    """The headers of the single file, or of every shard that the index names, checked against each other."""
+    """Read the header of the single weight file, or of all shards in the index, and check them against the index."""
     if (folder / SINGLE).exists():
         tensors = read_header(folder / SINGLE)
         return _weights(folder, (SINGLE,), {SINGLE: tensors}, ())
@@ -104,34 +104,34 @@ def read_weights(folder: Path) -> Weights:
 
 
 def _sharded(folder: Path) -> Weights:
-    place = folder / INDEX
-    wanted = read_object(place).get("weight_map")
-    if not isinstance(wanted, dict) or not wanted:
-        raise ModelError(f"{place} has no weight_map")
+    index = folder / INDEX
+    weight_map = read_object(index).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise ModelError(f"{index} has no weight_map")
     shards: dict[str, set[str]] = {}
-    for name, shard in wanted.items():
+    for name, shard in weight_map.items():
         if not isinstance(shard, str) or not _inside(shard):
-            raise ModelError(f"{place} puts tensor {name!r} in {shard!r}, which is no file of this folder")
+            raise ModelError(f"{index} puts tensor {name!r} in {shard!r}, which is not a file in this folder")
         shards.setdefault(shard, set()).add(name)
     headers: dict[str, dict[str, Tensor]] = {}
     notes: list[str] = []
     for shard, names in sorted(shards.items()):
         if not (folder / shard).exists():
-            hint = "fetch or copy the missing shard"
+            hint = "download or copy the missing shard"
             raise ModelError(
                 f"{folder / shard} is missing: the index puts {len(names)} tensors there", hint=hint
             )
         headers[shard] = read_header(folder / shard)
-        lacking = sorted(names - headers[shard].keys())
-        if lacking:
-            more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
-            hint = "the index and the shards are of different models: fetch them again"
+        absent = sorted(names - headers[shard].keys())
+        if absent:
+            more = f" and {len(absent) - 1} more" if len(absent) > 1 else ""
+            hint = "the index and the shards are from different models: download them again"
             raise ModelError(
-                f"{folder / shard} lacks the tensor {lacking[0]!r}{more} that the index puts there", hint=hint
+                f"{folder / shard} lacks the tensor {absent[0]!r}{more} that the index puts there", hint=hint
             )
         extra = len(headers[shard].keys() - names)
         if extra:
-            notes.append(f"{shard} stores {extra} tensors that the index does not name: not counted")
+            notes.append(f"{shard} stores {extra} tensors that are not in the index and are not counted")
             headers[shard] = {name: headers[shard][name] for name in names}
     return _weights(folder, (INDEX, *shards), headers, notes)
 
@@ -163,11 +163,11 @@ def _inside(name: str) -> bool:
 
 def _no_weights(folder: Path) -> ModelError:
     names = {entry.name for entry in folder.iterdir()}
-    looked = f"looked for {SINGLE} and {INDEX}"
+    searched = f"looked for {SINGLE} and {INDEX}"
     if names & set(PICKLES) or any(name.startswith("pytorch_model-") for name in names):
         return ModelError(
-            f"{folder} holds pickled weights only (pytorch_model.bin); loading a pickle runs the code in it",
-            hint=f"where you trust the source, convert once: {CONVERT.format(folder)}",
+            f"{folder} holds only pickled weights (pytorch_model.bin); loading a pickle runs the code in it",
+            hint=f"if you trust the source, convert them once: {CONVERT.format(folder)}",
         )
     if "adapter_model.safetensors" in names:
         return ModelError(
@@ -177,7 +177,7 @@ def _no_weights(folder: Path) -> ModelError:
     others = sorted(name for name in names if name.endswith((".safetensors", ".gguf", ".onnx", ".bin")))
     found = f"; found {', '.join(others[:3])}" if others else ""
     return ModelError(
-        f"no weights in {folder}: {looked}{found}", hint="fetch the model again, weights and index"
+        f"no weights in {folder}: {searched}{found}", hint="download the model again, with weights and index"
     )
 
 
@@ -190,7 +190,7 @@ def _files(folder: Path, weights: Weights, remote: bool) -> tuple[str, ...]:
 
 
 def _text_config(config: dict[str, Any]) -> dict[str, Any]:
-    """The part that describes the language model: nested in multimodal configurations."""
+    """Return the configuration of the language model, which is nested in multimodal configurations."""
     for name in multimodal.PARTS:
         nested = config.get(name)
         if isinstance(nested, dict):
@@ -244,24 +244,24 @@ def _head_dim(text: Mapping[str, Any], where: Path) -> int | None:
 
 
 def _cache_bytes(text: Mapping[str, Any], where: Path) -> tuple[int | None, list[str]]:
-    """2 (keys and values) x layers x kv_heads x head_dim x 2 bytes, or None and why."""
+    """Return 2 (keys and values) · layers · KV heads · head size · 2 bytes, or None and the reason."""
     if text.get("kv_lora_rank") is not None:
         return None, ["multi-head latent attention: the KV cache depends on the runtime"]
     if any(text.get(name) is not None for name in HYBRID_FIELDS):
-        return None, ["only some layers keep a KV cache: its size depends on the runtime"]
+        return None, ["only some layers have a KV cache: its size depends on the runtime"]
     layers = size_field(text, "layers", where)
     kinds = text.get("layer_types")
     notes: list[str] = []
     if isinstance(kinds, list) and kinds:
-        kept = sum(str(kind).endswith("attention") and not str(kind).startswith("linear") for kind in kinds)
-        if kept != len(kinds):
-            layers = kept
-            notes.append(f"{kept} of {len(kinds)} layers keep a KV cache")
+        cached = sum(str(kind).endswith("attention") and not str(kind).startswith("linear") for kind in kinds)
+        if cached != len(kinds):
+            layers = cached
+            notes.append(f"{cached} of {len(kinds)} layers have a KV cache")
     kv_heads, head_dim = _kv_heads(text, where), _head_dim(text, where)
     if layers is None or kv_heads is None or head_dim is None:
         return None, [
             *notes,
-            "config.json does not give layers, KV heads and head size: KV-cache bytes unknown",
+            "config.json does not state layers, KV heads and head size: KV-cache bytes unknown",
         ]
     return 2 * layers * kv_heads * head_dim * _CACHE_BYTES, notes
 
@@ -291,5 +291,5 @@ def _quantized(config: Mapping[str, Any]) -> tuple[str | None, list[str]]:
         stated = config.get(name)
         if isinstance(stated, dict) and stated:
             method = str(stated.get("quant_method") or "unknown")
-            return method, [f"quantized already ({method}): parameters are counted as stored, packed"]
+            return method, [f"already quantized ({method}): packed parameters are counted as stored"]
     return None, []

@@ -11,27 +11,27 @@ from edgehone.formats.graph import Tensor
 
 __all__ = ["FILES", "LANGUAGE_TASKS", "Kind", "ModelInfo", "Tensor"]
 
-# What is asked of a model decides how it is judged: a language model by its next tokens, a graph by its outputs.
+# The kind decides the evaluation: a language model's next tokens are compared, a graph's outputs.
 Kind = Literal["language", "graph"]
-# Formats of which a model is a file, not a folder.
+# Formats in which a model is a file, not a folder.
 FILES = ("onnx", "torch-export", "gguf")
 LANGUAGE_TASKS = ("text-generation", "image-text-to-text", "unknown")
 
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What the files say. `None` is 'the files do not say'."""
+    """The facts about a model that its files state. None: not stated."""
 
-    path: Path  # a folder, or the file of a model that is one
+    path: Path  # a folder, or the file of a single-file model
     format: str  # "huggingface", "onnx", "torch-export", "gguf"
-    architecture: str  # as config.json names it: "LlamaForCausalLM"
+    architecture: str  # as named in config.json: "LlamaForCausalLM"
     model_type: str  # "llama"
     # "text-generation", "feature-extraction" and "text-classification" (encoders), "image-text-to-text"
-    # (multi-modal), "graph" (ONNX and exported programs: whatever it computes), "unknown"
+    # (multi-modal), "graph" (ONNX and exported programs), "unknown"
     task: str
     parameters: int
     bytes: int  # of the weight files
-    dtypes: Mapping[str, int]  # dtype as safetensors names it ("BF16") -> parameters stored in it
+    dtypes: Mapping[str, int]  # dtype as named by safetensors ("BF16") -> number of parameters stored in it
     files: tuple[str, ...]  # every file that determines the model, relative to `folder`, sorted
     layers: int | None = None
     hidden_size: int | None = None
@@ -48,28 +48,28 @@ class ModelInfo:
     licence: str | None = None
     tokenizer: str | None = None  # "sentencepiece", "bpe", "unigram", "wordpiece"
     chat_template: bool = False
-    quantized: str | None = None  # quant_method of a checkpoint that is quantized already
+    quantized: str | None = None  # quantization method of a checkpoint that is already quantized
     remote_code: bool = False
-    kv_bytes_per_token: int | None = None  # at 2 bytes an element, all layers, keys and values
+    kv_bytes_per_token: int | None = None  # keys and values of all layers, at 2 bytes per element
     notes: tuple[str, ...] = field(default=())
-    # of a graph; an encoder's are those of its tokenizer and head
+    # of a graph; an encoder's inputs are the outputs of its tokenizer
     inputs: tuple[Tensor, ...] = ()
     outputs: tuple[Tensor, ...] = ()
     opset: int | None = None
-    operators: tuple[str, ...] = ()  # "domain::Name" where the domain is not ONNX's own, sorted
+    operators: tuple[str, ...] = ()  # sorted; "domain::Name" except in the default domain of ONNX
 
     @property
     def kind(self) -> Kind:
-        """How it is judged and measured."""
+        """How the model is evaluated and measured."""
         return "language" if self.task in LANGUAGE_TASKS else "graph"
 
     @property
     def folder(self) -> Path:
-        """Where its files lie: `path`, or the folder of the file that `path` is."""
+        """The folder of the model's files: `path` itself, or the folder that contains it."""
         return self.path.parent if self.format in FILES else self.path
 
     def to_json(self) -> dict[str, Any]:
-        """A plain dict, paths as strings and tuples as lists: what JSON gives back."""
+        """Return a plain dict, with paths as strings and tuples as lists, that JSON preserves."""
         data = {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
         for name in ("inputs", "outputs"):
             data[name] = [{**tensor, "shape": list(tensor["shape"])} for tensor in data[name]]

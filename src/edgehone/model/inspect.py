@@ -1,4 +1,4 @@
-"""Which reader a path belongs to, and a clear word for what none of them reads."""
+"""Find the reader for a model path. Explain why a path cannot be read."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from edgehone.model.info import ModelInfo
 FOLDER = "a folder with config.json, safetensors weights and a tokenizer (Hugging Face layout)"
 SUPPORTED = f"{FOLDER}, or a file: .onnx, .pt2, .gguf"
 
-# Models that are one file (with data files beside it, maybe), by suffix.
+# Readers of single-file models (possibly with data files), by suffix.
 READERS: Mapping[str, Callable[[Path], ModelInfo]] = {
     ".onnx": onnx.read,
     ".pt2": pt2.read,
     ".gguf": gguf.read,
 }
 
-# Formats that people try, by suffix.
+# Unsupported formats that are commonly tried, by suffix.
 OTHER_FORMATS = {
-    ".safetensors": "a bare weight file: the configuration and the tokenizer beside it are needed too",
+    ".safetensors": "a weight file alone: its configuration and tokenizer are needed too",
     ".bin": "a pickled checkpoint: loading a pickle runs the code in it",
     ".pt": "a pickled checkpoint: loading a pickle runs the code in it",
     ".pth": "a pickled checkpoint: loading a pickle runs the code in it",
@@ -31,19 +31,19 @@ _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 def inspect(path: str | Path) -> ModelInfo:
-    """The facts about the model in the folder or file `path`, from headers and configuration only.
+    """Return the facts about the model in the folder or file `path`, from headers and configuration only.
 
-    Raises ModelError when it is missing, incomplete, damaged or of a format that is not supported.
+    Raises ModelError if the model is missing, incomplete, damaged or in an unsupported format.
     """
-    place = Path(path)
+    location = Path(path)
     try:
-        if not place.exists():
+        if not location.exists():
             raise _missing(str(path))
-        if not place.is_dir():
-            return _reader(place)(place)
-        if _is_checkpoint(place):
-            return huggingface.read(place)
-        file = _only_file(place)
+        if not location.is_dir():
+            return _reader(location)(location)
+        if _is_checkpoint(location):
+            return huggingface.read(location)
+        file = _only_file(location)
         return READERS[file.suffix.lower()](file)
     except OSError as error:
         raise ModelError(f"cannot open {path}: {error.strerror or error}") from error
@@ -54,7 +54,7 @@ def inspect(path: str | Path) -> ModelInfo:
 
 
 def _is_checkpoint(folder: Path) -> bool:
-    """Whether it has config.json, and weights that belong to it where there is a model file besides."""
+    """Return True for a folder with config.json. If it also has model files, it must have safetensors weights."""
     if not (folder / "config.json").exists():
         return False
     return not _model_files(folder) or any(
@@ -73,7 +73,9 @@ def _only_file(folder: Path) -> Path:
         raise ModelError(f"no config.json in {folder}", hint=f"give {SUPPORTED}")
     if len(files) > 1:
         named = ", ".join(file.name for file in files[:5]) + (", …" if len(files) > 5 else "")
-        raise ModelError(f"{folder} holds {len(files)} models: {named}", hint=f"give one of them: {files[0]}")
+        raise ModelError(
+            f"{folder} holds {len(files)} models: {named}", hint=f"give the path of one of them: {files[0]}"
+        )
     return files[0]
 
 
@@ -81,16 +83,16 @@ def _reader(path: Path) -> Callable[[Path], ModelInfo]:
     suffix = path.suffix.lower()
     if suffix in READERS:
         return READERS[suffix]
-    what = OTHER_FORMATS.get(suffix, "a file")
+    description = OTHER_FORMATS.get(suffix, "a file")
     hint = f"give {SUPPORTED}"
     if suffix == ".safetensors" and (path.parent / "config.json").exists():
         hint = f"give its folder: {path.parent}"
-    raise ModelError(f"{path} is {what}, not a model folder", hint=hint)
+    raise ModelError(f"{path} is {description}, not a model folder", hint=hint)
 
 
-def _missing(given: str) -> ModelError:
-    if _HUB_NAME.fullmatch(given):
-        hint = f"if that is a name on the hub: edgehone optimize {given} --download"
+def _missing(path: str) -> ModelError:
+    if _HUB_NAME.fullmatch(path):
+        hint = f"if this is a name on the hub: edgehone optimize {path} --download"
     else:
-        hint = f"give {SUPPORTED}; see what is there: ls {Path(given).parent}"
-    return ModelError(f"no such model folder: {given}", hint=hint)
+        hint = f"give {SUPPORTED}; list the folder: ls {Path(path).parent}"
+    return ModelError(f"no such model folder: {path}", hint=hint)

@@ -1,4 +1,4 @@
-"""The licence that a model folder states: in its model card's front matter, or in a licence file."""
+"""Read the licence of a model folder from the front matter of its model card, or from a licence file."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-_READ = 16_384  # characters of a card or licence file that are looked at
+_READ = 16_384  # characters of a card or licence file that are searched
 
-# What the first lines of a licence text say, and the identifier that model cards use for it.
+# Title in the first lines of a licence text, and its identifier in model cards.
 _TITLES: tuple[tuple[str, str], ...] = (
     (r"apache license,?\s+version 2\.0", "apache-2.0"),
     (r"\bmit license\b", "mit"),
@@ -23,7 +23,7 @@ _TITLES: tuple[tuple[str, str], ...] = (
 
 
 def read_licence(folder: Path) -> str | None:
-    """The licence as the card names it ("apache-2.0"), else as its text's title says, else None."""
+    """Return the licence in the model card ("apache-2.0"), else the title of a licence file, else None."""
     return _from_card(folder) or next(_from_texts(folder), None)
 
 
@@ -32,21 +32,21 @@ def _from_card(folder: Path) -> str | None:
     match = re.match(r"---\s*\n(.*?)\n---", text or "", re.DOTALL)
     if match is None:
         return None
-    found = _front_matter(match.group(1))
-    licence = found.get("license")
+    fields = _front_matter(match.group(1))
+    licence = fields.get("license")
     if licence == "other":
-        return found.get("license_name") or "other"
+        return fields.get("license_name") or "other"
     return licence
 
 
 def _front_matter(block: str) -> dict[str, str]:
-    """The scalar (or listed, joined by ', ') values of the keys `license` and `license_name`."""
-    found: dict[str, str] = {}
+    """Return the values of the keys `license` and `license_name`. Lists are joined by ", "."""
+    fields: dict[str, str] = {}
     for match in re.finditer(r"^(license|license_name):[ \t]*(.*(?:\n[ \t]*- .*)*)", block, re.MULTILINE):
         parts = re.split(r"[,\n]", re.sub(r"\s#.*|[\[\]]", "", match.group(2)))
         values = [re.sub(r"^-\s+", "", part.strip()).strip("\"' ") for part in parts]
-        found[match.group(1)] = ", ".join(value for value in values if value)
-    return {key: value for key, value in found.items() if value}
+        fields[match.group(1)] = ", ".join(value for value in values if value)
+    return {key: value for key, value in fields.items() if value}
 
 
 def _from_texts(folder: Path) -> Iterator[str]:
@@ -61,7 +61,7 @@ def _from_texts(folder: Path) -> Iterator[str]:
 
 
 def _head(path: Path) -> str | None:
-    """The first characters of a text file; None where there is none that can be read."""
+    """Return the first characters of a text file, or None if it cannot be read."""
     try:
         with path.open(encoding="utf-8", errors="replace") as file:
             return file.read(_READ)

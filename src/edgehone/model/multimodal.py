@@ -1,4 +1,4 @@
-"""Multi-modal language models in a Hugging Face folder: which parts config.json describes."""
+"""Multi-modal language models in a Hugging Face folder: task and parts."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 from edgehone.model.config import NAMES, read_object
 
 PARTS = ("text_config", "llm_config", "language_config")
-_SENSES = ("vision_config", "visual", "audio_config", "speech_config", "video_config")
+_ENCODERS = ("vision_config", "visual", "audio_config", "speech_config", "video_config")
 
 
 def task(folder: Path, config: Mapping[str, Any], architecture: str) -> tuple[str, list[str]] | None:
-    """The task and notes of a multi-modal model; None where config.json describes no part but language."""
-    parts = {name: config[name] for name in (*PARTS, *_SENSES) if isinstance(config.get(name), dict)}
+    """Return the task and notes of a multi-modal model, or None if config.json describes only a language model."""
+    parts = {name: config[name] for name in (*PARTS, *_ENCODERS) if isinstance(config.get(name), dict)}
     if not parts.keys() & set(PARTS) and not (parts and architecture.endswith("ForConditionalGeneration")):
         return None
     notes = ["multimodal: the sizes are those of its language model"]
@@ -25,7 +25,7 @@ def task(folder: Path, config: Mapping[str, Any], architecture: str) -> tuple[st
     if "vision_config" not in parts or not architecture.endswith("ForConditionalGeneration"):
         return "unknown", notes
     if not _image_processor(folder):
-        return "unknown", [*notes, "no image processor (preprocessor_config.json): it can't be given images"]
+        return "unknown", [*notes, "no image processor (preprocessor_config.json): it cannot process images"]
     return "image-text-to-text", notes
 
 

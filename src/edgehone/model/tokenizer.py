@@ -1,4 +1,4 @@
-"""Which kind of tokenizer lies in a model folder, and whether its files can be read at all."""
+"""Detect the kind of tokenizer in a model folder, and check that its files can be read."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pathlib import Path
 from edgehone.core.errors import ModelError
 from edgehone.model.config import JSON_LIMIT, read_bytes, read_object
 
-# Looked for in this order; the first one that is there tells the kind.
+# Searched in this order; the first that exists decides the kind.
 SENTENCEPIECE = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model")
 LOOKED_FOR = (*SENTENCEPIECE, "tokenizer.json", "vocab.json with merges.txt", "vocab.txt", "tiktoken.model")
 
-# Every file that changes what a tokenizer does.
+# All files that affect a tokenizer.
 FILES = (
     *SENTENCEPIECE,
     "tokenizer.json",
@@ -38,19 +38,19 @@ def _list_of(element: str) -> str:
     return rf"{_GAP}{element}(?:{_GAP},{_GAP}{element})*+{_GAP}"
 
 
-# A vocabulary ({"token": id}), merges ([["a", "b"]] or ["a b"]) or scored pieces ([["piece", -1.5]]), whole.
-# Skipped without making an object of each of a million entries, which took 1.2 s and 120 MB.
+# A whole vocabulary ({"token": id}), list of merges ([["a", "b"]] or ["a b"]) or of scored pieces ([["piece", -1.5]]).
+# It is skipped as text: creating objects for a million entries took 1.2 s and 120 MB.
 _ROW = rf"\[{_list_of(f'(?:{_STRING}|{_NUMBER})')}\]"
 _TABLE = re.compile(
     rf"\{{{_list_of(f'{_STRING}{_GAP}:{_GAP}{_NUMBER}')}\}}|\[{_list_of(f'(?:{_STRING}|{_ROW})')}\]"
 )
-_HINT = "the file is damaged: fetch or copy it again"
+_HINT = "the file is damaged: download or copy it again"
 
 
 def read_kind(folder: Path) -> str:
-    """ "sentencepiece", "bpe", "unigram", "wordpiece", "wordlevel" or "tiktoken".
+    """Return "sentencepiece", "bpe", "unigram", "wordpiece", "wordlevel" or "tiktoken".
 
-    Raises ModelError when there is no tokenizer, or when one of its files is broken.
+    Raises ModelError if there is no tokenizer, or one of its files is damaged.
     """
     described = folder / "tokenizer.json"
     kind = _described_kind(described) if described.exists() else None
@@ -68,12 +68,12 @@ def read_kind(folder: Path) -> str:
         return "tiktoken"
     raise ModelError(
         f"no tokenizer in {folder}: looked for {', '.join(LOOKED_FOR)}",
-        hint="copy the tokenizer's files of the original model into the folder",
+        hint="copy the tokenizer files of the original model into the folder",
     )
 
 
 def has_chat_template(folder: Path, config: dict[str, object]) -> bool:
-    """Whether tokenizer_config.json (`config`) or a file beside it carries a chat template."""
+    """Return True if tokenizer_config.json (`config`) or another file in the folder has a chat template."""
     if config.get("chat_template"):
         return True
     return any((folder / name).exists() for name in ("chat_template.jinja", "chat_template.json"))
@@ -99,13 +99,13 @@ def _described_kind(path: Path) -> str:
     kind, keys = model
     if kind is not None:
         return kind.lower()
-    return "bpe" if "merges" in keys else "wordpiece"  # files of before the field `type` existed
+    return "bpe" if "merges" in keys else "wordpiece"  # files older than the field `type`
 
 
 def _latin(path: Path) -> str:
-    """The file with one byte a character, its UTF-8 checked: JSON's own signs are ASCII either way.
+    """Return the file decoded as Latin-1, after checking that it is UTF-8. The syntax of JSON is ASCII in both.
 
-    A tokenizer.json of 33 MB would take 132 MB as Python's widest text; so it stays at 33.
+    One byte per character keeps a tokenizer.json of 33 MB at 33 MB; as wide Python text it can take 132 MB.
     """
     data = read_bytes(path, JSON_LIMIT)
     try:
@@ -119,7 +119,7 @@ def _latin(path: Path) -> str:
 
 
 def _walk(text: str) -> tuple[str | None, set[str]] | None:
-    """`type` and the keys of the top-level object `model`; everything else is parsed, then dropped."""
+    """Return `type` and the keys of the top-level object `model`. Everything else is parsed and discarded."""
     model: tuple[str | None, set[str]] | None = None
     position = _expect(text, 0, "{")
     while True:
@@ -171,7 +171,7 @@ def _expect(text: str, position: int, sign: str) -> int:
 
 
 def _key(text: str, position: int) -> tuple[str | None, int]:
-    """The key at `position` and where its value starts; None and the end when the object closes there."""
+    """Return the key at `position` and the start of its value, or None and the end if the object closes there."""
     if text[position : position + 1] == "}":
         return None, position + 1
     key, position = _DECODER.raw_decode(text, position)
@@ -181,7 +181,7 @@ def _key(text: str, position: int) -> tuple[str | None, int]:
 
 
 def _next(text: str, position: int) -> int:
-    """Past the comma, or at the closing bracket."""
+    """Return the position after the comma, or of the closing bracket."""
     position = _skip(text, position)
     if text[position : position + 1] == ",":
         position = _skip(text, position + 1)

@@ -163,10 +163,10 @@ def _split(arrays: Arrays, rng: np.random.Generator) -> tuple[Arrays, Arrays]:
     groups = _count(arrays) // 2 if _pairs(arrays) else _count(arrays)
     order = rng.permutation(groups)
     moved = min(CALIBRATION, groups // SHARE)
-    if groups - moved < samples.LEAST or moved < 1:
+    if groups - moved < samples.MIN_SAMPLES or moved < 1:
         raise InputError(
             f"{groups} samples are too few to use some of them for calibration",
-            hint=f"give {samples.LEAST * SHARE} or more, or separate samples with --calibrate",
+            hint=f"give {samples.MIN_SAMPLES * SHARE} or more, or separate samples with --calibrate",
         )
     return _take(arrays, np.sort(order[moved:])), _take(arrays, np.sort(order[:moved]))
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from edgehone.backends.capabilities import PictureProcessorBackend, require
 from edgehone.backends.sessions import WorkerJob
 from edgehone.core.errors import TextError
-from edgehone.inputs.pictures import PROMPT, drawn
+from edgehone.inputs.pictures import PROMPT, generated_pictures
 from edgehone.worker.backend import load_backend
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def _items(job: WorkerJob, size: int) -> Iterator[tuple[Picture, str, str | None
     """Yield each picture with its prompt, and its answer if there is one."""
     source = job.inputs.get("pictures")
     if source is None:
-        for picture in drawn(size):
+        for picture in generated_pictures(size):
             yield picture, PROMPT, None
     elif source.is_dir():
         paths = [path for path in sorted(source.iterdir()) if path.suffix.lower() in SUFFIXES]

@@ -120,7 +120,7 @@ def test_bad_samples_are_refused_before_anything_slow(own_home: Path, tmp_path: 
     refused(r"shape \[20, 1, 9, 8\]", evaluation=tmp_path / "shape.npz")
     refused("the model's inputs are image", evaluation=tmp_path / "name.npz")
     refused("did you mean 'accuracy'", evaluation=EVALUATION, metric="acuracy")
-    refused("not what this model does", evaluation=EVALUATION, workload="chat")
+    refused("which this model does not do", evaluation=EVALUATION, workload="chat")
     refused("for language models", evaluation=EVALUATION, task=tmp_path / "task.jsonl")
 
 
