@@ -41,7 +41,7 @@ def test_a_named_file_is_read_instead() -> None:
     [
         (b"gates = [", "cannot be read"),
         (b"[gates]\nspeedup = \xff\n", "cannot be read"),
-        (b"[gate]\nspeedup = 1.5\n", r"there is no table \[gate\]"),
+        (b"[gate]\nspeedup = 1.5\n", r"unknown table \[gate\]"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_refused(content: bytes, what: str) -> None:

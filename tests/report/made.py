@@ -29,7 +29,7 @@ _WORK = {"name": "chat", "prompt_tokens": 256, "generated_tokens": 128, "batch":
 
 
 def made(count: int, seed: int = 0, requests: int = 20) -> Findings:
-    """A bundle's findings with `count` candidates beside the original, each with three rounds of `requests`."""
+    """A bundle's findings with `count` candidates besides the original, each with three rounds of `requests`."""
     chance = random.Random(seed)
     samples = {}
     baseline, samples["pytorch/original"] = _candidate(chance, "pytorch/original", 1.0, requests)

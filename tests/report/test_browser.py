@@ -43,7 +43,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def opened(browser: Browser, path: Path, width: int = 1280, **how: Any) -> None:
-    """The page in the browser, and the checks beside it."""
+    """The page in the browser, with the checks of checks.js."""
     browser.open(path, width, **how)
     browser.value(f"{CHECKS}; 0")
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from edgehone.core.errors import InputError
 from edgehone.report.bundle_findings import read_findings
 from edgehone.report.html import page
-from edgehone.report.repair_json import mend
+from edgehone.report.repair_json import repair
 from tests.finished import Finished
 
 KEYS = {"null/f32", "null/q8", "null/q4"}
@@ -124,12 +124,12 @@ def test_the_end_of_a_failed_candidates_log_is_shown(spoiled: Path) -> None:
 
 
 @given(st.lists(JSON, max_size=4) | st.dictionaries(st.text(), JSON, max_size=4), st.data())
-def test_mended_json_is_a_beginning_of_the_whole(value: Any, draw: st.DataObject) -> None:
+def test_repaired_json_is_a_beginning_of_the_whole(value: Any, draw: st.DataObject) -> None:
     text = json.dumps(value)
-    assert mend(text) == value
+    assert repair(text) == value
     cut = draw.draw(st.integers(0, len(text)))
     try:
-        part = mend(text[:cut])
+        part = repair(text[:cut])
     except ValueError:
         return
     assert begins(part, value)
@@ -156,10 +156,10 @@ def begins(part: Any, whole: Any) -> bool:
     ],
 )
 def test_what_stands_before_the_break_is_kept(text: str, value: Any) -> None:
-    assert mend(text) == value
+    assert repair(text) == value
 
 
 @pytest.mark.parametrize("text", ["", "   ", "oops", "12"])
 def test_nothing_whole_is_an_error(text: str) -> None:
     with pytest.raises(ValueError):
-        mend(text)
+        repair(text)

@@ -44,12 +44,12 @@ def test_what_is_unknown_says_why() -> None:
     assert not any("None" in text for text in told.values())
 
 
-def test_what_runtimes_see() -> None:
+def test_visible_devices_of_runtimes() -> None:
     cpu = RuntimeDevice("CPU", "cpu", "Some CPU", {"capabilities": ["BF16", "INT8"]})
     seen = {
         "openvino": VisibleDevices((cpu,), (AbsentDevice("GPU", "gpu", "Intel", "no driver"),)),
         "mlx": VisibleDevices(reason="not installed"),
     }
     told = rows(BARE, Conditions(), UNKNOWN, Inventory(), seen)
-    at = told.index(("openvino", "sees CPU Some CPU (BF16, INT8)"))
-    assert told[at + 1 : at + 3] == [("", "not GPU: no driver"), ("mlx", "unknown: not installed")]
+    at = told.index(("openvino", "visible: CPU Some CPU (BF16, INT8)"))
+    assert told[at + 1 : at + 3] == [("", "not visible: GPU: no driver"), ("mlx", "unknown: not installed")]

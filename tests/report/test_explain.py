@@ -57,21 +57,21 @@ OTHERS = (
 )
 
 
-def test_stages_of_a_tuned_candidate_stand_beside_the_one_before() -> None:
+def test_stages_of_a_tuned_candidate_are_compared_with_the_previous_stage() -> None:
     decision = decided(PLAIN, TUNED, *OTHERS)
     assert decision.chosen == "a/q4+tuned"
     shown = {stage.name: stage for stage in stages(decision)}
     assert list(shown) == ["baseline", "conversion", "quantization", "acceleration", "validation"]
     keys = [stage.candidate.key if stage.candidate else None for stage in shown.values()]
     assert keys == ["pytorch/original", "a/f16", "a/q4", "a/q4+tuned", None]
-    assert shown["quantization"].said == "quantized"
-    assert shown["acceleration"].said == "runtime settings: kv = q8"
-    assert shown["validation"].said.startswith("1 of 1 gates pass")
+    assert shown["quantization"].text == "quantized"
+    assert shown["acceleration"].text == "runtime settings: kv = q8"
+    assert shown["validation"].text.startswith("1 of 1 gates pass")
     text = explanation(decision)
     line = next(line for line in text.splitlines() if line.split()[:1] == ["acceleration"])
     assert "15.0 (×0.75)" in line
-    assert "What bounds its speed: decoding reads 2 MB a token." in text
-    assert "threads = 1" in text and "no gain" in text and "confirmed in fresh rounds" in text
+    assert "Bottleneck: decoding reads 2 MB a token." in text
+    assert "threads = 1" in text and "no gain" in text and "confirmed in new rounds" in text
     assert tuning(decision) == TRIED
 
 
@@ -83,27 +83,30 @@ def test_each_other_has_its_reason() -> None:
     assert "behind by" in lost["b/q4"] and "fails speedup" in lost["b/q8"]
 
 
-def test_settings_that_did_not_gain_or_were_not_searched_are_told() -> None:
+def test_stages_name_settings_that_did_not_gain_or_were_not_searched() -> None:
     plain = candidate("a/q4", 20, 2_000_000)
-    for facts, said in (
-        ({"tuning": TRIED[:1]}, "of 1 others none was better beyond its interval"),
-        ({"tuning": [{**TRIED[0], "ahead": None}]}, "the time was over before others could be compared"),
-        ({"untuned": "no time was left"}, "none were searched: no time was left"),
-        ({}, "a quick run searches none"),
+    for facts, text in (
+        ({"tuning": TRIED[:1]}, "none of the others (1 tried) was better beyond its interval"),
+        (
+            {"tuning": [{**TRIED[0], "ahead": None}]},
+            "the time ran out before other settings could be compared",
+        ),
+        ({"untuned": "no time was left"}, "no other settings were searched: no time was left"),
+        ({}, "a quick run does not search settings"),
     ):
         found = {stage.name: stage for stage in stages(decided(replace(plain, facts=facts), *OTHERS))}
-        assert found["acceleration"].candidate is None and said in found["acceleration"].said
+        assert found["acceleration"].candidate is None and text in found["acceleration"].text
         assert found["quantization"].candidate is not None
     led = replace(OTHERS[0], facts={"tuning": TRIED[:1]})
     found = {stage.name: stage for stage in stages(decided(plain, led))}
-    assert f"searched for {led.key}, which led before more rounds" in found["acceleration"].said
+    assert f"searched for {led.key}, which led before the last rounds" in found["acceleration"].text
 
 
 def test_an_exact_winner_is_the_conversion_itself_tuned_or_not() -> None:
     tuned = candidate("a/f16+tuned", 10, 4_000_000, tuned_from="a/f16", tuning=TRIED)
     plain = candidate("a/f16", 50, 4_000_000, raced_out="out of the race")
     found = {stage.name: stage for stage in stages(decided(plain, tuned))}
-    assert "the conversion itself" in found["quantization"].said
+    assert "the conversion itself" in found["quantization"].text
 
 
 def test_nothing_chosen_leaves_the_baseline_and_the_reason() -> None:

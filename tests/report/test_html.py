@@ -109,20 +109,20 @@ def test_a_decision_in_which_all_is_missing_still_makes_a_page() -> None:
     assert "decision.json is cut" in text and "nothing to plot" in text
 
 
-def test_several_bundles_stand_beside_each_other() -> None:
+def test_several_bundles_are_compared_on_one_page() -> None:
     one = Findings("first", decision(candidate("a/q8"), chosen="a/q8"))
     two = Findings("second", decision(candidate("a/q4"), chosen="a/q4"))
     made = Page(page([one, two]))
     ids = [own["id"] for _, own in made.elements if "id" in own]
     assert len(ids) == len(set(ids))
     assert "first: a/q8" in made.text and "second: the original" in made.text
-    assert "on the same device, of the same model" in made.text
+    assert "have the same device, model and workload" in made.text
 
 
-def test_bundles_of_different_machines_are_not_compared_in_silence() -> None:
+def test_a_note_names_what_differs_between_bundles() -> None:
     one = Findings("first", decision(candidate("a/q8"), chosen="a/q8"))
     other = decision(candidate("a/q4"), chosen="a/q4", device={"cpu": "Another", "threads": 4})
-    assert "Not the same: device." in Page(page([one, Findings("second", other)])).text
+    assert "The bundles differ in device," in Page(page([one, Findings("second", other)])).text
 
 
 def test_a_missing_figure_is_a_dash() -> None:

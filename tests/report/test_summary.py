@@ -63,7 +63,7 @@ def test_the_choice_its_reason_and_its_figures_are_there() -> None:
     assert row(text, "a/q8").startswith("*") and row(text, "a/q4").startswith("+")
     for shown in ("2.5", "0.0012", "97.8 %", "99.3 %", "1234", "100 ±5", "50.0 ±2.0", "80"):
         assert f" {shown}" in row(text, "a/q8")
-    assert "±2.0" in text and "Not in the race" not in text and "Notes" not in text
+    assert "±2.0" in text and "Failed, disqualified or skipped" not in text and "Notes" not in text
 
 
 def test_missing_figures_are_dashes_never_numbers() -> None:
@@ -92,7 +92,7 @@ def test_no_choice_marks_none() -> None:
     assert not any(line.startswith("* ") and "a/" in line for line in text.splitlines())
 
 
-def test_the_failed_the_disqualified_and_the_skipped_say_why() -> None:
+def test_failed_disqualified_and_skipped_candidates_have_their_reason() -> None:
     text = summary(
         decision(
             candidate("a/q4", status="failed", error="crashed with SIGABRT", log="/logs/log.txt", figures={}),
@@ -106,7 +106,7 @@ def test_the_failed_the_disqualified_and_the_skipped_say_why() -> None:
     assert "  a/q4: failed: crashed with SIGABRT\n    log: /logs/log.txt" in text
     assert "  b/int4: disqualified: b fails the null test" in text
     assert "  c/q4: skipped: c has no environment" in text
-    assert text.index("a/q8") < text.index("Not in the race")
+    assert text.index("a/q8") < text.index("Failed, disqualified or skipped")
     assert text.endswith("Notes:\n  the context was shortened")
 
 
@@ -127,7 +127,7 @@ def conversion(key: str, **more: Any) -> Conversion:
     return Conversion(**{**given, **more})
 
 
-def test_the_conversions_are_one_table_and_who_fails_is_out_with_the_reason() -> None:
+def test_parity_checks_are_one_table_and_failed_ones_have_their_reason() -> None:
     why = "its tokenizer returns id 9 at position 3 of the sample, the original's returns 4"
     lost = {n: Figure.missing("crashed") for n in ("max_error", "mean_error", "kl_mean", "same_top")}
     text = summary(
@@ -151,13 +151,13 @@ def test_the_conversions_are_one_table_and_who_fails_is_out_with_the_reason() ->
         "2.4e-07",
         "99.9",
         "%",
-        "proven",
+        "passed",
     ]
-    assert row(text, "b/fp16").split()[1] == "differ" and row(text, "b/fp16").endswith("out")
-    assert row(text, "c/f32").split() == ["c/f32", *"-----", "out"]
+    assert row(text, "b/fp16").split()[1] == "differ" and row(text, "b/fp16").endswith("failed")
+    assert row(text, "c/f32").split() == ["c/f32", *"-----", "failed"]
     assert "over all 512 ids at each token" in text
     assert why in " ".join(text.split()) and text.count("position 3") == 1
-    assert "  b/int4, b/int8: disqualified: b is not the original when unquantized (above)" in text
+    assert "  b/int4, b/int8: disqualified: b failed the parity check (above)" in text
     assert all(len(line) <= 100 for line in text.splitlines() if "candidate" not in line and "/" in line)
 
 

@@ -1,1 +1,1 @@
-"""What every other package uses: errors, figures, events and configuration. It imports nothing else of edgehone."""
+"""What all other packages use: errors, figures, events, configuration, typed JSON. It imports no other package."""

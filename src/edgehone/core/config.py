@@ -1,4 +1,4 @@
-"""edgehone.toml: gates, weights and workloads of the user's own, beside where he works."""
+"""edgehone.toml: the user's gates, weights, workloads and other settings, by default in the current folder."""
 
 from __future__ import annotations
 
@@ -14,19 +14,22 @@ TABLES = ("gates", "weights", "workloads", "efforts", "images", "devices", "plan
 
 
 def read(path: str | Path | None = None) -> Mapping[str, Any]:
-    """The parsed file: the named one, else ./edgehone.toml, else {}. Raises InputError if it can't be used."""
-    place = Path(path) if path is not None else Path(NAME)
+    """Return the parsed file at `path`, or ./edgehone.toml, or {} if that does not exist.
+
+    Raises InputError if the file cannot be read or has an unknown table.
+    """
+    file = Path(path) if path is not None else Path(NAME)
     try:
-        parsed = tomllib.loads(place.read_text("utf-8"))
+        parsed = tomllib.loads(file.read_text("utf-8"))
     except FileNotFoundError:
         if path is None:
             return {}
-        raise InputError(f"no such file: {place}", hint=f"write {place}, or leave --config out") from None
+        raise InputError(f"no such file: {file}", hint=f"create {file}, or leave out --config") from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InputError(f"{place} cannot be read: {error}", hint=f"mend {place}") from error
+        raise InputError(f"{file} cannot be read: {error}", hint=f"correct {file}") from error
     for name in parsed:
         if name not in TABLES:
             raise InputError(
-                f"{place}: there is no table [{name}]", hint=f"tables: {', '.join(f'[{t}]' for t in TABLES)}"
+                f"{file}: unknown table [{name}]", hint=f"tables: {', '.join(f'[{t}]' for t in TABLES)}"
             )
     return parsed

@@ -1,15 +1,15 @@
-"""Every error that edgehone raises on purpose.
+"""All errors that edgehone raises intentionally.
 
-    EdgehoneError               exit 1   something failed; never a bug of the caller
-    ├── InputError              exit 2   what the user gave can't be used: a file, a value, a name
+    EdgehoneError               exit 1   something failed; not a programming error of the caller
+    ├── InputError              exit 2   invalid input: a file, a value, a name
     │   ├── ModelError                   the model folder: missing, truncated, unknown, unsupported
     │   └── TextError                    evaluation, calibration or task file
-    ├── SetupError              exit 2   the machine: no compiler, no index, no space, a broken environment
-    ├── JobError                exit 1   a child process failed; carries the root cause and the log's path
-    ├── NothingToGain           exit 1   a recipe has nothing to work on; the others go on
-    └── NothingPasses           exit 3   no candidate passes the gates; carries the decision (edgehone.decision.errors)
+    ├── SetupError              exit 2   the machine: no compiler, no package index, no space, a broken environment
+    ├── JobError                exit 1   a child process failed; has the root cause and the path of the log
+    ├── NothingToGain           exit 1   a recipe has no effect on this model; other recipes continue
+    └── NothingPasses           exit 3   no candidate passes the gates; has the decision (edgehone.decision.errors)
 
-An error says what happened, shows the offending value, and names the next command to type (`hint`).
+An error says what happened, shows the offending value, and suggests the next command (`hint`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 
 
 class EdgehoneError(Exception):
-    """Base of all; `message` says what happened and shows the value, `hint` what to do next."""
+    """Base class. `message` says what happened and shows the value, `hint` says what to do next."""
 
     exit_code = 1
 
@@ -29,13 +29,13 @@ class EdgehoneError(Exception):
 
 
 class InputError(EdgehoneError):
-    """What the user gave cannot be used."""
+    """Invalid input."""
 
     exit_code = 2
 
 
 class ModelError(InputError):
-    """The model cannot be read or is not one that can be honed."""
+    """The model cannot be read or is not supported."""
 
 
 class TextError(InputError):
@@ -43,13 +43,13 @@ class TextError(InputError):
 
 
 class SetupError(EdgehoneError):
-    """The machine lacks something: a compiler, the package index, space, a whole environment."""
+    """The machine lacks something: a compiler, the package index, disk space, a working environment."""
 
     exit_code = 2
 
 
 class JobError(EdgehoneError):
-    """A child process failed. `message` is the root cause, `log` the path of its whole output."""
+    """A child process failed. `message` is the root cause, `log` the path of its complete output."""
 
     def __init__(self, message: str, *, log: Path | None = None, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
@@ -57,4 +57,4 @@ class JobError(EdgehoneError):
 
 
 class NothingToGain(EdgehoneError):
-    """What a recipe would do has nothing to work on in this model: it is skipped, which is no failure."""
+    """A recipe has no effect on this model. It is skipped, which is not a failure."""

@@ -1,4 +1,4 @@
-"""What a run tells those who watch it, as it happens."""
+"""Progress events of a run."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ State = Literal["waiting", "building", "scoring", "measuring", "done", "failed",
 
 @dataclass(frozen=True)
 class Event:
-    """A candidate's (or, with `key=''`, the whole run's) new state.
+    """The new state of a candidate, or of the whole run if `key` is empty.
 
-    `detail` is for people; `fraction` (0 to 1) is the part of this state that is done, where it is known.
+    `detail` is a text for display. `fraction` (0 to 1) is the part of this state that is done, None if unknown.
     """
 
     key: str
@@ -26,4 +26,4 @@ Emit = Callable[[Event], None]
 
 
 def silent(event: Event) -> None:
-    """Watch nothing."""
+    """Ignore the event."""

@@ -1,4 +1,4 @@
-"""An axis: where values lie on it, in per cent of its length, and its ticks."""
+"""Axes: the positions of values in per cent of the length, and ticks."""
 
 from __future__ import annotations
 
@@ -8,18 +8,21 @@ from dataclasses import dataclass
 
 from edgehone.report.figures import BYTES, power_of_ten, shape
 
-# A logarithmic axis shows so many decades below its largest value; what lies lower stands at its end, which says ≤.
+# A logarithmic axis shows this many decades below its largest value. Smaller values are drawn at its end, marked ≤.
 DECADES = 4.0
-# From this ratio of the largest value to the smallest on, ratios are what tells.
+# The axis is logarithmic if the ratio of the largest value to the smallest exceeds this.
 _WIDE = 3.0
 _MOST_TICKS = 5
-# What is left free at both ends, as a share of the length.
+# Margin at both ends, as a share of the length.
 _PAD = 0.06
 
 
 @dataclass(frozen=True)
 class Axis:
-    """From `low` to `high`; `cut` where smaller values stand at the low end. Ticks are (place in per cent, text)."""
+    """An axis from `low` to `high`.
+
+    `cut`: smaller values are drawn at its low end. Ticks are (position in per cent, text).
+    """
 
     low: float
     high: float
@@ -28,12 +31,12 @@ class Axis:
     ticks: tuple[tuple[float, str], ...]
 
     def at(self, value: float) -> float:
-        """The place of a value in per cent, between 0 and 100."""
+        """Return the position of a value in per cent, between 0 and 100."""
         return round(_share(value, self.low, self.high, self.log) * 100, 2)
 
 
 def axis(name: str, unit: str, values: Iterable[float], *, zero: bool = False) -> Axis:
-    """The axis of a figure that holds all `values`; from 0 on where lengths are to be compared (`zero`)."""
+    """Return an axis for a figure that contains all `values`, starting at 0 if `zero`, for lengths to be comparable."""
     finite = [v for v in values if math.isfinite(v)] or [0.0, 1.0]
     least, most = min(finite), max(finite)
     positive = [v for v in finite if v > 0]
@@ -58,7 +61,7 @@ def _share(value: float, low: float, high: float, log: bool) -> float:
 
 
 def _linear_steps(low: float, high: float) -> list[float]:
-    """Round numbers, at most five of them."""
+    """Return round numbers, about five."""
     rough = (high - low) / _MOST_TICKS
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * m for m in (1, 2, 5, 10) if power * m >= rough)
@@ -66,7 +69,7 @@ def _linear_steps(low: float, high: float) -> list[float]:
 
 
 def _log_steps(low: float, high: float) -> list[float]:
-    """Powers of ten, with 2 and 5 between them where there is room; round numbers on less than a decade."""
+    """Return powers of ten, with 2 and 5 between them if there is room; round numbers within less than a decade."""
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     for factors in ((1, 2, 5), (1, 3), (1,)):
         steps = [f * 10.0**e for e in range(first, last + 1) for f in factors if low <= f * 10.0**e <= high]

@@ -1,4 +1,4 @@
-"""All that is known of a bundle, whole or not: what a report is made of."""
+"""Read a bundle for a report, also if it is damaged."""
 
 from __future__ import annotations
 
@@ -15,22 +15,23 @@ from edgehone.core.typed_json import Salvage
 from edgehone.decision.decision import Candidate, Decision, salvage
 from edgehone.evaluation import speed
 from edgehone.report.findings import Findings
-from edgehone.report.repair_json import mend
+from edgehone.report.repair_json import repair
 
 
 def read_findings(path: str | Path) -> Findings:
-    """What can be read of the bundle in that folder; its problems name what can't, and what differs from the manifest.
+    """Return what can be read of the bundle in that folder.
 
-    Raises InputError where there is no such folder, or nothing of a bundle in it.
+    Its problems name what cannot be read and what differs from the manifest. Raises InputError if there is no such
+    folder, or no file of a bundle in it.
     """
-    place = Path(path)
-    if not place.is_dir():
-        raise InputError(f"no such bundle: {place}", hint=f"edgehone optimize MODEL --out {place}")
-    if not any((place / name).exists() for name in (MANIFEST, DECISION, "evidence")):
-        raise InputError(f"{place} is not a bundle", hint=f"edgehone optimize MODEL --out {place}")
-    problems = [*_untrue(place)]
-    decision = _decision(place, problems)
-    samples = _samples(place, problems)
+    folder = Path(path)
+    if not folder.is_dir():
+        raise InputError(f"no such bundle: {folder}", hint=f"edgehone optimize MODEL --out {folder}")
+    if not any((folder / name).exists() for name in (MANIFEST, DECISION, "evidence")):
+        raise InputError(f"{folder} is not a bundle", hint=f"edgehone optimize MODEL --out {folder}")
+    problems = [*_discrepancies(folder)]
+    decision = _decision(folder, problems)
+    samples = _samples(folder, problems)
     decision = replace(decision, candidates=(*decision.candidates, *_unknown(decision, samples)))
     problems += [
         f"evidence: there are no raw samples of {one.key}"
@@ -41,14 +42,14 @@ def read_findings(path: str | Path) -> Findings:
     ]
     logs = {
         evidence_key(file.parent): file.read_text("utf-8", "replace")
-        for file in place.glob("evidence/*/log.txt")
+        for file in folder.glob("evidence/*/log.txt")
     }
-    return Findings(place.resolve().name, decision, samples, logs, _command(place), tuple(problems))
+    return Findings(folder.resolve().name, decision, samples, logs, _command(folder), tuple(problems))
 
 
-def _untrue(place: Path) -> Iterator[str]:
-    """What the manifest says of the files that is not so."""
-    manifest, problem = _read(place / MANIFEST)
+def _discrepancies(folder: Path) -> Iterator[str]:
+    """Yield the problems of the manifest, and the files that differ from it."""
+    manifest, problem = _read(folder / MANIFEST)
     if problem:
         yield problem
     if not isinstance(manifest, Mapping):
@@ -57,56 +58,58 @@ def _untrue(place: Path) -> Iterator[str]:
     files = read_manifest(manifest, MANIFEST, salvage).files
     yield from salvage.problems
     if files:
-        yield from differences(place, files)
+        yield from differences(folder, files)
     else:
         yield f"{MANIFEST} does not list the files, so they cannot be verified"
 
 
-def _decision(place: Path, problems: list[str]) -> Decision:
-    data, problem = _read(place / DECISION)
+def _decision(folder: Path, problems: list[str]) -> Decision:
+    data, problem = _read(folder / DECISION)
     problems += [problem] if problem else []
     decision, departures = salvage(data if isinstance(data, Mapping) else {})
     problems += departures if isinstance(data, Mapping) else []
     return decision
 
 
-def _samples(place: Path, problems: list[str]) -> dict[str, Mapping[str, Any]]:
-    found: dict[str, Mapping[str, Any]] = {}
-    for file in sorted(place.glob("evidence/*/samples.json")):
+def _samples(folder: Path, problems: list[str]) -> dict[str, Mapping[str, Any]]:
+    samples: dict[str, Mapping[str, Any]] = {}
+    for file in sorted(folder.glob("evidence/*/samples.json")):
         data, problem = _read(file)
         problems += [f"evidence/{file.parent.name}/{problem}"] if problem else []
         if isinstance(data, Mapping):
-            found[evidence_key(file.parent)] = data
-    return found
+            samples[evidence_key(file.parent)] = data
+    return samples
 
 
 def _unknown(decision: Decision, samples: Mapping[str, Mapping[str, Any]]) -> Iterator[Candidate]:
-    """Candidates of which only the raw samples are left: the figures of speed that follow from these alone."""
+    """Yield the candidates of which only raw samples are left, with the speed figures that follow from these."""
     known = {decision.baseline.key, *(one.key for one in decision.candidates)}
-    for key, own in samples.items():
+    for key, recorded in samples.items():
         if key in known:
             continue
         try:
-            figures = speed.figures(own["rounds"], speed.Request())
-            del figures["requests_per_s"]  # of how many clients is not known
+            figures = speed.figures(recorded["rounds"], speed.Request())
+            del figures["requests_per_s"]  # the number of clients is not known
         except (KeyError, TypeError, ValueError, ZeroDivisionError):
             figures = {}
-        told = "decision.json does not tell of it"
-        yield Candidate(key, key.partition("/")[0], {}, "ok" if figures else "skipped", told, figures=figures)
+        error = "it is missing in decision.json"
+        yield Candidate(
+            key, key.partition("/")[0], {}, "ok" if figures else "skipped", error, figures=figures
+        )
 
 
-def _command(place: Path) -> str | None:
-    """The command in reproduce.sh."""
+def _command(folder: Path) -> str | None:
+    """Return the command in reproduce.sh, None if it cannot be read."""
     try:
-        lines = (place / "reproduce.sh").read_text("utf-8", "replace").splitlines()
+        lines = (folder / "reproduce.sh").read_text("utf-8", "replace").splitlines()
     except OSError:
         return None
-    found = next((line for line in lines if line.startswith("exec ")), None)
-    return found.removeprefix("exec ").removesuffix(' "$@"') if found else None
+    command = next((line for line in lines if line.startswith("exec ")), None)
+    return command.removeprefix("exec ").removesuffix(' "$@"') if command else None
 
 
 def _read(path: Path) -> tuple[Any, str | None]:
-    """A JSON file's value, or what is whole of it, and what is wrong with it."""
+    """Return a JSON file's value, repaired if necessary, and the problem with the file."""
     try:
         text = path.read_bytes().decode("utf-8", "replace")
     except OSError as error:
@@ -115,6 +118,6 @@ def _read(path: Path) -> tuple[Any, str | None]:
         return json.loads(text), None
     except ValueError as error:
         try:
-            return mend(text), f"{path.name} is cut or broken ({error}): what stands before that is shown"
+            return repair(text), f"{path.name} is cut or broken ({error}): only what precedes this is shown"
         except ValueError:
-            return None, f"{path.name} is no JSON ({error})"
+            return None, f"{path.name} is not JSON ({error})"

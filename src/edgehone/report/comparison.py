@@ -1,4 +1,4 @@
-"""A comparison as text: the table, each column's best marked, and what ties with it."""
+"""A comparison as text: a table in which the best of each column, and the values tied with it, are marked."""
 
 from __future__ import annotations
 
@@ -9,34 +9,34 @@ from edgehone.decision.comparison import Comparison
 from edgehone.decision.decision import Candidate
 from edgehone.report.summary import Column, columns, is_graph, table, title
 
-# Where less is better; in the other columns more is.
+# The columns in which less is better; in the others more is better.
 _LESS = {"bytes", "kl_mean", "relative_error", "mse", "workload_latency_ms", "peak_memory_bytes"}
-_MARKS = "* best of its column   ≈ tied with it: the difference is within its interval; the original does not compete\n"
-_LANGUAGE = """KL in nats per token from the original in float32; prefill and decode in tokens/s; half the width of the
-95 % interval behind ±"""
-_GRAPH = """error: of the outputs, as a share of their size; samples/s at the best batch; half the width of the
-95 % interval behind ±"""
+_MARKS = "* best of its column   ≈ tied with it: the difference is within its interval; the original is not compared\n"
+_LANGUAGE = """KL in nats per token against the original in float32; prefill and decode in tokens/s; ± is half the width
+of the 95 % interval"""
+_GRAPH = """error: of the outputs, relative to their size; samples/s at the best batch size; ± is half the width of the
+95 % interval"""
 
 
-def comparison(found: Comparison) -> str:
-    """Plain text, no colour, at most some 120 columns; the fastest first."""
-    alive = sorted((c for c in found.candidates if c.status == "ok"), key=_latency)
-    shape = columns(found.workload, str(found.baseline.facts.get("metric", "agreement")))
+def comparison(compared: Comparison) -> str:
+    """Return the comparison as plain text of about 120 columns, the fastest first."""
+    alive = sorted((c for c in compared.candidates if c.status == "ok"), key=_latency)
+    shape = columns(compared.workload, str(compared.baseline.facts.get("metric", "agreement")))
     rows = [
         ("", "recipe", *(f"{head} " for _, head, _ in shape), ""),
-        _row("the original", found.baseline, [], shape),
+        _row("the original", compared.baseline, [], shape),
     ]
     rows += [_row(one.recipe["name"], one, alive, shape) for one in alive]
-    marks = _MARKS + (_GRAPH if is_graph(found.workload) else _LANGUAGE)
-    lines = [title(found.model, found.device, found.workload), "", *table(rows), "", marks]
-    lost = [one for one in found.candidates if one.status != "ok"]
+    marks = _MARKS + (_GRAPH if is_graph(compared.workload) else _LANGUAGE)
+    lines = [title(compared.model, compared.device, compared.workload), "", *table(rows), "", marks]
+    lost = [one for one in compared.candidates if one.status != "ok"]
     if lost:
         lines += ["", "Not compared:"]
     for one in lost:
         lines += [f"  {one.recipe['name']}: {one.status}: {one.error}"]
         lines += [f"    log: {one.log}"] if one.log else []
-    if found.notes:
-        lines += ["", "Notes:", *(f"  {note}" for note in found.notes)]
+    if compared.notes:
+        lines += ["", "Notes:", *(f"  {note}" for note in compared.notes)]
     return "\n".join(lines)
 
 
@@ -51,7 +51,7 @@ def _latency(candidate: Candidate) -> tuple[bool, float]:
 
 
 def _cell(one: Candidate, name: str, show: Callable[[Figure], str], rivals: Sequence[Candidate]) -> str:
-    """The figure, and whether it is the best of its column or tied with that."""
+    """Return the figure, marked if it is the best of its column or tied with the best."""
     figure = one.figure(name)
     mark = " "
     if best := _best([rival.figure(name) for rival in rivals], name):

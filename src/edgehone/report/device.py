@@ -1,4 +1,4 @@
-"""A machine as people read it: a name and a line of text for each fact; what is not known says why."""
+"""A machine as text: a name and a line for each fact; an unknown fact is shown with the reason."""
 
 from __future__ import annotations
 
@@ -24,13 +24,16 @@ def rows(
     conditions: Conditions,
     bandwidth: Figure,
     around: Inventory,
-    seen: Mapping[str, VisibleDevices],
+    visible: Mapping[str, VisibleDevices],
 ) -> list[tuple[str, str]]:
-    """What the machine is, what lies around its processor, what each runtime sees of it, how it fares now."""
+    """Return the rows (name, text):
+
+    the machine, its surroundings, the devices visible to each runtime, its present state.
+    """
     return [
         *_machine(device, bandwidth),
-        *_around(around),
-        *(row for name, one in seen.items() for row in _seen(name, one)),
+        *_inventory(around),
+        *(row for name, one in visible.items() for row in _visible(name, one)),
         *_now(conditions),
         ("fingerprint", device.fingerprint),
     ]
@@ -54,11 +57,11 @@ def _machine(device: Device, bandwidth: Figure) -> list[tuple[str, str]]:
         ("architecture", device.architecture),
         (
             "instruction sets",
-            known("simd") if device.simd is None else " ".join(device.simd) or "none that matters",
+            known("simd") if device.simd is None else " ".join(device.simd) or "none that is used",
         ),
         ("cores", cores),
         ("usable threads", str(device.threads)),
-        ("caches", caches or "unknown: the system does not tell"),
+        ("caches", caches or "unknown: not reported by the system"),
         (
             "memory",
             known("memory_bytes")
@@ -74,7 +77,7 @@ def _machine(device: Device, bandwidth: Figure) -> list[tuple[str, str]]:
     ]
 
 
-def _around(around: Inventory) -> list[tuple[str, str]]:
+def _inventory(around: Inventory) -> list[tuple[str, str]]:
     why = around.reasons
     kinds = ", ".join(
         f"{one.count} {one.name}{f' (to {one.max_mhz:.0f} MHz)' if one.max_mhz else ''}"
@@ -107,20 +110,20 @@ def _now(conditions: Conditions) -> list[tuple[str, str]]:
     ]  # fmt: skip
 
 
-def _seen(backend: str, seen: VisibleDevices) -> list[tuple[str, str]]:
-    """A line for each device that it sees, then for each that it does not."""
+def _visible(backend: str, seen: VisibleDevices) -> list[tuple[str, str]]:
+    """Return a line with the visible devices, then one for each device that is not visible."""
     if seen.reason:
         return [(backend, _why({backend: seen.reason}, backend))]
-    there = [_device(one) for one in seen.devices]
-    lines = [f"sees {', '.join(there) or 'nothing'}"]
-    lines += [f"not {one.id}: {one.reason}" for one in seen.absent]
+    devices = [_device(one) for one in seen.devices]
+    lines = [f"visible: {', '.join(devices) or 'none'}"]
+    lines += [f"not visible: {one.id}: {one.reason}" for one in seen.absent]
     return [(backend if at == 0 else "", line) for at, line in enumerate(lines)]
 
 
 def _device(one: RuntimeDevice) -> str:
-    told = f"{one.id} {one.name or ''}".strip()
-    able = ", ".join(one.facts.get("capabilities", ()))
-    return f"{told} ({able})" if able else told
+    name = f"{one.id} {one.name or ''}".strip()
+    capabilities = ", ".join(one.facts.get("capabilities", ()))
+    return f"{name} ({capabilities})" if capabilities else name
 
 
 def _accelerator(one: Accelerator) -> str:
@@ -157,7 +160,7 @@ def _network(one: Network, why: Mapping[str, str]) -> str:
 
 
 def size(bytes: int) -> str:
-    """In binary units."""
+    """Return a number of bytes in binary units."""
     for unit, scale in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
         if bytes >= scale:
             return f"{bytes / scale:.1f} {unit}".replace(".0 ", " ")

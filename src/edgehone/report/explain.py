@@ -1,7 +1,7 @@
-"""A decision explained: the chosen recipe stage by stage, and why each other candidate lost.
+"""Explain a decision: the chosen recipe stage by stage, and why each other candidate lost.
 
-The stages are those in which a model is honed: the original, its conversion, the quantization of that, the runtime
-settings found for it, and the gates. Each is shown with its figures and what they are of the stage before.
+The stages are those of the optimization: the original, its conversion, the quantization, the runtime settings found,
+and the gates. Each is shown with its figures and their ratios to the previous stage.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from edgehone.decision.decision import Candidate, Decision
 from edgehone.report.figures import significant
 from edgehone.report.summary import table
 
-# Figure, its head, how its value is shown, and whether more is better.
+# Figure, heading, format.
 _COLUMNS = (
     ("bytes", "MB", lambda v: significant(v / 1e6)),
     ("kl_mean", "KL", lambda v: f"{v:.2g}"),
@@ -31,31 +31,31 @@ STAGE_FIGURES = tuple(name for name, _, _ in _COLUMNS)
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage: its name, the candidate whose figures it shows, or the reason why there is none, and what it says."""
+    """A stage: its name, the candidate whose figures it shows (None if there is none), and a sentence about it."""
 
     name: str
     candidate: Candidate | None
-    said: str
+    text: str
 
     def to_json(self) -> dict[str, Any]:
-        """A plain dict with the figures of the stage's candidate."""
+        """Return a plain dict with the figures of the stage's candidate."""
         figures = self.candidate.figures if self.candidate else {}
         return {
             "stage": self.name,
             "candidate": self.candidate.key if self.candidate else None,
             "figures": {name: figures[name].to_json() for name in STAGE_FIGURES if name in figures},
-            "said": self.said,
+            "said": self.text,
         }
 
 
 def stages(decision: Decision) -> list[Stage]:
-    """baseline → conversion → quantization → acceleration → validation, for the chosen candidate."""
+    """Return the stages of the chosen candidate: baseline, conversion, quantization, acceleration, validation."""
     chosen = decision.candidate(decision.chosen) if decision.chosen else None
-    made = [Stage("baseline", decision.baseline, "the original as it is")]
+    baseline = Stage("baseline", decision.baseline, "the original, unchanged")
     if chosen is None:
-        return [*made, Stage("validation", None, decision.reason)]
+        return [baseline, Stage("validation", None, decision.reason)]
     return [
-        *made,
+        baseline,
         _conversion(decision, chosen),
         _quantization(decision, chosen),
         _acceleration(decision, chosen),
@@ -64,26 +64,26 @@ def stages(decision: Decision) -> list[Stage]:
 
 
 def losses(decision: Decision) -> dict[str, str]:
-    """Why each candidate but the chosen lost, by its key."""
+    """Return the reason why each candidate lost, by its key, except for the chosen one."""
     choice = choose(contenders(decision.candidates), decision.requirements.get("weights", {}))
     return {c.key: _loss(c, choice) for c in decision.candidates if c.key != decision.chosen}
 
 
 def explanation(decision: Decision) -> str:
-    """Both as plain text."""
+    """Return the stages and the losses as plain text."""
     head = ("", "stage", "candidate", *(name for _, name, _ in _COLUMNS), "")
     rows: list[Sequence[str]] = [head]
     before: Candidate | None = None
     for stage in stages(decision):
         rows.append(_row(stage, before))
         before = stage.candidate or before
-    lines = [decision.reason, "", *table(rows), "", "(×: of the stage before)"]
+    lines = [decision.reason, "", *table(rows), "", "(×: relative to the previous stage)"]
     chosen = decision.candidate(decision.chosen) if decision.chosen else None
     if chosen and "bound" in chosen.facts:
-        lines += ["", f"What bounds its speed: {chosen.facts['bound']}."]
+        lines += ["", f"Bottleneck: {chosen.facts['bound']}."]
     if tried := tuning(decision):
-        lines += ["", "Runtime settings tried, each against the recipe's own:", *_settings(tried)]
-    lines += ["", "The others:"]
+        lines += ["", "Runtime settings tried, each compared with the recipe's defaults:", *_settings(tried)]
+    lines += ["", "Other candidates:"]
     causes: dict[str, list[str]] = {}
     for key, reason in losses(decision).items():
         causes.setdefault(reason, []).append(key)
@@ -92,7 +92,7 @@ def explanation(decision: Decision) -> str:
 
 
 def tuning(decision: Decision) -> list[dict[str, Any]]:
-    """The runtime settings that were tried for the chosen candidate, and what became of each; none where none were."""
+    """Return the runtime settings that were tried for the chosen candidate and the result of each."""
     chosen = decision.candidate(decision.chosen) if decision.chosen else None
     return list(chosen.facts.get("tuning", ())) if chosen else []
 
@@ -102,10 +102,10 @@ def _settings(tried: Sequence[dict[str, Any]]) -> list[str]:
     for one in tried:
         ahead = "-" if one["ahead"] is None else f"{one['ahead']:+.3f}"
         latency = "-" if one["latency_ms"] is None else significant(one["latency_ms"])
-        fate = one["reason"] or ""
+        result = one["reason"] or ""
         if "confirmed" in one:
-            fate = "confirmed in fresh rounds" if one["confirmed"] else fate
-        rows.append(("*" if one.get("confirmed") else "", _named(one["settings"]), latency, ahead, fate))
+            result = "confirmed in new rounds" if one["confirmed"] else result
+        rows.append(("*" if one.get("confirmed") else "", _named(one["settings"]), latency, ahead, result))
     return table(rows)
 
 
@@ -114,7 +114,7 @@ def _named(settings: dict[str, Any]) -> str:
 
 
 def ranking(choice: Choice, decision: Decision) -> list[str]:
-    """All that pass, by score."""
+    """Return the table of all candidates that pass, by score."""
     rows = [("", "candidate", "score", *(name for _, name, _ in _COLUMNS), "")]
     for key in sorted(choice.scores, key=lambda k: -(choice.scores[k].value or 0.0)):
         score, candidate = choice.scores[key], decision.candidate(key)
@@ -124,38 +124,41 @@ def ranking(choice: Choice, decision: Decision) -> list[str]:
 
 
 def _conversion(decision: Decision, chosen: Candidate) -> Stage:
-    found = next((one for one in decision.conversions if one.backend == chosen.runs_on), None)
-    if found is None:
-        return Stage("conversion", None, "no null test is recorded")
-    return Stage("conversion", decision.candidate(found.key), found.reason)
+    conversion = next((one for one in decision.conversions if one.backend == chosen.runs_on), None)
+    if conversion is None:
+        return Stage("conversion", None, "no parity check is recorded")
+    return Stage("conversion", decision.candidate(conversion.key), conversion.reason)
 
 
 def _quantization(decision: Decision, chosen: Candidate) -> Stage:
-    """The chosen build; as it ran before settings were searched, where they were."""
+    """Return the stage of the chosen build, with the runtime settings it had before others were searched."""
     plain = chosen.facts.get("tuned_from")
     candidate = decision.candidate(plain) if isinstance(plain, str) else chosen
     converted = {one.key for one in decision.conversions}
     unchanged = candidate.key in converted
-    said = "the conversion itself: no quantization was better" if unchanged else "quantized"
-    return Stage("quantization", candidate, said)
+    text = "the conversion itself: no quantization was better" if unchanged else "quantized"
+    return Stage("quantization", candidate, text)
 
 
 def _acceleration(decision: Decision, chosen: Candidate) -> Stage:
-    """The settings that were found, or why the recipe's own stayed."""
+    """Return the stage of the runtime settings that were found, or why the recipe's defaults were kept."""
     if "tuned_from" in chosen.facts:
         settings = next(one["settings"] for one in tuning(decision) if one.get("confirmed"))
         return Stage("acceleration", chosen, f"runtime settings: {_named(settings)}")
     if tried := [one for one in tuning(decision) if one["ahead"] is not None]:
-        said = f"the recipe's own settings: of {len(tried)} others none was better beyond its interval"
+        text = (
+            f"the recipe's defaults: none of the others ({len(tried)} tried) was better beyond its interval"
+        )
     elif tuning(decision):
-        said = "the recipe's own settings: the time was over before others could be compared"
+        text = "the recipe's defaults: the time ran out before other settings could be compared"
     elif "untuned" in chosen.facts:
-        said = f"the recipe's own settings; none were searched: {chosen.facts['untuned']}"
+        text = f"the recipe's defaults; no other settings were searched: {chosen.facts['untuned']}"
     elif others := [one.key for one in decision.candidates if "tuning" in one.facts]:
-        said = f"the recipe's own settings; they were searched for {', '.join(others)}, which led before more rounds"
+        led = ", ".join(others)
+        text = f"the recipe's defaults; settings were searched for {led}, which led before the last rounds"
     else:
-        said = "the recipe's own settings; a quick run searches none"
-    return Stage("acceleration", None, said)
+        text = "the recipe's defaults; a quick run does not search settings"
+    return Stage("acceleration", None, text)
 
 
 def _validation(chosen: Candidate) -> Stage:
@@ -174,16 +177,16 @@ def _loss(candidate: Candidate, choice: Choice | None) -> str:
     if failing:
         return f"fails {'; '.join(failing)}"
     if choice is None or candidate.key not in choice.scores:
-        return "it lacks a figure that the weights compare"
+        return "lacks a figure that the weights compare"
     own, best = choice.scores[candidate.key], choice.scores[choice.key]
     behind = (best.value or 0.0) - (own.value or 0.0)
     if own.ties(best):
-        return "within the intervals of the chosen, but larger or of the lower score"
+        return "within the intervals of the chosen candidate, but larger or with a lower score"
     return f"behind by {behind:.2g} in the score"
 
 
 def _failing(candidate: Candidate) -> list[str]:
-    """What each failing gate says; a missing figure's reason once for all the gates that ask for one."""
+    """Return the reason of each failing gate; a reason for missing figures is given once for all its gates."""
     judged = [v.reason for v in candidate.verdicts if not v.ok and v.margin is not None]
     missing: dict[str, list[str]] = {}
     for verdict in candidate.verdicts:
@@ -194,7 +197,7 @@ def _failing(candidate: Candidate) -> list[str]:
 
 def _row(stage: Stage, before: Candidate | None) -> Sequence[str]:
     if stage.candidate is None:
-        return ("", stage.name, "-", *("-" for _ in _COLUMNS), stage.said)
+        return ("", stage.name, "-", *("-" for _ in _COLUMNS), stage.text)
     cells = []
     for name, _, form in _COLUMNS:
         cell = _shown(stage.candidate, name, form)
@@ -203,7 +206,7 @@ def _row(stage: Stage, before: Candidate | None) -> Sequence[str]:
         if times and one and other and stage.candidate is not before:
             cell += f" (×{one / other:.2g})"
         cells.append(cell)
-    return ("", stage.name, stage.candidate.key, *cells, stage.said)
+    return ("", stage.name, stage.candidate.key, *cells, stage.text)
 
 
 def _shown(candidate: Candidate, name: str, form: Any) -> str:

@@ -1,4 +1,4 @@
-"""Raw samples as a table in tidy long form, as CSV or Parquet: a line a reading."""
+"""Export raw samples as a table in tidy long form, one line per sample, as CSV or Parquet."""
 
 from __future__ import annotations
 
@@ -13,14 +13,17 @@ from edgehone.core.errors import InputError, SetupError
 from edgehone.report.samples import Sample
 
 COLUMNS = ("bundle", "candidate", "figure", "round", "index", "value", "unit")
-# Bundle, candidate, reading.
+# Bundle, candidate, sample.
 Line = tuple[str, str, Sample]
-# Lines of a group in a Parquet file: what is held in memory at a time.
+# Lines per group of a Parquet file; one group is held in memory.
 _GROUP = 100_000
 
 
 def to_csv(lines: Iterable[Line], path: Path) -> int:
-    """Write all lines to the file, `-` for standard output; gives their count. Raises InputError if it can't."""
+    """Write all lines to the file (`-` for standard output) and return their number.
+
+    Raises InputError if the file cannot be written.
+    """
     try:
         if str(path) == "-":
             return _csv(lines, sys.stdout)
@@ -31,16 +34,16 @@ def to_csv(lines: Iterable[Line], path: Path) -> int:
 
 
 def to_parquet(lines: Iterable[Line], path: Path) -> int:
-    """Write all lines to the file, compressed; gives their count.
+    """Write all lines to the file, compressed, and return their number.
 
-    Raises SetupError without pyarrow, InputError if the file can't be written.
+    Raises SetupError without pyarrow, InputError if the file cannot be written.
     """
     try:
         import pyarrow
         import pyarrow.parquet
     except ImportError as error:
         raise SetupError(
-            f"Parquet is written by pyarrow, which is not here: {error}",
+            f"Parquet files need pyarrow, which cannot be imported: {error}",
             hint="pip install 'edgehone[parquet]', or give --csv FILE",
         ) from error
     words = pyarrow.dictionary(pyarrow.int32(), pyarrow.string())

@@ -1,4 +1,4 @@
-"""How figures are named and written for people: labels, directions, scales, number formats."""
+"""Labels, directions, scales and number formats of figures."""
 
 from __future__ import annotations
 
@@ -15,8 +15,11 @@ BYTES = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1.0, "bytes"))
 
 @dataclass(frozen=True)
 class Shape:
-    """What a figure is called; `less` where less of it is better, `log` where its ratios matter more than its
-    differences, `percent` where a share is meant; `digits` are those that tell."""
+    """How a figure is shown.
+
+    `less`: less is better. `log`: its ratios matter more than its differences. `percent`: it is a share. `digits` is
+    the number of significant digits.
+    """
 
     label: str
     less: bool = False
@@ -41,7 +44,7 @@ SHAPES = {
     "peak_memory_bytes": Shape("Peak memory", less=True, log=True),
     "peak_anonymous_bytes": Shape("Anonymous memory", less=True, log=True),
     "peak_file_mapped_bytes": Shape("File-mapped memory", less=True, log=True),
-    "energy_j": Shape("Energy a request", less=True, log=True),
+    "energy_j": Shape("Energy per request", less=True, log=True),
     "accuracy_kept": Shape("Accuracy kept", percent=True),
     "task_accuracy_kept": Shape("Task accuracy kept", percent=True),
     "next_token_accuracy": Shape("Next-token accuracy", percent=True),
@@ -58,7 +61,7 @@ SHAPES = {
     "mean_error": Shape("Mean error", less=True, log=True, digits=2),
     "perplexity": Shape("Perplexity", less=True, digits=4),
     "perplexity_ratio": Shape("Perplexity, ratio", less=True, digits=4),
-    "bits_per_byte": Shape("Bits a byte", less=True),
+    "bits_per_byte": Shape("Bits per byte", less=True),
     "cosine": Shape("Cosine"),
     "speedup": Shape("Speed-up", log=True),
     "memory_cut": Shape("Memory cut", percent=True),
@@ -67,12 +70,12 @@ SHAPES = {
 
 
 def shape(name: str) -> Shape:
-    """The figure's shape; one that is not known goes by its own name."""
+    """Return how the figure is shown; an unknown figure is labelled with its name."""
     return SHAPES.get(name) or Shape(name.replace("_", " "))
 
 
 def label(name: str, unit: str = "") -> str:
-    """The figure's name with the unit of the numbers beside it, where they carry none themselves."""
+    """Return the figure's label, with the unit if the numbers are shown without it."""
     return (
         f"{shape(name).label} ({unit})"
         if unit in ("ms", "tokens/s", "samples/s", "requests/s", "nats", "J")
@@ -81,7 +84,7 @@ def label(name: str, unit: str = "") -> str:
 
 
 def significant(value: float, digits: int = 3) -> str:
-    """`digits` significant digits: thousands parted, no exponent but as a power of ten, a real minus sign."""
+    """Return the value with `digits` significant digits, separated thousands, and powers of ten for exponents."""
     if not math.isfinite(value):
         return "∞" if value > 0 else "-∞" if value < 0 else "not a number"
     if value == 0:
@@ -96,14 +99,14 @@ def significant(value: float, digits: int = 3) -> str:
 
 
 def power_of_ten(value: float, digits: int = 2) -> str:
-    """2.4 × 10⁻⁷, with so many digits; 10⁻⁷ for the power itself."""
+    """Return the value as 2.4 × 10⁻⁷ with `digits` digits, or as 10⁻⁷ if the factor is 1."""
     factor, _, exponent = f"{value:.{digits - 1}e}".partition("e")
     power = f"10{str(int(exponent)).translate(_SUPERSCRIPT)}"
     return power if float(factor) == 1 else f"{factor} × {power}".replace("-", "−")
 
 
 def number(name: str, value: float, unit: str = "", *, bare: bool = False) -> str:
-    """A value as people read it: bytes in kB, MB or GB, shares in per cent. `bare` leaves units such as ms out."""
+    """Return a value as text: bytes in kB, MB or GB, shares in per cent. `bare` leaves out units such as ms."""
     if unit == "bytes":
         size, word = next((pair for pair in BYTES if abs(value) >= 0.9995 * pair[0]), BYTES[-1])
         return f"{significant(value / size)} {word}"
@@ -119,16 +122,16 @@ def number(name: str, value: float, unit: str = "", *, bare: bool = False) -> st
 
 
 def value_of(name: str, figure: Figure, *, bare: bool = False) -> str:
-    """The figure's value, or a dash."""
+    """Return the figure's value as text, or a dash."""
     return "–" if figure.value is None else number(name, figure.value, figure.unit, bare=bare)
 
 
 def interval_of(name: str, figure: Figure) -> str:
-    """The ends of the interval, or nothing."""
+    """Return the ends of the interval as text, or an empty string."""
     if figure.low is None or figure.high is None:
         return ""
     ends = [number(name, end, figure.unit, bare=True) for end in (figure.low, figure.high)]
     head, tail = (_UNIT.fullmatch(end) for end in ends)
-    if head and tail and head[2] == tail[2]:  # the unit stands once
+    if head and tail and head[2] == tail[2]:  # write the unit once
         ends[0] = head[1]
     return f"{ends[0]} – {ends[1]}"

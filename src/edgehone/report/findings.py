@@ -1,4 +1,4 @@
-"""What a report is made of: all that is known of a bundle, and what could not be read of it."""
+"""The content of a bundle that reports are made of, and the problems with it."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from edgehone.decision.decision import Candidate, Decision
 
 @dataclass(frozen=True)
 class Findings:
-    """A bundle as a report sees it.
+    """What is known of a bundle.
 
-    `samples` are the raw samples of each candidate by its key, `logs` the ends of the logs of those that failed,
-    `command` what makes the bundle again. `problems` say what is missing, changed or cannot be read.
+    `samples` are the raw samples of each candidate by its key, `logs` the ends of the logs of failed candidates,
+    `command` is the command that makes the bundle again. `problems` say what is missing, changed or cannot be read.
     """
 
     name: str
@@ -26,11 +26,13 @@ class Findings:
 
     @property
     def ordered(self) -> list[Candidate]:
-        """The candidates as every table shows them: the chosen, those that pass, those that fail a gate, the others;
-        each by latency."""
-        return sorted(self.decision.candidates, key=self._place)
+        """The candidates in the order of all tables.
 
-    def _place(self, one: Candidate) -> tuple[bool, bool, bool, bool, float, str]:
+        The chosen one is first, then those that pass, those that fail a gate, and the others; each group by latency.
+        """
+        return sorted(self.decision.candidates, key=self._rank)
+
+    def _rank(self, one: Candidate) -> tuple[bool, bool, bool, bool, float, str]:
         latency = one.figure("workload_latency_ms").value
         late = latency is None
         return (

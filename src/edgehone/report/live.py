@@ -1,4 +1,4 @@
-"""Progress of a run: a live table on a terminal, plain lines elsewhere, always on standard error."""
+"""Show the progress of a run on standard error: a live table on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -25,13 +25,14 @@ _STYLES = {
     "skipped": "dim",
 }
 
-# Without a terminal, seconds after which even progress is told: who reads a log wants to see that it goes on.
+# Without a terminal, progress within a state is printed after this many seconds, so that a log shows that the run
+# continues.
 SILENCE = 30.0
 
 
 @contextmanager
 def live(*, plain: bool) -> Iterator[Emit]:
-    """Yields the function that takes events; the table stays on the screen when the block is left."""
+    """Yield the function that receives events. The table stays on the screen after the block."""
     if plain:
         yield _Lines()
         return
@@ -46,31 +47,31 @@ def live(*, plain: bool) -> Iterator[Emit]:
 
 
 class _Lines:
-    """One line for each new state; of progress within a state one where nothing was said for SILENCE seconds."""
+    """Prints a line for each new state, and for progress within a state if nothing was printed for SILENCE seconds."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._last: dict[str, tuple[str | None, str]] = {}
-        self._started = self._spoke = time.monotonic()
+        self._started = self._printed = time.monotonic()
 
     def __call__(self, event: Event) -> None:
-        """Print the event unless it only repeats, or is progress that need not be told yet."""
+        """Print the event, unless it repeats the last one or is progress within SILENCE seconds."""
         with self._lock:
             now, news = time.monotonic(), (event.state, event.detail)
             if event.fraction is None:
                 if not (event.key or event.detail) or self._last.get(event.key) == news:
                     return
                 self._last[event.key] = news
-            elif now - self._spoke < SILENCE:
+            elif now - self._printed < SILENCE:
                 return
-            self._spoke = now
+            self._printed = now
             done = f"{event.fraction:.0%}" if event.fraction else ""
             words = [f"[{now - self._started:6.1f} s]", event.key, event.state or "", done, event.detail]
             print(" ".join(word for word in words if word), file=sys.stderr, flush=True)
 
 
 class _Rows:
-    """The latest event of each candidate, as a table; the run's own latest line below it."""
+    """The latest event of each candidate as a table, and the latest event of the run as a line below it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -78,7 +79,7 @@ class _Rows:
         self._line = ""
 
     def __call__(self, event: Event) -> None:
-        """Keep the event."""
+        """Keep the event for the next rendering."""
         with self._lock:
             if event.key:
                 self._rows[event.key] = event
@@ -86,13 +87,13 @@ class _Rows:
                 self._line = event.detail
 
     def render(self) -> Table:
-        """The table of now."""
+        """Return the current table."""
         from rich.table import Table
         from rich.text import Text
 
-        # Text, not str: an error's brackets are not markup.
+        # Text instead of str, since the brackets of an error message are not markup.
         line = Text(self._line, no_wrap=True, overflow="ellipsis")
-        # Expanded, so that the detail gets what the other columns leave, and not the other way about.
+        # Expanded, so that the detail gets the width that the other columns leave.
         table = Table(box=None, pad_edge=False, expand=True, caption=line or None, caption_justify="left")
         table.add_column("candidate", no_wrap=True)
         table.add_column("state", no_wrap=True)

@@ -1,4 +1,4 @@
-"""A decision as Markdown, short enough for a comment on a pull request: the sentence, the table, the rest folded."""
+"""A decision as Markdown, short enough for a comment on a pull request: a sentence, a table, and folded details."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from edgehone.report.explain import losses
 from edgehone.report.figures import interval_of, label, value_of
 from edgehone.report.findings import Findings
 
-# What the table shows, where any candidate has it.
+# The columns of the table; those that no candidate has are left out.
 _COLUMNS = (
     "workload_latency_ms",
     "decode_tokens_per_s",
@@ -21,13 +21,13 @@ _COLUMNS = (
     "bytes",
 )
 _WITH_INTERVAL = ("workload_latency_ms", "accuracy_kept")
-# Candidates in the table; the others are folded away.
+# Candidates in the table; the others are folded.
 _FIRST = 5
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+!|~@&-])")
 
 
 def markdown(bundles: Sequence[Findings]) -> str:
-    """All bundles one below the other."""
+    """Return all bundles as Markdown, one below the other."""
     return "\n".join(_bundle(found) for found in bundles)
 
 
@@ -49,7 +49,7 @@ def _bundle(found: Findings) -> str:
     if rest := measured[_FIRST:]:
         lines += ["", *_folded(f"{len(rest)} more candidates", _table(rest, names, found))]
     if lost := [f"- {_plain(key)}: {_plain(why)}" for key, why in losses(decision).items()]:
-        lines += ["", *_folded("Why the others lost", lost)]
+        lines += ["", *_folded("Why other candidates lost", lost)]
     if decision.notes:
         lines += ["", *_folded("Conditions and notes", [f"- {_plain(note)}" for note in decision.notes])]
     if found.command:
@@ -66,7 +66,7 @@ def _table(candidates: Sequence[Candidate], names: Sequence[str], found: Finding
     for one in candidates:
         cells = [_cell(one, name) for name in names]
         key = f"**{_plain(one.key)}**" if one.key == found.decision.chosen else _plain(one.key)
-        rows.append(f"| {' | '.join([key, *cells, _plain(_fate(one, found))])} |")
+        rows.append(f"| {' | '.join([key, *cells, _plain(_remark(one, found))])} |")
     return rows
 
 
@@ -76,7 +76,7 @@ def _cell(one: Candidate, name: str) -> str:
     return value_of(name, figure, bare=True) + (f" ({interval})" if interval else "")
 
 
-def _fate(one: Candidate, found: Findings) -> str:
+def _remark(one: Candidate, found: Findings) -> str:
     if one is found.decision.baseline:
         return "the original"
     if one.key == found.decision.chosen:
@@ -89,5 +89,5 @@ def _folded(title: str, lines: Sequence[str]) -> list[str]:
 
 
 def _plain(text: str) -> str:
-    """Text in which nothing is markup, a mention or a line's end."""
+    """Return the text on one line with all markup and mentions escaped."""
     return _SPECIAL.sub(r"\\\1", " ".join(text.split()))

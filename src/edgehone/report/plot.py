@@ -1,4 +1,4 @@
-"""The frontier as a small plot of characters, within 80 columns: latency across, divergence up."""
+"""The frontier as a text plot within 80 columns: latency on the horizontal axis, divergence on the vertical one."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from edgehone.report.figures import label, shape
 _ACROSS = ("workload_latency_ms", "bytes")
 _UP = ("kl_mean", "relative_error", "accuracy_kept")
 _WIDTH, _HEIGHT, _LEFT = 66, 13, 10
-# Chosen, original, on the frontier, not on it; the axes' sides and corner.
+# Chosen, original, on the frontier, not on the frontier; vertical axis, horizontal axis, corner.
 _PLAIN = ("*", "o", "+", ".", "|", "-", "+")
 _UNICODE = ("◆", "□", "●", "○", "│", "─", "└")
 
 
 def plot(decision: Decision, *, unicode: bool) -> str:
-    """All measured candidates on two axes; nothing where no two of them can be placed.
+    """Return a plot of all measured candidates, or an empty string if fewer than two have both figures.
 
-    Characters of ASCII unless `unicode`. The chosen is named, then the original, then those of the frontier that have
-    room.
+    It uses ASCII characters unless `unicode`. The chosen candidate is labelled, then the original, then candidates on
+    the frontier as far as there is room.
     """
     measured = [one for one in (decision.baseline, *decision.candidates) if one.status == "ok"]
     names = [next((n for n in known if _count(measured, n) > 1), None) for known in (_ACROSS, _UP)]
@@ -34,7 +34,7 @@ def plot(decision: Decision, *, unicode: bool) -> str:
     grid = [[" "] * _WIDTH for _ in range(_HEIGHT)]
     placed = sorted(((_weight(one, decision), one) for one in shown), key=lambda pair: -pair[0])
     spots = {one.key: _spot(one, x, y) for _, one in placed}
-    for weight, one in placed:  # the chosen last, over the others
+    for weight, one in placed:  # the chosen candidate last, on top of the others
         column, line = spots[one.key]
         grid[line][column] = signs[weight]
     for weight, one in reversed(placed):
@@ -50,11 +50,11 @@ def _count(measured: list[Candidate], name: str) -> int:
 
 @dataclass(frozen=True)
 class _Side:
-    """An axis of the plot: the figure on it, its scale, and what it is called."""
+    """An axis of the plot: its figure, scale and label."""
 
     name: str
     scale: Axis
-    told: str
+    label: str
 
     @classmethod
     def of(cls, shown: list[Candidate], name: str) -> _Side:
@@ -67,7 +67,7 @@ class _Side:
 
 
 def _weight(one: Candidate, decision: Decision) -> int:
-    """Which of the signs is its own."""
+    """Return the index of the candidate's sign."""
     if one is decision.baseline:
         return 1
     return 0 if one.key == decision.chosen else 2 if one.on_frontier else 3
@@ -78,7 +78,7 @@ def _spot(one: Candidate, x: _Side, y: _Side) -> tuple[int, int]:
 
 
 def _name(grid: list[list[str]], spot: tuple[int, int], word: str) -> None:
-    """Write the word beside its mark, to the right or the left, where nothing stands."""
+    """Write the word to the right or left of its mark if there is room."""
     column, line = spot
     row = grid[line]
     for start in (column + 2, column - 1 - len(word)):
@@ -90,9 +90,9 @@ def _name(grid: list[list[str]], spot: tuple[int, int], word: str) -> None:
 
 
 def _framed(grid: list[list[str]], x: _Side, y: _Side, signs: tuple[str, ...]) -> list[str]:
-    """The grid with its axes, their ticks and what they are of."""
+    """Return the grid with axes, ticks and labels."""
     ticks = {_HEIGHT - 1 - round(place / 100 * (_HEIGHT - 1)): text for place, text in y.scale.ticks}
-    lines = [f"up: {y.told}; across: {x.told}", ""]
+    lines = [f"up: {y.label}; across: {x.label}", ""]
     lines += [f"{ticks.get(i, ''):>{_LEFT}} {signs[4]}{''.join(row)}".rstrip() for i, row in enumerate(grid)]
     lines.append(f"{'':{_LEFT}} {signs[6]}{signs[5] * _WIDTH}")
     below = [" "] * (_WIDTH + 12)
@@ -107,11 +107,11 @@ def _framed(grid: list[list[str]], x: _Side, y: _Side, signs: tuple[str, ...]) -
 
 
 def _legend(decision: Decision, signs: tuple[str, ...]) -> str:
-    words = (decision.chosen or "chosen", "the original", "on the frontier", "not on it")
+    words = (decision.chosen or "chosen", "the original", "on the frontier", "not on the frontier")
     return "   ".join(f"{sign} {word}" for sign, word in zip(signs, words, strict=False))
 
 
 def _ascii(text: str) -> str:
-    """Powers of ten as 1e-5, and a plain minus."""
+    """Return the text with powers of ten as 1e-5 and an ASCII minus sign."""
     text = text.replace("−", "-").translate(str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789"))
     return re.sub(r"\b10(-\d+)", r"1e\1", re.sub(r" × 10(-\d+)", r"e\1", text))

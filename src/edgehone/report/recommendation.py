@@ -1,4 +1,4 @@
-"""A recommendation as text: frameworks with reasons, recipes with what is predicted, advice with sources."""
+"""A recommendation as text: frameworks with reasons, recipes with predicted figures, advice with sources."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _HEAD = ("recipe", "MB", "peak MB", "prefill", "decode", "latency ms", "build s"
 
 
 def shown(model: ModelInfo, target: PredictionTarget, found: Recommendation, note: str | None) -> str:
-    """Plain text, no colour."""
+    """Return the recommendation as plain text."""
     speed = target.bandwidth
     reads = f"reads {speed.value:.0f} GB/s" if speed.value else f"bandwidth unknown: {speed.reason}"
     lines = [
@@ -23,17 +23,17 @@ def shown(model: ModelInfo, target: PredictionTarget, found: Recommendation, not
     lines += ["Frameworks, in the order in which they are tried:"]
     lines += [f"  {at}. {one.backend}: {one.why}" for at, one in enumerate(found.ranked, 1)]
     lines += [f"  not {name}: {reason}" for name, reason in found.refused.items()]
-    lines += ["", "Recipes, the most promising of each first; all figures are predictions:"]
+    lines += ["", "Recipes, the most promising of each framework first; all figures are predictions:"]
     rows: list[tuple[str, ...]] = [("", *_HEAD, "")]
     rows += [_row(one) for one in found.expected]
     lines += table(rows)
     figures = [getattr(one, name) for one in found.expected for name in FIGURES]
     lines += [f"  -: {reason}" for reason in sorted({str(f.reason) for f in figures if f.value is None})]
-    lines += ["  prefill and decode in tokens/s; latency of a request of the workload", ""]
+    lines += ["  prefill and decode in tokens/s; latency of one request of the workload", ""]
     took = found.build_seconds
     time = f"{_span(took, 1 / 60)} minutes, " if took.value is not None else ""
     lines += [
-        f"Building all takes some {time}{found.build_memory / 1e9:.1f} GB of memory and "
+        f"Building all of them takes about {time}{found.build_memory / 1e9:.1f} GB of memory and "
         f"{found.build_disk / 1e9:.1f} GB of disk.",
     ]
     lines += [f"It does not fit: {obstacle}" for obstacle in found.obstacles]

@@ -1,4 +1,4 @@
-"""JSON that ends or breaks in the middle: what is whole before that place."""
+"""Repair JSON that is cut off or broken: keep what is complete before that position."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ _SIGN = {"comma": ",", "colon": ":"}
 _CLOSING = {"{": "}", "[": "]"}
 
 
-def mend(text: str) -> Any:
-    """The value that `text` begins with. A member of a list or a table that is not whole is left out.
+def repair(text: str) -> Any:
+    """Return the value that `text` begins with, without incomplete members of lists and objects.
 
-    Raises ValueError where nothing whole is there.
+    Raises ValueError if nothing is complete.
     """
-    opened: list[str] = []  # the containers around the place that is read
-    sound, closing = 0, ""  # the longest beginning that is whole once these close it
+    opened: list[str] = []  # the containers around the current position
+    sound, closing = 0, ""  # the length of the longest valid beginning, and the brackets that complete it
     expect = "value"
     at = 0
     while token := _TOKEN.match(text, at):
         word, at = token[1], token.end()
         following = _after(word, expect, opened)
         if following is None or (at == len(text) and word[-1] not in '"]}'):
-            break  # a number at the very end may have been longer
+            break  # a number at the end of the text may be incomplete
         expect = following
         if word in _CLOSING:
             opened.append(word)
@@ -36,7 +36,7 @@ def mend(text: str) -> Any:
 
 
 def _after(word: str, expect: str, opened: list[str]) -> str | None:
-    """What must follow the word; None where it has no business there."""
+    """Return what must follow the word, or None if the word is invalid at this position."""
     inside = opened[-1] if opened else ""
     if expect in ("first value", "first key", "comma") and word == _CLOSING.get(inside):
         return "comma"

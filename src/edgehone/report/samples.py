@@ -1,4 +1,4 @@
-"""Raw samples in tidy long form: one line a reading, whatever it is of."""
+"""Raw samples in tidy long form: one line per sample."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
-# A column of the evidence's arrays → the figure that it is a sample of, and its unit.
+# Column of the evidence's arrays → figure and unit.
 _COLUMNS = {
     "kl": ("kl", "nats"),
     "nll": ("negative_log_likelihood", "nats"),
@@ -20,7 +20,7 @@ _MEMORY = {"peak": "peak_memory", "pss": "pss", "cgroup_peak": "cgroup_peak"}
 
 @dataclass(frozen=True)
 class Sample:
-    """A reading: of what, in which round (of speed: the process; of quality: the window), the how-manieth in it."""
+    """One sample of a figure. `round` is the process for speed and the window for quality, `index` the number in it."""
 
     figure: str
     round: int
@@ -30,9 +30,9 @@ class Sample:
 
 
 def readings(samples: Mapping[str, Any], work: Mapping[str, Any]) -> Iterator[Sample]:
-    """All readings of a candidate's samples.json. What is not there, or is no number, is left out.
+    """Yield all samples of a candidate's samples.json. Values that are missing or not numbers are left out.
 
-    `work` is the workload: prefill and decode of a request follow from its counts of tokens.
+    `work` is the workload, from whose numbers of tokens prefill and decode of a request are computed.
     """
     for number, one in enumerate(_tables(samples.get("rounds"))):
         yield from _some("load_ms", number, 0, one.get("load"), "ms", scale=1000)
@@ -55,7 +55,7 @@ def readings(samples: Mapping[str, Any], work: Mapping[str, Any]) -> Iterator[Sa
 
 
 def _outputs(samples: Mapping[str, Any]) -> Iterator[Sample]:
-    """What a graph has: how near the outputs of each sample are, and samples a second by batch."""
+    """Yield the samples of a graph: the agreement of each sample's outputs, and samples per second by batch size."""
     outputs, throughput = samples.get("outputs"), samples.get("throughput")
     for name, values in outputs.items() if isinstance(outputs, Mapping) else ():
         for index, value in enumerate(_list(values)):
@@ -69,7 +69,7 @@ def _outputs(samples: Mapping[str, Any]) -> Iterator[Sample]:
 
 
 def array_readings(columns: Mapping[str, Any]) -> Iterator[Sample]:
-    """All readings of a candidate's tokens.npz: per scored token, counted within its window."""
+    """Yield all samples of a candidate's tokens.npz: one per scored token, numbered within its window."""
     import numpy as np
 
     windows = np.asarray(columns["window"])
@@ -83,11 +83,11 @@ def array_readings(columns: Mapping[str, Any]) -> Iterator[Sample]:
 
 
 def by_figure(readings: Iterator[Sample]) -> dict[str, list[Sample]]:
-    """The readings of each figure."""
-    found: dict[str, list[Sample]] = {}
+    """Return the samples of each figure."""
+    figures: dict[str, list[Sample]] = {}
     for one in readings:
-        found.setdefault(one.figure, []).append(one)
-    return found
+        figures.setdefault(one.figure, []).append(one)
+    return figures
 
 
 def _request(
@@ -100,7 +100,7 @@ def _request(
     batch, clients = work.get("batch", 1), work.get("concurrency", 1)
     if not (_number(first) and first > 0):
         return
-    # With several clients the time to the first token holds the waiting for others.
+    # With several clients the time to the first token includes waiting for other clients.
     if _number(prompt) and prompt and _number(batch) and clients == 1:
         yield Sample("prefill_tokens_per_s", number, index, batch * prompt / first, "tokens/s")
     if _number(generated) and generated > 1 and _number(total) and total > first:

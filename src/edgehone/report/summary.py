@@ -1,4 +1,4 @@
-"""A decision as text: the choice in a sentence, the table of candidates, what failed and why."""
+"""A decision as text: the choice in a sentence, a table of candidates, failures and notes."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from edgehone.core.figure import Figure
 from edgehone.decision.decision import Candidate, Conversion, Decision
 
 _CONVERSION_HEAD = ("", "conversion", "token ids", "max error", "mean error", "KL", "same top", "")
-_WIDTH = 100  # of running text
-_MARKS = """* chosen   + on the frontier   KL in nats per token from the original in float32
-prefill and decode in tokens/s; half the width of the 95 % interval behind ±"""
-_GRAPH_MARKS = """* chosen   + on the frontier   error: of the outputs, as a share of their size
-samples/s at the best batch; half the width of the 95 % interval behind ±"""
+_WIDTH = 100  # columns of running text
+_MARKS = """* chosen   + on the Pareto frontier   KL in nats per token against the original in float32
+prefill and decode in tokens/s; ± is half the width of the 95 % interval"""
+_GRAPH_MARKS = """* chosen   + on the Pareto frontier   error: of the outputs, relative to their size
+samples/s at the best batch size; ± is half the width of the 95 % interval"""
 
 
 def _plain(figure: Figure, scale: float, digits: int, unit: str = "") -> str:
@@ -33,7 +33,7 @@ def _spread(figure: Figure, digits: int) -> str:
     return f"{figure.value:.{digits}f} ±{(figure.high - figure.low) / 2:.{digits}f}"
 
 
-# Figure, its column's head, how it is shown.
+# Figure, heading of the column, format.
 Column = tuple[str, str, Callable[[Figure], str]]
 _LANGUAGE: tuple[Column, ...] = (
     ("bytes", "MB", lambda f: _plain(f, 1e-6, 1)),
@@ -46,30 +46,33 @@ _LANGUAGE: tuple[Column, ...] = (
     ("peak_memory_bytes", "peak MB", lambda f: _plain(f, 1e-6, 0)),
 )
 
-# Beside them where several prompts are under way at once, and of a graph where frames come at their own pace.
+# Added with several prompts in progress at once, and for a graph with a stream of frames.
 _LOADED: tuple[Column, ...] = (("tokens_per_s_total", "all tokens/s", lambda f: _spread(f, 0)),)
 _STREAMED: tuple[Column, ...] = (("dropped_frames", "dropped", lambda f: _plain(f, 100, 1, " %")),)
 
-# Beside them of a model that sees.
-_SEEING: tuple[Column, ...] = (
+# Added for vision-language models.
+_VISION: tuple[Column, ...] = (
     ("vision_kl_mean", "KL of pictures", _significant),
     ("image_ttft_ms", "first token ms", lambda f: _plain(f, 1, 1)),
 )
 
 
 def columns(work: Mapping[str, Any], metric: str) -> tuple[Column, ...]:
-    """What is shown of each candidate: of a language model its tokens (and with "pictures" what it sees), of a graph
-    its outputs and `metric`."""
+    """Return the columns of the table of candidates.
+
+    For a language model they show its tokens (with `metric` "pictures", also its agreement on pictures), for a graph
+    its outputs and the `metric`.
+    """
     if not is_graph(work):
-        seeing = _SEEING if metric == "pictures" else ()
-        return (*_LANGUAGE, *(_LOADED if _is_loaded(work) else ()), *seeing)
-    # Without labels the metric is the agreement itself, which stands under "kept".
-    judged: tuple[Column, ...] = () if metric == "agreement" else ((metric, metric, _judged),)
+        vision = _VISION if metric == "pictures" else ()
+        return (*_LANGUAGE, *(_LOADED if _is_loaded(work) else ()), *vision)
+    # Without labels the metric is the agreement, which is shown as "kept".
+    labelled: tuple[Column, ...] = () if metric == "agreement" else ((metric, metric, _metric),)
     return (
         ("bytes", "MB", lambda f: _plain(f, 1e-6, 3)),
         ("relative_error", "error", _significant),
         ("same_top", "same top", lambda f: _plain(f, 100, 1, " %")),
-        *judged,
+        *labelled,
         ("accuracy_kept", "kept", lambda f: _plain(f, 100, 1, " %")),
         ("workload_latency_ms", "latency ms", lambda f: _spread(f, 3)),
         *(_STREAMED if work.get("frames_per_s") else ()),
@@ -78,57 +81,57 @@ def columns(work: Mapping[str, Any], metric: str) -> tuple[Column, ...]:
     )
 
 
-def _judged(figure: Figure) -> str:
+def _metric(figure: Figure) -> str:
     return _plain(figure, 100, 1, " %") if figure.unit == "share" else _plain(figure, 1, 4)
 
 
 def is_graph(work: Mapping[str, Any]) -> bool:
-    """Whether the workload asks for outputs rather than tokens."""
+    """Return True if the workload is for a graph, which returns outputs instead of tokens."""
     return work.get("task") == "graph"
 
 
 def summary(decision: Decision) -> str:
-    """Plain text, no colour, at most some 120 columns."""
+    """Return the decision as plain text of about 120 columns."""
     lines = [title(decision.model, decision.device, decision.workload), "", decision.reason, ""]
     shown = [decision.baseline, *sorted(decision.candidates, key=_order)]
     measured = [c for c in shown if c.status == "ok"]
     graph = is_graph(decision.workload)
-    seeing = "vision_kl_mean" in decision.baseline.figures
-    metric = "pictures" if seeing else str(decision.baseline.facts.get("metric", "agreement"))
+    vision = "vision_kl_mean" in decision.baseline.figures
+    metric = "pictures" if vision else str(decision.baseline.facts.get("metric", "agreement"))
     shape = columns(decision.workload, metric)
     head = ("", "candidate", *(name for _, name, _ in shape), "")
     lines += table([head, *(_row(c, decision, shape) for c in measured)])
     marks = _GRAPH_MARKS if graph else _MARKS
-    if decision.model.get("format") == "gguf":  # judged as it is: nothing has it in float32
+    if (
+        decision.model.get("format") == "gguf"
+    ):  # the reference is the file itself; there is no float32 version
         marks = marks.replace(" in float32", "")
     if decision.device.get("target"):
-        marks = marks.replace(
-            "half the width of the 95 % interval behind ±", "the predictions' error behind ±"
-        )
+        marks = marks.replace("± is half the width of the 95 % interval", "± is the error of the prediction")
     lines += ["", marks]
     lines += _conversions(decision.conversions, graph)
     lost = [c for c in shown if c.status != "ok"]
     if lost:
-        lines += ["", "Not in the race:"]
-        lines += _fates(lost, {one.backend for one in decision.conversions if not one.passed})
+        lines += ["", "Failed, disqualified or skipped:"]
+        lines += _causes(lost, {one.backend for one in decision.conversions if not one.passed})
     if decision.notes:
         lines += ["", "Notes:", *(f"  {note}" for note in decision.notes)]
     return "\n".join(lines)
 
 
 def title(model: Mapping[str, Any], device: Mapping[str, Any], work: Mapping[str, Any]) -> str:
-    """What was measured, on what, for what, in a line."""
-    place = f"on {device['cpu'] or 'this machine'} ({device['threads']} threads)"
+    """Return a line with the model, the device and the workload."""
+    where = f"on {device['cpu'] or 'this machine'} ({device['threads']} threads)"
     if target := device.get("target"):
-        place = f"for {target['name']} (speed and memory predicted, not measured), proven {place}"
+        where = f"for {target['name']} (speed and memory predicted, not measured), checked {where}"
     return (
-        f"{model['architecture']}, {model['parameters'] / 1e6:.1f} M parameters, {place}, "
-        f"workload {work['name']}: " + ", ".join(_asked(work))
+        f"{model['architecture']}, {model['parameters'] / 1e6:.1f} M parameters, {where}, "
+        f"workload {work['name']}: " + ", ".join(_lengths(work))
     )
 
 
-def _asked(work: Mapping[str, Any]) -> list[str]:
-    """What a workload asks, in a few words each."""
+def _lengths(work: Mapping[str, Any]) -> list[str]:
+    """Return the properties of a workload, in a few words each."""
     graph = is_graph(work)
     words = [] if graph else [f"{work['prompt_tokens']} tokens in, {work['generated_tokens']} out"]
     words += [f"batch {work['batch']}"] if graph or work.get("batch", 1) > 1 else []
@@ -152,12 +155,12 @@ def _row(candidate: Candidate, decision: Decision, shape: Sequence[Column]) -> t
         mark,
         candidate.key,
         *(show(candidate.figure(name)) for name, _, show in shape),
-        ", ".join(failing) or ("left the race early" if "raced_out" in candidate.facts else ""),
+        ", ".join(failing) or ("eliminated in the race" if "raced_out" in candidate.facts else ""),
     )
 
 
 def _conversions(conversions: Sequence[Conversion], graph: bool) -> list[str]:
-    """The null test of every backend: what its other recipes start from, and why a backend is out."""
+    """Return the parity check of every backend, with the reasons of those that are disqualified."""
     if not conversions:
         return []
     rows = [_CONVERSION_HEAD]
@@ -165,7 +168,7 @@ def _conversions(conversions: Sequence[Conversion], graph: bool) -> list[str]:
         ids = {True: "equal", False: "differ", None: "-"}[one.token_ids_equal]
         errors = (_significant(one.max_error), _significant(one.mean_error), _significant(one.kl_mean))
         top = _plain(one.same_top, 100, 1, " %")
-        rows.append(("", one.key, ids, *errors, top, "proven" if one.passed else "out"))
+        rows.append(("", one.key, ids, *errors, top, "passed" if one.passed else "failed"))
     counts = {(one.compared, one.vocabulary) for one in conversions if one.compared}
     over = " and ".join(
         f"all {most:,} ids" if ids == most else f"the {ids:,} most likely of {most:,} ids"
@@ -174,21 +177,22 @@ def _conversions(conversions: Sequence[Conversion], graph: bool) -> list[str]:
     about = f"errors: differences of {'outputs' if graph else 'log-probabilities in nats'}" + (
         f", over {over} at each token" if over else ""
     )
-    told = [f"{one.backend} is out: {one.reason}" for one in conversions if not one.passed]
-    title = "Unquantized, against the original:" if graph else "Unquantized, against the original in float32:"
-    return ["", title, *table(rows), "", *(line for text in [about, *told] for line in _wrapped(text))]
+    failed = [f"{one.backend} is disqualified: {one.reason}" for one in conversions if not one.passed]
+    reference = "the original" if graph else "the original in float32"
+    title = f"Parity check: unquantized builds compared with {reference}:"
+    return ["", title, *table(rows), "", *(line for text in [about, *failed] for line in _wrapped(text))]
 
 
 def _wrapped(text: str) -> list[str]:
     return textwrap.wrap(text, _WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
 
 
-def _fates(lost: Sequence[Candidate], unproven: set[str]) -> list[str]:
-    """Each cause once, with all that it ended; that of an unproven backend stands below its conversion."""
+def _causes(lost: Sequence[Candidate], unproven: set[str]) -> list[str]:
+    """Return each cause once with all candidates that it ended; that of a failed parity check is shown above."""
     causes: dict[tuple[str, str | None, str | None], list[str]] = {}
     for one in lost:
         above = one.status == "disqualified" and one.runs_on in unproven
-        error = f"{one.runs_on} is not the original when unquantized (above)" if above else one.error
+        error = f"{one.runs_on} failed the parity check (above)" if above else one.error
         causes.setdefault((one.status, error, one.log), []).append(one.key)
     lines = []
     for (status, error, log), keys in causes.items():
@@ -198,7 +202,7 @@ def _fates(lost: Sequence[Candidate], unproven: set[str]) -> list[str]:
 
 
 def table(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Columns aligned: the second and the last to the left, the others to the right."""
+    """Return the rows with aligned columns: the first two and the last to the left, the others to the right."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     left = {0, 1, len(widths) - 1}
     return [

@@ -1,4 +1,4 @@
-"""report.html: the evidence as one file that needs nothing else, for people with and without a script, on paper too."""
+"""report.html: the evidence as one self-contained file, readable without JavaScript and in print."""
 
 from edgehone.report.html.page import page
 

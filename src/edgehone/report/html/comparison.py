@@ -1,4 +1,4 @@
-"""Several bundles beside each other: what each chose, and its original, on common axes."""
+"""Comparison of several bundles: the chosen candidate and the original of each, on common axes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _FIGURES = (
     "peak_memory_bytes",
     "bytes",
 )
-# What must be the same for figures to be compared: name, and where it stands in a decision.
+# What must be the same for figures to be comparable: name, and its value in a decision.
 _SAME = (
     ("device", lambda d: d.device.get("fingerprint") or d.device.get("cpu")),
     ("model", lambda d: d.model.get("digest")),
@@ -34,10 +34,13 @@ _SAME = (
 
 
 def comparison(bundles: Sequence[Findings]) -> Html:
-    """The chosen candidate and the original of each bundle; whether they may be compared is told first."""
+    """Return the section that compares the chosen candidate and the original of each bundle.
+
+    It begins with a note on whether they are comparable.
+    """
     rows = [one for found in bundles for one in _of(found)]
-    nobody = Candidate("", "", {}, "skipped")
-    decision = replace(bundles[0].decision, chosen=None, baseline=nobody, candidates=tuple(rows))
+    absent = Candidate("", "", {}, "skipped")
+    decision = replace(bundles[0].decision, chosen=None, baseline=absent, candidates=tuple(rows))
     names = list(dict.fromkeys(one.backend for one in rows))
     context = Context(Findings("", decision), "all-", {name: i % SERIES for i, name in enumerate(names)})
     plots = [plot for name in _FIGURES if (plot := intervals(context, name))]
@@ -50,12 +53,12 @@ def comparison(bundles: Sequence[Findings]) -> Html:
         for i, found in enumerate(bundles)
     ]
     return section(
-        "all-", "beside", "Beside each other", tag("ul", *links, class_="told"), _differing(bundles), *plots
+        "all-", "comparison", "Comparison", tag("ul", *links, class_="told"), _differing(bundles), *plots
     )
 
 
 def _of(found: Findings) -> list[Candidate]:
-    """The original and the chosen, named after the bundle."""
+    """Return the original and the chosen candidate, with the bundle's name in their keys."""
     decision = found.decision
     chosen = [one for one in decision.candidates if one.key == decision.chosen]
     words = [(decision.baseline, "the original"), *((one, one.key) for one in chosen)]
@@ -63,16 +66,16 @@ def _of(found: Findings) -> list[Candidate]:
 
 
 def _differing(bundles: Sequence[Findings]) -> Html:
-    """Which of device, model and workload are not the same, so that figures tell of that too."""
+    """Return a note that names which of device, model and workload differ."""
     differing = [name for name, of in _SAME if len({of(found.decision) for found in bundles}) > 1]
     if not differing:
-        said = "All were measured on the same device, of the same model, for the same workload, each in its own run."
-        return tag("p", said, class_="note")
-    said = f"Not the same: {', '.join(differing)}. What differs below may come from that. "
+        text = "All bundles have the same device, model and workload; each was measured in a run of its own."
+        return tag("p", text, class_="note")
+    text = f"The bundles differ in {', '.join(differing)}, which may cause differences below. "
     return tag(
         "p",
-        said,
+        text,
         tag("code", "edgehone compare"),
-        " measures bundles anew, in common rounds.",
+        " measures bundles again, in the same rounds.",
         class_="banner",
     )

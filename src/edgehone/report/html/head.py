@@ -1,4 +1,4 @@
-"""The top of a bundle's report: what could not be read, the decision in a sentence, its figures, who is who."""
+"""The top of a bundle's report: problems, the decision in a sentence, its figures, and what was measured."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from edgehone.report.findings import Findings
 from edgehone.report.html.parts import Context, facts, section
 from edgehone.report.html.tag import Html, join, tag
 
-# Problems told before the rest is folded away.
-_TOLD = 5
+# Problems shown; the others are folded.
+_SHOWN = 5
 
 
 def title(found: Findings) -> str:
-    """The model and the machine, or the device that its figures are predicted for."""
+    """Return the title: the model and the machine, or the device that its figures are predicted for."""
     target = _target(found.decision.device)
     model, cpu = found.decision.model, found.decision.device.get("cpu")
     name = PurePath(str(model.get("path") or "")).name or str(model.get("architecture") or found.name)
@@ -32,25 +32,25 @@ def _target(device: Mapping[str, Any]) -> str | None:
 
 
 def banner(found: Findings) -> Html | None:
-    """What is missing, changed or cannot be read of this bundle; nothing where all is well."""
+    """Return the list of what is missing, changed or cannot be read in this bundle; None if there are no problems."""
     if not found.problems:
         return None
     count = len(found.problems)
     rows = [tag("li", problem) for problem in found.problems]
     more = (
-        tag("details", tag("summary", f"{count - _TOLD} more"), tag("ul", *rows[_TOLD:]))
-        if count > _TOLD
+        tag("details", tag("summary", f"{count - _SHOWN} more"), tag("ul", *rows[_SHOWN:]))
+        if count > _SHOWN
         else None
     )
-    said = "This report shows what is known. Not as it should be:"
-    return tag("div", tag("p", said), tag("ul", *rows[:_TOLD]), more, class_="banner", role="note")
+    text = "This bundle is incomplete or was changed; the report shows what can be read:"
+    return tag("div", tag("p", text), tag("ul", *rows[:_SHOWN]), more, class_="banner", role="note")
 
 
 def verdict(context: Context) -> Html:
-    """The decision in a sentence, and the chosen candidate's figures against the original's."""
+    """Return the decision in a sentence, and the chosen candidate's figures compared with the original's."""
     decision = context.found.decision
     chosen = decision.chosen
-    reason = decision.reason or "The decision's reason is not known."
+    reason = decision.reason or "The reason of the decision is unknown."
     if chosen and reason.startswith(f"{chosen}: "):
         lead = tag("p", tag("strong", chosen), reason[len(chosen) :], class_="lead")
     else:
@@ -59,7 +59,7 @@ def verdict(context: Context) -> Html:
 
 
 def _tiles(decision: Decision) -> Html:
-    """Speed, memory, accuracy and size of the chosen one, each with its interval or what the original has."""
+    """Return speed, memory, accuracy and size of the chosen candidate, with the interval or the original's value."""
     one, original = decision.candidate(decision.chosen or ""), decision.baseline
     tiles = []
     for name, word in (
@@ -78,23 +78,24 @@ def _tiles(decision: Decision) -> Html:
         before = original.figure("bytes")
         was = f"the original: {value_of('bytes', before)}" if before.value is not None else ""
         tiles.append((number("bytes", one.bytes, "bytes"), "on disk", was))
-    made = [
-        tag("li", tag("b", value), tag("span", word), tag("small", beside) if beside else None)
-        for value, word, beside in tiles
+    items = [
+        tag("li", tag("b", value), tag("span", word), tag("small", detail) if detail else None)
+        for value, word, detail in tiles
     ]
-    return tag("ul", *made, class_="tiles")
+    return tag("ul", *items, class_="tiles")
 
 
 def about(context: Context) -> Html:
-    """The device, the model and the workload."""
+    """Return the section with the device, the model and the workload."""
     decision = context.found.decision
     parts = (
         ("Device", _device(decision.device)),
         ("Model", _model(decision.model)),
         ("Workload", _workload(decision)),
     )
-    made = [tag("div", tag("h3", name), told) for name, told in parts]
-    return section(context.prefix, "about", "What, on what, for what", tag("div", *made, class_="about"))
+    columns = [tag("div", tag("h3", name), content) for name, content in parts]
+    title = "Device, model and workload"
+    return section(context.prefix, "about", title, tag("div", *columns, class_="about"))
 
 
 def _device(device: Mapping[str, Any]) -> Html:
@@ -106,7 +107,7 @@ def _device(device: Mapping[str, Any]) -> Html:
     cores = device.get("physical_cores")
     return facts(
         [
-            ("For", _target(device)),
+            ("Target", _target(device)),
             ("Processor", device.get("cpu")),
             ("Threads used", _join(device.get("threads"), f"of {cores} cores" if cores else None)),
             ("Memory", _size(device.get("memory_bytes"))),
@@ -144,9 +145,9 @@ def _workload(decision: Decision) -> Html:
     return facts(
         [
             ("Name", work.get("name")),
-            ("A request", None if graph else f"{lengths[0]} tokens in, {lengths[1]} out"),
+            ("Request", None if graph else f"{lengths[0]} tokens in, {lengths[1]} out"),
             ("Batch", work.get("batch")),
-            ("Requests at a time", work.get("concurrency")),
+            ("Concurrent requests", work.get("concurrency")),
             ("Weights", _weights(weights)),
         ]
     )

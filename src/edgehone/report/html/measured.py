@@ -1,4 +1,4 @@
-"""The sections of figures: quality, speed, memory, energy."""
+"""The sections with figures: quality, speed, memory, energy."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from edgehone.decision.decision import Candidate
 from edgehone.report.axis import Axis, axis
 from edgehone.report.figures import interval_of, label, number, value_of
 from edgehone.report.html.parts import Context, reasons, section
-from edgehone.report.html.strip_plot import intervals, line, plot, row, upright
+from edgehone.report.html.strip_plot import intervals, line, plot, row, vertical
 from edgehone.report.html.tag import Html, join, tag
 from edgehone.report.samples import by_figure, readings
 
@@ -24,7 +24,7 @@ _QUALITY = (
     "vision_same_top",
     "routing_agreement",
 )
-# Raw readings → the figure that they are of.
+# Raw samples → figure.
 _SPEED = {
     "latency_ms": "workload_latency_ms",
     "prefill_tokens_per_s": "prefill_tokens_per_s",
@@ -35,19 +35,19 @@ _BINS = 48
 
 
 def quality(context: Context) -> Html:
-    """How near each candidate is to the original, with intervals."""
+    """Return the section on how close each candidate is to the original, with intervals."""
     limits = _thresholds(context)
     plots = [intervals(context, name, threshold=limits.get(name)) for name in _QUALITY]
-    said = (
-        "Judged against the original on the same samples. Lines are 95 % intervals, the dashed line is what a gate "
-        "asks for."
+    text = (
+        "Compared with the original on the same samples. Lines are 95 % intervals; the dashed line is the threshold of "
+        "a gate."
     )
-    body = [one for one in plots if one] or [tag("p", "No figure of quality is known.")]
-    return section(context.prefix, "quality", "Quality", tag("p", said, class_="note"), *body)
+    body = [one for one in plots if one] or [tag("p", "There are no quality figures.")]
+    return section(context.prefix, "quality", "Quality", tag("p", text, class_="note"), *body)
 
 
 def speed(context: Context) -> Html:
-    """Latency, prefill and decode: every request that was timed, and the figure with its interval."""
+    """Return the section on latency, prefill and decode: all timed requests, and the figure with its interval."""
     work = context.found.decision.workload
     raw = {key: by_figure(readings(samples, work)) for key, samples in context.found.samples.items()}
     plots = []
@@ -58,24 +58,24 @@ def speed(context: Context) -> Html:
             if reading in found
         }
         plots.append(_distribution(context, name, values))
-    said = (
-        "The shape is of all requests, the upright lines are the medians of the rounds (fresh processes), the mark is "
-        "the figure with its 95 % interval over the rounds."
+    text = (
+        "The area is the distribution of all requests, the vertical lines are the medians of the rounds (fresh "
+        "processes), the mark is the figure with its 95 % interval over the rounds."
     )
     missing = reasons(context, ["workload_latency_ms"])
-    body = [one for one in plots if one] or [tag("p", "No figure of speed is known.")]
-    return section(context.prefix, "speed", "Speed", tag("p", said, class_="note"), *body, missing)
+    body = [one for one in plots if one] or [tag("p", "There are no speed figures.")]
+    return section(context.prefix, "speed", "Speed", tag("p", text, class_="note"), *body, missing)
 
 
 def memory(context: Context) -> Html:
-    """The peak, and the peaks of its anonymous and file-mapped parts."""
+    """Return the section on peak memory, with the peaks of its anonymous and file-mapped parts."""
     known = context.with_figure("peak_memory_bytes")
     if not known:
         return section(
             context.prefix,
             "memory",
             "Memory",
-            reasons(context, ["peak_memory_bytes"]) or tag("p", "Not known."),
+            reasons(context, ["peak_memory_bytes"]) or tag("p", "Unknown."),
         )
     values = [f.value for one, _ in known for name in _MEMORY if (f := one.figure(name)).value is not None]
     scale = axis("peak_memory_bytes", "bytes", [v for v in values if v is not None], zero=True)
@@ -83,25 +83,28 @@ def memory(context: Context) -> Html:
         row(context, one, _split(one, scale), *(value_of(name, one.figure(name)) for name in _MEMORY))
         for one, _ in known
     ]
-    said = (
-        "Upper bar: anonymous memory (heap, KV cache). Lower bar: mapped from files (weights, code). The upright "
-        "line is the peak of both together; the parts peak at their own times, so they need not add up to it."
+    text = (
+        "Upper bar: anonymous memory (heap, KV cache). Lower bar: memory mapped from files (weights, code). The "
+        "vertical line is the peak of the total; the parts peak at different times, so they need not add up to it."
     )
     made = plot(
-        "Peak memory, one process that answers one request", scale, rows, ("Peak", "Anonymous", "File-mapped")
+        "Peak memory of one process that answers one request",
+        scale,
+        rows,
+        ("Peak", "Anonymous", "File-mapped"),
     )
     return section(
         context.prefix,
         "memory",
         "Memory",
-        tag("p", said, class_="note"),
+        tag("p", text, class_="note"),
         made,
         reasons(context, ["peak_memory_bytes"]),
     )
 
 
 def energy(context: Context) -> Html:
-    """Joules a request, or why they are not known."""
+    """Return the section on joules per request, or the reason why they are unknown."""
     body = [intervals(context, "energy_j"), reasons(context, ["energy_j"])]
     return section(context.prefix, "energy", "Energy", *(one for one in body if one))
 
@@ -141,7 +144,7 @@ def _distribution(
 
 
 def _shape(values: Sequence[float], scale: Axis) -> Html | None:
-    """Where the readings lie, as a smoothed histogram over the whole axis."""
+    """Return the distribution of the samples as a smoothed histogram over the whole axis."""
     if len(values) < 2:
         return None
     counts = [0.0] * (_BINS + 2)
@@ -162,7 +165,7 @@ def _rounds(values: Sequence[tuple[int, float]], scale: Axis) -> list[Html]:
     rounds: dict[int, list[float]] = {}
     for number_, value in values:
         rounds.setdefault(number_, []).append(value)
-    return [upright(scale.at(_quantile(own, 0.5)), "20%", "80%", "r") for own in rounds.values()]
+    return [vertical(scale.at(_quantile(own, 0.5)), "20%", "80%", "r") for own in rounds.values()]
 
 
 def _middle(context: Context, one: Candidate, name: str, scale: Axis) -> Html:
@@ -183,7 +186,7 @@ def _ends(values: Sequence[float]) -> tuple[str, str]:
 
 
 def _quantile(values: Sequence[float], q: float) -> float:
-    """Linear between the two nearest, as numpy's default."""
+    """Return the quantile, linear between the two nearest values like numpy's default."""
     ordered = sorted(values)
     at = q * (len(ordered) - 1)
     below = math.floor(at)
@@ -198,5 +201,5 @@ def _split(one: Candidate, scale: Axis) -> Html:
     return join(
         None if anonymous is None else line(0, scale.at(anonymous), "32%", "bar"),
         None if mapped is None else line(0, scale.at(mapped), "68%", "bar b"),
-        None if peak is None else upright(scale.at(peak), "8%", "92%", "peak"),
+        None if peak is None else vertical(scale.at(peak), "8%", "92%", "peak"),
     )

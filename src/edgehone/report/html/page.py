@@ -1,4 +1,4 @@
-"""The page: one file that stands alone, of one bundle or of several beside each other."""
+"""The page: one self-contained file for one bundle, or for several in comparison."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ _SECTIONS: tuple[Callable[[Context], Html | None], ...] = (
 
 
 def page(bundles: Sequence[Findings]) -> str:
-    """The report as HTML, without a link to anything outside of it.
+    """Return the report as HTML without links to other files.
 
-    The content policy lets no script run but the page's own, so that even what slipped through the escaping
-    would be dead text.
+    The content security policy allows no script but the page's own, so that text which escaped the escaping would not
+    be executed.
     """
     script = _data("rank.js") + _data("script.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -56,7 +56,7 @@ def page(bundles: Sequence[Findings]) -> str:
 
 def _article(found: Findings, prefix: str, several: bool) -> Html:
     context = Context.of(found, prefix)
-    made = [part for build in _SECTIONS if (part := _guarded(build, context))]
+    sections = [part for build in _SECTIONS if (part := _guarded(build, context))]
     top = tag(
         "header",
         tag("p", f"edgehone report{f', {found.name}' if several else ''}", class_="brand"),
@@ -64,11 +64,11 @@ def _article(found: Findings, prefix: str, several: bool) -> Html:
         head.banner(found),
         _guarded(head.verdict, context),
     )
-    return tag("article", top, *made, id=f"{prefix}top")
+    return tag("article", top, *sections, id=f"{prefix}top")
 
 
 def _guarded(build: Callable[[Context], Html | None], context: Context) -> Html | None:
-    """A part; where the decision contradicts itself, what it says instead of the part."""
+    """Return a part of the page, or the error message if the decision contradicts itself."""
     try:
         return build(context)
     except EdgehoneError as error:

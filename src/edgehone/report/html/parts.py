@@ -1,4 +1,4 @@
-"""What all sections are made of: the candidate's mark and name, folded tables, lists of facts."""
+"""The common parts of sections: a candidate's mark and name, folded tables, lists of facts."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from edgehone.decision.decision import Candidate
 from edgehone.report.findings import Findings
 from edgehone.report.html.tag import Html, join, tag
 
-# Rows of a table before the rest is folded away.
+# Rows of a table that are shown; the others are folded.
 SHOWN = 24
-# As many marks as style.css has colours and page.html shapes; further backends begin again.
+# The number of colours in style.css and of shapes in page.html; further backends reuse them.
 SERIES = 8
 
 
 @dataclass(frozen=True)
 class Context:
-    """A bundle's findings and how this page tells its parts apart: `prefix` of ids, mark of each backend."""
+    """A bundle's findings, the `prefix` of its ids in the page, and the number of each backend's mark (`series`)."""
 
     found: Findings
     prefix: str
@@ -28,28 +28,28 @@ class Context:
 
     @classmethod
     def of(cls, found: Findings, prefix: str) -> Context:
-        """A bundle's context: one mark a backend, in the order of their names."""
+        """Return a bundle's context, with one mark per backend in the order of their names."""
         named = sorted({one.backend for one in (found.decision.baseline, *found.decision.candidates)})
         return cls(found, prefix, {name: i % SERIES for i, name in enumerate(named)})
 
     @property
     def measured(self) -> list[Candidate]:
-        """The original, then every candidate that was built and proven, in the order of all tables."""
+        """The original, then every measured candidate in the order of all tables."""
         every = [self.found.decision.baseline, *self.found.ordered]
         return [one for one in every if one.status == "ok"]
 
     def with_figure(self, name: str) -> list[tuple[Candidate, Figure]]:
-        """Those that have a value of this figure."""
+        """Return the measured candidates that have a value of this figure."""
         pairs = ((one, one.figure(name)) for one in self.measured)
         return [(one, figure) for one, figure in pairs if figure.value is not None]
 
     def mark(self, one: Candidate) -> Html:
-        """The coloured shape of the candidate's backend."""
+        """Return the coloured shape of the candidate's backend."""
         number = self.series.get(one.backend, 0)
         return tag("svg", tag("use", href=f"#m{number}"), class_=f"m s{number}", aria_hidden="true")
 
-    def who(self, one: Candidate) -> Html:
-        """The candidate's mark and key, with a word where it is the original or the chosen."""
+    def name(self, one: Candidate) -> Html:
+        """Return the candidate's mark and key, labelled if it is the original or the chosen candidate."""
         backend, slash, name = one.key.partition("/")
         key = join(backend, slash, tag("wbr"), name) if slash else join(backend)
         decision = self.found.decision
@@ -57,23 +57,23 @@ class Context:
         return tag("span", self.mark(one), tag("span", key, word and tag("em", word)), class_="who")
 
     def head(self, one: Candidate) -> Html:
-        """The first cell of its row."""
-        return tag("th", self.who(one), scope="row")
+        """Return the first cell of the candidate's row."""
+        return tag("th", self.name(one), scope="row")
 
     def row_class(self, one: Candidate) -> str | None:
-        """What sets its row apart."""
+        """Return the class of the candidate's row: base for the original, best for the chosen one, else None."""
         decision = self.found.decision
         return "base" if one is decision.baseline else "best" if one.key == decision.chosen else None
 
 
 def section(prefix: str, name: str, title: str, *body: Any) -> Html:
-    """A section with its heading."""
+    """Return a section with its heading."""
     label = f"{prefix}{name}"
     return tag("section", tag("h2", title, id=f"{label}-h"), *body, id=label, aria_labelledby=f"{label}-h")
 
 
 def table(caption: str, head: Sequence[Any], rows: Sequence[Html], *, kind: str | None = None) -> Html:
-    """A table that scrolls within itself where it is too wide; rows beyond the first some are folded away."""
+    """Return a table that scrolls if it is too wide. Rows beyond the first SHOWN are folded."""
     first = _table(caption, head, rows[:SHOWN], kind)
     if len(rows) <= SHOWN:
         return first
@@ -93,7 +93,7 @@ def _table(caption: str, head: Sequence[Any], rows: Sequence[Html], kind: str | 
 
 
 def facts(pairs: Iterable[tuple[str, Any]]) -> Html:
-    """A list of names and values; those without a value are left out."""
+    """Return a list of names and values, without those that have no value."""
     rows = [
         tag("div", tag("dt", name), tag("dd", value))
         for name, value in pairs
@@ -103,7 +103,7 @@ def facts(pairs: Iterable[tuple[str, Any]]) -> Html:
 
 
 def reasons(context: Context, names: Sequence[str]) -> Html | None:
-    """Why figures are missing, each reason once with all whom it concerns."""
+    """Return why figures are missing: each reason once, with its candidates. None if none is missing."""
     causes: dict[str, list[str]] = {}
     for one in context.measured:
         for name in names:
@@ -118,12 +118,12 @@ def reasons(context: Context, names: Sequence[str]) -> Html | None:
 
 
 def some(keys: Sequence[str], most: int = 8) -> str:
-    """The keys, or the first some and how many more."""
+    """Return the keys, at most `most` of them with the number of the others."""
     return ", ".join(keys) if len(keys) <= most else f"{', '.join(keys[:most])} and {len(keys) - most} more"
 
 
 def day(created: str) -> str:
-    """A time of ISO 8601 as people write it; what is none, as it is."""
+    """Return an ISO 8601 time in a readable form; other text unchanged."""
     try:
         return f"{datetime.fromisoformat(created):%-d %B %Y, %H:%M %Z}".rstrip()
     except ValueError:

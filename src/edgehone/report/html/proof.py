@@ -1,4 +1,4 @@
-"""The sections of proof: stages, conversions, gates, failures, notes, and how to make it again."""
+"""The sections on stages, parity checks, gates, failures, notes, and reproduction."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _ENDS = {"low": "lower end", "high": "upper end", "value": "value"}
 
 
 def progress(context: Context) -> Html:
-    """baseline → conversion → quantization → acceleration → validation."""
+    """Return the section on the stages: baseline, conversion, quantization, acceleration, validation."""
     before: Candidate | None = None
-    made = []
+    items = []
     for one in stages(context.found.decision):
-        made.append(_stage(context, one, before))
+        items.append(_stage(context, one, before))
         before = one.candidate or before
-    said = "How the chosen candidate came about. ×: of the stage before."
+    text = "The steps from the original to the chosen candidate. ×: relative to the previous stage."
     return section(
-        context.prefix, "stages", "Stages", tag("p", said, class_="note"), tag("ol", *made, class_="stages")
+        context.prefix, "stages", "Stages", tag("p", text, class_="note"), tag("ol", *items, class_="stages")
     )
 
 
@@ -45,16 +45,16 @@ def _stage(context: Context, stage: Stage, before: Candidate | None) -> Html:
     return tag(
         "li",
         tag("h3", stage.name.capitalize()),
-        context.who(one) if one else None,
-        tag("p", stage.said),
+        context.name(one) if one else None,
+        tag("p", stage.text),
         tag("dl", *rows) if rows else None,
     )
 
 
 def conversions(context: Context) -> Html | None:
-    """The null test of each backend."""
-    found = context.found.decision.conversions
-    if not found:
+    """Return the section on the parity check of each backend."""
+    checks = context.found.decision.conversions
+    if not checks:
         return None
     names = ("max_error", "mean_error", "kl_mean", "same_top")
     head = [
@@ -63,45 +63,46 @@ def conversions(context: Context) -> Html | None:
         *(tag("th", shape(n).label, scope="col", class_="n") for n in names),
         "Verdict",
     ]
-    said = (
-        "Each backend's unquantized build against the original. A backend that is not the original when "
-        "unquantized is out."
+    text = (
+        "Each backend's unquantized build is compared with the original. A backend whose unquantized build does not "
+        "match the original is disqualified."
     )
-    made = table("Unquantized, against the original", head, [_conversion(one, names) for one in found])
-    return section(context.prefix, "conversions", "Null test", tag("p", said, class_="note"), made)
+    rows = [_conversion(one, names) for one in checks]
+    results = table("Unquantized builds compared with the original", head, rows)
+    return section(context.prefix, "conversions", "Parity check", tag("p", text, class_="note"), results)
 
 
 def _conversion(one: Conversion, names: tuple[str, ...]) -> Html:
     ids = {True: "equal", False: "differ", None: "–"}[one.token_ids_equal]
     figures = [tag("td", value_of(n, getattr(one, n), bare=True), class_="n") for n in names]
-    said = tag("td", _mark(one.passed), " proven" if one.passed else f" out: {one.reason}")
-    return tag("tr", tag("th", one.key, scope="row"), tag("td", ids), *figures, said)
+    verdict = tag("td", _mark(one.passed), " passed" if one.passed else f" failed: {one.reason}")
+    return tag("tr", tag("th", one.key, scope="row"), tag("td", ids), *figures, verdict)
 
 
 def gates(context: Context) -> Html:
-    """Every verdict: the figure that was judged and whether it passes."""
+    """Return the section on gates: for every verdict the judged value and whether it passes."""
     judged = [one for one in context.measured if one.verdicts]
     names = list(dict.fromkeys(v.gate for one in judged for v in one.verdicts))
     if not names:
-        return section(context.prefix, "gates", "Gates", tag("p", "No gate was judged."))
+        return section(context.prefix, "gates", "Gates", tag("p", "No gates were judged."))
     by_gate: Mapping[str, Verdict] = {v.gate: v for one in judged for v in one.verdicts}
-    head = ["Candidate", *(tag("th", *_asked(by_gate[name]), scope="col", class_="n") for name in names)]
+    head = ["Candidate", *(tag("th", *_threshold(by_gate[name]), scope="col", class_="n") for name in names)]
     rows = []
     for one in judged:
         own = {v.gate: v for v in one.verdicts}
         cells = [_verdict(own.get(name)) for name in names]
         rows.append(tag("tr", context.head(one), *cells, class_=context.row_class(one)))
-    said = "The end of the interval that is named is judged. A missing figure fails."
+    text = "Each gate is judged by the named end of the interval. A missing figure fails."
     return section(
         context.prefix,
         "gates",
         "Gates",
-        tag("p", said, class_="note"),
+        tag("p", text, class_="note"),
         table("Gates by candidate", head, rows),
     )
 
 
-def _asked(verdict: Verdict) -> list[Any]:
+def _threshold(verdict: Verdict) -> list[Any]:
     op = {">=": "≥", "<=": "≤"}.get(verdict.op, verdict.op)
     limit = number(
         verdict.figure, verdict.threshold, "×" if verdict.figure == "speedup" else _unit(verdict.figure)
@@ -136,30 +137,32 @@ def _mark(ok: bool) -> Html:
 
 
 def failures(context: Context) -> Html | None:
-    """What failed, was disqualified or skipped: each root cause once, with the end of its log."""
+    """Return the section on failed, disqualified and skipped candidates: each cause once, with the end of the log."""
     lost = [one for one in (context.found.decision.baseline, *context.found.ordered) if one.status != "ok"]
     if not lost:
         return None
     causes: dict[tuple[str, str | None, str | None], list[str]] = {}
     for one in lost:
         causes.setdefault((one.status, one.error, one.log), []).append(one.key)
-    made = []
+    items = []
     for (status, error, log), keys in causes.items():
         tail = next((context.found.logs[key] for key in keys if key in context.found.logs), None)
-        made.append(
+        items.append(
             tag(
                 "li",
                 tag("p", tag("b", some(keys)), f" {status}"),
-                tag("pre", error or "no cause is known"),
+                tag("pre", error or "unknown cause"),
                 tag("p", "Log: ", tag("code", log), class_="path") if log else None,
                 tag("details", tag("summary", "End of the log"), tag("pre", tail)) if tail else None,
             )
         )
-    return section(context.prefix, "failures", "Not in the race", tag("ul", *made, class_="fates"))
+    return section(
+        context.prefix, "failures", "Failed, disqualified or skipped", tag("ul", *items, class_="fates")
+    )
 
 
 def others(context: Context) -> Html | None:
-    """Why each measured candidate but the chosen lost."""
+    """Return the section on why each measured candidate lost, except for the chosen one."""
     decision = context.found.decision
     lost = {one.key for one in decision.candidates if one.status != "ok"}
     causes: dict[str, list[str]] = {}
@@ -169,27 +172,27 @@ def others(context: Context) -> Html | None:
     if not causes:
         return None
     rows = [tag("li", tag("b", some(keys)), f": {reason}") for reason, keys in causes.items()]
-    return section(context.prefix, "others", "Why the others lost", tag("ul", *rows, class_="why"))
+    return section(context.prefix, "others", "Why other candidates lost", tag("ul", *rows, class_="why"))
 
 
 def notes(context: Context) -> Html | None:
-    """What the run told of its conditions."""
-    told = context.found.decision.notes
-    if not told:
+    """Return the section with the run's notes on its conditions."""
+    notes = context.found.decision.notes
+    if not notes:
         return None
     return section(
         context.prefix,
         "notes",
         "Conditions and notes",
-        tag("ul", *(tag("li", one) for one in told), class_="told"),
+        tag("ul", *(tag("li", one) for one in notes), class_="told"),
     )
 
 
 def again(context: Context) -> Html:
-    """The command, and the versions of all that took part."""
+    """Return the section with the command and the versions of all packages."""
     decision = context.found.decision
     command = (
-        tag("pre", context.found.command) if context.found.command else tag("p", "The command is not known.")
+        tag("pre", context.found.command) if context.found.command else tag("p", "The command is unknown.")
     )
     rows = []
     for backend, packages in decision.versions.items():
@@ -198,8 +201,8 @@ def again(context: Context) -> Html:
             rows.append(tag("div", tag("dt", backend), tag("dd", shown)))
     versions = tag("details", tag("summary", "Versions"), tag("dl", *rows)) if rows else None
     digest = decision.model.get("digest")
-    made = join(
-        tag("p", "It needs the model whose digest is ", tag("code", str(digest)), ".") if digest else None,
+    origin = join(
+        tag("p", "It needs the model with the digest ", tag("code", str(digest)), ".") if digest else None,
         tag("p", f"Made {day(decision.created)} by edgehone {decision.edgehone}."),
     )
-    return section(context.prefix, "again", "How to reproduce", command, versions, made)
+    return section(context.prefix, "again", "How to reproduce", command, versions, origin)

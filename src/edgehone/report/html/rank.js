@@ -1,7 +1,7 @@
 "use strict";
-// The arithmetic of decide/choice.py: weighted sums of ln(own / best), intervals in quadrature, ties to the smaller.
-// rivals: [{key, bytes, logs: {objective: [value, down, up] or null}}], those that pass every gate.
-// Gives {winner, ties, ranked: [key], scores: {key: [value, low, high]}}, or null where nothing can be scored.
+// The same scores as decision/choice.py: weighted sums of ln(own / best), intervals in quadrature, ties to the smaller.
+// rivals: [{key, bytes, logs: {objective: [value, down, up] or null}}], the candidates that pass every gate.
+// Returns {winner, ties, ranked: [key], scores: {key: [value, low, high]}}, or null if no candidate can be scored.
 function rank(rivals, weights, sameSize) {
   const used = Object.keys(weights).filter((n) => weights[n] > 0 && rivals.some((r) => r.logs[n]));
   const best = Object.fromEntries(

@@ -1,6 +1,6 @@
-"""The ranking by weights: its sliders, its table, and what the script ranks by.
+"""The ranking by weights: sliders, table, and the data from which the script ranks.
 
-The arithmetic is choice.py's; rank.js does the same on the logarithms that are given here.
+The scores are computed as in decision/choice.py; rank.js computes the same from the logarithms provided here.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ from edgehone.report.figures import label, shape, value_of
 from edgehone.report.html.parts import Context, table
 from edgehone.report.html.tag import Html, tag
 
-# What the ranking shows beside the score.
+# The columns of the ranking besides the score.
 _COLUMNS = ("workload_latency_ms", "kl_mean", "relative_error", "accuracy_kept", "peak_memory_bytes", "bytes")
-# Steps of a weight's slider; the workload's own is put between them.
+# Steps of a weight's slider; the weight of the run is added to them.
 _STEPS = (0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
 
 
 def weights(context: Context) -> dict[str, float]:
-    """The weights of the run, 0 for an objective that it does not weigh."""
-    given = context.found.decision.requirements.get("weights") or {}
-    return {name: float(given.get(name, 0.0)) for name in OBJECTIVES}
+    """Return the weights of the run, 0 for an objective without weight."""
+    stored = context.found.decision.requirements.get("weights") or {}
+    return {name: float(stored.get(name, 0.0)) for name in OBJECTIVES}
 
 
 def sliders(context: Context, weights: Mapping[str, float], choice: Choice) -> Html:
-    """A slider an objective that can be compared, at the weights of the run, and who comes first."""
+    """Return a slider for each comparable objective, set to the weights of the run, and the chosen candidate."""
     rows = []
     known = [logarithms(one) for one in contenders(context.found.decision.candidates) if one.passes]
     for name in OBJECTIVES:
         if all(logs[name] is None for logs in known):
-            continue  # nothing to weigh
+            continue  # no candidate has it
         steps = sorted({*_STEPS, weights[name]})
         rows.append(
             tag(
@@ -54,10 +54,11 @@ def sliders(context: Context, weights: Mapping[str, float], choice: Choice) -> H
         )
     return tag(
         "div",
-        tag("h3", "What matters how much"),
+        tag("h3", "Weights"),
         tag(
             "p",
-            "A weight is an exchange rate: at speed 1 and quality 8, one per cent of quality is worth eight of speed.",
+            "A weight is an exchange rate: at speed 1 and quality 8, one per cent of quality is worth eight per cent "
+            "of speed.",
             class_="note",
         ),
         tag("div", *rows, class_="sliders js"),
@@ -68,24 +69,28 @@ def sliders(context: Context, weights: Mapping[str, float], choice: Choice) -> H
             class_="winner",
             aria_live="polite",
         ),
-        tag("p", tag("button", "The run's own weights", type="button", class_="js reset"), class_="js"),
+        tag(
+            "p",
+            tag("button", "Reset to the weights of the run", type="button", class_="js reset"),
+            class_="js",
+        ),
         class_="weights",
     )
 
 
 def _exact(weight: float) -> str:
-    """All digits, since the script ranks by them; 1 rather than 1.0."""
+    """Return all digits, since the script ranks by them, and 1 instead of 1.0."""
     return str(weight).removesuffix(".0")
 
 
 def table_of(context: Context, choice: Choice | None) -> Html:
-    """Every candidate: those that are scored by rank, then the others with the reason."""
+    """Return the table of all candidates: those with a score by rank, then the others with the reason."""
     scores = choice.scores if choice else {}
     ranked = sorted(scores, key=lambda key: (-(scores[key].value or 0.0), key))
     order = {key: i for i, key in enumerate(ranked)}
     names = [name for name in _COLUMNS if context.with_figure(name)]
     if "kl_mean" in names and "relative_error" in names:
-        names.remove("relative_error")  # one measure of what differs is enough beside the score
+        names.remove("relative_error")  # one measure of the difference is enough
     units = {name: context.with_figure(name)[0][1].unit for name in names}
     numbers = {one.key: i for i, one in enumerate(context.measured)}
     rows = []
@@ -101,7 +106,7 @@ def table_of(context: Context, choice: Choice | None) -> Html:
                 context.head(one),
                 tag("td", shown, class_="n c"),
                 *cells,
-                tag("td", _fate(context, one, bool(score)), class_="f"),
+                tag("td", _remark(context, one, bool(score)), class_="f"),
                 class_=context.row_class(one),
                 data_i=numbers[one.key],
             )
@@ -112,27 +117,31 @@ def table_of(context: Context, choice: Choice | None) -> Html:
         tag("th", "Score", scope="col", class_="n"),
     ]
     heads += [tag("th", label(n, units[n]), scope="col", class_="n") for n in names]
-    return tag("div", table("Ranking: 0 is best in everything", [*heads, ""], rows), class_="ranking")
+    caption = "Ranking: a score of 0 is the best in every objective"
+    return tag("div", table(caption, [*heads, ""], rows), class_="ranking")
 
 
 def rivals(context: Context) -> list[dict[str, Any]]:
-    """Those that the choice is between: key, bytes, and the logarithm of each objective with its interval."""
-    racing = {c.key for c in contenders(context.found.decision.candidates) if c.passes}
-    found = []
+    """Return the candidates eligible for selection:
+
+    key, bytes, and the logarithm of each objective with its interval.
+    """
+    eligible = {c.key for c in contenders(context.found.decision.candidates) if c.passes}
+    entries = []
     for index, one in enumerate(context.measured):
-        if one.key in racing and one is not context.found.decision.baseline:
+        if one.key in eligible and one is not context.found.decision.baseline:
             logs = {n: None if e is None else [e.value, e.down, e.up] for n, e in logarithms(one).items()}
-            found.append({"i": index, "key": one.key, "bytes": one.bytes, "logs": logs})
-    return found
+            entries.append({"i": index, "key": one.key, "bytes": one.bytes, "logs": logs})
+    return entries
 
 
-def _fate(context: Context, one: Candidate, scored: bool) -> str:
+def _remark(context: Context, one: Candidate, scored: bool) -> str:
     if one is context.found.decision.baseline:
-        return "does not compete"
+        return "not ranked"
     failing = [shape(v.figure).label.lower() for v in one.verdicts if not v.ok]
     if failing:
         return f"fails {', '.join(failing)}"
     if "raced_out" in one.facts:
-        return "left the race"
+        return "eliminated in the race"
     words = [] if scored else ["lacks a figure"]
     return ", ".join([*words, "on the frontier"] if one.on_frontier else words)

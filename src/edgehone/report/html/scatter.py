@@ -1,7 +1,8 @@
-"""The frontier: a scatter of all candidates on two axes, and their ranking by weights.
+"""The frontier: a scatter plot of all candidates on two axes, and their ranking by weights.
 
-Python draws both as they stand without a script. The script moves what is drawn: every place on every axis is in the
-data, so scales and number formats are told here alone. The ranking is choice.py's, by rank.js.
+Python draws both, so that they are complete without JavaScript. The script only moves what is drawn: the positions on
+every axis are in the data, so scales and number formats are computed here alone. rank.js ranks like
+decision/choice.py.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from edgehone.report.axis import Axis, axis
 from edgehone.report.figures import label, shape, value_of
 from edgehone.report.html import ranking
 from edgehone.report.html.parts import Context, section
-from edgehone.report.html.strip_plot import line, upright
+from edgehone.report.html.strip_plot import line, vertical
 from edgehone.report.html.tag import Html, data, tag
 
-# What may stand on an axis.
+# The figures that an axis can show.
 _AXES = (
     "workload_latency_ms",
     "kl_mean",
@@ -44,7 +45,7 @@ _UP = ("kl_mean", "relative_error", "accuracy_kept")
 
 
 def section_of(context: Context) -> Html:
-    """The whole section; short where there is nothing to plot."""
+    """Return the section; without a plot if no two candidates have two figures in common."""
     scales = _scales(context)
     parts: list[Html] = []
     across = next((n for n in (*_ACROSS, *scales) if n in scales), None)
@@ -52,7 +53,7 @@ def section_of(context: Context) -> Html:
     if across and up:
         parts.append(_figure(context, scales, across, up))
     else:
-        parts.append(tag("p", "No two figures are known of any two candidates: there is nothing to plot."))
+        parts.append(tag("p", "There is nothing to plot: no two candidates have two figures in common."))
     weights = ranking.weights(context)
     choice = choose(contenders(context.found.decision.candidates), weights)
     ranked = ranking.table_of(context, choice)
@@ -76,11 +77,11 @@ def _figure(context: Context, scales: Mapping[str, Axis], across: str, up: str) 
     units = {name: context.with_figure(name)[0][1].unit for name in scales}
     choosers = [_chooser(which, scales, units, own) for which, own in (("x", across), ("y", up))]
     x, y = scales[across], scales[up]
-    placed = {i: at for i, one in enumerate(context.measured) if (at := _place(one, across, up, scales))}
+    placed = {i: at for i, one in enumerate(context.measured) if (at := _position(one, across, up, scales))}
     points = [_point(context, i, one, placed.get(i)) for i, one in enumerate(context.measured)]
     front = _front(context.measured, placed, across, up)
     hairs = [
-        *(upright(p, "0", "100%", "h") for p, _ in x.ticks),
+        *(vertical(p, "0", "100%", "h") for p, _ in x.ticks),
         *(line(0, 100, f"{100 - p}%", "h") for p, _ in y.ticks),
     ]
     svg = tag(
@@ -109,14 +110,16 @@ def _figure(context: Context, scales: Mapping[str, Axis], across: str, up: str) 
         tag("p", _axis_label(across, units[across]), class_="xl"),
         class_="area",
     )
-    told = tag("p", "● on the frontier of speed, quality, memory and size   ○ not on it", class_="hint")
+    hint = tag(
+        "p", "● on the frontier of speed, quality, memory and size   ○ not on the frontier", class_="hint"
+    )
     return tag(
         "div",
         tag("div", *choosers, class_="choosers"),
         area,
         _legend(context),
         tag("p", class_="readout", aria_live="polite"),
-        told,
+        hint,
         class_="scatter",
     )
 
@@ -127,11 +130,11 @@ def _axis_label(name: str, unit: str) -> str:
 
 def _chooser(which: str, scales: Mapping[str, Axis], units: Mapping[str, str], own: str) -> Html:
     options = [tag("option", label(n, units[n]), value=n, selected=n == own) for n in scales]
-    word = "Across" if which == "x" else "Up"
+    word = "Horizontal" if which == "x" else "Vertical"
     return tag("label", word, " ", tag("select", *options, class_=which), class_="js")
 
 
-def _place(one: Candidate, across: str, up: str, scales: Mapping[str, Axis]) -> tuple[float, float] | None:
+def _position(one: Candidate, across: str, up: str, scales: Mapping[str, Axis]) -> tuple[float, float] | None:
     x, y = one.figure(across).value, one.figure(up).value
     return None if x is None or y is None else (scales[across].at(x), round(100 - scales[up].at(y), 2))
 
@@ -154,7 +157,7 @@ def _point(context: Context, index: int, one: Candidate, place: tuple[float, flo
 def _front(
     measured: Sequence[Candidate], placed: Mapping[int, tuple[float, float]], across: str, up: str
 ) -> list[Html]:
-    """The steps between those that are best in the two figures that are shown."""
+    """Return the steps between the candidates on the frontier of the two figures that are shown."""
     keys = list(placed)
     points = [[measured[i].figure(across).value, measured[i].figure(up).value] for i in keys]
     on = frontier(points, [not shape(across).less, not shape(up).less])
@@ -163,16 +166,16 @@ def _front(
         part
         for (x1, y1), (x2, y2) in pairwise(best)
         for part in (
-            [line(x1, x2, f"{y1}%"), upright(x2, f"{y1}%", f"{y2}%", "u")]
+            [line(x1, x2, f"{y1}%"), vertical(x2, f"{y1}%", f"{y2}%", "u")]
             if shape(across).less
-            else [upright(x1, f"{y1}%", f"{y2}%", "u"), line(x1, x2, f"{y2}%")]
+            else [vertical(x1, f"{y1}%", f"{y2}%", "u"), line(x1, x2, f"{y2}%")]
         )
     ]
 
 
 def _names(context: Context, placed: Mapping[int, tuple[float, float]]) -> list[Html]:
-    """The chosen and the original by name; above and below their marks, so that they never meet."""
-    made = []
+    """Return the labels of the chosen candidate and the original, above and below their marks so as not to overlap."""
+    labels = []
     for index, one in enumerate(context.measured):
         kind = context.row_class(one)
         if kind and index in placed:
@@ -180,7 +183,7 @@ def _names(context: Context, placed: Mapping[int, tuple[float, float]]) -> list[
             side = "end" if x > 66 else "start" if x < 34 else "middle"
             word = "the original" if kind == "base" else one.key
             below = (kind == "base") != (y > 85) if y > 12 else True
-            made.append(
+            labels.append(
                 tag(
                     "text",
                     word,
@@ -191,7 +194,7 @@ def _names(context: Context, placed: Mapping[int, tuple[float, float]]) -> list[
                     class_=kind,
                 )
             )
-    return made
+    return labels
 
 
 def _legend(context: Context) -> Html:
@@ -200,7 +203,7 @@ def _legend(context: Context) -> Html:
 
 
 def _payload(context: Context, scales: Mapping[str, Axis], weights: Mapping[str, float]) -> dict[str, Any]:
-    """What the script needs: places on the axes, and the logarithms that scores are made of."""
+    """Return the script's data: positions on the axes, and the logarithms that scores are computed from."""
     measured = context.measured
     units = {name: context.with_figure(name)[0][1].unit for name in scales}
     axes = {}

@@ -1,4 +1,4 @@
-// What is here moves what Python drew: places, numbers and words all come from the data of each section.
+// This script moves what Python drew. Positions, numbers and words come from the data of each section.
 
 function make(name, attributes, text = "") {
   const made = document.createElementNS("http://www.w3.org/2000/svg", name);
@@ -7,7 +7,7 @@ function make(name, attributes, text = "") {
   return made;
 }
 
-// The steps between those that are best in the two figures that are shown.
+// The steps between the candidates on the frontier of the two figures that are shown.
 function steps(placed, lessX, lessY) {
   const a = (p) => (lessX ? p.a : -p.a);
   const b = (p) => (lessY ? p.b : -p.b);
@@ -33,7 +33,7 @@ const SIDES = [
   { dy: 20, dx: 0, anchor: "start" }, { dy: 20, dx: 0, anchor: "end" },
 ];
 
-// Names the chosen, the original, and whoever else of the frontier has room for it.
+// Labels the chosen candidate, the original, and other candidates on the frontier as far as there is room.
 function names(svg, placed, keys) {
   const holder = svg.querySelector(".names");
   const { width, height } = svg.getBoundingClientRect();
@@ -54,7 +54,7 @@ function names(svg, placed, keys) {
       if (inside && clear) taken.push(box);
       return inside && clear;
     };
-    // The chosen and the original are named at any rate, over other marks where there is no room beside them.
+    // The chosen candidate and the original are always labelled, over other marks if there is no other room.
     if (!SIDES.some((side) => fits(side, false)) && (weight(one) === 2 || !SIDES.some((side) => fits(side, true)))) text.remove();
   }
 }
@@ -84,7 +84,7 @@ function plot(section, data) {
     ticks(".yt", y, "bottom");
     section.querySelector(".xl").textContent = x.label;
     section.querySelector(".yl").textContent = y.label;
-    svg.setAttribute("aria-label", `Candidates by ${x.word} and ${y.word}; arrow keys go from one to the next`);
+    svg.setAttribute("aria-label", `Candidates by ${x.word} and ${y.word}; use the arrow keys to go from one to the next`);
     svg.querySelector(".hairs").replaceChildren(
       ...x.ticks.map(([p]) => make("line", { x1: `${p}%`, x2: `${p}%`, y1: "0", y2: "100%", class: "h" })),
       ...y.ticks.map(([p]) => make("line", { x1: "0", x2: "100%", y1: `${100 - p}%`, y2: `${100 - p}%`, class: "h" })),
@@ -178,9 +178,9 @@ function weigh(section, data) {
     const key = document.createElement("strong");
     key.textContent = found ? found.winner : "";
     const ties = found ? found.ties.length - 1 : 0;
-    const how = !found ? "All weights are 0: nothing can be ranked."
-      : ties ? ` is taken: ${ties} ${ties > 1 ? "others lie" : "other lies"} within the best one's interval, and of these it is the smallest.`
-      : " comes first by these weights; nothing else lies within its interval.";
+    const how = !found ? "All weights are 0, so nothing can be ranked."
+      : ties ? ` is chosen as the smallest of ${ties + 1} candidates whose scores are within each other's interval.`
+      : " is first by these weights; no other candidate is within its interval.";
     const command = document.createElement("code");
     const words = Object.entries(weights).filter(([, w]) => w > 0).map(([n, w]) => `${n}=${w}`).join(",");
     command.textContent = found ? `edgehone choose ${data.bundle} --weights ${words}` : "";

@@ -1,4 +1,4 @@
-"""Plots that are tables: a row a candidate, its mark on an axis beside its numbers."""
+"""Strip plots: tables with a row per candidate, which has its mark on a common axis and its numbers."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ Draw = Callable[[Candidate, Axis], Html | None]
 
 
 def intervals(context: Context, name: str, *, threshold: float | None = None) -> Html | None:
-    """Each candidate's value and 95 % interval on one axis; None where none has the figure.
+    """Return a plot of each candidate's value and 95 % interval on one axis, or None if none has the figure.
 
-    `threshold` is drawn as a line: what a gate asks for.
+    `threshold`, that of a gate, is drawn as a line.
     """
     pairs = context.with_figure(name)
     if not pairs:
@@ -38,41 +38,41 @@ def intervals(context: Context, name: str, *, threshold: float | None = None) ->
 
 
 def plot(caption: str, scale: Axis, rows: Sequence[Html], columns: Sequence[str]) -> Html:
-    """The table of rows that `row` made, under the axis."""
+    """Return the table of rows from `row` below an axis."""
     heads = [tag("th", "Candidate", scope="col"), tag("th", ticks(scale), scope="col", class_="ax")]
     heads += [tag("th", name, scope="col", class_="n") for name in columns]
     return tag("div", table(caption, heads, rows, kind="strip"), style=f"--grid:{_grid(scale)}")
 
 
 def row(context: Context, one: Candidate, drawn: Html | None, *cells: str) -> Html:
-    """A candidate's row: what is drawn of it, then its numbers."""
+    """Return a candidate's row: its drawing, then its numbers."""
     svg = tag("svg", drawn, class_=f"g s{context.series.get(one.backend, 0)}", aria_hidden="true")
     numbers = [tag("td", cell, class_="n") for cell in cells]
     return tag("tr", context.head(one), tag("td", svg, class_="pl"), *numbers, class_=context.row_class(one))
 
 
 def ticks(scale: Axis) -> Html:
-    """The axis in words; those at the ends stay within it."""
-    made = []
+    """Return the labels of the axis's ticks; those at the ends are aligned to stay within it."""
+    labels = []
     for place, text in scale.ticks:
         side = "a" if place < 10 else "z" if place > 90 else None
-        made.append(tag("span", text, class_=side, style=f"left:{place}%"))
+        labels.append(tag("span", text, class_=side, style=f"left:{place}%"))
     low = tag("span", "≤", class_="a", style="left:0") if scale.cut and scale.ticks[0][0] > 12 else None
-    return tag("span", low, *made, class_="ticks", aria_hidden="true")
+    return tag("span", low, *labels, class_="ticks", aria_hidden="true")
 
 
 def line(x1: float, x2: float, y: str = "50%", kind: str | None = None) -> Html:
-    """A level line from place to place, in per cent."""
+    """Return a horizontal line; positions are in per cent."""
     return tag("line", x1=f"{x1}%", x2=f"{x2}%", y1=y, y2=y, class_=kind)
 
 
-def upright(x: float, top: str, bottom: str, kind: str) -> Html:
-    """An upright line."""
+def vertical(x: float, top: str, bottom: str, kind: str) -> Html:
+    """Return a vertical line."""
     return tag("line", x1=f"{x}%", x2=f"{x}%", y1=top, y2=bottom, class_=kind)
 
 
 def _whisker(context: Context, one: Candidate, figure: Figure, scale: Axis, threshold: float | None) -> Html:
-    limit = None if threshold is None else upright(scale.at(threshold), "0", "100%", "limit")
+    limit = None if threshold is None else vertical(scale.at(threshold), "0", "100%", "limit")
     assert figure.value is not None
     whisker = None
     if figure.low is not None and figure.high is not None:
@@ -82,7 +82,7 @@ def _whisker(context: Context, one: Candidate, figure: Figure, scale: Axis, thre
 
 
 def _grid(scale: Axis) -> str:
-    """The ticks as a background of hair lines."""
+    """Return the ticks as a CSS background of thin lines."""
     hairs = [
         f"linear-gradient(var(--hair),var(--hair)) {place}% 0/1px 100% no-repeat content-box"
         for place, _ in scale.ticks

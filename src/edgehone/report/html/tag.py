@@ -1,4 +1,4 @@
-"""HTML by functions: what is not marked as HTML is escaped, so no name that a user gave can become a tag."""
+"""Functions that build HTML. All text that is not `Html` is escaped, so a user's name cannot become a tag."""
 
 from __future__ import annotations
 
@@ -10,14 +10,18 @@ _VOID = {"br", "input", "wbr"}
 
 
 class Html(str):
-    """Text that is HTML already."""
+    """Text that is already HTML."""
 
     __slots__ = ()
 
 
 def tag(name: str, *children: Any, **attributes: Any) -> Html:
-    """An element. `class_` and `for_` are class and for, `_` in a name is `-`; None and False leave an attribute or
-    a child out, True gives a bare attribute. Text is escaped, lists of children are flattened."""
+    """Return an element.
+
+    `class_` and `for_` are the attributes class and for, and `_` in a name becomes `-`. Attributes and children that
+    are None or False are left out; True makes an attribute without a value. Text is escaped, lists of children are
+    flattened.
+    """
     words = [name]
     for key, value in attributes.items():
         key = key.rstrip("_").replace("_", "-")
@@ -30,7 +34,7 @@ def tag(name: str, *children: Any, **attributes: Any) -> Html:
 
 
 def join(*children: Any) -> Html:
-    """Children one after the other, text escaped."""
+    """Return the children one after another, with text escaped."""
     parts = []
     for child in children:
         if child is None or child is False:
@@ -47,6 +51,6 @@ def join(*children: Any) -> Html:
 
 
 def data(value: Any) -> Html:
-    """JSON for a script element: nothing in it can end the element or open a comment."""
+    """Return JSON for a script element, escaped so that it cannot end the element or open a comment."""
     text = json.dumps(value, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
     return Html(text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029"))
