@@ -65,7 +65,7 @@ def test_amd_names_its_npu_a_signal_processor(tree: Tree) -> None:
     assert (found.kind, found.vendor) == ("npu", "AMD")
 
 
-def test_a_board_by_its_device_tree(tree: Tree) -> None:
+def test_device_tree_accelerators_are_found(tree: Tree) -> None:
     said = "DRIVER=v3d\nOF_NAME=v3d\nOF_COMPATIBLE_0=brcm,2712-v3d\n"
     root = tree({"sys/class/drm/renderD128/device/uevent": said, "dev/dri/renderD128": ""})
     (found,) = read_accelerators(root, {}) or ()
@@ -79,7 +79,7 @@ def test_usb_and_bare_nodes(tree: Tree) -> None:
     assert [str(one) for one in found] == ["Google Edge TPU (USB)", "ARM Mali"]
 
 
-def test_none_and_unknown_are_two_things(tree: Tree) -> None:
+def test_no_accelerators_and_unknown_accelerators_differ(tree: Tree) -> None:
     reasons: dict[str, str] = {}
     assert read_accelerators(tree({"sys/bus/pci/": ""}), reasons) == ()
     assert reasons == {}
@@ -89,7 +89,7 @@ def test_none_and_unknown_are_two_things(tree: Tree) -> None:
 
 @settings(deadline=None)
 @given(st.sampled_from(["class", "vendor", "device", "drm/renderD1/dev"]), st.text())
-def test_strange_contents_never_raise(name: str, text: str) -> None:
+def test_invalid_contents_never_raise(name: str, text: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder) / PCI / "0000:00:02.0"
         (place / "drm/renderD1").mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""The read bandwidth: measured, kept, and missing with its reason."""
+"""The read bandwidth: measuring, caching, and missing figures with reasons."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from edgehone.device.detect import detect
 pytestmark = pytest.mark.xdist_group("measures")
 
 
-def test_it_is_measured_once_and_kept(tmp_path: Path) -> None:
+def test_the_bandwidth_is_measured_once_and_cached(tmp_path: Path) -> None:
     # Buffers are sized by the caches, and a server's take gigabytes.
     device = replace(detect(), caches={"L3": 8 << 20})
     first = read_bandwidth(device, tmp_path, seconds=0.1)
@@ -34,7 +34,7 @@ def test_more_bytes_take_longer() -> None:
     assert large < 3 * small
 
 
-def test_too_little_memory_is_told(tmp_path: Path) -> None:
+def test_too_little_memory_gives_a_reason(tmp_path: Path) -> None:
     found = read_bandwidth(replace(detect(), memory_available_bytes=1 << 20), tmp_path)
     assert found.value is None
     assert "1 MiB are free" in str(found.reason)

@@ -1,4 +1,4 @@
-"""The catalogue: what ships is whole, and what a user adds is checked to the letter."""
+"""The catalogue: the shipped devices are complete, and entries of users are checked."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ OWN: dict[str, Any] = {
 }
 
 
-def test_what_ships_covers_every_row_and_cites_its_sources() -> None:
+def test_the_shipped_catalogue_covers_every_row_and_cites_sources() -> None:
     devices = catalogue.shipped()
     assert {one.row for one in devices.values()} == set(catalogue.ROWS)
     assert len(devices) >= 15
@@ -42,7 +42,7 @@ def test_what_ships_covers_every_row_and_cites_its_sources() -> None:
             assert value or one.unknown[name], (one.name, name)
 
 
-def test_what_ships_is_all_that_was_asked_for() -> None:
+def test_the_shipped_catalogue_has_all_required_devices() -> None:
     told = " ".join(f"{one.title} {one.cpu}" for one in catalogue.shipped().values())
     for device in (
         "Raspberry Pi 4", "Raspberry Pi 5", "Jetson Orin Nano", "Core Ultra", "N100", "Ryzen", "Apple M1", "Apple M4",
@@ -57,7 +57,7 @@ def test_what_ships_is_all_that_was_asked_for() -> None:
     assert {size for name, size in budgets.items() if "android" in name} == {100_000_000}
 
 
-def test_the_users_own_stand_over_what_ships() -> None:
+def test_user_defined_devices_override_shipped_ones() -> None:
     config = {"devices": {"ours": OWN, "intel-n100": {**OWN, "title": "Another N100"}}}
     assert catalogue.find("ours", config).bandwidth_gb_s == 12.8
     assert catalogue.find("intel-n100", config).title == "Another N100"
@@ -89,7 +89,7 @@ def test_the_users_own_stand_over_what_ships() -> None:
         ({"memory_mt_s": 3.2e9}, "memory_mt_s is 3.2e+09"),
     ],
 )
-def test_what_cannot_be_is_named(change: dict[str, Any], said: str) -> None:
+def test_invalid_entries_are_refused_with_their_key(change: dict[str, Any], said: str) -> None:
     table = {name: value for name, value in {**OWN, **change}.items() if value is not None}
     with pytest.raises(InputError) as caught:
         catalogue.read({"ours": table}, "own.toml")

@@ -59,7 +59,7 @@ def test_version_1_without_limits(tmp_path: Path) -> None:
     assert read_limits(root) == Limits()
 
 
-def test_a_hybrid_reads_both(tmp_path: Path) -> None:
+def test_a_hybrid_control_group_setup_reads_both_versions(tmp_path: Path) -> None:
     root = tree(
         tmp_path,
         {
@@ -76,7 +76,7 @@ def test_a_membership_that_cannot_be_read_falls_back_to_the_roots(tmp_path: Path
 
 
 @pytest.mark.parametrize("text", ["", "max", "x y", "100000 0", "-1 100000", "1 2 3", "١ ٢"])
-def test_odd_contents_are_no_limit(tmp_path: Path, text: str) -> None:
+def test_invalid_contents_are_not_a_limit(tmp_path: Path, text: str) -> None:
     files = {"proc/self/cgroup": "0::/\n:\n", "sys/fs/cgroup/cpu.max": text, "sys/fs/cgroup/memory.max": ""}
     assert read_limits(tree(tmp_path, files)).memory_bytes is None
 

@@ -1,4 +1,4 @@
-"""Clocks that disagree."""
+"""Disruptions of the clocks."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ def after(**seconds: float) -> dict[str, float]:
         ({"raw": 10.5}, "rate was being corrected by -4.8%"),
     ],
 )
-def test_jumps(moved: dict[str, float], said: str | None) -> None:
+def test_disruptions_of_the_clocks_are_described(moved: dict[str, float], said: str | None) -> None:
     found = jump(START, after(**moved))
     assert said in (found or "") if said else found is None
 
 
-def test_a_system_with_fewer_clocks_tells_what_it_can() -> None:
+def test_disruptions_are_detected_with_fewer_clocks() -> None:
     few = {"wall": 0.0, "running": 0.0}
     assert jump(few, {"wall": 100.0, "running": 10.0}) == "the wall clock was set by +90.0 s"
     assert jump({}, {}) is None
 
 
-def test_this_machine_does_not_jump_meanwhile() -> None:
+def test_no_disruption_is_reported_on_an_undisturbed_machine() -> None:
     before = read_clocks()
     assert {"wall", "running"} <= before.keys()
     assert jump(before, read_clocks()) is None

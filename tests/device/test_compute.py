@@ -1,4 +1,4 @@
-"""The float rate: measured, kept, and measured anew when asked."""
+"""The float rate: measuring, caching and measuring again."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.xdist_group("measures")
 MACHINE = Device("x86_64", "Linux", "3.11", 4, physical_cores=2)
 
 
-def test_it_is_positive_and_counts_the_cores() -> None:
+def test_the_rate_is_positive_and_proportional_to_the_cores() -> None:
     one, four = compute.measure(1, 0.05), compute.measure(4, 0.05)
     assert one.value is not None and four.value is not None
     assert 0 < one.value < four.value * 2
@@ -22,7 +22,7 @@ def test_it_is_positive_and_counts_the_cores() -> None:
     assert one.n >= 1
 
 
-def test_it_is_kept_by_the_fingerprint(tmp_path: Path) -> None:
+def test_the_rate_is_cached_by_the_fingerprint(tmp_path: Path) -> None:
     first = compute.float_rate(MACHINE, tmp_path)
     assert compute.float_rate(MACHINE, tmp_path) == first
     [path] = tmp_path.iterdir()

@@ -24,7 +24,7 @@ def test_an_intel_hybrid(tree: Tree) -> None:
     )
 
 
-def test_a_big_little_board_by_capacity(tree: Tree) -> None:
+def test_cores_are_grouped_by_capacity(tree: Tree) -> None:
     capacities = [448] * 4 + [871] * 3 + [1024]
     root = tree({f"{CPU}/cpu{cpu}/cpu_capacity": f"{one}\n" for cpu, one in enumerate(capacities)})
     found = read_cores(root, {})
@@ -42,7 +42,7 @@ def test_two_kinds_by_frequency_alone(tree: Tree) -> None:
     assert read_cores(root, {}) == (CoreKind("performance", 2, 5100.0), CoreKind("efficiency", 2, 3500.0))
 
 
-def test_alike_and_unknown(tree: Tree) -> None:
+def test_cores_of_one_kind_and_unknown_kinds(tree: Tree) -> None:
     reasons: dict[str, str] = {}
     assert read_cores(
         tree({f"{CPU}/cpu0/cpu_capacity": "1024", f"{CPU}/cpu1/cpu_capacity": "1024"}), reasons
@@ -77,5 +77,5 @@ def test_lists(said: str, numbers: list[int]) -> None:
 
 
 @given(st.text())
-def test_any_text_is_a_list_or_none(said: str) -> None:
+def test_any_text_is_a_list_or_empty(said: str) -> None:
     assert all(number >= 0 for number in parse_list(said))

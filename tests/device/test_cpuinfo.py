@@ -65,7 +65,7 @@ def test_kinds_of_cores_are_listed_and_unknown_ones_by_number() -> None:
     assert info.simd == ("neon", "i8mm", "bf16", "sve")
 
 
-def test_a_text_that_says_nothing() -> None:
+def test_an_empty_cpuinfo_has_no_facts() -> None:
     assert parse_cpuinfo("") == CpuInfo()
     assert parse_cpuinfo("processor\t: 0\nisa\t\t: rv64imafdc\n") == CpuInfo(logical_cores=1)
 

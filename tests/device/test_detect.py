@@ -68,7 +68,7 @@ def test_limits_of_a_container(tmp_path: Path) -> None:
     assert device.memory_limit_bytes == device.usable_memory_bytes == 1048576
 
 
-def test_a_limit_above_the_memory_is_none(tmp_path: Path) -> None:
+def test_a_limit_above_the_memory_is_ignored(tmp_path: Path) -> None:
     device = detect_linux(tree(tmp_path, {**PI, "sys/fs/cgroup/memory.max": str(2**50)}))
     assert device.memory_limit_bytes is None
 
@@ -83,7 +83,7 @@ def test_a_real_board(tmp_path: Path) -> None:
     assert detect_linux(tree(tmp_path, {"sys/class/dmi/id/sys_vendor": "ASUS"})).virtualised is False
 
 
-def test_a_machine_that_tells_nothing(tmp_path: Path) -> None:
+def test_properties_are_unknown_without_proc_and_sys(tmp_path: Path) -> None:
     device = detect_linux(tmp_path)
     assert device.threads >= 1
     told = [device.cpu, device.simd, device.memory_bytes, device.usable_memory_bytes]
@@ -120,7 +120,7 @@ def test_the_fingerprint_follows_what_determines_speed(change: dict[str, object]
     "change",
     [{"memory_bytes": (8 << 30) - 1}, {"memory_available_bytes": 5}, {"python": "3.12"}, {"kernel": "6"}],
 )
-def test_the_fingerprint_holds_through_what_does_not(change: dict[str, object]) -> None:
+def test_the_fingerprint_ignores_what_does_not_determine_speed(change: dict[str, object]) -> None:
     assert dataclasses.replace(BASE, **change).fingerprint == BASE.fingerprint  # type: ignore[arg-type]
 
 

@@ -10,7 +10,7 @@ from edgehone.device.inventory import read_inventory, read_linux
 Tree = Callable[..., Path]
 
 
-def test_what_is_none_says_why(tree: Tree, tmp_path: Path) -> None:
+def test_unknown_values_have_reasons(tree: Tree, tmp_path: Path) -> None:
     around = read_linux(tree({}), tmp_path)
     silent = {name for name, value in dataclasses.asdict(around).items() if value is None}
     assert silent == {"cores", "accelerators", "power", "power_limits", "thermal"}
@@ -18,7 +18,7 @@ def test_what_is_none_says_why(tree: Tree, tmp_path: Path) -> None:
     json.dumps(around.to_json())
 
 
-def test_the_hardware_is_what_decides_the_devices(tree: Tree, tmp_path: Path) -> None:
+def test_the_hardware_digest_covers_accelerators_and_drivers(tree: Tree, tmp_path: Path) -> None:
     place = "sys/bus/pci/devices/0000:00:02.0"
     before = read_linux(tree({"sys/bus/pci/": ""}), tmp_path).hardware
     assert read_linux(tree({"sys/class/power_supply/AC/online": "1"}), tmp_path).hardware == before

@@ -59,12 +59,12 @@ def test_offline(tree: Tree, routes: str) -> None:
     assert found.online is False
 
 
-def test_a_link_that_is_down_leads_nowhere(tree: Tree) -> None:
+def test_a_route_over_a_down_link_is_offline(tree: Tree) -> None:
     found = read_network(tree({"proc/net/route": HEAD + DEFAULT, f"{NET}/eth0/operstate": "down"}), {})
     assert found.online is False
 
 
-def test_a_system_without_routes_says_so(tree: Tree) -> None:
+def test_a_system_without_routes_has_a_reason(tree: Tree) -> None:
     reasons: dict[str, str] = {}
     assert read_network(tree({}), reasons).online is None
     assert reasons["network.online"] == "the system lists no routes"
@@ -83,7 +83,7 @@ def test_metered() -> None:
     assert parse_metered("unknown\n\n") is None
 
 
-def test_a_mac_s_route() -> None:
+def test_the_default_route_of_a_mac() -> None:
     assert parse_route_get("   route to: default\n  interface: en0\n      flags: <UP>\n") == "en0"
     assert parse_route_get("route: writing to routing socket: not in table\n") is None
 

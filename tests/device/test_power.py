@@ -29,11 +29,11 @@ def test_a_laptop_with_and_without_its_charger(tree: Tree) -> None:
 
 
 @pytest.mark.parametrize("capacity", ["", "N/A", "-3", "1000", "9" * 40, "8e1"])
-def test_a_charge_that_cannot_be_is_unknown(tree: Tree, capacity: str) -> None:
+def test_an_implausible_charge_is_unknown(tree: Tree, capacity: str) -> None:
     assert read_power(tree(laptop("0", "Discharging", capacity)), {}) == Power("battery", None, "Discharging")
 
 
-def test_a_battery_of_a_mouse_is_not_the_machine_s(tree: Tree) -> None:
+def test_batteries_of_peripherals_are_ignored(tree: Tree) -> None:
     reasons: dict[str, str] = {}
     files = {
         f"{SUPPLY}/hidpp/type": "Battery",
@@ -44,7 +44,7 @@ def test_a_battery_of_a_mouse_is_not_the_machine_s(tree: Tree) -> None:
     assert "no power supply" in reasons["power"]
 
 
-def test_a_battery_alone_tells_by_its_status(tree: Tree) -> None:
+def test_a_battery_status_decides_the_source_without_a_listed_charger(tree: Tree) -> None:
     files = {f"{SUPPLY}/BAT0/type": "Battery", f"{SUPPLY}/BAT0/status": "Full"}
     assert read_power(tree(files), {}) == Power("mains", None, "Full")
 
@@ -61,7 +61,7 @@ def test_rapl(tree: Tree) -> None:
     assert read_limits(tree(files), {}) == (PowerLimit("package-0 long_term", 28.0, 27.983872),)
 
 
-def test_no_rapl_says_why(tree: Tree) -> None:
+def test_missing_rapl_has_a_reason(tree: Tree) -> None:
     reasons: dict[str, str] = {}
     assert read_limits(tree({}), reasons) is None
     assert "RAPL" in reasons["power_limits"]

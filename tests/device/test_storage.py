@@ -35,7 +35,7 @@ def test_drives(tree: Tree, drive: str, files: dict[str, str], kind: str | None)
     assert ("storage.drive" in reasons) == (kind is None)
 
 
-def test_a_mapped_drive_and_btrfs(tree: Tree) -> None:
+def test_mapped_drives_and_btrfs_resolve_to_the_physical_drive(tree: Tree) -> None:
     root = tree({"sys/block/dm-0/queue/rotational": "0", "sys/block/sda/queue/rotational": "1"})
     (root / "sys/block/dm-0/slaves").mkdir()
     (root / "sys/block/dm-0/slaves/sda").symlink_to(root / "sys/block/sda")

@@ -20,7 +20,7 @@ def test_values(tmp_path: Path) -> None:
     assert text(tmp_path) is None and integer(tmp_path / "gone") is None
 
 
-def test_bytes_that_are_no_text(tmp_path: Path) -> None:
+def test_bytes_that_are_not_text_are_refused(tmp_path: Path) -> None:
     (tmp_path / "value").write_bytes(b"\xff\xfe\0Board\0")
     assert (text(tmp_path / "value") or "").endswith("Board")
 

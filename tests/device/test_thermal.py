@@ -28,7 +28,7 @@ def test_zones_and_their_trip_points(tree: Callable[..., Path]) -> None:
     )
 
 
-def test_a_temperature_that_cannot_be(tree: Callable[..., Path]) -> None:
+def test_an_implausible_temperature_is_ignored(tree: Callable[..., Path]) -> None:
     (zone,) = read_zones(tree({f"{ZONE}0/temp": "99999999"}) / "sys")
     assert zone == Zone("thermal_zone0", None)
     assert read_zones(Path("/no/such/sys")) == ()

@@ -29,7 +29,7 @@ def machine(root: Path, khz: int, throttles: int) -> Conditions:
     return read_conditions(tree(root / "sys", files), root / "proc")
 
 
-def test_a_machine_that_tells_all(tmp_path: Path) -> None:
+def test_a_machine_with_all_conditions(tmp_path: Path) -> None:
     now = machine(tmp_path, 2_000_000, 1)
     assert now.frequencies_mhz == (2000.0, 2000.001, 2000.01)  # cores in the order of their numbers
     assert (now.core_throttle_count, now.package_throttle_count) == (3, 7)
@@ -38,7 +38,7 @@ def test_a_machine_that_tells_all(tmp_path: Path) -> None:
     json.dumps(now.to_json())
 
 
-def test_a_machine_that_tells_nothing_says_why(tmp_path: Path) -> None:
+def test_unknown_conditions_have_reasons(tmp_path: Path) -> None:
     now = read_conditions(tmp_path / "sys", tmp_path / "proc")
     silent = {name for name, value in now.to_json().items() if value is None}
     assert silent == now.reasons.keys()
@@ -50,7 +50,7 @@ def test_frequency_from_cpuinfo(tmp_path: Path) -> None:
     assert read_conditions(tmp_path / "sys", tmp_path).frequencies_mhz == (2599.9,)
 
 
-def test_a_sensor_with_rubbish_is_left_out(tmp_path: Path) -> None:
+def test_a_sensor_with_invalid_content_is_skipped(tmp_path: Path) -> None:
     tree(tmp_path, {"class/thermal/thermal_zone0/temp": "N/A\n"})
     assert read_conditions(tmp_path, tmp_path).temperatures_c is None
 
@@ -65,7 +65,7 @@ def test_difference(tmp_path: Path) -> None:
     json.dumps(change.to_json())
 
 
-def test_a_difference_that_cannot_be_told(tmp_path: Path) -> None:
+def test_the_difference_of_unknown_conditions_is_unknown(tmp_path: Path) -> None:
     nothing = read_conditions(tmp_path, tmp_path)
     change = difference(nothing, nothing)
     assert change.throttled is change.frequency_change is change.warmest_c is None

@@ -26,7 +26,7 @@ def save(path: Path, header: bytes, data: int) -> Path:
     return path
 
 
-def test_a_sound_file(tmp_path: Path) -> None:
+def test_a_valid_file_is_read(tmp_path: Path) -> None:
     tensors = read_header(save(tmp_path / "m", json.dumps(SOUND).encode() + b"   ", 26))
     assert list(tensors) == ["a", "b", "none"]
     assert (tensors["a"].dtype, tensors["a"].shape, tensors["a"].elements) == ("F32", (2, 3), 6)
@@ -96,7 +96,7 @@ def changed(name: str, **fields: Any) -> bytes:
         (changed("a", dtype="F4", shape=[3]), "needs 2 bytes"),
     ],
 )
-def test_each_fault_is_named(header: bytes, said: str) -> None:
+def test_each_violation_is_refused_with_its_value(header: bytes, said: str) -> None:
     with pytest.raises(ModelError) as caught:
         parse_header(PATH, header)
     assert said in caught.value.message

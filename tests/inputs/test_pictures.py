@@ -1,4 +1,4 @@
-"""Pictures: drawn ones, the user's own, what is read of them, and what is made of their scores."""
+"""Pictures: generated and user-supplied ones, reading them, and figures from their scores."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from edgehone.inputs.pictures import generated_pictures, grey
 from edgehone.worker import prepare_pictures, score_pictures
 
 
-def test_drawn_pictures_differ_and_are_always_the_same() -> None:
+def test_generated_pictures_differ_and_are_reproducible() -> None:
     one, again = generated_pictures(56), generated_pictures(56)
     assert len(one) == 8
     assert all(p.shape == (56, 56, 3) and p.dtype == np.uint8 for p in one)
@@ -40,7 +40,7 @@ def test_drawn_pictures_differ_and_are_always_the_same() -> None:
         ("[1]", "lacks image or text"),
     ],
 )
-def test_lines_that_are_wrong_are_named(tmp_path: Path, text: str, said: str) -> None:
+def test_invalid_lines_are_refused_with_their_number(tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "a.png").touch()
     (tmp_path / "asked.jsonl").write_text(text)
     with pytest.raises(TextError, match=said):
@@ -108,7 +108,7 @@ def test_scores_become_figures(tmp_path: Path) -> None:
     assert "diverges by" in reason
 
 
-def test_a_picture_that_changes_nothing_proves_nothing(tmp_path: Path) -> None:
+def test_pictures_without_effect_give_no_figure(tmp_path: Path) -> None:
     pictures = shown(tmp_path / "pictures")
     SESSION.append(Blind(0.0))
     facts = score_pictures.reference(job(tmp_path / "ref", artifact=tmp_path, pictures=pictures))
@@ -120,7 +120,7 @@ def test_a_picture_that_changes_nothing_proves_nothing(tmp_path: Path) -> None:
     assert not vision.parity_check(found, {"vision_kl_mean_max": 5e-3, "vision_same_top_min": 0.95})[0]
 
 
-def test_logits_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
+def test_logits_that_are_not_numbers_are_refused(tmp_path: Path) -> None:
     SESSION.append(Blind(1.0, bad=True))
     with pytest.raises(EdgehoneError, match="picture 0: non-finite"):
         score_pictures.reference(

@@ -1,4 +1,4 @@
-"""Samples: what is read, and what is refused before anything slow begins."""
+"""Samples: supported forms, and checks before anything slow starts."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def refused(what: str, to: str = "float32", **more: Any) -> None:
         samples.check_arrays(arrays(**more), [replace(tensor, dtype=to) for tensor in INPUTS], "s.npz")
 
 
-def test_right_arrays_pass() -> None:
+def test_valid_arrays_are_accepted() -> None:
     samples.check_arrays(arrays(labels=np.zeros(10, np.int64)), INPUTS, "s.npz")
     samples.check_arrays(arrays(x=np.ones((10, 3, 4), np.float64)), INPUTS, "s.npz")  # float64 narrows
     samples.check_arrays({"x": np.ones((20, 3, 4), np.float32), "labels": np.zeros(10)}, INPUTS, "pairs.npz")
 
 
-def test_wrong_arrays_are_refused_with_what_is_wrong() -> None:
+def test_invalid_arrays_are_refused_with_the_offending_value() -> None:
     refused(r"shape \[10, 4, 3\], but the model takes \[batch, 3, 4\]", x=np.ones((10, 4, 3), np.float32))
     refused("x is float32, but the model takes int64", x=np.ones((10, 3, 4), np.float32), to="int64")
     refused("different numbers of samples", labels=np.zeros(7))

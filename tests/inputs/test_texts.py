@@ -23,7 +23,7 @@ def said(error: pytest.ExceptionInfo[TextError]) -> str:
     return f"{error.value.message} | {error.value.hint}"
 
 
-def test_a_good_text(tmp_path: Path) -> None:
+def test_a_valid_text_is_read(tmp_path: Path) -> None:
     text = prose(1)
     (tmp_path / "t").write_bytes(b"\xef\xbb\xbf" + text.encode())
     assert read_text(tmp_path / "t", "evaluation") == text
@@ -60,7 +60,7 @@ def test_the_byte_that_is_not_utf_8_is_named(tmp_path: Path, mark: bytes) -> Non
         read_text(tmp_path / "t", "evaluation")
 
 
-def test_a_folder_is_no_text(tmp_path: Path) -> None:
+def test_a_folder_is_refused_as_a_text(tmp_path: Path) -> None:
     with pytest.raises(TextError, match="cannot be read"):
         read_text(tmp_path, "evaluation")
 
@@ -87,13 +87,13 @@ def test_a_long_line_in_common() -> None:
     check_disjoint(prose(1) + "\n" + line[:199], prose(2) + "\n" + line[:199])
 
 
-def test_passages_in_common_whatever_their_lines() -> None:
+def test_common_passages_are_found_across_line_breaks() -> None:
     passage = prose(3, 120)
     with pytest.raises(TextError, match="runs of 50 words"):
         check_disjoint(prose(1) + "\n" + passage, "x " + passage.replace("\n", " \n ") + "\n" + prose(2))
 
 
-def test_a_short_quotation_in_common_is_let_through() -> None:
+def test_a_short_common_quotation_is_accepted() -> None:
     quotation = prose(3, 60)
     check_disjoint(prose(1) + "\n" + quotation, quotation + "\n" + prose(2))
 

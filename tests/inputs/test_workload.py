@@ -1,4 +1,4 @@
-"""Workloads: the shipped ones, the user's own, and fitting them to a model."""
+"""Workloads: shipped and user-defined ones, and fitting them to a model's context."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ def test_shipped(name: str, lengths: tuple[int, int]) -> None:
     assert set(got.weights) == set(workload.OBJECTIVES)
 
 
-def test_unknown_name_offers_the_nearest() -> None:
+def test_an_unknown_name_suggests_the_nearest() -> None:
     with pytest.raises(InputError, match="unknown workload 'chta'") as caught:
         workload.load("chta")
     assert "did you mean 'chat'" in str(caught.value.hint)
 
 
-def test_own_workload_starts_from_chat() -> None:
+def test_a_user_defined_workload_starts_from_chat() -> None:
     got = workload.load("mail", {"workloads": {"mail": {"prompt_tokens": 900}}})
     assert (got.prompt_tokens, got.generated_tokens, got.context) == (900, 128, 1028)
 
 
-def test_own_values_change_a_shipped_one() -> None:
+def test_user_defined_values_override_a_shipped_workload() -> None:
     got = workload.load("chat", {"workloads": {"chat": {"weights": {"size": 1}}}})
     assert got.weights == {**dict.fromkeys(workload.OBJECTIVES, 0.0), "size": 1.0}
 
@@ -96,7 +96,7 @@ def test_bad_streams(table: object, message: str) -> None:
     assert caught.value.hint
 
 
-def test_a_frame_is_due_when_the_next_comes_unless_told_otherwise() -> None:
+def test_the_default_deadline_of_a_frame_is_the_next_frame() -> None:
     stream = workload.load("vision-stream", kind="graph")
     assert stream.frames_per_s == 30.0 and stream.deadline_ms == pytest.approx(1000 / 30)
     slack = workload.load("door", {"workloads": {"door": {"frames_per_s": 5, "deadline_ms": 500}}}, "graph")
@@ -105,7 +105,7 @@ def test_a_frame_is_due_when_the_next_comes_unless_told_otherwise() -> None:
     assert "frames_per_s" not in workload.load().to_json()
 
 
-def test_a_stream_means_a_picture_a_request_for_what_talks() -> None:
+def test_a_stream_workload_means_pictures_for_a_language_model() -> None:
     seeing = workload.load("vision-stream", kind="language")
     assert seeing.pictures and seeing.generated_tokens == 32 and seeing.frames_per_s == 0
     assert not workload.load("vision-stream", kind="graph").pictures
@@ -114,7 +114,7 @@ def test_a_stream_means_a_picture_a_request_for_what_talks() -> None:
         workload.load("door", {"workloads": {"door": {"pictures": True}}}, "graph")
 
 
-def test_a_batch_weighs_what_is_answered_a_second() -> None:
+def test_a_batch_workload_weights_throughput() -> None:
     batch = workload.load("batch")
     assert batch.weights["throughput"] > 0 and batch.weights["speed"] == 0
     own = workload.load("busy", {"workloads": {"busy": {"batch": 2, "concurrency": 4}}})
@@ -128,13 +128,13 @@ def test_a_workload_of_the_wrong_kind(name: str, kind: Any) -> None:
     assert "--workload" in str(caught.value.hint)
 
 
-def test_a_model_that_is_long_enough_changes_nothing() -> None:
+def test_a_sufficient_context_does_not_change_the_workload() -> None:
     chat = workload.load()
     assert workload.fit(chat, None) == (chat, None)
     assert workload.fit(chat, 4096) == (chat, None)
 
 
-def test_a_short_model_shortens_in_proportion_and_says_so() -> None:
+def test_a_short_context_shortens_the_workload_in_proportion_with_a_note() -> None:
     smaller, note = workload.fit(workload.load("long-context"), 512)
     assert (smaller.prompt_tokens, smaller.generated_tokens, smaller.context) == (481, 30, 512)
     assert note is not None

@@ -1,4 +1,4 @@
-"""A small but complete model folder, made of bytes that the tests write themselves."""
+"""A small but complete model folder, written byte by byte."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ def test_the_digest_is_sha256(tmp_path: Path) -> None:
     assert digest_file(file) == hashlib.sha256(b"abc" * 10**6).hexdigest()
 
 
-def test_the_cache_answers_while_the_file_is_the_same(tmp_path: Path) -> None:
+def test_the_cache_is_used_while_the_file_is_unchanged(tmp_path: Path) -> None:
     file, cache = tmp_path / "x", tmp_path / "cache"
     file.write_bytes(b"one")
     first = digest_file(file, cache)
@@ -30,7 +30,7 @@ def test_the_cache_answers_while_the_file_is_the_same(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("junk", ["", "[]", "{", '{"state": [3], "sha256": "x"}', '{"state": null}'])
-def test_a_broken_cache_entry_is_read_anew(tmp_path: Path, junk: str) -> None:
+def test_a_damaged_cache_entry_is_recomputed(tmp_path: Path, junk: str) -> None:
     file, cache = tmp_path / "x", tmp_path / "cache"
     file.write_bytes(b"one")
     right = digest_file(file, cache)
@@ -40,7 +40,7 @@ def test_a_broken_cache_entry_is_read_anew(tmp_path: Path, junk: str) -> None:
     assert len(list(cache.iterdir())) == 1
 
 
-def test_a_cache_that_cannot_be_written_is_done_without(tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be_written_is_ignored(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"one")
     (tmp_path / "file").write_bytes(b"")
     assert digest_file(tmp_path / "x", tmp_path / "file") == hashlib.sha256(b"one").hexdigest()
@@ -59,7 +59,7 @@ def test_a_model_digest_follows_what_determines_the_output(folder: Path, tmp_pat
     assert digest_model(inspect(folder)) != first
 
 
-def test_a_model_digest_does_not_know_the_place(folder: Path, tmp_path: Path) -> None:
+def test_a_model_digest_does_not_depend_on_the_path(folder: Path, tmp_path: Path) -> None:
     first = digest_model(inspect(folder))
     assert digest_model(inspect(folder.rename(tmp_path / "elsewhere"))) == first
 

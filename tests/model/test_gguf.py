@@ -97,7 +97,7 @@ def place(tmp_path: Path) -> Path:
     return tmp_path / "net.gguf"
 
 
-def test_a_whole_model(place: Path) -> None:
+def test_a_complete_model(place: Path) -> None:
     write(place, KEYS)
     info = inspect(place.parent)
     assert (info.path, info.folder, info.format, info.kind) == (place, place.parent, "gguf", "language")
@@ -122,7 +122,7 @@ def test_plain_numbers_are_not_quantized(place: Path, kind: int) -> None:
     assert info.quantized is None and info.tied_embeddings is False and "file type F16" in info.notes
 
 
-def test_experts_and_layers_of_their_own(place: Path) -> None:
+def test_experts_and_per_layer_values(place: Path) -> None:
     write(place, keys(llama__expert_count=8, llama__expert_used_count=2, llama__expert_shared_count=1,
                       llama__attention__head_count_kv=[2, 0], llama__attention__key_length=32,
                       llama__attention__value_length=16, llama__feed_forward_length=[512, 1024],
@@ -142,7 +142,9 @@ def test_experts_and_layers_of_their_own(place: Path) -> None:
         ({"llama__attention__head_count": None, "llama__attention__head_count_kv": None}, "unknown"),
     ],
 )
-def test_caches_that_are_not_plain(place: Path, others: dict[str, Any], said: str) -> None:
+def test_cache_bytes_of_unusual_caches_are_unknown_with_a_note(
+    place: Path, others: dict[str, Any], said: str
+) -> None:
     write(place, keys(**others))
     info = inspect(place)
     assert info.kv_bytes_per_token is None and any(said in note for note in info.notes)
@@ -196,7 +198,7 @@ def test_a_split_model(tmp_path: Path) -> None:
         ({"general__alignment": 3}, "general.alignment is 3"),
     ],
 )
-def test_values_that_are_none(place: Path, others: dict[str, Any], said: str) -> None:
+def test_invalid_values_are_refused(place: Path, others: dict[str, Any], said: str) -> None:
     write(place, keys(**others))
     assert said in refused(place)
 
@@ -257,7 +259,7 @@ def one_value(value: bytes) -> bytes:
         (HEAD[:8] + struct.pack("<QQ", 2, 0) + info_of("a", 1, (4,), F32, 0) * 2 + b"\0" * 99, "'a' occurs twice"),
     ],
 )  # fmt: skip
-def test_a_broken_file(place: Path, content: bytes, said: str) -> None:
+def test_an_invalid_file_is_refused(place: Path, content: bytes, said: str) -> None:
     place.write_bytes(content)
     assert said in refused(place)
 

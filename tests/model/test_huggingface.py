@@ -23,7 +23,7 @@ def refused(path: Path) -> str:
     return f"{caught.value.message} | {caught.value.hint}"
 
 
-def test_a_whole_model(folder: Path) -> None:
+def test_a_complete_model(folder: Path) -> None:
     info = inspect(folder)
     assert (info.architecture, info.model_type, info.task) == ("LlamaForCausalLM", "llama", "text-generation")
     assert info.parameters == 512
@@ -58,7 +58,7 @@ def test_a_broken_config(folder: Path, text: str, said: str) -> None:
 
 
 @pytest.mark.parametrize("value", [0, -1, "12", 1.5, True, {}, 2**70])
-def test_a_size_that_is_none_is_named(configure: Configure, value: object) -> None:
+def test_an_invalid_size_is_refused_with_its_field(configure: Configure, value: object) -> None:
     assert "num_hidden_layers is" in refused(configure(num_hidden_layers=value))
 
 
@@ -98,7 +98,7 @@ def test_a_model_without_attention_has_no_cache_figure(configure: Configure) -> 
     assert info.kv_bytes_per_token is None and "unknown" in info.notes[0]
 
 
-def test_linear_layers_keep_no_cache(configure: Configure) -> None:
+def test_linear_layers_have_no_cache(configure: Configure) -> None:
     info = inspect(configure(layer_types=["linear_attention", "full_attention"]))
     assert info.kv_bytes_per_token == 16
     assert "1 of 2 layers" in info.notes[0]
@@ -122,12 +122,12 @@ def test_marks(configure: Configure) -> None:
     assert "README.md" not in info.files
 
 
-def test_a_tokenizer_with_code_of_its_own(folder: Path) -> None:
+def test_a_tokenizer_with_remote_code(folder: Path) -> None:
     (folder / "tokenizer_config.json").write_text('{"auto_map": {"AutoTokenizer": ["t.T", null]}}')
     assert inspect(folder).remote_code
 
 
-def test_pickles_are_refused_with_the_way_out(folder: Path) -> None:
+def test_pickles_are_refused_with_a_conversion_command(folder: Path) -> None:
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     answer = refused(folder)
     assert "runs the code in it" in answer and "safe_serialization=True" in answer
@@ -190,13 +190,13 @@ def test_a_truncated_shard(sharded: Path) -> None:
     assert "b.safetensors" in answer and "truncated" in answer
 
 
-def test_a_tensor_that_its_shard_lacks(sharded: Path) -> None:
+def test_a_tensor_missing_from_its_shard_is_refused(sharded: Path) -> None:
     index(sharded, {"x": "a.safetensors", "lost": "b.safetensors"})
     answer = refused(sharded)
     assert "b.safetensors lacks the tensor 'lost'" in answer
 
 
-def test_a_tensor_that_the_index_does_not_name(sharded: Path) -> None:
+def test_a_tensor_missing_from_the_index_is_not_counted(sharded: Path) -> None:
     index(sharded, {"x": "a.safetensors", "z": "b.safetensors"})
     info = inspect(sharded)
     assert info.parameters == 9

@@ -67,7 +67,7 @@ def test_a_folder_without_config(tmp_path: Path, name: str, said: str) -> None:
 ONNX = b"\x08\x08\x3a\x05\x62\x03\x0a\x01y"  # the smallest there is: IR version 8, a graph with the output y
 
 
-def test_of_several_models_one_must_be_given(tmp_path: Path) -> None:
+def test_a_folder_with_several_models_is_refused(tmp_path: Path) -> None:
     for name in ("a.onnx", "b.ONNX"):
         (tmp_path / name).write_bytes(ONNX)
     said = refused(tmp_path)
@@ -78,7 +78,7 @@ def test_of_several_models_one_must_be_given(tmp_path: Path) -> None:
     assert inspect(tmp_path / "b.ONNX").format == "onnx"
 
 
-def test_a_checkpoint_stays_one_with_an_export_beside_it(folder: Path) -> None:
+def test_a_checkpoint_with_an_exported_file_is_read_as_a_checkpoint(folder: Path) -> None:
     (folder / "model.onnx").write_bytes(ONNX)
     assert inspect(folder).format == "huggingface"
     (folder / "model.safetensors").unlink()

@@ -44,7 +44,7 @@ def test_the_text(tmp_path: Path, name: str, text: str, licence: str | None) -> 
     assert read_licence(tmp_path) == licence
 
 
-def test_the_card_goes_before_the_text(tmp_path: Path) -> None:
+def test_the_model_card_takes_precedence_over_licence_files(tmp_path: Path) -> None:
     (tmp_path / "LICENSE").write_text("MIT License")
     (tmp_path / "README.md").write_text("---\nlicense: bsd-3-clause\n---")
     assert read_licence(tmp_path) == "bsd-3-clause"

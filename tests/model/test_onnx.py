@@ -45,7 +45,7 @@ def place(tmp_path: Path) -> Path:
     return tmp_path / "net.onnx"
 
 
-def test_a_whole_model(place: Path) -> None:
+def test_a_complete_model(place: Path) -> None:
     place.write_bytes(model())
     (place.parent / "LICENSE").write_text("MIT License")
     for given_path in (place, place.parent):
@@ -126,7 +126,9 @@ def test_data_in_other_files(place: Path) -> None:
         ({"location": "w.bin", "offset": "9" * 30}, "has the invalid offset"),
     ],
 )
-def test_data_that_is_not_there(tmp_path: Path, external: dict[str, object], said: str) -> None:
+def test_missing_or_misplaced_external_data_is_refused(
+    tmp_path: Path, external: dict[str, object], said: str
+) -> None:
     folder = tmp_path / "model"
     folder.mkdir()
     (tmp_path / "secret").write_bytes(b"\0" * 600)
@@ -179,18 +181,18 @@ def test_links_within_a_hub_cache_are_followed(tmp_path: Path) -> None:
         (model(graph((5, tensor("w", FLOAT, (2**62,) * 60, None)))), "has no data"),
     ],
 )
-def test_a_broken_file(place: Path, content: bytes, said: str) -> None:
+def test_an_invalid_file_is_refused(place: Path, content: bytes, said: str) -> None:
     assert said in refused(place, content)
 
 
-def test_nesting_has_an_end(place: Path) -> None:
+def test_deep_nesting_is_refused(place: Path) -> None:
     body = graph()
     for _ in range(150):
         body = graph(nodes=(node("If", "", message((6, body))),))
     assert "nested" in refused(place, model(body))
 
 
-def test_endless_small_fields_are_given_up(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_fields_are_refused(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edgehone.formats.protobuf.Wire.__init__.__defaults__", (1000,))
     assert "more fields than" in refused(place, message((1, 10)) * 2000)
 

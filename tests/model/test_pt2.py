@@ -129,7 +129,7 @@ def place(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("root", ["net/", ""])
-def test_a_whole_program(place: Path, root: str) -> None:
+def test_a_complete_program(place: Path, root: str) -> None:
     place.write_bytes(pack(members(), root))
     info = inspect(place.parent)
     assert (info.path, info.format, info.task, info.kind) == (place, "torch-export", "graph", "graph")
@@ -162,7 +162,7 @@ def test_pickled_weights_are_named_and_not_read(place: Path) -> None:
         "a b",
     ],
 )
-def test_expressions_that_are_code_are_told(place: Path, text: str) -> None:
+def test_expressions_that_are_code_are_flagged(place: Path, text: str) -> None:
     size = {"as_expr": {"expr_str": text}}
     place.write_bytes(
         pack(members(changed("graph_module", "graph", "tensor_values", "x", to=meta(FLOAT, size))))
@@ -177,7 +177,7 @@ def test_expressions_that_are_code_are_told(place: Path, text: str) -> None:
     ["Mul(Integer(2), Symbol('s0', positive=True, integer=True))", "FloorDiv(Symbol('u0'), Integer(-1))", "2*s0",
      "Float('1.5', precision=53)"],
 )  # fmt: skip
-def test_expressions_over_sizes_are_fine(place: Path, text: str) -> None:
+def test_expressions_over_sizes_are_accepted(place: Path, text: str) -> None:
     size = {"as_expr": {"expr_str": text}}
     place.write_bytes(
         pack(members(changed("graph_module", "graph", "tensor_values", "x", to=meta(FLOAT, size))))
@@ -228,7 +228,7 @@ BROKEN = members()
         (pack(members(constants={"c": stored("tensor_0", meta(FLOAT, 2))})), "tensor_0', which is missing"),
     ],
 )
-def test_a_broken_file(place: Path, content: bytes, said: str) -> None:
+def test_an_invalid_file_is_refused(place: Path, content: bytes, said: str) -> None:
     assert said in refused(place, content)
 
 

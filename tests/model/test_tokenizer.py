@@ -46,7 +46,7 @@ def test_a_broken_tokenizer_json(tmp_path: Path, text: str | bytes) -> None:
         read_kind(described(tmp_path, text))
 
 
-def test_a_sentencepiece_model_wins_but_tokenizer_json_must_be_sound(tmp_path: Path) -> None:
+def test_a_sentencepiece_model_decides_the_kind_but_tokenizer_json_must_be_valid(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.model").write_bytes(b"\n\x0e\n\x05<unk>")
     assert read_kind(described(tmp_path, SOUND)) == "sentencepiece"
     with pytest.raises(ModelError):

@@ -1,4 +1,4 @@
-"""What building takes: seconds from the history or what ships, memory, disk, and what would fit."""
+"""Predicted build time, memory and disk space, and what would fit."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from edgehone.plan.building import Build, Resources
 PLAIN = Recipe("llamacpp", "Q4_0", bits=4.5)
 
 
-def test_seconds_come_from_what_ships_until_this_machine_has_built() -> None:
+def test_build_seconds_come_from_shipped_constants_until_builds_are_timed() -> None:
     shipped = building.seconds(PLAIN, 10**9, [])
     assert shipped.predicted
     assert shipped.factor == pytest.approx(4.0)
@@ -32,7 +32,7 @@ def test_seconds_come_from_what_ships_until_this_machine_has_built() -> None:
     assert building.seconds(PLAIN, 10**9, others) == shipped
 
 
-def test_a_backend_that_nothing_tells_of() -> None:
+def test_seconds_of_an_unlisted_backend_come_from_its_timed_builds() -> None:
     unknown = Recipe("of-a-plugin", "small", bits=4.0)
     assert "no plain build of of-a-plugin" in str(building.seconds(unknown, 10**9, []).reason)
     seen = building.seconds(unknown, 4 * 10**9, [Build("of-a-plugin", False, 10**9, 10.0)])
@@ -41,7 +41,7 @@ def test_a_backend_that_nothing_tells_of() -> None:
     assert seen.high == pytest.approx(40.0)
 
 
-def test_what_would_fit_is_told(demo_model: Path) -> None:
+def test_backends_that_would_fit_are_listed(demo_model: Path) -> None:
     model = inspect(demo_model)
     needed = building.resources(model, [PLAIN, Recipe("openvino", "int8", bits=8.0)])
     assert needed.disk == sum(needed.by_backend.values())

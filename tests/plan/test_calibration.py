@@ -1,4 +1,4 @@
-"""What was reached here: shares, their scatter, and the error when each is left out."""
+"""Calibration: shares from measurements, their scatter, and leave-one-out errors."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def measured(backend: str, bits: float, share: float, asked: Demand = ASKED) -> 
     return found
 
 
-def test_a_candidate_tells_its_shares() -> None:
+def test_an_observation_contains_the_shares_of_a_candidate() -> None:
     one = measured("llamacpp", 4.5, 0.6)
     assert (one.precision, one.call) == ("low", None)
     assert one.read == pytest.approx(0.6)
@@ -54,7 +54,7 @@ def test_a_candidate_tells_its_shares() -> None:
     assert small.call == pytest.approx(small.token / 12)
 
 
-def test_what_was_measured_here_replaces_what_ships() -> None:
+def test_measured_shares_replace_shipped_ones() -> None:
     found = [measured("llamacpp", bits, share) for bits, share in ((4.5, 0.5), (4.9, 0.5), (5.5, 0.5))]
     shares = calibration.shares(found, "llamacpp", "low")
     assert shares.read == pytest.approx(0.5)
@@ -72,7 +72,7 @@ def test_what_was_measured_here_replaces_what_ships() -> None:
     assert own.read_error > 2
 
 
-def test_each_is_left_out_and_predicted_from_the_others() -> None:
+def test_leave_one_out_predicts_each_observation_from_the_others() -> None:
     same = [measured("llamacpp", bits, 0.5) for bits in (4.5, 4.9, 5.5)]
     assert calibration.leave_one_out(same, ASKED, HERE) == pytest.approx([1.0, 1.0, 1.0])
     two = [measured("llamacpp", 4.5, 0.4), measured("llamacpp", 4.9, 0.8)]

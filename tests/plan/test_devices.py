@@ -1,4 +1,4 @@
-"""A plan's variants on devices that were seen, and what the backends make of them."""
+"""Recipes for visible accelerators."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_graphs_by_a_provider_and_no_language_models() -> None:
     assert "another build" in refused.skipped_devices["olive on CUDA"]
 
 
-def test_a_backend_that_cannot_offer_is_left_as_it_is() -> None:
+def test_a_backend_without_device_recipes_keeps_its_recipes() -> None:
     recipe = Recipe("plain", "exact", exact=True)
     given = Plan((recipe,), {})
     backends = {"plain": cast(Backend, SimpleNamespace())}
@@ -120,7 +120,7 @@ def test_a_backend_that_cannot_offer_is_left_as_it_is() -> None:
         ),
     ],
 )
-def test_a_device_is_opened_with_what_it_knows(device: str | None, expected: dict[str, Any] | None) -> None:
+def test_recipe_settings_select_the_device(device: str | None, expected: dict[str, Any] | None) -> None:
     settings = {"kv_cache": "u8", **({"device": device} if device else {})}
     cpu = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": 2, "KV_CACHE_PRECISION": "u8"}
     assert placement.device_properties(settings, cpu) == (cpu if expected is None else expected)

@@ -1,4 +1,4 @@
-"""A budget of the user's own makes a mix of just so many bytes."""
+"""Mixed-precision recipes for a size limit of the user."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BACKENDS: dict[str, Backend] = {"llamacpp": llamacpp, "openvino": openvino, "oli
 
 
 @pytest.mark.parametrize("name", BACKENDS)
-def test_every_framework_is_given_the_budget(name: str) -> None:
+def test_every_framework_gets_a_recipe_for_the_size_limit(name: str) -> None:
     made = plan(MODEL, {name: BACKENDS[name]}, "normal", most_bytes=550_000_000)
     (found,) = [recipe for recipe in made.recipes if recipe.name.startswith("mix-550MB")]
     assert found.build["mix"] == {"bytes": 550_000_000} and found.bits == pytest.approx(4.4)
@@ -30,7 +30,7 @@ def test_every_framework_is_given_the_budget(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", BACKENDS)
-def test_two_budgets_are_proposed_whose_bits_are_known_before_building(name: str) -> None:
+def test_two_mixes_with_known_bits_are_proposed(name: str) -> None:
     mixes = [
         recipe for recipe in plan(MODEL, {name: BACKENDS[name]}, "normal").recipes if "mix" in recipe.build
     ]
@@ -40,7 +40,7 @@ def test_two_budgets_are_proposed_whose_bits_are_known_before_building(name: str
 
 
 @pytest.mark.parametrize("name", BACKENDS)
-def test_the_measuring_step_is_asked_for_and_the_menu_is_told(name: str) -> None:
+def test_steps_that_read_sensitivities_get_the_menu_of_types(name: str) -> None:
     (first, *_) = [recipe for recipe in BACKENDS[name].recipes(MODEL) if "mix" in recipe.build]
     steps = [BACKENDS[name].steps(first)]
     for step in steps:
@@ -49,13 +49,13 @@ def test_the_measuring_step_is_asked_for_and_the_menu_is_told(name: str) -> None
     assert told and all(step.params["mix"]["menu"] for step in told)
 
 
-def test_experts_are_not_measured() -> None:
+def test_sensitivity_of_experts_is_not_measured() -> None:
     mixture = replace(MODEL, model_type="mixtral", architecture="MixtralForCausalLM", experts=8)
     for backend in BACKENDS.values():
         assert not [recipe for recipe in backend.recipes(mixture) if "mix" in recipe.build]
 
 
-def test_without_need_nothing_is_added() -> None:
+def test_a_mix_is_added_only_for_a_tight_size_limit() -> None:
     recipes = [Recipe("null", "mix-5", {"mix": {"bits": 5.0}}), Recipe("null", "plain")]
     assert mixed.fit_to_size(MODEL, recipes, None) == []
     assert mixed.fit_to_size(MODEL, recipes, 2_000_000_000) == []

@@ -1,4 +1,4 @@
-"""The plan: which recipes are tried at which effort, and why a backend is left out."""
+"""The plan: recipes by effort level, and reasons for excluding backends."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ def test_an_effort_tries_its_recipes_and_those_of_less(effort: Effort, count: in
     assert made.backends == ["a", "b"] and made.refused == {}
 
 
-def test_a_backend_that_cannot_is_left_out_with_all_its_reasons() -> None:
+def test_a_backend_without_support_is_excluded_with_all_reasons() -> None:
     made = plan(MODEL, backends(Willing("a"), Willing("b", "too large", "no such layer")), "quick")
     assert made.backends == ["a"]
     assert made.refused == {"b": "too large; no such layer"}
 
 
-def test_the_baseline_is_no_candidate() -> None:
+def test_the_baseline_is_not_a_candidate() -> None:
     made = plan(MODEL, backends(Willing("a")), "quick", baseline="a/for-quick")
     assert [recipe.key for recipe in made.recipes] == ["a/exact"]
 
@@ -64,7 +64,7 @@ def test_the_exact_recipe_is_tried_at_every_effort() -> None:
     assert [recipe.key for recipe in made.recipes] == ["a/exact", "a/for-quick"]
 
 
-def test_a_backend_without_a_candidate_or_an_exact_one_is_left_out() -> None:
+def test_a_backend_without_candidates_or_an_exact_recipe_is_excluded() -> None:
     class OnlyExact(Willing):
         def recipes(self, model: ModelInfo) -> list[Recipe]:
             return super().recipes(model)[:1]

@@ -1,4 +1,4 @@
-"""What deserves a try, in which order and why; what is expected of it, and what building needs."""
+"""Recommendations: order and reasons, predicted figures, and resources of builds."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def ask(
     )
 
 
-def test_the_matrix_orders_and_says_why(large: ModelInfo) -> None:
+def test_the_matrix_orders_backends_with_reasons(large: ModelInfo) -> None:
     pi = ask(large, PI)
     assert [one.backend for one in pi.ranked][:2] == ["llamacpp", "openvino"]
     assert all(one.why for one in pi.ranked)
@@ -77,12 +77,12 @@ def test_the_matrix_orders_and_says_why(large: ModelInfo) -> None:
     assert [one.backend for one in apple.ranked][:2] == ["mlx", "llamacpp"]
 
 
-def test_what_a_device_cannot_run_is_out_with_its_reason(large: ModelInfo) -> None:
+def test_unsupported_backends_of_a_device_are_excluded_with_reasons(large: ModelInfo) -> None:
     pi = ask(large, PI)
     assert "Apple silicon" in pi.refused["mlx"]
     assert not any(one.recipe.backend == "mlx" for one in pi.expected)
     phone = ask(large, PredictionTarget.from_catalogue(catalogue.shipped()["iphone-16-pro"]))
-    assert phone.refused["openvino"] == "there is no OpenVINO for iOS"
+    assert phone.refused["openvino"] == "OpenVINO is not available for iOS"
     assert any(one.recipe.backend == "mlx" for one in phone.expected)
     with pytest.raises(ModelError, match="Apple silicon"):
         ask(large, PI, ("mlx",))
@@ -90,7 +90,7 @@ def test_what_a_device_cannot_run_is_out_with_its_reason(large: ModelInfo) -> No
     assert "mlx" not in ask(large, HERE).refused
 
 
-def test_predictions_say_so_and_hold_their_error(large: ModelInfo) -> None:
+def test_predictions_are_marked_and_have_error_intervals(large: ModelInfo) -> None:
     by_key = {one.recipe.key: one for one in ask(large, PI).expected}
     q4, f16 = by_key["llamacpp/Q4_0"], by_key["llamacpp/F16"]
     for figure in (q4.bytes, q4.memory, q4.prefill, q4.decode, q4.latency, q4.build):
@@ -114,7 +114,7 @@ def test_every_recipe_of_every_backend_has_its_bytes(large: ModelInfo) -> None:
     assert all(key.startswith(("mlx/f", "mlx/mixed")) for key in untold)
 
 
-def test_what_is_not_known_is_missing_with_its_reason(large: ModelInfo, demo_model: Path) -> None:
+def test_unknown_figures_are_missing_with_a_reason(large: ModelInfo, demo_model: Path) -> None:
     phone = PredictionTarget.from_catalogue(catalogue.shipped()["iphone-15-pro"])
     one = next(one for one in ask(large, phone).expected if one.recipe.key == "llamacpp/Q4_0")
     assert one.decode.value is None
@@ -127,7 +127,7 @@ def test_what_is_not_known_is_missing_with_its_reason(large: ModelInfo, demo_mod
     assert roofline.workload_demand(graph, CHAT) is None
 
 
-def test_what_does_not_fit_is_told_with_what_would(large: ModelInfo) -> None:
+def test_builds_that_do_not_fit_are_refused_with_what_would_fit(large: ModelInfo) -> None:
     board = replace(PI, memory_bytes=1_000_000_000, size_budget_bytes=None)
     by_key = {one.recipe.key: one for one in ask(large, board).expected}
     assert "needs" in str(by_key["llamacpp/F16"].obstacle)
@@ -153,7 +153,7 @@ def test_advice_applies_and_cites(large: ModelInfo, demo_model: Path) -> None:
     assert any("cache" in one.says for one in ask(inspect(demo_model), HERE).advice)
 
 
-def test_a_matrix_and_a_tree_of_the_users_own(tmp_path: Path, large: ModelInfo) -> None:
+def test_a_user_defined_matrix_and_tree_replace_the_shipped_ones(tmp_path: Path, large: ModelInfo) -> None:
     path = tmp_path / "own.toml"
     path.write_text('[intel]\norder = ["mlx"]\nout.openvino = "not bought"\n')
     own = matrix.load({"plan": {"matrix": str(path)}})
@@ -187,7 +187,7 @@ def test_a_matrix_and_a_tree_of_the_users_own(tmp_path: Path, large: ModelInfo) 
         ("tree", "tree = 3\n", "tree is 3"),
     ],
 )
-def test_a_matrix_or_tree_that_cannot_be_used_is_named(
+def test_an_invalid_matrix_or_tree_is_refused_with_its_entry(
     tmp_path: Path, name: str, text: str, said: str
 ) -> None:
     path = tmp_path / "own.toml"
@@ -198,7 +198,7 @@ def test_a_matrix_or_tree_that_cannot_be_used_is_named(
     assert caught.value.hint
 
 
-def test_what_plan_cannot_hold_is_named(tmp_path: Path) -> None:
+def test_invalid_keys_of_plan_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be read"):
         matrix.load({"plan": {"matrix": str(tmp_path / "none.toml")}})
     with pytest.raises(InputError, match="matrx") as caught:

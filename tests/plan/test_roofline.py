@@ -1,4 +1,4 @@
-"""The roofline: what bounds a token and a prompt, whose errors are carried, and how far published rates are missed."""
+"""The roofline: bottlenecks of tokens and prompts, propagation of errors, and errors against published rates."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def token(asked: Demand, size: float, target: PredictionTarget) -> Time:
     return found
 
 
-def test_the_slowest_bound_is_the_time() -> None:
+def test_the_slowest_bottleneck_determines_the_time() -> None:
     large = token(asks(), 5e8, FAST)
     assert large.bottleneck == "memory"
     assert large.seconds == pytest.approx(5e8 / 50e9)
@@ -69,7 +69,7 @@ def test_weights_in_the_cache_are_read_faster() -> None:
     assert times[0].seconds == pytest.approx(3 * times[1].seconds)
 
 
-def test_a_prompt_takes_no_less_than_a_token() -> None:
+def test_a_prompt_takes_at_least_as_long_as_a_token() -> None:
     one = token(asks(), 5e8, FAST)
     prompt = roofline.prompt_time(asks(), "low", SHARES, FAST, one)
     assert isinstance(prompt, Time)
@@ -79,7 +79,7 @@ def test_a_prompt_takes_no_less_than_a_token() -> None:
     assert roofline.prompt_time(short, "low", SHARES, FAST, one) == one
 
 
-def test_what_the_papers_lack_is_missing_with_their_reason() -> None:
+def test_values_missing_from_data_sheets_are_missing_with_a_reason() -> None:
     dark = replace(FAST, bandwidth=Figure.missing("not published", "GB/s"))
     found = roofline.token_time(asks(), "low", 5e8, SHARES, dark)
     assert isinstance(found, Figure)
@@ -91,7 +91,7 @@ def test_what_the_papers_lack_is_missing_with_their_reason() -> None:
 
 
 @given(st.floats(1e-6, 1e3), st.floats(1e-6, 1e3), st.floats(1, 9), st.floats(1, 9), st.integers(0, 1000))
-def test_a_sum_of_times_is_no_surer_than_its_parts(
+def test_the_error_of_a_sum_lies_between_those_of_its_parts(
     first: float, second: float, own: float, device: float, count: int
 ) -> None:
     whole = Time(first, own, device, "compute").plus(Time(second, 1.5, 2.0, "memory"), count)
@@ -124,7 +124,7 @@ def test_what_a_token_reads(demo_model: Path) -> None:
     assert asked.used == pytest.approx(1 - 6 * 3 * 256 * 256 * 4 / 10_000_000)
 
 
-def test_the_instructions_of_a_target_and_its_calls() -> None:
+def test_a_target_has_an_int8_gain_and_a_call_slowdown() -> None:
     devices = catalogue.shipped()
     assert PredictionTarget.from_catalogue(devices["raspberry-pi-4"]).int8_gain == 1.5
     assert PredictionTarget.from_catalogue(devices["raspberry-pi-5"]).int8_gain == 4.0
@@ -142,7 +142,7 @@ def test_the_instructions_of_a_target_and_its_calls() -> None:
     assert server.for_backend("llamacpp").compute == server.gpu
 
 
-def test_published_rates_are_predicted_within_what_is_stated() -> None:
+def test_published_rates_are_predicted_within_the_stated_error() -> None:
     told = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "predictions.py"))
     decodes = [one for one in told["misses"]() if one.what.endswith("decode")]
     assert len(decodes) >= 10

@@ -1,4 +1,4 @@
-"""What is tried next: the plan's favourites first, then where it went well; each recipe once."""
+"""The sampler: order of recipes, learning from results, and each recipe once."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ def run(objectives: int = 1) -> list[str]:
     return order
 
 
-def test_each_recipe_is_asked_for_once_and_the_same_search_goes_the_same_way() -> None:
+def test_each_recipe_is_returned_once_and_the_order_is_reproducible() -> None:
     order = run()
     assert sorted(order) == sorted(recipe.key for recipe in RECIPES)
     assert order == run()
 
 
-def test_each_backends_favourite_comes_first_and_then_what_goes_well() -> None:
+def test_the_first_recipe_of_each_backend_comes_first_then_promising_ones() -> None:
     order = run()
     assert order[:3] == ["one/8.5", "two/8.5", "three/8.5"]
     assert sum(key.startswith("two/") for key in order[7:14]) >= 6
 
 
-def test_what_learns_from_a_text_waits_until_something_is_built() -> None:
+def test_uncalibrated_recipes_of_each_backend_come_first() -> None:
     turned = sorted(RECIPES, key=lambda recipe: not recipe.calibrated)
     sampler = Sampler(turned, 1)
     first = [sampler.ask().key for _ in range(6)]
@@ -51,7 +51,7 @@ def test_several_objectives_and_failures_are_learned_from() -> None:
     assert sampler.ask().key != first.key
 
 
-def test_what_an_earlier_run_tried_is_taken_out_of_turn() -> None:
+def test_recipes_of_an_earlier_run_are_taken_out_of_turn() -> None:
     sampler = Sampler(RECIPES, 1)
     assert sampler.take("three/3.4+x") is not None
     assert sampler.take("three/3.4+x") is None

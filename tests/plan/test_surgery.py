@@ -1,4 +1,4 @@
-"""Surgery in a plan: which model gets which, with which recipe, and why not."""
+"""Surgery in a plan: which models and recipes it is proposed for, and reasons for skipping it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def proposed(model: ModelInfo, effort: Effort) -> dict[str, Any]:
     return {recipe.name: dict(recipe.surgery) for recipe in surgery.propose(model, RECIPES, effort)[0]}
 
 
-def test_a_quick_run_operates_on_nothing() -> None:
+def test_a_quick_run_proposes_no_surgery() -> None:
     assert surgery.propose(MIXTRAL, RECIPES, "quick") == ([], {})
 
 
@@ -63,12 +63,12 @@ def test_without_a_quantized_recipe_there_is_nothing_to_combine() -> None:
         ({"model_type": "gemma2"}, "not tested for 'gemma2'"),
     ],
 )
-def test_what_is_not_proposed_has_a_reason(change: dict[str, Any], reason: str) -> None:
+def test_skipped_surgery_has_a_reason(change: dict[str, Any], reason: str) -> None:
     made, refused = surgery.propose(replace(LLAMA, **change), RECIPES, "normal")
     assert made == [] and reason in refused["drop_layers"]
 
 
-def test_the_shipped_plans_keep_their_keys_apart_and_tell_what_they_do_not_try(demo_model: Path) -> None:
+def test_shipped_plans_have_unique_keys_and_reasons_for_skipped_surgery(demo_model: Path) -> None:
     for effort in EFFORTS:
         made = plan(MIXTRAL, registry.load_all(["llamacpp", "openvino"]), effort)
         keys = [recipe.key for recipe in made.recipes]
@@ -101,13 +101,13 @@ def test_unknown_operations_are_named() -> None:
         operations.steps({})
 
 
-def test_every_function_that_an_operation_names_is_there() -> None:
+def test_every_function_of_an_operation_exists() -> None:
     from edgehone.execution.worker_process import load_function
 
     for operation in operations.OPERATIONS.values():
         assert all(callable(load_function(name)) for name in (operation.apply, operation.measure) if name)
 
 
-def test_a_recipe_tells_its_surgery_only_where_there_is_one() -> None:
+def test_a_recipe_lists_surgery_only_if_it_has_any() -> None:
     assert "surgery" not in RECIPES[1].to_json()
     assert replace(RECIPES[1], surgery={"drop_layers": 1}).to_json()["surgery"] == {"drop_layers": 1}

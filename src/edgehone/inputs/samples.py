@@ -200,7 +200,7 @@ def check_ranges(evaluation: Mapping[str, Array], calibration: Mapping[str, Arra
 
 
 def check_disjoint(evaluation: Mapping[str, Array], calibration: Mapping[str, Array]) -> None:
-    """Refuse samples that are in both: quality must be read on what no build has seen."""
+    """Refuse samples that are in both sets: quality must be measured on samples that no build has used."""
     known = {_row(evaluation, i) for i in range(_count(evaluation))}
     shared = sum(_row(calibration, i) in known for i in range(_count(calibration)))
     if shared:
