@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from edgehone.core.errors import JobError
+from edgehone.evaluation.memory import MemoryWatch
 from edgehone.execution import child_process
 from edgehone.execution.command import command_line
 from edgehone.execution.environments.environment import Env
@@ -92,7 +93,16 @@ def test_a_job_that_exceeds_its_limit_ends_with_its_children(warm: Run) -> None:
     assert len(pids) == 2 and all(ends(int(pid)) for pid in pids)
 
 
-def test_jobs_that_measure_start_cold(null_env: Env, servers: workers.Servers) -> None:
+def test_jobs_whose_process_is_watched_start_cold(
+    null_env: Env, servers: workers.Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(workers.IMPORTS, "other", [])
+    job = Job("jobfunctions:echo", replace(null_env, name="other"))
+    assert "client.py" in " ".join(servers.command(replace(job, exclusive=True), ["cold"]))
+    assert servers.command(replace(job, watch=MemoryWatch), ["cold"]) == ["cold"]
+
+
+def test_measurements_of_the_null_backend_start_cold(null_env: Env, servers: workers.Servers) -> None:
     job = Job("jobfunctions:echo", null_env)
     assert "client.py" in " ".join(servers.command(job, ["cold"]))
     assert servers.command(replace(job, exclusive=True), ["cold"]) == ["cold"]

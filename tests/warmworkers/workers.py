@@ -2,7 +2,8 @@
 
 Importing a framework takes 3 to 15 seconds of processor time, most jobs on the tests' tiny models less than one.
 Only how a job's process starts differs: job.json, the function, result.json, the log and the ways to fail are the
-same. Jobs that measure (`exclusive`) start cold, as do conformance and the tests that ask what a process has loaded.
+same. Jobs whose process is watched, as memory measurements are, start cold. So do conformance, the tests that ask what
+a process has loaded, and whole runs that the command line or a remote agent starts.
 Linux alone: other systems' frameworks do not bear a fork.
 """
 
@@ -21,6 +22,7 @@ from edgehone.execution.command import environment_variables
 from edgehone.execution.home import file_lock
 from edgehone.execution.job import Job
 from edgehone.execution.source_digest import package_path
+from edgehone.execution.watch import Watch
 
 _TORCH = [
     "torch",
@@ -44,7 +46,7 @@ IMPORTS = {
         "edgehone.worker.speed", "edgehone.backends.null.backend",
     ],
 }  # fmt: skip
-# A measurement that starts warm for the null backend, whose times are computed.
+# The only measurement of the null backend that starts warm: its times are computed.
 _COMPUTED = "edgehone.worker.speed:time_requests"
 HERE = Path(__file__).parent
 
@@ -65,8 +67,7 @@ class Servers:
 
     def command(self, job: Job, cold: list[str]) -> list[str]:
         """The command line of a job's child: the client's, or `cold` for a job that shall not start warm."""
-        measures = job.exclusive and not (job.env.name == "null" and job.call == _COMPUTED)
-        if measures or job.online or job.env.name not in IMPORTS or sys.platform != "linux":
+        if _starts_cold(job) or job.online or job.env.name not in IMPORTS or sys.platform != "linux":
             return cold
         client = [sys.executable, "-I", "-S", str(HERE / "client.py"), str(self.listening(job))]
         return [*client, str(package_path("edgehone") / "execution" / "bootstrap.py"), cold[-1]]
@@ -107,6 +108,12 @@ class Servers:
                 raise RuntimeError(f"a warm process ended: {path.with_suffix('.log').read_text('utf-8')}")
             time.sleep(0.05)
         return lease
+
+
+def _starts_cold(job: Job) -> bool:
+    if job.env.name == "null":
+        return job.exclusive and job.call != _COMPUTED
+    return job.watch is not Watch
 
 
 def _lease(path: Path) -> socket.socket | None:
