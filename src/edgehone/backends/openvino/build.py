@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from edgehone.backends.openvino import ir, mixed_precision, routers
+from edgehone.backends.openvino.export import export_ir
+from edgehone.backends.openvino.stateful import token_inputs
 from edgehone.backends.sessions import WorkerJob
 from edgehone.backends.shared.calibration import LENGTH, windows
 from edgehone.core.errors import JobError
@@ -29,21 +31,9 @@ def export(job: WorkerJob) -> dict[str, Any]:
     inputs: model. Returns the facts of `ir.facts`. Raises JobError if the tokenizer cannot be converted; exceptions
     of the exporter pass through.
     """
-    from optimum.exporters.openvino import main_export
-    from optimum.intel import OVConfig
-
     _lift_version_limits()
     job.progress(0.1, "exporting to IR")
-    main_export(
-        str(job.inputs["model"]),
-        str(job.out),
-        task="text-generation-with-past",
-        library_name="transformers",
-        local_files_only=True,
-        trust_remote_code=False,
-        convert_tokenizer=True,
-        ov_config=OVConfig(dtype="fp16"),
-    )
+    export_ir(job.inputs["model"], job.out, "text-generation-with-past")
     missing = [name for name in _TOKENIZER_FILES if not (job.out / name).is_file()]
     if missing:
         raise JobError(
@@ -108,19 +98,12 @@ def compress(job: WorkerJob) -> dict[str, Any]:
 
 def calibration_samples(job: WorkerJob, model: Any, context: int) -> list[dict[str, Any]]:
     """Return windows spread over the whole calibration text, as inputs of the stateful model."""
-    return [_inputs(model, ids) for ids in windows(job.inputs["calibration"], context)]
-
-
-def _inputs(model: Any, ids: list[int]) -> dict[str, Any]:
     import numpy as np
 
-    arrays = {
-        "input_ids": np.array([ids], np.int64),
-        "attention_mask": np.ones((1, len(ids)), np.int64),
-        "position_ids": np.arange(len(ids), dtype=np.int64)[None],
-        "beam_idx": np.zeros(1, np.int32),
-    }
-    return {port.get_any_name(): arrays[port.get_any_name()] for port in model.inputs}
+    return [
+        token_inputs(np.array([ids], np.int64), 0, model.inputs)
+        for ids in windows(job.inputs["calibration"], context)
+    ]
 
 
 def _context(folder: Path) -> int:

@@ -18,6 +18,7 @@ from typing import Any
 
 from edgehone.backends.base import Recipe, Step, Support
 from edgehone.backends.openvino import ir
+from edgehone.backends.openvino.export import export_ir
 from edgehone.backends.sessions import WorkerJob
 from edgehone.backends.shared.recipe_table import read_names
 from edgehone.core.errors import JobError
@@ -171,20 +172,9 @@ def _file(job: WorkerJob) -> Path:
 def _encoder(job: WorkerJob) -> Any:
     """Export an encoder with optimum-intel. Its tokenizer is not converted, because samples consist of ids."""
     import openvino as ov
-    from optimum.exporters.openvino import main_export
-    from optimum.intel import OVConfig
 
     with tempfile.TemporaryDirectory() as folder:
-        main_export(
-            str(job.inputs["model"]),
-            folder,
-            task=job.args["source"],
-            library_name="transformers",
-            local_files_only=True,
-            trust_remote_code=False,
-            convert_tokenizer=False,
-            ov_config=OVConfig(dtype="fp32"),
-        )
+        export_ir(job.inputs["model"], Path(folder), job.args["source"], dtype="fp32", tokenizer=False)
         # Without memory mapping: the file of the weights is deleted with the temporary folder.
         core = ov.Core()
         core.set_property({"ENABLE_MMAP": False})

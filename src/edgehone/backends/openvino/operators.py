@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgehone.backends.openvino.stateful import token_inputs
 from edgehone.backends.sessions import OperatorTime, WorkerJob
 
 if TYPE_CHECKING:
@@ -48,20 +49,12 @@ def language(request: Any, prompt: Sequence[int], generated: int) -> list[Operat
     """
     import numpy as np
 
-    inputs = {port.get_any_name() for port in request.model_inputs}
     request.reset_state()
     ids, length = list(prompt), 0
     first: Mapping[tuple[str, str], float] = {}
     for step in range(generated):
-        end = length + len(ids)
-        arrays = {
-            "input_ids": np.array([ids], np.int64),
-            "attention_mask": np.ones((1, end), np.int64),
-            "position_ids": np.arange(length, end, dtype=np.int64)[None],
-            "beam_idx": np.zeros(1, np.int32),
-        }
-        request.infer({name: arrays[name] for name in inputs})
-        ids, length = [int(request.get_tensor("logits").data[0, -1].argmax())], end
+        request.infer(token_inputs(np.array([ids], np.int64), length, request.model_inputs))
+        ids, length = [int(request.get_tensor("logits").data[0, -1].argmax())], length + len(ids)
         if step == 0:
             first = _means(request)
     times = _summed("prefill", first, 1)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgehone.backends.openvino.placement import CPU, device_properties
+from edgehone.backends.openvino.stateful import token_inputs
 from edgehone.backends.sessions import Generation
 from edgehone.backends.shared.ids import check_ids, padded
 from edgehone.core.errors import JobError
@@ -88,21 +89,13 @@ class OpenVinoSession:
         check_ids(ids, self._vocabulary)
         request = self._scorer()
         request.reset_state()
-        inputs = {port.get_any_name() for port in request.model_inputs}
         vocabulary = request.model_outputs[0].get_partial_shape()[2]
         rows = max(1, -(-len(ids) // _PARTS))
         if vocabulary.is_static:
             rows = min(rows, max(1, _LOGITS_BYTES // (4 * vocabulary.get_length())))
         for begin in range(0, len(ids), rows):
             part = ids[begin : begin + rows]
-            end = begin + len(part)
-            arrays = {
-                "input_ids": np.array([part], np.int64),
-                "attention_mask": np.ones((1, end), np.int64),
-                "position_ids": np.arange(begin, end, dtype=np.int64)[None],
-                "beam_idx": np.zeros(1, np.int32),
-            }
-            request.infer({name: arrays[name] for name in inputs})
+            request.infer(token_inputs(np.array([part], np.int64), begin, request.model_inputs))
             yield np.array(request.get_tensor("logits").data[0], np.float32)
 
     def _scorer(self) -> Any:

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from edgehone.backends.base import Recipe, Step
 from edgehone.backends.openvino import ir
+from edgehone.backends.openvino.export import export_ir
+from edgehone.backends.openvino.stateful import token_inputs
 from edgehone.backends.sessions import Generation, WorkerJob
 from edgehone.backends.shared.ids import check_ids
 from edgehone.model.info import ModelInfo
@@ -65,20 +67,8 @@ def steps(recipe: Recipe) -> Step:
 
 def export(job: WorkerJob) -> dict[str, Any]:
     """Write the three IRs in FP16, with tokenizer, detokenizer and the processor's files (worker side)."""
-    from optimum.exporters.openvino import main_export
-    from optimum.intel import OVConfig
-
     job.progress(0.1, "exporting to IR")
-    main_export(
-        str(job.inputs["model"]),
-        str(job.out),
-        task="image-text-to-text",
-        library_name="transformers",
-        local_files_only=True,
-        trust_remote_code=False,
-        convert_tokenizer=True,
-        ov_config=OVConfig(dtype="fp16"),
-    )
+    export_ir(job.inputs["model"], job.out, "image-text-to-text")
     for name in ("processor_config.json", "preprocessor_config.json"):
         source = job.inputs["model"] / name
         if source.is_file() and not (job.out / name).exists():
@@ -224,17 +214,7 @@ class OpenVinoVision:
             yield np.array(self._step(request, embedded[:, begin : begin + rows], begin)[0], np.float32)
 
     def _step(self, request: Any, part: Any, begin: int) -> Any:
-        import numpy as np
-
-        end = begin + part.shape[1]
-        arrays = {
-            "inputs_embeds": part,
-            "attention_mask": np.ones((1, end), np.int64),
-            "position_ids": np.arange(begin, end, dtype=np.int64)[None],
-            "beam_idx": np.zeros(1, np.int32),
-        }
-        names = {port.get_any_name() for port in request.model_inputs}
-        request.infer({name: value for name, value in arrays.items() if name in names})
+        request.infer(token_inputs(part, begin, request.model_inputs))
         return request.get_tensor("logits").data
 
     def _continue(
