@@ -14,8 +14,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.rates import know_rates
-
 SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
 
 
@@ -105,7 +103,7 @@ def make(place: Path, monkeypatch: pytest.MonkeyPatch) -> SshServer:
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         port = one.getsockname()[1]
-    host = SshServer(place, port, know_rates(place / "host-home"))
+    host = SshServer(place, port, place / "host-home")
     know(host)
     settings = place / "ssh_config"
     settings.write_text(

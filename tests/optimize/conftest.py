@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests import sshd
+from tests.rates import know_rates
 from tests.tiny import TINY
 
 
@@ -30,6 +31,7 @@ def config(tmp_path: Path) -> Path:
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[sshd.SshServer]:
     """A host that answers over SSH, with a home of its own."""
     made = sshd.make(tmp_path / "host", monkeypatch)
+    know_rates(made.home)
     made.start()
     yield made
     made.stop()

@@ -83,7 +83,7 @@ def test_prompts_are_different_pieces_of_the_text() -> None:
 
 def test_pictures_are_shown_to_what_sees(null_model: Path) -> None:
     stream = workload.load("vision-stream")
-    with pytest.raises(InputError, match="shows pictures, and NullForCausalLM sees none"):
+    with pytest.raises(InputError, match="has pictures, and NullForCausalLM is not a vision-language model"):
         setup.check_pictures(inspect(null_model), stream)
     setup.check_pictures(dataclasses.replace(inspect(null_model), task="image-text-to-text"), stream)
 

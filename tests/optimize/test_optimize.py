@@ -220,7 +220,7 @@ def test_bad_input_is_refused_before_anything_slow(
     refused(InputError, "did you mean 'null'", backends=["nul"])
     refused(InputError, "unknown workload", workload="tinny")
     refused(InputError, "speedupp", gates=["speedupp=2"])
-    refused(InputError, "other things in it", out=tmp_path / "full")
+    refused(InputError, "other files in it", out=tmp_path / "full")
     refused(InputError, "no such file", config_file=tmp_path / "none.toml")
     assert (tmp_path / "full" / "thesis.tex").exists()
     assert not finished(own_home)
