@@ -29,22 +29,26 @@ def build(job: WorkerJob) -> dict[str, Any]:
     samples = dict(np.load(job.inputs["samples"]))
     labels = samples.pop("labels", None)
     make = _maker(job)
-    told: dict[str, Any] = {}
-    kept: dict[str, Any] = {}
-    for name, (made, settings) in job.args["recipes"].items():
-        artifact, facts = make(json.dumps(_flat(olive_graph.graph_steps(Recipe("olive", name, made)))))
+    results: dict[str, Any] = {}
+    outputs_by_recipe: dict[str, Any] = {}
+    for name, (recipe_build, settings) in job.args["recipes"].items():
+        artifact, facts = make(
+            json.dumps(_flat(olive_graph.graph_steps(Recipe("olive", name, recipe_build))))
+        )
         session = olive_graph.open_graph(artifact, settings, job)
         outputs = session.run(samples)
-        kept[name] = next(iter(outputs.values()))
-        told[name] = {
+        outputs_by_recipe[name] = next(iter(outputs.values()))
+        results[name] = {
             "facts": facts,
             "files": sorted(path.name for path in artifact.iterdir()),
             "outputs": {key: list(array.shape) for key, array in outputs.items()},
-            "accuracy": None if labels is None else float((kept[name].argmax(1) == labels).mean()),
+            "accuracy": None
+            if labels is None
+            else float((outputs_by_recipe[name].argmax(1) == labels).mean()),
             "latency_us": 1e6 * _latency(session, {key: array[:1] for key, array in samples.items()}),
         }
-    np.savez(job.out / "outputs.npz", **kept)
-    return told
+    np.savez(job.out / "outputs.npz", **outputs_by_recipe)
+    return results
 
 
 def original(job: WorkerJob) -> dict[str, Any]:
@@ -63,14 +67,14 @@ def original(job: WorkerJob) -> dict[str, Any]:
     ] * 4
     samples = AutoTokenizer.from_pretrained(folder)(texts, padding=True, return_tensors="np")
     with torch.inference_mode():
-        made = model(**{name: torch.from_numpy(array) for name, array in samples.items()})[0]
-    np.save(job.out / "original.npy", made.numpy())
+        output = model(**{name: torch.from_numpy(array) for name, array in samples.items()})[0]
+    np.save(job.out / "original.npy", output.numpy())
     np.savez(job.out / "samples.npz", **samples)
-    return {"inputs": list(samples), "shape": list(made.shape)}
+    return {"inputs": list(samples), "shape": list(output.shape)}
 
 
-def beside(job: WorkerJob) -> dict[str, Any]:
-    """Run `prepare` on links to a graph with external weights; then again without the file of the weights."""
+def external_weights(job: WorkerJob) -> dict[str, Any]:
+    """Run `prepare` on links to a graph with external weights, then again without the file of the weights."""
     import numpy as np
     import onnx
     from onnx import TensorProto, helper, numpy_helper
@@ -80,26 +84,28 @@ def beside(job: WorkerJob) -> dict[str, Any]:
     node = helper.make_node("MatMul", ["x", "w"], ["y"])
     graph = helper.make_graph([node], "g", ends[:1], ends[1:], [weights])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    there, links, out = (job.out / name for name in ("there", "links", "made"))
-    for folder in (there, links, out):
+    original_folder, links, out = (job.out / name for name in ("there", "links", "made"))
+    for folder in (original_folder, links, out):
         folder.mkdir()
-    onnx.save(model, there / "m.onnx", save_as_external_data=True, location="m.data", size_threshold=0)
-    for path in there.iterdir():
+    onnx.save(
+        model, original_folder / "m.onnx", save_as_external_data=True, location="m.data", size_threshold=0
+    )
+    for path in original_folder.iterdir():
         (links / path.name).symlink_to(path)
     preparing = WorkerJob({"format": "onnx"}, {"model": links}, out, None, 1, job.progress)
     facts = graph_build.prepare(preparing)
-    made = olive_graph.open_graph(out, {}, job).run({"x": np.ones((2, 3), np.float32)})["y"]
+    outputs = olive_graph.open_graph(out, {}, job).run({"x": np.ones((2, 3), np.float32)})["y"]
     (links / "m.data").unlink()
-    lost = _said(partial(graph_build.prepare, preparing))
+    error = _error(partial(graph_build.prepare, preparing))
     (links / "m.onnx").unlink()
-    return {"facts": facts, "sum": float(made.sum()), "lost": lost}
+    return {"facts": facts, "sum": float(outputs.sum()), "error": error}
 
 
 def refusals(job: WorkerJob) -> dict[str, str]:
     """Return the errors for calibration samples that do not fit, and for passes that cannot run."""
     import numpy as np
 
-    graph, said = job.inputs["graph"], {"beside": json.dumps(beside(job))}
+    graph, errors = job.inputs["graph"], {"external weights": json.dumps(external_weights(job))}
     static = {"type": "OnnxStaticQuantization", "precision": "int8", "activation_type": "int8"}
     image = np.zeros((4, 1, 8, 8), np.float32)
     wrong = {
@@ -113,13 +119,13 @@ def refusals(job: WorkerJob) -> dict[str, str]:
         folder = job.out / name
         folder.mkdir()
         np.savez(folder / "samples.npz", **arrays)
-        said[name] = _said(
+        errors[name] = _error(
             partial(_apply, job, static, {"graph": graph, "calibration": folder}, folder / "out")
         )
-    said["fixed batch"] = _said(partial(_fixed_batch, job, static))
+    errors["fixed batch"] = _error(partial(_fixed_batch, job, static))
     empty = job.out / "no file"
     empty.mkdir()
-    said["no file"] = _said(
+    errors["no file"] = _error(
         partial(_apply, job, static, {"graph": graph, "calibration": empty}, empty / "out")
     )
     passes: dict[str, dict[str, Any]] = {
@@ -128,8 +134,8 @@ def refusals(job: WorkerJob) -> dict[str, str]:
         "raises": {"type": "OnnxFloatToFloat16", "op_block_list": ["Conv"], "op_include_list": ["Conv"]},
     }
     for name, args in passes.items():
-        said[name] = _said(partial(_apply, job, args, {"graph": graph}, job.out / name))
-    return said
+        errors[name] = _error(partial(_apply, job, args, {"graph": graph}, job.out / name))
+    return errors
 
 
 def _fixed_batch(job: WorkerJob, static: Mapping[str, Any]) -> None:
@@ -169,7 +175,7 @@ def _maker(job: WorkerJob) -> Any:
 
 
 def _flat(step: Step) -> dict[str, Any]:
-    inputs = {name: _flat(below) for name, below in step.inputs.items()}
+    inputs = {name: _flat(source) for name, source in step.inputs.items()}
     return {"call": step.call, "params": dict(step.params), "inputs": inputs, "reads": list(step.reads)}
 
 
@@ -189,7 +195,7 @@ def _apply(job: WorkerJob, args: Mapping[str, Any], inputs: Mapping[str, Path], 
     graph_build.apply(WorkerJob(args, inputs, out, None, 1, job.progress))
 
 
-def _said(call: Any) -> str:
+def _error(call: Any) -> str:
     try:
         call()
     except EdgehoneError as error:

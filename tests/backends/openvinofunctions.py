@@ -69,8 +69,8 @@ def make_graphs(job: WorkerJob) -> dict[str, Any]:
     # Skips a step for functions, which this network does not use: it needs the onnx package, which is not installed.
     onnx_proto_utils._add_onnxscript_fn = lambda model, _: model
     names = {"input_names": ["image", "scale"], "output_names": ["probabilities", "mean"]}
-    free = {name: {0: "batch"} for pair in names.values() for name in pair}
-    torch.onnx.export(network, example, job.out / "net.onnx", dynamo=False, dynamic_axes=free, **names)
+    dynamic = {name: {0: "batch"} for pair in names.values() for name in pair}
+    torch.onnx.export(network, example, job.out / "net.onnx", dynamo=False, dynamic_axes=dynamic, **names)
     fixed = job.out / "fixed.onnx"
     torch.onnx.export(network, example, fixed, dynamo=False, **names)
 
@@ -80,8 +80,8 @@ def make_graphs(job: WorkerJob) -> dict[str, Any]:
     (job.out / "samples").mkdir()
     np.savez(job.out / "samples" / "samples.npz", image=image[:40], scale=scale[:40])
     with torch.no_grad():
-        made = network(torch.from_numpy(image[40:]), torch.from_numpy(scale[40:]))
-    probabilities, mean = (tensor.numpy() for tensor in made)
+        outputs = network(torch.from_numpy(image[40:]), torch.from_numpy(scale[40:]))
+    probabilities, mean = (tensor.numpy() for tensor in outputs)
     np.savez(job.out / "asked.npz", image=image[40:], scale=scale[40:])
     np.savez(job.out / "answers.npz", probabilities=probabilities, mean=mean)
     return {}
@@ -97,8 +97,8 @@ def _network() -> Any:
             self.linear = torch.nn.Linear(8 * 64, 10)
 
         def forward(self, image: Any, scale: Any) -> Any:
-            seen = torch.relu(self.convolution(image)) * scale[:, None, None, None]
-            return torch.softmax(self.linear(seen.flatten(1)), -1), seen.mean((1, 2, 3))
+            features = torch.relu(self.convolution(image)) * scale[:, None, None, None]
+            return torch.softmax(self.linear(features.flatten(1)), -1), features.mean((1, 2, 3))
 
     return Network()
 
@@ -150,9 +150,9 @@ def open_hostile(job: WorkerJob) -> dict[str, Any]:
     torch.export.save(torch.export.export(torch.nn.Linear(4, 2).eval(), (torch.zeros(1, 4),)), sound)
     code = io.BytesIO()
     torch.save(Touch(trap), code)
-    with zipfile.ZipFile(sound) as source, zipfile.ZipFile(hostile, "w") as made:
+    with zipfile.ZipFile(sound) as source, zipfile.ZipFile(hostile, "w") as target:
         for name in source.namelist():
-            made.writestr(name, code.getvalue() if "sample_inputs" in name else source.read(name))
+            target.writestr(name, code.getvalue() if "sample_inputs" in name else source.read(name))
     facts: dict[str, Any] = {"sound": type(torch_export.load(sound)).__name__}
     for name, load in (("edgehone", torch_export.load), ("torch", torch.export.load)):
         try:
@@ -170,8 +170,8 @@ def ask(job: WorkerJob) -> dict[str, Any]:
     session = backend.open_graph(job.inputs["artifact"], job.args["settings"], job)
     with np.load(job.inputs["asked"]) as asked, np.load(job.inputs["answers"]) as answers:
         feeds = {job.args["rename"].get(name, name): asked[name] for name in asked}
-        made = session.run(feeds)
-        wanted = [answers[name] for name in answers]
+        outputs = session.run(feeds)
+        expected = [answers[name] for name in answers]
     refused = ""
     try:
         session.run({"nothing": np.zeros(1)})
@@ -179,9 +179,9 @@ def ask(job: WorkerJob) -> dict[str, Any]:
         refused = str(error)
     session.close()
     return {
-        "outputs": list(made),
-        "shapes": [list(array.shape) for array in made.values()],
-        "difference": max(float(abs(a - b).max()) for a, b in zip(made.values(), wanted, strict=True)),
+        "outputs": list(outputs),
+        "shapes": [list(array.shape) for array in outputs.values()],
+        "difference": max(float(abs(a - b).max()) for a, b in zip(outputs.values(), expected, strict=True)),
         "refused": refused,
         "torch": "torch" in sys.modules,
     }

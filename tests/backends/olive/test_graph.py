@@ -270,6 +270,6 @@ def test_errors_name_what_is_wrong(
     }
     for name, message in expected.items():
         assert message in errors[name], errors[name]
-    external = json.loads(errors["beside"])  # a graph with external weights, read through links
+    external = json.loads(errors["external weights"])  # a graph with external weights, read through links
     assert external["sum"] == 18.0 and external["facts"]["operators"] == {"MatMul": 1}
-    assert "are missing: m.data" in external["lost"]
+    assert "are missing: m.data" in external["error"]
