@@ -1,4 +1,4 @@
-"""What the tests of stages share."""
+"""Fixtures of the tests of whole runs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def config(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[sshd.SshServer]:
-    """A host that answers over SSH, with a home of its own."""
+    """An SSH server on this machine, with an EDGEHONE_HOME of its own."""
     made = sshd.make(tmp_path / "host", monkeypatch)
     know_rates(made.home)
     made.start()

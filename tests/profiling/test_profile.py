@@ -1,4 +1,4 @@
-"""Profiles of real processes: the null backend's bundle, one that is killed half-way, and what cannot be profiled."""
+"""Profiles of real processes: the null backend's bundle, one that is killed half-way, and invalid requests."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_a_profile(finished: Finished) -> None:
     assert made.error is None and made.candidate.startswith("null/")
     count = made.figures["requests"].value
     assert count and count >= 3
-    # The fake sleeps: it uses no processor to speak of, whatever else the machine does.
+    # The null backend hardly uses the processor: it is slowed down to the times that it computes.
     assert made.figures["cpu_use"].value is not None and made.figures["cpu_use"].value < 0.8
     assert sum(one["n"] for one in made.slices) == count
     assert {one.phase for one in made.operators} == {"prefill", "decode"}
@@ -74,7 +74,7 @@ def test_the_command_line_shows_it_and_writes_it(
 def test_several_clients_at_once(finished: Finished) -> None:
     alone, four = (profile(finished.bundle, seconds=1.2, concurrency=n, operators=False) for n in (1, 4))
     assert (alone.concurrency, four.concurrency) == (1, 4)
-    # The fake serves many at the pace of one.
+    # The null backend serves several requests in the time of one.
     assert (four.figures["requests_per_s"].value or 0) > 1.5 * (alone.figures["requests_per_s"].value or 0)
 
 

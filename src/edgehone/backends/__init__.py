@@ -5,7 +5,7 @@ capabilities   the optional names, one protocol for each
 sessions       what runs in a worker: jobs, and the sessions that a backend opens
 registry       find backends by their entry points
 shared/        code that several backends use
-null/          a fake backend for tests
+null/          a simulated backend for tests
 llamacpp/, openvino/, olive/, mlx/     build candidates; llamacpp/original.py runs GGUF files as originals
 pytorch/, onnxruntime/                 run originals
 

@@ -1,4 +1,4 @@
-"""The null backend: a fake, but one whose bits and numbers are real."""
+"""The null backend: its model and its quantization are real."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def quantized(job: MakeJob, converted: Path, bits: int) -> backend.NullSession:
     return backend.open_session(work.out, {}, work)
 
 
-def test_its_model_is_one_that_inspect_reads(null_model: Path) -> None:
+def test_its_model_can_be_inspected(null_model: Path) -> None:
     info = inspect(null_model)
     assert info.model_type == "null" and info.parameters == backend.VOCABULARY**2
     assert backend.supports(info).ok
@@ -54,7 +54,7 @@ def test_it_refuses_real_models_with_a_reason(demo_model: Path) -> None:
     assert not support.ok and "'llama'" in support.reasons[0]
 
 
-def test_faults_are_asked_for_in_the_config(tmp_path: Path) -> None:
+def test_the_config_asks_for_recipes_that_fail(tmp_path: Path) -> None:
     info = inspect(backend.make_model(tmp_path / "faulty", "some text", ["crash", "nan"]))
     assert [recipe.name for recipe in backend.recipes(info)][-2:] == ["crash", "nan"]
 
@@ -108,7 +108,7 @@ def test_generation_is_greedy_counted_and_stoppable(converted: Path, job: MakeJo
 
 
 @pytest.mark.parametrize("text", ["", "plain", "né 😀\n\0"])
-def test_bytes_are_tokens_and_back(converted: Path, job: MakeJob, text: str) -> None:
+def test_tokens_are_bytes(converted: Path, job: MakeJob, text: str) -> None:
     session = backend.open_session(converted, {}, job("session"))
     ids = session.tokenize(text)
     assert ids[0] == backend.BOS and session.detokenize(ids) == text

@@ -93,7 +93,7 @@ def test_a_round_that_the_clocks_spoil_is_made_again_and_told(
 
 
 def test_clocks_that_jump_each_time_end_the_trial_and_not_the_run(own_home: Path, tmp_path: Path) -> None:
-    """The fake session sets the wall clock that its process reads: the worker itself notices."""
+    """The session sets the wall clock that its process reads, and the worker notices."""
     model = null.make_model(tmp_path / "m", shipped("calibration").read_text("utf-8"), faults=["jump"])
     config = tmp_path / "tiny.toml"
     config.write_text(TOML + "[gates]\nlatency_cv = false\n")
