@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
 
     settings = dict(_setting(text) for text in args.settings)
     with live(plain=args.json or not sys.stderr.isatty()) as emit:
-        found = compare(
+        result = compare(
             args.paths,
             model=args.model,
             backend=args.backend,
@@ -64,10 +64,10 @@ def run(args: argparse.Namespace) -> int:
             emit=emit,
         )
     if args.json:
-        print(json.dumps(found.to_json(), indent=1))
+        print(json.dumps(result.to_json(), indent=1))
     else:
-        print(comparison(found))
-    return 0 if any(one.status == "ok" for one in found.candidates) else 1
+        print(comparison(result))
+    return 0 if any(one.status == "ok" for one in result.candidates) else 1
 
 
 def _setting(text: str) -> tuple[str, Any]:

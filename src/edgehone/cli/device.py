@@ -49,19 +49,19 @@ def run(args: argparse.Namespace) -> int:
     from edgehone.optimize.device_visibility import visible_devices
     from edgehone.report.device import rows
 
-    device, conditions, around = detect(), read_conditions(), read_inventory(home())
-    seen = visible_devices(registry.load_all(), device, around, _print_progress, fresh=args.fresh)
+    device, conditions, inventory = detect(), read_conditions(), read_inventory(home())
+    visible = visible_devices(registry.load_all(), device, inventory, _print_progress, fresh=args.fresh)
     bandwidth = read_bandwidth(device, home() / "bandwidth", fresh=args.bandwidth)
     if args.json:
-        told = {
+        more = {
             "bandwidth": bandwidth.to_json(),
             "conditions": conditions.to_json(),
-            "surroundings": around.to_json(),
-            "runtimes": {name: one.to_json() for name, one in seen.items()},
+            "surroundings": inventory.to_json(),
+            "runtimes": {name: one.to_json() for name, one in visible.items()},
         }
-        print(json.dumps({**device.to_json(), **told}, indent=2))
+        print(json.dumps({**device.to_json(), **more}, indent=2))
         return 0
-    for name, value in rows(device, conditions, bandwidth, around, seen):
+    for name, value in rows(device, conditions, bandwidth, inventory, visible):
         print(f"{name:<20}{value}")
     return 0
 

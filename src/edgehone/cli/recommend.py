@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     from edgehone.report.recommendation import shown
 
     names = [name for name in args.backends.split(",") if name] if args.backends else None
-    model, target, found, note = advise(
+    model, target, recommendation, note = advise(
         args.model,
         config.read(args.config),
         device=args.device,
@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     )
     if args.json:
         subject = {"model": str(model.path), "device": target.name, "bandwidth": target.bandwidth.to_json()}
-        print(json.dumps({**subject, "note": note, **found.to_json()}, indent=1))
+        print(json.dumps({**subject, "note": note, **recommendation.to_json()}, indent=1))
     else:
-        print(shown(model, target, found, note))
-    return 1 if found.obstacles else 0
+        print(shown(model, target, recommendation, note))
+    return 1 if recommendation.obstacles else 0

@@ -108,18 +108,18 @@ def _try(
     try:
         manifest = _changed(bundle, remedy.settings)
         _stage(bundle.path, staged, manifest)
-        found = compare(
+        comparison = compare(
             [bundle.path, staged],
             model=model,
             workload=str(bundle.decision.workload["name"]),
             effort=effort,
             emit=emit,
         )
-        before, after = found.candidates
+        before, after = comparison.candidates
         if after.status != "ok" or before.status != "ok":
             broken = after if after.status != "ok" else before
             raise JobError(f"the bundle cannot be measured: {broken.error}")
-        kept, reason = _verdict(bundle, before, after, found.baseline, remedy)
+        kept, reason = _verdict(bundle, before, after, comparison.baseline, remedy)
         if kept:
             _keep(bundle.path, manifest, cause, before.figure(remedy.figure), after.figure(remedy.figure))
         return Applied(

@@ -25,10 +25,10 @@ def build(ctx: RunContext, recipe: Recipe) -> JobResult:
         if recipe.backend == ctx.reference_backend.NAME
         else ctx.backends[recipe.backend]
     )
-    given = {"model": ctx.source, **ctx.datasets}
+    sources = {"model": ctx.source, **ctx.datasets}
     if recipe.surgery:
-        given["model"] = Input.of(operate(ctx, recipe))
-    return _make(ctx, recipe, recipe.backend, backend.steps(recipe), given)
+        sources["model"] = Input.of(operate(ctx, recipe))
+    return _run_step(ctx, recipe, recipe.backend, backend.steps(recipe), sources)
 
 
 def seconds(ctx: RunContext, recipe: Recipe) -> float:
@@ -38,13 +38,15 @@ def seconds(ctx: RunContext, recipe: Recipe) -> float:
         if recipe.backend == ctx.reference_backend.NAME
         else ctx.backends[recipe.backend]
     )
-    given = {"model": ctx.source, **ctx.datasets}
+    sources = {"model": ctx.source, **ctx.datasets}
     if recipe.surgery:
-        given["model"] = Input.of(operate(ctx, recipe))
+        sources["model"] = Input.of(operate(ctx, recipe))
 
     def took(step: Step) -> float:
         # Every step is in the store, so nothing runs.
-        return _make(ctx, recipe, recipe.backend, step, given).seconds + sum(map(took, step.inputs.values()))
+        return _run_step(ctx, recipe, recipe.backend, step, sources).seconds + sum(
+            map(took, step.inputs.values())
+        )
 
     return took(backend.steps(recipe))
 
@@ -54,11 +56,11 @@ def operate(ctx: RunContext, recipe: Recipe) -> JobResult:
 
     Recipes with the same surgery share the result.
     """
-    given = {"model": ctx.source, **ctx.datasets}
-    return _make(ctx, recipe, ctx.reference_backend.NAME, operations.steps(recipe.surgery), given)
+    sources = {"model": ctx.source, **ctx.datasets}
+    return _run_step(ctx, recipe, ctx.reference_backend.NAME, operations.steps(recipe.surgery), sources)
 
 
-def sensitivity(ctx: RunContext, recipe: Recipe, given: Mapping[str, Input]) -> JobResult:
+def sensitivity(ctx: RunContext, recipe: Recipe, sources: Mapping[str, Input]) -> JobResult:
     """Measure how much quantizing each weight changes the original. All recipes of all backends share the result.
 
     Raises NothingToGain where the original's backend cannot tell.
@@ -66,20 +68,22 @@ def sensitivity(ctx: RunContext, recipe: Recipe, given: Mapping[str, Input]) -> 
     measured = capability(ctx.reference_backend, SensitivityBackend)
     if measured is None:
         raise NothingToGain(f"{ctx.reference_backend.NAME} does not tell what rounding each weight costs")
-    return _make(ctx, recipe, ctx.reference_backend.NAME, measured.SENSITIVITY, given)
+    return _run_step(ctx, recipe, ctx.reference_backend.NAME, measured.SENSITIVITY, sources)
 
 
-def _make(ctx: RunContext, recipe: Recipe, backend: str, step: Step, given: Mapping[str, Input]) -> JobResult:
-    if SENSITIVITY in step.reads and SENSITIVITY not in given:
-        given = {**given, SENSITIVITY: Input.of(sensitivity(ctx, recipe, given))}
-    inputs = {name: given[name] for name in step.reads}
-    needed = {name: _make(ctx, recipe, backend, each, given) for name, each in step.inputs.items()}
-    inputs |= {name: Input.of(made) for name, made in needed.items()}
+def _run_step(
+    ctx: RunContext, recipe: Recipe, backend: str, step: Step, sources: Mapping[str, Input]
+) -> JobResult:
+    if SENSITIVITY in step.reads and SENSITIVITY not in sources:
+        sources = {**sources, SENSITIVITY: Input.of(sensitivity(ctx, recipe, sources))}
+    inputs = {name: sources[name] for name in step.reads}
+    needed = {name: _run_step(ctx, recipe, backend, each, sources) for name, each in step.inputs.items()}
+    inputs |= {name: Input.of(result) for name, result in needed.items()}
     on_progress = ctx.announce(recipe, "building", step.call.partition(":")[2])
-    made = ctx.run(backend, step.call, step.params, inputs, on_progress=on_progress, links=step.links)
-    if nothing := made.facts.get("nothing_to_gain"):
-        raise NothingToGain(str(nothing))
-    return made
+    result = ctx.run(backend, step.call, step.params, inputs, on_progress=on_progress, links=step.links)
+    if reason := result.facts.get("nothing_to_gain"):
+        raise NothingToGain(str(reason))
+    return result
 
 
 def size_of(artifact: JobResult) -> int:

@@ -101,13 +101,13 @@ def compare(
     emit(Event(""))
 
     baseline = original.baseline.candidate()
-    found = [replace(c, figures=derive(c, baseline)) for c in (trial.candidate() for trial in trials)]
+    candidates = [replace(c, figures=derive(c, baseline)) for c in (trial.candidate() for trial in trials)]
     return Comparison(
         model={**ctx.model.to_json(), "digest": ctx.source.identity},
         device=ctx.device.to_json(),
         workload=ctx.workload.to_json(),
         baseline=replace(baseline, figures=derive(baseline, baseline)),
-        candidates=tuple(found),
+        candidates=tuple(candidates),
         notes=(*notes, *_notes(trials)),
         versions={name: dict(env.versions) for name, env in ctx.environments.items()},
         edgehone=version("edgehone"),
@@ -159,9 +159,9 @@ def _short_names(paths: Sequence[Path]) -> list[str]:
 
 def _original(entries: Sequence[Entry], model: str | Path | None) -> Path:
     """Return the path of the original: the given one, else the first one recorded in a bundle."""
-    told = {one.digest: one for one in entries if one.digest}
-    if len(told) > 1:
-        first, second = list(told.values())[:2]
+    originals = {one.digest: one for one in entries if one.digest}
+    if len(originals) > 1:
+        first, second = list(originals.values())[:2]
         raise InputError(
             f"{first.recipe.name} and {second.recipe.name} have different originals "
             f"({str(first.digest)[:12]} and {str(second.digest)[:12]})",
@@ -181,13 +181,13 @@ def _original(entries: Sequence[Entry], model: str | Path | None) -> Path:
     return models[0]
 
 
-def _require_digests(entries: Sequence[Entry], found: str, model: Path) -> None:
+def _require_digests(entries: Sequence[Entry], digest: str, model: Path) -> None:
     """Raise InputError if a bundle was optimized from another original than `model`."""
     for one in entries:
-        if one.digest not in (None, found):
+        if one.digest not in (None, digest):
             raise InputError(
                 f"{one.recipe.name} was optimized from another original than {model} "
-                f"(digest {str(one.digest)[:12]}, this is {found[:12]})",
+                f"(digest {str(one.digest)[:12]}, this is {digest[:12]})",
                 hint="give the original with --model MODEL",
             )
 

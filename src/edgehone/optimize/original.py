@@ -18,7 +18,7 @@ class Original:
     """The results of the original, with which every candidate is compared.
 
     `prepared` holds what it is judged on (token ids, or samples), `reference` the original's log-probabilities or
-    outputs. `request` and `given` are the arguments and inputs of a request in speed, memory and energy (see
+    outputs. `request` and `inputs` are the arguments and inputs of a request in speed, memory and energy (see
     `measure.requests`), `facts` what else its kind keeps of it.
     """
 
@@ -26,7 +26,7 @@ class Original:
     reference: JobResult
     baseline: Trial
     request: Mapping[str, Any]
-    given: Mapping[str, Input] = field(default_factory=dict)
+    inputs: Mapping[str, Input] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     def require_baseline(self) -> None:

@@ -38,18 +38,18 @@ def advise(
     this = this_machine(machine)
     target = target_of(device, config) or this
     evaluator = evaluator_for(info)
-    asked, note = workload.fit(
+    fitted, note = workload.fit(
         workload.load(work or evaluator.default_workload(info), config, info.kind), info.context
     )
     origin = reference_backend_for(info)
     taken = {name: one for name, one in registry.load_all(backends).items() if name != origin.NAME}
-    found = recommend(
+    recommendation = recommend(
         info,
         taken,
         effort,
         target=target,
-        work=asked,
+        work=fitted,
         matrix=matrix.load(config),
         known=known_about(machine, this, free_memory(machine)),
     )
-    return info, target, found, note
+    return info, target, recommendation, note

@@ -41,17 +41,23 @@ _FIGURES: tuple[tuple[str, str, Callable[[float], str]], ...] = (
 )
 
 
-def profile_text(made: Profile) -> str:
+def profile_text(profile: Profile) -> str:
     """Return the whole profile as plain text of at most 100 columns."""
-    parts = [_head(made), _limits(made.bottlenecks), _figures(made), _timeline(made), _operators(made)]
-    notes = "\n".join(f"note: {note}" for note in made.notes)
+    parts = [
+        _head(profile),
+        _limits(profile.bottlenecks),
+        _figures(profile),
+        _timeline(profile),
+        _operators(profile),
+    ]
+    notes = "\n".join(f"note: {note}" for note in profile.notes)
     return "\n\n".join(part for part in (*parts, notes) if part)
 
 
-def _head(made: Profile) -> str:
-    count = made.figures["requests"].value or 0
-    line = f"{made.candidate} on {made.device.get('cpu') or 'this machine'}: {count:.0f} requests"
-    return f"{line}\nThe process failed before the end: {made.error}" if made.error else line
+def _head(profile: Profile) -> str:
+    count = profile.figures["requests"].value or 0
+    line = f"{profile.candidate} on {profile.device.get('cpu') or 'this machine'}: {count:.0f} requests"
+    return f"{line}\nThe process failed before the end: {profile.error}" if profile.error else line
 
 
 def _limits(found: Sequence[Bottleneck]) -> str:
@@ -70,15 +76,15 @@ def _limits(found: Sequence[Bottleneck]) -> str:
     return "\n".join(_wrapped(line) for line in lines)
 
 
-def _figures(made: Profile) -> str:
+def _figures(profile: Profile) -> str:
     rows = []
     for name, title, shown in _FIGURES:
-        figure = made.figures.get(name)
+        figure = profile.figures.get(name)
         if figure is not None and figure.value is not None:
             rows.append(f"{title:<24}{shown(figure.value)}{_between(figure, shown)}")
     missing: dict[str, list[str]] = {}
     for name, title, _ in _FIGURES:
-        figure = made.figures.get(name)
+        figure = profile.figures.get(name)
         if figure is not None and figure.reason:
             missing.setdefault(figure.reason, []).append(title.strip())
     rows += [_wrapped(f"missing: {', '.join(titles)}: {reason}") for reason, titles in missing.items()]
@@ -95,8 +101,8 @@ def _between(figure: Figure, shown: Callable[[float], str]) -> str:
     return f" ({shown(figure.low)} to {shown(figure.high)})"
 
 
-def _timeline(made: Profile) -> str:
-    moments = made.timeline
+def _timeline(profile: Profile) -> str:
+    moments = profile.timeline
     if len(moments) < 2:
         return ""
     rows = [
@@ -107,8 +113,8 @@ def _timeline(made: Profile) -> str:
     rows.append(_line("resident", memory, None, " MB", 1e-6))
     if clocks := [one.mhz for one in moments if one.mhz is not None]:
         rows.append(_line("clock", clocks, None, " MHz", 1))
-    if made.slices:
-        rows.append(_line("latency", [one["mean"] for one in made.slices], None, " ms", 1000))
+    if profile.slices:
+        rows.append(_line("latency", [one["mean"] for one in profile.slices], None, " ms", 1000))
     span = f"from {moments[0].at:.1f} s to {moments[-1].at:.1f} s; requests start at 0 s"
     return "\n".join([*rows, span])
 
@@ -127,12 +133,12 @@ def sparkline(values: Sequence[float], top: float | None = None, width: int = _W
     return "".join(_BARS[min(last, max(0, round(last * value / most)))] for value in means)
 
 
-def _operators(made: Profile) -> str:
-    if not made.operators:
-        return f"operators: missing: {made.operators_reason}" if made.operators_reason else ""
+def _operators(profile: Profile) -> str:
+    if not profile.operators:
+        return f"operators: missing: {profile.operators_reason}" if profile.operators_reason else ""
     blocks = []
-    for phase in dict.fromkeys(one.phase for one in made.operators):
-        some = [one for one in made.operators if one.phase == phase]
+    for phase in dict.fromkeys(one.phase for one in profile.operators):
+        some = [one for one in profile.operators if one.phase == phase]
         blocks.append("\n".join(table(_rows(phase, some))))
     return "\n\n".join(blocks)
 

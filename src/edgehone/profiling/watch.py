@@ -51,10 +51,12 @@ class SystemWatch(Watch):
 
     def sample(self, pid: int) -> None:
         """Take one sample."""
-        found = read_conditions()
-        self.reasons.update(found.reasons)
+        conditions = read_conditions()
+        self.reasons.update(conditions.reasons)
         memory = memory_split(pid)
-        throttles = [n for n in (found.core_throttle_count, found.package_throttle_count) if n is not None]
+        throttles = [
+            n for n in (conditions.core_throttle_count, conditions.package_throttle_count) if n is not None
+        ]
         self.samples.append(
             Sample(
                 at=time.perf_counter(),
@@ -65,8 +67,8 @@ class SystemWatch(Watch):
                 file_mapped=memory.get("file"),
                 shared=memory.get("shared"),
                 available=counters.available_memory(),
-                mhz=found.frequencies_mhz,
-                warmest_c=max((found.temperatures_c or {}).values(), default=None),
+                mhz=conditions.frequencies_mhz,
+                warmest_c=max((conditions.temperatures_c or {}).values(), default=None),
                 throttles=sum(throttles) if throttles else None,
                 quota=counters.quota(),
                 joules=tuple(energy.read()) if self._metered else (),

@@ -92,15 +92,15 @@ def _set_share(
     value, low, high = (None if end is None else end * scale for end in (rate.value, rate.low, rate.high))
     chosen.figures["bandwidth_share"] = share = Figure(value, low, high, rate.n, "share")
     assert share.value is not None
-    said = (
+    text = (
         f"decoding reads {own.bytes / 1e6:.0f} MB per token, {share.value:.0%} of the {bandwidth:.1f} GB/s that "
         f"{ctx.device.threads} threads read"
     )
     if share.value < MEMORY_BOUND:
         of_backend = [t for t in trials if t.recipe.backend == chosen.recipe.backend and t.alive]
-        readings = [found for trial in of_backend if (found := reading(ctx, trial))]
-        said += f"; {limiting_factors(own, readings, _with_half_the_threads(ctx, original, chosen))}"
-    chosen.facts["bound"] = said.replace("%", " %")
+        readings = [one for trial in of_backend if (one := reading(ctx, trial))]
+        text += f"; {limiting_factors(own, readings, _with_half_the_threads(ctx, original, chosen))}"
+    chosen.facts["bound"] = text.replace("%", " %")
 
 
 def reading(ctx: RunContext, trial: Trial) -> Reading | None:

@@ -71,7 +71,7 @@ class Evaluator(Protocol):
         """Return the speed figures from the requests of all rounds."""
         ...
 
-    def asked(self, original: Original) -> speed.Request:
+    def request_shape(self, original: Original) -> speed.Request:
         """Return the lengths, batch size and concurrency of a request."""
         ...
 

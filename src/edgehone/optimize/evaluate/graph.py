@@ -53,13 +53,13 @@ def inputs(options: OptimizeOptions, model: ModelInfo) -> dict[str, Input]:
             f"{model.path} is evaluated on samples that you provide, and none are given",
             hint=f"edgehone optimize {model.path} --eval SAMPLES (FILE.npz, or a folder of images)",
         )
-    found = {}
-    for name, given in paths.items():
-        if given:
-            path = Path(given)
+    inputs_by_name = {}
+    for name, chosen in paths.items():
+        if chosen:
+            path = Path(chosen)
             samples.check(path, model)
-            found[name] = Input(path.resolve(), _digest(path))
-    return found
+            inputs_by_name[name] = Input(path.resolve(), _digest(path))
+    return inputs_by_name
 
 
 def _digest(path: Path) -> str:
@@ -74,7 +74,7 @@ def prepare(ctx: RunContext) -> tuple[RunContext, JobResult]:
     ctx.emit(Event("", detail="reading the samples"))
     tensors = ctx.model.to_json()["inputs"]
     args = {"inputs": tensors, "task": ctx.model.task, "most": ctx.effort.samples, **ctx.normalization}
-    args["digests"] = {name: given.identity for name, given in ctx.datasets.items()}
+    args["digests"] = {name: one.identity for name, one in ctx.datasets.items()}
     try:
         prepared = ctx.run(
             ctx.reference_backend.NAME,
@@ -92,17 +92,17 @@ def prepare(ctx: RunContext) -> tuple[RunContext, JobResult]:
 def reference(ctx: RunContext, prepared: JobResult) -> Original:
     """Run the original without optimizations on the evaluation samples; as its users run it, it is the baseline."""
     recipe = ctx.reference_backend.reference(ctx.model)
-    given = Input.of(prepared, "evaluation")
+    samples_input = Input.of(prepared, "evaluation")
     batch = _batch(ctx)
     on_progress = ctx.announce(recipe, "scoring", "the original on the samples")
     try:
         artifact = Input.of(build(ctx, recipe))
-        found = _outputs(ctx, recipe, batch, {"artifact": artifact, "samples": given}, on_progress)
-        own = agreement.read(found.out)
-        labels = agreement.labels_of(given.path, found.facts["samples"])
+        outputs = _outputs(ctx, recipe, batch, {"artifact": artifact, "samples": samples_input}, on_progress)
+        own = agreement.read(outputs.out)
+        labels = agreement.labels_of(samples_input.path, outputs.facts["samples"])
         metric = _metric(ctx, labels)
         if labels is not None and metric is not None:
-            for folder in (given.path, prepared.out / "calibration"):
+            for folder in (samples_input.path, prepared.out / "calibration"):
                 if (some := agreement.labels_of(folder)) is not None:
                     metrics.check_labels(metric, own, some)
             agreement.figures(own, own, labels, metric)
@@ -114,10 +114,10 @@ def reference(ctx: RunContext, prepared: JobResult) -> Original:
     ctx.emit(Event(recipe.key, "done"))
     return Original(
         prepared,
-        found,
+        outputs,
         Trial(ctx.reference_backend.original(ctx.model)),
         {"batch": batch, **_load(ctx.workload)},
-        given={"samples": given},
+        inputs={"samples": samples_input},
         facts={"labels": labels, "metric": metric},
     )
 
@@ -147,13 +147,13 @@ def _metric(ctx: RunContext, labels: Any) -> str | None:
 
 
 def _outputs(
-    ctx: RunContext, recipe: Recipe, batch: int, given: Mapping[str, Input], on_progress: Any
+    ctx: RunContext, recipe: Recipe, batch: int, inputs: Mapping[str, Input], on_progress: Any
 ) -> JobResult:
     return ctx.run(
         recipe.backend,
         "edgehone.worker.score_graph:outputs",
         {"settings": dict(recipe.settings), "batch": batch},
-        given,
+        inputs,
         opens_session=True,
         on_progress=on_progress,
         silent=BATCH_TIMEOUT,
@@ -162,8 +162,8 @@ def _outputs(
 
 def score(ctx: RunContext, original: Original, recipe: Recipe, artifact: Input) -> JobResult:
     """Run a candidate on the evaluation samples."""
-    given = {"artifact": artifact, **original.given, "reference": Input.of(original.reference)}
-    return _outputs(ctx, recipe, original.request["batch"], given, ctx.announce(recipe, "scoring"))
+    inputs = {"artifact": artifact, **original.inputs, "reference": Input.of(original.reference)}
+    return _outputs(ctx, recipe, original.request["batch"], inputs, ctx.announce(recipe, "scoring"))
 
 
 def prescreen(ctx: RunContext, original: Original, recipe: Recipe, artifact: JobResult) -> dict[str, Figure]:
@@ -191,10 +191,10 @@ def parity_check(original: Original, exact: Trial, scored: JobResult, required: 
 
 def speed_figures(original: Original, rounds: Sequence[Mapping[str, Any]]) -> dict[str, Figure]:
     """Return the speed figures from the requests of all rounds; a request is a batch."""
-    return speed.figures(rounds, asked(original))
+    return speed.figures(rounds, request_shape(original))
 
 
-def asked(original: Original) -> speed.Request:
+def request_shape(original: Original) -> speed.Request:
     """Return the batch size, concurrency and frame rate of the requests."""
     request = original.request
     pace = request.get("frames_per_s", 0.0)

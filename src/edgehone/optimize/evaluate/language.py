@@ -62,8 +62,8 @@ def inputs(options: OptimizeOptions, model: ModelInfo) -> dict[str, Input]:
     if options.task:
         paths["task"] = Path(options.task)
         texts.read_task(paths["task"])
-    found = {name: Input(path.resolve(), digest.digest_file(path)) for name, path in paths.items()}
-    return found | pictures.inputs(options, model)
+    data = {name: Input(path.resolve(), digest.digest_file(path)) for name, path in paths.items()}
+    return data | pictures.inputs(options, model)
 
 
 def prepare(ctx: RunContext) -> tuple[RunContext, JobResult]:
@@ -75,7 +75,7 @@ def prepare(ctx: RunContext) -> tuple[RunContext, JobResult]:
             origin.NAME,
             "edgehone.worker.prepare:prepare",
             {},
-            {"model": ctx.source, **{n: given for n, given in ctx.datasets.items() if n != "pictures"}},
+            {"model": ctx.source, **{name: one for name, one in ctx.datasets.items() if name != "pictures"}},
             opens_session=True,
         )
     except JobError as error:
@@ -86,8 +86,8 @@ def prepare(ctx: RunContext) -> tuple[RunContext, JobResult]:
     # A calibrated build depends on the calibration text and the tokenizer, not on the evaluation text.
     identity = f"{ctx.source.identity}/{ctx.datasets['calibration'].identity}"
     calibration = Input(prepared.out / "calibration", identity)
-    shown = {name: given for name, given in ctx.datasets.items() if name == "pictures"}
-    return replace(ctx, datasets={"calibration": calibration, **shown}), prepared
+    pictures_input = {name: one for name, one in ctx.datasets.items() if name == "pictures"}
+    return replace(ctx, datasets={"calibration": calibration, **pictures_input}), prepared
 
 
 def reference(ctx: RunContext, prepared: JobResult) -> Original:
@@ -119,14 +119,14 @@ def reference(ctx: RunContext, prepared: JobResult) -> Original:
             hint=error.hint or f"edgehone inspect {ctx.model.path}",
         ) from error
     ctx.emit(Event(recipe.key, "done"))
-    seen = pictures.reference(ctx, prepared)
+    picture_facts = pictures.reference(ctx, prepared)
     return Original(
         prepared,
         scored,
         Trial(origin.original(ctx.model)),
         _request(ctx.workload, bos, ids),
-        given={"pictures": Input.of(seen["pictures"])} if ctx.workload.pictures else {},
-        facts={"sample_ids": json.loads((prepared.out / "sample.json").read_text("utf-8")), **seen},
+        inputs={"pictures": Input.of(picture_facts["pictures"])} if ctx.workload.pictures else {},
+        facts={"sample_ids": json.loads((prepared.out / "sample.json").read_text("utf-8")), **picture_facts},
     )
 
 
@@ -178,21 +178,21 @@ def fill_quality(original: Original, trial: Trial, scored: JobResult) -> None:
 
 def parity_check(original: Original, exact: Trial, scored: JobResult, required: Requirements) -> ParityCheck:
     """Compare token ids, then next-token probabilities, then, for vision-language models, answers to pictures."""
-    found = quality.parity_check(
+    check = quality.parity_check(
         original.facts["sample_ids"], scored.facts["sample_ids"], exact.figures, required.parity_check
     )
-    if "seen" not in original.facts or not found.ok:
-        return found
+    if "picture_reference" not in original.facts or not check.ok:
+        return check
     ok, reason = vision.parity_check(exact.figures, required.parity_check)
-    return ParityCheck(ok, f"{found.reason}; {reason}", found.ids_equal)
+    return ParityCheck(ok, f"{check.reason}; {reason}", check.ids_equal)
 
 
 def speed_figures(original: Original, rounds: Sequence[Mapping[str, Any]]) -> dict[str, Figure]:
     """Return latency and token rates from the requests of all rounds."""
-    return speed.figures(rounds, asked(original))
+    return speed.figures(rounds, request_shape(original))
 
 
-def asked(original: Original) -> speed.Request:
+def request_shape(original: Original) -> speed.Request:
     """Return the lengths, batch size and concurrency of the requests."""
     request = original.request
     # The number of positions that a picture takes depends on the runtime, so pictures have no prompt length.
@@ -213,8 +213,8 @@ def _request(work: Workload, bos: list[int], ids: list[int]) -> dict[str, Any]:
     if work.pictures:
         return {"generated": work.generated_tokens}
     whole = (bos + ids)[: work.prompt_tokens]
-    own = work.prompt_tokens - len(bos)  # ids from the text in each prompt
-    step = min(own, (len(ids) - own) // max(1, work.sequences - 1))
+    text_tokens = work.prompt_tokens - len(bos)  # ids from the text in each prompt
+    step = min(text_tokens, (len(ids) - text_tokens) // max(1, work.sequences - 1))
     if len(whole) < work.prompt_tokens or (work.sequences > 1 and step < 1):
         needed = f"{work.sequences} different prompts of" if work.sequences > 1 else "a prompt of"
         raise TextError(
@@ -223,7 +223,7 @@ def _request(work: Workload, bos: list[int], ids: list[int]) -> dict[str, Any]:
         )
     if work.sequences == 1:
         return {"prompt": whole, "generated": work.generated_tokens}
-    prompts = [bos + ids[at * step : at * step + own] for at in range(work.sequences)]
+    prompts = [bos + ids[at * step : at * step + text_tokens] for at in range(work.sequences)]
     return {
         "prompts": prompts,
         "generated": work.generated_tokens,

@@ -145,7 +145,7 @@ def _pass(
             trial.recipe.backend,
             call,
             {"settings": dict(trial.recipe.settings), **original.request, **more, **again},
-            {"artifact": Input.of(trial.artifact), **original.given},
+            {"artifact": Input.of(trial.artifact), **original.inputs},
             opens_session=True,
             on_progress=on_progress,
             exclusive=True,
@@ -165,10 +165,10 @@ def note_rounds(
     ctx: RunContext, original: Original, trial: Trial, rounds: Sequence[Mapping[str, Any]]
 ) -> None:
     """Set a trial's speed figures from the facts of all its rounds so far."""
-    found = evaluator_for(ctx.model).speed_figures(original, rounds)
-    trial.figures.update(found)
+    figures = evaluator_for(ctx.model).speed_figures(original, rounds)
+    trial.figures.update(figures)
     trial.samples["rounds"] = list(rounds)
-    trial.facts["unstable"] = not speed.is_steady(found["workload_latency_ms"])
+    trial.facts["unstable"] = not speed.is_steady(figures["workload_latency_ms"])
 
 
 def _settled(trial: Trial, rounds: Mapping[str, Sequence[JobResult]]) -> bool:

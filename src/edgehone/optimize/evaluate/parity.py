@@ -113,9 +113,9 @@ def _conversion(exact: Trial, passed: bool, reason: str, ids_equal: bool | None)
 
 def parallel_builds(ctx: RunContext) -> int:
     """Return the number of parallel builds: at most 4 or the usable threads, and 3 models' memory for each."""
-    place = ctx.build_executor.executor
-    if place.slots:
-        return place.slots
-    memory = place.device.memory_available_bytes or place.device.usable_memory_bytes or 0
+    executor = ctx.build_executor.executor
+    if executor.slots:
+        return executor.slots
+    memory = executor.device.memory_available_bytes or executor.device.usable_memory_bytes or 0
     fitting = memory // (3 * max(ctx.model.bytes, 1 << 28))
-    return max(1, min(place.device.threads, 4, fitting))
+    return max(1, min(executor.device.threads, 4, fitting))

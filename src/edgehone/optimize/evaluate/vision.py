@@ -59,18 +59,18 @@ def reference(ctx: RunContext, prepared: JobResult) -> dict[str, Any]:
     origin = ctx.reference_backend
     recipe = origin.reference(ctx.model)
     on_progress = ctx.announce(recipe, "scoring", "the original on pictures")
-    given = {"model": ctx.source, "prepared": Input.of(prepared)}
-    given |= {name: ctx.datasets[name] for name in ("pictures",) if name in ctx.datasets}
+    inputs = {"model": ctx.source, "prepared": Input.of(prepared)}
+    inputs |= {name: ctx.datasets[name] for name in ("pictures",) if name in ctx.datasets}
     try:
         shown = ctx.run(
             origin.NAME,
             "edgehone.worker.prepare_pictures:prepare",
             {},
-            given,
+            inputs,
             opens_session=True,
             on_progress=on_progress,
         )
-        seen = _run(ctx, recipe, build(ctx, recipe), shown, call="reference")
+        reference_run = _run(ctx, recipe, build(ctx, recipe), shown, call="reference")
     except SetupError:
         raise
     except EdgehoneError as error:
@@ -78,21 +78,23 @@ def reference(ctx: RunContext, prepared: JobResult) -> dict[str, Any]:
             f"the original cannot be run on pictures: {error.message}",
             hint=f"edgehone inspect {ctx.model.path}",
         ) from error
-    return {"pictures": shown, "seen": seen}
+    return {"pictures": shown, "picture_reference": reference_run}
 
 
 def compare(ctx: RunContext, original: Original, trial: Trial) -> None:
     """Set the picture figures of a trial that is built. Raises EdgehoneError if it cannot be run on pictures."""
-    if "seen" not in original.facts or trial.artifact is None:
+    if "picture_reference" not in original.facts or trial.artifact is None:
         return
-    shown, seen = original.facts["pictures"], original.facts["seen"]
-    found = _run(ctx, trial.recipe, trial.artifact, shown, call="score", given={"reference": Input.of(seen)})
-    trial.figures.update(vision.figures(found.out, seen.facts["matters"]))
+    shown, reference_run = original.facts["pictures"], original.facts["picture_reference"]
+    scored = _run(
+        ctx, trial.recipe, trial.artifact, shown, call="score", inputs={"reference": Input.of(reference_run)}
+    )
+    trial.figures.update(vision.figures(scored.out, reference_run.facts["matters"]))
 
 
 def time_first(ctx: RunContext, original: Original, trial: Trial) -> None:
     """Measure `image_ttft_ms`, the time from a picture to the first token, exclusively on the machine."""
-    if "seen" not in original.facts or trial.artifact is None or not trial.alive:
+    if "picture_reference" not in original.facts or trial.artifact is None or not trial.alive:
         return
     done = _run(
         ctx,
@@ -114,7 +116,7 @@ def _run(
     shown: JobResult,
     *,
     call: str,
-    given: Mapping[str, Input] = MappingProxyType({}),
+    inputs: Mapping[str, Input] = MappingProxyType({}),
     on_progress: Callable[[float, str], None] = lambda fraction, detail: None,
     **fields: Unpack[JobFields],
 ) -> JobResult:
@@ -122,7 +124,7 @@ def _run(
         recipe.backend,
         f"edgehone.worker.score_pictures:{call}",
         {"settings": dict(recipe.settings)},
-        {"artifact": Input.of(artifact), "pictures": Input.of(shown), **given},
+        {"artifact": Input.of(artifact), "pictures": Input.of(shown), **inputs},
         opens_session=True,
         on_progress=on_progress,
         **fields,

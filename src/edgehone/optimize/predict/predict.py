@@ -43,7 +43,7 @@ class _Basis:
 
     ctx: RunContext
     target: PredictionTarget
-    asked: Demand | None
+    demand: Demand | None
     observations: Sequence[Observation]  # on this machine, in this run and earlier ones
     own: dict[str, Observation]  # those of this run, by the recipe's key
 
@@ -92,13 +92,13 @@ def predict(ctx: RunContext, original: Original, trials: Sequence[Trial]) -> lis
     assert ctx.prediction_target is not None
     machine = this_machine(ctx.device)
     living = [trial for trial in [original.baseline, *trials] if trial.alive]
-    asked = roofline.workload_demand(ctx.model, ctx.workload)
-    own = {trial.recipe.key: one for trial in living if (one := observation_of(trial, asked, machine))}
+    demand = roofline.workload_demand(ctx.model, ctx.workload)
+    own = {trial.recipe.key: one for trial in living if (one := observation_of(trial, demand, machine))}
     # The history contains the candidates of this run and of earlier ones, but not the baseline.
     observations = [*known_about(ctx.device, machine, None).observations]
     if first := own.get(original.baseline.recipe.key):
         observations.append(first)
-    basis = _Basis(ctx, ctx.prediction_target.relative_to(machine), asked, observations, own)
+    basis = _Basis(ctx, ctx.prediction_target.relative_to(machine), demand, observations, own)
     found = {trial.recipe.key: _predict(basis, trial) for trial in living}
     baseline = found[original.baseline.recipe.key]
     for trial in trials:
@@ -108,8 +108,8 @@ def predict(ctx: RunContext, original: Original, trials: Sequence[Trial]) -> lis
         f"speed and memory are predicted for {ctx.prediction_target.name}, not measured; "
         "quality and size are proven on this machine"
     ]
-    if asked and (
-        told := calibration.describe_errors(calibration.leave_one_out(list(own.values()), asked, machine))
+    if demand and (
+        told := calibration.describe_errors(calibration.leave_one_out(list(own.values()), demand, machine))
     ):
         notes.append(f"predictions for this machine itself: {told}")
     return notes
@@ -126,13 +126,13 @@ def with_predictions(
     return first, rest
 
 
-def observation_of(trial: Trial, asked: Demand | None, machine: PredictionTarget) -> Observation | None:
+def observation_of(trial: Trial, demand: Demand | None, machine: PredictionTarget) -> Observation | None:
     """Return the shares of this machine's bandwidth and compute that a trial reached; None if it was not measured."""
-    if asked is None:
+    if demand is None:
         return None
     rate, first = (trial.figures.get(name) for name in ("decode_tokens_per_s", "ttft_ms"))
     return calibration.observe(
-        asked,
+        demand,
         trial.recipe.backend,
         trial.recipe.bits,
         size=trial.bytes,
@@ -150,10 +150,10 @@ def _predict(basis: _Basis, trial: Trial) -> Time | Figure:
     reason = f"not predicted for {target.name}: it can only be measured on the device"
     trial.figures.update({name: Figure.missing(reason, unit) for name, unit in UNITS.items()})
     trial.figures["peak_memory_bytes"] = _memory(basis, trial, measured.get("peak_memory_bytes"))
-    if basis.asked is None:
+    if basis.demand is None:
         whole = _call(basis, trial, measured.get("workload_latency_ms"))
     else:
-        whole = _request(basis, trial, basis.asked)
+        whole = _request(basis, trial, basis.demand)
     if isinstance(whole, Figure):
         for name in PREDICTED[:-1]:
             if trial.figures[name].value is None:
@@ -171,27 +171,27 @@ def _predict(basis: _Basis, trial: Trial) -> Time | Figure:
     return whole
 
 
-def _request(basis: _Basis, trial: Trial, asked: Demand) -> Time | Figure:
+def _request(basis: _Basis, trial: Trial, demand: Demand) -> Time | Figure:
     """Set the prefill and decode figures; return the time of the whole request."""
     recipe, size = trial.recipe, float(trial.bytes or 0)
-    precision = roofline.precision_of(recipe.bits or 8 * size / asked.parameters)
+    precision = roofline.precision_of(recipe.bits or 8 * size / demand.parameters)
     reached = calibration.shares(basis.observations, recipe.backend, precision, basis.own.get(recipe.key))
     trial.facts["predicted_from"] = reached.source
     on = basis.target.for_backend(recipe.backend)
-    token = roofline.token_time(asked, precision, size, reached, on)
+    token = roofline.token_time(demand, precision, size, reached, on)
     if isinstance(token, Figure):
         return token
-    if asked.generated_tokens > 1:
+    if demand.generated_tokens > 1:
         trial.figures["decode_tokens_per_s"] = token.rate(1)
-    prompt = roofline.prompt_time(asked, precision, reached, on, token)
+    prompt = roofline.prompt_time(demand, precision, reached, on, token)
     if isinstance(prompt, Figure):
         return prompt
     trial.figures["ttft_ms"] = prompt.figure("ms", 1e3)
     if (
         basis.ctx.workload.concurrency == 1
     ):  # otherwise the time to first token includes waiting for other requests
-        trial.figures["prefill_tokens_per_s"] = prompt.rate(asked.prompt_tokens * asked.sequences)
-    return prompt.plus(token, max(0, asked.generated_tokens - 1))
+        trial.figures["prefill_tokens_per_s"] = prompt.rate(demand.prompt_tokens * demand.sequences)
+    return prompt.plus(token, max(0, demand.generated_tokens - 1))
 
 
 def _call(basis: _Basis, trial: Trial, latency: Figure | None) -> Time | Figure:

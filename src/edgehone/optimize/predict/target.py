@@ -57,11 +57,11 @@ def this_machine(machine: Device) -> PredictionTarget:
 def known_about(machine: Device, this: PredictionTarget, free_memory: int | None) -> Known:
     """Return what the history says about this machine: observed shares, and durations of builds."""
     found: list[Observation] = []
-    for asked, trial in _studied(machine.fingerprint):
+    for demand, trial in _studied(machine.fingerprint):
         recipe = trial.recipe
         rate, first = (_value(trial, name) for name in ("decode_tokens_per_s", "ttft_ms"))
         size, bits = trial.bytes, trial.bits
-        if one := observe(asked, recipe["backend"], bits, size=size, decode=rate, ttft_ms=first, here=this):
+        if one := observe(demand, recipe["backend"], bits, size=size, decode=rate, ttft_ms=first, here=this):
             found.append(one)
     return Known(this, tuple(found), builds(machine), free_memory, shutil.disk_usage(home()).free)
 
@@ -69,8 +69,8 @@ def known_about(machine: Device, this: PredictionTarget, free_memory: int | None
 def builds(machine: Device) -> tuple[Build, ...]:
     """Return the builds that were timed on this machine."""
     return tuple(
-        Build(trial.recipe["backend"], trial.calibrated, asked.parameters, took)
-        for asked, trial in _studied(machine.fingerprint)
+        Build(trial.recipe["backend"], trial.calibrated, demand.parameters, took)
+        for demand, trial in _studied(machine.fingerprint)
         if (took := trial.facts.get("build_seconds"))
     )
 

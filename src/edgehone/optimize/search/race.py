@@ -121,12 +121,12 @@ class Race:
 def runner(ctx: RunContext, original: Original, trial: Trial, rounds: Mapping[int, JobResult]) -> Runner:
     """Return a trial's measurements as a runner of the race; `rounds` are by round number."""
     evaluator = evaluator_for(ctx.model)
-    asked = evaluator.asked(original)
+    shape = evaluator.request_shape(original)
     return Runner(
         trial.recipe.key,
         {number: speed.median_ms(done.facts) for number, done in rounds.items()},
         evaluator.kept_by_window(original, trial),
         trial.figures["peak_memory_bytes"].value if "peak_memory_bytes" in trial.figures else None,
         trial.bytes,
-        {number: 1000 / speed.rate_of(done.facts, asked) for number, done in rounds.items()},
+        {number: 1000 / speed.rate_of(done.facts, shape) for number, done in rounds.items()},
     )

@@ -189,8 +189,8 @@ def _build_and_score_one(ctx: RunContext, original: Original, trial: Trial, requ
         artifact = build(ctx, trial.recipe)
         trial.bytes = size_of(artifact)
         early = evaluator_for(ctx.model).prescreen(ctx, original, trial.recipe, artifact)
-        found = {**early, "bytes": Figure(float(trial.bytes), n=1, unit="bytes")}
-        if reason := hopeless(found, required):
+        figures = {**early, "bytes": Figure(float(trial.bytes), n=1, unit="bytes")}
+        if reason := hopeless(figures, required):
             trial.artifact = artifact
             trial.figures.update(early)
             trial.drop("skipped", f"not measured: {reason}")

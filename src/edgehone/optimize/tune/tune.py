@@ -144,11 +144,11 @@ def _weighted(
         "throughput": chosen.figures["requests_per_s"].value,
         "memory": chosen.figures["peak_memory_bytes"].value,
     }
-    found = {name: weights[name] for name, value in known.items() if value and weights.get(name, 0.0) > 0}
+    usable = {name: weights[name] for name, value in known.items() if value and weights.get(name, 0.0) > 0}
     paired = evaluator_for(ctx.model).kept_by_window(original, chosen) is not None
-    if found and weights.get("quality", 0.0) > 0 and paired:
-        found["quality"] = weights["quality"]
-    return found
+    if usable and weights.get("quality", 0.0) > 0 and paired:
+        usable["quality"] = weights["quality"]
+    return usable
 
 
 def _explore(paired: PairedRounds, limit: Clock | Budget) -> None:

@@ -29,8 +29,8 @@ def variants(ctx: RunContext, original: Original, chosen: Trial, required: Requi
             else:
                 trials.append(scored_variant(ctx, original, chosen, recipe))
     for trial in trials:
-        found = derive(trial.candidate(), original.baseline.candidate())
-        if trial.alive and (reason := hopeless(found, required)):
+        figures = derive(trial.candidate(), original.baseline.candidate())
+        if trial.alive and (reason := hopeless(figures, required)):
             trial.drop("skipped", f"not measured: {reason}")
     return trials
 
