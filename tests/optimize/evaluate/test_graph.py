@@ -116,7 +116,7 @@ def test_bad_samples_are_refused_before_anything_slow(own_home: Path, tmp_path: 
 
     np.savez(tmp_path / "shape.npz", image=np.zeros((20, 1, 9, 8), np.float32))
     np.savez(tmp_path / "name.npz", picture=np.zeros((20, 1, 8, 8), np.float32))
-    refused("none were given")
+    refused("none are given")
     refused(r"shape \[20, 1, 9, 8\]", evaluation=tmp_path / "shape.npz")
     refused("the model's inputs are image", evaluation=tmp_path / "name.npz")
     refused("did you mean 'accuracy'", evaluation=EVALUATION, metric="acuracy")

@@ -85,7 +85,7 @@ def test_a_round_that_the_clocks_spoil_is_made_again_and_told(
         null_model, workload="tiny", effort="quick", backends=["null"], config_file=config
     )
     assert len(spoilt) == 2  # of q8 and of q4
-    told = "2 measurements were discarded and made again: the machine slept for 12.0 s"
+    told = "2 measurements were discarded and repeated: the machine slept for 12.0 s"
     assert told in decision.notes
     # As many rounds as the others have, none of them the spoilt one.
     rounds = decision.candidate("null/q8").figure("load_warm_ms").n + 1
@@ -102,7 +102,7 @@ def test_clocks_that_jump_each_time_end_the_trial_and_not_the_run(own_home: Path
     )
     jumpy = decision.candidate("null/jump")
     assert jumpy.status == "failed"
-    assert "the wall clock was set by +3600.0 s while it was measured, 3 times in a row" in str(jumpy.error)
+    assert "the wall clock was set by +3600.0 s during a measurement, 3 times in a row" in str(jumpy.error)
     assert decision.chosen != "null/jump"
 
 

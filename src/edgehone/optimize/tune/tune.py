@@ -252,7 +252,7 @@ def _winner(paired: PairedRounds, chosen: Trial, required: Requirements, looks: 
             continue
         failing = [v.reason for v in judged_of(trial.candidate(), baseline, required).verdicts if not v.ok]
         if failing:
-            paired.eliminate(trial, f"faster, but fails {'; '.join(failing)}")
+            paired.eliminate(trial, f"ahead in the score, but fails {'; '.join(failing)}")
         else:
             winners.append((ahead.value, trial))
     best = max(winners, key=lambda one: one[0])[1] if winners else None
