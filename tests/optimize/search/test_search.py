@@ -135,7 +135,7 @@ def test_too_short_a_time_is_told_and_what_was_done_is_kept(
 ) -> None:
     with pytest.raises(EdgehoneError, match="too short to measure one candidate") as caught:
         search(null_model, config, 0.01)
-    assert "run the same again" in str(caught.value.hint)
+    assert "run the same command again" in str(caught.value.hint)
     assert jobs(own_home)
 
 
