@@ -58,7 +58,7 @@ class Manifest:
 def read_manifest(data: Any, path: Path | str, salvage: Salvage | None = None) -> Manifest:
     """Return the manifest in `data`, parsed from the file at `path`.
 
-    Raises InputError with the offending value where it is not one, unless `salvage` is given.
+    Raises InputError with the offending value if it is not one, unless `salvage` is given.
     """
     version = data.get("schema") if isinstance(data, Mapping) else SCHEMA
     if version != SCHEMA:

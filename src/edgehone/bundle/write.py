@@ -1,4 +1,4 @@
-"""Write a bundle: stage it beside its final path, then move it there with one rename."""
+"""Write a bundle: stage it next to its final path, then move it there with one rename."""
 
 from __future__ import annotations
 

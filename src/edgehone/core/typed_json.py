@@ -34,7 +34,7 @@ class Salvage:
 
     An invalid field takes the value of `fields[(class, field)]`, called with the object's location, or else an empty
     value of its type (None where None is allowed). Invalid members of a list are left out. A class whose constructor
-    refuses the values is made by `objects[class]`, called with the first problem of the object.
+    rejects the values is replaced by `objects[class]`, called with the first problem of the object.
     """
 
     fields: Mapping[tuple[type, str], Callable[[str], Any]] = field(default_factory=dict)
@@ -47,8 +47,8 @@ def read(cls: type[T], data: Any, source: str, *, hint: str = HINT, salvage: Sal
 
     Raises InputError with the location, the value and `hint` at the first departure, unless `salvage` is given.
     """
-    made: T = _Reader(source, hint, salvage).value(cls, data, "")
-    return made
+    result: T = _Reader(source, hint, salvage).value(cls, data, "")
+    return result
 
 
 def read_value(
@@ -66,15 +66,15 @@ def read_value(
 
 def schema(cls: type) -> dict[str, Any]:
     """Return the JSON Schema (2020-12) of the data that `read` accepts for `cls`."""
-    made = msgspec.json.schema(cls)
+    generated = msgspec.json.schema(cls)
     classes = {one.__name__: one for one in _classes(cls)}
-    for name, table in made["$defs"].items():
+    for name, table in generated["$defs"].items():
         # A default spares Python callers an argument; in a file every field is written.
         required = [one.name for one in fields(classes[name]) if not one.metadata.get("optional")]
         table.update(required=required, additionalProperties=False)
         for entry in table["properties"].values():
             entry.pop("default", None)
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **made}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **generated}
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class _Reader:
     def value(
         self, annotation: Any, value: Any, path: str, otherwise: Callable[[], Any] | None = None
     ) -> Any:
-        """The value checked against the annotation; what `otherwise` returns where it departs and is salvaged."""
+        """Return the value, checked against the annotation; if it departs and is salvaged, return `otherwise()`."""
         origin, inner = get_origin(annotation), get_args(annotation)
         if is_dataclass(annotation) and isinstance(value, Mapping):
             return self._object(annotation, value, path)
@@ -109,10 +109,10 @@ class _Reader:
         reader, problems = self, list[str]()
         if self.salvage is not None:
             reader = replace(self, salvage=replace(self.salvage, problems=problems))
-        made = reader._filled(cls, data, path)
+        instance = reader._filled(cls, data, path)
         if self.salvage is not None:
             self.salvage.problems.extend(problems)
-        return made
+        return instance
 
     def _filled(self, cls: Any, data: Mapping[str, Any], path: str) -> Any:
         hints = _hints(cls)
@@ -136,11 +136,11 @@ class _Reader:
             return self.salvage.objects[cls](self.salvage.problems[0])
 
     def _fallback(self, cls: type, name: str, path: str) -> Callable[[], Any] | None:
-        made = self.salvage.fields.get((cls, name)) if self.salvage else None
-        return None if made is None else lambda: made(path)
+        fallback = self.salvage.fields.get((cls, name)) if self.salvage else None
+        return None if fallback is None else lambda: fallback(path)
 
     def _blank(self, annotation: Any, path: str) -> Any:
-        """An empty value of the annotated type."""
+        """Return an empty value of the annotated type."""
         origin, inner = get_origin(annotation), get_args(annotation)
         if is_dataclass(annotation):
             assert self.salvage is not None
@@ -163,7 +163,7 @@ class _Reader:
 
 
 def _departure(annotation: Any, value: Any) -> str | None:
-    """How the value departs from the annotation, None where it does not."""
+    """Return how the value departs from the annotation, None if it does not."""
     if isinstance(value, float) and not math.isfinite(value):
         return "expected a finite number"
     if is_dataclass(annotation):
@@ -183,7 +183,7 @@ def _hints(cls: type) -> Mapping[str, Any]:
 
 
 def _classes(annotation: Any) -> Iterator[type]:
-    """The dataclasses that an annotation is made of, those in their fields included."""
+    """Yield the dataclasses in an annotation, and those in their fields."""
     if is_dataclass(annotation) and isinstance(annotation, type):
         yield annotation
         for inner in _hints(annotation).values():

@@ -18,7 +18,7 @@ from edgehone.evaluation.statistics import ratio_of
 
 @dataclass(frozen=True)
 class Subject:
-    """What a decision is about: device, model and workload as JSON, and the versions that it was made with."""
+    """The subject of a decision: device, model and workload as JSON, and the versions used."""
 
     device: Mapping[str, Any]
     model: Mapping[str, Any]

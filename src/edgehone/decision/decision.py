@@ -197,13 +197,13 @@ def salvage(data: Any, source: str = "decision.json") -> tuple[Decision, list[st
 
 def schema() -> dict[str, Any]:
     """Return the JSON Schema (2020-12) of decision.json."""
-    made = typed_json.schema(Decision)
-    made["$defs"]["Candidate"]["properties"]["figures"]["required"] = list(UNITS)
-    made["$defs"]["Figure"] |= {
+    generated = typed_json.schema(Decision)
+    generated["$defs"]["Candidate"]["properties"]["figures"]["required"] = list(UNITS)
+    generated["$defs"]["Figure"] |= {
         "if": {"properties": {"value": {"type": "null"}}},
         "then": {"properties": {"reason": {"type": "string", "minLength": 1}}},
     }
-    return made
+    return generated
 
 
 def _read(data: Any, source: str, tolerant: Salvage | None) -> Decision:

@@ -52,19 +52,21 @@ def labels_of(samples: Path, count: int | None = None) -> Array | None:
         return labels if count is None else labels[: count * len(labels) // inputs]
 
 
-def figures(reference: Outputs, own: Outputs, labels: Array | None, metric: str | None) -> dict[str, Figure]:
-    """Return the quality figures of one candidate, or of the original (with `reference` and `own` the same).
+def figures(
+    reference: Outputs, candidate: Outputs, labels: Array | None, metric: str | None
+) -> dict[str, Figure]:
+    """Return the quality figures of one candidate, or of the original (with `reference` and `candidate` the same).
 
     With labels: the metric under its name, and accuracy_kept, the metric as a share of the original's. Without labels
     accuracy_kept is the share of equal classes, or the mean cosine if no output is a classification. Always: max_error
-    and mean_error (|own - original| of all outputs), cosine (mean over the samples), relative_error (mean over the
-    samples of |own - original| / |original|), and for a classification same_top, kl_mean and kl_p99. Raises
+    and mean_error (|candidate - original| of all outputs), cosine (mean over the samples), relative_error (mean over
+    the samples of |candidate - original| / |original|), and for a classification same_top, kl_mean and kl_p99. Raises
     EdgehoneError if the outputs differ in shape.
     """
-    _check(reference, own)
-    result = _agreement(reference, own)
+    _check(reference, candidate)
+    result = _agreement(reference, candidate)
     if labels is not None and metric is not None:
-        result |= _by_metric(metrics.find(metric), reference, own, labels)
+        result |= _by_metric(metrics.find(metric), reference, candidate, labels)
     else:
         result["accuracy_kept"] = result["cosine"] if result["same_top"].value is None else result["same_top"]
     reason = "the model is not a language model"
@@ -85,37 +87,37 @@ def parity_check(figures: Mapping[str, Figure], tolerance: Mapping[str, float]) 
     return ParityCheck(True, result)
 
 
-def rows(reference: Outputs, own: Outputs) -> dict[str, list[float]]:
+def rows(reference: Outputs, candidate: Outputs) -> dict[str, list[float]]:
     """Return the evidence of each sample: cosine and relative error."""
     return {
-        "cosine": [float(value) for value in _cosines(reference, own)],
-        "relative_error": [float(value) for value in _errors(reference, own)],
+        "cosine": [float(value) for value in _cosines(reference, candidate)],
+        "relative_error": [float(value) for value in _errors(reference, candidate)],
     }
 
 
-def _check(reference: Outputs, own: Outputs) -> None:
+def _check(reference: Outputs, candidate: Outputs) -> None:
     for name, array in reference.items():
-        if own[name].shape != array.shape:
+        if candidate[name].shape != array.shape:
             raise EdgehoneError(
-                f"the output {name!r} has the shape {list(own[name].shape)}, the original's {list(array.shape)}"
+                f"the output {name!r} has the shape {list(candidate[name].shape)}, the original's {list(array.shape)}"
             )
 
 
-def _agreement(reference: Outputs, own: Outputs) -> dict[str, Figure]:
+def _agreement(reference: Outputs, candidate: Outputs) -> dict[str, Figure]:
     import numpy as np
 
-    apart = [np.abs(_flat({n: reference[n]}, [n]) - _flat({n: own[n]}, [n])) for n in reference]
+    apart = [np.abs(_flat({n: reference[n]}, [n]) - _flat({n: candidate[n]}, [n])) for n in reference]
     largest = max(float(one.max(initial=0.0)) for one in apart)
-    found = {
+    result = {
         "max_error": Figure(largest, n=len(apart[0])),
         "mean_error": st.mean_interval(np.concatenate(apart, axis=1).mean(1)).figure(least=0.0),
-        "cosine": st.mean_interval(_cosines(reference, own)).figure("", most=1.0),
-        "relative_error": st.mean_interval(_errors(reference, own)).figure("share", least=0.0),
+        "cosine": st.mean_interval(_cosines(reference, candidate)).figure("", most=1.0),
+        "relative_error": st.mean_interval(_errors(reference, candidate)).figure("share", least=0.0),
     }
-    scores, mine = metrics.classes(reference), metrics.classes(own)
+    scores, mine = metrics.classes(reference), metrics.classes(candidate)
     if scores is None or mine is None:
         reason = "no output is a classification"
-        return found | {
+        return result | {
             "same_top": Figure.missing(reason, "share"),
             "kl_mean": Figure.missing(reason, "nats"),
             "kl_p99": Figure.missing(reason, "nats"),
@@ -126,7 +128,7 @@ def _agreement(reference: Outputs, own: Outputs) -> dict[str, Figure]:
     few = Figure.missing(
         f"{kl.size} samples are too few for p99: it needs {st.percentile_needs(0.99)}", "nats"
     )
-    return found | {
+    return result | {
         "same_top": share(same, np.arange(same.size, dtype=np.float64)),
         "kl_mean": st.mean_interval(kl).figure("nats", least=0.0),
         "kl_p99": st.quantile_interval(kl, 0.99).figure("nats", least=0.0) if enough else few,
@@ -148,12 +150,14 @@ def _divergence(scores: Array, mine: Array) -> Array:
     return kl
 
 
-def _by_metric(metric: metrics.Metric, reference: Outputs, own: Outputs, labels: Array) -> dict[str, Figure]:
+def _by_metric(
+    metric: metrics.Metric, reference: Outputs, candidate: Outputs, labels: Array
+) -> dict[str, Figure]:
     if metric.rows is None:
-        return _by_bootstrap(metric, reference, own, labels)
+        return _by_bootstrap(metric, reference, candidate, labels)
     import numpy as np
 
-    ref, mine = (np.asarray(metric.rows(outputs, labels), np.float64) for outputs in (reference, own))
+    ref, mine = (np.asarray(metric.rows(outputs, labels), np.float64) for outputs in (reference, candidate))
     clusters = np.arange(mine.size, dtype=np.float64)
     value = (
         share(mine, clusters)
@@ -166,23 +170,23 @@ def _by_metric(metric: metrics.Metric, reference: Outputs, own: Outputs, labels:
 
 
 def _by_bootstrap(
-    metric: metrics.Metric, reference: Outputs, own: Outputs, labels: Array
+    metric: metrics.Metric, reference: Outputs, candidate: Outputs, labels: Array
 ) -> dict[str, Figure]:
     """Return a metric of all samples at once and its ratio, with intervals from a paired, seeded bootstrap."""
     import numpy as np
 
     assert metric.whole is not None
-    each = len(next(iter(own.values()))) // len(labels)  # 2 for pairs
+    each = len(next(iter(candidate.values()))) // len(labels)  # 2 for pairs
     rng = np.random.default_rng(0)
-    value, base = (metric.whole(outputs, labels) for outputs in (own, reference))
-    same = all(np.array_equal(own[name], reference[name]) for name in reference)
+    value, base = (metric.whole(outputs, labels) for outputs in (candidate, reference))
+    same = all(np.array_equal(candidate[name], reference[name]) for name in reference)
     values, ratios = [], []
     for _ in range(RESAMPLES):
         drawn = rng.integers(0, len(labels), len(labels))
         rows = (each * drawn[:, None] + np.arange(each)).ravel()
         mine, ref = (
             metric.whole({name: array[rows] for name, array in outputs.items()}, labels[drawn])
-            for outputs in (own, reference)
+            for outputs in (candidate, reference)
         )
         values.append(mine)
         if ref > 0:
@@ -206,21 +210,21 @@ def _ends(values: list[float], value: float) -> tuple[float, float]:
     return min(float(low), value), max(float(high), value)
 
 
-def _cosines(reference: Outputs, own: Outputs) -> Array:
+def _cosines(reference: Outputs, candidate: Outputs) -> Array:
     """Return the cosine of each sample, taking all its outputs as one vector."""
-    return metrics.cosine(*(_flat(outputs, reference) for outputs in (reference, own)))
+    return metrics.cosine(*(_flat(outputs, reference) for outputs in (reference, candidate)))
 
 
-def _errors(reference: Outputs, own: Outputs) -> Array:
+def _errors(reference: Outputs, candidate: Outputs) -> Array:
     import numpy as np
 
-    a, b = (_flat(outputs, reference) for outputs in (reference, own))
+    a, b = (_flat(outputs, reference) for outputs in (reference, candidate))
     norms = np.linalg.norm(a, axis=1)
     apart = np.linalg.norm(a - b, axis=1)
-    found: Array = np.where(
+    result: Array = np.where(
         norms > 0, apart / np.where(norms > 0, norms, 1.0), np.where(apart > 0, math.inf, 0.0)
     )
-    return np.minimum(found, 1e9)
+    return np.minimum(result, 1e9)
 
 
 def _flat(outputs: Outputs, like: Iterable[str]) -> Array:

@@ -130,9 +130,9 @@ def _top(outputs: Outputs, labels: Array, count: int) -> Array:
     import numpy as np
 
     scores = _scores(outputs)
-    own = np.take_along_axis(scores, labels[:, None].astype(np.int64), 1)
+    correct = np.take_along_axis(scores, labels[:, None].astype(np.int64), 1)
     # Equal scores count against the label, so that a constant output is never correct.
-    hits: Array = ((scores >= own).sum(1) <= count).astype(np.float64)
+    hits: Array = ((scores >= correct).sum(1) <= count).astype(np.float64)
     return hits
 
 

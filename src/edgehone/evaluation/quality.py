@@ -43,23 +43,23 @@ def figures(reference_dir: Path, score_dir: Path, *, first: bool = False) -> dic
     With `first` the candidate may have been scored on the first windows only. Raises EdgehoneError if the two were not
     scored on the same tokens.
     """
-    ref, own = _pair(reference_dir, score_dir, first)
-    windows = own["window"]
-    found = {
-        "kl_mean": st.clustered_mean(own["kl"], windows).figure("nats", least=0.0),
-        "kl_p99": _p99(own),
-        "max_error": Figure(float(own["max_error"].max()), n=len(set(windows)), unit="nats"),
-        "mean_error": st.clustered_mean(own["mean_error"], windows).figure("nats", least=0.0),
-        "same_top": share(own["same_top"], windows),
-        "next_token_accuracy": share(own["correct"], windows),
+    reference, candidate = _pair(reference_dir, score_dir, first)
+    windows = candidate["window"]
+    result = {
+        "kl_mean": st.clustered_mean(candidate["kl"], windows).figure("nats", least=0.0),
+        "kl_p99": _p99(candidate),
+        "max_error": Figure(float(candidate["max_error"].max()), n=len(set(windows)), unit="nats"),
+        "mean_error": st.clustered_mean(candidate["mean_error"], windows).figure("nats", least=0.0),
+        "same_top": share(candidate["same_top"], windows),
+        "next_token_accuracy": share(candidate["correct"], windows),
         "accuracy_kept": kept_ratio(
-            own["correct"], ref["correct"], windows, "the original predicts no token correctly"
+            candidate["correct"], reference["correct"], windows, "the original predicts no token correctly"
         ),
-        "perplexity": _exponential(st.clustered_mean(own["nll"], windows)),
-        "perplexity_ratio": _exponential(st.clustered_mean(own["nll"] - ref["nll"], windows)),
-        "bits_per_byte": _bits(own),
+        "perplexity": _exponential(st.clustered_mean(candidate["nll"], windows)),
+        "perplexity_ratio": _exponential(st.clustered_mean(candidate["nll"] - reference["nll"], windows)),
+        "bits_per_byte": _bits(candidate),
     }
-    return found | _task_figures(reference_dir, score_dir)
+    return result | _task_figures(reference_dir, score_dir)
 
 
 def kept_by_window(reference_dir: Path, score_dir: Path) -> NDArray[np.float64]:
@@ -70,12 +70,12 @@ def kept_by_window(reference_dir: Path, score_dir: Path) -> NDArray[np.float64]:
     """
     import numpy as np
 
-    ref, own = _pair(reference_dir, score_dir)
-    index = own["window"].astype(int)
+    reference, candidate = _pair(reference_dir, score_dir)
+    index = candidate["window"].astype(int)
     sizes = np.bincount(index)
-    gained = np.bincount(index, weights=own["correct"] - ref["correct"]) / sizes
-    share = max(float(ref["correct"].mean()), 1e-9)
-    kept: NDArray[np.float64] = gained / share - np.bincount(index, weights=own["kl"]) / sizes
+    gained = np.bincount(index, weights=candidate["correct"] - reference["correct"]) / sizes
+    share = max(float(reference["correct"].mean()), 1e-9)
+    kept: NDArray[np.float64] = gained / share - np.bincount(index, weights=candidate["kl"]) / sizes
     return kept
 
 
@@ -114,12 +114,15 @@ def _first_difference(original: Sequence[int], backend: Sequence[int]) -> str:
 
 def _pair(reference_dir: Path, score_dir: Path, first: bool = False) -> tuple[Columns, Columns]:
     """Return the columns of both files; with `first` the reference's are cut to the candidate's windows."""
-    ref, own = _load(reference_dir / "tokens.npz"), _load(score_dir / "tokens.npz")
+    reference, candidate = _load(reference_dir / "tokens.npz"), _load(score_dir / "tokens.npz")
     if first:
-        ref = {name: column[: own["window"].size] for name, column in ref.items()}
-    if ref["window"].shape != own["window"].shape or (ref["window"] != own["window"]).any():
+        reference = {name: column[: candidate["window"].size] for name, column in reference.items()}
+    if (
+        reference["window"].shape != candidate["window"].shape
+        or (reference["window"] != candidate["window"]).any()
+    ):
         raise EdgehoneError(f"{score_dir} was not scored on the windows of {reference_dir}")
-    return ref, own
+    return reference, candidate
 
 
 def _load(path: Path) -> Columns:
@@ -129,11 +132,11 @@ def _load(path: Path) -> Columns:
         return {name: file[name].astype(np.float64) for name in file.files}
 
 
-def _p99(own: Columns) -> Figure:
+def _p99(candidate: Columns) -> Figure:
     needed = st.percentile_needs(0.99)
-    if own["kl"].size < needed:
-        return Figure.missing(f"{own['kl'].size} tokens are too few for p99: it needs {needed}", "nats")
-    return st.quantile_interval(own["kl"], 0.99, own["window"]).figure("nats", least=0.0)
+    if candidate["kl"].size < needed:
+        return Figure.missing(f"{candidate['kl'].size} tokens are too few for p99: it needs {needed}", "nats")
+    return st.quantile_interval(candidate["kl"], 0.99, candidate["window"]).figure("nats", least=0.0)
 
 
 def share(hits: NDArray[np.float64], windows: NDArray[np.float64]) -> Figure:
@@ -149,15 +152,21 @@ def share(hits: NDArray[np.float64], windows: NDArray[np.float64]) -> Figure:
 
 
 def kept_ratio(
-    own: NDArray[np.float64], ref: NDArray[np.float64], clusters: NDArray[np.float64], otherwise: str
+    candidate: NDArray[np.float64],
+    reference: NDArray[np.float64],
+    clusters: NDArray[np.float64],
+    otherwise: str,
 ) -> Figure:
-    """Return sum(own) / sum(ref), paired by cluster; missing with the reason `otherwise` if all of `ref` is 0."""
-    if not ref.any():
+    """Return sum(candidate) / sum(reference), paired by cluster.
+
+    It is missing with the reason `otherwise` if all of `reference` is 0.
+    """
+    if not reference.any():
         return Figure.missing(f"{otherwise}: there is nothing to keep", "ratio")
-    interval = st.clustered_ratio(own, ref, clusters)
-    if interval.n > 1 and (own == ref).all():
+    interval = st.clustered_ratio(candidate, reference, clusters)
+    if interval.n > 1 and (candidate == reference).all():
         # No difference among n does not prove that there is none; up to this share may differ (Clopper-Pearson).
-        most = (1 - 0.025 ** (1 / own.size)) * own.size / float(ref.sum())
+        most = (1 - 0.025 ** (1 / candidate.size)) * candidate.size / float(reference.sum())
         interval = st.Interval(1.0, 1 - most, 1 + most, interval.n)
     return interval.figure("ratio", least=0.0)
 
@@ -170,10 +179,10 @@ def _exponential(interval: st.Interval) -> Figure:
     return Figure(value, low, high, interval.n)
 
 
-def _bits(own: Columns) -> Figure:
-    if not own["bytes"].any():
+def _bits(candidate: Columns) -> Figure:
+    if not candidate["bytes"].any():
         return Figure.missing("the scored tokens cover no byte of text", "bits/byte")
-    return st.clustered_ratio(own["nll"] / math.log(2), own["bytes"], own["window"]).figure(
+    return st.clustered_ratio(candidate["nll"] / math.log(2), candidate["bytes"], candidate["window"]).figure(
         "bits/byte", least=0.0
     )
 
@@ -189,11 +198,13 @@ def _task_figures(reference_dir: Path, score_dir: Path) -> dict[str, Figure]:
             "task_accuracy": Figure.missing(reason, "share"),
             "task_accuracy_kept": Figure.missing(reason, "ratio"),
         }
-    ref, own = (_correct(_load(path)) for path in paths)
-    items = np.arange(own.size, dtype=np.float64)
+    reference, candidate = (_correct(_load(path)) for path in paths)
+    items = np.arange(candidate.size, dtype=np.float64)
     return {
-        "task_accuracy": st.share_interval(int(own.sum()), own.size).figure("share"),
-        "task_accuracy_kept": kept_ratio(own, ref, items, "the original answers no item correctly"),
+        "task_accuracy": st.share_interval(int(candidate.sum()), candidate.size).figure("share"),
+        "task_accuracy_kept": kept_ratio(
+            candidate, reference, items, "the original answers no item correctly"
+        ),
     }
 
 

@@ -195,12 +195,12 @@ def _bootstrap_quantile(x: Floats, q: float, groups: NDArray[Any]) -> Interval:
     if k < 2:
         return Interval(value, None, None, k)
     generator = np.random.default_rng(SEED)
-    found = np.empty(BOOTSTRAP_ROUNDS)
+    quantiles = np.empty(BOOTSTRAP_ROUNDS)
     for i in range(BOOTSTRAP_ROUNDS):
         weights = np.bincount(generator.integers(0, k, k), minlength=k)[index]
         reached = np.cumsum(weights)
-        found[i] = ordered[np.searchsorted(reached, q * reached[-1], side="left")]
-    low, high = np.quantile(found, [0.025, 0.975])
+        quantiles[i] = ordered[np.searchsorted(reached, q * reached[-1], side="left")]
+    low, high = np.quantile(quantiles, [0.025, 0.975])
     return Interval(value, min(float(low), value), max(float(high), value), k)
 
 

@@ -83,13 +83,13 @@ def _inventory(around: Inventory) -> list[tuple[str, str]]:
         f"{one.count} {one.name}{f' (to {one.max_mhz:.0f} MHz)' if one.max_mhz else ''}"
         for one in around.cores or ()
     )
-    found = around.accelerators
+    accelerators = around.accelerators
     limits = around.power_limits
     processors = around.limits.cpus if around.limits else None
     return [
         ("kinds of cores", kinds or _why(why, "cores")),
-        *(("accelerator", _accelerator(one)) for one in found or ()),
-        *([] if found else [("accelerator", "none" if found is not None else _why(why, "accelerators"))]),
+        *(("accelerator", _accelerator(one)) for one in accelerators or ()),
+        *([] if accelerators else [("accelerator", "none" if accelerators is not None else _why(why, "accelerators"))]),
         ("power", _power(around.power) if around.power else _why(why, "power")),
         ("power limits", ", ".join(f"{one.domain} {one.watts:g} W" for one in limits) if limits
          else _why(why, "power_limits")),
@@ -110,13 +110,13 @@ def _now(conditions: Conditions) -> list[tuple[str, str]]:
     ]  # fmt: skip
 
 
-def _visible(backend: str, seen: VisibleDevices) -> list[tuple[str, str]]:
+def _visible(backend: str, visible: VisibleDevices) -> list[tuple[str, str]]:
     """Return a line with the visible devices, then one for each device that is not visible."""
-    if seen.reason:
-        return [(backend, _why({backend: seen.reason}, backend))]
-    devices = [_device(one) for one in seen.devices]
+    if visible.reason:
+        return [(backend, _why({backend: visible.reason}, backend))]
+    devices = [_device(one) for one in visible.devices]
     lines = [f"visible: {', '.join(devices) or 'none'}"]
-    lines += [f"not visible: {one.id}: {one.reason}" for one in seen.absent]
+    lines += [f"not visible: {one.id}: {one.reason}" for one in visible.absent]
     return [(backend if at == 0 else "", line) for at, line in enumerate(lines)]
 
 

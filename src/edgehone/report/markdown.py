@@ -28,36 +28,36 @@ _SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+!|~@&-])")
 
 def markdown(bundles: Sequence[Findings]) -> str:
     """Return all bundles as Markdown, one below the other."""
-    return "\n".join(_bundle(found) for found in bundles)
+    return "\n".join(_bundle(findings) for findings in bundles)
 
 
-def _bundle(found: Findings) -> str:
-    decision = found.decision
-    measured = [one for one in found.ordered if one.status == "ok"]
+def _bundle(findings: Findings) -> str:
+    decision = findings.decision
+    measured = [one for one in findings.ordered if one.status == "ok"]
     names = [n for n in _COLUMNS if any(one.figure(n).value is not None for one in measured)]
     lines = [
-        f"### edgehone: {_plain(found.name)}",
+        f"### edgehone: {_plain(findings.name)}",
         "",
         _plain(decision.reason or "No decision can be read."),
         "",
     ]
-    if found.problems:
-        lines += ["> [!WARNING]", *(f"> {_plain(problem)}  " for problem in found.problems[:_FIRST])]
-        left = len(found.problems) - _FIRST
+    if findings.problems:
+        lines += ["> [!WARNING]", *(f"> {_plain(problem)}  " for problem in findings.problems[:_FIRST])]
+        left = len(findings.problems) - _FIRST
         lines += [*([f"> and {left} more"] if left > 0 else []), ""]
-    lines += _table([decision.baseline, *measured[:_FIRST]], names, found)
+    lines += _table([decision.baseline, *measured[:_FIRST]], names, findings)
     if rest := measured[_FIRST:]:
-        lines += ["", *_folded(f"{len(rest)} more candidates", _table(rest, names, found))]
+        lines += ["", *_folded(f"{len(rest)} more candidates", _table(rest, names, findings))]
     if lost := [f"- {_plain(key)}: {_plain(why)}" for key, why in losses(decision).items()]:
         lines += ["", *_folded("Why other candidates lost", lost)]
     if decision.notes:
         lines += ["", *_folded("Conditions and notes", [f"- {_plain(note)}" for note in decision.notes])]
-    if found.command:
-        lines += ["", *_folded("How to reproduce", ["```sh", found.command.replace("`", "'"), "```"])]
+    if findings.command:
+        lines += ["", *_folded("How to reproduce", ["```sh", findings.command.replace("`", "'"), "```"])]
     return "\n".join([*lines, ""])
 
 
-def _table(candidates: Sequence[Candidate], names: Sequence[str], found: Findings) -> list[str]:
+def _table(candidates: Sequence[Candidate], names: Sequence[str], findings: Findings) -> list[str]:
     units = {
         n: next((f.unit for one in candidates if (f := one.figure(n)).value is not None), "") for n in names
     }
@@ -65,8 +65,8 @@ def _table(candidates: Sequence[Candidate], names: Sequence[str], found: Finding
     rows = [f"| {' | '.join(head)} |", f"| --- |{' ---: |' * len(names)} --- |"]
     for one in candidates:
         cells = [_cell(one, name) for name in names]
-        key = f"**{_plain(one.key)}**" if one.key == found.decision.chosen else _plain(one.key)
-        rows.append(f"| {' | '.join([key, *cells, _plain(_remark(one, found))])} |")
+        key = f"**{_plain(one.key)}**" if one.key == findings.decision.chosen else _plain(one.key)
+        rows.append(f"| {' | '.join([key, *cells, _plain(_remark(one, findings))])} |")
     return rows
 
 
@@ -76,10 +76,10 @@ def _cell(one: Candidate, name: str) -> str:
     return value_of(name, figure, bare=True) + (f" ({interval})" if interval else "")
 
 
-def _remark(one: Candidate, found: Findings) -> str:
-    if one is found.decision.baseline:
+def _remark(one: Candidate, findings: Findings) -> str:
+    if one is findings.decision.baseline:
         return "the original"
-    if one.key == found.decision.chosen:
+    if one.key == findings.decision.chosen:
         return "chosen"
     return ", ".join(f"{verdict.gate} fails" for verdict in one.verdicts if not verdict.ok)
 

@@ -91,14 +91,14 @@ def _name(grid: list[list[str]], spot: tuple[int, int], word: str) -> None:
 
 def _framed(grid: list[list[str]], x: _Side, y: _Side, signs: tuple[str, ...]) -> list[str]:
     """Return the grid with axes, ticks and labels."""
-    ticks = {_HEIGHT - 1 - round(place / 100 * (_HEIGHT - 1)): text for place, text in y.scale.ticks}
+    ticks = {_HEIGHT - 1 - round(position / 100 * (_HEIGHT - 1)): text for position, text in y.scale.ticks}
     lines = [f"up: {y.label}; across: {x.label}", ""]
     lines += [f"{ticks.get(i, ''):>{_LEFT}} {signs[4]}{''.join(row)}".rstrip() for i, row in enumerate(grid)]
     lines.append(f"{'':{_LEFT}} {signs[6]}{signs[5] * _WIDTH}")
     below = [" "] * (_WIDTH + 12)
     end = -2
-    for place, text in x.scale.ticks:
-        start = max(0, round(place / 100 * (_WIDTH - 1)) - len(text) // 2)
+    for position, text in x.scale.ticks:
+        start = max(0, round(position / 100 * (_WIDTH - 1)) - len(text) // 2)
         if start > end + 1 and start + len(text) <= _WIDTH + 2:
             below[start : start + len(text)] = text
             end = start + len(text)

@@ -11,7 +11,9 @@ from edgehone.report.summary import table
 _HEAD = ("recipe", "MB", "peak MB", "prefill", "decode", "latency ms", "build s")
 
 
-def shown(model: ModelInfo, target: PredictionTarget, found: Recommendation, note: str | None) -> str:
+def shown(
+    model: ModelInfo, target: PredictionTarget, recommendation: Recommendation, note: str | None
+) -> str:
     """Return the recommendation as plain text."""
     speed = target.bandwidth
     reads = f"reads {speed.value:.0f} GB/s" if speed.value else f"bandwidth unknown: {speed.reason}"
@@ -21,26 +23,26 @@ def shown(model: ModelInfo, target: PredictionTarget, found: Recommendation, not
     ]
     lines += [note, ""] if note else []
     lines += ["Frameworks, in the order in which they are tried:"]
-    lines += [f"  {at}. {one.backend}: {one.why}" for at, one in enumerate(found.ranked, 1)]
-    lines += [f"  not {name}: {reason}" for name, reason in found.refused.items()]
+    lines += [f"  {at}. {one.backend}: {one.why}" for at, one in enumerate(recommendation.ranked, 1)]
+    lines += [f"  not {name}: {reason}" for name, reason in recommendation.refused.items()]
     lines += ["", "Recipes, the most promising of each framework first; all figures are predictions:"]
     rows: list[tuple[str, ...]] = [("", *_HEAD, "")]
-    rows += [_row(one) for one in found.expected]
+    rows += [_row(one) for one in recommendation.expected]
     lines += table(rows)
-    figures = [getattr(one, name) for one in found.expected for name in FIGURES]
+    figures = [getattr(one, name) for one in recommendation.expected for name in FIGURES]
     lines += [f"  -: {reason}" for reason in sorted({str(f.reason) for f in figures if f.value is None})]
     lines += ["  prefill and decode in tokens/s; latency of one request of the workload", ""]
-    took = found.build_seconds
+    took = recommendation.build_seconds
     time = f"{_span(took, 1 / 60)} minutes, " if took.value is not None else ""
     lines += [
-        f"Building all of them takes about {time}{found.build_memory / 1e9:.1f} GB of memory and "
-        f"{found.build_disk / 1e9:.1f} GB of disk.",
+        f"Building all of them takes about {time}{recommendation.build_memory / 1e9:.1f} GB of memory and "
+        f"{recommendation.build_disk / 1e9:.1f} GB of disk.",
     ]
-    lines += [f"It does not fit: {obstacle}" for obstacle in found.obstacles]
-    asked = "" if target.lacks is None else f" --device {target.name}"
-    if found.advice:
-        lines += ["", "Advice:", *(f"  {one.says} ({one.source})" for one in found.advice)]
-    return "\n".join([*lines, "", f"Next:  edgehone optimize {model.path}{asked}"])
+    lines += [f"It does not fit: {obstacle}" for obstacle in recommendation.obstacles]
+    option = "" if target.lacks is None else f" --device {target.name}"
+    if recommendation.advice:
+        lines += ["", "Advice:", *(f"  {one.says} ({one.source})" for one in recommendation.advice)]
+    return "\n".join([*lines, "", f"Next:  edgehone optimize {model.path}{option}"])
 
 
 def _row(one: Expected) -> tuple[str, ...]:

@@ -38,7 +38,7 @@ def comparison(bundles: Sequence[Findings]) -> Html:
 
     It begins with a note on whether they are comparable.
     """
-    rows = [one for found in bundles for one in _of(found)]
+    rows = [one for findings in bundles for one in _of(findings)]
     absent = Candidate("", "", {}, "skipped")
     decision = replace(bundles[0].decision, chosen=None, baseline=absent, candidates=tuple(rows))
     names = list(dict.fromkeys(one.backend for one in rows))
@@ -47,27 +47,27 @@ def comparison(bundles: Sequence[Findings]) -> Html:
     links = [
         tag(
             "li",
-            tag("a", found.name, href=f"#b{i}-top"),
-            f": {found.decision.reason or 'no decision can be read'}",
+            tag("a", findings.name, href=f"#b{i}-top"),
+            f": {findings.decision.reason or 'no decision can be read'}",
         )
-        for i, found in enumerate(bundles)
+        for i, findings in enumerate(bundles)
     ]
     return section(
         "all-", "comparison", "Comparison", tag("ul", *links, class_="told"), _differing(bundles), *plots
     )
 
 
-def _of(found: Findings) -> list[Candidate]:
+def _of(findings: Findings) -> list[Candidate]:
     """Return the original and the chosen candidate, with the bundle's name in their keys."""
-    decision = found.decision
+    decision = findings.decision
     chosen = [one for one in decision.candidates if one.key == decision.chosen]
     words = [(decision.baseline, "the original"), *((one, one.key) for one in chosen)]
-    return [replace(one, key=f"{found.name}: {word}", backend=found.name) for one, word in words]
+    return [replace(one, key=f"{findings.name}: {word}", backend=findings.name) for one, word in words]
 
 
 def _differing(bundles: Sequence[Findings]) -> Html:
     """Return a note that names which of device, model and workload differ."""
-    differing = [name for name, of in _SAME if len({of(found.decision) for found in bundles}) > 1]
+    differing = [name for name, of in _SAME if len({of(findings.decision) for findings in bundles}) > 1]
     if not differing:
         text = "All bundles have the same device, model and workload; each was measured in a run of its own."
         return tag("p", text, class_="note")

@@ -16,11 +16,11 @@ from edgehone.report.html.tag import Html, join, tag
 _SHOWN = 5
 
 
-def title(found: Findings) -> str:
+def title(findings: Findings) -> str:
     """Return the title: the model and the machine, or the device that its figures are predicted for."""
-    target = _target(found.decision.device)
-    model, cpu = found.decision.model, found.decision.device.get("cpu")
-    name = PurePath(str(model.get("path") or "")).name or str(model.get("architecture") or found.name)
+    target = _target(findings.decision.device)
+    model, cpu = findings.decision.model, findings.decision.device.get("cpu")
+    name = PurePath(str(model.get("path") or "")).name or str(model.get("architecture") or findings.name)
     if target:
         return f"{name} for {target}: speed and memory predicted, not measured"
     return f"{name} on {cpu}" if cpu else name
@@ -31,12 +31,12 @@ def _target(device: Mapping[str, Any]) -> str | None:
     return str(target["name"]) if isinstance(target, Mapping) and target.get("name") else None
 
 
-def banner(found: Findings) -> Html | None:
+def banner(findings: Findings) -> Html | None:
     """Return the list of what is missing, changed or cannot be read in this bundle; None if there are no problems."""
-    if not found.problems:
+    if not findings.problems:
         return None
-    count = len(found.problems)
-    rows = [tag("li", problem) for problem in found.problems]
+    count = len(findings.problems)
+    rows = [tag("li", problem) for problem in findings.problems]
     more = (
         tag("details", tag("summary", f"{count - _SHOWN} more"), tag("ul", *rows[_SHOWN:]))
         if count > _SHOWN
@@ -48,7 +48,7 @@ def banner(found: Findings) -> Html | None:
 
 def verdict(context: Context) -> Html:
     """Return the decision in a sentence, and the chosen candidate's figures compared with the original's."""
-    decision = context.found.decision
+    decision = context.findings.decision
     chosen = decision.chosen
     reason = decision.reason or "The reason of the decision is unknown."
     if chosen and reason.startswith(f"{chosen}: "):
@@ -87,7 +87,7 @@ def _tiles(decision: Decision) -> Html:
 
 def about(context: Context) -> Html:
     """Return the section with the device, the model and the workload."""
-    decision = context.found.decision
+    decision = context.findings.decision
     parts = (
         ("Device", _device(decision.device)),
         ("Model", _model(decision.model)),

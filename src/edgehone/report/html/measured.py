@@ -48,14 +48,14 @@ def quality(context: Context) -> Html:
 
 def speed(context: Context) -> Html:
     """Return the section on latency, prefill and decode: all timed requests, and the figure with its interval."""
-    work = context.found.decision.workload
-    raw = {key: by_figure(readings(samples, work)) for key, samples in context.found.samples.items()}
+    work = context.findings.decision.workload
+    raw = {key: by_figure(readings(samples, work)) for key, samples in context.findings.samples.items()}
     plots = []
     for reading, name in _SPEED.items():
         values = {
-            key: [(one.round, one.value) for one in found[reading]]
-            for key, found in raw.items()
-            if reading in found
+            key: [(one.round, one.value) for one in samples_by_figure[reading]]
+            for key, samples_by_figure in raw.items()
+            if reading in samples_by_figure
         }
         plots.append(_distribution(context, name, values))
     text = (
@@ -87,7 +87,7 @@ def memory(context: Context) -> Html:
         "Upper bar: anonymous memory (heap, KV cache). Lower bar: memory mapped from files (weights, code). The "
         "vertical line is the peak of the total; the parts peak at different times, so they need not add up to it."
     )
-    made = plot(
+    bars = plot(
         "Peak memory of one process that answers one request",
         scale,
         rows,
@@ -98,7 +98,7 @@ def memory(context: Context) -> Html:
         "memory",
         "Memory",
         tag("p", text, class_="note"),
-        made,
+        bars,
         reasons(context, ["peak_memory_bytes"]),
     )
 
@@ -126,18 +126,20 @@ def _distribution(
     scale = axis(name, unit, every)
     rows = []
     for one, figure in pairs:
-        own = values.get(one.key, ())
+        timed = values.get(one.key, ())
         assert figure.value is not None
         drawn = join(
-            _shape([v for _, v in own], scale), _rounds(own, scale), _middle(context, one, name, scale)
+            _shape([v for _, v in timed], scale),
+            _rounds(timed, scale),
+            _middle(context, one, name, scale),
         )
-        low, high = _ends([v for _, v in own])
+        low, high = _ends([v for _, v in timed])
         cells = (
             value_of(name, figure, bare=True),
             interval_of(name, figure),
             low,
             high,
-            f"{len(own):,}" if own else "–",
+            f"{len(timed):,}" if timed else "–",
         )
         rows.append(row(context, one, drawn, *cells))
     return plot(label(name, unit), scale, rows, ("Value", "95 % interval", "p5", "p95", "Requests"))
@@ -165,7 +167,7 @@ def _rounds(values: Sequence[tuple[int, float]], scale: Axis) -> list[Html]:
     rounds: dict[int, list[float]] = {}
     for number_, value in values:
         rounds.setdefault(number_, []).append(value)
-    return [vertical(scale.at(_quantile(own, 0.5)), "20%", "80%", "r") for own in rounds.values()]
+    return [vertical(scale.at(_quantile(timed, 0.5)), "20%", "80%", "r") for timed in rounds.values()]
 
 
 def _middle(context: Context, one: Candidate, name: str, scale: Axis) -> Html:

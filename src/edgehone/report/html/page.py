@@ -40,7 +40,7 @@ def page(bundles: Sequence[Findings]) -> str:
     script = _data("rank.js") + _data("script.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     several = len(bundles) > 1
-    articles = [_article(found, f"b{i}-", several) for i, found in enumerate(bundles)]
+    articles = [_article(findings, f"b{i}-", several) for i, findings in enumerate(bundles)]
     if several:
         top = tag("header", tag("p", "edgehone report", class_="brand"), tag("h1", f"{len(bundles)} bundles"))
         articles.insert(0, tag("article", top, comparison.comparison(bundles)))
@@ -54,14 +54,14 @@ def page(bundles: Sequence[Findings]) -> str:
     )
 
 
-def _article(found: Findings, prefix: str, several: bool) -> Html:
-    context = Context.of(found, prefix)
+def _article(findings: Findings, prefix: str, several: bool) -> Html:
+    context = Context.of(findings, prefix)
     sections = [part for build in _SECTIONS if (part := _guarded(build, context))]
     top = tag(
         "header",
-        tag("p", f"edgehone report{f', {found.name}' if several else ''}", class_="brand"),
-        tag("h2" if several else "h1", head.title(found), class_="title"),
-        head.banner(found),
+        tag("p", f"edgehone report{f', {findings.name}' if several else ''}", class_="brand"),
+        tag("h2" if several else "h1", head.title(findings), class_="title"),
+        head.banner(findings),
         _guarded(head.verdict, context),
     )
     return tag("article", top, *sections, id=f"{prefix}top")

@@ -22,20 +22,20 @@ SERIES = 8
 class Context:
     """A bundle's findings, the `prefix` of its ids in the page, and the number of each backend's mark (`series`)."""
 
-    found: Findings
+    findings: Findings
     prefix: str
     series: Mapping[str, int]
 
     @classmethod
-    def of(cls, found: Findings, prefix: str) -> Context:
+    def of(cls, findings: Findings, prefix: str) -> Context:
         """Return a bundle's context, with one mark per backend in the order of their names."""
-        named = sorted({one.backend for one in (found.decision.baseline, *found.decision.candidates)})
-        return cls(found, prefix, {name: i % SERIES for i, name in enumerate(named)})
+        named = sorted({one.backend for one in (findings.decision.baseline, *findings.decision.candidates)})
+        return cls(findings, prefix, {name: i % SERIES for i, name in enumerate(named)})
 
     @property
     def measured(self) -> list[Candidate]:
         """The original, then every measured candidate in the order of all tables."""
-        every = [self.found.decision.baseline, *self.found.ordered]
+        every = [self.findings.decision.baseline, *self.findings.ordered]
         return [one for one in every if one.status == "ok"]
 
     def with_figure(self, name: str) -> list[tuple[Candidate, Figure]]:
@@ -52,7 +52,7 @@ class Context:
         """Return the candidate's mark and key, labelled if it is the original or the chosen candidate."""
         backend, slash, name = one.key.partition("/")
         key = join(backend, slash, tag("wbr"), name) if slash else join(backend)
-        decision = self.found.decision
+        decision = self.findings.decision
         word = "original" if one is decision.baseline else "chosen" if one.key == decision.chosen else None
         return tag("span", self.mark(one), tag("span", key, word and tag("em", word)), class_="who")
 
@@ -62,7 +62,7 @@ class Context:
 
     def row_class(self, one: Candidate) -> str | None:
         """Return the class of the candidate's row: base for the original, best for the chosen one, else None."""
-        decision = self.found.decision
+        decision = self.findings.decision
         return "base" if one is decision.baseline else "best" if one.key == decision.chosen else None
 
 
@@ -86,10 +86,10 @@ def _table(caption: str, head: Sequence[Any], rows: Sequence[Html], kind: str | 
         one if isinstance(one, Html) and one.startswith("<th") else tag("th", one, scope="col")
         for one in head
     ]
-    made = tag(
+    element = tag(
         "table", tag("caption", caption), tag("thead", tag("tr", *cells)), tag("tbody", *rows), class_=kind
     )
-    return tag("div", made, class_="wide", tabindex="0", role="region", aria_label=caption)
+    return tag("div", element, class_="wide", tabindex="0", role="region", aria_label=caption)
 
 
 def facts(pairs: Iterable[tuple[str, Any]]) -> Html:

@@ -19,7 +19,7 @@ def progress(context: Context) -> Html:
     """Return the section on the stages: baseline, conversion, quantization, acceleration, validation."""
     before: Candidate | None = None
     items = []
-    for one in stages(context.found.decision):
+    for one in stages(context.findings.decision):
         items.append(_stage(context, one, before))
         before = one.candidate or before
     text = "The steps from the original to the chosen candidate. ×: relative to the previous stage."
@@ -53,7 +53,7 @@ def _stage(context: Context, stage: Stage, before: Candidate | None) -> Html:
 
 def conversions(context: Context) -> Html | None:
     """Return the section on the parity check of each backend."""
-    checks = context.found.decision.conversions
+    checks = context.findings.decision.conversions
     if not checks:
         return None
     names = ("max_error", "mean_error", "kl_mean", "same_top")
@@ -89,8 +89,8 @@ def gates(context: Context) -> Html:
     head = ["Candidate", *(tag("th", *_threshold(by_gate[name]), scope="col", class_="n") for name in names)]
     rows = []
     for one in judged:
-        own = {v.gate: v for v in one.verdicts}
-        cells = [_verdict(own.get(name)) for name in names]
+        verdicts = {v.gate: v for v in one.verdicts}
+        cells = [_verdict(verdicts.get(name)) for name in names]
         rows.append(tag("tr", context.head(one), *cells, class_=context.row_class(one)))
     text = "Each gate is judged by the named end of the interval. A missing figure fails."
     return section(
@@ -138,7 +138,9 @@ def _mark(ok: bool) -> Html:
 
 def failures(context: Context) -> Html | None:
     """Return the section on failed, disqualified and skipped candidates: each cause once, with the end of the log."""
-    lost = [one for one in (context.found.decision.baseline, *context.found.ordered) if one.status != "ok"]
+    lost = [
+        one for one in (context.findings.decision.baseline, *context.findings.ordered) if one.status != "ok"
+    ]
     if not lost:
         return None
     causes: dict[tuple[str, str | None, str | None], list[str]] = {}
@@ -146,7 +148,7 @@ def failures(context: Context) -> Html | None:
         causes.setdefault((one.status, one.error, one.log), []).append(one.key)
     items = []
     for (status, error, log), keys in causes.items():
-        tail = next((context.found.logs[key] for key in keys if key in context.found.logs), None)
+        tail = next((context.findings.logs[key] for key in keys if key in context.findings.logs), None)
         items.append(
             tag(
                 "li",
@@ -163,7 +165,7 @@ def failures(context: Context) -> Html | None:
 
 def others(context: Context) -> Html | None:
     """Return the section on why each measured candidate lost, except for the chosen one."""
-    decision = context.found.decision
+    decision = context.findings.decision
     lost = {one.key for one in decision.candidates if one.status != "ok"}
     causes: dict[str, list[str]] = {}
     for key, reason in losses(decision).items():
@@ -177,7 +179,7 @@ def others(context: Context) -> Html | None:
 
 def notes(context: Context) -> Html | None:
     """Return the section with the run's notes on its conditions."""
-    notes = context.found.decision.notes
+    notes = context.findings.decision.notes
     if not notes:
         return None
     return section(
@@ -190,9 +192,11 @@ def notes(context: Context) -> Html | None:
 
 def again(context: Context) -> Html:
     """Return the section with the command and the versions of all packages."""
-    decision = context.found.decision
+    decision = context.findings.decision
     command = (
-        tag("pre", context.found.command) if context.found.command else tag("p", "The command is unknown.")
+        tag("pre", context.findings.command)
+        if context.findings.command
+        else tag("p", "The command is unknown.")
     )
     rows = []
     for backend, packages in decision.versions.items():

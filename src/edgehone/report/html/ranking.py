@@ -23,14 +23,14 @@ _STEPS = (0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
 
 def weights(context: Context) -> dict[str, float]:
     """Return the weights of the run, 0 for an objective without weight."""
-    stored = context.found.decision.requirements.get("weights") or {}
+    stored = context.findings.decision.requirements.get("weights") or {}
     return {name: float(stored.get(name, 0.0)) for name in OBJECTIVES}
 
 
 def sliders(context: Context, weights: Mapping[str, float], choice: Choice) -> Html:
     """Return a slider for each comparable objective, set to the weights of the run, and the chosen candidate."""
     rows = []
-    known = [logarithms(one) for one in contenders(context.found.decision.candidates) if one.passes]
+    known = [logarithms(one) for one in contenders(context.findings.decision.candidates) if one.passes]
     for name in OBJECTIVES:
         if all(logs[name] is None for logs in known):
             continue  # no candidate has it
@@ -126,17 +126,17 @@ def rivals(context: Context) -> list[dict[str, Any]]:
 
     key, bytes, and the logarithm of each objective with its interval.
     """
-    eligible = {c.key for c in contenders(context.found.decision.candidates) if c.passes}
+    eligible = {c.key for c in contenders(context.findings.decision.candidates) if c.passes}
     entries = []
     for index, one in enumerate(context.measured):
-        if one.key in eligible and one is not context.found.decision.baseline:
+        if one.key in eligible and one is not context.findings.decision.baseline:
             logs = {n: None if e is None else [e.value, e.down, e.up] for n, e in logarithms(one).items()}
             entries.append({"i": index, "key": one.key, "bytes": one.bytes, "logs": logs})
     return entries
 
 
 def _remark(context: Context, one: Candidate, scored: bool) -> str:
-    if one is context.found.decision.baseline:
+    if one is context.findings.decision.baseline:
         return "not ranked"
     failing = [shape(v.figure).label.lower() for v in one.verdicts if not v.ok]
     if failing:

@@ -55,7 +55,7 @@ def section_of(context: Context) -> Html:
     else:
         parts.append(tag("p", "There is nothing to plot: no two candidates have two figures in common."))
     weights = ranking.weights(context)
-    choice = choose(contenders(context.found.decision.candidates), weights)
+    choice = choose(contenders(context.findings.decision.candidates), weights)
     ranked = ranking.table_of(context, choice)
     if choice:
         side = ranking.sliders(context, weights, choice)
@@ -67,15 +67,15 @@ def section_of(context: Context) -> Html:
 def _scales(context: Context) -> dict[str, Axis]:
     scales = {}
     for name in _AXES:
-        found = context.with_figure(name)
-        if len(found) > 1:
-            scales[name] = axis(name, found[0][1].unit, [f.value for _, f in found if f.value is not None])
+        pairs = context.with_figure(name)
+        if len(pairs) > 1:
+            scales[name] = axis(name, pairs[0][1].unit, [f.value for _, f in pairs if f.value is not None])
     return scales
 
 
 def _figure(context: Context, scales: Mapping[str, Axis], across: str, up: str) -> Html:
     units = {name: context.with_figure(name)[0][1].unit for name in scales}
-    choosers = [_chooser(which, scales, units, own) for which, own in (("x", across), ("y", up))]
+    choosers = [_chooser(which, scales, units, selected) for which, selected in (("x", across), ("y", up))]
     x, y = scales[across], scales[up]
     placed = {i: at for i, one in enumerate(context.measured) if (at := _position(one, across, up, scales))}
     points = [_point(context, i, one, placed.get(i)) for i, one in enumerate(context.measured)]
@@ -128,8 +128,8 @@ def _axis_label(name: str, unit: str) -> str:
     return f"{label(name, unit)}, {'less' if shape(name).less else 'more'} is better"
 
 
-def _chooser(which: str, scales: Mapping[str, Axis], units: Mapping[str, str], own: str) -> Html:
-    options = [tag("option", label(n, units[n]), value=n, selected=n == own) for n in scales]
+def _chooser(which: str, scales: Mapping[str, Axis], units: Mapping[str, str], selected: str) -> Html:
+    options = [tag("option", label(n, units[n]), value=n, selected=n == selected) for n in scales]
     word = "Horizontal" if which == "x" else "Vertical"
     return tag("label", word, " ", tag("select", *options, class_=which), class_="js")
 
@@ -139,15 +139,15 @@ def _position(one: Candidate, across: str, up: str, scales: Mapping[str, Axis]) 
     return None if x is None or y is None else (scales[across].at(x), round(100 - scales[up].at(y), 2))
 
 
-def _point(context: Context, index: int, one: Candidate, place: tuple[float, float] | None) -> Html:
+def _point(context: Context, index: int, one: Candidate, position: tuple[float, float] | None) -> Html:
     number = context.series.get(one.backend, 0)
     kinds = [
         f"s{number}",
         "on" if one.on_frontier else None,
         context.row_class(one),
-        None if place else "off",
+        None if position else "off",
     ]
-    at = place or (0, 0)
+    at = position or (0, 0)
     mark = tag("use", href=f"#m{number}", x=f"{at[0]}%", y=f"{at[1]}%")
     return tag(
         "g", mark, class_=" ".join(k for k in kinds if k), id=f"{context.prefix}p{index}", data_i=index
@@ -225,5 +225,5 @@ def _payload(context: Context, scales: Mapping[str, Axis], weights: Mapping[str,
         "rivals": ranking.rivals(context),
         "weights": dict(weights),
         "sameSize": SAME_SIZE,
-        "bundle": context.found.name,
+        "bundle": context.findings.name,
     }

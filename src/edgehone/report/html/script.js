@@ -1,10 +1,10 @@
 // This script moves what Python drew. Positions, numbers and words come from the data of each section.
 
 function make(name, attributes, text = "") {
-  const made = document.createElementNS("http://www.w3.org/2000/svg", name);
-  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-  made.textContent = text;
-  return made;
+  const element = document.createElementNS("http://www.w3.org/2000/svg", name);
+  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+  element.textContent = text;
+  return element;
 }
 
 // The steps between the candidates on the frontier of the two figures that are shown.
@@ -69,10 +69,10 @@ function plot(section, data) {
   let active = null;
 
   function ticks(holder, axis, side) {
-    const spans = axis.ticks.map(([place, text]) => {
+    const spans = axis.ticks.map(([position, text]) => {
       const span = document.createElement("span");
       span.textContent = text;
-      span.style[side] = `${place}%`;
+      span.style[side] = `${position}%`;
       return span;
     });
     section.querySelector(holder).replaceChildren(...spans);
@@ -115,8 +115,8 @@ function plot(section, data) {
     svg.setAttribute("aria-activedescendant", `${data.prefix}p${i}`);
     const key = document.createElement("b");
     key.textContent = data.keys[i];
-    const told = Object.values(data.axes).filter((axis) => axis.value[i] !== null).slice(0, 8);
-    readout.replaceChildren(key, ...told.map((axis) => ` · ${axis.word} ${axis.text[i]}`));
+    const shown = Object.values(data.axes).filter((axis) => axis.value[i] !== null).slice(0, 8);
+    readout.replaceChildren(key, ...shown.map((axis) => ` · ${axis.word} ${axis.text[i]}`));
   }
 
   function move(event) {
@@ -171,10 +171,10 @@ function weigh(section, data) {
     const sorted = [...rows].sort((p, q) => (order.get(p.dataset.i) || [rows.length])[0] - (order.get(q.dataset.i) || [rows.length])[0]);
     bodies[0].replaceChildren(...sorted.slice(0, shown));
     if (bodies[1]) bodies[1].replaceChildren(...sorted.slice(shown));
-    tell(found, weights);
+    describe(found, weights);
   }
 
-  function tell(found, weights) {
+  function describe(found, weights) {
     const key = document.createElement("strong");
     key.textContent = found ? found.winner : "";
     const ties = found ? found.ties.length - 1 : 0;

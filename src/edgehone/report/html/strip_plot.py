@@ -54,9 +54,9 @@ def row(context: Context, one: Candidate, drawn: Html | None, *cells: str) -> Ht
 def ticks(scale: Axis) -> Html:
     """Return the labels of the axis's ticks; those at the ends are aligned to stay within it."""
     labels = []
-    for place, text in scale.ticks:
-        side = "a" if place < 10 else "z" if place > 90 else None
-        labels.append(tag("span", text, class_=side, style=f"left:{place}%"))
+    for position, text in scale.ticks:
+        side = "a" if position < 10 else "z" if position > 90 else None
+        labels.append(tag("span", text, class_=side, style=f"left:{position}%"))
     low = tag("span", "≤", class_="a", style="left:0") if scale.cut and scale.ticks[0][0] > 12 else None
     return tag("span", low, *labels, class_="ticks", aria_hidden="true")
 
@@ -84,7 +84,7 @@ def _whisker(context: Context, one: Candidate, figure: Figure, scale: Axis, thre
 def _grid(scale: Axis) -> str:
     """Return the ticks as a CSS background of thin lines."""
     hairs = [
-        f"linear-gradient(var(--hair),var(--hair)) {place}% 0/1px 100% no-repeat content-box"
-        for place, _ in scale.ticks
+        f"linear-gradient(var(--hair),var(--hair)) {position}% 0/1px 100% no-repeat content-box"
+        for position, _ in scale.ticks
     ]
     return ",".join(hairs) or "none"
