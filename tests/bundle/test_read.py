@@ -1,4 +1,4 @@
-"""Reading a bundle: what is refused, with what to do next, and what `verify` names."""
+"""Reading a bundle: errors with hints, and the findings of `verify`."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_a_whole_bundle_is_read_and_verified(spoiled: Path) -> None:
     assert edgehone.verify(bundle) == []
 
 
-def test_what_is_no_folder(tmp_path: Path) -> None:
+def test_a_path_that_is_not_a_folder_is_refused(tmp_path: Path) -> None:
     refused(tmp_path / "lost", "no such bundle: .*lost")
     (tmp_path / "file").touch()
     refused(tmp_path / "file", "no such bundle: .*file")
@@ -112,7 +112,7 @@ def test_verify_notices_a_better_figure_written_in_by_hand(spoiled: Path) -> Non
 
 
 @pytest.mark.parametrize("part", ["device.threads", "model.parameters", "workload.name"])
-def test_a_decision_whose_open_tables_lost_what_people_are_told(spoiled: Path, part: str) -> None:
+def test_a_decision_without_a_printed_value_is_refused(spoiled: Path, part: str) -> None:
     table, _, key = part.partition(".")
     change(spoiled / "decision.json", lambda data: data[table].pop(key) and None)
     refused(spoiled, f"{part} is None")

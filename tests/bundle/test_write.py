@@ -1,4 +1,4 @@
-"""Writing a bundle: where it may go, what it holds, and that an older one stays until the new one is whole."""
+"""Writing a bundle: allowed targets, contents, and replacement of an older bundle."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_where_it_may_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert caught.value.hint
 
 
-def test_what_a_bundle_holds(finished: Finished) -> None:
+def test_contents_of_a_bundle(finished: Finished) -> None:
     bundle = edgehone.read(finished.bundle)
     assert set(bundle.manifest.files) == set(content(finished.bundle)) - {"manifest.json"}
     assert (finished.bundle / "notices" / "LICENSE").read_text() == "Do as you like.\n"
@@ -56,7 +56,7 @@ def test_what_a_bundle_holds(finished: Finished) -> None:
     assert not list(finished.bundle.parent.glob(".bundle*"))  # nothing is left beside it
 
 
-def test_the_command_that_made_it_is_in_it(finished: Finished) -> None:
+def test_reproduce_sh_has_the_command(finished: Finished) -> None:
     script = finished.bundle / "reproduce.sh"
     assert os.access(script, os.X_OK)
     line = next(line for line in script.read_text().splitlines() if line.startswith("exec "))
@@ -76,7 +76,7 @@ def test_a_bundle_replaces_an_older_one(finished: Finished, spoiled: Path) -> No
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
-def test_an_older_bundle_stays_until_the_new_one_is_whole(
+def test_an_older_bundle_stays_until_the_new_one_is_complete(
     finished: Finished, spoiled: Path, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
     before = content(spoiled)

@@ -1,4 +1,4 @@
-"""edgehone.toml: read where it is, refused where it can't be used."""
+"""edgehone.toml: reading, and invalid files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_no_file_is_no_settings() -> None:
     assert config.read() == {}
 
 
-def test_the_file_beside_the_user_is_read() -> None:
+def test_the_file_in_the_current_folder_is_read() -> None:
     Path("edgehone.toml").write_text(
         "[gates]\nspeedup = 1.5\n[weights]\nspeed = 2\n[workloads.mine]\ncontext = 9\n"
     )

@@ -45,7 +45,7 @@ def test_ties_are_within_the_interval_of_their_difference() -> None:
 
 
 @given(numbers, numbers, st.floats(0, 1e6), st.floats(0, 1e6))
-def test_ties_are_mutual_and_who_ties_has_intervals_that_overlap(
+def test_ties_are_mutual_and_imply_overlapping_intervals(
     one: float, other: float, half: float, reach: float
 ) -> None:
     a, b = Figure(one, one - half, one + half), Figure(other, other - reach, other + reach)
@@ -54,7 +54,7 @@ def test_ties_are_mutual_and_who_ties_has_intervals_that_overlap(
         assert abs(one - other) <= (half + reach) * (1 + 1e-9) + 1e-9 * max(abs(one), abs(other))
 
 
-def test_what_is_missing_ties_with_nothing() -> None:
+def test_a_missing_figure_ties_with_no_other() -> None:
     whole = Figure(1, 0, 2)
     for other in (Figure.missing("lost"), Figure(1.0), Figure(1.0, 0.0), Figure(1.0, None, 2.0)):
         assert not whole.ties(other) and not other.ties(whole)

@@ -1,4 +1,4 @@
-"""What --minimize, --subject-to and --weights are read as, and what they refuse."""
+"""Parsing of --minimize, --subject-to and --weights."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ def test_a_constraint_is_a_gate(text: str, figure: str, op: str, threshold: floa
         ("bytes<=1.2.3", "is not a number"),
     ],
 )
-def test_what_is_no_constraint_is_refused(text: str, said: str) -> None:
+def test_invalid_constraints_are_refused(text: str, said: str) -> None:
     with pytest.raises(InputError) as caught:
         aims.constraint(text)
     assert said in f"{caught.value.message} {caught.value.hint}"
 
 
-def test_contradictions_are_told() -> None:
+def test_contradicting_limits_are_refused() -> None:
     with pytest.raises(InputError, match="contradict each other"):
         aims.load(subject_to=["bytes<=60MB", "bytes>=80MB"])
     with pytest.raises(InputError, match="contradict each other"):
@@ -91,7 +91,7 @@ def test_any_text_is_a_gate_or_a_clear_error(text: str) -> None:
         assert math.isfinite(gate.threshold)
 
 
-def test_what_an_artifact_may_weigh_is_the_least_of_the_limits() -> None:
+def test_the_smallest_limit_of_bytes_applies() -> None:
     assert aims.load({}).most_bytes is None
     assert aims.load({}, subject_to=["bytes<=60MB", "bytes<=50MB"]).most_bytes == 50_000_000
     assert aims.load({}, subject_to=["next_token_accuracy>=0.9"]).most_bytes is None

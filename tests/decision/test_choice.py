@@ -133,7 +133,7 @@ def test_of_equal_worst_shortfalls_the_one_with_fewer_failing_gates_is_nearest()
     assert found[0].key == "b/one"
 
 
-def test_of_another_device_the_speed_up_is_compared_since_its_own_error_is_everybodys() -> None:
+def test_predictions_are_compared_by_their_speedup() -> None:
     def predicted(key: str, latency: float, size: int) -> Candidate:
         one = candidate(key, size=size)
         figures = {

@@ -107,7 +107,7 @@ def test_nothing_measured() -> None:
     assert got.reason == "No candidate passes: none of 1 could be measured: a/x: no compiler."
 
 
-def test_a_baseline_that_could_not_be_measured_fails_what_compares_with_it() -> None:
+def test_without_a_measured_baseline_the_gates_that_compare_with_it_fail() -> None:
     broken = Candidate("pytorch/original", "pytorch", {}, status="failed", error="out of memory")
     got = run(measured("a/one", 100.0, 3e8, 1), baseline=broken)
     failing = {v.gate: v.reason for v in got.candidates[0].verdicts if not v.ok}

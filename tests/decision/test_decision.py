@@ -1,4 +1,4 @@
-"""decision.json: there and back, its schema, and files that are not one."""
+"""decision.json: writing and reading, its schema, and invalid files."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def plain() -> dict[str, Any]:
 
 @settings(suppress_health_check=[HealthCheck.too_slow], max_examples=60, deadline=None)
 @given(decisions)
-def test_there_and_back(made: Decision) -> None:
+def test_a_decision_survives_writing_and_reading(made: Decision) -> None:
     data = json.loads(json.dumps(made.to_json(), allow_nan=False))
     assert Decision.from_json(data) == made
     jsonschema.validate(data, SCHEMA, cls=jsonschema.Draft202012Validator)

@@ -1,4 +1,4 @@
-"""Verdicts: which end is judged, and that what is missing fails."""
+"""Verdicts: the judged end of the interval, and missing figures."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_exactly_the_threshold_passes() -> None:
     assert not judge(Figure(0.2001), "latency_cv").ok
 
 
-def test_the_upper_end_of_what_must_be_small() -> None:
+def test_an_upper_limit_is_judged_by_the_upper_end() -> None:
     got = judge(Figure(90.0, 80.0, 101.0, 5, "ms"), "ttft_ms_max", "ttft_ms_max=100")
     assert not got.ok
     assert got.margin == pytest.approx(-0.01)
@@ -46,14 +46,14 @@ def test_the_upper_end_of_what_must_be_small() -> None:
         (Figure(9.0, float("nan"), 10.0, 2), "no interval"),
     ],
 )
-def test_what_is_missing_fails_with_its_reason(figure: Figure | None, reason: str) -> None:
+def test_a_missing_figure_fails_with_its_reason(figure: Figure | None, reason: str) -> None:
     got = judge(figure)
     assert not got.ok
     assert got.margin is None
     assert reason in got.reason
 
 
-def test_of_a_prediction_the_end_that_speaks_against_it_is_judged() -> None:
+def test_a_prediction_is_judged_by_its_unfavourable_end() -> None:
     cut = judge(Figure(0.6, 0.4, 0.7, 0, "share", "predicted"), "memory_cut")
     assert not cut.ok  # measured, the value is what counts
     assert cut.bound == "low"

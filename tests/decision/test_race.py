@@ -1,4 +1,4 @@
-"""Who is beaten: by pairs, so that what slows all alike changes nothing."""
+"""Elimination in the race, by paired differences that common slowdowns do not change."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_a_slower_one_is_beaten_though_the_machine_drifts() -> None:
     assert leader([slow, fast], SPEED) is fast
 
 
-def test_too_few_pairs_beat_nobody() -> None:
+def test_too_few_pairs_eliminate_no_candidate() -> None:
     fast, slow = Runner("fast", {0: 1.0, 1: 1.0}), Runner("slow", {0: 9.0, 1: 9.1})
     found = advantage(slow, fast, SPEED, 1)
     assert found is not None
@@ -33,7 +33,7 @@ def test_heats_that_only_one_ran_do_not_count() -> None:
     assert advantage(Runner("a", {0: 1.0}), Runner("b", {1: 1.0}), SPEED, 1) is None
 
 
-def test_a_part_that_is_not_known_judges_nobody() -> None:
+def test_an_unknown_objective_eliminates_no_candidate() -> None:
     heats = {i: 1.0 + i / 100 for i in range(5)}
     known = Runner("known", heats, np.zeros(8), 1e6, 1e6)
     unknown = Runner("unknown", dict.fromkeys(range(5), 50.0), None, 1e6, 1e6)
@@ -60,7 +60,7 @@ def test_an_advantage_is_the_other_ones_disadvantage(a: list[float], b: list[flo
     assert not (beaten(one, other, SPEED, 4) and beaten(other, one, SPEED, 4))
 
 
-def test_equals_are_rarely_thrown_out() -> None:
+def test_equal_candidates_are_rarely_eliminated() -> None:
     """Over a whole race of eight looks, at most one in twenty of equals may be."""
     generator = np.random.default_rng(7)
     thrown = 0

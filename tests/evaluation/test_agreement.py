@@ -1,4 +1,4 @@
-"""Quality of a graph: paired figures with and without labels, and what its worker side keeps."""
+"""Quality of a graph: paired figures with and without labels, and the files of the worker."""
 
 from __future__ import annotations
 
@@ -241,7 +241,7 @@ def test_too_few_samples_to_set_some_aside(tmp_path: Path) -> None:
         prepared(tmp_path, {"x": np.random.default_rng(0).random((9, 2))})
 
 
-def test_calibration_of_the_users_own_must_be_other_samples(tmp_path: Path) -> None:
+def test_calibration_samples_must_not_be_evaluation_samples(tmp_path: Path) -> None:
     x = np.random.default_rng(0).random((20, 2))
-    with pytest.raises(InputError, match="evaluation samples too"):
+    with pytest.raises(InputError, match="also evaluation samples"):
         prepared(tmp_path, {"x": x}, {"x": x[:10]})

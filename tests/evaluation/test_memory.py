@@ -1,4 +1,4 @@
-"""Memory: a watch on a real child, and figures with parts that the system does not tell."""
+"""Memory: a watch on a real child process, and figures that the system does not report."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_figures() -> None:
     assert found["peak_memory_bytes"].n == 1 and found["peak_anonymous_bytes"].n == 7
 
 
-def test_what_the_system_does_not_tell_is_missing_with_a_reason() -> None:
+def test_figures_that_the_system_does_not_report_are_missing_with_a_reason() -> None:
     found = memory.figures({"peak": None, "pss": None, "cgroup_peak": None}, {})
     assert len(found) == 5
     for figure in found.values():

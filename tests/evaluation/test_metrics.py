@@ -1,4 +1,4 @@
-"""Metrics by name, and what they refuse."""
+"""Metrics by name, and invalid labels and functions."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_a_vector_agrees_with_itself_in_any_length(array: metrics.Array) -> None
     assert metrics.cosine(np.zeros((4, 3)), np.ones((4, 3))) == pytest.approx(np.zeros(4))
 
 
-def test_an_unknown_name_is_guessed_at() -> None:
+def test_an_unknown_name_gets_the_closest_suggestion() -> None:
     with pytest.raises(InputError, match="did you mean 'accuracy'"):
         metrics.find("acuracy")
 
@@ -108,7 +108,7 @@ def leaves(outputs, labels):
 """
 
 
-def test_a_metric_of_the_users_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_users_metric(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "mine_for_a_test.py").write_text(OWN)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))

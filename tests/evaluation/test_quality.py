@@ -1,4 +1,4 @@
-"""Figures from scored tokens, and the null test."""
+"""Figures from scored tokens, and the parity check."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_too_few_tokens_for_p99(tmp_path: Path) -> None:
     assert got.reason == "640 tokens are too few for p99: it needs 662"
 
 
-def test_what_cannot_be_told_is_missing(tmp_path: Path) -> None:
+def test_figures_that_cannot_be_computed_are_missing(tmp_path: Path) -> None:
     never = write(tmp_path / "ref", correct=np.zeros(800, bool), bytes=np.zeros(800), nll=np.full(800, 1e4))
     got = quality.figures(never, never)
     assert got["accuracy_kept"].reason == "the original predicts no token correctly: there is nothing to keep"
@@ -134,7 +134,7 @@ def figures(kl: float = 1e-5, top: float = 0.995) -> dict[str, Figure]:
     return {"kl_mean": Figure(kl), "same_top": Figure(top)}
 
 
-def test_null_test_passes_with_its_figures() -> None:
+def test_parity_check_passes_with_its_figures() -> None:
     got = quality.parity_check([1, 2], [1, 2], figures(), TOLERANCE)
     assert got.ok
     assert "1e-05" in got.reason
@@ -151,7 +151,7 @@ def test_null_test_passes_with_its_figures() -> None:
         ([1, 2], {**figures(), "same_top": Figure.missing("crashed")}, "could not be compared: crashed"),
     ],
 )
-def test_null_test_fails_with_its_reason(ids: list[int], found: dict[str, Figure], reason: str) -> None:
+def test_parity_check_fails_with_its_reason(ids: list[int], found: dict[str, Figure], reason: str) -> None:
     got = quality.parity_check([1, 2], ids, found, TOLERANCE)
     assert not got.ok
     assert reason in got.reason

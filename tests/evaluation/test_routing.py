@@ -44,7 +44,7 @@ def test_sets_are_compared_by_block(original: Path, tmp_path: Path) -> None:
     assert figure.low is not None and figure.low < 0.75
 
 
-def test_what_was_removed_is_compared_under_the_numbers_that_it_had(original: Path, tmp_path: Path) -> None:
+def test_after_surgery_experts_are_compared_by_their_original_numbers(original: Path, tmp_path: Path) -> None:
     # Expert 1 went: 0, 2 and 3 are 0, 1 and 2 now. Block 0 went: block 3 is block 0 now.
     fewer = save(tmp_path / "fewer", {"0": [[[0, 2], [0, 1], [1, 2]], [[0, 2], [0, 2], [0, 1]]]})
     _, by_block = routing.agreement(original, fewer, {"kept_experts": {"0": [0, 2, 3]}})
@@ -58,7 +58,7 @@ def test_what_was_removed_is_compared_under_the_numbers_that_it_had(original: Pa
     ("blocks", "reason"),
     [({"1": [[[0, 1]]]}, r"blocks \[1\]"), ({}, r"blocks \[\]"), ({"0": [[[0, 1]]]}, r"\(1, 1, 2\)")],
 )
-def test_what_cannot_be_compared_is_an_error(
+def test_recordings_that_cannot_be_compared_are_an_error(
     blocks: dict[str, Any], reason: str, original: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(EdgehoneError, match=reason):

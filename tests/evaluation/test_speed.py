@@ -1,4 +1,4 @@
-"""Speed: what hand-made rounds give, and one round on a fake session."""
+"""Speed: figures of given rounds, and one round with a fake session."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_percentiles_of_many_requests() -> None:
     assert found["latency_p99_ms"].value == pytest.approx(693, abs=1)
 
 
-def test_cold_and_warm_starts_are_told_apart() -> None:
+def test_cold_and_warm_starts_are_separate_figures() -> None:
     found = speed.figures(
         [one_round(cold=True, load=9.0), one_round(load=2.0), one_round(load=4.0)], Request(50, 5)
     )

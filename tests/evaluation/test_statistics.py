@@ -1,4 +1,4 @@
-"""Intervals: known values, and that they cover what they claim to cover."""
+"""Intervals: known values and coverage."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def test_clustered_quantile_is_repeatable_and_wider_than_one_that_ignores_cluste
     assert one.high - one.low > plain.high - plain.low  # type: ignore[operator]
 
 
-def test_rounds_are_what_counts() -> None:
+def test_only_rounds_count_as_independent_samples() -> None:
     rounds = [[10.0, 10.0, 99.0], [12.0], [11.0, 11.0]]
     got = st.rounds_interval(rounds)
     assert got.value == pytest.approx((10.0 * 12.0 * 11.0) ** (1 / 3))

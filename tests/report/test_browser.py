@@ -98,7 +98,7 @@ def test_no_axes_make_names_overlap(browser: Browser, report: Path, width: int) 
         assert browser.value("document.querySelectorAll('.names text.best').length") == 1
 
 
-def test_the_checks_see_what_is_wrong(browser: Browser, report: Path) -> None:
+def test_the_checks_find_broken_pages(browser: Browser, report: Path) -> None:
     opened(browser, report)
     spoil = "body { color: #aaa } h1 { width: 3000px; letter-spacing: 9em } .xt span { left: 50% !important }"
     browser.value(

@@ -1,4 +1,4 @@
-"""What is known of a bundle that is not whole: each problem named, all the rest kept."""
+"""Reading a damaged bundle: every problem is named, everything valid is kept."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_a_whole_bundle_has_no_problem_and_all_its_samples(finished: Finished) -
     assert found.command and found.command.startswith("edgehone optimize") and '"$@"' not in found.command
 
 
-def test_what_is_no_bundle_is_refused(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_a_bundle_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such bundle"):
         read_findings(tmp_path / "none")
     with pytest.raises(InputError, match="is not a bundle") as caught:
@@ -46,7 +46,7 @@ def test_what_is_no_bundle_is_refused(tmp_path: Path) -> None:
     assert caught.value.hint
 
 
-def test_a_cut_decision_keeps_what_stands_before_the_cut(spoiled: Path) -> None:
+def test_a_cut_decision_is_read_up_to_the_cut(spoiled: Path) -> None:
     path = spoiled / "decision.json"
     text = path.read_text("utf-8")
     path.write_text(text[: len(text) // 2], "utf-8")
@@ -65,7 +65,7 @@ def test_without_a_decision_the_samples_still_tell_of_speed(spoiled: Path) -> No
     assert "null/<wbr>q8" in page([found])
 
 
-def test_another_schema_is_told_and_read_as_far_as_it_goes(spoiled: Path) -> None:
+def test_another_schema_is_reported_and_read_as_far_as_possible(spoiled: Path) -> None:
     edited(spoiled, lambda data: data.update(schema=7, novelty={"x": 1}))
     found = read_findings(spoiled)
     assert "decision.json has schema 7, not 1" in found.problems
@@ -102,7 +102,7 @@ def test_missing_evidence_and_a_missing_manifest_are_named(spoiled: Path) -> Non
     assert "evidence: there are no raw samples of null/q8" in problems
 
 
-def test_samples_that_were_edited_are_left_out_and_the_change_is_told(spoiled: Path) -> None:
+def test_invalid_samples_are_left_out_and_the_change_is_reported(spoiled: Path) -> None:
     file = spoiled / "evidence" / "null__q8" / "samples.json"
     file.write_text(
         '{"rounds": [{"load": "x", "requests": [{"total": "y"}, 5]}, 7], "memory": 3, "energy": []}'
@@ -155,11 +155,11 @@ def begins(part: Any, whole: Any) -> bool:
         ('{"a": {"b": 1}, ]', {"a": {"b": 1}}),
     ],
 )
-def test_what_stands_before_the_break_is_kept(text: str, value: Any) -> None:
+def test_values_before_the_break_are_kept(text: str, value: Any) -> None:
     assert repair(text) == value
 
 
 @pytest.mark.parametrize("text", ["", "   ", "oops", "12"])
-def test_nothing_whole_is_an_error(text: str) -> None:
+def test_text_without_a_complete_value_is_an_error(text: str) -> None:
     with pytest.raises(ValueError):
         repair(text)

@@ -1,4 +1,4 @@
-"""The table of a comparison: who is best, and what ties with it."""
+"""The table of a comparison: marks of the best values and of ties."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def shown(*candidates: Candidate, notes: tuple[str, ...] = ()) -> dict[str, list
     return {line.split()[0]: line.split()[1:] for line in lines if line}
 
 
-def test_the_best_is_marked_and_what_ties_with_it_and_nothing_else() -> None:
+def test_only_the_best_and_values_tied_with_it_are_marked() -> None:
     rows = shown(
         candidate("slow", Figure(20.0, 19.0, 21.0, 4, "ms")),
         candidate("near", Figure(11.0, 9.5, 12.0, 4, "ms"), size=3e6),
@@ -58,7 +58,7 @@ def test_one_alone_is_not_the_best_and_a_missing_figure_never() -> None:
     assert "10.0*" in rows["best"] and rows["lost"][-1] == "-"
 
 
-def test_what_failed_says_why() -> None:
+def test_a_failed_artifact_has_its_reason() -> None:
     broken = candidate(
         "broken", Figure.missing("x"), status="failed", error="no such format", log="/l/log.txt"
     )

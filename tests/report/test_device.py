@@ -18,7 +18,7 @@ BARE = Device(architecture="riscv64", os="Linux", python="3.11", threads=1)
 UNKNOWN = Figure.missing("too little memory", "GB/s")
 
 
-def test_what_is_known_is_told() -> None:
+def test_known_facts_are_shown() -> None:
     around = Inventory(
         accelerators=(Accelerator("npu", "Intel", "AI Boost", "0000:00:0b.0", None, (), 1 << 30),),
         power=Power("battery", 0.5, "Discharging"),
@@ -36,7 +36,7 @@ def test_what_is_known_is_told() -> None:
     assert told["connection"] == "online, wwan0 (cellular), metered"
 
 
-def test_what_is_unknown_says_why() -> None:
+def test_unknown_facts_have_a_reason() -> None:
     around = Inventory(reasons={"power": "nobody knows", "network": "no idea", "accelerators": "none told"})
     told = dict(rows(BARE, Conditions(), UNKNOWN, around, {}))
     assert told["power"] == "unknown: nobody knows"

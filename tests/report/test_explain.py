@@ -1,4 +1,4 @@
-"""A decision explained: its stages, with the settings that were tuned, and why the others lost."""
+"""The explanation of a decision: stages, tuned settings, and why other candidates lost."""
 
 from __future__ import annotations
 

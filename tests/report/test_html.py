@@ -1,4 +1,4 @@
-"""report.html as text: what it tells, and that nothing which a user named becomes more than text."""
+"""report.html: its contents, and escaping of users' names."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def report(*candidates: Any, **more: Any) -> Page:
     return Page(page([Findings("bundle", decision(*candidates, **more))]))
 
 
-def test_the_decision_the_machine_and_every_candidate_are_told() -> None:
+def test_the_page_shows_decision_machine_and_candidates() -> None:
     made = report(candidate("a/q4", verdicts=(verdict(False),)), candidate("a/q8"), chosen="a/q8")
     for said in (
         "because",
@@ -97,7 +97,7 @@ def test_nothing_is_fetched_from_anywhere() -> None:
     assert all(own["href"].startswith("#") for _, own in Page(text).elements if own.get("href"))  # type: ignore[union-attr]
 
 
-def test_what_was_not_measured_says_why() -> None:
+def test_missing_figures_have_a_reason() -> None:
     made = report(candidate("a/q8"), chosen="a/q8")
     assert "not measured" in made.text
     assert "None" not in made.text and "nan" not in made.text.lower().replace("finance", "")
@@ -148,5 +148,5 @@ def test_data_can_not_end_its_element(value: Any) -> None:
     assert "<" not in data(value)
 
 
-def test_what_is_html_already_is_not_escaped_again() -> None:
+def test_html_is_not_escaped_twice() -> None:
     assert join(Html("<b>"), ["<", None, False, 3]) == "<b>&lt;3"

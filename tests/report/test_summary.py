@@ -1,4 +1,4 @@
-"""The summary of a decision: also of one in which nearly everything is missing."""
+"""The summary of a decision, also if nearly everything is missing."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_a_figure_without_an_interval_has_no_spread() -> None:
     assert "100 ±" not in row(summary(decision(candidate("a/q4", figures=figures))), "a/q4")
 
 
-def test_what_fails_a_gate_says_which() -> None:
+def test_failed_gates_are_named() -> None:
     text = summary(
         decision(candidate("a/q4", verdicts=(verdict(False),)), candidate("a/q8", verdicts=(verdict(True),)))
     )
@@ -166,7 +166,7 @@ def test_a_reference_of_the_most_likely_says_so() -> None:
     assert "over the 400 most likely of 150,000 ids" in text
 
 
-def test_a_baseline_that_failed_is_told() -> None:
+def test_a_failed_baseline_is_reported() -> None:
     text = summary(
         decision(baseline=candidate("pytorch/original", status="failed", error="no memory", figures={}))
     )

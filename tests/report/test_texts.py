@@ -1,4 +1,4 @@
-"""Markdown, the plot of characters, raw samples as tables, and how numbers are written."""
+"""Markdown, the text plot, exported samples, and number formats."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_markdown_is_short_and_folds_the_rest() -> None:
     assert text.count("<details>") == text.count("</details>") >= 3
 
 
-def test_markdown_does_nothing_that_a_name_says() -> None:
+def test_markdown_in_names_is_escaped() -> None:
     hostile = "@all <img src=x> [a](http://x) |\n# b `c`"
     told = decision(candidate("a/q8"), chosen="a/q8", notes=(hostile,))
     text = markdown([Findings(hostile, told, problems=(hostile,))])
@@ -156,6 +156,6 @@ def test_parquet_without_pyarrow_names_the_command(tmp_path: Path, monkeypatch: 
 
 
 @pytest.mark.parametrize("write", [to_csv, to_parquet])
-def test_a_file_that_cannot_be_written_is_told(tmp_path: Path, write: Any) -> None:
+def test_a_file_that_cannot_be_written_is_reported(tmp_path: Path, write: Any) -> None:
     with pytest.raises(InputError, match="cannot be written"):
         write(LINES, tmp_path / "none" / "a")
