@@ -244,6 +244,11 @@ def test_two_members_of_one_name(place: Path) -> None:
     assert "two members named" in refused(place, whole)
 
 
+def test_a_member_without_a_name(place: Path) -> None:
+    content = pack({"@": b"1"}, root="").replace(b"@", b"\0")
+    assert "a member without a name" in refused(place, content)
+
+
 SOUND = pack(members())
 
 

@@ -39,6 +39,8 @@ class Archive:
             raise self.invalid(f"it is not a complete zip archive ({error})") from error
         except OSError as error:
             raise ModelError(f"cannot read {path}: {error.strerror or error}") from error
+        if not all(entry.filename for entry in entries):  # Python 3.11's is_dir raises IndexError for these
+            raise self.invalid("it has a member without a name")
         files = [entry for entry in entries if not entry.is_dir()]
         size = path.stat().st_size
         self.root = _root([entry.filename for entry in files])

@@ -122,7 +122,7 @@ def test_what_is_not_known_of_a_device_fails_the_gates_and_says_why(
         optimize(null_model, config, "dark")
     told = caught.value.decision.candidate("null/q8")
     assert told.figure("workload_latency_ms").value is None
-    assert told.figure("workload_latency_ms").reason == "the catalogue does not say"
+    assert told.figure("workload_latency_ms").reason == "not stated in the catalogue"
     assert not told.figure("kl_mean").predicted
 
 
