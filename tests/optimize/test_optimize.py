@@ -278,7 +278,7 @@ def test_ctrl_c_ends_the_children_and_the_next_run_goes_on(
     _, said = run.communicate(timeout=20)
     assert run.returncode == 130
     assert "Traceback" not in said
-    assert "go on where it was" in said
+    assert "run the same command again to continue" in said
     assert not (tmp_path / "bundle").exists()
     again = finish(command(null_model, config, tmp_path / "bundle"), environment)
     assert again.returncode == 0
