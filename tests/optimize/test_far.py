@@ -144,7 +144,7 @@ def test_a_real_runtime_is_measured_there(
     shared = home()
     own = tmp_path / "own"
     for place in (own, host.home):
-        place.mkdir()
+        place.mkdir(exist_ok=True)
         (place / "envs").symlink_to(shared / "envs")
     monkeypatch.setenv("EDGEHONE_HOME", str(own))
     digits = Path(edgehone.__file__).with_name("data") / "digits"
