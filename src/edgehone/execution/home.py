@@ -70,8 +70,8 @@ def file_lock(
     `shared` locks exclude only exclusive ones. `on_wait` is called once if another process or thread holds the lock.
     The system releases the lock when the process ends, for whatever reason.
 
-    Raises BlockingIOError if the lock is held and `wait` is False, SetupError if the file cannot be written, and JobError
-    if all jobs of this process are being ended while it waits.
+    Raises BlockingIOError if the lock is held and `wait` is False, SetupError if the file cannot be written, and
+    JobError if all jobs of this process are being ended while it waits.
     """
     mode = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB)
     descriptor = _lock(path, mode, on_wait)
