@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # One process per processor. Tests of the group "measures" run one after another, in one of them.
-PYTEST := $(BIN)/python -m pytest -n logical --dist loadgroup
+PYTEST := $(BIN)/python -m pytest -n logical --dist loadgroup --durations=10
 # Set on a machine that has only the packages of the standard index; found links of pip are handed on by pip itself.
 STAMP := $(VENV)/.ready
 
