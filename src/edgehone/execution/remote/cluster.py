@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -138,27 +139,26 @@ class Workers:
         """
         from distributed import KilledWorker
 
+        # Not future.result(timeout=…): in Python 3.11, a timeout can end as a CancelledError that Dask does not expect.
+        finished = threading.Event()
+        future.add_done_callback(lambda _: finished.set())
         last_connected = time.monotonic()
-        while True:
-            try:
-                result: tuple[str, dict[str, Any], bytes] = future.result(timeout=1)
-            except TimeoutError:
-                CHILDREN.check()
-                addresses = self.addresses()
-                if only in addresses or (addresses and not only):
-                    last_connected = time.monotonic()
-                if time.monotonic() - last_connected > PATIENCE_SECONDS:
-                    lost = (
-                        f"the worker {only}" if only else f"every worker with the resource '{self.resource}'"
-                    )
-                    raise SetupError(
-                        f"{self.scheduler}: {lost} is gone",
-                        hint=f"start one (edgehone worker {self.scheduler}), then {RUN_AGAIN}",
-                    ) from None
-            except KilledWorker as error:
-                raise JobError(f"every worker that ran it died: {error}") from error
-            else:
-                return result
+        while not finished.wait(timeout=1):
+            CHILDREN.check()
+            addresses = self.addresses()
+            if only in addresses or (addresses and not only):
+                last_connected = time.monotonic()
+            if time.monotonic() - last_connected > PATIENCE_SECONDS:
+                lost = f"the worker {only}" if only else f"every worker with the resource '{self.resource}'"
+                raise SetupError(
+                    f"{self.scheduler}: {lost} is gone",
+                    hint=f"start one (edgehone worker {self.scheduler}), then {RUN_AGAIN}",
+                )
+        try:
+            result: tuple[str, dict[str, Any], bytes] = future.result()
+        except KilledWorker as error:
+            raise JobError(f"every worker that ran it died: {error}") from error
+        return result
 
 
 def connect(scheduler: str) -> Client:
