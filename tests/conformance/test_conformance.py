@@ -224,4 +224,4 @@ def test_the_command_line_prints_checks_and_capabilities(
         row["name"] == "half" and failed["check"] == "recipes_start_with_the_exact_one" and failed["demand"]
     )
     assert main.main(["backends", "conform", name]) == 1
-    assert "demanded: recipes() returns exactly one exact recipe" in " ".join(capsys.readouterr().out.split())
+    assert "required: recipes() returns exactly one exact recipe" in " ".join(capsys.readouterr().out.split())

@@ -167,7 +167,7 @@ def test_a_metric_that_raises_is_named(
 
 @pytest.mark.real
 def test_a_graph_that_never_ends_is_stopped(refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluator, "PATIENCE", 5.0)
+    monkeypatch.setattr(evaluator, "BATCH_TIMEOUT", 5.0)
     body = message(
         (1, node("Identity", inputs=("on",), output="still")),
         (1, node("Neg", inputs=("old",), output="new")),

@@ -52,6 +52,8 @@ class Children:
         try:
             yield executor
         except BaseException:
+            # First, so that a thread whose job is ended below takes no further one.
+            executor.shutdown(wait=False, cancel_futures=True)
             with self._lock:
                 self._ending = True
                 groups = list(self._groups)

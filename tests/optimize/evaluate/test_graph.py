@@ -121,7 +121,7 @@ def test_bad_samples_are_refused_before_anything_slow(own_home: Path, tmp_path: 
     refused("the model's inputs are image", evaluation=tmp_path / "name.npz")
     refused("did you mean 'accuracy'", evaluation=EVALUATION, metric="acuracy")
     refused("which this model does not do", evaluation=EVALUATION, workload="chat")
-    refused("for language models", evaluation=EVALUATION, task=tmp_path / "task.jsonl")
+    refused("needs a language model", evaluation=EVALUATION, task=tmp_path / "task.jsonl")
 
 
 @pytest.mark.real
