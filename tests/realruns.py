@@ -1,8 +1,8 @@
 """Fixtures of the tests marked `real`: one store for all of them, warm worker processes, and models made once.
 
 The whole test run shares one EDGEHONE_HOME, pytest-xdist's processes included. Its environments are the installed ones.
-Jobs are keyed by all that determines their result, so a build that several tests read is made once. Jobs that measure
-hold the lock of the machine, so that they never run beside another job of these tests.
+Jobs are keyed by all that determines their result, so a build that several tests read is made once. Tests that
+measure are in the group `measures`, which runs in one process of pytest-xdist, one after the other.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import functools
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,18 +40,29 @@ def run_place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def real_home(run_place: Path) -> Path:
-    """The EDGEHONE_HOME of this test run: the installed environments and their locks, and a store that begins empty.
+    """The EDGEHONE_HOME of this test run: the installed environments, and a store that begins empty."""
+    return _linked(run_place, "real-home", dict.fromkeys(("envs", "toolchains", "logs"), home()))
 
-    The lock of the machine is the installed one too: measurements of two test runs exclude each other.
+
+@pytest.fixture(scope="session")
+def measuring_home(run_place: Path, real_home: Path) -> Path:
+    """The same with the installed locks, for tests that measure.
+
+    Their measurements exclude those of other test runs, but do not wait for the builds of this one.
     """
-    place = run_place / "real-home"
+    installed = dict.fromkeys(("envs", "toolchains", "logs", "locks"), home())
+    return _linked(run_place, "measuring-home", {**installed, "store": real_home})
+
+
+def _linked(run_place: Path, name: str, parts: Mapping[str, Path]) -> Path:
+    """A home whose parts are those of other homes."""
+    place = run_place / name
     place.mkdir(exist_ok=True)
-    for part in ("envs", "toolchains", "locks", "logs"):
-        installed = home() / part
-        installed.mkdir(exist_ok=True)
-        with file_lock(run_place / "real-home.lock"):
+    with file_lock(run_place / f"{name}.lock"):
+        for part, other in parts.items():
+            (other / part).mkdir(exist_ok=True)
             if not (place / part).is_symlink():
-                (place / part).symlink_to(installed)
+                (place / part).symlink_to(other / part)
     return place
 
 
@@ -68,9 +79,12 @@ def _shared_home(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
     """Real tests share a home, unless they ask for their own, and start warm, unless they are marked `cold`."""
     if request.node.get_closest_marker("real") is None:
         return
-    shared = request.getfixturevalue("real_home")  # made while EDGEHONE_HOME is still the caller's
+    # Made while EDGEHONE_HOME is still the caller's.
+    shared, measuring = (request.getfixturevalue(name) for name in ("real_home", "measuring_home"))
     if "own_home" not in request.fixturenames:
-        monkeypatch.setenv("EDGEHONE_HOME", str(shared))
+        group = request.node.get_closest_marker("xdist_group")
+        measures = group is not None and group.args == ("measures",)
+        monkeypatch.setenv("EDGEHONE_HOME", str(measuring if measures else shared))
     if request.node.get_closest_marker("cold") is None:
         start_warm(request.getfixturevalue("warm_servers"), monkeypatch)
 

@@ -67,6 +67,7 @@ def test_a_null_model_is_honed_without_a_network(
 
 
 @pytest.mark.real
+@pytest.mark.xdist_group("measures")
 def test_the_demo_model_is_honed_and_run_without_a_network(
     demo_model: Path, cut_off: tuple[str, ...], tmp_path: Path
 ) -> None:

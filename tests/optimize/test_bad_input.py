@@ -184,6 +184,7 @@ def test_a_graph_that_never_ends_is_stopped(refused: Refused, monkeypatch: pytes
 
 
 @pytest.mark.real
+@pytest.mark.xdist_group("measures")
 def test_a_candidate_with_infinite_outputs_leaves_the_others_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

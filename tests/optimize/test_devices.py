@@ -31,6 +31,7 @@ SEEN: Mapping[str, VisibleDevices] = {
 
 
 @pytest.mark.real
+@pytest.mark.xdist_group("measures")
 def test_recipes_on_seen_devices_are_proven_and_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

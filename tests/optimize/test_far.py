@@ -138,6 +138,7 @@ def _working(home: Path) -> bool:
 
 
 @pytest.mark.real
+@pytest.mark.xdist_group("measures")
 def test_a_real_runtime_is_measured_there(
     host: sshd.SshServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -83,6 +83,7 @@ def value(candidate: Candidate, figure: str) -> float:
 
 
 @pytest.mark.real
+@pytest.mark.xdist_group("measures")
 def test_two_clients_with_two_prompts_each_are_served_and_settings_searched_for_them(
     demo_model: Path, tmp_path: Path, hone: Any, only: Any
 ) -> None:
@@ -105,6 +106,7 @@ def test_two_clients_with_two_prompts_each_are_served_and_settings_searched_for_
 
 
 @pytest.mark.real
+@pytest.mark.xdist_group("measures")
 @pytest.mark.long
 def test_a_search_for_a_board_is_proven_here_and_predicted_there(
     demo_model: Path, tmp_path: Path, hone: Any, only: Any
@@ -123,6 +125,7 @@ def test_a_search_for_a_board_is_proven_here_and_predicted_there(
 
 
 @pytest.mark.real
+@pytest.mark.xdist_group("measures")
 def test_the_settings_of_a_graph_are_searched(tmp_path: Path, hone: Any) -> None:
     graph = demo_graph()
     samples = graph.parent / "evaluation.npz"
@@ -134,6 +137,7 @@ def test_the_settings_of_a_graph_are_searched(tmp_path: Path, hone: Any) -> None
 
 
 @pytest.mark.real
+@pytest.mark.xdist_group("measures")
 @pytest.mark.long
 def test_a_byte_budget_is_spent_by_what_rounding_costs(
     demo_model: Path, tmp_path: Path, hone: Any, only: Any

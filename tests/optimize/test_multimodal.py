@@ -47,6 +47,7 @@ def config(tmp_path: Path) -> Path:
 
 
 @pytest.mark.real
+@pytest.mark.xdist_group("measures")
 def test_it_is_proven_on_pictures_chosen_and_run(llava: Path, config: Path, tmp_path: Path) -> None:
     out = tmp_path / "bundle"
     decision = edgehone.optimize(
@@ -98,6 +99,7 @@ def test_pictures_for_a_model_that_sees_none_are_refused(
 
 
 @pytest.mark.real
+@pytest.mark.xdist_group("measures")
 def test_a_backend_that_sees_otherwise_is_out(config: Path, make_example: Callable[..., Path]) -> None:
     """libmtmd puts CLIP's own token behind the patches, where it then looks for it before them."""
     model = make_example("make_tiny_multimodal.py", "clip", "--vision", "clip")

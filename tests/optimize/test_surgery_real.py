@@ -39,6 +39,7 @@ def value(candidate: Candidate, figure: str) -> float:
 
 
 @pytest.mark.real
+@pytest.mark.xdist_group("measures")
 @pytest.mark.long
 def test_what_is_cut_is_proven_measured_and_judged(
     twelve: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -43,6 +43,7 @@ def config(tmp_path: Path) -> Path:
 
 
 @pytest.mark.real
+@pytest.mark.xdist_group("measures")
 def test_digits_by_every_framework_that_takes_graphs(tmp_path: Path, config: Path) -> None:
     out = tmp_path / "bundle"
     decision = optimize(
@@ -86,6 +87,7 @@ def grey_png(pixels: Any) -> bytes:
 
 
 @pytest.mark.real
+@pytest.mark.xdist_group("measures")
 def test_a_folder_of_images_a_class_a_folder(tmp_path: Path) -> None:
     with np.load(EVALUATION) as file:
         images, labels = file["image"][:120, 0], file["labels"][:120]
@@ -125,6 +127,7 @@ def test_bad_samples_are_refused_before_anything_slow(own_home: Path, tmp_path: 
 
 
 @pytest.mark.real
+@pytest.mark.xdist_group("measures")
 def test_an_encoder_is_honed_on_texts_of_its_own(
     tiny_encoders: dict[str, Path], tmp_path: Path, config: Path
 ) -> None:
@@ -145,6 +148,7 @@ def test_an_encoder_is_honed_on_texts_of_its_own(
 
 
 @pytest.mark.real
+@pytest.mark.xdist_group("measures")
 def test_an_exported_program_is_honed(tmp_path: Path, config: Path) -> None:
     program = tmp_path / "program.pt2"
     python = environment.ensure("pytorch", backend.NEEDS, lambda what: None).python
