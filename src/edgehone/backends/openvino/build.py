@@ -45,7 +45,7 @@ def export(job: WorkerJob) -> dict[str, Any]:
 
 
 def _lift_version_limits() -> None:
-    import optimum.exporters.openvino  # registers OpenVINO's entries in the table below
+    import optimum.exporters.openvino  # noqa: F401 - registers OpenVINO's entries in the table below
     from optimum.exporters.tasks import TasksManager
 
     for name in _TESTED_BEYOND_LIMIT:
