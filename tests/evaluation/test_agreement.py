@@ -169,7 +169,7 @@ def test_an_output_that_lacks_is_named(fake: None, tmp_path: Path, samples: Path
 def test_throughput_is_that_of_the_best_batch_and_refused_ones_are_told(
     fake: None, tmp_path: Path, samples: Path
 ) -> None:
-    facts = worker_throughput.sweep(job(tmp_path, {}, samples=samples))
+    facts = worker_throughput.sweep(job(tmp_path, {"seconds": 0.01}, samples=samples))
     assert facts["best"] in (1, 2, 4, 8)
     assert facts["failed"][16] == "ValueError: the batch is at most 8"
     figure = throughput.figure(facts)

@@ -29,12 +29,14 @@ concurrency = 2
 weights = { throughput = 1.0, quality = 8.0 }
 [efforts.quick]
 rounds = 3
-seconds = 0.1
+seconds = 0.03
 samples = 128
-tuning = 10
+windows = 8
+window = 128
+tuning = 5
 [efforts.normal]
 rounds = 2
-seconds = 0.1
+seconds = 0.03
 tuning = 0
 """
 

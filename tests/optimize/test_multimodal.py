@@ -30,7 +30,7 @@ generated_tokens = 8
 windows = 8
 window = 128
 rounds = 2
-seconds = 0.1
+seconds = 0.03
 """
 
 

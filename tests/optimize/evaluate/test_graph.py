@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import edgehone
+from edgehone.backends.llamacpp import backend as llamacpp
 from edgehone.backends.pytorch import backend
 from edgehone.core.errors import (
     InputError,
@@ -27,7 +28,7 @@ DIGITS = demo_graph()
 EVALUATION, CALIBRATION = (DIGITS.parent / f"{name}.npz" for name in ("evaluation", "calibration"))
 # What so small a graph gains lies below what calling a runtime costs: only its quality is held to gates here.
 GATES = ("speedup=off", "memory_cut=off", "latency_cv=off")
-FEW = "[efforts.quick]\nrounds = 2\nseconds = 0.1\n"
+FEW = "[efforts.quick]\nrounds = 2\nseconds = 0.03\n"
 
 
 def optimize(model: Path, **more: Any) -> edgehone.Decision:
@@ -129,8 +130,12 @@ def test_bad_samples_are_refused_before_anything_slow(own_home: Path, tmp_path: 
 @pytest.mark.real
 @pytest.mark.xdist_group("measures")
 def test_an_encoder_is_honed_on_texts_of_its_own(
-    tiny_encoders: dict[str, Path], tmp_path: Path, config: Path
+    tiny_encoders: dict[str, Path], tmp_path: Path, config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    every = llamacpp.recipes
+    monkeypatch.setattr(
+        llamacpp, "recipes", lambda model: [r for r in every(model) if r.name in ("F32", "Q8_0")]
+    )
     texts = tmp_path / "texts.jsonl"
     words = ["the union", "a treaty", "of peace", "with mexico", "the treasury", "an army", "our citizens"]
     lines = [{"text": f"{a} and {b} of {c}"} for a in words for b in words for c in words[:2]]

@@ -24,6 +24,8 @@ MIN_ROUNDS = 3
 
 # Attempts at a measurement during which the system clock jumps.
 ATTEMPTS = 3
+# The most seconds at each batch size, in the search for a graph's best one.
+SWEEP_SECONDS = 0.15
 
 # Every figure measured here, with its unit.
 UNITS = {**speed.UNITS, **memory.UNITS, **energy.UNITS}
@@ -191,7 +193,8 @@ def _throughput(ctx: RunContext, original: Original, trial: Trial) -> None:
         return
     with guarded(ctx, trial):
         on_progress = ctx.announce(trial.recipe, "measuring", "throughput")
-        done = _pass(ctx, original, trial, "edgehone.worker.throughput:sweep", on_progress)
+        seconds = min(SWEEP_SECONDS, ctx.effort.seconds)
+        done = _pass(ctx, original, trial, "edgehone.worker.throughput:sweep", on_progress, seconds=seconds)
         trial.figures["throughput_per_s"] = throughput.figure(done.facts)
         trial.facts["best_batch"] = done.facts["best"]
         trial.samples["throughput"] = done.facts
