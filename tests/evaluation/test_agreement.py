@@ -16,7 +16,7 @@ from edgehone.backends.sessions import (
     WorkerJob,
 )
 from edgehone.core.errors import EdgehoneError, InputError
-from edgehone.evaluation import agreement, throughput
+from edgehone.evaluation import agreement, roles, throughput
 from edgehone.worker import prepare_graph, requests, score_graph
 from edgehone.worker import throughput as worker_throughput
 from edgehone.worker.batches import Batches
@@ -24,6 +24,7 @@ from edgehone.worker.batches import Batches
 RNG = np.random.default_rng(0)
 LOGITS = {"logits": RNG.normal(size=(200, 5)).astype(np.float32)}
 LABELS = LOGITS["logits"].argmax(1)
+ROLES = roles.recognize(LOGITS)
 FAKE = "fake_graph_backend"
 
 
@@ -33,7 +34,7 @@ def noisy(outputs: Mapping[str, Any], by: float) -> dict[str, Any]:
 
 
 def test_the_original_agrees_with_itself() -> None:
-    got = agreement.figures(LOGITS, LOGITS, None, None)
+    got = agreement.figures(LOGITS, LOGITS, ROLES)
     assert got["relative_error"].value == got["max_error"].value == got["kl_mean"].value == 0
     assert got["cosine"].value == pytest.approx(1)
     kept = got["accuracy_kept"]
@@ -42,7 +43,7 @@ def test_the_original_agrees_with_itself() -> None:
 
 
 def test_a_little_noise_is_seen_and_passes_and_much_fails_the_null_test() -> None:
-    near, far = (agreement.figures(LOGITS, noisy(LOGITS, by), None, None) for by in (1e-4, 0.1))
+    near, far = (agreement.figures(LOGITS, noisy(LOGITS, by), ROLES) for by in (1e-4, 0.1))
     assert agreement.parity_check(near, {"relative_error_max": 2e-3}).ok
     said = agreement.parity_check(far, {"relative_error_max": 2e-3})
     assert not said.ok and "differ by" in said.reason
@@ -53,7 +54,7 @@ def test_a_little_noise_is_seen_and_passes_and_much_fails_the_null_test() -> Non
 def test_with_labels_the_metric_and_the_share_that_is_kept() -> None:
     own = {"logits": LOGITS["logits"].copy()}
     own["logits"][:20] = -own["logits"][:20]
-    got = agreement.figures(LOGITS, own, LABELS, "accuracy")
+    got = agreement.figures(LOGITS, own, ROLES, LABELS, "accuracy")
     assert got["accuracy"].value == pytest.approx(0.9, abs=0.02)
     kept = got["accuracy_kept"]
     assert kept.value == pytest.approx(got["accuracy"].value)
@@ -63,7 +64,7 @@ def test_with_labels_the_metric_and_the_share_that_is_kept() -> None:
 def test_a_lower_metric_is_turned_over() -> None:
     truth = RNG.normal(size=(200, 1))
     reference, own = ({"y": (truth + by * RNG.normal(size=(200, 1))).astype(np.float32)} for by in (0.1, 0.2))
-    kept = agreement.figures(reference, own, truth[:, 0], "mse")["accuracy_kept"]
+    kept = agreement.figures(reference, own, roles.recognize(reference), truth[:, 0], "mse")["accuracy_kept"]
     assert kept.value == pytest.approx(0.25, rel=0.5)
 
 
@@ -71,18 +72,19 @@ def test_a_lower_metric_is_turned_over() -> None:
 def test_a_metric_of_all_samples_gets_its_interval_by_resampling(metric: str) -> None:
     outputs = LOGITS if metric == "f1" else {"y": LOGITS["logits"][:, :1]}
     labels = LABELS if metric == "f1" else LOGITS["logits"][:, 0]
-    got = agreement.figures(outputs, noisy(outputs, 0.3), labels, metric)
+    known = roles.recognize(outputs)
+    got = agreement.figures(outputs, noisy(outputs, 0.3), known, labels, metric)
     for figure in (got[metric], got["accuracy_kept"]):
         assert figure.value is not None and figure.low is not None and figure.high is not None
         assert figure.low < figure.value < figure.high
-    assert agreement.figures(outputs, outputs, labels, metric)["accuracy_kept"].value == 1
+    assert agreement.figures(outputs, outputs, known, labels, metric)["accuracy_kept"].value == 1
 
 
-def test_vectors_without_classes_are_judged_by_cosine() -> None:
+def test_unrecognized_outputs_are_judged_by_their_relative_error() -> None:
     vectors = {"v": RNG.normal(size=(50, 4, 4)).astype(np.float32)}
-    got = agreement.figures(vectors, noisy(vectors, 0.1), None, None)
+    got = agreement.figures(vectors, noisy(vectors, 0.1), roles.recognize(vectors))
     assert got["same_top"].reason == "no output is a classification"
-    assert got["accuracy_kept"] == got["cosine"]
+    assert got["accuracy_kept"].value == pytest.approx(1 - float(got["relative_error"].value or 0), abs=1e-3)
 
 
 def test_probabilities_are_taken_as_such() -> None:
@@ -91,14 +93,14 @@ def test_probabilities_are_taken_as_such() -> None:
     other = {"p": np.roll(probabilities["p"], 1, axis=1)}
     p, q = probabilities["p"].astype(float), other["p"].astype(float)
     expected = (p * np.log(p / q)).sum(1).mean()
-    assert agreement.figures(probabilities, other, None, None)["kl_mean"].value == pytest.approx(
-        expected, rel=1e-4
-    )
+    assert agreement.figures(probabilities, other, roles.recognize(probabilities))[
+        "kl_mean"
+    ].value == pytest.approx(expected, rel=1e-4)
 
 
 def test_outputs_of_another_shape_are_an_error() -> None:
     with pytest.raises(EdgehoneError, match=r"shape \[200, 4\], the original's \[200, 5\]"):
-        agreement.figures(LOGITS, {"logits": LOGITS["logits"][:, :4]}, None, None)
+        agreement.figures(LOGITS, {"logits": LOGITS["logits"][:, :4]}, ROLES)
 
 
 class _Session:
@@ -205,7 +207,9 @@ def prepared(tmp_path: Path, evaluation: dict[str, Any], calibration: dict[str, 
         np.savez(tmp_path / "calibration.npz", **calibration)
         given["calibration"] = tmp_path / "calibration.npz"
     inputs = [{"name": "x", "dtype": "float32", "shape": ["n", 2]}]
-    asked = job(tmp_path, {"inputs": inputs, "task": "graph", "most": 40, "digests": {}}, **given)
+    asked = job(
+        tmp_path, {"inputs": inputs, "task": "graph", "most": 40, "needed": 0, "digests": {}}, **given
+    )
     return prepare_graph.prepare(asked), asked.out
 
 

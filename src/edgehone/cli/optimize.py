@@ -81,6 +81,12 @@ def _add_evaluation(group: argparse._ArgumentGroup) -> None:
         help="metric for samples with labels: accuracy, topK, f1, mse, cosine, spearman or MODULE:FUNCTION",
     )
     group.add_argument(
+        "--task-kind",
+        metavar="KIND",
+        help="what the outputs of a graph decide: classification, multi-label, binary, audio-decisions, "
+        "token-classification, ctc, embedding, detection, segmentation, regression or unknown (default: recognized)",
+    )
+    group.add_argument(
         "--pictures",
         metavar="PATH",
         help="for vision-language models: a folder of pictures, or JSON lines: image, text, answer "
@@ -172,6 +178,7 @@ def run(args: argparse.Namespace) -> int:
                 calibration=args.calibrate,
                 task=args.task,
                 metric=args.metric,
+                task_kind=args.task_kind,
                 pictures=args.pictures,
                 gates=args.gate,
                 time=seconds_of(args.time) if args.time else None,

@@ -5,7 +5,8 @@ A candidate's score is the weighted sum of the logarithms of its ratios to the b
     throughput  requests_per_s, of all clients together
     quality  min(accuracy_kept, 1) · exp(-kl_mean): the share of correct tokens that is kept, times the mean factor by
              which the text's likelihood under the original falls (a product, so that its logarithm is a sum);
-             for outputs that are not probabilities, 1 - cosine takes the place of the divergence
+             for outputs that are not probabilities, half the squared relative error of the worst output takes the
+             place of the divergence: near the original it is 1 - cosine
     memory   1 / peak_memory_bytes
     size     1 / bytes
 The best possible score is 0. A weight is an exchange rate: doubling the speed adds ln 2 times the weight of speed.
@@ -168,12 +169,12 @@ def _negated(logs: Logs | None) -> Logs | None:
 
 
 def _loss(candidate: Candidate) -> Figure:
-    """Return the divergence, or 1 - cosine of the outputs where these are not probabilities."""
-    kl, cosine = candidate.figure("kl_mean"), candidate.figure("cosine")
-    if kl.value is not None or cosine.value is None:
+    """Return the divergence, or half the squared relative error where the outputs are not probabilities."""
+    kl, error = candidate.figure("kl_mean"), candidate.figure("relative_error")
+    if kl.value is not None or error.value is None:
         return kl
-    low, high = (None if end is None else 1 - end for end in (cosine.high, cosine.low))
-    return Figure(1 - cosine.value, low, high, cosine.n, "")
+    low, high = (None if end is None else end**2 / 2 for end in (error.low, error.high))
+    return Figure(error.value**2 / 2, low, high, error.n, "")
 
 
 def _quality(kept: Figure, kl: Figure) -> Logs | None:

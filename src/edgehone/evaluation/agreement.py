@@ -1,13 +1,14 @@
 """Quality figures of a graph, each paired with the original by sample.
 
-With labels they are computed by a metric, otherwise from the agreement of the outputs with the original's.
+With labels they are computed by a metric, otherwise from the agreement of the outputs with the original's. Each output,
+and each group of its channels that has a scale of its own, is judged by itself, and the worst one counts: boxes of 0 to
+320 must not hide the loss of scores of 0 to 1.
 """
 
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,9 @@ from edgehone.core.errors import EdgehoneError
 from edgehone.core.figure import Figure
 from edgehone.evaluation import metrics
 from edgehone.evaluation import statistics as st
+from edgehone.evaluation.decisions import Agreement, agree, relative_errors, scales
 from edgehone.evaluation.quality import ParityCheck, kept_ratio, share
+from edgehone.evaluation.roles import OutputRole
 from edgehone.inputs.samples import LABELS
 from edgehone.worker.logprobs import log_softmax
 
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
 
 # Resamples of the bootstrap for metrics that have no value per sample.
 RESAMPLES = 500
+# Roles whose entries have one scale: scores of classes, coordinates of a vector.
+_ONE_SCALE = ("classes", "labels", "binary", "steps", "ctc", "vector", "mask", "ids")
 _NOT_LANGUAGE = ("next_token_accuracy", "perplexity")
 
 
@@ -53,24 +58,50 @@ def labels_of(samples: Path, count: int | None = None) -> Array | None:
 
 
 def figures(
-    reference: Outputs, candidate: Outputs, labels: Array | None, metric: str | None
+    reference: Outputs,
+    candidate: Outputs,
+    roles: Sequence[OutputRole],
+    labels: Array | None = None,
+    metric: str | None = None,
 ) -> dict[str, Figure]:
     """Return the quality figures of one candidate, or of the original (with `reference` and `candidate` the same).
 
     With labels: the metric under its name, and accuracy_kept, the metric as a share of the original's. Without labels
-    accuracy_kept is the share of equal classes, or the mean cosine if no output is a classification. Always: max_error
-    and mean_error (|candidate - original| of all outputs), cosine (mean over the samples), relative_error (mean over
-    the samples of |candidate - original| / |original|), and for a classification same_top, kl_mean and kl_p99. Raises
-    EdgehoneError if the outputs differ in shape.
+    accuracy_kept is the share of the original's decisions that the worst output keeps, by its role
+    (`evaluation.decisions`). Always, each of the worst output: max_error and mean_error (|candidate - original|),
+    cosine (mean over the samples), relative_error (mean over the samples of |candidate - original| over the root mean
+    square of |original|, of the worst group of channels of one scale); and for a classification same_top, kl_mean and
+    kl_p99. Raises EdgehoneError if the outputs differ in shape.
     """
     _check(reference, candidate)
-    result = _agreement(reference, candidate)
+    result = _errors(reference, candidate, roles) | _by_class(reference, candidate, roles)
     if labels is not None and metric is not None:
         result |= _by_metric(metrics.find(metric), reference, candidate, labels)
     else:
-        result["accuracy_kept"] = result["cosine"] if result["same_top"].value is None else result["same_top"]
+        result["accuracy_kept"] = kept(reference, candidate, roles)
     reason = "the model is not a language model"
     return result | {name: Figure.missing(reason) for name in _NOT_LANGUAGE}
+
+
+def kept(reference: Outputs, candidate: Outputs, roles: Sequence[OutputRole]) -> Figure:
+    """Return the share of the original's decisions that is kept in the worst output."""
+    every = [one for figures in by_output(reference, candidate, roles).values() for one in figures]
+    known = [one for one in every if one.value is not None]
+    if not known:
+        return every[0] if every else Figure.missing("the model has no output", "share")
+    lows, highs = [one.low for one in known], [one.high for one in known]
+    return Figure(
+        min(one.value for one in known if one.value is not None),
+        None if None in lows else min(low for low in lows if low is not None),
+        None if None in highs else min(high for high in highs if high is not None),
+        min(one.n for one in known),
+        "share",
+    )
+
+
+def by_output(reference: Outputs, candidate: Outputs, roles: Sequence[OutputRole]) -> dict[str, list[Figure]]:
+    """Return the measures of agreement of each output, by its name."""
+    return {one.name: [each.figure() for each in agree(one, reference, candidate)] for one in roles}
 
 
 def parity_check(figures: Mapping[str, Figure], tolerance: Mapping[str, float]) -> ParityCheck:
@@ -87,11 +118,13 @@ def parity_check(figures: Mapping[str, Figure], tolerance: Mapping[str, float]) 
     return ParityCheck(True, result)
 
 
-def rows(reference: Outputs, candidate: Outputs) -> dict[str, list[float]]:
-    """Return the evidence of each sample: cosine and relative error."""
+def rows(reference: Outputs, candidate: Outputs, roles: Sequence[OutputRole]) -> dict[str, list[float]]:
+    """Return the evidence of each sample, of its worst output: cosine and relative error."""
+    import numpy as np
+
     return {
-        "cosine": [float(value) for value in _cosines(reference, candidate)],
-        "relative_error": [float(value) for value in _errors(reference, candidate)],
+        "cosine": [float(value) for value in np.min(_cosines(reference, candidate), axis=0)],
+        "relative_error": [float(v) for v in np.max(_relative(reference, candidate, roles), axis=0)],
     }
 
 
@@ -103,33 +136,43 @@ def _check(reference: Outputs, candidate: Outputs) -> None:
             )
 
 
-def _agreement(reference: Outputs, candidate: Outputs) -> dict[str, Figure]:
+def _errors(reference: Outputs, candidate: Outputs, roles: Sequence[OutputRole]) -> dict[str, Figure]:
+    """Return the numeric differences of the worst output."""
     import numpy as np
 
-    apart = [np.abs(_flat({n: reference[n]}, [n]) - _flat({n: candidate[n]}, [n])) for n in reference]
-    largest = max(float(one.max(initial=0.0)) for one in apart)
-    result = {
-        "max_error": Figure(largest, n=len(apart[0])),
-        "mean_error": st.mean_interval(np.concatenate(apart, axis=1).mean(1)).figure(least=0.0),
-        "cosine": st.mean_interval(_cosines(reference, candidate)).figure("", most=1.0),
-        "relative_error": st.mean_interval(_errors(reference, candidate)).figure("share", least=0.0),
+    apart = [np.abs(_flat(reference[name]) - _flat(candidate[name])) for name in reference]
+    worst = max(apart, key=lambda one: float(one.mean()))
+    relative = max(_relative(reference, candidate, roles), key=lambda one: float(one.mean()))
+    cosines = min(_cosines(reference, candidate), key=lambda one: float(one.mean()))
+    return {
+        "max_error": Figure(max(float(one.max(initial=0.0)) for one in apart), n=len(apart[0])),
+        "mean_error": st.mean_interval(worst.mean(1)).figure(least=0.0),
+        "cosine": st.mean_interval(cosines).figure("", most=1.0),
+        "relative_error": st.mean_interval(relative).figure("share", least=0.0),
     }
-    scores, mine = metrics.classes(reference), metrics.classes(candidate)
-    if scores is None or mine is None:
+
+
+def _by_class(reference: Outputs, candidate: Outputs, roles: Sequence[OutputRole]) -> dict[str, Figure]:
+    """Return same_top and the divergence of the first output that decides on one class."""
+    import numpy as np
+
+    name = next((one.name for one in roles if one.role == "classes"), None)
+    if name is None:
         reason = "no output is a classification"
-        return result | {
+        return {
             "same_top": Figure.missing(reason, "share"),
             "kl_mean": Figure.missing(reason, "nats"),
             "kl_p99": Figure.missing(reason, "nats"),
         }
+    scores, mine = reference[name], candidate[name]
     same = (scores.argmax(1) == mine.argmax(1)).astype(np.float64)
     kl = _divergence(scores, mine)
     enough = kl.size >= st.percentile_needs(0.99)
     few = Figure.missing(
         f"{kl.size} samples are too few for p99: it needs {st.percentile_needs(0.99)}", "nats"
     )
-    return result | {
-        "same_top": share(same, np.arange(same.size, dtype=np.float64)),
+    return {
+        "same_top": Agreement(same, np.ones_like(same)).figure(),
         "kl_mean": st.mean_interval(kl).figure("nats", least=0.0),
         "kl_p99": st.quantile_interval(kl, 0.99).figure("nats", least=0.0) if enough else few,
     }
@@ -210,24 +253,24 @@ def _ends(values: list[float], value: float) -> tuple[float, float]:
     return min(float(low), value), max(float(high), value)
 
 
-def _cosines(reference: Outputs, candidate: Outputs) -> Array:
-    """Return the cosine of each sample, taking all its outputs as one vector."""
-    return metrics.cosine(*(_flat(outputs, reference) for outputs in (reference, candidate)))
+def _cosines(reference: Outputs, candidate: Outputs) -> list[Array]:
+    """Return the cosine of each sample, for each output."""
+    return [metrics.cosine(_flat(reference[name]), _flat(candidate[name])) for name in reference]
 
 
-def _errors(reference: Outputs, candidate: Outputs) -> Array:
-    import numpy as np
+def _relative(reference: Outputs, candidate: Outputs, roles: Sequence[OutputRole]) -> list[Array]:
+    """Return the relative error of each sample, for each output and group of channels of one scale.
 
-    a, b = (_flat(outputs, reference) for outputs in (reference, candidate))
-    norms = np.linalg.norm(a, axis=1)
-    apart = np.linalg.norm(a - b, axis=1)
-    result: Array = np.where(
-        norms > 0, apart / np.where(norms > 0, norms, 1.0), np.where(apart > 0, math.inf, 0.0)
-    )
-    return np.minimum(result, 1e9)
+    Entries of one distribution share its scale: an unlikely class is not a group of its own.
+    """
+    result = []
+    whole = {one.name for one in roles if one.role in _ONE_SCALE}
+    for name, array in reference.items():
+        pairs = [(array, candidate[name])] if name in whole else scales(array, candidate[name])
+        result += [relative_errors(ours, theirs) for ours, theirs in pairs]
+    return result
 
 
-def _flat(outputs: Outputs, like: Iterable[str]) -> Array:
-    import numpy as np
-
-    return np.concatenate([outputs[n].reshape(len(outputs[n]), -1).astype(np.float64) for n in like], axis=1)
+def _flat(array: Array) -> Array:
+    flat: Array = array.reshape(len(array), -1).astype("float64")
+    return flat

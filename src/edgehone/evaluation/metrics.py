@@ -86,9 +86,14 @@ def classes(outputs: Outputs) -> Array | None:
     return None
 
 
+def of_classes(name: str) -> bool:
+    """Return True if the metric compares classes, so that labels are class numbers."""
+    return name in ("accuracy", "f1") or bool(_TOP.fullmatch(name))
+
+
 def check_labels(name: str, outputs: Outputs, labels: Array) -> None:
     """Raise InputError for labels that the metric does not accept, or classes out of range."""
-    if not (name in ("accuracy", "f1") or _TOP.fullmatch(name)):
+    if not of_classes(name):
         return
     scores = _scores(outputs)
     if labels.dtype.kind not in "iub" or labels.ndim != 1:

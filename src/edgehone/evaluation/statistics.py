@@ -242,6 +242,16 @@ def share_interval(successes: int, n: int) -> Interval:
     return Interval(p, max(0.0, min(p, centre - half)), min(1.0, max(p, centre + half)), n)
 
 
+def no_difference(n: int) -> float:
+    """Return the lower end of a share of which all of n samples are hits: 0.025^(1/n) (Clopper & Pearson 1934)."""
+    return float(0.025 ** (1 / n))
+
+
+def samples_needed(share: float) -> int:
+    """Return the number of samples that show a share of at least `share` (0 to 1) if all of them are hits."""
+    return max(1, math.ceil(math.log(0.025) / math.log(share) - 1e-9))
+
+
 def ratio_of(top: Figure, bottom: Figure, unit: str = "") -> Figure:
     """Return top / bottom of two independent positive figures with its interval.
 

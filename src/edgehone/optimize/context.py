@@ -97,6 +97,10 @@ class RunContext:
         default_factory=dict
     )  # evaluation, calibration; task and pictures if given
     metric: str | None = None  # for graphs: the metric that the user named
+    samples_needed: int = (
+        0  # for graphs: evaluation samples without which the gate on accuracy cannot be passed
+    )
+    task_kind: str | None = None  # for graphs: what the outputs decide, if the user said so
     normalization: Mapping[str, Any] = field(default_factory=dict)  # image to array: scale, mean, std
     prediction_target: PredictionTarget | None = (
         None  # device that figures are predicted for; None: figures are measured

@@ -36,7 +36,12 @@ def make_decision(
             versions={name: dict(env.versions) for name, env in ctx.environments.items()},
             edgehone=version("edgehone"),
         ),
-        notes=[*setup.notes, *notes, *_notes(setup, [original.baseline, *trials])],
+        notes=[
+            *setup.notes,
+            *original.facts.get("notes", ()),
+            *notes,
+            *_notes(setup, [original.baseline, *trials]),
+        ],
         conversions=[trial.conversion for trial in trials if trial.conversion],
     )
 

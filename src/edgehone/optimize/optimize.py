@@ -49,6 +49,7 @@ def optimize(model: str | Path, **options: Unpack[Options]) -> Decision:
     - `backends`: names of the backends to try. Default: all that take the model.
     - `evaluation`, `calibration`: text files, or samples for a model that generates no text.
     - `task`: multiple-choice questions (JSON lines). `metric`: a metric for samples with labels.
+    - `task_kind`: what the outputs of a graph decide, such as "detection"; by default it is recognized.
     - `pictures`: a folder or JSON lines, for vision-language models.
     - `gates`: `name=value` or `name=off`. `subject_to`: limits such as `bytes<=60MB`.
     - `minimize`, `maximize`: objectives. `weights`: their weights instead, such as `speed=1,quality=8`.

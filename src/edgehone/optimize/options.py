@@ -24,6 +24,7 @@ class Options(TypedDict, total=False):
     calibration: str | Path | None
     task: str | Path | None
     metric: str | None
+    task_kind: str | None
     pictures: str | Path | None
     gates: Sequence[str]
     time: float | None
@@ -50,6 +51,7 @@ class OptimizeOptions:
     calibration: str | Path | None = None
     task: str | Path | None = None
     metric: str | None = None
+    task_kind: str | None = None
     pictures: str | Path | None = None
     gates: tuple[str, ...] = ()
     time: float | None = None
@@ -83,6 +85,7 @@ class OptimizeOptions:
         words += ["--device", self.device] if self.device else []
         words += ["--workers", self.workers] if self.workers else []
         words += ["--metric", self.metric] if self.metric else []
+        words += ["--task-kind", self.task_kind] if self.task_kind else []
         words += ["--backends", ",".join(self.backends)] if self.backends else []
         files = {
             "--eval": self.evaluation,

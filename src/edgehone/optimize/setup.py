@@ -20,6 +20,7 @@ from edgehone.decision.requirements import Requirements
 from edgehone.device.catalogue import platform_row
 from edgehone.device.facts import Device
 from edgehone.device.inventory import read_inventory
+from edgehone.evaluation import statistics
 from edgehone.execution.executor import Executor
 from edgehone.execution.home import home
 from edgehone.execution.job import Input, Limits
@@ -118,7 +119,14 @@ def set_up(
         # Recipes on accelerators are planned only where quality can be checked on the device that is measured.
         planned_recipes, unused = add_device_recipes(planned_recipes, ctx)
         notes = (*notes, *unused)
-    return Setup(options, replace(ctx, prediction_target=target), planned_recipes, required, notes, unready)
+    ctx = replace(ctx, prediction_target=target, samples_needed=_samples_needed(required))
+    return Setup(options, ctx, planned_recipes, required, notes, unready)
+
+
+def _samples_needed(required: Requirements) -> int:
+    """Return the number of samples that shows what the gate on accuracy requires if no decision differs."""
+    limits = [g.threshold for g in required.gates if g.figure == "accuracy_kept" and g.bound == "low"]
+    return statistics.samples_needed(max(limits)) if limits and 0 < max(limits) < 1 else 0
 
 
 def _plan(
@@ -199,6 +207,7 @@ def set_up_context(
         emit=options.emit,
         datasets=datasets,
         metric=options.metric,
+        task_kind=options.task_kind,
         normalization=normalization(config),
     )
     reasons = {name: error.message for name, error in unready.items()}

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 # Maximum number of calibration samples. Activation ranges converge within a few hundred: NNCF's default is 300.
 CALIBRATION = 256
+# Activation ranges of fewer samples than this are not used if the evaluation can spare more.
+LEAST_CALIBRATION = 8
 # Without calibration samples, one in this many evaluation samples is used for calibration.
 SHARE = 4
 
@@ -33,10 +35,10 @@ def prepare(job: WorkerJob) -> dict[str, Any]:
 
     Both hold the inputs' arrays by name, samples first, and `labels` if they are given.
 
-    args: backend (the module of the reference backend), inputs (the model's, in the form of ModelInfo.to_json),
-    task, most (maximum number of evaluation samples), digests (of the files read, for the record), and for images
-    scale, mean, std. inputs: model, evaluation, and optionally calibration; without it a random part of the
-    evaluation samples, chosen with a fixed seed, is used for calibration.
+    args: backend (the module of the reference backend), inputs (the model's, in the form of ModelInfo.to_json), task,
+    most (maximum number of evaluation samples), needed (evaluation samples that the gates need), digests (of the files
+    read, for the record), and for images scale, mean, std. inputs: model, evaluation, and optionally calibration;
+    without it a random part of the evaluation samples, chosen with a fixed seed, is used for calibration.
 
     Returns texts (the digests), samples and calibration (numbers), labelled, and pairs (whether two samples share a
     label). Raises InputError for samples that cannot be used.
@@ -50,7 +52,7 @@ def prepare(job: WorkerJob) -> dict[str, Any]:
         calibration = _arrays(job, job.inputs["calibration"])
         samples.check_disjoint(evaluation, calibration)
     else:
-        evaluation, calibration = _split(evaluation, rng)
+        evaluation, calibration = _split(evaluation, rng, job.args["needed"])
     samples.check_ranges(evaluation, calibration)
     evaluation = _at_most(evaluation, job.args["most"], rng)
     calibration = _at_most(calibration, CALIBRATION, rng)
@@ -156,13 +158,23 @@ def _image_input(inputs: Sequence[Tensor]) -> tuple[Tensor, int, int]:
     )
 
 
-def _split(arrays: Arrays, rng: np.random.Generator) -> tuple[Arrays, Arrays]:
-    """Move one in SHARE samples to the calibration set, keeping pairs together."""
+def total_for(evaluation: int) -> int:
+    """Return how many samples leave `evaluation` of them once the calibration set is taken."""
+    return -(-evaluation * SHARE // (SHARE - 1))
+
+
+def _split(arrays: Arrays, rng: np.random.Generator, needed: int) -> tuple[Arrays, Arrays]:
+    """Move one in SHARE samples to the calibration set, keeping pairs together.
+
+    Fewer are moved if that leaves the `needed` ones for evaluation and LEAST_CALIBRATION for calibration.
+    """
     import numpy as np
 
     groups = _count(arrays) // 2 if _pairs(arrays) else _count(arrays)
     order = rng.permutation(groups)
     moved = min(CALIBRATION, groups // SHARE)
+    if groups - moved < needed and groups - needed >= LEAST_CALIBRATION:
+        moved = groups - needed
     if groups - moved < samples.MIN_SAMPLES or moved < 1:
         raise InputError(
             f"{groups} samples are too few to use some of them for calibration",

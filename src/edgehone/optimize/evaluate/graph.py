@@ -14,7 +14,7 @@ from edgehone.core.errors import InputError, JobError, ModelError
 from edgehone.core.events import Event
 from edgehone.core.figure import Figure
 from edgehone.decision.requirements import Requirements
-from edgehone.evaluation import agreement, metrics, speed
+from edgehone.evaluation import agreement, collapse, metrics, roles, speed
 from edgehone.evaluation.quality import ParityCheck
 from edgehone.execution.job import Input
 from edgehone.execution.store import JobResult
@@ -27,6 +27,7 @@ from edgehone.optimize.context import RunContext
 from edgehone.optimize.options import OptimizeOptions
 from edgehone.optimize.original import Original
 from edgehone.optimize.trial import Trial
+from edgehone.worker import prepare_graph
 
 # Seconds that one batch of samples may take: a graph may contain an endless loop.
 BATCH_TIMEOUT = 600.0
@@ -45,6 +46,7 @@ def inputs(options: OptimizeOptions, model: ModelInfo) -> dict[str, Input]:
         )
     if options.metric:
         metrics.find(options.metric)
+    roles.check(options.task_kind)
     paths = {"evaluation": options.evaluation, "calibration": options.calibration}
     if not options.evaluation and model.format == "huggingface":
         paths = {name: path or texts.shipped(name) for name, path in paths.items()}  # type: ignore[arg-type]
@@ -73,7 +75,13 @@ def prepare(ctx: RunContext) -> tuple[RunContext, JobResult]:
     """Turn the samples into arrays. The returned context offers `calibration` to builds."""
     ctx.emit(Event("", detail="reading the samples"))
     tensors = ctx.model.to_json()["inputs"]
-    args = {"inputs": tensors, "task": ctx.model.task, "most": ctx.effort.samples, **ctx.normalization}
+    args = {
+        "inputs": tensors,
+        "task": ctx.model.task,
+        "most": ctx.effort.samples,
+        "needed": ctx.samples_needed,
+        **ctx.normalization,
+    }
     args["digests"] = {name: one.identity for name, one in ctx.datasets.items()}
     try:
         prepared = ctx.run(
@@ -98,14 +106,7 @@ def reference(ctx: RunContext, prepared: JobResult) -> Original:
     try:
         artifact = Input.of(build(ctx, recipe))
         outputs = _outputs(ctx, recipe, batch, {"artifact": artifact, "samples": samples_input}, on_progress)
-        own = agreement.read(outputs.out)
-        labels = agreement.labels_of(samples_input.path, outputs.facts["samples"])
-        metric = _metric(ctx, labels)
-        if labels is not None and metric is not None:
-            for folder in (samples_input.path, prepared.out / "calibration"):
-                if (some := agreement.labels_of(folder)) is not None:
-                    metrics.check_labels(metric, own, some)
-            agreement.figures(own, own, labels, metric)
+        facts = _facts(ctx, prepared, outputs)
     except JobError as error:
         raise ModelError(
             f"the original cannot be run: {error.message}" + (f" (log: {error.log})" if error.log else ""),
@@ -118,7 +119,44 @@ def reference(ctx: RunContext, prepared: JobResult) -> Original:
         Trial(ctx.reference_backend.original(ctx.model)),
         {"batch": batch, **_load(ctx.workload)},
         inputs={"samples": samples_input},
-        facts={"labels": labels, "metric": metric},
+        facts=facts,
+    )
+
+
+def _facts(ctx: RunContext, prepared: JobResult, outputs: JobResult) -> dict[str, Any]:
+    """Return the labels, the metric and the roles of the outputs, after checking them on the original's own outputs."""
+    own = agreement.read(outputs.out)
+    labels = agreement.labels_of(prepared.out / "evaluation", outputs.facts["samples"])
+    metric = _metric(ctx, labels)
+    for folder in ("evaluation", "calibration") if metric else ():
+        if (some := agreement.labels_of(prepared.out / folder)) is not None:
+            metrics.check_labels(str(metric), own, some)
+    by_class = metric is not None and metrics.of_classes(metric)
+    outputs_roles = roles.recognize(
+        own,
+        inputs=[tensor.name for tensor in ctx.model.inputs],
+        task=ctx.model.task,
+        kind=ctx.task_kind or ("classification" if by_class else None),
+        told_by="--task-kind" if ctx.task_kind else "the labels and the metric",
+    )
+    agreement.figures(own, own, outputs_roles, labels, metric)
+    notes = [] if metric else [one.sentence() for one in outputs_roles]
+    if (few := _too_few(ctx, prepared)) is not None:
+        notes.append(few)
+        ctx.emit(Event("", detail=few))
+    return {"labels": labels, "metric": metric, "roles": outputs_roles, "notes": notes}
+
+
+def _too_few(ctx: RunContext, prepared: JobResult) -> str | None:
+    """Return a warning if even a candidate without any difference cannot show what the gate on accuracy requires."""
+    left, needed = prepared.facts["samples"], ctx.samples_needed
+    if left >= needed:
+        return None
+    total = prepare_graph.total_for(needed)
+    return (
+        f"the gate on accuracy_kept needs {needed} evaluation samples even if no decision differs; {left} are left: "
+        f"give {total} or more with --eval (a quarter is used for calibration), or {needed} with separate ones for "
+        "--calibrate"
     )
 
 
@@ -176,12 +214,18 @@ def kept_by_window(original: Original, trial: Trial) -> None:
 
 
 def fill_quality(original: Original, trial: Trial, scored: JobResult) -> None:
-    """Set a trial's quality figures, and keep the values per sample."""
+    """Set a trial's quality figures, and keep the values per sample. Disqualify it if an output collapsed."""
     reference, own = agreement.read(original.reference.out), agreement.read(scored.out)
-    metric = original.facts["metric"]
-    trial.figures.update(agreement.figures(reference, own, original.facts["labels"], metric))
+    metric, outputs_roles = original.facts["metric"], original.facts["roles"]
+    trial.figures.update(agreement.figures(reference, own, outputs_roles, original.facts["labels"], metric))
     trial.facts["metric"] = metric or "agreement"
-    trial.samples["outputs"] = agreement.rows(reference, own)
+    trial.facts["agreement"] = {
+        name: [figure.to_json() for figure in figures]
+        for name, figures in agreement.by_output(reference, own, outputs_roles).items()
+    }
+    trial.samples["outputs"] = agreement.rows(reference, own, outputs_roles)
+    if (why := collapse.reason(outputs_roles, reference, own)) is not None:
+        trial.drop("disqualified", why)
 
 
 def parity_check(original: Original, exact: Trial, scored: JobResult, required: Requirements) -> ParityCheck:

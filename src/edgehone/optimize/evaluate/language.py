@@ -51,6 +51,11 @@ def inputs(options: OptimizeOptions, model: ModelInfo) -> dict[str, Input]:
             f"--metric {options.metric}: language models are evaluated by their next-token probabilities",
             hint="leave --metric out, or give multiple-choice questions with --task FILE",
         )
+    if options.task_kind:
+        raise InputError(
+            f"--task-kind {options.task_kind}: language models are evaluated by their next-token probabilities",
+            hint="leave --task-kind out",
+        )
     paths: dict[str, Path] = {
         "evaluation": Path(options.evaluation or texts.shipped("evaluation")),
         "calibration": Path(options.calibration or texts.shipped("calibration")),

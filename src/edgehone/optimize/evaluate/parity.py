@@ -67,7 +67,10 @@ def build_and_score(
         evaluator.fill_quality(original, trial, trial.score)
         routing.compare(ctx, original, trial)
         vision.compare(ctx, original, trial)
-        ctx.emit(Event(recipe.key, "waiting", f"{trial.bytes / 1e6:.1f} MB, {evaluator.summary(trial)}"))
+        if trial.status == "ok":
+            ctx.emit(Event(recipe.key, "waiting", f"{trial.bytes / 1e6:.1f} MB, {evaluator.summary(trial)}"))
+        else:
+            ctx.emit(Event(recipe.key, trial.status, str(trial.error)))
 
 
 def parity_check(

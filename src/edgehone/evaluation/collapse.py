@@ -1,0 +1,72 @@
+"""Outputs that collapsed: a candidate that gives the same answer to everything is refused, whatever an average says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from edgehone.evaluation import decisions, detections
+from edgehone.evaluation.roles import OutputRole
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[Any]
+    Outputs = Mapping[str, Array]
+
+# A variance over the samples below this share of the original's is none.
+CONSTANT = 1e-3
+# Fewer decisions of the original than this may be lost by chance, being near the threshold.
+LEAST_DECISIONS = 3
+
+
+def reason(roles: Sequence[OutputRole], reference: Outputs, candidate: Outputs) -> str | None:
+    """Return which output of the candidate collapsed and how, None if none did.
+
+    An output collapsed if it, or a group of its channels that has a scale of its own, hardly varies over the samples
+    while the original's does, or if no score reaches the decision threshold while several of the original's do.
+    """
+    for role in roles:
+        for name in role.layout.names if role.layout else (role.name,):
+            if (why := _constant(name, reference[name], candidate[name])) is not None:
+                return why
+        if (why := _undecided(role, reference, candidate)) is not None:
+            return why
+    return None
+
+
+def _constant(name: str, reference: Array, candidate: Array) -> str | None:
+    if reference.dtype.kind != "f" or len(reference) < 2:
+        return None
+    groups = decisions.scales(reference, candidate)
+    for ours, theirs in groups:
+        variances = [float(array.var(0).sum()) for array in (ours, theirs)]
+        if variances[0] > 0 and variances[1] < CONSTANT * variances[0]:
+            part = f"{len(ours[0])} of the entries of " if len(groups) > 1 else ""
+            return (
+                f"{part}the output {name!r} collapsed: over the samples it varies by {variances[1] ** 0.5:.2g}, "
+                f"the original's by {variances[0] ** 0.5:.2g}"
+            )
+    return None
+
+
+def _undecided(role: OutputRole, reference: Outputs, candidate: Outputs) -> str | None:
+    if role.role == "detections" and role.layout is not None:
+        counts = [_detected(outputs, role.layout) for outputs in (reference, candidate)]
+        what, at = "detections", detections.THRESHOLD
+    elif role.role in ("binary", "labels"):
+        at = decisions.threshold(reference[role.name])
+        counts = [int((outputs[role.name] >= at).sum()) for outputs in (reference, candidate)]
+        what = "scores"
+    else:
+        return None
+    if counts[0] >= LEAST_DECISIONS and counts[1] == 0:
+        return (
+            f"the output {role.name!r} collapsed: no {what} of at least {at:g}, the original has {counts[0]}"
+        )
+    return None
+
+
+def _detected(outputs: Outputs, layout: detections.Layout) -> int:
+    found = (detections.find(outputs, layout, i)[1] for i in range(len(outputs[layout.boxes])))
+    return sum(int((scores >= detections.THRESHOLD).sum()) for scores in found)

@@ -1,0 +1,182 @@
+"""Detections in the outputs of a graph: where boxes and scores are, and how well two sets of boxes match.
+
+Layouts: one output with a row or column for each anchor, 4 coordinates first, then optionally objectness, then a score
+for each class (YOLO), or boxes and scores in separate outputs (SSD, RetinaNet, exported with or without suppression of
+overlapping boxes).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[Any]
+    Outputs = Mapping[str, Array]
+
+# A box counts from this score on, the usual default of detectors' own tools.
+THRESHOLD = 0.25
+# Its partner may score lower: a box at 0.26 in one and at 0.24 in the other is no loss.
+PARTNER = 0.8 * THRESHOLD
+# Two boxes are the same object from this intersection over union on (PASCAL VOC).
+OVERLAP = 0.5
+# Overlapping boxes of one class above this are one detection (the usual default of non-maximum suppression).
+SUPPRESSION = 0.45
+# Fewest anchors, and most channels, of an output with both boxes and scores.
+_ANCHORS = 64
+_CHANNELS = 1024
+_BOXES = re.compile(r"box|loc|rect", re.IGNORECASE)
+_SCORES = re.compile(r"score|conf|prob|logit|class", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where boxes and scores are.
+
+    In one output: `axis` is that of the channels (1 or 2), `objectness` tells whether a score of the box comes before
+    those of the classes. In two outputs: `scores` names the other. Boxes are (x, y, width, height) around their
+    centres if `centred`, else (x1, y1, x2, y2).
+    """
+
+    boxes: str
+    scores: str | None = None
+    axis: int = 1
+    objectness: bool = False
+    centred: bool = True
+    why: str = ""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Return the outputs that are read."""
+        return (self.boxes,) if self.scores is None else (self.boxes, self.scores)
+
+
+def separate(outputs: Outputs) -> Layout | None:
+    """Return the layout of boxes [samples, k, 4] and scores [samples, k(, classes)] in two outputs, else None."""
+    boxes = [n for n, a in outputs.items() if _BOXES.search(n) and a.ndim == 3 and a.shape[2] == 4]
+    for name in boxes:
+        rows = outputs[name].shape[:2]
+        for other, array in outputs.items():
+            scores = array.dtype.kind == "f" and array.ndim in (2, 3) and array.shape[:2] == rows
+            if other != name and _SCORES.search(other) and scores:
+                return Layout(
+                    name, other, centred=not _corners(outputs[name]), why="boxes and scores by their names"
+                )
+    return None
+
+
+def joint(name: str, array: Array, told: bool = False) -> Layout | None:
+    """Return the layout of one output [samples, channels, anchors] or [samples, anchors, channels], else None.
+
+    It is recognized by 4 channels of another scale (or sign) before channels that are all between 0 and 1.
+    """
+    import numpy as np
+
+    if array.ndim != 3 or array.dtype.kind != "f":
+        return None
+    axis = 1 if array.shape[1] <= array.shape[2] else 2
+    channels, anchors = array.shape[axis], array.shape[3 - axis]
+    if not 5 <= channels <= _CHANNELS or (anchors < _ANCHORS and not told):
+        return None
+    values = np.moveaxis(array, axis, 2)
+    coordinates, scores = values[..., :4], values[..., 4:]
+    probabilities = bool((scores >= 0).all()) and bool((scores <= 1).all())
+    larger = float(np.abs(coordinates).max()) > 4 * max(float(np.abs(scores).max()), 1e-6)
+    if not probabilities or not (larger or told):
+        return None
+    objectness = channels >= 6 and axis == 2
+    why = f"4 coordinates up to {float(np.abs(coordinates).max()):.3g}, then {channels - 4} scores between 0 and 1"
+    return Layout(name, None, axis, objectness, centred=not _corners(coordinates), why=why)
+
+
+def _corners(boxes: Array) -> bool:
+    """Return True if the boxes are corners: their second point is never left of or above the first."""
+    widths = boxes[..., 2] - boxes[..., 0]
+    heights = boxes[..., 3] - boxes[..., 1]
+    return bool((widths >= 0).all()) and bool((heights >= 0).all())
+
+
+def find(outputs: Outputs, layout: Layout, sample: int) -> tuple[Array, Array, Array]:
+    """Return boxes [k, 4] as corners, scores [k] and classes [k] of one sample, from the score PARTNER on.
+
+    Overlapping boxes of one class are suppressed.
+    """
+    import numpy as np
+
+    first = outputs[layout.boxes][sample].astype(np.float64)
+    if layout.scores is None:
+        rows = first if layout.axis == 2 else first.T
+        boxes, scores = rows[:, :4], rows[:, 4:]
+        if layout.objectness:
+            scores = scores[:, :1] * scores[:, 1:]
+    else:
+        boxes, scores = first, outputs[layout.scores][sample].astype(np.float64).reshape(len(first), -1)
+    best, classes = scores.max(1), scores.argmax(1)
+    keep = best >= PARTNER
+    boxes, best, classes = boxes[keep], best[keep], classes[keep]
+    if layout.centred:
+        boxes = np.concatenate([boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2], axis=1)
+    return _suppressed(boxes, best, classes)
+
+
+def _suppressed(boxes: Array, scores: Array, classes: Array) -> tuple[Array, Array, Array]:
+    import numpy as np
+
+    order = list(np.argsort(-scores, kind="stable"))
+    kept: list[int] = []
+    while order:
+        best = order.pop(0)
+        kept.append(int(best))
+        if order:
+            rest = np.array(order)
+            same = (classes[rest] == classes[best]) & (
+                overlaps(boxes[best][None], boxes[rest])[0] > SUPPRESSION
+            )
+            order = [int(index) for index in rest[~same]]
+    index = np.array(kept, dtype=np.int64)
+    return boxes[index], scores[index], classes[index]
+
+
+def overlaps(one: Array, other: Array) -> Array:
+    """Return the intersection over union of boxes [a, 4] and [b, 4] (corners), [a, b]."""
+    import numpy as np
+
+    low = np.maximum(one[:, None, :2], other[None, :, :2])
+    high = np.minimum(one[:, None, 2:], other[None, :, 2:])
+    common = np.prod(np.maximum(high - low, 0.0), axis=2)
+    areas = [np.prod(np.maximum(boxes[:, 2:] - boxes[:, :2], 0.0), axis=1) for boxes in (one, other)]
+    union = areas[0][:, None] + areas[1][None] - common
+    result: Array = np.where(union > 0, common / np.where(union > 0, union, 1.0), 0.0)
+    return result
+
+
+def matched(reference: Outputs, candidate: Outputs, layout: Layout, sample: int) -> tuple[float, float]:
+    """Return how many of the detections of both sides have a partner on the other, and how many there are.
+
+    A detection has a score of at least THRESHOLD; its partner one of at least PARTNER, the same class, and an overlap
+    of at least OVERLAP. Half the number of matched ones over the number of all is their F1.
+    """
+    ours, theirs = find(reference, layout, sample), find(candidate, layout, sample)
+    return (
+        _partnered(ours, theirs) + _partnered(theirs, ours),
+        float((ours[1] >= THRESHOLD).sum() + (theirs[1] >= THRESHOLD).sum()),
+    )
+
+
+def _partnered(one: tuple[Array, Array, Array], other: tuple[Array, Array, Array]) -> float:
+    """Return how many detections of `one` find a partner in `other`; each partner is used once, best scores first."""
+    free = set(range(len(other[1])))
+    table = overlaps(one[0], other[0])
+    count = 0
+    for index in range(len(one[1])):
+        if one[1][index] < THRESHOLD:
+            continue
+        partners = [j for j in free if other[2][j] == one[2][index] and table[index, j] >= OVERLAP]
+        if partners:
+            free.remove(max(partners, key=lambda j: table[index, j]))
+            count += 1
+    return float(count)

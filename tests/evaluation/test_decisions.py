@@ -1,0 +1,171 @@
+"""Each output is judged on its own scale: what a flattened average hides is found, and what is equal passes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as some
+
+from edgehone.evaluation import agreement, collapse, decisions, detections, metrics, roles
+from edgehone.evaluation import statistics as st
+from tests.evaluation.test_roles import ctc, logits, softmax, unit, yolo
+
+RNG = np.random.default_rng(1)
+
+
+def kept(reference: dict[str, Any], candidate: dict[str, Any], **known: Any) -> Any:
+    return agreement.kept(reference, candidate, roles.recognize(reference, **known))
+
+
+def with_objects(scores: Any, samples: int) -> Any:
+    """Put an object of a sure score into each of the first samples."""
+    result = scores.copy()
+    for i in range(samples):
+        result[i, :4, i] = (100, 100, 40, 40)
+        result[i, 4 + i % 3, i] = 0.9
+    return result
+
+
+def test_a_detector_without_scores_is_refused_though_its_boxes_are_exact() -> None:
+    reference = {"output0": with_objects(yolo(96), 23)}
+    broken = {"output0": reference["output0"].copy()}
+    broken["output0"][:, 4:] = 0
+    assert metrics.cosine(*(a["output0"].reshape(96, -1) for a in (reference, broken))).mean() > 0.999
+    known = roles.recognize(reference)
+    assert kept(reference, broken).value < 0.1
+    assert "collapsed" in str(collapse.reason(known, reference, broken))
+    assert collapse.reason(known, reference, reference) is None
+    near = {"output0": reference["output0"] * np.float32(1.001)}
+    exact = kept(reference, near)
+    assert exact.value == 1 and exact.low > 0.95
+    assert collapse.reason(known, reference, near) is None
+
+
+def test_few_detections_that_are_lost_are_not_hidden_by_many_empty_pictures() -> None:
+    reference = {"output0": with_objects(yolo(96), 3)}
+    broken = {"output0": reference["output0"].copy()}
+    broken["output0"][0, 4:] = 0
+    assert kept(reference, broken).value < 0.9
+
+
+def test_decisions_are_judged_beside_a_state_that_is_kept() -> None:
+    reference = {
+        "output": np.tile(np.array([0.1, 0.45, 0.95, 0.9], np.float32), 60)[:, None],
+        "stateN": RNG.normal(size=(240, 2, 128)).astype(np.float32),
+    }
+    flipped = {"output": np.where(np.abs(reference["output"] - 0.45) < 0.01, 0.6, reference["output"])}
+    flipped["stateN"] = reference["stateN"]
+    figure = kept(reference, flipped, inputs=["input", "state"])
+    assert figure.value == pytest.approx(0.75)
+
+
+def test_a_changed_line_of_a_text_counts_though_few_steps_differ() -> None:
+    reference = {"softmax": ctc(40)}
+    changed = {"softmax": reference["softmax"].copy()}
+    for i in range(4):  # one step of a tenth of the lines
+        changed["softmax"][i, 20] = softmax(np.eye(90, dtype=np.float32)[85 - i] * 20)
+    assert roles.recognize(reference)[0].role == "ctc"
+    assert kept(reference, changed).value == pytest.approx(0.9)
+
+
+def test_ctc_removes_repeats_then_blanks() -> None:
+    steps = np.eye(4, dtype=np.float32)[[[1, 1, 0, 1, 2, 2, 0, 3]]]
+    assert decisions.ctc_texts(steps, blank=0) == [(1, 1, 2, 3)]
+
+
+def test_an_embedding_with_small_errors_passes_and_a_collapsed_one_is_refused() -> None:
+    latent = unit(200, 6) @ RNG.normal(size=(6, 384)).astype(np.float32)  # texts that have near neighbours
+    reference = {"sentence_embedding": latent / np.linalg.norm(latent, axis=1, keepdims=True)}
+    noise = RNG.normal(size=(200, 384)).astype(np.float32) * 0.0018  # cosine 0.9994
+    near = {"sentence_embedding": reference["sentence_embedding"] + noise}
+    figure = kept(reference, near)
+    assert figure.value > 0.98 and figure.low > 0.95
+    known = roles.recognize(reference)
+    flat = {"sentence_embedding": np.repeat(reference["sentence_embedding"][:1], 200, 0)}
+    assert "collapsed" in str(collapse.reason(known, reference, flat))
+    assert kept(reference, flat).value < 0.5
+
+
+def test_a_constant_answer_is_refused_whatever_its_average() -> None:
+    probabilities = np.full((100, 1), 0.02, np.float32) + RNG.uniform(0, 0.01, (100, 1)).astype(np.float32)
+    probabilities[:4] = 0.97  # 4 of 100 are positive
+    reference, constant = {"p": probabilities}, {"p": np.full((100, 1), 0.02, np.float32)}
+    assert kept(reference, constant).value == pytest.approx(0.96)
+    assert "collapsed" in str(collapse.reason(roles.recognize(reference), reference, constant))
+
+
+def test_labels_count_those_that_are_set() -> None:
+    reference = {"tags": np.zeros((100, 50), np.float32) + 0.01}
+    reference["tags"][:30, 3] = 0.9
+    nothing = {"tags": np.full((100, 50), 0.01, np.float32)}
+    assert kept(reference, nothing).value == 0
+    assert kept(reference, reference).value == 1
+
+
+def test_the_background_of_token_classes_does_not_count() -> None:
+    scores = np.zeros((30, 20, 5), np.float32)
+    scores[..., 0] = 1
+    scores[:, 3, 0], scores[:, 3, 2] = 0, 1  # an entity of one token
+    broken = np.zeros_like(scores)
+    broken[..., 0] = 1
+    assert kept({"logits": scores}, {"logits": broken}).value == 0
+
+
+def test_numbers_of_two_scales_are_judged_apart() -> None:
+    large, small = RNG.normal(size=(100, 2)) * 1000, RNG.normal(size=(100, 2))
+    reference = {"y": np.concatenate([large, small], 1).astype(np.float32)}
+    broken = {"y": np.concatenate([large, np.zeros_like(small)], 1).astype(np.float32)}
+    assert len(decisions.scales(reference["y"], broken["y"])) == 2
+    assert kept(reference, broken, kind="regression").value == pytest.approx(0, abs=0.05)
+    assert kept(reference, broken).value < 0.3
+
+
+def test_equal_decisions_of_72_samples_show_95_percent_and_of_71_do_not() -> None:
+    assert st.samples_needed(0.95) == 72
+    for n, shown in ((72, True), (71, False)):
+        reference = {"logits": logits(n, 5)}
+        low = kept(reference, {"logits": reference["logits"] + np.float32(2e-6)}).low
+        assert (low >= 0.95) is shown
+
+
+@given(n=some.integers(1, 400), share=some.floats(0.5, 0.999))
+def test_the_number_of_samples_needed_is_the_smallest_that_shows_the_share(n: int, share: float) -> None:
+    needed = st.samples_needed(share)
+    assert st.no_difference(needed) >= share - 1e-9
+    assert needed == 1 or st.no_difference(needed - 1) < share + 1e-9
+
+
+@settings(max_examples=25)
+@given(
+    role=some.sampled_from(["classes", "labels", "vector", "numbers", "steps", "mask", "unknown", "binary"]),
+    seed=some.integers(0, 1000),
+)
+def test_every_output_agrees_with_itself_and_never_by_more_than_all(role: Any, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    shape = {"steps": (9, 5, 4), "mask": (9, 3, 4, 4)}.get(role, (9, 6))
+    one, other = (rng.normal(size=shape).astype(np.float32) for _ in range(2))
+    known = roles.OutputRole("y", role, "")
+    for measure in decisions.agree(known, {"y": one}, {"y": one}):
+        assert measure.figure().value == 1
+    for measure in decisions.agree(known, {"y": one}, {"y": other}):
+        figure = measure.figure()
+        assert figure.value is not None and 0 <= figure.value <= 1
+        assert figure.low is None or figure.low <= figure.value
+
+
+def test_overlap_of_boxes() -> None:
+    boxes = np.array([[0.0, 0, 2, 2], [1, 1, 3, 3], [5, 5, 6, 6]])
+    table = detections.overlaps(boxes[:1], boxes)
+    assert table[0] == pytest.approx([1, 1 / 7, 0])
+
+
+def test_overlapping_boxes_of_one_class_are_one_detection() -> None:
+    outputs = {"boxes": np.array([[[0.0, 0, 10, 10], [0, 0, 10, 9], [20, 20, 30, 30]]])}
+    outputs["scores"] = softmax(np.array([[[5.0, 0], [4, 0], [0, 5]]]))
+    layout = detections.separate(outputs)
+    assert layout is not None and not layout.centred
+    boxes, _, classes = detections.find(outputs, layout, 0)
+    assert len(boxes) == 2 and list(classes) == [0, 1]
