@@ -9,7 +9,7 @@ from edgehone.backends.llamacpp import original as gguf
 from edgehone.backends.sessions import WorkerJob
 from edgehone.core.errors import EdgehoneError
 from edgehone.worker.conformance.session_checks import compare_with_generate
-from edgehone.worker.tokenizer_sample import SAMPLE
+from edgehone.worker.tokenizer_sample import PLAIN
 
 
 def compare(job: WorkerJob) -> dict[str, Any]:
@@ -21,7 +21,7 @@ def compare(job: WorkerJob) -> dict[str, Any]:
     tokenizer = AutoTokenizer.from_pretrained(job.inputs["model"])
     original = AutoModelForCausalLM.from_pretrained(job.inputs["model"], dtype=torch.float32).eval()
     session = backend.open_session(job.inputs["artifact"], job.args.get("settings", {}), job)
-    sample = tokenizer(SAMPLE)["input_ids"]
+    sample = tokenizer(PLAIN)["input_ids"]
     text = (job.inputs["calibration"] / "calibration.txt").read_text("utf-8")
     ids = tokenizer(text)["input_ids"][:600]
     chunks = list(session.score(ids))
@@ -33,7 +33,7 @@ def compare(job: WorkerJob) -> dict[str, Any]:
     scored = np.concatenate(list(session.score(prompt + made.ids)))
     stopped = session.generate(prompt, 40, lambda token: True)
     facts = {
-        "same_ids": session.tokenize(SAMPLE) == sample,
+        "same_ids": session.tokenize(PLAIN) == sample,
         "text": session.detokenize(session.tokenize("Hello, café\n world")),
         "shape": [sum(len(chunk) for chunk in chunks), chunks[0].shape[1]],
         "chunks": len(chunks),
@@ -81,14 +81,14 @@ def vocabulary(job: WorkerJob) -> dict[str, Any]:
 
     found = gguf.open_tokenizer(job.inputs["model"], job)
     original = AutoTokenizer.from_pretrained(job.inputs["original"])
-    ids, sizes = found.encode(SAMPLE)
-    plain = original(SAMPLE, add_special_tokens=False)["input_ids"]
+    ids, sizes = found.encode(PLAIN)
+    plain = original(PLAIN, add_special_tokens=False)["input_ids"]
     return {
-        "same_ids": found.tokenize(SAMPLE) == original(SAMPLE)["input_ids"] and ids == plain,
+        "same_ids": found.tokenize(PLAIN) == original(PLAIN)["input_ids"] and ids == plain,
         "bos": found.bos,
         "eos": found.eos,
         "vocabulary": found.vocabulary,
-        "sizes": len(sizes) == len(ids) and sum(sizes) == len(SAMPLE.encode()),
+        "sizes": len(sizes) == len(ids) and sum(sizes) == len(PLAIN.encode()),
     }
 
 

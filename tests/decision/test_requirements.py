@@ -26,6 +26,7 @@ def test_defaults() -> None:
         "latency_cv": ("<=", 0.2, "value"),
     }
     judged = {
+        "token_mismatch_max",
         "kl_mean_max",
         "same_top_min",
         "relative_error_max",

@@ -12,7 +12,9 @@ import pytest
 from edgehone.core.errors import EdgehoneError
 from edgehone.core.figure import Figure
 from edgehone.evaluation import quality
+from edgehone.evaluation.tokens import TokenComparison
 
+EQUAL = TokenComparison(Figure(0.0), True)
 TOLERANCE = {"kl_mean_max": 1e-3, "same_top_min": 0.98}
 
 
@@ -135,23 +137,25 @@ def figures(kl: float = 1e-5, top: float = 0.995) -> dict[str, Figure]:
 
 
 def test_parity_check_passes_with_its_figures() -> None:
-    got = quality.parity_check([1, 2], [1, 2], figures(), TOLERANCE)
+    got = quality.parity_check(EQUAL, figures(), TOLERANCE)
     assert got.ok
+    assert got.reason.startswith("token ids equal; ")
     assert "1e-05" in got.reason
 
 
 @pytest.mark.parametrize(
-    ("ids", "found", "reason"),
+    ("tokens", "found", "reason"),
     [
-        ([1, 3], figures(), "returns id 3 at position 1 of the sample, the original's returns 2"),
-        ([1], figures(), "returns 1 ids for the sample, the original's returns 2"),
-        ([1, 2], figures(kl=2e-3), "diverges by 0.002 nats"),
-        ([1, 2], figures(kl=float("nan")), "diverges by nan nats"),
-        ([1, 2], figures(top=0.9), "picks 90.0%"),
-        ([1, 2], {**figures(), "same_top": Figure.missing("crashed")}, "could not be compared: crashed"),
+        (TokenComparison(Figure(0.5), False, fault="other ids for 50 %"), figures(), "other ids for 50 %"),
+        (EQUAL, figures(kl=2e-3), "diverges by 0.002 nats"),
+        (EQUAL, figures(kl=float("nan")), "diverges by nan nats"),
+        (EQUAL, figures(top=0.9), "picks 90.0%"),
+        (EQUAL, {**figures(), "same_top": Figure.missing("crashed")}, "could not be compared: crashed"),
     ],
 )
-def test_parity_check_fails_with_its_reason(ids: list[int], found: dict[str, Figure], reason: str) -> None:
-    got = quality.parity_check([1, 2], ids, found, TOLERANCE)
+def test_parity_check_fails_with_its_reason(
+    tokens: TokenComparison, found: dict[str, Figure], reason: str
+) -> None:
+    got = quality.parity_check(tokens, found, TOLERANCE)
     assert not got.ok
     assert reason in got.reason

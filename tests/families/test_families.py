@@ -10,32 +10,15 @@ import importlib.util
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import cast
 
 import pytest
 
 from edgehone.backends import registry
-from edgehone.backends.base import ReferenceBackend
-from edgehone.core.events import silent
-from edgehone.decision import requirements
-from edgehone.execution.environments import environment
-from edgehone.execution.executor import LocalExecutor
-from edgehone.execution.job import Input, Limits
-from edgehone.inputs import workload
-from edgehone.inputs.texts import shipped
-from edgehone.model import digest
-from edgehone.model.inspect import inspect
-from edgehone.optimize.context import EffortSettings, ReadyExecutor, RunContext
-from edgehone.optimize.evaluate import language, parity
+from edgehone.optimize.context import RunContext
 from edgehone.optimize.original import Original
-from edgehone.optimize.trial import Trial
+from tests import parityrun
+from tests.parityrun import BACKENDS
 
-ORIGIN = "pytorch"
-BACKENDS = [
-    name
-    for name in registry.names()
-    if registry.load(name).NEEDS.lock is not None and not registry.load(name).REFERENCE
-]
 FAMILIES = [
     "llama", "mistral", "mistral-windowed", "qwen2", "qwen3", "phi3", "gemma", "gemma2", "gemma3_text",
     "mixtral", "qwen2_moe", "qwen3_moe",
@@ -79,31 +62,10 @@ def bench_of(
     tiny_families: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[str], tuple[RunContext, Original]]:
     """A family's bench and its reference: tokenized and scored once for all backends."""
-    names = (ORIGIN, *BACKENDS)
-    ready = {name: environment.ensure(name, registry.load(name).NEEDS, lambda _: None) for name in names}
 
     @cache
     def make(family: str) -> tuple[RunContext, Original]:
-        info = inspect(tiny_families(family))
-        texts = {
-            kind: Input(shipped(kind), digest.digest_file(shipped(kind)))
-            for kind in ("evaluation", "calibration")
-        }
-        site = ReadyExecutor(LocalExecutor(), ready, Limits(seconds=300))
-        ctx = RunContext(
-            model=info,
-            source=Input(info.path, digest.digest_model(info, tmp_path_factory.mktemp("digests"))),
-            build_executor=site,
-            target_executor=site,
-            workload=workload.fit(workload.load(), info.context)[0],
-            effort=EffortSettings(windows=4, window=128, rounds=3, seconds=0.1, budget=1.0, samples=4),
-            backends=registry.load_all(),
-            reference_backend=cast(ReferenceBackend, registry.load(ORIGIN)),
-            emit=silent,
-            datasets=texts,
-        )
-        ctx, prepared = language.prepare(ctx)
-        return ctx, language.reference(ctx, prepared)
+        return parityrun.prepare(tiny_families(family), tmp_path_factory.mktemp("digests"))
 
     return make
 
@@ -121,9 +83,7 @@ def test_a_family_passes_the_null_test_or_is_refused_with_a_reason(
     if not support.ok:
         assert support.reasons and all(support.reasons)
         return
-    trial = Trial(next(recipe for recipe in backend.recipes(ctx.model) if recipe.exact))
-    parity.build_and_score(ctx, origin, trial)
-    parity.parity_check(ctx, origin, trial, [trial], requirements.load({}, ()))
+    trial = parityrun.judge(ctx, origin, name)
     if (name, family) in KNOWN:
         assert not trial.alive and KNOWN[name, family] in str(trial.error)
     else:

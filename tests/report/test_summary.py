@@ -139,6 +139,12 @@ def test_parity_checks_are_one_table_and_failed_ones_have_their_reason() -> None
             conversions=(
                 conversion("a/F16"),
                 conversion("b/fp16", token_ids_equal=False, passed=False, reason=why),
+                conversion(
+                    "d/f16",
+                    token_ids_equal=False,
+                    token_mismatch=Figure(0.0002, n=9000, unit="share"),
+                    notes=("its own tokenizer reads '<s>' differently",),
+                ),
                 conversion("c/f32", token_ids_equal=None, passed=False, reason="crashed", **lost),
             ),
         )
@@ -154,6 +160,10 @@ def test_parity_checks_are_one_table_and_failed_ones_have_their_reason() -> None
         "passed",
     ]
     assert row(text, "b/fp16").split()[1] == "differ" and row(text, "b/fp16").endswith("failed")
+    assert row(text, "d/f16").split()[1:4] == ["0.020", "%", "differ"] and row(text, "d/f16").endswith(
+        "passed"
+    )
+    assert "d/f16: its own tokenizer reads '<s>' differently" in text
     assert row(text, "c/f32").split() == ["c/f32", *"-----", "failed"]
     assert "over all 512 ids at each token" in text
     assert why in " ".join(text.split()) and text.count("position 3") == 1

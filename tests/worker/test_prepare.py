@@ -14,7 +14,7 @@ from edgehone.core.errors import ModelError, TextError
 from edgehone.inputs.texts import shipped
 from edgehone.model.digest import digest_file
 from edgehone.worker import prepare
-from edgehone.worker.tokenizer_sample import SAMPLE
+from edgehone.worker.tokenizer_sample import PLAIN, SPECIAL
 
 
 class Pairs:
@@ -31,6 +31,9 @@ class Pairs:
         raw = text.encode()
         pieces = [raw[start : start + 2] for start in range(0, len(raw), 2)]
         return [int.from_bytes(piece, "big") for piece in pieces], [len(piece) for piece in pieces]
+
+    def save(self, folder: Path) -> None:
+        (folder / "tokenizer_config.json").write_text("{}")
 
 
 def ids(text: str) -> list[int]:
@@ -64,7 +67,10 @@ def test_texts_are_converted_to_ids(tmp_path: Path) -> None:
     assert bytes(read(work, "calibration/ids.json")) == shipped("calibration").read_bytes()
     assert read(work, "calibration/bos.json") == [null.BOS] == facts["bos"]
     assert (work.out / "calibration" / "calibration.txt").read_bytes() == shipped("calibration").read_bytes()
-    assert read(work, "sample.json") == [null.BOS, *SAMPLE.encode()]
+    kinds = {one["kind"]: one for one in read(work, "parity.json")}
+    assert kinds["plain"] == {"kind": "plain", "text": PLAIN, "ids": [null.BOS, *PLAIN.encode()]}
+    assert kinds["evaluation"]["text"] == shipped("evaluation").read_text("utf-8")
+    assert "template" not in kinds and not facts["portable"]
     assert facts["vocabulary"] == null.VOCABULARY and facts["eos"] == []
     assert facts["tokens"]["evaluation"] == len(evaluation)
     assert facts["texts"] == {name: digest_file(shipped(name)) for name in ("evaluation", "calibration")}
@@ -124,6 +130,29 @@ def test_a_bos_is_sufficient_context(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-def test_the_sample_text_covers_known_tokenizer_differences() -> None:
-    parts = ("  ", "\t", "\n\n", "0", "é", "e\u0301", "😀", "中", "<s>", "</s>")
-    assert all(part in SAMPLE for part in parts)
+def test_the_sample_texts_cover_known_tokenizer_differences() -> None:
+    parts = ("  ", "\t", "\n\n", "0", "é", "e\u0301", "😀", "中")
+    assert all(part in PLAIN for part in parts)
+    assert not any(token in PLAIN for token in ("<s>", "</s>", "<|", "[INST]"))
+    assert all(any(part in text for text in SPECIAL) for part in ("</s> ", "<s>", "<|im_end|>\n"))
+
+
+def test_the_chat_template_is_rendered_and_tokenized(tmp_path: Path) -> None:
+    template = "{{ bos_token }}{% for m in messages %}[{{ m.role }}] {{ m.content | trim }}\n{% endfor %}"
+    config = {"chat_template": template, "bos_token": {"content": "<s>"}}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    work = job(tmp_path)
+    facts = prepare.prepare(work)
+    (found,) = (one for one in read(work, "parity.json") if one["kind"] == "template")
+    assert found["text"].startswith("<s>[user] What lives in the sea?\n[assistant] Fish")
+    assert found["ids"] == [null.BOS, *found["text"].encode()]
+    assert facts["notes"] == []
+
+
+def test_a_chat_template_that_fails_is_a_note(tmp_path: Path) -> None:
+    config = {"chat_template": "{{ raise_exception('no system role') }}"}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    work = job(tmp_path)
+    facts = prepare.prepare(work)
+    assert facts["notes"] == ["the model's chat template cannot be rendered: no system role"]
+    assert not any(one["kind"] == "template" for one in read(work, "parity.json"))

@@ -249,17 +249,14 @@ def test_an_empty_choice_is_refused(run: Run, prepared: Path) -> None:
         run(score.reference, Fake(50), prepared=prepared)
 
 
-def test_sample_ids_are_returned_on_request(
-    run: Run, prepared: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    module = types.ModuleType("edgehone.worker.tokenizer_sample")
-    module.SAMPLE = "a\n é"  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "edgehone.worker.tokenizer_sample", module)
-    facts, reference = run(score.reference, Fake(50), prepared=prepared, sample=True)
-    assert facts["sample_ids"] == list("a\n é".encode())
-    facts, _ = run(score.score, Fake(50), prepared=prepared, reference=reference)
-    assert "sample_ids" not in facts
-    assert run(score.tokenize, Fake(50), prepared=prepared)[0] == {"ids": list("a\n é".encode())}
+def test_the_parity_texts_are_tokenized_on_request(run: Run, prepared: Path) -> None:
+    texts = [{"kind": "plain", "text": "a\n é", "ids": [1]}, {"kind": "special", "text": "<s>", "ids": [2]}]
+    (prepared / "parity.json").write_text(json.dumps(texts))
+    _, reference = run(score.reference, Fake(50), prepared=prepared)
+    _, out = run(score.score, Fake(50), prepared=prepared, reference=reference, tokenize=True, windows=0)
+    assert json.loads((out / "token_ids.json").read_text()) == [list("a\n é".encode()), list(b"<s>")]
+    _, out = run(score.score, Fake(50), prepared=prepared, reference=reference, tokenize=True, windows=2)
+    assert not (out / "token_ids.json").exists()
 
 
 @given(some.lists(some.tuples(some.floats(-300, 30), some.floats(-300, 30)), min_size=1, max_size=50))

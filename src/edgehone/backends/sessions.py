@@ -200,6 +200,15 @@ class Tokenizer(Protocol):
         """Return ids without BOS, and the number of UTF-8 bytes that each id covers."""
         ...
 
+    def save(self, folder: Path) -> None:
+        """Write what a bundle needs to tokenize and prompt as the original does, in the format of Hugging Face.
+
+        These are tokenizer_config.json (special tokens, chat template, clean-up), generation_config.json if the
+        original has one, and tokenizer.json for the library `tokenizers`. Without the last one, or if it gives other
+        ids, a bundle uses its runtime's own tokenizer.
+        """
+        ...
+
 
 class PictureProcessor(Protocol):
     """The original's own picture processor, opened by a reference backend. `size` is its input's edge in pixels."""

@@ -244,9 +244,10 @@ def _tokens(model: ModelInfo, source: Input, sources: dict[str, Input]) -> dict[
     )
     sources["calibration"] = Input(done.out / "calibration", f"{done.identity}/calibration")
     ids = json.loads((done.out / "evaluation.json").read_text("utf-8"))["ids"]
+    parity = json.loads((done.out / "parity.json").read_text("utf-8"))
     bos = done.facts["bos"]
     return {
-        "sample": json.loads((done.out / "sample.json").read_text("utf-8")),
+        "sample": next(one["ids"] for one in parity if one["kind"] == "plain"),
         "one": bos + ids[:WINDOW],
         "other": bos + ids[WINDOW : 2 * WINDOW],
         "vocabulary": model.vocabulary or done.facts["vocabulary"],

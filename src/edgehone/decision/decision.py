@@ -20,6 +20,7 @@ SCHEMA: Final = 1
 Status = Literal["ok", "failed", "disqualified", "skipped"]
 
 CONVERSION_FIGURES = ("max_error", "mean_error", "kl_mean", "same_top")
+NOT_COMPARED = Figure.missing("no text is tokenized", "share")
 # The figures that every candidate has, as missing figures with a reason if necessary, and their units.
 UNITS: Mapping[str, str] = {
     "decode_tokens_per_s": "tokens/s",
@@ -92,10 +93,12 @@ class Candidate:
 class Conversion:
     """The parity check of a backend: its unquantized build, from which its other recipes start, against the reference.
 
-    `token_ids_equal` is None if it was not determined. `max_error` and `mean_error` are |differences| of
-    log-probabilities in nats, over `compared` ids of a vocabulary of `vocabulary` ids at each scored token. A backend
-    whose conversion has not `passed` is disqualified for the `reason`. On a device other than the CPU `backend` is
-    "backend on DEVICE": each is checked, and disqualified, separately.
+    `token_ids_equal` is None if it was not determined. `token_mismatch` is the share of ids of the evaluation text, or
+    of a plain text, that the backend's own tokenizer returns differently; `notes` lists other differences of
+    tokenizers, which do not disqualify. `max_error` and `mean_error` are |differences| of log-probabilities in nats,
+    over `compared` ids of a vocabulary of `vocabulary` ids at each scored token. A backend whose conversion has not
+    `passed` is disqualified for the `reason`. On a device other than the CPU `backend` is "backend on DEVICE": each is
+    checked, and disqualified, separately.
     """
 
     backend: str
@@ -109,6 +112,8 @@ class Conversion:
     reason: str
     compared: Count | None = None
     vocabulary: Count | None = None
+    token_mismatch: Figure = field(default=NOT_COMPARED, metadata=OPTIONAL)
+    notes: tuple[str, ...] = field(default=(), metadata=OPTIONAL)
 
     def to_json(self) -> dict[str, Any]:
         """Return a plain dict."""
@@ -117,11 +122,13 @@ class Conversion:
             "backend": self.backend,
             "key": self.key,
             "token_ids_equal": self.token_ids_equal,
+            "token_mismatch": self.token_mismatch.to_json(),
             **figures,
             "compared": self.compared,
             "vocabulary": self.vocabulary,
             "passed": self.passed,
             "reason": self.reason,
+            "notes": list(self.notes),
         }
 
 

@@ -7,7 +7,7 @@ is a number of windows, or of task items for the accuracy of a task.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from edgehone.core.errors import EdgehoneError
 from edgehone.core.figure import Figure
 from edgehone.evaluation import statistics as st
+from edgehone.evaluation.tokens import TokenComparison
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,7 +30,7 @@ class ParityCheck:
 
     ok: bool
     reason: str
-    ids_equal: bool | None = None  # None if no text is tokenized
+    tokens: TokenComparison | None = None  # None if no text is tokenized
 
 
 def figures(reference_dir: Path, score_dir: Path, *, first: bool = False) -> dict[str, Figure]:
@@ -80,36 +81,27 @@ def kept_by_window(reference_dir: Path, score_dir: Path) -> NDArray[np.float64]:
 
 
 def parity_check(
-    sample_ids_original: Sequence[int],
-    sample_ids_backend: Sequence[int],
-    figures: Mapping[str, Figure],
-    tolerance: Mapping[str, float],
+    tokens: TokenComparison, figures: Mapping[str, Figure], tolerance: Mapping[str, float]
 ) -> ParityCheck:
     """Check a backend by its unquantized build: the token ids first, then the logits.
 
     `figures` are those of the unquantized build, `tolerance` is the table [null_test] of data/requirements.toml:
     kl_mean_max (nats) and same_top_min (share). A missing figure fails.
     """
-    if list(sample_ids_original) != list(sample_ids_backend):
-        return ParityCheck(False, _first_difference(sample_ids_original, sample_ids_backend), ids_equal=False)
+    if tokens.fault:
+        return ParityCheck(False, tokens.fault, tokens)
     kl, top = figures["kl_mean"].value, figures["same_top"].value
     if kl is None or top is None:
         reason = figures["kl_mean"].reason or figures["same_top"].reason
-        return ParityCheck(False, f"its unquantized build could not be compared: {reason}", ids_equal=True)
+        return ParityCheck(False, f"its unquantized build could not be compared: {reason}", tokens)
     most, least = tolerance["kl_mean_max"], tolerance["same_top_min"]
     result = (
         f"its unquantized build diverges by {kl:.2g} nats per token and picks {top:.1%} of the same tokens"
     )
     if not (kl <= most and top >= least):  # so that NaN fails
-        return ParityCheck(False, f"{result} (at most {most:g}, at least {least:.0%})", ids_equal=True)
-    return ParityCheck(True, f"token ids equal; {result}", ids_equal=True)
-
-
-def _first_difference(original: Sequence[int], backend: Sequence[int]) -> str:
-    for i, (a, b) in enumerate(zip(original, backend, strict=False)):
-        if a != b:
-            return f"its tokenizer returns id {b} at position {i} of the sample, the original's returns {a}"
-    return f"its tokenizer returns {len(backend)} ids for the sample, the original's returns {len(original)}"
+        return ParityCheck(False, f"{result} (at most {most:g}, at least {least:.0%})", tokens)
+    ids = "token ids equal" if tokens.equal else f"{tokens.mismatch.value:.2%} of the token ids differ"
+    return ParityCheck(True, f"{ids}; {result}", tokens)
 
 
 def _pair(reference_dir: Path, score_dir: Path, first: bool = False) -> tuple[Columns, Columns]:

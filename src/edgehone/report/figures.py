@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 
 from edgehone.core.figure import Figure
+from edgehone.decision.decision import Conversion
 
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _UNIT = re.compile(r"(.*?)( ?[A-Za-z%×]+)")
@@ -59,6 +60,7 @@ SHAPES = {
     "relative_error": Shape("Relative error", less=True, log=True, digits=2),
     "max_error": Shape("Largest error", less=True, log=True, digits=2),
     "mean_error": Shape("Mean error", less=True, log=True, digits=2),
+    "token_mismatch": Shape("Differing token ids", less=True, percent=True),
     "perplexity": Shape("Perplexity", less=True, digits=4),
     "perplexity_ratio": Shape("Perplexity, ratio", less=True, digits=4),
     "bits_per_byte": Shape("Bits per byte", less=True),
@@ -124,6 +126,18 @@ def number(name: str, value: float, unit: str = "", *, bare: bool = False) -> st
 def value_of(name: str, figure: Figure, *, bare: bool = False) -> str:
     """Return the figure's value as text, or a dash."""
     return "–" if figure.value is None else number(name, figure.value, figure.unit, bare=bare)
+
+
+def token_ids(conversion: Conversion) -> str | None:
+    """Return how a backend's token ids compare with the original's: equal, the differing share, or None if unknown."""
+    if conversion.token_ids_equal is None:
+        return None
+    if conversion.token_ids_equal:
+        return "equal"
+    mismatch = conversion.token_mismatch
+    if not mismatch.value:  # other differences are in the notes
+        return "differ" if mismatch.value is None else "equal in text"
+    return f"{value_of('token_mismatch', mismatch)} differ"
 
 
 def interval_of(name: str, figure: Figure) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from edgehone.core.figure import Figure
 from edgehone.decision.decision import Candidate, Conversion, Decision
+from edgehone.report.figures import token_ids
 
 _CONVERSION_HEAD = ("", "conversion", "token ids", "max error", "mean error", "KL", "same top", "")
 _WIDTH = 100  # columns of running text
@@ -165,7 +166,7 @@ def _conversions(conversions: Sequence[Conversion], graph: bool) -> list[str]:
         return []
     rows = [_CONVERSION_HEAD]
     for one in conversions:
-        ids = {True: "equal", False: "differ", None: "-"}[one.token_ids_equal]
+        ids = token_ids(one) or "-"
         errors = (_significant(one.max_error), _significant(one.mean_error), _significant(one.kl_mean))
         top = _plain(one.same_top, 100, 1, " %")
         rows.append(("", one.key, ids, *errors, top, "passed" if one.passed else "failed"))
@@ -178,6 +179,7 @@ def _conversions(conversions: Sequence[Conversion], graph: bool) -> list[str]:
         f", over {over} at each token" if over else ""
     )
     failed = [f"{one.backend} is disqualified: {one.reason}" for one in conversions if not one.passed]
+    failed += [f"{one.key}: {note}" for one in conversions for note in one.notes]
     reference = "the original" if graph else "the original in float32"
     title = f"Parity check: unquantized builds compared with {reference}:"
     return ["", title, *table(rows), "", *(line for text in [about, *failed] for line in _wrapped(text))]

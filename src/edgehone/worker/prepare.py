@@ -1,7 +1,7 @@
 """Tokenize all texts of a run once, with the original's own tokenizer (worker side).
 
-Every backend gets these ids, so that differences between tokenizers do not affect the scores. A backend's own
-tokenizer is checked separately, on a fixed sample text.
+Every backend gets these ids, so that differences between tokenizers do not affect the scores, and `edgehone run` feeds
+ids of the same tokenizer. A backend's own tokenizer is compared on the texts in parity.json.
 """
 
 from __future__ import annotations
@@ -18,7 +18,12 @@ from edgehone.core.errors import ModelError, TextError
 from edgehone.inputs.texts import read_task, read_text
 from edgehone.model.digest import digest_file
 from edgehone.worker.backend import load_backend
-from edgehone.worker.tokenizer_sample import SAMPLE
+from edgehone.worker.chat_template import read_template, render, special_tokens
+from edgehone.worker.original_tokenizer import OriginalTokenizer
+from edgehone.worker.tokenizer_sample import CONVERSATION, PLAIN, SPECIAL
+
+# Characters of the evaluation text on which a backend's own tokenizer is compared: some 50,000 ids.
+PARITY_CHARACTERS = 200_000
 
 
 def prepare(job: WorkerJob) -> dict[str, Any]:
@@ -29,17 +34,20 @@ def prepare(job: WorkerJob) -> dict[str, Any]:
 
         evaluation.json   {"ids": [...], "bytes": [number of UTF-8 bytes of each id]}, without BOS
         calibration/      ids.json (without BOS), bos.json (ids to put before each window), calibration.txt
-        sample.json       [ids of SAMPLE, with the tokenizer's own BOS rule]
+        parity.json       [{"kind": "evaluation", "plain", "special" or "template", "text": str, "ids": [...]}],
+                          with the tokenizer's own BOS rule
+        tokenizer/        what `edgehone run` needs to tokenize as the original does (`Tokenizer.save`)
         task.json         [{"context": [ids], "choices": [[ids], ...], "answer": index}], without BOS
 
     Returns bos (ids that start a text), eos (ids that end a text), vocabulary, tokens ({"evaluation": n,
-    "calibration": n}) and texts (SHA-256 of each text file). Raises ModelError for a tokenizer that does not work,
-    TextError for an unusable text.
+    "calibration": n}), texts (SHA-256 of each text file), portable (tokenizer/ has a tokenizer.json) and notes. Raises
+    ModelError for a tokenizer that does not work, TextError for an unusable text.
     """
     backend = require(load_backend(job), TokenizerBackend)
     tokenizer = backend.open_tokenizer(job.inputs["model"], job)
     job.progress(0.1, "evaluation text")
-    ids, sizes = tokenizer.encode(read_text(job.inputs["evaluation"], "evaluation"))
+    text = read_text(job.inputs["evaluation"], "evaluation")
+    ids, sizes = tokenizer.encode(text)
     if not ids:
         raise ModelError("the tokenizer returns no token for the evaluation text")
     _write(job.out / "evaluation.json", {"ids": ids, "bytes": sizes})
@@ -49,7 +57,13 @@ def prepare(job: WorkerJob) -> dict[str, Any]:
     _write(job.out / "calibration" / "ids.json", calibration)
     _write(job.out / "calibration" / "bos.json", tokenizer.bos)
     shutil.copyfile(job.inputs["calibration"], job.out / "calibration" / "calibration.txt")
-    _write(job.out / "sample.json", tokenizer.tokenize(SAMPLE))
+    folder = job.out / "tokenizer"
+    folder.mkdir()
+    tokenizer.save(folder)
+    template, notes = _rendered(folder)
+    parity = _parity_texts(tokenizer, text[:PARITY_CHARACTERS], template)
+    _write(job.out / "parity.json", parity)
+    portable = _is_portable(folder, parity)
     if "task" in job.inputs:
         items = [tokenize_item(tokenizer, item) for item in read_task(job.inputs["task"])]
         _write(job.out / "task.json", items)
@@ -61,7 +75,38 @@ def prepare(job: WorkerJob) -> dict[str, Any]:
         "vocabulary": tokenizer.vocabulary,
         "tokens": tokens,
         "texts": texts,
+        "portable": portable,
+        "notes": notes,
     }
+
+
+def _rendered(folder: Path) -> tuple[list[str], list[str]]:
+    """Return the chat template of a short conversation (none without a template), and notes on one that fails."""
+    template = read_template(folder)
+    if template is None:
+        return [], []
+    try:
+        return [render(template, CONVERSATION, special_tokens(folder))], []
+    except ModelError as error:
+        return [], [error.message]
+
+
+def _is_portable(folder: Path, parity: list[dict[str, Any]]) -> bool:
+    """Return whether tokenizer.json in `folder` gives the original's ids. Remove it if it does not."""
+    path = folder / "tokenizer.json"
+    if not path.is_file():
+        return False
+    found = OriginalTokenizer(folder)
+    if all(found.tokenize(one["text"]) == one["ids"] for one in parity):
+        return True
+    path.unlink()
+    return False
+
+
+def _parity_texts(tokenizer: Tokenizer, evaluation: str, template: list[str]) -> list[dict[str, Any]]:
+    texts = [("evaluation", evaluation), ("plain", PLAIN)]
+    texts += [("special", one) for one in SPECIAL] + [("template", one) for one in template]
+    return [{"kind": kind, "text": text, "ids": tokenizer.tokenize(text)} for kind, text in texts]
 
 
 def tokenize_item(tokenizer: Tokenizer, item: dict[str, Any]) -> dict[str, Any]:

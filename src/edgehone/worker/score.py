@@ -11,6 +11,7 @@ one chunk of a backend's logits and BLOCK_BYTES of temporaries, whatever the voc
 In both, `job.inputs["prepared"]` is a folder with
 
     evaluation.json   {"ids": [...], "bytes": [number of UTF-8 bytes of each id]}
+    parity.json       the texts on which tokenizers are compared (`worker.prepare`)
     task.json         optional: [{"context": [ids], "choices": [[ids], ...], "answer": index}], without BOS
 """
 
@@ -118,12 +119,12 @@ def reference(job: WorkerJob) -> dict[str, Any]:
 def score(job: WorkerJob) -> dict[str, Any]:
     """Score a candidate against `job.inputs["reference"]`; windows and BOS are the reference's.
 
-    args: backend, settings, sample (true: also tokenize the fixed sample text, as facts["sample_ids"]), windows (a
-    prescreen: only that many windows, and no task). inputs: artifact, prepared, reference.
+    args: backend, settings, tokenize (true: also tokenize the texts of parity.json with the backend's own tokenizer),
+    windows (a prescreen: only that many windows, and no task). inputs: artifact, prepared, reference.
 
     Files: tokens.npz with, per scored token, window, kl (nats, KL(reference || candidate)), nll (nats), same_top,
     correct, bytes, max_error and mean_error (nats, of log-probabilities, over facts["compared"] ids); task.npz if
-    there is a task.
+    there is a task; with `tokenize` token_ids.json: [[ids] of each text].
 
     With a top-K reference the divergence is that of the distributions coarsened to K bins and one bin for the rest,
     which by the log-sum inequality never exceeds the exact one: facts["kl_is_lower_bound"] is then true. Raises
@@ -171,23 +172,15 @@ def score(job: WorkerJob) -> dict[str, Any]:
     return facts
 
 
-def tokenize(job: WorkerJob) -> dict[str, Any]:
-    """Return the ids of the fixed sample text by the backend's own tokenizer: {"ids": [...]}."""
-    session = _open(job)
-    try:
-        return {"ids": _sample_ids(session)}
-    finally:
-        session.close()
-
-
 def _open(job: WorkerJob) -> Session:
     return load_backend(job).open_session(job.inputs["artifact"], job.args.get("settings", {}), job)
 
 
-def _sample_ids(session: Session) -> list[int]:
-    from edgehone.worker.tokenizer_sample import SAMPLE
-
-    return [int(i) for i in session.tokenize(SAMPLE)]
+def _write_token_ids(job: WorkerJob, session: Session) -> None:
+    """Tokenize the texts of parity.json with the session's own tokenizer."""
+    texts = json.loads((job.inputs["prepared"] / "parity.json").read_text(encoding="utf-8"))
+    ids = [[int(i) for i in session.tokenize(one["text"])] for one in texts]
+    (job.out / "token_ids.json").write_text(json.dumps(ids), encoding="utf-8")
 
 
 def _read_windows(job: WorkerJob, reference_facts: dict[str, Any] | None = None) -> _Windows:
@@ -286,10 +279,10 @@ class _Rows:
 
 
 def _extras(job: WorkerJob, session: Session, bos: tuple[int, ...], width: int) -> dict[str, Any]:
-    """Return facts from the same session: the ids of the fixed sample text, and the number of the task's items."""
+    """Tokenize the parity texts on request, and score the task; return the number of its items."""
     facts: dict[str, Any] = {}
-    if job.args.get("sample"):
-        facts["sample_ids"] = _sample_ids(session)
+    if job.args.get("tokenize"):
+        _write_token_ids(job, session)
     path = job.inputs["prepared"] / "task.json"
     if path.exists():
         items = json.loads(path.read_text(encoding="utf-8"))

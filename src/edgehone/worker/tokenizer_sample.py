@@ -1,9 +1,9 @@
-"""The fixed text of the tokenizer parity check: a backend's tokenizer must return the original's ids for it."""
+"""The fixed texts of the tokenizer parity check, besides the user's evaluation text and the rendered chat template."""
 
 from __future__ import annotations
 
-# Each line covers something that tokenizers treat differently. Special tokens appear as text, as in a chat template.
-SAMPLE = (
+# Each line covers something that tokenizers treat differently. No special token is in it.
+PLAIN = (
     "The quick brown fox jumps over the lazy dog.\n"
     "two  spaces,   three,    four     and a tab\there,\t\ttwo tabs.\n"
     "\n\n\nThree empty lines above; a trailing space here \nand a line indented\n"
@@ -16,8 +16,26 @@ SAMPLE = (
     "e\u0301 is not é; Vie\u0323\u0302t has two marks; zero\u200bwidth; no\u00a0break\n"
     "Ελληνικά кириллица עברית العربية हिन्दी ไทย 中文字符 日本語のテキスト 한국어\n"
     "😀 👍🏽 👩‍👩‍👧‍👦 🇫🇷 ❤️ 𝔘𝔫𝔦𝔠𝔬𝔡𝔢 𒀀\n"
-    "<s> a </s> b <unk> <pad> <|endoftext|> <|im_start|>user<|im_end|> "
-    "<|begin_of_text|> <bos> <eos> [INST] [/INST]\n"
     "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa !!!!!!!!!! ---------- ..........\n"
     "The end"
+)
+# Special tokens of different models written literally, each with what may surround it.
+SPECIAL = (
+    "<s>",
+    "a<s>b",
+    "<s> a </s> b",
+    "</s>\nb",
+    "<unk> <pad>",
+    "<|endoftext|> a",
+    "a <|im_start|>user\nb<|im_end|>\n",
+    "<|begin_of_text|> <|eot_id|>a",
+    "<bos> a<eos> b",
+    "[INST] a [/INST] b",
+    "[CLS] a [SEP] b",
+)
+# A conversation for the chat template: a role of each kind that every template takes, and a second question.
+CONVERSATION = (
+    {"role": "user", "content": "What lives in the sea?"},
+    {"role": "assistant", "content": "Fish, whales and 12,000 kinds of algae."},
+    {"role": "user", "content": "  Which is the largest?\nOne word."},
 )

@@ -182,7 +182,8 @@ def test_the_demo_model_is_converted_quantized_scored_and_run(
         {"artifact": original, "prepared": prepared},
         reference,
     )
-    sample = json.loads((prepared / "sample.json").read_text("utf-8"))
+    parity = json.loads((prepared / "parity.json").read_text("utf-8"))
+    sample = [one["ids"] for one in parity]
     ids = [1, *range(300, 330)]
 
     floats = tmp_path / "floats"
@@ -210,10 +211,10 @@ def test_the_demo_model_is_converted_quantized_scored_and_run(
             facts = run_worker("mlx", step.call, dict(step.params), inputs, artifact)
             assert facts["weight_types"] == types
             sizes[name] = (artifact / "model.safetensors").stat().st_size
-        args = {"backend": backend.__name__, "settings": dict(recipe.settings), "sample": True}
+        args = {"backend": backend.__name__, "settings": dict(recipe.settings), "tokenize": True}
         inputs = {"artifact": artifact, "prepared": prepared, "reference": reference}
-        scored = run_worker("mlx", f"{SCORE}:score", args, inputs, tmp_path / "scored")
-        assert scored["sample_ids"] == sample
+        run_worker("mlx", f"{SCORE}:score", args, inputs, tmp_path / "scored")
+        assert json.loads((tmp_path / "scored" / "token_ids.json").read_text("utf-8")) == sample
         kl[name] = np.load(tmp_path / "scored" / "tokens.npz")["kl"].mean()
         assert kl[name] < most
     # With more bits for the embeddings, the divergence is lower in fewer bytes.

@@ -168,7 +168,8 @@ def test_the_demo_model_is_built_quantized_scored_and_run(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.syspath_prepend(str(Path(__file__).parents[1]))
-    sample = json.loads((prepared["prepared"] / "sample.json").read_text("utf-8"))
+    parity = json.loads((prepared["prepared"] / "parity.json").read_text("utf-8"))
+    sample = [one["ids"] for one in parity]
     sources = {"model": demo_model, "calibration": prepared["prepared"] / "calibration"}
     recipes = {recipe.name: recipe for recipe in backend.recipes(LLAMA)}
     kl, size = {}, {}
@@ -178,10 +179,10 @@ def test_the_demo_model_is_built_quantized_scored_and_run(
         assert facts["bytes"] == sum(path.stat().st_size for path in artifact.iterdir())
         assert "CPUExecutionProvider" in facts["providers"]
         assert facts["weight_types"] == weight_types
-        args = {"backend": backend.__name__, "settings": {}, "sample": True}
+        args = {"backend": backend.__name__, "settings": {}, "tokenize": True}
         inputs = {"artifact": artifact, "prepared": prepared["prepared"], "reference": prepared["reference"]}
-        scored = run_worker("olive", f"{SCORE}:score", args, inputs, tmp_path / "scored")
-        assert scored["sample_ids"] == sample
+        run_worker("olive", f"{SCORE}:score", args, inputs, tmp_path / "scored")
+        assert json.loads((tmp_path / "scored" / "token_ids.json").read_text("utf-8")) == sample
         size[name] = facts["bytes"]
         kl[name] = float(np.load(tmp_path / "scored" / "tokens.npz")["kl"].mean())
 

@@ -186,7 +186,8 @@ def test_the_demo_model_is_exported_compressed_scored_and_run(
         {"artifact": original, "prepared": prepared},
         reference,
     )
-    sample = json.loads((prepared / "sample.json").read_text("utf-8"))
+    parity = json.loads((prepared / "parity.json").read_text("utf-8"))
+    sample = [one["ids"] for one in parity]
 
     fp16 = tmp_path / "fp16"
     facts = run_worker("openvino", f"{BUILD}:export", {}, {"model": demo_model}, fp16)
@@ -205,10 +206,10 @@ def test_the_demo_model_is_exported_compressed_scored_and_run(
             }
             facts = run_worker("openvino", step.call, dict(step.params), inputs, artifact)
             assert set(facts["weight_types"]) == {"i4", "u8"}
-        args = {"backend": backend.__name__, "settings": dict(recipe.settings), "sample": True}
+        args = {"backend": backend.__name__, "settings": dict(recipe.settings), "tokenize": True}
         inputs = {"artifact": artifact, "prepared": prepared, "reference": reference}
-        scored = run_worker("openvino", f"{SCORE}:score", args, inputs, tmp_path / "scored")
-        assert scored["sample_ids"] == sample
+        run_worker("openvino", f"{SCORE}:score", args, inputs, tmp_path / "scored")
+        assert json.loads((tmp_path / "scored" / "token_ids.json").read_text("utf-8")) == sample
         assert np.load(tmp_path / "scored" / "tokens.npz")["kl"].mean() < most
 
         args = {"ids": [1, *range(300, 330)], "settings": dict(recipe.settings)}

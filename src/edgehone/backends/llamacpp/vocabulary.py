@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 from collections.abc import Sequence
 from itertools import pairwise
@@ -61,6 +62,17 @@ class Vocabulary:
         """Return ids without BOS, and the number of UTF-8 bytes that each covers, which sum to the text's length."""
         ids = tokenize(self._lib, self._vocab, text, False)
         return ids, spans(text.encode(), [self._piece(token) for token in ids])
+
+    def save(self, folder: Path) -> None:
+        """Write the chat template and the special tokens. There is no tokenizer.json, since libllama tokenizes."""
+        lib = self._lib
+        config: dict[str, Any] = {}
+        for name, token in (("bos", lib.llama_vocab_bos), ("eos", lib.llama_vocab_eos)):
+            if (found := int(token(self._vocab))) >= 0:
+                config[f"{name}_token"] = self._piece(found).decode("utf-8", "replace")
+        if template := lib.llama_model_chat_template(self._model, None):
+            config["chat_template"] = template.decode("utf-8", "replace")
+        (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=1), "utf-8")
 
     def _piece(self, token: int) -> bytes:
         room = 64

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -152,6 +153,9 @@ class NullTokenizer:
     eos: list[int] = []  # noqa: RUF012
     vocabulary = VOCABULARY
 
+    def __init__(self, model: Path | None = None) -> None:
+        self._model = model
+
     def tokenize(self, text: str) -> list[int]:
         """Return BOS and the bytes."""
         return [BOS, *text.encode()]
@@ -161,10 +165,16 @@ class NullTokenizer:
         ids = list(text.encode())
         return ids, [1] * len(ids)
 
+    def save(self, folder: Path) -> None:
+        """Copy the model's configuration files. There is no tokenizer.json of bytes: sessions tokenize."""
+        for name in ("tokenizer_config.json", "generation_config.json"):
+            if self._model and (self._model / name).is_file():
+                shutil.copyfile(self._model / name, folder / name)
+
 
 def open_tokenizer(model: Path, job: WorkerJob) -> NullTokenizer:
     """Return the tokenizer, the same for every null model."""
-    return NullTokenizer()
+    return NullTokenizer(model)
 
 
 def open_session(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) -> NullSession:

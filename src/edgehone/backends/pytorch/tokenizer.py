@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ class Tokenizer:
     """The original's tokenizer: a `Tokenizer` of `edgehone.backends.sessions`."""
 
     def __init__(self, folder: Path) -> None:
+        self._folder = folder
         self._tokenizer = load_tokenizer(folder)
         self.vocabulary = len(self._tokenizer)
         probe = "a"
@@ -43,6 +45,20 @@ class Tokenizer:
             return ids, scaled(sizes, len(text.encode()))
         found = self._tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
         return [int(i) for i in found.input_ids], sizes_of(text, [end for _, end in found.offset_mapping])
+
+    def save(self, folder: Path) -> None:
+        """Write the files that `edgehone run` tokenizes with, as transformers has converted them.
+
+        There is no tokenizer.json for the few tokenizers that transformers runs in Python.
+        """
+        self._tokenizer.save_pretrained(folder)
+        path = folder / "tokenizer_config.json"
+        clean_up = bool(getattr(self._tokenizer, "clean_up_tokenization_spaces", False))
+        config = {**json.loads(path.read_text("utf-8")), "clean_up_tokenization_spaces": clean_up}
+        path.write_text(json.dumps(config, indent=1), "utf-8")
+        for name in ("chat_template.json", "generation_config.json"):
+            if (self._folder / name).is_file():
+                shutil.copyfile(self._folder / name, folder / name)
 
     def _plain(self, text: str) -> list[int]:
         return [int(i) for i in self._tokenizer(text, add_special_tokens=False, verbose=False).input_ids]

@@ -13,7 +13,7 @@ from edgehone.core.errors import InputError, JobError, ModelError, TextError
 from edgehone.core.events import Event
 from edgehone.core.figure import Figure
 from edgehone.decision.requirements import Requirements
-from edgehone.evaluation import quality, speed, vision
+from edgehone.evaluation import quality, speed, tokens, vision
 from edgehone.evaluation.quality import ParityCheck
 from edgehone.execution.job import Input
 from edgehone.execution.store import JobResult
@@ -131,16 +131,16 @@ def reference(ctx: RunContext, prepared: JobResult) -> Original:
         Trial(origin.original(ctx.model)),
         _request(ctx.workload, bos, ids),
         inputs={"pictures": Input.of(picture_facts["pictures"])} if ctx.workload.pictures else {},
-        facts={"sample_ids": json.loads((prepared.out / "sample.json").read_text("utf-8")), **picture_facts},
+        facts={"notes": prepared.facts["notes"], **picture_facts},
     )
 
 
 def score(ctx: RunContext, original: Original, recipe: Recipe, artifact: Input) -> JobResult:
-    """Score a candidate on the reference's windows, and tokenize the fixed sample text."""
+    """Score a candidate on the reference's windows, and tokenize the parity texts."""
     return ctx.run(
         recipe.backend,
         "edgehone.worker.score:score",
-        {"settings": dict(recipe.settings), "sample": True},
+        {"settings": dict(recipe.settings), "tokenize": True},
         {
             "artifact": artifact,
             "prepared": Input.of(original.prepared),
@@ -183,13 +183,18 @@ def fill_quality(original: Original, trial: Trial, scored: JobResult) -> None:
 
 def parity_check(original: Original, exact: Trial, scored: JobResult, required: Requirements) -> ParityCheck:
     """Compare token ids, then next-token probabilities, then, for vision-language models, answers to pictures."""
-    check = quality.parity_check(
-        original.facts["sample_ids"], scored.facts["sample_ids"], exact.figures, required.parity_check
+    found = tokens.compare(
+        json.loads((original.prepared.out / "parity.json").read_text("utf-8")),
+        json.loads((scored.out / "token_ids.json").read_text("utf-8")),
+        original.prepared.facts["bos"],
+        required.parity_check["token_mismatch_max"],
+        portable=original.prepared.facts["portable"],
     )
+    check = quality.parity_check(found, exact.figures, required.parity_check)
     if "picture_reference" not in original.facts or not check.ok:
         return check
     ok, reason = vision.parity_check(exact.figures, required.parity_check)
-    return ParityCheck(ok, f"{check.reason}; {reason}", check.ids_equal)
+    return ParityCheck(ok, f"{check.reason}; {reason}", check.tokens)
 
 
 def speed_figures(original: Original, rounds: Sequence[Mapping[str, Any]]) -> dict[str, Figure]:

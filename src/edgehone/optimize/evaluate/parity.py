@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterable, Sequence
 from edgehone.backends.base import Recipe
 from edgehone.core.events import Event
 from edgehone.core.figure import Figure
-from edgehone.decision.decision import CONVERSION_FIGURES, Conversion
+from edgehone.decision.decision import CONVERSION_FIGURES, NOT_COMPARED, Conversion
 from edgehone.decision.requirements import Requirements
+from edgehone.evaluation.tokens import TokenComparison
 from edgehone.execution.job import Input
 from edgehone.execution.processes import CHILDREN
 from edgehone.execution.store import JobResult
@@ -85,12 +86,12 @@ def parity_check(
         return
     if exact.score is None or not exact.alive:
         reason = f"its unquantized build failed: {exact.error}"
-        passed, ids_equal = False, None
+        passed, tokens = False, None
     else:
         test = evaluator_for(ctx.model).parity_check(original, exact, exact.score, requirements)
-        reason, passed, ids_equal = test.reason, test.ok, test.ids_equal
+        reason, passed, tokens = test.reason, test.ok, test.tokens
         exact.facts["null_test"] = reason
-    exact.conversion = _conversion(exact, passed, reason, ids_equal)
+    exact.conversion = _conversion(exact, passed, reason, tokens)
     if passed:
         return
     for trial in rest:
@@ -98,19 +99,21 @@ def parity_check(
         ctx.emit(Event(trial.recipe.key, "disqualified", reason))
 
 
-def _conversion(exact: Trial, passed: bool, reason: str, ids_equal: bool | None) -> Conversion:
+def _conversion(exact: Trial, passed: bool, reason: str, tokens: TokenComparison | None) -> Conversion:
     """Return the result of the parity check, for the table of all backends."""
     scored = exact.score.facts if exact.score else {}
     figures = {n: exact.figures.get(n) or Figure.missing(reason) for n in CONVERSION_FIGURES}
     return Conversion(
         exact.recipe.runs_on,
         exact.recipe.key,
-        ids_equal,
+        tokens.equal if tokens else None,
         **figures,
         passed=passed,
         reason=reason,
         compared=scored.get("compared"),
         vocabulary=scored.get("vocabulary"),
+        token_mismatch=tokens.mismatch if tokens else NOT_COMPARED,
+        notes=tokens.notes if tokens else (),
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from edgehone.decision.decision import Candidate, Conversion
 from edgehone.decision.gates import Verdict
 from edgehone.report.explain import STAGE_FIGURES, Stage, losses, stages
-from edgehone.report.figures import number, shape, value_of
+from edgehone.report.figures import number, shape, token_ids, value_of
 from edgehone.report.html.parts import Context, day, section, some, table
 from edgehone.report.html.tag import Html, join, tag
 
@@ -69,14 +69,25 @@ def conversions(context: Context) -> Html | None:
     )
     rows = [_conversion(one, names) for one in checks]
     results = table("Unquantized builds compared with the original", head, rows)
-    return section(context.prefix, "conversions", "Parity check", tag("p", text, class_="note"), results)
+    listed = [tag("li", tag("b", one.key), f": {note}") for one in checks for note in one.notes]
+    notes = (
+        tag("p", "Differences that do not disqualify:", class_="note"),
+        tag("ul", *listed),
+    )
+    return section(
+        context.prefix,
+        "conversions",
+        "Parity check",
+        tag("p", text, class_="note"),
+        results,
+        *(notes if listed else ()),
+    )
 
 
 def _conversion(one: Conversion, names: tuple[str, ...]) -> Html:
-    ids = {True: "equal", False: "differ", None: "–"}[one.token_ids_equal]
     figures = [tag("td", value_of(n, getattr(one, n), bare=True), class_="n") for n in names]
     verdict = tag("td", _mark(one.passed), " passed" if one.passed else f" failed: {one.reason}")
-    return tag("tr", tag("th", one.key, scope="row"), tag("td", ids), *figures, verdict)
+    return tag("tr", tag("th", one.key, scope="row"), tag("td", token_ids(one) or "–"), *figures, verdict)
 
 
 def gates(context: Context) -> Html:

@@ -27,7 +27,7 @@ _LOCAL_HOSTS = {"localhost", "127.0.0.1", "::1"}
 class Subject:
     """The subject of the worker's checks: two builds of one recipe, and their inputs.
 
-    `facts` are from the suite. For a language model: sample (the original's ids of the fixed sample), one and other
+    `facts` are from the suite. For a language model: sample (the original's ids of the plain text), one and other
     (two lists of ids), vocabulary. For a graph: inputs and outputs (name, dtype, shape). `reached` lists the hosts
     that code in this process tried to reach.
     """

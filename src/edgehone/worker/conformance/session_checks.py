@@ -18,7 +18,7 @@ from edgehone.worker.conformance.device_checks import visible_devices_are_report
 from edgehone.worker.conformance.outcome import Check, Failed, Skipped, demand
 from edgehone.worker.conformance.run_checks import Subject
 from edgehone.worker.logprobs import exact_kl, log_softmax
-from edgehone.worker.tokenizer_sample import SAMPLE
+from edgehone.worker.tokenizer_sample import PLAIN
 
 if TYPE_CHECKING:
     from edgehone.backends.sessions import (
@@ -38,10 +38,10 @@ _DISORDER = "the times are not in order, or not from time.perf_counter() or the 
 
 
 def tokenizer_matches_the_original(subject: Subject) -> str:
-    """tokenize() returns the ids of the original's tokenizer for the fixed sample, including BOS: all figures are
+    """tokenize() returns the ids of the original's tokenizer for a fixed plain text, including BOS: all figures are
     measured with the original's ids, so the artifact must get the same ids in use."""
     with subject.open() as session:
-        ids = [int(i) for i in session.tokenize(SAMPLE)]
+        ids = [int(i) for i in session.tokenize(PLAIN)]
     original = subject.facts["sample"]
     at = next((i for i, pair in enumerate(zip(ids, original, strict=False)) if pair[0] != pair[1]), None)
     if at is not None:

@@ -1,0 +1,114 @@
+"""Render a model's chat template (Jinja) as transformers does, in Jinja's sandbox (worker side).
+
+The template comes with the model, so it is untrusted: the sandbox gives it no access to attributes of Python objects
+and it cannot change its arguments. The environment of every backend for language models has jinja2.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from edgehone.core.errors import ModelError, SetupError
+
+Message = Mapping[str, Any]
+# The special tokens that tokenizer_config.json names and templates use.
+_SPECIAL = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+
+
+def read_template(folder: Path) -> str | None:
+    """Return the chat template in a tokenizer's folder, or None if there is none.
+
+    It is chat_template.jinja, chat_template.json or the entry of tokenizer_config.json; of several named templates,
+    the one named "default". Raises ModelError for an entry of another kind.
+    """
+    if (path := folder / "chat_template.jinja").is_file():
+        return path.read_text("utf-8")
+    for name in ("chat_template.json", "tokenizer_config.json"):
+        found = _object(folder / name).get("chat_template")
+        if isinstance(found, list):
+            named = {one.get("name"): one.get("template") for one in found if isinstance(one, dict)}
+            found = named.get("default") or next(iter(named.values()), None)
+        if found is not None and not isinstance(found, str):
+            raise ModelError(f"{folder / name}: chat_template is {str(found)[:60]!r}, not a text")
+        if found:
+            return found
+    return None
+
+
+def special_tokens(folder: Path) -> dict[str, str]:
+    """Return the special tokens in tokenizer_config.json by name (bos_token, eos_token, ...), for the template."""
+    config = _object(folder / "tokenizer_config.json")
+    found = {name: config.get(name) for name in _SPECIAL}
+    texts = {name: one.get("content") if isinstance(one, dict) else one for name, one in found.items()}
+    return {name: text for name, text in texts.items() if isinstance(text, str)}
+
+
+def render(template: str, messages: Sequence[Message], special: Mapping[str, str]) -> str:
+    """Return the text of a conversation that ends where the model's answer begins.
+
+    `messages` have a role and a content, `special` is from `special_tokens`. Raises ModelError with the template's or
+    Jinja's message if it cannot be rendered, SetupError if jinja2 is missing.
+    """
+    try:
+        import jinja2
+    except ModuleNotFoundError as error:
+        raise SetupError(
+            "the chat template needs jinja2, which this environment lacks", hint="pip install jinja2"
+        ) from error
+    try:
+        compiled = _environment().from_string(template)
+        return str(compiled.render(messages=list(messages), add_generation_prompt=True, **special))
+    except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as error:
+        raise ModelError(
+            f"the model's chat template cannot be rendered: {error}",
+            hint="leave it out: edgehone run BUNDLE --raw --prompt TEXT",
+        ) from error
+
+
+def _environment() -> Any:
+    """Return Jinja's sandbox with the settings and functions that transformers gives to templates."""
+    import jinja2
+    from jinja2.ext import Extension, loopcontrols
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    class Generation(Extension):
+        """{% generation %} ... {% endgeneration %} marks the assistant's text for training; here it is only printed."""
+
+        tags = {"generation"}  # noqa: RUF012
+
+        def parse(self, parser: Any) -> Any:
+            next(parser.stream)
+            return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+    def raise_exception(message: str) -> None:
+        raise jinja2.TemplateError(message)
+
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, Generation]
+    )
+    environment.filters["tojson"] = _to_json
+    environment.globals["raise_exception"] = raise_exception
+    environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
+    return environment
+
+
+def _to_json(
+    value: Any,
+    ensure_ascii: bool = False,
+    indent: int | None = None,
+    separators: Any = None,
+    sort_keys: bool = False,
+) -> str:
+    """Return JSON without the escapes for HTML that Jinja's own filter adds."""
+    return json.dumps(
+        value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
+    )
+
+
+def _object(path: Path) -> dict[str, Any]:
+    data = json.loads(path.read_text("utf-8-sig")) if path.is_file() else {}
+    return data if isinstance(data, dict) else {}

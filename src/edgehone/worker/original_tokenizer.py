@@ -1,0 +1,62 @@
+"""The original's tokenizer from the files that a bundle carries, run by the library `tokenizers` (worker side).
+
+`edgehone run` feeds its ids to every runtime, so that a runtime's own tokenizer does not matter. The environment of
+every backend for language models has the library.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from edgehone.core.errors import ModelError, SetupError
+
+# What transformers' clean_up_tokenization replaces in decoded text, in its order.
+CLEAN_UP = (
+    (" .", "."),
+    (" ?", "?"),
+    (" !", "!"),
+    (" ,", ","),
+    (" ' ", "'"),
+    (" n't", "n't"),
+    (" 'm", "'m"),
+    (" 's", "'s"),
+    (" 've", "'ve"),
+    (" 're", "'re"),
+)
+
+
+class OriginalTokenizer:
+    """A tokenizer.json, with the clean-up that tokenizer_config.json asks for."""
+
+    def __init__(self, folder: Path) -> None:
+        """Load the files. Raises SetupError if `tokenizers` is missing, ModelError if it cannot read tokenizer.json."""
+        try:
+            from tokenizers import Tokenizer
+        except ModuleNotFoundError as error:
+            raise SetupError(
+                "the original's tokenizer needs the package tokenizers, which this environment lacks",
+                hint="pip install tokenizers",
+            ) from error
+        try:
+            self._tokenizer: Any = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        except Exception as error:
+            raise ModelError(f"{folder / 'tokenizer.json'} cannot be loaded: {error}") from error
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        path = folder / "tokenizer_config.json"
+        config = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+        self._cleans_up = bool(config.get("clean_up_tokenization_spaces"))
+
+    def tokenize(self, text: str, *, special: bool = True) -> list[int]:
+        """Return ids; with `special` also those that the tokenizer adds by itself, such as BOS."""
+        return [int(i) for i in self._tokenizer.encode(text, add_special_tokens=special).ids]
+
+    def detokenize(self, ids: Sequence[int]) -> str:
+        """Return the text of the ids, without special tokens."""
+        text = str(self._tokenizer.decode(list(ids), skip_special_tokens=True))
+        for old, new in CLEAN_UP if self._cleans_up else ():
+            text = text.replace(old, new)
+        return text
