@@ -24,6 +24,42 @@ ARCHIVE: dict[str, Any] = {
     "archive_version": "0",
 }
 
+# As torch 2.13 writes them for inputs that share a dynamic batch, are lists or dicts, or are reshaped.
+GUARDS = [
+    "L['ids'].size()[0] == L['keep'].size()[0]",
+    "L['xs'][0].size()[0] == L['d']['k'].size()[0]",
+    "((3*L['a'].size()[0]) % 6) == 0",
+    "(3*max(1, L['a'].size()[0] // (L['a'].size()[0] // 2))) == (3*(L['a'].size()[0] // -2))",
+    "max(1, L['a'].size()[3] // 2)*max(1, L['a'].size()[2] // 2) > 1",
+    "L['b'].size()[1] <= L['a'].size()[1]",
+]
+
+# Python that is not a comparison of sizes, though it looks like one.
+CODE = [
+    "print(1)",
+    "L['a'].size()[0] == print(1)",
+    "L['a'].size()[0]",
+    "L['a'].size()[print(1)] == 1",
+    "L['a'].size(print(1))[0] == 1",
+    "L['a'].size(*[print(1)])[0] == 1",
+    "L['a'].__class__()[0] == 1",
+    "G['a'].size()[0] == 1",
+    "L[0].size()[0] == 1",
+    "L['a b'].size()[0] == 1",
+    "L[print(1)].size()[0] == 1",
+    "L['a'].size()[0] ** 99999999 == 1",
+    "L['a'].size()[0] == 1 if print(1) else 2",
+    "[L['a'].size()[0] == 1 for _ in [print(1)]]",
+    "max(1, key=print) == 1",
+    "eval(1) == 1",
+    "1 == (x := 2)",
+    "L['a'].size()[0] == 1\nprint(1)",
+    "(" * 900 + "1" + ")" * 900 + " == 1 or print(1)",
+    "1 == " + "-" * 3000 + "1",
+    "",
+    3,
+]
+
 
 def archive(folder: Path, changes: dict[str, Any], root: str = "net/") -> Path:
     path = folder / "net.pt2"
@@ -55,6 +91,7 @@ def graph(key: str, value: Any) -> dict[str, Any]:
         graph("target", "_operator.add"),
         graph("target", "torch.sym_max"),
         graph("target", "buffer_name"),
+        {"models/model.json": {"guards_code": GUARDS}},
         graph("stack_trace", "File 'net.py', line 3: x = eval('1')"),
     ],
 )
@@ -75,7 +112,8 @@ def test_what_torch_export_writes_is_accepted(tmp_path: Path, changes: dict[str,
             "'w' as a pickle",
         ),
         ({"data/constants/model_constants_config.json": {"config": {"c": {}}}}, "'c' as a pickle"),
-        ({"models/model.json": {"guards_code": ["print(1)"]}}, "guards as Python source"),
+        ({"models/model.json": {"guards_code": "L['a'].size()[0] == 1"}}, "guard"),
+        *(({"models/model.json": {"guards_code": [*GUARDS, guard]}}, "guard") for guard in CODE),
         (graph("target", "torch.os.system"), "torch.os.system"),
         (graph("target", "torch.ops.__class__.__init__"), "__init__"),
         (graph("target", "torch.ops.aten.__class__"), "__class__"),

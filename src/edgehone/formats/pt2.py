@@ -7,7 +7,7 @@
 2. `pickle.loads` of opaque objects;
 3. loading of compiled libraries (AOTInductor);
 4. `sympy.sympify`, which evaluates Python, of shape expressions;
-5. execution of the guards' source by `module()`;
+5. execution of the guards' source by `module()` (`backends.shared.torch_export` drops the guards after loading);
 6. insertion of names into generated source.
 
 `check` reads the archive as data and refuses all of these unless they have the form that torch's exporter writes for
@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from edgehone.core.errors import ModelError
+from edgehone.formats.pt2_guards import is_size_guard
 from edgehone.formats.zip_archive import Archive
 
 # The program in the layout before torch 2.8, whose weights are pickled.
@@ -127,11 +128,18 @@ def code_findings(archive: Archive, name: str, program: Mapping[str, Any]) -> It
         for weight, entry in payloads(archive, name, kind).items():
             if entry.get("use_pickle") is not False:
                 yield f"holds {weight!r} as a pickle, which may be code"
-    if program.get("guards_code"):
-        yield "holds guards as Python source"
+    for guard in _guards(program):
+        if not is_size_guard(guard):
+            yield f"holds the guard {shorten(guard)}, Python source that is not a comparison of the inputs' sizes"
     for key, value in _strings(program):
         if not _is_allowed(key, value):
             yield f"has {shorten(value)} as {key}, which torch.export does not write"
+
+
+def _guards(program: Mapping[str, Any]) -> list[Any]:
+    """Return the guards. What stands in their place and is no list is returned as one guard that is no string."""
+    guards = program.get("guards_code") or []
+    return guards if isinstance(guards, list) else [[guards]]
 
 
 def _strings(program: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
