@@ -29,14 +29,17 @@ from edgehone.worker.conformance.outcome import Failed
 
 # Changing an entry is a change of what a backend can do.
 BUILT_IN = {
-    "gguf": "reference tokenizer",
-    "llamacpp": "graph vision routing operator_profiler device_visibility device_recipes tunable single_file_artifact",
-    "mlx": "device_visibility measurement_obstacle",
-    "null": "reference tokenizer operator_profiler tunable",
-    "olive": "graph concurrent_graph operator_profiler device_visibility device_recipes tunable",
-    "onnxruntime": "reference graph concurrent_graph operator_profiler device_visibility",
-    "openvino": "graph concurrent_graph vision routing operator_profiler device_visibility device_recipes tunable",
-    "pytorch": "reference tokenizer picture_processor text_encoder sensitivity graph vision routing device_visibility",
+    "gguf": "reference tokenizer empty_runtime",
+    "llamacpp": "graph vision routing empty_runtime operator_profiler device_visibility device_recipes tunable "
+    "single_file_artifact",
+    "mlx": "empty_runtime device_visibility measurement_obstacle",
+    "null": "reference tokenizer empty_runtime operator_profiler tunable",
+    "olive": "graph concurrent_graph empty_runtime operator_profiler device_visibility device_recipes tunable",
+    "onnxruntime": "reference graph concurrent_graph empty_runtime operator_profiler device_visibility",
+    "openvino": "graph concurrent_graph vision routing empty_runtime operator_profiler device_visibility "
+    "device_recipes tunable",
+    "pytorch": "reference tokenizer picture_processor text_encoder sensitivity graph vision routing empty_runtime "
+    "device_visibility",
 }
 
 

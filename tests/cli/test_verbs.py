@@ -55,10 +55,12 @@ def test_optimize_where_nothing_passes_exits_3_with_the_table_and_a_way_out(shel
     done = shell.type(*words)
     assert done.returncode == 3
     assert "speedup fails" in done.stdout and "Bundle:" not in done.stdout
-    assert "next:  loosen or drop a gate (--gate speedup=off)" in done.stderr
+    assert "\nBundle, not approved: none (null/" in done.stderr
+    assert "\nnext:  to accept null/" in done.stderr and "--gate speedup=1000 --gate speedup=" in done.stderr
     told = parsed(shell.type(*words, "--json"), 3)
-    assert told["chosen"] is None and "speedup" in told["reason"]
-    assert not (shell.place / "none").exists()
+    assert told["chosen"] is None and "speedup" in told["reason"] and told["fallback"]
+    ran = shell.type("run", "none", "--prompt", "The sea", "--max-tokens", "9")
+    assert ran.returncode == 0 and "note: this bundle is not approved" in ran.stderr
 
 
 def test_run_prints_the_text_and_its_pace(shell: Shell) -> None:

@@ -98,13 +98,37 @@ def test_nothing_passes_names_the_nearest_and_by_how_much() -> None:
     assert got.reason.startswith("No candidate passes every gate. Nearest is a/near: speedup misses by ")
     assert "required >= 2" in got.reason
     far = run(measured("a/far", 290.0, 9e8, 1))
-    assert "it also fails speedup" in far.reason
+    assert "memory_cut misses by" in far.reason and "speedup misses by" in far.reason
+
+
+def test_if_nothing_passes_the_best_that_keeps_the_quality_is_the_fallback() -> None:
+    got = run(measured("a/near", 160.0, 3e8, 1), measured("a/rough", 50.0, 1e8, 1, kept=0.8))
+    assert got.chosen is None and got.fallback == got.bundled == "a/near"
+    assert "a/near: speedup misses" in got.reason and "keeps the quality: a/near" in got.reason
+    assert Decision.from_json(got.to_json()) == got
+
+
+def test_what_the_user_has_is_the_fallback_if_it_is_the_best_that_keeps_the_quality() -> None:
+    got = run(measured("a/slow", 500.0, 2e9, 599_900_000), measured("a/rough", 50.0, 1e8, 1, kept=0.8))
+    assert got.chosen is None and got.fallback == "pytorch/original"
+
+
+def test_the_original_is_chosen_over_one_that_is_slower_and_larger_in_memory_to_save_a_little_size() -> None:
+    slower = measured("a/slow", 330.0, 1.2e9, 599_900_000)
+    got = run(slower, gates=("speedup=off", "memory_cut=off"))
+    assert got.chosen == "pytorch/original"
+    assert Decision.from_json(got.to_json()).chosen == "pytorch/original"
+
+
+def test_a_candidate_that_loses_quality_is_farther_than_one_that_only_is_slow() -> None:
+    got = run(measured("a/rough", 149.0, 3e8, 1, kept=0.94), measured("a/slow", 299.0, 3e8, 1))
+    assert "Nearest is a/slow: speedup" in got.reason
 
 
 def test_nothing_measured() -> None:
     got = run(Candidate("a/x", "a", {}, status="failed", error="no compiler"))
-    assert got.chosen is None
-    assert got.reason == "No candidate passes: none of 1 could be measured: a/x: no compiler."
+    assert got.chosen is None and got.fallback == "pytorch/original"
+    assert got.reason.startswith("No candidate passes: none of 1 could be measured: a/x: no compiler.")
 
 
 def test_without_a_measured_baseline_the_gates_that_compare_with_it_fail() -> None:

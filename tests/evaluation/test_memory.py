@@ -59,10 +59,12 @@ def test_a_watch_of_nothing_has_nothing() -> None:
 
 
 def test_figures() -> None:
-    facts = {"peak": 300, "pss": 200, "cgroup_peak": 400}
+    facts = {"peak": 9 * MB, "runtime": 4 * MB, "pss": 200, "cgroup_peak": 400}
     found = memory.figures(facts, {"peaks": {"anonymous": 100, "file": 50}, "samples": 7})
     assert {name: figure.value for name, figure in found.items()} == {
-        "peak_memory_bytes": 300,
+        "peak_memory_bytes": 9 * MB,
+        "runtime_memory_bytes": 4 * MB,
+        "added_memory_bytes": 5 * MB,
         "peak_anonymous_bytes": 100,
         "peak_file_mapped_bytes": 50,
         "pss_bytes": 200,
@@ -72,9 +74,14 @@ def test_figures() -> None:
     assert found["peak_memory_bytes"].n == 1 and found["peak_anonymous_bytes"].n == 7
 
 
+def test_a_model_that_adds_less_than_processes_differ_by_counts_as_that() -> None:
+    facts = {"peak": 9 * MB, "runtime": 9 * MB - 1, "pss": None, "cgroup_peak": None}
+    assert memory.figures(facts, {})["added_memory_bytes"].value == memory.RESOLUTION
+
+
 def test_figures_that_the_system_does_not_report_are_missing_with_a_reason() -> None:
-    found = memory.figures({"peak": None, "pss": None, "cgroup_peak": None}, {})
-    assert len(found) == 5
+    found = memory.figures({"peak": None, "runtime": None, "pss": None, "cgroup_peak": None}, {})
+    assert len(found) == 7
     for figure in found.values():
         assert figure.value is None and figure.reason and figure.unit == "bytes"
 
@@ -90,13 +97,16 @@ def test_a_process_knows_its_own_high_water_mark(monkeypatch: pytest.MonkeyPatch
         def close(self) -> None:
             pass
 
+    started: list[str] = []
     module = types.ModuleType("hungry_backend")
+    module.start_runtime = lambda kind, job: started.append(kind)  # type: ignore[attr-defined]
     module.open_session = lambda artifact, settings, job: Hungry()  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "hungry_backend", module)
     args = {"backend": "hungry_backend", "settings": {}, "prompt": [1], "generated": 1}
     job = WorkerJob(args, {"artifact": tmp_path}, tmp_path, None, 1, lambda fraction, what: None)
     facts: dict[str, Any] = worker_memory.exercise(job)
     assert facts["peak"] > 150 * MB  # though it was given back
+    assert started == ["language"] and 0 < facts["runtime"] < facts["peak"] - 140 * MB
     assert facts["pss"] is None or 0 < facts["pss"] < facts["peak"]
 
 

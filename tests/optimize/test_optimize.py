@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import random
+import shlex
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
@@ -17,6 +19,7 @@ import pytest
 import edgehone
 from edgehone.backends.base import Recipe
 from edgehone.backends.null import backend
+from edgehone.cli import main
 from edgehone.core.errors import (
     InputError,
     ModelError,
@@ -35,10 +38,11 @@ def text() -> str:
     return shipped("calibration").read_text("utf-8")
 
 
-def optimize(model: Path, config: Path, out: Path | None = None, *gates: str) -> edgehone.Decision:
-    return edgehone.optimize(
-        model, workload="tiny", effort="quick", backends=["null"], gates=gates, out=out, config_file=config
-    )
+def optimize(
+    model: Path, config: Path, out: Path | None = None, *gates: str, **more: Any
+) -> edgehone.Decision:
+    options: dict[str, Any] = {"workload": "tiny", "effort": "quick", "backends": ["null"], **more}
+    return edgehone.optimize(model, gates=gates, out=out, config_file=config, **options)
 
 
 def command(model: Path, config: Path, out: Path) -> list[str]:
@@ -154,15 +158,53 @@ def test_an_exact_build_that_fails_is_told_in_the_table_of_conversions(
     assert lost.max_error.value is None and "asked to crash" in (lost.max_error.reason or "")
 
 
-def test_nothing_passes_names_the_nearest_and_writes_no_bundle(
+def test_if_nothing_passes_the_nearest_is_named_and_the_best_that_keeps_the_quality_written(
     own_home: Path, null_model: Path, config: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "bundle"
     with pytest.raises(NothingPasses, match="speedup") as caught:
         optimize(null_model, config, out, "speedup=1000")
     assert caught.value.exit_code == 3
-    assert caught.value.decision.chosen is None
-    assert not out.exists()
+    decision = caught.value.decision
+    assert decision.chosen is None and decision.fallback is not None
+    written = edgehone.read(out)
+    assert (
+        not written.manifest.approved
+        and written.manifest.recipe["name"] == decision.fallback.partition("/")[2]
+    )
+    assert edgehone.verify(written) == []
+    assert "Not approved" in (out / "report.html").read_text("utf-8")
+    with pytest.raises(NothingPasses):
+        optimize(null_model, config, tmp_path / "none", "speedup=1000", fallback=False)
+    assert not (tmp_path / "none").exists()
+
+
+def test_the_original_is_the_bundle_where_no_candidate_keeps_the_quality(
+    own_home: Path, null_model: Path, config: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(NothingPasses) as caught:
+        optimize(null_model, config, tmp_path / "out", subject_to=["accuracy_kept>=1.9"])
+    assert caught.value.decision.fallback == "null/original"
+    assert edgehone.read(tmp_path / "out").manifest.recipe["name"] == "original"
+
+
+def test_the_command_that_is_printed_accepts_the_nearest(
+    own_home: Path, null_model: Path, config: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(NothingPasses) as caught:
+        optimize(null_model, config, tmp_path / "out", "speedup=1000", subject_to=["bytes<=1"])
+    command = shlex.split((caught.value.hint or "").partition(": ")[2])
+    args = [*command[1:], "--json"]
+    assert main.main(args) == 0
+    assert edgehone.read(tmp_path / "out").manifest.approved
+
+
+def test_a_target_chooses_among_those_that_pass(
+    own_home: Path, null_model: Path, config: Path, tmp_path: Path
+) -> None:
+    small = optimize(null_model, config, tmp_path / "out", "memory_cut=off", targets=["bytes<=1"])
+    assert small.chosen is not None
+    assert any(note.startswith("target bytes<=1: not met") for note in small.notes)
 
 
 def test_events_tell_each_candidates_way(own_home: Path, null_model: Path, config: Path) -> None:

@@ -109,7 +109,7 @@ def test_an_exact_winner_is_the_conversion_itself_tuned_or_not() -> None:
     assert "the conversion itself" in found["quantization"].text
 
 
-def test_nothing_chosen_leaves_the_baseline_and_the_reason() -> None:
-    decision = decided(candidate("a/f16", 90, 4_000_000))
+def test_nothing_to_bundle_leaves_the_baseline_and_the_reason() -> None:
+    decision = replace(decided(candidate("a/f16", 90, 4_000_000)), fallback=None)
     assert [stage.name for stage in stages(decision)] == ["baseline", "validation"]
     assert "No candidate passes" in explanation(decision)

@@ -119,6 +119,18 @@ class RoutingBackend(Protocol):
 
 
 @runtime_checkable
+class EmptyRuntimeBackend(Protocol):
+    """A backend whose runtime can be started without a model (worker side).
+
+    Its memory is subtracted from that of a process with a model, so that a gate on memory judges what the model adds.
+    """
+
+    def start_runtime(self, kind: Literal["language", "graph"], job: WorkerJob) -> None:
+        """Load what a session of this kind of model loads before the model itself."""
+        ...
+
+
+@runtime_checkable
 class OperatorProfiler(Protocol):
     """A backend whose framework profiles single operators (worker side)."""
 
@@ -220,6 +232,7 @@ CAPABILITIES: tuple[Capability, ...] = (
     Capability("concurrent_graph", ConcurrentGraphBackend, "worker"),
     Capability("vision", VisionBackend, "worker"),
     Capability("routing", RoutingBackend, "worker"),
+    Capability("empty_runtime", EmptyRuntimeBackend, "worker"),
     Capability("operator_profiler", OperatorProfiler, "worker"),
     Capability("device_visibility", DeviceVisibility, "worker"),
     Capability("device_recipes", DeviceRecipes, "core"),

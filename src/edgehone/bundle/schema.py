@@ -22,10 +22,11 @@ _RECIPE: Mapping[str, Any] = {"backend": str, "name": str, "settings": Mapping[s
 class Manifest:
     """What is needed to run the artifact, and the digests by which its files are verified.
 
-    `eos` are the ids that end a generated text, `pictures` the prompt template of a vision-language model. `batch` and
-    `inputs` describe what a graph takes. `target` is the device that the bundle was optimized for, None for `device`,
-    on which it was built. `versions` maps a backend to the versions of its packages, `files` a path to its SHA-256.
-    `remedies` are the settings that `edgehone diagnose --apply` has changed.
+    `approved` is false if the artifact does not pass every gate. `eos` are the ids that end a generated text,
+    `pictures` the prompt template of a vision-language model. `batch` and `inputs` describe what a graph takes.
+    `target` is the device that the bundle was optimized for, None for `device`, on which it was built. `versions` maps
+    a backend to the versions of its packages, `files` a path to its SHA-256. `remedies` are the settings that `edgehone
+    diagnose --apply` has changed.
     """
 
     schema: Literal[1] = SCHEMA
@@ -34,6 +35,7 @@ class Manifest:
     recipe: Mapping[str, Any]
     facts: Mapping[str, Any]
     artifact_key: str
+    approved: bool = field(default=True, metadata=OPTIONAL)
     kind: Literal["language", "graph"] = field(default="language", metadata=OPTIONAL)
     eos: tuple[int, ...]
     pictures: Any = field(default=None, metadata=OPTIONAL)

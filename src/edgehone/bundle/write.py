@@ -119,7 +119,7 @@ def _write_evidence(folder: Path, evidence: Evidence) -> None:
 
 
 def _script(decision: Decision, command: Sequence[str]) -> str:
-    chosen = decision.candidate(decision.chosen or "")
+    chosen = decision.candidate(decision.bundled or "")
     pinned = ", ".join(f"{n} {v}" for n, v in sorted(decision.versions.get(chosen.backend, {}).items()))
     return f"""#!/bin/sh
 # Makes this bundle again: edgehone {decision.edgehone}; {chosen.backend} with {pinned or "no packages of its own"}.

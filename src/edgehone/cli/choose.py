@@ -35,7 +35,9 @@ def run(args: argparse.Namespace) -> int:
 
     weights = weights_of(args.weights)
     decision = read(args.bundle).decision
-    choice = choose(contenders(decision.candidates), weights)
+    # A decision of an earlier version has no verdicts on the original.
+    original = [decision.baseline] if decision.baseline.verdicts else []
+    choice = choose([*contenders(decision.candidates), *original], weights)
     if args.json:
         scores = {key: score.to_json() for key, score in choice.scores.items()} if choice else {}
         result = {
@@ -53,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     print(choice.reason)
     print()
     print("\n".join(ranking(choice, decision)))
-    if choice.key != decision.chosen:
-        print(f"\nThe bundle contains {decision.chosen}.")
+    if choice.key != decision.bundled:
+        print(f"\nThe bundle contains {decision.bundled}.")
         print(f"Next:   sh {args.bundle}/reproduce.sh --weights {args.weights} --out NEW")
     return 0

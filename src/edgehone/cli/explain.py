@@ -25,10 +25,11 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         result = {
             "chosen": decision.chosen,
+            "fallback": decision.fallback,
             "reason": decision.reason,
             "stages": [stage.to_json() for stage in stages(decision)],
             "tuning": tuning(decision),
-            "bound": decision.candidate(decision.chosen).facts.get("bound") if decision.chosen else None,
+            "bound": decision.candidate(decision.bundled).facts.get("bound") if decision.bundled else None,
             "lost": losses(decision),
         }
         print(json.dumps(result, indent=1))

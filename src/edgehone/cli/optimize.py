@@ -4,7 +4,7 @@ Builds candidates, compares each with the original, measures them, chooses one a
 
 MODEL is a Hugging Face folder (config.json, safetensors, tokenizer), an ONNX, exported PyTorch (.pt2) or GGUF file, or
 a hub name, which is downloaded only with --download. To continue an interrupted run, run the same command again. Exit
-code 3 if no candidate passes every gate.
+code 3 if no candidate passes every gate; then the best that keeps the quality is written, marked as not approved.
 """
 
 from __future__ import annotations
@@ -127,6 +127,20 @@ def _add_requirements(group: argparse._ArgumentGroup) -> None:
         help='additional gate: "bytes<=60MB", "ttft<=200ms", "accuracy>=0.97"; may be repeated',
     )
     group.add_argument(
+        "--target",
+        metavar="LIMIT",
+        action="append",
+        default=[],
+        help='a wish, not a gate: "decode>=30", "ttft<=300ms", "bytes<=60MB": of the candidates that pass, the best '
+        "that meets all targets is chosen, else the nearest; may be repeated",
+    )
+    group.add_argument(
+        "--no-fallback",
+        action="store_true",
+        help="write no bundle if no candidate passes every gate (default: the best that keeps the "
+        "quality, not approved)",
+    )
+    group.add_argument(
         "--minimize",
         metavar="OBJECTIVE",
         action="append",
@@ -185,6 +199,8 @@ def run(args: argparse.Namespace) -> int:
                 minimize=args.minimize,
                 maximize=args.maximize,
                 subject_to=args.subject_to,
+                targets=args.target,
+                fallback=not args.no_fallback,
                 weights=args.weights,
                 out=out,
                 config_file=args.config,
@@ -199,6 +215,8 @@ def run(args: argparse.Namespace) -> int:
         if drawn := plot(decision, unicode=sys.stdout.isatty()):
             print(f"\n{drawn}")
     if failed is not None:
+        if failed.bundle is not None:
+            print(f"\nBundle, not approved: {failed.bundle} ({decision.fallback})", file=sys.stderr)
         print(f"\nnext:  {failed.hint}", file=sys.stderr)
         return failed.exit_code
     if not args.json:

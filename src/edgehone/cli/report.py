@@ -61,6 +61,7 @@ def _overview(found: Findings) -> dict[str, Any]:
     return {
         "name": found.name,
         "chosen": decision.chosen,
+        "fallback": decision.fallback,
         "reason": decision.reason,
         "candidates": len(decision.candidates),
         "problems": list(found.problems),

@@ -19,6 +19,7 @@ from edgehone.core.errors import InputError
 from edgehone.core.suggestions import suggest
 from edgehone.decision import requirements
 from edgehone.decision.requirements import Gate, Requirements
+from edgehone.model.info import Kind
 
 _EXPRESSION = re.compile(r"\s*([A-Za-z_][\w]*)\s*(<=|>=|==|=|<|>)\s*([-+\d.][\d.eE+-]*)\s*([A-Za-z%/]*)\s*")
 
@@ -37,13 +38,18 @@ def load(
     maximize: Sequence[str] = (),
     subject_to: Sequence[str] = (),
     weights: str | None = None,
+    targets: Sequence[str] = (),
+    kind: Kind = "language",
 ) -> Requirements:
-    """Return the requirements from all settings: edgehone.toml, gates, objectives or weights, and constraints.
+    """Return the requirements from all settings: edgehone.toml, gates, objectives or weights, constraints, targets.
 
     Raises InputError as `requirements.load`, `aimed`, `constrained` and `weights_of` do, and if both weights and
     objectives are given.
     """
-    required = constrained(requirements.load(config, gates), subject_to)
+    required = constrained(requirements.load(config, gates, kind), subject_to)
+    required = replace(
+        required, targets=tuple(dict.fromkeys(constraint(text, "--target") for text in targets))
+    )
     if weights is None:
         return aimed(required, minimize, maximize)
     if minimize or maximize:
@@ -82,24 +88,29 @@ def constrained(required: Requirements, expressions: Sequence[str]) -> Requireme
     return replace(required, gates=(*required.gates, *dict.fromkeys(constraints)))
 
 
-def constraint(text: str) -> Gate:
-    """Return the gate for an expression. Raises InputError as `constrained` does."""
+def judges_quality(figure: str) -> bool:
+    """Return True if the figure says what a candidate keeps of the original's answers."""
+    return bool(table()["figures"].get(figure, {}).get("quality", False))
+
+
+def constraint(text: str, option: str = "--subject-to") -> Gate:
+    """Return the gate for an expression given by `option`. Raises InputError as `constrained` does."""
     matched = _EXPRESSION.fullmatch(text)
     if not matched:
         raise InputError(
-            f"--subject-to {text!r} is not a constraint",
-            hint='write for example --subject-to "bytes<=60MB" or --subject-to "next_token_accuracy>=0.97"',
+            f"{option} {text!r} is not a constraint",
+            hint=f'write for example {option} "bytes<=60MB" or {option} "next_token_accuracy>=0.97"',
         )
     word, op, number, unit = matched.groups()
     if op not in ("<=", ">="):
-        raise InputError(f"--subject-to {text!r}: {op} is not supported", hint="write <= or >=")
-    figure = _figure(word, text)
+        raise InputError(f"{option} {text!r}: {op} is not supported", hint="write <= or >=")
+    figure = _figure(word, f"{option} {text!r}")
     entry = table()["figures"][figure]
-    limit = _number(number, text) * _factor(unit, entry["unit"], text)
+    limit = _number(number, f"{option} {text!r}") * _factor(unit, entry["unit"], f"{option} {text!r}")
     if not entry.get("least", -math.inf) <= limit <= entry.get("most", math.inf):
         least, most = entry.get("least", "-"), entry.get("most", "-")
         raise InputError(
-            f"--subject-to {text!r}: {figure} cannot be {limit:g}", hint=f"it lies between {least} and {most}"
+            f"{option} {text!r}: {figure} cannot be {limit:g}", hint=f"it lies between {least} and {most}"
         )
     bound: Literal["low", "high", "value"] = "low" if op == ">=" else "high"
     return Gate(
@@ -146,36 +157,30 @@ def _objective(option: str, word: str) -> str:
     raise InputError(f"--{option} {word!r}: unknown objective", hint=suggest(word, words))
 
 
-def _figure(word: str, text: str) -> str:
+def _figure(word: str, said: str) -> str:
     known: Mapping[str, Any] = table()["figures"]
     name = table()["words"].get(word, word)
     if name not in known:
-        raise InputError(
-            f"--subject-to {text!r}: unknown figure {word!r}", hint=suggest(word, [*known, *table()["words"]])
-        )
+        raise InputError(f"{said}: unknown figure {word!r}", hint=suggest(word, [*known, *table()["words"]]))
     return str(name)
 
 
-def _factor(unit: str, base: str, text: str) -> float:
+def _factor(unit: str, base: str, said: str) -> float:
     """Return how many of the figure's own unit `base` one `unit` is."""
     units: Mapping[str, float] = {"": 1.0, **table()["units"].get(base, {})}
     if unit not in units:
         known = ", ".join(name for name in units if name) or "none, it is a plain number"
-        raise InputError(
-            f"--subject-to {text!r}: {unit!r} is not a unit of this figure", hint=f"units: {known}"
-        )
+        raise InputError(f"{said}: {unit!r} is not a unit of this figure", hint=f"units: {known}")
     return float(units[unit])
 
 
-def _number(word: str, text: str) -> float:
+def _number(word: str, said: str) -> float:
     try:
         value = float(word)
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise InputError(
-            f"--subject-to {text!r}: {word!r} is not a number", hint="write for example 0.97 or 60"
-        )
+        raise InputError(f"{said}: {word!r} is not a number", hint="write for example 0.97 or 60")
     return value
 
 

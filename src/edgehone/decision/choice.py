@@ -20,7 +20,6 @@ from dataclasses import dataclass
 
 from edgehone.core.figure import Figure
 from edgehone.decision.decision import Candidate
-from edgehone.decision.gates import Verdict
 from edgehone.inputs.workload import OBJECTIVES
 
 # Sizes within this factor are equal: files of the same format differ by less through headers and names alone.
@@ -52,7 +51,11 @@ def choose(candidates: Sequence[Candidate], weights: Mapping[str, float]) -> Cho
     equal; among them the best score wins. A candidate that lacks a weighted objective cannot win while another has it.
     An objective that all candidates lack is left out, and the reason says so.
     """
-    passing = [c for c in candidates if c.passes]
+    return best_of([c for c in candidates if c.passes], weights)
+
+
+def best_of(passing: Sequence[Candidate], weights: Mapping[str, float]) -> Choice | None:
+    """Return the best of the candidates by the weights, None if none can be scored. The rules are those of `choose`."""
     objectives = {c.key: logarithms(c) for c in passing}
     weighted = [name for name in OBJECTIVES if weights.get(name, 0.0) > 0]
     used = [name for name in weighted if any(logs[name] is not None for logs in objectives.values())]
@@ -85,23 +88,6 @@ def contenders(candidates: Sequence[Candidate]) -> list[Candidate]:
     return raced if any(c.passes for c in raced) else list(candidates)
 
 
-def nearest(candidates: Sequence[Candidate]) -> tuple[Candidate, Verdict] | None:
-    """Return the measured candidate whose largest shortfall, as a share of the threshold, is smallest, and that gate.
-
-    If the largest shortfalls are equal, the next largest decide, so one failing gate is nearer than two. A missing
-    figure counts as the largest possible shortfall. Return None if no candidate was measured or all pass.
-    """
-    missed: list[tuple[list[float], str, Candidate, Verdict]] = []
-    for candidate in candidates:
-        failed = sorted((v for v in candidate.verdicts if not v.ok), key=_margin)
-        if candidate.status == "ok" and failed:
-            missed.append(([-_margin(v) for v in failed], candidate.key, candidate, failed[0]))
-    if not missed:
-        return None
-    _, _, candidate, verdict = min(missed, key=lambda entry: entry[:2])
-    return candidate, verdict
-
-
 def objectives(candidate: Candidate) -> dict[str, float | None]:
     """Return the logarithm of each objective (more is better), None where it is missing."""
     return {name: None if entry is None else entry.value for name, entry in logarithms(candidate).items()}
@@ -126,10 +112,6 @@ def logarithms(candidate: Candidate) -> dict[str, Logs | None]:
         "memory": _inverse(candidate.figure("peak_memory_bytes")),
         "size": size,
     }
-
-
-def _margin(verdict: Verdict) -> float:
-    return -math.inf if verdict.margin is None else verdict.margin
 
 
 def _bytes(candidate: Candidate) -> float:

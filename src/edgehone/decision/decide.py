@@ -8,9 +8,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from edgehone.core.figure import Figure
-from edgehone.decision.choice import choose, compared, contenders, nearest, objectives
+from edgehone.decision import gain, targets
+from edgehone.decision.choice import Choice, compared, contenders, objectives
 from edgehone.decision.decision import UNITS, Candidate, Conversion, Decision
-from edgehone.decision.gates import judge
+from edgehone.decision.fallback import fall_back, nearest
+from edgehone.decision.gates import Verdict, judge
 from edgehone.decision.pareto import frontier
 from edgehone.decision.requirements import Requirements
 from edgehone.evaluation.statistics import ratio_of
@@ -41,12 +43,12 @@ def decide(
     """Judge the candidates, compare them and choose one. `baseline` is the original, measured as they were.
 
     Each candidate gets the figures speedup, memory_cut and bytes, its verdicts if it was measured, and `on_frontier`;
-    the baseline competes for the frontier too. `weights` are the workload's, overridden by the user's
-    (`Requirements.over`). `conversions` are the results of the parity checks. `created` is the present time (UTC) by
-    default. `chosen` is None if no candidate passes; the reason then names the nearest candidate, the gate it fails and
-    by how much.
+    the baseline competes for the frontier and for the choice too: "keep what you have" can win. `weights` are the
+    workload's, overridden by the user's (`Requirements.over`). `conversions` are the results of the parity checks.
+    `created` is the present time (UTC) by default. `chosen` is None if no candidate passes; the reason then names the
+    nearest candidate, the gates it fails and by how much, and `fallback` is the best candidate that keeps the quality.
     """
-    original = replace(baseline, figures=derive(baseline, baseline))
+    original = judged_of(baseline, baseline, requirements)
     judged = [judged_of(candidate, baseline, requirements) for candidate in candidates]
     names = compared(weights)
     points = [
@@ -55,22 +57,32 @@ def decide(
     on_frontier = frontier(points, [True] * len(names))
     judged = [replace(c, on_frontier=on) for c, on in zip(judged, on_frontier, strict=False)]
     original = replace(original, on_frontier=on_frontier[-1])
-    choice = choose(contenders(judged), weights)
+    pool = [*contenders(judged), original]
+    aim = targets.choose_by(pool, requirements.targets, weights)
+    fallback = None if aim.choice else fall_back(judged, original, weights)
     return Decision(
-        chosen=choice.key if choice else None,
-        reason=choice.reason if choice else nothing_passes(judged),
+        chosen=aim.choice.key if aim.choice else None,
+        fallback=fallback.key if fallback else None,
+        reason=_reason(aim.choice, fallback, judged),
         device=subject.device,
         model=subject.model,
         workload=subject.workload,
         requirements={**requirements.to_json(), "weights": dict(weights)},
         baseline=original,
         candidates=tuple(judged),
-        notes=tuple(notes),
+        notes=(*aim.notes, *notes),
         conversions=tuple(conversions),
         versions=subject.versions,
         edgehone=subject.edgehone,
         created=created or datetime.now(UTC).isoformat(timespec="seconds"),
     )
+
+
+def _reason(choice: Choice | None, fallback: Choice | None, judged: Sequence[Candidate]) -> str:
+    if choice:
+        return choice.reason
+    why = nothing_passes(judged)
+    return f"{why} The best that keeps the quality: {fallback.reason}" if fallback else why
 
 
 def judged_of(candidate: Candidate, baseline: Candidate, requirements: Requirements) -> Candidate:
@@ -82,8 +94,8 @@ def judged_of(candidate: Candidate, baseline: Candidate, requirements: Requireme
 def derive(candidate: Candidate, baseline: Candidate) -> dict[str, Figure]:
     """Return the candidate's figures, every required one among them, and the comparisons with the baseline.
 
-    speedup = original / candidate workload latency; memory_cut = 1 - candidate / original peak memory. Latencies and
-    peaks of memory are measured in separate processes, so their intervals are combined as independent.
+    speedup = original / candidate workload latency; for size_cut, memory_cut, gain and loss see `decision.gain`.
+    Latencies and memory are measured in separate processes, so their intervals are combined as independent.
     """
     figures = {**{name: candidate.figure(name) for name in UNITS}, **candidate.figures}
     if (
@@ -92,12 +104,8 @@ def derive(candidate: Candidate, baseline: Candidate) -> dict[str, Figure]:
         figures["speedup"] = ratio_of(
             baseline.figure("workload_latency_ms"), candidate.figure("workload_latency_ms"), "×"
         )
-    share = ratio_of(candidate.figure("peak_memory_bytes"), baseline.figure("peak_memory_bytes"), "share")
-    if share.value is not None:
-        low = None if share.high is None else 1 - share.high
-        high = None if share.low is None else 1 - share.low
-        share = Figure(1 - share.value, low, high, share.n, "share", share.reason)
-    figures["memory_cut"] = share
+    figures |= gain.cuts(candidate, baseline)
+    figures |= gain.balance(figures)
     size = candidate.bytes
     reason = candidate.error or "the artifact's size is not known"
     figures["bytes"] = (
@@ -107,7 +115,7 @@ def derive(candidate: Candidate, baseline: Candidate) -> dict[str, Figure]:
 
 
 def nothing_passes(candidates: Sequence[Candidate]) -> str:
-    """Return the reason why there is no choice: the nearest candidate, or that none was measured."""
+    """Return the reason why there is no choice: the nearest candidate and each gate that it fails, quality first."""
     miss = nearest(candidates)
     if miss is None and any(c.passes for c in candidates):
         return "Some candidates pass every gate, but none has the figures that the weights compare."
@@ -115,11 +123,13 @@ def nothing_passes(candidates: Sequence[Candidate]) -> str:
         failed = [c for c in candidates if c.error]
         first = f": {failed[0].key}: {failed[0].error}" if failed else ""
         return f"No candidate passes: none of {len(candidates)} could be measured{first}."
-    candidate, verdict = miss
+    candidate, verdicts = miss
+    failing = "; ".join(f"{verdict.gate} {_shortfall(verdict)}" for verdict in verdicts)
+    return f"No candidate passes every gate. Nearest is {candidate.key}: {failing}."
+
+
+def _shortfall(verdict: Verdict) -> str:
     if verdict.margin is None:
-        by = f"has no figure ({verdict.reason})"
-    else:
-        by = f"misses by {abs(verdict.margin):.1%} of the threshold ({verdict.reason})".replace("%", " %", 1)
-    failing = [v.gate for v in candidate.verdicts if not v.ok and v.gate != verdict.gate]
-    also = f"; it also fails {', '.join(failing)}" if failing else ""
-    return f"No candidate passes every gate. Nearest is {candidate.key}: {verdict.gate} {by}{also}."
+        return f"has no figure ({verdict.reason})"
+    share = f"{abs(verdict.margin):.1%}".replace("%", " %")
+    return f"misses by {share} of the threshold ({verdict.reason})"

@@ -136,7 +136,8 @@ class Conversion:
 class Decision:
     """What was chosen for a model on a device, why, and every figure behind it.
 
-    `chosen` is a candidate's key, or None if no candidate passes every gate.
+    `chosen` is the key of a candidate or of the baseline, or None if none passes every gate. Then `fallback` is the key
+    of the best one that keeps the quality: it may be bundled, but it is not approved.
     """
 
     chosen: str | None
@@ -152,7 +153,13 @@ class Decision:
     edgehone: str
     created: str  # UTC, ISO 8601
     conversions: tuple[Conversion, ...] = field(default=(), metadata=OPTIONAL)
+    fallback: str | None = field(default=None, metadata=OPTIONAL)
     schema: Literal[1] = SCHEMA
+
+    @property
+    def bundled(self) -> str | None:
+        """Return the key of the candidate that is bundled: the chosen one, else the fallback."""
+        return self.chosen or self.fallback
 
     def candidate(self, key: str) -> Candidate:
         """Return the candidate of that key, which may be the baseline's. Raises InputError for an unknown key."""
@@ -169,6 +176,7 @@ class Decision:
             "edgehone": self.edgehone,
             "created": self.created,
             "chosen": self.chosen,
+            "fallback": self.fallback,
             "reason": self.reason,
             "device": dict(self.device),
             "model": dict(self.model),
@@ -240,7 +248,11 @@ def _read(data: Any, source: str, tolerant: Salvage | None) -> Decision:
     for path, candidate in {"baseline": decision.baseline, **named}.items():
         if missing := [name for name in UNITS if name not in candidate.figures]:
             report(f"{source}: {path}.figures has no {', '.join(map(repr, missing))}")
-    if decision.chosen is not None and decision.chosen not in {c.key for c in decision.candidates}:
+    known = {c.key for c in (*decision.candidates, decision.baseline)}
+    if decision.chosen is not None and decision.chosen not in known:
         report(f"{source}: chosen is {decision.chosen!r}, which is not a candidate")
         decision = replace(decision, chosen=None)
+    if decision.fallback is not None and decision.fallback not in known:
+        report(f"{source}: fallback is {decision.fallback!r}, which is not a candidate")
+        decision = replace(decision, fallback=None)
     return decision

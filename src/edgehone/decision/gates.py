@@ -40,7 +40,7 @@ class Verdict:
 def judge(figures: Mapping[str, Figure], requirements: Requirements) -> list[Verdict]:
     """Return one verdict for each gate, in the order of the requirements. A missing figure fails its gate."""
     return [
-        _verdict(gate, figures.get(gate.figure) or Figure.missing(f"{gate.figure} was not measured"))
+        verdict_of(gate, figures.get(gate.figure) or Figure.missing(f"{gate.figure} was not measured"))
         for gate in requirements.gates
     ]
 
@@ -62,7 +62,8 @@ def hopeless(figures: Mapping[str, Figure], requirements: Requirements) -> str |
     return None
 
 
-def _verdict(gate: Gate, figure: Figure) -> Verdict:
+def verdict_of(gate: Gate, figure: Figure) -> Verdict:
+    """Return the outcome of one gate for its figure."""
     # A prediction is judged by its unfavourable end, whichever end the gate names.
     bound = gate.bound if not figure.predicted else "low" if gate.op == ">=" else "high"
     judged: float | None = getattr(figure, bound)

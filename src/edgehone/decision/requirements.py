@@ -13,6 +13,7 @@ from typing import Any, Literal
 from edgehone.core.errors import InputError
 from edgehone.core.suggestions import suggest
 from edgehone.inputs.workload import check_weights
+from edgehone.model.info import Kind
 
 
 @dataclass(frozen=True)
@@ -31,12 +32,14 @@ class Requirements:
     """The gates that a candidate must pass, and the weights that override the workload's.
 
     `parity_check` has the limits for a backend's unquantized build (kl_mean_max and same_top_min; for a graph
-    relative_error_max).
+    relative_error_max). `targets` are wishes: of the candidates that pass every gate, the best that meets all targets
+    is chosen, else the nearest to them.
     """
 
     gates: tuple[Gate, ...]
     weights: Mapping[str, float]
     parity_check: Mapping[str, float]
+    targets: tuple[Gate, ...] = ()
 
     def over(self, workload_weights: Mapping[str, float]) -> dict[str, float]:
         """Return the workload's weights, overridden by the user's. Raises InputError if all are 0."""
@@ -55,6 +58,7 @@ class Requirements:
         """Return a plain dict."""
         return {
             "gates": [asdict(gate) for gate in self.gates],
+            "targets": [asdict(target) for target in self.targets],
             "weights": dict(self.weights),
             "null_test": dict(self.parity_check),
         }
@@ -66,15 +70,18 @@ def shipped() -> Mapping[str, Any]:
     return tomllib.loads(files("edgehone").joinpath("data/requirements.toml").read_text(encoding="utf-8"))
 
 
-def load(config: Mapping[str, Any] | None = None, overrides: Sequence[str] = ()) -> Requirements:
-    """Return the requirements from a parsed edgehone.toml ([gates], [weights]) and `name=value` overrides.
+def load(
+    config: Mapping[str, Any] | None = None, overrides: Sequence[str] = (), kind: Kind = "language"
+) -> Requirements:
+    """Return the requirements of a kind of model from a parsed edgehone.toml and `name=value` overrides.
 
-    In both, a gate's value is its threshold, `off` (or false in TOML) to disable it, or `on` (or true) for the default
-    threshold. Raises InputError for an invalid value, and with the closest name for an unknown gate.
+    In its [gates] and in the overrides, a gate's value is its threshold, `off` (or false in TOML) to disable it, or
+    `on` (or true) for the default threshold. Raises InputError for an invalid value, and with the closest name for an
+    unknown gate.
     """
     settings = config or {}
     gates = {name: _gate(name, table) for name, table in shipped()["gates"].items()}
-    active = {name: table["enabled"] for name, table in shipped()["gates"].items()}
+    active = {name: kind in table["enabled"] for name, table in shipped()["gates"].items()}
     tables = settings.get("gates", {})
     if not isinstance(tables, Mapping):
         raise InputError(f"gates in edgehone.toml is {tables!r}, not a table", hint="write [gates]")

@@ -98,6 +98,10 @@ def _job(
         on_progress(
             f"note: installed packages differ from those the bundle was proven with: {', '.join(drifted)}"
         )
+    if not bundle.manifest.approved:
+        on_progress(
+            "note: this bundle is not approved: its artifact does not pass every gate (see its report)"
+        )
     if target := bundle.manifest.target:
         on_progress(
             f"note: the bundle was optimized for {target['name']}; its speed here differs from the predicted one"

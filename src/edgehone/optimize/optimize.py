@@ -51,8 +51,10 @@ def optimize(model: str | Path, **options: Unpack[Options]) -> Decision:
     - `task`: multiple-choice questions (JSON lines). `metric`: a metric for samples with labels.
     - `task_kind`: what the outputs of a graph decide, such as "detection"; by default it is recognized.
     - `pictures`: a folder or JSON lines, for vision-language models.
-    - `gates`: `name=value` or `name=off`. `subject_to`: limits such as `bytes<=60MB`.
+    - `gates`: `name=value` or `name=off`. `subject_to`: limits such as `bytes<=60MB`. `targets`: wishes such as
+      `decode>=30`: the best that meets all is chosen, else the nearest.
     - `minimize`, `maximize`: objectives. `weights`: their weights instead, such as `speed=1,quality=8`.
+    - `fallback`: if no candidate passes every gate, write the best that keeps the quality, not approved (default).
     - `out`: folder of the bundle; None writes no bundle. `config_file`: instead of ./edgehone.toml.
     - `emit`: function that receives progress events.
 
@@ -102,10 +104,12 @@ def _run(setup: Setup, clock: Clock | None) -> Decision:
 
 
 def _write(setup: Setup, decision: Decision, original: Original, trials: list[Trial]) -> Decision:
-    """Write the bundle of the chosen candidate. Raises NothingPasses if there is none."""
+    """Write the bundle of the chosen candidate, else of the fallback. Raises NothingPasses if none is chosen."""
+    options = setup.options
+    wanted = decision.bundled if options.fallback else decision.chosen
+    written = Path(options.out) if options.out is not None and wanted is not None else None
+    if written is not None:
+        write_bundle(written, decision, setup.ctx, original, trials, command=options.command())
     if decision.chosen is None:
-        raise nothing_passes(decision)
-    out = setup.options.out
-    if out is not None:
-        write_bundle(Path(out), decision, setup.ctx, original, trials, command=setup.options.command())
+        raise nothing_passes(decision, options, written)
     return decision

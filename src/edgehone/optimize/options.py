@@ -31,6 +31,8 @@ class Options(TypedDict, total=False):
     minimize: Sequence[str]
     maximize: Sequence[str]
     subject_to: Sequence[str]
+    targets: Sequence[str]
+    fallback: bool
     weights: str | None
     out: str | Path | None
     config_file: str | Path | None
@@ -58,6 +60,8 @@ class OptimizeOptions:
     minimize: tuple[str, ...] = ()
     maximize: tuple[str, ...] = ()
     subject_to: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
+    fallback: bool = True
     weights: str | None = None
     out: str | Path | None = None
     config_file: str | Path | None = None
@@ -71,7 +75,7 @@ class OptimizeOptions:
         for name in values:
             if name not in known:
                 raise TypeError(f"optimize() has no option {name!r}; {suggest(name, known)}")
-        for name in ("gates", "minimize", "maximize", "subject_to"):
+        for name in ("gates", "minimize", "maximize", "subject_to", "targets"):
             values[name] = tuple(values.get(name) or ())
         # An empty list of backends means all of them.
         values["backends"] = tuple(values.get("backends") or ()) or None
@@ -103,10 +107,12 @@ class OptimizeOptions:
             "--minimize": self.minimize,
             "--maximize": self.maximize,
             "--subject-to": self.subject_to,
+            "--target": self.targets,
         }
         for option, values in repeated.items():
             for value in values:
                 words += [option, value]
+        words += [] if self.fallback else ["--no-fallback"]
         return words + (["--out", _absolute(self.out)] if self.out else [])
 
 

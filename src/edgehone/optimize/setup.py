@@ -85,6 +85,8 @@ def requirements(options: OptimizeOptions, config: Mapping[str, Any]) -> Require
         maximize=options.maximize,
         subject_to=options.subject_to,
         weights=options.weights,
+        targets=options.targets,
+        kind=inspect(options.model).kind,
     )
 
 

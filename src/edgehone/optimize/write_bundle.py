@@ -31,11 +31,11 @@ def write_bundle(
     *,
     command: Sequence[str],
 ) -> None:
-    """Write the chosen trial's bundle to `target`; `command` is the command line that reproduces it.
+    """Write the bundle of the chosen trial, or of the fallback, to `target`.
 
-    Raises SetupError when the disk is full.
+    `command` is the command line that reproduces it. Raises SetupError when the disk is full.
     """
-    chosen = next(trial for trial in trials if trial.recipe.key == decision.chosen)
+    chosen = next(trial for trial in [*trials, original.baseline] if trial.recipe.key == decision.bundled)
     assert chosen.artifact is not None
     evidence = [_evidence(trial) for trial in [original.baseline, *trials]]
     findings = Findings(
@@ -65,6 +65,7 @@ def _manifest(decision: Decision, ctx: RunContext, original: Original, chosen: T
         recipe=chosen.recipe.to_json(),
         facts=chosen.facts,
         artifact_key=chosen.artifact.key,
+        approved=decision.chosen is not None,
         kind=ctx.model.kind,
         eos=tuple(original.prepared.facts.get("eos", ())),
         pictures=original.facts["pictures"].facts["template"] if "pictures" in original.facts else None,

@@ -50,7 +50,7 @@ class Stage:
 
 def stages(decision: Decision) -> list[Stage]:
     """Return the stages of the chosen candidate: baseline, conversion, quantization, acceleration, validation."""
-    chosen = decision.candidate(decision.chosen) if decision.chosen else None
+    chosen = decision.candidate(decision.bundled) if decision.bundled else None
     baseline = Stage("baseline", decision.baseline, "the original, unchanged")
     if chosen is None:
         return [baseline, Stage("validation", None, decision.reason)]
@@ -66,7 +66,7 @@ def stages(decision: Decision) -> list[Stage]:
 def losses(decision: Decision) -> dict[str, str]:
     """Return the reason why each candidate lost, by its key, except for the chosen one."""
     choice = choose(contenders(decision.candidates), decision.requirements.get("weights", {}))
-    return {c.key: _loss(c, choice) for c in decision.candidates if c.key != decision.chosen}
+    return {c.key: _loss(c, choice) for c in decision.candidates if c.key != decision.bundled}
 
 
 def explanation(decision: Decision) -> str:
@@ -78,7 +78,7 @@ def explanation(decision: Decision) -> str:
         rows.append(_row(stage, before))
         before = stage.candidate or before
     lines = [decision.reason, "", *table(rows), "", "(×: relative to the previous stage)"]
-    chosen = decision.candidate(decision.chosen) if decision.chosen else None
+    chosen = decision.candidate(decision.bundled) if decision.bundled else None
     if chosen and "bound" in chosen.facts:
         lines += ["", f"Bottleneck: {chosen.facts['bound']}."]
     if tried := tuning(decision):
@@ -93,7 +93,7 @@ def explanation(decision: Decision) -> str:
 
 def tuning(decision: Decision) -> list[dict[str, Any]]:
     """Return the runtime settings that were tried for the chosen candidate and the result of each."""
-    chosen = decision.candidate(decision.chosen) if decision.chosen else None
+    chosen = decision.candidate(decision.bundled) if decision.bundled else None
     return list(chosen.facts.get("tuning", ())) if chosen else []
 
 

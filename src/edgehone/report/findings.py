@@ -36,7 +36,7 @@ class Findings:
         latency = one.figure("workload_latency_ms").value
         late = latency is None
         return (
-            one.key != self.decision.chosen,
+            one.key != self.decision.bundled,
             one.status != "ok",
             not one.passes,
             late,

@@ -65,7 +65,7 @@ def _table(candidates: Sequence[Candidate], names: Sequence[str], findings: Find
     rows = [f"| {' | '.join(head)} |", f"| --- |{' ---: |' * len(names)} --- |"]
     for one in candidates:
         cells = [_cell(one, name) for name in names]
-        key = f"**{_plain(one.key)}**" if one.key == findings.decision.chosen else _plain(one.key)
+        key = f"**{_plain(one.key)}**" if one.key == findings.decision.bundled else _plain(one.key)
         rows.append(f"| {' | '.join([key, *cells, _plain(_remark(one, findings))])} |")
     return rows
 
@@ -79,7 +79,7 @@ def _cell(one: Candidate, name: str) -> str:
 def _remark(one: Candidate, findings: Findings) -> str:
     if one is findings.decision.baseline:
         return "the original"
-    if one.key == findings.decision.chosen:
+    if one.key == findings.decision.bundled:
         return "chosen"
     return ", ".join(f"{verdict.gate} fails" for verdict in one.verdicts if not verdict.ok)
 

@@ -70,7 +70,7 @@ def _weight(one: Candidate, decision: Decision) -> int:
     """Return the index of the candidate's sign."""
     if one is decision.baseline:
         return 1
-    return 0 if one.key == decision.chosen else 2 if one.on_frontier else 3
+    return 0 if one.key == decision.bundled else 2 if one.on_frontier else 3
 
 
 def _spot(one: Candidate, x: _Side, y: _Side) -> tuple[int, int]:
@@ -107,7 +107,7 @@ def _framed(grid: list[list[str]], x: _Side, y: _Side, signs: tuple[str, ...]) -
 
 
 def _legend(decision: Decision, signs: tuple[str, ...]) -> str:
-    words = (decision.chosen or "chosen", "the original", "on the frontier", "not on the frontier")
+    words = (decision.bundled or "chosen", "the original", "on the frontier", "not on the frontier")
     return "   ".join(f"{sign} {word}" for sign, word in zip(signs, words, strict=False))
 
 

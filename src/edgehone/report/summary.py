@@ -150,7 +150,7 @@ def _order(candidate: Candidate) -> tuple[bool, float]:
 
 
 def _row(candidate: Candidate, decision: Decision, shape: Sequence[Column]) -> tuple[str, ...]:
-    mark = "*" if candidate.key == decision.chosen else "+" if candidate.on_frontier else ""
+    mark = "*" if candidate.key == decision.bundled else "+" if candidate.on_frontier else ""
     failing = [f"{v.gate} fails" for v in candidate.verdicts if not v.ok]
     return (
         mark,

@@ -9,30 +9,49 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from edgehone.backends.capabilities import EmptyRuntimeBackend, capability
 from edgehone.backends.sessions import WorkerJob
+from edgehone.worker.backend import load_backend
 from edgehone.worker.requests import open_requests
 
 
 def exercise(job: WorkerJob) -> dict[str, Any]:
-    """Load, answer a turn of requests, and return the bytes of memory used; args and inputs as of `open_requests`."""
+    """Load, answer a turn of requests, and return the bytes of memory used; args and inputs as of `open_requests`.
+
+    Before that the runtime is started without a model, if the backend can do that; `runtime` is what it takes.
+    """
+    runtime = _empty_runtime(job)
     requests = open_requests(job)
     requests.answer()
-    facts = {"peak": _high_water(), "pss": _pss(), "cgroup_peak": _cgroup_peak()}
+    facts = {"peak": _high_water(), "runtime": runtime, "pss": _pss(), "cgroup_peak": _cgroup_peak()}
     requests.close()
     return facts
 
 
-def _high_water() -> int | None:
-    try:
-        for line in Path("/proc/self/status").read_text("ascii").splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        if sys.platform == "darwin":
-            import resource
+def _empty_runtime(job: WorkerJob) -> int | None:
+    """Start the backend's runtime and return the resident memory; None if the backend or the system cannot tell."""
+    backend = capability(load_backend(job), EmptyRuntimeBackend)
+    if backend is None:
+        return None
+    backend.start_runtime("graph" if "samples" in job.inputs else "language", job)
+    return _status("VmRSS:")
 
-            return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return None
+
+def _status(field: str) -> int | None:
+    lines = (
+        Path("/proc/self/status").read_text("ascii").splitlines()
+        if Path("/proc/self/status").exists()
+        else []
+    )
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(field)), None)
+
+
+def _high_water() -> int | None:
+    if sys.platform == "darwin":
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return _status("VmHWM:")
 
 
 def _pss() -> int | None:

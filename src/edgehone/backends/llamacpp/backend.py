@@ -12,7 +12,7 @@ import functools
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from edgehone.backends.base import (
     Needs,
@@ -245,6 +245,13 @@ def open_session(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) ->
 
     library = tools(job).binding()
     return LlamaSession(library, artifact / ARTIFACT, settings, job.threads)
+
+
+def start_runtime(kind: Literal["language", "graph"], job: WorkerJob) -> None:
+    """Load and start libllama without a model (worker side)."""
+    from edgehone.backends.llamacpp.build import tools
+
+    tools(job).binding().llama_backend_init()
 
 
 def open_vision(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) -> LlamaVision:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from edgehone.backends.base import (
     Recipe,
@@ -81,6 +81,11 @@ def steps(recipe: Recipe) -> Step:
 def open_session(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) -> LlamaSession:
     """Open a session of the llamacpp backend (worker side)."""
     return backend.open_session(artifact, settings, job)
+
+
+def start_runtime(kind: Literal["language", "graph"], job: WorkerJob) -> None:
+    """Start libllama without a model (worker side)."""
+    backend.start_runtime(kind, job)
 
 
 def open_tokenizer(model: Path, job: WorkerJob) -> Vocabulary:

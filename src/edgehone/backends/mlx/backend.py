@@ -11,11 +11,12 @@ would be meaningless.
 from __future__ import annotations
 
 import functools
+import importlib
 import tomllib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from edgehone.backends.base import Needs, Recipe, Step, Support
 from edgehone.backends.mlx import devices as mlx_devices
@@ -146,3 +147,11 @@ def open_session(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) ->
     from edgehone.backends.mlx.session import MlxSession
 
     return MlxSession(artifact, settings)
+
+
+def start_runtime(kind: Literal["language", "graph"], job: WorkerJob) -> None:
+    """Load MLX and mlx-lm and run one operator (worker side)."""
+    import mlx.core as mx
+
+    importlib.import_module("mlx_lm.utils")
+    mx.eval(mx.ones((64, 64)) @ mx.ones((64, 64)))

@@ -16,7 +16,7 @@ from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from edgehone.backends.base import (
     Needs,
@@ -175,6 +175,10 @@ class NullTokenizer:
 def open_tokenizer(model: Path, job: WorkerJob) -> NullTokenizer:
     """Return the tokenizer, the same for every null model."""
     return NullTokenizer(model)
+
+
+def start_runtime(kind: Literal["language", "graph"], job: WorkerJob) -> None:
+    """No-op: there is no framework to load."""
 
 
 def open_session(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) -> NullSession:

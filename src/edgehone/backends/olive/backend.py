@@ -14,7 +14,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from edgehone.backends.base import Needs, Recipe, Step, Support, TunableSetting
 from edgehone.backends.olive import graph
@@ -207,6 +207,17 @@ def open_session(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) ->
     from edgehone.backends.olive.session import OliveSession
 
     return OliveSession(artifact, settings, job.threads)
+
+
+def start_runtime(kind: Literal["language", "graph"], job: WorkerJob) -> None:
+    """Start ONNX Runtime, and for language models load ONNX Runtime GenAI, without a model (worker side)."""
+    from edgehone.backends.onnxruntime.empty_runtime import start_session
+
+    start_session(job.threads)
+    if kind == "language":
+        from edgehone.backends.olive.build import quiet
+
+        quiet("onnxruntime_genai")
 
 
 def operator_times(

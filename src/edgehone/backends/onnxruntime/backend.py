@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from edgehone.backends.base import Needs, Recipe, Step, Support
 from edgehone.backends.onnxruntime import devices as onnxruntime_devices
@@ -103,6 +103,13 @@ def open_graph(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) -> O
 def open_graph_many(artifact: Path, settings: Mapping[str, Any], job: WorkerJob, clients: int) -> OrtSession:
     """Open the same session: ONNX Runtime accepts calls from several threads, which share the session's threads."""
     return open_graph(artifact, settings, job)
+
+
+def start_runtime(kind: Literal["language", "graph"], job: WorkerJob) -> None:
+    """Start ONNX Runtime without a model (worker side)."""
+    from edgehone.backends.onnxruntime.empty_runtime import start_session
+
+    start_session(job.threads)
 
 
 def operator_times(

@@ -8,11 +8,12 @@ Artifacts run on the CPU or another device that OpenVINO detects. `recipes.toml`
 from __future__ import annotations
 
 import functools
+import importlib
 import tomllib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from edgehone.backends.base import Needs, Recipe, Step, Support, TunableSetting
 from edgehone.backends.openvino import devices as openvino_devices
@@ -199,6 +200,18 @@ def open_graph(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) -> O
 
     session = OpenVinoStaticSession if settings.get("static") else OpenVinoGraphSession
     return session(artifact, settings, job.threads)
+
+
+def start_runtime(kind: Literal["language", "graph"], job: WorkerJob) -> None:
+    """Compile and run a graph of one node on the CPU, and load OpenVINO GenAI for language models (worker side)."""
+    import numpy as np
+    import openvino as ov
+
+    parameter = ov.opset13.parameter([1], np.float32)
+    graph = ov.Model([ov.opset13.relu(parameter)], [parameter])
+    ov.Core().compile_model(graph, "CPU").create_infer_request().infer({0: np.zeros(1, np.float32)})
+    if kind == "language":
+        importlib.import_module("openvino_genai")
 
 
 def open_graph_many(

@@ -6,9 +6,10 @@ no code from the model's folder is run.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from edgehone.backends.base import (
     Needs,
@@ -122,6 +123,17 @@ def open_session(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) ->
 
     torch.set_num_threads(job.threads)
     return TorchSession(artifact, str(settings.get("dtype", "stored")))
+
+
+def start_runtime(kind: Literal["language", "graph"], job: WorkerJob) -> None:
+    """Load torch, and for checkpoints transformers, and run one operator (worker side)."""
+    import torch
+
+    torch.set_num_threads(job.threads)
+    torch.ones(64, 64) @ torch.ones(64, 64)
+    if (job.inputs["artifact"] / "config.json").exists():
+        importlib.import_module("transformers.modeling_utils")
+        importlib.import_module("transformers.models.auto.modeling_auto")
 
 
 def open_routing(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) -> TorchRouting:

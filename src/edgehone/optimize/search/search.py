@@ -128,6 +128,8 @@ def _skip_unmeasurable(ctx: RunContext, trials: Sequence[Trial], required: Requi
         "speedup",
         "workload_latency_ms",
         "memory_cut",
+        "gain",
+        "loss",
         "peak_memory_bytes",
         "latency_cv",
     }

@@ -60,7 +60,7 @@ def comparison(bundles: Sequence[Findings]) -> Html:
 def _of(findings: Findings) -> list[Candidate]:
     """Return the original and the chosen candidate, with the bundle's name in their keys."""
     decision = findings.decision
-    chosen = [one for one in decision.candidates if one.key == decision.chosen]
+    chosen = [one for one in decision.candidates if one.key == decision.bundled]
     words = [(decision.baseline, "the original"), *((one, one.key) for one in chosen)]
     return [replace(one, key=f"{findings.name}: {word}", backend=findings.name) for one, word in words]
 

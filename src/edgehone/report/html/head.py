@@ -12,6 +12,7 @@ from edgehone.report.findings import Findings
 from edgehone.report.html.parts import Context, facts, section
 from edgehone.report.html.tag import Html, join, tag
 
+NOT_APPROVED = "no candidate passes every gate. The bundle contains the best one that keeps the quality."
 # Problems shown; the others are folded.
 _SHOWN = 5
 
@@ -55,12 +56,19 @@ def verdict(context: Context) -> Html:
         lead = tag("p", tag("strong", chosen), reason[len(chosen) :], class_="lead")
     else:
         lead = tag("p", reason, class_="lead")
-    return tag("div", lead, _tiles(decision) if chosen else None, class_="verdict")
+    refused = (
+        tag("p", tag("strong", "Not approved: "), NOT_APPROVED, class_="lead") if _refused(decision) else None
+    )
+    return tag("div", refused, lead, _tiles(decision) if decision.bundled else None, class_="verdict")
+
+
+def _refused(decision: Decision) -> bool:
+    return decision.chosen is None and decision.fallback is not None
 
 
 def _tiles(decision: Decision) -> Html:
     """Return speed, memory, accuracy and size of the chosen candidate, with the interval or the original's value."""
-    one, original = decision.candidate(decision.chosen or ""), decision.baseline
+    one, original = decision.candidate(decision.bundled or ""), decision.baseline
     tiles = []
     for name, word in (
         ("speedup", "as fast"),

@@ -53,7 +53,7 @@ class Context:
         backend, slash, name = one.key.partition("/")
         key = join(backend, slash, tag("wbr"), name) if slash else join(backend)
         decision = self.findings.decision
-        word = "original" if one is decision.baseline else "chosen" if one.key == decision.chosen else None
+        word = "original" if one is decision.baseline else "chosen" if one.key == decision.bundled else None
         return tag("span", self.mark(one), tag("span", key, word and tag("em", word)), class_="who")
 
     def head(self, one: Candidate) -> Html:
@@ -63,7 +63,7 @@ class Context:
     def row_class(self, one: Candidate) -> str | None:
         """Return the class of the candidate's row: base for the original, best for the chosen one, else None."""
         decision = self.findings.decision
-        return "base" if one is decision.baseline else "best" if one.key == decision.chosen else None
+        return "base" if one is decision.baseline else "best" if one.key == decision.bundled else None
 
 
 def section(prefix: str, name: str, title: str, *body: Any) -> Html:

@@ -1,0 +1,97 @@
+"""The gates of graphs: one gain is enough, nothing else may be lost; memory counts what the model adds."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as some
+
+from edgehone.core.figure import Figure
+from edgehone.decision import gain, requirements
+from edgehone.decision.decide import derive, judged_of
+from edgehone.decision.decision import Candidate
+
+MB = 10**6
+
+
+def graph(latency: float, size: float, peak: float, added: float | None = None) -> Candidate:
+    """A candidate of `latency` ms, known within 1 %; sizes in MB."""
+    figures = {
+        "workload_latency_ms": Figure(latency, latency * 0.99, latency * 1.01, 5, "ms"),
+        "peak_memory_bytes": Figure(peak * MB, n=1, unit="bytes"),
+        "accuracy_kept": Figure(1.0, 0.98, 1.0, 200, "share"),
+        "latency_cv": Figure(0.03, n=5),
+    }
+    if added is not None:
+        figures["added_memory_bytes"] = Figure(added * MB, n=1, unit="bytes")
+    return Candidate("a/one", "a", {}, bytes=int(size * MB), figures=figures)
+
+
+ORIGINAL = graph(10.0, 12.0, 90.0, 20.0)
+
+
+def failing(candidate: Candidate, baseline: Candidate = ORIGINAL) -> list[str]:
+    judged = judged_of(candidate, baseline, requirements.load(kind="graph"))
+    return [verdict.gate for verdict in judged.verdicts if not verdict.ok]
+
+
+@pytest.mark.parametrize(
+    ("candidate", "gates"),
+    [
+        (graph(8.0, 12.0, 90.0, 20.0), []),  # 1.25 times as fast
+        (graph(10.5, 5.9, 90.0, 20.0), []),  # half the size, 5 % slower
+        (
+            graph(10.0, 12.0, 84.0, 13.9),
+            [],
+        ),  # 30 % less of what the model adds, though the process keeps 93 %
+        (graph(9.0, 9.0, 85.0, 16.0), ["gain"]),  # a little of each
+        (graph(12.0, 3.0, 90.0, 20.0), ["loss"]),  # a quarter of the size, 20 % slower
+        (graph(5.0, 3.0, 99.0, 30.0), ["loss"]),  # twice as fast, with half more memory
+        (graph(10.0, 12.0, 90.0, 20.0), ["gain"]),  # the original itself
+    ],
+)
+def test_one_gain_is_enough_and_no_loss_over_a_tenth(candidate: Candidate, gates: list[str]) -> None:
+    assert failing(candidate) == gates
+
+
+def test_without_what_the_model_adds_the_peak_counts() -> None:
+    old = replace(ORIGINAL, figures={k: v for k, v in ORIGINAL.figures.items() if k != "added_memory_bytes"})
+    assert derive(graph(10.0, 12.0, 45.0, 5.0), old)["memory_cut"].value == pytest.approx(0.5)
+
+
+def test_a_missing_speed_is_no_gain_and_a_missing_memory_no_loss() -> None:
+    dark = graph(8.0, 12.0, 90.0)
+    unknown = replace(
+        dark, figures={**dark.figures, "peak_memory_bytes": Figure.missing("on the GPU", "bytes")}
+    )
+    assert failing(unknown) == []
+    unread = replace(dark, figures={**dark.figures, "workload_latency_ms": Figure.missing("not here", "ms")})
+    assert failing(unread) == ["gain", "loss"]
+
+
+def test_language_models_keep_their_gates() -> None:
+    names = {
+        kind: {gate.name for gate in requirements.load(kind=kind).gates} for kind in ("language", "graph")
+    }
+    assert names["language"] == {"accuracy_kept", "speedup", "memory_cut", "latency_cv"}
+    assert names["graph"] == {"accuracy_kept", "gain", "loss"}
+    assert {gate.name for gate in requirements.load({}, ["speedup=1.5"], "graph").gates} == names["graph"] | {
+        "speedup"
+    }
+
+
+@given(some.floats(0.1, 10), some.floats(0.05, 3), some.floats(0.05, 3))
+def test_gain_and_loss_follow_their_definition(speedup: float, size: float, memory: float) -> None:
+    figures = {
+        "speedup": Figure(speedup, speedup * 0.9, speedup * 1.1, 5, "×"),
+        "size_cut": Figure(1 - size, n=1),
+        "memory_cut": Figure(1 - memory, n=1),
+    }
+    found = gain.balance(figures)
+    enough = speedup >= 1.2 or size <= 0.5 or memory <= 0.7
+    assert found["gain"].value is not None and found["loss"].value is not None
+    assert (found["gain"].value >= 1) is enough or abs(found["gain"].value - 1) < 1e-9
+    assert found["loss"].value == pytest.approx(max(0.0, 1 / speedup - 1, size - 1, memory - 1))
+    assert found["gain"].low is not None and found["gain"].low <= found["gain"].value
