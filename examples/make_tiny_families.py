@@ -47,6 +47,7 @@ FAMILIES: Mapping[str, Mapping[str, Any]] = {
     "gemma3_text": {
         "tie_word_embeddings": True, "sliding_window": 64, "query_pre_attn_scalar": 32, "num_hidden_layers": 6,
     },
+    "gpt2": {},
     "mixtral": {"num_local_experts": 8, "num_experts_per_tok": 2},
     "qwen2_moe": {**_MIXTURE, "shared_expert_intermediate_size": 128},
     "qwen3_moe": {**_MIXTURE, "norm_topk_prob": True},
@@ -71,8 +72,23 @@ def make(family: str, folder: Path, *, seed: int = 0, **changes: Any) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     model.to(torch.bfloat16).save_pretrained(folder)
     (folder / "generation_config.json").unlink(missing_ok=True)
+    if family == "gpt2":
+        name_as_published(folder)
     write_tokenizer(folder, space_in_front=family not in NO_SPACE_IN_FRONT)
     return folder
+
+
+def name_as_published(folder: Path) -> None:
+    """Give a GPT-2 the names of the public checkpoint, which lack a prefix, and the masks that it stores."""
+    from safetensors.torch import load_file, save_file
+
+    path = folder / "model.safetensors"
+    tensors = {name.removeprefix("transformer."): tensor for name, tensor in load_file(path).items()}
+    length = COMMON["max_position_embeddings"]
+    mask = torch.tril(torch.ones(length, length)).view(1, 1, length, length)
+    blocks = {name.split(".")[1] for name in tensors if name.startswith("h.")}
+    masks = {f"h.{block}.attn.bias": mask.clone() for block in blocks}
+    save_file({**tensors, **masks}, path, metadata={"format": "pt"})
 
 
 def write_tokenizer(folder: Path, *, space_in_front: bool) -> None:

@@ -13,7 +13,6 @@ import pytest
 
 from edgehone import backends
 from edgehone.backends import registry
-from edgehone.backends.base import Step
 from edgehone.execution import source_digest
 from edgehone.execution.environments.environment import Env
 from edgehone.execution.job import Input, Job
@@ -196,24 +195,12 @@ def test_imports_for_the_type_checker_are_not_followed(source: EditedSource) -> 
     assert key(call) == before
 
 
-def test_editing_the_script_that_converts_encoders_changes_the_key_of_that_step_alone(
+def test_editing_the_script_that_wraps_the_converter_changes_the_key_of_the_conversion(
     source: EditedSource,
 ) -> None:
-    convert = f"{LLAMACPP}.encoder_build:convert"
-    others = [call for call in BUILD_STEPS.values() if call != convert]
-    before, keys = key(convert), [key(one) for one in others]
-    source.edit(f"{LLAMACPP}.convert_without_pretokenizer", lambda text: text.replace('"default"', '"gpt-2"'))
-    assert key(convert) != before
-    assert [key(one) for one in others] == keys
-
-
-def test_encoders_are_converted_by_the_step_whose_key_contains_the_script() -> None:
-    from tests.backends.llamacpp.test_encoder import BERT
-
-    backend = registry.load("llamacpp")
-    assert backend.steps(backend.recipes(BERT)[0]) == Step(
-        f"{LLAMACPP}.encoder_build:convert", {"outtype": "f32"}, reads=("model",)
-    )
+    before = key(f"{LLAMACPP}.build:convert")
+    source.edit(f"{LLAMACPP}.convert_any_tokenizer", lambda text: text.replace('"default"', '"gpt-2"'))
+    assert key(f"{LLAMACPP}.build:convert") != before
 
 
 def test_a_data_file_that_workers_read_is_part_of_the_key_without_its_comments(source: EditedSource) -> None:

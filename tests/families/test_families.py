@@ -21,12 +21,12 @@ from tests.parityrun import BACKENDS
 
 FAMILIES = [
     "llama", "mistral", "mistral-windowed", "qwen2", "qwen3", "phi3", "gemma", "gemma2", "gemma3_text",
-    "mixtral", "qwen2_moe", "qwen3_moe",
+    "gpt2", "mixtral", "qwen2_moe", "qwen3_moe",
 ]  # fmt: skip
 
 # The families that differ most: grouped queries; a tokenizer and norms of their own, and windows in some blocks alone;
-# a mixture of experts; windows in every block. The others are for `make test-all`.
-REPRESENTATIVE = {"llama", "gemma3_text", "mixtral", "mistral-windowed"}
+# stored masks; a mixture of experts; windows in every block. The others are for `make test-all`.
+REPRESENTATIVE = {"llama", "gemma3_text", "gpt2", "mixtral", "mistral-windowed"}
 # Olive refuses two of them.
 MORE = {("olive", "gemma2")}
 COMBINATIONS = [
@@ -40,9 +40,6 @@ COMBINATIONS = [
 ]
 
 # What a toolchain is known not to do; the words are in its own error. Everything else must pass.
-_BPE_ONLY = (
-    "BPE pre-tokenizer was not recognized"  # the converter asks for one of the tokenizers that it lists
-)
 KNOWN: dict[tuple[str, str], str] = {
     ("llamacpp", "mistral-windowed"): "fails the parity check",  # libllama attends to all of the context
     ("mlx", "mistral-windowed"): "fails the parity check",  # so does mlx-lm
@@ -52,8 +49,6 @@ KNOWN: dict[tuple[str, str], str] = {
         "mlx",
         "qwen3_moe",
     ): "num_experts",  # transformers 5 writes num_local_experts, mlx-lm reads the older name
-    ("llamacpp", "qwen2_moe"): _BPE_ONLY,
-    ("llamacpp", "qwen3_moe"): _BPE_ONLY,
 }
 
 

@@ -75,9 +75,9 @@ def test_other_families_names(configure: Configure) -> None:
 
 
 def test_multimodal_sizes_come_from_the_language_model(configure: Configure) -> None:
-    nested = {"num_hidden_layers": 7, "vocab_size": 99}
+    nested = {"num_hidden_layers": 7, "vocab_size": 32}
     info = inspect(configure(text_config=nested, architectures=["GemmaForConditionalGeneration"]))
-    assert (info.layers, info.vocabulary, info.task) == (7, 99, "unknown")
+    assert (info.layers, info.vocabulary, info.task) == (7, 32, "unknown")
     assert "multimodal" in info.notes[0]
 
 

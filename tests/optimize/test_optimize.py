@@ -100,6 +100,16 @@ def test_the_library_decides_and_writes_a_bundle(
     assert "edgehone optimize" in (out / "reproduce.sh").read_text()
 
 
+def test_other_files_in_the_folder_do_not_count_for_the_original(
+    own_home: Path, null_model: Path, config: Path
+) -> None:
+    (null_model / "notes.pdf").write_bytes(b"x" * (1 << 20))
+    counted = ("config.json", "model.safetensors")
+    assert optimize(null_model, config).baseline.bytes == sum(
+        (null_model / name).stat().st_size for name in counted
+    )
+
+
 def test_a_second_run_redoes_nothing(own_home: Path, null_model: Path, config: Path) -> None:
     first = optimize(null_model, config)
     jobs = finished(own_home)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -46,8 +47,14 @@ def read_bytes(path: Path, limit: int = JSON_LIMIT) -> bytes:
 
 def read_object(path: Path) -> dict[str, Any]:
     """Return the JSON object in a file. Raises ModelError if it is unreadable, not JSON or not an object."""
+    raw = read_bytes(path)
+    if raw.startswith(codecs.BOM_UTF8):
+        raise ModelError(
+            f"{path} starts with a byte order mark, which the toolchains do not accept",
+            hint=f"remove it: tail -c +4 {path} > without-mark && mv without-mark {path}",
+        )
     try:
-        data = json.loads(read_bytes(path))
+        data = json.loads(raw)
     except (ValueError, RecursionError) as error:
         hint = "the file is damaged: download or copy it again"
         raise ModelError(f"{path} is not valid JSON: {error}", hint=hint) from error

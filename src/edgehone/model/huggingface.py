@@ -10,7 +10,7 @@ from typing import Any
 
 from edgehone.core.errors import ModelError
 from edgehone.formats.safetensors import Tensor, read_header
-from edgehone.model import encoder, experts, multimodal, tokenizer
+from edgehone.model import encoder, experts, multimodal, shapes, tokenizer
 from edgehone.model.config import read_object, size_field
 from edgehone.model.info import ModelInfo
 from edgehone.model.licence import read_licence
@@ -35,10 +35,15 @@ class Weights:
     """The combined headers of all weight files."""
 
     files: tuple[str, ...]  # relative to the folder, including the index
-    names: frozenset[str]
-    dtypes: Mapping[str, int]
+    headers: Mapping[str, Mapping[str, Tensor]]  # by file
+    dtypes: Mapping[str, int]  # of the parameters: without buffers such as masks
     bytes: int
     notes: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The names of all tensors."""
+        return frozenset(name for tensors in self.headers.values() for name in tensors)
 
 
 def read(folder: Path) -> ModelInfo:
@@ -53,9 +58,18 @@ def read(folder: Path) -> ModelInfo:
     text = experts.expert_fields(_text_config(config))
     tokenizer_path = folder / "tokenizer_config.json"
     tokenizer_config = read_object(tokenizer_path) if tokenizer_path.exists() else {}
+    for name in (
+        *OTHERS,
+        *tokenizer.CONFIGURATIONS,
+    ):  # toolchains read these too, and name no file in their errors
+        if (folder / name).is_file():
+            read_object(folder / name)
     kind = "bytes" if model_type == NULL else tokenizer.read_kind(folder)
     sizes = _sizes(text, where)
     architecture = _architecture(config)
+    quantized, quantized_notes = _quantized(config)
+    if quantized is None and kind != "bytes":
+        shapes.check(weights.headers, folder, text, sizes)
     encoder_facts = encoder.read(config, architecture, sizes["hidden_size"], where)
     if encoder_facts is None:
         task, task_notes = _task(folder, config)
@@ -65,7 +79,6 @@ def read(folder: Path) -> ModelInfo:
         modules, module_notes = encoder.sentence_modules(folder)
         task, task_notes = encoder_facts.task, [*encoder_facts.notes, *module_notes]
         cache, cache_notes = None, []
-    quantized, quantized_notes = _quantized(config)
     remote = bool(config.get("auto_map") or tokenizer_config.get("auto_map"))
     mixture = experts.notes(text, sizes["experts"], sizes["experts_per_token"], sizes["layers"])
     return ModelInfo(
@@ -87,7 +100,14 @@ def read(folder: Path) -> ModelInfo:
         quantized=quantized,
         remote_code=remote,
         kv_bytes_per_token=cache,
-        notes=(*task_notes, *mixture, *weights.notes, *quantized_notes, *cache_notes),
+        notes=(
+            *task_notes,
+            *mixture,
+            *weights.notes,
+            *quantized_notes,
+            *cache_notes,
+            *tokenizer.beyond(folder, tokenizer_config, sizes["vocabulary"]),
+        ),
         inputs=encoder.inputs(config, tokenizer_config, kind) if encoder_facts else (),
         outputs=encoder_facts.outputs if encoder_facts else (),
     )
@@ -140,14 +160,18 @@ def _weights(
     folder: Path, files: Iterable[str], headers: Mapping[str, Mapping[str, Tensor]], notes: Iterable[str]
 ) -> Weights:
     dtypes: Counter[str] = Counter()
+    buffers = 0
     for tensors in headers.values():
-        for tensor in tensors.values():
-            dtypes[tensor.dtype] += tensor.elements
-    names = frozenset(name for tensors in headers.values() for name in tensors)
+        for name, tensor in tensors.items():
+            if shapes.is_buffer(name, tensor.shape):
+                buffers += 1
+            else:
+                dtypes[tensor.dtype] += tensor.elements
     if not dtypes.total():
         raise ModelError(f"the weight files in {folder} hold no parameters")
     total = sum((folder / shard).stat().st_size for shard in headers)
-    return Weights(tuple(files), names, dict(sorted(dtypes.items())), total, tuple(notes))
+    more = [f"{buffers} stored tensors are buffers (masks, positions), not parameters"] if buffers else []
+    return Weights(tuple(files), headers, dict(sorted(dtypes.items())), total, (*notes, *more))
 
 
 def _inside(name: str) -> bool:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import codecs
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from edgehone.core.errors import ModelError
 from edgehone.model.config import JSON_LIMIT, read_bytes, read_object
@@ -28,6 +30,8 @@ FILES = (
     "chat_template.jinja",
     "chat_template.json",
 )
+# Those of them that hold one JSON object and are read whole.
+CONFIGURATIONS = ("special_tokens_map.json", "added_tokens.json", "chat_template.json")
 _BLANK = re.compile(r"[ \t\n\r]*")
 _GAP = r"[ \t\n\r]*+"
 _STRING = r'"(?:[^"\\\x00-\x1f]++|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*+"'
@@ -70,6 +74,51 @@ def read_kind(folder: Path) -> str:
         f"no tokenizer in {folder}: looked for {', '.join(LOOKED_FOR)}",
         hint="copy the tokenizer files of the original model into the folder",
     )
+
+
+def beyond(folder: Path, config: Mapping[str, Any], rows: int | None) -> list[str]:
+    """Return a note on added tokens whose ids are beyond the `rows` of the embedding.
+
+    They are read from tokenizer.json, added_tokens.json and tokenizer_config.json (`config`).
+    """
+    tokens = dict[str, int]()
+    if (folder / "added_tokens.json").is_file():
+        tokens |= {
+            text: i for text, i in read_object(folder / "added_tokens.json").items() if isinstance(i, int)
+        }
+    decoder = config.get("added_tokens_decoder")
+    for i, one in decoder.items() if isinstance(decoder, dict) else ():
+        if str(i).isdigit() and isinstance(one, dict):
+            tokens[str(one.get("content"))] = int(i)
+    for one in _added(folder / "tokenizer.json"):
+        if isinstance(one, dict) and isinstance(one.get("id"), int):
+            # The file was read as Latin-1.
+            tokens[str(one.get("content")).encode("latin-1", "replace").decode("utf-8", "replace")] = one[
+                "id"
+            ]
+    over = sorted((i, text) for text, i in tokens.items() if rows and i >= rows)
+    if not over:
+        return []
+    more = f" and {len(over) - 1} more" if len(over) > 1 else ""
+    return [
+        f"the tokenizer has {over[0][1]!r} as id {over[0][0]}{more}, beyond the {rows} rows of the embedding: a text "
+        "that contains it cannot be run"
+    ]
+
+
+def _added(path: Path) -> list[Any]:
+    """Return the entries `added_tokens` of a tokenizer.json, which is otherwise skipped; [] if there are none."""
+    if not path.is_file():
+        return []
+    text = _latin(path)
+    at = text.find('"added_tokens"')
+    if at < 0:
+        return []
+    try:
+        found, _ = _DECODER.raw_decode(text, _expect(text, at + len('"added_tokens"'), ":"))
+    except ValueError:
+        return []
+    return found if isinstance(found, list) else []
 
 
 def has_chat_template(folder: Path, config: dict[str, object]) -> bool:

@@ -9,6 +9,7 @@ from edgehone.backends.capabilities import SensitivityBackend, capability
 from edgehone.core.errors import NothingToGain
 from edgehone.execution.job import Input
 from edgehone.execution.store import JobResult
+from edgehone.model.info import ModelInfo
 from edgehone.optimize.context import RunContext
 from edgehone.transform.surgery import operations
 
@@ -84,6 +85,11 @@ def _run_step(
     if reason := result.facts.get("nothing_to_gain"):
         raise NothingToGain(str(reason))
     return result
+
+
+def size_of_model(model: ModelInfo) -> int:
+    """Return the total size of the files that determine the original in bytes, without others in its folder."""
+    return sum((model.folder / name).stat().st_size for name in model.files)
 
 
 def size_of(artifact: JobResult) -> int:

@@ -13,7 +13,7 @@ from edgehone.model.info import ModelInfo
 
 RunWorker = Callable[..., dict[str, Any]]
 BUILD = "edgehone.backends.llamacpp.build"
-ENCODER_BUILD = "edgehone.backends.llamacpp.encoder_build"
+ENCODER_BUILD = "edgehone.backends.llamacpp.build"
 
 BERT = ModelInfo(
     path=Path("model"),

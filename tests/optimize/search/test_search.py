@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import edgehone
+from edgehone.backends.base import Recipe
 from edgehone.backends.null import backend
 from edgehone.core.errors import EdgehoneError, InputError
 from edgehone.execution.database import open_database
@@ -137,6 +138,21 @@ def test_too_short_a_time_is_told_and_what_was_done_is_kept(
         search(null_model, config, 0.01)
     assert "run the same command again" in str(caught.value.hint)
     assert jobs(own_home)
+
+
+def test_more_time_is_not_the_advice_if_all_candidates_are_disqualified(
+    own_home: Path, null_model: Path, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = backend.recipes
+
+    def lying(model: edgehone.ModelInfo) -> list[Recipe]:
+        return [Recipe("null", "f32", {"bits": 2}, effort="quick", exact=True), *honest(model)[1:]]
+
+    monkeypatch.setattr(backend, "recipes", lying)
+    with pytest.raises(edgehone.NothingPasses) as caught:
+        search(null_model, config, 0.01)
+    assert {c.status for c in caught.value.decision.candidates} == {"disqualified"}
+    assert "time" not in str(caught.value.hint)
 
 
 def test_lengths_of_time_are_read() -> None:

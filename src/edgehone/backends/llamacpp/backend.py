@@ -67,7 +67,6 @@ _CLIP = (
 _NO_WINDOW = ("MistralForCausalLM", "MixtralForCausalLM")
 
 _BUILD = "edgehone.backends.llamacpp.build"
-_ENCODER = "edgehone.backends.llamacpp.encoder_build"
 _VISION = "edgehone.backends.llamacpp.vision_build"
 _GPTQ = "edgehone.backends.llamacpp.gptq"
 LINK_ORIGINAL = Step(f"{_BUILD}:link_original", reads=("model",), links=True)
@@ -155,7 +154,7 @@ def _checkpoint_notes(model: ModelInfo) -> list[str]:
     notes = []
     if model.tokenizer != "sentencepiece":
         notes.append(
-            f"tokenizer '{model.tokenizer}': the conversion fails if llama.cpp does not know its pre-tokenizer"
+            f"tokenizer '{model.tokenizer}': if llama.cpp does not know its pre-tokenizer, the default one is tried"
         )
     if len(model.dtypes) and set(model.dtypes) - {"F32", "F16", "BF16"}:
         notes.append(f"weights stored as {', '.join(sorted(model.dtypes))} are cast to F16")
@@ -207,7 +206,7 @@ def _language_steps(recipe: Recipe) -> Step:
     if source == "gguf":
         converted = LINK_ORIGINAL
     elif source == "encoder":
-        converted = Step(f"{_ENCODER}:convert", {"outtype": "f32"}, reads=("model",))
+        converted = Step(f"{_BUILD}:convert", {"outtype": "f32"}, reads=("model",))
     elif source == "vision":
         converted = Step(
             f"{_BUILD}:convert", inputs={"model": Step(f"{_VISION}:language_model", reads=("model",))}

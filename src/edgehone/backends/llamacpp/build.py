@@ -13,12 +13,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from edgehone.backends.llamacpp import mixed_precision
+from edgehone.backends.llamacpp import convert_any_tokenizer, mixed_precision
 from edgehone.backends.llamacpp.tensor_types import expert_types, tensor_types
 from edgehone.backends.llamacpp.tools import Toolchain
 from edgehone.backends.sessions import (
     WorkerJob,
 )
+from edgehone.backends.shared.plain_checkpoint import plain_checkpoint
 from edgehone.core.errors import JobError, TextError
 from edgehone.formats.gguf import read_header
 
@@ -44,17 +45,15 @@ _CAUSE = re.compile(r"error|failed|exception|not supported|unsupported|cannot|as
 def convert(job: WorkerJob) -> dict[str, Any]:
     """Convert the model's folder to out/model.gguf in F16, or in args["outtype"]; norms stay in F32.
 
+    The script that wraps the converter is imported for its path, so that its code is part of the job's key.
+
     Facts: tensor_types (number of tensors by GGML type), bytes. Raises JobError with the converter's error.
     """
-    return run_converter(job, [])
-
-
-def run_converter(job: WorkerJob, wrapper: Sequence[str]) -> dict[str, Any]:
-    """Run convert_hf_to_gguf.py as `convert` does, through a wrapper script if one is given."""
-    command = [sys.executable, *wrapper, tools(job).convert(), job.inputs["model"]]
-    command += ["--outtype", job.args.get("outtype", "f16")]
     out = job.out / ARTIFACT
-    _run(job, "convert", [*command, "--outfile", out], job.out, total=_PER_CENT)
+    with plain_checkpoint(job.inputs["model"], job.out / ".checkpoint") as model:
+        command = [sys.executable, convert_any_tokenizer.__file__, tools(job).convert(), model]
+        command += ["--outtype", job.args.get("outtype", "f16"), "--outfile", out]
+        _run(job, "convert", command, job.out, total=_PER_CENT)
     return facts(out)
 
 
@@ -169,7 +168,8 @@ def _run(job: WorkerJob, what: str, command: Sequence[Any], cwd: Path, total: in
                 done, of = hits[-1] if isinstance(hits[-1], tuple) else (hits[-1], total or _PER_CENT)
                 job.progress(min(int(done) / max(int(of), 1), 1.0), what)
     if process.returncode:
-        tool = next(Path(part).name for part in map(str, command) if part != sys.executable)
+        own = (sys.executable, convert_any_tokenizer.__file__)
+        tool = next(Path(part).name for part in map(str, command) if part not in own)
         raise JobError(f"{tool} {_ending(process.returncode)}: {_cause(tail)}")
 
 

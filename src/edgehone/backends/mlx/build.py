@@ -14,6 +14,7 @@ from typing import Any
 
 from edgehone.backends.mlx import gptq_model, mixed_precision
 from edgehone.backends.sessions import WorkerJob
+from edgehone.backends.shared.plain_checkpoint import plain_checkpoint
 from edgehone.core.errors import JobError
 from edgehone.formats.safetensors import BITS, read_header
 from edgehone.model.tokenizer import FILES, SENTENCEPIECE
@@ -24,9 +25,10 @@ def convert(job: WorkerJob) -> dict[str, Any]:
 
     args: dtype ("stored"). inputs: model. Returns the facts of `facts`.
     """
-    model, config = load(job.inputs["model"])
-    job.progress(0.5, "converting")
-    return save(job.out, model, config, job.inputs["model"])
+    with plain_checkpoint(job.inputs["model"], job.out / ".checkpoint") as folder:
+        model, config = load(folder)
+        job.progress(0.5, "converting")
+        return save(job.out, model, config, job.inputs["model"])
 
 
 def quantize(job: WorkerJob) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from edgehone.evaluation.tokens import TokenComparison
 from edgehone.execution.job import Input
 from edgehone.execution.processes import CHILDREN
 from edgehone.execution.store import JobResult
-from edgehone.optimize.build import build, operate, seconds, size_of
+from edgehone.optimize.build import build, operate, seconds, size_of, size_of_model
 from edgehone.optimize.context import RunContext
 from edgehone.optimize.evaluate import routing, vision
 from edgehone.optimize.evaluate.evaluators import evaluator_for
@@ -57,7 +57,7 @@ def build_and_score(
     recipe = trial.recipe
     with guarded(ctx, trial):
         trial.artifact = make(ctx, recipe)
-        trial.bytes = size_of(trial.artifact)
+        trial.bytes = size_of_model(ctx.model) if trial is original.baseline else size_of(trial.artifact)
         trial.facts.update(trial.artifact.facts)
         if make is build:
             trial.facts["build_seconds"] = round(seconds(ctx, recipe), 3)

@@ -107,7 +107,7 @@ def _try(
     race.run(exact, racing, measure.MIN_ROUNDS)
     for trial in waiting.values():
         if not trial.artifact and trial.alive:
-            trial.drop("skipped", f"not tried: the {clock.seconds:.0f} s were used for other recipes")
+            _skip(trial, f"not tried: the {clock.seconds:.0f} s were used for other recipes")
 
 
 def _aims(required: Requirements, weights: Mapping[str, float]) -> list[Mapping[str, float]]:
@@ -160,7 +160,7 @@ def _build_and_score(
         list(pool.map(lambda trial: _build_and_score_one(limited, original, trial, required), trials))
     for trial in trials:
         if trial.status == "failed" and clock.over:
-            trial.drop("skipped", "not finished within the time for trying recipes")
+            _skip(trial, "not finished within the time for trying recipes")
 
 
 def _skip_slow_builds(ctx: RunContext, trials: Sequence[Trial], known: Collection[str], left: float) -> None:
@@ -178,7 +178,7 @@ def _skip_slow_builds(ctx: RunContext, trials: Sequence[Trial], known: Collectio
             reason = (
                 f"it would take {least:.0f} s or more, judged by earlier builds, and {left:.0f} s are left"
             )
-            trial.drop("skipped", f"not built: {reason}")
+            _skip(trial, f"not built: {reason}")
             ctx.emit(Event(trial.recipe.key, "skipped", reason))
 
 
@@ -233,10 +233,18 @@ def _report(
     sampler.tell(trial.recipe.key, values if trial.alive and complete else None, missed)
 
 
+def _skip(trial: Trial, reason: str) -> None:
+    """Drop a trial for lack of time."""
+    trial.drop("skipped", reason)
+    trial.facts["out_of_time"] = True
+
+
 def _require_one(trials: Sequence[Trial], clock: Clock) -> None:
     measured = any(t.alive and (t.samples.get("rounds") or "unmeasurable" in t.facts) for t in trials)
-    # If none was measured for another reason, the decision states what failed.
-    if measured or not clock.part(TRY_SHARE).over:
+    # More time helps only those that it was too short for. If none was measured for another reason (disqualified,
+    # failed), the decision states what failed.
+    unfinished = any(t.alive or "out_of_time" in t.facts for t in trials)
+    if measured or not unfinished or not clock.part(TRY_SHARE).over:
         return
     raise EdgehoneError(
         f"--time {clock.seconds:.0f}s is too short to measure one candidate",

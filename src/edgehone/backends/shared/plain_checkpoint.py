@@ -1,0 +1,103 @@
+"""Give converters a checkpoint without what they cannot read, though it does not matter (worker side).
+
+llama.cpp's fails for stored masks (GPT-2 as published) and for a token id of -1, which older libraries wrote for
+"none"; it and mlx-lm fail for a GPT-2 without the older name of its context's length.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from edgehone.formats.safetensors import Tensor, read_header
+from edgehone.model.shapes import is_buffer
+
+_COPIED = 64 << 20  # bytes at a time
+
+
+@contextmanager
+def plain_checkpoint(model: Path, work: Path) -> Iterator[Path]:
+    """Yield `model`, or a folder of the same name under `work` with links to its files and changed copies of some.
+
+    `work` must not exist; it is deleted at the end.
+    """
+    config = _config(model)
+    shards = {path: _buffers(path) for path in sorted(model.glob("*.safetensors"))}
+    if config is None and not any(shards.values()):
+        yield model
+        return
+    folder = work / model.name
+    folder.mkdir(parents=True)
+    try:
+        for path in model.iterdir():
+            if path.is_file():
+                (folder / path.name).symlink_to(path.resolve())
+        if config is not None:
+            (folder / "config.json").unlink()
+            (folder / "config.json").write_text(json.dumps(config), "utf-8")
+        for path, buffers in shards.items():
+            if buffers:
+                (folder / path.name).unlink()
+                _copy_without(path, buffers, folder / path.name)
+        if any(shards.values()):
+            _correct_index(folder, {name for buffers in shards.values() for name in buffers})
+        yield folder
+    finally:
+        shutil.rmtree(work)
+
+
+def _config(model: Path) -> dict[str, Any] | None:
+    """Return config.json with what is to be changed, or None if nothing is."""
+    path = model / "config.json"
+    if not path.is_file():
+        return None
+    config = json.loads(path.read_text("utf-8"))
+    none = [name for name, value in config.items() if name.endswith("_token_id") and _is_negative(value)]
+    changed = {name: value for name, value in config.items() if name not in none}
+    if config.get("model_type") == "gpt2" and "n_ctx" not in config and "n_positions" in config:
+        changed["n_ctx"] = config["n_positions"]
+    return changed if changed != config else None
+
+
+def _is_negative(value: Any) -> bool:
+    return isinstance(value, int) and value < 0
+
+
+def _buffers(path: Path) -> dict[str, Tensor]:
+    return {name: one for name, one in read_header(path).items() if is_buffer(name, one.shape)}
+
+
+def _copy_without(path: Path, left_out: Mapping[str, Tensor], target: Path) -> None:
+    """Copy a safetensors file without some of its tensors."""
+    kept = {name: one for name, one in read_header(path).items() if name not in left_out}
+    header, end = dict[str, Any](), 0
+    for name, one in kept.items():
+        size = one.end - one.start
+        header[name] = {"dtype": one.dtype, "shape": list(one.shape), "data_offsets": [end, end + size]}
+        end += size
+    text = json.dumps({"__metadata__": {"format": "pt"}, **header}).encode()
+    text += b" " * (-len(text) % 8)
+    with path.open("rb") as source, target.open("wb") as file:
+        begin = 8 + int.from_bytes(source.read(8), "little")
+        file.write(len(text).to_bytes(8, "little") + text)
+        for one in kept.values():
+            source.seek(begin + one.start)
+            left = one.end - one.start
+            while left:
+                part = source.read(min(left, _COPIED))
+                file.write(part)
+                left -= len(part)
+
+
+def _correct_index(folder: Path, left_out: set[str]) -> None:
+    path = folder / "model.safetensors.index.json"
+    if not path.is_file():
+        return
+    index = json.loads(path.read_text("utf-8"))
+    index["weight_map"] = {name: file for name, file in index["weight_map"].items() if name not in left_out}
+    path.unlink()
+    path.write_text(json.dumps(index), "utf-8")
