@@ -236,8 +236,9 @@ def _beyond(trial: Trial) -> str | None:
 
 
 def _summary(trial: Trial) -> str:
-    decode, peak = trial.figures["decode_tokens_per_s"].value, trial.figures["peak_memory_bytes"].value
-    latency = trial.figures["workload_latency_ms"].value
+    names = ("decode_tokens_per_s", "peak_memory_bytes", "workload_latency_ms")
+    # Without time left, the original has no rounds.
+    decode, peak, latency = (one.value if (one := trial.figures.get(name)) else None for name in names)
     parts = [f"decode {decode:.0f} tokens/s"] if decode else [f"{latency:.2f} ms"] if latency else []
     parts += [f"peak {peak / 2**20:.0f} MiB"] if peak else []
     return ", ".join(parts)
