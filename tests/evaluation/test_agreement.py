@@ -17,9 +17,9 @@ from edgehone.backends.sessions import (
 )
 from edgehone.core.errors import EdgehoneError, InputError
 from edgehone.evaluation import agreement, roles, throughput
+from edgehone.inputs.batches import Batches
 from edgehone.worker import prepare_graph, requests, score_graph
 from edgehone.worker import throughput as worker_throughput
-from edgehone.worker.batches import Batches
 
 RNG = np.random.default_rng(0)
 LOGITS = {"logits": RNG.normal(size=(200, 5)).astype(np.float32)}
@@ -145,13 +145,26 @@ def test_outputs_of_all_samples_are_kept_the_last_batch_cut(
 ) -> None:
     done = job(tmp_path, {"batch": 4}, samples=samples)
     facts = score_graph.outputs(done)
-    assert facts == {"outputs": ["y", "unused"], "samples": 10}
+    assert facts == {"outputs": ["y", "unused"], "samples": 10, "differs": None}
     assert agreement.read(done.out)["y"][:, 0] == pytest.approx(2.0 * np.arange(1, 11))
     labels = agreement.labels_of(samples, 10)
     assert labels is not None and list(labels) == list(range(10))
     assert not labels.flags.writeable  # a metric of the user's own gets them
     again = job(tmp_path, {"batch": 1}, samples=samples, reference=done.out)
     assert score_graph.outputs(again) == facts
+
+
+def test_an_original_that_differs_from_itself_is_told() -> None:
+    y = np.linspace(-3, 3, 12, dtype=np.float32).reshape(4, 3)
+    noise = np.random.default_rng(0).normal(size=y.shape).astype(np.float32)
+    assert score_graph.difference({"y": y}, {"y": y * np.float32(1 + 1e-6)}) is None
+    assert "'y' differs by up to" in str(score_graph.difference({"y": y}, {"y": y + 0.02 * noise}))
+    assert "100% of the entries of the output 'ids'" in str(
+        score_graph.difference({"ids": np.arange(4)}, {"ids": np.arange(4) + 1})
+    )
+    half = y.astype(np.float16)
+    assert score_graph.difference({"y": half}, {"y": half * np.float16(1.001)}) is None
+    assert score_graph.difference({"n": np.zeros(3)}, {"n": np.zeros(3)}) is None
 
 
 def test_infinite_outputs_are_named_by_sample(fake: None, tmp_path: Path, samples: Path) -> None:
@@ -208,7 +221,9 @@ def prepared(tmp_path: Path, evaluation: dict[str, Any], calibration: dict[str, 
         given["calibration"] = tmp_path / "calibration.npz"
     inputs = [{"name": "x", "dtype": "float32", "shape": ["n", 2]}]
     asked = job(
-        tmp_path, {"inputs": inputs, "task": "graph", "most": 40, "needed": 0, "digests": {}}, **given
+        tmp_path,
+        {"inputs": inputs, "axes": {}, "task": "graph", "most": 40, "needed": 0, "digests": {}},
+        **given,
     )
     return prepare_graph.prepare(asked), asked.out
 

@@ -11,7 +11,7 @@ import pytest
 from edgehone.backends.null.clock import VirtualClock
 from edgehone.evaluation import speed, stream
 from edgehone.evaluation.speed import Request
-from edgehone.worker.batches import Batches
+from edgehone.inputs.batches import Batches
 from edgehone.worker.stream import TURN, Frames
 
 BATCHES = Batches({"x": np.arange(5, dtype=np.float32).reshape(5, 1)}, None)

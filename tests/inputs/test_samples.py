@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from edgehone.core.errors import InputError
 from edgehone.inputs import samples
+from edgehone.inputs.axes import Axes, find
 from edgehone.model.info import Tensor
 
 INPUTS = (Tensor("x", "float32", ("batch", 3, 4)),)
@@ -24,13 +25,19 @@ def arrays(**more: Any) -> dict[str, Any]:
 
 def refused(what: str, to: str = "float32", **more: Any) -> None:
     with pytest.raises(InputError, match=what):
-        samples.check_arrays(arrays(**more), [replace(tensor, dtype=to) for tensor in INPUTS], "s.npz")
+        samples.check_arrays(
+            arrays(**more), [replace(tensor, dtype=to) for tensor in INPUTS], "s.npz", Axes()
+        )
 
 
 def test_valid_arrays_are_accepted() -> None:
-    samples.check_arrays(arrays(labels=np.zeros(10, np.int64)), INPUTS, "s.npz")
-    samples.check_arrays(arrays(x=np.ones((10, 3, 4), np.float64)), INPUTS, "s.npz")  # float64 narrows
-    samples.check_arrays({"x": np.ones((20, 3, 4), np.float32), "labels": np.zeros(10)}, INPUTS, "pairs.npz")
+    samples.check_arrays(arrays(labels=np.zeros(10, np.int64)), INPUTS, "s.npz", Axes())
+    samples.check_arrays(
+        arrays(x=np.ones((10, 3, 4), np.float64)), INPUTS, "s.npz", Axes()
+    )  # float64 narrows
+    samples.check_arrays(
+        {"x": np.ones((20, 3, 4), np.float32), "labels": np.zeros(10)}, INPUTS, "pairs.npz", Axes()
+    )
 
 
 def test_invalid_arrays_are_refused_with_the_offending_value() -> None:
@@ -45,6 +52,22 @@ def test_invalid_arrays_are_refused_with_the_offending_value() -> None:
     refused("labels holds NaN", labels=np.full(10, np.nan))
     refused("labels are <U1, not numbers", labels=np.full(10, "a"))
     refused("a single number", labels=np.float32(1))
+    refused(r"shape \[\], but the model takes \[batch, 3, 4\]", x=np.float32(1))
+
+
+def test_samples_along_another_axis_and_arrays_that_all_samples_share() -> None:
+    inputs = [Tensor("x", "float32", ("time", "batch", 3)), Tensor("rate", "int64", ())]
+    axes = find(inputs, [])
+    x, rate = np.ones((4, 10, 3), np.float32), np.array(16000, np.int64)
+    given: dict[str, Any] = {"x": x, "rate": rate, "labels": np.zeros(10)}
+    samples.check_arrays(given, inputs, "s.npz", axes)
+    for name, array, what in (
+        ("labels", np.zeros(4), "different numbers of samples .x: 10, labels: 4"),
+        ("rate", np.full(10, 16000), r"rate has the shape \[10\], but the model takes \[\]"),
+        ("x", np.where(np.arange(10)[:, None] == 6, np.inf, given["x"]), "infinity, first in sample 6"),
+    ):
+        with pytest.raises(InputError, match=what):
+            samples.check_arrays({**given, name: array}, inputs, "s.npz", axes)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +85,7 @@ def test_invalid_arrays_are_refused_with_the_offending_value() -> None:
 )
 def test_numbers_that_the_models_type_cannot_hold_are_refused(array: Any, dtype: str, what: str) -> None:
     refused(what, to=dtype, x=array)
-    samples.check_arrays({"x": array.clip(-100, 100)}, [replace(INPUTS[0], dtype=dtype)], "s.npz")
+    samples.check_arrays({"x": array.clip(-100, 100)}, [replace(INPUTS[0], dtype=dtype)], "s.npz", Axes())
 
 
 def test_npz_files(tmp_path: Path) -> None:

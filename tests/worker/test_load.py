@@ -22,8 +22,8 @@ from edgehone.backends.sessions import (
 from edgehone.core.errors import EdgehoneError
 from edgehone.evaluation import speed
 from edgehone.evaluation.speed import Request
+from edgehone.inputs.batches import Batches
 from edgehone.worker import load
-from edgehone.worker.batches import Batches
 from edgehone.worker.requests import open_requests
 
 PROMPTS = [[1, 2], [3, 4], [5, 6], [7, 8], [9, 10], [11, 12]]

@@ -101,16 +101,32 @@ def test_reference_windows_are_bos_and_consecutive_text(run: Run, prepared: Path
     text = json.loads((prepared / "evaluation.json").read_text())
     session = Fake(50)
     facts, out = run(score.reference, session, prepared=prepared, start=2)
-    assert session.scored_ids == [[1, *text["ids"][2 + 8 * w : 10 + 8 * w]] for w in range(3)]
+    windows = [[1, *text["ids"][2 + 8 * w : 10 + 8 * w]] for w in range(3)]
+    assert session.scored_ids == [*windows, windows[0]]  # the first is scored again
+    assert facts["differs"] is None
     assert session.closed
     assert (facts["tokens"], facts["vocabulary"], facts["full"]) == (21, 50, True)
     tokens = np.load(out / "tokens.npz")
     assert tokens["window"].tolist() == [0] * 7 + [1] * 7 + [2] * 7
     assert tokens["bytes"].tolist() == [text["bytes"][2 + 8 * w + i] for w in range(3) for i in range(1, 8)]
-    expected = [exact(session, ids)[i, ids[i + 1]] for ids in session.scored_ids for i in range(1, 8)]
+    expected = [exact(session, ids)[i, ids[i + 1]] for ids in windows for i in range(1, 8)]
     np.testing.assert_allclose(tokens["nll"], -np.array(expected), atol=1e-5)
     logprobs = np.load(out / "logprobs.npy", mmap_mode="r")
     np.testing.assert_allclose(logprobs[:7], exact(session, session.scored_ids[0])[1:8], atol=1e-5)
+
+
+@pytest.mark.parametrize(("noise", "told"), [(1e-4, False), (0.3, True)])
+def test_an_original_that_differs_from_itself_is_told(
+    run: Run, prepared: Path, noise: float, told: bool
+) -> None:
+    session, rng = Fake(50), np.random.default_rng(0)
+
+    def change(logits: Array, _start: int) -> None:
+        logits += rng.normal(0, noise, logits.shape).astype(np.float32)
+
+    session.change = change
+    facts, _ = run(score.reference, session, prepared=prepared)
+    assert bool(facts["differs"]) == told
 
 
 def test_the_same_model_has_zero_divergence(run: Run, prepared: Path) -> None:
@@ -129,8 +145,8 @@ def test_exact_divergence_and_top_token(run: Run, prepared: Path) -> None:
     _, reference = run(score.reference, original, prepared=prepared)
     facts, out = run(score.score, candidate, prepared=prepared, reference=reference)
     got = np.load(out / "tokens.npz")
-    p = np.concatenate([exact(original, ids)[1:8] for ids in original.scored_ids])
-    q = np.concatenate([exact(candidate, ids)[1:8] for ids in original.scored_ids])
+    p = np.concatenate([exact(original, ids)[1:8] for ids in original.scored_ids[:3]])
+    q = np.concatenate([exact(candidate, ids)[1:8] for ids in original.scored_ids[:3]])
     np.testing.assert_allclose(got["kl"], (np.exp(p) * (p - q)).sum(axis=1), rtol=1e-4)
     np.testing.assert_array_equal(got["same_top"], p.argmax(axis=1) == q.argmax(axis=1))
     assert got["same_top"].dtype == bool

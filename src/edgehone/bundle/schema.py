@@ -23,10 +23,10 @@ class Manifest:
     """What is needed to run the artifact, and the digests by which its files are verified.
 
     `approved` is false if the artifact does not pass every gate. `eos` are the ids that end a generated text,
-    `pictures` the prompt template of a vision-language model. `batch` and `inputs` describe what a graph takes.
-    `target` is the device that the bundle was optimized for, None for `device`, on which it was built. `versions` maps
-    a backend to the versions of its packages, `files` a path to its SHA-256. `remedies` are the settings that `edgehone
-    diagnose --apply` has changed.
+    `pictures` the prompt template of a vision-language model. `batch` and `inputs` describe what a graph takes, `axes`
+    where its samples are. `target` is the device that the bundle was optimized for, None for `device`, on which it was
+    built. `versions` maps a backend to the versions of its packages, `files` a path to its SHA-256. `remedies` are the
+    settings that `edgehone diagnose --apply` has changed.
     """
 
     schema: Literal[1] = SCHEMA
@@ -41,6 +41,7 @@ class Manifest:
     pictures: Any = field(default=None, metadata=OPTIONAL)
     batch: Count = field(default=1, metadata=OPTIONAL)
     inputs: tuple[Mapping[str, Any], ...] = field(default=(), metadata=OPTIONAL)
+    axes: Mapping[str, Any] = field(default_factory=dict, metadata=OPTIONAL)
     versions: Mapping[str, Any]
     device: Mapping[str, Any]
     target: Mapping[str, Any] | None = field(default=None, metadata=OPTIONAL)

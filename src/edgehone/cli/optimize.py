@@ -87,6 +87,14 @@ def _add_evaluation(group: argparse._ArgumentGroup) -> None:
         "token-classification, ctc, embedding, detection, segmentation, regression or unknown (default: recognized)",
     )
     group.add_argument(
+        "--axes",
+        metavar="NAME=AXIS,…",
+        action="append",
+        default=[],
+        help="the axes of an input or output of a graph; the one called batch holds the samples: "
+        "x=time,batch,features, and rate= for one value for all samples; may be repeated (default: recognized)",
+    )
+    group.add_argument(
         "--pictures",
         metavar="PATH",
         help="for vision-language models: a folder of pictures, or JSON lines: image, text, answer "
@@ -193,6 +201,7 @@ def run(args: argparse.Namespace) -> int:
                 task=args.task,
                 metric=args.metric,
                 task_kind=args.task_kind,
+                axes=args.axes,
                 pictures=args.pictures,
                 gates=args.gate,
                 time=seconds_of(args.time) if args.time else None,

@@ -7,8 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Tensor:
-    """An input or output of a graph: `dtype` as numpy names it; free dimensions of `shape` are names or None."""
+    """An input or output of a graph: `dtype` as numpy names it; free dimensions of `shape` are names or None.
+
+    `ranked` is False where the file states no shape; `shape` is then empty, as a single number's is.
+    """
 
     name: str
     dtype: str
     shape: tuple[int | str | None, ...]
+    ranked: bool = True

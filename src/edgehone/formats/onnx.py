@@ -229,7 +229,7 @@ class _Reader:
                 dtype, shape = self._type(value, stop)
         if shape is None:
             self.model.unranked.append(name)
-        return Tensor(name, dtype, shape or ())
+        return Tensor(name, dtype, shape or (), ranked=shape is not None)
 
     def _type(self, start: int, end: int) -> tuple[str, tuple[int | str | None, ...] | None]:
         dtype, shape = "unknown", None

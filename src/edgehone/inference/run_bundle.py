@@ -16,6 +16,8 @@ from edgehone.execution.job import Input, Job
 from edgehone.execution.threads import (
     threads_of,
 )
+from edgehone.inputs import samples
+from edgehone.inputs.axes import Axes
 
 
 def generate(
@@ -58,7 +60,7 @@ def generate(
 
 
 def infer(
-    bundle: Bundle, samples: Path, output: Path, *, on_progress: Callable[[str], None] = lambda detail: None
+    bundle: Bundle, path: Path, output: Path, *, on_progress: Callable[[str], None] = lambda detail: None
 ) -> dict[str, Any]:
     """Compute the outputs of a graph for all samples in an npz file, and write them to another npz file.
 
@@ -69,16 +71,21 @@ def infer(
         raise InputError(
             f"{bundle.path} generates text", hint=f'edgehone run {bundle.path} --prompt "Once upon a time"'
         )
-    if not samples.is_file():
-        raise InputError(f"no such file: {samples}", hint="give FILE.npz with an array for each input")
+    if not path.is_file():
+        raise InputError(f"no such file: {path}", hint="give FILE.npz with an array for each input")
     if not output.absolute().parent.is_dir():
         raise InputError(f"{output.absolute().parent} is not a folder", hint="give another --output")
+    tensors = [samples.tensor(one) for one in bundle.manifest.inputs]
+    arrays = samples.read_arrays(path)
+    arrays.pop(samples.LABELS, None)
+    samples.check_arrays(arrays, tensors, str(path), Axes.from_json(bundle.manifest.axes), least=1)
     args = {
         "inputs": bundle.manifest.inputs,
+        "axes": bundle.manifest.axes,
         "batch": bundle.manifest.batch,
         "output": str(output.absolute()),
     }
-    inputs = {"samples": Input(samples.resolve(), "")}
+    inputs = {"samples": Input(path.resolve(), "")}
     job = _job(bundle, "edgehone.worker.infer:infer", args, inputs, on_progress)
     return run_foreground(job, quiet=True)
 

@@ -1,6 +1,6 @@
 """The samples that a graph is evaluated and calibrated on: supported forms, and checks before any build.
 
-    FILE.npz      an array for each input, with samples along the first axis; optionally `labels`
+    FILE.npz      an array for each input, in the layout of the graph (see `inputs.axes`); optionally `labels`
     FOLDER        images; if they are in subfolders, each subfolder is a class, in the order of the names
     FILE.jsonl    {"text": "…"} or {"text": ["…", "…"]} (a pair), optionally with "label": for encoders
     FILE.txt      one text per line: for encoders
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from edgehone.core.errors import InputError
+from edgehone.inputs.axes import Axes
 from edgehone.model.info import ModelInfo, Tensor
 
 if TYPE_CHECKING:
@@ -48,11 +49,11 @@ def kind_of(path: Path) -> Kind:
     return kinds[path.suffix.lower()]
 
 
-def check(path: Path, model: ModelInfo) -> None:
+def check(path: Path, model: ModelInfo, axes: Axes) -> None:
     """Raise InputError for samples that cannot be used, before anything slow starts."""
     kind = kind_of(path)
     if kind == "arrays":
-        check_arrays(read_arrays(path), model.inputs, str(path))
+        check_arrays(read_arrays(path), model.inputs, str(path), axes)
     elif kind == "images":
         if len(images(path)) < MIN_SAMPLES:
             raise _too_few(path, len(images(path)), "images")
@@ -83,11 +84,15 @@ def read_arrays(path: Path) -> dict[str, Array]:
 
 def tensor(data: Mapping[str, Any]) -> Tensor:
     """Return the tensor from its form in ModelInfo.to_json."""
-    return Tensor(data["name"], data["dtype"], tuple(data["shape"]))
+    return Tensor(data["name"], data["dtype"], tuple(data["shape"]), data.get("ranked", True))
 
 
 def check_arrays(
-    arrays: Mapping[str, Array], inputs: Sequence[Tensor], where: str, least: int = MIN_SAMPLES
+    arrays: Mapping[str, Array],
+    inputs: Sequence[Tensor],
+    where: str,
+    axes: Axes,
+    least: int = MIN_SAMPLES,
 ) -> None:
     """Check names, types, shapes, equal counts and finite numbers.
 
@@ -100,24 +105,20 @@ def check_arrays(
             f"{where} has the arrays {_names(samples)}, but the model's inputs are {_names(expected)}",
             hint="name each array after its input; `labels` is optional",
         )
-    if not samples:
-        raise InputError(f"{where} holds no array for an input", hint=_FORMS)
-    for name, array in arrays.items():
-        if array.ndim == 0:
-            raise InputError(f"{where}: {name} is a single number, not an array of samples", hint=_FORMS)
-    counts = {name: len(array) for name, array in arrays.items()}
-    if len(set(counts.values())) > 1 and not _paired(counts):
-        listing = ", ".join(f"{name}: {count}" for name, count in counts.items())
+    rows = {name: axis for name in samples if (axis := axes.of_input(name)) is not None}
+    if not rows:
         raise InputError(
-            f"{where}: the arrays hold different numbers of samples ({listing})",
-            hint="the first axis of every array is the samples",
+            f"{where} holds no array with an axis of samples",
+            hint=f"name the axes of an input: --axes {next(iter(expected))}=batch,…" if expected else _FORMS,
         )
-    if (count := len(next(iter(samples.values())))) < least:
-        raise _too_few(Path(where), count, "samples")
     for name, array in samples.items():
         if name in expected:
-            _check_array(name, array, expected[name], where)
-        _check_finite(name, array, where)
+            _check_shape(name, array, expected[name], where, axes.of_input(name))
+            _check_type(name, array, expected[name], where, axes.of_input(name))
+        elif array.ndim == 0:
+            raise InputError(f"{where}: {name} is a single number, not an array of samples", hint=_FORMS)
+        _check_finite(name, array, where, axes.of_input(name))
+    _check_counts(arrays, rows, where, least)
     if LABELS in arrays:
         if arrays[LABELS].dtype.kind not in "biuf":
             raise InputError(
@@ -127,34 +128,61 @@ def check_arrays(
         _check_finite(LABELS, arrays[LABELS], where)
 
 
+def typed(arrays: Mapping[str, Array], inputs: Sequence[Tensor]) -> dict[str, Array]:
+    """Return the arrays in the types of the inputs. Call `check_arrays` first: values must be in range."""
+    dtypes = {tensor.name: tensor.dtype for tensor in inputs}
+    return {name: array.astype(dtypes.get(name, array.dtype), copy=False) for name, array in arrays.items()}
+
+
+def _check_counts(arrays: Mapping[str, Array], rows: Mapping[str, int], where: str, least: int) -> None:
+    if LABELS in arrays and arrays[LABELS].ndim == 0:
+        raise InputError(f"{where}: {LABELS} is a single number, not an array of samples", hint=_FORMS)
+    counts = {name: arrays[name].shape[axis] for name, axis in rows.items()}
+    counts |= {LABELS: len(arrays[LABELS])} if LABELS in arrays else {}
+    if len(set(counts.values())) > 1 and not _paired(counts):
+        listing = ", ".join(f"{name}: {count}" for name, count in counts.items())
+        raise InputError(
+            f"{where}: the arrays hold different numbers of samples ({listing})",
+            hint="give as many of each; if the samples are along another axis of an input, name its axes with --axes",
+        )
+    if (count := counts[next(iter(rows))]) < least:
+        raise _too_few(Path(where), count, "samples")
+
+
 def _paired(counts: Mapping[str, int]) -> bool:
     """Return True for two samples per label: the two texts of a pair."""
     rest = {count for name, count in counts.items() if name != LABELS}
     return LABELS in counts and rest == {2 * counts[LABELS]}
 
 
-def _check_array(name: str, array: Array, tensor: Tensor, where: str) -> None:
-    import numpy as np
-
+def _check_shape(name: str, array: Array, tensor: Tensor, where: str, axis: int | None) -> None:
     shape = tensor.shape
     fits = array.ndim == len(shape) and all(
-        not isinstance(size, int) or index == 0 or size == array.shape[index]
+        not isinstance(size, int) or index == axis or size == array.shape[index]
         for index, size in enumerate(shape)
     )
-    if shape and not fits:
+    if not tensor.ranked and array.ndim > (axis or 0):
+        return
+    if not fits:
+        holds = "one array for all samples" if axis is None else f"axis {axis} holds the samples"
         raise InputError(
             f"{where}: {name} has the shape {list(array.shape)}, but the model takes {_shape(shape)}",
-            hint="the first axis is the samples, followed by the rest of the input's shape",
+            hint=f"{holds}, and the rest of the shape is the input's; --axes {name}=… names its axes otherwise",
         )
+
+
+def _check_type(name: str, array: Array, tensor: Tensor, where: str, axis: int | None) -> None:
+    import numpy as np
+
     if array.dtype != np.dtype(tensor.dtype) and not np.can_cast(array.dtype, tensor.dtype, "same_kind"):
         raise InputError(
             f"{where}: {name} is {array.dtype}, but the model takes {tensor.dtype}",
             hint=f"scale and convert it as in the model's training: {name}.astype('{tensor.dtype}')",
         )
-    _check_range(name, array, tensor.dtype, where)
+    _check_range(name, array, tensor.dtype, where, axis)
 
 
-def _check_range(name: str, array: Array, dtype: str, where: str) -> None:
+def _check_range(name: str, array: Array, dtype: str, where: str, axis: int | None) -> None:
     """Refuse numbers out of range of the input's type: integers would wrap, floats would become infinite."""
     import numpy as np
 
@@ -166,21 +194,25 @@ def _check_range(name: str, array: Array, dtype: str, where: str) -> None:
     if beyond.any():
         position = tuple(int(index) for index in np.argwhere(beyond)[0])
         raise InputError(
-            f"{where}: {name} holds {array[position]} in sample {position[0]}, "
+            f"{where}: {name} holds {array[position]} in {_sample(position, axis)}, "
             f"but the model takes {dtype}: {ends.min} to {ends.max}",
             hint="scale it as in the model's training",
         )
 
 
-def _check_finite(name: str, array: Array, where: str) -> None:
+def _check_finite(name: str, array: Array, where: str, axis: int | None = 0) -> None:
     import numpy as np
 
     if array.dtype.kind == "f" and not np.isfinite(array).all():
-        first = int(np.flatnonzero(~np.isfinite(array).reshape(len(array), -1).all(axis=1))[0])
+        position = tuple(int(index) for index in np.argwhere(~np.isfinite(array))[0])
         raise InputError(
-            f"{where}: {name} holds NaN or infinity, first in sample {first}",
+            f"{where}: {name} holds NaN or infinity, first in {_sample(position, axis)}",
             hint="remove such samples, or check how they were produced",
         )
+
+
+def _sample(position: Sequence[int], axis: int | None) -> str:
+    return f"sample {position[axis]}" if axis is not None else f"the entry {list(position)}"
 
 
 def check_ranges(evaluation: Mapping[str, Array], calibration: Mapping[str, Array]) -> None:

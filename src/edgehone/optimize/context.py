@@ -100,6 +100,7 @@ class RunContext:
     samples_needed: int = (
         0  # for graphs: evaluation samples without which the gate on accuracy cannot be passed
     )
+    axes: tuple[str, ...] = ()  # for graphs: the axes of inputs and outputs that the user stated
     task_kind: str | None = None  # for graphs: what the outputs decide, if the user said so
     normalization: Mapping[str, Any] = field(default_factory=dict)  # image to array: scale, mean, std
     prediction_target: PredictionTarget | None = (

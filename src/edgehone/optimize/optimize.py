@@ -50,6 +50,7 @@ def optimize(model: str | Path, **options: Unpack[Options]) -> Decision:
     - `evaluation`, `calibration`: text files, or samples for a model that generates no text.
     - `task`: multiple-choice questions (JSON lines). `metric`: a metric for samples with labels.
     - `task_kind`: what the outputs of a graph decide, such as "detection"; by default it is recognized.
+    - `axes`: the axes of a graph's input or output, such as `x=time,batch,features`; by default they are recognized.
     - `pictures`: a folder or JSON lines, for vision-language models.
     - `gates`: `name=value` or `name=off`. `subject_to`: limits such as `bytes<=60MB`. `targets`: wishes such as
       `decode>=30`: the best that meets all is chosen, else the nearest.

@@ -25,6 +25,7 @@ class Options(TypedDict, total=False):
     task: str | Path | None
     metric: str | None
     task_kind: str | None
+    axes: Sequence[str]
     pictures: str | Path | None
     gates: Sequence[str]
     time: float | None
@@ -54,6 +55,7 @@ class OptimizeOptions:
     task: str | Path | None = None
     metric: str | None = None
     task_kind: str | None = None
+    axes: tuple[str, ...] = ()
     pictures: str | Path | None = None
     gates: tuple[str, ...] = ()
     time: float | None = None
@@ -75,7 +77,7 @@ class OptimizeOptions:
         for name in values:
             if name not in known:
                 raise TypeError(f"optimize() has no option {name!r}; {suggest(name, known)}")
-        for name in ("gates", "minimize", "maximize", "subject_to", "targets"):
+        for name in ("axes", "gates", "minimize", "maximize", "subject_to", "targets"):
             values[name] = tuple(values.get(name) or ())
         # An empty list of backends means all of them.
         values["backends"] = tuple(values.get("backends") or ()) or None
@@ -103,6 +105,7 @@ class OptimizeOptions:
         words += ["--time", f"{self.time:g}"] if self.time else []
         words += ["--weights", self.weights] if self.weights else []
         repeated = {
+            "--axes": self.axes,
             "--gate": self.gates,
             "--minimize": self.minimize,
             "--maximize": self.maximize,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edgehone.core.errors import JobError
+from edgehone.core.errors import JobError, ModelError
 from edgehone.execution.job import Input
 from edgehone.execution.store import JobResult
 from edgehone.optimize.trial import Trial
@@ -38,3 +38,13 @@ class Original:
                 log=log,
                 hint=f"edgehone backends check {self.baseline.recipe.backend}",
             )
+
+
+def refuse_differing(path: Path, differs: str | None) -> None:
+    """Raise ModelError if the original gave other results when it was run again; `differs` says which."""
+    if differs:
+        raise ModelError(
+            f"the original {path} differs from itself: run twice on the same input, {differs}; no candidate can be "
+            "compared with it",
+            hint="export it in evaluation mode (model.eval(), so that dropout is off) and without random operators",
+        )

@@ -210,6 +210,7 @@ def set_up_context(
         datasets=datasets,
         metric=options.metric,
         task_kind=options.task_kind,
+        axes=options.axes,
         normalization=normalization(config),
     )
     reasons = {name: error.message for name, error in unready.items()}

@@ -71,6 +71,7 @@ def _manifest(decision: Decision, ctx: RunContext, original: Original, chosen: T
         pictures=original.facts["pictures"].facts["template"] if "pictures" in original.facts else None,
         batch=original.request.get("batch", 1),
         inputs=tuple(ctx.model.to_json()["inputs"]),
+        axes=original.facts.get("axes", {}),
         device=ctx.device.to_json(),
         target=ctx.prediction_target.to_json() if ctx.prediction_target else None,
         model={

@@ -38,6 +38,8 @@ from edgehone.execution.threads import (
 )
 from edgehone.execution.watch import Watch
 from edgehone.inputs import samples, texts
+from edgehone.inputs.axes import Axes
+from edgehone.inputs.batches import Batches
 from edgehone.model import digest
 from edgehone.profiling import bottlenecks, figures
 from edgehone.profiling.figures import Observation
@@ -173,8 +175,6 @@ def _batches(subject: _Subject) -> dict[str, Any]:
 
 def _samples(bundle: Bundle, samples_file: str | Path | None, folder: Path) -> Input:
     """Check the user's arrays, cast them to the graph's input types, and write them to a job input folder."""
-    import numpy as np
-
     if samples_file is None:
         raise InputError(
             f"{bundle.path} is a graph and needs samples",
@@ -186,11 +186,9 @@ def _samples(bundle: Bundle, samples_file: str | Path | None, folder: Path) -> I
     tensors = [samples.tensor(one) for one in bundle.manifest.inputs]
     arrays = samples.read_arrays(path)
     arrays.pop(samples.LABELS, None)
-    samples.check_arrays(arrays, tensors, str(path), least=1)
-    dtypes = {one.name: one.dtype for one in tensors}
-    arrays = {name: array.astype(dtypes.get(name, array.dtype), copy=False) for name, array in arrays.items()}
-    with (folder / "samples.npz").open("wb") as file:
-        np.savez(file, **arrays)  # type: ignore[arg-type]
+    axes = Axes.from_json(bundle.manifest.axes)
+    samples.check_arrays(arrays, tensors, str(path), axes, least=1)
+    Batches.arranged(samples.typed(arrays, tensors), axes).write(folder)
     return Input(folder, digest.digest_file(path))
 
 

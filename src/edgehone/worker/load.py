@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         Session,
         WorkerJob,
     )
-    from edgehone.worker.batches import Batches
+    from edgehone.inputs.batches import Batches
 
 # A client of a graph sends requests for at least this long in a turn: starting and ending threads must not count.
 TURN_SECONDS = 0.1

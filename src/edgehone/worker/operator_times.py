@@ -6,8 +6,8 @@ from typing import Any
 
 from edgehone.backends.capabilities import OperatorProfiler, require
 from edgehone.backends.sessions import WorkerJob
+from edgehone.inputs.batches import Batches
 from edgehone.worker.backend import load_backend
-from edgehone.worker.batches import Batches
 
 
 def time_operators(job: WorkerJob) -> dict[str, Any]:

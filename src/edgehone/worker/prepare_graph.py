@@ -13,6 +13,8 @@ from edgehone.backends.capabilities import TextEncoderBackend, require
 from edgehone.backends.sessions import WorkerJob
 from edgehone.core.errors import InputError
 from edgehone.inputs import samples
+from edgehone.inputs.axes import Axes
+from edgehone.inputs.batches import Batches
 from edgehone.model.info import Tensor
 from edgehone.worker.backend import load_backend
 
@@ -31,11 +33,10 @@ SHARE = 4
 
 
 def prepare(job: WorkerJob) -> dict[str, Any]:
-    """Write evaluation/samples.npz and calibration/samples.npz.
+    """Write the folders evaluation and calibration, in the form of `Batches`.
 
-    Both hold the inputs' arrays by name, samples first, and `labels` if they are given.
-
-    args: backend (the module of the reference backend), inputs (the model's, in the form of ModelInfo.to_json), task,
+    args: backend (the module of the reference backend), inputs (the model's, in the form of ModelInfo.to_json), axes
+    (Axes.to_json), task,
     most (maximum number of evaluation samples), needed (evaluation samples that the gates need), digests (of the files
     read, for the record), and for images scale, mean, std. inputs: model, evaluation, and optionally calibration;
     without it a random part of the evaluation samples, chosen with a fixed seed, is used for calibration.
@@ -46,20 +47,26 @@ def prepare(job: WorkerJob) -> dict[str, Any]:
     import numpy as np
 
     job.progress(0.0, "samples")
-    evaluation = _arrays(job, job.inputs["evaluation"])
+    evaluation, shared = _arrays(job, job.inputs["evaluation"])
     rng = np.random.default_rng(0)
     if "calibration" in job.inputs:
-        calibration = _arrays(job, job.inputs["calibration"])
+        calibration, calibration_shared = _arrays(job, job.inputs["calibration"])
         samples.check_disjoint(evaluation, calibration)
     else:
         evaluation, calibration = _split(evaluation, rng, job.args["needed"])
+        calibration_shared = shared
     samples.check_ranges(evaluation, calibration)
     evaluation = _at_most(evaluation, job.args["most"], rng)
     calibration = _at_most(calibration, CALIBRATION, rng)
-    for name, arrays in (("evaluation", evaluation), ("calibration", calibration)):
+    axes = Axes.from_json(job.args["axes"])
+    for name, arrays, whole in (
+        ("evaluation", evaluation, shared),
+        ("calibration", calibration, calibration_shared),
+    ):
         (job.out / name).mkdir()
-        with (job.out / name / "samples.npz").open("wb") as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]
+        labels = arrays.get(samples.LABELS)
+        rows = {one: array for one, array in arrays.items() if one != samples.LABELS}
+        Batches(rows, labels, whole, axes).write(job.out / name)
     return {
         "texts": job.args["digests"],
         "samples": _count(evaluation),
@@ -69,18 +76,20 @@ def prepare(job: WorkerJob) -> dict[str, Any]:
     }
 
 
-def _arrays(job: WorkerJob, path: Path) -> Arrays:
+def _arrays(job: WorkerJob, path: Path) -> tuple[Arrays, Arrays]:
+    """Return the inputs' arrays, samples first, with `labels` if they are given; and the arrays that samples share."""
     inputs = [samples.tensor(description) for description in job.args["inputs"]]
-    kind = samples.kind_of(path)
+    kind, axes = samples.kind_of(path), Axes.from_json(job.args["axes"])
     if kind == "arrays":
         arrays = samples.read_arrays(path)
     elif kind == "images":
         arrays = _images(path, inputs, job.args)
     else:
         arrays = _texts(job, path)
-    samples.check_arrays(arrays, inputs, str(path))
-    dtypes = {tensor.name: tensor.dtype for tensor in inputs}
-    return {name: array.astype(dtypes.get(name, array.dtype), copy=False) for name, array in arrays.items()}
+    samples.check_arrays(arrays, inputs, str(path), axes)
+    found = Batches.arranged(samples.typed(arrays, inputs), axes)
+    labels = {} if found.labels is None else {samples.LABELS: found.labels}
+    return {**found.arrays, **labels}, found.shared
 
 
 def _texts(job: WorkerJob, path: Path) -> Arrays:

@@ -11,9 +11,9 @@ import itertools
 from typing import TYPE_CHECKING, Any, Protocol
 
 from edgehone.backends.capabilities import GraphBackend, VisionBackend, require
+from edgehone.inputs.batches import Batches
 from edgehone.worker import load, score_pictures, stream
 from edgehone.worker.backend import load_backend
-from edgehone.worker.batches import Batches
 from edgehone.worker.clock import clock_of
 
 if TYPE_CHECKING:

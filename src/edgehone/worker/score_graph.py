@@ -6,13 +6,14 @@ Samples are run with the workload's batch size, because dynamic quantization dep
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from edgehone.backends.capabilities import GraphBackend, require
 from edgehone.backends.sessions import WorkerJob
 from edgehone.core.errors import EdgehoneError
+from edgehone.inputs.batches import MASK, Batches, joined
 from edgehone.worker.backend import load_backend
-from edgehone.worker.batches import MASK, Batches
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,15 +22,24 @@ if TYPE_CHECKING:
 
 # Limit for the stored outputs. If outputs are large (segmentation), fewer samples are evaluated.
 MAX_BYTES = 1 << 30
+# Batches that the original runs twice.
+REPEATED = 2
+# The largest difference between two runs of the original, as a share of an output's largest entry. Sums in another
+# order differ by about 1e-6 in float32 and 1e-3 in 16 bits; dropout and random numbers by far more than either limit.
+SAME = {"float16": 1e-2}
+SAME_DEFAULT = 1e-3
+# Whole numbers (classes) may differ where two scores are equal but for rounding.
+SAME_INTEGERS = 0.01
 
 
 def outputs(job: WorkerJob) -> dict[str, Any]:
     """Write each output as INDEX.npy [samples, …], in the order of facts["outputs"].
 
-    args: backend, settings, batch. inputs: artifact, samples (a folder with samples.npz), and for a candidate
-    `reference`, which determines the outputs and the number of samples. Outputs per token are averaged over each
-    text. Returns outputs (names) and samples (number). Raises EdgehoneError for NaN or infinity, and for missing
-    outputs.
+    args: backend, settings, batch. inputs: artifact, samples (a folder that `Batches.write` filled), and for a
+    candidate `reference`, which determines the outputs and the number of samples. Outputs per token are averaged over
+    each text. Returns outputs (names) and samples (number); for the original, whose first batches are run twice, also
+    `differs`, the output that differed, as a sentence, or None. Raises EdgehoneError for NaN or infinity, and for
+    missing outputs.
     """
     import numpy as np
 
@@ -38,27 +48,51 @@ def outputs(job: WorkerJob) -> dict[str, Any]:
     backend = require(load_backend(job), GraphBackend)
     session = backend.open_graph(job.inputs["artifact"], job.args["settings"], job)
     parts_by_name: dict[str, list[NDArray[Any]]] = {}
+    size, differs = job.args["batch"], None
     count, at = reference.get("samples", batches.count), 0
     try:
         while at < count:
             # Always run a full batch, since the graph's batch may be fixed; rows beyond the last sample are cut off.
-            feeds = batches.around(at, job.args["batch"])
-            results = _checked(_pooled(session.run(feeds), feeds), at, reference)
+            feeds = batches.around(at, size)
+            results = _checked(_pooled(batches.rows(session.run(feeds), size), feeds), at, reference)
+            if not reference and at < REPEATED * size:
+                again = batches.rows(session.run(feeds), size)
+                differs = differs or difference(results, _checked(_pooled(again, feeds), at, reference))
             for name, array in results.items():
                 parts_by_name.setdefault(name, []).append(array[: count - at])
             if at == 0 and not reference:
-                size = sum(array[:1].nbytes for array in results.values())
-                count = min(count, max(1, MAX_BYTES // max(1, size)))
-            at = min(at + job.args["batch"], count)
+                stored = sum(array[:1].nbytes for array in results.values())
+                count = min(count, max(1, MAX_BYTES // max(1, stored)))
+            at = min(at + size, count)
             job.progress(at / count, "samples")
     finally:
         session.close()
     names = list(parts_by_name)
     for index, name in enumerate(names):
-        np.save(job.out / f"{index}.npy", np.concatenate(parts_by_name[name]), allow_pickle=False)
-    facts = {"outputs": names, "samples": at}
+        np.save(job.out / f"{index}.npy", joined(name, parts_by_name[name]), allow_pickle=False)
+    facts = {"outputs": names, "samples": at, "differs": differs}
     (job.out / "outputs.json").write_text(json.dumps(facts), "utf-8")
     return facts
+
+
+def difference(first: Mapping[str, NDArray[Any]], second: Mapping[str, NDArray[Any]]) -> str | None:
+    """Return, as a sentence, which output differs by more than rounding between two runs on the same inputs."""
+    import numpy as np
+
+    for name, array in first.items():
+        other = second[name]
+        if array.dtype.kind != "f":
+            share = float(np.mean(array != other)) if array.shape == other.shape else 1.0
+            if share > SAME_INTEGERS:
+                return f"{share:.0%} of the entries of the output {name!r} differ"
+            continue
+        scale = float(np.abs(array.astype(np.float64)).max(initial=0.0)) or 1.0
+        if array.shape != other.shape:
+            return f"the output {name!r} has the shape {list(array.shape)}, then {list(other.shape)}"
+        widest = float(np.abs(array.astype(np.float64) - other).max(initial=0.0)) / scale
+        if widest > SAME.get(str(array.dtype), SAME_DEFAULT):
+            return f"the output {name!r} differs by up to {widest:.2g} of its largest entry"
+    return None
 
 
 def _reference_facts(job: WorkerJob) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from edgehone.worker.clock import clock_of
 
 if TYPE_CHECKING:
     from edgehone.backends.sessions import GraphSession
-    from edgehone.worker.batches import Batches
+    from edgehone.inputs.batches import Batches
 
 # The least number of frames in a turn.
 TURN = 10

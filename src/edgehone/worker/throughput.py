@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from edgehone.backends.capabilities import GraphBackend, require
 from edgehone.backends.sessions import WorkerJob
+from edgehone.inputs.batches import Batches
 from edgehone.worker.backend import load_backend
-from edgehone.worker.batches import Batches
 from edgehone.worker.clock import clock_of
 
 if TYPE_CHECKING:

@@ -8,14 +8,12 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from edgehone.backends.sessions import WorkerJob
 from edgehone.backends.shared import onnx_files
 from edgehone.core.errors import JobError, TextError
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from edgehone.inputs.batches import SAMPLES, Batches
 
 _MODEL = "model.onnx"
 _EXPORT_OPSET = 18
@@ -60,7 +58,7 @@ def apply(job: WorkerJob) -> dict[str, Any]:
 
         config["op_block_list"] = [*DEFAULT_OP_BLOCK_LIST, *float32_operators]
     if "calibration" in job.inputs:
-        config["data_config"] = _data_config(samples(job, graph), _batch(graph))
+        config["data_config"] = _data_config(*samples(job, graph))
     job.progress(0.2, name)
     with tempfile.TemporaryDirectory(dir=job.out.parent) as scratch:
         if config.pop("keep_ends", False):
@@ -89,7 +87,8 @@ def tune(job: WorkerJob) -> dict[str, Any]:
     model = onnx_files.read(source)
     for name in (source.name, *onnx_files.data_files(model, source.name)):
         shutil.copyfile(source.parent / name, job.out / name)
-    first = {name: array[: _batch(model.graph)] for name, array in samples(job, model.graph).items()}
+    batches, size = samples(job, model.graph)
+    first = batches.around(0, size)
     fitting = [
         one
         for one in job.args["session"]
@@ -101,26 +100,21 @@ def tune(job: WorkerJob) -> dict[str, Any]:
     return {**onnx_files.facts(job.out / source.name), "session": chosen, "sessions": measured}
 
 
-def samples(job: WorkerJob, graph: Any) -> dict[str, NDArray[Any]]:
-    """Return the calibration samples for the graph's inputs, by input name, samples first.
+def samples(job: WorkerJob, graph: Any) -> tuple[Batches, int]:
+    """Return the calibration samples of the graph's inputs, and the batch size that the graph fixes, else 1.
 
-    Raises TextError if the file cannot be read or does not fit the inputs.
+    Raises TextError if the samples cannot be read or do not fit the inputs.
     """
-    import numpy as np
     import onnx
 
-    path = job.inputs["calibration"] / "samples.npz"
     hint = "give samples of the model's own inputs with --calibrate FILE"
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            stored = {name: archive[name] for name in archive.files}
+        found = Batches.read(job.inputs["calibration"])
     except Exception as error:
+        path = job.inputs["calibration"] / SAMPLES
         raise TextError(f"the calibration samples {path} cannot be read: {error}", hint=hint) from error
-    weights = {tensor.name for tensor in graph.initializer}
-    arrays = {}
-    for one in graph.input:
-        if one.name in weights:
-            continue
+    stored, batch = found.arrays | found.shared, 1
+    for one in onnx_files.graph_inputs(graph):
         if one.name not in stored:
             raise TextError(
                 f"the calibration samples have {_first_names(stored)}, not the input '{one.name}'", hint=hint
@@ -134,8 +128,12 @@ def samples(job: WorkerJob, graph: Any) -> dict[str, NDArray[Any]]:
                 f"{list(array.shape)}",
                 hint=hint,
             )
-        arrays[one.name] = array
-    return arrays
+        axis = found.axes.of_input(one.name)
+        batch = max(batch, kind.shape.dim[axis].dim_value if axis is not None else 1)
+    names = {one.name for one in onnx_files.graph_inputs(graph)}
+    arrays = {name: array for name, array in found.arrays.items() if name in names}
+    shared = {name: array for name, array in found.shared.items() if name in names}
+    return Batches(arrays, None, shared, found.axes), batch
 
 
 def _copied(source: Path, scratch: Path) -> Path:
@@ -191,10 +189,16 @@ def _ordered(names: Sequence[str], network: Any) -> list[str]:
 
 
 def _clean(path: Path, output: str | None) -> None:
-    """Remove metadata, which contains paths of the exporting machine, and all outputs except the given one, if any."""
+    """Remove metadata, which contains paths of the exporting machine, and all outputs except the given one, if any.
+
+    Weights that are listed as inputs too (IR version 3) are no longer listed: passes would take them for inputs.
+    """
     import onnx
 
     model = onnx.load(path)
+    inputs = onnx_files.graph_inputs(model.graph)
+    del model.graph.input[:]
+    model.graph.input.extend(inputs)
     if output is not None:
         kept = [one for one in model.graph.output if one.name == output]
         del model.graph.output[:]
@@ -251,39 +255,35 @@ def _output_nodes(graph: Any) -> list[str]:
     return [node.name for node in graph.node if wanted & set(node.output)]
 
 
-def _batch(graph: Any) -> int:
-    """Return the batch size that the graph fixes, else 1."""
-    shapes = [one.type.tensor_type.shape.dim for one in graph.input]
-    return max((dims[0].dim_value for dims in shapes if dims), default=1) or 1
-
-
-def _data_config(arrays: dict[str, NDArray[Any]], batch: int) -> Any:
-    """Return Olive's data configuration for samples in memory."""
+def _data_config(batches: Batches, size: int) -> Any:
+    """Return Olive's data configuration for samples in memory, in batches of `size`."""
     from olive.data.config import DataConfig
     from olive.data.registry import Registry
 
-    Registry.register_dataset("edgehone_samples")(lambda **_: _Rows(arrays))
+    Registry.register_dataset("edgehone_samples")(lambda **_: _Feeds(batches, size))
     return DataConfig(
         name="calibration",
         type="DataContainer",
         load_dataset_config={"type": "edgehone_samples"},
         pre_process_data_config={"type": "skip_pre_process"},
         post_process_data_config={"type": "skip_post_process"},
-        dataloader_config={"type": "default_dataloader", "params": {"batch_size": batch, "drop_last": True}},
+        dataloader_config={"type": "no_auto_batch_dataloader"},
     )
 
 
-class _Rows:
-    """A dataset of single samples, as a data loader reads it."""
+class _Feeds:
+    """A dataset of whole batches, in the layout of the graph's inputs."""
 
-    def __init__(self, arrays: dict[str, NDArray[Any]]) -> None:
-        self._arrays = arrays
+    def __init__(self, batches: Batches, size: int) -> None:
+        self._batches, self._size = batches, size
 
     def __len__(self) -> int:
-        return min(len(array) for array in self._arrays.values())
+        return max(1, self._batches.count // self._size)
 
     def __getitem__(self, at: int) -> dict[str, Any]:
-        return {name: array[at] for name, array in self._arrays.items()}
+        if at >= len(self):
+            raise IndexError(at)
+        return self._batches.around(at * self._size, self._size)
 
 
 def _first_names(names: Any) -> str:

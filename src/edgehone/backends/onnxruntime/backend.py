@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 from edgehone.backends.base import Needs, Recipe, Step, Support
 from edgehone.backends.onnxruntime import devices as onnxruntime_devices
 from edgehone.backends.sessions import OperatorTime, WorkerJob
-from edgehone.backends.shared import onnx_files
+from edgehone.backends.shared import graph_ports, onnx_files
 from edgehone.core.errors import InputError
 from edgehone.model.info import ModelInfo
 
@@ -42,7 +42,7 @@ def refusals(model: ModelInfo) -> list[str]:
     reasons = []
     if custom := custom_operators(model):
         reasons.append(f"operators that are not built into ONNX Runtime: {', '.join(custom)}")
-    return reasons
+    return reasons + graph_ports.refusals(model)
 
 
 def custom_operators(model: ModelInfo) -> list[str]:

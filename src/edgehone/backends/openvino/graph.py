@@ -20,6 +20,7 @@ from edgehone.backends.base import Recipe, Step, Support
 from edgehone.backends.openvino import ir
 from edgehone.backends.openvino.export import export_ir
 from edgehone.backends.sessions import WorkerJob
+from edgehone.backends.shared import graph_ports
 from edgehone.backends.shared.recipe_table import read_names
 from edgehone.core.errors import JobError
 from edgehone.model.info import ModelInfo
@@ -64,9 +65,7 @@ def supports(model: ModelInfo) -> Support:
     )
     if foreign:
         refusals.append(f"OpenVINO has no translation for {', '.join(foreign[:3])}")
-    textual = [tensor.name for tensor in model.inputs if tensor.dtype in ("str", "object", "string")]
-    if textual:
-        refusals.append(f"the input {textual[0]!r} is text: only numeric inputs are supported")
+    refusals += graph_ports.refusals(model)
     if model.quantized:
         refusals.append(f"already quantized ({model.quantized}): give the unquantized original")
     return Support(not refusals, tuple(refusals))

@@ -10,17 +10,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgehone.backends.openvino import ir
-from edgehone.backends.openvino.graph_session import fixed_batch, split
 from edgehone.backends.sessions import WorkerJob
 from edgehone.core.errors import JobError
+from edgehone.inputs.axes import Axes
+from edgehone.inputs.batches import Batches
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Sample = Mapping[str, NDArray[Any]]
 
-# NNCF's own default is 300 samples, where a sample is one batch.
-_MAX_SAMPLES = 300
+# NNCF's own default, where a sample is one batch.
+_MAX_BATCHES = 300
 _MIN_SAMPLES = 8
 _EXACT = {"INFERENCE_PRECISION_HINT": "f32"}
 _LAYERS = (
@@ -61,7 +62,7 @@ def quantize(job: WorkerJob) -> dict[str, Any]:
     job.progress(0.1, "quantizing")
     facts: dict[str, Any] = {}
     if job.args["mode"] == "ptq":
-        samples = samples[:_MAX_SAMPLES]
+        samples = samples[:_MAX_BATCHES]
         quantized = nncf.quantize(model, nncf.Dataset(samples), subset_size=len(samples), **options)
     else:
         max_drop = float(job.args["max_drop"])
@@ -79,25 +80,38 @@ def _samples(folder: Path, model: Any) -> tuple[list[Sample], list[int] | None]:
     """
     import numpy as np
 
-    names = [(port.get_any_name(), port.get_names()) for port in model.inputs]
-    with np.load(folder / "samples.npz", allow_pickle=False) as data:
-        arrays = {key: next((data[n] for n in port_names if n in data), None) for key, port_names in names}
-        labels = [int(i) for i in data[LABELS]] if LABELS in data else None
-        present = ", ".join(data)
-    missing = [name for name, array in arrays.items() if array is None]
-    if missing:
+    found = Batches.read(folder)
+    stored = found.arrays | found.shared
+    names = {
+        port.get_any_name(): next((n for n in port.get_names() if n in stored), None) for port in model.inputs
+    }
+    if missing := [key for key, name in names.items() if name is None]:
         raise JobError(
-            f"the samples have {present}; the graph takes {', '.join(arrays)}, of which {missing[0]} is missing"
+            f"the samples have {', '.join(stored)}; the graph takes {', '.join(names)}, "
+            f"of which {missing[0]} is missing"
         )
-    batch = fixed_batch(model.inputs) or 1
     types = {port.get_any_name(): port.get_element_type().to_dtype() for port in model.inputs}
-    typed = {name: np.asarray(array, types[name]) for name, array in arrays.items()}
-    batches: list[Sample] = list(split(typed, batch))
-    if len(batches) < _MIN_SAMPLES:
+    batch = _fixed_batch(model.inputs, names, found.axes) or 1
+    batches: list[Sample] = [
+        {key: np.asarray(feeds[str(name)], types[key]) for key, name in names.items()}
+        for feeds in (found.around(at, batch) for at in range(0, found.count, batch))
+    ]
+    labels = None if found.labels is None else [int(i) for i in found.labels]
+    if found.count < _MIN_SAMPLES:
         raise JobError(
-            f"{len(batches)} calibration samples are too few for quantization: give at least {_MIN_SAMPLES * batch}"
+            f"{found.count} calibration samples are too few for quantization: give at least {_MIN_SAMPLES}"
         )
     return batches, labels if batch == 1 else None
+
+
+def _fixed_batch(ports: Sequence[Any], names: Mapping[str, str | None], axes: Axes) -> int | None:
+    """Return the batch size that the graph's inputs fix, or None if it is free."""
+    sizes = set()
+    for port in ports:
+        axis, shape = axes.of_input(str(names[port.get_any_name()])), port.get_partial_shape()
+        if axis is not None and axis < len(shape) and shape[axis].is_static:
+            sizes.add(shape[axis].get_length())
+    return sizes.pop() if len(sizes) == 1 else None
 
 
 def _quantize_with_control(
@@ -107,8 +121,12 @@ def _quantize_with_control(
     import nncf
     import openvino as ov
 
-    calibration = list(samples[::2])[:_MAX_SAMPLES]
-    held_out = list(enumerate(samples))[1::2][:_MAX_SAMPLES]
+    if len(samples) < 2:
+        raise JobError(
+            "the calibration samples are one batch of the graph: accuracy control needs at least two"
+        )
+    calibration = list(samples[::2])[:_MAX_BATCHES]
+    held_out = list(enumerate(samples))[1::2][:_MAX_BATCHES]
     validate = _validator(ov.Core().compile_model(model, "CPU", _EXACT), held_out, labels)
     before, _ = validate(ov.Core().compile_model(model, "CPU", _EXACT), held_out)
     quantized = nncf.quantize_with_accuracy_control(

@@ -57,9 +57,9 @@ class OpenVinoGraphSession:
 
         if feeds.keys() != self._inputs.keys():
             raise JobError(f"the graph takes {', '.join(self._inputs)}, not {', '.join(feeds)}")
+        if self._batch is None or all(array.shape[:1] == (self._batch,) for array in feeds.values()):
+            return self._infer(feeds)
         parts = [self._infer(part) for part in split(feeds, self._batch)]
-        if len(parts) == 1 and self._batch is None:
-            return parts[0]
         rows = len(next(iter(feeds.values())))
         return {name: np.concatenate([part[name] for part in parts])[:rows] for name in self._outputs}
 
@@ -70,7 +70,8 @@ class OpenVinoGraphSession:
         import numpy as np
 
         arrays = {
-            name: np.ascontiguousarray(array, self._inputs[name].get_element_type().to_dtype())
+            # Unlike ascontiguousarray, this keeps a single number a single number.
+            name: np.asarray(array, self._inputs[name].get_element_type().to_dtype(), order="C")
             for name, array in feeds.items()
         }
         results = request.infer(arrays)
@@ -134,8 +135,10 @@ class OpenVinoStaticSession(OpenVinoGraphSession):
 
 
 def fixed_batch(ports: Sequence[Any]) -> int | None:
-    """Return the batch size that all inputs of a graph are fixed to, or None if it is free."""
-    first = [port.get_partial_shape()[0] for port in ports if len(port.get_partial_shape())]
+    """Return the first size of all inputs of a graph if it is fixed and the same, else None."""
+    if not all(len(port.get_partial_shape()) for port in ports):
+        return None
+    first = [port.get_partial_shape()[0] for port in ports]
     sizes = {dimension.get_length() for dimension in first if dimension.is_static}
     return sizes.pop() if len(sizes) == 1 and all(dimension.is_static for dimension in first) else None
 

@@ -6,13 +6,14 @@ Worker side, except for `refusals`. Weights are loaded from safetensors, or from
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgehone.backends.sessions import (
     WorkerJob,
 )
-from edgehone.backends.shared import torch_export
+from edgehone.backends.shared import graph_ports, torch_export
 from edgehone.core.errors import InputError, ModelError
 from edgehone.model.info import ModelInfo
 
@@ -30,7 +31,7 @@ def refusals(model: ModelInfo) -> list[str]:
     """Return why PyTorch cannot run this graph; empty if it can."""
     if model.format == "torch-export":
         if not model.remote_code:
-            return []
+            return graph_ports.refusals(replace(model, outputs=()))  # outputs are returned in float32
         return ["the program contains pickles or code that loading it would run: it is not loaded"]
     if model.format != "huggingface":
         return [f"PyTorch runs Hugging Face folders and exported programs, not the format '{model.format}'"]

@@ -79,6 +79,13 @@ def opset(model: Any) -> int:
     return max((int(one.version) for one in model.opset_import if one.domain in ("", "ai.onnx")), default=1)
 
 
+def graph_inputs(graph: Any) -> list[Any]:
+    """Return the inputs that must be fed: without the weights that are listed as inputs too."""
+    weights = {tensor.name for tensor in graph.initializer}
+    weights |= {tensor.values.name for tensor in graph.sparse_initializer}
+    return [one for one in graph.input if one.name not in weights]
+
+
 def data_files(model: Any, name: str) -> list[str]:
     """Return the sorted relative names of the external data files. Raises ModelError for one outside the folder."""
     found = set()

@@ -18,14 +18,14 @@ from edgehone.evaluation import agreement, collapse, metrics, roles, speed
 from edgehone.evaluation.quality import ParityCheck
 from edgehone.execution.job import Input
 from edgehone.execution.store import JobResult
-from edgehone.inputs import samples, texts
+from edgehone.inputs import axes, samples, texts
 from edgehone.inputs.workload import Workload
 from edgehone.model import digest
 from edgehone.model.info import ModelInfo
 from edgehone.optimize.build import build
 from edgehone.optimize.context import RunContext
 from edgehone.optimize.options import OptimizeOptions
-from edgehone.optimize.original import Original
+from edgehone.optimize.original import Original, refuse_differing
 from edgehone.optimize.trial import Trial
 from edgehone.worker import prepare_graph
 
@@ -56,12 +56,17 @@ def inputs(options: OptimizeOptions, model: ModelInfo) -> dict[str, Input]:
             hint=f"edgehone optimize {model.path} --eval SAMPLES (FILE.npz, or a folder of images)",
         )
     inputs_by_name = {}
+    found = _axes(model, options.axes)
     for name, chosen in paths.items():
         if chosen:
             path = Path(chosen)
-            samples.check(path, model)
+            samples.check(path, model, found)
             inputs_by_name[name] = Input(path.resolve(), _digest(path))
     return inputs_by_name
+
+
+def _axes(model: ModelInfo, told: Sequence[str]) -> axes.Axes:
+    return axes.find(model.inputs, model.outputs, told)
 
 
 def _digest(path: Path) -> str:
@@ -80,6 +85,7 @@ def prepare(ctx: RunContext) -> tuple[RunContext, JobResult]:
         "task": ctx.model.task,
         "most": ctx.effort.samples,
         "needed": ctx.samples_needed,
+        "axes": _axes(ctx.model, ctx.axes).to_json(),
         **ctx.normalization,
     }
     args["digests"] = {name: one.identity for name, one in ctx.datasets.items()}
@@ -112,6 +118,7 @@ def reference(ctx: RunContext, prepared: JobResult) -> Original:
             f"the original cannot be run: {error.message}" + (f" (log: {error.log})" if error.log else ""),
             hint=error.hint or f"edgehone inspect {ctx.model.path}",
         ) from error
+    refuse_differing(ctx.model.path, outputs.facts["differs"])
     ctx.emit(Event(recipe.key, "done"))
     return Original(
         prepared,
@@ -140,11 +147,19 @@ def _facts(ctx: RunContext, prepared: JobResult, outputs: JobResult) -> dict[str
         told_by="--task-kind" if ctx.task_kind else "the labels and the metric",
     )
     agreement.figures(own, own, outputs_roles, labels, metric)
-    notes = [] if metric else [one.sentence() for one in outputs_roles]
+    found = _axes(ctx.model, ctx.axes)
+    notes = [*found.notes]
+    notes += [] if metric else [one.sentence() for one in outputs_roles]
     if (few := _too_few(ctx, prepared)) is not None:
         notes.append(few)
         ctx.emit(Event("", detail=few))
-    return {"labels": labels, "metric": metric, "roles": outputs_roles, "notes": notes}
+    return {
+        "labels": labels,
+        "metric": metric,
+        "roles": outputs_roles,
+        "notes": notes,
+        "axes": found.to_json(),
+    }
 
 
 def _too_few(ctx: RunContext, prepared: JobResult) -> str | None:
@@ -162,8 +177,8 @@ def _too_few(ctx: RunContext, prepared: JobResult) -> str | None:
 
 def _batch(ctx: RunContext) -> int:
     """Return the graph's fixed batch size, else that of the workload."""
-    first = ctx.model.inputs[0].shape[:1] if ctx.model.inputs else ()
-    return int(first[0]) if first and isinstance(first[0], int) else ctx.workload.batch
+    fixed = axes.fixed_batch(ctx.model.inputs, _axes(ctx.model, ctx.axes))
+    return ctx.workload.batch if fixed is None else fixed
 
 
 def _load(work: Workload) -> dict[str, Any]:

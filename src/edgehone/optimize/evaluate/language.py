@@ -25,7 +25,7 @@ from edgehone.optimize.build import build
 from edgehone.optimize.context import RunContext
 from edgehone.optimize.evaluate import vision as pictures
 from edgehone.optimize.options import OptimizeOptions
-from edgehone.optimize.original import Original
+from edgehone.optimize.original import Original, refuse_differing
 from edgehone.optimize.trial import Trial
 from edgehone.worker.score import MAX_BYTES
 
@@ -123,6 +123,7 @@ def reference(ctx: RunContext, prepared: JobResult) -> Original:
             f"the original cannot be run: {error.message}" + (f" (log: {error.log})" if error.log else ""),
             hint=error.hint or f"edgehone inspect {ctx.model.path}",
         ) from error
+    refuse_differing(ctx.model.path, scored.facts["differs"])
     ctx.emit(Event(recipe.key, "done"))
     picture_facts = pictures.reference(ctx, prepared)
     return Original(

@@ -1,0 +1,206 @@
+"""Which axis of each input and output of a graph holds the samples.
+
+Most graphs take samples along the first axis, but recurrent ones may take [time, batch, features], states are
+[layers, batch, width], and some inputs (a sample rate, scales) hold one value for all samples. The axes are found from
+the names of the free sizes, and from the sizes that inputs and outputs share. `--axes x=time,batch,features` states
+them where that is not clear.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from edgehone.core.errors import InputError
+from edgehone.core.suggestions import suggest
+from edgehone.formats.graph import Tensor
+
+BATCH = "batch"
+# Names that exporters and people give to the axis of the samples: batch, batch_size, N, x_batch.
+_BATCH = re.compile(r"(?:\w*[_.])?batch\w*", re.IGNORECASE)
+_LETTER = re.compile(r"n|b|bs|bsz", re.IGNORECASE)
+# Names of an axis of steps in time. Samples of a graph whose first axis has one are not told from steps of one sample.
+_TIME = re.compile(
+    r"t|s|l|time\w*|\w*seq(?:uence)?(?:_?len\w*)?|\w*_?(?:length|len)|(?:\w+_)?(?:steps?|frames?)", re.I
+)
+
+
+@dataclass(frozen=True)
+class Axes:
+    """The axis of the samples in each input and output; None where the whole array belongs to every sample.
+
+    Outputs that are not in `outputs` are located by their shape once they are computed. `notes` tell what was assumed
+    beyond the first axis, as sentences for the report.
+    """
+
+    inputs: Mapping[str, int | None] = field(default_factory=dict)
+    outputs: Mapping[str, int | None] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def of_input(self, name: str) -> int | None:
+        """Return the axis of an input; the first if nothing else is known."""
+        return self.inputs.get(name, 0)
+
+    def of_output(self, name: str, shape: Sequence[int], size: int) -> int | None:
+        """Return the axis of an output with this shape, computed for a batch of `size` samples."""
+        if name in self.outputs:
+            return self.outputs[name]
+        return next((axis for axis, extent in enumerate(shape) if extent == size), None)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a plain dict."""
+        return {"inputs": dict(self.inputs), "outputs": dict(self.outputs)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Axes:
+        """Return the axes of a dict made by `to_json`; an empty dict means the first axis everywhere."""
+        return cls(data.get("inputs", {}), data.get("outputs", {}))
+
+
+def find(inputs: Sequence[Tensor], outputs: Sequence[Tensor], told: Sequence[str] = ()) -> Axes:
+    """Return the axes of a graph's inputs and outputs; `told` are the values of --axes.
+
+    Raises InputError for a value of --axes that names no input or output or has another rank, and where the first axis
+    is called like steps in time and no other is called like a batch.
+    """
+    stated = dict(_parse(text, [*inputs, *outputs]) for text in told)
+    found, notes = _of_inputs([one for one in inputs if one.name not in stated], inputs, outputs)
+    by_input = {one.name: stated[one.name] if one.name in stated else found[one.name] for one in inputs}
+    extents = {one.shape[axis] for one in inputs if (axis := by_input[one.name]) is not None and one.shape}
+    by_output = {one.name: axis for one in outputs for axis in _of_output(one, extents)}
+    by_output |= {one.name: stated[one.name] for one in outputs if one.name in stated}
+    return Axes(by_input, by_output, tuple(notes))
+
+
+def fixed_batch(inputs: Iterable[Tensor], axes: Axes) -> int | None:
+    """Return the batch size that the graph's inputs fix, or None if it is free."""
+    extents = {
+        one.shape[axis]
+        for one in inputs
+        if one.shape and (axis := axes.of_input(one.name)) is not None and axis < len(one.shape)
+    }
+    sizes = {extent for extent in extents if isinstance(extent, int)}
+    return sizes.pop() if len(sizes) == 1 else None
+
+
+def _parse(text: str, tensors: Sequence[Tensor]) -> tuple[str, int | None]:
+    """Return the name and the axis in `name=time,batch,features`; no axis called batch means None."""
+    name, _, listed = text.partition("=")
+    name, words = name.strip(), [word.strip().lower() for word in listed.split(",") if word.strip()]
+    hint = f"--axes NAME=first,second,… with one of them called {BATCH}, or none for an array that all samples share"
+    by_name = {one.name: one for one in tensors}
+    if name not in by_name:
+        raise InputError(
+            f"--axes {text}: the graph has no {name!r}; {suggest(name, list(by_name))}", hint=hint
+        )
+    shape = by_name[name].shape
+    if words.count(BATCH) > 1 or (words and shape and len(words) != len(shape)):
+        raise InputError(f"--axes {text}: {name} has the shape {_shown(shape)}", hint=hint)
+    return name, words.index(BATCH) if BATCH in words else None
+
+
+def _of_inputs(
+    unknown: Sequence[Tensor], inputs: Sequence[Tensor], outputs: Sequence[Tensor]
+) -> tuple[dict[str, int | None], list[str]]:
+    """Return the axis of each input that the user has not stated, and notes."""
+    if not unknown:
+        return {}, []
+    if any(_named(one.shape) is not None for one in inputs):
+        axes = {one.name: _by_name(one) for one in unknown}
+        why = "by the names of its axes"
+    elif shared := _led_by_outputs(unknown, outputs):
+        axes = {one.name: one.shape.index(shared) if shared in one.shape else None for one in unknown}
+        why = f"the outputs begin with its size {shared}"
+    else:
+        axes, why = _first_axes(unknown, outputs), ""
+        _ask_about_time(unknown, axes)
+    return axes, list(_notes(unknown, axes, why))
+
+
+def _by_name(one: Tensor) -> int | None:
+    """Return the axis that is called like a batch; without one, a first axis that may be one."""
+    if (named := _named(one.shape)) is not None or not one.ranked:
+        return named or 0
+    return 0 if one.shape and not isinstance(one.shape[0], int) and not _is(_TIME, one.shape[0]) else None
+
+
+def _named(shape: Sequence[int | str | None]) -> int | None:
+    """Return the axis that is called like a batch, or None. After a first axis of 1, a letter may count steps."""
+    patterns = (_BATCH, _LETTER) if shape and shape[0] != 1 else (_BATCH,)
+    for pattern in patterns:
+        for axis, extent in enumerate(shape):
+            if _is(pattern, extent):
+                return axis
+    return None
+
+
+def _led_by_outputs(inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> str | int | None:
+    """Return the size that outputs begin with if inputs have it on another axis, and none begins with one of theirs."""
+    begins = {one.shape[0] for one in inputs if one.shape}
+    led = [one.shape[0] for one in outputs if one.shape]
+    if not begins or None in begins or None in led or begins & set(led):
+        return None
+    later = {extent for one in inputs for extent in one.shape[1:]}
+    # Other numbers than 1 are equal by chance: channels and classes.
+    return next((one for one in led if one in later and (isinstance(one, str) or one == 1)), None)
+
+
+def _first_axes(inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> dict[str, int | None]:
+    """Return 0 for inputs that share the batch size, None for those that are fixed to another one."""
+    firsts = {one.name: one.shape[0] for one in inputs if one.shape}
+    free = any(not isinstance(extent, int) for extent in firsts.values())
+    numbers = [extent for extent in firsts.values() if isinstance(extent, int)]
+    led = {one.shape[0] for one in outputs if one.shape}
+    batch = next((extent for extent in numbers if extent in led), numbers[0] if numbers else None)
+    return {
+        one.name: None
+        if one.ranked and not one.shape
+        else None
+        if one.shape and isinstance(one.shape[0], int) and (free or one.shape[0] != batch)
+        else 0
+        for one in inputs
+    }
+
+
+def _ask_about_time(inputs: Sequence[Tensor], axes: Mapping[str, int | None]) -> None:
+    for one in inputs:
+        if axes[one.name] == 0 and one.shape and _is(_TIME, one.shape[0]):
+            rest = [f"axis{at}" for at in range(1, len(one.shape))]
+            raise InputError(
+                f"the input {one.name!r} is {_shown(one.shape)}: its first axis is called {one.shape[0]!r}, and no "
+                "axis is called batch, so steps of one sample cannot be told from samples",
+                hint=f"name its axes: --axes {one.name}={','.join([BATCH, *rest])}",
+            )
+
+
+def _notes(inputs: Sequence[Tensor], axes: Mapping[str, int | None], why: str) -> Iterator[str]:
+    for one in inputs:
+        axis = axes[one.name]
+        if axis is None:
+            yield f"the input {one.name!r} {_shown(one.shape)} is the same for every sample"
+        elif axis > 0:
+            yield (
+                f"the samples of the input {one.name!r} {_shown(one.shape)} are along axis {axis} ({why}); "
+                "--axes says otherwise"
+            )
+
+
+def _of_output(one: Tensor, extents: set[int | str | None]) -> Iterator[int | None]:
+    """Yield the axis of an output if its stated shape tells: the axis with the batch's size or a batch's name."""
+    if not one.shape:
+        if one.ranked:
+            yield None
+        return
+    shared = (axis for axis, extent in enumerate(one.shape) if extent is not None and extent in extents)
+    if (axis := next(shared, _named(one.shape))) is not None:
+        yield axis
+
+
+def _is(pattern: re.Pattern[str], extent: int | str | None) -> bool:
+    return isinstance(extent, str) and pattern.fullmatch(extent) is not None
+
+
+def _shown(shape: Sequence[int | str | None]) -> str:
+    return "[" + ", ".join("?" if extent is None else str(extent) for extent in shape) + "]"
