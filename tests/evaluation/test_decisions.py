@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from edgehone.evaluation import agreement, collapse, decisions, detections, metrics, roles
+from edgehone.evaluation import agreement, collapse, decisions, metrics, roles
 from edgehone.evaluation import statistics as st
-from tests.evaluation.test_roles import ctc, logits, softmax, unit, yolo
+from edgehone.worker import ctc, detections
+from tests.evaluation.test_roles import ctc_scores, logits, softmax, unit, yolo
 
 RNG = np.random.default_rng(1)
 
@@ -63,7 +64,7 @@ def test_decisions_are_judged_beside_a_state_that_is_kept() -> None:
 
 
 def test_a_changed_line_of_a_text_counts_though_few_steps_differ() -> None:
-    reference = {"softmax": ctc(40)}
+    reference = {"softmax": ctc_scores(40)}
     changed = {"softmax": reference["softmax"].copy()}
     for i in range(4):  # one step of a tenth of the lines
         changed["softmax"][i, 20] = softmax(np.eye(90, dtype=np.float32)[85 - i] * 20)
@@ -73,7 +74,7 @@ def test_a_changed_line_of_a_text_counts_though_few_steps_differ() -> None:
 
 def test_ctc_removes_repeats_then_blanks() -> None:
     steps = np.eye(4, dtype=np.float32)[[[1, 1, 0, 1, 2, 2, 0, 3]]]
-    assert decisions.ctc_texts(steps, blank=0) == [(1, 1, 2, 3)]
+    assert ctc.texts(steps, blank=0) == [(1, 1, 2, 3)]
 
 
 def test_an_embedding_with_small_errors_passes_and_a_collapsed_one_is_refused() -> None:

@@ -45,7 +45,7 @@ def unit(n: int, width: int) -> Any:
     return (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
 
 
-def ctc(n: int = 10, steps: int = 40, classes: int = 90) -> Any:
+def ctc_scores(n: int = 10, steps: int = 40, classes: int = 90) -> Any:
     """Scores of an OCR recognizer: the blank in most steps."""
     x = RNG.normal(size=(n, steps, classes))
     picked = np.where(RNG.random((n, steps)) < 0.7, 0, RNG.integers(1, classes, (n, steps)))
@@ -67,7 +67,7 @@ def ctc(n: int = 10, steps: int = 40, classes: int = 90) -> Any:
         ({"out": RNG.normal(size=(50, 384)).astype(np.float32)}, "vector"),
         ({"683": unit(50, 128)}, "vector"),
         ({"output0": yolo()}, "detections"),
-        ({"softmax_11.tmp_0": ctc()}, "ctc"),
+        ({"softmax_11.tmp_0": ctc_scores()}, "ctc"),
         ({"logits": RNG.normal(size=(20, 16, 9)).astype(np.float32)}, "steps"),
         ({"seg_logits": RNG.normal(size=(4, 21, 16, 16)).astype(np.float32)}, "mask"),
         ({"sr": RNG.normal(size=(4, 3, 16, 16)).astype(np.float32)}, "numbers"),

@@ -50,7 +50,7 @@ def test_invalid_arrays_are_refused_with_the_offending_value() -> None:
     broken[6, 0, 0] = np.nan
     refused("NaN or infinity, first in sample 6", x=broken)
     refused("labels holds NaN", labels=np.full(10, np.nan))
-    refused("labels are <U1, not numbers", labels=np.full(10, "a"))
+    refused("labels are complex128, neither numbers nor texts", labels=np.full(10, 1j))
     refused("a single number", labels=np.float32(1))
     refused(r"shape \[\], but the model takes \[batch, 3, 4\]", x=np.float32(1))
 

@@ -78,7 +78,8 @@ def _add_evaluation(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--metric",
         metavar="NAME",
-        help="metric for samples with labels: accuracy, topK, f1, mse, cosine, spearman or MODULE:FUNCTION",
+        help="metric for samples with labels: accuracy, topK, f1, auroc, average_precision, map, iou, cer, wer, mse, "
+        "rmse, cosine, ndcg, spearman or MODULE:FUNCTION",
     )
     group.add_argument(
         "--task-kind",

@@ -105,7 +105,7 @@ def derive(candidate: Candidate, baseline: Candidate) -> dict[str, Figure]:
             baseline.figure("workload_latency_ms"), candidate.figure("workload_latency_ms"), "×"
         )
     figures |= gain.cuts(candidate, baseline)
-    figures |= gain.balance(figures)
+    figures |= gain.balance(figures, candidate, baseline)
     size = candidate.bytes
     reason = candidate.error or "the artifact's size is not known"
     figures["bytes"] = (

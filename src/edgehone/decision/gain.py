@@ -5,7 +5,8 @@ memory_cut  1 - memory that the candidate adds to an empty process of its runtim
             one of them is unknown, 1 - peak memory / the original's
 gain        the largest of speedup, size_cut and memory_cut, each as a multiple of what [gain] of
             data/requirements.toml requires (of the speedup: of its logarithm); 1 is enough
-loss        how much worse the worst of speed, size and memory is than the original's, as a share; 0 if none is
+loss        how much worse the worst of speed, size and memory is than the original's, as a share; 0 if none is.
+            More memory up to memory_slack_bytes of [loss] is none
 """
 
 from __future__ import annotations
@@ -24,15 +25,22 @@ if TYPE_CHECKING:
 
 def cuts(candidate: Candidate, baseline: Candidate) -> dict[str, Figure]:
     """Return size_cut and memory_cut. They are missing, with the reason, where a size or a memory figure is."""
-    sizes = [_size(one) for one in (candidate, baseline)]
-    added = [one.figure("added_memory_bytes") for one in (candidate, baseline)]
-    known = all(one.value is not None for one in added)
-    memory = added if known else [one.figure("peak_memory_bytes") for one in (candidate, baseline)]
-    return {"size_cut": _cut(*sizes), "memory_cut": _cut(*memory)}
+    return {
+        "size_cut": _cut(_size(candidate), _size(baseline)),
+        "memory_cut": _cut(*_memory(candidate, baseline)),
+    }
 
 
-def balance(figures: Mapping[str, Figure]) -> dict[str, Figure]:
-    """Return gain and loss, from speedup, size_cut and memory_cut."""
+def _memory(candidate: Candidate, baseline: Candidate) -> tuple[Figure, Figure]:
+    """Return the memory of both that is compared: what the models add, or the peaks where that is unknown."""
+    added = candidate.figure("added_memory_bytes"), baseline.figure("added_memory_bytes")
+    if None in (added[0].value, added[1].value):
+        return candidate.figure("peak_memory_bytes"), baseline.figure("peak_memory_bytes")
+    return added
+
+
+def balance(figures: Mapping[str, Figure], candidate: Candidate, baseline: Candidate) -> dict[str, Figure]:
+    """Return gain and loss, from speedup, size_cut and memory_cut of the candidate."""
     speedup, cut = figures["speedup"], {name: figures[name] for name in ("size_cut", "memory_cut")}
     required: Mapping[str, float] = shipped()["gain"]
     gains = [_scaled(cut[name], required[name]) for name in cut if cut[name].value is not None]
@@ -46,8 +54,20 @@ def balance(figures: Mapping[str, Figure]) -> dict[str, Figure]:
     highs = [high for _, high in ends if high is not None]
     return {
         "gain": Figure(best, max(lows, default=None), max(highs, default=None), speedup.n, "", label),
-        "loss": _loss(speedup, [-one.value for one in cut.values() if one.value is not None]),
+        "loss": _loss(speedup, [_size_loss(cut["size_cut"]), _memory_loss(candidate, baseline)]),
     }
+
+
+def _size_loss(cut: Figure) -> float:
+    return 0.0 if cut.value is None else -cut.value
+
+
+def _memory_loss(candidate: Candidate, baseline: Candidate) -> float:
+    """Return how much more memory the candidate adds, without the part by which runtimes differ, as a share."""
+    mine, other = _memory(candidate, baseline)
+    if mine.value is None or not other.value:
+        return 0.0
+    return (mine.value - other.value - float(shipped()["loss"]["memory_slack_bytes"])) / other.value
 
 
 def _loss(speedup: Figure, others: Sequence[float]) -> Figure:

@@ -66,16 +66,16 @@ def figures(
 ) -> dict[str, Figure]:
     """Return the quality figures of one candidate, or of the original (with `reference` and `candidate` the same).
 
-    With labels: the metric under its name, and accuracy_kept, the metric as a share of the original's. Without labels
-    accuracy_kept is the share of the original's decisions that the worst output keeps, by its role
-    (`evaluation.decisions`). Always, each of the worst output: max_error and mean_error (|candidate - original|),
-    cosine (mean over the samples), relative_error (mean over the samples of |candidate - original| over the root mean
-    square of |original|, of the worst group of channels of one scale); and for a classification same_top, kl_mean and
-    kl_p99. Raises EdgehoneError if the outputs differ in shape.
+    With labels: the metric under its name, and accuracy_kept, the metric as a share of the original's, unless a library
+    computes it (`evaluation.by_library`). Without labels accuracy_kept is the share of the original's decisions that
+    the worst output keeps, by its role (`evaluation.decisions`). Always, each of the worst output: max_error and
+    mean_error (|candidate - original|), cosine (mean over the samples), relative_error (mean over the samples of
+    |candidate - original| over the root mean square of |original|, of the worst group of channels of one scale); and
+    for a classification same_top, kl_mean and kl_p99. Raises EdgehoneError if the outputs differ in shape.
     """
     _check(reference, candidate)
     result = _errors(reference, candidate, roles) | _by_class(reference, candidate, roles)
-    if labels is not None and metric is not None:
+    if labels is not None and metric is not None and metric not in metrics.LIBRARY:
         result |= _by_metric(metrics.find(metric), reference, candidate, labels)
     else:
         result["accuracy_kept"] = kept(reference, candidate, roles)
@@ -232,17 +232,16 @@ def _by_bootstrap(
             for outputs in (candidate, reference)
         )
         values.append(mine)
-        if ref > 0:
-            ratios.append(mine / ref)
+        top, bottom = (mine, ref) if metric.higher_is_better else (ref, mine)
+        ratios += [top / bottom] if bottom > 0 else []
     figure = Figure(value, *_ends(values, value), n=len(labels), unit=metric.unit)
-    if not base > 0:
-        kept = Figure.missing(
-            f"the original's {metric.name} is {base:.3g}: there is nothing to keep", "ratio"
-        )
-    elif same:
+    top, bottom = (value, base) if metric.higher_is_better else (base, value)
+    if same and base > 0:
         kept = Figure(1.0, 1.0, 1.0, len(labels), "ratio")
+    elif not bottom > 0:
+        kept = Figure.missing(f"{metric.name} is {bottom:.3g}: there is no ratio", "ratio")
     else:
-        kept = Figure(value / base, *_ends(ratios, value / base), n=len(labels), unit="ratio")
+        kept = Figure(top / bottom, *_ends(ratios, top / bottom), n=len(labels), unit="ratio")
     return {metric.name: figure, "accuracy_kept": kept}
 
 

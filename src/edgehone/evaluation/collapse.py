@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from edgehone.evaluation import decisions, detections
+from edgehone.evaluation import decisions
 from edgehone.evaluation.roles import OutputRole
+from edgehone.worker import detections
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from edgehone.core.figure import Figure
-from edgehone.evaluation import detections
 from edgehone.evaluation import statistics as st
 from edgehone.evaluation.roles import OutputRole, Role, class_axis
+from edgehone.worker import ctc, detections
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -143,18 +143,9 @@ def _ctc(reference: Array, candidate: Array) -> list[Agreement]:
     """Return the share of samples with the same text."""
     import numpy as np
 
-    blank = int(np.bincount(reference.argmax(-1).ravel()).argmax())
-    ours, theirs = (ctc_texts(array, blank) for array in (reference, candidate))
+    blank = ctc.blank_of(reference)
+    ours, theirs = (ctc.texts(array, blank) for array in (reference, candidate))
     return [_shares(np.array([[a == b] for a, b in zip(ours, theirs, strict=True)]))]
-
-
-def ctc_texts(scores: Array, blank: int) -> list[tuple[int, ...]]:
-    """Return the classes of each sample, of [samples, steps, classes], without repeats and then without blanks."""
-    texts = []
-    for row in scores.argmax(-1):
-        changed = [int(one) for i, one in enumerate(row) if i == 0 or one != row[i - 1]]
-        texts.append(tuple(one for one in changed if one != blank))
-    return texts
 
 
 def _vectors(reference: Array, candidate: Array) -> list[Agreement]:

@@ -1,11 +1,19 @@
 """Metrics that compare a graph's outputs with labels, by name.
 
 accuracy, top1 … top100   labels are classes, an output has a score for each
-f1                        mean over the classes of the harmonic mean of precision and recall (macro F1)
-mse                       labels are numbers, lower is better
+mse, rmse                 labels are numbers, lower is better
 cosine                    labels are vectors
-spearman                  labels are numbers; for pairs of texts the cosine of their vectors is ranked
 MODULE:FUNCTION           a user's function: (outputs by name, labels) -> number, higher is better
+
+Computed by libraries in an environment of their own (`evaluation.by_library`):
+
+f1                        macro F1 of classes or of labels that are set
+auroc, average_precision  labels are classes, or 0 and 1; the mean over the classes
+ndcg                      labels are groups (those of a sample's group are to be the nearest), or relevances
+spearman                  labels are numbers; for pairs of texts the cosine of their vectors is ranked
+iou                       labels are the class of each pixel
+map                       labels are boxes: class, x1, y1, x2, y2, padded with class -1 (COCO's mean average precision)
+cer, wer                  labels are texts, or classes padded with -1, of a CTC head; lower is better
 """
 
 from __future__ import annotations
@@ -28,7 +36,8 @@ if TYPE_CHECKING:
     Array = NDArray[Any]
     Outputs = Mapping[str, Array]
 
-NAMES = ("accuracy", "top5", "f1", "mse", "cosine", "spearman")
+LIBRARY = ("f1", "auroc", "average_precision", "ndcg", "spearman", "iou", "map", "cer", "wer")
+NAMES = ("accuracy", "top5", "mse", "rmse", "cosine", *LIBRARY)
 _TOP = re.compile(r"top([1-9]\d{0,2})")
 _SIGNATURE = (
     "it is called with the outputs (arrays by name) and the labels, and must return one finite number"
@@ -39,7 +48,8 @@ _SIGNATURE = (
 class Metric:
     """A metric.
 
-    `rows` returns one value per sample, whose mean is the metric; without it `whole` returns the metric.
+    `rows` returns one value per sample, whose mean is the metric; without it `whole` returns the metric. A metric that
+    has neither is computed by a library.
     """
 
     name: str
@@ -57,10 +67,10 @@ def find(name: str) -> Metric:
         top = 1 if name == "accuracy" else int(name[3:])
         return Metric(name, "share", True, rows=lambda outputs, labels: _top(outputs, labels, top))
     table = {
-        "f1": Metric("f1", "share", True, whole=_f1),
         "mse": Metric("mse", "", False, rows=_squared),
+        "rmse": Metric("rmse", "", False, whole=_root_of_squares),
         "cosine": Metric("cosine", "", True, rows=_cosine),
-        "spearman": Metric("spearman", "", True, whole=_spearman),
+        **{one: Metric(one, "share", one not in ("cer", "wer")) for one in LIBRARY},
     }
     if name not in table:
         guess = suggest(name, NAMES, "")
@@ -73,9 +83,9 @@ def find(name: str) -> Metric:
 
 def default(labels: Array) -> str:
     """Return the usual metric for labels of this type."""
-    if labels.dtype.kind in "iub" and labels.ndim == 1:
-        return "accuracy"
-    return "mse"
+    if labels.dtype.kind == "U":
+        return "cer"
+    return "accuracy" if labels.dtype.kind in "iub" and labels.ndim == 1 else "mse"
 
 
 def classes(outputs: Outputs) -> Array | None:
@@ -88,7 +98,7 @@ def classes(outputs: Outputs) -> Array | None:
 
 def of_classes(name: str) -> bool:
     """Return True if the metric compares classes, so that labels are class numbers."""
-    return name in ("accuracy", "f1") or bool(_TOP.fullmatch(name))
+    return name == "accuracy" or bool(_TOP.fullmatch(name))
 
 
 def check_labels(name: str, outputs: Outputs, labels: Array) -> None:
@@ -147,6 +157,10 @@ def _squared(outputs: Outputs, labels: Array) -> Array:
     return squares
 
 
+def _root_of_squares(outputs: Outputs, labels: Array) -> float:
+    return float(_squared(outputs, labels).mean() ** 0.5)
+
+
 def _cosine(outputs: Outputs, labels: Array) -> Array:
     return cosine(_numbers(outputs, labels), labels)
 
@@ -160,39 +174,6 @@ def cosine(one: Array, other: Array) -> Array:
     same = (a == b).all(1)
     cosines: Array = np.where(norms > 0, (a * b).sum(1) / np.where(norms > 0, norms, 1.0), same)
     return np.clip(cosines, -1.0, 1.0)
-
-
-def _f1(outputs: Outputs, labels: Array) -> float:
-    import numpy as np
-
-    picked = _scores(outputs).argmax(1)
-    values = []
-    for one in np.unique(labels):
-        hits = float(((picked == one) & (labels == one)).sum())
-        values.append(2 * hits / float((picked == one).sum() + (labels == one).sum()))
-    return float(np.mean(values))
-
-
-def _spearman(outputs: Outputs, labels: Array) -> float:
-    """Return Pearson's correlation of the ranks; ties have their mean rank."""
-    import numpy as np
-
-    first = next(array for array in outputs.values() if array.dtype.kind == "f")
-    pairs = len(first) == 2 * len(labels)
-    values = cosine(first[0::2], first[1::2]) if pairs else _numbers(outputs, labels).ravel()
-    a, b = _ranks(values), _ranks(labels.ravel())
-    if a.std() == 0 or b.std() == 0:
-        return 0.0
-    return float(np.corrcoef(a, b)[0, 1])
-
-
-def _ranks(values: Array) -> Array:
-    import numpy as np
-
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    ends = np.cumsum(counts)
-    ranks: Array = (ends - (counts - 1) / 2)[inverse]
-    return ranks
 
 
 def _user_function(name: str) -> Callable[[Outputs, Array], float]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from edgehone.core.errors import InputError
 from edgehone.core.suggestions import suggest
-from edgehone.evaluation import detections
+from edgehone.worker import detections
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

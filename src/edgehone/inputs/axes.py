@@ -39,6 +39,11 @@ class Axes:
     outputs: Mapping[str, int | None] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
+    @property
+    def shared(self) -> frozenset[str]:
+        """Return the inputs that belong to every sample as a whole."""
+        return frozenset(name for name, axis in self.inputs.items() if axis is None)
+
     def of_input(self, name: str) -> int | None:
         """Return the axis of an input; the first if nothing else is known."""
         return self.inputs.get(name, 0)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgehone.core.errors import InputError
 from edgehone.inputs.axes import Axes
+from edgehone.inputs.first_rows import first_rows
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,14 +39,17 @@ class Batches:
     axes: Axes = field(default_factory=Axes)
 
     @classmethod
-    def read(cls, folder: Path) -> Batches:
-        """Read the samples that `write` wrote to a folder."""
+    def read(cls, folder: Path, most: int | None = None) -> Batches:
+        """Read the samples that `write` wrote to a folder, or the first `most` without loading the others."""
         import numpy as np
 
-        with np.load(folder / SAMPLES, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
         path = folder / AXES
         axes = Axes.from_json(json.loads(path.read_text("utf-8"))) if path.is_file() else Axes()
+        if most is None:
+            with np.load(folder / SAMPLES, allow_pickle=False) as file:
+                arrays = {name: file[name] for name in file.files}
+        else:
+            arrays = first_rows(folder / SAMPLES, most, axes.shared)
         labels = arrays.pop(LABELS, None)
         shared = {name: arrays.pop(name) for name in list(arrays) if axes.of_input(name) is None}
         return cls(arrays, labels, shared, axes)
@@ -67,7 +71,8 @@ class Batches:
 
         labels = {} if self.labels is None else {LABELS: self.labels}
         with (folder / SAMPLES).open("wb") as file:
-            np.savez(file, **self.arrays, **self.shared, **labels)  # type: ignore[arg-type]
+            rows = {name: np.ascontiguousarray(array) for name, array in (self.arrays | labels).items()}
+            np.savez(file, **rows, **self.shared)  # type: ignore[arg-type]
         (folder / AXES).write_text(json.dumps(self.axes.to_json()), "utf-8")
 
     @property

@@ -120,9 +120,9 @@ def check_arrays(
         _check_finite(name, array, where, axes.of_input(name))
     _check_counts(arrays, rows, where, least)
     if LABELS in arrays:
-        if arrays[LABELS].dtype.kind not in "biuf":
+        if arrays[LABELS].dtype.kind not in "biufU":
             raise InputError(
-                f"{where}: labels are {arrays[LABELS].dtype}, not numbers",
+                f"{where}: labels are {arrays[LABELS].dtype}, neither numbers nor texts",
                 hint="number the classes from 0, in the order of the model's outputs",
             )
         _check_finite(LABELS, arrays[LABELS], where)

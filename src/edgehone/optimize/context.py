@@ -97,10 +97,14 @@ class RunContext:
         default_factory=dict
     )  # evaluation, calibration; task and pictures if given
     metric: str | None = None  # for graphs: the metric that the user named
+    sweeps_batches: bool = (
+        False  # for graphs: True if a gate or target is on the throughput at the best batch size
+    )
     samples_needed: int = (
         0  # for graphs: evaluation samples without which the gate on accuracy cannot be passed
     )
     axes: tuple[str, ...] = ()  # for graphs: the axes of inputs and outputs that the user stated
+    alphabet: str | None = None  # for CTC heads: the character of each class but the blank
     task_kind: str | None = None  # for graphs: what the outputs decide, if the user said so
     normalization: Mapping[str, Any] = field(default_factory=dict)  # image to array: scale, mean, std
     prediction_target: PredictionTarget | None = (

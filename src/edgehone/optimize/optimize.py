@@ -93,7 +93,9 @@ def _run(setup: Setup, clock: Clock | None) -> Decision:
         notes = predict(ctx, original, trials)
     else:  # settings and bottlenecks found on this machine would say nothing about another device
         trials += tune(ctx, original, trials, required, weights, clock=clock, study=study)
-        bottleneck.add_bottleneck(ctx, original, chosen_trial(trials, original, required, weights), trials)
+        chosen = chosen_trial(trials, original, required, weights)
+        bottleneck.add_bottleneck(ctx, original, chosen, trials)
+        measure.sweep_finalists(ctx, original, chosen)
 
     ctx.emit(Event("", detail="deciding"))
     decide = partial(make_decision, setup, original, trials, weights, notes)

@@ -121,7 +121,10 @@ def set_up(
         # Recipes on accelerators are planned only where quality can be checked on the device that is measured.
         planned_recipes, unused = add_device_recipes(planned_recipes, ctx)
         notes = (*notes, *unused)
-    ctx = replace(ctx, prediction_target=target, samples_needed=_samples_needed(required))
+    swept = any(gate.figure == "throughput_per_s" for gate in (*required.gates, *required.targets))
+    ctx = replace(
+        ctx, prediction_target=target, samples_needed=_samples_needed(required), sweeps_batches=swept
+    )
     return Setup(options, ctx, planned_recipes, required, notes, unready)
 
 
@@ -211,6 +214,7 @@ def set_up_context(
         metric=options.metric,
         task_kind=options.task_kind,
         axes=options.axes,
+        alphabet=alphabet(config),
         normalization=normalization(config),
     )
     reasons = {name: error.message for name, error in unready.items()}
@@ -275,6 +279,18 @@ def reference_backend_for(model: ModelInfo) -> ReferenceBackend:
         f"{'; '.join(reasons)}",
         hint=f"edgehone inspect {model.path}",
     )
+
+
+def alphabet(config: Mapping[str, Any]) -> str | None:
+    """Return `alphabet` of [ctc] of edgehone.toml: one character for each class but the blank. Raises InputError."""
+    table = config.get("ctc", {})
+    for name, value in table.items():
+        if name != "alphabet" or not isinstance(value, str) or not value:
+            raise InputError(
+                f"[ctc] {name} = {value!r} in edgehone.toml",
+                hint="alphabet is a string, one character for each class but the blank, in their order",
+            )
+    return str(table["alphabet"]) if table else None
 
 
 def normalization(config: Mapping[str, Any]) -> dict[str, Any]:

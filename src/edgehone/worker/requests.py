@@ -50,7 +50,7 @@ def open_requests(job: WorkerJob) -> Requests:
     args: `backend`, `settings`, and
     - for a language model: `generated` with `prompt` (ids); or with `prompts` (lists of ids, all different), `batch`
       and `clients`; or alone, if pictures are among the inputs;
-    - for a graph: `batch`, and `clients`, or `frames_per_s` and `deadline_ms`.
+    - for a graph: `batch`, and `clients`, or `frames_per_s` and `deadline_ms`; `most_samples` limits those loaded.
     inputs: `artifact`, and for a graph `samples` (a folder with samples.npz), for a vision-language model `pictures`
     (see `worker.prepare_pictures`).
     """
@@ -66,7 +66,7 @@ def open_requests(job: WorkerJob) -> Requests:
         return _PictureRequests(
             require(backend, VisionBackend).open_vision(artifact, args["settings"], job), job
         )
-    batches = Batches.read(job.inputs["samples"])
+    batches = Batches.read(job.inputs["samples"], args.get("most_samples"))
     if "clients" in args:
         return load.open_samples(backend, job, batches)
     graph = require(backend, GraphBackend).open_graph(artifact, args["settings"], job)

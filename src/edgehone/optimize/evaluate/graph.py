@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from edgehone.core.errors import InputError, JobError, ModelError
 from edgehone.core.events import Event
 from edgehone.core.figure import Figure
 from edgehone.decision.requirements import Requirements
-from edgehone.evaluation import agreement, collapse, metrics, roles, speed
+from edgehone.evaluation import agreement, by_library, collapse, metrics, roles, speed
 from edgehone.evaluation.quality import ParityCheck
 from edgehone.execution.job import Input
 from edgehone.execution.store import JobResult
@@ -29,6 +30,14 @@ from edgehone.optimize.original import Original, refuse_differing
 from edgehone.optimize.trial import Trial
 from edgehone.worker import prepare_graph
 
+# The roles of the output that a library's metric judges, if there is one; else it is the first output.
+_JUDGED: Mapping[str, tuple[roles.Role, ...]] = {
+    **dict.fromkeys(("f1", "auroc", "average_precision"), ("classes", "labels", "binary")),
+    **dict.fromkeys(("ndcg", "spearman"), ("vector", "numbers")),
+    "iou": ("mask",),
+    "map": ("detections",),
+    **dict.fromkeys(("cer", "wer"), ("ctc", "steps")),
+}
 # Seconds that one batch of samples may take: a graph may contain an endless loop.
 BATCH_TIMEOUT = 600.0
 
@@ -153,13 +162,42 @@ def _facts(ctx: RunContext, prepared: JobResult, outputs: JobResult) -> dict[str
     if (few := _too_few(ctx, prepared)) is not None:
         notes.append(few)
         ctx.emit(Event("", detail=few))
+    by_library = partial(
+        _by_library, ctx, metric, outputs_roles, Input.of(outputs), Input.of(prepared, "evaluation")
+    )
+    by_library(Input.of(outputs))  # refuses labels that the metric does not accept, before anything is built
     return {
         "labels": labels,
         "metric": metric,
         "roles": outputs_roles,
         "notes": notes,
         "axes": found.to_json(),
+        "by_library": by_library,
     }
+
+
+def _by_library(
+    ctx: RunContext,
+    metric: str | None,
+    outputs_roles: Sequence[roles.OutputRole],
+    reference: Input,
+    labelled: Input,
+    candidate: Input,
+) -> dict[str, Figure]:
+    """Return the figures of a metric that a library computes; {} for other metrics."""
+    if metric not in metrics.LIBRARY:
+        return {}
+    judged = next((one for one in outputs_roles if one.role in _JUDGED[metric]), None) or outputs_roles[0]
+    try:
+        return by_library.figures(
+            metrics.find(metric),
+            judged,
+            {"reference": reference, "candidate": candidate, "samples": labelled},
+            alphabet=ctx.alphabet,
+            on_progress=lambda what: ctx.emit(Event("", detail=f"environment metrics: {what}")),
+        )
+    except JobError as error:
+        raise InputError(error.message, hint=error.hint) from error
 
 
 def _too_few(ctx: RunContext, prepared: JobResult) -> str | None:
@@ -233,6 +271,7 @@ def fill_quality(original: Original, trial: Trial, scored: JobResult) -> None:
     reference, own = agreement.read(original.reference.out), agreement.read(scored.out)
     metric, outputs_roles = original.facts["metric"], original.facts["roles"]
     trial.figures.update(agreement.figures(reference, own, outputs_roles, original.facts["labels"], metric))
+    trial.figures.update(original.facts["by_library"](Input.of(scored)))
     trial.facts["metric"] = metric or "agreement"
     trial.facts["agreement"] = {
         name: [figure.to_json() for figure in figures]

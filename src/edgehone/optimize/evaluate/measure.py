@@ -27,6 +27,12 @@ ATTEMPTS = 3
 # The most seconds at each batch size, in the search for a graph's best one.
 SWEEP_SECONDS = 0.15
 
+# Requests of each client whose samples are loaded while memory is measured.
+FEW_REQUESTS = 4
+NOT_SWEPT = (
+    "measured for the original and the chosen candidate only, unless a gate or target is on throughput_per_s"
+)
+
 # Every figure measured here, with its unit.
 UNITS = {**speed.UNITS, **memory.UNITS, **energy.UNITS}
 
@@ -47,7 +53,10 @@ def measure(ctx: RunContext, original: Original, trials: Sequence[Trial]) -> Non
 
 def finish(ctx: RunContext, original: Original, trial: Trial) -> None:
     """Measure what needs one measurement only: throughput, time to first token after a picture, and energy."""
-    _throughput(ctx, original, trial)
+    if ctx.sweeps_batches:
+        sweep_batches(ctx, original, trial)
+    elif trial.alive and ctx.model.kind == "graph":
+        trial.figures["throughput_per_s"] = Figure.missing(NOT_SWEPT, "samples/s")
     if trial.alive:
         with guarded(ctx, trial):
             pictures.time_first(ctx, original, trial)
@@ -187,7 +196,15 @@ def in_turn(trials: Sequence[Trial], number: int) -> Sequence[Trial]:
     return turned if number % 2 == 0 else turned[::-1]
 
 
-def _throughput(ctx: RunContext, original: Original, trial: Trial) -> None:
+def sweep_finalists(ctx: RunContext, original: Original, chosen: Trial | None) -> None:
+    """Measure the throughput of the original and of the trial that would be chosen, if it was not measured for all."""
+    if chosen is None or ctx.sweeps_batches:
+        return
+    for trial in {id(one): one for one in (original.baseline, chosen)}.values():
+        sweep_batches(ctx, original, trial)
+
+
+def sweep_batches(ctx: RunContext, original: Original, trial: Trial) -> None:
     """Measure samples/s at the best batch size. Graphs only: the workload fixes a language model's batch size."""
     if not trial.alive or ctx.model.kind != "graph":
         return
@@ -209,9 +226,10 @@ def measure_memory(ctx: RunContext, original: Original, trial: Trial) -> None:
         return
     with guarded(ctx, trial):
         on_progress = ctx.announce(trial.recipe, "measuring", "memory")
-        done = _pass(
-            ctx, original, trial, "edgehone.worker.memory:exercise", on_progress, watch=memory.MemoryWatch
-        )
+        # The user's samples would be counted as the model's memory: only those of a few requests are loaded.
+        few = {"most_samples": FEW_REQUESTS * ctx.workload.sequences} if ctx.model.kind == "graph" else {}
+        call = "edgehone.worker.memory:exercise"
+        done = _pass(ctx, original, trial, call, on_progress, watch=memory.MemoryWatch, **few)
         trial.figures.update(memory.figures(done.facts, done.watch))
         trial.samples["memory"] = {**done.facts, **done.watch}
 

