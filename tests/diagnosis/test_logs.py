@@ -30,19 +30,19 @@ SEEN = {
     ),
     "-- No conversion rule found for operations: aten::mT, aten::foo": "operators without a conversion",
     "to_shape was called on a dynamic shape.": "dynamic shape on the NPU",
-    'Device with "GPU" name is not registered in the OpenVINO Runtime': "device not available",
+    'Device with "GPU" name is not registered in the OpenVINO Runtime': "device not there",
     "libcublasLt.so.12: cannot open shared object file: No such file or directory": (
         "CUDA provider without its libraries"
     ),
     "CUDA error 35: CUDA driver version is insufficient for CUDA runtime version": "driver older than CUDA",
     "[METAL] Command buffer execution failed: Insufficient Memory (00000008)": "Metal out of memory",
-    "ValueError: Model type mistral3 not supported.": "model type not supported by mlx-lm",
+    "ValueError: Model type mistral3 not supported.": "model type unknown to mlx-lm",
     "env.cc:226 ThreadMain] pthread_setaffinity_np failed for thread: 5": "threads could not be pinned",
     "RuntimeError: operator torchvision::nms does not exist": "torch and torchvision do not match",
     "OSError: [Errno 28] No space left on device": "disk full",
-    "huggingface_hub.errors.LocalEntryNotFoundError: Cannot find the requested files": "hub not reachable",
+    "huggingface_hub.errors.LocalEntryNotFoundError: Cannot find the requested files": "hub out of reach",
     "ImportError: You need to have sentencepiece installed to convert": "tokenizer packages missing",
-    "Out of memory: Killed process 4242 (python)": "killed for lack of memory",
+    "Out of memory: Killed process 4242 (python)": "killed for want of memory",
     "terminate called after throwing an instance of 'std::bad_alloc'": "out of memory",
     "OMP: Warning #96: Cannot form a team with 64 threads, using 8 instead.": "more threads than processors",
 }

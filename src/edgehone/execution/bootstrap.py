@@ -69,10 +69,19 @@ def end_session(leader: int) -> None:
     Ending the leader's process group is not enough: Ninja starts each compiler in a group of its own.
     """
     # Repeat until none is left: a build tool may have started the next compiler when it noticed the death of the last.
-    while members := [pid for pid in _living_processes() if pid != leader and _session_of(pid) == leader]:
+    while members := [pid for pid in _living_members(leader) if pid != leader]:
         for pid in members:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+
+
+def _living_members(session: int) -> list[int]:
+    """Return the ids of the processes of a session that are not zombies."""
+    if not (_PROC / "self" / "stat").exists():
+        return [pid for pid, state in _states_from_ps() if _is_alive(state) and _session_of(pid) == session]
+    # getsid() costs a hundredth of reading a file of /proc, and almost no process belongs to the session.
+    pids = [int(name) for name in os.listdir(_PROC) if name.isdigit()]
+    return [pid for pid in pids if _session_of(pid) == session and _is_alive(_state_from_proc(pid))]
 
 
 def _session_of(pid: int) -> int | None:
@@ -82,21 +91,22 @@ def _session_of(pid: int) -> int | None:
         return None
 
 
-def _living_processes() -> list[int]:
-    """Return the ids of all processes that are not zombies, from /proc or, on systems without it, from ps."""
-    states = _states_from_proc() if (_PROC / "self" / "stat").exists() else _states_from_ps()
-    return [pid for pid, state in states if state[:1] not in ("Z", "X")]
+def _is_alive(state: str) -> bool:
+    return state[:1] not in ("Z", "X")
 
 
-def _states_from_proc() -> Iterator[tuple[int, str]]:
-    for folder in _PROC.glob("[0-9]*"):
-        with contextlib.suppress(OSError):  # it has ended meanwhile
-            # The name stands in parentheses and may contain anything; the state follows it.
-            stat = (folder / "stat").read_text("utf-8", "replace")
-            yield int(folder.name), stat.rpartition(")")[2].split()[0]
+def _state_from_proc(pid: int) -> str:
+    """Return the state of a process, one letter; X, as of a dead one, if it has ended meanwhile."""
+    try:
+        stat = (_PROC / str(pid) / "stat").read_text("utf-8", "replace")
+    except OSError:
+        return "X"
+    # The name stands in parentheses and may contain anything; the state follows it.
+    return stat.rpartition(")")[2].split()[0]
 
 
 def _states_from_ps() -> Iterator[tuple[int, str]]:
+    """Yield the id and the state of every process, from ps, on systems without /proc."""
     listing = subprocess.run(
         ["ps", "-A", "-o", "pid=,stat="],
         stdin=subprocess.DEVNULL,
