@@ -79,6 +79,7 @@ def test_a_bundle_replaces_an_older_one(finished: Finished, spoiled: Path) -> No
 def test_an_older_bundle_stays_until_the_new_one_is_complete(
     finished: Finished, spoiled: Path, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
+    # Writing fails before anything is written to the older bundle, so that a bundle replaces it as any other.
     before = content(spoiled)
 
     def half(source: Path, target: Path, **more: Any) -> None:

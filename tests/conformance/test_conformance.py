@@ -167,6 +167,7 @@ def test_every_check_has_a_backend_that_violates_it() -> None:
     assert {*names()} - graphs == {*BROKEN}
 
 
+@pytest.mark.usefixtures("warm_null")
 @pytest.mark.parametrize("check", BROKEN)
 def test_a_backend_that_violates_a_requirement_fails_its_check(
     own_home: Path, install: Install, check: str
@@ -176,6 +177,7 @@ def test_a_backend_that_violates_a_requirement_fails_its_check(
     assert found.seen
 
 
+@pytest.mark.usefixtures("warm_null")
 def test_a_check_that_ends_the_process_fails_without_the_others(own_home: Path, install: Install) -> None:
     crash = SESSION.format("    def detokenize(self, ids):\n        import os\n        os.abort()")
     some = ["detokenize_inverts_tokenize", "score_is_deterministic"]
@@ -208,6 +210,7 @@ def test_unknown_names_raise_input_errors(own_home: Path) -> None:
         conform("null", only=["score_twice"])
 
 
+@pytest.mark.usefixtures("warm_null")
 def test_the_command_line_prints_checks_and_capabilities(
     own_home: Path, install: Install, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

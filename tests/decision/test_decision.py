@@ -107,7 +107,7 @@ def plain() -> dict[str, Any]:
     return copy.deepcopy(made.to_json())
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow], max_examples=60, deadline=None)
+@settings(suppress_health_check=[HealthCheck.too_slow], max_examples=25, deadline=None)
 @given(decisions)
 def test_a_decision_survives_writing_and_reading(made: Decision) -> None:
     data = json.loads(json.dumps(made.to_json(), allow_nan=False))

@@ -18,8 +18,8 @@ from tests.finished import Finished
 
 
 @pytest.fixture
-def own(finished: Finished, spoiled: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A bundle that may be changed; the workload that it was honed for is known here."""
+def own(finished: Finished, spoiled: Path, warm_null: None, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A bundle that may be changed; the workload that it was optimized for is known here."""
     monkeypatch.chdir(finished.config.parent)
     (finished.config.parent / "edgehone.toml").write_text(finished.config.read_text("utf-8"), "utf-8")
     return spoiled

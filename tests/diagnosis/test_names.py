@@ -7,7 +7,6 @@ from edgehone.diagnosis import causes, logs
 CAUSES = {
     "too large for what is free",
     "KV cache in 16 bits",
-    "KV cache in 16 bits",
     "context longer than the workload",
     "more threads than cores",
     "other programs take the processors",

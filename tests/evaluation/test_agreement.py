@@ -42,7 +42,7 @@ def test_the_original_agrees_with_itself() -> None:
     assert got["perplexity"].reason == "the model is not a language model"
 
 
-def test_a_little_noise_is_seen_and_passes_and_much_fails_the_null_test() -> None:
+def test_a_little_noise_is_seen_and_passes_and_much_fails_the_parity_check() -> None:
     near, far = (agreement.figures(LOGITS, noisy(LOGITS, by), ROLES) for by in (1e-4, 0.1))
     assert agreement.parity_check(near, {"relative_error_max": 2e-3}).ok
     said = agreement.parity_check(far, {"relative_error_max": 2e-3})

@@ -1,4 +1,4 @@
-"""Families of language models: each passes the null test on each backend, or is refused with a reason.
+"""Families of language models: each passes the parity check on each backend, or is refused with a reason.
 
 The models are tiny and random (examples/make_tiny_families.py); conversion, scoring and judging are the real ones.
 A backend that is registered and has an environment of its own joins by itself.
@@ -67,7 +67,7 @@ def bench_of(
 
 @pytest.mark.real
 @pytest.mark.parametrize(("name", "family"), COMBINATIONS)
-def test_a_family_passes_the_null_test_or_is_refused_with_a_reason(
+def test_a_family_passes_the_parity_check_or_is_refused_with_a_reason(
     name: str,
     family: str,
     bench_of: Callable[[str], tuple[RunContext, Original]],

@@ -69,7 +69,7 @@ def test_a_graph_on_an_npu_has_fixed_shapes_and_a_fallback() -> None:
     alone, beside = found["fp32@NPU"], found["fp32@NPU+CPU"]
     assert (alone.device, beside.device) == ("NPU", "HETERO:NPU,CPU")
     assert alone.settings["static"] and beside.settings["static"]
-    # It does not compute in 32 bits: the null test judges what it makes of them.
+    # It does not compute in 32 bits: the parity check judges what it makes of them.
     assert alone.exact and "inference_precision" not in alone.settings
     assert "unsupported operators on the CPU" in beside.why
 

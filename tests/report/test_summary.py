@@ -96,7 +96,7 @@ def test_failed_disqualified_and_skipped_candidates_have_their_reason() -> None:
     text = summary(
         decision(
             candidate("a/q4", status="failed", error="crashed with SIGABRT", log="/logs/log.txt", figures={}),
-            candidate("b/int4", status="disqualified", error="b fails the null test", figures={}),
+            candidate("b/int4", status="disqualified", error="b fails the parity check", figures={}),
             candidate("c/q4", status="skipped", error="c has no environment", figures={}),
             candidate("a/q8"),
             chosen="a/q8",
@@ -104,7 +104,7 @@ def test_failed_disqualified_and_skipped_candidates_have_their_reason() -> None:
         )
     )
     assert "  a/q4: failed: crashed with SIGABRT\n    log: /logs/log.txt" in text
-    assert "  b/int4: disqualified: b fails the null test" in text
+    assert "  b/int4: disqualified: b fails the parity check" in text
     assert "  c/q4: skipped: c has no environment" in text
     assert text.index("a/q8") < text.index("Failed, disqualified or skipped")
     assert text.endswith("Notes:\n  the context was shortened")
@@ -132,8 +132,8 @@ def test_parity_checks_are_one_table_and_failed_ones_have_their_reason() -> None
     lost = {n: Figure.missing("crashed") for n in ("max_error", "mean_error", "kl_mean", "same_top")}
     text = summary(
         decision(
-            candidate("b/int4", status="disqualified", error=f"b fails the null test: {why}", figures={}),
-            candidate("b/int8", status="disqualified", error=f"b fails the null test: {why}", figures={}),
+            candidate("b/int4", status="disqualified", error=f"b fails the parity check: {why}", figures={}),
+            candidate("b/int8", status="disqualified", error=f"b fails the parity check: {why}", figures={}),
             candidate("a/q8"),
             chosen="a/q8",
             conversions=(

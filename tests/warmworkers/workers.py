@@ -67,14 +67,14 @@ class Servers:
 
     def command(self, job: Job, cold: list[str]) -> list[str]:
         """The command line of a job's child: the client's, or `cold` for a job that shall not start warm."""
-        if _starts_cold(job) or job.online or job.env.name not in IMPORTS or sys.platform != "linux":
+        if _starts_cold(job) or job.online or _server(job) not in IMPORTS or sys.platform != "linux":
             return cold
         client = [sys.executable, "-I", "-S", str(HERE / "client.py"), str(self.listening(job))]
         return [*client, str(package_path("edgehone") / "execution" / "bootstrap.py"), cold[-1]]
 
     def listening(self, job: Job) -> Path:
         """The socket of the server that forks for this job, which listens."""
-        path = self.folder / job.env.name
+        path = self.folder / _server(job)
         with self._lock:
             if path not in self._leases:
                 with file_lock(path.with_suffix(".lock")):
@@ -91,7 +91,7 @@ class Servers:
         words = [str(job.env.python), "-I", str(HERE / "server.py"), str(path)]
         with path.with_suffix(".log").open("wb") as log:
             process = subprocess.Popen(
-                [*words, json.dumps(IMPORTS[job.env.name])],
+                [*words, json.dumps(IMPORTS[_server(job)])],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -110,8 +110,13 @@ class Servers:
         return lease
 
 
+def _server(job: Job) -> str:
+    """The name of the server for a job. All backends that run in this interpreter share that of the null backend."""
+    return "null" if job.env.python == Path(sys.executable) else job.env.name
+
+
 def _starts_cold(job: Job) -> bool:
-    if job.env.name == "null":
+    if _server(job) == "null":
         return job.exclusive and job.call != _COMPUTED
     return job.watch is not Watch
 

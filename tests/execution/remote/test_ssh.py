@@ -25,6 +25,7 @@ from edgehone.execution.run import run
 from edgehone.execution.watch import Watch
 from edgehone.worker import energy
 from tests import sshd
+from tests.rates import BANDWIDTH, know_rates
 
 Connect = Callable[..., SshExecutor]
 NULL = "edgehone.backends.null.backend"
@@ -157,9 +158,11 @@ def test_output_of_the_shells_start_up_files_is_ignored(connect: Connect, host: 
 def test_the_folder_in_the_address_is_the_home_on_the_host(
     connect: Connect, host: sshd.SshServer, tmp_path: Path
 ) -> None:
-    remote = connect(f"/{tmp_path.relative_to('/')}/on-the-ssd")
-    assert remote.call("edgehone.execution.executor:bandwidth")["unit"] == "GB/s"
-    assert (tmp_path / "on-the-ssd" / "bandwidth").is_dir() and not (host.home / "agent").exists()
+    home = know_rates(tmp_path / "on-the-ssd")
+    remote = connect(f"/{home.relative_to('/')}")
+    # The rate that this folder holds.
+    assert remote.call("edgehone.execution.executor:bandwidth") == BANDWIDTH.to_json()
+    assert (home / "agent").is_dir() and not (host.home / "agent").exists()
 
 
 def test_a_host_without_a_server_cannot_be_reached(connect: Connect, host: sshd.SshServer) -> None:

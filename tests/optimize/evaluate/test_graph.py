@@ -129,7 +129,7 @@ def test_bad_samples_are_refused_before_anything_slow(own_home: Path, tmp_path: 
 
 @pytest.mark.real
 @pytest.mark.xdist_group("measures")
-def test_an_encoder_is_honed_on_texts_of_its_own(
+def test_an_encoder_is_optimized_on_texts_of_its_own(
     tiny_encoders: dict[str, Path], tmp_path: Path, config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     every = llamacpp.recipes
@@ -154,7 +154,7 @@ def test_an_encoder_is_honed_on_texts_of_its_own(
 
 @pytest.mark.real
 @pytest.mark.xdist_group("measures")
-def test_an_exported_program_is_honed(tmp_path: Path, config: Path) -> None:
+def test_an_exported_program_is_optimized(tmp_path: Path, config: Path) -> None:
     program = tmp_path / "program.pt2"
     python = environment.ensure("pytorch", backend.NEEDS, lambda what: None).python
     import subprocess

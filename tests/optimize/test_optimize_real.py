@@ -63,8 +63,8 @@ def only(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 @pytest.fixture
-def hone(tmp_path: Path, config: Path) -> Any:
-    """Hone a model into tmp_path/bundle, by the settings above."""
+def optimize_here(tmp_path: Path, config: Path) -> Any:
+    """Optimize a model into tmp_path/bundle, by the settings above."""
 
     def run(model: Path, **more: Any) -> edgehone.Decision:
         asked = {"effort": "quick", "backends": ["llamacpp"], "gates": GATES, **more}
@@ -87,10 +87,10 @@ def value(candidate: Candidate, figure: str) -> float:
 @pytest.mark.real
 @pytest.mark.xdist_group("measures")
 def test_two_clients_with_two_prompts_each_are_served_and_settings_searched_for_them(
-    demo_model: Path, tmp_path: Path, hone: Any, only: Any
+    demo_model: Path, tmp_path: Path, optimize_here: Any, only: Any
 ) -> None:
     only(("F16", "Q4_0"))
-    decision = hone(demo_model, workload="clients")
+    decision = optimize_here(demo_model, workload="clients")
     assert decision.chosen is not None
     chosen = decision.candidate(decision.chosen)
     # Two requests of two prompts are under way, each with 16 tokens.
@@ -111,10 +111,10 @@ def test_two_clients_with_two_prompts_each_are_served_and_settings_searched_for_
 @pytest.mark.xdist_group("measures")
 @pytest.mark.long
 def test_a_search_for_a_board_is_proven_here_and_predicted_there(
-    demo_model: Path, tmp_path: Path, hone: Any, only: Any
+    demo_model: Path, tmp_path: Path, optimize_here: Any, only: Any
 ) -> None:
     only(("F16", "Q8_0", "Q4_0"))
-    decision = hone(demo_model, device="raspberry-pi-5", workload="tiny", time=300, gates=GATES[:2])
+    decision = optimize_here(demo_model, device="raspberry-pi-5", workload="tiny", time=300, gates=GATES[:2])
     assert decision.chosen is not None
     chosen = decision.candidate(decision.chosen)
     assert chosen.figure("workload_latency_ms").predicted and not chosen.figure("kl_mean").predicted
@@ -128,10 +128,10 @@ def test_a_search_for_a_board_is_proven_here_and_predicted_there(
 
 @pytest.mark.real
 @pytest.mark.xdist_group("measures")
-def test_the_settings_of_a_graph_are_searched(tmp_path: Path, hone: Any) -> None:
+def test_the_settings_of_a_graph_are_searched(tmp_path: Path, optimize_here: Any) -> None:
     graph = demo_graph()
     samples = graph.parent / "evaluation.npz"
-    decision = hone(graph, evaluation=samples, backends=["openvino", "olive"])
+    decision = optimize_here(graph, evaluation=samples, backends=["openvino", "olive"])
     told = tuning_of(decision)
     assert any(one["latency_ms"] for one in told)
     assert {one["status"] for one in told} <= {"ok", "skipped"}
@@ -142,11 +142,11 @@ def test_the_settings_of_a_graph_are_searched(tmp_path: Path, hone: Any) -> None
 @pytest.mark.xdist_group("measures")
 @pytest.mark.long
 def test_a_byte_budget_is_spent_by_what_rounding_costs(
-    demo_model: Path, tmp_path: Path, hone: Any, only: Any
+    demo_model: Path, tmp_path: Path, optimize_here: Any, only: Any
 ) -> None:
     only(("F16", "Q4_K_M", "mix-5+gptq"))
     asked = {"maximize": ["quality"], "subject_to": ["bytes<=2.45MB"]}
-    decision = hone(demo_model, workload="tiny", effort="normal", **asked)
+    decision = optimize_here(demo_model, workload="tiny", effort="normal", **asked)
     # A mix of fixed bits is as good, and may be taken as the smaller.
     assert decision.chosen and decision.chosen.startswith("llamacpp/mix-")
     fitted = decision.candidate("llamacpp/mix-2.45MB+gptq")
