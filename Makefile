@@ -31,7 +31,7 @@ test: setup
 	$(PYTEST) -m "not long"
 
 test-fast: setup
-	$(PYTEST) -m "not real and not long"
+	$(PYTEST) -m "not real and not whole and not long"
 
 test-all: setup
 	tools/system_packages.sh

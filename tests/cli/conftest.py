@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from edgehone.backends.null import backend
+from edgehone.cli import main
 from edgehone.inputs.texts import shipped
 from tests.once import filled_once
 from tests.rates import know_rates
@@ -38,6 +42,19 @@ class Shell:
         return [sys.executable, "-m", "edgehone.cli.main", *words]
 
     def type(self, *words: str) -> Done:
+        """Run `edgehone WORDS` in the folder, in this process. It does not see what a child prints: `run` does."""
+        out, err = io.StringIO(), io.StringIO()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(self.place)
+            patch.setenv("EDGEHONE_HOME", str(self.place / "home"))
+            with redirect_stdout(out), redirect_stderr(err):
+                try:
+                    code: Any = main.main(words)
+                except SystemExit as exit_:  # of argparse, after --help and --version
+                    code = exit_.code
+        return subprocess.CompletedProcess(words, code, out.getvalue(), err.getvalue())
+
+    def run(self, *words: str) -> Done:
         """Run `edgehone WORDS` in the folder, as a process of its own."""
         return subprocess.run(
             self.command(*words),
@@ -62,7 +79,7 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Shell:
         backend.make_model(place / "model", shipped("calibration").read_text("utf-8"))
         (place / "tiny.toml").write_text(TINY)
         know_rates(place / "home")
-        done = Shell(place, subprocess.CompletedProcess([], 0)).type(*OPTIMIZE, "--out", "bundle", "--json")
+        done = Shell(place, subprocess.CompletedProcess([], 0)).run(*OPTIMIZE, "--out", "bundle", "--json")
         (place / "done.json").write_text(json.dumps([done.args, done.returncode, done.stdout, done.stderr]))
 
     place = filled_once(tmp_path_factory, "shell", fill)

@@ -56,6 +56,7 @@ def typed(words: list[str], place: Path, environment: Mapping[str, str]) -> subp
     )
 
 
+@pytest.mark.whole
 def test_a_null_model_is_optimized_without_a_network(
     shell: Shell, cut_off: tuple[str, ...], tmp_path: Path
 ) -> None:

@@ -59,16 +59,16 @@ def test_optimize_where_nothing_passes_exits_3_with_the_table_and_a_way_out(shel
     assert "\nnext:  to accept null/" in done.stderr and "--gate speedup=1000 --gate speedup=" in done.stderr
     told = parsed(shell.type(*words, "--json"), 3)
     assert told["chosen"] is None and "speedup" in told["reason"] and told["fallback"]
-    ran = shell.type("run", "none", "--prompt", "The sea", "--max-tokens", "9")
+    ran = shell.run("run", "none", "--prompt", "The sea", "--max-tokens", "9")
     assert ran.returncode == 0 and "note: this bundle is not approved" in ran.stderr
 
 
 def test_run_prints_the_text_and_its_pace(shell: Shell) -> None:
-    done = shell.type("run", "bundle", "--prompt", "The sea", "--max-tokens", "9")
+    done = shell.run("run", "bundle", "--prompt", "The sea", "--max-tokens", "9")
     assert done.returncode == 0, done.stderr
     assert len(done.stdout) == 10 and done.stdout.endswith("\n")
     assert "[9 tokens, first after" in done.stderr
-    told = parsed(shell.type("run", "bundle", "--prompt", "The sea", "--max-tokens", "9", "--json"))
+    told = parsed(shell.run("run", "bundle", "--prompt", "The sea", "--max-tokens", "9", "--json"))
     assert told["text"] == done.stdout[:-1] and told["tokens"] == 9 and told["ttft_s"] > 0
 
 

@@ -114,6 +114,7 @@ def calls(home: Path) -> list[tuple[str, str]]:
     return [(json.loads(path.read_text())["call"], path.parent.name) for path in found]
 
 
+@pytest.mark.whole
 def test_a_worker_killed_in_a_job_loses_nothing_and_counts_nothing_twice(
     rack: DaskCluster, null_model: Path, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -169,6 +170,7 @@ def test_a_worker_killed_in_a_job_loses_nothing_and_counts_nothing_twice(
     assert again.candidates == decision.candidates and sorted(calls(own)) == before
 
 
+@pytest.mark.whole
 def test_workers_that_build_alone_leave_the_measuring_here(
     rack: DaskCluster, null_model: Path, config: Path, own_home: Path
 ) -> None:
@@ -181,6 +183,7 @@ def test_workers_that_build_alone_leave_the_measuring_here(
     assert mine == {"edgehone.worker.speed", "edgehone.worker.memory", "edgehone.worker.score"}
 
 
+@pytest.mark.whole
 def test_a_plain_dask_worker_builds_and_a_host_over_ssh_is_measured(
     rack: DaskCluster, host: sshd.SshServer, null_model: Path, config: Path, own_home: Path
 ) -> None:

@@ -41,6 +41,7 @@ def jobs(home: Path) -> dict[str, tuple[int, str, bool]]:
     return found
 
 
+@pytest.mark.whole
 def test_what_needs_the_device_runs_there_and_nothing_twice(
     own_home: Path, null_model: Path, config: Path, host: sshd.SshServer, tmp_path: Path
 ) -> None:
@@ -66,6 +67,7 @@ def test_what_needs_the_device_runs_there_and_nothing_twice(
     assert (jobs(own_home), jobs(host.home)) == (here, there)
 
 
+@pytest.mark.whole
 def test_a_search_races_and_tunes_there(
     own_home: Path, null_model: Path, config: Path, host: sshd.SshServer
 ) -> None:
@@ -81,6 +83,7 @@ def test_a_search_races_and_tunes_there(
     assert timed and timed <= set(there)
 
 
+@pytest.mark.whole
 def test_this_side_lost_its_store_and_the_host_redoes_nothing(
     null_model: Path, config: Path, host: sshd.SshServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -94,6 +97,7 @@ def test_this_side_lost_its_store_and_the_host_redoes_nothing(
     assert {c.key: c.figure("workload_latency_ms") for c in again.candidates} == measured
 
 
+@pytest.mark.whole
 def test_a_connection_that_is_cut_in_a_job_ends_the_run_and_the_next_goes_on(
     null_model: Path, config: Path, host: sshd.SshServer, tmp_path: Path
 ) -> None:

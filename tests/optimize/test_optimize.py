@@ -278,6 +278,7 @@ def test_bad_input_is_refused_before_anything_slow(
     assert not finished(own_home)
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.long)])
 def test_a_run_killed_at_random_moments_goes_on_where_it_was(
     kills: int, null_model: Path, config: Path, tmp_path: Path
@@ -312,6 +313,7 @@ def test_a_run_killed_at_random_moments_goes_on_where_it_was(
     assert resumed.decision.chosen == "null/q8"
 
 
+@pytest.mark.whole
 def test_ctrl_c_ends_the_children_and_the_next_run_goes_on(
     null_model: Path, config: Path, tmp_path: Path
 ) -> None:
@@ -372,6 +374,7 @@ def steadily_waiting(home: Path) -> bool:
     return bool(before & claimed())
 
 
+@pytest.mark.whole
 def test_two_runs_on_one_store_at_once(null_model: Path, config: Path, tmp_path: Path) -> None:
     environment = {**os.environ, "EDGEHONE_HOME": str(tmp_path / "home")}
     outs = [tmp_path / "a", tmp_path / "b"]
@@ -386,6 +389,7 @@ def test_two_runs_on_one_store_at_once(null_model: Path, config: Path, tmp_path:
     assert first.candidates == second.candidates  # every job was run once and shared
 
 
+@pytest.mark.whole
 def test_a_full_disk_is_told_and_finished_jobs_are_kept(
     null_model: Path, config: Path, tmp_path: Path
 ) -> None:

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from edgehone.execution.command import command_line, environment_variables, writ
 from edgehone.execution.failure_cause import root_cause
 from edgehone.execution.home import file_lock, home
 from edgehone.execution.job import Job, Progress
-from edgehone.execution.processes import CHILDREN, end_tree, resident_bytes
+from edgehone.execution.processes import CHILDREN, end_tree, resident_bytes, wait
 from edgehone.execution.watch import Watch
 
 # A disk with less space left than this is full: no log, result or model file fits.
@@ -92,8 +92,7 @@ def _wait(
     deadline = last_report + job.limits.seconds
     text = ""
     while True:
-        with suppress(subprocess.TimeoutExpired):
-            child.wait(timeout=watch.seconds)
+        if wait(child, watch.seconds):
             return None
         watch.sample(child.pid)
         if time.monotonic() > deadline:

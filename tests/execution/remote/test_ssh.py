@@ -199,6 +199,7 @@ def test_a_missing_or_old_python_is_an_error(connect: Connect, host: sshd.SshSer
     assert "has no Python 3.11 or newer (found: Python 3.9.2)" in connection_error(connect).message
 
 
+@pytest.mark.whole
 def test_a_python_that_cannot_make_a_venv_is_an_error(connect: Connect, host: sshd.SshServer) -> None:
     # Without numpy, psutil and uv, and without a package index.
     venv.create(host.place / "plain", with_pip=False)

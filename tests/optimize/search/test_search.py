@@ -92,6 +92,7 @@ def test_what_would_not_be_built_in_time_is_not_begun(own_home: Path, null_model
     assert found.chosen == "null/q8"
 
 
+@pytest.mark.whole
 def test_a_search_that_is_killed_goes_on_where_it_was(own_home: Path, null_model: Path, config: Path) -> None:
     words = [sys.executable, "-m", "edgehone.cli.main", "optimize", str(null_model), "--time", "600"]
     words += ["--workload", "tiny", "--effort", "quick", "--backends", "null", "--config", str(config)]
