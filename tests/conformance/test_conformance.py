@@ -119,6 +119,10 @@ def open_session(artifact, settings, job):
 from edgehone.backends.sessions import OperatorTime
 def operator_times(artifact, settings, job, **request): return [OperatorTime("prefill", "all", 1, 3600.0)]
 """,
+    "quantized_recipes_quantize": """
+honest = recipes
+def recipes(model): return [*honest(model), Recipe(NAME, "int8", {"dtype": "float16"})]
+""",
     "visible_devices_are_reported": """
 def devices(job): return {"devices": [{"id": "GPU", "kind": "gpu"}], "absent": []}
 """,
@@ -153,6 +157,7 @@ def test_the_documented_backend_conforms_and_leaves_no_jobs(own_home: Path, inst
         "device_recipes_are_valid",
         "generate_many_matches_generate",
         "operator_times_are_plausible",
+        "quantized_recipes_quantize",
         "visible_devices_are_reported",
     )
     assert others == [(check, "skip") for check in optional]
@@ -216,7 +221,7 @@ def test_the_command_line_prints_checks_and_capabilities(
 ) -> None:
     assert main.main(["backends", "conform", "null"]) == 0
     told = capsys.readouterr().out
-    assert "pass  score_is_deterministic" in told and told.endswith("null: 28 passed, 2 skipped\n")
+    assert "pass  score_is_deterministic" in told and told.endswith("null: 29 passed, 2 skipped\n")
     assert "  capabilities: reference, tokenizer, empty_runtime, operator_profiler, tunable\n" in told
     name = install("edgehone_bad", honest_source() + BROKEN["recipes_start_with_the_exact_one"])
     assert main.main(["backends", "conform", name, "--json"]) == 1

@@ -122,6 +122,7 @@ def test_a_backend_of_graphs_conforms(install: Install) -> None:
     others = {name: outcomes[name].seen for name in of_graphs if outcomes[name].state != "pass"}
     assert others == {
         "operator_times_are_plausible": "it has no operator_times()",
+        "quantized_recipes_quantize": "it has no recipe with quantized weights that needs no calibration",
         "visible_devices_are_reported": "it has no devices()",
     }
     # It supports no language model, which is not a failure.
@@ -139,7 +140,12 @@ def test_a_backend_that_violates_a_requirement_fails_its_check(install: Install,
 
 def test_every_check_of_graphs_has_a_backend_that_violates_it() -> None:
     # These are the same checks as for language models, or have their names.
-    shared = {"the_network_is_not_used", "operator_times_are_plausible", "visible_devices_are_reported"}
+    shared = {
+        "the_network_is_not_used",
+        "operator_times_are_plausible",
+        "quantized_recipes_quantize",
+        "visible_devices_are_reported",
+    }
     assert {check.__name__ for check in checks("graph")} == {*BROKEN, *shared}
 
 

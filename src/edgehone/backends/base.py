@@ -9,6 +9,7 @@ A third-party backend is a module of the same shape, registered as an entry poin
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ from edgehone.model.info import ModelInfo
 
 Effort = Literal["quick", "normal", "thorough"]
 EFFORTS: tuple[Effort, ...] = ("quick", "normal", "thorough")
+_QUANTIZED_NAME = re.compile(r"(?:^|[+_-])(?:u?int\d|i?q\d|mix)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,11 @@ class Recipe:
     def key(self) -> str:
         """`backend/name`: unique within a plan."""
         return f"{self.backend}/{self.name}"
+
+    @property
+    def quantizes(self) -> bool:
+        """Return True if the name promises quantized weights: int8, Q4_K_M, mix-4.8. The build is held to it."""
+        return _QUANTIZED_NAME.search(self.name) is not None
 
     @property
     def device(self) -> str | None:

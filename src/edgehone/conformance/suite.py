@@ -185,6 +185,7 @@ def _build_twice(
     reached: list[str] = []
     step = subject.backend.steps(recipe)
     artifact, again = (Input.of(jobs.build(step, sources, reached, number)) for number in (1, 2))
+    facts["quantized"] = _quantized(subject, jobs, model, sources)
     args = {
         "backend": subject.target,
         "settings": dict(recipe.settings),
@@ -192,6 +193,20 @@ def _build_twice(
         "facts": {**facts, "reached": reached},
     }
     return args, {"artifact": artifact, "again": again}
+
+
+def _quantized(
+    subject: Subject, jobs: _Jobs, model: ModelInfo, sources: dict[str, Input]
+) -> dict[str, Any] | None:
+    """Build the first recipe that promises quantized weights and needs no calibration; return what it did, if any."""
+    recipe = next((r for r in subject.backend.recipes(model) if r.quantizes and not r.calibrated), None)
+    if recipe is None:
+        return None
+    try:
+        built = jobs.build(subject.backend.steps(recipe), sources, [], 1)
+    except JobError as error:
+        return {"recipe": recipe.name, "error": error.message}
+    return {"recipe": recipe.name, "share": built.facts["facts"].get("quantized_share")}
 
 
 def _observe(

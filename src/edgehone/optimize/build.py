@@ -19,7 +19,8 @@ SENSITIVITY = "sensitivity"
 def build(ctx: RunContext, recipe: Recipe) -> JobResult:
     """Run the steps of a recipe and return the result of the last one, whose folder is the artifact.
 
-    Raises JobError if a step fails, and NothingToGain if a step returns the fact `nothing_to_gain` (the reason).
+    Raises JobError if a step fails, and NothingToGain if a step returns the fact `nothing_to_gain` (the reason), or if
+    no weight is quantized in the build of a recipe whose name promises it.
     """
     backend = (
         ctx.reference_backend
@@ -29,7 +30,11 @@ def build(ctx: RunContext, recipe: Recipe) -> JobResult:
     sources = {"model": ctx.source, **ctx.datasets}
     if recipe.surgery:
         sources["model"] = Input.of(operate(ctx, recipe))
-    return _run_step(ctx, recipe, recipe.backend, backend.steps(recipe), sources)
+    result = _run_step(ctx, recipe, recipe.backend, backend.steps(recipe), sources)
+    if recipe.quantizes and result.facts.get("quantized_share") == 0:
+        names = ", ".join(result.facts.get("unquantized", ()))
+        raise NothingToGain("no weight was quantized" + (f": all stay in floats ({names})" if names else ""))
+    return result
 
 
 def seconds(ctx: RunContext, recipe: Recipe) -> float:

@@ -26,6 +26,8 @@ _COLUMNS = (
     ("peak_memory_bytes", "peak MB", lambda v: f"{v / 1e6:.0f}"),
 )
 
+# A share of quantized weights below this is told: a size and a name that promise more than was built.
+_MOSTLY = 0.9
 STAGE_FIGURES = tuple(name for name, _, _ in _COLUMNS)
 
 
@@ -83,12 +85,25 @@ def explanation(decision: Decision) -> str:
         lines += ["", f"Bottleneck: {chosen.facts['bound']}."]
     if tried := tuning(decision):
         lines += ["", "Runtime settings tried, each compared with the recipe's defaults:", *_settings(tried)]
+    if partial := partly_quantized(decision):
+        lines += ["", "Quantized in part:", *(f"  {key}: {text}" for key, text in partial.items())]
     lines += ["", "Other candidates:"]
     causes: dict[str, list[str]] = {}
     for key, reason in losses(decision).items():
         causes.setdefault(reason, []).append(key)
     lines += [f"  {', '.join(keys)}: {reason}" for reason, keys in causes.items()]
     return "\n".join(lines)
+
+
+def partly_quantized(decision: Decision) -> dict[str, str]:
+    """Return the share of quantized weights of each candidate where it is below 90 %, and names of the others."""
+    found = {}
+    for one in decision.candidates:
+        share = one.facts.get("quantized_share")
+        if one.status == "ok" and isinstance(share, float) and 0 < share < _MOSTLY:
+            names = ", ".join(one.facts.get("unquantized", ()))
+            found[one.key] = f"{share:.0%} of the weights; in floats: {names}"
+    return found
 
 
 def tuning(decision: Decision) -> list[dict[str, Any]]:

@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from edgehone.backends.llamacpp import convert_any_tokenizer, mixed_precision
-from edgehone.backends.llamacpp.tensor_types import expert_types, tensor_types
+from edgehone.backends.llamacpp.tensor_types import expert_types, tensor_types, weights
 from edgehone.backends.llamacpp.tools import Toolchain
 from edgehone.backends.sessions import (
     WorkerJob,
 )
+from edgehone.backends.shared import quantized_weights
 from edgehone.backends.shared.plain_checkpoint import plain_checkpoint
 from edgehone.core.errors import JobError, TextError
 from edgehone.formats.gguf import read_header
@@ -138,7 +139,11 @@ def tools(job: WorkerJob) -> Toolchain:
 def facts(path: Path) -> dict[str, Any]:
     """Return tensor_types and bytes of a GGUF file, and `experts` of a mixture-of-experts model."""
     header = read_header(path)
-    found: dict[str, Any] = {"tensor_types": tensor_types(header), "bytes": path.stat().st_size}
+    found: dict[str, Any] = {
+        "tensor_types": tensor_types(header),
+        **quantized_weights.facts(weights(header)),
+        "bytes": path.stat().st_size,
+    }
     if experts := expert_types(header):
         found["experts"] = experts
     return found

@@ -14,6 +14,7 @@ from typing import Any
 
 from edgehone.backends.mlx import gptq_model, mixed_precision
 from edgehone.backends.sessions import WorkerJob
+from edgehone.backends.shared import quantized_weights
 from edgehone.backends.shared.plain_checkpoint import plain_checkpoint
 from edgehone.core.errors import JobError
 from edgehone.formats.safetensors import BITS, read_header
@@ -155,6 +156,7 @@ def facts(folder: Path) -> dict[str, Any]:
     }
     types: Counter[str] = Counter()
     weights = bits = 0
+    matrices: list[tuple[str, int, bool]] = []
     for name, tensor in tensors.items():
         bits += tensor.elements * BITS[tensor.dtype]
         layer, _, kind = name.rpartition(".")
@@ -169,9 +171,17 @@ def facts(folder: Path) -> dict[str, Any]:
                 raise JobError(f"{name} has {width:g} bits a weight, config.json says {settings['bits']}")
             types[f"{settings['bits']}-bit g{settings['group_size']}"] += 1
             weights += tensor.elements // tensor.shape[-1] * columns
+            matrices.append((name, tensor.elements // tensor.shape[-1] * columns, True))
         elif kind not in ("scales", "biases"):
             weights += tensor.elements
             if len(tensor.shape) > 1:
                 types[tensor.dtype] += 1
+            if quantized_weights.is_matrix(tensor.shape):
+                matrices.append((name, tensor.elements, False))
     size = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
-    return {"weight_types": dict(types), "bits_per_weight": bits / weights, "bytes": size}
+    return {
+        "weight_types": dict(types),
+        **quantized_weights.facts(matrices),
+        "bits_per_weight": bits / weights,
+        "bytes": size,
+    }

@@ -15,13 +15,15 @@ from typing import Any
 def unpack(model: Any) -> Any:
     """Replace each linear layer and embedding by one with float weights.
 
-    Expert layers are dequantized, but remain MLX layers.
+    Expert layers are dequantized too, but remain MLX layers, computed in float32: the CPU's gather-matmul takes nothing
+    else.
     """
+    import mlx.core as mx
     from mlx import nn
     from mlx.utils import tree_unflatten
     from mlx_lm.models.switch_layers import QuantizedSwitchLinear, SwitchLinear
 
-    linear, embedding = _modules()
+    (linear, embedding), experts_of = _modules(), _experts()
     layers = []
     for name, layer in model.named_modules():
         # Subclasses may compute something else and are not replaced.
@@ -29,14 +31,34 @@ def unpack(model: Any) -> Any:
             layers.append((name, linear(layer)))
         elif type(layer) in (nn.Embedding, nn.QuantizedEmbedding):
             layers.append((name, embedding(layer)))
-        elif type(layer) is QuantizedSwitchLinear:
-            experts = SwitchLinear(1, 1, 1, bias="bias" in layer)
-            experts.weight = _weight(layer).astype(layer.scales.dtype)
-            if "bias" in layer:
-                experts.bias = layer.bias
-            layers.append((name, experts))
+        elif type(layer) is QuantizedSwitchLinear or (
+            type(layer) is SwitchLinear and layer.weight.dtype != mx.float32
+        ):
+            layers.append((name, experts_of(layer)))
     model.update_modules(tree_unflatten(layers))
     return model
+
+
+def _experts() -> Any:
+    """Return the replacement class of expert layers, defined here because its base class comes from the framework."""
+    import mlx.core as mx
+    from mlx_lm.models.switch_layers import SwitchLinear
+
+    class Experts(SwitchLinear):  # type: ignore[misc]
+        """Float experts. Inputs have been rounded to the compute dtype, and outputs are, as on the GPU."""
+
+        def __init__(self, layer: Any) -> None:
+            super().__init__(1, 1, 1, bias="bias" in layer)
+            self._dtype = layer.scales.dtype if "scales" in layer else layer.weight.dtype
+            self.weight = _weight(layer)
+            if "bias" in layer:
+                self.bias = layer.bias.astype(mx.float32)
+
+        def __call__(self, x: Any, *args: Any, **options: Any) -> Any:
+            dtype = mx.float32 if x.dtype == mx.float32 else self._dtype
+            return super().__call__(x.astype(mx.float32), *args, **options).astype(dtype)
+
+    return Experts
 
 
 def _weight(layer: Any) -> Any:

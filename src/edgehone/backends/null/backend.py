@@ -31,6 +31,7 @@ from edgehone.backends.sessions import (
     OperatorTime,
     WorkerJob,
 )
+from edgehone.backends.shared import quantized_weights
 from edgehone.backends.shared.ids import check_ids
 from edgehone.core.errors import InputError
 from edgehone.device.facts import Device
@@ -127,7 +128,7 @@ def convert(job: WorkerJob) -> dict[str, Any]:
         file.seek(begin, os.SEEK_CUR)
         table = np.frombuffer(file.read(end - begin), np.float32).reshape(VOCABULARY, VOCABULARY)
     _save(job.out, table, 32)
-    return {"weight_types": {"f32": 1}}
+    return {"weight_types": {"f32": 1}, **quantized_weights.facts([("table", table.size, False)])}
 
 
 def quantize(job: WorkerJob) -> dict[str, Any]:
@@ -143,7 +144,8 @@ def quantize(job: WorkerJob) -> dict[str, Any]:
     if job.args.get("fault") == "nan":
         table[:, 0] = np.nan
     _save(job.out, table, bits)
-    return {"weight_types": {f"q{bits}" if bits < 32 else "f32": 1}}
+    share = quantized_weights.facts([("table", table.size, bits < 32)])
+    return {"weight_types": {f"q{bits}" if bits < 32 else "f32": 1}, **share}
 
 
 class NullTokenizer:

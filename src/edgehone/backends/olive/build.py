@@ -14,6 +14,7 @@ from typing import Any
 
 from edgehone.backends.olive import mixed_precision
 from edgehone.backends.sessions import WorkerJob
+from edgehone.backends.shared import onnx_files, quantized_weights
 from edgehone.backends.shared.calibration import LENGTH, windows
 from edgehone.core.errors import JobError
 
@@ -230,7 +231,8 @@ def _facts(folder: Path) -> dict[str, Any]:
     """
     import onnxruntime
 
-    graph = _graph(folder / MODEL)
+    model = onnx_files.read(folder / MODEL)
+    graph = model.graph
     matrices = {tensor.name for tensor in graph.initializer if len(tensor.dims) > 1}
     types: Counter[str] = Counter()
     for node in graph.node:
@@ -241,6 +243,7 @@ def _facts(folder: Path) -> dict[str, Any]:
             types[f"{node.op_type} float"] += 1
     return {
         "weight_types": dict(types),
+        **quantized_weights.facts(onnx_files.weights_of(model)),
         "bytes": _size(folder),
         "providers": onnxruntime.get_available_providers(),
     }

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from edgehone.backends.olive import lift_float16
 from edgehone.backends.sessions import WorkerJob
 from edgehone.backends.shared import onnx_files
 from edgehone.core.errors import JobError, TextError
@@ -192,6 +193,7 @@ def _clean(path: Path, output: str | None) -> None:
     """Remove metadata, which contains paths of the exporting machine, and all outputs except the given one, if any.
 
     Weights that are listed as inputs too (IR version 3) are no longer listed: passes would take them for inputs.
+    float16 becomes float32, which quantizers need.
     """
     import onnx
 
@@ -199,6 +201,7 @@ def _clean(path: Path, output: str | None) -> None:
     inputs = onnx_files.graph_inputs(model.graph)
     del model.graph.input[:]
     model.graph.input.extend(inputs)
+    lift_float16.lift(model)
     if output is not None:
         kept = [one for one in model.graph.output if one.name == output]
         del model.graph.output[:]

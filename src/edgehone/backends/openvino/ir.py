@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+from edgehone.backends.shared import quantized_weights
 
 MODEL = "openvino_model.xml"
 # Graphs only: {"inputs": [...], "outputs": [...]}, the original's names in the order of the IR's ports.
@@ -15,6 +18,9 @@ PORTS = "ports.json"
 # Names of routers and experts in an exported graph, derived from transformers' modules (MixtralSparseMoeBlock.gate, …).
 ROUTER = re.compile(r"\blayers\.(\d+)\.(?:mlp|block_sparse_moe)\.gate\b")
 _PARTS = {"router": ROUTER, "experts": re.compile(r"\blayers\.\d+\..*\bexperts\b")}
+# Element types of float weights, and of those with 8 bits or fewer.
+_FLOATS = ("f16", "f32", "f64", "bf16")
+_SHORT = ("u8", "i8", "u4", "i4", "u2", "i2", "u1", "u3", "u6", "nf4", "f4e2m1", "f8e4m3", "f8e5m2")
 
 
 def save(model: Any, folder: Path, *, fp16: bool = False, name: str = MODEL) -> None:
@@ -39,22 +45,27 @@ def compact(path: Path) -> None:
 def facts(folder: Path, model: str = MODEL) -> dict[str, Any]:
     """Read the facts of a saved IR (worker side).
 
-    Returns `weight_types` (weight tensors by element type), `bytes` (of all files in the folder) and, for a mixture
-    of experts, `experts` (element types of routers and experts separately).
+    Returns `weight_types` (weight tensors by element type), the facts of `quantized_weights`, `bytes` (of all files in
+    the folder) and, for a mixture of experts, `experts` (element types of routers and experts separately).
     """
     import openvino as ov
 
     weights: list[tuple[str, str]] = []
+    elements: list[tuple[str, int, bool]] = []
     for node in ov.Core().read_model(folder / model).get_ops():
         name = node.get_friendly_name()
         if node.get_type_name() != "Constant" or "/zero_point" in name or "/scale" in name:
             continue
         shape = list(node.get_output_shape(0))
         # Weights are matrices, or of rank 3 when grouped. Constants of lower rank are norms, masks and shapes.
-        if len(shape) > 1 and sum(size > 1 for size in shape) > 1:
-            weights.append((name, node.get_output_element_type(0).get_type_name()))
+        if quantized_weights.is_matrix(shape):
+            kind = node.get_output_element_type(0).get_type_name()
+            weights.append((name, kind))
+            if kind in _FLOATS or kind in _SHORT:
+                elements.append((name, math.prod(shape), kind in _SHORT))
     result: dict[str, Any] = {
         "weight_types": dict(Counter(kind for _, kind in weights)),
+        **quantized_weights.facts(elements),
         "bytes": size(folder),
     }
     if experts := expert_types(weights):

@@ -5,11 +5,13 @@ All of it runs in a worker, with the onnx package of its environment.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from edgehone.backends.shared import quantized_weights
 from edgehone.core.errors import ModelError
 
 # Domains whose operators are part of ONNX Runtime.
@@ -21,6 +23,14 @@ _INTEGER = (
     "MatMulInteger", "ConvInteger", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM", "MatMulIntegerToFloat",
     "QAttention", "QGemm", "QEmbedLayerNormalization", "MatMulNBits", "GatherBlockQuantized",
 )  # fmt: skip
+# TensorProto.DataType of float weights (float, float16, double, bfloat16), and of those with 8 bits or fewer.
+_FLOATS = (1, 10, 11, 16)
+_SHORT = (2, 3, 17, 18, 19, 20, 21, 22, 23, 25, 26)
+# The first input that is a scale, zero point or the like, by operator.
+_SCALES_FROM = {
+    "DequantizeLinear": 1, "QuantizeLinear": 1, "MatMulNBits": 2, "GatherBlockQuantized": 2, "MatMulInteger": 2,
+    "MatMulIntegerToFloat": 2, "DynamicQuantizeMatMul": 2, "ConvInteger": 2,
+}  # fmt: skip
 
 
 def find(path: Path) -> Path:
@@ -103,22 +113,24 @@ def data_files(model: Any, name: str) -> list[str]:
 
 
 def facts(path: Path) -> dict[str, Any]:
-    """Return the counts `operators`, `quantized` and `weight_types`, and the `opset` and `bytes` of a graph."""
+    """Return the counts `operators`, `quantized` and `weight_types`, the facts of `quantized_weights`, and the `opset`
+    and `bytes` of a graph."""
     import onnx
 
     model = read(path)
     nodes = list(_nodes(model))
     weights = Counter(
         onnx.TensorProto.DataType.Name(tensor.data_type).lower()
-        for graph in _graphs(model)
+        for graph in graphs(model)
         for tensor in graph.initializer
-        if sum(size > 1 for size in tensor.dims) > 1  # matrices only, not biases, scales and shapes
+        if quantized_weights.is_matrix(tensor.dims)
     )
     files = [path, *(path.parent / name for name in data_files(model, path.name))]
     return {
         "operators": dict(Counter(node.op_type for node in nodes)),
         "quantized": dict(quantized(nodes)),
         "weight_types": dict(weights),
+        **quantized_weights.facts(weights_of(model)),
         "opset": opset(model),
         "bytes": sum(file.stat().st_size for file in files),
     }
@@ -135,6 +147,42 @@ def quantized(nodes: list[Any]) -> Counter[str]:
         if fed or node.op_type in _INTEGER or node.op_type.startswith("QLinear"):
             found[node.op_type] += 1
     return found
+
+
+def weights_of(model: Any) -> Iterator[tuple[str, int, bool]]:
+    """Yield name, number of elements and whether it is quantized of every weight matrix, in all nested graphs too."""
+    scales, packed = _helpers(model)
+    for name, tensor in _named_tensors(model):
+        if name in scales or not quantized_weights.is_matrix(tensor.dims):
+            continue
+        if tensor.data_type in _FLOATS or tensor.data_type in _SHORT:
+            quantized = tensor.data_type in _SHORT
+            yield name, math.prod(tensor.dims) * (packed.get(name, 1) if quantized else 1), quantized
+
+
+def _helpers(model: Any) -> tuple[set[str], dict[str, int]]:
+    """Return the names of scales and zero points, and how many weights a byte of each packed tensor holds."""
+    scales: set[str] = set()
+    packed: dict[str, int] = {}
+    for node in _nodes(model):
+        first = _SCALES_FROM.get(node.op_type)
+        if first is None:
+            continue
+        scales.update(node.input[first:])
+        bits = next((int(one.i) for one in node.attribute if one.name == "bits"), 8)
+        packed.update(dict.fromkeys(node.input[:first], 8 // bits))
+    return scales, packed
+
+
+def _named_tensors(model: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the initializers and the values of Constant nodes with their names."""
+    for graph in graphs(model):
+        for tensor in graph.initializer:
+            yield tensor.name, tensor
+    for node in _nodes(model):
+        for attribute in node.attribute:
+            if node.op_type == "Constant" and attribute.HasField("t"):
+                yield node.output[0], attribute.t
 
 
 def _unknown(model: Any) -> Iterator[str]:
@@ -155,7 +203,7 @@ def _unknown(model: Any) -> Iterator[str]:
                 yield f"{node.op_type} (opset {opset(model)})"
 
 
-def _graphs(model: Any) -> Iterator[Any]:
+def graphs(model: Any) -> Iterator[Any]:
     """Yield the graph and all graphs nested in its nodes (bodies of If, Loop, …)."""
     pending = [model.graph]
     while pending:
@@ -168,14 +216,14 @@ def _graphs(model: Any) -> Iterator[Any]:
 
 
 def _nodes(model: Any) -> Iterator[Any]:
-    for graph in _graphs(model):
+    for graph in graphs(model):
         yield from graph.node
     for function in model.functions:
         yield from function.node
 
 
 def _tensors(model: Any) -> Iterator[Any]:
-    for graph in _graphs(model):
+    for graph in graphs(model):
         yield from graph.initializer
     for node in _nodes(model):
         for attribute in node.attribute:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgehone.backends.capabilities import ConcurrentGraphBackend, capability
 from edgehone.worker.backend import load_backend
+from edgehone.worker.conformance.build_checks import quantized_recipes_quantize
 from edgehone.worker.conformance.device_checks import visible_devices_are_reported
 from edgehone.worker.conformance.outcome import Check, Failed, Skipped, demand
 from edgehone.worker.conformance.run_checks import Subject
@@ -148,6 +149,7 @@ CHECKS: tuple[Check, ...] = (
     a_closed_graph_can_be_reopened,
     invalid_feeds_raise_errors,
     operator_times_are_plausible,
+    quantized_recipes_quantize,
     visible_devices_are_reported,
     the_network_is_not_used,
 )

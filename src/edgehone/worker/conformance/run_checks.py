@@ -28,7 +28,8 @@ class Subject:
     """The subject of the worker's checks: two builds of one recipe, and their inputs.
 
     `facts` are from the suite. For a language model: sample (the original's ids of the plain text), one and other
-    (two lists of ids), vocabulary. For a graph: inputs and outputs (name, dtype, shape). `reached` lists the hosts
+    (two lists of ids), vocabulary. For a graph: inputs and outputs (name, dtype, shape). `quantized`: the recipe and
+    share of quantized weights of another build, or its error. `reached` lists the hosts
     that code in this process tried to reach.
     """
 

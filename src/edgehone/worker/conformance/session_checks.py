@@ -14,6 +14,7 @@ from edgehone.backends.capabilities import OperatorProfiler, capability
 from edgehone.backends.sessions import ConcurrentSession
 from edgehone.worker.backend import load_backend
 from edgehone.worker.clock import clock_of
+from edgehone.worker.conformance.build_checks import quantized_recipes_quantize
 from edgehone.worker.conformance.device_checks import visible_devices_are_reported
 from edgehone.worker.conformance.outcome import Check, Failed, Skipped, demand
 from edgehone.worker.conformance.run_checks import Subject
@@ -303,6 +304,7 @@ CHECKS: tuple[Check, ...] = (
     a_closed_session_can_be_reopened,
     invalid_ids_raise_errors,
     operator_times_are_plausible,
+    quantized_recipes_quantize,
     visible_devices_are_reported,
     the_network_is_not_used,
 )
