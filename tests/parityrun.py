@@ -30,8 +30,8 @@ BACKENDS = [
 ]
 
 
-def prepare(folder: Path, work: Path) -> tuple[RunContext, Original]:
-    """Return the run context of a model in `folder` and its reference. `work` keeps digests."""
+def prepare(folder: Path, work: Path, window: int = 128) -> tuple[RunContext, Original]:
+    """Return the run context of a model in `folder` and its reference on 512 tokens. `work` keeps digests."""
     names = (ORIGIN, *BACKENDS)
     ready = {name: environment.ensure(name, registry.load(name).NEEDS, lambda _: None) for name in names}
     info = inspect(folder)
@@ -46,7 +46,9 @@ def prepare(folder: Path, work: Path) -> tuple[RunContext, Original]:
         build_executor=site,
         target_executor=site,
         workload=workload.fit(workload.load(), info.context)[0],
-        effort=EffortSettings(windows=4, window=128, rounds=3, seconds=0.1, budget=1.0, samples=4),
+        effort=EffortSettings(
+            windows=512 // window, window=window, rounds=3, seconds=0.1, budget=1.0, samples=4
+        ),
         backends=registry.load_all(),
         reference_backend=cast(ReferenceBackend, registry.load(ORIGIN)),
         emit=silent,

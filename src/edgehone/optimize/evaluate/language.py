@@ -22,7 +22,7 @@ from edgehone.inputs.workload import Workload
 from edgehone.model import digest
 from edgehone.model.info import ModelInfo
 from edgehone.optimize.build import build
-from edgehone.optimize.context import RunContext
+from edgehone.optimize.context import EffortSettings, RunContext
 from edgehone.optimize.evaluate import vision as pictures
 from edgehone.optimize.options import OptimizeOptions
 from edgehone.optimize.original import Original, refuse_differing
@@ -101,11 +101,12 @@ def reference(ctx: RunContext, prepared: JobResult) -> Original:
     recipe = origin.reference(ctx.model)
     ids = json.loads((prepared.out / "evaluation.json").read_text("utf-8"))["ids"]
     bos = list(prepared.facts["bos"])
+    shape, notes = windows(ctx.effort, ctx.model.context, ctx.model.sliding_window, len(ids), len(bos))
     args = {
         "settings": dict(recipe.settings),
         "bos": bos,
         "max_bytes": MAX_BYTES,
-        **_windows(ctx, ids, bos),
+        **shape,
     }
     on_progress = ctx.announce(recipe, "scoring", "the original in float32")
     try:
@@ -132,7 +133,7 @@ def reference(ctx: RunContext, prepared: JobResult) -> Original:
         Trial(origin.original(ctx.model)),
         _request(ctx.workload, bos, ids),
         inputs={"pictures": Input.of(picture_facts["pictures"])} if ctx.workload.pictures else {},
-        facts={"notes": prepared.facts["notes"], **picture_facts},
+        facts={"notes": [*prepared.facts["notes"], *notes], **picture_facts},
     )
 
 
@@ -243,16 +244,35 @@ def _request(work: Workload, bos: list[int], ids: list[int]) -> dict[str, Any]:
     }
 
 
-def _windows(ctx: RunContext, ids: list[int], bos: list[int]) -> Mapping[str, Any]:
-    """Return number and length of the windows: those of the effort, limited by the text and the model's context."""
-    window = min(ctx.effort.window, ctx.model.context or ctx.effort.window)
+def windows(
+    effort: EffortSettings, context: int | None, sliding: int | None, ids: int, bos: int
+) -> tuple[dict[str, int], list[str]]:
+    """Return number and length of the windows, and a note on what they cannot show.
+
+    They are those of the effort, limited by the text (`ids` tokens) and the model's context. A model that attends to
+    the last `sliding` tokens only gets longer windows, if as many tokens and MIN_WINDOWS allow it: within shorter ones
+    a runtime that ignores the limit is not found. Raises TextError if the text is too short.
+    """
+    window = min(effort.window, context or effort.window)
     # Prefer shorter windows over too few of them if the text is short.
-    while window > 32 and len(ids) // (window - len(bos)) < MIN_WINDOWS:
+    while window > 32 and ids // (window - bos) < MIN_WINDOWS:
         window //= 2
-    windows = min(ctx.effort.windows, len(ids) // (window - len(bos)))
-    if windows < MIN_WINDOWS:
+    longer = sliding + sliding // 2 if sliding else 0
+    fits = longer <= (context or longer) and longer * MIN_WINDOWS <= min(ids, effort.windows * effort.window)
+    if longer > window and fits:
+        window = longer
+    count = min(
+        max(MIN_WINDOWS, effort.windows * effort.window // window), effort.windows, ids // (window - bos)
+    )
+    if count < MIN_WINDOWS:
         raise TextError(
-            f"the evaluation text has {len(ids)} tokens: too few for {MIN_WINDOWS} windows of {window}",
+            f"the evaluation text has {ids} tokens: too few for {MIN_WINDOWS} windows of {window}",
             hint="give a longer text with --eval FILE, or leave --eval out to use the shipped text",
         )
-    return {"windows": windows, "window": window}
+    notes = []
+    if sliding and window <= sliding:
+        notes.append(
+            f"the model attends to the last {sliding} tokens, and the windows have {window}: that a backend limits its "
+            "attention too is not proven. Give a longer text (--eval FILE) or --effort thorough"
+        )
+    return {"windows": count, "window": window}, notes
