@@ -18,6 +18,7 @@ from .conftest import Done, Shell
 VERBS = [
     "optimize",
     "run",
+    "chat",
     "show",
     "report",
     "explain",
@@ -40,6 +41,10 @@ WRONG = [
     ("run bundle --prompt hi --max-tokens many", "invalid int value: 'many'"),
     ("run bundle --prompt hi --max-tokens 0", "--max-tokens is 0"),
     ("run lost --prompt hi", "no such bundle: lost"),
+    ("run bundle --prompt hi --temperature -1", "--temperature is -1.0"),
+    ("run bundle --prompt hi --top-p 1.5", "--top-p is 1.5"),
+    ("chat lost", "no such bundle: lost"),
+    ("chat bundle", "has no chat template"),
     ("show lost", "no such bundle: lost"),
     ("show model", "is not a bundle"),
     ("compare", "required: BUNDLE"),

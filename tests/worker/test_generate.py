@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from edgehone.backends.sessions import Generation, WorkerJob
+from edgehone.core.errors import InputError, SetupError
 from edgehone.worker.generate import generate
 
 
@@ -64,6 +65,10 @@ def test_the_answer_is_written_and_timed(
         "text": "ab",
         "prompt_tokens": 2,
         "tokens": 2,
+        "ended": False,
+        "context_limited": False,
+        "template": False,
+        "tokenizer": "runtime",
         "ttft_s": 0.5,
         "decode_tokens_per_s": pytest.approx(2.0),
     }
@@ -74,7 +79,35 @@ def test_an_end_of_text_token_stops_and_is_not_written(
 ) -> None:
     facts = answer(monkeypatch, tmp_path, b"ab\0cd", eos=[0])
     assert capsys.readouterr().out == "ab\n"
-    assert facts["tokens"] == 2
+    assert facts["tokens"] == 2 and facts["ended"]
+
+
+def test_what_a_runtime_generates_after_the_end_is_not_written(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Late(Bytes):
+        def generate(self, ids: Sequence[int], count: int, on_token: Callable[[int], bool]) -> Generation:
+            for token in self.answer:
+                on_token(token)
+            return Generation(0.0, list(self.answer), [0.5])
+
+    monkeypatch.setitem(globals(), "Bytes", Late)
+    assert answer(monkeypatch, tmp_path, b"ab\0c", eos=[5, 0])["text"] == "ab"
+    assert capsys.readouterr().out == "ab\n"
+
+
+def test_the_context_limits_the_answer_and_the_prompt(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    facts = answer(monkeypatch, tmp_path, b"abcdef", context=5)
+    assert facts["text"] == "abc" and facts["context_limited"]
+    with pytest.raises(InputError, match="the prompt has 2 tokens; the model's context is 2"):
+        answer(monkeypatch, tmp_path, b"a", context=2)
+
+
+def test_sampling_needs_a_sampler(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with pytest.raises(SetupError, match="likeliest token only"):
+        answer(monkeypatch, tmp_path, b"a", sampling={"temperature": 0.5})
 
 
 def test_a_character_is_written_once_its_last_byte_is_generated(
@@ -91,5 +124,5 @@ def test_an_empty_answer_has_no_rate(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 
 
 def test_a_prompt_without_a_token_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="no token"):
+    with pytest.raises(InputError, match="has no token"):
         answer(monkeypatch, tmp_path, b"a", prompt="")

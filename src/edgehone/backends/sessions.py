@@ -123,6 +123,36 @@ class ConcurrentSession(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Sampling:
+    """How the next token is drawn, as in transformers: first the penalty, then temperature, top k, top p.
+
+    `temperature` 0 takes the likeliest token. `top_k` 0 and `top_p` 1 do not restrict the choice; `repetition_penalty`
+    1 does not penalize tokens of the prompt and of the text so far.
+    """
+
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    repetition_penalty: float = 1.0
+    seed: int = 0
+
+
+@runtime_checkable
+class SamplingSession(Protocol):
+    """A session that can draw tokens with the framework's own sampler. Other sessions are greedy."""
+
+    def sample(
+        self,
+        ids: Sequence[int],
+        count: int,
+        sampling: Sampling,
+        on_token: Callable[[int], bool] | None = None,
+    ) -> Generation:
+        """Generate as `Session.generate` does, but draw each token. The same seed gives the same tokens."""
+        ...
+
+
 class GraphSession(Protocol):
     """An opened artifact of a graph (a model whose `kind` is "graph"). A worker has one session open at a time."""
 

@@ -34,6 +34,12 @@ class Bundle:
         """The folder that the backend runs."""
         return self.path / "artifact"
 
+    @property
+    def tokenizer(self) -> Path | None:
+        """The folder with the original's tokenizer, chat template and sampling; None for graphs, older bundles."""
+        folder = self.path / "tokenizer"
+        return folder if folder.is_dir() else None
+
     def drifted(self, versions: Mapping[str, str]) -> list[str]:
         """Return the packages whose installed version differs from the one in the manifest: `name 2 (was 1)`.
 

@@ -23,10 +23,11 @@ class Manifest:
     """What is needed to run the artifact, and the digests by which its files are verified.
 
     `approved` is false if the artifact does not pass every gate. `eos` are the ids that end a generated text,
-    `pictures` the prompt template of a vision-language model. `batch` and `inputs` describe what a graph takes, `axes`
-    where its samples are. `target` is the device that the bundle was optimized for, None for `device`, on which it was
-    built. `versions` maps a backend to the versions of its packages, `files` a path to its SHA-256. `remedies` are the
-    settings that `edgehone diagnose --apply` has changed.
+    `tokenizer` says whose tokenizer makes the ids of a prompt: the original's in the folder `tokenizer`, or the
+    runtime's own; `pictures` the prompt template of a vision-language model. `batch` and `inputs` describe what a
+    graph takes, `axes` where its samples are. `target` is the device that the bundle was optimized for, None for
+    `device`, on which it was built. `versions` maps a backend to the versions of its packages, `files` a path to its
+    SHA-256. `remedies` are the settings that `edgehone diagnose --apply` has changed.
     """
 
     schema: Literal[1] = SCHEMA
@@ -38,6 +39,7 @@ class Manifest:
     approved: bool = field(default=True, metadata=OPTIONAL)
     kind: Literal["language", "graph"] = field(default="language", metadata=OPTIONAL)
     eos: tuple[int, ...]
+    tokenizer: Literal["original", "runtime"] = field(default="runtime", metadata=OPTIONAL)
     pictures: Any = field(default=None, metadata=OPTIONAL)
     batch: Count = field(default=1, metadata=OPTIONAL)
     inputs: tuple[Mapping[str, Any], ...] = field(default=(), metadata=OPTIONAL)

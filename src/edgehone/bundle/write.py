@@ -36,8 +36,8 @@ class Evidence:
 class Contents:
     """The contents of a bundle.
 
-    `files` of the manifest are added by `write`. `notices` are licence files. `command` is the command line that makes
-    the bundle again.
+    `files` of the manifest are added by `write`. `tokenizer` is a folder with the original's tokenizer, chat template
+    and sampling. `notices` are licence files. `command` is the command line that makes the bundle again.
     """
 
     decision: Decision
@@ -46,6 +46,7 @@ class Contents:
     report: str
     command: Sequence[str]
     evidence: Sequence[Evidence] = ()
+    tokenizer: Path | None = None
     notices: Sequence[Path] = ()
 
 
@@ -90,6 +91,8 @@ def write(target: Path, contents: Contents) -> None:
 
 def _fill(folder: Path, contents: Contents) -> None:
     shutil.copytree(contents.artifact, folder / "artifact")
+    if contents.tokenizer:
+        shutil.copytree(contents.tokenizer, folder / "tokenizer")
     _write_json(folder / DECISION, contents.decision.to_json())
     for evidence in contents.evidence:
         _write_evidence(evidence_folder(folder, evidence.key), evidence)

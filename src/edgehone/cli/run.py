@@ -1,6 +1,7 @@
-"""Run a bundle: generate text greedily, or compute the outputs of a graph.
+"""Run a bundle: answer a prompt, or compute the outputs of a graph.
 
-The bundle's backend and runtime settings are used.
+The bundle's backend and runtime settings are used. A prompt is put into the model's chat template, if it has one, and
+tokens are drawn as its generation_config.json says; --raw continues the plain text, greedily by default.
 """
 
 from __future__ import annotations
@@ -11,12 +12,16 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgehone.cli.sampling_options import add_sampling_options, sampling_options
+
 if TYPE_CHECKING:
     from edgehone.bundle import Bundle
 
 EXAMPLE = """examples:
   edgehone run ./bundle --prompt "Once upon a time"
   edgehone run ./bundle --prompt "Once upon a time" --max-tokens 200 --json
+  edgehone run ./bundle --raw --prompt "Once upon a time"
+  edgehone run ./bundle --prompt "Once upon a time" --temperature 0.7 --seed 1
   edgehone run ./bundle --image cat.png --prompt "Once upon a time"
   edgehone run ./classifier --input images.npz --output scores.npz
 """
@@ -26,7 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     parser.add_argument("bundle", metavar="BUNDLE", help="folder of a bundle")
     inputs = parser.add_mutually_exclusive_group(required=True)
-    inputs.add_argument("--prompt", metavar="TEXT", help="text to continue")
+    inputs.add_argument(
+        "--prompt", metavar="TEXT", help="what to answer or, without a chat template, to continue"
+    )
     inputs.add_argument(
         "--input", metavar="NPZ", help="for a graph: an array for each input, samples along the first axis"
     )
@@ -43,6 +50,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="largest number of generated tokens (default: 128)",
     )
+    parser.add_argument(
+        "--raw", action="store_true", help="continue the plain text: no chat template, the likeliest tokens"
+    )
+    add_sampling_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -59,12 +70,17 @@ def run(args: argparse.Namespace) -> int:
         args.prompt,
         args.max_tokens,
         picture=picture,
+        raw=args.raw,
+        sampling=sampling_options(args),
         quiet=args.json,
         on_progress=_print_progress,
     )
     if args.json:
         print(json.dumps(facts, indent=1))
-    elif facts["decode_tokens_per_s"]:
+        return 0
+    if facts["context_limited"] and not facts["ended"]:
+        print("[stopped at the end of the model's context]", file=sys.stderr)
+    if facts["decode_tokens_per_s"]:
         print(
             f"[{facts['tokens']} tokens, first after {facts['ttft_s'] * 1000:.0f} ms, "
             f"then {facts['decode_tokens_per_s']:.0f} tokens/s]",

@@ -16,8 +16,12 @@ from edgehone.execution.job import Input, Job
 from edgehone.execution.threads import (
     threads_of,
 )
+from edgehone.inference.sampling import SamplingOptions, settings
 from edgehone.inputs import samples
 from edgehone.inputs.axes import Axes
+from edgehone.worker.chat_template import read_template
+
+GREEDY_OR_STATED = SamplingOptions()
 
 
 def generate(
@@ -26,28 +30,39 @@ def generate(
     max_tokens: int,
     *,
     picture: Path | None = None,
+    raw: bool = False,
+    sampling: SamplingOptions = GREEDY_OR_STATED,
     quiet: bool = False,
     on_progress: Callable[[str], None] = lambda detail: None,
 ) -> dict[str, Any]:
-    """Generate text greedily and write it to standard output, unless `quiet`. `picture` is part of the prompt.
+    """Answer a prompt and write the text to standard output as it is generated, unless `quiet`.
 
-    Returns text, tokens (their number), ttft_s (seconds to the first token) and decode_tokens_per_s. Raises InputError
-    for an empty prompt, `max_tokens` below 1, a missing picture, or a picture for a model that takes none; JobError if
-    the backend fails.
+    The prompt is put into the model's chat template, and tokens are drawn as generation_config.json says. With `raw`,
+    or if the model has no template, the plain text is continued, greedily unless `sampling` says otherwise. `picture`
+    is part of the prompt and answered greedily.
+
+    Returns the facts of `worker.generate.generate`, and sampling (the settings, None if greedy). Raises InputError for
+    a prompt that is empty, not Unicode or beyond the model's context, `max_tokens` below 1, a missing picture, or a
+    picture for a model that takes none; JobError if the backend fails.
     """
     if not prompt:
         raise InputError(
             "the prompt is empty", hint=f'edgehone run {bundle.path} --prompt "Once upon a time"'
         )
-    if max_tokens < 1:
-        raise InputError(f"--max-tokens is {max_tokens}", hint="give 1 or more")
-    if bundle.manifest.kind != "language":
-        raise InputError(
-            f"{bundle.path} is a graph: it generates no text",
-            hint=f"edgehone run {bundle.path} --input FILE.npz --output OUT.npz",
-        )
-    args = {"prompt": prompt, "max_tokens": max_tokens, "eos": bundle.manifest.eos}
-    inputs = {}
+    check_text(prompt, "the prompt")
+    check_language(bundle, max_tokens)
+    drawn = None
+    if picture is None:
+        drawn = settings(sampling, bundle.tokenizer, raw=raw or not has_template(bundle))
+    args: dict[str, Any] = {
+        "prompt": prompt,
+        "max_tokens": max_tokens,
+        "eos": bundle.manifest.eos,
+        "raw": raw,
+        "sampling": drawn,
+        "context": context_of(bundle),
+    }
+    inputs = tokenizer_input(bundle)
     if picture is not None:
         args["template"] = bundle.manifest.pictures
         if args["template"] is None:
@@ -55,8 +70,8 @@ def generate(
         if not picture.is_file():
             raise InputError(f"no such picture: {picture}", hint="give a PNG or JPEG file")
         inputs["picture"] = Input(picture.resolve(), "")
-    job = _job(bundle, "edgehone.worker.generate:generate", args, inputs, on_progress)
-    return run_foreground(job, quiet=quiet)
+    job = job_of(bundle, "edgehone.worker.generate:generate", args, inputs, on_progress)
+    return {**run_foreground(job, quiet=quiet), "sampling": drawn}
 
 
 def infer(
@@ -86,11 +101,50 @@ def infer(
         "output": str(output.absolute()),
     }
     inputs = {"samples": Input(path.resolve(), "")}
-    job = _job(bundle, "edgehone.worker.infer:infer", args, inputs, on_progress)
+    job = job_of(bundle, "edgehone.worker.infer:infer", args, inputs, on_progress)
     return run_foreground(job, quiet=True)
 
 
-def _job(
+def check_language(bundle: Bundle, max_tokens: int) -> None:
+    """Raise InputError for a bundle that generates no text, and for `max_tokens` below 1."""
+    if max_tokens < 1:
+        raise InputError(f"--max-tokens is {max_tokens}", hint="give 1 or more")
+    if bundle.manifest.kind != "language":
+        raise InputError(
+            f"{bundle.path} is a graph: it generates no text",
+            hint=f"edgehone run {bundle.path} --input FILE.npz --output OUT.npz",
+        )
+
+
+def check_text(text: str, what: str) -> None:
+    """Raise InputError if a text from the command line or standard input was not UTF-8."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        byte = ord(text[error.start]) & 0xFF  # Python keeps such a byte as a surrogate
+        raise InputError(
+            f"{what} is not UTF-8: byte 0x{byte:02x} after {text[: error.start][-20:]!r}",
+            hint="convert it: iconv -t UTF-8",
+        ) from error
+
+
+def has_template(bundle: Bundle) -> bool:
+    """Return whether the bundle has the chat template of the original."""
+    return bundle.tokenizer is not None and read_template(bundle.tokenizer) is not None
+
+
+def context_of(bundle: Bundle) -> int | None:
+    """Return the number of tokens that the original's context holds; None if it does not state it."""
+    context = bundle.decision.model.get("context")
+    return context if isinstance(context, int) else None
+
+
+def tokenizer_input(bundle: Bundle) -> dict[str, Input]:
+    """Return the folder of the original's tokenizer as a job's input; {} for bundles without it."""
+    return {"tokenizer": Input(bundle.tokenizer.resolve(), "")} if bundle.tokenizer else {}
+
+
+def job_of(
     bundle: Bundle,
     call: str,
     args: dict[str, Any],

@@ -52,7 +52,8 @@ def write_bundle(
         page([findings]),
         command,
         evidence,
-        _notices(ctx.model.folder),
+        tokenizer=tokenizer if (tokenizer := original.prepared.out / "tokenizer").is_dir() else None,
+        notices=_notices(ctx.model.folder),
     )
     bundle.write(target, contents)
 
@@ -68,6 +69,7 @@ def _manifest(decision: Decision, ctx: RunContext, original: Original, chosen: T
         approved=decision.chosen is not None,
         kind=ctx.model.kind,
         eos=tuple(original.prepared.facts.get("eos", ())),
+        tokenizer="original" if original.prepared.facts.get("portable") else "runtime",
         pictures=original.facts["pictures"].facts["template"] if "pictures" in original.facts else None,
         batch=original.request.get("batch", 1),
         inputs=tuple(ctx.model.to_json()["inputs"]),

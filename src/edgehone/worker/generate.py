@@ -6,66 +6,131 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from edgehone.backends.capabilities import VisionBackend, require
-from edgehone.backends.sessions import Generation, Session, VisionSession, WorkerJob
+from edgehone.backends.capabilities import VisionBackend, capability, require
+from edgehone.backends.sessions import (
+    Generation,
+    Sampling,
+    SamplingSession,
+    Session,
+    VisionSession,
+    WorkerJob,
+)
+from edgehone.core.errors import InputError, SetupError
 from edgehone.worker.backend import load_backend
+from edgehone.worker.text import Text
 
 
 def generate(job: WorkerJob) -> dict[str, Any]:
-    """Write the prompt's continuation to standard output as it is generated.
+    """Write the answer to a prompt to standard output as it is generated.
 
-    args: backend, settings, prompt (text), max_tokens, eos (ids that end the text); with inputs["picture"] also
-    template (the ids before a picture, and around the prompt that follows it). inputs: artifact, optionally picture.
-    Returns text, prompt_tokens, tokens, ttft_s (seconds to the first token) and decode_tokens_per_s. Raises
-    ValueError if the prompt has no token.
+    args: backend, settings, prompt (text), max_tokens, eos (ids that end the text), optionally raw (continue the plain
+    text even if the model has a chat template), sampling (fields of `Sampling`; greedy without), context (the model's
+    limit, prompt included); with inputs["picture"] also template (the ids before a picture, and around the prompt that
+    follows it). inputs: artifact, optionally tokenizer (the folder in a bundle) and picture.
+
+    Returns what `answer` returns, and template (whether the chat template was used) and tokenizer ("original" or
+    "runtime"). Raises InputError for a prompt without tokens or beyond the context.
     """
     backend = load_backend(job)
     with_picture = "picture" in job.inputs
     open_session = require(backend, VisionBackend).open_vision if with_picture else backend.open_session
     session: Any = open_session(job.inputs["artifact"], job.args["settings"], job)
-    ends = set(job.args["eos"])
-    ids: list[int] = []
-    text_so_far = ""
-
-    def on_token(token: int) -> bool:
-        nonlocal text_so_far
-        if token in ends:
-            return True
-        ids.append(token)
-        text = session.detokenize(ids)
-        # An incomplete UTF-8 sequence is held back until its remaining bytes are generated.
-        if not text.endswith("\ufffd"):
-            written = _write(text.removeprefix(text_so_far))
-            text_so_far = text
-            return not written
-        return False
-
-    prompt = session.tokenize(job.args["prompt"])
-    if not prompt:
-        raise ValueError("the prompt has no token")
-    run = _describe if with_picture else _continue
-    generation = run(job, session, prompt, on_token)
+    text = Text(job, session)
+    chats = text.has_template and not job.args.get("raw", False) and not with_picture
+    message = {"role": "user", "content": job.args["prompt"]}
+    prompt = text.conversation([message]) if chats else text.prompt(job.args["prompt"])
+    run = (
+        _describe(job, session, prompt)
+        if with_picture
+        else drawing(session, prompt, job.args.get("sampling"))
+    )
+    limit = fitting(len(prompt), job.args["max_tokens"], job.args.get("context"))
+    facts = answer(run, text, limit, job.args["eos"], _write)
     _write("\n")
     session.close()
-    decode_s = generation.times[-1] - generation.times[0] if len(generation.times) > 1 else 0.0
     return {
-        "text": text_so_far,
+        **facts,
         "prompt_tokens": len(prompt),
-        "tokens": len(ids),
-        "ttft_s": generation.times[0] - generation.started if generation.times else None,
-        "decode_tokens_per_s": (len(generation.times) - 1) / decode_s if decode_s else None,
+        "context_limited": limit < job.args["max_tokens"],
+        "template": chats,
+        "tokenizer": text.source,
     }
 
 
-def _continue(job: WorkerJob, session: Session, prompt: list[int], show: Callable[[int], bool]) -> Generation:
-    """Continue a prompt without a picture."""
-    return session.generate(prompt, job.args["max_tokens"], show)
+def answer(
+    run: Callable[[int, Callable[[int], bool]], Generation],
+    text: Text,
+    max_tokens: int,
+    eos: list[int],
+    write: Callable[[str], bool],
+) -> dict[str, Any]:
+    """Generate up to `max_tokens`, and write the text as it becomes certain until `write` returns False.
+
+    `run` generates a number of tokens and reports each. Returns text, tokens (their number, without the one that
+    ended the text), ended (whether one did), ttft_s (seconds to the first token) and decode_tokens_per_s.
+    """
+    ends, stream, ended = set(eos), text.stream(), False
+
+    def on_token(token: int) -> bool:
+        nonlocal ended
+        ended = ended or token in ends
+        if ended:  # transformers reports one more token after that
+            return True
+        more = stream.add(token)
+        return bool(more) and not write(more)
+
+    generation = run(max_tokens, on_token)
+    if rest := stream.finish():
+        write(rest)
+    times = generation.times
+    decode_s = times[-1] - times[0] if len(times) > 1 else 0.0
+    return {
+        "text": stream.text,
+        "tokens": len(stream.ids),
+        "ended": ended,
+        "ttft_s": times[0] - generation.started if times else None,
+        "decode_tokens_per_s": (len(times) - 1) / decode_s if decode_s else None,
+    }
+
+
+def drawing(
+    session: Session, prompt: list[int], sampling: dict[str, Any] | None
+) -> Callable[[int, Callable[[int], bool]], Generation]:
+    """Return the function that continues a prompt: greedily without `sampling`, else with the session's sampler.
+
+    Raises SetupError if the session has none.
+    """
+    if sampling is None:
+        return lambda count, on_token: session.generate(prompt, count, on_token)
+    sampler = capability(session, SamplingSession)
+    if sampler is None:
+        raise SetupError(
+            "this backend takes the likeliest token only; it has no sampler",
+            hint="add --temperature 0 --repetition-penalty 1",
+        )
+    drawn = Sampling(**sampling)
+    return lambda count, on_token: sampler.sample(prompt, count, drawn, on_token)
+
+
+def fitting(prompt_tokens: int, max_tokens: int, context: int | None) -> int:
+    """Return the number of tokens that fit into the context after the prompt, at most `max_tokens`.
+
+    Raises InputError if the prompt leaves no room for one.
+    """
+    if context is None:
+        return max_tokens
+    if prompt_tokens >= context:
+        raise InputError(
+            f"the prompt has {prompt_tokens} tokens; the model's context is {context}",
+            hint="give a shorter prompt",
+        )
+    return min(max_tokens, context - prompt_tokens)
 
 
 def _describe(
-    job: WorkerJob, session: VisionSession, prompt: list[int], show: Callable[[int], bool]
-) -> Generation:
-    """Answer a prompt about a picture, in the model's own template."""
+    job: WorkerJob, session: VisionSession, prompt: list[int]
+) -> Callable[[int, Callable[[int], bool]], Generation]:
+    """Return the function that answers a prompt about a picture, in the model's own template."""
     from edgehone.worker.prepare_pictures import read
 
     template = job.args["template"]
@@ -73,7 +138,7 @@ def _describe(
     bos = template["before"][:1] if prompt[:1] == template["before"][:1] else []
     after = [*template["head"], *prompt[len(bos) :], *template["tail"]]
     picture = read(job.inputs["picture"])
-    return session.describe(picture, template["before"], after, job.args["max_tokens"], show)
+    return lambda count, on_token: session.describe(picture, template["before"], after, count, on_token)
 
 
 def _write(text: str) -> bool:

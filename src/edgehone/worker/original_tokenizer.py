@@ -7,12 +7,14 @@ every backend for language models has the library.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from edgehone.core.errors import ModelError, SetupError
 
+_BYTE = re.compile(r"<0x[0-9A-F]{2}>")
 # What transformers' clean_up_tokenization replaces in decoded text, in its order.
 CLEAN_UP = (
     (" .", "."),
@@ -48,11 +50,16 @@ class OriginalTokenizer:
         self._tokenizer.no_padding()
         path = folder / "tokenizer_config.json"
         config = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+        self._bytes = {i for token, i in self._tokenizer.get_vocab().items() if _BYTE.fullmatch(token)}
         self._cleans_up = bool(config.get("clean_up_tokenization_spaces"))
 
     def tokenize(self, text: str, *, special: bool = True) -> list[int]:
         """Return ids; with `special` also those that the tokenizer adds by itself, such as BOS."""
         return [int(i) for i in self._tokenizer.encode(text, add_special_tokens=special).ids]
+
+    def is_byte(self, token: int) -> bool:
+        """Return whether a token is one of the byte tokens of SentencePiece."""
+        return token in self._bytes
 
     def detokenize(self, ids: Sequence[int]) -> str:
         """Return the text of the ids, without special tokens."""

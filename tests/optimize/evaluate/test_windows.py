@@ -54,6 +54,5 @@ def test_a_runtime_that_ignores_a_sliding_window_is_found(demo_model: Path, tmp_
     (folder / "config.json").write_text(json.dumps({**config, **changes}), "utf-8")
     ctx, original = parityrun.prepare(folder, tmp_path, window=64)
     assert original.reference.facts["window"] == 120
-    for name, passes in (("llamacpp", False), ("openvino", True)):
-        assert parityrun.conversion(parityrun.judge(ctx, original, name)).passed is passes
+    assert not parityrun.conversion(parityrun.judge(ctx, original, "llamacpp")).passed
     assert not original.facts["notes"]

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from edgehone.backends.llamacpp.log import Log
 from edgehone.backends.llamacpp.offload import CPU, load_model
+from edgehone.backends.llamacpp.samplers import sampler_chain
 from edgehone.backends.llamacpp.vocabulary import tokenize
 from edgehone.backends.sessions import (
     Generation,
+    Sampling,
 )
 from edgehone.core.errors import EdgehoneError, InputError
 
@@ -105,6 +107,28 @@ class LlamaSession:
         self, ids: Sequence[int], count: int, on_token: Callable[[int], bool] | None = None
     ) -> Generation:
         """Generate exactly `count` greedy tokens, ignoring end-of-text."""
+        return self._generate(ids, count, self._sampler, on_token)
+
+    def sample(
+        self,
+        ids: Sequence[int],
+        count: int,
+        sampling: Sampling,
+        on_token: Callable[[int], bool] | None = None,
+    ) -> Generation:
+        """Draw tokens with libllama's own samplers, in the order of transformers."""
+        self._check(ids)
+        chain = sampler_chain(self._lib, sampling, len(ids) + count)
+        try:
+            for token in ids:  # the penalty counts those of the prompt too
+                self._lib.llama_sampler_accept(chain, token)
+            return self._generate(ids, count, chain, on_token)
+        finally:
+            self._lib.llama_sampler_free(chain)
+
+    def _generate(
+        self, ids: Sequence[int], count: int, sampler: Any, on_token: Callable[[int], bool] | None
+    ) -> Generation:
         self._check(ids)
         lib, generated, times = self._lib, list[int](), list[float]()
         started = time.perf_counter()
@@ -119,7 +143,7 @@ class LlamaSession:
         while len(generated) < count:
             if generated:
                 self._decode(batch)
-            last[0] = lib.llama_sampler_sample(self._sampler, self._context, -1)
+            last[0] = lib.llama_sampler_sample(sampler, self._context, -1)
             generated.append(last[0])
             times.append(time.perf_counter())
             if on_token is not None and on_token(generated[-1]):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgehone.backends.mlx import build, dequantize
-from edgehone.backends.sessions import Generation
+from edgehone.backends.sessions import Generation, Sampling
 from edgehone.backends.shared.ids import check_ids
 from edgehone.core.errors import JobError
 
@@ -67,6 +67,29 @@ class MlxSession:
         self, ids: Sequence[int], count: int, on_token: Callable[[int], bool] | None = None
     ) -> Generation:
         """Generate greedily with mlx-lm's own loop from an empty cache. Raises JobError if it ends early."""
+        return self._generate(ids, count, {}, on_token)
+
+    def sample(
+        self,
+        ids: Sequence[int],
+        count: int,
+        sampling: Sampling,
+        on_token: Callable[[int], bool] | None = None,
+    ) -> Generation:
+        """Draw tokens with mlx-lm's own sampler. Raises JobError if it ends early."""
+        import mlx.core as mx
+        from mlx_lm.sample_utils import make_logits_processors, make_sampler
+
+        mx.random.seed(sampling.seed)
+        drawn = make_sampler(sampling.temperature, sampling.top_p, top_k=sampling.top_k)
+        penalty = make_logits_processors(
+            repetition_penalty=sampling.repetition_penalty, repetition_context_size=len(ids) + count
+        )
+        return self._generate(ids, count, {"sampler": drawn, "logits_processors": penalty}, on_token)
+
+    def _generate(
+        self, ids: Sequence[int], count: int, more: Mapping[str, Any], on_token: Callable[[int], bool] | None
+    ) -> Generation:
         import mlx.core as mx
         from mlx_lm.generate import generate_step
 
@@ -74,7 +97,7 @@ class MlxSession:
         generated: list[int] = []
         times: list[float] = []
         started = time.perf_counter()
-        for token, _ in generate_step(mx.array(list(ids)), self._model, max_tokens=count):
+        for token, _ in generate_step(mx.array(list(ids)), self._model, max_tokens=count, **more):
             times.append(time.perf_counter())
             generated.append(int(token))
             if on_token is not None and on_token(generated[-1]):

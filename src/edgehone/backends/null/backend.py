@@ -29,6 +29,7 @@ from edgehone.backends.null.clock import VirtualClock
 from edgehone.backends.sessions import (
     Generation,
     OperatorTime,
+    Sampling,
     WorkerJob,
 )
 from edgehone.backends.shared import quantized_weights
@@ -266,6 +267,30 @@ class NullSession:
                 break
         return Generation(started, new, times)
 
+    def sample(
+        self,
+        ids: Sequence[int],
+        count: int,
+        sampling: Sampling,
+        on_token: Callable[[int], bool] | None = None,
+    ) -> Generation:
+        """Draw from the table's rows, at the simulated pace."""
+        import numpy as np
+
+        check_ids(ids, VOCABULARY)
+        random, seen = np.random.default_rng(sampling.seed), set(ids)
+        started, last, new, times = self.clock.now(), ids[-1], list[int](), list[float]()
+        self.clock.sleep(self.pace * len(ids) / 10)
+        for _ in range(count):
+            self.clock.sleep(self.pace)
+            last = _draw(self.table[last].astype(np.float64), seen, sampling, random)
+            seen.add(last)
+            new.append(last)
+            times.append(self.clock.now())
+            if on_token is not None and on_token(last):
+                break
+        return Generation(started, new, times)
+
     def generate_many(self, prompts: Sequence[Sequence[int]], count: int) -> list[Generation]:
         """Generate for several prompts: a token of all of them takes as long as one token of one."""
         for ids in prompts:
@@ -344,6 +369,23 @@ def _load(folder: Path, bits: int) -> NDArray[np.float32]:
     padded = np.concatenate([np.zeros((count, 8 - bits), np.uint8), digits], 1)
     levels = np.packbits(padded, axis=1).reshape(VOCABULARY, VOCABULARY)
     return np.asarray(stored["low"] + stored["step"] * levels, np.float32)
+
+
+def _draw(
+    logits: NDArray[np.float64], seen: set[int], sampling: Sampling, random: np.random.Generator
+) -> int:
+    import numpy as np
+
+    index = list(seen)
+    penalty = sampling.repetition_penalty
+    logits[index] = np.where(logits[index] > 0, logits[index] / penalty, logits[index] * penalty)
+    if sampling.temperature == 0:
+        return int(logits.argmax())
+    order = np.argsort(-logits)[: sampling.top_k or None]
+    shares = np.exp((logits[order] - logits[order[0]]) / sampling.temperature)
+    shares /= shares.sum()
+    kept = np.cumsum(shares) - shares < sampling.top_p
+    return int(random.choice(order[kept], p=shares[kept] / shares[kept].sum()))
 
 
 def _set_wall_clock(seconds: float) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgehone.backends.olive.build import quiet
 from edgehone.backends.onnxruntime.session import session_options
-from edgehone.backends.sessions import Generation
+from edgehone.backends.sessions import Generation, Sampling
 from edgehone.backends.shared.ids import check_ids
 from edgehone.core.errors import JobError
 
@@ -120,6 +120,30 @@ class OliveSession:
         self, ids: Sequence[int], count: int, on_token: Callable[[int], bool] | None = None
     ) -> Generation:
         """Generate greedily with ONNX Runtime GenAI's own loop, one step per token."""
+        return self._generate(ids, count, _GREEDY, on_token)
+
+    def sample(
+        self,
+        ids: Sequence[int],
+        count: int,
+        sampling: Sampling,
+        on_token: Callable[[int], bool] | None = None,
+    ) -> Generation:
+        """Draw tokens with ONNX Runtime GenAI's own sampler."""
+        options: dict[str, Any] = {**_GREEDY, "repetition_penalty": sampling.repetition_penalty}
+        if sampling.temperature:
+            options |= {"do_sample": True, "temperature": sampling.temperature, "top_p": sampling.top_p}
+            # Its seed is an int; 0 for top_k means all.
+            options |= {"top_k": sampling.top_k, "random_seed": sampling.seed % (1 << 31)}
+        return self._generate(ids, count, options, on_token)
+
+    def _generate(
+        self,
+        ids: Sequence[int],
+        count: int,
+        options: Mapping[str, Any],
+        on_token: Callable[[int], bool] | None,
+    ) -> Generation:
         check_ids(ids, self._config["vocab_size"])
         model = self._generator()
         import numpy as np
@@ -129,7 +153,7 @@ class OliveSession:
         times: list[float] = []
         started = time.perf_counter()
         parameters = genai.GeneratorParams(model)
-        parameters.set_search_options(max_length=len(ids) + count, **_GREEDY)
+        parameters.set_search_options(max_length=len(ids) + count, **options)
         generator = genai.Generator(model, parameters)
         generator.append_tokens(np.array(list(ids), np.int32))
         for _ in range(count):

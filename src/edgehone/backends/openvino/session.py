@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgehone.backends.openvino.placement import CPU, device_properties
 from edgehone.backends.openvino.stateful import token_inputs
-from edgehone.backends.sessions import Generation
+from edgehone.backends.sessions import Generation, Sampling
 from edgehone.backends.shared.ids import check_ids, padded
 from edgehone.core.errors import JobError
 
@@ -111,6 +111,25 @@ class OpenVinoSession:
         self, ids: Sequence[int], count: int, on_token: Callable[[int], bool] | None = None
     ) -> Generation:
         """Generate greedily with OpenVINO GenAI's own loop. Raises JobError if it ends early."""
+        return self._generate(ids, count, {"do_sample": False}, on_token)
+
+    def sample(
+        self,
+        ids: Sequence[int],
+        count: int,
+        sampling: Sampling,
+        on_token: Callable[[int], bool] | None = None,
+    ) -> Generation:
+        """Draw tokens with OpenVINO GenAI's own sampler. Raises JobError if it ends early."""
+        return self._generate(ids, count, _sampling(sampling), on_token)
+
+    def _generate(
+        self,
+        ids: Sequence[int],
+        count: int,
+        settings: Mapping[str, Any],
+        on_token: Callable[[int], bool] | None,
+    ) -> Generation:
         import numpy as np
         import openvino as ov
         import openvino_genai as genai
@@ -118,7 +137,7 @@ class OpenVinoSession:
         check_ids(ids, self._vocabulary)
         pipeline = self._generator()
         clock = _token_clock(on_token)
-        config = genai.GenerationConfig(max_new_tokens=count, ignore_eos=True, do_sample=False)
+        config = genai.GenerationConfig(max_new_tokens=count, ignore_eos=True, **settings)
         prompt = genai.TokenizedInputs(
             ov.Tensor(np.array([list(ids)], np.int64)), ov.Tensor(np.ones((1, len(ids)), np.int64))
         )
@@ -165,6 +184,17 @@ class OpenVinoSession:
     def close(self) -> None:
         """Release the loaded models and the tokenizer."""
         self._request = self._pipeline = self._tokenizer = None
+
+
+def _sampling(sampling: Sampling) -> dict[str, Any]:
+    """Return the settings of OpenVINO GenAI's generation."""
+    penalty = {"repetition_penalty": sampling.repetition_penalty}
+    if sampling.temperature == 0:
+        return {"do_sample": False, **penalty}
+    drawn: dict[str, Any] = {"temperature": sampling.temperature, "top_p": sampling.top_p}
+    if sampling.top_k:
+        drawn["top_k"] = sampling.top_k
+    return {"do_sample": True, "rng_seed": sampling.seed, **drawn, **penalty}
 
 
 def vocabulary(folder: Path) -> int:

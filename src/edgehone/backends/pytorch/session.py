@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from edgehone.backends.pytorch.supported import vision_model_types
 from edgehone.backends.pytorch.tokenizer import load_tokenizer
 from edgehone.backends.pytorch.weights import load_weights
-from edgehone.backends.sessions import Generation
+from edgehone.backends.sessions import Generation, Sampling
 from edgehone.backends.shared.ids import padded
 
 if TYPE_CHECKING:
@@ -73,21 +73,40 @@ class TorchSession:
         fed = {"input_ids": inputs, "attention_mask": torch.ones_like(inputs)}
         return self.generate_from(fed, count, on_token)
 
-    def generate_from(
-        self, fed: Mapping[str, Any], count: int, on_token: Callable[[int], bool] | None = None
+    def sample(
+        self,
+        ids: Sequence[int],
+        count: int,
+        sampling: Sampling,
+        on_token: Callable[[int], bool] | None = None,
     ) -> Generation:
-        """Generate greedily from the inputs of the model's forward pass."""
+        """Draw tokens with transformers' generate()."""
+        import torch
+
+        torch.manual_seed(sampling.seed)
+        inputs = torch.tensor([list(ids)])
+        fed = {"input_ids": inputs, "attention_mask": torch.ones_like(inputs)}
+        return self.generate_from(fed, count, on_token, _sampling(sampling))
+
+    def generate_from(
+        self,
+        fed: Mapping[str, Any],
+        count: int,
+        on_token: Callable[[int], bool] | None = None,
+        sampling: Mapping[str, Any] | None = None,
+    ) -> Generation:
+        """Generate from the inputs of the model's forward pass; greedily without `sampling` (of `_sampling`)."""
         import torch
 
         clock = _Clock(on_token)
-        more = {"stopping_criteria": [clock.stop]} if on_token else {}
+        more: dict[str, Any] = {"stopping_criteria": [clock.stop]} if on_token else {}
         started = time.perf_counter()
         with torch.inference_mode():
             self.model.generate(
                 **fed,
                 max_new_tokens=count,
-                do_sample=False,
                 streamer=clock,
+                **(sampling or {"do_sample": False}),
                 **more,
             )
         return Generation(started, clock.ids, clock.times)
@@ -115,6 +134,15 @@ class TorchSession:
     def close(self) -> None:
         """Free the weights."""
         del self.model
+
+
+def _sampling(sampling: Sampling) -> dict[str, Any]:
+    """Return the arguments of transformers' generate()."""
+    penalty = {"repetition_penalty": sampling.repetition_penalty}
+    if sampling.temperature == 0:
+        return {"do_sample": False, **penalty}
+    drawn = {"temperature": sampling.temperature, "top_k": sampling.top_k, "top_p": sampling.top_p}
+    return {"do_sample": True, **drawn, **penalty}
 
 
 class _Clock:

@@ -1,0 +1,65 @@
+"""The text side of a running bundle: prompts to ids and ids to text, with the original's tokenizer (worker side)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgehone.core.errors import InputError
+from edgehone.worker.chat_template import Message, read_template, render, special_tokens
+from edgehone.worker.original_tokenizer import OriginalTokenizer
+from edgehone.worker.stable_text import StableText
+
+if TYPE_CHECKING:
+    from edgehone.backends.sessions import WorkerJob
+
+
+class Text:
+    """Tokenizes and decodes for a session.
+
+    `inputs["tokenizer"]` of the job is the folder `tokenizer` of a bundle. With a tokenizer.json in it, that tokenizer
+    is used, so that the runtime gets the original's ids; without one, the runtime's own tokenizer.
+    """
+
+    def __init__(self, job: WorkerJob, session: Any) -> None:
+        self._session = session
+        folder: Path | None = job.inputs.get("tokenizer")
+        portable = folder is not None and (folder / "tokenizer.json").is_file()
+        self._original = OriginalTokenizer(folder) if folder and portable else None
+        self._template = read_template(folder) if folder else None
+        self._special: Mapping[str, str] = special_tokens(folder) if folder else {}
+
+    @property
+    def source(self) -> str:
+        """Whose tokenizer is used: "original" or "runtime"."""
+        return "original" if self._original else "runtime"
+
+    @property
+    def has_template(self) -> bool:
+        """Whether the model has a chat template."""
+        return self._template is not None
+
+    def prompt(self, text: str) -> list[int]:
+        """Return the ids of a plain text, with those that the tokenizer puts before it. Raises InputError for none."""
+        ids = self._original.tokenize(text) if self._original else self._session.tokenize(text)
+        if not ids:
+            raise InputError(f"the prompt {text[:60]!r} has no token", hint="give a longer --prompt")
+        return [int(i) for i in ids]
+
+    def conversation(self, messages: Sequence[Message]) -> list[int]:
+        """Return the ids of a conversation in the model's chat template. Raises ModelError if it cannot be rendered."""
+        assert self._template is not None
+        rendered = render(self._template, messages, self._special)
+        if self._original:
+            return self._original.tokenize(rendered, special=False)
+        ids = [int(i) for i in self._session.tokenize(rendered)]
+        # The template writes the BOS, and the runtime's tokenizer adds another one.
+        doubled = rendered.startswith(self._special.get("bos_token", "\0")) and ids[:1] == ids[1:2]
+        return ids[1:] if doubled else ids
+
+    def stream(self) -> StableText:
+        """Return a new text that is decoded piece by piece."""
+        if self._original:
+            return StableText(self._original.detokenize, self._original.is_byte)
+        return StableText(self._session.detokenize)
