@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import shlex
 import subprocess
 from importlib.metadata import version
 from pathlib import Path
@@ -114,8 +115,7 @@ def test_every_example_has_words_that_are_understood(verb: str) -> None:
     module = importlib.import_module(f"edgehone.cli.{verb}")
     for line in module.EXAMPLE.splitlines():
         if line.strip().startswith("edgehone "):
-            words = line.replace('"', "").split()[1:]
-            words = [word for word in words if word not in ("upon", "a", "time")]  # of a quoted prompt
+            words = shlex.split(line)[1:]
             assert main._parser(words).parse_args(words).verb == verb
 
 
