@@ -94,10 +94,13 @@ def test_a_job_that_exceeds_its_limit_ends_with_its_children(warm: Run) -> None:
 
 
 def test_jobs_whose_process_is_watched_start_cold(
-    null_env: Env, servers: workers.Servers, monkeypatch: pytest.MonkeyPatch
+    null_env: Env, servers: workers.Servers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # An environment with an interpreter of its own, as those of real backends.
+    python = tmp_path / "python"
+    python.symlink_to(null_env.python)
     monkeypatch.setitem(workers.IMPORTS, "other", [])
-    job = Job("jobfunctions:echo", replace(null_env, name="other"))
+    job = Job("jobfunctions:echo", replace(null_env, name="other", python=python))
     assert "client.py" in " ".join(servers.command(replace(job, exclusive=True), ["cold"]))
     assert servers.command(replace(job, watch=MemoryWatch), ["cold"]) == ["cold"]
 
