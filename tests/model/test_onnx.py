@@ -185,6 +185,13 @@ def test_an_invalid_file_is_refused(place: Path, content: bytes, said: str) -> N
     assert said in refused(place, content)
 
 
+def test_a_new_ir_version_is_not_mended_by_the_converter_of_opsets(place: Path) -> None:
+    place.write_bytes(model(ir=99))
+    with pytest.raises(ModelError) as caught:
+        inspect(place)
+    assert caught.value.hint and "ir_version" in caught.value.hint and "convert" not in caught.value.hint
+
+
 def test_deep_nesting_is_refused(place: Path) -> None:
     body = graph()
     for _ in range(150):

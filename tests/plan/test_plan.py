@@ -20,7 +20,10 @@ class Willing:
     NEEDS = Needs()
     REFERENCE = False
 
-    def __init__(self, name: str, *reasons: str, exact_at: Effort = "quick") -> None:
+    def __init__(
+        self, name: str, *reasons: str, exact_at: Effort = "quick", processors: tuple[str, ...] = ()
+    ) -> None:
+        self.processors = processors
         self.NAME = name
         self.reasons = reasons
         self.exact_at: Effort = exact_at
@@ -30,7 +33,13 @@ class Willing:
 
     def recipes(self, model: ModelInfo) -> list[Recipe]:
         exact = Recipe(self.NAME, "exact", effort=self.exact_at, exact=True)
-        return [exact, *(Recipe(self.NAME, f"for-{effort}", effort=effort) for effort in EFFORTS)]
+        return [
+            exact,
+            *(
+                Recipe(self.NAME, f"for-{effort}", effort=effort, processors=self.processors)
+                for effort in EFFORTS
+            ),
+        ]
 
     def steps(self, recipe: Recipe) -> Any:
         raise AssertionError("planning builds nothing")
@@ -52,6 +61,13 @@ def test_a_backend_without_support_is_excluded_with_all_reasons() -> None:
     made = plan(MODEL, backends(Willing("a"), Willing("b", "too large", "no such layer")), "quick")
     assert made.backends == ["a"]
     assert made.refused == {"b": "too large; no such layer"}
+
+
+def test_a_recipe_for_some_processors_is_planned_only_there() -> None:
+    some = backends(Willing("a", processors=("avx512_bf16", "amx_bf16")))
+    for simd, planned in ((["avx2"], False), (["avx2", "amx_bf16"], True), ([], False), (None, True)):
+        made = plan(MODEL, some, "quick", simd=simd)
+        assert ("a/for-quick" in {recipe.key for recipe in made.recipes}) == planned
 
 
 def test_the_baseline_is_not_a_candidate() -> None:

@@ -56,6 +56,7 @@ class Recipe:
     `exact` marks the unquantized conversion, which the parity check compares with the original. `effort` is the lowest
     effort at which the recipe is tried. `calibrated` recipes read the calibration text. `surgery` describes changes to
     the checkpoint before the build (`edgehone.transform.surgery`); steps then read the changed checkpoint as `model`.
+    `processors` are instruction sets: the recipe is planned only where the processor has one of them (empty: always).
     `bits` is the number of bits per weight including scales, from which the artifact's size is predicted; None if it is
     not known.
     """
@@ -70,6 +71,7 @@ class Recipe:
     why: str = ""
     surgery: Mapping[str, Any] = field(default_factory=dict)
     bits: float | None = None
+    processors: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:

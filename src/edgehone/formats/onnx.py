@@ -14,6 +14,7 @@ from pathlib import Path
 from edgehone.core.errors import ModelError
 from edgehone.formats import onnx_data
 from edgehone.formats.graph import Tensor
+from edgehone.formats.onnx_attention import Node
 from edgehone.formats.onnx_data import RANK_LIMIT, TYPES, Stored
 from edgehone.formats.protobuf import BYTES, Wire, WireError, signed
 
@@ -34,7 +35,8 @@ class Model:
     `inputs` and `outputs` are those of the main graph; `initializers` are its stored tensors by name. `operators` and
     `functions` are (domain, name) pairs of the main graph, its subgraphs and the model's functions together.
     `dtypes`: elements in initializers by dtype, as safetensors names it. `constants`: elements in tensors that are
-    attributes of nodes. `unranked`: names of inputs and outputs without a shape. `files`: size in bytes of each
+    attributes of nodes. `nodes`: operator, inputs and outputs of the nodes of the main graph and the functions.
+    `unranked`: names of inputs and outputs without a shape. `files`: size in bytes of each
     external data file, by path relative to the model.
     """
 
@@ -51,6 +53,7 @@ class Model:
     functions: set[tuple[str, str]] = field(default_factory=set)
     dtypes: Counter[str] = field(default_factory=Counter)
     constants: int = 0
+    nodes: list[Node] = field(default_factory=list)
     unranked: list[str] = field(default_factory=list)
     files: dict[str, int] = field(default_factory=dict)
 
@@ -158,10 +161,14 @@ class _Reader:
 
     def _node(self, start: int, end: int, depth: int) -> None:
         name = domain = ""
+        inputs: list[str] = []
+        outputs: list[str] = []
         for number, kind, value, stop in self.wire.fields(start, end):
             if kind != BYTES:
                 continue
-            if number == 4:
+            if number in (1, 2):
+                (inputs if number == 1 else outputs).append(self.wire.text(value, stop))
+            elif number == 4:
                 name = self.wire.text(value, stop)
             elif number == 7:
                 domain = self.wire.text(value, stop)
@@ -170,6 +177,8 @@ class _Reader:
         if not name:
             raise WireError(f"byte {start}: a node without an operator")
         self.model.operators.add((domain or DEFAULT_DOMAIN, name))
+        if depth == 0:
+            self.model.nodes.append((name, inputs, outputs))
 
     def _attribute(self, start: int, end: int, depth: int) -> None:
         for number, kind, value, stop in self.wire.fields(start, end):

@@ -56,6 +56,7 @@ class ModelInfo:
     inputs: tuple[Tensor, ...] = ()
     outputs: tuple[Tensor, ...] = ()
     opset: int | None = None
+    attention: bool = False  # an ONNX graph has a softmax between two matrix products
     operators: tuple[str, ...] = ()  # sorted; "domain::Name" except in the default domain of ONNX
 
     @property

@@ -10,6 +10,7 @@ from typing import Any
 
 from edgehone.core.errors import ModelError
 from edgehone.formats.onnx import DEFAULT_DOMAIN, Model, read_model
+from edgehone.formats.onnx_attention import has_attention
 from edgehone.model.info import ModelInfo
 from edgehone.model.licence import read_licence
 
@@ -46,6 +47,7 @@ def read(path: Path) -> ModelInfo:
         inputs=tuple(tensor for tensor in model.inputs if tensor.name not in model.initializers),
         outputs=tuple(model.outputs),
         opset=model.opsets.get(DEFAULT_DOMAIN),
+        attention=has_attention(model.nodes),
         operators=tuple(sorted(_operator(*used) for used in model.operators - model.functions)),
     )
 
@@ -65,7 +67,8 @@ def _check_opsets(path: Path, model: Model) -> None:
         raise ModelError(
             f"{path}: unsupported IR version {model.ir_version}: "
             f"ONNX Runtime {runtime['version']} supports 1 to {runtime['ir_version']}",
-            hint=hint,
+            hint=f"save it again with an older onnx package, or with model.ir_version = {runtime['ir_version']}: the "
+            "version alone says nothing about the operators in it",
         )
 
 

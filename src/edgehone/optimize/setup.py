@@ -6,7 +6,7 @@ Everything that the user gave is checked before anything slow begins.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -102,7 +102,15 @@ def set_up(
     # Figures that the target executor can measure need no prediction.
     target = None if executors.target.name else target_of(options.device, config)
     row = target.row if target else platform_row(executors.target.device)
-    planned_recipes = _plan(options, config, backends, target=target, row=row, required=required)
+    planned_recipes = _plan(
+        options,
+        config,
+        backends,
+        target=target,
+        row=row,
+        required=required,
+        simd=executors.target.device.simd,
+    )
     obstacles = building.obstacles(
         building.resources(info, planned_recipes.recipes),
         free_memory(executors.build.device),
@@ -142,6 +150,7 @@ def _plan(
     target: PredictionTarget | None,
     row: str,
     required: Requirements,
+    simd: Sequence[str] | None,
 ) -> Plan:
     """Return the recipes to try, ordered by the selection matrix; `row` is its row for the device."""
     model = inspect(options.model)
@@ -149,7 +158,8 @@ def _plan(
     # A search within a time chooses among all recipes; the time limits it, not the effort.
     effort = "thorough" if options.time else options.effort
     baseline = reference_backend_for(model).original(model).key
-    recipes = plan(model, backends, effort, baseline=baseline, most_bytes=min(limits, default=None))
+    smallest = min(limits, default=None)
+    recipes = plan(model, backends, effort, baseline=baseline, most_bytes=smallest, simd=simd)
     table = matrix.load(config)
     return apply_matrix(recipes, table, row, target.unsupported_backends(table) if target else {}, model)
 

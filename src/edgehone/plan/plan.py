@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from edgehone.backends.base import EFFORTS, Backend, Effort, Recipe
@@ -37,12 +37,14 @@ def plan(
     *,
     baseline: str = "",
     most_bytes: int | None = None,
+    simd: Collection[str] | None = None,
 ) -> Plan:
     """Return every recipe of every backend that supports the model, up to the effort level.
 
     `baseline`: the key of the original's recipe, which is measured separately and is not a candidate. `most_bytes`:
-    the user's limit on the size of an artifact. Raises ModelError, with each backend's reason, if no backend supports
-    the model.
+    the user's limit on the size of an artifact. `simd`: the processor's instruction sets, None if they are not known;
+    recipes that differ from others only on a processor with other ones are left out. Raises ModelError, with each
+    backend's reason, if no backend supports the model.
     """
     recipes: list[Recipe] = []
     refused = {}
@@ -58,6 +60,7 @@ def plan(
             # The exact recipe is always built, because the parity check of the backend needs it.
             if (recipe.exact or EFFORTS.index(recipe.effort) <= EFFORTS.index(effort))
             and recipe.key != baseline
+            and (not recipe.processors or simd is None or set(recipe.processors) & set(simd))
         ]
         if not wanted:
             refused[name] = "it only runs the original and proposes no recipe"

@@ -26,8 +26,8 @@ _COLUMNS = (
     ("peak_memory_bytes", "peak MB", lambda v: f"{v / 1e6:.0f}"),
 )
 
-# A share of quantized weights below this is told: a size and a name that promise more than was built.
-_MOSTLY = 0.9
+# A share of quantized weights below this is told: the name promises more than was built. Routers and norms are less.
+_MOSTLY = 0.95
 STAGE_FIGURES = tuple(name for name, _, _ in _COLUMNS)
 
 
@@ -96,7 +96,7 @@ def explanation(decision: Decision) -> str:
 
 
 def partly_quantized(decision: Decision) -> dict[str, str]:
-    """Return the share of quantized weights of each candidate where it is below 90 %, and names of the others."""
+    """Return the share of quantized weights of each candidate where it is below 95 %, and names of the others."""
     found = {}
     for one in decision.candidates:
         share = one.facts.get("quantized_share")

@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
 from edgehone.backends.base import EFFORTS, Recipe, Step
 from edgehone.backends.olive import graph
+from edgehone.inputs.batches import Batches
 from edgehone.model.demo import demo_graph
 from edgehone.model.info import ModelInfo, Tensor
+from edgehone.model.inspect import inspect
 from tests.models import DIGITS as GRAPH
 from tests.warmworkers.workers import Servers
 
@@ -23,7 +26,9 @@ ROOT = Path(__file__).parents[3]
 DIGITS = demo_graph().parent
 BUILD = "edgehone.backends.olive.graph_build"
 
-TRANSFORMER = replace(GRAPH, operators=("Add", "Erf", "LayerNormalization", "MatMul", "Softmax"))
+TRANSFORMER = replace(
+    GRAPH, operators=("Add", "Erf", "LayerNormalization", "MatMul", "Softmax"), attention=True
+)
 TEXT = tuple(
     Tensor(name, "int64", ("batch", "sequence")) for name in ("input_ids", "token_type_ids", "attention_mask")
 )
@@ -78,14 +83,16 @@ def test_an_unsupported_model_is_refused_with_the_offending_value(model: ModelIn
     assert reason in " ".join(support.reasons)
 
 
-def test_an_old_opset_excludes_recipes_with_a_note() -> None:
-    old = replace(GRAPH, opset=11)
-    support = graph.supports_graph(old)
-    assert (
-        support.ok and "opset 11 is too old for" in support.reasons[0] and "int8_static" in support.reasons[0]
-    )
-    names = {recipe.name for recipe in graph.graph_recipes(old)}
-    assert "int8_static" not in names and {"fp32", "int8_static_tensor"} <= names
+def test_an_old_opset_is_lifted_for_the_recipes_that_need_a_newer_one() -> None:
+    lifted = {recipe.name: "lift" in recipe.build for recipe in graph.graph_recipes(replace(GRAPH, opset=11))}
+    assert lifted.keys() == {recipe.name for recipe in graph.graph_recipes(GRAPH)}
+    assert lifted["int8_static"] and not lifted["fp32"] and not lifted["int8_static_tensor"]
+    assert not any("lift" in recipe.build for recipe in graph.graph_recipes(GRAPH))
+
+
+def test_a_classifier_with_a_softmax_is_no_transformer() -> None:
+    plain = replace(GRAPH, operators=("Conv", "MatMul", "Softmax"))
+    assert "int8_static" in {recipe.name for recipe in graph.graph_recipes(plain)}
 
 
 @pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
@@ -206,6 +213,67 @@ def test_every_recipe_classifies_the_digits(
     )
     assert tuned_result["facts"]["session"] in [one["settings"] for one in sessions]
     np.testing.assert_allclose(outputs["int8_static+session"], outputs["int8_static"], atol=1e-3)
+
+
+def _network(kind: int, opset: int, weights_as_inputs: bool = False) -> onnx.ModelProto:
+    """y = (relu(x @ w + b)) @ v."""
+    rng = np.random.default_rng(0)
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(kind)
+    stored = {
+        name: onnx.numpy_helper.from_array((rng.normal(size=shape) / 6).astype(dtype), name)
+        for name, shape in (("w", (32, 64)), ("b", (64,)), ("v", (64, 8)))
+    }
+    nodes = [
+        onnx.helper.make_node("MatMul", ["x", "w"], ["a"]),
+        onnx.helper.make_node("Add", ["a", "b"], ["c"]),
+        onnx.helper.make_node("Relu", ["c"], ["d"]),
+        onnx.helper.make_node("MatMul", ["d", "v"], ["y"]),
+    ]
+    inputs = [onnx.helper.make_tensor_value_info("x", kind, ["N", 32])]
+    if weights_as_inputs:
+        inputs += [onnx.helper.make_tensor_value_info(n, kind, list(t.dims)) for n, t in stored.items()]
+    outputs = [onnx.helper.make_tensor_value_info("y", kind, ["N", 8])]
+    made = onnx.helper.make_graph(nodes, "g", inputs, outputs, list(stored.values()))
+    return onnx.helper.make_model(made, opset_imports=[onnx.helper.make_opsetid("", opset)], ir_version=8)
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(
+    "model",
+    [
+        _network(onnx.TensorProto.FLOAT, 11),
+        _network(onnx.TensorProto.FLOAT16, 17),
+        _network(onnx.TensorProto.FLOAT, 13, weights_as_inputs=True),
+    ],
+    ids=["opset 11", "float16", "weights listed as inputs"],
+)
+def test_every_weight_of_an_odd_graph_is_really_quantized(
+    run_worker: RunWorker, tmp_path: Path, model: onnx.ModelProto
+) -> None:
+    onnx.save(model, tmp_path / "m.onnx")
+    recipe = next(
+        one for one in graph.graph_recipes(inspect(tmp_path / "m.onnx")) if one.name == "int8_static"
+    )
+    x = np.random.default_rng(1).normal(size=(24, 32)).astype(inspect(tmp_path / "m.onnx").inputs[0].dtype)
+    (tmp_path / "calibration").mkdir()
+    Batches({"x": x}, None).write(tmp_path / "calibration")
+    sources = {"model": tmp_path / "m.onnx", "calibration": tmp_path / "calibration"}
+    steps = [graph.graph_steps(recipe)]
+    while "graph" in steps[0].inputs:
+        steps.insert(0, steps[0].inputs["graph"])
+    facts: dict[str, Any] = {}
+    for number, step in enumerate(steps):
+        out = tmp_path / f"step{number}"
+        facts = run_worker(
+            "olive",
+            step.call,
+            step.params,
+            {n: sources[n] for n in step.reads}
+            | ({"graph": tmp_path / f"step{number - 1}"} if number else {}),
+            out,
+        )
+    assert facts["quantized_share"] == 1.0 and "nothing_to_gain" not in facts
+    assert facts["opset"] >= 13
 
 
 @pytest.mark.real

@@ -71,7 +71,7 @@ def test_the_exact_recipe_comes_first_and_names_are_unique() -> None:
 def test_higher_effort_tries_more_recipes() -> None:
     quick = {recipe.name for recipe in at_effort("quick")}
     assert quick == {"fp16", "int8", "int4_sym_g128", "int4_sym_g64+gptq"}
-    assert len(at_effort("quick")) < len(at_effort("normal")) == 12 < len(at_effort("thorough"))
+    assert len(at_effort("quick")) < len(at_effort("normal")) == 14 < len(at_effort("thorough"))
 
 
 def test_calibrated_recipes_read_the_calibration_text_and_share_the_export() -> None:

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 from edgehone.backends.base import Recipe
 from edgehone.backends.openvino import backend, graph_quantize, graph_session, session
-from edgehone.backends.openvino import graph as openvino_graph
 from edgehone.core.errors import EdgehoneError
 from edgehone.model.info import ModelInfo, Tensor
 
@@ -89,21 +88,6 @@ def test_the_exact_recipe_comes_first_and_names_are_unique(model: ModelInfo) -> 
     assert all(recipe.why for recipe in recipes)
     kinds = {recipe.build["model_type"] for recipe in recipes if recipe.calibrated}
     assert kinds == {"transformer" if model is BERT else "other"}
-
-
-@pytest.mark.parametrize(
-    ("operators", "expected"),
-    [
-        (("Conv", "Relu"), False),
-        (("Conv", "Gemm", "Softmax"), False),
-        (("LayerNormalization", "MatMul"), True),
-        (("com.microsoft::Attention",), True),
-        (("MatMul", "Pow", "ReduceMean", "Softmax"), True),
-        (("aten::scaled_dot_product_attention",), True),
-    ],
-)
-def test_transformers_are_recognized_by_their_operators(operators: tuple[str, ...], expected: bool) -> None:
-    assert openvino_graph.is_transformer(replace(NET, operators=operators)) is expected
 
 
 def test_all_recipes_share_the_conversion_and_only_calibrated_ones_read_samples() -> None:

@@ -1,6 +1,7 @@
 """Graphs in the olive backend: ONNX files and encoders, processed by Olive's passes, run by ONNX Runtime.
 
-Steps: `prepare` exports an encoder (or copies an ONNX file) and cleans up the graph, `apply` runs one of Olive's
+Steps: `prepare` exports an encoder (or copies an ONNX file) and cleans up the graph, `lift` raises its opset where a
+pass needs that, `apply` runs one of Olive's
 passes per step, `tune` searches session settings. `graph_recipes.toml` lists what can be built. The steps are in
 `graph_build`; the session is that of the onnxruntime backend.
 """
@@ -18,6 +19,7 @@ from edgehone.backends.base import Recipe, Step, Support
 from edgehone.backends.onnxruntime import backend
 from edgehone.backends.sessions import WorkerJob
 from edgehone.backends.shared import onnx_files
+from edgehone.backends.shared.graph_kinds import is_transformer
 from edgehone.model.info import ModelInfo
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
 _BACKEND = "olive"
 _BUILD = "edgehone.backends.olive.graph_build"
+_LIFT = "edgehone.backends.olive.lift_opset"
 _HEADS = {"feature-extraction": "last_hidden_state", "text-classification": "logits"}
 # Older opsets lack the operators that ONNX Runtime's quantizers write.
 _MIN_OPSET = 11
@@ -45,10 +48,7 @@ def supports_graph(model: ModelInfo) -> Support:
                 "Runtime's quantizers need",
             ),
         )
-    left_out = sorted(
-        e["name"] for e in _table()["recipe"] if e.get("opset", 0) > (model.opset or e.get("opset", 0))
-    )
-    return Support(True, (f"opset {model.opset} is too old for {', '.join(left_out)}",) if left_out else ())
+    return Support(True)
 
 
 def _supports_encoder(model: ModelInfo) -> Support:
@@ -72,21 +72,22 @@ def graph_recipes(model: ModelInfo) -> list[Recipe]:
     kinds = _kinds(model)
     source = _source(model)
     return [
-        _recipe(entry, source)
+        _recipe(entry, source, model.opset)
         for entry in _table()["recipe"]
         if set(entry.get("only", "").split("+")) - {""} <= kinds
-        and (model.opset is None or model.opset >= entry.get("opset", 0))
     ]
 
 
-def _recipe(entry: Mapping[str, Any], source: Mapping[str, Any]) -> Recipe:
+def _recipe(entry: Mapping[str, Any], source: Mapping[str, Any], opset: int | None) -> Recipe:
     tuned = bool(entry.get("tuned"))
     # The settings to try are part of the build parameters, because data files are not part of a job's key.
     tuning = {"session": _table()["session"]} if tuned else {}
+    needed = entry.get("opset", 0)
+    lifted = {"lift": needed} if opset is not None and opset < needed else {}
     return Recipe(
         _BACKEND,
         entry["name"],
-        {"graph": True, "source": dict(source), "passes": entry["passes"], **tuning},
+        {"graph": True, "source": dict(source), "passes": entry["passes"], **lifted, **tuning},
         effort=entry["effort"],
         exact=not entry["passes"] and not tuned,
         calibrated=tuned or any(one["type"] == _CALIBRATED_PASS for one in entry["passes"]),
@@ -97,9 +98,8 @@ def _recipe(entry: Mapping[str, Any], source: Mapping[str, Any]) -> Recipe:
 def _kinds(model: ModelInfo) -> set[str]:
     """Return the kinds of the graph, in the words of the recipes' key `only`."""
     operators = {name.rpartition("::")[2] for name in model.operators}
-    has_attention = operators >= {"MatMul", "Softmax"} or operators & {"Attention", "MultiHeadAttention"}
     encoder = model.format == "huggingface"
-    kinds = {"transformer"} if encoder or has_attention else {"other"}
+    kinds = {"transformer"} if is_transformer(model) else {"other"}
     kinds |= {"matmul"} if encoder or "MatMul" in operators else set()
     kinds |= {"linear"} if encoder or operators & {"MatMul", "Gemm"} else set()
     kinds |= {"conv"} if "Conv" in operators else set()
@@ -122,6 +122,8 @@ def _table() -> dict[str, Any]:
 def graph_steps(recipe: Recipe) -> Step:
     """Return the steps: prepare the graph, one step per pass, and tune the session's settings if the recipe does."""
     step = Step(f"{_BUILD}:prepare", dict(recipe.build["source"]), reads=("model",))
+    if "lift" in recipe.build:
+        step = Step(f"{_LIFT}:lift", {"opset": recipe.build["lift"]}, {"graph": step}, ("calibration",))
     for one in recipe.build["passes"]:
         reads = ("calibration",) if one["type"] == _CALIBRATED_PASS else ()
         step = Step(f"{_BUILD}:apply", dict(one), {"graph": step}, reads)

@@ -209,10 +209,11 @@ def _clean(path: Path, output: str | None) -> None:
     parts = (model, model.graph, *model.graph.node, *model.graph.initializer, *model.graph.value_info)
     for part in (*parts, *model.graph.input, *model.graph.output):
         del part.metadata_props[:]
-    _save(model, path)
+    save(model, path)
 
 
-def _save(model: Any, path: Path) -> None:
+def save(model: Any, path: Path) -> None:
+    """Write a graph, with large weights in a file beside it."""
     import onnx
 
     for old in path.parent.glob("*.data"):
@@ -248,7 +249,7 @@ def _preprocessed(source: Path, target: Path) -> Path:
     model = onnx.load(target)
     for number, node in enumerate(model.graph.node):
         node.name = node.name or f"node_{number}"
-    _save(model, target)
+    save(model, target)
     return target
 
 

@@ -19,6 +19,7 @@ from edgehone.backends.base import Needs, Recipe, Step, Support, TunableSetting
 from edgehone.backends.openvino import devices as openvino_devices
 from edgehone.backends.openvino import graph, operators, placement, routers, vision
 from edgehone.backends.openvino.build import CALIBRATED_OPTIONS
+from edgehone.backends.openvino.devices import SIXTEEN_BIT
 from edgehone.backends.sessions import WorkerJob
 from edgehone.backends.shared.groups import fits, rows, unfit
 from edgehone.backends.shared.recipe_table import fitting, read_names
@@ -118,6 +119,7 @@ def _recipe(entry: Mapping[str, Any]) -> Recipe:
         calibrated=bool(calibrated),
         why=entry["why"],
         bits=_bits(entry),
+        processors=SIXTEEN_BIT if entry.get("only_16_bit") else (),
     )
 
 

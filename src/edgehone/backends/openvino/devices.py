@@ -18,6 +18,10 @@ _FACTS = {
     "driver": "NPU_DRIVER_VERSION",
 }
 
+# Instruction sets with which the CPU plugin computes in 16 bits unless it is told otherwise. On other processors,
+# recipes that ask for float32 are the same as those that do not.
+SIXTEEN_BIT = ("avx512_bf16", "avx512_fp16", "amx_bf16", "bf16", "fp16")
+
 
 def devices(job: WorkerJob) -> dict[str, Any]:
     """List `Core().available_devices`, and give the reason for each device kind (CPU, GPU, NPU) that is missing."""

@@ -18,9 +18,11 @@ from typing import Any
 
 from edgehone.backends.base import Recipe, Step, Support
 from edgehone.backends.openvino import ir
+from edgehone.backends.openvino.devices import SIXTEEN_BIT
 from edgehone.backends.openvino.export import export_ir
 from edgehone.backends.sessions import WorkerJob
 from edgehone.backends.shared import graph_ports
+from edgehone.backends.shared.graph_kinds import is_transformer
 from edgehone.backends.shared.recipe_table import read_names
 from edgehone.core.errors import JobError
 from edgehone.model.info import ModelInfo
@@ -34,8 +36,6 @@ _NAME = "openvino"
 _TYPES = "token_type_ids"
 _GRAPH = "edgehone.backends.openvino.graph"
 _QUANTIZE = "edgehone.backends.openvino.graph_quantize"
-# Operators that identify a transformer, whichever exporter wrote it: fused attention, or its normalization.
-_ATTENTION = ("Attention", "LayerNormalization", "scaled_dot_product_attention", "layer_norm")
 
 
 @functools.cache
@@ -71,20 +71,6 @@ def supports(model: ModelInfo) -> Support:
     return Support(not refusals, tuple(refusals))
 
 
-def is_transformer(model: ModelInfo) -> bool:
-    """Return True if NNCF should look for transformer patterns.
-
-    A transformer has attention or layer-normalization operators. Where these are decomposed (ONNX before opset 17),
-    it has a softmax, and powers and means that compute a variance.
-    """
-    if model.format == "huggingface":
-        return True
-    names = set(model.operators)
-    if any(mark in name for name in names for mark in _ATTENTION):
-        return True
-    return {"Softmax", "MatMul", "Pow", "ReduceMean"} <= names
-
-
 def recipes(model: ModelInfo) -> list[Recipe]:
     """Return fp32, then the table's recipes for this kind of graph, most promising first."""
     kind = "transformer" if is_transformer(model) else "other"
@@ -111,6 +97,7 @@ def _recipe(entry: Mapping[str, Any], model: ModelInfo, kind: str) -> Recipe:
         exact=entry["mode"] == "fp32",
         calibrated=calibrated,
         why=entry["why"],
+        processors=SIXTEEN_BIT if entry.get("only_16_bit") else (),
     )
 
 
