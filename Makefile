@@ -1,5 +1,5 @@
 # Everything a developer or CI types. The two that a newcomer needs: make demo, make test.
-.PHONY: setup demo test test-fast test-all check docs bench bench-recipes bench-search bench-mixed clean
+.PHONY: setup demo test test-fast test-all check docs bench bench-recipes bench-search bench-mixed bench-real clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -60,6 +60,10 @@ bench-recipes: setup
 bench-search: setup
 	$(BIN)/edgehone backends install
 	$(BIN)/python benchmarks/searching.py
+
+bench-real: setup
+	$(BIN)/edgehone backends install
+	$(BIN)/python -m benchmarks.real.run
 
 bench-mixed: setup
 	$(BIN)/edgehone backends install

@@ -59,6 +59,7 @@ def build_and_score(
         trial.artifact = make(ctx, recipe)
         trial.bytes = size_of_model(ctx.model) if trial is original.baseline else size_of(trial.artifact)
         trial.facts.update(trial.artifact.facts)
+        trial.facts["artifact_key"] = trial.artifact.key  # where the store has it
         if make is build:
             trial.facts["build_seconds"] = round(seconds(ctx, recipe), 3)
         if recipe.surgery:
