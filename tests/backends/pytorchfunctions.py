@@ -90,3 +90,31 @@ def _without_tensor(folder: Path, name: str) -> None:
     tensors = load_file(folder / "model.safetensors")
     del tensors[name]
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def decoded(job: WorkerJob) -> dict[str, Any]:
+    """The tokenizer that a bundle carries against transformers: random ids, and a text streamed id by id."""
+    import random
+
+    from transformers import AutoTokenizer
+
+    from edgehone.backends.pytorch.tokenizer import Tokenizer
+    from edgehone.worker.original_tokenizer import OriginalTokenizer
+    from edgehone.worker.stable_text import StableText
+
+    Tokenizer(job.inputs["model"]).save(job.out)
+    bundled, original = OriginalTokenizer(job.out), AutoTokenizer.from_pretrained(job.inputs["model"])
+    draw = random.Random(1)
+    sequences = [draw.choices(range(len(original)), k=draw.randrange(1, 40)) for _ in range(200)]
+    different = [
+        ids for ids in sequences if bundled.detokenize(ids) != original.decode(ids, skip_special_tokens=True)
+    ]
+    ids = bundled.tokenize(job.args["text"], special=False)
+    stream = StableText(bundled.detokenize, bundled.is_byte)
+    return {
+        "sequences": len(sequences),
+        "different": different[:3],
+        "streamed": "".join([*map(stream.add, ids), stream.finish()]),
+        "whole": original.decode(ids, skip_special_tokens=True),
+        "uncleaned": original.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False),
+    }

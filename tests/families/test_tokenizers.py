@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from edgehone.backends import registry
+from edgehone.worker.original_tokenizer import CLEAN_UP
 from tests import parityrun
+from tests.realruns import RunWorker
 
 TEMPLATE = (
     "{{ bos_token }}{% for m in messages %}{{ m.role }}: {{ m.content | trim }}</s> {% endfor %}"
@@ -54,3 +58,59 @@ def test_another_vocabulary_disqualifies(demo_model: Path, tmp_path: Path) -> No
     one = parityrun.conversion(parityrun.judge(ctx, original, "llamacpp"))
     assert not one.passed and "of the evaluation text" in one.reason
     assert one.token_mismatch.value is not None and one.token_mismatch.value > 0.05
+
+
+@pytest.mark.real
+def test_the_bundled_tokenizer_decodes_as_transformers_does(
+    demo_model: Path, tmp_path: Path, run_worker: RunWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With clean-up of spaces, as Llama 3's tokenizers have it (transformers#35175)."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "backends"))
+    model = changed(demo_model, tmp_path / "model", {}, {"clean_up_tokenization_spaces": True})
+    text = "It isn ' t here . We 've seen it , haven 't we ? I 'm not , they 're not ! A ' b ' c n't 😀é"
+    facts = run_worker(
+        "pytorch", "pytorchfunctions:decoded", {"text": text}, {"model": model}, tmp_path / "out"
+    )
+    assert facts["sequences"] > 100 and facts["different"] == []
+    assert facts["streamed"] == facts["whole"] != facts["uncleaned"]
+    assert not any(old in facts["whole"] for old, _ in CLEAN_UP[:4])
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(
+    "names",
+    [("llamacpp", "openvino"), pytest.param(parityrun.BACKENDS, marks=pytest.mark.long)],
+    ids=["two", "all"],
+)
+def test_every_runtime_gets_the_ids_of_the_original(
+    demo_model: Path, tmp_path: Path, run_worker: RunWorker, names: Sequence[str]
+) -> None:
+    """A prompt in the chat template, with the model's sampling, through the worker that `edgehone run` uses."""
+    config = {"chat_template": TEMPLATE, "clean_up_tokenization_spaces": True}
+    ctx, original = parityrun.prepare(changed(demo_model, tmp_path / "model", {}, config), tmp_path)
+    tokenizer = original.prepared.out / "tokenizer"
+    counts, texts = set(), set()
+    for name in names:
+        trial = parityrun.judge(ctx, original, name)
+        assert trial.artifact, trial.error
+        args = {"backend": registry.module_name(name), "settings": dict(trial.recipe.settings), "eos": [2]}
+        asked = {"prompt": "What lives in </s> the sea?", "max_tokens": 24, "context": 1024}
+        inputs = {"artifact": trial.artifact.out, "tokenizer": tokenizer}
+        call = "edgehone.worker.generate:generate"
+        facts = run_worker(name, call, {**args, **asked}, inputs, tmp_path / "out")
+        assert facts["tokenizer"] == "original" and facts["template"]
+        counts.add(facts["prompt_tokens"])
+        texts.add(facts["text"])
+        sampling = {"temperature": 1.5, "top_k": 0, "top_p": 0.95, "repetition_penalty": 1.1}
+        drawn = [
+            run_worker(
+                name,
+                call,
+                {**args, **asked, "sampling": {**sampling, "seed": seed}},
+                inputs,
+                tmp_path / "out",
+            )["text"]
+            for seed in (1, 2)
+        ]
+        assert drawn[0] != drawn[1]
+    assert len(counts) == 1 and len(texts) == 1  # the same ids, and the same answer in float32 and 16 bits

@@ -118,7 +118,7 @@ class LlamaSession:
     ) -> Generation:
         """Draw tokens with libllama's own samplers, in the order of transformers."""
         self._check(ids)
-        chain = sampler_chain(self._lib, sampling, len(ids) + count)
+        chain = sampler_chain(self._lib, sampling, self._vocabulary, len(ids) + count)
         try:
             for token in ids:  # the penalty counts those of the prompt too
                 self._lib.llama_sampler_accept(chain, token)

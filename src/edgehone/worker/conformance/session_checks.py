@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from edgehone.backends.capabilities import OperatorProfiler, capability
-from edgehone.backends.sessions import ConcurrentSession
+from edgehone.backends.sessions import ConcurrentSession, Sampling, SamplingSession
 from edgehone.worker.backend import load_backend
 from edgehone.worker.clock import clock_of
 from edgehone.worker.conformance.build_checks import quantized_recipes_quantize
@@ -226,6 +226,42 @@ def _check_equal_except_ties(
     )
 
 
+def sample_follows_its_settings(subject: Subject) -> str:
+    """sample(), if a session has it, gives the same tokens for the same seed and others for other seeds, and with
+    top_k 1
+    or temperature 0 those of generate(), except for ties: `edgehone run` and `edgehone chat` draw tokens with it."""
+    prompt = subject.facts["one"]
+    with subject.open() as session:
+        sampler = capability(session, SamplingSession)
+        if sampler is None:
+            raise Skipped("it has no sample(): it takes the likeliest token only")
+        greedy = session.generate(prompt, COUNT).ids
+        for settings in (Sampling(top_k=1, seed=5), Sampling(temperature=0.0)):
+            found = sampler.sample(prompt, COUNT, settings)
+            demand(len(found.ids) == len(found.times) == COUNT, f"{len(found.ids)} ids instead of {COUNT}")
+            _check_equal_except_ties(session, prompt, greedy, found.ids)
+        texts = [
+            sampler.sample(prompt, COUNT, Sampling(temperature=2.0, seed=seed)).ids for seed in (1, 2, 3, 1)
+        ]
+        demand(texts[0] == texts[3], f"with one seed {texts[0]}, then {texts[3]}")
+        demand(texts[0] != texts[1] or texts[0] != texts[2], f"three seeds give {texts[0]}")
+        received: list[int] = []
+
+        def receive(token: int) -> bool:
+            received.append(token)
+            return False
+
+        drawn = sampler.sample(prompt, COUNT, Sampling(seed=1), receive)
+        demand(received == drawn.ids, f"on_token got {received}, drawn are {drawn.ids}")
+        penalty = sampler.sample(prompt, COUNT, Sampling(temperature=0.0, repetition_penalty=5.0)).ids
+        repeated = sum(token in prompt or penalty.index(token) < at for at, token in enumerate(penalty))
+        plain = sum(token in prompt or greedy.index(token) < at for at, token in enumerate(greedy))
+        demand(
+            repeated <= plain, f"a repetition penalty raises the repeated tokens from {plain} to {repeated}"
+        )
+    return f"{repeated} of {COUNT} tokens repeated with a penalty of 5, {plain} without"
+
+
 def a_closed_session_can_be_reopened(subject: Subject) -> str:
     """After close(), the artifact can be opened again in the same process with the same results."""
     found = []
@@ -301,6 +337,7 @@ CHECKS: tuple[Check, ...] = (
     generate_is_deterministic,
     generate_stops_on_request,
     generate_many_matches_generate,
+    sample_follows_its_settings,
     a_closed_session_can_be_reopened,
     invalid_ids_raise_errors,
     operator_times_are_plausible,
