@@ -60,6 +60,13 @@ def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
     assert caught.value.hint == f"move it away: mv {path} {path}.broken"
 
 
+def test_a_folder_of_the_same_name_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "history.sqlite"
+    path.mkdir()
+    with pytest.raises(SetupError, match="unable to open database file"):
+        open_database(path, [FIRST])
+
+
 def insert(path: Path, number: int) -> None:
     with closing(open_database(path, [FIRST])) as database, database:
         database.execute("insert into trials values (?)", (f"process {number}",))

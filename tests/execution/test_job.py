@@ -76,6 +76,20 @@ def test_waiting_for_the_machine_is_reported(null_env: Env) -> None:
     assert not waiting.is_alive()
 
 
+def test_waiting_for_the_same_job_of_another_run_is_reported(null_env: Env) -> None:
+    reported: list[str] = []
+    echo = job(null_env, "echo", args={"say": 2})
+    with file_lock(home() / "store" / "locks" / f"{echo.key}.lock"):
+        waiting = threading.Thread(target=lambda: run(echo, lambda fraction, doing: reported.append(doing)))
+        waiting.start()
+        deadline = time.monotonic() + 10
+        while not reported and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert reported == ["waiting: the same job is running already"]
+    waiting.join(30)
+    assert not waiting.is_alive()
+
+
 def test_the_key_depends_on_all_that_determines_the_result(null_env: Env, tmp_path: Path) -> None:
     base = job(null_env, "echo", args={"say": 1}, inputs={"model": Input(tmp_path, "a")})
     others = [

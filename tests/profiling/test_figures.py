@@ -110,6 +110,14 @@ def test_the_start() -> None:
     assert figures.start_figures(None, None)["disk_share"].value is None
 
 
+def test_a_start_that_was_not_cold_has_no_cold_figure() -> None:
+    cold = {"open": 0.8, "first": 0.2, "still_cached": "90% of the artifact stayed in the page cache"}
+    found = figures.start_figures(cold, {"open": 0.2, "first": 0.1, "still_cached": None})
+    for name in ("load_cold_ms", "disk_share"):
+        assert found[name].value is None and found[name].reason == cold["still_cached"]
+    assert found["load_warm_ms"].value == pytest.approx(300)
+
+
 def test_bandwidth() -> None:
     decode, gigabytes = Figure(100.0, n=1, unit="tokens/s"), Figure(40.0, n=3, unit="GB/s")
     share = figures.bandwidth_share(380_000_000, decode, gigabytes, 32_000_000)

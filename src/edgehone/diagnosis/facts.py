@@ -166,7 +166,7 @@ def _bandwidth_share(chosen: Candidate, machine: Device) -> Fact:
 
 
 def _quality(bundle: Bundle, chosen: Candidate) -> Facts:
-    own, kept = chosen.figure("kl_mean"), chosen.figure("accuracy_kept")
+    divergence, kept = chosen.figure("kl_mean"), chosen.figure("accuracy_kept")
     # Compare with candidates of about the same size only: much larger ones are expected to be better.
     passing = [
         (figure, one.key)
@@ -178,8 +178,10 @@ def _quality(bundle: Bundle, chosen: Candidate) -> Facts:
     best, best_name = min(passing, default=(None, None))
     width = kept.high - kept.low if kept.low is not None and kept.high is not None else None
     return {
-        "kl_mean": _figure(own),
-        "better_quality": _share(own.value, best, own.reason or "no passing candidate has a divergence"),
+        "kl_mean": _figure(divergence),
+        "better_quality": _share(
+            divergence.value, best, divergence.reason or "no passing candidate has a divergence"
+        ),
         "better_candidate": _known(best_name, "no passing candidate has a divergence"),
         "accuracy_width": _known(width, kept.reason or "it has no interval"),
     }

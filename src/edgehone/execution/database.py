@@ -30,7 +30,12 @@ def open_database(path: Path, migrations: Sequence[Sequence[str]]) -> sqlite3.Co
     Raises SetupError if the file is not a database or was written by a newer version of edgehone.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    connection = sqlite3.connect(path, timeout=BUSY_SECONDS)
+    try:
+        connection = sqlite3.connect(path, timeout=BUSY_SECONDS)
+    except sqlite3.Error as error:  # a folder of this name, or a file that may not be read
+        raise SetupError(
+            f"{path} cannot be opened as a database: {error}", hint=f"move it away: mv {path} {path}.broken"
+        ) from error
     try:
         connection.execute("pragma foreign_keys = on")
         if _version(connection) != len(migrations):

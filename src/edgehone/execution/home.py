@@ -4,6 +4,7 @@ envs/  toolchains/   environments and compiled toolchains of backends   (environ
 store/               results of jobs                                    (store.py)
 locks/               lock files; they are empty and never removed
 logs/                the complete output of installers
+history.sqlite       every trial of every run                           (optimize/search/history.py)
 """
 
 from __future__ import annotations

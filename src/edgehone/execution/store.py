@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,9 +70,12 @@ def read_result(folder: Path) -> dict[str, Any] | None:
 
 
 @contextmanager
-def claim(key: str) -> Iterator[Path]:
-    """Hold the lock of a key and yield an empty work folder. A second process or thread waits for the first."""
-    with file_lock(_root() / "locks" / f"{key}.lock"):
+def claim(key: str, on_wait: Callable[[], None] = lambda: None) -> Iterator[Path]:
+    """Hold the lock of a key and yield an empty work folder. A second process or thread waits for the first.
+
+    `on_wait` is called once if another process or thread holds the lock.
+    """
+    with file_lock(_root() / "locks" / f"{key}.lock", on_wait=on_wait):
         folder = _root() / "work" / key
         # What is left here belongs to a run that was interrupted, because the lock is ours.
         shutil.rmtree(folder, ignore_errors=True)

@@ -43,14 +43,14 @@ def judge(figures: Mapping[str, Figure]) -> tuple[Bottleneck, ...]:
 
 
 def _judged(rule: Mapping[str, Any], figure: Figure | None) -> Bottleneck:
-    found = figure or Figure.missing("not measured")
+    known = figure or Figure.missing("not measured")
     return Bottleneck(
         name=rule["name"],
         figure=rule["figure"],
-        value=found.value,
+        value=known.value,
         threshold=rule["threshold"],
-        holds=None if found.value is None else found.value > rule["threshold"],
+        holds=None if known.value is None else known.value > rule["threshold"],
         says=rule["says"],
         source=rule["source"],
-        reason=found.reason,
+        reason=known.reason,
     )

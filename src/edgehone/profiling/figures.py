@@ -55,8 +55,11 @@ def timeline(samples: Sequence[Sample], begun: float, most: int = 240) -> tuple[
     return tuple(_moment(one, other, begun) for one, other in pairwise(kept))
 
 
-def start_figures(cold: Mapping[str, float] | None, warm: Mapping[str, float] | None) -> dict[str, Figure]:
-    """Return the times of a cold and a warm start (ms), and the disk's share: 1 - warm / cold."""
+def start_figures(cold: Mapping[str, Any] | None, warm: Mapping[str, Any] | None) -> dict[str, Figure]:
+    """Return the times of a cold and a warm start (ms), and the disk's share: 1 - warm / cold.
+
+    The cold one is missing if files of the artifact stayed in the page cache (`still_cached`).
+    """
     if cold is None or warm is None:
         reason = "the bundle did not start"
         return {
@@ -66,9 +69,16 @@ def start_figures(cold: Mapping[str, float] | None, warm: Mapping[str, float] | 
         }
     # Some runtimes load lazily at the first request, so it counts as part of the start.
     whole = {name: one["open"] + one["first"] for name, one in (("cold", cold), ("warm", warm))}
+    load_warm = Figure(1000 * whole["warm"], n=1, unit="ms")
+    if still_cached := cold.get("still_cached"):
+        return {
+            "load_cold_ms": Figure.missing(still_cached, "ms"),
+            "load_warm_ms": load_warm,
+            "disk_share": Figure.missing(still_cached, "share"),
+        }
     return {
         "load_cold_ms": Figure(1000 * whole["cold"], n=1, unit="ms"),
-        "load_warm_ms": Figure(1000 * whole["warm"], n=1, unit="ms"),
+        "load_warm_ms": load_warm,
         "disk_share": Figure(max(0.0, 1 - whole["warm"] / whole["cold"]), n=1, unit="share"),
     }
 

@@ -197,7 +197,7 @@ class _MainPass:
 
     def __init__(self, subject: _Subject, seconds: float, watch: SystemWatch) -> None:
         self._subject, self._seconds, self._watch = subject, seconds, watch
-        self._starts: dict[str, Mapping[str, float]] = {}
+        self._starts: dict[str, Mapping[str, Any]] = {}
         self._done: JobResult | None = None
         self._error: JobError | None = None
 

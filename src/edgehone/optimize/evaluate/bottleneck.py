@@ -86,20 +86,22 @@ def _set_missing(chosen: Trial, reason: str) -> None:
 def _set_share(
     ctx: RunContext, original: Original, chosen: Trial, trials: Sequence[Trial], bandwidth: float
 ) -> None:
-    own, rate = reading(ctx, chosen), chosen.figures["decode_tokens_per_s"]
-    assert own is not None
-    scale = own.bytes / (bandwidth * 1e9)
+    chosen_reading, rate = reading(ctx, chosen), chosen.figures["decode_tokens_per_s"]
+    assert chosen_reading is not None
+    scale = chosen_reading.bytes / (bandwidth * 1e9)
     value, low, high = (None if end is None else end * scale for end in (rate.value, rate.low, rate.high))
     chosen.figures["bandwidth_share"] = share = Figure(value, low, high, rate.n, "share")
     assert share.value is not None
     text = (
-        f"decoding reads {own.bytes / 1e6:.0f} MB per token, {share.value:.0%} of the {bandwidth:.1f} GB/s that "
-        f"{ctx.device.threads} threads read"
+        f"decoding reads {chosen_reading.bytes / 1e6:.0f} MB per token, "
+        f"{share.value:.0%} of the {bandwidth:.1f} GB/s that {ctx.device.threads} threads read"
     )
     if share.value < MEMORY_BOUND:
         of_backend = [t for t in trials if t.recipe.backend == chosen.recipe.backend and t.alive]
         readings = [one for trial in of_backend if (one := reading(ctx, trial))]
-        text += f"; {limiting_factors(own, readings, _with_half_the_threads(ctx, original, chosen))}"
+        text += (
+            f"; {limiting_factors(chosen_reading, readings, _with_half_the_threads(ctx, original, chosen))}"
+        )
     chosen.facts["bound"] = text.replace("%", " %")
 
 
@@ -112,15 +114,15 @@ def reading(ctx: RunContext, trial: Trial) -> Reading | None:
     return Reading(roofline.read_bytes(trial.bytes, ctx.model, middle), 1 / rate.value)
 
 
-def limiting_factors(own: Reading, readings: Sequence[Reading], halved: float | None) -> str:
+def limiting_factors(chosen: Reading, readings: Sequence[Reading], halved: float | None) -> str:
     """Say what keeps decoding below the bandwidth. `halved` is its relative speed with half of the threads."""
     causes = []
     sizes = [one.bytes for one in readings]
     if len(readings) > 1 and max(sizes) >= _SIZE_RATIO * min(sizes):
         slope, rest = linear_regression(sizes, [one.seconds for one in readings])
-        if slope > 0 and rest > _OVERHEAD * own.seconds:
+        if slope > 0 and rest > _OVERHEAD * chosen.seconds:
             causes.append(
-                f"overhead: {1e3 * rest:.2f} of {1e3 * own.seconds:.2f} ms per token do not depend on the bytes "
+                f"overhead: {1e3 * rest:.2f} of {1e3 * chosen.seconds:.2f} ms per token do not depend on the bytes "
                 f"(regression over {len(readings)} builds)"
             )
     if halved is not None and halved <= _COMPUTE_BOUND:

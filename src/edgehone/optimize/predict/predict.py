@@ -51,7 +51,7 @@ class _Basis:
     target: PredictionTarget
     demand: Demand | None
     observations: Sequence[Observation]  # on this machine, in this run and earlier ones
-    own: dict[str, Observation]  # those of this run, by the recipe's key
+    observed: dict[str, Observation]  # those of this run, by the recipe's key
 
 
 def required_of(target: PredictionTarget, required: Requirements) -> tuple[Requirements, list[str]]:
@@ -99,23 +99,25 @@ def predict(ctx: RunContext, original: Original, trials: Sequence[Trial]) -> lis
     machine = this_machine(ctx.device)
     living = [trial for trial in [original.baseline, *trials] if trial.alive]
     demand = roofline.workload_demand(ctx.model, ctx.workload)
-    own = {trial.recipe.key: one for trial in living if (one := observation_of(trial, demand, machine))}
+    observed = {trial.recipe.key: one for trial in living if (one := observation_of(trial, demand, machine))}
     # The history contains the candidates of this run and of earlier ones, but not the baseline.
     observations = [*known_about(ctx.device, machine, None).observations]
-    if first := own.get(original.baseline.recipe.key):
+    if first := observed.get(original.baseline.recipe.key):
         observations.append(first)
-    basis = _Basis(ctx, ctx.prediction_target.relative_to(machine), demand, observations, own)
-    found = {trial.recipe.key: _predict(basis, trial) for trial in living}
-    baseline = found[original.baseline.recipe.key]
+    basis = _Basis(ctx, ctx.prediction_target.relative_to(machine), demand, observations, observed)
+    predicted = {trial.recipe.key: _predict(basis, trial) for trial in living}
+    baseline = predicted[original.baseline.recipe.key]
     for trial in trials:
         if trial.alive:
-            _compare(trial, found[trial.recipe.key], original.baseline, baseline)
+            _compare(trial, predicted[trial.recipe.key], original.baseline, baseline)
     notes = [
         f"speed and memory are predicted for {ctx.prediction_target.name}, not measured; "
         "quality and size are proven on this machine"
     ]
     if demand and (
-        told := calibration.describe_errors(calibration.leave_one_out(list(own.values()), demand, machine))
+        told := calibration.describe_errors(
+            calibration.leave_one_out(list(observed.values()), demand, machine)
+        )
     ):
         notes.append(f"predictions for this machine itself: {told}")
     return notes
@@ -184,7 +186,9 @@ def _request(basis: _Basis, trial: Trial, demand: Demand) -> Time | Figure:
     """Set the prefill and decode figures; return the time of the whole request."""
     recipe, size = trial.recipe, float(trial.bytes or 0)
     precision = roofline.precision_of(recipe.bits or 8 * size / demand.parameters)
-    reached = calibration.shares(basis.observations, recipe.backend, precision, basis.own.get(recipe.key))
+    reached = calibration.shares(
+        basis.observations, recipe.backend, precision, basis.observed.get(recipe.key)
+    )
     trial.facts["predicted_from"] = reached.source
     on = basis.target.for_backend(recipe.backend)
     token = roofline.token_time(demand, precision, size, reached, on)
@@ -207,8 +211,8 @@ def _call(basis: _Basis, trial: Trial, latency: Figure | None) -> Time | Figure:
     """Return the time of a graph's request: its time here times the slowdown of a core of the target."""
     if latency is None or latency.value is None:
         return Figure.missing(latency.reason if latency and latency.reason else "not measured here", "ms")
-    own = max(latency.factor, float(roofline_data.table()["error"]["own"]))
-    return Time(latency.value / 1e3 * basis.target.slower, own, basis.target.slower_error, "calls")
+    error = max(latency.factor, float(roofline_data.table()["error"]["own"]))
+    return Time(latency.value / 1e3 * basis.target.slower, error, basis.target.slower_error, "calls")
 
 
 def _memory(basis: _Basis, trial: Trial, peak: Figure | None) -> Figure:

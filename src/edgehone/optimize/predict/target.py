@@ -56,14 +56,14 @@ def this_machine(machine: Device) -> PredictionTarget:
 
 def known_about(machine: Device, this: PredictionTarget, free_memory: int | None) -> Known:
     """Return what the history says about this machine: observed shares, and durations of builds."""
-    found: list[Observation] = []
+    observations: list[Observation] = []
     for demand, trial in _studied(machine.fingerprint):
         recipe = trial.recipe
         rate, first = (_value(trial, name) for name in ("decode_tokens_per_s", "ttft_ms"))
         size, bits = trial.bytes, trial.bits
         if one := observe(demand, recipe["backend"], bits, size=size, decode=rate, ttft_ms=first, here=this):
-            found.append(one)
-    return Known(this, tuple(found), builds(machine), free_memory, shutil.disk_usage(home()).free)
+            observations.append(one)
+    return Known(this, tuple(observations), builds(machine), free_memory, shutil.disk_usage(home()).free)
 
 
 def builds(machine: Device) -> tuple[Build, ...]:

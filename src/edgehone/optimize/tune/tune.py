@@ -237,9 +237,11 @@ def _reject_worse_outputs(trial: Trial, chosen: Trial, weights: Mapping[str, flo
     """Skip a trial whose quality is worse than the chosen one's, if quality cannot be compared in pairs."""
     if "quality" in weights or not trial.alive:
         return
-    own, before = (objectives(one.candidate())["quality"] for one in (trial, chosen))
-    if own is not None and before is not None and own < before - MIN_GAIN:
-        trial.drop("skipped", f"its outputs differ more from the original's, by {before - own:.2g} nats")
+    quality, chosen_quality = (objectives(one.candidate())["quality"] for one in (trial, chosen))
+    if quality is not None and chosen_quality is not None and quality < chosen_quality - MIN_GAIN:
+        trial.drop(
+            "skipped", f"its outputs differ more from the original's, by {chosen_quality - quality:.2g} nats"
+        )
 
 
 def _winner(paired: PairedRounds, chosen: Trial, required: Requirements, looks: int) -> Trial | None:
