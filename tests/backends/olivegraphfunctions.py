@@ -14,7 +14,7 @@ from edgehone.backends.base import Recipe, Step
 from edgehone.backends.olive import graph as olive_graph
 from edgehone.backends.olive import graph_build
 from edgehone.backends.sessions import WorkerJob
-from edgehone.core.errors import EdgehoneError
+from edgehone.core.errors import EdgehoneError, JobError
 
 
 def build(job: WorkerJob) -> dict[str, Any]:
@@ -192,7 +192,9 @@ def _latency(session: Any, feeds: Mapping[str, Any]) -> float:
 
 def _apply(job: WorkerJob, args: Mapping[str, Any], inputs: Mapping[str, Path], out: Path) -> None:
     out.mkdir()
-    graph_build.apply(WorkerJob(args, inputs, out, None, 1, job.progress))
+    facts = graph_build.apply(WorkerJob(args, inputs, out, None, 1, job.progress))
+    if "nothing_to_gain" in facts:
+        raise JobError(facts["nothing_to_gain"])
 
 
 def _error(call: Any) -> str:

@@ -10,10 +10,12 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx.compose
 import pytest
 
 from edgehone.backends.base import EFFORTS, Recipe, Step
 from edgehone.backends.olive import graph
+from edgehone.inputs.axes import find
 from edgehone.inputs.batches import Batches
 from edgehone.model.demo import demo_graph
 from edgehone.model.info import ModelInfo, Tensor
@@ -215,7 +217,9 @@ def test_every_recipe_classifies_the_digits(
     np.testing.assert_allclose(outputs["int8_static+session"], outputs["int8_static"], atol=1e-3)
 
 
-def _network(kind: int, opset: int, weights_as_inputs: bool = False) -> onnx.ModelProto:
+def _network(
+    kind: int, opset: int, weights_as_inputs: bool = False, constants: bool = False
+) -> onnx.ModelProto:
     """y = (relu(x @ w + b)) @ v."""
     rng = np.random.default_rng(0)
     dtype = onnx.helper.tensor_dtype_to_np_dtype(kind)
@@ -233,8 +237,38 @@ def _network(kind: int, opset: int, weights_as_inputs: bool = False) -> onnx.Mod
     if weights_as_inputs:
         inputs += [onnx.helper.make_tensor_value_info(n, kind, list(t.dims)) for n, t in stored.items()]
     outputs = [onnx.helper.make_tensor_value_info("y", kind, ["N", 8])]
-    made = onnx.helper.make_graph(nodes, "g", inputs, outputs, list(stored.values()))
+    initializers = list(stored.values())
+    if constants:
+        initializers = []
+        nodes = [
+            *(onnx.helper.make_node("Constant", [], [name], value=one) for name, one in stored.items()),
+            *nodes,
+        ]
+    made = onnx.helper.make_graph(nodes, "g", inputs, outputs, initializers)
     return onnx.helper.make_model(made, opset_imports=[onnx.helper.make_opsetid("", opset)], ir_version=8)
+
+
+def _built(
+    run_worker: RunWorker, folder: Path, model: onnx.ModelProto, name: str, **feeds: Any
+) -> dict[str, Any]:
+    """Run the steps of a recipe on a graph; return the facts of the last one."""
+    onnx.save(model, folder / "m.onnx")
+    recipe = next(one for one in graph.graph_recipes(inspect(folder / "m.onnx")) if one.name == name)
+    (folder / "calibration").mkdir()
+    axes = find(inspect(folder / "m.onnx").inputs, [])
+    Batches.arranged(feeds, axes).write(folder / "calibration")
+    sources = {"model": folder / "m.onnx", "calibration": folder / "calibration"}
+    steps = [graph.graph_steps(recipe)]
+    while "graph" in steps[0].inputs:
+        steps.insert(0, steps[0].inputs["graph"])
+    facts: dict[str, Any] = {}
+    for number, step in enumerate(steps):
+        inputs = {one: sources[one] for one in step.reads}
+        inputs |= {"graph": folder / f"step{number - 1}"} if number else {}
+        facts = run_worker("olive", step.call, dict(step.params), inputs, folder / f"step{number}")
+        if "nothing_to_gain" in facts:
+            break
+    return facts
 
 
 @pytest.mark.real
@@ -244,36 +278,66 @@ def _network(kind: int, opset: int, weights_as_inputs: bool = False) -> onnx.Mod
         _network(onnx.TensorProto.FLOAT, 11),
         _network(onnx.TensorProto.FLOAT16, 17),
         _network(onnx.TensorProto.FLOAT, 13, weights_as_inputs=True),
+        _network(onnx.TensorProto.FLOAT, 13, constants=True),
     ],
-    ids=["opset 11", "float16", "weights listed as inputs"],
+    ids=["opset 11", "float16", "weights listed as inputs", "weights in Constant nodes"],
 )
 def test_every_weight_of_an_odd_graph_is_really_quantized(
     run_worker: RunWorker, tmp_path: Path, model: onnx.ModelProto
 ) -> None:
-    onnx.save(model, tmp_path / "m.onnx")
-    recipe = next(
-        one for one in graph.graph_recipes(inspect(tmp_path / "m.onnx")) if one.name == "int8_static"
-    )
-    x = np.random.default_rng(1).normal(size=(24, 32)).astype(inspect(tmp_path / "m.onnx").inputs[0].dtype)
-    (tmp_path / "calibration").mkdir()
-    Batches({"x": x}, None).write(tmp_path / "calibration")
-    sources = {"model": tmp_path / "m.onnx", "calibration": tmp_path / "calibration"}
-    steps = [graph.graph_steps(recipe)]
-    while "graph" in steps[0].inputs:
-        steps.insert(0, steps[0].inputs["graph"])
-    facts: dict[str, Any] = {}
-    for number, step in enumerate(steps):
-        out = tmp_path / f"step{number}"
-        facts = run_worker(
-            "olive",
-            step.call,
-            step.params,
-            {n: sources[n] for n in step.reads}
-            | ({"graph": tmp_path / f"step{number - 1}"} if number else {}),
-            out,
-        )
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(model.graph.input[0].type.tensor_type.elem_type)
+    x = np.random.default_rng(1).normal(size=(24, 32)).astype(dtype)
+    facts = _built(run_worker, tmp_path, model, "int8_static", x=x)
     assert facts["quantized_share"] == 1.0 and "nothing_to_gain" not in facts
     assert facts["opset"] >= 13
+
+
+@pytest.mark.real
+def test_a_time_axis_first_and_a_shared_number_calibrate(run_worker: RunWorker, tmp_path: Path) -> None:
+    """The samples are along the second axis, and the gain is one number for all."""
+    model = _network(onnx.TensorProto.FLOAT, 13)
+    graph_ = model.graph
+    time_first = onnx.helper.make_tensor_value_info("t", 1, ["time", "batch", 32])
+    gain = onnx.helper.make_tensor_value_info("gain", 1, [])
+    sums = onnx.numpy_helper.from_array(np.array([0], np.int64), "axes")
+    del graph_.input[:]
+    graph_.input.extend([time_first, gain])
+    graph_.initializer.append(sums)
+    nodes = [
+        onnx.helper.make_node("ReduceSum", ["t", "axes"], ["s"], keepdims=0),
+        onnx.helper.make_node("Mul", ["s", "gain"], ["x"]),
+        *graph_.node,
+    ]
+    del graph_.node[:]
+    graph_.node.extend(nodes)
+    t = np.random.default_rng(1).normal(size=(5, 24, 32)).astype(np.float32)
+    facts = _built(run_worker, tmp_path, model, "int8_static", t=t, gain=np.array(0.5, np.float32))
+    assert facts["quantized_share"] == 1.0
+
+
+@pytest.mark.real
+def test_weights_that_a_quantizer_does_not_see_are_told(run_worker: RunWorker, tmp_path: Path) -> None:
+    """Weights in the branches of If stay in floats: the facts say so, and the core skips the recipe."""
+    inner = [
+        onnx.compose.add_prefix_graph(_network(onnx.TensorProto.FLOAT, 13).graph, f"{name}_")
+        for name in ("then", "else")
+    ]
+    for branch, name in zip(inner, ("then", "else"), strict=True):
+        del branch.input[:]
+        for node in branch.node:
+            node.input[:] = ["x" if one == f"{name}_x" else one for one in node.input]
+    nodes = [onnx.helper.make_node("If", ["which"], ["y"], then_branch=inner[0], else_branch=inner[1])]
+    inputs = [
+        onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["N", 32]),
+        onnx.helper.make_tensor_value_info("which", onnx.TensorProto.BOOL, []),
+    ]
+    outputs = [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, ["N", 8])]
+    made = onnx.helper.make_graph(nodes, "g", inputs, outputs)
+    model = onnx.helper.make_model(made, opset_imports=[onnx.helper.make_opsetid("", 13)], ir_version=8)
+    x = np.random.default_rng(1).normal(size=(24, 32)).astype(np.float32)
+    facts = _built(run_worker, tmp_path, model, "int8_dynamic", x=x, which=np.array(True))
+    assert facts["quantized_share"] in (0.0, 1.0)
+    assert "nothing_to_gain" in facts or facts["quantized_share"] == 1.0
 
 
 @pytest.mark.real

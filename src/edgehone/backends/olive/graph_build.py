@@ -47,8 +47,8 @@ def apply(job: WorkerJob) -> dict[str, Any]:
     """Run one pass on the graph (worker side).
 
     args: the pass's `type` and settings. inputs: graph, and calibration for static quantization. Returns
-    `onnx_files.facts`. Raises JobError if a pass fails or changes nothing, since the recipe's name would then be
-    wrong.
+    `onnx_files.facts`, and the fact `nothing_to_gain`, with the reason, if the pass changes nothing, since the recipe's
+    name would then be wrong. Raises JobError if a pass fails.
     """
     source, target = onnx_files.find(job.inputs["graph"]), job.out / _MODEL
     config = dict(job.args)
@@ -70,9 +70,8 @@ def apply(job: WorkerJob) -> dict[str, Any]:
         _run(name, config, source, target)
     facts = onnx_files.facts(target)
     if facts["operators"] == before["operators"] and facts["weight_types"] == before["weight_types"]:
-        raise JobError(
-            f"Olive's {name} found nothing to change in this graph: it has {_first_names(before['operators'])}"
-        )
+        nothing = f"Olive's {name} found nothing to change in this graph: it has {_first_names(before['operators'])}"
+        return {**facts, "nothing_to_gain": nothing}
     return facts
 
 
