@@ -62,6 +62,9 @@ def test_digits_by_every_framework_that_takes_graphs(tmp_path: Path, config: Pat
     quantized = [c for c in alive if "int8" in c.key]
     assert quantized and all((c.bytes or 0) < (decision.baseline.bytes or 0) / 2 for c in quantized)
 
+    np.savez(tmp_path / "bad.npz", image=np.zeros((3, 1, 9, 8), np.float32))
+    with pytest.raises(InputError, match=r"bad.npz: image has the shape \[3, 1, 9, 8\], but the model takes"):
+        infer(edgehone.read(out), tmp_path / "bad.npz", tmp_path / "out.npz")
     facts = infer(edgehone.read(out), EVALUATION, tmp_path / "out.npz")
     with np.load(tmp_path / "out.npz") as found, np.load(EVALUATION) as given:
         assert facts["outputs"] == {"logits": [600, 10]}
