@@ -157,7 +157,7 @@ class GraphSession(Protocol):
     """An opened artifact of a graph (a model whose `kind` is "graph"). A worker has one session open at a time."""
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """Return all outputs for a batch. Inputs and outputs have the original's names; the first axis is the batch."""
+        """Return all outputs for a batch. Inputs and outputs have the original's names and layout."""
         ...
 
     def close(self) -> None:

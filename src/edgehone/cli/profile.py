@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="number of concurrent clients (default: that of the workload)",
     )
     parser.add_argument(
-        "--input", metavar="NPZ", help="for a graph: an array for each input, samples along the first axis"
+        "--input", metavar="NPZ", help="for a graph: an array for each input, in the layout of its inputs"
     )
     parser.add_argument("--no-operators", action="store_true", help="skip the pass that times operators")
     parser.add_argument("--out", metavar="FILE", help="also write the profile to this file, as JSON")

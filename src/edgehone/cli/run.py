@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--prompt", metavar="TEXT", help="what to answer or, without a chat template, to continue"
     )
     inputs.add_argument(
-        "--input", metavar="NPZ", help="for a graph: an array for each input, samples along the first axis"
+        "--input", metavar="NPZ", help="for a graph: an array for each input, in the layout of its inputs"
     )
     parser.add_argument(
         "--image", metavar="FILE", help="for vision-language models: the picture that the prompt refers to"
