@@ -56,6 +56,8 @@ def stages(decision: Decision) -> list[Stage]:
     baseline = Stage("baseline", decision.baseline, "the original, unchanged")
     if chosen is None:
         return [baseline, Stage("validation", None, decision.reason)]
+    if chosen is decision.baseline:  # nothing was converted or quantized
+        return [baseline, _validation(chosen)]
     return [
         baseline,
         _conversion(decision, chosen),

@@ -109,6 +109,8 @@ def summary(decision: Decision) -> str:
         marks = marks.replace(" in float32", "")
     if decision.device.get("target"):
         marks = marks.replace("± is half the width of the 95 % interval", "± is the error of the prediction")
+    if decision.chosen is None and decision.fallback is not None:
+        marks = marks.replace("* chosen", "* the best that keeps the quality, not approved")
     lines += ["", marks]
     lines += _conversions(decision.conversions, graph)
     lost = [c for c in shown if c.status != "ok"]
