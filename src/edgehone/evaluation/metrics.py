@@ -81,8 +81,12 @@ def find(name: str) -> Metric:
     return table[name]
 
 
-def default(labels: Array) -> str:
-    """Return the usual metric for labels of this type."""
+def default(labels: Array, task: str = "graph") -> str:
+    """Return the usual metric for labels of this type and shape, of a model of that ModelInfo.task."""
+    if labels.ndim == 3 and labels.shape[2] == 5:
+        return "map"
+    if task == "feature-extraction" and labels.dtype.kind in "iu" and labels.ndim == 1:
+        return "ndcg"
     if labels.dtype.kind == "U":
         return "cer"
     return "accuracy" if labels.dtype.kind in "iub" and labels.ndim == 1 else "mse"

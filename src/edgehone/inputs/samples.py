@@ -1,7 +1,8 @@
 """The samples that a graph is evaluated and calibrated on: supported forms, and checks before any build.
 
     FILE.npz      an array for each input, in the layout of the graph (see `inputs.axes`); optionally `labels`
-    FOLDER        images; if they are in subfolders, each subfolder is a class, in the order of the names
+    FOLDER        images; if they are in subfolders, each subfolder is a class, in the order of the names; with boxes
+                  in COCO's format in FOLDER/annotations.json
     FILE.jsonl    {"text": "…"} or {"text": ["…", "…"]} (a pair), optionally with "label": for encoders
     FILE.txt      one text per line: for encoders
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from edgehone.backends.capabilities import TextEncoderBackend, require
 from edgehone.backends.sessions import WorkerJob
 from edgehone.core.errors import InputError
-from edgehone.inputs import samples
+from edgehone.inputs import coco, samples
 from edgehone.inputs.axes import Axes
 from edgehone.inputs.batches import Batches
 from edgehone.model.info import Tensor
@@ -145,7 +145,10 @@ def _images(folder: Path, inputs: Sequence[Tensor], options: Mapping[str, Any]) 
         array = (array * float(options.get("scale", 1 / 255)) - mean) / std
     array = array.transpose(0, 3, 1, 2) if axis == 1 else array
     arrays: Arrays = {tensor.name: np.ascontiguousarray(array.astype(tensor.dtype))}
-    if labelled_paths[0][1] is not None:
+    if (annotations := coco.file_in(folder)) is not None:
+        size = (int(width or 0), int(height or 0))
+        arrays[samples.LABELS] = coco.boxes(annotations, [path for path, _ in labelled_paths], size)
+    elif labelled_paths[0][1] is not None:
         arrays[samples.LABELS] = np.array([label for _, label in labelled_paths], np.int64)
     return arrays
 

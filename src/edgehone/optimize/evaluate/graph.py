@@ -234,7 +234,7 @@ def _metric(ctx: RunContext, labels: Any) -> str | None:
                 hint="add an array `labels` to the npz, or leave --metric out to measure agreement with the original",
             )
         return None
-    return ctx.metric or metrics.default(labels)
+    return ctx.metric or metrics.default(labels, ctx.model.task)
 
 
 def _outputs(
