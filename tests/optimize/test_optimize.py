@@ -129,6 +129,7 @@ def test_failing_recipes_are_told_and_the_others_go_on(
     assert crashed.error == "crashed with SIGABRT: error: the null backend was asked to crash"
     assert crashed.log is not None and "asked to crash" in Path(crashed.log).read_text()
     assert nan.status == "failed" and nan.error is not None and "non-finite logits" in nan.error
+    assert "no weight is beyond float16's 65504" in nan.error
 
 
 def test_an_exact_build_that_is_not_the_original_disqualifies_the_backend(

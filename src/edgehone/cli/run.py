@@ -81,9 +81,10 @@ def run(args: argparse.Namespace) -> int:
     if facts["context_limited"] and not facts["ended"]:
         print("[stopped at the end of the model's context]", file=sys.stderr)
     if facts["decode_tokens_per_s"]:
+        whose = "" if facts["tokenizer"] == "original" else ", tokenized by the runtime"
         print(
             f"[{facts['tokens']} tokens, first after {facts['ttft_s'] * 1000:.0f} ms, "
-            f"then {facts['decode_tokens_per_s']:.0f} tokens/s]",
+            f"then {facts['decode_tokens_per_s']:.0f} tokens/s{whose}]",
             file=sys.stderr,
         )
     return 0

@@ -13,6 +13,8 @@ from edgehone.core.events import Event
 from edgehone.core.figure import Figure
 from edgehone.decision.decision import Candidate, Conversion
 from edgehone.execution.store import JobResult
+from edgehone.model import extremes
+from edgehone.model.info import ModelInfo
 from edgehone.optimize.context import RunContext
 
 Status = Literal["ok", "failed", "disqualified", "skipped"]
@@ -64,8 +66,9 @@ def guarded(ctx: RunContext, trial: Trial) -> Iterator[None]:
     try:
         yield
     except JobError as error:
-        trial.drop("failed", error.message, str(error.log) if error.log else None)
-        ctx.emit(Event(trial.recipe.key, "failed", error.message))
+        message = error.message + _cause_of_infinity(ctx.model, error.message)
+        trial.drop("failed", message, str(error.log) if error.log else None)
+        ctx.emit(Event(trial.recipe.key, "failed", message))
     except NothingToGain as error:
         trial.drop("skipped", error.message)
         ctx.emit(Event(trial.recipe.key, "skipped", error.message))
@@ -74,3 +77,14 @@ def guarded(ctx: RunContext, trial: Trial) -> Iterator[None]:
     except EdgehoneError as error:
         trial.drop("failed", error.message)
         ctx.emit(Event(trial.recipe.key, "failed", error.message))
+
+
+def _cause_of_infinity(model: ModelInfo, message: str) -> str:
+    """Return what to add to the error of a candidate whose logits are not finite; "" for other errors."""
+    if "non-finite logits" not in message or model.format != "huggingface":
+        return ""
+    found = extremes.beyond_float16(model.folder, model.files)
+    if found is None:
+        return f" (no weight is beyond float16's {extremes.FLOAT16_MAX:.0f}: an activation may be)"
+    file, name, value = found
+    return f": {name!r} in {file} holds {value:.3g}, and float16 holds at most {extremes.FLOAT16_MAX:.0f}"
