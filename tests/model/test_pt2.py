@@ -326,6 +326,33 @@ torch.export.save(program, sys.argv[1])
 """
 
 
+SHARED = """
+import sys, torch
+from torch.export import Dim, export
+
+class Net(torch.nn.Module):
+    def forward(self, ids, keep): return (ids * keep).sum(1) + keep[:, : ids.shape[1] // 2].sum(1)
+
+sizes = ({0: Dim.DYNAMIC, 1: Dim.DYNAMIC}, {0: Dim.DYNAMIC, 1: Dim.DYNAMIC})
+torch.export.save(export(Net(), (torch.ones(3, 8), torch.ones(3, 8)), dynamic_shapes=sizes), sys.argv[1])
+"""
+
+
+@pytest.mark.real
+def test_inputs_that_share_dynamic_sizes_are_accepted(place: Path) -> None:
+    import json
+    import subprocess
+    import zipfile
+
+    env = environment.ensure("pytorch", backend.NEEDS, lambda line: None)
+    subprocess.run([str(env.python), "-c", SHARED, str(place)], check=True, capture_output=True)
+    with zipfile.ZipFile(place) as file:
+        (name,) = [one for one in file.namelist() if one.endswith("models/model.json")]
+        assert json.loads(file.read(name))["guards_code"]
+    pt2.check(place)
+    assert not inspect(place).remote_code and backend.supports(inspect(place)).ok
+
+
 @pytest.mark.real
 def test_what_torch_saves_is_read(place: Path) -> None:
     import subprocess

@@ -41,7 +41,7 @@ class Entry:
     """One bundle or artifact in a comparison.
 
     `what` describes it: its recipe's key, or its backend. `digest` and `model` are the original's digest and path, as
-    recorded in its bundle.
+    recorded in its bundle. `axes` are the values of --axes that it was optimized with.
     """
 
     recipe: Recipe
@@ -49,6 +49,7 @@ class Entry:
     what: str
     digest: str | None = None
     model: Path | None = None
+    axes: tuple[str, ...] = ()
 
 
 def compare(
@@ -78,6 +79,7 @@ def compare(
         workload=workload,
         effort=effort,
         evaluation=evaluation,
+        axes=next((one.axes for one in entries if one.axes), ()),
         config_file=config_file,
         emit=emit,
     )
@@ -135,6 +137,7 @@ def _entry(path: Path, name: str, backend: str | None, settings: Mapping[str, An
             f"{recipe['backend']}/{recipe['name']}",
             read.manifest.model.get("digest"),
             Path(read.decision.model["path"]) if "path" in read.decision.model else None,
+            tuple(read.manifest.axes.get("told", ())),
         )
     if backend is None:
         raise InputError(

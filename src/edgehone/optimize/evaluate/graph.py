@@ -171,7 +171,7 @@ def _facts(ctx: RunContext, prepared: JobResult, outputs: JobResult) -> dict[str
         "metric": metric,
         "roles": outputs_roles,
         "notes": notes,
-        "axes": found.to_json(),
+        "axes": {**found.to_json(), "told": [*ctx.axes]},
         "by_library": by_library,
     }
 
