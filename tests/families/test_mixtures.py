@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from edgehone.backends import registry
@@ -115,3 +116,31 @@ def test_a_model_without_experts_has_no_routing(
         note("llamacpp", dense)
     with pytest.raises(Exception, match="no router"):
         note("pytorch", demo_model)
+
+
+@pytest.mark.real
+def test_mlx_scores_quantized_experts_without_a_gpu(
+    run_worker: RunWorker, tiny_families: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """The gather-matmul of MLX's CPU backend takes float32 only; experts are dequantized for it."""
+    model, floats, prepared = tiny_families("mixtral"), tmp_path / "floats", tmp_path / "prepared"
+    prepared.mkdir()
+    ids = [(7 * i * i + 3) % 2000 + 10 for i in range(200)]
+    (prepared / "evaluation.json").write_text(json.dumps({"ids": ids, "bytes": [1] * len(ids)}))
+    torch = {"backend": registry.module_name("pytorch"), "settings": {"dtype": "float32"}}
+    args = {**torch, "bos": [1], "windows": 2, "window": 64}
+    reference = tmp_path / "reference"
+    inputs = {"artifact": model, "prepared": prepared}
+    run_worker("pytorch", "edgehone.worker.score:reference", args, inputs, reference)
+    run_worker("mlx", "edgehone.backends.mlx.build:convert", {"dtype": "stored"}, {"model": model}, floats)
+    divergence = {}
+    for name, build in (("f16", {}), ("q8", {"bits": 8, "group": 64}), ("q4", {"bits": 4, "group": 64})):
+        artifact = tmp_path / name
+        args = {"dtype": "float16", **build}
+        facts = run_worker("mlx", "edgehone.backends.mlx.build:quantize", args, {"floats": floats}, artifact)
+        assert (facts["quantized_share"] > 0.9) == bool(build)
+        scoring = {"backend": registry.module_name("mlx"), "settings": {}}
+        inputs = {"artifact": artifact, "prepared": prepared, "reference": reference}
+        run_worker("mlx", "edgehone.worker.score:score", scoring, inputs, tmp_path / f"scored {name}")
+        divergence[name] = float(np.load(tmp_path / f"scored {name}" / "tokens.npz")["kl"].mean())
+    assert divergence["f16"] < divergence["q8"] < divergence["q4"] and divergence["q8"] < 0.05, divergence
