@@ -85,7 +85,7 @@ def test_it_is_proven_on_pictures_chosen_and_run(llava: Path, config: Path, tmp_
     told = generate(bundle, "What is this?", 5, picture=picture, quiet=True)
     assert told["tokens"] == 5
     (tmp_path / "no.png").write_text("no picture")
-    with pytest.raises(JobError, match="cannot be read as a picture"):
+    with pytest.raises(InputError, match="cannot be read as a picture"):
         generate(bundle, "What is this?", 5, picture=tmp_path / "no.png", quiet=True)
     with pytest.raises(InputError, match="no such picture"):
         generate(bundle, "What is this?", 5, picture=tmp_path / "nowhere.png", quiet=True)
