@@ -8,6 +8,7 @@ from edgehone.backends.llamacpp import backend, build
 from edgehone.backends.llamacpp import original as gguf
 from edgehone.backends.sessions import WorkerJob
 from edgehone.core.errors import EdgehoneError
+from edgehone.worker.chat_template import read_template, special_tokens
 from edgehone.worker.conformance.session_checks import compare_with_generate
 from edgehone.worker.tokenizer_sample import PLAIN
 
@@ -81,6 +82,7 @@ def vocabulary(job: WorkerJob) -> dict[str, Any]:
 
     found = gguf.open_tokenizer(job.inputs["model"], job)
     original = AutoTokenizer.from_pretrained(job.inputs["original"])
+    found.save(job.out)
     ids, sizes = found.encode(PLAIN)
     plain = original(PLAIN, add_special_tokens=False)["input_ids"]
     return {
@@ -89,6 +91,8 @@ def vocabulary(job: WorkerJob) -> dict[str, Any]:
         "eos": found.eos,
         "vocabulary": found.vocabulary,
         "sizes": len(sizes) == len(ids) and sum(sizes) == len(PLAIN.encode()),
+        "special": special_tokens(job.out),
+        "template": read_template(job.out),
     }
 
 

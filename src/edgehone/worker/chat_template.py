@@ -54,15 +54,16 @@ def render(template: str, messages: Sequence[Message], special: Mapping[str, str
     Jinja's message if it cannot be rendered, SetupError if jinja2 is missing.
     """
     try:
-        import jinja2
+        environment = _environment()
     except ModuleNotFoundError as error:
         raise SetupError(
             "the chat template needs jinja2, which this environment lacks", hint="pip install jinja2"
         ) from error
     try:
-        compiled = _environment().from_string(template)
+        compiled = environment.from_string(template)
         return str(compiled.render(messages=list(messages), add_generation_prompt=True, **special))
-    except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as error:
+    # A template may fail in any way that an expression of Python can.
+    except Exception as error:
         raise ModelError(
             f"the model's chat template cannot be rendered: {error}",
             hint="leave it out: edgehone run BUNDLE --raw --prompt TEXT",

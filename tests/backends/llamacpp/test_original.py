@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -141,7 +142,9 @@ def test_a_real_file_is_linked_tokenized_and_requantized(
     monkeypatch.syspath_prepend(str(Path(__file__).parents[1]))
     build = "edgehone.backends.llamacpp.build"
     made, eight, four = tmp_path / "made", tmp_path / "eight", tmp_path / "four"
-    run_worker("llamacpp", f"{build}:convert", {}, {"model": demo_model}, made)
+    model = Path(shutil.copytree(demo_model, tmp_path / "model"))
+    (model / "chat_template.jinja").write_text("{{ bos_token }}{{ messages[0].content }}")
+    run_worker("llamacpp", f"{build}:convert", {}, {"model": model}, made)
     file = made / "model.gguf"
 
     facts = run_worker("gguf", f"{build}:link_original", {}, {"model": file}, tmp_path / "adopted")
@@ -150,7 +153,15 @@ def test_a_real_file_is_linked_tokenized_and_requantized(
     facts = run_worker(
         "gguf", "llamacppfunctions:vocabulary", {}, {"model": file, "original": demo_model}, tmp_path / "v"
     )
-    assert facts == {"same_ids": True, "bos": [1], "eos": [2], "vocabulary": 2048, "sizes": True}
+    assert facts == {
+        "same_ids": True,
+        "bos": [1],
+        "eos": [2],
+        "vocabulary": 2048,
+        "sizes": True,
+        "special": {"bos_token": "<s>", "eos_token": "</s>"},
+        "template": "{{ bos_token }}{{ messages[0].content }}",
+    }
 
     run_worker("llamacpp", f"{build}:quantize", {"type": "Q8_0"}, {"converted": made}, eight)
     args = {"type": "Q4_K_M", "requantize": True}
