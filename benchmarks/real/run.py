@@ -80,6 +80,8 @@ def optimized(name: str, folder: Path) -> tuple[dict[str, Any], float, int]:
     for samples in ("samples.npz", "samples.jsonl"):
         if (folder / samples).exists():
             words += ["--eval", str(folder / samples)]
+    if (folder / "edgehone.toml").exists():
+        words += ["--config", str(folder / "edgehone.toml")]
     begun = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-m", "edgehone.cli.main", *words], capture_output=True, text=True, check=False

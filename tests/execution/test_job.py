@@ -283,15 +283,19 @@ def test_an_error_in_the_pool_ends_running_children(null_env: Env) -> None:
 
 
 def test_builds_overlap_each_other_but_never_a_measurement(null_env: Env, tmp_path: Path) -> None:
-    """Two builds that end only once both run, two measurements, and two more builds, all started at once."""
-    jobs = {
-        f"build {pair}{name}": job(null_env, "meet", args={"folder": str(tmp_path / pair), "name": name})
-        for pair in "xy"
-        for name in "ab"
+    """Two builds that end only once both run; once they do, two measurements and two more builds."""
+    meeting = tmp_path / "meeting"
+    first = {
+        f"build {name}": job(null_env, "meet", args={"folder": str(meeting), "name": name}) for name in "ab"
     }
-    jobs |= {f"measurement {i}": job(null_env, "work", args={"i": i}, exclusive=True) for i in range(2)}
+    later = {f"measurement {i}": job(null_env, "work", args={"i": i}, exclusive=True) for i in range(2)}
+    later |= {f"build {i}": job(null_env, "work", args={"build": i}) for i in range(2)}
+    jobs = first | later
     with CHILDREN.pool(len(jobs)) as pool:
-        done = dict(zip(jobs, pool.map(run, jobs.values()), strict=True))
+        running = [pool.submit(run, one) for one in first.values()]
+        wait_for(lambda: meeting.is_dir() and len(list(meeting.iterdir())) == 2, seconds=60)
+        running += [pool.submit(run, one) for one in later.values()]
+        done = dict(zip(jobs, [one.result() for one in running], strict=True))
     spans: dict[str, tuple[float, float]] = {
         name: (one.facts["started"], one.facts["ended"]) for name, one in done.items()
     }
@@ -299,7 +303,7 @@ def test_builds_overlap_each_other_but_never_a_measurement(null_env: Env, tmp_pa
     def overlap(one: str, other: str) -> bool:
         return spans[one][0] < spans[other][1] and spans[other][0] < spans[one][1]
 
-    assert overlap("build xa", "build xb") and overlap("build ya", "build yb")
+    assert overlap("build a", "build b")
     measurements = [name for name in jobs if name.startswith("measurement")]
     together = [
         (one, other) for one in measurements for other in jobs if other != one and overlap(one, other)

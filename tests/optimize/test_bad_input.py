@@ -90,7 +90,7 @@ def test_graphs_are_refused_before_anything_slow(
         ({"x": X.astype("f8") * 1e300}, "the model takes float32: -3.4"),
         ({"x": np.where(X > 2, np.inf, X)}, "x holds NaN or infinity, first in sample"),
         ({"x": X, "labels": LABELS[:30]}, "different numbers of samples (x: 40, labels: 30)"),
-        ({"x": X, "labels": LABELS.astype("U2")}, "labels are <U2, not numbers"),
+        ({"x": X, "labels": LABELS.astype(complex)}, "labels are complex128, neither numbers nor texts"),
     ],
 )
 def test_samples_are_refused_before_anything_slow(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from edgehone.evaluation import decisions
+from edgehone.evaluation import decisions, metrics
 from edgehone.evaluation.roles import OutputRole
 from edgehone.worker import detections
 
@@ -56,7 +56,7 @@ def _undecided(role: OutputRole, reference: Outputs, candidate: Outputs) -> str 
         counts = [_detected(outputs, role.layout) for outputs in (reference, candidate)]
         what, at = "detections", detections.THRESHOLD
     elif role.role in ("binary", "labels"):
-        at = decisions.threshold(reference[role.name])
+        at = metrics.threshold(reference[role.name])
         counts = [int((outputs[role.name] >= at).sum()) for outputs in (reference, candidate)]
         what = "scores"
     else:

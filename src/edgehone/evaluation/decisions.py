@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgehone.core.figure import Figure
 from edgehone.evaluation import statistics as st
+from edgehone.evaluation.metrics import threshold
 from edgehone.evaluation.roles import OutputRole, Role, class_axis
 from edgehone.worker import ctc, detections
 
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     Array = NDArray[Any]
     Outputs = Mapping[str, Array]
 
-# Decision threshold of probabilities, and of scores that may be negative.
-HALF = 0.5
 # Numbers within this share of their standard deviation from the threshold are on neither side.
 _NEAR = 0.02
 # A threshold decides something where both of its sides are common.
@@ -121,11 +120,6 @@ def _binary(reference: Array, candidate: Array) -> list[Agreement]:
     return [_shares(ours == theirs)]
 
 
-def threshold(scores: Array) -> float:
-    """Return the decision threshold: 0.5 of probabilities, 0 of scores of both signs."""
-    return 0.0 if bool((scores < 0).any()) or bool((scores > 1).any()) else HALF
-
-
 def _steps(reference: Array, candidate: Array) -> list[Agreement]:
     """Return the share of equal classes among the steps that are not of the most common class (the background)."""
     import numpy as np
@@ -189,7 +183,7 @@ def _masks(reference: Array, candidate: Array) -> list[Agreement]:
 
     axis = class_axis(reference)
     single = reference.shape[axis] == 1
-    ours, theirs = (array >= HALF if single else array.argmax(axis) for array in (reference, candidate))
+    ours, theirs = (array >= 0.5 if single else array.argmax(axis) for array in (reference, candidate))
     values = [_intersection(a, b, single) for a, b in zip(ours, theirs, strict=True)]
     return [Agreement(np.array(values), np.ones(len(values)))]
 

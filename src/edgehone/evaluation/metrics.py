@@ -1,6 +1,6 @@
 """Metrics that compare a graph's outputs with labels, by name.
 
-accuracy, top1 … top100   labels are classes, an output has a score for each
+accuracy, top1 … top100   labels are classes, an output has a score for each; accuracy also of one score: labels 0 and 1
 mse, rmse                 labels are numbers, lower is better
 cosine                    labels are vectors
 MODULE:FUNCTION           a user's function: (outputs by name, labels) -> number, higher is better
@@ -109,15 +109,31 @@ def check_labels(name: str, outputs: Outputs, labels: Array) -> None:
     """Raise InputError for labels that the metric does not accept, or classes out of range."""
     if not of_classes(name):
         return
-    scores = _scores(outputs)
+    single = name in ("accuracy", "top1") and single_score(outputs) is not None
+    count = 2 if single else _scores(outputs).shape[1]
     if labels.dtype.kind not in "iub" or labels.ndim != 1:
         raise InputError(f"{name} needs integer labels, not {labels.dtype} {list(labels.shape)}")
-    bad = labels[(labels < 0) | (labels >= scores.shape[1])]
+    bad = labels[(labels < 0) | (labels >= count)]
     if bad.size:
         raise InputError(
-            f"the label {bad[0]} is out of range: the model has {scores.shape[1]} classes",
-            hint=f"labels are 0 to {scores.shape[1] - 1}",
+            f"the label {bad[0]} is out of range: the model has {count} classes",
+            hint=f"labels are 0 to {count - 1}",
         )
+
+
+def single_score(outputs: Outputs) -> Array | None:
+    """Return the first output with one score per sample, [samples]; None if an output has one for each class."""
+    if classes(outputs) is not None:
+        return None
+    for array in outputs.values():
+        if array.dtype.kind == "f" and array.size == len(array):
+            return array.reshape(-1)
+    return None
+
+
+def threshold(scores: Array) -> float:
+    """Return the decision threshold: 0.5 of probabilities, 0 of scores of both signs."""
+    return 0.0 if bool((scores < 0).any()) or bool((scores > 1).any()) else 0.5
 
 
 def _scores(outputs: Outputs) -> Array:
@@ -148,6 +164,9 @@ def _numbers(outputs: Outputs, labels: Array) -> Array:
 def _top(outputs: Outputs, labels: Array, count: int) -> Array:
     import numpy as np
 
+    if count == 1 and (single := single_score(outputs)) is not None:
+        decided: Array = ((single >= threshold(single)) == labels.astype(bool)).astype(np.float64)
+        return decided
     scores = _scores(outputs)
     correct = np.take_along_axis(scores, labels[:, None].astype(np.int64), 1)
     # Equal scores count against the label, so that a constant output is never correct.

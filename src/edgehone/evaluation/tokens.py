@@ -81,16 +81,17 @@ def differing(original: Sequence[int], found: Sequence[int]) -> int:
     A replaced run counts as the longer of its two sides. Long sequences are aligned part by part, and each part begins
     where the last one ended, so that an inserted id does not make everything after it differ.
     """
-    a, b, count = list(original), list(found), 0
-    while a and b:
-        head, other = a[:PART], b[:PART]
+    a, b = list(original), list(found)
+    count, at, other_at = 0, 0, 0
+    while at < len(a) and other_at < len(b):
+        head, other = a[at : at + PART], b[other_at : other_at + PART]
         if head == other:
             done = (len(head), len(other))
         else:
-            missed, done = _align(head, other, last=len(a) <= PART and len(b) <= PART)
+            missed, done = _align(head, other, last=len(a) - at <= PART and len(b) - other_at <= PART)
             count += missed
-        a, b = a[done[0] :], b[done[1] :]
-    return count + len(a) + len(b)
+        at, other_at = at + done[0], other_at + done[1]
+    return count + (len(a) - at) + (len(b) - other_at)
 
 
 def _align(a: list[int], b: list[int], *, last: bool) -> tuple[int, tuple[int, int]]:

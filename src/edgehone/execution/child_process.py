@@ -9,8 +9,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,8 @@ from edgehone.core.errors import JobError
 from edgehone.execution import store
 from edgehone.execution.command import command_line, environment_variables, write_description
 from edgehone.execution.failure_cause import root_cause
-from edgehone.execution.home import file_lock, home
 from edgehone.execution.job import Job, Progress
+from edgehone.execution.machine_lock import machine_lock
 from edgehone.execution.processes import CHILDREN, end_tree, resident_bytes, wait
 from edgehone.execution.watch import Watch
 
@@ -33,20 +32,10 @@ def execute_locally(job: Job, folder: Path, on_progress: Progress) -> None:
     Raises JobError, with the root cause and the log's path, if the job fails or exceeds a limit, and OSError (ENOSPC)
     if the disk is full.
     """
-    with _machine_lock(job, on_progress):
-        _run_child(job, folder, on_progress)
-
-
-@contextmanager
-def _machine_lock(job: Job, on_progress: Progress) -> Iterator[None]:
-    """Hold the lock of the machine: shared for builds, exclusive for measurements. Report waiting for it."""
     busy = "other jobs" if job.exclusive else "a measurement"
-    with file_lock(
-        home() / "locks" / "machine.lock",
-        shared=not job.exclusive,
-        on_wait=lambda: on_progress(0.0, f"waiting: {busy} of this machine must end first"),
-    ):
-        yield
+    waiting = f"waiting: {busy} of this machine must end first"
+    with machine_lock(job.exclusive, lambda: on_progress(0.0, waiting)):
+        _run_child(job, folder, on_progress)
 
 
 def _run_child(job: Job, folder: Path, on_progress: Progress) -> None:

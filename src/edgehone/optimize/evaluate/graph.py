@@ -147,7 +147,7 @@ def _facts(ctx: RunContext, prepared: JobResult, outputs: JobResult) -> dict[str
     for folder in ("evaluation", "calibration") if metric else ():
         if (some := agreement.labels_of(prepared.out / folder)) is not None:
             metrics.check_labels(str(metric), own, some)
-    by_class = metric is not None and metrics.of_classes(metric)
+    by_class = metric is not None and metrics.of_classes(metric) and metrics.classes(own) is not None
     outputs_roles = roles.recognize(
         own,
         inputs=[tensor.name for tensor in ctx.model.inputs],
