@@ -27,7 +27,7 @@ from edgehone.model.demo import demo_graph
 DIGITS = demo_graph()
 EVALUATION, CALIBRATION = (DIGITS.parent / f"{name}.npz" for name in ("evaluation", "calibration"))
 # What so small a graph gains lies below what calling a runtime costs: only its quality is held to gates here.
-GATES = ("speedup=off", "memory_cut=off", "latency_cv=off")
+GATES = ("gain=off", "loss=off", "latency_cv=off")
 FEW = "[efforts.quick]\nrounds = 2\nseconds = 0.03\n"
 
 
@@ -56,7 +56,8 @@ def test_digits_by_every_framework_that_takes_graphs(tmp_path: Path, config: Pat
     for candidate in [*alive, decision.baseline]:
         accuracy = candidate.figure("accuracy")
         assert accuracy.value is not None and accuracy.value > 0.95 and accuracy.n == 512
-        assert candidate.figure("throughput_per_s").value
+        if candidate.key in (decision.chosen, decision.baseline.key):
+            assert candidate.figure("throughput_per_s").value
         assert candidate.figure("decode_tokens_per_s").reason == "the model generates no tokens"
     assert {one.backend for one in decision.conversions if one.passed} == {"olive", "openvino"}
     quantized = [c for c in alive if "int8" in c.key]
