@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from edgehone.core.errors import InputError
+from edgehone.inputs import samples
 from edgehone.inputs.axes import Axes, find, fixed_batch
 from edgehone.inputs.batches import Batches, joined
 from edgehone.model.info import Tensor
@@ -33,6 +34,14 @@ def tensors(**shapes: Any) -> list[Tensor]:
             {"p": ("batch", 1), "stateN": (2, "batch", 128), "mean": ()},
             {"x": 0, "state": 1, "rate": None, "p": 0, "stateN": 1, "mean": None},
         ),
+        # The same without names: the state's only free size, or the only one that is the fixed batch.
+        (
+            {"x": (None, None), "state": (2, None, 128), "rate": ()},
+            {"p": (None, 1), "stateN": (None, None, None)},
+            {"x": 0, "state": 1, "rate": None, "stateN": 1},
+        ),
+        ({"x": (1, 576), "state": (2, 1, 128)}, {"p": (1, 1)}, {"x": 0, "state": 1, "p": 0}),
+        ({"x": ("batch", "T"), "state": (2, None, 64)}, {"y": ("batch", 3)}, {"x": 0, "state": 1, "y": 0}),
         ({"x": ("N", "T"), "scales": (3,)}, {"y": ("N", 1, "T")}, {"x": 0, "scales": None, "y": 0}),
         ({"x": (1, 40), "scales": (3,)}, {"y": (1, 1, 80)}, {"x": 0, "scales": None, "y": 0}),
         ({"x": (None, 4)}, {"y": (None, 2)}, {"x": 0}),
@@ -94,6 +103,16 @@ def test_batches_have_the_layout_of_the_graph_and_outputs_are_turned_back(tmp_pa
     rows = batches.rows({"y": feeds["x"].sum(2), "z": np.array(4), "w": np.arange(2)}, 2)
     assert (rows["y"] == x[:, [6, 0]].sum(2).T).all()
     assert list(rows["z"]) == [4, 4] and list(rows["w"]) == [0, 1]
+
+
+def test_one_state_serves_all_samples() -> None:
+    axes = Axes({"x": 0, "state": 1})
+    given = {"x": np.zeros((8, 4), np.float32), "state": np.full((2, 1, 3), 5, np.float32)}
+    inputs = tensors(x=("N", 4), state=(2, "N", 3))
+    samples.check_arrays(given, inputs, "s.npz", axes)
+    assert Batches.arranged(given, axes).around(6, 4)["state"].shape == (2, 4, 3)
+    with pytest.raises(InputError, match=r"different numbers of samples \(x: 8, state: 2"):
+        samples.check_arrays({**given, "state": np.zeros((2, 2, 3), np.float32)}, inputs, "s.npz", axes)
 
 
 def test_an_output_without_the_samples_on_its_axis_is_named_not_cut() -> None:

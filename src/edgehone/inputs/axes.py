@@ -75,6 +75,10 @@ def find(inputs: Sequence[Tensor], outputs: Sequence[Tensor], told: Sequence[str
     by_input = {one.name: stated[one.name] if one.name in stated else found[one.name] for one in inputs}
     extents = {one.shape[axis] for one in inputs if (axis := by_input[one.name]) is not None and one.shape}
     by_output = {one.name: axis for one in outputs for axis in _of_output(one, extents)}
+    states = [one for one in inputs if by_input[one.name]]
+    for one in outputs:
+        if one.name not in by_output and (state := _fed_back(one, states)):
+            by_output[one.name] = by_input[state.name]
     by_output |= {one.name: stated[one.name] for one in outputs if one.name in stated}
     return Axes(by_input, by_output, tuple(notes))
 
@@ -119,7 +123,7 @@ def _of_inputs(
         axes = {one.name: one.shape.index(shared) if shared in one.shape else None for one in unknown}
         why = f"the outputs begin with its size {shared}"
     else:
-        axes, why = _first_axes(unknown, outputs), ""
+        axes, why = _first_axes(unknown, outputs), "the only one with the size of the batch"
         _ask_about_time(unknown, axes)
     return axes, list(_notes(unknown, axes, why))
 
@@ -128,7 +132,9 @@ def _by_name(one: Tensor) -> int | None:
     """Return the axis that is called like a batch; without one, a first axis that may be one."""
     if (named := _named(one.shape)) is not None or not one.ranked:
         return named or 0
-    return 0 if one.shape and not isinstance(one.shape[0], int) and not _is(_TIME, one.shape[0]) else None
+    if one.shape and not isinstance(one.shape[0], int):
+        return None if _is(_TIME, one.shape[0]) else 0
+    return _only(one.shape, None)
 
 
 def _named(shape: Sequence[int | str | None]) -> int | None:
@@ -153,20 +159,29 @@ def _led_by_outputs(inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> str 
 
 
 def _first_axes(inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> dict[str, int | None]:
-    """Return 0 for inputs that share the batch size, None for those that are fixed to another one."""
-    firsts = {one.name: one.shape[0] for one in inputs if one.shape}
-    free = any(not isinstance(extent, int) for extent in firsts.values())
-    numbers = [extent for extent in firsts.values() if isinstance(extent, int)]
+    """Return 0 for inputs that begin with the batch; for others the only later axis that has its size, else None."""
+    firsts = [one.shape[0] for one in inputs if one.shape]
+    numbers = [extent for extent in firsts if isinstance(extent, int)]
     led = {one.shape[0] for one in outputs if one.shape}
-    batch = next((extent for extent in numbers if extent in led), numbers[0] if numbers else None)
-    return {
-        one.name: None
-        if one.ranked and not one.shape
-        else None
-        if one.shape and isinstance(one.shape[0], int) and (free or one.shape[0] != batch)
-        else 0
-        for one in inputs
-    }
+    batch = None  # free
+    if len(numbers) == len(firsts):
+        batch = next((extent for extent in numbers if extent in led), numbers[0] if numbers else None)
+    axes: dict[str, int | None] = {}
+    for one in inputs:
+        begins = not one.ranked or (one.shape and _is_batch(one.shape[0], batch))
+        axes[one.name] = 0 if begins else _only(one.shape, batch)
+    return axes
+
+
+def _is_batch(extent: int | str | None, batch: int | None) -> bool:
+    """Return True if a size may be the batch's: equal to a fixed one, free like a free one."""
+    return not isinstance(extent, int) if batch is None else extent == batch
+
+
+def _only(shape: Sequence[int | str | None], batch: int | None) -> int | None:
+    """Return the only axis after the first that may be the batch's (of a state: [layers, batch, width]), or None."""
+    axes = [axis for axis, extent in enumerate(shape) if axis and _is_batch(extent, batch)]
+    return axes[0] if len(axes) == 1 else None
 
 
 def _ask_about_time(inputs: Sequence[Tensor], axes: Mapping[str, int | None]) -> None:
@@ -190,6 +205,14 @@ def _notes(inputs: Sequence[Tensor], axes: Mapping[str, int | None], why: str) -
                 f"the samples of the input {one.name!r} {_shown(one.shape)} are along axis {axis} ({why}); "
                 "--axes says otherwise"
             )
+
+
+def _fed_back(one: Tensor, states: Iterable[Tensor]) -> Tensor | None:
+    """Return the input that an output without stated sizes replaces in the next run: state and stateN, h and hn."""
+    return next(
+        (state for state in states if one.name.startswith(state.name) and len(one.shape) == len(state.shape)),
+        None,
+    )
 
 
 def _of_output(one: Tensor, extents: set[int | str | None]) -> Iterator[int | None]:

@@ -56,13 +56,20 @@ class Batches:
 
     @classmethod
     def arranged(cls, arrays: Mapping[str, NDArray[Any]], axes: Axes) -> Batches:
-        """Return the samples of arrays in the layout of the graph's inputs."""
+        """Return the samples of arrays in the layout of the graph's inputs.
+
+        An array with one sample where others have several is repeated: a state that all start from.
+        """
         import numpy as np
 
         rows = dict(arrays)
         labels = rows.pop(LABELS, None)
         shared = {name: rows.pop(name) for name in list(rows) if axes.of_input(name) is None}
         rows = {name: np.moveaxis(array, axes.of_input(name) or 0, 0) for name, array in rows.items()}
+        count = max((len(array) for array in rows.values()), default=0)
+        for name, array in rows.items():
+            if len(array) == 1:
+                rows[name] = np.broadcast_to(array, (count, *array.shape[1:]))
         return cls(rows, labels, shared, axes)
 
     def write(self, folder: Path) -> None:

@@ -139,6 +139,8 @@ def _check_counts(arrays: Mapping[str, Array], rows: Mapping[str, int], where: s
     if LABELS in arrays and arrays[LABELS].ndim == 0:
         raise InputError(f"{where}: {LABELS} is a single number, not an array of samples", hint=_FORMS)
     counts = {name: arrays[name].shape[axis] for name, axis in rows.items()}
+    most = max(counts.values())
+    counts = {name: count for name, count in counts.items() if count > 1 or most == 1}  # one is repeated
     counts |= {LABELS: len(arrays[LABELS])} if LABELS in arrays else {}
     if len(set(counts.values())) > 1 and not _paired(counts):
         listing = ", ".join(f"{name}: {count}" for name, count in counts.items())
@@ -146,8 +148,8 @@ def _check_counts(arrays: Mapping[str, Array], rows: Mapping[str, int], where: s
             f"{where}: the arrays hold different numbers of samples ({listing})",
             hint="give as many of each; if the samples are along another axis of an input, name its axes with --axes",
         )
-    if (count := counts[next(iter(rows))]) < least:
-        raise _too_few(Path(where), count, "samples")
+    if most < least:
+        raise _too_few(Path(where), most, "samples")
 
 
 def _paired(counts: Mapping[str, int]) -> bool:

@@ -106,7 +106,11 @@ def recommend(
 ) -> Recommendation:
     """Return the recommendation. Raises ModelError if no backend supports the model."""
     planned = apply_matrix(
-        plan(model, backends, effort), matrix, target.row, target.unsupported_backends(matrix), model
+        plan(model, backends, effort, simd=target.simd),
+        matrix,
+        target.row,
+        target.unsupported_backends(matrix),
+        model,
     )
     expected = [expect(recipe, model, target, work, known) for recipe in planned.recipes]
     needed = building.resources(model, planned.recipes)
