@@ -54,8 +54,13 @@ def choose(candidates: Sequence[Candidate], weights: Mapping[str, float]) -> Cho
     return best_of([c for c in candidates if c.passes], weights)
 
 
-def best_of(passing: Sequence[Candidate], weights: Mapping[str, float]) -> Choice | None:
-    """Return the best of the candidates by the weights, None if none can be scored. The rules are those of `choose`."""
+def best_of(
+    passing: Sequence[Candidate], weights: Mapping[str, float], shared: str = "passes every gate"
+) -> Choice | None:
+    """Return the best of the candidates by the weights, None if none can be scored.
+
+    The rules are those of `choose`. `shared` says in the reason what the candidates have in common.
+    """
     objectives = {c.key: logarithms(c) for c in passing}
     weighted = [name for name in OBJECTIVES if weights.get(name, 0.0) > 0]
     used = [name for name in weighted if any(logs[name] is not None for logs in objectives.values())]
@@ -74,7 +79,10 @@ def best_of(passing: Sequence[Candidate], weights: Mapping[str, float]) -> Choic
     others = [key for key in (ties if len(ties) > 1 else ranked) if key != winner]
     other = by_key[others[0]] if others else None
     by_rate = "speed" not in compared(weights)
-    reason = _reason(by_key[winner], other, len(ties) > 1, dropped, by_rate)
+    against = f"no other candidate {shared}"
+    if other is not None:
+        against = _against(by_key[winner], other, len(ties) > 1, by_rate)
+    reason = _reason(by_key[winner], against, dropped, shared)
     return Choice(winner, reason, scores)
 
 
@@ -195,16 +203,10 @@ def _scores(
     return scores
 
 
-def _reason(
-    winner: Candidate, other: Candidate | None, tied: bool, dropped: Sequence[str], by_rate: bool
-) -> str:
+def _reason(winner: Candidate, against: str, dropped: Sequence[str], shared: str) -> str:
     """Return a sentence with the winner's figures and its comparison with the next best candidate."""
     parts = [part for part in (_speed(winner), _memory(winner), _kept(winner)) if part]
-    text = f"{winner.key}: " + (", ".join(parts) or "passes every gate")
-    if other:
-        text += f"; {_against(winner, other, tied, by_rate)}"
-    else:
-        text += "; no other candidate passes every gate"
+    text = f"{winner.key}: " + (", ".join(parts) or shared) + f"; {against}"
     if dropped:
         text += f"; {' and '.join(dropped)} could not be compared (no candidate has the figure)"
     return text + "."
@@ -214,6 +216,8 @@ def _speed(candidate: Candidate) -> str | None:
     speedup = candidate.figure("speedup")
     if speedup.value is None:
         return None
+    if f"{speedup.value:.3g}" == "1":
+        return "as fast as the original"
     if speedup.value < 1:
         return f"{1 / speedup.value:.3g}× slower than the original"
     return f"{speedup.value:.3g}× faster than the original{_between(speedup, '.3g', 1)}"
@@ -223,6 +227,8 @@ def _memory(candidate: Candidate) -> str | None:
     cut = candidate.figure("memory_cut")
     if cut.value is None:
         return None
+    if f"{cut.value:.0%}" in ("0%", "-0%"):
+        return "as much memory"
     return f"{abs(cut.value):.0%} {'less' if cut.value >= 0 else 'more'} memory".replace("%", " %")
 
 

@@ -19,7 +19,8 @@ def fall_back(
     None if nothing was measured. It may be the original: then what the user has is the best that keeps the quality.
     """
     keeping = [c for c in candidates if c.status == "ok" and not any(_lost(v) for v in c.verdicts)]
-    return best_of([*keeping, *([original] if original.status == "ok" else [])], weights)
+    measured = [original] if original.status == "ok" else []
+    return best_of([*keeping, *measured], weights, "keeps the quality")
 
 
 def nearest(candidates: Sequence[Candidate]) -> tuple[Candidate, tuple[Verdict, ...]] | None:
