@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from edgehone.core.figure import Figure
 from edgehone.decision.decide import Subject, decide
 from edgehone.decision.decision import Candidate, Conversion, Decision
@@ -73,6 +75,15 @@ def test_stages_of_a_tuned_candidate_are_compared_with_the_previous_stage() -> N
     assert "Bottleneck: decoding reads 2 MB a token." in text
     assert "threads = 1" in text and "no gain" in text and "confirmed in new rounds" in text
     assert tuning(decision) == TRIED
+
+
+@pytest.mark.parametrize(("share", "told"), [(0.9, True), (0.96, False), (0.0, False), (None, False)])
+def test_weights_that_stay_in_floats_are_told(share: float | None, told: bool) -> None:
+    facts = {} if share is None else {"quantized_share": share, "unquantized": ["experts.0", "experts.1"]}
+    partly = replace(OTHERS[0], facts={**OTHERS[0].facts, **facts})
+    text = explanation(decided(PLAIN, TUNED, partly, *OTHERS[1:]))
+    line = f"  {partly.key}: 90% of the weights; in floats: experts.0, experts.1"
+    assert (line in text.splitlines()) == told and ("Quantized in part:" in text) == told
 
 
 def test_each_other_has_its_reason() -> None:
