@@ -106,6 +106,10 @@ def cast(job):
         "    def generate_many(self, prompts, count):\n"
         "        return [self.generate(prompts[0], count) for _ in prompts]"
     ),
+    "sample_follows_its_settings": SESSION.format(
+        "    def sample(self, ids, count, sampling, on_token=None):\n"
+        "        return self.generate(ids, count, on_token)"
+    ),
     "a_closed_session_can_be_reopened": """
 opened = []
 honest_open = open_session
@@ -158,6 +162,7 @@ def test_the_documented_backend_conforms_and_leaves_no_jobs(own_home: Path, inst
         "generate_many_matches_generate",
         "operator_times_are_plausible",
         "quantized_recipes_quantize",
+        "sample_follows_its_settings",
         "visible_devices_are_reported",
     )
     assert others == [(check, "skip") for check in optional]
@@ -221,7 +226,7 @@ def test_the_command_line_prints_checks_and_capabilities(
 ) -> None:
     assert main.main(["backends", "conform", "null"]) == 0
     told = capsys.readouterr().out
-    assert "pass  score_is_deterministic" in told and told.endswith("null: 29 passed, 2 skipped\n")
+    assert "pass  score_is_deterministic" in told and told.endswith("null: 30 passed, 2 skipped\n")
     assert "  capabilities: reference, tokenizer, empty_runtime, operator_profiler, tunable\n" in told
     name = install("edgehone_bad", honest_source() + BROKEN["recipes_start_with_the_exact_one"])
     assert main.main(["backends", "conform", name, "--json"]) == 1
