@@ -160,9 +160,9 @@ def test_the_documented_backend_conforms_and_leaves_no_jobs(own_home: Path, inst
     optional = (
         "device_recipes_are_valid",
         "generate_many_matches_generate",
+        "sample_follows_its_settings",
         "operator_times_are_plausible",
         "quantized_recipes_quantize",
-        "sample_follows_its_settings",
         "visible_devices_are_reported",
     )
     assert others == [(check, "skip") for check in optional]
