@@ -33,7 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="runtime setting for the artifacts, as in a recipe; may be repeated",
     )
-    parser.add_argument("--workload", default="chat", help="workload to measure (default: chat)")
+    parser.add_argument(
+        "--workload", help="workload to measure (default: by the model's task: chat, classify, embed)"
+    )
     parser.add_argument(
         "--effort",
         choices=("quick", "normal", "thorough"),
