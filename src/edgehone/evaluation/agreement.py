@@ -16,9 +16,10 @@ from edgehone.core.errors import EdgehoneError
 from edgehone.core.figure import Figure
 from edgehone.evaluation import metrics
 from edgehone.evaluation import statistics as st
-from edgehone.evaluation.decisions import Agreement, agree, relative_errors, scales
+from edgehone.evaluation.decisions import Agreement, agree, scales
+from edgehone.evaluation.differences import Differences, differences
 from edgehone.evaluation.quality import ParityCheck, kept_ratio, share
-from edgehone.evaluation.roles import OutputRole
+from edgehone.evaluation.roles import ONE_SCALE, OutputRole
 from edgehone.inputs.samples import LABELS
 from edgehone.worker.logprobs import log_softmax
 
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
 
 # Resamples of the bootstrap for metrics that have no value per sample.
 RESAMPLES = 500
-# Roles whose entries have one scale: scores of classes, coordinates of a vector.
-_ONE_SCALE = ("classes", "labels", "binary", "steps", "ctc", "vector", "mask", "ids")
 _NOT_LANGUAGE = ("next_token_accuracy", "perplexity")
 
 
@@ -122,9 +121,10 @@ def rows(reference: Outputs, candidate: Outputs, roles: Sequence[OutputRole]) ->
     """Return the evidence of each sample, of its worst output: cosine and relative error."""
     import numpy as np
 
+    whole, groups = _differences(reference, candidate, roles)
     return {
-        "cosine": [float(value) for value in np.min(_cosines(reference, candidate), axis=0)],
-        "relative_error": [float(v) for v in np.max(_relative(reference, candidate, roles), axis=0)],
+        "cosine": [float(value) for value in np.min([one.cosine for one in whole], axis=0)],
+        "relative_error": [float(value) for value in np.max([one.relative for one in groups], axis=0)],
     }
 
 
@@ -138,15 +138,14 @@ def _check(reference: Outputs, candidate: Outputs) -> None:
 
 def _errors(reference: Outputs, candidate: Outputs, roles: Sequence[OutputRole]) -> dict[str, Figure]:
     """Return the numeric differences of the worst output."""
-    import numpy as np
-
-    apart = [np.abs(_flat(reference[name]) - _flat(candidate[name])) for name in reference]
-    worst = max(apart, key=lambda one: float(one.mean()))
-    relative = max(_relative(reference, candidate, roles), key=lambda one: float(one.mean()))
-    cosines = min(_cosines(reference, candidate), key=lambda one: float(one.mean()))
+    whole, groups = _differences(reference, candidate, roles)
+    worst = max(whole, key=lambda one: float(one.mean.mean()))
+    relative = max((one.relative for one in groups), key=lambda one: float(one.mean()))
+    cosines = min((one.cosine for one in whole), key=lambda one: float(one.mean()))
+    largest = max(float(one.largest.max(initial=0.0)) for one in whole)
     return {
-        "max_error": Figure(max(float(one.max(initial=0.0)) for one in apart), n=len(apart[0])),
-        "mean_error": st.mean_interval(worst.mean(1)).figure(least=0.0),
+        "max_error": Figure(largest, n=len(worst.mean)),
+        "mean_error": st.mean_interval(worst.mean).figure(least=0.0),
         "cosine": st.mean_interval(cosines).figure("", most=1.0),
         "relative_error": st.mean_interval(relative).figure("share", least=0.0),
     }
@@ -252,24 +251,17 @@ def _ends(values: list[float], value: float) -> tuple[float, float]:
     return min(float(low), value), max(float(high), value)
 
 
-def _cosines(reference: Outputs, candidate: Outputs) -> list[Array]:
-    """Return the cosine of each sample, for each output."""
-    return [metrics.cosine(_flat(reference[name]), _flat(candidate[name])) for name in reference]
-
-
-def _relative(reference: Outputs, candidate: Outputs, roles: Sequence[OutputRole]) -> list[Array]:
-    """Return the relative error of each sample, for each output and group of channels of one scale.
+def _differences(
+    reference: Outputs, candidate: Outputs, roles: Sequence[OutputRole]
+) -> tuple[list[Differences], list[Differences]]:
+    """Return the differences of each output, and of each group of its channels that has a scale of its own.
 
     Entries of one distribution share its scale: an unlikely class is not a group of its own.
     """
-    result = []
-    whole = {one.name for one in roles if one.role in _ONE_SCALE}
+    whole, groups = [], []
+    one_scale = {one.name for one in roles if one.role in ONE_SCALE}
     for name, array in reference.items():
-        pairs = [(array, candidate[name])] if name in whole else scales(array, candidate[name])
-        result += [relative_errors(ours, theirs) for ours, theirs in pairs]
-    return result
-
-
-def _flat(array: Array) -> Array:
-    flat: Array = array.reshape(len(array), -1).astype("float64")
-    return flat
+        whole.append(differences(array, candidate[name]))
+        parts = [] if name in one_scale else scales(array, candidate[name])
+        groups += [differences(*part) for part in parts] if len(parts) > 1 else [whole[-1]]
+    return whole, groups

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from edgehone.evaluation import decisions, metrics
-from edgehone.evaluation.roles import OutputRole
+from edgehone.evaluation.differences import variance
+from edgehone.evaluation.roles import ONE_SCALE, OutputRole
 from edgehone.worker import detections
 
 if TYPE_CHECKING:
@@ -29,19 +30,20 @@ def reason(roles: Sequence[OutputRole], reference: Outputs, candidate: Outputs) 
     """
     for role in roles:
         for name in role.layout.names if role.layout else (role.name,):
-            if (why := _constant(name, reference[name], candidate[name])) is not None:
+            if (why := _constant(name, role, reference[name], candidate[name])) is not None:
                 return why
         if (why := _undecided(role, reference, candidate)) is not None:
             return why
     return None
 
 
-def _constant(name: str, reference: Array, candidate: Array) -> str | None:
+def _constant(name: str, role: OutputRole, reference: Array, candidate: Array) -> str | None:
     if reference.dtype.kind != "f" or len(reference) < 2:
         return None
-    groups = decisions.scales(reference, candidate)
+    one_scale = role.role in ONE_SCALE
+    groups = [(reference, candidate)] if one_scale else decisions.scales(reference, candidate)
     for ours, theirs in groups:
-        variances = [float(array.var(0).sum()) for array in (ours, theirs)]
+        variances = [variance(array) for array in (ours, theirs)]
         if variances[0] > 0 and variances[1] < CONSTANT * variances[0]:
             part = f"{len(ours[0])} of the entries of " if len(groups) > 1 else ""
             return (

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgehone.core.figure import Figure
 from edgehone.evaluation import statistics as st
+from edgehone.evaluation.differences import differences
 from edgehone.evaluation.metrics import threshold
 from edgehone.evaluation.roles import OutputRole, Role, class_axis
 from edgehone.worker import ctc, detections
@@ -224,7 +225,7 @@ def _unknown(reference: Array, candidate: Array) -> list[Agreement]:
 
     result = []
     for ours, theirs in scales(reference, candidate):
-        errors = relative_errors(ours, theirs)
+        errors = differences(ours, theirs).relative
         result.append(Agreement(np.maximum(1 - errors, 0.0), np.ones(len(errors))))
         result += _crossings(ours, theirs)
     if reference.ndim == 2 and reference.shape[1] > 1:
@@ -242,17 +243,6 @@ def _crossings(ours: Array, theirs: Array) -> list[Agreement]:
         return []
     clear = (np.abs(ours - at) > near) | (np.abs(theirs - at) > near)
     return [_shares((above == (theirs >= at)) | ~clear)]
-
-
-def relative_errors(ours: Array, theirs: Array) -> Array:
-    """Return |candidate - original| of each sample over the root mean square of |original| of all samples."""
-    import numpy as np
-
-    a, b = (array.reshape(len(array), -1).astype(np.float64) for array in (ours, theirs))
-    norm = float(np.sqrt((a**2).sum(1).mean()))
-    apart = np.linalg.norm(a - b, axis=1)
-    result: Array = apart / norm if norm > 0 else np.where(apart > 0, 1e9, 0.0)
-    return np.minimum(result, 1e9)
 
 
 def scales(reference: Array, candidate: Array) -> list[tuple[Array, Array]]:

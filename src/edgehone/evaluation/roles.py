@@ -37,6 +37,9 @@ Role = Literal[
     "unknown",
 ]
 
+# Roles whose entries have one scale: scores of classes, coordinates of a vector.
+ONE_SCALE: tuple[Role, ...] = ("classes", "labels", "binary", "steps", "ctc", "vector", "mask", "ids")
+
 # The values of --task-kind, and the role of the outputs that can have it.
 TASK_KINDS: Mapping[str, Role] = {
     "classification": "classes",
