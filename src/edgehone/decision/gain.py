@@ -43,7 +43,8 @@ def balance(figures: Mapping[str, Figure], candidate: Candidate, baseline: Candi
     """Return gain and loss, from speedup, size_cut and memory_cut of the candidate."""
     speedup, cut = figures["speedup"], {name: figures[name] for name in ("size_cut", "memory_cut")}
     required: Mapping[str, float] = shipped()["gain"]
-    gains = [_scaled(cut[name], required[name]) for name in cut if cut[name].value is not None]
+    counted = ["size_cut", *(["memory_cut"] if _saves_memory(candidate, baseline) else [])]
+    gains = [_scaled(cut[name], required[name]) for name in counted if cut[name].value is not None]
     if speedup.value is None:
         return {name: Figure.missing(str(speedup.reason)) for name in ("gain", "loss")}
     gains.append(_logarithm(speedup, required["speedup"]))
@@ -56,6 +57,12 @@ def balance(figures: Mapping[str, Figure], candidate: Candidate, baseline: Candi
         "gain": Figure(best, max(lows, default=None), max(highs, default=None), speedup.n, "", label),
         "loss": _loss(speedup, [_size_loss(cut["size_cut"]), _memory_loss(candidate, baseline)]),
     }
+
+
+def _saves_memory(candidate: Candidate, baseline: Candidate) -> bool:
+    mine, other = _memory(candidate, baseline)
+    least = float(shipped()["gain"]["memory_least_bytes"])
+    return mine.value is not None and other.value is not None and other.value - mine.value >= least
 
 
 def _size_loss(cut: Figure) -> float:
