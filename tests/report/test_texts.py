@@ -72,6 +72,11 @@ def test_every_value_lies_on_its_axis_in_its_order(name: str, values: list[float
     assert len({text for _, text in scale.ticks}) == len(scale.ticks)
 
 
+def test_values_closer_than_ticks_can_show_get_different_ticks() -> None:
+    scale = axis("kl_mean", "", [1.0000000000000003e-09, 1e-09])
+    assert len({text for _, text in scale.ticks}) == len(scale.ticks)
+
+
 def test_the_plot_fits_a_terminal_and_is_ascii_where_it_must_be() -> None:
     found = made(20).decision
     text = plot(found, unicode=False)

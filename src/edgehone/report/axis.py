@@ -13,6 +13,8 @@ DECADES = 4.0
 # The axis is logarithmic if the ratio of the largest value to the smallest exceeds this.
 _WIDE = 3.0
 _MOST_TICKS = 5
+# Values that differ by a smaller share are shown as equal: ticks have six digits.
+_EQUAL = 1e-4
 # Margin at both ends, as a share of the length.
 _PAD = 0.06
 
@@ -46,7 +48,9 @@ def axis(name: str, unit: str, values: Iterable[float], *, zero: bool = False) -
         low, high = floor / pad, most * pad
         steps, log, cut = _log_steps(low, high), True, least < floor
     else:
-        span = (most - least) or abs(most) or 1.0
+        span = most - least
+        if span < _EQUAL * max(abs(most), abs(least)) or not span:  # ticks between them would read the same
+            span = abs(most) or 1.0
         low = 0.0 if zero else least - _PAD * span
         high = most + _PAD * span
         steps, log, cut = _linear_steps(low, high), False, False

@@ -32,7 +32,9 @@ def test_types_are_counted_including_the_newest(tmp_path: Path) -> None:
     header = read_header(path)
     assert tensor_types(header) == {"F32": 1, "NVFP4": 1, "Q1_0": 1, "Q4_K": 2}
     assert expert_types(header) == {}
-    assert build.facts(path) == {"tensor_types": tensor_types(header), "bytes": path.stat().st_size}
+    facts = build.facts(path)
+    assert facts["tensor_types"] == tensor_types(header) and facts["bytes"] == path.stat().st_size
+    assert facts["quantized_share"] == 1.0 and facts["unquantized"] == []
 
 
 def test_routers_and_experts_are_counted_apart(tmp_path: Path) -> None:

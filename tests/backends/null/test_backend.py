@@ -30,7 +30,7 @@ def job(tmp_path: Path) -> MakeJob:
 @pytest.fixture
 def converted(job: MakeJob, null_model: Path) -> Path:
     work = job("converted", {"model": null_model})
-    assert backend.convert(work) == {"weight_types": {"f32": 1}}
+    assert backend.convert(work)["weight_types"] == {"f32": 1}
     return work.out
 
 
