@@ -33,9 +33,8 @@ def plain_checkpoint(model: Path, work: Path) -> Iterator[Path]:
     folder = work / model.name
     folder.mkdir(parents=True)
     try:
-        for path in model.iterdir():
-            if path.is_file():
-                (folder / path.name).symlink_to(path.resolve())
+        for path in model.iterdir():  # folders too: modules of sentence-transformers lie in them
+            (folder / path.name).symlink_to(path.resolve())
         if config is not None:
             (folder / "config.json").unlink()
             (folder / "config.json").write_text(json.dumps(config), "utf-8")
