@@ -35,11 +35,21 @@ _NOT_LANGUAGE = ("next_token_accuracy", "perplexity")
 
 
 def read(folder: Path) -> Outputs:
-    """Return the outputs that `worker.score_graph` wrote to `folder`, by name, memory-mapped."""
+    """Return the outputs that `worker.score_graph` wrote to `folder`, by name; empty ones are left out."""
+    names = json.loads((folder / "outputs.json").read_text("utf-8"))["outputs"]
+    arrays = {name: _loaded(folder / f"{i}.npy") for i, name in enumerate(names)}
+    return {name: array for name, array in arrays.items() if array.size}
+
+
+def _loaded(path: Path) -> Array:
+    """Return the array of a file, memory-mapped unless it is empty, which numpy cannot map."""
     import numpy as np
 
-    names = json.loads((folder / "outputs.json").read_text("utf-8"))["outputs"]
-    return {name: np.load(folder / f"{i}.npy", mmap_mode="r") for i, name in enumerate(names)}
+    try:
+        array: Array = np.load(path, mmap_mode="r")
+    except ValueError:
+        array = np.load(path)
+    return array
 
 
 def labels_of(samples: Path, count: int | None = None) -> Array | None:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 # A variance over the samples below this share of the original's is none.
 CONSTANT = 1e-3
+# A variance of the original below this share of its squared size is rounding: it is constant itself.
+STILL = 1e-6
 # Fewer decisions of the original than this may be lost by chance, being near the threshold.
 LEAST_DECISIONS = 3
 
@@ -40,11 +42,12 @@ def reason(roles: Sequence[OutputRole], reference: Outputs, candidate: Outputs) 
 def _constant(name: str, role: OutputRole, reference: Array, candidate: Array) -> str | None:
     if reference.dtype.kind != "f" or len(reference) < 2:
         return None
-    one_scale = role.role in ONE_SCALE
+    one_scale = role.role in ONE_SCALE or role.role == "detections"
     groups = [(reference, candidate)] if one_scale else decisions.scales(reference, candidate)
     for ours, theirs in groups:
         variances = [variance(array) for array in (ours, theirs)]
-        if variances[0] > 0 and variances[1] < CONSTANT * variances[0]:
+        size = float((ours.astype("float64") ** 2).sum(1).mean()) if not one_scale else 0.0
+        if variances[0] > STILL * size and variances[0] > 0 and variances[1] < CONSTANT * variances[0]:
             part = f"{len(ours[0])} of the entries of " if len(groups) > 1 else ""
             return (
                 f"{part}the output {name!r} collapsed: over the samples it varies by {variances[1] ** 0.5:.2g}, "

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from edgehone.core.figure import Figure
 from edgehone.evaluation import statistics as st
-from edgehone.evaluation.differences import differences
 from edgehone.evaluation.metrics import threshold
 from edgehone.evaluation.roles import OutputRole, Role, class_axis
 from edgehone.worker import ctc, detections
@@ -28,6 +27,13 @@ if TYPE_CHECKING:
 _NEAR = 0.02
 # A threshold decides something where both of its sides are common.
 _RARE = 0.05
+# A decision is the common one if at least this share is.
+_COMMON = 0.8
+# Of fewer uncommon decisions than _FEW a single loss says nothing; all of _LEAST lost do.
+_FEW = 10
+_LEAST = 3
+# Numbers that vary by less than this share of their size are constant, but for rounding.
+_CONSTANT = 1e-3
 # Two neighbours whose similarity to a sample differs by less than this share of the similarities' standard deviation
 # are equally near.
 _EQUALLY_NEAR = 0.05
@@ -39,10 +45,14 @@ _CHANNELS = 512
 
 @dataclass(frozen=True)
 class Agreement:
-    """hits[samples] out of totals[samples] decisions agree; a sample with the total 0 has none."""
+    """hits[samples] out of totals[samples] decisions agree; a sample with the total 0 has none.
+
+    `rare` decisions are judged by their value: there are too few for the lower end of an interval to say anything.
+    """
 
     hits: Array
     totals: Array
+    rare: bool = False
 
     def figure(self) -> Figure:
         """Return the share of decisions that agree.
@@ -56,6 +66,9 @@ class Agreement:
         used = self.totals > 0
         hits, totals = self.hits[used], self.totals[used]
         n = int(totals.size)
+        if self.rare and n:
+            value = float(hits.sum() / totals.sum())
+            return Figure(value, value, 1.0, n, "share")
         if n == 0:
             return Figure.missing(
                 "neither the original nor the candidate decides anything on these samples", "share"
@@ -75,12 +88,40 @@ def agree(one: OutputRole, reference: Outputs, candidate: Outputs) -> list[Agree
     """Return the measures of agreement of an output by its role; the worst counts."""
     if one.role == "detections":
         assert one.layout is not None
-        return _detections(reference, candidate, one.layout)
-    return _MEASURES[one.role](reference[one.name], candidate[one.name])
+        measures = _detections(reference, candidate, one.layout)
+    else:
+        measures = _MEASURES[one.role](reference[one.name], candidate[one.name])
+    for name in (one.layout.names if one.layout else (one.name,)) if one.as_numbers else ():
+        measures += _explained(reference[name], candidate[name])
+    return measures
 
 
 def _equal(reference: Array, candidate: Array) -> list[Agreement]:
-    return [_shares((reference == candidate).reshape(len(reference), -1))]
+    ours, theirs = (array.reshape(len(array), -1) for array in (reference, candidate))
+    return [_shares(ours == theirs), *_uncommon(ours, theirs)]
+
+
+def _uncommon(ours: Array, theirs: Array) -> list[Agreement]:
+    """Return the agreement of the decisions, [samples, entries], that one side makes against the most common one.
+
+    [] if nothing differs there, or if too few are made to count a single loss.
+    """
+    import numpy as np
+
+    values, counts = np.unique(ours, return_counts=True)
+    common = values[counts.argmax()]
+    counted = (ours != common) | (theirs != common)
+    hits, made = ((ours == theirs) & counted).sum(1).astype(float), int((ours != common).sum())
+    lost = counted.sum() - hits.sum()
+    if (
+        len(values) < 2
+        or counts.max() < _COMMON * ours.size
+        or not lost
+        or (made < _FEW and hits.any())
+        or made < _LEAST
+    ):
+        return []
+    return [Agreement(hits, counted.sum(1).astype(float), rare=True)]
 
 
 def _shares(equal: Array) -> Agreement:
@@ -91,7 +132,8 @@ def _shares(equal: Array) -> Agreement:
 
 
 def _classes(reference: Array, candidate: Array) -> list[Agreement]:
-    return [_shares((reference.argmax(1) == candidate.argmax(1))[:, None])]
+    ours, theirs = (array.argmax(1)[:, None] for array in (reference, candidate))
+    return [_shares(ours == theirs), *_uncommon(ours, theirs)]
 
 
 def _labels(reference: Array, candidate: Array) -> list[Agreement]:
@@ -112,13 +154,13 @@ def _rare(hits: Array, totals: Array) -> list[Agreement]:
 
     each = np.where(totals > 0, hits / np.where(totals > 0, totals, 1.0), 1.0)
     by_sample = Agreement(each, np.ones(len(each)))
-    return [by_sample] if bool((hits == totals).all()) else [by_sample, Agreement(hits, totals)]
+    return [by_sample] if bool((hits == totals).all()) else [by_sample, Agreement(hits, totals, rare=True)]
 
 
 def _binary(reference: Array, candidate: Array) -> list[Agreement]:
     at = threshold(reference)
     ours, theirs = ((array >= at).reshape(len(array), -1) for array in (reference, candidate))
-    return [_shares(ours == theirs)]
+    return [_shares(ours == theirs), *_uncommon(ours, theirs)]
 
 
 def _steps(reference: Array, candidate: Array) -> list[Agreement]:
@@ -179,14 +221,18 @@ def _same_neighbour(ours: Array, theirs: Array) -> Array:
 
 
 def _masks(reference: Array, candidate: Array) -> list[Agreement]:
-    """Return the mean intersection over union of the classes in each sample."""
+    """Return the mean intersection over union of the classes in each sample, and of each class over all samples."""
     import numpy as np
 
     axis = class_axis(reference)
     single = reference.shape[axis] == 1
     ours, theirs = (array >= 0.5 if single else array.argmax(axis) for array in (reference, candidate))
     values = [_intersection(a, b, single) for a, b in zip(ours, theirs, strict=True)]
-    return [Agreement(np.array(values), np.ones(len(values)))]
+    overall = _intersection(ours, theirs, single)
+    return [
+        Agreement(np.array(values), np.ones(len(values))),
+        Agreement(np.full(len(values), overall), np.ones(len(values)), rare=True),
+    ]
 
 
 def _intersection(one: Array, other: Array, single: bool) -> float:
@@ -206,18 +252,23 @@ def _explained(reference: Array, candidate: Array) -> list[Agreement]:
 
     result = []
     for ours, theirs in scales(reference, candidate):
-        totals = ((ours - ours.mean(0)) ** 2).sum(1)
+        variation = _variation(ours) ** 2
         errors = ((ours - theirs) ** 2).sum(1)
-        if not totals.sum() > 0:  # constant in the original: relative to its size
-            totals = (ours**2).sum(1) if ours.any() else np.ones(len(ours))
-        mean = totals.mean()
-        hits = np.full(len(ours), mean) - errors
-        result.append(Agreement(hits, np.full(len(ours), mean)))
+        result.append(Agreement(np.full(len(ours), variation) - errors, np.full(len(ours), variation)))
     return result
 
 
+def _variation(ours: Array) -> float:
+    """Return the root mean square over the samples of the distance to the mean, at least _CONSTANT of the size."""
+    import numpy as np
+
+    spread = float(np.sqrt(((ours - ours.mean(0)) ** 2).sum(1).mean()))
+    size = float(np.sqrt((ours**2).sum(1).mean()))
+    return max(spread, _CONSTANT * size) or 1.0
+
+
 def _unknown(reference: Array, candidate: Array) -> list[Agreement]:
-    """Return 1 - relative error of each group of one scale, and the shares of equal decisions that it may stand for.
+    """Return 1 - error / variation of each group of one scale, and the shares of equal decisions that it may stand for.
 
     These are the sign, or the crossing of one half by numbers between 0 and 1, and the largest entry of a table.
     """
@@ -225,12 +276,22 @@ def _unknown(reference: Array, candidate: Array) -> list[Agreement]:
 
     result = []
     for ours, theirs in scales(reference, candidate):
-        errors = differences(ours, theirs).relative
+        errors = np.sqrt(((ours - theirs) ** 2).sum(1)) / _variation(ours)
         result.append(Agreement(np.maximum(1 - errors, 0.0), np.ones(len(errors))))
         result += _crossings(ours, theirs)
     if reference.ndim == 2 and reference.shape[1] > 1:
-        result += _classes(reference, candidate)
+        result.append(_largest(reference, candidate))
     return result
+
+
+def _largest(reference: Array, candidate: Array) -> Agreement:
+    """Return the share of samples whose largest entry in the candidate is about the largest in the original."""
+    import numpy as np
+
+    ours = reference.astype(np.float64)
+    picked = np.take_along_axis(ours, candidate.argmax(1)[:, None], 1)[:, 0]
+    near = _NEAR * float(ours.std()) + _CONSTANT * float(np.sqrt((ours**2).mean()))
+    return _shares((ours.max(1) - picked <= near)[:, None])
 
 
 def _crossings(ours: Array, theirs: Array) -> list[Agreement]:

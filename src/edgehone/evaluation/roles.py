@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from edgehone.core.errors import InputError
 from edgehone.core.suggestions import suggest
+from edgehone.evaluation.metrics import threshold
 from edgehone.worker import detections
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ _STATE = re.compile(
     r"state|hidden|cell|present|past|cache|memory|^h_?n?$|^c_?n?$|^h[01]|^c[01]", re.IGNORECASE
 )
 _VECTOR = re.compile(r"embed|pool|feature|sentence|vector|hidden", re.IGNORECASE)
-_SCORES = re.compile(r"logit|prob|score|class|label|softmax|pred", re.IGNORECASE)
+_SCORES = re.compile(r"logit|prob|score|class|label|softmax", re.IGNORECASE)
 _MASK = re.compile(r"seg|mask|logit|class|prob", re.IGNORECASE)
 
 # Samples that recognition looks at.
@@ -92,6 +93,13 @@ _WIDE = 32
 # 0 and 1 that are not may be coordinates.
 _SURE = 0.3
 _SURE_SHARE = 0.6
+# Reasons for a role that are more than a guess.
+_SURE_REASONS = (
+    "its entries are probabilities",
+    "one number between 0 and 1",
+    "scores of classes that add up",
+    "by the model's task",
+)
 # CTC: an alphabet, and one class (the blank) that takes most steps.
 _ALPHABET = 20
 _BLANK_SHARE = 0.4
@@ -99,12 +107,17 @@ _BLANK_SHARE = 0.4
 
 @dataclass(frozen=True)
 class OutputRole:
-    """The role of the output `name`, and why it was assumed. `layout` locates boxes and scores of detections."""
+    """The role of the output `name`, and why it was assumed. `layout` locates boxes and scores of detections.
+
+    `as_numbers`: the variance that is explained is judged too, since the role is a guess by the values, or the original
+    decides the same on every sample, so that the agreement of decisions shows nothing.
+    """
 
     name: str
     role: Role
     why: str
     layout: detections.Layout | None = None
+    as_numbers: bool = False
 
     def sentence(self) -> str:
         """Return the assumption as a sentence for the report."""
@@ -135,7 +148,7 @@ def recognize(
     ModelInfo.task, `kind` the user's --task-kind, or what `told_by` implies. Boxes and scores in separate outputs share
     one role. Raises InputError if no output can have the role that `kind` names.
     """
-    heads = {name: _head(array) for name, array in outputs.items()}
+    heads = {name: _head(array) for name, array in outputs.items() if array.size}
     pair = detections.separate(heads) if kind in (None, "detection") else None
     roles = []
     for name, array in heads.items():
@@ -146,7 +159,31 @@ def recognize(
                 )
             continue
         roles.append(_recognized(name, array, _feeds_back(name, inputs, len(heads)), task))
-    return tuple(roles) if kind is None else _told(tuple(roles), heads, kind, told_by)
+    if kind is not None:
+        return _told(tuple(roles), heads, kind, told_by)
+    return tuple(replace(one, as_numbers=_guessed(one) or _always_same(one, outputs)) for one in roles)
+
+
+def _guessed(one: OutputRole) -> bool:
+    """Return True if only the values, not the name or the sum of probabilities, speak for decisions."""
+    return one.role in ("classes", "binary", "steps") and not one.why.startswith(_SURE_REASONS)
+
+
+def _always_same(one: OutputRole, outputs: Outputs) -> bool:
+    """Return True if the original decides the same on every sample."""
+    import numpy as np
+
+    if one.role in ("classes", "steps"):
+        return len(np.unique(outputs[one.name].argmax(-1))) == 1
+    if one.role in ("binary", "labels"):
+        above = outputs[one.name] >= threshold(outputs[one.name])
+        return bool(above.all()) or not bool(above.any())
+    if one.role == "detections" and one.layout is not None:
+        count = len(outputs[one.layout.boxes])
+        return not any(
+            (detections.find(outputs, one.layout, i)[1] >= detections.THRESHOLD).any() for i in range(count)
+        )
+    return False
 
 
 def _head(array: Array) -> Array:
@@ -158,6 +195,8 @@ def _feeds_back(name: str, inputs: Sequence[str], outputs: int) -> bool:
 
 
 def _recognized(name: str, array: Array, state: bool, task: str) -> OutputRole:
+    if array.dtype.kind in "iu" and array.ndim == 4 and array.dtype.itemsize == 1:
+        return OutputRole(name, "numbers", f"pictures of {array.dtype}")
     if array.dtype.kind in "biu":
         return OutputRole(name, "ids", f"its type is {array.dtype}")
     if state:
@@ -175,7 +214,7 @@ def _single(name: str, array: Array) -> OutputRole:
         return OutputRole(name, "binary", "one number between 0 and 1, mostly sure")
     if _unit(array):
         return OutputRole(name, "unknown", "one number between 0 and 1, often near the middle")
-    if _SCORES.search(name):
+    if _SCORES.search(name) and float(abs(array).max()) <= _LOGITS:
         return OutputRole(name, "binary", "one number, named as a score")
     return OutputRole(name, "numbers", "one number of any size")
 
@@ -217,7 +256,12 @@ def _sequence(name: str, array: Array, task: str) -> OutputRole:
         share = _largest_share(array)
         if array.shape[2] >= _ALPHABET and share >= _BLANK_SHARE:
             return OutputRole(name, "ctc", f"one of {array.shape[2]} classes takes {share:.0%} of the steps")
-        return OutputRole(name, "steps", "scores of classes for each step")
+        why = (
+            "scores of classes that add up to 1 for each step"
+            if _distributions(array)
+            else "scores by their name"
+        )
+        return OutputRole(name, "steps", why)
     return OutputRole(name, "unknown", f"its shape is {_shape(array)}")
 
 

@@ -39,7 +39,7 @@ class Layout:
 
     In one output: `axis` is that of the channels (1 or 2), `objectness` tells whether a score of the box comes before
     those of the classes. In two outputs: `scores` names the other. Boxes are (x, y, width, height) around their
-    centres if `centred`, else (x1, y1, x2, y2).
+    centres if `centred`, else (x1, y1, x2, y2). `background` is the class that means "no object".
     """
 
     boxes: str
@@ -47,6 +47,7 @@ class Layout:
     axis: int = 1
     objectness: bool = False
     centred: bool = True
+    background: int | None = None
     why: str = ""
 
     @property
@@ -63,10 +64,21 @@ def separate(outputs: Outputs) -> Layout | None:
         for other, array in outputs.items():
             scores = array.dtype.kind == "f" and array.ndim in (2, 3) and array.shape[:2] == rows
             if other != name and _SCORES.search(other) and scores:
-                return Layout(
-                    name, other, centred=not _corners(outputs[name]), why="boxes and scores by their names"
-                )
+                centred, background = not _corners(outputs[name]), _background(array)
+                why = "boxes and scores by their names"
+                return Layout(name, other, centred=centred, background=background, why=why)
     return None
+
+
+def _background(scores: Array) -> int | None:
+    """Return the class that means "no object": of probabilities that add up to 1, the one of most boxes."""
+    import numpy as np
+
+    few = scores.ndim != 3 or scores.shape[2] < 2 or scores.shape[1] < _ANCHORS
+    if few or not np.allclose(scores.sum(2), 1.0, atol=1e-2):
+        return None
+    means = scores.mean((0, 1))
+    return int(means.argmax()) if float(means.max()) > 0.5 else None  # most boxes hold nothing
 
 
 def joint(name: str, array: Array, told: bool = False) -> Layout | None:
@@ -88,7 +100,9 @@ def joint(name: str, array: Array, told: bool = False) -> Layout | None:
     larger = float(np.abs(coordinates).max()) > 4 * max(float(np.abs(scores).max()), 1e-6)
     if not probabilities or not (larger or told):
         return None
-    objectness = channels >= 6 and axis == 2
+    # Scores of classes that hold only where an object is (YOLOv5) are often large where there is none.
+    rest = scores[..., 1:].max(-1) if channels > 5 else scores[..., 0]
+    objectness = channels > 5 and float(rest.mean()) > 4 * max(float(scores[..., 0].mean()), 1e-6)
     why = f"4 coordinates up to {float(np.abs(coordinates).max()):.3g}, then {channels - 4} scores between 0 and 1"
     return Layout(name, None, axis, objectness, centred=not _corners(coordinates), why=why)
 
@@ -115,6 +129,8 @@ def find(outputs: Outputs, layout: Layout, sample: int, least: float = PARTNER) 
             scores = scores[:, :1] * scores[:, 1:]
     else:
         boxes, scores = first, outputs[layout.scores][sample].astype(np.float64).reshape(len(first), -1)
+    if layout.background is not None:
+        scores[:, layout.background] = 0.0
     best, classes = scores.max(1), scores.argmax(1)
     keep = best >= least
     boxes, best, classes = boxes[keep], best[keep], classes[keep]
