@@ -99,9 +99,7 @@ def judged(python: Path, name: str, folder: Path, decision: dict[str, Any]) -> d
         for one in decision["candidates"]
         if "artifact_key" in one["facts"]
     }
-    tools = (
-        sorted((home() / "toolchains").glob("llamacpp-*/bin/llama-perplexity")) if name == "gemma3" else []
-    )
+    tools = sorted((home() / "toolchains").glob("llamacpp-*")) if name == "gemma3" else []
     words = [
         str(python),
         str(HERE / "judge.py"),

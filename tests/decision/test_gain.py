@@ -94,3 +94,14 @@ def test_gain_and_loss_follow_their_definition(speedup: float, size: float, memo
         max(0.0, 1 / speedup - 1, size - 1, memory - 1 - slack), abs=1e-5
     )
     assert found["gain"].low is not None and found["gain"].low <= found["gain"].value
+
+
+@pytest.mark.parametrize("speedup", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_speedup_that_is_none_is_neither_gain_nor_loss(speedup: float) -> None:
+    figures = {"speedup": Figure(speedup, n=5, unit="×"), **gain.cuts(ORIGINAL, ORIGINAL)}
+    found = gain.balance(figures, ORIGINAL, ORIGINAL)
+    assert found["gain"].value is None and found["loss"].value is None and found["gain"].reason
+
+
+def test_memory_beside_an_original_that_adds_none_is_a_loss() -> None:
+    assert failing(graph(5.0, 3.0, 5000.0, 5000.0), graph(10.0, 12.0, 90.0, 0.0)) == ["loss"]

@@ -66,3 +66,7 @@ def test_nothing_that_passes_is_no_choice() -> None:
 def test_a_target_that_is_none_is_named_by_its_option() -> None:
     with pytest.raises(InputError, match="--target 'decode' is not a constraint"):
         aims.load(targets=["decode"])
+
+
+def test_a_target_that_nothing_measures_does_not_hide_the_others() -> None:
+    assert chosen("decode>=30", "energy<=1")[0] == "b/fast"

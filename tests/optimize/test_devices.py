@@ -43,7 +43,7 @@ def test_recipes_on_seen_devices_are_proven_and_measured(
     monkeypatch.setattr(backend, "recipes", lambda model: few)
     out = tmp_path / "bundle"
     # Nothing that is not the CPU passes by default: what it holds cannot be read from the process.
-    gates = ("speedup=off", "memory_cut=off", "latency_cv=off")
+    gates = ("gain=off", "loss=off")
     given: dict[str, Any] = {"evaluation": EVALUATION, "calibration": CALIBRATION, "backends": ["openvino"]}
     decision = edgehone.optimize(DIGITS, effort="quick", gates=gates, out=out, **given)
     by_key = {candidate.key: candidate for candidate in decision.candidates}

@@ -81,8 +81,10 @@ def decide(
 def _reason(choice: Choice | None, fallback: Choice | None, judged: Sequence[Candidate]) -> str:
     if choice:
         return choice.reason
-    why = nothing_passes(judged)
-    return f"{why} The best that keeps the quality: {fallback.reason}" if fallback else why
+    if fallback is None:
+        return nothing_passes(judged)
+    bundled = [c for c in judged if c.key == fallback.key]  # none if it is the original
+    return f"{nothing_passes(bundled or judged)} The best that keeps the quality: {fallback.reason}"
 
 
 def judged_of(candidate: Candidate, baseline: Candidate, requirements: Requirements) -> Candidate:

@@ -45,8 +45,9 @@ def balance(figures: Mapping[str, Figure], candidate: Candidate, baseline: Candi
     required: Mapping[str, float] = shipped()["gain"]
     counted = ["size_cut", *(["memory_cut"] if _saves_memory(candidate, baseline) else [])]
     gains = [_scaled(cut[name], required[name]) for name in counted if cut[name].value is not None]
-    if speedup.value is None:
-        return {name: Figure.missing(str(speedup.reason)) for name in ("gain", "loss")}
+    if speedup.value is None or not 0 < speedup.value < math.inf:
+        reason = speedup.reason or f"the speedup is {speedup.value}"
+        return {name: Figure.missing(reason) for name in ("gain", "loss")}
     gains.append(_logarithm(speedup, required["speedup"]))
     label = speedup.reason  # a prediction stays one
     ends = [(one.low, one.high) for one in gains]
@@ -72,9 +73,10 @@ def _size_loss(cut: Figure) -> float:
 def _memory_loss(candidate: Candidate, baseline: Candidate) -> float:
     """Return how much more memory the candidate adds, without the part by which runtimes differ, as a share."""
     mine, other = _memory(candidate, baseline)
-    if mine.value is None or not other.value:
+    if mine.value is None or other.value is None:
         return 0.0
-    return (mine.value - other.value - float(shipped()["loss"]["memory_slack_bytes"])) / other.value
+    slack = float(shipped()["loss"]["memory_slack_bytes"])
+    return (mine.value - other.value - slack) / max(other.value, 1.0)
 
 
 def _loss(speedup: Figure, others: Sequence[float]) -> Figure:

@@ -45,12 +45,16 @@ def _meeting(candidates: Sequence[Candidate], targets: Sequence[Gate]) -> list[C
 
 
 def _nearest(candidates: Sequence[Candidate], targets: Sequence[Gate]) -> list[Candidate]:
-    """Return the candidates whose largest shortfall, as a share of its target, is smallest."""
-    worst = {
-        c.key: max((_shortfall(_judged(c, target)) for target in targets), default=0.0) for c in candidates
+    """Return the candidates whose largest shortfall, as a share of its target, is smallest; if equal, the next largest.
+
+    A figure that is missing is the largest possible shortfall, so it does not hide the others.
+    """
+    short = {
+        c.key: sorted((_shortfall(_judged(c, target)) for target in targets), reverse=True)
+        for c in candidates
     }
-    least = min(worst.values(), default=0.0)
-    return [c for c in candidates if worst[c.key] == least]
+    least = min(short.values(), default=[])
+    return [c for c in candidates if short[c.key] == least]
 
 
 def _judged(candidate: Candidate, target: Gate) -> Verdict:

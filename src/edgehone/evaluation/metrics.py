@@ -112,7 +112,15 @@ def check_labels(name: str, outputs: Outputs, labels: Array) -> None:
     single = name in ("accuracy", "top1") and single_score(outputs) is not None
     count = 2 if single else _scores(outputs).shape[1]
     if labels.dtype.kind not in "iub" or labels.ndim != 1:
-        raise InputError(f"{name} needs integer labels, not {labels.dtype} {list(labels.shape)}")
+        raise InputError(
+            f"{name} needs integer labels, not {labels.dtype} {list(labels.shape)}",
+            hint="number the classes from 0, in the order of the model's outputs, or give another --metric",
+        )
+    if name.startswith("top") and int(name[3:]) >= count:
+        raise InputError(
+            f"--metric {name}: the model has {count} classes, so every label is among the best {name[3:]}",
+            hint=f"give a number below {count}",
+        )
     bad = labels[(labels < 0) | (labels >= count)]
     if bad.size:
         raise InputError(

@@ -56,7 +56,8 @@ def make_decision(
 
 def nothing_passes(decision: Decision, options: OptimizeOptions, bundle: Path | None) -> NothingPasses:
     """Return the error for a decision without a choice. Its hint is the command that would accept the nearest."""
-    miss = nearest(decision.candidates)
+    fallback = [c for c in decision.candidates if c.key == decision.fallback]
+    miss = nearest(fallback or decision.candidates)
     if miss is None:
         hint = "see each candidate's error above; edgehone backends check"
     else:

@@ -48,6 +48,9 @@ class StableText:
 def _settled_part(text: str) -> str:
     """Return the text without what the next tokens may change."""
     text = text.rstrip(_INCOMPLETE)
+    for old, new in CLEAN_UP:
+        if old.endswith(" ") and text.endswith(new):  # punctuation may take its last space away again
+            text = text.removesuffix(new)
     space = text.rfind(" ")
     if space >= 0 and any(old.startswith(text[space:]) for old, _ in CLEAN_UP):
         return text[:space]

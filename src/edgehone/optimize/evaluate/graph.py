@@ -187,7 +187,14 @@ def _by_library(
     """Return the figures of a metric that a library computes; {} for other metrics."""
     if metric not in metrics.LIBRARY:
         return {}
-    judged = next((one for one in outputs_roles if one.role in _JUDGED[metric]), None) or outputs_roles[0]
+    judged = next((one for one in outputs_roles if one.role in _JUDGED[metric]), None)
+    if judged is None and metric in ("iou", "map", "cer", "wer"):
+        found = ", ".join(f"{one.name} as {one.role}" for one in outputs_roles)
+        raise InputError(
+            f"--metric {metric} judges {' or '.join(_JUDGED[metric])}, but the outputs are recognized as {found}",
+            hint="say what the outputs are with --task-kind, or give another --metric",
+        )
+    judged = judged or outputs_roles[0]
     try:
         return by_library.figures(
             metrics.find(metric),
