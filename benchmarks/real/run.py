@@ -167,7 +167,7 @@ def table(results: list[tuple[str, float, int, list[Line]]]) -> str:
     for name, minutes, code, rows in results:
         state = "approved" if code == 0 else "not approved"
         for row in rows:
-            verdict = "accepted" if row.accepted else "refused"
+            verdict = "accepted" if row.accepted else "disqualified" if row.kept is None else "refused"
             key = f"**{row.key}** ({state})" if row.role == "chosen" else row.key
             cells = (
                 name, key, _share(row.kept), verdict, _share(row.task),
