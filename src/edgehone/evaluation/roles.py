@@ -93,13 +93,6 @@ _WIDE = 32
 # 0 and 1 that are not may be coordinates.
 _SURE = 0.3
 _SURE_SHARE = 0.6
-# Reasons for a role that are more than a guess.
-_SURE_REASONS = (
-    "its entries are probabilities",
-    "one number between 0 and 1",
-    "scores of classes that add up",
-    "by the model's task",
-)
 # CTC: an alphabet, and one class (the blank) that takes most steps.
 _ALPHABET = 20
 _BLANK_SHARE = 0.4
@@ -161,12 +154,7 @@ def recognize(
         roles.append(_recognized(name, array, _feeds_back(name, inputs, len(heads)), task))
     if kind is not None:
         return _told(tuple(roles), heads, kind, told_by)
-    return tuple(replace(one, as_numbers=_guessed(one) or _always_same(one, outputs)) for one in roles)
-
-
-def _guessed(one: OutputRole) -> bool:
-    """Return True if only the values, not the name or the sum of probabilities, speak for decisions."""
-    return one.role in ("classes", "binary", "steps") and not one.why.startswith(_SURE_REASONS)
+    return tuple(replace(one, as_numbers=one.as_numbers or _always_same(one, outputs)) for one in roles)
 
 
 def _always_same(one: OutputRole, outputs: Outputs) -> bool:
@@ -215,7 +203,7 @@ def _single(name: str, array: Array) -> OutputRole:
     if _unit(array):
         return OutputRole(name, "unknown", "one number between 0 and 1, often near the middle")
     if _SCORES.search(name) and float(abs(array).max()) <= _LOGITS:
-        return OutputRole(name, "binary", "one number, named as a score")
+        return OutputRole(name, "binary", "one number, named as a score", as_numbers=True)
     return OutputRole(name, "numbers", "one number of any size")
 
 
@@ -239,7 +227,8 @@ def _nameless_table(name: str, array: Array) -> OutputRole:
     if _normalized(array):
         return OutputRole(name, "vector", "its vectors have length 1")
     if confidence >= enough and float(abs(array).max()) <= _LOGITS:
-        return OutputRole(name, "classes", f"one entry stands out (softmax {confidence:.2f} on average)")
+        why = f"one entry stands out (softmax {confidence:.2f} on average)"
+        return OutputRole(name, "classes", why, as_numbers=True)
     if array.shape[1] >= _WIDE and confidence <= _FLAT:
         return OutputRole(name, "vector", f"no entry stands out (softmax {confidence:.2f} on average)")
     return OutputRole(name, "unknown", f"{array.shape[1]} numbers of any size")
@@ -251,17 +240,14 @@ def _sequence(name: str, array: Array, task: str) -> OutputRole:
     if layout is not None:
         return OutputRole(name, "detections", layout.why, layout)
     if array.shape[2] == 1 and _decides(name, array):
-        return OutputRole(name, "binary", "a number between 0 and 1 for each step")
+        return OutputRole(name, "binary", "a number between 0 and 1 for each step", as_numbers=True)
     if _distributions(array) or (_SCORES.search(name) and array.shape[2] > 1):
         share = _largest_share(array)
         if array.shape[2] >= _ALPHABET and share >= _BLANK_SHARE:
             return OutputRole(name, "ctc", f"one of {array.shape[2]} classes takes {share:.0%} of the steps")
-        why = (
-            "scores of classes that add up to 1 for each step"
-            if _distributions(array)
-            else "scores by their name"
-        )
-        return OutputRole(name, "steps", why)
+        if _distributions(array):
+            return OutputRole(name, "steps", "scores of classes that add up to 1 for each step")
+        return OutputRole(name, "steps", "scores of classes by the output's name", as_numbers=True)
     return OutputRole(name, "unknown", f"its shape is {_shape(array)}")
 
 
