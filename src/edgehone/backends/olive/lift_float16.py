@@ -5,10 +5,9 @@ ONNX Runtime's quantizers take float32 weights only and leave float16 ones as th
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
-from edgehone.backends.shared.onnx_files import graphs
+from edgehone.backends.shared.onnx_files import all_nodes, all_tensors, graphs
 
 # TensorProto.DataType
 _FLOAT, _FLOAT16 = 1, 10
@@ -21,13 +20,13 @@ def lift(model: Any) -> bool:
 
     Inputs and outputs stay float16: a cast follows each such input and precedes each such output.
     """
-    found = any(tensor.data_type == _FLOAT16 for tensor in _tensors(model))
+    found = any(tensor.data_type == _FLOAT16 for tensor in all_tensors(model))
     found |= any(_type_of(one) == _FLOAT16 for one in (*model.graph.input, *model.graph.output))
     if not found:
         return False
-    for tensor in _tensors(model):
+    for tensor in all_tensors(model):
         _widen(tensor)
-    for node in _nodes(model):
+    for node in all_nodes(model):
         for attribute in node.attribute:
             if attribute.name in _TYPE_ATTRIBUTES and attribute.i == _FLOAT16:
                 attribute.i = _FLOAT
@@ -50,7 +49,7 @@ def _cast_ends(model: Any) -> None:
     inputs = [one.name for one in graph.input if _type_of(one) == _FLOAT16 and one.name not in weights]
     outputs = [one.name for one in graph.output if _type_of(one) == _FLOAT16]
     inner = {name: f"{name}/float32" for name in (*inputs, *outputs)}
-    for node in _nodes(model):
+    for node in all_nodes(model):
         for names in (node.input, node.output):
             for at, name in enumerate(names):
                 names[at] = inner.get(name, name)
@@ -76,20 +75,3 @@ def _widen(tensor: Any) -> None:
 
 def _type_of(one: Any) -> int:
     return int(one.type.tensor_type.elem_type)
-
-
-def _nodes(model: Any) -> Iterator[Any]:
-    for graph in graphs(model):
-        yield from graph.node
-    for function in model.functions:
-        yield from function.node
-
-
-def _tensors(model: Any) -> Iterator[Any]:
-    for graph in graphs(model):
-        yield from graph.initializer
-    for node in _nodes(model):
-        for attribute in node.attribute:
-            if attribute.HasField("t"):
-                yield attribute.t
-            yield from attribute.tensors

@@ -99,7 +99,7 @@ def graph_inputs(graph: Any) -> list[Any]:
 def data_files(model: Any, name: str) -> list[str]:
     """Return the sorted relative names of the external data files. Raises ModelError for one outside the folder."""
     found = set()
-    for tensor in _tensors(model):
+    for tensor in all_tensors(model):
         entries = {entry.key: entry.value for entry in tensor.external_data}
         if "location" in entries:
             location = PurePosixPath(entries["location"])
@@ -118,7 +118,7 @@ def facts(path: Path) -> dict[str, Any]:
     import onnx
 
     model = read(path)
-    nodes = list(_nodes(model))
+    nodes = list(all_nodes(model))
     weights = Counter(
         onnx.TensorProto.DataType.Name(tensor.data_type).lower()
         for graph in graphs(model)
@@ -164,7 +164,7 @@ def _helpers(model: Any) -> tuple[set[str], dict[str, int]]:
     """Return the names of scales and zero points, and how many weights a byte of each packed tensor holds."""
     scales: set[str] = set()
     packed: dict[str, int] = {}
-    for node in _nodes(model):
+    for node in all_nodes(model):
         first = _SCALES_FROM.get(node.op_type)
         if first is None:
             continue
@@ -179,7 +179,7 @@ def _named_tensors(model: Any) -> Iterator[tuple[str, Any]]:
     for graph in graphs(model):
         for tensor in graph.initializer:
             yield tensor.name, tensor
-    for node in _nodes(model):
+    for node in all_nodes(model):
         for attribute in node.attribute:
             if node.op_type == "Constant" and attribute.HasField("t"):
                 yield node.output[0], attribute.t
@@ -190,7 +190,7 @@ def _unknown(model: Any) -> Iterator[str]:
 
     versions = {one.domain: int(one.version) for one in model.opset_import}
     own = {(one.domain, one.name) for one in model.functions}
-    for node in _nodes(model):
+    for node in all_nodes(model):
         domain = "" if node.domain == "ai.onnx" else node.domain
         if (node.domain, node.op_type) in own:
             continue
@@ -215,17 +215,19 @@ def graphs(model: Any) -> Iterator[Any]:
                 pending += attribute.graphs
 
 
-def _nodes(model: Any) -> Iterator[Any]:
+def all_nodes(model: Any) -> Iterator[Any]:
+    """Yield the nodes of all graphs, those inside of nodes too, and of functions."""
     for graph in graphs(model):
         yield from graph.node
     for function in model.functions:
         yield from function.node
 
 
-def _tensors(model: Any) -> Iterator[Any]:
+def all_tensors(model: Any) -> Iterator[Any]:
+    """Yield the constant tensors: initializers, and those that are attributes of nodes."""
     for graph in graphs(model):
         yield from graph.initializer
-    for node in _nodes(model):
+    for node in all_nodes(model):
         for attribute in node.attribute:
             if attribute.HasField("t"):
                 yield attribute.t
