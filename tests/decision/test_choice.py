@@ -6,6 +6,8 @@ import math
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as some
 
 from edgehone.core.figure import Figure
 from edgehone.decision.choice import choose
@@ -91,17 +93,95 @@ def test_only_those_that_pass_compete() -> None:
     assert choose([fast, broken], WEIGHTS) is None
 
 
-def test_a_missing_figure_never_wins() -> None:
-    fast = candidate("a/fast", 10.0)
-    lacking = replace(fast, figures={**fast.figures, "peak_memory_bytes": Figure.missing("unreadable")})
-    got = choose([lacking, candidate("b/slow")], WEIGHTS)
+def without(one: Candidate, *names: str) -> Candidate:
+    missing = {name: Figure.missing("this driver does not tell") for name in names}
+    return replace(one, figures={**one.figures, **missing})
+
+
+def test_a_much_faster_candidate_on_an_accelerator_wins_without_a_memory_figure() -> None:
+    gpu = without(candidate("b/int4@GPU.0", 2.0), "peak_memory_bytes", "memory_cut")
+    got = choose([candidate("a/int4"), gpu], WEIGHTS)
     assert got is not None
-    assert got.key == "b/slow"
-    assert "a/fast" not in got.scores
-    # Where memory weighs nothing it is not asked for.
+    assert got.key == "b/int4@GPU.0"
+    assert "beats a/int4 (2 ms against 100 ms on the workload)" in got.reason
+    assert "memory was not measured for b/int4@GPU.0 and counts as the worst that was measured" in got.reason
+
+
+def test_a_missing_objective_counts_as_the_worst_of_the_candidates_and_the_original() -> None:
+    gpu = without(candidate("b/gpu"), "peak_memory_bytes")
+    measured = [candidate("a/lean", memory=1e8), candidate("c/fat", memory=3e8)]
+    got = choose([gpu, *measured], {"memory": 1.0})
+    assert got is not None
+    assert got.scores["b/gpu"].value == pytest.approx(math.log(1 / 3))
+    larger = choose([gpu, *measured], {"memory": 1.0}, candidate("pytorch/original", memory=8e8))
+    assert larger is not None
+    assert larger.scores["b/gpu"].value == pytest.approx(math.log(1 / 8))
+    smaller = choose([gpu, *measured], {"memory": 1.0}, candidate("pytorch/original", memory=1e6))
+    assert smaller is not None
+    assert smaller.scores == got.scores
+
+
+FIGURES_OF = {
+    "memory": ("peak_memory_bytes",),
+    "quality": ("accuracy_kept", "kl_mean"),
+    "speed": ("workload_latency_ms",),
+}
+
+
+@given(
+    some.lists(
+        some.tuples(some.floats(1, 1e3), some.floats(1e6, 1e9), some.floats(0.5, 1)), min_size=2, max_size=5
+    ),
+    some.sampled_from(sorted(FIGURES_OF)),
+    some.booleans(),
+)
+def test_a_figure_never_wins_by_being_missing(
+    rows: list[tuple[float, float, float]], name: str, known_original: bool
+) -> None:
+    """Whoever wins without a figure would also win with any that was measured of another or of the original."""
+    measured = [candidate(f"a/{i}", *row[:2], kept=row[2]) for i, row in enumerate(rows)]
+    lacking = without(measured[0], *FIGURES_OF[name])
+    original = candidate("pytorch/original", 300, 5e8, kept=1.0) if known_original else None
+    got = choose([lacking, *measured[1:]], WEIGHTS, original)
+    assert got is not None
+    if name == "speed":
+        assert got.key != lacking.key
+        assert f"{lacking.key} not compared, since speed was not measured" in got.reason
+        return
+    assert f"{name} was not measured for {lacking.key} and counts as the worst" in got.reason
+    others = [*measured[1:], *([original] if original else [])]
+    figures = [{n: one.figures[n] for n in FIGURES_OF[name]} for one in others]
+    scores = []
+    for known in figures:
+        full = choose([replace(lacking, figures={**lacking.figures, **known}), *measured[1:]], WEIGHTS)
+        assert full is not None
+        best_other = max(full.scores[one.key].value or 0.0 for one in measured[1:])
+        scores.append((full.scores[lacking.key].value or 0.0) - best_other)
+    ahead = (got.scores[lacking.key].value or 0.0) - max(
+        got.scores[one.key].value or 0.0 for one in measured[1:]
+    )
+    assert ahead <= min(scores) + 1e-9
+
+
+def test_of_equals_the_measured_one_wins() -> None:
+    got = choose([without(candidate("a/gpu"), "peak_memory_bytes"), candidate("b/cpu")], WEIGHTS)
+    assert got is not None
+    assert got.key == "b/cpu"
+
+
+def test_many_candidates_without_a_figure_are_counted_not_named() -> None:
+    lacking = [without(candidate(f"b/{i}"), "peak_memory_bytes") for i in range(7)]
+    got = choose([candidate("a/cpu", 1.0), *lacking], WEIGHTS)
+    assert got is not None
+    assert "memory was not measured for 7 candidates and counts as the worst" in got.reason
+
+
+def test_an_objective_without_weight_is_not_asked_for() -> None:
+    lacking = without(candidate("a/fast", 10.0), "peak_memory_bytes")
     free = choose([lacking, candidate("b/slow")], {**WEIGHTS, "memory": 0.0})
     assert free is not None
     assert free.key == "a/fast"
+    assert "not measured" not in free.reason
 
 
 def test_an_objective_that_all_lack_is_left_out_and_named() -> None:

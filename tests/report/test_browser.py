@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 
+from edgehone.core.figure import Figure
 from edgehone.decision.choice import choose, contenders
+from edgehone.report.findings import Findings
 from edgehone.report.html import page
 
 from .browser import CHROMIUM, Browser
@@ -46,6 +48,16 @@ def opened(browser: Browser, path: Path, width: int = 1280, **how: Any) -> None:
     """The page in the browser, with the checks of checks.js."""
     browser.open(path, width, **how)
     browser.value(f"{CHECKS}; 0")
+
+
+def lacking(found: Findings, chance: random.Random) -> Findings:
+    """The findings without the memory or the latency of some candidates."""
+    candidates = []
+    for one in found.decision.candidates:
+        names = [name for name in ("peak_memory_bytes", "workload_latency_ms") if chance.random() < 0.2]
+        missing = {name: Figure.missing("not measured") for name in names}
+        candidates.append(replace(one, figures={**one.figures, **missing}))
+    return replace(found, decision=replace(found.decision, candidates=tuple(candidates)))
 
 
 def payload(text: str) -> dict[str, Any]:
@@ -131,7 +143,7 @@ def test_the_sliders_rank_as_python_does(browser: Browser, report: Path) -> None
                 f"(() => {{ const i = document.querySelectorAll('.sliders input')[{at}]; i.value = {chosen};"
                 "i.dispatchEvent(new Event('input', {bubbles: true})); })()"
             )
-        choice = choose(contenders(found.decision.candidates), weights)
+        choice = choose(contenders(found.decision.candidates), weights, found.decision.baseline)
         assert choice is not None
         scores = {key: score.value or 0.0 for key, score in choice.scores.items()}
         ranked = sorted(scores, key=lambda key: (-scores[key], key))
@@ -144,11 +156,12 @@ def test_the_arithmetic_is_that_of_choice(browser: Browser, report: Path) -> Non
     opened(browser, report)
     for seed in range(25):
         chance = random.Random(seed)
-        found = made(chance.randint(1, 12), seed, requests=1)
+        found = lacking(made(chance.randint(1, 12), seed, requests=1), chance)
         weights = {name: chance.choice((0.0, 0.1, 1.0, 8.0)) for name in WEIGHTS}
         data = payload(page([found]))
-        told = browser.value(f"rank({json.dumps(data['rivals'])}, {json.dumps(weights)}, {data['sameSize']})")
-        choice = choose(contenders(found.decision.candidates), weights)
+        given = json.dumps([data["rivals"], weights, data["sameSize"], data["original"]])
+        told = browser.value(f"rank(...{given})")
+        choice = choose(contenders(found.decision.candidates), weights, found.decision.baseline)
         assert (told is None) == (choice is None)
         if choice is None:
             continue

@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     decision = read(args.bundle).decision
     # A decision of an earlier version has no verdicts on the original.
     original = [decision.baseline] if decision.baseline.verdicts else []
-    choice = choose([*contenders(decision.candidates), *original], weights)
+    choice = choose([*contenders(decision.candidates), *original], weights, decision.baseline)
     if args.json:
         scores = {key: score.to_json() for key, score in choice.scores.items()} if choice else {}
         result = {

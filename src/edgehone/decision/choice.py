@@ -10,6 +10,11 @@ A candidate's score is the weighted sum of the logarithms of its ratios to the b
     memory   1 / peak_memory_bytes
     size     1 / bytes
 The best possible score is 0. A weight is an exchange rate: doubling the speed adds ln 2 times the weight of speed.
+
+An objective that was not measured for a candidate counts as the worst that was measured among the candidates and the
+original, so a missing figure is never an advantage, and the reason names it. Speed is the exception: a candidate whose
+speed (or throughput, if that is compared instead) is unknown is not chosen while that of another is known, since it can
+be slower than all others by any factor.
 """
 
 from __future__ import annotations
@@ -24,6 +29,8 @@ from edgehone.inputs.workload import OBJECTIVES
 
 # Sizes within this factor are equal: files of the same format differ by less through headers and names alone.
 SAME_SIZE = 1.01
+# The most candidates that the reason names one by one.
+MOST_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -44,18 +51,39 @@ class Logs:
     up: float
 
 
-def choose(candidates: Sequence[Candidate], weights: Mapping[str, float]) -> Choice | None:
+Objectives = Mapping[str, Logs | None]
+
+
+@dataclass(frozen=True)
+class Completed:
+    """The objectives that are compared, without gaps.
+
+    `assumed` are the keys of the candidates for which an objective counts as the worst, by objective; `left_out` those
+    of the candidates that are not compared because the objective is missing.
+    """
+
+    objectives: Mapping[str, Mapping[str, Logs]]
+    assumed: Mapping[str, Sequence[str]]
+    left_out: Mapping[str, Sequence[str]]
+
+
+def choose(
+    candidates: Sequence[Candidate], weights: Mapping[str, float], original: Candidate | None = None
+) -> Choice | None:
     """Return the best candidate that passes every gate, or None if none passes or none can be scored.
 
     Of the candidates whose score ties with the best (`Figure.ties`) the smallest in bytes wins. Sizes within 1 % are
-    equal; among them the best score wins. A candidate that lacks a weighted objective cannot win while another has it.
-    An objective that all candidates lack is left out, and the reason says so.
+    equal; among them the best score wins. `original` limits what a missing objective counts as. An objective that all
+    candidates lack is left out, and the reason says so.
     """
-    return best_of([c for c in candidates if c.passes], weights)
+    return best_of([c for c in candidates if c.passes], weights, original)
 
 
 def best_of(
-    passing: Sequence[Candidate], weights: Mapping[str, float], shared: str = "passes every gate"
+    passing: Sequence[Candidate],
+    weights: Mapping[str, float],
+    original: Candidate | None = None,
+    shared: str = "passes every gate",
 ) -> Choice | None:
     """Return the best of the candidates by the weights, None if none can be scored.
 
@@ -64,12 +92,15 @@ def best_of(
     objectives = {c.key: logarithms(c) for c in passing}
     weighted = [name for name in OBJECTIVES if weights.get(name, 0.0) > 0]
     used = [name for name in weighted if any(logs[name] is not None for logs in objectives.values())]
-    scores = _scores(objectives, {name: weights[name] for name in used})
+    floor = logarithms(original) if original else {}
+    completed = _completed(objectives, used, main_objective(weights), floor)
+    scores = _scores(completed.objectives, {name: weights[name] for name in used})
     if not scores or not used:
         return None
     by_key = {c.key: c for c in passing}
-    # By score, then by key, so that the choice does not depend on the order of the candidates.
-    ranked = sorted(scores, key=lambda key: (-(scores[key].value or 0.0), key))
+    lacking = {key for keys in completed.assumed.values() for key in keys}
+    # By score; of equal scores the measured ones first, then by key: the order of the candidates does not matter.
+    ranked = sorted(scores, key=lambda key: (-(scores[key].value or 0.0), key in lacking, key))
     best = ranked[0]
     ties = [key for key in ranked if key == best or scores[key].ties(scores[best])]
     smallest = min(_bytes(by_key[key]) for key in ties)
@@ -82,7 +113,7 @@ def best_of(
     against = f"no other candidate {shared}"
     if other is not None:
         against = _against(by_key[winner], other, len(ties) > 1, by_rate)
-    reason = _reason(by_key[winner], against, dropped, shared)
+    reason = _reason(by_key[winner], "; ".join([against, *_unmeasured(dropped, completed)]), shared)
     return Choice(winner, reason, scores)
 
 
@@ -106,8 +137,13 @@ def compared(weights: Mapping[str, float]) -> tuple[str, ...]:
 
     Throughput is used if it has a weight and speed has none, otherwise speed.
     """
-    left_out = "speed" if weights.get("throughput") and not weights.get("speed") else "throughput"
+    left_out = "throughput" if main_objective(weights) == "speed" else "speed"
     return tuple(name for name in OBJECTIVES if name != left_out)
+
+
+def main_objective(weights: Mapping[str, float]) -> str:
+    """Return "throughput" if it has a weight and speed has none, otherwise "speed"."""
+    return "throughput" if weights.get("throughput") and not weights.get("speed") else "speed"
 
 
 def logarithms(candidate: Candidate) -> dict[str, Logs | None]:
@@ -180,22 +216,41 @@ def _quality(kept: Figure, kl: Figure) -> Logs | None:
     return Logs(math.log(share) - kl.value, down, up)
 
 
-def _scores(
-    objectives: Mapping[str, Mapping[str, Logs | None]], weights: Mapping[str, float]
-) -> dict[str, Figure]:
+def _completed(
+    objectives: Mapping[str, Objectives], names: Sequence[str], main: str, floor: Objectives
+) -> Completed:
+    """Return the objectives `names` of each candidate; see the module's docstring for those that are missing.
+
+    `floor` are the objectives of the original, empty if it is not known.
+    """
+    worst: dict[str, Logs] = {}
+    for name in names:
+        known = [
+            entry.value for logs in (*objectives.values(), floor) if (entry := logs.get(name)) is not None
+        ]
+        worst[name] = Logs(min(known), 0.0, 0.0)
+    assumed: dict[str, list[str]] = {}
+    left_out: dict[str, list[str]] = {}
+    complete = {}
+    for key, logs in sorted(objectives.items()):
+        missing = [name for name in names if logs[name] is None]
+        if main in missing:
+            left_out.setdefault(main, []).append(key)
+            continue
+        for name in missing:
+            assumed.setdefault(name, []).append(key)
+        complete[key] = {name: logs[name] or worst[name] for name in names}
+    return Completed(complete, assumed, left_out)
+
+
+def _scores(objectives: Mapping[str, Mapping[str, Logs]], weights: Mapping[str, float]) -> dict[str, Figure]:
     """Return the weighted sums of ln(candidate / best).
 
     Their intervals add in quadrature: the passes are independent.
     """
+    best = {name: max((logs[name].value for logs in objectives.values()), default=0.0) for name in weights}
     scores: dict[str, Figure] = {}
-    best = {
-        name: max(entry.value for logs in objectives.values() if (entry := logs[name]) is not None)
-        for name in weights
-    }
-    for key, logs in objectives.items():
-        parts = {name: entry for name in weights if (entry := logs[name]) is not None}
-        if len(parts) < len(weights):
-            continue
+    for key, parts in objectives.items():
         total = sum(weights[n] * (entry.value - best[n]) for n, entry in parts.items())
         down = math.hypot(*(weights[n] * entry.down for n, entry in parts.items()))
         up = math.hypot(*(weights[n] * entry.up for n, entry in parts.items()))
@@ -203,13 +258,26 @@ def _scores(
     return scores
 
 
-def _reason(winner: Candidate, against: str, dropped: Sequence[str], shared: str) -> str:
+def _reason(winner: Candidate, against: str, shared: str) -> str:
     """Return a sentence with the winner's figures and its comparison with the next best candidate."""
     parts = [part for part in (_speed(winner), _memory(winner), _kept(winner)) if part]
-    text = f"{winner.key}: " + (", ".join(parts) or shared) + f"; {against}"
+    return f"{winner.key}: " + (", ".join(parts) or shared) + f"; {against}."
+
+
+def _unmeasured(dropped: Sequence[str], completed: Completed) -> list[str]:
+    """Return what was not measured, and how it counts."""
+    parts = []
     if dropped:
-        text += f"; {' and '.join(dropped)} could not be compared (no candidate has the figure)"
-    return text + "."
+        parts.append(f"{' and '.join(dropped)} could not be compared (no candidate has the figure)")
+    for name, keys in completed.assumed.items():
+        parts.append(f"{name} was not measured for {_listed(keys)} and counts as the worst that was measured")
+    for name, keys in completed.left_out.items():
+        parts.append(f"{_listed(keys)} not compared, since {name} was not measured")
+    return parts
+
+
+def _listed(keys: Sequence[str]) -> str:
+    return ", ".join(keys) if len(keys) <= MOST_NAMED else f"{len(keys)} candidates"
 
 
 def _speed(candidate: Candidate) -> str | None:

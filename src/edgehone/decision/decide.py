@@ -58,7 +58,7 @@ def decide(
     judged = [replace(c, on_frontier=on) for c, on in zip(judged, on_frontier, strict=False)]
     original = replace(original, on_frontier=on_frontier[-1])
     pool = [*contenders(judged), original]
-    aim = targets.choose_by(pool, requirements.targets, weights)
+    aim = targets.choose_by(pool, requirements.targets, weights, original)
     fallback = None if aim.choice else fall_back(judged, original, weights)
     return Decision(
         chosen=aim.choice.key if aim.choice else None,

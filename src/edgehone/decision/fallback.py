@@ -20,7 +20,7 @@ def fall_back(
     """
     keeping = [c for c in candidates if c.status == "ok" and not any(_lost(v) for v in c.verdicts)]
     measured = [original] if original.status == "ok" else []
-    return best_of([*keeping, *measured], weights, "keeps the quality")
+    return best_of([*keeping, *measured], weights, original, "keeps the quality")
 
 
 def nearest(candidates: Sequence[Candidate]) -> tuple[Candidate, tuple[Verdict, ...]] | None:

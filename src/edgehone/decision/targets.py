@@ -24,17 +24,25 @@ class Aim:
     notes: tuple[str, ...] = ()
 
 
-def choose_by(candidates: Sequence[Candidate], targets: Sequence[Gate], weights: Mapping[str, float]) -> Aim:
-    """Choose among the candidates that pass every gate, by the targets first and the weights second."""
+def choose_by(
+    candidates: Sequence[Candidate],
+    targets: Sequence[Gate],
+    weights: Mapping[str, float],
+    original: Candidate | None = None,
+) -> Aim:
+    """Choose among the candidates that pass every gate, by the targets first and the weights second.
+
+    `original` limits what a missing objective counts as (`decision.choice`).
+    """
     passing = [c for c in candidates if c.passes]
-    choice = best_of(_meeting(passing, targets) or _nearest(passing, targets), weights)
+    choice = best_of(_meeting(passing, targets) or _nearest(passing, targets), weights, original)
     if choice is None:
         return Aim(None)
     chosen = next(c for c in passing if c.key == choice.key)
     notes = []
     for target in targets:
         others = [one for one in targets if one is not target]
-        without = best_of(_meeting(passing, others) or _nearest(passing, others), weights)
+        without = best_of(_meeting(passing, others) or _nearest(passing, others), weights, original)
         other = next((c for c in passing if without is not None and c.key == without.key), chosen)
         notes.append(_note(target, chosen, other))
     return Aim(choice, tuple(notes))

@@ -69,7 +69,8 @@ def stages(decision: Decision) -> list[Stage]:
 
 def losses(decision: Decision) -> dict[str, str]:
     """Return the reason why each candidate lost, by its key, except for the chosen one."""
-    choice = choose(contenders(decision.candidates), decision.requirements.get("weights", {}))
+    weights = decision.requirements.get("weights", {})
+    choice = choose(contenders(decision.candidates), weights, decision.baseline)
     return {c.key: _loss(c, choice) for c in decision.candidates if c.key != decision.bundled}
 
 

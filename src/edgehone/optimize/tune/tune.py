@@ -121,7 +121,7 @@ def chosen_trial(
     """Return the trial that would be chosen from the figures so far; None if none passes the gates."""
     baseline = original.baseline.candidate()
     judged = [judged_of(trial.candidate(), baseline, required) for trial in trials]
-    choice = choose(contenders(judged), weights)
+    choice = choose(contenders(judged), weights, baseline)
     return next((trial for trial in trials if choice and trial.recipe.key == choice.key), None)
 
 

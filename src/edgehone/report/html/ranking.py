@@ -130,9 +130,13 @@ def rivals(context: Context) -> list[dict[str, Any]]:
     entries = []
     for index, one in enumerate(context.measured):
         if one.key in eligible and one is not context.findings.decision.baseline:
-            logs = {n: None if e is None else [e.value, e.down, e.up] for n, e in logarithms(one).items()}
-            entries.append({"i": index, "key": one.key, "bytes": one.bytes, "logs": logs})
+            entries.append({"i": index, "key": one.key, "bytes": one.bytes, "logs": logs_of(one)})
     return entries
+
+
+def logs_of(candidate: Candidate) -> dict[str, list[float] | None]:
+    """Return the logarithm of each objective with the distances to the ends of its interval, as rank.js reads them."""
+    return {n: None if e is None else [e.value, e.down, e.up] for n, e in logarithms(candidate).items()}
 
 
 def _remark(context: Context, one: Candidate, scored: bool) -> str:

@@ -55,7 +55,8 @@ def section_of(context: Context) -> Html:
     else:
         parts.append(tag("p", "There is nothing to plot: no two candidates have two figures in common."))
     weights = ranking.weights(context)
-    choice = choose(contenders(context.findings.decision.candidates), weights)
+    decision = context.findings.decision
+    choice = choose(contenders(decision.candidates), weights, decision.baseline)
     ranked = ranking.table_of(context, choice)
     if choice:
         side = ranking.sliders(context, weights, choice)
@@ -223,6 +224,7 @@ def _payload(context: Context, scales: Mapping[str, Axis], weights: Mapping[str,
         "keys": [one.key for one in measured],
         "axes": axes,
         "rivals": ranking.rivals(context),
+        "original": ranking.logs_of(context.findings.decision.baseline),
         "weights": dict(weights),
         "sameSize": SAME_SIZE,
         "bundle": context.findings.name,
