@@ -86,6 +86,43 @@ def test_figures_that_the_system_does_not_report_are_missing_with_a_reason() -> 
         assert figure.value is None and figure.reason and figure.unit == "bytes"
 
 
+ON_GPU = {"peak": 9 * MB, "runtime": 4 * MB, "pss": 200, "cgroup_peak": 400}
+
+
+@pytest.mark.parametrize(
+    ("worker", "sampled", "used"), [(30 * MB, 20 * MB, 30), (30 * MB, 70 * MB, 70), (None, 70 * MB, 70)]
+)
+def test_memory_of_an_accelerator_is_part_of_the_peak(worker: int | None, sampled: int, used: int) -> None:
+    facts = {**ON_GPU, "accelerator": {"bytes": worker, "sources": []}}
+    found = memory.figures(facts, {"peaks": {"accelerator": sampled}, "samples": 7}, "GPU.0")
+    assert found[memory.ACCELERATOR].value == used * MB
+    assert found["peak_memory_bytes"].value == (9 + used) * MB
+    assert found["added_memory_bytes"].value == (5 + used) * MB
+    assert found["runtime_memory_bytes"].value == 4 * MB
+
+
+@pytest.mark.parametrize("sampled", [{}, {"accelerator": 0}])
+def test_memory_of_an_accelerator_that_nothing_tells_is_missing_with_the_reason(
+    sampled: dict[str, int],
+) -> None:
+    facts = {**ON_GPU, "accelerator": {"bytes": None, "sources": []}}
+    found = memory.figures(facts, {"peaks": sampled, "samples": 7}, "NPU")
+    for name in (memory.ACCELERATOR, "peak_memory_bytes", "added_memory_bytes"):
+        assert found[name].value is None
+        assert "does not include NPU: neither the kernel's fdinfo nor nvidia-smi tells" in str(
+            found[name].reason
+        )
+
+
+def test_a_watch_keeps_the_peak_of_an_accelerator(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = iter([None, 5, 9, 3, None])
+    monkeypatch.setattr(memory, "drm_bytes", lambda pid: next(sizes))
+    watch = memory.AcceleratorWatch()
+    for _ in range(5):
+        watch.sample(os.getpid())
+    assert watch.result()["peaks"]["accelerator"] == 9
+
+
 @on_linux
 def test_a_process_knows_its_own_high_water_mark(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     class Hungry:

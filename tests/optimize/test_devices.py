@@ -42,7 +42,7 @@ def test_recipes_on_seen_devices_are_proven_and_measured(
     few = [recipe for recipe in backend.recipes(inspect(DIGITS)) if recipe.effort == "quick"][:2]
     monkeypatch.setattr(backend, "recipes", lambda model: few)
     out = tmp_path / "bundle"
-    # Nothing that is not the CPU passes by default: what it holds cannot be read from the process.
+    # This device has no driver that tells its memory.
     gates = ("gain=off", "loss=off")
     given: dict[str, Any] = {"evaluation": EVALUATION, "calibration": CALIBRATION, "backends": ["openvino"]}
     decision = edgehone.optimize(DIGITS, effort="quick", gates=gates, out=out, **given)

@@ -4,6 +4,10 @@
 weights (memory-mapped or not), the KV cache and the working memory. `runtime_memory_bytes` is what the process takes
 with the runtime started and no model, `added_memory_bytes` the difference: what the model adds. The parent process
 samples the anonymous and file-mapped parts; the worker reads PSS after it has generated.
+
+On an accelerator `accelerator_memory_bytes` is what the process uses there (`device.accelerator_memory`), and the peak
+and the added memory include all of it, also what the driver takes for itself. Memory of a GPU that shares the system's
+may be counted twice, once as the process's, so the sum is never too small.
 """
 
 from __future__ import annotations
@@ -12,6 +16,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from edgehone.core.figure import Figure
+from edgehone.device.accelerator_memory import UNTOLD, drm_bytes
 from edgehone.execution.processes import memory_split
 from edgehone.execution.watch import Watch
 
@@ -28,7 +33,8 @@ UNITS = dict.fromkeys(
     ),
     "bytes",
 )
-
+# The figure that only candidates on accelerators have, in bytes.
+ACCELERATOR = "accelerator_memory_bytes"
 
 # Differences of resident memory between equal processes are smaller than this.
 RESOLUTION = 1 << 20
@@ -55,8 +61,44 @@ class MemoryWatch(Watch):
         return {"peaks": self.peaks, "samples": self.count}
 
 
-def figures(facts: Mapping[str, Any], watch: Mapping[str, Any]) -> dict[str, Figure]:
-    """Return the memory figures of one pass. They have no interval, since each is the peak of one process."""
+class AcceleratorWatch(MemoryWatch):
+    """Samples the memory of accelerators too, where the kernel tells it."""
+
+    def sample(self, pid: int) -> None:
+        """Sample once, and keep the maximum of each part."""
+        super().sample(pid)
+        size = drm_bytes(pid)
+        if size is not None:
+            self.peaks["accelerator"] = max(size, self.peaks.get("accelerator", 0))
+
+
+def figures(
+    facts: Mapping[str, Any], watch: Mapping[str, Any], device: str | None = None
+) -> dict[str, Figure]:
+    """Return the memory figures of one pass, on the CPU or the accelerator `device`.
+
+    They have no interval, since each is the peak of one process.
+    """
+    found = _of_process(facts, watch)
+    if device is None:
+        return found
+    told = (facts["accelerator"]["bytes"], watch.get("peaks", {}).get("accelerator"))
+    # A process that runs a model there and uses none is not believed.
+    size = max((one for one in told if one), default=None)
+    reason = f"the process's memory does not include {device}: {UNTOLD}"
+    there = _bytes(size, reason)
+    totals = {name: _with(found[name], there) for name in ("peak_memory_bytes", "added_memory_bytes")}
+    return {**found, **totals, ACCELERATOR: there}
+
+
+def _with(host: Figure, there: Figure) -> Figure:
+    """Return the sum of the memory of the process and that of the accelerator; missing if one of them is."""
+    if host.value is None or there.value is None:
+        return host if host.value is None else there
+    return Figure(host.value + there.value, n=1, unit="bytes")
+
+
+def _of_process(facts: Mapping[str, Any], watch: Mapping[str, Any]) -> dict[str, Figure]:
     peaks, samples = watch.get("peaks", {}), watch.get("samples", 0)
     unread = "this system does not report anonymous and file-mapped memory of a process separately"
     return {

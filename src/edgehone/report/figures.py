@@ -43,6 +43,7 @@ SHAPES = {
     "load_warm_ms": Shape("Warm start", less=True, log=True),
     "bytes": Shape("Size", less=True, log=True),
     "peak_memory_bytes": Shape("Peak memory", less=True, log=True),
+    "accelerator_memory_bytes": Shape("Accelerator memory", less=True, log=True),
     "peak_anonymous_bytes": Shape("Anonymous memory", less=True, log=True),
     "peak_file_mapped_bytes": Shape("File-mapped memory", less=True, log=True),
     "energy_j": Shape("Energy per request", less=True, log=True),

@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
 
 from edgehone.backends.capabilities import EmptyRuntimeBackend, capability
 from edgehone.backends.sessions import WorkerJob
+from edgehone.device import accelerator_memory
 from edgehone.worker.backend import load_backend
 from edgehone.worker.requests import open_requests
 
@@ -19,13 +21,17 @@ def exercise(job: WorkerJob) -> dict[str, Any]:
     """Load, answer a turn of requests, and return the bytes of memory used; args and inputs as of `open_requests`.
 
     Before that the runtime is started without a model, if the backend can do that; `runtime` is what it takes.
+    `accelerator` is the memory of accelerators that the process uses after it has answered
+    (`accelerator_memory.of_process`), None on the CPU.
     """
+    before = accelerator_memory.used() if job.args["settings"].get("device") else None
     runtime = _empty_runtime(job)
     requests = open_requests(job)
     requests.answer()
     facts = {"peak": _high_water(), "runtime": runtime, "pss": _pss(), "cgroup_peak": _cgroup_peak()}
+    accelerator = None if before is None else accelerator_memory.of_process(os.getpid(), before)
     requests.close()
-    return facts
+    return {**facts, "accelerator": accelerator}
 
 
 def _empty_runtime(job: WorkerJob) -> int | None:

@@ -1,8 +1,8 @@
 """Offloading to devices other than the CPU: recipes for them, and loading a model onto one.
 
 By default a llama.cpp built with CUDA, Metal or Vulkan offloads all it can to whatever device it finds. A candidate
-that names no device would then run on one whose memory is not measured. Therefore a candidate either names its device
-or runs on the CPU alone.
+that names no device would then run on one, and its memory there would not be counted. Therefore a candidate either
+names its device or runs on the CPU alone.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ NOT_SWEPT = (
 UNITS = {**speed.UNITS, **memory.UNITS, **energy.UNITS}
 
 # Figures that depend on the runtime settings, not only on the outputs: they are measured again for other settings.
-RUNTIME_FIGURES = {*UNITS, "throughput_per_s", vision.FIRST}
+RUNTIME_FIGURES = {*UNITS, memory.ACCELERATOR, "throughput_per_s", vision.FIRST}
 
 
 def measure(ctx: RunContext, original: Original, trials: Sequence[Trial]) -> None:
@@ -221,23 +221,24 @@ def measure_memory(ctx: RunContext, original: Original, trial: Trial) -> None:
     """Set the memory figures of a trial that is alive, measured in a separate process."""
     if not trial.alive:
         return
-    if reason := _beyond(trial):
-        trial.figures.update({name: Figure.missing(reason, unit) for name, unit in memory.UNITS.items()})
-        return
+    device = trial.recipe.device
     with guarded(ctx, trial):
         on_progress = ctx.announce(trial.recipe, "measuring", "memory")
         # The user's samples would be counted as the model's memory: only those of a few requests are loaded.
         few = {"most_samples": FEW_REQUESTS * ctx.workload.sequences} if ctx.model.kind == "graph" else {}
         call = "edgehone.worker.memory:exercise"
-        done = _pass(ctx, original, trial, call, on_progress, watch=memory.MemoryWatch, **few)
-        trial.figures.update(memory.figures(done.facts, done.watch))
+        watch = memory.AcceleratorWatch if device else memory.MemoryWatch
+        done = _pass(ctx, original, trial, call, on_progress, watch=watch, **few)
+        trial.figures.update(memory.figures(done.facts, done.watch, device))
         trial.samples["memory"] = {**done.facts, **done.watch}
 
 
 def _energy(ctx: RunContext, original: Original, trial: Trial) -> None:
     if not trial.alive:
         return
-    if reason := ctx.target_executor.call("edgehone.worker.energy:why_unreadable") or _beyond(trial):
+    device = trial.recipe.device
+    beyond = device and f"the energy of the processor's package may not include {device}"
+    if reason := ctx.target_executor.call("edgehone.worker.energy:why_unreadable") or beyond:
         trial.figures["energy_j"] = Figure.missing(reason, "J")
         return
     with guarded(ctx, trial):
@@ -245,12 +246,6 @@ def _energy(ctx: RunContext, original: Original, trial: Trial) -> None:
         done = _pass(ctx, original, trial, "edgehone.worker.energy:meter", on_progress)
         trial.figures["energy_j"] = energy.figure(done.facts)
         trial.samples["energy"] = done.facts
-
-
-def _beyond(trial: Trial) -> str | None:
-    """Return why memory and energy of a trial on an accelerator are not measured; None on the CPU."""
-    device = trial.recipe.device
-    return device and f"the process's memory does not include {device}, and the package's energy may not"
 
 
 def _summary(trial: Trial) -> str:

@@ -85,7 +85,8 @@ def memory(context: Context) -> Html:
     ]
     text = (
         "Upper bar: anonymous memory (heap, KV cache). Lower bar: memory mapped from files (weights, code). The "
-        "vertical line is the peak of the total; the parts peak at different times, so they need not add up to it."
+        "vertical line is the peak of the total; the parts peak at different times, so they need not add up to it. "
+        "On an accelerator the total includes its memory."
     )
     bars = plot(
         "Peak memory of one process that answers one request",
