@@ -150,6 +150,34 @@ def test_cache_bytes_of_unusual_caches_are_unknown_with_a_note(
     assert info.kv_bytes_per_token is None and any(said in note for note in info.notes)
 
 
+EACH = 2 * 2 * 2 * 64  # bytes per token of a layer: keys and values, 2 bytes, 2 heads of 64
+
+
+@pytest.mark.parametrize(
+    ("architecture", "others", "cached", "windowed"),
+    [
+        ("lfm2", {"attention.head_count_kv": [0, 0, 2, 0, 0, 2, 0, 0]}, 2, 0),
+        ("qwen3next", {"full_attention_interval": 4, "ssm.state_size": 128}, 2, 0),
+        ("falcon-h1", {"ssm.state_size": 128}, 8, 0),
+        ("granitehybrid", {"attention.head_count_kv": [0] * 5 + [2, 0, 0], "ssm.state_size": 128}, 1, 0),
+        ("gpt-oss", {"attention.sliding_window": 128}, 8, 4),
+        ("gemma3", {"attention.sliding_window": 512}, 8, 7),
+        ("gemma3n", {"attention.sliding_window": 512, "attention.shared_kv_layers": 3,
+                     "attention.sliding_window_pattern": [True, True, True, True, False] + [True] * 3}, 5, 4),
+        ("llama", {"attention.sliding_window": 4096}, 8, 0),
+    ],
+)  # fmt: skip
+def test_which_layers_of_each_architecture_have_a_cache(
+    place: Path, architecture: str, others: dict[str, Any], cached: int, windowed: int
+) -> None:
+    plain = {key.replace("llama.", f"{architecture}."): value for key, value in KEYS.items()}
+    named = {f"{architecture}.{key}": value for key, value in others.items()}
+    stated = {"general.architecture": architecture, f"{architecture}.block_count": 8}
+    write(place, {**plain, **stated, **named})
+    info = inspect(place)
+    assert info.kv_bytes_per_token == EACH * cached and info.kv_windowed_bytes_per_token == EACH * windowed
+
+
 @pytest.mark.parametrize(
     ("architecture", "task"),
     [("bert", "feature-extraction"), ("nomic-bert", "feature-extraction"), ("clip", "unknown"), ("t5", "unknown"),

@@ -89,7 +89,7 @@ def test_pictures_are_shown_to_what_sees(null_model: Path) -> None:
 
 
 def test_caches_that_no_memory_holds(null_model: Path) -> None:
-    model = dataclasses.replace(inspect(null_model), layers=32, heads=32, kv_heads=8, head_dim=128)
+    model = dataclasses.replace(inspect(null_model), kv_bytes_per_token=2 * 2 * 32 * 8 * 128)
     busy = dataclasses.replace(workload.load(), concurrency=64)
     setup.check_caches(model, busy, None)
     setup.check_caches(model, busy, 10**12)

@@ -48,6 +48,7 @@ def large(demo_model: Path) -> ModelInfo:
         heads=32,
         kv_heads=8,
         head_dim=64,
+        kv_bytes_per_token=2 * 2 * 16 * 8 * 64,
     )
 
 

@@ -122,4 +122,9 @@ def _experts(info: ModelInfo) -> str | None:
 def _cache(info: ModelInfo) -> str:
     if info.kv_bytes_per_token is None:
         return "unknown"
-    return f"{info.kv_bytes_per_token:,} bytes per token at 16 bits"
+    text = f"{info.kv_bytes_per_token:,} bytes per token at 16 bits"
+    if info.kv_windowed_bytes_per_token and info.sliding_window:
+        text += (
+            f", {info.kv_windowed_bytes_per_token:,} of them for the last {info.sliding_window:,} tokens only"
+        )
+    return text

@@ -28,9 +28,10 @@ from edgehone.execution.home import home
 from edgehone.execution.threads import (
     threads_of,
 )
+from edgehone.model import kv_cache
 from edgehone.model.info import ModelInfo
 from edgehone.optimize.setup import free_memory
-from edgehone.plan import building, roofline
+from edgehone.plan import building
 
 Value = float | int | str | bool
 # A bundle's files are hashed only up to this total size, so that a diagnosis stays fast.
@@ -77,7 +78,7 @@ def of_model(model: ModelInfo) -> Facts:
     takers = [
         name for name, one in registry.load_all().items() if not one.REFERENCE and one.supports(model).ok
     ]
-    cache = roofline.cache_bytes(model, model.context) if model.context else None
+    cache = kv_cache.cache_bytes(model, model.context) if model.context else None
     rows = [size % 256 for size in (model.hidden_size, model.intermediate_size) if size]
     return {
         "model": Fact(str(model.path)),
@@ -124,8 +125,13 @@ def _memory(bundle: Bundle, chosen: Candidate, machine: Device) -> Facts:
     peak = chosen.figure("peak_memory_bytes")
     free = free_memory(machine)
     model, work = bundle.decision.model, bundle.decision.workload
-    token = model.get("kv_bytes_per_token")
-    cache = token * work["context"] if token else None
+    # Decisions of earlier versions do not state the windowed part.
+    cache = kv_cache.size_of(
+        model.get("kv_bytes_per_token"),
+        model.get("kv_windowed_bytes_per_token", 0),
+        model.get("sliding_window"),
+        work["context"],
+    )
     asked = work["prompt_tokens"] + work["generated_tokens"]
     return {
         "peak_of_available": _share(

@@ -11,6 +11,7 @@ from typing import Any
 
 from edgehone.core.errors import ModelError
 from edgehone.formats.gguf import Header, Tensor, file_type, read_header
+from edgehone.model import config, kv_cache
 from edgehone.model.info import ModelInfo
 from edgehone.model.licence import read_licence
 
@@ -23,7 +24,8 @@ ENCODERS = frozenset({
 })  # fmt: skip
 _NOT_MODELS = {"clip": "the vision part of a multi-modal model", "t5": "an encoder-decoder"}
 _TOKENIZERS = {"llama": "sentencepiece", "gpt2": "bpe", "bert": "wordpiece", "t5": "unigram"}
-_CACHE_BYTES = 2  # bytes per element: f16
+# Architectures with a state space and attention in every layer.
+_ATTENTION_EVERYWHERE = ("falcon-h1",)
 _SHARD = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.gguf", re.IGNORECASE)
 
 
@@ -76,7 +78,7 @@ def read(path: Path) -> ModelInfo:
     heads = model.numbers("attention.head_count")
     kv_heads = model.numbers("attention.head_count_kv")
     key_length, _ = _lengths(model)
-    cache, cache_notes = _cache_bytes(model)
+    cache = _cache(model) if task == "text-generation" else kv_cache.Growth(None)
     wide = model.numbers("feed_forward_length")
     return ModelInfo(
         path=path,
@@ -104,8 +106,9 @@ def read(path: Path) -> ModelInfo:
         tokenizer=_tokenizer(model.values),
         chat_template=bool(model.values.get("tokenizer.chat_template")),
         quantized=_quantized(dtypes),
-        kv_bytes_per_token=cache if task == "text-generation" else None,
-        notes=(*_file_notes(model), *notes, *(cache_notes if task == "text-generation" else ())),
+        kv_bytes_per_token=cache.per_token,
+        kv_windowed_bytes_per_token=cache.windowed,
+        notes=(*_file_notes(model), *notes, *cache.notes),
     )
 
 
@@ -176,20 +179,40 @@ def _lengths(model: _Model) -> tuple[int | None, int | None]:
     return model.number("attention.key_length") or derived, model.number("attention.value_length") or derived
 
 
-def _cache_bytes(model: _Model) -> tuple[int | None, list[str]]:
-    """Return layers · KV heads · (key size + value size) · 2 bytes, or None and the reason."""
+def _cache(model: _Model) -> kv_cache.Growth:
+    """Return the growth of the KV cache that the keys state, or why they do not."""
     if model.number("attention.kv_lora_rank"):
-        return None, ["multi-head latent attention: the KV cache depends on the runtime"]
+        return kv_cache.Growth(
+            None, notes=("multi-head latent attention: the KV cache depends on the runtime",)
+        )
     kv_heads = model.numbers("attention.head_count_kv")
     if kv_heads is None:
         kv_heads = model.numbers("attention.head_count")
     layers, (keys, values) = model.number("block_count"), _lengths(model)
-    if model.number("ssm.state_size") and not isinstance(kv_heads, list):
-        return None, ["only some layers have a KV cache: its size depends on the runtime"]
     if kv_heads is None or layers is None or keys is None or values is None:
-        return None, ["the header does not state layers, KV heads and head size: KV-cache bytes unknown"]
-    total = sum(kv_heads) if isinstance(kv_heads, list) else kv_heads * layers
-    return total * (keys + values) * _CACHE_BYTES, []
+        unknown = "the header does not state layers, KV heads and head size: KV-cache bytes unknown"
+        return kv_cache.Growth(None, notes=(unknown,))
+    interval = model.number("full_attention_interval")
+    some = isinstance(kv_heads, list) or interval or model.architecture in _ATTENTION_EVERYWHERE
+    heads = kv_heads if isinstance(kv_heads, list) else [kv_heads] * layers
+    if (model.number("ssm.state_size") and not some) or len(heads) != layers:
+        return kv_cache.Growth(
+            None, notes=("only some layers have a KV cache, and the header does not state which",)
+        )
+    kinds = kv_cache.repeated(interval, layers, "none") if interval else _windows(model, layers)
+    shared = model.number("attention.shared_kv_layers") or 0
+    return kv_cache.growth(kv_cache.sharing(kinds, shared), heads, keys + values)
+
+
+def _windows(model: _Model, layers: int) -> list[kv_cache.Kind]:
+    """Return which layers llama.cpp keeps the sliding window of only; without a stated pattern it keeps everything."""
+    name = f"{model.architecture}.attention.sliding_window_pattern"
+    pattern = model.values.get(name) or kv_cache.PATTERNS.get(model.architecture)
+    if not pattern or not model.number("attention.sliding_window"):
+        return ["all"] * layers
+    if isinstance(pattern, list):  # true for the layers with a window
+        return ["window" if one else "all" for one in pattern][:layers]
+    return kv_cache.repeated(config.positive(pattern, name, model.path), layers, "window")
 
 
 def _most(value: list[int] | int | None) -> int | None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from edgehone.core.errors import ModelError
 from edgehone.formats.safetensors import Tensor, read_header
-from edgehone.model import encoder, experts, multimodal, shapes, tokenizer
+from edgehone.model import encoder, experts, kv_cache, multimodal, shapes, tokenizer
 from edgehone.model.config import read_object, size_field
 from edgehone.model.info import ModelInfo
 from edgehone.model.licence import read_licence
@@ -24,10 +24,6 @@ CONVERT = (
     "M.from_pretrained('{0}').save_pretrained('{0}', safe_serialization=True)\""
 )
 NULL = "null"  # model type of the null backend's models, whose tokens are bytes
-
-# Fields of config.json that indicate that not every layer has a plain KV cache.
-HYBRID_FIELDS = ("attn_layer_period", "hybrid_override_pattern", "layers_block_type", "attn_layer_indices")
-_CACHE_BYTES = 2  # bytes per element: f16
 
 
 @dataclass(frozen=True)
@@ -73,12 +69,12 @@ def read(folder: Path) -> ModelInfo:
     encoder_facts = encoder.read(config, architecture, sizes["hidden_size"], where)
     if encoder_facts is None:
         task, task_notes = _task(folder, config)
-        cache, cache_notes = _cache_bytes(text, where)
+        cache = kv_cache.of_config(text, sizes["kv_heads"], sizes["head_dim"], where)
         modules: tuple[str, ...] = ()
     else:
         modules, module_notes = encoder.sentence_modules(folder)
         task, task_notes = encoder_facts.task, [*encoder_facts.notes, *module_notes]
-        cache, cache_notes = None, []
+        cache = kv_cache.Growth(None)
     remote = bool(config.get("auto_map") or tokenizer_config.get("auto_map"))
     mixture = experts.notes(text, sizes["experts"], sizes["experts_per_token"], sizes["layers"])
     return ModelInfo(
@@ -93,19 +89,20 @@ def read(folder: Path) -> ModelInfo:
         files=tuple(sorted({*_files(folder, weights, remote), *modules})),
         **sizes,
         tied_embeddings=_tied(config, text, weights.names),
-        sliding_window=_sliding_window(text),
+        sliding_window=kv_cache.window_of(text),
         licence=read_licence(folder),
         tokenizer=kind,
         chat_template=tokenizer.has_chat_template(folder, tokenizer_config),
         quantized=quantized,
         remote_code=remote,
-        kv_bytes_per_token=cache,
+        kv_bytes_per_token=cache.per_token,
+        kv_windowed_bytes_per_token=cache.windowed,
         notes=(
             *task_notes,
             *mixture,
             *weights.notes,
             *quantized_notes,
-            *cache_notes,
+            *cache.notes,
             *tokenizer.beyond(folder, tokenizer_config, sizes["vocabulary"]),
         ),
         inputs=encoder.inputs(config, tokenizer_config, kind) if encoder_facts else (),
@@ -267,29 +264,6 @@ def _head_dim(text: Mapping[str, Any], where: Path) -> int | None:
     return hidden // heads
 
 
-def _cache_bytes(text: Mapping[str, Any], where: Path) -> tuple[int | None, list[str]]:
-    """Return 2 (keys and values) · layers · KV heads · head size · 2 bytes, or None and the reason."""
-    if text.get("kv_lora_rank") is not None:
-        return None, ["multi-head latent attention: the KV cache depends on the runtime"]
-    if any(text.get(name) is not None for name in HYBRID_FIELDS):
-        return None, ["only some layers have a KV cache: its size depends on the runtime"]
-    layers = size_field(text, "layers", where)
-    kinds = text.get("layer_types")
-    notes: list[str] = []
-    if isinstance(kinds, list) and kinds:
-        cached = sum(str(kind).endswith("attention") and not str(kind).startswith("linear") for kind in kinds)
-        if cached != len(kinds):
-            layers = cached
-            notes.append(f"{cached} of {len(kinds)} layers have a KV cache")
-    kv_heads, head_dim = _kv_heads(text, where), _head_dim(text, where)
-    if layers is None or kv_heads is None or head_dim is None:
-        return None, [
-            *notes,
-            "config.json does not state layers, KV heads and head size: KV-cache bytes unknown",
-        ]
-    return 2 * layers * kv_heads * head_dim * _CACHE_BYTES, notes
-
-
 def _tied(config: Mapping[str, Any], text: Mapping[str, Any], names: frozenset[str]) -> bool | None:
     for source in (config, text):
         stated = source.get("tie_word_embeddings")
@@ -301,13 +275,6 @@ def _tied(config: Mapping[str, Any], text: Mapping[str, Any], names: frozenset[s
     ):
         return False
     return None
-
-
-def _sliding_window(text: Mapping[str, Any]) -> int | None:
-    window = text.get("sliding_window")
-    if text.get("use_sliding_window") is False or isinstance(window, bool) or not isinstance(window, int):
-        return None
-    return window if window > 0 else None
 
 
 def _quantized(config: Mapping[str, Any]) -> tuple[str | None, list[str]]:

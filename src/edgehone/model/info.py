@@ -50,7 +50,10 @@ class ModelInfo:
     chat_template: bool = False
     quantized: str | None = None  # quantization method of a checkpoint that is already quantized
     remote_code: bool = False
-    kv_bytes_per_token: int | None = None  # keys and values of all layers, at 2 bytes per element
+    # Keys and values of all layers that have a KV cache, at 2 bytes per element (`model.kv_cache`), and the part of
+    # those in layers whose cache stops at the sliding window.
+    kv_bytes_per_token: int | None = None
+    kv_windowed_bytes_per_token: int = 0
     notes: tuple[str, ...] = field(default=())
     # of a graph; an encoder's inputs are the outputs of its tokenizer
     inputs: tuple[Tensor, ...] = ()

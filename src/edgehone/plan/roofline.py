@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from edgehone.backends.base import Recipe
 from edgehone.core.figure import Figure
 from edgehone.model.info import ModelInfo
+from edgehone.model.kv_cache import cache_bytes
 from edgehone.plan import roofline_data
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def workload_demand(model: ModelInfo, work: Workload) -> Demand | None:
     return Demand(
         model.parameters,
         used / model.parameters,
-        cache_bytes(model, count * (prompt + work.generated_tokens // 2)) or 0,
+        count * (cache_bytes(model, prompt + work.generated_tokens // 2) or 0),
         2.0 * used * count,
         count * (2.0 * body * prompt + attention + 2.0 * embeddings),
         prompt,
@@ -183,27 +184,20 @@ def predicted_bytes(recipe: Recipe, model: ModelInfo) -> Figure:
 
 def predicted_memory(backend: str, size: Figure, model: ModelInfo, work: Workload) -> Figure:
     """Predict peak resident bytes: weights, 16-bit KV caches for the workload's contexts, and the runtime."""
-    cache = cache_bytes(model, work.context * work.sequences)
+    cache = cache_bytes(model, work.context)
     base = roofline_data.table()["runtime_bytes"].get(backend)
-    if size.value is None or cache is None or base is None:
-        reason = size.reason if size.value is None else f"the memory that {backend} itself uses is not known"
-        return Figure.missing(str(reason), "bytes")
+    if size.value is None:
+        return Figure.missing(str(size.reason), "bytes")
+    if cache is None or base is None:
+        unknown = f"the memory that {backend} itself uses" if base is None else "the size of its KV cache"
+        return Figure.missing(f"{unknown} is not known", "bytes")
+    cache *= work.sequences
     spread = roofline_data.table()["runtime_bytes"]["spread"]
     low, high = float(size.low or size.value), float(size.high or size.value)
     return Figure(
         size.value + cache + base, low + cache + base / spread, high + cache + base * spread, 0, "bytes",
         "predicted",
     )  # fmt: skip
-
-
-def cache_bytes(model: ModelInfo, tokens: int) -> int | None:
-    """Return the bytes of a 16-bit KV cache of `tokens` tokens, None if the model does not state its shape."""
-    if model.kind != "language":
-        return 0
-    heads = model.kv_heads or model.heads
-    if not (model.layers and heads and model.head_dim):
-        return None
-    return 2 * 2 * model.layers * heads * model.head_dim * tokens
 
 
 def read_bytes(size: float, model: ModelInfo, tokens: int) -> float:

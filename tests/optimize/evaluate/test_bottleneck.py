@@ -93,10 +93,8 @@ def test_limiting_factors_are_named_with_their_figures() -> None:
 
 def test_a_token_reads_the_weights_but_for_sleeping_embeddings(demo_model: Path) -> None:
     info = edgehone.inspect(demo_model)
-    sized = replace(
-        info, parameters=1000, vocabulary=10, hidden_size=20, kv_heads=1, heads=1, head_dim=4, layers=2
-    )
-    cache = 2 * 2 * 2 * 1 * 4 * 5
+    sized = replace(info, parameters=1000, vocabulary=10, hidden_size=20, kv_bytes_per_token=32)
+    cache = 32 * 5
     assert roofline.read_bytes(4000, replace(sized, tied_embeddings=True), 5) == 4000 + cache
     assert roofline.read_bytes(4000, replace(sized, tied_embeddings=False), 5) == 4000 * 0.8 + cache
     assert roofline.read_bytes(4000, replace(sized, tied_embeddings=None), 0) == 4000

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 from edgehone.core.figure import Figure
 from edgehone.decision.requirements import Gate, Requirements, shipped
+from edgehone.model.kv_cache import cache_bytes
 from edgehone.optimize.context import RunContext
 from edgehone.optimize.evaluate.measure import UNITS
 from edgehone.optimize.original import Original
@@ -221,8 +222,8 @@ def _memory(basis: _Basis, trial: Trial, peak: Figure | None) -> Figure:
     size = Figure(float(trial.bytes or 0), n=1, unit="bytes")
     if peak is None or peak.value is None:
         return roofline.predicted_memory(trial.recipe.backend, size, ctx.model, ctx.workload)
-    tokens = ctx.workload.context * ctx.workload.sequences
-    fixed = (trial.bytes or 0) + (roofline.cache_bytes(ctx.model, tokens) or 0)
+    caches = ctx.workload.sequences * (cache_bytes(ctx.model, ctx.workload.context) or 0)
+    fixed = (trial.bytes or 0) + caches
     runtime = max(peak.value - fixed, 0.0)
     spread = float(roofline_data.table()["runtime_bytes"]["spread"])
     low, high = (peak.value - runtime + runtime * factor for factor in (1 / spread, spread))
