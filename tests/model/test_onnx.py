@@ -293,3 +293,25 @@ def test_10_gb_by_headers_only(place: Path) -> None:
     assert answer["parameters"] == 2_500_000_000
     assert answer["peak"] < 200e6
     assert answer["took"] < 1
+
+
+def test_weights_in_constant_nodes_are_parameters(place: Path) -> None:
+    """Paddle's exporter keeps all weights there, and graphs then have no initializers."""
+    weights = message((1, "value"), (5, tensor("w", FLOAT, (16, 8), b"\0" * 512)))
+    shape = message((1, "value"), (5, tensor("s", INT64, (2,), b"\0" * 16)))
+    filler = message((1, "value"), (5, tensor("f", FLOAT, (1,), b"\0" * 4)))
+    other = message((1, "value"), (5, tensor("o", FLOAT, (4,), b"\0" * 16)))
+    nodes = (
+        node("Constant", "", weights, inputs=(), output="w"),
+        node("Constant", "ai.onnx", shape, inputs=(), output="s"),
+        node("ConstantOfShape", "", filler, inputs=("s",), output="z"),
+        node("Constant", "com.example", other, inputs=(), output="o"),
+        node("MatMul", "", inputs=("x", "w")),
+    )
+    place.write_bytes(model(graph(nodes=nodes)))
+    info = inspect(place)
+    assert (info.parameters, info.dtypes) == (130, {"F32": 128, "I64": 2})
+    assert not any("not counted as parameters" in note for note in info.notes)
+    place.write_bytes(model(graph(nodes=nodes[2:])))
+    assert inspect(place).parameters == 0
+    assert any("5 numbers are in attributes of nodes" in note for note in inspect(place).notes)

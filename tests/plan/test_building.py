@@ -41,6 +41,14 @@ def test_seconds_of_an_unlisted_backend_come_from_its_timed_builds() -> None:
     assert seen.high == pytest.approx(40.0)
 
 
+def test_seconds_of_a_model_without_parameters() -> None:
+    seen = [Build("of-a-plugin", False, 10**9, 10.0), Build("of-a-plugin", False, 0, 1.0)]
+    unknown = Recipe("of-a-plugin", "small", bits=4.0)
+    assert "the model has none" in str(building.seconds(unknown, 0, seen).reason)
+    assert building.seconds(unknown, 10**9, seen).value == pytest.approx(10.0)
+    assert (building.seconds(PLAIN, 0, []).value or 0) > 0
+
+
 def test_backends_that_would_fit_are_listed(demo_model: Path) -> None:
     model = inspect(demo_model)
     needed = building.resources(model, [PLAIN, Recipe("openvino", "int8", bits=8.0)])

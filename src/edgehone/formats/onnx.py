@@ -34,8 +34,9 @@ class Model:
 
     `inputs` and `outputs` are those of the main graph; `initializers` are its stored tensors by name. `operators` and
     `functions` are (domain, name) pairs of the main graph, its subgraphs and the model's functions together.
-    `dtypes`: elements in initializers by dtype, as safetensors names it. `constants`: elements in tensors that are
-    attributes of nodes. `nodes`: operator, inputs and outputs of the nodes of the main graph and the functions.
+    `dtypes`: elements in initializers and in the values of Constant nodes (where Paddle's exporter keeps weights) by
+    dtype, as safetensors names it. `constants`: elements in tensors that are attributes of other nodes. `nodes`:
+    operator, inputs and outputs of the nodes of the main graph and the functions.
     `unranked`: names of inputs and outputs without a shape. `files`: size in bytes of each
     external data file, by path relative to the model.
     """
@@ -163,6 +164,7 @@ class _Reader:
         name = domain = ""
         inputs: list[str] = []
         outputs: list[str] = []
+        stored: list[Stored] = []
         for number, kind, value, stop in self.wire.fields(start, end):
             if kind != BYTES:
                 continue
@@ -173,22 +175,30 @@ class _Reader:
             elif number == 7:
                 domain = self.wire.text(value, stop)
             elif number == 5:
-                self._attribute(value, stop, depth)
+                stored += self._attribute(value, stop, depth)
         if not name:
             raise WireError(f"byte {start}: a node without an operator")
+        is_constant = name == "Constant" and domain in ("", DEFAULT_DOMAIN)
+        for tensor in stored:
+            if is_constant:
+                self.model.dtypes[TYPES[tensor.type].stored] += tensor.elements
+            else:
+                self.model.constants += tensor.elements
         self.model.operators.add((domain or DEFAULT_DOMAIN, name))
         if depth == 0:
             self.model.nodes.append((name, inputs, outputs))
 
-    def _attribute(self, start: int, end: int, depth: int) -> None:
+    def _attribute(self, start: int, end: int, depth: int) -> list[Stored]:
+        """Return the tensors of an attribute, without those of its subgraphs, which are read."""
+        tensors: list[Stored] = []
         for number, kind, value, stop in self.wire.fields(start, end):
             if kind != BYTES:
                 continue
             if number in (5, 10):
-                stored = self._tensor(value, stop)
-                self.model.constants += stored.elements
+                tensors.append(self._tensor(value, stop))
             elif number in (6, 11):
                 self._graph(value, stop, depth + 1)
+        return tensors
 
     def _initializer(self, start: int, end: int, depth: int) -> None:
         stored = self._tensor(start, end)

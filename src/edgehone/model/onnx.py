@@ -98,7 +98,7 @@ def _notes(model: Model) -> Iterator[str]:
     if DEFAULT_DOMAIN in domains and DEFAULT_DOMAIN not in model.opsets:
         yield "it uses ONNX's own operators but states no opset for them"
     if model.constants > model.dtypes.total():
-        yield f"{model.constants:,} numbers are in constants of nodes and are not counted as parameters"
+        yield f"{model.constants:,} numbers are in attributes of nodes and are not counted as parameters"
     if model.unranked:
         yield f"shape not stated: {', '.join(model.unranked)}"
 

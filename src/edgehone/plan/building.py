@@ -37,8 +37,12 @@ def seconds(recipe: Recipe, parameters: int, history: Sequence[Build]) -> Figure
     kind = "calibrated" if recipe.calibrated else "plain"
     if known is None or kind not in known:
         alike = [
-            one for one in history if (one.backend, one.calibrated) == (recipe.backend, recipe.calibrated)
+            one
+            for one in history
+            if (one.backend, one.calibrated) == (recipe.backend, recipe.calibrated) and one.parameters > 0
         ]
+        if not parameters:
+            return Figure.missing("build times are scaled by the parameters, and the model has none", "s")
         if not alike:
             return Figure.missing(f"no {kind} build of {recipe.backend} has been timed yet", "s")
         nearest = min(alike, key=lambda one: abs(math.log(parameters / one.parameters)))
