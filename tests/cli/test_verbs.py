@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,23 @@ def test_optimize_where_nothing_passes_exits_3_with_the_table_and_a_way_out(shel
     assert told["chosen"] is None and "speedup" in told["reason"] and told["fallback"]
     ran = shell.run("run", "none", "--prompt", "The sea", "--max-tokens", "9")
     assert ran.returncode == 0 and "note: this bundle is not approved" in ran.stderr
+
+
+def test_the_way_out_is_a_command_that_accepts(shell: Shell) -> None:
+    limits = [
+        "--subject-to",
+        "next_token_accuracy>=0.999",
+        "--subject-to",
+        "bytes<=60MB",
+        "--target",
+        "decode>=1",
+    ]
+    refused = shell.type(*OPTIMIZE, "--gate", "speedup=1000", *limits, "--out", "way-out", "--no-fallback")
+    assert refused.returncode == 3
+    told = refused.stderr.rpartition("next:  to accept ")[2]
+    key, _, command = told.partition(": edgehone ")
+    accepted = shell.type(*shlex.split(command), "--json")
+    assert parsed(accepted)["chosen"] == key
 
 
 def test_run_prints_the_text_and_its_pace(shell: Shell) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 EXAMPLE = """examples:
   edgehone optimize ./my-model
   edgehone optimize ./my-model --workload chat --effort quick --out ./bundle
-  edgehone optimize ./my-model --time 10m --minimize latency --subject-to "next_token_accuracy>=0.97"
+  edgehone optimize ./my-model --time 10m --minimize latency --subject-to "accuracy>=0.97"
   edgehone optimize ./my-model --device raspberry-pi-5 --out ./for-the-pi
   edgehone optimize ./my-model --device ssh://pi@kitchen --out ./for-the-pi
   edgehone optimize ./my-model --gate speedup=1.5 --gate memory_cut=off --backends llamacpp,openvino
@@ -133,7 +133,9 @@ def _add_requirements(group: argparse._ArgumentGroup) -> None:
         metavar="LIMIT",
         action="append",
         default=[],
-        help='additional gate: "bytes<=60MB", "ttft<=200ms", "accuracy>=0.97"; may be repeated',
+        help='additional gate: "bytes<=60MB", "ttft<=200ms", "accuracy>=0.97" (accuracy, or accuracy_kept, is '
+        "the share of the original's accuracy that is kept; next_token_accuracy and task_accuracy are the candidate's "
+        "own, whatever the original's is); may be repeated",
     )
     group.add_argument(
         "--target",

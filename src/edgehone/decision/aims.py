@@ -75,7 +75,7 @@ def aimed(required: Requirements, minimize: Sequence[str], maximize: Sequence[st
 
 
 def constrained(required: Requirements, expressions: Sequence[str]) -> Requirements:
-    """Return the requirements with a gate for each expression, such as `next_token_accuracy>=0.97` or `bytes<=60MB`.
+    """Return the requirements with a gate for each expression, such as `accuracy>=0.97` or `bytes<=60MB`.
 
     A lower limit is compared with the lower end of the interval and an upper limit with the upper end; figures without
     an interval are compared by their value. Raises InputError for an invalid expression, an unknown figure or unit, a
@@ -93,13 +93,19 @@ def judges_quality(figure: str) -> bool:
     return bool(table()["figures"].get(figure, {}).get("quality", False))
 
 
+def possible(figure: str, value: float) -> bool:
+    """Return True if a figure that may be constrained can have this value."""
+    entry = table()["figures"][figure]
+    return bool(entry.get("least", -math.inf) <= value <= entry.get("most", math.inf))
+
+
 def constraint(text: str, option: str = "--subject-to") -> Gate:
     """Return the gate for an expression given by `option`. Raises InputError as `constrained` does."""
     matched = _EXPRESSION.fullmatch(text)
     if not matched:
         raise InputError(
             f"{option} {text!r} is not a constraint",
-            hint=f'write for example {option} "bytes<=60MB" or {option} "next_token_accuracy>=0.97"',
+            hint=f'write for example {option} "bytes<=60MB" or {option} "accuracy>=0.97"',
         )
     word, op, number, unit = matched.groups()
     if op not in ("<=", ">="):
@@ -107,7 +113,7 @@ def constraint(text: str, option: str = "--subject-to") -> Gate:
     figure = _figure(word, f"{option} {text!r}")
     entry = table()["figures"][figure]
     limit = _number(number, f"{option} {text!r}") * _factor(unit, entry["unit"], f"{option} {text!r}")
-    if not entry.get("least", -math.inf) <= limit <= entry.get("most", math.inf):
+    if not possible(figure, limit):
         least, most = entry.get("least", "-"), entry.get("most", "-")
         raise InputError(
             f"{option} {text!r}: {figure} cannot be {limit:g}", hint=f"it lies between {least} and {most}"

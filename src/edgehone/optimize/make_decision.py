@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import math
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
-from edgehone.decision import aims
 from edgehone.decision.decide import Subject, decide
 from edgehone.decision.decision import Candidate, Decision
 from edgehone.decision.errors import NothingPasses
 from edgehone.decision.fallback import nearest
-from edgehone.decision.gates import Verdict
+from edgehone.optimize.accepting import accepting
 from edgehone.optimize.evaluate import bottleneck, measure
 from edgehone.optimize.options import OptimizeOptions
 from edgehone.optimize.original import Original
@@ -55,37 +52,21 @@ def make_decision(
 
 
 def nothing_passes(decision: Decision, options: OptimizeOptions, bundle: Path | None) -> NothingPasses:
-    """Return the error for a decision without a choice. Its hint is the command that would accept the nearest."""
+    """Return the error for a decision without a choice. Its hint is the next command."""
+    return NothingPasses(decision.reason, decision, bundle=bundle, hint=_way_out(decision, options))
+
+
+def _way_out(decision: Decision, options: OptimizeOptions) -> str:
+    """Return the next command: the one that accepts the nearest candidate, if there is one."""
     fallback = [c for c in decision.candidates if c.key == decision.fallback]
     miss = nearest(fallback or decision.candidates)
     if miss is None:
-        hint = "see each candidate's error above; edgehone backends check"
-    else:
-        hint = f"to accept {miss[0].key}: {shlex.join(_accepting(options, miss[1]).command())}"
-    return NothingPasses(decision.reason, decision, bundle=bundle, hint=hint)
-
-
-def _accepting(options: OptimizeOptions, failed: Sequence[Verdict]) -> OptimizeOptions:
-    """Return the options with each failed gate set to what the candidate reached, or dropped if it has no figure."""
-    names = {verdict.gate: verdict for verdict in failed}
-    limits = {text: aims.constraint(text).name for text in options.subject_to}
-    kept = [text for text, name in limits.items() if name not in names]
-    kept += [
-        f"{v.figure}{v.op}{_reached(v)}" for v in failed if v.gate in limits.values() and v.margin is not None
-    ]
-    gates = [f"{v.gate}={_reached(v)}" for v in failed if v.gate not in limits.values()]
-    return replace(options, subject_to=tuple(kept), gates=(*options.gates, *gates))
-
-
-def _reached(verdict: Verdict) -> str:
-    """Return the judged figure with three digits, rounded so that it passes; "off" if there is none."""
-    value: float | None = getattr(verdict, verdict.bound)
-    if value is None or not math.isfinite(value):
-        return "off"
-    digits = 2 - math.floor(math.log10(abs(value))) if value else 0
-    scale = 10.0**digits
-    rounded = math.floor(value * scale) if verdict.op == ">=" else math.ceil(value * scale)
-    return f"{rounded / scale:.10g}"
+        return "see each candidate's error above; edgehone backends check"
+    candidate, failed = miss
+    accepted = accepting(options, failed)
+    if accepted is None:
+        return f"no option accepts {candidate.key}, which does not fit the device; edgehone device list"
+    return f"to accept {candidate.key}: {shlex.join(accepted.command())}"
 
 
 def _untried(setup: Setup) -> list[Candidate]:

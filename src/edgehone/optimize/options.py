@@ -102,7 +102,7 @@ class OptimizeOptions:
         }
         for option, path in files.items():
             words += [option, _absolute(path)] if path else []
-        words += ["--time", f"{self.time:g}"] if self.time else []
+        words += ["--time", f"{self.time:.10g}"] if self.time else []
         words += ["--weights", self.weights] if self.weights else []
         repeated = {
             "--axes": self.axes,
