@@ -106,7 +106,7 @@ class RunContext:
     axes: tuple[str, ...] = ()  # for graphs: the axes of inputs and outputs that the user stated
     alphabet: str | None = None  # for CTC heads: the character of each class but the blank
     task_kind: str | None = None  # for graphs: what the outputs decide, if the user said so
-    normalization: Mapping[str, Any] = field(default_factory=dict)  # image to array: scale, mean, std
+    normalization: Mapping[str, Any] = field(default_factory=dict)  # image to array: size, scale, mean, std
     prediction_target: PredictionTarget | None = (
         None  # device that figures are predicted for; None: figures are measured
     )

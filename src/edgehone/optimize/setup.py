@@ -28,6 +28,7 @@ from edgehone.inputs import workload
 from edgehone.model import digest
 from edgehone.model.info import ModelInfo
 from edgehone.model.inspect import inspect
+from edgehone.model.kv_cache import cache_bytes
 from edgehone.optimize.context import ReadyExecutor, RunContext, effort_settings
 from edgehone.optimize.device_visibility import unused_accelerators, visible_devices
 from edgehone.optimize.environments import ensure_environments
@@ -38,7 +39,7 @@ from edgehone.optimize.options import OptimizeOptions
 from edgehone.optimize.predict import predict
 from edgehone.optimize.predict.target import target_of
 from edgehone.optimize.trial import Trial
-from edgehone.plan import building, matrix, roofline
+from edgehone.plan import building, matrix
 from edgehone.plan.devices import with_device_recipes
 from edgehone.plan.plan import Plan, plan
 from edgehone.plan.recommend import apply_matrix
@@ -46,6 +47,8 @@ from edgehone.plan.target import PredictionTarget
 
 # The share of the memory free at the start of the run that one job may use; the rest is left to the system.
 MEMORY_SHARE = 0.9
+# Pixels of a side of an image, which no model reaches: more is a mistake that would take all memory.
+LARGEST_SIDE = 1 << 14
 
 
 @dataclass(frozen=True)
@@ -253,7 +256,7 @@ def free_memory(machine: Device) -> int | None:
 def check_caches(model: ModelInfo, work: workload.Workload, memory: int | None) -> None:
     """Raise InputError if the KV caches of all concurrent sequences exceed the free memory."""
     tokens = work.prompt_tokens + work.generated_tokens
-    one = roofline.cache_bytes(model, tokens)
+    one = cache_bytes(model, tokens)
     if not one or memory is None or one * work.sequences <= memory:
         return
     fitting = memory // one
@@ -304,14 +307,25 @@ def alphabet(config: Mapping[str, Any]) -> str | None:
 
 
 def normalization(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return [images] of edgehone.toml: scale, mean, std (a number, or one per channel). Raises InputError."""
-    table = config.get("images", {})
+    """Return [images] of edgehone.toml. Raises InputError.
+
+    scale, mean, std (a number, or one per channel); size as height and width (one number: both).
+    """
+    table = dict(config.get("images", {}))
     for name, value in table.items():
         numbers = value if isinstance(value, list) else [value]
         valid = all(isinstance(n, (int, float)) and not isinstance(n, bool) for n in numbers)
-        if name not in ("scale", "mean", "std") or not valid or (name == "std" and 0 in numbers):
+        if name == "size" and valid:
+            valid = len(numbers) in (1, 2) and all(
+                isinstance(n, int) and 0 < n <= LARGEST_SIDE for n in numbers
+            )
+        if name not in ("size", "scale", "mean", "std") or not valid or (name == "std" and 0 in numbers):
             raise InputError(
                 f"[images] {name} = {value!r} in edgehone.toml",
-                hint="scale, mean and std are numbers (mean and std may be a list, one per channel)",
+                hint="scale, mean and std are numbers (mean and std may be a list, one per channel), size is the "
+                "height and width in pixels: [480, 640]",
             )
-    return dict(table)
+    if "size" in table:
+        sides = table["size"] if isinstance(table["size"], list) else [table["size"]]
+        table["size"] = [sides[0], sides[-1]]
+    return table

@@ -38,7 +38,7 @@ def prepare(job: WorkerJob) -> dict[str, Any]:
     args: backend (the module of the reference backend), inputs (the model's, in the form of ModelInfo.to_json), axes
     (Axes.to_json), task,
     most (maximum number of evaluation samples), needed (evaluation samples that the gates need), digests (of the files
-    read, for the record), and for images scale, mean, std. inputs: model, evaluation, and optionally calibration;
+    read, for the record), and for images size, scale, mean, std. inputs: model, evaluation, and optionally calibration;
     without it a random part of the evaluation samples, chosen with a fixed seed, is used for calibration.
 
     Returns texts (the digests), samples and calibration (numbers), labelled, and pairs (whether two samples share a
@@ -117,23 +117,21 @@ def _texts(job: WorkerJob, path: Path) -> Arrays:
 def _images(folder: Path, inputs: Sequence[Tensor], options: Mapping[str, Any]) -> Arrays:
     """Resize images to the input's height and width, and normalize them: (pixel * `scale` - `mean`) / `std`.
 
-    Pixels are 0 to 255. The defaults are 1/255, 0 and 1.
+    Pixels are 0 to 255. The defaults are 1/255, 0 and 1. `size` (height and width) is for inputs that take any size.
     """
     import numpy as np
     from PIL import Image, UnidentifiedImageError
 
     tensor, channels, axis = _image_input(inputs)
-    height, width = (tensor.shape[2], tensor.shape[3]) if axis == 1 else (tensor.shape[1], tensor.shape[2])
+    height, width = _image_size(tensor, axis, options.get("size"))
     labelled_paths = samples.images(folder)
     pixels = []
     for path, _ in labelled_paths:
         try:
             with Image.open(path) as image:
                 mode = "L" if channels == 1 else "RGB"
-                resized = image.convert(mode).resize((int(width or 0), int(height or 0)))
-                pixels.append(
-                    np.asarray(resized, np.float32).reshape(int(height or 0), int(width or 0), channels)
-                )
+                resized = image.convert(mode).resize((width, height))
+                pixels.append(np.asarray(resized, np.float32).reshape(height, width, channels))
         except (UnidentifiedImageError, Image.DecompressionBombError, OSError) as error:
             raise InputError(f"{path} cannot be read as an image: {error}") from error
     array = np.stack(pixels)
@@ -146,8 +144,8 @@ def _images(folder: Path, inputs: Sequence[Tensor], options: Mapping[str, Any]) 
     array = array.transpose(0, 3, 1, 2) if axis == 1 else array
     arrays: Arrays = {tensor.name: np.ascontiguousarray(array.astype(tensor.dtype))}
     if (annotations := coco.file_in(folder)) is not None:
-        size = (int(width or 0), int(height or 0))
-        arrays[samples.LABELS] = coco.boxes(annotations, [path for path, _ in labelled_paths], size)
+        paths = [path for path, _ in labelled_paths]
+        arrays[samples.LABELS] = coco.boxes(annotations, paths, (width, height))
     elif labelled_paths[0][1] is not None:
         arrays[samples.LABELS] = np.array([label for _, label in labelled_paths], np.int64)
     return arrays
@@ -159,15 +157,35 @@ def _image_input(inputs: Sequence[Tensor]) -> tuple[Tensor, int, int]:
         tensor = inputs[0]
         for axis in (1, 3):
             channels = tensor.shape[axis]
-            others = [size for i, size in enumerate(tensor.shape) if i not in (0, axis)]
-            if channels in (1, 3) and all(isinstance(size, int) for size in others):
+            if channels in (1, 3):
                 return tensor, int(channels), axis
     described = "; ".join(f"{t.name} {list(t.shape)}" for t in inputs)
     raise InputError(
-        "a folder of images needs a single input with 1 or 3 channels and a fixed height and width; the model has "
-        f"{described}",
+        f"a folder of images needs a single input with 1 or 3 channels; the model has {described}",
         hint="give a FILE.npz with the arrays that the model takes",
     )
+
+
+def _image_size(tensor: Tensor, axis: int, given: Sequence[int] | None) -> tuple[int, int]:
+    """Return height and width: what the input states, else those given. Raises InputError if they contradict."""
+    stated = tensor.shape[2:] if axis == 1 else tensor.shape[1:3]
+    wanted = given or (None, None)
+    for one, other in zip(stated, wanted, strict=True):
+        if isinstance(one, int) and other not in (None, one):
+            raise InputError(
+                f"[images] size = {list(wanted)} in edgehone.toml, and the input {tensor.name} has a height and width "
+                f"of {list(stated)}",
+                hint="leave size out: the model states it",
+            )
+    height, width = (
+        one if isinstance(one, int) else other for one, other in zip(stated, wanted, strict=True)
+    )
+    if height is None or width is None:
+        raise InputError(
+            f"the input {tensor.name} takes images of any size ({list(tensor.shape)}), and none is given",
+            hint="write size = [480, 640] (height, width) under [images] in edgehone.toml, or give a FILE.npz",
+        )
+    return height, width
 
 
 def total_for(evaluation: int) -> int:
