@@ -51,6 +51,18 @@ def compare(job: WorkerJob) -> dict[str, Any]:
     return facts
 
 
+def allocated(job: WorkerJob) -> dict[str, Any]:
+    """What libllama's log tells of its buffers, with the weights alone, a short and a long context, and after them."""
+    session = backend.open_session(job.inputs["artifact"], {}, job)
+    sizes = [session._log.bytes_on("CPU")]
+    for count in (8, 600, 8):  # the last one uses the long context
+        session.generate([1, 2, 3], count)
+        sizes.append(session._log.bytes_on("CPU"))
+    told = session.device_bytes()
+    session.close()
+    return {"sizes": sizes, "left": session._log.bytes_on("CPU"), "of_device": told}
+
+
 def refusals(job: WorkerJob) -> dict[str, Any]:
     """What an opened session says to ids that it cannot take."""
     session = backend.open_session(job.inputs["artifact"], {}, job)

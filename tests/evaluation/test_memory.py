@@ -16,6 +16,7 @@ from edgehone.backends.sessions import (
     Generation,
     WorkerJob,
 )
+from edgehone.device import accelerator_memory
 from edgehone.evaluation import memory
 from edgehone.worker import memory as worker_memory
 
@@ -109,7 +110,7 @@ def test_memory_of_an_accelerator_that_nothing_tells_is_missing_with_the_reason(
     found = memory.figures(facts, {"peaks": sampled, "samples": 7}, "NPU")
     for name in (memory.ACCELERATOR, "peak_memory_bytes", "added_memory_bytes"):
         assert found[name].value is None
-        assert "does not include NPU: neither the kernel's fdinfo nor nvidia-smi tells" in str(
+        assert "does not include NPU: neither the kernel's fdinfo, nvidia-smi nor the runtime tells" in str(
             found[name].reason
         )
 
@@ -121,6 +122,25 @@ def test_a_watch_keeps_the_peak_of_an_accelerator(monkeypatch: pytest.MonkeyPatc
     for _ in range(5):
         watch.sample(os.getpid())
     assert watch.result()["peaks"]["accelerator"] == 9
+
+
+@pytest.mark.parametrize(
+    ("driver", "runtime", "told"),
+    [
+        (None, 7 * MB, {"bytes": 7 * MB, "sources": ["runtime"]}),
+        (9 * MB, 7 * MB, {"bytes": 9 * MB, "sources": ["fdinfo"]}),
+        (None, None, {"bytes": None, "sources": []}),
+        (None, 0, {"bytes": None, "sources": []}),
+    ],
+)
+def test_the_runtime_is_asked_where_the_driver_tells_nothing(
+    monkeypatch: pytest.MonkeyPatch, driver: int | None, runtime: int | None, told: dict[str, Any]
+) -> None:
+    found = {"bytes": driver, "sources": ["fdinfo"] if driver else []}
+    monkeypatch.setattr(accelerator_memory, "of_process", lambda pid, before: found)
+    session = types.SimpleNamespace(device_bytes=lambda: runtime)
+    assert worker_memory._on_accelerator(accelerator_memory.Used(None, None), session) == told
+    assert worker_memory._on_accelerator(accelerator_memory.Used(None, None), object()) == found
 
 
 @on_linux

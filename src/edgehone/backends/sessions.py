@@ -112,6 +112,15 @@ class ClockedSession(Protocol):
 
 
 @runtime_checkable
+class DeviceMemorySession(Protocol):
+    """A session that knows how much memory of its device it uses, for devices whose driver does not tell it."""
+
+    def device_bytes(self) -> int | None:
+        """Return the bytes that the session has allocated on its device now, None if it runs on the CPU."""
+        ...
+
+
+@runtime_checkable
 class ConcurrentSession(Protocol):
     """A session that serves several prompts at once. Other sessions serve them one after another."""
 

@@ -21,7 +21,9 @@ from typing import Any
 
 from edgehone.device.sysfs import entries, integer, text
 
-UNTOLD = "neither the kernel's fdinfo nor nvidia-smi tells how much memory the process uses there"
+UNTOLD = (
+    "neither the kernel's fdinfo, nvidia-smi nor the runtime tells how much memory the process uses there"
+)
 _SCALES = {"": 1, "KiB": 1 << 10, "MiB": 1 << 20}
 # xe has keys drm-total-cycles-ENGINE, which count time.
 _MEMORY = re.compile(

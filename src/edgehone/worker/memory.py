@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from edgehone.backends.capabilities import EmptyRuntimeBackend, capability
-from edgehone.backends.sessions import WorkerJob
+from edgehone.backends.sessions import DeviceMemorySession, WorkerJob
 from edgehone.device import accelerator_memory
 from edgehone.worker.backend import load_backend
 from edgehone.worker.requests import open_requests
@@ -29,9 +29,18 @@ def exercise(job: WorkerJob) -> dict[str, Any]:
     requests = open_requests(job)
     requests.answer()
     facts = {"peak": _high_water(), "runtime": runtime, "pss": _pss(), "cgroup_peak": _cgroup_peak()}
-    accelerator = None if before is None else accelerator_memory.of_process(os.getpid(), before)
+    accelerator = None if before is None else _on_accelerator(before, requests.session)
     requests.close()
     return {**facts, "accelerator": accelerator}
+
+
+def _on_accelerator(before: accelerator_memory.Used, session: object) -> dict[str, Any]:
+    """Return what the driver tells of this process, or else what the session does."""
+    told = accelerator_memory.of_process(os.getpid(), before)
+    own = capability(session, DeviceMemorySession)
+    if told["bytes"] is None and own and (size := own.device_bytes()):
+        return {"bytes": size, "sources": ["runtime"]}
+    return told
 
 
 def _empty_runtime(job: WorkerJob) -> int | None:

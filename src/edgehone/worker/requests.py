@@ -32,6 +32,11 @@ class Requests(Protocol):
 
     clock: Clock
 
+    @property
+    def session(self) -> object:
+        """The backend's session."""
+        ...
+
     def answer(self) -> list[dict[str, float]]:
         """Answer one turn: a request of every client, or some frames of a stream.
 

@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 
 from edgehone.backends.llamacpp import backend, offload
+from edgehone.backends.llamacpp.log import Log, buffer_of
 from edgehone.backends.shared.visible_devices import RuntimeDevice, VisibleDevices
 from edgehone.core.errors import EdgehoneError
+from edgehone.model.inspect import inspect
 from tests.models import LLAMA
 
 RunWorker = Callable[..., dict[str, Any]]
@@ -66,3 +68,36 @@ def test_a_device_that_is_not_visible_raises_an_error(
     # ggml finds a device by the name that it reports, so every reported name can be used.
     args = {"settings": {"device": "CPU"}}
     run_worker("llamacpp", "llamacppfunctions:opened", args, {"artifact": exact}, tmp_path / "opened")
+    # The log tells its buffers: of the weights, and of the one context that is open.
+    facts = run_worker("llamacpp", "llamacppfunctions:allocated", {}, {"artifact": exact}, tmp_path / "sizes")
+    weights, short, long, again = facts["sizes"]
+    assert weights == facts["left"] == pytest.approx((exact / "model.gguf").stat().st_size, rel=0.1)
+    kv = inspect(demo_model).kv_bytes_per_token or 0
+    assert short - weights >= 256 * kv and long - short >= 512 * kv
+    assert again == long and facts["of_device"] is None
+
+
+LOG = """\
+load_tensors: offloaded 33/33 layers to GPU
+load_tensors:          CPU model buffer size =   127.83 MiB
+load_tensors:        CUDA0 model buffer size =  1918.50 MiB
+load_tensors:  MTL0_Mapped model buffer size =   100.00 MiB
+llama_context:  CUDA_Host  output buffer size =     0.49 MiB
+llama_kv_cache:      CUDA0 KV buffer size =   128.00 MiB
+llama_memory_recurrent:      CUDA0 RS buffer size =     2.25 MiB
+llama_context:      CUDA0 compute buffer size =   254.50 MiB
+sched_reserve:  CUDA_Host compute buffer size =     8.01 MiB
+"""
+
+
+def test_buffers_of_a_device_are_read_from_the_log() -> None:
+    found = [one for line in LOG.splitlines() if (one := buffer_of(line))]
+    assert [one.size / (1 << 20) for one in found if one.device == "CUDA0"] == [1918.5, 128, 2.25, 254.5]
+    library = SimpleNamespace(llama_log_callback=lambda take: take, llama_log_set=lambda take, data: None)
+    log = Log(library)
+    for line in LOG.splitlines():
+        log._take(2, line.encode(), None)
+    assert log.bytes_on("CUDA0") == round(2303.25 * (1 << 20))
+    assert log.bytes_on("MTL0") == 100 << 20
+    log.forget_context()
+    assert log.bytes_on("CUDA0") == round(1918.5 * (1 << 20))

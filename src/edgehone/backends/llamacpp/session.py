@@ -193,6 +193,11 @@ class LlamaSession:
                 generated[row].append(self._lib.llama_sampler_sample(self._sampler, self._context, index))
                 times[row].append(time.perf_counter())
 
+    def device_bytes(self) -> int | None:
+        """Return the bytes of all buffers on the session's device, as libllama's log tells them."""
+        device = self._settings.get("device", CPU)
+        return None if device == CPU else self._log.bytes_on(device)
+
     def close(self) -> None:
         """Free the context, the sampler and the model. A second call does nothing."""
         self._free_context()
@@ -247,6 +252,7 @@ class LlamaSession:
         if self._context:
             self._lib.llama_free(self._context)
         self._context, self._capacity = None, 0
+        self._log.forget_context()
 
     def _decode(self, batch: Any) -> None:
         code = self._lib.llama_decode(self._context, batch)

@@ -31,7 +31,8 @@ class OpenVinoGraphSession:
 
         options = device_properties(settings, common(settings, threads)) | dict(extra or {})
         self.request: Any = None
-        graph = self._open(ov.Core(), folder / MODEL, str(settings.get("device", CPU)), options)
+        self._core, self._device = ov.Core(), str(settings.get("device", CPU))
+        graph = self._open(self._core, folder / MODEL, self._device, options)
         ports = json.loads((folder / PORTS).read_text("utf-8"))
         for name, port in zip(ports["inputs"] + ports["outputs"], graph.inputs + graph.outputs, strict=True):
             if name not in port.get_names():
@@ -77,6 +78,16 @@ class OpenVinoGraphSession:
         results = request.infer(arrays)
         # Copies: the request writes its next results into the same memory.
         return {name: np.array(results[i]) for i, name in enumerate(self._outputs)}
+
+    def device_bytes(self) -> int | None:
+        """Return the bytes that this process has allocated on the GPU; None on other devices.
+
+        GPU_MEMORY_STATISTICS maps each type of memory (usm_device, usm_host, cl_mem …) to bytes.
+        """
+        if not self._device.startswith("GPU"):
+            return None
+        sizes: Mapping[str, int] = self._core.get_property(self._device, "GPU_MEMORY_STATISTICS")
+        return sum(sizes.values())
 
     def close(self) -> None:
         """Release the compiled graph."""
