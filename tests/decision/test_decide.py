@@ -11,6 +11,7 @@ from edgehone.core.figure import Figure
 from edgehone.decision import requirements
 from edgehone.decision.decide import Subject, decide
 from edgehone.decision.decision import UNITS, Candidate, Decision
+from edgehone.model.info import Kind
 
 WEIGHTS = {"speed": 1.0, "quality": 8.0, "memory": 0.3, "size": 0.1}
 
@@ -34,8 +35,9 @@ def run(
     baseline: Candidate = ORIGINAL,
     gates: tuple[str, ...] = (),
     weights: Mapping[str, float] = WEIGHTS,
+    kind: Kind = "language",
 ) -> Decision:
-    required = requirements.load(overrides=gates)
+    required = requirements.load(overrides=gates, kind=kind)
     return decide(
         candidates,
         baseline,
@@ -145,3 +147,19 @@ def test_the_facts_of_the_run_are_kept() -> None:
     assert (got.device, got.edgehone, got.created) == ({"name": "here"}, "0.1.0", "2026-01-01T00:00:00+00:00")
     assert got.requirements["weights"] == WEIGHTS
     assert {g["name"] for g in got.requirements["gates"]} >= {"speedup", "accuracy_kept"}
+
+
+@pytest.mark.parametrize("kind", ["language", "graph"])
+@pytest.mark.parametrize("told", [True, False])
+def test_a_much_faster_candidate_on_an_accelerator_is_chosen_by_the_default_weights(
+    kind: Kind, told: bool
+) -> None:
+    """With its memory under the default gates; without it under those that do not ask for it."""
+    gpu, cpu = measured("a/int4@GPU.0", 2.0, 4e8, 150_000_000), measured("b/int4", 100.0, 3e8, 150_000_000)
+    if not told:
+        missing = Figure.missing("the process's memory does not include GPU.0", "bytes")
+        gpu = replace(gpu, figures={**gpu.figures, "peak_memory_bytes": missing})
+    gates = () if told or kind == "graph" else ("memory_cut=off",)
+    got = run(gpu, cpu, gates=gates, kind=kind)
+    assert got.chosen == "a/int4@GPU.0"
+    assert ("memory was not measured for a/int4@GPU.0" in got.reason) is not told

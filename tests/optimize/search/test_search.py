@@ -16,11 +16,14 @@ import edgehone
 from edgehone.backends.base import Recipe
 from edgehone.backends.null import backend
 from edgehone.core.errors import EdgehoneError, InputError
+from edgehone.core.figure import Figure
+from edgehone.decision.decision import Candidate
 from edgehone.execution.database import open_database
 from edgehone.inputs.texts import shipped
 from edgehone.inputs.workload import OBJECTIVES
 from edgehone.optimize.search import history
 from edgehone.optimize.search.clock import Clock, seconds_of
+from edgehone.optimize.search.search import losses
 
 # The same table twice, once tuned on a text: which of them is faster is chance.
 EIGHT = ("null/q8", "null/q8+text")
@@ -171,3 +174,18 @@ def test_the_model_that_is_fake_is_really_small() -> None:
     """What the constraints above stand on: 257 x 257 weights at 8 bits are some 66 kB."""
     assert backend.VOCABULARY == 257
     assert shipped("calibration").is_file()
+
+
+def test_the_sampler_learns_of_candidates_without_a_memory_figure() -> None:
+    def made(key: str, latency: float | None, memory: float | None) -> Candidate:
+        figures = {
+            "workload_latency_ms": Figure.missing("x") if latency is None else Figure(latency),
+            "peak_memory_bytes": Figure.missing("x") if memory is None else Figure(memory),
+        }
+        return Candidate(key, "b", {}, figures=figures)
+
+    original, aims = made("pytorch/original", 300.0, 8e8), [{"speed": 1.0, "memory": 0.5}, {"memory": 1.0}]
+    known = losses(made("b/gpu", 2.0, 8e8), original, aims)
+    assert known is not None and losses(made("b/gpu", 2.0, None), original, aims) == known
+    assert losses(made("b/gpu", None, 8e8), original, aims) is None
+    assert losses(made("b/gpu", 2.0, None), made("pytorch/original", 300.0, None), aims) is None

@@ -16,8 +16,9 @@ from edgehone.backends.capabilities import measurement_obstacle
 from edgehone.core.errors import EdgehoneError
 from edgehone.core.events import Event
 from edgehone.core.figure import Figure
-from edgehone.decision.choice import objectives
+from edgehone.decision.choice import main_objective, objectives
 from edgehone.decision.decide import derive
+from edgehone.decision.decision import Candidate
 from edgehone.decision.gates import hopeless, judge
 from edgehone.decision.requirements import Requirements
 from edgehone.execution.job import Limits
@@ -221,16 +222,34 @@ def _report(
     aims: Sequence[Mapping[str, float]],
 ) -> None:
     """Report a trial's result to the sampler: the loss of each aim, and the margins by which gates are missed."""
-    candidate = replace(trial.candidate(), figures=derive(trial.candidate(), baseline.candidate()))
-    logs = objectives(candidate)
-    values = [
-        -sum(weight * log for name, weight in aim.items() if weight and (log := logs[name]) is not None)
-        for aim in aims
-    ]
-    complete = all(logs[name] is not None for aim in aims for name, weight in aim.items() if weight)
+    original = baseline.candidate()
+    candidate = replace(trial.candidate(), figures=derive(trial.candidate(), original))
     margins = [v.margin for v in judge(candidate.figures, required)]
     missed = [-m if m is not None and math.isfinite(m) else 1.0 for m in margins]
-    sampler.tell(trial.recipe.key, values if trial.alive and complete else None, missed)
+    sampler.tell(trial.recipe.key, losses(candidate, original, aims) if trial.alive else None, missed)
+
+
+def losses(
+    candidate: Candidate, original: Candidate, aims: Sequence[Mapping[str, float]]
+) -> list[float] | None:
+    """Return the loss of each aim. None if the speed is unknown, or another objective of candidate and original.
+
+    An objective of the candidate that was not measured counts as the original's, similar to the choice
+    (`decision.choice`): a sampler that is told nothing would propose nothing more on an accelerator.
+    """
+    own, floor = objectives(candidate), objectives(original)
+    values = []
+    for aim in aims:
+        logs = {
+            name: floor[name] if own[name] is None and name != main_objective(aim) else own[name]
+            for name in own
+        }
+        parts = [(weight, logs[name]) for name, weight in aim.items() if weight]
+        known = [weight * log for weight, log in parts if log is not None]
+        if len(known) < len(parts):
+            return None
+        values.append(-sum(known))
+    return values
 
 
 def _skip(trial: Trial, reason: str) -> None:
