@@ -118,3 +118,24 @@ def decoded(job: WorkerJob) -> dict[str, Any]:
         "whole": original.decode(ids, skip_special_tokens=True),
         "uncleaned": original.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False),
     }
+
+
+def cache_sizes(job: WorkerJob) -> dict[str, Any]:
+    """Tiny random models of some families: the configuration of each, and the bytes of its cache after some lengths."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    found = {}
+    for family, own in job.args["families"].items():
+        config = AutoConfig.for_model(family, **job.args["common"], **own)
+        model = AutoModelForCausalLM.from_config(config).eval()
+        sizes = []
+        for length in job.args["lengths"]:
+            with torch.inference_mode():
+                layers = model(
+                    torch.ones(1, length, dtype=torch.int64), use_cache=True
+                ).past_key_values.layers
+            parts = [getattr(layer, part, None) for layer in layers for part in ("keys", "values")]
+            sizes.append(2 * sum(part.numel() for part in parts if part is not None and part.dim() == 4))
+        found[family] = {"config": json.loads(config.to_json_string(use_diff=False)), "sizes": sizes}
+    return found

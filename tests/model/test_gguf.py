@@ -178,6 +178,13 @@ def test_which_layers_of_each_architecture_have_a_cache(
     assert info.kv_bytes_per_token == EACH * cached and info.kv_windowed_bytes_per_token == EACH * windowed
 
 
+def test_heads_within_a_window_can_have_another_size(place: Path) -> None:
+    write(place, keys(llama__attention__sliding_window=128, llama__attention__sliding_window_pattern=[True, False],
+                      llama__attention__key_length_swa=32, llama__attention__value_length_swa=32))  # fmt: skip
+    info = inspect(place)
+    assert (info.kv_bytes_per_token, info.kv_windowed_bytes_per_token) == (EACH + EACH // 2, EACH // 2)
+
+
 @pytest.mark.parametrize(
     ("architecture", "task"),
     [("bert", "feature-extraction"), ("nomic-bert", "feature-extraction"), ("clip", "unknown"), ("t5", "unknown"),

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from edgehone.core.errors import ModelError
-from edgehone.model import kv_cache
+from edgehone.model import huggingface, kv_cache
 from edgehone.model.config import size_field
 
 CONFIG = Path("config.json")
@@ -123,6 +123,25 @@ def test_heads_that_differ_between_layers() -> None:
     assert found.per_token == 2 * 2 * 11 * 64
 
 
+def test_heads_of_layers_without_a_window_can_differ() -> None:
+    """Gemma 4: four of six layers have their own cache, of which one has no window."""
+    gemma = {
+        "num_hidden_layers": 6,
+        "num_key_value_heads": 4,
+        "head_dim": 256,
+        "global_head_dim": 512,
+        "sliding_window": 512,
+        "num_kv_shared_layers": 2,
+        "layer_types": [*["sliding_attention"] * 3, "full_attention", "sliding_attention", "full_attention"],
+    }
+    windowed = 2 * 2 * 3 * 4 * 256
+    assert growth_of(gemma) == kv_cache.Growth(
+        windowed + 2 * 2 * 4 * 512, windowed, ("4 of 6 layers have a KV cache",)
+    )
+    few = growth_of({**gemma, "num_global_key_value_heads": 1, "attention_k_eq_v": True})
+    assert few.per_token == windowed + 2 * 2 * 512
+
+
 @pytest.mark.parametrize(
     "stated",
     [
@@ -158,3 +177,50 @@ def test_a_cache_stops_growing_at_the_window() -> None:
     assert kv_cache.size_of(100, 80, 10, 1000) == 20 * 1000 + 80 * 10
     assert kv_cache.size_of(100, 0, None, 1000) == 100_000
     assert kv_cache.size_of(None, 0, None, 1000) is None
+
+
+COMMON = {
+    "hidden_size": 64, "intermediate_size": 96, "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 64,
+    "pad_token_id": 0,
+}  # fmt: skip
+HYBRIDS: Mapping[str, Mapping[str, Any]] = {
+    "llama": {"num_hidden_layers": 3},
+    "lfm2": {"num_hidden_layers": 4, "layer_types": ["conv", "conv", "full_attention", "conv"]},
+    "jamba": {
+        "num_hidden_layers": 8, "attn_layer_period": 4, "attn_layer_offset": 1, "num_experts": 2,
+        "use_mamba_kernels": False,
+    },
+    "qwen3_next": {
+        "num_hidden_layers": 8, "head_dim": 32, "num_experts": 4, "num_experts_per_tok": 2,
+        "moe_intermediate_size": 16, "shared_expert_intermediate_size": 16, "linear_num_value_heads": 4,
+        "linear_num_key_heads": 2, "linear_key_head_dim": 16, "linear_value_head_dim": 16,
+    },
+    "granitemoehybrid": {
+        "num_hidden_layers": 4, "layer_types": ["mamba", "attention", "mamba", "mamba"], "mamba_n_heads": 4,
+        "mamba_d_head": 32, "shared_intermediate_size": 32, "mamba_n_groups": 1, "mamba_d_state": 16,
+    },
+    "gemma3_text": {"num_hidden_layers": 7, "head_dim": 32, "sliding_window": 8},
+    "gpt_oss": {"num_hidden_layers": 4, "head_dim": 32, "sliding_window": 8, "num_local_experts": 4},
+}  # fmt: skip
+
+
+@pytest.mark.real
+def test_the_cache_is_as_large_as_that_of_transformers(
+    run_worker: Callable[..., dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "backends"))
+    lengths = [5, 30]
+    args = {"families": HYBRIDS, "common": COMMON, "lengths": lengths}
+    found = run_worker("pytorch", "pytorchfunctions:cache_sizes", args, {}, tmp_path / "out")
+    assert found.keys() == HYBRIDS.keys()
+    for family, one in found.items():
+        config = one["config"]
+        stated = kv_cache.of_config(
+            config, huggingface._kv_heads(config, CONFIG), huggingface._head_dim(config, CONFIG), CONFIG
+        )
+        window = kv_cache.window_of(config)
+        sizes = [kv_cache.size_of(stated.per_token, stated.windowed, window, length) for length in lengths]
+        # transformers keeps one token less of a window: the next one takes its place.
+        if stated.windowed:
+            sizes[1] = (sizes[1] or 0) - stated.windowed
+        assert sizes == one["sizes"], family

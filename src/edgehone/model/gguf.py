@@ -201,7 +201,15 @@ def _cache(model: _Model) -> kv_cache.Growth:
         )
     kinds = kv_cache.repeated(interval, layers, "none") if interval else _windows(model, layers)
     shared = model.number("attention.shared_kv_layers") or 0
-    return kv_cache.growth(kv_cache.sharing(kinds, shared), heads, keys + values)
+    within = sum(
+        model.number(f"attention.{part}_length_swa") or size
+        for part, size in (("key", keys), ("value", values))
+    )
+    widths = [
+        count * (within if kind == "window" else keys + values)
+        for count, kind in zip(heads, kinds, strict=True)
+    ]
+    return kv_cache.growth(kv_cache.sharing(kinds, shared), widths)
 
 
 def _windows(model: _Model, layers: int) -> list[kv_cache.Kind]:

@@ -32,7 +32,10 @@ ELEMENT = 2  # bytes: f16
 # "all": keys and values of every token; "window": of the sliding window; "none": no KV cache
 Kind = Literal["all", "window", "none"]
 # In the families whose configurations leave it out, the last of this many layers has no window.
-PATTERNS = {"gemma2": 2, "gemma3": 6, "gemma3_text": 6, "cohere2": 4, "gpt_oss": 2, "gpt-oss": 2}
+PATTERNS = {
+    "gemma2": 2, "vaultgemma": 2, "gemma3": 6, "gemma3_text": 6, "gemma3n": 5, "gemma3n_text": 5, "cohere2": 4,
+    "olmo3": 4, "gpt_oss": 2, "gpt-oss": 2,
+}  # fmt: skip
 # The kinds that transformers and the configurations of these families name.
 _KINDS: Mapping[str, Kind] = {
     "full_attention": "all", "attention": "all", "hybrid": "all", "global_attention": "all",
@@ -58,9 +61,9 @@ class Growth:
     notes: tuple[str, ...] = ()
 
 
-def growth(kinds: Sequence[Kind], heads: Sequence[int], width: int) -> Growth:
-    """Return the growth from the kind of each layer, its KV heads, and the size of a head's key and value together."""
-    each = [ELEMENT * count * width for count in heads]
+def growth(kinds: Sequence[Kind], widths: Sequence[int]) -> Growth:
+    """Return the growth from the kind of each layer and its width: the numbers in the keys and values of a token."""
+    each = [ELEMENT * width for width in widths]
     cached = [size for kind, size in zip(kinds, each, strict=True) if kind != "none"]
     windowed = [size for kind, size in zip(kinds, each, strict=True) if kind == "window"]
     layers = sum(size > 0 for size in cached)
@@ -108,7 +111,7 @@ def of_config(text: Mapping[str, Any], kv_heads: int | None, head_dim: int | Non
     shared = text.get("num_kv_shared_layers")
     if shared:
         kinds = sharing(kinds, positive(shared, "num_kv_shared_layers", where))
-    return growth(kinds, heads, 2 * head_dim)
+    return growth(kinds, _widths(text, kinds, heads, head_dim, where))
 
 
 def window_of(text: Mapping[str, Any]) -> int | None:
@@ -130,6 +133,24 @@ def sharing(kinds: Sequence[Kind], count: int) -> list[Kind]:
     """Return the kinds of layers of which the last `count` ones use the cache of earlier ones."""
     kept = max(len(kinds) - count, 0)
     return [kind if layer < kept else "none" for layer, kind in enumerate(kinds)]
+
+
+def _widths(
+    text: Mapping[str, Any], kinds: Sequence[Kind], heads: Sequence[int], head_dim: int, where: Path
+) -> list[int]:
+    """Return the width of each layer. In Gemma 4 layers without a window have heads of another size and number."""
+    wide, few = text.get("global_head_dim"), text.get("num_global_key_value_heads")
+    if wide is None:
+        return [2 * count * head_dim for count in heads]
+    wide = positive(wide, "global_head_dim", where)
+    if few is None or not text.get("attention_k_eq_v"):
+        shared = list(heads)
+    else:
+        shared = [positive(few, "num_global_key_value_heads", where)] * len(heads)
+    return [
+        2 * (one * wide if kind == "all" else other * head_dim)
+        for kind, one, other in zip(kinds, shared, heads, strict=True)
+    ]
 
 
 def _heads_of_layers(text: Mapping[str, Any], where: Path) -> list[int] | None:
@@ -185,5 +206,5 @@ def _windows(text: Mapping[str, Any], layers: int, where: Path) -> list[Kind]:
     pattern = pattern or PATTERNS.get(str(text.get("model_type")))
     if pattern is not None:
         return repeated(positive(pattern, "sliding_window_pattern", where), layers, "window")
-    first = text.get("max_window_layers") if text.get("use_sliding_window") else 0
+    first = text.get("max_window_layers", 0)
     return ["window" if isinstance(first, int) and layer >= first else "all" for layer in range(layers)]
