@@ -88,7 +88,7 @@ def test_the_meter_gives_joules_a_request(tmp_path: Path, monkeypatch: pytest.Mo
     spent = 0
 
     class Session:
-        def generate(self, ids: list[int], count: int) -> Generation:
+        def generate(self, ids: list[int], count: int, on_token: object = None) -> Generation:
             nonlocal spent
             spent += 250_000  # µJ
             return Generation(0.0, [1] * count, [0.0] * count)

@@ -146,7 +146,7 @@ def test_the_runtime_is_asked_where_the_driver_tells_nothing(
 @on_linux
 def test_a_process_knows_its_own_high_water_mark(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     class Hungry:
-        def generate(self, ids: list[int], count: int) -> Generation:
+        def generate(self, ids: list[int], count: int, on_token: object = None) -> Generation:
             hoard = bytearray(b"x" * 150 * MB)
             del hoard
             return Generation(time.perf_counter(), [1], [time.perf_counter()])

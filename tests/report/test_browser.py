@@ -159,7 +159,7 @@ def test_the_arithmetic_is_that_of_choice(browser: Browser, report: Path) -> Non
         found = lacking(made(chance.randint(1, 12), seed, requests=1), chance)
         weights = {name: chance.choice((0.0, 0.1, 1.0, 8.0)) for name in WEIGHTS}
         data = payload(page([found]))
-        given = json.dumps([data["rivals"], weights, data["sameSize"], data["original"]])
+        given = json.dumps([data["rivals"], weights, data["rules"], data["original"]])
         told = browser.value(f"rank(...{given})")
         choice = choose(contenders(found.decision.candidates), weights, found.decision.baseline)
         assert (told is None) == (choice is None)

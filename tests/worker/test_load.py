@@ -177,7 +177,9 @@ def test_each_request_to_a_vision_language_model_has_another_picture(
     asked: list[tuple[int, list[int], int]] = []
 
     class Seeing(Alone):
-        def describe(self, picture: Any, before: list[int], after: list[int], count: int) -> Generation:
+        def describe(
+            self, picture: Any, before: list[int], after: list[int], count: int, on_token: object
+        ) -> Generation:
             asked.append((int(picture[0, 0, 0]), [*before, *after], count))
             return self.generate(after, count)
 

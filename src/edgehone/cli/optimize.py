@@ -4,7 +4,8 @@ Builds candidates, compares each with the original, measures them, chooses one a
 
 MODEL is a Hugging Face folder (config.json, safetensors, tokenizer), an ONNX, exported PyTorch (.pt2) or GGUF file, or
 a hub name, which is downloaded only with --download. To continue an interrupted run, run the same command again. Exit
-code 3 if no candidate passes every gate; then the best that keeps the quality is written, marked as not approved.
+code 3 if no candidate passes every gate; then the best that keeps the quality is written, marked as not approved. Exit
+code 4 if one may pass, but other programs kept the machine too busy to tell.
 """
 
 from __future__ import annotations
@@ -116,6 +117,13 @@ def _add_search(group: argparse._ArgumentGroup) -> None:
         help="search all recipes for this long (90s, 10m, 1h30m) and choose the best one proven by then",
     )
     group.add_argument(
+        "--when-busy",
+        choices=("wait", "measure", "stop"),
+        default="wait",
+        help="if other programs leave no undisturbed time to measure speed in: wait for a while and measure again, "
+        "measure as it is, or stop with exit code 4 (default: wait)",
+    )
+    group.add_argument(
         "--backends", metavar="NAME,…", help="try only these backends (default: all that take the model)"
     )
 
@@ -214,6 +222,7 @@ def run(args: argparse.Namespace) -> int:
                 targets=args.target,
                 fallback=not args.no_fallback,
                 weights=args.weights,
+                when_busy=args.when_busy,
                 out=out,
                 config_file=args.config,
                 emit=emit,

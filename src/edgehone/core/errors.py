@@ -6,8 +6,10 @@
     │   └── TextError                    evaluation, calibration or task file
     ├── SetupError              exit 2   the machine: no compiler, no package index, no space, a broken environment
     ├── JobError                exit 1   a child process failed; has the root cause and the path of the log
+    ├── MachineBusy             exit 4   other programs leave no undisturbed time to measure, and the run must not wait
     ├── NothingToGain           exit 1   a recipe has no effect on this model; other recipes continue
     └── NothingPasses           exit 3   no candidate passes the gates; has the decision (edgehone.decision.errors)
+        └── NotDecided          exit 4   speed could not be measured well enough to tell whether one passes
 
 An error says what happened, shows the offending value, and suggests the next command (`hint`).
 """
@@ -54,6 +56,12 @@ class JobError(EdgehoneError):
     def __init__(self, message: str, *, log: Path | None = None, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
         self.log = log
+
+
+class MachineBusy(EdgehoneError):
+    """Other programs leave no undisturbed time to measure speed in, and the user does not want to wait."""
+
+    exit_code = 4
 
 
 class NothingToGain(EdgehoneError):

@@ -8,14 +8,17 @@ from datetime import UTC, datetime
 from typing import Any
 
 from edgehone.core.figure import Figure
-from edgehone.decision import gain, targets
-from edgehone.decision.choice import Choice, compared, contenders, objectives
+from edgehone.decision import gain, pairs, targets
+from edgehone.decision.choice import Choice, contenders
 from edgehone.decision.decision import UNITS, Candidate, Conversion, Decision
 from edgehone.decision.fallback import fall_back, nearest
 from edgehone.decision.gates import Verdict, judge
+from edgehone.decision.objectives import compared, objectives
 from edgehone.decision.pareto import frontier
 from edgehone.decision.requirements import Requirements
-from edgehone.evaluation.statistics import ratio_of
+
+# The fact of a candidate that says why its figures of speed cannot be relied on.
+DISTURBED = "disturbed"
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,10 @@ def decide(
 def _reason(choice: Choice | None, fallback: Choice | None, judged: Sequence[Candidate]) -> str:
     if choice:
         return choice.reason
+    if undecided := [c for c in judged if c.undecided]:
+        best = next((c for c in undecided if fallback and c.key == fallback.key), undecided[0])
+        why = "; ".join(f"{v.gate}: {v.reason}" for v in best.verdicts if v.undecided)
+        return f"Not decided on this machine: {len(undecided)} candidates may pass every gate. {best.key}: {why}."
     if fallback is None:
         return nothing_passes(judged)
     bundled = [c for c in judged if c.key == fallback.key]  # none if it is the original
@@ -90,22 +97,21 @@ def _reason(choice: Choice | None, fallback: Choice | None, judged: Sequence[Can
 def judged_of(candidate: Candidate, baseline: Candidate, requirements: Requirements) -> Candidate:
     """Return the candidate with its derived figures, and with its verdicts if it was measured."""
     full = replace(candidate, figures=derive(candidate, baseline))
-    return replace(full, verdicts=tuple(judge(full.figures, requirements))) if full.status == "ok" else full
+    if full.status != "ok":
+        return full
+    disturbed = candidate.facts.get(DISTURBED) or baseline.facts.get(DISTURBED)
+    return replace(full, verdicts=tuple(judge(full.figures, requirements, disturbed)))
 
 
 def derive(candidate: Candidate, baseline: Candidate) -> dict[str, Figure]:
     """Return the candidate's figures, every required one among them, and the comparisons with the baseline.
 
-    speedup = original / candidate workload latency; for size_cut, memory_cut, gain and loss see `decision.gain`.
-    Latencies and memory are measured in separate processes, so their intervals are combined as independent.
+    speedup = original / candidate workload latency, by pairs of rounds (`decision.pairs`); for size_cut, memory_cut,
+    gain and loss see `decision.gain`. Memory is measured in separate processes, so its intervals are combined as
+    independent.
     """
     figures = {**{name: candidate.figure(name) for name in UNITS}, **candidate.figures}
-    if (
-        "speedup" not in candidate.figures
-    ):  # a prediction has one: it leaves out the errors that both have in common
-        figures["speedup"] = ratio_of(
-            baseline.figure("workload_latency_ms"), candidate.figure("workload_latency_ms"), "×"
-        )
+    figures["speedup"] = pairs.speedup(candidate, baseline)
     figures |= gain.cuts(candidate, baseline)
     figures |= gain.balance(figures, candidate, baseline)
     size = candidate.bytes

@@ -14,7 +14,7 @@ from edgehone.core import typed_json
 from edgehone.core.errors import InputError
 from edgehone.core.figure import Figure
 from edgehone.core.typed_json import OPTIONAL, Count, Salvage
-from edgehone.decision.gates import Verdict
+from edgehone.decision.gates import TIMED, Verdict
 
 SCHEMA: Final = 1
 Status = Literal["ok", "failed", "disqualified", "skipped"]
@@ -61,6 +61,13 @@ class Candidate:
     def passes(self) -> bool:
         """Return True if the candidate was measured and passes every gate."""
         return self.status == "ok" and all(verdict.ok for verdict in self.verdicts)
+
+    @property
+    def undecided(self) -> bool:
+        """Return True if the candidate may pass every gate: those that do not pass are undecided gates on speed."""
+        open_ = [verdict for verdict in self.verdicts if not verdict.ok]
+        timed = all(verdict.undecided and verdict.figure in TIMED for verdict in open_)
+        return self.status == "ok" and bool(open_) and timed
 
     @property
     def runs_on(self) -> str:

@@ -1,4 +1,4 @@
-"""The error raised when no candidate passes every gate."""
+"""The errors raised when no candidate passes every gate."""
 
 from __future__ import annotations
 
@@ -22,3 +22,9 @@ class NothingPasses(EdgehoneError):
         super().__init__(message, hint=hint)
         self.decision = decision
         self.bundle = bundle
+
+
+class NotDecided(NothingPasses):
+    """No candidate passes every gate, but a candidate may: its speed could not be measured precisely enough."""
+
+    exit_code = 4

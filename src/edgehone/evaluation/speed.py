@@ -5,6 +5,9 @@ number of generated tokens for every framework. Prefill is prompt tokens / time 
 tokens after the first / the time they took. Rounds are the independent samples: the interval is over rounds, so it
 includes what varies from process to process (memory layout, scheduling, the clock).
 
+Candidates are compared by what their requests take undisturbed (`evaluation.undisturbed`). What users saw on the
+machine as it was, other programs included, is `observed_latency_ms` and the percentiles.
+
 Under load several clients run in a closed loop, each with one request in progress at any time. N clients then complete
 N requests in the mean latency (Little's law, 1961), from which the throughput is computed.
 """
@@ -22,18 +25,23 @@ from edgehone.evaluation.statistics import (
     coefficient_of_variation,
     mean_interval,
     percentile_needs,
-    quantile_interval,
+    quantile_of_rounds,
     rounds_interval,
+    t_quantile,
 )
+from edgehone.evaluation.undisturbed import Undisturbed, of_round
 
 # An interval within ±3 % of the value is tight enough to compare candidates; a wider one is marked as unstable.
 STEADY = 0.03
 # Above this share of the processors, other processes slow a measurement enough to be reported.
 DISTURBED = 0.1
+# The variation of requests is that of those which were undisturbed for this share of their time.
+OWN = 0.8
 # The figures of this module, with their units.
 UNITS = {
     "ttft_ms": "ms",
     "workload_latency_ms": "ms",
+    "observed_latency_ms": "ms",
     "prefill_tokens_per_s": "tokens/s",
     "decode_tokens_per_s": "tokens/s",
     "requests_per_s": "requests/s",
@@ -70,34 +78,68 @@ class Request:
 
 def figures(rounds: Sequence[Mapping[str, Any]], request: Request) -> dict[str, Figure]:
     """Return the speed figures of one candidate from all its rounds."""
-    total = [[r["total"] for r in one["requests"]] for one in rounds]
-    every = [value * 1000 for one in total for value in one]
+    calm = [of_round(one) for one in rounds]
+    seen = [[1000 * r["total"] for r in one["requests"]] for one in rounds]
+    rates = [[_rate(one, each, request)] for one, each in zip(rounds, calm, strict=True)]
     out = {
-        "workload_latency_ms": _over_rounds([[1000 * t for t in one] for one in total], "ms"),
-        "latency_cv": _variation(total),
+        "workload_latency_ms": _over_rounds([[1000 * _total(one, request)] for one in calm], "ms"),
+        "observed_latency_ms": _over_rounds(seen, "ms"),
+        "latency_cv": _variation(calm),
     }
-    out |= _tokens(rounds, total, request) if request.generated else _no_tokens()
-    out["requests_per_s"] = _over_rounds([[rate_of(one, request)] for one in rounds], "requests/s")
+    out |= _tokens(calm, rates, request) if request.generated else _no_tokens()
+    out["requests_per_s"] = _over_rounds(rates, "requests/s")
     if request.frames_per_s:
         out["dropped_frames"] = stream.dropped(rounds)
     for q in (0.5, 0.95, 0.99):
-        out[f"latency_p{q * 100:.0f}_ms"] = _percentile(every, q)
+        out[f"latency_p{q * 100:.0f}_ms"] = _percentile(seen, q)
     out["load_cold_ms"] = _load([one for one in rounds if one["cold"]])
     out["load_warm_ms"] = _load([one for one in rounds if not one["cold"]])
     return out
 
 
+def latency_ms(one: Mapping[str, Any], request: Request) -> float:
+    """Return what an undisturbed request of a round takes, in milliseconds."""
+    return 1000 * _total(of_round(one), request)
+
+
 def rate_of(one: Mapping[str, Any], request: Request) -> float:
     """Return the prompts, samples or frames answered per second in a round, over all clients."""
+    return _rate(one, of_round(one), request)
+
+
+def is_disturbed(one: Mapping[str, Any]) -> bool:
+    """Return True if other programs left a round hardly any undisturbed time."""
+    return not of_round(one).enough
+
+
+def _total(calm: Undisturbed, request: Request) -> float:
+    """Return the seconds of an undisturbed request.
+
+    Requests of several clients, and frames of a stream, wait for each other. A low quantile of these would be that of
+    requests that need not wait, so their median is taken.
+    """
+    if request.clients == 1 and not request.frames_per_s:
+        return calm.total
+    return statistics.median(timed.total for timed in calm.requests)
+
+
+def _first(calm: Undisturbed, request: Request) -> float:
+    if request.clients == 1 and calm.first is not None:
+        return calm.first
+    return statistics.median(timed.first for timed in calm.requests if timed.first is not None)
+
+
+def _rate(one: Mapping[str, Any], calm: Undisturbed, request: Request) -> float:
     if request.frames_per_s:
         return stream.rate(one, request.frames_per_s)
-    return request.clients * request.batch / statistics.fmean(timed["total"] for timed in one["requests"])
+    if request.clients == 1:
+        return request.batch / calm.total
+    return request.clients * request.batch / statistics.fmean(timed.total for timed in calm.requests)
 
 
-def _tokens(
-    rounds: Sequence[Mapping[str, Any]], total: list[list[float]], request: Request
-) -> dict[str, Figure]:
-    ttft = [[r["ttft"] for r in one["requests"]] for one in rounds]
+def _tokens(calm: Sequence[Undisturbed], rates: list[list[float]], request: Request) -> dict[str, Figure]:
+    total = [[_total(one, request)] for one in calm]
+    ttft = [[_first(one, request)] for one in calm]
     prefill = [[request.batch * request.prompt_tokens / t for t in one] for one in ttft]
     return {
         "ttft_ms": _over_rounds([[1000 * t for t in one] for one in ttft], "ms"),
@@ -106,7 +148,7 @@ def _tokens(
         else Figure.missing(_NO_PREFILL[request.prompt_tokens > 0], "tokens/s"),
         "decode_tokens_per_s": _decode(ttft, total, request.generated),
         "tokens_per_s_total": _over_rounds(
-            [[request.generated * rate_of(one, request)] for one in rounds], "tokens/s"
+            [[request.generated * rate for rate in one] for one in rates], "tokens/s"
         ),
     }
 
@@ -114,11 +156,6 @@ def _tokens(
 def _no_tokens() -> dict[str, Figure]:
     names = ("ttft_ms", "prefill_tokens_per_s", "decode_tokens_per_s", "tokens_per_s_total")
     return {name: Figure.missing("the model generates no tokens", UNITS[name]) for name in names}
-
-
-def median_ms(one: Mapping[str, Any]) -> float:
-    """Return the median latency of a round's requests in milliseconds."""
-    return 1000 * float(statistics.median(timed["total"] for timed in one["requests"]))
 
 
 def disturbance(rounds: Sequence[Mapping[str, Any]]) -> float | None:
@@ -152,23 +189,33 @@ def _decode(ttft: list[list[float]], total: list[list[float]], generated: int) -
     return _over_rounds(rates, "tokens/s")
 
 
-def _variation(total: list[list[float]]) -> Figure:
+def _variation(calm: Sequence[Undisturbed]) -> Figure:
     """Return the variation between requests of one process, pooled over the rounds.
 
-    Variation between processes is part of the latency's interval instead.
+    Only requests that were undisturbed for at least OWN of their time count, since variation that other programs cause
+    is not the candidate's. Variation between processes is part of the latency's interval instead.
     """
-    spreads = [(len(one) - 1, cv) for one in total if (cv := coefficient_of_variation(one)) is not None]
+    own = [[timed.total for timed in one.requests if timed.own >= OWN] for one in calm]
+    spreads = [(len(one) - 1, cv) for one in own if one and (cv := coefficient_of_variation(one)) is not None]
     if not spreads:
-        return Figure.missing("one request per round has no variation", "ratio")
-    pooled = sum(free * cv**2 for free, cv in spreads) / sum(free for free, _ in spreads)
-    return Figure(pooled**0.5, n=sum(len(one) for one in total), unit="ratio")
+        alone = all(len(one.requests) < 2 for one in calm)
+        return Figure.missing(
+            "one request per round has no variation" if alone else "other programs disturbed every request",
+            "ratio",
+        )
+    pooled = (sum(free * cv**2 for free, cv in spreads) / sum(free for free, _ in spreads)) ** 0.5
+    n = sum(free + 1 for free, _ in spreads)
+    if len(spreads) < 2:
+        return Figure(pooled, n=n, unit="ratio")
+    half = t_quantile(len(spreads) - 1) * statistics.stdev(cv for _, cv in spreads) / len(spreads) ** 0.5
+    return Figure(pooled, max(0.0, pooled - half), pooled + half, n, "ratio")
 
 
-def _percentile(every: list[float], q: float) -> Figure:
-    needed = percentile_needs(q)
-    if len(every) < needed:
-        return Figure.missing(f"{len(every)} requests were timed; p{q * 100:.0f} needs {needed}", "ms")
-    return quantile_interval(every, q).figure("ms", least=0.0)
+def _percentile(rounds: list[list[float]], q: float) -> Figure:
+    count, needed = sum(len(one) for one in rounds), percentile_needs(q)
+    if count < needed:
+        return Figure.missing(f"{count} requests were timed; p{q * 100:.0f} needs {needed}", "ms")
+    return quantile_of_rounds(rounds, q).figure("ms", least=0.0)
 
 
 def _load(rounds: Sequence[Mapping[str, Any]]) -> Figure:

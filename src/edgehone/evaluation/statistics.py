@@ -225,6 +225,25 @@ def rounds_interval(rounds: Sequence[Sequence[float]]) -> Interval:
     return Interval(math.exp(logs.value), math.exp(logs.low), math.exp(logs.high), logs.n)
 
 
+def quantile_of_rounds(rounds: Sequence[Sequence[float]], q: float) -> Interval:
+    """Return the q-quantile of the samples of all rounds with its interval; n is the number of rounds.
+
+    Two causes of error add in quadrature, as logarithms: few samples (the order statistics of `quantile_interval`), and
+    what differs from round to round and multiplies all times of a process (a t interval over the logarithms of the
+    rounds' medians). Order statistics alone take the samples of one process for independent. Raises ValueError if a
+    sample is not positive or a round is empty.
+    """
+    pooled = quantile_interval([value for one in rounds for value in one], q)
+    between = rounds_interval(rounds)
+    if None in (pooled.low, pooled.high, between.low):
+        return Interval(pooled.value, None, None, len(rounds))
+    assert pooled.low is not None and pooled.high is not None and between.low is not None
+    shift = math.log(between.value / between.low)
+    down = math.hypot(math.log(pooled.value / pooled.low), shift)
+    up = math.hypot(math.log(pooled.high / pooled.value), shift)
+    return Interval(pooled.value, pooled.value * math.exp(-down), pooled.value * math.exp(up), len(rounds))
+
+
 def coefficient_of_variation(values: ArrayLike) -> float | None:
     """Return the standard deviation divided by the mean; None with fewer than two values or a mean of 0."""
     x = _floats(values)

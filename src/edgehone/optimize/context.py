@@ -23,6 +23,7 @@ from edgehone.execution.threads import threads_of
 from edgehone.execution.watch import Watch
 from edgehone.inputs.workload import Workload
 from edgehone.model.info import ModelInfo
+from edgehone.optimize.patience import Patience
 from edgehone.plan.target import PredictionTarget
 
 
@@ -46,6 +47,8 @@ class EffortSettings:
     budget: float  # seconds for all rounds of all candidates
     samples: int  # evaluation samples of a graph
     tuning: float = 0.0  # seconds for searching runtime settings
+    contest: float = 0.0  # seconds for more rounds of candidates that are too close to tell apart
+    patience: float = 0.0  # seconds to wait, in all, for a machine that other programs keep busy
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,9 @@ class RunContext:
         None  # device that figures are predicted for; None: figures are measured
     )
     verifies_on_target: bool = False  # True: quality is scored again on the target executor
+    # Stored rounds are reused only within the same epoch: the same day, machine settings and candidates.
+    epoch: str = ""
+    patience: Patience = field(default_factory=lambda: Patience("measure", 0.0, dict))
     measurement_group: str = ""  # stored measurements are reused only within the same group
 
     @property

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from edgehone.decision.decide import Subject, decide
 from edgehone.decision.decision import Candidate, Decision
-from edgehone.decision.errors import NothingPasses
+from edgehone.decision.errors import NotDecided, NothingPasses
 from edgehone.decision.fallback import nearest
 from edgehone.optimize.accepting import accepting
 from edgehone.optimize.evaluate import bottleneck, measure
@@ -53,7 +53,8 @@ def make_decision(
 
 def nothing_passes(decision: Decision, options: OptimizeOptions, bundle: Path | None) -> NothingPasses:
     """Return the error for a decision without a choice. Its hint is the next command."""
-    return NothingPasses(decision.reason, decision, bundle=bundle, hint=_way_out(decision, options))
+    kind = NotDecided if any(c.undecided for c in decision.candidates) else NothingPasses
+    return kind(decision.reason, decision, bundle=bundle, hint=_way_out(decision, options))
 
 
 def _way_out(decision: Decision, options: OptimizeOptions) -> str:

@@ -17,6 +17,7 @@ from edgehone.core.events import Event
 from edgehone.decision.decision import Decision
 from edgehone.optimize.evaluate import bottleneck, measure, parity
 from edgehone.optimize.evaluate.evaluators import score_original
+from edgehone.optimize.evaluate.speed_rounds import Contest, in_epoch
 from edgehone.optimize.evaluate.verify_on_target import verify_on_target
 from edgehone.optimize.executors import open_executors
 from edgehone.optimize.make_decision import make_decision, nothing_passes
@@ -55,12 +56,15 @@ def optimize(model: str | Path, **options: Unpack[Options]) -> Decision:
     - `gates`: `name=value` or `name=off`. `subject_to`: limits such as `bytes<=60MB`. `targets`: wishes such as
       `decode>=30`: the best that meets all is chosen, else the nearest.
     - `minimize`, `maximize`: objectives. `weights`: their weights instead, such as `speed=1,quality=8`.
+    - `when_busy`: if other programs leave no undisturbed time to measure in: "wait" for a while and measure again
+      (default), "measure" as it is, or "stop".
     - `fallback`: if no candidate passes every gate, write the best that keeps the quality, not approved (default).
     - `out`: folder of the bundle; None writes no bundle. `config_file`: instead of ./edgehone.toml.
     - `emit`: function that receives progress events.
 
     Raises TypeError for an unknown option, InputError for input that cannot be used, SetupError for what the
-    machine lacks, and NothingPasses, which carries the decision, if no candidate passes every gate.
+    machine lacks, NothingPasses, which carries the decision, if no candidate passes every gate (NotDecided if one may,
+    but its speed could not be measured precisely enough), and MachineBusy if the machine is too busy and must not be.
     """
     chosen_options = OptimizeOptions.of(model, options)
     clock = Clock(chosen_options.time) if chosen_options.time else None
@@ -76,7 +80,7 @@ def optimize(model: str | Path, **options: Unpack[Options]) -> Decision:
 def _run(setup: Setup, clock: Clock | None) -> Decision:
     """Evaluate the planned recipes, decide and write the bundle."""
     trials = setup.trials()
-    ctx, original = score_original(setup.ctx)
+    ctx, original = score_original(in_epoch(setup.ctx, trials))
     setup = setup.with_context(ctx)
     required, weights = setup.required, setup.required.over(ctx.workload.weights)
     study = study_of(ctx, required, weights)
@@ -85,7 +89,7 @@ def _run(setup: Setup, clock: Clock | None) -> Decision:
         search(ctx, original, trials, required, weights=weights, clock=clock, study=study)
     else:
         parity.check(ctx, original, trials, required)  # build, parity check
-        measure.measure(ctx, original, trials)
+        measure.measure(ctx, original, trials, Contest(required, weights))
 
     notes = []
     if ctx.prediction_target:

@@ -10,6 +10,7 @@ from typing import Any, TypedDict
 from edgehone.backends.base import Effort
 from edgehone.core.events import Emit, silent
 from edgehone.core.suggestions import suggest
+from edgehone.optimize.patience import WhenBusy
 
 
 class Options(TypedDict, total=False):
@@ -35,6 +36,7 @@ class Options(TypedDict, total=False):
     targets: Sequence[str]
     fallback: bool
     weights: str | None
+    when_busy: WhenBusy
     out: str | Path | None
     config_file: str | Path | None
     emit: Emit
@@ -65,6 +67,7 @@ class OptimizeOptions:
     targets: tuple[str, ...] = ()
     fallback: bool = True
     weights: str | None = None
+    when_busy: WhenBusy = "wait"
     out: str | Path | None = None
     config_file: str | Path | None = None
     emit: Emit = silent

@@ -36,6 +36,7 @@ from edgehone.optimize.evaluate import vision
 from edgehone.optimize.evaluate.evaluators import evaluator_for
 from edgehone.optimize.executors import Executors
 from edgehone.optimize.options import OptimizeOptions
+from edgehone.optimize.patience import OTHERS_NOW, Patience, checked
 from edgehone.optimize.predict import predict
 from edgehone.optimize.predict.target import target_of
 from edgehone.optimize.trial import Trial
@@ -229,6 +230,9 @@ def set_up_context(
         axes=options.axes,
         alphabet=alphabet(config),
         normalization=normalization(config),
+        patience=Patience(
+            checked(options.when_busy), effort.patience, lambda: target_executor.call(OTHERS_NOW)
+        ),
     )
     reasons = {name: error.message for name, error in unready.items()}
     return ctx, (note,) if note else (), reasons

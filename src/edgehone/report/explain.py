@@ -193,13 +193,14 @@ def _loss(candidate: Candidate, choice: Choice | None) -> str:
     if raced := candidate.facts.get("raced_out"):
         return str(raced)
     if failing:
-        return f"fails {'; '.join(failing)}"
+        reasons = "; ".join(failing)  # that of an undecided gate says so
+        return reasons if candidate.undecided else f"fails {reasons}"
     if choice is None or candidate.key not in choice.scores:
         return "lacks a figure that the weights compare"
+    if candidate.key in choice.tied:
+        return "as good as the chosen candidate by the workload's weights, but larger or with a lower score"
     own, best = choice.scores[candidate.key], choice.scores[choice.key]
     behind = (best.value or 0.0) - (own.value or 0.0)
-    if own.ties(best):
-        return "within the intervals of the chosen candidate, but larger or with a lower score"
     return f"behind by {behind:.2g} in the score"
 
 

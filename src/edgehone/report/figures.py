@@ -31,6 +31,7 @@ class Shape:
 
 SHAPES = {
     "workload_latency_ms": Shape("Latency", less=True, log=True),
+    "observed_latency_ms": Shape("Latency as observed", less=True, log=True),
     "ttft_ms": Shape("Time to first token", less=True, log=True),
     "prefill_tokens_per_s": Shape("Prefill", log=True),
     "decode_tokens_per_s": Shape("Decode", log=True),

@@ -81,7 +81,7 @@ def _remark(one: Candidate, findings: Findings) -> str:
         return "the original"
     if one.key == findings.decision.bundled:
         return "chosen"
-    return ", ".join(f"{verdict.gate} fails" for verdict in one.verdicts if not verdict.ok)
+    return ", ".join(f"{verdict.gate} {verdict.word}" for verdict in one.verdicts if not verdict.ok)
 
 
 def _folded(title: str, lines: Sequence[str]) -> list[str]:

@@ -153,7 +153,7 @@ def _order(candidate: Candidate) -> tuple[bool, float]:
 
 def _row(candidate: Candidate, decision: Decision, shape: Sequence[Column]) -> tuple[str, ...]:
     mark = "*" if candidate.key == decision.bundled else "+" if candidate.on_frontier else ""
-    failing = [f"{v.gate} fails" for v in candidate.verdicts if not v.ok]
+    failing = [f"{v.gate} {v.word}" for v in candidate.verdicts if not v.ok]
     return (
         mark,
         candidate.key,

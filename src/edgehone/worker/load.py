@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgehone.backends.capabilities import ConcurrentGraphBackend, GraphBackend, capability, require
 from edgehone.backends.sessions import ConcurrentSession
@@ -46,7 +46,7 @@ class Prompts:
         self.clock = clock_of(session)
         self.sent: list[float] = []  # when each client sent the request that it waits for
 
-    def answer(self) -> list[dict[str, float]]:
+    def answer(self) -> list[dict[str, Any]]:
         """Answer one request of each client.
 
         Return for each the seconds from sending it until all its prompts have their first token, `ttft`, and until they
@@ -108,7 +108,7 @@ class Samples:
         self.pool = ThreadPoolExecutor(clients)
         self.sent = [0] * clients  # requests of each client so far
 
-    def answer(self) -> list[dict[str, float]]:
+    def answer(self) -> list[dict[str, Any]]:
         """Answer requests of all clients for 0.1 s; return each request's seconds, its waiting included."""
         seconds = list(self.pool.map(self._answer_client, range(len(self.sent))))
         return [{"total": total} for totals in seconds for total in totals]

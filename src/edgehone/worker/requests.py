@@ -15,6 +15,7 @@ from edgehone.inputs.batches import Batches
 from edgehone.worker import load, score_pictures, stream
 from edgehone.worker.backend import load_backend
 from edgehone.worker.clock import clock_of
+from edgehone.worker.pieces import Pieces
 
 if TYPE_CHECKING:
     from edgehone.backends.sessions import (
@@ -37,10 +38,11 @@ class Requests(Protocol):
         """The backend's session."""
         ...
 
-    def answer(self) -> list[dict[str, float]]:
+    def answer(self) -> list[dict[str, Any]]:
         """Answer one turn: a request of every client, or some frames of a stream.
 
-        Return for each request its seconds, `total`, and for a language model those to the first token, `ttft`.
+        Return for each request its seconds, `total`, and for a language model those to the first token, `ttft`. A
+        single client's request may have `pieces` as well (see `worker.pieces`).
         """
         ...
 
@@ -86,9 +88,12 @@ class _TextRequests:
     def __init__(self, session: Session, prompt: list[int], count: int) -> None:
         self.session, self.prompt, self.count = session, prompt, count
         self.clock = clock_of(session)
+        self.pieces = Pieces(self.clock)
 
-    def answer(self) -> list[dict[str, float]]:
-        return [_seconds_of(self.session.generate(self.prompt, self.count), self.count)]
+    def answer(self) -> list[dict[str, Any]]:
+        self.pieces.begin()
+        generation = self.session.generate(self.prompt, self.count, self.pieces.on_token)
+        return [_seconds_of(generation, self.count) | self.pieces.of(generation)]
 
     def close(self) -> None:
         self.session.close()
@@ -101,9 +106,12 @@ class _PictureRequests:
         self.session, self.count = session, job.args["generated"]
         self.clock = clock_of(session)
         self.shown = itertools.cycle(list(score_pictures.shown(job)))
+        self.pieces = Pieces(self.clock)
 
-    def answer(self) -> list[dict[str, float]]:
-        return [_seconds_of(self.session.describe(*next(self.shown), self.count), self.count)]
+    def answer(self) -> list[dict[str, Any]]:
+        self.pieces.begin()
+        generation = self.session.describe(*next(self.shown), self.count, self.pieces.on_token)
+        return [_seconds_of(generation, self.count) | self.pieces.of(generation)]
 
     def close(self) -> None:
         self.session.close()
@@ -117,7 +125,7 @@ class _GraphRequests:
         self.clock = clock_of(session)
         self.position = 0
 
-    def answer(self) -> list[dict[str, float]]:
+    def answer(self) -> list[dict[str, Any]]:
         feeds: dict[str, Any] = self.batches.around(self.position, self.size)
         self.position += self.size
         started = self.clock.now()
@@ -128,7 +136,7 @@ class _GraphRequests:
         self.session.close()
 
 
-def _seconds_of(generation: Generation, count: int) -> dict[str, float]:
+def _seconds_of(generation: Generation, count: int) -> dict[str, Any]:
     load.check_length(generation, count)
     started, times = generation.started, generation.times
     return {"ttft": times[0] - started, "total": times[-1] - started}

@@ -11,11 +11,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from edgehone.backends.sessions import WorkerJob
-from edgehone.device.busy import others_share, read_busy
+from edgehone.device.busy import others_share, pressure, read_busy, stolen_share
 from edgehone.device.throttle import difference, read_conditions
 from edgehone.worker import page_cache
-from edgehone.worker.clock import seconds_to_open
-from edgehone.worker.requests import open_requests
+from edgehone.worker.clock import MONOTONIC, seconds_to_open
+from edgehone.worker.requests import Requests, open_requests
+from edgehone.worker.run_delay import RunDelay
 
 # A round answers at least this many turns, and goes on for as long as the effort says.
 LEAST_TURNS = 3
@@ -25,10 +26,13 @@ def time_requests(job: WorkerJob) -> dict[str, Any]:
     """Time one round.
 
     args: `cold` (drop the artifact from the page cache first), `seconds`, and those of `open_requests`.
-    Return `requests`, each as `Requests.answer` gives it; `load`, the seconds to load the artifact; `first`, the
-    slowest request of the turn after loading; `conditions`, what changed on the machine during the round; and
-    `still_cached`, why a cold round was not cold, or None.
+    Return `requests`, each as `Requests.answer` gives it, with `delay`, the seconds for which threads of this process
+    waited for a processor during its turn (None where the system does not tell); `load`, the seconds to load the
+    artifact; `first`, the slowest request of the turn after loading; `at`, when the round began (seconds since 1970);
+    `conditions`, what changed on the machine during the round; and `still_cached`, why a cold round was not cold, or
+    None.
     """
+    at = time.time()
     still_cached = page_cache.drop(job.inputs["artifact"]) if job.args["cold"] else None
     started = time.perf_counter()
     requests = open_requests(job)
@@ -36,12 +40,19 @@ def time_requests(job: WorkerJob) -> dict[str, Any]:
     opening = seconds_to_open(clock, started)
     first = _slowest(requests.answer())
     before, busy = read_conditions(), read_busy()
-    turns: list[list[dict[str, float]]] = []
+    delay = RunDelay() if clock is MONOTONIC else None
+    turns: list[list[dict[str, Any]]] = []
     begun = clock.now()
     while len(turns) < LEAST_TURNS or clock.now() - begun < job.args["seconds"]:
-        turns.append(requests.answer())
-    others = others_share(busy, read_busy())
-    conditions = difference(before, read_conditions()).to_json() | {"others_share": others}
+        turns.append(_turn(requests, delay))
+    if delay:
+        delay.close()
+    now = read_busy()
+    conditions = difference(before, read_conditions()).to_json() | {
+        "others_share": others_share(busy, now),
+        "stolen_share": stolen_share(busy, now),
+        "pressure_s": pressure(busy, now),
+    }
     requests.close()
     # A framework may load lazily, in the first request: its time beyond that of a warm request belongs to loading.
     lazy = max(0.0, first["total"] - min(_slowest(turn)["total"] for turn in turns))
@@ -50,10 +61,22 @@ def time_requests(job: WorkerJob) -> dict[str, Any]:
         "still_cached": still_cached,
         "load": opening + lazy,
         "first": first,
+        "at": at,
         "requests": [request for turn in turns for request in turn],
         "conditions": conditions,
     }
 
 
-def _slowest(turn: Sequence[dict[str, float]]) -> dict[str, float]:
+def _turn(requests: Requests, delay: RunDelay | None) -> list[dict[str, Any]]:
+    """Answer a turn, and add the delay in it to each request. Computed times (no `delay`) are not disturbed."""
+    if delay is None:
+        return [request | {"delay": 0.0} for request in requests.answer()]
+    delay.refresh()
+    before = delay.seconds()
+    turn = requests.answer()
+    waited = delay.seconds() - before if delay.known else None
+    return [request | {"delay": waited} for request in turn]
+
+
+def _slowest(turn: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return max(turn, key=lambda request: request["total"])

@@ -6,7 +6,7 @@ what is there now does the same. A frame counts as dropped if it was replaced, o
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgehone.worker.clock import clock_of
 
@@ -29,13 +29,13 @@ class Frames:
         self.clock = clock_of(session)
         self.position = 0
 
-    def answer(self) -> list[dict[str, float]]:
+    def answer(self) -> list[dict[str, Any]]:
         """Answer frames until 10 have arrived.
 
         Return for each answered frame `total`, the seconds from its arrival to its answer; `frames`, how many have
         arrived since the one answered before it; and `late`, 1 if `total` exceeds the deadline, else 0.
         """
-        answered: list[dict[str, float]] = []
+        answered: list[dict[str, Any]] = []
         begun, last = self.clock.now(), -1
         while last < TURN - 1:
             newest = int((self.clock.now() - begun) * self.per_second)

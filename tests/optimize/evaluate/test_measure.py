@@ -18,7 +18,7 @@ from edgehone.decision.errors import (
 from edgehone.device.facts import Device
 from edgehone.inputs.texts import shipped
 from edgehone.optimize.context import RunContext
-from edgehone.optimize.evaluate import measure
+from edgehone.optimize.evaluate import measure, speed_rounds
 
 TOML = "[workloads.tiny]\nprompt_tokens = 32\ngenerated_tokens = 16\n"
 
@@ -89,7 +89,7 @@ def test_a_round_that_the_clocks_spoil_is_made_again_and_told(
     assert told in decision.notes
     # As many rounds as the others have, none of them the spoilt one.
     rounds = decision.candidate("null/q8").figure("load_warm_ms").n + 1
-    assert rounds >= measure.MIN_ROUNDS
+    assert rounds >= speed_rounds.MIN_ROUNDS
 
 
 def test_clocks_that_jump_each_time_end_the_trial_and_not_the_run(own_home: Path, tmp_path: Path) -> None:

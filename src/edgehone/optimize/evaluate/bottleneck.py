@@ -21,7 +21,7 @@ from edgehone.execution.threads import (
 from edgehone.optimize.context import (
     RunContext,
 )
-from edgehone.optimize.evaluate import measure
+from edgehone.optimize.evaluate import speed_rounds
 from edgehone.optimize.original import Original
 from edgehone.optimize.trial import Trial, guarded
 from edgehone.plan import roofline
@@ -150,7 +150,7 @@ def _rate(ctx: RunContext, original: Original, chosen: Trial, threads: int) -> f
     recipe = replace(chosen.recipe, settings={**chosen.recipe.settings, "threads": threads})
     trial = Trial(recipe, artifact=chosen.artifact)
     with guarded(ctx, trial):
-        done = measure.speed_round(ctx, original, trial, 0, cold=False)
-        measure.note_rounds(ctx, original, trial, [done.facts])
+        done = speed_rounds.speed_round(ctx, original, trial, 0, cold=False)
+        speed_rounds.note_rounds(ctx, original, trial, [done.facts])
         return trial.figures["decode_tokens_per_s"].value
     return None

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from edgehone.optimize.context import RunContext
-from edgehone.optimize.evaluate import measure
+from edgehone.optimize.evaluate import measure, speed_rounds
 from edgehone.optimize.original import Original
 from edgehone.optimize.predict import predict
 from edgehone.optimize.search.clock import Clock
@@ -26,7 +26,7 @@ class Forecast:
     )
 
     def __init__(self, ctx: RunContext, original: Original) -> None:
-        few = replace(ctx.effort, rounds=measure.MIN_ROUNDS)
+        few = replace(ctx.effort, rounds=speed_rounds.MIN_ROUNDS)
         self._ctx, self._original = replace(ctx, effort=few), original
         self.running: list[Trial] = []
         self._baseline_measured = False
@@ -43,7 +43,7 @@ class Forecast:
         self._baseline_measured = True
         for trial in measured:
             measure.measure_memory(self._ctx, self._original, trial)
-        measure.measure_speed(self._ctx, self._original, measured)
+        speed_rounds.measure_speed(self._ctx, self._original, measured)
         self.running += [trial for trial in joining if trial.alive]
 
     def with_figures(self, trials: Sequence[Trial]) -> tuple[Trial, list[Trial]]:

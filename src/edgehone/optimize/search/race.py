@@ -18,7 +18,7 @@ from edgehone.decision.requirements import Requirements
 from edgehone.evaluation import speed
 from edgehone.execution.store import JobResult
 from edgehone.optimize.context import RunContext
-from edgehone.optimize.evaluate import measure
+from edgehone.optimize.evaluate import measure, speed_rounds
 from edgehone.optimize.evaluate.evaluators import evaluator_for
 from edgehone.optimize.original import Original
 from edgehone.optimize.search.clock import Clock
@@ -69,19 +69,19 @@ class Race:
         done = len(self._rounds[trial.recipe.key])
         if not trial.alive or done >= self._ctx.effort.rounds:
             return False
-        return done < measure.MIN_ROUNDS or not speed.is_steady(trial.figures["workload_latency_ms"])
+        return done < speed_rounds.MIN_ROUNDS or not speed.is_steady(trial.figures["workload_latency_ms"])
 
     def _run_round(self) -> None:
         """Run a round of the baseline if it needs one, and of all running trials if any does: pairs need both."""
         running = self.running if any(self._needs_round(trial) for trial in self.running) else []
         baseline = [self._original.baseline] if self._needs_round(self._original.baseline) else []
-        for trial in measure.in_turn([*baseline, *running], self._number):
+        for trial in speed_rounds.in_turn([*baseline, *running], self._number):
             rounds = self._rounds[trial.recipe.key]
             with guarded(self._ctx, trial):
-                rounds[self._number] = measure.speed_round(
+                rounds[self._number] = speed_rounds.speed_round(
                     self._ctx, self._original, trial, self._number, cold=not rounds
                 )
-                measure.note_rounds(
+                speed_rounds.note_rounds(
                     self._ctx, self._original, trial, [done.facts for done in rounds.values()]
                 )
             self._original.require_baseline()
@@ -124,7 +124,7 @@ def runner(ctx: RunContext, original: Original, trial: Trial, rounds: Mapping[in
     shape = evaluator.request_shape(original)
     return Runner(
         trial.recipe.key,
-        {number: speed.median_ms(done.facts) for number, done in rounds.items()},
+        {number: speed.latency_ms(done.facts, shape) for number, done in rounds.items()},
         evaluator.kept_by_window(original, trial),
         trial.figures["peak_memory_bytes"].value if "peak_memory_bytes" in trial.figures else None,
         trial.bytes,

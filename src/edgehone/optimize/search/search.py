@@ -16,17 +16,17 @@ from edgehone.backends.capabilities import measurement_obstacle
 from edgehone.core.errors import EdgehoneError
 from edgehone.core.events import Event
 from edgehone.core.figure import Figure
-from edgehone.decision.choice import main_objective, objectives
 from edgehone.decision.decide import derive
 from edgehone.decision.decision import Candidate
 from edgehone.decision.gates import hopeless, judge
+from edgehone.decision.objectives import main_objective, objectives
 from edgehone.decision.requirements import Requirements
 from edgehone.execution.job import Limits
 from edgehone.execution.processes import CHILDREN
 from edgehone.inputs.workload import OBJECTIVES
 from edgehone.optimize.build import build, size_of
 from edgehone.optimize.context import RunContext
-from edgehone.optimize.evaluate import measure, parity
+from edgehone.optimize.evaluate import measure, parity, speed_rounds
 from edgehone.optimize.evaluate.evaluators import evaluator_for
 from edgehone.optimize.original import Original
 from edgehone.optimize.predict.forecast import Forecast
@@ -98,14 +98,14 @@ def _try(
         _skip_slow_builds(ctx, batch, study.order, trying.left)
         _build_and_score(ctx, original, [trial for trial in batch if trial.alive], required, trying)
         # Exact recipes are slow and rarely chosen, so they are measured together with the first promising ones.
-        race.run([*exact, *batch], racing, measure.MIN_ROUNDS)
+        race.run([*exact, *batch], racing, speed_rounds.MIN_ROUNDS)
         study.record(*exact, *batch)
         baseline, evaluated = race.with_figures(batch)
         for trial in evaluated:
             _report(sampler, trial, baseline, required, aims)
         exact = []
     # If nothing was tried, measure the exact recipes; the original is measured in any case.
-    race.run(exact, racing, measure.MIN_ROUNDS)
+    race.run(exact, racing, speed_rounds.MIN_ROUNDS)
     for trial in waiting.values():
         if not trial.artifact and trial.alive:
             _skip(trial, f"not tried: the {clock.seconds:.0f} s were used for other recipes")

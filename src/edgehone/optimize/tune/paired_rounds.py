@@ -11,7 +11,7 @@ from edgehone.decision.race import Advantage
 from edgehone.evaluation import speed
 from edgehone.execution.store import JobResult
 from edgehone.optimize.context import RunContext
-from edgehone.optimize.evaluate import measure
+from edgehone.optimize.evaluate import speed_rounds
 from edgehone.optimize.original import Original
 from edgehone.optimize.search.clock import Budget, Clock
 from edgehone.optimize.search.race import runner
@@ -41,14 +41,14 @@ class PairedRounds:
     def run_round(self, number: int, limit: Clock | Budget, also: Trial | None = None) -> bool:
         """Run a round of the incumbent, each challenger, and `also`. Returns False if the time ran out first."""
         running = [self.incumbent, *self.challengers, *([also] if also else [])]
-        for trial in measure.in_turn(running, number):
+        for trial in speed_rounds.in_turn(running, number):
             if limit.over:
                 return False
             with guarded(self.ctx, trial):
-                done = measure.speed_round(self.ctx, self.original, trial, number, cold=False)
+                done = speed_rounds.speed_round(self.ctx, self.original, trial, number, cold=False)
                 limit.spend(done.seconds)
                 self.rounds.setdefault(trial.recipe.key, {})[number] = done
-                measure.note_rounds(self.ctx, self.original, trial, self._facts(trial.recipe.key))
+                speed_rounds.note_rounds(self.ctx, self.original, trial, self._facts(trial.recipe.key))
         return self.incumbent.alive
 
     def advantage(self, trial: Trial, looks: int) -> Advantage | None:
@@ -72,7 +72,7 @@ class PairedRounds:
         """Add the rounds run here under `key` to a trial's earlier rounds, and update its figures."""
         if facts := self._facts(key):
             earlier = trial.samples.get("rounds", [])
-            measure.note_rounds(self.ctx, self.original, trial, [*earlier, *facts])
+            speed_rounds.note_rounds(self.ctx, self.original, trial, [*earlier, *facts])
 
     def _facts(self, key: str) -> list[Mapping[str, object]]:
         return [done.facts for done in self.rounds.get(key, {}).values()]

@@ -17,12 +17,13 @@ from typing import Any
 from edgehone.backends.base import Recipe
 from edgehone.core.events import Event
 from edgehone.decision import race
-from edgehone.decision.choice import choose, contenders, objectives
+from edgehone.decision.choice import choose, contenders
 from edgehone.decision.decide import judged_of
+from edgehone.decision.objectives import objectives
 from edgehone.decision.race import Advantage
 from edgehone.decision.requirements import Requirements
 from edgehone.optimize.context import RunContext
-from edgehone.optimize.evaluate import measure
+from edgehone.optimize.evaluate import measure, speed_rounds
 from edgehone.optimize.evaluate.evaluators import evaluator_for
 from edgehone.optimize.original import Original
 from edgehone.optimize.search.clock import Budget, Clock
@@ -36,7 +37,7 @@ MIN_GAIN = 0.01
 # Share of the time for exploring; the rest is for confirming.
 EXPLORE_SHARE = 0.6
 # Fewer rounds give neither intervals of speed figures nor of paired advantages.
-MIN_PAIRED_ROUNDS = max(measure.MIN_ROUNDS, race.LEAST_PAIRS)
+MIN_PAIRED_ROUNDS = max(speed_rounds.MIN_ROUNDS, race.LEAST_PAIRS)
 SUFFIX = "+tuned"
 # Confirming adds rounds, which may change the choice. At most this many chosen trials are tuned.
 MAX_TUNED = 2

@@ -86,7 +86,11 @@ def conversions(context: Context) -> Html | None:
 
 def _conversion(one: Conversion, names: tuple[str, ...]) -> Html:
     figures = [tag("td", value_of(n, getattr(one, n), bare=True), class_="n") for n in names]
-    verdict = tag("td", _mark(one.passed), " passed" if one.passed else f" failed: {one.reason}")
+    verdict = tag(
+        "td",
+        _mark("passes" if one.passed else "fails"),
+        " passed" if one.passed else f" failed: {one.reason}",
+    )
     return tag("tr", tag("th", one.key, scope="row"), tag("td", token_ids(one) or "–"), *figures, verdict)
 
 
@@ -130,20 +134,20 @@ def _verdict(verdict: Verdict | None) -> Html:
     judged = {"low": verdict.low, "high": verdict.high}.get(verdict.bound, verdict.value)
     unit = "×" if verdict.figure == "speedup" else _unit(verdict.figure)
     text = "no figure" if judged is None else number(verdict.figure, judged, unit)
-    return tag("td", text, " ", _mark(verdict.ok), class_="n")
+    return tag("td", text, " ", _mark(verdict.word), class_="n")
 
 
 def _unit(figure: str) -> str:
     return "bytes" if figure.endswith("bytes") else "ms" if figure.endswith("_ms") else ""
 
 
-def _mark(ok: bool) -> Html:
+def _mark(word: str) -> Html:
     return tag(
         "span",
-        "✓" if ok else "✗",
-        class_="ok" if ok else "no",
+        {"passes": "✓", "fails": "✗"}.get(word, "?"),
+        class_="ok" if word == "passes" else "no",
         role="img",
-        aria_label="passes" if ok else "fails",
+        aria_label=word,
     )
 
 

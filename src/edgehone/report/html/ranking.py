@@ -5,11 +5,13 @@ The scores are computed as in decision/choice.py; rank.js computes the same from
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from edgehone.decision.choice import Choice, contenders, logarithms
+from edgehone.decision import pairs
+from edgehone.decision.choice import Choice, contenders
 from edgehone.decision.decision import Candidate
+from edgehone.decision.objectives import logarithms
 from edgehone.inputs.workload import OBJECTIVES
 from edgehone.report.figures import label, shape, value_of
 from edgehone.report.html.parts import Context, table
@@ -124,14 +126,30 @@ def table_of(context: Context, choice: Choice | None) -> Html:
 def rivals(context: Context) -> list[dict[str, Any]]:
     """Return the candidates eligible for selection:
 
-    key, bytes, and the logarithm of each objective with its interval.
+    key, bytes, the logarithm of each objective with its interval, and its advantages over the others in paired rounds.
     """
     eligible = {c.key for c in contenders(context.findings.decision.candidates) if c.passes}
-    entries = []
-    for index, one in enumerate(context.measured):
-        if one.key in eligible and one is not context.findings.decision.baseline:
-            entries.append({"i": index, "key": one.key, "bytes": one.bytes, "logs": logs_of(one)})
-    return entries
+    baseline = context.findings.decision.baseline
+    among = [one for one in context.measured if one.key in eligible and one is not baseline]
+    return [
+        {"i": i, "key": one.key, "bytes": one.bytes, "logs": logs_of(one), "ahead": _ahead(one, among)}
+        for i, one in enumerate(context.measured)
+        if one in among
+    ]
+
+
+def _ahead(one: Candidate, others: Sequence[Candidate]) -> dict[str, dict[str, tuple[float, float]]]:
+    """Return by how much a candidate is ahead of each other one in paired rounds, and half of the interval's width."""
+    found = {
+        other.key: {
+            name: by_pairs
+            for name in ("speed", "throughput")
+            if (by_pairs := pairs.ahead(one, other, name)) is not None
+        }
+        for other in others
+        if other is not one
+    }
+    return {key: entry for key, entry in found.items() if entry}
 
 
 def logs_of(candidate: Candidate) -> dict[str, list[float] | None]:
@@ -142,9 +160,11 @@ def logs_of(candidate: Candidate) -> dict[str, list[float] | None]:
 def _remark(context: Context, one: Candidate, scored: bool) -> str:
     if one is context.findings.decision.baseline:
         return "not ranked"
-    failing = [shape(v.figure).label.lower() for v in one.verdicts if not v.ok]
+    failing = [shape(v.figure).label.lower() for v in one.verdicts if v.failed]
     if failing:
         return f"fails {', '.join(failing)}"
+    if undecided := [shape(v.figure).label.lower() for v in one.verdicts if v.undecided]:
+        return f"not decided: {', '.join(undecided)}"
     if "raced_out" in one.facts:
         return "eliminated in the race"
     words = [] if scored else ["lacks a figure"]

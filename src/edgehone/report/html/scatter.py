@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from edgehone.decision.choice import SAME_SIZE, choose, contenders
+from edgehone.decision.choice import choose, contenders, indifference
 from edgehone.decision.decision import Candidate
 from edgehone.decision.pareto import frontier
+from edgehone.decision.reasons import SAME_SIZE
 from edgehone.report.axis import Axis, axis
 from edgehone.report.figures import label, shape, value_of
 from edgehone.report.html import ranking
@@ -226,6 +227,6 @@ def _payload(context: Context, scales: Mapping[str, Axis], weights: Mapping[str,
         "rivals": ranking.rivals(context),
         "original": ranking.logs_of(context.findings.decision.baseline),
         "weights": dict(weights),
-        "sameSize": SAME_SIZE,
+        "rules": {"sameSize": SAME_SIZE, "indifference": indifference()},
         "bundle": context.findings.name,
     }

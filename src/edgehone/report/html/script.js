@@ -160,7 +160,7 @@ function weigh(section, data) {
       slider.setAttribute("aria-valuetext", set(slider));
       slider.nextElementSibling.textContent = set(slider);
     }
-    const found = rank(data.rivals, weights, data.sameSize, data.original);
+    const found = rank(data.rivals, weights, data.rules, data.original);
     const order = new Map((found ? found.ranked : []).map((key, at) => [index[key], [at, key]]));
     for (const row of rows) {
       const own = order.get(row.dataset.i);

@@ -1,0 +1,83 @@
+"""Compare the speed of two candidates by the rounds in which both ran, close together in time.
+
+Whatever slows the machine for minutes (its clock, its temperature, other programs) slows both runs of a pair and
+cancels in their ratio. Figures of separate rounds would count it twice. The intervals are t intervals over the
+logarithms of the ratios of the pairs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from edgehone.core.figure import Figure
+from edgehone.evaluation.statistics import mean_interval, ratio_of
+
+if TYPE_CHECKING:
+    from edgehone.decision.decision import Candidate
+
+# The fact of a candidate that holds its rounds: name of the round -> [when it began (seconds since 1970), milliseconds
+# of an undisturbed request, requests/s]. Rounds of equal names belong together.
+ROUNDS = "rounds"
+# Runs further apart than this are not a pair: an interrupted run may be continued hours later.
+APART_SECONDS = 1800.0
+
+
+def speedup(candidate: Candidate, baseline: Candidate) -> Figure:
+    """Return how many times faster the candidate is, by pairs of rounds where there are two or more.
+
+    A prediction keeps its own speedup, which leaves out the errors that both latencies have in common.
+    """
+    if "speedup" in candidate.figures:
+        return candidate.figures["speedup"]
+    logs = _log_ratios(candidate, baseline, "speed")
+    if len(logs) < 2:
+        latencies = [one.figure("workload_latency_ms") for one in (baseline, candidate)]
+        return ratio_of(latencies[0], latencies[1], "×")
+    found = mean_interval(logs)
+    assert found.low is not None and found.high is not None
+    return Figure(math.exp(found.value), math.exp(found.low), math.exp(found.high), found.n, "×")
+
+
+def ahead(one: Candidate, other: Candidate, objective: str) -> tuple[float, float] | None:
+    """Return by how much `one` is better in the logarithm of "speed" or "throughput", and half its interval's width.
+
+    None with fewer than two pairs of rounds.
+    """
+    logs = _log_ratios(one, other, objective)
+    if len(logs) < 2:
+        return None
+    found = mean_interval(logs)
+    assert found.high is not None
+    return found.value, found.high - found.value
+
+
+def _log_ratios(one: Candidate, other: Candidate, objective: str) -> list[float]:
+    """Return the logarithm of the ratio of each pair of rounds, above 0 where `one` is better."""
+    mine, theirs = _rounds(one), _rounds(other)
+    common = [
+        (mine[name], theirs[name])
+        for name in sorted(mine.keys() & theirs.keys())
+        if abs(theirs[name][0] - mine[name][0]) <= APART_SECONDS
+    ]
+    if objective == "throughput":
+        return [math.log(first[2] / second[2]) for first, second in common]
+    return [math.log(second[1] / first[1]) for first, second in common]
+
+
+def _rounds(candidate: Candidate) -> dict[str, tuple[float, float, float]]:
+    """Return the rounds of a candidate; entries of a damaged decision.json are left out.
+
+    There are none where the latency is not that of the rounds, but a prediction for another device or missing.
+    """
+    latency = candidate.figure("workload_latency_ms")
+    stored = candidate.facts.get(ROUNDS) if latency.value is not None and not latency.predicted else None
+    entries = stored.items() if isinstance(stored, Mapping) else ()
+    return {
+        str(name): (float(entry[0]), float(entry[1]), float(entry[2]))
+        for name, entry in entries
+        if isinstance(entry, Sequence)
+        and len(entry) == 3
+        and all(isinstance(number, (int, float)) and number > 0 for number in entry)
+    }

@@ -1,0 +1,49 @@
+"""What other programs take of the processors right now, and which programs they are."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from edgehone.device.busy import others_share, read_busy
+
+# Long enough for the kernel's counters, which advance by 10 ms.
+SECONDS = 0.5
+# Programs below this share of the processors are not named.
+NAMED = 0.05
+
+
+def others_now() -> dict[str, Any]:
+    """Watch the machine for half a second while this process waits.
+
+    Return `share`, the share (0 to 1) of the processors that all other processes took, None if unknown, and `programs`,
+    the names of those that took most, with their shares.
+    """
+    before, busy = _seconds_by_process(), read_busy()
+    time.sleep(SECONDS)
+    share, after = others_share(busy, read_busy()), _seconds_by_process()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    took = {
+        name: took
+        for (pid, name), seconds in after.items()
+        if pid != os.getpid()
+        and (took := (seconds - before.get((pid, name), 0.0)) / (SECONDS * cores)) >= NAMED
+    }
+    return {"share": share, "programs": sorted(took.items(), key=lambda one: -one[1])[:3]}
+
+
+def _seconds_by_process(proc: Path = Path("/proc")) -> dict[tuple[int, str], float]:
+    """Return the processor seconds of each process so far, by its id and name; {} without /proc."""
+    tick = os.sysconf("SC_CLK_TCK")
+    seconds: dict[tuple[int, str], float] = {}
+    for folder in proc.glob("[0-9]*"):
+        try:
+            line = (folder / "stat").read_text("utf-8", "replace")
+        except OSError:  # it ended meanwhile
+            continue
+        # The name is in parentheses and may contain any character.
+        name, fields = line[line.index("(") + 1 : line.rindex(")")], line[line.rindex(")") + 2 :].split()
+        seconds[int(folder.name), name] = (int(fields[11]) + int(fields[12])) / tick
+    return seconds

@@ -1,0 +1,74 @@
+"""Run one measurement job: nothing else of edgehone runs meanwhile, and it is repeated if it was spoiled."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from edgehone.core.errors import JobError
+from edgehone.evaluation import speed
+from edgehone.execution.job import Input
+from edgehone.execution.store import JobResult
+from edgehone.execution.watch import Watch
+from edgehone.optimize.context import RunContext
+from edgehone.optimize.original import Original
+from edgehone.optimize.trial import Trial
+
+TIME_REQUESTS = "edgehone.worker.speed:time_requests"
+# Attempts at a measurement during which the system clock jumps.
+ATTEMPTS = 3
+
+
+def run_exclusively(
+    ctx: RunContext,
+    original: Original,
+    trial: Trial,
+    call: str,
+    on_progress: Callable[[float, str], None],
+    *,
+    watch: Callable[[], Watch] = Watch,
+    epoch: str = "",
+    **more: Any,
+) -> JobResult:
+    """Run a measurement of a trial, keyed by the device too, and by `epoch` if its results must not outlast that.
+
+    It is repeated if the system clock jumped, or if other programs left hardly any undisturbed time and the run's
+    patience allows it. What was discarded is noted in the trial, and "disturbed" if a disturbed one had to do.
+
+    Raises JobError if the clock jumped in every attempt, MachineBusy if the user does not want to wait.
+    """
+    assert trial.artifact is not None
+    attempt, jumps = 0, 0
+    while True:
+        again = {"attempt": attempt} if attempt else {}
+        begun = time.monotonic()
+        done = ctx.run(
+            trial.recipe.backend,
+            call,
+            {"settings": dict(trial.recipe.settings), **original.request, **more, **again},
+            {"artifact": Input.of(trial.artifact), **original.inputs},
+            opens_session=True,
+            on_progress=on_progress,
+            exclusive=True,
+            also={"device": ctx.device.fingerprint, **({"epoch": epoch} if epoch else {})},
+            watch=watch,
+        )
+        disturbed = call == TIME_REQUESTS and speed.is_disturbed(done.facts)
+        if done.jump is not None:
+            jumps += 1
+            cause = done.jump
+        elif not disturbed:
+            return done
+        elif ctx.patience.wait(time.monotonic() - begun, lambda text: on_progress(0.0, text)):
+            cause = "other programs left no undisturbed time"
+        else:
+            trial.facts["disturbed"] = ctx.patience.why()
+            return done
+        trial.facts.setdefault("discarded", []).append(cause)
+        attempt += 1
+        if jumps == ATTEMPTS:
+            raise JobError(
+                f"{done.jump} during a measurement, {ATTEMPTS} times in a row",
+                hint="prevent sleep and clock changes (systemd-inhibit, timedatectl), then run the same command again",
+            )
