@@ -1,5 +1,5 @@
 # Everything a developer or CI types. The two that a newcomer needs: make demo, make test.
-.PHONY: setup demo test test-fast test-all check docs bench bench-recipes bench-search bench-mixed bench-real clean
+.PHONY: setup demo test test-fast test-all check docs bench bench-recipes bench-search bench-mixed bench-real bench-verdict clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -64,6 +64,10 @@ bench-search: setup
 bench-real: setup
 	$(BIN)/edgehone backends install
 	$(BIN)/python -m benchmarks.real.run
+
+bench-verdict: setup
+	$(BIN)/edgehone backends install
+	$(BIN)/python -m benchmarks.verdict
 
 bench-mixed: setup
 	$(BIN)/edgehone backends install

@@ -190,24 +190,49 @@ def torch_encoder(folder: Path) -> Run:
     return run
 
 
+# Tokens of a window of the evaluation text.
+WINDOW = 256
+
+
 def gemma3(artifact: Path, toolchain: Path) -> float:
-    """Return 1 / perplexity over windows of the evaluation text, by llama-cpp-python."""
+    """Return 1 / perplexity over windows of the evaluation text, by llama.cpp's C interface."""
     os.environ["LLAMA_CPP_LIB_PATH"] = str(toolchain / "bin")
     sys.path.insert(0, str(toolchain / "python"))
-    from llama_cpp import Llama
+    from llama_cpp import llama_cpp as lib
 
+    silent = lib.llama_log_callback(lambda *_: None)
+    lib.llama_log_set(silent, None)
+    lib.llama_backend_init()
+    model = lib.llama_model_load_from_file(os.fsencode(artifact), lib.llama_model_default_params())
+    vocabulary = lib.llama_model_get_vocab(model)
+    size = lib.llama_vocab_n_tokens(vocabulary)
     text = (Path(__file__).parents[2] / "src/edgehone/data/texts/evaluation.txt").read_bytes()
-    model = Llama(str(artifact), n_ctx=256, logits_all=True, verbose=False, n_threads=2)
-    ids = model.tokenize(text, add_bos=False)
-    losses = []
-    for begin in range(0, min(len(ids) - 255, 16 * 255), 255):
-        window = [model.token_bos(), *ids[begin : begin + 255]]
-        model.reset()
-        model.eval(window)
-        logits = np.array(model.scores[: len(window) - 1], np.float64)
+    room = (lib.llama_token * len(text))()
+    count = lib.llama_tokenize(vocabulary, text, len(text), room, len(text), False, False)
+    ids = list(room[:count])
+    params = lib.llama_context_default_params()
+    params.n_ctx = params.n_batch = params.n_ubatch = WINDOW
+    params.n_threads = params.n_threads_batch = 2
+    context = lib.llama_init_from_model(model, params)
+    losses: list[float] = []
+    for begin in range(0, min(count - WINDOW, 8 * WINDOW), WINDOW - 1):
+        window = [lib.llama_vocab_bos(vocabulary), *ids[begin : begin + WINDOW - 1]]
+        lib.llama_memory_clear(lib.llama_get_memory(context), True)
+        batch = lib.llama_batch_init(WINDOW, 0, 1)
+        batch.n_tokens = WINDOW
+        for place, token in enumerate(window):
+            batch.token[place], batch.pos[place] = token, place
+            batch.n_seq_id[place], batch.seq_id[place][0], batch.logits[place] = 1, 0, True
+        if lib.llama_decode(context, batch):
+            raise SystemExit(f"llama.cpp cannot decode {artifact}")
+        rows = np.ctypeslib.as_array(lib.llama_get_logits(context), shape=(WINDOW, size))
+        logits = rows[:-1].astype(np.float64)
+        lib.llama_batch_free(batch)
         logits -= logits.max(1, keepdims=True)
         logs = logits - np.log(np.exp(logits).sum(1, keepdims=True))
-        losses += [-logs[i, token] for i, token in enumerate(window[1:])]
+        losses += [-logs[place, token] for place, token in enumerate(window[1:])]
+    lib.llama_free(context)
+    lib.llama_model_free(model)
     return float(np.exp(-np.mean(losses)))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from edgehone.decision.choice import best_of, gap
 from edgehone.decision.decide import judged_of
@@ -10,22 +11,30 @@ from edgehone.decision.decision import Candidate
 from edgehone.decision.requirements import Requirements
 
 
+@dataclass(frozen=True)
+class Contested:
+    """The best candidate so far, and the keys of those of which more rounds could change the choice."""
+
+    best: str | None
+    keys: frozenset[str] = frozenset()
+
+
 def contested(
     candidates: Sequence[Candidate],
     baseline: Candidate,
     requirements: Requirements,
     weights: Mapping[str, float],
-) -> set[str]:
-    """Return the keys of the candidates of which the choice depends on more rounds; empty if it is decided.
+) -> Contested:
+    """Return the best candidate that passes or may pass, and those of which the choice depends on more rounds.
 
-    These are the best candidate that passes or may pass, if a gate on its speed is undecided, and those whose score it
-    neither certainly beats nor certainly ties with, together with the best itself.
+    The latter are the best candidate that passes or may pass, if a gate on its speed is undecided, and those whose
+    score it neither certainly beats nor certainly ties with, together with the best itself.
     """
     judged = [judged_of(one, baseline, requirements) for one in candidates]
     possible = [one for one in judged if one.passes or one.undecided]
     leading = best_of(possible, weights, baseline, "may pass every gate")
     if leading is None:
-        return set()
+        return Contested(None)
     best = max(leading.scores, key=lambda key: (leading.scores[key].value or 0.0, key))
     by_key = {one.key: one for one in possible}
     gaps = {
@@ -33,4 +42,4 @@ def contested(
     }
     keys = {key for key, found in gaps.items() if found is not None and found.is_open}
     keys |= {one.key for one in possible if one.undecided and one.key in {best, leading.key}}
-    return keys | ({best} if keys else set())
+    return Contested(leading.key, frozenset(keys | ({best} if keys else set())))

@@ -141,4 +141,5 @@ def _may_pass(gate: Gate, figure: Figure) -> bool:
 
 def _how_to_decide(gate: Gate, figure: Figure) -> str:
     more = "more rounds on a quieter machine" if gate.figure in TIMED else "more samples"
-    return f"the interval {figure.low:.4g} to {figure.high:.4g} contains the threshold; {more} would decide"
+    low, high = ("?" if end is None else f"{end:.4g}" for end in (figure.low, figure.high))
+    return f"the interval {low} to {high} contains the threshold; {more} would decide"

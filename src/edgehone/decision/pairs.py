@@ -1,8 +1,8 @@
 """Compare the speed of two candidates by the rounds in which both ran, close together in time.
 
 Whatever slows the machine for minutes (its clock, its temperature, other programs) slows both runs of a pair and
-cancels in their ratio. Figures of separate rounds would count it twice. The intervals are t intervals over the
-logarithms of the ratios of the pairs.
+cancels in their ratio. Figures of separate rounds would count it twice. The intervals are those of the trimmed mean of
+the logarithms of the pairs' ratios.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from edgehone.core.figure import Figure
-from edgehone.evaluation.statistics import mean_interval, ratio_of
+from edgehone.evaluation.statistics import ratio_of, trimmed_interval
 
 if TYPE_CHECKING:
     from edgehone.decision.decision import Candidate
@@ -35,7 +35,7 @@ def speedup(candidate: Candidate, baseline: Candidate) -> Figure:
     if len(logs) < 2:
         latencies = [one.figure("workload_latency_ms") for one in (baseline, candidate)]
         return ratio_of(latencies[0], latencies[1], "×")
-    found = mean_interval(logs)
+    found = trimmed_interval(logs)
     assert found.low is not None and found.high is not None
     return Figure(math.exp(found.value), math.exp(found.low), math.exp(found.high), found.n, "×")
 
@@ -48,7 +48,7 @@ def ahead(one: Candidate, other: Candidate, objective: str) -> tuple[float, floa
     logs = _log_ratios(one, other, objective)
     if len(logs) < 2:
         return None
-    found = mean_interval(logs)
+    found = trimmed_interval(logs)
     assert found.high is not None
     return found.value, found.high - found.value
 

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 BOOTSTRAP_ROUNDS = 2000
+# The share of rounds that is left out at either end.
+TRIMMED = 0.2
 SEED = 20240601  # fixed: the same samples always give the same interval
 
 
@@ -104,6 +106,27 @@ def mean_interval(values: ArrayLike) -> Interval:
         return Interval(mean, None, None, int(x.size))
     half = t_quantile(x.size - 1) * float(x.std(ddof=1)) / float(np.sqrt(x.size))
     return Interval(mean, mean - half, mean + half, int(x.size))
+
+
+def trimmed_interval(values: ArrayLike) -> Interval:
+    """Return the 20 % trimmed mean of independent values with its t interval; the plain mean of fewer than five.
+
+    Of n values the floor(0.2 n) smallest and largest are left out, and the variance is the winsorized one with n - 2g -
+    1 degrees of freedom (Tukey and McLaughlin 1963; Yuen 1974). One round in a slow minute of the machine, which would
+    widen the interval of a mean by a factor, hardly moves it. Raises ValueError if there are no values.
+    """
+    import numpy as np
+
+    x = np.sort(_floats(values))
+    n = int(x.size)
+    g = int(TRIMMED * n + 1e-9)
+    if g == 0:
+        return mean_interval(x)
+    kept = n - 2 * g
+    mean = float(x[g : n - g].mean())
+    spread = float(np.clip(x, x[g], x[n - g - 1]).std(ddof=1))
+    half = t_quantile(kept - 1) * spread / ((kept / n) * math.sqrt(n))
+    return Interval(mean, mean - half, mean + half, n)
 
 
 def clustered_mean(values: ArrayLike, clusters: ArrayLike) -> Interval:
@@ -205,7 +228,7 @@ def _bootstrap_quantile(x: Floats, q: float, groups: NDArray[Any]) -> Interval:
 
 
 def rounds_interval(rounds: Sequence[Sequence[float]]) -> Interval:
-    """Return the geometric mean of the rounds' medians with its interval; n is the number of rounds.
+    """Return the trimmed geometric mean of the rounds' medians with its interval; n is the number of rounds.
 
     Runs within one process share its memory layout and clock, so only rounds are independent. The median within a round
     keeps one interrupted run from moving the figure. Influences on a process (the clock, other processes) multiply its
@@ -219,7 +242,7 @@ def rounds_interval(rounds: Sequence[Sequence[float]]) -> Interval:
     medians = [float(np.median(np.asarray(r, dtype=np.float64))) for r in rounds]
     if min(medians) <= 0:
         raise ValueError(f"a time or rate of {min(medians)} is not positive")
-    logs = mean_interval(np.log(medians))
+    logs = trimmed_interval(np.log(medians))
     if logs.low is None or logs.high is None:
         return Interval(math.exp(logs.value), None, None, logs.n)
     return Interval(math.exp(logs.value), math.exp(logs.low), math.exp(logs.high), logs.n)

@@ -19,16 +19,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from edgehone.worker.run_delay import CALM
+
 # The quantile of the calm pieces, and of the waits that a candidate causes itself.
 LOW = 0.1
 # A piece is calm if its threads waited for at most this share of its time beyond what the candidate causes. While
 # another program takes one of two processors, the share is 0.6 or more, and bursts are longer than pieces.
 WAITED = 0.15
-# More than this share is not the candidate's own: it was 0.1 to 0.14 with ten threads on two processors.
-OWN_MOST = 0.3
+# More than this share is not the candidate's own.
+OWN_MOST = CALM - WAITED
 # If fewer pieces than this are calm, those that waited least stand for them, and the round is disturbed.
 LEAST_SHARE = 0.05
-LEAST_PIECES = 3
+LEAST_PIECES = 2
 # A round in which others took less of the processors is quiet, and all waits in it are the candidate's own.
 QUIET = 0.05
 # Tokens take longer the longer the text is, so pieces stand only for those of the same stretch of the generated text.

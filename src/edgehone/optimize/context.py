@@ -47,7 +47,6 @@ class EffortSettings:
     budget: float  # seconds for all rounds of all candidates
     samples: int  # evaluation samples of a graph
     tuning: float = 0.0  # seconds for searching runtime settings
-    contest: float = 0.0  # seconds for more rounds of candidates that are too close to tell apart
     patience: float = 0.0  # seconds to wait, in all, for a machine that other programs keep busy
 
 

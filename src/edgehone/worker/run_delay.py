@@ -12,6 +12,9 @@ from contextlib import suppress
 from pathlib import Path
 
 _TASKS = Path("/proc/self/task")
+# What threads wait, as a share of the time, where no other program takes a processor from them: less than this. With
+# ten threads on two processors it was 0.1 to 0.4; while another program takes one of two processors, it is 0.6 or more.
+CALM = 0.45
 
 
 class RunDelay:

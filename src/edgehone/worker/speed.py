@@ -11,15 +11,19 @@ from collections.abc import Sequence
 from typing import Any
 
 from edgehone.backends.sessions import WorkerJob
-from edgehone.device.busy import others_share, pressure, read_busy, stolen_share
+from edgehone.device.busy import Busy, others_share, pressure, read_busy, stolen_share
 from edgehone.device.throttle import difference, read_conditions
 from edgehone.worker import page_cache
 from edgehone.worker.clock import MONOTONIC, seconds_to_open
 from edgehone.worker.requests import Requests, open_requests
-from edgehone.worker.run_delay import RunDelay
+from edgehone.worker.run_delay import CALM, RunDelay
 
 # A round answers at least this many turns, and goes on for as long as the effort says.
 LEAST_TURNS = 3
+# On a busy machine it goes on for up to so many times as long, until as many turns begin undisturbed.
+LONGEST = 4
+# Others that take less of the processors leave a machine quiet.
+QUIET = 0.05
 
 
 def time_requests(job: WorkerJob) -> dict[str, Any]:
@@ -43,7 +47,7 @@ def time_requests(job: WorkerJob) -> dict[str, Any]:
     delay = RunDelay() if clock is MONOTONIC else None
     turns: list[list[dict[str, Any]]] = []
     begun = clock.now()
-    while len(turns) < LEAST_TURNS or clock.now() - begun < job.args["seconds"]:
+    while len(turns) < LEAST_TURNS or _goes_on(turns, clock.now() - begun, job.args["seconds"], busy):
         turns.append(_turn(requests, delay))
     if delay:
         delay.close()
@@ -65,6 +69,24 @@ def time_requests(job: WorkerJob) -> dict[str, Any]:
         "requests": [request for turn in turns for request in turn],
         "conditions": conditions,
     }
+
+
+def _goes_on(
+    turns: Sequence[Sequence[dict[str, Any]]], spent: float, seconds: float, busy: Busy | None
+) -> bool:
+    """Return True until the time of the round is over, and longer while other programs disturb it."""
+    if spent < seconds or spent >= LONGEST * seconds:
+        return spent < seconds
+    if sum(_is_calm(turn[0]) for turn in turns) >= LEAST_TURNS:
+        return False
+    return (others_share(busy, read_busy()) or 0.0) > QUIET
+
+
+def _is_calm(request: dict[str, Any]) -> bool:
+    """Return True if the request's first piece, or the whole request without pieces, was not disturbed."""
+    pieces = request.get("pieces")
+    _, seconds, delay = pieces[0] if pieces else (1, request["total"], request["delay"])
+    return delay is None or delay <= CALM * seconds
 
 
 def _turn(requests: Requests, delay: RunDelay | None) -> list[dict[str, Any]]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from edgehone.core.errors import JobError
+from edgehone.decision.decide import DISTURBED
 from edgehone.evaluation import speed
 from edgehone.execution.job import Input
 from edgehone.execution.store import JobResult
@@ -34,7 +36,8 @@ def run_exclusively(
     """Run a measurement of a trial, keyed by the device too, and by `epoch` if its results must not outlast that.
 
     It is repeated if the system clock jumped, or if other programs left hardly any undisturbed time and the run's
-    patience allows it. What was discarded is noted in the trial, and "disturbed" if a disturbed one had to do.
+    patience allows it. What was discarded is noted in the trial. If a disturbed one has to do, its fact `disturbed`
+    says who disturbs.
 
     Raises JobError if the clock jumped in every attempt, MachineBusy if the user does not want to wait.
     """
@@ -63,8 +66,7 @@ def run_exclusively(
         elif ctx.patience.wait(time.monotonic() - begun, lambda text: on_progress(0.0, text)):
             cause = "other programs left no undisturbed time"
         else:
-            trial.facts["disturbed"] = ctx.patience.why()
-            return done
+            return replace(done, facts={**done.facts, DISTURBED: ctx.patience.why()})
         trial.facts.setdefault("discarded", []).append(cause)
         attempt += 1
         if jumps == ATTEMPTS:

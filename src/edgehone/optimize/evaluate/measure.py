@@ -12,7 +12,7 @@ from edgehone.evaluation import energy, memory, speed, throughput, vision
 from edgehone.optimize.context import RunContext
 from edgehone.optimize.evaluate import vision as pictures
 from edgehone.optimize.evaluate.exclusive import run_exclusively
-from edgehone.optimize.evaluate.speed_rounds import Contest, measure_speed, settle
+from edgehone.optimize.evaluate.speed_rounds import MIN_ROUNDS, Contest, measure_speed, settle
 from edgehone.optimize.original import Original
 from edgehone.optimize.trial import Trial, guarded
 
@@ -37,11 +37,13 @@ def measure(
 ) -> None:
     """Set the speed, memory and energy figures of the baseline and of every trial that is alive.
 
-    With a `contest`, go on measuring the speed of those that the choice depends on.
+    With a `contest`, every candidate gets a few rounds, and those that the choice depends on get more. Without one all
+    are measured until their latency is steady.
     """
     trials = measurable(ctx, trials)
     ctx.emit(Event("", detail="measuring speed in rounds; no other job of edgehone runs meanwhile"))
-    number = measure_speed(ctx, original, [original.baseline, *trials])
+    few = MIN_ROUNDS if contest else None
+    number = measure_speed(ctx, original, [original.baseline, *trials], few)
     ctx.emit(Event("", detail="measuring memory and energy"))
     for trial in [original.baseline, *trials]:
         measure_memory(ctx, original, trial)

@@ -11,6 +11,7 @@ from typing import Any
 from edgehone.core.events import Event
 from edgehone.decision import pairs
 from edgehone.decision.contest import contested
+from edgehone.decision.decide import DISTURBED
 from edgehone.decision.requirements import Requirements
 from edgehone.evaluation import speed
 from edgehone.execution.store import JobResult
@@ -43,15 +44,18 @@ def in_epoch(ctx: RunContext, trials: Sequence[Trial]) -> RunContext:
     return replace(ctx, epoch=hashlib.sha256(json.dumps([now, keys]).encode()).hexdigest()[:16])
 
 
-def measure_speed(ctx: RunContext, original: Original, trials: Sequence[Trial]) -> int:
+def measure_speed(
+    ctx: RunContext, original: Original, trials: Sequence[Trial], most: int | None = None
+) -> int:
     """Set the speed figures of the trials that are alive, and return the number of rounds.
 
-    Run rounds over all trials whose latency is not steady yet, until all are steady or the effort's rounds or budget
-    are used up. The original takes part in each, so that every run of a candidate has its pair.
+    Run rounds over all trials whose latency is not steady yet, until all are steady or the effort's rounds (or `most`)
+    or budget are used up. The original takes part in each, so that every run of a candidate has its pair.
     """
     counts = dict.fromkeys((trial.recipe.key for trial in trials), 0)
     spent = 0.0  # recorded seconds of the rounds, so that a run that finds them in the store decides the same
-    for number in range(ctx.effort.rounds):
+    most = ctx.effort.rounds if most is None else most
+    for number in range(most):
         # Every trial gets the first rounds; the budget limits the others.
         if number >= MIN_ROUNDS and spent >= ctx.effort.budget:
             return number
@@ -62,24 +66,29 @@ def measure_speed(ctx: RunContext, original: Original, trials: Sequence[Trial]) 
         spent += _round(ctx, original, taking_part, number)
         for trial in taking_part:
             counts[trial.recipe.key] += 1
-    return ctx.effort.rounds
+    return most
 
 
 def settle(
     ctx: RunContext, original: Original, trials: Sequence[Trial], contest: Contest, number: int
 ) -> None:
-    """Run more rounds of the trials that the choice depends on, until it is decided or the effort's time is used up.
+    """Run more rounds of the trials that the choice depends on, until it is decided and its latency is steady.
 
-    `number` is that of the first round.
+    `number` is that of the first round. End when the effort's budget is used up; steadiness alone gets no more than the
+    effort's rounds.
     """
     spent = 0.0
-    while spent < ctx.effort.contest:
-        candidates = [trial.candidate() for trial in trials]
-        keys = contested(candidates, original.baseline.candidate(), contest.required, contest.weights)
-        running = [trial for trial in trials if trial.alive and trial.recipe.key in keys]
+    while spent < ctx.effort.budget:
+        judged = [trial.candidate() for trial in trials]
+        found = contested(judged, original.baseline.candidate(), contest.required, contest.weights)
+        running = [trial for trial in trials if trial.alive and trial.recipe.key in found.keys]
+        if running:
+            ctx.emit(Event("", detail=f"measuring on: {len(running)} candidates are too close to tell apart"))
+        elif number < ctx.effort.rounds:
+            best = [trial for trial in trials if trial.alive and trial.recipe.key == found.best]
+            running = [] if all(_steady(t) for t in (*best, original.baseline)) else best
         if not running or not original.baseline.alive:
             return
-        ctx.emit(Event("", detail=f"measuring on: {len(running)} candidates are too close to tell apart"))
         spent += _round(ctx, original, [original.baseline, *running], number)
         number += 1
 
@@ -121,11 +130,21 @@ def speed_round(ctx: RunContext, original: Original, trial: Trial, number: int, 
 def note_rounds(
     ctx: RunContext, original: Original, trial: Trial, rounds: Sequence[Mapping[str, Any]]
 ) -> None:
-    """Set a trial's speed figures from the facts of all its rounds so far."""
+    """Set a trial's speed figures from the facts of all its rounds so far.
+
+    Disturbed rounds count only if there are too few others; then the trial is disturbed, and its gates on speed
+    undecided.
+    """
     evaluator = evaluator_for(ctx.model)
     shape = evaluator.request_shape(original)
-    trial.figures.update(evaluator.speed_figures(original, rounds))
     trial.samples["rounds"] = list(rounds)
+    calm = [one for one in rounds if DISTURBED not in one]
+    if len(calm) >= min(MIN_ROUNDS, len(rounds)):
+        rounds = calm
+        trial.facts.pop(DISTURBED, None)
+    else:
+        trial.facts[DISTURBED] = next(one[DISTURBED] for one in reversed(rounds) if DISTURBED in one)
+    trial.figures.update(evaluator.speed_figures(original, rounds))
     trial.facts["unstable"] = not speed.is_steady(trial.figures["workload_latency_ms"])
     trial.facts[pairs.ROUNDS] = {
         one["round"]: [one["at"], speed.latency_ms(one, shape), speed.rate_of(one, shape)] for one in rounds
@@ -133,7 +152,11 @@ def note_rounds(
 
 
 def _settled(trial: Trial, count: int) -> bool:
-    return count >= MIN_ROUNDS and speed.is_steady(trial.figures["workload_latency_ms"])
+    return count >= MIN_ROUNDS and _steady(trial)
+
+
+def _steady(trial: Trial) -> bool:
+    return speed.is_steady(trial.figures["workload_latency_ms"])
 
 
 def in_turn(trials: Sequence[Trial], number: int) -> Sequence[Trial]:

@@ -1,0 +1,237 @@
+"""Optimize the demo model again and again, idle and under bursts of other programs: is the choice the same?
+
+    python -m benchmarks.verdict [--runs 20] [--loads 0,25,50] [--write]
+
+Builds and scores are shared; the benchmark rounds are measured anew in every run. The loads alternate, so that a slow
+hour of the machine affects all alike. What the idle runs give together, their pooled value, is the truth that the
+others are compared with:
+- the choice of a run must be that of most idle runs, or not over 5 % slower than it by the pooled latencies;
+- a gate that passes by the pooled figures must not fail (it may be undecided);
+- the 95 % intervals of latency and speedup must cover the pooled value in 18 of 20 runs.
+--write puts the table into docs/evidence.md. The results of the runs are kept in verdict.json in
+EDGEHONE_HOME/benchmarks, and an interrupted benchmark goes on with the next run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.busy import busy
+from edgehone.execution.home import home
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "evidence.md"
+BACKENDS = "llamacpp,openvino,olive"
+NEAR, COVERED, SAME = 1.05, 0.9, 0.95
+FIGURES = ("workload_latency_ms", "speedup")
+
+
+def main(words: Sequence[str]) -> int:
+    """Run the benchmark. Return 1 if a share is below its goal."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--runs", type=int, default=20, help="runs under each load (default: 20)")
+    parser.add_argument("--loads", default="0,25,50", help="per cent of every processor (default: 0,25,50)")
+    parser.add_argument("--fresh", action="store_true", help="forget the results of an interrupted benchmark")
+    parser.add_argument("--write", action="store_true", help="write the table into docs/evidence.md")
+    given = parser.parse_args(words)
+    loads = [int(load) for load in given.loads.split(",")]
+    stored = home() / "benchmarks" / "verdict.json"
+    stored.parent.mkdir(exist_ok=True)
+    if given.fresh:
+        stored.unlink(missing_ok=True)
+    runs: list[dict[str, Any]] = json.loads(stored.read_text("utf-8")) if stored.exists() else []
+    if not runs:
+        one_run(0, 0)  # builds and scores everything; not counted
+    for number in range(given.runs):
+        for load in loads:
+            if any((one["load"], one["number"]) == (load, number) for one in runs):
+                continue
+            runs.append(one_run(load, number))
+            stored.write_text(json.dumps(runs), "utf-8")
+            last = runs[-1]
+            print(
+                f"{load} % {number}: {last['chosen']} exit {last['code']}, {last['seconds']:.0f} s",
+                flush=True,
+            )
+    rows = [row(load, runs) for load in loads]
+    text = table(rows)
+    print(text)
+    if given.write:
+        start, end = "<!-- table of bench-verdict -->\n", "<!-- end of the table -->\n"
+        before, rest = PAGE.read_text("utf-8").split(start)
+        PAGE.write_text(before + start + text + end + rest.split(end, 1)[1], "utf-8")
+    problems = [problem for one in rows for problem in one["problems"]]
+    for problem in problems:
+        print(f"over: {problem}")
+    return 1 if problems else 0
+
+
+def one_run(load: int, number: int) -> dict[str, Any]:
+    """Optimize the demo model under a load, and return what it found."""
+    forget_rounds()
+    out = home() / "benchmarks" / "verdict-bundle"
+    shutil.rmtree(out, ignore_errors=True)
+    model = ROOT / "src" / "edgehone" / "data" / "demo-model"
+    command = [
+        sys.executable,
+        "-m",
+        "edgehone.cli.main",
+        "optimize",
+        str(model),
+        "--effort",
+        "quick",
+        "--json",
+    ]
+    begun = time.monotonic()
+    with busy(load / 100, number):
+        done = subprocess.run(
+            [*command, "--backends", BACKENDS, "--out", str(out)],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+        )
+    if done.returncode not in (0, 3, 4):
+        raise SystemExit(f"edgehone ended with {done.returncode}: {done.stderr[-2000:]}")
+    decision = json.loads(done.stdout)
+    measured = [one for one in decision["candidates"] if one["status"] == "ok"]
+    return {
+        "load": load,
+        "number": number,
+        "seconds": time.monotonic() - begun,
+        "code": done.returncode,
+        "chosen": decision["chosen"] or decision["fallback"],
+        "figures": {
+            one["key"]: {
+                name: [one["figures"][name][end] for end in ("value", "low", "high")]
+                for name in (*FIGURES, "observed_latency_ms")
+            }
+            for one in [*measured, decision["baseline"]]
+        },
+        "failed": [
+            [one["key"], verdict["gate"]]
+            for one in measured
+            for verdict in one["verdicts"]
+            if not verdict["ok"] and not verdict["undecided"]
+        ],
+        "passed": [
+            [one["key"], verdict["gate"]] for one in measured for verdict in one["verdicts"] if verdict["ok"]
+        ],
+    }
+
+
+def forget_rounds() -> None:
+    """Remove the benchmark rounds from the store, so that they are measured again."""
+    for described in (home() / "store" / "jobs").glob("*/job.json"):
+        if "worker.speed:time_requests" in described.read_text("utf-8"):
+            shutil.rmtree(described.parent)
+
+
+def pooled(runs: Sequence[dict[str, Any]], name: str) -> dict[str, float]:
+    """Return the geometric mean of a figure over the idle runs, by candidate."""
+    values: dict[str, list[float]] = {}
+    for run in runs:
+        if run["load"] == 0:
+            for key, figures in run["figures"].items():
+                if figures[name][0]:
+                    values.setdefault(key, []).append(figures[name][0])
+    return {key: math.exp(sum(map(math.log, own)) / len(own)) for key, own in values.items()}
+
+
+def row(load: int, runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the shares of a load, and where they are below their goals."""
+    mine = [run for run in runs if run["load"] == load]
+    idle = [run for run in runs if run["load"] == 0]
+    truth = {name: pooled(runs, name) for name in FIGURES}
+    [(usual, _)] = Counter(run["chosen"] for run in idle).most_common(1)
+    latency = truth["workload_latency_ms"]
+    near = sum(
+        run["chosen"] == usual or latency.get(run["chosen"], math.inf) <= NEAR * latency[usual]
+        for run in mine
+    )
+    passes = Counter(tuple(pair) for run in idle for pair in run["passed"])
+    sure = {pair for pair, count in passes.items() if count > len(idle) / 2}
+    wrong = [pair for run in mine for pair in map(tuple, run["failed"]) if pair in sure]
+    share = {name: covered(mine, name, truth[name]) for name in FIGURES}
+    problems = (
+        [] if near >= SAME * len(mine) else [f"{load} %: the choice was near in {near} of {len(mine)} runs"]
+    )
+    problems += [f"{load} %: {key} fails {gate}, which it passes idle" for key, gate in sorted(set(wrong))]
+    problems += [
+        f"{load} %: the intervals of {name} cover {value:.0%}"
+        for name, value in share.items()
+        if value < COVERED
+    ]
+    chosen = Counter(run["chosen"] for run in mine)
+    return {
+        "load": load,
+        "runs": len(mine),
+        "chosen": ", ".join(f"{key} ({count})" for key, count in chosen.most_common()),
+        "near": near,
+        "wrong": len(wrong),
+        **share,
+        "off": off(mine, "workload_latency_ms", latency),
+        "observed": off(mine, "observed_latency_ms", pooled(runs, "observed_latency_ms")),
+        "undecided": sum(run["code"] == 4 for run in mine),
+        "seconds": sum(run["seconds"] for run in mine) / max(1, len(mine)),
+        "problems": problems,
+    }
+
+
+def covered(runs: Sequence[dict[str, Any]], name: str, truth: dict[str, float]) -> float:
+    """Return the share of intervals, over candidates and runs, that contain the pooled value."""
+    found = [
+        low <= truth[key] <= high
+        for run in runs
+        for key, figures in run["figures"].items()
+        for _, low, high in [figures[name]]
+        if key in truth and low is not None and not (name == "speedup" and low == high == 1)
+    ]
+    return float(sum(found) / max(1, len(found)))
+
+
+def off(runs: Sequence[dict[str, Any]], name: str, truth: dict[str, float]) -> float:
+    """Return the mean deviation of the candidates' values from the pooled ones, as a share."""
+    found = [
+        figures[name][0] / truth[key] - 1
+        for run in runs
+        for key, figures in run["figures"].items()
+        if key in truth and figures[name][0]
+    ]
+    return float(sum(found) / max(1, len(found)))
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """Return the rows as a Markdown table."""
+    text = (
+        "| load | runs | chosen | same, or within 5 % | gates failed wrongly | latency covered | speedup covered | "
+        "undisturbed off by | observed off by | not decided | seconds |\n" + "| --- " * 11 + "|\n"
+    )
+    for one in rows:
+        cells = (
+            f"{one['load']} %", one["runs"], one["chosen"], f"{one['near']} of {one['runs']}", one["wrong"],
+            percent(one["workload_latency_ms"]), percent(one["speedup"]), f"{100 * one['off']:+.1f} %",
+            f"{100 * one['observed']:+.1f} %", one["undecided"], f"{one['seconds']:.0f}",
+        )  # fmt: skip
+        text += "| " + " | ".join(map(str, cells)) + " |\n"
+    return text
+
+
+def percent(share: float) -> str:
+    """Return a share in per cent."""
+    return f"{100 * share:.0f} %"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
