@@ -43,10 +43,11 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--runs", type=int, default=20, help="runs under each load (default: 20)")
     parser.add_argument("--loads", default="0,25,50", help="per cent of every processor (default: 0,25,50)")
     parser.add_argument("--fresh", action="store_true", help="forget the results of an interrupted benchmark")
+    parser.add_argument("--results", type=Path, help="file of the runs' results (default: in EDGEHONE_HOME)")
     parser.add_argument("--write", action="store_true", help="write the table into docs/evidence.md")
     given = parser.parse_args(words)
     loads = [int(load) for load in given.loads.split(",")]
-    stored = home() / "benchmarks" / "verdict.json"
+    stored = given.results or home() / "benchmarks" / "verdict.json"
     stored.parent.mkdir(exist_ok=True)
     if given.fresh:
         stored.unlink(missing_ok=True)

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from edgehone.core.events import Event
 from edgehone.decision import race
-from edgehone.decision.decide import derive
+from edgehone.decision.decide import DISTURBED, derive
 from edgehone.decision.gates import hopeless
 from edgehone.decision.race import Runner
 from edgehone.decision.requirements import Requirements
@@ -119,9 +119,10 @@ class Race:
 
 
 def runner(ctx: RunContext, original: Original, trial: Trial, rounds: Mapping[int, JobResult]) -> Runner:
-    """Return a trial's measurements as a runner of the race; `rounds` are by round number."""
+    """Return a trial's measurements as a runner of the race; `rounds` are by round number. Disturbed ones are left out."""
     evaluator = evaluator_for(ctx.model)
     shape = evaluator.request_shape(original)
+    rounds = {number: done for number, done in rounds.items() if DISTURBED not in done.facts}
     return Runner(
         trial.recipe.key,
         {number: speed.latency_ms(done.facts, shape) for number, done in rounds.items()},

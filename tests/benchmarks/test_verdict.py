@@ -1,0 +1,48 @@
+"""The short form of `make bench-verdict`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks import verdict
+
+
+@pytest.mark.real
+@pytest.mark.long
+@pytest.mark.xdist_group("measures")
+def test_the_choice_is_the_same_under_load(tmp_path: Path) -> None:
+    words = ["--runs", "3", "--loads", "0,25", "--results", str(tmp_path / "verdict.json")]
+    assert verdict.main(words) == 0
+
+
+def run(load: int, chosen: str, latency: float, failed: tuple[str, ...] = ()) -> dict[str, object]:
+    interval = [latency, 0.95 * latency, 1.05 * latency]
+    speedup = [100 / latency, 95 / latency, 105 / latency]
+    figures = {"workload_latency_ms": interval, "speedup": speedup, "observed_latency_ms": interval}
+    gates = {"speedup", "latency_cv"} - {*failed}
+    return {
+        "load": load,
+        "number": 0,
+        "seconds": 1.0,
+        "code": 0,
+        "chosen": chosen,
+        "figures": {"a": figures, "b": {**figures, "workload_latency_ms": [1.2 * one for one in interval]}},
+        "failed": [["a", gate] for gate in failed],
+        "passed": [["a", gate] for gate in sorted(gates)],
+    }
+
+
+def test_what_is_wrong_is_found() -> None:
+    idle = [run(0, "a", 10.0)] * 3
+    assert verdict.row(0, idle)["problems"] == []
+    assert verdict.row(25, [*idle, run(25, "a", 10.1)])["problems"] == []
+    # The other candidate is 20 % slower.
+    [problem] = verdict.row(25, [*idle, run(25, "b", 10.1)])["problems"]
+    assert "near in 0 of 1" in problem
+    [problem] = verdict.row(25, [*idle, run(25, "a", 10.1, ("latency_cv",))])["problems"]
+    assert "a fails latency_cv" in problem
+    # Intervals of 5 % that lie 30 % off.
+    problems = verdict.row(25, [*idle, run(25, "a", 13.0)])["problems"]
+    assert ["cover 0%" in one for one in problems] == [True, True]
