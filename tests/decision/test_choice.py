@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from edgehone.core.figure import Figure
-from edgehone.decision.choice import choose
+from edgehone.decision.choice import Gap, band, choose, gap, indifference
 from edgehone.decision.decision import Candidate
 from edgehone.decision.fallback import nearest
 from edgehone.decision.gates import Verdict
+from tests.decision.timed import timed
 
 WEIGHTS = {"speed": 1.0, "quality": 8.0, "memory": 0.3, "size": 0.1}
 
@@ -229,3 +230,99 @@ def test_predictions_are_compared_by_their_speedup() -> None:
     got = choose([predicted("a/small", 200.0, 40_000_000), predicted("b/fast", 100.0, 50_000_000)], WEIGHTS)
     assert got is not None
     assert got.key == "b/fast"
+
+
+def chosen_of(*candidates: Candidate) -> str:
+    got = choose(candidates, {"speed": 1.0, "size": 0.1})
+    assert got is not None
+    return got.key
+
+
+def test_a_wide_interval_makes_no_tie() -> None:
+    """The demo with speedup=off on a busy machine: 101.6 ms was chosen over 76.4 as the smaller."""
+    slow = timed("b/small", [101.6, 60.0, 200.0, 80.0], size=9_000_000)
+    fast = timed("a/fast", [76.4, 150.0, 50.0, 70.0], size=11_000_000)
+    found = gap(fast, slow, [fast, slow], {"speed": 1.0, "size": 0.1})
+    assert found is not None and found.is_open and not found.is_tie
+    assert chosen_of(slow, fast) == "a/fast"
+
+
+def test_the_same_holds_where_no_rounds_are_known() -> None:
+    def wide(key: str, latency: float, size: int) -> Candidate:
+        one = candidate(key, latency, size=size)
+        return replace(one, figures={**one.figures, "workload_latency_ms": about(latency, 0.6, "ms")})
+
+    assert chosen_of(wide("b/small", 101.6, 49_000_000), wide("a/fast", 76.4, 50_000_000)) == "a/fast"
+    assert chosen_of(wide("b/small", 186.0, 49_000_000), wide("a/fast", 76.0, 50_000_000)) == "a/fast"
+
+
+def test_a_candidate_of_better_quality_is_not_given_up_for_a_smaller_one_that_is_slower() -> None:
+    """int4 at 167 ms and KL 1e-3 was chosen over int8 at 153 ms and KL 6e-5, on a quiet machine."""
+    int4 = timed("openvino/int4", [167.0, 168.0, 166.0], size=60_000_000, kl=1e-3)
+    int8 = timed("openvino/int8", [153.0, 150.0, 156.0], size=110_000_000, kl=6e-5)
+    got = choose([int4, int8], WEIGHTS | {"size": 0.0})
+    assert got is not None and got.key == "openvino/int8"
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.9])
+def test_within_the_indifference_the_smaller_is_chosen(share: float) -> None:
+    slower = 100.0 * (1 + share * indifference())
+    small = timed("b/small", [slower, 1.2 * slower, 0.9 * slower], size=90_000_000)
+    fast = timed("a/fast", [100.0, 120.0, 90.0], size=100_000_000)
+    got = choose([small, fast], {"speed": 1.0})
+    assert got is not None and got.key == "b/small" and set(got.tied) == {"a/fast", "b/small"}
+    assert (
+        "within what 3 % of speed is worth, and chosen as the smaller (90.0 MB against 100.0 MB)"
+        in got.reason
+    )
+
+
+@pytest.mark.parametrize("share", [1.1, 2.0])
+def test_beyond_the_indifference_the_faster_is_chosen(share: float) -> None:
+    slower = 100.0 * (1 + share * indifference())
+    small = timed("b/small", [slower, 1.2 * slower, 0.9 * slower], size=90_000_000)
+    fast = timed("a/fast", [100.0, 120.0, 90.0], size=100_000_000)
+    got = choose([small, fast], {"speed": 1.0})
+    assert got is not None and got.key == "a/fast" and got.tied == ("a/fast",)
+    assert "beats b/small (" in got.reason
+
+
+def test_the_reason_says_that_the_rounds_do_not_separate_two() -> None:
+    got = choose([timed("a", [90.0, 120.0, 100.0]), timed("b", [115.0, 95.0, 120.0])], {"speed": 1.0})
+    assert got is not None and got.key == "a" and got.tied == ("a",)
+    assert "better than b (" in got.reason and "but the rounds do not separate the two" in got.reason
+
+
+def test_paired_rounds_separate_what_their_intervals_do_not() -> None:
+    """Each round is up to twice as slow as another, for both."""
+    slowness = [1.0, 2.0, 1.4, 1.7]
+    fast, slow = timed("a", [100 * s for s in slowness]), timed("b", [110 * s for s in slowness], size=1)
+    assert fast.figure("workload_latency_ms").ties(slow.figure("workload_latency_ms"))
+    got = choose([slow, fast], {"speed": 1.0})
+    assert got is not None and got.key == "a" and "beats b (" in got.reason
+
+
+@given(some.floats(-1, 1), some.floats(0, 1), some.floats(0.001, 0.2))
+def test_a_gap_is_a_tie_or_open_or_decided(value: float, half: float, within: float) -> None:
+    found = Gap(value, value - half, value + half, within)
+    assert not (found.is_tie and found.is_open)
+    if found.is_tie:
+        assert abs(value) <= within
+    if not found.is_tie and not found.is_open:
+        assert found.low > 0 or found.high < 0
+    turned = Gap(-value, -value - half, -value + half, within)
+    assert (turned.is_tie, turned.is_open) == (found.is_tie, found.is_open)
+
+
+def test_the_band_is_what_the_indifference_is_worth_in_speed() -> None:
+    once = math.log1p(indifference())
+    assert band({"speed": 2.0, "quality": 8.0}) == pytest.approx(2 * once)
+    assert band({"throughput": 3.0, "quality": 8.0}) == pytest.approx(3 * once)
+    # Without either, the smallest weight keeps the band small.
+    assert band({"quality": 8.0, "size": 0.1, "speed": 0.0}) == pytest.approx(0.1 * once)
+
+
+def test_no_gap_without_the_speed_of_both() -> None:
+    one, other = timed("a", [100.0, 101.0]), without(timed("b", [100.0, 101.0]), "workload_latency_ms")
+    assert gap(one, other, [one, other], {"speed": 1.0}) is None
+    assert gap(one, one, [one, other], {"speed": 1.0}) is not None

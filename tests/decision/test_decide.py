@@ -9,9 +9,10 @@ import pytest
 
 from edgehone.core.figure import Figure
 from edgehone.decision import requirements
-from edgehone.decision.decide import Subject, decide
+from edgehone.decision.decide import DISTURBED, Subject, decide
 from edgehone.decision.decision import UNITS, Candidate, Decision
 from edgehone.model.info import Kind
+from tests.decision.timed import timed
 
 WEIGHTS = {"speed": 1.0, "quality": 8.0, "memory": 0.3, "size": 0.1}
 
@@ -163,3 +164,53 @@ def test_a_much_faster_candidate_on_an_accelerator_is_chosen_by_the_default_weig
     got = run(gpu, cpu, gates=gates, kind=kind)
     assert got.chosen == "a/int4@GPU.0"
     assert ("memory was not measured for a/int4@GPU.0" in got.reason) is not told
+
+
+QUIET_ORIGINAL = timed("pytorch/original", [300.0, 301.0, 299.0], size=600_000_000, memory=1e9)
+
+
+def test_speedups_are_of_paired_rounds() -> None:
+    """A machine that gets twice as slow slows both."""
+    original = timed("pytorch/original", [300.0, 600.0, 450.0], size=600_000_000, memory=1e9)
+    got = run(timed("a/one", [100.0, 201.0, 149.0], memory=3e8), baseline=original)
+    speedup = got.candidates[0].figures["speedup"]
+    assert speedup.value == pytest.approx(3, rel=0.01)
+    assert speedup.low is not None and speedup.low > 2.9
+    assert got.chosen == "a/one"
+
+
+def test_if_one_may_pass_the_decision_is_open_and_says_why() -> None:
+    got = run(timed("a/near", [140.0, 170.0, 145.0]), baseline=QUIET_ORIGINAL)
+    assert got.chosen is None and got.candidates[0].undecided
+    assert got.reason.startswith(
+        "Not decided on this machine: one candidate may pass every gate. a/near: speedup"
+    )
+    assert "more rounds on a quieter machine would decide" in got.reason
+    assert Decision.from_json(got.to_json()) == got
+    both = run(
+        timed("a/near", [140.0, 170.0, 145.0]),
+        timed("b/near", [140.0, 171.0, 146.0]),
+        baseline=QUIET_ORIGINAL,
+    )
+    assert "2 candidates may pass every gate" in both.reason
+
+
+def test_what_fails_a_gate_too_is_not_open() -> None:
+    got = run(timed("a/fat", [140.0, 170.0, 145.0], memory=9e8), baseline=QUIET_ORIGINAL)
+    assert not got.candidates[0].undecided
+    assert got.reason.startswith("No candidate passes every gate.")
+
+
+@pytest.mark.parametrize("which", ["candidate", "original"])
+def test_disturbed_rounds_decide_nothing_about_speed(which: str) -> None:
+    told = {DISTURBED: "other programs take 93 % of the processors while it was measured"}
+    one, original = timed("a/one", [100.0, 101.0, 99.0]), QUIET_ORIGINAL
+    assert run(one, baseline=original).chosen == "a/one"
+    if which == "candidate":
+        one = replace(one, facts={**one.facts, **told})
+    else:
+        original = replace(original, facts={**original.facts, **told})
+    got = run(one, baseline=original)
+    assert got.chosen is None and got.candidates[0].undecided
+    assert "other programs take 93 % of the processors" in got.reason
+    assert [v.gate for v in got.candidates[0].verdicts if v.undecided] == ["speedup", "latency_cv"]

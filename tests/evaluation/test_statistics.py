@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from statistics import NormalDist
 
 import numpy as np
 import pytest
@@ -192,3 +194,43 @@ def test_intervals_hold_their_value(rows: list[tuple[float, int]]) -> None:
             assert got.low <= got.value + 1e-6
         if got.high is not None:
             assert got.high >= got.value - 1e-6
+
+
+ROUNDS, REQUESTS = 8, 40
+
+
+def covered(q: float, between: float, interval: Callable[[list[list[float]]], st.Interval]) -> float:
+    """Return how often an interval contains the q-quantile of requests whose process varies by `between`."""
+    generator = np.random.default_rng(17)
+    within = 0.02
+    # The requests of all processes together are normal, as logarithms.
+    truth = math.exp(NormalDist().inv_cdf(q) * math.hypot(within, between))
+    hits, tries = 0, 400
+    for _ in range(tries):
+        shifts = generator.normal(0, between, ROUNDS)
+        times = np.exp(shifts[:, None] + generator.normal(0, within, (ROUNDS, REQUESTS)))
+        got = interval(times.tolist())
+        assert got.low is not None and got.high is not None
+        hits += got.low <= truth <= got.high
+    return hits / tries
+
+
+@pytest.mark.parametrize("q", [0.5, 0.95])
+@pytest.mark.parametrize("between", [0.02, 0.04])
+def test_intervals_of_percentiles_take_rounds_as_clusters(q: float, between: float) -> None:
+    """Processes differ by 2 to 4 %; what is timed within one process is not independent."""
+    assert covered(q, between, lambda rounds: st.quantile_of_rounds(rounds, q)) >= 0.9
+    pooled = covered(q, between, lambda rounds: st.quantile_interval(np.ravel(rounds), q))
+    assert pooled < 0.9
+
+
+def test_a_quantile_of_rounds_has_the_value_of_all_requests_and_the_number_of_rounds() -> None:
+    rounds = [[10.0 + place / 100 + number for place in range(40)] for number in range(4)]
+    got = st.quantile_of_rounds(rounds, 0.5)
+    assert got.value == pytest.approx(float(np.quantile(np.ravel(rounds), 0.5)))
+    assert got.n == 4 and got.low is not None and got.high is not None
+    assert got.low < got.value < got.high
+
+
+def test_a_quantile_of_one_round_has_no_interval() -> None:
+    assert st.quantile_of_rounds([[1.0] * 100], 0.5) == st.Interval(1.0, None, None, 1)

@@ -43,3 +43,9 @@ def test_the_command_line_repeats_every_option(tmp_path: Path) -> None:
         "edgehone", "optimize", str(tmp_path), "--effort", "quick", "--time", "60",
         "--gate", "speedup=off", "--out", str(Path("b").resolve()),
     ]  # fmt: skip
+
+
+def test_the_command_line_repeats_what_to_do_on_a_busy_machine(tmp_path: Path) -> None:
+    words = OptimizeOptions.of(tmp_path, {"when_busy": "measure"}).command()
+    assert words[words.index("--when-busy") + 1] == "measure"
+    assert "--when-busy" not in OptimizeOptions.of(tmp_path, {}).command()

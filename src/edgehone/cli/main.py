@@ -19,7 +19,8 @@ from edgehone.core.errors import EdgehoneError, InputError, JobError
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a verb.
 
-    Returns the exit code: 0 success, 1 failure, 2 unusable input or set-up, 3 no candidate passes, 130 interrupted.
+    Returns the exit code: 0 success, 1 failure, 2 unusable input or set-up, 3 no candidate passes,
+    4 the machine was too busy to tell, 130 interrupted.
     """
     try:
         try:

@@ -87,7 +87,8 @@ def _reason(choice: Choice | None, fallback: Choice | None, judged: Sequence[Can
     if undecided := [c for c in judged if c.undecided]:
         best = next((c for c in undecided if fallback and c.key == fallback.key), undecided[0])
         why = "; ".join(f"{v.gate}: {v.reason}" for v in best.verdicts if v.undecided)
-        return f"Not decided on this machine: {len(undecided)} candidates may pass every gate. {best.key}: {why}."
+        many = f"{len(undecided)} candidates" if len(undecided) > 1 else "one candidate"
+        return f"Not decided on this machine: {many} may pass every gate. {best.key}: {why}."
     if fallback is None:
         return nothing_passes(judged)
     bundled = [c for c in judged if c.key == fallback.key]  # none if it is the original

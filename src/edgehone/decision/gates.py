@@ -95,6 +95,8 @@ def verdict_of(gate: Gate, figure: Figure, disturbed: str | None = None) -> Verd
     # A prediction is judged by its unfavourable end, whichever end the gate names.
     bound = gate.bound if not figure.predicted else "low" if gate.op == ">=" else "high"
     judged: float | None = getattr(figure, bound)
+    if figure.reason == speed.ALL_DISTURBED:
+        disturbed = disturbed or speed.ALL_DISTURBED
     disturbs = disturbed is not None and gate.figure in TIMED and not figure.predicted
     ok, margin, undecided = False, None, disturbs
     if judged is None or math.isnan(judged):  # NaN compares false with everything and must not pass
@@ -108,7 +110,8 @@ def verdict_of(gate: Gate, figure: Figure, disturbed: str | None = None) -> Verd
         end += " predicted" if figure.predicted else ""
         reason = f"{gate.figure} {judged:.4g}{end}, required {gate.op} {gate.threshold:g}"
     if undecided:
-        reason += f": not decided, {disturbed if disturbs else _how_to_decide(gate, figure)}"
+        why = disturbed if disturbs else _how_to_decide(gate, figure)
+        reason = f"not decided, {why}" if reason == why else f"{reason}: not decided, {why}"
     return Verdict(
         gate=gate.name,
         figure=gate.figure,

@@ -79,5 +79,5 @@ def _rounds(candidate: Candidate) -> dict[str, tuple[float, float, float]]:
         for name, entry in entries
         if isinstance(entry, Sequence)
         and len(entry) == 3
-        and all(isinstance(number, (int, float)) and number > 0 for number in entry)
+        and all(isinstance(number, (int, float)) and 0 < number < math.inf for number in entry)
     }

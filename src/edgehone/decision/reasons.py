@@ -41,12 +41,13 @@ def against(winner: Candidate, other: Candidate, relation: Relation, *, by_rate:
     if relation == "open":
         return f"better than {other.key}{speeds} by the workload's weights, but the rounds do not separate the two"
     near = f"{float(shipped()['choice']['indifference']):.0%}".replace("%", " %")
+    equal = f"equal to {other.key}{speeds} within what {near} of speed is worth"
     if bytes_of(other) <= SAME_SIZE * bytes_of(winner):
-        return f"within {near} of {other.key}{speeds}, of the same size, and better by the workload's weights"
+        return f"{equal}, of the same size, and better by the workload's weights"
     sizes = ""
     if winner.bytes is not None and other.bytes is not None:
         sizes = f" ({winner.bytes / 1e6:.1f} MB against {other.bytes / 1e6:.1f} MB)"
-    return f"within {near} of {other.key}{speeds}, and chosen as the smaller{sizes}"
+    return f"{equal}, and chosen as the smaller{sizes}"
 
 
 def unmeasured(dropped: Sequence[str], completed: Completed) -> list[str]:

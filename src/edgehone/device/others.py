@@ -24,7 +24,7 @@ def others_now() -> dict[str, Any]:
     before, busy = _seconds_by_process(), read_busy()
     time.sleep(SECONDS)
     share, after = others_share(busy, read_busy()), _seconds_by_process()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = os.cpu_count() or 1  # all of the machine, as in `others_share`
     took = {
         name: took
         for (pid, name), seconds in after.items()
@@ -44,6 +44,8 @@ def _seconds_by_process(proc: Path = Path("/proc")) -> dict[tuple[int, str], flo
         except OSError:  # it ended meanwhile
             continue
         # The name is in parentheses and may contain any character.
-        name, fields = line[line.index("(") + 1 : line.rindex(")")], line[line.rindex(")") + 2 :].split()
-        seconds[int(folder.name), name] = (int(fields[11]) + int(fields[12])) / tick
+        start, end = line.find("("), line.rfind(")")
+        fields = line[end + 2 :].split()
+        if start >= 0 and len(fields) > 12:
+            seconds[int(folder.name), line[start + 1 : end]] = (int(fields[11]) + int(fields[12])) / tick
     return seconds

@@ -37,6 +37,8 @@ STEADY = 0.03
 DISTURBED = 0.1
 # The variation of requests is that of those which were undisturbed for this share of their time.
 OWN = 0.8
+# Why there is no variation then. It may be small all the same, so no gate on it fails.
+ALL_DISTURBED = "other programs disturbed every request"
 # The figures of this module, with their units.
 UNITS = {
     "ttft_ms": "ms",
@@ -54,6 +56,8 @@ UNITS = {
     "load_warm_ms": "ms",
 }
 
+# The figures of opening the artifact.
+LOADS = ("load_cold_ms", "load_warm_ms")
 
 _NO_PREFILL = {
     True: "the time to the first token includes waiting for other clients",
@@ -199,10 +203,7 @@ def _variation(calm: Sequence[Undisturbed]) -> Figure:
     spreads = [(len(one) - 1, cv) for one in own if one and (cv := coefficient_of_variation(one)) is not None]
     if not spreads:
         alone = all(len(one.requests) < 2 for one in calm)
-        return Figure.missing(
-            "one request per round has no variation" if alone else "other programs disturbed every request",
-            "ratio",
-        )
+        return Figure.missing("one request per round has no variation" if alone else ALL_DISTURBED, "ratio")
     pooled = (sum(free * cv**2 for free, cv in spreads) / sum(free for free, _ in spreads)) ** 0.5
     n = sum(free + 1 for free, _ in spreads)
     if len(spreads) < 2:

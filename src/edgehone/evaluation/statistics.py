@@ -15,6 +15,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 from edgehone.core.figure import PREDICTED, Figure
@@ -252,16 +253,20 @@ def quantile_of_rounds(rounds: Sequence[Sequence[float]], q: float) -> Interval:
     """Return the q-quantile of the samples of all rounds with its interval; n is the number of rounds.
 
     Two causes of error add in quadrature, as logarithms: few samples (the order statistics of `quantile_interval`), and
-    what differs from round to round and multiplies all times of a process (a t interval over the logarithms of the
-    rounds' medians). Order statistics alone take the samples of one process for independent. Raises ValueError if a
-    sample is not positive or a round is empty.
+    what differs from round to round and multiplies all times of a process (a t interval over the logarithms of the k
+    rounds' medians). A quantile away from the median also depends on how much the rounds differ, which k of them tell
+    imprecisely: with z, that quantile of the standard normal, the variance of mean + z · deviation is
+    1 + k·z²/(2(k-1)) times that of the mean (for normal logarithms; Meeker, Hahn and Escobar, "Statistical Intervals",
+    2017). Order statistics alone take the samples of one process for independent. Raises ValueError if a sample is not
+    positive or a round is empty.
     """
     pooled = quantile_interval([value for one in rounds for value in one], q)
     between = rounds_interval(rounds)
     if None in (pooled.low, pooled.high, between.low):
         return Interval(pooled.value, None, None, len(rounds))
     assert pooled.low is not None and pooled.high is not None and between.low is not None
-    shift = math.log(between.value / between.low)
+    k, z = len(rounds), NormalDist().inv_cdf(q)
+    shift = math.log(between.value / between.low) * math.sqrt(1 + k * z**2 / (2 * (k - 1)))
     down = math.hypot(math.log(pooled.value / pooled.low), shift)
     up = math.hypot(math.log(pooled.high / pooled.value), shift)
     return Interval(pooled.value, pooled.value * math.exp(-down), pooled.value * math.exp(up), len(rounds))

@@ -94,7 +94,7 @@ def of_round(one: Mapping[str, Any]) -> Undisturbed:
     if all(request.get("pieces") for request in requests):
         cut = [[Piece(*piece) for piece in request["pieces"]] for request in requests]
         return _of_pieces(cut, others)
-    pieces = [Piece(1, request["total"], request.get("delay", 0.0)) for request in requests]
+    pieces = [Piece(1, request["total"], request.get("delay")) for request in requests]
     calm, enough = _calm(pieces, _limit(pieces, others))
     timed = [Timed(requests[i]["total"], requests[i].get("ttft")) for i in calm]
     first = [one.first for one in timed if one.first is not None]

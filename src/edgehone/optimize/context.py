@@ -23,7 +23,7 @@ from edgehone.execution.threads import threads_of
 from edgehone.execution.watch import Watch
 from edgehone.inputs.workload import Workload
 from edgehone.model.info import ModelInfo
-from edgehone.optimize.patience import Patience
+from edgehone.optimize.patience import Patience, unwatched
 from edgehone.plan.target import PredictionTarget
 
 
@@ -115,7 +115,7 @@ class RunContext:
     verifies_on_target: bool = False  # True: quality is scored again on the target executor
     # Stored rounds are reused only within the same epoch: the same day, machine settings and candidates.
     epoch: str = ""
-    patience: Patience = field(default_factory=lambda: Patience("measure", 0.0, dict))
+    patience: Patience = field(default_factory=lambda: Patience("measure", 0.0, unwatched))
     measurement_group: str = ""  # stored measurements are reused only within the same group
 
     @property

@@ -64,7 +64,8 @@ def optimize(model: str | Path, **options: Unpack[Options]) -> Decision:
 
     Raises TypeError for an unknown option, InputError for input that cannot be used, SetupError for what the
     machine lacks, NothingPasses, which carries the decision, if no candidate passes every gate (NotDecided if one may,
-    but its speed could not be measured precisely enough), and MachineBusy if the machine is too busy and must not be.
+    but its speed could not be measured precisely enough), and MachineBusy if the machine is too busy and `when_busy` is
+    "stop".
     """
     chosen_options = OptimizeOptions.of(model, options)
     clock = Clock(chosen_options.time) if chosen_options.time else None

@@ -118,6 +118,7 @@ class OptimizeOptions:
         for option, values in repeated.items():
             for value in values:
                 words += [option, value]
+        words += ["--when-busy", self.when_busy] if self.when_busy != "wait" else []
         words += [] if self.fallback else ["--no-fallback"]
         return words + (["--out", _absolute(self.out)] if self.out else [])
 

@@ -54,9 +54,17 @@ class Patience:
             self.left -= time.monotonic() - begun
         return False
 
-    def why(self) -> str:
-        """Return who disturbs, for a measurement that must do."""
-        return f"{described(self._others())} while it was measured"
+    def why(self, share: float | None) -> str:
+        """Return who disturbs, for a measurement that must do. `share` is what others took during it, None if unknown.
+
+        The programs are those that run now, usually the same.
+        """
+        return f"{described({**self._others(), 'share': share})} while it was measured"
+
+
+def unwatched() -> Mapping[str, Any]:
+    """Return what is known of other programs where nobody watches them."""
+    return {"share": None, "programs": []}
 
 
 def described(seen: Mapping[str, Any]) -> str:

@@ -192,6 +192,7 @@ def set_up_context(
 
     Returns it with notes for the report and, by backend, why an environment could not be installed. Raises as `set_up`.
     """
+    when_busy = checked(options.when_busy)
     info = inspect(options.model)
     evaluator = evaluator_for(info)
     name = options.workload or evaluator.default_workload(info)
@@ -230,9 +231,7 @@ def set_up_context(
         axes=options.axes,
         alphabet=alphabet(config),
         normalization=normalization(config),
-        patience=Patience(
-            checked(options.when_busy), effort.patience, lambda: target_executor.call(OTHERS_NOW)
-        ),
+        patience=Patience(when_busy, effort.patience, lambda: target_executor.call(OTHERS_NOW)),
     )
     reasons = {name: error.message for name, error in unready.items()}
     return ctx, (note,) if note else (), reasons

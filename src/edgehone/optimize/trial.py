@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from edgehone.backends.base import Recipe
-from edgehone.core.errors import EdgehoneError, JobError, NothingToGain, SetupError
+from edgehone.core.errors import EdgehoneError, JobError, MachineBusy, NothingToGain, SetupError
 from edgehone.core.events import Event
 from edgehone.core.figure import Figure
 from edgehone.decision.decision import Candidate, Conversion
@@ -62,7 +62,10 @@ class Trial:
 
 @contextmanager
 def guarded(ctx: RunContext, trial: Trial) -> Iterator[None]:
-    """End the trial, and emit the failure, if a job inside the block fails. A SetupError (full disk) ends the run."""
+    """End the trial, and emit the failure, if a job inside the block fails.
+
+    A SetupError (full disk) and a MachineBusy end the run.
+    """
     try:
         yield
     except JobError as error:
@@ -72,7 +75,7 @@ def guarded(ctx: RunContext, trial: Trial) -> Iterator[None]:
     except NothingToGain as error:
         trial.drop("skipped", error.message)
         ctx.emit(Event(trial.recipe.key, "skipped", error.message))
-    except SetupError:
+    except (SetupError, MachineBusy):
         raise
     except EdgehoneError as error:
         trial.drop("failed", error.message)

@@ -26,12 +26,13 @@ class RunDelay:
         self._files: dict[str, int] = {}
         self._last: dict[str, int] = {}
         self._total = 0
+        self._counted = False
         self.refresh()
 
     @property
     def known(self) -> bool:
-        """Return False where the system does not count the delay."""
-        return bool(self._files)
+        """Return False where the system does not count the delay: it has no counters, or they stay at 0."""
+        return self._counted
 
     def refresh(self) -> None:
         """Include threads that were started since, and forget those that ended."""
@@ -46,8 +47,8 @@ class RunDelay:
         """Return the seconds of delay of all known threads since they were included. It never decreases."""
         for name, file in list(self._files.items()):
             try:
-                now = _delay(file)
-            except (OSError, IndexError, ValueError):  # the thread has ended
+                now = _counters(file)[1]
+            except (OSError, ValueError):  # the thread has ended
                 self._forget(name)
                 continue
             self._total += now - self._last[name]
@@ -65,16 +66,20 @@ class RunDelay:
         except OSError:  # it ended meanwhile, or the kernel has no such file
             return
         try:
-            self._last[name] = _delay(file)
-        except (OSError, IndexError, ValueError):
+            ran, self._last[name] = _counters(file)
+        except (OSError, ValueError):
             os.close(file)
             return
         self._files[name] = file
+        # A kernel that does not account for scheduling shows zeros, also for the thread that reads them.
+        self._counted |= ran > 0
 
     def _forget(self, name: str) -> None:
         os.close(self._files.pop(name))
         del self._last[name]
 
 
-def _delay(file: int) -> int:
-    return int(os.pread(file, 64, 0).split()[1])
+def _counters(file: int) -> tuple[int, int]:
+    """Return the nanoseconds for which a thread has run, and for which it waited."""
+    ran, waited = os.pread(file, 64, 0).split()[:2]
+    return int(ran), int(waited)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -45,7 +44,6 @@ def run_exclusively(
     attempt, jumps = 0, 0
     while True:
         again = {"attempt": attempt} if attempt else {}
-        begun = time.monotonic()
         done = ctx.run(
             trial.recipe.backend,
             call,
@@ -63,10 +61,11 @@ def run_exclusively(
             cause = done.jump
         elif not disturbed:
             return done
-        elif ctx.patience.wait(time.monotonic() - begun, lambda text: on_progress(0.0, text)):
+        elif _measure_again(ctx, done, on_progress):
             cause = "other programs left no undisturbed time"
         else:
-            return replace(done, facts={**done.facts, DISTURBED: ctx.patience.why()})
+            why = ctx.patience.why(done.facts["conditions"]["others_share"])
+            return replace(done, facts={**done.facts, DISTURBED: why})
         trial.facts.setdefault("discarded", []).append(cause)
         attempt += 1
         if jumps == ATTEMPTS:
@@ -74,3 +73,12 @@ def run_exclusively(
                 f"{done.jump} during a measurement, {ATTEMPTS} times in a row",
                 hint="prevent sleep and clock changes (systemd-inhibit, timedatectl), then run the same command again",
             )
+
+
+def _measure_again(ctx: RunContext, done: JobResult, on_progress: Callable[[float, str], None]) -> bool:
+    """Return True once a disturbed measurement is to be repeated, False if it must do."""
+    if done.cached and ctx.patience.mode == "stop":
+        return True  # it tells how busy the machine was when it was stored, not how busy it is
+    # The recorded seconds: waiting for other runs of edgehone to end is not waiting for quiet.
+    spent = 0.0 if done.cached else done.seconds
+    return ctx.patience.wait(spent, lambda text: on_progress(0.0, text))

@@ -138,13 +138,16 @@ def note_rounds(
     evaluator = evaluator_for(ctx.model)
     shape = evaluator.request_shape(original)
     trial.samples["rounds"] = list(rounds)
+    figures = evaluator.speed_figures(original, rounds)
     calm = [one for one in rounds if DISTURBED not in one]
-    if len(calm) >= min(MIN_ROUNDS, len(rounds)):
-        rounds = calm
-        trial.facts.pop(DISTURBED, None)
-    else:
+    if len(calm) < min(MIN_ROUNDS, len(rounds)):
         trial.facts[DISTURBED] = next(one[DISTURBED] for one in reversed(rounds) if DISTURBED in one)
-    trial.figures.update(evaluator.speed_figures(original, rounds))
+    else:
+        trial.facts.pop(DISTURBED, None)
+        if len(calm) < len(rounds):
+            loads = {name: figures[name] for name in speed.LOADS}  # only one round is cold
+            figures, rounds = evaluator.speed_figures(original, calm) | loads, calm
+    trial.figures.update(figures)
     trial.facts["unstable"] = not speed.is_steady(trial.figures["workload_latency_ms"])
     trial.facts[pairs.ROUNDS] = {
         one["round"]: [one["at"], speed.latency_ms(one, shape), speed.rate_of(one, shape)] for one in rounds
@@ -156,7 +159,7 @@ def _settled(trial: Trial, count: int) -> bool:
 
 
 def _steady(trial: Trial) -> bool:
-    return speed.is_steady(trial.figures["workload_latency_ms"])
+    return DISTURBED not in trial.facts and speed.is_steady(trial.figures["workload_latency_ms"])
 
 
 def in_turn(trials: Sequence[Trial], number: int) -> Sequence[Trial]:
