@@ -65,6 +65,20 @@ def hoard(job: WorkerJob) -> None:
     time.sleep(60)
 
 
+def map_a_file(job: WorkerJob) -> dict[str, Any]:
+    """Map a file, read all of it, and stay for a few samples of the parent."""
+    import mmap
+
+    path = job.out.parent / "mapped"
+    with path.open("wb") as file:
+        file.truncate(job.args["bytes"])
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as mapped:
+        assert sum(mapped[:: mmap.PAGESIZE]) == 0
+        time.sleep(1.5)
+    path.unlink()
+    return {"ok": True}
+
+
 def count(job: WorkerJob) -> int:
     """Append a line to a file, slowly. The number of lines shows how often the function ran."""
     with Path(job.args["file"]).open("a", encoding="utf-8") as file:

@@ -193,6 +193,13 @@ def test_the_memory_limit_counts_the_child_and_its_children(name: str, null_env:
         run(job(null_env, name, limits=Limits(bytes=200 << 20)))
 
 
+def test_the_memory_limit_does_not_count_mapped_files(null_env: Env) -> None:
+    """A build that maps a model larger than its limit is not stopped: the kernel can drop the pages of a file."""
+    assert run(job(null_env, "map_a_file", args={"bytes": 300 << 20}, limits=Limits(bytes=150 << 20))).facts[
+        "ok"
+    ]
+
+
 def test_children_send_no_telemetry_and_are_offline(null_env: Env, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", "/somewhere")
     variables = run(job(null_env, "environment")).facts

@@ -19,7 +19,7 @@ from edgehone.execution.command import command_line, environment_variables, writ
 from edgehone.execution.failure_cause import root_cause
 from edgehone.execution.job import Job, Progress
 from edgehone.execution.machine_lock import machine_lock
-from edgehone.execution.processes import CHILDREN, end_tree, resident_bytes, wait
+from edgehone.execution.processes import CHILDREN, end_tree, unreclaimable_bytes, wait
 from edgehone.execution.watch import Watch
 
 # A disk with less space left than this is full: no log, result or model file fits.
@@ -86,7 +86,7 @@ def _wait(
         watch.sample(child.pid)
         if time.monotonic() > deadline:
             return f"stopped after its time limit of {job.limits.seconds:.0f} s"
-        if job.limits.bytes is not None and (used := resident_bytes(child.pid)) > job.limits.bytes:
+        if job.limits.bytes is not None and (used := unreclaimable_bytes(child.pid)) > job.limits.bytes:
             return (
                 f"stopped at its memory limit: it used {used / 2**20:.0f} MiB of the "
                 f"{job.limits.bytes / 2**20:.0f} MiB allowed"

@@ -36,7 +36,7 @@ class Input:
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits of a job: wall seconds, and resident bytes of its process and all descendants (None: no limit).
+    """Limits of a job: wall seconds, and unreclaimable bytes of its process and all descendants (None: no limit).
 
     `silent` is the longest time in seconds between two progress reports, for jobs that report in small steps.
     """

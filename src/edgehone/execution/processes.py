@@ -70,18 +70,30 @@ class Children:
 CHILDREN = Children()
 
 
-def resident_bytes(pid: int) -> int:
-    """Return the resident bytes of a process and all its descendants; 0 if it has ended."""
+def unreclaimable_bytes(pid: int) -> int:
+    """Return the memory of a process and all its descendants that the kernel cannot free at will; 0 if it has ended.
+
+    That is anonymous and shared memory. Pages of mapped files do not count: under pressure the kernel drops them and
+    reads them again, so a build that maps a large model does not exhaust the memory.
+    """
     try:
         process = psutil.Process(pid)
         family = [process, *process.children(recursive=True)]
     except psutil.NoSuchProcess:
         return 0
-    total = 0
-    for member in family:
-        with suppress(psutil.NoSuchProcess):  # it ended meanwhile; this includes zombies
-            total += member.memory_info().rss
-    return total
+    return sum(_unreclaimable_bytes_of(member) for member in family)
+
+
+def _unreclaimable_bytes_of(process: psutil.Process) -> int:
+    if split := memory_split(process.pid):
+        return split["anonymous"] + split["shared"]
+    # On other systems, the unique set size: what would be freed if the process ended now.
+    with suppress(psutil.NoSuchProcess):  # it ended meanwhile; this includes zombies
+        try:
+            return int(process.memory_full_info().uss)
+        except psutil.AccessDenied:  # it runs as another user
+            return int(process.memory_info().rss)
+    return 0
 
 
 def memory_split(pid: int) -> dict[str, int]:

@@ -12,7 +12,7 @@ from edgehone.backends.base import Needs
 from edgehone.core.errors import SetupError
 from edgehone.execution.environments import toolchain
 from edgehone.execution.environments.environment import ensure, remove, state
-from edgehone.execution.processes import resident_bytes
+from edgehone.execution.processes import unreclaimable_bytes
 
 
 @pytest.fixture(autouse=True)
@@ -162,15 +162,15 @@ def test_a_build_ends_together_with_the_process_that_started_it(
     with subprocess.Popen([sys.executable, "-c", OTHER], stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout is not None
         maker = int(other.stdout.readline().removeprefix("pid "))
-        assert resident_bytes(maker) > 0
+        assert unreclaimable_bytes(maker) > 0
         other.kill()
         # Wait until the last process that holds the other end of the pipe has ended.
         other.stdout.read()
     for _ in range(100):
-        if resident_bytes(maker) == 0:
+        if unreclaimable_bytes(maker) == 0:
             break
         subprocess.run(["sleep", "0.1"], check=True)
-    assert resident_bytes(maker) == 0
+    assert unreclaimable_bytes(maker) == 0
 
 
 def test_a_variable_names_another_folder(

@@ -7,6 +7,7 @@ model, and none of its other recipes is built.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 from edgehone.backends.base import Recipe
 from edgehone.core.events import Event
@@ -46,8 +47,7 @@ def check_exact(
 
 def score_all(ctx: RunContext, original: Original, trials: Sequence[Trial]) -> None:
     """Build and score several trials in parallel."""
-    with CHILDREN.pool(parallel_builds(ctx)) as pool:
-        list(pool.map(lambda trial: build_and_score(ctx, original, trial), trials))
+    in_parallel(ctx, trials, lambda ctx, trial: build_and_score(ctx, original, trial))
 
 
 def build_and_score(
@@ -116,6 +116,20 @@ def _conversion(exact: Trial, passed: bool, reason: str, tokens: TokenComparison
         token_mismatch=tokens.mismatch if tokens else NOT_COMPARED,
         notes=tokens.notes if tokens else (),
     )
+
+
+def in_parallel(ctx: RunContext, trials: Sequence[Trial], work: Callable[[RunContext, Trial], None]) -> None:
+    """Call `work` with each trial, several at a time. Jobs that run at the same time on one machine share its memory.
+
+    Each gets an equal share as its limit: with the limit of a single job each, together they could exhaust the memory.
+    """
+    count = max(1, min(parallel_builds(ctx), len(trials)))
+    limits = ctx.build_executor.limits
+    if limits.bytes is not None and not ctx.build_executor.executor.slots:  # else each slot is a machine
+        limits = replace(limits, bytes=limits.bytes // count)
+    limited = replace(ctx, build_executor=replace(ctx.build_executor, limits=limits))
+    with CHILDREN.pool(count) as pool:
+        list(pool.map(lambda trial: work(limited, trial), trials))
 
 
 def parallel_builds(ctx: RunContext) -> int:

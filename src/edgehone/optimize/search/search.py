@@ -22,7 +22,6 @@ from edgehone.decision.gates import hopeless, judge
 from edgehone.decision.objectives import main_objective, objectives
 from edgehone.decision.requirements import Requirements
 from edgehone.execution.job import Limits
-from edgehone.execution.processes import CHILDREN
 from edgehone.inputs.workload import OBJECTIVES
 from edgehone.optimize.build import build, size_of
 from edgehone.optimize.context import RunContext
@@ -157,8 +156,9 @@ def _build_and_score(
     """Build and score several trials in parallel within the time; a trial that fails the prescreen stops there."""
     limits = Limits(max(1.0, clock.left), ctx.build_executor.limits.bytes)
     limited = replace(ctx, build_executor=replace(ctx.build_executor, limits=limits))
-    with CHILDREN.pool(parity.parallel_builds(ctx)) as pool:
-        list(pool.map(lambda trial: _build_and_score_one(limited, original, trial, required), trials))
+    parity.in_parallel(
+        limited, trials, lambda ctx, trial: _build_and_score_one(ctx, original, trial, required)
+    )
     for trial in trials:
         if trial.status == "failed" and clock.over:
             _skip(trial, "not finished within the time for trying recipes")
