@@ -2,7 +2,8 @@
 
 The machine has an EDGEHONE_HOME of its own, with a store as on every machine and, beside the jobs,
 
-    store/inputs/DIGEST/NAME/…     an input that was sent, by the digest of its identity; appears by one rename
+    store/inputs/DIGEST/NAME/…            an input that was sent, by the digest of its identity; appears by one rename
+    store/inputs/DIGEST.renamed/NAME/…    the same content under another name, as hard links
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ import importlib
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -28,6 +31,7 @@ from edgehone.execution.job import Input, Job, Limits, Progress
 from edgehone.execution.run import run
 from edgehone.execution.source_digest import whole_digest
 from edgehone.execution.worker_process import load_function
+from edgehone.model.digest import digest_file
 
 # Bytes of a file in one message: large enough to use a fast line, small enough to hold in memory anywhere.
 CHUNK = 4 << 20
@@ -120,17 +124,26 @@ def _write_chunk(params: Mapping[str, Any], data: bytes, on_progress: Progress) 
 
 
 def _finish_input(params: Mapping[str, Any], data: bytes, on_progress: Progress) -> Reply:
-    """Make an input available if every file has the expected size."""
+    """Make an input available if every file has the digest that the sender computed."""
     partial, final = _partial_input(params["identity"]), _input_folder(params["identity"])
-    if final.exists():  # another sender was faster
+    names = {inside(final, path).relative_to(final).parts[0] for path in params["names"]}
+    if all((final / name).exists() for name in names):  # another sender was faster
         shutil.rmtree(partial, ignore_errors=True)
         return None, b""
-    for path, size in params["sizes"].items():
+    for path, digest in params["digests"].items():
         file = inside(partial, path)
-        if not file.is_file() or file.stat().st_size != size:
-            raise SetupError(f"{path} was not received completely", hint="run the same command again")
+        if not file.is_file() or digest_file(file) != digest:
+            # What an earlier transfer left may be the cause, so the next one starts afresh.
+            shutil.rmtree(partial, ignore_errors=True)
+            raise SetupError(f"{path} was not received as it was sent", hint="run the same command again")
     store.flush_to_disk(partial)
-    partial.rename(final)
+    if not final.exists():
+        partial.rename(final)
+        return None, b""
+    for name in names:  # what is there has other names
+        if not (final / name).exists():
+            (partial / name).rename(final / name)
+    shutil.rmtree(partial, ignore_errors=True)
     return None, b""
 
 
@@ -163,8 +176,9 @@ def _run_job(params: Mapping[str, Any], data: bytes, on_progress: Progress) -> R
 
 
 def _list_files(params: Mapping[str, Any], data: bytes, on_progress: Progress) -> Reply:
-    """Return path and size of every file of a finished job, links followed; the size of a folder is None."""
-    return [[path, size] for path, size, _ in list_contents(_job_folder(params["key"]))], b""
+    """Return path, size and digest of every file of a finished job, links followed; both are None for a folder."""
+    contents = list_contents(_job_folder(params["key"]))
+    return [[path, size, None if size is None else digest_file(at)] for path, size, at in contents], b""
 
 
 def _read_chunk(params: Mapping[str, Any], data: bytes, on_progress: Progress) -> Reply:
@@ -206,12 +220,41 @@ def inside(folder: Path, path: str) -> Path:
 
 def _find_input(identity: str, name: str) -> Input | None:
     """Return an input that was sent to this machine or is the result of one of its jobs; None if it is missing."""
-    sent = _input_folder(identity) / name
-    if sent.exists():
-        return Input(sent, identity)
+    folder = _input_folder(identity)
+    renamed = folder.with_name(folder.name + ".renamed")
+    for sent in (inside(folder, name), inside(renamed, name)):
+        if sent.exists():
+            return Input(sent, identity)
+    entries = list(folder.iterdir()) if folder.is_dir() else []
+    if len(entries) == 1:  # a file or folder whose name is not part of its identity, sent under another name
+        return Input(_rename(entries[0], inside(renamed, name)), identity)
     key, _, part = identity.partition("/")
     result = store.find(key, key) if _KEY.fullmatch(key) else None
     return Input(result.out / part, identity) if result else None
+
+
+def _rename(source: Path, target: Path) -> Path:
+    """Provide a file or folder under another name, as hard links where the file system has them. Return `target`.
+
+    Code that reads an input may depend on its name, so a job gets the name that it has on the machine that sent it.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".partial-", dir=target.parent) as name:
+        partial = Path(name) / target.name
+        if source.is_dir():
+            shutil.copytree(source, partial, copy_function=_link)
+        else:
+            _link(str(source), str(partial))
+        with suppress(FileExistsError):  # another request was faster
+            partial.rename(target)
+    return target
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 def _job_folder(key: str) -> Path:

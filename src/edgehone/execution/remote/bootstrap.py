@@ -10,6 +10,7 @@ It runs where edgehone is not installed and therefore uses the standard library 
     agent/python-VERSION/    a venv with numpy, psutil and uv, if the host's own Python does not have them
 """
 
+import hashlib
 import io
 import json
 import os
@@ -35,7 +36,10 @@ def main() -> None:
         source = folder / start["digest"]
         if not source.exists():
             _send({"edgehone": "source"})
-            _unpack(_read(start["source"]), source)
+            archive = _read(start["source"])
+            if hashlib.sha256(archive).hexdigest()[:16] != start["digest"]:
+                _fail("edgehone's source was not received as it was sent", "run the same command again")
+            _unpack(archive, source)
         python = _find_python(folder, start["requirements"])
     except OSError as error:
         _fail(
@@ -52,10 +56,19 @@ def main() -> None:
 
 
 def _unpack(archive: bytes, source: Path) -> None:
+    """Unpack an archive of plain files into a folder that appears by one rename. Links and devices are refused."""
     partial = Path(tempfile.mkdtemp(prefix=source.name, dir=source.parent))
     try:
         with tarfile.open(fileobj=io.BytesIO(archive)) as files:
-            files.extractall(partial)
+            members = files.getmembers()
+            for member in members:
+                path = Path(member.name)
+                if not member.isfile() or path.is_absolute() or ".." in path.parts:
+                    _fail(f"edgehone's source contains {member.name!r}", "install edgehone again")
+            if hasattr(tarfile, "data_filter"):
+                files.extractall(partial, members, filter="data")
+            else:  # Python before 3.11.4
+                files.extractall(partial, members)
         partial.rename(source)
     except OSError:
         if not source.exists():  # otherwise another connection was faster

@@ -88,6 +88,7 @@ class Workers:
     def execute(self, job: Job, folder: Path, on_progress: Progress) -> None:
         """Run a job on any of the workers and put its result into the work folder `folder` of this machine."""
         message = transfer.job_message(job)
+        sent: dict[str, set[str]] = {}  # by the address of the worker
         while True:
             on_progress(0.0, f"on a worker of {self.scheduler}")
             future = self._client.submit(
@@ -103,9 +104,7 @@ class Workers:
             request = self._request_to(address)
             try:
                 if missing := value.get("missing"):
-                    for one in job.inputs.values():
-                        if one.identity in missing:
-                            transfer.send_input(request, one, on_progress)
+                    transfer.send_missing(request, job, missing, sent.setdefault(address, set()), on_progress)
                 else:
                     return transfer.fetch_result(request, job, (value, log), folder, on_progress)
             except WorkerLost:

@@ -35,10 +35,9 @@ class SshExecutor:
         """Send the inputs that the host lacks, run the job there, and fetch its result."""
         request = self.connection.request
         message = transfer.job_message(job)
+        sent: set[str] = set()
         while missing := (reply := request("run_job", message, on_progress=on_progress))[0].get("missing"):
-            for one in job.inputs.values():
-                if one.identity in missing:
-                    transfer.send_input(request, one, on_progress)
+            transfer.send_missing(request, job, missing, sent, on_progress)
         transfer.fetch_result(request, job, reply, folder, on_progress)
 
     def call(self, function: str) -> Any:

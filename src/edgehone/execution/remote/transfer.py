@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -73,30 +74,58 @@ def job_message(job: Job) -> dict[str, Any]:
     }
 
 
+def send_missing(
+    request: Request, job: Job, missing: Collection[str], sent: set[str], on_progress: Progress
+) -> None:
+    """Send those inputs of a job whose identities are `missing` on a machine, and add them to `sent`.
+
+    Raises SetupError if one was sent to the machine before: it would be sent again for ever.
+    """
+    if lost := sorted(sent & set(missing)):
+        name = next(name for name, one in job.inputs.items() if one.identity == lost[0])
+        raise SetupError(
+            f"the input {name!r} of {job.call} was sent completely, and the other machine does not find it",
+            hint="delete store/inputs in the EDGEHONE_HOME of that machine, then run the same command again",
+        )
+    wanted = [one for one in job.inputs.values() if one.identity in missing]
+    for one in {(one.identity, one.path.name): one for one in wanted}.values():
+        send_input(request, one, on_progress)
+    sent.update(missing)
+
+
 def send_input(request: Request, source: Input, on_progress: Progress) -> None:
-    """Send an input; the targets of links are sent in their place. Raises SetupError if there is no room for it."""
+    """Send an input; the targets of links are sent in their place.
+
+    Raises SetupError if there is no room for it, or if what arrives has not the digest of what was sent.
+    """
     path = source.path
     if path.is_dir():
         contents = [(f"{path.name}/{name}", size, at) for name, size, at in list_contents(path, source.files)]
         contents.insert(0, (path.name, None, path))
     else:
         contents = list_contents(path.parent, source.files or (path.name,))
-    sizes = {name: size for name, size, _ in contents if size is not None}
-    total, sent = sum(sizes.values()), 0
+    total, sent = sum(size or 0 for _, size, _ in contents), 0
+    digests: dict[str, str] = {}
     request("check_space", {"bytes": total})
     for name, size, at in contents:
         target = {"identity": source.identity, "path": name}
-        if not size:
-            request("write_chunk", {**target, "offset": None if size is None else 0})
+        if size is None:
+            request("write_chunk", {**target, "offset": None})
             continue
+        digest = hashlib.sha256()
         with at.open("rb") as file:
             offset = 0
-            while data := file.read(CHUNK):
+            while (data := file.read(CHUNK)) or not offset:
                 request("write_chunk", {**target, "offset": offset}, data)
+                digest.update(data)
+                if not data:  # an empty file
+                    break
                 offset += len(data)
                 sent += len(data)
                 on_progress(sent / total, f"sending {path.name}: {sent / 1e6:.0f} of {total / 1e6:.0f} MB")
-    request("finish_input", {"identity": source.identity, "sizes": sizes})
+        digests[name] = digest.hexdigest()
+    names = [name for name, _, _ in contents]
+    request("finish_input", {"identity": source.identity, "names": names, "digests": digests})
 
 
 def fetch_result(
@@ -104,7 +133,8 @@ def fetch_result(
 ) -> None:
     """Fill the local work folder of a job from an agent's reply to `run_job`.
 
-    Raises JobError, with a copy of the log, if the job failed there.
+    Raises JobError, with a copy of the log, if the job failed there, and SetupError if a file does not arrive as the
+    machine has it.
     """
     value, log = reply
     if failure := value.get("failed"):
@@ -112,12 +142,13 @@ def fetch_result(
         (folder / "job.json").write_text(json.dumps(job_message(job), indent=1), "utf-8")
         raise JobError(failure["message"], log=store.store_failure(job.key, folder), hint=failure["hint"])
     on_progress(0.99, "fetching the result")
-    for name, size in request("list_files", {"key": value["key"]})[0]:
+    for name, size, expected in request("list_files", {"key": value["key"]})[0]:
         path = inside(folder, name)
         if size is None:
             path.mkdir(parents=True, exist_ok=True)
             continue
         path.parent.mkdir(parents=True, exist_ok=True)
+        digest = hashlib.sha256()
         with path.open("wb") as file:
             while file.tell() < size:
                 chunk = {"key": value["key"], "path": name, "offset": file.tell()}
@@ -128,3 +159,9 @@ def fetch_result(
                         hint="run the same command again",
                     )
                 file.write(data)
+                digest.update(data)
+        if digest.hexdigest() != expected:
+            raise SetupError(
+                f"the file {name} of a finished job was not received as it was sent",
+                hint="run the same command again",
+            )
