@@ -22,7 +22,8 @@ $(STAMP): pyproject.toml
 	@touch $@
 
 demo: setup
-	$(BIN)/edgehone optimize src/edgehone/data/demo-model --effort quick --out demo-bundle || [ $$? -eq 3 ]
+	$(BIN)/edgehone optimize src/edgehone/data/demo-model --effort quick \
+	  --backends llamacpp,olive,openvino,mlx --out demo-bundle || [ $$? -eq 3 ]
 	$(BIN)/edgehone run demo-bundle --prompt "The people of the United States" --max-tokens 80
 
 test: setup

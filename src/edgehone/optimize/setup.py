@@ -6,13 +6,13 @@ Everything that the user gave is checked before anything slow begins.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from edgehone.backends import registry
 from edgehone.backends.base import Backend, ReferenceBackend
-from edgehone.backends.capabilities import require
+from edgehone.backends.capabilities import measurement_obstacle, require
 from edgehone.core.errors import InputError, ModelError, SetupError
 from edgehone.core.events import Emit, Event
 from edgehone.decision import aims
@@ -113,7 +113,7 @@ def set_up(
         target=target,
         row=row,
         required=required,
-        simd=executors.target.device.simd,
+        machine=executors.target.device,
     )
     obstacles = building.obstacles(
         building.resources(info, planned_recipes.recipes),
@@ -154,18 +154,44 @@ def _plan(
     target: PredictionTarget | None,
     row: str,
     required: Requirements,
-    simd: Sequence[str] | None,
+    machine: Device,
 ) -> Plan:
-    """Return the recipes to try, ordered by the selection matrix; `row` is its row for the device."""
+    """Return the recipes to try, ordered by the selection matrix; `row` is its row for the device.
+
+    `machine` is the one that candidates are measured on.
+    """
     model = inspect(options.model)
     limits = [size for size in (required.most_bytes, target and target.size_budget_bytes) if size]
     # A search within a time chooses among all recipes; the time limits it, not the effort.
     effort = "thorough" if options.time else options.effort
     baseline = reference_backend_for(model).original(model).key
     smallest = min(limits, default=None)
-    recipes = plan(model, backends, effort, baseline=baseline, most_bytes=smallest, simd=simd)
+    left_out = {} if target or options.backends else unmeasurable(backends, machine)
+    recipes = plan(
+        model,
+        backends,
+        effort,
+        baseline=baseline,
+        most_bytes=smallest,
+        simd=machine.simd,
+        left_out=left_out,
+    )
     table = matrix.load(config)
     return apply_matrix(recipes, table, row, target.unsupported_backends(table) if target else {}, model)
+
+
+def unmeasurable(backends: Mapping[str, Backend], machine: Device) -> dict[str, str]:
+    """Return the backends that cannot be measured on the machine, with the reasons.
+
+    Their candidates cannot be chosen, and proving their quality may take most of a run, so they are tried only if the
+    user names them.
+    """
+    reasons = {name: measurement_obstacle(backend, machine) for name, backend in backends.items()}
+    return {
+        name: f"{reason} (--backends {name} builds them and proves their quality here)"
+        for name, reason in reasons.items()
+        if reason
+    }
 
 
 def add_device_recipes(plan: Plan, ctx: RunContext) -> tuple[Plan, list[str]]:

@@ -38,13 +38,15 @@ def plan(
     baseline: str = "",
     most_bytes: int | None = None,
     simd: Collection[str] | None = None,
+    left_out: Mapping[str, str] | None = None,
 ) -> Plan:
     """Return every recipe of every backend that supports the model, up to the effort level.
 
     `baseline`: the key of the original's recipe, which is measured separately and is not a candidate. `most_bytes`:
     the user's limit on the size of an artifact. `simd`: the processor's instruction sets, None if they are not known;
-    recipes that differ from others only on a processor with other ones are left out. Raises ModelError, with each
-    backend's reason, if no backend supports the model.
+    recipes that differ from others only on a processor with other ones are left out. `left_out`: backends that are not
+    tried although they support the model, with the reasons. Raises ModelError, with each backend's reason, if no
+    backend is left.
     """
     recipes: list[Recipe] = []
     refused = {}
@@ -53,6 +55,9 @@ def plan(
         support = backend.supports(model)
         if not support.ok:
             refused[name] = "; ".join(support.reasons)
+            continue
+        if left_out and name in left_out:
+            refused[name] = left_out[name]
             continue
         wanted = [
             recipe
