@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
 import edgehone
 from edgehone.backends.null import backend
+from edgehone.bundle.schema import MANIFEST
 from edgehone.inputs.texts import shipped
+from edgehone.model.digest import digest_folder
 from tests.once import filled_once
 from tests.rates import know_rates
 from tests.realruns import start_warm
@@ -72,3 +75,10 @@ def finished(_finished: Finished, monkeypatch: pytest.MonkeyPatch) -> Iterator[F
 def spoiled(_finished: Finished, tmp_path: Path) -> Path:
     """A copy of the finished bundle that a test may change."""
     return Path(shutil.copytree(_finished.bundle, tmp_path / "bundle"))
+
+
+def list_again(bundle: Path) -> None:
+    """Let the manifest list the files of a bundle as they are now, as if they had been written so."""
+    manifest = edgehone.read(bundle).manifest
+    files = {name: digest for name, digest in digest_folder(bundle).items() if name != MANIFEST}
+    (bundle / MANIFEST).write_text(json.dumps(replace(manifest, files=files).to_json()), "utf-8")

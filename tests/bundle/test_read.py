@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import edgehone
-from edgehone.core.errors import InputError
+from edgehone.core.errors import InputError, ModelError
 
 
 def change(path: Path, edit: Callable[[Any], Any]) -> None:
@@ -109,6 +109,45 @@ def test_verify_notices_a_better_figure_written_in_by_hand(spoiled: Path) -> Non
 
     change(spoiled / "decision.json", better)
     assert edgehone.verify(edgehone.read(spoiled)) == ["decision.json was changed"]
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        pytest.param(lambda data: data["recipe"]["settings"].update(pace=1), id="another setting"),
+        pytest.param(lambda data: data.update(approved=not data["approved"]), id="approved"),
+        pytest.param(lambda data: data["files"].pop("decision.json") and None, id="a file not listed"),
+        pytest.param(lambda data: data["facts"].update(more=1), id="one more fact"),
+    ],
+)
+def test_verify_notices_a_manifest_edited_by_hand(spoiled: Path, edit: Callable[[Any], Any]) -> None:
+    change(spoiled / "manifest.json", edit)
+    assert "manifest.json was changed" in edgehone.verify(edgehone.read(spoiled))
+
+
+def test_verify_notices_a_manifest_without_its_digest(spoiled: Path) -> None:
+    change(spoiled / "manifest.json", lambda data: data.pop("digest") and None)
+    assert edgehone.verify(edgehone.read(spoiled))[0].startswith("manifest.json has no digest of its own")
+
+
+def test_verify_looks_into_linked_folders(spoiled: Path, tmp_path: Path) -> None:
+    outside = (spoiled / "artifact").rename(tmp_path / "outside")
+    (spoiled / "artifact").symlink_to(outside)
+    assert edgehone.verify(edgehone.read(spoiled)) == []
+    (outside / "likeliest.bin").write_bytes(b"another")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "file").touch()
+    (spoiled / "evidence" / "link").symlink_to(tmp_path / "other")
+    assert edgehone.verify(edgehone.read(spoiled)) == [
+        "artifact/likeliest.bin was changed",
+        "evidence/link/file was added",
+    ]
+
+
+def test_a_link_to_a_folder_that_contains_it_is_refused(spoiled: Path) -> None:
+    (spoiled / "artifact" / "round").symlink_to(spoiled)
+    with pytest.raises(ModelError, match="round is a link to a folder that contains it"):
+        edgehone.verify(edgehone.read(spoiled))
 
 
 @pytest.mark.parametrize("part", ["device.threads", "model.parameters", "workload.name"])

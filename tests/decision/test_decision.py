@@ -180,7 +180,9 @@ def test_a_decision_of_before_there_were_conversions_is_read() -> None:
     jsonschema.validate(data, SCHEMA, cls=jsonschema.Draft202012Validator)
 
 
-@pytest.mark.parametrize("key", [key for key in plain() if key not in ("conversions", "fallback")])
+@pytest.mark.parametrize(
+    "key", [key for key in plain() if key not in ("conversions", "fallback", "remedies")]
+)
 def test_every_key_is_needed(key: str) -> None:
     data = plain()
     del data[key]

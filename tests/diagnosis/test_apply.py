@@ -14,7 +14,8 @@ from edgehone.cli.main import main
 from edgehone.core.errors import InputError
 from edgehone.diagnosis.apply import apply
 from edgehone.diagnosis.causes import Cause, Remedy
-from tests.finished import Finished
+from edgehone.report.summary import summary
+from tests.finished import Finished, list_again
 
 
 @pytest.fixture
@@ -34,14 +35,18 @@ def manifest(bundle: Path) -> dict[str, Any]:
     return dict(json.loads((bundle / "manifest.json").read_text("utf-8")))
 
 
-def test_what_helps_is_kept_and_told_in_the_manifest(own: Path) -> None:
+def test_what_helps_is_kept_and_told_in_the_decision_and_the_report(own: Path) -> None:
     (done,) = apply(own, cause({"pace": 2}))
     assert done.kept, done.reason
     assert (done.after.value or 0) < (done.before.value or 0)
-    told = manifest(own)
-    assert told["recipe"]["settings"]["pace"] == 2
-    assert told["remedies"][0]["cause"] == "too slow" and told["remedies"][0]["before"]["unit"] == "ms"
-    assert edgehone.verify(edgehone.read(own)) == []
+    assert manifest(own)["recipe"]["settings"]["pace"] == 2
+    changed = edgehone.read(own)
+    (told,) = changed.decision.remedies
+    assert told["candidate"] == changed.decision.chosen and told["settings"]["pace"] == 2
+    assert told["cause"] == "too slow" and told["before"]["unit"] == "ms"
+    for page in (summary(changed.decision), (own / "report.html").read_text("utf-8")):
+        assert "edgehone diagnose --apply changed the settings" in page
+    assert edgehone.verify(changed) == []
     assert sorted(path.name for path in own.parent.iterdir() if "remedy" in path.name) == []
 
 
@@ -62,13 +67,8 @@ def test_what_breaks_a_gate_is_not_kept(own: Path) -> None:
     gate = {"name": "few", "figure": "peak_memory_bytes", "op": "<=", "threshold": 200e6, "bound": "value"}
     decision["requirements"]["gates"] = [gate]
     (own / "decision.json").write_text(json.dumps(decision), "utf-8")
+    list_again(own)  # the bundle must be whole for a comparison
     written = manifest(own)
-    written["files"].pop("decision.json")
-    # The bundle must be whole for a comparison: what was edited here is listed as it is now.
-    from edgehone.model.digest import digest_folder
-
-    written["files"]["decision.json"] = digest_folder(own)["decision.json"]
-    (own / "manifest.json").write_text(json.dumps(written), "utf-8")
     (done,) = apply(own, cause({"pace": 2, "ballast_mb": 400}))
     assert not done.kept and "few fails" in done.reason
     assert manifest(own) == written

@@ -72,7 +72,7 @@ def map_a_file(job: WorkerJob) -> dict[str, Any]:
     path = job.out.parent / "mapped"
     with path.open("wb") as file:
         file.truncate(job.args["bytes"])
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as mapped:
+    with path.open("rb") as model, mmap.mmap(model.fileno(), 0, prot=mmap.PROT_READ) as mapped:
         assert sum(mapped[:: mmap.PAGESIZE]) == 0
         time.sleep(1.5)
     path.unlink()

@@ -17,6 +17,7 @@ from edgehone.core.errors import InputError, JobError
 from edgehone.inference.converse import converse
 from edgehone.inference.run_bundle import generate
 from edgehone.inference.sampling import SamplingOptions, settings
+from tests.finished import list_again
 
 TEMPLATE = (
     "{{ bos_token }}{% for m in messages %}{% if m.content == 'refused' %}{{ raise_exception('not that') }}{% endif %}"
@@ -30,11 +31,13 @@ def chatty(spoiled: Path, monkeypatch: pytest.MonkeyPatch, finished: Any) -> Pat
     (spoiled / "tokenizer").mkdir(exist_ok=True)
     config = {"chat_template": TEMPLATE, "bos_token": "<s>"}
     (spoiled / "tokenizer" / "tokenizer_config.json").write_text(json.dumps(config))
+    list_again(spoiled)
     return spoiled
 
 
 def state(bundle: Path, **stated: object) -> None:
     (bundle / "tokenizer" / "generation_config.json").write_text(json.dumps(stated))
+    list_again(bundle)
 
 
 def type_in(bundle: Path, text: bytes, *words: str) -> subprocess.CompletedProcess[bytes]:
@@ -128,6 +131,7 @@ def test_a_conversation_keeps_its_history(chatty: Path) -> None:
 
 def test_a_process_that_ends_is_an_error_and_not_a_hang(chatty: Path) -> None:
     (chatty / "artifact" / "likeliest.bin").unlink()
+    list_again(chatty)
     opened = converse(edgehone.read(chatty), 6, sampling=SamplingOptions())
     with opened as conversation, pytest.raises(JobError, match="No such file"):
         conversation.say("The sea")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -12,10 +13,11 @@ from pathlib import Path
 import pytest
 
 import edgehone
+from edgehone.bundle.verify import check_runnable
 from edgehone.core.errors import InputError, JobError
 from edgehone.execution.environments import environment
 from edgehone.inference.run_bundle import generate
-from tests.finished import Finished
+from tests.finished import Finished, list_again
 
 
 def test_what_cannot_be_asked_of_a_bundle(finished: Finished) -> None:
@@ -50,8 +52,38 @@ def test_another_version_than_the_proven_one_is_told(
     ]
 
 
-def test_a_broken_artifact_is_the_jobs_error(finished: Finished, spoiled: Path) -> None:
+def test_a_bundle_that_is_not_as_it_was_written_does_not_run(finished: Finished, spoiled: Path) -> None:
+    (spoiled / "report.html").write_text("not needed to run")
+    assert generate(edgehone.read(spoiled), "The", 2, quiet=True)["tokens"] == 2
+    weights = spoiled / "artifact" / "likeliest.bin"
+    content = weights.read_bytes()
+    weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(InputError, match=r"artifact/likeliest\.bin was changed") as caught:
+        generate(edgehone.read(spoiled), "The", 2, quiet=True)
+    assert "edgehone show" in (caught.value.hint or "")
+    weights.unlink()
+    with pytest.raises(InputError, match=r"artifact/likeliest\.bin is missing"):
+        generate(edgehone.read(spoiled), "The", 2, quiet=True)
+    weights.write_bytes(content)
+    manifest = json.loads((spoiled / "manifest.json").read_text("utf-8"))
+    manifest["recipe"]["settings"]["pace"] = 1
+    (spoiled / "manifest.json").write_text(json.dumps(manifest), "utf-8")
+    with pytest.raises(InputError, match=r"manifest\.json was changed"):
+        generate(edgehone.read(spoiled), "The", 2, quiet=True)
+
+
+def test_unchanged_files_are_digested_once(
+    spoiled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle, cache = edgehone.read(spoiled), tmp_path / "digests"
+    check_runnable(bundle, cache)
+    monkeypatch.setattr(hashlib, "file_digest", lambda *_: pytest.fail("read again"))
+    check_runnable(bundle, cache)
+
+
+def test_an_artifact_that_does_not_open_is_the_jobs_error(finished: Finished, spoiled: Path) -> None:
     (spoiled / "artifact" / "likeliest.bin").unlink()
+    list_again(spoiled)
     with pytest.raises(JobError, match="No such file"):
         generate(edgehone.read(spoiled), "The", 2, quiet=True)
 

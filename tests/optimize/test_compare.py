@@ -11,6 +11,7 @@ import pytest
 import edgehone
 from edgehone.backends.base import Recipe
 from edgehone.backends.null import backend
+from edgehone.bundle.schema import digest_of
 from edgehone.cli import main
 from edgehone.core.errors import InputError
 from edgehone.decision.comparison import Comparison
@@ -56,6 +57,7 @@ def ctx(tmp_path_factory: pytest.TempPathFactory) -> Path:
     manifest = shutil.copytree(place / "fine", place / "other") / "manifest.json"
     told = json.loads(manifest.read_text())
     told["model"]["digest"] = "0" * 64
+    told["digest"] = digest_of(told)
     manifest.write_text(json.dumps(told))
     assert edgehone.read(place / "coarse").manifest.recipe["name"] == "q4"
     return place

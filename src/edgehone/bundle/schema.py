@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -13,6 +15,7 @@ from edgehone.core.typed_json import OPTIONAL, Count, Salvage
 
 MANIFEST = "manifest.json"
 DECISION = "decision.json"
+REPORT = "report.html"
 SCHEMA: Final = 1
 # The keys of the recipe that are needed to run the artifact.
 _RECIPE: Mapping[str, Any] = {"backend": str, "name": str, "settings": Mapping[str, Any]}
@@ -27,7 +30,7 @@ class Manifest:
     runtime's own; `pictures` the prompt template of a vision-language model. `batch` and `inputs` describe what a
     graph takes, `axes` where its samples are. `target` is the device that the bundle was optimized for, None for
     `device`, on which it was built. `versions` maps a backend to the versions of its packages, `files` a path to its
-    SHA-256. `remedies` are the settings that `edgehone diagnose --apply` has changed.
+    SHA-256. `digest` is that of the manifest itself (`digest_of`).
     """
 
     schema: Literal[1] = SCHEMA
@@ -50,14 +53,21 @@ class Manifest:
     model: Mapping[str, Any]
     texts: Mapping[str, Any]
     files: Mapping[str, str]
-    remedies: tuple[Mapping[str, Any], ...] = field(default=(), metadata=OPTIONAL)
+    digest: str = field(default="", metadata=OPTIONAL)
 
     def to_json(self) -> dict[str, Any]:
-        """Return a plain dict; `remedies` only if there are any."""
+        """Return a plain dict with the digest of its content."""
         data = {one.name: getattr(self, one.name) for one in fields(self)}
-        if not self.remedies:
-            del data["remedies"]
-        return data
+        return {**data, "digest": digest_of(data)}
+
+
+def digest_of(manifest: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of a manifest's content: of its canonical JSON without the field `digest`."""
+    content = {name: value for name, value in manifest.items() if name != "digest"}
+    # Written and read once, so that the digest is the same before a manifest is written and after it is read.
+    content = json.loads(json.dumps(content, allow_nan=False))
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def read_manifest(data: Any, path: Path | str, salvage: Salvage | None = None) -> Manifest:

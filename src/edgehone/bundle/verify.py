@@ -2,25 +2,73 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from edgehone.bundle.read import Bundle
-from edgehone.bundle.schema import MANIFEST
+from edgehone.bundle.schema import MANIFEST, digest_of
+from edgehone.core.errors import InputError
 from edgehone.model.digest import digest_folder
+
+# What `edgehone run` needs of a bundle, besides the manifest.
+_RUN = ("artifact", "tokenizer")
 
 
 def verify(bundle: Bundle) -> list[str]:
-    """Return what differs from the manifest: each file that is missing, changed or added. Empty if none is."""
+    """Return what differs from what was written: each file that is missing, changed or added. Empty if none is.
+
+    The manifest, which lists the digests of the other files, is verified by the digest of its own content in it. That
+    shows damage and edits, not an intention to deceive: whoever edits the manifest can write a matching digest.
+    """
     return differences(bundle.path, bundle.manifest.files)
 
 
-def differences(folder: Path, listed: Mapping[str, str]) -> list[str]:
-    """Return what differs between the files in `folder` and those `listed` with their SHA-256, the manifest aside."""
-    digests = digest_folder(folder)
-    digests.pop(MANIFEST, None)
-    problems = [f"{name} is missing" for name in listed if name not in digests]
+def check_runnable(bundle: Bundle, cache: Path) -> None:
+    """Raise InputError if the manifest, or a file that running the bundle reads, differs from what was written.
+
+    `cache` holds digests by size, time and inode (`model.digest`), so that unchanged files are read once.
+    """
+    problems = differences(bundle.path, bundle.manifest.files, only=_RUN, cache=cache)
+    if problems:
+        more = f" and {len(problems) - 1} more" if len(problems) > 1 else ""
+        raise InputError(
+            f"{bundle.path} is not as it was written: {problems[0]}{more}",
+            hint=f"edgehone show {bundle.path} lists all; copy the bundle again, or run its reproduce.sh",
+        )
+
+
+def differences(
+    folder: Path, listed: Mapping[str, str], *, only: Collection[str] = (), cache: Path | None = None
+) -> list[str]:
+    """Return what differs between the files in `folder` and those `listed` with their SHA-256, and in the manifest.
+
+    `only` names the subfolders to look at; if empty, all of `folder` is.
+    """
+    if only:
+        listed = {name: digest for name, digest in listed.items() if name.partition("/")[0] in only}
+        digests = {
+            f"{part}/{name}": digest
+            for part in only
+            if (folder / part).is_dir()
+            for name, digest in digest_folder(folder / part, cache).items()
+        }
+    else:
+        digests = digest_folder(folder, cache)
+        digests.pop(MANIFEST, None)
+    problems = _manifest_problems(folder / MANIFEST)
+    problems += [f"{name} is missing" for name in listed if name not in digests]
     problems += [
         f"{name} was changed" for name in listed if name in digests and digests[name] != listed[name]
     ]
     return problems + [f"{name} was added" for name in digests if name not in listed]
+
+
+def _manifest_problems(path: Path) -> list[str]:
+    try:
+        data = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return [f"{path.name} cannot be read"]
+    if not isinstance(data, Mapping) or "digest" not in data:
+        return [f"{path.name} has no digest of its own, so a change of it could not be seen"]
+    return [] if data["digest"] == digest_of(data) else [f"{path.name} was changed"]

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from edgehone.bundle.schema import DECISION, MANIFEST, Manifest, evidence_folder
+from edgehone.bundle.schema import DECISION, MANIFEST, REPORT, Manifest, evidence_folder
 from edgehone.core.errors import InputError, SetupError
 from edgehone.decision.decision import Decision
 from edgehone.model.digest import digest_folder
@@ -76,7 +76,7 @@ def write(target: Path, contents: Contents) -> None:
         shutil.rmtree(staged, ignore_errors=True)
         staged.mkdir(parents=True)
         _fill(staged, contents)
-        _swap(staged, target)
+        replace_bundle(staged, target)
     except OSError as error:
         shutil.rmtree(staged, ignore_errors=True)
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -102,7 +102,7 @@ def _fill(folder: Path, contents: Contents) -> None:
     script = folder / "reproduce.sh"
     script.write_text(_script(contents.decision, contents.command), "utf-8")
     script.chmod(0o755)
-    (folder / "report.html").write_text(contents.report, "utf-8")
+    (folder / REPORT).write_text(contents.report, "utf-8")
     manifest = replace(contents.manifest, files=digest_folder(folder))
     _write_json(folder / MANIFEST, manifest.to_json())
 
@@ -132,7 +132,8 @@ exec {" ".join(shlex.quote(part) for part in command)} "$@"
 """
 
 
-def _swap(staged: Path, target: Path) -> None:
+def replace_bundle(staged: Path, target: Path) -> None:
+    """Move a complete bundle to `target`, in the place of an older one."""
     old = target.with_name(f".{target.name}.old")
     shutil.rmtree(old, ignore_errors=True)
     if target.exists():

@@ -145,6 +145,10 @@ class Decision:
 
     `chosen` is the key of a candidate or of the baseline, or None if none passes every gate. Then `fallback` is the key
     of the best one that keeps the quality: it may be bundled, but it is not approved.
+
+    `remedies` are the changes of settings that `edgehone diagnose --apply` has kept since: each with the `candidate`,
+    the `settings` that the bundle runs it with, the `cause`, the `figure` and its value `before` and `after`. The
+    candidate's own figures are those of the settings in its recipe.
     """
 
     chosen: str | None
@@ -161,6 +165,7 @@ class Decision:
     created: str  # UTC, ISO 8601
     conversions: tuple[Conversion, ...] = field(default=(), metadata=OPTIONAL)
     fallback: str | None = field(default=None, metadata=OPTIONAL)
+    remedies: tuple[Mapping[str, Any], ...] = field(default=(), metadata=OPTIONAL)
     schema: Literal[1] = SCHEMA
 
     @property
@@ -193,6 +198,7 @@ class Decision:
             "candidates": [candidate.to_json() for candidate in self.candidates],
             "conversions": [conversion.to_json() for conversion in self.conversions],
             "notes": list(self.notes),
+            "remedies": [dict(remedy) for remedy in self.remedies],
             "versions": dict(self.versions),
         }
 

@@ -2,7 +2,8 @@
 
 The remedy's settings are written into a copy of the bundle next to it, whose files are hard links. Both are measured as
 `edgehone compare` does: same original, same windows, interleaved rounds. A remedy is kept if its figure improves beyond
-the intervals and no further gate of the bundle's decision fails. Otherwise the bundle stays unchanged.
+the intervals and no further gate of the bundle's decision fails: then the copy, with the change recorded in its
+decision and report, replaces the bundle by one rename. Otherwise the bundle stays unchanged.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from typing import Any
 
 from edgehone.backends.base import Effort
 from edgehone.bundle.read import Bundle, read
-from edgehone.bundle.schema import MANIFEST, Manifest
+from edgehone.bundle.schema import DECISION, MANIFEST, REPORT, Manifest
+from edgehone.bundle.write import replace_bundle
 from edgehone.core.errors import InputError, JobError
 from edgehone.core.events import Emit, silent
 from edgehone.core.figure import Figure
@@ -27,7 +29,10 @@ from edgehone.decision.decision import Candidate
 from edgehone.decision.gates import judge
 from edgehone.decision.requirements import Gate, Requirements
 from edgehone.diagnosis.causes import Cause, Remedy
+from edgehone.model.digest import digest_file
 from edgehone.optimize.compare import compare
+from edgehone.report.bundle_findings import read_findings
+from edgehone.report.html import page
 
 # A figure without an interval (memory) must improve by this share: processes differ by less without any change.
 MIN_GAIN = 0.03
@@ -107,7 +112,8 @@ def _try(
     shutil.rmtree(staged, ignore_errors=True)
     try:
         manifest = _changed(bundle, remedy.settings)
-        _stage(bundle.path, staged, manifest)
+        _stage(bundle.path, staged)
+        _write(staged / MANIFEST, manifest.to_json())
         comparison = compare(
             [bundle.path, staged],
             model=model,
@@ -121,7 +127,9 @@ def _try(
             raise JobError(f"the bundle cannot be measured: {broken.error}")
         kept, reason = _verdict(bundle, before, after, comparison.baseline, remedy)
         if kept:
-            _keep(bundle.path, manifest, cause, before.figure(remedy.figure), after.figure(remedy.figure))
+            figures = {"before": before.figure(remedy.figure), "after": after.figure(remedy.figure)}
+            _record(staged, replace(bundle, manifest=manifest), cause, remedy.figure, figures)
+            replace_bundle(staged, bundle.path.absolute())
         return Applied(
             cause.name,
             remedy.settings,
@@ -140,11 +148,9 @@ def _changed(bundle: Bundle, settings: Mapping[str, Any]) -> Manifest:
     return replace(bundle.manifest, recipe={**recipe, "settings": {**recipe["settings"], **settings}})
 
 
-def _stage(source: Path, target: Path, manifest: Manifest) -> None:
-    """Copy a bundle with another manifest; its files are hard links if the file system allows it."""
+def _stage(source: Path, target: Path) -> None:
+    """Copy a bundle; its files are hard links if the file system allows it, so they may only be replaced."""
     shutil.copytree(source, target, copy_function=_link)
-    (target / MANIFEST).unlink()
-    _write(target / MANIFEST, manifest)
 
 
 def _link(source: str, target: str) -> None:
@@ -183,18 +189,36 @@ def _failing_gates(bundle: Bundle, candidate: Candidate) -> list[str]:
     return [v.gate for v in judge(candidate.figures, Requirements(gates, {}, {})) if not v.ok]
 
 
-def _keep(path: Path, manifest: Manifest, cause: Cause, was: Figure, now: Figure) -> None:
+def _record(staged: Path, bundle: Bundle, cause: Cause, figure: str, figures: Mapping[str, Figure]) -> None:
+    """Record a change of settings in the decision, the report and the manifest of the staged copy."""
     record = {
+        "candidate": bundle.decision.bundled,
         "cause": cause.name,
-        "settings": manifest.recipe["settings"],
-        "before": was.to_json(),
-        "after": now.to_json(),
+        "settings": bundle.manifest.recipe["settings"],
+        "figure": figure,
+        **{when: one.to_json() for when, one in figures.items()},
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    _write(path / MANIFEST, replace(manifest, remedies=(*manifest.remedies, record)))
+    note = (
+        f"edgehone diagnose --apply changed the settings of {record['candidate']} to {record['settings']} "
+        f"({cause.name}): {figure} was {figures['before'].value:.4g} and is {figures['after'].value:.4g}"
+    )
+    old = bundle.decision
+    decision = replace(old, remedies=(*old.remedies, record), notes=(*old.notes, note))
+    _write(staged / DECISION, decision.to_json())
+    _write_text(
+        staged / REPORT, page([replace(read_findings(staged), name=bundle.path.absolute().name, problems=())])
+    )
+    changed = {name: digest_file(staged / name) for name in (DECISION, REPORT)}
+    manifest = replace(bundle.manifest, files={**bundle.manifest.files, **changed})
+    _write(staged / MANIFEST, manifest.to_json())
 
 
-def _write(path: Path, manifest: Manifest) -> None:
-    staged = path.with_name(path.name + ".new")
-    staged.write_text(json.dumps(manifest.to_json(), indent=1, allow_nan=False) + "\n", "utf-8")
-    staged.replace(path)
+def _write(path: Path, data: Mapping[str, Any]) -> None:
+    _write_text(path, json.dumps(data, indent=1, allow_nan=False) + "\n")
+
+
+def _write_text(path: Path, text: str) -> None:
+    new = path.with_name(path.name + ".new")
+    new.write_text(text, "utf-8")
+    new.replace(path)

@@ -8,10 +8,12 @@ from typing import Any
 
 from edgehone.backends import registry
 from edgehone.bundle.read import Bundle
+from edgehone.bundle.verify import check_runnable
 from edgehone.core.errors import InputError
 from edgehone.device.detect import detect
 from edgehone.execution.environments import environment
 from edgehone.execution.foreground import run_foreground
+from edgehone.execution.home import home
 from edgehone.execution.job import Input, Job
 from edgehone.execution.threads import (
     threads_of,
@@ -151,7 +153,11 @@ def job_of(
     inputs: dict[str, Input],
     on_progress: Callable[[str], None],
 ) -> Job:
-    """Return a job that opens the bundle's artifact. Reports package versions that differ from the bundle's."""
+    """Return a job that opens the bundle's artifact. Reports package versions that differ from the bundle's.
+
+    Raises InputError if the artifact, the tokenizer or the manifest is not as it was written.
+    """
+    check_runnable(bundle, home() / "digests")
     recipe = bundle.manifest.recipe
     name = recipe["backend"]
     env = environment.ensure(name, registry.load(name).NEEDS, on_progress)

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from edgehone.core.errors import ModelError
@@ -40,16 +40,26 @@ def digest_model(info: ModelInfo, cache: Path | None = None) -> str:
     return _combined({name: digest_file(info.folder / name, cache) for name in info.files})
 
 
-def digest_folder(path: Path) -> dict[str, str]:
+def digest_folder(path: Path, cache: Path | None = None) -> dict[str, str]:
     """Return the digests of all files below `path`, by relative name with forward slashes, sorted.
 
-    Raises ModelError for an entry that is neither file nor folder, and for a broken link.
+    Links are followed, also those to folders. `cache` as in `digest_file`. Raises ModelError for an entry that is
+    neither file nor folder, a broken link, and a link to a folder that contains it.
     """
-    digests: dict[str, str] = {}
-    for entry in sorted(path.rglob("*")):
-        if not entry.is_dir():
-            digests[entry.relative_to(path).as_posix()] = digest_file(entry)
+    digests = {entry.relative_to(path).as_posix(): digest_file(entry, cache) for entry in _files_below(path)}
     return dict(sorted(digests.items()))
+
+
+def _files_below(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]:
+    # Not rglob: before Python 3.13 it does not enter folders that are links.
+    real = folder.resolve()
+    if real in above:
+        raise ModelError(f"{folder} is a link to a folder that contains it")
+    for entry in folder.iterdir():
+        if entry.is_dir():
+            yield from _files_below(entry, above | {real})
+        else:
+            yield entry
 
 
 def digest_paths(paths: Sequence[Path]) -> str:
