@@ -177,3 +177,67 @@ def test_a_wrong_count_of_tokens_is_an_error(
     monkeypatch.setattr(FakeSession, "extra", extra)
     with pytest.raises(EdgehoneError, match=f"asked for 4 tokens, got {4 + extra}"):
         worker_speed.time_requests(fake)
+
+
+def cut_round(others: float, token: float = 0.01, count: int = 10) -> dict[str, Any]:
+    """A round of requests of six tokens, each a piece; another program doubles every second one if there are others."""
+    requests = []
+    for number in range(count):
+        waits = [token if others and (place + number) % 2 else 0.0 for place in range(6)]
+        pieces = [[1, token + wait, wait] for wait in waits]
+        requests.append({"ttft": pieces[0][1], "total": sum(piece[1] for piece in pieces), "pieces": pieces})
+    return one_round(requests=requests, conditions={"others_share": others})
+
+
+def test_requests_are_compared_undisturbed_and_reported_as_they_were() -> None:
+    whole = [{"ttft": 0.1, "total": 0.5, "delay": 0.0}] * 10 + [
+        {"ttft": 0.1, "total": 2.0, "delay": 1.5}
+    ] * 20
+    found = speed.figures([one_round(requests=whole, conditions={"others_share": 0.5})] * 3, Request(50, 5))
+    assert found["workload_latency_ms"].value == pytest.approx(500)
+    assert found["observed_latency_ms"].value == pytest.approx(2000)
+    assert found["latency_p50_ms"].value == pytest.approx(2000)
+    # Variation that others cause is not the candidate's.
+    assert found["latency_cv"].value == pytest.approx(0.0)
+    assert found["decode_tokens_per_s"].value == pytest.approx(4 / 0.4)
+
+
+def test_variation_is_missing_where_all_requests_were_disturbed() -> None:
+    found = speed.figures([cut_round(0.5)] * 3, Request(50, 5))["latency_cv"]
+    assert found.value is None and found.reason == speed.ALL_DISTURBED
+    assert speed.figures([cut_round(0.0)] * 3, Request(50, 5))["latency_cv"].value == pytest.approx(0.0)
+
+
+def test_waiting_for_other_clients_is_part_of_a_request() -> None:
+    """A low quantile would be that of the requests that need not wait."""
+    requests = [{"ttft": 0.1, "total": total, "delay": 0.0} for total in (0.1, 0.2, 0.3, 0.4, 0.5)]
+    found = speed.figures([one_round(requests=requests)] * 3, Request(50, 5, clients=5))
+    assert found["workload_latency_ms"].value == pytest.approx(300)
+    assert found["requests_per_s"].value == pytest.approx(5 / 0.3)
+
+
+def request_after(wait: float) -> dict[str, Any]:
+    return {"total": 1.0, "delay": wait, "pieces": [[1, 0.2, wait], [4, 0.8, 0.0]]}
+
+
+@pytest.mark.parametrize(
+    ("spent", "waits", "others", "goes_on"),
+    [
+        (0.9, [0.0] * 9, 0.0, True),  # its time is not over
+        (1.1, [0.0] * 9, 0.9, False),  # enough began undisturbed
+        (1.1, [0.2] * 9, 0.9, True),
+        (1.1, [0.2] * 9, 0.0, False),  # nobody else is there: it waits for itself
+        (1.1 * worker_speed.LONGEST, [0.2] * 9, 0.9, False),
+    ],
+)
+def test_a_round_goes_on_for_a_while_until_requests_begin_undisturbed(
+    monkeypatch: pytest.MonkeyPatch, spent: float, waits: list[float], others: float, goes_on: bool
+) -> None:
+    monkeypatch.setattr(worker_speed, "others_share", lambda before, after: others)
+    turns = [[request_after(wait)] for wait in waits]
+    assert worker_speed._goes_on(turns, spent, 1.0, None) is goes_on
+
+
+def test_where_the_delay_is_unknown_a_round_is_no_longer() -> None:
+    turns = [[{"total": 1.0, "delay": None}]] * worker_speed.LEAST_TURNS
+    assert not worker_speed._goes_on(turns, 1.1, 1.0, None)

@@ -234,3 +234,28 @@ def test_a_quantile_of_rounds_has_the_value_of_all_requests_and_the_number_of_ro
 
 def test_a_quantile_of_one_round_has_no_interval() -> None:
     assert st.quantile_of_rounds([[1.0] * 100], 0.5) == st.Interval(1.0, None, None, 1)
+
+
+def test_few_values_are_not_trimmed() -> None:
+    values = [1.0, 2.0, 3.0, 9.0]
+    assert st.trimmed_interval(values) == st.mean_interval(values)
+
+
+def test_a_round_in_a_slow_minute_hardly_moves_a_trimmed_mean() -> None:
+    values = [1.0, 1.01, 0.99, 1.02, 0.98, 1.0]
+    found, slow = st.trimmed_interval(values), st.trimmed_interval([*values, 5.0])
+    assert slow.value == pytest.approx(found.value, abs=0.01)
+    assert slow.low is not None and slow.high is not None and slow.high - slow.low < 0.1
+    plain = st.mean_interval([*values, 5.0])
+    assert plain.low is not None and plain.high is not None and plain.high - plain.low > 1
+
+
+@pytest.mark.parametrize("n", [3, 5, 8, 16])
+def test_trimmed_intervals_cover_the_truth(n: int) -> None:
+    generator = np.random.default_rng(23)
+    hits = 0
+    for _ in range(600):
+        got = st.trimmed_interval(generator.normal(2.0, 0.3, n))
+        assert got.low is not None and got.high is not None
+        hits += got.low <= 2.0 <= got.high
+    assert 0.92 <= hits / 600 <= 0.98

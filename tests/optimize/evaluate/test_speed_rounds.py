@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
+from edgehone.core.errors import MachineBusy
 from edgehone.decision import pairs, requirements
 from edgehone.decision.decide import DISTURBED
 from edgehone.execution.store import JobResult
@@ -150,6 +151,13 @@ def test_disturbed_rounds_count_and_are_flagged_where_there_are_no_others() -> N
     measured(run, a)
     assert "other programs" in a.facts[DISTURBED]
     assert a.figures["workload_latency_ms"].n == EFFORT.rounds
+
+
+def test_a_busy_machine_ends_a_run_that_must_not_wait_and_not_only_the_trial() -> None:
+    run, a = Run(disturbed_in(0), when_busy="stop", share=0.9), trial("a")
+    with pytest.raises(MachineBusy):
+        measured(run, a)
+    assert a.alive
 
 
 def test_the_epoch_changes_with_the_day_the_machine_and_the_candidates() -> None:

@@ -119,7 +119,10 @@ class Race:
 
 
 def runner(ctx: RunContext, original: Original, trial: Trial, rounds: Mapping[int, JobResult]) -> Runner:
-    """Return a trial's measurements as a runner of the race; `rounds` are by round number. Disturbed ones are left out."""
+    """Return a trial's measurements as a runner of the race; `rounds` are by round number.
+
+    Disturbed rounds are left out.
+    """
     evaluator = evaluator_for(ctx.model)
     shape = evaluator.request_shape(original)
     rounds = {number: done for number, done in rounds.items() if DISTURBED not in done.facts}
