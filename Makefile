@@ -6,6 +6,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # One process per processor. Tests of the group "measures" run one after another, in one of them.
 PYTEST := $(BIN)/python -m pytest -n logical --dist loadgroup --durations=10
+# Where the environment switches off the caches of compiled modules, every process that a test starts would compile anew.
+export PYTHONDONTWRITEBYTECODE :=
 # Set on a machine that has only the packages of the standard index; found links of pip are handed on by pip itself.
 STAMP := $(VENV)/.ready
 

@@ -62,6 +62,7 @@ def test_what_is_read_once_must_gain_more_than_readings_differ(own: Path) -> Non
     assert not done.kept and "beyond" in done.reason
 
 
+@pytest.mark.whole
 def test_what_breaks_a_gate_is_not_kept(own: Path) -> None:
     decision = json.loads((own / "decision.json").read_text("utf-8"))
     gate = {"name": "few", "figure": "peak_memory_bytes", "op": "<=", "threshold": 200e6, "bound": "value"}

@@ -14,6 +14,7 @@ from edgehone.model.inspect import inspect
 from edgehone.optimize import setup
 from edgehone.optimize.evaluate import language
 from edgehone.report.summary import summary
+from tests.tiny import SHALLOW
 
 GATES = ("latency_cv=off", "memory_cut=off", "speedup=off")
 
@@ -23,7 +24,7 @@ def config(tmp_path: Path) -> Path:
     path = tmp_path / "edgehone.toml"
     lengths = "prompt_tokens = 32\ngenerated_tokens = 8\n"
     path.write_text(
-        f"[workloads.four]\n{lengths}concurrency = 4\n"
+        f"{SHALLOW}[workloads.four]\n{lengths}concurrency = 4\n"
         f"[workloads.pairs]\n{lengths}batch = 2\nconcurrency = 2\n"
     )
     return path
@@ -57,6 +58,7 @@ def test_clients_before_a_session_that_serves_many(own_home: Path, null_model: P
     assert "waiting" in str(four.candidates[0].figure("prefill_tokens_per_s").reason)
 
 
+@pytest.mark.whole
 def test_a_search_for_what_is_answered_a_second(own_home: Path, null_model: Path, config: Path) -> None:
     """Batches and clients together, under a limit, weighed by throughput."""
     decision = measured(

@@ -100,18 +100,13 @@ def test_the_library_decides_and_writes_a_bundle(
     assert "edgehone optimize" in (out / "reproduce.sh").read_text()
 
 
-def test_other_files_in_the_folder_do_not_count_for_the_original(
+def test_other_files_in_the_folder_do_not_count_and_a_second_run_redoes_nothing(
     own_home: Path, null_model: Path, config: Path
 ) -> None:
     (null_model / "notes.pdf").write_bytes(b"x" * (1 << 20))
-    counted = ("config.json", "model.safetensors")
-    assert optimize(null_model, config).baseline.bytes == sum(
-        (null_model / name).stat().st_size for name in counted
-    )
-
-
-def test_a_second_run_redoes_nothing(own_home: Path, null_model: Path, config: Path) -> None:
     first = optimize(null_model, config)
+    counted = ("config.json", "model.safetensors")
+    assert first.baseline.bytes == sum((null_model / name).stat().st_size for name in counted)
     jobs = finished(own_home)
     again = optimize(null_model, config)
     assert finished(own_home) == jobs
@@ -199,6 +194,7 @@ def test_the_original_is_the_bundle_where_no_candidate_keeps_the_quality(
     assert edgehone.read(tmp_path / "out").manifest.recipe["name"] == "original"
 
 
+@pytest.mark.whole
 def test_the_command_that_is_printed_accepts_the_nearest(
     own_home: Path, null_model: Path, config: Path, tmp_path: Path
 ) -> None:
@@ -210,24 +206,19 @@ def test_the_command_that_is_printed_accepts_the_nearest(
     assert edgehone.read(tmp_path / "out").manifest.approved
 
 
-def test_a_target_chooses_among_those_that_pass(
-    own_home: Path, null_model: Path, config: Path, tmp_path: Path
+def test_events_tell_each_candidates_way_and_a_target_that_is_not_met_is_a_note(
+    own_home: Path, null_model: Path, config: Path
 ) -> None:
-    small = optimize(null_model, config, tmp_path / "out", "memory_cut=off", targets=["bytes<=1"])
+    events: list[Event] = []
+    small = optimize(null_model, config, None, "memory_cut=off", targets=["bytes<=1"], emit=events.append)
     assert small.chosen is not None
     assert any(note.startswith("target bytes<=1: not met") for note in small.notes)
-
-
-def test_events_tell_each_candidates_way(own_home: Path, null_model: Path, config: Path) -> None:
-    events: list[Event] = []
-    edgehone.optimize(
-        null_model, workload="tiny", effort="quick", backends=["null"], config_file=config, emit=events.append
-    )
     states = [event.state for event in events if event.key == "null/q8" and event.state]
     order = list(dict.fromkeys(states))
     assert order == ["waiting", "building", "scoring", "measuring", "done"]
 
 
+@pytest.mark.whole
 def test_a_backend_that_is_left_out_is_told_but_not_who_runs_originals(
     own_home: Path, null_model: Path, config: Path
 ) -> None:
@@ -339,7 +330,9 @@ def test_ctrl_c_ends_the_children_and_the_next_run_goes_on(
     assert again.returncode == 0
 
 
-@pytest.mark.parametrize("shared", [False, True], ids=["builds", "measurements"])
+@pytest.mark.parametrize(
+    "shared", [False, pytest.param(True, marks=pytest.mark.whole)], ids=["builds", "measurements"]
+)
 def test_ctrl_c_ends_a_run_that_waits_for_a_lock(
     shared: bool, null_model: Path, config: Path, tmp_path: Path
 ) -> None:

@@ -71,6 +71,7 @@ def test_the_command_line_shows_it_and_writes_it(
     assert {one["name"] for one in printed["bottlenecks"]} >= {"cpu_bound", "memory_bound", "throttled"}
 
 
+@pytest.mark.whole
 def test_several_clients_at_once(finished: Finished) -> None:
     alone, four = (profile(finished.bundle, seconds=1.2, concurrency=n, operators=False) for n in (1, 4))
     assert (alone.concurrency, four.concurrency) == (1, 4)

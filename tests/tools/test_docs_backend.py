@@ -63,6 +63,7 @@ def test_the_documented_backend_is_registered_and_states_its_support(
     assert "llama" in refusal.reasons[0]
 
 
+@pytest.mark.whole
 @pytest.mark.usefixtures("warm_null")
 def test_the_documented_backend_passes_its_checks_and_is_chosen(
     installed: str, own_home: Path, null_model: Path, tmp_path: Path

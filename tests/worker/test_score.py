@@ -330,6 +330,7 @@ print(sum(f.stat().st_size for f in (here / "reference").iterdir()))
 """
 
 
+@pytest.mark.whole
 def test_a_vocabulary_of_150_000_takes_bounded_memory_and_disk(tmp_path: Path) -> None:
     command = [sys.executable, "-c", BIG, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -15,8 +15,9 @@ from edgehone.execution import executor
 from edgehone.optimize.evaluate.bottleneck import Reading, limiting_factors
 from edgehone.plan import roofline
 from edgehone.report.explain import explanation
+from tests.tiny import SHALLOW
 
-TOML = """
+TOML = f"""{SHALLOW}
 [gates]
 latency_cv = false
 [workloads.tiny]

@@ -19,8 +19,9 @@ from edgehone.device.facts import Device
 from edgehone.inputs.texts import shipped
 from edgehone.optimize.context import RunContext
 from edgehone.optimize.evaluate import measure, speed_rounds
+from tests.tiny import SHALLOW
 
-TOML = "[workloads.tiny]\nprompt_tokens = 32\ngenerated_tokens = 16\n"
+TOML = f"{SHALLOW}[workloads.tiny]\nprompt_tokens = 32\ngenerated_tokens = 16\n"
 
 
 def test_what_says_nothing_here_is_proven_and_not_measured(
@@ -92,6 +93,7 @@ def test_a_round_that_the_clocks_spoil_is_made_again_and_told(
     assert rounds >= speed_rounds.MIN_ROUNDS
 
 
+@pytest.mark.whole
 def test_clocks_that_jump_each_time_end_the_trial_and_not_the_run(own_home: Path, tmp_path: Path) -> None:
     """The session sets the wall clock that its process reads, and the worker notices."""
     model = null.make_model(tmp_path / "m", shipped("calibration").read_text("utf-8"), faults=["jump"])

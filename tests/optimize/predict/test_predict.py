@@ -24,8 +24,9 @@ from edgehone.optimize.search import history
 from edgehone.plan.target import PredictionTarget
 from edgehone.report.explain import explanation
 from edgehone.report.summary import summary
+from tests.tiny import SHALLOW
 
-TOML = """
+TOML = f"""{SHALLOW}
 [workloads.tiny]
 prompt_tokens = 32
 generated_tokens = 16
@@ -52,7 +53,7 @@ row = "arm_embedded"
 architecture = "aarch64"
 cpu = "made up"
 threads = 1
-cannot = { null = "it has no null" }
+cannot = {{ null = "it has no null" }}
 """
 
 
@@ -134,6 +135,7 @@ def test_what_cannot_be_asked_for(own_home: Path, null_model: Path, config: Path
         optimize(null_model, config, "picky")
 
 
+@pytest.mark.whole
 def test_a_search_for_another_device_goes_by_its_predictions(
     own_home: Path, null_model: Path, config: Path
 ) -> None:

@@ -75,6 +75,7 @@ def test_a_search_finds_what_a_whole_run_finds_and_does_nothing_twice(
     assert len(history.studies()) == 1
 
 
+@pytest.mark.whole
 def test_what_would_not_be_built_in_time_is_not_begun(own_home: Path, null_model: Path, config: Path) -> None:
     search(null_model, config)
     [study] = history.studies()
@@ -128,6 +129,7 @@ def test_constraints_are_known_before_building(own_home: Path, null_model: Path,
     assert "not built" in str(told["null/q8"])
 
 
+@pytest.mark.whole
 def test_two_aims_keep_what_is_not_beaten_in_both(own_home: Path, null_model: Path, config: Path) -> None:
     found = search(null_model, config, minimize=["latency", "bytes"], gates=["accuracy_kept=off"])
     left = {c.key for c in found.candidates if c.status == "ok" and "raced_out" not in c.facts}

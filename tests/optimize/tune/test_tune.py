@@ -15,12 +15,13 @@ from edgehone.backends.null import backend
 from edgehone.decision.decision import Candidate
 from edgehone.execution.threads import threads_of
 from edgehone.inference.run_bundle import generate
-from edgehone.optimize import context, setup
+from edgehone.optimize import context
 from edgehone.optimize.search import history
 from edgehone.optimize.search.clock import Clock
 from edgehone.optimize.trial import Trial
 from edgehone.optimize.tune import tune
 from edgehone.report.explain import explanation
+from tests.tiny import TINY
 
 
 @pytest.fixture(autouse=True)
@@ -95,6 +96,7 @@ def test_what_does_not_gain_leaves_the_recipe_as_it_is(
     assert one["settings"] == {"hurry": 0.25} and one["ahead"] < 0
 
 
+@pytest.mark.whole
 def test_a_quick_run_without_a_time_searches_none_and_a_deeper_one_does(
     own_home: Path, null_model: Path, config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -104,10 +106,7 @@ def test_a_quick_run_without_a_time_searches_none_and_a_deeper_one_does(
     assert context.effort_settings("quick").tuning == 0
     granted = {effort: context.effort_settings(effort).tuning for effort in ("normal", "thorough")}
     assert 0 < granted["normal"] < granted["thorough"]
-    shallow = context.effort_settings("quick")
-    monkeypatch.setattr(
-        setup, "effort_settings", lambda *_: context.EffortSettings(**{**vars(shallow), "tuning": 60.0})
-    )
+    config.write_text(TINY.replace("[efforts.quick]", "[efforts.quick]\ntuning = 60.0"))
     assert search(null_model, config, time=None).chosen == "null/q8+tuned"
 
 
