@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-# As little text and as short rounds as tell the null backend's recipes apart. No time for rounds that separate equals,
-# nor for waiting until other tests leave the machine quiet.
+# As little text and as short rounds as tell the null backend's recipes apart. No time for waiting until other tests
+# leave the machine quiet.
 SHALLOW = """
 [efforts.quick]
 windows = 8
@@ -12,7 +12,6 @@ samples = 64
 rounds = 3
 seconds = 0.02
 budget = 10.0
-contest = 0.0
 patience = 0.0
 """
 TINY = f"""{SHALLOW}

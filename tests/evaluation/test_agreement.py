@@ -16,7 +16,7 @@ from edgehone.backends.sessions import (
     WorkerJob,
 )
 from edgehone.core.errors import EdgehoneError, InputError
-from edgehone.evaluation import agreement, roles, throughput
+from edgehone.evaluation import agreement, output_roles, throughput
 from edgehone.inputs.batches import Batches
 from edgehone.worker import prepare_graph, requests, score_graph
 from edgehone.worker import throughput as worker_throughput
@@ -24,7 +24,7 @@ from edgehone.worker import throughput as worker_throughput
 RNG = np.random.default_rng(0)
 LOGITS = {"logits": RNG.normal(size=(200, 5)).astype(np.float32)}
 LABELS = LOGITS["logits"].argmax(1)
-ROLES = roles.recognize(LOGITS)
+ROLES = output_roles.recognize(LOGITS)
 FAKE = "fake_graph_backend"
 
 
@@ -64,13 +64,15 @@ def test_with_labels_the_metric_and_the_share_that_is_kept() -> None:
 def test_a_lower_metric_is_turned_over() -> None:
     truth = RNG.normal(size=(200, 1))
     reference, own = ({"y": (truth + by * RNG.normal(size=(200, 1))).astype(np.float32)} for by in (0.1, 0.2))
-    kept = agreement.figures(reference, own, roles.recognize(reference), truth[:, 0], "mse")["accuracy_kept"]
+    kept = agreement.figures(reference, own, output_roles.recognize(reference), truth[:, 0], "mse")[
+        "accuracy_kept"
+    ]
     assert kept.value == pytest.approx(0.25, rel=0.5)
 
 
 def test_a_metric_of_all_samples_gets_its_interval_by_resampling() -> None:
     outputs, labels = {"y": LOGITS["logits"][:, :1]}, LOGITS["logits"][:, 0] + 0.5
-    known = roles.recognize(outputs)
+    known = output_roles.recognize(outputs)
     got = agreement.figures(outputs, noisy(outputs, 0.3), known, labels, "rmse")
     for figure in (got["rmse"], got["accuracy_kept"]):
         assert figure.value is not None and figure.low is not None and figure.high is not None
@@ -81,7 +83,7 @@ def test_a_metric_of_all_samples_gets_its_interval_by_resampling() -> None:
 
 def test_unrecognized_outputs_are_judged_by_their_relative_error() -> None:
     vectors = {"v": RNG.normal(size=(50, 4, 4)).astype(np.float32)}
-    got = agreement.figures(vectors, noisy(vectors, 0.1), roles.recognize(vectors))
+    got = agreement.figures(vectors, noisy(vectors, 0.1), output_roles.recognize(vectors))
     assert got["same_top"].reason == "no output is a classification"
     assert got["accuracy_kept"].value == pytest.approx(1 - float(got["relative_error"].value or 0), abs=1e-3)
 
@@ -92,7 +94,7 @@ def test_probabilities_are_taken_as_such() -> None:
     other = {"p": np.roll(probabilities["p"], 1, axis=1)}
     p, q = probabilities["p"].astype(float), other["p"].astype(float)
     expected = (p * np.log(p / q)).sum(1).mean()
-    assert agreement.figures(probabilities, other, roles.recognize(probabilities))[
+    assert agreement.figures(probabilities, other, output_roles.recognize(probabilities))[
         "kl_mean"
     ].value == pytest.approx(expected, rel=1e-4)
 

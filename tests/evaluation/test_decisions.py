@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from edgehone.evaluation import agreement, collapse, decisions, metrics, roles
+from edgehone.evaluation import agreement, collapse, decisions, metrics, output_roles, roles, scales
 from edgehone.evaluation import statistics as st
 from edgehone.worker import ctc, detections
 from tests.evaluation.test_roles import ctc_scores, logits, softmax, unit, yolo
@@ -18,7 +18,7 @@ RNG = np.random.default_rng(1)
 
 
 def kept(reference: dict[str, Any], candidate: dict[str, Any], **known: Any) -> Any:
-    return agreement.kept(reference, candidate, roles.recognize(reference, **known))
+    return agreement.kept(reference, candidate, output_roles.recognize(reference, **known))
 
 
 def with_objects(scores: Any, samples: int) -> Any:
@@ -35,7 +35,7 @@ def test_a_detector_without_scores_is_refused_though_its_boxes_are_exact() -> No
     broken = {"output0": reference["output0"].copy()}
     broken["output0"][:, 4:] = 0
     assert metrics.cosine(*(a["output0"].reshape(96, -1) for a in (reference, broken))).mean() > 0.999
-    known = roles.recognize(reference)
+    known = output_roles.recognize(reference)
     assert kept(reference, broken).value < 0.1
     assert "collapsed" in str(collapse.reason(known, reference, broken))
     assert collapse.reason(known, reference, reference) is None
@@ -68,7 +68,7 @@ def test_a_changed_line_of_a_text_counts_though_few_steps_differ() -> None:
     changed = {"softmax": reference["softmax"].copy()}
     for i in range(4):  # one step of a tenth of the lines
         changed["softmax"][i, 20] = softmax(np.eye(90, dtype=np.float32)[85 - i] * 20)
-    assert roles.recognize(reference)[0].role == "ctc"
+    assert output_roles.recognize(reference)[0].role == "ctc"
     assert kept(reference, changed).value == pytest.approx(0.9)
 
 
@@ -84,7 +84,7 @@ def test_an_embedding_with_small_errors_passes_and_a_collapsed_one_is_refused() 
     near = {"sentence_embedding": reference["sentence_embedding"] + noise}
     figure = kept(reference, near)
     assert figure.value > 0.98 and figure.low > 0.95
-    known = roles.recognize(reference)
+    known = output_roles.recognize(reference)
     flat = {"sentence_embedding": np.repeat(reference["sentence_embedding"][:1], 200, 0)}
     assert "collapsed" in str(collapse.reason(known, reference, flat))
     assert kept(reference, flat).value < 0.5
@@ -95,7 +95,7 @@ def test_a_constant_answer_is_refused_whatever_its_average() -> None:
     probabilities[:4] = 0.97  # 4 of 100 are positive
     reference, constant = {"p": probabilities}, {"p": np.full((100, 1), 0.02, np.float32)}
     assert np.mean(probabilities < 0.5) == 0.96 and kept(reference, constant).value == 0
-    assert "collapsed" in str(collapse.reason(roles.recognize(reference), reference, constant))
+    assert "collapsed" in str(collapse.reason(output_roles.recognize(reference), reference, constant))
 
 
 def test_labels_count_those_that_are_set() -> None:
@@ -119,7 +119,7 @@ def test_numbers_of_two_scales_are_judged_apart() -> None:
     large, small = RNG.normal(size=(100, 2)) * 1000, RNG.normal(size=(100, 2))
     reference = {"y": np.concatenate([large, small], 1).astype(np.float32)}
     broken = {"y": np.concatenate([large, np.zeros_like(small)], 1).astype(np.float32)}
-    assert len(decisions.scales(reference["y"], broken["y"])) == 2
+    assert len(scales.one_scale_groups(reference["y"], broken["y"])) == 2
     assert kept(reference, broken, kind="regression").value == pytest.approx(0, abs=0.05)
     assert kept(reference, broken).value < 0.3
 
@@ -137,6 +137,14 @@ def test_the_number_of_samples_needed_is_the_smallest_that_shows_the_share(n: in
     needed = st.samples_needed(share)
     assert st.no_difference(needed) >= share - 1e-9
     assert needed == 1 or st.no_difference(needed - 1) < share + 1e-9
+
+
+def test_vectors_agree_with_themselves_in_spite_of_rounding() -> None:
+    known = roles.OutputRole("y", "vector", "")
+    for seed in range(100):
+        vectors = np.random.default_rng(seed).normal(size=(9, 6)).astype(np.float32)
+        for measure in decisions.agree(known, {"y": vectors}, {"y": vectors}):
+            assert measure.figure().value == 1
 
 
 @settings(max_examples=25)
@@ -198,7 +206,7 @@ def test_outputs_of_other_samples_are_refused_and_small_errors_pass(outputs: dic
     assert (kept(outputs, shuffled(outputs)).low or 0) < 0.9
     near = {name: array * np.float32(1 + 1e-5) for name, array in outputs.items()}
     assert (kept(outputs, near).low or 0) >= 0.95
-    assert collapse.reason(roles.recognize(outputs), outputs, near) is None
+    assert collapse.reason(output_roles.recognize(outputs), outputs, near) is None
 
 
 def test_scores_without_objectness_are_told_from_those_with() -> None:
@@ -256,7 +264,7 @@ def test_the_background_class_is_no_detection() -> None:
 def test_what_is_constant_in_the_original_but_for_rounding_is_not_judged_by_its_noise() -> None:
     noise = RNG.normal(0, 1e-6, (200, 3)).astype(np.float32)
     reference, near = {"aux": 5 + noise}, {"aux": np.full((200, 3), 5, np.float32)}
-    assert collapse.reason(roles.recognize(reference), reference, near) is None
+    assert collapse.reason(output_roles.recognize(reference), reference, near) is None
     assert kept(reference, near).value > 0.95
 
 
@@ -264,5 +272,5 @@ def test_a_label_that_is_never_set_does_not_collapse() -> None:
     reference = {"tags": np.where(RNG.random((200, 6)) < 0.3, 0.97, 0.02).astype(np.float32)}
     reference["tags"][:, 2] = 1e-4 * RNG.random(200)
     rounded = {"tags": np.round(reference["tags"] * 255).astype(np.float32) / 255}
-    assert collapse.reason(roles.recognize(reference), reference, rounded) is None
+    assert collapse.reason(output_roles.recognize(reference), reference, rounded) is None
     assert kept(reference, rounded).value == 1

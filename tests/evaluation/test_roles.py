@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edgehone.core.errors import InputError
-from edgehone.evaluation import roles
+from edgehone.evaluation import output_roles, roles
 
 RNG = np.random.default_rng(0)
 
@@ -79,18 +79,18 @@ def ctc_scores(n: int = 10, steps: int = 40, classes: int = 90) -> Any:
     ],
 )
 def test_the_role_is_recognized(outputs: dict[str, Any], role: str) -> None:
-    (found,) = roles.recognize(outputs)
+    (found,) = output_roles.recognize(outputs)
     assert found.role == role, found.why
 
 
 def test_a_state_is_one_only_if_an_input_is_too() -> None:
     outputs = {"output": sure(9, 1), "stateN": RNG.normal(size=(9, 2, 4))}
-    assert [one.role for one in roles.recognize(outputs, inputs=["input", "state", "sr"])] == [
+    assert [one.role for one in output_roles.recognize(outputs, inputs=["input", "state", "sr"])] == [
         "binary",
         "state",
     ]
     hidden = {"last_hidden_state": RNG.normal(size=(9, 384)), "pooler_output": RNG.normal(size=(9, 384))}
-    assert [one.role for one in roles.recognize(hidden, inputs=["input_ids"])] == ["vector", "vector"]
+    assert [one.role for one in output_roles.recognize(hidden, inputs=["input_ids"])] == ["vector", "vector"]
 
 
 def test_boxes_and_scores_in_two_outputs_share_a_role() -> None:
@@ -99,16 +99,16 @@ def test_boxes_and_scores_in_two_outputs_share_a_role() -> None:
         "scores": RNG.uniform(size=(9, 50, 3)),
         "time": sure(9),
     }
-    found = roles.recognize(outputs)
+    found = output_roles.recognize(outputs)
     assert [(one.name, one.role) for one in found] == [("boxes", "detections"), ("time", "binary")]
     assert found[0].layout is not None and found[0].layout.scores == "scores"
 
 
 def test_the_task_kind_overrides_and_one_that_fits_nothing_is_refused() -> None:
     outputs = {"output": logits(50, 10)}
-    assert roles.recognize(outputs, kind="embedding")[0].role == "vector"
+    assert output_roles.recognize(outputs, kind="embedding")[0].role == "vector"
     with pytest.raises(InputError, match=r"\(detection\): no output can be judged .* output \[samples, 10\]"):
-        roles.recognize(outputs, kind="detection")
+        output_roles.recognize(outputs, kind="detection")
     with pytest.raises(InputError, match="unknown task kind 'detections'; did you mean 'detection'"):
         roles.check("detections")
 

@@ -17,14 +17,13 @@ from edgehone.core.errors import InputError
 from edgehone.decision.errors import NotDecided
 from edgehone.optimize.context import RunContext
 
-# Rounds are not repeated for long, and their number does not matter.
-QUICK = "[efforts.quick]\nrounds = 3\nbudget = 0\npatience = 0\n"
-
 
 @pytest.fixture
 def busy(monkeypatch: pytest.MonkeyPatch, config: Path) -> None:
     """In every round other programs took nearly all of the time; the null backend's clock does not show it."""
-    config.write_text(config.read_text() + QUICK)
+    config.write_text(
+        config.read_text().replace("budget = 10.0", "budget = 0")
+    )  # rounds are not repeated for long
     run = RunContext.run
 
     def disturbed(ctx: RunContext, name: str, call: str, *given: Any, **more: Any) -> Any:

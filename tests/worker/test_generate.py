@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from edgehone.backends.sessions import Generation, WorkerJob
-from edgehone.core.errors import InputError, SetupError
+from edgehone.core.errors import InputError
 from edgehone.worker.generate import generate
 
 
@@ -105,8 +105,8 @@ def test_the_context_limits_the_answer_and_the_prompt(
         answer(monkeypatch, tmp_path, b"a", context=2)
 
 
-def test_sampling_needs_a_sampler(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    with pytest.raises(SetupError, match="likeliest token only"):
+def test_sampling_without_a_sampler_is_invalid_input(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="likeliest token only"):
         answer(monkeypatch, tmp_path, b"a", sampling={"temperature": 0.5})
 
 

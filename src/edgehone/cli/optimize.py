@@ -14,6 +14,12 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from edgehone.core.events import Emit
+    from edgehone.decision.decision import Decision
+    from edgehone.decision.errors import NothingPasses
 
 EXAMPLE = """examples:
   edgehone optimize ./my-model
@@ -182,66 +188,75 @@ def _add_requirements(group: argparse._ArgumentGroup) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb."""
-    from edgehone import optimize
-    from edgehone.decision.errors import (
-        NothingPasses,
-    )
-    from edgehone.optimize.search.clock import seconds_of
+    from edgehone.decision.errors import NothingPasses
     from edgehone.report.live import live
-    from edgehone.report.plot import plot
-    from edgehone.report.summary import summary
 
-    model = args.model
-    out = Path(args.out or f"{Path(model).resolve().name}-edgehone")
+    out = Path(args.out or f"{Path(args.model).resolve().name}-edgehone")
     with live(plain=args.json or not sys.stderr.isatty()) as emit:
-        if args.download:
-            from edgehone.optimize.download import download
-
-            model = download(model, emit)
         failed: NothingPasses | None = None
         try:
-            decision = optimize(
-                model,
-                device=args.device,
-                workers=args.workers,
-                workload=args.workload,
-                effort=args.effort,
-                backends=[name for name in args.backends.split(",") if name] if args.backends else None,
-                evaluation=args.eval,
-                calibration=args.calibrate,
-                task=args.task,
-                metric=args.metric,
-                task_kind=args.task_kind,
-                axes=args.axes,
-                pictures=args.pictures,
-                gates=args.gate,
-                time=seconds_of(args.time) if args.time else None,
-                minimize=args.minimize,
-                maximize=args.maximize,
-                subject_to=args.subject_to,
-                targets=args.target,
-                fallback=not args.no_fallback,
-                weights=args.weights,
-                when_busy=args.when_busy,
-                out=out,
-                config_file=args.config,
-                emit=emit,
-            )
+            decision = _decide(args, out, emit)
         except NothingPasses as error:
             failed, decision = error, error.decision
-    if args.json:
-        print(json.dumps(decision.to_json(), indent=1))
-    else:
-        print(summary(decision))
-        if drawn := plot(decision, unicode=sys.stdout.isatty()):
-            print(f"\n{drawn}")
+    _print_decision(decision, args.json)
     if failed is not None:
-        if failed.bundle is not None:
-            print(f"\nBundle, not approved: {failed.bundle} ({decision.fallback})", file=sys.stderr)
-        print(f"\nnext:  {failed.hint}", file=sys.stderr)
-        return failed.exit_code
+        return _print_failure(failed)
     if not args.json:
         graph = decision.workload["task"] == "graph"
         example = "--input SAMPLES.npz" if graph else '--prompt "Once upon a time"'
         print(f"\nBundle: {out}\nNext:   edgehone run {out} {example}")
     return 0
+
+
+def _decide(args: argparse.Namespace, out: Path, emit: Emit) -> Decision:
+    from edgehone import optimize
+    from edgehone.optimize.download import download
+    from edgehone.optimize.search.clock import seconds_of
+
+    return optimize(
+        download(args.model, emit) if args.download else args.model,
+        device=args.device,
+        workers=args.workers,
+        workload=args.workload,
+        effort=args.effort,
+        backends=[name for name in args.backends.split(",") if name] if args.backends else None,
+        evaluation=args.eval,
+        calibration=args.calibrate,
+        task=args.task,
+        metric=args.metric,
+        task_kind=args.task_kind,
+        axes=args.axes,
+        pictures=args.pictures,
+        gates=args.gate,
+        time=seconds_of(args.time) if args.time else None,
+        minimize=args.minimize,
+        maximize=args.maximize,
+        subject_to=args.subject_to,
+        targets=args.target,
+        fallback=not args.no_fallback,
+        weights=args.weights,
+        when_busy=args.when_busy,
+        out=out,
+        config_file=args.config,
+        emit=emit,
+    )
+
+
+def _print_decision(decision: Decision, as_json: bool) -> None:
+    from edgehone.report.plot import plot
+    from edgehone.report.summary import summary
+
+    if as_json:
+        print(json.dumps(decision.to_json(), indent=1))
+        return
+    print(summary(decision))
+    if drawn := plot(decision, unicode=sys.stdout.isatty()):
+        print(f"\n{drawn}")
+
+
+def _print_failure(failed: NothingPasses) -> int:
+    """Say what was written nevertheless and what to do next; return the exit code."""
+    if failed.bundle is not None:
+        print(f"\nBundle, not approved: {failed.bundle} ({failed.decision.fallback})", file=sys.stderr)
+    print(f"\nnext:  {failed.hint}", file=sys.stderr)
+    return failed.exit_code

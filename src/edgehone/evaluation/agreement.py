@@ -16,10 +16,12 @@ from edgehone.core.errors import EdgehoneError
 from edgehone.core.figure import Figure
 from edgehone.evaluation import metrics
 from edgehone.evaluation import statistics as st
-from edgehone.evaluation.decisions import Agreement, agree, scales
+from edgehone.evaluation.counted import Agreement
+from edgehone.evaluation.decisions import agree
 from edgehone.evaluation.differences import Differences, differences
 from edgehone.evaluation.quality import ParityCheck, kept_ratio, share
 from edgehone.evaluation.roles import ONE_SCALE, OutputRole
+from edgehone.evaluation.scales import one_scale_groups
 from edgehone.inputs.samples import LABELS
 from edgehone.worker.logprobs import log_softmax
 
@@ -272,6 +274,6 @@ def _differences(
     one_scale = {one.name for one in roles if one.role in ONE_SCALE}
     for name, array in reference.items():
         whole.append(differences(array, candidate[name]))
-        parts = [] if name in one_scale else scales(array, candidate[name])
+        parts = [] if name in one_scale else one_scale_groups(array, candidate[name])
         groups += [differences(*part) for part in parts] if len(parts) > 1 else [whole[-1]]
     return whole, groups

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from edgehone.evaluation import decisions, metrics
+from edgehone.evaluation import metrics
 from edgehone.evaluation.differences import variance
 from edgehone.evaluation.roles import ONE_SCALE, OutputRole
+from edgehone.evaluation.scales import one_scale_groups
 from edgehone.worker import detections
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def _constant(name: str, role: OutputRole, reference: Array, candidate: Array) -
     if reference.dtype.kind != "f" or len(reference) < 2:
         return None
     one_scale = role.role in ONE_SCALE or role.role == "detections"
-    groups = [(reference, candidate)] if one_scale else decisions.scales(reference, candidate)
+    groups = [(reference, candidate)] if one_scale else one_scale_groups(reference, candidate)
     for ours, theirs in groups:
         variances = [variance(array) for array in (ours, theirs)]
         size = float((ours.astype("float64") ** 2).sum(1).mean()) if not one_scale else 0.0

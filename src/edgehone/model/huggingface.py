@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -52,14 +52,7 @@ def read(folder: Path) -> ModelInfo:
         raise ModelError(f"{where}: model_type is {model_type!r}, so the architecture is unknown", hint=hint)
     weights = read_weights(folder)
     text = experts.expert_fields(_text_config(config))
-    tokenizer_path = folder / "tokenizer_config.json"
-    tokenizer_config = read_object(tokenizer_path) if tokenizer_path.exists() else {}
-    for name in (
-        *OTHERS,
-        *tokenizer.CONFIGURATIONS,
-    ):  # toolchains read these too, and name no file in their errors
-        if (folder / name).is_file():
-            read_object(folder / name)
+    tokenizer_config = _read_other_files(folder)
     kind = "bytes" if model_type == NULL else tokenizer.read_kind(folder)
     sizes = _sizes(text, where)
     architecture = _architecture(config)
@@ -67,14 +60,7 @@ def read(folder: Path) -> ModelInfo:
     if quantized is None and kind != "bytes":
         shapes.check(weights.headers, folder, text, sizes)
     encoder_facts = encoder.read(config, architecture, sizes["hidden_size"], where)
-    if encoder_facts is None:
-        task, task_notes = _task(folder, config)
-        cache = kv_cache.of_config(text, sizes["kv_heads"], sizes["head_dim"], where)
-        modules: tuple[str, ...] = ()
-    else:
-        modules, module_notes = encoder.sentence_modules(folder)
-        task, task_notes = encoder_facts.task, [*encoder_facts.notes, *module_notes]
-        cache = kv_cache.Growth(None)
+    use = _encoder_use(folder, encoder_facts) if encoder_facts else _language_use(folder, config, text, sizes)
     remote = bool(config.get("auto_map") or tokenizer_config.get("auto_map"))
     mixture = experts.notes(text, sizes["experts"], sizes["experts_per_token"], sizes["layers"])
     return ModelInfo(
@@ -82,11 +68,11 @@ def read(folder: Path) -> ModelInfo:
         format="huggingface",
         architecture=architecture,
         model_type=model_type,
-        task=task,
+        task=use.task,
         parameters=sum(weights.dtypes.values()),
         bytes=weights.bytes,
         dtypes=weights.dtypes,
-        files=tuple(sorted({*_files(folder, weights, remote), *modules})),
+        files=tuple(sorted({*_files(folder, weights, remote), *use.modules})),
         **sizes,
         tied_embeddings=_tied(config, text, weights.names),
         sliding_window=kv_cache.window_of(text),
@@ -95,19 +81,54 @@ def read(folder: Path) -> ModelInfo:
         chat_template=tokenizer.has_chat_template(folder, tokenizer_config),
         quantized=quantized,
         remote_code=remote,
-        kv_bytes_per_token=cache.per_token,
-        kv_windowed_bytes_per_token=cache.windowed,
+        kv_bytes_per_token=use.cache.per_token,
+        kv_windowed_bytes_per_token=use.cache.windowed,
         notes=(
-            *task_notes,
+            *use.notes,
             *mixture,
             *weights.notes,
             *quantized_notes,
-            *cache.notes,
+            *use.cache.notes,
             *tokenizer.beyond(folder, tokenizer_config, sizes["vocabulary"]),
         ),
         inputs=encoder.inputs(config, tokenizer_config, kind) if encoder_facts else (),
         outputs=encoder_facts.outputs if encoder_facts else (),
     )
+
+
+@dataclass(frozen=True)
+class _Use:
+    """What a model is for, the growth of its KV cache, and the files of a sentence encoder's modules."""
+
+    task: str
+    notes: Sequence[str]
+    cache: kv_cache.Growth
+    modules: tuple[str, ...] = ()
+
+
+def _encoder_use(folder: Path, facts: encoder.Encoder) -> _Use:
+    modules, notes = encoder.sentence_modules(folder)
+    return _Use(facts.task, [*facts.notes, *notes], kv_cache.Growth(None), modules)
+
+
+def _language_use(
+    folder: Path, config: Mapping[str, Any], text: Mapping[str, Any], sizes: Mapping[str, Any]
+) -> _Use:
+    task, notes = _task(folder, config)
+    where = folder / "config.json"
+    return _Use(task, notes, kv_cache.of_config(text, sizes["kv_heads"], sizes["head_dim"], where))
+
+
+def _read_other_files(folder: Path) -> dict[str, Any]:
+    """Return tokenizer_config.json, {} if there is none. Raises ModelError if any configuration file is damaged.
+
+    Toolchains read these files too, and name no file in their errors.
+    """
+    for name in (*OTHERS, *tokenizer.CONFIGURATIONS):
+        if (folder / name).is_file():
+            read_object(folder / name)
+    path = folder / "tokenizer_config.json"
+    return read_object(path) if path.exists() else {}
 
 
 def read_weights(folder: Path) -> Weights:

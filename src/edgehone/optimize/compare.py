@@ -32,6 +32,7 @@ from edgehone.optimize.evaluate.evaluators import score_original
 from edgehone.optimize.executors import Executors
 from edgehone.optimize.import_artifact import import_artifact
 from edgehone.optimize.options import OptimizeOptions
+from edgehone.optimize.original import Original
 from edgehone.optimize.setup import set_up_context
 from edgehone.optimize.trial import Trial
 
@@ -91,17 +92,8 @@ def compare(
     ctx = replace(ctx, measurement_group=f"{created} {uuid.uuid4().hex}")
 
     ctx, original = score_original(ctx)
-    trials = [Trial(one.recipe, facts={"what": one.what, "path": str(one.path)}) for one in entries]
-    parity.build_and_score(ctx, original, original.baseline)
-    original.require_baseline()
-    for trial, one in zip(trials, entries, strict=True):
-        if reason := unready.get(one.recipe.backend):
-            trial.drop("skipped", f"{one.recipe.backend} has no environment: {reason}")
-        else:
-            parity.build_and_score(ctx, original, trial, _importing(one.path))
-    measure.measure(ctx, original, trials)
+    trials = _measured(ctx, original, entries, unready)
     emit(Event(""))
-
     baseline = original.baseline.candidate()
     candidates = [replace(c, figures=derive(c, baseline)) for c in (trial.candidate() for trial in trials)]
     return Comparison(
@@ -115,6 +107,22 @@ def compare(
         edgehone=version("edgehone"),
         created=created,
     )
+
+
+def _measured(
+    ctx: RunContext, original: Original, entries: Sequence[Entry], unready: Mapping[str, str]
+) -> list[Trial]:
+    """Score the original and the entries, and measure them in the same rounds. `unready`: backend → reason."""
+    trials = [Trial(one.recipe, facts={"what": one.what, "path": str(one.path)}) for one in entries]
+    parity.build_and_score(ctx, original, original.baseline)
+    original.require_baseline()
+    for trial, one in zip(trials, entries, strict=True):
+        if reason := unready.get(one.recipe.backend):
+            trial.drop("skipped", f"{one.recipe.backend} has no environment: {reason}")
+        else:
+            parity.build_and_score(ctx, original, trial, _importing(one.path))
+    measure.measure(ctx, original, trials)
+    return trials
 
 
 def _entries(paths: Sequence[str | Path], backend: str | None, settings: Mapping[str, Any]) -> list[Entry]:

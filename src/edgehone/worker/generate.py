@@ -15,7 +15,7 @@ from edgehone.backends.sessions import (
     VisionSession,
     WorkerJob,
 )
-from edgehone.core.errors import InputError, SetupError
+from edgehone.core.errors import InputError
 from edgehone.worker.backend import load_backend
 from edgehone.worker.text import Text
 
@@ -98,13 +98,13 @@ def drawing(
 ) -> Callable[[int, Callable[[int], bool]], Generation]:
     """Return the function that continues a prompt: greedily without `sampling`, else with the session's sampler.
 
-    Raises SetupError if the session has none.
+    Raises InputError if the session has none.
     """
     if sampling is None:
         return lambda count, on_token: session.generate(prompt, count, on_token)
     sampler = capability(session, SamplingSession)
     if sampler is None:
-        raise SetupError(
+        raise InputError(
             "this backend takes the likeliest token only; it has no sampler",
             hint="add --temperature 0 --repetition-penalty 1",
         )

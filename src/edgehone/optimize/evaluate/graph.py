@@ -15,7 +15,7 @@ from edgehone.core.errors import InputError, JobError, ModelError
 from edgehone.core.events import Event
 from edgehone.core.figure import Figure
 from edgehone.decision.requirements import Requirements
-from edgehone.evaluation import agreement, by_library, collapse, metrics, roles, speed
+from edgehone.evaluation import agreement, by_library, collapse, metrics, output_roles, roles, speed
 from edgehone.evaluation.quality import ParityCheck
 from edgehone.execution.job import Input
 from edgehone.execution.store import JobResult
@@ -148,7 +148,7 @@ def _facts(ctx: RunContext, prepared: JobResult, outputs: JobResult) -> dict[str
         if (some := agreement.labels_of(prepared.out / folder)) is not None:
             metrics.check_labels(str(metric), own, some)
     by_class = metric is not None and metrics.of_classes(metric) and metrics.classes(own) is not None
-    outputs_roles = roles.recognize(
+    outputs_roles = output_roles.recognize(
         own,
         inputs=[tensor.name for tensor in ctx.model.inputs],
         task=ctx.model.task,

@@ -1,0 +1,114 @@
+"""Assign a role to each output of a graph: recognized, or given by `--task-kind`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from edgehone.core.errors import InputError
+from edgehone.evaluation.metrics import threshold
+from edgehone.evaluation.output_values import shape_text
+from edgehone.evaluation.recognition import recognized
+from edgehone.evaluation.roles import MEANINGS, TASK_KINDS, OutputRole, Role
+from edgehone.worker import detections
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[Any]
+    Outputs = Mapping[str, Array]
+
+_STATE = re.compile(
+    r"state|hidden|cell|present|past|cache|memory|^h_?n?$|^c_?n?$|^h[01]|^c[01]", re.IGNORECASE
+)
+# Samples that recognition looks at.
+_SAMPLES = 64
+
+
+def recognize(
+    outputs: Outputs,
+    *,
+    inputs: Sequence[str] = (),
+    task: str = "graph",
+    kind: str | None = None,
+    told_by: str = "--task-kind",
+) -> tuple[OutputRole, ...]:
+    """Return the role of each output, in their order.
+
+    `outputs` are the original's [samples, …] by name, `inputs` the names of the model's inputs, `task` is
+    ModelInfo.task, `kind` the user's --task-kind, or what `told_by` implies. Boxes and scores in separate outputs share
+    one role. Raises InputError if no output can have the role that `kind` names.
+    """
+    heads = {name: _head(array) for name, array in outputs.items() if array.size}
+    pair = detections.separate(heads) if kind in (None, "detection") else None
+    roles = []
+    for name, array in heads.items():
+        if pair is not None and name in pair.names:
+            if name == pair.boxes:
+                roles.append(
+                    OutputRole(name, "detections", "boxes and scores by their names and shapes", pair)
+                )
+            continue
+        roles.append(recognized(name, array, _feeds_back(name, inputs, len(heads)), task))
+    if kind is not None:
+        return _told(tuple(roles), heads, kind, told_by)
+    return tuple(replace(one, as_numbers=one.as_numbers or _always_same(one, outputs)) for one in roles)
+
+
+def _always_same(one: OutputRole, outputs: Outputs) -> bool:
+    """Return True if the original decides the same on every sample."""
+    import numpy as np
+
+    if one.role in ("classes", "steps"):
+        return len(np.unique(outputs[one.name].argmax(-1))) == 1
+    if one.role in ("binary", "labels"):
+        above = outputs[one.name] >= threshold(outputs[one.name])
+        return bool(above.all()) or not bool(above.any())
+    if one.role == "detections" and one.layout is not None:
+        count = len(outputs[one.layout.boxes])
+        return not any(
+            (detections.find(outputs, one.layout, i)[1] >= detections.THRESHOLD).any() for i in range(count)
+        )
+    return False
+
+
+def _head(array: Array) -> Array:
+    return array[:_SAMPLES]
+
+
+def _feeds_back(name: str, inputs: Sequence[str], outputs: int) -> bool:
+    return outputs > 1 and bool(_STATE.search(name)) and any(_STATE.search(one) for one in inputs)
+
+
+def _told(roles: tuple[OutputRole, ...], heads: Outputs, kind: str, told_by: str) -> tuple[OutputRole, ...]:
+    """Give the role of `kind` to every output that can have it; states and whole numbers keep theirs."""
+    role = TASK_KINDS[kind]
+    changed = []
+    for one in roles:
+        layout = one.layout or (
+            detections.joint(one.name, heads[one.name], told=True) if role == "detections" else None
+        )
+        fits = one.role not in ("state", "ids") and _possible(role, heads[one.name], layout)
+        changed.append(OutputRole(one.name, role, f"by {told_by}", layout) if fits else one)
+    if not any(one.role == role for one in changed):
+        shapes = ", ".join(f"{name} {shape_text(array)}" for name, array in heads.items())
+        raise InputError(
+            f"{told_by} ({kind}): no output can be judged as {MEANINGS[role]}: {shapes}",
+            hint="leave --task-kind out to have the roles of the outputs recognized",
+        )
+    return tuple(changed)
+
+
+def _possible(role: Role, array: Array, layout: detections.Layout | None) -> bool:
+    several = array.ndim > 1 and array.shape[-1] > 1
+    if role == "detections":
+        return layout is not None
+    if role == "mask":
+        return array.ndim == 4
+    if role in ("steps", "ctc"):
+        return array.ndim == 3 and several
+    if role in ("classes", "vector"):
+        return array.ndim == 2 and several
+    return role != "labels" or several
