@@ -119,6 +119,16 @@ class RoutingBackend(Protocol):
 
 
 @runtime_checkable
+class SharedSessions(Protocol):
+    """A backend that opens the sessions of another one, whose name is `SESSIONS_OF` (core side).
+
+    The same artifact with the same settings gives the same outputs in both, so it is scored once.
+    """
+
+    SESSIONS_OF: str
+
+
+@runtime_checkable
 class EmptyRuntimeBackend(Protocol):
     """A backend whose runtime can be started without a model (worker side).
 
@@ -232,6 +242,7 @@ CAPABILITIES: tuple[Capability, ...] = (
     Capability("concurrent_graph", ConcurrentGraphBackend, "worker"),
     Capability("vision", VisionBackend, "worker"),
     Capability("routing", RoutingBackend, "worker"),
+    Capability("shared_sessions", SharedSessions, "core"),
     Capability("empty_runtime", EmptyRuntimeBackend, "worker"),
     Capability("operator_profiler", OperatorProfiler, "worker"),
     Capability("device_visibility", DeviceVisibility, "worker"),
@@ -262,6 +273,12 @@ def require(backend: Backend, protocol: type[T]) -> T:
 def capabilities_of(backend: object) -> list[str]:
     """Return the names of all capabilities that a backend has, in the order of CAPABILITIES."""
     return [one.name for one in CAPABILITIES if isinstance(backend, one.protocol)]
+
+
+def session_backend(backend: Backend) -> str:
+    """Return the name of the backend whose sessions a backend opens: its own, unless it says otherwise."""
+    found = capability(backend, SharedSessions)
+    return found.SESSIONS_OF if found else backend.NAME
 
 
 def measurement_obstacle(backend: Backend, device: Device) -> str | None:

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -78,13 +78,13 @@ def reference(job: WorkerJob) -> dict[str, Any]:
     """Write the original's log-probabilities to `job.out`.
 
     args: backend, settings, bos, windows, window (ids per window), start (first text id, default 0), max_bytes
-    (limit for the log-probabilities, default 1 GiB). inputs: artifact, prepared.
+    (limit for the log-probabilities, default 1 GiB), tokenize (as in `score`). inputs: artifact, prepared.
 
     Files: reference.json (the facts), tokens.npz, task.npz if there is a task, and either logprobs.npy [tokens, V]
     float32, or top_ids.npy [tokens, K] int32, top_logprobs.npy [tokens, K] float32 and tail.npy [tokens] float32
     (log of the mass outside the K). The facts say which; `differs` says, as a sentence, how the first window scored
-    again differs by more than rounding, or is None. Raises EdgehoneError if the text is too short or the logits
-    are unusable.
+    again differs by more than rounding, or is None. With `tokenize`, facts and files include those of `score`, for the
+    original as its own candidate. Raises EdgehoneError if the text is too short or the logits are unusable.
     """
     windows = _read_windows(job)
     session = _open(job)
@@ -112,6 +112,7 @@ def reference(job: WorkerJob) -> dict[str, Any]:
             "tokens": windows.bytes.size,
         }
         facts["start"] = int(job.args.get("start", 0))
+        facts |= _comparison(facts)
         rows.save(job.out / "tokens.npz", windows)
         facts["differs"] = _difference(session, windows, rows)
         facts |= _extras(job, session, windows.bos, store.vocabulary)
@@ -179,16 +180,21 @@ def score(job: WorkerJob) -> dict[str, Any]:
                 at += len(logits)
             job.progress((window + 1) / len(windows.ids), "score")
         rows.save(job.out / "tokens.npz", windows)
-        facts: dict[str, Any] = {"kl_is_lower_bound": not reference_facts["full"], "tokens": at}
-        facts |= {
-            "compared": reference_facts["k"] or reference_facts["vocabulary"],
-            "vocabulary": reference_facts["vocabulary"],
-        }
+        facts: dict[str, Any] = {"tokens": at, **_comparison(reference_facts)}
         if not prescreen:
             facts |= _extras(job, session, windows.bos, reference_facts["vocabulary"])
     finally:
         session.close()
     return facts
+
+
+def _comparison(reference_facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the facts on how candidates are compared with a reference."""
+    return {
+        "kl_is_lower_bound": not reference_facts["full"],
+        "compared": reference_facts["k"] or reference_facts["vocabulary"],
+        "vocabulary": reference_facts["vocabulary"],
+    }
 
 
 def _open(job: WorkerJob) -> Session:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 NAME = "gguf"
 REFERENCE = True
+SESSIONS_OF = backend.NAME
 NEEDS = replace(backend.NEEDS, environment=backend.NAME)
 
 # Types that store weights without quantization.

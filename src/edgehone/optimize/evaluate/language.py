@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgehone.backends.base import Recipe
+from edgehone.backends.capabilities import session_backend
 from edgehone.core.errors import InputError, JobError, ModelError, TextError
 from edgehone.core.events import Event
 from edgehone.core.figure import Figure
@@ -106,6 +107,7 @@ def reference(ctx: RunContext, prepared: JobResult) -> Original:
         "settings": dict(recipe.settings),
         "bos": bos,
         "max_bytes": MAX_BYTES,
+        "tokenize": True,
         **shape,
     }
     on_progress = ctx.announce(recipe, "scoring", "the original in float32")
@@ -133,12 +135,21 @@ def reference(ctx: RunContext, prepared: JobResult) -> Original:
         Trial(origin.original(ctx.model)),
         _request(ctx.workload, bos, ids),
         inputs={"pictures": Input.of(picture_facts["pictures"])} if ctx.workload.pictures else {},
-        facts={"notes": [*prepared.facts["notes"], *notes], **picture_facts},
+        facts={
+            "notes": [*prepared.facts["notes"], *notes],
+            "scored_as": _scored_as(ctx, recipe, Input.of(artifact)),
+            **picture_facts,
+        },
     )
 
 
 def score(ctx: RunContext, original: Original, recipe: Recipe, artifact: Input) -> JobResult:
-    """Score a candidate on the reference's windows, and tokenize the parity texts."""
+    """Score a candidate on the reference's windows, and tokenize the parity texts.
+
+    What runs the reference's own artifact with its settings is not run again: the reference is its score.
+    """
+    if _scored_as(ctx, recipe, artifact) == original.facts.get("scored_as") and not ctx.verifies_on_target:
+        return original.reference
     return ctx.run(
         recipe.backend,
         "edgehone.worker.score:score",
@@ -151,6 +162,16 @@ def score(ctx: RunContext, original: Original, recipe: Recipe, artifact: Input) 
         opens_session=True,
         on_progress=ctx.announce(recipe, "scoring"),
     )
+
+
+def _scored_as(ctx: RunContext, recipe: Recipe, artifact: Input) -> tuple[str, Mapping[str, Any], str]:
+    """Return what determines a score: the backend whose sessions run, the settings, and the artifact's identity."""
+    backend = (
+        ctx.reference_backend
+        if recipe.backend == ctx.reference_backend.NAME
+        else ctx.backends[recipe.backend]
+    )
+    return session_backend(backend), dict(recipe.settings), artifact.identity
 
 
 def prescreen(ctx: RunContext, original: Original, recipe: Recipe, artifact: JobResult) -> dict[str, Figure]:
