@@ -6,7 +6,10 @@ import importlib
 import json
 import os
 import shlex
+import signal
 import subprocess
+import sys
+import time
 from importlib.metadata import version
 from pathlib import Path
 
@@ -207,3 +210,42 @@ def test_head_gets_its_line(shell: Shell, tmp_path: Path) -> None:
         check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "{\n", "")
+
+
+TWO_INTERRUPTS = """
+import sys, threading, time
+from edgehone.cli import main
+
+def run(words):
+    # A thread that cannot be interrupted: the interpreter waits for it at its end.
+    threading.Thread(target=time.sleep, args=(60,)).start()
+    try:
+        print("ready", flush=True)
+        time.sleep(60)
+    except KeyboardInterrupt:
+        print("first", flush=True)
+        return 130
+
+main._run = run
+sys.exit(main.main([]))
+"""
+
+
+@pytest.mark.parametrize("pause", [0.0, 0.5], ids=["at once", "while threads are waited for"])
+def test_the_second_ctrl_c_ends_the_process_at_once(pause: float) -> None:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # not ignored, as in the background
+    process = subprocess.Popen(
+        [sys.executable, "-c", TWO_INTERRUPTS], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    signal.signal(signal.SIGINT, before)
+    with process:
+        assert process.stdout is not None and process.stderr is not None
+        for word in ("ready", "first"):
+            assert process.stdout.readline() == f"{word}\n"
+            time.sleep(pause)
+            process.send_signal(signal.SIGINT)
+        pressed = time.monotonic()
+        said = process.stderr.read()
+        assert process.wait(timeout=30) == 130
+        assert time.monotonic() - pressed < 10
+    assert "Traceback" not in said and "run the same command again to continue" in said

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -12,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from edgehone.core.errors import JobError, SetupError
+from edgehone.execution import home as execution_home
 from edgehone.execution.home import file_lock, home
+from edgehone.execution.lock_notes import holders
 from edgehone.execution.processes import CHILDREN
 
 
@@ -147,6 +150,37 @@ def test_the_lock_of_a_killed_process_is_released(tmp_path: Path) -> None:
         process.kill()
     with file_lock(path, wait=False):
         pass
+
+
+def test_who_waits_is_told_who_holds_the_lock_again_and_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(execution_home, "REPORT_SECONDS", 0.6)
+    path = tmp_path / "a.lock"
+    told: list[str] = []
+    command = [sys.executable, "-c", HOLD, path.name]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=tmp_path) as process:
+        assert process.stdout is not None and process.stdout.readline() == b"held\n"
+
+        def on_wait(held: str) -> None:
+            told.append(held)
+            if len(told) == 3:
+                process.kill()
+
+        with file_lock(path, on_wait=on_wait):
+            # What the killed process left is not taken for the present holder.
+            assert holders(path).startswith(f"this run (process {os.getpid()}) for ")
+    assert holders(path) == "another process"
+    who = rf"held by -c a\.lock \(process {process.pid}\) for \d+ s"
+    assert [re.fullmatch(rf"{who}(; waited \d+ s)?", one) is not None for one in told] == [True] * 3, told
+    assert "waited" not in told[0] and told[2].endswith("; waited 1 s")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.lock"]
+
+
+def test_all_who_share_a_lock_are_counted(tmp_path: Path) -> None:
+    path = tmp_path / "a.lock"
+    with file_lock(path, shared=True), file_lock(path, shared=True):
+        assert holders(path).endswith(" s and 1 more")
 
 
 def test_a_lock_that_cannot_be_written_is_a_setup_error(

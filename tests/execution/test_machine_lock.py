@@ -21,7 +21,7 @@ class Holder(threading.Thread):
         self.start()
 
     def run(self) -> None:
-        with machine_lock(self.exclusive, self.waits.set):
+        with machine_lock(self.exclusive, lambda held: self.waits.set()):
             self.has.set()
             self.release.wait(PATIENCE)
 

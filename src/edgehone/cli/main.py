@@ -8,12 +8,18 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
 from typing import NoReturn
 
 from edgehone.cli import verbs
 from edgehone.core.errors import EdgehoneError, InputError, JobError
+
+_INTERRUPTED = "interrupted; run the same command again to continue"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -23,15 +29,43 @@ def main(argv: Sequence[str] | None = None) -> int:
     4 the machine was too busy to tell, 130 interrupted.
     """
     try:
-        try:
+        with _two_interrupts():
             return _run(list(sys.argv[1:] if argv is None else argv))
-        finally:
-            sys.stdout.flush()
     except BrokenPipeError:
         # The reader of standard output has closed it (`| head`), which is not an error. Redirect the buffered rest to
         # the null device, or the interpreter would report an error at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+@contextmanager
+def _two_interrupts() -> Iterator[None]:
+    """Raise KeyboardInterrupt at the first Ctrl-C, and end the process at the second, whatever it is doing.
+
+    After the first one, threads may still wait for what they cannot be interrupted in. Nothing is lost by not waiting
+    for them: the children of jobs end with this process, and a job that has not finished is run again.
+    """
+
+    def first(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, second)
+        raise KeyboardInterrupt
+
+    def second(number: int, frame: FrameType | None) -> None:
+        show_cursor = "\x1b[?25h" if sys.stderr.isatty() else ""  # the live table hides it
+        os.write(2, f"{show_cursor}\n{_INTERRUPTED}\n".encode())
+        os._exit(130)
+
+    # Not where Ctrl-C is ignored, as in the background of a shell, and not in a thread, which gets no signals.
+    handled = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if handled and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, first)
+    try:
+        yield
+    finally:
+        # After the first Ctrl-C the second may still come while the interpreter waits for threads at its end.
+        if signal.getsignal(signal.SIGINT) is first:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        sys.stdout.flush()
 
 
 def _run(words: Sequence[str]) -> int:
@@ -45,7 +79,7 @@ def _run(words: Sequence[str]) -> int:
         _print_error(error, as_json="--json" in words)
         return error.exit_code
     except KeyboardInterrupt:
-        print("\ninterrupted; run the same command again to continue", file=sys.stderr)
+        print(f"\n{_INTERRUPTED}", file=sys.stderr)
         return 130
 
 

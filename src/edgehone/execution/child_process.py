@@ -34,7 +34,7 @@ def execute_locally(job: Job, folder: Path, on_progress: Progress) -> None:
     """
     busy = "other jobs" if job.exclusive else "a measurement"
     waiting = f"waiting: {busy} of this machine must end first"
-    with machine_lock(job.exclusive, lambda: on_progress(0.0, waiting)):
+    with machine_lock(job.exclusive, lambda held: on_progress(0.0, f"{waiting} ({held})")):
         _run_child(job, folder, on_progress)
 
 

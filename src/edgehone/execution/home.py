@@ -2,7 +2,7 @@
 
 envs/  toolchains/   environments and compiled toolchains of backends   (environments/)
 store/               results of jobs                                    (store.py)
-locks/               lock files; they are empty and never removed
+locks/               lock files, which are empty and never removed, and notes on who holds them (lock_notes.py)
 logs/                the complete output of installers
 history.sqlite       every trial of every run                           (optimize/search/history.py)
 """
@@ -19,11 +19,16 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from edgehone.core.errors import SetupError
+from edgehone.execution.lock_notes import holders, noted
 from edgehone.execution.processes import CHILDREN
 
 VARIABLE = "EDGEHONE_HOME"
 # The time between two attempts to get a lock.
 _RETRY_SECONDS = 0.02
+# The time between two reports of a thread that waits. Without a terminal one in 30 s is printed (`report.live`).
+REPORT_SECONDS = 5.0
+# Callback for waiting: who holds the lock, and how long this thread has waited.
+OnWait = Callable[[str], None]
 HINT = f"choose a folder that can be written: export {VARIABLE}=/path/to/folder"
 
 
@@ -64,11 +69,12 @@ def _cache_folder() -> Path:
 
 @contextmanager
 def file_lock(
-    path: Path, shared: bool = False, wait: bool = True, on_wait: Callable[[], None] = lambda: None
+    path: Path, shared: bool = False, wait: bool = True, on_wait: OnWait = lambda held: None
 ) -> Iterator[None]:
     """Hold the lock of a file against every other process and thread. The file is created if it does not exist.
 
-    `shared` locks exclude only exclusive ones. `on_wait` is called once if another process or thread holds the lock.
+    `shared` locks exclude only exclusive ones. While another process or thread holds the lock, `on_wait` is called now
+    and then with a text that says who, and how long this one has waited.
     The system releases the lock when the process ends, for whatever reason.
 
     Raises BlockingIOError if the lock is held and `wait` is False, SetupError if the file cannot be written, and
@@ -77,18 +83,19 @@ def file_lock(
     mode = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB)
     descriptor = _lock(path, mode, on_wait)
     try:
-        yield
+        with noted(path, alone=not shared):
+            yield
     finally:
         # Closing is not enough: a forked child that inherited the descriptor would still hold the lock.
         fcntl.flock(descriptor, fcntl.LOCK_UN)
         os.close(descriptor)
 
 
-def _lock(path: Path, mode: int, on_wait: Callable[[], None]) -> int:
+def _lock(path: Path, mode: int, on_wait: OnWait) -> int:
     while True:
         descriptor = _open(path)
         try:
-            _flock(descriptor, mode, on_wait)
+            _flock(path, descriptor, mode, on_wait)
             if _is_at(path, descriptor):
                 return descriptor
         except BaseException:
@@ -98,7 +105,7 @@ def _lock(path: Path, mode: int, on_wait: Callable[[], None]) -> int:
         os.close(descriptor)
 
 
-def _flock(descriptor: int, mode: int, on_wait: Callable[[], None]) -> None:
+def _flock(path: Path, descriptor: int, mode: int, on_wait: OnWait) -> None:
     """Lock a descriptor. Waiting ends with JobError when the process ends its jobs, for example after Ctrl-C.
 
     A thread cannot be interrupted while it waits in flock(2): only the main thread receives signals, and the process
@@ -107,14 +114,16 @@ def _flock(descriptor: int, mode: int, on_wait: Callable[[], None]) -> None:
     if mode & fcntl.LOCK_NB:
         fcntl.flock(descriptor, mode)
         return
-    waiting = False
+    begun = time.monotonic()
+    next_report = begun
     while True:
         with suppress(BlockingIOError):
             fcntl.flock(descriptor, mode | fcntl.LOCK_NB)
             return
-        if not waiting:
-            on_wait()
-        waiting = True
+        if (now := time.monotonic()) >= next_report:
+            waited = f"; waited {now - begun:.0f} s" if now - begun >= 1 else ""
+            on_wait(f"held by {holders(path)}{waited}")
+            next_report = now + REPORT_SECONDS
         CHILDREN.check()
         time.sleep(_RETRY_SECONDS)
 

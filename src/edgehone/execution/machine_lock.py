@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from edgehone.execution.home import file_lock, home
+from edgehone.execution.home import OnWait, file_lock, home
 
 NAME = "machine.lock"
 QUEUE = "machine-queue.lock"
 
 
 @contextmanager
-def machine_lock(exclusive: bool, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Hold the lock. `on_wait` is called once if it has to be waited for.
+def machine_lock(exclusive: bool, on_wait: OnWait = lambda held: None) -> Iterator[None]:
+    """Hold the lock. While it has to be waited for, `on_wait` is told who holds it (`home.file_lock`).
 
     Builds of several runs may overlap without end, and a measurement would then wait for ever. So each waits for the
     lock while it holds the queue's lock, which it releases once it has the first: a build that comes after a waiting

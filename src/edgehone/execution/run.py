@@ -33,7 +33,9 @@ def run(
         return stored
     CHILDREN.check()
     try:
-        with store.claim(key, lambda: on_progress(0.0, "waiting: the same job is running already")) as folder:
+        with store.claim(
+            key, lambda held: on_progress(0.0, f"waiting: the same job is running already ({held})")
+        ) as folder:
             if not fresh and (stored := store.find(key, identity)):
                 return stored
             execute(job, folder, on_progress)

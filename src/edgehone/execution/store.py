@@ -13,13 +13,13 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgehone.execution.home import file_lock, home
+from edgehone.execution.home import OnWait, file_lock, home
 
 
 @dataclass(frozen=True)
@@ -70,10 +70,10 @@ def read_result(folder: Path) -> dict[str, Any] | None:
 
 
 @contextmanager
-def claim(key: str, on_wait: Callable[[], None] = lambda: None) -> Iterator[Path]:
+def claim(key: str, on_wait: OnWait = lambda held: None) -> Iterator[Path]:
     """Hold the lock of a key and yield an empty work folder. A second process or thread waits for the first.
 
-    `on_wait` is called once if another process or thread holds the lock.
+    Meanwhile `on_wait` is told which (`home.file_lock`).
     """
     with file_lock(_root() / "locks" / f"{key}.lock", on_wait=on_wait):
         folder = _root() / "work" / key

@@ -81,7 +81,9 @@ def create(
 
     If `fill` raises, nothing is left behind. Folders with the same name and different digests share the lock.
     """
-    with file_lock(lock, on_wait=lambda: on_progress("waiting for another process that is installing it")):
+    with file_lock(
+        lock, on_wait=lambda held: on_progress(f"waiting: it is being installed already ({held})")
+    ):
         return _create(folder, fill, check, on_progress)
 
 
