@@ -87,7 +87,12 @@ def claim(key: str, on_wait: OnWait = lambda held: None) -> Iterator[Path]:
 
 
 def store_result(key: str, identity: str, folder: Path) -> JobResult:
-    """Move the work folder of a job that succeeded to the finished jobs, so that it survives a power failure."""
+    """Move the work folder of a job that succeeded to the finished jobs, so that it survives a power failure.
+
+    Everything in it is on the disk before the rename, and the rename before this returns: after a power failure the job
+    is there whole, or not at all. (Where 400 MB are written in 0.2 s, flushing them takes another 0.2 s. They would
+    have to be written back anyway, for example before a cold load is measured.)
+    """
     final = _root() / "jobs" / key
     final.parent.mkdir(parents=True, exist_ok=True)
     flush_to_disk(folder / "out")
