@@ -302,6 +302,17 @@ def test_paired_rounds_separate_what_their_intervals_do_not() -> None:
     assert got is not None and got.key == "a" and "beats b (" in got.reason
 
 
+def test_paired_rounds_overrule_scores_of_other_rounds() -> None:
+    """The better one was measured on, in rounds in which the machine was slower."""
+    fast = timed("a", [90.0, 91.0, 89.0, *[120.0] * 9])
+    slow = timed("b", [100.0, 101.0, 99.0])
+    assert (fast.figure("workload_latency_ms").value or 0) > (slow.figure("workload_latency_ms").value or 0)
+    got = choose([slow, fast], {"speed": 1.0})
+    assert got is not None and got.key == "a" and got.tied == ("a",)
+    assert (got.scores["a"].value or 0) < (got.scores["b"].value or 0)
+    assert "beats b (" in got.reason
+
+
 @given(some.floats(-1, 1), some.floats(0, 1), some.floats(0.001, 0.2))
 def test_a_gap_is_a_tie_or_open_or_decided(value: float, half: float, within: float) -> None:
     found = Gap(value, value - half, value + half, within)

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from edgehone.core.figure import Figure
+from edgehone.decision import pairs
 from edgehone.decision.choice import choose, contenders
 from edgehone.report.findings import Findings
 from edgehone.report.html import page
@@ -57,6 +58,19 @@ def lacking(found: Findings, chance: random.Random) -> Findings:
         names = [name for name in ("peak_memory_bytes", "workload_latency_ms") if chance.random() < 0.2]
         missing = {name: Figure.missing("not measured") for name in names}
         candidates.append(replace(one, figures={**one.figures, **missing}))
+    return replace(found, decision=replace(found.decision, candidates=tuple(candidates)))
+
+
+def paired(found: Findings, chance: random.Random) -> Findings:
+    """The findings with rounds of most candidates: many nearly tie, and others are ahead than the figures say."""
+    slowness = [chance.uniform(1, 2) for _ in range(chance.randint(2, 6))]
+    candidates = []
+    for one in found.decision.candidates:
+        own = 100 * (1 + chance.choice((0.0, 0.01, 0.02, 0.1, 0.5)))
+        times = [own * slow * chance.uniform(1, 1.02) for slow in slowness]
+        rounds = {str(i): [60.0 + i, time, 1000 / time] for i, time in enumerate(times)}
+        facts = {**one.facts, pairs.ROUNDS: rounds} if chance.random() < 0.8 else one.facts
+        candidates.append(replace(one, facts=facts))
     return replace(found, decision=replace(found.decision, candidates=tuple(candidates)))
 
 
@@ -152,11 +166,13 @@ def test_the_sliders_rank_as_python_does(browser: Browser, report: Path) -> None
 
 
 def test_the_arithmetic_is_that_of_choice(browser: Browser, report: Path) -> None:
-    """Over made-up decisions, with ties, missing objectives and weights of 0."""
+    """Over made-up decisions, with ties, paired rounds, missing objectives and weights of 0."""
     opened(browser, report)
-    for seed in range(25):
+    overruled, tied = 0, 0
+    for seed in range(40):
         chance = random.Random(seed)
         found = lacking(made(chance.randint(1, 12), seed, requests=1), chance)
+        found = paired(found, chance) if seed % 2 else found
         weights = {name: chance.choice((0.0, 0.1, 1.0, 8.0)) for name in WEIGHTS}
         data = payload(page([found]))
         given = json.dumps([data["rivals"], weights, data["rules"], data["original"]])
@@ -166,11 +182,15 @@ def test_the_arithmetic_is_that_of_choice(browser: Browser, report: Path) -> Non
         if choice is None:
             continue
         assert told["winner"] == choice.key
+        assert told["ties"] == list(choice.tied)
+        overruled += told["ranked"][0] != told["ties"][0]
+        tied += len(told["ties"]) > 1
         assert set(told["scores"]) == set(choice.scores)
         for key, score in choice.scores.items():
             assert told["scores"][key] == pytest.approx(
                 [score.value, score.low, score.high], rel=1e-12, abs=1e-12
             )
+    assert overruled and tied
 
 
 def test_arrow_keys_go_from_point_to_point(browser: Browser, report: Path) -> None:

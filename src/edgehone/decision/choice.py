@@ -26,7 +26,8 @@ from edgehone.inputs.workload import OBJECTIVES
 class Choice:
     """The chosen key, the reason in a sentence, and the score of each scored candidate with its interval.
 
-    `tied` are the keys that tie with the best score, in the order of their scores.
+    `tied` are the keys that tie with the best: that of the highest score, unless another is certainly ahead of it in
+    paired rounds. It comes first, the others in the order of their scores.
     """
 
     key: str
@@ -87,10 +88,16 @@ def best_of(
     lacking = {key for keys in completed.assumed.values() for key in keys}
     # By score; of equal scores the measured ones first, then by key: the order of the candidates does not matter.
     ranked = sorted(scores, key=lambda key: (-(scores[key].value or 0.0), key in lacking, key))
-    gaps = {key: _gap(by_key[ranked[0]], by_key[key], completed, weights) for key in ranked[1:]}
-    ties = [ranked[0], *(key for key in ranked[1:] if gaps[key].is_tie)]
+    leading = ranked[0]
+    for key in ranked[1:]:
+        # Scores are of all rounds of each, which may have been run at different times; paired rounds overrule them.
+        if _gap(by_key[leading], by_key[key], completed, weights).high < 0:
+            leading = key
+    others = [key for key in ranked if key != leading]
+    gaps = {key: _gap(by_key[leading], by_key[key], completed, weights) for key in others}
+    ties = [leading, *(key for key in others if gaps[key].is_tie)]
     smallest = min(reasons.bytes_of(by_key[key]) for key in ties)
-    # `ties` is ordered by score, so this is the best of those of equal size.
+    # `ties` begins with the best and is then ordered by score, so this is the best of those of equal size.
     winner = next(key for key in ties if reasons.bytes_of(by_key[key]) <= reasons.SAME_SIZE * smallest)
     others = [key for key in (ties if len(ties) > 1 else ranked) if key != winner]
     against = f"no other candidate {shared}"

@@ -35,7 +35,7 @@ def contested(
     leading = best_of(possible, weights, baseline, "may pass every gate")
     if leading is None:
         return Contested(None)
-    best = max(leading.scores, key=lambda key: (leading.scores[key].value or 0.0, key))
+    best = leading.tied[0]
     by_key = {one.key: one for one in possible}
     gaps = {
         one.key: gap(by_key[best], one, possible, weights, baseline) for one in possible if one.key != best

@@ -1,5 +1,6 @@
 "use strict";
-// The same scores as decision/choice.py: weighted sums of ln(own / best), and ties to the smaller.
+// The same scores and choice as decision/choice.py: weighted sums of ln(own / best), overruled by pairs of rounds, and ties to
+// the smaller.
 // rivals: [{key, bytes, logs: {objective: [value, down, up] or null}, ahead: {key: {objective: [mean, half]}}}], the
 // candidates that pass every gate; `ahead` are the differences of speed and throughput by pairs of rounds.
 // rules: {sameSize, indifference}. original: the logs of the original. A missing objective counts as the worst of all of
@@ -28,10 +29,10 @@ function rank(rivals, weights, rules, original) {
     (a, b) => scores[b][0] - scores[a][0] || lacking[a] - lacking[b] || (a < b ? -1 : 1),
   );
   if (!used.length || !ranked.length) return null;
-  const top = place[ranked[0]];
+  let top = place[ranked[0]];
   const positive = Object.values(weights).filter((weight) => weight > 0);
   const band = (weights[main] || Math.min(...positive)) * Math.log1p(rules.indifference);
-  const tied = (key) => {
+  const gap = (key) => {
     const [mine, theirs] = [own[top], own[place[key]]];
     let [value, half] = [0, 0];
     for (const n of used) {
@@ -42,9 +43,14 @@ function rank(rivals, weights, rules, original) {
       value += weights[n] * ahead;
       half += weights[n] * width;
     }
-    return -band <= value - half && value + half <= band;
+    return [value - half, value + half];
   };
-  const ties = ranked.filter((key) => key === ranked[0] || tied(key));
+  for (const key of ranked.slice(1)) {
+    if (gap(key)[1] < 0) top = place[key];
+  }
+  const tied = (key) => -band <= gap(key)[0] && gap(key)[1] <= band;
+  const first = compared[top].key;
+  const ties = [first, ...ranked.filter((key) => key !== first && tied(key))];
   const smallest = Math.min(...ties.map((k) => size[k]));
   const winner = ties.find((k) => size[k] <= rules.sameSize * smallest);
   return { winner, ties, ranked, scores };
