@@ -214,3 +214,25 @@ def test_disturbed_rounds_decide_nothing_about_speed(which: str) -> None:
     assert got.chosen is None and got.candidates[0].undecided
     assert "other programs take 93 % of the processors" in got.reason
     assert [v.gate for v in got.candidates[0].verdicts if v.undecided] == ["speedup", "latency_cv"]
+
+
+def test_a_better_candidate_that_is_undecided_is_named_beside_the_chosen_one() -> None:
+    clear = timed("b/clear", [140.0, 141.0, 139.0])
+    fast = timed("a/fast", [50.0, 51.0, 49.0])
+    fast = replace(fast, figures={**fast.figures, "latency_cv": Figure(0.25, 0.15, 0.35, 5, "ratio")})
+    got = run(clear, fast, baseline=QUIET_ORIGINAL)
+    assert got.chosen == "b/clear"
+    (note,) = [note for note in got.notes if "undecided" in note]
+    assert note.startswith(
+        "a/fast would be chosen if it passed the gates that are undecided on this machine: latency_cv"
+    )
+    slow = replace(
+        fast,
+        figures={
+            **fast.figures,
+            **timed("a/slow", [145.0, 146.0, 144.0]).figures,
+            "latency_cv": fast.figures["latency_cv"],
+        },
+    )
+    assert not run(clear, replace(slow, facts={}), baseline=QUIET_ORIGINAL).notes
+    assert not run(clear, baseline=QUIET_ORIGINAL).notes

@@ -9,7 +9,7 @@ from typing import Any
 
 from edgehone.core.figure import Figure
 from edgehone.decision import gain, pairs, targets
-from edgehone.decision.choice import Choice, contenders
+from edgehone.decision.choice import Choice, best_of, contenders
 from edgehone.decision.decision import UNITS, Candidate, Conversion, Decision
 from edgehone.decision.fallback import fall_back, nearest
 from edgehone.decision.gates import Verdict, judge
@@ -73,7 +73,11 @@ def decide(
         requirements={**requirements.to_json(), "weights": dict(weights)},
         baseline=original,
         candidates=tuple(judged),
-        notes=(*aim.notes, *notes),
+        notes=(
+            *aim.notes,
+            *([] if requirements.targets else _not_ruled_out(pool, aim.choice, weights)),
+            *notes,
+        ),
         conversions=tuple(conversions),
         versions=subject.versions,
         edgehone=subject.edgehone,
@@ -86,13 +90,34 @@ def _reason(choice: Choice | None, fallback: Choice | None, judged: Sequence[Can
         return choice.reason
     if undecided := [c for c in judged if c.undecided]:
         best = next((c for c in undecided if fallback and c.key == fallback.key), undecided[0])
-        why = "; ".join(f"{v.gate}: {v.reason}" for v in best.verdicts if v.undecided)
+        why = _open_gates(best)
         many = f"{len(undecided)} candidates" if len(undecided) > 1 else "one candidate"
         return f"Not decided on this machine: {many} may pass every gate. {best.key}: {why}."
     if fallback is None:
         return nothing_passes(judged)
     bundled = [c for c in judged if c.key == fallback.key]  # none if it is the original
     return f"{nothing_passes(bundled or judged)} The best that keeps the quality: {fallback.reason}"
+
+
+def _not_ruled_out(
+    pool: Sequence[Candidate], chosen: Choice | None, weights: Mapping[str, float]
+) -> list[str]:
+    """Return a note on the candidate that would be chosen if the undecided gates on its speed passed, if there is one.
+
+    `pool` ends with the original.
+    """
+    possible = [one for one in pool if one.passes or one.undecided]
+    best = best_of(possible, weights, pool[-1], "may pass every gate")
+    open_ = [one for one in possible if best and one.key == best.key and one.undecided]
+    return [
+        f"{one.key} would be chosen if it passed the gates that are undecided on this machine: {_open_gates(one)}"
+        for one in open_
+        if chosen
+    ]
+
+
+def _open_gates(candidate: Candidate) -> str:
+    return "; ".join(f"{v.gate}: {v.reason}" for v in candidate.verdicts if v.undecided)
 
 
 def judged_of(candidate: Candidate, baseline: Candidate, requirements: Requirements) -> Candidate:
