@@ -18,7 +18,10 @@ from edgehone.decision.comparison import Comparison
 from edgehone.inputs.texts import shipped
 from edgehone.optimize.compare import Entry, compare
 from edgehone.report.comparison import comparison
+from tests.rates import know_rates
+from tests.realruns import start_warm
 from tests.tiny import SHALLOW
+from tests.warmworkers.workers import Servers
 
 # One process makes the bundles for all of them.
 pytestmark = pytest.mark.xdist_group("compare")
@@ -34,12 +37,13 @@ generated_tokens = 8
 
 
 @pytest.fixture(scope="module")
-def ctx(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def ctx(tmp_path_factory: pytest.TempPathFactory, warm_servers: Servers) -> Path:
     """A folder with two bundles of one model, `fine` and `coarse`, and one that names another, `other`."""
     place = tmp_path_factory.mktemp("compare")
     (place / "tiny.toml").write_text(TOML)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("EDGEHONE_HOME", str(place / "home"))
+        patch.setenv("EDGEHONE_HOME", str(know_rates(place / "home")))
+        start_warm(warm_servers, patch)
         for name, text in (("model", shipped("calibration")), ("stranger", shipped("evaluation"))):
             backend.make_model(place / name, text.read_text("utf-8"))
         for out, gates in (("fine", []), ("coarse", ["bytes_max=40000", "accuracy_kept=0.5"])):
