@@ -79,6 +79,20 @@ def map_a_file(job: WorkerJob) -> dict[str, Any]:
     return {"ok": True}
 
 
+def write(job: WorkerJob) -> dict[str, Any]:
+    """Write a large and a small file, and note that this ran."""
+    (job.out / "large").write_bytes(b"x" * job.args["bytes"])
+    (job.out / "small").write_bytes(b"y")
+    with Path(job.args["ran"]).open("a", encoding="utf-8") as file:
+        file.write("w")
+    return {"kept": 1}
+
+
+def read(job: WorkerJob) -> dict[str, int]:
+    """Return the size of the large file of the input."""
+    return {"size": (job.inputs["written"] / "large").stat().st_size}
+
+
 def count(job: WorkerJob) -> int:
     """Append a line to a file, slowly. The number of lines shows how often the function ran."""
     with Path(job.args["file"]).open("a", encoding="utf-8") as file:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,7 +16,7 @@ from edgehone.optimize import build
 def built(monkeypatch: pytest.MonkeyPatch, name: str, **facts: Any) -> Any:
     """Build a recipe whose step returns these facts."""
     backend = SimpleNamespace(NAME="any", steps=lambda recipe: Step("any:step"))
-    result = SimpleNamespace(facts=facts)
+    result = SimpleNamespace(facts=facts, out=Path("artifact"))
     ctx: Any = SimpleNamespace(
         reference_backend=SimpleNamespace(NAME="original"),
         backends={"any": backend},

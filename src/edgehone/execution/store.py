@@ -21,6 +21,9 @@ from typing import Any
 
 from edgehone.execution.home import OnWait, file_lock, home
 
+# The name of the file that says so.
+PRUNED = "pruned"
+
 
 @dataclass(frozen=True)
 class JobResult:
@@ -29,6 +32,7 @@ class JobResult:
     `identity` is what jobs that read the result name it by: the key, unless the result links to its inputs.
     `cached` is True if the result was in the store before this run. `watch` holds the samples that the parent took.
     `jump` describes a change of the clocks during the job that spoils its timings (`device.clocks`), else None.
+    `pruned`: its bulky files were removed to save space (`pruning`).
     """
 
     key: str
@@ -39,6 +43,7 @@ class JobResult:
     watch: Mapping[str, Any]
     identity: str
     jump: str | None = None
+    pruned: bool = False
 
     @property
     def out(self) -> Path:
@@ -54,14 +59,32 @@ def key_of(identity: Mapping[str, Any]) -> str:
 
 def find(key: str, identity: str, *, cached: bool = True) -> JobResult | None:
     """Return the finished job of this key, or None. A job without a readable result counts as not finished."""
-    folder = _root() / "jobs" / key
+    folder = folder_of(key)
     result = read_result(folder)
     if result is None or not {"facts", "seconds"} <= result.keys():
         return None
     watch = _read_object(folder / "watch.json") or {}
     return JobResult(
-        key, folder, result["facts"], result["seconds"], cached, watch, identity, result.get("clocks")
+        key,
+        folder,
+        result["facts"],
+        result["seconds"],
+        cached,
+        watch,
+        identity,
+        result.get("clocks"),
+        is_pruned(folder),
     )
+
+
+def is_pruned(folder: Path) -> bool:
+    """Return whether bulky files of a finished job were removed (`pruning`)."""
+    return (folder / PRUNED).exists()
+
+
+def folder_of(key: str) -> Path:
+    """Return the folder of the finished job of this key, whether or not it is there."""
+    return _root() / "jobs" / key
 
 
 def read_result(folder: Path) -> dict[str, Any] | None:
@@ -93,7 +116,7 @@ def store_result(key: str, identity: str, folder: Path) -> JobResult:
     is there whole, or not at all. (Where 400 MB are written in 0.2 s, flushing them takes another 0.2 s. They would
     have to be written back anyway, for example before a cold load is measured.)
     """
-    final = _root() / "jobs" / key
+    final = folder_of(key)
     final.parent.mkdir(parents=True, exist_ok=True)
     flush_to_disk(folder / "out")
     for name in ("job.json", "result.json", "watch.json"):

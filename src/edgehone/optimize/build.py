@@ -8,6 +8,7 @@ from edgehone.backends.base import Recipe, Step
 from edgehone.backends.capabilities import SensitivityBackend, capability
 from edgehone.core.errors import NothingToGain
 from edgehone.execution.job import Input
+from edgehone.execution.run import restore
 from edgehone.execution.store import JobResult
 from edgehone.model.info import ModelInfo
 from edgehone.optimize.context import RunContext
@@ -31,6 +32,7 @@ def build(ctx: RunContext, recipe: Recipe) -> JobResult:
     if recipe.surgery:
         sources["model"] = Input.of(operate(ctx, recipe))
     result = _run_step(ctx, recipe, recipe.backend, backend.steps(recipe), sources)
+    restore([result.out])  # as an intermediate result of an earlier run it may have lost its files
     if recipe.quantizes and result.facts.get("quantized_share") == 0:
         names = ", ".join(result.facts.get("unquantized", ()))
         raise NothingToGain("no weight was quantized" + (f": all stay in floats ({names})" if names else ""))
@@ -39,6 +41,17 @@ def build(ctx: RunContext, recipe: Recipe) -> JobResult:
 
 def seconds(ctx: RunContext, recipe: Recipe) -> float:
     """Return the seconds that all steps of a built recipe took. A shared step counts for each of its recipes."""
+    return sum(result.seconds for result in _step_results(ctx, recipe))
+
+
+def intermediates(ctx: RunContext, recipe: Recipe) -> list[JobResult]:
+    """Return the results of all steps of a built recipe but the last, whose result is the artifact."""
+    _, *others = _step_results(ctx, recipe)
+    return [*others, operate(ctx, recipe)] if recipe.surgery else others
+
+
+def _step_results(ctx: RunContext, recipe: Recipe) -> list[JobResult]:
+    """Return the results of all steps of a built recipe, the last one first. They are in the store; nothing runs."""
     backend = (
         ctx.reference_backend
         if recipe.backend == ctx.reference_backend.NAME
@@ -48,13 +61,11 @@ def seconds(ctx: RunContext, recipe: Recipe) -> float:
     if recipe.surgery:
         sources["model"] = Input.of(operate(ctx, recipe))
 
-    def took(step: Step) -> float:
-        # Every step is in the store, so nothing runs.
-        return _run_step(ctx, recipe, recipe.backend, step, sources).seconds + sum(
-            map(took, step.inputs.values())
-        )
+    def results(step: Step) -> list[JobResult]:
+        one = _run_step(ctx, recipe, recipe.backend, step, sources)
+        return [one, *(result for each in step.inputs.values() for result in results(each))]
 
-    return took(backend.steps(recipe))
+    return results(backend.steps(recipe))
 
 
 def operate(ctx: RunContext, recipe: Recipe) -> JobResult:

@@ -20,6 +20,7 @@ from edgehone.optimize.evaluate.evaluators import score_original
 from edgehone.optimize.evaluate.speed_rounds import Contest, in_epoch
 from edgehone.optimize.evaluate.verify_on_target import verify_on_target
 from edgehone.optimize.executors import open_executors
+from edgehone.optimize.intermediates import discard
 from edgehone.optimize.make_decision import make_decision, nothing_passes
 from edgehone.optimize.options import OptimizeOptions, Options
 from edgehone.optimize.predict.predict import predict
@@ -107,6 +108,7 @@ def _run(setup: Setup, clock: Clock | None) -> Decision:
     decision = verify_on_target(ctx, original, trials, decide)
     if not ctx.prediction_target:
         study.record(*trials)
+    discard(ctx, original, trials)
     ctx.emit(Event(""))
     return _write(setup, decision, original, trials)
 

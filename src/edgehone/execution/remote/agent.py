@@ -230,7 +230,7 @@ def _find_input(identity: str, name: str) -> Input | None:
         return Input(_rename(entries[0], inside(renamed, name)), identity)
     key, _, part = identity.partition("/")
     result = store.find(key, key) if _KEY.fullmatch(key) else None
-    return Input(result.out / part, identity) if result else None
+    return Input(result.out / part, identity) if result and not result.pruned else None
 
 
 def _rename(source: Path, target: Path) -> Path:
