@@ -46,14 +46,14 @@ def run(args: argparse.Namespace) -> int:
     """Run the verb. Returns 1 if a bundle has problems."""
     from edgehone.report.bundle_findings import read_findings
 
-    found = [read_findings(path) for path in args.bundles]
-    result = {"bundles": [_overview(one) for one in found], "files": _write(args, found)}
+    findings = [read_findings(path) for path in args.bundles]
+    result = {"bundles": [_overview(one) for one in findings], "files": _write(args, findings)}
     if args.json:
         print(json.dumps(result, indent=1))
-    for one in found:
+    for one in findings:
         for problem in one.problems:
             print(f"warning: {one.name}: {problem}", file=sys.stderr)
-    return 1 if any(one.problems for one in found) else 0
+    return 1 if any(one.problems for one in findings) else 0
 
 
 def _overview(found: Findings) -> dict[str, Any]:

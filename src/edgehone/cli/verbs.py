@@ -86,8 +86,8 @@ def summary(name: str) -> str:
     if path is None:
         return f"(broken: {verb.module} of {verb.distribution} is not found)"
     with path.open(encoding="utf-8", errors="replace") as file:
-        found = _SUMMARY.match(file.read(4096))
-    return found[2].strip().removesuffix(".") if found else ""
+        first_sentence = _SUMMARY.match(file.read(4096))
+    return first_sentence[2].strip().removesuffix(".") if first_sentence else ""
 
 
 def _source(module: str) -> Path | None:

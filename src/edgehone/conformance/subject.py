@@ -34,8 +34,8 @@ class Subject:
 
     def proposed(self) -> Iterator[tuple[str, ModelInfo, list[Recipe]]]:
         """Yield every supported model, made-up ones included, with its recipes. Raises Skipped if there is none."""
-        found = [(what, model) for what, model in self.models_to_try() if self.backend.supports(model).ok]
-        if not found:
+        supported = [(what, model) for what, model in self.models_to_try() if self.backend.supports(model).ok]
+        if not supported:
             raise Skipped("it supports none of the available models")
-        for what, model in found:
+        for what, model in supported:
             yield what, model, self.backend.recipes(model)

@@ -67,14 +67,14 @@ class Accelerator:
 
 def read_accelerators(root: Path, reasons: dict[str, str]) -> tuple[Accelerator, ...] | None:
     """Return all accelerators, or None, with a reason under "accelerators", if the system lists no devices at all."""
-    found = [*_pci(root), *_platform(root), *_usb(root)]
-    listed = {(one.kind, one.vendor) for one in found}
-    found += [one for one in _bare_nodes(root) if (one.kind, one.vendor) not in listed]
+    devices = [*_pci(root), *_platform(root), *_usb(root)]
+    listed = {(one.kind, one.vendor) for one in devices}
+    devices += [one for one in _bare_nodes(root) if (one.kind, one.vendor) not in listed]
     folders = ("sys/bus/pci", "sys/class/drm", "proc/device-tree", "sys/bus/usb")
-    if not found and not any((root / folder).is_dir() for folder in folders):
+    if not devices and not any((root / folder).is_dir() for folder in folders):
         reasons["accelerators"] = "the system has no PCI, USB, DRM or device tree entries"
         return None
-    return tuple(found)
+    return tuple(devices)
 
 
 def drivers(root: Path) -> list[str]:

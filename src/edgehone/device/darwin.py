@@ -81,9 +81,9 @@ def describe(sysctl: Mapping[str, str], architecture: str, version: str, kernel:
 
 def _simd(sysctl: Mapping[str, str]) -> tuple[str, ...] | None:
     words = " ".join(sysctl.get(f"machdep.cpu.{name}", "") for name in ("features", "leaf7_features")).split()
-    found = [name for flag, name in ARM_FLAGS.items() if sysctl.get(flag) == "1"]
-    found += [name for flag, name in INTEL_FLAGS.items() if flag in words]
-    return tuple(dict.fromkeys(found)) if sysctl else None
+    features = [name for flag, name in ARM_FLAGS.items() if sysctl.get(flag) == "1"]
+    features += [name for flag, name in INTEL_FLAGS.items() if flag in words]
+    return tuple(dict.fromkeys(features)) if sysctl else None
 
 
 def _integer(sysctl: Mapping[str, str], name: str) -> int | None:

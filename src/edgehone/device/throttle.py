@@ -91,8 +91,8 @@ def difference(before: Conditions, after: Conditions) -> Change:
 
 
 def _frequencies(cpus: list[Path], proc: Path, reasons: dict[str, str]) -> tuple[float, ...] | None:
-    found = [integer(cpu / "cpufreq/scaling_cur_freq") for cpu in cpus]
-    known = tuple(khz / 1000 for khz in found if khz is not None)
+    clocks = [integer(cpu / "cpufreq/scaling_cur_freq") for cpu in cpus]
+    known = tuple(khz / 1000 for khz in clocks if khz is not None)
     if known:
         return known
     try:
@@ -108,8 +108,8 @@ def _frequencies(cpus: list[Path], proc: Path, reasons: dict[str, str]) -> tuple
 def _throttles(
     cpus: list[Path], name: str, combine: Callable[[list[int]], int], reasons: dict[str, str]
 ) -> int | None:
-    found = [integer(cpu / "thermal_throttle" / name) for cpu in cpus]
-    known = [count for count in found if count is not None]
+    counts = [integer(cpu / "thermal_throttle" / name) for cpu in cpus]
+    known = [count for count in counts if count is not None]
     if known:
         return combine(known)
     reasons[name] = f"thermal_throttle/{name} does not exist (virtual machine, or not an Intel processor)"
@@ -125,9 +125,9 @@ def _temperatures(root: Path, reasons: dict[str, str]) -> dict[str, float] | Non
 
 
 def _governors(cpus: list[Path], reasons: dict[str, str]) -> tuple[str, ...] | None:
-    found = {name for name in (text(cpu / "cpufreq/scaling_governor") for cpu in cpus) if name}
-    if found:
-        return tuple(sorted(found))
+    governors = {name for name in (text(cpu / "cpufreq/scaling_governor") for cpu in cpus) if name}
+    if governors:
+        return tuple(sorted(governors))
     reasons["governors"] = "cpufreq/scaling_governor cannot be read"
     return None
 

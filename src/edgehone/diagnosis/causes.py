@@ -65,11 +65,11 @@ def judge(about: str, facts: Facts, symptom: str | None = None) -> list[Cause]:
 def _judged(entry: Mapping[str, Any], facts: Facts) -> Cause:
     held = [_holds(condition, facts[condition["fact"]]) for condition in entry["when"]]
     # One condition that does not hold excludes the cause, even if other facts are unknown.
-    found = False if False in held else None if None in held else True
+    holds = False if False in held else None if None in held else True
     return Cause(
         entry["name"],
         entry["symptom"],
-        found,
+        holds,
         _filled(entry["says"], facts),
         entry["source"],
         tuple(_evidence(condition, facts[condition["fact"]]) for condition in entry["when"]),

@@ -75,5 +75,5 @@ def _undecided(role: OutputRole, reference: Outputs, candidate: Outputs) -> str 
 
 
 def _detected(outputs: Outputs, layout: detections.Layout) -> int:
-    found = (detections.find(outputs, layout, i)[1] for i in range(len(outputs[layout.boxes])))
-    return sum(int((scores >= detections.THRESHOLD).sum()) for scores in found)
+    scores_of_samples = (detections.find(outputs, layout, i)[1] for i in range(len(outputs[layout.boxes])))
+    return sum(int((scores >= detections.THRESHOLD).sum()) for scores in scores_of_samples)

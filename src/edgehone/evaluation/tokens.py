@@ -117,13 +117,13 @@ def _without(bos: Sequence[int], ids: Sequence[int]) -> tuple[bool, list[int]]:
 
 def _special(pairs: Sequence[tuple[Mapping[str, Any], list[int], list[int]]]) -> list[str]:
     """Return a note on the texts with literal special tokens whose ids differ."""
-    found = [
+    differing = [
         f"{one['text']!r} is {b} instead of {a}" for one, a, b in pairs if one["kind"] == "special" and a != b
     ]
-    if not found:
+    if not differing:
         return []
-    more = f" and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
-    listed = ", ".join(found[:_LISTED])
+    more = f" and {len(differing) - _LISTED} more" if len(differing) > _LISTED else ""
+    listed = ", ".join(differing[:_LISTED])
     return [f"its own tokenizer reads special tokens written in a text differently: {listed}{more}"]
 
 

@@ -39,8 +39,8 @@ def _reaches(
     pending, seen = [(name, 0) for name in names], set(names)
     while pending:
         name, steps = pending.pop()
-        found = neighbours.get(name, [])
-        for node in found if isinstance(found, list) else [found]:
+        adjacent = neighbours.get(name, [])
+        for node in adjacent if isinstance(adjacent, list) else [adjacent]:
             if node[0] in _PRODUCTS:
                 return True
             if node[0] in _BETWEEN and steps < _STEPS:

@@ -25,13 +25,13 @@ def beyond_float16(folder: Path, files: tuple[str, ...]) -> tuple[str, str, floa
     """
     import math
 
-    found: tuple[str, str, float] | None = None
+    largest_weight: tuple[str, str, float] | None = None
     for file, name, value in _largest(folder, files):
         # A NaN is the worst, and is not comparable.
-        worse = found is None or math.isnan(value) or value > found[2]
+        worse = largest_weight is None or math.isnan(value) or value > largest_weight[2]
         if worse and not value <= FLOAT16_MAX:
-            found = (file, name, value)
-    return found
+            largest_weight = (file, name, value)
+    return largest_weight
 
 
 def _largest(folder: Path, files: tuple[str, ...]) -> Iterator[tuple[str, str, float]]:

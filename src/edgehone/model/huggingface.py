@@ -249,9 +249,9 @@ def _architecture(config: Mapping[str, Any]) -> str:
 
 def _task(folder: Path, config: Mapping[str, Any]) -> tuple[str, list[str]]:
     architecture = _architecture(config)
-    found = multimodal.task(folder, config, architecture)
-    if found is not None:
-        return found
+    vision_task = multimodal.task(folder, config, architecture)
+    if vision_task is not None:
+        return vision_task
     if config.get("is_encoder_decoder") is True:
         return "unknown", ["an encoder-decoder, not a causal language model"]
     if architecture.endswith(("ForCausalLM", "LMHeadModel")):

@@ -86,8 +86,8 @@ def _cause_of_infinity(model: ModelInfo, message: str) -> str:
     """Return what to add to the error of a candidate whose logits are not finite; "" for other errors."""
     if "non-finite logits" not in message or model.format != "huggingface":
         return ""
-    found = extremes.beyond_float16(model.folder, model.files)
-    if found is None:
+    beyond = extremes.beyond_float16(model.folder, model.files)
+    if beyond is None:
         return f" (no weight is beyond float16's {extremes.FLOAT16_MAX:.0f}: an activation may be)"
-    file, name, value = found
+    file, name, value = beyond
     return f": {name!r} in {file} holds {value:.3g}, and float16 holds at most {extremes.FLOAT16_MAX:.0f}"

@@ -51,7 +51,7 @@ def cores(root: Path = Path("/proc")) -> list[tuple[float, float]]:
 
     Time stolen by a hypervisor counts as busy, since it was not available.
     """
-    found = []
+    threads = []
     for line in _text(root / "stat").splitlines():
         match = re.match(r"cpu\d+ ((?:\d+ ?)+)", line)
         if match is None:
@@ -60,8 +60,8 @@ def cores(root: Path = Path("/proc")) -> list[tuple[float, float]]:
         fields = [int(part) for part in match.group(1).split()[:8]]
         if len(fields) >= 5:
             total = sum(fields)
-            found.append(((total - fields[3] - fields[4]) / TICK, total / TICK))
-    return found
+            threads.append(((total - fields[3] - fields[4]) / TICK, total / TICK))
+    return threads
 
 
 def running(root: Path = Path("/proc")) -> int | None:

@@ -28,14 +28,14 @@ def read_template(folder: Path) -> str | None:
     if (path := folder / "chat_template.jinja").is_file():
         return path.read_text("utf-8")
     for name in ("chat_template.json", "tokenizer_config.json"):
-        found = _object(folder / name).get("chat_template")
-        if isinstance(found, list):
-            named = {one.get("name"): one.get("template") for one in found if isinstance(one, dict)}
-            found = named.get("default") or next(iter(named.values()), None)
-        if found is not None and not isinstance(found, str):
-            raise ModelError(f"{folder / name}: chat_template is {str(found)[:60]!r}, not a text")
-        if found:
-            return found
+        stated = _object(folder / name).get("chat_template")
+        if isinstance(stated, list):
+            named = {one.get("name"): one.get("template") for one in stated if isinstance(one, dict)}
+            stated = named.get("default") or next(iter(named.values()), None)
+        if stated is not None and not isinstance(stated, str):
+            raise ModelError(f"{folder / name}: chat_template is {str(stated)[:60]!r}, not a text")
+        if stated:
+            return stated
     return None
 
 

@@ -19,8 +19,8 @@ def blank_of(scores: Array) -> int:
 
 def texts(scores: Array, blank: int) -> list[tuple[int, ...]]:
     """Return the classes of each sample, of [samples, steps, classes], without repeats and then without blanks."""
-    found = []
+    texts_of_samples = []
     for row in scores.argmax(-1):
         changed = [int(one) for i, one in enumerate(row) if i == 0 or one != row[i - 1]]
-        found.append(tuple(one for one in changed if one != blank))
-    return found
+        texts_of_samples.append(tuple(one for one in changed if one != blank))
+    return texts_of_samples

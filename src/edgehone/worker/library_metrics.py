@@ -234,9 +234,9 @@ def _error_rate(outputs: Outputs, labels: Array, args: Mapping[str, Any]) -> Sco
         if not wanted:
             counts.append((len(got), 0))
             continue
-        found = process(wanted, got)
-        edits = found.substitutions + found.deletions + found.insertions
-        counts.append((edits, found.substitutions + found.deletions + found.hits))
+        alignment = process(wanted, got)
+        edits = alignment.substitutions + alignment.deletions + alignment.insertions
+        counts.append((edits, alignment.substitutions + alignment.deletions + alignment.hits))
     table = np.array(counts, np.float64)
     return lambda at: float(table[at, 0].sum() / max(table[at, 1].sum(), 1.0))
 
@@ -257,9 +257,9 @@ def _map(outputs: Outputs, labels: Array, args: Mapping[str, Any]) -> Score:
             hint="labels are class, x1, y1, x2, y2 in the scale of the model's boxes, padded with class -1",
         )
     layout = detections.Layout(**args["layout"])
-    found = [detections.find(outputs, layout, i, least=0.001) for i in range(len(labels))]
+    detected = [detections.find(outputs, layout, i, least=0.001) for i in range(len(labels))]
     truth = [[(int(row[0]), *map(float, row[1:])) for row in sample if row[0] >= 0] for sample in labels]
-    return lambda at: _coco([found[i] for i in at], [truth[i] for i in at])
+    return lambda at: _coco([detected[i] for i in at], [truth[i] for i in at])
 
 
 def _coco(found: list[Any], truth: list[list[Any]]) -> float:

@@ -37,8 +37,8 @@ def exercise(job: WorkerJob) -> dict[str, Any]:
 def _on_accelerator(before: accelerator_memory.Used, session: object) -> dict[str, Any]:
     """Return what the driver tells of this process, or else what the session does."""
     told = accelerator_memory.of_process(os.getpid(), before)
-    own = capability(session, DeviceMemorySession)
-    if told["bytes"] is None and own and (size := own.device_bytes()):
+    reports_memory = capability(session, DeviceMemorySession)
+    if told["bytes"] is None and reports_memory and (size := reports_memory.device_bytes()):
         return {"bytes": size, "sources": ["runtime"]}
     return told
 

@@ -244,11 +244,13 @@ def _blocks(
 
     position = 0
     for chunk in session.score([int(i) for i in ids]):
-        found = int(chunk.shape[1])
-        if width is not None and found < width:
-            raise EdgehoneError(f"the candidate's vocabulary has {found} entries, the original's {width}")
+        vocabulary = int(chunk.shape[1])
+        if width is not None and vocabulary < width:
+            raise EdgehoneError(
+                f"the candidate's vocabulary has {vocabulary} entries, the original's {width}"
+            )
         low, high = max(scored.start - position, 0), min(scored.stop - position, len(chunk))
-        step = max(1, BLOCK_BYTES // (BLOCK_COST * found))
+        step = max(1, BLOCK_BYTES // (BLOCK_COST * vocabulary))
         for begin in range(low, high, step):
             block = np.asarray(chunk[begin : min(begin + step, high), :width], dtype=np.float32)
             # Check the extremes, which are NaN or infinite if any entry is; a sum would overflow.
@@ -296,8 +298,8 @@ class _Rows:
         }
         tokens = len(columns["nll"])
         for name in ("kl", "max_error", "mean_error"):
-            found = getattr(self, name)
-            columns[name] = np.concatenate(found) if found else np.zeros(tokens)
+            value = getattr(self, name)
+            columns[name] = np.concatenate(value) if value else np.zeros(tokens)
         columns["same_top"] = np.concatenate(self.same_top) if self.same_top else np.ones(tokens, bool)
         with path.open("wb") as file:
             np.savez(file, bytes=windows.bytes.ravel(), **columns)

@@ -259,8 +259,8 @@ def open_vision(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) -> 
     from edgehone.backends.llamacpp.vision import LlamaVision
     from edgehone.backends.llamacpp.vision_build import PROJECTOR
 
-    found = tools(job)
-    libraries = found.binding(), found.vision_binding()
+    toolchain = tools(job)
+    libraries = toolchain.binding(), toolchain.vision_binding()
     return LlamaVision(libraries, artifact / ARTIFACT, artifact / PROJECTOR, settings, job.threads)
 
 

@@ -173,8 +173,8 @@ def _run(job: WorkerJob, what: str, command: Sequence[Any], cwd: Path, total: in
                 done, of = hits[-1] if isinstance(hits[-1], tuple) else (hits[-1], total or _PER_CENT)
                 job.progress(min(int(done) / max(int(of), 1), 1.0), what)
     if process.returncode:
-        own = (sys.executable, convert_any_tokenizer.__file__)
-        tool = next(Path(part).name for part in map(str, command) if part not in own)
+        own_converter = (sys.executable, convert_any_tokenizer.__file__)
+        tool = next(Path(part).name for part in map(str, command) if part not in own_converter)
         raise JobError(f"{tool} {_ending(process.returncode)}: {_cause(tail)}")
 
 

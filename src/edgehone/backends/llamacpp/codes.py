@@ -53,18 +53,18 @@ def codes(kind: str, raw: Bytes, rows: int) -> Bytes:
 
     blocks = raw.reshape(-1, LAYOUTS[kind][0])
     if kind == "Q4_0":
-        found = np.concatenate([blocks[:, 2:] & 15, blocks[:, 2:] >> 4], 1)
+        unpacked = np.concatenate([blocks[:, 2:] & 15, blocks[:, 2:] >> 4], 1)
     elif kind == "Q6_K":
         low, high = blocks[:, :128].reshape(-1, 2, 2, 32), blocks[:, 128:192].reshape(-1, 2, 1, 32)
         four = np.concatenate([low & 15, low >> 4], 2)
-        found = four | ((high >> np.array([0, 2, 4, 6], np.uint8)[:, None] & 3) << 4)
+        unpacked = four | ((high >> np.array([0, 2, 4, 6], np.uint8)[:, None] & 3) << 4)
     else:
         low = blocks[:, -128:].reshape(-1, 4, 1, 32)
-        found = np.concatenate([low & 15, low >> 4], 2).reshape(-1, 8, 32)
+        unpacked = np.concatenate([low & 15, low >> 4], 2).reshape(-1, 8, 32)
         if kind == "Q5_K":
             bits = blocks[:, None, 16:48] >> np.arange(8, dtype=np.uint8)[:, None] & 1
-            found = found | bits << 4
-    return np.ascontiguousarray(found.reshape(rows, -1), np.uint8)
+            unpacked = unpacked | bits << 4
+    return np.ascontiguousarray(unpacked.reshape(rows, -1), np.uint8)
 
 
 def with_codes(kind: str, raw: Bytes, new: Bytes) -> Bytes:

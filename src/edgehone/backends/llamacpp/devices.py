@@ -27,15 +27,15 @@ _REBUILD = "compile llama.cpp with {option} and name its folder in EDGEHONE_TOOL
 def devices(job: WorkerJob) -> dict[str, Any]:
     """Return all devices that ggml lists, with their memory, and those that another build could use."""
     library = ggml(Toolchain.at(job.toolchain).binding())
-    found = [_device(library, at) for at in range(library.ggml_backend_dev_count())]
+    listed = [_device(library, at) for at in range(library.ggml_backend_dev_count())]
     absent = [
         AbsentDevice(
             name, "gpu", vendor, f"this llama.cpp is built without it: {_REBUILD.format(option=option)}"
         )
         for name, vendor, option, system in _BUILDS
-        if system in (None, platform.system()) and not any(one.id.startswith(name) for one in found)
+        if system in (None, platform.system()) and not any(one.id.startswith(name) for one in listed)
     ]
-    return VisibleDevices(tuple(found), tuple(absent)).to_json()
+    return VisibleDevices(tuple(listed), tuple(absent)).to_json()
 
 
 def ggml(binding: Any) -> Any:

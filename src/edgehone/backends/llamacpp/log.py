@@ -24,8 +24,8 @@ class Buffer:
 
 def buffer_of(line: str) -> Buffer | None:
     """Return the buffer that a line of the log tells, or None."""
-    found = _BUFFER.match(line)
-    return Buffer(found[1], found[2], round(float(found[3]) * (1 << 20))) if found else None
+    matched = _BUFFER.match(line)
+    return Buffer(matched[1], matched[2], round(float(matched[3]) * (1 << 20))) if matched else None
 
 
 class Log:

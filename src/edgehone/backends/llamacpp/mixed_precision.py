@@ -29,10 +29,10 @@ def assigned_types(job: WorkerJob, converted: Path) -> Assignment:
     weights = assign.read(job.inputs["sensitivity"])
     # Converted weights have 16 bits, so 2 bytes each.
     fixed = converted.stat().st_size - 2 * sum(weight.count for weight in weights)
-    found = assign.from_mix(job.args["mix"], job.inputs["sensitivity"], fixed)
+    assignment = assign.from_mix(job.args["mix"], job.inputs["sensitivity"], fixed)
     name_of = names(Toolchain.at(job.toolchain), header)
-    named = {f"{name_of(name) or name}.weight": option for name, option in found.options.items()}
-    return Assignment(named, found.bytes, found.bits, found.kl, found.gap)
+    named = {f"{name_of(name) or name}.weight": option for name, option in assignment.options.items()}
+    return Assignment(named, assignment.bytes, assignment.bits, assignment.kl, assignment.gap)
 
 
 def options(assignment: Assignment) -> list[str]:

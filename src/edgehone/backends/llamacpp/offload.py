@@ -56,7 +56,7 @@ def _handle(library: Any, device: str) -> int:
     core = ggml(library)
     core.ggml_backend_dev_by_name.argtypes = [ctypes.c_char_p]
     core.ggml_backend_dev_by_name.restype = ctypes.c_void_p
-    found: int | None = core.ggml_backend_dev_by_name(device.encode())
-    if not found:
+    device_pointer: int | None = core.ggml_backend_dev_by_name(device.encode())
+    if not device_pointer:
         raise EdgehoneError(f"the device {device!r} is not visible to this llama.cpp", hint="edgehone device")
-    return found
+    return device_pointer

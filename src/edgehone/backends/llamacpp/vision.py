@@ -110,11 +110,11 @@ class LlamaVision(LlamaSession):
     def _embed(self, positions: int, start: int) -> None:
         """Decode the embeddings of the last encoded picture as `positions` positions."""
         width = int(self._lib.llama_model_n_embd(self._model))
-        found = self._mtmd.mtmd_get_output_embd(self._encoder)
+        embedding = self._mtmd.mtmd_get_output_embd(self._encoder)
         batch = self._lib.llama_batch_init(positions, width, 1)
         try:
             batch.n_tokens = positions
-            ctypes.memmove(batch.embd, found, positions * width * ctypes.sizeof(ctypes.c_float))
+            ctypes.memmove(batch.embd, embedding, positions * width * ctypes.sizeof(ctypes.c_float))
             for index in range(positions):
                 batch.pos[index] = start + index
                 batch.n_seq_id[index] = 1
@@ -140,8 +140,8 @@ class LlamaVision(LlamaSession):
             bitmaps = (ctypes.c_void_p * 1)(bitmap)
             if code := lib.mtmd_tokenize(self._encoder, chunks, ctypes.byref(text), bitmaps, 1):
                 raise EdgehoneError(f"libmtmd rejects a picture of {width} x {height} pixels (code {code})")
-            found = [lib.mtmd_input_chunks_get(chunks, i) for i in range(lib.mtmd_input_chunks_size(chunks))]
-            images = [c for c in found if lib.mtmd_input_chunk_get_type(c) == lib.MTMD_INPUT_CHUNK_TYPE_IMAGE]
+            parts = [lib.mtmd_input_chunks_get(chunks, i) for i in range(lib.mtmd_input_chunks_size(chunks))]
+            images = [c for c in parts if lib.mtmd_input_chunk_get_type(c) == lib.MTMD_INPUT_CHUNK_TYPE_IMAGE]
             if len(images) != 1:
                 raise EdgehoneError(
                     f"libmtmd splits a picture of {width} x {height} pixels into {len(images)}, which is not supported"

@@ -175,8 +175,8 @@ def join(job: WorkerJob) -> dict[str, Any]:
 
 
 def _config(folder: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((folder / "config.json").read_text("utf-8"))
-    return found
+    config: dict[str, Any] = json.loads((folder / "config.json").read_text("utf-8"))
+    return config
 
 
 def _processor(folder: Path) -> dict[str, Any]:

@@ -70,14 +70,14 @@ def supports(model: ModelInfo) -> Support:
 
 def recipes(model: ModelInfo) -> list[Recipe]:
     """Return f32 (exact), q8, q4, q2, q8+text (calibrated) and the failing recipes that config.json asks for."""
-    found = [Recipe(NAME, "f32", {"bits": 32}, {"pace": 16}, effort="quick", exact=True, bits=32)]
-    found += [Recipe(NAME, f"q{bits}", {"bits": bits}, effort="quick", bits=bits) for bits in (8, 4)]
-    found += [
+    offered = [Recipe(NAME, "f32", {"bits": 32}, {"pace": 16}, effort="quick", exact=True, bits=32)]
+    offered += [Recipe(NAME, f"q{bits}", {"bits": bits}, effort="quick", bits=bits) for bits in (8, 4)]
+    offered += [
         Recipe(NAME, "q2", {"bits": 2}, bits=2),
         Recipe(NAME, "q8+text", {"bits": 8}, calibrated=True, bits=8),
     ]
     config = json.loads((model.path / "config.json").read_text("utf-8"))
-    found += [
+    offered += [
         Recipe(
             NAME,
             fault,
@@ -87,7 +87,7 @@ def recipes(model: ModelInfo) -> list[Recipe]:
         )
         for fault in config.get("null_faults", ())
     ]
-    return found
+    return offered
 
 
 def tunable_settings(recipe: Recipe, device: Device, context: int) -> list[TunableSetting]:

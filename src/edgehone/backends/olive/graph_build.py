@@ -109,11 +109,11 @@ def samples(job: WorkerJob, graph: Any) -> tuple[Batches, int]:
 
     hint = "give samples of the model's own inputs with --calibrate FILE"
     try:
-        found = Batches.read(job.inputs["calibration"])
+        batches = Batches.read(job.inputs["calibration"])
     except Exception as error:
         path = job.inputs["calibration"] / SAMPLES
         raise TextError(f"the calibration samples {path} cannot be read: {error}", hint=hint) from error
-    stored, batch = found.arrays | found.shared, 1
+    stored, batch = batches.arrays | batches.shared, 1
     for one in onnx_files.graph_inputs(graph):
         if one.name not in stored:
             raise TextError(
@@ -128,12 +128,12 @@ def samples(job: WorkerJob, graph: Any) -> tuple[Batches, int]:
                 f"{list(array.shape)}",
                 hint=hint,
             )
-        axis = found.axes.of_input(one.name)
+        axis = batches.axes.of_input(one.name)
         batch = max(batch, kind.shape.dim[axis].dim_value if axis is not None else 1)
     names = {one.name for one in onnx_files.graph_inputs(graph)}
-    arrays = {name: array for name, array in found.arrays.items() if name in names}
-    shared = {name: array for name, array in found.shared.items() if name in names}
-    return Batches(arrays, None, shared, found.axes), batch
+    arrays = {name: array for name, array in batches.arrays.items() if name in names}
+    shared = {name: array for name, array in batches.shared.items() if name in names}
+    return Batches(arrays, None, shared, batches.axes), batch
 
 
 def _copied(source: Path, scratch: Path) -> Path:

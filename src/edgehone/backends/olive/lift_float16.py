@@ -20,9 +20,9 @@ def lift(model: Any) -> bool:
 
     Inputs and outputs stay float16: a cast follows each such input and precedes each such output.
     """
-    found = any(tensor.data_type == _FLOAT16 for tensor in all_tensors(model))
-    found |= any(_type_of(one) == _FLOAT16 for one in (*model.graph.input, *model.graph.output))
-    if not found:
+    has_float16 = any(tensor.data_type == _FLOAT16 for tensor in all_tensors(model))
+    has_float16 |= any(_type_of(one) == _FLOAT16 for one in (*model.graph.input, *model.graph.output))
+    if not has_float16:
         return False
     for tensor in all_tensors(model):
         _widen(tensor)

@@ -15,7 +15,7 @@ def devices(job: WorkerJob) -> dict[str, Any]:
     """Return the CPU and every GPU of CUDA (which includes ROCm), Metal or XPU."""
     import torch
 
-    found = [RuntimeDevice("cpu", "cpu", platform.processor() or None)]
+    listed = [RuntimeDevice("cpu", "cpu", platform.processor() or None)]
     absent = []
     for name, vendor, built in (
         ("cuda", "NVIDIA", torch.backends.cuda.is_built()),
@@ -27,8 +27,8 @@ def devices(job: WorkerJob) -> dict[str, Any]:
         count = count if name == "mps" or not built else getattr(torch, name).device_count()
         for at in range(count):
             title = "Metal" if name == "mps" else getattr(torch, name).get_device_name(at)
-            found.append(RuntimeDevice(f"{name}:{at}", "gpu", title))
+            listed.append(RuntimeDevice(f"{name}:{at}", "gpu", title))
         if not count:
             reason = "it finds no device" if built else f"torch {torch.__version__} is built without it"
             absent.append(AbsentDevice(name, "gpu", vendor, reason))
-    return VisibleDevices(tuple(found), tuple(absent)).to_json()
+    return VisibleDevices(tuple(listed), tuple(absent)).to_json()

@@ -132,5 +132,5 @@ def _program(path: Path) -> tuple[Any, Sequence[str], Sequence[str]]:
 def _array(tensor: Any) -> NDArray[Any]:
     import numpy as np
 
-    found: NDArray[Any] = tensor.float().numpy() if tensor.is_floating_point() else tensor.numpy()
-    return np.ascontiguousarray(found)
+    array: NDArray[Any] = tensor.float().numpy() if tensor.is_floating_point() else tensor.numpy()
+    return np.ascontiguousarray(array)

@@ -133,10 +133,10 @@ def load_processor(folder: Path) -> Any:
 
 def _image_id(processor: Any, folder: Path) -> int:
     token = getattr(processor, "image_token", None)
-    found = processor.tokenizer.convert_tokens_to_ids(token) if token else None
-    if found is None or found == processor.tokenizer.unk_token_id:
+    image_id = processor.tokenizer.convert_tokens_to_ids(token) if token else None
+    if image_id is None or image_id == processor.tokenizer.unk_token_id:
         raise ModelError(f"the processor of {folder.resolve()} has no image token")
-    return int(found)
+    return int(image_id)
 
 
 def _size(folder: Path) -> int:

@@ -37,12 +37,14 @@ def find(path: Path) -> Path:
     """Return the .onnx file: `path`, or the only one in that folder. Raises ModelError for none or several."""
     if path.is_file():
         return path
-    found = sorted(path.glob("*.onnx")) if path.is_dir() else []
-    if len(found) == 1:
-        return found[0]
-    if found:
-        names = ", ".join(one.name for one in found[:5])
-        raise ModelError(f"{path} has {len(found)} ONNX files: {names}", hint=f"give one of them: {found[0]}")
+    graphs = sorted(path.glob("*.onnx")) if path.is_dir() else []
+    if len(graphs) == 1:
+        return graphs[0]
+    if graphs:
+        names = ", ".join(one.name for one in graphs[:5])
+        raise ModelError(
+            f"{path} has {len(graphs)} ONNX files: {names}", hint=f"give one of them: {graphs[0]}"
+        )
     raise ModelError(f"there is no .onnx file at {path}", hint=f"list the folder: ls {path.parent}")
 
 
@@ -189,10 +191,10 @@ def _unknown(model: Any) -> Iterator[str]:
     import onnx
 
     versions = {one.domain: int(one.version) for one in model.opset_import}
-    own = {(one.domain, one.name) for one in model.functions}
+    model_functions = {(one.domain, one.name) for one in model.functions}
     for node in all_nodes(model):
         domain = "" if node.domain == "ai.onnx" else node.domain
-        if (node.domain, node.op_type) in own:
+        if (node.domain, node.op_type) in model_functions:
             continue
         if domain not in BUILT_IN:
             yield f"{domain}::{node.op_type}"

@@ -65,11 +65,11 @@ def inputs(options: OptimizeOptions, model: ModelInfo) -> dict[str, Input]:
             hint=f"edgehone optimize {model.path} --eval SAMPLES (FILE.npz, or a folder of images)",
         )
     inputs_by_name = {}
-    found = _axes(model, options.axes)
+    known_axes = _axes(model, options.axes)
     for name, chosen in paths.items():
         if chosen:
             path = Path(chosen)
-            samples.check(path, model, found)
+            samples.check(path, model, known_axes)
             inputs_by_name[name] = Input(path.resolve(), _digest(path))
     return inputs_by_name
 
@@ -141,23 +141,25 @@ def reference(ctx: RunContext, prepared: JobResult) -> Original:
 
 def _facts(ctx: RunContext, prepared: JobResult, outputs: JobResult) -> dict[str, Any]:
     """Return the labels, the metric and the roles of the outputs, after checking them on the original's own outputs."""
-    own = agreement.read(outputs.out)
+    original_outputs = agreement.read(outputs.out)
     labels = agreement.labels_of(prepared.out / "evaluation", outputs.facts["samples"])
     metric = _metric(ctx, labels)
     for folder in ("evaluation", "calibration") if metric else ():
         if (some := agreement.labels_of(prepared.out / folder)) is not None:
-            metrics.check_labels(str(metric), own, some)
-    by_class = metric is not None and metrics.of_classes(metric) and metrics.classes(own) is not None
+            metrics.check_labels(str(metric), original_outputs, some)
+    by_class = (
+        metric is not None and metrics.of_classes(metric) and metrics.classes(original_outputs) is not None
+    )
     outputs_roles = output_roles.recognize(
-        own,
+        original_outputs,
         inputs=[tensor.name for tensor in ctx.model.inputs],
         task=ctx.model.task,
         kind=ctx.task_kind or ("classification" if by_class else None),
         told_by="--task-kind" if ctx.task_kind else "the labels and the metric",
     )
-    agreement.figures(own, own, outputs_roles, labels, metric)
-    found = _axes(ctx.model, ctx.axes)
-    notes = [*found.notes]
+    agreement.figures(original_outputs, original_outputs, outputs_roles, labels, metric)
+    known_axes = _axes(ctx.model, ctx.axes)
+    notes = [*known_axes.notes]
     notes += [] if metric else [one.sentence() for one in outputs_roles]
     if (few := _too_few(ctx, prepared)) is not None:
         notes.append(few)
@@ -171,7 +173,7 @@ def _facts(ctx: RunContext, prepared: JobResult, outputs: JobResult) -> dict[str
         "metric": metric,
         "roles": outputs_roles,
         "notes": notes,
-        "axes": {**found.to_json(), "told": [*ctx.axes]},
+        "axes": {**known_axes.to_json(), "told": [*ctx.axes]},
         "by_library": by_library,
     }
 
@@ -275,17 +277,19 @@ def kept_by_window(original: Original, trial: Trial) -> None:
 
 def fill_quality(original: Original, trial: Trial, scored: JobResult) -> None:
     """Set a trial's quality figures, and keep the values per sample. Disqualify it if an output collapsed."""
-    reference, own = agreement.read(original.reference.out), agreement.read(scored.out)
+    reference, candidate = agreement.read(original.reference.out), agreement.read(scored.out)
     metric, outputs_roles = original.facts["metric"], original.facts["roles"]
-    trial.figures.update(agreement.figures(reference, own, outputs_roles, original.facts["labels"], metric))
+    trial.figures.update(
+        agreement.figures(reference, candidate, outputs_roles, original.facts["labels"], metric)
+    )
     trial.figures.update(original.facts["by_library"](Input.of(scored)))
     trial.facts["metric"] = metric or "agreement"
     trial.facts["agreement"] = {
         name: [figure.to_json() for figure in figures]
-        for name, figures in agreement.by_output(reference, own, outputs_roles).items()
+        for name, figures in agreement.by_output(reference, candidate, outputs_roles).items()
     }
-    trial.samples["outputs"] = agreement.rows(reference, own, outputs_roles)
-    if (why := collapse.reason(outputs_roles, reference, own)) is not None:
+    trial.samples["outputs"] = agreement.rows(reference, candidate, outputs_roles)
+    if (why := collapse.reason(outputs_roles, reference, candidate)) is not None:
         trial.drop("disqualified", why)
 
 

@@ -206,14 +206,14 @@ def fill_quality(original: Original, trial: Trial, scored: JobResult) -> None:
 
 def parity_check(original: Original, exact: Trial, scored: JobResult, required: Requirements) -> ParityCheck:
     """Compare token ids, then next-token probabilities, then, for vision-language models, answers to pictures."""
-    found = tokens.compare(
+    difference = tokens.compare(
         json.loads((original.prepared.out / "parity.json").read_text("utf-8")),
         json.loads((scored.out / "token_ids.json").read_text("utf-8")),
         original.prepared.facts["bos"],
         required.parity_check["token_mismatch_max"],
         portable=original.prepared.facts["portable"],
     )
-    check = quality.parity_check(found, exact.figures, required.parity_check)
+    check = quality.parity_check(difference, exact.figures, required.parity_check)
     if "picture_reference" not in original.facts or not check.ok:
         return check
     ok, reason = vision.parity_check(exact.figures, required.parity_check)

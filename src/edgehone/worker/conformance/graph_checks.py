@@ -89,11 +89,11 @@ def concurrent_runs_are_independent(subject: Subject) -> str:
     many = backend.open_graph_many(job.inputs["artifact"], job.args["settings"], job, CLIENTS)
     try:
         with ThreadPoolExecutor(CLIENTS) as pool:
-            found = list(pool.map(lambda feeds: _run(many, feeds), requests * RUNS))
+            outputs_of_requests = list(pool.map(lambda feeds: _run(many, feeds), requests * RUNS))
     finally:
         many.close()
     seen = ""
-    for first, second in zip(alone * RUNS, found, strict=True):
+    for first, second in zip(alone * RUNS, outputs_of_requests, strict=True):
         seen = _near(first, second, CLOSE, "among other threads")
     return seen
 

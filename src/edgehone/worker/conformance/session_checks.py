@@ -237,9 +237,11 @@ def sample_follows_its_settings(subject: Subject) -> str:
             raise Skipped("it has no sample(): it takes the likeliest token only")
         greedy = session.generate(prompt, COUNT).ids
         for settings in (Sampling(top_k=1, seed=5), Sampling(temperature=0.0)):
-            found = sampler.sample(prompt, COUNT, settings)
-            demand(len(found.ids) == len(found.times) == COUNT, f"{len(found.ids)} ids instead of {COUNT}")
-            _check_equal_except_ties(session, prompt, greedy, found.ids)
+            sampled = sampler.sample(prompt, COUNT, settings)
+            demand(
+                len(sampled.ids) == len(sampled.times) == COUNT, f"{len(sampled.ids)} ids instead of {COUNT}"
+            )
+            _check_equal_except_ties(session, prompt, greedy, sampled.ids)
         texts = [
             sampler.sample(prompt, COUNT, Sampling(temperature=2.0, seed=seed)).ids for seed in (1, 2, 3, 1)
         ]
