@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import edgehone
+from edgehone.bundle.verify import check_runnable
 from edgehone.core.errors import InputError, ModelError
 
 
@@ -128,6 +129,11 @@ def test_verify_notices_a_manifest_edited_by_hand(spoiled: Path, edit: Callable[
 def test_verify_notices_a_manifest_without_its_digest(spoiled: Path) -> None:
     change(spoiled / "manifest.json", lambda data: data.pop("digest") and None)
     assert edgehone.verify(edgehone.read(spoiled))[0].startswith("manifest.json has no digest of its own")
+
+
+def test_a_bundle_of_an_earlier_version_still_runs(spoiled: Path, tmp_path: Path) -> None:
+    change(spoiled / "manifest.json", lambda data: data.pop("digest") and None)
+    check_runnable(edgehone.read(spoiled), tmp_path / "digests")
 
 
 def test_verify_looks_into_linked_folders(spoiled: Path, tmp_path: Path) -> None:

@@ -185,3 +185,10 @@ def test_the_low_quantile_is_the_smallest_value_that_reaches_it(paces: list[tupl
     below = sum(weight for pace, weight in paces if pace < value)
     upto = sum(weight for pace, weight in paces if pace <= value)
     assert below < undisturbed.LOW * weight <= upto
+
+
+@pytest.mark.parametrize(("prefill", "enough"), [(0.002, True), (0.2, False)])
+def test_a_prefill_that_is_always_disturbed_matters_by_its_share(prefill: float, enough: bool) -> None:
+    """It lasts longer than the gaps between the bursts, or it is a small part of the request."""
+    requests = [[[1, 2 * prefill, prefill], *list(pieces)[1:]] for pieces in clean(count=6, prefill=prefill)]
+    assert of_round(round_of(requests)).enough is enough

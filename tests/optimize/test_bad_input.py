@@ -201,7 +201,9 @@ def test_a_candidate_with_infinite_outputs_leaves_the_others_alone(
     body = network(*nodes, more=(tensor("w2", FLOAT, (16, 10), weights.tobytes()),))
     (tmp_path / "net.onnx").write_bytes(model(body, ir=8, version=17))
     np.savez(tmp_path / "samples.npz", x=np.abs(X))
-    (tmp_path / "few.toml").write_text("[efforts.quick]\nrounds = 2\nseconds = 0.03\n")
+    (tmp_path / "few.toml").write_text(
+        "[efforts.quick]\nrounds = 2\nseconds = 0.03\nbudget = 5.0\npatience = 0.0\n"
+    )
     with pytest.raises(NothingPasses) as caught:
         edgehone.optimize(
             tmp_path / "net.onnx",

@@ -28,6 +28,8 @@ windows = 8
 window = 128
 rounds = 2
 seconds = 0.03
+budget = 5.0
+patience = 0.0
 """
 
 

@@ -28,6 +28,8 @@ batch = 2
 concurrency = 2
 weights = { throughput = 1.0, quality = 8.0 }
 [efforts.quick]
+budget = 10.0
+patience = 0.0
 rounds = 3
 seconds = 0.03
 samples = 128
@@ -35,6 +37,8 @@ windows = 8
 window = 128
 tuning = 5
 [efforts.normal]
+budget = 10.0
+patience = 0.0
 rounds = 2
 seconds = 0.03
 tuning = 0

@@ -56,7 +56,7 @@ def differences(
     else:
         digests = digest_folder(folder, cache)
         digests.pop(MANIFEST, None)
-    problems = _manifest_problems(folder / MANIFEST)
+    problems = _manifest_problems(folder / MANIFEST, needs_digest=not only)
     problems += [f"{name} is missing" for name in listed if name not in digests]
     problems += [
         f"{name} was changed" for name in listed if name in digests and digests[name] != listed[name]
@@ -64,11 +64,15 @@ def differences(
     return problems + [f"{name} was added" for name in digests if name not in listed]
 
 
-def _manifest_problems(path: Path) -> list[str]:
+def _manifest_problems(path: Path, *, needs_digest: bool) -> list[str]:
     try:
         data = json.loads(path.read_bytes())
     except (OSError, ValueError):
         return [f"{path.name} cannot be read"]
-    if not isinstance(data, Mapping) or "digest" not in data:
-        return [f"{path.name} has no digest of its own, so a change of it could not be seen"]
+    if not isinstance(data, Mapping):
+        return [f"{path.name} is not a manifest"]
+    if "digest" not in data:
+        # Manifests of earlier versions have none; their bundles still run.
+        missing = f"{path.name} has no digest of its own, so a change of it could not be seen"
+        return [missing] if needs_digest else []
     return [] if data["digest"] == digest_of(data) else [f"{path.name} was changed"]

@@ -17,7 +17,7 @@ from edgehone.worker.conformance.outcome import Check, Failed, demand
 # Similarity (difflib's ratio) from which a name counts as a misspelling. In the built-in backends the name nearest to a
 # capability's is `link_original`: 0.76 to `original`.
 _SIMILAR = 0.8
-_CONSTANTS: dict[str, type] = {"SENSITIVITY": Step, "ARTIFACT_FILE": str}
+_CONSTANTS: dict[str, type] = {"SENSITIVITY": Step, "ARTIFACT_FILE": str, "SESSIONS_OF": str}
 
 
 def capability_names_are_spelled_correctly(subject: Subject) -> str:

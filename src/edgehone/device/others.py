@@ -21,15 +21,17 @@ def others_now() -> dict[str, Any]:
     Return `share`, the share (0 to 1) of the processors that all other processes took, None if unknown, and `programs`,
     the names of those that took most, with their shares.
     """
-    before, busy = _seconds_by_process(), read_busy()
+    before, busy, begun = _seconds_by_process(), read_busy(), time.monotonic()
     time.sleep(SECONDS)
+    # On a busy machine this process wakes up late.
+    watched = time.monotonic() - begun
     share, after = others_share(busy, read_busy()), _seconds_by_process()
     cores = os.cpu_count() or 1  # all of the machine, as in `others_share`
     took = {
         name: took
         for (pid, name), seconds in after.items()
         if pid != os.getpid()
-        and (took := (seconds - before.get((pid, name), 0.0)) / (SECONDS * cores)) >= NAMED
+        and (took := (seconds - before.get((pid, name), 0.0)) / (watched * cores)) >= NAMED
     }
     return {"share": share, "programs": sorted(took.items(), key=lambda one: -one[1])[:3]}
 

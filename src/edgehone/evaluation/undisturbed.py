@@ -31,6 +31,9 @@ OWN_MOST = CALM - WAITED
 # If fewer pieces than this are calm, those that waited least stand for them, and the round is disturbed.
 LEAST_SHARE = 0.05
 LEAST_PIECES = 2
+# A round whose stretches without enough calm pieces make up at most this share of a request is not disturbed: they are
+# off by less than their own length.
+UNSURE = 0.1
 # A round in which others took less of the processors is quiet, and all waits in it are the candidate's own.
 QUIET = 0.05
 # Tokens take longer the longer the text is, so pieces stand only for those of the same stretch of the generated text.
@@ -131,7 +134,7 @@ def _calm(pieces: Sequence[Piece], limit: float) -> tuple[list[int], bool]:
     least = min(len(pieces), max(LEAST_PIECES, round(LEAST_SHARE * len(pieces))))
     if len(calm) >= least:
         return calm, True
-    ranked = sorted(range(len(pieces)), key=lambda i: pieces[i].waited)
+    ranked = sorted(range(len(pieces)), key=lambda i: (pieces[i].waited, pieces[i].pace, pieces[i].tokens))
     return sorted(ranked[:least]), False
 
 
@@ -148,19 +151,20 @@ def _of_pieces(requests: Sequence[Sequence[Piece]], others: float | None) -> Und
     stretches: dict[int, list[int]] = {}  # the positions in `every` of the pieces of each stretch
     for place, stretch in enumerate(stretch for pieces in requests for stretch in _stretches(pieces)):
         stretches.setdefault(stretch, []).append(place)
-    limit, all_enough = _limit(every, others), True
-    whole, first = 0.0, 0.0
+    limit = _limit(every, others)
+    whole, first, unsure = 0.0, 0.0, 0.0
     sums = [[0.0, 0.0, 0.0] for _ in requests]  # first, total, calm
     kept: list[int] = []
     for stretch, places in stretches.items():
         chosen, enough = _calm([every[i] for i in places], limit)
-        all_enough &= enough
         calm = {places[i] for i in chosen}
         kept += calm
         tokens = sum(every[i].tokens for i in calm)
         mean = sum(every[i].seconds for i in calm) / tokens
         pace = low_quantile([(every[i].pace, every[i].tokens) for i in calm])
-        whole += pace * sum(every[i].tokens for i in places) / len(requests)
+        part = pace * sum(every[i].tokens for i in places) / len(requests)
+        whole += part
+        unsure += 0.0 if enough else part
         first += pace if stretch == 0 else 0.0
         for i in places:
             seconds = every[i].seconds if i in calm else mean * every[i].tokens
@@ -169,7 +173,7 @@ def _of_pieces(requests: Sequence[Sequence[Piece]], others: float | None) -> Und
             mine[1] += seconds
             mine[2] += seconds if i in calm else 0.0
     timed = [Timed(total, begun, own / total if total else 1.0) for begun, total, own in sums]
-    return Undisturbed(whole, first, tuple(timed), _share(every, kept), all_enough)
+    return Undisturbed(whole, first, tuple(timed), _share(every, kept), unsure <= UNSURE * whole)
 
 
 def _stretches(pieces: Sequence[Piece]) -> Iterable[int]:

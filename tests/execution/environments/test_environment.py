@@ -196,7 +196,7 @@ def test_two_processes_at_once_install_once(needs: Needs, own_home: Path) -> Non
     with file_lock(own_home / "locks" / "env-tiny.lock"):
         others = [start_other(needs) for _ in range(2)]
         lines = [other.stdout.readline() + other.stdout.readline() for other in others if other.stdout]
-        assert all("waiting for another process" in line for line in lines)
+        assert all("waiting: it is being installed already" in line for line in lines)
     outputs = [other.communicate(timeout=120)[0] for other in others]
     assert [other.returncode for other in others] == [0, 0]
     assert sum("Installed 1 package" in text for text in outputs) == 1

@@ -10,7 +10,7 @@ import pytest
 from edgehone.core.errors import JobError, MachineBusy
 from edgehone.decision.decide import DISTURBED
 from edgehone.execution.store import JobResult
-from edgehone.optimize.evaluate.exclusive import ATTEMPTS, TIME_REQUESTS, run_exclusively
+from edgehone.optimize.evaluate.exclusive import ATTEMPTS, MOST_DISTURBED, TIME_REQUESTS, run_exclusively
 from edgehone.optimize.patience import BUSY
 from tests.optimize.evaluate.rounds import EFFORT, JOB_SECONDS, Run, result, round_facts, trial
 
@@ -44,9 +44,17 @@ def test_a_disturbed_round_is_discarded_and_repeated() -> None:
 
 def test_when_patience_ends_a_disturbed_round_is_kept_and_flagged() -> None:
     run = Run(answers(SPOILED), when_busy="wait")
+    run.patience.left = 2 * JOB_SECONDS
     done, facts = measured(run)
-    assert len(facts["discarded"]) == EFFORT.patience / JOB_SECONDS - 1
+    assert len(facts["discarded"]) == 1
     assert done.facts[DISTURBED] == "other programs take 90 % of the processors while it was measured"
+
+
+def test_a_round_that_never_gets_quiet_does_not_use_up_all_patience() -> None:
+    run = Run(answers(SPOILED), when_busy="wait")
+    done, facts = measured(run)
+    assert len(facts["discarded"]) == MOST_DISTURBED and DISTURBED in done.facts
+    assert run.patience.left == pytest.approx(EFFORT.patience - MOST_DISTURBED * JOB_SECONDS)
 
 
 def test_measuring_as_it_is_flags_it_at_once() -> None:

@@ -28,7 +28,7 @@ DIGITS = demo_graph()
 EVALUATION, CALIBRATION = (DIGITS.parent / f"{name}.npz" for name in ("evaluation", "calibration"))
 # What so small a graph gains lies below what calling a runtime costs: only its quality is held to gates here.
 GATES = ("gain=off", "loss=off", "latency_cv=off")
-FEW = "[efforts.quick]\nrounds = 2\nseconds = 0.03\n"
+FEW = "[efforts.quick]\nrounds = 2\nseconds = 0.03\nbudget = 5.0\npatience = 0.0\n"
 
 
 def optimize(model: Path, **more: Any) -> edgehone.Decision:
