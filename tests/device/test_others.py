@@ -31,7 +31,7 @@ def test_processor_seconds_of_each_process(tmp_path: Path) -> None:
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "stat").write_text(line)
     (tmp_path / "12").mkdir()
-    assert others._seconds_by_process(tmp_path) == {(7, "cc1"): 4.0, (8, "odd) (name 1 2"): 1.0}
+    assert others._seconds_by_process(tmp_path) == {7: ("cc1", 4.0), 8: ("odd) (name 1 2", 1.0)}
     assert others._seconds_by_process(tmp_path / "none") == {}
 
 

@@ -27,19 +27,21 @@ def others_now() -> dict[str, Any]:
     watched = time.monotonic() - begun
     share, after = others_share(busy, read_busy()), _seconds_by_process()
     cores = os.cpu_count() or 1  # all of the machine, as in `others_share`
-    took = {
-        name: took
-        for (pid, name), seconds in after.items()
-        if pid != os.getpid()
-        and (took := (seconds - before.get((pid, name), 0.0)) / (watched * cores)) >= NAMED
-    }
-    return {"share": share, "programs": sorted(took.items(), key=lambda one: -one[1])[:3]}
+    took: dict[str, float] = {}
+    for pid, (name, seconds) in after.items():
+        if pid != os.getpid():
+            # A process that was started meanwhile, also under an id that another one had, began at 0.
+            earlier = before.get(pid, (name, 0.0))[1]
+            used = seconds - earlier if seconds >= earlier else seconds
+            took[name] = took.get(name, 0.0) + used / (watched * cores)
+    named = [(name, share) for name, share in took.items() if share >= NAMED]
+    return {"share": share, "programs": sorted(named, key=lambda one: -one[1])[:3]}
 
 
-def _seconds_by_process(proc: Path = Path("/proc")) -> dict[tuple[int, str], float]:
-    """Return the processor seconds of each process so far, by its id and name; {} without /proc."""
+def _seconds_by_process(proc: Path = Path("/proc")) -> dict[int, tuple[str, float]]:
+    """Return the name and the processor seconds of each process so far, by its id; {} without /proc."""
     tick = os.sysconf("SC_CLK_TCK")
-    seconds: dict[tuple[int, str], float] = {}
+    seconds: dict[int, tuple[str, float]] = {}
     for folder in proc.glob("[0-9]*"):
         try:
             line = (folder / "stat").read_text("utf-8", "replace")
@@ -49,5 +51,5 @@ def _seconds_by_process(proc: Path = Path("/proc")) -> dict[tuple[int, str], flo
         start, end = line.find("("), line.rfind(")")
         fields = line[end + 2 :].split()
         if start >= 0 and len(fields) > 12:
-            seconds[int(folder.name), line[start + 1 : end]] = (int(fields[11]) + int(fields[12])) / tick
+            seconds[int(folder.name)] = line[start + 1 : end], (int(fields[11]) + int(fields[12])) / tick
     return seconds
