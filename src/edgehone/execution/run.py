@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import threading
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,8 @@ Execute = Callable[[Job, Path, Progress], None]
 
 # How to run each job that this process has asked for again, by the folder of its result.
 _ASKED: dict[Path, Callable[[], JobResult]] = {}
+# Jobs are asked for in several threads.
+_LOCK = threading.Lock()
 
 
 def run(
@@ -39,7 +42,8 @@ def run(
     disk is full.
     """
     key, identity = job.key, job.identity
-    _ASKED[store.folder_of(key)] = partial(run, job, on_progress, execute, whole=True)
+    with _LOCK:
+        _ASKED[store.folder_of(key)] = partial(run, job, on_progress, execute, whole=True)
     if (stored := store.find(key, identity)) and not fresh and not (whole and stored.pruned):
         return stored
     CHILDREN.check()
@@ -62,8 +66,10 @@ def run(
 
 def restore(paths: Iterable[Path]) -> bool:
     """Run those jobs again whose results contain the paths and whose files were removed. Return whether any was."""
+    with _LOCK:
+        asked = dict(_ASKED)
     restored = False
-    for folder, again in list(_ASKED.items()):
+    for folder, again in asked.items():
         if store.is_pruned(folder) and any(path.is_relative_to(folder) for path in paths):
             again()
             restored = True
