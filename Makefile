@@ -5,7 +5,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # One process per processor. Tests of the group "measures" run one after another, in one of them.
-PYTEST := $(BIN)/python -m pytest -n logical --dist loadgroup --durations=10
+# A test process that dies ends the run: pytest-xdist does not hand the tests of its group to another one, and waits.
+PYTEST := $(BIN)/python -m pytest -n logical --dist loadgroup --max-worker-restart=0 --durations=10
 # Where the environment switches off the caches of compiled modules, every process that a test starts would compile anew.
 export PYTHONDONTWRITEBYTECODE :=
 # Set on a machine that has only the packages of the standard index; found links of pip are handed on by pip itself.

@@ -241,6 +241,15 @@ def test_an_absurd_list_of_members_is_not_read(place: Path) -> None:
     assert "a central directory of 2147483648 bytes" in refused(place, bytes(whole))
 
 
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_member_that_unpacks_without_a_limit_is_refused(place: Path, method: int) -> None:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", method) as archive:
+        for name, content in members().items():
+            archive.writestr("net/" + name, content)
+    assert f"is compressed by method {method}" in refused(place, out.getvalue())
+
+
 def test_two_members_of_one_name(place: Path) -> None:
     whole = pack({**members(), "models/modem.json": b"{}"}).replace(b"modem.json", b"model.json")
     assert "two members named" in refused(place, whole)

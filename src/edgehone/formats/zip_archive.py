@@ -15,6 +15,8 @@ HINT = (
 )
 _DIRECTORY_LIMIT = 16 * 1024 * 1024  # bytes of the central directory: about 200,000 members
 _JSON_LIMIT = 64 * 1024 * 1024  # bytes; programs of 100,000 nodes have about 50 MB
+# torch stores members as they are. zipfile unpacks bzip2 and LZMA without a limit: a small member can fill the memory.
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _TAIL = 22 + 65_535 + 20  # end record, longest comment, zip64 locator
 
 
@@ -52,6 +54,8 @@ class Archive:
                 raise self.invalid(f"it has two members named {name!r}")
             if entry.header_offset < 0 or entry.header_offset + entry.compress_size > size:
                 raise self.invalid(f"member {name!r} extends past the end of the file at {size} bytes")
+            if entry.compress_type not in _METHODS:
+                raise self.invalid(f"member {name!r} is compressed by method {entry.compress_type}")
             self.members[name] = entry
 
     def json(self, name: str) -> dict[str, Any]:

@@ -11,6 +11,9 @@ from typing import Any
 from edgehone.core.errors import ModelError
 
 JSON_LIMIT = 256 * 1024 * 1024  # bytes; configurations and indexes are far smaller
+# Lists with an entry for each layer are made from a number that a file states, so a damaged one must not fill the
+# memory. The deepest published models have about 1,000 layers.
+LAYERS_LIMIT = 10_000
 
 # A fact and its names in different model families, most common first.
 NAMES: Mapping[str, tuple[str, ...]] = {
@@ -72,7 +75,8 @@ def size_field(config: Mapping[str, Any], fact: str, path: Path) -> int | None:
         value = config.get(name)
         if value is None or isinstance(value, list):
             continue
-        return positive(value, name, path)
+        number = positive(value, name, path)
+        return check_layers(number, name, path) if fact == "layers" else number
     return None
 
 
@@ -82,3 +86,13 @@ def positive(value: Any, name: str, path: Path) -> int:
         shown = repr(value)[:80]
         raise ModelError(f"{path}: {name} is {shown}, not a positive integer", hint="correct config.json")
     return value
+
+
+def check_layers(layers: int, name: str, path: Path) -> int:
+    """Return the number of layers. Raises ModelError, with field and file, if no model has so many."""
+    if layers > LAYERS_LIMIT:
+        raise ModelError(
+            f"{path}: {name} is {layers}, above the limit of {LAYERS_LIMIT} layers",
+            hint="the file is damaged: download or copy it again",
+        )
+    return layers

@@ -14,7 +14,6 @@ _SHARED_WIDTHS = (
     "moe_shared_expert_intermediate_size",
     "shared_intermediate_size",
 )
-_LAYERS_LIMIT = 10_000
 
 
 def expert_fields(text: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -52,7 +51,7 @@ def notes(
 
 def expert_layers(text: Mapping[str, Any], layers: int | None) -> list[int] | None:
     """Return the layers with experts, counted from 0, by the rules of transformers' models, or None if unknown."""
-    if layers is None or layers > _LAYERS_LIMIT:
+    if layers is None:
         return None
     kinds = text.get("mlp_layer_types")
     if isinstance(kinds, list) and kinds:

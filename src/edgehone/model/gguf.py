@@ -44,6 +44,12 @@ class _Model:
         """Return the positive integer under a key of the architecture, or None if it is missing or 0."""
         return self._positive(f"{self.architecture}.{key}", self.values.get(f"{self.architecture}.{key}"))
 
+    @property
+    def layers(self) -> int | None:
+        """The number of layers, or None if it is missing. Raises ModelError if no model has so many."""
+        layers = self.number("block_count")
+        return layers and config.check_layers(layers, f"{self.architecture}.block_count", self.path)
+
     def numbers(self, key: str) -> list[int] | int | None:
         """Return the same, or a list with one value per layer, 0 for layers without one."""
         name = f"{self.architecture}.{key}"
@@ -90,7 +96,7 @@ def read(path: Path) -> ModelInfo:
         bytes=sum((path.parent / name).stat().st_size for name in model.files),
         dtypes=dict(sorted(dtypes.items())),
         files=model.files,
-        layers=model.number("block_count"),
+        layers=model.layers,
         hidden_size=model.number("embedding_length"),
         intermediate_size=max(wide, default=0) or None if isinstance(wide, list) else wide,
         heads=_most(heads),
@@ -188,7 +194,7 @@ def _cache(model: _Model) -> kv_cache.Growth:
     kv_heads = model.numbers("attention.head_count_kv")
     if kv_heads is None:
         kv_heads = model.numbers("attention.head_count")
-    layers, (keys, values) = model.number("block_count"), _lengths(model)
+    layers, (keys, values) = model.layers, _lengths(model)
     if kv_heads is None or layers is None or keys is None or values is None:
         unknown = "the header does not state layers, KV heads and head size: KV-cache bytes unknown"
         return kv_cache.Growth(None, notes=(unknown,))

@@ -169,7 +169,8 @@ def _kinds(text: Mapping[str, Any], layers: int, where: Path) -> list[Kind] | No
         known = [_KINDS.get(str(name)) for name in named]
         return None if None in known else [kind for kind in known if kind is not None]
     if indices := next((text[name] for name in _INDICES if isinstance(text.get(name), list)), None):
-        return ["all" if layer in indices else "none" for layer in range(layers)]
+        chosen = {one for one in indices if isinstance(one, int)}
+        return ["all" if layer in chosen else "none" for layer in range(layers)]
     if text.get("attn_layer_period") is not None:
         period = positive(text["attn_layer_period"], "attn_layer_period", where)
         offset = text.get("attn_layer_offset")
