@@ -235,9 +235,9 @@ def test_a_round_goes_on_for_a_while_until_requests_begin_undisturbed(
 ) -> None:
     monkeypatch.setattr(worker_speed, "others_share", lambda before, after: others)
     turns = [[request_after(wait)] for wait in waits]
-    assert worker_speed._goes_on(turns, spent, 1.0, None) is goes_on
+    assert worker_speed._goes_on(turns, spent, (1.0, worker_speed.LONGEST), None) is goes_on
 
 
 def test_where_the_delay_is_unknown_a_round_is_no_longer() -> None:
     turns = [[{"total": 1.0, "delay": None}]] * worker_speed.LEAST_TURNS
-    assert not worker_speed._goes_on(turns, 1.1, 1.0, None)
+    assert not worker_speed._goes_on(turns, 1.1, (1.0, worker_speed.LONGEST), None)

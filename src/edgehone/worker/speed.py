@@ -20,7 +20,8 @@ from edgehone.worker.run_delay import CALM, RunDelay
 
 # A round answers at least this many turns, and goes on for as long as the effort says.
 LEAST_TURNS = 3
-# On a busy machine it goes on for up to so many times as long, until as many turns begin undisturbed.
+# On a busy machine it goes on for up to so many times as long, until as many turns begin undisturbed. If opening the
+# artifact took longer, for as long as that: a round that stays disturbed is repeated, and the next one opens it again.
 LONGEST = 4
 # Others that take less of the processors leave a machine quiet.
 QUIET = 0.05
@@ -47,7 +48,9 @@ def time_requests(job: WorkerJob) -> dict[str, Any]:
     delay = RunDelay() if clock is MONOTONIC else None
     turns: list[list[dict[str, Any]]] = []
     begun = clock.now()
-    while len(turns) < LEAST_TURNS or _goes_on(turns, clock.now() - begun, job.args["seconds"], busy):
+    seconds = job.args["seconds"]
+    longest = max(LONGEST * seconds, opening)
+    while len(turns) < LEAST_TURNS or _goes_on(turns, clock.now() - begun, (seconds, longest), busy):
         turns.append(_turn(requests, delay))
     if delay:
         delay.close()
@@ -72,10 +75,11 @@ def time_requests(job: WorkerJob) -> dict[str, Any]:
 
 
 def _goes_on(
-    turns: Sequence[Sequence[dict[str, Any]]], spent: float, seconds: float, busy: Busy | None
+    turns: Sequence[Sequence[dict[str, Any]]], spent: float, limits: tuple[float, float], busy: Busy | None
 ) -> bool:
-    """Return True until the time of the round is over, and longer while other programs disturb it."""
-    if spent < seconds or spent >= LONGEST * seconds:
+    """Return True until the first limit, in seconds, and up to the second one while other programs disturb it."""
+    seconds, longest = limits
+    if spent < seconds or spent >= longest:
         return spent < seconds
     if sum(_is_calm(turn[0]) for turn in turns) >= LEAST_TURNS:
         return False
