@@ -13,10 +13,14 @@ from edgehone.decision.requirements import Requirements
 
 @dataclass(frozen=True)
 class Contested:
-    """The best candidate so far, and the keys of those of which more rounds could change the choice."""
+    """The best candidate so far, and the keys of those of which more rounds could change the choice.
+
+    `with_original` says that a gate of one of them is undecided, which compares it with the original.
+    """
 
     best: str | None
     keys: frozenset[str] = frozenset()
+    with_original: bool = False
 
 
 def contested(
@@ -42,4 +46,6 @@ def contested(
     }
     keys = {key for key, found in gaps.items() if found is not None and found.is_open}
     keys |= {one.key for one in possible if one.undecided and one.key in {best, leading.key}}
-    return Contested(leading.key, frozenset(keys | ({best} if keys else set())))
+    running = keys | ({best} if keys else set())
+    undecided = any(by_key[key].undecided for key in running)
+    return Contested(leading.key, frozenset(running), undecided)

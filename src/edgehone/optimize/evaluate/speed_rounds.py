@@ -75,21 +75,23 @@ def settle(
     """Run more rounds of the trials that the choice depends on, until it is decided and its latency is steady.
 
     `number` is that of the first round. End when the effort's budget is used up; steadiness alone gets no more than the
-    effort's rounds.
+    effort's rounds. Candidates that pass are compared with each other, so the original, often the slowest by far, takes
+    part only while a gate that compares with it is undecided, or for steadiness.
     """
-    spent = 0.0
+    spent, baseline = 0.0, original.baseline
     while spent < ctx.effort.budget:
         judged = [trial.candidate() for trial in trials]
-        found = contested(judged, original.baseline.candidate(), contest.required, contest.weights)
+        found = contested(judged, baseline.candidate(), contest.required, contest.weights)
         running = [trial for trial in trials if trial.alive and trial.recipe.key in found.keys]
+        compared = [baseline] if found.with_original or not running else []
         if running:
             ctx.emit(Event("", detail=f"measuring on: {len(running)} candidates are too close to tell apart"))
         elif number < ctx.effort.rounds:
             best = [trial for trial in trials if trial.alive and trial.recipe.key == found.best]
-            running = [] if all(_steady(t) for t in (*best, original.baseline)) else best
-        if not running or not original.baseline.alive:
+            running = [] if all(_steady(t) for t in (*best, baseline)) else best
+        if not running or not baseline.alive:
             return
-        spent += _round(ctx, original, [original.baseline, *running], number)
+        spent += _round(ctx, original, [*compared, *running], number)
         number += 1
 
 
