@@ -33,10 +33,10 @@ BUILT_IN = {
     "llamacpp": "graph vision routing empty_runtime operator_profiler device_visibility device_recipes tunable "
     "single_file_artifact",
     "mlx": "empty_runtime device_visibility measurement_obstacle",
-    "null": "reference tokenizer empty_runtime operator_profiler tunable",
-    "olive": "graph concurrent_graph empty_runtime operator_profiler device_visibility device_recipes tunable",
+    "null": "reference tokenizer engine empty_runtime operator_profiler tunable",
+    "olive": "graph concurrent_graph engine empty_runtime operator_profiler device_visibility device_recipes tunable",
     "onnxruntime": "reference graph concurrent_graph empty_runtime operator_profiler device_visibility",
-    "openvino": "graph concurrent_graph vision routing empty_runtime operator_profiler device_visibility "
+    "openvino": "graph concurrent_graph vision engine routing empty_runtime operator_profiler device_visibility "
     "device_recipes tunable",
     "pytorch": "reference tokenizer picture_processor text_encoder sensitivity graph vision routing empty_runtime "
     "device_visibility",

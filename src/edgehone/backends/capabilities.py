@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgehone.backends.base import Backend, Recipe, Step, TunableSetting
+    from edgehone.backends.serving import Engine
     from edgehone.backends.sessions import (
         GraphSession,
         OperatorTime,
@@ -106,6 +107,15 @@ class VisionBackend(Protocol):
 
     def open_vision(self, artifact: Path, settings: Mapping[str, Any], job: WorkerJob) -> VisionSession:
         """Load the artifact of a vision-language model."""
+        ...
+
+
+@runtime_checkable
+class EngineBackend(Protocol):
+    """A backend whose framework answers many requests to a language model in one batch (worker side)."""
+
+    def open_engine(self, artifact: Path, settings: Mapping[str, Any], job: WorkerJob, places: int) -> Engine:
+        """Load the artifact for up to `places` requests at the same time. Reads `job.threads`."""
         ...
 
 
@@ -241,6 +251,7 @@ CAPABILITIES: tuple[Capability, ...] = (
     Capability("graph", GraphBackend, "worker"),
     Capability("concurrent_graph", ConcurrentGraphBackend, "worker"),
     Capability("vision", VisionBackend, "worker"),
+    Capability("engine", EngineBackend, "worker"),
     Capability("routing", RoutingBackend, "worker"),
     Capability("shared_sessions", SharedSessions, "core"),
     Capability("empty_runtime", EmptyRuntimeBackend, "worker"),

@@ -27,10 +27,11 @@ class Manifest:
 
     `approved` is false if the artifact does not pass every gate. `eos` are the ids that end a generated text,
     `tokenizer` says whose tokenizer makes the ids of a prompt: the original's in the folder `tokenizer`, or the
-    runtime's own; `pictures` the prompt template of a vision-language model. `batch` and `inputs` describe what a
-    graph takes, `axes` where its samples are. `target` is the device that the bundle was optimized for, None for
-    `device`, on which it was built. `versions` maps a backend to the versions of its packages, `files` a path to its
-    SHA-256. `digest` is that of the manifest itself (`digest_of`).
+    runtime's own; `pictures` the prompt template of a vision-language model. `canaries` are prompts and the
+    artifact's own greedy answers, as ids (`prompt`, `answer`), by which an engine is proven when it starts. `batch`
+    and `inputs` describe what a graph takes, `axes` where its samples are. `target` is the device that the bundle
+    was optimized for, None for `device`, on which it was built. `versions` maps a backend to the versions of its
+    packages, `files` a path to its SHA-256. `digest` is that of the manifest itself (`digest_of`).
     """
 
     schema: Literal[1] = SCHEMA
@@ -44,6 +45,7 @@ class Manifest:
     eos: tuple[int, ...]
     tokenizer: Literal["original", "runtime"] = field(default="runtime", metadata=OPTIONAL)
     pictures: Any = field(default=None, metadata=OPTIONAL)
+    canaries: tuple[Mapping[str, Any], ...] = field(default=(), metadata=OPTIONAL)
     batch: Count = field(default=1, metadata=OPTIONAL)
     inputs: tuple[Mapping[str, Any], ...] = field(default=(), metadata=OPTIONAL)
     axes: Mapping[str, Any] = field(default_factory=dict, metadata=OPTIONAL)

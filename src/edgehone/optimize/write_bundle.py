@@ -11,6 +11,7 @@ from edgehone import bundle
 from edgehone.bundle.schema import Manifest
 from edgehone.bundle.write import Contents, Evidence
 from edgehone.decision.decision import Decision
+from edgehone.optimize.canaries import canaries
 from edgehone.optimize.context import RunContext
 from edgehone.optimize.original import Original
 from edgehone.optimize.trial import Trial
@@ -70,6 +71,7 @@ def _manifest(decision: Decision, ctx: RunContext, original: Original, chosen: T
         kind=ctx.model.kind,
         eos=tuple(original.prepared.facts.get("eos", ())),
         tokenizer="original" if original.prepared.facts.get("portable") else "runtime",
+        canaries=canaries(ctx, original, chosen),
         pictures=original.facts["pictures"].facts["template"] if "pictures" in original.facts else None,
         batch=original.request.get("batch", 1),
         inputs=tuple(ctx.model.to_json()["inputs"]),

@@ -96,7 +96,9 @@ def test_rounds_go_on_until_the_choice_is_decided() -> None:
     run = Run(times(0.12, original=100.0, a=45.0, b=50.0, c=200.0))
     more = settled(run, trial("a"), trial("b"), trial("c"))
     assert 0 < more < 3 * EFFORT.budget / JOB_SECONDS
-    assert counts(run)["original"] == MIN_ROUNDS  # it is the slowest, and no gate that compares with it is undecided
+    assert (
+        counts(run)["original"] == MIN_ROUNDS
+    )  # it is the slowest, and no gate that compares with it is undecided
     assert counts(run)["c"] == MIN_ROUNDS
     assert counts(run)["a"] >= counts(run)["b"] > MIN_ROUNDS
     assert any("too close to tell apart" in text for text in run.told)

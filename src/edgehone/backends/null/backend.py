@@ -26,6 +26,7 @@ from edgehone.backends.base import (
     TunableSetting,
 )
 from edgehone.backends.null.clock import VirtualClock
+from edgehone.backends.null.drawing import draw
 from edgehone.backends.sessions import (
     Generation,
     OperatorTime,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from edgehone.backends.null.engine import NullEngine
     from edgehone.backends.sessions import (
         Logits,
     )
@@ -192,6 +194,14 @@ def open_session(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) ->
     return NullSession(artifact, settings)
 
 
+def open_engine(artifact: Path, settings: Mapping[str, Any], job: WorkerJob, places: int) -> NullEngine:
+    """Open an artifact for several requests at the same time."""
+    from edgehone.backends.null.engine import NullEngine
+
+    session = NullSession(artifact, settings)
+    return NullEngine(session.table, session.pace, places)
+
+
 def operator_times(
     artifact: Path, settings: Mapping[str, Any], job: WorkerJob, **request: Any
 ) -> list[OperatorTime]:
@@ -283,7 +293,7 @@ class NullSession:
         self.clock.sleep(self.pace * len(ids) / 10)
         for _ in range(count):
             self.clock.sleep(self.pace)
-            last = _draw(self.table[last].astype(np.float64), seen, sampling, random)
+            last = draw(self.table[last].astype(np.float64), seen, sampling, random)
             seen.add(last)
             new.append(last)
             times.append(self.clock.now())
@@ -369,23 +379,6 @@ def _load(folder: Path, bits: int) -> NDArray[np.float32]:
     padded = np.concatenate([np.zeros((count, 8 - bits), np.uint8), digits], 1)
     levels = np.packbits(padded, axis=1).reshape(VOCABULARY, VOCABULARY)
     return np.asarray(stored["low"] + stored["step"] * levels, np.float32)
-
-
-def _draw(
-    logits: NDArray[np.float64], seen: set[int], sampling: Sampling, random: np.random.Generator
-) -> int:
-    import numpy as np
-
-    index = list(seen)
-    penalty = sampling.repetition_penalty
-    logits[index] = np.where(logits[index] > 0, logits[index] / penalty, logits[index] * penalty)
-    if sampling.temperature == 0:
-        return int(logits.argmax())
-    order = np.argsort(-logits)[: sampling.top_k or None]
-    shares = np.exp((logits[order] - logits[order[0]]) / sampling.temperature)
-    shares /= shares.sum()
-    kept = np.cumsum(shares) - shares < sampling.top_p
-    return int(random.choice(order[kept], p=shares[kept] / shares[kept].sum()))
 
 
 def _set_wall_clock(seconds: float) -> None:

@@ -29,6 +29,7 @@ from edgehone.device.facts import Device
 from edgehone.model.info import ModelInfo
 
 if TYPE_CHECKING:
+    from edgehone.backends.olive.engine import OliveEngine
     from edgehone.backends.olive.session import OliveSession
 
 open_graph = graph.open_graph
@@ -207,6 +208,13 @@ def open_session(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) ->
     from edgehone.backends.olive.session import OliveSession
 
     return OliveSession(artifact, settings, job.threads)
+
+
+def open_engine(artifact: Path, settings: Mapping[str, Any], job: WorkerJob, places: int) -> OliveEngine:
+    """Open a language model for several requests at the same time, batched by ONNX Runtime GenAI (worker side)."""
+    from edgehone.backends.olive.engine import OliveEngine
+
+    return OliveEngine(artifact, settings, job.threads, places)
 
 
 def start_runtime(kind: Literal["language", "graph"], job: WorkerJob) -> None:

@@ -217,27 +217,35 @@ class OliveSession:
 
     def _generator(self, endless: bool = False) -> Any:
         if self._model is None or self._endless is not endless:
-            quiet("onnxruntime_genai")
-            import onnxruntime_genai as genai
-
-            config = genai.Config(str(self._folder))
-            options: dict[str, Any] = {"intra_op_num_threads": self._threads, "log_severity_level": 3}
-            if not self._settings.get("arena", True):
-                options["enable_cpu_mem_arena"] = False
-            if not self._settings.get("spinning", True):
-                options["session.intra_op.allow_spinning"] = "0"
-            if prefix := self._settings.get("profile"):
-                # The operators' times are written there when the model is closed.
-                options["enable_profiling"] = prefix
-            overlay: dict[str, Any] = {"decoder": {"session_options": options}}
-            overlay |= {"eos_token_id": [self._stand_in]} if endless else {}
-            config.overlay(json.dumps({"model": overlay}))
-            self._model, self._endless = genai.Model(config), endless
+            more = {"model": {"eos_token_id": [self._stand_in]}} if endless else {}
+            self._model, self._endless = (
+                open_model(self._folder, self._settings, self._threads, more),
+                endless,
+            )
         return self._model
 
     def close(self) -> None:
         """Release the loaded models and the tokenizer."""
         self._runtime = self._model = self._tokenizer = None
+
+
+def open_model(folder: Path, settings: Mapping[str, Any], threads: int, overlay: Mapping[str, Any]) -> Any:
+    """Return the model for ONNX Runtime GenAI, with `overlay` over its genai_config.json."""
+    quiet("onnxruntime_genai")
+    import onnxruntime_genai as genai
+
+    options: dict[str, Any] = {"intra_op_num_threads": threads, "log_severity_level": 3}
+    if not settings.get("arena", True):
+        options["enable_cpu_mem_arena"] = False
+    if not settings.get("spinning", True):
+        options["session.intra_op.allow_spinning"] = "0"
+    if prefix := settings.get("profile"):
+        # The operators' times are written there when the model is closed.
+        options["enable_profiling"] = prefix
+    decoder = {"decoder": {"session_options": options}}
+    config = genai.Config(str(folder))
+    config.overlay(json.dumps({**overlay, "model": {**decoder, **overlay.get("model", {})}}))
+    return genai.Model(config)
 
 
 def _present(past: str) -> str:

@@ -29,6 +29,7 @@ from edgehone.device.facts import Device
 from edgehone.model.info import ModelInfo
 
 if TYPE_CHECKING:
+    from edgehone.backends.openvino.engine import OpenVinoEngine
     from edgehone.backends.openvino.graph_session import OpenVinoGraphSession
     from edgehone.backends.openvino.routers import RoutingSession
     from edgehone.backends.openvino.session import OpenVinoSession
@@ -202,6 +203,13 @@ def open_graph(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) -> O
 
     session = OpenVinoStaticSession if settings.get("static") else OpenVinoGraphSession
     return session(artifact, settings, job.threads)
+
+
+def open_engine(artifact: Path, settings: Mapping[str, Any], job: WorkerJob, places: int) -> OpenVinoEngine:
+    """Open a language model for several requests at the same time, batched by OpenVINO GenAI (worker side)."""
+    from edgehone.backends.openvino.engine import OpenVinoEngine
+
+    return OpenVinoEngine(artifact, settings, job.threads, places)
 
 
 def start_runtime(kind: Literal["language", "graph"], job: WorkerJob) -> None:

@@ -1,0 +1,79 @@
+"""The engine of the null backend: a token of each request takes as long as a token of one, in real time."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from edgehone.backends.null.drawing import draw
+from edgehone.backends.serving import EngineRequest, Option, Produced
+from edgehone.backends.sessions import Sampling
+from edgehone.backends.shared.ids import check_ids
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_GREEDY = {"temperature": 0.0, "top_k": 0, "top_p": 1.0, "repetition_penalty": 1.0, "seed": 0}
+
+
+class NullEngine:
+    """Answers up to `places` requests at a time, the others in their order."""
+
+    options: frozenset[Option] = frozenset({"temperature", "top_p", "top_k", "seed", "repetition_penalty"})
+
+    def __init__(self, table: NDArray[np.float32], pace: float, places: int) -> None:
+        """`table` has the logits after each id, `pace` is the seconds of a step."""
+        self._table, self._pace, self._places = table, pace, places
+        self._running: dict[int, _Answer] = {}
+
+    def add(self, request: EngineRequest) -> None:
+        """Accept a request. Raises InputError for ids outside the vocabulary."""
+        check_ids(request.ids, len(self._table))
+        self._running[request.number] = _Answer(request)
+
+    def cancel(self, number: int) -> None:
+        """Forget a request."""
+        self._running.pop(number, None)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is not finished."""
+        return bool(self._running)
+
+    def step(self) -> list[Produced]:
+        """Produce a token of each of the first requests."""
+        time.sleep(self._pace)
+        produced = [answer.advance(self._table) for answer in list(self._running.values())[: self._places]]
+        for one in produced:
+            if one.reason:
+                del self._running[one.number]
+        return produced
+
+    def close(self) -> None:
+        """Forget all requests."""
+        self._running.clear()
+
+
+class _Answer:
+    """A request and its text so far."""
+
+    def __init__(self, request: EngineRequest) -> None:
+        import numpy as np
+
+        self.request, self.last, self.made = request, request.ids[-1], 0
+        self.seen = set(request.ids)
+        given = {name: value for name, value in request.options.items() if name in _GREEDY}
+        self.sampling = Sampling(**{**_GREEDY, **given})
+        self.random = np.random.default_rng(self.sampling.seed)
+
+    def advance(self, table: NDArray[np.float32]) -> Produced:
+        """Draw the next token."""
+        logits = table[self.last].astype("float64")
+        self.last = draw(logits, self.seen, self.sampling, self.random)
+        self.seen.add(self.last)
+        self.made += 1
+        number = self.request.number
+        if self.last in self.request.ends:
+            return Produced(number, [], "stop")
+        return Produced(number, [self.last], "length" if self.made == self.request.count else None)

@@ -1,0 +1,112 @@
+"""ONNX Runtime GenAI's engine, which batches the requests to a language model (worker side)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from edgehone.backends.olive.session import open_model
+from edgehone.backends.serving import EngineRequest, Option, Produced
+from edgehone.backends.shared.ids import check_ids
+from edgehone.core.errors import InputError
+
+
+class OliveEngine:
+    """An engine of static batches: a request joins the running ones if there is a place."""
+
+    # Without a paged KV cache in the graph, the engine takes no seed of a request.
+    options: frozenset[Option] = frozenset({"temperature", "top_p", "top_k", "repetition_penalty"})
+
+    def __init__(self, folder: Path, settings: Mapping[str, Any], threads: int, places: int) -> None:
+        """Load the model for up to `places` requests at the same time."""
+        import onnxruntime_genai as genai
+
+        config = json.loads((folder / "genai_config.json").read_text("utf-8"))["model"]
+        self._vocabulary = int(config["vocab_size"])
+        # Requests have ends of their own, which `step` finds. The last id, practically never generated, stands in for
+        # the model's.
+        overlay = {
+            "engine": {"static_batching": {"max_batch_size": places}},
+            "model": {"eos_token_id": [self._vocabulary - 1]},
+        }
+        self._engine = genai.Engine(open_model(folder, settings, threads, overlay))
+        self._events = self._engine.create_event_buffer(max(64, 4 * places))
+        self._running: dict[int, tuple[Any, EngineRequest]] = {}
+
+    def add(self, request: EngineRequest) -> None:
+        """Accept a request. Raises InputError for ids outside the vocabulary, or more than the model takes."""
+        import numpy as np
+        import onnxruntime_genai as genai
+
+        check_ids(request.ids, self._vocabulary)
+        options = genai.RequestOptions()
+        options.set_max_session_tokens(len(request.ids) + request.count)
+        made = self._engine.create_request(options=options)
+        try:
+            made.begin_turn(np.array(list(request.ids), np.int32), _turn(made, request))
+        except Exception as error:
+            made.close()
+            raise InputError(str(error)) from error
+        self._running[request.number] = made, request
+
+    def cancel(self, number: int) -> None:
+        """Stop a request."""
+        if found := self._running.pop(number, None):
+            # A turn that has just ended cannot be cancelled any more.
+            with suppress(RuntimeError):
+                found[0].cancel_turn(1)
+            found[0].close()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is not finished."""
+        return bool(self._running)
+
+    def step(self) -> list[Produced]:
+        """Run one step of the engine."""
+        numbers = {id(made): number for number, (made, _) in self._running.items()}
+        produced: list[Produced] = []
+        for event in self._engine.run(self._events):
+            number = numbers.get(id(event.request))
+            if number is not None and number in self._running:
+                produced.append(self._read(number, event))
+        for one in produced:
+            if one.reason:
+                self.cancel(one.number)
+        return produced
+
+    def close(self) -> None:
+        """Stop all requests and release the model."""
+        for number in list(self._running):
+            self.cancel(number)
+        self._engine = None
+
+    def _read(self, number: int, event: Any) -> Produced:
+        import onnxruntime_genai as genai
+
+        flags, kinds = int(event.flags), genai.EngineEventFlags
+        if flags & int(kinds.FAILED):
+            return Produced(number, [], "error", f"ONNX Runtime GenAI: {event.error_code}")
+        ids = [int(event.token)] if flags & int(kinds.TOKEN) else []
+        if ids and ids[0] in self._running[number][1].ends:
+            return Produced(number, [], "stop")
+        return Produced(number, ids, "length" if flags & int(kinds.TURN_FINISHED) else None)
+
+
+def _turn(made: Any, request: EngineRequest) -> Any:
+    """Return the options of a request's only turn."""
+    import onnxruntime_genai as genai
+
+    turn, given = genai.TurnOptions(made), request.options
+    turn.set_max_generated_tokens(request.count)
+    turn.set_do_sample(bool(given.get("temperature")))
+    if given.get("temperature"):
+        turn.set_temperature(given["temperature"])
+        turn.set_top_k(given.get("top_k") or 0)
+        turn.set_top_p(given.get("top_p") or 1.0)
+    if given.get("repetition_penalty"):
+        turn.set_repetition_penalty(given["repetition_penalty"])
+    return turn

@@ -1,0 +1,119 @@
+"""OpenVINO GenAI's continuous batching over a language model in IR (worker side).
+
+It computes attention over pages of a shared KV cache (paged attention), by another kernel than the session that was
+scored. The server therefore proves it with the bundle's canaries when it starts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from edgehone.backends.openvino.placement import CPU, device_properties
+from edgehone.backends.openvino.session import properties, vocabulary
+from edgehone.backends.serving import EngineRequest, Option, Produced
+from edgehone.backends.shared.ids import check_ids
+
+# The names of the options in OpenVINO GenAI.
+_NAMES = {
+    "temperature": "temperature", "top_p": "top_p", "top_k": "top_k", "min_p": "min_p", "seed": "rng_seed",
+    "repetition_penalty": "repetition_penalty", "frequency_penalty": "frequency_penalty",
+    "presence_penalty": "presence_penalty",
+}  # fmt: skip
+_DRAWN = ("top_p", "top_k", "min_p", "seed")
+
+
+class OpenVinoEngine:
+    """A continuous-batching pipeline."""
+
+    options: frozenset[Option] = frozenset({
+        "temperature", "top_p", "top_k", "min_p", "seed", "repetition_penalty", "frequency_penalty",
+        "presence_penalty",
+    })  # fmt: skip
+
+    def __init__(self, folder: Path, settings: Mapping[str, Any], threads: int, places: int) -> None:
+        """Load the model for up to `places` requests at the same time."""
+        import openvino_genai as genai
+
+        scheduler = genai.SchedulerConfig()
+        scheduler.max_num_seqs = places
+        scheduler.enable_prefix_caching = True
+        self._vocabulary = vocabulary(folder)
+        device = str(settings.get("device", CPU))
+        given = device_properties(settings, properties(settings, threads))
+        self._pipeline = genai.ContinuousBatchingPipeline(str(folder), scheduler, device, given)
+        self._handles: dict[int, Any] = {}
+        self._ends: dict[int, frozenset[int]] = {}
+
+    def add(self, request: EngineRequest) -> None:
+        """Accept a request. Raises InputError for ids outside the vocabulary."""
+        import numpy as np
+        import openvino as ov
+
+        check_ids(request.ids, self._vocabulary)
+        ids = ov.Tensor(np.array([list(request.ids)], np.int64))
+        self._handles[request.number] = self._pipeline.add_request(request.number, ids, _config(request))
+        self._ends[request.number] = request.ends
+
+    def cancel(self, number: int) -> None:
+        """Stop a request."""
+        if handle := self._handles.pop(number, None):
+            handle.stop()
+            del self._ends[number]
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is not finished."""
+        return bool(self._handles) or bool(self._pipeline.has_non_finished_requests())
+
+    def step(self) -> list[Produced]:
+        """Run one step of the scheduler."""
+        if self._pipeline.has_non_finished_requests():
+            self._pipeline.step()
+        produced = [one for number in list(self._handles) if (one := self._read(number)) is not None]
+        for one in produced:
+            if one.reason:
+                del self._handles[one.number], self._ends[one.number]
+        return produced
+
+    def close(self) -> None:
+        """Stop all requests and release the model."""
+        for number in list(self._handles):
+            self.cancel(number)
+        self._pipeline = None
+
+    def _read(self, number: int) -> Produced | None:
+        """Return what a request has produced since the last step."""
+        import openvino_genai as genai
+
+        handle, ids = self._handles[number], list[int]()
+        while handle.can_read():
+            for output in handle.read().values():
+                ids += output.generated_ids
+        status = handle.get_status()
+        if ended := bool(ids) and ids[-1] in self._ends[number]:
+            ids.pop()
+        if status == genai.GenerationStatus.RUNNING:
+            return Produced(number, ids) if ids else None
+        if status == genai.GenerationStatus.IGNORED:
+            return Produced(number, [], "error", "the request does not fit into the KV cache")
+        return Produced(number, ids, "stop" if ended else "length")
+
+
+def _config(request: EngineRequest) -> Any:
+    import openvino_genai as genai
+
+    given = {name: value for name, value in request.options.items() if name in _NAMES and value is not None}
+    drawn = bool(given.get("temperature"))
+    if not drawn:
+        given = {name: value for name, value in given.items() if name not in ("temperature", *_DRAWN)}
+    if not given.get("top_k", 1):
+        del given["top_k"]  # 0 means all
+    return genai.GenerationConfig(
+        max_new_tokens=request.count,
+        ignore_eos=not request.ends,
+        stop_token_ids=set(request.ends),
+        do_sample=drawn,
+        **{_NAMES[name]: value for name, value in given.items()},
+    )

@@ -1,0 +1,77 @@
+"""Types of an engine: an opened artifact that answers many requests at the same time (worker side).
+
+The framework's own continuous batching decides which requests run in a step. Core and workers both use these types.
+This module imports only the standard library.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+# What a request may ask for beyond greedy generation, by the names of the OpenAI API and of llama.cpp.
+Option = Literal[
+    "temperature", "top_p", "top_k", "min_p", "seed", "repetition_penalty", "frequency_penalty",
+    "presence_penalty",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class EngineRequest:
+    """A prompt to continue.
+
+    `number` names the request, `ids` are the prompt, `count` is the largest number of new tokens, `ends` are the ids
+    that end the text. `options` has values for names of `Option`; without `temperature`, or with 0, the likeliest token
+    is taken.
+    """
+
+    number: int
+    ids: Sequence[int]
+    count: int
+    ends: frozenset[int] = frozenset()
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Produced:
+    """New tokens of a request, without the one that ended the text. `reason` is set with the last ones.
+
+    "stop": the text ended; "length": `count` tokens were generated; "refused": the request cannot be answered, as
+    `error` says; "error": the engine failed, as `error` says.
+    """
+
+    number: int
+    ids: Sequence[int]
+    reason: Literal["stop", "length", "refused", "error"] | None = None
+    error: str | None = None
+
+
+class Engine(Protocol):
+    """An opened artifact that answers requests together."""
+
+    @property
+    def options(self) -> frozenset[Option]:
+        """What a request may ask for."""
+        ...
+
+    def add(self, request: EngineRequest) -> None:
+        """Accept a request. Raises InputError if it cannot be answered."""
+        ...
+
+    def cancel(self, number: int) -> None:
+        """Forget a request; it frees its place before the next step. Unknown numbers are ignored."""
+        ...
+
+    def step(self) -> list[Produced]:
+        """Run one step of the requests, usually a token of each, and return what it produced."""
+        ...
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is not finished."""
+        ...
+
+    def close(self) -> None:
+        """Release the model."""
+        ...

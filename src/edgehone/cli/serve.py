@@ -1,0 +1,135 @@
+"""Serve bundles over HTTP, behind the OpenAI API.
+
+Each bundle gets an engine process of its own framework, which batches the requests of all clients. The server is
+ready (/readyz) once the engine has given the answers again that the proven artifact gave to the bundle's canaries.
+/healthz and /metrics (Prometheus) answer at any time. Clients ask for a bundle by the name of its folder. SIGTERM
+lets accepted requests end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from edgehone.serve.server import Listening
+
+EXAMPLE = """examples:
+  edgehone serve ./bundle
+  edgehone serve ./chat-model ./summarizer --port 9000
+  edgehone serve ./bundle --host 0.0.0.0 --api-key-file keys --tls-cert cert.pem --tls-key key.pem
+  curl http://127.0.0.1:8080/v1/completions -H "Content-Type: application/json" \\
+    -d '{"model": "bundle", "prompt": "Once upon a time", "max_tokens": 40}'
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments."""
+    parser.add_argument(
+        "bundles", nargs="+", metavar="BUNDLE", help="folder of a bundle with a language model"
+    )
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="address to listen on (default: this machine only)"
+    )
+    parser.add_argument(
+        "--port", type=int, default=8080, help="port to listen on; 0: any free one (default: 8080)"
+    )
+    parser.add_argument(
+        "--api-key-file", metavar="FILE", help="file with the keys that clients may use, one a line, mode 600"
+    )
+    parser.add_argument("--tls-cert", metavar="FILE", help="certificate chain (PEM) for HTTPS")
+    parser.add_argument("--tls-key", metavar="FILE", help="private key (PEM) of the certificate")
+    parser.add_argument(
+        "--parallel",
+        type=int,
+        default=8,
+        metavar="N",
+        help="requests that an engine answers at once (default: 8)",
+    )
+    parser.add_argument(
+        "--max-queue",
+        type=int,
+        default=64,
+        metavar="N",
+        help="requests that may wait for a place; further ones are refused with 429 (default: 64)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the verb."""
+    from edgehone.core.errors import SetupError
+
+    try:
+        from edgehone.serve import server
+    except ModuleNotFoundError as error:
+        raise SetupError(
+            f"the server needs the package {error.name}, which is not installed",
+            hint='pip install "edgehone[serve]"',
+        ) from error
+    from edgehone.bundle import read
+    from edgehone.serve.served import read_served
+
+    listening = _listening(args)
+    names = _names(args.bundles)
+    bound = server.bind(listening)
+    served = [
+        read_served(read(path), name, args.parallel, lambda text: print(text, file=sys.stderr))
+        for name, path in names.items()
+    ]
+    host, port = bound.getsockname()[:2]
+    scheme = "https" if listening.certificate else "http"
+    url = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+    _say(args.json, "listening", url=url, models=list(names))
+    if not listening.is_local and not listening.keys:
+        print(
+            f"warning: anyone who can reach {host} can use the server: give --api-key-file", file=sys.stderr
+        )
+    server.serve(served, listening, bound, args.max_queue, lambda text: _say(args.json, "engine", text=text))
+    return 0
+
+
+def _listening(args: argparse.Namespace) -> Listening:
+    from edgehone.core.errors import InputError
+    from edgehone.serve.server import Listening, check_certificate, read_keys
+
+    for name, value, least in (("--parallel", args.parallel, 1), ("--max-queue", args.max_queue, 0)):
+        if value < least:
+            raise InputError(f"{name} is {value}", hint=f"give {least} or more")
+    if not 0 <= args.port < 65536:
+        raise InputError(f"--port is {args.port}", hint="give a number from 0 to 65535")
+    if bool(args.tls_cert) != bool(args.tls_key):
+        raise InputError("--tls-cert and --tls-key belong together", hint="give both, or none")
+    certificate = key = None
+    if args.tls_cert:
+        certificate, key = Path(args.tls_cert), Path(args.tls_key)
+        check_certificate(certificate, key)
+    keys = read_keys(Path(args.api_key_file)) if args.api_key_file else ()
+    return Listening(args.host, args.port, keys, certificate, key)
+
+
+def _names(paths: list[str]) -> dict[str, Path]:
+    """Return the bundles' folders by the names under which clients ask for them."""
+    from edgehone.core.errors import InputError
+
+    names: dict[str, Path] = {}
+    for path in map(Path, paths):
+        name = path.resolve().name
+        if name in names:
+            raise InputError(f"{names[name]} and {path} have the same name", hint="rename one of the folders")
+        names[name] = path
+    return names
+
+
+def _say(as_json: bool, event: str, **facts: object) -> None:
+    """Print an event: a line of text, or of JSON."""
+    if as_json:
+        print(json.dumps({"event": event, **facts}), flush=True)
+    elif event == "listening":
+        models = facts["models"]
+        assert isinstance(models, list)
+        print(f"listening on {facts['url']}; models: {', '.join(models)}", flush=True)
+    else:
+        print(facts["text"], flush=True)

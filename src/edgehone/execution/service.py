@@ -1,0 +1,66 @@
+"""A job that runs until it is ended, and that exchanges lines with its parent through a socket."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from edgehone.execution.command import command_line, environment_variables, write_description
+from edgehone.execution.failure_cause import root_cause
+from edgehone.execution.job import Job
+from edgehone.execution.processes import end_tree
+from edgehone.execution.store import read_result
+
+
+@dataclass(frozen=True)
+class Service:
+    """A running service: its process, the parent's end of the socket, and the folder of its log."""
+
+    child: subprocess.Popen[bytes]
+    channel: socket.socket
+    folder: Path
+
+    @property
+    def cause(self) -> str:
+        """Why the process has ended, from its result or its log."""
+        error = (read_result(self.folder) or {}).get("error") or {}
+        log = self.folder / "log.txt"
+        cause = error.get("message") or root_cause(log.read_text("utf-8", "replace") if log.is_file() else "")
+        code = self.child.poll()
+        return str(
+            cause or (f"killed by signal {-code}" if code and code < 0 else f"ended with exit code {code}")
+        )
+
+    def end(self) -> None:
+        """Kill the process and all that it started, and remove its folder."""
+        end_tree(self.child.pid)
+        self.child.wait()
+        if self.child.stdin:
+            self.child.stdin.close()
+        self.channel.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def start(job: Job) -> Service:
+    """Start a job whose function reads and writes lines on the socket args["channel"]. It ends with this process."""
+    mine, its = socket.socketpair()
+    job = replace(job, args={**job.args, "channel": its.fileno()})
+    folder = Path(tempfile.mkdtemp(prefix="edgehone-"))
+    write_description(job, folder)
+    with (folder / "log.txt").open("wb") as log:
+        child = subprocess.Popen(
+            command_line(job, folder),
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            cwd=folder,
+            env=environment_variables(job, alone=True),
+            pass_fds=(its.fileno(),),
+            start_new_session=True,
+        )
+    its.close()
+    return Service(child, mine, folder)

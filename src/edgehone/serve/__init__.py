@@ -1,0 +1,1 @@
+"""Serve bundles over HTTP: the OpenAI API, health, readiness and metrics."""

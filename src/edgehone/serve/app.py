@@ -1,0 +1,154 @@
+"""The web application: routes, keys, errors as JSON."""
+
+from __future__ import annotations
+
+import hmac
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from edgehone.core.errors import InputError, JobError
+from edgehone.serve.admission import Full
+from edgehone.serve.http import ClientGone, Refused
+from edgehone.serve.metrics import CONTENT_TYPE, Metrics
+from edgehone.serve.model import Model
+from edgehone.serve.openai.routes import OpenAI
+
+Handler = Callable[[Request], Awaitable[Response]]
+# What a client that has left would have got, by nginx's convention.
+_CLIENT_GONE = 499
+
+
+def build(models: Mapping[str, Model], keys: Sequence[str]) -> Starlette:
+    """Return the application. With `keys`, requests for answers need one of them as a bearer token."""
+    metrics = Metrics(models.values())
+    guard = _Guard(keys, metrics)
+    openai = OpenAI(models, metrics, int(time.time()))
+    health = _Health(models, metrics)
+    routes = [
+        *openai.routes(guard.guarded),
+        Route("/healthz", health.alive),
+        Route("/readyz", health.ready),
+        Route("/metrics", health.metrics),
+    ]
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        for model in models.values():
+            model.start()
+        try:
+            yield
+        finally:
+            for model in models.values():
+                await model.end()
+
+    return Starlette(
+        routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _http_error, Exception: _fault}
+    )
+
+
+class _Guard:
+    """Checks the key of a request, turns errors into answers, and counts both."""
+
+    def __init__(self, keys: Sequence[str], metrics: Metrics) -> None:
+        self._keys, self._metrics = [key.encode() for key in keys], metrics
+
+    def guarded(self, handler: Handler) -> Handler:
+        """Return the handler with checks around it."""
+
+        async def answer(request: Request) -> Response:
+            response = await self._answer(handler, request)
+            path = request.scope["route"].path
+            self._metrics.requests.labels(path, response.status_code).inc()
+            return response
+
+        return answer
+
+    async def _answer(self, handler: Handler, request: Request) -> Response:
+        try:
+            self._check_key(request)
+            return await handler(request)
+        except ExceptionGroup as group:  # of several prompts; the first error tells
+            return self._error(group.exceptions[0])
+        except (Refused, Full, InputError, JobError, ClientGone) as error:
+            return self._error(error)
+
+    def _error(self, error: Exception) -> Response:
+        if isinstance(error, Refused):
+            return failure(error.status, error.message, field=error.field, headers=error.headers)
+        if isinstance(error, Full):
+            return failure(429, error.message, headers={"retry-after": str(error.retry_after)})
+        if isinstance(error, InputError):
+            return failure(400, error.message)
+        if isinstance(error, JobError):
+            return failure(503, error.message, headers={"retry-after": "1"})
+        if isinstance(error, ClientGone):
+            return Response(status_code=_CLIENT_GONE)
+        raise error
+
+    def _check_key(self, request: Request) -> None:
+        if not self._keys:
+            return
+        kind, _, given = request.headers.get("authorization", "").partition(" ")
+        # All keys are compared, so that the time tells nothing about them.
+        equal = [hmac.compare_digest(given.strip().encode(), key) for key in self._keys]
+        if kind.lower() != "bearer" or not any(equal):
+            raise Refused(401, "no valid API key was given", headers={"www-authenticate": "Bearer"})
+
+
+class _Health:
+    """Whether the server and its models are well. Neither asks an engine."""
+
+    def __init__(self, models: Mapping[str, Model], metrics: Metrics) -> None:
+        self._models, self._metrics = models, metrics
+
+    async def alive(self, request: Request) -> Response:
+        """The server runs."""
+        return _json(200, {"status": "ok"})
+
+    async def ready(self, request: Request) -> Response:
+        """Every model answered a canary."""
+        problems = {name: model.engine.problem for name, model in self._models.items()}
+        failed = {name: problem for name, problem in problems.items() if problem}
+        proofs = {name: str(model.engine.proof) for name, model in self._models.items() if model.engine.proof}
+        body = {"status": "not ready" if failed else "ready", "problems": failed, "proofs": proofs}
+        return _json(503 if failed else 200, body)
+
+    async def metrics(self, request: Request) -> Response:
+        """The metrics for Prometheus."""
+        return Response(self._metrics.text(), headers={"content-type": CONTENT_TYPE})
+
+
+def failure(
+    status: int, message: str, *, field: str | None = None, headers: Mapping[str, str] | None = None
+) -> Response:
+    """Return an error in the form of the OpenAI API."""
+    kind = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}.get(
+        status, "invalid_request_error" if status < 500 else "server_error"
+    )
+    body = {"error": {"message": message, "type": kind, "param": field, "code": None}}
+    return _json(status, body, headers)
+
+
+def _json(status: int, body: Any, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(
+        msgspec.json.encode(body), status, headers=dict(headers or {}), media_type="application/json"
+    )
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    message = f"{request.method} {request.url.path[:80]}: {error.detail}"
+    return failure(error.status_code, message, headers=error.headers)
+
+
+async def _fault(request: Request, error: Exception) -> Response:
+    return failure(500, f"the server failed: {type(error).__name__}; its log has more")

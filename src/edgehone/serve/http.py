@@ -1,0 +1,128 @@
+"""Read requests within limits, notice clients that leave, and send events."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import aclosing
+from typing import Any, TypeVar
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from edgehone.core.errors import EdgehoneError
+
+T = TypeVar("T")
+Struct = TypeVar("Struct", bound=msgspec.Struct)
+BODY_LIMIT = 8 << 20
+# A client that sends its request more slowly than this holds a connection for nothing.
+BODY_SECONDS = 30.0
+
+
+class Refused(EdgehoneError):
+    """A request that is not answered: its HTTP status, and the field that is wrong."""
+
+    def __init__(
+        self, status: int, message: str, *, field: str | None = None, headers: dict[str, str] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status, self.field, self.headers = status, field, headers
+
+
+class ClientGone(Exception):
+    """The client has closed the connection."""
+
+
+async def read_body(request: Request) -> bytes:
+    """Return the body. Raises Refused if it is larger or slower than the limits."""
+    parts, size = [], 0
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for part in request.stream():
+                size += len(part)
+                if size > BODY_LIMIT:
+                    raise Refused(413, f"the body has more than {BODY_LIMIT} bytes")
+                parts.append(part)
+    except TimeoutError:
+        raise Refused(408, f"the body did not come within {BODY_SECONDS:.0f} s") from None
+    return b"".join(parts)
+
+
+async def read_json(request: Request, kind: type[Struct]) -> Struct:
+    """Return the body as a struct. Raises Refused with the field that does not fit."""
+    body = await read_body(request)
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        text = "the body is not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
+        text = text or "the body is nested too deeply"
+        raise Refused(400, text, field=_field(text)) from None
+
+
+def _field(text: str) -> str | None:
+    """Return the field that a message of msgspec names."""
+    for start, end in (("unknown field `", "`"), ("at `$.", "`"), ("required field `", "`")):
+        _, found, rest = text.partition(start)
+        if found:
+            return rest.partition(end)[0]
+    return None
+
+
+async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """Return the result of some work, which is cancelled if the client leaves. Then raises ClientGone."""
+    task, gone = asyncio.create_task(work), asyncio.create_task(_wait_until_gone(request.receive))
+    try:
+        await asyncio.wait([task, gone], return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ClientGone
+        return task.result()
+    finally:
+        gone.cancel()
+        if not task.done():
+            task.cancel()
+            await asyncio.wait([task])
+
+
+async def _wait_until_gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+class Events(Response):
+    """A stream of server-sent events. It ends, and closes their source, when the client leaves."""
+
+    def __init__(self, events: AsyncIterator[bytes]) -> None:
+        super().__init__(
+            status_code=200,
+            headers={"cache-control": "no-store", "x-accel-buffering": "no"},
+            media_type="text/event-stream",
+        )
+        del self.headers["content-length"]
+        self._events = events
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the events."""
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        sending = asyncio.create_task(self._send(send))
+        gone = asyncio.create_task(_wait_until_gone(receive))
+        try:
+            await asyncio.wait([sending, gone], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (sending, gone):
+                task.cancel()
+            await asyncio.wait([sending, gone])
+        if not sending.cancelled():
+            sending.result()
+
+    async def _send(self, send: Send) -> None:
+        async with aclosing(self._events) as events:  # type: ignore[type-var]
+            async for event in events:
+                await send({"type": "http.response.body", "body": event, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def event(content: bytes) -> bytes:
+    """Return a server-sent event with this content, one line."""
+    return b"data: " + content + b"\n\n"

@@ -1,0 +1,75 @@
+"""Counters for Prometheus. Reading them asks no engine: a scrape never loads, wakes or blocks a model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+if TYPE_CHECKING:
+    from edgehone.serve.model import Model
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
+_TOKEN_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1)
+
+
+class Metrics:
+    """The metrics of a server. Labels have few values: a client cannot make new ones."""
+
+    def __init__(self, models: Iterable[Model]) -> None:
+        own = self._registry = CollectorRegistry()
+        self.requests = Counter(
+            "edgehone_requests", "Requests by their path and HTTP status.", ("path", "status"), registry=own
+        )
+        self.seconds = Histogram(
+            "edgehone_request_seconds", "Time of a request, waiting included.", ("model",), buckets=_SECONDS,
+            registry=own,
+        )  # fmt: skip
+        self.first = Histogram(
+            "edgehone_first_token_seconds", "Time to the first token, waiting included.", ("model",),
+            buckets=_SECONDS, registry=own,
+        )  # fmt: skip
+        self.token = Histogram(
+            "edgehone_token_seconds", "Mean time of a further token of a request.", ("model",),
+            buckets=_TOKEN_SECONDS, registry=own,
+        )  # fmt: skip
+        self.prompt_tokens = Counter(
+            "edgehone_prompt_tokens", "Tokens of answered prompts.", ("model",), registry=own
+        )
+        self.generated_tokens = Counter(
+            "edgehone_generated_tokens", "Generated tokens.", ("model",), registry=own
+        )
+        own.register(_State(models))
+
+    def text(self) -> bytes:
+        """Return all metrics in Prometheus' text format."""
+        return generate_latest(self._registry)
+
+
+class _State(Collector):
+    """What holds at the moment of a scrape."""
+
+    def __init__(self, models: Iterable[Model]) -> None:
+        self._models = models
+
+    def collect(self) -> Iterable[Metric]:
+        """Return the gauges of all models."""
+        ready = GaugeMetricFamily("edgehone_ready", "1 if the engine answered a canary.", labels=["model"])
+        waiting = GaugeMetricFamily(
+            "edgehone_waiting_requests", "Requests without a place yet.", labels=["model"]
+        )
+        running = GaugeMetricFamily("edgehone_running_requests", "Requests in the engine.", labels=["model"])
+        restarts = GaugeMetricFamily(
+            "edgehone_engine_restarts", "Restarts of the engine since the server began.", labels=["model"]
+        )
+        for model in self._models:
+            name = [model.name]
+            ready.add_metric(name, float(model.engine.problem is None))
+            waiting.add_metric(name, model.admission.waiting)
+            running.add_metric(name, model.admission.running)
+            restarts.add_metric(name, model.engine.restarts)
+        return [ready, waiting, running, restarts]

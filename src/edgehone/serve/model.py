@@ -1,0 +1,82 @@
+"""A served model: its engine, its text process and the queue before them; and how it answers a request."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+
+from edgehone.core.errors import InputError
+from edgehone.serve.admission import Admission
+from edgehone.serve.served import Served
+from edgehone.serve.supervisor import Supervisor
+from edgehone.serve.text import TextProcess
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A request in the engine's terms: the ids of the prompt, the most new tokens, stop strings and options."""
+
+    ids: Sequence[int]
+    count: int
+    stops: Sequence[str]
+    options: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A piece of an answer: its text, its number of tokens, and with the last one why it ended ("stop", "length")."""
+
+    text: str
+    tokens: int
+    reason: str | None
+
+
+class Model:
+    """A bundle that is served."""
+
+    def __init__(self, served: Served, most_waiting: int, say: Callable[[str], None]) -> None:
+        self.served, self.name = served, served.name
+        self.engine = Supervisor(served, say)
+        self.text = TextProcess(served.text)
+        self.admission = Admission(served.places, most_waiting)
+
+    def start(self) -> None:
+        """Start the engine; it gets ready in the background."""
+        self.engine.start()
+
+    async def end(self) -> None:
+        """End both processes."""
+        await asyncio.gather(self.engine.end(), self.text.end())
+
+    def fitting(self, ids: Sequence[int], count: int | None) -> int:
+        """Return the most new tokens after a prompt: `count`, as far as the context has room.
+
+        Raises InputError if the prompt leaves no room for one.
+        """
+        context = self.served.context
+        if context is None:
+            return count or 512
+        if len(ids) >= context:
+            raise InputError(f"the prompt has {len(ids)} tokens; the model's context is {context}")
+        return min(count or context, context - len(ids))
+
+    async def answer(self, wanted: Wanted) -> AsyncIterator[Piece]:
+        """Yield the answer piece by piece; leaving the loop early frees its place in the engine.
+
+        Raises Full if too many requests wait, JobError if the engine is not ready or fails.
+        """
+        async with self.admission.place():
+            text = await self.text.stream(wanted.stops)
+            produced = self.engine.answer(wanted.ids, wanted.count, self.served.ends, wanted.options)
+            try:
+                async with aclosing(produced) as parts:  # type: ignore[type-var]
+                    async for part in parts:
+                        more, stopped = await text.add(part.ids, last=part.reason is not None)
+                        yield Piece(more, len(part.ids), "stop" if stopped else part.reason)
+                        if stopped:
+                            return
+            finally:
+                text.close()

@@ -1,0 +1,137 @@
+"""POST /v1/chat/completions, POST /v1/completions and GET /v1/models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from edgehone.core.errors import InputError
+from edgehone.serve.http import Refused, read_json
+from edgehone.serve.metrics import Metrics
+from edgehone.serve.model import Model, Wanted
+from edgehone.serve.openai import options
+from edgehone.serve.openai.answers import CHAT, COMPLETION, Answer, Form
+from edgehone.serve.openai.requests import ChatRequest, CompletionRequest, Generate, Message
+
+_PROMPTS = 64
+
+
+class OpenAI:
+    """The routes of the OpenAI API over some models, by name."""
+
+    def __init__(self, models: Mapping[str, Model], metrics: Metrics, created: int) -> None:
+        self._models, self._metrics, self._created = models, metrics, created
+
+    def routes(self, guarded: Callable[[Any], Any]) -> list[Route]:
+        """Return the routes, each through `guarded`."""
+        return [
+            Route("/v1/chat/completions", guarded(self.chat), methods=["POST"]),
+            Route("/v1/completions", guarded(self.completions), methods=["POST"]),
+            Route("/v1/models", guarded(self.models), methods=["GET"]),
+            Route("/v1/models/{name:path}", guarded(self.one_model), methods=["GET"]),
+        ]
+
+    async def chat(self, request: Request) -> Response:
+        """Answer a conversation."""
+        asked = await read_json(request, ChatRequest)
+        model = self._model(asked)
+        options.check(asked, model)
+        if not asked.messages:
+            raise Refused(400, "messages is empty", field="messages")
+        messages = [_message(one) for one in asked.messages]
+        await model.text.open()
+        if not model.text.has_template:
+            raise Refused(400, f"{model.name} has no chat template: use /v1/completions", field="messages")
+        try:
+            ids = await model.text.conversation(messages)
+        except InputError as error:
+            raise Refused(400, error.message, field="messages") from None
+        return await self._answer(request, asked, model, CHAT, [ids])
+
+    async def completions(self, request: Request) -> Response:
+        """Continue one or several plain texts."""
+        asked = await read_json(request, CompletionRequest)
+        model = self._model(asked)
+        options.check(asked, model)
+        prompts = _prompts(asked.prompt)
+        if asked.stream and len(prompts) > 1:
+            raise Refused(400, f"prompt has {len(prompts)} texts; a stream continues one", field="prompt")
+        try:
+            ids = [await model.text.prompt(one) if isinstance(one, str) else one for one in prompts]
+        except InputError as error:
+            raise Refused(400, error.message, field="prompt") from None
+        return await self._answer(request, asked, model, COMPLETION, ids)
+
+    async def models(self, request: Request) -> Response:
+        """Return the models that are served."""
+        body = {"object": "list", "data": [self._described(name) for name in self._models]}
+        return Response(msgspec.json.encode(body), media_type="application/json")
+
+    async def one_model(self, request: Request) -> Response:
+        """Return one model."""
+        name = request.path_params["name"]
+        if name not in self._models:
+            raise self._unknown(name)
+        return Response(msgspec.json.encode(self._described(name)), media_type="application/json")
+
+    async def _answer(
+        self,
+        request: Request,
+        asked: ChatRequest | CompletionRequest,
+        model: Model,
+        form: Form,
+        prompts: Sequence[Sequence[int]],
+    ) -> Response:
+        drawn, stop = options.options(asked, model, raw=form is COMPLETION), options.stops(asked)
+        most = options.count(asked) or (16 if form is COMPLETION else None)  # the API's own default
+        try:
+            wanted = [Wanted(ids, model.fitting(ids, most), stop, drawn) for ids in prompts]
+        except InputError as error:
+            raise Refused(400, error.message, field="messages" if form is CHAT else "prompt") from None
+        usage = asked.stream_options is not None and asked.stream_options.include_usage
+        answer = Answer(model, form, wanted, self._metrics, usage_at_end=usage)
+        return await (answer.stream(request) if asked.stream else answer.whole(request))
+
+    def _model(self, asked: Generate) -> Model:
+        if asked.model not in self._models:
+            raise self._unknown(asked.model)
+        return self._models[asked.model]
+
+    def _unknown(self, name: str) -> Refused:
+        return Refused(
+            404, f"there is no model {name[:80]!r}; served: {', '.join(self._models)}", field="model"
+        )
+
+    def _described(self, name: str) -> dict[str, Any]:
+        return {"id": name, "object": "model", "created": self._created, "owned_by": "edgehone"}
+
+
+def _message(message: Message) -> dict[str, Any]:
+    if message.role == "tool" or message.tool_calls or message.tool_call_id:
+        raise Refused(400, "tool_calls are not supported by this server: leave them out", field="messages")
+    content = message.content
+    text = content if isinstance(content, str) else "".join(part.text for part in content or ())
+    role = "system" if message.role == "developer" else message.role
+    return {"role": role, "content": text, **({"name": message.name} if message.name else {})}
+
+
+def _prompts(prompt: str | Sequence[str | int | list[int]]) -> list[str | list[int]]:
+    """Return the prompts of a request, texts or ids. Raises Refused for none, too many, or a mixture."""
+    if isinstance(prompt, str):
+        found: list[str | list[int]] = [prompt]
+    elif all(isinstance(one, int) for one in prompt):
+        found = [[one for one in prompt if isinstance(one, int)]]
+    else:
+        found = [one for one in prompt if not isinstance(one, int)]
+        if len(found) < len(prompt) or len({type(one) for one in found}) > 1:
+            raise Refused(400, "prompt is a mixture of texts and ids; give one kind", field="prompt")
+    if not found or not all(found):
+        raise Refused(400, "prompt is empty", field="prompt")
+    if len(found) > _PROMPTS:
+        raise Refused(400, f"prompt has {len(found)} texts; give at most {_PROMPTS}", field="prompt")
+    return found

@@ -1,0 +1,84 @@
+"""Prove that an engine serves what was tested: it must answer the bundle's canaries as the proven artifact did."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from edgehone.core.errors import JobError
+from edgehone.serve.link import Link
+from edgehone.serve.served import Canary
+
+# The share of the proven answers' tokens that the engine must give again. An engine may compute attention by another
+# kernel than the one that was scored, which can turn a tie between two tokens: one token of 48 may differ.
+LEAST = 0.97
+SECONDS = 120.0
+
+
+@dataclass(frozen=True)
+class Proof:
+    """How many of the tokens of the proven answers the engine gave again, of how many."""
+
+    equal: int
+    tokens: int
+
+    @property
+    def holds(self) -> bool:
+        """Whether the engine serves what was tested."""
+        return self.equal >= LEAST * self.tokens
+
+    def __str__(self) -> str:
+        """Return it in words."""
+        if self.equal == self.tokens:
+            return f"all {self.tokens} tokens of the canaries are equal"
+        return f"{self.tokens - self.equal} of the {self.tokens} tokens of the canaries differ"
+
+
+async def prove(link: Link, canaries: Sequence[Canary]) -> Proof:
+    """Ask the engine for the canaries. Raises JobError if it does not answer.
+
+    A whole answer that differs is asked for again token by token, each after the proven beginning, so that one
+    different token does not count as many.
+    """
+    answers = await asyncio.gather(*(_answer(link, one.prompt, len(one.answer)) for one in canaries))
+    equal = 0
+    for canary, answer in zip(canaries, answers, strict=True):
+        equal += len(answer) if answer == canary.answer else await _equal_tokens(link, canary)
+    return Proof(equal, sum(len(one.answer) for one in canaries))
+
+
+async def _equal_tokens(link: Link, canary: Canary) -> int:
+    prompts = [(*canary.prompt, *canary.answer[:at]) for at in range(len(canary.answer))]
+    found = await asyncio.gather(*(_answer(link, prompt, 1) for prompt in prompts))
+    return sum(answer == (token,) for answer, token in zip(found, canary.answer, strict=True))
+
+
+async def _answer(link: Link, prompt: Sequence[int], count: int) -> tuple[int, ...]:
+    number, queue = link.submit(prompt, count, [], {})
+    ids: list[int] = []
+    finished = False
+    try:
+        async with asyncio.timeout(SECONDS):
+            while not finished:
+                produced = await queue.get()
+                ids += produced.ids
+                finished = produced.reason is not None
+                if produced.reason in ("error", "refused"):
+                    raise JobError(produced.error or "the engine failed")
+    except TimeoutError:
+        raise JobError(f"the engine did not answer a canary within {SECONDS:.0f} s") from None
+    finally:
+        link.release(number, finished=finished)
+    return tuple(ids)
+
+
+async def beat(link: Link, canary: Canary, seconds: float) -> None:
+    """Ask for the first token of a canary. Raises JobError if it does not come in time or is another one."""
+    try:
+        async with asyncio.timeout(seconds):
+            answer = await _answer(link, canary.prompt, 1)
+    except TimeoutError:
+        raise JobError(f"the engine did not answer a canary within {seconds:.0f} s") from None
+    if answer != canary.answer[:1]:
+        raise JobError(f"the engine answered a canary with {list(answer)}, not {list(canary.answer[:1])}")

@@ -1,0 +1,57 @@
+"""Answer requests with an engine until the parent closes the channel, for `edgehone serve` (worker side)."""
+
+from __future__ import annotations
+
+import traceback
+from typing import Any
+
+from edgehone.backends.capabilities import EngineBackend, require
+from edgehone.backends.serving import Engine, EngineRequest
+from edgehone.backends.sessions import WorkerJob
+from edgehone.core.errors import EdgehoneError
+from edgehone.worker.backend import load_backend
+from edgehone.worker.lines import Lines
+
+
+def serve(job: WorkerJob) -> dict[str, Any]:
+    """Open the artifact and answer requests.
+
+    args: backend, settings, places (the most requests at the same time), and channel, the file descriptor of a socket.
+    inputs: artifact.
+
+    The first message sent is {"ready": true, "options": names}. Messages received are requests, {"id", "ids", "count",
+    "ends", "options"}, and {"cancel": id}. Messages sent after a step are {"produced": [[id, ids, reason, error]]}.
+    Returns answered, the number of requests that came to their end.
+    """
+    lines = Lines(job.args["channel"])
+    backend = require(load_backend(job), EngineBackend)
+    engine = backend.open_engine(job.inputs["artifact"], job.args["settings"], job, job.args["places"])
+    lines.send({"ready": True, "options": sorted(engine.options)})
+    answered = 0
+    while (messages := lines.take(wait=not engine.busy)) is not None:
+        for message in messages:
+            _accept(engine, lines, message)
+        produced = engine.step() if engine.busy else []
+        if produced:
+            answered += sum(one.reason is not None for one in produced)
+            told = [[one.number, list(one.ids), one.reason, one.error] for one in produced]
+            lines.send({"produced": told})
+    engine.close()
+    return {"answered": answered}
+
+
+def _accept(engine: Engine, lines: Lines, message: dict[str, Any]) -> None:
+    if "cancel" in message:
+        engine.cancel(message["cancel"])
+        return
+    number = message["id"]
+    request = EngineRequest(
+        number, message["ids"], message["count"], frozenset(message["ends"]), message["options"]
+    )
+    try:
+        engine.add(request)
+    except EdgehoneError as error:
+        lines.send({"produced": [[number, [], "refused", error.message]]})
+    except Exception as error:  # noqa: BLE001 - a framework may raise any type; only this request fails
+        traceback.print_exc()
+        lines.send({"produced": [[number, [], "error", f"{type(error).__name__}: {error}"]]})

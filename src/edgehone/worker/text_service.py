@@ -1,0 +1,73 @@
+"""Turn messages and prompts into ids, and ids into text, in a process of its own, for `edgehone serve` (worker side).
+
+A prompt or a template may take long. In this process neither keeps the server nor the engine from answering others, and
+the server can end it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from edgehone.backends.sessions import WorkerJob
+from edgehone.core.errors import EdgehoneError
+from edgehone.worker.backend import load_backend
+from edgehone.worker.lines import Lines
+from edgehone.worker.text import Text
+from edgehone.worker.text_stream import TextStream
+
+
+def serve(job: WorkerJob) -> dict[str, Any]:
+    """Answer until the parent closes the channel.
+
+    args: backend, settings, and channel, the file descriptor of a socket. inputs: artifact, optionally tokenizer (the
+    folder in a bundle); without a tokenizer.json in it, the artifact is opened for the runtime's own tokenizer.
+
+    The first message sent is {"ready": true, "template": whether there is one, "tokenizer": whose}. Messages received:
+    {"id", "messages"} or {"id", "prompt"}, answered by {"id", "ids"} or {"id", "error"}; {"open": stream, "stop":
+    texts}, not answered; {"id", "add": stream, "ids", "last"}, answered by {"id", "text", "stopped"};
+    {"close": stream}. Returns {}.
+    """
+    lines = Lines(job.args["channel"])
+    text = Text(job, _Tokenizer(job))
+    streams: dict[int, TextStream] = {}
+    lines.send({"ready": True, "template": text.has_template, "tokenizer": text.source})
+    while (messages := lines.take(wait=True)) is not None:
+        for message in messages:
+            if "open" in message:
+                streams[message["open"]] = TextStream(text.stream(), message["stop"])
+            elif "close" in message:
+                streams.pop(message["close"], None)
+            else:
+                lines.send({"id": message["id"], **_answer(text, streams, message)})
+    return {}
+
+
+class _Tokenizer:
+    """The session whose tokenizer is used if the bundle has no tokenizer.json, opened when it is first needed."""
+
+    def __init__(self, job: WorkerJob) -> None:
+        self._job = job
+        self._session: Any = None
+
+    def __getattr__(self, name: str) -> Any:
+        if self._session is None:
+            backend, job = load_backend(self._job), self._job
+            self._session = backend.open_session(job.inputs["artifact"], job.args["settings"], job)
+        return getattr(self._session, name)
+
+
+def _answer(text: Text, streams: dict[int, TextStream], message: dict[str, Any]) -> dict[str, Any]:
+    try:
+        if "messages" in message:
+            return {"ids": text.conversation(message["messages"])}
+        if "prompt" in message:
+            return {"ids": text.prompt(message["prompt"])}
+        stream = streams.get(message["add"])
+        if stream is None:
+            return {"error": "the stream was closed"}
+        more, stopped = stream.add(message["ids"], last=message["last"])
+        return {"text": more, "stopped": stopped}
+    except EdgehoneError as error:
+        return {"error": error.message}
+    except Exception as error:  # noqa: BLE001 - a template or a tokenizer may raise any type
+        return {"error": f"{type(error).__name__}: {error}"}

@@ -1,0 +1,116 @@
+"""A server process as a user starts it, and what tests ask of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+
+PATIENCE = 60.0
+
+
+class Server:
+    """A running `edgehone serve`."""
+
+    def __init__(self, process: subprocess.Popen[str], url: str) -> None:
+        self.process, self.url = process, url
+        self.client = httpx.Client(base_url=url, timeout=PATIENCE)
+
+    def post(self, path: str, body: Any, **more: Any) -> httpx.Response:
+        """Send a body, as JSON unless it is bytes."""
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        return self.client.post(path, content=content, **more)
+
+    def complete(self, prompt: Any, **more: Any) -> dict[str, Any]:
+        """Return the answer of POST /v1/completions, which must succeed."""
+        answer = self.post("/v1/completions", {"model": "bundle", "prompt": prompt, **more})
+        assert answer.status_code == 200, answer.text
+        found: dict[str, Any] = answer.json()
+        return found
+
+    def events(self, path: str, body: dict[str, Any]) -> list[str]:
+        """Return the contents of the events of a stream."""
+        with self.client.stream("POST", path, json={**body, "stream": True}) as answer:
+            assert answer.status_code == 200, answer.read()
+            assert answer.headers["content-type"].startswith("text/event-stream")
+            return [line.removeprefix("data: ") for line in answer.iter_lines() if line]
+
+    def ready(self) -> bool:
+        """Whether the server says that it is ready."""
+        return self.client.get("/readyz").status_code == 200
+
+    def wait_until(self, ready: bool, seconds: float = PATIENCE) -> float:
+        """Wait until /readyz says so, and return how many seconds it took."""
+        begun = time.monotonic()
+        while self.ready() is not ready:
+            assert time.monotonic() - begun < seconds, f"still {'not ' if ready else ''}ready"
+            time.sleep(0.02)
+        return time.monotonic() - begun
+
+    def metric(self, name: str) -> float:
+        """Return the sum of a metric over its labels."""
+        lines = self.client.get("/metrics").text.splitlines()
+        return sum(
+            float(line.rpartition(" ")[2]) for line in lines if line.startswith((f"{name}{{", f"{name} "))
+        )
+
+    def engine(self) -> psutil.Process:
+        """Return the engine's process."""
+        children = psutil.Process(self.process.pid).children(recursive=True)
+        (found,) = [child for child in children if _is_engine(child)]
+        return found
+
+    def end(self, number: int = signal.SIGTERM) -> int:
+        """End the server by a signal and return its exit code."""
+        self.process.send_signal(number)
+        return self.process.wait(PATIENCE)
+
+
+def _is_engine(process: psutil.Process) -> bool:
+    folder = json.loads(process.cmdline()[-1])["args"][0]
+    call: str = json.loads((Path(folder) / "job.json").read_text("utf-8"))["call"]
+    return call == "edgehone.worker.engine:serve"
+
+
+@contextmanager
+def running(
+    bundle: Path, *words: str, ready: bool = True, env: dict[str, str] | None = None
+) -> Iterator[Server]:
+    """Serve a bundle on a free port until the block ends; what the server started must then have ended too."""
+    command = [
+        sys.executable,
+        "-m",
+        "edgehone.cli.main",
+        "serve",
+        str(bundle),
+        "--port",
+        "0",
+        "--json",
+        *words,
+    ]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env={**os.environ, **(env or {})}
+    ) as process:
+        assert process.stdout is not None
+        try:
+            server = Server(process, json.loads(process.stdout.readline())["url"])
+            if ready:
+                server.wait_until(True)
+            yield server
+        finally:
+            started = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
+            if process.poll() is None:
+                process.terminate()
+            process.wait(PATIENCE)
+            _, left = psutil.wait_procs(started, PATIENCE)
+            assert not left

@@ -1,0 +1,172 @@
+"""Engines that die or hang, clients that leave, queues that are full, and the end of a server."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.finished import list_again
+from tests.serve.server import Server, running
+
+# Each test starts a server of its own.
+pytestmark = pytest.mark.whole
+
+
+def long_request(server: Server, tokens: int = 2000) -> httpx.Response:
+    return server.post("/v1/completions", {"model": "bundle", "prompt": "To the ", "max_tokens": tokens})
+
+
+def wait_for(condition: object, seconds: float = 10.0) -> None:
+    begun = time.monotonic()
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() - begun < seconds
+        time.sleep(0.01)
+
+
+def test_a_killed_engine_fails_its_requests_at_once_and_is_started_again(chatty: Path) -> None:
+    with running(chatty) as server, ThreadPoolExecutor(2) as pool:
+        whole = pool.submit(long_request, server)
+        body = {"model": "bundle", "prompt": "To the ", "max_tokens": 2000}
+        stream = pool.submit(server.events, "/v1/completions", body)
+        wait_for(lambda: server.metric("edgehone_running_requests") == 2)
+        killed = time.monotonic()
+        server.engine().kill()
+        answer = whole.result(10)
+        assert answer.status_code == 503 and "the engine ended" in answer.json()["error"]["message"]
+        assert "the engine ended" in json.loads(stream.result(10)[-1])["error"]["message"]
+        assert time.monotonic() - killed < 2
+        assert not server.ready()
+        server.wait_until(True)
+        assert server.complete("To the ", max_tokens=3)["choices"][0]["text"] == "the"
+        assert server.metric("edgehone_engine_restarts") == 1
+
+
+def test_a_stopped_engine_is_not_ready_within_a_second_and_ready_when_it_goes_on(chatty: Path) -> None:
+    with running(chatty) as server:
+        engine = server.engine()
+        engine.suspend()
+        try:
+            assert server.wait_until(False, 1.0) < 1
+            assert "stopped by a signal" in server.client.get("/readyz").json()["problems"]["bundle"]
+            assert long_request(server).status_code == 503
+            assert server.client.get("/healthz").status_code == 200
+        finally:
+            engine.resume()
+        server.wait_until(True, 10)
+
+
+def test_a_client_that_leaves_frees_its_place(chatty: Path) -> None:
+    with running(chatty, "--parallel", "1", "--max-queue", "0") as server:
+        body = {"model": "bundle", "prompt": "To the ", "max_tokens": 4000, "stream": True}
+        for stream in (True, False):
+            with (
+                httpx.Client(base_url=server.url, timeout=5) as leaver,
+                leaver.stream("POST", "/v1/completions", json={**body, "stream": stream})
+                if stream
+                else _abandoned(server, {**body, "stream": False}),
+            ):
+                wait_for(lambda: server.metric("edgehone_running_requests") == 1)
+                assert long_request(server, 3).status_code == 429
+            wait_for(lambda: server.metric("edgehone_running_requests") == 0, 1.0)
+            assert server.complete("To the ", max_tokens=3)["choices"]
+
+
+class _abandoned:
+    """A request whose client closes the connection instead of waiting."""
+
+    def __init__(self, server: Server, body: dict[str, object]) -> None:
+        host, _, port = server.url.removeprefix("http://").rpartition(":")
+        self.socket = socket.create_connection((host, int(port)))
+        text = json.dumps(body).encode()
+        head = f"POST /v1/completions HTTP/1.1\r\nHost: {host}\r\nContent-Length: {len(text)}\r\n\r\n"
+        self.socket.sendall(head.encode() + text)
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: object) -> None:
+        self.socket.close()
+
+
+def test_requests_beyond_the_queue_are_refused_at_once(chatty: Path) -> None:
+    with running(chatty, "--parallel", "2", "--max-queue", "3") as server, ThreadPoolExecutor(16) as pool:
+        answers = [pool.submit(long_request, server, 400) for _ in range(5)]
+        wait_for(lambda: server.metric("edgehone_waiting_requests") == 3)
+        begun = time.monotonic()
+        refused = long_request(server, 3)
+        assert time.monotonic() - begun < 0.5
+        assert refused.status_code == 429 and int(refused.headers["retry-after"]) >= 1
+        assert refused.json()["error"]["type"] == "rate_limit_error"
+        assert [answer.result(30).status_code for answer in answers] == [200] * 5
+        assert server.metric("edgehone_waiting_requests") == server.metric("edgehone_running_requests") == 0
+
+
+def test_sigterm_lets_accepted_requests_end(chatty: Path) -> None:
+    with running(chatty) as server, ThreadPoolExecutor(2) as pool:
+        answer = pool.submit(long_request, server, 600)
+        wait_for(lambda: server.metric("edgehone_running_requests") == 1)
+        code = threading.Thread(target=server.end)
+        code.start()
+        assert answer.result(30).json()["usage"]["completion_tokens"] == 600
+        code.join(30)
+        assert server.process.returncode == 0
+        with pytest.raises(httpx.ConnectError):
+            server.ready()
+
+
+def test_an_engine_that_serves_something_else_never_gets_ready(chatty: Path) -> None:
+    manifest = json.loads((chatty / "manifest.json").read_text())
+    for canary in manifest["canaries"]:
+        canary["answer"] = [(token + 1) % 256 for token in canary["answer"]]
+    (chatty / "manifest.json").write_text(json.dumps({**manifest, "digest": ""}))
+    list_again(chatty)
+    with running(chatty, ready=False) as server:
+        wait_for(
+            lambda: "does not serve what was tested" in str(server.client.get("/readyz").json()["problems"])
+        )
+        problem = server.client.get("/readyz").json()["problems"]["bundle"]
+        assert "48 of the 48 tokens of the canaries differ" in problem
+        assert long_request(server, 3).status_code == 503
+
+
+def test_a_template_that_takes_for_ever_is_ended(chatty: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with running(chatty) as server:
+        endless = {"model": "bundle", "messages": [{"role": "user", "content": "for ever"}]}
+        answer = server.post("/v1/chat/completions", endless)
+        assert answer.status_code == 400
+        assert (
+            "longer than" in answer.json()["error"]["message"] or "Range" in answer.json()["error"]["message"]
+        )
+        fine = {"model": "bundle", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 3}
+        assert server.post("/v1/chat/completions", fine).status_code == 200
+
+
+def test_keys_are_needed_and_never_told(chatty: Path, tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text("# of the tests\nsecret-one\nsecret-two\n")
+    keys.chmod(0o600)
+    with running(chatty, "--api-key-file", str(keys)) as server:
+        asked = {"model": "bundle", "prompt": "To the ", "max_tokens": 3}
+        for given in (None, "Bearer", "Bearer wrong", "Bearer secret-on", "Basic secret-one", "secret-one"):
+            answer = server.post("/v1/completions", asked, headers={"authorization": given} if given else {})
+            assert answer.status_code == 401 and "secret" not in answer.text
+        for key in ("secret-one", "secret-two"):
+            assert (
+                server.post("/v1/completions", asked, headers={"authorization": f"Bearer {key}"}).status_code
+                == 200
+            )
+        assert server.client.get("/healthz").status_code == server.client.get("/readyz").status_code == 200
+        assert server.client.get("/v1/models").status_code == 401
+        assert "secret" not in server.client.get("/metrics").text
+
+
+def test_ctrl_c_ends_the_server(chatty: Path) -> None:
+    with running(chatty) as server:
+        assert server.end(signal.SIGINT) == 0

@@ -1,0 +1,166 @@
+"""The OpenAI API, by the openai package and by plain requests."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import openai
+import pytest
+
+from edgehone.bundle import read
+from edgehone.inference.run_bundle import generate
+from tests.finished import Finished
+from tests.serve.server import Server
+
+HELLO: Any = [{"role": "user", "content": "Hello"}]
+
+
+@pytest.fixture
+def client(server: Server) -> openai.OpenAI:
+    return openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0)
+
+
+def test_the_openai_client_chats(client: openai.OpenAI) -> None:
+    answer = client.chat.completions.create(model="bundle", messages=HELLO, max_completion_tokens=12)
+    (choice,) = answer.choices
+    assert choice.finish_reason == "length" and choice.message.role == "assistant"
+    assert answer.usage is not None and answer.usage.completion_tokens == 12
+    assert answer.usage.prompt_tokens == 1 + len("[user] Hello\n[assistant] ")  # null adds a BOS by itself
+    parts = list(
+        client.chat.completions.create(
+            model="bundle", messages=HELLO, max_completion_tokens=12, stream=True,
+            stream_options={"include_usage": True},
+        )
+    )  # fmt: skip
+    assert (
+        "".join(part.choices[0].delta.content or "" for part in parts if part.choices)
+        == choice.message.content
+    )
+    assert parts[0].choices[0].delta.role == "assistant"
+    assert parts[-2].choices[0].finish_reason == "length"
+    assert parts[-1].usage == answer.usage
+    assert len({part.id for part in parts}) == 1
+
+
+def test_the_openai_client_completes_and_lists(client: openai.OpenAI) -> None:
+    answer = client.completions.create(model="bundle", prompt=["To the ", "We "], max_tokens=6)
+    assert [choice.index for choice in answer.choices] == [0, 1]
+    assert all(len(choice.text) == 6 for choice in answer.choices)
+    parts = client.completions.create(model="bundle", prompt="To the ", max_tokens=6, stream=True)
+    assert "".join(part.choices[0].text for part in parts) == answer.choices[0].text
+    assert [one.id for one in client.models.list()] == ["bundle"]
+    assert client.models.retrieve("bundle").owned_by == "edgehone"
+
+
+def test_errors_are_those_that_the_openai_client_knows(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.NotFoundError, match="there is no model 'other'; served: bundle"):
+        client.completions.create(model="other", prompt="a")
+    with pytest.raises(openai.BadRequestError, match="min_p is not supported by null"):
+        client.completions.create(model="bundle", prompt="a", extra_body={"min_p": 0.1})
+
+
+def test_served_answers_are_those_of_run(server: Server, finished: Finished) -> None:
+    bundle = read(finished.bundle)
+    for prompt in ("To the ", "We have ", "é"):
+        ran = generate(bundle, prompt, 24, raw=True, quiet=True)
+        (choice,) = server.complete(prompt, max_tokens=24)["choices"]
+        assert choice["text"] == ran["text"]
+
+
+def test_ids_and_text_are_the_same_prompt(server: Server) -> None:
+    by_text = server.complete("To the ", max_tokens=8)["choices"]
+    assert server.complete([256, *b"To the "], max_tokens=8)["choices"] == by_text
+
+
+def test_a_stop_string_ends_the_text_before_it(server: Server) -> None:
+    whole = server.complete("To the ", max_tokens=30)["choices"][0]["text"]
+    stop = whole[5:9]
+    cut = whole[: whole.index(stop)]
+    (choice,) = server.complete("To the ", max_tokens=30, stop=[stop, "never"])["choices"]
+    assert choice["text"] == cut and choice["finish_reason"] == "stop"
+    events = server.events(
+        "/v1/completions", {"model": "bundle", "prompt": "To the ", "max_tokens": 30, "stop": stop}
+    )
+    assert events[-1] == "[DONE]"
+    assert "".join(json.loads(one)["choices"][0]["text"] for one in events[:-1]) == cut
+
+
+def test_a_seed_makes_drawing_repeatable(server: Server) -> None:
+    asked = {"max_tokens": 40, "temperature": 1.0, "seed": 7}
+    first, second = (server.complete("To the ", **asked)["choices"][0]["text"] for _ in range(2))
+    other = server.complete("To the ", **{**asked, "seed": 8})["choices"][0]["text"]
+    assert first == second != other
+
+
+CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
+DEEP = b'{"model": "bundle", "prompt": "a", "logit_bias": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "said"),
+    [
+        (TEXT, b"", 400, "truncated"),
+        (TEXT, b"{", 400, "truncated"),
+        (TEXT, b"\xff\xfe{}", 400, "JSON"),
+        (TEXT, b'{"model": "bundle", "prompt": "\xff"}', 400, "UTF-8"),
+        (TEXT, DEEP, 400, ""),
+        (TEXT, [], 400, "object"),
+        (TEXT, {"prompt": "a"}, 400, "model"),
+        (TEXT, {"model": "bundle"}, 400, "prompt"),
+        (TEXT, {"model": "bundle", "prompt": ""}, 400, "prompt is empty"),
+        (TEXT, {"model": "bundle", "prompt": []}, 400, "prompt is empty"),
+        (TEXT, {"model": "bundle", "prompt": ["a", ""]}, 400, "prompt is empty"),
+        (TEXT, {"model": "bundle", "prompt": ["a", [1]]}, 400, "mixture"),
+        (TEXT, {"model": "bundle", "prompt": ["a"] * 65}, 400, "at most 64"),
+        (TEXT, {"model": "bundle", "prompt": ["a", "b"], "stream": True}, 400, "a stream continues one"),
+        (TEXT, {"model": "bundle", "prompt": [257]}, 400, "token id 257 is outside the vocabulary"),
+        (TEXT, {"model": "bundle", "prompt": [-1]}, 400, "token id -1 is outside the vocabulary"),
+        (TEXT, {"model": "bundle", "prompt": "a" * 5000}, 400, "5001 tokens; the model's context is 4096"),
+        (TEXT, {"model": "bundle", "prompt": "a", "max_tokens": 0}, 400, "max_tokens is 0"),
+        (TEXT, {"model": "bundle", "prompt": "a", "max_tokens": 1.5}, 400, "max_tokens"),
+        (TEXT, {"model": "bundle", "prompt": "a", "temperature": -1}, 400, "temperature is -1"),
+        (TEXT, b'{"model": "bundle", "prompt": "a", "temperature": NaN}', 400, ""),
+        (TEXT, {"model": "bundle", "prompt": "a", "n": 2}, 400, "n is not supported"),
+        (TEXT, {"model": "bundle", "prompt": "a", "echo": True}, 400, "echo is not supported"),
+        (TEXT, {"model": "bundle", "prompt": "a", "stop": ["x"] * 17}, 400, "at most 16"),
+        (TEXT, {"model": "bundle", "prompt": "a", "foo": 1}, 400, "foo"),
+        (TEXT, {"model": "x" * 5000, "prompt": "a"}, 404, "there is no model"),
+        (CHAT, {"model": "bundle", "messages": []}, 400, "messages is empty"),
+        (CHAT, {"model": "bundle", "messages": [{"role": "king", "content": "a"}]}, 400, "king"),
+        (CHAT, {"model": "bundle", "messages": [{"role": "user", "content": [{"type": "image"}]}]}, 400, "image"),
+        (CHAT, {"model": "bundle", "messages": HELLO, "tools": [{}]}, 400, "tools is not supported"),
+        (CHAT, {"model": "bundle", "messages": [{"role": "user", "content": "refused"}]}, 400, "not that"),
+        (CHAT, {"model": "bundle", "messages": HELLO, "response_format": {"type": "json_object"}}, 400, "response"),
+    ],
+)  # fmt: skip
+def test_a_request_that_cannot_be_answered(
+    server: Server, path: str, body: Any, status: int, said: str
+) -> None:
+    answer = server.post(path, body)
+    assert answer.status_code == status, answer.text
+    assert said in answer.json()["error"]["message"]
+    assert server.complete("To the ", max_tokens=3)["choices"]
+
+
+@pytest.mark.parametrize(
+    "neutral",
+    [
+        {"n": 1},
+        {"user": "me"},
+        {"logprobs": None},
+        {"top_p": 1},
+        {"frequency_penalty": 0},
+        {"logit_bias": {}},
+    ],
+)
+def test_what_asks_for_nothing_is_accepted(server: Server, neutral: dict[str, Any]) -> None:
+    assert server.complete("To the ", max_tokens=3, **neutral)["choices"][0]["text"] == "the"
+
+
+def test_content_may_come_in_parts(server: Server) -> None:
+    def said(content: Any) -> Any:
+        body = {"model": "bundle", "messages": [{"role": "user", "content": content}], "max_tokens": 9}
+        return server.post(CHAT, body).json()["choices"]
+
+    assert said([{"type": "text", "text": "Hel"}, {"type": "text", "text": "lo"}]) == said("Hello")

@@ -1,0 +1,95 @@
+"""What a server refuses to start with: a clear error, exit code 2, and the next command."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from edgehone.cli.main import main
+from tests.finished import Finished, list_again
+
+
+def refused(capsys: pytest.CaptureFixture[str], *words: object) -> str:
+    assert main(["serve", *map(str, words)]) == 2
+    told = capsys.readouterr()
+    assert "Traceback" not in told.err and "next:" in told.err
+    return told.err
+
+
+def change(bundle: Path, **fields: object) -> None:
+    path = bundle / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **fields, "digest": ""}))
+    list_again(bundle)
+
+
+@pytest.mark.usefixtures("finished")
+def test_bundles_that_are_not_served(
+    spoiled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "no such bundle" in refused(capsys, tmp_path / "none", "--port", 0)
+    change(spoiled, approved=False)
+    assert "is not approved" in refused(capsys, spoiled, "--port", 0)
+    change(spoiled, approved=True, canaries=[])
+    assert "has no canaries" in refused(capsys, spoiled, "--port", 0)
+
+
+@pytest.mark.usefixtures("finished")
+def test_a_changed_bundle(spoiled: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = next(path for path in (spoiled / "artifact").iterdir() if path.is_file())
+    file.write_bytes(file.read_bytes()[:-1] + b"?")
+    assert file.name in refused(capsys, spoiled, "--port", 0)
+    file.unlink()
+    assert file.name in refused(capsys, spoiled, "--port", 0)
+
+
+def test_two_bundles_of_one_name(
+    finished: Finished, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = shutil.copytree(finished.bundle, tmp_path / finished.bundle.name)
+    assert "have the same name" in refused(capsys, finished.bundle, other, "--port", 0)
+
+
+def test_a_port_in_use(finished: Finished, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert f"cannot listen on 127.0.0.1 port {port}" in refused(capsys, finished.bundle, "--port", port)
+    assert "--port is 70000" in refused(capsys, finished.bundle, "--port", 70000)
+
+
+def test_files_of_keys(finished: Finished, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    keys = tmp_path / "keys"
+    assert "cannot be read" in refused(capsys, finished.bundle, "--api-key-file", keys)
+    keys.write_text("secret\n")
+    keys.chmod(0o644)
+    told = refused(capsys, finished.bundle, "--api-key-file", keys)
+    assert "can be read by others" in told and f"chmod 600 {keys}" in told and "secret" not in told
+    keys.write_text("\n# nothing\n")
+    keys.chmod(0o600)
+    assert "has no key" in refused(capsys, finished.bundle, "--api-key-file", keys)
+
+
+def test_certificates(finished: Finished, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("a", "b"):
+        subprocess.run(
+            ["openssl", "req", "-x509", "-newkey", "ed25519", "-nodes", "-subj", "/CN=localhost",
+             "-keyout", tmp_path / f"{name}.key", "-out", tmp_path / f"{name}.crt"], check=True, capture_output=True,
+        )  # fmt: skip
+    own, other = tmp_path / "a.crt", tmp_path / "b.key"
+    assert "belong together" in refused(capsys, finished.bundle, "--tls-cert", own)
+    assert "are not a certificate and its private key" in refused(
+        capsys, finished.bundle, "--tls-cert", own, "--tls-key", other
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "said"), [(("--parallel", "0"), "--parallel"), (("--max-queue", "-1"), "--max-queue")]
+)
+def test_numbers(
+    finished: Finished, words: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert said in refused(capsys, finished.bundle, *words)
