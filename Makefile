@@ -40,7 +40,8 @@ test-fast: setup
 test-all: setup
 	tools/system_packages.sh
 	$(BIN)/edgehone backends install
-	$(PYTEST)
+	$(PYTEST) -m "not alone"
+	$(BIN)/python -m pytest -m alone
 
 check: setup
 	$(BIN)/ruff check .

@@ -11,7 +11,7 @@ from benchmarks import verdict
 
 @pytest.mark.real
 @pytest.mark.long
-@pytest.mark.xdist_group("measures")
+@pytest.mark.alone
 def test_the_choice_is_the_same_under_load(tmp_path: Path) -> None:
     words = ["--runs", "3", "--loads", "0,25", "--results", str(tmp_path / "verdict.json")]
     assert verdict.main(words) == 0
@@ -43,6 +43,14 @@ def test_what_is_wrong_is_found() -> None:
     assert "near in 0 of 1" in problem
     [problem] = verdict.row(25, [*idle, run(25, "a", 10.1, ("latency_cv",))])["problems"]
     assert "a fails latency_cv" in problem
-    # Intervals of 5 % that lie 30 % off.
-    problems = verdict.row(25, [*idle, run(25, "a", 13.0)])["problems"]
+    # Intervals of 5 % that lie 30 % off, in each of three runs.
+    problems = verdict.row(25, [*idle, *[run(25, "a", 13.0)] * 3])["problems"]
     assert ["cover 0%" in one for one in problems] == [True, True]
+
+
+def test_few_runs_are_judged_with_their_own_uncertainty() -> None:
+    assert verdict.below([0.8, 1.0, 0.86], 0.9) is False
+    assert verdict.below([0.5, 0.52, 0.48], 0.9) is True
+    assert verdict.below([0.5], 0.9) is False  # one run tells nothing
+    assert verdict.below([0.88] * 20, 0.9) is True
+    assert verdict.below([0.8, 0.98] * 10, 0.9) is True  # whole runs are judged by their mean

@@ -22,6 +22,7 @@ from .conftest import Done, Shell
 VERBS = [
     "optimize",
     "run",
+    "serve",
     "chat",
     "show",
     "report",

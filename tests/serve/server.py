@@ -77,7 +77,10 @@ class Server:
 
 
 def _is_engine(process: psutil.Process) -> bool:
-    folder = json.loads(process.cmdline()[-1])["args"][0]
+    try:
+        folder = json.loads(process.cmdline()[-1])["args"][0]
+    except (ValueError, IndexError, psutil.NoSuchProcess):
+        return False  # a program that an engine has started, or one that has ended
     call: str = json.loads((Path(folder) / "job.json").read_text("utf-8"))["call"]
     return call == "edgehone.worker.engine:serve"
 

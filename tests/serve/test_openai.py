@@ -116,7 +116,7 @@ DEEP = b'{"model": "bundle", "prompt": "a", "logit_bias": ' + b"[" * 100_000 + b
         (TEXT, {"model": "bundle", "prompt": ["a", "b"], "stream": True}, 400, "a stream continues one"),
         (TEXT, {"model": "bundle", "prompt": [257]}, 400, "token id 257 is outside the vocabulary"),
         (TEXT, {"model": "bundle", "prompt": [-1]}, 400, "token id -1 is outside the vocabulary"),
-        (TEXT, {"model": "bundle", "prompt": "a" * 5000}, 400, "5001 tokens; the model's context is 4096"),
+        (TEXT, {"model": "bundle", "prompt": "a" * 5000}, 400, "5001 tokens; at most 4096 fit"),
         (TEXT, {"model": "bundle", "prompt": "a", "max_tokens": 0}, 400, "max_tokens is 0"),
         (TEXT, {"model": "bundle", "prompt": "a", "max_tokens": 1.5}, 400, "max_tokens"),
         (TEXT, {"model": "bundle", "prompt": "a", "temperature": -1}, 400, "temperature is -1"),

@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol
 # What a request may ask for beyond greedy generation, by the names of the OpenAI API and of llama.cpp.
 Option = Literal[
     "temperature", "top_p", "top_k", "min_p", "seed", "repetition_penalty", "frequency_penalty",
-    "presence_penalty",
+    "presence_penalty", "json_schema",
 ]  # fmt: skip
 
 
@@ -23,7 +23,7 @@ class EngineRequest:
 
     `number` names the request, `ids` are the prompt, `count` is the largest number of new tokens, `ends` are the ids
     that end the text. `options` has values for names of `Option`; without `temperature`, or with 0, the likeliest token
-    is taken.
+    is taken. `json_schema` is a JSON schema that the text must satisfy.
     """
 
     number: int
@@ -53,6 +53,16 @@ class Engine(Protocol):
     @property
     def options(self) -> frozenset[Option]:
         """What a request may ask for."""
+        ...
+
+    @property
+    def context(self) -> int | None:
+        """The most tokens of a prompt and its answer; None: as many as the model takes."""
+        ...
+
+    @property
+    def processes(self) -> Sequence[int]:
+        """The ids of the processes that compute, besides this one."""
         ...
 
     def add(self, request: EngineRequest) -> None:

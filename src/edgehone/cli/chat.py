@@ -1,7 +1,8 @@
-"""Hold a conversation with a bundle's model, in its chat template and with its own sampling.
+"""Hold a conversation with a bundle's model, in its chat template and with its own sampling, or with a server's.
 
 In a terminal, type a message and Enter; /clear forgets the conversation, /exit or Ctrl-D ends it. Without a terminal,
-each line of standard input is a message, and each answer is printed on lines of its own.
+each line of standard input is a message, and each answer is printed on lines of its own. A URL is that of a server
+which speaks the OpenAI API, such as `edgehone serve`; its key is read from EDGEHONE_API_KEY.
 """
 
 from __future__ import annotations
@@ -10,23 +11,31 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from edgehone.cli.sampling_options import add_sampling_options, sampling_options
 
 if TYPE_CHECKING:
     from edgehone.inference.converse import Conversation
+    from edgehone.inference.remote import RemoteConversation
 
 EXAMPLE = """examples:
   edgehone chat ./bundle
   edgehone chat ./bundle --system "Answer in one sentence." --temperature 0.7
+  edgehone chat http://127.0.0.1:8080
   echo "What is a fjord?" | edgehone chat ./bundle --json
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
-    parser.add_argument("bundle", metavar="BUNDLE", help="folder of a bundle with a language model")
+    parser.add_argument(
+        "bundle",
+        metavar="BUNDLE|URL",
+        help="folder of a bundle with a language model, or the URL of a server",
+    )
+    parser.add_argument("--model", metavar="NAME", help="which model of the server, if it has several")
     parser.add_argument("--system", metavar="TEXT", help="the system's message, before the conversation")
     parser.add_argument(
         "--max-tokens",
@@ -40,19 +49,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb."""
-    from edgehone.bundle import read
     from edgehone.core.errors import InputError
-    from edgehone.inference.converse import converse
 
     typed = sys.stdin.isatty() and not args.json
-    bundle = read(args.bundle)
-    with converse(
-        bundle,
-        args.max_tokens,
-        sampling=sampling_options(args),
-        system=args.system,
-        on_progress=lambda detail: print(detail, file=sys.stderr),
-    ) as conversation:
+    with _conversation(args) as conversation:
         for message in _messages(typed):
             if message == "/exit":
                 break
@@ -70,7 +70,33 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _answer(conversation: Conversation, message: str, as_json: bool) -> None:
+@contextmanager
+def _conversation(args: argparse.Namespace) -> Iterator[Conversation | RemoteConversation]:
+    from edgehone.bundle import read
+    from edgehone.core.errors import InputError
+    from edgehone.inference.converse import converse
+    from edgehone.inference.remote import RemoteConversation
+
+    sampling = sampling_options(args)
+    if args.bundle.startswith(("http://", "https://")):
+        yield RemoteConversation(
+            args.bundle, args.max_tokens, sampling=sampling, system=args.system, model=args.model
+        )
+        return
+    if args.model:
+        raise InputError("--model names a model of a server", hint=f"edgehone chat {args.bundle}")
+    bundle = read(args.bundle)
+    with converse(
+        bundle,
+        args.max_tokens,
+        sampling=sampling,
+        system=args.system,
+        on_progress=lambda detail: print(detail, file=sys.stderr),
+    ) as conversation:
+        yield conversation
+
+
+def _answer(conversation: Conversation | RemoteConversation, message: str, as_json: bool) -> None:
     def write(piece: str) -> None:
         if not as_json:
             print(piece, end="", flush=True)

@@ -32,6 +32,7 @@ def canaries(ctx: RunContext, original: Original, chosen: Trial) -> tuple[Mappin
         "settings": dict(chosen.recipe.settings),
         "prompts": [whole[:length] for length in lengths],
         "count": _COUNT,
+        "eos": list(original.prepared.facts.get("eos", ())),
     }
     try:
         done = ctx.run(

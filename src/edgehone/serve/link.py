@@ -23,7 +23,9 @@ class Link:
         self._channel = Channel(self._received)
         self._queues: dict[int, asyncio.Queue[Produced]] = {}
         self._ready = asyncio.Event()
+        self._processes: list[int] = []
         self.options: frozenset[str] = frozenset()
+        self.context: int | None = None
         self.last_sign = 0.0  # when it last produced something, on the loop's clock
         self._service = service.start(job)
         self.ended = asyncio.create_task(self._watch())
@@ -68,12 +70,8 @@ class Link:
 
     @property
     def stopped(self) -> bool:
-        """Whether the process was stopped by a signal. Always False on systems without /proc."""
-        try:
-            stat = Path(f"/proc/{self._service.child.pid}/stat").read_text("utf-8", "replace")
-        except OSError:
-            return False
-        return stat.rpartition(")")[2].split()[0] in ("T", "t")
+        """Whether a process of the engine was stopped by a signal. Always False on systems without /proc."""
+        return any(map(_is_stopped, (self._service.child.pid, *self._processes)))
 
     async def end(self) -> None:
         """End the process. A process that still runs is killed."""
@@ -95,6 +93,7 @@ class Link:
         self.last_sign = asyncio.get_running_loop().time()
         if message.get("ready"):
             self.options = frozenset(message["options"])
+            self._processes, self.context = message["processes"], message["context"]
             self._ready.set()
         for number, ids, reason, error in message.get("produced", ()):
             if queue := self._queues.get(number):
@@ -104,6 +103,14 @@ class Link:
         for number, queue in self._queues.items():
             queue.put_nowait(Produced(number, [], "error", f"the engine ended: {cause}"))
         self._queues.clear()
+
+
+def _is_stopped(process: int) -> bool:
+    try:
+        stat = Path(f"/proc/{process}/stat").read_text("utf-8", "replace")
+    except OSError:
+        return False  # it has ended
+    return stat.rpartition(")")[2].split()[0] in ("T", "t")
 
 
 def _wait(running: service.Service) -> None:

@@ -56,11 +56,11 @@ class Model:
 
         Raises InputError if the prompt leaves no room for one.
         """
-        context = self.served.context
+        context = self.engine.context
         if context is None:
             return count or 512
         if len(ids) >= context:
-            raise InputError(f"the prompt has {len(ids)} tokens; the model's context is {context}")
+            raise InputError(f"the prompt has {len(ids)} tokens; at most {context} fit")
         return min(count or context, context - len(ids))
 
     async def answer(self, wanted: Wanted) -> AsyncIterator[Piece]:

@@ -72,7 +72,8 @@ def read_served(bundle: Bundle, name: str, places: int, on_progress: Callable[[s
             f"{bundle.path} has no canaries, by which an engine is proven when it starts",
             hint=f"make the bundle again: sh {bundle.path / 'reproduce.sh'}",
         )
-    engine = job_of(bundle, ENGINE, {"places": places}, {}, on_progress)
+    args = {"places": places, "context": context_of(bundle)}
+    engine = job_of(bundle, ENGINE, args, {}, on_progress)
     text = replace(engine, call=TEXT, inputs={**engine.inputs, **tokenizer_input(bundle)}, threads=1)
     return Served(name, bundle, engine, text, context_of(bundle), places, canaries)
 

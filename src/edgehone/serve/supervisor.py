@@ -39,6 +39,12 @@ class Supervisor:
         """What a request may ask for."""
         return self._link.options if self._link else frozenset()
 
+    @property
+    def context(self) -> int | None:
+        """The most tokens of a prompt and its answer; None if unknown."""
+        known = [one for one in (self._served.context, self._link and self._link.context) if one]
+        return min(known, default=None)
+
     def start(self) -> None:
         """Start to keep the engine running."""
         self._task = asyncio.create_task(self._keep())

@@ -16,17 +16,23 @@ from edgehone.worker.lines import Lines
 def serve(job: WorkerJob) -> dict[str, Any]:
     """Open the artifact and answer requests.
 
-    args: backend, settings, places (the most requests at the same time), and channel, the file descriptor of a socket.
-    inputs: artifact.
+    args: backend, settings, places (the most requests at the same time), context (the model's limit, or None), and
+    channel, the file descriptor of a socket. inputs: artifact.
 
-    The first message sent is {"ready": true, "options": names}. Messages received are requests, {"id", "ids", "count",
-    "ends", "options"}, and {"cancel": id}. Messages sent after a step are {"produced": [[id, ids, reason, error]]}.
-    Returns answered, the number of requests that came to their end.
+    The first message sent is {"ready": true, "options": names, "processes": ids of those that compute, "context":
+    the most tokens of a request, or null}. Messages received are requests, {"id", "ids", "count", "ends",
+    "options"}, and {"cancel": id}. Messages sent after a step are {"produced": [[id, ids, reason, error]]}. Returns
+    answered, the number of requests that came to their end.
     """
     lines = Lines(job.args["channel"])
     backend = require(load_backend(job), EngineBackend)
     engine = backend.open_engine(job.inputs["artifact"], job.args["settings"], job, job.args["places"])
-    lines.send({"ready": True, "options": sorted(engine.options)})
+    state = {
+        "options": sorted(engine.options),
+        "processes": list(engine.processes),
+        "context": engine.context,
+    }
+    lines.send({"ready": True, **state})
     answered = 0
     while (messages := lines.take(wait=not engine.busy)) is not None:
         for message in messages:

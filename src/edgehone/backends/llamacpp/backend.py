@@ -32,6 +32,7 @@ from edgehone.model.info import ModelInfo
 
 if TYPE_CHECKING:
     from edgehone.backends.llamacpp.encoder import EncoderSession
+    from edgehone.backends.llamacpp.engine import LlamaEngine
     from edgehone.backends.llamacpp.routing import RoutingSession
     from edgehone.backends.llamacpp.session import LlamaSession
     from edgehone.backends.llamacpp.vision import LlamaVision
@@ -244,6 +245,17 @@ def open_session(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) ->
 
     library = tools(job).binding()
     return LlamaSession(library, artifact / ARTIFACT, settings, job.threads)
+
+
+def open_engine(artifact: Path, settings: Mapping[str, Any], job: WorkerJob, places: int) -> LlamaEngine:
+    """Start llama.cpp's own server for several requests at the same time (worker side)."""
+    from edgehone.backends.llamacpp.build import ARTIFACT, tools
+    from edgehone.backends.llamacpp.engine import LlamaEngine, command_line, context_of
+
+    program = tools(job).tool("llama-server")
+    context = context_of(job.args.get("context"), places)
+    command = command_line(program, artifact / ARTIFACT, settings, job.threads, places, context)
+    return LlamaEngine(command, job.out, context)
 
 
 def start_runtime(kind: Literal["language", "graph"], job: WorkerJob) -> None:

@@ -35,7 +35,7 @@ PACKAGE = "llama-cpp-python==0.3.36"
 SHA256 = "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e"
 # From .git/modules/vendor/llama.cpp/HEAD in the source distribution.
 COMMIT = "0c1e57098bba43ac29e6e3b677cdceebdd22334f"
-TARGETS = ("llama-quantize", "llama-imatrix", "llama-bench", "mtmd")
+TARGETS = ("llama-quantize", "llama-imatrix", "llama-bench", "llama-server", "mtmd")
 FLAGS = (
     "-DCMAKE_BUILD_TYPE=Release",
     "-DBUILD_SHARED_LIBS=ON",
@@ -45,7 +45,7 @@ FLAGS = (
     "-DLLAMA_BUILD_UI=OFF",
     "-DLLAMA_BUILD_TESTS=OFF",
     "-DLLAMA_BUILD_EXAMPLES=OFF",
-    "-DLLAMA_BUILD_SERVER=OFF",
+    "-DLLAMA_BUILD_SERVER=ON",
     "-DLLAMA_BUILD_APP=OFF",
     "-DLLAMA_BUILD_TOOLS=ON",
     "-DMTMD_VIDEO=OFF",

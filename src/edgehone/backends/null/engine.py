@@ -22,6 +22,9 @@ class NullEngine:
 
     options: frozenset[Option] = frozenset({"temperature", "top_p", "top_k", "seed", "repetition_penalty"})
 
+    context: int | None = None
+    processes: tuple[int, ...] = ()
+
     def __init__(self, table: NDArray[np.float32], pace: float, places: int) -> None:
         """`table` has the logits after each id, `pace` is the seconds of a step."""
         self._table, self._pace, self._places = table, pace, places

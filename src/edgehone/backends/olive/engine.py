@@ -20,6 +20,9 @@ class OliveEngine:
     # Without a paged KV cache in the graph, the engine takes no seed of a request.
     options: frozenset[Option] = frozenset({"temperature", "top_p", "top_k", "repetition_penalty"})
 
+    context: int | None = None
+    processes: tuple[int, ...] = ()
+
     def __init__(self, folder: Path, settings: Mapping[str, Any], threads: int, places: int) -> None:
         """Load the model for up to `places` requests at the same time."""
         import onnxruntime_genai as genai

@@ -32,6 +32,9 @@ class OpenVinoEngine:
         "presence_penalty",
     })  # fmt: skip
 
+    context: int | None = None
+    processes: tuple[int, ...] = ()
+
     def __init__(self, folder: Path, settings: Mapping[str, Any], threads: int, places: int) -> None:
         """Load the model for up to `places` requests at the same time."""
         import openvino_genai as genai

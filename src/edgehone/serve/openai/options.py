@@ -22,7 +22,7 @@ _STOPS = 16
 _NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     "n": (1,), "logprobs": (False, 0), "top_logprobs": (0,), "logit_bias": ({},), "tools": ([],),
     "tool_choice": ("none", "auto"), "parallel_tool_calls": (True, False), "store": (False,), "best_of": (1,),
-    "echo": (False,), "suffix": ("",), "response_format": ({"type": "text"},), "modalities": (["text"],),
+    "echo": (False,), "suffix": ("",), "modalities": (["text"],),
 }  # fmt: skip
 # Fields whose value 0 (or 1) asks for nothing.
 _OFF: Mapping[str, float] = {
@@ -48,10 +48,29 @@ def check(asked: Generate, model: Model) -> None:
             and not (name == "temperature" and value == 0)
         )
         if asks and name not in model.engine.options:
-            backend = model.served.bundle.manifest.recipe["backend"]
-            raise Refused(400, f"{name} is not supported by {backend}: leave it out", field=name)
+            raise Refused(400, f"{name} is not supported by {_backend(model)}: leave it out", field=name)
+    if json_schema(asked) is not None and "json_schema" not in model.engine.options:
+        raise Refused(400, f"response_format is not supported by {_backend(model)}", field="response_format")
     if len(stops(asked)) > _STOPS:
         raise Refused(400, f"stop has {len(stops(asked))} texts; give at most {_STOPS}", field="stop")
+
+
+def json_schema(asked: Generate) -> Mapping[str, Any] | None:
+    """Return the schema that the answer must satisfy, None for any text. Raises Refused for an unknown format."""
+    given = getattr(asked, "response_format", None) or {"type": "text"}
+    kind, described = given.get("type"), given.get("json_schema")
+    if kind == "text":
+        return None
+    if kind == "json_object":
+        return {"type": "object"}
+    schema = described.get("schema") if isinstance(described, dict) else None
+    if kind == "json_schema" and isinstance(schema, dict):
+        return schema
+    raise Refused(
+        400,
+        f"response_format is {str(given)[:80]}; give text, json_object or json_schema",
+        field="response_format",
+    )
 
 
 def stops(asked: Generate) -> list[str]:
@@ -73,5 +92,11 @@ def options(asked: Generate, model: Model, *, raw: bool) -> dict[str, Any]:
     given = SamplingOptions(asked.temperature, top_p, top_k, asked.repetition_penalty, seed)
     drawn = settings(given, model.served.bundle.tokenizer, raw=raw) or {}
     others = ("min_p", "frequency_penalty", "presence_penalty")
-    more = {name: value for name in others if (value := getattr(asked, name)) is not None}
+    more: dict[str, Any] = {name: value for name in others if (value := getattr(asked, name)) is not None}
+    if (schema := json_schema(asked)) is not None:
+        more["json_schema"] = schema
     return {name: value for name, value in {**drawn, **more}.items() if name in model.engine.options}
+
+
+def _backend(model: Model) -> str:
+    return str(model.served.bundle.manifest.recipe["backend"])

@@ -1,0 +1,134 @@
+"""Real engines over the demo model: they serve what `edgehone run` gives, to many clients at the same time."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import edgehone
+from edgehone.backends import registry
+from edgehone.inference.run_bundle import generate
+from tests.finished import Finished, list_again
+from tests.serve.server import Server, running
+
+RunWorker = Callable[..., dict[str, Any]]
+ENGINES = ("llamacpp", "olive", "openvino")
+PROMPTS = ("The people of the United States", "Congress shall", "We hold these truths", "é ü 漢字", "A")
+TEMPLATE = "{% for m in messages %}{{ m.content }}{% endfor %}"
+pytestmark = [pytest.mark.real, pytest.mark.xdist_group("engines")]
+
+
+@pytest.fixture
+def bundle_of(
+    run_worker: RunWorker, demo_model: Path, _finished: Finished, tmp_path: Path, real_home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Callable[[str], Path]:  # fmt: skip
+    """Return a bundle with a backend's exact build of the demo model. All but the artifact is the finished bundle's."""
+    monkeypatch.setenv("EDGEHONE_HOME", str(real_home))
+
+    def make(name: str) -> Path:
+        backend = registry.load(name)
+        recipe = next(one for one in backend.recipes(edgehone.inspect(demo_model)) if one.exact)
+        step = backend.steps(recipe)
+        built, bundle = tmp_path / "built", tmp_path / "bundle"
+        run_worker(name, step.call, dict(step.params), {"model": demo_model}, built)
+        ids = list(range(3, 67))
+        asked = {
+            "backend": registry.module_name(name),
+            "settings": dict(recipe.settings),
+            "eos": [2],
+            "count": 16,
+        }
+        asked["prompts"] = [ids[:8], ids[:24], ids]
+        answers = run_worker(
+            name, "edgehone.worker.canaries:answers", asked, {"artifact": built}, tmp_path / "answers"
+        )
+        shutil.copytree(_finished.bundle, bundle)
+        shutil.rmtree(bundle / "artifact")
+        shutil.copytree(built, bundle / "artifact")
+        (bundle / "tokenizer").mkdir(exist_ok=True)
+        for file in ("tokenizer.json", "tokenizer_config.json"):
+            shutil.copyfile(demo_model / file, bundle / "tokenizer" / file)
+        (bundle / "tokenizer" / "chat_template.jinja").write_text(TEMPLATE)
+        manifest = replace(
+            edgehone.read(bundle).manifest, recipe=recipe.to_json(), eos=(2,), tokenizer="original",
+            canaries=tuple(answers["canaries"]), versions={},
+        )  # fmt: skip
+        (bundle / "manifest.json").write_text(json.dumps(manifest.to_json()))
+        list_again(bundle)
+        return bundle
+
+    return make
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_served_text_is_that_of_run(name: str, bundle_of: Callable[[str], Path]) -> None:
+    bundle = bundle_of(name)
+    read = edgehone.read(bundle)
+    ran = [generate(read, prompt, 32, raw=True, quiet=True) for prompt in PROMPTS]
+    with running(bundle) as server, ThreadPoolExecutor(len(PROMPTS)) as pool:
+        proof = server.client.get("/readyz").json()["proofs"]["bundle"]
+        assert proof.startswith("all ") and proof.endswith("are equal"), proof
+        for _ in range(2):  # the second time from a prefix cache
+            served = list(pool.map(lambda prompt: server.complete(prompt, max_tokens=32), PROMPTS))
+            assert [one["choices"][0]["text"] for one in served] == [one["text"] for one in ran]
+        streamed = list(pool.map(lambda prompt: _streamed(server, prompt), PROMPTS))
+        assert streamed == [one["text"] for one in ran]
+        chat = {"model": "bundle", "messages": [{"role": "user", "content": PROMPTS[0]}], "max_tokens": 32}
+        assert server.post("/v1/chat/completions", chat).json()["choices"][0]["message"]["content"]
+        _a_schema_is_kept_or_refused(server)
+        _drawing_is_repeatable(server)
+        _a_killed_engine_comes_back(server)
+
+
+def _streamed(server: Server, prompt: str) -> str:
+    events = server.events("/v1/completions", {"model": "bundle", "prompt": prompt, "max_tokens": 32})
+    assert events[-1] == "[DONE]"
+    return "".join(json.loads(one)["choices"][0]["text"] for one in events[:-1])
+
+
+def _a_schema_is_kept_or_refused(server: Server) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"n": {"type": "integer"}},
+        "required": ["n"],
+        "additionalProperties": False,
+    }
+    form = {"type": "json_schema", "json_schema": {"name": "number", "schema": schema, "strict": True}}
+    asked = {"messages": [{"role": "user", "content": PROMPTS[0]}], "max_tokens": 64, "response_format": form}
+    answer = server.post("/v1/chat/completions", {"model": "bundle", **asked})
+    if answer.status_code == 400:
+        assert "response_format is not supported" in answer.json()["error"]["message"]
+        return
+    found = json.loads(answer.json()["choices"][0]["message"]["content"])
+    assert found.keys() == {"n"} and isinstance(found["n"], int)
+
+
+def _drawing_is_repeatable(server: Server) -> None:
+    asked: dict[str, Any] = {"prompt": PROMPTS[0], "max_tokens": 24, "temperature": 1.0, "seed": 5}
+    first = server.post("/v1/completions", {"model": "bundle", **asked})
+    if first.status_code == 400:
+        assert "seed is not supported" in first.json()["error"]["message"]
+        return
+    text = first.json()["choices"][0]["text"]
+    assert server.complete(**asked)["choices"][0]["text"] == text
+    others = {server.complete(**{**asked, "seed": seed})["choices"][0]["text"] for seed in range(4)}
+    assert len(others) > 1
+
+
+def _a_killed_engine_comes_back(server: Server) -> None:
+    victims = [server.engine]
+    if server.engine().children():  # a program of the framework's own, such as llama-server
+        victims.append(lambda: server.engine().children()[0])
+    for victim in victims:
+        victim().kill()
+        server.wait_until(False, 1)
+        server.wait_until(True)
+        assert server.complete(PROMPTS[0], max_tokens=4)["choices"][0]["text"]
