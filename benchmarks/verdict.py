@@ -144,14 +144,17 @@ def forget_rounds() -> None:
 
 
 def pooled(runs: Sequence[dict[str, Any]], name: str) -> dict[str, float]:
-    """Return the geometric mean of a figure over the idle runs, by candidate."""
+    """Return the median of a figure over the idle runs, by candidate.
+
+    A mean would follow the runs of a slow hour, in which other machines of a shared host take what no counter shows.
+    """
     values: dict[str, list[float]] = {}
     for run in runs:
         if run["load"] == 0:
             for key, figures in run["figures"].items():
                 if figures[name][0]:
                     values.setdefault(key, []).append(figures[name][0])
-    return {key: math.exp(sum(map(math.log, own)) / len(own)) for key, own in values.items()}
+    return {key: statistics.median(own) for key, own in values.items()}
 
 
 def row(load: int, runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
