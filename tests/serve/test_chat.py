@@ -12,6 +12,9 @@ from edgehone.cli.main import main
 from tests.serve.server import Server, running
 
 
+pytestmark = pytest.mark.whole
+
+
 def chat(text: str, monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
     monkeypatch.setattr("sys.stdin", io.StringIO(text))
     return main(["chat", *words])
@@ -42,7 +45,6 @@ def test_what_a_server_refuses(
     assert "cannot reach http://127.0.0.1:9" in capsys.readouterr().err
 
 
-@pytest.mark.whole
 def test_the_key_comes_from_the_environment(
     chatty: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -13,6 +13,8 @@ from edgehone.inference.run_bundle import generate
 from tests.finished import Finished
 from tests.serve.server import Server
 
+# A server is started, which takes as long as several runs on the null backend.
+pytestmark = pytest.mark.whole
 HELLO: Any = [{"role": "user", "content": "Hello"}]
 
 
