@@ -11,7 +11,6 @@ import pytest
 from edgehone.cli.main import main
 from tests.serve.server import Server, running
 
-
 pytestmark = pytest.mark.whole
 
 
