@@ -119,5 +119,6 @@ class Supervisor:
             if link.stopped:
                 self.problem = "the engine is stopped by a signal"
             elif self.problem is not None or loop.time() - link.last_sign > QUIET_SECONDS:
-                await proof.beat(link, self._served.canaries[0], CANARY_SECONDS)
+                exact = self.proof is not None and self.proof.equal == self.proof.tokens
+                await proof.beat(link, self._served.canaries[0], CANARY_SECONDS, exact=exact)
                 self.problem = None

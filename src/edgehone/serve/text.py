@@ -78,7 +78,10 @@ class TextOfAnswer:
 
     async def add(self, ids: Sequence[int], *, last: bool) -> tuple[str, bool]:
         """Add ids. Return the text that is certain now, and whether a stop string was found."""
-        answer = await self._channel.ask({"add": self._number, "ids": list(ids), "last": last}, SECONDS)
+        try:
+            answer = await self._channel.ask({"add": self._number, "ids": list(ids), "last": last}, SECONDS)
+        except TimeoutError:
+            raise JobError(f"the text process did not answer within {SECONDS:.0f} s") from None
         if "error" in answer:
             raise JobError(answer["error"])
         return answer["text"], answer["stopped"]
