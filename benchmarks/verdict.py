@@ -3,8 +3,9 @@
     python -m benchmarks.verdict [--runs 20] [--loads 0,25,50] [--write]
 
 Builds and scores are shared; the benchmark rounds are measured anew in every run. The loads alternate, so that a slow
-hour of the machine affects all alike. What the idle runs give together, their pooled value, is the truth that the
-others are compared with:
+hour of the machine affects all alike. A fixed probe (benchmarks/probe.py) reads the speed of the processors before and
+after each run; runs in which the host itself was faster or slower are set aside and made again. What the idle runs
+give together, their pooled value, is the truth that the others are compared with:
 - the choice of a run must be that of most idle runs, or not over 5 % slower than it by the pooled latencies;
 - a gate that passes by the pooled figures must not fail (it may be undecided);
 - the 95 % intervals of latency and speedup must cover the pooled value in 18 of 20 runs; of fewer runs, which a slow
@@ -30,6 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.busy import busy
+from benchmarks.probe import speed_probe
 from edgehone.evaluation.statistics import t_quantile
 from edgehone.execution.home import home
 
@@ -37,6 +39,8 @@ ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "evidence.md"
 BACKENDS = "llamacpp,openvino,olive"
 NEAR, COVERED, SAME = 1.05, 0.9, 0.95
+STEADY = 0.05  # deviation of the speed probes from their median within which a run counts
+TRIES = 2  # runs for each run wanted, before a host that keeps changing its speed ends the benchmark
 ENOUGH = 20  # runs, which are judged without a margin
 FIGURES = ("workload_latency_ms", "speedup")
 
@@ -58,19 +62,23 @@ def main(words: Sequence[str]) -> int:
     runs: list[dict[str, Any]] = json.loads(stored.read_text("utf-8")) if stored.exists() else []
     if not runs:
         one_run(0, 0)  # builds and scores everything; not counted
-    for number in range(given.runs):
-        for load in loads:
-            if any((one["load"], one["number"]) == (load, number) for one in runs):
-                continue
-            runs.append(one_run(load, number))
-            stored.write_text(json.dumps(runs), "utf-8")
-            last = runs[-1]
-            print(
-                f"{load} % {number}: {last['chosen']} exit {last['code']}, {last['seconds']:.0f} s",
-                flush=True,
-            )
-    rows = [row(load, runs) for load in loads]
-    text = table(rows)
+    while (load := next_load(runs, loads, given.runs)) is not None:
+        last = one_run(load, sum(one["load"] == load for one in runs))
+        runs.append(last)
+        stored.write_text(json.dumps(runs), "utf-8")
+        probes = ", ".join(f"{probe:.2f}" for probe in last["probes"])
+        print(
+            f"{load} % {last['number']}: {last['chosen']} exit {last['code']}, {last['seconds']:.0f} s, "
+            f"probes {probes} ms",
+            flush=True,
+        )
+    kept = at_usual_speed(runs)
+    rows = [row(load, kept) for load in loads]
+    aside = len(runs) - len(kept)
+    text = table(rows) + (
+        f"\n{aside} more runs were set aside: the fixed probe before or after them was more than {STEADY:.0%} off its "
+        "median, so the host itself ran at another speed.\n"
+    )
     print(text)
     if given.write:
         start, end = "<!-- table of bench-verdict -->\n", "<!-- end of the table -->\n"
@@ -80,6 +88,22 @@ def main(words: Sequence[str]) -> int:
     for problem in problems:
         print(f"over: {problem}")
     return 1 if problems else 0
+
+
+def next_load(runs: Sequence[dict[str, Any]], loads: Sequence[int], wanted: int) -> int | None:
+    """Return the load of the next run: that with the fewest runs at the usual speed; None if all have enough."""
+    kept = Counter(one["load"] for one in at_usual_speed(runs))
+    tried = Counter(one["load"] for one in runs)
+    open_loads = [load for load in loads if kept[load] < wanted and tried[load] < TRIES * wanted]
+    return min(open_loads, key=lambda load: (kept[load], tried[load])) if open_loads else None
+
+
+def at_usual_speed(runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the runs before and after which the processors had their usual speed."""
+    if not runs:
+        return []
+    usual = statistics.median(probe for run in runs for probe in run["probes"])
+    return [run for run in runs if all(abs(probe / usual - 1) <= STEADY for probe in run["probes"])]
 
 
 def one_run(load: int, number: int) -> dict[str, Any]:
@@ -98,6 +122,7 @@ def one_run(load: int, number: int) -> dict[str, Any]:
         "quick",
         "--json",
     ]
+    before = speed_probe()
     begun = time.monotonic()
     with busy(load / 100, number):
         done = subprocess.run(
@@ -109,12 +134,14 @@ def one_run(load: int, number: int) -> dict[str, Any]:
         )
     if done.returncode not in (0, 3, 4):
         raise SystemExit(f"edgehone ended with {done.returncode}: {done.stderr[-2000:]}")
+    seconds = time.monotonic() - begun
     decision = json.loads(done.stdout)
     measured = [one for one in decision["candidates"] if one["status"] == "ok"]
     return {
         "load": load,
         "number": number,
-        "seconds": time.monotonic() - begun,
+        "seconds": seconds,
+        "probes": [before, speed_probe()],
         "code": done.returncode,
         "chosen": decision["chosen"] or decision["fallback"],
         "figures": {

@@ -26,6 +26,7 @@ def run(load: int, chosen: str, latency: float, failed: tuple[str, ...] = ()) ->
         "load": load,
         "number": 0,
         "seconds": 1.0,
+        "probes": [1.0, 1.0],
         "code": 0,
         "chosen": chosen,
         "figures": {"a": figures, "b": {**figures, "workload_latency_ms": [1.2 * one for one in interval]}},
@@ -54,3 +55,16 @@ def test_few_runs_are_judged_with_their_own_uncertainty() -> None:
     assert verdict.below([0.5], 0.9) is False  # one run tells nothing
     assert verdict.below([0.88] * 20, 0.9) is True
     assert verdict.below([0.8, 0.98] * 10, 0.9) is True  # whole runs are judged by their mean
+
+
+def test_runs_at_another_speed_of_the_host_are_made_again() -> None:
+    usual = [run(0, "a", 10.0)] * 3
+    slow = {**run(0, "a", 13.0), "probes": [1.0, 1.3]}
+    assert verdict.at_usual_speed([*usual, slow]) == usual
+    assert verdict.next_load([*usual, slow], [0], 3) is None
+    assert verdict.next_load([*usual, slow], [0, 25], 3) == 25
+    assert verdict.next_load([*usual, slow], [0], 4) == 0
+    assert verdict.next_load([slow] * 3 + usual * 4, [0], 30) == 0
+    # A host that never keeps its speed ends the benchmark.
+    restless = [{**run(0, "a", 10.0), "probes": [1.0 + 0.2 * number, 1.0]} for number in range(8)]
+    assert verdict.next_load(restless, [0], 4) is None
