@@ -4,12 +4,13 @@
 
 Builds and scores are shared; the benchmark rounds are measured anew in every run. The loads alternate, so that a slow
 hour of the machine affects all alike. A fixed probe (benchmarks/probe.py) reads the speed of the processors before and
-after each run; runs in which the host itself was faster or slower are set aside and made again. What the idle runs
-give together, their pooled value, is the truth that the others are compared with:
+after each run, since a shared host changes it. What the idle runs give together, their pooled value, is the truth that
+the others are compared with:
 - the choice of a run must be that of most idle runs, or not over 5 % slower than it by the pooled latencies;
 - a gate that passes by the pooled figures must not fail (it may be undecided);
 - the 95 % intervals of latency and speedup must cover the pooled value in 18 of 20 runs; of fewer runs, which a slow
-  hour of the machine moves more, the upper 95 % limit of the share counts.
+  hour of the machine moves more, the upper 95 % limit of the share counts. No interval of latency can cover the value
+  of a host at another speed, so for latency the runs count whose probes are within 10 % of their median.
 --write puts the table into docs/evidence.md. The results of the runs are kept in verdict.json in
 EDGEHONE_HOME/benchmarks, and an interrupted benchmark goes on with the next run.
 """
@@ -39,10 +40,10 @@ ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "evidence.md"
 BACKENDS = "llamacpp,openvino,olive"
 NEAR, COVERED, SAME = 1.05, 0.9, 0.95
-STEADY = 0.05  # deviation of the speed probes from their median within which a run counts
-TRIES = 2  # runs for each run wanted, before a host that keeps changing its speed ends the benchmark
+STEADY = 0.1  # deviation of the speed probes from their median within which the host has its usual speed
 ENOUGH = 20  # runs, which are judged without a margin
-FIGURES = ("workload_latency_ms", "speedup")
+LATENCY = "workload_latency_ms"
+FIGURES = (LATENCY, "speedup")
 
 
 def main(words: Sequence[str]) -> int:
@@ -62,23 +63,20 @@ def main(words: Sequence[str]) -> int:
     runs: list[dict[str, Any]] = json.loads(stored.read_text("utf-8")) if stored.exists() else []
     if not runs:
         one_run(0, 0)  # builds and scores everything; not counted
-    while (load := next_load(runs, loads, given.runs)) is not None:
-        last = one_run(load, sum(one["load"] == load for one in runs))
+    for number, load in ((number, load) for number in range(given.runs) for load in loads):
+        if any((one["load"], one["number"]) == (load, number) for one in runs):
+            continue
+        last = one_run(load, number)
         runs.append(last)
         stored.write_text(json.dumps(runs), "utf-8")
         probes = ", ".join(f"{probe:.2f}" for probe in last["probes"])
         print(
-            f"{load} % {last['number']}: {last['chosen']} exit {last['code']}, {last['seconds']:.0f} s, "
+            f"{load} % {number}: {last['chosen']} exit {last['code']}, {last['seconds']:.0f} s, "
             f"probes {probes} ms",
             flush=True,
         )
-    kept = at_usual_speed(runs)
-    rows = [row(load, kept) for load in loads]
-    aside = len(runs) - len(kept)
-    text = table(rows) + (
-        f"\n{aside} more runs were set aside: the fixed probe before or after them was more than {STEADY:.0%} off its "
-        "median, so the host itself ran at another speed.\n"
-    )
+    rows = [row(load, runs) for load in loads]
+    text = table(rows) + host_speed(runs)
     print(text)
     if given.write:
         start, end = "<!-- table of bench-verdict -->\n", "<!-- end of the table -->\n"
@@ -88,14 +86,6 @@ def main(words: Sequence[str]) -> int:
     for problem in problems:
         print(f"over: {problem}")
     return 1 if problems else 0
-
-
-def next_load(runs: Sequence[dict[str, Any]], loads: Sequence[int], wanted: int) -> int | None:
-    """Return the load of the next run: that with the fewest runs at the usual speed; None if all have enough."""
-    kept = Counter(one["load"] for one in at_usual_speed(runs))
-    tried = Counter(one["load"] for one in runs)
-    open_loads = [load for load in loads if kept[load] < wanted and tried[load] < TRIES * wanted]
-    return min(open_loads, key=lambda load: (kept[load], tried[load])) if open_loads else None
 
 
 def at_usual_speed(runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -200,14 +190,16 @@ def row(load: int, runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     wrong = [pair for run in mine for pair in map(tuple, run["failed"]) if pair in sure]
     shares = {name: [covered([run], name, truth[name]) for run in mine] for name in FIGURES}
     share = {name: sum(found) / max(1, len(found)) for name, found in shares.items()}
+    steady = [run for run in at_usual_speed(runs) if run["load"] == load]
+    judged = {**shares, LATENCY: [covered([run], LATENCY, truth[LATENCY]) for run in steady]}
     problems = (
         [] if near >= SAME * len(mine) else [f"{load} %: the choice was near in {near} of {len(mine)} runs"]
     )
     problems += [f"{load} %: {key} fails {gate}, which it passes idle" for key, gate in sorted(set(wrong))]
     problems += [
-        f"{load} %: the intervals of {name} cover {value:.0%}"
-        for name, value in share.items()
-        if below(shares[name], COVERED)
+        f"{load} %: the intervals of {name} cover {statistics.fmean(found):.0%}"
+        for name, found in judged.items()
+        if below(found, COVERED)
     ]
     chosen = Counter(run["chosen"] for run in mine)
     return {
@@ -215,6 +207,7 @@ def row(load: int, runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "runs": len(mine),
         "chosen": ", ".join(f"{key} ({count})" for key, count in chosen.most_common()),
         "near": near,
+        "steady": f"{statistics.fmean(judged[LATENCY]):.0%} of {len(steady)}" if steady else "–",
         "wrong": len(wrong),
         **share,
         "off": off(mine, "workload_latency_ms", latency),
@@ -262,17 +255,26 @@ def off(runs: Sequence[dict[str, Any]], name: str, truth: dict[str, float]) -> f
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """Return the rows as a Markdown table."""
     text = (
-        "| load | runs | chosen | same, or within 5 % | gates failed wrongly | latency covered | speedup covered | "
-        "undisturbed off by | observed off by | not decided | seconds |\n" + "| --- " * 11 + "|\n"
+        "| load | runs | chosen | same, or within 5 % | gates failed wrongly | latency covered | latency covered, host at its usual speed | speedup covered | "
+        "undisturbed off by | observed off by | not decided | seconds |\n" + "| --- " * 12 + "|\n"
     )
     for one in rows:
         cells = (
             f"{one['load']} %", one["runs"], one["chosen"], f"{one['near']} of {one['runs']}", one["wrong"],
-            percent(one["workload_latency_ms"]), percent(one["speedup"]), f"{100 * one['off']:+.1f} %",
+            percent(one["workload_latency_ms"]), one["steady"], percent(one["speedup"]), f"{100 * one['off']:+.1f} %",
             f"{100 * one['observed']:+.1f} %", one["undecided"], f"{one['seconds']:.0f}",
         )  # fmt: skip
         text += "| " + " | ".join(map(str, cells)) + " |\n"
     return text
+
+
+def host_speed(runs: Sequence[dict[str, Any]]) -> str:
+    """Return a sentence about the speed of the processors in the runs."""
+    probes = [probe for run in runs for probe in run["probes"]]
+    return (
+        f"\nThe fixed probe before and after each run took {statistics.median(probes):.2f} ms at the median, from "
+        f"{min(probes):.2f} to {max(probes):.2f}.\n"
+    )
 
 
 def percent(share: float) -> str:

@@ -57,14 +57,12 @@ def test_few_runs_are_judged_with_their_own_uncertainty() -> None:
     assert verdict.below([0.8, 0.98] * 10, 0.9) is True  # whole runs are judged by their mean
 
 
-def test_runs_at_another_speed_of_the_host_are_made_again() -> None:
-    usual = [run(0, "a", 10.0)] * 3
-    slow = {**run(0, "a", 13.0), "probes": [1.0, 1.3]}
-    assert verdict.at_usual_speed([*usual, slow]) == usual
-    assert verdict.next_load([*usual, slow], [0], 3) is None
-    assert verdict.next_load([*usual, slow], [0, 25], 3) == 25
-    assert verdict.next_load([*usual, slow], [0], 4) == 0
-    assert verdict.next_load([slow] * 3 + usual * 4, [0], 30) == 0
-    # A host that never keeps its speed ends the benchmark.
-    restless = [{**run(0, "a", 10.0), "probes": [1.0 + 0.2 * number, 1.0]} for number in range(8)]
-    assert verdict.next_load(restless, [0], 4) is None
+def test_latency_is_judged_where_the_host_has_its_usual_speed() -> None:
+    idle = [run(0, "a", 10.0)] * 3
+    slow = {**run(25, "a", 13.0), "probes": [1.0, 1.3]}
+    assert verdict.at_usual_speed([*idle, slow]) == idle
+    # Speedup is a ratio of one run: the host's speed does not excuse it.
+    problems = verdict.row(25, [*idle, *[slow] * 3])["problems"]
+    assert problems == ["25 %: the intervals of speedup cover 0%"]
+    assert verdict.row(25, [*idle, *[slow] * 3])["steady"] == "–"
+    assert "from 1.00 to 1.30" in verdict.host_speed([*idle, slow])
