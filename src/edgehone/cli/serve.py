@@ -70,13 +70,15 @@ def run(args: argparse.Namespace) -> int:
             hint='pip install "edgehone[serve]"',
         ) from error
     from edgehone.bundle import read
-    from edgehone.serve.served import read_served
+    from edgehone.serve.models import read_served
+    from edgehone.serve.served import Limits
 
     listening = _listening(args)
     names = _names(args.bundles)
     bound = server.bind(listening)
+    limits = Limits(args.parallel, args.max_queue)
     served = [
-        read_served(read(path), name, args.parallel, lambda text: print(text, file=sys.stderr))
+        read_served(read(path), name, limits, lambda text: print(text, file=sys.stderr))
         for name, path in names.items()
     ]
     host, port = bound.getsockname()[:2]
@@ -87,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
         print(
             f"warning: anyone who can reach {host} can use the server: give --api-key-file", file=sys.stderr
         )
-    server.serve(served, listening, bound, args.max_queue, lambda text: _say(args.json, "engine", text=text))
+    server.serve(served, listening, bound, lambda text: _say(args.json, "engine", text=text))
     return 0
 
 

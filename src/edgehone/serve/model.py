@@ -1,4 +1,4 @@
-"""A served model: its engine, its text process and the queue before them; and how it answers a request."""
+"""A served model: its engine and the queue before it; and how a language model answers a request."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Any
 
 from edgehone.core.errors import InputError
 from edgehone.serve.admission import Admission
-from edgehone.serve.served import Served
+from edgehone.serve.engine import LanguageEngine
+from edgehone.serve.served import Served, ServedLanguage
 from edgehone.serve.supervisor import Supervisor
 from edgehone.serve.text import TextProcess
 
@@ -35,21 +36,34 @@ class Piece:
 
 
 class Model:
-    """A bundle that is served."""
+    """A bundle that is served: its engine, and the queue before it."""
 
-    def __init__(self, served: Served, most_waiting: int, say: Callable[[str], None]) -> None:
-        self.served, self.name = served, served.name
-        self.engine = Supervisor(served, say)
-        self.text = TextProcess(served.text)
-        self.admission = Admission(served.places, most_waiting)
+    def __init__(self, served: Served, engine: Supervisor[Any]) -> None:
+        self.served, self.name, self.engine = served, served.name, engine
+        self.admission = Admission(served.places, served.waiting)
 
     def start(self) -> None:
         """Start the engine; it gets ready in the background."""
         self.engine.start()
 
     async def end(self) -> None:
+        """End its processes."""
+        await self.engine.end()
+
+
+class LanguageModel(Model):
+    """A bundle with a language model, with its text process."""
+
+    served: ServedLanguage
+    engine: LanguageEngine
+
+    def __init__(self, served: ServedLanguage, say: Callable[[str], None]) -> None:
+        super().__init__(served, LanguageEngine(served, say))
+        self.text = TextProcess(served.text)
+
+    async def end(self) -> None:
         """End both processes."""
-        await asyncio.gather(self.engine.end(), self.text.end())
+        await asyncio.gather(super().end(), self.text.end())
 
     def fitting(self, ids: Sequence[int], count: int | None) -> int:
         """Return the most new tokens after a prompt: `count`, as far as the context has room.

@@ -28,9 +28,14 @@ class Proof:
         """Whether the engine serves what was tested."""
         return self.equal >= LEAST * self.tokens
 
+    @property
+    def exact(self) -> bool:
+        """Whether all tokens are equal."""
+        return self.equal == self.tokens
+
     def __str__(self) -> str:
         """Return it in words."""
-        if self.equal == self.tokens:
+        if self.exact:
             return f"all {self.tokens} tokens of the canaries are equal"
         return f"{self.tokens - self.equal} of the {self.tokens} tokens of the canaries differ"
 

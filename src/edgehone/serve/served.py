@@ -25,19 +25,42 @@ class Canary:
 
 
 @dataclass(frozen=True)
-class Served:
-    """A bundle under the name by which clients ask for it, and the jobs of its processes.
+class Limits:
+    """How many requests to a model are answered at once, and how many may wait.
 
-    `context` is the number of tokens that a prompt and its answer may have (None: unknown), `places` the most requests
-    that its engine answers at the same time.
+    Requests to a graph are joined to batches of up to `batch` samples (None: as many as gave the best throughput when
+    the bundle was made), for which the first of them waits up to `delay` seconds.
+    """
+
+    places: int = 8
+    waiting: int = 64
+    batch: int | None = None
+    delay: float = 0.0
+
+
+@dataclass(frozen=True)
+class Served:
+    """A bundle under the name by which clients ask for it, and the job of its engine.
+
+    `places` is the most requests that its engine gets at the same time, `waiting` the most that wait for it.
     """
 
     name: str
     bundle: Bundle
     engine: Job
+    places: int
+    waiting: int
+
+
+@dataclass(frozen=True)
+class ServedLanguage(Served):
+    """A bundle with a language model, with the job of its text process.
+
+    `context` is the number of tokens that a prompt and its answer may have (None: unknown).
+    """
+
     text: Job
     context: int | None
-    places: int
     canaries: tuple[Canary, ...]
 
     @property
@@ -46,20 +69,32 @@ class Served:
         return self.bundle.manifest.eos
 
 
-def read_served(bundle: Bundle, name: str, places: int, on_progress: Callable[[str], None]) -> Served:
-    """Return what is served of a bundle. Verifies its files and installs its backend if needed.
-
-    Raises InputError for a bundle that is not approved, changed, or of a kind that is not served.
-    """
-    if bundle.manifest.kind != "language":
-        raise InputError(
-            f"{bundle.path} is a graph; only language models are served", hint=f"edgehone run {bundle.path}"
-        )
+def check_approved(bundle: Bundle) -> None:
+    """Raise InputError for a bundle that is not approved."""
     if not bundle.manifest.approved:
         raise InputError(
             f"{bundle.path} is not approved: its artifact does not pass every gate",
             hint=f"see why: edgehone explain {bundle.path}",
         )
+
+
+def no_canaries(bundle: Bundle) -> InputError:
+    """Return the error for a bundle without canaries."""
+    return InputError(
+        f"{bundle.path} has no canaries, by which an engine is proven when it starts",
+        hint=f"make the bundle again: sh {bundle.path / 'reproduce.sh'}",
+    )
+
+
+def read_language(
+    bundle: Bundle, name: str, limits: Limits, on_progress: Callable[[str], None]
+) -> ServedLanguage:
+    """Return what is served of a bundle with a language model.
+
+    Verifies its files and installs its backend if needed. Raises InputError for a bundle that is not approved, changed,
+    or that cannot be served.
+    """
+    check_approved(bundle)
     backend = bundle.manifest.recipe["backend"]
     if capability(registry.load(backend), EngineBackend) is None:
         raise InputError(
@@ -68,14 +103,12 @@ def read_served(bundle: Bundle, name: str, places: int, on_progress: Callable[[s
         )
     canaries = tuple(map(_canary, bundle.manifest.canaries))
     if not canaries:
-        raise InputError(
-            f"{bundle.path} has no canaries, by which an engine is proven when it starts",
-            hint=f"make the bundle again: sh {bundle.path / 'reproduce.sh'}",
-        )
-    args = {"places": places, "context": context_of(bundle)}
+        raise no_canaries(bundle)
+    args = {"places": limits.places, "context": context_of(bundle)}
     engine = job_of(bundle, ENGINE, args, {}, on_progress)
     text = replace(engine, call=TEXT, inputs={**engine.inputs, **tokenizer_input(bundle)}, threads=1)
-    return Served(name, bundle, engine, text, context_of(bundle), places, canaries)
+    context = context_of(bundle)
+    return ServedLanguage(name, bundle, engine, limits.places, limits.waiting, text, context, canaries)
 
 
 def _canary(stored: Mapping[str, Any]) -> Canary:

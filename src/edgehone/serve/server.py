@@ -17,6 +17,7 @@ import uvicorn
 from edgehone.core.errors import InputError
 from edgehone.serve.app import build
 from edgehone.serve.model import Model
+from edgehone.serve.models import model_of
 from edgehone.serve.served import Served
 
 # Bytes of a request's first line and headers.
@@ -103,11 +104,10 @@ def serve(
     served: Sequence[Served],
     listening: Listening,
     bound: socket.socket,
-    most_waiting: int,
     say: Callable[[str], None],
 ) -> None:
     """Serve until SIGTERM or Ctrl-C. Requests that were accepted are then answered, and no further ones accepted."""
-    models: Mapping[str, Model] = {one.name: Model(one, most_waiting, say) for one in served}
+    models: Mapping[str, Model] = {one.name: model_of(one, say) for one in served}
     config = uvicorn.Config(
         build(models, listening.keys),
         log_config=None,

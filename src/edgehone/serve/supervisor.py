@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Generic, Protocol, TypeVar
 
-from edgehone.backends.serving import Produced
-from edgehone.core.errors import InputError, JobError
-from edgehone.serve import proof
-from edgehone.serve.link import Link
-from edgehone.serve.served import Served
+from edgehone.core.errors import JobError
+from edgehone.serve.process import EngineProcess
 
 # Seconds to load a model.
 OPEN_SECONDS = 600.0
@@ -23,27 +21,33 @@ FIRST_DELAY, LONGEST_DELAY, STEADY_SECONDS = 0.1, 30.0, 60.0
 LOOK_SECONDS, QUIET_SECONDS, CANARY_SECONDS = 0.25, 5.0, 30.0
 
 
-class Supervisor:
+class Proof(Protocol):
+    """The result of a start-up proof; in words by `str`."""
+
+    @property
+    def holds(self) -> bool:
+        """Whether the engine serves what was tested."""
+        ...
+
+    @property
+    def exact(self) -> bool:
+        """Whether nothing differed."""
+        ...
+
+
+Process = TypeVar("Process", bound=EngineProcess)
+
+
+class Supervisor(ABC, Generic[Process]):
     """The engine of one bundle. `problem` says why it is not ready; None if it is."""
 
-    def __init__(self, served: Served, say: Callable[[str], None]) -> None:
-        self._served, self._say = served, say
-        self._link: Link | None = None
+    def __init__(self, name: str, say: Callable[[str], None]) -> None:
+        self._name, self._say = name, say
+        self._process: Process | None = None
         self._task: asyncio.Task[None] | None = None
         self.problem: str | None = "the model is being loaded"
         self.restarts = 0
-        self.proof: proof.Proof | None = None
-
-    @property
-    def options(self) -> frozenset[str]:
-        """What a request may ask for."""
-        return self._link.options if self._link else frozenset()
-
-    @property
-    def context(self) -> int | None:
-        """The most tokens of a prompt and its answer; None if unknown."""
-        known = [one for one in (self._served.context, self._link and self._link.context) if one]
-        return min(known, default=None)
+        self.proof: Proof | None = None
 
     def start(self) -> None:
         """Start to keep the engine running."""
@@ -56,30 +60,6 @@ class Supervisor:
             with suppress(asyncio.CancelledError):
                 await self._task
 
-    async def answer(
-        self, ids: Sequence[int], count: int, ends: Sequence[int], options: Mapping[str, Any]
-    ) -> AsyncIterator[Produced]:
-        """Yield what the engine produces for a request; leaving the loop early cancels the request.
-
-        Raises InputError if the engine refuses the request, JobError if it is not running, or ends or fails meanwhile.
-        """
-        link = self._link
-        if link is None or self.problem is not None:
-            raise JobError(self.problem or "the engine is not running")
-        number, queue = link.submit(ids, count, ends, options)
-        finished = False
-        try:
-            while not finished:
-                produced = await queue.get()
-                finished = produced.reason is not None
-                if produced.reason == "error":
-                    raise JobError(produced.error or "the engine failed")
-                if produced.reason == "refused":
-                    raise InputError(produced.error or "the engine refused the request")
-                yield produced
-        finally:
-            link.release(number, finished=finished)
-
     async def _keep(self) -> None:
         loop, delay = asyncio.get_running_loop(), FIRST_DELAY
         while True:
@@ -88,37 +68,54 @@ class Supervisor:
                 await self._live()
             except JobError as error:
                 self.problem = f"the engine failed: {error.message}"
-                self._say(f"{self._served.name}: {self.problem}; it is started again")
+                self._say(f"{self._name}: {self.problem}; it is started again")
             delay = FIRST_DELAY if loop.time() - begun > STEADY_SECONDS else min(2 * delay, LONGEST_DELAY)
             await asyncio.sleep(delay)
             self.restarts += 1
 
     async def _live(self) -> None:
         """Run one process until it ends. Raises JobError with the reason."""
-        link = Link(self._served.engine)
+        process = self._start()
         try:
-            await link.open(OPEN_SECONDS)
-            self.proof = await proof.prove(link, self._served.canaries)
+            await process.open(OPEN_SECONDS)
+            self.proof = await self._prove(process)
             if not self.proof.holds:
                 raise JobError(f"it does not serve what was tested: {self.proof}")
-            self._link, self.problem = link, None
-            self._say(f"{self._served.name}: ready; {self.proof}")
-            await self._watch(link)
+            self._process, self.problem = process, None
+            self._say(f"{self._name}: ready; {self.proof}")
+            await self._watch(process, self.proof)
         finally:
-            self._link = None
+            self._process = None
             self.problem = self.problem or "the engine has ended"
-            await link.end()
+            await process.end()
 
-    async def _watch(self, link: Link) -> None:
+    async def _watch(self, process: Process, proof: Proof) -> None:
         """Set `problem` while the process is stopped or silent. Raises JobError if it ended or a canary fails."""
         loop = asyncio.get_running_loop()
         while True:
-            await asyncio.wait([link.ended], timeout=LOOK_SECONDS)
-            if link.ended.done():
-                raise JobError(link.ended.result())
-            if link.stopped:
+            await asyncio.wait([process.ended], timeout=LOOK_SECONDS)
+            if process.ended.done():
+                raise JobError(process.ended.result())
+            if process.stopped:
                 self.problem = "the engine is stopped by a signal"
-            elif self.problem is not None or loop.time() - link.last_sign > QUIET_SECONDS:
-                exact = self.proof is not None and self.proof.equal == self.proof.tokens
-                await proof.beat(link, self._served.canaries[0], CANARY_SECONDS, exact=exact)
+            elif self.problem is not None or loop.time() - process.last_sign > QUIET_SECONDS:
+                await self._beat(process, proof, CANARY_SECONDS)
                 self.problem = None
+
+    def _running(self) -> Process:
+        """Return the process if it is ready. Raises JobError with the reason if it is not."""
+        if self._process is None or self.problem is not None:
+            raise JobError(self.problem or "the engine is not running")
+        return self._process
+
+    @abstractmethod
+    def _start(self) -> Process:
+        """Start the process."""
+
+    @abstractmethod
+    async def _prove(self, process: Process) -> Proof:
+        """Ask for the canaries. Raises JobError if the process does not answer."""
+
+    @abstractmethod
+    async def _beat(self, process: Process, proof: Proof, seconds: float) -> None:
+        """Ask for a part of a canary. Raises JobError if the answer is wrong, or does not come in time."""

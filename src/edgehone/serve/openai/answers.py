@@ -17,7 +17,7 @@ from starlette.responses import Response
 from edgehone.core.errors import EdgehoneError
 from edgehone.serve.http import Events, event, unless_gone
 from edgehone.serve.metrics import Metrics
-from edgehone.serve.model import Model, Piece, Wanted
+from edgehone.serve.model import LanguageModel, Piece, Wanted
 
 _encode = msgspec.json.Encoder().encode
 DONE = event(b"[DONE]")
@@ -41,7 +41,7 @@ COMPLETION = Form("cmpl-", "text_completion", "text_completion", chat=False)
 class Answer:
     """One request with its choices, one for each prompt."""
 
-    model: Model
+    model: LanguageModel
     form: Form
     wanted: list[Wanted]
     metrics: Metrics

@@ -8,7 +8,7 @@ from typing import Any
 
 from edgehone.inference.sampling import SamplingOptions, settings
 from edgehone.serve.http import Refused
-from edgehone.serve.model import Model
+from edgehone.serve.model import LanguageModel
 from edgehone.serve.openai.requests import ChatRequest, CompletionRequest, Generate
 
 # Smallest and largest value of each number.
@@ -30,7 +30,7 @@ _OFF: Mapping[str, float] = {
 }  # fmt: skip
 
 
-def check(asked: Generate, model: Model) -> None:
+def check(asked: Generate, model: LanguageModel) -> None:
     """Raise Refused for a value that is out of range, or that this model's engine cannot do."""
     for name, (least, most) in _LIMITS.items():
         value = getattr(asked, name, None)
@@ -84,7 +84,7 @@ def count(asked: ChatRequest | CompletionRequest) -> int | None:
     return getattr(asked, "max_completion_tokens", None) or asked.max_tokens
 
 
-def options(asked: Generate, model: Model, *, raw: bool) -> dict[str, Any]:
+def options(asked: Generate, model: LanguageModel, *, raw: bool) -> dict[str, Any]:
     """Return the engine's options: the model's own sampling, unless `raw`, with the request's over it."""
     seed = None if asked.seed is None else asked.seed % 2**31
     # The neutral value of a limit alone would be taken for a wish to draw.
@@ -98,5 +98,5 @@ def options(asked: Generate, model: Model, *, raw: bool) -> dict[str, Any]:
     return {name: value for name, value in {**drawn, **more}.items() if name in model.engine.options}
 
 
-def _backend(model: Model) -> str:
+def _backend(model: LanguageModel) -> str:
     return str(model.served.bundle.manifest.recipe["backend"])

@@ -13,7 +13,7 @@ from starlette.routing import Route
 from edgehone.core.errors import InputError
 from edgehone.serve.http import Refused, read_json
 from edgehone.serve.metrics import Metrics
-from edgehone.serve.model import Model, Wanted
+from edgehone.serve.model import LanguageModel, Model, Wanted
 from edgehone.serve.openai import options
 from edgehone.serve.openai.answers import CHAT, COMPLETION, Answer, Form
 from edgehone.serve.openai.requests import ChatRequest, CompletionRequest, Generate, Message
@@ -83,7 +83,7 @@ class OpenAI:
         self,
         request: Request,
         asked: ChatRequest | CompletionRequest,
-        model: Model,
+        model: LanguageModel,
         form: Form,
         prompts: Sequence[Sequence[int]],
     ) -> Response:
@@ -97,10 +97,17 @@ class OpenAI:
         answer = Answer(model, form, wanted, self._metrics, usage_at_end=usage)
         return await (answer.stream(request) if asked.stream else answer.whole(request))
 
-    def _model(self, asked: Generate) -> Model:
-        if asked.model not in self._models:
+    def _model(self, asked: Generate) -> LanguageModel:
+        model = self._models.get(asked.model)
+        if model is None:
             raise self._unknown(asked.model)
-        return self._models[asked.model]
+        if not isinstance(model, LanguageModel):
+            raise Refused(
+                400,
+                f"{asked.model} generates no text: ask for POST /v2/models/{asked.model}/infer",
+                field="model",
+            )
+        return model
 
     def _unknown(self, name: str) -> Refused:
         return Refused(

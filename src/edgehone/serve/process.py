@@ -1,0 +1,96 @@
+"""A started engine process: whether it is open, alive or stopped, and why it ended."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import subprocess
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+
+from edgehone.core.errors import JobError
+from edgehone.execution import service
+from edgehone.execution.job import Job
+
+
+class EngineProcess(ABC):
+    """An engine process that was started. Each kind of engine has messages of its own."""
+
+    def __init__(self, job: Job) -> None:
+        self._ready = asyncio.Event()
+        self._processes: Sequence[int] = ()
+        self.last_sign = 0.0  # when it last produced something, on the loop's clock
+        self._service = service.start(job)
+        self.ended = asyncio.create_task(self._watch())
+
+    async def open(self, seconds: float) -> None:
+        """Wait until the model is loaded. Raises JobError with the cause if the process ends or takes longer."""
+        ready = asyncio.create_task(self._ready.wait())
+        try:
+            await asyncio.wait([ready, self.ended], timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            ready.cancel()
+        if self.ended.done():
+            raise JobError(self.ended.result())
+        if not self._ready.is_set():
+            raise JobError(f"the model was not loaded within {seconds:.0f} s")
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a process of the engine was stopped by a signal. Always False on systems without /proc."""
+        return any(map(_is_stopped, (self._service.child.pid, *self._processes)))
+
+    async def end(self) -> None:
+        """End the process. A process that still runs is killed."""
+        self.ended.cancel()
+        await asyncio.to_thread(self._service.end)
+        self._close()
+        self._fail("the engine was ended")
+
+    async def _watch(self) -> str:
+        """Receive until the process ends. Returns why it ended."""
+        await self._receive(self._service.channel)
+        await asyncio.to_thread(_wait, self._service)
+        cause = self._service.cause
+        self._fail(cause)
+        return cause
+
+    def _opened(self, processes: Sequence[int]) -> None:
+        """The model is loaded; `processes` compute besides the started one."""
+        self._processes = processes
+        self._ready.set()
+
+    def _sign(self) -> None:
+        """The process has sent something."""
+        self.last_sign = asyncio.get_running_loop().time()
+
+    @abstractmethod
+    async def _receive(self, end: socket.socket) -> None:
+        """Receive messages until the process closes the socket."""
+
+    @abstractmethod
+    def _close(self) -> None:
+        """Close the socket."""
+
+    @abstractmethod
+    def _fail(self, cause: str) -> None:
+        """Fail all requests, because the process has ended."""
+
+
+def _is_stopped(process: int) -> bool:
+    try:
+        stat = Path(f"/proc/{process}/stat").read_text("utf-8", "replace")
+    except OSError:
+        return False  # it has ended
+    return stat.rpartition(")")[2].split()[0] in ("T", "t")
+
+
+def _wait(running: service.Service) -> None:
+    """Wait for a process that has closed its socket. It is killed if it does not end by itself."""
+    try:
+        running.child.wait(2)
+    except subprocess.TimeoutExpired:
+        running.child.send_signal(signal.SIGKILL)
+        running.child.wait()
