@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as some
 
+from edgehone.worker import stable_text
 from edgehone.worker.original_tokenizer import CLEAN_UP
 from edgehone.worker.stable_text import StableText
 
@@ -76,6 +78,15 @@ def streamed(stream: StableText, ids: Sequence[int]) -> str:
 ANY = some.lists(some.integers(0, len(TOKENS) - 1), max_size=40)
 
 
+@pytest.fixture(params=[(32, 128), (8, 12)], autouse=True, scope="module")
+def _window(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Also with a window so small that texts of these lengths are cut many times."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stable_text, "_CONTEXT", request.param[0])
+        patch.setattr(stable_text, "_WINDOW", request.param[1])
+        yield
+
+
 @given(ANY)
 def test_bytes_that_are_decoded_together(ids: list[int]) -> None:
     assert streamed(StableText(byte_level), ids) == byte_level(ids)
@@ -110,3 +121,35 @@ def test_words_are_printed_at_once_and_only_what_may_change_is_held_back() -> No
     assert stream.add(token(" n")) == ""
     assert stream.add(token("né")) == " nné"
     assert stream.add(token(" no")) == " no"
+
+
+def spaced(ids: Sequence[int]) -> str:
+    """The first space is stripped, as by the decoder of Llama's tokenizer."""
+    return byte_fallback(ids).removeprefix(" ")
+
+
+@given(some.lists(some.integers(0, len(TOKENS) - 1), max_size=300))
+@example([WORDS.index(" word"), *[WORDS.index("")] * 60, WORDS.index(" word")])
+@example([WORDS.index(" ")] * 200 + [WORDS.index("a")])
+@example([WORDS.index(" '")] * 100 + [WORDS.index(" ' ")] * 90 + [WORDS.index(".")])
+@example([WORDS.index(" .")] * 200)
+@example([TOKENS.index(0xE2), TOKENS.index(0x82), TOKENS.index(0xAC)] * 70)
+@settings(max_examples=150)
+def test_long_texts(ids: list[int]) -> None:
+    for decode in (byte_level, byte_fallback, spaced, lambda ids: clean(byte_level(ids))):
+        bytes_of = is_byte if decode in (byte_fallback, spaced) else lambda token: False
+        assert streamed(StableText(decode, bytes_of), ids) == decode(ids)
+
+
+@pytest.mark.parametrize("word", [" word", ".", " ,", "\n", "a"])
+def test_a_long_text_is_not_decoded_again_as_a_whole_for_each_token(word: str) -> None:
+    decoded = 0
+
+    def decode(ids: Sequence[int]) -> str:
+        nonlocal decoded
+        decoded += len(ids)
+        return clean(byte_level(ids))
+
+    ids = [WORDS.index(word)] * 5000
+    assert streamed(StableText(decode), ids) == clean(byte_level(ids))
+    assert decoded < 5000 * 4 * 128

@@ -70,23 +70,26 @@ def answer(
     ended the text), ended (whether one did), ttft_s (seconds to the first token) and decode_tokens_per_s.
     """
     ends, stream, ended = set(eos), text.stream(), False
+    parts: list[str] = []  # one for each token, and the rest
 
     def on_token(token: int) -> bool:
         nonlocal ended
         ended = ended or token in ends
         if ended:  # transformers reports one more token after that
             return True
-        more = stream.add(token)
-        return bool(more) and not write(more)
+        parts.append(stream.add(token))
+        return bool(parts[-1]) and not write(parts[-1])
 
     generation = run(max_tokens, on_token)
+    tokens = len(parts)
     if rest := stream.finish():
+        parts.append(rest)
         write(rest)
     times = generation.times
     decode_s = times[-1] - times[0] if len(times) > 1 else 0.0
     return {
-        "text": stream.text,
-        "tokens": len(stream.ids),
+        "text": "".join(parts),
+        "tokens": tokens,
         "ended": ended,
         "ttft_s": times[0] - generation.started if times else None,
         "decode_tokens_per_s": (len(times) - 1) / decode_s if decode_s else None,
