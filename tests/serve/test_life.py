@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from tests.finished import list_again
-from tests.serve.server import Server, running
+from tests.serve.server import Server, running, wait_for
 
 # Each test starts a server of its own.
 pytestmark = pytest.mark.whole
@@ -22,13 +22,6 @@ pytestmark = pytest.mark.whole
 
 def long_request(server: Server, tokens: int = 2000) -> httpx.Response:
     return server.post("/v1/completions", {"model": "bundle", "prompt": "To the ", "max_tokens": tokens})
-
-
-def wait_for(condition: object, seconds: float = 10.0) -> None:
-    begun = time.monotonic()
-    while not condition():  # type: ignore[operator]
-        assert time.monotonic() - begun < seconds
-        time.sleep(0.01)
 
 
 def test_a_killed_engine_fails_its_requests_at_once_and_is_started_again(chatty: Path) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import openai
@@ -11,7 +14,7 @@ import pytest
 from edgehone.bundle import read
 from edgehone.inference.run_bundle import generate
 from tests.finished import Finished
-from tests.serve.server import Server
+from tests.serve.server import Server, running, wait_for
 
 # A server is started, which takes as long as several runs on the null backend.
 pytestmark = pytest.mark.whole
@@ -53,6 +56,108 @@ def test_the_openai_client_completes_and_lists(client: openai.OpenAI) -> None:
     assert "".join(part.choices[0].text for part in parts) == answer.choices[0].text
     assert [one.id for one in client.models.list()] == ["bundle"]
     assert client.models.retrieve("bundle").owned_by == "edgehone"
+
+
+def test_choices(client: openai.OpenAI) -> None:
+    asked: Any = {
+        "model": "bundle",
+        "messages": HELLO,
+        "n": 3,
+        "max_completion_tokens": 20,
+        "temperature": 1.0,
+    }
+    whole = client.chat.completions.create(**asked, seed=3)
+    assert [choice.index for choice in whole.choices] == [0, 1, 2]
+    texts = [choice.message.content for choice in whole.choices]
+    assert len(set(texts)) == 3
+    assert whole.usage is not None and whole.usage.completion_tokens == 60
+    assert whole.usage.prompt_tokens == 1 + len("[user] Hello\n[assistant] ")
+    streamed, ends = ["", "", ""], [0, 0, 0]
+    for part in client.chat.completions.create(**asked, seed=3, stream=True):
+        for choice in part.choices:
+            streamed[choice.index] += choice.delta.content or ""
+            ends[choice.index] += choice.finish_reason == "length"
+    assert streamed == texts and ends == [1, 1, 1]
+    one = client.chat.completions.create(**{**asked, "n": 1}, seed=4)
+    assert one.choices[0].message.content == texts[1]
+
+
+def test_several_prompts_are_streamed_with_their_index(client: openai.OpenAI) -> None:
+    asked: Any = {"model": "bundle", "prompt": ["To the ", "Congress"], "n": 2, "max_tokens": 9}
+    whole = client.completions.create(**asked).choices
+    streamed = ["", "", "", ""]
+    for part in client.completions.create(**asked, stream=True):
+        for choice in part.choices:
+            streamed[choice.index] += choice.text
+    assert [choice.text for choice in whole] == streamed
+    assert streamed[0] == streamed[1] != streamed[2] == streamed[3]
+
+
+def test_each_choice_takes_a_place(chatty: Path) -> None:
+    body = {"model": "bundle", "prompt": "To the ", "n": 4, "max_tokens": 400}
+    with running(chatty, "--parallel", "2", "--max-queue", "3") as own, ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(own.post, TEXT, body)
+        wait_for(lambda: own.metric("edgehone_running_requests") == 2)
+        assert own.metric("edgehone_waiting_requests") == 2
+        refused = own.post(TEXT, {**body, "n": 2})
+        assert refused.status_code == 429 and int(refused.headers["retry-after"]) >= 1
+        assert own.metric("edgehone_waiting_requests") == 2
+        assert own.post(TEXT, {**body, "n": 1, "max_tokens": 3}).status_code == 200
+        assert len(answer.result(60).json()["choices"]) == 4
+        assert own.metric("edgehone_waiting_requests") == own.metric("edgehone_running_requests") == 0
+
+
+def test_logprobs_of_a_chat(client: openai.OpenAI) -> None:
+    asked: Any = {"model": "bundle", "messages": HELLO, "max_completion_tokens": 12, "logprobs": True}
+    choice = client.chat.completions.create(**asked, top_logprobs=3).choices[0]
+    assert choice.logprobs is not None and choice.logprobs.content is not None
+    entries = choice.logprobs.content
+    assert "".join(one.token for one in entries) == choice.message.content
+    for one in entries:
+        assert bytes(one.bytes or ()) == one.token.encode() and one.logprob < 0
+        assert len(one.top_logprobs) == 3 and one.top_logprobs[0].logprob == one.logprob  # greedy
+        assert 0 < sum(math.exp(other.logprob) for other in one.top_logprobs) <= 1
+    streamed = [
+        entry
+        for part in client.chat.completions.create(**asked, top_logprobs=3, stream=True)
+        for entry in (part.choices[0].logprobs.content if part.choices[0].logprobs else None) or ()
+    ]
+    assert streamed == entries
+    alone = client.chat.completions.create(**asked).choices[0].logprobs
+    assert alone is not None and alone.content is not None
+    assert [one.logprob for one in alone.content] == [one.logprob for one in entries]
+    assert not any(one.top_logprobs for one in alone.content)
+
+
+def test_logprobs_of_completions(client: openai.OpenAI) -> None:
+    asked: Any = {"model": "bundle", "prompt": "To the ", "max_tokens": 8, "temperature": 1.0, "seed": 5}
+    choice = client.completions.create(**asked, logprobs=2).choices[0]
+    told = choice.logprobs
+    assert told is not None and told.tokens is not None and told.top_logprobs and told.token_logprobs
+    assert "".join(told.tokens) == choice.text and told.text_offset == list(range(8))
+    for token, logprob, top in zip(told.tokens, told.token_logprobs, told.top_logprobs, strict=True):
+        assert top[token] == logprob and 2 <= len(top) <= 3
+    offsets: list[int] = []
+    for part in client.completions.create(**asked, logprobs=2, stream=True):
+        offsets += (part.choices[0].logprobs and part.choices[0].logprobs.text_offset) or []
+    assert offsets == told.text_offset
+    assert client.completions.create(**asked).choices[0].logprobs is None
+
+
+def test_logprobs_end_before_a_stop_string(server: Server) -> None:
+    whole = server.complete("To the ", max_tokens=30, logprobs=0)["choices"][0]
+    stop = whole["text"][5:9]
+    (choice,) = server.complete("To the ", max_tokens=30, stop=stop, logprobs=0)["choices"]
+    size = len(choice["text"])
+    assert choice["logprobs"]["tokens"] == whole["logprobs"]["tokens"][:size]
+
+
+def test_events_are_padded_if_asked(server: Server) -> None:
+    asked = {"model": "bundle", "messages": HELLO, "max_tokens": 20}
+    plain = server.events(CHAT, asked)
+    padded = server.events(CHAT, {**asked, "stream_options": {"include_obfuscation": True}})
+    assert "obfuscation" not in plain[0] and len(padded) == len(plain)
+    assert {len(one) % 64 for one in padded[:-1]} == {0}
 
 
 def test_errors_are_those_that_the_openai_client_knows(client: openai.OpenAI) -> None:
@@ -115,20 +220,25 @@ DEEP = b'{"model": "bundle", "prompt": "a", "logit_bias": ' + b"[" * 100_000 + b
         (TEXT, {"model": "bundle", "prompt": ["a", ""]}, 400, "prompt is empty"),
         (TEXT, {"model": "bundle", "prompt": ["a", [1]]}, 400, "mixture"),
         (TEXT, {"model": "bundle", "prompt": ["a"] * 65}, 400, "at most 64"),
-        (TEXT, {"model": "bundle", "prompt": ["a", "b"], "stream": True}, 400, "a stream continues one"),
+        (TEXT, {"model": "bundle", "prompt": ["a", "b"], "n": 37}, 400, "asks for 74 choices; at most 72 fit"),
+        (TEXT, {"model": "bundle", "prompt": "a", "n": 0}, 400, "at `$.n`; it is 0"),
+        (TEXT, {"model": "bundle", "prompt": "a", "best_of": 2}, 400, "best_of is 2"),
         (TEXT, {"model": "bundle", "prompt": [257]}, 400, "token id 257 is outside the vocabulary"),
         (TEXT, {"model": "bundle", "prompt": [-1]}, 400, "token id -1 is outside the vocabulary"),
         (TEXT, {"model": "bundle", "prompt": "a" * 5000}, 400, "5001 tokens; at most 4096 fit"),
-        (TEXT, {"model": "bundle", "prompt": "a", "max_tokens": 0}, 400, "max_tokens is 0"),
+        (TEXT, {"model": "bundle", "prompt": "a", "max_tokens": 0}, 400, ">= 1 - at `$.max_tokens`; it is 0"),
         (TEXT, {"model": "bundle", "prompt": "a", "max_tokens": 1.5}, 400, "max_tokens"),
-        (TEXT, {"model": "bundle", "prompt": "a", "temperature": -1}, 400, "temperature is -1"),
+        (TEXT, {"model": "bundle", "prompt": "a", "temperature": -1}, 400, "at `$.temperature`; it is -1"),
         (TEXT, b'{"model": "bundle", "prompt": "a", "temperature": NaN}', 400, ""),
-        (TEXT, {"model": "bundle", "prompt": "a", "n": 2}, 400, "n is not supported"),
+        (TEXT, {"model": "bundle", "prompt": "a", "logprobs": 6}, 400, "at `$.logprobs`; it is 6"),
+        (TEXT, {"model": "bundle", "prompt": "a", "logprobs": True}, 400, "logprobs"),
+        (CHAT, {"model": "bundle", "messages": HELLO, "top_logprobs": 2}, 400, "needs logprobs"),
+        (CHAT, {"model": "bundle", "messages": HELLO, "logprobs": True, "top_logprobs": 21}, 400, "it is 21"),
         (TEXT, {"model": "bundle", "prompt": "a", "echo": True}, 400, "echo is not supported"),
-        (TEXT, {"model": "bundle", "prompt": "a", "stop": ["x"] * 17}, 400, "at most 16"),
+        (TEXT, {"model": "bundle", "prompt": "a", "stop": ["x"] * 17}, 400, "length <= 16"),
         (TEXT, {"model": "bundle", "prompt": "a", "foo": 1}, 400, "foo"),
         (TEXT, {"model": "x" * 5000, "prompt": "a"}, 404, "there is no model"),
-        (CHAT, {"model": "bundle", "messages": []}, 400, "messages is empty"),
+        (CHAT, {"model": "bundle", "messages": []}, 400, "length >= 1"),
         (CHAT, {"model": "bundle", "messages": [{"role": "king", "content": "a"}]}, 400, "king"),
         (CHAT, {"model": "bundle", "messages": [{"role": "user", "content": [{"type": "image"}]}]}, 400, "image"),
         (CHAT, {"model": "bundle", "messages": HELLO, "tools": [{}]}, 400, "tools is not supported"),

@@ -84,6 +84,7 @@ def test_served_text_is_that_of_run(name: str, bundle_of: Callable[[str], Path])
         chat = {"model": "bundle", "messages": [{"role": "user", "content": PROMPTS[0]}], "max_tokens": 32}
         assert server.post("/v1/chat/completions", chat).json()["choices"][0]["message"]["content"]
         _a_schema_is_kept_or_refused(server)
+        _logprobs_are_given_or_refused(server, name)
         _drawing_is_repeatable(server)
         _a_killed_engine_comes_back(server)
 
@@ -109,6 +110,30 @@ def _a_schema_is_kept_or_refused(server: Server) -> None:
         return
     found = json.loads(answer.json()["choices"][0]["message"]["content"])
     assert found.keys() == {"n"} and isinstance(found["n"], int)
+    # Characters that the vocabulary has only as bytes.
+    for text in ("漢字 and 😀é", "😀", " é"):
+        form = {"type": "json_schema", "json_schema": {"name": "text", "schema": {"const": text}}}
+        answer = server.post("/v1/chat/completions", {"model": "bundle", **asked, "response_format": form})
+        assert json.loads(answer.json()["choices"][0]["message"]["content"]) == text
+
+
+def _logprobs_are_given_or_refused(server: Server, name: str) -> None:
+    asked: dict[str, Any] = {"prompt": PROMPTS[0], "max_tokens": 8}
+    expected = {"llamacpp": ("logprobs", "top_logprobs"), "openvino": ("logprobs",)}.get(name, ())
+    for field, count in (("logprobs", 0), ("top_logprobs", 3)):
+        answer = server.post("/v1/completions", {"model": "bundle", **asked, "logprobs": count})
+        if field not in expected:
+            assert answer.status_code == 400 and "is not supported by" in answer.json()["error"]["message"]
+            continue
+        (choice,) = answer.json()["choices"]
+        told = choice["logprobs"]
+        assert "".join(told["tokens"]).strip() == choice["text"].strip()
+        assert all(-20 < one <= 0 for one in told["token_logprobs"])
+        for token, logprob, top in zip(
+            told["tokens"], told["token_logprobs"], told["top_logprobs"], strict=True
+        ):
+            assert top[token] == logprob == max(top.values())  # greedy
+            assert len(top) == max(1, count)
 
 
 def _drawing_is_repeatable(server: Server) -> None:

@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol
 # What a request may ask for beyond greedy generation, by the names of the OpenAI API and of llama.cpp.
 Option = Literal[
     "temperature", "top_p", "top_k", "min_p", "seed", "repetition_penalty", "frequency_penalty",
-    "presence_penalty", "json_schema",
+    "presence_penalty", "json_schema", "logprobs", "top_logprobs",
 ]  # fmt: skip
 
 
@@ -23,7 +23,8 @@ class EngineRequest:
 
     `number` names the request, `ids` are the prompt, `count` is the largest number of new tokens, `ends` are the ids
     that end the text. `options` has values for names of `Option`; without `temperature`, or with 0, the likeliest token
-    is taken. `json_schema` is a JSON schema that the text must satisfy.
+    is taken. `json_schema` is a JSON schema that the text must satisfy. With `logprobs`, the log-probability of each
+    token comes with it, and with `top_logprobs` those of so many of the likeliest.
     """
 
     number: int
@@ -34,8 +35,19 @@ class EngineRequest:
 
 
 @dataclass(frozen=True)
+class TokenLogprobs:
+    """The logarithm of a token's probability, before sampling changed it; `top` are the likeliest with theirs."""
+
+    token: int
+    logprob: float
+    top: Sequence[tuple[int, float]] = ()
+
+
+@dataclass(frozen=True)
 class Produced:
     """New tokens of a request, without the one that ended the text. `reason` is set with the last ones.
+
+    `logprobs` has an entry for each id, if the request asks for them and the framework tells.
 
     "stop": the text ended; "length": `count` tokens were generated; "refused": the request cannot be answered, as
     `error` says; "error": the engine failed, as `error` says.
@@ -45,6 +57,7 @@ class Produced:
     ids: Sequence[int]
     reason: Literal["stop", "length", "refused", "error"] | None = None
     error: str | None = None
+    logprobs: Sequence[TokenLogprobs] = ()
 
 
 class Engine(Protocol):

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from types import TracebackType
 
 from edgehone.core.errors import EdgehoneError
 
@@ -25,28 +24,61 @@ class Admission:
     """The places of one engine, and the queue before them. Requests get places in the order in which they came."""
 
     def __init__(self, places: int, most_waiting: int) -> None:
-        self._places, self._most = places, most_waiting
+        self._places = places
+        self.most = places + most_waiting
         self._free = asyncio.Semaphore(places)
         self.waiting = self.running = 0
         self._mean = 1.0  # seconds of a request
 
-    @asynccontextmanager
-    async def place(self) -> AsyncIterator[None]:
-        """Wait for a place and hold it. Raises Full at once if too many wait already."""
-        if self._free.locked() and self.waiting >= self._most:
+    def admit(self, count: int = 1) -> list[Ticket]:
+        """Let `count` requests in, all or none. Each enters its ticket, `async with`, or gives it up.
+
+        Raises Full at once if too many wait already.
+        """
+        if self.running + self.waiting + count > self.most:
             each = self._mean / self._places
-            raise Full(self.waiting, max(1, min(_LATEST, math.ceil(each * (self.waiting + 1)))))
-        self.waiting += 1
+            after = math.ceil(each * (self.waiting + count))
+            raise Full(self.waiting, max(1, min(_LATEST, after)))
+        self.waiting += count
+        return [Ticket(self) for _ in range(count)]
+
+    async def enter(self) -> float:
+        """Wait for a place. Returns the loop's time."""
         try:
             await self._free.acquire()
         finally:
             self.waiting -= 1
         self.running += 1
-        loop = asyncio.get_running_loop()
-        begun = loop.time()
-        try:
-            yield
-        finally:
-            self.running -= 1
-            self._mean += 0.1 * (loop.time() - begun - self._mean)
-            self._free.release()
+        return asyncio.get_running_loop().time()
+
+    def leave(self, entered: float) -> None:
+        """Free a place that was entered at this time."""
+        self.running -= 1
+        self._mean += 0.1 * (asyncio.get_running_loop().time() - entered - self._mean)
+        self._free.release()
+
+
+class Ticket:
+    """A request that was admitted. Inside `async with` it has a place; before, it waits for one."""
+
+    def __init__(self, admission: Admission) -> None:
+        self._admission = admission
+        self._used = False
+        self._entered = 0.0
+
+    async def __aenter__(self) -> None:
+        """Wait for a place."""
+        self._used = True
+        self._entered = await self._admission.enter()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Free the place."""
+        self._admission.leave(self._entered)
+
+    def give_up(self) -> None:
+        """Leave the queue if the ticket was not used."""
+        if not self._used:
+            self._used = True
+            self._admission.waiting -= 1

@@ -76,8 +76,6 @@ class _Guard:
         try:
             self._check_key(request)
             return await handler(request)
-        except ExceptionGroup as group:  # of several prompts; the first error tells
-            return self._error(group.exceptions[0])
         except (Refused, Full, InputError, JobError, ClientGone) as error:
             return self._error(error)
 

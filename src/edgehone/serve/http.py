@@ -58,7 +58,19 @@ async def read_json(request: Request, kind: type[Struct]) -> Struct:
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         text = "the body is not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
         text = text or "the body is nested too deeply"
-        raise Refused(400, text, field=_field(text)) from None
+        raise Refused(400, text + _given(body, text), field=_field(text)) from None
+
+
+def _given(body: bytes, text: str) -> str:
+    """Return the number or text that a message of msgspec is about: "; it is 0"."""
+    _, found, path = text.partition("at `$.")
+    try:
+        value = msgspec.json.decode(body) if found else None
+        for name in path.partition("`")[0].split("."):
+            value = value[name] if isinstance(value, dict) else None
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError, KeyError):
+        return ""
+    return f"; it is {str(value)[:80]}" if isinstance(value, int | float | str) else ""
 
 
 def _field(text: str) -> str | None:

@@ -7,7 +7,7 @@ import socket
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from edgehone.backends.serving import Produced
+from edgehone.backends.serving import Produced, TokenLogprobs
 from edgehone.core.errors import JobError
 from edgehone.execution.job import Job
 from edgehone.serve.channel import Channel
@@ -61,9 +61,10 @@ class Link(EngineProcess):
         if message.get("ready"):
             self.options, self.context = frozenset(message["options"]), message["context"]
             self._opened(message["processes"])
-        for number, ids, reason, error in message.get("produced", ()):
+        for number, ids, reason, error, logprobs in message.get("produced", ()):
             if queue := self._queues.get(number):
-                queue.put_nowait(Produced(number, ids, reason, error))
+                entries = [TokenLogprobs(*one) for one in logprobs]
+                queue.put_nowait(Produced(number, ids, reason, error, entries))
 
     def _fail(self, cause: str) -> None:
         for number, queue in self._queues.items():

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgehone.core.errors import InputError
-from edgehone.serve.admission import Admission
+from edgehone.serve.admission import Admission, Ticket
 from edgehone.serve.engine import LanguageEngine
 from edgehone.serve.served import Served, ServedLanguage
 from edgehone.serve.supervisor import Supervisor
@@ -28,11 +28,15 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Piece:
-    """A piece of an answer: its text, its number of tokens, and with the last one why it ended ("stop", "length")."""
+    """A piece of an answer: its text, its number of tokens, and with the last one why it ended ("stop", "length").
+
+    `logprobs` are in the form of the OpenAI API.
+    """
 
     text: str
     tokens: int
     reason: str | None
+    logprobs: Sequence[Mapping[str, Any]] = ()
 
 
 class Model:
@@ -77,20 +81,21 @@ class LanguageModel(Model):
             raise InputError(f"the prompt has {len(ids)} tokens; at most {context} fit")
         return min(count or context, context - len(ids))
 
-    async def answer(self, wanted: Wanted) -> AsyncIterator[Piece]:
+    async def answer(self, wanted: Wanted, ticket: Ticket) -> AsyncIterator[Piece]:
         """Yield the answer piece by piece; leaving the loop early frees its place in the engine.
 
-        Raises Full if too many requests wait, JobError if the engine is not ready or fails.
+        `ticket` is of this model's admission. Raises JobError if the engine is not ready or fails.
         """
-        async with self.admission.place():
+        async with ticket:
             text = await self.text.stream(wanted.stops)
             produced = self.engine.answer(wanted.ids, wanted.count, self.served.ends, wanted.options)
             try:
                 async with aclosing(produced) as parts:  # type: ignore[type-var]
                     async for part in parts:
-                        more, stopped = await text.add(part.ids, last=part.reason is not None)
-                        yield Piece(more, len(part.ids), "stop" if stopped else part.reason)
-                        if stopped:
+                        added = await text.add(part)
+                        reason = "stop" if added.stopped else part.reason
+                        yield Piece(added.text, len(part.ids), reason, added.logprobs)
+                        if added.stopped:
                             return
             finally:
                 text.close()

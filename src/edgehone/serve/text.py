@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from edgehone.backends.serving import Produced
 from edgehone.core.errors import InputError, JobError
 from edgehone.execution import service
 from edgehone.execution.job import Job
@@ -69,6 +71,18 @@ class TextProcess:
             return self._running
 
 
+@dataclass(frozen=True)
+class Added:
+    """Text that is certain, whether a stop string was found after it, and the log-probabilities of its tokens.
+
+    The log-probabilities have the form of the OpenAI API: token, logprob, bytes, top_logprobs.
+    """
+
+    text: str
+    stopped: bool
+    logprobs: list[dict[str, Any]]
+
+
 class TextOfAnswer:
     """The text of an answer, decoded as its ids come."""
 
@@ -76,15 +90,17 @@ class TextOfAnswer:
         self._channel, self._number = running.channel, running.channel.next_number()
         self._channel.send({"open": self._number, "stop": list(stops)})
 
-    async def add(self, ids: Sequence[int], *, last: bool) -> tuple[str, bool]:
-        """Add ids. Return the text that is certain now, and whether a stop string was found."""
+    async def add(self, produced: Produced) -> Added:
+        """Add the ids of a step of the engine. Return the text that is certain now."""
+        logprobs = [[one.token, one.logprob, one.top] for one in produced.logprobs]
+        message = {"add": self._number, "ids": produced.ids, "logprobs": logprobs}
         try:
-            answer = await self._channel.ask({"add": self._number, "ids": list(ids), "last": last}, SECONDS)
+            answer = await self._channel.ask({**message, "last": produced.reason is not None}, SECONDS)
         except TimeoutError:
             raise JobError(f"the text process did not answer within {SECONDS:.0f} s") from None
         if "error" in answer:
             raise JobError(answer["error"])
-        return answer["text"], answer["stopped"]
+        return Added(answer["text"], answer["stopped"], answer["logprobs"])
 
     def close(self) -> None:
         """Forget the text."""

@@ -6,11 +6,14 @@ import traceback
 from typing import Any
 
 from edgehone.backends.capabilities import EngineBackend, require
-from edgehone.backends.serving import Engine, EngineRequest
+from edgehone.backends.serving import Engine, EngineRequest, Produced
 from edgehone.backends.sessions import WorkerJob
 from edgehone.core.errors import EdgehoneError
 from edgehone.worker.backend import load_backend
 from edgehone.worker.lines import Lines
+
+# What the OpenAI API gives for tokens of no probability; JSON has no minus infinity.
+_LEAST_LOGPROB = -9999.0
 
 
 def serve(job: WorkerJob) -> dict[str, Any]:
@@ -21,8 +24,9 @@ def serve(job: WorkerJob) -> dict[str, Any]:
 
     The first message sent is {"ready": true, "options": names, "processes": ids of those that compute, "context":
     the most tokens of a request, or null}. Messages received are requests, {"id", "ids", "count", "ends",
-    "options"}, and {"cancel": id}. Messages sent after a step are {"produced": [[id, ids, reason, error]]}. Returns
-    answered, the number of requests that came to their end.
+    "options"}, and {"cancel": id}. Messages sent after a step are {"produced": [[id, ids, reason, error, logprobs]]},
+    where logprobs is a list of [id, its logprob, those of the likeliest: [[id, logprob]]]. Returns answered, the number
+    of requests that came to their end.
     """
     lines = Lines(job.args["channel"])
     backend = require(load_backend(job), EngineBackend)
@@ -40,10 +44,21 @@ def serve(job: WorkerJob) -> dict[str, Any]:
         produced = engine.step() if engine.busy else []
         if produced:
             answered += sum(one.reason is not None for one in produced)
-            told = [[one.number, list(one.ids), one.reason, one.error] for one in produced]
-            lines.send({"produced": told})
+            lines.send({"produced": list(map(_told, produced))})
     engine.close()
     return {"answered": answered}
+
+
+def _told(produced: Produced) -> list[Any]:
+    logprobs = [
+        [
+            one.token,
+            max(one.logprob, _LEAST_LOGPROB),
+            [[token, max(value, _LEAST_LOGPROB)] for token, value in one.top],
+        ]
+        for one in produced.logprobs
+    ]
+    return [produced.number, list(produced.ids), produced.reason, produced.error, logprobs]
 
 
 def _accept(engine: Engine, lines: Lines, message: dict[str, Any]) -> None:
@@ -57,7 +72,7 @@ def _accept(engine: Engine, lines: Lines, message: dict[str, Any]) -> None:
     try:
         engine.add(request)
     except EdgehoneError as error:
-        lines.send({"produced": [[number, [], "refused", error.message]]})
+        lines.send({"produced": [[number, [], "refused", error.message, []]]})
     except Exception as error:  # noqa: BLE001 - a framework may raise any type; only this request fails
         traceback.print_exc()
-        lines.send({"produced": [[number, [], "error", f"{type(error).__name__}: {error}"]]})
+        lines.send({"produced": [[number, [], "error", f"{type(error).__name__}: {error}", []]]})

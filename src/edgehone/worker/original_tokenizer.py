@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from edgehone.core.errors import ModelError, SetupError
+from edgehone.worker.token_pieces import Pieces
 
 _BYTE = re.compile(r"<0x[0-9A-F]{2}>")
 # What transformers' clean_up_tokenization replaces in decoded text, in its order.
@@ -51,6 +52,7 @@ class OriginalTokenizer:
         path = folder / "tokenizer_config.json"
         config = json.loads(path.read_text("utf-8")) if path.is_file() else {}
         self._bytes = {i for token, i in self._tokenizer.get_vocab().items() if _BYTE.fullmatch(token)}
+        self._pieces = Pieces(self._tokenizer.decoder)
         self._cleans_up = bool(config.get("clean_up_tokenization_spaces"))
 
     def tokenize(self, text: str, *, special: bool = True) -> list[int]:
@@ -60,6 +62,11 @@ class OriginalTokenizer:
     def is_byte(self, token: int) -> bool:
         """Return whether a token is one of the byte tokens of SentencePiece."""
         return token in self._bytes
+
+    def token_bytes(self, token: int) -> bytes:
+        """Return the bytes that a token stands for, a space before a word included."""
+        content = self._tokenizer.id_to_token(token)
+        return b"" if content is None else self._pieces.bytes_of(content)
 
     def detokenize(self, ids: Sequence[int]) -> str:
         """Return the text of the ids, without special tokens."""

@@ -58,6 +58,14 @@ class Text:
         doubled = rendered.startswith(self._special.get("bos_token", "\0")) and ids[:1] == ids[1:2]
         return ids[1:] if doubled else ids
 
+    def token_bytes(self, token: int) -> bytes:
+        """Return the bytes of a token; those of its text where the tokenizer does not tell them."""
+        if self._original:
+            return self._original.token_bytes(token)
+        if own := getattr(self._session, "token_bytes", None):
+            return bytes(own(token))
+        return str(self._session.detokenize([token])).encode()
+
     def stream(self) -> StableText:
         """Return a new text that is decoded piece by piece."""
         if self._original:

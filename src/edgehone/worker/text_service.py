@@ -24,8 +24,8 @@ def serve(job: WorkerJob) -> dict[str, Any]:
 
     The first message sent is {"ready": true, "template": whether there is one, "tokenizer": whose}. Messages received:
     {"id", "messages"} or {"id", "prompt"}, answered by {"id", "ids"} or {"id", "error"}; {"open": stream, "stop":
-    texts}, not answered; {"id", "add": stream, "ids", "last"}, answered by {"id", "text", "stopped"};
-    {"close": stream}. Returns {}.
+    texts}, not answered; {"id", "add": stream, "ids", "logprobs", "last"}, answered by {"id", "text", "stopped",
+    "logprobs"}; {"close": stream}. Returns {}.
     """
     lines = Lines(job.args["channel"])
     text = Text(job, _Tokenizer(job))
@@ -34,7 +34,7 @@ def serve(job: WorkerJob) -> dict[str, Any]:
     while (messages := lines.take(wait=True)) is not None:
         for message in messages:
             if "open" in message:
-                streams[message["open"]] = TextStream(text.stream(), message["stop"])
+                streams[message["open"]] = TextStream(text.stream(), message["stop"], text.token_bytes)
             elif "close" in message:
                 streams.pop(message["close"], None)
             else:
@@ -66,7 +66,8 @@ def _answer(text: Text, streams: dict[int, TextStream], message: dict[str, Any])
         if stream is None:
             return {"error": "the stream was closed"}
         more, stopped = stream.add(message["ids"], last=message["last"])
-        return {"text": more, "stopped": stopped}
+        logprobs = stream.logprobs(message["logprobs"], more)
+        return {"text": more, "stopped": stopped, "logprobs": logprobs}
     except EdgehoneError as error:
         return {"error": error.message}
     except Exception as error:  # noqa: BLE001 - a template or a tokenizer may raise any type

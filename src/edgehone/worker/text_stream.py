@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from edgehone.worker.stable_text import StableText
@@ -12,9 +12,16 @@ if TYPE_CHECKING:
 class TextStream:
     """Decodes ids as they come. What may be the beginning of a stop string is held back until that is decided."""
 
-    def __init__(self, text: StableText, stops: Sequence[str] = ()) -> None:
-        self._text, self._stops = text, [stop for stop in stops if stop]
+    def __init__(
+        self,
+        text: StableText,
+        stops: Sequence[str] = (),
+        bytes_of: Callable[[int], bytes] = lambda token: b"",
+    ) -> None:
+        """`bytes_of` returns the bytes of a token, for `logprobs`."""
+        self._text, self._stops, self._bytes_of = text, [stop for stop in stops if stop], bytes_of
         self._held, self._stopped = "", False
+        self._waiting: list[dict[str, Any]] = []  # log-probabilities of tokens whose text is held back
 
     def add(self, ids: Sequence[int], *, last: bool = False) -> tuple[str, bool]:
         """Add ids. Return the text that is certain, and whether a stop string was found, which is not returned."""
@@ -27,10 +34,42 @@ class TextStream:
         places = [at for stop in self._stops if (at := text.find(stop)) >= 0]
         if places:
             self._stopped = True
+            self._held = ""
             return text[: min(places)], True
         kept = 0 if last else self._longest_beginning(text)
         self._held = text[len(text) - kept :]
         return text[: len(text) - kept], False
+
+    def logprobs(self, entries: Sequence[Sequence[Any]], text: str) -> list[dict[str, Any]]:
+        """Return log-probabilities in the form of the OpenAI API, of the tokens of the text that is certain.
+
+        `entries` are of the ids that were just added, [id, logprob, [[id, logprob]]], `text` is what `add` returned.
+        Those of tokens that may belong to a stop string wait; when one was found, the entries end with the last token
+        of the text before it.
+        """
+        for token, logprob, top in entries:
+            others = [self._entry(*other) for other in top]
+            self._waiting.append({**self._entry(token, logprob), "top_logprobs": others})
+        if self._held:
+            return []
+        found, self._waiting = self._waiting, []
+        if not self._stopped:
+            return found
+        size, kept = len(text.encode()), list[dict[str, Any]]()
+        for entry in found:
+            if size <= 0:
+                break
+            kept.append(entry)
+            size -= len(entry["bytes"])
+        return kept
+
+    def _entry(self, token: int, logprob: float) -> dict[str, Any]:
+        data = self._bytes_of(token)
+        try:
+            text = data.decode()
+        except UnicodeDecodeError:  # a part of a character is written as the OpenAI API writes it
+            text = "".join(f"\\x{byte:02x}" for byte in data)
+        return {"token": text, "logprob": logprob, "bytes": list(data)}
 
     def _longest_beginning(self, text: str) -> int:
         """Return the length of the longest end of the text that is the beginning of a stop string."""

@@ -14,11 +14,11 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from edgehone.backends.serving import EngineRequest, Option, Produced
+from edgehone.backends.serving import EngineRequest, Option, Produced, TokenLogprobs
 from edgehone.core.errors import EdgehoneError
 
 # Tokens in the KV caches of all slots together.
@@ -44,7 +44,7 @@ class LlamaEngine:
 
     options: frozenset[Option] = frozenset({
         "temperature", "top_p", "top_k", "min_p", "seed", "repetition_penalty", "frequency_penalty",
-        "presence_penalty", "json_schema",
+        "presence_penalty", "json_schema", "logprobs", "top_logprobs",
     })  # fmt: skip
 
     def __init__(self, command: list[str], folder: Path, context: int) -> None:
@@ -113,13 +113,28 @@ class LlamaEngine:
             if answer.status != 200:
                 self._events.put(Produced(number, [], "refused", _message(answer.read())))
                 return
-            for produced in _produced(request, answer):
+            for produced in _produced(request, answer, self._ids_of):
                 self._events.put(produced)
                 if produced.reason:
                     return
             self._events.put(Produced(number, [], "error", "llama-server closed the connection"))
         except (OSError, http.client.HTTPException, ValueError) as error:
             self._events.put(Produced(number, [], "error", f"llama-server: {error}"))
+
+    def _ids_of(self, text: str) -> list[int]:
+        """Return ids whose text is `text`, without what a tokenizer puts before a text."""
+        connection = _Connection(self._socket)
+        # After a line break no tokenizer adds a space, and none joins it with what follows.
+        asked = {"content": f"\n{text}", "add_special": False, "with_pieces": True}
+        connection.request("POST", "/tokenize", json.dumps(asked))
+        tokens = json.loads(connection.getresponse().read())["tokens"]
+        pieces = [
+            piece.encode() if isinstance(piece := one["piece"], str) else bytes(piece) for one in tokens
+        ]
+        for at in range(len(pieces) + 1):
+            if b"".join(pieces[at:]) == text.encode():
+                return [int(one["id"]) for one in tokens[at:]]
+        raise ValueError(f"cannot find the tokens of {text!r}")
 
     def _wait_until_loaded(self) -> None:
         begun = time.monotonic()
@@ -193,6 +208,8 @@ def _shut(connection: http.client.HTTPConnection) -> None:
 
 def _body(request: EngineRequest) -> dict[str, Any]:
     given = {_NAMES.get(name, name): value for name, value in request.options.items() if value is not None}
+    if given.pop("logprobs", False):
+        given["n_probs"] = max(1, given.pop("top_logprobs", 0))  # 0 asks for none at all
     return {
         "prompt": list(request.ids),
         "n_predict": request.count,
@@ -207,9 +224,15 @@ def _body(request: EngineRequest) -> dict[str, Any]:
     }
 
 
-def _produced(request: EngineRequest, answer: http.client.HTTPResponse) -> Iterator[Produced]:
-    """Yield the tokens of a stream of events, up to the first that ends the text."""
-    number = request.number
+def _produced(
+    request: EngineRequest, answer: http.client.HTTPResponse, ids_of: Callable[[str], list[int]]
+) -> Iterator[Produced]:
+    """Yield the tokens of a stream of events, up to the first that ends the text.
+
+    llama-server sends no event for a token that ends within a character. The event of the token that completes it has
+    the text of all, but the id of the last: `ids_of` returns ids of the whole text.
+    """
+    number, told = request.number, 0
     for line in answer:
         if not line.startswith((b"data: ", b"error: ")):
             continue
@@ -218,15 +241,33 @@ def _produced(request: EngineRequest, answer: http.client.HTTPResponse) -> Itera
             yield Produced(number, [], "error", str(event.get("error", event)))
             return
         ids = [int(token) for token in event.get("tokens", ())]
+        if len(ids) == 1 and event["tokens_predicted"] > told + 1 and "content" in event:
+            ids = ids_of(event["content"])
+        told = event.get("tokens_predicted", told)
+        logprobs = _logprobs(
+            event.get("completion_probabilities", ()), request.options.get("top_logprobs", 0)
+        )
         ends = next((at for at, token in enumerate(ids) if token in request.ends), None)
         if ends is not None:
-            yield Produced(number, ids[:ends], "stop")
+            yield Produced(number, ids[:ends], "stop", logprobs=logprobs[:ends])
             return
         if event.get("stop"):
-            yield Produced(number, ids, "length" if event.get("stop_type") == "limit" else "stop")
+            reason: Literal["length", "stop"] = "length" if event.get("stop_type") == "limit" else "stop"
+            yield Produced(number, ids, reason, logprobs=logprobs)
             return
         if ids:
-            yield Produced(number, ids)
+            yield Produced(number, ids, logprobs=logprobs)
+
+
+def _logprobs(entries: Sequence[Mapping[str, Any]], top: int) -> list[TokenLogprobs]:
+    return [
+        TokenLogprobs(
+            one["id"],
+            one["logprob"],
+            [(other["id"], other["logprob"]) for other in one["top_logprobs"][:top]],
+        )
+        for one in entries
+    ]
 
 
 def _message(body: bytes) -> str:

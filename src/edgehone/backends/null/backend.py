@@ -255,6 +255,10 @@ class NullSession:
         """Return the bytes as text."""
         return bytes(i for i in ids if i < BOS).decode("utf-8", "replace")
 
+    def token_bytes(self, token: int) -> bytes:
+        """Return the byte that an id stands for."""
+        return bytes([token]) if token < BOS else b""
+
     def score(self, ids: Sequence[int]) -> Iterator[Logits]:
         """Return the table's rows of the ids."""
         check_ids(ids, VOCABULARY)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from edgehone.backends.null.drawing import draw
-from edgehone.backends.serving import EngineRequest, Option, Produced
+from edgehone.backends.serving import EngineRequest, Option, Produced, TokenLogprobs
 from edgehone.backends.sessions import Sampling
 from edgehone.backends.shared.ids import check_ids
 
@@ -20,7 +20,9 @@ _GREEDY = {"temperature": 0.0, "top_k": 0, "top_p": 1.0, "repetition_penalty": 1
 class NullEngine:
     """Answers up to `places` requests at a time, the others in their order."""
 
-    options: frozenset[Option] = frozenset({"temperature", "top_p", "top_k", "seed", "repetition_penalty"})
+    options: frozenset[Option] = frozenset({
+        "temperature", "top_p", "top_k", "seed", "repetition_penalty", "logprobs", "top_logprobs"
+    })  # fmt: skip
 
     context: int | None = None
     processes: tuple[int, ...] = ()
@@ -73,10 +75,26 @@ class _Answer:
     def advance(self, table: NDArray[np.float32]) -> Produced:
         """Draw the next token."""
         logits = table[self.last].astype("float64")
+        row = logits.copy()
         self.last = draw(logits, self.seen, self.sampling, self.random)
         self.seen.add(self.last)
         self.made += 1
         number = self.request.number
         if self.last in self.request.ends:
             return Produced(number, [], "stop")
-        return Produced(number, [self.last], "length" if self.made == self.request.count else None)
+        reason: Literal["length"] | None = "length" if self.made == self.request.count else None
+        return Produced(number, [self.last], reason, logprobs=self._logprobs(row))
+
+    def _logprobs(self, logits: NDArray[np.float64]) -> list[TokenLogprobs]:
+        import numpy as np
+
+        if not self.request.options.get("logprobs"):
+            return []
+        logits = logits - logits.max()
+        logits -= np.log(np.exp(logits).sum())
+        likeliest = np.argsort(-logits, kind="stable")[: self.request.options.get("top_logprobs", 0)]
+        return [
+            TokenLogprobs(
+                self.last, float(logits[self.last]), [(int(i), float(logits[i])) for i in likeliest]
+            )
+        ]

@@ -12,7 +12,7 @@ from typing import Any
 
 from edgehone.backends.openvino.placement import CPU, device_properties
 from edgehone.backends.openvino.session import properties, vocabulary
-from edgehone.backends.serving import EngineRequest, Option, Produced
+from edgehone.backends.serving import EngineRequest, Option, Produced, TokenLogprobs
 from edgehone.backends.shared.ids import check_ids
 
 # The names of the options in OpenVINO GenAI.
@@ -29,7 +29,7 @@ class OpenVinoEngine:
 
     options: frozenset[Option] = frozenset({
         "temperature", "top_p", "top_k", "min_p", "seed", "repetition_penalty", "frequency_penalty",
-        "presence_penalty",
+        "presence_penalty", "logprobs",
     })  # fmt: skip
 
     context: int | None = None
@@ -90,18 +90,20 @@ class OpenVinoEngine:
         """Return what a request has produced since the last step."""
         import openvino_genai as genai
 
-        handle, ids = self._handles[number], list[int]()
+        handle, ids, logprobs = self._handles[number], list[int](), list[TokenLogprobs]()
         while handle.can_read():
             for output in handle.read().values():
                 ids += output.generated_ids
+                logprobs += map(TokenLogprobs, output.generated_ids, output.generated_log_probs)
         status = handle.get_status()
         if ended := bool(ids) and ids[-1] in self._ends[number]:
             ids.pop()
+        logprobs = logprobs[: len(ids)]
         if status == genai.GenerationStatus.RUNNING:
-            return Produced(number, ids) if ids else None
+            return Produced(number, ids, logprobs=logprobs) if ids else None
         if status == genai.GenerationStatus.IGNORED:
             return Produced(number, [], "error", "the request does not fit into the KV cache")
-        return Produced(number, ids, "stop" if ended else "length")
+        return Produced(number, ids, "stop" if ended else "length", logprobs=logprobs)
 
 
 def _config(request: EngineRequest) -> Any:
@@ -118,5 +120,6 @@ def _config(request: EngineRequest) -> Any:
         ignore_eos=not request.ends,
         stop_token_ids=set(request.ends),
         do_sample=drawn,
+        logprobs=int(bool(request.options.get("logprobs"))),  # only those of the tokens themselves are given
         **{_NAMES[name]: value for name, value in given.items()},
     )

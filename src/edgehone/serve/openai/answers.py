@@ -1,11 +1,10 @@
-"""Answer requests for text, whole or as a stream of events."""
+"""Answer requests for text, whole or as a stream of events, in the form of chat or of completions."""
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,9 +17,12 @@ from edgehone.core.errors import EdgehoneError
 from edgehone.serve.http import Events, event, unless_gone
 from edgehone.serve.metrics import Metrics
 from edgehone.serve.model import LanguageModel, Piece, Wanted
+from edgehone.serve.openai.choices import Part, answered
 
 _encode = msgspec.json.Encoder().encode
 DONE = event(b"[DONE]")
+# Events with obfuscation are padded to a multiple of so many bytes, which hides the lengths of the tokens.
+_BLOCK = 64
 
 
 @dataclass(frozen=True)
@@ -39,18 +41,25 @@ COMPLETION = Form("cmpl-", "text_completion", "text_completion", chat=False)
 
 @dataclass
 class Answer:
-    """One request with its choices, one for each prompt."""
+    """One request with its choices. `prompt_tokens` counts each prompt once, however many choices continue it."""
 
     model: LanguageModel
     form: Form
     wanted: list[Wanted]
+    prompt_tokens: int
     metrics: Metrics
     usage_at_end: bool = False
+    obfuscated: bool = False
     number: str = field(default_factory=lambda: secrets.token_hex(12))
     created: int = field(default_factory=lambda: int(time.time()))
 
+    def __post_init__(self) -> None:
+        """Log-probabilities are written if the engine is asked for them."""
+        asked = bool(self.wanted[0].options.get("logprobs"))
+        self._logprobs = [_Logprobs(self.form, asked) for _ in self.wanted]
+
     async def whole(self, request: Request) -> Response:
-        """Return the answers as one JSON object. Raises what `Model.answer` raises."""
+        """Return the answers as one JSON object. Raises what `LanguageModel.answer` raises."""
         found = await unless_gone(request, self._all())
         choices = [self._choice(index, pieces) for index, pieces in enumerate(found)]
         tokens = sum(piece.tokens for pieces in found for piece in pieces)
@@ -58,49 +67,30 @@ class Answer:
         return Response(_encode(body), media_type="application/json")
 
     async def stream(self, request: Request) -> Response:
-        """Return the answers as events. Raises what `Model.answer` raises before the first piece."""
-        pieces = self._timed(self.wanted[0])
-        first = await unless_gone(request, _next(pieces))
-        return Events(self._events(first, pieces))
+        """Return the answers as events. Raises what `LanguageModel.answer` raises before the first piece."""
+        parts = answered(self.model, self.wanted, self.metrics)
+        first = await unless_gone(request, _next(parts))
+        return Events(self._events(first, parts))
 
     async def _all(self) -> list[list[Piece]]:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._collect(one)) for one in self.wanted]
-        return [task.result() for task in tasks]
+        found: list[list[Piece]] = [[] for _ in self.wanted]
+        async with aclosing(answered(self.model, self.wanted, self.metrics)) as parts:  # type: ignore[type-var]
+            async for part in parts:
+                found[part.index].append(part.piece)
+        return found
 
-    async def _collect(self, wanted: Wanted) -> list[Piece]:
-        return [piece async for piece in self._timed(wanted)]
-
-    async def _timed(self, wanted: Wanted) -> AsyncIterator[Piece]:
-        """Yield the pieces and count them."""
-        name, begun, first, tokens = self.model.name, time.perf_counter(), 0.0, 0
-        try:
-            async with aclosing(self.model.answer(wanted)) as pieces:  # type: ignore[type-var]
-                async for piece in pieces:
-                    if not first:
-                        first = time.perf_counter()
-                        self.metrics.first.labels(name).observe(first - begun)
-                    tokens += piece.tokens
-                    yield piece
-        finally:
-            now = time.perf_counter()
-            self.metrics.seconds.labels(name).observe(now - begun)
-            if tokens > 1:
-                self.metrics.token.labels(name).observe((now - first) / (tokens - 1))
-            if first:
-                self.metrics.prompt_tokens.labels(name).inc(len(wanted.ids))
-            self.metrics.generated_tokens.labels(name).inc(tokens)
-
-    async def _events(self, first: Piece, rest: AsyncIterator[Piece]) -> AsyncIterator[bytes]:
+    async def _events(self, first: Part, rest: AsyncIterator[Part]) -> AsyncIterator[bytes]:
         tokens = 0
         try:
             if self.form.chat:
-                yield self._chunk({"delta": {"role": "assistant", "content": ""}, "finish_reason": None})
-            async with aclosing(_chain(first, rest)) as pieces:  # type: ignore[type-var]
-                async for piece in pieces:
-                    tokens += piece.tokens
-                    if piece.text or piece.reason:
-                        yield self._piece(piece)
+                for index in range(len(self.wanted)):
+                    begin = {"delta": {"role": "assistant", "content": ""}, "finish_reason": None}
+                    yield self._chunk(index, begin)
+            async with aclosing(_chain(first, rest)) as parts:  # type: ignore[type-var]
+                async for part in parts:
+                    tokens += part.piece.tokens
+                    if part.piece.text or part.piece.reason or part.piece.logprobs:
+                        yield self._piece(part)
         except EdgehoneError as error:
             body = {"error": {"message": error.message, "type": "server_error", "param": None, "code": None}}
             yield event(_encode(body))
@@ -110,37 +100,81 @@ class Answer:
             yield event(_encode({**head, "choices": [], "usage": self._usage(tokens)}))
         yield DONE
 
-    def _piece(self, piece: Piece) -> bytes:
-        if not self.form.chat:
-            return self._chunk({"text": piece.text, "logprobs": None, "finish_reason": piece.reason})
-        delta = {"content": piece.text} if piece.text else {}
-        return self._chunk({"delta": delta, "logprobs": None, "finish_reason": piece.reason})
+    def _piece(self, part: Part) -> bytes:
+        piece = part.piece
+        content: dict[str, Any] = {"text": piece.text}
+        if self.form.chat:
+            content = {"delta": {"content": piece.text} if piece.text else {}}
+        logprobs = self._logprobs[part.index].of(piece.logprobs)
+        return self._chunk(part.index, {**content, "logprobs": logprobs, "finish_reason": piece.reason})
 
-    def _chunk(self, choice: dict[str, Any]) -> bytes:
-        return event(_encode({**self._head(self.form.chunk), "choices": [{"index": 0, **choice}]}))
+    def _chunk(self, index: int, choice: dict[str, Any]) -> bytes:
+        chunk = {**self._head(self.form.chunk), "choices": [{"index": index, **choice}]}
+        if self.obfuscated:
+            chunk["obfuscation"] = ""
+            chunk["obfuscation"] = obfuscation(len(_encode(chunk)))
+        return event(_encode(chunk))
 
     def _choice(self, index: int, pieces: list[Piece]) -> dict[str, Any]:
         text, reason = "".join(piece.text for piece in pieces), pieces[-1].reason
         content: dict[str, Any] = {"text": text}
         if self.form.chat:
             content = {"message": {"role": "assistant", "content": text, "refusal": None}}
-        return {"index": index, **content, "logprobs": None, "finish_reason": reason}
+        logprobs = self._logprobs[index].of([one for piece in pieces for one in piece.logprobs])
+        return {"index": index, **content, "logprobs": logprobs, "finish_reason": reason}
 
     def _head(self, kind: str) -> dict[str, Any]:
         name = self.form.prefix + self.number
         return {"id": name, "object": kind, "created": self.created, "model": self.model.name}
 
     def _usage(self, tokens: int) -> dict[str, int]:
-        prompt = sum(len(one.ids) for one in self.wanted)
+        prompt = self.prompt_tokens
         return {"prompt_tokens": prompt, "completion_tokens": tokens, "total_tokens": prompt + tokens}
 
 
-async def _next(pieces: AsyncIterator[Piece]) -> Piece:
-    return await anext(pieces)
+class _Logprobs:
+    """Writes the log-probabilities of a choice, piece by piece; None if they are not asked for."""
+
+    def __init__(self, form: Form, asked: bool) -> None:
+        self._form, self._asked = form, asked
+        self._offset = 0  # characters before the next token
+
+    def of(self, entries: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+        if not self._asked:
+            return None
+        if self._form.chat:
+            return {"content": entries, "refusal": None}
+        offsets = []
+        for one in entries:
+            offsets.append(self._offset)
+            self._offset += sum(byte & 0xC0 != 0x80 for byte in one["bytes"])  # the first bytes of characters
+        return {
+            "tokens": [_legacy(one) for one in entries],
+            "token_logprobs": [one["logprob"] for one in entries],
+            "top_logprobs": [
+                {_legacy(other): other["logprob"] for other in (*one["top_logprobs"], one)} for one in entries
+            ],
+            "text_offset": offsets,
+        }
 
 
-async def _chain(first: Piece, rest: AsyncIterator[Piece]) -> AsyncIterator[Piece]:
-    async with aclosing(rest) as pieces:  # type: ignore[type-var]
+def _legacy(entry: Mapping[str, Any]) -> str:
+    """Return the text of a token as POST /v1/completions writes it."""
+    text = str(entry["token"])
+    return text if text.encode() == bytes(entry["bytes"]) else f"bytes:{text}"
+
+
+def obfuscation(size: int) -> str:
+    """Return random characters that fill an event of `size` bytes up to a multiple of 64."""
+    return secrets.token_hex(_BLOCK)[: -size % _BLOCK]
+
+
+async def _next(parts: AsyncIterator[Part]) -> Part:
+    return await anext(parts)
+
+
+async def _chain(first: Part, rest: AsyncIterator[Part]) -> AsyncIterator[Part]:
+    async with aclosing(rest) as parts:  # type: ignore[type-var]
         yield first
-        async for piece in pieces:
-            yield piece
+        async for part in parts:
+            yield part

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,17 +10,10 @@ from edgehone.serve.http import Refused
 from edgehone.serve.model import LanguageModel
 from edgehone.serve.openai.requests import ChatRequest, CompletionRequest, Generate
 
-# Smallest and largest value of each number.
-_LIMITS: Mapping[str, tuple[float, float]] = {
-    "temperature": (0, 100), "top_p": (1e-6, 1), "top_k": (0, 2**31), "min_p": (0, 1), "seed": (-(2**63), 2**63 - 1),
-    "repetition_penalty": (1e-3, 100), "frequency_penalty": (-2, 2), "presence_penalty": (-2, 2),
-    "max_tokens": (1, 2**31), "max_completion_tokens": (1, 2**31),
-}  # fmt: skip
-_STOPS = 16
 # Values that ask for nothing, of fields that no engine does yet.
 _NEUTRAL: Mapping[str, tuple[Any, ...]] = {
-    "n": (1,), "logprobs": (False, 0), "top_logprobs": (0,), "logit_bias": ({},), "tools": ([],),
-    "tool_choice": ("none", "auto"), "parallel_tool_calls": (True, False), "store": (False,), "best_of": (1,),
+    "logit_bias": ({},), "tools": ([],),
+    "tool_choice": ("none", "auto"), "parallel_tool_calls": (True, False), "store": (False,),
     "echo": (False,), "suffix": ("",), "modalities": (["text"],),
 }  # fmt: skip
 # Fields whose value 0 (or 1) asks for nothing.
@@ -31,15 +23,13 @@ _OFF: Mapping[str, float] = {
 
 
 def check(asked: Generate, model: LanguageModel) -> None:
-    """Raise Refused for a value that is out of range, or that this model's engine cannot do."""
-    for name, (least, most) in _LIMITS.items():
-        value = getattr(asked, name, None)
-        if value is not None and not (math.isfinite(value) and least <= value <= most):
-            raise Refused(400, f"{name} is {value}; give a number from {least:g} to {most:g}", field=name)
+    """Raise Refused for what this server, or this model's engine, cannot do."""
     for name, neutral in _NEUTRAL.items():
         value = getattr(asked, name, None)
         if value is not None and value not in neutral:
             raise Refused(400, f"{name} is not supported by this server: leave it out", field=name)
+    if (best := getattr(asked, "best_of", None)) is not None and best != (asked.n or 1):
+        raise Refused(400, f"best_of is {best}; only n choices are generated: leave it out", field="best_of")
     for name in ("temperature", "top_p", "top_k", "min_p", "seed", *_OFF):
         value = getattr(asked, name)
         asks = (
@@ -51,8 +41,20 @@ def check(asked: Generate, model: LanguageModel) -> None:
             raise Refused(400, f"{name} is not supported by {_backend(model)}: leave it out", field=name)
     if json_schema(asked) is not None and "json_schema" not in model.engine.options:
         raise Refused(400, f"response_format is not supported by {_backend(model)}", field="response_format")
-    if len(stops(asked)) > _STOPS:
-        raise Refused(400, f"stop has {len(stops(asked))} texts; give at most {_STOPS}", field="stop")
+    _check_logprobs(asked, model)
+
+
+def _check_logprobs(asked: Generate, model: LanguageModel) -> None:
+    wanted = logprobs(asked)
+    if getattr(asked, "top_logprobs", None) and "logprobs" not in wanted:
+        raise Refused(400, "top_logprobs needs logprobs: true", field="top_logprobs")
+    for name in wanted:
+        if name not in model.engine.options:
+            least = (
+                "only those of the tokens themselves are given" if name == "top_logprobs" else "leave it out"
+            )
+            field = "logprobs" if isinstance(asked, CompletionRequest) else name
+            raise Refused(400, f"{name} is not supported by {_backend(model)}: {least}", field=field)
 
 
 def json_schema(asked: Generate) -> Mapping[str, Any] | None:
@@ -71,6 +73,15 @@ def json_schema(asked: Generate) -> Mapping[str, Any] | None:
         f"response_format is {str(given)[:80]}; give text, json_object or json_schema",
         field="response_format",
     )
+
+
+def logprobs(asked: Generate) -> dict[str, int]:
+    """Return the engine's options for log-probabilities: none, of the tokens, or also of the likeliest others."""
+    if isinstance(asked, CompletionRequest):
+        given, top = asked.logprobs is not None, asked.logprobs
+    else:
+        given, top = bool(getattr(asked, "logprobs", None)), getattr(asked, "top_logprobs", None)
+    return {"logprobs": 1, **({"top_logprobs": top} if top else {})} if given else {}
 
 
 def stops(asked: Generate) -> list[str]:
@@ -95,7 +106,13 @@ def options(asked: Generate, model: LanguageModel, *, raw: bool) -> dict[str, An
     more: dict[str, Any] = {name: value for name in others if (value := getattr(asked, name)) is not None}
     if (schema := json_schema(asked)) is not None:
         more["json_schema"] = schema
+    more |= logprobs(asked)
     return {name: value for name, value in {**drawn, **more}.items() if name in model.engine.options}
+
+
+def of_choice(drawn: Mapping[str, Any], index: int) -> Mapping[str, Any]:
+    """Return the engine's options of a choice: each draws with a seed of its own."""
+    return {**drawn, "seed": (drawn["seed"] + index) % 2**31} if index and "seed" in drawn else drawn
 
 
 def _backend(model: LanguageModel) -> str:

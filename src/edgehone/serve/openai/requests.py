@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
+from msgspec import Meta
+
+# The most choices of all prompts of a request together.
+MOST_CHOICES = 128
 
 
 class TextPart(msgspec.Struct, forbid_unknown_fields=True, tag_field="type", tag="text"):
@@ -31,24 +35,30 @@ class StreamOptions(msgspec.Struct, forbid_unknown_fields=True):
     include_obfuscation: bool = False
 
 
+Temperature = Annotated[float, Meta(ge=0, le=100)]
+TopP = Annotated[float, Meta(ge=1e-6, le=1)]
+Penalty = Annotated[float, Meta(ge=-2, le=2)]
+Tokens = Annotated[int, Meta(ge=1, le=2**31)]
+TopLogprobs = Annotated[int, Meta(ge=0, le=20)]
+
+
 class Generate(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """What all requests for text have in common. Numbers have the ranges of the OpenAI API, or of the samplers."""
 
     model: str
     stream: bool = False
     stream_options: StreamOptions | None = None
-    max_tokens: int | None = None
-    temperature: float | None = None
-    top_p: float | None = None
-    top_k: int | None = None
-    min_p: float | None = None
-    seed: int | None = None
-    repetition_penalty: float | None = None
-    frequency_penalty: float | None = None
-    presence_penalty: float | None = None
-    stop: str | list[str] | None = None
-    n: int | None = None
-    logprobs: bool | int | None = None
+    max_tokens: Tokens | None = None
+    temperature: Temperature | None = None
+    top_p: TopP | None = None
+    top_k: Annotated[int, Meta(ge=0, le=2**31)] | None = None
+    min_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
+    repetition_penalty: Annotated[float, Meta(ge=1e-3, le=100)] | None = None
+    frequency_penalty: Penalty | None = None
+    presence_penalty: Penalty | None = None
+    stop: str | Annotated[list[str], Meta(max_length=16)] | None = None
+    n: Annotated[int, Meta(ge=1, le=MOST_CHOICES)] | None = None
     logit_bias: dict[str, float] | None = None
     user: str | None = None  # who asks; not used
 
@@ -56,9 +66,10 @@ class Generate(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 class ChatRequest(Generate, forbid_unknown_fields=True, kw_only=True):
     """The body of POST /v1/chat/completions."""
 
-    messages: list[Message]
-    max_completion_tokens: int | None = None
-    top_logprobs: int | None = None
+    messages: Annotated[list[Message], Meta(min_length=1)]
+    max_completion_tokens: Tokens | None = None
+    logprobs: bool | None = None
+    top_logprobs: TopLogprobs | None = None
     response_format: dict[str, Any] | None = None
     tools: list[Any] | None = None
     tool_choice: Any = None
@@ -72,6 +83,7 @@ class CompletionRequest(Generate, forbid_unknown_fields=True, kw_only=True):
     """The body of POST /v1/completions."""
 
     prompt: str | list[str | int | list[int]]
+    logprobs: Annotated[int, Meta(ge=0, le=5)] | None = None
     best_of: int | None = None
     echo: bool | None = None
     suffix: str | None = None

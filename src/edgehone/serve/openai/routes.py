@@ -16,7 +16,14 @@ from edgehone.serve.metrics import Metrics
 from edgehone.serve.model import LanguageModel, Model, Wanted
 from edgehone.serve.openai import options
 from edgehone.serve.openai.answers import CHAT, COMPLETION, Answer, Form
-from edgehone.serve.openai.requests import ChatRequest, CompletionRequest, Generate, Message
+from edgehone.serve.openai.requests import (
+    MOST_CHOICES,
+    ChatRequest,
+    CompletionRequest,
+    Generate,
+    Message,
+    StreamOptions,
+)
 
 _PROMPTS = 64
 
@@ -41,8 +48,6 @@ class OpenAI:
         asked = await read_json(request, ChatRequest)
         model = self._model(asked)
         options.check(asked, model)
-        if not asked.messages:
-            raise Refused(400, "messages is empty", field="messages")
         messages = [_message(one) for one in asked.messages]
         await model.text.open()
         if not model.text.has_template:
@@ -59,8 +64,6 @@ class OpenAI:
         model = self._model(asked)
         options.check(asked, model)
         prompts = _prompts(asked.prompt)
-        if asked.stream and len(prompts) > 1:
-            raise Refused(400, f"prompt has {len(prompts)} texts; a stream continues one", field="prompt")
         try:
             ids = [await model.text.prompt(one) if isinstance(one, str) else one for one in prompts]
         except InputError as error:
@@ -87,14 +90,24 @@ class OpenAI:
         form: Form,
         prompts: Sequence[Sequence[int]],
     ) -> Response:
+        many, room = asked.n or 1, min(MOST_CHOICES, model.admission.most)
+        if (choices := len(prompts) * many) > room:
+            raise Refused(400, f"the request asks for {choices} choices; at most {room} fit", field="n")
         drawn, stop = options.options(asked, model, raw=form is COMPLETION), options.stops(asked)
         most = options.count(asked) or (16 if form is COMPLETION else None)  # the API's own default
         try:
-            wanted = [Wanted(ids, model.fitting(ids, most), stop, drawn) for ids in prompts]
+            wanted = [
+                Wanted(ids, model.fitting(ids, most), stop, options.of_choice(drawn, index))
+                for ids in prompts
+                for index in range(many)
+            ]
         except InputError as error:
             raise Refused(400, error.message, field="messages" if form is CHAT else "prompt") from None
-        usage = asked.stream_options is not None and asked.stream_options.include_usage
-        answer = Answer(model, form, wanted, self._metrics, usage_at_end=usage)
+        told = asked.stream_options or StreamOptions()
+        answer = Answer(
+            model, form, wanted, sum(map(len, prompts)), self._metrics,
+            usage_at_end=told.include_usage, obfuscated=told.include_obfuscation,
+        )  # fmt: skip
         return await (answer.stream(request) if asked.stream else answer.whole(request))
 
     def _model(self, asked: Generate) -> LanguageModel:

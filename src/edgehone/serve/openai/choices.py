@@ -1,0 +1,103 @@
+"""The choices of a request, answered by the engine together, and their parts in the order in which they come."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import TypeVar
+
+from edgehone.serve.admission import Ticket
+from edgehone.serve.metrics import Metrics
+from edgehone.serve.model import LanguageModel, Piece, Wanted
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Part:
+    """A piece of the choice with this index."""
+
+    index: int
+    piece: Piece
+
+
+async def answered(model: LanguageModel, wanted: Sequence[Wanted], metrics: Metrics) -> AsyncIterator[Part]:
+    """Yield the parts of all choices. Each takes a place of its own in the engine; they are admitted all or none.
+
+    Raises what `LanguageModel.answer` raises; the other choices then end.
+    """
+    tickets = model.admission.admit(len(wanted))
+    try:
+        choices = [
+            _choice(index, model, one, ticket, metrics)
+            for index, (one, ticket) in enumerate(zip(wanted, tickets, strict=True))
+        ]
+        async with aclosing(merged(choices)) as parts:  # type: ignore[type-var]
+            async for part in parts:
+                yield part
+    finally:
+        for ticket in tickets:
+            ticket.give_up()
+
+
+async def merged(sources: Sequence[AsyncIterator[T]]) -> AsyncIterator[T]:
+    """Yield what several sources yield, as it comes. The first error of one ends all."""
+    if len(sources) == 1:
+        async with aclosing(sources[0]) as only:  # type: ignore[type-var]
+            async for item in only:
+                yield item
+        return
+    # An item, or of a source that has ended its error or None.
+    queue: asyncio.Queue[tuple[T] | Exception | None] = asyncio.Queue()
+    tasks = [asyncio.create_task(_drain(source, queue)) for source in sources]
+    try:
+        running = len(tasks)
+        while running:
+            found = await queue.get()
+            if isinstance(found, Exception):
+                raise found
+            if found is None:
+                running -= 1
+            else:
+                yield found[0]
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+
+
+async def _drain(source: AsyncIterator[T], queue: asyncio.Queue[tuple[T] | Exception | None]) -> None:
+    try:
+        async with aclosing(source) as items:  # type: ignore[type-var]
+            async for item in items:
+                queue.put_nowait((item,))
+    except Exception as error:  # noqa: BLE001 - raised again by the one that reads the queue
+        queue.put_nowait(error)
+    else:
+        queue.put_nowait(None)
+
+
+async def _choice(
+    index: int, model: LanguageModel, wanted: Wanted, ticket: Ticket, metrics: Metrics
+) -> AsyncIterator[Part]:
+    """Yield the parts of one choice and count them."""
+    name, begun, first, tokens = model.name, time.perf_counter(), 0.0, 0
+    try:
+        async with aclosing(model.answer(wanted, ticket)) as pieces:  # type: ignore[type-var]
+            async for piece in pieces:
+                if not first:
+                    first = time.perf_counter()
+                    metrics.first.labels(name).observe(first - begun)
+                tokens += piece.tokens
+                yield Part(index, piece)
+    finally:
+        now = time.perf_counter()
+        metrics.seconds.labels(name).observe(now - begun)
+        if tokens > 1:
+            metrics.token.labels(name).observe((now - first) / (tokens - 1))
+        if first:
+            metrics.prompt_tokens.labels(name).inc(len(wanted.ids))
+        metrics.generated_tokens.labels(name).inc(tokens)
