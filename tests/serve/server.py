@@ -38,6 +38,10 @@ class Server:
         found: dict[str, Any] = answer.json()
         return found
 
+    def infer(self, body: Any, **headers: str) -> httpx.Response:
+        """Ask the graph of the bundle."""
+        return self.post("/v2/models/bundle/infer", body, headers=headers)
+
     def events(self, path: str, body: dict[str, Any]) -> list[str]:
         """Return the contents of the events of a stream."""
         with self.client.stream("POST", path, json={**body, "stream": True}) as answer:
@@ -90,7 +94,7 @@ def _is_engine(process: psutil.Process) -> bool:
     except (ValueError, IndexError, psutil.NoSuchProcess):
         return False  # a program that an engine has started, or one that has ended
     call: str = json.loads((Path(folder) / "job.json").read_text("utf-8"))["call"]
-    return call == "edgehone.worker.engine:serve"
+    return call in ("edgehone.worker.engine:serve", "edgehone.worker.graph_service:serve")
 
 
 @contextmanager

@@ -174,6 +174,13 @@ class GraphSession(Protocol):
         ...
 
 
+@runtime_checkable
+class ShapeBoundSession(Protocol):
+    """A session of a graph that is compiled again for every new shape of its inputs."""
+
+    compiled_for_shape: bool
+
+
 class VisionSession(Protocol):
     """An opened artifact of a vision-language model. A worker has one session open at a time.
 

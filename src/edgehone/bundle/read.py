@@ -40,6 +40,12 @@ class Bundle:
         folder = self.path / "tokenizer"
         return folder if folder.is_dir() else None
 
+    @property
+    def canaries(self) -> Path | None:
+        """The folder with the canaries of a graph (`worker.canaries.read`); None without them."""
+        folder = self.path / "canaries"
+        return folder if folder.is_dir() else None
+
     def drifted(self, versions: Mapping[str, str]) -> list[str]:
         """Return the packages whose installed version differs from the one in the manifest: `name 2 (was 1)`.
 

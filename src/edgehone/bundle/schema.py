@@ -28,7 +28,8 @@ class Manifest:
     `approved` is false if the artifact does not pass every gate. `eos` are the ids that end a generated text,
     `tokenizer` says whose tokenizer makes the ids of a prompt: the original's in the folder `tokenizer`, or the
     runtime's own; `pictures` the prompt template of a vision-language model. `canaries` are prompts and the
-    artifact's own greedy answers, as ids (`prompt`, `answer`), by which an engine is proven when it starts. `batch`
+    artifact's own greedy answers, as ids (`prompt`, `answer`), by which an engine is proven when it starts; those of a
+    graph are arrays in the folder `canaries`. `batch`
     and `inputs` describe what a graph takes, `axes` where its samples are. `target` is the device that the bundle
     was optimized for, None for `device`, on which it was built. `versions` maps a backend to the versions of its
     packages, `files` a path to its SHA-256. `digest` is that of the manifest itself (`digest_of`).

@@ -11,8 +11,8 @@ from edgehone.bundle.schema import MANIFEST, digest_of
 from edgehone.core.errors import InputError
 from edgehone.model.digest import digest_folder
 
-# What `edgehone run` needs of a bundle, besides the manifest.
-_RUN = ("artifact", "tokenizer")
+# What `edgehone run` and `edgehone serve` need of a bundle, besides the manifest.
+_RUN = ("artifact", "tokenizer", "canaries")
 
 
 def verify(bundle: Bundle) -> list[str]:

@@ -37,7 +37,8 @@ class Contents:
     """The contents of a bundle.
 
     `files` of the manifest are added by `write`. `tokenizer` is a folder with the original's tokenizer, chat template
-    and sampling. `notices` are licence files. `command` is the command line that makes the bundle again.
+    and sampling, `canaries` one with those of a graph. `notices` are licence files. `command` is the command line that
+    makes the bundle again.
     """
 
     decision: Decision
@@ -47,6 +48,7 @@ class Contents:
     command: Sequence[str]
     evidence: Sequence[Evidence] = ()
     tokenizer: Path | None = None
+    canaries: Path | None = None
     notices: Sequence[Path] = ()
 
 
@@ -93,6 +95,8 @@ def _fill(folder: Path, contents: Contents) -> None:
     shutil.copytree(contents.artifact, folder / "artifact")
     if contents.tokenizer:
         shutil.copytree(contents.tokenizer, folder / "tokenizer")
+    if contents.canaries:
+        shutil.copytree(contents.canaries, folder / "canaries")
     _write_json(folder / DECISION, contents.decision.to_json())
     for evidence in contents.evidence:
         _write_evidence(evidence_folder(folder, evidence.key), evidence)

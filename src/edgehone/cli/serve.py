@@ -1,4 +1,4 @@
-"""Serve bundles over HTTP, behind the OpenAI API.
+"""Serve bundles over HTTP: language models behind the OpenAI API, graphs behind the Open Inference Protocol v2.
 
 Each bundle gets an engine process of its own framework, which batches the requests of all clients. The server is
 ready (/readyz) once the engine has given the answers again that the proven artifact gave to the bundle's canaries.
@@ -24,13 +24,13 @@ EXAMPLE = """examples:
   curl http://127.0.0.1:8080/v1/completions -H "Content-Type: application/json" \\
     -d '{"model": "bundle", "prompt": "Once upon a time", "max_tokens": 40}'
 """
+# Milliseconds that a request may wait for others.
+_LONGEST_DELAY = 1000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
-    parser.add_argument(
-        "bundles", nargs="+", metavar="BUNDLE", help="folder of a bundle with a language model"
-    )
+    parser.add_argument("bundles", nargs="+", metavar="BUNDLE", help="folder of a bundle")
     parser.add_argument(
         "--host", default="127.0.0.1", help="address to listen on (default: this machine only)"
     )
@@ -56,6 +56,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="requests that may wait for a place; further ones are refused with 429 (default: 64)",
     )
+    parser.add_argument(
+        "--max-batch",
+        type=int,
+        metavar="N",
+        help="samples of a graph that are joined to one batch; 1: none (default: the best batch that was measured)",
+    )
+    parser.add_argument(
+        "--batch-delay",
+        type=float,
+        default=0.0,
+        metavar="MS",
+        help="milliseconds that a request to a graph waits for others to join it (default: 0: for none)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -76,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
     listening = _listening(args)
     names = _names(args.bundles)
     bound = server.bind(listening)
-    limits = Limits(args.parallel, args.max_queue)
+    limits = Limits(args.parallel, args.max_queue, args.max_batch, args.batch_delay / 1000)
     served = [
         read_served(read(path), name, limits, lambda text: print(text, file=sys.stderr))
         for name, path in names.items()
@@ -97,9 +110,15 @@ def _listening(args: argparse.Namespace) -> Listening:
     from edgehone.core.errors import InputError
     from edgehone.serve.server import Listening, check_certificate, read_keys
 
-    for name, value, least in (("--parallel", args.parallel, 1), ("--max-queue", args.max_queue, 0)):
-        if value < least:
+    for name, value, least in (
+        ("--parallel", args.parallel, 1),
+        ("--max-queue", args.max_queue, 0),
+        ("--max-batch", args.max_batch, 1),
+    ):
+        if value is not None and value < least:
             raise InputError(f"{name} is {value}", hint=f"give {least} or more")
+    if not 0 <= args.batch_delay <= _LONGEST_DELAY:
+        raise InputError(f"--batch-delay is {args.batch_delay:g}", hint=f"give 0 to {_LONGEST_DELAY} (ms)")
     if not 0 <= args.port < 65536:
         raise InputError(f"--port is {args.port}", hint="give a number from 0 to 65535")
     if bool(args.tls_cert) != bool(args.tls_key):

@@ -1,18 +1,23 @@
-"""The canaries of a bundle: prompts with the chosen artifact's own answers."""
+"""The canaries of a bundle: prompts, or samples of a graph, with the chosen artifact's own answers."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from edgehone.core.errors import JobError
 from edgehone.core.events import Event
 from edgehone.execution.job import Input
+from edgehone.execution.store import JobResult
+from edgehone.inputs.axes import Axes, fixed_batch
 from edgehone.optimize.context import RunContext
 from edgehone.optimize.original import Original
 from edgehone.optimize.trial import Trial
+from edgehone.worker.canaries import FOLDER
 
 ANSWERS = "edgehone.worker.canaries:answers"
+OUTPUTS = "edgehone.worker.canaries:outputs"
 # The prompts are the beginnings of the workload's prompt with so many tokens, each answered with so many.
 _PROMPTS, _COUNT = (8, 24, 64), 16
 
@@ -34,11 +39,32 @@ def canaries(ctx: RunContext, original: Original, chosen: Trial) -> tuple[Mappin
         "count": _COUNT,
         "eos": list(original.prepared.facts.get("eos", ())),
     }
+    done = _done(ctx, chosen, ANSWERS, args, {})
+    return tuple(done.facts["canaries"]) if done else ()
+
+
+def graph_canaries(ctx: RunContext, original: Original, chosen: Trial) -> Path | None:
+    """Return a folder with the canaries of the chosen trial of a graph, None for another model.
+
+    Each is a request with as few samples as the graph takes. A failure is reported, and the bundle then has none: it
+    can be run, but not served.
+    """
+    if ctx.model.kind != "graph":
+        return None
+    fixed = fixed_batch(ctx.model.inputs, Axes.from_json(original.facts.get("axes", {})))
+    args = {"settings": dict(chosen.recipe.settings), "batch": fixed or 1}
+    done = _done(ctx, chosen, OUTPUTS, args, {"samples": original.inputs["samples"]})
+    return done.out / FOLDER if done else None
+
+
+def _done(
+    ctx: RunContext, chosen: Trial, call: str, args: Mapping[str, Any], inputs: Mapping[str, Input]
+) -> JobResult | None:
+    """Return the result of a job with the chosen artifact; None, after a report, if it fails."""
+    assert chosen.artifact is not None
+    artifact = {"artifact": Input.of(chosen.artifact)}
     try:
-        done = ctx.run(
-            chosen.recipe.backend, ANSWERS, args, {"artifact": Input.of(chosen.artifact)}, opens_session=True
-        )
+        return ctx.run(chosen.recipe.backend, call, dict(args), {**artifact, **inputs}, opens_session=True)
     except JobError as error:
         ctx.emit(Event("", detail=f"the bundle gets no canaries: {error.message}"))
-        return ()
-    return tuple(done.facts["canaries"])
+        return None

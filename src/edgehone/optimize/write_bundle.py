@@ -11,7 +11,7 @@ from edgehone import bundle
 from edgehone.bundle.schema import Manifest
 from edgehone.bundle.write import Contents, Evidence
 from edgehone.decision.decision import Decision
-from edgehone.optimize.canaries import canaries
+from edgehone.optimize.canaries import canaries, graph_canaries
 from edgehone.optimize.context import RunContext
 from edgehone.optimize.original import Original
 from edgehone.optimize.trial import Trial
@@ -54,6 +54,7 @@ def write_bundle(
         command,
         evidence,
         tokenizer=tokenizer if (tokenizer := original.prepared.out / "tokenizer").is_dir() else None,
+        canaries=graph_canaries(ctx, original, chosen),
         notices=_notices(ctx.model.folder),
     )
     bundle.write(target, contents)

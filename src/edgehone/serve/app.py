@@ -18,6 +18,8 @@ from starlette.routing import Route
 from edgehone.core.errors import InputError, JobError
 from edgehone.serve.admission import Full
 from edgehone.serve.http import ClientGone, Refused
+from edgehone.serve.infer.routes import Inference
+from edgehone.serve.infer.routes import failure as infer_failure
 from edgehone.serve.metrics import CONTENT_TYPE, Metrics
 from edgehone.serve.model import Model
 from edgehone.serve.openai.routes import OpenAI
@@ -32,9 +34,11 @@ def build(models: Mapping[str, Model], keys: Sequence[str]) -> Starlette:
     metrics = Metrics(models.values())
     guard = _Guard(keys, metrics)
     openai = OpenAI(models, metrics, int(time.time()))
+    inference = Inference(models, metrics)
     health = _Health(models, metrics)
     routes = [
         *openai.routes(guard.guarded),
+        *inference.routes(guard.guarded),
         Route("/healthz", health.alive),
         Route("/readyz", health.ready),
         Route("/metrics", health.metrics),
@@ -77,17 +81,17 @@ class _Guard:
             self._check_key(request)
             return await handler(request)
         except (Refused, Full, InputError, JobError, ClientGone) as error:
-            return self._error(error)
+            return self._error(request, error)
 
-    def _error(self, error: Exception) -> Response:
+    def _error(self, request: Request, error: Exception) -> Response:
         if isinstance(error, Refused):
-            return failure(error.status, error.message, field=error.field, headers=error.headers)
+            return failure(request, error.status, error.message, field=error.field, headers=error.headers)
         if isinstance(error, Full):
-            return failure(429, error.message, headers={"retry-after": str(error.retry_after)})
+            return failure(request, 429, error.message, headers={"retry-after": str(error.retry_after)})
         if isinstance(error, InputError):
-            return failure(400, error.message)
+            return failure(request, 400, error.message)
         if isinstance(error, JobError):
-            return failure(503, error.message, headers={"retry-after": "1"})
+            return failure(request, 503, error.message, headers={"retry-after": "1"})
         if isinstance(error, ClientGone):
             return Response(status_code=_CLIENT_GONE)
         raise error
@@ -126,9 +130,16 @@ class _Health:
 
 
 def failure(
-    status: int, message: str, *, field: str | None = None, headers: Mapping[str, str] | None = None
+    request: Request,
+    status: int,
+    message: str,
+    *,
+    field: str | None = None,
+    headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """Return an error in the form of the OpenAI API."""
+    """Return an error in the form of the API that was asked: the Open Inference Protocol, else OpenAI's."""
+    if request.url.path.startswith("/v2"):
+        return infer_failure(status, message, headers)
     kind = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}.get(
         status, "invalid_request_error" if status < 500 else "server_error"
     )
@@ -145,8 +156,8 @@ def _json(status: int, body: Any, headers: Mapping[str, str] | None = None) -> R
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     message = f"{request.method} {request.url.path[:80]}: {error.detail}"
-    return failure(error.status_code, message, headers=error.headers)
+    return failure(request, error.status_code, message, headers=error.headers)
 
 
 async def _fault(request: Request, error: Exception) -> Response:
-    return failure(500, f"the server failed: {type(error).__name__}; its log has more")
+    return failure(request, 500, f"the server failed: {type(error).__name__}; its log has more")

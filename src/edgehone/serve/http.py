@@ -19,6 +19,8 @@ Struct = TypeVar("Struct", bound=msgspec.Struct)
 BODY_LIMIT = 8 << 20
 # A client that sends its request more slowly than this holds a connection for nothing.
 BODY_SECONDS = 30.0
+# Seconds after which a client that waits is watched.
+_GRACE = 0.02
 
 
 class Refused(EdgehoneError):
@@ -35,15 +37,18 @@ class ClientGone(Exception):
     """The client has closed the connection."""
 
 
-async def read_body(request: Request) -> bytes:
+async def read_body(request: Request, limit: int = BODY_LIMIT) -> bytes:
     """Return the body. Raises Refused if it is larger or slower than the limits."""
     parts, size = [], 0
+    stated = request.headers.get("content-length", "0")
+    if stated.isdecimal() and int(stated) > limit:
+        raise Refused(413, f"the body has {stated[:20]} bytes, more than {limit}")
     try:
         async with asyncio.timeout(BODY_SECONDS):
             async for part in request.stream():
                 size += len(part)
-                if size > BODY_LIMIT:
-                    raise Refused(413, f"the body has more than {BODY_LIMIT} bytes")
+                if size > limit:
+                    raise Refused(413, f"the body has more than {limit} bytes")
                 parts.append(part)
     except TimeoutError:
         raise Refused(408, f"the body did not come within {BODY_SECONDS:.0f} s") from None
@@ -84,14 +89,19 @@ def _field(text: str) -> str | None:
 
 async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
     """Return the result of some work, which is cancelled if the client leaves. Then raises ClientGone."""
-    task, gone = asyncio.create_task(work), asyncio.create_task(_wait_until_gone(request.receive))
+    task, gone = asyncio.create_task(work), None
     try:
-        await asyncio.wait([task, gone], return_when=asyncio.FIRST_COMPLETED)
+        # A graph answers before it is worth the time to watch the client.
+        await asyncio.wait([task], timeout=_GRACE)
+        if not task.done():
+            gone = asyncio.create_task(_wait_until_gone(request.receive))
+            await asyncio.wait([task, gone], return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
             raise ClientGone
         return task.result()
     finally:
-        gone.cancel()
+        if gone:
+            gone.cancel()
         if not task.done():
             task.cancel()
             await asyncio.wait([task])

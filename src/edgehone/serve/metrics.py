@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from edgehone.serve.model import Model
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
+_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 _TOKEN_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1)
 
 
@@ -43,6 +43,10 @@ class Metrics:
         self.generated_tokens = Counter(
             "edgehone_generated_tokens", "Generated tokens.", ("model",), registry=own
         )
+        self.together = Histogram(
+            "edgehone_batch_requests", "Requests to a graph that were answered in one batch.", ("model",),
+            buckets=(1, 2, 4, 8, 16, 32, 64, 128), registry=own,
+        )  # fmt: skip
         own.register(_State(models))
 
     def text(self) -> bytes:

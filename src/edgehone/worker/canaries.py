@@ -3,10 +3,27 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from edgehone.backends.capabilities import GraphBackend, require
 from edgehone.backends.sessions import WorkerJob
+from edgehone.core.errors import InputError
+from edgehone.inputs.batches import Batches
 from edgehone.worker.backend import load_backend
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Arrays = dict[str, NDArray[Any]]
+
+FOLDER = "canaries"
+_FILE = "samples.npz"
+_QUESTION, _ANSWER = "question", "answer"
+# A graph has up to so many canaries, as far as all of them take less than so many bytes; one if it alone takes more,
+# and none if it takes more than the third number: pictures of 640 × 640 pixels take 5 MB, and every start sends them.
+_MOST, _ENOUGH, _LARGEST = 3, 1 << 20, 32 << 20
 
 
 def answers(job: WorkerJob) -> dict[str, Any]:
@@ -26,3 +43,82 @@ def answers(job: WorkerJob) -> dict[str, Any]:
             found.append({"prompt": prompt, "answer": answer})
     session.close()
     return {"canaries": found}
+
+
+def outputs(job: WorkerJob) -> dict[str, Any]:
+    """Run the first samples through a graph, one request after another, in the session that was scored.
+
+    args: backend, settings, batch (the samples of a request: as many as the graph fixes, else 1). inputs: artifact,
+    samples (a folder that `Batches.write` filled). Writes what `read` reads into the folder `canaries`. Returns
+    canaries (their number) and bytes. Raises InputError if one request and its answer take too many bytes.
+    """
+    size = job.args["batch"]
+    samples = Batches.read(job.inputs["samples"], _MOST * size)
+    count = max(1, min(_MOST, samples.count // size))
+    backend = require(load_backend(job), GraphBackend)
+    session = backend.open_graph(job.inputs["artifact"], job.args["settings"], job)
+    found: list[tuple[Arrays, Arrays]] = []
+    taken = 0
+    # All samples together, so that texts are cut to the same length, and the requests can be joined.
+    for question in _requests(samples, samples.around(0, count * size), size):
+        answer = session.run(question)
+        more = sum(array.nbytes for array in (*question.values(), *answer.values()))
+        if not found and more > _LARGEST:
+            session.close()
+            raise InputError(
+                f"a request and its answer take {more / 1e6:.0f} MB, more than {_LARGEST / 1e6:.0f} MB"
+            )
+        if found and taken + more > _ENOUGH:
+            break
+        found.append((question, answer))
+        taken += more
+    session.close()
+    write(job.out / FOLDER, found)
+    return {"canaries": len(found), "bytes": taken}
+
+
+def _requests(samples: Batches, feeds: Arrays, size: int) -> list[Arrays]:
+    """Return requests of `size` samples each, in the layout of the graph's inputs."""
+    import numpy as np
+
+    axes = {name: samples.axes.of_input(name) for name in feeds}
+    counts = [feeds[name].shape[axis] for name, axis in axes.items() if axis is not None]
+    return [
+        {
+            name: feeds[name] if axis is None else np.take(feeds[name], range(begin, begin + size), axis)
+            for name, axis in axes.items()
+        }
+        for begin in range(0, counts[0], size)
+    ]
+
+
+def write(folder: Path, canaries: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> None:
+    """Write requests to a graph with their answers, arrays by name, to a folder."""
+    import numpy as np
+
+    named = {
+        f"{index}/{part}/{name}": array
+        for index, both in enumerate(canaries)
+        for part, found in zip((_QUESTION, _ANSWER), both, strict=True)
+        for name, array in found.items()
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / _FILE).open("wb") as file:
+        np.savez_compressed(file, **named)
+
+
+def read(folder: Path) -> list[tuple[Arrays, Arrays]]:
+    """Return the requests to a graph, with their answers, that `write` wrote. Raises InputError for a damaged file."""
+    import zipfile
+
+    import numpy as np
+
+    found: dict[int, tuple[Arrays, Arrays]] = {}
+    try:
+        with np.load(folder / _FILE, allow_pickle=False) as file:
+            for key in file.files:
+                index, part, name = key.split("/", 2)
+                found.setdefault(int(index), ({}, {}))[(_QUESTION, _ANSWER).index(part)][name] = file[key]
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(f"{folder / _FILE} cannot be read: {error}", hint="copy the bundle again") from error
+    return [found[index] for index in sorted(found)]

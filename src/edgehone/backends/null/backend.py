@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgehone.backends.null.engine import NullEngine
+    from edgehone.backends.null.graph import NullGraphSession
     from edgehone.backends.sessions import (
         Logits,
     )
@@ -200,6 +201,20 @@ def open_engine(artifact: Path, settings: Mapping[str, Any], job: WorkerJob, pla
 
     session = NullSession(artifact, settings)
     return NullEngine(session.table, session.pace, places)
+
+
+def open_graph(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) -> NullGraphSession:
+    """Open an artifact that `null.graph.make_graph` wrote."""
+    from edgehone.backends.null.graph import NullGraphSession
+
+    return NullGraphSession(artifact, settings)
+
+
+def open_graph_many(
+    artifact: Path, settings: Mapping[str, Any], job: WorkerJob, clients: int
+) -> NullGraphSession:
+    """Open the same session: it may be called from several threads."""
+    return open_graph(artifact, settings, job)
 
 
 def operator_times(

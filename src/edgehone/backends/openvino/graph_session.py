@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from edgehone.backends.openvino.ir import MODEL, PORTS
 from edgehone.backends.openvino.placement import CPU, device_properties
 from edgehone.backends.openvino.session import common
-from edgehone.core.errors import JobError
+from edgehone.core.errors import InputError, JobError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -75,7 +75,11 @@ class OpenVinoGraphSession:
             name: np.asarray(array, self._inputs[name].get_element_type().to_dtype(), order="C")
             for name, array in feeds.items()
         }
-        results = request.infer(arrays)
+        try:
+            results = request.infer(arrays)
+        except Exception as error:
+            cause = str(error).strip().rpartition("\n")[2]
+            raise InputError(f"OpenVINO cannot run the graph on these inputs: {cause}") from error
         # Copies: the request writes its next results into the same memory.
         return {name: np.array(results[i]) for i, name in enumerate(self._outputs)}
 
@@ -124,6 +128,8 @@ class OpenVinoStaticSession(OpenVinoGraphSession):
     It is compiled on the first inference, and again for every new input shape. In a measurement the warm-up request
     bears that cost.
     """
+
+    compiled_for_shape = True
 
     def _open(self, core: Any, path: Path, device: str, options: Mapping[str, Any]) -> Any:
         self._model = core.read_model(path)

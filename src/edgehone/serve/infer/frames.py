@@ -1,0 +1,72 @@
+"""The server's end of the socket of a graph's engine. `worker.frames` tells the form of messages."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from edgehone.core.errors import JobError
+from edgehone.serve.infer.tensor import Tensor, bytes_of
+from edgehone.worker.frames import HEAD
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder().decode
+
+
+class Frames(asyncio.Protocol):
+    """Receives messages and calls `received` with each and its tensors. `lost` is done when the socket is closed."""
+
+    def __init__(self, received: Callable[[dict[str, Any], list[Tensor]], None]) -> None:
+        self._received = received
+        self._buffer = bytearray()
+        self._transport: asyncio.Transport | None = None
+        self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Use this transport from now on."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The engine has closed the socket, or was killed."""
+        if not self.lost.done():
+            self.lost.set_result(None)
+
+    def data_received(self, data: bytes) -> None:
+        """Receive messages, and keep what is left of an incomplete one."""
+        self._buffer += data
+        while len(self._buffer) >= HEAD.size:
+            header, body = HEAD.unpack_from(self._buffer)
+            begin, end = HEAD.size + header, HEAD.size + header + body
+            if len(self._buffer) < end:
+                return
+            message = _decode(self._buffer[HEAD.size : begin])
+            tensors = _tensors(message["tensors"], memoryview(bytes(self._buffer[begin:end])))
+            del self._buffer[:end]
+            self._received(message, tensors)
+
+    def send(self, message: Mapping[str, Any], tensors: Sequence[Tensor] = ()) -> None:
+        """Send a message. Raises JobError if the engine has ended."""
+        if self._transport is None or self._transport.is_closing():
+            raise JobError("the engine has ended")
+        described = [(one.name, one.dtype, one.shape) for one in tensors]
+        header = _encode({**message, "tensors": described})
+        head = HEAD.pack(len(header), sum(len(one.data) for one in tensors)) + header
+        self._transport.writelines([head, *(one.data for one in tensors)])
+
+    def close(self) -> None:
+        """Close the socket."""
+        if self._transport is not None:
+            self._transport.abort()
+
+
+def _tensors(described: Sequence[Any], body: memoryview) -> list[Tensor]:
+    found, at = [], 0
+    for name, dtype, shape in described:
+        size = bytes_of(dtype, tuple(shape))
+        found.append(Tensor(name, dtype, tuple(shape), body[at : at + size]))
+        at += size
+    return found

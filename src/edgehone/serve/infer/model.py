@@ -1,0 +1,30 @@
+"""A served graph: how it answers a request, whichever way the request came."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from edgehone.serve.infer.engine import GraphEngine
+from edgehone.serve.infer.link import Answer
+from edgehone.serve.infer.served import ServedGraph
+from edgehone.serve.infer.tensor import Tensor
+from edgehone.serve.model import Model
+
+
+class GraphModel(Model):
+    """A bundle with a graph."""
+
+    served: ServedGraph
+    engine: GraphEngine
+
+    def __init__(self, served: ServedGraph, say: Callable[[str], None]) -> None:
+        super().__init__(served, GraphEngine(served, say))
+
+    async def infer(self, tensors: Sequence[Tensor], outputs: Sequence[str] | None) -> Answer:
+        """Return the outputs of a request that `check` has passed; all, or those named.
+
+        Raises Full if too many requests wait, InputError if the graph cannot answer it, JobError if the engine is not
+        ready or fails.
+        """
+        async with self.admission.place():
+            return await self.engine.infer(tensors, outputs)

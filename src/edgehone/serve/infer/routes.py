@@ -1,0 +1,131 @@
+"""The Open Inference Protocol v2 over HTTP: health, metadata and POST /v2/models/NAME/infer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from edgehone.serve.http import Refused, read_body, unless_gone
+from edgehone.serve.infer.check import public
+from edgehone.serve.infer.model import GraphModel
+from edgehone.serve.infer.rest import VERSION, answer, read_request
+from edgehone.serve.infer.tensor import DATATYPES
+from edgehone.serve.metrics import Metrics
+from edgehone.serve.model import Model
+
+# Bytes of a request: about six pictures of 640 × 640 pixels in float32.
+LIMIT = 32 << 20
+HEADER = "inference-header-content-length"
+
+
+class Inference:
+    """The routes of the Open Inference Protocol over some models, by name."""
+
+    def __init__(self, models: Mapping[str, Model], metrics: Metrics) -> None:
+        self._models, self._metrics = models, metrics
+
+    def routes(self, guarded: Callable[[Any], Any]) -> list[Route]:
+        """Return the routes; those that tell of a model, or ask it, each through `guarded`."""
+        found = [
+            Route("/v2", guarded(self.server), methods=["GET"]),
+            Route("/v2/health/live", self.live, methods=["GET"]),
+            Route("/v2/health/ready", self.ready, methods=["GET"]),
+        ]
+        for path in ("/v2/models/{name}", "/v2/models/{name}/versions/{version}"):
+            found += [
+                Route(path, guarded(self.metadata), methods=["GET"]),
+                Route(f"{path}/ready", guarded(self.model_ready), methods=["GET"]),
+                Route(f"{path}/infer", guarded(self.infer), methods=["POST"]),
+            ]
+        return found
+
+    async def server(self, request: Request) -> Response:
+        """What this server is."""
+        return _json(
+            {"name": "edgehone", "version": version("edgehone"), "extensions": ["binary_tensor_data"]}
+        )
+
+    async def live(self, request: Request) -> Response:
+        """The server runs."""
+        return _json({"live": True})
+
+    async def ready(self, request: Request) -> Response:
+        """Every model answered a canary."""
+        ready = all(model.engine.problem is None for model in self._models.values())
+        return _json({"ready": ready}, 200 if ready else 503)
+
+    async def model_ready(self, request: Request) -> Response:
+        """The model answered a canary."""
+        model = self._model(request)
+        ready = model.engine.problem is None
+        return _json({"name": model.name, "ready": ready}, 200 if ready else 503)
+
+    async def metadata(self, request: Request) -> Response:
+        """The inputs and outputs of a graph."""
+        return _json(metadata(self._graph(request)))
+
+    async def infer(self, request: Request) -> Response:
+        """Answer with the outputs of a graph."""
+        model = self._graph(request)
+        encoding = request.headers.get("content-encoding", "identity")
+        if encoding != "identity":
+            raise Refused(415, f"Content-Encoding is {encoding[:40]!r}: send the body as it is")
+        begun = time.perf_counter()
+        body = await read_body(request, LIMIT)
+        asked = read_request(body, request.headers.get(HEADER), model.served)
+        found = await unless_gone(request, model.infer(asked.tensors, asked.outputs))
+        text, length = answer(model.name, asked, found.outputs)
+        self._metrics.seconds.labels(model.name).observe(time.perf_counter() - begun)
+        self._metrics.together.labels(model.name).observe(found.together)
+        if length is None:
+            return Response(text, media_type="application/json")
+        return Response(text, headers={HEADER: str(length)}, media_type="application/octet-stream")
+
+    def _graph(self, request: Request) -> GraphModel:
+        model = self._model(request)
+        if not isinstance(model, GraphModel):
+            raise Refused(400, f"{model.name} generates text: ask for POST /v1/completions")
+        return model
+
+    def _model(self, request: Request) -> Model:
+        name, version = request.path_params["name"], request.path_params.get("version", VERSION)
+        if name not in self._models:
+            raise Refused(404, f"there is no model {name[:80]!r}; served: {', '.join(self._models)}")
+        if version != VERSION:
+            raise Refused(404, f"{name} has no version {version[:80]!r}, only {VERSION}")
+        return self._models[name]
+
+
+def metadata(model: GraphModel) -> dict[str, Any]:
+    """Return a graph's name, platform, inputs and outputs as the protocol has them; -1 is a free size."""
+    served = model.served
+    ports = {"inputs": served.inputs, "outputs": served.outputs}
+    return {
+        "name": model.name,
+        "versions": [VERSION],
+        "platform": served.bundle.manifest.recipe["backend"],
+        **{
+            part: [
+                {"name": one.name, "datatype": DATATYPES[one.dtype], "shape": public(one.shape)}
+                for one in found
+            ]
+            for part, found in ports.items()
+        },
+    }
+
+
+def _json(body: Any, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(body), status, media_type="application/json")
+
+
+def failure(status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
+    """Return an error in the form of the Open Inference Protocol."""
+    body = msgspec.json.encode({"error": message})
+    return Response(body, status, headers=dict(headers or {}), media_type="application/json")

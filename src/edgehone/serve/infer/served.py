@@ -1,0 +1,110 @@
+"""What is served of a bundle with a graph, read and checked before the server starts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from edgehone.backends import registry
+from edgehone.backends.capabilities import ConcurrentGraphBackend, GraphBackend, capability
+from edgehone.bundle.read import Bundle
+from edgehone.core.errors import InputError
+from edgehone.execution.job import Input
+from edgehone.inference.run_bundle import job_of
+from edgehone.inputs import samples
+from edgehone.inputs.axes import Axes
+from edgehone.model import info
+from edgehone.serve.infer.tensor import DATATYPES, Tensor
+from edgehone.serve.served import Limits, Served, check_approved, no_canaries
+from edgehone.worker import canaries
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+ENGINE = "edgehone.worker.graph_service:serve"
+# The most samples of a batch, for bundles whose best batch was not measured.
+_BATCH = 8
+
+
+@dataclass(frozen=True)
+class GraphCanary:
+    """A request to a graph and the outputs of the proven artifact."""
+
+    question: Sequence[Tensor]
+    answer: Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class ServedGraph(Served):
+    """A bundle with a graph: its inputs and outputs, the axes of the samples, and its canaries."""
+
+    inputs: tuple[info.Tensor, ...]
+    outputs: tuple[info.Tensor, ...]
+    axes: Axes
+    canaries: tuple[GraphCanary, ...]
+
+
+def read_graph(bundle: Bundle, name: str, limits: Limits, on_progress: Callable[[str], None]) -> ServedGraph:
+    """Return what is served of a bundle with a graph. Verifies its files and installs its backend if needed.
+
+    Raises InputError for a bundle that is not approved, changed, or that cannot be served.
+    """
+    check_approved(bundle)
+    backend = registry.load(bundle.manifest.recipe["backend"])
+    if capability(backend, GraphBackend) is None:
+        raise InputError(f"{bundle.path} was built by {backend.NAME}, which runs no graphs")
+    if bundle.canaries is None:
+        raise no_canaries(bundle)
+    found = canaries.read(bundle.canaries)
+    batch = limits.batch or int(bundle.manifest.facts.get("best_batch", _BATCH))
+    clients = int(bundle.decision.workload.get("concurrency", 1))
+    if capability(backend, ConcurrentGraphBackend) is None:
+        clients = 1
+    args = {
+        "inputs": bundle.manifest.inputs,
+        "axes": bundle.manifest.axes,
+        "clients": clients,
+        "batch": batch,
+        "delay": limits.delay,
+    }
+    engine = job_of(bundle, ENGINE, args, {"canaries": Input(bundle.canaries.resolve(), "")}, on_progress)
+    axes = Axes.from_json(bundle.manifest.axes)
+    question, answer = found[0]
+    return ServedGraph(
+        name,
+        bundle,
+        engine,
+        # The next batch can be complete when one ends.
+        max(limits.places, 2 * batch * clients),
+        limits.waiting,
+        _inputs(bundle, question),
+        _outputs(bundle, answer, axes),
+        axes,
+        tuple(GraphCanary([Tensor.of(*one) for one in asked.items()], told) for asked, told in found),
+    )
+
+
+def _inputs(bundle: Bundle, question: Mapping[str, NDArray[Any]]) -> tuple[info.Tensor, ...]:
+    """Return the graph's inputs; of one whose file states no shape, the rank of the canary's."""
+    stated = tuple(samples.tensor(one) for one in bundle.manifest.inputs)
+    return tuple(
+        one if one.ranked else info.Tensor(one.name, one.dtype, (None,) * question[one.name].ndim)
+        for one in stated
+        if one.dtype in DATATYPES
+    )
+
+
+def _outputs(bundle: Bundle, answer: Mapping[str, NDArray[Any]], axes: Axes) -> tuple[info.Tensor, ...]:
+    """Return the graph's outputs: as the original states them, or else as the proven artifact gave them.
+
+    Sizes that may differ from request to request are then free.
+    """
+    stated = {one["name"]: samples.tensor(one) for one in bundle.decision.model.get("outputs", ())}
+    found = []
+    for name, array in answer.items():
+        one = stated.get(name)
+        known = one is not None and one.ranked and len(one.shape) == array.ndim
+        shape = one.shape if one is not None and known else (None,) * array.ndim
+        found.append(info.Tensor(name, array.dtype.name, shape))
+    return tuple(found)

@@ -1,0 +1,116 @@
+"""Whether requests to a graph may be joined to one batch, and how (worker side).
+
+A batch is faster than its requests one by one. But the outputs of a sample may depend on the other samples: dynamic
+quantization takes its scale from the whole batch, and some graphs compute one result for all. So an engine first runs
+the bundle's canaries joined and compares the outputs with those of each alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from edgehone.core.errors import EdgehoneError
+from edgehone.inputs.axes import Axes, fixed_batch
+from edgehone.model.info import Tensor
+from edgehone.worker.closeness import Difference, largest
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from edgehone.backends.sessions import GraphSession
+
+    Arrays = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Joining:
+    """The axes of the samples: of each input (None: the same for all samples) and of each output."""
+
+    inputs: Mapping[str, int | None]
+    outputs: Mapping[str, int]
+
+    def rows(self, feeds: Arrays) -> int:
+        """Return the number of samples in a request."""
+        counts = (feeds[name].shape[axis] for name, axis in self.inputs.items() if axis is not None)
+        return int(next(counts))
+
+    def key(self, feeds: Arrays) -> tuple[Any, ...]:
+        """Return what must be equal in requests that are joined: all but the number and the values of the samples."""
+        return tuple(
+            (*array.shape[:axis], *array.shape[axis + 1 :]) if axis is not None else array.tobytes()
+            for array, axis in ((feeds[name], axis) for name, axis in self.inputs.items())
+        )
+
+    def joined(self, requests: Sequence[Arrays]) -> dict[str, NDArray[Any]]:
+        """Return one request with the samples of all, which have the same key."""
+        import numpy as np
+
+        return {
+            name: requests[0][name] if axis is None else np.concatenate([one[name] for one in requests], axis)
+            for name, axis in self.inputs.items()
+        }
+
+    def parted(self, results: Arrays, counts: Sequence[int]) -> list[dict[str, NDArray[Any]]]:
+        """Return the outputs of each request, which have so many samples."""
+        import numpy as np
+
+        ends = np.cumsum(counts)[:-1]
+        parts = {name: np.split(results[name], ends, axis) for name, axis in self.outputs.items()}
+        return [{name: parts[name][at] for name in parts} for at in range(len(counts))]
+
+
+def find_joining(
+    session: GraphSession, canaries: Sequence[Arrays], tensors: Sequence[Tensor], axes: Axes
+) -> tuple[Joining | None, str]:
+    """Return how requests are joined, or None, and a sentence that says how far the outputs differ, or why not.
+
+    `canaries` are requests. One more is made of the first with all fractions doubled, so that a scale that is taken
+    from the whole batch changes.
+    """
+    fixed = fixed_batch(tensors, axes)
+    if fixed is not None:
+        return None, f"the graph takes batches of exactly {fixed}"
+    by_input = {name: axes.of_input(name) for name in canaries[0]}
+    if all(axis is None for axis in by_input.values()):
+        return None, "no input has an axis of samples"
+    doubled = {
+        name: array * 2 if array.dtype.kind == "f" and by_input[name] is not None else array
+        for name, array in canaries[0].items()
+    }
+    requests = [*canaries, doubled]
+    try:
+        alone = [session.run(one) for one in requests]
+        together = session.run(Joining(by_input, {}).joined(requests))
+    except EdgehoneError as error:
+        return None, f"the canaries cannot be run in one batch: {error.message}"
+    outputs = {name: _grown(alone, together, name) for name in alone[0]}
+    if (without := next((name for name, axis in outputs.items() if axis is None), None)) is not None:
+        return None, f"the output {without!r} has no axis of samples"
+    joining = Joining(by_input, {name: axis for name, axis in outputs.items() if axis is not None})
+    counts = [joining.rows(one) for one in requests]
+    found = largest(alone, joining.parted(together, counts))
+    if not found.holds:
+        return None, f"a sample's outputs depend on the others of its batch: {found.output!r} {_said(found)}"
+    return joining, _said(found) if found.value else "the outputs of joined canaries are equal"
+
+
+def _said(difference: Difference) -> str:
+    return f"differs by {difference.value:.2g} in a batch"
+
+
+def _grown(alone: Sequence[Arrays], together: Arrays, name: str) -> int | None:
+    """Return the only axis along which the output of all requests is as long as those of each together."""
+    shapes, whole = [one[name].shape for one in alone], together[name].shape
+    if any(len(shape) != len(whole) for shape in shapes):
+        return None
+    found = [
+        axis
+        for axis in range(len(whole))
+        if whole[axis] == sum(shape[axis] for shape in shapes)
+        and all(
+            (*shape[:axis], *shape[axis + 1 :]) == (*whole[:axis], *whole[axis + 1 :]) for shape in shapes
+        )
+    ]
+    return found[0] if len(found) == 1 else None
