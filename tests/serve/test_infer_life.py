@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 
 from tests.serve.graphs import asked, expected, null_graph
-from tests.serve.server import Server, running
+from tests.serve.server import Server, running, wait_for
 from tests.serve.test_infer import ROWS, outputs
-from tests.serve.test_life import wait_for
 
 # Each test starts a server of its own.
 pytestmark = [pytest.mark.whole, pytest.mark.usefixtures("finished")]
@@ -66,7 +65,7 @@ def test_an_engine_that_serves_something_else_never_gets_ready(spoiled: Path) ->
 
 
 def test_an_engine_that_dies_or_is_killed_comes_back(spoiled: Path) -> None:
-    with running(null_graph(spoiled, seconds=0.2)) as server, ThreadPoolExecutor(4) as pool:
+    with running(null_graph(spoiled, seconds=0.1)) as server, ThreadPoolExecutor(4) as pool:
         waiting = [pool.submit(server.infer, asked(ROWS)) for _ in range(3)]
         wait_for(lambda: server.metric("edgehone_running_requests") == 3)
         server.engine().kill()
@@ -84,21 +83,21 @@ def test_an_engine_that_dies_or_is_killed_comes_back(spoiled: Path) -> None:
 
 def test_places_queue_and_clients_that_leave(spoiled: Path) -> None:
     words = ("--parallel", "1", "--max-batch", "1", "--max-queue", "1")
-    with running(null_graph(spoiled, seconds=0.5), *words) as server, ThreadPoolExecutor(4) as pool:
+    with running(null_graph(spoiled, seconds=0.2), *words) as server, ThreadPoolExecutor(4) as pool:
         answers = [pool.submit(server.infer, asked(ROWS)) for _ in range(3)]  # two places, one waits
         wait_for(lambda: server.metric("edgehone_waiting_requests") == 1)
         refused = server.infer(asked(ROWS))
         assert refused.status_code == 429 and int(refused.headers["retry-after"]) >= 1
         assert "waiting" in refused.json()["error"]
         assert [one.result(10).status_code for one in answers] == [200] * 3
-        with httpx.Client(base_url=server.url, timeout=0.2) as leaver, pytest.raises(httpx.ReadTimeout):
+        with httpx.Client(base_url=server.url, timeout=0.1) as leaver, pytest.raises(httpx.ReadTimeout):
             leaver.post("/v2/models/bundle/infer", json=asked(ROWS))
         wait_for(lambda: server.metric("edgehone_running_requests") == 0, 1.0)
         right(server, 0)
 
 
 def test_sigterm_lets_accepted_requests_end(spoiled: Path) -> None:
-    with running(null_graph(spoiled, seconds=1.0)) as server, ThreadPoolExecutor(1) as pool:
+    with running(null_graph(spoiled, seconds=0.3)) as server, ThreadPoolExecutor(1) as pool:
         answer = pool.submit(server.infer, asked(ROWS))
         wait_for(lambda: server.metric("edgehone_running_requests") == 1)
         code = threading.Thread(target=server.end)

@@ -26,5 +26,6 @@ class GraphModel(Model):
         Raises Full if too many requests wait, InputError if the graph cannot answer it, JobError if the engine is not
         ready or fails.
         """
-        async with self.admission.place():
+        (ticket,) = self.admission.admit()
+        async with ticket:
             return await self.engine.infer(tensors, outputs)
