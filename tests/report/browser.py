@@ -16,6 +16,8 @@ from typing import Any
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 # Of the DevTools protocol: what tells that a page is not as it should be.
 _COMPLAINTS = ("Runtime.exceptionThrown", "Log.entryAdded")
+# Keys without a letter: what they write, and their code.
+_KEYS = {"Enter": ("\r", 13), "Tab": ("", 9), "Escape": ("", 27), "ArrowDown": ("", 40), "ArrowUp": ("", 38)}
 # Becomes the browser, with the two descriptors under the numbers where --remote-debugging-pipe reads and writes.
 _TO_3_AND_4 = """
 import fcntl, os, sys
@@ -69,15 +71,32 @@ class Browser:
         self, path: Path, width: int = 1280, *, dark: bool = False, media: str = "", script: bool = True
     ) -> None:
         """Load a file; waits until its script has run."""
+        self.ask("Emulation.setScriptExecutionDisabled", value=not script)
+        self.visit(path.resolve().as_uri(), width, dark=dark, media=media)
+
+    def visit(self, url: str, width: int = 1280, *, dark: bool = False, media: str = "") -> None:
+        """Load an address; waits until its script has run."""
         self.errors.clear()
         self.requests.clear()
-        self.ask("Emulation.setScriptExecutionDisabled", value=not script)
         self.resize(width)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.ask("Emulation.setEmulatedMedia", media=media, features=[scheme])
-        self.ask("Page.navigate", url=path.resolve().as_uri())
+        self.ask("Page.navigate", url=url)
         while self._read_event() != "Page.loadEventFired":
             pass
+
+    def press(self, key: str, *, shift: bool = False) -> None:
+        """Press and release a key by the name that scripts see, such as "Enter" or "a"."""
+        # The codes of punctuation are those of other keys.
+        text, code = _KEYS[key] if key in _KEYS else (key, ord(key.upper()) if key.isalnum() else 0)
+        common = {"key": key, "windowsVirtualKeyCode": code, "modifiers": 8 if shift else 0}
+        self.ask("Input.dispatchKeyEvent", type="keyDown" if text else "rawKeyDown", text=text, **common)
+        self.ask("Input.dispatchKeyEvent", type="keyUp", **common)
+
+    def write(self, text: str) -> None:
+        """Press the keys of a text, each line break as Shift+Enter."""
+        for one in text:
+            self.press("Enter", shift=True) if one == "\n" else self.press(one)
 
     def resize(self, width: int) -> None:
         """The width of the window in CSS pixels."""

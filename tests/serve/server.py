@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,11 @@ PATIENCE = 60.0
 class Server:
     """A running `edgehone serve`."""
 
-    def __init__(self, process: subprocess.Popen[str], url: str) -> None:
+    def __init__(
+        self, process: subprocess.Popen[str], url: str, trusted: ssl.SSLContext | bool = True
+    ) -> None:
         self.process, self.url = process, url
-        self.client = httpx.Client(base_url=url, timeout=PATIENCE)
+        self.client = httpx.Client(base_url=url, timeout=PATIENCE, verify=trusted)
 
     def post(self, path: str, body: Any, **more: Any) -> httpx.Response:
         """Send a body, as JSON unless it is bytes."""
@@ -99,10 +102,21 @@ def _is_engine(process: psutil.Process) -> bool:
 
 @contextmanager
 def running(
-    bundle: Path, *words: str, ready: bool = True, env: dict[str, str] | None = None
+    bundle: Path,
+    *words: str,
+    ready: bool = True,
+    env: dict[str, str] | None = None,
+    through: Sequence[str] = (),
+    trusted: ssl.SSLContext | bool = True,
+    log: Path | None = None,
 ) -> Iterator[Server]:
-    """Serve a bundle on a free port until the block ends; what the server started must then have ended too."""
+    """Serve a bundle on a free port until the block ends; what the server started must then have ended too.
+
+    `through` is a program that starts it, with its options; `trusted` is what the client trusts; what the server
+    prints is written to `log`, as JSON if it is an event.
+    """
     command = [
+        *through,
         sys.executable,
         "-m",
         "edgehone.cli.main",
@@ -113,12 +127,16 @@ def running(
         "--json",
         *words,
     ]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, text=True, env={**os.environ, **(env or {})}
-    ) as process:
+    errors = log.open("a") if log else nullcontext()
+    with (
+        errors as stderr,
+        subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=stderr, text=True, env={**os.environ, **(env or {})}
+        ) as process,
+    ):
         assert process.stdout is not None
         try:
-            server = Server(process, json.loads(process.stdout.readline())["url"])
+            server = Server(process, json.loads(process.stdout.readline())["url"], trusted)
             if ready:
                 server.wait_until(True)
             yield server
@@ -129,3 +147,5 @@ def running(
             process.wait(PATIENCE)
             _, left = psutil.wait_procs(started, PATIENCE)
             assert not left
+            if stderr:
+                stderr.write(process.stdout.read())

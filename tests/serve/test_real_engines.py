@@ -19,7 +19,7 @@ from tests.finished import Finished, list_again
 from tests.serve.server import Server, running
 
 RunWorker = Callable[..., dict[str, Any]]
-ENGINES = ("llamacpp", "olive", "openvino")
+ENGINES = ("llamacpp", "mlx", "olive", "openvino")
 PROMPTS = ("The people of the United States", "Congress shall", "We hold these truths", "é ü 漢字", "A")
 TEMPLATE = "{% for m in messages %}{{ m.content }}{% endfor %}"
 pytestmark = [pytest.mark.real, pytest.mark.xdist_group("engines")]
@@ -86,6 +86,7 @@ def test_served_text_is_that_of_run(name: str, bundle_of: Callable[[str], Path])
         _a_schema_is_kept_or_refused(server)
         _logprobs_are_given_or_refused(server, name)
         _drawing_is_repeatable(server)
+        _requests_do_not_change_each_other(server)
         _a_killed_engine_comes_back(server)
 
 
@@ -146,6 +147,19 @@ def _drawing_is_repeatable(server: Server) -> None:
     assert server.complete(**asked)["choices"][0]["text"] == text
     others = {server.complete(**{**asked, "seed": seed})["choices"][0]["text"] for seed in range(4)}
     assert len(others) > 1
+
+
+def _requests_do_not_change_each_other(server: Server) -> None:
+    """Requests of different lengths with and without options, which join and leave the same batches."""
+    plain = [{"prompt": prompt, "max_tokens": 8 + 5 * at} for at, prompt in enumerate(PROMPTS)]
+    asked: list[dict[str, Any]] = [*plain, *({**one, "repetition_penalty": 1.5} for one in plain)]
+    alone = [server.complete(**one)["choices"][0]["text"] for one in asked]
+    assert alone[: len(plain)] != alone[len(plain) :]
+    drawn = [{**one, "temperature": 1.0} for one in plain]
+    with ThreadPoolExecutor(2 * len(asked)) as pool:
+        among = pool.map(lambda one: server.complete(**one)["choices"][0]["text"], [*asked, *drawn, *asked])
+        together = list(among)
+    assert together[: len(asked)] == together[-len(asked) :] == alone
 
 
 def _a_killed_engine_comes_back(server: Server) -> None:

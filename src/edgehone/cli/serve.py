@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -87,6 +88,7 @@ def run(args: argparse.Namespace) -> int:
     from edgehone.serve.served import Limits
 
     listening = _listening(args)
+    _check_temporary_folder()
     names = _names(args.bundles)
     bound = server.bind(listening)
     limits = Limits(args.parallel, args.max_queue, args.max_batch, args.batch_delay / 1000)
@@ -98,10 +100,8 @@ def run(args: argparse.Namespace) -> int:
     scheme = "https" if listening.certificate else "http"
     url = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
     _say(args.json, "listening", url=url, models=list(names))
-    if not listening.is_local and not listening.keys:
-        print(
-            f"warning: anyone who can reach {host} can use the server: give --api-key-file", file=sys.stderr
-        )
+    if warning := _warning(listening):
+        print(f"warning: {warning}", file=sys.stderr)
     server.serve(served, listening, bound, lambda text: _say(args.json, "engine", text=text))
     return 0
 
@@ -129,6 +129,32 @@ def _listening(args: argparse.Namespace) -> Listening:
         check_certificate(certificate, key)
     keys = read_keys(Path(args.api_key_file)) if args.api_key_file else ()
     return Listening(args.host, args.port, keys, certificate, key)
+
+
+def _warning(listening: Listening) -> str | None:
+    """Return what may surprise who lets other machines connect."""
+    if listening.is_local:
+        return None
+    if not listening.keys:
+        return f"anyone who can reach {listening.host} can use the server: give --api-key-file"
+    if not listening.certificate:
+        return (
+            "keys and texts are sent unencrypted: give --tls-cert and --tls-key, unless a proxy encrypts them"
+        )
+    return None
+
+
+def _check_temporary_folder() -> None:
+    """Raise SetupError unless there is a folder for the files of engines: the only one that a server writes to."""
+    from edgehone.core.errors import SetupError
+
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError as error:
+        raise SetupError(
+            "there is no temporary folder that can be written, for the files of the engines",
+            hint="export TMPDIR=/path/to/folder",
+        ) from error
 
 
 def _names(paths: list[str]) -> dict[str, Path]:

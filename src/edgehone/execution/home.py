@@ -32,15 +32,18 @@ OnWait = Callable[[str], None]
 HINT = f"choose a folder that can be written: export {VARIABLE}=/path/to/folder"
 
 
+def home_path() -> Path:
+    """Return the path of $EDGEHONE_HOME, or of `edgehone` in the user's cache folder, for who only reads there."""
+    value = os.environ.get(VARIABLE)
+    return Path(os.path.expandvars(value)).expanduser().absolute() if value else _cache_folder() / "edgehone"
+
+
 def home() -> Path:
-    """Return $EDGEHONE_HOME, or `edgehone` in the user's cache folder. The folder is created if it does not exist.
+    """Return `home_path`. The folder is created if it does not exist.
 
     Raises SetupError, naming the path, if it cannot be created or written.
     """
-    value = os.environ.get(VARIABLE)
-    folder = (
-        Path(os.path.expandvars(value)).expanduser().absolute() if value else _cache_folder() / "edgehone"
-    )
+    folder = home_path()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -46,13 +46,26 @@ class Service:
 
 
 def start(job: Job) -> Service:
-    """Start a job whose function reads and writes lines on the socket args["channel"]. It ends with this process."""
-    mine, its = socket.socketpair()
-    job = replace(job, args={**job.args, "channel": its.fileno()})
+    """Start a job whose function reads and writes lines on the socket args["channel"]. It ends with this process.
+
+    Raises OSError, and leaves nothing, if there is no room for its folder or the interpreter cannot be run.
+    """
     folder = Path(tempfile.mkdtemp(prefix="edgehone-"))
+    mine, its = socket.socketpair()
+    with its:
+        try:
+            child = _child(replace(job, args={**job.args, "channel": its.fileno()}), folder, its)
+        except BaseException:
+            mine.close()
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+    return Service(child, mine, folder)
+
+
+def _child(job: Job, folder: Path, its: socket.socket) -> subprocess.Popen[bytes]:
     write_description(job, folder)
     with (folder / "log.txt").open("wb") as log:
-        child = subprocess.Popen(
+        return subprocess.Popen(
             command_line(job, folder),
             stdin=subprocess.PIPE,
             stdout=log,
@@ -62,5 +75,3 @@ def start(job: Job) -> Service:
             pass_fds=(its.fileno(),),
             start_new_session=True,
         )
-    its.close()
-    return Service(child, mine, folder)

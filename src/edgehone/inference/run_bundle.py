@@ -13,7 +13,7 @@ from edgehone.core.errors import InputError
 from edgehone.device.detect import detect
 from edgehone.execution.environments import environment
 from edgehone.execution.foreground import run_foreground
-from edgehone.execution.home import home
+from edgehone.execution.home import home_path
 from edgehone.execution.job import Input, Job
 from edgehone.execution.threads import (
     threads_of,
@@ -157,7 +157,7 @@ def job_of(
 
     Raises InputError if the artifact, the tokenizer or the manifest is not as it was written.
     """
-    check_runnable(bundle, home() / "digests")
+    check_runnable(bundle, home_path() / "digests")
     recipe = bundle.manifest.recipe
     name = recipe["backend"]
     env = environment.ensure(name, registry.load(name).NEEDS, on_progress)

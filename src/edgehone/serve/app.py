@@ -23,6 +23,7 @@ from edgehone.serve.infer.routes import failure as infer_failure
 from edgehone.serve.metrics import CONTENT_TYPE, Metrics
 from edgehone.serve.model import Model
 from edgehone.serve.openai.routes import OpenAI
+from edgehone.serve.page.routes import Page
 
 Handler = Callable[[Request], Awaitable[Response]]
 # What a client that has left would have got, by nginx's convention.
@@ -39,6 +40,7 @@ def build(models: Mapping[str, Model], keys: Sequence[str]) -> Starlette:
     routes = [
         *openai.routes(guard.guarded),
         *inference.routes(guard.guarded),
+        *Page(models).routes(guard.guarded),
         Route("/healthz", health.alive),
         Route("/readyz", health.ready),
         Route("/metrics", health.metrics),

@@ -66,8 +66,8 @@ class Supervisor(ABC, Generic[Process]):
             begun = loop.time()
             try:
                 await self._live()
-            except JobError as error:
-                self.problem = f"the engine failed: {error.message}"
+            except (JobError, OSError) as error:  # OSError: no room for its files, no further process
+                self.problem = f"the engine failed: {error}"
                 self._say(f"{self._name}: {self.problem}; it is started again")
             delay = FIRST_DELAY if loop.time() - begun > STEADY_SECONDS else min(2 * delay, LONGEST_DELAY)
             await asyncio.sleep(delay)

@@ -27,6 +27,7 @@ from edgehone.device.facts import Device
 from edgehone.model.info import ModelInfo
 
 if TYPE_CHECKING:
+    from edgehone.backends.mlx.engine import MlxEngine
     from edgehone.backends.mlx.session import MlxSession
 
 devices = mlx_devices.devices
@@ -147,6 +148,13 @@ def open_session(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) ->
     from edgehone.backends.mlx.session import MlxSession
 
     return MlxSession(artifact, settings)
+
+
+def open_engine(artifact: Path, settings: Mapping[str, Any], job: WorkerJob, places: int) -> MlxEngine:
+    """Open mlx-lm's continuous batching with the settings of a session (worker side)."""
+    from edgehone.backends.mlx.engine import MlxEngine
+
+    return MlxEngine(artifact, settings, places)
 
 
 def start_runtime(kind: Literal["language", "graph"], job: WorkerJob) -> None:

@@ -23,23 +23,29 @@ _PARTS = 4
 _LOGITS_BYTES = 64 << 20
 
 
+def open_model(folder: Path, settings: Mapping[str, Any]) -> tuple[Any, int]:
+    """Load a model folder for inference. Returns the model and the size of its vocabulary."""
+    import mlx.core as mx
+
+    model, config = build.load(folder)
+    # If the files do not give the vocabulary size, ids are not checked.
+    vocabulary = int({**config, **config.get("text_config", {})}.get("vocab_size") or 1 << 31)
+    if "compute" in settings:
+        build.cast(model, getattr(mx, settings["compute"]))
+    if not mx.metal.is_available() and settings.get("kernels") != "native":
+        dequantize.unpack(model)
+    mx.eval(model.parameters())
+    return model, vocabulary
+
+
 class MlxSession:
     """A causal language model of mlx-lm."""
 
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
-        import mlx.core as mx
         from mlx_lm.utils import load_tokenizer
 
         self._tokenizer: Any = load_tokenizer(folder, {"trust_remote_code": False})
-        model, config = build.load(folder)
-        # If the files do not give the vocabulary size, ids are not checked.
-        self._vocabulary = int({**config, **config.get("text_config", {})}.get("vocab_size") or 1 << 31)
-        if "compute" in settings:
-            build.cast(model, getattr(mx, settings["compute"]))
-        if not mx.metal.is_available() and settings.get("kernels") != "native":
-            dequantize.unpack(model)
-        mx.eval(model.parameters())
-        self._model: Any = model
+        self._model, self._vocabulary = open_model(folder, settings)
 
     def tokenize(self, text: str) -> list[int]:
         """Tokenize with the tokenizer that mlx-lm loads, including the prefix tokens that it adds by default."""

@@ -31,7 +31,7 @@ from edgehone.backends.base import Needs
 from edgehone.core.errors import SetupError
 from edgehone.execution.environments import installer, managed_folder, overrides, toolchain
 from edgehone.execution.environments.managed_folder import FolderState
-from edgehone.execution.home import file_lock, home
+from edgehone.execution.home import file_lock, home, home_path
 
 
 @dataclass(frozen=True)
@@ -224,7 +224,7 @@ def _toolchain_state(name: str, needs: Needs) -> list[FolderState]:
 
 
 def _folder_of(name: str, lock: Path) -> Path:
-    return home() / "envs" / f"{name}-{_digest([lock.read_text('utf-8'), *_platform()])}"
+    return home_path() / "envs" / f"{name}-{_digest([lock.read_text('utf-8'), *_platform()])}"
 
 
 def _platform() -> tuple[str, ...]:

@@ -24,14 +24,14 @@ from edgehone.core.errors import SetupError
 from edgehone.execution.environments import managed_folder
 from edgehone.execution.environments.managed_folder import FolderState
 from edgehone.execution.failure_cause import root_cause
-from edgehone.execution.home import home
+from edgehone.execution.home import home, home_path
 from edgehone.execution.source_digest import module_digest, package_path
 from edgehone.execution.subprocesses import clean, run_lines
 
 
 def folder_of(name: str, call: str) -> Path:
     """Return the folder of a backend's toolchain that the function `call` (`module:function`) makes."""
-    return home() / "toolchains" / f"{name}-{digest(call)}"
+    return home_path() / "toolchains" / f"{name}-{digest(call)}"
 
 
 def digest(call: str) -> str:

@@ -1,0 +1,129 @@
+// The conversation with a language model, or the texts that it continues if it has no chat template.
+
+const conversation = { messages: [], running: null };
+
+function entry(who, text) {
+  const words = make("div", { class: "words" }, text);
+  const element = make("article", { class: who === "You" ? "mine" : "answer" }, make("h3", {}, who), words);
+  byId("log").append(element);
+  follow(true);
+  byId("clear").disabled = false;
+  return element;
+}
+
+// Keep the end of the messages in view, unless the reader has scrolled up.
+function follow(always = false) {
+  const log = byId("log");
+  if (always || log.scrollHeight - log.scrollTop - log.clientHeight < 80) log.scrollTop = log.scrollHeight;
+}
+
+function requestOf(model, text) {
+  const body = { model: model.name, stream: true, stream_options: { include_usage: true }, ...numbers() };
+  if (!model.chat) return ["/v1/completions", { ...body, prompt: text }];
+  const system = systemPrompt() ? [{ role: "system", content: systemPrompt() }] : [];
+  const messages = [...system, ...conversation.messages, { role: "user", content: text }];
+  return ["/v1/chat/completions", { ...body, messages }];
+}
+
+async function send(model) {
+  const text = byId("prompt").value;
+  if (conversation.running || !text.trim()) return;
+  let path, body;
+  try {
+    [path, body] = requestOf(model, text);
+  } catch (error) {
+    announce(error.message);
+    return;
+  }
+  byId("prompt").value = "";
+  const asked = entry("You", text);
+  const answer = entry(model.name, "");
+  const found = { text: "", tokens: 0, reason: "", begun: performance.now(), first: 0, last: 0 };
+  begin(answer);
+  try {
+    await receive(path, body, answer, found);
+    finish(answer, figures(found));
+  } catch (error) {
+    if (error.name === "AbortError") finish(answer, [...figures(found), "stopped"]);
+    else refuse(error, asked, answer, text);
+  } finally {
+    end();
+  }
+  if (found.text) conversation.messages.push({ role: "user", content: text }, { role: "assistant", content: found.text });
+}
+
+function begin(answer) {
+  conversation.running = new AbortController();
+  answer.setAttribute("aria-busy", "true");
+  const hadFocus = document.activeElement === byId("send");
+  byId("send").hidden = byId("clear").disabled = byId("model").disabled = true;
+  byId("stop").hidden = false;
+  if (hadFocus) byId("stop").focus();
+  announce("The model answers.");
+}
+
+function end() {
+  conversation.running = null;
+  const hadFocus = document.activeElement === byId("stop");
+  byId("stop").hidden = true;
+  byId("send").hidden = byId("clear").disabled = byId("model").disabled = false;
+  if (hadFocus) byId("prompt").focus();
+}
+
+async function receive(path, body, answer, found) {
+  const response = await call(path, { body, signal: conversation.running.signal });
+  const words = answer.querySelector(".words");
+  const shown = words.appendChild(document.createTextNode(""));
+  for await (const event of events(response)) {
+    if (event.usage) found.tokens = event.usage.completion_tokens;
+    for (const choice of event.choices) {
+      const piece = choice.delta ? choice.delta.content : choice.text;
+      found.reason = choice.finish_reason ?? found.reason;
+      if (!piece) continue;
+      found.last = performance.now();
+      found.first ||= found.last;
+      found.text += piece;
+      shown.appendData(piece);
+      follow();
+    }
+  }
+}
+
+// What was measured of an answer, in this page: the network is part of it.
+function figures({ tokens, reason, begun, first, last }) {
+  const parts = [];
+  if (first) parts.push(`first token after ${duration(first - begun)}`);
+  if (tokens > 1 && last > first) parts.push(`${rate((tokens - 1) / ((last - first) / 1000))} tokens/s`);
+  if (tokens) parts.push(`${tokens} ${tokens === 1 ? "token" : "tokens"}`);
+  if (reason === "length") parts.push("ended by the limit of tokens");
+  return parts;
+}
+
+function finish(answer, parts) {
+  answer.append(make("p", { class: "figures" }, parts.join(", ")));
+  answer.setAttribute("aria-busy", "false");
+  announce(`The answer has ended: ${parts.join(", ")}.`);
+  follow();
+}
+
+// Tell why a request was not answered. The text comes back to where it was written.
+function refuse(error, asked, answer, text) {
+  answer.setAttribute("aria-busy", "false");
+  announce("");
+  if (error.status === 401) {
+    asked.remove();
+    answer.remove();
+    askForKey(error.message);
+  } else {
+    answer.append(make("p", { class: "problem", role: "alert" }, error.message));
+    follow();
+  }
+  byId("prompt").value ||= text;
+}
+
+function clear() {
+  conversation.messages = [];
+  byId("log").replaceChildren();
+  byId("clear").disabled = true;
+  byId("prompt").focus();
+}

@@ -1,0 +1,103 @@
+// The page as a whole: which model is chosen, its state, the key, and the keyboard.
+
+const page = { models: [], state: undefined };
+
+const chosen = () => page.models.find((one) => one.name === byId("model").value);
+
+function announce(text) {
+  byId("announcement").textContent = text;
+}
+
+// Read the models again. Without an accepted key, ask for one.
+async function loadModels() {
+  const isFirst = !page.models.length && byId("key-form").hidden;
+  try {
+    page.models = (await (await call("/models.json")).json()).models;
+  } catch (error) {
+    if (error.status === 401) askForKey(sessionStorage.getItem(KEY) ? error.message : "");
+    else byId("state").textContent = error.message;
+    return;
+  }
+  byId("key-form").hidden = true;
+  byId("forget").hidden = !sessionStorage.getItem(KEY);
+  const before = byId("model").value;
+  byId("model").replaceChildren(...page.models.map((one) => make("option", { value: one.name }, one.name)));
+  if (page.models.some((one) => one.name === before)) byId("model").value = before;
+  byId("model").disabled = Boolean(conversation.running);
+  await showModel(before !== byId("model").value);
+  if (isFirst) byId("prompt").focus({ preventScroll: true });
+}
+
+async function showModel(isOther) {
+  const model = chosen();
+  const speaks = model?.kind === "language";
+  byId("text").hidden = byId("settings").hidden = !speaks;
+  byId("graph").hidden = !model || speaks;
+  if (speaks) {
+    byId("text").setAttribute("aria-label", model.chat ? "Conversation" : "Completion");
+    byId("ask").querySelector("label").textContent = model.chat ? "Message" : "Text to continue";
+    showSettings(model);
+  } else if (model && isOther) {
+    await showGraph(model).catch((error) => { byId("infer-problem").textContent = error.message; });
+  }
+  showState();
+}
+
+function showState() {
+  const { state } = page;
+  const name = chosen()?.name;
+  const problem = state === null ? "the server does not answer" : state?.problems[name];
+  const text = problem ?? (state && name ? "ready" : "");
+  const proof = problem ? "" : state?.proofs[name];
+  byId("state").className = problem ? "problem" : "ready";
+  byId("state").textContent = proof ? `${text}: ${proof}` : text;
+}
+
+function askForKey(problem) {
+  byId("key-form").hidden = false;
+  byId("key-problem").textContent = problem ? `The key was not accepted: ${problem}.` : "";
+  byId("key").focus();
+}
+
+byId("key-form").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  sessionStorage.setItem(KEY, byId("key").value.trim());
+  byId("key").value = "";
+  await loadModels();
+  if (byId("key-form").hidden) byId("prompt").focus({ preventScroll: true });
+});
+byId("forget").addEventListener("click", () => {
+  sessionStorage.removeItem(KEY);
+  location.reload();
+});
+byId("model").addEventListener("change", () => showModel(true));
+byId("ask").addEventListener("submit", (event) => {
+  event.preventDefault();
+  send(chosen());
+});
+byId("prompt").addEventListener("keydown", (event) => {
+  // While characters are composed, Enter accepts them.
+  if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+  event.preventDefault();
+  send(chosen());
+});
+byId("stop").addEventListener("click", () => conversation.running?.abort());
+byId("clear").addEventListener("click", clear);
+byId("infer").addEventListener("submit", (event) => {
+  event.preventDefault();
+  infer(chosen());
+});
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "Escape") return;
+  conversation.running?.abort();
+  graph.running?.abort();
+});
+
+byId("settings").open = matchMedia("(min-width: 60rem)").matches;
+drawTiles();
+loadModels();
+watch((state) => {
+  page.state = state;
+  if (state && byId("key-form").hidden) loadModels();
+  else showState();
+});

@@ -1,0 +1,83 @@
+"""GET /, the page, and GET /models.json, what it must know about the models that are served.
+
+The page is one file, joined here from the files beside this module. Its content security policy allows its own script
+and style by their digests, and requests to its own origin only. So text of a model that escaped the escaping would not
+be executed, and nothing leaves the server.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Callable, Mapping
+from importlib.resources import files
+from string import Template
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from edgehone.inference.run_bundle import has_template
+from edgehone.serve.model import Model
+
+_SCRIPTS = ("api.js", "elements.js", "settings.js", "conversation.js", "graph.js", "figures.js", "main.js")
+
+
+class Page:
+    """The routes of the page over some models, by name."""
+
+    def __init__(self, models: Mapping[str, Model]) -> None:
+        self._models = models
+        self._body, policy = document()
+        self._headers = {
+            "content-security-policy": policy,
+            "cache-control": "no-cache",
+            "referrer-policy": "no-referrer",
+            "x-content-type-options": "nosniff",
+        }
+
+    def routes(self, guarded: Callable[[Any], Any]) -> list[Route]:
+        """Return the routes. The page has no data and needs no key; what it asks for goes through `guarded`."""
+        return [
+            Route("/", self.page, methods=["GET"]),
+            Route("/models.json", guarded(self.models), methods=["GET"]),
+        ]
+
+    async def page(self, request: Request) -> Response:
+        """Return the page."""
+        return Response(self._body, headers=self._headers, media_type="text/html")
+
+    async def models(self, request: Request) -> Response:
+        """Return the models with their kind, whether they hold conversations, and the options of their engines."""
+        body = {"models": [_described(model) for model in self._models.values()]}
+        return Response(msgspec.json.encode(body), media_type="application/json")
+
+
+def document() -> tuple[bytes, str]:
+    """Return the page, and its content security policy."""
+    style, script = _data("style.css"), "\n".join(map(_data, _SCRIPTS))
+    policy = (
+        f"default-src 'none'; connect-src 'self'; script-src '{_digest(script)}'; style-src '{_digest(style)}'; "
+        "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+    text = Template(_data("page.html")).substitute(style=style, script=script)
+    return text.encode(), policy
+
+
+def _described(model: Model) -> dict[str, Any]:
+    bundle = model.served.bundle
+    kind = bundle.manifest.kind
+    if kind != "language":
+        return {"name": model.name, "kind": kind}
+    options = sorted(model.engine.options)
+    return {"name": model.name, "kind": kind, "chat": has_template(bundle), "options": options}
+
+
+def _digest(text: str) -> str:
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+
+
+def _data(name: str) -> str:
+    return files("edgehone.serve.page").joinpath(name).read_text("utf-8")

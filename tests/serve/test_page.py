@@ -1,0 +1,288 @@
+"""The page at /, in a browser with a keyboard: against a server of the null backend, and against scripted answers."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from starlette.responses import JSONResponse
+
+from tests.finished import Finished
+from tests.report.browser import CHROMIUM, Browser
+from tests.serve.conftest import with_template
+from tests.serve.scripted import Scripted, scripted
+from tests.serve.server import Server, running
+
+pytestmark = [
+    pytest.mark.whole,
+    pytest.mark.skipif(
+        CHROMIUM is None and not os.environ.get("CI"), reason="there is no Chromium: tools/system_packages.sh"
+    ),
+]
+CHECKS = (Path(__file__).parents[1] / "report" / "checks.js").read_text("utf-8")
+KEY = "a-key-of-this-test"
+CHAT = {"name": "chatty", "kind": "language", "chat": True, "options": ["temperature", "seed"]}
+PLAIN = {"name": "plain", "kind": "language", "chat": False, "options": []}
+GRAPH = {"name": "digits", "kind": "graph"}
+# Asks for its parts by the words that a user sees.
+ANSWER = "document.querySelector('#log .answer:last-of-type .words')?.textContent"
+FIGURES = "document.querySelector('#log .answer:last-of-type .figures')?.textContent"
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    one = Browser(tmp_path_factory.mktemp("profile"))
+    yield one
+    one.close()
+
+
+@pytest.fixture(scope="module")
+def keyed(_finished: Finished, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server that asks for a key."""
+    folder = tmp_path_factory.mktemp("served")
+    bundle = with_template(Path(shutil.copytree(_finished.bundle, folder / "bundle")))
+    (folder / "keys").write_text(f"{KEY}\nanother\n")
+    (folder / "keys").chmod(0o600)
+    with running(
+        bundle, "--api-key-file", str(folder / "keys"), env={"EDGEHONE_HOME": str(_finished.home)}
+    ) as one:
+        yield one
+
+
+@pytest.fixture
+def fake() -> Iterator[Scripted]:
+    with scripted(CHAT, PLAIN, GRAPH) as one:
+        yield one
+
+
+def until(browser: Browser, expression: str, seconds: float = 10.0) -> Any:
+    """Wait until an expression gives something, and return it."""
+    begun = time.monotonic()
+    while not (found := browser.value(expression)):
+        assert time.monotonic() - begun < seconds, f"{expression} is still {found!r}; {browser.errors}"
+        time.sleep(0.02)
+    return found
+
+
+def ask(browser: Browser, text: str) -> None:
+    browser.write(text)
+    browser.press("Enter")
+
+
+def choose(browser: Browser, name: str) -> None:
+    """Choose a model by the keyboard."""
+    browser.value("document.getElementById('model').focus()")
+    browser.write(name)
+    until(browser, f"chosen().name === '{name}'")
+
+
+def test_a_conversation_with_the_keyboard_alone(browser: Browser, keyed: Server) -> None:
+    browser.visit(keyed.url)
+    until(browser, "document.activeElement.id === 'key'")
+    ask(browser, "wrong")
+    assert "no valid API key" in until(browser, "document.getElementById('key-problem').textContent")
+    assert browser.value("sessionStorage.getItem('edgehone-api-key')") == "wrong"
+    ask(browser, KEY)
+    until(browser, "document.activeElement.id === 'prompt'")
+    assert browser.value("document.getElementById('key-problem').checkVisibility()") is False
+    assert until(browser, "document.getElementById('state').textContent").startswith("ready: all 48 tokens")
+
+    browser.value("document.getElementById('max_tokens').value = 60")
+    ask(browser, "Hello\nyou")
+    figures = until(browser, FIGURES)
+    assert "first token after" in figures and "tokens/s, 60 tokens, ended by the limit" in figures
+    first = browser.value(ANSWER)
+    history = [{"role": "user", "content": "Hello\nyou"}]
+    body = {"model": "bundle", "max_tokens": 60, "messages": history}
+    bearer = {"Authorization": f"Bearer {KEY}"}
+    told = keyed.post("/v1/chat/completions", body, headers=bearer).json()
+    assert first == told["choices"][0]["message"]["content"]
+    ask(browser, "Again")
+    until(browser, "conversation.messages.length === 4 && !conversation.running")
+    body["messages"] = [
+        *history,
+        {"role": "assistant", "content": first},
+        {"role": "user", "content": "Again"},
+    ]
+    told = keyed.post("/v1/chat/completions", body, headers=bearer).json()
+    assert browser.value(ANSWER) == told["choices"][0]["message"]["content"]
+
+    browser.value("document.getElementById('max_tokens').value = 3000")
+    ask(browser, "Go on")
+    until(browser, f"({ANSWER} ?? '').length > 20")
+    browser.press("Escape")
+    assert until(browser, FIGURES).endswith("stopped")
+    begun = time.monotonic()
+    while keyed.metric("edgehone_running_requests"):
+        assert time.monotonic() - begun < 1
+    assert browser.value("document.activeElement.id") == "prompt"
+    assert int(until(browser, "Number(document.querySelector('#tile-requests b').textContent)")) >= 3
+
+    assert {url.removeprefix(keyed.url).split("?")[0] for url in browser.requests if not url.startswith("data:")} == {
+        "/", "/models.json", "/metrics", "/readyz", "/v1/chat/completions"
+    }  # fmt: skip
+
+
+def test_the_page_needs_no_key_and_allows_its_own_script_only(keyed: Server) -> None:
+    answer = httpx.get(keyed.url)
+    assert answer.status_code == 200 and answer.headers["content-type"].startswith("text/html")
+    policy = dict(part.strip().split(" ", 1) for part in answer.headers["content-security-policy"].split(";"))
+    assert policy["default-src"] == policy["base-uri"] == policy["frame-ancestors"] == "'none'"
+    assert policy["connect-src"] == "'self'" and "unsafe" not in answer.headers["content-security-policy"]
+    assert KEY not in answer.text and "bundle" not in answer.text
+    assert httpx.get(f"{keyed.url}/models.json").status_code == 401
+    (told,) = httpx.get(f"{keyed.url}/models.json", headers={"Authorization": "Bearer another"}).json()[
+        "models"
+    ]
+    assert told["name"] == "bundle" and told["kind"] == "language" and told["chat"] is True
+    assert "temperature" in told["options"]
+
+
+ATTACK = (
+    "<img src=x onerror='window.attacked=1'><script>window.attacked=1</script>"
+    "<a href='javascript:window.attacked=1'>a</a>"
+)
+
+
+def test_what_a_model_says_is_text(browser: Browser, fake: Scripted) -> None:
+    browser.visit(fake.url)
+    until(browser, "document.activeElement.id === 'prompt'")
+    fake.answers = [[ATTACK[:9], ATTACK[9:]]]
+    ask(browser, ATTACK)
+    until(browser, FIGURES)
+    assert browser.value(ANSWER) == ATTACK
+    assert browser.value("document.querySelector('#log .mine .words').textContent") == ATTACK
+    assert browser.value("document.querySelectorAll('#log img, #log script, #log a').length") == 0
+    # Even where it becomes HTML, the policy lets none of it run.
+    browser.value(f"document.querySelector('#log').innerHTML = {json.dumps(ATTACK)}; 0")
+    browser.value("new Promise((done) => setTimeout(done, 100))")
+    assert browser.value("window.attacked") is None
+    assert any("Content Security Policy" in error for error in browser.errors)
+    assert all(url.startswith((fake.url, "data:")) for url in browser.requests if not url.endswith("/x"))
+
+
+def test_errors_are_told_and_the_text_comes_back(browser: Browser, fake: Scripted) -> None:
+    browser.visit(fake.url)
+    until(browser, "document.activeElement.id === 'prompt'")
+    error = {"error": {"message": "64 requests are waiting, as many as may", "type": "rate_limit_error"}}
+    fake.answers = [JSONResponse(error, 429, {"retry-after": "7"}), ["Hel", "BREAK"]]
+    ask(browser, "Hello")
+    told = "document.querySelector('#log .answer:last-of-type .problem')?.textContent"
+    assert until(browser, told) == "64 requests are waiting, as many as may (again in 7 s)"
+    assert browser.value("document.getElementById('prompt').value") == "Hello"
+    browser.press("Enter")
+    assert (
+        until(browser, f"document.querySelectorAll('#log .problem').length === 2 && {told}")
+        == "The answer broke off."
+    )
+    browser.value("document.getElementById('temperature').focus()")
+    browser.write("0.5")
+    browser.value(
+        "document.getElementById('system').value = 'Be short.'; document.getElementById('prompt').focus()"
+    )
+    fake.answers = [["Hi"]]
+    browser.press("Enter")
+    until(browser, FIGURES)
+    assert fake.asked[-1]["temperature"] == 0.5
+    assert [one["role"] for one in fake.asked[-1]["messages"]] == ["system", "user", "assistant", "user"]
+
+
+def test_a_model_without_a_template_continues_texts(browser: Browser, fake: Scripted) -> None:
+    browser.visit(fake.url)
+    until(browser, "document.activeElement.id === 'prompt'")
+    choose(browser, "plain")
+    browser.value("document.getElementById('prompt').focus()")
+    fake.answers = [JSONResponse({"error": {"message": "no", "type": "x"}}, 400)]
+    ask(browser, "Once")
+    until(browser, "document.querySelector('#log .problem')?.textContent")
+    assert fake.asked[-1]["prompt"] == "Once" and "messages" not in fake.asked[-1]
+    assert browser.value("document.getElementById('temperature')") is None
+
+
+def test_a_graph_is_filled_in_and_its_outputs_are_tables(browser: Browser, fake: Scripted) -> None:
+    browser.visit(fake.url)
+    until(browser, "document.activeElement.id === 'prompt'")
+    inputs = [
+        {"name": "image", "datatype": "FP32", "shape": [-1, 1, 4, 4]},
+        {"name": "large", "datatype": "INT64", "shape": [-1, 70, 70]},
+    ]
+    scores = {"name": "scores", "datatype": "FP32", "shape": [1, 3], "data": [0.25, 0.5, 0.25]}
+    words = {"name": "<b>words</b>", "datatype": "BYTES", "shape": [2], "data": [ATTACK, "b"]}
+    fake.answers = [
+        JSONResponse({"name": "digits", "inputs": inputs, "outputs": []}),
+        JSONResponse({"model_name": "digits", "outputs": [scores, words]}),
+        JSONResponse({"error": "image has 15 values"}, 400),
+    ]
+    choose(browser, "digits")
+    until(browser, "document.getElementById('inputs').value")
+    browser.value("document.getElementById('run').focus()")
+    browser.press("Enter")
+    assert (
+        until(browser, "document.getElementById('outputs').innerText").splitlines()[0]
+        == "scores: FP32 [1, 3]"
+    )
+    cells = browser.value("[...document.querySelectorAll('#outputs tbody td')].map((one) => one.textContent)")
+    assert cells == ["0.25", "0.5", "0.25", ATTACK, "b"]
+    assert browser.value("document.querySelectorAll('#outputs b, #outputs script').length") == 0
+    asked = fake.asked[-1]["inputs"]
+    assert [(one["shape"], len(one["data"])) for one in asked] == [([1, 1, 4, 4], 16), ([1, 70, 70], 4900)]
+    browser.press("Enter")
+    assert until(browser, "document.getElementById('infer-problem').textContent") == "image has 15 values"
+    browser.value("document.getElementById('inputs').value = '{'")
+    browser.press("Enter")
+    until(
+        browser, "document.getElementById('infer-problem').textContent.startsWith('The inputs are not JSON')"
+    )
+
+
+@pytest.mark.parametrize(("width", "dark"), [(1280, False), (1280, True), (360, False), (360, True)])
+def test_nothing_is_too_wide_or_pale(browser: Browser, fake: Scripted, width: int, dark: bool) -> None:
+    browser.visit(fake.url, width, dark=dark)
+    browser.value(f"{CHECKS}; 0")
+    until(browser, "document.activeElement.id === 'prompt'")
+    fake.answers = [
+        ["word " * 50, "x" * 300],
+        JSONResponse({"error": {"message": "y" * 300, "type": "x"}}, 400),
+    ]
+    ask(browser, "Hello")
+    until(browser, FIGURES)
+    ask(browser, "Hello")
+    until(browser, "document.querySelector('#log .problem')?.textContent")
+    # What only screen readers get is cut on purpose.
+    browser.value("document.getElementById('settings').open = true; askForKey('z'); announce(''); 0")
+    assert browser.value("too_wide()") == []
+    assert browser.value("pale()") == {}
+
+
+def test_the_figures_of_the_last_minute(browser: Browser, fake: Scripted) -> None:
+    def metrics(requests: int, errors: int, firsts: int) -> str:
+        return "\n".join([
+            "# HELP edgehone_requests_total Requests.",
+            f'edgehone_requests_total{{path="/v1/a",status="200"}} {requests}.0',
+            f'edgehone_requests_total{{path="/v1/a",status="503"}} {errors}.0',
+            'edgehone_requests_total{path="/v1/a",status="499"} 5.0',
+            'edgehone_running_requests{model="a b{} c"} 3.0', 'edgehone_waiting_requests{model="a b{} c"} 2.0',
+            f'edgehone_first_token_seconds_count{{model="a"}} {firsts}',
+            f'edgehone_first_token_seconds_sum{{model="a"}} {firsts * 0.25}',
+        ])  # fmt: skip
+
+    fake.metrics = metrics(100, 1, 4)
+    browser.visit(fake.url)
+    until(browser, "samples.length")
+    fake.metrics = metrics(110, 3, 8)
+    until(browser, "samples.at(-1).requests === 118")
+    tiles = browser.value(
+        "Object.fromEntries(TILES.map((one) => [one.name, document.querySelector(`#tile-${one.name} b`).textContent]))"
+    )
+    assert {**tiles, "tokens": ""} == {
+        "requests": "12", "errors": "2", "running": "3", "waiting": "2", "tokens": "", "firsts": "250 ms"
+    }  # fmt: skip
+    fake.metrics = metrics(1, 0, 0)
+    until(browser, "samples.length === 1 || samples.at(-1).requests === 6")
