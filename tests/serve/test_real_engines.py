@@ -120,7 +120,8 @@ def _a_schema_is_kept_or_refused(server: Server) -> None:
 
 def _logprobs_are_given_or_refused(server: Server, name: str) -> None:
     asked: dict[str, Any] = {"prompt": PROMPTS[0], "max_tokens": 8}
-    expected = {"llamacpp": ("logprobs", "top_logprobs"), "openvino": ("logprobs",)}.get(name, ())
+    both = ("logprobs", "top_logprobs")
+    expected = {"llamacpp": both, "mlx": both, "openvino": ("logprobs",)}.get(name, ())
     for field, count in (("logprobs", 0), ("top_logprobs", 3)):
         answer = server.post("/v1/completions", {"model": "bundle", **asked, "logprobs": count})
         if field not in expected:

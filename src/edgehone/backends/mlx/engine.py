@@ -8,12 +8,13 @@ every request has both.
 from __future__ import annotations
 
 import secrets
+from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from edgehone.backends.mlx.session import open_model
-from edgehone.backends.serving import EngineRequest, Option, Produced
+from edgehone.backends.serving import EngineRequest, Option, Produced, TokenLogprobs
 from edgehone.backends.shared.ids import check_ids
 
 # Below this temperature its reciprocal times a logit may exceed float32; the likeliest token is then drawn anyway.
@@ -25,7 +26,7 @@ class MlxEngine:
 
     options: frozenset[Option] = frozenset({
         "temperature", "top_p", "top_k", "min_p", "seed", "repetition_penalty", "frequency_penalty",
-        "presence_penalty",
+        "presence_penalty", "logprobs", "top_logprobs",
     })  # fmt: skip
 
     context: int | None = None
@@ -39,8 +40,7 @@ class MlxEngine:
         self._generator = BatchGenerator(
             model, completion_batch_size=places, prefill_batch_size=min(places, 8)
         )
-        self._numbers: dict[int, int] = {}  # by the generator's own
-        self._ends: dict[int, frozenset[int]] = {}
+        self._requests: dict[int, tuple[EngineRequest, _Logprobs]] = {}  # by the generator's own numbers
 
     def add(self, request: EngineRequest) -> None:
         """Accept a request. Raises InputError for ids outside the vocabulary."""
@@ -48,45 +48,75 @@ class MlxEngine:
 
         check_ids(request.ids, self._vocabulary)
         ends = {"normal": [((end,), None) for end in request.ends]} if request.ends else {}
+        logprobs = _Logprobs(request.options)
         (own,) = self._generator.insert(
             [list(request.ids)],
             [request.count],
             samplers=[_sampler(request.options, self._vocabulary)],
-            logits_processors=[_processors(request)],
+            logits_processors=[[logprobs, *_penalties(request)]],
             state_machines=[SequenceStateMachine(ends)],
         )
-        self._numbers[own], self._ends[own] = request.number, request.ends
+        self._requests[own] = request, logprobs
 
     def cancel(self, number: int) -> None:
         """Remove a request from its batch."""
-        for own in [own for own, of in self._numbers.items() if of == number]:
+        for own in [own for own, (request, _) in self._requests.items() if request.number == number]:
             self._generator.remove([own])
-            self._forget(own)
+            del self._requests[own]
 
     @property
     def busy(self) -> bool:
         """Whether a request is not finished."""
-        return bool(self._numbers)
+        return bool(self._requests)
 
     def step(self) -> list[Produced]:
         """Generate a token of each request whose prompt was read, and read a part of the other prompts."""
         _, responses = self._generator.next()
         produced = []
         for one in responses:
-            ids = [] if one.token in self._ends[one.uid] else [int(one.token)]
-            produced.append(Produced(self._numbers[one.uid], ids, one.finish_reason))
+            request, logprobs = self._requests[one.uid]
+            told = logprobs.take(int(one.token))
+            ids = [] if one.token in request.ends else [int(one.token)]
+            produced.append(Produced(request.number, ids, one.finish_reason, logprobs=told[: len(ids)]))
             if one.finish_reason:
-                self._forget(one.uid)
+                del self._requests[one.uid]
         return produced
 
     def close(self) -> None:
         """Forget all requests and release the model."""
-        self._numbers.clear()
+        self._requests.clear()
         self._generator.close()
         self._generator = None
 
-    def _forget(self, own: int) -> None:
-        del self._numbers[own], self._ends[own]
+
+class _Logprobs:
+    """A processor of logits that changes nothing and keeps those of each step, before penalties, if they are asked for.
+
+    It is the first of every request: see the head of this module.
+    """
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        self._asked, self._top = bool(options.get("logprobs")), int(options.get("top_logprobs") or 0)
+        self._rows: deque[Any] = deque()
+
+    def __call__(self, tokens: Any, logits: Any) -> Any:
+        """Keep the log-probabilities of a step."""
+        import mlx.core as mx
+
+        if self._asked:
+            row = logits.astype(mx.float32)
+            self._rows.append(row - mx.logsumexp(row, axis=-1, keepdims=True))
+        return logits
+
+    def take(self, token: int) -> list[TokenLogprobs]:
+        """Return those of the first step that was not taken yet, which gave this token."""
+        import numpy as np
+
+        if not self._asked:
+            return []
+        row = np.array(self._rows.popleft())[0]
+        likeliest = np.argsort(-row, kind="stable")[: self._top]
+        return [TokenLogprobs(token, float(row[token]), [(int(one), float(row[one])) for one in likeliest])]
 
 
 def _sampler(options: Mapping[str, Any], vocabulary: int) -> Callable[[Any], Any]:
@@ -118,8 +148,8 @@ def _sampler(options: Mapping[str, Any], vocabulary: int) -> Callable[[Any], Any
     return draw
 
 
-def _processors(request: EngineRequest) -> list[Callable[[Any, Any], Any]]:
-    """Return the penalties of a request over its whole text, or what changes nothing."""
+def _penalties(request: EngineRequest) -> list[Callable[[Any, Any], Any]]:
+    """Return mlx-lm's penalties, over the request's whole text."""
     from mlx_lm.sample_utils import make_logits_processors
 
     given, whole = request.options, len(request.ids) + request.count
@@ -132,4 +162,4 @@ def _processors(request: EngineRequest) -> list[Callable[[Any, Any], Any]]:
         frequency_penalty=given.get("frequency_penalty"),
         frequency_context_size=whole,
     )
-    return found or [lambda tokens, logits: logits]
+    return found

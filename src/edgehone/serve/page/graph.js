@@ -4,20 +4,29 @@
 const WRITTEN = 4096;
 const ROWS = 100;
 const COLUMNS = 12;
-const graph = { running: null, inputs: [] };
+const graph = { running: null, shown: "" };
 
 const modelPath = (model) => `/v2/models/${encodeURIComponent(model.name)}`;
 const count = (shape) => shape.reduce((product, size) => product * size, 1);
 // One sample, and one of whatever else the model leaves open.
 const smallest = (shape) => shape.map((size) => (size < 0 ? 1 : size));
 
+// Show the inputs of a graph with an example, once: what was changed in it stays.
 async function showGraph(model) {
-  const metadata = await (await call(modelPath(model))).json();
-  graph.inputs = metadata.inputs;
-  const name = (port) => `${port.name}: ${port.datatype} [${port.shape.join(", ")}]`;
-  byId("ports").textContent = `${metadata.inputs.map(name).join("; ")}. Empty data is filled with random values.`;
-  byId("inputs").value = exampleOf(metadata.inputs);
+  if (graph.shown === model.name) return;
+  graph.shown = model.name;
+  byId("infer-problem").textContent = "";
   byId("outputs").replaceChildren();
+  try {
+    const { inputs } = await (await call(modelPath(model))).json();
+    if (graph.shown !== model.name) return;
+    const name = (port) => `${port.name}: ${port.datatype} [${port.shape.join(", ")}]`;
+    byId("ports").textContent = `${inputs.map(name).join("; ")}. Empty data is filled with random values.`;
+    byId("inputs").value = exampleOf(inputs);
+  } catch (error) {
+    graph.shown = "";
+    byId("infer-problem").textContent = error.message;
+  }
 }
 
 function exampleOf(inputs) {

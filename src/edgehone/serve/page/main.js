@@ -1,6 +1,6 @@
 // The page as a whole: which model is chosen, its state, the key, and the keyboard.
 
-const page = { models: [], state: undefined };
+const page = { models: [], state: undefined, isShown: false };
 
 const chosen = () => page.models.find((one) => one.name === byId("model").value);
 
@@ -10,7 +10,6 @@ function announce(text) {
 
 // Read the models again. Without an accepted key, ask for one.
 async function loadModels() {
-  const isFirst = !page.models.length && byId("key-form").hidden;
   try {
     page.models = (await (await call("/models.json")).json()).models;
   } catch (error) {
@@ -24,11 +23,12 @@ async function loadModels() {
   byId("model").replaceChildren(...page.models.map((one) => make("option", { value: one.name }, one.name)));
   if (page.models.some((one) => one.name === before)) byId("model").value = before;
   byId("model").disabled = Boolean(conversation.running);
-  await showModel(before !== byId("model").value);
-  if (isFirst) byId("prompt").focus({ preventScroll: true });
+  await showModel();
+  if (!page.isShown) byId("prompt").focus({ preventScroll: true });
+  page.isShown = true;
 }
 
-async function showModel(isOther) {
+async function showModel() {
   const model = chosen();
   const speaks = model?.kind === "language";
   byId("text").hidden = byId("settings").hidden = !speaks;
@@ -37,10 +37,9 @@ async function showModel(isOther) {
     byId("text").setAttribute("aria-label", model.chat ? "Conversation" : "Completion");
     byId("ask").querySelector("label").textContent = model.chat ? "Message" : "Text to continue";
     showSettings(model);
-  } else if (model && isOther) {
-    await showGraph(model).catch((error) => { byId("infer-problem").textContent = error.message; });
   }
   showState();
+  if (model && !speaks) await showGraph(model);
 }
 
 function showState() {
@@ -70,7 +69,7 @@ byId("forget").addEventListener("click", () => {
   sessionStorage.removeItem(KEY);
   location.reload();
 });
-byId("model").addEventListener("change", () => showModel(true));
+byId("model").addEventListener("change", showModel);
 byId("ask").addEventListener("submit", (event) => {
   event.preventDefault();
   send(chosen());
@@ -95,7 +94,6 @@ document.addEventListener("keydown", (event) => {
 
 byId("settings").open = matchMedia("(min-width: 60rem)").matches;
 drawTiles();
-loadModels();
 watch((state) => {
   page.state = state;
   if (state && byId("key-form").hidden) loadModels();

@@ -20,7 +20,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from edgehone.inference.run_bundle import has_template
-from edgehone.serve.model import Model
+from edgehone.serve.model import LanguageModel, Model
 
 _SCRIPTS = ("api.js", "elements.js", "settings.js", "conversation.js", "graph.js", "figures.js", "main.js")
 
@@ -68,11 +68,10 @@ def document() -> tuple[bytes, str]:
 
 def _described(model: Model) -> dict[str, Any]:
     bundle = model.served.bundle
-    kind = bundle.manifest.kind
-    if kind != "language":
-        return {"name": model.name, "kind": kind}
-    options = sorted(model.engine.options)
-    return {"name": model.name, "kind": kind, "chat": has_template(bundle), "options": options}
+    described: dict[str, Any] = {"name": model.name, "kind": bundle.manifest.kind}
+    if isinstance(model, LanguageModel):
+        described |= {"chat": has_template(bundle), "options": sorted(model.engine.options)}
+    return described
 
 
 def _digest(text: str) -> str:
