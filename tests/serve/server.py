@@ -104,14 +104,16 @@ def _is_engine(process: psutil.Process) -> bool:
 def running(
     bundle: Path,
     *words: str,
+    also: Sequence[Path] = (),
     ready: bool = True,
     env: dict[str, str] | None = None,
     through: Sequence[str] = (),
     trusted: ssl.SSLContext | bool = True,
     log: Path | None = None,
 ) -> Iterator[Server]:
-    """Serve a bundle on a free port until the block ends; what the server started must then have ended too.
+    """Serve a bundle, and others with it, on a free port until the block ends.
 
+    What the server started must then have ended too.
     `through` is a program that starts it, with its options; `trusted` is what the client trusts; what the server
     prints is written to `log`, as JSON if it is an event.
     """
@@ -122,6 +124,7 @@ def running(
         "edgehone.cli.main",
         "serve",
         str(bundle),
+        *map(str, also),
         "--port",
         "0",
         "--json",

@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from starlette.responses import JSONResponse
 
 from tests.finished import Finished
 from tests.report.browser import CHROMIUM, Browser
 from tests.serve.conftest import with_template
+from tests.serve.graphs import expected, null_graph
 from tests.serve.scripted import Scripted, scripted
 from tests.serve.server import Server, running
 
@@ -45,14 +47,14 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def keyed(_finished: Finished, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server that asks for a key."""
+    """A server of a language model and a graph that asks for a key."""
     folder = tmp_path_factory.mktemp("served")
     bundle = with_template(Path(shutil.copytree(_finished.bundle, folder / "bundle")))
+    graph = null_graph(Path(shutil.copytree(_finished.bundle, folder / "graph")))
     (folder / "keys").write_text(f"{KEY}\nanother\n")
     (folder / "keys").chmod(0o600)
-    with running(
-        bundle, "--api-key-file", str(folder / "keys"), env={"EDGEHONE_HOME": str(_finished.home)}
-    ) as one:
+    words, env = ("--api-key-file", str(folder / "keys")), {"EDGEHONE_HOME": str(_finished.home)}
+    with running(bundle, *words, also=[graph], env=env) as one:
         yield one
 
 
@@ -125,9 +127,20 @@ def test_a_conversation_with_the_keyboard_alone(browser: Browser, keyed: Server)
     assert browser.value("document.activeElement.id") == "prompt"
     assert int(until(browser, "Number(document.querySelector('#tile-requests b').textContent)")) >= 3
 
-    assert {url.removeprefix(keyed.url).split("?")[0] for url in browser.requests if not url.startswith("data:")} == {
-        "/", "/models.json", "/metrics", "/readyz", "/v1/chat/completions"
-    }  # fmt: skip
+    choose(browser, "graph")
+    until(browser, "document.getElementById('inputs').value")
+    example = browser.value("JSON.parse(document.getElementById('inputs').value)")["inputs"][0]
+    browser.value("document.getElementById('run').focus()")
+    browser.press("Enter")
+    assert until(browser, "document.querySelector('#outputs h2')?.textContent") == "scores: FP32 [1, 3]"
+    cells = browser.value("[...document.querySelectorAll('#outputs tbody td')].map((one) => one.textContent)")
+    scores = expected(np.array(example["data"]).reshape(example["shape"]))[0]
+    assert np.allclose(list(map(float, cells[:3])), scores, atol=1e-5) and int(cells[3]) == scores.argmax()
+
+    paths = {"/", "/models.json", "/metrics", "/readyz"}
+    paths |= {"/v1/chat/completions", "/v2/models/graph", "/v2/models/graph/infer"}
+    asked = [url for url in browser.requests if not url.startswith("data:")]
+    assert {url.removeprefix(keyed.url) for url in asked} == paths
 
 
 def test_the_page_needs_no_key_and_allows_its_own_script_only(keyed: Server) -> None:
@@ -138,10 +151,10 @@ def test_the_page_needs_no_key_and_allows_its_own_script_only(keyed: Server) -> 
     assert policy["connect-src"] == "'self'" and "unsafe" not in answer.headers["content-security-policy"]
     assert KEY not in answer.text and "bundle" not in answer.text
     assert httpx.get(f"{keyed.url}/models.json").status_code == 401
-    (told,) = httpx.get(f"{keyed.url}/models.json", headers={"Authorization": "Bearer another"}).json()[
-        "models"
-    ]
+    answer = httpx.get(f"{keyed.url}/models.json", headers={"Authorization": "Bearer another"})
+    told, graph = answer.json()["models"]
     assert told["name"] == "bundle" and told["kind"] == "language" and told["chat"] is True
+    assert graph == {"name": "graph", "kind": "graph"}
     assert "temperature" in told["options"]
 
 
@@ -255,6 +268,21 @@ def test_nothing_is_too_wide_or_pale(browser: Browser, fake: Scripted, width: in
     until(browser, FIGURES)
     ask(browser, "Hello")
     until(browser, "document.querySelector('#log .problem')?.textContent")
+    check(browser)
+    scores = {"name": "scores", "datatype": "FP32", "shape": [9, 10], "data": [-0.123456] * 90}
+    fake.answers = [
+        JSONResponse({"inputs": [{"name": "z" * 300, "datatype": "FP32", "shape": [1, 100]}]}),
+        JSONResponse({"outputs": [scores, {**scores, "name": "y" * 300, "shape": [90]}]}),
+    ]
+    choose(browser, "digits")
+    until(browser, "document.getElementById('inputs').value")
+    browser.value("document.getElementById('run').focus()")
+    browser.press("Enter")
+    until(browser, "document.querySelector('#outputs h2')?.textContent")
+    check(browser)
+
+
+def check(browser: Browser) -> None:
     # What only screen readers get is cut on purpose.
     browser.value("document.getElementById('settings').open = true; askForKey('z'); announce(''); 0")
     assert browser.value("too_wide()") == []

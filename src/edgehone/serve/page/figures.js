@@ -45,7 +45,7 @@ const TILES = [
   { name: "running", label: "Running now" },
   { name: "waiting", label: "Waiting now" },
   { name: "tokens", label: "Tokens per second", counted: true, text: (now, before) => rate((now.tokens - before.tokens) / ((now.time - before.time) / 1000)) },
-  { name: "firsts", label: "Mean time to first token", text: meanFirst, plotted: false },
+  { name: "firsts", label: "First token (mean)", text: meanFirst, plotted: false },
 ];
 
 function meanFirst(now, before) {

@@ -99,7 +99,7 @@ function table({ name, datatype, shape, data }) {
     parts.unshift(make("thead", {}, make("tr", {}, make("td"), ...heads)));
   }
   const title = `${name}: ${datatype} [${shape.join(", ")}]`;
-  const scroll = make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": title }, make("table", {}, ...parts));
+  const scroll = make("div", { class: "wide", tabindex: "0", role: "region", "aria-label": title }, make("table", {}, ...parts));
   const more = rows > ROWS ? [make("p", { class: "hint" }, `${(rows - ROWS).toLocaleString("en")} more rows`)] : [];
   return make("section", {}, make("h2", {}, title), scroll, ...more);
 }

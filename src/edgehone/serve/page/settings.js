@@ -19,7 +19,7 @@ function showSettings(model) {
   const parts = [];
   if (model.chat) {
     const system = make("textarea", { id: "system", name: "system", rows: 3 });
-    parts.push(make("p", { class: "field wide" }, make("label", { for: "system" }, "System prompt"), system));
+    parts.push(make("p", { class: "field long" }, make("label", { for: "system" }, "System prompt"), system));
   }
   for (const { name, label, value = "", ...limits } of NUMBERS) {
     if (!OFFERED.has(name) && !model.options.includes(name)) continue;
