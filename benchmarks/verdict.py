@@ -255,7 +255,8 @@ def off(runs: Sequence[dict[str, Any]], name: str, truth: dict[str, float]) -> f
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """Return the rows as a Markdown table."""
     text = (
-        "| load | runs | chosen | same, or within 5 % | gates failed wrongly | latency covered | latency covered, host at its usual speed | speedup covered | "
+        "| load | runs | chosen | same, or within 5 % | gates failed wrongly | latency covered "
+        "| latency covered, host at its usual speed | speedup covered | "
         "undisturbed off by | observed off by | not decided | seconds |\n" + "| --- " * 12 + "|\n"
     )
     for one in rows:

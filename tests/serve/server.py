@@ -110,10 +110,11 @@ def running(
     through: Sequence[str] = (),
     trusted: ssl.SSLContext | bool = True,
     log: Path | None = None,
+    as_config: bool = False,
 ) -> Iterator[Server]:
-    """Serve a bundle, and others with it, on a free port until the block ends.
+    """Serve a bundle, and others with it, or with `as_config` what a file of settings names, on a free port.
 
-    What the server started must then have ended too.
+    What the server started must have ended too when the block ends.
     `through` is a program that starts it, with its options; `trusted` is what the client trusts; what the server
     prints is written to `log`, as JSON if it is an event.
     """
@@ -123,6 +124,7 @@ def running(
         "-m",
         "edgehone.cli.main",
         "serve",
+        *(["--config"] if as_config else []),
         str(bundle),
         *map(str, also),
         "--port",

@@ -93,3 +93,27 @@ def test_numbers(
     finished: Finished, words: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert said in refused(capsys, finished.bundle, *words)
+
+
+def test_files_of_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "serve.toml"
+    assert "cannot be read" in refused(capsys, "--config", file)
+    for text, told in (
+        ("port = ", "cannot be read"),
+        ("prot = 1", "did you mean 'port'?"),
+        ("port = 'x'", "Expected `int`"),
+        ("port = 70000", "--port is 70000"),
+        ("unload_after = 0", "--unload-after is 0"),
+        ("[bundles.a]\npath = 'b'\nparalel = 1", "did you mean 'parallel'?"),
+        ("[bundles.a]\npath = 'b'\nparallel = 0", "bundles.a.parallel is 0"),
+        ("[bundles.'a/b']\npath = 'b'", "give a name without a slash"),
+        ("[bundles.a]\nparallel = 1", "missing required field `path`"),
+        ("[bundles.a]\npath = 'b'", f"no such bundle: {tmp_path / 'b'}"),
+        ("tls_cert = 'c'", "--tls-cert and --tls-key belong together"),
+        ("port = 0", "no bundle is given"),
+    ):
+        file.write_text(text)
+        assert told in refused(capsys, "--config", file)
+    file.write_text("parallel = 0")
+    # The command line comes first.
+    assert "no bundle is given" in refused(capsys, "--config", file, "--parallel", 3)

@@ -12,48 +12,54 @@ import argparse
 import json
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from edgehone.serve.admin import AdminRules
+    from edgehone.serve.served import Limits
     from edgehone.serve.server import Listening
+    from edgehone.serve.settings import Settings
+
+# The options that a file of settings may contain too.
+_SETTINGS = (
+    "host", "port", "api_key_file", "admin_key_file", "tls_cert", "tls_key", "parallel", "max_queue", "max_batch",
+    "batch_delay",
+    "request_seconds", "unload_after",
+)  # fmt: skip
 
 EXAMPLE = """examples:
   edgehone serve ./bundle
   edgehone serve ./chat-model ./summarizer --port 9000
   edgehone serve ./bundle --host 0.0.0.0 --api-key-file keys --tls-cert cert.pem --tls-key key.pem
+  edgehone serve --config serve.toml --admin-key-file operators
   curl http://127.0.0.1:8080/v1/completions -H "Content-Type: application/json" \\
     -d '{"model": "bundle", "prompt": "Once upon a time", "max_tokens": 40}'
 """
-# Milliseconds that a request may wait for others.
-_LONGEST_DELAY = 1000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
-    parser.add_argument("bundles", nargs="+", metavar="BUNDLE", help="folder of a bundle")
-    parser.add_argument(
-        "--host", default="127.0.0.1", help="address to listen on (default: this machine only)"
-    )
-    parser.add_argument(
-        "--port", type=int, default=8080, help="port to listen on; 0: any free one (default: 8080)"
-    )
+    parser.add_argument("bundles", nargs="*", metavar="BUNDLE", help="folder of a bundle")
+    parser.add_argument("--host", help="address to listen on (default: 127.0.0.1, this machine only)")
+    parser.add_argument("--port", type=int, help="port to listen on; 0: any free one (default: 8080)")
     parser.add_argument(
         "--api-key-file", metavar="FILE", help="file with the keys that clients may use, one a line, mode 600"
+    )
+    parser.add_argument(
+        "--admin-key-file",
+        metavar="FILE",
+        help="file with the keys of operators, who may change the served bundles by /admin/bundles from this machine",
     )
     parser.add_argument("--tls-cert", metavar="FILE", help="certificate chain (PEM) for HTTPS")
     parser.add_argument("--tls-key", metavar="FILE", help="private key (PEM) of the certificate")
     parser.add_argument(
-        "--parallel",
-        type=int,
-        default=8,
-        metavar="N",
-        help="requests that an engine answers at once (default: 8)",
+        "--parallel", type=int, metavar="N", help="requests that an engine answers at once (default: 8)"
     )
     parser.add_argument(
         "--max-queue",
         type=int,
-        default=64,
         metavar="N",
         help="requests that may wait for a place; further ones are refused with 429 (default: 64)",
     )
@@ -66,9 +72,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--batch-delay",
         type=float,
-        default=0.0,
         metavar="MS",
         help="milliseconds that a request to a graph waits for others to join it (default: 0: for none)",
+    )
+    parser.add_argument(
+        "--request-seconds",
+        type=float,
+        metavar="S",
+        help="longest time of a request, waiting included (default: 600)",
+    )
+    parser.add_argument(
+        "--unload-after",
+        type=float,
+        metavar="S",
+        help="unload a model after so many seconds without a request; the next one loads it again (default: never)",
+    )
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        help="TOML file with these settings and with bundles by name (docs/serving.md)",
     )
 
 
@@ -85,50 +107,42 @@ def run(args: argparse.Namespace) -> int:
         ) from error
     from edgehone.bundle import read
     from edgehone.serve.models import read_served
-    from edgehone.serve.served import Limits
+    from edgehone.serve.settings import read_settings
 
-    listening = _listening(args)
+    settings = read_settings(args.config, {name: getattr(args, name) for name in _SETTINGS}, args.bundles)
+    listening, limits = _listening(settings), _limits(settings)
+    running = server.Running(settings.unload_after, _admin(settings, limits))
     _check_temporary_folder()
-    names = _names(args.bundles)
     bound = server.bind(listening)
-    limits = Limits(args.parallel, args.max_queue, args.max_batch, args.batch_delay / 1000)
     served = [
-        read_served(read(path), name, limits, lambda text: print(text, file=sys.stderr))
-        for name, path in names.items()
+        read_served(
+            read(one.path),
+            name,
+            replace(limits, places=one.parallel or limits.places),
+            lambda text: print(text, file=sys.stderr),
+        )
+        for name, one in settings.bundles.items()
     ]
     host, port = bound.getsockname()[:2]
     scheme = "https" if listening.certificate else "http"
     url = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
-    _say(args.json, "listening", url=url, models=list(names))
+    _say(args.json, "listening", url=url, models=list(settings.bundles))
     if warning := _warning(listening):
         print(f"warning: {warning}", file=sys.stderr)
-    server.serve(served, listening, bound, lambda text: _say(args.json, "engine", text=text))
+    server.serve(served, listening, bound, running, lambda text: _say(args.json, "engine", text=text))
     return 0
 
 
-def _listening(args: argparse.Namespace) -> Listening:
-    from edgehone.core.errors import InputError
-    from edgehone.serve.server import Listening, check_certificate, read_keys
+def _listening(settings: Settings) -> Listening:
+    from edgehone.serve.keys import read_keys
+    from edgehone.serve.server import Listening, check_certificate
 
-    for name, value, least in (
-        ("--parallel", args.parallel, 1),
-        ("--max-queue", args.max_queue, 0),
-        ("--max-batch", args.max_batch, 1),
-    ):
-        if value is not None and value < least:
-            raise InputError(f"{name} is {value}", hint=f"give {least} or more")
-    if not 0 <= args.batch_delay <= _LONGEST_DELAY:
-        raise InputError(f"--batch-delay is {args.batch_delay:g}", hint=f"give 0 to {_LONGEST_DELAY} (ms)")
-    if not 0 <= args.port < 65536:
-        raise InputError(f"--port is {args.port}", hint="give a number from 0 to 65535")
-    if bool(args.tls_cert) != bool(args.tls_key):
-        raise InputError("--tls-cert and --tls-key belong together", hint="give both, or none")
     certificate = key = None
-    if args.tls_cert:
-        certificate, key = Path(args.tls_cert), Path(args.tls_key)
+    if settings.tls_cert and settings.tls_key:
+        certificate, key = Path(settings.tls_cert), Path(settings.tls_key)
         check_certificate(certificate, key)
-    keys = read_keys(Path(args.api_key_file)) if args.api_key_file else ()
-    return Listening(args.host, args.port, keys, certificate, key)
+    keys = read_keys(Path(settings.api_key_file)) if settings.api_key_file else ()
+    return Listening(settings.host, settings.port, keys, certificate, key)
 
 
 def _warning(listening: Listening) -> str | None:
@@ -157,17 +171,25 @@ def _check_temporary_folder() -> None:
         ) from error
 
 
-def _names(paths: list[str]) -> dict[str, Path]:
-    """Return the bundles' folders by the names under which clients ask for them."""
-    from edgehone.core.errors import InputError
+def _limits(settings: Settings) -> Limits:
+    from edgehone.serve.served import Limits
 
-    names: dict[str, Path] = {}
-    for path in map(Path, paths):
-        name = path.resolve().name
-        if name in names:
-            raise InputError(f"{names[name]} and {path} have the same name", hint="rename one of the folders")
-        names[name] = path
-    return names
+    return Limits(
+        settings.parallel,
+        settings.max_queue,
+        settings.request_seconds,
+        settings.max_batch,
+        settings.batch_delay / 1000,
+    )
+
+
+def _admin(settings: Settings, limits: Limits) -> AdminRules | None:
+    from edgehone.serve.admin import AdminRules
+    from edgehone.serve.keys import read_keys
+
+    if not settings.admin_key_file:
+        return None
+    return AdminRules([key.encode() for key in read_keys(Path(settings.admin_key_file))], limits)
 
 
 def _say(as_json: bool, event: str, **facts: object) -> None:

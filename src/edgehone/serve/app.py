@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -11,36 +10,47 @@ from typing import Any
 import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from edgehone.core.errors import InputError, JobError
-from edgehone.serve.admission import Full
+from edgehone.serve.admin import PATH as ADMIN
+from edgehone.serve.admin import Admin
+from edgehone.serve.admission import Full, TooLate
 from edgehone.serve.http import ClientGone, Refused
 from edgehone.serve.infer.routes import Inference
 from edgehone.serve.infer.routes import failure as infer_failure
+from edgehone.serve.inflight import Tracked
+from edgehone.serve.keys import check_key
+from edgehone.serve.live_models import Models
 from edgehone.serve.metrics import CONTENT_TYPE, Metrics
 from edgehone.serve.model import Model
 from edgehone.serve.openai.routes import OpenAI
 from edgehone.serve.page.routes import Page
+from edgehone.serve.served import Served
 
 Handler = Callable[[Request], Awaitable[Response]]
 # What a client that has left would have got, by nginx's convention.
 _CLIENT_GONE = 499
 
 
-def build(models: Mapping[str, Model], keys: Sequence[str]) -> Starlette:
-    """Return the application. With `keys`, requests for answers need one of them as a bearer token."""
-    metrics = Metrics(models.values())
+def build(models: Models, served: Sequence[Served], keys: Sequence[str], admin: Admin | None) -> Starlette:
+    """Return the application, which starts and ends the models.
+
+    With `keys`, requests for answers need one of them as a bearer token. Without `admin`, nothing can be changed.
+    """
+    metrics = Metrics(models.by_name.values())
     guard = _Guard(keys, metrics)
-    openai = OpenAI(models, metrics, int(time.time()))
-    inference = Inference(models, metrics)
-    health = _Health(models, metrics)
+    openai = OpenAI(models.by_name, metrics, int(time.time()))
+    inference = Inference(models.by_name, metrics)
+    health = _Health(models.by_name, metrics)
     routes = [
         *openai.routes(guard.guarded),
         *inference.routes(guard.guarded),
-        *Page(models).routes(guard.guarded),
+        *Page(models.by_name).routes(guard.guarded),
+        *(admin.routes(guard.answered) if admin else ()),
         Route("/healthz", health.alive),
         Route("/readyz", health.ready),
         Route("/metrics", health.metrics),
@@ -48,16 +58,17 @@ def build(models: Mapping[str, Model], keys: Sequence[str]) -> Starlette:
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        for model in models.values():
-            model.start()
+        models.start(served)
         try:
             yield
         finally:
-            for model in models.values():
-                await model.end()
+            await models.end()
 
     return Starlette(
-        routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _http_error, Exception: _fault}
+        routes=routes,
+        lifespan=lifespan,
+        exception_handlers={HTTPException: _http_error, Exception: _fault},
+        middleware=[Middleware(Tracked, in_flight=models.in_flight, without=ADMIN)],
     )
 
 
@@ -68,7 +79,17 @@ class _Guard:
         self._keys, self._metrics = [key.encode() for key in keys], metrics
 
     def guarded(self, handler: Handler) -> Handler:
-        """Return the handler with checks around it."""
+        """Return the handler with a check of the key before it, and errors turned into answers."""
+
+        async def checked(request: Request) -> Response:
+            if self._keys:
+                check_key(request, self._keys)
+            return await handler(request)
+
+        return self.answered(checked)
+
+    def answered(self, handler: Handler) -> Handler:
+        """Return the handler with its errors turned into answers, and its requests counted."""
 
         async def answer(request: Request) -> Response:
             response = await self._answer(handler, request)
@@ -80,9 +101,8 @@ class _Guard:
 
     async def _answer(self, handler: Handler, request: Request) -> Response:
         try:
-            self._check_key(request)
             return await handler(request)
-        except (Refused, Full, InputError, JobError, ClientGone) as error:
+        except (Refused, Full, TooLate, InputError, JobError, ClientGone) as error:
             return self._error(request, error)
 
     def _error(self, request: Request, error: Exception) -> Response:
@@ -90,6 +110,8 @@ class _Guard:
             return failure(request, error.status, error.message, field=error.field, headers=error.headers)
         if isinstance(error, Full):
             return failure(request, 429, error.message, headers={"retry-after": str(error.retry_after)})
+        if isinstance(error, TooLate):
+            return failure(request, 504, error.message)
         if isinstance(error, InputError):
             return failure(request, 400, error.message)
         if isinstance(error, JobError):
@@ -97,15 +119,6 @@ class _Guard:
         if isinstance(error, ClientGone):
             return Response(status_code=_CLIENT_GONE)
         raise error
-
-    def _check_key(self, request: Request) -> None:
-        if not self._keys:
-            return
-        kind, _, given = request.headers.get("authorization", "").partition(" ")
-        # All keys are compared, so that the time tells nothing about them.
-        equal = [hmac.compare_digest(given.strip().encode(), key) for key in self._keys]
-        if kind.lower() != "bearer" or not any(equal):
-            raise Refused(401, "no valid API key was given", headers={"www-authenticate": "Bearer"})
 
 
 class _Health:
@@ -119,11 +132,17 @@ class _Health:
         return _json(200, {"status": "ok"})
 
     async def ready(self, request: Request) -> Response:
-        """Every model answered a canary."""
-        problems = {name: model.engine.problem for name, model in self._models.items()}
+        """Every model answered a canary; one that was unloaded did before, and is loaded by the next request."""
+        problems = {name: model.problem for name, model in self._models.items()}
         failed = {name: problem for name, problem in problems.items() if problem}
         proofs = {name: str(model.engine.proof) for name, model in self._models.items() if model.engine.proof}
-        body = {"status": "not ready" if failed else "ready", "problems": failed, "proofs": proofs}
+        unloaded = [name for name, model in self._models.items() if model.unloaded]
+        body = {
+            "status": "not ready" if failed else "ready",
+            "problems": failed,
+            "proofs": proofs,
+            "unloaded": unloaded,
+        }
         return _json(503 if failed else 200, body)
 
     async def metrics(self, request: Request) -> Response:

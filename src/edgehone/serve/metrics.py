@@ -72,7 +72,7 @@ class _State(Collector):
         )
         for model in self._models:
             name = [model.name]
-            ready.add_metric(name, float(model.engine.problem is None))
+            ready.add_metric(name, float(model.problem is None))
             waiting.add_metric(name, model.admission.waiting)
             running.add_metric(name, model.admission.running)
             restarts.add_metric(name, model.engine.restarts)

@@ -40,19 +40,50 @@ class Piece:
 
 
 class Model:
-    """A bundle that is served: its engine, and the queue before it."""
+    """A bundle that is served: its engine, and the queue before it.
+
+    An unloaded one has no processes; the next request loads it again.
+    """
 
     def __init__(self, served: Served, engine: Supervisor[Any]) -> None:
         self.served, self.name, self.engine = served, served.name, engine
-        self.admission = Admission(served.places, served.waiting)
+        self.admission = Admission(served.places, served.waiting, served.seconds)
+        self._loading = asyncio.Lock()
+        self.unloaded = False
+
+    @property
+    def problem(self) -> str | None:
+        """Why it cannot answer; None if it can."""
+        return None if self.unloaded else self.engine.problem
 
     def start(self) -> None:
         """Start the engine; it gets ready in the background."""
         self.engine.start()
 
+    async def opened(self) -> None:
+        """Wait until its processes are ready. Raises JobError with the reason if one does not start."""
+        await self.engine.opened()
+
     async def end(self) -> None:
         """End its processes."""
         await self.engine.end()
+
+    async def unload(self, seconds: float) -> bool:
+        """End its processes if it is ready and had no request for so many seconds. Return whether they were."""
+        async with self._loading:
+            if self.unloaded or self.engine.problem or self.admission.idle_seconds < seconds:
+                return False
+            self.unloaded = True
+            await self.end()
+            return True
+
+    async def load(self) -> None:
+        """Load an unloaded model again. Raises JobError if its engine does not start."""
+        async with self._loading:
+            if self.unloaded:
+                self.engine.start()
+                await self.engine.opened()
+                self.unloaded = False
 
 
 class LanguageModel(Model):
@@ -64,6 +95,11 @@ class LanguageModel(Model):
     def __init__(self, served: ServedLanguage, say: Callable[[str], None]) -> None:
         super().__init__(served, LanguageEngine(served, say))
         self.text = TextProcess(served.text)
+
+    async def opened(self) -> None:
+        """Wait until both processes are ready."""
+        await super().opened()
+        await self.text.open()
 
     async def end(self) -> None:
         """End both processes."""
@@ -84,11 +120,15 @@ class LanguageModel(Model):
     async def answer(self, wanted: Wanted, ticket: Ticket) -> AsyncIterator[Piece]:
         """Yield the answer piece by piece; leaving the loop early frees its place in the engine.
 
-        `ticket` is of this model's admission. Raises JobError if the engine is not ready or fails.
+        `ticket` is of this model's admission. Raises TooLate at its deadline, JobError if the engine is not ready or
+        fails.
         """
         async with ticket:
+            await self.load()
             text = await self.text.stream(wanted.stops)
-            produced = self.engine.answer(wanted.ids, wanted.count, self.served.ends, wanted.options)
+            produced = self.engine.answer(
+                wanted.ids, wanted.count, self.served.ends, wanted.options, ticket.deadline
+            )
             try:
                 async with aclosing(produced) as parts:  # type: ignore[type-var]
                     async for part in parts:

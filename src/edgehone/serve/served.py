@@ -26,7 +26,7 @@ class Canary:
 
 @dataclass(frozen=True)
 class Limits:
-    """How many requests to a model are answered at once, and how many may wait.
+    """How many requests to a model are answered at once, how many may wait, and the seconds that one may take.
 
     Requests to a graph are joined to batches of up to `batch` samples (None: as many as gave the best throughput when
     the bundle was made), for which the first of them waits up to `delay` seconds.
@@ -34,6 +34,7 @@ class Limits:
 
     places: int = 8
     waiting: int = 64
+    seconds: float = 600.0
     batch: int | None = None
     delay: float = 0.0
 
@@ -42,7 +43,8 @@ class Limits:
 class Served:
     """A bundle under the name by which clients ask for it, and the job of its engine.
 
-    `places` is the most requests that its engine gets at the same time, `waiting` the most that wait for it.
+    `places` is the most requests that its engine gets at the same time, `waiting` the most that wait for it, and
+    `seconds` the longest time of a request, waiting included.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Served:
     engine: Job
     places: int
     waiting: int
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,9 @@ def read_language(
     engine = job_of(bundle, ENGINE, args, {}, on_progress)
     text = replace(engine, call=TEXT, inputs={**engine.inputs, **tokenizer_input(bundle)}, threads=1)
     context = context_of(bundle)
-    return ServedLanguage(name, bundle, engine, limits.places, limits.waiting, text, context, canaries)
+    return ServedLanguage(
+        name, bundle, engine, limits.places, limits.waiting, limits.seconds, text, context, canaries
+    )
 
 
 def _canary(stored: Mapping[str, Any]) -> Canary:

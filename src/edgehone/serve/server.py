@@ -6,8 +6,7 @@ import asyncio
 import ipaddress
 import socket
 import ssl
-import stat
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -15,9 +14,9 @@ from types import FrameType
 import uvicorn
 
 from edgehone.core.errors import InputError
+from edgehone.serve.admin import Admin, AdminRules
 from edgehone.serve.app import build
-from edgehone.serve.model import Model
-from edgehone.serve.models import model_of
+from edgehone.serve.live_models import Models
 from edgehone.serve.served import Served
 
 # Bytes of a request's first line and headers.
@@ -44,30 +43,12 @@ class Listening:
             return self.host == "localhost"
 
 
-def read_keys(path: Path) -> tuple[str, ...]:
-    """Return the API keys in a file, one a line; lines that start with # are comments.
+@dataclass(frozen=True)
+class Running:
+    """After how many idle seconds models are unloaded (None: never), and by whom they can be changed (None: nobody)."""
 
-    Raises InputError for a file that is missing, empty, or readable by others.
-    """
-    try:
-        mode = path.stat().st_mode
-        lines = path.read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"the file of API keys {path} cannot be read: {error}",
-            hint=f"(umask 077; openssl rand -hex 32 > {path})",
-        ) from error
-    if mode & (stat.S_IRWXG | stat.S_IRWXO):
-        raise InputError(
-            f"the file of API keys {path} can be read by others (mode {stat.S_IMODE(mode):o})",
-            hint=f"chmod 600 {path}",
-        )
-    keys = tuple(line.strip() for line in lines if line.strip() and not line.startswith("#"))
-    if not keys:
-        raise InputError(
-            f"the file of API keys {path} has no key", hint=f"(umask 077; openssl rand -hex 32 > {path})"
-        )
-    return keys
+    unload_after: float | None
+    admin: AdminRules | None
 
 
 def check_certificate(certificate: Path, private_key: Path) -> None:
@@ -104,12 +85,14 @@ def serve(
     served: Sequence[Served],
     listening: Listening,
     bound: socket.socket,
+    running: Running,
     say: Callable[[str], None],
 ) -> None:
     """Serve until SIGTERM or Ctrl-C. Requests that were accepted are then answered, and no further ones accepted."""
-    models: Mapping[str, Model] = {one.name: model_of(one, say) for one in served}
+    models = Models(running.unload_after, say)
+    admin = Admin(models, running.admin, say) if running.admin else None
     config = uvicorn.Config(
-        build(models, listening.keys),
+        build(models, served, listening.keys, admin),
         log_config=None,
         access_log=False,
         server_header=False,

@@ -13,12 +13,13 @@ from edgehone.serve.process import EngineProcess
 
 # Seconds to load a model.
 OPEN_SECONDS = 600.0
-# Seconds before a restart: the first, and the longest of those that double. An engine that ran for some time starts
-# over with the first.
-FIRST_DELAY, LONGEST_DELAY, STEADY_SECONDS = 0.1, 30.0, 60.0
+# Seconds before a restart: after an engine that was ready, and the longest of those that double while it does not get
+# ready. One that was ready is worth starting again at once, however often it is killed.
+FIRST_DELAY, LONGEST_DELAY = 0.1, 30.0
 # Every so many seconds the process is looked at; after so many without a sign of it a canary is sent, which must be
 # answered within so many. A long prompt of others may delay the answer: as long as the engine produces, it is well.
 LOOK_SECONDS, QUIET_SECONDS, CANARY_SECONDS = 0.25, 5.0, 30.0
+_POLL_SECONDS = 0.05
 
 
 class Proof(Protocol):
@@ -46,12 +47,22 @@ class Supervisor(ABC, Generic[Process]):
         self._process: Process | None = None
         self._task: asyncio.Task[None] | None = None
         self.problem: str | None = "the model is being loaded"
-        self.restarts = 0
+        self.restarts = self._failures = 0
+        self._was_ready = False  # whether this process, or the last one, got ready
         self.proof: Proof | None = None
 
     def start(self) -> None:
         """Start to keep the engine running."""
+        self.problem = "the model is being loaded"
         self._task = asyncio.create_task(self._keep())
+
+    async def opened(self) -> None:
+        """Wait until the engine is ready. Raises JobError with the reason if it fails before."""
+        failures = self._failures
+        while self.problem is not None:
+            if self._failures > failures:
+                raise JobError(self.problem)
+            await asyncio.sleep(_POLL_SECONDS)
 
     async def end(self) -> None:
         """End the engine."""
@@ -61,15 +72,16 @@ class Supervisor(ABC, Generic[Process]):
                 await self._task
 
     async def _keep(self) -> None:
-        loop, delay = asyncio.get_running_loop(), FIRST_DELAY
+        delay = FIRST_DELAY
         while True:
-            begun = loop.time()
+            self._was_ready = False
             try:
                 await self._live()
             except (JobError, OSError) as error:  # OSError: no room for its files, no further process
                 self.problem = f"the engine failed: {error}"
+                self._failures += 1
                 self._say(f"{self._name}: {self.problem}; it is started again")
-            delay = FIRST_DELAY if loop.time() - begun > STEADY_SECONDS else min(2 * delay, LONGEST_DELAY)
+            delay = FIRST_DELAY if self._was_ready else min(2 * delay, LONGEST_DELAY)
             await asyncio.sleep(delay)
             self.restarts += 1
 
@@ -81,7 +93,7 @@ class Supervisor(ABC, Generic[Process]):
             self.proof = await self._prove(process)
             if not self.proof.holds:
                 raise JobError(f"it does not serve what was tested: {self.proof}")
-            self._process, self.problem = process, None
+            self._process, self.problem, self._was_ready = process, None, True
             self._say(f"{self._name}: ready; {self.proof}")
             await self._watch(process, self.proof)
         finally:

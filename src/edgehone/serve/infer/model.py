@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 
+from edgehone.serve.admission import TooLate
 from edgehone.serve.infer.engine import GraphEngine
 from edgehone.serve.infer.link import Answer
 from edgehone.serve.infer.served import ServedGraph
@@ -23,9 +25,14 @@ class GraphModel(Model):
     async def infer(self, tensors: Sequence[Tensor], outputs: Sequence[str] | None) -> Answer:
         """Return the outputs of a request that `check` has passed; all, or those named.
 
-        Raises Full if too many requests wait, InputError if the graph cannot answer it, JobError if the engine is not
-        ready or fails.
+        Raises Full if too many requests wait, TooLate after the longest time of a request, InputError if the graph
+        cannot answer it, JobError if the engine is not ready or fails.
         """
         (ticket,) = self.admission.admit()
         async with ticket:
-            return await self.engine.infer(tensors, outputs)
+            await self.load()
+            try:
+                async with asyncio.timeout_at(ticket.deadline):
+                    return await self.engine.infer(tensors, outputs)
+            except TimeoutError:
+                raise TooLate from None

@@ -78,6 +78,7 @@ def read_graph(bundle: Bundle, name: str, limits: Limits, on_progress: Callable[
         # The next batch can be complete when one ends.
         max(limits.places, 2 * batch * clients),
         limits.waiting,
+        limits.seconds,
         _inputs(bundle, question),
         _outputs(bundle, answer, axes),
         axes,

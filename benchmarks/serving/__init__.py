@@ -1,0 +1,1 @@
+"""What `edgehone serve` adds to its engine, and how it behaves past its capacity."""

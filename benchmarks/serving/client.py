@@ -1,0 +1,90 @@
+"""A small HTTP client for benchmarks. It costs little, and it is the same for the server and for the engine alone."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+_TOKENS = re.compile(rb'"(?:completion_tokens|tokens_predicted)":\s*(\d+)')
+_TAIL = 4096
+
+
+@dataclass(frozen=True)
+class Answered:
+    """An answer: its status, the tokens that it says it has, and times on the clock of time.perf_counter.
+
+    `first` is when the first byte of the body came.
+    """
+
+    status: int
+    tokens: int
+    begun: float
+    first: float
+    ended: float
+
+    @property
+    def seconds(self) -> float:
+        """The whole time of the request."""
+        return self.ended - self.begun
+
+
+class Client:
+    """One connection that is kept alive, to a port of this machine or to a Unix socket."""
+
+    def __init__(self, where: int | Path) -> None:
+        self._where = where
+        self._reader: asyncio.StreamReader | None = None
+        self._writer: asyncio.StreamWriter | None = None
+
+    async def get(self, path: str) -> Answered:
+        """Send a GET request."""
+        return await self._ask(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+
+    async def post(self, path: str, body: Mapping[str, Any]) -> Answered:
+        """Send a POST request with JSON."""
+        content = json.dumps(body).encode()
+        head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        return await self._ask(f"{head}Content-Length: {len(content)}\r\n\r\n".encode() + content)
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._writer:
+            self._writer.close()
+        self._reader = self._writer = None
+
+    async def _ask(self, message: bytes) -> Answered:
+        begun = time.perf_counter()
+        if self._writer is None or self._writer.is_closing():
+            if isinstance(self._where, int):
+                self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._where)
+            else:
+                self._reader, self._writer = await asyncio.open_unix_connection(str(self._where))
+        assert self._reader is not None
+        self._writer.write(message)
+        head = (await self._reader.readuntil(b"\r\n\r\n")).lower()
+        first, tail = await self._body(head)
+        ended = time.perf_counter()
+        if b"connection: close" in head:
+            self.close()
+        found = _TOKENS.findall(tail)
+        return Answered(int(head.split(b" ", 2)[1]), int(found[-1]) if found else 0, begun, first, ended)
+
+    async def _body(self, head: bytes) -> tuple[float, bytes]:
+        """Read the body. Returns when its first byte came, and its last bytes."""
+        assert self._reader is not None
+        length = re.search(rb"content-length: (\d+)", head)
+        if length:
+            body = await self._reader.readexactly(int(length[1]))
+            return time.perf_counter(), body[-_TAIL:]
+        first, tail = 0.0, b""
+        while size := int(await self._reader.readline(), 16):
+            tail = (tail + (await self._reader.readexactly(size + 2))[:-2])[-_TAIL:]
+            first = first or time.perf_counter()
+        await self._reader.readline()
+        return first, tail

@@ -1,0 +1,176 @@
+"""What the server adds to its engine: throughput, first token, memory and start."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import statistics
+import sys
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import edgehone
+from benchmarks.serving.client import Answered, Client
+from benchmarks.serving.load import closed, completion, served, windows
+from benchmarks.serving.started import Started, server
+from edgehone.execution import service
+from edgehone.inputs.texts import shipped
+from edgehone.serve.channel import Channel
+from edgehone.serve.served import Limits, ServedLanguage, read_language
+from edgehone.serve.text import TextProcess
+
+CLIENTS = (1, 4, 16)
+REQUESTS = {1: 4, 4: 3, 16: 2}  # of each client in a round
+TOKENS, CHARACTERS, ROUNDS, PAIRS = 64, 200, 5, 100
+LEAST_RATIO, MOST_ADDED_MS, MOST_MEMORY_MB = 0.95, 1.0, 80.0
+
+# Answers prompts, lists of ids, with so many clients at a time. Returns tokens a second.
+Alone = Callable[[Sequence[Sequence[int]], int], Awaitable[float]]
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A text and its ids."""
+
+    text: str
+    ids: list[int]
+
+
+async def beside_the_engine(bundles: Sequence[Path]) -> tuple[str, list[str]]:
+    """Return the table of all bundles, and the goals that are missed."""
+    head = "".join(f"| {clients} clients: served, alone, ratio " for clients in CLIENTS)
+    lines = [
+        f"| bundle {head}| added to the first token | memory: server, text, engine's Python | ready after |",
+        "| --- " * (4 + len(CLIENTS)) + "|",
+    ]
+    problems: list[str] = []
+    for path in bundles:
+        cells = await _measure(path, problems)
+        lines.append(f"| {path.name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n", problems
+
+
+async def _measure(path: Path, problems: list[str]) -> list[str]:
+    bundle = read_language(
+        edgehone.read(path), path.name, Limits(max(CLIENTS)), lambda text: print(text, file=sys.stderr)
+    )
+    async with AsyncExitStack() as stack:
+        started = await stack.enter_async_context(server(path, "--parallel", str(max(CLIENTS))))
+        memory = started.memory()
+        prompts = await _prompts(bundle, sum(2 * (ROUNDS + 1) * c * REQUESTS[c] for c in CLIENTS) + 2 * PAIRS)
+        supply = iter(prompts)
+        alone = _llama_server(started) if started.llama_server else await _in_process(bundle, stack)
+        rates = _Rates(bundle, started, alone, supply)
+        cells = [await rates.compare(clients, problems) for clients in CLIENTS]
+        cells.append(await _first_token(bundle, started, supply, problems) if started.llama_server else "–")
+        parts = ", ".join(f"{memory[name]:.0f}" for name in ("server", "text", "engine") if name in memory)
+        own = sum(memory.values()) if started.llama_server else memory["server"] + memory["text"]
+        if own > MOST_MEMORY_MB:
+            problems.append(f"{bundle.name}: {own:.0f} MB beside the engine")
+        return [*cells, f"{parts} MB", f"{started.seconds:.1f} s"]
+
+
+async def _prompts(bundle: ServedLanguage, count: int) -> list[Prompt]:
+    text = TextProcess(bundle.text)
+    pieces = itertools.islice(windows(shipped("calibration").read_text("utf-8"), CHARACTERS), count)
+    found = [Prompt(piece, await text.prompt(piece)) for piece in pieces]
+    await text.end()
+    return found
+
+
+@dataclass(frozen=True)
+class _Rates:
+    """Throughput through the server and of the engine alone."""
+
+    bundle: ServedLanguage
+    started: Started
+    alone: Alone
+    supply: Iterator[Prompt]
+
+    async def compare(self, clients: int, problems: list[str]) -> str:
+        """Compare in alternating rounds. The first round of each warms up."""
+        both = []
+        for _ in range(ROUNDS + 1):
+            prompts = [[next(self.supply) for _ in range(clients * REQUESTS[clients])] for _ in range(2)]
+            rate = await self._served([one.text for one in prompts[0]], clients)
+            both.append((rate, await self.alone([one.ids for one in prompts[1]], clients)))
+        ratios = [one / other for one, other in both[1:]]
+        ratio = statistics.median(ratios)
+        if ratio < LEAST_RATIO:
+            problems.append(f"{self.bundle.name}, {clients} clients: {ratio:.2f} of the engine's throughput")
+        ours, theirs = (statistics.median(rates) for rates in zip(*both[1:], strict=True))
+        return f"{ours:.0f}, {theirs:.0f} tokens/s, {ratio:.2f} ({min(ratios):.2f}–{max(ratios):.2f})"
+
+    async def _served(self, prompts: Sequence[str], clients: int) -> float:
+        async def ask(client: Client, number: int) -> Answered:
+            return await client.post("/v1/completions", completion(self.bundle.name, prompts[number], TOKENS))
+
+        return _rate(await closed(self.started.port, ask, clients, REQUESTS[clients]))
+
+
+def _llama_server(started: Started) -> Alone:
+    """Return a function that asks the server's own llama-server on its socket."""
+
+    async def alone(prompts: Sequence[Sequence[int]], clients: int) -> float:
+        async def ask(client: Client, number: int) -> Answered:
+            return await client.post("/completion", _llama_body(prompts[number], TOKENS))
+
+        return _rate(await closed(started.llama_socket, ask, clients, len(prompts) // clients))
+
+    return alone
+
+
+async def _in_process(bundle: ServedLanguage, stack: AsyncExitStack) -> Alone:
+    """Open the engine a second time, without a server, and return a function that asks it."""
+    running = service.start(replace(bundle.engine, call="benchmarks.serving.alone:serve"))
+    stack.callback(running.end)
+    channel = Channel(lambda message: None)
+    reader = await channel.connect(running.channel)
+    reading = asyncio.create_task(channel.read(reader))
+    stack.callback(reading.cancel)
+
+    async def alone(prompts: Sequence[Sequence[int]], clients: int) -> float:
+        message = {"clients": clients, "count": TOKENS, "ends": list(bundle.ends), "prompts": list(prompts)}
+        answer = await channel.ask(message, 600)
+        return float(answer["tokens"] / answer["seconds"])
+
+    return alone
+
+
+async def _first_token(
+    bundle: ServedLanguage, started: Started, supply: Iterator[Prompt], problems: list[str]
+) -> str:
+    """Return the median of what the server adds to a request of one token, over pairs."""
+    ours, theirs, added = Client(started.port), Client(started.llama_socket), []
+    for number in range(PAIRS):
+        prompt, other = next(supply), next(supply)
+        served_one = await ours.post("/v1/completions", completion(bundle.name, prompt.text, 1))
+        alone_one = await theirs.post("/completion", _llama_body(other.ids, 1))
+        if number >= PAIRS // 10:
+            added.append(1000 * (served_one.seconds - alone_one.seconds))
+    ours.close()
+    theirs.close()
+    middle = statistics.median(added)
+    if middle > MOST_ADDED_MS:
+        problems.append(f"{bundle.name}: {middle:.2f} ms are added to the first token")
+    return f"{middle:.2f} ms"
+
+
+def _llama_body(ids: Sequence[int], count: int) -> dict[str, object]:
+    """Return what the engine asks a llama-server for."""
+    return {
+        "prompt": list(ids),
+        "n_predict": count,
+        "stream": True,
+        "return_tokens": True,
+        "temperature": 0.0,
+    }
+
+
+def _rate(answers: Sequence[Answered]) -> float:
+    """Return tokens a second, from the first request to the last answer."""
+    good = served(answers)
+    assert len(good) == len(answers), [answer.status for answer in answers]
+    return sum(one.tokens for one in good) / (max(one.ended for one in good) - min(one.begun for one in good))

@@ -1,0 +1,140 @@
+"""Change the served bundles while the server runs, with a key of its own and from this machine only."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from edgehone.bundle import read
+from edgehone.core.errors import JobError
+from edgehone.serve.http import Refused, read_json
+from edgehone.serve.keys import check_key
+from edgehone.serve.live_models import Busy, Models
+from edgehone.serve.model import Model
+from edgehone.serve.models import read_served
+from edgehone.serve.served import Limits, Served
+
+PATH = "/admin"
+
+
+@dataclass(frozen=True)
+class AdminRules:
+    """The keys of the operators, and the limits of the bundles that they add."""
+
+    keys: Sequence[bytes]
+    limits: Limits
+
+
+class ChangeRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of POST /admin/bundles: the folder of a bundle on the server, and the name to serve it under."""
+
+    path: str
+    name: str | None = None
+    parallel: int | None = None
+
+
+class Admin:
+    """The routes by which an operator changes what is served."""
+
+    def __init__(self, models: Models, rules: AdminRules, say: Callable[[str], None]) -> None:
+        self._models, self._rules, self._say = models, rules, say
+        self._tasks: set[asyncio.Task[Model]] = set()
+
+    def routes(self, guarded: Callable[[Any], Any]) -> list[Route]:
+        """Return the routes, each through `guarded`, which turns errors into answers."""
+        return [
+            Route(f"{PATH}/bundles", guarded(self.bundles), methods=["GET"]),
+            Route(f"{PATH}/bundles", guarded(self.change), methods=["POST"]),
+            Route(f"{PATH}/bundles/{{name}}", guarded(self.remove), methods=["DELETE"]),
+        ]
+
+    async def bundles(self, request: Request) -> Response:
+        """Return what is served, and what is being changed."""
+        self._check(request)
+        served = [described(model) for model in self._models.by_name.values()]
+        return _json({"bundles": served, "changing": list(self._models.changing)})
+
+    async def change(self, request: Request) -> Response:
+        """Serve a bundle, in the place of the one that has its name. Answers when the requests go to it.
+
+        A client that leaves does not stop the change.
+        """
+        self._check(request)
+        asked = await read_json(request, ChangeRequest)
+        name = Path(asked.path).resolve().name if asked.name is None else asked.name
+        limits = self._rules.limits
+        places = limits.places if asked.parallel is None else asked.parallel
+        if not name or "/" in name:
+            raise Refused(400, f"name is {name[:80]!r}; give a name without a slash", field="name")
+        if not 1 <= places <= 1024:
+            raise Refused(400, f"parallel is {places}; give a number from 1 to 1024", field="parallel")
+
+        def read_it() -> Served:
+            return read_served(read(asked.path), name, replace(limits, places=places), self._say)
+
+        task = asyncio.create_task(self._models.change(name, read_it))
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+        try:
+            model = await asyncio.shield(task)
+        except Busy as error:
+            raise Refused(409, error.message, field="name") from None
+        except JobError as error:
+            raise Refused(422, f"{asked.path} is not served: {error.message}", field="path") from None
+        return _json(described(model))
+
+    async def remove(self, request: Request) -> Response:
+        """Serve a bundle no longer."""
+        self._check(request)
+        name = request.path_params["name"]
+        try:
+            self._models.remove(name)
+        except KeyError:
+            raise Refused(404, f"no bundle is served under the name {name[:80]!r}", field="name") from None
+        except Busy as error:
+            raise Refused(409, error.message, field="name") from None
+        return _json({"removed": name})
+
+    def _finished(self, task: asyncio.Task[Model]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            self._say(f"a bundle is not served: {error}")
+
+    def _check(self, request: Request) -> None:
+        host = request.client.host if request.client else ""
+        try:
+            local = ipaddress.ip_address(host).is_loopback
+        except ValueError:
+            local = False
+        if not local:
+            raise Refused(403, f"{PATH} answers on the machine of the server only")
+        check_key(request, self._rules.keys)
+
+
+def described(model: Model) -> dict[str, Any]:
+    """Return what an operator is told of a model."""
+    proven = model.engine.proof
+    return {
+        "name": model.name,
+        "path": str(model.served.bundle.path),
+        "manifest": model.served.bundle.manifest.digest,
+        "state": "unloaded" if model.unloaded else "not ready" if model.problem else "ready",
+        "problem": model.problem,
+        "proof": str(proven) if proven else None,
+        "waiting": model.admission.waiting,
+        "running": model.admission.running,
+        "restarts": model.engine.restarts,
+    }
+
+
+def _json(body: Any) -> Response:
+    return Response(msgspec.json.encode(body), media_type="application/json")

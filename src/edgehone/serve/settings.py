@@ -1,0 +1,134 @@
+"""The settings of a server: from the command line, over those of a TOML file, over the defaults.
+
+    port = 8080
+    parallel = 8
+    unload_after = 600
+
+    [bundles.chat]
+    path = "bundles/chat-v2"
+    parallel = 4
+
+Paths in the file are relative to its folder.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from edgehone.core.errors import InputError
+from edgehone.core.suggestions import suggest
+
+_PATHS = ("api_key_file", "admin_key_file", "tls_cert", "tls_key")
+# The smallest and largest value of each number.
+_LIMITS: Mapping[str, tuple[float, float]] = {
+    "port": (0, 65535), "parallel": (1, 1024), "max_queue": (0, 100_000),
+    "max_batch": (1, 65_536), "batch_delay": (0, 1000),
+    "request_seconds": (1, 86_400),
+    "unload_after": (1, 31_536_000),
+}  # fmt: skip
+
+
+class BundleSettings(msgspec.Struct, forbid_unknown_fields=True):
+    """A bundle: its folder, and how many requests its engine answers at once."""
+
+    path: str
+    parallel: int | None = None
+
+
+class Settings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """The settings of a server. `bundles` are named as clients ask for them.
+
+    Times are in seconds, but `batch_delay` in milliseconds.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    api_key_file: str | None = None
+    admin_key_file: str | None = None
+    tls_cert: str | None = None
+    tls_key: str | None = None
+    parallel: int = 8
+    max_queue: int = 64
+    max_batch: int | None = None
+    batch_delay: float = 0.0
+    request_seconds: float = 600.0
+    unload_after: float | None = None
+    bundles: dict[str, BundleSettings] = {}
+
+
+def read_settings(file: str | None, given: Mapping[str, Any], bundles: Sequence[str]) -> Settings:
+    """Return the settings. `given` are those of the command line, `bundles` its folders, which replace the file's.
+
+    Raises InputError for a file that cannot be read, a setting that is unknown or out of range, and for no bundle.
+    """
+    stored = _read(Path(file)) if file else {}
+    words = {name: value for name, value in given.items() if value is not None}
+    if bundles:
+        words["bundles"] = _named(bundles)
+    settings = _converted({**stored, **words}, file)
+    _check(settings)
+    if not settings.bundles:
+        raise InputError(
+            "no bundle is given", hint="edgehone serve BUNDLE, or [bundles.NAME] in --config FILE"
+        )
+    return settings
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        stored = tomllib.loads(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(
+            f"the settings {path} cannot be read: {error}", hint="see docs/serving.md for an example"
+        ) from error
+    tables = stored.get("bundles")
+    for table in tables.values() if isinstance(tables, dict) else ():
+        if isinstance(table, dict) and isinstance(table.get("path"), str):
+            table["path"] = str(path.parent / table["path"])
+    own = {name: str(path.parent / stored[name]) for name in _PATHS if isinstance(stored.get(name), str)}
+    return {**stored, **own}
+
+
+def _converted(settings: Mapping[str, Any], file: str | None) -> Settings:
+    try:
+        return msgspec.convert(settings, Settings)
+    except msgspec.ValidationError as error:
+        text = str(error)
+        _, unknown, rest = text.partition("unknown field `")
+        known = Settings.__struct_fields__ if "$.bundles" not in text else BundleSettings.__struct_fields__
+        hint = suggest(rest.partition("`")[0], known) if unknown else "see docs/serving.md for an example"
+        raise InputError(f"{file or 'the command line'}: {text}", hint=hint) from error
+
+
+def _check(settings: Settings) -> None:
+    own = {name: getattr(settings, name) for name in _LIMITS}
+    parallel = {f"bundles.{name}.parallel": one.parallel for name, one in settings.bundles.items()}
+    for name, value in (*own.items(), *parallel.items()):
+        least, most = _LIMITS[name.rpartition(".")[2]]
+        if value is not None and not least <= value <= most:
+            option = name if "." in name else f"--{name.replace('_', '-')}"
+            raise InputError(f"{option} is {value}", hint=f"give a number from {least:g} to {most:g}")
+    for name in settings.bundles:
+        if not name or "/" in name:
+            raise InputError(f"[bundles.{name}] is no name of a bundle", hint="give a name without a slash")
+    if bool(settings.tls_cert) != bool(settings.tls_key):
+        raise InputError("--tls-cert and --tls-key belong together", hint="give both, or none")
+
+
+def _named(paths: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Return the bundles' folders by their own names."""
+    found: dict[str, dict[str, str]] = {}
+    for path in paths:
+        name = Path(path).resolve().name
+        if name in found:
+            raise InputError(
+                f"{found[name]['path']} and {path} have the same name",
+                hint="rename one of the folders, or name them in --config FILE",
+            )
+        found[name] = {"path": path}
+    return found
