@@ -85,7 +85,7 @@ def test_served_outputs_are_those_of_run(
     bundle = bundle_of(name, recipe, clients)
     infer(edgehone.read(bundle), EVALUATION, tmp_path / "ran.npz")
     with np.load(tmp_path / "ran.npz") as file, np.load(EVALUATION) as given:
-        ran, images, labels = file["logits"], given["image"], given["labels"]
+        ran, images, labels = file["logits"][:240], given["image"][:240], given["labels"][:240]
     with running(bundle) as server:
         proof = server.client.get("/readyz").json()["proofs"]["bundle"]
         assert "the canaries" in proof and "batches of up to 8 samples" in proof, proof

@@ -23,6 +23,7 @@ from edgehone.decision.errors import (
 from edgehone.execution.environments import environment
 from edgehone.inference.run_bundle import infer
 from edgehone.model.demo import demo_graph
+from edgehone.worker import canaries
 
 DIGITS = demo_graph()
 EVALUATION, CALIBRATION = (DIGITS.parent / f"{name}.npz" for name in ("evaluation", "calibration"))
@@ -70,6 +71,8 @@ def test_digits_by_every_framework_that_takes_graphs(tmp_path: Path, config: Pat
     with np.load(tmp_path / "out.npz") as found, np.load(EVALUATION) as given:
         assert facts["outputs"] == {"logits": [600, 10]}
         assert (found["logits"].argmax(1) == given["labels"]).mean() > 0.95
+    asked, answered = canaries.read(out / "canaries")[0]
+    assert asked["image"].shape == (1, 1, 8, 8) and answered["logits"].shape == (1, 10)
     samples = json.loads((out / "evidence" / "onnxruntime__original" / "samples.json").read_text())
     assert len(samples["outputs"]["cosine"]) == 512 and samples["throughput"]["best"]
 
