@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 # The options that a file of settings may contain too.
 _SETTINGS = (
-    "host", "port", "api_key_file", "admin_key_file", "tls_cert", "tls_key", "parallel", "max_queue", "max_batch",
+    "host", "port", "grpc_port", "api_key_file", "admin_key_file", "tls_cert", "tls_key", "parallel", "max_queue", "max_batch",
     "batch_delay",
     "request_seconds", "unload_after",
 )  # fmt: skip
@@ -44,6 +44,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bundles", nargs="*", metavar="BUNDLE", help="folder of a bundle")
     parser.add_argument("--host", help="address to listen on (default: 127.0.0.1, this machine only)")
     parser.add_argument("--port", type=int, help="port to listen on; 0: any free one (default: 8080)")
+    parser.add_argument(
+        "--grpc-port",
+        type=int,
+        metavar="PORT",
+        help="also serve graphs by gRPC on this port (extra: serve-grpc); 0: any free one (default: no gRPC)",
+    )
     parser.add_argument(
         "--api-key-file", metavar="FILE", help="file with the keys that clients may use, one a line, mode 600"
     )
@@ -110,6 +116,8 @@ def run(args: argparse.Namespace) -> int:
     from edgehone.serve.settings import read_settings
 
     settings = read_settings(args.config, {name: getattr(args, name) for name in _SETTINGS}, args.bundles)
+    if settings.grpc_port is not None:
+        _check_grpc()
     listening, limits = _listening(settings), _limits(settings)
     running = server.Running(settings.unload_after, _admin(settings, limits))
     _check_temporary_folder()
@@ -142,7 +150,7 @@ def _listening(settings: Settings) -> Listening:
         certificate, key = Path(settings.tls_cert), Path(settings.tls_key)
         check_certificate(certificate, key)
     keys = read_keys(Path(settings.api_key_file)) if settings.api_key_file else ()
-    return Listening(settings.host, settings.port, keys, certificate, key)
+    return Listening(settings.host, settings.port, keys, certificate, key, settings.grpc_port)
 
 
 def _warning(listening: Listening) -> str | None:
@@ -156,6 +164,19 @@ def _warning(listening: Listening) -> str | None:
             "keys and texts are sent unencrypted: give --tls-cert and --tls-key, unless a proxy encrypts them"
         )
     return None
+
+
+def _check_grpc() -> None:
+    """Raise SetupError if the packages for gRPC are missing."""
+    from edgehone.core.errors import SetupError
+
+    try:
+        import edgehone.serve.infer.grpc.server  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise SetupError(
+            f"--grpc-port needs the package {error.name}, which is not installed",
+            hint='pip install "edgehone[serve-grpc]"',
+        ) from error
 
 
 def _check_temporary_folder() -> None:

@@ -117,7 +117,7 @@ class Admin:
             local = False
         if not local:
             raise Refused(403, f"{PATH} answers on the machine of the server only")
-        check_key(request, self._rules.keys)
+        check_key(request.headers.get("authorization", ""), self._rules.keys)
 
 
 def described(model: Model) -> dict[str, Any]:

@@ -36,12 +36,13 @@ Handler = Callable[[Request], Awaitable[Response]]
 _CLIENT_GONE = 499
 
 
-def build(models: Models, served: Sequence[Served], keys: Sequence[str], admin: Admin | None) -> Starlette:
+def build(
+    models: Models, served: Sequence[Served], keys: Sequence[str], admin: Admin | None, metrics: Metrics
+) -> Starlette:
     """Return the application, which starts and ends the models.
 
     With `keys`, requests for answers need one of them as a bearer token. Without `admin`, nothing can be changed.
     """
-    metrics = Metrics(models.by_name.values())
     guard = _Guard(keys, metrics)
     openai = OpenAI(models.by_name, metrics, int(time.time()))
     inference = Inference(models.by_name, metrics)
@@ -83,7 +84,7 @@ class _Guard:
 
         async def checked(request: Request) -> Response:
             if self._keys:
-                check_key(request, self._keys)
+                check_key(request.headers.get("authorization", ""), self._keys)
             return await handler(request)
 
         return self.answered(checked)

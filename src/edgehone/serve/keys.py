@@ -7,8 +7,6 @@ import stat
 from collections.abc import Sequence
 from pathlib import Path
 
-from starlette.requests import Request
-
 from edgehone.core.errors import InputError
 from edgehone.serve.http import Refused
 
@@ -39,12 +37,12 @@ def read_keys(path: Path) -> tuple[str, ...]:
     return keys
 
 
-def check_key(request: Request, keys: Sequence[bytes]) -> None:
-    """Raise Refused (401) unless the request has one of the keys as a bearer token.
+def check_key(authorization: str, keys: Sequence[bytes]) -> None:
+    """Raise Refused (401) unless the header or metadata `authorization` has one of the keys as a bearer token.
 
     All keys are compared, each in constant time, so that the time tells nothing about them.
     """
-    kind, _, given = request.headers.get("authorization", "").partition(" ")
+    kind, _, given = authorization.partition(" ")
     equal = [hmac.compare_digest(given.strip().encode(), key) for key in keys]
     if kind.lower() != "bearer" or not any(equal):
         raise Refused(401, "no valid key was given", headers={"www-authenticate": "Bearer"})

@@ -49,6 +49,11 @@ class Metrics:
         )  # fmt: skip
         own.register(_State(models))
 
+    def answered(self, model: str, seconds: float, together: int) -> None:
+        """Count an answer of a graph, with the number of requests in its batch."""
+        self.seconds.labels(model).observe(seconds)
+        self.together.labels(model).observe(together)
+
     def text(self) -> bytes:
         """Return all metrics in Prometheus' text format."""
         return generate_latest(self._registry)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import uvicorn
 
@@ -17,22 +18,29 @@ from edgehone.core.errors import InputError
 from edgehone.serve.admin import Admin, AdminRules
 from edgehone.serve.app import build
 from edgehone.serve.live_models import Models
+from edgehone.serve.metrics import Metrics
 from edgehone.serve.served import Served
+
+if TYPE_CHECKING:
+    from edgehone.serve.infer.grpc.server import GrpcServer
 
 # Bytes of a request's first line and headers.
 _HEADERS_LIMIT = 32 << 10
 _IDLE_SECONDS = 75
+# A second signal is noticed within so many seconds.
+_LOOK_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
 class Listening:
-    """Where the server listens, and who may ask."""
+    """Where the server listens, and who may ask. `grpc_port` is None without gRPC."""
 
     host: str
     port: int
     keys: tuple[str, ...] = ()
     certificate: Path | None = None
     private_key: Path | None = None
+    grpc_port: int | None = None
 
     @property
     def is_local(self) -> bool:
@@ -91,10 +99,21 @@ def serve(
     say: Callable[[str], None],
 ) -> None:
     """Serve until SIGTERM or Ctrl-C. Requests that were accepted are then answered, and no further ones accepted."""
+    asyncio.run(_serve(served, listening, bound, running, say))
+
+
+async def _serve(
+    served: Sequence[Served],
+    listening: Listening,
+    bound: socket.socket,
+    running: Running,
+    say: Callable[[str], None],
+) -> None:
     models = Models(running.unload_after, say)
+    metrics = Metrics(models.by_name.values())
     admin = Admin(models, running.admin, say) if running.admin else None
     config = uvicorn.Config(
-        build(models, served, listening.keys, admin),
+        build(models, served, listening.keys, admin, metrics),
         log_config=None,
         access_log=False,
         server_header=False,
@@ -103,11 +122,43 @@ def serve(
         ssl_certfile=listening.certificate,
         ssl_keyfile=listening.private_key,
     )
-    asyncio.run(_Server(config).serve(sockets=[bound]))
+    grpc = await _serve_grpc(models, metrics, listening, say) if listening.grpc_port is not None else None
+    await _Server(config, grpc).serve(sockets=[bound])
+
+
+async def _serve_grpc(
+    models: Models, metrics: Metrics, listening: Listening, say: Callable[[str], None]
+) -> GrpcServer:
+    from edgehone.serve.infer.grpc.server import GrpcServer
+
+    server = GrpcServer(models, metrics, listening.keys)
+    assert listening.grpc_port is not None
+    port = await server.start(
+        listening.host, listening.grpc_port, listening.certificate, listening.private_key
+    )
+    say(f"gRPC on {listening.host} port {port}")
+    return server
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server, which ends with exit code 0 after a signal that asks for it, and at once after a second one."""
+    """uvicorn's server, which ends with exit code 0 after a signal that asks for it, and at once after a second one.
+
+    A gRPC server beside it ends first, while the engines still run.
+    """
+
+    def __init__(self, config: uvicorn.Config, grpc: GrpcServer | None) -> None:
+        super().__init__(config)
+        self._grpc = grpc
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Let accepted requests end, then end the engines."""
+        if self._grpc:
+            for server in self.servers:
+                server.close()  # neither way accepts a further request
+            ending = asyncio.create_task(self._grpc.end())
+            while not ending.done() and not self.force_exit:
+                await asyncio.wait([ending], timeout=_LOOK_SECONDS)
+        await super().shutdown(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Drain; uvicorn's own method also keeps the signal, and raises it again at the end."""

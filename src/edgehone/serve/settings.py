@@ -26,7 +26,7 @@ from edgehone.core.suggestions import suggest
 _PATHS = ("api_key_file", "admin_key_file", "tls_cert", "tls_key")
 # The smallest and largest value of each number.
 _LIMITS: Mapping[str, tuple[float, float]] = {
-    "port": (0, 65535), "parallel": (1, 1024), "max_queue": (0, 100_000),
+    "port": (0, 65535), "grpc_port": (0, 65535), "parallel": (1, 1024), "max_queue": (0, 100_000),
     "max_batch": (1, 65_536), "batch_delay": (0, 1000),
     "request_seconds": (1, 86_400),
     "unload_after": (1, 31_536_000),
@@ -48,6 +48,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
     host: str = "127.0.0.1"
     port: int = 8080
+    grpc_port: int | None = None
     api_key_file: str | None = None
     admin_key_file: str | None = None
     tls_cert: str | None = None

@@ -14,6 +14,7 @@ import msgspec
 
 from edgehone.serve.http import Refused
 from edgehone.serve.infer.check import check_form, check_inputs, check_outputs, port_of
+from edgehone.serve.infer.lookup import VERSION
 from edgehone.serve.infer.served import ServedGraph
 from edgehone.serve.infer.tensor import DATATYPES, Tensor, bytes_of
 
@@ -99,10 +100,6 @@ def read_request(body: bytes, header_length: str | None, served: ServedGraph) ->
         binary,
         bool(_flag(request.parameters, "binary_data_output", "the request")),
     )
-
-
-# The only version of a bundle: its folder names it.
-VERSION = "1"
 
 
 def _length(text: str, whole: int) -> int:

@@ -13,15 +13,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from edgehone.serve.http import Refused, read_body, unless_gone
-from edgehone.serve.infer.check import public
+from edgehone.serve.infer.lookup import LIMIT, VERSION, graph_of, metadata, model_of
 from edgehone.serve.infer.model import GraphModel
-from edgehone.serve.infer.rest import VERSION, answer, read_request
-from edgehone.serve.infer.tensor import DATATYPES
+from edgehone.serve.infer.rest import answer, read_request
 from edgehone.serve.metrics import Metrics
 from edgehone.serve.model import Model
 
-# Bytes of a request: about six pictures of 640 × 640 pixels in float32.
-LIMIT = 32 << 20
 HEADER = "inference-header-content-length"
 
 
@@ -58,13 +55,13 @@ class Inference:
 
     async def ready(self, request: Request) -> Response:
         """Every model answered a canary."""
-        ready = all(model.engine.problem is None for model in self._models.values())
+        ready = all(model.problem is None for model in self._models.values())
         return _json({"ready": ready}, 200 if ready else 503)
 
     async def model_ready(self, request: Request) -> Response:
         """The model answered a canary."""
-        model = self._model(request)
-        ready = model.engine.problem is None
+        model = model_of(self._models, *_asked(request))
+        ready = model.problem is None
         return _json({"name": model.name, "ready": ready}, 200 if ready else 503)
 
     async def metadata(self, request: Request) -> Response:
@@ -82,43 +79,18 @@ class Inference:
         asked = read_request(body, request.headers.get(HEADER), model.served)
         found = await unless_gone(request, model.infer(asked.tensors, asked.outputs))
         text, length = answer(model.name, asked, found.outputs)
-        self._metrics.seconds.labels(model.name).observe(time.perf_counter() - begun)
-        self._metrics.together.labels(model.name).observe(found.together)
+        self._metrics.answered(model.name, time.perf_counter() - begun, found.together)
         if length is None:
             return Response(text, media_type="application/json")
         return Response(text, headers={HEADER: str(length)}, media_type="application/octet-stream")
 
     def _graph(self, request: Request) -> GraphModel:
-        model = self._model(request)
-        if not isinstance(model, GraphModel):
-            raise Refused(400, f"{model.name} generates text: ask for POST /v1/completions")
-        return model
-
-    def _model(self, request: Request) -> Model:
-        name, version = request.path_params["name"], request.path_params.get("version", VERSION)
-        if name not in self._models:
-            raise Refused(404, f"there is no model {name[:80]!r}; served: {', '.join(self._models)}")
-        if version != VERSION:
-            raise Refused(404, f"{name} has no version {version[:80]!r}, only {VERSION}")
-        return self._models[name]
+        return graph_of(self._models, *_asked(request))
 
 
-def metadata(model: GraphModel) -> dict[str, Any]:
-    """Return a graph's name, platform, inputs and outputs as the protocol has them; -1 is a free size."""
-    served = model.served
-    ports = {"inputs": served.inputs, "outputs": served.outputs}
-    return {
-        "name": model.name,
-        "versions": [VERSION],
-        "platform": served.bundle.manifest.recipe["backend"],
-        **{
-            part: [
-                {"name": one.name, "datatype": DATATYPES[one.dtype], "shape": public(one.shape)}
-                for one in found
-            ]
-            for part, found in ports.items()
-        },
-    }
+def _asked(request: Request) -> tuple[str, str]:
+    """Return the name and the version in a path."""
+    return request.path_params["name"], request.path_params.get("version", VERSION)
 
 
 def _json(body: Any, status: int = 200) -> Response:
