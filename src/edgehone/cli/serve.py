@@ -24,9 +24,8 @@ if TYPE_CHECKING:
 
 # The options that a file of settings may contain too.
 _SETTINGS = (
-    "host", "port", "grpc_port", "api_key_file", "admin_key_file", "tls_cert", "tls_key", "parallel", "max_queue", "max_batch",
-    "batch_delay",
-    "request_seconds", "unload_after",
+    "host", "port", "grpc_port", "api_key_file", "admin_key_file", "tls_cert", "tls_key", "parallel", "max_queue",
+    "max_batch", "batch_delay", "request_seconds", "unload_after",
 )  # fmt: skip
 
 EXAMPLE = """examples:
