@@ -181,6 +181,42 @@ def test_what_a_model_says_is_text(browser: Browser, fake: Scripted) -> None:
     assert all(url.startswith((fake.url, "data:")) for url in browser.requests if not url.endswith("/x"))
 
 
+def test_the_stop_button_and_the_names_of_controls(browser: Browser, fake: Scripted) -> None:
+    browser.visit(fake.url)
+    until(browser, "document.activeElement.id === 'prompt'")
+    fake.answers = [["word "] * 2000]
+    ask(browser, "Hello")
+    until(browser, f"({ANSWER} ?? '').length > 20")
+    assert browser.value("document.querySelector('#log .answer').ariaBusy") == "true"
+    assert browser.value("document.getElementById('announcement').textContent") == "The model answers."
+    browser.press("Tab")
+    assert browser.value("document.activeElement.id") == "stop"
+    nodes = browser.ask("Accessibility.getFullAXTree")["nodes"]
+    controls = {"textbox", "button", "combobox", "spinbutton", "log", "region", "DisclosureTriangle"}
+    named = [
+        (node["role"]["value"], node["name"]["value"])
+        for node in nodes
+        if not node["ignored"] and node["role"]["value"] in controls
+    ]
+    assert ("button", "Stop") in named and ("textbox", "Message") in named and ("combobox", "Model") in named
+    assert ("spinbutton", "Temperature") in named and all(name for _, name in named)
+    browser.press("Enter")
+    assert until(browser, FIGURES).endswith("stopped")
+    assert browser.value("document.activeElement.id") == "prompt"
+    assert browser.value("document.querySelector('#log .answer').ariaBusy") == "false"
+    fake.answers = [["Hi"]]
+    ask(browser, "Again")
+    until(browser, "!conversation.running")
+    assert fake.asked[-1]["messages"][1]["content"].startswith("word word ")
+    browser.value("document.getElementById('clear').focus()")
+    browser.press("Enter")
+    assert browser.value("document.querySelectorAll('#log article').length") == 0
+    fake.answers = [["Hi"]]
+    ask(browser, "New")
+    until(browser, "!conversation.running")
+    assert [one["content"] for one in fake.asked[-1]["messages"]] == ["New"]
+
+
 def test_errors_are_told_and_the_text_comes_back(browser: Browser, fake: Scripted) -> None:
     browser.visit(fake.url)
     until(browser, "document.activeElement.id === 'prompt'")

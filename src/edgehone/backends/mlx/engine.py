@@ -1,8 +1,12 @@
 """mlx-lm's continuous batching over an MLX model folder (worker side).
 
-Its batches keep each request's sampler in a list that stays as it was when a request leaves, if all requests of the
-batch have none; the next one that joins then gets another's (mlx-lm 0.31). The same holds for processors of logits. So
-every request has both.
+Two things of mlx-lm 0.31 would mix up requests:
+
+- Its batches keep each request's sampler in a list that stays as it was when a request leaves, if all requests of the
+  batch have none; the next one that joins then gets another's. The same holds for processors of logits. So every
+  request has both.
+- It fills up shorter prompts that it reads together with padding, which recurrent states (mamba) take in. Prompts of
+  models with such states are read one after another.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ from typing import Any
 from edgehone.backends.mlx.session import open_model
 from edgehone.backends.serving import EngineRequest, Option, Produced, TokenLogprobs
 from edgehone.backends.shared.ids import check_ids
+from edgehone.core.errors import ModelError
 
 # Below this temperature its reciprocal times a logit may exceed float32; the likeliest token is then drawn anyway.
 _LEAST_TEMPERATURE = 1e-4
@@ -33,12 +38,22 @@ class MlxEngine:
     processes: tuple[int, ...] = ()
 
     def __init__(self, folder: Path, settings: Mapping[str, Any], places: int) -> None:
-        """Load the model for up to `places` requests at the same time."""
+        """Load the model for up to `places` requests at the same time.
+
+        Raises ModelError for an architecture whose cache mlx-lm does not batch.
+        """
         from mlx_lm.generate import BatchGenerator
+        from mlx_lm.models.cache import KVCache, RotatingKVCache, make_prompt_cache
 
         model, self._vocabulary = open_model(folder, settings)
+        caches = make_prompt_cache(model)
+        if unable := {type(one).__name__ for one in caches if not hasattr(one, "merge")}:
+            raise ModelError(
+                f"mlx-lm does not batch requests to this architecture: {', '.join(sorted(unable))}"
+            )
+        padded = all(isinstance(one, (KVCache, RotatingKVCache)) for one in caches)
         self._generator = BatchGenerator(
-            model, completion_batch_size=places, prefill_batch_size=min(places, 8)
+            model, completion_batch_size=places, prefill_batch_size=min(places, 8) if padded else 1
         )
         self._requests: dict[int, tuple[EngineRequest, _Logprobs]] = {}  # by the generator's own numbers
 
