@@ -27,13 +27,14 @@ class Scripted:
         self.answers: list[Sequence[str] | Response] = []
         self.asked: list[Any] = []
         self.metrics = ""
+        self.state: dict[str, Any] = {"problems": {}, "proofs": {}, "unloaded": []}
         self.url = ""
 
     def routes(self) -> list[Route]:
         """Return the routes: the page's own, and scripted ones for what it asks."""
         return [
             Route("/models.json", lambda request: JSONResponse({"models": self.models})),
-            Route("/readyz", lambda request: JSONResponse({"problems": {}, "proofs": {}})),
+            Route("/readyz", lambda request: JSONResponse(self.state)),
             Route("/metrics", lambda request: PlainTextResponse(self.metrics)),
             Route("/{path:path}", self._answer, methods=["POST"]),
             Route("/v2/models/{name}", self._answer, methods=["GET"]),

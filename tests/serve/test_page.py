@@ -89,7 +89,7 @@ def test_a_conversation_with_the_keyboard_alone(browser: Browser, keyed: Server)
     browser.visit(keyed.url)
     until(browser, "document.activeElement.id === 'key'")
     ask(browser, "wrong")
-    assert "no valid API key" in until(browser, "document.getElementById('key-problem').textContent")
+    assert "no valid key" in until(browser, "document.getElementById('key-problem').textContent")
     assert browser.value("sessionStorage.getItem('edgehone-api-key')") == "wrong"
     ask(browser, KEY)
     until(browser, "document.activeElement.id === 'prompt'")
@@ -323,6 +323,21 @@ def check(browser: Browser) -> None:
     browser.value("document.getElementById('settings').open = true; askForKey('z'); announce(''); 0")
     assert browser.value("too_wide()") == []
     assert browser.value("pale()") == {}
+
+
+def test_what_is_said_of_the_state(browser: Browser, fake: Scripted) -> None:
+    state = "document.getElementById('state').textContent"
+    browser.visit(fake.url)
+    assert until(browser, state) == "ready"
+    fake.state = {**fake.state, "proofs": {"chatty": "all 48 tokens are equal"}}
+    until(browser, f"{state} === 'ready: all 48 tokens are equal'")
+    fake.state = {**fake.state, "unloaded": ["chatty"]}
+    until(browser, f"{state} === 'unloaded: the next request loads it'")
+    fake.state = {**fake.state, "problems": {"chatty": "the engine failed"}}
+    until(browser, f"{state} === 'the engine failed'")
+    fake.models = [PLAIN]
+    fake.state = {**fake.state, "problems": {}}
+    until(browser, f"{state} === 'ready' && chosen().name === 'plain'")
 
 
 def test_the_figures_of_the_last_minute(browser: Browser, fake: Scripted) -> None:

@@ -43,13 +43,19 @@ async function showModel() {
 }
 
 function showState() {
-  const { state } = page;
   const name = chosen()?.name;
-  const problem = state === null ? "the server does not answer" : state?.problems[name];
-  const text = problem ?? (state && name ? "ready" : "");
-  const proof = problem ? "" : state?.proofs[name];
-  byId("state").className = problem ? "problem" : "ready";
-  byId("state").textContent = proof ? `${text}: ${proof}` : text;
+  const [text, isWell] = stateOf(page.state, name);
+  byId("state").className = isWell ? "ready" : "problem";
+  byId("state").textContent = text;
+}
+
+// What /readyz says of a model, in words, and whether it can answer.
+function stateOf(state, name) {
+  if (state === null) return ["the server does not answer", false];
+  if (!state || !name) return ["", true];
+  if (state.problems[name]) return [state.problems[name], false];
+  if (state.unloaded.includes(name)) return ["unloaded: the next request loads it", true];
+  return [state.proofs[name] ? `ready: ${state.proofs[name]}` : "ready", true];
 }
 
 function askForKey(problem) {
