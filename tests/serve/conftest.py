@@ -13,9 +13,12 @@ from tests.finished import Finished, list_again
 from tests.serve.server import Server, running
 
 TEMPLATE = (
+    "{% if tools %}{{ tools | tojson }}{% endif %}"
     "{% for m in messages %}{% if m.content == 'refused' %}{{ raise_exception('not that') }}{% endif %}"
     "{% if m.content == 'for ever' %}{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}"
-    "{% endif %}[{{ m.role }}] {{ m.content }}\n{% endfor %}{% if add_generation_prompt %}[assistant] {% endif %}"
+    "{% endif %}[{{ m.role }}] {{ m.content }}"
+    "{% for call in m.tool_calls or [] %}<tool_call>{{ call.function | tojson }}</tool_call>{% endfor %}{{ '\\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}[assistant] {% endif %}"
 )
 
 

@@ -152,6 +152,17 @@ def test_logprobs_end_before_a_stop_string(server: Server) -> None:
     assert choice["logprobs"]["tokens"] == whole["logprobs"]["tokens"][:size]
 
 
+def test_a_schema_is_kept(client: openai.OpenAI) -> None:
+    schema = {"type": "object", "properties": {"n": {"type": "integer", "minimum": 3}}, "required": ["n"]}
+    form: Any = {"type": "json_schema", "json_schema": {"name": "number", "schema": schema}}
+    asked: Any = {"model": "bundle", "messages": HELLO, "response_format": form}
+    (choice,) = client.chat.completions.create(**asked).choices
+    assert choice.message.content == '{"n":3}' and choice.finish_reason == "stop"
+    form["json_schema"]["schema"] = {"type": "nonsense"}
+    with pytest.raises(openai.BadRequestError, match="does not know the JSON schema"):
+        client.chat.completions.create(**asked)
+
+
 def test_events_are_padded_if_asked(server: Server) -> None:
     asked = {"model": "bundle", "messages": HELLO, "max_tokens": 20}
     plain = server.events(CHAT, asked)
@@ -201,6 +212,14 @@ def test_a_seed_makes_drawing_repeatable(server: Server) -> None:
 
 
 CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
+TOOL = {"type": "function", "function": {"name": "time", "parameters": {"type": "object"}}}
+OTHER = {"type": "function", "function": {"name": "other"}}
+OBJECT = {"type": "json_object"}
+CALL = {"id": "1", "type": "function", "function": {"name": "time", "arguments": "{}"}}
+BAD = {"id": "1", "type": "function", "function": {"name": "time", "arguments": "[1]"}}
+NESTED: dict[str, Any] = {"type": "json_schema", "json_schema": {"name": "deep", "schema": {}}}
+for _ in range(70):
+    NESTED["json_schema"]["schema"] = {"items": NESTED["json_schema"]["schema"]}
 DEEP = b'{"model": "bundle", "prompt": "a", "logit_bias": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
 
 
@@ -241,9 +260,19 @@ DEEP = b'{"model": "bundle", "prompt": "a", "logit_bias": ' + b"[" * 100_000 + b
         (CHAT, {"model": "bundle", "messages": []}, 400, "length >= 1"),
         (CHAT, {"model": "bundle", "messages": [{"role": "king", "content": "a"}]}, 400, "king"),
         (CHAT, {"model": "bundle", "messages": [{"role": "user", "content": [{"type": "image"}]}]}, 400, "image"),
-        (CHAT, {"model": "bundle", "messages": HELLO, "tools": [{}]}, 400, "tools is not supported"),
+        (CHAT, {"model": "bundle", "messages": HELLO, "tools": [{}]}, 400, "tools"),
+        (CHAT, {"model": "bundle", "messages": HELLO, "tools": [{"type": "custom"}]}, 400, "custom"),
+        (CHAT, {"model": "bundle", "messages": HELLO, "tools": [TOOL, TOOL]}, 400, "the same name"),
+        (CHAT, {"model": "bundle", "messages": HELLO, "tool_choice": "required"}, 400, "there are no tools"),
+        (CHAT, {"model": "bundle", "messages": HELLO, "tools": [TOOL], "tool_choice": "any"}, 400, "tool_choice"),
+        (CHAT, {"model": "bundle", "messages": HELLO, "tools": [TOOL], "tool_choice": OTHER}, 400, "no tool 'other'"),
+        (CHAT, {"model": "bundle", "messages": HELLO, "tools": [TOOL], "response_format": OBJECT}, 400, "exclude"),
+        (CHAT, {"model": "bundle", "messages": [{"role": "tool", "content": "a"}]}, 400, "tool_call_id"),
+        (CHAT, {"model": "bundle", "messages": [{"role": "user", "tool_calls": [CALL]}]}, 400, "only the assistant"),
+        (CHAT, {"model": "bundle", "messages": [{"role": "assistant", "tool_calls": [BAD]}]}, 400, "no JSON object"),
+        (CHAT, {"model": "bundle", "messages": HELLO, "response_format": NESTED}, 400, "64 deep"),
+        (CHAT, {"model": "bundle", "messages": HELLO, "response_format": {"type": "xml"}}, 400, "json_schema"),
         (CHAT, {"model": "bundle", "messages": [{"role": "user", "content": "refused"}]}, 400, "not that"),
-        (CHAT, {"model": "bundle", "messages": HELLO, "response_format": {"type": "json_object"}}, 400, "response"),
     ],
 )  # fmt: skip
 def test_a_request_that_cannot_be_answered(

@@ -83,7 +83,7 @@ def test_served_text_is_that_of_run(name: str, bundle_of: Callable[[str], Path])
         assert streamed == [one["text"] for one in ran]
         chat = {"model": "bundle", "messages": [{"role": "user", "content": PROMPTS[0]}], "max_tokens": 32}
         assert server.post("/v1/chat/completions", chat).json()["choices"][0]["message"]["content"]
-        _a_schema_is_kept_or_refused(server)
+        _a_schema_is_kept_or_refused(server, name)
         _logprobs_are_given_or_refused(server, name)
         _drawing_is_repeatable(server)
         _requests_do_not_change_each_other(server)
@@ -96,26 +96,48 @@ def _streamed(server: Server, prompt: str) -> str:
     return "".join(json.loads(one)["choices"][0]["text"] for one in events[:-1])
 
 
-def _a_schema_is_kept_or_refused(server: Server) -> None:
-    schema = {
-        "type": "object",
-        "properties": {"n": {"type": "integer"}},
-        "required": ["n"],
-        "additionalProperties": False,
-    }
+def _a_schema_is_kept_or_refused(server: Server, name: str) -> None:
+    schema = {"type": "object"}
     form = {"type": "json_schema", "json_schema": {"name": "number", "schema": schema, "strict": True}}
     asked = {"messages": [{"role": "user", "content": PROMPTS[0]}], "max_tokens": 64, "response_format": form}
     answer = server.post("/v1/chat/completions", {"model": "bundle", **asked})
+    assert (answer.status_code == 400) is (name != "llamacpp")
     if answer.status_code == 400:
         assert "response_format is not supported" in answer.json()["error"]["message"]
         return
-    found = json.loads(answer.json()["choices"][0]["message"]["content"])
-    assert found.keys() == {"n"} and isinstance(found["n"], int)
-    # Characters that the vocabulary has only as bytes.
-    for text in ("漢字 and 😀é", "😀", " é"):
-        form = {"type": "json_schema", "json_schema": {"name": "text", "schema": {"const": text}}}
-        answer = server.post("/v1/chat/completions", {"model": "bundle", **asked, "response_format": form})
+    _schemas_are_kept(server)
+
+
+def _schemas_are_kept(server: Server) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"n": {"type": "integer", "minimum": 0, "maximum": 99}},
+        "required": ["n"],
+        "additionalProperties": False,
+    }
+
+    def answered(schema: Any, **more: Any) -> Any:
+        form = {"type": "json_schema", "json_schema": {"name": "number", "schema": schema, "strict": True}}
+        asked = {
+            "messages": [{"role": "user", "content": PROMPTS[0]}],
+            "max_tokens": 64,
+            "response_format": form,
+        }
+        return server.post("/v1/chat/completions", {"model": "bundle", **asked, **more})
+
+    answer = answered(schema, n=3, temperature=1.0)
+    assert answer.status_code == 200, answer.text
+    for choice in answer.json()["choices"]:
+        found = json.loads(choice["message"]["content"])
+        assert found.keys() == {"n"} and isinstance(found["n"], int)
+    for text in ("漢字 and 😀é", "😀", " é"):  # characters that the vocabulary has only as bytes
+        answer = answered({"const": text})
+        assert answer.status_code == 200, answer.text
         assert json.loads(answer.json()["choices"][0]["message"]["content"]) == text
+    for bad in ({"type": "nonsense"}, {"$ref": "#/nowhere"}):
+        answer = answered(bad)
+        assert answer.status_code == 400, answer.text
+    assert server.complete(PROMPTS[0], max_tokens=4)["choices"][0]["text"]
 
 
 def _logprobs_are_given_or_refused(server: Server, name: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,10 +26,17 @@ class TextProcess:
         self._lock = asyncio.Lock()
         self._running: _Running | None = None
         self.has_template = False
+        self._takes: Mapping[str, bool] = {}
 
-    async def conversation(self, messages: Sequence[Any]) -> list[int]:
+    async def conversation(self, messages: Sequence[Any], tools: Sequence[Any] = ()) -> list[int]:
         """Return the ids of messages in the model's chat template. Raises InputError if it cannot be rendered."""
-        return await self._ids({"messages": messages})
+        return await self._ids({"messages": messages, "tools": tools})
+
+    async def takes(self) -> Mapping[str, bool]:
+        """Return whether the chat template writes `tools`, and `calls` with their results, into a prompt."""
+        if not self._takes:
+            self._takes = await self._ask({"takes": True})
+        return self._takes
 
     async def prompt(self, text: str) -> list[int]:
         """Return the ids of a plain text."""
@@ -50,6 +57,10 @@ class TextProcess:
             self._running = None
 
     async def _ids(self, question: dict[str, Any]) -> list[int]:
+        ids: list[int] = (await self._ask(question))["ids"]
+        return ids
+
+    async def _ask(self, question: dict[str, Any]) -> dict[str, Any]:
         running = await self._open()
         try:
             answer = await running.channel.ask(question, SECONDS)
@@ -58,8 +69,7 @@ class TextProcess:
             raise InputError(f"the prompt took longer than {SECONDS:.0f} s to render and tokenize") from None
         if "error" in answer:
             raise InputError(answer["error"])
-        ids: list[int] = answer["ids"]
-        return ids
+        return answer
 
     async def _open(self) -> _Running:
         async with self._lock:

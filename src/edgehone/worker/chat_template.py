@@ -18,6 +18,29 @@ Message = Mapping[str, Any]
 # The special tokens that tokenizer_config.json names and templates use.
 _SPECIAL = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 
+# A tool, a call of it and its result, which show what a template writes. Some templates ask for ids of 9 characters.
+_PROBE_PARAMETERS = {
+    "type": "object",
+    "properties": {"probe_argument": {"type": "string", "description": "an argument"}},
+    "required": ["probe_argument"],
+}
+_PROBE_TOOL = {
+    "type": "function",
+    "function": {"name": "probe_name", "description": "a function", "parameters": _PROBE_PARAMETERS},
+}
+_PROBE_CALL = {
+    "role": "assistant",
+    "content": "",
+    "tool_calls": [
+        {
+            "id": "callprobe",
+            "type": "function",
+            "function": {"name": "probe_name", "arguments": {"probe_argument": "probe_value"}},
+        }
+    ],
+}
+_PROBE_RESULT = {"role": "tool", "content": "probe_result", "tool_call_id": "callprobe", "name": "probe_name"}
+
 
 def read_template(folder: Path) -> str | None:
     """Return the chat template in a tokenizer's folder, or None if there is none.
@@ -47,11 +70,34 @@ def special_tokens(folder: Path) -> dict[str, str]:
     return {name: text for name, text in texts.items() if isinstance(text, str)}
 
 
-def render(template: str, messages: Sequence[Message], special: Mapping[str, str]) -> str:
+def takes(template: str, special: Mapping[str, str]) -> dict[str, bool]:
+    """Return whether a template writes `tools`, and `calls` of them with their results, into a prompt.
+
+    A template leaves out in silence what it does not know. So a conversation with all of them is rendered.
+    """
+
+    def written(messages: Sequence[Message], *texts: str) -> bool:
+        try:
+            rendered = render(template, messages, special, [_PROBE_TOOL])
+        except ModelError:
+            return False
+        return all(text in rendered for text in texts)
+
+    question = {"role": "user", "content": "probe question"}
+    return {
+        "tools": written([question], "probe_name", "probe_argument"),
+        "calls": written([question, _PROBE_CALL, _PROBE_RESULT], "probe_value", "probe_result"),
+    }
+
+
+def render(
+    template: str, messages: Sequence[Message], special: Mapping[str, str], tools: Sequence[Any] = ()
+) -> str:
     """Return the text of a conversation that ends where the model's answer begins.
 
-    `messages` have a role and a content, `special` is from `special_tokens`. Raises ModelError with the template's or
-    Jinja's message if it cannot be rendered, SetupError if jinja2 is missing.
+    `messages` have a role and a content, and may have tool_calls whose arguments are objects; `special` is from
+    `special_tokens`; `tools` have the form of the OpenAI API. Raises ModelError with the template's or Jinja's message
+    if it cannot be rendered, SetupError if jinja2 is missing.
     """
     try:
         environment = _environment()
@@ -61,7 +107,8 @@ def render(template: str, messages: Sequence[Message], special: Mapping[str, str
         ) from error
     try:
         compiled = environment.from_string(template)
-        return str(compiled.render(messages=list(messages), add_generation_prompt=True, **special))
+        given = {"messages": list(messages), "tools": list(tools) or None, "add_generation_prompt": True}
+        return str(compiled.render(**given, **special))
     # A template may fail in any way that an expression of Python can.
     except Exception as error:
         raise ModelError(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgehone.core.errors import InputError
-from edgehone.worker.chat_template import Message, read_template, render, special_tokens
+from edgehone.worker.chat_template import Message, read_template, render, special_tokens, takes
 from edgehone.worker.original_tokenizer import OriginalTokenizer
 from edgehone.worker.stable_text import StableText
 
@@ -47,10 +47,15 @@ class Text:
             raise InputError(f"the prompt {text[:60]!r} has no token", hint="give a longer --prompt")
         return [int(i) for i in ids]
 
-    def conversation(self, messages: Sequence[Message]) -> list[int]:
+    def takes(self) -> dict[str, bool]:
+        """Return what the model's chat template writes; see `takes` in `chat_template`."""
+        assert self._template is not None
+        return takes(self._template, self._special)
+
+    def conversation(self, messages: Sequence[Message], tools: Sequence[Any] = ()) -> list[int]:
         """Return the ids of a conversation in the model's chat template. Raises ModelError if it cannot be rendered."""
         assert self._template is not None
-        rendered = render(self._template, messages, self._special)
+        rendered = render(self._template, messages, self._special, tools)
         if self._original:
             return self._original.tokenize(rendered, special=False)
         ids = [int(i) for i in self._session.tokenize(rendered)]

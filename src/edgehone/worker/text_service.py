@@ -23,7 +23,8 @@ def serve(job: WorkerJob) -> dict[str, Any]:
     folder in a bundle); without a tokenizer.json in it, the artifact is opened for the runtime's own tokenizer.
 
     The first message sent is {"ready": true, "template": whether there is one, "tokenizer": whose}. Messages received:
-    {"id", "messages"} or {"id", "prompt"}, answered by {"id", "ids"} or {"id", "error"}; {"open": stream, "stop":
+    {"id", "messages", "tools"} or {"id", "prompt"}, answered by {"id", "ids"} or {"id", "error"}; {"id", "takes"},
+    answered by {"id", "tools", "calls"}, see `takes` in `chat_template`; {"open": stream, "stop":
     texts}, not answered; {"id", "add": stream, "ids", "logprobs", "last"}, answered by {"id", "text", "stopped",
     "logprobs"}; {"close": stream}. Returns {}.
     """
@@ -59,16 +60,19 @@ class _Tokenizer:
 def _answer(text: Text, streams: dict[int, TextStream], message: dict[str, Any]) -> dict[str, Any]:
     try:
         if "messages" in message:
-            return {"ids": text.conversation(message["messages"])}
+            return {"ids": text.conversation(message["messages"], message["tools"])}
         if "prompt" in message:
             return {"ids": text.prompt(message["prompt"])}
-        stream = streams.get(message["add"])
-        if stream is None:
-            return {"error": "the stream was closed"}
-        more, stopped = stream.add(message["ids"], last=message["last"])
-        logprobs = stream.logprobs(message["logprobs"], more)
-        return {"text": more, "stopped": stopped, "logprobs": logprobs}
+        return text.takes() if "takes" in message else _added(streams, message)
     except EdgehoneError as error:
         return {"error": error.message}
     except Exception as error:  # noqa: BLE001 - a template or a tokenizer may raise any type
         return {"error": f"{type(error).__name__}: {error}"}
+
+
+def _added(streams: dict[int, TextStream], message: dict[str, Any]) -> dict[str, Any]:
+    stream = streams.get(message["add"])
+    if stream is None:
+        return {"error": "the stream was closed"}
+    more, stopped = stream.add(message["ids"], last=message["last"])
+    return {"text": more, "stopped": stopped, "logprobs": stream.logprobs(message["logprobs"], more)}

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import time
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from edgehone.backends.null.drawing import draw
+from edgehone.backends.null.instance import smallest
 from edgehone.backends.serving import EngineRequest, Option, Produced, TokenLogprobs
 from edgehone.backends.sessions import Sampling
 from edgehone.backends.shared.ids import check_ids
+from edgehone.core.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,7 +24,7 @@ class NullEngine:
     """Answers up to `places` requests at a time, the others in their order."""
 
     options: frozenset[Option] = frozenset({
-        "temperature", "top_p", "top_k", "seed", "repetition_penalty", "logprobs", "top_logprobs"
+        "temperature", "top_p", "top_k", "seed", "repetition_penalty", "logprobs", "top_logprobs", "json_schema"
     })  # fmt: skip
 
     context: int | None = None
@@ -71,15 +74,23 @@ class _Answer:
         given = {name: value for name, value in request.options.items() if name in _GREEDY}
         self.sampling = Sampling(**{**_GREEDY, **given})
         self.random = np.random.default_rng(self.sampling.seed)
+        schema = request.options.get("json_schema")
+        # Instead of drawing, the smallest text that satisfies a schema is written.
+        self.written = None if schema is None else _written(schema)
 
     def advance(self, table: NDArray[np.float32]) -> Produced:
         """Draw the next token."""
         logits = table[self.last].astype("float64")
         row = logits.copy()
-        self.last = draw(logits, self.seen, self.sampling, self.random)
+        if self.written is None:
+            self.last = draw(logits, self.seen, self.sampling, self.random)
+        else:
+            self.last = self.written[self.made]
         self.seen.add(self.last)
         self.made += 1
         number = self.request.number
+        if self.written is not None and self.made == len(self.written):
+            return Produced(number, [self.last], "stop", logprobs=self._logprobs(row))
         if self.last in self.request.ends:
             return Produced(number, [], "stop")
         reason: Literal["length"] | None = "length" if self.made == self.request.count else None
@@ -98,3 +109,10 @@ class _Answer:
                 self.last, float(logits[self.last]), [(int(i), float(logits[i])) for i in likeliest]
             )
         ]
+
+
+def _written(schema: Any) -> bytes:
+    try:
+        return json.dumps(smallest(schema), ensure_ascii=False, separators=(",", ":")).encode()
+    except (TypeError, AttributeError, KeyError, UnicodeEncodeError, RecursionError) as error:
+        raise InputError(f"the null backend does not know this JSON schema: {error!r}") from error

@@ -16,8 +16,10 @@ from starlette.responses import Response
 from edgehone.core.errors import EdgehoneError
 from edgehone.serve.http import Events, event, unless_gone
 from edgehone.serve.metrics import Metrics
-from edgehone.serve.model import LanguageModel, Piece, Wanted
+from edgehone.serve.model import LanguageModel, Wanted
 from edgehone.serve.openai.choices import Part, answered
+from edgehone.serve.openai.tool_calls import Call
+from edgehone.serve.openai.tools import Tools
 
 _encode = msgspec.json.Encoder().encode
 DONE = event(b"[DONE]")
@@ -48,6 +50,7 @@ class Answer:
     wanted: list[Wanted]
     prompt_tokens: int
     metrics: Metrics
+    tools: Tools | None = None
     usage_at_end: bool = False
     obfuscated: bool = False
     number: str = field(default_factory=lambda: secrets.token_hex(12))
@@ -57,26 +60,28 @@ class Answer:
         """Log-probabilities are written if the engine is asked for them."""
         asked = bool(self.wanted[0].options.get("logprobs"))
         self._logprobs = [_Logprobs(self.form, asked) for _ in self.wanted]
+        self._called = [0] * len(self.wanted)  # calls of each choice that were sent
 
     async def whole(self, request: Request) -> Response:
         """Return the answers as one JSON object. Raises what `LanguageModel.answer` raises."""
         found = await unless_gone(request, self._all())
-        choices = [self._choice(index, pieces) for index, pieces in enumerate(found)]
-        tokens = sum(piece.tokens for pieces in found for piece in pieces)
+        choices = [self._choice(parts) for parts in found]
+        tokens = sum(part.piece.tokens for parts in found for part in parts)
         body = {**self._head(self.form.whole), "choices": choices, "usage": self._usage(tokens)}
         return Response(_encode(body), media_type="application/json")
 
     async def stream(self, request: Request) -> Response:
         """Return the answers as events. Raises what `LanguageModel.answer` raises before the first piece."""
-        parts = answered(self.model, self.wanted, self.metrics)
+        parts = answered(self.model, self.wanted, self.metrics, self.tools)
         first = await unless_gone(request, _next(parts))
         return Events(self._events(first, parts))
 
-    async def _all(self) -> list[list[Piece]]:
-        found: list[list[Piece]] = [[] for _ in self.wanted]
-        async with aclosing(answered(self.model, self.wanted, self.metrics)) as parts:  # type: ignore[type-var]
+    async def _all(self) -> list[list[Part]]:
+        found: list[list[Part]] = [[] for _ in self.wanted]
+        answers = answered(self.model, self.wanted, self.metrics, self.tools)
+        async with aclosing(answers) as parts:  # type: ignore[type-var]
             async for part in parts:
-                found[part.index].append(part.piece)
+                found[part.index].append(part)
         return found
 
     async def _events(self, first: Part, rest: AsyncIterator[Part]) -> AsyncIterator[bytes]:
@@ -89,7 +94,7 @@ class Answer:
             async with aclosing(_chain(first, rest)) as parts:  # type: ignore[type-var]
                 async for part in parts:
                     tokens += part.piece.tokens
-                    if part.piece.text or part.piece.reason or part.piece.logprobs:
+                    if part.piece.text or part.piece.reason or part.piece.logprobs or part.calls:
                         yield self._piece(part)
         except EdgehoneError as error:
             body = {"error": {"message": error.message, "type": "server_error", "param": None, "code": None}}
@@ -104,7 +109,14 @@ class Answer:
         piece = part.piece
         content: dict[str, Any] = {"text": piece.text}
         if self.form.chat:
-            content = {"delta": {"content": piece.text} if piece.text else {}}
+            delta: dict[str, Any] = {"content": piece.text} if piece.text else {}
+            if part.calls:
+                first = self._called[part.index]
+                self._called[part.index] += len(part.calls)
+                delta["tool_calls"] = [
+                    {"index": at, **_call(call)} for at, call in enumerate(part.calls, first)
+                ]
+            content = {"delta": delta}
         logprobs = self._logprobs[part.index].of(piece.logprobs)
         return self._chunk(part.index, {**content, "logprobs": logprobs, "finish_reason": piece.reason})
 
@@ -115,11 +127,14 @@ class Answer:
             chunk["obfuscation"] = obfuscation(len(_encode(chunk)))
         return event(_encode(chunk))
 
-    def _choice(self, index: int, pieces: list[Piece]) -> dict[str, Any]:
+    def _choice(self, parts: list[Part]) -> dict[str, Any]:
+        index, pieces = parts[-1].index, [part.piece for part in parts]
         text, reason = "".join(piece.text for piece in pieces), pieces[-1].reason
         content: dict[str, Any] = {"text": text}
         if self.form.chat:
-            content = {"message": {"role": "assistant", "content": text, "refusal": None}}
+            calls = [_call(call) for part in parts for call in part.calls]
+            message = {"role": "assistant", "content": text if text or not calls else None, "refusal": None}
+            content = {"message": {**message, **({"tool_calls": calls} if calls else {})}}
         logprobs = self._logprobs[index].of([one for piece in pieces for one in piece.logprobs])
         return {"index": index, **content, "logprobs": logprobs, "finish_reason": reason}
 
@@ -156,6 +171,11 @@ class _Logprobs:
             ],
             "text_offset": offsets,
         }
+
+
+def _call(call: Call) -> dict[str, Any]:
+    function = {"name": call.name, "arguments": call.arguments}
+    return {"id": f"call_{call.number}", "type": "function", "function": function}
 
 
 def _legacy(entry: Mapping[str, Any]) -> str:

@@ -6,25 +6,30 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from edgehone.serve.admission import Ticket
 from edgehone.serve.metrics import Metrics
 from edgehone.serve.model import LanguageModel, Piece, Wanted
+from edgehone.serve.openai.tool_calls import Call
+from edgehone.serve.openai.tools import Tools
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Part:
-    """A piece of the choice with this index."""
+    """A piece of the choice with this index, and the calls of tools that it completes."""
 
     index: int
     piece: Piece
+    calls: Sequence[Call] = ()
 
 
-async def answered(model: LanguageModel, wanted: Sequence[Wanted], metrics: Metrics) -> AsyncIterator[Part]:
+async def answered(
+    model: LanguageModel, wanted: Sequence[Wanted], metrics: Metrics, tools: Tools | None = None
+) -> AsyncIterator[Part]:
     """Yield the parts of all choices. Each takes a place of its own in the engine; they are admitted all or none.
 
     Raises what `LanguageModel.answer` raises; the other choices then end.
@@ -32,7 +37,7 @@ async def answered(model: LanguageModel, wanted: Sequence[Wanted], metrics: Metr
     tickets = model.admission.admit(len(wanted))
     try:
         choices = [
-            _choice(index, model, one, ticket, metrics)
+            _choice(index, _timed(model, one, ticket, metrics), tools)
             for index, (one, ticket) in enumerate(zip(wanted, tickets, strict=True))
         ]
         async with aclosing(merged(choices)) as parts:  # type: ignore[type-var]
@@ -80,10 +85,27 @@ async def _drain(source: AsyncIterator[T], queue: asyncio.Queue[tuple[T] | Excep
         queue.put_nowait(None)
 
 
-async def _choice(
-    index: int, model: LanguageModel, wanted: Wanted, ticket: Ticket, metrics: Metrics
-) -> AsyncIterator[Part]:
-    """Yield the parts of one choice and count them."""
+async def _choice(index: int, pieces: AsyncIterator[Piece], tools: Tools | None) -> AsyncIterator[Part]:
+    """Yield the parts of one choice. With tools, their calls are taken out of the text."""
+    finder = tools.finder() if tools else None
+    async with aclosing(pieces) as found:  # type: ignore[type-var]
+        async for piece in found:
+            if finder is None:
+                yield Part(index, piece)
+                continue
+            text, calls = finder.add(piece.text, last=piece.reason is not None)
+            reason = "stop" if finder.done else piece.reason
+            if reason == "stop" and finder.found and tools and not tools.named:
+                reason = "tool_calls"
+            yield Part(index, replace(piece, text=text, reason=reason), calls)
+            if finder.done:
+                return
+
+
+async def _timed(
+    model: LanguageModel, wanted: Wanted, ticket: Ticket, metrics: Metrics
+) -> AsyncIterator[Piece]:
+    """Yield the pieces of one choice and count them."""
     name, begun, first, tokens = model.name, time.perf_counter(), 0.0, 0
     try:
         async with aclosing(model.answer(wanted, ticket)) as pieces:  # type: ignore[type-var]
@@ -92,7 +114,7 @@ async def _choice(
                     first = time.perf_counter()
                     metrics.first.labels(name).observe(first - begun)
                 tokens += piece.tokens
-                yield Part(index, piece)
+                yield piece
     finally:
         now = time.perf_counter()
         metrics.seconds.labels(name).observe(now - begun)

@@ -9,11 +9,11 @@ from edgehone.inference.sampling import SamplingOptions, settings
 from edgehone.serve.http import Refused
 from edgehone.serve.model import LanguageModel
 from edgehone.serve.openai.requests import ChatRequest, CompletionRequest, Generate
+from edgehone.serve.openai.schemas import check_schema
 
 # Values that ask for nothing, of fields that no engine does yet.
 _NEUTRAL: Mapping[str, tuple[Any, ...]] = {
-    "logit_bias": ({},), "tools": ([],),
-    "tool_choice": ("none", "auto"), "parallel_tool_calls": (True, False), "store": (False,),
+    "logit_bias": ({},), "store": (False,),
     "echo": (False,), "suffix": ("",), "modalities": (["text"],),
 }  # fmt: skip
 # Fields whose value 0 (or 1) asks for nothing.
@@ -67,6 +67,7 @@ def json_schema(asked: Generate) -> Mapping[str, Any] | None:
         return {"type": "object"}
     schema = described.get("schema") if isinstance(described, dict) else None
     if kind == "json_schema" and isinstance(schema, dict):
+        check_schema(schema, "response_format")
         return schema
     raise Refused(
         400,

@@ -17,15 +17,66 @@ class TextPart(msgspec.Struct, forbid_unknown_fields=True, tag_field="type", tag
     text: str
 
 
+Name = Annotated[str, Meta(pattern="^[a-zA-Z0-9_-]+$", max_length=64)]
+
+
+class Function(msgspec.Struct, forbid_unknown_fields=True):
+    """A function that a model may ask its client to call. `parameters` is a JSON schema."""
+
+    name: Name
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class Tool(msgspec.Struct, forbid_unknown_fields=True):
+    """A tool; only functions are known."""
+
+    type: Literal["function"]
+    function: Function
+
+
+class NamedFunction(msgspec.Struct, forbid_unknown_fields=True):
+    """The function that must be called."""
+
+    name: Name
+
+
+class NamedTool(msgspec.Struct, forbid_unknown_fields=True):
+    """The tool that must be called."""
+
+    type: Literal["function"]
+    function: NamedFunction
+
+
+class CalledFunction(msgspec.Struct, forbid_unknown_fields=True):
+    """A call: the function and its arguments, an object as JSON text."""
+
+    name: Name
+    arguments: str
+
+
+class ToolCall(msgspec.Struct, forbid_unknown_fields=True):
+    """A call that the assistant made before."""
+
+    id: str
+    function: CalledFunction
+    type: Literal["function"] = "function"
+
+
 class Message(msgspec.Struct, forbid_unknown_fields=True):
     """A message of a conversation."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: str | list[TextPart] | None = None
     name: str | None = None
-    refusal: None = None
-    tool_calls: list[Any] | None = None
+    tool_calls: list[ToolCall] | None = None
     tool_call_id: str | None = None
+    # What answers have, and clients send back.
+    refusal: None = None
+    annotations: list[Any] | None = None
+    audio: None = None
+    function_call: None = None
 
 
 class StreamOptions(msgspec.Struct, forbid_unknown_fields=True):
@@ -71,8 +122,8 @@ class ChatRequest(Generate, forbid_unknown_fields=True, kw_only=True):
     logprobs: bool | None = None
     top_logprobs: TopLogprobs | None = None
     response_format: dict[str, Any] | None = None
-    tools: list[Any] | None = None
-    tool_choice: Any = None
+    tools: Annotated[list[Tool], Meta(max_length=128)] | None = None
+    tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
     parallel_tool_calls: bool | None = None
     metadata: dict[str, str] | None = None  # labels of the client; not used
     store: bool | None = None

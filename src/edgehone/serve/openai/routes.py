@@ -21,9 +21,9 @@ from edgehone.serve.openai.requests import (
     ChatRequest,
     CompletionRequest,
     Generate,
-    Message,
     StreamOptions,
 )
+from edgehone.serve.openai.tools import Tools, check_template, read_tools, template_message
 
 _PROMPTS = 64
 
@@ -48,15 +48,17 @@ class OpenAI:
         asked = await read_json(request, ChatRequest)
         model = self._model(asked)
         options.check(asked, model)
-        messages = [_message(one) for one in asked.messages]
+        tools = read_tools(asked, model)
+        messages = [template_message(one, index) for index, one in enumerate(asked.messages)]
         await model.text.open()
         if not model.text.has_template:
             raise Refused(400, f"{model.name} has no chat template: use /v1/completions", field="messages")
         try:
-            ids = await model.text.conversation(messages)
+            await check_template(model, messages, tools)
+            ids = await model.text.conversation(messages, tools.described if tools else ())
         except InputError as error:
             raise Refused(400, error.message, field="messages") from None
-        return await self._answer(request, asked, model, CHAT, [ids])
+        return await self._answer(request, asked, model, CHAT, [ids], tools)
 
     async def completions(self, request: Request) -> Response:
         """Continue one or several plain texts."""
@@ -89,11 +91,14 @@ class OpenAI:
         model: LanguageModel,
         form: Form,
         prompts: Sequence[Sequence[int]],
+        tools: Tools | None = None,
     ) -> Response:
         many, room = asked.n or 1, min(MOST_CHOICES, model.admission.most)
         if (choices := len(prompts) * many) > room:
             raise Refused(400, f"the request asks for {choices} choices; at most {room} fit", field="n")
         drawn, stop = options.options(asked, model, raw=form is COMPLETION), options.stops(asked)
+        if tools and tools.schema:
+            drawn["json_schema"] = tools.schema
         most = options.count(asked) or (16 if form is COMPLETION else None)  # the API's own default
         try:
             wanted = [
@@ -105,7 +110,7 @@ class OpenAI:
             raise Refused(400, error.message, field="messages" if form is CHAT else "prompt") from None
         told = asked.stream_options or StreamOptions()
         answer = Answer(
-            model, form, wanted, sum(map(len, prompts)), self._metrics,
+            model, form, wanted, sum(map(len, prompts)), self._metrics, tools,
             usage_at_end=told.include_usage, obfuscated=told.include_obfuscation,
         )  # fmt: skip
         return await (answer.stream(request) if asked.stream else answer.whole(request))
@@ -129,15 +134,6 @@ class OpenAI:
 
     def _described(self, name: str) -> dict[str, Any]:
         return {"id": name, "object": "model", "created": self._created, "owned_by": "edgehone"}
-
-
-def _message(message: Message) -> dict[str, Any]:
-    if message.role == "tool" or message.tool_calls or message.tool_call_id:
-        raise Refused(400, "tool_calls are not supported by this server: leave them out", field="messages")
-    content = message.content
-    text = content if isinstance(content, str) else "".join(part.text for part in content or ())
-    role = "system" if message.role == "developer" else message.role
-    return {"role": role, "content": text, **({"name": message.name} if message.name else {})}
 
 
 def _prompts(prompt: str | Sequence[str | int | list[int]]) -> list[str | list[int]]:

@@ -1,0 +1,173 @@
+"""Tools: calls that a schema enforces, calls that a model writes by itself, and their results in the conversation."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx2  # which openai uses
+import openai
+import pytest
+
+from edgehone.backends.serving import Produced
+from edgehone.bundle import read
+from edgehone.serve.app import build
+from edgehone.serve.model import LanguageModel
+from edgehone.serve.models import read_served
+from edgehone.serve.served import Limits, ServedLanguage
+from edgehone.worker.chat_template import takes
+from tests.finished import Finished
+from tests.serve.server import Server
+
+pytestmark = pytest.mark.whole
+HELLO: Any = [{"role": "user", "content": "Hello"}]
+CITY = {"type": "object", "properties": {"city": {"$ref": "#/$defs/city"}}, "required": ["city"]}
+CITY |= {"$defs": {"city": {"enum": ["Bern", "Genf"]}}}
+TOOLS: Any = [
+    {"type": "function", "function": {"name": "weather", "description": "The weather.", "parameters": CITY}},
+    {"type": "function", "function": {"name": "time"}},
+]
+NAMED: Any = {"type": "function", "function": {"name": "time"}}
+
+
+@pytest.fixture
+def client(server: Server) -> openai.OpenAI:
+    return openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0)
+
+
+def test_a_call_that_is_required(client: openai.OpenAI) -> None:
+    asked: Any = {"model": "bundle", "messages": HELLO, "tools": TOOLS}
+    (choice,) = client.chat.completions.create(**asked, tool_choice="required").choices
+    assert choice.finish_reason == "tool_calls" and choice.message.content is None
+    assert choice.message.tool_calls is not None
+    (call,) = choice.message.tool_calls
+    assert call.type == "function" and call.function.name == "weather"
+    assert json.loads(call.function.arguments) == {"city": "Bern"}
+    (named,) = client.chat.completions.create(**asked, tool_choice=NAMED).choices
+    assert named.finish_reason == "stop" and named.message.tool_calls is not None
+    assert [(one.function.name, one.function.arguments) for one in named.message.tool_calls] == [
+        ("time", "{}")
+    ]
+    streamed = list(client.chat.completions.create(**asked, tool_choice="required", stream=True))
+    calls = [one for part in streamed for one in part.choices[0].delta.tool_calls or ()]
+    assert [(one.index, one.function and one.function.name) for one in calls] == [(0, "weather")]
+    assert not any(part.choices[0].delta.content for part in streamed)
+    assert streamed[-1].choices[0].finish_reason == "tool_calls"
+
+
+def test_calls_and_results_come_back_in_the_conversation(client: openai.OpenAI) -> None:
+    asked: Any = {"model": "bundle", "tools": TOOLS, "max_completion_tokens": 5}
+    (choice,) = client.chat.completions.create(
+        messages=HELLO, tool_choice="required", **asked | {"max_completion_tokens": 90}
+    ).choices
+    assert choice.message.tool_calls is not None
+    result: Any = {"role": "tool", "tool_call_id": choice.message.tool_calls[0].id, "content": "It rains."}
+    before = client.chat.completions.create(messages=HELLO, **asked)
+    told: Any = [*HELLO, choice.message, result]
+    after = client.chat.completions.create(messages=told, **asked)
+    assert before.usage is not None and after.usage is not None
+    call = '{"arguments": {"city": "Bern"}, "name": "weather"}'
+    more = f"[assistant] <tool_call>{call}</tool_call>\n[tool] It rains.\n"
+    assert after.usage.prompt_tokens - before.usage.prompt_tokens == len(more)
+    assert after.choices[0].finish_reason == "length" and after.choices[0].message.content
+    without = client.chat.completions.create(messages=HELLO, tool_choice="none", **asked)
+    assert without.usage is not None and without.usage.prompt_tokens == 1 + len("[user] Hello\n[assistant] ")
+
+
+PLAIN = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
+STRICT = (
+    "{% for m in messages %}{% if m.role not in ('user', 'assistant') %}{{ raise_exception('no') }}{% endif %}"
+    "{{ m.content }}{% endfor %}"
+)
+HERMES = (
+    "{% if tools %}{% for t in tools %}{{ t | tojson }}{% endfor %}{% endif %}{% for m in messages %}{{ m.content }}"
+    "{% for c in m.tool_calls %}{{ c.function.name }}{{ c.function.arguments | tojson }}{% endfor %}{% endfor %}"
+)
+
+
+@pytest.mark.parametrize(
+    ("template", "tools", "calls"),
+    [
+        (PLAIN, False, False),
+        (STRICT, False, False),
+        (HERMES, True, True),
+        (HERMES.replace("t | tojson", "1"), False, True),
+    ],
+)
+def test_what_a_template_takes(template: str, tools: bool, calls: bool) -> None:
+    assert takes(template, {}) == {"tools": tools, "calls": calls}
+
+
+class Scripted:
+    """An engine that answers with a text, a byte at a time."""
+
+    options = frozenset({"temperature"})
+    context = problem = proof = None
+    restarts = 0
+
+    def __init__(self, text: str) -> None:
+        self._ids = text.encode()
+        self.told = 0
+
+    async def answer(
+        self, ids: Sequence[int], count: int, ends: Sequence[int], options: Mapping[str, Any]
+    ) -> AsyncIterator[Produced]:
+        for at, token in enumerate(self._ids, 1):
+            self.told += 1
+            yield Produced(1, [token], "stop" if at == len(self._ids) else None)
+
+
+def answered(bundle: Path, text: str, **asked: Any) -> tuple[Any, list[Any], int]:
+    """Return the whole and the streamed answer of a model that writes this text, and how much of it was read."""
+
+    async def ask() -> tuple[Any, list[Any], int]:
+        served = read_served(read(bundle), "bundle", Limits(2, 2), print)
+        assert isinstance(served, ServedLanguage)
+        model = LanguageModel(served, print)
+        engine: Any = Scripted(text)
+        model.engine = engine
+        transport = httpx2.ASGITransport(build({"bundle": model}, []))
+        async with httpx2.AsyncClient(transport=transport, base_url="http://server/v1") as http:
+            client = openai.AsyncOpenAI(
+                base_url="http://server/v1", api_key="none", http_client=http, max_retries=0
+            )
+            body: Any = {"model": "bundle", "messages": HELLO, "tools": TOOLS, **asked}
+            whole = (await client.chat.completions.create(**body)).choices[0]
+            told = engine.told
+            stream = await client.chat.completions.create(**body, stream=True)
+            parts = [part.choices[0] async for part in stream]
+        await model.text.end()
+        return whole, parts, told
+
+    return asyncio.run(ask())
+
+
+WEATHER = '<tool_call>\n{"name": "weather", "arguments": {"city": "Bern"}}\n</tool_call>'
+TIME = '<tool_call>{"name": "time", "arguments": {}}</tool_call>'
+
+
+@pytest.mark.usefixtures("finished")
+def test_calls_that_a_model_writes(chatty: Path, finished: Finished) -> None:
+    whole, parts, _ = answered(chatty, f"Let me see.\n{WEATHER}\n{TIME}")
+    assert whole.finish_reason == "tool_calls" and whole.message.content == "Let me see.\n"
+    called = [(call.function.name, json.loads(call.function.arguments)) for call in whole.message.tool_calls]
+    assert called == [("weather", {"city": "Bern"}), ("time", {})]
+    assert len({call.id for call in whole.message.tool_calls}) == 2
+    assert "".join(part.delta.content or "" for part in parts) == "Let me see.\n"
+    calls = [call for part in parts for call in part.delta.tool_calls or ()]
+    assert [(call.index, call.function.name) for call in calls] == [(0, "weather"), (1, "time")]
+    assert parts[-1].finish_reason == "tool_calls"
+
+
+@pytest.mark.usefixtures("finished")
+def test_one_call_ends_an_answer_without_parallel_calls(chatty: Path) -> None:
+    whole, _, told = answered(chatty, WEATHER + TIME, parallel_tool_calls=False)
+    assert [call.function.name for call in whole.message.tool_calls] == ["weather"]
+    assert whole.finish_reason == "tool_calls" and told == len(WEATHER)
+    text, _, _ = answered(chatty, "No call <tool_", parallel_tool_calls=False)
+    assert text.message.content == "No call <tool_" and text.finish_reason == "stop"
+    with pytest.raises(openai.BadRequestError, match="cannot be held to a call"):
+        answered(chatty, "a", tool_choice="required")
