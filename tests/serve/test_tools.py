@@ -15,6 +15,7 @@ import pytest
 from edgehone.backends.serving import Produced
 from edgehone.bundle import read
 from edgehone.serve.app import build
+from edgehone.serve.live_models import Models
 from edgehone.serve.model import LanguageModel
 from edgehone.serve.models import read_served
 from edgehone.serve.served import Limits, ServedLanguage
@@ -113,7 +114,7 @@ class Scripted:
         self.told = 0
 
     async def answer(
-        self, ids: Sequence[int], count: int, ends: Sequence[int], options: Mapping[str, Any]
+        self, ids: Sequence[int], count: int, ends: Sequence[int], options: Mapping[str, Any], deadline: float
     ) -> AsyncIterator[Produced]:
         for at, token in enumerate(self._ids, 1):
             self.told += 1
@@ -129,7 +130,9 @@ def answered(bundle: Path, text: str, **asked: Any) -> tuple[Any, list[Any], int
         model = LanguageModel(served, print)
         engine: Any = Scripted(text)
         model.engine = engine
-        transport = httpx2.ASGITransport(build({"bundle": model}, []))
+        models = Models(None, print)
+        models._models["bundle"] = model  # as `start` does, without an engine
+        transport = httpx2.ASGITransport(build(models, [], [], None))
         async with httpx2.AsyncClient(transport=transport, base_url="http://server/v1") as http:
             client = openai.AsyncOpenAI(
                 base_url="http://server/v1", api_key="none", http_client=http, max_retries=0

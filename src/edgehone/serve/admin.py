@@ -12,7 +12,6 @@ from typing import Any
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from edgehone.bundle import read
 from edgehone.core.errors import JobError
@@ -21,6 +20,7 @@ from edgehone.serve.keys import check_key
 from edgehone.serve.live_models import Busy, Models
 from edgehone.serve.model import Model
 from edgehone.serve.models import read_served
+from edgehone.serve.operations import Operation
 from edgehone.serve.served import Limits, Served
 
 PATH = "/admin"
@@ -49,12 +49,17 @@ class Admin:
         self._models, self._rules, self._say = models, rules, say
         self._tasks: set[asyncio.Task[Model]] = set()
 
-    def routes(self, guarded: Callable[[Any], Any]) -> list[Route]:
-        """Return the routes, each through `guarded`, which turns errors into answers."""
+    def operations(self) -> list[Operation]:
+        """Return the operations, each with a key of its own."""
+        bundles, busy = (
+            f"{PATH}/bundles",
+            {403: "Asked from another machine.", 409: "The name is being changed."},
+        )
+        refused = {**busy, 422: "The bundle does not load, or is not proven."}
         return [
-            Route(f"{PATH}/bundles", guarded(self.bundles), methods=["GET"]),
-            Route(f"{PATH}/bundles", guarded(self.change), methods=["POST"]),
-            Route(f"{PATH}/bundles/{{name}}", guarded(self.remove), methods=["DELETE"]),
+            Operation("GET", bundles, self.bundles, own_key=True, answers=busy),
+            Operation("POST", bundles, self.change, body=ChangeRequest, own_key=True, answers=refused),
+            Operation("DELETE", f"{bundles}/{{name}}", self.remove, own_key=True, answers=busy),
         ]
 
     async def bundles(self, request: Request) -> Response:

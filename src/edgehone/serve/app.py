@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from importlib.metadata import version
 from typing import Any
 
 import msgspec
@@ -19,7 +20,7 @@ from edgehone.core.errors import InputError, JobError
 from edgehone.serve.admin import PATH as ADMIN
 from edgehone.serve.admin import Admin
 from edgehone.serve.admission import Full, TooLate
-from edgehone.serve.http import ClientGone, Refused
+from edgehone.serve.http import ClientGone, Failure, Problem, Refused
 from edgehone.serve.infer.routes import Inference
 from edgehone.serve.infer.routes import failure as infer_failure
 from edgehone.serve.inflight import Tracked
@@ -28,10 +29,11 @@ from edgehone.serve.live_models import Models
 from edgehone.serve.metrics import CONTENT_TYPE, Metrics
 from edgehone.serve.model import Model
 from edgehone.serve.openai.routes import OpenAI
+from edgehone.serve.operations import Handler, Operation, document
+from edgehone.serve.operations import routes as routes_of
 from edgehone.serve.page.routes import Page
 from edgehone.serve.served import Served
 
-Handler = Callable[[Request], Awaitable[Response]]
 # What a client that has left would have got, by nginx's convention.
 _CLIENT_GONE = 499
 
@@ -47,14 +49,18 @@ def build(
     openai = OpenAI(models.by_name, metrics, int(time.time()))
     inference = Inference(models.by_name, metrics)
     health = _Health(models.by_name, metrics)
+    operations = [*openai.operations(), *inference.operations(), *Page(models.by_name).operations()]
+    operations += health.operations()
+    changes = admin.operations() if admin else []
+    described = _json(200, document([*operations, *changes], version("edgehone"), keys=bool(keys)))
+
+    async def openapi(request: Request) -> Response:
+        return described
+
     routes = [
-        *openai.routes(guard.guarded),
-        *inference.routes(guard.guarded),
-        *Page(models.by_name).routes(guard.guarded),
-        *(admin.routes(guard.answered) if admin else ()),
-        Route("/healthz", health.alive),
-        Route("/readyz", health.ready),
-        Route("/metrics", health.metrics),
+        *routes_of(operations, guard.guarded),
+        *routes_of(changes, guard.answered),
+        Route("/openapi.json", openapi),
     ]
 
     @asynccontextmanager
@@ -128,6 +134,15 @@ class _Health:
     def __init__(self, models: Mapping[str, Model], metrics: Metrics) -> None:
         self._models, self._metrics = models, metrics
 
+    def operations(self) -> list[Operation]:
+        """Return the operations, none of which needs a key."""
+        text, unready = "text/plain", {503: "An engine is not ready."}
+        return [
+            Operation("GET", "/healthz", self.alive, guarded=False),
+            Operation("GET", "/readyz", self.ready, guarded=False, answers=unready),
+            Operation("GET", "/metrics", self.metrics, guarded=False, media=text),
+        ]
+
     async def alive(self, request: Request) -> Response:
         """The server runs."""
         return _json(200, {"status": "ok"})
@@ -165,8 +180,7 @@ def failure(
     kind = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}.get(
         status, "invalid_request_error" if status < 500 else "server_error"
     )
-    body = {"error": {"message": message, "type": kind, "param": field, "code": None}}
-    return _json(status, body, headers)
+    return _json(status, Failure(Problem(message, kind, field)), headers)
 
 
 def _json(status: int, body: Any, headers: Mapping[str, str] | None = None) -> Response:

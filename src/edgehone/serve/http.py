@@ -33,6 +33,21 @@ class Refused(EdgehoneError):
         self.status, self.field, self.headers = status, field, headers
 
 
+class Problem(msgspec.Struct):
+    """What is wrong with a request, in the form of the OpenAI API. `param` is the field."""
+
+    message: str
+    type: str
+    param: str | None = None
+    code: str | None = None
+
+
+class Failure(msgspec.Struct):
+    """The body of every answer to a request that failed."""
+
+    error: Problem
+
+
 class ClientGone(Exception):
     """The client has closed the connection."""
 

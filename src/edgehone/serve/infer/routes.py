@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from edgehone.serve.http import Refused, read_body, unless_gone
 from edgehone.serve.infer.lookup import LIMIT, VERSION, graph_of, metadata, model_of
 from edgehone.serve.infer.model import GraphModel
-from edgehone.serve.infer.rest import answer, read_request
+from edgehone.serve.infer.rest import InferRequest, answer, read_request
 from edgehone.serve.metrics import Metrics
 from edgehone.serve.model import Model
+from edgehone.serve.operations import Operation
 
 HEADER = "inference-header-content-length"
+
+
+class InferFailure(msgspec.Struct):
+    """The body of every answer to a request of the protocol that failed."""
+
+    error: str
 
 
 class Inference:
@@ -28,18 +34,24 @@ class Inference:
     def __init__(self, models: Mapping[str, Model], metrics: Metrics) -> None:
         self._models, self._metrics = models, metrics
 
-    def routes(self, guarded: Callable[[Any], Any]) -> list[Route]:
-        """Return the routes; those that tell of a model, or ask it, each through `guarded`."""
+    def operations(self) -> list[Operation]:
+        """Return the operations; those that tell of a model, or ask it, need a key."""
+        unready = {503: "An engine is not ready."}
         found = [
-            Route("/v2", guarded(self.server), methods=["GET"]),
-            Route("/v2/health/live", self.live, methods=["GET"]),
-            Route("/v2/health/ready", self.ready, methods=["GET"]),
+            Operation("GET", "/v2", self.server, failure=InferFailure),
+            Operation("GET", "/v2/health/live", self.live, guarded=False),
+            Operation("GET", "/v2/health/ready", self.ready, guarded=False, answers=unready),
         ]
+        binary = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
         for path in ("/v2/models/{name}", "/v2/models/{name}/versions/{version}"):
+            asked = Operation(
+                "POST", f"{path}/infer", self.infer, body=InferRequest, failure=InferFailure, contents=binary,
+                answers={415: "The body is compressed."},
+            )  # fmt: skip
             found += [
-                Route(path, guarded(self.metadata), methods=["GET"]),
-                Route(f"{path}/ready", guarded(self.model_ready), methods=["GET"]),
-                Route(f"{path}/infer", guarded(self.infer), methods=["POST"]),
+                Operation("GET", path, self.metadata, failure=InferFailure),
+                Operation("GET", f"{path}/ready", self.model_ready, failure=InferFailure),
+                asked,
             ]
         return found
 
@@ -99,5 +111,5 @@ def _json(body: Any, status: int = 200) -> Response:
 
 def failure(status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
     """Return an error in the form of the Open Inference Protocol."""
-    body = msgspec.json.encode({"error": message})
+    body = msgspec.json.encode(InferFailure(message))
     return Response(body, status, headers=dict(headers or {}), media_type="application/json")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from edgehone.core.errors import InputError
 from edgehone.serve.http import Refused, read_json
@@ -24,6 +23,7 @@ from edgehone.serve.openai.requests import (
     StreamOptions,
 )
 from edgehone.serve.openai.tools import Tools, check_template, read_tools, template_message
+from edgehone.serve.operations import Operation
 
 _PROMPTS = 64
 
@@ -34,13 +34,13 @@ class OpenAI:
     def __init__(self, models: Mapping[str, Model], metrics: Metrics, created: int) -> None:
         self._models, self._metrics, self._created = models, metrics, created
 
-    def routes(self, guarded: Callable[[Any], Any]) -> list[Route]:
-        """Return the routes, each through `guarded`."""
+    def operations(self) -> list[Operation]:
+        """Return the operations."""
         return [
-            Route("/v1/chat/completions", guarded(self.chat), methods=["POST"]),
-            Route("/v1/completions", guarded(self.completions), methods=["POST"]),
-            Route("/v1/models", guarded(self.models), methods=["GET"]),
-            Route("/v1/models/{name:path}", guarded(self.one_model), methods=["GET"]),
+            Operation("POST", "/v1/chat/completions", self.chat, body=ChatRequest, streams=True),
+            Operation("POST", "/v1/completions", self.completions, body=CompletionRequest, streams=True),
+            Operation("GET", "/v1/models", self.models),
+            Operation("GET", "/v1/models/{name:path}", self.one_model),
         ]
 
     async def chat(self, request: Request) -> Response:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib.resources import files
 from string import Template
 from typing import Any
@@ -17,10 +17,10 @@ from typing import Any
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from edgehone.inference.run_bundle import has_template
 from edgehone.serve.model import LanguageModel, Model
+from edgehone.serve.operations import Operation
 
 _SCRIPTS = ("api.js", "elements.js", "settings.js", "conversation.js", "graph.js", "figures.js", "main.js")
 
@@ -38,11 +38,11 @@ class Page:
             "x-content-type-options": "nosniff",
         }
 
-    def routes(self, guarded: Callable[[Any], Any]) -> list[Route]:
-        """Return the routes. The page has no data and needs no key; what it asks for goes through `guarded`."""
+    def operations(self) -> list[Operation]:
+        """Return the operations. The page has no data and needs no key; what it asks for does."""
         return [
-            Route("/", self.page, methods=["GET"]),
-            Route("/models.json", guarded(self.models), methods=["GET"]),
+            Operation("GET", "/", self.page, guarded=False, media="text/html"),
+            Operation("GET", "/models.json", self.models),
         ]
 
     async def page(self, request: Request) -> Response:
