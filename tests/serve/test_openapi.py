@@ -10,6 +10,7 @@ import pytest
 
 from edgehone.serve.app import build
 from edgehone.serve.live_models import Models
+from edgehone.serve.metrics import Metrics
 from tests.serve.server import Server
 
 pytestmark = pytest.mark.whole
@@ -24,7 +25,7 @@ def document(server: Server) -> dict[str, Any]:
 
 
 def test_it_describes_every_route(server: Server, document: dict[str, Any]) -> None:
-    app = build(Models(None, print), [], [], None)
+    app = build(Models(None, print), [], [], None, Metrics(()))
     routes = {route.path.replace(":path", "") for route in app.routes}  # type: ignore[attr-defined]
     assert routes - {"/openapi.json"} == set(document["paths"])
     for path, methods in document["paths"].items():

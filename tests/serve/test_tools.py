@@ -16,6 +16,7 @@ from edgehone.backends.serving import Produced
 from edgehone.bundle import read
 from edgehone.serve.app import build
 from edgehone.serve.live_models import Models
+from edgehone.serve.metrics import Metrics
 from edgehone.serve.model import LanguageModel
 from edgehone.serve.models import read_served
 from edgehone.serve.served import Limits, ServedLanguage
@@ -132,7 +133,7 @@ def answered(bundle: Path, text: str, **asked: Any) -> tuple[Any, list[Any], int
         model.engine = engine
         models = Models(None, print)
         models._models["bundle"] = model  # as `start` does, without an engine
-        transport = httpx2.ASGITransport(build(models, [], [], None))
+        transport = httpx2.ASGITransport(build(models, [], [], None, Metrics(models.by_name.values())))
         async with httpx2.AsyncClient(transport=transport, base_url="http://server/v1") as http:
             client = openai.AsyncOpenAI(
                 base_url="http://server/v1", api_key="none", http_client=http, max_retries=0
