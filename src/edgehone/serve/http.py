@@ -103,23 +103,33 @@ def _field(text: str) -> str | None:
 
 
 async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """Return the result of some work, which is cancelled if the client leaves. Then raises ClientGone."""
-    task, gone = asyncio.create_task(work), None
+    """Return the result of some work, which is cancelled if the client leaves. Then raises ClientGone.
+
+    The client is watched once the work has taken a moment, by a task of its own; short work needs none.
+    """
+    task = asyncio.current_task()
+    assert task is not None
+    gone, watching = False, list[asyncio.Task[None]]()
+
+    async def watch() -> None:
+        nonlocal gone
+        await _wait_until_gone(request.receive)
+        gone = True
+        task.cancel()
+
+    timer = asyncio.get_running_loop().call_later(
+        _GRACE, lambda: watching.append(asyncio.create_task(watch()))
+    )
     try:
-        # A graph answers before it is worth the time to watch the client.
-        await asyncio.wait([task], timeout=_GRACE)
-        if not task.done():
-            gone = asyncio.create_task(_wait_until_gone(request.receive))
-            await asyncio.wait([task, gone], return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise ClientGone
-        return task.result()
+        return await work
+    except BaseException:
+        if gone and task.uncancel() == 0:
+            raise ClientGone from None
+        raise
     finally:
-        if gone:
-            gone.cancel()
-        if not task.done():
-            task.cancel()
-            await asyncio.wait([task])
+        timer.cancel()
+        for one in watching:
+            one.cancel()
 
 
 async def _wait_until_gone(receive: Receive) -> None:

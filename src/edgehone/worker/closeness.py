@@ -59,7 +59,7 @@ def _of_output(name: str, expected: Sequence[NDArray[Any]], found: Iterable[Arra
         unequal = ~((one == other) | (np.isnan(one) & np.isnan(other)))
         if unequal.any():
             apart = np.abs(one[unequal].astype(np.float64) - other[unequal].astype(np.float64))
-            worst = max(worst, float(np.nan_to_num(apart, nan=np.inf).max()) / scale)
+            worst = max(worst, float(np.where(np.isnan(apart), np.inf, apart).max()) / scale)
     return Difference(name, worst, limit)
 
 

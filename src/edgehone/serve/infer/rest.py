@@ -208,16 +208,23 @@ def _from_json(one: InputTensor, port: info.Tensor) -> Tensor:
 
 def _narrowed(wide: Any, dtype: Any, one: InputTensor) -> Any:
     """Return the entries in the input's own type. Raises Refused for one that is out of its range."""
-    import numpy as np
-
-    if dtype.kind == "b" or wide.size == 0:
+    if wide.dtype == dtype:
         return wide
-    ends = np.finfo(dtype) if dtype.kind == "f" else np.iinfo(dtype)
-    low, high = wide.min(), wide.max()
-    if low < ends.min or high > ends.max:
-        bad = low if low < ends.min else high
+    least, most = _ends(dtype)
+    beyond = (wide < least) | (wide > most)
+    if beyond.any():
+        bad = wide[beyond].flat[0]
         raise Refused(400, f"the data of the input {one.name!r} has {bad}, out of range of {one.datatype}")
     return wide.astype(dtype)
+
+
+@functools.cache
+def _ends(dtype: Any) -> tuple[Any, Any]:
+    """Return the least and the most number of a type."""
+    import numpy as np
+
+    ends = np.finfo(dtype) if dtype.kind == "f" else np.iinfo(dtype)
+    return ends.min, ends.max
 
 
 @functools.cache
