@@ -170,6 +170,6 @@ class Events(Response):
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-def event(content: bytes) -> bytes:
-    """Return a server-sent event with this content, one line."""
-    return b"data: " + content + b"\n\n"
+def event(content: bytes, name: str = "") -> bytes:
+    """Return a server-sent event with this content, one line, and a name if it is given."""
+    return (f"event: {name}\n".encode() if name else b"") + b"data: " + content + b"\n\n"

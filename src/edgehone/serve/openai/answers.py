@@ -17,7 +17,7 @@ from edgehone.core.errors import EdgehoneError
 from edgehone.serve.http import Events, event, unless_gone
 from edgehone.serve.metrics import Metrics
 from edgehone.serve.model import LanguageModel, Wanted
-from edgehone.serve.openai.choices import Part, answered
+from edgehone.serve.openai.choices import Part, answered, first_of, resumed
 from edgehone.serve.openai.tool_calls import Call
 from edgehone.serve.openai.tools import Tools
 
@@ -73,7 +73,7 @@ class Answer:
     async def stream(self, request: Request) -> Response:
         """Return the answers as events. Raises what `LanguageModel.answer` raises before the first piece."""
         parts = answered(self.model, self.wanted, self.metrics, self.tools)
-        first = await unless_gone(request, _next(parts))
+        first = await unless_gone(request, first_of(parts))
         return Events(self._events(first, parts))
 
     async def _all(self) -> list[list[Part]]:
@@ -91,7 +91,7 @@ class Answer:
                 for index in range(len(self.wanted)):
                     begin = {"delta": {"role": "assistant", "content": ""}, "finish_reason": None}
                     yield self._chunk(index, begin)
-            async with aclosing(_chain(first, rest)) as parts:  # type: ignore[type-var]
+            async with aclosing(resumed(first, rest)) as parts:  # type: ignore[type-var]
                 async for part in parts:
                     tokens += part.piece.tokens
                     if part.piece.text or part.piece.reason or part.piece.logprobs or part.calls:
@@ -187,14 +187,3 @@ def _legacy(entry: Mapping[str, Any]) -> str:
 def obfuscation(size: int) -> str:
     """Return random characters that fill an event of `size` bytes up to a multiple of 64."""
     return secrets.token_hex(_BLOCK)[: -size % _BLOCK]
-
-
-async def _next(parts: AsyncIterator[Part]) -> Part:
-    return await anext(parts)
-
-
-async def _chain(first: Part, rest: AsyncIterator[Part]) -> AsyncIterator[Part]:
-    async with aclosing(rest) as parts:  # type: ignore[type-var]
-        yield first
-        async for part in parts:
-            yield part

@@ -48,6 +48,19 @@ async def answered(
             ticket.give_up()
 
 
+async def first_of(parts: AsyncIterator[Part]) -> Part:
+    """Return the first part. With it, a request was accepted: what fails before is an error, not a stream."""
+    return await anext(parts)
+
+
+async def resumed(first: Part, rest: AsyncIterator[Part]) -> AsyncIterator[Part]:
+    """Yield the first part and the others."""
+    async with aclosing(rest) as parts:  # type: ignore[type-var]
+        yield first
+        async for part in parts:
+            yield part
+
+
 async def merged(sources: Sequence[AsyncIterator[T]]) -> AsyncIterator[T]:
     """Yield what several sources yield, as it comes. The first error of one ends all."""
     if len(sources) == 1:

@@ -1,4 +1,4 @@
-"""POST /v1/chat/completions, POST /v1/completions and GET /v1/models."""
+"""POST /v1/chat/completions, /v1/completions and /v1/responses, and GET /v1/models."""
 
 from __future__ import annotations
 
@@ -12,20 +12,24 @@ from starlette.responses import Response
 from edgehone.core.errors import InputError
 from edgehone.serve.http import Refused, read_json
 from edgehone.serve.metrics import Metrics
-from edgehone.serve.model import LanguageModel, Model, Wanted
+from edgehone.serve.model import LanguageModel, Model
 from edgehone.serve.openai import options
 from edgehone.serve.openai.answers import CHAT, COMPLETION, Answer, Form
-from edgehone.serve.openai.requests import (
-    MOST_CHOICES,
-    ChatRequest,
-    CompletionRequest,
-    Generate,
-    StreamOptions,
-)
-from edgehone.serve.openai.tools import Tools, check_template, read_tools, template_message
+from edgehone.serve.openai.requests import ChatRequest, CompletionRequest, StreamOptions
+from edgehone.serve.openai.responses import ResponseAnswer
+from edgehone.serve.openai.responses_requests import ResponsesRequest, as_chat
+from edgehone.serve.openai.tools import Tools
+from edgehone.serve.openai.wanted import conversation, wanted
 from edgehone.serve.operations import Operation
 
 _PROMPTS = 64
+# The names that fields of a chat have in the Responses API.
+_FIELDS = {
+    "messages": "input",
+    "response_format": "text",
+    "max_tokens": "max_output_tokens",
+    "logprobs": "include",
+}
 
 
 class OpenAI:
@@ -39,6 +43,7 @@ class OpenAI:
         return [
             Operation("POST", "/v1/chat/completions", self.chat, body=ChatRequest, streams=True),
             Operation("POST", "/v1/completions", self.completions, body=CompletionRequest, streams=True),
+            Operation("POST", "/v1/responses", self.responses, body=ResponsesRequest, streams=True),
             Operation("GET", "/v1/models", self.models),
             Operation("GET", "/v1/models/{name:path}", self.one_model),
         ]
@@ -46,24 +51,14 @@ class OpenAI:
     async def chat(self, request: Request) -> Response:
         """Answer a conversation."""
         asked = await read_json(request, ChatRequest)
-        model = self._model(asked)
-        options.check(asked, model)
-        tools = read_tools(asked, model)
-        messages = [template_message(one, index) for index, one in enumerate(asked.messages)]
-        await model.text.open()
-        if not model.text.has_template:
-            raise Refused(400, f"{model.name} has no chat template: use /v1/completions", field="messages")
-        try:
-            await check_template(model, messages, tools)
-            ids = await model.text.conversation(messages, tools.described if tools else ())
-        except InputError as error:
-            raise Refused(400, error.message, field="messages") from None
+        model = self._model(asked.model)
+        ids, tools = await conversation(asked, model)
         return await self._answer(request, asked, model, CHAT, [ids], tools)
 
     async def completions(self, request: Request) -> Response:
         """Continue one or several plain texts."""
         asked = await read_json(request, CompletionRequest)
-        model = self._model(asked)
+        model = self._model(asked.model)
         options.check(asked, model)
         prompts = _prompts(asked.prompt)
         try:
@@ -71,6 +66,20 @@ class OpenAI:
         except InputError as error:
             raise Refused(400, error.message, field="prompt") from None
         return await self._answer(request, asked, model, COMPLETION, ids)
+
+    async def responses(self, request: Request) -> Response:
+        """Answer a conversation in the form of the Responses API, which stores nothing."""
+        given = await read_json(request, ResponsesRequest)
+        model = self._model(given.model)
+        asked = as_chat(given)
+        try:
+            ids, tools = await conversation(asked, model)
+            (one,) = wanted(asked, model, [ids], tools)
+        except Refused as error:
+            field = _FIELDS.get(error.field or "", error.field)
+            raise Refused(error.status, error.message, field=field, headers=error.headers) from None
+        answer = ResponseAnswer(model, given, one, tools, self._metrics)
+        return await (answer.stream(request) if given.stream else answer.whole(request))
 
     async def models(self, request: Request) -> Response:
         """Return the models that are served."""
@@ -93,36 +102,21 @@ class OpenAI:
         prompts: Sequence[Sequence[int]],
         tools: Tools | None = None,
     ) -> Response:
-        many, room = asked.n or 1, min(MOST_CHOICES, model.admission.most)
-        if (choices := len(prompts) * many) > room:
-            raise Refused(400, f"the request asks for {choices} choices; at most {room} fit", field="n")
-        drawn, stop = options.options(asked, model, raw=form is COMPLETION), options.stops(asked)
-        if tools and tools.schema:
-            drawn["json_schema"] = tools.schema
-        most = options.count(asked) or (16 if form is COMPLETION else None)  # the API's own default
-        try:
-            wanted = [
-                Wanted(ids, model.fitting(ids, most), stop, options.of_choice(drawn, index))
-                for ids in prompts
-                for index in range(many)
-            ]
-        except InputError as error:
-            raise Refused(400, error.message, field="messages" if form is CHAT else "prompt") from None
         told = asked.stream_options or StreamOptions()
         answer = Answer(
-            model, form, wanted, sum(map(len, prompts)), self._metrics, tools,
+            model, form, wanted(asked, model, prompts, tools), sum(map(len, prompts)), self._metrics, tools,
             usage_at_end=told.include_usage, obfuscated=told.include_obfuscation,
         )  # fmt: skip
         return await (answer.stream(request) if asked.stream else answer.whole(request))
 
-    def _model(self, asked: Generate) -> LanguageModel:
-        model = self._models.get(asked.model)
+    def _model(self, name: str) -> LanguageModel:
+        model = self._models.get(name)
         if model is None:
-            raise self._unknown(asked.model)
+            raise self._unknown(name)
         if not isinstance(model, LanguageModel):
             raise Refused(
                 400,
-                f"{asked.model} generates no text: ask for POST /v2/models/{asked.model}/infer",
+                f"{name} generates no text: ask for POST /v2/models/{name}/infer",
                 field="model",
             )
         return model

@@ -1,0 +1,59 @@
+"""From a request to what the engine is asked for: the ids of its prompt, and a request for each choice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from edgehone.core.errors import InputError
+from edgehone.serve.http import Refused
+from edgehone.serve.model import LanguageModel, Wanted
+from edgehone.serve.openai import options
+from edgehone.serve.openai.requests import MOST_CHOICES, ChatRequest, CompletionRequest
+from edgehone.serve.openai.tools import Tools, check_template, read_tools, template_message
+
+# The number of new tokens if a completion states none, the API's own default.
+_COMPLETION_TOKENS = 16
+
+
+async def conversation(asked: ChatRequest, model: LanguageModel) -> tuple[list[int], Tools | None]:
+    """Return the ids of a conversation in the model's chat template, and the tools that its answer may call.
+
+    Raises Refused for what the model, its engine or its template cannot do.
+    """
+    options.check(asked, model)
+    tools = read_tools(asked, model)
+    messages = [template_message(one, index) for index, one in enumerate(asked.messages)]
+    await model.text.open()
+    if not model.text.has_template:
+        raise Refused(400, f"{model.name} has no chat template: use /v1/completions", field="messages")
+    try:
+        await check_template(model, messages, tools)
+        ids = await model.text.conversation(messages, tools.described if tools else ())
+    except InputError as error:
+        raise Refused(400, error.message, field="messages") from None
+    return ids, tools
+
+
+def wanted(
+    asked: ChatRequest | CompletionRequest,
+    model: LanguageModel,
+    prompts: Sequence[Sequence[int]],
+    tools: Tools | None = None,
+) -> list[Wanted]:
+    """Return what each choice of each prompt asks of the engine. Raises Refused if there is no room for them."""
+    raw = isinstance(asked, CompletionRequest)
+    many, room = asked.n or 1, min(MOST_CHOICES, model.admission.most)
+    if (choices := len(prompts) * many) > room:
+        raise Refused(400, f"the request asks for {choices} choices; at most {room} fit", field="n")
+    drawn, stop = options.options(asked, model, raw=raw), options.stops(asked)
+    if tools and tools.schema:
+        drawn["json_schema"] = tools.schema
+    most = options.count(asked) or (_COMPLETION_TOKENS if raw else None)
+    try:
+        return [
+            Wanted(ids, model.fitting(ids, most), stop, options.of_choice(drawn, index))
+            for ids in prompts
+            for index in range(many)
+        ]
+    except InputError as error:
+        raise Refused(400, error.message, field="prompt" if raw else "messages") from None
