@@ -40,24 +40,24 @@ class Load:
         chance = random.Random(number)
         while not self.ended.is_set():
             length = chance.choice(LENGTHS)
-            begun = time.monotonic()
-            try:
-                status, text = self._ask(length, stream=chance.random() < 0.5)
-            except httpx.ConnectError:
-                return
-            except httpx.HTTPError:
-                self.unanswered.append(begun)
-                continue
+            with httpx.Client(base_url=self.url, timeout=30) as client:  # a connection of its own
+                begun = time.monotonic()
+                try:
+                    status, text = self._ask(client, length, stream=chance.random() < 0.5)
+                except httpx.ConnectError:
+                    return
+                except httpx.HTTPError:
+                    self.unanswered.append(begun)
+                    continue
             self.outcomes.append((begun, time.monotonic(), status))
             if status == 200 and text != self.expected[length]:
                 self.wrong.append(text)
             time.sleep(0.01)
 
-    def _ask(self, length: int, *, stream: bool) -> tuple[int, str]:
+    def _ask(self, client: httpx.Client, length: int, *, stream: bool) -> tuple[int, str]:
         """Return the status and the text. An error event in a stream counts as status 503, a cut stream as 599."""
         body = {"model": "bundle", "prompt": "To the ", "max_tokens": length, "stream": stream}
-        with httpx.Client(base_url=self.url, timeout=30) as client:
-            answer = client.post("/v1/completions", json=body)
+        answer = client.post("/v1/completions", json=body)
         if answer.status_code != 200:
             return answer.status_code, ""
         if not stream:
