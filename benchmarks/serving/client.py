@@ -35,7 +35,7 @@ class Answered:
 
 
 class Client:
-    """One connection that is kept alive, to a port of this machine or to a Unix socket."""
+    """A connection to a port of this machine, which is kept alive, or connections to a Unix socket, one a request."""
 
     def __init__(self, where: int | Path) -> None:
         self._where = where
@@ -70,7 +70,8 @@ class Client:
         head = (await self._reader.readuntil(b"\r\n\r\n")).lower()
         first, tail = await self._body(head)
         ended = time.perf_counter()
-        if b"connection: close" in head:
+        # llama-server closes the connection after a stream without telling.
+        if b"connection: close" in head or isinstance(self._where, Path):
             self.close()
         found = _TOKENS.findall(tail)
         return Answered(int(head.split(b" ", 2)[1]), int(found[-1]) if found else 0, begun, first, ended)
