@@ -1,0 +1,169 @@
+"""A request to llama-server's /completion, and its answer as it comes (worker side).
+
+The socket is read when it has something, so that one thread reads the answers of all requests.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from edgehone.backends.serving import EngineRequest, Produced, TokenLogprobs
+
+# The names of the options in llama-server, where they are others.
+_NAMES = {"repetition_penalty": "repeat_penalty"}
+# Samplers in the order of transformers, as in `samplers`; llama-server has more, and other defaults.
+_DRAWING = {
+    "samplers": ["penalties", "temperature", "top_k", "top_p", "min_p"],
+    "top_k": 0,
+    "top_p": 1.0,
+    "min_p": 0.0,
+    "repeat_penalty": 1.0,
+}
+_READ_BYTES = 1 << 18
+
+
+class Answer:
+    """A request that was sent, and what came of its answer.
+
+    `ids_of` returns ids of a text: llama-server sends no event for a token that ends within a character, and the event
+    of the token that completes it has the text of all, but the id of the last.
+    """
+
+    def __init__(self, path: Path, request: EngineRequest, ids_of: Callable[[str], list[int]]) -> None:
+        """Send the request to the server that listens on the Unix socket `path`. Raises OSError if it does not."""
+        self.request, self._ids_of, self._told = request, ids_of, 0
+        self._head, self._text = bytearray(), bytearray()
+        self._chunks: _Chunks | None = None
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.socket.connect(str(path))
+        body = json.dumps(_body(request)).encode()
+        head = f"POST /completion HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
+        self.socket.sendall(head.encode() + body)
+
+    def close(self) -> None:
+        """Close the connection, which frees the slot."""
+        self.socket.close()
+
+    def receive(self) -> list[Produced]:
+        """Return what came; the socket must have something to read."""
+        number = self.request.number
+        try:
+            data = self.socket.recv(_READ_BYTES)
+            if not data:
+                return [self._cut()]
+            if self._chunks is None:
+                data = self._start(data)
+            if self._chunks is None:
+                return []
+            self._text += self._chunks.add(data)
+            return list(self._events())
+        except (OSError, ValueError) as error:
+            return [Produced(number, [], "error", f"llama-server: {error}")]
+
+    def _start(self, data: bytes) -> bytes:
+        """Read the status and the headers. Returns what follows them, once the status is known to be 200."""
+        self._head += data
+        head, found, rest = bytes(self._head).partition(b"\r\n\r\n")
+        if found and head.split(b" ", 2)[1] == b"200":
+            self._chunks = _Chunks()
+            return rest
+        if found:
+            self.socket.shutdown(socket.SHUT_WR)  # the server then closes after the body
+        return b""
+
+    def _cut(self) -> Produced:
+        """Return the outcome of a connection that was closed before the answer ended."""
+        number, (head, _, body) = self.request.number, bytes(self._head).partition(b"\r\n\r\n")
+        if self._chunks is None and head:
+            return Produced(number, [], "refused", _message(body))
+        return Produced(number, [], "error", "llama-server closed the connection")
+
+    def _events(self) -> Iterator[Produced]:
+        """Yield what the complete events tell, up to the first that ends the text."""
+        while (end := self._text.find(b"\n\n")) >= 0:
+            line = bytes(self._text[:end]).strip()
+            del self._text[: end + 2]
+            kind, _, content = line.partition(b": ")
+            if kind in (b"data", b"error"):
+                produced = self._produced(kind, json.loads(content))
+                if produced is not None:
+                    yield produced
+                    if produced.reason:
+                        return
+
+    def _produced(self, kind: bytes, event: Mapping[str, Any]) -> Produced | None:
+        number = self.request.number
+        if "error" in event or kind == b"error":
+            return Produced(number, [], "error", str(event.get("error", event)))
+        ids = [int(token) for token in event.get("tokens", ())]
+        if len(ids) == 1 and event["tokens_predicted"] > self._told + 1 and "content" in event:
+            ids = self._ids_of(event["content"])
+        self._told = event.get("tokens_predicted", self._told)
+        top = self.request.options.get("top_logprobs", 0)
+        logprobs = _logprobs(event.get("completion_probabilities", ()), top)
+        ends = next((at for at, token in enumerate(ids) if token in self.request.ends), None)
+        if ends is not None:
+            return Produced(number, ids[:ends], "stop", logprobs=logprobs[:ends])
+        if event.get("stop"):
+            reason: Literal["length", "stop"] = "length" if event.get("stop_type") == "limit" else "stop"
+            return Produced(number, ids, reason, logprobs=logprobs)
+        return Produced(number, ids, logprobs=logprobs) if ids else None
+
+
+class _Chunks:
+    """The body of an HTTP answer in chunks, each after its size."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def add(self, data: bytes) -> bytes:
+        """Add bytes of the connection. Returns those of the chunks that are complete. Raises ValueError if broken."""
+        self._buffer += data
+        found = []
+        while (end := self._buffer.find(b"\r\n")) >= 0:
+            size = int(self._buffer[:end], 16)
+            if len(self._buffer) < end + 4 + size:
+                break
+            found.append(bytes(self._buffer[end + 2 : end + 2 + size]))
+            del self._buffer[: end + 4 + size]
+        return b"".join(found)
+
+
+def _body(request: EngineRequest) -> dict[str, Any]:
+    given = {_NAMES.get(name, name): value for name, value in request.options.items() if value is not None}
+    if given.pop("logprobs", False):
+        given["n_probs"] = max(1, given.pop("top_logprobs", 0))  # 0 asks for none at all
+    return {
+        "prompt": list(request.ids),
+        "n_predict": request.count,
+        "stream": True,
+        "return_tokens": True,
+        "cache_prompt": True,
+        "temperature": 0.0,
+        # The penalties count the whole text, as those of transformers do.
+        "repeat_last_n": len(request.ids) + request.count,
+        **_DRAWING,
+        **given,
+    }
+
+
+def _logprobs(entries: Sequence[Mapping[str, Any]], top: int) -> list[TokenLogprobs]:
+    return [
+        TokenLogprobs(
+            one["id"],
+            one["logprob"],
+            [(other["id"], other["logprob"]) for other in one["top_logprobs"][:top]],
+        )
+        for one in entries
+    ]
+
+
+def _message(body: bytes) -> str:
+    try:
+        return str(json.loads(body)["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        return body.decode("utf-8", "replace")[:300]
