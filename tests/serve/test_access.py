@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 import os
 import shutil
 import ssl
@@ -10,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -21,6 +24,7 @@ from edgehone.execution import service
 from edgehone.execution.environments.environment import Env
 from edgehone.execution.job import Job
 from tests.finished import Finished
+from tests.serve.conftest import with_template
 from tests.serve.server import Server, running
 
 pytestmark = pytest.mark.whole
@@ -47,7 +51,8 @@ def secured(_finished: Finished, tmp_path_factory: pytest.TempPathFactory) -> It
     words = ("--api-key-file", str(folder / "keys"), "--tls-cert", str(cert), "--tls-key", str(key))
     trusted, log = ssl.create_default_context(cafile=cert), folder / "log"
     env = {"EDGEHONE_HOME": str(_finished.home)}
-    with running(_finished.bundle, *words, env=env, trusted=trusted, log=log) as server:
+    bundle = with_template(Path(shutil.copytree(_finished.bundle, folder / "bundle")))
+    with running(bundle, *words, env=env, trusted=trusted, log=log) as server:
         assert server.url.startswith("https://127.0.0.1:")
         yield server, log
 
@@ -95,6 +100,23 @@ def test_no_other_key_is(secured: tuple[Server, Path], given: str) -> None:
         assert "first" not in answer.text and "wrong" not in answer.text
 
 
+def test_a_conversation_over_https(
+    secured: tuple[Server, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    server, log = secured
+    monkeypatch.setenv("EDGEHONE_API_KEY", KEYS[1])
+    monkeypatch.setattr("sys.stdin", io.StringIO("Hello\n"))
+    assert main(["chat", server.url]) == 2
+    assert "certificate verify failed" in capsys.readouterr().err.replace("_", " ").lower()
+    monkeypatch.setenv("SSL_CERT_FILE", str(log.with_name("cert.pem")))
+    monkeypatch.setattr("sys.stdin", io.StringIO("Hello\n"))
+    assert main(["chat", server.url, "--json", "--max-tokens", "3"]) == 0
+    assert json.loads(capsys.readouterr().out)["tokens"] == 3
+
+
 def test_a_key_is_written_nowhere(
     _finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -119,6 +141,73 @@ def test_a_key_is_written_nowhere(
     texts.append(log.read_text())
     assert "the engine failed" in texts[-1] and len(texts) > 10
     assert not [text for text in texts if KEYS[0] in text]
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"Host": "localhost:99"}, 200),
+        ({"Host": "LOCALHOST"}, 200),
+        ({"Host": "try.localhost:99"}, 200),
+        ({"Host": "[::1]:99"}, 200),
+        ({"Host": "192.168.0.7"}, 200),
+        ({"Host": "evil.example:99"}, 403),
+        ({"Host": "127.0.0.1.evil.example"}, 403),
+        ({"Host": "localhost.evil.example"}, 403),
+        ({"Host": "notlocalhost"}, 403),
+        ({"Host": "[evil"}, 403),
+        ({"Sec-Fetch-Site": "same-origin", "Origin": "https://behind.a.proxy"}, 200),
+        ({"Sec-Fetch-Site": "none", "Origin": "chrome-extension://abc"}, 200),
+        ({"Sec-Fetch-Site": "cross-site", "Origin": "https://evil.example"}, 403),
+        ({"Sec-Fetch-Site": "same-site", "Origin": "http://127.0.0.1:99"}, 403),
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Origin": "http://127.0.0.1:99"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Origin": "http://[evil"}, 403),
+    ],
+)
+def test_pages_of_other_sites_get_nothing_without_a_key(
+    server: Server, headers: dict[str, str], status: int
+) -> None:
+    answer = server.post("/v1/completions", ASKED, headers=headers)
+    assert answer.status_code == status, answer.text
+    if status != 200:
+        assert answer.json()["error"]["type"] in ("permission_error", "invalid_request_error")
+
+
+def test_a_host_that_is_none_is_an_error_of_the_client(server: Server) -> None:
+    for path in ("/none", "/v2/none", "/v1/completions"):
+        assert server.client.get(path, headers={"Host": "[evil"}).status_code in (404, 405)
+
+
+def test_sigterm_does_not_wait_for_idle_clients_of_https(_finished: Finished, tmp_path: Path) -> None:
+    cert, key = certificate(tmp_path)
+    env = {"EDGEHONE_HOME": str(_finished.home)}
+    trusted = ssl.create_default_context(cafile=cert)
+    words = ("--tls-cert", str(cert), "--tls-key", str(key))
+    # The pools of these clients keep their connections: one is idle, the other waits for its answer.
+    with (
+        running(_finished.bundle, *words, env=env, trusted=trusted) as server,
+        ThreadPoolExecutor(1) as pool,
+        httpx.Client(base_url=server.url, verify=trusted) as idle,
+    ):
+        assert idle.get("/healthz").status_code == 200
+        answer = pool.submit(server.post, "/v1/completions", {**ASKED, "max_tokens": 400})
+        begun = time.monotonic()
+        while server.metric("edgehone_running_requests") == 0:
+            assert time.monotonic() - begun < 10
+        assert server.end() == 0
+        assert answer.result(10).json()["usage"]["completion_tokens"] == 400
+        assert time.monotonic() - begun < 10
+
+
+def test_the_page_of_another_site_may_have_a_key(secured: tuple[Server, Path]) -> None:
+    server, _ = secured
+    foreign = {"Host": "kitchen.example", "Origin": "https://other.example", "Sec-Fetch-Site": "cross-site"}
+    for key, status in ((KEYS[0], 200), ("wrong", 401)):
+        headers = {**foreign, "Authorization": f"Bearer {key}"}
+        assert server.post("/v1/completions", ASKED, headers=headers).status_code == status
 
 
 @pytest.mark.parametrize(

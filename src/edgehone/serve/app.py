@@ -31,6 +31,7 @@ from edgehone.serve.model import Model
 from edgehone.serve.openai.routes import OpenAI
 from edgehone.serve.operations import Handler, Operation, document
 from edgehone.serve.operations import routes as routes_of
+from edgehone.serve.origin import check_origin
 from edgehone.serve.page.routes import Page
 from edgehone.serve.served import Served
 
@@ -39,13 +40,20 @@ _CLIENT_GONE = 499
 
 
 def build(
-    models: Models, served: Sequence[Served], keys: Sequence[str], admin: Admin | None, metrics: Metrics
+    models: Models,
+    served: Sequence[Served],
+    keys: Sequence[str],
+    admin: Admin | None,
+    metrics: Metrics,
+    *,
+    is_local: bool,
 ) -> Starlette:
     """Return the application, which starts and ends the models.
 
-    With `keys`, requests for answers need one of them as a bearer token. Without `admin`, nothing can be changed.
+    With `keys`, requests for answers need one of them as a bearer token; without, they must not come from the pages of
+    other sites. `is_local` says that only this machine can connect. Without `admin`, nothing can be changed.
     """
-    guard = _Guard(keys, metrics)
+    guard = _Guard(keys, metrics, is_local)
     openai = OpenAI(models.by_name, metrics, int(time.time()))
     inference = Inference(models.by_name, metrics)
     health = _Health(models.by_name, metrics)
@@ -82,15 +90,17 @@ def build(
 class _Guard:
     """Checks the key of a request, turns errors into answers, and counts both."""
 
-    def __init__(self, keys: Sequence[str], metrics: Metrics) -> None:
-        self._keys, self._metrics = [key.encode() for key in keys], metrics
+    def __init__(self, keys: Sequence[str], metrics: Metrics, is_local: bool) -> None:
+        self._keys, self._metrics, self._is_local = [key.encode() for key in keys], metrics, is_local
 
     def guarded(self, handler: Handler) -> Handler:
-        """Return the handler with a check of the key before it, and errors turned into answers."""
+        """Return the handler with a check of the key or the origin before it, and errors turned into answers."""
 
         async def checked(request: Request) -> Response:
             if self._keys:
                 check_key(request.headers.get("authorization", ""), self._keys)
+            else:
+                check_origin(request.method, request.headers, is_local=self._is_local)
             return await handler(request)
 
         return self.answered(checked)
@@ -175,11 +185,14 @@ def failure(
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     """Return an error in the form of the API that was asked: the Open Inference Protocol, else OpenAI's."""
-    if request.url.path.startswith("/v2"):
+    if request.scope["path"].startswith("/v2"):
         return infer_failure(status, message, headers)
-    kind = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}.get(
-        status, "invalid_request_error" if status < 500 else "server_error"
-    )
+    kind = {
+        401: "authentication_error",
+        403: "permission_error",
+        404: "not_found_error",
+        429: "rate_limit_error",
+    }.get(status, "invalid_request_error" if status < 500 else "server_error")
     return _json(status, Failure(Problem(message, kind, field)), headers)
 
 
@@ -191,7 +204,7 @@ def _json(status: int, body: Any, headers: Mapping[str, str] | None = None) -> R
 
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    message = f"{request.method} {request.url.path[:80]}: {error.detail}"
+    message = f"{request.method} {request.scope['path'][:80]}: {error.detail}"
     return failure(request, error.status_code, message, headers=error.headers)
 
 

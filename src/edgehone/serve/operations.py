@@ -28,6 +28,7 @@ _PARAMETER = re.compile(r"\{(\w+)(:\w+)?\}")
 _REFUSALS: Mapping[int, str] = {
     400: "The request cannot be answered.",
     401: "No valid key was given.",
+    403: "The page of another site asks a server without keys.",
     404: "There is no such model.",
     408: "The request came too slowly.",
     413: "The body is too large.",

@@ -17,7 +17,7 @@ import uvicorn
 from edgehone.core.errors import InputError
 from edgehone.serve.admin import Admin, AdminRules
 from edgehone.serve.app import build
-from edgehone.serve.joined_writes import Protocol
+from edgehone.serve.connection import Connection
 from edgehone.serve.live_models import Models
 from edgehone.serve.metrics import Metrics
 from edgehone.serve.served import Served
@@ -114,8 +114,8 @@ async def _serve(
     metrics = Metrics(models.by_name.values())
     admin = Admin(models, running.admin, say) if running.admin else None
     config = uvicorn.Config(
-        build(models, served, listening.keys, admin, metrics),
-        http=Protocol,
+        build(models, served, listening.keys, admin, metrics, is_local=listening.is_local),
+        http=Connection,
         log_config=None,
         access_log=False,
         server_header=False,

@@ -1,0 +1,31 @@
+"""A connection of the web server, which ends soon when the server does."""
+
+from __future__ import annotations
+
+from edgehone.serve.joined_writes import Protocol
+
+# Seconds that a client has to answer the end of HTTPS. One that keeps a connection open without reading, as clients
+# with pools do, never answers, and asyncio would wait for 30 s.
+CLOSE_SECONDS = 1.0
+
+
+class Connection(Protocol):
+    """uvicorn's connection with joined writes. After `shutdown`, an answered one of HTTPS is cut off if its client does not end it."""
+
+    _ending = False
+
+    def shutdown(self) -> None:
+        """End the connection, at once or after the answer to the request that was accepted."""
+        self._ending = True
+        super().shutdown()
+        self._cut_off_soon()
+
+    def on_response_complete(self) -> None:
+        """End the connection if the server ends."""
+        super().on_response_complete()
+        self._cut_off_soon()
+
+    def _cut_off_soon(self) -> None:
+        transport = self.transport
+        if self._ending and transport.is_closing() and transport.get_extra_info("sslcontext"):
+            self.loop.call_later(CLOSE_SECONDS, transport.abort)
