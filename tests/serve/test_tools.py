@@ -133,7 +133,8 @@ def answered(bundle: Path, text: str, **asked: Any) -> tuple[Any, list[Any], int
         model.engine = engine
         models = Models(None, print)
         models._models["bundle"] = model  # as `start` does, without an engine
-        transport = httpx2.ASGITransport(build(models, [], [], None, Metrics(models.by_name.values())))
+        app = build(models, [], [], None, Metrics(models.by_name.values()), is_local=False)
+        transport = httpx2.ASGITransport(app)
         async with httpx2.AsyncClient(transport=transport, base_url="http://server/v1") as http:
             client = openai.AsyncOpenAI(
                 base_url="http://server/v1", api_key="none", http_client=http, max_retries=0
