@@ -76,14 +76,14 @@ class Browser:
 
     def visit(self, url: str, width: int = 1280, *, dark: bool = False, media: str = "") -> None:
         """Load an address; waits until its script has run."""
+        # A page that was shown before asks for nothing any more.
+        self._go("about:blank")
         self.errors.clear()
         self.requests.clear()
         self.resize(width)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.ask("Emulation.setEmulatedMedia", media=media, features=[scheme])
-        self.ask("Page.navigate", url=url)
-        while self._read_event() != "Page.loadEventFired":
-            pass
+        self._go(url)
 
     def press(self, key: str, *, shift: bool = False) -> None:
         """Press and release a key by the name that scripts see, such as "Enter" or "a"."""
@@ -130,6 +130,11 @@ class Browser:
         self.process.wait()
         self._asks.close()
         self._told.close()
+
+    def _go(self, url: str) -> None:
+        self.ask("Page.navigate", url=url)
+        while self._read_event() != "Page.loadEventFired":
+            pass
 
     def _read_event(self) -> str:
         said = self._read()

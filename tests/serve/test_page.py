@@ -125,7 +125,7 @@ def test_a_conversation_with_the_keyboard_alone(browser: Browser, keyed: Server)
     while keyed.metric("edgehone_running_requests"):
         assert time.monotonic() - begun < 1
     assert browser.value("document.activeElement.id") == "prompt"
-    assert int(until(browser, "Number(document.querySelector('#tile-requests b').textContent)")) >= 3
+    until(browser, "Number(document.querySelector('#tile-requests b').textContent) >= 3")
 
     choose(browser, "graph")
     until(browser, "document.getElementById('inputs').value")

@@ -10,7 +10,7 @@ CLOSE_SECONDS = 1.0
 
 
 class Connection(Protocol):
-    """uvicorn's connection with joined writes. After `shutdown`, an answered one of HTTPS is cut off if its client does not end it."""
+    """A connection of HTTPS is cut off after `shutdown` if it was answered and its client does not end it."""
 
     _ending = False
 
