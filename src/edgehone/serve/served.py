@@ -33,10 +33,17 @@ class Limits:
     """
 
     places: int = 8
-    waiting: int = 64
+    waiting: int | None = None
     seconds: float = 600.0
     batch: int | None = None
     delay: float = 0.0
+
+    def queue(self, places: int) -> int:
+        """Return how many requests may wait: if not stated, as many as are answered at once.
+
+        One then waits about as long as another one takes, and those beyond the capacity are refused, not late.
+        """
+        return places if self.waiting is None else self.waiting
 
 
 @dataclass(frozen=True)
@@ -110,9 +117,9 @@ def read_language(
     args = {"places": limits.places, "context": context_of(bundle)}
     engine = job_of(bundle, ENGINE, args, {}, on_progress)
     text = replace(engine, call=TEXT, inputs={**engine.inputs, **tokenizer_input(bundle)}, threads=1)
-    context = context_of(bundle)
+    context, waiting = context_of(bundle), limits.queue(limits.places)
     return ServedLanguage(
-        name, bundle, engine, limits.places, limits.waiting, limits.seconds, text, context, canaries
+        name, bundle, engine, limits.places, waiting, limits.seconds, text, context, canaries
     )
 
 

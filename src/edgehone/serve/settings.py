@@ -54,7 +54,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     tls_cert: str | None = None
     tls_key: str | None = None
     parallel: int = 8
-    max_queue: int = 64
+    max_queue: int | None = None
     max_batch: int | None = None
     batch_delay: float = 0.0
     request_seconds: float = 600.0

@@ -71,13 +71,14 @@ def read_graph(bundle: Bundle, name: str, limits: Limits, on_progress: Callable[
     engine = job_of(bundle, ENGINE, args, {"canaries": Input(bundle.canaries.resolve(), "")}, on_progress)
     axes = Axes.from_json(bundle.manifest.axes)
     question, answer = found[0]
+    # The next batch can be complete when one ends.
+    places = max(limits.places, 2 * batch * clients)
     return ServedGraph(
         name,
         bundle,
         engine,
-        # The next batch can be complete when one ends.
-        max(limits.places, 2 * batch * clients),
-        limits.waiting,
+        places,
+        limits.queue(places),
         limits.seconds,
         _inputs(bundle, question),
         _outputs(bundle, answer, axes),
