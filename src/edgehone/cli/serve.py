@@ -66,7 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-queue",
         type=int,
         metavar="N",
-        help="requests that may wait for a place; further ones are refused with 429 (default: as many as are answered at once)",
+        help="requests that may wait for a place; further ones are refused with 429 (default: as many as run)",
     )
     parser.add_argument(
         "--max-batch",
