@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
 from edgehone.worker.stable_text import StableText
 from edgehone.worker.text_stream import TextStream
 from edgehone.worker.token_pieces import Pieces
@@ -59,16 +61,17 @@ def test_metaspace_word_pieces_and_none() -> None:
     assert joined(None, "a b") == b"a b"
 
 
-def streamed(text: str, stops: list[str]) -> tuple[str, list[str]]:
-    """Return the text and the tokens of the log-probabilities of a stream of single bytes."""
+def streamed(text: str, stops: list[str], together: int = 1) -> tuple[str, list[str]]:
+    """Return the text and the tokens of the log-probabilities of a stream of single bytes, so many at a time."""
     stream = TextStream(
         StableText(lambda ids: bytes(ids).decode("utf-8", "replace")), stops, lambda token: bytes([token])
     )
     found, tokens = "", list[str]()
     data = text.encode()
-    for at, byte in enumerate(data):
-        more, stopped = stream.add([byte], last=at == len(data) - 1)
-        tokens += [one["token"] for one in stream.logprobs([[byte, -0.5, []]], more)]
+    for at in range(0, len(data), together):
+        some = data[at : at + together]
+        more, stopped = stream.add(list(some), last=at + together >= len(data))
+        tokens += [one["token"] for one in stream.logprobs([[byte, -0.5, []] for byte in some], more)]
         found += more
         if stopped:
             break
@@ -79,7 +82,9 @@ def test_logprobs_of_a_text() -> None:
     assert streamed("né", []) == ("né", ["n", "\\xc3", "\\xa9"])
 
 
-def test_logprobs_end_before_a_stop_string() -> None:
-    assert streamed("one, two", ["two"]) == ("one, ", list("one, "))
-    assert streamed("one, tw", ["two"]) == ("one, tw", list("one, tw"))
-    assert streamed("one, twin, two", ["two"]) == ("one, twin, ", list("one, twin, "))
+@pytest.mark.parametrize("together", range(1, 8))
+def test_logprobs_end_before_a_stop_string(together: int) -> None:
+    assert streamed("one, two", ["two"], together) == ("one, ", list("one, "))
+    assert streamed("one, two, three", ["two"], together) == ("one, ", list("one, "))
+    assert streamed("one, tw", ["two"], together) == ("one, tw", list("one, tw"))
+    assert streamed("one, twin, two", ["two"], together) == ("one, twin, ", list("one, twin, "))
