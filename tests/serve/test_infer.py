@@ -249,6 +249,8 @@ def test_other_requests_that_are_refused(server: Server) -> None:
     )
     assert "'gzip'" in told(server.infer(one(), **{"content-encoding": "gzip"}), 415)
     assert "asked to fail" in told(server.infer(asked([[667, 0, 0, 0]])), 503)
+    vectors = server.post("/v1/embeddings", {"model": "bundle", "input": "a"})
+    assert vectors.status_code == 400 and "it is no encoder of texts" in vectors.json()["error"]["message"]
     text = server.post("/v1/completions", {"model": "bundle", "prompt": "a"})
     assert text.status_code == 400 and "/v2/models/bundle/infer" in text.json()["error"]["message"]
     assert outputs(server.infer(asked(ROWS)))["class"].shape == (5,)

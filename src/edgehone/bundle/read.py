@@ -36,7 +36,7 @@ class Bundle:
 
     @property
     def tokenizer(self) -> Path | None:
-        """The folder with the original's tokenizer, chat template and sampling; None for graphs, older bundles."""
+        """The folder with the original's tokenizer, chat template and sampling; None for most graphs."""
         folder = self.path / "tokenizer"
         return folder if folder.is_dir() else None
 

@@ -29,7 +29,8 @@ class Manifest:
     `tokenizer` says whose tokenizer makes the ids of a prompt: the original's in the folder `tokenizer`, or the
     runtime's own; `pictures` the prompt template of a vision-language model. `canaries` are prompts and the
     artifact's own greedy answers, as ids (`prompt`, `answer`), by which an engine is proven when it starts; those of a
-    graph are arrays in the folder `canaries`. `batch`
+    graph are arrays in the folder `canaries`. `embedding` says how an encoder makes a vector of a text, or why it is
+    not known (`model.embedding`). `batch`
     and `inputs` describe what a graph takes, `axes` where its samples are. `target` is the device that the bundle
     was optimized for, None for `device`, on which it was built. `versions` maps a backend to the versions of its
     packages, `files` a path to its SHA-256. `digest` is that of the manifest itself (`digest_of`).
@@ -47,6 +48,7 @@ class Manifest:
     tokenizer: Literal["original", "runtime"] = field(default="runtime", metadata=OPTIONAL)
     pictures: Any = field(default=None, metadata=OPTIONAL)
     canaries: tuple[Mapping[str, Any], ...] = field(default=(), metadata=OPTIONAL)
+    embedding: Mapping[str, Any] | None = field(default=None, metadata=OPTIONAL)
     batch: Count = field(default=1, metadata=OPTIONAL)
     inputs: tuple[Mapping[str, Any], ...] = field(default=(), metadata=OPTIONAL)
     axes: Mapping[str, Any] = field(default_factory=dict, metadata=OPTIONAL)

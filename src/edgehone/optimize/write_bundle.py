@@ -11,6 +11,7 @@ from edgehone import bundle
 from edgehone.bundle.schema import Manifest
 from edgehone.bundle.write import Contents, Evidence
 from edgehone.decision.decision import Decision
+from edgehone.model.embedding import read_embedding
 from edgehone.optimize.canaries import canaries, graph_canaries
 from edgehone.optimize.context import RunContext
 from edgehone.optimize.original import Original
@@ -74,6 +75,7 @@ def _manifest(decision: Decision, ctx: RunContext, original: Original, chosen: T
         tokenizer="original" if original.prepared.facts.get("portable") else "runtime",
         canaries=canaries(ctx, original, chosen),
         pictures=original.facts["pictures"].facts["template"] if "pictures" in original.facts else None,
+        embedding=read_embedding(ctx.model.folder) if ctx.model.task == "feature-extraction" else None,
         batch=original.request.get("batch", 1),
         inputs=tuple(ctx.model.to_json()["inputs"]),
         axes=original.facts.get("axes", {}),

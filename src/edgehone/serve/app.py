@@ -21,6 +21,7 @@ from edgehone.serve.admin import PATH as ADMIN
 from edgehone.serve.admin import Admin
 from edgehone.serve.admission import Full, TooLate
 from edgehone.serve.http import ClientGone, Failure, Problem, Refused
+from edgehone.serve.infer.embeddings import Embeddings
 from edgehone.serve.infer.routes import Inference
 from edgehone.serve.infer.routes import failure as infer_failure
 from edgehone.serve.inflight import Tracked
@@ -57,7 +58,13 @@ def build(
     openai = OpenAI(models.by_name, metrics, int(time.time()))
     inference = Inference(models.by_name, metrics)
     health = _Health(models.by_name, metrics)
-    operations = [*openai.operations(), *inference.operations(), *Page(models.by_name).operations()]
+    embeddings = Embeddings(models.by_name, metrics)
+    operations = [
+        *openai.operations(),
+        *embeddings.operations(),
+        *inference.operations(),
+        *Page(models.by_name).operations(),
+    ]
     operations += health.operations()
     changes = admin.operations() if admin else []
     described = _json(200, document([*operations, *changes], version("edgehone"), keys=bool(keys)))

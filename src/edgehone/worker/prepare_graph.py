@@ -5,18 +5,20 @@ Every candidate gets these arrays, so that differences in image decoding or toke
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgehone.backends.capabilities import TextEncoderBackend, require
+from edgehone.backends.capabilities import TextEncoderBackend, TokenizerBackend, capability, require
 from edgehone.backends.sessions import WorkerJob
-from edgehone.core.errors import InputError
+from edgehone.core.errors import InputError, ModelError
 from edgehone.inputs import coco, samples
 from edgehone.inputs.axes import Axes
 from edgehone.inputs.batches import Batches
 from edgehone.model.info import Tensor
 from edgehone.worker.backend import load_backend
+from edgehone.worker.original_tokenizer import OriginalTokenizer
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,6 +32,8 @@ CALIBRATION = 256
 LEAST_CALIBRATION = 8
 # Without calibration samples, one in this many evaluation samples is used for calibration.
 SHARE = 4
+# Texts by which a tokenizer that a bundle carries is compared with the original's.
+_PROBES = ("Hello, world!", "The quick brown fox isn't HERE.", "naïve café — 漢字 12.5 %", "a\nb\t c  d")
 
 
 def prepare(job: WorkerJob) -> dict[str, Any]:
@@ -41,8 +45,10 @@ def prepare(job: WorkerJob) -> dict[str, Any]:
     read, for the record), and for images size, scale, mean, std. inputs: model, evaluation, and optionally calibration;
     without it a random part of the evaluation samples, chosen with a fixed seed, is used for calibration.
 
-    Returns texts (the digests), samples and calibration (numbers), labelled, and pairs (whether two samples share a
-    label). Raises InputError for samples that cannot be used.
+    The folder tokenizer gets the tokenizer of an encoder, if the library tokenizers gives the same ids by it.
+
+    Returns texts (the digests), portable (whether there is one), samples and calibration (numbers), labelled, and pairs
+    (whether two samples share a label). Raises InputError for samples that cannot be used.
     """
     import numpy as np
 
@@ -69,6 +75,7 @@ def prepare(job: WorkerJob) -> dict[str, Any]:
         Batches(rows, labels, whole, axes).write(job.out / name)
     return {
         "texts": job.args["digests"],
+        "portable": job.args["task"] == "feature-extraction" and _carried_tokenizer(job),
         "samples": _count(evaluation),
         "calibration": _count(calibration),
         "labelled": samples.LABELS in evaluation,
@@ -112,6 +119,31 @@ def _texts(job: WorkerJob, path: Path) -> Arrays:
         integral = all(float(label).is_integer() for label in labels)
         arrays[samples.LABELS] = np.array(labels, np.int64 if integral else np.float32)
     return arrays
+
+
+def _carried_tokenizer(job: WorkerJob) -> bool:
+    """Write the tokenizer's files, and return whether they give the ids of the original."""
+    backend = load_backend(job)
+    tokenizers = capability(backend, TokenizerBackend)
+    if tokenizers is None:
+        return False
+    folder = job.out / "tokenizer"
+    folder.mkdir()
+    try:
+        tokenizers.open_tokenizer(job.inputs["model"], job).save(folder)
+        found = OriginalTokenizer(folder) if (folder / "tokenizer.json").is_file() else None
+    except ModelError:  # the library does not read it
+        found = None
+    encoder = require(backend, TextEncoderBackend)
+    if found and all(_same_ids(found, encoder, job.inputs["model"], text) for text in _PROBES):
+        return True
+    shutil.rmtree(folder)
+    return False
+
+
+def _same_ids(found: OriginalTokenizer, encoder: TextEncoderBackend, model: Path, text: str) -> bool:
+    (ids,) = encoder.encode_texts(model, [text])["input_ids"].tolist()
+    return bool(found.tokenize(text) == ids)
 
 
 def _images(folder: Path, inputs: Sequence[Tensor], options: Mapping[str, Any]) -> Arrays:

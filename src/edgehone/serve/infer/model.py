@@ -11,6 +11,7 @@ from edgehone.serve.infer.link import Answer
 from edgehone.serve.infer.served import ServedGraph
 from edgehone.serve.infer.tensor import Tensor
 from edgehone.serve.model import Model
+from edgehone.serve.text import TextProcess
 
 
 class GraphModel(Model):
@@ -21,6 +22,19 @@ class GraphModel(Model):
 
     def __init__(self, served: ServedGraph, say: Callable[[str], None]) -> None:
         super().__init__(served, GraphEngine(served, say))
+        self.text = TextProcess(served.text) if served.text else None
+
+    async def opened(self) -> None:
+        """Wait until its processes are ready."""
+        await super().opened()
+        if self.text:
+            await self.text.open()
+
+    async def end(self) -> None:
+        """End its processes."""
+        await super().end()
+        if self.text:
+            await self.text.end()
 
     async def infer(self, tensors: Sequence[Tensor], outputs: Sequence[str] | None) -> Answer:
         """Return the outputs of a request that `check` has passed; all, or those named.
@@ -28,11 +42,34 @@ class GraphModel(Model):
         Raises Full if too many requests wait, TooLate after the longest time of a request, InputError if the graph
         cannot answer it, JobError if the engine is not ready or fails.
         """
+        (answer,) = await self.infer_all([tensors], outputs)
+        return answer
+
+    async def infer_all(
+        self, requests: Sequence[Sequence[Tensor]], outputs: Sequence[str] | None
+    ) -> list[Answer]:
+        """Return the outputs of several requests, which wait for one place and are given to the engine together.
+
+        Raises what `infer` raises, for any of them.
+        """
         (ticket,) = self.admission.admit()
         async with ticket:
             await self.load()
             try:
                 async with asyncio.timeout_at(ticket.deadline):
-                    return await self.engine.infer(tensors, outputs)
+                    if len(requests) == 1:
+                        return [await self.engine.infer(requests[0], outputs)]
+                    return await self._in_parts(requests, outputs)
             except TimeoutError:
                 raise TooLate from None
+
+    async def _in_parts(
+        self, requests: Sequence[Sequence[Tensor]], outputs: Sequence[str] | None
+    ) -> list[Answer]:
+        """Return the outputs of requests, as many at a time as a batch may have."""
+        found: list[Answer] = []
+        size = self.served.batch
+        for begin in range(0, len(requests), size):
+            part = requests[begin : begin + size]
+            found += await asyncio.gather(*(self.engine.infer(one, outputs) for one in part))
+        return found

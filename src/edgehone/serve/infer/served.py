@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from edgehone.backends import registry
 from edgehone.backends.capabilities import ConcurrentGraphBackend, GraphBackend, capability
 from edgehone.bundle.read import Bundle
 from edgehone.core.errors import InputError
-from edgehone.execution.job import Input
-from edgehone.inference.run_bundle import job_of
+from edgehone.execution.job import Input, Job
+from edgehone.inference.run_bundle import job_of, tokenizer_input
 from edgehone.inputs import samples
 from edgehone.inputs.axes import Axes
 from edgehone.model import info
+from edgehone.model.embedding import Embedding
 from edgehone.serve.infer.tensor import DATATYPES, Tensor
-from edgehone.serve.served import Limits, Served, check_approved, no_canaries
+from edgehone.serve.served import TEXT, Limits, Served, check_approved, no_canaries
 from edgehone.worker import canaries
 
 if TYPE_CHECKING:
@@ -37,12 +38,18 @@ class GraphCanary:
 
 @dataclass(frozen=True)
 class ServedGraph(Served):
-    """A bundle with a graph: its inputs and outputs, the axes of the samples, and its canaries."""
+    """A bundle with a graph: its inputs and outputs, the axes of the samples, its canaries, the size of a batch.
+
+    `embedding` says how an encoder makes a vector of a text, with the job of its text process, or why it does not.
+    """
 
     inputs: tuple[info.Tensor, ...]
     outputs: tuple[info.Tensor, ...]
     axes: Axes
     canaries: tuple[GraphCanary, ...]
+    batch: int
+    embedding: Embedding | str
+    text: Job | None
 
 
 def read_graph(bundle: Bundle, name: str, limits: Limits, on_progress: Callable[[str], None]) -> ServedGraph:
@@ -73,6 +80,12 @@ def read_graph(bundle: Bundle, name: str, limits: Limits, on_progress: Callable[
     question, answer = found[0]
     # The next batch can be complete when one ends.
     places = max(limits.places, 2 * batch * clients)
+    inputs, outputs = _inputs(bundle, question), _outputs(bundle, answer, axes)
+    embedding = _embedding(bundle, inputs, outputs)
+    text = None
+    if isinstance(embedding, Embedding):
+        given = {"artifact": engine.inputs["artifact"], **tokenizer_input(bundle)}
+        text = replace(engine, call=TEXT, inputs=given, threads=1)
     return ServedGraph(
         name,
         bundle,
@@ -80,20 +93,40 @@ def read_graph(bundle: Bundle, name: str, limits: Limits, on_progress: Callable[
         places,
         limits.queue(places),
         limits.seconds,
-        _inputs(bundle, question),
-        _outputs(bundle, answer, axes),
+        inputs,
+        outputs,
         axes,
         tuple(GraphCanary([Tensor.of(*one) for one in asked.items()], told) for asked, told in found),
+        batch,
+        embedding,
+        text,
     )
+
+
+def _embedding(
+    bundle: Bundle, inputs: Sequence[info.Tensor], outputs: Sequence[info.Tensor]
+) -> Embedding | str:
+    """Return how the encoder makes a vector of a text, or why it does not."""
+    told = bundle.manifest.embedding
+    if told is None:
+        return "it is no encoder of texts"
+    if "refused" in told:
+        return str(told["refused"])
+    if bundle.tokenizer is None or bundle.manifest.tokenizer != "original":
+        return "the bundle has no tokenizer of the original"
+    return _why_not(inputs, outputs) or Embedding(**told)
 
 
 def _inputs(bundle: Bundle, question: Mapping[str, NDArray[Any]]) -> tuple[info.Tensor, ...]:
     """Return the graph's inputs; of one whose file states no shape, the rank of the canary's."""
     stated = tuple(samples.tensor(one) for one in bundle.manifest.inputs)
+    if other := [one for one in stated if one.dtype not in DATATYPES]:
+        raise InputError(
+            f"the input {other[0].name!r} of {bundle.path} is {other[0].dtype}, which is not served"
+        )
     return tuple(
         one if one.ranked else info.Tensor(one.name, one.dtype, (None,) * question[one.name].ndim)
         for one in stated
-        if one.dtype in DATATYPES
     )
 
 
@@ -110,3 +143,13 @@ def _outputs(bundle: Bundle, answer: Mapping[str, NDArray[Any]], axes: Axes) -> 
         shape = one.shape if one is not None and known else (None,) * array.ndim
         found.append(info.Tensor(name, array.dtype.name, shape))
     return tuple(found)
+
+
+def _why_not(inputs: Sequence[info.Tensor], outputs: Sequence[info.Tensor]) -> str | None:
+    """Return why texts cannot be given to a graph with these inputs and outputs, None if they can."""
+    names = {one.name for one in inputs}
+    if "input_ids" not in names or names - {"input_ids", "attention_mask", "token_type_ids"}:
+        return f"the graph takes {', '.join(sorted(names))}, not the ids of a text"
+    if len(outputs) != 1 or len(outputs[0].shape) != 3:
+        return "the graph does not give the hidden states of all tokens"
+    return None

@@ -1,0 +1,109 @@
+"""POST /v1/embeddings of the OpenAI API, for encoders of texts."""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from edgehone.core.errors import InputError
+from edgehone.model.embedding import Embedding
+from edgehone.serve.http import Refused, read_json, unless_gone
+from edgehone.serve.infer.embedding import Vectors, embed, ids_of
+from edgehone.serve.infer.model import GraphModel
+from edgehone.serve.metrics import Metrics
+from edgehone.serve.model import Model
+from edgehone.serve.operations import Operation
+
+_TEXTS = 256
+
+
+class EmbeddingsRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """The body of POST /v1/embeddings."""
+
+    model: str
+    input: str | list[str | int | list[int]]
+    encoding_format: Literal["float", "base64"] = "float"
+    dimensions: int | None = None
+    user: str | None = None  # who asks; not used
+
+
+class Embeddings:
+    """The route over some models, by name."""
+
+    def __init__(self, models: Mapping[str, Model], metrics: Metrics) -> None:
+        self._models, self._metrics = models, metrics
+
+    def operations(self) -> list[Operation]:
+        """Return the operations."""
+        return [Operation("POST", "/v1/embeddings", self.embeddings, body=EmbeddingsRequest)]
+
+    async def embeddings(self, request: Request) -> Response:
+        """Answer with a vector of each text."""
+        begun = time.perf_counter()
+        asked = await read_json(request, EmbeddingsRequest)
+        model, embedding = self._encoder(asked.model)
+        if asked.dimensions is not None:
+            raise Refused(400, "dimensions is not supported: leave it out", field="dimensions")
+        texts = _inputs(asked.input)
+        try:
+            vectors = await unless_gone(request, _vectors(model, embedding, texts))
+        except InputError as error:
+            raise Refused(400, error.message, field="input") from None
+        self._metrics.seconds.labels(model.name).observe(time.perf_counter() - begun)
+        self._metrics.prompt_tokens.labels(model.name).inc(vectors.tokens)
+        return Response(_body(asked, vectors), media_type="application/json")
+
+    def _encoder(self, name: str) -> tuple[GraphModel, Embedding]:
+        model = self._models.get(name)
+        if model is None:
+            told = f"there is no model {name[:80]!r}; served: {', '.join(self._models)}"
+            raise Refused(404, told, field="model")
+        if not isinstance(model, GraphModel):
+            raise Refused(400, f"{name} is no encoder: ask for POST /v1/completions", field="model")
+        if isinstance(model.served.embedding, str):
+            raise Refused(400, f"{name} makes no vectors of texts: {model.served.embedding}", field="model")
+        return model, model.served.embedding
+
+
+async def _vectors(model: GraphModel, embedding: Embedding, texts: Sequence[str | list[int]]) -> Vectors:
+    await model.load()
+    ids = [await ids_of(model, embedding, one) if isinstance(one, str) else one for one in texts]
+    return await embed(model, embedding, ids)
+
+
+def _inputs(given: str | Sequence[str | int | list[int]]) -> list[str | list[int]]:
+    """Return texts or ids. Raises Refused for none, too many, or a mixture."""
+    if isinstance(given, str):
+        found: list[str | list[int]] = [given]
+    elif given and all(isinstance(one, int) for one in given):
+        found = [[one for one in given if isinstance(one, int)]]
+    else:
+        found = [one for one in given if not isinstance(one, int)]
+        if len(found) < len(given) or len({type(one) for one in found}) > 1:
+            raise Refused(400, "input is a mixture of texts and ids; give one kind", field="input")
+    if not found or not all(found):
+        raise Refused(400, "input is empty, or has an empty text", field="input")
+    if len(found) > _TEXTS:
+        raise Refused(400, f"input has {len(found)} texts; give at most {_TEXTS}", field="input")
+    return found
+
+
+def _body(asked: EmbeddingsRequest, vectors: Vectors) -> bytes:
+    data: list[dict[str, Any]] = [
+        {
+            "object": "embedding",
+            "index": at,
+            "embedding": base64.b64encode(row.astype("<f4").tobytes()).decode()
+            if asked.encoding_format == "base64"
+            else row.tolist(),
+        }
+        for at, row in enumerate(vectors.rows)
+    ]
+    usage = {"prompt_tokens": vectors.tokens, "total_tokens": vectors.tokens}
+    return msgspec.json.encode({"object": "list", "data": data, "model": asked.model, "usage": usage})
