@@ -21,9 +21,9 @@ class TextStream:
         """`bytes_of` returns the bytes of a token, for `logprobs`."""
         self._text, self._stops, self._bytes_of = text, [stop for stop in stops if stop], bytes_of
         self._held, self._stopped = "", False
-        # Log-probabilities of tokens whose text is held back, or came together with such text; and the bytes of that.
+        # Log-probabilities of tokens whose text is held back, or came together with such text.
         self._waiting: list[dict[str, Any]] = []
-        self._owed = 0
+        self._ahead = 0  # bytes of the text that was returned, less those of the tokens
 
     def add(self, ids: Sequence[int], *, last: bool = False) -> tuple[str, bool]:
         """Add ids. Return the text that is certain, and whether a stop string was found, which is not returned."""
@@ -52,18 +52,16 @@ class TextStream:
         for token, logprob, top in entries:
             others = [self._entry(*other) for other in top]
             self._waiting.append({**self._entry(token, logprob), "top_logprobs": others})
-        self._owed += len(text.encode())
+        self._ahead += len(text.encode())
         if self._held:
             return []
-        (found, self._waiting), (size, self._owed) = (self._waiting, []), (self._owed, 0)
-        if not self._stopped:
-            return found
+        found, self._waiting = self._waiting, []
         kept: list[dict[str, Any]] = []
         for entry in found:
-            if size <= 0:
+            if self._stopped and self._ahead <= 0:
                 break
             kept.append(entry)
-            size -= len(entry["bytes"])
+            self._ahead -= len(entry["bytes"])
         return kept
 
     def _entry(self, token: int, logprob: float) -> dict[str, Any]:
