@@ -13,6 +13,7 @@ from typing import Any
 
 _TOKENS = re.compile(rb'"(?:completion_tokens|tokens_predicted)":\s*(\d+)')
 _TAIL = 4096
+JSON = "Content-Type: application/json\r\n"
 
 
 @dataclass(frozen=True)
@@ -46,10 +47,10 @@ class Client:
         """Send a GET request."""
         return await self._ask(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
 
-    async def post(self, path: str, body: Mapping[str, Any]) -> Answered:
-        """Send a POST request with JSON."""
-        content = json.dumps(body).encode()
-        head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    async def post(self, path: str, body: Mapping[str, Any] | bytes, headers: str = JSON) -> Answered:
+        """Send a POST request with JSON, or with bytes that `headers` describe."""
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\n{headers}"
         return await self._ask(f"{head}Content-Length: {len(content)}\r\n\r\n".encode() + content)
 
     def close(self) -> None:

@@ -7,8 +7,9 @@ For each bundle of a language model:
   llama-server is asked on its socket, the other engines in their own process;
 - with llama.cpp, what the server adds to the first token of a request (median of pairs);
 - the memory of the server's processes without the engine, and the time from the start until it is ready.
-For the first bundle also: the 99th percentile of the latency at 0.8 times and at 2 times its capacity, sent on a fixed
+For the first of these also: the 99th percentile of the latency at 0.8 and at 2 times its capacity, sent on a fixed
 schedule, how soon the others are refused, and how fast /healthz answers during prefills.
+For each bundle of a graph: what the server adds to a request, in alternating rounds.
 --write puts the tables into docs/evidence.md.
 """
 
@@ -20,7 +21,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import edgehone
 from benchmarks.serving.capacity import past_capacity
+from benchmarks.serving.graph import graphs
 from benchmarks.serving.overhead import beside_the_engine
 
 PAGE = Path(__file__).parents[2] / "docs" / "evidence.md"
@@ -30,7 +33,7 @@ START, END = "<!-- tables of bench-serving -->\n", "<!-- end of the tables -->\n
 def main(words: Sequence[str]) -> int:
     """Run the benchmark. Return 1 if a goal is missed."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("bundles", nargs="+", type=Path, help="bundles of language models")
+    parser.add_argument("bundles", nargs="+", type=Path, help="bundles of language models and of graphs")
     parser.add_argument("--seconds", type=float, default=60.0, help="length of a load (default: 60)")
     parser.add_argument("--write", action="store_true", help="write the tables into docs/evidence.md")
     given = parser.parse_args(words)
@@ -45,7 +48,13 @@ def main(words: Sequence[str]) -> int:
 
 
 async def _measure(bundles: Sequence[Path], seconds: float) -> tuple[str, list[str]]:
-    found = [await beside_the_engine(bundles), await past_capacity(bundles[0], seconds)]
+    language = [path for path in bundles if edgehone.read(path).manifest.kind == "language"]
+    rest = [path for path in bundles if path not in language]
+    found = []
+    if language:
+        found += [await beside_the_engine(language), await past_capacity(language[0], seconds)]
+    if rest:
+        found.append(await graphs(rest))
     return "\n".join(table for table, _ in found), [problem for _, own in found for problem in own]
 
 
