@@ -8,7 +8,7 @@ from contextlib import aclosing
 from typing import Any, TypeVar
 
 import msgspec
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -65,6 +65,8 @@ async def read_body(request: Request, limit: int = BODY_LIMIT) -> bytes:
                 if size > limit:
                     raise Refused(413, f"the body has more than {limit} bytes")
                 parts.append(part)
+    except ClientDisconnect:
+        raise ClientGone from None
     except TimeoutError:
         raise Refused(408, f"the body did not come within {BODY_SECONDS:.0f} s") from None
     return b"".join(parts)
@@ -95,7 +97,7 @@ def _given(body: bytes, text: str) -> str:
 
 def _field(text: str) -> str | None:
     """Return the field that a message of msgspec names."""
-    for start, end in (("unknown field `", "`"), ("at `$.", "`"), ("required field `", "`")):
+    for start, end in (("at `$.", "`"), ("unknown field `", "`"), ("required field `", "`")):
         _, found, rest = text.partition(start)
         if found:
             return rest.partition(end)[0]

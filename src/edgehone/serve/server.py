@@ -17,7 +17,7 @@ import uvicorn
 from edgehone.core.errors import InputError
 from edgehone.serve.admin import Admin, AdminRules
 from edgehone.serve.app import build
-from edgehone.serve.connection import Connection
+from edgehone.serve.bounded import BoundedConnection
 from edgehone.serve.live_models import Models
 from edgehone.serve.metrics import Metrics
 from edgehone.serve.served import Served
@@ -25,8 +25,6 @@ from edgehone.serve.served import Served
 if TYPE_CHECKING:
     from edgehone.serve.infer.grpc.server import GrpcServer
 
-# Bytes of a request's first line and headers.
-_HEADERS_LIMIT = 32 << 10
 _IDLE_SECONDS = 75
 # A second signal is noticed within so many seconds.
 _LOOK_SECONDS = 0.1
@@ -115,11 +113,10 @@ async def _serve(
     admin = Admin(models, running.admin, say) if running.admin else None
     config = uvicorn.Config(
         build(models, served, listening.keys, admin, metrics, is_local=listening.is_local),
-        http=Connection,
+        http=BoundedConnection,
         log_config=None,
         access_log=False,
         server_header=False,
-        h11_max_incomplete_event_size=_HEADERS_LIMIT,
         timeout_keep_alive=_IDLE_SECONDS,
         ssl_certfile=listening.certificate,
         ssl_keyfile=listening.private_key,

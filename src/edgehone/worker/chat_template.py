@@ -9,14 +9,18 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from edgehone.core.errors import ModelError, SetupError
+from edgehone.worker.memory_limit import at_most
 
 Message = Mapping[str, Any]
 # The special tokens that tokenizer_config.json names and templates use.
 _SPECIAL = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+# Bytes that rendering may take. A template can make a text of any length in a few signs.
+_MEMORY = 1 << 30
 
 # A tool, a call of it and its result, which show what a template writes. Some templates ask for ids of 9 characters.
 _PROBE_PARAMETERS = {
@@ -100,21 +104,26 @@ def render(
     if it cannot be rendered, SetupError if jinja2 is missing.
     """
     try:
-        environment = _environment()
+        compiled = _compiled(template)
+        given: dict[str, Any] = {"messages": list(messages), "add_generation_prompt": True}
+        given |= {"tools": list(tools)} if tools else {}
+        with at_most(_MEMORY):
+            return str(compiled.render(**given, **special))
     except ModuleNotFoundError as error:
         raise SetupError(
             "the chat template needs jinja2, which this environment lacks", hint="pip install jinja2"
         ) from error
-    try:
-        compiled = environment.from_string(template)
-        given = {"messages": list(messages), "tools": list(tools) or None, "add_generation_prompt": True}
-        return str(compiled.render(**given, **special))
     # A template may fail in any way that an expression of Python can.
     except Exception as error:
         raise ModelError(
-            f"the model's chat template cannot be rendered: {error}",
+            f"the model's chat template cannot be rendered: {error or type(error).__name__}",
             hint="leave it out: edgehone run BUNDLE --raw --prompt TEXT",
         ) from error
+
+
+@lru_cache(maxsize=4)
+def _compiled(template: str) -> Any:
+    return _environment().from_string(template)
 
 
 def _environment() -> Any:
