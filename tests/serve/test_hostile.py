@@ -235,7 +235,8 @@ def answer_of(found: bytes) -> tuple[int, bytes]:
     return int(head.split()[1]), body
 
 
-CLOSE = b"Host: a\r\nConnection: close\r\n"
+HOST = b"Host: 127.0.0.1\r\n"
+CLOSE = HOST + b"Connection: close\r\n"
 BEGIN = b"POST /v1/completions HTTP/1.1\r\n" + CLOSE
 RAW: dict[str, tuple[bytes, int]] = {
     "no http": (b"hello\r\n\r\n", 400),
@@ -267,7 +268,7 @@ RAW: dict[str, tuple[bytes, int]] = {
     "wrong method": (b"GET /v1/completions HTTP/1.1\r\n" + CLOSE + b"\r\n", 405),
     "another wrong method": (b"PATCH /v1/models HTTP/1.1\r\n" + CLOSE + b"Content-Length: 0\r\n\r\n", 405),
     "delete": (b"DELETE /v1/models/bundle HTTP/1.1\r\n" + CLOSE + b"\r\n", 405),
-    "old http": (b"POST /v1/completions HTTP/1.0\r\nContent-Length: 2\r\n\r\n{}", 400),
+    "old http": (b"POST /v1/completions HTTP/1.0\r\nHost: 127.0.0.1\r\nContent-Length: 2\r\n\r\n{}", 400),
 }  # fmt: skip
 
 
@@ -286,8 +287,11 @@ SLOW: dict[str, tuple[tuple[bytes, ...], int]] = {
     "a body, drop by drop": ((BEGIN + b"Content-Length: 1000\r\n\r\n", *[b"a"] * 40), 408),
     "chunks, drop by drop": ((BEGIN + b"Transfer-Encoding: chunked\r\n\r\n", *[b"1\r\na\r\n"] * 40), 408),
     "a body that stays away": ((BEGIN + b"Content-Length: 1000\r\n\r\n",), 408),
-    "a body that nobody reads": ((b"POST /none HTTP/1.1\r\nContent-Length: 900\r\n\r\n", *[b"a"] * 60), 404),
-    "a second head": ((b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n", b"GET /v1", *[b"a"] * 40), 200),
+    "a body that nobody reads": (
+        (b"POST /none HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 900\r\n\r\n", *[b"a"] * 60),
+        404,
+    ),
+    "a second head": ((b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", b"GET /v1", *[b"a"] * 40), 200),
 }
 
 
