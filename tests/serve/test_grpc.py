@@ -126,7 +126,8 @@ def asked(**change: Any) -> Any:
 @pytest.mark.whole
 def test_entries_may_be_numbers_or_bytes(served: Grpc) -> None:
     row = np.array([[1, 2, 3, 4]], np.float32)
-    for message in (asked(), asked(raw=row.tobytes())):
+    size = {"binary_data_size": {"int64_param": 16}}
+    for message in (asked(), asked(raw=row.tobytes()), asked(raw=row.tobytes(), parameters=size)):
         answer = served.ask(message)
         assert [one.name for one in answer.outputs] == ["scores", "class"]
         np.testing.assert_array_equal(
@@ -150,6 +151,7 @@ def test_entries_may_be_numbers_or_bytes(served: Grpc) -> None:
         (asked(contents={"int_contents": [1, 2, 3, 4]}), "give fp32_contents, not int_contents"),
         (asked(contents={}), "has 0 entries"),
         (asked(parameters={"shared_memory_region": {"string_param": "a"}}), "'shared_memory_region'"),
+        (asked(parameters={"binary_data_size": {"int64_param": 15}}), "'binary_data_size'"),
         (ASKED(model_name="bundle", parameters={"sequence_id": {"int64_param": 3}}), "'sequence_id'"),
         (
             ASKED(model_name="bundle", inputs=[asked().inputs[0]], outputs=[{"name": "other"}]),

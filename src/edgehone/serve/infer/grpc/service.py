@@ -147,8 +147,16 @@ def _wanted(request: Any, model: GraphModel) -> list[str] | None:
     return names or None
 
 
-def _refuse_parameters(parameters: Mapping[str, Any], where: str) -> None:
-    for name in parameters:
+def _refuse_parameters(parameters: Mapping[str, Any], where: str, size: int | None = None) -> None:
+    """Raise Refused for parameters, but for those of the REST form that say what holds anyway.
+
+    Some clients send them by gRPC too: the `size` of an input in bytes, and that outputs shall be bytes.
+    """
+    for name, value in parameters.items():
+        if name == "binary_data_size" and value.int64_param == size:
+            continue
+        if name in ("binary_data", "binary_data_output") and value.bool_param:
+            continue
         raise Refused(400, f"{where} has the parameter {name[:80]!r}, which is not supported: leave it out")
 
 
@@ -161,10 +169,10 @@ def _tensors(request: Any, served: ServedGraph) -> list[Tensor]:
     for at, one in enumerate(request.inputs):
         port, shape = port_of(one.name, served), tuple(one.shape)
         check_form(port, one.datatype, shape)
-        _refuse_parameters(one.parameters, f"the input {one.name!r}")
         if raw and one.HasField("contents"):
             raise Refused(400, f"the input {one.name!r} has contents, and raw_input_contents has entries too")
         data = raw[at] if raw else _data(one, port)
+        _refuse_parameters(one.parameters, f"the input {one.name!r}", len(data))
         expected = bytes_of(port.dtype, shape)
         if len(data) != expected:
             raise Refused(
