@@ -123,6 +123,13 @@ def test_binary_tensors_in_and_out(server: Server) -> None:
     np.testing.assert_array_equal(np.float32(second["data"]), expected(ROWS).ravel())
 
 
+def test_large_requests_and_answers(server: Server) -> None:
+    rows = np.random.default_rng(5).normal(size=(50_000, 4)).astype(np.float32)
+    body, headers = binary([({"name": "x", "datatype": "FP32", "shape": [50_000, 4]}, rows.tobytes())])
+    for answer in (server.infer(body, **headers), server.infer(asked(rows))):
+        np.testing.assert_allclose(outputs(answer)["scores"], expected(rows), 1e-4, 1e-4)
+
+
 def test_nan_comes_back_as_bytes_only(server: Server) -> None:
     rows = np.full((1, 4), np.nan, np.float32)
     body, headers = binary([({"name": "x", "datatype": "FP32", "shape": [1, 4]}, rows.tobytes())])
@@ -247,6 +254,7 @@ def test_other_requests_that_are_refused(server: Server) -> None:
     assert "more than 33554432" in told(
         server.client.post("/v2/models/bundle/infer", content=iter([huge])), 413
     )
+    assert "send the entries as bytes" in told(server.infer(b" " * ((8 << 20) + 1)), 413)
     assert "'gzip'" in told(server.infer(one(), **{"content-encoding": "gzip"}), 415)
     assert "asked to fail" in told(server.infer(asked([[667, 0, 0, 0]])), 503)
     vectors = server.post("/v1/embeddings", {"model": "bundle", "input": "a"})

@@ -15,6 +15,8 @@ from edgehone.serve.model import Model
 VERSION = "1"
 # Bytes of a request: about six pictures of 640 × 640 pixels in float32.
 LIMIT = 32 << 20
+# Bytes of all requests that are held at the same time.
+HELD = 16 * LIMIT
 
 
 def model_of(models: Mapping[str, Model], name: str, version: str = VERSION) -> Model:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from edgehone.serve.http import Refused
+from edgehone.serve.http import BODY_LIMIT, Refused
 from edgehone.serve.infer.check import check_form, check_inputs, check_outputs, port_of
 from edgehone.serve.infer.lookup import VERSION
 from edgehone.serve.infer.served import ServedGraph
@@ -76,6 +76,8 @@ def read_request(body: bytes, header_length: str | None, served: ServedGraph) ->
     Raises Refused with what is wrong.
     """
     length = len(body) if header_length is None else _length(header_length, len(body))
+    if length > BODY_LIMIT:
+        raise Refused(413, f"the JSON has {length} bytes, more than {BODY_LIMIT}: send the entries as bytes")
     view = memoryview(body)
     request = _decoded(view[:length])
     for field, value, expected in (

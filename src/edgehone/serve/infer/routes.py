@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
 from edgehone.serve.http import Refused, read_body, unless_gone
-from edgehone.serve.infer.lookup import LIMIT, VERSION, graph_of, metadata, model_of
+from edgehone.serve.infer.held import Held
+from edgehone.serve.infer.lookup import HELD, LIMIT, VERSION, graph_of, metadata, model_of
 from edgehone.serve.infer.model import GraphModel
 from edgehone.serve.infer.rest import InferRequest, answer, read_request
 from edgehone.serve.metrics import Metrics
 from edgehone.serve.model import Model
 from edgehone.serve.operations import Operation
 
+T = TypeVar("T")
+# From so many bytes on a conversion takes longer than handing it to a thread.
+_MANY = 128 << 10
 HEADER = "inference-header-content-length"
 
 
@@ -32,7 +37,7 @@ class Inference:
     """The routes of the Open Inference Protocol over some models, by name."""
 
     def __init__(self, models: Mapping[str, Model], metrics: Metrics) -> None:
-        self._models, self._metrics = models, metrics
+        self._models, self._metrics, self._held = models, metrics, Held(HELD)
 
     def operations(self) -> list[Operation]:
         """Return the operations; those that tell of a model, or ask it, need a key."""
@@ -87,10 +92,13 @@ class Inference:
         if encoding != "identity":
             raise Refused(415, f"Content-Encoding is {encoding[:40]!r}: send the body as it is")
         begun = time.perf_counter()
-        body = await read_body(request, LIMIT)
-        asked = read_request(body, request.headers.get(HEADER), model.served)
-        found = await unless_gone(request, model.infer(asked.tensors, asked.outputs))
-        text, length = answer(model.name, asked, found.outputs)
+        stated = request.headers.get("content-length", "")
+        with self._held.request(int(stated) if stated.isdecimal() else LIMIT):
+            body = await read_body(request, LIMIT)
+            asked = await _aside(len(body), read_request, body, request.headers.get(HEADER), model.served)
+            found = await unless_gone(request, model.infer(asked.tensors, asked.outputs))
+        size = sum(len(one.data) for one in found.outputs)
+        text, length = await _aside(size, answer, model.name, asked, found.outputs)
         self._metrics.answered(model.name, time.perf_counter() - begun, found.together)
         if length is None:
             return Response(text, media_type="application/json")
@@ -98,6 +106,11 @@ class Inference:
 
     def _graph(self, request: Request) -> GraphModel:
         return graph_of(self._models, *_asked(request))
+
+
+async def _aside(size: int, function: Callable[..., T], *args: Any) -> T:
+    """Return the result of a conversion; of many bytes in a thread, so that other requests are answered meanwhile."""
+    return await asyncio.to_thread(function, *args) if size > _MANY else function(*args)
 
 
 def _asked(request: Request) -> tuple[str, str]:

@@ -15,7 +15,8 @@ from edgehone.serve.admission import Full, TooLate
 from edgehone.serve.http import Refused
 from edgehone.serve.infer.check import check_form, check_inputs, check_outputs, port_of
 from edgehone.serve.infer.grpc.proto import Protocol, load
-from edgehone.serve.infer.lookup import VERSION, graph_of, metadata, model_of
+from edgehone.serve.infer.held import Held
+from edgehone.serve.infer.lookup import HELD, VERSION, graph_of, metadata, model_of
 from edgehone.serve.infer.model import GraphModel
 from edgehone.serve.infer.tensor import Tensor, bytes_of
 from edgehone.serve.keys import check_key
@@ -41,6 +42,7 @@ _STATUS = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
     401: grpc.StatusCode.UNAUTHENTICATED,
     404: grpc.StatusCode.NOT_FOUND,
+    429: grpc.StatusCode.RESOURCE_EXHAUSTED,
 }
 # What tells nothing of a model needs no key.
 _OPEN = ("ServerLive", "ServerReady")
@@ -51,6 +53,7 @@ class InferenceService:
 
     def __init__(self, models: Models, metrics: Metrics, keys: Sequence[str]) -> None:
         self._models, self._in_flight, self._metrics = models.by_name, models.in_flight, metrics
+        self._held = Held(HELD)
         self._keys = [key.encode() for key in keys]
         self._protocol: Protocol = load()
         self._answers = {name: answer for name, (_, answer) in self._protocol.methods.items()}
@@ -130,7 +133,8 @@ class InferenceService:
         _refuse_parameters(request.parameters, "the request")
         tensors = _tensors(request, model.served)
         wanted = _wanted(request, model)
-        found = await model.infer(tensors, wanted)
+        with self._held.request(request.ByteSize()):
+            found = await model.infer(tensors, wanted)
         answer = self._answers["ModelInfer"](model_name=model.name, model_version=VERSION, id=request.id)
         for one in found.outputs:
             answer.outputs.add(name=one.name, datatype=one.datatype, shape=one.shape)
