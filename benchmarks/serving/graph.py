@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import statistics
 import sys
@@ -13,9 +12,7 @@ from pathlib import Path
 
 import edgehone
 from benchmarks.serving.client import Client
-from benchmarks.serving.started import server
-from edgehone.execution import service
-from edgehone.serve.channel import Channel
+from benchmarks.serving.started import server, service_of
 from edgehone.serve.infer.served import ServedGraph, read_graph
 from edgehone.serve.served import Limits
 
@@ -43,11 +40,8 @@ async def _medians(path: Path) -> tuple[list[float], list[float]]:
     served, alone = [], []
     async with AsyncExitStack() as stack:
         started = await stack.enter_async_context(server(path))
-        running = service.start(replace(bundle.engine, call="benchmarks.serving.graph_alone:serve"))
-        stack.callback(running.end)
-        channel = Channel(lambda message: None)
-        reading = asyncio.create_task(channel.read(await channel.connect(running.channel)))
-        stack.callback(reading.cancel)
+        alone_job = replace(bundle.engine, call="benchmarks.serving.graph_alone:serve")
+        channel = await stack.enter_async_context(service_of(alone_job))
         client = Client(started.port)
         for number in range(ROUNDS + 1):
             answers = [

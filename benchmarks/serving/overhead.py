@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import statistics
 import sys
@@ -14,16 +13,14 @@ from pathlib import Path
 import edgehone
 from benchmarks.serving.client import Answered, Client
 from benchmarks.serving.load import closed, completion, served, windows
-from benchmarks.serving.started import Started, server
-from edgehone.execution import service
+from benchmarks.serving.started import Started, server, service_of
 from edgehone.inputs.texts import shipped
-from edgehone.serve.channel import Channel
 from edgehone.serve.served import Limits, ServedLanguage, read_language
 from edgehone.serve.text import TextProcess
 
 CLIENTS = (1, 4, 16)
-REQUESTS = {1: 4, 4: 3, 16: 2}  # of each client in a round
-TOKENS, CHARACTERS, ROUNDS, PAIRS = 64, 200, 5, 100
+TOKENS, CHARACTERS, ROUNDS, PAIRS = 32, 200, 5, 50
+ROUND_SECONDS, MOST_REQUESTS = 1.0, 8  # a client sends so many requests that a round takes about this long
 LEAST_RATIO, MOST_ADDED_MS, MOST_MEMORY_MB = 0.95, 1.0, 80.0
 
 # Answers prompts, lists of ids, with so many clients at a time. Returns tokens a second.
@@ -59,7 +56,7 @@ async def _measure(path: Path, problems: list[str]) -> list[str]:
     async with AsyncExitStack() as stack:
         started = await stack.enter_async_context(server(path, "--parallel", str(max(CLIENTS))))
         memory = started.memory()
-        prompts = await _prompts(bundle, sum(2 * (ROUNDS + 1) * c * REQUESTS[c] for c in CLIENTS) + 2 * PAIRS)
+        prompts = await _prompts(bundle, 2 * (1 + ROUNDS * MOST_REQUESTS) * sum(CLIENTS) + 2 * PAIRS)
         supply = iter(prompts)
         alone = _llama_server(started) if started.llama_server else await _in_process(bundle, stack)
         rates = _Rates(bundle, started, alone, supply)
@@ -90,24 +87,28 @@ class _Rates:
     supply: Iterator[Prompt]
 
     async def compare(self, clients: int, problems: list[str]) -> str:
-        """Compare in alternating rounds. The first round of each warms up."""
-        both = []
-        for _ in range(ROUNDS + 1):
-            prompts = [[next(self.supply) for _ in range(clients * REQUESTS[clients])] for _ in range(2)]
-            rate = await self._served([one.text for one in prompts[0]], clients)
-            both.append((rate, await self.alone([one.ids for one in prompts[1]], clients)))
-        ratios = [one / other for one, other in both[1:]]
+        """Compare in alternating rounds, after one that warms up."""
+        rate, _ = await self._round(clients, 1)
+        requests = max(1, min(MOST_REQUESTS, round(rate * ROUND_SECONDS / (clients * TOKENS))))
+        both = [await self._round(clients, requests) for _ in range(ROUNDS)]
+        ratios = [one / other for one, other in both]
         ratio = statistics.median(ratios)
         if ratio < LEAST_RATIO:
             problems.append(f"{self.bundle.name}, {clients} clients: {ratio:.2f} of the engine's throughput")
-        ours, theirs = (statistics.median(rates) for rates in zip(*both[1:], strict=True))
+        ours, theirs = (statistics.median(rates) for rates in zip(*both, strict=True))
         return f"{ours:.0f}, {theirs:.0f} tokens/s, {ratio:.2f} ({min(ratios):.2f}–{max(ratios):.2f})"
+
+    async def _round(self, clients: int, requests: int) -> tuple[float, float]:
+        """Return the tokens a second of the server and of the engine alone."""
+        ours, theirs = ([next(self.supply) for _ in range(clients * requests)] for _ in range(2))
+        rate = await self._served([one.text for one in ours], clients)
+        return rate, await self.alone([one.ids for one in theirs], clients)
 
     async def _served(self, prompts: Sequence[str], clients: int) -> float:
         async def ask(client: Client, number: int) -> Answered:
             return await client.post("/v1/completions", completion(self.bundle.name, prompts[number], TOKENS))
 
-        return _rate(await closed(self.started.port, ask, clients, REQUESTS[clients]))
+        return _rate(await closed(self.started.port, ask, clients, len(prompts) // clients))
 
 
 def _llama_server(started: Started) -> Alone:
@@ -124,12 +125,8 @@ def _llama_server(started: Started) -> Alone:
 
 async def _in_process(bundle: ServedLanguage, stack: AsyncExitStack) -> Alone:
     """Open the engine a second time, without a server, and return a function that asks it."""
-    running = service.start(replace(bundle.engine, call="benchmarks.serving.alone:serve"))
-    stack.callback(running.end)
-    channel = Channel(lambda message: None)
-    reader = await channel.connect(running.channel)
-    reading = asyncio.create_task(channel.read(reader))
-    stack.callback(reading.cancel)
+    job = replace(bundle.engine, call="benchmarks.serving.alone:serve")
+    channel = await stack.enter_async_context(service_of(job))
 
     async def alone(prompts: Sequence[Sequence[int]], clients: int) -> float:
         message = {"clients": clients, "count": TOKENS, "ends": list(bundle.ends), "prompts": list(prompts)}

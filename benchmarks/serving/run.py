@@ -51,10 +51,10 @@ async def _measure(bundles: Sequence[Path], seconds: float) -> tuple[str, list[s
     language = [path for path in bundles if edgehone.read(path).manifest.kind == "language"]
     rest = [path for path in bundles if path not in language]
     found = []
-    if language:
-        found += [await beside_the_engine(language), await past_capacity(language[0], seconds)]
     if rest:
         found.append(await graphs(rest))
+    if language:
+        found += [await beside_the_engine(language), await past_capacity(language[0], seconds)]
     return "\n".join(table for table, _ in found), [problem for _, own in found for problem in own]
 
 

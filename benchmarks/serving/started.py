@@ -15,6 +15,9 @@ from pathlib import Path
 import psutil
 
 from benchmarks.serving.client import Client
+from edgehone.execution import service
+from edgehone.execution.job import Job
+from edgehone.serve.channel import Channel
 
 
 @dataclass(frozen=True)
@@ -81,3 +84,17 @@ async def server(bundle: Path, *words: str) -> AsyncIterator[Started]:
             yield Started(psutil.Process(process.pid), port, time.perf_counter() - begun)
         finally:
             process.terminate()
+
+
+@asynccontextmanager
+async def service_of(job: Job) -> AsyncIterator[Channel]:
+    """Run a job that answers messages until the block ends."""
+    running = service.start(job)
+    channel = Channel(lambda message: None)
+    reading = asyncio.create_task(channel.read(await channel.connect(running.channel)))
+    try:
+        yield channel
+    finally:
+        reading.cancel()
+        await asyncio.wait([reading])  # it closes the channel
+        await asyncio.to_thread(running.end)

@@ -45,8 +45,8 @@ class EngineProcess(ABC):
     async def end(self) -> None:
         """End the process. A process that still runs is killed."""
         self.ended.cancel()
+        self._close()  # before the service closes its socket, whose number another connection may then get
         await asyncio.to_thread(self._service.end)
-        self._close()
         self._fail("the engine was ended")
 
     async def _watch(self) -> str:

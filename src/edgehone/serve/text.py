@@ -137,8 +137,8 @@ class _Running:
 
     async def end(self) -> None:
         self.reading.cancel()
-        await asyncio.to_thread(self.service.end)
         self.channel.close()
+        await asyncio.to_thread(self.service.end)
 
     async def _read(self) -> None:
         await self.channel.read(await self.channel.connect(self.service.channel))
