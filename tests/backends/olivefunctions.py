@@ -55,3 +55,40 @@ def _past_end(job: WorkerJob, ids: list[int], token: int) -> list[int]:
     made = session.generate(ids, 12)
     session.close()
     return made.ids
+
+
+def fail_and_go_on(job: WorkerJob) -> dict[str, Any]:
+    """Let a request fail within the framework, together with another one, and ask again.
+
+    The failure is one of guidance (0.18) with a character that the vocabulary has only as bytes.
+    """
+    from edgehone.backends.olive import engine as module
+    from edgehone.backends.serving import EngineRequest
+
+    usual = module._turn
+
+    def guided(made: Any, request: EngineRequest) -> Any:
+        turn = usual(made, request)
+        if request.number == 1:
+            turn.set_guidance("json_schema", json.dumps({"const": "\u6f22"}))
+        return turn
+
+    module._turn = guided  # type: ignore[assignment]
+    engine = backend.open_engine(job.inputs["artifact"], {}, job, 2)
+    ids = [int(i) for i in job.args["ids"]]
+
+    def answered(*numbers: int) -> dict[int, tuple[list[int], str]]:
+        found: dict[int, tuple[list[int], str]] = {number: ([], "") for number in numbers}
+        for number in numbers:
+            engine.add(EngineRequest(number, ids, 12))
+        while engine.busy:
+            for one in engine.step():
+                made, _ = found[one.number]
+                found[one.number] = ([*made, *one.ids], one.reason or "")
+        return found
+
+    before = answered(2)[2]
+    failed = {number: reason for number, (_, reason) in answered(1, 2).items()}
+    after = answered(2)[2]
+    engine.close()
+    return {"failed": sorted(failed.values()), "same": before == after, "reason": after[1]}

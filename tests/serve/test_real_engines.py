@@ -21,7 +21,7 @@ from tests.serve.server import Server, running
 RunWorker = Callable[..., dict[str, Any]]
 ENGINES = ("llamacpp", "mlx", "olive", "openvino")
 PROMPTS = ("The people of the United States", "Congress shall", "We hold these truths", "é ü 漢字", "A")
-TEMPLATE = "{% for m in messages %}{{ m.content }}{% endfor %}"
+TEMPLATE = "{% if tools %}{{ tools | tojson }}{% endif %}{% for m in messages %}{{ m.content }}{% endfor %}"
 pytestmark = [pytest.mark.real, pytest.mark.xdist_group("engines")]
 
 
@@ -73,7 +73,7 @@ def test_served_text_is_that_of_run(name: str, bundle_of: Callable[[str], Path])
     bundle = bundle_of(name)
     read = edgehone.read(bundle)
     ran = [generate(read, prompt, 32, raw=True, quiet=True) for prompt in PROMPTS]
-    with running(bundle) as server, ThreadPoolExecutor(len(PROMPTS)) as pool:
+    with running(bundle, "--max-queue", "64") as server, ThreadPoolExecutor(len(PROMPTS)) as pool:
         proof = server.client.get("/readyz").json()["proofs"]["bundle"]
         assert proof.startswith("all ") and proof.endswith("are equal"), proof
         for _ in range(2):  # the second time from a prefix cache
@@ -85,6 +85,7 @@ def test_served_text_is_that_of_run(name: str, bundle_of: Callable[[str], Path])
         assert server.post("/v1/chat/completions", chat).json()["choices"][0]["message"]["content"]
         _a_schema_is_kept_or_refused(server, name)
         _logprobs_are_given_or_refused(server, name)
+        _a_call_is_enforced_or_refused(server, name)
         _drawing_is_repeatable(server)
         _requests_do_not_change_each_other(server)
         _a_killed_engine_comes_back(server)
@@ -138,6 +139,32 @@ def _schemas_are_kept(server: Server) -> None:
         answer = answered(bad)
         assert answer.status_code == 400, answer.text
     assert server.complete(PROMPTS[0], max_tokens=4)["choices"][0]["text"]
+
+
+def _a_call_is_enforced_or_refused(server: Server, name: str) -> None:
+    city = {"type": "object", "properties": {"city": {"$ref": "#/$defs/city"}}, "required": ["city"]}
+    city |= {"additionalProperties": False, "$defs": {"city": {"enum": ["Bern", "Zürich"]}}}
+    tools = [
+        {"type": "function", "function": {"name": name, "parameters": parameters}}
+        for name, parameters in (
+            ("time", {"type": "object", "additionalProperties": False}),
+            ("weather", city),
+        )
+    ]
+    asked = {"messages": [{"role": "user", "content": PROMPTS[0]}], "max_tokens": 96, "tools": tools}
+    named = {"type": "function", "function": {"name": "weather"}}
+    for choice, names in (("required", ("time", "weather")), (named, ("weather",))):
+        answer = server.post("/v1/chat/completions", {"model": "bundle", **asked, "tool_choice": choice})
+        if name != "llamacpp":
+            assert answer.status_code == 400 and answer.json()["error"]["param"] == "tool_choice", answer.text
+            continue
+        assert answer.status_code == 200, answer.text
+        (call,) = answer.json()["choices"][0]["message"]["tool_calls"]
+        assert call["function"]["name"] in names
+        arguments = json.loads(call["function"]["arguments"])
+        assert arguments == {} or arguments["city"] in ("Bern", "Zürich")
+    free = server.post("/v1/chat/completions", {"model": "bundle", **asked, "max_tokens": 8})
+    assert free.status_code == 200 and free.json()["choices"][0]["finish_reason"] == "length"
 
 
 def _logprobs_are_given_or_refused(server: Server, name: str) -> None:

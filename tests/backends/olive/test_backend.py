@@ -198,6 +198,8 @@ def test_the_demo_model_is_built_quantized_scored_and_run(
         assert facts["text"] == "Hello, café\n world"
         if recipes[name].exact:
             assert facts["ids"] == facts["argmax"]
+            facts = run_worker("olive", "olivefunctions:fail_and_go_on", args, given, tmp_path / "failed")
+            assert facts == {"failed": ["error", "error"], "same": True, "reason": "length"}
 
     assert kl["fp32"] < 1e-5 and kl["int8_g32"] < 1e-3
     # GPTQ has about half the divergence of the builder's default in fewer bytes, over 24 windows of 256.

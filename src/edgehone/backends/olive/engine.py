@@ -25,7 +25,6 @@ class OliveEngine:
 
     def __init__(self, folder: Path, settings: Mapping[str, Any], threads: int, places: int) -> None:
         """Load the model for up to `places` requests at the same time."""
-        import onnxruntime_genai as genai
 
         config = json.loads((folder / "genai_config.json").read_text("utf-8"))["model"]
         self._vocabulary = int(config["vocab_size"])
@@ -35,9 +34,16 @@ class OliveEngine:
             "engine": {"static_batching": {"max_batch_size": places}},
             "model": {"eos_token_id": [self._vocabulary - 1]},
         }
-        self._engine = genai.Engine(open_model(folder, settings, threads, overlay))
-        self._events = self._engine.create_event_buffer(max(64, 4 * places))
+        self._model = open_model(folder, settings, threads, overlay)
+        self._event_count = max(64, 4 * places)
         self._running: dict[int, tuple[Any, EngineRequest]] = {}
+        self._begin()
+
+    def _begin(self) -> None:
+        import onnxruntime_genai as genai
+
+        self._engine = genai.Engine(self._model)
+        self._events = self._engine.create_event_buffer(self._event_count)
 
     def add(self, request: EngineRequest) -> None:
         """Accept a request. Raises InputError for ids outside the vocabulary, or more than the model takes."""
@@ -79,13 +85,23 @@ class OliveEngine:
         for one in produced:
             if one.reason:
                 self.cancel(one.number)
+        if any(one.reason == "error" for one in produced):
+            produced += self._begin_again()
         return produced
+
+    def _begin_again(self) -> list[Produced]:
+        """Make another engine of the same model: after a failure the framework's engine takes no request any more."""
+        left = list(self._running)
+        for number in left:
+            self.cancel(number)
+        self._begin()
+        return [Produced(number, [], "error", "a request of the same batch failed") for number in left]
 
     def close(self) -> None:
         """Stop all requests and release the model."""
         for number in list(self._running):
             self.cancel(number)
-        self._engine = None
+        self._engine = self._model = None
 
     def _read(self, number: int, event: Any) -> Produced:
         import onnxruntime_genai as genai
