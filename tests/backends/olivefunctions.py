@@ -73,7 +73,7 @@ def fail_and_go_on(job: WorkerJob) -> dict[str, Any]:
             turn.set_guidance("json_schema", json.dumps({"const": "\u6f22"}))
         return turn
 
-    module._turn = guided  # type: ignore[assignment]
+    module._turn = guided
     engine = backend.open_engine(job.inputs["artifact"], {}, job, 2)
     ids = [int(i) for i in job.args["ids"]]
 

@@ -142,7 +142,11 @@ def _schemas_are_kept(server: Server) -> None:
 
 
 def _a_call_is_enforced_or_refused(server: Server, name: str) -> None:
-    city = {"type": "object", "properties": {"city": {"$ref": "#/$defs/city"}}, "required": ["city"]}
+    city: dict[str, Any] = {
+        "type": "object",
+        "properties": {"city": {"$ref": "#/$defs/city"}},
+        "required": ["city"],
+    }
     city |= {"additionalProperties": False, "$defs": {"city": {"enum": ["Bern", "Zürich"]}}}
     tools = [
         {"type": "function", "function": {"name": name, "parameters": parameters}}
