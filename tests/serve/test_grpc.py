@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,7 @@ from edgehone.serve.infer.grpc.proto import load
 from tests.finished import Finished
 from tests.serve.graphs import expected, null_graph
 from tests.serve.server import Server, running, wait_for
+from tests.serve.test_access import certificate
 from tests.serve.test_infer import ROWS
 
 METHODS = load().methods
@@ -215,6 +217,20 @@ def test_keys_queue_leaving_and_the_end(spoiled: Path, tmp_path: Path) -> None:
         assert last.result(10).outputs
         code.join(30)
         assert server.process.returncode == 0
+
+
+@pytest.mark.whole
+@pytest.mark.usefixtures("finished")
+def test_a_certificate_encrypts_grpc_too(spoiled: Path, tmp_path: Path) -> None:
+    (cert, key), port = certificate(tmp_path), free_port()
+    words = ("--tls-cert", str(cert), "--tls-key", str(key), "--grpc-port", str(port))
+    with running(null_graph(spoiled), *words, trusted=ssl.create_default_context(cafile=cert)) as server:
+        plain = Grpc(server, port)
+        with pytest.raises(grpc.RpcError) as caught:
+            plain.ask(asked(), timeout=2)
+        assert caught.value.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+        plain.channel = grpc.secure_channel(plain.address, grpc.ssl_channel_credentials(cert.read_bytes()))
+        assert plain.ask(asked()).outputs
 
 
 @pytest.mark.usefixtures("finished")

@@ -64,6 +64,16 @@ def test_an_engine_that_serves_something_else_never_gets_ready(spoiled: Path) ->
         assert answer.status_code == 503 and "does not serve what was tested" in answer.json()["error"]
 
 
+def test_an_engine_that_begins_to_answer_wrongly_is_started_again(spoiled: Path) -> None:
+    # Its canaries take eight runs: five to find out whether samples may be joined, and three as requests.
+    with running(null_graph(spoiled, shift=0.5, right_runs=10)) as server:
+        for _ in range(3):
+            assert server.infer(asked(ROWS)).status_code == 200
+        wait_for(lambda: server.metric("edgehone_engine_restarts") >= 1, 15)
+        server.wait_until(True)
+        right(server, 0)
+
+
 def test_an_engine_that_dies_or_is_killed_comes_back(spoiled: Path) -> None:
     with running(null_graph(spoiled, seconds=0.1)) as server, ThreadPoolExecutor(4) as pool:
         waiting = [pool.submit(server.infer, asked(ROWS)) for _ in range(3)]

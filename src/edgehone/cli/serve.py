@@ -35,6 +35,7 @@ EXAMPLE = """examples:
   edgehone serve --config serve.toml --admin-key-file operators
   curl http://127.0.0.1:8080/v1/completions -H "Content-Type: application/json" \\
     -d '{"model": "bundle", "prompt": "Once upon a time", "max_tokens": 40}'
+  curl http://127.0.0.1:8080/v2/models/bundle    # inputs and outputs of a graph; POST …/infer computes them
 """
 
 

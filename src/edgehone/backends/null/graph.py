@@ -32,6 +32,7 @@ class NullGraphSession:
 
         self._weights = np.load(artifact / _WEIGHTS)
         self._told = json.loads((artifact / _SETTINGS).read_text("utf-8")) | dict(settings)
+        self._runs = 0
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Return both outputs. Raises InputError, or fails, for the first entry that `make_graph` was told of."""
@@ -47,7 +48,9 @@ class NullGraphSession:
             raise InputError("the null backend was asked to refuse")
         if self._told["depends"]:
             rows = rows / np.abs(rows).max()
-        scores = rows @ self._weights + np.float32(self._told["shift"])
+        self._runs += 1
+        shift = self._told["shift"] if self._runs > self._told["right_runs"] else 0
+        scores = rows @ self._weights + np.float32(shift)
         return {"scores": scores, "class": scores.argmax(1)}
 
     def close(self) -> None:
@@ -61,6 +64,7 @@ def make_graph(
     seconds: float = 0.0,
     depends: bool = False,
     shift: float = 0.0,
+    right_runs: int = 0,
     crash: float = 666.0,
     fail: float = 667.0,
     refuse: float = 668.0,
@@ -68,7 +72,8 @@ def make_graph(
     """Write the artifact of a graph with these weights [features, classes], float32.
 
     A batch takes so many `seconds`. With `depends`, a sample's scores depend on the others of its batch; `shift` is
-    added to all scores. The process ends, or the run fails or is refused, for a batch with an entry of that value.
+    added to all scores after so many `right_runs`. The process ends, or the run fails or is refused, for a batch with
+    an entry of that value.
     """
     import numpy as np
 
@@ -78,6 +83,7 @@ def make_graph(
         "seconds": seconds,
         "depends": depends,
         "shift": shift,
+        "right_runs": right_runs,
         "crash": crash,
         "fail": fail,
         "refuse": refuse,

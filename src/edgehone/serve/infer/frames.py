@@ -43,8 +43,9 @@ class Frames(asyncio.Protocol):
             begin, end = HEAD.size + header, HEAD.size + header + body
             if len(self._buffer) < end:
                 return
-            message = _decode(self._buffer[HEAD.size : begin])
-            tensors = _tensors(message["tensors"], memoryview(bytes(self._buffer[begin:end])))
+            with memoryview(self._buffer) as view:
+                message = _decode(bytes(view[HEAD.size : begin]))
+                tensors = _tensors(message["tensors"], memoryview(bytes(view[begin:end])))
             del self._buffer[:end]
             self._received(message, tensors)
 

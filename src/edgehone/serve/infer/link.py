@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import socket
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,8 +50,9 @@ class GraphLink(EngineProcess):
             return await future
         finally:
             # Still there: not answered, and the client or the one who asked has left.
-            if self._asked.pop(number, None) is not None and not self.ended.done():
-                self._frames.send({"cancel": number})
+            if self._asked.pop(number, None) is not None:
+                with suppress(JobError):  # the engine has ended
+                    self._frames.send({"cancel": number})
 
     async def _receive(self, end: socket.socket) -> None:
         await asyncio.get_running_loop().create_unix_connection(lambda: self._frames, sock=end)
