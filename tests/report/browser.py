@@ -17,7 +17,15 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 # Of the DevTools protocol: what tells that a page is not as it should be.
 _COMPLAINTS = ("Runtime.exceptionThrown", "Log.entryAdded")
 # Keys without a letter: what they write, and their code.
-_KEYS = {"Enter": ("\r", 13), "Tab": ("", 9), "Escape": ("", 27), "ArrowDown": ("", 40), "ArrowUp": ("", 38)}
+_KEYS = {
+    "Enter": ("\r", 13),
+    "Tab": ("", 9),
+    "Escape": ("", 27),
+    "Home": ("", 36),
+    "End": ("", 35),
+    "ArrowDown": ("", 40),
+    "ArrowUp": ("", 38),
+}
 # Becomes the browser, with the two descriptors under the numbers where --remote-debugging-pipe reads and writes.
 _TO_3_AND_4 = """
 import fcntl, os, sys

@@ -217,6 +217,34 @@ def test_the_stop_button_and_the_names_of_controls(browser: Browser, fake: Scrip
     assert [one["content"] for one in fake.asked[-1]["messages"]] == ["New"]
 
 
+def test_the_end_of_an_answer_stays_in_view_unless_the_reader_scrolls_up(
+    browser: Browser, fake: Scripted
+) -> None:
+    log = "document.getElementById('log')"
+    left = f"{log}.scrollHeight - {log}.scrollTop - {log}.clientHeight"
+    browser.visit(fake.url)
+    until(browser, "document.activeElement.id === 'prompt'")
+    fake.answers = [["line\n" * 30] * 9]
+    ask(browser, "Hello")
+    until(browser, FIGURES)
+    assert browser.value(f"{log}.scrollHeight") > 2000 and browser.value(left) < 2
+    fake.answers = [["line\n"] * 2000]
+    ask(browser, "Again")
+    until(browser, f"({ANSWER} ?? '').length > 20")
+    browser.value(f"{log}.focus()")
+    browser.press("Home")
+    until(browser, f"{log}.scrollTop === 0")
+    browser.press("End")
+    until(browser, f"{left} < 40 && view.follows")
+    wheel = {"type": "mouseWheel", "x": 300, "y": 300, "deltaX": 0, "deltaY": -400}
+    browser.ask("Input.dispatchMouseEvent", **wheel)
+    until(browser, f"{left} > 300")
+    assert browser.value("Boolean(conversation.running)")
+    browser.press("Escape")
+    until(browser, f"({FIGURES} ?? '').endsWith('stopped')")
+    assert browser.value(left) > 300
+
+
 def test_errors_are_told_and_the_text_comes_back(browser: Browser, fake: Scripted) -> None:
     browser.visit(fake.url)
     until(browser, "document.activeElement.id === 'prompt'")
@@ -273,10 +301,7 @@ def test_a_graph_is_filled_in_and_its_outputs_are_tables(browser: Browser, fake:
     until(browser, "document.getElementById('inputs').value")
     browser.value("document.getElementById('run').focus()")
     browser.press("Enter")
-    assert (
-        until(browser, "document.getElementById('outputs').innerText").splitlines()[0]
-        == "scores: FP32 [1, 3]"
-    )
+    assert until(browser, "document.querySelector('#outputs h2')?.textContent") == "scores: FP32 [1, 3]"
     cells = browser.value("[...document.querySelectorAll('#outputs tbody td')].map((one) => one.textContent)")
     assert cells == ["0.25", "0.5", "0.25", ATTACK, "b"]
     assert browser.value("document.querySelectorAll('#outputs b, #outputs script').length") == 0

@@ -1,20 +1,44 @@
 // The conversation with a language model, or the texts that it continues if it has no chat template.
 
 const conversation = { messages: [], running: null };
+const view = { follows: true, top: 0 };
 
 function entry(who, text) {
   const words = make("div", { class: "words" }, text);
   const element = make("article", { class: who === "You" ? "mine" : "answer" }, make("h3", {}, who), words);
   byId("log").append(element);
-  follow(true);
+  view.follows = true;
+  toEnd();
   byId("clear").disabled = false;
   return element;
 }
 
-// Keep the end of the messages in view, unless the reader has scrolled up.
-function follow(always = false) {
+function toEnd() {
   const log = byId("log");
-  if (always || log.scrollHeight - log.scrollTop - log.clientHeight < 80) log.scrollTop = log.scrollHeight;
+  log.scrollTop = log.scrollHeight;
+  view.top = log.scrollTop;
+}
+
+// The end of the messages is kept in view until the reader scrolls up, and again once the reader scrolls down to it.
+// A gesture counts before it has moved anything: text that comes meanwhile would undo it.
+function scrolled() {
+  const log = byId("log");
+  if (log.scrollTop < view.top) view.follows = false;
+  else if (log.scrollTop > view.top && log.scrollHeight - log.scrollTop - log.clientHeight < 40) view.follows = true;
+  view.top = log.scrollTop;
+}
+
+function gesture(event) {
+  if (event.deltaY < 0 || ["ArrowUp", "PageUp", "Home"].includes(event.key) || event.type === "touchmove") view.follows = false;
+  if (event.key !== "End") return;
+  // By itself the browser would scroll to where the end is now.
+  event.preventDefault();
+  view.follows = true;
+  follow();
+}
+
+function follow() {
+  if (view.follows) toEnd();
 }
 
 function requestOf(model, text) {
@@ -101,9 +125,9 @@ function figures({ tokens, reason, begun, first, last }) {
 
 function finish(answer, parts) {
   answer.append(make("p", { class: "figures" }, parts.join(", ")));
+  follow();
   answer.setAttribute("aria-busy", "false");
   announce(`The answer has ended: ${parts.join(", ")}.`);
-  follow();
 }
 
 // Tell why a request was not answered. The text comes back to where it was written.

@@ -86,6 +86,9 @@ byId("prompt").addEventListener("keydown", (event) => {
   event.preventDefault();
   send(chosen());
 });
+byId("log").addEventListener("scroll", scrolled);
+byId("log").addEventListener("keydown", gesture);
+for (const type of ["wheel", "touchmove"]) byId("log").addEventListener(type, gesture, { passive: true });
 byId("stop").addEventListener("click", () => conversation.running?.abort());
 byId("clear").addEventListener("click", clear);
 byId("infer").addEventListener("submit", (event) => {
