@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import ssl
 import subprocess
@@ -12,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import httpx
@@ -154,3 +156,19 @@ def running(
             assert not left
             if stderr:
                 stderr.write(process.stdout.read())
+
+
+def read_only(*folders: Path) -> list[str]:
+    """Return a program, with its options, that starts another one for which these folders are on a read-only disk.
+
+    Returns [] where the system does not let a user have such mounts.
+    """
+    mounts = [
+        f"mount --bind {one} {one} && mount -o remount,ro,bind {one}" for one in map(quote, map(str, folders))
+    ]
+    script = " && ".join([*mounts, 'exec "$@"'])
+    through = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script, "sh"]
+    possible = shutil.which("unshare") and not subprocess.run([*through, "true"], check=False).returncode
+    if possible:
+        assert subprocess.run([*through, "touch", folders[0] / "written"], check=False).returncode
+    return through if possible else []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,7 @@ import edgehone
 from edgehone.backends import registry
 from edgehone.inference.run_bundle import generate
 from tests.finished import Finished, list_again
-from tests.serve.server import Server, running
+from tests.serve.server import Server, read_only, running
 
 RunWorker = Callable[..., dict[str, Any]]
 ENGINES = ("llamacpp", "mlx", "olive", "openvino")
@@ -73,7 +74,12 @@ def test_served_text_is_that_of_run(name: str, bundle_of: Callable[[str], Path])
     bundle = bundle_of(name)
     read = edgehone.read(bundle)
     ran = [generate(read, prompt, 32, raw=True, quiet=True) for prompt in PROMPTS]
-    with running(bundle, "--max-queue", "64") as server, ThreadPoolExecutor(len(PROMPTS)) as pool:
+    # The server and its engines write to the temporary folder only.
+    through = read_only(bundle, Path(os.environ["EDGEHONE_HOME"]))
+    with (
+        running(bundle, "--max-queue", "64", through=through) as server,
+        ThreadPoolExecutor(len(PROMPTS)) as pool,
+    ):
         proof = server.client.get("/readyz").json()["proofs"]["bundle"]
         assert proof.startswith("all ") and proof.endswith("are equal"), proof
         for _ in range(2):  # the second time from a prefix cache
