@@ -118,7 +118,8 @@ class Browser:
 
     def value(self, expression: str) -> Any:
         """What a JavaScript expression gives, as JSON gives it."""
-        told = self.ask("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
+        how = {"returnByValue": True, "awaitPromise": True, "allowUnsafeEvalBlockedByCSP": False}
+        told = self.ask("Runtime.evaluate", expression=expression, **how)
         assert "exceptionDetails" not in told, told["exceptionDetails"]
         return told["result"].get("value")
 

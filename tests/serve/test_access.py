@@ -147,6 +147,7 @@ def test_a_key_is_written_nowhere(
     ("headers", "status"),
     [
         ({}, 200),
+        ({"Host": ""}, 200),
         ({"Host": "localhost:99"}, 200),
         ({"Host": "LOCALHOST"}, 200),
         ({"Host": "try.localhost:99"}, 200),

@@ -173,12 +173,34 @@ def test_what_a_model_says_is_text(browser: Browser, fake: Scripted) -> None:
     assert browser.value(ANSWER) == ATTACK
     assert browser.value("document.querySelector('#log .mine .words').textContent") == ATTACK
     assert browser.value("document.querySelectorAll('#log img, #log script, #log a').length") == 0
-    # Even where it becomes HTML, the policy lets none of it run.
-    browser.value(f"document.querySelector('#log').innerHTML = {json.dumps(ATTACK)}; 0")
-    browser.value("new Promise((done) => setTimeout(done, 100))")
+    assert all(url.startswith((fake.url, "data:")) for url in browser.requests)
+
+
+# Ways in which a text could become HTML or script, if the page's script had a fault.
+FAULTS = (
+    "document.body.innerHTML = text",
+    "document.body.insertAdjacentHTML('beforeend', text)",
+    "document.body.append(document.createRange().createContextualFragment(text))",
+    "document.body.append(Object.assign(document.createElement('script'), { textContent: 'window.attacked = 1' }))",
+    "Object.assign(document.body.appendChild(document.createElement('iframe')), { srcdoc: text })",
+    "document.body.setAttribute('onclick', 'window.attacked = 1'), document.body.click()",
+    "window.eval('window.attacked = 1')",
+    "new Function('window.attacked = 1')()",
+    "fetch('https://elsewhere.example/').catch((error) => { throw error })",
+)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_the_policy_stops_what_a_fault_would_let_run(browser: Browser, fake: Scripted, fault: str) -> None:
+    browser.visit(fake.url)
+    attempt = f"try {{ await ({fault}); }} catch (error) {{ return error.name; }}"
+    told = browser.value(f"(async (text) => {{ {attempt} }})({json.dumps(ATTACK)})")
+    browser.value("new Promise((done) => setTimeout(done, 50))")
     assert browser.value("window.attacked") is None
-    assert any("Content Security Policy" in error for error in browser.errors)
-    assert all(url.startswith((fake.url, "data:")) for url in browser.requests if not url.endswith("/x"))
+    assert told in ("TypeError", "EvalError") or any(
+        "Content Security Policy" in one for one in browser.errors
+    )
+    assert all(url.startswith((fake.url, "data:")) for url in browser.requests)
 
 
 def test_the_stop_button_and_the_names_of_controls(browser: Browser, fake: Scripted) -> None:
@@ -351,18 +373,18 @@ def check(browser: Browser) -> None:
 
 
 def test_what_is_said_of_the_state(browser: Browser, fake: Scripted) -> None:
-    state = "document.getElementById('state').textContent"
+    def told(**state: Any) -> Any:
+        fake.state = {**fake.state, **state}
+        browser.value("look(stateChanged)")
+        return browser.value("loadModels().then(() => document.getElementById('state').textContent)")
+
     browser.visit(fake.url)
-    assert until(browser, state) == "ready"
-    fake.state = {**fake.state, "proofs": {"chatty": "all 48 tokens are equal"}}
-    until(browser, f"{state} === 'ready: all 48 tokens are equal'")
-    fake.state = {**fake.state, "unloaded": ["chatty"]}
-    until(browser, f"{state} === 'unloaded: the next request loads it'")
-    fake.state = {**fake.state, "problems": {"chatty": "the engine failed"}}
-    until(browser, f"{state} === 'the engine failed'")
+    until(browser, "document.getElementById('state').textContent === 'ready'")
+    assert told(proofs={"chatty": "all 48 tokens are equal"}) == "ready: all 48 tokens are equal"
+    assert told(unloaded=["chatty"]) == "unloaded: the next request loads it"
+    assert told(problems={"chatty": "the engine failed"}) == "the engine failed"
     fake.models = [PLAIN]
-    fake.state = {**fake.state, "problems": {}}
-    until(browser, f"{state} === 'ready' && chosen().name === 'plain'")
+    assert told(problems={}) == "ready" and browser.value("chosen().name") == "plain"
 
 
 def test_the_figures_of_the_last_minute(browser: Browser, fake: Scripted) -> None:
@@ -381,12 +403,14 @@ def test_the_figures_of_the_last_minute(browser: Browser, fake: Scripted) -> Non
     browser.visit(fake.url)
     until(browser, "samples.length")
     fake.metrics = metrics(110, 3, 8)
-    until(browser, "samples.at(-1).requests === 118")
+    browser.value("look(stateChanged)")
+    assert browser.value("samples.at(-1).requests") == 118
     tiles = browser.value(
         "Object.fromEntries(TILES.map((one) => [one.name, document.querySelector(`#tile-${one.name} b`).textContent]))"
     )
     assert {**tiles, "tokens": ""} == {
         "requests": "12", "errors": "2", "running": "3", "waiting": "2", "tokens": "", "firsts": "250 ms"
     }  # fmt: skip
-    fake.metrics = metrics(1, 0, 0)
-    until(browser, "samples.length === 1 || samples.at(-1).requests === 6")
+    fake.metrics = metrics(1, 0, 0)  # the server was started again
+    browser.value("look(stateChanged)")
+    assert browser.value("samples.length") == 1

@@ -94,22 +94,26 @@ function path(points) {
   return points.map(([ago, height], i) => `${i ? "L" : "M"}${(60 - ago).toFixed(1)} ${(19 - (18 * height) / most).toFixed(1)}`).join("");
 }
 
-// Read the metrics and the state of the models each second while the page is in view. `changed` is called with a new state.
+let known = "";
+
+// Read the metrics and the state of the models. `changed` is called with a state other than the last: null if there is none.
+async function look(changed) {
+  let state = "null";
+  try {
+    const [metrics, ready] = await Promise.all(["/metrics", "/readyz"].map((path) => fetch(path, { cache: "no-store" })));
+    add(sampleOf(await metrics.text(), performance.now()));
+    state = await ready.text();
+  } catch (error) {
+    if (!(error instanceof TypeError)) throw error; // fetch's error if the server does not answer
+  }
+  if (state !== known) changed(JSON.parse(state));
+  known = state;
+}
+
+// Look each second while the page is in view.
 async function watch(changed) {
-  let known = "";
   for (;;) {
-    if (!document.hidden) {
-      try {
-        const [metrics, ready] = await Promise.all(["/metrics", "/readyz"].map((path) => fetch(path, { cache: "no-store" })));
-        add(sampleOf(await metrics.text(), performance.now()));
-        const state = await ready.text();
-        if (state !== known) changed(JSON.parse(state));
-        known = state;
-      } catch {
-        if (known !== "unreachable") changed(null);
-        known = "unreachable";
-      }
-    }
+    if (!document.hidden) await look(changed);
     await new Promise((done) => setTimeout(done, EVERY));
   }
 }

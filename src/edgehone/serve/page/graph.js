@@ -25,7 +25,7 @@ async function showGraph(model) {
     byId("inputs").value = exampleOf(inputs);
   } catch (error) {
     graph.shown = "";
-    byId("infer-problem").textContent = error.message;
+    tell(error);
   }
 }
 
@@ -75,11 +75,15 @@ async function infer(model) {
     byId("outputs").replaceChildren(...answer.outputs.map(table));
   } catch (error) {
     byId("infer-state").textContent = error.name === "AbortError" ? "stopped" : "";
-    if (error.status === 401) askForKey(error.message);
-    else if (error.name !== "AbortError") byId("infer-problem").textContent = error.message;
+    if (error.name !== "AbortError") tell(error);
   } finally {
     graph.running = null;
   }
+}
+
+function tell(error) {
+  if (error.status === 401) askForKey(error.message);
+  else byId("infer-problem").textContent = error.message;
 }
 
 // An output as a table: a row for each position before the last axis if that is short, else one for each value.

@@ -42,6 +42,12 @@ async function showModel() {
   if (model && !speaks) await showGraph(model);
 }
 
+function stateChanged(state) {
+  page.state = state;
+  if (state && byId("key-form").hidden) loadModels();
+  else showState();
+}
+
 function showState() {
   const name = chosen()?.name;
   const [text, isWell] = stateOf(page.state, name);
@@ -103,8 +109,4 @@ document.addEventListener("keydown", (event) => {
 
 byId("settings").open = matchMedia("(min-width: 60rem)").matches;
 drawTiles();
-watch((state) => {
-  page.state = state;
-  if (state && byId("key-form").hidden) loadModels();
-  else showState();
-});
+watch(stateChanged);

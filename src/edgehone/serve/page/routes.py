@@ -1,8 +1,8 @@
 """GET /, the page, and GET /models.json, what it must know about the models that are served.
 
 The page is one file, joined here from the files beside this module. Its content security policy allows its own script
-and style by their digests, and requests to its own origin only. So text of a model that escaped the escaping would not
-be executed, and nothing leaves the server.
+and style by their digests, requests to its own origin only, and no text as HTML or script (trusted types). So what a
+model says would not be executed even if the page's script had a fault, and nothing leaves the server.
 """
 
 from __future__ import annotations
@@ -60,7 +60,8 @@ def document() -> tuple[bytes, str]:
     style, script = _data("style.css"), "\n".join(map(_data, _SCRIPTS))
     policy = (
         f"default-src 'none'; connect-src 'self'; script-src '{_digest(script)}'; style-src '{_digest(style)}'; "
-        "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+        "require-trusted-types-for 'script'; trusted-types 'none'"
     )
     text = Template(_data("page.html")).substitute(style=style, script=script)
     return text.encode(), policy
