@@ -29,7 +29,7 @@ def test_a_killed_engine_fails_its_requests_at_once_and_is_started_again(chatty:
         whole = pool.submit(long_request, server)
         body = {"model": "bundle", "prompt": "To the ", "max_tokens": 2000}
         stream = pool.submit(server.events, "/v1/completions", body)
-        wait_for(lambda: server.metric("edgehone_running_requests") == 2)
+        wait_for(lambda: server.metric("edgehone_first_token_seconds_count") == 2)
         killed = time.monotonic()
         server.engine().kill()
         answer = whole.result(10)

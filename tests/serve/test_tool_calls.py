@@ -6,7 +6,7 @@ import itertools
 import json
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as some
 
 from edgehone.serve.openai.tool_calls import CallFinder
@@ -74,7 +74,9 @@ PARTS = ["<tool_call>", "</tool_call>", WEATHER, TIME, "{", "[", '"name"', " ", 
 
 
 @given(some.lists(some.sampled_from(PARTS), max_size=8))
+@example([" ", "<tool_call>"])
 @example(["<tool_call>", "{", "</tool_call>", "<tool_call>", TIME, "</tool_call>"])
+@settings(max_examples=300)
 def test_any_answer(parts: list[str]) -> None:
     text = "".join(parts)
     said, calls = found([text])

@@ -42,6 +42,7 @@ class CallFinder:
         self._place = (
             "start"  # of _PLACES: before anything but white space; in text; in a tag; in a whole answer
         )
+        self._before = BEGIN  # the tag, with white space before it that belongs to the text if there is no call
         self._spoken = False  # whether text was returned
         self.found = 0
 
@@ -69,6 +70,7 @@ class CallFinder:
         if not begun or (BEGIN.startswith(begun) and begun != BEGIN and not last):
             return ("", []) if self.found or not last else self._text(last)
         if begun.startswith(BEGIN):
+            self._before = self._held[: len(self._held) - len(begun)] + BEGIN
             self._held, self._place = begun.removeprefix(BEGIN), "call"
             return "", []
         if not self._spoken and not self.found and begun[0] in "{[":
@@ -81,7 +83,7 @@ class CallFinder:
         """Return text up to a tag, or up to what may become one."""
         said, tag, rest = self._held.partition(BEGIN)
         if tag:
-            self._held, self._place = rest, "call"
+            self._held, self._place, self._before = rest, "call", BEGIN
             return said, []
         kept = 0 if last else max(size for size in range(len(BEGIN)) if said.endswith(BEGIN[:size]))
         self._held = said[len(said) - kept :]
@@ -94,7 +96,7 @@ class CallFinder:
             return "", []
         call = self._read(_decoded(inner))
         self._held, self._place = rest, "start" if call else "text"
-        return ("", [call]) if call else (BEGIN + inner + tag, [])
+        return ("", [call]) if call else (self._before + inner + tag, [])
 
     def _json(self, last: bool) -> tuple[str, list[Call]]:
         """Hold an answer back that may be only a call, until its end."""
