@@ -111,7 +111,15 @@ def decoded(job: WorkerJob) -> dict[str, Any]:
     ]
     ids = bundled.tokenize(job.args["text"], special=False)
     stream = StableText(bundled.detokenize, bundled.is_byte)
+    long = [draw.choices(range(len(original)), k=draw.randrange(200, 600)) for _ in range(30)]
+    long += [ids * 40, bundled.tokenize("😀é漢字" * 100), bundled.tokenize(" .\n" * 200)]
+
+    def streamed(ids: list[int]) -> str:
+        stream = StableText(bundled.detokenize, bundled.is_byte)
+        return "".join([*map(stream.add, ids), stream.finish()])
+
     return {
+        "long": sum(streamed(ids) == bundled.detokenize(ids) for ids in long),
         "sequences": len(sequences),
         "different": different[:3],
         "streamed": "".join([*map(stream.add, ids), stream.finish()]),

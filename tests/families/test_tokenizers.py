@@ -73,6 +73,7 @@ def test_the_bundled_tokenizer_decodes_as_transformers_does(
     )
     assert facts["sequences"] > 100 and facts["different"] == []
     assert facts["streamed"] == facts["whole"] != facts["uncleaned"]
+    assert facts["long"] == 33
     assert not any(old in facts["whole"] for old, _ in CLEAN_UP[:4])
 
 

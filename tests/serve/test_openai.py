@@ -6,9 +6,10 @@ import json
 import math
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import openai
+import pydantic  # which openai uses
 import pytest
 
 from edgehone.bundle import read
@@ -305,3 +306,25 @@ def test_content_may_come_in_parts(server: Server) -> None:
         return server.post(CHAT, body).json()["choices"]
 
     assert said([{"type": "text", "text": "Hel"}, {"type": "text", "text": "lo"}]) == said("Hello")
+
+
+class Person(pydantic.BaseModel):
+    """What an answer is read into."""
+
+    name: str
+    age: int
+    tags: list[Literal["a", "b"]]
+
+
+def test_the_client_reads_answers_into_types(client: openai.OpenAI) -> None:
+    chat = client.chat.completions.parse(model="bundle", messages=HELLO, response_format=Person)
+    assert chat.choices[0].message.parsed == Person(name="", age=0, tags=[])
+    response = client.responses.parse(model="bundle", input="Hello", text_format=Person)
+    assert response.output_parsed == Person(name="", age=0, tags=[])
+    tool = openai.pydantic_function_tool(Person)
+    asked: Any = {"model": "bundle", "messages": HELLO, "tools": [tool], "tool_choice": "required"}
+    with client.chat.completions.stream(**asked) as stream:
+        for _ in stream:
+            pass
+        (call,) = stream.get_final_completion().choices[0].message.tool_calls or ()
+    assert call.function.parsed_arguments == Person(name="", age=0, tags=[])
