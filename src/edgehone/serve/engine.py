@@ -70,8 +70,8 @@ class LanguageEngine(Supervisor[Link]):
         self.options, self._context = process.options, process.context
         return await proof.prove(process, self._served.canaries)
 
-    async def _beat(self, process: Link, proven: Proof, seconds: float) -> None:
-        await proof.beat(process, self._served.canaries[0], seconds, exact=proven.exact)
+    async def _beat(self, process: Link, proven: Proof) -> None:
+        await proof.beat(process, self._served.canaries[0], exact=proven.exact)
 
 
 def _merged(produced: Produced, queue: asyncio.Queue[Produced]) -> Produced:

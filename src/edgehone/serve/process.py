@@ -10,6 +10,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 
+import psutil
+
 from edgehone.core.errors import JobError
 from edgehone.execution import service
 from edgehone.execution.job import Job
@@ -41,6 +43,11 @@ class EngineProcess(ABC):
     def stopped(self) -> bool:
         """Whether a process of the engine was stopped by a signal. Always False on systems without /proc."""
         return any(map(_is_stopped, (self._service.child.pid, *self._processes)))
+
+    @property
+    def computed(self) -> float:
+        """Seconds of processor time that the processes of the engine took, of those that still run."""
+        return sum(map(_computed, (self._service.child.pid, *self._processes)))
 
     async def end(self) -> None:
         """End the process. A process that still runs is killed."""
@@ -85,6 +92,14 @@ def _is_stopped(process: int) -> bool:
     except OSError:
         return False  # it has ended
     return stat.rpartition(")")[2].split()[0] in ("T", "t")
+
+
+def _computed(process: int) -> float:
+    try:
+        times = psutil.Process(process).cpu_times()
+    except psutil.Error:
+        return 0.0  # it has ended
+    return float(times.user + times.system)
 
 
 def _wait(running: service.Service) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
@@ -10,15 +11,13 @@ from typing import Generic, Protocol, TypeVar
 
 from edgehone.core.errors import JobError
 from edgehone.serve.process import EngineProcess
+from edgehone.serve.watch import watch
 
 # Seconds to load a model.
 OPEN_SECONDS = 600.0
 # Seconds before a restart: after an engine that was ready, and the longest of those that double while it does not get
 # ready. One that was ready is worth starting again at once, however often it is killed.
 FIRST_DELAY, LONGEST_DELAY = 0.1, 30.0
-# Every so many seconds the process is looked at; after so many without a sign of it a canary is sent, which must be
-# answered within so many. A long prompt of others may delay the answer: as long as the engine produces, it is well.
-LOOK_SECONDS, QUIET_SECONDS, CANARY_SECONDS = 0.25, 5.0, 30.0
 _POLL_SECONDS = 0.05
 
 
@@ -95,24 +94,14 @@ class Supervisor(ABC, Generic[Process]):
                 raise JobError(f"it does not serve what was tested: {self.proof}")
             self._process, self.problem, self._was_ready = process, None, True
             self._say(f"{self._name}: ready; {self.proof}")
-            await self._watch(process, self.proof)
+            await watch(process, functools.partial(self._beat, process, self.proof), self._tell)
         finally:
             self._process = None
             self.problem = self.problem or "the engine has ended"
             await process.end()
 
-    async def _watch(self, process: Process, proof: Proof) -> None:
-        """Set `problem` while the process is stopped or silent. Raises JobError if it ended or a canary fails."""
-        loop = asyncio.get_running_loop()
-        while True:
-            await asyncio.wait([process.ended], timeout=LOOK_SECONDS)
-            if process.ended.done():
-                raise JobError(process.ended.result())
-            if process.stopped:
-                self.problem = "the engine is stopped by a signal"
-            elif self.problem is not None or loop.time() - process.last_sign > QUIET_SECONDS:
-                await self._beat(process, proof, CANARY_SECONDS)
-                self.problem = None
+    def _tell(self, problem: str | None) -> None:
+        self.problem = problem
 
     def _running(self) -> Process:
         """Return the process if it is ready. Raises JobError with the reason if it is not."""
@@ -129,5 +118,5 @@ class Supervisor(ABC, Generic[Process]):
         """Ask for the canaries. Raises JobError if the process does not answer."""
 
     @abstractmethod
-    async def _beat(self, process: Process, proof: Proof, seconds: float) -> None:
-        """Ask for a part of a canary. Raises JobError if the answer is wrong, or does not come in time."""
+    async def _beat(self, process: Process, proof: Proof) -> None:
+        """Ask for a part of a canary, whenever the answer comes. Raises JobError if it is wrong."""

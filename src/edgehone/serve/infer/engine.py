@@ -66,14 +66,14 @@ class GraphEngine(Supervisor[GraphLink]):
         joining = "batches of up to {} samples: {}" if process.batch > 1 else "requests are not joined: {1}"
         return GraphProof(difference, joining.format(process.batch, process.joining))
 
-    async def _beat(self, process: GraphLink, proof: Proof, seconds: float) -> None:
-        difference = await self._difference(process, 1, seconds)
+    async def _beat(self, process: GraphLink, proof: Proof) -> None:
+        difference = await self._difference(process, 1, None)
         if not difference.holds:
             raise JobError(
                 f"the engine answered a canary wrongly: {difference.output!r} differs by {difference.value:.2g}"
             )
 
-    async def _difference(self, process: GraphLink, count: int, seconds: float) -> Difference:
+    async def _difference(self, process: GraphLink, count: int, seconds: float | None) -> Difference:
         """Return how far the answers to some canaries are from those of the proven artifact."""
         canaries, found = self._served.canaries[:count], []
         try:
