@@ -77,7 +77,12 @@ def _recipe(recipes: Any, name: str) -> Recipe:
 
 @pytest.mark.parametrize(
     ("name", "recipe", "clients"),
-    [("onnxruntime", "original", 1), ("olive", "fp32", 2), ("openvino", "fp32", 1), ("openvino", "fp32", 2)],
+    [
+        ("onnxruntime", "original", 1),
+        ("openvino", "fp32", 2),
+        pytest.param("olive", "fp32", 2, marks=pytest.mark.long),
+        pytest.param("openvino", "fp32", 1, marks=pytest.mark.long),
+    ],
 )
 def test_served_outputs_are_those_of_run(
     name: str, recipe: str, clients: int, bundle_of: Callable[..., Path], tmp_path: Path

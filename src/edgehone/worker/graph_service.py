@@ -170,7 +170,7 @@ class _Worker(threading.Thread):
 
     def _answer(self, batch: list[_Asked]) -> None:
         try:
-            results = self._run(batch)
+            answers = self._run(batch)
         except Exception as error:  # noqa: BLE001 - a framework may raise any type; only this request fails
             if len(batch) > 1:  # one of them cannot be answered, the others can
                 for one in batch:
@@ -178,17 +178,22 @@ class _Worker(threading.Thread):
                 return
             self._fail(batch[0].number, error)
             return
-        for one, found in zip(batch, results, strict=True):
-            wanted = found if one.outputs is None else {name: found[name] for name in one.outputs}
-            self._frames.send({"id": one.number, "together": len(batch)}, wanted)
+        for one, outputs in zip(batch, answers, strict=True):
+            self._frames.send({"id": one.number, "together": len(batch)}, outputs)
             self.answered += 1
 
     def _run(self, batch: list[_Asked]) -> list[dict[str, NDArray[Any]]]:
+        """Return the outputs of each request that it wants."""
         joining = self._waiting.joining
         if len(batch) == 1 or joining is None:
-            return [self._session.run(batch[0].feeds)]
-        results = self._session.run(joining.joined([one.feeds for one in batch]))
-        return joining.parted(results, [one.rows for one in batch])
+            results = [self._session.run(batch[0].feeds)]
+        else:
+            together = self._session.run(joining.joined([one.feeds for one in batch]))
+            results = joining.parted(together, [one.rows for one in batch])
+        return [
+            found if one.outputs is None else {name: found[name] for name in one.outputs}
+            for one, found in zip(batch, results, strict=True)
+        ]
 
     def _fail(self, number: int, error: Exception) -> None:
         if isinstance(error, EdgehoneError):

@@ -53,9 +53,17 @@ class Joining:
         }
 
     def parted(self, results: Arrays, counts: Sequence[int]) -> list[dict[str, NDArray[Any]]]:
-        """Return the outputs of each request, which have so many samples."""
+        """Return the outputs of each request, which have so many samples.
+
+        Raises EdgehoneError for an output with another number of samples than all requests have.
+        """
         import numpy as np
 
+        for name, axis in self.outputs.items():
+            if results[name].shape[axis] != sum(counts):
+                raise EdgehoneError(
+                    f"the output {name!r} has the shape {list(results[name].shape)} for {sum(counts)} samples"
+                )
         ends = np.cumsum(counts)[:-1]
         parts = {name: np.split(results[name], ends, axis) for name, axis in self.outputs.items()}
         return [{name: parts[name][at] for name in parts} for at in range(len(counts))]
@@ -85,11 +93,14 @@ def find_joining(
         together = session.run(Joining(by_input, {}).joined(requests))
     except EdgehoneError as error:
         return None, f"the canaries cannot be run in one batch: {error.message}"
-    outputs = {name: _grown(alone, together, name) for name in alone[0]}
+    rows = Joining(by_input, {}).rows
+    counts = [rows(one) for one in requests]
+    outputs = {
+        name: _axis([one[name].shape for one in alone], together[name].shape, counts) for name in alone[0]
+    }
     if (without := next((name for name, axis in outputs.items() if axis is None), None)) is not None:
         return None, f"the output {without!r} has no axis of samples"
     joining = Joining(by_input, {name: axis for name, axis in outputs.items() if axis is not None})
-    counts = [joining.rows(one) for one in requests]
     found = largest(alone, joining.parted(together, counts))
     if not found.holds:
         return None, f"a sample's outputs depend on the others of its batch: {found.output!r} {_said(found)}"
@@ -100,17 +111,20 @@ def _said(difference: Difference) -> str:
     return f"differs by {difference.value:.2g} in a batch"
 
 
-def _grown(alone: Sequence[Arrays], together: Arrays, name: str) -> int | None:
-    """Return the only axis along which the output of all requests is as long as those of each together."""
-    shapes, whole = [one[name].shape for one in alone], together[name].shape
-    if any(len(shape) != len(whole) for shape in shapes):
+def _axis(alone: Sequence[tuple[int, ...]], together: tuple[int, ...], counts: Sequence[int]) -> int | None:
+    """Return the only axis along which an output has as many entries as the requests have samples.
+
+    `alone` and `together` are its shapes for each request, and for all in one batch.
+    """
+    if any(len(shape) != len(together) for shape in alone):
         return None
     found = [
         axis
-        for axis in range(len(whole))
-        if whole[axis] == sum(shape[axis] for shape in shapes)
+        for axis, extent in enumerate(together)
+        if extent == sum(counts)
         and all(
-            (*shape[:axis], *shape[axis + 1 :]) == (*whole[:axis], *whole[axis + 1 :]) for shape in shapes
+            shape == (*together[:axis], count, *together[axis + 1 :])
+            for shape, count in zip(alone, counts, strict=True)
         )
     ]
     return found[0] if len(found) == 1 else None
