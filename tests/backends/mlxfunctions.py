@@ -119,7 +119,7 @@ def answered(requests: list[Any], gap: int, cancel: int | None = None) -> list[A
 
     The request with the number `cancel` is cancelled after 10 steps.
     """
-    made = engine.MlxEngine(Path(), {}, 3)
+    made = engine.MlxEngine(Path(), {}, 3, 512)
     found: list[list[Produced]] = [[] for _ in requests]
     added = steps = 0
     while added < len(requests) or made.busy:

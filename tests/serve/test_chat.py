@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -55,3 +57,26 @@ def test_the_key_comes_from_the_environment(
         assert "EDGEHONE_API_KEY" in capsys.readouterr().err
         monkeypatch.setenv("EDGEHONE_API_KEY", "secret")
         assert chat("Hello\n", monkeypatch, server.url, "--max-tokens", "3") == 0
+
+
+def test_the_key_goes_to_no_other_server(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen: list[tuple[str, str | None]] = []
+
+    class Other(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            seen.append((self.path, self.headers.get("Authorization")))
+            self.send_response(302 if self.path == "/v1/models" else 401)
+            self.send_header("Location", f"http://localhost:{self.server.server_port}/elsewhere")  # type: ignore[attr-defined]
+            self.end_headers()
+
+        def log_message(self, *of_server: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Other) as other:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        monkeypatch.setenv("EDGEHONE_API_KEY", "secret")
+        assert chat("Hello\n", monkeypatch, f"http://127.0.0.1:{other.server_port}") == 2
+        other.shutdown()
+    assert seen == [("/v1/models", "Bearer secret"), ("/elsewhere", None)]
+    assert "secret" not in capsys.readouterr().err

@@ -95,10 +95,10 @@ class RemoteConversation:
                     yield json.loads(content)
 
     def _open(self, path: str, body: bytes | None) -> http.client.HTTPResponse:
-        headers = {"Content-Type": "application/json"}
+        request = urllib.request.Request(self._url + path, body, {"Content-Type": "application/json"})
         if key := os.environ.get(KEY):
-            headers["Authorization"] = f"Bearer {key}"
-        request = urllib.request.Request(self._url + path, body, headers)
+            # A server that is redirected to does not get the key.
+            request.add_unredirected_header("Authorization", f"Bearer {key}")
         try:
             opened: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=_SECONDS)
         except urllib.error.HTTPError as error:

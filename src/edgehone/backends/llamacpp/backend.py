@@ -250,7 +250,8 @@ def open_session(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) ->
 def open_engine(artifact: Path, settings: Mapping[str, Any], job: WorkerJob, places: int) -> LlamaEngine:
     """Start llama.cpp's own server for several requests at the same time (worker side)."""
     from edgehone.backends.llamacpp.build import ARTIFACT, tools
-    from edgehone.backends.llamacpp.engine import LlamaEngine, command_line, context_of
+    from edgehone.backends.llamacpp.engine import LlamaEngine, command_line
+    from edgehone.backends.shared.kv_budget import context_of
 
     program = tools(job).tool("llama-server")
     context = context_of(job.args.get("context"), places)

@@ -22,9 +22,6 @@ from edgehone.backends.llamacpp.server_answer import Answer
 from edgehone.backends.serving import EngineRequest, Option, Produced
 from edgehone.core.errors import EdgehoneError
 
-# Tokens in the KV caches of all slots together.
-_MOST_TOKENS = 32_768
-_LEAST_TOKENS = 2_048
 # How long a step waits for events before new requests are accepted.
 _WAIT_SECONDS = 0.002
 _START_SECONDS = 600.0
@@ -125,12 +122,6 @@ class LlamaEngine:
         code = self._child.wait()
         print(f"error: llama-server ended with exit code {code}", flush=True)  # noqa: T201 - the job's log
         os._exit(1)
-
-
-def context_of(stated: int | None, places: int) -> int:
-    """Return the tokens of a slot: those that the model takes, as far as the memory for all slots allows."""
-    most = max(_LEAST_TOKENS, _MOST_TOKENS // places)
-    return min(most, stated) if stated else most
 
 
 def command_line(

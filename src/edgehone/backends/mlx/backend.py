@@ -153,8 +153,9 @@ def open_session(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) ->
 def open_engine(artifact: Path, settings: Mapping[str, Any], job: WorkerJob, places: int) -> MlxEngine:
     """Open mlx-lm's continuous batching with the settings of a session (worker side)."""
     from edgehone.backends.mlx.engine import MlxEngine
+    from edgehone.backends.shared.kv_budget import context_of
 
-    return MlxEngine(artifact, settings, places)
+    return MlxEngine(artifact, settings, places, context_of(job.args.get("context"), places))
 
 
 def start_runtime(kind: Literal["language", "graph"], job: WorkerJob) -> None:

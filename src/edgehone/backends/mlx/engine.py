@@ -34,17 +34,18 @@ class MlxEngine:
         "presence_penalty", "logprobs", "top_logprobs",
     })  # fmt: skip
 
-    context: int | None = None
     processes: tuple[int, ...] = ()
 
-    def __init__(self, folder: Path, settings: Mapping[str, Any], places: int) -> None:
-        """Load the model for up to `places` requests at the same time.
+    def __init__(self, folder: Path, settings: Mapping[str, Any], places: int, context: int) -> None:
+        """Load the model for up to `places` requests at the same time, of up to `context` tokens each.
 
-        Raises ModelError for an architecture whose cache mlx-lm does not batch.
+        Every cache of a batch is as long as the longest of them, so memory is bounded by both. Raises ModelError for
+        an architecture whose cache mlx-lm does not batch.
         """
         from mlx_lm.generate import BatchGenerator
         from mlx_lm.models.cache import KVCache, RotatingKVCache, make_prompt_cache
 
+        self.context: int | None = context
         model, self._vocabulary = open_model(folder, settings)
         caches = make_prompt_cache(model)
         if unable := {type(one).__name__ for one in caches if not hasattr(one, "merge")}:
