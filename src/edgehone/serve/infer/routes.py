@@ -41,12 +41,7 @@ class Inference:
 
     def operations(self) -> list[Operation]:
         """Return the operations; those that tell of a model, or ask it, need a key."""
-        unready = {503: "An engine is not ready."}
-        found = [
-            Operation("GET", "/v2", self.server, failure=InferFailure),
-            Operation("GET", "/v2/health/live", self.live, guarded=False),
-            Operation("GET", "/v2/health/ready", self.ready, guarded=False, answers=unready),
-        ]
+        found = []
         binary = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
         for path in ("/v2/models/{name}", "/v2/models/{name}/versions/{version}"):
             asked = Operation(
@@ -54,11 +49,17 @@ class Inference:
                 answers={415: "The body is compressed."},
             )  # fmt: skip
             found += [
+                asked,
                 Operation("GET", path, self.metadata, failure=InferFailure),
                 Operation("GET", f"{path}/ready", self.model_ready, failure=InferFailure),
-                asked,
             ]
-        return found
+        unready = {503: "An engine is not ready."}
+        return [
+            *found,
+            Operation("GET", "/v2", self.server, failure=InferFailure),
+            Operation("GET", "/v2/health/live", self.live, guarded=False),
+            Operation("GET", "/v2/health/ready", self.ready, guarded=False, answers=unready),
+        ]
 
     async def server(self, request: Request) -> Response:
         """What this server is."""
