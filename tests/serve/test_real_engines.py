@@ -141,7 +141,8 @@ def _schemas_are_kept(server: Server) -> None:
         answer = answered({"const": text})
         assert answer.status_code == 200, answer.text
         assert json.loads(answer.json()["choices"][0]["message"]["content"]) == text
-    for bad in ({"type": "nonsense"}, {"$ref": "#/nowhere"}):
+    nothing: dict[str, Any] = {"type": "integer", "minimum": 3, "maximum": 1}
+    for bad in ({"type": "nonsense"}, {"$ref": "#/nowhere"}, nothing):
         answer = answered(bad)
         assert answer.status_code == 400, answer.text
     assert server.complete(PROMPTS[0], max_tokens=4)["choices"][0]["text"]

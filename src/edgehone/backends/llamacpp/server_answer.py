@@ -95,10 +95,16 @@ class Answer:
                     if produced.reason:
                         return
 
+    def _failed(self, error: Any) -> Produced:
+        message = str(error.get("message") if isinstance(error, dict) else error)
+        # A schema that nothing satisfies is found out while the text is generated.
+        unsatisfiable = "json_schema" in self.request.options and "grammar" in message
+        return Produced(self.request.number, [], "refused" if unsatisfiable else "error", message)
+
     def _produced(self, kind: bytes, event: Mapping[str, Any]) -> Produced | None:
         number = self.request.number
         if "error" in event or kind == b"error":
-            return Produced(number, [], "error", str(event.get("error", event)))
+            return self._failed(event.get("error", event))
         ids = [int(token) for token in event.get("tokens", ())]
         if len(ids) == 1 and event["tokens_predicted"] > self._told + 1 and "content" in event:
             ids = self._ids_of(event["content"])

@@ -14,6 +14,12 @@ _DEPTH, _BYTES = 64, 64 << 10
 
 def check_schema(schema: Mapping[str, Any], field: str) -> None:
     """Raise Refused for a schema that is nested too deeply or too long."""
+    try:
+        size = len(msgspec.json.encode(schema))
+    except RecursionError:
+        raise _too_deep(field) from None
+    if size > _BYTES:
+        raise Refused(400, f"{field} has a schema of {size} bytes; at most {_BYTES} may be", field=field)
     level: list[Any] = [schema]
     for _ in range(_DEPTH):
         level = [
@@ -23,8 +29,9 @@ def check_schema(schema: Mapping[str, Any], field: str) -> None:
             if isinstance(one, dict | list)
         ]
         if not level:
-            break
-    else:
-        raise Refused(400, f"{field} has a schema that is nested more than {_DEPTH} deep", field=field)
-    if len(msgspec.json.encode(schema)) > _BYTES:
-        raise Refused(400, f"{field} has a schema of more than {_BYTES} bytes", field=field)
+            return
+    raise _too_deep(field)
+
+
+def _too_deep(field: str) -> Refused:
+    return Refused(400, f"{field} has a schema that is nested more than {_DEPTH} deep", field=field)
