@@ -152,7 +152,13 @@ def test_an_encoder_is_optimized_on_texts_of_its_own(
         evaluation=texts,
         backends=["llamacpp", "openvino"],
         config_file=config,
+        out=tmp_path / "bundle",
     )
+    bundle = edgehone.read(tmp_path / "bundle")
+    assert bundle.tokenizer and (bundle.tokenizer / "tokenizer.json").is_file()
+    assert bundle.manifest.tokenizer == "original" and bundle.manifest.embedding is not None
+    assert "no modules.json of sentence-transformers" in bundle.manifest.embedding["refused"]
+    assert len(canaries.read(tmp_path / "bundle" / "canaries")) == 3
     assert decision.workload["name"] == "embed"
     by_key = {c.key: c for c in decision.candidates}
     assert {one.backend for one in decision.conversions if one.passed} == {"llamacpp", "openvino"}, by_key
