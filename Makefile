@@ -1,5 +1,5 @@
 # Everything a developer or CI types. The two that a newcomer needs: make demo, make test.
-.PHONY: setup demo test test-fast test-all check docs bench bench-recipes bench-search bench-mixed bench-real bench-verdict clean
+.PHONY: setup demo test test-fast test-all check docs bench bench-recipes bench-search bench-mixed bench-real bench-verdict bench-serving clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -73,6 +73,10 @@ bench-real: setup
 bench-verdict: setup
 	$(BIN)/edgehone backends install
 	$(BIN)/python -m benchmarks.verdict
+
+bench-serving: setup
+	$(BIN)/edgehone backends install
+	$(BIN)/python -m benchmarks.serving.run
 
 bench-mixed: setup
 	$(BIN)/edgehone backends install

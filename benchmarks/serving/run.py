@@ -1,6 +1,6 @@
 """Measure `edgehone serve` beside its engine alone, in one run.
 
-    python -m benchmarks.serving.run BUNDLE… [--seconds 60] [--write]
+    python -m benchmarks.serving.run [BUNDLE…] [--seconds 60] [--write]
 
 For each bundle of a language model:
 - throughput at 1, 4 and 16 clients, in alternating rounds, and its ratio to that of the engine alone: llama.cpp's own
@@ -10,7 +10,7 @@ For each bundle of a language model:
 For the first of these also: the 99th percentile of the latency at 0.8 and at 2 times its capacity, sent on a fixed
 schedule, how soon the others are refused, and how fast /healthz answers during prefills.
 For each bundle of a graph: what the server adds to a request, in alternating rounds.
---write puts the tables into docs/evidence.md.
+--write puts the tables into docs/serving.md.
 """
 
 from __future__ import annotations
@@ -22,22 +22,25 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import edgehone
+from benchmarks.serving.bundles import demo_bundles
 from benchmarks.serving.capacity import past_capacity
 from benchmarks.serving.graph import graphs
 from benchmarks.serving.overhead import beside_the_engine
 
-PAGE = Path(__file__).parents[2] / "docs" / "evidence.md"
+PAGE = Path(__file__).parents[2] / "docs" / "serving.md"
 START, END = "<!-- tables of bench-serving -->\n", "<!-- end of the tables -->\n"
 
 
 def main(words: Sequence[str]) -> int:
     """Run the benchmark. Return 1 if a goal is missed."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("bundles", nargs="+", type=Path, help="bundles of language models and of graphs")
+    parser.add_argument(
+        "bundles", nargs="*", type=Path, help="bundles of language models and of graphs (default: the demo's)"
+    )
     parser.add_argument("--seconds", type=float, default=60.0, help="length of a load (default: 60)")
-    parser.add_argument("--write", action="store_true", help="write the tables into docs/evidence.md")
+    parser.add_argument("--write", action="store_true", help="write the tables into docs/serving.md")
     given = parser.parse_args(words)
-    tables, problems = asyncio.run(_measure(given.bundles, given.seconds))
+    tables, problems = asyncio.run(_measure(given.bundles or demo_bundles(), given.seconds))
     print(tables)
     if given.write:
         before, rest = PAGE.read_text("utf-8").split(START)
