@@ -24,6 +24,7 @@ from edgehone.serve.operations import Operation
 from edgehone.serve.served import Limits, Served
 
 PATH = "/admin"
+_LONGEST_PATH = 4096
 
 
 @dataclass(frozen=True)
@@ -75,10 +76,14 @@ class Admin:
         """
         self._check(request)
         asked = await read_json(request, ChangeRequest)
-        name = Path(asked.path).resolve().name if asked.name is None else asked.name
         limits = self._rules.limits
         places = limits.places if asked.parallel is None else asked.parallel
-        if not name or "/" in name:
+        if len(asked.path) > _LONGEST_PATH:
+            raise Refused(
+                400, f"path has {len(asked.path)} characters, more than {_LONGEST_PATH}", field="path"
+            )
+        name = Path(asked.path).resolve().name if asked.name is None else asked.name
+        if not name or "/" in name or name in (".", ".."):
             raise Refused(400, f"name is {name[:80]!r}; give a name without a slash", field="name")
         if not 1 <= places <= 1024:
             raise Refused(400, f"parallel is {places}; give a number from 1 to 1024", field="parallel")

@@ -17,7 +17,7 @@ _LINE_LIMIT = 64 << 20
 
 
 class Channel:
-    """The parent's end of a service's socket. `receive` is called with each message that is not an answer to `ask`."""
+    """The parent's end of a service's socket. `receive` is called with each message without an id: no answer."""
 
     def __init__(self, receive: Callable[[dict[str, Any]], None]) -> None:
         self._receive = receive
@@ -37,10 +37,11 @@ class Channel:
         try:
             while line := await reader.readline():
                 message = self._decode(line)
-                asked = self._asked.pop(message.get("id", 0), None)
-                if asked is None:
+                if "id" not in message:
                     self._receive(message)
-                elif not asked.done():
+                    continue
+                asked = self._asked.pop(message["id"], None)
+                if asked is not None and not asked.done():  # else who asked has left
                     asked.set_result(message)
         except (ConnectionError, ValueError):
             pass  # it was killed in the middle of a message

@@ -52,9 +52,9 @@ class TextProcess:
 
     async def end(self) -> None:
         """End the process."""
-        if self._running:
-            await self._running.end()
-            self._running = None
+        ended, self._running = self._running, None
+        if ended:
+            await ended.end()
 
     async def _ids(self, question: dict[str, Any]) -> list[int]:
         ids: list[int] = (await self._ask(question))["ids"]
@@ -76,7 +76,11 @@ class TextProcess:
             if self._running is None or self._running.reading.done():
                 if self._running:
                     await self._running.end()
-                self._running = _Running(self._job)
+                    self._running = None
+                try:
+                    self._running = _Running(self._job)
+                except OSError as error:  # no room for its files, no further process
+                    raise JobError(f"the text process cannot be started: {error}") from error
                 self.has_template = await self._running.template()
             return self._running
 

@@ -104,8 +104,11 @@ def read_request(body: bytes, header_length: str | None, served: ServedGraph) ->
     )
 
 
+_MOST_DIGITS = 20  # int() refuses texts of several thousand
+
+
 def _length(text: str, whole: int) -> int:
-    if not (text.isascii() and text.isdigit()) or not 0 < int(text) <= whole:
+    if not (text.isascii() and text.isdigit() and len(text) < _MOST_DIGITS) or not 0 < int(text) <= whole:
         raise Refused(
             400,
             f"Inference-Header-Content-Length is {text[:40]!r}: give the length of the JSON, at most {whole}",

@@ -42,7 +42,9 @@ class CallFinder:
         self._place = (
             "start"  # of _PLACES: before anything but white space; in text; in a tag; in a whole answer
         )
-        self._before = BEGIN  # the tag, with white space before it that belongs to the text if there is no call
+        self._before = (
+            BEGIN  # the tag, with white space before it that belongs to the text if there is no call
+        )
         self._spoken = False  # whether text was returned
         self.found = 0
 
