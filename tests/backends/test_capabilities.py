@@ -21,6 +21,7 @@ from edgehone.backends.capabilities import (
 )
 from edgehone.backends.llamacpp.build import ARTIFACT
 from edgehone.backends.null import backend as null
+from edgehone.backends.null.session import NullSession
 from edgehone.backends.sessions import ConcurrentSession
 from edgehone.conformance import capability_checks
 from edgehone.conformance.subject import Subject
@@ -32,8 +33,8 @@ BUILT_IN = {
     "gguf": "reference tokenizer shared_sessions empty_runtime",
     "llamacpp": "graph vision engine routing empty_runtime operator_profiler device_visibility device_recipes tunable "
     "single_file_artifact",
-    "mlx": "empty_runtime device_visibility measurement_obstacle",
-    "null": "reference tokenizer engine empty_runtime operator_profiler tunable",
+    "mlx": "engine empty_runtime device_visibility measurement_obstacle",
+    "null": "reference tokenizer graph concurrent_graph engine empty_runtime operator_profiler tunable",
     "olive": "graph concurrent_graph engine empty_runtime operator_profiler device_visibility device_recipes tunable",
     "onnxruntime": "reference graph concurrent_graph empty_runtime operator_profiler device_visibility",
     "openvino": "graph concurrent_graph vision engine routing empty_runtime operator_profiler device_visibility "
@@ -62,7 +63,7 @@ def test_every_capability_is_used_by_a_built_in_backend_and_documented() -> None
 def test_a_capability_is_the_module_itself_or_none() -> None:
     pytorch: object = registry.load("pytorch")
     assert capability(pytorch, GraphBackend) is pytorch
-    assert capability(null, GraphBackend) is None
+    assert capability(null, VisionBackend) is None
     found = capability(pytorch, SensitivityBackend)
     assert found is not None and found.SENSITIVITY.call.endswith("sensitivity:measure")
 
@@ -79,8 +80,8 @@ def test_a_missing_capability_names_the_backend_and_the_functions() -> None:
 
 
 def test_sessions_have_capabilities_too() -> None:
-    assert isinstance(null.NullSession.generate_many, types.FunctionType)
-    assert capability(null.NullSession.__new__(null.NullSession), ConcurrentSession) is not None
+    assert isinstance(NullSession.generate_many, types.FunctionType)
+    assert capability(NullSession.__new__(NullSession), ConcurrentSession) is not None
     assert capability(object(), ConcurrentSession) is None
 
 

@@ -6,7 +6,7 @@ import json
 import shutil
 from typing import Any
 
-from edgehone.backends.null import backend
+from edgehone.backends.null.table import VOCABULARY
 from edgehone.backends.sessions import (
     WorkerJob,
 )
@@ -28,7 +28,7 @@ def sharpen(job: WorkerJob) -> dict[str, Any]:
     shutil.copyfile(source / "config.json", job.out / "config.json")
     raw = (source / "model.safetensors").read_bytes()
     start = 8 + int.from_bytes(raw[:8], "little")
-    table = np.frombuffer(raw[start:], np.float32).reshape(backend.VOCABULARY, backend.VOCABULARY)
+    table = np.frombuffer(raw[start:], np.float32).reshape(VOCABULARY, VOCABULARY)
     (job.out / "model.safetensors").write_bytes(raw[:start] + (table * job.args["factor"]).tobytes())
     return {"factor": job.args["factor"]}
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from edgehone.backends.null import backend as null
+from edgehone.backends.null.session import NullTokenizer
+from edgehone.backends.null.table import BOS, VOCABULARY
 from edgehone.backends.sessions import WorkerJob
 from edgehone.core.errors import ModelError, TextError
 from edgehone.inputs.texts import shipped
@@ -65,13 +66,13 @@ def test_texts_are_converted_to_ids(tmp_path: Path) -> None:
     assert bytes(read(work, "evaluation.json")["ids"]) == evaluation
     assert sum(read(work, "evaluation.json")["bytes"]) == len(evaluation)
     assert bytes(read(work, "calibration/ids.json")) == shipped("calibration").read_bytes()
-    assert read(work, "calibration/bos.json") == [null.BOS] == facts["bos"]
+    assert read(work, "calibration/bos.json") == [BOS] == facts["bos"]
     assert (work.out / "calibration" / "calibration.txt").read_bytes() == shipped("calibration").read_bytes()
     kinds = {one["kind"]: one for one in read(work, "parity.json")}
-    assert kinds["plain"] == {"kind": "plain", "text": PLAIN, "ids": [null.BOS, *PLAIN.encode()]}
+    assert kinds["plain"] == {"kind": "plain", "text": PLAIN, "ids": [BOS, *PLAIN.encode()]}
     assert kinds["evaluation"]["text"] == shipped("evaluation").read_text("utf-8")
     assert "template" not in kinds and not facts["portable"]
-    assert facts["vocabulary"] == null.VOCABULARY and facts["eos"] == []
+    assert facts["vocabulary"] == VOCABULARY and facts["eos"] == []
     assert facts["tokens"]["evaluation"] == len(evaluation)
     assert facts["texts"] == {name: digest_file(shipped(name)) for name in ("evaluation", "calibration")}
     assert not (work.out / "task.json").exists()
@@ -89,7 +90,7 @@ def test_a_task_is_tokenized(tmp_path: Path) -> None:
 def test_a_tokenizer_that_returns_no_token_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(null.NullTokenizer, "encode", lambda self, text: ([], []))
+    monkeypatch.setattr(NullTokenizer, "encode", lambda self, text: ([], []))
     with pytest.raises(ModelError, match="no token"):
         prepare.prepare(job(tmp_path))
 
@@ -145,7 +146,7 @@ def test_the_chat_template_is_rendered_and_tokenized(tmp_path: Path) -> None:
     facts = prepare.prepare(work)
     (found,) = (one for one in read(work, "parity.json") if one["kind"] == "template")
     assert found["text"].startswith("<s>[user] What lives in the sea?\n[assistant] Fish")
-    assert found["ids"] == [null.BOS, *found["text"].encode()]
+    assert found["ids"] == [BOS, *found["text"].encode()]
     assert facts["notes"] == []
 
 

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from edgehone.backends.null import backend
+from edgehone.backends.null.session import NullSession
+from edgehone.backends.null.table import BOS, VOCABULARY
 from edgehone.backends.sessions import WorkerJob
 from edgehone.model.inspect import inspect
 
@@ -34,7 +36,7 @@ def converted(job: MakeJob, null_model: Path) -> Path:
     return work.out
 
 
-def quantized(job: MakeJob, converted: Path, bits: int) -> backend.NullSession:
+def quantized(job: MakeJob, converted: Path, bits: int) -> NullSession:
     work = job(f"q{bits}", {"converted": converted}, bits=bits)
     backend.quantize(work)
     return backend.open_session(work.out, {}, work)
@@ -42,7 +44,7 @@ def quantized(job: MakeJob, converted: Path, bits: int) -> backend.NullSession:
 
 def test_its_model_can_be_inspected(null_model: Path) -> None:
     info = inspect(null_model)
-    assert info.model_type == "null" and info.parameters == backend.VOCABULARY**2
+    assert info.model_type == "null" and info.parameters == VOCABULARY**2
     assert backend.supports(info).ok
     keys = [recipe.key for recipe in backend.recipes(info)]
     assert keys == ["null/f32", "null/q8", "null/q4", "null/q2", "null/q8+text"]
@@ -62,7 +64,7 @@ def test_the_config_asks_for_recipes_that_fail(tmp_path: Path) -> None:
 def test_convert_is_exact(converted: Path, null_model: Path, job: MakeJob) -> None:
     session = backend.open_session(converted, {}, job("session"))
     raw = (null_model / "model.safetensors").read_bytes()
-    table = np.frombuffer(raw[-(backend.VOCABULARY**2) * 4 :], np.float32).reshape(backend.VOCABULARY, -1)
+    table = np.frombuffer(raw[-(VOCABULARY**2) * 4 :], np.float32).reshape(VOCABULARY, -1)
     assert np.array_equal(session.table, table)
     assert np.array_equal(quantized(job, converted, 32).table, table)
 
@@ -78,7 +80,7 @@ def test_fewer_bits_are_fewer_bytes_and_larger_errors(converted: Path, job: Make
         assert errors[-1] <= step / 2 * 1.001  # it really rounds to so many levels
     assert errors == sorted(errors) and errors[0] > 0
     assert sizes == sorted(sizes, reverse=True)
-    assert sizes[0] == pytest.approx(backend.VOCABULARY**2, rel=0.1)  # a byte an entry at 8 bits
+    assert sizes[0] == pytest.approx(VOCABULARY**2, rel=0.1)  # a byte an entry at 8 bits
 
 
 def test_a_nan_build_scores_nan(converted: Path, job: MakeJob) -> None:
@@ -92,13 +94,13 @@ def test_a_nan_build_scores_nan(converted: Path, job: MakeJob) -> None:
 def test_scores_are_the_rows_of_its_ids(converted: Path, job: MakeJob) -> None:
     session = backend.open_session(converted, {}, job("session"))
     rows = np.concatenate(list(session.score([116, 104])))
-    assert rows.shape == (2, backend.VOCABULARY) and rows.dtype == np.float32
+    assert rows.shape == (2, VOCABULARY) and rows.dtype == np.float32
     assert int(rows[0].argmax()) == ord("h")  # after t, in English
 
 
 def test_generation_is_greedy_counted_and_stoppable(converted: Path, job: MakeJob) -> None:
     session = backend.open_session(converted, {"pace": 2}, job("session"))
-    made = session.generate([backend.BOS, ord("t")], 5)
+    made = session.generate([BOS, ord("t")], 5)
     assert len(made.ids) == len(made.times) == 5
     assert made.ids[0] == ord("h")
     assert made.times == sorted(made.times) and made.times[0] > made.started
@@ -111,7 +113,7 @@ def test_generation_is_greedy_counted_and_stoppable(converted: Path, job: MakeJo
 def test_tokens_are_bytes(converted: Path, job: MakeJob, text: str) -> None:
     session = backend.open_session(converted, {}, job("session"))
     ids = session.tokenize(text)
-    assert ids[0] == backend.BOS and session.detokenize(ids) == text
+    assert ids[0] == BOS and session.detokenize(ids) == text
     alone, sizes = backend.open_tokenizer(converted, job("tokenizer")).encode(text)
     assert alone == ids[1:] and sum(sizes) == len(text.encode())
 

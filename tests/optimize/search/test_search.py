@@ -15,6 +15,7 @@ import pytest
 import edgehone
 from edgehone.backends.base import Recipe
 from edgehone.backends.null import backend
+from edgehone.backends.null.table import VOCABULARY
 from edgehone.core.errors import EdgehoneError, InputError
 from edgehone.core.figure import Figure
 from edgehone.decision.decision import Candidate
@@ -174,7 +175,7 @@ def test_lengths_of_time_are_read() -> None:
 
 def test_the_model_that_is_fake_is_really_small() -> None:
     """What the constraints above stand on: 257 x 257 weights at 8 bits are some 66 kB."""
-    assert backend.VOCABULARY == 257
+    assert VOCABULARY == 257
     assert shipped("calibration").is_file()
 
 
