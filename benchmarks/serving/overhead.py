@@ -16,7 +16,8 @@ from benchmarks.serving.load import closed, completion, served, windows
 from benchmarks.serving.started import Started, server, service_of
 from edgehone.inputs.texts import shipped
 from edgehone.serve.served import Limits, ServedLanguage, read_language
-from edgehone.serve.text import TextProcess
+from edgehone.serve.text import Prompts
+from edgehone.serve.text_process import TextProcess
 
 CLIENTS = (1, 4, 16)
 TOKENS, CHARACTERS, ROUNDS, PAIRS = 32, 200, 5, 50
@@ -70,10 +71,11 @@ async def _measure(path: Path, problems: list[str]) -> list[str]:
 
 
 async def _prompts(bundle: ServedLanguage, count: int) -> list[Prompt]:
-    text = TextProcess(bundle.text)
+    process = TextProcess(bundle.text)
+    text = Prompts(process)
     pieces = itertools.islice(windows(shipped("calibration").read_text("utf-8"), CHARACTERS), count)
     found = [Prompt(piece, await text.prompt(piece)) for piece in pieces]
-    await text.end()
+    await process.end()
     return found
 
 

@@ -75,9 +75,16 @@ class Server:
 
     def engine(self) -> psutil.Process:
         """Return the engine's process."""
-        children = psutil.Process(self.process.pid).children(recursive=True)
-        (found,) = [child for child in children if _is_engine(child)]
+        (found,) = self._running("edgehone.worker.engine:serve", "edgehone.worker.graph_service:serve")
         return found
+
+    def text_processes(self) -> list[psutil.Process]:
+        """Return the text processes."""
+        return self._running("edgehone.worker.text_service:serve")
+
+    def _running(self, *calls: str) -> list[psutil.Process]:
+        children = psutil.Process(self.process.pid).children(recursive=True)
+        return [child for child in children if _call(child) in calls]
 
     def end(self, number: int = signal.SIGTERM) -> int:
         """End the server by a signal and return its exit code."""
@@ -93,13 +100,14 @@ def wait_for(condition: Callable[[], bool], seconds: float = 10.0) -> None:
         time.sleep(0.01)
 
 
-def _is_engine(process: psutil.Process) -> bool:
+def _call(process: psutil.Process) -> str | None:
+    """Return what a service was started for; None for a program that one has started, or one that has ended."""
     try:
         folder = json.loads(process.cmdline()[-1])["args"][0]
-    except (ValueError, IndexError, psutil.NoSuchProcess):
-        return False  # a program that an engine has started, or one that has ended
-    call: str = json.loads((Path(folder) / "job.json").read_text("utf-8"))["call"]
-    return call in ("edgehone.worker.engine:serve", "edgehone.worker.graph_service:serve")
+        call: str = json.loads((Path(folder) / "job.json").read_text("utf-8"))["call"]
+    except (ValueError, IndexError, OSError, psutil.NoSuchProcess):
+        return None
+    return call
 
 
 @contextmanager

@@ -163,3 +163,46 @@ def test_keys_are_needed_and_never_told(chatty: Path, tmp_path: Path) -> None:
 def test_ctrl_c_ends_the_server(chatty: Path) -> None:
     with running(chatty) as server:
         assert server.end(signal.SIGINT) == 0
+
+
+def test_clients_that_leave_take_no_other_answer_with_them(chatty: Path) -> None:
+    with running(chatty, "--parallel", "32") as server, ThreadPoolExecutor(24) as pool:
+        body = {"model": "bundle", "prompt": "To the ", "max_tokens": 800}
+        staying = [pool.submit(server.events, "/v1/completions", body) for _ in range(2)]
+        wait_for(lambda: server.metric("edgehone_running_requests") == 2)
+
+        def leave(number: int) -> None:
+            client = httpx.Client(base_url=server.url, timeout=10)
+            with client, client.stream("POST", "/v1/completions", json={**body, "stream": True}) as answer:
+                for _ in range(1 + number % 7):
+                    next(answer.iter_raw())
+                    break
+
+        for _ in range(3):
+            assert [*pool.map(leave, range(20))] == [None] * 20
+        assert [one.result()[-1] for one in staying] == ["[DONE]"] * 2
+
+
+def test_a_prompt_that_takes_too_long_ends_no_other_request(chatty: Path) -> None:
+    with running(chatty) as server, ThreadPoolExecutor(4) as pool:
+        answer = pool.submit(
+            server.events, "/v1/completions", {"model": "bundle", "prompt": "A", "max_tokens": 4000}
+        )
+        wait_for(lambda: server.metric("edgehone_running_requests") == 1)
+        chat = "/v1/chat/completions"
+        slow = [{"model": "bundle", "messages": [{"role": "user", "content": "for ever"}]}] * 2
+        fine = {"model": "bundle", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 3}
+        ended = [pool.submit(server.post, chat, body) for body in slow]
+        time.sleep(0.2)
+        assert server.post(chat, fine).status_code == 200  # it waits for the others
+        assert ["longer than" in one.result().json()["error"]["message"] for one in ended] == [True, True]
+        assert answer.result()[-1] == "[DONE]"
+
+
+def test_a_text_process_that_ends_is_started_again(chatty: Path) -> None:
+    with running(chatty) as server:
+        for process in server.text_processes():
+            process.kill()
+        wait_for(lambda: len(server.text_processes()) == 2)
+        server.wait_until(True)
+        assert server.complete("To the ", max_tokens=3)["choices"][0]["text"] == "the"

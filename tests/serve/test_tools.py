@@ -114,6 +114,8 @@ class Scripted:
         self._ids = text.encode()
         self.told = 0
 
+    async def end(self) -> None: ...
+
     async def answer(
         self, ids: Sequence[int], count: int, ends: Sequence[int], options: Mapping[str, Any], deadline: float
     ) -> AsyncIterator[Produced]:
@@ -144,7 +146,7 @@ def answered(bundle: Path, text: str, **asked: Any) -> tuple[Any, list[Any], int
             told = engine.told
             stream = await client.chat.completions.create(**body, stream=True)
             parts = [part.choices[0] async for part in stream]
-        await model.text.end()
+        await model.end()
         return whole, parts, told
 
     return asyncio.run(ask())

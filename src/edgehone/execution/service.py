@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -26,11 +27,13 @@ class Service:
 
     @property
     def cause(self) -> str:
-        """Why the process has ended, from its result or its log."""
+        """Why the process has ended, from its result or its log; a log tells nothing of a SIGKILL."""
+        code = self.child.poll()
+        if code == -signal.SIGKILL:
+            return f"killed by signal {signal.SIGKILL.value}, as the system kills if memory is short"
         error = (read_result(self.folder) or {}).get("error") or {}
         log = self.folder / "log.txt"
         cause = error.get("message") or root_cause(log.read_text("utf-8", "replace") if log.is_file() else "")
-        code = self.child.poll()
         return str(
             cause or (f"killed by signal {-code}" if code and code < 0 else f"ended with exit code {code}")
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from edgehone.backends.serving import Produced, TokenLogprobs
@@ -48,7 +49,8 @@ class Link(EngineProcess):
         """Forget a request, and tell the engine unless it has finished it."""
         self._queues.pop(number, None)
         if not finished and not self.ended.done():
-            self._channel.send({"cancel": number})
+            with suppress(JobError):  # it has just ended
+                self._channel.send({"cancel": number})
 
     async def _receive(self, end: socket.socket) -> None:
         await self._channel.read(await self._channel.connect(end))

@@ -13,7 +13,8 @@ from edgehone.serve.admission import Admission, Ticket
 from edgehone.serve.engine import LanguageEngine
 from edgehone.serve.served import Served, ServedLanguage
 from edgehone.serve.supervisor import Supervisor
-from edgehone.serve.text import TextProcess
+from edgehone.serve.text import Prompts, TextOfAnswer
+from edgehone.serve.text_process import TextProcess
 
 
 @dataclass(frozen=True)
@@ -81,29 +82,47 @@ class Model:
         """Load an unloaded model again. Raises JobError if its engine does not start."""
         async with self._loading:
             if self.unloaded:
-                self.engine.start()
-                await self.engine.opened()
+                self.start()
+                await self.opened()
                 self.unloaded = False
 
 
 class LanguageModel(Model):
-    """A bundle with a language model, with its text process."""
+    """A bundle with a language model, with its text processes.
+
+    Prompts and answers have a process each, so that one that is ended for a prompt takes no answer with it.
+    """
 
     served: ServedLanguage
     engine: LanguageEngine
 
     def __init__(self, served: ServedLanguage, say: Callable[[str], None]) -> None:
         super().__init__(served, LanguageEngine(served, say))
-        self.text = TextProcess(served.text)
+        self._reader = TextProcess(served.text)
+        self._writer = TextProcess(served.text)
+        self.prompts = Prompts(self._reader)
+
+    @property
+    def problem(self) -> str | None:
+        """Why it cannot answer; None if it can."""
+        own = super().problem
+        return own if own or self.unloaded else self._reader.problem or self._writer.problem
+
+    def start(self) -> None:
+        """Start its processes; they get ready in the background."""
+        super().start()
+        self._reader.start()
+        self._writer.start()
 
     async def opened(self) -> None:
-        """Wait until both processes are ready."""
+        """Wait until its processes are ready."""
         await super().opened()
-        await self.text.open()
+        await self._reader.open()
+        await self._writer.open()
 
     async def end(self) -> None:
-        """End both processes."""
-        await asyncio.gather(super().end(), self.text.end())
+        """End its processes."""
+        await asyncio.gather(super().end(), self._reader.end(), self._writer.end())
 
     def fitting(self, ids: Sequence[int], count: int | None) -> int:
         """Return the most new tokens after a prompt: `count`, as far as the context has room.
@@ -125,7 +144,7 @@ class LanguageModel(Model):
         """
         async with ticket:
             await self.load()
-            text = await self.text.stream(wanted.stops)
+            text = TextOfAnswer(self._writer, await self._writer.open(), wanted.stops)
             produced = self.engine.answer(
                 wanted.ids, wanted.count, self.served.ends, wanted.options, ticket.deadline
             )

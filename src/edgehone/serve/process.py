@@ -49,12 +49,12 @@ class EngineProcess(ABC):
         """Seconds of processor time that the processes of the engine took, of those that still run."""
         return sum(map(_computed, (self._service.child.pid, *self._processes)))
 
-    async def end(self) -> None:
-        """End the process. A process that still runs is killed."""
+    async def end(self, cause: str) -> None:
+        """End the process, killed if it still runs. Its requests fail with the cause."""
         self.ended.cancel()
         self._close()  # before the service closes its socket, whose number another connection may then get
         await asyncio.to_thread(self._service.end)
-        self._fail("the engine was ended")
+        self._fail(cause)
 
     async def _watch(self) -> str:
         """Receive until the process ends. Returns why it ended."""

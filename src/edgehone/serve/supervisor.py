@@ -86,7 +86,7 @@ class Supervisor(ABC, Generic[Process]):
 
     async def _live(self) -> None:
         """Run one process until it ends. Raises JobError with the reason."""
-        process = self._start()
+        process, cause = self._start(), "it was ended with the server"
         try:
             await process.open(OPEN_SECONDS)
             self.proof = await self._prove(process)
@@ -95,10 +95,13 @@ class Supervisor(ABC, Generic[Process]):
             self._process, self.problem, self._was_ready = process, None, True
             self._say(f"{self._name}: ready; {self.proof}")
             await watch(process, functools.partial(self._beat, process, self.proof), self._tell)
+        except JobError as error:
+            cause = error.message
+            raise
         finally:
             self._process = None
             self.problem = self.problem or "the engine has ended"
-            await process.end()
+            await process.end(cause)
 
     def _tell(self, problem: str | None) -> None:
         self.problem = problem

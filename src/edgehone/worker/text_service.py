@@ -29,7 +29,10 @@ def serve(job: WorkerJob) -> dict[str, Any]:
     "logprobs"}; {"close": stream}. Returns {}.
     """
     lines = Lines(job.args["channel"])
-    text = Text(job, _Tokenizer(job))
+    session = _Tokenizer(job)
+    text = Text(job, session)
+    if text.source == "runtime":
+        session.open()  # now, so that a server which says it is ready can tokenize
     streams: dict[int, TextStream] = {}
     lines.send({"ready": True, "template": text.has_template, "tokenizer": text.source})
     while (messages := lines.take(wait=True)) is not None:
@@ -44,16 +47,18 @@ def serve(job: WorkerJob) -> dict[str, Any]:
 
 
 class _Tokenizer:
-    """The session whose tokenizer is used if the bundle has no tokenizer.json, opened when it is first needed."""
+    """The session whose tokenizer is used if the bundle has no tokenizer.json; it is opened for these only."""
 
     def __init__(self, job: WorkerJob) -> None:
         self._job = job
         self._session: Any = None
 
+    def open(self) -> None:
+        """Open the artifact."""
+        backend, job = load_backend(self._job), self._job
+        self._session = backend.open_session(job.inputs["artifact"], job.args["settings"], job)
+
     def __getattr__(self, name: str) -> Any:
-        if self._session is None:
-            backend, job = load_backend(self._job), self._job
-            self._session = backend.open_session(job.inputs["artifact"], job.args["settings"], job)
         return getattr(self._session, name)
 
 

@@ -31,8 +31,8 @@ class Vectors:
 
 async def ids_of(model: GraphModel, embedding: Embedding, text: str) -> list[int]:
     """Return the ids of a text, with the special tokens of the model."""
-    assert model.text is not None
-    return await model.text.prompt(embedding.prompt + text)
+    assert model.prompts is not None
+    return await model.prompts.prompt(embedding.prompt + text)
 
 
 async def embed(model: GraphModel, embedding: Embedding, prompts: Sequence[Sequence[int]]) -> Vectors:

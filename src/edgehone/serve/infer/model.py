@@ -11,7 +11,8 @@ from edgehone.serve.infer.link import Answer
 from edgehone.serve.infer.served import ServedGraph
 from edgehone.serve.infer.tensor import Tensor
 from edgehone.serve.model import Model
-from edgehone.serve.text import TextProcess
+from edgehone.serve.text import Prompts
+from edgehone.serve.text_process import TextProcess
 
 
 class GraphModel(Model):
@@ -22,19 +23,20 @@ class GraphModel(Model):
 
     def __init__(self, served: ServedGraph, say: Callable[[str], None]) -> None:
         super().__init__(served, GraphEngine(served, say))
-        self.text = TextProcess(served.text) if served.text else None
+        self._reader = TextProcess(served.text) if served.text else None
+        self.prompts = Prompts(self._reader) if self._reader else None
 
     async def opened(self) -> None:
         """Wait until its processes are ready."""
         await super().opened()
-        if self.text:
-            await self.text.open()
+        if self._reader:
+            await self._reader.open()
 
     async def end(self) -> None:
         """End its processes."""
         await super().end()
-        if self.text:
-            await self.text.end()
+        if self._reader:
+            await self._reader.end()
 
     async def infer(self, tensors: Sequence[Tensor], outputs: Sequence[str] | None) -> Answer:
         """Return the outputs of a request that `check` has passed; all, or those named.

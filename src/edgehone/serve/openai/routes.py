@@ -62,7 +62,7 @@ class OpenAI:
         options.check(asked, model)
         prompts = _prompts(asked.prompt)
         try:
-            ids = [await model.text.prompt(one) if isinstance(one, str) else one for one in prompts]
+            ids = [await model.prompts.prompt(one) if isinstance(one, str) else one for one in prompts]
         except InputError as error:
             raise Refused(400, error.message, field="prompt") from None
         return await self._answer(request, asked, model, COMPLETION, ids)

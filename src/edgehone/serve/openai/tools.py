@@ -161,7 +161,7 @@ async def check_template(
     calls = any("tool_calls" in message for message in messages)
     if not (results or calls or tools):
         return
-    takes = await model.text.takes()
+    takes = await model.prompts.takes()
     if tools and not takes["tools"]:
         raise Refused(400, f"the chat template of {model.name} takes no tools", field="tools")
     if (results or calls) and not takes["calls"]:

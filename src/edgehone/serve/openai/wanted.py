@@ -23,12 +23,11 @@ async def conversation(asked: ChatRequest, model: LanguageModel) -> tuple[list[i
     options.check(asked, model)
     tools = read_tools(asked, model)
     messages = [template_message(one, index) for index, one in enumerate(asked.messages)]
-    await model.text.open()
-    if not model.text.has_template:
+    if not await model.prompts.has_template():
         raise Refused(400, f"{model.name} has no chat template: use /v1/completions", field="messages")
     try:
         await check_template(model, messages, tools)
-        ids = await model.text.conversation(messages, tools.described if tools else ())
+        ids = await model.prompts.conversation(messages, tools.described if tools else ())
     except InputError as error:
         raise Refused(400, error.message, field="messages") from None
     return ids, tools
