@@ -46,7 +46,8 @@ class Started:
         found = {"server": self.process.memory_full_info().pss / 1e6}
         for child in self.process.children(recursive=True):
             if child.name() != "llama-server":
-                found[_role(child)] = child.memory_full_info().pss / 1e6
+                role = _role(child)
+                found[role] = found.get(role, 0.0) + child.memory_full_info().pss / 1e6
         return found
 
 

@@ -112,6 +112,8 @@ def test_what_cannot_be_served_leaves_the_old_bundle(operated: Server, chatty: P
         {"paths": "x"},
         {"path": str(chatty), "name": "a/b"},
         {"path": str(chatty), "parallel": 0},
+        {"path": str(chatty), "name": ".."},
+        {"path": "a" * 5000},
     ):
         assert operated.post("/admin/bundles", body, headers=KEY).status_code == 400
     assert served(operated)["bundle"]["path"] == str(chatty)

@@ -222,6 +222,7 @@ DEEP = (
         (raw(SIXTEEN, "0"), "Inference-Header-Content-Length is '0'"),
         (raw(SIXTEEN, "x"), "Inference-Header-Content-Length is 'x'"),
         (raw(SIXTEEN, "99999"), "Inference-Header-Content-Length is '99999'"),
+        (raw(SIXTEEN, "9" * 5000), "Inference-Header-Content-Length is '999"),
         (raw(SIXTEEN, "40"), "truncated"),
         (asked([[668, 0, 0, 0]]), "the null backend was asked to refuse"),
     ],

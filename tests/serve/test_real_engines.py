@@ -232,3 +232,18 @@ def _a_killed_engine_comes_back(server: Server) -> None:
         server.wait_until(False, 1)
         server.wait_until(True)
         assert server.complete(PROMPTS[0], max_tokens=4)["choices"][0]["text"]
+
+
+def test_a_prompt_that_takes_too_long_ends_no_answer(bundle_of: Callable[[str], Path]) -> None:
+    bundle = bundle_of("llamacpp")
+    endless = "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}"
+    (bundle / "tokenizer" / "chat_template.jinja").write_text(endless)
+    list_again(bundle)
+    with running(bundle) as server, ThreadPoolExecutor(1) as pool:
+        assert len(server.text_processes()) == 2
+        chat = {"model": "bundle", "messages": [{"role": "user", "content": "Hello"}]}
+        ended = pool.submit(server.post, "/v1/chat/completions", chat)
+        while not ended.done():
+            body = {"model": "bundle", "prompt": list(range(3, 20)), "max_tokens": 200}
+            assert server.events("/v1/completions", body)[-1] == "[DONE]"
+        assert "longer than" in ended.result().json()["error"]["message"]

@@ -102,6 +102,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb."""
+    import asyncio
+
     from edgehone.core.errors import SetupError
 
     try:
@@ -137,7 +139,10 @@ def run(args: argparse.Namespace) -> int:
     _say(args.json, "listening", url=url, models=list(settings.bundles))
     if warning := _warning(listening):
         print(f"warning: {warning}", file=sys.stderr)
-    server.serve(served, listening, bound, running, lambda text: _say(args.json, "engine", text=text))
+    serving = server.serve(
+        served, listening, bound, running, lambda text: _say(args.json, "engine", text=text)
+    )
+    asyncio.run(serving)
     return 0
 
 

@@ -64,8 +64,8 @@ def build(
         *openai.operations(),
         *embeddings.operations(),
         *Page(models.by_name).operations(),
+        *health.operations(),
     ]
-    operations += health.operations()
     changes = admin.operations() if admin else []
     described = _json(200, document([*operations, *changes], version("edgehone"), keys=bool(keys)))
 

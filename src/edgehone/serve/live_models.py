@@ -21,7 +21,7 @@ class Busy(EdgehoneError):
 
 
 class Models:
-    """The models that are served. `by_name` is what requests look up; it always holds models that can answer."""
+    """The models that are served. `by_name` is what requests look up."""
 
     def __init__(self, unload_after: float | None, say: Callable[[str], None]) -> None:
         """`unload_after` is the number of seconds after which an idle model is unloaded (None: never)."""

@@ -90,7 +90,8 @@ class Model:
 class LanguageModel(Model):
     """A bundle with a language model, with its text processes.
 
-    Prompts and answers have a process each, so that one that is ended for a prompt takes no answer with it.
+    Prompts and answers have a process each, so that one that is ended for a prompt takes no answer with it. A bundle
+    without a tokenizer.json has one for both, since each opens the artifact for the runtime's own tokenizer.
     """
 
     served: ServedLanguage
@@ -99,7 +100,7 @@ class LanguageModel(Model):
     def __init__(self, served: ServedLanguage, say: Callable[[str], None]) -> None:
         super().__init__(served, LanguageEngine(served, say))
         self._reader = TextProcess(served.text)
-        self._writer = TextProcess(served.text)
+        self._writer = TextProcess(served.text) if served.portable else self._reader
         self.prompts = Prompts(self._reader)
 
     @property

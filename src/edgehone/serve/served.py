@@ -74,6 +74,12 @@ class ServedLanguage(Served):
     canaries: tuple[Canary, ...]
 
     @property
+    def portable(self) -> bool:
+        """Whether its tokenizer is a tokenizer.json, so that a text process does not open the artifact."""
+        folder = self.bundle.tokenizer
+        return folder is not None and (folder / "tokenizer.json").is_file()
+
+    @property
     def ends(self) -> Sequence[int]:
         """The ids that end a text."""
         return self.bundle.manifest.eos

@@ -90,7 +90,7 @@ def bind(listening: Listening) -> socket.socket:
     return bound
 
 
-def serve(
+async def serve(
     served: Sequence[Served],
     listening: Listening,
     bound: socket.socket,
@@ -98,16 +98,6 @@ def serve(
     say: Callable[[str], None],
 ) -> None:
     """Serve until SIGTERM or Ctrl-C. Requests that were accepted are then answered, and no further ones accepted."""
-    asyncio.run(_serve(served, listening, bound, running, say))
-
-
-async def _serve(
-    served: Sequence[Served],
-    listening: Listening,
-    bound: socket.socket,
-    running: Running,
-    say: Callable[[str], None],
-) -> None:
     models = Models(running.unload_after, say)
     metrics = Metrics(models.by_name.values())
     admin = Admin(models, running.admin, say) if running.admin else None
