@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from edgehone.core.errors import InputError
 from edgehone.model.embedding import Embedding
+from edgehone.serve.asked import no_model, texts_or_ids
 from edgehone.serve.http import Refused, read_json, unless_gone
 from edgehone.serve.infer.embedding import Vectors, embed, ids_of
 from edgehone.serve.infer.model import GraphModel
@@ -50,7 +51,7 @@ class Embeddings:
         model, embedding = self._encoder(asked.model)
         if asked.dimensions is not None:
             raise Refused(400, "dimensions is not supported: leave it out", field="dimensions")
-        texts = _inputs(asked.input)
+        texts = texts_or_ids(asked.input, "input", _TEXTS)
         try:
             vectors = await unless_gone(request, _vectors(model, embedding, texts))
         except InputError as error:
@@ -62,8 +63,7 @@ class Embeddings:
     def _encoder(self, name: str) -> tuple[GraphModel, Embedding]:
         model = self._models.get(name)
         if model is None:
-            told = f"there is no model {name[:80]!r}; served: {', '.join(self._models)}"
-            raise Refused(404, told, field="model")
+            raise no_model(name, self._models, "model")
         if not isinstance(model, GraphModel):
             raise Refused(400, f"{name} is no encoder: ask for POST /v1/completions", field="model")
         if isinstance(model.served.embedding, str):
@@ -75,23 +75,6 @@ async def _vectors(model: GraphModel, embedding: Embedding, texts: Sequence[str 
     await model.load()
     ids = [await ids_of(model, embedding, one) if isinstance(one, str) else one for one in texts]
     return await embed(model, embedding, ids)
-
-
-def _inputs(given: str | Sequence[str | int | list[int]]) -> list[str | list[int]]:
-    """Return texts or ids. Raises Refused for none, too many, or a mixture."""
-    if isinstance(given, str):
-        found: list[str | list[int]] = [given]
-    elif given and all(isinstance(one, int) for one in given):
-        found = [[one for one in given if isinstance(one, int)]]
-    else:
-        found = [one for one in given if not isinstance(one, int)]
-        if len(found) < len(given) or len({type(one) for one in found}) > 1:
-            raise Refused(400, "input is a mixture of texts and ids; give one kind", field="input")
-    if not found or not all(found):
-        raise Refused(400, "input is empty, or has an empty text", field="input")
-    if len(found) > _TEXTS:
-        raise Refused(400, f"input has {len(found)} texts; give at most {_TEXTS}", field="input")
-    return found
 
 
 def _body(asked: EmbeddingsRequest, vectors: Vectors) -> bytes:

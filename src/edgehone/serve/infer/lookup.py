@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from edgehone.serve.asked import no_model
 from edgehone.serve.http import Refused
 from edgehone.serve.infer.check import public
 from edgehone.serve.infer.model import GraphModel
@@ -22,7 +23,7 @@ HELD = 16 * LIMIT
 def model_of(models: Mapping[str, Model], name: str, version: str = VERSION) -> Model:
     """Return a model. Raises Refused if there is none of that name and version."""
     if name not in models:
-        raise Refused(404, f"there is no model {name[:80]!r}; served: {', '.join(models)}")
+        raise no_model(name, models)
     if version != VERSION:
         raise Refused(404, f"{name} has no version {version[:80]!r}, only {VERSION}")
     return models[name]

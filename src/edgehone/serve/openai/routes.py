@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from edgehone.core.errors import InputError
+from edgehone.serve.asked import no_model, texts_or_ids
 from edgehone.serve.http import Refused, read_json
 from edgehone.serve.metrics import Metrics
 from edgehone.serve.model import LanguageModel, Model
@@ -60,7 +61,7 @@ class OpenAI:
         asked = await read_json(request, CompletionRequest)
         model = self._model(asked.model)
         options.check(asked, model)
-        prompts = _prompts(asked.prompt)
+        prompts = texts_or_ids(asked.prompt, "prompt", _PROMPTS)
         try:
             ids = [await model.prompts.prompt(one) if isinstance(one, str) else one for one in prompts]
         except InputError as error:
@@ -90,7 +91,7 @@ class OpenAI:
         """Return one model."""
         name = request.path_params["name"]
         if name not in self._models:
-            raise self._unknown(name)
+            raise no_model(name, self._models, "model")
         return Response(msgspec.json.encode(self._described(name)), media_type="application/json")
 
     async def _answer(
@@ -112,7 +113,7 @@ class OpenAI:
     def _model(self, name: str) -> LanguageModel:
         model = self._models.get(name)
         if model is None:
-            raise self._unknown(name)
+            raise no_model(name, self._models, "model")
         if not isinstance(model, LanguageModel):
             raise Refused(
                 400,
@@ -121,27 +122,5 @@ class OpenAI:
             )
         return model
 
-    def _unknown(self, name: str) -> Refused:
-        return Refused(
-            404, f"there is no model {name[:80]!r}; served: {', '.join(self._models)}", field="model"
-        )
-
     def _described(self, name: str) -> dict[str, Any]:
         return {"id": name, "object": "model", "created": self._created, "owned_by": "edgehone"}
-
-
-def _prompts(prompt: str | Sequence[str | int | list[int]]) -> list[str | list[int]]:
-    """Return the prompts of a request, texts or ids. Raises Refused for none, too many, or a mixture."""
-    if isinstance(prompt, str):
-        found: list[str | list[int]] = [prompt]
-    elif all(isinstance(one, int) for one in prompt):
-        found = [[one for one in prompt if isinstance(one, int)]]
-    else:
-        found = [one for one in prompt if not isinstance(one, int)]
-        if len(found) < len(prompt) or len({type(one) for one in found}) > 1:
-            raise Refused(400, "prompt is a mixture of texts and ids; give one kind", field="prompt")
-    if not found or not all(found):
-        raise Refused(400, "prompt is empty", field="prompt")
-    if len(found) > _PROMPTS:
-        raise Refused(400, f"prompt has {len(found)} texts; give at most {_PROMPTS}", field="prompt")
-    return found
