@@ -31,6 +31,7 @@ from tests.realruns import (
     warm_null,
     warm_servers,
 )
+from tests.report.browser import Browser
 
 __all__ = [
     "_finished",
@@ -86,6 +87,14 @@ def null_model(tmp_path: Path) -> Path:
 def null_env(own_home: Path) -> Iterator[Env]:
     """The null backend's environment: this interpreter."""
     yield environment.ensure("null", backend.NEEDS, lambda what: None)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """A Chromium that the tests of a module share."""
+    one = Browser(tmp_path_factory.mktemp("profile"))
+    yield one
+    one.close()
 
 
 def read_json(path: Path) -> Any:

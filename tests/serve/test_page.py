@@ -39,13 +39,6 @@ FIGURES = "document.querySelector('#log .answer:last-of-type .figures')?.textCon
 
 
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    one = Browser(tmp_path_factory.mktemp("profile"))
-    yield one
-    one.close()
-
-
-@pytest.fixture(scope="module")
 def keyed(_finished: Finished, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server of a language model and a graph that asks for a key."""
     folder = tmp_path_factory.mktemp("served")
