@@ -229,7 +229,10 @@ def test_what_others_can_reach_is_told(
     monkeypatch.chdir(tmp_path)
     Path("keys").write_text(KEYS[0])
     Path("keys").chmod(0o600)
-    monkeypatch.setattr("edgehone.serve.server.serve", lambda *of_server: None)
+
+    async def serve(*of_server: object) -> None: ...
+
+    monkeypatch.setattr("edgehone.serve.server.serve", serve)
     assert main(["serve", str(finished.bundle), "--port", "0", *words]) == 0
     warnings = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning")]
     assert [said in line for line in warnings] == [True] if said else not warnings

@@ -52,7 +52,7 @@ def test_an_idle_graph_is_unloaded_and_loaded_by_the_next_request(spoiled: Path)
         wait_for(lambda: server.client.get("/readyz").json()["unloaded"] == ["bundle"])
         assert server.client.get("/v2/health/ready").status_code == 200
         assert server.client.get("/v2/models/bundle/ready").status_code == 200
-        assert not _children(server.process.pid)
+        wait_for(lambda: not _children(server.process.pid))
         np.testing.assert_allclose(outputs(server.infer(asked(ROWS)))["scores"], expected(ROWS), 1e-5)
 
 
