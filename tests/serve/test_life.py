@@ -129,18 +129,6 @@ def test_an_engine_that_serves_something_else_never_gets_ready(chatty: Path) -> 
         assert long_request(server, 3).status_code == 503
 
 
-def test_a_template_that_takes_for_ever_is_ended(chatty: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with running(chatty) as server:
-        endless = {"model": "bundle", "messages": [{"role": "user", "content": "for ever"}]}
-        answer = server.post("/v1/chat/completions", endless)
-        assert answer.status_code == 400
-        assert (
-            "longer than" in answer.json()["error"]["message"] or "Range" in answer.json()["error"]["message"]
-        )
-        fine = {"model": "bundle", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 3}
-        assert server.post("/v1/chat/completions", fine).status_code == 200
-
-
 def test_keys_are_needed_and_never_told(chatty: Path, tmp_path: Path) -> None:
     keys = tmp_path / "keys"
     keys.write_text("# of the tests\nsecret-one\nsecret-two\n")
@@ -184,13 +172,15 @@ def test_clients_that_leave_take_no_other_answer_with_them(chatty: Path) -> None
 
 
 def test_a_prompt_that_takes_too_long_ends_no_other_prompt(chatty: Path) -> None:
-    with running(chatty) as server, ThreadPoolExecutor(4) as pool:
+    with running(chatty) as server, ThreadPoolExecutor(1) as pool:
         fine = {"model": "bundle", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 3}
         slow = {**fine, "messages": [{"role": "user", "content": "for ever"}]}
-        ended = [pool.submit(server.post, "/v1/chat/completions", slow) for _ in range(2)]
+        ended = pool.submit(server.post, "/v1/chat/completions", slow)
         time.sleep(0.2)
-        assert server.post("/v1/chat/completions", fine).status_code == 200  # it waits for the others
-        assert ["longer than" in one.result().json()["error"]["message"] for one in ended] == [True, True]
+        assert server.post("/v1/chat/completions", fine).status_code == 200  # it waits for the other
+        assert (
+            ended.result().status_code == 400 and "longer than" in ended.result().json()["error"]["message"]
+        )
 
 
 def test_a_text_process_that_ends_is_started_again(chatty: Path) -> None:

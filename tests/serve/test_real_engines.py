@@ -20,7 +20,8 @@ from tests.finished import Finished, list_again
 from tests.serve.server import Server, read_only, running
 
 RunWorker = Callable[..., dict[str, Any]]
-ENGINES = ("llamacpp", "mlx", "olive", "openvino")
+# tests/backends/mlx has short tests of its engine.
+ENGINES = ("llamacpp", pytest.param("mlx", marks=pytest.mark.long), "olive", "openvino")
 PROMPTS = ("The people of the United States", "Congress shall", "We hold these truths", "é ü 漢字", "A")
 TEMPLATE = "{% if tools %}{{ tools | tojson }}{% endif %}{% for m in messages %}{{ m.content }}{% endfor %}"
 pytestmark = [pytest.mark.real, pytest.mark.xdist_group("engines")]
