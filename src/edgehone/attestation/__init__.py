@@ -1,0 +1,1 @@
+"""What a bundle states about itself and who signed it: certificate, verdicts, bill of materials, signature."""

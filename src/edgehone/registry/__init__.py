@@ -1,0 +1,1 @@
+"""A registry of bundles: content-addressed files, versions, aliases and their history."""
