@@ -69,7 +69,6 @@ def test_a_null_model_is_optimized_without_a_network(
 
 
 @pytest.mark.real
-@pytest.mark.xdist_group("measures")
 def test_a_language_model_is_optimized_and_run_without_a_network(
     tiny_families: Callable[[str], Path], cut_off: tuple[str, ...], tmp_path: Path
 ) -> None:
@@ -86,7 +85,9 @@ def test_a_language_model_is_optimized_and_run_without_a_network(
     # The test is that it runs. The speed of a busy machine and the quality of random weights must not decide.
     for gate in ("speedup", "latency_cv", "memory_cut", "accuracy_kept"):
         words += ["--gate", f"{gate}=off"]
-    (tmp_path / "edgehone.toml").write_text(TINY.replace("window = 64", "window = 128"))
+    (tmp_path / "edgehone.toml").write_text(
+        TINY.replace("window = 64", "window = 128").replace("budget = 10.0", "budget = 1.0")
+    )
     words += ["--workload", "tiny", "--out", "bundle"]
     done = typed([*edgehone_words, *words], tmp_path, environment)
     assert done.returncode == 0, done.stderr
