@@ -112,3 +112,19 @@ def test_salvage_of_data_that_is_no_object_reports_that_alone() -> None:
     salvage = Salvage()
     assert read(Whole, [1], "f.json", salvage=salvage) == Whole((), {}, "new", None, {})
     assert salvage.problems == ["f.json is [1]: expected object, got array"]
+
+
+@dataclass(frozen=True)
+class Holder:
+    """An object that may have a part."""
+
+    part: Part | None
+
+
+def test_an_object_that_may_be_none_is_read_as_its_class() -> None:
+    assert read(Holder, {"part": {"name": "a", "count": 1}}, "f.json") == Holder(Part("a", 1))
+    assert read(Holder, {"part": None}, "f.json") == Holder(None)
+    wrong: Any
+    for wrong in ({"name": "a", "count": -1}, {"name": "a"}, {"name": "a", "count": 1, "x": 1}, [], "a"):
+        with pytest.raises(InputError, match="part"):
+            read(Holder, {"part": wrong}, "f.json")

@@ -6,15 +6,37 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
+from edgehone.bundle.schema import (
+    BILL_OF_MATERIALS,
+    CERTIFICATE,
+    CERTIFICATE_PAGE,
+    CERTIFICATION,
+    CHECKS,
+    SIGNATURE,
+    VERDICTS,
+)
 from edgehone.core.figure import Figure
 
+__all__ = [
+    "ADDED",
+    "BILL_OF_MATERIALS",
+    "CERTIFICATE",
+    "EVIDENCE",
+    "PAGE",
+    "SIGNATURE",
+    "VERDICTS",
+    "Approval",
+    "Category",
+    "Certificate",
+    "CheckResult",
+    "ListItem",
+    "Outcome",
+]
+
 # The files that certification adds to a bundle. manifest.json does not list them; the signature covers them.
-CERTIFICATE: Final = "certificate.json"
-PAGE: Final = "certificate.html"
-BILL_OF_MATERIALS: Final = "bom.cdx.json"
-SIGNATURE: Final = "signature.sigstore.json"
-EVIDENCE: Final = "certification"  # a folder with one file for each check
-ADDED: Final = (CERTIFICATE, PAGE, BILL_OF_MATERIALS, SIGNATURE, EVIDENCE)
+ADDED: Final = CERTIFICATION
+PAGE: Final = CERTIFICATE_PAGE
+EVIDENCE: Final = CHECKS  # a folder with one file for each check
 
 Category = Literal[
     "quality", "performance", "robustness", "stress", "stability", "security", "privacy", "compliance"

@@ -17,6 +17,14 @@ MANIFEST = "manifest.json"
 DECISION = "decision.json"
 REPORT = "report.html"
 SCHEMA: Final = 1
+# What certification adds to a bundle (`edgehone.attestation`). The manifest does not list these files.
+CERTIFICATE: Final = "certificate.json"
+CERTIFICATE_PAGE: Final = "certificate.html"
+BILL_OF_MATERIALS: Final = "bom.cdx.json"
+CHECKS: Final = "certification"  # a folder with the evidence of the checks
+VERDICTS: Final = "verdicts.sigstore.json"
+SIGNATURE: Final = "signature.sigstore.json"
+CERTIFICATION: Final = (CERTIFICATE, CERTIFICATE_PAGE, BILL_OF_MATERIALS, CHECKS, VERDICTS, SIGNATURE)
 # The keys of the recipe that are needed to run the artifact.
 _RECIPE: Mapping[str, Any] = {"backend": str, "name": str, "settings": Mapping[str, Any]}
 
@@ -95,6 +103,11 @@ def read_manifest(data: Any, path: Path | str, salvage: Salvage | None = None) -
             annotation, manifest.recipe.get(key), f"recipe.{key}", str(path), hint=hint, salvage=salvage
         )
     return manifest
+
+
+def is_certification(name: str) -> bool:
+    """Return True if the file of that relative name was added by certification."""
+    return name.partition("/")[0] in CERTIFICATION
 
 
 def evidence_folder(bundle: Path, key: str) -> Path:

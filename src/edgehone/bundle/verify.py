@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from edgehone.bundle.read import Bundle
-from edgehone.bundle.schema import MANIFEST, digest_of
+from edgehone.bundle.schema import MANIFEST, digest_of, is_certification
 from edgehone.core.errors import InputError
 from edgehone.model.digest import digest_folder
 
@@ -18,6 +18,7 @@ _RUN = ("artifact", "tokenizer", "canaries")
 def verify(bundle: Bundle) -> list[str]:
     """Return what differs from what was written: each file that is missing, changed or added. Empty if none is.
 
+    Files that certification added are no difference; `attestation.verify` verifies those.
     The manifest, which lists the digests of the other files, is verified by the digest of its own content in it. That
     shows damage and edits, not an intention to deceive: whoever edits the manifest can write a matching digest.
     """
@@ -54,9 +55,23 @@ def differences(
             for name, digest in digest_folder(folder / part, cache).items()
         }
     else:
-        digests = digest_folder(folder, cache)
+        digests = {
+            name: digest
+            for name, digest in digest_folder(folder, cache).items()
+            if not is_certification(name)
+        }
         digests.pop(MANIFEST, None)
-    problems = _manifest_problems(folder / MANIFEST, needs_digest=not only)
+    return compare(digests, listed, folder / MANIFEST, needs_digest=not only)
+
+
+def compare(
+    digests: Mapping[str, str], listed: Mapping[str, str], manifest: Path, *, needs_digest: bool = True
+) -> list[str]:
+    """Return what differs between the `digests` of files and those `listed` in the file `manifest`, and in that file.
+
+    `needs_digest`: a manifest without a digest of its own is a difference.
+    """
+    problems = _manifest_problems(manifest, needs_digest=needs_digest)
     problems += [f"{name} is missing" for name in listed if name not in digests]
     problems += [
         f"{name} was changed" for name in listed if name in digests and digests[name] != listed[name]

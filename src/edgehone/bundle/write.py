@@ -7,7 +7,7 @@ import json
 import os
 import shlex
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -107,8 +107,16 @@ def _fill(folder: Path, contents: Contents) -> None:
     script.write_text(_script(contents.decision, contents.command), "utf-8")
     script.chmod(0o755)
     (folder / REPORT).write_text(contents.report, "utf-8")
+    _remove_empty_folders(folder)
     manifest = replace(contents.manifest, files=digest_folder(folder))
     _write_json(folder / MANIFEST, manifest.to_json())
+
+
+def _remove_empty_folders(folder: Path) -> None:
+    """Remove folders without files, which neither digests nor archives tell of."""
+    for path in sorted(folder.rglob("*"), reverse=True):
+        if path.is_dir() and not any(path.iterdir()):
+            path.rmdir()
 
 
 def _write_evidence(folder: Path, evidence: Evidence) -> None:
@@ -134,6 +142,25 @@ def _script(decision: Decision, command: Sequence[str]) -> str:
 set -eu
 exec {" ".join(shlex.quote(part) for part in command)} "$@"
 """
+
+
+def copy_linked(source: Path, target: Path, *, without: Collection[str] = ()) -> None:
+    """Copy a bundle, but for the entries named in `without`.
+
+    The files are hard links if the file system allows it, so a file of the copy may be replaced, but not written to.
+    """
+
+    def ignored(folder: str, names: list[str]) -> set[str]:
+        return set(names) & set(without) if Path(folder) == source else set()
+
+    shutil.copytree(source, target, copy_function=_link, ignore=ignored)
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 def replace_bundle(staged: Path, target: Path) -> None:

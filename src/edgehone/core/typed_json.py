@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Mapping as MappingType
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import lru_cache
+from types import UnionType
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -88,6 +89,8 @@ class _Reader:
     ) -> Any:
         """Return the value, checked against the annotation; if it departs and is salvaged, return `otherwise()`."""
         origin, inner = get_origin(annotation), get_args(annotation)
+        if origin is UnionType and isinstance(value, Mapping):  # of a dataclass and None
+            annotation = next((one for one in inner if is_dataclass(one)), annotation)
         if is_dataclass(annotation) and isinstance(value, Mapping):
             return self._object(annotation, value, path)
         if origin is tuple and isinstance(value, list | tuple):

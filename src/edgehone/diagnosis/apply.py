@@ -9,7 +9,6 @@ decision and report, replaces the bundle by one rename. Otherwise the bundle sta
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,8 +18,8 @@ from typing import Any
 
 from edgehone.backends.base import Effort
 from edgehone.bundle.read import Bundle, read
-from edgehone.bundle.schema import DECISION, MANIFEST, REPORT, Manifest
-from edgehone.bundle.write import replace_bundle
+from edgehone.bundle.schema import CERTIFICATION, DECISION, MANIFEST, REPORT, Manifest
+from edgehone.bundle.write import copy_linked, replace_bundle
 from edgehone.core.errors import InputError, JobError
 from edgehone.core.events import Emit, silent
 from edgehone.core.figure import Figure
@@ -112,7 +111,8 @@ def _try(
     shutil.rmtree(staged, ignore_errors=True)
     try:
         manifest = _changed(bundle, remedy.settings)
-        _stage(bundle.path, staged)
+        # A certificate and a signature are about the settings before.
+        copy_linked(bundle.path, staged, without=CERTIFICATION)
         _write(staged / MANIFEST, manifest.to_json())
         comparison = compare(
             [bundle.path, staged],
@@ -146,18 +146,6 @@ def _try(
 def _changed(bundle: Bundle, settings: Mapping[str, Any]) -> Manifest:
     recipe = bundle.manifest.recipe
     return replace(bundle.manifest, recipe={**recipe, "settings": {**recipe["settings"], **settings}})
-
-
-def _stage(source: Path, target: Path) -> None:
-    """Copy a bundle; its files are hard links if the file system allows it, so they may only be replaced."""
-    shutil.copytree(source, target, copy_function=_link)
-
-
-def _link(source: str, target: str) -> None:
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)
 
 
 def _verdict(

@@ -1,0 +1,140 @@
+"""Verify a bundle, without a network: its signature, every file, and that its documents are about these very files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgehone.attestation.certificate import CERTIFICATE, SIGNATURE, VERDICTS, Certificate
+from edgehone.attestation.envelope import check_signature, read_sealed
+from edgehone.attestation.errors import NotVerified
+from edgehone.attestation.files import Files, combined, read_files, shown
+from edgehone.attestation.keys import VerificationKey
+from edgehone.attestation.statement import (
+    artifact_digest,
+    check_verdicts,
+    read_certificate,
+    signed_digests,
+)
+from edgehone.bundle.read import Bundle, read
+from edgehone.bundle.schema import DECISION, MANIFEST, is_certification
+from edgehone.bundle.verify import compare
+
+_HINT = "copy the bundle again from where it was made or signed"
+
+
+@dataclass(frozen=True)
+class Verified:
+    """A bundle that is what it says.
+
+    `digest` identifies it: SHA-256 over the digests of all files but the signature. `signed_by` is who signed it, None
+    if nobody did or no key was given to check it; `is_signed` tells which. `certificate_digest` is that of
+    certificate.json, None without one.
+    """
+
+    path: Path
+    digest: str
+    signed_by: str | None
+    is_signed: bool
+    certificate: Certificate | None
+    certificate_digest: str | None
+    files: int
+    bytes: int
+
+
+def verify_bundle(bundle: Path, key: VerificationKey | None = None) -> Verified:
+    """Return what a bundle proves.
+
+    With a key it must be signed by whom the key accepts. Without one, its files are compared with its manifest and
+    with its signature and certificate, if it has them; then the signature shows damage, but not who signed.
+    Raises NotVerified, which names the files, if anything does not fit, and InputError if it is no bundle.
+    """
+    opened = read(bundle)
+    files = read_files(bundle)
+    digests = {name: digest for name, digest in files.digests.items() if name != SIGNATURE}
+    is_signed = SIGNATURE in files.digests
+    if key is not None and not is_signed:
+        _refuse(bundle, [*files.problems, "it is not signed"], hint="edgehone certify BUNDLE --key FILE")
+    signed_by = _check_signature(bundle, key, digests, files) if is_signed else None
+    listed = {
+        name: digest for name, digest in digests.items() if name != MANIFEST and not is_certification(name)
+    }
+    # Manifests of earlier versions have no digest of their own; the certificate and the signature have theirs.
+    alone = CERTIFICATE not in digests and not is_signed
+    differing = compare(listed, opened.manifest.files, bundle / MANIFEST, needs_digest=alone)
+    if problems := [*files.problems, *differing]:
+        _refuse(bundle, problems)
+    certificate = _check_certificate(opened, digests) if CERTIFICATE in digests else None
+    if VERDICTS in digests:
+        _check_verdicts(opened, key, digests, signed_by)
+    elif is_signed and certificate:
+        _refuse(bundle, [f"{VERDICTS} is missing"])
+    return Verified(
+        bundle,
+        combined(digests),
+        signed_by,
+        is_signed,
+        certificate,
+        digests.get(CERTIFICATE),
+        len(files.digests),
+        files.bytes,
+    )
+
+
+def _check_signature(
+    bundle: Path, key: VerificationKey | None, digests: Mapping[str, str], files: Files
+) -> str | None:
+    sealed = read_sealed(bundle / SIGNATURE)
+    signer = check_signature(sealed, key) if key is not None else None
+    signed = signed_digests(sealed.statement)
+    problems = list(files.problems)
+    problems += [f"{shown(name)} is missing" for name in signed if name not in digests]
+    problems += [
+        f"{shown(name)} was changed" for name in signed if digests.get(name, signed[name]) != signed[name]
+    ]
+    problems += [f"{shown(name)} was added" for name in digests if name not in signed]
+    if problems:
+        _refuse(bundle, problems)
+    return signer
+
+
+def _check_certificate(bundle: Bundle, digests: Mapping[str, str]) -> Certificate:
+    certificate = read_certificate(_read_json(bundle.path / CERTIFICATE), digests)
+    expected = {
+        "artifact_key": bundle.manifest.artifact_key,
+        "artifact": artifact_digest(digests),
+        "decision": digests[DECISION],
+    }
+    for name, value in expected.items():
+        if getattr(certificate, name) != value:
+            _refuse(bundle.path, [f"{CERTIFICATE} is about another {name.replace('_', ' ')}"])
+    for check in certificate.checks:
+        if check.evidence is not None and check.evidence not in digests:
+            _refuse(
+                bundle.path, [f"{shown(check.evidence)}, the evidence of the check {check.name}, is missing"]
+            )
+    return certificate
+
+
+def _check_verdicts(
+    bundle: Bundle, key: VerificationKey | None, digests: Mapping[str, str], signed_by: str | None
+) -> None:
+    sealed = read_sealed(bundle.path / VERDICTS)
+    if key is not None and (signer := check_signature(sealed, key)) != signed_by:
+        _refuse(bundle.path, [f"{VERDICTS} was signed by {signer}, the bundle by {signed_by}"])
+    check_verdicts(sealed.statement, bundle.decision, bundle.manifest.approved, digests)
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise NotVerified(f"{path} cannot be read: {error}", hint=_HINT) from error
+
+
+def _refuse(bundle: Path, problems: Sequence[str], hint: str = _HINT) -> None:
+    more = f", and {len(problems) - 3} more" if len(problems) > 3 else ""
+    raise NotVerified(f"{bundle} is refused: {'; '.join(problems[:3])}{more}", hint=hint)

@@ -1,0 +1,63 @@
+"""Certified bundles are verified, and model-signing's own command line accepts their signature."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import edgehone
+from edgehone.attestation.errors import NotVerified
+from edgehone.attestation.verify import verify_bundle
+from tests.attestation.signed import certificate_of, certified, make_key, public
+
+
+@pytest.fixture
+def key(tmp_path: Path) -> Path:
+    """A private key, with the public one beside it."""
+    return make_key(tmp_path)
+
+
+def test_a_signed_bundle_is_verified(spoiled: Path, key: Path) -> None:
+    certificate = certificate_of(spoiled)
+    certified(spoiled, key)
+    found = verify_bundle(spoiled, public(key))
+    assert found.certificate == certificate and found.is_signed
+    assert found.signed_by is not None and found.signed_by.startswith("key SHA256:")
+    assert edgehone.verify(edgehone.read(spoiled)) == []
+    without_key = verify_bundle(spoiled)
+    assert without_key.signed_by is None and without_key.is_signed and without_key.digest == found.digest
+
+
+def test_an_unsigned_bundle_says_so(spoiled: Path, key: Path) -> None:
+    assert not verify_bundle(spoiled).is_signed
+    certified(spoiled, None)
+    found = verify_bundle(spoiled)
+    assert not found.is_signed and found.certificate is not None
+    with pytest.raises(NotVerified, match="it is not signed"):
+        verify_bundle(spoiled, public(key))
+
+
+def test_model_signing_accepts_the_signature(spoiled: Path, key: Path) -> None:
+    certified(spoiled, key)
+    words = [
+        *(sys.executable, "-m", "model_signing", "verify", "key", str(spoiled), "--no-ignore-git-paths"),
+        *(
+            "--signature",
+            str(spoiled / "signature.sigstore.json"),
+            "--public_key",
+            str(key.with_suffix(".pub")),
+        ),
+    ]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    (spoiled / "decision.json").write_bytes(b"{}")
+    assert subprocess.run(words, capture_output=True, timeout=60, check=False).returncode == 1
+
+
+def test_another_key_is_refused(spoiled: Path, key: Path, tmp_path: Path) -> None:
+    certified(spoiled, key)
+    with pytest.raises(NotVerified, match="another key"):
+        verify_bundle(spoiled, public(make_key(tmp_path, "other")))
