@@ -1,6 +1,7 @@
-"""Check that data/decision.schema.json is what the types of decision.json generate; exit 1 if not.
+"""Check that the schemas in data/ are what the types of their files generate; exit 1 if not.
 
-`python tools/decision_schema.py --write` generates it anew.
+decision.schema.json is that of decision.json, certificate.schema.json that of certificate.json.
+`python tools/decision_schema.py --write` generates them anew.
 """
 
 from __future__ import annotations
@@ -10,20 +11,24 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgehone.decision.decision import schema
+from edgehone.attestation import statement
+from edgehone.decision import decision
 
-PATH = Path(__file__).resolve().parent.parent / "src" / "edgehone" / "data" / "decision.schema.json"
+DATA = Path(__file__).resolve().parent.parent / "src" / "edgehone" / "data"
+SCHEMAS = {"decision.schema.json": decision.schema, "certificate.schema.json": statement.schema}
 
 
 def main(arguments: Sequence[str]) -> int:
     """Check, or with --write generate; return the exit code."""
-    generated = json.dumps(schema(), indent=2) + "\n"
-    if "--write" in arguments:
-        PATH.write_text(generated, "utf-8")
-    if PATH.read_text("utf-8") != generated:
-        print(f"{PATH.name} is out of date: python tools/decision_schema.py --write")
-        return 1
-    return 0
+    outdated = 0
+    for name, schema in SCHEMAS.items():
+        path, generated = DATA / name, json.dumps(schema(), indent=2) + "\n"
+        if "--write" in arguments:
+            path.write_text(generated, "utf-8")
+        if path.read_text("utf-8") != generated:
+            print(f"{name} is out of date: python tools/decision_schema.py --write")
+            outdated = 1
+    return outdated
 
 
 if __name__ == "__main__":

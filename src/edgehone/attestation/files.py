@@ -79,7 +79,7 @@ def _walk(root: Path) -> tuple[list[_Entry], dict[str, str]]:
     """Return the entries below a folder that are no folders, and the problems of folders by their names."""
     entries: list[_Entry] = []
     problems = dict[str, str]()
-    if odd := _mode_problem(root.lstat().st_mode):
+    if odd := _mode_problem(root.stat().st_mode):
         problems[""] = f"the folder {odd}"
     waiting = [(str(root), "")]  # no recursion: folders may be nested deeper than functions
     while waiting:

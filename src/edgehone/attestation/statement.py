@@ -42,6 +42,22 @@ def certificate_statement(certificate: Certificate, digests: Mapping[str, str]) 
     }
 
 
+def schema() -> dict[str, Any]:
+    """Return the JSON Schema (2020-12) of certificate.json: of the statement and the certificate in it."""
+    generated = typed_json.schema(Certificate)
+    digest = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
+    subject = _closed({"name": {"type": "string"}, "digest": _closed({"sha256": digest})})
+    predicate = generated.pop("$ref")
+    return generated | _closed(
+        {
+            "_type": {"const": STATEMENT},
+            "subject": {"type": "array", "items": subject},
+            "predicateType": {"const": CERTIFICATE_TYPE},
+            "predicate": {"$ref": predicate},
+        }
+    )
+
+
 def verdicts_statement(decision: Decision, approved: bool, digests: Mapping[str, str]) -> dict[str, Any]:
     """Return the verdicts on the bundled candidate, with their intervals, as a statement about the files."""
     return {
@@ -133,6 +149,16 @@ def named_files(digests: Mapping[str, str]) -> dict[str, str]:
 def artifact_digest(digests: Mapping[str, str]) -> str:
     """Return the digest of the files of the artifact, of the digests of a bundle's files."""
     return combined({name: digest for name, digest in digests.items() if name.startswith("artifact/")})
+
+
+def _closed(properties: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the schema of an object that has these properties, all of them and no others."""
+    return {
+        "type": "object",
+        "properties": dict(properties),
+        "required": list(properties),
+        "additionalProperties": False,
+    }
 
 
 def _subjects(digests: Mapping[str, str]) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgehone.attestation.certificate import CERTIFICATE, SIGNATURE, VERDICTS, Certificate
+from edgehone.attestation.certificate import CERTIFICATE, PAGE, SIGNATURE, VERDICTS, Certificate
 from edgehone.attestation.envelope import check_signature, read_sealed
 from edgehone.attestation.errors import NotVerified
 from edgehone.attestation.files import Files, combined, read_files, shown
@@ -22,6 +22,7 @@ from edgehone.attestation.statement import (
 from edgehone.bundle.read import Bundle, read
 from edgehone.bundle.schema import DECISION, MANIFEST, is_certification
 from edgehone.bundle.verify import compare
+from edgehone.core.errors import InputError
 
 _HINT = "copy the bundle again from where it was made or signed"
 
@@ -52,21 +53,17 @@ def verify_bundle(bundle: Path, key: VerificationKey | None = None) -> Verified:
     with its signature and certificate, if it has them; then the signature shows damage, but not who signed.
     Raises NotVerified, which names the files, if anything does not fit, and InputError if it is no bundle.
     """
-    opened = read(bundle)
+    if not bundle.is_dir():
+        raise InputError(f"no such bundle: {bundle}", hint="give the folder of a bundle")
     files = read_files(bundle)
     digests = {name: digest for name, digest in files.digests.items() if name != SIGNATURE}
     is_signed = SIGNATURE in files.digests
     if key is not None and not is_signed:
         _refuse(bundle, [*files.problems, "it is not signed"], hint="edgehone certify BUNDLE --key FILE")
+    # The signature first: what nobody trusted has signed is hardly read.
     signed_by = _check_signature(bundle, key, digests, files) if is_signed else None
-    listed = {
-        name: digest for name, digest in digests.items() if name != MANIFEST and not is_certification(name)
-    }
-    # Manifests of earlier versions have no digest of their own; the certificate and the signature have theirs.
-    alone = CERTIFICATE not in digests and not is_signed
-    differing = compare(listed, opened.manifest.files, bundle / MANIFEST, needs_digest=alone)
-    if problems := [*files.problems, *differing]:
-        _refuse(bundle, problems)
+    opened = read(bundle)
+    _check_manifest(opened, digests, files, is_signed=is_signed)
     certificate = _check_certificate(opened, digests) if CERTIFICATE in digests else None
     if VERDICTS in digests:
         _check_verdicts(opened, key, digests, signed_by)
@@ -82,6 +79,33 @@ def verify_bundle(bundle: Path, key: VerificationKey | None = None) -> Verified:
         len(files.digests),
         files.bytes,
     )
+
+
+def check_approved(verified: Verified) -> tuple[str, ...]:
+    """Return the conditions of a bundle's approval, none if it has no conditions.
+
+    Raises NotVerified if it is not approved, or has no certificate.
+    """
+    certificate = verified.certificate
+    if certificate is None:
+        raise NotVerified(f"{verified.path} has no certificate", hint=f"edgehone certify {verified.path}")
+    if certificate.approval == "no":
+        raise NotVerified(
+            f"{verified.path} is not approved for {certificate.profile}: {'; '.join(certificate.conditions)}",
+            hint=f"see {verified.path / PAGE}",
+        )
+    return certificate.conditions if certificate.approval == "conditional" else ()
+
+
+def _check_manifest(bundle: Bundle, digests: Mapping[str, str], files: Files, *, is_signed: bool) -> None:
+    listed = {
+        name: digest for name, digest in digests.items() if name != MANIFEST and not is_certification(name)
+    }
+    # Manifests of earlier versions have no digest of their own; the certificate and the signature have theirs.
+    alone = CERTIFICATE not in digests and not is_signed
+    differing = compare(listed, bundle.manifest.files, bundle.path / MANIFEST, needs_digest=alone)
+    if problems := [*files.problems, *map(shown, differing)]:
+        _refuse(bundle.path, problems)
 
 
 def _check_signature(

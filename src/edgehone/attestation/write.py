@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import shutil
 from collections.abc import Mapping
@@ -10,10 +11,21 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from edgehone.attestation.certificate import ADDED, CERTIFICATE, EVIDENCE, SIGNATURE, VERDICTS, Certificate
+from edgehone.attestation.bom import bill_of_materials
+from edgehone.attestation.certificate import (
+    ADDED,
+    BILL_OF_MATERIALS,
+    CERTIFICATE,
+    EVIDENCE,
+    PAGE,
+    SIGNATURE,
+    VERDICTS,
+    Certificate,
+)
 from edgehone.attestation.envelope import seal
 from edgehone.attestation.files import read_files
 from edgehone.attestation.keys import SigningKey
+from edgehone.attestation.page import page
 from edgehone.attestation.statement import (
     artifact_digest,
     certificate_statement,
@@ -62,14 +74,15 @@ def certify_bundle(
         Subject(opened.manifest.artifact_key, artifact_digest(digests), digests[DECISION]),
         evidence,
     )
-    target = bundle.absolute()
+    target = bundle.resolve()
     staged = target.with_name(f".{target.name}.certified")
     try:
         shutil.rmtree(staged, ignore_errors=True)
         copy_linked(target, staged, without=ADDED)
-        _fill(staged, opened, certificate, evidence)
+        writing = _Writing(staged, digests)
+        _fill(writing, opened, certificate, evidence)
         if key is not None:
-            _sign(staged, opened, key, target.name)
+            _sign(writing, opened, key, target.name)
         replace_bundle(staged, target)
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
@@ -119,20 +132,32 @@ def _check(certificate: Certificate, subject: Subject, evidence: Mapping[str, An
             )
 
 
-def _fill(staged: Path, bundle: Bundle, certificate: Certificate, evidence: Mapping[str, Any]) -> None:
+@dataclass(frozen=True)
+class _Writing:
+    """A folder that is written to, and the digests of all files in it."""
+
+    folder: Path
+    digests: dict[str, str]
+
+    def write(self, name: str, content: bytes) -> None:
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        self.digests[name] = hashlib.sha256(content).hexdigest()
+
+
+def _fill(writing: _Writing, bundle: Bundle, certificate: Certificate, evidence: Mapping[str, Any]) -> None:
     for path, content in evidence.items():
-        (staged / path).parent.mkdir(parents=True, exist_ok=True)
-        (staged / path).write_bytes(_encoded(content))
-    digests = read_files(staged, links=True).digests
-    _write(staged / CERTIFICATE, certificate_statement(certificate, digests))
+        writing.write(path, _encoded(content))
+    writing.write(BILL_OF_MATERIALS, _encoded(bill_of_materials(bundle, certificate, writing.digests)))
+    writing.write(CERTIFICATE, _encoded(certificate_statement(certificate, writing.digests)))
+    writing.write(PAGE, _encoded(page(bundle, certificate, writing.digests[CERTIFICATE])))
 
 
-def _sign(staged: Path, bundle: Bundle, key: SigningKey, name: str) -> None:
-    digests = read_files(staged, links=True).digests
-    verdicts = verdicts_statement(bundle.decision, bundle.manifest.approved, digests)
-    (staged / VERDICTS).write_bytes(seal(verdicts, key))
-    digests = read_files(staged, links=True).digests
-    (staged / SIGNATURE).write_bytes(seal(signature_statement(name, digests), key))
+def _sign(writing: _Writing, bundle: Bundle, key: SigningKey, name: str) -> None:
+    verdicts = verdicts_statement(bundle.decision, bundle.manifest.approved, writing.digests)
+    writing.write(VERDICTS, seal(verdicts, key))
+    writing.write(SIGNATURE, seal(signature_statement(name, writing.digests), key))
 
 
 def _encoded(content: Any) -> bytes:
@@ -140,7 +165,3 @@ def _encoded(content: Any) -> bytes:
         return content
     text = content if isinstance(content, str) else json.dumps(content, indent=1, allow_nan=False) + "\n"
     return text.encode()
-
-
-def _write(path: Path, data: Any) -> None:
-    path.write_bytes(_encoded(data))

@@ -85,7 +85,7 @@ def _load(path: Path) -> Any:
             f"{path.parent} is not a bundle: it has no {path.name}",
             hint=f"edgehone optimize MODEL --out {path.parent}",
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(
             f"{path} cannot be read: {error}",
             hint="copy the bundle again, or make it again with its reproduce.sh",

@@ -125,6 +125,13 @@ def number(name: str, value: float, unit: str = "", *, bare: bool = False) -> st
     )
 
 
+def unit_of(name: str) -> str:
+    """Return the unit of a gate's figure, whose verdict has numbers only."""
+    if name == "speedup":
+        return "×"
+    return "bytes" if name.endswith("bytes") else "ms" if name.endswith("_ms") else ""
+
+
 def value_of(name: str, figure: Figure, *, bare: bool = False) -> str:
     """Return the figure's value as text, or a dash."""
     return "–" if figure.value is None else number(name, figure.value, figure.unit, bare=bare)

@@ -32,24 +32,28 @@ _SECTIONS: tuple[Callable[[Context], Html | None], ...] = (
 
 
 def page(bundles: Sequence[Findings]) -> str:
-    """Return the report as HTML without links to other files.
-
-    The content security policy allows no script but the page's own, so that text which escaped the escaping would not
-    be executed.
-    """
-    script = _data("rank.js") + _data("script.js")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    """Return the report as HTML without links to other files."""
     several = len(bundles) > 1
     articles = [_article(findings, f"b{i}-", several) for i, findings in enumerate(bundles)]
     if several:
         top = tag("header", tag("p", "edgehone report", class_="brand"), tag("h1", f"{len(bundles)} bundles"))
         articles.insert(0, tag("article", top, comparison.comparison(bundles)))
     name = head.title(bundles[0]) if not several else f"{len(bundles)} bundles"
+    return document(f"{name}: edgehone report", join(*articles), _data("rank.js") + _data("script.js"))
+
+
+def document(title: str, body: Html, script: str = "") -> str:
+    """Return a page in the look of the report, as one file.
+
+    The content security policy allows no script but the page's own, so that text which escaped the escaping would not
+    be executed.
+    """
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return Template(_data("page.html")).substitute(
-        title=join(f"{name}: edgehone report"),
+        title=join(title),
         policy=f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; base-uri 'none'",
         style=_data("style.css"),
-        body=join(*articles),
+        body=body,
         script=script,
     )
 

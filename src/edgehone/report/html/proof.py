@@ -8,7 +8,7 @@ from typing import Any
 from edgehone.decision.decision import Candidate, Conversion
 from edgehone.decision.gates import Verdict
 from edgehone.report.explain import STAGE_FIGURES, Stage, losses, stages
-from edgehone.report.figures import number, shape, token_ids, value_of
+from edgehone.report.figures import number, shape, token_ids, unit_of, value_of
 from edgehone.report.html.parts import Context, day, section, some, table
 from edgehone.report.html.tag import Html, join, tag
 
@@ -119,9 +119,7 @@ def gates(context: Context) -> Html:
 
 def _threshold(verdict: Verdict) -> list[Any]:
     op = {">=": "≥", "<=": "≤"}.get(verdict.op, verdict.op)
-    limit = number(
-        verdict.figure, verdict.threshold, "×" if verdict.figure == "speedup" else _unit(verdict.figure)
-    )
+    limit = number(verdict.figure, verdict.threshold, unit_of(verdict.figure))
     return [
         shape(verdict.figure).label,
         tag("small", f"{op} {limit}, {_ENDS.get(verdict.bound, verdict.bound)}"),
@@ -132,13 +130,8 @@ def _verdict(verdict: Verdict | None) -> Html:
     if verdict is None:
         return tag("td", "–", class_="n")
     judged = {"low": verdict.low, "high": verdict.high}.get(verdict.bound, verdict.value)
-    unit = "×" if verdict.figure == "speedup" else _unit(verdict.figure)
-    text = "no figure" if judged is None else number(verdict.figure, judged, unit)
+    text = "no figure" if judged is None else number(verdict.figure, judged, unit_of(verdict.figure))
     return tag("td", text, " ", _mark(verdict.word), class_="n")
-
-
-def _unit(figure: str) -> str:
-    return "bytes" if figure.endswith("bytes") else "ms" if figure.endswith("_ms") else ""
 
 
 def _mark(word: str) -> Html:

@@ -1,0 +1,146 @@
+"""Verify a bundle, offline: its signature, every file, and that its certificate and verdicts are about these files.
+
+With --key or --certificate-chain the bundle must be signed by that key or with a certificate that those trust. Without
+them its files are compared with its manifest, certificate and signature, which shows damage, but not who signed.
+
+Exit code 0: verified. 1: refused, with the names of files that were changed, added, removed, renamed or linked, or with
+what is wrong with the signature, the key, the certificate or the verdicts. 2: no bundle or no key is there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edgehone.attestation.keys import VerificationKey
+    from edgehone.attestation.verify import Verified
+
+EXAMPLE = """examples:
+  edgehone verify ./bundle --key signing.pub
+  edgehone verify ./bundle --certificate-chain root.pem --revoked issuer.crl --approved
+  edgehone verify ./bundle    # compares the files only
+
+A list of what is revoked is a CRL, or a text file with a SHA-256 fingerprint of a key or certificate on each line:
+  openssl pkey -pubin -in signing.pub -outform DER | sha256sum
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments."""
+    parser.add_argument("bundle", metavar="BUNDLE", help="folder of a bundle")
+    parser.add_argument(
+        "--key",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="public key (PEM) of whoever may have signed; may be given several times",
+    )
+    parser.add_argument(
+        "--certificate-chain",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="trusted certificates (PEM), from which one leads to the signer's",
+    )
+    parser.add_argument(
+        "--revoked",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="lists of keys and certificates that are no longer trusted",
+    )
+    parser.add_argument(
+        "--at",
+        metavar="TIME",
+        help="time at which the signer's certificate must be valid, ISO 8601 (default: now)",
+    )
+    parser.add_argument(
+        "--approved",
+        action="store_true",
+        help="also require a certificate that approves the bundle for production",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the verb."""
+    from edgehone.attestation.verify import check_approved, verify_bundle
+
+    key = _key(args)
+    begun = time.perf_counter()
+    verified = verify_bundle(Path(args.bundle), key)
+    seconds = time.perf_counter() - begun
+    conditions = check_approved(verified) if args.approved else ()
+    if args.json:
+        print(json.dumps(_facts(verified, seconds), indent=1))
+        return 0
+    print(f"{args.bundle}: every file is as it was written ({_size(verified)}, {seconds:.1f} s)")
+    for line in _lines(verified):
+        print(line)
+    for condition in conditions:
+        print(f"warning: approved on the condition: {condition}")
+    return 0
+
+
+def _key(args: argparse.Namespace) -> VerificationKey | None:
+    from datetime import UTC, datetime
+
+    from edgehone.attestation.keys import read_verification_key
+    from edgehone.core.errors import InputError
+
+    files = [*args.key, *args.certificate_chain]
+    if not files and (args.revoked or args.at):
+        raise InputError("--revoked and --at need a key", hint="give --key or --certificate-chain")
+    at = None
+    if args.at:
+        try:
+            at = datetime.fromisoformat(args.at)
+        except ValueError:
+            raise InputError(f"--at is {args.at!r}", hint="give a time such as 2026-11-28T14:03") from None
+        at = at if at.tzinfo else at.replace(tzinfo=UTC)
+    return read_verification_key(files, revoked=args.revoked, at=at) if files else None
+
+
+def _size(verified: Verified) -> str:
+    return f"{verified.files} files, {verified.bytes / 1e6:.1f} MB"
+
+
+def _lines(verified: Verified) -> list[str]:
+    certificate = verified.certificate
+    approval = {"yes": "approved", "conditional": "approved on conditions", "no": "not approved"}
+    lines = [f"digest       sha256:{verified.digest}"]
+    if verified.signed_by:
+        lines.append(f"signed by    {verified.signed_by}")
+    if certificate:
+        lines.append(
+            f"certificate  {approval[certificate.approval]} for {certificate.profile}, {certificate.created}"
+        )
+    else:
+        lines.append("warning: the bundle has no certificate: edgehone certify BUNDLE")
+    if not verified.is_signed:
+        lines.append(
+            "warning: the bundle is not signed; whoever can write to it could have changed all of it"
+        )
+    elif not verified.signed_by:
+        lines.append("warning: who signed the bundle was not checked: give --key or --certificate-chain")
+    return lines
+
+
+def _facts(verified: Verified, seconds: float) -> dict[str, Any]:
+    certificate = verified.certificate
+    return {
+        "verified": True,
+        "bundle": str(verified.path),
+        "digest": verified.digest,
+        "signed": verified.is_signed,
+        "signed_by": verified.signed_by,
+        "certificate": verified.certificate_digest,
+        "approval": certificate.approval if certificate else None,
+        "conditions": list(certificate.conditions) if certificate else [],
+        "files": verified.files,
+        "bytes": verified.bytes,
+        "seconds": round(seconds, 3),
+    }
