@@ -42,6 +42,7 @@ def check_help(root: Path) -> Iterator[str]:
     }
     builtin = [name for name, verb in verbs.registered().items() if verb.module.startswith("edgehone.")]
     known = ["edgehone", *(f"edgehone {name}" for name in builtin)]
+    known += [f"edgehone {name} {action}" for name in builtin for action in _actions(name)]
     for command in known:
         # Compare words: the line breaks of argparse differ between versions of Python.
         if command not in shown:
@@ -49,6 +50,11 @@ def check_help(root: Path) -> Iterator[str]:
         elif shown[command].split() != real_help(command).split():
             yield f"docs/cli.md: the help of '{command}' is out of date: python tools/check_docs.py --write"
     yield from (f"docs/cli.md: there is no '{command}'" for command in shown if command not in known)
+
+
+def _actions(verb: str) -> Sequence[str]:
+    """The actions of a verb that have a help of their own."""
+    return getattr(verbs.load(verb), "ACTIONS", ())
 
 
 def real_help(command: str) -> str:

@@ -1,0 +1,61 @@
+"""Keep bundles in a registry: versions, aliases, their history, and copies in OCI registries.
+
+A registry is a folder (default: registry in EDGEHONE_HOME), or a PostgreSQL database with a folder of blobs. A version
+is named NAME:3, NAME:production or NAME@sha256:…; NAME alone is its newest version. `edgehone registry push --help` and
+the like tell more.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+from types import ModuleType
+
+EXAMPLE = """examples:
+  edgehone registry push ./bundle
+  edgehone registry alias demo-model production 3 --why "passed the field test"
+  edgehone registry at 2026-11-27T14:03 production
+  edgehone registry push demo-model:3 --to oci://registry.example/models/demo:3
+  edgehone registry pull demo-model:production --out ./bundle
+"""
+ACTIONS = ("push", "pull", "list", "show")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the actions, each with its arguments."""
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", title="actions", required=True)
+    for name in ACTIONS:
+        module = _module(name)
+        summary = (module.__doc__ or "").partition("\n")[0].removesuffix(".")
+        action = actions.add_parser(
+            name,
+            help=summary.replace("%", "%%"),
+            description=module.__doc__,
+            epilog=module.EXAMPLE,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        module.add_arguments(action)
+        _add_common(action)
+
+
+def _add_common(action: argparse.ArgumentParser) -> None:
+    action.add_argument(
+        "--registry",
+        metavar="WHERE",
+        help="folder, or URL of a PostgreSQL database (default: registry in EDGEHONE_HOME)",
+    )
+    action.add_argument(
+        "--blobs", metavar="FOLDER", help="folder of the blobs (default: that of the registry)"
+    )
+    action.add_argument(
+        "--json", action="store_true", default=argparse.SUPPRESS, help="print JSON instead of text"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the action."""
+    return int(_module(args.action).run(args))
+
+
+def _module(name: str) -> ModuleType:
+    return importlib.import_module(f"edgehone.cli.registry.{name}")

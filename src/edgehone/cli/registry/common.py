@@ -1,0 +1,44 @@
+"""What the actions share: the registry that the arguments name, and who acts."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from edgehone.registry.session import Registry
+
+_MISSING = ("sqlalchemy", "alembic", "httpx")
+
+
+def opened(args: argparse.Namespace) -> Registry:
+    """Open the registry that the arguments name. Raises SetupError if the extra `registry` is not installed."""
+    from edgehone.core.errors import SetupError
+
+    try:
+        from edgehone.registry.session import open_registry
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in _MISSING:
+            raise
+        raise SetupError(
+            f"the registry needs the package {error.name}", hint="pip install 'edgehone[registry]'"
+        ) from error
+    return open_registry(args.registry, Path(args.blobs) if args.blobs else None)
+
+
+def add_who(parser: argparse.ArgumentParser) -> None:
+    """Add --by."""
+    parser.add_argument("--by", metavar="WHO", help="who acts, for the history (default: user@host)")
+
+
+def who(args: argparse.Namespace) -> str:
+    """Return who acts."""
+    from edgehone.registry.events import whoever
+
+    return args.by or whoever()
+
+
+def megabytes(size: int) -> str:
+    """Return a size as text."""
+    return f"{size / 1e6:.1f} MB"

@@ -1,0 +1,50 @@
+"""List the versions of all models, or of one."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from edgehone.cli.registry.common import megabytes, opened
+
+EXAMPLE = """examples:
+  edgehone registry list
+  edgehone registry list demo-model --json
+"""
+_COLUMNS = ("", "version", "approved", "aliases", "candidate", "size", "pushed", "by")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the action's arguments."""
+    parser.add_argument("name", metavar="NAME", nargs="?", help="only the versions of this model")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the action."""
+    registry = opened(args)
+    from edgehone.registry.listing import versions
+    from edgehone.registry.names import check_name
+    from edgehone.report.summary import table
+
+    found = versions(registry, check_name(args.name) if args.name else None)
+    if args.json:
+        print(json.dumps([{**version.to_json(), "aliases": aliases} for version, aliases in found], indent=1))
+        return 0
+    if not found:
+        print("The registry is empty. Next:  edgehone registry push BUNDLE")
+        return 0
+    rows = [
+        (
+            "",
+            version.reference,
+            version.approval if not version.removed else "removed",
+            ", ".join(aliases) or "-",
+            f"{version.facts['backend']}/{version.facts['recipe']}",
+            megabytes(version.size),
+            version.pushed[:16].replace("T", " "),
+            version.pushed_by,
+        )
+        for version, aliases in found
+    ]
+    print("\n".join(table([_COLUMNS, *rows])))
+    return 0

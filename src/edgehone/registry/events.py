@@ -1,0 +1,99 @@
+"""Events: everything that happened in a registry, in one order, each with the hash of the one before it."""
+
+from __future__ import annotations
+
+import getpass
+import hashlib
+import json
+import socket
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from edgehone.registry.database import now
+from edgehone.registry.schema import EVENTS, REGISTRY
+
+# push: a version was registered. alias, rollback: an alias was moved. drop: an alias was removed. copy: a version was
+# pushed to another registry. remove: a version's files were given up.
+Kind = Literal["push", "alias", "rollback", "drop", "copy", "remove"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """An event. `detail` is JSON text; `hash` is over all other fields, `previous` included."""
+
+    seq: int
+    at: str
+    by: str
+    kind: str
+    name: str
+    alias: str | None
+    number: int | None
+    digest: str | None
+    detail: str
+    previous: str
+    hash: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a plain dict, with the detail parsed."""
+        return {**asdict(self), "detail": json.loads(self.detail)}
+
+
+def append(
+    connection: Connection,
+    kind: Kind,
+    name: str,
+    *,
+    by: str,
+    alias: str | None = None,
+    number: int | None = None,
+    digest: str | None = None,
+    detail: Mapping[str, Any],
+) -> Event:
+    """Append an event within the transaction of `connection` (`Database.writing`) and return it."""
+    last = connection.execute(sa.select(REGISTRY.c.events, REGISTRY.c.head)).one()
+    before = connection.execute(sa.select(EVENTS.c.at).where(EVENTS.c.seq == last.events)).scalar()
+    fields: dict[str, Any] = {
+        "seq": last.events + 1,
+        # Events are in the order of their times even if a clock was set back.
+        "at": max(now(), before or ""),
+        "by": by,
+        "kind": kind,
+        "name": name,
+        "alias": alias,
+        "number": number,
+        "digest": digest,
+        "detail": canonical(detail),
+        "previous": last.head,
+    }
+    event = Event(**fields, hash=hash_of(fields))
+    connection.execute(EVENTS.insert().values(asdict(event)))
+    connection.execute(REGISTRY.update().values(events=event.seq, head=event.hash))
+    return event
+
+
+def hash_of(fields: Mapping[str, Any]) -> str:
+    """Return the hash of an event: SHA-256 over the canonical JSON of its fields but `hash`."""
+    return hashlib.sha256(canonical({k: v for k, v in fields.items() if k != "hash"}).encode()).hexdigest()
+
+
+def canonical(data: Any) -> str:
+    """Return JSON text that is the same for equal data."""
+    return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
+
+def whoever() -> str:
+    """Return who acts, where the user did not say: the user's name at this host."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a user id without a name, as in containers
+        user = "unknown"
+    return f"{user}@{socket.gethostname()}"
+
+
+def of_row(row: Any) -> Event:
+    """Return the event in a row of the table."""
+    return Event(**row._mapping)
