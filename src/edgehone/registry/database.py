@@ -1,8 +1,8 @@
 """Open the database of a registry, bring its schema up to date, and tell its errors as edgehone's.
 
 SQLite writes ahead (WAL) and waits for the disk at every commit (synchronous=FULL), so that a committed version
-survives a power cut. A transaction that writes takes SQLite's write lock at its start; on PostgreSQL it locks the row of
-the registry. So writers take turns, and events have one order.
+survives a power cut. A transaction that writes takes SQLite's write lock at its start; on PostgreSQL it locks the row
+of the registry. So writers take turns, and events have one order.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from edgehone.bundle.schema import Manifest
 
 
 def approval_of(verified: Verified, manifest: Manifest) -> str:
-    """Return yes, conditional or no: the certificate's approval; without a certificate, whether the gates were passed."""
+    """Return yes, conditional or no: the certificate's approval; without a certificate, whether its gates passed."""
     if verified.certificate is not None:
         return verified.certificate.approval
     return "yes" if manifest.approved else "no"
