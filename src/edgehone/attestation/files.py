@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +20,15 @@ _THREADS = 8
 
 @dataclass(frozen=True)
 class Files:
-    """What is in a folder: SHA-256 by relative name, sorted, and a sentence for each entry that may not be in it."""
+    """What is in a folder: SHA-256 by relative name, sorted, and a sentence for each entry that may not be in it.
+
+    `state` is that of `state_of` when the files were read.
+    """
 
     digests: Mapping[str, str]
     problems: tuple[str, ...]
     bytes: int
+    state: str
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,25 @@ def read_files(folder: Path, *, links: bool = False) -> Files:
         dict(sorted(digests.items())),
         tuple(problems[name] for name in sorted(problems)),
         sum(entry.status.st_size for entry in files),
+        _state(found),
     )
+
+
+def state_of(folder: Path) -> str:
+    """Return what changes if a file below `folder` is written to, added, removed or renamed; nothing is read.
+
+    The times of change (ctime) are in it, which a user cannot set.
+    """
+    return _state(_walk(folder)[0])
+
+
+def _state(entries: Sequence[_Entry]) -> str:
+    whole = hashlib.sha256()
+    for one in sorted(entries, key=lambda entry: entry.name):
+        status = one.status
+        facts = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_mode)
+        whole.update(f"{one.name}\0{facts}\n".encode(errors="surrogateescape"))
+    return whole.hexdigest()
 
 
 def combined(digests: Mapping[str, str]) -> str:

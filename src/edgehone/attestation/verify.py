@@ -8,7 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgehone.attestation.certificate import CERTIFICATE, PAGE, SIGNATURE, VERDICTS, Certificate
+from edgehone.attestation.certificate import (
+    BILL_OF_MATERIALS,
+    CERTIFICATE,
+    EVIDENCE,
+    PAGE,
+    SIGNATURE,
+    VERDICTS,
+    Certificate,
+)
 from edgehone.attestation.envelope import check_signature, read_sealed
 from edgehone.attestation.errors import NotVerified
 from edgehone.attestation.files import Files, combined, read_files, shown
@@ -33,7 +41,8 @@ class Verified:
 
     `digest` identifies it: SHA-256 over the digests of all files but the signature. `signed_by` is who signed it, None
     if nobody did or no key was given to check it; `is_signed` tells which. `certificate_digest` is that of
-    certificate.json, None without one.
+    certificate.json, None without one. `state` tells, without reading them, whether files changed since
+    (`files.state_of`).
     """
 
     path: Path
@@ -44,6 +53,7 @@ class Verified:
     certificate_digest: str | None
     files: int
     bytes: int
+    state: str
 
 
 def verify_bundle(bundle: Path, key: VerificationKey | None = None) -> Verified:
@@ -78,6 +88,7 @@ def verify_bundle(bundle: Path, key: VerificationKey | None = None) -> Verified:
         digests.get(CERTIFICATE),
         len(files.digests),
         files.bytes,
+        files.state,
     )
 
 
@@ -103,8 +114,15 @@ def _check_manifest(bundle: Bundle, digests: Mapping[str, str], files: Files, *,
     }
     # Manifests of earlier versions have no digest of their own; the certificate and the signature have theirs.
     alone = CERTIFICATE not in digests and not is_signed
+    needed = [
+        f"{needed} is missing"
+        for needed, needs in ((SIGNATURE, [VERDICTS]), (CERTIFICATE, [PAGE, BILL_OF_MATERIALS, EVIDENCE]))
+        if not is_signed
+        and needed not in digests
+        and any(name.partition("/")[0] in needs for name in digests)
+    ]
     differing = compare(listed, bundle.manifest.files, bundle.path / MANIFEST, needs_digest=alone)
-    if problems := [*files.problems, *map(shown, differing)]:
+    if problems := [*files.problems, *needed, *map(shown, differing)]:
         _refuse(bundle.path, problems)
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from edgehone.attestation.keys import VerificationKey
     from edgehone.serve.admin import AdminRules
     from edgehone.serve.served import Limits
     from edgehone.serve.server import Listening
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 
 # The options that a file of settings may contain too.
 _SETTINGS = (
-    "host", "port", "grpc_port", "api_key_file", "admin_key_file", "tls_cert", "tls_key", "parallel", "max_queue",
-    "max_batch", "batch_delay", "request_seconds", "unload_after",
+    "host", "port", "grpc_port", "api_key_file", "admin_key_file", "tls_cert", "tls_key", "verify_key", "revoked",
+    "parallel", "max_queue", "max_batch", "batch_delay", "request_seconds", "unload_after",
 )  # fmt: skip
 
 EXAMPLE = """examples:
@@ -33,6 +34,7 @@ EXAMPLE = """examples:
   edgehone serve ./chat-model ./summarizer --port 9000
   edgehone serve ./bundle --host 0.0.0.0 --api-key-file keys --tls-cert cert.pem --tls-key key.pem
   edgehone serve --config serve.toml --admin-key-file operators
+  edgehone serve ./bundle --verify-key signing.pub    # nothing unsigned, nothing that is not approved
   curl http://127.0.0.1:8080/v1/completions -H "Content-Type: application/json" \\
     -d '{"model": "bundle", "prompt": "Once upon a time", "max_tokens": 40}'
   curl http://127.0.0.1:8080/v2/models/bundle    # inputs and outputs of a graph; POST …/infer computes them
@@ -60,6 +62,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--tls-cert", metavar="FILE", help="certificate chain (PEM) for HTTPS")
     parser.add_argument("--tls-key", metavar="FILE", help="private key (PEM) of the certificate")
+    parser.add_argument(
+        "--verify-key",
+        metavar="FILE",
+        help="serve only bundles that are approved, and signed by this public key or trusted certificate (PEM)",
+    )
+    parser.add_argument(
+        "--revoked",
+        metavar="FILE",
+        help="keys and certificates that are no longer trusted (edgehone verify --help)",
+    )
     parser.add_argument(
         "--parallel", type=int, metavar="N", help="requests that an engine answers at once (default: 8)"
     )
@@ -121,7 +133,8 @@ def run(args: argparse.Namespace) -> int:
     if settings.grpc_port is not None:
         _check_grpc()
     listening, limits = _listening(settings), _limits(settings)
-    running = server.Running(settings.unload_after, _admin(settings, limits))
+    verification = _verification(settings)
+    running = server.Running(settings.unload_after, _admin(settings, limits, verification))
     _check_temporary_folder()
     bound = server.bind(listening)
     served = [
@@ -130,6 +143,7 @@ def run(args: argparse.Namespace) -> int:
             name,
             replace(limits, places=one.parallel or limits.places),
             lambda text: print(text, file=sys.stderr),
+            verification,
         )
         for name, one in settings.bundles.items()
     ]
@@ -209,13 +223,24 @@ def _limits(settings: Settings) -> Limits:
     )
 
 
-def _admin(settings: Settings, limits: Limits) -> AdminRules | None:
+def _verification(settings: Settings) -> VerificationKey | None:
+    from edgehone.attestation.keys import read_verification_key
+
+    if not settings.verify_key:
+        return None
+    return read_verification_key(
+        [settings.verify_key], revoked=[settings.revoked] if settings.revoked else []
+    )
+
+
+def _admin(settings: Settings, limits: Limits, verification: VerificationKey | None) -> AdminRules | None:
     from edgehone.serve.admin import AdminRules
     from edgehone.serve.keys import read_keys
 
     if not settings.admin_key_file:
         return None
-    return AdminRules([key.encode() for key in read_keys(Path(settings.admin_key_file))], limits)
+    keys = [key.encode() for key in read_keys(Path(settings.admin_key_file))]
+    return AdminRules(keys, limits, verification)
 
 
 def _say(as_json: bool, event: str, **facts: object) -> None:

@@ -72,9 +72,7 @@ def push(registry: Registry, bundle: Path, *, name: str | None, by: str, key: Pa
     return Pushed(version, new, adding.new_bytes)
 
 
-def read_contents(
-    bundle: Path, key: Path | None, source: str | None = None
-) -> tuple[Contents, Manifest]:
+def read_contents(bundle: Path, key: Path | None, source: str | None = None) -> tuple[Contents, Manifest]:
     """Read a bundle that is as it was written, and signed by `key` if given.
 
     Raises InputError, naming `source` (default: the folder), if it is not.

@@ -13,6 +13,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from edgehone.attestation.keys import VerificationKey
 from edgehone.bundle import read
 from edgehone.core.errors import JobError
 from edgehone.serve.http import Refused, read_json
@@ -29,10 +30,11 @@ _LONGEST_PATH = 4096
 
 @dataclass(frozen=True)
 class AdminRules:
-    """The keys of the operators, and the limits of the bundles that they add."""
+    """The keys of the operators, the limits of the bundles that they add, and by whom these must be signed."""
 
     keys: Sequence[bytes]
     limits: Limits
+    verification: VerificationKey | None = None
 
 
 class ChangeRequest(msgspec.Struct, forbid_unknown_fields=True):
@@ -89,7 +91,8 @@ class Admin:
             raise Refused(400, f"parallel is {places}; give a number from 1 to 1024", field="parallel")
 
         def read_it() -> Served:
-            return read_served(read(asked.path), name, replace(limits, places=places), self._say)
+            own = replace(limits, places=places)
+            return read_served(read(asked.path), name, own, self._say, self._rules.verification)
 
         task = asyncio.create_task(self._models.change(name, read_it))
         self._tasks.add(task)
@@ -137,6 +140,8 @@ def described(model: Model) -> dict[str, Any]:
         "name": model.name,
         "path": str(model.served.bundle.path),
         "manifest": model.served.bundle.manifest.digest,
+        "certificate": model.served.certificate,
+        "signed_by": model.served.trusted.verified.signed_by if model.served.trusted else None,
         "state": "unloaded" if model.unloaded else "not ready" if model.problem else "ready",
         "problem": model.problem,
         "proof": str(proven) if proven else None,

@@ -20,7 +20,7 @@ class LanguageEngine(Supervisor[Link]):
     """The engine of one bundle with a language model."""
 
     def __init__(self, served: ServedLanguage, say: Callable[[str], None]) -> None:
-        super().__init__(served.name, say)
+        super().__init__(served.name, say, served.check)
         self._served = served
         # What a request may ask for, and what the engine has room for. Both stay while it is restarted or unloaded.
         self.options: frozenset[str] = frozenset()

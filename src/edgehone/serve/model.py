@@ -82,6 +82,7 @@ class Model:
         """Load an unloaded model again. Raises JobError if its engine does not start."""
         async with self._loading:
             if self.unloaded:
+                await asyncio.to_thread(self.served.check)
                 self.start()
                 await self.opened()
                 self.unloaded = False

@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
+from edgehone.attestation.keys import VerificationKey
 from edgehone.bundle.read import Bundle
 from edgehone.serve.infer.model import GraphModel
 from edgehone.serve.infer.served import ServedGraph, read_graph
 from edgehone.serve.model import LanguageModel, Model
 from edgehone.serve.served import Limits, Served, ServedLanguage, read_language
+from edgehone.serve.trust import trusted
 
 
-def read_served(bundle: Bundle, name: str, limits: Limits, on_progress: Callable[[str], None]) -> Served:
+def read_served(
+    bundle: Bundle,
+    name: str,
+    limits: Limits,
+    on_progress: Callable[[str], None],
+    key: VerificationKey | None = None,
+) -> Served:
     """Return what is served of a bundle. Verifies its files and installs its backend if needed.
 
-    Raises InputError for a bundle that is not approved, changed, or of a kind that is not served.
+    With a `key` it must be signed by whom the key accepts, and approved. Raises InputError for a bundle that is not
+    approved, changed, or of a kind that is not served.
     """
+    found = trusted(bundle.path, key, on_progress)
     read = read_graph if bundle.manifest.kind == "graph" else read_language
-    return read(bundle, name, limits, on_progress)
+    return replace(read(bundle, name, limits, on_progress), trusted=found)
 
 
 def model_of(served: Served, say: Callable[[str], None]) -> Model:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from edgehone.backends import registry
@@ -12,6 +12,7 @@ from edgehone.bundle.read import Bundle
 from edgehone.core.errors import InputError
 from edgehone.execution.job import Job
 from edgehone.inference.run_bundle import context_of, job_of, tokenizer_input
+from edgehone.serve.trust import Trusted
 
 ENGINE, TEXT = "edgehone.worker.engine:serve", "edgehone.worker.text_service:serve"
 
@@ -51,7 +52,7 @@ class Served:
     """A bundle under the name by which clients ask for it, and the job of its engine.
 
     `places` is the most requests that its engine gets at the same time, `waiting` the most that wait for it, and
-    `seconds` the longest time of a request, waiting included.
+    `seconds` the longest time of a request, waiting included. `trusted` is its certification, None without one.
     """
 
     name: str
@@ -60,6 +61,17 @@ class Served:
     places: int
     waiting: int
     seconds: float
+    trusted: Trusted | None = field(default=None, kw_only=True)
+
+    @property
+    def certificate(self) -> str | None:
+        """The SHA-256 of the bundle's certificate; None without one."""
+        return self.trusted.verified.certificate_digest if self.trusted else None
+
+    def check(self) -> None:
+        """Raise JobError if the bundle is certified and its files are no longer those that were verified."""
+        if self.trusted:
+            self.trusted.check()
 
 
 @dataclass(frozen=True)

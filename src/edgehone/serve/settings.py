@@ -23,7 +23,7 @@ import msgspec
 from edgehone.core.errors import InputError
 from edgehone.core.suggestions import suggest
 
-_PATHS = ("api_key_file", "admin_key_file", "tls_cert", "tls_key")
+_PATHS = ("api_key_file", "admin_key_file", "tls_cert", "tls_key", "verify_key", "revoked")
 # The smallest and largest value of each number.
 _LIMITS: Mapping[str, tuple[float, float]] = {
     "port": (0, 65535), "grpc_port": (0, 65535), "parallel": (1, 1024), "max_queue": (0, 100_000),
@@ -53,6 +53,8 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     admin_key_file: str | None = None
     tls_cert: str | None = None
     tls_key: str | None = None
+    verify_key: str | None = None
+    revoked: str | None = None
     parallel: int = 8
     max_queue: int | None = None
     max_batch: int | None = None
@@ -119,6 +121,8 @@ def _check(settings: Settings) -> None:
             raise InputError(f"[bundles.{name}] is no name of a bundle", hint="give a name without a slash")
     if bool(settings.tls_cert) != bool(settings.tls_key):
         raise InputError("--tls-cert and --tls-key belong together", hint="give both, or none")
+    if settings.revoked and not settings.verify_key:
+        raise InputError("--revoked needs --verify-key", hint="give both, or none")
 
 
 def _named(paths: Sequence[str]) -> dict[str, dict[str, str]]:

@@ -41,8 +41,9 @@ Process = TypeVar("Process", bound=EngineProcess)
 class Supervisor(ABC, Generic[Process]):
     """The engine of one bundle. `problem` says why it is not ready; None if it is."""
 
-    def __init__(self, name: str, say: Callable[[str], None]) -> None:
-        self._name, self._say = name, say
+    def __init__(self, name: str, say: Callable[[str], None], check: Callable[[], None]) -> None:
+        """`check` raises JobError if the files that the engine would load may not be."""
+        self._name, self._say, self._check = name, say, check
         self._process: Process | None = None
         self._task: asyncio.Task[None] | None = None
         self.problem: str | None = "the model is being loaded"
@@ -86,6 +87,7 @@ class Supervisor(ABC, Generic[Process]):
 
     async def _live(self) -> None:
         """Run one process until it ends. Raises JobError with the reason."""
+        await asyncio.to_thread(self._check)
         process, cause = self._start(), "it was ended with the server"
         try:
             await process.open(OPEN_SECONDS)

@@ -51,7 +51,7 @@ class GraphEngine(Supervisor[GraphLink]):
     """The engine of one bundle with a graph."""
 
     def __init__(self, served: ServedGraph, say: Callable[[str], None]) -> None:
-        super().__init__(served.name, say)
+        super().__init__(served.name, say, served.check)
         self._served = served
 
     async def infer(self, tensors: Sequence[Tensor], outputs: Sequence[str] | None) -> Answer:

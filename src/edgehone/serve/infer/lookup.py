@@ -38,13 +38,17 @@ def graph_of(models: Mapping[str, Model], name: str, version: str = VERSION) -> 
 
 
 def metadata(model: GraphModel) -> dict[str, Any]:
-    """Return a graph's name, platform, inputs and outputs as the protocol has them; -1 is a free size."""
+    """Return a graph's name, platform, inputs and outputs as the protocol has them; -1 is a free size.
+
+    A certified bundle's has the SHA-256 of its certificate, too.
+    """
     served = model.served
     ports = {"inputs": served.inputs, "outputs": served.outputs}
     return {
         "name": model.name,
         "versions": [VERSION],
         "platform": served.bundle.manifest.recipe["backend"],
+        **({"certificate": served.certificate} if served.certificate else {}),
         **{
             part: [
                 {"name": one.name, "datatype": DATATYPES[one.dtype], "shape": public(one.shape)}

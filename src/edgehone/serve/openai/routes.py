@@ -123,4 +123,6 @@ class OpenAI:
         return model
 
     def _described(self, name: str) -> dict[str, Any]:
-        return {"id": name, "object": "model", "created": self._created, "owned_by": "edgehone"}
+        told = {"id": name, "object": "model", "created": self._created, "owned_by": "edgehone"}
+        certificate = self._models[name].served.certificate
+        return {**told, "certificate": certificate} if certificate else told
