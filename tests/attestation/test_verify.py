@@ -10,6 +10,7 @@ import pytest
 
 import edgehone
 from edgehone.attestation.errors import NotVerified
+from edgehone.attestation.statement import artifact_digest
 from edgehone.attestation.verify import verify_bundle
 from tests.attestation.signed import certificate_of, certified, make_key, public
 
@@ -61,3 +62,9 @@ def test_another_key_is_refused(spoiled: Path, key: Path, tmp_path: Path) -> Non
     certified(spoiled, key)
     with pytest.raises(NotVerified, match="another key"):
         verify_bundle(spoiled, public(make_key(tmp_path, "other")))
+
+
+def test_the_digest_of_a_bundle_and_of_its_artifact_tell_names() -> None:
+    digests = {"artifact/a": "0" * 64, "artifact/b": "1" * 64}
+    renamed = {"artifact/a": "0" * 64, "artifact/c": "1" * 64}
+    assert artifact_digest(digests) != artifact_digest(renamed)

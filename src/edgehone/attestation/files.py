@@ -81,17 +81,6 @@ def _state(entries: Sequence[_Entry]) -> str:
     return whole.hexdigest()
 
 
-def combined(digests: Mapping[str, str]) -> str:
-    """Return one digest of files: SHA-256 over their digests in the order of their names.
-
-    It is the subject's digest in signatures of OpenSSF model-signing, which cover the names separately.
-    """
-    whole = hashlib.sha256()
-    for name in sorted(digests):
-        whole.update(bytes.fromhex(digests[name]))
-    return whole.hexdigest()
-
-
 def shown(name: str) -> str:
     """Return a name for a message: one with control characters or invalid UTF-8 is escaped."""
     return name if name.isprintable() else ascii(name)

@@ -6,6 +6,7 @@ that were there before them. So each of the three is about the same bytes, and `
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, Final
@@ -18,10 +19,10 @@ from edgehone.attestation.certificate import (
     Certificate,
 )
 from edgehone.attestation.errors import NotVerified
-from edgehone.attestation.files import combined
 from edgehone.core import typed_json
 from edgehone.core.errors import InputError
 from edgehone.decision.decision import Decision
+from edgehone.model.digest import combined
 
 STATEMENT: Final = "https://in-toto.io/Statement/v1"
 CERTIFICATE_TYPE: Final = "urn:edgehone:certificate:v1"
@@ -83,7 +84,7 @@ def signature_statement(name: str, digests: Mapping[str, str]) -> dict[str, Any]
     """Return the statement of OpenSSF model-signing 1 on the files of a bundle of that name."""
     return {
         "_type": STATEMENT,
-        "subject": [{"name": name, "digest": {"sha256": combined(digests)}}],
+        "subject": [{"name": name, "digest": {"sha256": _signed_digest(digests)}}],
         "predicateType": SIGNATURE_TYPE,
         "predicate": {
             "serialization": {
@@ -147,8 +148,19 @@ def named_files(digests: Mapping[str, str]) -> dict[str, str]:
 
 
 def artifact_digest(digests: Mapping[str, str]) -> str:
-    """Return the digest of the files of the artifact, of the digests of a bundle's files."""
+    """Return one digest of the names and contents of the artifact's files, of the digests of a bundle's files."""
     return combined({name: digest for name, digest in digests.items() if name.startswith("artifact/")})
+
+
+def _signed_digest(digests: Mapping[str, str]) -> str:
+    """Return the subject's digest in a signature of OpenSSF model-signing: over digests in the order of their names.
+
+    It is the same when a file is renamed; the names are signed in the list of resources.
+    """
+    whole = hashlib.sha256()
+    for name in sorted(digests):
+        whole.update(bytes.fromhex(digests[name]))
+    return whole.hexdigest()
 
 
 def _closed(properties: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from edgehone.attestation.certificate import (
 )
 from edgehone.attestation.envelope import check_signature, read_sealed
 from edgehone.attestation.errors import NotVerified
-from edgehone.attestation.files import Files, combined, read_files, shown
+from edgehone.attestation.files import Files, read_files, shown
 from edgehone.attestation.keys import VerificationKey
 from edgehone.attestation.statement import (
     artifact_digest,
@@ -31,6 +31,7 @@ from edgehone.bundle.read import Bundle, read
 from edgehone.bundle.schema import DECISION, MANIFEST, is_certification
 from edgehone.bundle.verify import compare
 from edgehone.core.errors import InputError
+from edgehone.model.digest import combined
 
 _HINT = "copy the bundle again from where it was made or signed"
 
@@ -39,8 +40,8 @@ _HINT = "copy the bundle again from where it was made or signed"
 class Verified:
     """A bundle that is what it says.
 
-    `digest` identifies it: SHA-256 over the digests of all files but the signature. `signed_by` is who signed it, None
-    if nobody did or no key was given to check it; `is_signed` tells which. `certificate_digest` is that of
+    `digest` identifies it: SHA-256 over the names and digests of all files but the signature. `signed_by` is who signed
+    it, None if nobody did or no key was given to check it; `is_signed` tells which. `certificate_digest` is that of
     certificate.json, None without one. `state` tells, without reading them, whether files changed since
     (`files.state_of`).
     """

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from edgehone.core.errors import ModelError
@@ -37,7 +37,7 @@ def digest_file(path: Path, cache: Path | None = None) -> str:
 
 def digest_model(info: ModelInfo, cache: Path | None = None) -> str:
     """Return the SHA-256 over the sorted pairs (relative name, file digest) of all files of the model."""
-    return _combined({name: digest_file(info.folder / name, cache) for name in info.files})
+    return combined({name: digest_file(info.folder / name, cache) for name in info.files})
 
 
 def digest_folder(path: Path, cache: Path | None = None) -> dict[str, str]:
@@ -64,10 +64,11 @@ def _files_below(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator
 
 def digest_paths(paths: Sequence[Path]) -> str:
     """Return one digest of several files. It depends on their order."""
-    return _combined({f"{index}/{path.name}": digest_file(path) for index, path in enumerate(paths)})
+    return combined({f"{index}/{path.name}": digest_file(path) for index, path in enumerate(paths)})
 
 
-def _combined(digests: dict[str, str]) -> str:
+def combined(digests: Mapping[str, str]) -> str:
+    """Return one SHA-256 over the sorted pairs (relative name, file digest)."""
     whole = hashlib.sha256()
     for name, digest in sorted(digests.items()):
         whole.update(f"{name}\0{digest}\n".encode(errors="surrogateescape"))
