@@ -19,6 +19,7 @@ from tests.finished import Finished
 from tests.report.browser import CHROMIUM, Browser
 from tests.serve.conftest import with_template
 from tests.serve.graphs import expected, null_graph
+from tests.serve.pictures import COLOURS, shown, url
 from tests.serve.scripted import Scripted, scripted
 from tests.serve.server import Server, running
 
@@ -33,6 +34,7 @@ KEY = "a-key-of-this-test"
 CHAT = {"name": "chatty", "kind": "language", "chat": True, "options": ["temperature", "seed"]}
 PLAIN = {"name": "plain", "kind": "language", "chat": False, "options": []}
 GRAPH = {"name": "digits", "kind": "graph"}
+SEES = {"name": "sees", "kind": "language", "chat": True, "options": [], "pictures": True}
 # Asks for its parts by the words that a user sees.
 ANSWER = "document.querySelector('#log .answer:last-of-type .words')?.textContent"
 FIGURES = "document.querySelector('#log .answer:last-of-type .figures')?.textContent"
@@ -296,6 +298,44 @@ def test_a_model_without_a_template_continues_texts(browser: Browser, fake: Scri
     until(browser, "document.querySelector('#log .problem')?.textContent")
     assert fake.asked[-1]["prompt"] == "Once" and "messages" not in fake.asked[-1]
     assert browser.value("document.getElementById('temperature')") is None
+
+
+def test_a_picture_is_shown_and_sent_once(browser: Browser, tmp_path: Path) -> None:
+    (tmp_path / "colours.png").write_bytes(COLOURS)
+    (tmp_path / "notes.txt").write_text("no picture")
+    with scripted(CHAT, SEES) as fake:
+        browser.visit(fake.url)
+        until(browser, "chosen()?.name === 'chatty'")
+        assert browser.value("document.getElementById('choose-picture').hidden")
+        choose(browser, "sees")
+        assert not browser.value("document.getElementById('choose-picture').hidden")
+        _choose_file(browser, tmp_path / "notes.txt")
+        until(
+            browser, "document.getElementById('picture-problem').textContent.includes('notes.txt is no PNG')"
+        )
+        _choose_file(browser, tmp_path / "colours.png")
+        until(browser, "document.getElementById('preview').naturalWidth === 60")
+        fake.answers = [["Colours."], ["Red."], ["Others."], JSONResponse({"error": {"message": "no"}}, 400)]
+        for text, parts in (("What is this?", True), ("Which?", False)):
+            ask(browser, text)
+            until(browser, "!conversation.running")
+            content = fake.asked[-1]["messages"][-1]["content"]
+            assert (content == text) is not parts
+        first = fake.asked[-1]["messages"][0]["content"]
+        assert first == shown(url(COLOURS), "What is this?")[0]["content"]
+        assert browser.value("document.querySelectorAll('#log .picture').length") == 1
+        for _ in range(2):  # another picture starts another conversation; one that is refused comes back
+            _choose_file(browser, tmp_path / "colours.png")
+            until(browser, "picture.url")
+            ask(browser, "And this?")
+            until(browser, "!conversation.running")
+            assert len(fake.asked[-1]["messages"]) == 1
+        assert browser.value("picture.url") and not browser.errors[1:]  # the status 400
+
+
+def _choose_file(browser: Browser, path: Path) -> None:
+    found = browser.ask("Runtime.evaluate", expression="document.getElementById('picture')")
+    browser.ask("DOM.setFileInputFiles", files=[str(path)], objectId=found["result"]["objectId"])
 
 
 def test_a_graph_is_filled_in_and_its_outputs_are_tables(browser: Browser, fake: Scripted) -> None:

@@ -9,7 +9,14 @@ from pathlib import Path
 import pytest
 
 from edgehone.core.errors import ModelError
-from edgehone.worker.chat_template import read_template, render, special_tokens
+from edgehone.worker.chat_template import (
+    places_pictures,
+    read_template,
+    render,
+    shaped,
+    special_tokens,
+    takes,
+)
 
 MESSAGES = [{"role": "user", "content": "a <b> 'é'"}, {"role": "assistant", "content": "c"}]
 
@@ -87,3 +94,35 @@ def test_special_tokens_are_texts_or_objects(tmp_path: Path) -> None:
     config = {"bos_token": {"content": "<s>"}, "eos_token": "</s>", "pad_token": None, "model_max_length": 5}
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
     assert special_tokens(tmp_path) == {"bos_token": "<s>", "eos_token": "</s>"}
+
+
+# As LLaVA's, it takes only lists of parts, and leaves out a text.
+PARTS = (
+    "{% for m in messages %}[{{ m.role }}]{% for p in m.content | selectattr('type', 'equalto', 'image') %}<image>"
+    "{% endfor %}{% for p in m.content | selectattr('type', 'equalto', 'text') %}{{ p.text }}{% endfor %}{% endfor %}"
+)
+
+
+@pytest.mark.parametrize(
+    ("template", "wants", "places"),
+    [
+        (PARTS, True, True),
+        (f"{PARTS}{{{{ [] | tojson }}}}", True, True),
+        ("{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}", False, False),
+        ("{% for m in messages %}{{ m.content | tojson }}{% endfor %}", False, False),
+        ("{% for m in messages %}{{ m.content[-1].text if m.content is not string else m.content }}{% endfor %}",
+         False, False),
+        ("{{ raise_exception('never') }}", False, False),
+    ],
+)  # fmt: skip
+def test_contents_have_the_form_that_a_template_takes(template: str, wants: bool, places: bool) -> None:
+    found = shaped(template, MESSAGES, {})
+    assert (found[0]["content"] == [{"type": "text", "text": MESSAGES[0]["content"]}]) is wants
+    assert places_pictures(template, {}, "<image>") is places
+    if wants:
+        assert MESSAGES[0]["content"] in render(template, found, {})
+        assert MESSAGES[0]["content"] not in render(template, MESSAGES, {})
+
+
+def test_a_template_that_takes_parts_is_asked_for_tools_in_parts() -> None:
+    assert takes(f"{PARTS}{{{{ tools | tojson }}}}", {})["tools"]

@@ -18,13 +18,22 @@ Option = Literal[
 
 
 @dataclass(frozen=True)
+class PromptPicture:
+    """A picture between the ids of a prompt: before the one at index `at`. `data` is a file of pixels in base64."""
+
+    at: int
+    data: str
+
+
+@dataclass(frozen=True)
 class EngineRequest:
     """A prompt to continue.
 
     `number` names the request, `ids` are the prompt, `count` is the largest number of new tokens, `ends` are the ids
     that end the text. `options` has values for names of `Option`; without `temperature`, or with 0, the likeliest token
     is taken. `json_schema` is a JSON schema that the text must satisfy. With `logprobs`, the log-probability of each
-    token comes with it, and with `top_logprobs` those of so many of the likeliest.
+    token comes with it, and with `top_logprobs` those of so many of the likeliest. Only a vision-language model gets a
+    `picture`.
     """
 
     number: int
@@ -32,6 +41,7 @@ class EngineRequest:
     count: int
     ends: frozenset[int] = frozenset()
     options: Mapping[str, Any] = field(default_factory=dict)
+    picture: PromptPicture | None = None
 
 
 @dataclass(frozen=True)

@@ -203,6 +203,12 @@ class VisionSession(Protocol):
         """Generate exactly `count` greedy tokens, as `Session.generate` does; encoding the picture is timed too."""
         ...
 
+    def generate(
+        self, ids: Sequence[int], count: int, on_token: Callable[[int], bool] | None = None
+    ) -> Generation:
+        """Continue a prompt without a picture, as `Session.generate` does."""
+        ...
+
     def detokenize(self, ids: Sequence[int]) -> str:
         """Return the text of the ids, without special tokens."""
         ...
@@ -257,9 +263,17 @@ class Tokenizer(Protocol):
 
 
 class PictureProcessor(Protocol):
-    """The original's own picture processor, opened by a reference backend. `size` is its input's edge in pixels."""
+    """The original's own picture processor, opened by a reference backend.
+
+    `size` is its input's edge in pixels, `token` what its chat template writes for a picture.
+    """
 
     size: int
+    token: str
+
+    def positions(self, picture: Picture) -> int:
+        """Return how many positions of the context a picture takes."""
+        ...
 
     def split(self, picture: Picture, prompt: str) -> tuple[list[int], list[int]]:
         """Return the ids before and after the picture in the model's own chat template with this prompt.

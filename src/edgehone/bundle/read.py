@@ -42,7 +42,7 @@ class Bundle:
 
     @property
     def canaries(self) -> Path | None:
-        """The folder with the canaries of a graph (`worker.canaries.read`); None without them."""
+        """The folder with the canaries of a graph (`worker.canaries.read`), or their pictures; None without them."""
         folder = self.path / "canaries"
         return folder if folder.is_dir() else None
 

@@ -36,8 +36,9 @@ class Manifest:
     `approved` is false if the artifact does not pass every gate. `eos` are the ids that end a generated text,
     `tokenizer` says whose tokenizer makes the ids of a prompt: the original's in the folder `tokenizer`, or the
     runtime's own; `pictures` the prompt template of a vision-language model. `canaries` are prompts and the
-    artifact's own greedy answers, as ids (`prompt`, `answer`), by which an engine is proven when it starts; those of a
-    graph are arrays in the folder `canaries`. `embedding` says how an encoder makes a vector of a text, or why it is
+    artifact's own greedy answers, as ids (`prompt`, `answer`), by which an engine is proven when it starts; some of a
+    vision-language model have a `picture`, a file in the folder `canaries`, and the number of ids before it (`at`).
+    Those of a graph are arrays in that folder. `embedding` says how an encoder makes a vector of a text, or why it is
     not known (`model.embedding`). `batch`
     and `inputs` describe what a graph takes, `axes` where its samples are. `target` is the device that the bundle
     was optimized for, None for `device`, on which it was built. `versions` maps a backend to the versions of its

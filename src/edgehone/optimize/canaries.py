@@ -22,25 +22,30 @@ OUTPUTS = "edgehone.worker.canaries:outputs"
 _PROMPTS, _COUNT = (8, 24, 64), 16
 
 
-def canaries(ctx: RunContext, original: Original, chosen: Trial) -> tuple[Mapping[str, Any], ...]:
-    """Return the canaries of the chosen trial, () for a model that is not asked with plain text.
+def canaries(
+    ctx: RunContext, original: Original, chosen: Trial
+) -> tuple[tuple[Mapping[str, Any], ...], Path | None]:
+    """Return the canaries of the chosen trial with the folder of their pictures; () for a graph.
 
     A failure is reported, and the bundle then has none: it can be run, but not served.
     """
     request = original.request
     prompts = [request["prompt"]] if "prompt" in request else request.get("prompts", ())
-    if ctx.model.kind != "language" or not prompts or chosen.artifact is None:
-        return ()
-    whole = list(prompts[0])
-    lengths = sorted({min(length, len(whole)) for length in _PROMPTS})
+    pictures = original.facts.get("pictures")
+    if ctx.model.kind != "language" or not (prompts or pictures) or chosen.artifact is None:
+        return (), None
+    whole = list(prompts[0]) if prompts else []
+    lengths = sorted({min(length, len(whole)) for length in _PROMPTS} - {0})
     args = {
         "settings": dict(chosen.recipe.settings),
         "prompts": [whole[:length] for length in lengths],
         "count": _COUNT,
         "eos": list(original.prepared.facts.get("eos", ())),
     }
-    done = _done(ctx, chosen, ANSWERS, args, {})
-    return tuple(done.facts["canaries"]) if done else ()
+    done = _done(ctx, chosen, ANSWERS, args, {"pictures": Input.of(pictures)} if pictures else {})
+    if done is None:
+        return (), None
+    return tuple(done.facts["canaries"]), done.out / FOLDER if pictures else None
 
 
 def graph_canaries(ctx: RunContext, original: Original, chosen: Trial) -> Path | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from edgehone import bundle
@@ -47,15 +48,16 @@ def write_bundle(
         {one.key: one.log for one in evidence if one.log},
         shlex.join(command),
     )
+    answered, folder = canaries(ctx, original, chosen)
     contents = Contents(
         decision,
         chosen.artifact.out,
-        _manifest(decision, ctx, original, chosen),
+        replace(_manifest(decision, ctx, original, chosen), canaries=answered),
         page([findings]),
         command,
         evidence,
         tokenizer=tokenizer if (tokenizer := original.prepared.out / "tokenizer").is_dir() else None,
-        canaries=graph_canaries(ctx, original, chosen),
+        canaries=folder or graph_canaries(ctx, original, chosen),
         notices=_notices(ctx.model.folder),
     )
     bundle.write(target, contents)
@@ -73,7 +75,6 @@ def _manifest(decision: Decision, ctx: RunContext, original: Original, chosen: T
         kind=ctx.model.kind,
         eos=tuple(original.prepared.facts.get("eos", ())),
         tokenizer="original" if original.prepared.facts.get("portable") else "runtime",
-        canaries=canaries(ctx, original, chosen),
         pictures=original.facts["pictures"].facts["template"] if "pictures" in original.facts else None,
         embedding=read_embedding(ctx.model.folder) if ctx.model.task == "feature-extraction" else None,
         batch=original.request.get("batch", 1),

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from edgehone.backends.serving import Produced
+from edgehone.backends.serving import Produced, PromptPicture
 from edgehone.core.errors import InputError, JobError
 from edgehone.serve import proof
 from edgehone.serve.admission import TooLate
@@ -34,6 +34,7 @@ class LanguageEngine(Supervisor[Link]):
     async def answer(
         self,
         ids: Sequence[int],
+        picture: PromptPicture | None,
         count: int,
         ends: Sequence[int],
         options: Mapping[str, Any],
@@ -45,7 +46,7 @@ class LanguageEngine(Supervisor[Link]):
         TooLate at the deadline, a time of the loop's clock.
         """
         link = self._running()
-        number, queue = link.submit(ids, count, ends, options)
+        number, queue = link.submit(ids, count, ends, options, picture)
         finished = False
         try:
             while not finished:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from edgehone.backends.serving import Produced, TokenLogprobs
+from edgehone.backends.serving import Produced, PromptPicture, TokenLogprobs
 from edgehone.core.errors import JobError
 from edgehone.execution.job import Job
 from edgehone.serve.channel import Channel
@@ -26,7 +26,12 @@ class Link(EngineProcess):
         super().__init__(job)
 
     def submit(
-        self, ids: Sequence[int], count: int, ends: Sequence[int], options: Mapping[str, Any]
+        self,
+        ids: Sequence[int],
+        count: int,
+        ends: Sequence[int],
+        options: Mapping[str, Any],
+        picture: PromptPicture | None = None,
     ) -> tuple[int, asyncio.Queue[Produced]]:
         """Send a request. Returns its number and the queue of what it produces; the last entry has a reason."""
         number = self._channel.next_number()
@@ -38,6 +43,7 @@ class Link(EngineProcess):
             "count": count,
             "ends": list(ends),
             "options": dict(options),
+            "picture": (picture.at, picture.data) if picture else None,
         }
         try:
             self._channel.send(message)

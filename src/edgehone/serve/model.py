@@ -8,6 +8,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
+from edgehone.backends.serving import PromptPicture
 from edgehone.core.errors import InputError
 from edgehone.serve.admission import Admission, Ticket
 from edgehone.serve.engine import LanguageEngine
@@ -18,10 +19,24 @@ from edgehone.serve.text_process import TextProcess
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """A request in the engine's terms: the ids of the prompt, the most new tokens, stop strings and options."""
+class Prompt:
+    """The ids of a prompt, and the picture between them, which takes so many `positions` of the context."""
 
     ids: Sequence[int]
+    picture: PromptPicture | None = None
+    positions: int = 0
+
+    @property
+    def tokens(self) -> int:
+        """The tokens that it takes of the context."""
+        return len(self.ids) + self.positions
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A request in the engine's terms: the prompt, the most new tokens, stop strings and options."""
+
+    prompt: Prompt
     count: int
     stops: Sequence[str]
     options: Mapping[str, Any]
@@ -126,17 +141,30 @@ class LanguageModel(Model):
         """End its processes."""
         await asyncio.gather(super().end(), self._reader.end(), self._writer.end())
 
-    def fitting(self, ids: Sequence[int], count: int | None) -> int:
-        """Return the most new tokens after a prompt: `count`, as far as the context has room.
+    async def prompt_of(
+        self, messages: Sequence[Any], tools: Sequence[Any] = (), picture: str | None = None
+    ) -> Prompt:
+        """Return a conversation in the model's chat template; `picture` is base64.
+
+        Raises InputError if it cannot be rendered, and for a picture that cannot be read.
+        """
+        if picture is None:
+            return Prompt(await self.prompts.conversation(messages, tools))
+        assert self.served.pictures is not None
+        ids, at = await self.prompts.with_picture(messages, tools, picture)
+        return Prompt(ids, PromptPicture(at, picture), self.served.pictures.get("positions", 0))
+
+    def fitting(self, tokens: int, count: int | None) -> int:
+        """Return the most new tokens after a prompt of so many: `count`, as far as the context has room.
 
         Raises InputError if the prompt leaves no room for one.
         """
         context = self.engine.context
         if context is None:
             return count or 512
-        if len(ids) >= context:
-            raise InputError(f"the prompt has {len(ids)} tokens; at most {context} fit")
-        return min(count or context, context - len(ids))
+        if tokens >= context:
+            raise InputError(f"the prompt has {tokens} tokens; at most {context} fit")
+        return min(count or context, context - tokens)
 
     async def answer(self, wanted: Wanted, ticket: Ticket) -> AsyncIterator[Piece]:
         """Yield the answer piece by piece; leaving the loop early frees its place in the engine.
@@ -147,8 +175,9 @@ class LanguageModel(Model):
         async with ticket:
             await self.load()
             text = TextOfAnswer(self._writer, await self._writer.open(), wanted.stops)
+            prompt, options = wanted.prompt, wanted.options
             produced = self.engine.answer(
-                wanted.ids, wanted.count, self.served.ends, wanted.options, ticket.deadline
+                prompt.ids, prompt.picture, wanted.count, self.served.ends, options, ticket.deadline
             )
             try:
                 async with aclosing(produced) as parts:  # type: ignore[type-var]

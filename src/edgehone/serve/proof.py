@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edgehone.core.errors import JobError
 from edgehone.serve.link import Link
@@ -46,7 +46,7 @@ async def prove(link: Link, canaries: Sequence[Canary]) -> Proof:
     A whole answer that differs is asked for again token by token, each after the proven beginning, so that one
     different token does not count as many.
     """
-    answers = await asyncio.gather(*(_answer(link, one.prompt, len(one.answer)) for one in canaries))
+    answers = await asyncio.gather(*(_answer(link, one, len(one.answer)) for one in canaries))
     equal = 0
     for canary, answer in zip(canaries, answers, strict=True):
         equal += len(answer) if answer == canary.answer else await _equal_tokens(link, canary)
@@ -54,15 +54,15 @@ async def prove(link: Link, canaries: Sequence[Canary]) -> Proof:
 
 
 async def _equal_tokens(link: Link, canary: Canary) -> int:
-    prompts = [(*canary.prompt, *canary.answer[:at]) for at in range(len(canary.answer))]
-    found = await asyncio.gather(*(_answer(link, prompt, 1) for prompt in prompts))
+    begun = [
+        replace(canary, prompt=(*canary.prompt, *canary.answer[:at])) for at in range(len(canary.answer))
+    ]
+    found = await asyncio.gather(*(_answer(link, one, 1) for one in begun))
     return sum(answer == (token,) for answer, token in zip(found, canary.answer, strict=True))
 
 
-async def _answer(
-    link: Link, prompt: Sequence[int], count: int, seconds: float | None = SECONDS
-) -> tuple[int, ...]:
-    number, queue = link.submit(prompt, count, [], {})
+async def _answer(link: Link, canary: Canary, count: int, seconds: float | None = SECONDS) -> tuple[int, ...]:
+    number, queue = link.submit(canary.prompt, count, [], {}, canary.picture)
     ids: list[int] = []
     finished = False
     try:
@@ -85,6 +85,6 @@ async def beat(link: Link, canary: Canary, *, exact: bool) -> None:
 
     With `exact`, for an engine whose proof was exact, also if it is another token.
     """
-    answer = await _answer(link, canary.prompt, 1, None)
+    answer = await _answer(link, canary, 1, None)
     if exact and answer != canary.answer[:1]:
         raise JobError(f"the engine answered a canary with {list(answer)}, not {list(canary.answer[:1])}")

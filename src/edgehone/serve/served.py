@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from edgehone.backends import registry
-from edgehone.backends.capabilities import EngineBackend, capability
+from edgehone.backends.capabilities import EngineBackend, VisionBackend, capability
+from edgehone.backends.serving import PromptPicture
 from edgehone.bundle.read import Bundle
 from edgehone.core.errors import InputError
 from edgehone.execution.job import Job
@@ -19,10 +22,11 @@ ENGINE, TEXT = "edgehone.worker.engine:serve", "edgehone.worker.text_service:ser
 
 @dataclass(frozen=True)
 class Canary:
-    """A prompt and what the proven artifact answered, greedily: ids."""
+    """A prompt and what the proven artifact answered, greedily: ids. `picture` is part of the prompt."""
 
     prompt: tuple[int, ...]
     answer: tuple[int, ...]
+    picture: PromptPicture | None = None
 
 
 @dataclass(frozen=True)
@@ -78,12 +82,14 @@ class Served:
 class ServedLanguage(Served):
     """A bundle with a language model, with the job of its text process.
 
-    `context` is the number of tokens that a prompt and its answer may have (None: unknown).
+    `context` is the number of tokens that a prompt and its answer may have (None: unknown). `pictures` is the prompt
+    template of a vision-language model, None for another.
     """
 
     text: Job
     context: int | None
     canaries: tuple[Canary, ...]
+    pictures: Mapping[str, Any] | None = None
 
     @property
     def portable(self) -> bool:
@@ -123,23 +129,31 @@ def read_language(
     or that cannot be served.
     """
     check_approved(bundle)
-    backend = bundle.manifest.recipe["backend"]
-    if capability(registry.load(backend), EngineBackend) is None:
+    backend, pictures = bundle.manifest.recipe["backend"], bundle.manifest.pictures
+    needed: type[Any] = EngineBackend if pictures is None else VisionBackend
+    if capability(registry.load(backend), needed) is None:
         raise InputError(
             f"{bundle.path} was built by {backend}, which has no engine that serves it yet",
             hint=f"edgehone run {bundle.path} --prompt TEXT",
         )
-    canaries = tuple(map(_canary, bundle.manifest.canaries))
-    if not canaries:
+    stored = bundle.manifest.canaries
+    if not (stored if pictures is None else any("picture" in one for one in stored)):
         raise no_canaries(bundle)
-    args = {"places": limits.places, "context": context_of(bundle)}
+    # The session of a vision-language model answers one request at a time.
+    places = limits.places if pictures is None else 1
+    args = {"places": places, "context": context_of(bundle), "pictures": pictures}
     engine = job_of(bundle, ENGINE, args, {}, on_progress)
     text = replace(engine, call=TEXT, inputs={**engine.inputs, **tokenizer_input(bundle)}, threads=1)
+    canaries = tuple(_canary(bundle, one) for one in stored)
     context, waiting = context_of(bundle), limits.queue(limits.places)
     return ServedLanguage(
-        name, bundle, engine, limits.places, waiting, limits.seconds, text, context, canaries
+        name, bundle, engine, places, waiting, limits.seconds, text, context, canaries, pictures
     )
 
 
-def _canary(stored: Mapping[str, Any]) -> Canary:
-    return Canary(tuple(stored["prompt"]), tuple(stored["answer"]))
+def _canary(bundle: Bundle, stored: Mapping[str, Any]) -> Canary:
+    picture = None
+    if "picture" in stored:
+        content = (bundle.path / "canaries" / Path(stored["picture"]).name).read_bytes()
+        picture = PromptPicture(stored["at"], base64.b64encode(content).decode())
+    return Canary(tuple(stored["prompt"]), tuple(stored["answer"]), picture)

@@ -33,6 +33,16 @@ class Prompts:
         """Return the ids of messages in the model's chat template. Raises InputError if it cannot be rendered."""
         return await self._ids({"messages": messages, "tools": tools})
 
+    async def with_picture(
+        self, messages: Sequence[Any], tools: Sequence[Any], picture: str
+    ) -> tuple[list[int], int]:
+        """Return the ids of messages with a picture, in base64, and how many are before it.
+
+        Raises InputError if they cannot be rendered, and for a picture that cannot be read.
+        """
+        found = await self._ask({"messages": messages, "tools": tools, "picture": picture})
+        return found["ids"], found["at"]
+
     async def takes(self) -> Mapping[str, bool]:
         """Return whether the chat template writes `tools`, and `calls` with their results, into a prompt."""
         if not self._takes:

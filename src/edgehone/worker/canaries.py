@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgehone.backends.capabilities import GraphBackend, require
+from edgehone.backends.capabilities import GraphBackend, VisionBackend, require
 from edgehone.backends.sessions import WorkerJob
 from edgehone.core.errors import InputError
 from edgehone.inputs.batches import Batches
+from edgehone.inputs.pictures import generated_pictures
 from edgehone.worker.backend import load_backend
+from edgehone.worker.score_pictures import shown
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from edgehone.inputs.pictures import Picture
 
     Arrays = dict[str, NDArray[Any]]
 
@@ -24,25 +28,44 @@ _QUESTION, _ANSWER = "question", "answer"
 # A graph has up to so many canaries, as far as all of them take less than so many bytes; one if it alone takes more,
 # and none if it takes more than the third number: pictures of 640 × 640 pixels take 5 MB, and every start sends them.
 _MOST, _ENOUGH, _LARGEST = 3, 1 << 20, 32 << 20
+# The edge in pixels of the pictures of canaries; processors resize them.
+_EDGE = 224
 
 
 def answers(job: WorkerJob) -> dict[str, Any]:
     """Continue prompts greedily, in the session that was scored.
 
     args: backend, settings, prompts (lists of ids), count (the most tokens of an answer), eos (ids that end a text; an
-    answer stops before the first). inputs: artifact. Returns canaries: for each prompt with an answer an object with
-    prompt and answer, both ids.
+    answer stops before the first). inputs: artifact, and for a vision-language model pictures (what `prepare_pictures`
+    wrote), whose first prompt is then asked about drawn pictures, too. Returns canaries: for each prompt with an answer
+    an object with prompt and answer, both ids; with a picture also its file in the folder `canaries`, and the number of
+    ids before it, `at`.
     """
-    session = load_backend(job).open_session(job.inputs["artifact"], job.args["settings"], job)
-    ends = set(job.args["eos"])
-    found = []
-    for prompt in job.args["prompts"]:
-        ids = session.generate(prompt, job.args["count"]).ids
-        answer = list(itertools.takewhile(lambda token: token not in ends, ids))
-        if answer:
-            found.append({"prompt": prompt, "answer": answer})
+    sees = "pictures" in job.inputs
+    backend = load_backend(job)
+    open_session = require(backend, VisionBackend).open_vision if sees else backend.open_session
+    session: Any = open_session(job.inputs["artifact"], job.args["settings"], job)
+    count, prompts = job.args["count"], job.args["prompts"]
+    found = [{"prompt": prompt, "answer": session.generate(prompt, count).ids} for prompt in prompts]
+    for name, picture in _drawn(job) if sees else ():
+        before, after = next((before, after) for _, before, after in shown(job))
+        answer = session.describe(picture, before, after, count).ids
+        found.append({"prompt": [*before, *after], "answer": answer, "picture": name, "at": len(before)})
     session.close()
-    return {"canaries": found}
+    ends = set(job.args["eos"])
+    for one in found:
+        one["answer"] = list(itertools.takewhile(lambda token: token not in ends, one["answer"]))
+    return {"canaries": [one for one in found if one["answer"]]}
+
+
+def _drawn(job: WorkerJob) -> Iterator[tuple[str, Picture]]:
+    """Yield two pictures that differ much, with the names of the files that they are written to."""
+    from PIL import Image
+
+    (job.out / FOLDER).mkdir()
+    for name, picture in zip(("disc.png", "chessboard.png"), generated_pictures(_EDGE)[1:4:2], strict=True):
+        Image.fromarray(picture).save(job.out / FOLDER / name)
+        yield name, picture
 
 
 def outputs(job: WorkerJob) -> dict[str, Any]:

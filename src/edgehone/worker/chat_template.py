@@ -43,6 +43,9 @@ _PROBE_CALL = {
         }
     ],
 }
+_PROBE_TEXT = "probe question"
+# What a template writes that does not know lists of parts.
+_WRITTEN_LISTS = ("'type': 'text'", '"type": "text"')
 _PROBE_RESULT = {"role": "tool", "content": "probe_result", "tool_call_id": "callprobe", "name": "probe_name"}
 
 
@@ -82,16 +85,57 @@ def takes(template: str, special: Mapping[str, str]) -> dict[str, bool]:
 
     def written(messages: Sequence[Message], *texts: str) -> bool:
         try:
-            rendered = render(template, messages, special, [_PROBE_TOOL])
+            rendered = render(template, shaped(template, messages, special), special, [_PROBE_TOOL])
         except ModelError:
             return False
         return all(text in rendered for text in texts)
 
-    question = {"role": "user", "content": "probe question"}
+    question = {"role": "user", "content": _PROBE_TEXT}
     return {
         "tools": written([question], "probe_name", "probe_argument"),
         "calls": written([question, _PROBE_CALL, _PROBE_RESULT], "probe_value", "probe_result"),
     }
+
+
+def shaped(template: str, messages: Sequence[Message], special: Mapping[str, str]) -> Sequence[Message]:
+    """Return messages with their contents in the form that a template takes.
+
+    Templates of vision-language models may take only lists of parts, {"type": "text", "text": …}, and leave out in
+    silence a content that is a text.
+    """
+
+    def written(*, parts: bool) -> bool:
+        text = _probe(template, tuple(special.items()), parts=parts)
+        return text is not None and _PROBE_TEXT in text
+
+    return messages if written(parts=False) or not written(parts=True) else list(map(_in_parts, messages))
+
+
+def places_pictures(template: str, special: Mapping[str, str], token: str) -> bool:
+    """Return whether a template writes `token` once for a picture, and the text beside it."""
+    text = _probe(template, tuple(special.items()), parts=True, picture=True)
+    return text is not None and text.count(token) == 1 and _PROBE_TEXT in text
+
+
+def _in_parts(message: Message) -> Message:
+    content = message["content"]
+    parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
+    return {**message, "content": parts}
+
+
+@lru_cache(maxsize=8)
+def _probe(
+    template: str, special: tuple[tuple[str, str], ...], *, parts: bool, picture: bool = False
+) -> str | None:
+    """Return a message in a template; None if it cannot be rendered, or is written as the list that it is."""
+    content = [*([{"type": "image"}] if picture else []), {"type": "text", "text": _PROBE_TEXT}]
+    try:
+        text = render(
+            template, [{"role": "user", "content": content if parts else _PROBE_TEXT}], dict(special)
+        )
+    except ModelError:
+        return None
+    return None if parts and any(repr in text for repr in _WRITTEN_LISTS) else text
 
 
 def render(

@@ -5,12 +5,13 @@ from __future__ import annotations
 import traceback
 from typing import Any
 
-from edgehone.backends.capabilities import EngineBackend, require
-from edgehone.backends.serving import Engine, EngineRequest, Produced
+from edgehone.backends.capabilities import EngineBackend, VisionBackend, require
+from edgehone.backends.serving import Engine, EngineRequest, Produced, PromptPicture
 from edgehone.backends.sessions import WorkerJob
 from edgehone.core.errors import EdgehoneError
 from edgehone.worker.backend import load_backend
 from edgehone.worker.lines import Lines
+from edgehone.worker.picture_engine import PictureEngine
 
 # What the OpenAI API gives for tokens of no probability; JSON has no minus infinity.
 _LEAST_LOGPROB = -9999.0
@@ -19,18 +20,18 @@ _LEAST_LOGPROB = -9999.0
 def serve(job: WorkerJob) -> dict[str, Any]:
     """Open the artifact and answer requests.
 
-    args: backend, settings, places (the most requests at the same time), context (the model's limit, or None), and
-    channel, the file descriptor of a socket. inputs: artifact.
+    args: backend, settings, places (the most requests at the same time), context (the model's limit, or None),
+    pictures (not None for a vision-language model), and channel, the file descriptor of a socket. inputs: artifact.
 
     The first message sent is {"ready": true, "options": names, "processes": ids of those that compute, "context":
     the most tokens of a request, or null}. Messages received are requests, {"id", "ids", "count", "ends",
-    "options"}, and {"cancel": id}. Messages sent after a step are {"produced": [[id, ids, reason, error, logprobs]]},
+    "options", "picture": [the number of ids before it, a file in base64] or null}, and {"cancel": id}. Messages sent
+    after a step are {"produced": [[id, ids, reason, error, logprobs]]},
     where logprobs is a list of [id, its logprob, those of the likeliest: [[id, logprob]]]. Returns answered, the number
     of requests that came to their end.
     """
     lines = Lines(job.args["channel"])
-    backend = require(load_backend(job), EngineBackend)
-    engine = backend.open_engine(job.inputs["artifact"], job.args["settings"], job, job.args["places"])
+    engine = _open(job)
     state = {
         "options": sorted(engine.options),
         "processes": list(engine.processes),
@@ -49,6 +50,13 @@ def serve(job: WorkerJob) -> dict[str, Any]:
     return {"answered": answered}
 
 
+def _open(job: WorkerJob) -> Engine:
+    backend, artifact, settings = load_backend(job), job.inputs["artifact"], job.args["settings"]
+    if job.args.get("pictures") is not None:
+        return PictureEngine(require(backend, VisionBackend).open_vision(artifact, settings, job))
+    return require(backend, EngineBackend).open_engine(artifact, settings, job, job.args["places"])
+
+
 def _told(produced: Produced) -> list[Any]:
     logprobs = [
         [
@@ -65,10 +73,11 @@ def _accept(engine: Engine, lines: Lines, message: dict[str, Any]) -> None:
     if "cancel" in message:
         engine.cancel(message["cancel"])
         return
-    number = message["id"]
+    number, shown = message["id"], message["picture"]
     request = EngineRequest(
-        number, message["ids"], message["count"], frozenset(message["ends"]), message["options"]
-    )
+        number, message["ids"], message["count"], frozenset(message["ends"]), message["options"],
+        PromptPicture(*shown) if shown else None,
+    )  # fmt: skip
     try:
         engine.add(request)
     except EdgehoneError as error:

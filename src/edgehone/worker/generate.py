@@ -17,7 +17,12 @@ from edgehone.backends.sessions import (
 )
 from edgehone.core.errors import InputError
 from edgehone.worker.backend import load_backend
+from edgehone.worker.picture_prompt import PICTURE, picture_prompt
+from edgehone.worker.prepare_pictures import read
 from edgehone.worker.text import Text
+
+# Generates up to a number of tokens and reports each to a function that returns whether to stop.
+Run = Callable[[int, Callable[[int], bool]], Generation]
 
 
 def generate(job: WorkerJob) -> dict[str, Any]:
@@ -25,8 +30,8 @@ def generate(job: WorkerJob) -> dict[str, Any]:
 
     args: backend, settings, prompt (text), max_tokens, eos (ids that end the text), optionally raw (continue the plain
     text even if the model has a chat template), sampling (fields of `Sampling`; greedy without), context (the model's
-    limit, prompt included); with inputs["picture"] also template (the ids before a picture, and around the prompt that
-    follows it). inputs: artifact, optionally tokenizer (the folder in a bundle) and picture.
+    limit, prompt included); with inputs["picture"] also template (see `prepare_pictures`). inputs: artifact, optionally
+    tokenizer (the folder in a bundle) and picture.
 
     Returns what `answer` returns, and template (whether the chat template was used) and tokenizer ("original" or
     "runtime"). Raises InputError for a prompt without tokens or beyond the context.
@@ -36,29 +41,40 @@ def generate(job: WorkerJob) -> dict[str, Any]:
     open_session = require(backend, VisionBackend).open_vision if with_picture else backend.open_session
     session: Any = open_session(job.inputs["artifact"], job.args["settings"], job)
     text = Text(job, session)
-    chats = text.has_template and not job.args.get("raw", False) and not with_picture
-    message = {"role": "user", "content": job.args["prompt"]}
-    prompt = text.conversation([message]) if chats else text.prompt(job.args["prompt"])
-    run = (
-        _describe(job, session, prompt)
-        if with_picture
-        else drawing(session, prompt, job.args.get("sampling"))
-    )
-    limit = fitting(len(prompt), job.args["max_tokens"], job.args.get("context"))
+    asked = _with_picture if with_picture else _with_text
+    run, tokens, chats = asked(job, session, text)
+    limit = fitting(tokens, job.args["max_tokens"], job.args.get("context"))
     facts = answer(run, text, limit, job.args["eos"], _write)
     _write("\n")
     session.close()
     return {
         **facts,
-        "prompt_tokens": len(prompt),
+        "prompt_tokens": tokens,
         "context_limited": limit < job.args["max_tokens"],
         "template": chats,
         "tokenizer": text.source,
     }
 
 
+def _with_text(job: WorkerJob, session: Session, text: Text) -> tuple[Run, int, bool]:
+    """Return the function that answers the prompt, its number of tokens, and whether the chat template is used."""
+    chats = text.has_template and not job.args.get("raw", False)
+    message = {"role": "user", "content": job.args["prompt"]}
+    prompt = text.conversation([message]) if chats else text.prompt(job.args["prompt"])
+    return drawing(session, prompt, job.args.get("sampling")), len(prompt), chats
+
+
+def _with_picture(job: WorkerJob, session: VisionSession, text: Text) -> tuple[Run, int, bool]:
+    """Return the same for a prompt about a picture; its tokens include the positions of the picture."""
+    template, picture = job.args["template"], read(job.inputs["picture"])
+    parts = [PICTURE, {"type": "text", "text": job.args["prompt"]}]
+    before, after = picture_prompt(text, template, [{"role": "user", "content": parts}])
+    tokens = len(before) + template.get("positions", 0) + len(after)
+    return lambda count, on_token: session.describe(picture, before, after, count, on_token), tokens, False
+
+
 def answer(
-    run: Callable[[int, Callable[[int], bool]], Generation],
+    run: Run,
     text: Text,
     max_tokens: int,
     eos: list[int],
@@ -96,9 +112,7 @@ def answer(
     }
 
 
-def drawing(
-    session: Session, prompt: list[int], sampling: dict[str, Any] | None
-) -> Callable[[int, Callable[[int], bool]], Generation]:
+def drawing(session: Session, prompt: list[int], sampling: dict[str, Any] | None) -> Run:
     """Return the function that continues a prompt: greedily without `sampling`, else with the session's sampler.
 
     Raises InputError if the session has none.
@@ -128,20 +142,6 @@ def fitting(prompt_tokens: int, max_tokens: int, context: int | None) -> int:
             hint="give a shorter prompt",
         )
     return min(max_tokens, context - prompt_tokens)
-
-
-def _describe(
-    job: WorkerJob, session: VisionSession, prompt: list[int]
-) -> Callable[[int, Callable[[int], bool]], Generation]:
-    """Return the function that answers a prompt about a picture, in the model's own template."""
-    from edgehone.worker.prepare_pictures import read
-
-    template = job.args["template"]
-    # The ids before the picture already start with a BOS.
-    bos = template["before"][:1] if prompt[:1] == template["before"][:1] else []
-    after = [*template["head"], *prompt[len(bos) :], *template["tail"]]
-    picture = read(job.inputs["picture"])
-    return lambda count, on_token: session.describe(picture, template["before"], after, count, on_token)
 
 
 def _write(text: str) -> bool:

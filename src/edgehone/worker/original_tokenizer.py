@@ -59,6 +59,11 @@ class OriginalTokenizer:
         """Return ids; with `special` also those that the tokenizer adds by itself, such as BOS."""
         return [int(i) for i in self._tokenizer.encode(text, add_special_tokens=special).ids]
 
+    def id_of(self, token: str) -> int | None:
+        """Return the id of a token of the vocabulary, None for another text."""
+        found: int | None = self._tokenizer.token_to_id(token)
+        return found
+
     def is_byte(self, token: int) -> bool:
         """Return whether a token is one of the byte tokens of SentencePiece."""
         return token in self._bytes

@@ -31,7 +31,8 @@ def prepare(job: WorkerJob) -> dict[str, Any]:
 
     args: backend. inputs: model, prepared (its evaluation.json continues prompts without an answer), and optionally
     `pictures`, the user's folder of pictures or file of JSON lines. Returns pictures (number) and template
-    {"before", "head", "tail"}: the ids around a picture and its prompt. Raises TextError for a picture or line that
+    {"before", "head", "tail", "token", "positions"}: the ids around a picture and its prompt, what the chat template
+    writes for a picture, and how many positions of the context it takes. Raises TextError for a picture or line that
     cannot be read, ModelError for a processor that does not work.
     """
     import numpy as np
@@ -114,8 +115,8 @@ def lines(path: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
         raise TextError(f"{path} is empty", hint=hint)
 
 
-def _template(processor: PictureProcessor, picture: Picture) -> dict[str, list[int]]:
-    """Return the ids around any prompt: the common prefix and suffix of two prompts."""
+def _template(processor: PictureProcessor, picture: Picture) -> dict[str, Any]:
+    """Return the ids around any prompt, the common prefix and suffix of two prompts, and what a picture takes."""
     before, one = processor.split(picture, "Mountain river")
     _, other = processor.split(picture, "seventy-two")
     head = 0
@@ -124,4 +125,5 @@ def _template(processor: PictureProcessor, picture: Picture) -> dict[str, list[i
     tail = 0
     while tail < min(len(one), len(other)) - head and one[-1 - tail] == other[-1 - tail]:
         tail += 1
-    return {"before": before, "head": one[:head], "tail": one[len(one) - tail :]}
+    around = {"before": before, "head": one[:head], "tail": one[len(one) - tail :]}
+    return {**around, "token": processor.token, "positions": processor.positions(picture)}

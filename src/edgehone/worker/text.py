@@ -7,7 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgehone.core.errors import InputError
-from edgehone.worker.chat_template import Message, read_template, render, special_tokens, takes
+from edgehone.worker.chat_template import (
+    Message,
+    places_pictures,
+    read_template,
+    render,
+    shaped,
+    special_tokens,
+    takes,
+)
 from edgehone.worker.original_tokenizer import OriginalTokenizer
 from edgehone.worker.stable_text import StableText
 
@@ -54,8 +62,28 @@ class Text:
 
     def conversation(self, messages: Sequence[Message], tools: Sequence[Any] = ()) -> list[int]:
         """Return the ids of a conversation in the model's chat template. Raises ModelError if it cannot be rendered."""
+        return self._ids(self.rendered(messages, tools))
+
+    def rendered(self, messages: Sequence[Message], tools: Sequence[Any] = ()) -> str:
+        """Return the text of a conversation in the model's chat template. Raises ModelError if that fails."""
         assert self._template is not None
-        rendered = render(self._template, messages, self._special, tools)
+        found = shaped(self._template, messages, self._special)
+        return render(self._template, found, self._special, tools)
+
+    def places_pictures(self, token: str) -> bool:
+        """Return whether the chat template writes `token`, a token of the original's tokenizer, for a picture."""
+        if self._template is None or self._original is None or self._original.id_of(token) is None:
+            return False
+        return places_pictures(self._template, self._special, token)
+
+    def around(self, rendered: str, token: str) -> tuple[list[int], list[int]]:
+        """Return the ids before and after `token`, which the text contains once."""
+        assert self._original is not None
+        ids, place = self._ids(rendered), self._original.id_of(token)
+        at = next(at for at, one in enumerate(ids) if one == place)
+        return ids[:at], ids[at + 1 :]
+
+    def _ids(self, rendered: str) -> list[int]:
         if self._original:
             return self._original.tokenize(rendered, special=False)
         ids = [int(i) for i in self._session.tokenize(rendered)]

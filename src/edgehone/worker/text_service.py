@@ -6,12 +6,15 @@ the server can end it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from edgehone.backends.sessions import WorkerJob
 from edgehone.core.errors import EdgehoneError
 from edgehone.worker.backend import load_backend
 from edgehone.worker.lines import Lines
+from edgehone.worker.picture_file import decode
+from edgehone.worker.picture_prompt import picture_prompt
 from edgehone.worker.text import Text
 from edgehone.worker.text_stream import TextStream
 
@@ -19,11 +22,13 @@ from edgehone.worker.text_stream import TextStream
 def serve(job: WorkerJob) -> dict[str, Any]:
     """Answer until the parent closes the channel.
 
-    args: backend, settings, and channel, the file descriptor of a socket. inputs: artifact, optionally tokenizer (the
-    folder in a bundle); without a tokenizer.json in it, the artifact is opened for the runtime's own tokenizer.
+    args: backend, settings, pictures (a bundle's, see `picture_prompt`, or None), and channel, the file descriptor of a
+    socket. inputs: artifact, optionally tokenizer (the folder in a bundle); without a tokenizer.json in it, the
+    artifact is opened for the runtime's own tokenizer.
 
     The first message sent is {"ready": true, "template": whether there is one, "tokenizer": whose}. Messages received:
-    {"id", "messages", "tools"} or {"id", "prompt"}, answered by {"id", "ids"} or {"id", "error"}; {"id", "takes"},
+    {"id", "messages", "tools"} or {"id", "prompt"}, answered by {"id", "ids"} or {"id", "error"}, with "picture" (a
+    file in base64, which is checked) also by "at", the number of ids before it; {"id", "takes"},
     answered by {"id", "tools", "calls"}, see `takes` in `chat_template`; {"open": stream, "stop":
     texts}, not answered; {"id", "add": stream, "ids", "logprobs", "last"}, answered by {"id", "text", "stopped",
     "logprobs"}; {"close": stream}. Returns {}.
@@ -42,7 +47,7 @@ def serve(job: WorkerJob) -> dict[str, Any]:
             elif "close" in message:
                 streams.pop(message["close"], None)
             else:
-                lines.send({"id": message["id"], **_answer(text, streams, message)})
+                lines.send({"id": message["id"], **_answer(text, streams, message, job.args.get("pictures"))})
     return {}
 
 
@@ -62,10 +67,15 @@ class _Tokenizer:
         return getattr(self._session, name)
 
 
-def _answer(text: Text, streams: dict[int, TextStream], message: dict[str, Any]) -> dict[str, Any]:
+def _answer(
+    text: Text,
+    streams: dict[int, TextStream],
+    message: dict[str, Any],
+    pictures: Mapping[str, Any] | None,
+) -> dict[str, Any]:
     try:
         if "messages" in message:
-            return {"ids": text.conversation(message["messages"], message["tools"])}
+            return _conversation(text, message, pictures)
         if "prompt" in message:
             return {"ids": text.prompt(message["prompt"])}
         return text.takes() if "takes" in message else _added(streams, message)
@@ -73,6 +83,16 @@ def _answer(text: Text, streams: dict[int, TextStream], message: dict[str, Any])
         return {"error": error.message}
     except Exception as error:  # noqa: BLE001 - a template or a tokenizer may raise any type
         return {"error": f"{type(error).__name__}: {error}"}
+
+
+def _conversation(text: Text, message: dict[str, Any], pictures: Mapping[str, Any] | None) -> dict[str, Any]:
+    messages, tools = message["messages"], message["tools"]
+    if "picture" not in message:
+        return {"ids": text.conversation(messages, tools)}
+    assert pictures is not None
+    decode(message["picture"])  # here, so that one that takes too long or ends the process harms no engine
+    before, after = picture_prompt(text, pictures, messages, tools)
+    return {"ids": [*before, *after], "at": len(before)}
 
 
 def _added(streams: dict[int, TextStream], message: dict[str, Any]) -> dict[str, Any]:

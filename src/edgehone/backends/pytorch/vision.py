@@ -31,6 +31,7 @@ class TorchPictureProcessor:
     def __init__(self, folder: Path) -> None:
         self.processor = load_processor(folder)
         self.image_id = _image_id(self.processor, folder)
+        self.token = str(self.processor.image_token)
         self.size = _size(folder)
 
     def split(self, picture: Picture, prompt: str) -> tuple[list[int], list[int]]:
@@ -44,6 +45,10 @@ class TorchPictureProcessor:
             )
         return ids[: positions[0]], ids[positions[-1] + 1 :]
 
+    def positions(self, picture: Picture) -> int:
+        """Return how many positions of the context a picture takes."""
+        return len(self._image_ids(self._run(picture, self.token)))
+
     def encode(self, text: str) -> list[int]:
         """Return ids without special tokens."""
         return [int(i) for i in self.processor.tokenizer(text, add_special_tokens=False).input_ids]
@@ -52,8 +57,8 @@ class TorchPictureProcessor:
         """Return the model's inputs, with as many image tokens between the ids as its processor inserts."""
         import torch
 
-        encoded = self._run(picture, self.processor.image_token)
-        image = [int(i) for i in encoded["input_ids"][0] if int(i) == self.image_id]
+        encoded = self._run(picture, self.token)
+        image = self._image_ids(encoded)
         ids = torch.tensor([[*before, *image, *after]])
         fed = {name: value for name, value in encoded.items() if name not in ("input_ids", "attention_mask")}
         fed |= {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
@@ -62,10 +67,13 @@ class TorchPictureProcessor:
                 fed[name] = (ids == self.image_id).to(torch.long)
         return fed
 
+    def _image_ids(self, encoded: Any) -> list[int]:
+        return [int(i) for i in encoded["input_ids"][0] if int(i) == self.image_id]
+
     def _text(self, prompt: str) -> str:
         template = getattr(self.processor, "chat_template", None)
         if not template:
-            return TEMPLATE.format(image=self.processor.image_token, prompt=prompt)
+            return TEMPLATE.format(image=self.token, prompt=prompt)
         content = [{"type": "image"}, {"type": "text", "text": prompt}]
         turns = [{"role": "user", "content": content}]
         return str(self.processor.apply_chat_template(turns, add_generation_prompt=True))
@@ -83,6 +91,7 @@ class TorchVision:
         self._pictures = TorchPictureProcessor(folder)
         self._session = session
         self.tokenize, self.detokenize = session.tokenize, session.detokenize
+        self.generate = session.generate
 
     def score_picture(self, picture: Picture, before: Sequence[int], after: Sequence[int]) -> Logits:
         """Return the logits after each id of `after`, from one forward pass: float32 [len(after), vocabulary]."""

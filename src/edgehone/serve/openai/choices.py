@@ -134,5 +134,5 @@ async def _timed(
         if tokens > 1:
             metrics.token.labels(name).observe((now - first) / (tokens - 1))
         if first:
-            metrics.prompt_tokens.labels(name).inc(len(wanted.ids))
+            metrics.prompt_tokens.labels(name).inc(wanted.prompt.tokens)
         metrics.generated_tokens.labels(name).inc(tokens)

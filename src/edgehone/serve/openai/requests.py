@@ -17,6 +17,19 @@ class TextPart(msgspec.Struct, forbid_unknown_fields=True, tag_field="type", tag
     text: str
 
 
+class ImageUrl(msgspec.Struct, forbid_unknown_fields=True):
+    """A picture as a data: URL. `detail` may be auto."""
+
+    url: str
+    detail: str | None = None
+
+
+class ImagePart(msgspec.Struct, forbid_unknown_fields=True, tag_field="type", tag="image_url"):
+    """A picture in a message's content."""
+
+    image_url: ImageUrl
+
+
 Name = Annotated[str, Meta(pattern="^[a-zA-Z0-9_-]+$", max_length=64)]
 
 
@@ -68,7 +81,7 @@ class Message(msgspec.Struct, forbid_unknown_fields=True):
     """A message of a conversation."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: str | list[TextPart] | None = None
+    content: str | list[TextPart | ImagePart] | None = None
     name: str | None = None
     tool_calls: list[ToolCall] | None = None
     tool_call_id: str | None = None

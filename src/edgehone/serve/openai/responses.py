@@ -118,7 +118,7 @@ class ResponseAnswer:
         }
 
     def _usage(self) -> dict[str, Any]:
-        prompt, tokens = len(self.wanted.ids), self._output.tokens
+        prompt, tokens = self.wanted.prompt.tokens, self._output.tokens
         return {
             "input_tokens": prompt,
             # Tokens that an engine finds in its prefix cache are not told apart.

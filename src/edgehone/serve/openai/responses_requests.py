@@ -13,11 +13,14 @@ from edgehone.serve.openai.requests import (
     CalledFunction,
     ChatRequest,
     Function,
+    ImagePart,
+    ImageUrl,
     Message,
     Name,
     NamedFunction,
     NamedTool,
     Temperature,
+    TextPart,
     Tokens,
     Tool,
     ToolCall,
@@ -30,6 +33,13 @@ class InputText(msgspec.Struct, forbid_unknown_fields=True, tag_field="type", ta
     """A part of what the user, or a function, says."""
 
     text: str
+
+
+class InputImage(msgspec.Struct, forbid_unknown_fields=True, tag_field="type", tag="input_image"):
+    """A picture as a data: URL. `detail` may be auto."""
+
+    image_url: str
+    detail: str | None = None
 
 
 class OutputText(msgspec.Struct, forbid_unknown_fields=True, tag_field="type", tag="output_text"):
@@ -45,7 +55,7 @@ class Item(msgspec.Struct, forbid_unknown_fields=True):
 
     type: Literal["message", "function_call", "function_call_output"] = "message"
     role: Literal["system", "developer", "user", "assistant"] | None = None
-    content: str | list[InputText | OutputText] | None = None
+    content: str | list[InputText | OutputText | InputImage] | None = None
     call_id: str | None = None
     name: Name | None = None
     arguments: str | None = None
@@ -176,7 +186,7 @@ def _messages(asked: ResponsesRequest) -> list[Message]:
                 raise Refused(400, f"input[{index}]: a {item.type} has no {name}", field="input")
         if item.type == "message":
             assert item.role is not None
-            found.append(Message(item.role, _text(item.content)))
+            found.append(Message(item.role, _content(item.content)))
         elif item.type == "function_call_output":
             found.append(Message("tool", _text(item.output), tool_call_id=item.call_id))
         else:
@@ -197,5 +207,21 @@ _NEEDED: Mapping[str, Sequence[str]] = {
 _OWN = {name for names in _NEEDED.values() for name in names}
 
 
-def _text(content: str | Sequence[InputText | OutputText] | None) -> str:
-    return content if isinstance(content, str) else "".join(part.text for part in content or ())
+def _content(
+    content: str | Sequence[InputText | OutputText | InputImage] | None,
+) -> str | list[TextPart | ImagePart]:
+    """Return the text of a message, or its parts if one is a picture."""
+    if isinstance(content, str) or not any(isinstance(part, InputImage) for part in content or ()):
+        return _text(content)
+    return [
+        ImagePart(ImageUrl(part.image_url, part.detail))
+        if isinstance(part, InputImage)
+        else TextPart(part.text)
+        for part in content or ()
+    ]
+
+
+def _text(content: str | Sequence[InputText | OutputText | InputImage] | None) -> str:
+    if isinstance(content, str):
+        return content
+    return "".join(part.text for part in content or () if not isinstance(part, InputImage))

@@ -13,7 +13,7 @@ from edgehone.core.errors import InputError
 from edgehone.serve.asked import no_model, texts_or_ids
 from edgehone.serve.http import Refused, read_json
 from edgehone.serve.metrics import Metrics
-from edgehone.serve.model import LanguageModel, Model
+from edgehone.serve.model import LanguageModel, Model, Prompt
 from edgehone.serve.openai import options
 from edgehone.serve.openai.answers import CHAT, COMPLETION, Answer, Form
 from edgehone.serve.openai.requests import ChatRequest, CompletionRequest, StreamOptions
@@ -53,8 +53,8 @@ class OpenAI:
         """Answer a conversation."""
         asked = await read_json(request, ChatRequest)
         model = self._model(asked.model)
-        ids, tools = await conversation(asked, model)
-        return await self._answer(request, asked, model, CHAT, [ids], tools)
+        prompt, tools = await conversation(asked, model)
+        return await self._answer(request, asked, model, CHAT, [prompt], tools)
 
     async def completions(self, request: Request) -> Response:
         """Continue one or several plain texts."""
@@ -66,7 +66,7 @@ class OpenAI:
             ids = [await model.prompts.prompt(one) if isinstance(one, str) else one for one in prompts]
         except InputError as error:
             raise Refused(400, error.message, field="prompt") from None
-        return await self._answer(request, asked, model, COMPLETION, ids)
+        return await self._answer(request, asked, model, COMPLETION, list(map(Prompt, ids)))
 
     async def responses(self, request: Request) -> Response:
         """Answer a conversation in the form of the Responses API, which stores nothing."""
@@ -74,8 +74,8 @@ class OpenAI:
         model = self._model(given.model)
         asked = as_chat(given)
         try:
-            ids, tools = await conversation(asked, model)
-            (one,) = wanted(asked, model, [ids], tools)
+            prompt, tools = await conversation(asked, model)
+            (one,) = wanted(asked, model, [prompt], tools)
         except Refused as error:
             field = _FIELDS.get(error.field or "", error.field)
             raise Refused(error.status, error.message, field=field, headers=error.headers) from None
@@ -100,12 +100,12 @@ class OpenAI:
         asked: ChatRequest | CompletionRequest,
         model: LanguageModel,
         form: Form,
-        prompts: Sequence[Sequence[int]],
+        prompts: Sequence[Prompt],
         tools: Tools | None = None,
     ) -> Response:
         told = asked.stream_options or StreamOptions()
         answer = Answer(
-            model, form, wanted(asked, model, prompts, tools), sum(map(len, prompts)), self._metrics, tools,
+            model, form, wanted(asked, model, prompts, tools), sum(one.tokens for one in prompts), self._metrics, tools,
             usage_at_end=told.include_usage, obfuscated=told.include_obfuscation,
         )  # fmt: skip
         return await (answer.stream(request) if asked.stream else answer.whole(request))

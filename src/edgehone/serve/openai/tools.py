@@ -11,7 +11,7 @@ import msgspec
 
 from edgehone.serve.http import Refused
 from edgehone.serve.model import LanguageModel
-from edgehone.serve.openai.requests import ChatRequest, Message, NamedTool, Tool
+from edgehone.serve.openai.requests import ChatRequest, Message, NamedTool, TextPart, Tool
 from edgehone.serve.openai.schemas import check_schema
 from edgehone.serve.openai.tool_calls import CallFinder
 
@@ -111,10 +111,8 @@ def _moved(schema: Any, place: str) -> Any:
 
 def template_message(message: Message, index: int) -> dict[str, Any]:
     """Return a message as chat templates take it. Raises Refused for one that is not whole."""
-    content = message.content
-    text = content if isinstance(content, str) else "".join(part.text for part in content or ())
     role = "system" if message.role == "developer" else message.role
-    found: dict[str, Any] = {"role": role, "content": text}
+    found: dict[str, Any] = {"role": role, "content": _content(message)}
     if message.name:
         found["name"] = message.name
     if (role == "tool") is not (message.tool_call_id is not None):
@@ -140,6 +138,21 @@ def template_message(message: Message, index: int) -> dict[str, Any]:
             for call in message.tool_calls
         ]
     return found
+
+
+def _content(message: Message) -> str | list[dict[str, str]]:
+    """Return the text of a message, or its parts if one is a picture."""
+    content = message.content
+    if isinstance(content, str):
+        return content
+    parts = content or ()
+    texts = [part.text for part in parts if isinstance(part, TextPart)]
+    if len(texts) == len(parts):
+        return "".join(texts)
+    return [
+        {"type": "text", "text": part.text} if isinstance(part, TextPart) else {"type": "image"}
+        for part in parts
+    ]
 
 
 def _arguments(text: str, index: int) -> dict[str, Any]:

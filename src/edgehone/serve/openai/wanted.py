@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from edgehone.core.errors import InputError
 from edgehone.serve.http import Refused
-from edgehone.serve.model import LanguageModel, Wanted
+from edgehone.serve.model import LanguageModel, Prompt, Wanted
 from edgehone.serve.openai import options
+from edgehone.serve.openai.pictures import picture_of
 from edgehone.serve.openai.requests import MOST_CHOICES, ChatRequest, CompletionRequest
 from edgehone.serve.openai.tools import Tools, check_template, read_tools, template_message
 
@@ -15,28 +16,33 @@ from edgehone.serve.openai.tools import Tools, check_template, read_tools, templ
 _COMPLETION_TOKENS = 16
 
 
-async def conversation(asked: ChatRequest, model: LanguageModel) -> tuple[list[int], Tools | None]:
-    """Return the ids of a conversation in the model's chat template, and the tools that its answer may call.
+async def conversation(asked: ChatRequest, model: LanguageModel) -> tuple[Prompt, Tools | None]:
+    """Return a conversation in the model's chat template, and the tools that its answer may call.
 
     Raises Refused for what the model, its engine or its template cannot do.
     """
     options.check(asked, model)
     tools = read_tools(asked, model)
     messages = [template_message(one, index) for index, one in enumerate(asked.messages)]
-    if not await model.prompts.has_template():
+    picture = picture_of(asked.messages)
+    if picture is not None and model.served.pictures is None:
+        raise Refused(
+            400, f"{model.name} is not a vision-language model: it takes no pictures", field="messages"
+        )
+    alone = picture is not None and len(messages) == 1 and tools is None
+    if not alone and not await model.prompts.has_template():
         raise Refused(400, f"{model.name} has no chat template: use /v1/completions", field="messages")
     try:
         await check_template(model, messages, tools)
-        ids = await model.prompts.conversation(messages, tools.described if tools else ())
+        return await model.prompt_of(messages, tools.described if tools else (), picture), tools
     except InputError as error:
         raise Refused(400, error.message, field="messages") from None
-    return ids, tools
 
 
 def wanted(
     asked: ChatRequest | CompletionRequest,
     model: LanguageModel,
-    prompts: Sequence[Sequence[int]],
+    prompts: Sequence[Prompt],
     tools: Tools | None = None,
 ) -> list[Wanted]:
     """Return what each choice of each prompt asks of the engine. Raises Refused if there is no room for them."""
@@ -50,8 +56,8 @@ def wanted(
     most = options.count(asked) or (_COMPLETION_TOKENS if raw else None)
     try:
         return [
-            Wanted(ids, model.fitting(ids, most), stop, options.of_choice(drawn, index))
-            for ids in prompts
+            Wanted(prompt, model.fitting(prompt.tokens, most), stop, options.of_choice(drawn, index))
+            for prompt in prompts
             for index in range(many)
         ]
     except InputError as error:

@@ -41,26 +41,33 @@ function follow() {
   if (view.follows) toEnd();
 }
 
-function requestOf(model, text) {
+function requestOf(model, text, url) {
   const body = { model: model.name, stream: true, stream_options: { include_usage: true }, ...numbers() };
-  if (!model.chat) return ["/v1/completions", { ...body, prompt: text }];
+  if (!model.chat && !url) return ["/v1/completions", { ...body, prompt: text }];
   const system = systemPrompt() ? [{ role: "system", content: systemPrompt() }] : [];
-  const messages = [...system, ...conversation.messages, { role: "user", content: text }];
+  const messages = [...system, ...conversation.messages, { role: "user", content: contentOf(text, url) }];
   return ["/v1/chat/completions", { ...body, messages }];
 }
 
 async function send(model) {
   const text = byId("prompt").value;
+  const url = model?.pictures ? picture.url : "";
   if (conversation.running || !text.trim()) return;
+  // A model sees one picture in a conversation; without a chat template it holds none.
+  const restarted = url && conversation.messages.length > 0;
+  if (url || !model.chat) conversation.messages = [];
   let path, body;
   try {
-    [path, body] = requestOf(model, text);
+    [path, body] = requestOf(model, text, url);
   } catch (error) {
     announce(error.message);
     return;
   }
   byId("prompt").value = "";
+  showPicture("");
   const asked = entry("You", text);
+  if (url) asked.append(make("img", { class: "picture", src: url, alt: "The picture that was sent" }));
+  if (restarted) asked.append(make("p", { class: "hint" }, "A new picture starts another conversation: what was said before was not sent."));
   const answer = entry(model.name, "");
   const found = { text: "", tokens: 0, reason: "", begun: performance.now(), first: 0, last: 0 };
   begin(answer);
@@ -69,11 +76,14 @@ async function send(model) {
     finish(answer, figures(found));
   } catch (error) {
     if (error.name === "AbortError") finish(answer, [...figures(found), "stopped"]);
-    else refuse(error, asked, answer, text);
+    else {
+      refuse(error, asked, answer, text);
+      if (url) showPicture(url, "again");
+    }
   } finally {
     end();
   }
-  if (found.text) conversation.messages.push({ role: "user", content: text }, { role: "assistant", content: found.text });
+  if (found.text) conversation.messages.push({ role: "user", content: contentOf(text, url) }, { role: "assistant", content: found.text });
 }
 
 function begin(answer) {

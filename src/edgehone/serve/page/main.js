@@ -36,6 +36,8 @@ async function showModel() {
   if (speaks) {
     byId("text").setAttribute("aria-label", model.chat ? "Conversation" : "Completion");
     byId("ask").querySelector("label").textContent = model.chat ? "Message" : "Text to continue";
+    byId("choose-picture").hidden = !model.pictures;
+    if (!model.pictures) showPicture("");
     showSettings(model);
   }
   showState();

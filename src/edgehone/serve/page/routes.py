@@ -22,7 +22,7 @@ from edgehone.inference.run_bundle import has_template
 from edgehone.serve.model import LanguageModel, Model
 from edgehone.serve.operations import Operation
 
-_SCRIPTS = ("api.js", "elements.js", "settings.js", "conversation.js", "graph.js", "figures.js", "main.js")
+_SCRIPTS = ("api.js", "elements.js", "settings.js", "pictures.js", "conversation.js", "graph.js", "figures.js", "main.js")
 
 
 class Page:
@@ -50,7 +50,7 @@ class Page:
         return Response(self._body, headers=self._headers, media_type="text/html")
 
     async def models(self, request: Request) -> Response:
-        """Return the models with their kind, whether they hold conversations, and the options of their engines."""
+        """Return the models with their kind, whether they hold conversations and see pictures, and their options."""
         body = {"models": [_described(model) for model in self._models.values()]}
         return Response(msgspec.json.encode(body), media_type="application/json")
 
@@ -72,6 +72,7 @@ def _described(model: Model) -> dict[str, Any]:
     described: dict[str, Any] = {"name": model.name, "kind": bundle.manifest.kind}
     if isinstance(model, LanguageModel):
         described |= {"chat": has_template(bundle), "options": sorted(model.engine.options)}
+        described["pictures"] = model.served.pictures is not None
     return described
 
 
