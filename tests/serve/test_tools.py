@@ -117,7 +117,13 @@ class Scripted:
     async def end(self) -> None: ...
 
     async def answer(
-        self, ids: Sequence[int], count: int, ends: Sequence[int], options: Mapping[str, Any], deadline: float
+        self,
+        ids: Sequence[int],
+        picture: None,
+        count: int,
+        ends: Sequence[int],
+        options: Mapping[str, Any],
+        deadline: float,
     ) -> AsyncIterator[Produced]:
         for at, token in enumerate(self._ids, 1):
             self.told += 1

@@ -6,16 +6,18 @@ import re
 from collections.abc import Sequence
 
 from edgehone.serve.http import Refused
+from edgehone.serve.model import LanguageModel
 from edgehone.serve.openai.requests import ImagePart, Message
 
 TYPES = ("png", "jpeg", "webp", "gif", "bmp")
 _DATA = re.compile(rf"data:image/({'|'.join(TYPES)}|jpg);base64,")
 
 
-def picture_of(messages: Sequence[Message]) -> str | None:
+def picture_of(messages: Sequence[Message], model: LanguageModel) -> str | None:
     """Return the picture in the messages as base64, None if there is none.
 
-    Raises Refused by name for several pictures, one that the user did not send, an address, and other data.
+    Raises Refused by name for a model that takes none, several pictures, one that the user did not send, an address,
+    and other data.
     """
     found = [
         (message, part, index)
@@ -26,6 +28,8 @@ def picture_of(messages: Sequence[Message]) -> str | None:
     ]
     if not found:
         return None
+    if model.served.pictures is None:
+        raise _refused(f"{model.name} is not a vision-language model: it takes no pictures")
     if len(found) > 1:
         raise _refused(f"the messages have {len(found)} pictures; at most one is taken")
     ((message, part, index),) = found

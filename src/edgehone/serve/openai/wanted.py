@@ -24,11 +24,7 @@ async def conversation(asked: ChatRequest, model: LanguageModel) -> tuple[Prompt
     options.check(asked, model)
     tools = read_tools(asked, model)
     messages = [template_message(one, index) for index, one in enumerate(asked.messages)]
-    picture = picture_of(asked.messages)
-    if picture is not None and model.served.pictures is None:
-        raise Refused(
-            400, f"{model.name} is not a vision-language model: it takes no pictures", field="messages"
-        )
+    picture = picture_of(asked.messages, model)
     alone = picture is not None and len(messages) == 1 and tools is None
     if not alone and not await model.prompts.has_template():
         raise Refused(400, f"{model.name} has no chat template: use /v1/completions", field="messages")

@@ -22,7 +22,9 @@ from edgehone.inference.run_bundle import has_template
 from edgehone.serve.model import LanguageModel, Model
 from edgehone.serve.operations import Operation
 
-_SCRIPTS = ("api.js", "elements.js", "settings.js", "pictures.js", "conversation.js", "graph.js", "figures.js", "main.js")
+_SCRIPTS = (
+    "api.js", "elements.js", "settings.js", "pictures.js", "conversation.js", "graph.js", "figures.js", "main.js",
+)  # fmt: skip
 
 
 class Page:
