@@ -67,7 +67,10 @@ class Blobs:
         """Return the digests and sizes of a blob's chunks, in order. Raises InputError if the list is damaged."""
         path = self.chunk_list(digest)
         try:
-            rows = [line.split() for line in path.read_text("ascii").splitlines()]
+            *lines, end = path.read_text("ascii").split("\n")
+            if end or not lines:
+                raise ValueError("it is cut")
+            rows = [line.split() for line in lines]
             return [(f"sha256:{hexadecimal}", int(size)) for hexadecimal, size in rows]
         except (OSError, ValueError) as error:
             raise _damaged(digest, f"its list of chunks {path} cannot be read") from error
@@ -97,8 +100,11 @@ class Blobs:
             if self.whole(digest).exists():
                 yield from _file_pieces(self.whole(digest))
             elif self.chunk_list(digest).exists():
-                for chunk, _ in self.chunks_of(digest):
-                    yield self.chunk(chunk).read_bytes()
+                for chunk, size in self.chunks_of(digest):
+                    data = self.chunk(chunk).read_bytes()
+                    if len(data) != size:
+                        raise _damaged(digest, f"its chunk {chunk} has {len(data)} bytes, not {size}")
+                    yield data
             else:
                 raise _damaged(digest, "it is missing")
         except FileNotFoundError as error:
@@ -119,6 +125,12 @@ class Blobs:
                 adding.sync()
         except OSError as error:
             raise disk_error(error, self.folder) from error
+
+    @contextmanager
+    def keeping(self) -> Iterator[None]:
+        """Keep `collect` from removing anything meanwhile."""
+        with file_lock(self.folder / "lock", shared=True):
+            yield
 
     def write_index(self, manifests: Iterable[dict[str, Any]]) -> None:
         """Write the layout's index.json."""

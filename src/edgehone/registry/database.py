@@ -175,7 +175,7 @@ def _as_ours(text: str, label: str, file: Path | None) -> EdgehoneError:
     if file is None:
         hint = "check that the server runs and that the URL's user may use the database"
         return SetupError(f"the registry's database {label} cannot be used: {text}", hint=hint)
-    if "full" in text or "disk I/O" in text:
+    if "is full" in text or "disk I/O" in text:
         hint = "free some space and run the same command again: nothing was changed"
         return SetupError(f"no space left on the disk of {file.parent} for the database: {text}", hint=hint)
     if "locked" in text:

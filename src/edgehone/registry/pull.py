@@ -26,12 +26,13 @@ def pull(registry: Registry, reference: Reference, out: Path, *, key: Path | Non
     `out` holds other files; SetupError if the disk is full.
     """
     check_target(out)
-    with registry.database.reading() as connection:
-        version = find(connection, reference)
-    _, files = manifest_of(registry, version)
-    with staged(out) as folder:
-        write_files(registry.blobs, files, folder)
-        check_bundle(folder, version.reference, key)
+    with registry.blobs.keeping():
+        with registry.database.reading() as connection:
+            version = find(connection, reference)
+        _, files = manifest_of(registry, version)
+        with staged(out) as folder:
+            write_files(registry.blobs, files, folder)
+            check_bundle(folder, version.reference, key)
     return version
 
 

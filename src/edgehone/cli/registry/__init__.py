@@ -18,7 +18,7 @@ EXAMPLE = """examples:
   edgehone registry push demo-model:3 --to oci://registry.example/models/demo:3
   edgehone registry pull demo-model:production --out ./bundle
 """
-ACTIONS = ("push", "pull", "list", "show")
+ACTIONS = ("push", "pull", "list", "show", "history", "alias", "rollback", "at", "diff", "gc", "verify")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

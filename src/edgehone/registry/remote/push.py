@@ -52,6 +52,13 @@ def push_to(registry: Registry, version: Version, url: str, *, by: str, limits: 
     address = parse(url)
     if address.digest:
         raise InputError(f"{url}: a push needs a tag", hint=f"oci://{address.host}/{address.repository}:TAG")
+    with registry.blobs.keeping():
+        sent = _send(registry, version, address, limits)
+    note_copy(registry, version, address, by=by, detail=sent.to_json())
+    return sent
+
+
+def _send(registry: Registry, version: Version, address: Address, limits: Limits | None) -> Sent:
     config, files = manifest_of(registry, version)
     blobs = {file.digest: file for file in files} | {
         config["digest"]: File("", config["digest"], config["size"])
@@ -75,9 +82,7 @@ def push_to(registry: Registry, version: Version, url: str, *, by: str, limits: 
             client.put_manifest(address.reference, manifest)
         if lists := chunk_lists.lists_of(registry.blobs, files):
             chunk_lists.attach(client, manifest, lists)
-    sent = Sent(str(address), version.digest, **amounts, before=before if before != version.digest else None)
-    note_copy(registry, version, address, by=by, detail=sent.to_json())
-    return sent
+    return Sent(str(address), version.digest, **amounts, before=before if before != version.digest else None)
 
 
 def _elsewhere(registry: Registry, address: Address) -> dict[str, list[str]]:

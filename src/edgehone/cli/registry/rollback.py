@@ -1,0 +1,33 @@
+"""Let an alias point to the version that it pointed to before; again, to the one before that."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from edgehone.cli.registry.common import add_who, opened, who
+from edgehone.cli.registry.history import line
+
+EXAMPLE = """examples:
+  edgehone registry rollback demo-model production --why "errors since noon"
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the action's arguments."""
+    parser.add_argument("name", metavar="NAME", help="the model")
+    parser.add_argument("alias", metavar="ALIAS", help="the alias")
+    parser.add_argument("--why", metavar="TEXT", required=True, help="the reason, for the history")
+    add_who(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the action."""
+    registry = opened(args)
+    from edgehone.registry.aliases import roll_back
+    from edgehone.registry.names import check_alias, check_name
+
+    name, alias = check_name(args.name), check_alias(args.alias)
+    event = roll_back(registry, name, alias, by=who(args), why=args.why)
+    print(json.dumps(event.to_json(), indent=1) if args.json else line(event))
+    return 0
