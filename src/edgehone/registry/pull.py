@@ -13,6 +13,7 @@ from edgehone.attestation.keys import read_verification_key
 from edgehone.attestation.verify import Verified, verify_bundle
 from edgehone.bundle import check_target
 from edgehone.bundle.write import replace_bundle
+from edgehone.core.errors import InputError
 from edgehone.registry.blobs import Blobs, disk_error, sync_folder
 from edgehone.registry.modelpack import File
 from edgehone.registry.names import Reference
@@ -73,8 +74,8 @@ def _write(path: Path, pieces: Iterable[bytes], mode: int) -> None:
 
 
 def check_bundle(folder: Path, source: str, key: Path | None) -> Verified:
-    """Verify the bundle in a folder, and its signature if a key is given. Raises NotVerified, which names `source`."""
+    """Verify the bundle in a folder, and its signature if a key is given. Raises InputError, which names `source`."""
     try:
         return verify_bundle(folder, read_verification_key([key]) if key else None)
     except NotVerified as error:
-        raise NotVerified(error.message.replace(str(folder), source), hint=error.hint) from error
+        raise InputError(error.message.replace(str(folder), source), hint=error.hint) from error
