@@ -138,7 +138,7 @@ def _by_certificate(sealed: Sealed, key: VerificationKey) -> tuple[EllipticCurve
     if not isinstance(public, EllipticCurvePublicKey) or public.curve.name not in CURVES:
         raise NotVerified(f"the certificate in {sealed.name} has no key of {', '.join(CURVES)}", hint=_HINT)
     known = next((one for one in key.public if fingerprint(one) == fingerprint(public)), None)
-    if key.trusted or known is None:
+    if known is None:
         check_trusted(chain, key)
     check_not_revoked(fingerprint(public), key)
     return public, f"{chain[0].subject.rfc4514_string()}, key SHA256:{fingerprint(public)}"

@@ -223,7 +223,7 @@ def _read_revoked(files: Sequence[str | Path]) -> Revoked:
     lists: list[CertificateRevocationList] = []
     for file in files:
         data = _read(file, "the revocation list")
-        if b"-----BEGIN X509 CRL-----" in data or data[:1] == b"\x30":
+        if b"-----BEGIN X509 CRL-----" in data or re.match(rb"\x30[\x81-\x84]", data):  # DER: a long sequence
             lists.append(_crl(data, file))
         else:
             fingerprints.update(_fingerprints(data, file))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from datetime import UTC
 from typing import TYPE_CHECKING
 
 from edgehone.attestation.errors import NotVerified
@@ -37,7 +38,7 @@ def check_trusted(chain: Sequence[Certificate], key: VerificationKey) -> None:
         policy = (
             verification.PolicyBuilder()
             .store(verification.Store(list(key.trusted)))
-            .time(key.time.replace(tzinfo=None))
+            .time(key.time.astimezone(UTC).replace(tzinfo=None))
             .extension_policies(
                 ca_policy=verification.ExtensionPolicy.webpki_defaults_ca(),
                 ee_policy=verification.ExtensionPolicy.permit_all(),

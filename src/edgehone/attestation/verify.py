@@ -66,11 +66,14 @@ def verify_bundle(bundle: Path, key: VerificationKey | None = None) -> Verified:
     """
     if not bundle.is_dir():
         raise InputError(f"no such bundle: {bundle}", hint="give the folder of a bundle")
+    if not any((bundle / name).is_file() for name in (MANIFEST, SIGNATURE)):
+        read(bundle)  # raises: it is none, so that its files, perhaps a whole disk, are not read
     files = read_files(bundle)
     digests = {name: digest for name, digest in files.digests.items() if name != SIGNATURE}
     is_signed = SIGNATURE in files.digests
     if key is not None and not is_signed:
-        _refuse(bundle, [*files.problems, "it is not signed"], hint="edgehone certify BUNDLE --key FILE")
+        unsigned = f"it is not signed: {SIGNATURE} is missing"
+        _refuse(bundle, [unsigned, *files.problems], hint="edgehone certify BUNDLE --key FILE")
     # The signature first: what nobody trusted has signed is hardly read.
     signed_by = _check_signature(bundle, key, digests, files) if is_signed else None
     opened = read(bundle)
