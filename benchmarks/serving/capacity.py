@@ -9,10 +9,10 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks.serving.client import Answered, Client
-from benchmarks.serving.load import Ask, closed, completion, quantile, scheduled, served, windows
-from benchmarks.serving.started import Started, server
 from edgehone.inputs.texts import shipped
+from edgehone.serve.load.client import Answered, Client
+from edgehone.serve.load.loads import Ask, closed, completion, quantile, scheduled, served, windows
+from edgehone.serve.load.started import Started, server
 
 PLACES, TOKENS, CHARACTERS = 8, 32, 100
 MOST_P99_RATIO, MOST_REFUSAL_MS, MOST_HEALTH_MS, MOST_GROWTH = 1.5, 10.0, 50.0, 1.1

@@ -11,9 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import edgehone
-from benchmarks.serving.client import Client
-from benchmarks.serving.started import server, service_of
 from edgehone.serve.infer.served import ServedGraph, read_graph
+from edgehone.serve.load.client import Client
+from edgehone.serve.load.started import server, service_of
 from edgehone.serve.served import Limits
 
 ROUNDS, REQUESTS = 9, 200

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 from benchmarks.serving.capacity import _table
-from benchmarks.serving.client import Answered
-from benchmarks.serving.load import quantile, windows
+from edgehone.serve.load.client import Answered
+from edgehone.serve.load.loads import quantile, windows
 
 
 def answers(count: int, seconds: float, status: int = 200) -> list[Answered]:

@@ -167,10 +167,10 @@ def render(
 
 @lru_cache(maxsize=4)
 def _compiled(template: str) -> Any:
-    return _environment().from_string(template)
+    return environment().from_string(template)
 
 
-def _environment() -> Any:
+def environment() -> Any:
     """Return Jinja's sandbox with the settings and functions that transformers gives to templates."""
     import jinja2
     from jinja2.ext import Extension, loopcontrols
@@ -188,13 +188,13 @@ def _environment() -> Any:
     def raise_exception(message: str) -> None:
         raise jinja2.TemplateError(message)
 
-    environment = ImmutableSandboxedEnvironment(
+    made = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, Generation]
     )
-    environment.filters["tojson"] = _to_json
-    environment.globals["raise_exception"] = raise_exception
-    environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
-    return environment
+    made.filters["tojson"] = _to_json
+    made.globals["raise_exception"] = raise_exception
+    made.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
+    return made
 
 
 def _to_json(

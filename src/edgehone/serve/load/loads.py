@@ -6,10 +6,11 @@ import asyncio
 import itertools
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.serving.client import Answered, Client
+from edgehone.serve.load.client import Answered, Client
 
 Ask = Callable[[Client, int], Awaitable[Answered]]
 
@@ -30,6 +31,24 @@ async def closed(where: int | Path, ask: Ask, clients: int, requests: int) -> li
     ]
 
 
+async def closed_for(where: int | Path, ask: Ask, clients: int, seconds: float) -> list[Answered]:
+    """Let each of the clients send requests one after the other for so many seconds."""
+    numbers, end = itertools.count(), time.perf_counter() + seconds
+
+    async def one() -> list[Answered]:
+        client, answers = Client(where), list[Answered]()
+        try:
+            while time.perf_counter() < end:
+                answers.append(await ask(client, next(numbers)))
+        finally:
+            client.close()
+        return answers
+
+    return [
+        answer for answers in await asyncio.gather(*(one() for _ in range(clients))) for answer in answers
+    ]
+
+
 async def scheduled(where: int | Path, ask: Ask, per_second: float, seconds: float) -> list[Answered]:
     """Send a request every 1 / per_second s. Its time counts from when it was due, so a late client hides nothing."""
     idle: list[Client] = []
@@ -41,7 +60,7 @@ async def scheduled(where: int | Path, ask: Ask, per_second: float, seconds: flo
         client = idle.pop() if idle else Client(where)
         answer = await ask(client, number)
         idle.append(client)
-        return Answered(answer.status, answer.tokens, due, answer.first, answer.ended)
+        return replace(answer, begun=due)
 
     answers = await asyncio.gather(*(one(number) for number in range(int(per_second * seconds))))
     for client in idle:

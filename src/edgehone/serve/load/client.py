@@ -1,4 +1,4 @@
-"""A small HTTP client for benchmarks. It costs little, and it is the same for the server and for the engine alone."""
+"""A small HTTP client for load. It costs little, and it is the same for the server and for the engine alone."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 _TOKENS = re.compile(rb'"(?:completion_tokens|tokens_predicted)":\s*(\d+)')
-_TAIL = 4096
+# Bytes of a body that are kept.
+_TAIL = 65_536
 JSON = "Content-Type: application/json\r\n"
 
 
@@ -20,7 +21,7 @@ JSON = "Content-Type: application/json\r\n"
 class Answered:
     """An answer: its status, the tokens that it says it has, and times on the clock of time.perf_counter.
 
-    `first` is when the first byte of the body came.
+    `first` is when the first byte of the body came. `tail` are the last bytes of the body, all of one that is shorter.
     """
 
     status: int
@@ -28,6 +29,7 @@ class Answered:
     begun: float
     first: float
     ended: float
+    tail: bytes = b""
 
     @property
     def seconds(self) -> float:
@@ -75,7 +77,9 @@ class Client:
         if b"connection: close" in head or isinstance(self._where, Path):
             self.close()
         found = _TOKENS.findall(tail)
-        return Answered(int(head.split(b" ", 2)[1]), int(found[-1]) if found else 0, begun, first, ended)
+        return Answered(
+            int(head.split(b" ", 2)[1]), int(found[-1]) if found else 0, begun, first, ended, tail
+        )
 
     async def _body(self, head: bytes) -> tuple[float, bytes]:
         """Read the body. Returns when its first byte came, and its last bytes."""

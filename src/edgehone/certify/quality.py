@@ -1,0 +1,98 @@
+"""Quality on text that the run did not use: the accuracy kept, long contexts, and the chat template."""
+
+from __future__ import annotations
+
+from edgehone.certify.found import Found, Skipped, counted, judged
+from edgehone.certify.profile import Rule
+from edgehone.certify.scored import Scored, scored
+from edgehone.certify.subject import Subject
+from edgehone.core.figure import Figure
+from edgehone.evaluation import statistics as st
+from edgehone.evaluation.quality import kept_ratio
+from edgehone.inference.run_bundle import has_template, tokenizer_input
+from edgehone.worker.perturbed_windows import CLEAN
+
+# A conversation shorter than this has lost its content.
+_TURNS = ["What is the capital of France?", "Paris.", "And of Italy?"]
+
+
+def accuracy(subject: Subject, rule: Rule) -> Found:
+    """Judge the share of the original's next-token accuracy that is kept."""
+    found = subject.once(scored)
+    return judged(_kept(found), ">=", rule.limit, "low", "accuracy kept", _evidence(found))
+
+
+def long_context(subject: Subject, rule: Rule) -> Found:
+    """Judge how much more the end of the workload's context diverges from the original than its beginning."""
+    import numpy as np
+
+    found = subject.once(scored)
+    if found.long is None:
+        raise Skipped(
+            "the text is too short for a window of the workload's context: give a longer --eval FILE"
+        )
+    kl, windows = found.long.candidate["kl"], found.long.candidate["window"]
+    by_window = np.stack([kl[windows == one] for one in np.unique(windows)])
+    quarter = by_window.shape[1] // 4
+    growth = by_window[:, -quarter:].mean(1) - by_window[:, :quarter].mean(1)
+    eighths = [float(part.mean()) for part in np.array_split(by_window, 8, axis=1)]
+    evidence = {
+        "tokens": int(by_window.shape[1]),
+        "kl_by_eighth": eighths,
+        "growth_by_window": growth.tolist(),
+    }
+    figure = st.mean_interval(growth).figure("nats per token")
+    what = f"divergence in the last quarter of {by_window.shape[1] + 1} tokens beyond that in the first"
+    return judged(figure, "<=", rule.limit, "high", what, evidence)
+
+
+def chat_template(subject: Subject, rule: Rule) -> Found:
+    """Check that the chat template renders, that its special tokens are single ids, and that a text can end."""
+    bundle = subject.bundle
+    if not has_template(bundle):
+        if bundle.decision.model.get("chat_template"):
+            return counted(["the original has a chat template and the bundle has none"], "")
+        ends = bundle.manifest.eos
+        problems = [] if ends else _without_ends(subject)
+        return counted(
+            problems, f"the model has no chat template; its texts end with the ids {list(ends)}", n=1
+        )
+    facts = subject.run(
+        "edgehone.worker.conversation:describe",
+        {"turns": _TURNS, "eos": list(bundle.manifest.eos)},
+        tokenizer_input(bundle),
+    ).facts
+    return counted(
+        facts["problems"],
+        f"{len(_TURNS)} turns are {len(facts['ids'])} ids; texts end with the ids {list(bundle.manifest.eos)}",
+        facts,
+        n=1,
+    )
+
+
+def _without_ends(subject: Subject) -> list[str]:
+    if subject.bundle.decision.model.get("tokenizer") is None:
+        return []  # a model without a tokenizer of its own names no end of a text
+    return ["the manifest names no id that ends a text, so no answer ends by itself"]
+
+
+def _kept(found: Scored) -> Figure:
+    part = found.kind(CLEAN)
+    return kept_ratio(
+        part.candidate["correct"],
+        part.original["correct"],
+        part.candidate["window"],
+        "the original predicts no token correctly",
+    )
+
+
+def _evidence(found: Scored) -> dict[str, object]:
+    part = found.kind(CLEAN)
+    return {
+        "text": found.text,
+        "windows": found.layout[CLEAN],
+        "correct_original": float(part.original["correct"].mean()),
+        "correct_candidate": float(part.candidate["correct"].mean()),
+        "kl_mean": float(part.candidate["kl"].mean()),
+        "excess_nats_by_window": part.excess().tolist(),
+    }

@@ -1,0 +1,158 @@
+"""Start a server, and find its processes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from edgehone.core.errors import JobError
+from edgehone.execution import service
+from edgehone.execution.job import Job
+from edgehone.serve.channel import Channel
+from edgehone.serve.load.client import Client
+
+# A server that is not ready by then does not get ready.
+PATIENCE = 600.0
+
+
+@dataclass(frozen=True)
+class Started:
+    """A server that is ready: its process, its port, and the seconds from its start until it was ready."""
+
+    process: psutil.Process
+    port: int
+    seconds: float
+
+    @property
+    def llama_server(self) -> psutil.Process | None:
+        """The llama-server of its engine, if it has one."""
+        children = self.process.children(recursive=True)
+        return next((one for one in children if one.name() == "llama-server"), None)
+
+    @property
+    def llama_socket(self) -> Path:
+        """The Unix socket on which that listens."""
+        assert self.llama_server is not None
+        words = self.llama_server.cmdline()
+        return Path(words[words.index("--host") + 1])
+
+    @property
+    def engine(self) -> psutil.Process | None:
+        """The process that runs the engine, None while there is none."""
+        found = (one for one in self.process.children(recursive=True) if role_of(one) == "engine")
+        return next(found, None)
+
+    def memory(self) -> dict[str, float]:
+        """Return the memory (PSS) in MB of the server and of its children, without a llama-server."""
+        found = {"server": self.process.memory_full_info().pss / 1e6}
+        for child in self.process.children(recursive=True):
+            if child.name() != "llama-server":
+                role = role_of(child) or "other"
+                found[role] = found.get(role, 0.0) + child.memory_full_info().pss / 1e6
+        return found
+
+    def resident(self) -> float:
+        """Return the resident memory in MB of the server and of all its children."""
+        total = self.process.memory_info().rss
+        for child in self.process.children(recursive=True):
+            try:
+                total += child.memory_info().rss
+            except psutil.NoSuchProcess:  # it ended meanwhile
+                continue
+        return total / 1e6
+
+
+def role_of(process: psutil.Process) -> str | None:
+    """Return "engine" or "text", by what a process was started for; None for another program, or one that ended."""
+    try:
+        folder = Path(json.loads(process.cmdline()[-1])["args"][0])
+        call = json.loads((folder / "job.json").read_text("utf-8"))["call"]
+    except (ValueError, IndexError, KeyError, TypeError, OSError, psutil.Error):
+        return None
+    return "text" if ".text_service:" in call else "engine"
+
+
+@asynccontextmanager
+async def server(
+    bundle: Path, *words: str, env: Mapping[str, str] | None = None, log: Path | None = None
+) -> AsyncIterator[Started]:
+    """Serve a bundle until the block ends, and wait until it is ready. What it says goes to the file `log`, if given.
+
+    Raises JobError if it ends before, or does not get ready.
+    """
+    begun = time.perf_counter()
+    command = [
+        sys.executable,
+        "-m",
+        "edgehone.cli.main",
+        "serve",
+        str(bundle),
+        "--port",
+        "0",
+        "--json",
+        *words,
+    ]
+    errors = log.open("w+", encoding="utf-8") if log else None
+    try:
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=errors, text=True, env={**os.environ, **(env or {})}
+        ) as process:
+            try:
+                port = _port(process, log)
+                await _ready(process, port, log)
+                yield Started(psutil.Process(process.pid), port, time.perf_counter() - begun)
+            finally:
+                process.terminate()
+    finally:
+        if errors:
+            errors.close()
+
+
+def _port(process: subprocess.Popen[str], log: Path | None) -> int:
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    if not line:
+        raise _ended(process.wait(), log)
+    return int(json.loads(line)["url"].rpartition(":")[2])
+
+
+async def _ready(process: subprocess.Popen[str], port: int, log: Path | None) -> None:
+    client, begun = Client(port), time.monotonic()
+    while (await client.get("/readyz")).status != 200:
+        if (code := process.poll()) is not None:
+            raise _ended(code, log)
+        if time.monotonic() - begun > PATIENCE:
+            raise JobError(f"edgehone serve is not ready after {PATIENCE:.0f} s", log=log)
+        await asyncio.sleep(0.02)
+    client.close()
+
+
+def _ended(code: int, log: Path | None) -> JobError:
+    said = log.read_text("utf-8", "replace").strip().splitlines() if log else []
+    return JobError(
+        f"edgehone serve ended with exit code {code}" + (f": {said[-1]}" if said else ""), log=log
+    )
+
+
+@asynccontextmanager
+async def service_of(job: Job) -> AsyncIterator[Channel]:
+    """Run a job that answers messages until the block ends."""
+    running = service.start(job)
+    channel = Channel(lambda message: None)
+    reading = asyncio.create_task(channel.read(await channel.connect(running.channel)))
+    try:
+        yield channel
+    finally:
+        reading.cancel()
+        await asyncio.wait([reading])  # it closes the channel
+        await asyncio.to_thread(running.end)
