@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import json
 import os
@@ -165,12 +166,25 @@ def _link(source: str, target: str) -> None:
 
 def replace_bundle(staged: Path, target: Path) -> None:
     """Move a complete bundle to `target`, in the place of an older one."""
+    if target.exists() and _exchange(staged, target):
+        shutil.rmtree(staged, ignore_errors=True)
+        return
     old = target.with_name(f".{target.name}.old")
     shutil.rmtree(old, ignore_errors=True)
     if target.exists():
         target.rename(old)
     staged.rename(target)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    """Let two folders change names in one step, so that neither name is missing at any time.
+
+    Returns False where the system cannot: renameat2 is Linux's, with the flag RENAME_EXCHANGE (2).
+    """
+    rename = getattr(ctypes.CDLL(None), "renameat2", None)
+    here = -100  # AT_FDCWD: relative paths are those of the process
+    return rename is not None and rename(here, os.fsencode(first), here, os.fsencode(second), 2) == 0
 
 
 def _write_json(path: Path, data: Any) -> None:
