@@ -203,3 +203,32 @@ def feed_by_shapes(job: WorkerJob) -> dict[str, Any]:
         for size in (3, 1, 3)
     ]
     return {"compiled": len(static._requests), "difference": float(max(differences))}
+
+
+def fill_the_cache(job: WorkerJob) -> dict[str, Any]:
+    """Ask an engine with a small KV cache for exactly as many tokens as it holds, and for more.
+
+    inputs: artifact. Returns for both the number of steps, and why each request ended with how many tokens.
+    """
+    from edgehone.backends.openvino.engine import OpenVinoEngine
+    from edgehone.backends.serving import EngineRequest
+
+    places, count = 4, 64
+    engine = OpenVinoEngine(job.inputs["artifact"], {}, job.threads, places, cache=1024)
+    found: dict[str, Any] = {}
+    for name, length in (("full", 1024 // places - count), ("more", 2 * 1024 // places)):
+        ended: dict[int, tuple[int, str | None]] = {}
+        for number in range(places):
+            ids = [3 + (at * (number + 3)) % 2000 for at in range(length)]
+            engine.add(EngineRequest(number, ids, count))
+        steps = 0
+        while engine.busy and steps < 2000:
+            steps += 1
+            for one in engine.step():
+                ended[one.number] = ended.get(one.number, (0, None))[0] + len(one.ids), one.reason
+        found[name] = {"steps": steps, "ended": list(ended.values())}
+    engine.add(EngineRequest(9, [5] * 2000, count))
+    while engine.busy:
+        found["too long"] = [(one.reason, one.error) for one in engine.step()] or found.get("too long")
+    engine.close()
+    return found

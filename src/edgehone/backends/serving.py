@@ -84,6 +84,11 @@ class Engine(Protocol):
         ...
 
     @property
+    def cache(self) -> int | None:
+        """The tokens of all prompts and answers that its KV cache holds at the same time; None: without a limit."""
+        ...
+
+    @property
     def processes(self) -> Sequence[int]:
         """The ids of the processes that compute, besides this one."""
         ...

@@ -1,10 +1,17 @@
-"""Admit as many requests as an engine answers at the same time, let some wait, and refuse the others at once."""
+"""Admit as many requests as an engine answers at the same time, let some wait, and refuse the others at once.
+
+An engine has so many places, and its KV cache holds so many tokens. A request enters the engine when there is a place
+and room in the cache for its prompt and its longest answer, so that no engine runs out of cache while it answers.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import math
 import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 
 from edgehone.core.errors import EdgehoneError
@@ -14,10 +21,10 @@ _LATEST = 60
 
 
 class Full(EdgehoneError):
-    """As many requests wait as may. `retry_after` is the number of seconds after which a place is likely."""
+    """As many requests or tokens wait as may. `retry_after` is the number of seconds after which a place is likely."""
 
-    def __init__(self, waiting: int, retry_after: int) -> None:
-        super().__init__(f"{waiting} requests are waiting, as many as may", hint="send it again later")
+    def __init__(self, waiting: str, retry_after: int) -> None:
+        super().__init__(f"{waiting} are waiting, as many as may", hint="send it again later")
         self.retry_after = retry_after
 
 
@@ -28,15 +35,30 @@ class TooLate(EdgehoneError):
         super().__init__("the request was not answered within the longest time", hint="ask for fewer tokens")
 
 
-class Admission:
-    """The places of one engine, and the queue before them. Requests get places in the order in which they came."""
+@dataclass(frozen=True)
+class _Waiting:
+    tokens: int
+    entered: asyncio.Future[None]
 
-    def __init__(self, places: int, most_waiting: int, seconds: float) -> None:
-        """`seconds` is the longest time of a request, waiting included."""
-        self._places, self._seconds = places, seconds
+
+class Admission:
+    """The places of one engine, and the queue before them. Requests get places in the order in which they came.
+
+    `waiting` and `running` count requests, `reserved` the tokens of those that run.
+    """
+
+    def __init__(
+        self, places: int, most_waiting: int, seconds: float, cache: Callable[[], int | None] = lambda: None
+    ) -> None:
+        """`seconds` is the longest time of a request, waiting included.
+
+        `cache` tells how many tokens the engine's KV cache holds, None without a limit.
+        """
+        self._places, self._seconds, self._cache = places, seconds, cache
         self.most = places + most_waiting
-        self._free = asyncio.Semaphore(places)
-        self.waiting = self.running = 0
+        self._queue: deque[_Waiting] = deque()
+        self.waiting = self.running = self.reserved = 0
+        self._queued = 0  # the tokens of those that wait
         self._mean = 1.0  # seconds of a request
         self._last = time.monotonic()
 
@@ -45,41 +67,91 @@ class Admission:
         """For how many seconds there has been no request."""
         return 0.0 if self.waiting or self.running else time.monotonic() - self._last
 
-    def admit(self, count: int = 1) -> list[Ticket]:
-        """Let `count` requests in, all or none. Each enters its ticket, `async with`, or gives it up.
+    @property
+    def most_tokens(self) -> int | None:
+        """The most tokens of all requests that run or wait: of as many caches as those that run take one of."""
+        cache = self._cache()
+        return None if cache is None else cache * self.most // self._places
+
+    def admit(self, tokens: Sequence[int] = (0,)) -> list[Ticket]:
+        """Let requests of so many tokens each in, all or none. Each enters its ticket, `async with`, or gives it up.
 
         Raises Full at once if too many wait already.
         """
-        if self.running + self.waiting + count > self.most:
-            each = self._mean / self._places
-            after = math.ceil(each * (self.waiting + count))
-            raise Full(self.waiting, max(1, min(_LATEST, after)))
-        self.waiting += count
+        most, held = self.most_tokens, self.reserved + self._queued
+        if self.running + self.waiting + len(tokens) > self.most:
+            raise self._full(f"{self.waiting} requests", self.waiting + len(tokens))
+        if most is not None and held + sum(tokens) > most:
+            # As long as the requests take that hold as many tokens as are too many.
+            share = (held + sum(tokens) - most) / most
+            raise self._full(f"requests for {self._queued} tokens", math.ceil(share * self.most))
+        self.waiting += len(tokens)
+        self._queued += sum(tokens)
         deadline = asyncio.get_running_loop().time() + self._seconds
-        return [Ticket(self, deadline) for _ in range(count)]
+        return [Ticket(self, one, deadline) for one in tokens]
 
-    async def enter(self, deadline: float) -> float:
-        """Wait for a place. Returns the loop's time. Raises TooLate at the deadline."""
+    async def enter(self, tokens: int, deadline: float) -> float:
+        """Wait for a place with so many tokens. Returns the loop's time. Raises TooLate at the deadline."""
+        loop = asyncio.get_running_loop()
+        if not self._queue and self._has_room(tokens):
+            self._take(tokens)  # at once, without the cost of a timer
+            return loop.time()
+        one = _Waiting(tokens, loop.create_future())
+        self._queue.append(one)
         try:
-            if self._free.locked():
-                async with asyncio.timeout_at(deadline):
-                    await self._free.acquire()
-            else:
-                await self._free.acquire()  # at once, without the cost of a timer
-        except TimeoutError:
-            raise TooLate from None
-        finally:
-            self.waiting -= 1
-            self._last = time.monotonic()
-        self.running += 1
-        return asyncio.get_running_loop().time()
+            async with asyncio.timeout_at(deadline):
+                await one.entered
+        except BaseException as error:
+            if one in self._queue:
+                self._queue.remove(one)
+                self.forget(tokens)
+            else:  # it got its place just now
+                self._free(tokens)
+            self._wake()
+            if isinstance(error, TimeoutError):
+                raise TooLate from None
+            raise
+        return loop.time()
 
-    def leave(self, entered: float) -> None:
+    def leave(self, tokens: int, entered: float) -> None:
         """Free a place that was entered at this time."""
-        self.running -= 1
-        self._last = time.monotonic()
         self._mean += 0.1 * (asyncio.get_running_loop().time() - entered - self._mean)
-        self._free.release()
+        self._free(tokens)
+        self._wake()
+
+    def forget(self, tokens: int) -> None:
+        """Let a request that waits leave."""
+        self.waiting -= 1
+        self._queued -= tokens
+        self._last = time.monotonic()
+
+    def _has_room(self, tokens: int) -> bool:
+        cache = self._cache()
+        # A request that is larger than the cache of an engine that has changed meanwhile runs alone.
+        fits = cache is None or self.reserved + tokens <= cache or not self.running
+        return self.running < self._places and fits
+
+    def _take(self, tokens: int) -> None:
+        self.forget(tokens)
+        self.running += 1
+        self.reserved += tokens
+
+    def _free(self, tokens: int) -> None:
+        self.running -= 1
+        self.reserved -= tokens
+        self._last = time.monotonic()
+
+    def _wake(self) -> None:
+        """Give free places to the first that wait."""
+        while self._queue and self._has_room(self._queue[0].tokens):
+            one = self._queue.popleft()
+            self._take(one.tokens)
+            if not one.entered.done():  # else it is just leaving, and frees the place itself
+                one.entered.set_result(None)
+
+    def _full(self, waiting: str, before: int) -> Full:
+        after = math.ceil(self._mean / self._places * before)
+        return Full(waiting, max(1, min(_LATEST, after)))
 
 
 class Ticket:
@@ -88,24 +160,24 @@ class Ticket:
     It must be answered before `deadline`, a time of the loop's clock.
     """
 
-    def __init__(self, admission: Admission, deadline: float) -> None:
-        self._admission, self.deadline = admission, deadline
+    def __init__(self, admission: Admission, tokens: int, deadline: float) -> None:
+        self._admission, self._tokens, self.deadline = admission, tokens, deadline
         self._used = False
         self._entered = 0.0
 
     async def __aenter__(self) -> None:
         """Wait for a place. Raises TooLate at the deadline."""
         self._used = True
-        self._entered = await self._admission.enter(self.deadline)
+        self._entered = await self._admission.enter(self._tokens, self.deadline)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Free the place."""
-        self._admission.leave(self._entered)
+        self._admission.leave(self._tokens, self._entered)
 
     def give_up(self) -> None:
         """Leave the queue if the ticket was not used."""
         if not self._used:
             self._used = True
-            self._admission.waiting -= 1
+            self._admission.forget(self._tokens)

@@ -25,11 +25,13 @@ class LanguageEngine(Supervisor[Link]):
         # What a request may ask for, and what the engine has room for. Both stay while it is restarted or unloaded.
         self.options: frozenset[str] = frozenset()
         self._context: int | None = None
+        self.cache: int | None = None  # the tokens that its KV cache holds of all requests
 
     @property
     def context(self) -> int | None:
         """The most tokens of a prompt and its answer; None if unknown."""
-        return min((one for one in (self._served.context, self._context) if one), default=None)
+        stated = (self._served.context, self._context, self.cache)
+        return min((one for one in stated if one), default=None)
 
     async def answer(
         self,
@@ -68,7 +70,7 @@ class LanguageEngine(Supervisor[Link]):
         return Link(self._served.engine)
 
     async def _prove(self, process: Link) -> Proof:
-        self.options, self._context = process.options, process.context
+        self.options, self._context, self.cache = process.options, process.context, process.cache
         return await proof.prove(process, self._served.canaries)
 
     async def _beat(self, process: Link, proven: Proof) -> None:

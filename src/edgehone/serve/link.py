@@ -23,6 +23,7 @@ class Link(EngineProcess):
         self._queues: dict[int, asyncio.Queue[Produced]] = {}
         self.options: frozenset[str] = frozenset()
         self.context: int | None = None
+        self.cache: int | None = None
         super().__init__(job)
 
     def submit(
@@ -68,6 +69,7 @@ class Link(EngineProcess):
         self._sign()
         if message.get("ready"):
             self.options, self.context = frozenset(message["options"]), message["context"]
+            self.cache = message["cache"]
             self._opened(message["processes"])
         for number, ids, reason, error, logprobs in message.get("produced", ()):
             if queue := self._queues.get(number):

@@ -75,10 +75,23 @@ class _State(Collector):
         restarts = GaugeMetricFamily(
             "edgehone_engine_restarts", "Restarts of the engine since the server began.", labels=["model"]
         )
+        cache = GaugeMetricFamily(
+            "edgehone_cache_tokens",
+            "Tokens that the engine's KV cache holds of all requests.",
+            labels=["model"],
+        )
+        reserved = GaugeMetricFamily(
+            "edgehone_cache_reserved_tokens",
+            "Tokens of the prompts and the longest answers of the requests in the engine.",
+            labels=["model"],
+        )
         for model in self._models:
             name = [model.name]
+            if isinstance(limit := getattr(model.engine, "cache", None), int):
+                cache.add_metric(name, limit)
+                reserved.add_metric(name, model.admission.reserved)
             ready.add_metric(name, float(model.problem is None))
             waiting.add_metric(name, model.admission.waiting)
             running.add_metric(name, model.admission.running)
             restarts.add_metric(name, model.engine.restarts)
-        return [ready, waiting, running, restarts]
+        return [ready, waiting, running, restarts, cache, reserved]

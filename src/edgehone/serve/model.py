@@ -41,6 +41,11 @@ class Wanted:
     stops: Sequence[str]
     options: Mapping[str, Any]
 
+    @property
+    def tokens(self) -> int:
+        """The most tokens that it takes of the engine's KV cache."""
+        return self.prompt.tokens + self.count
+
 
 @dataclass(frozen=True)
 class Piece:
@@ -61,9 +66,12 @@ class Model:
     An unloaded one has no processes; the next request loads it again.
     """
 
-    def __init__(self, served: Served, engine: Supervisor[Any]) -> None:
+    def __init__(
+        self, served: Served, engine: Supervisor[Any], cache: Callable[[], int | None] = lambda: None
+    ) -> None:
+        """`cache` tells how many tokens the KV cache of the engine holds, None without a limit."""
         self.served, self.name, self.engine = served, served.name, engine
-        self.admission = Admission(served.places, served.waiting, served.seconds)
+        self.admission = Admission(served.places, served.waiting, served.seconds, cache)
         self._loading = asyncio.Lock()
         self.unloaded = False
 
@@ -114,7 +122,8 @@ class LanguageModel(Model):
     engine: LanguageEngine
 
     def __init__(self, served: ServedLanguage, say: Callable[[str], None]) -> None:
-        super().__init__(served, LanguageEngine(served, say))
+        engine = LanguageEngine(served, say)
+        super().__init__(served, engine, lambda: engine.cache)
         self._reader = TextProcess(served.text)
         self._writer = TextProcess(served.text) if served.portable else self._reader
         self.prompts = Prompts(self._reader)
@@ -157,6 +166,8 @@ class LanguageModel(Model):
     def fitting(self, tokens: int, count: int | None) -> int:
         """Return the most new tokens after a prompt of so many: `count`, as far as the context has room.
 
+        Without `count` they are at most the share of a place in the KV cache, so that others find room beside it.
+
         Raises InputError if the prompt leaves no room for one.
         """
         context = self.engine.context
@@ -164,7 +175,9 @@ class LanguageModel(Model):
             return count or 512
         if tokens >= context:
             raise InputError(f"the prompt has {tokens} tokens; at most {context} fit")
-        return min(count or context, context - tokens)
+        cache = self.engine.cache
+        share = context if cache is None else max(1, cache // self.served.places)
+        return min(count or share, context - tokens)
 
     async def answer(self, wanted: Wanted, ticket: Ticket) -> AsyncIterator[Piece]:
         """Yield the answer piece by piece; leaving the loop early frees its place in the engine.

@@ -24,9 +24,10 @@ def serve(job: WorkerJob) -> dict[str, Any]:
     pictures (not None for a vision-language model), and channel, the file descriptor of a socket. inputs: artifact.
 
     The first message sent is {"ready": true, "options": names, "processes": ids of those that compute, "context":
-    the most tokens of a request, or null}. Messages received are requests, {"id", "ids", "count", "ends",
-    "options", "picture": [the number of ids before it, a file in base64] or null}, and {"cancel": id}. Messages sent
-    after a step are {"produced": [[id, ids, reason, error, logprobs]]},
+    the most tokens of a request, or null, "cache": the tokens that the KV cache holds of all requests, or null}.
+    Messages received are requests, {"id", "ids", "count", "ends", "options", "picture": [the number of ids before it, a
+    file in base64] or null}, and {"cancel": id}. Messages sent after a step are {"produced": [[id, ids, reason, error,
+    logprobs]]},
     where logprobs is a list of [id, its logprob, those of the likeliest: [[id, logprob]]]. Returns answered, the number
     of requests that came to their end.
     """
@@ -36,6 +37,7 @@ def serve(job: WorkerJob) -> dict[str, Any]:
         "options": sorted(engine.options),
         "processes": list(engine.processes),
         "context": engine.context,
+        "cache": engine.cache,
     }
     lines.send({"ready": True, **state})
     answered = 0

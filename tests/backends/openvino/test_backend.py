@@ -236,6 +236,14 @@ def test_the_demo_model_is_exported_compressed_scored_and_run(
                 "openvino", "openvinofunctions:probe", args, {"artifact": artifact}, tmp_path / "hetero"
             )
             assert hetero["ids"] == facts["ids"] == hetero["argmax"]
+            cache = {"artifact": artifact}
+            told = run_worker("openvino", "openvinofunctions:fill_the_cache", {}, cache, tmp_path / "cache")
+            assert told["full"]["ended"] == told["more"]["ended"] == [[64, "length"]] * 4
+            # Within the cache each step reads 256 tokens or gives one of each answer. Beyond it the framework drops
+            # what it has of a request, and reads it again.
+            assert told["full"]["steps"] <= 4 * (256 - 64) / 256 + 64 + 4
+            assert told["more"]["steps"] > 1.5 * told["full"]["steps"]
+            assert told["too long"] == [["error", "the request does not fit into the KV cache"]]
 
 
 @pytest.mark.real

@@ -35,14 +35,14 @@ class LlamaEngine:
         "presence_penalty", "json_schema", "logprobs", "top_logprobs",
     })  # fmt: skip
 
-    def __init__(self, command: list[str], folder: Path, context: int) -> None:
+    def __init__(self, command: list[str], folder: Path, context: int, cache: int) -> None:
         """Start the server by its command line and wait until the model is loaded.
 
-        `folder` is for its socket, `context` the number of tokens of a slot.
+        `folder` is for its socket, `context` the number of tokens of a slot, `cache` of all slots.
 
         Raises EdgehoneError if it ends before, or takes longer than 600 s.
         """
-        self.context = context
+        self.context, self.cache = context, cache
         self._socket = folder / "llama.sock"
         self._child = subprocess.Popen([*command, "--host", str(self._socket)], stdin=subprocess.DEVNULL)
         self._answers: dict[int, Answer] = {}

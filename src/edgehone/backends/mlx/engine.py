@@ -46,6 +46,7 @@ class MlxEngine:
         from mlx_lm.models.cache import KVCache, RotatingKVCache, make_prompt_cache
 
         self.context: int | None = context
+        self.cache: int | None = context * places
         model, self._vocabulary = open_model(folder, settings)
         caches = make_prompt_cache(model)
         if unable := {type(one).__name__ for one in caches if not hasattr(one, "merge")}:

@@ -149,11 +149,14 @@ def open_session(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) ->
 
 
 def open_engine(artifact: Path, settings: Mapping[str, Any], job: WorkerJob, places: int) -> NullEngine:
-    """Open an artifact for several requests at the same time."""
+    """Open an artifact for several requests at the same time.
+
+    settings: those of `open_session`, and `cache` (the tokens of all requests together).
+    """
     from edgehone.backends.null.engine import NullEngine
 
     session = NullSession(artifact, settings)
-    return NullEngine(session.table, session.pace, places)
+    return NullEngine(session.table, session.pace, places, settings.get("cache"))
 
 
 def open_graph(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) -> NullGraphSession:

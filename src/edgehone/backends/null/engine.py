@@ -11,7 +11,7 @@ from edgehone.backends.null.instance import smallest
 from edgehone.backends.serving import EngineRequest, Option, Produced, TokenLogprobs
 from edgehone.backends.sessions import Sampling
 from edgehone.backends.shared.ids import check_ids
-from edgehone.core.errors import InputError
+from edgehone.core.errors import InputError, JobError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,14 +30,22 @@ class NullEngine:
     context: int | None = None
     processes: tuple[int, ...] = ()
 
-    def __init__(self, table: NDArray[np.float32], pace: float, places: int) -> None:
-        """`table` has the logits after each id, `pace` is the seconds of a step."""
-        self._table, self._pace, self._places = table, pace, places
+    def __init__(
+        self, table: NDArray[np.float32], pace: float, places: int, cache: int | None = None
+    ) -> None:
+        """`table` has the logits after each id, `pace` is the seconds of a step.
+
+        `cache` is the number of tokens that all requests may have together; beyond it requests fail.
+        """
+        self._table, self._pace, self._places, self.cache = table, pace, places, cache
         self._running: dict[int, _Answer] = {}
 
     def add(self, request: EngineRequest) -> None:
         """Accept a request. Raises InputError for ids outside the vocabulary."""
         check_ids(request.ids, len(self._table))
+        held = sum(len(one.request.ids) + one.request.count for one in self._running.values())
+        if self.cache is not None and held + len(request.ids) + request.count > self.cache:
+            raise JobError(f"the KV cache of {self.cache} tokens is full")
         self._running[request.number] = _Answer(request)
 
     def cancel(self, number: int) -> None:

@@ -213,8 +213,9 @@ def open_session(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) ->
 def open_engine(artifact: Path, settings: Mapping[str, Any], job: WorkerJob, places: int) -> OliveEngine:
     """Open a language model for several requests at the same time, batched by ONNX Runtime GenAI (worker side)."""
     from edgehone.backends.olive.engine import OliveEngine
+    from edgehone.backends.shared.kv_budget import context_of
 
-    return OliveEngine(artifact, settings, job.threads, places)
+    return OliveEngine(artifact, settings, job.threads, places, context_of(job.args.get("context"), places))
 
 
 def start_runtime(kind: Literal["language", "graph"], job: WorkerJob) -> None:

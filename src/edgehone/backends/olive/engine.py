@@ -20,12 +20,17 @@ class OliveEngine:
     # Without a paged KV cache in the graph, the engine takes no seed of a request.
     options: frozenset[Option] = frozenset({"temperature", "top_p", "top_k", "repetition_penalty"})
 
-    context: int | None = None
     processes: tuple[int, ...] = ()
 
-    def __init__(self, folder: Path, settings: Mapping[str, Any], threads: int, places: int) -> None:
-        """Load the model for up to `places` requests at the same time."""
+    def __init__(
+        self, folder: Path, settings: Mapping[str, Any], threads: int, places: int, context: int
+    ) -> None:
+        """Load the model for up to `places` requests at the same time, of up to `context` tokens each.
 
+        Every cache of a batch is as long as the longest of them, so memory is bounded by both.
+        """
+        self.context: int | None = context
+        self.cache: int | None = context * places
         config = json.loads((folder / "genai_config.json").read_text("utf-8"))["model"]
         self._vocabulary = int(config["vocab_size"])
         # Requests have ends of their own, which `step` finds. The last id, practically never generated, stands in for

@@ -208,8 +208,10 @@ def open_graph(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) -> O
 def open_engine(artifact: Path, settings: Mapping[str, Any], job: WorkerJob, places: int) -> OpenVinoEngine:
     """Open a language model for several requests at the same time, batched by OpenVINO GenAI (worker side)."""
     from edgehone.backends.openvino.engine import OpenVinoEngine
+    from edgehone.backends.shared.kv_budget import cache_of
 
-    return OpenVinoEngine(artifact, settings, job.threads, places)
+    cache = cache_of(job.args.get("context"), places)
+    return OpenVinoEngine(artifact, settings, job.threads, places, cache)
 
 
 def start_runtime(kind: Literal["language", "graph"], job: WorkerJob) -> None:

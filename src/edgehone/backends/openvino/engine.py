@@ -24,6 +24,10 @@ _NAMES = {
 _DRAWN = ("top_p", "top_k", "min_p", "seed")
 
 
+# Tokens of a block of the KV cache, on the CPU and on other devices.
+_BLOCK, _OTHER_BLOCK = 32, 16
+
+
 class OpenVinoEngine:
     """A continuous-batching pipeline."""
 
@@ -35,15 +39,25 @@ class OpenVinoEngine:
     context: int | None = None
     processes: tuple[int, ...] = ()
 
-    def __init__(self, folder: Path, settings: Mapping[str, Any], threads: int, places: int) -> None:
-        """Load the model for up to `places` requests at the same time."""
+    def __init__(
+        self, folder: Path, settings: Mapping[str, Any], threads: int, places: int, cache: int
+    ) -> None:
+        """Load the model for up to `places` requests at the same time, of up to `cache` tokens in all.
+
+        Without a limit the pipeline's cache grows with its requests and never shrinks. Beyond one it would compute
+        requests again and again, and end a single one that does not fit without an answer: callers stay within it.
+        """
         import openvino_genai as genai
 
         scheduler = genai.SchedulerConfig()
         scheduler.max_num_seqs = places
         scheduler.enable_prefix_caching = True
-        self._vocabulary = vocabulary(folder)
+        self.cache: int | None = cache
+        # The last block of each request may be almost empty; a canary may run beside the requests.
         device = str(settings.get("device", CPU))
+        block = _BLOCK if device == CPU else _OTHER_BLOCK
+        scheduler.num_kv_blocks = -(-cache // block) + 2 * places + 4
+        self._vocabulary = vocabulary(folder)
         given = device_properties(settings, properties(settings, threads))
         self._pipeline = genai.ContinuousBatchingPipeline(str(folder), scheduler, device, given)
         self._handles: dict[int, Any] = {}

@@ -34,7 +34,7 @@ async def answered(
 
     Raises what `LanguageModel.answer` raises; the other choices then end.
     """
-    tickets = model.admission.admit(len(wanted))
+    tickets = model.admission.admit([one.tokens for one in wanted])
     try:
         choices = [
             _choice(index, _timed(model, one, ticket, metrics), tools)

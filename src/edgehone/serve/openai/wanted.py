@@ -51,10 +51,16 @@ def wanted(
         drawn["json_schema"] = tools.schema
     most = options.count(asked) or (_COMPLETION_TOKENS if raw else None)
     try:
-        return [
+        found = [
             Wanted(prompt, model.fitting(prompt.tokens, most), stop, options.of_choice(drawn, index))
             for prompt in prompts
             for index in range(many)
         ]
     except InputError as error:
         raise Refused(400, error.message, field="prompt" if raw else "messages") from None
+    tokens, most_tokens = sum(one.tokens for one in found), model.admission.most_tokens
+    if most_tokens is not None and tokens > most_tokens:
+        raise Refused(
+            400, f"the choices may have {tokens} tokens in all; at most {most_tokens} fit", field="max_tokens"
+        )
+    return found
