@@ -155,8 +155,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.answer(201)
             return
         self.server.manifests[path.rpartition("/")[2]] = self.server.manifests[digest(data)] = data
-        more = {"OCI_Subject": "yes"} if self.server.with_referrers and b'"subject"' in data else {}
-        self.answer(201, **more)
+        knows = self.server.with_referrers and b'"subject"' in data
+        self.answer(201, b"", **({"OCI_Subject": "yes"} if knows else {}))
 
 
 def digest(data: bytes) -> str:

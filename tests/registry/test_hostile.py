@@ -467,7 +467,7 @@ def test_a_push_to_a_broken_registry(
 
 
 def test_an_upload_goes_on_where_it_was_cut(registry: Registry, version: Version, fake: Fake) -> None:
-    cuts = []
+    cuts: list[int] = []
 
     def cut(handler: Any, kind: str) -> bool:
         if kind != "patch" or not handler.headers["Content-Range"].startswith("1048576-") or len(cuts) > 1:

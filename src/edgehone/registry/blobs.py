@@ -285,7 +285,7 @@ def disk_error(error: OSError, folder: Path) -> SetupError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return SetupError(
             f"no space left on the disk of {folder}",
-            hint="free some space and run the same command again: nothing was changed",
+            hint="free some space and run the same command again",
         )
     return SetupError(
         f"{error.filename or folder} cannot be written: {error.strerror or error}",

@@ -176,7 +176,7 @@ def _as_ours(text: str, label: str, file: Path | None) -> EdgehoneError:
         hint = "check that the server runs and that the URL's user may use the database"
         return SetupError(f"the registry's database {label} cannot be used: {text}", hint=hint)
     if "is full" in text or "disk I/O" in text:
-        hint = "free some space and run the same command again: nothing was changed"
+        hint = "free some space and run the same command again"
         return SetupError(f"no space left on the disk of {file.parent} for the database: {text}", hint=hint)
     if "locked" in text:
         hint = "run the same command again when the other process has finished"
