@@ -126,7 +126,7 @@ def count_calls(then: Callable[[int], None]) -> None:
         real(descriptor)
         note()
 
-    os.fsync = fsync
+    os.fsync = fsync  # type: ignore[assignment]
     sys.addaudithook(audit)
     for event in ("before_cursor_execute", "after_cursor_execute", "commit"):
         sa.event.listen(sa.Engine, event, lambda *_: note())

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+import msgspec
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
@@ -16,11 +16,14 @@ from edgehone.core.suggestions import suggest
 from edgehone.execution.home import home
 from edgehone.registry.blobs import Blobs
 from edgehone.registry.database import Database, open_database
-from edgehone.registry.modelpack import File, parse
 from edgehone.registry.names import Reference
 from edgehone.registry.schema import ALIASES, FILES, REGISTRY, VERSIONS
 
-DATABASE = "registry.sqlite"
+if TYPE_CHECKING:
+    from edgehone.registry.modelpack import File
+
+DATABASE: Final = "registry.sqlite"
+_FACTS: Final = list(VERSIONS.c.keys()).index("facts")
 
 
 @dataclass(frozen=True)
@@ -32,9 +35,11 @@ class Registry:
     blobs: Blobs
 
 
-@dataclass(frozen=True, kw_only=True)
-class Version:
-    """A version of a bundle. `facts` are what `listing` shows of its manifest; `digest` is that of its OCI manifest."""
+class Version(NamedTuple):
+    """A version of a bundle: a row of the table. `digest` is that of its OCI manifest, `facts` are from `facts.py`.
+
+    A named tuple, since lists make 10,000 of them.
+    """
 
     id: int
     name: str
@@ -148,7 +153,9 @@ def _unknown(connection: Connection, reference: Reference) -> InputError:
 
 def of_row(row: Any) -> Version:
     """Return the version in a row of the table."""
-    return Version(**{**row._mapping, "facts": json.loads(row.facts)})
+    values = list(row)
+    values[_FACTS] = msgspec.json.decode(values[_FACTS])
+    return Version._make(values)
 
 
 def files_of(connection: Connection, version: Version) -> dict[str, tuple[str, int]]:
@@ -169,4 +176,6 @@ def manifest_of(registry: Registry, version: Version) -> tuple[dict[str, Any], l
             f"the files of {version.reference} were removed on {version.removed[:10]}",
             hint="push the bundle again, or pull it from a registry that has it",
         )
+    from edgehone.registry.modelpack import parse
+
     return parse(registry.blobs.read_bytes(version.digest), version.reference)

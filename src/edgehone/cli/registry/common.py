@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,13 @@ def who(args: argparse.Namespace) -> str:
     from edgehone.registry.events import whoever
 
     return args.by or whoever()
+
+
+def columns(rows: Sequence[Sequence[str]]) -> str:
+    """Return rows as text with aligned columns. Lists may have 10,000 rows."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    form = "  ".join(f"{{:<{width}}}" for width in widths)
+    return "\n".join(form.format(*row).rstrip() for row in rows)
 
 
 def megabytes(size: int) -> str:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 
-from edgehone.cli.registry.common import megabytes, opened
+from edgehone.cli.registry.common import columns, megabytes, opened
 
 EXAMPLE = """examples:
   edgehone registry list
   edgehone registry list demo-model --json
 """
-_COLUMNS = ("", "version", "approved", "aliases", "candidate", "size", "pushed", "by")
+_COLUMNS = ("version", "approved", "aliases", "candidate", "size", "pushed", "by")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,7 +24,6 @@ def run(args: argparse.Namespace) -> int:
     registry = opened(args)
     from edgehone.registry.listing import versions
     from edgehone.registry.names import check_name
-    from edgehone.report.summary import table
 
     found = versions(registry, check_name(args.name) if args.name else None)
     if args.json:
@@ -35,7 +34,6 @@ def run(args: argparse.Namespace) -> int:
         return 0
     rows = [
         (
-            "",
             version.reference,
             version.approval if not version.removed else "removed",
             ", ".join(aliases) or "-",
@@ -46,5 +44,5 @@ def run(args: argparse.Namespace) -> int:
         )
         for version, aliases in found
     ]
-    print("\n".join(table([_COLUMNS, *rows])))
+    print(columns([_COLUMNS, *rows]))
     return 0
