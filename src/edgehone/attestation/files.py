@@ -38,13 +38,13 @@ class _Entry:
     status: os.stat_result
 
 
-def read_files(folder: Path, *, links: bool = False) -> Files:
+def read_files(folder: Path) -> Files:
     """Return the digests of all files below `folder`, hashed in parallel, and what may not be in it.
 
-    `links` allows files that have further names (hard links). Files that may not be there have no digest.
+    Files that may not be there have no digest.
     """
     found, problems = _walk(folder)
-    problems |= {entry.name: problem for entry in found if (problem := _problem(entry, links))}
+    problems |= {entry.name: problem for entry in found if (problem := _problem(entry))}
     files = [entry for entry in found if entry.name not in problems]
     # The largest first, so that no thread begins a large file when the others have ended.
     files.sort(key=lambda entry: -entry.status.st_size)
@@ -116,7 +116,7 @@ def _walk(root: Path) -> tuple[list[_Entry], dict[str, str]]:
     return entries, problems
 
 
-def _problem(entry: _Entry, links: bool) -> str | None:
+def _problem(entry: _Entry) -> str | None:
     mode, name = entry.status.st_mode, shown(entry.name)
     if stat.S_ISLNK(mode):
         return f"{name} is a symbolic link"
@@ -124,7 +124,7 @@ def _problem(entry: _Entry, links: bool) -> str | None:
         return f"{name} is neither a file nor a folder"
     if any("\udc80" <= character <= "\udcff" for character in entry.name):
         return f"{name} is no name in UTF-8"
-    if entry.status.st_nlink > 1 and not links:
+    if entry.status.st_nlink > 1:
         return f"{name} has {entry.status.st_nlink} names (hard links), by which it can be changed"
     odd = _mode_problem(mode)
     return f"{name} {odd}" if odd else None

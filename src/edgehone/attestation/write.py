@@ -35,7 +35,7 @@ from edgehone.attestation.statement import (
 from edgehone.bundle.read import Bundle, read
 from edgehone.bundle.schema import DECISION, MANIFEST, is_certification
 from edgehone.bundle.verify import compare
-from edgehone.bundle.write import copy_linked, replace_bundle
+from edgehone.bundle.write import copy_bundle, replace_bundle
 from edgehone.core.errors import InputError, SetupError
 
 
@@ -78,7 +78,8 @@ def certify_bundle(
     staged = target.with_name(f".{target.name}.certified")
     try:
         shutil.rmtree(staged, ignore_errors=True)
-        copy_linked(target, staged, without=ADDED)
+        # No hard links: if this process is killed, both copies stay, and files with two names are refused.
+        copy_bundle(target, staged, without=ADDED)
         writing = _Writing(staged, digests)
         _fill(writing, opened, certificate, evidence)
         if key is not None:

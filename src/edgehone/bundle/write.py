@@ -145,16 +145,17 @@ exec {" ".join(shlex.quote(part) for part in command)} "$@"
 """
 
 
-def copy_linked(source: Path, target: Path, *, without: Collection[str] = ()) -> None:
+def copy_bundle(source: Path, target: Path, *, without: Collection[str] = (), linked: bool = False) -> None:
     """Copy a bundle, but for the entries named in `without`.
 
-    The files are hard links if the file system allows it, so a file of the copy may be replaced, but not written to.
+    `linked`: its files are hard links if the file system allows it. Then a file of the copy may be replaced, but not
+    written to, and `attestation.verify` refuses both while the copy is there.
     """
 
     def ignored(folder: str, names: list[str]) -> set[str]:
         return set(names) & set(without) if Path(folder) == source else set()
 
-    shutil.copytree(source, target, copy_function=_link, ignore=ignored)
+    shutil.copytree(source, target, copy_function=_link if linked else shutil.copy2, ignore=ignored)
 
 
 def _link(source: str, target: str) -> None:

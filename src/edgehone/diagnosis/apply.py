@@ -19,7 +19,7 @@ from typing import Any
 from edgehone.backends.base import Effort
 from edgehone.bundle.read import Bundle, read
 from edgehone.bundle.schema import CERTIFICATION, DECISION, MANIFEST, REPORT, Manifest
-from edgehone.bundle.write import copy_linked, replace_bundle
+from edgehone.bundle.write import copy_bundle, replace_bundle
 from edgehone.core.errors import InputError, JobError
 from edgehone.core.events import Emit, silent
 from edgehone.core.figure import Figure
@@ -112,7 +112,7 @@ def _try(
     try:
         manifest = _changed(bundle, remedy.settings)
         # A certificate and a signature are about the settings before.
-        copy_linked(bundle.path, staged, without=CERTIFICATION)
+        copy_bundle(bundle.path, staged, without=CERTIFICATION, linked=True)
         _write(staged / MANIFEST, manifest.to_json())
         comparison = compare(
             [bundle.path, staged],
