@@ -153,7 +153,19 @@ def of_all_kinds(bundle: Path) -> Certificate:
         )
     ]
     certificate = certificate_of(bundle, "conditional", ("<b>more memory</b>",))
-    return replace(certificate, checks=(*certificate.checks, *checks))
+    monitoring = {
+        "baselines": {
+            "ttft_ms": Figure(4.2, 4.1, 4.3, 9, "ms").to_json(),
+            "energy": {"value": None, "reason": "no meter <i>here</i>"},
+            "a": 3,
+        },
+        "alerts": [
+            {"name": "error_rate", "metric": "<i>", "above": 0.01, "unit": "share", "for_s": 60, "q": 0.5},
+            7,
+        ],
+        "owner": ["Ada", {"by": True}],
+    }
+    return replace(certificate, checks=(*certificate.checks, *checks), monitoring=monitoring)
 
 
 def test_the_page_is_one_file_without_a_script_and_its_text_stays_text(spoiled: Path) -> None:
@@ -164,6 +176,8 @@ def test_the_page_is_one_file_without_a_script_and_its_text_stays_text(spoiled: 
     for word in ("passed", "failed", "undecided", "skipped", "no figure"):
         assert word in text
     assert read_files(spoiled).digests["certificate.json"] in text
+    for told in ("4.20 ms", "4.10 – 4.30", "no meter &lt;i&gt;", "&gt; 1.0 %", "for 60 s", "Ada; by yes"):
+        assert told in text, told
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")

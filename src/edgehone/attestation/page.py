@@ -5,15 +5,16 @@ Nothing is decided by it: programs read certificate.json, whose digest the page 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from itertools import groupby
 from pathlib import PurePath
-from typing import Any, Final, get_args
+from typing import Final, get_args
 
 from edgehone.attestation.certificate import CERTIFICATE, Category, Certificate, CheckResult, ListItem
+from edgehone.attestation.page_monitoring import interval_text, monitoring_section, number_of, text_of
 from edgehone.bundle.read import Bundle
 from edgehone.decision.gates import Verdict
-from edgehone.report.figures import number, shape, significant, unit_of
+from edgehone.report.figures import number, shape, unit_of
 from edgehone.report.html.page import document
 from edgehone.report.html.parts import day, facts, section, table
 from edgehone.report.html.tag import Html, join, tag
@@ -49,7 +50,7 @@ def page(bundle: Bundle, certificate: Certificate, digest: str) -> str:
         _checks(certificate),
         _gates(bundle),
         _checklist(certificate),
-        _monitoring(certificate),
+        monitoring_section(certificate.monitoring),
         _about(bundle, certificate),
         _proof(certificate, digest),
     ]
@@ -121,7 +122,7 @@ def _check(one: CheckResult) -> Html:
     evidence = tag("small", tag("br"), "evidence: ", tag("code", one.evidence)) if one.evidence else None
     return tag(
         "tr",
-        tag("th", one.name, tag("br") if required else None, required, scope="row"),
+        tag("th", one.name.replace("_", " "), tag("br") if required else None, required, scope="row"),
         tag("td", _outcome(one.outcome), class_="o"),
         tag("td", figure, tag("small", one.threshold) if one.threshold else None, class_="v"),
         tag("td", one.reason, evidence),
@@ -134,16 +135,9 @@ def _figure(one: CheckResult) -> Html | None:
         return None
     if figure.value is None:
         return tag("span", "no figure: ", figure.reason, class_="wait")
-    value = _number(one.name, figure.value, figure.unit)
-    if figure.low is None or figure.high is None:
-        return tag("span", value)
-    low, high = (_number(one.name, end, figure.unit) for end in (figure.low, figure.high))
-    return tag("span", value, tag("small", f"{low} to {high}, n = {figure.n}"))
-
-
-def _number(name: str, value: float, unit: str) -> str:
-    """Return a value as text; a count without decimals."""
-    return f"{value:,.0f}" if not unit and float(value).is_integer() else number(name, value, unit)
+    interval = interval_text(one.name, figure.low, figure.high, figure.unit)
+    small = tag("small", f"{interval}, n = {figure.n}") if interval else None
+    return tag("span", number_of(one.name, figure.value, figure.unit), small)
 
 
 def _outcome(outcome: str) -> Html:
@@ -210,43 +204,6 @@ def _item(one: ListItem) -> Html:
     )
 
 
-def _monitoring(certificate: Certificate) -> Html | None:
-    if not certificate.monitoring:
-        return None
-    rows = [
-        tag("tr", tag("th", name.replace("_", " "), scope="row"), tag("td", text))
-        for name, text in _flat(certificate.monitoring)
-    ]
-    text = "Baselines from the checks, and the thresholds at which operation should raise an alert."
-    return section(
-        "",
-        "monitoring",
-        "Monitoring in operation",
-        tag("p", text, class_="note"),
-        table("Baselines and thresholds", ["Figure", "Values"], rows, kind="said"),
-    )
-
-
-def _flat(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            yield name, "; ".join(f"{key.replace('_', ' ')} {_text(one)}" for key, one in value.items())
-        else:
-            yield name, _text(value)
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, bool) or value is None:
-        return {True: "yes", False: "no", None: "unknown"}[value]
-    if isinstance(value, int | float):
-        return significant(float(value), 4) if isinstance(value, float) else f"{value:,}"
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key} {_text(one)}" for key, one in value.items())
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return ", ".join(map(_text, value))
-    return str(value)
-
-
 def _about(bundle: Bundle, certificate: Certificate) -> Html:
     device, model = certificate.device, bundle.manifest.model
     notices = [name for name in bundle.manifest.files if name.startswith("notices/")]
@@ -277,7 +234,7 @@ def _about(bundle: Bundle, certificate: Certificate) -> Html:
                 ("Made", day(certificate.created)),
                 ("By", f"edgehone {certificate.edgehone}"),
                 ("Profile", certificate.profile),
-                ("Versions", _text(certificate.versions)),
+                ("Versions", text_of(certificate.versions)),
             ],
         ),
     )

@@ -9,6 +9,8 @@ evidence/        raw samples of every candidate: quality per token, speed per re
 notices/         the original model's licence files
 reproduce.sh     the command that made the bundle
 
+Certification (`edgehone.attestation`) adds certificate.json, its page, a bill of materials, evidence and signatures.
+
 `schema` has the types, `read` and `verify` take a bundle in, `write` writes one. None of them imports the code that
 builds or measures, so that a bundle can be made from an artifact that was built elsewhere.
 """
