@@ -21,7 +21,8 @@ async def _ask_and_leave() -> None:
     its.setblocking(False)
     received: list[dict[str, Any]] = []
     channel = Channel(received.append)
-    reading = asyncio.create_task(channel.read(await channel.connect(mine)))
+    await channel.connect(mine)
+    reading = asyncio.create_task(channel.closed())
     loop = asyncio.get_running_loop()
 
     async def answer(late: float) -> None:

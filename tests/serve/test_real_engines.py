@@ -241,7 +241,6 @@ def test_a_prompt_that_takes_too_long_ends_no_answer(bundle_of: Callable[[str], 
     (bundle / "tokenizer" / "chat_template.jinja").write_text(endless)
     list_again(bundle)
     with running(bundle) as server, ThreadPoolExecutor(1) as pool:
-        assert len(server.text_processes()) == 2
         chat = {"model": "bundle", "messages": [{"role": "user", "content": "Hello"}]}
         ended = pool.submit(server.post, "/v1/chat/completions", chat)
         while not ended.done():

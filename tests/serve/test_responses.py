@@ -8,7 +8,7 @@ from typing import Any
 import openai
 import pytest
 
-from edgehone.serve.model import Piece
+from edgehone.serve.link import Piece
 from edgehone.serve.openai.choices import Part
 from edgehone.serve.openai.responses import Output
 from edgehone.serve.openai.tool_calls import Call

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
+from edgehone.backends.serving import Produced, TokenLogprobs
+from edgehone.worker.answer_text import AnswerText
 from edgehone.worker.stable_text import StableText
-from edgehone.worker.text_stream import TextStream
 from edgehone.worker.token_pieces import Pieces
 
 # As `tokenizers` states them.
@@ -63,17 +64,20 @@ def test_metaspace_word_pieces_and_none() -> None:
 
 def streamed(text: str, stops: list[str], together: int = 1) -> tuple[str, list[str]]:
     """Return the text and the tokens of the log-probabilities of a stream of single bytes, so many at a time."""
-    stream = TextStream(
+    answer = AnswerText(
         StableText(lambda ids: bytes(ids).decode("utf-8", "replace")), stops, lambda token: bytes([token])
     )
     found, tokens = "", list[str]()
     data = text.encode()
     for at in range(0, len(data), together):
         some = data[at : at + together]
-        more, stopped = stream.add(list(some), last=at + together >= len(data))
-        tokens += [one["token"] for one in stream.logprobs([[byte, -0.5, []] for byte in some], more)]
-        found += more
-        if stopped:
+        reason: Literal["length"] | None = "length" if at + together >= len(data) else None
+        piece = answer.add(
+            [Produced(1, list(some), reason, None, [TokenLogprobs(byte, -0.5) for byte in some])]
+        )
+        tokens += [one["token"] for one in piece.logprobs]
+        found += piece.text
+        if piece.reason == "stop":
             break
     return found, tokens
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 # What a request may ask for beyond greedy generation, by the names of the OpenAI API and of llama.cpp.
 Option = Literal[
@@ -57,7 +57,8 @@ class TokenLogprobs:
 class Produced:
     """New tokens of a request, without the one that ended the text. `reason` is set with the last ones.
 
-    `logprobs` has an entry for each id, if the request asks for them and the framework tells.
+    `logprobs` has an entry for each id, if the request asks for them and the framework tells. `text` is that of the ids
+    from an engine that tells it.
 
     "stop": the text ended; "length": `count` tokens were generated; "refused": the request cannot be answered, as
     `error` says; "error": the engine failed, as `error` says.
@@ -68,6 +69,7 @@ class Produced:
     reason: Literal["stop", "length", "refused", "error"] | None = None
     error: str | None = None
     logprobs: Sequence[TokenLogprobs] = ()
+    text: str | None = None
 
 
 class Engine(Protocol):
@@ -102,7 +104,11 @@ class Engine(Protocol):
         ...
 
     def step(self) -> list[Produced]:
-        """Run one step of the requests, usually a token of each, and return what it produced."""
+        """Run one step of the requests, usually a token of each, and return what it produced.
+
+        An engine that computes in other processes waits for what they produce, or for a message on the channel of its
+        job.
+        """
         ...
 
     @property
@@ -112,4 +118,13 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Release the model."""
+        ...
+
+
+@runtime_checkable
+class TextEngine(Protocol):
+    """An engine that decodes ids itself: what it produces has a text, used for bundles without a tokenizer.json."""
+
+    def token_bytes(self, token: int) -> bytes:
+        """Return the bytes of a token that it told a log-probability of."""
         ...

@@ -79,7 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-queue",
         type=int,
         metavar="N",
-        help="requests that may wait for a place; further ones are refused with 429 (default: as many as run)",
+        help="requests that may wait for a place; further ones are refused with 429 (default: a quarter of those that run)",
     )
     parser.add_argument(
         "--max-batch",
@@ -119,6 +119,8 @@ def run(args: argparse.Namespace) -> int:
     from edgehone.core.errors import SetupError
 
     try:
+        import uvloop
+
         from edgehone.serve import server
     except ModuleNotFoundError as error:
         raise SetupError(
@@ -156,7 +158,8 @@ def run(args: argparse.Namespace) -> int:
     serving = server.serve(
         served, listening, bound, running, lambda text: _say(args.json, "engine", text=text)
     )
-    asyncio.run(serving)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serving)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Messages to and from a service, matched by their numbers."""
+"""Questions to a service, and its answers, matched by their numbers."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any
 import msgspec
 
 from edgehone.core.errors import JobError
+from edgehone.serve.lines import Lines
 
-# A line may hold the ids of a whole prompt.
-_LINE_LIMIT = 64 << 20
+_decode = msgspec.json.Decoder().decode
 
 
 class Channel:
@@ -23,51 +23,29 @@ class Channel:
         self._receive = receive
         self._numbers = itertools.count(1)
         self._asked: dict[int, asyncio.Future[dict[str, Any]]] = {}
-        self._writer: asyncio.StreamWriter | None = None
-        self._encode = msgspec.json.Encoder().encode
-        self._decode = msgspec.json.Decoder().decode
+        self._lines = Lines(self._received)
 
-    async def connect(self, end: socket.socket) -> asyncio.StreamReader:
+    async def connect(self, end: socket.socket) -> None:
         """Use this socket from now on."""
-        reader, self._writer = await asyncio.open_unix_connection(sock=end, limit=_LINE_LIMIT)
-        return reader
+        await self._lines.connect(end)
 
-    async def read(self, reader: asyncio.StreamReader) -> None:
-        """Receive messages until the service closes the socket. What was asked then fails."""
+    async def closed(self) -> None:
+        """Wait until the service closes the socket. What was asked then fails."""
         try:
-            while line := await reader.readline():
-                message = self._decode(line)
-                if "id" not in message:
-                    self._receive(message)
-                    continue
-                asked = self._asked.pop(message["id"], None)
-                if asked is not None and not asked.done():  # else who asked has left
-                    asked.set_result(message)
-        except (ConnectionError, ValueError):
-            pass  # it was killed in the middle of a message
+            await self._lines.lost
         finally:
             self.close()
-
-    def next_number(self) -> int:
-        """Return a number that no other message has."""
-        return next(self._numbers)
-
-    def send(self, message: dict[str, Any]) -> None:
-        """Send a message. Raises JobError if the service has ended."""
-        if self._writer is None or self._writer.is_closing():
-            raise JobError("the service has ended")
-        self._writer.write(self._encode(message) + b"\n")
 
     async def ask(self, message: dict[str, Any], seconds: float) -> dict[str, Any]:
         """Send a message and return its answer.
 
         Raises JobError if the service ends, TimeoutError after some seconds.
         """
-        number = self.next_number()
+        number = next(self._numbers)
         asked: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self._asked[number] = asked
         try:
-            self.send({"id": number, **message})
+            self._lines.send({"id": number, **message})
             # Not asyncio.wait_for, which before Python 3.12 loses a cancellation that comes together with the answer.
             async with asyncio.timeout(seconds):
                 return await asked
@@ -80,5 +58,13 @@ class Channel:
             if not asked.done():
                 asked.set_exception(JobError("the service has ended"))
         self._asked.clear()
-        if self._writer is not None:
-            self._writer.close()
+        self._lines.close()
+
+    def _received(self, line: bytes) -> None:
+        message = _decode(line)
+        if "id" not in message:
+            self._receive(message)
+            return
+        asked = self._asked.pop(message["id"], None)
+        if asked is not None and not asked.done():  # else who asked has left
+            asked.set_result(message)

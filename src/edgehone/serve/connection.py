@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from edgehone.serve.joined_writes import Protocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 # Seconds that a client has to answer the end of HTTPS. One that keeps a connection open without reading, as clients
 # with pools do, never answers, and asyncio would wait for 30 s.
 CLOSE_SECONDS = 1.0
 
 
-class Connection(Protocol):
+class Connection(HttpToolsProtocol):
     """A connection of HTTPS is cut off after `shutdown` if it was answered and its client does not end it."""
 
     _ending = False

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
-from edgehone.backends.serving import Produced, PromptPicture
+from msgspec.structs import replace
+
+from edgehone.backends.serving import PromptPicture
 from edgehone.core.errors import InputError, JobError
 from edgehone.serve import proof
 from edgehone.serve.admission import TooLate
-from edgehone.serve.link import Link
+from edgehone.serve.link import Link, Piece
 from edgehone.serve.served import ServedLanguage
 from edgehone.serve.supervisor import Proof, Supervisor
 
@@ -38,32 +39,33 @@ class LanguageEngine(Supervisor[Link]):
         ids: Sequence[int],
         picture: PromptPicture | None,
         count: int,
-        ends: Sequence[int],
         options: Mapping[str, Any],
+        stops: Sequence[str],
         deadline: float,
-    ) -> AsyncIterator[Produced]:
+    ) -> AsyncIterator[Piece]:
         """Yield what the engine produces for a request; leaving the loop early cancels the request.
 
         Raises InputError if the engine refuses the request, JobError if it is not running, or ends or fails meanwhile,
         TooLate at the deadline, a time of the loop's clock.
         """
         link = self._running()
-        number, queue = link.submit(ids, count, ends, options, picture)
+        number, queue = link.submit(ids, picture, count, self._served.ends, options, stops)
+        late = Piece(reason="error", number=number)
+        timer = asyncio.get_running_loop().call_at(deadline, queue.put_nowait, late)
         finished = False
         try:
             while not finished:
-                try:
-                    async with asyncio.timeout_at(deadline):
-                        produced = _merged(await queue.get(), queue)
-                except TimeoutError:
-                    raise TooLate from None
-                finished = produced.reason is not None
-                if produced.reason == "error":
-                    raise JobError(produced.error or "the engine failed")
-                if produced.reason == "refused":
-                    raise InputError(produced.error or "the engine refused the request")
-                yield produced
+                piece = _merged(await queue.get(), queue)
+                if piece is late:
+                    raise TooLate
+                finished = piece.reason is not None
+                if piece.reason == "error":
+                    raise JobError(piece.error or "the engine failed")
+                if piece.reason == "refused":
+                    raise InputError(piece.error or "the engine refused the request")
+                yield piece
         finally:
+            timer.cancel()
             link.release(number, finished=finished)
 
     def _start(self) -> Link:
@@ -77,11 +79,18 @@ class LanguageEngine(Supervisor[Link]):
         await proof.beat(process, self._served.canaries[0], exact=proven.exact)
 
 
-def _merged(produced: Produced, queue: asyncio.Queue[Produced]) -> Produced:
-    """Return what was produced together with all that has come since, so that a busy server handles more at once."""
-    ids, logprobs = list(produced.ids), list(produced.logprobs)
-    while produced.reason is None and not queue.empty():
-        produced = queue.get_nowait()
-        ids += produced.ids
-        logprobs += produced.logprobs
-    return replace(produced, ids=ids, logprobs=logprobs)
+def _merged(piece: Piece, queue: asyncio.Queue[Piece]) -> Piece:
+    """Return a piece together with all that have come since, so that a busy server handles more at once."""
+    if queue.empty():
+        return piece
+    pieces = [piece]
+    while pieces[-1].reason is None and not queue.empty():
+        pieces.append(queue.get_nowait())
+    if pieces[-1].reason == "error":
+        return pieces[-1]
+    return replace(
+        pieces[-1],
+        text="".join(one.text for one in pieces),
+        tokens=sum(one.tokens for one in pieces),
+        logprobs=[entry for one in pieces for entry in one.logprobs],
+    )

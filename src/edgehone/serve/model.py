@@ -12,9 +12,10 @@ from edgehone.backends.serving import PromptPicture
 from edgehone.core.errors import InputError
 from edgehone.serve.admission import Admission, Ticket
 from edgehone.serve.engine import LanguageEngine
+from edgehone.serve.link import Piece
 from edgehone.serve.served import Served, ServedLanguage
 from edgehone.serve.supervisor import Supervisor
-from edgehone.serve.text import Prompts, TextOfAnswer
+from edgehone.serve.text import Prompts
 from edgehone.serve.text_process import TextProcess
 
 
@@ -45,19 +46,6 @@ class Wanted:
     def tokens(self) -> int:
         """The most tokens that it takes of the engine's KV cache."""
         return self.prompt.tokens + self.count
-
-
-@dataclass(frozen=True)
-class Piece:
-    """A piece of an answer: its text, its number of tokens, and with the last one why it ended ("stop", "length").
-
-    `logprobs` are in the form of the OpenAI API.
-    """
-
-    text: str
-    tokens: int
-    reason: str | None
-    logprobs: Sequence[Mapping[str, Any]] = ()
 
 
 class Model:
@@ -112,11 +100,7 @@ class Model:
 
 
 class LanguageModel(Model):
-    """A bundle with a language model, with its text processes.
-
-    Prompts and answers have a process each, so that one that is ended for a prompt takes no answer with it. A bundle
-    without a tokenizer.json has one for both, since each opens the artifact for the runtime's own tokenizer.
-    """
+    """A bundle with a language model, with its text process."""
 
     served: ServedLanguage
     engine: LanguageEngine
@@ -125,30 +109,27 @@ class LanguageModel(Model):
         engine = LanguageEngine(served, say)
         super().__init__(served, engine, lambda: engine.cache)
         self._reader = TextProcess(served.text)
-        self._writer = TextProcess(served.text) if served.portable else self._reader
         self.prompts = Prompts(self._reader)
 
     @property
     def problem(self) -> str | None:
         """Why it cannot answer; None if it can."""
         own = super().problem
-        return own if own or self.unloaded else self._reader.problem or self._writer.problem
+        return own if own or self.unloaded else self._reader.problem
 
     def start(self) -> None:
         """Start its processes; they get ready in the background."""
         super().start()
         self._reader.start()
-        self._writer.start()
 
     async def opened(self) -> None:
         """Wait until its processes are ready."""
         await super().opened()
         await self._reader.open()
-        await self._writer.open()
 
     async def end(self) -> None:
         """End its processes."""
-        await asyncio.gather(super().end(), self._reader.end(), self._writer.end())
+        await asyncio.gather(super().end(), self._reader.end())
 
     async def prompt_of(
         self, messages: Sequence[Any], tools: Sequence[Any] = (), picture: str | None = None
@@ -187,18 +168,10 @@ class LanguageModel(Model):
         """
         async with ticket:
             await self.load()
-            text = TextOfAnswer(self._writer, await self._writer.open(), wanted.stops)
             prompt, options = wanted.prompt, wanted.options
-            produced = self.engine.answer(
-                prompt.ids, prompt.picture, wanted.count, self.served.ends, options, ticket.deadline
+            pieces = self.engine.answer(
+                prompt.ids, prompt.picture, wanted.count, options, wanted.stops, ticket.deadline
             )
-            try:
-                async with aclosing(produced) as parts:  # type: ignore[type-var]
-                    async for part in parts:
-                        added = await text.add(part)
-                        reason = "stop" if added.stopped else part.reason
-                        yield Piece(added.text, len(part.ids), reason, added.logprobs)
-                        if added.stopped:
-                            return
-            finally:
-                text.close()
+            async with aclosing(pieces) as found:  # type: ignore[type-var]
+                async for piece in found:
+                    yield piece

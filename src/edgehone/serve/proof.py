@@ -62,17 +62,17 @@ async def _equal_tokens(link: Link, canary: Canary) -> int:
 
 
 async def _answer(link: Link, canary: Canary, count: int, seconds: float | None = SECONDS) -> tuple[int, ...]:
-    number, queue = link.submit(canary.prompt, count, [], {}, canary.picture)
+    number, queue = link.submit(canary.prompt, canary.picture, count, [], {}, None)
     ids: list[int] = []
     finished = False
     try:
         async with asyncio.timeout(seconds):
             while not finished:
-                produced = await queue.get()
-                ids += produced.ids
-                finished = produced.reason is not None
-                if produced.reason in ("error", "refused"):
-                    raise JobError(produced.error or "the engine failed")
+                piece = await queue.get()
+                ids += piece.ids
+                finished = piece.reason is not None
+                if piece.reason in ("error", "refused"):
+                    raise JobError(piece.error or "the engine failed")
     except TimeoutError:
         raise JobError(f"the engine did not answer a canary within {seconds:.0f} s") from None
     finally:

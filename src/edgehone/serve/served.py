@@ -44,11 +44,12 @@ class Limits:
     delay: float = 0.0
 
     def queue(self, places: int) -> int:
-        """Return how many requests may wait: if not stated, as many as are answered at once.
+        """Return how many requests may wait: if not stated, a quarter of those that are answered at once.
 
-        One then waits about as long as another one takes, and those beyond the capacity are refused, not late.
+        One then waits about a quarter as long as another one takes, and those beyond the capacity are refused, not
+        late: so the slowest ones take at most 1.5 times as long as below the capacity.
         """
-        return places if self.waiting is None else self.waiting
+        return max(1, places // 4) if self.waiting is None else self.waiting
 
 
 @dataclass(frozen=True)
@@ -90,12 +91,6 @@ class ServedLanguage(Served):
     context: int | None
     canaries: tuple[Canary, ...]
     pictures: Mapping[str, Any] | None = None
-
-    @property
-    def portable(self) -> bool:
-        """Whether its tokenizer is a tokenizer.json, so that a text process does not open the artifact."""
-        folder = self.bundle.tokenizer
-        return folder is not None and (folder / "tokenizer.json").is_file()
 
     @property
     def ends(self) -> Sequence[int]:
@@ -142,8 +137,8 @@ def read_language(
     # The session of a vision-language model answers one request at a time.
     places = limits.places if pictures is None else 1
     args = {"places": places, "context": context_of(bundle), "pictures": pictures}
-    engine = job_of(bundle, ENGINE, args, {}, on_progress)
-    text = replace(engine, call=TEXT, inputs={**engine.inputs, **tokenizer_input(bundle)}, threads=1)
+    engine = job_of(bundle, ENGINE, args, tokenizer_input(bundle), on_progress)
+    text = replace(engine, call=TEXT, threads=1)
     canaries = tuple(_canary(bundle, one) for one in stored)
     context, waiting = context_of(bundle), limits.queue(limits.places)
     return ServedLanguage(

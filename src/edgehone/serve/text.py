@@ -1,15 +1,12 @@
-"""Prompts to ids, and ids to text, by the text processes of a bundle."""
+"""Prompts to ids, by the text process of a bundle."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from edgehone.backends.serving import Produced
-from edgehone.core.errors import InputError, JobError
-from edgehone.serve.channel import Channel
+from edgehone.core.errors import InputError
 from edgehone.serve.text_process import TextProcess
 
 # The longest time for a template and a tokenizer. A process that takes longer is ended, and another one started.
@@ -70,45 +67,3 @@ class Prompts:
         if "error" in answer:
             raise InputError(answer["error"])
         return answer
-
-
-@dataclass(frozen=True)
-class Added:
-    """Text that is certain, whether a stop string was found after it, and the log-probabilities of its tokens.
-
-    The log-probabilities have the form of the OpenAI API: token, logprob, bytes, top_logprobs.
-    """
-
-    text: str
-    stopped: bool
-    logprobs: list[dict[str, Any]]
-
-
-class TextOfAnswer:
-    """The text of an answer, decoded as its ids come."""
-
-    def __init__(self, process: TextProcess, channel: Channel, stops: Sequence[str]) -> None:
-        """Begin a text that ends before one of the strings `stops`, over an open connection to the process."""
-        self._process, self._channel = process, channel
-        self._number = channel.next_number()
-        channel.send({"open": self._number, "stop": list(stops)})
-
-    async def add(self, produced: Produced) -> Added:
-        """Add the ids of a step of the engine. Return the text that is certain now. Raises JobError if it fails."""
-        logprobs = [[one.token, one.logprob, one.top] for one in produced.logprobs]
-        message = {"add": self._number, "ids": produced.ids, "logprobs": logprobs}
-        try:
-            answer = await self._channel.ask({**message, "last": produced.reason is not None}, SECONDS)
-        except TimeoutError:
-            await self._process.end_now(self._channel)
-            raise JobError(f"the text process did not answer within {SECONDS:.0f} s") from None
-        if "error" in answer:
-            raise JobError(answer["error"])
-        return Added(answer["text"], answer["stopped"], answer["logprobs"])
-
-    def close(self) -> None:
-        """Forget the text."""
-        try:
-            self._channel.send({"close": self._number})
-        except JobError:
-            return  # the process has ended, and forgot it

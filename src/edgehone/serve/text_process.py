@@ -17,7 +17,7 @@ _DELAY = 1.0
 
 
 class TextProcess:
-    """A process that turns prompts into ids, or ids into text. It is started again when it ends.
+    """A process that turns prompts into ids. It is started again when it ends.
 
     `problem` says why it cannot answer; None if it can.
     """
@@ -111,4 +111,5 @@ class _Running:
         self.ready.set_result(bool(message["template"]))
 
     async def _read(self) -> None:
-        await self.channel.read(await self.channel.connect(self.service.channel))
+        await self.channel.connect(self.service.channel)
+        await self.channel.closed()

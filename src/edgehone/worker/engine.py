@@ -3,36 +3,37 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from edgehone.backends.capabilities import EngineBackend, VisionBackend, require
-from edgehone.backends.serving import Engine, EngineRequest, Produced, PromptPicture
+from edgehone.backends.serving import Engine, EngineRequest, PromptPicture, TextEngine
 from edgehone.backends.sessions import WorkerJob
 from edgehone.core.errors import EdgehoneError
+from edgehone.worker.answer_text import Answers, AnswerText, Piece
 from edgehone.worker.backend import load_backend
 from edgehone.worker.lines import Lines
 from edgehone.worker.picture_engine import PictureEngine
-
-# What the OpenAI API gives for tokens of no probability; JSON has no minus infinity.
-_LEAST_LOGPROB = -9999.0
+from edgehone.worker.text import RuntimeTokenizer, Text
 
 
 def serve(job: WorkerJob) -> dict[str, Any]:
     """Open the artifact and answer requests.
 
     args: backend, settings, places (the most requests at the same time), context (the model's limit, or None),
-    pictures (not None for a vision-language model), and channel, the file descriptor of a socket. inputs: artifact.
+    pictures (not None for a vision-language model), and channel, the file descriptor of a socket. inputs: artifact,
+    optionally tokenizer (the folder in a bundle).
 
     The first message sent is {"ready": true, "options": names, "processes": ids of those that compute, "context":
     the most tokens of a request, or null, "cache": the tokens that the KV cache holds of all requests, or null}.
     Messages received are requests, {"id", "ids", "count", "ends", "options", "picture": [the number of ids before it, a
-    file in base64] or null}, and {"cancel": id}. Messages sent after a step are {"produced": [[id, ids, reason, error,
-    logprobs]]},
-    where logprobs is a list of [id, its logprob, those of the likeliest: [[id, logprob]]]. Returns answered, the number
-    of requests that came to their end.
+    file in base64] or null, "stops": texts that end the answer, or null for ids instead of text}, and {"cancel": id}.
+    Messages sent are {"produced": [[text, tokens, reason, logprobs, id, ids, error]]}, see `answer_text.Piece`. Returns
+    answered, the number of requests that came to their end.
     """
     lines = Lines(job.args["channel"])
     engine = _open(job)
+    serving = _Serving(engine, lines, Answers(_texts(job, engine)))
     state = {
         "options": sorted(engine.options),
         "processes": list(engine.processes),
@@ -40,16 +41,13 @@ def serve(job: WorkerJob) -> dict[str, Any]:
         "cache": engine.cache,
     }
     lines.send({"ready": True, **state})
-    answered = 0
     while (messages := lines.take(wait=not engine.busy)) is not None:
         for message in messages:
-            _accept(engine, lines, message)
-        produced = engine.step() if engine.busy else []
-        if produced:
-            answered += sum(one.reason is not None for one in produced)
-            lines.send({"produced": list(map(_told, produced))})
+            serving.accept(message)
+        if engine.busy:
+            serving.step()
     engine.close()
-    return {"answered": answered}
+    return {"answered": serving.answered}
 
 
 def _open(job: WorkerJob) -> Engine:
@@ -59,31 +57,58 @@ def _open(job: WorkerJob) -> Engine:
     return require(backend, EngineBackend).open_engine(artifact, settings, job, job.args["places"])
 
 
-def _told(produced: Produced) -> list[Any]:
-    logprobs = [
-        [
-            one.token,
-            max(one.logprob, _LEAST_LOGPROB),
-            [[token, max(value, _LEAST_LOGPROB)] for token, value in one.top],
-        ]
-        for one in produced.logprobs
-    ]
-    return [produced.number, list(produced.ids), produced.reason, produced.error, logprobs]
+def _texts(job: WorkerJob, engine: Engine) -> Callable[[Sequence[str]], AnswerText]:
+    """Return a function that begins the text of an answer.
+
+    The tokenizer of the bundle decodes; without one the runtime does, by itself or by a session that is opened for it.
+    """
+    session = RuntimeTokenizer(job)
+    text = Text(job, session)
+    if text.source == "runtime" and isinstance(engine, TextEngine):
+        token_bytes = engine.token_bytes
+        return lambda stops: AnswerText(None, stops, token_bytes)
+    if text.source == "runtime":
+        session.open()
+    return lambda stops: AnswerText(text.stream(), stops, text.token_bytes)
 
 
-def _accept(engine: Engine, lines: Lines, message: dict[str, Any]) -> None:
-    if "cancel" in message:
-        engine.cancel(message["cancel"])
-        return
-    number, shown = message["id"], message["picture"]
-    request = EngineRequest(
-        number, message["ids"], message["count"], frozenset(message["ends"]), message["options"],
-        PromptPicture(*shown) if shown else None,
-    )  # fmt: skip
-    try:
-        engine.add(request)
-    except EdgehoneError as error:
-        lines.send({"produced": [[number, [], "refused", error.message, []]]})
-    except Exception as error:  # noqa: BLE001 - a framework may raise any type; only this request fails
-        traceback.print_exc()
-        lines.send({"produced": [[number, [], "error", f"{type(error).__name__}: {error}", []]]})
+class _Serving:
+    """An engine and the requests to it."""
+
+    def __init__(self, engine: Engine, lines: Lines, answers: Answers) -> None:
+        self._engine, self._lines, self._answers = engine, lines, answers
+        self.answered = 0
+
+    def accept(self, message: dict[str, Any]) -> None:
+        """Take a request, or the end of one."""
+        if "cancel" in message:
+            self._engine.cancel(message["cancel"])
+            self._answers.forget(message["cancel"])
+            return
+        number, shown = message["id"], message["picture"]
+        request = EngineRequest(
+            number, message["ids"], message["count"], frozenset(message["ends"]), message["options"],
+            PromptPicture(*shown) if shown else None,
+        )  # fmt: skip
+        try:
+            self._engine.add(request)
+        except EdgehoneError as error:
+            self._tell([Piece(number, reason="refused", error=error.message)])
+        except Exception as error:  # noqa: BLE001 - a framework may raise any type; only this request fails
+            traceback.print_exc()
+            self._tell([Piece(number, reason="error", error=f"{type(error).__name__}: {error}")])
+        else:
+            self._answers.open(number, message["stops"])
+
+    def step(self) -> None:
+        """Run a step of the engine, and tell what is due. A stop string ends a request of the engine."""
+        pieces = self._answers.pieces(self._engine.step())
+        for one in pieces:
+            if one.reason is not None:
+                self.answered += 1
+                self._engine.cancel(one.number)
+        if pieces:
+            self._tell(pieces)
+
+    def _tell(self, pieces: Sequence[Piece]) -> None:
+        self._lines.send({"produced": [one.told() for one in pieces]})

@@ -1,21 +1,28 @@
-"""Exchange JSON objects, one a line, with the process that started this one, through a socket (worker side)."""
+"""Exchange JSON objects, one a line, with the process that started this one, through a socket (worker side).
+
+Messages wait in the socket until they are taken. A thread that received them would have to be woken for each, and to
+wake the one that answers.
+"""
 
 from __future__ import annotations
 
 import json
-import queue
+import select
 import socket
-import threading
 from typing import Any
+
+_READ_BYTES = 1 << 18
 
 
 class Lines:
-    """The socket with the file descriptor `channel`. Messages are received in a thread of their own."""
+    """The socket with the file descriptor `channel`."""
 
     def __init__(self, channel: int) -> None:
         self._socket = socket.socket(fileno=channel)
-        self._received: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
-        threading.Thread(target=self._receive, daemon=True, name="lines").start()
+        self._poll = select.poll()
+        self._poll.register(self._socket, select.POLLIN)
+        self._parts: list[bytes] = []  # of a line that is not complete
+        self._ended = False
 
     def send(self, message: dict[str, Any]) -> None:
         """Send a message. A parent that has gone is not an error: this process ends with it."""
@@ -27,19 +34,18 @@ class Lines:
     def take(self, *, wait: bool) -> list[dict[str, Any]] | None:
         """Return the messages that have come; with `wait`, at least one. None after the last one."""
         found: list[dict[str, Any]] = []
-        while (wait and not found) or not self._received.empty():
-            message = self._received.get()
-            if message is None:
-                self._received.put(None)
-                return found or None
-            found.append(message)
-        return found
+        while not self._ended and self._poll.poll(None if wait and not found else 0):
+            found += self._receive()
+        return None if self._ended and not found else found
 
-    def _receive(self) -> None:
-        with self._socket.makefile("rb") as lines:
-            try:
-                for line in lines:
-                    self._received.put(json.loads(line))
-            except OSError:
-                pass  # the parent has gone
-        self._received.put(None)
+    def _receive(self) -> list[dict[str, Any]]:
+        try:
+            data = self._socket.recv(_READ_BYTES)
+        except OSError:
+            data = b""  # the parent has gone
+        self._ended = not data
+        *whole, rest = data.split(b"\n")
+        if whole:
+            whole[0], self._parts = b"".join([*self._parts, whole[0]]), []
+        self._parts.append(rest)
+        return list(map(json.loads, whole))

@@ -19,6 +19,8 @@ _INCOMPLETE = "\ufffd"
 _CONTEXT = 32
 # So many ids are decoded before the first of them are dropped.
 _WINDOW = 128
+# So many ids are added at a time: fewer than the context, so that what is dropped was returned before.
+_STEP = 16
 # Places at which the ids may be cut that are tried at a time.
 _TRIES = 8
 
@@ -38,8 +40,14 @@ class StableText:
 
     def add(self, token: int) -> str:
         """Add a token. Return the text that cannot change any more and was not returned yet; often it is empty."""
-        self._window.append(token)
-        if self._is_byte(token):
+        return self.add_all([token])
+
+    def add_all(self, tokens: Sequence[int]) -> str:
+        """Add tokens together, which are decoded once. Return the text as `add` does."""
+        if len(tokens) > _STEP:
+            return "".join(self.add_all(tokens[at : at + _STEP]) for at in range(0, len(tokens), _STEP))
+        self._window += tokens
+        if not tokens or self._is_byte(tokens[-1]):
             return ""
         if len(self._window) > self._most:
             self._shorten()

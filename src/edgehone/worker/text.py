@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgehone.core.errors import InputError
+from edgehone.worker.backend import load_backend
 from edgehone.worker.chat_template import (
     Message,
     places_pictures,
@@ -104,3 +105,19 @@ class Text:
         if self._original:
             return StableText(self._original.detokenize, self._original.is_byte)
         return StableText(self._session.detokenize)
+
+
+class RuntimeTokenizer:
+    """The session whose tokenizer is used if a bundle has no tokenizer.json; it is opened for these only."""
+
+    def __init__(self, job: WorkerJob) -> None:
+        self._job = job
+        self._session: Any = None
+
+    def open(self) -> None:
+        """Open the artifact."""
+        backend, job = load_backend(self._job), self._job
+        self._session = backend.open_session(job.inputs["artifact"], job.args["settings"], job)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._session, name)

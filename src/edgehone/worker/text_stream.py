@@ -3,35 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from edgehone.worker.stable_text import StableText
+from edgehone.backends.serving import TokenLogprobs
+
+# What the OpenAI API gives for tokens of no probability; JSON has no minus infinity.
+_LEAST_LOGPROB = -9999.0
 
 
 class TextStream:
-    """Decodes ids as they come. What may be the beginning of a stop string is held back until that is decided."""
+    """Looks for stop strings. What may be the beginning of one is held back until that is decided."""
 
     def __init__(
-        self,
-        text: StableText,
-        stops: Sequence[str] = (),
-        bytes_of: Callable[[int], bytes] = lambda token: b"",
+        self, stops: Sequence[str] = (), bytes_of: Callable[[int], bytes] = lambda token: b""
     ) -> None:
         """`bytes_of` returns the bytes of a token, for `logprobs`."""
-        self._text, self._stops, self._bytes_of = text, [stop for stop in stops if stop], bytes_of
+        self._stops, self._bytes_of = [stop for stop in stops if stop], bytes_of
         self._held, self._stopped = "", False
         # Log-probabilities of tokens whose text is held back, or came together with such text.
         self._waiting: list[dict[str, Any]] = []
         self._ahead = 0  # bytes of the text that was returned, less those of the tokens
 
-    def add(self, ids: Sequence[int], *, last: bool = False) -> tuple[str, bool]:
-        """Add ids. Return the text that is certain, and whether a stop string was found, which is not returned."""
+    def add(self, more: str, *, last: bool = False) -> tuple[str, bool]:
+        """Add text. Return the text that is certain, and whether a stop string was found, which is not returned."""
         if self._stopped:
             return "", True
-        more = "".join(self._text.add(token) for token in ids)
-        if last:
-            more += self._text.finish()
         text = self._held + more
         places = [at for stop in self._stops if (at := text.find(stop)) >= 0]
         if places:
@@ -42,16 +38,15 @@ class TextStream:
         self._held = text[len(text) - kept :]
         return text[: len(text) - kept], False
 
-    def logprobs(self, entries: Sequence[Sequence[Any]], text: str) -> list[dict[str, Any]]:
+    def logprobs(self, entries: Sequence[TokenLogprobs], text: str) -> list[dict[str, Any]]:
         """Return log-probabilities in the form of the OpenAI API, of the tokens of the text that is certain.
 
-        `entries` are of the ids that were just added, [id, logprob, [[id, logprob]]], `text` is what `add` returned.
-        Those of tokens that may belong to a stop string wait; when one was found, the entries end with the last token
-        of the text before it.
+        `entries` are of the tokens whose text was just added, `text` is what `add` returned. Those of tokens that may
+        belong to a stop string wait; when one was found, the entries end with the last token of the text before it.
         """
-        for token, logprob, top in entries:
-            others = [self._entry(*other) for other in top]
-            self._waiting.append({**self._entry(token, logprob), "top_logprobs": others})
+        for one in entries:
+            others = [self._entry(token, logprob) for token, logprob in one.top]
+            self._waiting.append({**self._entry(one.token, one.logprob), "top_logprobs": others})
         self._ahead += len(text.encode())
         if self._held:
             return []
@@ -70,7 +65,7 @@ class TextStream:
             text = data.decode()
         except UnicodeDecodeError:  # a part of a character is written as the OpenAI API writes it
             text = "".join(f"\\x{byte:02x}" for byte in data)
-        return {"token": text, "logprob": logprob, "bytes": list(data)}
+        return {"token": text, "logprob": max(logprob, _LEAST_LOGPROB), "bytes": list(data)}
 
     def _longest_beginning(self, text: str) -> int:
         """Return the length of the longest end of the text that is the beginning of a stop string."""

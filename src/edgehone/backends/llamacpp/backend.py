@@ -256,7 +256,7 @@ def open_engine(artifact: Path, settings: Mapping[str, Any], job: WorkerJob, pla
     program = tools(job).tool("llama-server")
     context = context_of(job.args.get("context"), places)
     command = command_line(program, artifact / ARTIFACT, settings, job.threads, places, context)
-    return LlamaEngine(command, job.out, context, context * places)
+    return LlamaEngine(command, job.out, context, context * places, job.args["channel"])
 
 
 def start_runtime(kind: Literal["language", "graph"], job: WorkerJob) -> None:

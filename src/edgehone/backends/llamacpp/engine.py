@@ -9,7 +9,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import selectors
+import select
 import socket
 import subprocess
 import threading
@@ -18,12 +18,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edgehone.backends.llamacpp.server_answer import Answer
+from edgehone.backends.llamacpp.server_answer import Answer, Dialect
 from edgehone.backends.serving import EngineRequest, Option, Produced
 from edgehone.core.errors import EdgehoneError
 
-# How long a step waits for events before new requests are accepted.
-_WAIT_SECONDS = 0.002
+# For so many seconds after a piece of an answer its connection is not looked at, so that a model that gives a token in
+# less than a millisecond does not wake this process for each. The end of the connection is noticed meanwhile.
+_PAUSE_SECONDS = 0.02
+# What is due within so many seconds is looked at together.
+_TOGETHER_SECONDS = 0.003
+# llama-server closes its side of a connection after an answer, and the other one later. Systems that do not tell this
+# (macOS) notice the end after the pause.
+_END = getattr(select, "POLLRDHUP", 0)
 _START_SECONDS = 600.0
 
 
@@ -35,10 +41,11 @@ class LlamaEngine:
         "presence_penalty", "json_schema", "logprobs", "top_logprobs",
     })  # fmt: skip
 
-    def __init__(self, command: list[str], folder: Path, context: int, cache: int) -> None:
+    def __init__(self, command: list[str], folder: Path, context: int, cache: int, channel: int) -> None:
         """Start the server by its command line and wait until the model is loaded.
 
-        `folder` is for its socket, `context` the number of tokens of a slot, `cache` of all slots.
+        `folder` is for its socket, `context` the number of tokens of a slot, `cache` of all slots. A step ends when
+        there is something to read from the file descriptor `channel`.
 
         Raises EdgehoneError if it ends before, or takes longer than 600 s.
         """
@@ -46,8 +53,13 @@ class LlamaEngine:
         self._socket = folder / "llama.sock"
         self._child = subprocess.Popen([*command, "--host", str(self._socket)], stdin=subprocess.DEVNULL)
         self._answers: dict[int, Answer] = {}
-        self._selector = selectors.DefaultSelector()
+        self._by_descriptor: dict[int, Answer] = {}
+        self._paused: dict[int, float] = {}  # the descriptors that are not looked at, and until when
+        self._poll = select.poll()
+        self._poll.register(channel, select.POLLIN)
+        self._bytes: dict[int, bytes] = {}  # of tokens that log-probabilities were told of
         self._wait_until_loaded()
+        self._dialect = Dialect(self._ids_of, self._bytes, self._adds_space())
         threading.Thread(target=self._end_with_server, daemon=True, name="llama-server").start()
 
     @property
@@ -57,14 +69,16 @@ class LlamaEngine:
 
     def add(self, request: EngineRequest) -> None:
         """Send a request. What the server refuses is told by `step`."""
-        answer = Answer(self._socket, request, self._ids_of)
-        self._answers[request.number] = answer
-        self._selector.register(answer.socket, selectors.EVENT_READ, answer)
+        answer = Answer(self._socket, request, self._dialect)
+        self._answers[request.number] = self._by_descriptor[answer.socket.fileno()] = answer
+        self._poll.register(answer.socket, select.POLLIN)
 
     def cancel(self, number: int) -> None:
         """Close a request's connection, which frees its slot."""
         if answer := self._answers.pop(number, None):
-            self._selector.unregister(answer.socket)
+            self._poll.unregister(answer.socket)
+            del self._by_descriptor[answer.socket.fileno()]
+            self._paused.pop(answer.socket.fileno(), None)
             answer.close()
 
     @property
@@ -73,12 +87,35 @@ class LlamaEngine:
         return bool(self._answers)
 
     def step(self) -> list[Produced]:
-        """Return what came since the last step, after waiting for it for at most 2 ms."""
-        ready = self._selector.select(_WAIT_SECONDS)
-        produced = [one for key, _ in ready for one in key.data.receive()]
+        """Return what came since the last step, after waiting for it or for a message on the channel."""
+        produced = [one for answer in self._ready() for one in self._received(answer)]
         for one in produced:
             if one.reason:
                 self.cancel(one.number)
+        return produced
+
+    def token_bytes(self, token: int) -> bytes:
+        """Return the bytes of a token that a log-probability was told of."""
+        return self._bytes.get(token, b"")
+
+    def _ready(self) -> list[Answer]:
+        """Wait, and return the answers whose connections have something to read or have ended."""
+        first = min(self._paused.values(), default=None)
+        found = self._poll.poll(None if first is None else max(0.0, 1000 * (first - time.monotonic())))
+        soon = time.monotonic() + _TOGETHER_SECONDS
+        due = [descriptor for descriptor, until in self._paused.items() if until <= soon]
+        for descriptor in due:
+            del self._paused[descriptor]
+            self._poll.modify(descriptor, select.POLLIN)
+        if due:
+            found = self._poll.poll(0)
+        return [self._by_descriptor[one] for one, _ in found if one in self._by_descriptor]
+
+    def _received(self, answer: Answer) -> list[Produced]:
+        produced, descriptor = answer.receive(), answer.socket.fileno()
+        if produced:
+            self._paused[descriptor] = time.monotonic() + _PAUSE_SECONDS
+            self._poll.modify(descriptor, _END)
         return produced
 
     def close(self) -> None:
@@ -89,18 +126,27 @@ class LlamaEngine:
 
     def _ids_of(self, text: str) -> list[int]:
         """Return ids whose text is `text`, without what a tokenizer puts before a text."""
-        connection = _Connection(self._socket)
         # After a line break no tokenizer adds a space, and none joins it with what follows.
-        asked = {"content": f"\n{text}", "add_special": False, "with_pieces": True}
+        tokens = self._pieces(f"\n{text}")
+        for at in range(len(tokens) + 1):
+            if b"".join(piece for _, piece in tokens[at:]) == text.encode():
+                return [token for token, _ in tokens[at:]]
+        raise ValueError(f"cannot find the tokens of {text!r}")
+
+    def _adds_space(self) -> bool:
+        """Return whether the tokenizer puts a space before a text, which is then no part of it."""
+        return b"".join(piece for _, piece in self._pieces("a")).startswith(b" ")
+
+    def _pieces(self, text: str) -> list[tuple[int, bytes]]:
+        """Return the tokens of a text with their bytes."""
+        connection = _Connection(self._socket)
+        asked = {"content": text, "add_special": False, "with_pieces": True}
         connection.request("POST", "/tokenize", json.dumps(asked))
         tokens = json.loads(connection.getresponse().read())["tokens"]
-        pieces = [
-            piece.encode() if isinstance(piece := one["piece"], str) else bytes(piece) for one in tokens
+        return [
+            (int(one["id"]), piece.encode() if isinstance(piece := one["piece"], str) else bytes(piece))
+            for one in tokens
         ]
-        for at in range(len(pieces) + 1):
-            if b"".join(pieces[at:]) == text.encode():
-                return [int(one["id"]) for one in tokens[at:]]
-        raise ValueError(f"cannot find the tokens of {text!r}")
 
     def _wait_until_loaded(self) -> None:
         begun = time.monotonic()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,23 +27,38 @@ _DRAWING = {
 _READ_BYTES = 1 << 18
 
 
-class Answer:
-    """A request that was sent, and what came of its answer.
+@dataclass(frozen=True)
+class Dialect:
+    """What the answers of a llama-server depend on besides their requests.
 
     `ids_of` returns ids of a text: llama-server sends no event for a token that ends within a character, and the event
-    of the token that completes it has the text of all, but the id of the last.
+    of the token that completes it has the text of all, but the id of the last. `bytes_of` collects the bytes of tokens
+    that log-probabilities are told of. With `adds_space` the tokenizer puts a space before a text, which is not told.
     """
 
-    def __init__(self, path: Path, request: EngineRequest, ids_of: Callable[[str], list[int]]) -> None:
+    ids_of: Callable[[str], list[int]]
+    bytes_of: dict[int, bytes]
+    adds_space: bool
+
+
+class Answer:
+    """A request that was sent, and what came of its answer."""
+
+    def __init__(self, path: Path, request: EngineRequest, dialect: Dialect) -> None:
         """Send the request to the server that listens on the Unix socket `path`. Raises OSError if it does not."""
-        self.request, self._ids_of, self._told = request, ids_of, 0
+        self.request, self._dialect, self._told, self._begun = request, dialect, 0, False
         self._head, self._text = bytearray(), bytearray()
         self._chunks: _Chunks | None = None
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.socket.connect(str(path))
         body = json.dumps(_body(request)).encode()
-        head = f"POST /completion HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
-        self.socket.sendall(head.encode() + body)
+        lines = [
+            "POST /completion HTTP/1.1",
+            "Host: localhost",
+            "Connection: close",
+            f"Content-Length: {len(body)}",
+        ]
+        self.socket.sendall("\r\n".join([*lines, "\r\n"]).encode() + body)
 
     def close(self) -> None:
         """Close the connection, which frees the slot."""
@@ -107,17 +123,33 @@ class Answer:
             return self._failed(event.get("error", event))
         ids = [int(token) for token in event.get("tokens", ())]
         if len(ids) == 1 and event["tokens_predicted"] > self._told + 1 and "content" in event:
-            ids = self._ids_of(event["content"])
+            ids = self._dialect.ids_of(event["content"])
         self._told = event.get("tokens_predicted", self._told)
         top = self.request.options.get("top_logprobs", 0)
-        logprobs = _logprobs(event.get("completion_probabilities", ()), top)
+        logprobs = self._logprobs(event.get("completion_probabilities", ()), top)
         ends = next((at for at, token in enumerate(ids) if token in self.request.ends), None)
         if ends is not None:
             return Produced(number, ids[:ends], "stop", logprobs=logprobs[:ends])
         if event.get("stop"):
             reason: Literal["length", "stop"] = "length" if event.get("stop_type") == "limit" else "stop"
-            return Produced(number, ids, reason, logprobs=logprobs)
-        return Produced(number, ids, logprobs=logprobs) if ids else None
+            return Produced(number, ids, reason, logprobs=logprobs, text=self._text_of(event))
+        return Produced(number, ids, logprobs=logprobs, text=self._text_of(event)) if ids else None
+
+    def _text_of(self, event: Mapping[str, Any]) -> str:
+        text = str(event.get("content", ""))
+        if not self._begun and self._dialect.adds_space:
+            text = text.removeprefix(" ")
+        self._begun = True
+        return text
+
+    def _logprobs(self, entries: Sequence[Mapping[str, Any]], top: int) -> list[TokenLogprobs]:
+        found = []
+        for one in entries:
+            others = one["top_logprobs"][:top]
+            self._dialect.bytes_of.update((each["id"], bytes(each["bytes"])) for each in (one, *others))
+            likeliest = [(each["id"], each["logprob"]) for each in others]
+            found.append(TokenLogprobs(one["id"], one["logprob"], likeliest))
+        return found
 
 
 class _Chunks:
@@ -155,17 +187,6 @@ def _body(request: EngineRequest) -> dict[str, Any]:
         **_DRAWING,
         **given,
     }
-
-
-def _logprobs(entries: Sequence[Mapping[str, Any]], top: int) -> list[TokenLogprobs]:
-    return [
-        TokenLogprobs(
-            one["id"],
-            one["logprob"],
-            [(other["id"], other["logprob"]) for other in one["top_logprobs"][:top]],
-        )
-        for one in entries
-    ]
 
 
 def _message(body: bytes) -> str:

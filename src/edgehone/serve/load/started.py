@@ -149,7 +149,8 @@ async def service_of(job: Job) -> AsyncIterator[Channel]:
     """Run a job that answers messages until the block ends."""
     running = service.start(job)
     channel = Channel(lambda message: None)
-    reading = asyncio.create_task(channel.read(await channel.connect(running.channel)))
+    await channel.connect(running.channel)
+    reading = asyncio.create_task(channel.closed())
     try:
         yield channel
     finally:

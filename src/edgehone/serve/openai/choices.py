@@ -6,12 +6,15 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeVar
 
+from msgspec.structs import replace
+
 from edgehone.serve.admission import Ticket
+from edgehone.serve.link import Piece
 from edgehone.serve.metrics import Metrics
-from edgehone.serve.model import LanguageModel, Piece, Wanted
+from edgehone.serve.model import LanguageModel, Wanted
 from edgehone.serve.openai.tool_calls import Call
 from edgehone.serve.openai.tools import Tools
 

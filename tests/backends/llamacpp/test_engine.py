@@ -1,0 +1,135 @@
+"""The engine over a program that speaks as llama-server does: when it looks for tokens, and what ends its waiting."""
+
+from __future__ import annotations
+
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from edgehone.backends.llamacpp import engine as module
+from edgehone.backends.llamacpp.engine import LlamaEngine
+from edgehone.backends.serving import EngineRequest, Produced, TextEngine
+
+# Answers every prompt with tokens 7, 8 and 9, each some milliseconds after the other, and closes the connection. The
+# prompt [1] is answered by one token only, and the connection stays open.
+PROGRAM = """
+import json, socket, socketserver, sys, time
+from http.server import BaseHTTPRequestHandler
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    client_address = ("", 0)
+    def address_string(self): return ""
+    def log_message(self, *more): pass
+    def do_GET(self): self.answer({"status": "ok"})
+    def do_POST(self):
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if self.path == "/tokenize":
+            self.answer({"tokens": [{"id": 1, "piece": SPACE + asked["content"]}]})
+            return
+        self.send_response(200)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        for at, token in enumerate((7, 8, 9), 1):
+            content = (SPACE if at == 1 else "") + " abc"[at]
+            self.event({"content": content, "tokens": [token], "tokens_predicted": at, "stop": False})
+            if asked["prompt"] == [1]:
+                time.sleep(60)
+            time.sleep(0.005)
+        self.event({"content": "", "tokens": [], "tokens_predicted": 3, "stop": True, "stop_type": "limit"})
+        self.wfile.write(b"0\\r\\n\\r\\n")
+        self.close_connection = True
+        self.connection.shutdown(socket.SHUT_WR)
+        self.connection.recv(1)  # the other side stays open
+    def event(self, content):
+        data = b"data: " + json.dumps(content).encode() + b"\\n\\n"
+        self.wfile.write(b"%x\\r\\n%s\\r\\n" % (len(data), data))
+    def answer(self, body):
+        data = json.dumps(body).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+class Server(socketserver.ThreadingUnixStreamServer):
+    daemon_threads = True
+
+SPACE = sys.argv[1]
+Server(sys.argv[3], Handler).serve_forever()
+"""
+
+
+@pytest.fixture
+def channel() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Both ends of the channel of a job."""
+    mine, its = socket.socketpair()
+    with mine, its:
+        yield mine, its
+
+
+@pytest.fixture
+def engine(
+    tmp_path: Path,
+    channel: tuple[socket.socket, socket.socket],
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[LlamaEngine]:
+    """An engine over the program; its tokenizer adds the space that the test states, if any."""
+    # The end of the program must not end the process of the tests.
+    monkeypatch.setattr(module.LlamaEngine, "_end_with_server", lambda self: None)
+    (tmp_path / "program.py").write_text(PROGRAM)
+    command = [sys.executable, str(tmp_path / "program.py"), getattr(request, "param", "")]
+    found = LlamaEngine(command, tmp_path, 100, 200, channel[1].fileno())
+    yield found
+    found.close()
+
+
+def answer(engine: LlamaEngine, ids: list[int]) -> Iterator[list[Produced]]:
+    """Ask, and yield what each step produces, of those that produce anything."""
+    engine.add(EngineRequest(1, ids, 3))
+    while engine.busy:
+        if produced := engine.step():
+            yield produced
+
+
+def test_a_token_does_not_wake_a_paused_answer_but_its_end_does(
+    engine: LlamaEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_PAUSE_SECONDS", 60.0)
+    begun = time.monotonic()
+    first, rest = answer(engine, [2])
+    assert [one.ids for one in first] == [[7]]
+    assert [token for one in rest for token in one.ids] == [8, 9] and rest[-1].reason == "length"
+    assert time.monotonic() - begun < 30
+
+
+def test_a_paused_answer_goes_on_after_the_pause(
+    engine: LlamaEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_PAUSE_SECONDS", 0.001)
+    steps = list(answer(engine, [2]))
+    assert [token for step in steps for one in step for token in one.ids] == [7, 8, 9]
+
+
+def test_a_message_ends_the_waiting(
+    engine: LlamaEngine, channel: tuple[socket.socket, socket.socket]
+) -> None:
+    (first,) = next(answer(engine, [1]))
+    assert first.ids == [7]
+    begun = time.monotonic()
+    channel[0].send(b"{}\n")
+    while engine.step():
+        pass
+    assert time.monotonic() - begun < 30
+    engine.cancel(1)
+    assert not engine.busy
+
+
+@pytest.mark.parametrize(("engine", "text"), [("", "abc"), (" ", "abc")], indirect=["engine"])
+def test_it_tells_the_text(engine: LlamaEngine, text: str) -> None:
+    assert isinstance(engine, TextEngine)
+    assert "".join(one.text or "" for step in answer(engine, [2]) for one in step) == text
