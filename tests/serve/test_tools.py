@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,9 @@ import httpx2  # which openai uses
 import openai
 import pytest
 
-from edgehone.backends.serving import Produced
 from edgehone.bundle import read
 from edgehone.serve.app import build
+from edgehone.serve.link import Piece
 from edgehone.serve.live_models import Models
 from edgehone.serve.metrics import Metrics
 from edgehone.serve.model import LanguageModel
@@ -111,23 +111,17 @@ class Scripted:
     restarts = 0
 
     def __init__(self, text: str) -> None:
-        self._ids = text.encode()
+        self._text = text.encode()
         self.told = 0
 
     async def end(self) -> None: ...
 
     async def answer(
-        self,
-        ids: Sequence[int],
-        picture: None,
-        count: int,
-        ends: Sequence[int],
-        options: Mapping[str, Any],
-        deadline: float,
-    ) -> AsyncIterator[Produced]:
-        for at, token in enumerate(self._ids, 1):
+        self, ids: Sequence[int], picture: None, count: int, options: Any, stops: Any, deadline: float
+    ) -> AsyncIterator[Piece]:
+        for at, byte in enumerate(self._text, 1):
             self.told += 1
-            yield Produced(1, [token], "stop" if at == len(self._ids) else None)
+            yield Piece(chr(byte), 1, "stop" if at == len(self._text) else None)
 
 
 def answered(bundle: Path, text: str, **asked: Any) -> tuple[Any, list[Any], int]:

@@ -79,7 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-queue",
         type=int,
         metavar="N",
-        help="requests that may wait for a place; further ones are refused with 429 (default: a quarter of those that run)",
+        help="requests that may wait for a place; further ones are refused with 429 (default: a quarter of --parallel)",
     )
     parser.add_argument(
         "--max-batch",
