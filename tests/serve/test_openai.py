@@ -240,7 +240,7 @@ DEEP = b'{"model": "bundle", "prompt": "a", "logit_bias": ' + b"[" * 100_000 + b
         (TEXT, {"model": "bundle", "prompt": ["a", ""]}, 400, "prompt is empty"),
         (TEXT, {"model": "bundle", "prompt": ["a", [1]]}, 400, "mixture"),
         (TEXT, {"model": "bundle", "prompt": ["a"] * 65}, 400, "at most 64"),
-        (TEXT, {"model": "bundle", "prompt": ["a", "b"], "n": 37}, 400, "asks for 74 choices; at most 16 fit"),
+        (TEXT, {"model": "bundle", "prompt": ["a", "b"], "n": 37}, 400, "asks for 74 choices; at most 10 fit"),
         (TEXT, {"model": "bundle", "prompt": "a", "n": 0}, 400, "at `$.n`; it is 0"),
         (TEXT, {"model": "bundle", "prompt": "a", "best_of": 2}, 400, "best_of is 2"),
         (TEXT, {"model": "bundle", "prompt": [257]}, 400, "token id 257 is outside the vocabulary"),
