@@ -44,8 +44,13 @@ def issue(
     days: tuple[int, int] = (-10, 10),
     signs: bool = True,
     code_signing: bool = False,
+    critical: bool = False,
+    length: int | None = None,
 ) -> Holder:
-    """Return a new certificate, by itself if nobody issues it. `days` are those between which it is valid."""
+    """Return a new certificate, by itself if nobody issues it. `days` are those between which it is valid.
+
+    `critical` adds a critical extension that nobody knows, `length` limits the authorities below it.
+    """
     private = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     issuer = by or Holder(None, private)  # type: ignore[arg-type]
@@ -57,13 +62,16 @@ def issue(
         .serial_number(x509.random_serial_number())
         .not_valid_before(NOW + days[0] * DAY)
         .not_valid_after(NOW + days[1] * DAY)
-        .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
+        .add_extension(x509.BasicConstraints(ca=authority, path_length=length), critical=True)
         .add_extension(_usage(signs=signs and not authority, authority=authority), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(private.public_key()), critical=False)
         .add_extension(
             x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.private.public_key()), critical=False
         )
     )
+    if critical:
+        unknown = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4.5"), b"\x05\x00")
+        builder = builder.add_extension(unknown, critical=True)
     if code_signing:
         builder = builder.add_extension(
             x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CODE_SIGNING]), critical=False
@@ -79,7 +87,11 @@ def _usage(*, signs: bool, authority: bool) -> x509.KeyUsage:
 
 
 def revocation_list(
-    by: Holder, *revoked: Holder, name: x509.Name | None = None, days: tuple[int, int] = (-1, 1)
+    by: Holder,
+    *revoked: Holder,
+    name: x509.Name | None = None,
+    days: tuple[int, int] = (-1, 1),
+    whole: bool = True,
 ) -> x509.CertificateRevocationList:
     """Return a list that `by` has signed, of certificates that are revoked."""
     builder = (
@@ -88,6 +100,8 @@ def revocation_list(
         .last_update(NOW + days[0] * DAY)
         .next_update(NOW + days[1] * DAY)
     )
+    if not whole:
+        builder = builder.add_extension(x509.DeltaCRLIndicator(1), critical=True)
     for one in revoked:
         entry = x509.RevokedCertificateBuilder().serial_number(one.certificate.serial_number)
         builder = builder.add_revoked_certificate(entry.revocation_date(NOW - DAY).build())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import subprocess
 import sys
@@ -105,6 +106,9 @@ def test_a_foreign_issuer_is_refused(tmp_path: Path, chain: Chain) -> None:
         "is not trusted",
         lambda: check(tmp_path, replace(chain, middle=no_authority, signer=issue("signer", no_authority))),
     )
+    short = issue("root", authority=True, length=0)
+    below = issue("intermediate", short, authority=True)
+    fails("is not trusted", lambda: check(tmp_path, Chain(short, below, issue("signer", below))))
     found = read_sealed(signed_by(tmp_path, chain.signer, [chain.middle]))
     other = issue("other").private.public_key()
     from edgehone.attestation.keys import VerificationKey
@@ -120,10 +124,32 @@ def test_time_decides(tmp_path: Path, chain: Chain) -> None:
     root = issue("root", authority=True, days=(-20, 20))
     old = issue("intermediate", root, authority=True, days=(-20, -2))
     fails("CN=intermediate expired", lambda: check(tmp_path, Chain(root, old, issue("signer", old))))
+    past = issue("root", authority=True, days=(-20, -2))
+    middle = issue("intermediate", past, authority=True)
+    fails("is not trusted", lambda: check(tmp_path, Chain(past, middle, issue("signer", middle))))
 
 
 def test_a_certificate_must_be_for_signatures(tmp_path: Path) -> None:
     fails("CN=signer is not for signatures", lambda: check(tmp_path, make(signs=False)))
+    fails("critical extension 1.2.3.4.5", lambda: check(tmp_path, make(critical=True)))
+
+
+def test_a_chain_made_with_openssl_is_accepted(tmp_path: Path) -> None:
+    """Its roots have no key usage, which the rules of the web demand."""
+    key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+    (tmp_path / "usage").write_text("keyUsage=critical,digitalSignature\n")
+    for words in (
+        ["req", "-x509", *key, "-keyout", "root.key", "-out", "root.pem", "-subj", "/CN=root"],
+        ["req", *key, "-keyout", "signer.key", "-out", "signer.csr", "-subj", "/CN=signer"],
+        ["x509", "-req", "-in", "signer.csr", "-CA", "root.pem", "-CAkey", "root.key", "-CAcreateserial",
+         "-out", "signer.pem", "-days", "9", "-extfile", "usage"],
+    ):  # fmt: skip
+        subprocess.run(["openssl", *words], cwd=tmp_path, check=True, capture_output=True, timeout=60)
+    (tmp_path / "signer.key").chmod(0o600)
+    signing = read_signing_key(tmp_path / "signer.key", certificates=[tmp_path / "signer.pem"])
+    (tmp_path / "sealed.json").write_bytes(seal(STATEMENT, signing))
+    trusted = read_verification_key([tmp_path / "root.pem"])
+    assert check_signature(read_sealed(tmp_path / "sealed.json"), trusted).startswith("CN=signer")
 
 
 def write_list(path: Path, found: x509.CertificateRevocationList, encoding: Encoding = Encoding.PEM) -> Path:
@@ -151,6 +177,8 @@ def test_a_list_that_cannot_be_relied_on_is_refused(tmp_path: Path, chain: Chain
     fails("CN=else is not signed by a trusted", lambda: check(tmp_path, chain, revoked=[path]))
     write_list(path, revocation_list(chain.middle, days=(-5, -1)))
     fails("was valid until", lambda: check(tmp_path, chain, revoked=[path]))
+    write_list(path, revocation_list(chain.middle, whole=False))
+    fails("is not a whole one", lambda: check(tmp_path, chain, revoked=[path]))
 
 
 def test_fingerprints_of_keys_and_certificates_are_revoked(tmp_path: Path, chain: Chain) -> None:
@@ -190,6 +218,14 @@ def test_files_of_certificates(tmp_path: Path, chain: Chain) -> None:
     refused(lambda: read_signing_key(key, certificates=[middle]), "is not that of the private key")
     refused(lambda: read_signing_key(key, certificates=[key]), "has no certificate in PEM")
     refused(lambda: read_signing_key(key, certificates=[tmp_path / "none"]), "cannot be read")
+    for spoiled, what in (
+        (make(days=(-9, -1)), "CN=signer expired"),
+        (make(signs=False), "is not for signatures"),
+        (make(critical=True), "critical extension"),
+    ):
+        own = spoiled.signer.write_key(tmp_path / "own.key")
+        file = spoiled.signer.write(tmp_path / "own.pem")
+        refused(functools.partial(read_signing_key, own, certificates=[file]), what)
 
 
 def test_model_signing_accepts_the_signature_of_a_certificate(

@@ -16,6 +16,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgehone.attestation.errors import NotVerified
+from edgehone.attestation.signer import check_extensions, check_time, check_usage
 from edgehone.core.errors import InputError, SetupError
 
 if TYPE_CHECKING:
@@ -71,7 +73,8 @@ def read_signing_key(
 
     The password of an encrypted key is the first line of `password_file`, else the environment variable
     EDGEHONE_KEY_PASSWORD; nobody is asked. `certificates` are files with the signer's certificate and those that lead
-    from it to a trusted one, in this order. Raises InputError for a file that cannot be used, or that others can read.
+    from it to a trusted one, in this order. Raises InputError for a file that cannot be used, or that others can read,
+    and for a certificate that nobody would accept.
     """
     require_cryptography()
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -101,7 +104,20 @@ def read_signing_key(
             f"the first certificate of {certificates[0]} is not that of the private key {path}",
             hint="give the signer's own certificate first, then those of its issuers",
         )
+    if chain:
+        _check_own(chain)
     return SigningKey(private, chain)
+
+
+def _check_own(chain: Sequence[Certificate]) -> None:
+    """Raise InputError for certificates with which a signature would be refused."""
+    try:
+        for one in chain:
+            check_time(one, datetime.now(UTC))
+            check_extensions(one)
+        check_usage(chain[0])
+    except NotVerified as error:
+        raise InputError(error.message, hint="get a valid certificate from its issuer") from error
 
 
 def read_verification_key(
