@@ -14,6 +14,10 @@ from tests.registry.bundles import Make, maker
 from tests.registry.servers import oci_registry, postgres
 
 
+# One server for all tests that need one.
+POSTGRES = [pytest.mark.whole, pytest.mark.xdist_group("postgres")]
+
+
 @pytest.fixture
 def bundle(spoiled: Path) -> Path:
     """A bundle of the null backend."""
@@ -32,7 +36,7 @@ def registry(tmp_path: Path) -> Registry:
     return open_registry(str(tmp_path / "registry"))
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.xdist_group("postgres"))])
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=POSTGRES)])
 def any_registry(request: pytest.FixtureRequest, tmp_path: Path) -> Registry:
     """An empty registry on each database."""
     return open_registry(*place_of(request, tmp_path))

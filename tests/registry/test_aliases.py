@@ -20,7 +20,7 @@ from edgehone.registry.session import Registry, find
 from edgehone.registry.verify import verify
 from tests.attestation.signed import certified, make_key
 from tests.registry.bundles import Make, weights
-from tests.registry.conftest import place_of
+from tests.registry.conftest import POSTGRES, place_of
 
 
 def filled(registry: Registry, make: Make, count: int = 3) -> None:
@@ -161,7 +161,7 @@ else:
 
 
 @pytest.mark.parametrize(
-    "place", ["sqlite", pytest.param("postgres", marks=pytest.mark.xdist_group("postgres"))]
+    "place", [pytest.param("sqlite", marks=pytest.mark.whole), pytest.param("postgres", marks=POSTGRES)]
 )
 def test_of_eight_racing_promotions_one_wins_and_the_others_are_told(
     request: pytest.FixtureRequest, make: Make, tmp_path: Path, place: str

@@ -30,6 +30,8 @@ from tests.registry.bundles import LARGE, Make, content, weights
 from tests.registry.fake import Fake, fake_registry
 from tests.registry.servers import free_port
 
+pytestmark = pytest.mark.whole
+# Limits of fractions of a second, so that a test that waits for them is short.
 IMPATIENT = replace(
     shipped(),
     connect=1.0,

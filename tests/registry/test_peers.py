@@ -15,7 +15,7 @@ from edgehone.registry.session import Registry, open_registry
 from tests.registry.bundles import LARGE, Make, content, weights
 from tests.registry.servers import program
 
-pytestmark = pytest.mark.xdist_group("oci")
+pytestmark = [pytest.mark.whole, pytest.mark.xdist_group("oci")]
 
 
 @pytest.fixture

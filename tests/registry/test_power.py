@@ -26,6 +26,7 @@ from edgehone.registry.verify import verify
 from tests.registry.bundles import Make, content, weights
 from tests.registry.conftest import new_database
 
+pytestmark = [pytest.mark.whole, pytest.mark.xdist_group("oci")]
 SIZE = 1_500_000
 
 
@@ -43,7 +44,6 @@ def kill(where: list[str], make: Make, docker: str, tmp_path: Path, trials: int)
     return found
 
 
-@pytest.mark.xdist_group("oci")
 def test_killed_at_some_points(make: Make, docker: str, tmp_path: Path) -> None:
     found = kill([str(tmp_path / "registry")], make, docker, tmp_path, 12)
     assert sum(one["killed"] is True for one in found) >= 6
@@ -119,7 +119,6 @@ MANY = tuple(
 )
 
 
-@pytest.mark.xdist_group("oci")
 @pytest.mark.parametrize("name", OPERATIONS)
 @pytest.mark.parametrize("levels", [FEW, pytest.param(MANY, marks=pytest.mark.long)], ids=["few", "many"])
 def test_a_full_disk(

@@ -1,4 +1,4 @@
-"""Push a bundle into the registry, and with --to also to an OCI registry.
+"""Push a bundle into the registry, and with --to also to an OCI registry or an MLflow server.
 
 The bundle is verified first, and stored under the name of its model unless --name gives another. A bundle that is
 already there is not stored again. With --to a version of the registry (NAME:3) can be given in the place of a bundle.
@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 from edgehone.cli.registry.common import add_who, megabytes, opened, who
 
 if TYPE_CHECKING:
+    from edgehone.registry.mlflow import Exported
+    from edgehone.registry.remote.push import Sent
     from edgehone.registry.session import Registry, Version
 
 EXAMPLE = """examples:
@@ -30,7 +32,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--key", metavar="FILE", type=Path, help="verify the bundle's signature with this public key"
     )
-    parser.add_argument("--to", metavar="URL", help="also push it there: oci://HOST/REPOSITORY:TAG")
+    parser.add_argument(
+        "--to",
+        metavar="URL",
+        help="also push it there: oci://HOST/REPOSITORY:TAG, or mlflow+http://HOST:PORT/NAME",
+    )
     add_who(parser)
 
 
@@ -41,15 +47,23 @@ def run(args: argparse.Namespace) -> int:
     if not args.json:
         print(_told(version, result))
     if args.to:
-        from edgehone.registry.remote.push import push_to
-
-        sent = push_to(registry, version, args.to, by=who(args))
+        sent = _sent(registry, version, args.to, who(args))
         result["to"] = sent.to_json()
         if not args.json:
             print(sent.line())
     if args.json:
         print(json.dumps({**version.to_json(), **result}, indent=1))
     return 0
+
+
+def _sent(registry: Registry, version: Version, url: str, by: str) -> Sent | Exported:
+    if url.startswith("mlflow+"):
+        from edgehone.registry.mlflow import export
+
+        return export(registry, version, url, by=by)
+    from edgehone.registry.remote.push import push_to
+
+    return push_to(registry, version, url, by=by)
 
 
 def _stored(registry: Registry, args: argparse.Namespace) -> tuple[Version, dict[str, Any]]:
