@@ -13,7 +13,6 @@ from edgehone.registry.session import Registry, open_registry
 from tests.registry.bundles import Make, maker
 from tests.registry.servers import oci_registry, postgres
 
-
 # One server for all tests that need one.
 POSTGRES = [pytest.mark.whole, pytest.mark.xdist_group("postgres")]
 
