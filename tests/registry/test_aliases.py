@@ -139,24 +139,36 @@ def test_a_version_that_lacks_a_blob_gets_no_alias(registry: Registry, make: Mak
         point(registry, 1, force=True)
 
 
+# Forks eight processes that each wait for a file to appear and then move the alias; one line of outcome from each.
 _RACE = """
-import sys, time
+import os, sys, time
 from pathlib import Path
-from edgehone.core.errors import EdgehoneError
 from edgehone.registry import aliases
 from edgehone.registry.names import Reference
 from edgehone.registry.session import open_registry
-where, blobs, number, begin = sys.argv[1:]
-registry = open_registry(where, Path(blobs) if blobs else None)
-print("ready", flush=True)
-while not Path(begin).exists():
+where, blobs, begin = sys.argv[1:]
+
+def race(number):
+    registry = open_registry(where, Path(blobs) if blobs else None)
+    Path(f"{begin}-{number}").touch()
+    while not Path(begin).exists():
+        time.sleep(0.0005)
+    try:
+        target = Reference("demo", number=number)
+        aliases.move(registry, "production", target, by=str(number), why="a race", expected=1)
+    except aliases.Conflict as error:
+        return f"told {number} {error.message}"
+    return f"won {number}"
+
+for number in range(2, 10):
+    if os.fork() == 0:
+        os.write(1, (race(number) + chr(10)).encode())
+        os._exit(0)
+while not all(Path(f"{begin}-{number}").exists() for number in range(2, 10)):
     time.sleep(0.001)
-try:
-    aliases.move(registry, "production", Reference("demo", number=int(number)), by=number, why="a race", expected=1)
-except aliases.Conflict as error:
-    print("told", error.message)
-else:
-    print("won")
+Path(begin).touch()
+for _ in range(8):
+    assert os.wait()[1] == 0
 """
 
 
@@ -173,21 +185,16 @@ def test_of_eight_racing_promotions_one_wins_and_the_others_are_told(
     registry = open_registry(where, blobs)
     filled(registry, make, 9)
     point(registry, 1)
-    begin = tmp_path / "begin"
-    words = [sys.executable, "-c", _RACE, where, str(blobs or "")]
-    racers = [
-        subprocess.Popen([*words, str(number), str(begin)], stdout=subprocess.PIPE, text=True)
-        for number in range(2, 10)
-    ]
-    for one in racers:
-        assert one.stdout and one.stdout.readline() == "ready\n"
-    begin.touch()
-    outcomes = [one.communicate(timeout=60)[0] for one in racers]
-    assert sorted(outcome.split()[0] for outcome in outcomes) == ["told"] * 7 + ["won"]
-    winner = next(number for number, outcome in enumerate(outcomes, 2) if outcome == "won\n")
+    words = [sys.executable, "-c", _RACE, where, str(blobs or ""), str(tmp_path / "begin")]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    outcomes = sorted(done.stdout.splitlines())
+    assert [line.split()[0] for line in outcomes] == ["told"] * 7 + ["won"]
+    winner = int(outcomes[-1].split()[1])
     assert pointed(registry) == winner
-    told = [outcome for outcome in outcomes if outcome.startswith("told")]
-    assert all(f"points to version {winner} since" in text and f"moved by {winner}" in text for text in told)
+    expected = f"points to version {winner} since"
+    assert all(expected in line and f"moved by {winner}" in line for line in outcomes[:-1])
+    assert len(history(registry, "demo", "production")) == 2
     assert verify(registry, quick=True).problems == ()
 
 
