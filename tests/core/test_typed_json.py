@@ -65,6 +65,7 @@ def test_valid_data_is_read_with_its_numbers_as_they_are() -> None:
         ({"state": "odd"}, "f.json: state is 'odd': expected new or old"),
         ({"share": True}, "f.json: share is True: expected float"),
         ({"share": float("inf")}, "f.json: share is inf: expected a finite number"),
+        ({"open": "\ud800"}, r"f.json: open is '\\ud800': expected text, but half of a surrogate pair"),
         ({"more": 1}, "f.json has unknown keys: 'more'"),
     ],
 )

@@ -200,7 +200,7 @@ def _about(statement: Any, source: str, kind: str, digests: Mapping[str, str]) -
 def _difference(subjects: Any, digests: Mapping[str, str]) -> str:
     """Return by which file the subjects of a statement differ from the files."""
     try:
-        named = {one["name"]: one["digest"]["sha256"] for one in subjects}
+        named = {str(one["name"]): one["digest"]["sha256"] for one in subjects}
     except (KeyError, TypeError):
         return "its subjects are not files with their SHA-256"
     expected = named_files(digests)

@@ -173,6 +173,8 @@ def _departure(annotation: Any, value: Any) -> str | None:
         annotation = dict[str, Any]
     try:
         msgspec.convert(value, annotation)
+    except UnicodeEncodeError:
+        return "expected text, but half of a surrogate pair is in it"
     except msgspec.ValidationError as error:
         if get_origin(annotation) is Literal:
             return f"expected {' or '.join(map(str, get_args(annotation)))}"
