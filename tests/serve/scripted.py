@@ -15,7 +15,6 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from edgehone.serve.operations import routes
 from edgehone.serve.page.routes import Page
 from edgehone.serve.server import Listening, bind
 
@@ -39,7 +38,7 @@ class Scripted:
             Route("/metrics", lambda request: PlainTextResponse(self.metrics)),
             Route("/{path:path}", self._answer, methods=["POST"]),
             Route("/v2/models/{name}", self._answer, methods=["GET"]),
-            *routes(Page({}).operations(), lambda handler: handler),
+            *(Route(one.path, one.handler, methods=[one.method]) for one in Page({}).operations()),
         ]
 
     async def _answer(self, request: Request) -> Response:

@@ -5,33 +5,28 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
 import msgspec
-from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from edgehone.core.errors import InputError, JobError
-from edgehone.serve.admin import PATH as ADMIN
 from edgehone.serve.admin import Admin
 from edgehone.serve.admission import Full, TooLate
+from edgehone.serve.application import Application, Route
 from edgehone.serve.http import ClientGone, Failure, Problem, Refused
 from edgehone.serve.infer.embeddings import Embeddings
 from edgehone.serve.infer.routes import Inference
 from edgehone.serve.infer.routes import failure as infer_failure
-from edgehone.serve.inflight import Tracked
 from edgehone.serve.keys import check_key
 from edgehone.serve.live_models import Models
 from edgehone.serve.metrics import CONTENT_TYPE, Metrics
 from edgehone.serve.model import Model
 from edgehone.serve.openai.routes import OpenAI
 from edgehone.serve.operations import Handler, Operation, document
-from edgehone.serve.operations import routes as routes_of
 from edgehone.serve.origin import check_origin
 from edgehone.serve.page.routes import Page
 from edgehone.serve.served import Served
@@ -48,7 +43,7 @@ def build(
     metrics: Metrics,
     *,
     is_local: bool,
-) -> Starlette:
+) -> Application:
     """Return the application, which starts and ends the models.
 
     With `keys`, requests for answers need one of them as a bearer token; without, they must not come from the pages of
@@ -60,7 +55,7 @@ def build(
     health = _Health(models.by_name, metrics)
     embeddings = Embeddings(models.by_name, metrics)
     operations = [
-        *inference.operations(),  # first: a route costs 2 µs for each before it, which only a graph would feel
+        *inference.operations(),  # first: what a graph answers is soon done
         *openai.operations(),
         *embeddings.operations(),
         *Page(models.by_name).operations(),
@@ -73,25 +68,24 @@ def build(
         return described
 
     routes = [
-        *routes_of(operations, guard.guarded),
-        *routes_of(changes, guard.answered),
-        Route("/openapi.json", openapi),
+        *(Route(one.method, one.path, guard.of(one)) for one in operations),
+        # A change waits for the requests that run, so it is none of them.
+        *(Route(one.method, one.path, guard.answered(one), tracked=False) for one in changes),
+        Route("GET", "/openapi.json", openapi),
     ]
 
     @asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+    async def lifespan() -> AsyncIterator[None]:
         models.start(served)
         try:
             yield
         finally:
             await models.end()
 
-    return Starlette(
-        routes=routes,
-        lifespan=lifespan,
-        exception_handlers={HTTPException: _http_error, Exception: _fault},
-        middleware=[Middleware(Tracked, in_flight=models.in_flight, without=ADMIN)],
-    )
+    def failing(request: Request, status: int, message: str, headers: Mapping[str, str]) -> Response:
+        return failure(request, status, message, headers=headers)
+
+    return Application(routes, failing, models.in_flight, lifespan)
 
 
 class _Guard:
@@ -100,8 +94,11 @@ class _Guard:
     def __init__(self, keys: Sequence[str], metrics: Metrics, is_local: bool) -> None:
         self._keys, self._metrics, self._is_local = [key.encode() for key in keys], metrics, is_local
 
-    def guarded(self, handler: Handler) -> Handler:
-        """Return the handler with a check of the key or the origin before it, and errors turned into answers."""
+    def of(self, operation: Operation) -> Handler:
+        """Return the handler of an operation, with a check of the key or the origin before it if it is guarded."""
+        if not operation.guarded:
+            return operation.handler
+        handler = operation.handler
 
         async def checked(request: Request) -> Response:
             if self._keys:
@@ -110,24 +107,21 @@ class _Guard:
                 check_origin(request.method, request.headers, is_local=self._is_local)
             return await handler(request)
 
-        return self.answered(checked)
+        return self.answered(replace(operation, handler=checked))
 
-    def answered(self, handler: Handler) -> Handler:
-        """Return the handler with its errors turned into answers, and its requests counted."""
+    def answered(self, operation: Operation) -> Handler:
+        """Return the handler of an operation with its errors turned into answers, and its requests counted."""
+        handler, path = operation.handler, operation.path
 
         async def answer(request: Request) -> Response:
-            response = await self._answer(handler, request)
-            path = request.scope["route"].path
+            try:
+                response = await handler(request)
+            except (Refused, Full, TooLate, InputError, JobError, ClientGone) as error:
+                response = self._error(request, error)
             self._metrics.requests.labels(path, response.status_code).inc()
             return response
 
         return answer
-
-    async def _answer(self, handler: Handler, request: Request) -> Response:
-        try:
-            return await handler(request)
-        except (Refused, Full, TooLate, InputError, JobError, ClientGone) as error:
-            return self._error(request, error)
 
     def _error(self, request: Request, error: Exception) -> Response:
         if isinstance(error, Refused):
@@ -207,13 +201,3 @@ def _json(status: int, body: Any, headers: Mapping[str, str] | None = None) -> R
     return Response(
         msgspec.json.encode(body), status, headers=dict(headers or {}), media_type="application/json"
     )
-
-
-async def _http_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    message = f"{request.method} {request.scope['path'][:80]}: {error.detail}"
-    return failure(request, error.status_code, message, headers=error.headers)
-
-
-async def _fault(request: Request, error: Exception) -> Response:
-    return failure(request, 500, f"the server failed: {type(error).__name__}; its log has more")

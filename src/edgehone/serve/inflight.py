@@ -6,8 +6,6 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from starlette.types import ASGIApp, Receive, Scope, Send
-
 
 class InFlight:
     """The requests that were received and are not answered yet."""
@@ -32,18 +30,3 @@ class InFlight:
             async with asyncio.timeout(seconds):
                 for ended in tuple(self._open):
                     await ended.wait()
-
-
-class Tracked:
-    """A web application whose requests are counted, but for those of the path `without`."""
-
-    def __init__(self, app: ASGIApp, in_flight: InFlight, without: str) -> None:
-        self._app, self._in_flight, self._without = app, in_flight, without
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request."""
-        if scope["type"] != "http" or scope["path"].startswith(self._without):
-            await self._app(scope, receive, send)
-            return
-        with self._in_flight.track():
-            await self._app(scope, receive, send)

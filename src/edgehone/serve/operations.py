@@ -11,14 +11,13 @@ decodes it.
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from edgehone.serve.http import Failure
 
@@ -59,14 +58,6 @@ class Operation:
     failure: type[msgspec.Struct] = Failure
     contents: Mapping[str, Any] = field(default_factory=dict)
     answers: Mapping[int, str] = field(default_factory=dict)
-
-
-def routes(operations: Iterable[Operation], guarded: Callable[[Handler], Handler]) -> list[Route]:
-    """Return the routes of operations; `guarded` puts the check of keys around a handler."""
-    return [
-        Route(one.path, guarded(one.handler) if one.guarded else one.handler, methods=[one.method])
-        for one in operations
-    ]
 
 
 def document(operations: Sequence[Operation], version: str, *, keys: bool) -> dict[str, Any]:

@@ -106,6 +106,8 @@ async def serve(
         http=BoundedConnection,
         log_config=None,
         access_log=False,
+        lifespan="on",
+        ws="none",
         server_header=False,
         timeout_keep_alive=_IDLE_SECONDS,
         ssl_certfile=listening.certificate,
