@@ -1,17 +1,24 @@
-"""A server of a bundle of the null backend that has a chat template."""
+"""A server of a bundle of the null backend that has a chat template, and bundles of real backends."""
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import edgehone
+from edgehone.backends import registry
 from tests.finished import Finished, list_again
 from tests.serve.server import Server, running
 
+PLAIN_TEMPLATE = (
+    "{% if tools %}{{ tools | tojson }}{% endif %}{% for m in messages %}{{ m.content }}{% endfor %}"
+)
 TEMPLATE = (
     "{% if tools %}{{ tools | tojson }}{% endif %}"
     "{% for m in messages %}{% if m.content == 'refused' %}{{ raise_exception('not that') }}{% endif %}"
@@ -44,3 +51,46 @@ def server(_finished: Finished, tmp_path_factory: pytest.TempPathFactory) -> Ite
     )
     with running(bundle, env={"EDGEHONE_HOME": str(_finished.home)}) as found:
         yield found
+
+
+@pytest.fixture
+def bundle_of(
+    run_worker: Callable[..., dict[str, Any]], demo_model: Path, _finished: Finished, tmp_path: Path, real_home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Callable[[str], Path]:  # fmt: skip
+    """Return a bundle with a backend's exact build of the demo model. All but the artifact is the finished bundle's."""
+    monkeypatch.setenv("EDGEHONE_HOME", str(real_home))
+
+    def make(name: str) -> Path:
+        backend = registry.load(name)
+        recipe = next(one for one in backend.recipes(edgehone.inspect(demo_model)) if one.exact)
+        step = backend.steps(recipe)
+        built, bundle = tmp_path / "built", tmp_path / "bundle"
+        run_worker(name, step.call, dict(step.params), {"model": demo_model}, built)
+        ids = list(range(3, 67))
+        asked = {
+            "backend": registry.module_name(name),
+            "settings": dict(recipe.settings),
+            "eos": [2],
+            "count": 16,
+        }
+        asked["prompts"] = [ids[:8], ids[:24], ids]
+        answers = run_worker(
+            name, "edgehone.worker.canaries:answers", asked, {"artifact": built}, tmp_path / "answers"
+        )
+        shutil.copytree(_finished.bundle, bundle)
+        shutil.rmtree(bundle / "artifact")
+        shutil.copytree(built, bundle / "artifact")
+        (bundle / "tokenizer").mkdir(exist_ok=True)
+        for file in ("tokenizer.json", "tokenizer_config.json"):
+            shutil.copyfile(demo_model / file, bundle / "tokenizer" / file)
+        (bundle / "tokenizer" / "chat_template.jinja").write_text(PLAIN_TEMPLATE)
+        manifest = replace(
+            edgehone.read(bundle).manifest, recipe=recipe.to_json(), eos=(2,), tokenizer="original",
+            canaries=tuple(answers["canaries"]), versions={},
+        )  # fmt: skip
+        (bundle / "manifest.json").write_text(json.dumps(manifest.to_json()))
+        list_again(bundle)
+        return bundle
+
+    return make

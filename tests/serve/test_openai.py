@@ -94,6 +94,21 @@ def test_several_prompts_are_streamed_with_their_index(client: openai.OpenAI) ->
     assert streamed[0] == streamed[1] != streamed[2] == streamed[3]
 
 
+def test_prompts_are_echoed(client: openai.OpenAI) -> None:
+    alone = client.completions.create(model="bundle", prompt="To the ", max_tokens=9).choices[0].text
+    prompts: Any = ["To the ", "Thé "]
+    for asked in (prompts, [list(b"To the "), list("Thé ".encode())]):
+        whole = client.completions.create(model="bundle", prompt=asked, max_tokens=9, n=2, echo=True)
+        texts = [choice.text for choice in whole.choices]
+        assert texts[0] == texts[1] == f"To the {alone}" and texts[2].startswith("Thé ")
+        assert whole.usage is not None and whole.usage.completion_tokens == 36
+    stream = client.completions.create(model="bundle", prompt=prompts, max_tokens=9, echo=True, stream=True)
+    parts: dict[int, str] = {0: "", 1: ""}
+    for part in stream:
+        parts[part.choices[0].index] += part.choices[0].text
+    assert parts == {0: texts[0], 1: texts[2]}
+
+
 def test_each_choice_takes_a_place(chatty: Path) -> None:
     body = {"model": "bundle", "prompt": "To the ", "n": 4, "max_tokens": 400}
     with running(chatty, "--parallel", "2", "--max-queue", "3") as own, ThreadPoolExecutor(1) as pool:
@@ -254,7 +269,7 @@ DEEP = b'{"model": "bundle", "prompt": "a", "logit_bias": ' + b"[" * 100_000 + b
         (TEXT, {"model": "bundle", "prompt": "a", "logprobs": True}, 400, "logprobs"),
         (CHAT, {"model": "bundle", "messages": HELLO, "top_logprobs": 2}, 400, "needs logprobs"),
         (CHAT, {"model": "bundle", "messages": HELLO, "logprobs": True, "top_logprobs": 21}, 400, "it is 21"),
-        (TEXT, {"model": "bundle", "prompt": "a", "echo": True}, 400, "echo is not supported"),
+        (TEXT, {"model": "bundle", "prompt": "a", "echo": True, "logprobs": 1}, 400, "echo and logprobs exclude"),
         (TEXT, {"model": "bundle", "prompt": "a", "stop": ["x"] * 17}, 400, "length <= 16"),
         (TEXT, {"model": "bundle", "prompt": "a", "foo": 1}, 400, "foo"),
         (TEXT, {"model": "x" * 5000, "prompt": "a"}, 404, "there is no model"),

@@ -4,70 +4,23 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import edgehone
-from edgehone.backends import registry
 from edgehone.inference.run_bundle import generate
-from tests.finished import Finished, list_again
+from tests.finished import list_again
 from tests.serve.server import Server, read_only, running
 
 RunWorker = Callable[..., dict[str, Any]]
 # tests/backends/mlx has short tests of its engine.
 ENGINES = ("llamacpp", pytest.param("mlx", marks=pytest.mark.long), "olive", "openvino")
 PROMPTS = ("The people of the United States", "Congress shall", "We hold these truths", "é ü 漢字", "A")
-TEMPLATE = "{% if tools %}{{ tools | tojson }}{% endif %}{% for m in messages %}{{ m.content }}{% endfor %}"
 pytestmark = [pytest.mark.real, pytest.mark.xdist_group("engines")]
-
-
-@pytest.fixture
-def bundle_of(
-    run_worker: RunWorker, demo_model: Path, _finished: Finished, tmp_path: Path, real_home: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Callable[[str], Path]:  # fmt: skip
-    """Return a bundle with a backend's exact build of the demo model. All but the artifact is the finished bundle's."""
-    monkeypatch.setenv("EDGEHONE_HOME", str(real_home))
-
-    def make(name: str) -> Path:
-        backend = registry.load(name)
-        recipe = next(one for one in backend.recipes(edgehone.inspect(demo_model)) if one.exact)
-        step = backend.steps(recipe)
-        built, bundle = tmp_path / "built", tmp_path / "bundle"
-        run_worker(name, step.call, dict(step.params), {"model": demo_model}, built)
-        ids = list(range(3, 67))
-        asked = {
-            "backend": registry.module_name(name),
-            "settings": dict(recipe.settings),
-            "eos": [2],
-            "count": 16,
-        }
-        asked["prompts"] = [ids[:8], ids[:24], ids]
-        answers = run_worker(
-            name, "edgehone.worker.canaries:answers", asked, {"artifact": built}, tmp_path / "answers"
-        )
-        shutil.copytree(_finished.bundle, bundle)
-        shutil.rmtree(bundle / "artifact")
-        shutil.copytree(built, bundle / "artifact")
-        (bundle / "tokenizer").mkdir(exist_ok=True)
-        for file in ("tokenizer.json", "tokenizer_config.json"):
-            shutil.copyfile(demo_model / file, bundle / "tokenizer" / file)
-        (bundle / "tokenizer" / "chat_template.jinja").write_text(TEMPLATE)
-        manifest = replace(
-            edgehone.read(bundle).manifest, recipe=recipe.to_json(), eos=(2,), tokenizer="original",
-            canaries=tuple(answers["canaries"]), versions={},
-        )  # fmt: skip
-        (bundle / "manifest.json").write_text(json.dumps(manifest.to_json()))
-        list_again(bundle)
-        return bundle
-
-    return make
 
 
 @pytest.mark.parametrize("name", ENGINES)
@@ -96,6 +49,23 @@ def test_served_text_is_that_of_run(name: str, bundle_of: Callable[[str], Path])
         _drawing_is_repeatable(server)
         _requests_do_not_change_each_other(server)
         _a_killed_engine_comes_back(server)
+
+
+def test_a_bundle_with_the_runtime_s_tokenizer(bundle_of: Callable[[str], Path]) -> None:
+    """As bundles of GGUF files: the text process opens the vocabulary, not the weights."""
+    bundle = bundle_of("llamacpp")
+    (bundle / "tokenizer" / "tokenizer.json").unlink()
+    list_again(bundle)
+    ran = [generate(edgehone.read(bundle), prompt, 24, raw=True, quiet=True)["text"] for prompt in PROMPTS]
+    with running(bundle) as server:
+        for text in server.text_processes():
+            assert not any(one.path.endswith("model.gguf") for one in text.memory_maps())
+        assert [server.complete(prompt, max_tokens=24)["choices"][0]["text"] for prompt in PROMPTS] == ran
+        echoed = server.complete(list(b"\x03\x04abc"), max_tokens=4, echo=True)["choices"][0]["text"]
+        assert len(echoed) > 4
+        answer = server.post("/v1/completions", {"model": "bundle", "prompt": [1, 2048]})
+        assert answer.status_code == 400
+        assert "token id 2048 is outside the vocabulary of 2048" in answer.json()["error"]["message"]
 
 
 def _streamed(server: Server, prompt: str) -> str:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         OperatorTime,
         PictureProcessor,
         RoutingSession,
+        TextSession,
         Tokenizer,
         VisionSession,
         WorkerJob,
@@ -107,6 +108,15 @@ class VisionBackend(Protocol):
 
     def open_vision(self, artifact: Path, settings: Mapping[str, Any], job: WorkerJob) -> VisionSession:
         """Load the artifact of a vision-language model."""
+        ...
+
+
+@runtime_checkable
+class VocabularyBackend(Protocol):
+    """A backend that opens the tokenizer of an artifact without its weights (worker side)."""
+
+    def open_vocabulary(self, artifact: Path, job: WorkerJob) -> TextSession:
+        """Load the tokenizer that the runtime uses for the artifact."""
         ...
 
 
@@ -251,6 +261,7 @@ CAPABILITIES: tuple[Capability, ...] = (
     Capability("graph", GraphBackend, "worker"),
     Capability("concurrent_graph", ConcurrentGraphBackend, "worker"),
     Capability("vision", VisionBackend, "worker"),
+    Capability("vocabulary", VocabularyBackend, "worker"),
     Capability("engine", EngineBackend, "worker"),
     Capability("routing", RoutingBackend, "worker"),
     Capability("shared_sessions", SharedSessions, "core"),

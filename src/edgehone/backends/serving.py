@@ -91,6 +91,11 @@ class Engine(Protocol):
         ...
 
     @property
+    def vocabulary(self) -> int | None:
+        """The number of ids that it knows; None: it refuses others itself."""
+        ...
+
+    @property
     def processes(self) -> Sequence[int]:
         """The ids of the processes that compute, besides this one."""
         ...

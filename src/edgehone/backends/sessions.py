@@ -222,6 +222,22 @@ class VisionSession(Protocol):
         ...
 
 
+class TextSession(Protocol):
+    """A runtime's own tokenizer."""
+
+    def tokenize(self, text: str) -> list[int]:
+        """Return ids with the tokenizer's own BOS rule."""
+        ...
+
+    def detokenize(self, ids: Sequence[int]) -> str:
+        """Return the text of the ids, without special tokens."""
+        ...
+
+    def token_bytes(self, token: int) -> bytes:
+        """Return the bytes that a token stands for."""
+        ...
+
+
 class RoutingSession(Protocol):
     """An opened mixture-of-experts model whose runtime reports which experts it chose."""
 

@@ -27,6 +27,7 @@ class LanguageEngine(Supervisor[Link]):
         self.options: frozenset[str] = frozenset()
         self._context: int | None = None
         self.cache: int | None = None  # the tokens that its KV cache holds of all requests
+        self.vocabulary: int | None = None  # the number of ids
 
     @property
     def context(self) -> int | None:
@@ -73,6 +74,7 @@ class LanguageEngine(Supervisor[Link]):
 
     async def _prove(self, process: Link) -> Proof:
         self.options, self._context, self.cache = process.options, process.context, process.cache
+        self.vocabulary = process.vocabulary
         return await proof.prove(process, self._served.canaries)
 
     async def _beat(self, process: Link, proven: Proof) -> None:

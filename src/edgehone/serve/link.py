@@ -43,6 +43,7 @@ class _Message(msgspec.Struct):
     processes: Sequence[int] = ()
     context: int | None = None
     cache: int | None = None
+    vocabulary: int | None = None
 
 
 _decode = msgspec.json.Decoder(_Message).decode
@@ -58,6 +59,7 @@ class Link(EngineProcess):
         self.options: frozenset[str] = frozenset()
         self.context: int | None = None
         self.cache: int | None = None
+        self.vocabulary: int | None = None
         super().__init__(job)
 
     def submit(
@@ -110,7 +112,7 @@ class Link(EngineProcess):
         message = _decode(line)
         if message.ready:
             self.options, self.context = frozenset(message.options), message.context
-            self.cache = message.cache
+            self.cache, self.vocabulary = message.cache, message.vocabulary
             self._opened(message.processes)
         for piece in message.produced:
             if queue := self._queues.get(piece.number):

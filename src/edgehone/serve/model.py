@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgehone.backends.serving import PromptPicture
+from edgehone.backends.shared.ids import check_ids
 from edgehone.core.errors import InputError
 from edgehone.serve.admission import Admission, Ticket
 from edgehone.serve.engine import LanguageEngine
@@ -130,6 +131,11 @@ class LanguageModel(Model):
     async def end(self) -> None:
         """End its processes."""
         await asyncio.gather(super().end(), self._reader.end())
+
+    def check_ids(self, ids: Sequence[int]) -> None:
+        """Raise InputError for an id outside the vocabulary."""
+        if (count := self.engine.vocabulary) is not None:
+            check_ids(ids, count)
 
     async def prompt_of(
         self, messages: Sequence[Any], tools: Sequence[Any] = (), picture: str | None = None

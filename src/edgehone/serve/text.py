@@ -50,6 +50,11 @@ class Prompts:
         """Return the ids of a plain text."""
         return await self._ids({"prompt": text})
 
+    async def text(self, ids: Sequence[int]) -> str:
+        """Return the text of ids, without special tokens. Raises InputError for ids outside the vocabulary."""
+        text: str = (await self._ask({"text": list(ids)}))["text"]
+        return text
+
     async def _ids(self, question: dict[str, Any]) -> list[int]:
         ids: list[int] = (await self._ask(question))["ids"]
         return ids

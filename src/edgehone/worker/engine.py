@@ -25,7 +25,8 @@ def serve(job: WorkerJob) -> dict[str, Any]:
     optionally tokenizer (the folder in a bundle).
 
     The first message sent is {"ready": true, "options": names, "processes": ids of those that compute, "context":
-    the most tokens of a request, or null, "cache": the tokens that the KV cache holds of all requests, or null}.
+    the most tokens of a request, or null, "cache": the tokens that the KV cache holds of all requests, or null,
+    "vocabulary": the number of ids, or null}.
     Messages received are requests, {"id", "ids", "count", "ends", "options", "picture": [the number of ids before it, a
     file in base64] or null, "stops": texts that end the answer, or null for ids instead of text}, and {"cancel": id}.
     Messages sent are {"produced": [[text, tokens, reason, logprobs, id, ids, error]]}, see `answer_text.Piece`. Returns
@@ -39,6 +40,7 @@ def serve(job: WorkerJob) -> dict[str, Any]:
         "processes": list(engine.processes),
         "context": engine.context,
         "cache": engine.cache,
+        "vocabulary": engine.vocabulary,
     }
     lines.send({"ready": True, **state})
     while (messages := lines.take(wait=not engine.busy)) is not None:

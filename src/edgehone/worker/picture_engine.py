@@ -29,6 +29,7 @@ class PictureEngine:
     options: frozenset[Option] = frozenset()
     context: int | None = None
     cache: int | None = None  # the session's context is opened for each request
+    vocabulary: int | None = None
     processes: tuple[int, ...] = ()
 
     def __init__(self, session: VisionSession) -> None:

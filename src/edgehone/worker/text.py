@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgehone.backends.capabilities import VocabularyBackend, capability
 from edgehone.core.errors import InputError
 from edgehone.worker.backend import load_backend
 from edgehone.worker.chat_template import (
@@ -55,6 +56,10 @@ class Text:
         if not ids:
             raise InputError(f"the prompt {text[:60]!r} has no token", hint="give a longer --prompt")
         return [int(i) for i in ids]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Return the text of ids, without special tokens."""
+        return self._original.detokenize(ids) if self._original else str(self._session.detokenize(ids))
 
     def takes(self) -> dict[str, bool]:
         """Return what the model's chat template writes; see `takes` in `chat_template`."""
@@ -115,9 +120,13 @@ class RuntimeTokenizer:
         self._session: Any = None
 
     def open(self) -> None:
-        """Open the artifact."""
+        """Open the tokenizer of the artifact, or where the backend cannot do that the whole artifact."""
         backend, job = load_backend(self._job), self._job
-        self._session = backend.open_session(job.inputs["artifact"], job.args["settings"], job)
+        artifact = job.inputs["artifact"]
+        if vocabulary := capability(backend, VocabularyBackend):
+            self._session = vocabulary.open_vocabulary(artifact, job)
+        else:
+            self._session = backend.open_session(artifact, job.args["settings"], job)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._session, name)

@@ -26,8 +26,8 @@ def serve(job: WorkerJob) -> dict[str, Any]:
 
     The first message sent is {"ready": true, "template": whether there is one, "tokenizer": whose}. Messages received:
     {"id", "messages", "tools"} or {"id", "prompt"}, answered by {"id", "ids"} or {"id", "error"}, with "picture" (a
-    file in base64, which is checked) also by "at", the number of ids before it; {"id", "takes"},
-    answered by {"id", "tools", "calls"}, see `takes` in `chat_template`. Returns {}.
+    file in base64, which is checked) also by "at", the number of ids before it; {"id", "text": ids}, answered by
+    {"id", "text"}; {"id", "takes"}, answered by {"id", "tools", "calls"}, see `takes` in `chat_template`. Returns {}.
     """
     lines = Lines(job.args["channel"])
     session = RuntimeTokenizer(job)
@@ -45,6 +45,8 @@ def _answer(text: Text, message: dict[str, Any], pictures: Mapping[str, Any] | N
     try:
         if "messages" in message:
             return _conversation(text, message, pictures)
+        if "text" in message:
+            return {"text": text.decode(message["text"])}
         return {"ids": text.prompt(message["prompt"])} if "prompt" in message else dict(text.takes())
     except EdgehoneError as error:
         return {"error": error.message}

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from edgehone.backends.llamacpp.routing import RoutingSession
     from edgehone.backends.llamacpp.session import LlamaSession
     from edgehone.backends.llamacpp.vision import LlamaVision
+    from edgehone.backends.llamacpp.vocabulary import Vocabulary
 
 devices = llamacpp_devices.devices
 device_recipes = offload.device_recipes
@@ -245,6 +246,14 @@ def open_session(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) ->
 
     library = tools(job).binding()
     return LlamaSession(library, artifact / ARTIFACT, settings, job.threads)
+
+
+def open_vocabulary(artifact: Path, job: WorkerJob) -> Vocabulary:
+    """Load the vocabulary of artifact/model.gguf without its weights (worker side)."""
+    from edgehone.backends.llamacpp.build import ARTIFACT, tools
+    from edgehone.backends.llamacpp.vocabulary import Vocabulary
+
+    return Vocabulary(tools(job).binding(), artifact / ARTIFACT)
 
 
 def open_engine(artifact: Path, settings: Mapping[str, Any], job: WorkerJob, places: int) -> LlamaEngine:

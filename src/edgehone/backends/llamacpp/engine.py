@@ -60,6 +60,7 @@ class LlamaEngine:
         self._bytes: dict[int, bytes] = {}  # of tokens that log-probabilities were told of
         self._wait_until_loaded()
         self._dialect = Dialect(self._ids_of, self._bytes, self._adds_space())
+        self.vocabulary: int | None = self._told("/v1/models")["data"][0]["meta"]["n_vocab"]
         threading.Thread(target=self._end_with_server, daemon=True, name="llama-server").start()
 
     @property
@@ -147,6 +148,12 @@ class LlamaEngine:
             (int(one["id"]), piece.encode() if isinstance(piece := one["piece"], str) else bytes(piece))
             for one in tokens
         ]
+
+    def _told(self, path: str) -> Any:
+        """Return the answer to a question about the model."""
+        connection = _Connection(self._socket)
+        connection.request("GET", path)
+        return json.loads(connection.getresponse().read())
 
     def _wait_until_loaded(self) -> None:
         begun = time.monotonic()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from edgehone.backends.llamacpp.log import Log
 from edgehone.backends.llamacpp.offload import CPU, load_model
 from edgehone.backends.llamacpp.samplers import sampler_chain
-from edgehone.backends.llamacpp.vocabulary import tokenize
+from edgehone.backends.llamacpp.vocabulary import detokenize, tokenize
 from edgehone.backends.sessions import (
     Generation,
     Sampling,
@@ -69,20 +69,7 @@ class LlamaSession:
 
     def detokenize(self, ids: Sequence[int]) -> str:
         """Return the text of the ids, without control tokens."""
-        bos = self._lib.llama_vocab_bos(self._vocab)
-        # llama_detokenize drops the leading space that SentencePiece adds, unless BOS comes first.
-        ids = list(ids[1:]) if len(ids) and ids[0] == bos else list(ids)
-        if not ids:
-            return ""
-        self._check(ids)
-        tokens = (self._lib.llama_token * len(ids))(*ids)
-        room = 16 * len(ids) + 16
-        while True:
-            buffer = ctypes.create_string_buffer(room)
-            size = self._lib.llama_detokenize(self._vocab, tokens, len(ids), buffer, room, False, False)
-            if size >= 0:
-                return buffer.raw[:size].decode("utf-8", "replace")
-            room = -size
+        return detokenize(self._lib, self._vocab, ids)
 
     def score(self, ids: Sequence[int]) -> Iterator[Logits]:
         """Yield the logits after each id, from an empty context: copied float32 chunks [n, vocabulary]."""

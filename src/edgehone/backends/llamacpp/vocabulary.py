@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from edgehone.backends.llamacpp.log import Log
+from edgehone.backends.shared.ids import check_ids
 from edgehone.core.errors import EdgehoneError, ModelError
 
 
@@ -28,8 +29,25 @@ def tokenize(library: Any, vocab: Any, text: str, special: bool) -> list[int]:
         room = -count
 
 
+def detokenize(library: Any, vocab: Any, ids: Sequence[int]) -> str:
+    """Return the text of the ids, without control tokens. Raises InputError for ids outside the vocabulary."""
+    # llama_detokenize drops the leading space that SentencePiece adds, unless BOS comes first.
+    ids = list(ids[1:]) if len(ids) and ids[0] == library.llama_vocab_bos(vocab) else list(ids)
+    if not ids:
+        return ""
+    check_ids(ids, int(library.llama_vocab_n_tokens(vocab)))
+    tokens = (library.llama_token * len(ids))(*ids)
+    room = 16 * len(ids) + 16
+    while True:
+        buffer = ctypes.create_string_buffer(room)
+        size = library.llama_detokenize(vocab, tokens, len(ids), buffer, room, False, False)
+        if size >= 0:
+            return buffer.raw[:size].decode("utf-8", "replace")
+        room = -size
+
+
 class Vocabulary:
-    """The original's tokenizer, run by libllama. It stays loaded until the process ends."""
+    """The tokenizer of a GGUF file, run by libllama. It stays loaded until the process ends."""
 
     def __init__(self, library: Any, path: Path) -> None:
         """Load the vocabulary only. Raises ModelError with libllama's message if it cannot be read."""
@@ -57,6 +75,14 @@ class Vocabulary:
     def tokenize(self, text: str) -> list[int]:
         """Return ids, with the special tokens that the GGUF adds."""
         return tokenize(self._lib, self._vocab, text, True)
+
+    def detokenize(self, ids: Sequence[int]) -> str:
+        """Return the text of the ids, without control tokens."""
+        return detokenize(self._lib, self._vocab, ids)
+
+    def token_bytes(self, token: int) -> bytes:
+        """Return the bytes of a token."""
+        return self._piece(token)
 
     def encode(self, text: str) -> tuple[list[int], list[int]]:
         """Return ids without BOS, and the number of UTF-8 bytes that each covers, which sum to the text's length."""

@@ -47,7 +47,7 @@ class MlxEngine:
 
         self.context: int | None = context
         self.cache: int | None = context * places
-        model, self._vocabulary = open_model(folder, settings)
+        model, self.vocabulary = open_model(folder, settings)
         caches = make_prompt_cache(model)
         if unable := {type(one).__name__ for one in caches if not hasattr(one, "merge")}:
             raise ModelError(
@@ -63,13 +63,13 @@ class MlxEngine:
         """Accept a request. Raises InputError for ids outside the vocabulary."""
         from mlx_lm.generate import SequenceStateMachine
 
-        check_ids(request.ids, self._vocabulary)
+        check_ids(request.ids, self.vocabulary)
         ends = {"normal": [((end,), None) for end in request.ends]} if request.ends else {}
         logprobs = _Logprobs(request.options)
         (own,) = self._generator.insert(
             [list(request.ids)],
             [request.count],
-            samplers=[_sampler(request.options, self._vocabulary)],
+            samplers=[_sampler(request.options, self.vocabulary)],
             logits_processors=[[logprobs, *_penalties(request)]],
             state_machines=[SequenceStateMachine(ends)],
         )

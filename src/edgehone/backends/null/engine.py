@@ -38,6 +38,7 @@ class NullEngine:
         `cache` is the number of tokens that all requests may have together; beyond it requests fail.
         """
         self._table, self._pace, self._places, self.cache = table, pace, places, cache
+        self.vocabulary = len(table)
         self._running: dict[int, _Answer] = {}
 
     def add(self, request: EngineRequest) -> None:

@@ -32,12 +32,12 @@ class OliveEngine:
         self.context: int | None = context
         self.cache: int | None = context * places
         config = json.loads((folder / "genai_config.json").read_text("utf-8"))["model"]
-        self._vocabulary = int(config["vocab_size"])
+        self.vocabulary = int(config["vocab_size"])
         # Requests have ends of their own, which `step` finds. The last id, practically never generated, stands in for
         # the model's.
         overlay = {
             "engine": {"static_batching": {"max_batch_size": places}},
-            "model": {"eos_token_id": [self._vocabulary - 1]},
+            "model": {"eos_token_id": [self.vocabulary - 1]},
         }
         self._model = open_model(folder, settings, threads, overlay)
         self._event_count = max(64, 4 * places)
@@ -55,7 +55,7 @@ class OliveEngine:
         import numpy as np
         import onnxruntime_genai as genai
 
-        check_ids(request.ids, self._vocabulary)
+        check_ids(request.ids, self.vocabulary)
         options = genai.RequestOptions()
         options.set_max_session_tokens(len(request.ids) + request.count)
         made = self._engine.create_request(options=options)

@@ -57,7 +57,7 @@ class OpenVinoEngine:
         device = str(settings.get("device", CPU))
         block = _BLOCK if device == CPU else _OTHER_BLOCK
         scheduler.num_kv_blocks = -(-cache // block) + 2 * places + 4
-        self._vocabulary = vocabulary(folder)
+        self.vocabulary = vocabulary(folder)
         given = device_properties(settings, properties(settings, threads))
         self._pipeline = genai.ContinuousBatchingPipeline(str(folder), scheduler, device, given)
         self._handles: dict[int, Any] = {}
@@ -68,7 +68,7 @@ class OpenVinoEngine:
         import numpy as np
         import openvino as ov
 
-        check_ids(request.ids, self._vocabulary)
+        check_ids(request.ids, self.vocabulary)
         ids = ov.Tensor(np.array([list(request.ids)], np.int64))
         self._handles[request.number] = self._pipeline.add_request(request.number, ids, _config(request))
         self._ends[request.number] = request.ends

@@ -43,7 +43,10 @@ COMPLETION = Form("cmpl-", "text_completion", "text_completion", chat=False)
 
 @dataclass
 class Answer:
-    """One request with its choices. `prompt_tokens` counts each prompt once, however many choices continue it."""
+    """One request with its choices. `prompt_tokens` counts each prompt once, however many choices continue it.
+
+    `echoes` has for each choice the text that is told before it; without it, none is.
+    """
 
     model: LanguageModel
     form: Form
@@ -53,6 +56,7 @@ class Answer:
     tools: Tools | None = None
     usage_at_end: bool = False
     obfuscated: bool = False
+    echoes: Sequence[str] = ()
     number: str = field(default_factory=lambda: secrets.token_hex(12))
     created: int = field(default_factory=lambda: int(time.time()))
 
@@ -91,6 +95,8 @@ class Answer:
                 for index in range(len(self.wanted)):
                     begin = {"delta": {"role": "assistant", "content": ""}, "finish_reason": None}
                     yield self._chunk(index, begin)
+            for index, text in enumerate(self.echoes):
+                yield self._chunk(index, {"text": text, "logprobs": None, "finish_reason": None})
             async with aclosing(resumed(first, rest)) as parts:  # type: ignore[type-var]
                 async for part in parts:
                     tokens += part.piece.tokens
@@ -130,7 +136,7 @@ class Answer:
     def _choice(self, parts: list[Part]) -> dict[str, Any]:
         index, pieces = parts[-1].index, [part.piece for part in parts]
         text, reason = "".join(piece.text for piece in pieces), pieces[-1].reason
-        content: dict[str, Any] = {"text": text}
+        content: dict[str, Any] = {"text": self.echoes[index] + text if self.echoes else text}
         if self.form.chat:
             calls = [_call(call) for part in parts for call in part.calls]
             message = {"role": "assistant", "content": text if text or not calls else None, "refusal": None}

@@ -13,8 +13,7 @@ from edgehone.serve.openai.schemas import check_schema
 
 # Values that ask for nothing, of fields that no engine does yet.
 _NEUTRAL: Mapping[str, tuple[Any, ...]] = {
-    "logit_bias": ({},), "store": (False,),
-    "echo": (False,), "suffix": ("",), "modalities": (["text"],),
+    "logit_bias": ({},), "store": (False,), "suffix": ("",), "modalities": (["text"],),
 }  # fmt: skip
 # Fields whose value 0 (or 1) asks for nothing.
 _OFF: Mapping[str, float] = {
@@ -41,6 +40,10 @@ def check(asked: Generate, model: LanguageModel) -> None:
             raise Refused(400, f"{name} is not supported by {_backend(model)}: leave it out", field=name)
     if json_schema(asked) is not None and "json_schema" not in model.engine.options:
         raise Refused(400, f"response_format is not supported by {_backend(model)}", field="response_format")
+    if isinstance(asked, CompletionRequest) and asked.echo and asked.logprobs is not None:
+        raise Refused(
+            400, "echo and logprobs exclude each other: those of a prompt are not known", field="echo"
+        )
     _check_logprobs(asked, model)
 
 

@@ -63,10 +63,18 @@ class OpenAI:
         options.check(asked, model)
         prompts = texts_or_ids(asked.prompt, "prompt", _PROMPTS)
         try:
+            for one in prompts:
+                if not isinstance(one, str):
+                    model.check_ids(one)
             ids = [await model.prompts.prompt(one) if isinstance(one, str) else one for one in prompts]
+            texts = [
+                one if isinstance(one, str) else await model.prompts.text(one)
+                for one in (prompts if asked.echo else ())
+            ]
         except InputError as error:
             raise Refused(400, error.message, field="prompt") from None
-        return await self._answer(request, asked, model, COMPLETION, list(map(Prompt, ids)))
+        echoes = [text for text in texts for _ in range(asked.n or 1)]
+        return await self._answer(request, asked, model, COMPLETION, list(map(Prompt, ids)), echoes=echoes)
 
     async def responses(self, request: Request) -> Response:
         """Answer a conversation in the form of the Responses API, which stores nothing."""
@@ -102,11 +110,12 @@ class OpenAI:
         form: Form,
         prompts: Sequence[Prompt],
         tools: Tools | None = None,
+        echoes: Sequence[str] = (),
     ) -> Response:
         told = asked.stream_options or StreamOptions()
         answer = Answer(
             model, form, wanted(asked, model, prompts, tools), sum(one.tokens for one in prompts), self._metrics, tools,
-            usage_at_end=told.include_usage, obfuscated=told.include_obfuscation,
+            usage_at_end=told.include_usage, obfuscated=told.include_obfuscation, echoes=echoes,
         )  # fmt: skip
         return await (answer.stream(request) if asked.stream else answer.whole(request))
 
