@@ -31,7 +31,7 @@ from edgehone.worker.conformance.outcome import Failed
 # Changing an entry is a change of what a backend can do.
 BUILT_IN = {
     "gguf": "reference tokenizer shared_sessions empty_runtime",
-    "llamacpp": "graph vision vocabulary engine routing empty_runtime operator_profiler device_visibility "
+    "llamacpp": "graph vision runtime_tokenizer engine routing empty_runtime operator_profiler device_visibility "
     "device_recipes tunable single_file_artifact",
     "mlx": "engine empty_runtime device_visibility measurement_obstacle",
     "null": "reference tokenizer graph concurrent_graph engine empty_runtime operator_profiler tunable",

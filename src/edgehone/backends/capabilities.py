@@ -112,10 +112,10 @@ class VisionBackend(Protocol):
 
 
 @runtime_checkable
-class VocabularyBackend(Protocol):
+class RuntimeTokenizerBackend(Protocol):
     """A backend that opens the tokenizer of an artifact without its weights (worker side)."""
 
-    def open_vocabulary(self, artifact: Path, job: WorkerJob) -> TextSession:
+    def open_runtime_tokenizer(self, artifact: Path, job: WorkerJob) -> TextSession:
         """Load the tokenizer that the runtime uses for the artifact."""
         ...
 
@@ -261,7 +261,7 @@ CAPABILITIES: tuple[Capability, ...] = (
     Capability("graph", GraphBackend, "worker"),
     Capability("concurrent_graph", ConcurrentGraphBackend, "worker"),
     Capability("vision", VisionBackend, "worker"),
-    Capability("vocabulary", VocabularyBackend, "worker"),
+    Capability("runtime_tokenizer", RuntimeTokenizerBackend, "worker"),
     Capability("engine", EngineBackend, "worker"),
     Capability("routing", RoutingBackend, "worker"),
     Capability("shared_sessions", SharedSessions, "core"),

@@ -37,7 +37,8 @@ class Proof:
         """Return it in words."""
         if self.exact:
             return f"all {self.tokens} tokens of the canaries are equal"
-        return f"{self.tokens - self.equal} of the {self.tokens} tokens of the canaries differ"
+        different = self.tokens - self.equal
+        return f"{different} of the {self.tokens} tokens of the canaries {'differs' if different == 1 else 'differ'}"
 
 
 async def prove(link: Link, canaries: Sequence[Canary]) -> Proof:

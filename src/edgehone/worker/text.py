@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgehone.backends.capabilities import VocabularyBackend, capability
+from edgehone.backends.capabilities import RuntimeTokenizerBackend, capability
 from edgehone.core.errors import InputError
 from edgehone.worker.backend import load_backend
 from edgehone.worker.chat_template import (
@@ -123,8 +123,8 @@ class RuntimeTokenizer:
         """Open the tokenizer of the artifact, or where the backend cannot do that the whole artifact."""
         backend, job = load_backend(self._job), self._job
         artifact = job.inputs["artifact"]
-        if vocabulary := capability(backend, VocabularyBackend):
-            self._session = vocabulary.open_vocabulary(artifact, job)
+        if vocabulary := capability(backend, RuntimeTokenizerBackend):
+            self._session = vocabulary.open_runtime_tokenizer(artifact, job)
         else:
             self._session = backend.open_session(artifact, job.args["settings"], job)
 

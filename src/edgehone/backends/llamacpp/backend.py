@@ -248,7 +248,7 @@ def open_session(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) ->
     return LlamaSession(library, artifact / ARTIFACT, settings, job.threads)
 
 
-def open_vocabulary(artifact: Path, job: WorkerJob) -> Vocabulary:
+def open_runtime_tokenizer(artifact: Path, job: WorkerJob) -> Vocabulary:
     """Load the vocabulary of artifact/model.gguf without its weights (worker side)."""
     from edgehone.backends.llamacpp.build import ARTIFACT, tools
     from edgehone.backends.llamacpp.vocabulary import Vocabulary
