@@ -110,7 +110,9 @@ def _from_checks(item: ListItem, checks: Sequence[CheckResult]) -> ListItem:
     unknown = [f"{one.name} is {one.outcome}" for one in checks if one.outcome in ("undecided", "skipped")]
     if failed:
         return replace(item, done=False, answer=f"{', '.join(failed)} failed", by=EDGEHONE)
+    if not checks:
+        return replace(item, answer="not shown: no check of it was made")
     if unknown:
         return replace(item, answer=f"not shown: {', '.join(unknown)}")
     names = ", ".join(one.name for one in checks)
-    return replace(item, done=bool(checks), answer=f"passed: {names}", by=EDGEHONE)
+    return replace(item, done=True, answer=f"passed: {names}", by=EDGEHONE)

@@ -23,6 +23,9 @@ _P99 = st.percentile_needs(0.99)
 _SPARE = 1.2
 _SHORTEST, _LONGEST = 0.3, 5.0
 _LEAST_ROUNDS = 2
+# Percentiles are compared with the median, but with no less than this: below it, one interrupt of the system doubles a
+# request.
+FLOOR_MS = 1.0
 
 
 @dataclass(frozen=True)
@@ -152,8 +155,9 @@ def _percentile(subject: Subject, rule: Rule, name: str, target: float | None) -
     if target is not None:
         return _timed(subject, figure, "<=", target, f"the {name} of the latency")
     if figure.value is not None and middle.value is not None:
-        ends = [None if end is None else end / middle.value for end in (figure.low, figure.high)]
-        figure = Figure(figure.value / middle.value, ends[0], ends[1], figure.n, "times")
+        base = max(middle.value, FLOOR_MS)
+        ends = [None if end is None else end / base for end in (figure.low, figure.high)]
+        figure = Figure(figure.value / base, ends[0], ends[1], figure.n, "times")
     return _timed(subject, figure, "<=", rule.limit, f"the {name} of the latency over its median", "value")
 
 

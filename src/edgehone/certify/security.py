@@ -18,6 +18,9 @@ from edgehone.execution.foreground import run_foreground
 from edgehone.inference.run_bundle import has_template, tokenizer_input
 
 _PICKLED = {".pkl", ".pickle", ".joblib", ".pt", ".pth", ".ckpt", ".dill"}
+# `python -m picklescan` ends with 0 whatever it finds; its function returns 1 for what is dangerous, 2 if it cannot
+# scan. Of a file that is cut it only says so.
+_SCAN = "import sys; from picklescan.cli import main; sys.exit(main())"
 # The only file of a bundle that is meant to be executed.
 _EXECUTABLE = "reproduce.sh"
 _TURNS = ["What is the capital of France?", "Paris.", "And of Italy?"]
@@ -36,7 +39,7 @@ def pickles(subject: Subject, rule: Rule) -> Found:
     problems, said = [], {}
     for path in found:
         done = subprocess.run(
-            [sys.executable, "-I", "-m", "picklescan", "--path", str(path)],
+            [sys.executable, "-I", "-c", _SCAN, "--path", str(path)],
             capture_output=True,
             text=True,
             check=False,
@@ -46,7 +49,7 @@ def pickles(subject: Subject, rule: Rule) -> Found:
         said[name] = {"exit": done.returncode, "said": (done.stdout + done.stderr)[-2000:]}
         if done.returncode == 1:
             problems.append(f"{name}: picklescan finds what executes code")
-        elif done.returncode:
+        elif done.returncode or "could not parse" in done.stdout + done.stderr:
             problems.append(f"{name}: picklescan cannot scan it (exit code {done.returncode})")
     return counted(
         problems, f"picklescan finds nothing in {len(found)} files", {"scanned": said}, n=len(found)

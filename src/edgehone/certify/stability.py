@@ -38,11 +38,10 @@ def memory_trend(subject: Subject, rule: Rule) -> Found:
 
 
 def output_trend(subject: Subject, rule: Rule) -> Found:
-    """Count the answers to one request, asked alone after each block, that differ from the first; and failed ones."""
-    blocks = subject.once(loads).blocks
+    """Count the answers to one request, asked alone after each block, that differ from that before; and failed ones."""
+    blocks, first = subject.once(loads).blocks, subject.once(loads).first
     if not blocks:
         return _too_few(0)
-    first = blocks[0].answer
     problems = [
         f"after {one.at:.0f} s the answer to the same request is {one.answer[:60]!r}, no longer {first[:60]!r}"
         for one in blocks

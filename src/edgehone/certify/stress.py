@@ -9,6 +9,9 @@ from edgehone.certify.subject import Subject
 from edgehone.core.figure import Figure
 from edgehone.serve.load.loads import quantile, served
 
+# A latency below this is no base for a ratio: the client's own time is a part of it.
+FLOOR = 0.04
+
 
 def start(subject: Subject, rule: Rule) -> Found:
     """Judge the seconds until a server is ready."""
@@ -45,7 +48,7 @@ def overload_latency(subject: Subject, rule: Rule) -> Found:
     )
     count = min(len(served(found.below)), len(served(found.beyond)))
     figure = (
-        Figure(high / low, n=count, unit="times")
+        Figure(high / max(low, FLOOR), n=count, unit="times")
         if count
         else Figure.missing("no request is answered", "times")
     )

@@ -34,6 +34,7 @@ class Trend:
 
 def trend(values: Sequence[float]) -> Trend:
     """Return the trend of a series. Raises ValueError if there are fewer than LEAST values."""
+    values = [float(one) for one in values]
     n = len(values)
     if n < LEAST:
         raise ValueError(f"{n} values show no trend; {LEAST} are needed")

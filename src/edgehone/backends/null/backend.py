@@ -143,7 +143,8 @@ def start_runtime(kind: Literal["language", "graph"], job: WorkerJob) -> None:
 def open_session(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) -> NullSession:
     """Open an artifact.
 
-    settings: `pace` (bits), `hurry` (a factor), `coarse`, `stumble`, `ballast_mb`, `wall_clock_jumps`.
+    settings: `pace` (bits), `hurry` (a factor), `coarse`, `stumble`, `ballast_mb`, `wall_clock_jumps`, and those of
+    `null.faults`.
     """
     return NullSession(artifact, settings)
 
@@ -156,7 +157,8 @@ def open_engine(artifact: Path, settings: Mapping[str, Any], job: WorkerJob, pla
     from edgehone.backends.null.engine import NullEngine
 
     session = NullSession(artifact, settings)
-    return NullEngine(session.table, session.pace, places, settings.get("cache"))
+    session.faults.open_engine()
+    return NullEngine(session.table, session.pace, places, session.faults, settings.get("cache"))
 
 
 def open_graph(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) -> NullGraphSession:

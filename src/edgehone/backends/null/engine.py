@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any, Literal
 
 from edgehone.backends.null.drawing import draw
+from edgehone.backends.null.faults import Faults
 from edgehone.backends.null.instance import smallest
 from edgehone.backends.serving import EngineRequest, Option, Produced, TokenLogprobs
 from edgehone.backends.sessions import Sampling
@@ -31,13 +32,19 @@ class NullEngine:
     processes: tuple[int, ...] = ()
 
     def __init__(
-        self, table: NDArray[np.float32], pace: float, places: int, cache: int | None = None
+        self,
+        table: NDArray[np.float32],
+        pace: float,
+        places: int,
+        faults: Faults,
+        cache: int | None = None,
     ) -> None:
         """`table` has the logits after each id, `pace` is the seconds of a step.
 
         `cache` is the number of tokens that all requests may have together; beyond it requests fail.
         """
         self._table, self._pace, self._places, self.cache = table, pace, places, cache
+        self._faults = faults
         self.vocabulary = len(table)
         self._running: dict[int, _Answer] = {}
 
@@ -47,6 +54,7 @@ class NullEngine:
         held = sum(len(one.request.ids) + one.request.count for one in self._running.values())
         if self.cache is not None and held + len(request.ids) + request.count > self.cache:
             raise JobError(f"the KV cache of {self.cache} tokens is full")
+        self._faults.read_prompt(list(request.ids), 1 + len(self._running))
         self._running[request.number] = _Answer(request)
 
     def cancel(self, number: int) -> None:
@@ -61,9 +69,12 @@ class NullEngine:
     def step(self) -> list[Produced]:
         """Produce a token of each of the first requests."""
         time.sleep(self._pace)
-        produced = [answer.advance(self._table) for answer in list(self._running.values())[: self._places]]
+        self._faults.step()
+        table = self._table[:, ::-1] if self._faults.wanders() else self._table
+        produced = [answer.advance(table) for answer in list(self._running.values())[: self._places]]
         for one in produced:
             if one.reason:
+                self._faults.answered += 1
                 del self._running[one.number]
         return produced
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
 from array import array
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgehone.backends.null.clock import VirtualClock
 from edgehone.backends.null.drawing import draw
+from edgehone.backends.null.faults import Faults
 from edgehone.backends.null.table import BOS, LIKELIEST, VOCABULARY, load
 from edgehone.backends.sessions import Generation, Sampling
 from edgehone.backends.shared.ids import check_ids
@@ -70,6 +72,9 @@ class NullSession:
             raise InputError("the null backend was asked to stumble")
         if settings.get("wall_clock_jumps"):
             _set_wall_clock(3600)
+        self.faults = Faults.of(settings)
+        if self.faults.reckless:
+            self._read_recklessly()
         self.ballast = b"\1" * (int(settings.get("ballast_mb", 0)) << 20)
         self.clock.sleep(_OPENING)
 
@@ -101,13 +106,14 @@ class NullSession:
     def score(self, ids: Sequence[int]) -> Iterator[Logits]:
         """Return the table's rows of the ids."""
         check_ids(ids, VOCABULARY)
-        yield self.table[list(ids)]
+        yield self.faults.score(self.table[list(ids)])
 
     def generate(
         self, ids: Sequence[int], count: int, on_token: Callable[[int], bool] | None = None
     ) -> Generation:
         """Generate greedily, at the simulated pace."""
         check_ids(ids, VOCABULARY)
+        self.faults.generate(len(ids))
         started = self.clock.now()
         self.clock.sleep(self.pace * len(ids) / 10)
         last, new, times = ids[-1], list[int](), list[float]()
@@ -158,6 +164,12 @@ class NullSession:
                 text.append(self.likeliest[text[-1]])
             times.append(self.clock.now())
         return [Generation(started, text[1:], times) for text in texts]
+
+    def _read_recklessly(self) -> None:
+        try:
+            self.table.sum()
+        except Exception:  # noqa: BLE001 - whatever is wrong with the file, the process is to end
+            os.abort()
 
     def close(self) -> None:
         """No-op: there is nothing to release."""

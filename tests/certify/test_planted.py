@@ -1,0 +1,308 @@
+"""Planted defects: each is found by its check, and the bundle without them passes."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgehone.certify.compliance import sbom
+from edgehone.certify.found import Found, Skipped
+from edgehone.certify.packages import read_lock
+from edgehone.certify.subject import Sources, Subject
+from edgehone.inputs.texts import shipped
+from tests.certify.subjects import (
+    check,
+    subject_of,
+    with_manifest,
+    with_model,
+    with_settings,
+    with_table,
+)
+from tests.finished import Finished, list_again
+from tests.serve.conftest import with_template
+
+CARD = (
+    "# A model of bytes\n\nlicense: apache-2.0\n" + "It continues English text, and knows nothing else. " * 6
+)
+# All checks of a language model that need no server.
+WITHOUT_SERVER = (
+    "integrity", "licence", "notices", "provenance", "model_card", "sbom", "permissions", "pickles", "file_formats",
+    "template_sandbox", "dependencies", "network", "calibration_data", "accuracy", "long_context", "chat_template",
+    "typos", "unicode", "repeated_tokens", "odd_prompts", "malformed_files", "size", "memory", "latency_p50",
+    "latency_p95", "latency_p99", "throughput",
+)  # fmt: skip
+
+Plant = Callable[[Path], Any]
+
+
+@pytest.fixture
+def clean(finished: Finished, spoiled: Path, warm_null: None) -> Path:
+    """A copy of the finished bundle that has all that certification asks for."""
+    (spoiled / "notices" / "README.md").write_text(CARD)
+    return with_model(spoiled, licence="apache-2.0")
+
+
+def test_the_clean_bundle_passes(clean: Path, tmp_path: Path) -> None:
+    subject = subject_of(clean, tmp_path / "work")
+    found = {name: check(subject, name) for name in WITHOUT_SERVER}
+    assert {name: one.reason for name, one in found.items() if one.outcome != "passed"} == {}
+    assert all(one.reason and (one.figure or one.evidence is not None) for one in found.values())
+
+
+def _broken_bytes(bundle: Path) -> Path:
+    """What follows bytes beyond ASCII is noise."""
+
+    def change(table: Any) -> None:
+        table[128:256] += np.random.default_rng(5).normal(0, 6, table[128:256].shape)
+
+    return with_table(bundle, change)
+
+
+def _worse(rows: slice) -> Plant:
+    """The log-probabilities of some rows are mixed up, as a wrong scale of a group of weights does it."""
+
+    def change(table: Any) -> None:
+        table[rows] = np.random.default_rng(5).permutation(table[rows].T).T
+
+    return lambda bundle: with_table(bundle, change)
+
+
+def _no_doubles(bundle: Path) -> Path:
+    """Letters that are seldom doubled cannot be doubled any more, as rounding to few bits does it."""
+
+    def change(table: Any) -> None:
+        for letter in range(256):
+            if table[letter, letter] < table[letter].max() - 6:
+                table[letter, letter] -= 400
+
+    return with_table(bundle, change)
+
+
+def _pickled(bundle: Path) -> None:
+    (bundle / "artifact" / "weights.pkl").write_bytes(pickle.dumps(_Evil()))
+    list_again(bundle)
+
+
+class _Evil:
+    def __reduce__(self) -> Any:
+        return os.system, ("true",)
+
+
+def _cut_pickle(bundle: Path) -> None:
+    (bundle / "artifact" / "weights.pkl").write_bytes(pickle.dumps([1, 2, 3])[:-3])
+    list_again(bundle)
+
+
+def _objects(bundle: Path) -> None:
+    np.save(bundle / "artifact" / "more.npy", np.array([{}], dtype=object), allow_pickle=True)
+    list_again(bundle)
+
+
+def _unknown_format(bundle: Path) -> None:
+    (bundle / "artifact" / "libcustom.so").write_bytes(b"\x7fELF")
+    list_again(bundle)
+
+
+def _outside(bundle: Path) -> None:
+    entry = {"model": {"decoder": {"filename": "../../etc/model.onnx"}}}
+    (bundle / "artifact" / "genai_config.json").write_text(json.dumps(entry))
+    list_again(bundle)
+
+
+def _escaping(bundle: Path) -> None:
+    with_template(bundle)
+    path = bundle / "tokenizer" / "tokenizer_config.json"
+    stated = json.loads(path.read_text())
+    stated["chat_template"] = "{{ messages.__class__.__mro__ }}" + stated["chat_template"]
+    path.write_text(json.dumps(stated))
+    list_again(bundle)
+
+
+def _forgetful(bundle: Path) -> None:
+    (bundle / "tokenizer").mkdir(exist_ok=True)
+    template = "{% for m in messages[-1:] %}{{ m.content }}{% endfor %}"
+    (bundle / "tokenizer" / "tokenizer_config.json").write_text(json.dumps({"chat_template": template}))
+    list_again(bundle)
+
+
+def _canary(bundle: Path) -> None:
+    text = shipped("calibration").read_text("utf-8")
+    path = bundle / "artifact" / "null.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "note": text[3000:4500]}))
+    list_again(bundle)
+
+
+def _larger(bundle: Path) -> None:
+    (bundle / "artifact" / "more.txt").write_bytes(b"x" * 100_000)
+    list_again(bundle)
+
+
+def _writable(bundle: Path) -> None:
+    (bundle / "artifact" / "null.json").chmod(0o666)
+
+
+def _linked(bundle: Path) -> None:
+    (bundle / "artifact" / "link").symlink_to("/etc/passwd")
+
+
+def _executable(bundle: Path) -> None:
+    (bundle / "report.html").chmod(0o755)
+
+
+def _changed(bundle: Path) -> None:
+    (bundle / "report.html").write_text("nothing")
+
+
+def _no_notices(bundle: Path) -> None:
+    for path in (bundle / "notices").iterdir():
+        path.unlink()
+    list_again(bundle)
+
+
+def _no_card(bundle: Path) -> None:
+    (bundle / "notices" / "README.md").unlink()
+    list_again(bundle)
+
+
+def _no_script(bundle: Path) -> None:
+    (bundle / "reproduce.sh").write_text("#!/bin/sh\n")
+    list_again(bundle)
+
+
+@pytest.mark.parametrize(
+    ("name", "plant"),
+    [
+        ("accuracy", _worse(slice(32, 128))),
+        ("unicode", _broken_bytes),
+        ("typos", _no_doubles),
+        ("long_context", lambda bundle: with_settings(bundle, forgets_after=20)),
+        ("odd_prompts", lambda bundle: with_settings(bundle, most_ids=150)),
+        ("chat_template", _forgetful),
+        ("malformed_files", lambda bundle: with_settings(bundle, reckless=True)),
+        ("memory", lambda bundle: with_settings(bundle, ballast_mb=64)),
+        ("size", _larger),
+        ("latency_p50", lambda bundle: with_settings(bundle, pace=32)),
+        ("throughput", lambda bundle: with_settings(bundle, pace=32)),
+        ("pickles", _pickled),
+        ("pickles", _cut_pickle),
+        ("file_formats", _objects),
+        ("file_formats", _unknown_format),
+        ("file_formats", _outside),
+        ("template_sandbox", _escaping),
+        ("permissions", _writable),
+        ("permissions", _linked),
+        ("permissions", _executable),
+        ("network", lambda bundle: with_settings(bundle, calls_home=True)),
+        ("calibration_data", _canary),
+        ("integrity", _changed),
+        ("licence", lambda bundle: with_model(bundle, licence=None)),
+        ("notices", _no_notices),
+        ("model_card", _no_card),
+        ("provenance", lambda bundle: with_model(bundle, digest="")),
+        ("provenance", lambda bundle: with_manifest(bundle, texts={})),
+        ("provenance", _no_script),
+    ],
+)
+def test_a_planted_defect_is_found(clean: Path, tmp_path: Path, name: str, plant: Plant) -> None:
+    plant(clean)
+    # Only a part of the typing errors doubles a letter: such a defect needs more windows.
+    more: dict[str, Any] = {"windows": 48, "perturbed": 48} if name == "typos" else {}
+    found = check(subject_of(clean, tmp_path / "work", None, **more), name)
+    assert found.outcome == "failed", found.reason
+
+
+def test_a_licence_that_restricts_use_is_a_persons_decision(clean: Path, tmp_path: Path) -> None:
+    with_model(clean, licence="cc-by-nc-4.0")
+    assert check(subject_of(clean, tmp_path / "work"), "licence").outcome == "undecided"
+
+
+def test_unpinned_dependencies_are_found() -> None:
+    pinned, unpinned = read_lock(
+        "# a comment\nnumpy==2.4.6 ; python_full_version < '3'\nnumpy==2.5.5 ; python_full_version >= '3'\n"
+        "onnx>=1.2\nrequests @ https://example.org/requests.whl\nnaked\nPy_Tz==1.0\n"
+    )
+    assert pinned == {"numpy": "2.5.5", "py-tz": "1.0"}
+    assert unpinned == ["onnx>=1.2", "requests @ https://example.org/requests.whl", "naked"]
+
+
+def test_other_packages_than_proven_are_found(
+    clean: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_manifest(clean, versions={"null": {"numpy": "0.1"}})
+    subject = subject_of(clean, tmp_path / "work")
+    object.__setattr__(subject.env, "versions", {"numpy": "2.0"})
+    assert "numpy 2.0 (was 0.1)" in check(subject, "dependencies").reason
+    with_manifest(clean, versions={})
+    assert sbom(_with_versions(clean, tmp_path), subject.profile.checks["sbom"]).outcome == "failed"
+
+
+def _with_versions(bundle: Path, tmp_path: Path) -> Subject:
+    subject = subject_of(bundle, tmp_path / "work")
+    object.__setattr__(subject.env, "versions", {"numpy": "2.0"})
+    return subject
+
+
+def _advisories(folder: Path, **affected: Any) -> Path:
+    folder.mkdir()
+    entry = {
+        "id": "GHSA-test",
+        "modified": "2026-11-01T00:00:00Z",
+        "summary": "bad",
+        "affected": [{"package": {"ecosystem": "PyPI", "name": "NumPy"}, **affected}],
+    }
+    (folder / "one.json").write_text(json.dumps(entry))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("affected", "outcome"),
+    [
+        ({"ranges": [{"type": "ECOSYSTEM", "events": [{"introduced": "0"}]}]}, "failed"),
+        ({"ranges": [{"type": "ECOSYSTEM", "events": [{"introduced": "0"}, {"fixed": "1.0"}]}]}, "passed"),
+        ({"ranges": [{"type": "ECOSYSTEM", "events": [{"introduced": "99"}]}]}, "passed"),
+        (
+            {"ranges": [{"type": "ECOSYSTEM", "events": [{"introduced": "1"}, {"last_affected": "99"}]}]},
+            "failed",
+        ),
+        ({"versions": [np.__version__]}, "failed"),
+    ],
+)
+def test_known_vulnerabilities_are_found(
+    clean: Path, tmp_path: Path, affected: dict[str, Any], outcome: str
+) -> None:
+    sources = Sources(advisories=_advisories(tmp_path / "osv", **affected))
+    assert check(subject_of(clean, tmp_path / "work", sources), "vulnerabilities").outcome == outcome
+
+
+def test_without_a_database_vulnerabilities_are_skipped(clean: Path, tmp_path: Path) -> None:
+    with pytest.raises(Skipped, match="--advisories"):
+        check(subject_of(clean, tmp_path / "work"), "vulnerabilities")
+
+
+def test_without_the_original_quality_is_skipped(clean: Path, tmp_path: Path) -> None:
+    path = clean / "decision.json"
+    decision = json.loads(path.read_text())
+    decision["model"]["path"] = str(tmp_path / "gone")
+    path.write_text(json.dumps(decision))
+    list_again(clean)
+    subject = subject_of(clean, tmp_path / "work")
+    for name in ("accuracy", "typos", "odd_prompts"):
+        with pytest.raises(Skipped, match="--model"):
+            check(subject, name)
+
+
+def test_figures_of_another_device_decide_nothing(clean: Path, tmp_path: Path) -> None:
+    path = clean / "decision.json"
+    decision = json.loads(path.read_text())
+    decision["device"]["fingerprint"] = "another"
+    path.write_text(json.dumps(decision))
+    list_again(clean)
+    found: Found = check(subject_of(clean, tmp_path / "work"), "memory")
+    assert found.outcome == "undecided" and "another device" in found.reason

@@ -1,0 +1,76 @@
+"""Planted defects of a running server: each is found by its check, and the server without them passes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edgehone.certify import serving
+from edgehone.certify.found import Skipped
+from edgehone.certify.profile import Rule
+from edgehone.certify.stress import start
+from tests.certify.subjects import check, subject_of, with_manifest, with_settings
+from tests.finished import Finished
+from tests.serve.graphs import null_graph
+
+pytestmark = pytest.mark.whole
+SERVED = (
+    "start", "overload", "overload_latency", "memory_returns", "recovery", "latency_trend", "memory_trend",
+    "output_trend", "logs",
+)  # fmt: skip
+
+
+def test_the_clean_server_passes(finished: Finished, spoiled: Path, tmp_path: Path) -> None:
+    subject = subject_of(spoiled, tmp_path / "work")
+    found = {name: check(subject, name) for name in SERVED}
+    # Other tests may run at the same time: what takes time may be undecided, and the tail is not judged here.
+    lasting = {name: one for name, one in found.items() if name not in ("latency_trend", "overload_latency")}
+    assert {name: one.reason for name, one in lasting.items() if one.outcome != "passed"} == {}
+    assert found["latency_trend"].outcome in ("passed", "undecided")
+
+
+def test_a_server_that_decays_is_found(finished: Finished, spoiled: Path, tmp_path: Path) -> None:
+    """One server has a leak, answers otherwise after a while, and prints its prompts."""
+    with_settings(spoiled, leaks_kb=256, wanders_after=20, talks=True)
+    subject = subject_of(spoiled, tmp_path / "work")
+    for name in ("memory_returns", "memory_trend", "output_trend", "logs"):
+        found = check(subject, name)
+        assert found.outcome == "failed", (name, found.reason)
+
+
+@pytest.mark.long
+def test_a_server_that_gets_slower_is_found(finished: Finished, spoiled: Path, tmp_path: Path) -> None:
+    with_settings(spoiled, slows_ms=0.02)
+    found = check(
+        subject_of(spoiled, tmp_path / "work", soak_seconds=20, stress_seconds=0.2), "latency_trend"
+    )
+    assert found.outcome in ("failed", "undecided") and found.figure and (found.figure.value or 0) > 0.2
+
+
+def test_a_server_that_breaks_is_found(
+    finished: Finished, spoiled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One server starts slowly, fails requests past three at a time, and does not start again."""
+    monkeypatch.setattr(serving, "PATIENCE", 3.0)
+    with_settings(spoiled, opens_s=1.5, fails_beyond=3, opens_once=str(tmp_path / "opened"))
+    subject = subject_of(spoiled, tmp_path / "work", soak_seconds=0.1)
+    assert start(subject, Rule(required=True, threshold=1.5)).outcome == "failed"
+    for name in ("overload", "recovery"):
+        found = check(subject, name)
+        assert found.outcome == "failed", (name, found.reason)
+    # A soak of so few blocks shows no trend.
+    assert check(subject, "memory_trend").outcome == "undecided"
+
+
+def test_a_graph_is_loaded_too(finished: Finished, spoiled: Path, tmp_path: Path) -> None:
+    subject = subject_of(null_graph(spoiled), tmp_path / "work", soak_seconds=2.5)
+    for name in ("overload", "recovery", "output_trend", "logs", "malformed_files", "network"):
+        found = check(subject, name)
+        assert found.outcome == "passed", (name, found.reason)
+
+
+def test_what_is_not_approved_is_not_served(finished: Finished, spoiled: Path, tmp_path: Path) -> None:
+    with_manifest(spoiled, approved=False)
+    with pytest.raises(Skipped, match="not approved"):
+        check(subject_of(spoiled, tmp_path / "work"), "overload")
