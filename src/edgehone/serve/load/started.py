@@ -121,9 +121,11 @@ async def server(
 def _port(process: subprocess.Popen[str], log: Path | None) -> int:
     assert process.stdout is not None
     line = process.stdout.readline()
-    if not line:
-        raise _ended(process.wait(), log)
-    return int(json.loads(line)["url"].rpartition(":")[2])
+    try:
+        return int(json.loads(line)["url"].rpartition(":")[2])
+    except (ValueError, KeyError):  # an error, in several lines, or nothing
+        said = line + process.stdout.read()
+        raise _ended(process.wait(), log, said) from None
 
 
 async def _ready(process: subprocess.Popen[str], port: int, log: Path | None) -> None:
