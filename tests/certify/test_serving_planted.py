@@ -10,6 +10,7 @@ from edgehone.certify import serving
 from edgehone.certify.found import Skipped
 from edgehone.certify.profile import Rule
 from edgehone.certify.stress import start
+from edgehone.core.errors import JobError
 from tests.certify.subjects import check, subject_of, with_manifest, with_settings
 from tests.finished import Finished
 from tests.serve.graphs import null_graph
@@ -68,6 +69,14 @@ def test_a_graph_is_loaded_too(finished: Finished, spoiled: Path, tmp_path: Path
     for name in ("overload", "recovery", "output_trend", "logs", "malformed_files", "network"):
         found = check(subject, name)
         assert found.outcome == "passed", (name, found.reason)
+
+
+def test_a_server_that_does_not_start_is_told(finished: Finished, spoiled: Path, tmp_path: Path) -> None:
+    with_manifest(spoiled, canaries=())
+    subject = subject_of(spoiled, tmp_path / "work")
+    for name in ("start", "overload"):
+        with pytest.raises(JobError, match=r"ended with exit code 2: .*no canaries"):
+            check(subject, name)
 
 
 def test_what_is_not_approved_is_not_served(finished: Finished, spoiled: Path, tmp_path: Path) -> None:

@@ -139,11 +139,10 @@ async def _ready(process: subprocess.Popen[str], port: int, log: Path | None) ->
     client.close()
 
 
-def _ended(code: int, log: Path | None) -> JobError:
-    said = log.read_text("utf-8", "replace").strip().splitlines() if log else []
-    return JobError(
-        f"edgehone serve ended with exit code {code}" + (f": {said[-1]}" if said else ""), log=log
-    )
+def _ended(code: int, log: Path | None, said: str = "") -> JobError:
+    text = (log.read_text("utf-8", "replace") if log else "") + said
+    last = " ".join(text.split())[-300:]
+    return JobError(f"edgehone serve ended with exit code {code}" + (f": {last}" if last else ""), log=log)
 
 
 @asynccontextmanager
