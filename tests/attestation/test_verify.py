@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 from pathlib import Path
@@ -9,10 +10,14 @@ from pathlib import Path
 import pytest
 
 import edgehone
+from edgehone.attestation.envelope import check_signature, read_sealed
 from edgehone.attestation.errors import NotVerified
-from edgehone.attestation.statement import artifact_digest
+from edgehone.attestation.keys import read_verification_key
+from edgehone.attestation.statement import artifact_digest, signed_digests
 from edgehone.attestation.verify import verify_bundle
 from tests.attestation.signed import certificate_of, certified, make_key, public
+
+SIGNATURES = Path(__file__).parent / "signatures"
 
 
 @pytest.fixture
@@ -68,3 +73,14 @@ def test_the_digest_of_a_bundle_and_of_its_artifact_tell_names() -> None:
     digests = {"artifact/a": "0" * 64, "artifact/b": "1" * 64}
     renamed = {"artifact/a": "0" * 64, "artifact/c": "1" * 64}
     assert artifact_digest(digests) != artifact_digest(renamed)
+
+
+@pytest.mark.parametrize("path", sorted(SIGNATURES.glob("*.sigstore.json")), ids=lambda path: path.name)
+def test_signatures_of_past_releases_stay_valid(path: Path) -> None:
+    """Both are about two files: a with "hi", and d/b with "x"."""
+    sealed = read_sealed(path)
+    assert check_signature(sealed, read_verification_key([SIGNATURES / "signing.pub"]))
+    contents = {"a": b"hi\n", "d/b": b"x\n"}
+    assert signed_digests(sealed.statement) == {
+        name: hashlib.sha256(content).hexdigest() for name, content in contents.items()
+    }

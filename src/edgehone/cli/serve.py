@@ -34,7 +34,7 @@ EXAMPLE = """examples:
   edgehone serve ./chat-model ./summarizer --port 9000
   edgehone serve ./bundle --host 0.0.0.0 --api-key-file keys --tls-cert cert.pem --tls-key key.pem
   edgehone serve --config serve.toml --admin-key-file operators
-  edgehone serve ./bundle --verify-key signing.pub    # nothing unsigned, nothing that is not approved
+  edgehone serve ./bundle --verify-key signing.pub
   curl http://127.0.0.1:8080/v1/completions -H "Content-Type: application/json" \\
     -d '{"model": "bundle", "prompt": "Once upon a time", "max_tokens": 40}'
   curl http://127.0.0.1:8080/v2/models/bundle    # inputs and outputs of a graph; POST …/infer computes them

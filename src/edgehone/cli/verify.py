@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 EXAMPLE = """examples:
   edgehone verify ./bundle --key signing.pub
   edgehone verify ./bundle --certificate-chain root.pem --revoked issuer.crl --approved
-  edgehone verify ./bundle    # compares the files only
+  edgehone verify ./bundle
 
 A list of what is revoked is a CRL, or a text file with a SHA-256 fingerprint of a key or certificate on each line:
   openssl pkey -pubin -in signing.pub -outform DER | sha256sum
