@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 
 import edgehone
+from edgehone.attestation.verify import verify_bundle
 from edgehone.cli.main import main
 from edgehone.core.errors import InputError
 from edgehone.diagnosis.apply import apply
 from edgehone.diagnosis.causes import Cause, Remedy
 from edgehone.report.summary import summary
+from tests.attestation.signed import certified, make_key
 from tests.finished import Finished, list_again
 
 
@@ -36,6 +38,7 @@ def manifest(bundle: Path) -> dict[str, Any]:
 
 
 def test_what_helps_is_kept_and_told_in_the_decision_and_the_report(own: Path) -> None:
+    certified(own, make_key(own.parent))
     (done,) = apply(own, cause({"pace": 2}))
     assert done.kept, done.reason
     assert (done.after.value or 0) < (done.before.value or 0)
@@ -47,14 +50,16 @@ def test_what_helps_is_kept_and_told_in_the_decision_and_the_report(own: Path) -
     for page in (summary(changed.decision), (own / "report.html").read_text("utf-8")):
         assert "edgehone diagnose --apply changed the settings" in page
     assert edgehone.verify(changed) == []
+    assert verify_bundle(own).certificate is None  # it was about the settings before
     assert sorted(path.name for path in own.parent.iterdir() if "remedy" in path.name) == []
 
 
 def test_what_does_not_help_is_not_kept(own: Path) -> None:
+    certified(own, make_key(own.parent))
     before = manifest(own)
     (done,) = apply(own, cause({"pace": 32}))
     assert not done.kept and "no improvement" in done.reason
-    assert manifest(own) == before
+    assert manifest(own) == before and verify_bundle(own).is_signed
 
 
 def test_what_is_read_once_must_gain_more_than_readings_differ(own: Path) -> None:
