@@ -167,13 +167,14 @@ def test_in_a_terminal_there_is_a_prompt_and_an_error_does_not_end_the_conversat
         command, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
     ) as child:
         os.close(theirs)
-        os.write(ours, b"refused\nThe sea\n/exit\n")
+        os.write(ours, b"refused\n/help\nThe sea\n/exit\n")
         shown = b""
         while part := _read(ours):
             shown += part
     os.close(ours)
     assert child.returncode == 0
-    assert b"> " in shown and b"not that" in shown and b"/clear forgets" in shown
+    assert b"> " in shown and b"not that" in shown and b"(/clear forgets" in shown
+    assert shown.count(b"/exit or Ctrl-D ends it") == 2 and b"there is no command /help" in shown
 
 
 def _read(terminal: int) -> bytes:

@@ -15,6 +15,7 @@ from edgehone.core.errors import (
     TextError,
 )
 from edgehone.inference.run_bundle import generate
+from tests.serve.pictures import answers_are_those_of_run
 
 # A random model says nothing right; what is asked here is whether it says the same.
 GATES = ("speedup=off", "memory_cut=off", "accuracy_kept=off", "latency_cv=off")
@@ -88,6 +89,7 @@ def test_it_is_proven_on_pictures_chosen_and_run(llava: Path, config: Path, tmp_
         generate(bundle, "What is this?", 5, picture=tmp_path / "no.png", quiet=True)
     with pytest.raises(InputError, match="no such picture"):
         generate(bundle, "What is this?", 5, picture=tmp_path / "nowhere.png", quiet=True)
+    answers_are_those_of_run(out, tmp_path)
 
 
 def test_pictures_for_a_model_that_sees_none_are_refused(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +27,10 @@ EXAMPLE = """examples:
   edgehone chat http://127.0.0.1:8080
   echo "What is a fjord?" | edgehone chat ./bundle --json
 """
+
+
+_COMMANDS = "/clear forgets the conversation, /exit or Ctrl-D ends it"
+_COMMAND = re.compile(r"/[a-z]+")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,11 +58,16 @@ def run(args: argparse.Namespace) -> int:
 
     typed = sys.stdin.isatty() and not args.json
     with _conversation(args) as conversation:
+        if typed:
+            print(_COMMANDS, file=sys.stderr)
         for message in _messages(typed):
             if message == "/exit":
                 break
             if message == "/clear":
                 conversation.clear()
+                continue
+            if typed and _COMMAND.fullmatch(message):
+                print(f"there is no command {message}: {_COMMANDS}", file=sys.stderr)
                 continue
             try:
                 _answer(conversation, message, args.json)

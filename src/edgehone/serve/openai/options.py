@@ -120,4 +120,5 @@ def of_choice(drawn: Mapping[str, Any], index: int) -> Mapping[str, Any]:
 
 
 def _backend(model: LanguageModel) -> str:
-    return str(model.served.bundle.manifest.recipe["backend"])
+    backend = str(model.served.bundle.manifest.recipe["backend"])
+    return backend if model.served.pictures is None else f"{backend} for vision-language models"
