@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgehone.certify import subject
 from edgehone.certify.compliance import sbom
 from edgehone.certify.found import Found, Skipped
 from edgehone.certify.packages import read_lock
@@ -50,8 +51,8 @@ def clean(finished: Finished, spoiled: Path, warm_null: None) -> Path:
 
 
 def test_the_clean_bundle_passes(clean: Path, tmp_path: Path) -> None:
-    subject = subject_of(clean, tmp_path / "work")
-    found = {name: check(subject, name) for name in WITHOUT_SERVER}
+    made = subject_of(clean, tmp_path / "work")
+    found = {name: check(made, name) for name in WITHOUT_SERVER}
     assert {name: one.reason for name, one in found.items() if one.outcome != "passed"} == {}
     assert all(one.reason and (one.figure or one.evidence is not None) for one in found.values())
 
@@ -122,6 +123,13 @@ def _escaping(bundle: Path) -> None:
     stated = json.loads(path.read_text())
     stated["chat_template"] = "{{ messages.__class__.__mro__ }}" + stated["chat_template"]
     path.write_text(json.dumps(stated))
+    list_again(bundle)
+
+
+def _endless(bundle: Path) -> None:
+    (bundle / "tokenizer").mkdir(exist_ok=True)
+    template = "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}"
+    (bundle / "tokenizer" / "tokenizer_config.json").write_text(json.dumps({"chat_template": template}))
     list_again(bundle)
 
 
@@ -196,6 +204,7 @@ def _no_script(bundle: Path) -> None:
         ("file_formats", _unknown_format),
         ("file_formats", _outside),
         ("template_sandbox", _escaping),
+        ("template_sandbox", _endless),
         ("permissions", _writable),
         ("permissions", _linked),
         ("permissions", _executable),
@@ -210,8 +219,12 @@ def _no_script(bundle: Path) -> None:
         ("provenance", _no_script),
     ],
 )
-def test_a_planted_defect_is_found(clean: Path, tmp_path: Path, name: str, plant: Plant) -> None:
+def test_a_planted_defect_is_found(
+    clean: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, plant: Plant
+) -> None:
     plant(clean)
+    if plant is _endless:
+        monkeypatch.setattr(subject, "HANGS", 3.0)
     # Only a part of the typing errors doubles a letter: such a defect needs more windows.
     more: dict[str, Any] = {"windows": 48, "perturbed": 48} if name == "typos" else {}
     found = check(subject_of(clean, tmp_path / "work", None, **more), name)
@@ -236,17 +249,17 @@ def test_other_packages_than_proven_are_found(
     clean: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with_manifest(clean, versions={"null": {"numpy": "0.1"}})
-    subject = subject_of(clean, tmp_path / "work")
-    object.__setattr__(subject.env, "versions", {"numpy": "2.0"})
-    assert "numpy 2.0 (was 0.1)" in check(subject, "dependencies").reason
+    made = subject_of(clean, tmp_path / "work")
+    object.__setattr__(made.env, "versions", {"numpy": "2.0"})
+    assert "numpy 2.0 (was 0.1)" in check(made, "dependencies").reason
     with_manifest(clean, versions={})
-    assert sbom(_with_versions(clean, tmp_path), subject.profile.checks["sbom"]).outcome == "failed"
+    assert sbom(_with_versions(clean, tmp_path), made.profile.checks["sbom"]).outcome == "failed"
 
 
 def _with_versions(bundle: Path, tmp_path: Path) -> Subject:
-    subject = subject_of(bundle, tmp_path / "work")
-    object.__setattr__(subject.env, "versions", {"numpy": "2.0"})
-    return subject
+    made = subject_of(bundle, tmp_path / "work")
+    object.__setattr__(made.env, "versions", {"numpy": "2.0"})
+    return made
 
 
 def _advisories(folder: Path, **affected: Any) -> Path:
@@ -292,10 +305,10 @@ def test_without_the_original_quality_is_skipped(clean: Path, tmp_path: Path) ->
     decision["model"]["path"] = str(tmp_path / "gone")
     path.write_text(json.dumps(decision))
     list_again(clean)
-    subject = subject_of(clean, tmp_path / "work")
+    made = subject_of(clean, tmp_path / "work")
     for name in ("accuracy", "typos", "odd_prompts"):
         with pytest.raises(Skipped, match="--model"):
-            check(subject, name)
+            check(made, name)
 
 
 def test_figures_of_another_device_decide_nothing(clean: Path, tmp_path: Path) -> None:

@@ -64,11 +64,20 @@ def test_a_server_that_breaks_is_found(
     assert check(subject, "memory_trend").outcome == "undecided"
 
 
+@pytest.mark.long
 def test_a_graph_is_loaded_too(finished: Finished, spoiled: Path, tmp_path: Path) -> None:
-    subject = subject_of(null_graph(spoiled), tmp_path / "work", soak_seconds=2.5)
+    subject = subject_of(null_graph(spoiled), tmp_path / "work", soak_seconds=0.5)
     for name in ("overload", "recovery", "output_trend", "logs", "malformed_files", "network"):
         found = check(subject, name)
         assert found.outcome == "passed", (name, found.reason)
+
+
+def test_a_certificate_of_other_files_does_not_keep_it_from_being_served(
+    finished: Finished, spoiled: Path, tmp_path: Path
+) -> None:
+    (spoiled / "certificate.json").write_text("{}")
+    subject = subject_of(spoiled, tmp_path / "work", stress_seconds=0.2, soak_seconds=0.1)
+    assert check(subject, "start").outcome == "passed"
 
 
 def test_a_server_that_does_not_start_is_told(finished: Finished, spoiled: Path, tmp_path: Path) -> None:

@@ -14,12 +14,13 @@ from edgehone.certify.subject import Subject
 from edgehone.evaluation import output_roles
 from edgehone.evaluation.decisions import agree
 from edgehone.evaluation.roles import OutputRole
+from edgehone.execution import store
 from edgehone.execution.job import Input
 from edgehone.execution.store import JobResult
 from edgehone.inputs import samples
 from edgehone.inputs.axes import Axes
 from edgehone.inputs.batches import Batches
-from edgehone.model.digest import digest_file
+from edgehone.model.digest import digest_folder
 from edgehone.optimize.evaluate.evaluators import evaluator_for
 from edgehone.worker import perturb
 
@@ -78,8 +79,7 @@ def graph_runs(subject: Subject) -> GraphRuns:
     folder = subject.work / "cases"
     cases = _write_cases(folder, batches)
     subject.say(f"running the original and the candidate on {batches.count} samples, {len(cases)} cases")
-    identity = f"certify {subject.profile.measure.samples} {_identity(subject)}"
-    inputs = {"cases": Input(folder, identity)}
+    inputs = {"cases": Input(folder, store.key_of(digest_folder(folder)))}
     args = {"batch": subject.bundle.manifest.batch, "cases": cases}
     call = "edgehone.worker.graph_cases:outputs"
     reference = original.run(call, args, inputs)
@@ -117,13 +117,6 @@ def _samples(subject: Subject) -> tuple[Batches, Sequence[str] | None]:
         axes,
     )
     return cut, None if slices is None else [str(one) for one in slices[:most]]
-
-
-def _identity(subject: Subject) -> str:
-    given = subject.sources.evaluation
-    if given is None or given.is_dir():
-        return f"{subject.bundle.manifest.texts.get('evaluation')} {given}"
-    return digest_file(given)
 
 
 def _write_cases(folder: Path, batches: Batches) -> list[str]:

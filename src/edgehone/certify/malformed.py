@@ -17,8 +17,9 @@ from edgehone.certify.profile import Rule
 from edgehone.certify.requests import sample_folder
 from edgehone.certify.subject import Subject
 from edgehone.core.errors import JobError
-from edgehone.execution.foreground import run_foreground
+from edgehone.execution import store
 from edgehone.execution.job import Input, Job
+from edgehone.model.digest import digest_folder
 
 # How a file is damaged: what a copy that was cut, a wrong file, or an attacker leaves.
 DAMAGES: Mapping[str, Callable[[bytes], bytes]] = {
@@ -35,12 +36,12 @@ def malformed_files(subject: Subject, rule: Rule) -> Found:
     path = _main_file(subject.bundle.artifact)
     outcomes: dict[str, str] = {}
     problems: list[str] = []
-    whole = run_foreground(_job(subject), quiet=True)
+    whole = subject.tried(_job(subject))
     if whole["refused"]:
         raise JobError(f"the artifact cannot be opened: {whole['refused']}")
-    for name, damage in DAMAGES.items():
+    for name in DAMAGES:
         subject.say(f"opening {path.name} {name}")
-        outcome, harmless = _outcome(subject, path, damage, whole["answer"])
+        outcome, harmless = _outcome(subject, path, name, whole["answer"])
         outcomes[name] = outcome
         if not harmless:
             problems.append(f"{path.name} {name}: {outcome}")
@@ -63,22 +64,23 @@ def _main_file(artifact: Path) -> Path:
     return graphs[0] if graphs else max(files, key=lambda path: path.stat().st_size)
 
 
-def _outcome(
-    subject: Subject, path: Path, damage: Callable[[bytes], bytes], answer: Sequence[Any]
-) -> tuple[str, bool]:
+def _outcome(subject: Subject, path: Path, name: str, answer: Sequence[Any]) -> tuple[str, bool]:
     """Return what became of a damaged copy, and whether that is harmless."""
     folder = subject.work / "malformed"
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(subject.bundle.artifact, folder, copy_function=os.symlink)
     copy = folder / path.relative_to(subject.bundle.artifact)
     copy.unlink()
-    copy.write_bytes(damage(path.read_bytes()))
+    copy.write_bytes(DAMAGES[name](path.read_bytes()))
     job = _job(subject)
-    job = replace(job, inputs={**job.inputs, "artifact": Input(folder, "")})
+    job = replace(
+        job,
+        inputs={**job.inputs, "artifact": Input(folder, f"{subject.artifact.identity} {path.name} {name}")},
+    )
     try:
-        facts = run_foreground(job, quiet=True)
+        facts = subject.tried(job)
     except JobError as error:
-        return f"the runtime's process crashed: {error.message}", False
+        return f"the runtime's process crashes or hangs: {error.message}", False
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     if facts["refused"]:
@@ -94,5 +96,6 @@ def _job(subject: Subject) -> Job:
         if not manifest.canaries:
             raise Skipped("the bundle has no canaries: make it again with its reproduce.sh")
         return subject.job(call, {"kind": "language", "prompt": list(manifest.canaries[0]["prompt"])})
-    samples = Input(subject.once(sample_folder), "")
+    folder = subject.once(sample_folder)
+    samples = Input(folder, store.key_of(digest_folder(folder)))
     return subject.job(call, {"kind": "graph", "batch": manifest.batch}, {"samples": samples})

@@ -9,7 +9,7 @@ from edgehone.certify.subject import Subject
 from edgehone.core.figure import Figure
 from edgehone.evaluation import statistics as st
 from edgehone.evaluation.quality import kept_ratio
-from edgehone.inference.run_bundle import has_template, tokenizer_input
+from edgehone.inference.run_bundle import has_template
 from edgehone.worker.perturbed_windows import CLEAN
 
 # A conversation shorter than this has lost its content.
@@ -57,7 +57,7 @@ def chat_template(subject: Subject, rule: Rule) -> Found:
     facts = subject.run(
         "edgehone.worker.conversation:describe",
         {"turns": _TURNS, "eos": list(bundle.manifest.eos)},
-        tokenizer_input(bundle),
+        subject.tokenizer,
     ).facts
     return counted(
         facts["problems"],

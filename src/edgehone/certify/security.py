@@ -14,8 +14,7 @@ from edgehone.certify.found import Found, Skipped, counted
 from edgehone.certify.profile import Rule
 from edgehone.certify.subject import Subject
 from edgehone.core.errors import JobError
-from edgehone.execution.foreground import run_foreground
-from edgehone.inference.run_bundle import has_template, tokenizer_input
+from edgehone.inference.run_bundle import has_template
 
 _PICKLED = {".pkl", ".pickle", ".joblib", ".pt", ".pth", ".ckpt", ".dill"}
 # `python -m picklescan` ends with 0 whatever it finds; its function returns 1 for what is dangerous, 2 if it cannot
@@ -75,9 +74,9 @@ def template_sandbox(subject: Subject, rule: Rule) -> Found:
     if not has_template(subject.bundle):
         return counted([], "the model has no chat template")
     call = "edgehone.worker.sandbox:inspect"
-    job = subject.job(call, {"turns": _TURNS}, tokenizer_input(subject.bundle))
+    job = subject.job(call, {"turns": _TURNS}, subject.tokenizer)
     try:
-        facts = run_foreground(job, quiet=True)
+        facts = subject.tried(job)
     except JobError as error:
         return counted([f"the template ends its process: {error.message}"], "")
     told = f"{facts['nodes']} nodes of the template stay within its sandbox"

@@ -15,6 +15,10 @@ from pathlib import Path
 
 import psutil
 
+from edgehone.attestation.errors import NotVerified
+from edgehone.attestation.verify import verify_bundle
+from edgehone.bundle.schema import CERTIFICATION
+from edgehone.bundle.write import copy_bundle
 from edgehone.certify.asked import Asked, asked_of
 from edgehone.certify.found import Skipped
 from edgehone.certify.subject import Subject
@@ -86,7 +90,7 @@ def loads(subject: Subject) -> Loads:
 
 
 async def _loads(subject: Subject) -> Loads:
-    path = subject.bundle.path.resolve()
+    path = _served_folder(subject)
     asked = asked_of(subject, path.name)
     place = subject.work / "serve"
     place.mkdir(exist_ok=True)
@@ -121,6 +125,22 @@ async def _loads(subject: Subject) -> Loads:
     return Loads(
         started.seconds, capacity, below, beyond, before, after, blocks, first, recovery, leaks, looked_at
     )
+
+
+def _served_folder(subject: Subject) -> Path:
+    """Return the bundle's folder, or a copy without its certification if that is not about these files.
+
+    A server refuses such a bundle, and the certificate that is being made replaces it.
+    """
+    path = subject.bundle.path.resolve()
+    try:
+        if any((path / name).exists() for name in CERTIFICATION):
+            verify_bundle(path)
+    except NotVerified:
+        copy = subject.work / path.name
+        copy_bundle(path, copy, without=CERTIFICATION)
+        return copy
+    return path
 
 
 async def _first(started: Started, asked: Asked) -> str:

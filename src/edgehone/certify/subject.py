@@ -22,13 +22,15 @@ from edgehone.device.facts import Device
 from edgehone.execution import store
 from edgehone.execution.environments import environment
 from edgehone.execution.environments.environment import Env
-from edgehone.execution.job import Input, Job
+from edgehone.execution.job import Input, Job, Limits
 from edgehone.execution.run import run
 from edgehone.execution.store import JobResult
 from edgehone.execution.threads import threads_of
 from edgehone.execution.watch import Watch
 
 T = TypeVar("T")
+# Seconds after which a job that opens an artifact once, or renders a template, hangs.
+HANGS = 300.0
 
 
 @dataclass(frozen=True)
@@ -111,8 +113,17 @@ class Subject:
     @cached_property
     def artifact(self) -> Input:
         """The artifact as a job's input, identified by the digests in the manifest."""
-        files = {k: v for k, v in self.bundle.manifest.files.items() if k.startswith("artifact/")}
-        return Input(self.bundle.artifact.resolve(), store.key_of(files))
+        return Input(self.bundle.artifact.resolve(), self._identity("artifact"))
+
+    @property
+    def tokenizer(self) -> dict[str, Input]:
+        """The folder of the original's tokenizer as a job's input; {} for bundles without it."""
+        folder = self.bundle.tokenizer
+        return {"tokenizer": Input(folder.resolve(), self._identity("tokenizer"))} if folder else {}
+
+    def _identity(self, part: str) -> str:
+        files = self.bundle.manifest.files.items()
+        return store.key_of({name: digest for name, digest in files if name.startswith(f"{part}/")})
 
     def stated(self, name: str) -> Figure:
         """Return a figure that the decision states of the artifact."""
@@ -136,6 +147,10 @@ class Subject:
     def run(self, call: str, args: Mapping[str, Any], inputs: Mapping[str, Input] | None = None) -> JobResult:
         """Run a job whose result follows from its inputs; one that ran before is not repeated."""
         return run(self.job(call, args, inputs))
+
+    def tried(self, job: Job) -> Mapping[str, Any]:
+        """Return the facts of a job that may hang; it is run in any case. Raises JobError if it crashes or hangs."""
+        return run(replace(job, limits=Limits(seconds=HANGS)), fresh=True).facts
 
     def measure(self, job: Job, watch: Callable[[], Watch] = Watch) -> JobResult:
         """Run a measurement: alone on the machine as far as edgehone goes, and never taken from the store."""
