@@ -192,4 +192,5 @@ def test_the_command_line(used: Registry, capsys: pytest.CaptureFixture[str], tm
     assert main(["registry", "verify", "--head", answer["proof"]["head"], *where]) == 0
     assert answer["proof"]["head"] in capsys.readouterr().out
     assert main(["registry", "verify", "--head", "0" * 64, *where]) == 1
+    assert main(["registry", "at", now, "demo:production", *where]) == 0
     assert main(["registry", "at", now, "staging", *where]) == 1

@@ -42,7 +42,12 @@ def run(args: argparse.Namespace) -> int:
     from edgehone.core.errors import InputError
 
     if (args.version is None) != args.remove:
-        raise InputError("alias needs either VERSION or --remove", hint="edgehone registry alias --help")
+        name, _, alias = args.name.partition(":")
+        example = f"{name} {alias or args.alias} {args.alias if alias else 'VERSION'} --why TEXT"
+        raise InputError(
+            "alias needs NAME, ALIAS and either VERSION or --remove",
+            hint=f"edgehone registry alias {example}",
+        )
     registry = opened(args)
     from edgehone.registry import aliases
     from edgehone.registry.names import check_name, parse

@@ -13,15 +13,14 @@ from edgehone.cli.registry.common import opened
 
 EXAMPLE = """examples:
   edgehone registry at 2026-11-27T14:03 production
-  edgehone registry at 2026-11-27T15:03+01:00 production demo-model --json
+  edgehone registry at 2026-11-27T15:03+01:00 demo-model:production --json
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the action's arguments."""
     parser.add_argument("time", metavar="TIME", help="2026-11-27T14:03, in UTC unless it names a zone")
-    parser.add_argument("alias", metavar="ALIAS", help="the alias")
-    parser.add_argument("name", metavar="NAME", nargs="?", help="only this model")
+    parser.add_argument("alias", metavar="[NAME:]ALIAS", help="the alias, of all models or of one")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -30,7 +29,8 @@ def run(args: argparse.Namespace) -> int:
     from edgehone.registry.moments import at
     from edgehone.registry.names import check_name
 
-    answer = at(registry, args.time, args.alias, check_name(args.name) if args.name else None)
+    name, colon, alias = args.alias.rpartition(":")
+    answer = at(registry, args.time, alias, check_name(name) if colon else None)
     if args.json:
         print(json.dumps(answer.to_json(), indent=1))
         return 0 if answer.moments else 1
