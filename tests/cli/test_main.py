@@ -40,9 +40,6 @@ VERBS = [
     "device",
     "worker",
     "backends",
-    "certify",
-    "registry",
-    "verify",
 ]
 # Words that cannot be, and what is said of them.
 WRONG = [
