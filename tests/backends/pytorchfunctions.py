@@ -147,3 +147,31 @@ def cache_sizes(job: WorkerJob) -> dict[str, Any]:
             sizes.append(2 * sum(part.numel() for part in parts if part is not None and part.dim() == 4))
         found[family] = {"config": json.loads(config.to_json_string(use_diff=False)), "sizes": sizes}
     return found
+
+
+def picture_prompts(job: WorkerJob) -> dict[str, Any]:
+    """Put a picture and a prompt into chat templates.
+
+    args: templates. inputs: model (a vision-language model). Returns for each template the ids around the picture
+    by the model's own processor, and by the files that a bundle carries.
+    """
+    from edgehone.backends.pytorch.tokenizer import Tokenizer
+    from edgehone.backends.pytorch.vision import TorchPictureProcessor
+    from edgehone.inputs.pictures import generated_pictures
+    from edgehone.worker.picture_prompt import PICTURE, picture_prompt
+    from edgehone.worker.text import Text
+
+    prompt, found = "What is this, then?", []
+    for at, template in enumerate(job.args["templates"]):
+        model, carried = job.out / f"model{at}", job.out / f"tokenizer{at}"
+        shutil.copytree(job.inputs["model"], model)
+        (model / "chat_template.jinja").write_text(template, "utf-8")
+        processor = TorchPictureProcessor(model)
+        carried.mkdir()
+        Tokenizer(model).save(carried)
+        text = Text(replace(job, inputs={"tokenizer": carried}), None)
+        message = {"role": "user", "content": [PICTURE, {"type": "text", "text": prompt}]}
+        own = processor.split(generated_pictures(56)[0], prompt)
+        ours = picture_prompt(text, {"token": processor.token}, [message])
+        found.append({"processor": list(map(list, own)), "bundle": list(map(list, ours))})
+    return {"prompts": found}

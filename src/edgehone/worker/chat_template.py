@@ -104,11 +104,17 @@ def shaped(template: str, messages: Sequence[Message], special: Mapping[str, str
     silence a content that is a text.
     """
 
+    return list(map(_in_parts, messages)) if wants_parts(template, special) else messages
+
+
+def wants_parts(template: str, special: Mapping[str, str]) -> bool:
+    """Return whether a template leaves out a content that is a text, and writes one that is a list of parts."""
+
     def written(*, parts: bool) -> bool:
         text = _probe(template, tuple(special.items()), parts=parts)
         return text is not None and _PROBE_TEXT in text
 
-    return messages if written(parts=False) or not written(parts=True) else list(map(_in_parts, messages))
+    return not written(parts=False) and written(parts=True)
 
 
 def places_pictures(template: str, special: Mapping[str, str], token: str) -> bool:

@@ -17,6 +17,7 @@ from edgehone.worker.chat_template import (
     shaped,
     special_tokens,
     takes,
+    wants_parts,
 )
 from edgehone.worker.original_tokenizer import OriginalTokenizer
 from edgehone.worker.stable_text import StableText
@@ -68,7 +69,9 @@ class Text:
 
     def conversation(self, messages: Sequence[Message], tools: Sequence[Any] = ()) -> list[int]:
         """Return the ids of a conversation in the model's chat template. Raises ModelError if it cannot be rendered."""
-        return self._ids(self.rendered(messages, tools))
+        assert self._template is not None
+        rendered = self.rendered(messages, tools)
+        return self._ids(rendered, as_processor=wants_parts(self._template, self._special))
 
     def rendered(self, messages: Sequence[Message], tools: Sequence[Any] = ()) -> str:
         """Return the text of a conversation in the model's chat template. Raises ModelError if that fails."""
@@ -85,16 +88,23 @@ class Text:
     def around(self, rendered: str, token: str) -> tuple[list[int], list[int]]:
         """Return the ids before and after `token`, which the text contains once."""
         assert self._original is not None
-        ids, place = self._ids(rendered), self._original.id_of(token)
+        ids, place = self._ids(rendered, as_processor=True), self._original.id_of(token)
         at = next(at for at, one in enumerate(ids) if one == place)
         return ids[:at], ids[at + 1 :]
 
-    def _ids(self, rendered: str) -> list[int]:
+    def _ids(self, rendered: str, *, as_processor: bool) -> list[int]:
+        """Return the ids of a rendered conversation.
+
+        Processors of vision-language models add special tokens unless the template writes the BOS; tokenizers of
+        language models add none.
+        """
+        bos = self._special.get("bos_token")
         if self._original:
-            return self._original.tokenize(rendered, special=False)
+            special = as_processor and not (bos and rendered.startswith(bos))
+            return self._original.tokenize(rendered, special=special)
         ids = [int(i) for i in self._session.tokenize(rendered)]
         # The template writes the BOS, and the runtime's tokenizer adds another one.
-        doubled = rendered.startswith(self._special.get("bos_token", "\0")) and ids[:1] == ids[1:2]
+        doubled = bos and rendered.startswith(bos) and ids[:1] == ids[1:2]
         return ids[1:] if doubled else ids
 
     def token_bytes(self, token: int) -> bytes:

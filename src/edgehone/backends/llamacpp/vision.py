@@ -95,13 +95,15 @@ class LlamaVision(LlamaSession):
 
     def _feed_picture(self, picture: Picture, before: Sequence[int], more: int) -> None:
         """Decode `before` and the picture in a context with room for `more` tokens. Sets `_at`, the next position."""
-        self._check(before)
+        if before:
+            self._check(before)
         with self._image_chunk(picture) as chunk:
             positions = int(self._mtmd.mtmd_input_chunk_get_n_tokens(chunk))
             self._prepare(len(before) + positions + more)
-            with self._batch_of(len(before)) as batch:
-                self._tokens(batch, before, 0, every=False)
-                self._decode(batch)
+            if before:
+                with self._batch_of(len(before)) as batch:
+                    self._tokens(batch, before, 0, every=False)
+                    self._decode(batch)
             if self._mtmd.mtmd_encode_chunk(self._encoder, chunk):
                 raise EdgehoneError(f"libmtmd cannot encode the picture: {self._log.cause}")
             self._embed(positions, len(before))

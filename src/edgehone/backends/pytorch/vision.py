@@ -81,7 +81,12 @@ class TorchPictureProcessor:
     def _run(self, picture: Picture, text: str) -> Any:
         from PIL import Image
 
-        return self.processor(images=Image.fromarray(picture), text=text, return_tensors="pt")
+        # A template may write the BOS, which the tokenizer would then double; transformers looks for that, too.
+        bos = self.processor.tokenizer.bos_token
+        special = not (bos and text.startswith(bos))
+        return self.processor(
+            images=Image.fromarray(picture), text=text, return_tensors="pt", add_special_tokens=special
+        )
 
 
 class TorchVision:

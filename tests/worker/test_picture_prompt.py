@@ -1,0 +1,52 @@
+"""The ids around a picture: what a bundle carries gives those of the model's own processor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgehone.core.errors import InputError
+from edgehone.worker.picture_prompt import PICTURE, picture_prompt
+from tests.serve.pictures import TEMPLATE
+
+RunWorker = Callable[..., dict[str, Any]]
+AROUND = {"before": [1, 10], "head": [11], "tail": [12], "token": "<image>"}
+
+
+@pytest.mark.real
+def test_the_ids_are_those_of_the_processor(
+    make_example: Callable[..., Path], run_worker: RunWorker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "backends"))
+    model = make_example("make_tiny_multimodal.py", "tiny-llava", "--vision", "siglip")
+    first = TEMPLATE.replace("{{ m.role.upper() + ': ' }}", "", 1)
+    args = {"templates": [TEMPLATE, f"{{{{ bos_token }}}}{TEMPLATE}", first]}
+    told = run_worker("pytorch", "pytorchfunctions:picture_prompts", args, {"model": model}, tmp_path / "out")
+    for one in told["prompts"]:
+        assert one["bundle"] == one["processor"]
+        assert one["bundle"][0][:1] == [1] and one["bundle"][0].count(1) == 1 and len(one["bundle"][1]) > 5
+
+
+class Bytes:
+    """The text side of a model without a chat template."""
+
+    def places_pictures(self, token: str) -> bool:
+        return False
+
+    def prompt(self, text: str) -> list[int]:
+        return [1, *text.encode()]
+
+
+def test_without_a_template_one_message_is_put_around_the_picture() -> None:
+    text: Any = Bytes()
+    message = {"role": "user", "content": [PICTURE, {"type": "text", "text": "ab"}]}
+    assert picture_prompt(text, AROUND, [message]) == ([1, 10], [11, 97, 98, 12])
+    with pytest.raises(InputError, match="give one message"):
+        picture_prompt(text, AROUND, [message, {"role": "user", "content": "b"}])
+    with pytest.raises(InputError, match="contains <image>"):
+        picture_prompt(
+            text, AROUND, [{"role": "user", "content": [PICTURE, {"type": "text", "text": "<image>"}]}]
+        )
