@@ -96,6 +96,7 @@ def test_answers_complete_a_certificate_and_are_remembered(bundle: Path, few: No
     assert after.checks == before.checks
     assert next(one for one in after.checklist if one.name == "rollback").by == "A. Person"
     assert verify_bundle(bundle, public(key)).signed_by
+    assert certify(bundle, "--answer", "rollback=none", "--by", "B") == 2  # it would no longer be signed
     assert certify(bundle) == 4  # made anew
     again = {one.name: one for one in certificate(bundle).checklist}
     assert again["rollback"].answer == "runbook 12" and again["rollback"].done

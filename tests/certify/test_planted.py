@@ -140,6 +140,12 @@ def _forgetful(bundle: Path) -> None:
     list_again(bundle)
 
 
+def _lost_end(bundle: Path) -> None:
+    (bundle / "tokenizer").mkdir(exist_ok=True)
+    (bundle / "tokenizer" / "generation_config.json").write_text(json.dumps({"eos_token_id": [2, 106]}))
+    list_again(bundle)
+
+
 def _canary(bundle: Path) -> None:
     text = shipped("calibration").read_text("utf-8")
     path = bundle / "artifact" / "null.json"
@@ -193,6 +199,7 @@ def _no_script(bundle: Path) -> None:
         ("long_context", lambda bundle: with_settings(bundle, forgets_after=20)),
         ("odd_prompts", lambda bundle: with_settings(bundle, most_ids=150)),
         ("chat_template", _forgetful),
+        ("chat_template", _lost_end),
         ("malformed_files", lambda bundle: with_settings(bundle, reckless=True)),
         ("memory", lambda bundle: with_settings(bundle, ballast_mb=64)),
         ("size", _larger),

@@ -18,7 +18,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from edgehone.attestation.certificate import CERTIFICATE, EVIDENCE, Certificate, CheckResult
+from edgehone.attestation.certificate import CERTIFICATE, EVIDENCE, SIGNATURE, Certificate, CheckResult
 from edgehone.attestation.errors import NotVerified
 from edgehone.attestation.keys import SigningKey
 from edgehone.attestation.verify import verify_bundle
@@ -57,6 +57,8 @@ def certify(path: Path, options: Options, say: Say) -> Certificate:
     """
     about = subject_of(path)
     before = _earlier(path, say)
+    if options.key is None and (path / SIGNATURE).is_file():
+        say("note: the bundle is signed; without --key the new certificate is not")
     answers = {**(checklist.earlier(before.checklist) if before else {}), **options.answers}
     bundle = read(path)
     with _work() as work:
@@ -91,10 +93,15 @@ def certify(path: Path, options: Options, say: Say) -> Certificate:
 def amend(path: Path, answers: Mapping[str, Answer], key: SigningKey | None) -> Certificate:
     """Add answers of persons to the certificate of a bundle, decide again on the approval, and write it again.
 
-    Raises InputError if the bundle has no certificate that is about it.
+    Raises InputError if the bundle has no certificate that is about it, or is signed and no key is given.
     """
     if not (path / CERTIFICATE).is_file():
         raise InputError(f"{path} has no certificate yet", hint=f"edgehone certify {path}")
+    if key is None and (path / SIGNATURE).is_file():
+        raise InputError(
+            f"{path} is signed, and with an answer added its signature would no longer hold",
+            hint="sign it again: add --key FILE",
+        )
     before = verify_bundle(path, None).certificate
     assert before is not None
     given = {**checklist.earlier(before.checklist), **answers}

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+
+from edgehone.bundle.read import Bundle
 from edgehone.certify.found import Found, Skipped, counted, judged
 from edgehone.certify.profile import Rule
 from edgehone.certify.scored import Scored, scored
@@ -53,18 +56,30 @@ def chat_template(subject: Subject, rule: Rule) -> Found:
         if bundle.decision.model.get("chat_template"):
             return counted(["the original has a chat template and the bundle has none"], "")
         told = f"the model has no chat template; its texts end with the ids {list(bundle.manifest.eos)}"
-        return counted([], told)
+        return counted(_lost_ends(bundle), told)
     facts = subject.run(
         "edgehone.worker.conversation:describe",
         {"turns": _TURNS, "eos": list(bundle.manifest.eos)},
         subject.tokenizer,
     ).facts
     return counted(
-        facts["problems"],
+        [*facts["problems"], *_lost_ends(bundle)],
         f"{len(_TURNS)} turns are {len(facts['ids'])} ids; texts end with the ids {list(bundle.manifest.eos)}",
         facts,
         n=1,
     )
+
+
+def _lost_ends(bundle: Bundle) -> list[str]:
+    """Return the ids that end a text for the original (generation_config.json) and not for the bundle."""
+    path = (bundle.tokenizer or bundle.path) / "generation_config.json"
+    stated = json.loads(path.read_text("utf-8")).get("eos_token_id") if path.is_file() else None
+    ids = stated if isinstance(stated, list) else [stated] if isinstance(stated, int) else []
+    return [
+        f"the id {one} ends a text of the original and not one of the bundle"
+        for one in ids
+        if one not in bundle.manifest.eos
+    ]
 
 
 def _kept(found: Scored) -> Figure:
