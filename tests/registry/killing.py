@@ -15,7 +15,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,8 @@ Operation = Callable[[Place, random.Random], None]
 
 
 def _push(place: Place, chance: random.Random) -> None:
-    push(place.open(), chance.choice(place.bundles), name=chance.choice(["demo", "other"]), by="ann")
+    # Not the first two, which stay: those that `_collect` gives up have blobs that are written again.
+    push(place.open(), chance.choice(place.bundles[2:]), name=chance.choice(["demo", "other"]), by="ann")
 
 
 def _pull(place: Place, chance: random.Random) -> None:
@@ -75,12 +76,12 @@ def _pull_there(place: Place, chance: random.Random) -> None:
 
 
 def _collect(place: Place, chance: random.Random) -> None:
-    collect(place.open(), by="ann", keep=chance.choice([None, 3]))
+    collect(place.open(), by="ann", keep=chance.choice([None, 1, 1]))
 
 
 def _alias(place: Place, chance: random.Random) -> None:
     name = chance.choice(["staging", "production"])
-    aliases.move(place.open(), name, _any(place, chance), by="ann", why="a trial")
+    aliases.move(place.open(), name, Reference("demo", number=chance.choice([1, 2])), by="ann", why="a trial")
 
 
 def _roll_back(place: Place, chance: random.Random) -> None:
@@ -172,7 +173,7 @@ def _perform(place: Place, name: str, seed: int, kill_at: int | None, writer: in
         count_calls(then)
         error = None
         try:
-            OPERATIONS[name](place, random.Random(seed))
+            {**OPERATIONS, **ONE_BY_ONE}[name](place, random.Random(seed))
         except EdgehoneError as refused:
             error = refused.message
         os.write(writer, json.dumps({"calls": calls, "error": error}).encode())
@@ -210,11 +211,47 @@ def trial(place: Place, chance: random.Random, known: dict[str, dict[str, Any]])
     before = state(place)
     usual = known[name]
     by_count = chance.random() < 0.7
-    kill_at = chance.randint(1, max(usual["calls"], 1)) if by_count else None
+    kill_at = (
+        chance.randint(1, max(usual["calls"], 1)) if by_count else None
+    )  # it may have more to do than usual
     seconds = None if by_count else chance.uniform(0, usual["seconds"])
     told = run_child(place, name, seed, kill_at, seconds)
+    if not told["killed"]:
+        usual.update({key: max(usual[key], told[key]) for key in ("calls", "seconds")})
     problems = check(place, name, before)
     return {"operation": name, "kill_at": kill_at, "after": seconds, **told, "problems": problems}
+
+
+def _push_last(place: Place, chance: random.Random) -> None:
+    push(place.open(), place.bundles[-1], name="demo", by="ann")
+
+
+def _collect_old(place: Place, chance: random.Random) -> None:
+    collect(place.open(), by="ann", keep=1)
+
+
+# Operations that write and remove many blobs, killed at their calls one after the other.
+ONE_BY_ONE: dict[str, Operation] = {"push last": _push_last, "gc old": _collect_old}
+
+
+def one_by_one(place: Place, points: int) -> Iterator[dict[str, Any]]:
+    """Kill each of ONE_BY_ONE at `points` of its calls, evenly spread, from one state; then push everything again."""
+    registry, base = Path(place.where), Path(f"{place.where}.base")
+    shutil.copytree(registry, base)
+    for name in ONE_BY_ONE:
+        calls = run_child(place, name, 1, None, None)["calls"]
+        for kill_at in range(1, calls + 1, max(calls // points, 1)):
+            shutil.rmtree(registry)
+            shutil.copytree(base, registry)
+            before = state(place)
+            told = run_child(place, name, 1, kill_at, None)
+            problems = check(place, "gc" if name == "gc old" else name, before)
+            for bundle in place.bundles:
+                push(place.open(), bundle, name="demo", by="ann")
+            problems += [f"after pushing again: {one}" for one in verify(place.open()).problems]
+            yield {"operation": name, "kill_at": kill_at, **told, "problems": problems}
+    shutil.rmtree(registry)
+    base.rename(registry)
 
 
 def main() -> None:
@@ -226,15 +263,19 @@ def main() -> None:
     parser.add_argument("--remote", required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--trials", type=int, required=True)
+    parser.add_argument("--points", type=int, default=0, help="of ONE_BY_ONE, for a registry in a folder")
     parser.add_argument("--seed", type=int, required=True)
     args = parser.parse_args()
     place = Place(args.where, args.blobs, args.bundles, args.remote, args.out)
     registry = place.open()
-    for bundle in place.bundles[:3]:
+    for bundle in place.bundles[:-1]:
         first = push(registry, bundle, name="demo", by="ann").version
     push_to(registry, first, f"{place.remote}:first", by="ann")
     for number in (1, 2):
         aliases.move(registry, "production", Reference("demo", number=number), by="ann", why="first")
+    if args.points:
+        for told in one_by_one(place, args.points):
+            print(json.dumps(told), flush=True)
     known = {}
     for name in OPERATIONS:  # once without a kill, to know how long it takes
         known[name] = run_child(place, name, 1, None, None)

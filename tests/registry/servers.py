@@ -38,14 +38,14 @@ def free_port() -> int:
 
 @contextmanager
 def oci_registry(place: Path, more: str = "") -> Iterator[str]:
-    """Run docker-registry with its data in a folder; gives HOST:PORT. `more` is added to its settings."""
+    """Run docker-registry with its data in a folder; gives HOST:PORT. `more` is added to its settings of HTTP."""
     command = program("docker-registry", "docker-registry")
     port = free_port()
     place.mkdir(parents=True, exist_ok=True)
     (place / "config.yml").write_text(
         "version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\n"
         f"storage: {{filesystem: {{rootdirectory: {place / 'data'}}}, delete: {{enabled: true}}}}\n"
-        f"http: {{addr: '127.0.0.1:{port}'}}\n{more}"
+        f"http:\n  addr: '127.0.0.1:{port}'\n{more}"
     )
     with (place / "log").open("ab") as log:
         server = subprocess.Popen([command, "serve", str(place / "config.yml")], stdout=log, stderr=log)

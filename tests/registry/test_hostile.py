@@ -619,6 +619,7 @@ def test_the_present_addresses() -> None:
     assert parse("oci://127.0.0.1:5000/a/b:1").base == "http://127.0.0.1:5000/v2/a/b"
     assert parse("oci://[::1]:5000/a:1").scheme == "http"
     assert parse("oci://registry.example/a").base == "https://registry.example/v2/a"
+    assert parse("oci+https://localhost/a").base == "https://localhost/v2/a"
     assert parse("oci+http://registry.example/a").base == "http://registry.example/v2/a"
     assert parse("oci://localhost.example/a").scheme == "https"
     assert parse("oci://registry.example/a").reference == "latest"

@@ -4,6 +4,7 @@ envs/  toolchains/   environments and compiled toolchains of backends   (environ
 store/               results of jobs                                    (store.py)
 locks/               lock files, which are empty and never removed, and notes on who holds them (lock_notes.py)
 logs/                the complete output of installers
+registry/            versions of bundles, unless another registry is named   (registry/)
 history.sqlite       every trial of every run                           (optimize/search/history.py)
 """
 

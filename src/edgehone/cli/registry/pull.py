@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     """Run the action."""
     from edgehone.core.errors import InputError
 
-    remote = args.version.startswith(("oci://", "oci+http://"))
+    remote = args.version.partition("://")[0] in ("oci", "oci+https", "oci+http")
     if args.out is None and not remote:
         raise InputError(
             "pull needs --out FOLDER", hint=f"edgehone registry pull {args.version} --out ./bundle"

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from edgehone.core.errors import InputError
 from edgehone.registry.names import DIGEST, check_name
 
+# The protocol of a kind of address; None: by the host.
+SCHEMES: Mapping[str, str | None] = {"oci": None, "oci+https": "https", "oci+http": "http"}
 _HOST = re.compile(
     r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::[0-9]{1,5})?|\[[0-9a-fA-F:.]+\](?::[0-9]{1,5})?"
 )
@@ -43,12 +46,12 @@ class Address:
 def parse(text: str) -> Address:
     """Return the address that `text` is. Raises InputError if it is none.
 
-    The scheme is HTTPS, but for hosts of this machine, and with oci+http:// for any.
+    The scheme is HTTPS, but HTTP for hosts of this machine; oci+https:// and oci+http:// say which.
     """
     kind, _, rest = text.partition("://")
     host, _, path = rest.partition("/")
     hint = "write oci://HOST/REPOSITORY:TAG, for example oci://registry.example/models/demo:3"
-    if kind not in ("oci", "oci+http") or not _HOST.fullmatch(host) or not path:
+    if kind not in SCHEMES or not _HOST.fullmatch(host) or not path:
         raise InputError(f"{text!r} is not the address of an artifact in an OCI registry", hint=hint)
     repository, at, reference = path.partition("@")
     if at:
@@ -60,8 +63,8 @@ def parse(text: str) -> Address:
         if not _TAG.fullmatch(reference):
             raise InputError(f"{text!r} has no valid tag: {reference!r}", hint=hint)
     check_name(repository)
-    plain = kind == "oci+http" or is_local(host)
-    return Address("http" if plain else "https", host, repository, reference)
+    scheme = SCHEMES[kind] or ("http" if is_local(host) else "https")
+    return Address(scheme, host, repository, reference)
 
 
 def is_local(host: str) -> bool:
