@@ -32,6 +32,7 @@ VERBS = [
     "explain",
     "choose",
     "history",
+    "registry",
     "profile",
     "diagnose",
     "compare",
