@@ -32,7 +32,6 @@ VERBS = [
     "explain",
     "choose",
     "history",
-    "registry",
     "profile",
     "diagnose",
     "compare",
