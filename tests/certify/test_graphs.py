@@ -88,7 +88,7 @@ def judge(subject: Subject, made: GraphRuns, check: Any) -> Found:
 def test_a_candidate_like_the_original_passes(subject: Subject, tmp_path: Path, labelled: bool) -> None:
     worse = {CLEAN: scores(range(5)), "noise": scores(range(60))}  # noise hurts both alike
     made = runs(tmp_path, worse, worse, labelled=labelled)
-    for check in (accuracy, noise, blur, brightness, extreme_values, missing_values):
+    for check in (accuracy, slices, noise, blur, brightness, extreme_values, missing_values):
         assert judge(subject, made, check).outcome == "passed"
 
 

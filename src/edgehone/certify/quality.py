@@ -13,10 +13,8 @@ from edgehone.core.figure import Figure
 from edgehone.evaluation import statistics as st
 from edgehone.evaluation.quality import kept_ratio
 from edgehone.inference.run_bundle import has_template
+from edgehone.worker.conversation import TURNS
 from edgehone.worker.perturbed_windows import CLEAN
-
-# A conversation shorter than this has lost its content.
-_TURNS = ["What is the capital of France?", "Paris.", "And of Italy?"]
 
 
 def accuracy(subject: Subject, rule: Rule) -> Found:
@@ -59,12 +57,12 @@ def chat_template(subject: Subject, rule: Rule) -> Found:
         return counted(_lost_ends(bundle), told)
     facts = subject.run(
         "edgehone.worker.conversation:describe",
-        {"turns": _TURNS, "eos": list(bundle.manifest.eos)},
+        {"turns": TURNS, "eos": list(bundle.manifest.eos)},
         subject.tokenizer,
     ).facts
     return counted(
         [*facts["problems"], *_lost_ends(bundle)],
-        f"{len(_TURNS)} turns are {len(facts['ids'])} ids; texts end with the ids {list(bundle.manifest.eos)}",
+        f"{len(TURNS)} turns are {len(facts['ids'])} ids; texts end with the ids {list(bundle.manifest.eos)}",
         facts,
         n=1,
     )

@@ -15,6 +15,7 @@ from edgehone.certify.profile import Rule
 from edgehone.certify.subject import Subject
 from edgehone.core.errors import JobError
 from edgehone.inference.run_bundle import has_template
+from edgehone.worker.conversation import TURNS
 
 _PICKLED = {".pkl", ".pickle", ".joblib", ".pt", ".pth", ".ckpt", ".dill"}
 # `python -m picklescan` ends with 0 whatever it finds; its function returns 1 for what is dangerous, 2 if it cannot
@@ -22,7 +23,6 @@ _PICKLED = {".pkl", ".pickle", ".joblib", ".pt", ".pth", ".ckpt", ".dill"}
 _SCAN = "import sys; from picklescan.cli import main; sys.exit(main())"
 # The only file of a bundle that is meant to be executed.
 _EXECUTABLE = "reproduce.sh"
-_TURNS = ["What is the capital of France?", "Paris.", "And of Italy?"]
 
 
 def pickles(subject: Subject, rule: Rule) -> Found:
@@ -74,7 +74,7 @@ def template_sandbox(subject: Subject, rule: Rule) -> Found:
     if not has_template(subject.bundle):
         return counted([], "the model has no chat template")
     call = "edgehone.worker.sandbox:inspect"
-    job = subject.job(call, {"turns": _TURNS}, subject.tokenizer)
+    job = subject.job(call, {"turns": TURNS}, subject.tokenizer)
     try:
         facts = subject.tried(job)
     except JobError as error:

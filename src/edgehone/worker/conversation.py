@@ -12,6 +12,8 @@ from edgehone.core.errors import EdgehoneError
 from edgehone.worker.backend import load_backend
 from edgehone.worker.text import Text
 
+# Turns of user and assistant, as checks give them to a template.
+TURNS = ["What is the capital of France?", "Paris.", "And of Italy?"]
 # Control tokens as templates write them: <|im_end|>, <end_of_turn>, [/INST], </s>.
 _CONTROL = re.compile(r"<\|?[A-Za-z_/][A-Za-z0-9_/|-]*\|?>|\[/?[A-Z_]+\]")
 
