@@ -7,8 +7,6 @@ import statistics
 import time
 from pathlib import Path
 
-import psutil
-
 from edgehone.inputs.texts import shipped
 from edgehone.serve.load.client import Answered, Client
 from edgehone.serve.load.loads import Ask, closed, completion, quantile, scheduled, served, windows
@@ -27,9 +25,9 @@ async def past_capacity(bundle: Path, seconds: float) -> tuple[str, list[str]]:
         answers = await closed(started.port, ask, PLACES, 12)
         capacity = len(answers) / (time.perf_counter() - begun)
         before = await scheduled(started.port, ask, 0.8 * capacity, seconds)
-        memory = _memory(started)
+        memory = started.resident()
         beyond = await scheduled(started.port, ask, 2 * capacity, seconds)
-        grown = _memory(started) / memory
+        grown = started.resident() / memory
         health = await _health_during_prefills(bundle.name, started)
     return _table(capacity, before, beyond, grown, health)
 
@@ -60,12 +58,6 @@ async def _health_during_prefills(model: str, started: Started) -> list[Answered
     load.cancel()
     await asyncio.gather(load, return_exceptions=True)
     return found
-
-
-def _memory(started: Started) -> float:
-    """Return the resident memory of the server and its children in MB."""
-    processes: list[psutil.Process] = [started.process, *started.process.children(recursive=True)]
-    return sum(float(one.memory_info().rss) for one in processes) / 1e6
 
 
 def _table(
