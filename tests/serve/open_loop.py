@@ -37,6 +37,9 @@ class OpenLoop:
 
     def __enter__(self) -> OpenLoop:
         """Learn the right answers, and begin."""
+        # One client: each would load the certificates of the system, which takes longer than an answer.
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
+        self._client = httpx.Client(base_url=self.server.url, timeout=60, limits=limits)
         self._expected = {length: self._answered(length)[1] for length in LENGTHS}
         self._ended = threading.Event()
         self._pool = ThreadPoolExecutor(256)
@@ -51,6 +54,7 @@ class OpenLoop:
         self._ended.set()
         self._sending.join()
         self._pool.shutdown(wait=True)
+        self._client.close()
 
     def _send(self) -> None:
         chance, due = random.Random(1), time.monotonic()
@@ -70,5 +74,5 @@ class OpenLoop:
 
     def _answered(self, length: int) -> tuple[int, str]:
         body = {"model": "bundle", "prompt": PROMPT, "max_tokens": length}
-        answer = httpx.post(f"{self.server.url}/v1/completions", json=body, timeout=60)
+        answer = self._client.post("/v1/completions", json=body)
         return answer.status_code, answer.json()["choices"][0]["text"] if answer.status_code == 200 else ""
