@@ -133,3 +133,15 @@ def test_a_message_ends_the_waiting(
 def test_it_tells_the_text(engine: LlamaEngine, text: str) -> None:
     assert isinstance(engine, TextEngine)
     assert "".join(one.text or "" for step in answer(engine, [2]) for one in step) == text
+
+
+def test_a_start_that_fails_leaves_no_server(
+    channel: tuple[socket.socket, socket.socket], tmp_path: Path
+) -> None:
+    """A server that answers something else than llama-server is ended."""
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM.replace('"n_vocab"', '"unknown"').replace('"tokens"', '"unknown"'))
+    with pytest.raises(KeyError):
+        LlamaEngine([sys.executable, str(program), ""], tmp_path, 100, 100, channel[1].fileno())
+    with socket.socket(socket.AF_UNIX) as client, pytest.raises(ConnectionRefusedError):
+        client.connect(str(tmp_path / "llama.sock"))

@@ -58,9 +58,14 @@ class LlamaEngine:
         self._poll = select.poll()
         self._poll.register(channel, select.POLLIN)
         self._bytes: dict[int, bytes] = {}  # of tokens that log-probabilities were told of
-        self._wait_until_loaded()
-        self._dialect = Dialect(self._ids_of, self._bytes, self._adds_space())
-        self.vocabulary: int | None = self._told("/v1/models")["data"][0]["meta"]["n_vocab"]
+        try:
+            self._wait_until_loaded()
+            self._dialect = Dialect(self._ids_of, self._bytes, self._adds_space())
+            self.vocabulary: int | None = self._told("/v1/models")["data"][0]["meta"]["n_vocab"]
+        except BaseException:
+            self._child.kill()
+            self._child.wait()
+            raise
         threading.Thread(target=self._end_with_server, daemon=True, name="llama-server").start()
 
     @property
