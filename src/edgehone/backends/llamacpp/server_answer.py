@@ -46,7 +46,9 @@ class Answer:
 
     def __init__(self, path: Path, request: EngineRequest, dialect: Dialect) -> None:
         """Send the request to the server that listens on the Unix socket `path`. Raises OSError if it does not."""
-        self.request, self._dialect, self._told, self._begun = request, dialect, 0, False
+        self.request, self._dialect = request, dialect
+        self._told = 0  # tokens that llama-server counted
+        self._begun = False  # whether there was a text
         self._head, self._text = bytearray(), bytearray()
         self._chunks: _Chunks | None = None
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -133,6 +135,8 @@ class Answer:
         if event.get("stop"):
             reason: Literal["length", "stop"] = "length" if event.get("stop_type") == "limit" else "stop"
             return Produced(number, ids, reason, logprobs=logprobs, text=self._text_of(event))
+        if ids and self._told >= self.request.count:  # the event that says so need not be waited for
+            return Produced(number, ids, "length", logprobs=logprobs, text=self._text_of(event))
         return Produced(number, ids, logprobs=logprobs, text=self._text_of(event)) if ids else None
 
     def _text_of(self, event: Mapping[str, Any]) -> str:
