@@ -25,7 +25,7 @@ class Handler(BaseHTTPRequestHandler):
     client_address = ("", 0)
     def address_string(self): return ""
     def log_message(self, *more): pass
-    def do_GET(self): self.answer({"status": "ok"})
+    def do_GET(self): self.answer({"status": "ok", "data": [{"meta": {"n_vocab": 10}}]})
     def do_POST(self):
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if self.path == "/tokenize":
