@@ -128,6 +128,26 @@ def decoded(job: WorkerJob) -> dict[str, Any]:
     }
 
 
+def kept_texts(job: WorkerJob) -> dict[str, Any]:
+    """By how many bytes the process grows while the bundled tokenizer takes 9,000 different texts."""
+    import os
+    import random
+
+    from edgehone.backends.pytorch.tokenizer import Tokenizer
+    from edgehone.worker.original_tokenizer import OriginalTokenizer
+
+    Tokenizer(job.inputs["model"]).save(job.out)
+    tokenizer, draw, words = OriginalTokenizer(job.out), random.Random(1), job.args["words"].split()
+
+    def take(count: int) -> int:
+        for _ in range(count):
+            tokenizer.tokenize(" ".join(draw.choices(words, k=40))[:200])
+        resident = Path("/proc/self/statm").read_text("ascii").split()[1]
+        return int(resident) * os.sysconf("SC_PAGE_SIZE")
+
+    return {"grown": -take(200) + take(9000)}
+
+
 def cache_sizes(job: WorkerJob) -> dict[str, Any]:
     """Tiny random models of some families: the configuration of each, and the bytes of its cache after some lengths."""
     import torch

@@ -22,7 +22,7 @@ def _soaked(subject: Subject, blocks: Sequence[Block]) -> Subject:
     return subject
 
 
-def _blocks(growth: float, others: float = 0.0, answer: str = "so") -> list[Block]:
+def _blocks(growth: float, others: float = 0.0, answer: str = "so", slower: float = 0.0) -> list[Block]:
     draw = np.random.default_rng(4)
     return [
         Block(
@@ -32,6 +32,7 @@ def _blocks(growth: float, others: float = 0.0, answer: str = "so") -> list[Bloc
             100 * (1 + growth * at / COUNT),
             answer if at == COUNT - 1 else "so",
             others,
+            float((1 + slower * at / COUNT) * np.exp(draw.normal(0, 0.03))),
         )
         for at in range(COUNT)
     ]
@@ -59,6 +60,15 @@ def test_growth_while_others_ran_decides_nothing_of_the_latency(subject: Subject
     found = check(subject, "latency_trend")
     assert found.outcome == "undecided" and "quiet machine" in found.reason
     assert check(subject, "memory_trend").outcome == "failed"
+
+
+def test_growth_while_the_processors_became_slower_decides_nothing_of_the_latency(subject: Subject) -> None:
+    found = check(_soaked(subject, _blocks(0.6, slower=0.6)), "latency_trend")
+    assert found.outcome == "undecided" and "the processors became slower" in found.reason
+
+
+def test_growth_beyond_that_of_slower_processors_fails(subject: Subject) -> None:
+    assert check(_soaked(subject, _blocks(1.5, slower=0.2)), "latency_trend").outcome == "failed"
 
 
 def test_calm_blocks_are_judged_without_the_others(subject: Subject) -> None:

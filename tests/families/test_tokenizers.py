@@ -78,6 +78,19 @@ def test_the_bundled_tokenizer_decodes_as_transformers_does(
 
 
 @pytest.mark.real
+def test_the_bundled_tokenizer_keeps_no_texts(
+    demo_model: Path, tmp_path: Path, run_worker: RunWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The library's cache of words would hold 4.6 kB for each text of a tokenizer that does not split them."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "backends"))
+    words = {"words": "the sea and land of people was good when old ships sailed to an island"}
+    facts = run_worker(
+        "pytorch", "pytorchfunctions:kept_texts", words, {"model": demo_model}, tmp_path / "out"
+    )
+    assert facts["grown"] < 1e6, facts
+
+
+@pytest.mark.real
 @pytest.mark.parametrize(
     "names",
     [("llamacpp", "openvino"), pytest.param(parityrun.BACKENDS, marks=pytest.mark.long)],

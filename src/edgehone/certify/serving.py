@@ -21,6 +21,7 @@ from edgehone.bundle.schema import CERTIFICATION
 from edgehone.bundle.write import copy_bundle
 from edgehone.certify.asked import Asked, asked_of
 from edgehone.certify.found import Skipped
+from edgehone.certify.host_speed import unit_ms
 from edgehone.certify.subject import Subject
 from edgehone.core.errors import JobError
 from edgehone.serve.load.client import Answered, Client
@@ -43,7 +44,8 @@ REST = 1.0
 class Block:
     """A block of the soak: when it ended, latencies in seconds, failed requests, memory in MB, and the probe's answer.
 
-    `others` is the share of the processors that other programs took, None where the system does not tell.
+    `others` is the share of the processors that other programs took, None where the system does not tell. `unit_ms` is
+    the time of a fixed unit of work after it (`host_speed`).
     """
 
     at: float
@@ -52,6 +54,7 @@ class Block:
     memory: float
     answer: str
     others: float | None
+    unit_ms: float
 
 
 @dataclass(frozen=True)
@@ -178,6 +181,7 @@ async def _soak(subject: Subject, started: Started, asked: Asked) -> list[Block]
                 started.resident(),
                 asked.answer(probe) if probe.status == 200 else f"status {probe.status}",
                 others,
+                unit_ms(),
             )
         )
     client.close()

@@ -20,12 +20,27 @@ CALM = 0.1
 
 
 def latency_trend(subject: Subject, rule: Rule) -> Found:
-    """Judge the growth of the latency over the soak, by the blocks that other programs left alone if enough are."""
+    """Judge the growth of the latency over the soak, by the blocks that other programs left alone if enough are.
+
+    Growth fails only if the latency grows compared with a fixed unit of work, too: else the processor became slower.
+    """
     blocks = [one for one in subject.once(loads).blocks if one.latencies]
     calm = [one for one in blocks if one.others is None or one.others <= CALM]
     used = calm if len(calm) >= LEAST else blocks
-    found = _growth([1000 * quantile(one.latencies, LOW) for one in used], rule, "latency", "ms", used)
-    if found.outcome == "failed" and used is not calm:
+    latencies = [1000 * quantile(one.latencies, LOW) for one in used]
+    found = _growth(latencies, rule, "latency", "ms", used)
+    if found.outcome != "failed":
+        return found
+    units = [one.unit_ms for one in used]
+    found = replace(found, evidence={**found.evidence, "unit_ms": units})
+    compared = trend([latency / unit for latency, unit in zip(latencies, units, strict=True)])
+    if not compared.grows(rule.limit):
+        reason = (
+            f"{found.reason}; compared with a fixed unit of work {compared.growth:+.1%}, p = {compared.p:.2g}: the "
+            f"processors became slower meanwhile, repeat it with a longer --soak"
+        )
+        return replace(found, outcome="undecided", reason=reason)
+    if used is not calm:
         reason = f"{found.reason}; other programs ran in {len(blocks) - len(calm)} blocks: repeat it on a quiet machine"
         return replace(found, outcome="undecided", reason=reason)
     return found

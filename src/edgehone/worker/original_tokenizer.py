@@ -31,6 +31,17 @@ CLEAN_UP = (
 )
 
 
+def _keep_no_texts(tokenizer: Any) -> None:
+    """Empty the cache of a model that takes whole texts as words.
+
+    The library keeps the tokens of the last 10,000 words of up to 256 bytes. If texts are not split into words, these
+    are whole texts, which hardly come again: up to 46 MB in a server.
+    """
+    resize = getattr(tokenizer.model, "_resize_cache", None)
+    if tokenizer.pre_tokenizer is None and resize is not None:
+        resize(0)
+
+
 class OriginalTokenizer:
     """A tokenizer.json, with the clean-up that tokenizer_config.json asks for."""
 
@@ -49,6 +60,7 @@ class OriginalTokenizer:
             raise ModelError(f"{folder / 'tokenizer.json'} cannot be loaded: {error}") from error
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
+        _keep_no_texts(self._tokenizer)
         path = folder / "tokenizer_config.json"
         config = json.loads(path.read_text("utf-8")) if path.is_file() else {}
         self._bytes = {i for token, i in self._tokenizer.get_vocab().items() if _BYTE.fullmatch(token)}
