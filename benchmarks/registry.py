@@ -19,6 +19,7 @@ from pathlib import Path
 
 import edgehone
 from benchmarks.row import Row, medians
+from benchmarks.whole import CHILD, SETTINGS
 from edgehone.attestation.files import read_files
 from edgehone.backends.null import backend
 from edgehone.bundle.schema import MANIFEST
@@ -34,24 +35,6 @@ VERSIONS_LISTED = 10_000
 LARGE = 1_000_000_000
 BLOB = 600_000_000
 PORT = 5963
-# Runs the command line and prints the peak memory of this process. (`ru_maxrss` may be that of its parent.)
-CHILD = """
-import sys
-from edgehone.cli.main import main
-code = main(sys.argv[1:])
-for line in open("/proc/self/status"):
-    if line.startswith("VmHWM:"):
-        print("PEAK", int(line.split()[1]) * 1024)
-sys.exit(code)
-"""
-SETTINGS = """
-[gates]
-latency_cv = false
-speedup = false
-[workloads.short]
-prompt_tokens = 16
-generated_tokens = 8
-"""
 
 
 def main() -> list[Row]:

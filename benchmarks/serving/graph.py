@@ -11,9 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import edgehone
+from benchmarks.serving.service import service_of
 from edgehone.serve.infer.served import ServedGraph, read_graph
 from edgehone.serve.load.client import Client
-from edgehone.serve.load.started import server, service_of
+from edgehone.serve.load.started import server
 from edgehone.serve.served import Limits
 
 ROUNDS, REQUESTS = 9, 200

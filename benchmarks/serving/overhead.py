@@ -11,10 +11,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import edgehone
+from benchmarks.serving.service import service_of
 from edgehone.inputs.texts import shipped
 from edgehone.serve.load.client import Answered, Client
 from edgehone.serve.load.loads import closed, completion, served, windows
-from edgehone.serve.load.started import Started, server, service_of
+from edgehone.serve.load.started import Started, server
 from edgehone.serve.served import Limits, ServedLanguage, read_language
 from edgehone.serve.text import Prompts
 from edgehone.serve.text_process import TextProcess

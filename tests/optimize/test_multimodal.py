@@ -15,23 +15,7 @@ from edgehone.core.errors import (
     TextError,
 )
 from edgehone.inference.run_bundle import generate
-from tests.serve.pictures import answers_are_those_of_run
-
-# A random model says nothing right; what is asked here is whether it says the same.
-GATES = ("speedup=off", "memory_cut=off", "accuracy_kept=off", "latency_cv=off")
-TOML = """
-[workloads.tiny]
-pictures = true
-prompt_tokens = 32
-generated_tokens = 8
-[efforts.quick]
-windows = 8
-window = 128
-rounds = 2
-seconds = 0.03
-budget = 5.0
-patience = 0.0
-"""
+from tests.serve.pictures import GATES, TOML, answers_are_those_of_run
 
 
 @pytest.fixture

@@ -88,6 +88,7 @@ def value(candidate: Candidate, figure: str) -> float:
     return found
 
 
+@pytest.mark.long
 @pytest.mark.real
 @pytest.mark.xdist_group("measures")
 def test_two_clients_with_two_prompts_each_are_served_and_settings_searched_for_them(

@@ -23,6 +23,22 @@ TEMPLATE = (
     "{% for part in m.content | selectattr('type', 'equalto', 'text') %}{{ part.text + ' ' }}{% endfor %}"
     "{% endfor %}{% if add_generation_prompt %}{{ 'ASSISTANT:' }}{% endif %}"
 )
+# Of the run of tests/optimize/test_multimodal.py and tests/serve/test_pictures.py, whose jobs are made once.
+# A random model says nothing right; what is asked here is whether it says the same.
+GATES = ("speedup=off", "memory_cut=off", "accuracy_kept=off", "latency_cv=off")
+TOML = """
+[workloads.tiny]
+pictures = true
+prompt_tokens = 32
+generated_tokens = 8
+[efforts.quick]
+windows = 8
+window = 128
+rounds = 2
+seconds = 0.03
+budget = 5.0
+patience = 0.0
+"""
 QUESTION = "What is this?"
 
 

@@ -8,23 +8,7 @@ from pathlib import Path
 import pytest
 
 import edgehone
-from tests.serve.pictures import answers_are_those_of_run
-
-# The same run as in tests/optimize/test_multimodal.py, whose jobs are then made once.
-GATES = ("speedup=off", "memory_cut=off", "accuracy_kept=off", "latency_cv=off")
-TOML = """
-[workloads.tiny]
-pictures = true
-prompt_tokens = 32
-generated_tokens = 8
-[efforts.quick]
-windows = 8
-window = 128
-rounds = 2
-seconds = 0.03
-budget = 5.0
-patience = 0.0
-"""
+from tests.serve.pictures import GATES, TOML, answers_are_those_of_run
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from edgehone.execution.home import home
 from edgehone.registry.blobs import Blobs
 from edgehone.registry.database import Database, open_database
 from edgehone.registry.names import Reference
-from edgehone.registry.schema import ALIASES, FILES, REGISTRY, VERSIONS
+from edgehone.registry.schema import ALIASES, REGISTRY, VERSIONS
 
 if TYPE_CHECKING:
     from edgehone.registry.modelpack import File
@@ -156,14 +156,6 @@ def of_row(row: Any) -> Version:
     values = list(row)
     values[_FACTS] = msgspec.json.decode(values[_FACTS])
     return Version._make(values)
-
-
-def files_of(connection: Connection, version: Version) -> dict[str, tuple[str, int]]:
-    """Return the digest and size of each blob of a version by path; the manifest and config are among them."""
-    rows = connection.execute(
-        sa.select(FILES.c.path, FILES.c.digest, FILES.c.size).where(FILES.c.version == version.id)
-    )
-    return {row.path: (row.digest, row.size) for row in rows}
 
 
 def manifest_of(registry: Registry, version: Version) -> tuple[dict[str, Any], list[File]]:

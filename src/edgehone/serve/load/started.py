@@ -16,9 +16,6 @@ from pathlib import Path
 import psutil
 
 from edgehone.core.errors import JobError
-from edgehone.execution import service
-from edgehone.execution.job import Job
-from edgehone.serve.channel import Channel
 from edgehone.serve.load.client import Client
 
 # A server that is not ready by then does not get ready.
@@ -143,18 +140,3 @@ def _ended(code: int, log: Path | None, said: str = "") -> JobError:
     text = (log.read_text("utf-8", "replace") if log else "") + said
     last = " ".join(text.split())[-300:]
     return JobError(f"edgehone serve ended with exit code {code}" + (f": {last}" if last else ""), log=log)
-
-
-@asynccontextmanager
-async def service_of(job: Job) -> AsyncIterator[Channel]:
-    """Run a job that answers messages until the block ends."""
-    running = service.start(job)
-    channel = Channel(lambda message: None)
-    await channel.connect(running.channel)
-    reading = asyncio.create_task(channel.closed())
-    try:
-        yield channel
-    finally:
-        reading.cancel()
-        await asyncio.wait([reading])  # it closes the channel
-        await asyncio.to_thread(running.end)
