@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 ORDER = (
     "core → formats → model → device → inputs → transform.precision → backends → transform.surgery → plan → execution "
     "→ worker → evaluation → decision → bundle → report → attestation → inference → serve "
-    "→ optimize → conformance → profiling → diagnosis → certify → registry → cli"
+    "→ optimize → conformance → profiling → diagnosis → certify → registry → package → cli"
 )
 _UNITS = ORDER.split(" → ")
 _PACKAGE = "edgehone"

@@ -31,7 +31,7 @@ A list of what is revoked is a CRL, or a text file with a SHA-256 fingerprint of
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
-    parser.add_argument("bundle", metavar="BUNDLE", help="folder of a bundle")
+    parser.add_argument("bundle", metavar="BUNDLE", help="folder of a bundle or a package")
     parser.add_argument(
         "--key",
         action="append",
@@ -68,8 +68,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the verb."""
     from edgehone.attestation.verify import check_approved, verify_bundle
+    from edgehone.package.document import is_package
 
     key = _key(args)
+    if is_package(Path(args.bundle)):
+        return _verify_package(args, key)
     begun = time.perf_counter()
     verified = verify_bundle(Path(args.bundle), key)
     seconds = time.perf_counter() - begun
@@ -82,6 +85,30 @@ def run(args: argparse.Namespace) -> int:
         print(line)
     for condition in conditions:
         print(f"warning: approved on the condition: {condition}")
+    return 0
+
+
+def _verify_package(args: argparse.Namespace, key: VerificationKey | None) -> int:
+    from dataclasses import asdict
+
+    from edgehone.attestation.errors import NotVerified
+    from edgehone.package.verify import verify_package
+
+    verified = verify_package(Path(args.bundle), key)
+    package = verified.package
+    if args.approved and package.approval not in ("yes", "conditional"):
+        raise NotVerified(
+            f"{args.bundle} carries a bundle that is not approved: {package.approval}",
+            hint="edgehone certify BUNDLE",
+        )
+    if args.json:
+        signers = {"signed_by": verified.signed_by, "bundle_signed_by": verified.bundle_signed_by}
+        print(json.dumps({"verified": True, "package": asdict(package), **signers}, indent=1))
+        return 0
+    print(f"{args.bundle}: every file of the package for {package.target} is as it was written")
+    print(f"bundle       sha256:{package.bundle}, {package.recipe}, approval: {package.approval}")
+    for what, signer in (("package", verified.signed_by), ("bundle", verified.bundle_signed_by)):
+        print(f"{what + ' signed by':<20} {signer or 'not checked: give --key, or nobody signed it'}")
     return 0
 
 

@@ -1,0 +1,74 @@
+"""The files of a package, also those inside its archives: `app.apk!assets/model.gguf`, `image.tar!layer.tar!model`."""
+
+from __future__ import annotations
+
+import hashlib
+import tarfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from itertools import pairwise
+from pathlib import Path
+from typing import IO
+
+from edgehone.attestation.errors import NotVerified
+
+_ZIPS = (".apk", ".aar", ".zip", ".jar")
+_HINT = "copy the package again from where it was made"
+
+
+@contextmanager
+def open_member(folder: Path, at: str) -> Iterator[IO[bytes]]:
+    """Open a file of a package, which may lie in archives. Raises NotVerified if it is not there."""
+    names = at.split("!")
+    with ExitStack() as stack:
+        try:
+            file: IO[bytes] = stack.enter_context((folder / names[0]).open("rb"))
+            for archive, name in pairwise(names):
+                file = stack.enter_context(_member(file, archive, name, stack))
+        except (OSError, KeyError, ValueError, zipfile.BadZipFile, tarfile.TarError) as error:
+            raise NotVerified(f"{at} is missing in the package: {error}", hint=_HINT) from error
+        yield file
+
+
+def _member(file: IO[bytes], archive: str, name: str, stack: ExitStack) -> IO[bytes]:
+    if archive.endswith(_ZIPS):
+        return stack.enter_context(zipfile.ZipFile(file)).open(name)
+    opened = stack.enter_context(tarfile.open(fileobj=file, mode="r:*"))  # noqa: SIM115
+    found = opened.extractfile(name)
+    if found is None:
+        raise KeyError(f"{name} is not a file")
+    return found
+
+
+def digest_member(folder: Path, at: str) -> str:
+    """Return the SHA-256 of a file of a package."""
+    with open_member(folder, at) as file:
+        digest = hashlib.sha256()
+        while block := file.read(1 << 20):
+            digest.update(block)
+        return digest.hexdigest()
+
+
+def parts_of(path: Path) -> dict[str, int]:
+    """Return what a deliverable consists of: stored bytes by name, the largest first."""
+    if path.is_dir():
+        found = {
+            one.relative_to(path).as_posix(): one.lstat().st_size
+            for one in path.rglob("*")
+            if not one.is_dir()
+        }
+    elif path.suffix in _ZIPS:
+        with zipfile.ZipFile(path) as archive:
+            found = {one.filename: one.compress_size for one in archive.infolist()}
+    elif path.name.endswith((".tar", ".tar.gz", ".tgz")):
+        with tarfile.open(path) as archive_:
+            found = {one.name: one.size for one in archive_ if one.isfile()}
+    else:
+        found = {path.name: path.stat().st_size}
+    return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
+
+
+def size_of(path: Path) -> int:
+    """Return the bytes of a deliverable: of a file, or of all files in a folder."""
+    return sum(parts_of(path).values()) if path.is_dir() else path.stat().st_size

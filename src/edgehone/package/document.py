@@ -1,0 +1,93 @@
+"""package.json: what a package is, what it carries of which bundle, and the digests of its files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from edgehone.bundle.schema import (
+    BILL_OF_MATERIALS,
+    CERTIFICATE,
+    CERTIFICATE_PAGE,
+    DECISION,
+    MANIFEST,
+    SIGNATURE,
+    VERDICTS,
+)
+from edgehone.core import typed_json
+from edgehone.core.errors import InputError
+from edgehone.core.typed_json import OPTIONAL, Count
+from edgehone.package.target import Carried, Deliverable, Proof
+
+PACKAGE: Final = "package.json"
+README: Final = "README.md"
+DOCUMENTS: Final = "bundle"  # the folder with the documents of the bundle
+# The documents of a bundle that every package carries, where the bundle has them.
+CARRIED: Final = (MANIFEST, DECISION, CERTIFICATE, CERTIFICATE_PAGE, BILL_OF_MATERIALS, VERDICTS, SIGNATURE)
+_HINT = "copy the package again from where it was made"
+
+
+@dataclass(frozen=True)
+class Filling:
+    """What fills a deliverable: its size in bytes, and its largest parts by name."""
+
+    path: str
+    bytes: Count
+    parts: Mapping[str, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Package:
+    """A package.
+
+    `bundle` is the digest of the bundle (as `edgehone verify` prints it), `approval` what its certificate says ("none"
+    without one). `budget` is the limit in bytes of each deliverable, None without a limit. `proofs` are the instruction
+    sets that the quality figures hold for. `files` maps each file but this one and the signature to its SHA-256.
+    """
+
+    schema: Literal[1] = 1
+    edgehone: str
+    created: str
+    target: str
+    options: Mapping[str, str]
+    bundle: str
+    artifact: str
+    recipe: str
+    approval: Literal["yes", "conditional", "no", "none"]
+    budget: Count | None
+    fillings: tuple[Filling, ...]
+    deliverables: tuple[Deliverable, ...]
+    carried: tuple[Carried, ...]
+    proofs: tuple[Proof, ...]
+    notes: tuple[str, ...] = field(default=(), metadata=OPTIONAL)
+    files: Mapping[str, str]
+
+    def write(self, folder: Path) -> None:
+        """Write package.json into a folder."""
+        text = json.dumps(asdict(self), indent=1, allow_nan=False) + "\n"
+        (folder / PACKAGE).write_text(text, "utf-8")
+
+
+def is_package(folder: Path) -> bool:
+    """Return True if the folder has a package.json of edgehone's form."""
+    try:
+        return "deliverables" in json.loads((folder / PACKAGE).read_text("utf-8"))
+    except (OSError, ValueError, RecursionError, TypeError):
+        return False
+
+
+def read_package(folder: Path) -> Package:
+    """Return the package in a folder. Raises InputError if its package.json is missing, cut or edited."""
+    path = folder / PACKAGE
+    try:
+        data: Any = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise InputError(
+            f"{folder} is not a package: it has no {PACKAGE}", hint="edgehone package --help"
+        ) from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path} cannot be read: {error}", hint=_HINT) from error
+    return typed_json.read(Package, data, str(path), hint=_HINT)

@@ -1,0 +1,115 @@
+"""The contract of a target: a module that turns a bundle into the form that a kind of device or platform takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol
+
+from edgehone.bundle.read import Bundle
+
+
+@dataclass(frozen=True)
+class Tool:
+    """A program that a target needs. `package` is the Debian package or the command that installs it."""
+
+    program: str
+    package: str
+
+
+@dataclass(frozen=True)
+class Option:
+    """An option of a target, given as `--set NAME=VALUE`. `default` None: the target decides."""
+
+    name: str
+    help: str
+    default: str | None = None
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be packaged.
+
+    `time` is the only time that may be written into a package: that of the bundle, in seconds since 1970 UTC.
+    `scratch` is an empty folder for intermediate files. `tell` reports progress on long work.
+    """
+
+    bundle: Bundle
+    options: Mapping[str, str]
+    time: int
+    scratch: Path
+    tell: Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Deliverable:
+    """A file or folder of a package that goes to the device as a whole; the size budget holds for each."""
+
+    path: str
+    what: str
+
+
+@dataclass(frozen=True)
+class Carried:
+    """A file of the bundle that is in the package, byte for byte.
+
+    `at` is where: a path in the package, or a path of an archive, "!", and the name of a member (`app.apk!assets/m`).
+    """
+
+    bundle: str
+    at: str
+
+
+@dataclass(frozen=True)
+class Built:
+    """What a target wrote into the package's folder. `readme` is the text of README.md, in Markdown."""
+
+    deliverables: tuple[Deliverable, ...]
+    carried: tuple[Carried, ...]
+    readme: str
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Check:
+    """The outcome of a check of a package by a program that does not belong to edgehone."""
+
+    name: str
+    outcome: Literal["passed", "failed", "skipped"]
+    reason: str = ""
+
+
+class Target(Protocol):
+    """What a target's module defines.
+
+    `BUDGET` is the limit of each deliverable in bytes where the platform has one, None where it has none. `TOOLS` are
+    the programs without which nothing is built.
+    """
+
+    NAME: str
+    SUMMARY: str
+    TOOLS: Sequence[Tool]
+    OPTIONS: Sequence[Option]
+    BUDGET: int | None
+
+    def refuses(self, bundle: Bundle) -> str | None:
+        """Return why the target cannot run this bundle's artifact, None if it can."""
+        ...
+
+    def build(self, request: Request, folder: Path) -> Built:
+        """Write the package's own files into `folder`. The same request gives the same bytes on every machine."""
+        ...
+
+    def check(self, folder: Path, built: Built, scratch: Path) -> Sequence[Check]:
+        """Check what was built with independent tools; those that are not installed are skipped by name."""
+        ...
+
+
+@dataclass(frozen=True)
+class Proof:
+    """Where the quality figures of a package hold: the instruction set that the proof was made on."""
+
+    architecture: str  # as `platform.machine()` tells it: x86_64, aarch64
+    features: tuple[str, ...] = field(default=())

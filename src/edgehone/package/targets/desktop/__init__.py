@@ -1,0 +1,1 @@
+"""The target `desktop`: folders that programs for laptops and desktops load."""
