@@ -112,11 +112,13 @@ def one_run(load: int, number: int) -> dict[str, Any]:
         "quick",
         "--json",
     ]
+    # The bursts never end, so there is no quiet to wait for.
+    busily = ["--when-busy", "measure"] if load else []
     before = speed_probe()
     begun = time.monotonic()
     with busy(load / 100, number):
         done = subprocess.run(
-            [*command, "--backends", BACKENDS, "--out", str(out)],
+            [*command, *busily, "--backends", BACKENDS, "--out", str(out)],
             capture_output=True,
             text=True,
             check=False,
