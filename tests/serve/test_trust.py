@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 from pathlib import Path
@@ -14,8 +15,10 @@ from edgehone.attestation.keys import VerificationKey
 from edgehone.bundle import read
 from edgehone.cli.main import main
 from edgehone.core.errors import JobError
+from edgehone.serve.engine import LanguageEngine
+from edgehone.serve.link import Link
 from edgehone.serve.models import read_served
-from edgehone.serve.served import Limits, Served
+from edgehone.serve.served import Limits, Served, ServedLanguage
 from edgehone.serve.trust import trusted
 from tests.attestation.signed import certified, make_key, public
 from tests.finished import Finished
@@ -126,6 +129,32 @@ def test_files_that_change_while_they_are_served_are_noticed(spoiled: Path, key:
     certified(spoiled, key)
     with pytest.raises(JobError, match="was replaced since it was verified"):
         found.check()
+
+
+@pytest.mark.usefixtures("finished")
+def test_files_that_change_before_the_engine_reads_them_are_noticed(
+    spoiled: Path, key: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certified(spoiled, key)
+    found = served(spoiled, public(key))
+    assert isinstance(found, ServedLanguage)
+    engine, started = LanguageEngine(found, print), LanguageEngine._start
+
+    def change_and_start(self: LanguageEngine) -> Link:
+        (spoiled / "report.html").write_text("all is well")  # after the first look, and nothing that a canary shows
+        return started(self)
+
+    monkeypatch.setattr(LanguageEngine, "_start", change_and_start)
+
+    async def opened() -> None:
+        engine.start()
+        try:
+            await engine.opened()
+        finally:
+            await engine.end()
+
+    with pytest.raises(JobError, match=r"changed since it was verified: .*report\.html was changed"):
+        asyncio.run(opened())
 
 
 def refused(capsys: pytest.CaptureFixture[str], code: int, *words: object) -> str:

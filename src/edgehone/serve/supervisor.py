@@ -94,6 +94,8 @@ class Supervisor(ABC, Generic[Process]):
             self.proof = await self._prove(process)
             if not self.proof.holds:
                 raise JobError(f"it does not serve what was tested: {self.proof}")
+            # Once more, now that the process has read the files: they may have changed since the first look.
+            await asyncio.to_thread(self._check)
             self._process, self.problem, self._was_ready = process, None, True
             self._say(f"{self._name}: ready; {self.proof}")
             await watch(process, functools.partial(self._beat, process, self.proof), self._tell)
