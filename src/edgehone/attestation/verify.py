@@ -65,7 +65,8 @@ def verify_bundle(bundle: Path, key: VerificationKey | None = None) -> Verified:
     Raises NotVerified, which names the files, if anything does not fit, and InputError if it is no bundle.
     """
     if not bundle.is_dir():
-        raise InputError(f"no such bundle: {bundle}", hint="give the folder of a bundle")
+        problem = f"{bundle} is not a folder" if bundle.exists() else f"no such bundle: {bundle}"
+        raise InputError(problem, hint="give the folder of a bundle or a package")
     if not any((bundle / name).is_file() for name in (MANIFEST, SIGNATURE)):
         read(bundle)  # raises: it is none, so that its files, perhaps a whole disk, are not read
     files = read_files(bundle)

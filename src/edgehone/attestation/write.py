@@ -78,7 +78,6 @@ def certify_bundle(
     staged = target.with_name(f".{target.name}.certified")
     try:
         shutil.rmtree(staged, ignore_errors=True)
-        # No hard links: if this process is killed, both copies stay, and files with two names are refused.
         copy_bundle(target, staged, without=ADDED)
         writing = _Writing(staged, digests)
         _fill(writing, opened, certificate, evidence)

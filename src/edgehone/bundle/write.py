@@ -145,24 +145,17 @@ exec {" ".join(shlex.quote(part) for part in command)} "$@"
 """
 
 
-def copy_bundle(source: Path, target: Path, *, without: Collection[str] = (), linked: bool = False) -> None:
+def copy_bundle(source: Path, target: Path, *, without: Collection[str] = ()) -> None:
     """Copy a bundle, but for the entries named in `without`.
 
-    `linked`: its files are hard links if the file system allows it. Then a file of the copy may be replaced, but not
-    written to, and `attestation.verify` refuses both while the copy is there.
+    Its files are no hard links: if this process is killed both copies stay, and `attestation.verify` refuses files that
+    have two names.
     """
 
     def ignored(folder: str, names: list[str]) -> set[str]:
         return set(names) & set(without) if Path(folder) == source else set()
 
-    shutil.copytree(source, target, copy_function=_link if linked else shutil.copy2, ignore=ignored)
-
-
-def _link(source: str, target: str) -> None:
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)
+    shutil.copytree(source, target, ignore=ignored)
 
 
 def replace_bundle(staged: Path, target: Path) -> None:

@@ -112,7 +112,7 @@ def _try(
     try:
         manifest = _changed(bundle, remedy.settings)
         # A certificate and a signature are about the settings before.
-        copy_bundle(bundle.path, staged, without=CERTIFICATION, linked=True)
+        copy_bundle(bundle.path, staged, without=CERTIFICATION)
         _write(staged / MANIFEST, manifest.to_json())
         comparison = compare(
             [bundle.path, staged],
