@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+from base64 import b64encode
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -153,6 +154,15 @@ def _canary(bundle: Path) -> None:
     list_again(bundle)
 
 
+def _canary_in(encode: Callable[[str], bytes]) -> Plant:
+    def plant(bundle: Path) -> None:
+        text = shipped("calibration").read_text("utf-8")
+        (bundle / "artifact" / "more.bin").write_bytes(b"?" + encode(text[3000:6000]) + b"?")
+        list_again(bundle)
+
+    return plant
+
+
 def _larger(bundle: Path) -> None:
     (bundle / "artifact" / "more.txt").write_bytes(b"x" * 100_000)
     list_again(bundle)
@@ -217,6 +227,10 @@ def _no_script(bundle: Path) -> None:
         ("permissions", _executable),
         ("network", lambda bundle: with_settings(bundle, calls_home=True)),
         ("calibration_data", _canary),
+        ("calibration_data", _canary_in(lambda text: text.encode("utf-16-le"))),
+        ("calibration_data", _canary_in(lambda text: b64encode(text.encode()))),
+        ("calibration_data", _canary_in(lambda text: b64encode(b"." + text.encode()))),
+        ("calibration_data", _canary_in(lambda text: b64encode(b".." + text.encode()))),
         ("integrity", _changed),
         ("licence", lambda bundle: with_model(bundle, licence=None)),
         ("notices", _no_notices),

@@ -1,12 +1,13 @@
 """Privacy: pieces of the calibration data are not in the bundle, and prompts are not in logs.
 
 Every piece of the calibration data serves as a canary: a recipe that copied text or samples into the artifact, a
-metadata field or the evidence would leave some of them there, in plain bytes. What is searched are all files as they
-are and, of zip archives (npz, pt2), the members unpacked.
+metadata field or the evidence would leave some of them there: as they are, as JSON writes them, in UTF-16 or in base64.
+What is searched are all files as they are and, of zip archives (npz, pt2), the members unpacked.
 """
 
 from __future__ import annotations
 
+import base64
 import json
 import zipfile
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ from edgehone.model.digest import digest_file
 
 # A piece of so many bytes of text, or of an array, is in no two unrelated files by chance.
 PIECE, ARRAY_PIECE = 40, 240
-# At most so many pieces, and so many bytes searched in all: 256 pieces take a second in 100 MB.
+# At most so many pieces, and so many bytes searched in all and each form: 256 pieces take a second in 100 MB.
 _MOST, _LEAST, _WORK = 256, 16, 8 << 30
 # Pieces of fewer different bytes (spaces, zeros, rules of dashes) occur anywhere.
 _VARIED = 10
@@ -42,7 +43,7 @@ def calibration_data(subject: Subject, rule: Rule) -> Found:
         for member, content in _contents(path):
             most = max(_LEAST, min(_MOST, _WORK // max(1, len(content))))
             step = -(-len(pieces) // most)
-            hits = [piece for piece in pieces[::step] if piece in content]
+            hits = [piece for piece in pieces[::step] if any(form in content for form in _forms(piece))]
             if hits:
                 where = name if member is None else f"{name}, member {member}"
                 problems.append(f"{where} contains {hits[0][:40]!r} of the calibration data")
@@ -81,6 +82,17 @@ def _pieces(path: Path) -> list[bytes]:
     if not found:
         raise Skipped(f"{path} has no piece that could be recognized")
     return list(found)
+
+
+def _forms(piece: bytes) -> Iterator[bytes]:
+    """Yield a piece as files may hold it: plain, in UTF-16, and in base64 at each of the three offsets."""
+    yield piece
+    # A piece of a text may begin or end within a character.
+    yield piece.decode("utf-8", "ignore").encode("utf-16-le")
+    for offset in range(3):
+        # Whole groups of three bytes from there on: their letters do not depend on what stands around.
+        groups = piece[offset : offset + (len(piece) - offset) // 3 * 3]
+        yield base64.b64encode(groups)
 
 
 def _calibration(subject: Subject) -> Path:
