@@ -112,9 +112,9 @@ def _print(packed: Packed, as_json: bool) -> None:
         }
         print(json.dumps(facts, indent=1))
         return
-    limit = f" of {shown(package.budget)}" if package.budget else ""
     print(f"{packed.path}: {package.recipe} for {package.target}")
     for deliverable, filling in zip(package.deliverables, package.fillings, strict=True):
+        limit = f" of {shown(filling.limit)}" if filling.limit else ""
         print(f"{deliverable.path}  {shown(filling.bytes)}{limit}  {deliverable.what}")
         for name, size in list(filling.parts.items())[:4]:
             print(f"    {shown(size):>10}  {name}")

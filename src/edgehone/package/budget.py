@@ -34,34 +34,43 @@ def shown(size: float) -> str:
     return f"{size:.0f} bytes"
 
 
-def fillings(folder: Path, deliverables: Sequence[Deliverable]) -> tuple[Filling, ...]:
-    """Return what fills each deliverable of a package."""
+def fillings(
+    folder: Path, deliverables: Sequence[Deliverable], asked: int | None, default: int | None
+) -> tuple[Filling, ...]:
+    """Return what fills each deliverable of a package.
+
+    Its limit is the one that the user has `asked` for, else its own, else the target's `default`.
+    """
     found = []
     for one in deliverables:
         parts = parts_of(folder / one.path)
         largest = dict(list(parts.items())[:_PARTS])
         if rest := sum(parts.values()) - sum(largest.values()):
             largest["everything else"] = rest
-        found.append(Filling(one.path, size_of(folder / one.path), largest))
+        limit = asked if asked is not None else one.limit if one.limit is not None else default
+        found.append(Filling(one.path, size_of(folder / one.path), largest, limit))
     return tuple(found)
 
 
 def check_budget(
-    found: Sequence[Filling], budget: int | None, decision: Decision, artifact_bytes: int
+    found: Sequence[Filling], deliverables: Sequence[Deliverable], decision: Decision, artifact_bytes: int
 ) -> None:
-    """Raise InputError if a deliverable is larger than the budget, with what fills it and which candidate would fit.
+    """Raise InputError if a deliverable is larger than its limit, with what fills it and which candidate would fit.
 
     `artifact_bytes` is the size of the artifact that was packaged; what a deliverable contains besides is assumed to
     stay when another candidate takes its place.
     """
-    for one in found:
+    for one, deliverable in zip(found, deliverables, strict=True):
+        budget = one.limit
         if budget is None or one.bytes <= budget:
             continue
         parts = ", ".join(f"{name} {shown(size)}" for name, size in list(one.parts.items())[:3])
         room = budget - (one.bytes - artifact_bytes)
         raise InputError(
             f"{one.path} takes {shown(one.bytes)}, which is over the budget of {shown(budget)}: {parts}",
-            hint=_what_fits(decision, room, one.bytes - artifact_bytes),
+            hint="; or ".join(
+                filter(None, (_what_fits(decision, room, one.bytes - artifact_bytes), deliverable.otherwise))
+            ),
         )
 
 

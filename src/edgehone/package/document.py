@@ -32,11 +32,12 @@ _HINT = "copy the package again from where it was made"
 
 @dataclass(frozen=True)
 class Filling:
-    """What fills a deliverable: its size in bytes, and its largest parts by name."""
+    """What fills a deliverable: its size in bytes, its largest parts by name, and its limit in bytes."""
 
     path: str
     bytes: Count
     parts: Mapping[str, int]
+    limit: Count | None = field(default=None, metadata=OPTIONAL)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,8 +45,9 @@ class Package:
     """A package.
 
     `bundle` is the digest of the bundle (as `edgehone verify` prints it), `approval` what its certificate says ("none"
-    without one). `budget` is the limit in bytes of each deliverable, None without a limit. `proofs` are the instruction
-    sets that the quality figures hold for. `files` maps each file but this one and the signature to its SHA-256.
+    without one). `budget` is the limit in bytes of each deliverable that has no other, None without a limit. `proofs`
+    are the instruction sets that the quality figures hold for. `files` maps each file but this one and the signature to
+    its SHA-256.
     """
 
     schema: Literal[1] = 1

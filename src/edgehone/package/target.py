@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from edgehone.bundle.read import Bundle
+from edgehone.core.typed_json import OPTIONAL
 
 
 @dataclass(frozen=True)
@@ -20,12 +21,16 @@ class Tool:
 
 @dataclass(frozen=True)
 class Option:
-    """An option of a target, given as `--set NAME=VALUE`. `default` None: the target decides."""
+    """An option of a target, given as `--set NAME=VALUE`. `default` None: the target decides.
+
+    `file` says that the value is a path on this machine, such as that of a key; package.json does not repeat it.
+    """
 
     name: str
     help: str
     default: str | None = None
     choices: tuple[str, ...] = ()
+    file: bool = False
 
 
 @dataclass(frozen=True)
@@ -45,10 +50,15 @@ class Request:
 
 @dataclass(frozen=True)
 class Deliverable:
-    """A file or folder of a package that goes to the device as a whole; the size budget holds for each."""
+    """A file or folder of a package that goes to the device as a whole; the size budget holds for each.
+
+    `limit` in bytes takes the place of the target's `BUDGET`; `otherwise` says how to deliver what is larger.
+    """
 
     path: str
     what: str
+    limit: int | None = field(default=None, metadata=OPTIONAL)
+    otherwise: str = field(default="", metadata=OPTIONAL)
 
 
 @dataclass(frozen=True)

@@ -188,21 +188,21 @@ def _complete(
     if (bundle.path / "notices").is_dir():
         shutil.copytree(bundle.path / "notices", staged / DOCUMENTS / "notices")
     _check_carried(staged, bundle, built)
-    found = sizes.fillings(staged, built.deliverables)
-    limit = order.budget if order.budget is not None else order.target.BUDGET
+    found = sizes.fillings(staged, built.deliverables, order.budget, order.target.BUDGET)
     artifact = sum(one.stat().st_size for one in bundle.artifact.rglob("*") if one.is_file())
-    sizes.check_budget(found, limit, bundle.decision, artifact)
+    sizes.check_budget(found, built.deliverables, bundle.decision, artifact)
     settle_modes(staged)
+    local = {one.name for one in order.target.OPTIONS if one.file}
     package = Package(
         edgehone=version("edgehone"),
         created=bundle.manifest.created,
         target=order.target.NAME,
-        options=dict(sorted(options.items())),
+        options={name: value for name, value in sorted(options.items()) if name not in local},
         bundle=verified.digest,
         artifact=bundle.manifest.artifact_key,
         recipe=f"{bundle.manifest.recipe['backend']}/{bundle.manifest.recipe['name']}",
         approval=verified.certificate.approval if verified.certificate else "none",
-        budget=limit,
+        budget=order.budget if order.budget is not None else order.target.BUDGET,
         fillings=found,
         deliverables=built.deliverables,
         carried=built.carried,
