@@ -21,7 +21,7 @@ $(STAMP): pyproject.toml
 	  { echo "Python's venv module is missing. Install it, on Debian: apt-get install python3-venv"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install --quiet --editable ".[certify,registry-postgres,serve]" --group dev
+	$(BIN)/python -m pip install --quiet --editable ".[certify,package,registry-postgres,serve]" --group dev
 	@touch $@
 
 demo: setup

@@ -142,6 +142,16 @@ def check_verdicts(statement: Any, decision: Decision, approved: bool, digests: 
             )
 
 
+def subjects_of(statement: Any) -> dict[str, str]:
+    """Return the digests of the files that a statement is about. Raises NotVerified if it does not name files."""
+    try:
+        return {str(one["name"]): str(one["digest"]["sha256"]) for one in statement["subject"]}
+    except (KeyError, TypeError) as error:
+        raise NotVerified(
+            f"a statement's subjects are not files with their SHA-256: {error}", hint=_HINT
+        ) from error
+
+
 def named_files(digests: Mapping[str, str]) -> dict[str, str]:
     """Return the digests of those files that the certificate and the verdicts name."""
     return {name: digest for name, digest in digests.items() if name not in _LATER}

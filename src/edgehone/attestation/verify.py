@@ -26,6 +26,7 @@ from edgehone.attestation.statement import (
     check_verdicts,
     read_certificate,
     signed_digests,
+    subjects_of,
 )
 from edgehone.bundle.read import Bundle, read
 from edgehone.bundle.schema import DECISION, MANIFEST, is_certification
@@ -78,14 +79,43 @@ def verify_bundle(bundle: Path, key: VerificationKey | None = None) -> Verified:
     # The signature first: what nobody trusted has signed is hardly read.
     signed_by = _check_signature(bundle, key, digests, files) if is_signed else None
     opened = read(bundle)
+    return _verified(opened, key, digests, files, signed_by)
+
+
+def verify_documents(folder: Path, key: VerificationKey | None = None) -> tuple[Verified, Mapping[str, str]]:
+    """Return what the documents of a bundle prove, which were copied to `folder`, and the digests of all its files.
+
+    The other files of the bundle need not be there: their digests are those that the manifest, the certificate and the
+    signature agree on. Raises NotVerified if the documents do not belong together.
+    """
+    files = read_files(folder)
+    opened = read(folder)
+    named = dict(opened.manifest.files)
+    if CERTIFICATE in files.digests:  # it also names the evidence of the checks, which the manifest does not
+        named = subjects_of(_read_json(folder / CERTIFICATE)) | named
+    digests = {name: digest for name, digest in {**named, **files.digests}.items() if name != SIGNATURE}
+    is_signed = SIGNATURE in files.digests
+    signed_by = _check_signature(folder, key, digests, files) if is_signed else None
+    return _verified(opened, key, digests, files, signed_by), digests
+
+
+def _verified(
+    opened: Bundle,
+    key: VerificationKey | None,
+    digests: Mapping[str, str],
+    files: Files,
+    signed_by: str | None,
+) -> Verified:
+    """Return what a bundle proves whose signature was checked. Raises NotVerified if its documents do not fit."""
+    is_signed = SIGNATURE in files.digests
     _check_manifest(opened, digests, files, is_signed=is_signed)
     certificate = _check_certificate(opened, digests) if CERTIFICATE in digests else None
     if VERDICTS in digests:
         _check_verdicts(opened, key, digests, signed_by)
     elif is_signed and certificate:
-        _refuse(bundle, [f"{VERDICTS} is missing"])
+        _refuse(opened.path, [f"{VERDICTS} is missing"])
     return Verified(
-        bundle,
+        opened.path,
         combined(digests),
         signed_by,
         is_signed,

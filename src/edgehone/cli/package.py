@@ -4,7 +4,8 @@ The package is a folder; the same bundle gives the same bytes on every machine. 
 that do not belong to edgehone. `edgehone verify PACKAGE` checks it later, offline.
 
 Exit code 0: made, and checked. 2: the bundle is not approved, cannot run there or does not fit, or a tool is missing;
-nothing is written. 1: the bundle was changed since it was made.
+nothing is written, but for the other blocks of a deployment file. 1: the bundle was changed since it was made, or a
+check of --conform failed.
 """
 
 from __future__ import annotations
@@ -12,16 +13,20 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from edgehone.package.deployment import Block
     from edgehone.package.write import Packed
 
 EXAMPLE = """examples:
   edgehone package --list
   edgehone package ./bundle --for android --out ./apk --budget 100MB --key signing.pem
   edgehone package ./bundle --for desktop --set name=tiny
+  edgehone package ./bundle --from mobile_deployment.yaml --out ./packages
+  edgehone package --conform desktop ./bundle
 """
 
 
@@ -31,6 +36,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--for", dest="target", metavar="TARGET", help="what to package it for (see --list)")
     parser.add_argument(
         "--list", action="store_true", help="list the targets, their options and what they need"
+    )
+    parser.add_argument(
+        "--from",
+        dest="blocks",
+        metavar="FILE",
+        help="deployment file (YAML) whose block for TARGET says what is needed; without --for a package is made of "
+        "each block, in DIR/BLOCK",
+    )
+    parser.add_argument(
+        "--conform",
+        metavar="TARGET",
+        help="check that a target does what it must, with BUNDLE packages of it too",
     )
     parser.add_argument("--out", metavar="DIR", help="folder of the package (default: BUNDLE-TARGET)")
     parser.add_argument(
@@ -61,57 +78,149 @@ def run(args: argparse.Namespace) -> int:
     if args.list:
         _list(args.json)
         return 0
-    if args.bundle is None or args.target is None:
+    if args.conform:
+        return _conform(args)
+    if args.bundle is None or (args.target is None and args.blocks is None):
         missing = "BUNDLE" if args.bundle is None else "--for TARGET"
         raise InputError(
             f"{missing} is missing", hint=f"edgehone package --list; targets: {', '.join(registry.names())}"
         )
-    packed = _packed(args)
-    for warning in packed.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
-    _print(packed, args.json)
+    if args.blocks is not None:
+        return _from_file(args)
+    packed = _packed(args, args.target, _place(args, args.target))
+    _warn(packed)
+    print(json.dumps(_facts(packed), indent=1)) if args.json else _print(packed)
     return 0
 
 
-def _packed(args: argparse.Namespace) -> Packed:
+def _from_file(args: argparse.Namespace) -> int:
+    """Make the packages that a deployment file asks for. Without --for those of all its blocks, as far as possible."""
+    from edgehone.attestation.errors import NotVerified
+    from edgehone.bundle.read import read
+    from edgehone.core.errors import EdgehoneError, InputError
+    from edgehone.package.deployment import block_for, read_blocks, target_of
+
+    blocks, bundle = read_blocks(Path(args.blocks)), read(args.bundle)
+    if args.target:
+        block = block_for(blocks, args.target, bundle)
+        packed = _packed(args, args.target, _place(args, args.target), block)
+        _warn(packed)
+        print(json.dumps(_facts(packed), indent=1)) if args.json else _print(packed)
+        return 0
+    if args.set:
+        raise InputError("--set needs a target where several are made", hint="add --for TARGET")
+    rows, failed = [], False
+    for block in blocks:
+        try:
+            packed = _packed(args, target_of(block), _place(args, "packages") / block.name, block)
+        except NotVerified:
+            raise  # the bundle is not as it was written, for every block
+        except EdgehoneError as error:
+            failed = True
+            rows.append({"block": block.name, "error": error.message, "hint": error.hint})
+            print(f"{block.name} is not made: {error.message}\n  {error.hint}", file=sys.stderr)
+        else:
+            _warn(packed)
+            rows.append({"block": block.name, **_facts(packed)})
+            if not args.json:
+                _print(packed)
+    if args.json:
+        print(json.dumps(rows, indent=1))
+    return 2 if failed else 0
+
+
+def _place(args: argparse.Namespace, what: str) -> Path:
+    """Return the folder that --out names, by default one beside the bundle."""
+    bundle = Path(args.bundle).absolute()
+    return Path(args.out) if args.out else bundle.with_name(f"{bundle.name}-{what}")
+
+
+def _packed(args: argparse.Namespace, name: str, out: Path, block: Block | None = None) -> Packed:
+    """Make a package for a target; `block` is what a deployment file asks of it. The command line comes first."""
     from edgehone.attestation.keys import read_signing_key, read_verification_key
-    from edgehone.core.errors import InputError
+    from edgehone.bundle.read import read
     from edgehone.package import registry
     from edgehone.package.budget import bytes_of_size
+    from edgehone.package.deployment import Wishes, wishes_of
     from edgehone.package.write import Order, pack
 
-    options = dict(one.split("=", 1) for one in args.set if "=" in one)
-    if wrong := [one for one in args.set if "=" not in one]:
-        raise InputError(f"--set is {wrong[0]!r}", hint="give NAME=VALUE")
-    bundle = Path(args.bundle)
+    target = registry.load(name)
+    given = _options(args.set)
+    budget = bytes_of_size(args.budget, "--budget") if args.budget is not None else None
+    wishes = wishes_of(block, target, read(args.bundle)) if block else Wishes({}, None, ())
     order = Order(
-        registry.load(args.target),
-        Path(args.out)
-        if args.out
-        else bundle.absolute().with_name(f"{bundle.absolute().name}-{args.target}"),
-        options,
-        bytes_of_size(args.budget, "--budget") if args.budget else None,
+        target,
+        out,
+        {**wishes.options, **given},
+        wishes.budget if budget is None else budget,
         read_signing_key(args.key, password_file=args.password_file) if args.key else None,
         read_verification_key([args.trusted]) if args.trusted else None,
         args.unapproved,
+        wishes.notes,
     )
-    return pack(bundle, order, lambda text: print(text, file=sys.stderr, flush=True))
+    return pack(Path(args.bundle), order, _tell)
 
 
-def _print(packed: Packed, as_json: bool) -> None:
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _warn(packed: Packed) -> None:
+    for warning in packed.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+
+
+def _conform(args: argparse.Namespace) -> int:
+    """Run the conformance suite of a target."""
+    from edgehone.package import registry
+    from edgehone.package.conform import conform
+
+    target = registry.load(args.conform)
+    bundle = Path(args.bundle) if args.bundle is not None else None
+    outcomes = conform(target, bundle, _tell, _options(args.set))
+    failed = sum(one.state == "fail" for one in outcomes)
+    if args.json:
+        print(json.dumps({"name": target.NAME, "checks": [one.to_json() for one in outcomes]}, indent=1))
+        return 1 if failed else 0
+    for one in outcomes:
+        print(f"{one.state}  {one.check.replace('_', ' '):<38}  {one.seen}")
+        if one.state == "fail":
+            print(f"      required: {one.demand}")
+    print(f"{target.NAME}: {len(outcomes)} checks, {failed} failed")
+    return 1 if failed else 0
+
+
+def _options(words: Sequence[str]) -> dict[str, str]:
+    from edgehone.core.errors import InputError
+
+    options = dict[str, str]()
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals or not name:
+            raise InputError(f"--set is {word!r}", hint="give NAME=VALUE")
+        if name in options:
+            raise InputError(
+                f"--set gives {name} twice: {options[name]!r} and {value!r}", hint="give it once"
+            )
+        options[name] = value
+    return options
+
+
+def _facts(packed: Packed) -> dict[str, Any]:
     from dataclasses import asdict
 
+    return {
+        "path": str(packed.path),
+        "package": packed.package.to_json(),
+        "checks": [asdict(one) for one in packed.checks],
+        "warnings": list(packed.warnings),
+    }
+
+
+def _print(packed: Packed) -> None:
     from edgehone.package.budget import shown
 
     package = packed.package
-    if as_json:
-        facts = {
-            "path": str(packed.path),
-            "package": asdict(package),
-            "checks": [asdict(one) for one in packed.checks],
-        }
-        print(json.dumps(facts, indent=1))
-        return
     print(f"{packed.path}: {package.recipe} for {package.target}")
     for deliverable, filling in zip(package.deliverables, package.fillings, strict=True):
         limit = f" of {shown(filling.limit)}" if filling.limit else ""

@@ -89,26 +89,30 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _verify_package(args: argparse.Namespace, key: VerificationKey | None) -> int:
-    from dataclasses import asdict
+    from dataclasses import replace
 
-    from edgehone.attestation.errors import NotVerified
+    from edgehone.attestation.verify import check_approved
     from edgehone.package.verify import verify_package
 
     verified = verify_package(Path(args.bundle), key)
     package = verified.package
-    if args.approved and package.approval not in ("yes", "conditional"):
-        raise NotVerified(
-            f"{args.bundle} carries a bundle that is not approved: {package.approval}",
-            hint="edgehone certify BUNDLE",
-        )
+    # Errors name the package, not the folder of documents in it.
+    conditions = check_approved(replace(verified.bundle, path=Path(args.bundle))) if args.approved else ()
+    signers = {"signed_by": verified.signed_by, "bundle_signed_by": verified.bundle.signed_by}
     if args.json:
-        signers = {"signed_by": verified.signed_by, "bundle_signed_by": verified.bundle_signed_by}
-        print(json.dumps({"verified": True, "package": asdict(package), **signers}, indent=1))
+        facts = {"verified": True, "signed": verified.is_signed, **signers, "package": package.to_json()}
+        print(json.dumps({**facts, "conditions": list(conditions)}, indent=1))
         return 0
     print(f"{args.bundle}: every file of the package for {package.target} is as it was written")
     print(f"bundle       sha256:{package.bundle}, {package.recipe}, approval: {package.approval}")
-    for what, signer in (("package", verified.signed_by), ("bundle", verified.bundle_signed_by)):
-        print(f"{what + ' signed by':<20} {signer or 'not checked: give --key, or nobody signed it'}")
+    signed = {"package": verified.is_signed, "bundle": verified.bundle.is_signed}
+    for what, signer in zip(signed, signers.values(), strict=True):
+        unknown = "not checked: give --key or --certificate-chain" if signed[what] else "nobody"
+        print(f"{what + ' signed by':<18} {signer or unknown}")
+    if not verified.is_signed:
+        print("warning: the package is not signed; whoever can write to it could have changed all of it")
+    for condition in conditions:
+        print(f"warning: approved on the condition: {condition}")
     return 0
 
 

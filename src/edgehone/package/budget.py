@@ -83,16 +83,16 @@ def _what_fits(decision: Decision, room: int, besides: int) -> str:
     if not fitting:
         return (
             f"the smallest candidate that passes every gate is {smallest.key} with {shown(smallest.bytes or 0)}: a "
-            f"budget of {shown((smallest.bytes or 0) + besides)} would do; its price: {_price(smallest, decision)}"
+            f"budget of {shown((smallest.bytes or 0) + besides)} would do; its price: {price(smallest, decision)}"
         )
     largest = max(fitting, key=lambda one: one.bytes or 0)
     return (
-        f"{largest.key} would fit with {shown(largest.bytes or 0)}; its price: {_price(largest, decision)}. To choose "
+        f"{largest.key} would fit with {shown(largest.bytes or 0)}; its price: {price(largest, decision)}. To choose "
         f"it: sh BUNDLE/reproduce.sh --backends {largest.backend} --weights size=1 --out NEW"
     )
 
 
-def _price(candidate: Candidate, decision: Decision) -> str:
+def price(candidate: Candidate, decision: Decision) -> str:
     """Return how the figures of a candidate differ from those of the bundled one."""
     own = decision.candidate(decision.bundled or "")
     words = []

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import tarfile
 import zipfile
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -13,7 +14,18 @@ from typing import IO
 
 from edgehone.attestation.errors import NotVerified
 
-_ZIPS = (".apk", ".aar", ".zip", ".jar")
+# What reading a damaged archive raises.
+BROKEN = (
+    OSError,
+    KeyError,
+    ValueError,
+    EOFError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    zlib.error,
+)
+ZIPS = (".apk", ".aar", ".zip", ".jar", ".llamafile")
 _HINT = "copy the package again from where it was made"
 
 
@@ -26,28 +38,41 @@ def open_member(folder: Path, at: str) -> Iterator[IO[bytes]]:
             file: IO[bytes] = stack.enter_context((folder / names[0]).open("rb"))
             for archive, name in pairwise(names):
                 file = stack.enter_context(_member(file, archive, name, stack))
-        except (OSError, KeyError, ValueError, zipfile.BadZipFile, tarfile.TarError) as error:
-            raise NotVerified(f"{at} is missing in the package: {error}", hint=_HINT) from error
+        except BROKEN as error:
+            raise NotVerified(f"{at} cannot be read in the package: {error}", hint=_HINT) from error
         yield file
 
 
 def _member(file: IO[bytes], archive: str, name: str, stack: ExitStack) -> IO[bytes]:
-    if archive.endswith(_ZIPS):
-        return stack.enter_context(zipfile.ZipFile(file)).open(name)
+    # Of two entries of one name, programs differ in which they take.
+    if archive.endswith(ZIPS):
+        opened_zip = stack.enter_context(zipfile.ZipFile(file))
+        _check_single(name, [one.filename for one in opened_zip.infolist()])
+        return opened_zip.open(name)
     opened = stack.enter_context(tarfile.open(fileobj=file, mode="r:*"))  # noqa: SIM115
-    found = opened.extractfile(name)
+    _check_single(name, opened.getnames())
+    member = opened.getmember(name)
+    found = opened.extractfile(member) if member.isreg() else None
     if found is None:
         raise KeyError(f"{name} is not a file")
     return found
 
 
+def _check_single(name: str, names: Sequence[str]) -> None:
+    if names.count(name) != 1:
+        raise KeyError(f"{names.count(name)} entries are called {name}")
+
+
 def digest_member(folder: Path, at: str) -> str:
-    """Return the SHA-256 of a file of a package."""
+    """Return the SHA-256 of a file of a package. Raises NotVerified if it cannot be read."""
+    digest = hashlib.sha256()
     with open_member(folder, at) as file:
-        digest = hashlib.sha256()
-        while block := file.read(1 << 20):
-            digest.update(block)
-        return digest.hexdigest()
+        try:
+            while block := file.read(1 << 20):
+                digest.update(block)
+        except BROKEN as error:
+            raise NotVerified(f"{at} cannot be read in the package: {error}", hint=_HINT) from error
+    return digest.hexdigest()
 
 
 def parts_of(path: Path) -> dict[str, int]:
@@ -58,7 +83,7 @@ def parts_of(path: Path) -> dict[str, int]:
             for one in path.rglob("*")
             if not one.is_dir()
         }
-    elif path.suffix in _ZIPS:
+    elif path.suffix in ZIPS:
         with zipfile.ZipFile(path) as archive:
             found = {one.filename: one.compress_size for one in archive.infolist()}
     elif path.name.endswith((".tar", ".tar.gz", ".tgz")):

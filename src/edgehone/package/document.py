@@ -16,6 +16,7 @@ from edgehone.bundle.schema import (
     MANIFEST,
     SIGNATURE,
     VERDICTS,
+    digest_of,
 )
 from edgehone.core import typed_json
 from edgehone.core.errors import InputError
@@ -47,7 +48,7 @@ class Package:
     `bundle` is the digest of the bundle (as `edgehone verify` prints it), `approval` what its certificate says ("none"
     without one). `budget` is the limit in bytes of each deliverable that has no other, None without a limit. `proofs`
     are the instruction sets that the quality figures hold for. `files` maps each file but this one and the signature to
-    its SHA-256.
+    its SHA-256. `digest` is that of package.json itself, made as the manifest's (`bundle.schema.digest_of`).
     """
 
     schema: Literal[1] = 1
@@ -66,18 +67,28 @@ class Package:
     proofs: tuple[Proof, ...]
     notes: tuple[str, ...] = field(default=(), metadata=OPTIONAL)
     files: Mapping[str, str]
+    digest: str = field(default="", metadata=OPTIONAL)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a plain dict with the digest of its content."""
+        data = asdict(self)
+        return {**data, "digest": digest_of(data)}
 
     def write(self, folder: Path) -> None:
         """Write package.json into a folder."""
-        text = json.dumps(asdict(self), indent=1, allow_nan=False) + "\n"
+        text = json.dumps(self.to_json(), indent=1, allow_nan=False) + "\n"
         (folder / PACKAGE).write_text(text, "utf-8")
 
 
 def is_package(folder: Path) -> bool:
-    """Return True if the folder has a package.json of edgehone's form."""
+    """Return True if the folder is a package, possibly a damaged one, and not a bundle."""
+    if (folder / MANIFEST).exists():
+        return False
     try:
-        return "deliverables" in json.loads((folder / PACKAGE).read_text("utf-8"))
-    except (OSError, ValueError, RecursionError, TypeError):
+        return (folder / DOCUMENTS / MANIFEST).exists() or '"deliverables"' in (folder / PACKAGE).read_text(
+            "utf-8"
+        )
+    except (OSError, ValueError):
         return False
 
 

@@ -1,18 +1,27 @@
-"""Verify a package: its files, its signature, and that it carries the files that the signed bundle consists of."""
+"""Verify a package: its files, its signature, and that it carries the files that the signed bundle consists of.
+
+A package lists its own files. Which files the bundle consists of is told by the bundle's documents in it, and those are
+verified as `edgehone verify BUNDLE` does, so a package cannot carry another artifact than the certificate is about.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from edgehone.attestation.envelope import check_signature, read_sealed
 from edgehone.attestation.errors import NotVerified
-from edgehone.attestation.files import read_files, shown
+from edgehone.attestation.files import Files, read_files, shown
 from edgehone.attestation.keys import VerificationKey
 from edgehone.attestation.statement import signed_digests
-from edgehone.bundle.schema import MANIFEST, SIGNATURE, read_manifest
+from edgehone.attestation.verify import Verified, verify_documents
+from edgehone.bundle.read import read
+from edgehone.bundle.schema import SIGNATURE
 from edgehone.bundle.verify import compare
-from edgehone.package.contents import digest_member
+from edgehone.core.errors import InputError
+from edgehone.package.contents import digest_member, size_of
 from edgehone.package.document import DOCUMENTS, PACKAGE, Package, read_package
 
 _HINT = "copy the package again from where it was made"
@@ -20,13 +29,17 @@ _HINT = "copy the package again from where it was made"
 
 @dataclass(frozen=True)
 class VerifiedPackage:
-    """A package that is what it says. `signed_by` signed it, `bundle_signed_by` the bundle; None if nobody did or no
-    key was given."""
+    """A package that is what it says.
+
+    `signed_by` signed it, None if nobody did or no key was given; `is_signed` tells which. `bundle` is what the
+    bundle's documents prove.
+    """
 
     path: Path
     package: Package
     signed_by: str | None
-    bundle_signed_by: str | None
+    is_signed: bool
+    bundle: Verified
     files: int
     bytes: int
 
@@ -34,58 +47,98 @@ class VerifiedPackage:
 def verify_package(folder: Path, key: VerificationKey | None = None) -> VerifiedPackage:
     """Return what a package proves.
 
-    With a key the package or its bundle must be signed by whom the key accepts, and neither by anybody else.
+    With a key the package must be signed by whom the key accepts, and its bundle by nobody else: a bundle's signature
+    covers what the package carries of it, and not what was put around it.
     Raises NotVerified, which names the files, and InputError if it is no package.
     """
-    package = read_package(folder)
+    if not folder.is_dir():
+        raise InputError(f"no such package: {folder}", hint="give the folder of a package")
     files = read_files(folder)
-    digests = {name: digest for name, digest in files.digests.items() if name != SIGNATURE}
-    listed = {name: digest for name, digest in digests.items() if name != PACKAGE}
-    problems = [*files.problems]
-    problems += compare(listed, package.files, folder / PACKAGE, needs_digest=False)
-    signer = _signer(folder / SIGNATURE, digests, key, problems) if SIGNATURE in files.digests else None
-    if problems:
-        _refuse(folder, problems)
-    bundle_signer = _check_bundle(folder, package, key)
-    if key is not None and signer is None and bundle_signer is None:
-        _refuse(folder, ["neither it nor its bundle is signed"])
-    return VerifiedPackage(folder, package, signer, bundle_signer, len(files.digests), files.bytes)
+    if key is not None and SIGNATURE not in files.digests:
+        _refuse(
+            folder, [f"the package is not signed: {SIGNATURE} is missing"], "edgehone package … --key FILE"
+        )
+    # The signature first: what nobody trusted has signed is hardly read.
+    signer = _check_signature(folder, key, files) if SIGNATURE in files.digests else None
+    package = _checked_document(folder, files)
+    bundle, digests = _check_documents(folder, key)
+    _check_statements(folder, package, bundle)
+    _check_carried(folder, package, digests)
+    _check_deliverables(folder, package)
+    is_signed = SIGNATURE in files.digests
+    return VerifiedPackage(folder, package, signer, is_signed, bundle, len(files.digests), files.bytes)
 
 
-def _signer(
-    path: Path, digests: dict[str, str], key: VerificationKey | None, problems: list[str]
-) -> str | None:
-    sealed = read_sealed(path)
+def _check_signature(folder: Path, key: VerificationKey | None, files: Files) -> str | None:
+    sealed = read_sealed(folder / SIGNATURE)
     signer = check_signature(sealed, key) if key is not None else None
     signed = signed_digests(sealed.statement)
-    if signed != digests:
-        differing = sorted(name for name in {*signed, *digests} if signed.get(name) != digests.get(name))
-        problems.append(f"{shown(differing[0])} is not as it was signed")
+    digests = {name: digest for name, digest in files.digests.items() if name != SIGNATURE}
+    problems = list(files.problems)
+    for name in sorted({*signed, *digests}):
+        if signed.get(name) != digests.get(name):
+            how = (
+                "is missing" if name not in digests else "was added" if name not in signed else "was changed"
+            )
+            problems.append(f"{shown(name)} {how}")
+    if problems:
+        _refuse(folder, problems)
     return signer
 
 
-def _check_bundle(folder: Path, package: Package, key: VerificationKey | None) -> str | None:
-    """Check the carried files against the bundle's manifest and signature; return who signed the bundle."""
-    import json
+def _checked_document(folder: Path, files: Files) -> Package:
+    """Return package.json, whose files are those that are there."""
+    if PACKAGE not in files.digests:
+        _refuse(folder, [f"{PACKAGE} is missing", *files.problems])
+    try:
+        package = read_package(folder)
+    except InputError as error:
+        _refuse(folder, [error.message, *files.problems])
+    listed = {name: digest for name, digest in files.digests.items() if name not in (PACKAGE, SIGNATURE)}
+    if problems := [*files.problems, *map(shown, compare(listed, package.files, folder / PACKAGE))]:
+        _refuse(folder, problems)
+    return package
 
-    documents = folder / DOCUMENTS
-    manifest = read_manifest(json.loads((documents / MANIFEST).read_text("utf-8")), documents / MANIFEST)
-    known = dict(manifest.files)
-    signer = None
-    if (documents / SIGNATURE).is_file():
-        sealed = read_sealed(documents / SIGNATURE)
-        signer = check_signature(sealed, key) if key is not None else None
-        known = signed_digests(sealed.statement)
-        for one in sorted(documents.rglob("*")):
-            name = one.relative_to(documents).as_posix()
-            if one.is_file() and name != SIGNATURE and digest_member(documents, name) != known.get(name):
-                _refuse(folder, [f"{DOCUMENTS}/{name} is not as it was signed with the bundle"])
+
+def _check_documents(folder: Path, key: VerificationKey | None) -> tuple[Verified, Mapping[str, str]]:
+    try:
+        return verify_documents(folder / DOCUMENTS, key)
+    except InputError as error:
+        raise NotVerified(
+            f"{folder}: the documents of its bundle: {error.message}", hint=error.hint
+        ) from error
+
+
+def _check_statements(folder: Path, package: Package, bundle: Verified) -> None:
+    """Compare what package.json says of the bundle with the bundle's documents."""
+    manifest = read(folder / DOCUMENTS).manifest
+    expected = {
+        "bundle": bundle.digest,
+        "created": manifest.created,
+        "artifact": manifest.artifact_key,
+        "recipe": f"{manifest.recipe['backend']}/{manifest.recipe['name']}",
+        "approval": bundle.certificate.approval if bundle.certificate else "none",
+    }
+    if wrong := [name for name, value in expected.items() if getattr(package, name) != value]:
+        _refuse(folder, [f"{PACKAGE} says another {name} than the bundle's documents" for name in wrong])
+
+
+def _check_carried(folder: Path, package: Package, digests: Mapping[str, str]) -> None:
     for carried in package.carried:
-        if digest_member(folder, carried.at) != known.get(carried.bundle):
-            _refuse(folder, [f"{carried.at} is not the bundle's {carried.bundle}"])
-    return signer
+        if carried.at.partition("!")[0] not in package.files:
+            _refuse(folder, [f"{shown(carried.at)} is not a file of the package"])
+        if digest_member(folder, carried.at) != digests.get(carried.bundle):
+            _refuse(folder, [f"{shown(carried.at)} is not the bundle's {shown(carried.bundle)}"])
 
 
-def _refuse(folder: Path, problems: list[str]) -> None:
+def _check_deliverables(folder: Path, package: Package) -> None:
+    sizes = {one.path: one.bytes for one in package.fillings}
+    for one in package.deliverables:
+        inside = [name for name in package.files if name == one.path or name.startswith(f"{one.path}/")]
+        if not inside or sizes.get(one.path) != size_of(folder / one.path):
+            _refuse(folder, [f"{shown(one.path)} is missing or has another size than {PACKAGE} says"])
+
+
+def _refuse(folder: Path, problems: Sequence[str], hint: str = _HINT) -> NoReturn:
     more = f", and {len(problems) - 3} more" if len(problems) > 3 else ""
-    raise NotVerified(f"{folder} is refused: {'; '.join(problems[:3])}{more}", hint=_HINT)
+    raise NotVerified(f"{folder} is refused: {'; '.join(problems[:3])}{more}", hint=hint)

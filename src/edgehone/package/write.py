@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import errno
-import hashlib
-import os
 import platform
 import shutil
 import stat
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
@@ -19,16 +17,20 @@ from edgehone.attestation.errors import NotVerified
 from edgehone.attestation.files import read_files
 from edgehone.attestation.keys import SigningKey, VerificationKey
 from edgehone.attestation.statement import signature_statement
-from edgehone.attestation.verify import Verified, check_approved, verify_bundle
+from edgehone.attestation.verify import Verified, verify_bundle
 from edgehone.bundle.read import Bundle, read
 from edgehone.bundle.schema import SIGNATURE
 from edgehone.bundle.write import replace_bundle
 from edgehone.core.errors import InputError, SetupError
-from edgehone.core.suggestions import suggest
 from edgehone.package import budget as sizes
-from edgehone.package.contents import digest_member
-from edgehone.package.document import CARRIED, DOCUMENTS, PACKAGE, README, Package, is_package
-from edgehone.package.target import Built, Check, Option, Proof, Request, Target
+from edgehone.package.admission import check_approval, check_place, check_tools, settled
+from edgehone.package.document import CARRIED, DOCUMENTS, PACKAGE, README, Package
+from edgehone.package.readme import complete_readme
+from edgehone.package.target import Built, Check, Proof, Request, Target
+from edgehone.package.verify import verify_package
+
+# ZIP archives cannot hold an earlier time.
+_EARLIEST = int(datetime(1980, 1, 1, tzinfo=UTC).timestamp())
 
 
 def silent(text: str) -> None:
@@ -40,7 +42,8 @@ class Order:
     """What to make of a bundle, and where.
 
     `budget` in bytes takes the place of the target's own limit. `key` signs the package, `trusted` must have signed the
-    bundle. `unapproved` allows bundles that were not approved.
+    bundle. `unapproved` allows bundles that were not approved. `notes` are written into the package besides those of
+    the target.
     """
 
     target: Target
@@ -50,15 +53,29 @@ class Order:
     key: SigningKey | None = None
     trusted: VerificationKey | None = None
     unapproved: bool = False
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Packed:
-    """A package that was made, and the outcomes of the checks of independent tools."""
+    """A package that was made, and the outcomes of the checks of independent tools.
+
+    `warnings` are what a user must know of the bundle's approval; the package has them too.
+    """
 
     path: Path
     package: Package
     checks: tuple[Check, ...]
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Source:
+    """The bundle that is packaged."""
+
+    bundle: Bundle
+    verified: Verified
+    options: Mapping[str, str]
     warnings: tuple[str, ...]
 
 
@@ -70,8 +87,32 @@ def pack(bundle: Path, order: Order, tell: Callable[[str], None] = silent) -> Pa
     fails, or the disk is full. Nothing is left behind then.
     """
     out = order.out.absolute()
-    check_place(out)
+    check_place(out, bundle)
     check_tools(order.target)
+    source = _admitted(bundle, order)
+    staged, scratch = (out.with_name(f".{out.name}.{what}") for what in ("partial", "scratch"))
+    try:
+        for folder in (staged, scratch):
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+        tell(f"building the package for {order.target.NAME}")
+        request = Request(source.bundle, source.options, time_of(source.bundle), scratch, tell)
+        built = order.target.build(request, staged)
+        package = _complete(staged, source, order, built)
+        tell("checking the package with independent tools")
+        checks = tuple(order.target.check(staged, built, scratch))
+        _raise_failed(checks)
+        _verify_result(staged, source)
+        replace_bundle(staged, out)
+        return Packed(out, package, checks, source.warnings)
+    except OSError as error:
+        raise _disk_error(error, out) from error
+    finally:
+        for folder in (staged, scratch):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _admitted(bundle: Path, order: Order) -> _Source:
     options = settled(order.target.OPTIONS, order.options, order.target.NAME)
     verified = verify_bundle(bundle, order.trusted)
     opened = read(bundle)
@@ -81,158 +122,75 @@ def pack(bundle: Path, order: Order, tell: Callable[[str], None] = silent) -> Pa
             f"{bundle} cannot be packaged for {order.target.NAME}: {reason}",
             hint="edgehone package --list tells what each target runs",
         )
-    staged, scratch = (out.with_name(f".{out.name}.{what}") for what in ("partial", "scratch"))
-    try:
-        for folder in (staged, scratch):
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir(parents=True)
-        tell(f"building the package for {order.target.NAME}")
-        built = order.target.build(Request(opened, options, time_of(opened), scratch, tell), staged)
-        package = _complete(staged, opened, verified, order, options, built)
-        tell("checking the package with independent tools")
-        checks = tuple(order.target.check(staged, built, scratch))
-        _raise_failed(checks)
-        replace_bundle(staged, out)
-        return Packed(out, package, checks, warnings)
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        raise SetupError(
-            f"the package cannot be written to {out}: {error.strerror or error}",
-            hint="free some space and run the same command again" if full else f"make {out.parent} writable",
-        ) from error
-    finally:
-        for folder in (staged, scratch):
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def check_place(out: Path) -> None:
-    """Raise InputError unless a package may be written there: a new path, an empty folder, or an older package."""
-    if out.is_dir() and any(out.iterdir()) and not is_package(out):
-        raise InputError(
-            f"{out} is a folder with other files in it; a package would replace them",
-            hint="give another --out",
-        )
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out} exists and is not a folder", hint="give another --out")
-    nearest = next(folder for folder in (out.parent, *out.parent.parents) if folder.exists())
-    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
-        raise InputError(f"{nearest} cannot be written to", hint="give another --out")
-
-
-def check_tools(target: Target) -> None:
-    """Raise SetupError with what to install if a program is missing that the target needs."""
-    missing = [tool for tool in target.TOOLS if shutil.which(tool.program) is None]
-    if missing:
-        programs = ", ".join(tool.program for tool in missing)
-        packages = " ".join(dict.fromkeys(tool.package for tool in missing))
-        raise SetupError(
-            f"{programs} needed for {target.NAME} is not installed", hint=f"apt install {packages}"
-        )
-
-
-def settled(known: Sequence[Option], given: Mapping[str, str], target: str) -> dict[str, str]:
-    """Return all options of a target with a value: the given ones, and the defaults of the others."""
-    options = {one.name: one for one in known}
-    for name, value in given.items():
-        if name not in options:
-            raise InputError(
-                f"{target} has no option '{name}'; {suggest(name, options)}"
-                if options
-                else f"{target} has no options",
-                hint="edgehone package --list",
-            )
-        choices = options[name].choices
-        if choices and value not in choices:
-            raise InputError(
-                f"the option {name} of {target} is '{value}'; {suggest(value, choices)}",
-                hint="edgehone package --list",
-            )
-    defaults = {name: one.default for name, one in options.items() if one.default is not None}
-    return {**defaults, **given}
-
-
-def check_approval(bundle: Bundle, verified: Verified, *, unapproved: bool) -> tuple[str, ...]:
-    """Return what a user must know of a bundle's approval. Raises InputError if it was refused.
-
-    A bundle without a certificate is packaged with a warning if it passed every gate of its decision.
-    """
-    hint = "package another bundle, or add --unapproved"
-    if not bundle.manifest.approved and not unapproved:
-        raise InputError(
-            f"{bundle.path} does not pass every gate of its decision: it is not approved", hint=hint
-        )
-    if verified.certificate is None:
-        return (f"the package carries no certificate: edgehone certify {bundle.path}",)
-    try:
-        return tuple(f"approved on the condition: {one}" for one in check_approved(verified))
-    except NotVerified as error:
-        if not unapproved:
-            raise InputError(error.message, hint=hint) from error
-        return (error.message,)
+    return _Source(opened, verified, options, warnings)
 
 
 def time_of(bundle: Bundle) -> int:
     """Return when a bundle was made, in seconds since 1970 UTC: the only time that is written into packages."""
-    return int(datetime.fromisoformat(bundle.manifest.created).timestamp())
+    created = bundle.manifest.created
+    try:
+        time = datetime.fromisoformat(created)
+    except ValueError:
+        raise InputError(
+            f"the manifest of {bundle.path} says that it was created at {created!r}, which is no time",
+            hint="make the bundle again with its reproduce.sh",
+        ) from None
+    return max(_EARLIEST, int((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()))
 
 
-def _complete(
-    staged: Path, bundle: Bundle, verified: Verified, order: Order, options: Mapping[str, str], built: Built
-) -> Package:
+def _complete(staged: Path, source: _Source, order: Order, built: Built) -> Package:
     """Add the documents of the bundle, README.md, package.json and the signature to what the target built."""
-    (staged / README).write_text(built.readme, "utf-8")
-    (staged / DOCUMENTS).mkdir()
-    for name in CARRIED:
-        if (bundle.path / name).is_file():
-            shutil.copyfile(bundle.path / name, staged / DOCUMENTS / name)
-    if (bundle.path / "notices").is_dir():
-        shutil.copytree(bundle.path / "notices", staged / DOCUMENTS / "notices")
-    _check_carried(staged, bundle, built)
+    _copy_documents(source.bundle.path, staged / DOCUMENTS)
+    notes = (*source.warnings, *order.notes, *built.notes)
     found = sizes.fillings(staged, built.deliverables, order.budget, order.target.BUDGET)
-    artifact = sum(one.stat().st_size for one in bundle.artifact.rglob("*") if one.is_file())
-    sizes.check_budget(found, built.deliverables, bundle.decision, artifact)
-    settle_modes(staged)
+    artifact = sum(one.stat().st_size for one in source.bundle.artifact.rglob("*") if one.is_file())
+    sizes.check_budget(found, built.deliverables, source.bundle.decision, artifact)
+    manifest, certificate = source.bundle.manifest, source.verified.certificate
     local = {one.name for one in order.target.OPTIONS if one.file}
     package = Package(
         edgehone=version("edgehone"),
-        created=bundle.manifest.created,
+        created=manifest.created,
         target=order.target.NAME,
-        options={name: value for name, value in sorted(options.items()) if name not in local},
-        bundle=verified.digest,
-        artifact=bundle.manifest.artifact_key,
-        recipe=f"{bundle.manifest.recipe['backend']}/{bundle.manifest.recipe['name']}",
-        approval=verified.certificate.approval if verified.certificate else "none",
+        options={name: value for name, value in sorted(source.options.items()) if name not in local},
+        bundle=source.verified.digest,
+        artifact=manifest.artifact_key,
+        recipe=f"{manifest.recipe['backend']}/{manifest.recipe['name']}",
+        approval=certificate.approval if certificate else "none",
         budget=order.budget if order.budget is not None else order.target.BUDGET,
         fillings=found,
         deliverables=built.deliverables,
-        carried=built.carried,
-        proofs=(proof_of(bundle),),
-        notes=built.notes,
-        files=dict(read_files(staged).digests),
+        carried=tuple(sorted(built.carried, key=lambda one: (one.bundle, one.at))),
+        proofs=(proof_of(source.bundle),),
+        notes=notes,
+        files={},
     )
+    (staged / README).write_text(complete_readme(built.readme, package), "utf-8")
+    settle_modes(staged)
+    package = Package(**{**vars(package), "files": dict(read_files(staged).digests)})
     package.write(staged)
     (staged / PACKAGE).chmod(0o644)
     if order.key is not None:
         digests = dict(read_files(staged).digests)
         (staged / SIGNATURE).write_bytes(seal(signature_statement(order.out.name, digests), order.key))
+        (staged / SIGNATURE).chmod(0o644)
     return package
 
 
-def _check_carried(staged: Path, bundle: Bundle, built: Built) -> None:
-    """Raise SetupError if what a target says that it carries is not in the package, byte for byte."""
-    for one in built.carried:
-        with (bundle.path / one.bundle).open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        if digest_member(staged, one.at) != digest:
-            raise SetupError(
-                f"{one.at} in the package differs from the bundle's {one.bundle}",
-                hint="report it: the target's module is wrong",
-            )
+def _copy_documents(bundle: Path, place: Path) -> None:
+    place.mkdir()
+    for name in CARRIED:
+        if (bundle / name).is_file():
+            shutil.copyfile(bundle / name, place / name)
+    for notice in sorted((bundle / "notices").glob("*")):
+        (place / "notices").mkdir(exist_ok=True)
+        shutil.copyfile(notice, place / "notices" / notice.name)
 
 
 def settle_modes(folder: Path) -> None:
     """Give files and folders the same permissions on every machine; programs stay executable."""
     for path in folder.rglob("*"):
+        if path.is_symlink():
+            continue  # verification refuses links by name
         executable = path.is_dir() or path.stat().st_mode & stat.S_IXUSR
         path.chmod(0o755 if executable else 0o644)
     folder.chmod(0o755)
@@ -244,9 +202,40 @@ def proof_of(bundle: Bundle) -> Proof:
     return Proof(str(device.get("architecture") or platform.machine()), tuple(device.get("simd") or ()))
 
 
+def _verify_result(staged: Path, source: _Source) -> None:
+    """Verify the package as its receiver will. Raises NotVerified if the bundle changed meanwhile, SetupError if the
+    target's module wrote something that no package may contain."""
+    try:
+        verify_package(staged)
+    except NotVerified as error:
+        if verify_bundle(source.bundle.path).digest != source.verified.digest:
+            raise NotVerified(
+                f"{source.bundle.path} was changed while it was packaged", hint="run the same command again"
+            ) from error
+        raise SetupError(
+            f"the target built a package that does not verify: {error.message}",
+            hint="nothing was written; report it: the target's module is wrong",
+        ) from error
+
+
 def _raise_failed(checks: tuple[Check, ...]) -> None:
     if failed := [one for one in checks if one.outcome == "failed"]:
         raise SetupError(
             f"the package does not pass {failed[0].name}: {failed[0].reason}",
             hint="nothing was written; report it with the bundle's manifest.json",
         )
+
+
+def _disk_error(error: OSError, out: Path) -> SetupError:
+    # shutil.copytree collects the errors of its files in one that has no number.
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT) or f"[Errno {errno.ENOSPC}]" in str(error)
+    if full:
+        return SetupError(
+            f"no space left on the disk of {out.parent} for the package",
+            hint="free some space and run the same command again",
+        )
+    where = f": {error.filename}" if error.filename else ""
+    return SetupError(
+        f"the package cannot be written to {out}: {error.strerror or error}{where}",
+        hint=f"check that {out.parent} can be written to",
+    )

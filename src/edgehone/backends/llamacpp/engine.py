@@ -194,8 +194,15 @@ def command_line(
         # Prefixes stay in the slots. llama-server's further cache would take up to 8 GiB of memory.
         "--cache-ram", 0,
         "--threads", settings.get("decode_threads", threads), "--threads-batch", threads,
-        "--cache-type-k", settings.get("kv_cache", "f16"), "--cache-type-v", settings.get("kv_cache", "f16"),
+        *runtime_options(settings),
     ]  # fmt: skip
+    return [str(word) for word in words]
+
+
+def runtime_options(settings: Mapping[str, Any]) -> list[str]:
+    """Return the options of llama-server for the settings of a recipe, but for the threads."""
+    cache = settings.get("kv_cache", "f16")
+    words: list[Any] = ["--cache-type-k", cache, "--cache-type-v", cache]
     for name, option in (("batch", "--batch-size"), ("ubatch", "--ubatch-size")):
         words += [option, settings[name]] if name in settings else []
     if "flash_attention" in settings:

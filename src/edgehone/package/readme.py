@@ -1,0 +1,43 @@
+"""README.md of a package: what the target wrote, the warnings and notes, and how to verify the package."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from string import Template
+
+from edgehone.package.budget import shown
+from edgehone.package.document import Package
+
+
+def complete_readme(text: str, package: Package) -> str:
+    """Return README.md: the target's text, in which the notes follow the title, and the frame's own section."""
+    title, _, rest = text.partition("\n")
+    notes = "".join(
+        f"> {note[:1].upper()}{note[1:]}{'' if note.endswith('.') else '.'}\n>\n" for note in package.notes
+    )
+    template = Template(files("edgehone.package").joinpath("readme.md.template").read_text("utf-8"))
+    evidence = template.substitute(
+        recipe=package.recipe,
+        digest=package.bundle,
+        approval=_APPROVAL[package.approval],
+        edgehone=package.edgehone,
+        sizes="\n".join(
+            f"| {one.path} | {shown(one.bytes)} | {shown(one.limit) if one.limit else 'none'} |"
+            for one in package.fillings
+        ),
+        proof=", ".join(
+            f"{one.architecture} ({', '.join(one.features) or 'baseline'})" for one in package.proofs
+        ),
+    )
+    body = rest.strip("\n")
+    return "\n".join(
+        part for part in (f"{title}\n", notes.removesuffix(">\n"), f"{body}\n", evidence) if part.strip()
+    )
+
+
+_APPROVAL = {
+    "yes": "approved by its certificate",
+    "conditional": "approved by its certificate on conditions",
+    "no": "not approved by its certificate",
+    "none": "it has no certificate",
+}

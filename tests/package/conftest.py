@@ -1,0 +1,20 @@
+"""Fixtures of the tests of packages: the targets of the tests, and bundles of real backends."""
+
+from __future__ import annotations
+
+from importlib.metadata import EntryPoint
+
+import pytest
+
+from edgehone.package import registry
+from tests.serve.conftest import bundle_of
+
+__all__ = ["bundle_of", "registered"]
+
+
+@pytest.fixture
+def registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Register the target `boxed` of the tests beside the built-in ones."""
+    points = dict(registry._registered())
+    points["boxed"] = EntryPoint("boxed", "tests.package.boxed", registry.GROUP)
+    monkeypatch.setattr(registry, "_registered", lambda: points)

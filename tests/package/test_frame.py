@@ -1,0 +1,379 @@
+"""Making packages: what is checked before, what a package consists of, and that nothing is left behind."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from edgehone.attestation.errors import NotVerified
+from edgehone.attestation.keys import read_signing_key
+from edgehone.attestation.verify import verify_bundle
+from edgehone.bundle.schema import MANIFEST
+from edgehone.cli.main import main
+from edgehone.core.errors import InputError, SetupError
+from edgehone.package import registry
+from edgehone.package.budget import bytes_of_size
+from edgehone.package.document import read_package
+from edgehone.package.target import Target, Tool
+from edgehone.package.verify import verify_package
+from edgehone.package.write import Order, pack
+from tests.attestation.signed import certified, make_key, public
+from tests.finished import Finished
+from tests.package import boxed
+
+BOXED = cast(Target, boxed)
+
+
+def content(folder: Path) -> dict[str, tuple[bytes, int]]:
+    """Return the bytes and permissions of every file in a folder."""
+    return {
+        str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_mode)
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def order(out: Path, **options: str) -> Order:
+    return Order(BOXED, out, options)
+
+
+def test_a_package_is_the_same_each_time_and_carries_the_documents(
+    finished: Finished, tmp_path: Path
+) -> None:
+    bundle = certified(Path(shutil.copytree(finished.bundle, tmp_path / "bundle")), None)
+    first = pack(bundle, order(tmp_path / "first"))
+    elsewhere = Path(shutil.copytree(bundle, tmp_path / "other place" / "b"))
+    pack(elsewhere, order(tmp_path / "other place" / "second"))
+    assert content(first.path) == content(tmp_path / "other place" / "second")
+    package = read_package(first.path)
+    assert package == replace(first.package, digest=package.digest)
+    assert package.bundle == verify_bundle(bundle).digest and package.approval == "yes"
+    for name in ("manifest.json", "decision.json", "certificate.json", "bom.cdx.json", "notices/LICENSE"):
+        if (bundle / name).exists():
+            assert (first.path / "bundle" / name).read_bytes() == (bundle / name).read_bytes()
+    readme = (first.path / "README.md").read_text()
+    assert readme.startswith("# A box\n") and package.bundle in readme and str(tmp_path) not in readme
+    assert verify_package(first.path).bundle.certificate
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"bundle", "first", "other place"}
+
+
+def test_a_signed_package_is_verified_with_its_key_only(finished: Finished, tmp_path: Path) -> None:
+    key, foreign = make_key(tmp_path), make_key(tmp_path, "foreign")
+    bundle = Path(shutil.copytree(finished.bundle, tmp_path / "bundle"))
+    packed = pack(bundle, replace(order(tmp_path / "out"), key=read_signing_key(key)))
+    verified = verify_package(packed.path, public(key))
+    assert verified.signed_by and not verified.bundle.is_signed
+    with pytest.raises(NotVerified, match="signed with another key"):
+        verify_package(packed.path, public(foreign))
+    # A bundle that somebody else signed is refused, also in a package that the right key signed.
+    certified(bundle, foreign)
+    packed = pack(bundle, replace(order(tmp_path / "out"), key=read_signing_key(key)))
+    with pytest.raises(NotVerified, match=r"documents of its bundle.*signed with another key"):
+        verify_package(packed.path, public(key))
+    # A bundle's signature says nothing of what was put around it.
+    packed = pack(bundle, order(tmp_path / "out"))
+    with pytest.raises(NotVerified, match="the package is not signed"):
+        verify_package(packed.path, public(foreign))
+    with pytest.raises(NotVerified, match="signed with another key"):
+        pack(bundle, replace(order(tmp_path / "other"), trusted=public(key)))
+    assert not (tmp_path / "other").exists()
+
+
+def test_an_unapproved_bundle_is_packaged_only_when_asked(spoiled: Path, tmp_path: Path) -> None:
+    certified(spoiled, None, "no", ("quality was not shown",))
+    out = tmp_path / "out"
+    with pytest.raises(InputError, match="quality was not shown") as caught:
+        pack(spoiled, order(out))
+    assert "--unapproved" in str(caught.value.hint) and not out.exists()
+    packed = pack(spoiled, replace(order(out), unapproved=True))
+    assert packed.package.approval == "no"
+    assert any("quality was not shown" in note for note in packed.package.notes)
+    assert "not approved" in (out / "README.md").read_text()
+    assert main(["verify", str(out), "--approved"]) == 1
+
+
+def test_a_condition_of_the_approval_is_in_the_package(spoiled: Path, tmp_path: Path) -> None:
+    certified(spoiled, None, "conditional", ("somebody watches it",))
+    packed = pack(spoiled, order(tmp_path / "out"))
+    assert packed.package.approval == "conditional"
+    assert "somebody watches it" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_a_bundle_that_was_changed_is_refused_as_by_verify(spoiled: Path, tmp_path: Path) -> None:
+    weights = next((spoiled / "artifact").iterdir())
+    weights.write_bytes(b"another")
+    with pytest.raises(NotVerified, match=f"{weights.name} was changed") as caught:
+        pack(spoiled, order(tmp_path / "out"))
+    assert caught.value.exit_code == 1 == main(["verify", str(spoiled)])
+
+
+def test_a_bundle_that_changes_meanwhile_is_refused(spoiled: Path, tmp_path: Path) -> None:
+    with pytest.raises(NotVerified, match="changed"):
+        pack(spoiled, order(tmp_path / "out", fault="bundle changes"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [("converted", "is not the bundle's"), ("two entries", "2 entries"), ("link", "symbolic link")],
+)
+def test_what_a_target_must_not_do_is_noticed(
+    finished: Finished, tmp_path: Path, fault: str, told: str
+) -> None:
+    with pytest.raises(SetupError, match=told):
+        pack(finished.bundle, order(tmp_path / "out", fault=fault))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_failed_check_of_an_independent_tool_stops_the_package(finished: Finished, tmp_path: Path) -> None:
+    with pytest.raises(SetupError, match="does not pass lid: it does not close"):
+        pack(finished.bundle, order(tmp_path / "out", name="fails"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_package_over_its_budget_names_what_fills_it_and_what_would_fit(
+    finished: Finished, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError) as caught:
+        pack(finished.bundle, replace(order(tmp_path / "out"), budget=100))
+    assert "box.zip takes" in caught.value.message and "artifact/" in caught.value.message
+    assert "100 bytes" in caught.value.message
+    assert "a budget of" in str(caught.value.hint) and "price" in str(caught.value.hint)
+    assert not list(tmp_path.iterdir())
+    packed = pack(finished.bundle, replace(order(tmp_path / "out"), budget=10**9))
+    assert packed.package.budget == 10**9
+    assert {one.path: one.bytes for one in packed.package.fillings} == {
+        name: (tmp_path / "out" / name).stat().st_size for name in ("box.zip", "box.tar")
+    }
+
+
+def test_without_a_passing_candidate_a_budget_says_so(spoiled: Path, tmp_path: Path) -> None:
+    from edgehone.bundle.read import read
+    from edgehone.package.budget import check_budget, fillings
+    from edgehone.package.target import Deliverable
+
+    decision = read(spoiled).decision
+    none = replace(decision, candidates=tuple(replace(one, bytes=None) for one in decision.candidates))
+    page = [Deliverable("report.html", "a page", limit=10)]
+    found = fillings(spoiled, page, None, 10**9)
+    with pytest.raises(InputError) as caught:
+        check_budget(found, page, none, 5)
+    assert "no candidate" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("text", ["nonsense", "-1MB", "0", "10 parsecs", "1e3MB", ""])
+def test_a_budget_that_is_no_size_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match="--budget is"):
+        bytes_of_size(text, "--budget")
+
+
+def test_sizes_are_read() -> None:
+    sizes = {
+        "100MB": 10**8,
+        "<50MB": 5 * 10**7,
+        "64 MiB": 64 << 20,
+        "1.5kb": 1500,
+        "7": 7,
+        "<= 2GB": 2 * 10**9,
+    }
+    assert {text: bytes_of_size(text, "") for text in sizes} == sizes
+
+
+def test_a_missing_tool_is_named_with_its_package(
+    finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tools = (Tool("no-such-aapt", "aapt"), Tool("no-such-signer", "apksigner"), Tool("no-such", "npm i such"))
+    monkeypatch.setattr(boxed, "TOOLS", tools)
+    with pytest.raises(SetupError, match="no-such-aapt, no-such-signer, no-such, which") as caught:
+        pack(finished.bundle, order(tmp_path / "out"))
+    assert caught.value.hint == "apt install aapt apksigner; npm i such" and caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [({"colours": "red"}, "did you mean 'colour'"), ({"colour": "geen"}, "did you mean 'green'")],
+)
+def test_a_wrong_option_is_refused(
+    finished: Finished, tmp_path: Path, options: dict[str, str], told: str
+) -> None:
+    with pytest.raises(InputError, match=told):
+        pack(finished.bundle, order(tmp_path / "out", **options))
+
+
+def test_an_unknown_target_is_refused_with_the_nearest() -> None:
+    with pytest.raises(InputError, match="did you mean 'desktop'"):
+        registry.load("desktp")
+
+
+def test_other_peoples_files_are_never_replaced(finished: Finished, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    pack(finished.bundle, order(out))  # an empty folder
+    pack(finished.bundle, order(out, colour="green"))  # an older package
+    assert read_package(out).options["colour"] == "green"
+    (out / "mine.txt").write_text("mine")
+    with pytest.raises(InputError, match=r"mine\.txt"):
+        pack(finished.bundle, order(out))
+    assert (out / "mine.txt").read_text() == "mine"
+    with pytest.raises(InputError, match="is in the bundle"):
+        pack(finished.bundle, order(finished.bundle / "package"))
+    with pytest.raises(InputError, match="is in the bundle"):
+        pack(finished.bundle, order(finished.bundle))
+    (tmp_path / "file").write_text("a file")
+    with pytest.raises(InputError, match="not a folder"):
+        pack(finished.bundle, order(tmp_path / "file"))
+    (tmp_path / "linked").symlink_to(out)
+    with pytest.raises(InputError, match="not a folder"):
+        pack(finished.bundle, order(tmp_path / "linked"))
+
+
+def test_a_killed_process_leaves_the_older_package(finished: Finished, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    pack(finished.bundle, order(out))
+    before = content(out)
+    script = (
+        "import sys; from pathlib import Path; from edgehone.package.write import Order, pack;"
+        "from tests.package import boxed;"
+        "pack(Path(sys.argv[1]), Order(boxed, Path(sys.argv[2]), {'fault': 'killed'}))"
+    )
+    words = [sys.executable, "-c", script, str(finished.bundle), str(out)]
+    done = subprocess.run(words, cwd=Path(__file__).parents[2], check=False)
+    assert done.returncode == -9 and content(out) == before and verify_package(out)
+    assert (tmp_path / ".out.partial" / "half").exists()
+    pack(finished.bundle, order(out, colour="green"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
+
+
+def test_a_full_disk_leaves_nothing(finished: Finished, tmp_path: Path) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=8m", "none", str(small)], check=False, capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip("mounting a small file system needs root")
+    try:
+        pack(finished.bundle, order(small / "out"))
+        before = content(small / "out")
+        with pytest.raises(SetupError, match="no space left") as caught:
+            pack(finished.bundle, order(small / "out", fault="large"))
+        assert "free some space" in str(caught.value.hint)
+        assert content(small / "out") == before
+        assert [path.name for path in small.iterdir()] == ["out"]
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
+
+
+def test_times_before_zip_archives_and_times_that_are_none(spoiled: Path, tmp_path: Path) -> None:
+    from edgehone.bundle.read import read
+    from edgehone.package.write import time_of
+
+    bundle = read(spoiled)
+
+    def created(text: str) -> int:
+        return time_of(replace(bundle, manifest=replace(bundle.manifest, created=text)))
+
+    assert created("2026-11-28T14:03:00+00:00") == created("2026-11-28T14:03:00") == 1795874580
+    assert created("1970-01-01T00:00:00+00:00") == 315532800
+    with pytest.raises(InputError, match="which is no time"):
+        created("yesterday")
+
+
+def test_the_command_makes_and_verifies_a_package(
+    finished: Finished, registered: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = str(tmp_path / "out")
+    assert (
+        main(
+            [
+                "package",
+                str(finished.bundle),
+                "--for",
+                "boxed",
+                "--out",
+                out,
+                "--set",
+                "colour=green",
+                "--json",
+            ]
+        )
+        == 0
+    )
+    told = json.loads(capsys.readouterr().out)
+    assert told["package"]["options"] == {"colour": "green", "name": "box"}
+    assert [one["outcome"] for one in told["checks"]] == ["passed", "skipped"]
+    assert main(["verify", out]) == 0
+    shown = capsys.readouterr().out
+    assert "boxed" in shown and "the package is not signed" in shown
+    with zipfile.ZipFile(tmp_path / "out" / "box.zip", "a") as archive:
+        archive.writestr("more", "more")
+    assert main(["verify", out]) == 1
+    assert "box.zip was changed" in capsys.readouterr().err
+    shutil.rmtree(tmp_path / "out" / "bundle")
+    assert main(["verify", out]) == 1
+    assert main(["package", "--list"]) == 0 and "boxed: a ZIP" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--for", "bxed"], "did you mean 'boxed'"),
+        (["--for", "boxed", "--set", "colour"], "--set is 'colour'"),
+        (["--for", "boxed", "--set", "colour=red", "--set", "colour=green"], "--set gives colour twice"),
+        (["--for", "boxed", "--budget", "nonsense"], "--budget is 'nonsense'"),
+        (["--for", "boxed", "--budget", ""], "--budget is ''"),
+        ([], "--for TARGET is missing"),
+    ],
+)
+def test_a_wrong_command_line_is_refused(
+    finished: Finished, registered: None, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    words: list[str], told: str,
+) -> None:  # fmt: skip
+    assert main(["package", str(finished.bundle), "--out", str(tmp_path / "out"), *words]) == 2
+    assert told in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_package_that_says_something_else_than_its_bundle_is_refused(
+    finished: Finished, tmp_path: Path
+) -> None:
+    from edgehone.bundle.schema import digest_of
+
+    pack(finished.bundle, order(tmp_path / "out"))
+    path = tmp_path / "out" / "package.json"
+    original = json.loads(path.read_text())
+
+    def rewritten(**values: object) -> str:
+        data = original | values
+        path.write_text(json.dumps(data | {"digest": digest_of(data)}))
+        with pytest.raises(NotVerified) as caught:
+            verify_package(tmp_path / "out")
+        return caught.value.message
+
+    for name, value in {
+        "approval": "yes",
+        "recipe": "null/another",
+        "bundle": "0" * 64,
+        "artifact": "x",
+    }.items():
+        assert f"says another {name}" in rewritten(**{name: value})
+    weights = next(one for one in original["carried"] if one["at"].startswith("box.zip"))
+    assert "is not a file of the package" in rewritten(carried=[weights | {"at": "../out/box.zip!x"}])
+    assert "is not the bundle's decision.json" in rewritten(carried=[weights | {"bundle": "decision.json"}])
+    assert "another size" in rewritten(deliverables=[{"path": "..", "what": "everything"}])
+    assert "another size" in rewritten(fillings=[one | {"bytes": 1} for one in original["fillings"]])
+    path.write_text(json.dumps(original | {"notes": ["perfect"]}))
+    with pytest.raises(NotVerified, match=r"package\.json was changed"):
+        verify_package(tmp_path / "out")
+    path.write_text("{")
+    assert main(["verify", str(tmp_path / "out")]) == 1
+    assert (tmp_path / "out" / "bundle" / MANIFEST).exists()
