@@ -141,7 +141,9 @@ def test_files_that_change_before_the_engine_reads_them_are_noticed(
     engine, started = LanguageEngine(found, print), LanguageEngine._start
 
     def change_and_start(self: LanguageEngine) -> Link:
-        (spoiled / "report.html").write_text("all is well")  # after the first look, and nothing that a canary shows
+        (spoiled / "report.html").write_text(
+            "all is well"
+        )  # after the first look, and nothing that a canary shows
         return started(self)
 
     monkeypatch.setattr(LanguageEngine, "_start", change_and_start)

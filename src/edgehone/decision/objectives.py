@@ -24,6 +24,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from edgehone.core.figure import Figure
+from edgehone.decision import pairs
 from edgehone.decision.decision import Candidate
 from edgehone.inputs.workload import OBJECTIVES
 
@@ -86,12 +87,22 @@ def logarithms(candidate: Candidate) -> dict[str, Logs | None]:
 
 def _speed_logs(candidate: Candidate) -> Logs | None:
     latency = candidate.figure("workload_latency_ms")
-    return _negated(_speedup_logs(candidate)) if latency.predicted else _inverse(latency)
+    if latency.predicted:
+        return _negated(_speedup_logs(candidate))
+    return _over_rounds(candidate, "speed", _inverse(latency))
 
 
 def _throughput_logs(candidate: Candidate) -> Logs | None:
     rate = candidate.figure("requests_per_s")
-    return _negated(_speedup_logs(candidate) if rate.predicted else _inverse(rate))
+    if rate.predicted:
+        return _negated(_speedup_logs(candidate))
+    return _negated(_over_rounds(candidate, "throughput", _inverse(rate)))
+
+
+def _over_rounds(candidate: Candidate, objective: str, logs: Logs | None) -> Logs | None:
+    """Return the logarithm with the interval over the rounds of the run, if they are known."""
+    half = pairs.within_run(candidate, objective)
+    return logs if logs is None or half is None else Logs(logs.value, half, half)
 
 
 def _speedup_logs(candidate: Candidate) -> Logs | None:

@@ -53,6 +53,21 @@ def ahead(one: Candidate, other: Candidate, objective: str) -> tuple[float, floa
     return found.value, found.high - found.value
 
 
+def within_run(candidate: Candidate, objective: str) -> float | None:
+    """Return half the width of the interval of the logarithm of "speed" or "throughput" over the rounds of this run.
+
+    It leaves out how the machine drifts from run to run, which is the same for all candidates. None with fewer than two
+    rounds.
+    """
+    column = 2 if objective == "throughput" else 1
+    logs = [math.log(each[column]) for each in _rounds(candidate).values()]
+    if len(logs) < 2:
+        return None
+    found = trimmed_interval(logs)
+    assert found.high is not None
+    return found.high - found.value
+
+
 def _log_ratios(one: Candidate, other: Candidate, objective: str) -> list[float]:
     """Return the logarithm of the ratio of each pair of rounds, above 0 where `one` is better."""
     mine, theirs = _rounds(one), _rounds(other)

@@ -16,6 +16,7 @@ from edgehone.core import config
 from edgehone.core.events import Event
 from edgehone.decision.decision import Decision
 from edgehone.optimize.evaluate import bottleneck, measure, parity
+from edgehone.optimize.evaluate.drift import include_drift
 from edgehone.optimize.evaluate.evaluators import score_original
 from edgehone.optimize.evaluate.speed_rounds import Contest, in_epoch
 from edgehone.optimize.evaluate.verify_on_target import verify_on_target
@@ -102,6 +103,7 @@ def _run(setup: Setup, clock: Clock | None) -> Decision:
         chosen = chosen_trial(trials, original, required, weights)
         bottleneck.add_bottleneck(ctx, original, chosen, trials)
         measure.sweep_finalists(ctx, original, chosen)
+        notes = include_drift(ctx, [original.baseline, *trials])
 
     ctx.emit(Event("", detail="deciding"))
     decide = partial(make_decision, setup, original, trials, weights, notes)

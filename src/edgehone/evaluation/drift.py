@@ -1,0 +1,125 @@
+"""How much a machine's own speed varies from run to run, from the latencies of the same artifacts in earlier runs.
+
+The rounds of one run lie minutes apart at most. A shared host, a warm processor or another power source changes its
+speed over hours, which rounds of one run cannot show: an interval from them alone is too narrow for what the artifact
+takes tomorrow. The model is ln(latency of artifact a in run r) = level of a + effect of r + the run's own error. The
+effects of the runs are a random sample of this machine's states (a one-way random-effects model, as in Searle, Casella
+and McCulloch, Variance Components, 1992, with the artifacts' levels as fixed effects).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from edgehone.core.figure import Figure
+from edgehone.evaluation.speed import LOADS, UNITS
+from edgehone.evaluation.statistics import t_quantile
+
+# Runs that began within this time of one another saw the machine in the same state, and count once.
+APART_SECONDS = 300.0
+# With fewer runs the t quantile (12.7 with one degree of freedom) says nothing useful.
+LEAST_RUNS = 3
+# Figures that follow the machine's speed. The variation within a run and the time to open an artifact do not.
+FOLLOWING = tuple(name for name in UNITS if name not in (*LOADS, "latency_cv"))
+_ROUNDS_OF_FIT = 30
+
+
+@dataclass(frozen=True)
+class Run:
+    """The latencies of one run in milliseconds, by artifact. `at`: seconds since 1970."""
+
+    at: float
+    latencies: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Drift:
+    """`half` is half the width of the 95 % interval of a run's effect, as a natural logarithm, from `runs` runs."""
+
+    half: float
+    runs: int
+
+    def widen(self, figure: Figure) -> Figure:
+        """Return a figure whose interval includes the drift; one without a value or an interval stays as it is."""
+        if (
+            figure.value is None
+            or figure.predicted
+            or not figure.low
+            or figure.high is None
+            or figure.low <= 0
+        ):
+            return figure
+        down = math.hypot(math.log(figure.value / figure.low), self.half)
+        up = math.hypot(math.log(figure.high / figure.value), self.half)
+        return replace(figure, low=figure.value * math.exp(-down), high=figure.value * math.exp(up))
+
+    def __str__(self) -> str:
+        """Return it in words."""
+        return (
+            f"this machine's own speed varied by up to {math.expm1(self.half):.0%} between {self.runs} runs; the "
+            "intervals of times and rates include that"
+        )
+
+
+def drift_of(runs: Iterable[Run]) -> Drift | None:
+    """Return the drift of a machine, None if too few runs have measured the same artifacts."""
+    measured = [
+        {name: math.log(value) for name, value in run.latencies.items() if value > 0} for run in _apart(runs)
+    ]
+    tables = _with_common_artifacts(measured)
+    free = len(tables) - _groups(tables)
+    if free < LEAST_RUNS - 1:
+        return None
+    effects = _effects(tables)
+    deviation = math.sqrt(sum(effect**2 for effect in effects) / free)
+    return Drift(t_quantile(free) * deviation, len(tables))
+
+
+def _apart(runs: Iterable[Run]) -> list[Run]:
+    """Return the runs that began in different states of the machine."""
+    kept: list[Run] = []
+    for run in sorted(runs, key=lambda one: one.at):
+        if not kept or run.at - kept[-1].at >= APART_SECONDS:
+            kept.append(run)
+    return kept
+
+
+def _with_common_artifacts(tables: Sequence[Mapping[str, float]]) -> list[Mapping[str, float]]:
+    """Leave out artifacts of one run only, which tell nothing of the run's effect, and runs without others."""
+    counts: dict[str, int] = {}
+    for name in (name for table in tables for name in table):
+        counts[name] = counts.get(name, 0) + 1
+    common = [{name: value for name, value in table.items() if counts[name] > 1} for table in tables]
+    return [table for table in common if table]
+
+
+def _groups(tables: Sequence[Mapping[str, float]]) -> int:
+    """Return into how many groups the runs fall that have no artifact in common. Each costs a degree of freedom."""
+    groups: list[set[str]] = []
+    for table in tables:
+        joined = set(table)
+        apart = []
+        for group in groups:
+            if group & joined:
+                joined |= group
+            else:
+                apart.append(group)
+        groups = [*apart, joined]
+    return len(groups)
+
+
+def _effects(tables: Sequence[Mapping[str, float]]) -> list[float]:
+    """Fit the model by least squares: means over runs and over artifacts in turn, until they settle."""
+    effects = [0.0] * len(tables)
+    for _ in range(_ROUNDS_OF_FIT):
+        values: dict[str, list[float]] = {}
+        for table, effect in zip(tables, effects, strict=True):
+            for name, value in table.items():
+                values.setdefault(name, []).append(value - effect)
+        levels = {name: sum(each) / len(each) for name, each in values.items()}
+        effects = [
+            sum(value - levels[name] for name, value in table.items()) / len(table) for table in tables
+        ]
+    return effects

@@ -1,0 +1,94 @@
+"""The drift of a machine from run to run: intervals that include it cover what the artifact takes in the long run."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from edgehone.core.figure import Figure
+from edgehone.evaluation.drift import APART_SECONDS, Drift, Run, drift_of
+
+
+def runs(effects: np.ndarray, own: np.ndarray, apart: float = APART_SECONDS) -> list[Run]:
+    """Return runs of three artifacts of 50, 80 and 200 ms. `own` is each one's own error: runs x artifacts."""
+    levels = np.log([50.0, 80.0, 200.0])
+    return [
+        Run(1e9 + apart * at, dict(zip("abc", np.exp(levels + effect + each).tolist(), strict=True)))
+        for at, (effect, each) in enumerate(zip(effects, own, strict=True))
+    ]
+
+
+def test_intervals_with_the_drift_cover_the_long_run_mean() -> None:
+    """Simulated runs whose machine varies by 10 % while their rounds agree within 2 %."""
+    draw = np.random.default_rng(1)
+    plain = wide = 0
+    for _ in range(600):
+        count = int(draw.integers(3, 12))
+        effects, own = draw.normal(0, 0.1, count), draw.normal(0, 0.02, (count, 3))
+        drift = drift_of(runs(effects, own))
+        assert drift is not None and drift.runs == count
+        value = 50 * math.exp(effects[-1] + own[-1, 0])
+        figure = Figure(value, value * math.exp(-0.04), value * math.exp(0.04), 5, "ms")
+        wider = drift.widen(figure)
+        assert figure.low and figure.high and wider.low and wider.high
+        plain += figure.low <= 50 <= figure.high
+        wide += wider.low <= 50 <= wider.high
+    assert plain < 0.5 * 600
+    assert wide >= 0.93 * 600
+
+
+def test_a_steady_machine_changes_nothing() -> None:
+    drift = drift_of(runs(np.zeros(4), np.zeros((4, 3))))
+    assert drift is not None and drift.half == pytest.approx(0, abs=1e-9)
+    figure = Figure(50.0, 49.0, 52.0, 5, "ms")
+    assert drift.widen(figure).low == pytest.approx(49.0)
+    assert drift.widen(figure).high == pytest.approx(52.0)
+
+
+def test_runs_in_the_same_state_count_once() -> None:
+    effects, own = np.array([0.0, 0.1, 0.0, 0.1, 0.0]), np.zeros((5, 3))
+    assert drift_of(runs(effects, own, apart=APART_SECONDS / 2)) == drift_of(runs(effects[::2], own[::2]))
+    assert drift_of(runs(effects, own, apart=1.0)) is None
+
+
+def test_too_few_common_artifacts_tell_nothing() -> None:
+    effects, own = np.array([0.0, 0.1, 0.2]), np.zeros((3, 3))
+    some = runs(effects, own)
+    assert drift_of(some[:2]) is None
+    assert drift_of([]) is None
+    apart = [
+        Run(one.at, {f"{name}{at}": ms for name, ms in one.latencies.items()}) for at, one in enumerate(some)
+    ]
+    assert drift_of(apart) is None
+    # Two groups of two runs: two degrees of freedom, as three runs of one group have.
+    others = [Run(one.at + 5e5, {"z": 2 * one.latencies["c"]}) for one in some[:2]]
+    found = drift_of([*some[:2], *others])
+    assert found is not None and found.runs == 4
+    assert found.half == pytest.approx(4.302653 * math.sqrt(4 * 0.05**2 / 2), rel=1e-4)
+
+
+def test_a_missing_artifact_does_not_shift_a_run() -> None:
+    draw = np.random.default_rng(2)
+    full = runs(draw.normal(0, 0.05, 6), np.zeros((6, 3)))
+    holes = [
+        Run(one.at, {n: v for n, v in one.latencies.items() if (n, at) != ("c", 2)})
+        for at, one in enumerate(full)
+    ]
+    found, complete = drift_of(holes), drift_of(full)
+    assert found is not None and complete is not None
+    assert found.half == pytest.approx(complete.half, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    "figure",
+    [
+        Figure.missing("not measured", "ms"),
+        Figure(50.0, None, None, 1, "ms"),
+        Figure.prediction(50.0, 1.5, "ms"),
+        Figure(50.0, 0.0, 90.0, 3, "ms"),
+    ],
+)
+def test_figures_without_a_measured_interval_stay(figure: Figure) -> None:
+    assert Drift(0.2, 5).widen(figure) == figure
