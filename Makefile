@@ -1,5 +1,5 @@
 # Everything a developer or CI types. The two that a newcomer needs: make demo, make test.
-.PHONY: setup demo test test-fast test-all check docs bench bench-recipes bench-search bench-mixed bench-real bench-verdict bench-serving bench-verify clean
+.PHONY: setup demo test test-fast test-all check docs bench bench-recipes bench-search bench-mixed bench-real bench-verdict bench-serving bench-verify bench-packages clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -80,6 +80,10 @@ bench-serving: setup
 
 bench-verify: setup
 	$(BIN)/python -m benchmarks.verifying
+
+bench-packages: setup
+	$(BIN)/edgehone backends install
+	$(BIN)/python -m benchmarks.packages
 
 bench-mixed: setup
 	$(BIN)/edgehone backends install

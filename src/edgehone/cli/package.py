@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--conform",
         metavar="TARGET",
-        help="check that a target does what it must, with BUNDLE packages of it too",
+        help="run the checks that every target must pass; with BUNDLE also those of its packages",
     )
     parser.add_argument("--out", metavar="DIR", help="folder of the package (default: BUNDLE-TARGET)")
     parser.add_argument(

@@ -7,8 +7,13 @@ import json
 import os
 import socket
 import subprocess
+import tempfile
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+
+from edgehone.core.errors import SetupError
 
 _SECONDS = 300.0
 
@@ -31,31 +36,46 @@ def completion(
     script: Path, program: str, canary: tuple[list[int], list[int]], scratch: Path
 ) -> list[int] | str:
     """Return the ids that llama-server gives after the prompt of a canary, or why there are none."""
-    address = scratch / "s.sock"
-    log = scratch / "llama-server.log"
-    environment = {**os.environ, "LLAMA_SERVER": program, "HOST": str(address)}
-    with (
-        log.open("wb") as output,
-        subprocess.Popen(
-            ["sh", str(script), "--no-webui", "--offline"],
-            stdout=output,
-            stderr=output,
-            env=environment,
-            cwd=scratch,
-        ) as process,
-    ):
-        try:
-            if not _is_ready(address, process):
-                return f"llama-server did not start: {_last_line(log)}"
-            body = {
-                "prompt": canary[0], "n_predict": len(canary[1]), "temperature": 0, "return_tokens": True,
-                "ignore_eos": False, "cache_prompt": False,
-            }  # fmt: skip
+    body = {
+        "prompt": canary[0], "n_predict": len(canary[1]), "temperature": 0, "return_tokens": True,
+        "cache_prompt": False,
+    }  # fmt: skip
+    try:
+        with _running(["sh", str(script), "--no-webui", "--offline"], program, scratch) as address:
             status, answer = _post(address, "/completion", body)
-            return list(answer["tokens"]) if status == 200 else f"llama-server answered {status}: {answer}"
-        finally:
-            process.kill()
-            address.unlink(missing_ok=True)
+    except _NotStarted as reason:
+        return f"llama-server did not start: {reason}"
+    return list(answer["tokens"]) if status == 200 else f"llama-server answered {status}: {answer}"
+
+
+def seconds_until_ready(words: Sequence[str], program: str, scratch: Path) -> float:
+    """Return how long a command that starts llama-server takes until it is ready. Raises SetupError if it ends."""
+    begun = time.perf_counter()
+    try:
+        with _running(words, program, scratch):
+            return time.perf_counter() - begun
+    except _NotStarted as reason:
+        raise SetupError(f"llama-server did not start: {reason}", hint=" ".join(words)) from reason
+
+
+class _NotStarted(Exception):
+    """The server ended, or did not become ready in time; the message is the last line of its log."""
+
+
+@contextmanager
+def _running(words: Sequence[str], program: str, scratch: Path) -> Iterator[Path]:
+    """Run a llama-server that listens on a Unix socket, and yield the socket when it is ready."""
+    log = scratch / "llama-server.log"
+    with tempfile.TemporaryDirectory() as place, log.open("wb") as output:
+        address = Path(place) / "s.sock"  # the path of a socket may have 107 bytes
+        environment = {**os.environ, "LLAMA_SERVER": program, "HOST": str(address)}
+        with subprocess.Popen(words, stdout=output, stderr=output, env=environment, cwd=scratch) as process:
+            try:
+                if not _is_ready(address, process):
+                    raise _NotStarted(_last_line(log))
+                yield address
+            finally:
+                process.kill()
 
 
 def _is_ready(address: Path, process: subprocess.Popen[bytes]) -> bool:
@@ -68,7 +88,7 @@ def _is_ready(address: Path, process: subprocess.Popen[bytes]) -> bool:
                 return True
         except (OSError, http.client.HTTPException):
             pass  # it is not listening yet
-        time.sleep(0.05)
+        time.sleep(0.01)
     return False
 
 

@@ -59,7 +59,7 @@ def _env(name: str, needs: Needs) -> Env | None:
 
 def _llama_server(folder: Path, place: Path, scratch: Path) -> Check:
     name = "llama-server generates a canary with start.sh"
-    program = shutil.which("llama-server") or _own_server()
+    program = shutil.which("llama-server") or own_server()
     canary = _canary(folder)
     if program is None:
         return Check(name, "skipped", f"llama-server is not installed: {_INSTALL}llamacpp")
@@ -69,7 +69,8 @@ def _llama_server(folder: Path, place: Path, scratch: Path) -> Check:
     return _compared(name, answer, canary[1])
 
 
-def _own_server() -> str | None:
+def own_server() -> str | None:
+    """Return the llama-server among edgehone's toolchains, None if it was not built."""
     env = _env(llamacpp.NAME, llamacpp.NEEDS)
     program = env.toolchain / "bin" / "llama-server" if env and env.toolchain else None
     return str(program) if program and program.is_file() else None
