@@ -138,7 +138,8 @@ def test_every_value_of_the_table_says_what_is_done() -> None:
     for key, values in deployment._table()["settings"].items():
         for value, rule in values.items():
             assert "met" in rule or "nearest" in rule, f"{key}: {value}"
-            assert rule.keys() <= {"met", "nearest", "option"} and "=" in rule.get("option", "=")
+            assert rule.keys() <= {"met", "nearest", "options"}
+            assert all(option.partition("=")[2] for option in rule.get("options", ()))
 
 
 def test_a_block_becomes_options_a_budget_and_notes(
@@ -155,6 +156,22 @@ def test_a_block_becomes_options_a_budget_and_notes(
     assert "asks for quantization q4_k_m; the bundle has Q4_0+gptq" in quantization
     assert "llamacpp/Q4_K_V+gptq comes nearest: " in quantization
     assert "memory_management: conservative" in memory and "nearest: the runtime settings" in memory
+
+
+def test_the_first_option_that_the_target_has_is_taken(
+    files: tuple[Path, Path], finished: Finished, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = as_if(read(finished.bundle), "openvino", "int8")
+    intel = block_for(read_blocks(files[1]), "ovms", bundle)
+    both = (
+        Option("acceleration", "of the model", None, ("cpu", "cpu_gpu_auto")),
+        Option("device", "of the image"),
+    )
+    assert wishes_of(intel, with_options(monkeypatch, *both), bundle).options == {
+        "acceleration": "cpu_gpu_auto"
+    }
+    image = (Option("acceleration", "of the model", None, ("cpu",)), Option("device", "of the image"))
+    assert wishes_of(intel, with_options(monkeypatch, *image), bundle).options == {"device": "gpu"}
 
 
 def test_the_quantization_that_was_asked_for_needs_no_note(

@@ -18,12 +18,15 @@ from tests.finished import list_again
 from tests.package.test_desktop import program_file
 
 DESKTOP = registry.load("desktop")
+pytestmark = [pytest.mark.real, pytest.mark.xdist_group("engines")]
 
 
-@pytest.mark.real
 @pytest.mark.parametrize(
     ("name", "program"),
-    [("llamacpp", "llama-server generates a canary"), ("openvino", "openvino_genai generates a canary")],
+    [
+        ("llamacpp", "llama-server generates a canary"),
+        pytest.param("openvino", "openvino_genai generates a canary", marks=pytest.mark.long),
+    ],
 )
 def test_the_programs_give_the_canaries_answers(
     bundle_of: Callable[[str], Path], tmp_path: Path, name: str, program: str
@@ -45,7 +48,6 @@ def test_the_programs_give_the_canaries_answers(
     assert not (tmp_path / "two").exists()
 
 
-@pytest.mark.real
 @pytest.mark.long
 def test_the_suite_of_targets_passes_with_all_programs(
     bundle_of: Callable[[str], Path], tmp_path: Path

@@ -145,8 +145,8 @@ def wishes_of(block: Block, target: Target, bundle: Bundle) -> Wishes:
     options = dict[str, str]()
     for key, value in block.asked.items():
         if rule := _table()["settings"].get(key, {}).get(value):
-            name, _, chosen = rule.get("option", "").partition("=")
-            if any(one.name == name and chosen in (one.choices or (chosen,)) for one in target.OPTIONS):
+            if offered := next((one for one in rule.get("options", ()) if _offers(target, one)), None):
+                name, _, chosen = offered.partition("=")
                 options[name] = chosen
             elif "met" not in rule:
                 asked = (
@@ -154,6 +154,12 @@ def wishes_of(block: Block, target: Target, bundle: Bundle) -> Wishes:
                 )
                 notes.append(f"{asked}; nearest: {rule['nearest']}")
     return Wishes(options, min(sizes, default=None), tuple(notes))
+
+
+def _offers(target: Target, option: str) -> bool:
+    """Return True if a target has an option that may have that value."""
+    name, _, value = option.partition("=")
+    return any(one.name == name and value in (one.choices or (value,)) for one in target.OPTIONS)
 
 
 def _unmet_backend(block: Block, bundle: Bundle) -> tuple[str, str] | None:
