@@ -1,6 +1,6 @@
 #!/bin/sh
 # Programs that tests talk to and pip does not bring: a browser for report.html, an SSH server for devices over SSH,
-# openssl for certificates, and for the registry an OCI registry, skopeo, and PostgreSQL.
+# openssl for certificates, for the registry an OCI registry, skopeo, and PostgreSQL, and what builds and starts images.
 # Debian as root: what is missing is installed. Elsewhere it is named, and the tests that need it are skipped, which they
 # are never where CI is set.
 set -eu
@@ -11,6 +11,10 @@ command -v ssh >/dev/null 2>&1 || missing="$missing openssh-client"
 command -v openssl >/dev/null 2>&1 || missing="$missing openssl"
 command -v docker-registry >/dev/null 2>&1 || missing="$missing docker-registry"
 command -v skopeo >/dev/null 2>&1 || missing="$missing skopeo"
+command -v buildah >/dev/null 2>&1 || missing="$missing buildah"
+command -v mmdebstrap >/dev/null 2>&1 || missing="$missing mmdebstrap"
+command -v podman >/dev/null 2>&1 || missing="$missing podman"
+command -v runc >/dev/null 2>&1 || missing="$missing runc"
 ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null 2>&1 || missing="$missing postgresql"
 [ -n "$missing" ] || exit 0
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -31,13 +31,22 @@ class Needs:
     function `module:function` that compiles what no package provides: the environment's Python calls it once with an
     empty folder, and every worker gets that folder as `WorkerJob.toolchain`. `versions` are the distributions whose
     versions `edgehone backends` shows. `environment` names another backend whose environment this one shares; both
-    must have the same lock and toolchain.
+    must have the same lock and toolchain. `runtime` maps a kind of model ("language", "graph") to the distributions of
+    the lock that running an artifact needs; the others only build. A kind that is missing needs all of them.
     """
 
     lock: Path | None = None
     toolchain: str | None = None
     versions: tuple[str, ...] = ()
     environment: str | None = None
+    runtime: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def to_run(self, kind: str) -> Needs:
+        """Return what running an artifact of this kind needs: an override may lack what only builds."""
+        runtime = self.runtime.get(kind)
+        if runtime is None:
+            return self
+        return replace(self, versions=tuple(name for name in self.versions if name in runtime))
 
 
 @dataclass(frozen=True)

@@ -160,7 +160,7 @@ def job_of(
     check_runnable(bundle, home_path() / "digests")
     recipe = bundle.manifest.recipe
     name = recipe["backend"]
-    env = environment.ensure(name, registry.load(name).NEEDS, on_progress)
+    env = environment.ensure(name, registry.load(name).NEEDS.to_run(bundle.manifest.kind), on_progress)
     if drifted := bundle.drifted(env.versions):
         on_progress(
             f"note: installed packages differ from those the bundle was proven with: {', '.join(drifted)}"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from edgehone.core.errors import InputError
 from edgehone.decision.decision import Candidate, Decision
@@ -35,15 +36,20 @@ def shown(size: float) -> str:
 
 
 def fillings(
-    folder: Path, deliverables: Sequence[Deliverable], asked: int | None, default: int | None
+    folder: Path,
+    deliverables: Sequence[Deliverable],
+    asked: int | None,
+    default: int | None,
+    named: Mapping[str, Mapping[str, int]] = MappingProxyType({}),
 ) -> tuple[Filling, ...]:
-    """Return what fills each deliverable of a package.
+    """Return what fills each deliverable of a package: the parts that the target has `named`, or else its files.
 
     Its limit is the one that the user has `asked` for, else its own, else the target's `default`.
     """
     found = []
     for one in deliverables:
-        parts = parts_of(folder / one.path)
+        parts = named.get(one.path) or parts_of(folder / one.path)
+        parts = dict(sorted(parts.items(), key=lambda item: (-item[1], item[0])))
         largest = dict(list(parts.items())[:_PARTS])
         if rest := sum(parts.values()) - sum(largest.values()):
             largest["everything else"] = rest

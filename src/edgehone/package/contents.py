@@ -6,7 +6,7 @@ import hashlib
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -73,6 +73,44 @@ def digest_member(folder: Path, at: str) -> str:
         except BROKEN as error:
             raise NotVerified(f"{at} cannot be read in the package: {error}", hint=_HINT) from error
     return digest.hexdigest()
+
+
+def digest_members(folder: Path, places: Iterable[str]) -> dict[str, str]:
+    """Return the SHA-256 of files of a package. A tar archive, which has no index, is read once for all its members.
+
+    Raises NotVerified, as `digest_member` does.
+    """
+    found: dict[str, str] = {}
+    archives: dict[str, list[str]] = {}
+    for at in places:
+        archive, _, name = at.rpartition("!")
+        if not archive or "!" in archive or archive.endswith(ZIPS):
+            found[at] = digest_member(folder, at)
+        else:
+            archives.setdefault(archive, []).append(name)
+    for archive, names in archives.items():
+        digests = _digests_of_tar(folder, archive, set(names))
+        found |= {f"{archive}!{name}": digest for name, digest in digests.items()}
+    return found
+
+
+def _digests_of_tar(folder: Path, archive: str, wanted: set[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    try:
+        with tarfile.open(folder / archive) as opened:
+            for member in opened:
+                if member.name not in wanted:
+                    continue
+                file = opened.extractfile(member) if member.isreg() else None
+                # Of two entries of one name, programs differ in which they take.
+                if file is None or member.name in found:
+                    raise KeyError(f"{member.name} is not a file, or one of several of this name")
+                found[member.name] = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+        if missing := wanted - set(found):
+            raise KeyError(f"no entry is called {min(missing)}")
+    except BROKEN as error:
+        raise NotVerified(f"{archive} cannot be read in the package: {error}", hint=_HINT) from error
+    return found
 
 
 def parts_of(path: Path) -> dict[str, int]:

@@ -74,12 +74,16 @@ class Carried:
 
 @dataclass(frozen=True)
 class Built:
-    """What a target wrote into the package's folder. `readme` is the text of README.md, in Markdown."""
+    """What a target wrote into the package's folder. `readme` is the text of README.md, in Markdown.
+
+    `parts` says what fills a deliverable, in bytes by name, where the names of its files do not.
+    """
 
     deliverables: tuple[Deliverable, ...]
     carried: tuple[Carried, ...]
     readme: str
     notes: tuple[str, ...] = ()
+    parts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from edgehone.bundle.read import read
 from edgehone.bundle.schema import SIGNATURE
 from edgehone.bundle.verify import compare
 from edgehone.core.errors import InputError
-from edgehone.package.contents import digest_member, size_of
+from edgehone.package.contents import digest_members, size_of
 from edgehone.package.document import DOCUMENTS, PACKAGE, Package, read_package
 
 _HINT = "copy the package again from where it was made"
@@ -127,7 +127,9 @@ def _check_carried(folder: Path, package: Package, digests: Mapping[str, str]) -
     for carried in package.carried:
         if carried.at.partition("!")[0] not in package.files:
             _refuse(folder, [f"{shown(carried.at)} is not a file of the package"])
-        if digest_member(folder, carried.at) != digests.get(carried.bundle):
+    packaged = digest_members(folder, [one.at for one in package.carried])
+    for carried in package.carried:
+        if packaged[carried.at] != digests.get(carried.bundle):
             _refuse(folder, [f"{shown(carried.at)} is not the bundle's {shown(carried.bundle)}"])
 
 

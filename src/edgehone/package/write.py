@@ -142,7 +142,7 @@ def _complete(staged: Path, source: _Source, order: Order, built: Built) -> Pack
     """Add the documents of the bundle, README.md, package.json and the signature to what the target built."""
     _copy_documents(source.bundle.path, staged / DOCUMENTS)
     notes = (*source.warnings, *order.notes, *built.notes)
-    found = sizes.fillings(staged, built.deliverables, order.budget, order.target.BUDGET)
+    found = sizes.fillings(staged, built.deliverables, order.budget, order.target.BUDGET, built.parts)
     artifact = sum(one.stat().st_size for one in source.bundle.artifact.rglob("*") if one.is_file())
     sizes.check_budget(found, built.deliverables, source.bundle.decision, artifact)
     manifest, certificate = source.bundle.manifest, source.verified.certificate

@@ -49,6 +49,10 @@ NEEDS = Needs(
     lock=Path(__file__).with_name("lock.txt"),
     toolchain="edgehone.backends.llamacpp.toolchain:setup",
     versions=("torch", "transformers"),
+    runtime={
+        "language": ("jinja2", "markupsafe", "numpy", "tokenizers"),
+        "graph": ("numpy", "tokenizers"),
+    },
 )
 
 # Encoders whose hidden states of every token libllama returns. Bert, roberta, distilbert and modernbert agreed with

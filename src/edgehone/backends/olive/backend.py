@@ -42,6 +42,10 @@ REFERENCE = False
 NEEDS = Needs(
     lock=Path(__file__).with_name("lock.txt"),
     versions=("olive-ai", "onnxruntime", "onnxruntime-genai", "onnx", "transformers", "torch"),
+    runtime={
+        "language": ("jinja2", "markupsafe", "numpy", "onnxruntime", "onnxruntime-genai", "tokenizers"),
+        "graph": ("numpy", "onnxruntime", "tokenizers"),
+    },
 )
 
 # See docs/left-out.md.

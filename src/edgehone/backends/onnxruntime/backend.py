@@ -26,6 +26,7 @@ REFERENCE = True
 NEEDS = Needs(
     lock=Path(__file__).with_name("lock.txt"),
     versions=("onnxruntime", "onnx", "numpy", "pillow"),
+    runtime={"graph": ("numpy", "onnxruntime")},
 )
 
 

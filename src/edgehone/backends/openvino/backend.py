@@ -43,6 +43,18 @@ REFERENCE = False
 NEEDS = Needs(
     lock=Path(__file__).with_name("lock.txt"),
     versions=("openvino", "openvino-genai", "nncf", "optimum-intel", "transformers", "torch"),
+    runtime={
+        "language": (
+            "jinja2",
+            "markupsafe",
+            "numpy",
+            "openvino",
+            "openvino-genai",
+            "openvino-tokenizers",
+            "tokenizers",
+        ),
+        "graph": ("numpy", "openvino", "tokenizers"),
+    },
 )
 
 _BUILD = "edgehone.backends.openvino.build"

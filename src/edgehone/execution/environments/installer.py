@@ -7,6 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from importlib.metadata import distributions
 from pathlib import Path
 
@@ -24,6 +25,14 @@ _FIRST = re.compile(r"^\s*(?:error:|×)\s*(.*)$")
 _CAUSE = re.compile(r"^\s*(?:cause:|Caused by:|├─▶|╰─▶)\s*(.*)$")
 # If one of these is set, the user has chosen where torch comes from, and so which build of it is installed.
 _TORCH_CHOSEN = ("UV_TORCH_BACKEND", "UV_INDEX", "UV_EXTRA_INDEX_URL", "UV_DEFAULT_INDEX", "UV_INDEX_URL")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What wheels must fit: a version of Python such as "3.11", and a platform as uv names it."""
+
+    python: str
+    platform: str
 
 
 def install(name: str, lock: Path, folder: Path, on_progress: Callable[[str], None]) -> dict[str, str]:
@@ -58,6 +67,36 @@ def install(name: str, lock: Path, folder: Path, on_progress: Callable[[str], No
                 hint=f"uv cache clean && edgehone backends install {name}",
             )
     return versions_of(folder)
+
+
+def install_for(
+    name: str, lock: Path, folder: Path, machine: Machine, on_progress: Callable[[str], None]
+) -> None:
+    """Install the wheels of a lock for another machine into the empty `folder`, which may be moved there.
+
+    Nothing is compiled, neither source distributions nor bytecode. Raises SetupError as `install` does.
+    """
+    log = home() / "logs" / f"packages-{name}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.unlink(missing_ok=True)
+    settings = read_pip_settings(os.environ)
+    variables = {**settings.uv_variables(os.environ), **os.environ}
+    words = [
+        "pip",
+        "install",
+        "--no-deps",
+        "--only-binary",
+        ":all:",
+        "--link-mode",
+        "copy",
+        "--target",
+        str(folder),
+    ]
+    words += ["--python-version", machine.python, "--python-platform", machine.platform]
+    words += ["--requirement", str(lock), *_source_arguments(lock, settings, variables)]
+    code, output = _run_uv(tuple(words), variables, folder, log, on_progress)
+    if code != 0:
+        raise _failure(name, code, output, log)
 
 
 def python_of(folder: Path) -> Path:

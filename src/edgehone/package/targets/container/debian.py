@@ -1,0 +1,193 @@
+"""A root file system without shell and package manager, made from Debian's packages by mmdebstrap.
+
+The packages come from the archives that apt uses on this machine.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import io
+import json
+import os
+import subprocess
+import tarfile
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from edgehone.core.errors import SetupError
+from edgehone.package.targets.container import glibc
+from edgehone.package.targets.container.buildah import failure
+
+Package = tuple[str, str, str]  # name, version, architecture
+
+_HERE = Path(__file__).parent
+_SOURCES = (Path("/etc/apt/sources.list.d/debian.sources"), Path("/etc/apt/sources.list"))
+_LISTS = Path("/var/lib/apt/lists")
+_STATUS, _INFO = "var/lib/dpkg/status.d/", "var/lib/dpkg/info/"
+USER: Final = 65532  # as other images without a shell have it
+# The users of a root file system.
+ACCOUNTS: Final = {
+    "etc/passwd": f"root:x:0:0:root:/root:/nonexistent\nnonroot:x:{USER}:{USER}:nonroot:/tmp:/nonexistent\n",
+    "etc/group": f"root:x:0:\nnonroot:x:{USER}:\n",
+}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a root file system is made of. `state` is a digest of what apt knows of its archives."""
+
+    suite: str
+    arch: str
+    python: str
+    packages: tuple[str, ...]
+    left_out: tuple[str, ...]
+    files: tuple[str, ...]
+    sources: str
+    state: str
+
+
+@dataclass(frozen=True)
+class Root:
+    """A root file system in an archive, its packages, and the version of its glibc."""
+
+    tar: Path
+    packages: tuple[Package, ...]
+    glibc: tuple[int, int]
+
+
+def suite() -> tuple[str, Mapping[str, Any]]:
+    """Return the name of this machine's Debian and what is made of its packages.
+
+    Raises SetupError if apt's archives on this machine are not those of a known Debian.
+    """
+    suites = tomllib.loads((_HERE / "debian.toml").read_text("utf-8"))
+    found = _release().get("VERSION_CODENAME", "")
+    if found not in suites or _sources() is None:
+        has = f"has {found or 'no Debian'}" if _sources() else "has no sources of apt"
+        raise SetupError(
+            f"the base image is made from packages of Debian ({', '.join(suites)}), and this machine {has}",
+            hint="name a base image by its digest: --set base=REGISTRY/IMAGE@sha256:…",
+        )
+    return found, suites[found]
+
+
+def recipe(arch: str, device: str) -> Recipe:
+    """Return what to make. Raises SetupError as `suite` does."""
+    name, table = suite()
+    packages = (*table["packages"], *table.get(device, ()))
+    left_out, files = tuple(table["left_out"]), tuple(table["files"])
+    return Recipe(name, arch, table["python"], packages, left_out, files, str(_sources()), _state())
+
+
+def key(made_of: Recipe) -> str:
+    """Return a short digest of what a root file system is made of."""
+    own = [(_HERE / name).read_bytes() for name in ("debian.py", "debs.sh")]
+    return hashlib.sha256(json.dumps(asdict(made_of)).encode() + b"".join(own)).hexdigest()[:16]
+
+
+def make_root(made_of: Recipe, scratch: Path) -> Root:
+    """Make a root file system. Raises SetupError with mmdebstrap's message."""
+    raw, final = scratch / "raw.tar", scratch / "root.tar"
+    command = ["mmdebstrap", "--quiet", "--variant=extract", f"--architectures={made_of.arch}"]
+    command += [f"--include={','.join(made_of.packages)}", f"--extract-hook={_HERE / 'debs.sh'}"]
+    command += [made_of.suite, str(raw), made_of.sources]
+    done = subprocess.run(
+        command,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        env={**os.environ, "SOURCE_DATE_EPOCH": "0", "TMPDIR": str(scratch)},
+        check=False,
+    )
+    if done.returncode:
+        raise failure("mmdebstrap", done.stderr)
+    found = _reduce(raw, final, made_of)
+    raw.unlink()
+    return found
+
+
+def package_of(text: str) -> Package | None:
+    """Return the package of a description of dpkg; None for one that is not installed or no description."""
+    fields = dict(
+        line.split(": ", 1) for line in text.splitlines() if ": " in line and not line.startswith(" ")
+    )
+    if "Package" not in fields or "installed" not in fields.get("Status", "installed"):
+        return None
+    return fields["Package"], fields.get("Version", ""), fields.get("Architecture", "")
+
+
+def _reduce(raw: Path, final: Path, made_of: Recipe) -> Root:
+    """Write a root file system anew, without what is left out, with fixed owners and users."""
+    packages: list[Package] = []
+    libc = (0, 0)
+    with tarfile.open(raw) as source, tarfile.open(final, "w") as target:
+        members = {one.name.removeprefix("./").rstrip("/"): one for one in source}
+        unwanted = _files_of(source, members, made_of.left_out)
+        for name, member in sorted(members.items()):
+            if not name or name in unwanted or _matches(name, made_of.files) or member.isdev():
+                continue
+            content = source.extractfile(member) if member.isfile() else None
+            data = content.read() if content else b""
+            if name.startswith(_STATUS) and (found := package_of(data.decode("utf-8", "replace"))):
+                packages.append(found)
+            if name.endswith("/libc.so.6"):
+                libc = glibc.version_of(data) or libc
+            _write(target, name, member, data)
+        for name, text in ACCOUNTS.items():
+            _write(target, name, tarfile.TarInfo(name), text.encode())
+    return Root(final, tuple(sorted(packages)), libc)
+
+
+def _write(target: tarfile.TarFile, name: str, member: tarfile.TarInfo, data: bytes) -> None:
+    entry = tarfile.TarInfo(name)
+    entry.type, entry.linkname = (
+        member.type,
+        member.linkname.removeprefix("./") if member.islnk() else member.linkname,
+    )
+    entry.mode, entry.size = member.mode & 0o1777, len(data)  # no program of the image changes its user
+    target.addfile(entry, io.BytesIO(data))
+
+
+def _files_of(
+    source: tarfile.TarFile, members: dict[str, tarfile.TarInfo], left_out: tuple[str, ...]
+) -> set[str]:
+    """Return the files of packages that are left out."""
+    files: set[str] = set()
+    for package in left_out:
+        files.add(f"{_STATUS}{package}")
+        listed = members.get(f"{_INFO}{package}.list")
+        content = source.extractfile(listed) if listed else None
+        for line in content.read().decode().splitlines() if content else ():
+            name = line.removeprefix("./").rstrip("/")
+            if name in members and not members[name].isdir():
+                files.add(name)
+    return files
+
+
+def _matches(name: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _sources() -> Path | None:
+    """Return the file with the archives that apt uses."""
+    return next((path for path in _SOURCES if path.is_file()), None)
+
+
+def _release() -> dict[str, str]:
+    path = Path("/etc/os-release")
+    lines = path.read_text("utf-8").splitlines() if path.is_file() else []
+    return {name: value.strip('"') for name, _, value in (line.partition("=") for line in lines)}
+
+
+def _state() -> str:
+    """Return a digest of what apt knows of its archives, so that `apt-get update` leads to a new base."""
+    hashed = hashlib.sha256()
+    for path in (*_SOURCES, *sorted(_LISTS.glob("*Release"))):
+        if path.is_file():
+            hashed.update(path.read_bytes())
+    return hashed.hexdigest()[:16]
