@@ -41,7 +41,9 @@ def run_place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def real_home(run_place: Path) -> Path:
     """The EDGEHONE_HOME of this test run: the installed environments, and a store that begins empty."""
-    return _linked(run_place, "real-home", dict.fromkeys(("envs", "toolchains", "logs", "containers"), home()))
+    return _linked(
+        run_place, "real-home", dict.fromkeys(("envs", "toolchains", "logs", "containers"), home())
+    )
 
 
 @pytest.fixture(scope="session")

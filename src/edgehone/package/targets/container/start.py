@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 import signal
 import sys
 import urllib.request
@@ -59,11 +60,11 @@ def main(words: list[str]) -> int:
         sys.stderr.write(
             f"warning: who signed the bundle is not checked: mount a public key (PEM) at {KEYS[0]}\n"
         )
-    from edgehone.cli.main import main as edgehone
-
     trust = ["--verify-key", str(key)] if key else []
     bundles = sorted(str(path) for path in BUNDLES.iterdir())
-    return edgehone(["serve", *bundles, "--host", "0.0.0.0", "--port", "8080", *trust, *words])
+    sys.argv = ["edgehone", "serve", *bundles, "--host", "0.0.0.0", "--port", "8080", *trust, *words]
+    runpy.run_module("edgehone.cli.main", run_name="__main__")  # ends the process with the server's exit code
+    return 0
 
 
 if __name__ == "__main__":
