@@ -16,7 +16,7 @@ import pytest
 from edgehone.attestation.errors import NotVerified
 from edgehone.attestation.keys import read_signing_key
 from edgehone.attestation.verify import verify_bundle
-from edgehone.bundle.schema import MANIFEST
+from edgehone.bundle.schema import MANIFEST, SIGNATURE
 from edgehone.cli.main import main
 from edgehone.core.errors import InputError, SetupError
 from edgehone.package import registry
@@ -88,6 +88,19 @@ def test_a_signed_package_is_verified_with_its_key_only(finished: Finished, tmp_
     assert not (tmp_path / "other").exists()
 
 
+def test_model_signing_accepts_the_signature(finished: Finished, tmp_path: Path) -> None:
+    key = make_key(tmp_path)
+    packed = pack(finished.bundle, replace(order(tmp_path / "out"), key=read_signing_key(key))).path
+    words = [
+        *(sys.executable, "-m", "model_signing", "verify", "key", str(packed), "--no-ignore-git-paths"),
+        *("--signature", str(packed / SIGNATURE), "--public_key", str(key.with_suffix(".pub"))),
+    ]
+    accepted = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert accepted.returncode == 0, accepted.stdout + accepted.stderr
+    (packed / "README.md").write_text("another")
+    assert subprocess.run(words, capture_output=True, check=False).returncode == 1
+
+
 def test_an_unapproved_bundle_is_packaged_only_when_asked(spoiled: Path, tmp_path: Path) -> None:
     certified(spoiled, None, "no", ("quality was not shown",))
     out = tmp_path / "out"
@@ -122,6 +135,7 @@ def test_a_bundle_that_changes_meanwhile_is_refused(spoiled: Path, tmp_path: Pat
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle"]
 
 
+@pytest.mark.filterwarnings("ignore:Duplicate name")
 @pytest.mark.parametrize(
     ("fault", "told"),
     [("converted", "is not the bundle's"), ("two entries", "2 entries"), ("link", "symbolic link")],
