@@ -42,7 +42,7 @@ def run_place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def real_home(run_place: Path) -> Path:
     """The EDGEHONE_HOME of this test run: the installed environments, and a store that begins empty."""
     return _linked(
-        run_place, "real-home", dict.fromkeys(("envs", "toolchains", "logs", "containers"), home())
+        run_place, "real-home", dict.fromkeys(("envs", "toolchains", "logs", "containers", "npm"), home())
     )
 
 

@@ -1,4 +1,4 @@
-"""Fixtures of the tests of packages: the targets of the tests, and bundles of real backends."""
+"""Fixtures of the tests of packages: the targets of the tests, bundles of real backends, and a real Triton."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from importlib.metadata import EntryPoint
 import pytest
 
 from edgehone.package import registry
+from tests.package.onnx_bundles import digits_answers, digits_bundle, onnx_bundle
+from tests.package.triton import tritonserver
 from tests.serve.conftest import bundle_of
 
-__all__ = ["bundle_of", "registered"]
+__all__ = ["bundle_of", "digits_answers", "digits_bundle", "onnx_bundle", "registered", "tritonserver"]
 
 
 @pytest.fixture

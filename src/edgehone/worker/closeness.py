@@ -41,11 +41,16 @@ def largest(expected: Sequence[Arrays], found: Sequence[Arrays]) -> Difference:
     return max(every, key=lambda one: one.value / one.limit)
 
 
+def limit_of(dtype: Any) -> float:
+    """Return the limit for outputs of a numpy type."""
+    return SAME_INTEGERS if dtype.kind != "f" else SAME.get(str(dtype), SAME_DEFAULT)
+
+
 def _of_output(name: str, expected: Sequence[NDArray[Any]], found: Iterable[Arrays]) -> Difference:
     import numpy as np
 
     whole = expected[0].dtype.kind != "f"
-    limit = SAME_INTEGERS if whole else SAME.get(str(expected[0].dtype), SAME_DEFAULT)
+    limit = limit_of(expected[0].dtype)
     worst = 0.0
     scale = max((_scale(one) for one in expected), default=0.0) or 1.0
     for one, answer in zip(expected, found, strict=True):

@@ -79,6 +79,20 @@ def _joining(session: GraphSession, job: WorkerJob) -> tuple[Joining | None, str
     return find_joining(session, questions, tensors, Axes.from_json(job.args["axes"]))
 
 
+def joining(job: WorkerJob) -> dict[str, Any]:
+    """Find out whether requests to the artifact may be joined to one batch.
+
+    args: backend, settings, inputs, axes. inputs: artifact, canaries. Returns axes (those of the samples by output,
+    None if requests must not be joined) and reason (a sentence).
+    """
+    session = require(load_backend(job), GraphBackend).open_graph(
+        job.inputs["artifact"], job.args["settings"], job
+    )
+    found, reason = _joining(session, job)
+    session.close()
+    return {"axes": None if found is None else dict(found.outputs), "reason": reason}
+
+
 @dataclass(frozen=True)
 class _Asked:
     """A request: its inputs, the outputs that are wanted, its samples, and what joined requests have in common."""

@@ -1,0 +1,1 @@
+"""The target `onnxruntime`: a graph for programs that load ONNX Runtime."""

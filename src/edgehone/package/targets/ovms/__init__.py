@@ -1,0 +1,1 @@
+"""The target `ovms`: a configuration and models for OpenVINO Model Server."""

@@ -1,0 +1,1 @@
+"""The target `triton`: a model repository of NVIDIA Triton Inference Server."""
