@@ -21,6 +21,7 @@ from .conftest import Done, Shell
 
 VERBS = [
     "optimize",
+    "package",
     "run",
     "serve",
     "chat",

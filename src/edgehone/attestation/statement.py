@@ -104,7 +104,7 @@ def signed_digests(statement: Mapping[str, Any]) -> dict[str, str]:
     """Return the digests of files in the statement of a signature. Raises NotVerified if it has another form."""
     if statement.get("predicateType") != SIGNATURE_TYPE:
         raise NotVerified(
-            f"{SIGNATURE} is of the type {statement.get('predicateType')!r}, not {SIGNATURE_TYPE}"
+            f"{SIGNATURE} is of the type {statement.get('predicateType')!r}, not {SIGNATURE_TYPE}", hint=_HINT
         )
     try:
         serialization = statement["predicate"]["serialization"]

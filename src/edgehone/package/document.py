@@ -84,10 +84,13 @@ def is_package(folder: Path) -> bool:
     """Return True if the folder is a package, possibly a damaged one, and not a bundle."""
     if (folder / MANIFEST).exists():
         return False
+    documents = folder / DOCUMENTS
+    if (documents / MANIFEST).exists() and not (
+        documents / "artifact"
+    ).exists():  # not a folder with a whole bundle
+        return True
     try:
-        return (folder / DOCUMENTS / MANIFEST).exists() or '"deliverables"' in (folder / PACKAGE).read_text(
-            "utf-8"
-        )
+        return '"deliverables"' in (folder / PACKAGE).read_text("utf-8")
     except (OSError, ValueError):
         return False
 
