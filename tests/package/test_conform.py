@@ -97,6 +97,17 @@ def beside(build: Build, request: Request, folder: Path) -> Built:
     return build(request, folder)
 
 
+def here(build: Build, request: Request, folder: Path) -> Built:
+    Path("here").write_text("here")
+    return build(request, folder)
+
+
+def into_the_bundle(build: Build, request: Request, folder: Path) -> Built:
+    path = request.bundle.path / "manifest.json"
+    path.write_bytes(path.read_bytes())
+    return build(request, folder)
+
+
 @pytest.mark.parametrize(
     ("spoiler", "check"),
     [
@@ -106,15 +117,17 @@ def beside(build: Build, request: Request, folder: Path) -> Built:
         (without_carried, "the_artifact_is_carried"),
         (without_commands, "the_readme_names_commands"),
         (beside, "nothing_is_written_elsewhere"),
+        (here, "nothing_is_written_elsewhere"),
+        (into_the_bundle, "nothing_is_written_elsewhere"),
     ],
 )
 def test_a_build_that_breaks_a_rule_fails(
-    finished: Finished, monkeypatch: pytest.MonkeyPatch,
+    spoiled: Path, monkeypatch: pytest.MonkeyPatch,
     spoiler: Callable[[Build, Request, Path], Built], check: str,
 ) -> None:  # fmt: skip
     build = boxed.build
     monkeypatch.setattr(boxed, "build", lambda request, folder: spoiler(build, request, folder))
-    assert failed(finished.bundle) == [check]
+    assert failed(spoiled) == [check]
 
 
 @pytest.mark.parametrize(

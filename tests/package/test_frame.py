@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+import threading
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -248,6 +249,26 @@ def test_other_peoples_files_are_never_replaced(finished: Finished, tmp_path: Pa
     (tmp_path / "linked").symlink_to(out)
     with pytest.raises(InputError, match="not a folder"):
         pack(finished.bundle, order(tmp_path / "linked"))
+
+
+def test_a_package_is_there_at_any_time_while_it_is_replaced(finished: Finished, tmp_path: Path) -> None:
+    out, over, missing = tmp_path / "out", threading.Event(), list[str]()
+    pack(finished.bundle, order(out))
+
+    def look() -> None:
+        while not over.is_set():
+            if not (out / "package.json").exists() or not (out / "box.zip").exists():
+                missing.append("once")
+
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    try:
+        for number in range(8):
+            pack(finished.bundle, order(out, colour=("red", "green")[number % 2]))
+    finally:
+        over.set()
+        watcher.join()
+    assert not missing and read_package(out).options["colour"] == "green"
 
 
 def test_a_killed_process_leaves_the_older_package(finished: Finished, tmp_path: Path) -> None:

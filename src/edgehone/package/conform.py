@@ -12,7 +12,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -283,25 +283,25 @@ def conform(
 
 
 def _make_packages(subject: Subject, bundle: Path) -> None:
-    """Make two packages, and note what changed outside of their folders."""
+    """Make two packages, each in an empty working directory, and note what changed outside of their folders."""
     copy = Path(shutil.copytree(bundle, subject.folder / "elsewhere" / "copy"))
-    watching = _watching(subject)
-    for source, name in ((bundle, "package"), (copy, "again")):
+    paths = {one.name for one in subject.target.OPTIONS if one.file}
+    options = {
+        name: str(Path(value).resolve()) if name in paths else value
+        for name, value in subject.options.items()
+    }
+    for source, name in ((bundle.resolve(), "package"), (copy, "again")):
         subject.tell(f"making the package ({name})")
-        place = subject.folder / name / "package"
+        place, directory = subject.folder / name / "package", subject.folder / f"{name}-directory"
         place.parent.mkdir()
-        before = (state_of(bundle), _listing(Path.cwd()))
-        order = Order(watching, place, subject.options, unapproved=True)
-        with _elsewhere() if name == "again" else _here():
+        directory.mkdir()
+        before = state_of(source)
+        order = Order(_watching(subject), place, options, unapproved=True)
+        with chdir(directory), _elsewhere() if name == "again" else nullcontext():
             subject.packages.append(pack(source, order, subject.tell))
-        after = (state_of(bundle), _listing(Path.cwd()))
-        what = ("the bundle", "the working directory")
-        subject.outside += [one for one, was, now in zip(what, before, after, strict=True) if was != now]
+        changed = ["the bundle"] if state_of(source) != before else []
+        subject.outside += changed + [one.name for one in directory.iterdir()]
         subject.outside += [one.name for one in place.parent.iterdir() if one != place]
-
-
-def _listing(folder: Path) -> list[str]:
-    return sorted(one.name for one in folder.iterdir())
 
 
 def _watching(subject: Subject) -> Target:
@@ -317,11 +317,6 @@ def _watching(subject: Subject) -> Target:
             return subject.built
 
     return Watching()  # type: ignore[return-value]
-
-
-@contextmanager
-def _here() -> Iterator[None]:
-    yield
 
 
 @contextmanager

@@ -102,6 +102,7 @@ def pack(bundle: Path, order: Order, tell: Callable[[str], None] = silent) -> Pa
         tell("checking the package with independent tools")
         checks = tuple(order.target.check(staged, built, scratch))
         _raise_failed(checks)
+        tell("verifying the package")
         _verify_result(staged, source)
         replace_bundle(staged, out)
         return Packed(out, package, checks, source.warnings)
