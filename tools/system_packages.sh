@@ -1,6 +1,7 @@
 #!/bin/sh
 # Programs that tests talk to and pip does not bring: a browser for report.html, an SSH server for devices over SSH,
-# openssl for certificates, for the registry an OCI registry, skopeo, and PostgreSQL, and what builds and starts images.
+# openssl for certificates, for the registry an OCI registry, skopeo, and PostgreSQL, what builds and starts images, and
+# programs that check packages for phones: those of the Android SDK, plistutil.
 # Debian as root: what is missing is installed. Elsewhere it is named, and the tests that need it are skipped, which they
 # are never where CI is set.
 set -eu
@@ -18,6 +19,10 @@ command -v mmdebstrap >/dev/null 2>&1 || missing="$missing mmdebstrap"
 command -v podman >/dev/null 2>&1 || missing="$missing podman"
 command -v runc >/dev/null 2>&1 || missing="$missing runc"
 ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null 2>&1 || missing="$missing postgresql"
+for program in apksigner aapt zipalign; do
+  command -v "$program" >/dev/null 2>&1 || missing="$missing $program"
+done
+command -v plistutil >/dev/null 2>&1 || missing="$missing libplist-utils"
 [ -n "$missing" ] || exit 0
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
   apt-get update -qq

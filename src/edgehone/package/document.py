@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from edgehone.bundle.read import Bundle
 from edgehone.bundle.schema import (
     BILL_OF_MATERIALS,
     CERTIFICATE,
@@ -78,6 +79,14 @@ class Package:
         """Write package.json into a folder."""
         text = json.dumps(self.to_json(), indent=1, allow_nan=False) + "\n"
         (folder / PACKAGE).write_text(text, "utf-8")
+
+
+def documents_of(bundle: Bundle) -> list[str]:
+    """Return the names of the documents of a bundle that packages carry, with the notices of licences."""
+    notices = sorted(
+        one.relative_to(bundle.path) for one in (bundle.path / "notices").rglob("*") if one.is_file()
+    )
+    return [name for name in CARRIED if (bundle.path / name).is_file()] + [one.as_posix() for one in notices]
 
 
 def is_package(folder: Path) -> bool:

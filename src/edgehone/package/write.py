@@ -24,7 +24,7 @@ from edgehone.bundle.write import replace_bundle
 from edgehone.core.errors import InputError, SetupError
 from edgehone.package import budget as sizes
 from edgehone.package.admission import check_approval, check_place, check_tools, settled
-from edgehone.package.document import CARRIED, DOCUMENTS, PACKAGE, README, Package
+from edgehone.package.document import DOCUMENTS, PACKAGE, README, Package, documents_of
 from edgehone.package.readme import complete_readme
 from edgehone.package.target import Built, Check, Proof, Request, Target
 from edgehone.package.verify import verify_package
@@ -141,7 +141,7 @@ def time_of(bundle: Bundle) -> int:
 
 def _complete(staged: Path, source: _Source, order: Order, built: Built) -> Package:
     """Add the documents of the bundle, README.md, package.json and the signature to what the target built."""
-    _copy_documents(source.bundle.path, staged / DOCUMENTS)
+    _copy_documents(source.bundle, staged / DOCUMENTS)
     notes = (*source.warnings, *order.notes, *built.notes)
     found = sizes.fillings(staged, built.deliverables, order.budget, order.target.BUDGET, built.parts)
     artifact = sum(one.stat().st_size for one in source.bundle.artifact.rglob("*") if one.is_file())
@@ -177,14 +177,10 @@ def _complete(staged: Path, source: _Source, order: Order, built: Built) -> Pack
     return package
 
 
-def _copy_documents(bundle: Path, place: Path) -> None:
-    place.mkdir()
-    for name in CARRIED:
-        if (bundle / name).is_file():
-            shutil.copyfile(bundle / name, place / name)
-    for notice in sorted((bundle / "notices").glob("*")):
-        (place / "notices").mkdir(exist_ok=True)
-        shutil.copyfile(notice, place / "notices" / notice.name)
+def _copy_documents(bundle: Bundle, place: Path) -> None:
+    for name in documents_of(bundle):
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(bundle.path / name, place / name)
 
 
 def settle_modes(folder: Path) -> None:
