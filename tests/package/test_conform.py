@@ -157,6 +157,17 @@ def test_a_target_that_takes_everything_or_notices_nothing_fails(
     assert failed(finished.bundle) == ["damage_is_noticed"]
 
 
+def test_a_check_that_ends_with_an_error_fails(finished: Finished, monkeypatch: pytest.MonkeyPatch) -> None:
+    def ends(folder: Path, built: Built, scratch: Path) -> Sequence[Check]:
+        with zipfile.ZipFile(folder / "box.zip"):
+            return (Check("archives", "passed"),)
+
+    monkeypatch.setattr(boxed, "check", ends)
+    outcomes = {one.check: one.seen for one in conform(BOXED, finished.bundle) if one.state == "fail"}
+    assert list(outcomes) == ["damage_is_noticed"]
+    assert "check ends with BadZipFile" in outcomes["damage_is_noticed"]
+
+
 def test_missing_tools_skip_what_needs_them(finished: Finished, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(boxed, "TOOLS", (Tool("no-such-tool", "such"),))
     outcomes = conform(BOXED, finished.bundle)

@@ -27,8 +27,9 @@ from edgehone.package.target import Built, Check, Target
 from edgehone.package.verify import verify_package
 from edgehone.package.write import Order, Packed, pack, time_of
 from edgehone.worker.conformance import outcome as results
-from edgehone.worker.conformance.outcome import Outcome, Skipped, demand
+from edgehone.worker.conformance.outcome import Failed, Outcome, Skipped, demand
 
+_CUT = 12  # so many files of a deliverable are cut in half, one after the other, until a check notices
 _ARGUMENTS = {
     "refuses": ("bundle",),
     "build": ("request", "folder"),
@@ -184,25 +185,43 @@ def _without_notes(path: Path, text: str) -> str:
 
 
 def damage_is_noticed(subject: Subject) -> str:
-    """A byte of each deliverable is changed, and verification refuses the package. Where an independent tool was at
-    hand, `check` notices a deliverable that was cut in half: a check that cannot fail proves nothing."""
-    packed, noticed = subject.package, 0
+    """Verification refuses a package of which a byte in a deliverable was changed. Where an independent tool was at
+    hand, `check` fails when one of the files is cut in half: a check that cannot fail proves nothing."""
+    packed, noticed = subject.package, list[str]()
     passed = [one.name for one in packed.checks if one.outcome == "passed"]
     for one in packed.package.deliverables:
-        victim = _largest(packed.path / one.path)
-        for change in (_flip, _halve):
-            copy = Path(shutil.copytree(packed.path, subject.folder / "damaged"))
-            change(copy / victim.relative_to(packed.path))
+        files = _from_both_ends(packed.path / one.path)
+        with _damaged(subject, files[0], _flip) as copy:
             _demand_refused(copy)
-            if change is _halve and passed:
-                failed = [check.name for check in _checks(subject, copy) if check.outcome == "failed"]
-                demand(
-                    bool(failed), f"{', '.join(passed)} passed {one.path} with half of {victim.name} missing"
-                )
-                noticed += 1
-            shutil.rmtree(copy)
-    outcomes = {one.name: one.outcome for one in packed.checks}
-    return f"{noticed} of {len(packed.package.deliverables)} cut deliverables noticed by {outcomes or 'no checks'}"
+        if passed and (victim := next((file for file in files[:_CUT] if _is_noticed(subject, file)), None)):
+            noticed.append(victim.relative_to(packed.path).as_posix())
+    demand(bool(noticed) or not passed, f"{', '.join(passed)} passed whatever file was cut in half")
+    seen = f"half of {', '.join(noticed)}" if noticed else "no check was made, or all were skipped"
+    return f"{len(packed.checks)} checks; noticed: {seen}"
+
+
+def _is_noticed(subject: Subject, victim: Path) -> bool:
+    """Return True if a check fails when half of a file of the package is missing."""
+    with _damaged(subject, victim, _halve) as copy:
+        try:
+            return any(check.outcome == "failed" for check in _checks(subject, copy))
+        except Exception as error:
+            what = f"{type(error).__name__}: {error}"
+            raise Failed(
+                f"check ends with {what} when half of {victim.name} is missing, not with failed"
+            ) from error
+
+
+@contextmanager
+def _damaged(subject: Subject, victim: Path, change: Callable[[Path], None]) -> Iterator[Path]:
+    """Yield a copy of the first package in which a file is damaged."""
+    place = subject.package.path
+    copy = Path(shutil.copytree(place, subject.folder / "damaged"))
+    try:
+        change(copy / victim.relative_to(place))
+        yield copy
+    finally:
+        shutil.rmtree(copy)
 
 
 def _demand_refused(folder: Path) -> None:
@@ -223,9 +242,17 @@ def _checks(subject: Subject, folder: Path) -> Sequence[Check]:
         shutil.rmtree(scratch)
 
 
-def _largest(path: Path) -> Path:
+def _from_both_ends(path: Path) -> list[Path]:
+    """Return the files of a deliverable: the largest, the smallest, the second largest, and so on.
+
+    What a tool loads is large, and what it is configured by is small.
+    """
     files = [one for one in path.rglob("*") if one.is_file()] if path.is_dir() else [path]
-    return max(files, key=lambda one: (one.stat().st_size, one.name))
+    files = sorted(
+        (one for one in files if one.stat().st_size), key=lambda one: (-one.stat().st_size, one.name)
+    )
+    order = [one for pair in zip(files, reversed(files), strict=True) for one in pair]
+    return list(dict.fromkeys(order))
 
 
 def _flip(path: Path) -> None:
