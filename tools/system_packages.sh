@@ -1,7 +1,8 @@
 #!/bin/sh
 # Programs that tests talk to and pip does not bring: a browser for report.html, an SSH server for devices over SSH,
 # openssl for certificates, for the registry an OCI registry, skopeo, and PostgreSQL, what builds and starts images, and
-# programs that check packages for phones: those of the Android SDK, plistutil.
+# programs that check packages for phones: those of the Android SDK, plistutil. For packages of
+# embedded devices a compiler and an emulator for arm64, and RAUC.
 # Debian as root: what is missing is installed. Elsewhere it is named, and the tests that need it are skipped, which they
 # are never where CI is set.
 set -eu
@@ -13,6 +14,11 @@ command -v node >/dev/null 2>&1 || missing="$missing nodejs"
 command -v npm >/dev/null 2>&1 || missing="$missing npm"
 command -v openssl >/dev/null 2>&1 || missing="$missing openssl"
 command -v docker-registry >/dev/null 2>&1 || missing="$missing docker-registry"
+command -v qemu-aarch64-static >/dev/null 2>&1 || missing="$missing qemu-user-static"
+command -v aarch64-linux-gnu-gcc >/dev/null 2>&1 || missing="$missing gcc-aarch64-linux-gnu"
+command -v aarch64-linux-gnu-g++ >/dev/null 2>&1 || missing="$missing g++-aarch64-linux-gnu"
+command -v rauc >/dev/null 2>&1 || missing="$missing rauc"
+command -v mksquashfs >/dev/null 2>&1 || missing="$missing squashfs-tools"
 command -v skopeo >/dev/null 2>&1 || missing="$missing skopeo"
 command -v buildah >/dev/null 2>&1 || missing="$missing buildah"
 command -v mmdebstrap >/dev/null 2>&1 || missing="$missing mmdebstrap"

@@ -101,7 +101,8 @@ def _verify_package(args: argparse.Namespace, key: VerificationKey | None) -> in
     signers = {"signed_by": verified.signed_by, "bundle_signed_by": verified.bundle.signed_by}
     if args.json:
         facts = {"verified": True, "signed": verified.is_signed, **signers, "package": package.to_json()}
-        print(json.dumps({**facts, "conditions": list(conditions)}, indent=1))
+        facts |= {"conditions": list(conditions), "uncovered": verified.uncovered}
+        print(json.dumps(facts, indent=1))
         return 0
     print(f"{args.bundle}: every file of the package for {package.target} is as it was written")
     print(f"bundle       sha256:{package.bundle}, {package.recipe}, approval: {package.approval}")
@@ -109,6 +110,8 @@ def _verify_package(args: argparse.Namespace, key: VerificationKey | None) -> in
     for what, signer in zip(signed, signers.values(), strict=True):
         unknown = "not checked: give --key or --certificate-chain" if signed[what] else "nobody"
         print(f"{what + ' signed by':<18} {signer or unknown}")
+    if verified.uncovered:
+        print(f"warning: {verified.uncovered}")
     if not verified.is_signed:
         print("warning: the package is not signed; whoever can write to it could have changed all of it")
     for condition in conditions:

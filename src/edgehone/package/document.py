@@ -48,8 +48,9 @@ class Package:
 
     `bundle` is the digest of the bundle (as `edgehone verify` prints it), `approval` what its certificate says ("none"
     without one). `budget` is the limit in bytes of each deliverable that has no other, None without a limit. `proofs`
-    are the instruction sets that the quality figures hold for. `files` maps each file but this one and the signature to
-    its SHA-256. `digest` is that of package.json itself, made as the manifest's (`bundle.schema.digest_of`).
+    are the instruction sets that the quality figures hold for, `runs_on` the one that the package's own programs are
+    compiled for. `files` maps each file but this one and the signature to its SHA-256. `digest` is that of package.json
+    itself, made as the manifest's (`bundle.schema.digest_of`).
     """
 
     schema: Literal[1] = 1
@@ -66,6 +67,7 @@ class Package:
     deliverables: tuple[Deliverable, ...]
     carried: tuple[Carried, ...]
     proofs: tuple[Proof, ...]
+    runs_on: Proof | None = field(default=None, metadata=OPTIONAL)
     notes: tuple[str, ...] = field(default=(), metadata=OPTIONAL)
     files: Mapping[str, str]
     digest: str = field(default="", metadata=OPTIONAL)

@@ -25,9 +25,7 @@ def complete_readme(text: str, package: Package) -> str:
             f"| {one.path} | {shown(one.bytes)} | {shown(one.limit) if one.limit else 'none'} |"
             for one in package.fillings
         ),
-        proof=", ".join(
-            f"{one.architecture} ({', '.join(one.features) or 'baseline'})" for one in package.proofs
-        ),
+        proof=_shown_proofs(package),
     )
     body = rest.strip("\n")
     return "\n".join(
@@ -35,6 +33,21 @@ def complete_readme(text: str, package: Package) -> str:
     )
 
 
+def with_proofs(text: str, package: Package) -> str:
+    """Return README.md with the instruction sets that the package's figures hold for by now."""
+    begin, found, rest = text.partition(_PROOFS)
+    if not found:
+        return text
+    return f"{begin}{_PROOFS}{_shown_proofs(package)} |{rest[rest.index(chr(10)) :]}"
+
+
+def _shown_proofs(package: Package) -> str:
+    return ", ".join(
+        f"{one.architecture} ({', '.join(one.features) or 'baseline'})" for one in package.proofs
+    )
+
+
+_PROOFS = "| quality figures hold for | "  # as in the template
 _APPROVAL = {
     "yes": "approved by its certificate",
     "conditional": "approved by its certificate on conditions",

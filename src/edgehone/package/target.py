@@ -73,10 +73,19 @@ class Carried:
 
 
 @dataclass(frozen=True)
+class Proof:
+    """Where the quality figures of a package hold: the instruction set that the proof was made on."""
+
+    architecture: str  # as `platform.machine()` tells it: x86_64, aarch64
+    features: tuple[str, ...] = field(default=())
+
+
+@dataclass(frozen=True)
 class Built:
     """What a target wrote into the package's folder. `readme` is the text of README.md, in Markdown.
 
     `parts` says what fills a deliverable, in bytes by name, where the names of its files do not.
+    `runs_on` is the instruction set of the programs among the deliverables, None if there are none.
     """
 
     deliverables: tuple[Deliverable, ...]
@@ -84,6 +93,7 @@ class Built:
     readme: str
     notes: tuple[str, ...] = ()
     parts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    runs_on: Proof | None = None
 
 
 @dataclass(frozen=True)
@@ -119,11 +129,3 @@ class Target(Protocol):
     def check(self, folder: Path, built: Built, scratch: Path) -> Sequence[Check]:
         """Check what was built with independent tools; those that are not installed are skipped by name."""
         ...
-
-
-@dataclass(frozen=True)
-class Proof:
-    """Where the quality figures of a package hold: the instruction set that the proof was made on."""
-
-    architecture: str  # as `platform.machine()` tells it: x86_64, aarch64
-    features: tuple[str, ...] = field(default=())

@@ -23,6 +23,8 @@ from edgehone.bundle.verify import compare
 from edgehone.core.errors import InputError
 from edgehone.package.contents import digest_members, size_of
 from edgehone.package.document import DOCUMENTS, PACKAGE, Package, read_package
+from edgehone.package.proof import document_name, proof_of_device, read_document, uncovered
+from edgehone.package.target import Proof
 
 _HINT = "copy the package again from where it was made"
 
@@ -32,7 +34,7 @@ class VerifiedPackage:
     """A package that is what it says.
 
     `signed_by` signed it, None if nobody did or no key was given; `is_signed` tells which. `bundle` is what the
-    bundle's documents prove.
+    bundle's documents prove, `uncovered` the instruction set that the package needs a proof for, None if it has it.
     """
 
     path: Path
@@ -42,6 +44,7 @@ class VerifiedPackage:
     bundle: Verified
     files: int
     bytes: int
+    uncovered: str | None
 
 
 def verify_package(folder: Path, key: VerificationKey | None = None) -> VerifiedPackage:
@@ -65,8 +68,13 @@ def verify_package(folder: Path, key: VerificationKey | None = None) -> Verified
     _check_statements(folder, package, bundle)
     _check_carried(folder, package, digests)
     _check_deliverables(folder, package)
+    manifest = read(folder / DOCUMENTS).manifest
+    _check_proofs(folder, package, proof_of_device(manifest.device))
+    missing = uncovered(package.proofs, package.runs_on, manifest.target, str(folder))
     is_signed = SIGNATURE in files.digests
-    return VerifiedPackage(folder, package, signer, is_signed, bundle, len(files.digests), files.bytes)
+    return VerifiedPackage(
+        folder, package, signer, is_signed, bundle, len(files.digests), files.bytes, missing
+    )
 
 
 def _check_signature(folder: Path, key: VerificationKey | None, files: Files) -> str | None:
@@ -139,6 +147,21 @@ def _check_deliverables(folder: Path, package: Package) -> None:
         inside = [name for name in package.files if name == one.path or name.startswith(f"{one.path}/")]
         if not inside or sizes.get(one.path) != size_of(folder / one.path):
             _refuse(folder, [f"{shown(one.path)} is missing or has another size than {PACKAGE} says"])
+
+
+def _check_proofs(folder: Path, package: Package, own: Proof) -> None:
+    """Check that each proof is the bundle's own, or has a document about the packaged artifact that passes."""
+    for proof in package.proofs:
+        if proof == own:
+            continue
+        try:
+            document = read_document(folder / document_name(proof.architecture))
+        except InputError as error:
+            _refuse(folder, [error.message])
+        if document.proof != proof or not document.passes:
+            _refuse(folder, [f"the proof for {proof.architecture} is not what its document says"])
+        if document.artifact_sha256 != digest_member(folder, document.artifact):
+            _refuse(folder, [f"the proof for {proof.architecture} is about another artifact"])
 
 
 def _refuse(folder: Path, problems: Sequence[str], hint: str = _HINT) -> NoReturn:

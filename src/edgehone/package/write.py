@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import platform
 import shutil
 import stat
 from collections.abc import Callable, Mapping
@@ -25,8 +24,9 @@ from edgehone.core.errors import InputError, SetupError
 from edgehone.package import budget as sizes
 from edgehone.package.admission import check_approval, check_place, check_tools, settled
 from edgehone.package.document import DOCUMENTS, PACKAGE, README, Package, documents_of
+from edgehone.package.proof import proof_of_device, uncovered
 from edgehone.package.readme import complete_readme
-from edgehone.package.target import Built, Check, Proof, Request, Target
+from edgehone.package.target import Built, Check, Request, Target
 from edgehone.package.verify import verify_package
 
 # ZIP archives cannot hold an earlier time.
@@ -60,7 +60,7 @@ class Order:
 class Packed:
     """A package that was made, and the outcomes of the checks of independent tools.
 
-    `warnings` are what a user must know of the bundle's approval; the package has them too.
+    `warnings` are what a user must know of the bundle's approval, which the package has too, and what no proof covers.
     """
 
     path: Path
@@ -105,7 +105,8 @@ def pack(bundle: Path, order: Order, tell: Callable[[str], None] = silent) -> Pa
         tell("verifying the package")
         _verify_result(staged, source)
         replace_bundle(staged, out)
-        return Packed(out, package, checks, source.warnings)
+        missing = uncovered(package.proofs, package.runs_on, source.bundle.manifest.target, str(order.out))
+        return Packed(out, package, checks, (*source.warnings, *([missing] if missing else [])))
     except OSError as error:
         raise _disk_error(error, out) from error
     finally:
@@ -161,7 +162,8 @@ def _complete(staged: Path, source: _Source, order: Order, built: Built) -> Pack
         fillings=found,
         deliverables=built.deliverables,
         carried=tuple(sorted(built.carried, key=lambda one: (one.bundle, one.at))),
-        proofs=(proof_of(source.bundle),),
+        proofs=(proof_of_device(manifest.device),),
+        runs_on=built.runs_on,
         notes=notes,
         files={},
     )
@@ -191,12 +193,6 @@ def settle_modes(folder: Path) -> None:
         executable = path.is_dir() or path.stat().st_mode & stat.S_IXUSR
         path.chmod(0o755 if executable else 0o644)
     folder.chmod(0o755)
-
-
-def proof_of(bundle: Bundle) -> Proof:
-    """Return the instruction set on which the bundle's figures were measured."""
-    device = bundle.manifest.device
-    return Proof(str(device.get("architecture") or platform.machine()), tuple(device.get("simd") or ()))
 
 
 def _verify_result(staged: Path, source: _Source) -> None:

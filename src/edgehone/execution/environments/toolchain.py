@@ -15,7 +15,7 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -29,13 +29,13 @@ from edgehone.execution.source_digest import module_digest, package_path
 from edgehone.execution.subprocesses import clean, run_lines
 
 
-def folder_of(name: str, call: str) -> Path:
-    """Return the folder of a backend's toolchain that the function `call` (`module:function`) makes."""
-    return home_path() / "toolchains" / f"{name}-{digest(call)}"
+def folder_of(name: str, call: str, args: Sequence[str] = ()) -> Path:
+    """Return the folder of a backend's toolchain that the function `call` (`module:function`) makes with `args`."""
+    return home_path() / "toolchains" / f"{name}-{digest(call, args)}"
 
 
-def digest(call: str) -> str:
-    """Return 12 hex digits of all that a toolchain depends on: the code of its maker's module, the platform, the CPU.
+def digest(call: str, args: Sequence[str] = ()) -> str:
+    """Return 12 hex digits of all that a toolchain depends on: its maker's code and arguments, the platform, the CPU.
 
     Comments and docstrings of the module do not count, nor do modules that it imports: the maker's module itself has
     to contain all that determines the toolchain (versions, flags, what is copied where).
@@ -46,29 +46,37 @@ def digest(call: str) -> str:
         raise SetupError(
             f"the module '{module}' cannot be found", hint="install the package of the backend again"
         )
-    parts = (module_digest(module), call, sys.platform, platform.machine(), _cpu())
+    parts = (module_digest(module), call, *args, sys.platform, platform.machine(), _cpu())
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
 
 
-def ensure(name: str, call: str, python: Path, on_progress: Callable[[str], None]) -> FolderState:
+def ensure(
+    name: str, call: str, python: Path, on_progress: Callable[[str], None], args: Sequence[str] = ()
+) -> FolderState:
     """Return the toolchain's state, after `python` has made it if it was missing or broken.
 
-    Raises SetupError with the maker's own message or the root cause, and the path of the whole log.
+    `args` are further arguments of the maker, after the folder and the callback. Raises SetupError with the maker's own
+    message or the root cause, and the path of the whole log.
     """
-    folder = folder_of(name, call)
+    folder = folder_of(name, call, args)
     if (present := managed_folder.check(folder)).state == "ready":
         return present
     return managed_folder.create(
         folder,
         home() / "locks" / f"toolchain-{name}.lock",
-        lambda partial: _run_maker(name, call, python, partial, on_progress),
+        lambda partial: _run_maker(name, call, python, partial, on_progress, args),
         managed_folder.check,
         on_progress,
     )
 
 
 def _run_maker(
-    name: str, call: str, python: Path, folder: Path, on_progress: Callable[[str], None]
+    name: str,
+    call: str,
+    python: Path,
+    folder: Path,
+    on_progress: Callable[[str], None],
+    args: Sequence[str],
 ) -> dict[str, str]:
     """The parent's side: start a child that fills the folder, forward its progress, return the versions it reports."""
     log = home() / "logs" / f"toolchain-{name}.log"
@@ -79,7 +87,7 @@ def _run_maker(
     start = {
         "packages": packages,
         "call": "edgehone.execution.environments.toolchain_child:make",
-        "args": [call, str(folder)],
+        "args": [call, str(folder), *args],
     }
     command = [str(python), "-I", str(Path(__file__).parent.parent / "bootstrap.py"), json.dumps(start)]
     outcome: dict[str, Any] = {}
@@ -93,7 +101,7 @@ def _run_maker(
 
     with log.open("wb") as out:
         code = run_lines(command, on_line, env=clean(os.environ), cwd=folder, stderr=out)
-    again = f"edgehone backends install {name}"
+    again = f"edgehone backends install {name}" if not args else "run the same command again"
     if "error" in outcome:
         error = outcome["error"]
         raise SetupError(_save_logs(name, folder, error["message"]), hint=error["hint"] or again)

@@ -16,8 +16,11 @@ from edgehone.core.errors import EdgehoneError
 from edgehone.execution.bootstrap import end_with_parent
 
 
-def make(call: str, folder: str) -> None:
-    """Call the maker `call` with the folder, and report on standard output, one JSON object per line."""
+def make(call: str, folder: str, *args: str) -> None:
+    """Call the maker `call` with the folder and the further arguments.
+
+    It reports on standard output, one JSON object per line.
+    """
     end_with_parent()
     # What the maker or its children print goes to the log, not between the lines of this report.
     channel = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
@@ -29,7 +32,7 @@ def make(call: str, folder: str) -> None:
     module, _, function = call.partition(":")
     try:
         versions = getattr(importlib.import_module(module), function)(
-            Path(folder), lambda doing: report(progress=str(doing))
+            Path(folder), lambda doing: report(progress=str(doing)), *args
         )
     except EdgehoneError as error:
         report(error={"message": error.message, "hint": error.hint})

@@ -1,0 +1,257 @@
+"""The target `embedded`: aligned GGUF files, updates, and the runner under emulation."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import gguf
+import numpy as np
+import pytest
+
+import edgehone
+from edgehone.attestation.errors import NotVerified
+from edgehone.backends.llamacpp.runner.machines import HERE, architectures, cpus, machine_of
+from edgehone.cli.main import main
+from edgehone.core.errors import InputError, SetupError
+from edgehone.formats.gguf import read_header
+from edgehone.model.digest import digest_model
+from edgehone.package import registry, runner
+from edgehone.package.proof import read_document, uncovered
+from edgehone.package.target import Proof
+from edgehone.package.targets.embedded import firmware
+from edgehone.package.targets.embedded.aligned import ALIGNMENT, align, data_start, differences
+from edgehone.package.verify import verify_package
+from edgehone.package.write import Order, Packed, pack
+from tests.finished import list_again
+
+ARM = machine_of("arm64")
+NEEDED = {
+    ARM.emulator: ARM.emulator_package,
+    ARM.compilers[0]: "gcc-aarch64-linux-gnu",
+    ARM.compilers[1]: "g++-aarch64-linux-gnu",
+}
+
+
+def write_gguf(path: Path, description: str = "") -> Path:
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_description(description)
+    writer.add_array("tokenizer.ggml.tokens", ["a", "bc", ""])
+    numbers = np.random.default_rng(1)
+    for name, shape in (("first", (3, 33)), ("second", (64, 64)), ("third", (5,))):
+        writer.add_tensor(name, numbers.random(shape, np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def test_aligned_tensors_are_those_of_the_source(tmp_path: Path) -> None:
+    source = write_gguf(tmp_path / "source.gguf", "a model")
+    align(source, tmp_path / "aligned.gguf")
+    assert differences(source, tmp_path / "aligned.gguf") == []
+    read = gguf.GGUFReader(tmp_path / "aligned.gguf")
+    for mine, theirs in zip(read.tensors, gguf.GGUFReader(source).tensors, strict=True):
+        assert mine.name == theirs.name
+        assert mine.data_offset % ALIGNMENT == 0
+        assert np.array_equal(mine.data, theirs.data)
+    assert read.fields["general.description"].contents() == "a model"
+    header = read_header(tmp_path / "aligned.gguf")
+    assert data_start(tmp_path / "aligned.gguf", header) == read.tensors[0].data_offset
+
+
+@pytest.mark.parametrize("what", ["metadata", "tensor"])
+def test_a_changed_byte_is_a_difference(tmp_path: Path, what: str) -> None:
+    source, other = write_gguf(tmp_path / "source.gguf", "some kind"), tmp_path / "aligned.gguf"
+    align(source, other)
+    data = bytearray(other.read_bytes())
+    place = data.index(b"some kind") if what == "metadata" else gguf.GGUFReader(other).tensors[1].data_offset
+    data[place] ^= 1
+    other.write_bytes(data)
+    assert what in " ".join(differences(source, other))
+
+
+def test_grown_metadata_moves_no_block_of_tensors(tmp_path: Path) -> None:
+    def blocks(description: str) -> set[bytes]:
+        align(write_gguf(tmp_path / "source.gguf", description), tmp_path / "aligned.gguf")
+        data = (tmp_path / "aligned.gguf").read_bytes()
+        return {data[at : at + ALIGNMENT] for at in range(0, len(data), ALIGNMENT)}
+
+    short, longer, longest = blocks("x"), blocks("x" * 33), blocks("x" * 5000)
+    assert len(longer - short) == 1
+    assert len(longest - short) == 2
+
+
+def test_the_image_is_the_same_on_every_machine(tmp_path: Path) -> None:
+    images = []
+    for name, mode in (("one", 0o600), ("two", 0o664)):
+        tree = tmp_path / name
+        tree.mkdir()
+        for file in ("model.gguf", "edgehone-runner"):
+            (tree / file).write_bytes(file.encode() * 3000)
+            (tree / file).chmod(mode)
+        firmware._image(tree, tmp_path / f"{name}.img", 1_700_000_000, "abc")
+        images.append((tmp_path / f"{name}.img").read_bytes())
+    assert images[0] == images[1]
+    assert (
+        subprocess.run(
+            ["e2fsck", "-fn", str(tmp_path / "one.img")], capture_output=True, check=False
+        ).returncode
+        == 0
+    )
+
+
+@pytest.fixture
+def scripts(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run a script of the target as it is installed on a device called `box`, on a data folder of the test."""
+    values = {"name": "box", "unit": "edgehone-box", "mount": "opt-edgehone-box"}
+
+    def call(name: str, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
+        script = tmp_path / name
+        firmware._program(script, firmware._filled(name, values))
+        environment = {**os.environ, "EDGEHONE_DATA": str(tmp_path / "data"), **more}
+        return subprocess.run(
+            [str(script), *words], env=environment, capture_output=True, text=True, check=False
+        )
+
+    return call
+
+
+def installed(tmp_path: Path) -> str:
+    return (tmp_path / "data" / "current").read_text()
+
+
+def test_update_confirm_and_fall_back(
+    tmp_path: Path, scripts: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    def install(version: str) -> None:
+        (tmp_path / "new.img").write_text(version)
+        assert scripts("hook.sh", "slot-install", RAUC_IMAGE_NAME=str(tmp_path / "new.img")).returncode == 0
+
+    install("v1")
+    scripts("confirm.sh")
+    install("v2")
+    assert installed(tmp_path) == "v2"
+    scripts("confirm.sh")
+    install("bad")
+    assert installed(tmp_path) == "bad"
+    assert scripts("fallback.sh").returncode == 0
+    assert installed(tmp_path) == "v2"
+    again = scripts("fallback.sh")
+    assert again.returncode == 1 and "no earlier model" in again.stderr
+    assert installed(tmp_path) == "v2"
+
+
+def test_a_failed_copy_leaves_the_current_model(
+    tmp_path: Path, scripts: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    (tmp_path / "new.img").write_text("v1")
+    scripts("hook.sh", "slot-install", RAUC_IMAGE_NAME=str(tmp_path / "new.img"))
+    failed = scripts("hook.sh", "slot-install", RAUC_IMAGE_NAME=str(tmp_path / "missing.img"))
+    assert failed.returncode != 0
+    assert installed(tmp_path) == "v1"
+
+
+def test_every_processor_of_the_table_is_complete() -> None:
+    check = (HERE / "cpu_check.c").read_text()
+    for architecture in architectures():
+        for cpu in cpus(architecture):
+            machine = machine_of(architecture, cpu)
+            assert all(f'"{feature}"' in check for feature in machine.features)
+            assert runner.features_of(machine)
+    with pytest.raises(InputError, match="armv9"):
+        machine_of("arm64", "armv9")
+
+
+def test_a_missing_emulator_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgehone.package.runner.shutil.which", lambda name: None)
+    monkeypatch.setattr("edgehone.package.runner.platform.machine", lambda: "riscv64")
+    with pytest.raises(SetupError, match="qemu-aarch64-static") as caught:
+        runner.emulator_of(ARM)
+    assert "qemu-user-static" in str(caught.value.hint)
+
+
+X86 = Proof("x86_64", ("avx2", "avx512f"))
+NEON = Proof("aarch64", ("neon", "dotprod"))
+PI = {"title": "Raspberry Pi 5", "architecture": "aarch64", "simd": ["asimd", "asimddp", "fphp"]}
+
+
+@pytest.mark.parametrize(
+    ("proofs", "compiled", "device", "covered"),
+    [
+        ([X86], None, None, True),
+        ([X86], NEON, None, False),
+        ([X86, NEON], NEON, None, True),
+        ([X86], Proof("x86_64", ("avx2",)), None, False),
+        ([X86], None, PI, False),
+        ([X86, NEON], None, PI, True),
+        ([X86, NEON], None, {**PI, "simd": ["asimd"]}, False),
+        ([NEON], None, {**PI, "architecture": "arm64"}, True),
+    ],
+)
+def test_what_a_proof_covers(
+    proofs: list[Proof], compiled: Proof | None, device: dict[str, object] | None, covered: bool
+) -> None:
+    told = uncovered(proofs, compiled, device, "./package")
+    assert (told is None) == covered
+    if told:
+        assert re.search(r"edgehone prove ./package --on (arm64|x86-64)", told)
+
+
+@pytest.fixture
+def packed(bundle_of: Callable[[str], Path], demo_model: Path, tmp_path: Path) -> Packed:
+    """A package for arm64 of the demo model in half precision."""
+    if missing := {name: package for name, package in NEEDED.items() if shutil.which(name) is None}:
+        pytest.skip(f"not installed: {', '.join(missing)} (apt install {' '.join(missing.values())})")
+    bundle = bundle_of("llamacpp")
+    manifest = edgehone.read(bundle).manifest
+    digest = digest_model(edgehone.inspect(demo_model), tmp_path / "digests")
+    facts = replace(manifest, model={**manifest.model, "name": "demo", "digest": digest})
+    (bundle / "manifest.json").write_text(json.dumps(facts.to_json()))
+    list_again(bundle)
+    return pack(bundle, Order(registry.load("embedded"), tmp_path / "package", {"threads": "1"}))
+
+
+@pytest.mark.real
+@pytest.mark.whole
+def test_runner_generates_under_emulation_and_is_proven(
+    packed: Packed, demo_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert any("edgehone prove" in warning for warning in packed.warnings)
+    assert all(one.outcome != "failed" for one in packed.checks)
+    program, model = (packed.path / "demo" / name for name in ("edgehone-runner", "model.gguf"))
+
+    def emulated(cpu: str) -> subprocess.CompletedProcess[str]:
+        words = [ARM.emulator, "-cpu", cpu, str(program), str(model), "--prompt", "The town of"]
+        words += ["--tokens", "12", "--threads", "1"]
+        return subprocess.run(words, capture_output=True, text=True, check=False)
+
+    first, second = emulated("cortex-a76"), emulated("cortex-a76")
+    assert first.returncode == 0 and len(first.stdout.split()) > 3
+    assert first.stdout == second.stdout
+    refused = emulated("cortex-a53")
+    assert refused.returncode == 78
+    assert "lacks atomics, asimdrdm, asimddp" in refused.stderr
+
+    code = main(["prove", str(packed.path), "--on", "arm64", "--windows", "4", "--model", str(demo_model)])
+    assert code == 0, capsys.readouterr()
+    document = read_document(packed.path / "proof-arm64.json")
+    kl = document.figures["kl_mean"]
+    assert document.passes and document.windows == 4
+    assert kl.value is not None and kl.low is not None and 0 < kl.value < 1e-3
+    assert {one.gate for one in document.verdicts} == {"accuracy_kept"}
+    assert all(len(one.answer) == 16 for one in document.answers)
+    package = verify_package(packed.path).package
+    assert document.proof in package.proofs and package.runs_on == document.proof
+
+    path = packed.path / "proof-arm64.json"
+    path.write_text(path.read_text().replace('"windows": 4', '"windows": 40'))
+    with pytest.raises(NotVerified, match=r"proof-arm64\.json"):
+        verify_package(packed.path)
