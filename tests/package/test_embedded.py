@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
@@ -219,10 +220,43 @@ def packed(bundle_of: Callable[[str], Path], demo_model: Path, tmp_path: Path) -
     return pack(bundle, Order(registry.load("embedded"), tmp_path / "package", {"threads": "1"}))
 
 
+def served(emulator: str, program: Path, model: Path, folder: Path) -> str:
+    """Start the service as systemd does, ask it twice, end it, and return its answer."""
+    told = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    told.settimeout(30)
+    told.bind(str(folder / "notify"))
+    environment = {**os.environ, "NOTIFY_SOCKET": str(folder / "notify"), "WATCHDOG_USEC": "200000"}
+    words = [emulator, "-cpu", "cortex-a76", str(program), str(model), "--serve", str(folder / "text.sock")]
+    with subprocess.Popen([*words, "--tokens", "12", "--threads", "1"], env=environment) as service:
+        try:
+            messages = set()
+            while b"READY=1" not in messages:
+                messages.add(told.recv(100))
+            answers = [ask(folder / "text.sock", "The town of") for _ in range(2)]
+            messages.add(told.recv(100))
+            service.terminate()
+            assert service.wait(5) == 0
+        finally:
+            service.kill()
+    assert answers[0] == answers[1]
+    assert b"WATCHDOG=1" in messages
+    assert not (folder / "text.sock").exists()
+    return answers[0]
+
+
+def ask(path: Path, prompt: str) -> str:
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(30)
+        client.connect(str(path))
+        client.sendall(prompt.encode())
+        client.shutdown(socket.SHUT_WR)
+        return client.makefile("rb").read().decode()
+
+
 @pytest.mark.real
 @pytest.mark.whole
 def test_runner_generates_under_emulation_and_is_proven(
-    packed: Packed, demo_model: Path, capsys: pytest.CaptureFixture[str]
+    packed: Packed, demo_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert any("edgehone prove" in warning for warning in packed.warnings)
     assert all(one.outcome != "failed" for one in packed.checks)
@@ -234,6 +268,7 @@ def test_runner_generates_under_emulation_and_is_proven(
         return subprocess.run(words, capture_output=True, text=True, check=False)
 
     first, second = emulated("cortex-a76"), emulated("cortex-a76")
+    assert served(ARM.emulator, program, model, tmp_path) == first.stdout.strip("\n")
     assert first.returncode == 0 and len(first.stdout.split()) > 3
     assert first.stdout == second.stdout
     refused = emulated("cortex-a53")

@@ -101,8 +101,8 @@ def _verify_package(args: argparse.Namespace, key: VerificationKey | None) -> in
     signers = {"signed_by": verified.signed_by, "bundle_signed_by": verified.bundle.signed_by}
     if args.json:
         facts = {"verified": True, "signed": verified.is_signed, **signers, "package": package.to_json()}
-        facts |= {"conditions": list(conditions), "uncovered": verified.uncovered}
-        print(json.dumps(facts, indent=1))
+        more = {"conditions": list(conditions), "uncovered": verified.uncovered}
+        print(json.dumps({**facts, **more}, indent=1))
         return 0
     print(f"{args.bundle}: every file of the package for {package.target} is as it was written")
     print(f"bundle       sha256:{package.bundle}, {package.recipe}, approval: {package.approval}")

@@ -1,0 +1,108 @@
+"""An arm64 machine under QEMU with Debian's cloud kernel: it mounts a model's image, and runs it or installs another."""
+
+from __future__ import annotations
+
+import shutil
+import stat
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.package.newc import write_newc
+
+NEEDED = {
+    "qemu-system-aarch64": "qemu-system-arm",
+    "mmdebstrap": "mmdebstrap",
+    "mke2fs": "e2fsprogs",
+}
+SOURCES = Path("/etc/apt/sources.list.d/debian.sources")
+# In this order: each needs those before it. Those that the kernel has built in are not there.
+MODULES = (
+    "virtio_ring", "virtio", "virtio_mmio", "virtio_blk", "crc16", "crc32c_generic", "libcrc32c", "mbcache", "jbd2",
+    "ext4", "loop",
+)  # fmt: skip
+INIT = Path(__file__).with_name("arm64_init.sh")
+
+
+def kernel_tree(folder: Path) -> Path:
+    """Unpack Debian's arm64 kernel and busybox into a folder, from the package sources of this machine."""
+    packages = "linux-image-cloud-arm64,busybox-static"
+    command = [
+        "mmdebstrap",
+        "--variant=extract",
+        "--architectures=arm64",
+        f"--include={packages}",
+        "--mode=root",
+    ]
+    subprocess.run([*command, "bookworm", str(folder), str(SOURCES)], check=True, capture_output=True)
+    return folder
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A machine whose disk `data` keeps what is installed, and whose disk `updates` holds the images to install."""
+
+    kernel: Path
+    initrd: Path
+    data: Path
+    updates: Path
+
+    @classmethod
+    def make(
+        cls, tree: Path, folder: Path, scripts: Mapping[str, Path], images: Mapping[str, Path]
+    ) -> Machine:
+        """Make the initrd and the disks. `scripts` are hook.sh, confirm.sh and fallback.sh of a package."""
+        root = folder / "initrd"
+        for name in ("bin", "modules", "system", "proc", "sys", "dev", "updates", "tmp"):
+            (root / name).mkdir(parents=True)
+        shutil.copyfile(INIT, root / "init")
+        shutil.copyfile(tree / "bin" / "busybox", root / "bin" / "busybox")
+        found = {path.stem: path for path in tree.glob("lib/modules/*/kernel/**/*.ko")}
+        loaded = [name for name in MODULES if name in found]
+        for name in loaded:
+            shutil.copyfile(found[name], root / "modules" / f"{name}.ko")
+        (root / "modules" / "order").write_text("\n".join(loaded) + "\n")
+        for name, path in scripts.items():
+            shutil.copyfile(path, root / "system" / name)
+        for path in (root / "init", root / "bin" / "busybox", *(root / "system").iterdir()):
+            path.chmod(path.stat().st_mode | stat.S_IXUSR)
+        write_newc(root, folder / "initrd.cpio")
+        (content := folder / "updates").mkdir()
+        for name, path in images.items():
+            shutil.copyfile(path, content / f"{name}.img")
+        made = cls(
+            next(tree.glob("boot/vmlinuz-*")),
+            folder / "initrd.cpio",
+            folder / "data.disk",
+            folder / "updates.disk",
+        )
+        _disk(made.data, 96)
+        _disk(made.updates, 64, content)
+        return made
+
+    def command(self, step: str) -> Sequence[str]:
+        """Return the command that starts the machine for one step: `run`, or `install=NAME`."""
+        disks = []
+        for path in (self.data, self.updates):
+            disks += ["-drive", f"file={path},if=none,format=raw,id={path.stem}"]
+        # The last one given is the first that the kernel finds.
+        for path in (self.updates, self.data):
+            disks += ["-device", f"virtio-blk-device,drive={path.stem}"]
+        return [
+            *("qemu-system-aarch64", "-machine", "virt", "-cpu", "cortex-a76", "-accel", "tcg", "-m", "512"),
+            *("-nographic", "-no-reboot", "-kernel", str(self.kernel), "-initrd", str(self.initrd)),
+            *("-append", f"console=ttyAMA0 quiet panic=-1 {step}", *disks),
+        ]
+
+    def boot(self, step: str) -> str:
+        """Start the machine for one step, and return what it printed until it switched itself off."""
+        done = subprocess.run(
+            self.command(step), capture_output=True, timeout=300, stdin=subprocess.DEVNULL, check=True
+        )
+        return done.stdout.decode("utf-8", "replace")
+
+
+def _disk(path: Path, megabytes: int, content: Path | None = None) -> None:
+    words = ["-d", str(content)] if content else []
+    subprocess.run(["mke2fs", "-q", "-t", "ext4", *words, str(path), f"{megabytes}M"], check=True)
