@@ -1,4 +1,4 @@
-"""An arm64 machine under QEMU with Debian's cloud kernel: it mounts a model's image, and runs it or installs another."""
+"""An arm64 machine under QEMU with Debian's cloud kernel, which mounts a model's image and runs or replaces it."""
 
 from __future__ import annotations
 
