@@ -91,7 +91,16 @@ class Machine:
             disks += ["-device", f"virtio-blk-device,drive={path.stem}"]
         return [
             *("qemu-system-aarch64", "-machine", "virt", "-cpu", "cortex-a76", "-accel", "tcg", "-m", "512"),
-            *("-nographic", "-no-reboot", "-kernel", str(self.kernel), "-initrd", str(self.initrd)),
+            *(
+                "-nographic",
+                "-net",
+                "none",
+                "-no-reboot",
+                "-kernel",
+                str(self.kernel),
+                "-initrd",
+                str(self.initrd),
+            ),
             *("-append", f"console=ttyAMA0 quiet panic=-1 {step}", *disks),
         ]
 

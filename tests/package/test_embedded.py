@@ -24,6 +24,7 @@ from edgehone.core.errors import InputError, SetupError
 from edgehone.formats.gguf import read_header
 from edgehone.model.digest import digest_model
 from edgehone.package import registry, runner
+from edgehone.package.conform import conform
 from edgehone.package.proof import read_document, uncovered
 from edgehone.package.target import Proof
 from edgehone.package.targets.embedded import firmware
@@ -207,8 +208,8 @@ def test_what_a_proof_covers(
 
 
 @pytest.fixture
-def packed(bundle_of: Callable[[str], Path], demo_model: Path, tmp_path: Path) -> Packed:
-    """A package for arm64 of the demo model in half precision."""
+def demo_bundle(bundle_of: Callable[[str], Path], demo_model: Path, tmp_path: Path) -> Path:
+    """A bundle of the demo model in half precision, whose original is the demo model."""
     if missing := {name: package for name, package in NEEDED.items() if shutil.which(name) is None}:
         pytest.skip(f"not installed: {', '.join(missing)} (apt install {' '.join(missing.values())})")
     bundle = bundle_of("llamacpp")
@@ -217,7 +218,20 @@ def packed(bundle_of: Callable[[str], Path], demo_model: Path, tmp_path: Path) -
     facts = replace(manifest, model={**manifest.model, "name": "demo", "digest": digest})
     (bundle / "manifest.json").write_text(json.dumps(facts.to_json()))
     list_again(bundle)
-    return pack(bundle, Order(registry.load("embedded"), tmp_path / "package", {"threads": "1"}))
+    return bundle
+
+
+@pytest.fixture
+def packed(demo_bundle: Path, tmp_path: Path) -> Packed:
+    """A package for arm64 of the demo model."""
+    return pack(demo_bundle, Order(registry.load("embedded"), tmp_path / "package", {"threads": "1"}))
+
+
+@pytest.mark.real
+@pytest.mark.long
+def test_the_target_conforms(demo_bundle: Path) -> None:
+    failed = [one for one in conform(registry.load("embedded"), demo_bundle) if one.state == "fail"]
+    assert not failed, "\n".join(f"{one.check}: {one.seen}; required: {one.demand}" for one in failed)
 
 
 def served(emulator: str, program: Path, model: Path, folder: Path) -> str:

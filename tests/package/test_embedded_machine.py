@@ -14,7 +14,7 @@ import pytest
 from edgehone.package.targets.embedded import firmware
 from edgehone.package.write import Packed
 from tests.package.arm64_machine import NEEDED, Machine, kernel_tree
-from tests.package.test_embedded import packed  # noqa: F401  a fixture
+from tests.package.test_embedded import demo_bundle, packed  # noqa: F401  fixtures
 
 KILLS = 20
 pytestmark = [pytest.mark.real, pytest.mark.long]

@@ -167,12 +167,14 @@ class _Scored:
 
 def _run(ctx: RunContext, call: str, args: Mapping[str, Any], inputs: Mapping[str, Input]) -> JobResult:
     """Run a job that opens the artifact with the runner, in the environment of llama.cpp, with one thread."""
+    emulator = _emulator(tuple(args["settings"]["emulator"]))
     job = Job(
         call,
         ctx.build_executor.environments["llamacpp"],
         {**args, "backend": _SESSION},
         inputs,
         backend=_SESSION,
+        also={"emulator": emulator.version} if emulator else {},
         limits=ctx.build_executor.limits,
     )
     return run(job, lambda fraction, what: ctx.emit(Event("", detail=f"{what}: {fraction:.0%}")))

@@ -21,7 +21,7 @@ from edgehone.bundle.read import read
 from edgehone.bundle.schema import SIGNATURE
 from edgehone.bundle.verify import compare
 from edgehone.core.errors import InputError
-from edgehone.package.contents import digest_members, size_of
+from edgehone.package.contents import digest_member, digest_members, size_of
 from edgehone.package.document import DOCUMENTS, PACKAGE, Package, read_package
 from edgehone.package.proof import document_name, proof_of_device, read_document, uncovered
 from edgehone.package.target import Proof
@@ -160,7 +160,8 @@ def _check_proofs(folder: Path, package: Package, own: Proof) -> None:
             _refuse(folder, [error.message])
         if document.proof != proof or not document.passes:
             _refuse(folder, [f"the proof for {proof.architecture} is not what its document says"])
-        if document.artifact_sha256 != digest_member(folder, document.artifact):
+        carried = any(one.at == document.artifact for one in package.carried)
+        if not carried or document.artifact_sha256 != digest_member(folder, document.artifact):
             _refuse(folder, [f"the proof for {proof.architecture} is about another artifact"])
 
 

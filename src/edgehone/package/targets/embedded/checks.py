@@ -1,4 +1,4 @@
-"""Checks of the package by programs that do not belong to edgehone: systemd-analyze, e2fsck, rauc."""
+"""Checks of the package: its program under QEMU, and by systemd-analyze, e2fsck and rauc."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+from edgehone.backends.llamacpp.runner.machines import architectures, cpus, machine_of
 from edgehone.core.errors import SetupError
-from edgehone.package.target import Built, Check
+from edgehone.package import runner
+from edgehone.package.target import Built, Check, Proof
 from edgehone.package.targets.embedded import firmware
 
 # `systemd-analyze security` gives 0 (best) to 10; below 2 it says OK.
@@ -18,7 +20,20 @@ _MOST_EXPOSURE = 2.0
 def check(folder: Path, built: Built, scratch: Path) -> Sequence[Check]:
     """Run each program that is installed, and name the others."""
     place = folder / built.deliverables[0].path
-    return (*_units(place, scratch), _image(folder), _rauc(folder, scratch))
+    return (_runner(place, built.runs_on), *_units(place, scratch), _image(folder), _rauc(folder, scratch))
+
+
+def _runner(place: Path, runs_on: Proof | None) -> Check:
+    """Let the program generate a token with the model, under QEMU if it is for another processor."""
+    machines = [machine_of(one, cpu) for one in architectures() for cpu in cpus(one)]
+    machine = next(one for one in machines if runner.proof_of(one) == runs_on)
+    try:
+        emulator = runner.emulator_of(machine)
+    except SetupError as error:
+        return Check(f"a token on {machine.cpu}", "skipped", f"{error.message}: {error.hint}")
+    words = ("--prompt", "The", "--tokens", "1", "--threads", "1", "--context", "64")
+    told = _run(*emulator, str(place / "edgehone-runner"), str(place / "model.gguf"), *words)
+    return _judged(f"a token on {machine.cpu}", told.returncode == 0, told.stderr)
 
 
 def _units(place: Path, scratch: Path) -> list[Check]:
@@ -91,4 +106,7 @@ def _judged(name: str, passed: bool, told: str) -> Check:
 
 
 def _run(*command: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    try:
+        return subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+    except OSError as error:  # a program that is not one
+        return subprocess.CompletedProcess(command, 126, "", str(error))

@@ -79,7 +79,7 @@ def build(request: Request, folder: Path) -> Built:
         (Carried(source.relative_to(request.bundle.path).as_posix(), f"{name}/model.gguf"),),
         _filled("README.md", values),
         _notes(values),
-        runner.proof_of(machine),
+        runs_on=runner.proof_of(machine),
     )
 
 
