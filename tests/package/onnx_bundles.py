@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 
 import edgehone
+from edgehone.backends import registry
 from edgehone.inputs import axes as sample_axes
 from edgehone.inputs import samples
+from edgehone.inputs.batches import Batches
 from edgehone.worker import canaries
 from tests.finished import Finished, list_again
 from tests.serve.graphs import as_graph
@@ -72,16 +74,22 @@ def digits_bundle(onnx_bundle: OnnxBundle, digits_answers: list[tuple[Any, Any]]
 @pytest.fixture
 def digits_answers(run_worker: Callable[..., Mapping[str, Any]], tmp_path: Path) -> list[tuple[Any, Any]]:
     """Three samples of digits with ONNX Runtime's answers, computed in its environment."""
-    from edgehone.inputs.batches import Batches
+    folder = tmp_path / "digits"
+    folder.mkdir()
+    shutil.copyfile(DIGITS, folder / DIGITS.name)
+    return answers(run_worker, "onnxruntime", folder, tmp_path)
 
+
+def answers(
+    run_worker: Callable[..., Mapping[str, Any]], backend: str, artifact: Path, folder: Path
+) -> list[tuple[Any, Any]]:
+    """Return three samples of digits with a backend's answers by an artifact, computed in its environment."""
     with np.load(DIGITS.with_name("evaluation.npz")) as file:
         images = file["image"][:3]
-    folder = tmp_path / "samples"
-    folder.mkdir()
-    Batches.arranged({"image": images}, sample_axes.Axes()).write(folder)
-    args = {"backend": "edgehone.backends.onnxruntime.backend", "settings": {}, "batch": 1}
-    (tmp_path / "digits").mkdir()
-    shutil.copyfile(DIGITS, tmp_path / "digits" / DIGITS.name)
-    inputs = {"artifact": tmp_path / "digits", "samples": folder}
-    run_worker("onnxruntime", "edgehone.worker.canaries:outputs", args, inputs, tmp_path / "answered")
-    return canaries.read(tmp_path / "answered" / canaries.FOLDER)
+    asked, answered = folder / "samples", folder / "answered"
+    asked.mkdir()
+    Batches.arranged({"image": images}, sample_axes.Axes()).write(asked)
+    args = {"backend": registry.module_name(backend), "settings": {}, "batch": 1}
+    inputs = {"artifact": artifact, "samples": asked}
+    run_worker(backend, "edgehone.worker.canaries:outputs", args, inputs, answered)
+    return canaries.read(answered / canaries.FOLDER)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,8 @@ import numpy as np
 import pytest
 
 import edgehone
-from edgehone.core.errors import InputError
+from edgehone.backends.openvino import backend
+from edgehone.core.errors import InputError, SetupError
 from edgehone.package.target import Built
 from edgehone.package.targets.ovms import target
 from edgehone.package.targets.ovms.documented import parse_graph, read_config
@@ -19,6 +22,7 @@ from edgehone.package.verify import verify_package
 from edgehone.package.write import Order, Packed, pack
 from edgehone.worker import canaries
 from tests.finished import list_again
+from tests.package.onnx_bundles import DIGITS, answers, ports
 from tests.serve.graphs import AXES, INPUTS, OUTPUTS, as_graph
 
 IR = ("openvino_model.xml", "openvino_model.bin")
@@ -28,6 +32,12 @@ TOKENIZER = (
     "openvino_detokenizer.xml",
     "openvino_detokenizer.bin",
 )
+
+
+@pytest.fixture
+def without_openvino(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is installed, so files that only have the names of OpenVINO's are not opened."""
+    monkeypatch.setenv("EDGEHONE_HOME", str(tmp_path / "home"))
 
 
 def as_openvino(bundle: Path, settings: dict[str, Any], *files: str) -> Path:
@@ -45,12 +55,12 @@ def as_openvino(bundle: Path, settings: dict[str, Any], *files: str) -> Path:
 
 
 @pytest.fixture
-def language(spoiled: Path) -> Path:
+def language(spoiled: Path, without_openvino: None) -> Path:
     return as_openvino(spoiled, {"kv_cache": "f16", "inference_precision": "f32"}, *IR, *TOKENIZER)
 
 
 @pytest.fixture
-def graph(spoiled: Path) -> Path:
+def graph(spoiled: Path, without_openvino: None) -> Path:
     row = np.ones((1, 4), np.float32)
     canaries.write(
         spoiled / "canaries", [({"x": row}, {"scores": row[:, :3], "class": np.zeros(1, np.int64)})]
@@ -87,7 +97,8 @@ def test_a_language_model_has_a_graph_of_the_llm_calculator(language: Path, tmp_
     assert {one.name: one.outcome for one in done.checks} == {
         "layout of the repository": "passed",
         "graph.pbtxt has the documented messages": "passed",
-        "OpenVINO Model Server gives the proven outputs": "skipped",
+        "OpenVINO gives the proven outputs with these properties": "skipped",
+        "OpenVINO Model Server answers": "skipped",
     }
     assert any("another kernel" in note for note in done.package.notes)
     assert "/v3/completions" in (done.path / "README.md").read_text()
@@ -166,3 +177,47 @@ def test_refuses_what_the_server_cannot_run(spoiled: Path, tmp_path: Path) -> No
     assert "no openvino_tokenizer.xml" in (target.refuses(edgehone.read(bundle)) or "")
     with pytest.raises(InputError, match="cache_gb of ovms is '-1'"):
         packed(as_openvino(spoiled, {}, *IR, *TOKENIZER), tmp_path / "package", cache_gb="-1")
+
+
+@pytest.mark.real
+@pytest.mark.long
+def test_openvino_gives_the_proven_outputs_of_a_graph(
+    spoiled: Path, run_worker: Callable[..., Mapping[str, Any]], tmp_path: Path
+) -> None:
+    recipe = next(one for one in backend.recipes(edgehone.inspect(DIGITS)) if one.exact)
+    step, built = backend.steps(recipe), tmp_path / "built"
+    run_worker("openvino", step.call, dict(step.params), {"model": DIGITS}, built)
+    asked = answers(run_worker, "openvino", built, tmp_path)
+    bundle = as_openvino(spoiled, {})
+    shutil.copytree(built, bundle / "artifact", dirs_exist_ok=True)
+    canaries.write(bundle / "canaries", asked)
+    axes = {"inputs": {"image": 0}, "outputs": {"logits": 0}}
+    as_graph(bundle, {**recipe.to_json(), "settings": dict(recipe.settings)}, *ports(DIGITS), axes)
+    outcomes = {one.name: one.outcome for one in packed(bundle, tmp_path / "package").checks}
+    assert list(outcomes.values()) == ["passed", "passed", "skipped"], outcomes
+    question, answer = asked[0]
+    canaries.write(bundle / "canaries", [(question, {"logits": answer["logits"] * np.float32(1.1)})])
+    list_again(bundle)
+    with pytest.raises(SetupError, match=r"does not pass OpenVINO gives .*logits differs by 0\.0"):
+        packed(bundle, tmp_path / "wrong")
+
+
+@pytest.mark.real
+@pytest.mark.long
+@pytest.mark.xdist_group("engines")
+@pytest.mark.parametrize("processing", ["dynamic", "static"])
+def test_openvino_genai_gives_the_proven_tokens(
+    bundle_of: Callable[[str], Path], tmp_path: Path, processing: str
+) -> None:
+    bundle = bundle_of("openvino")
+    done = packed(bundle, tmp_path / "package", batch_processing=processing)
+    assert [one.outcome for one in done.checks] == ["passed", "passed", "passed", "skipped"], done.checks
+    assert any(one.at.endswith("/chat_template.jinja") for one in done.package.carried)
+    manifest = edgehone.read(bundle).manifest
+    wrong = tuple(
+        {**one, "answer": [(token + 1) % 2000 for token in one["answer"]]} for one in manifest.canaries
+    )
+    (bundle / "manifest.json").write_text(json.dumps(replace(manifest, canaries=wrong).to_json()))
+    list_again(bundle)
+    with pytest.raises(SetupError, match=r"0 of \d+ tokens are the proven ones"):
+        packed(bundle, tmp_path / "wrong", batch_processing=processing)

@@ -67,6 +67,11 @@ def canaries_of(bundle: Bundle) -> list[tuple[Arrays, Arrays]]:
     return canaries.read(bundle.canaries)
 
 
+def version_of(bundle: Bundle, package: str) -> str:
+    """Return the version of a package that the bundle was proven with, "*" if its manifest does not state it."""
+    return str(bundle.manifest.versions.get(bundle.manifest.recipe["backend"], {}).get(package, "*"))
+
+
 def onnx_file(bundle: Bundle) -> Path:
     """Return the .onnx file of an artifact. Raises InputError if it has none or several."""
     found = sorted(bundle.artifact.glob("*.onnx"))

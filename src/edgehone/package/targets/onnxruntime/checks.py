@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import filecmp
 import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+from edgehone.package import canary_files
+from edgehone.package.onnx_check import check_graph
 from edgehone.package.target import Check
 from edgehone.package.targets.onnxruntime.web_runtime import FILES
 
@@ -14,16 +17,34 @@ _NAME = "onnxruntime-web in Node.js gives the proven outputs"
 _SECONDS = 300
 
 
-def run(folder: Path) -> Sequence[Check]:
-    """Return the outcome for a folder that the target built; none for a language model."""
+def run(folder: Path, scratch: Path) -> Sequence[Check]:
+    """Return the outcomes for a folder that the target built; none for a language model."""
     if not (folder / "web").is_dir():
         return ()
+    (graph,) = (folder / "onnx").glob("*.onnx")
+    canary = folder / canary_files.FOLDER
+    return (
+        check_graph("onnxruntime gives the proven outputs of the graph", graph, canary, scratch),
+        _in_ort_format(folder, canary, scratch),
+        _in_javascript(folder),
+    )
+
+
+def _in_ort_format(folder: Path, canary: Path, scratch: Path) -> Check:
+    name = "onnxruntime gives the proven outputs of the ORT format"
+    converted = folder / "ort" / "model.ort"
+    if not filecmp.cmp(converted, folder / "web" / "model.ort", shallow=False):
+        return Check(name, "failed", "web/model.ort is not ort/model.ort")
+    return check_graph(name, converted, canary, scratch)
+
+
+def _in_javascript(folder: Path) -> Check:
     module = folder / "web" / "ort" / FILES[0]
     if not module.is_file():
-        return (Check(_NAME, "skipped", "the package is without onnxruntime-web (--set ort_web=npm)"),)
+        return Check(_NAME, "skipped", "the package is without onnxruntime-web (--set ort_web=npm)")
     node = shutil.which("node")
     if node is None:
-        return (Check(_NAME, "skipped", "node is not installed (apt install nodejs)"),)
+        return Check(_NAME, "skipped", "node is not installed (apt install nodejs)")
     command = [node, "javascript/node.mjs", "ort/model.ort", str(module.absolute())]
     try:
         done = subprocess.run(
@@ -36,6 +57,6 @@ def run(folder: Path) -> Sequence[Check]:
             stdin=subprocess.DEVNULL,
         )
     except subprocess.TimeoutExpired:
-        return (Check(_NAME, "failed", f"it did not end within {_SECONDS} s"),)
+        return Check(_NAME, "failed", f"it did not end within {_SECONDS} s")
     said = (done.stdout + done.stderr).strip()
-    return (Check(_NAME, "failed" if done.returncode else "passed", said[-500:] if done.returncode else ""),)
+    return Check(_NAME, "failed" if done.returncode else "passed", said[-500:] if done.returncode else "")

@@ -57,8 +57,8 @@ def build(request: Request, folder: Path) -> Built:
 
 
 def check(folder: Path, built: Built, scratch: Path) -> Sequence[Check]:
-    """Run the sample in JavaScript with onnxruntime-web, where the package has it."""
-    return checks.run(folder / built.deliverables[0].path)
+    """Ask onnxruntime for the canary, and the sample in JavaScript where the package has onnxruntime-web."""
+    return checks.run(folder / built.deliverables[0].path, scratch)
 
 
 def _graph(request: Request, folder: Path) -> Built:
@@ -78,13 +78,13 @@ def _graph(request: Request, folder: Path) -> Built:
     question, answer = graphs.canaries_of(bundle)[0]
     quantized = bool(bundle.manifest.facts.get("quantized"))
     canary = canary_files.write(place / canary_files.FOLDER, question, answer, quantized=quantized)
-    _samples(place, name, canary, _version(bundle, "onnxruntime"), runtime)
+    _samples(place, name, canary, graphs.version_of(bundle, "onnxruntime"), runtime)
     return Built(
         (Deliverable(name, "graph with samples"),),
         carried,
         Template(samples.text_of("README.md")).substitute(
             name=name,
-            version=_version(bundle, "onnxruntime"),
+            version=graphs.version_of(bundle, "onnxruntime"),
             architecture=bundle.manifest.device["architecture"],
             proof=proof,
             web="Serve the folder `web/` over HTTP:" if runtime else _WITHOUT_RUNTIME,
@@ -139,7 +139,7 @@ def _samples(
 
 def _language(request: Request, folder: Path) -> Built:
     bundle, name = request.bundle, graphs.model_name(request)
-    place, version = folder / name, _version(bundle, "onnxruntime-genai")
+    place, version = folder / name, graphs.version_of(bundle, "onnxruntime-genai")
     carried: tuple[Carried, ...] = graphs.carry(bundle, folder, f"{name}/model")
     plain = next(one for one in bundle.manifest.canaries if "picture" not in one)
     text = json.dumps({part: plain[part] for part in ("prompt", "answer")})
@@ -156,8 +156,3 @@ def _language(request: Request, folder: Path) -> Built:
         readme,
         ("the sample in C# was not compiled",),
     )
-
-
-def _version(bundle: Bundle, package: str) -> str:
-    """Return the version of a package that the bundle was proven with."""
-    return str(bundle.manifest.versions[bundle.manifest.recipe["backend"]][package])

@@ -17,9 +17,9 @@ from edgehone.backends.openvino.ir import MODEL
 from edgehone.backends.openvino.session import COMMON
 from edgehone.bundle.read import Bundle
 from edgehone.core.errors import InputError
-from edgehone.package import graphs
+from edgehone.package import canary_files, graphs
 from edgehone.package.target import Built, Carried, Check, Deliverable, Option, Request, Tool
-from edgehone.package.targets.ovms.documented import parse_graph, read_config
+from edgehone.package.targets.ovms import checks
 
 NAME: Final = "ovms"
 SUMMARY: Final = "configuration and models for OpenVINO Model Server"
@@ -45,7 +45,6 @@ OPTIONS: Sequence[Option] = (
 )
 BUDGET: int | None = None
 _FILES = resources.files(__package__)
-_TOKENIZER = "openvino_tokenizer.xml"
 _TEMPLATE = "chat_template.jinja"
 
 
@@ -54,8 +53,8 @@ def refuses(bundle: Bundle) -> str | None:
     backend = bundle.manifest.recipe["backend"]
     if backend != "openvino":
         return f"its artifact is {backend}'s; OpenVINO Model Server is packaged with what the backend openvino builds"
-    if bundle.manifest.kind == "language" and not (bundle.artifact / _TOKENIZER).is_file():
-        return f"its artifact has no {_TOKENIZER}, by which the server tokenizes"
+    if bundle.manifest.kind == "language" and not (bundle.artifact / checks.TOKENIZER).is_file():
+        return f"its artifact has no {checks.TOKENIZER}, by which the server tokenizes"
     return None
 
 
@@ -67,6 +66,9 @@ def build(request: Request, folder: Path) -> Built:
     if bundle.manifest.kind == "graph":
         names = (MODEL, MODEL.replace(".xml", ".bin"))
         carried = graphs.carry(bundle, folder, f"models/{name}/1", names)
+        question, answer = graphs.canaries_of(bundle)[0]
+        quantized = bool(bundle.manifest.facts.get("quantized"))
+        canary_files.write(folder / canary_files.FOLDER, question, answer, quantized=quantized)
         config |= {"target_device": device, "plugin_config": _plugin(bundle, device)}
     else:
         carried = _language(request, folder, name, device)
@@ -76,21 +78,15 @@ def build(request: Request, folder: Path) -> Built:
     readme = Template((_FILES / "README.md").read_text("utf-8")).substitute(
         name=name,
         ask=ask.strip(),
-        version=bundle.manifest.versions["openvino"]["openvino"],
+        version=graphs.version_of(bundle, "openvino"),
         architecture=bundle.manifest.device["architecture"],
     )
     return Built((Deliverable("models", "repository"),), carried, readme, tuple(_notes(request, device)))
 
 
 def check(folder: Path, built: Built, scratch: Path) -> Sequence[Check]:
-    """Compare the configuration with the documents of OpenVINO Model Server."""
-    config = read_config(folder / "models" / "config.json").model_config_list[0].config
-    model = folder / "models" / config.base_path
-    checks = [_layout(model)]
-    if (model / "graph.pbtxt").is_file():
-        checks.append(_graph(model / "graph.pbtxt"))
-    answers = "OpenVINO Model Server gives the proven outputs"
-    return (*checks, Check(answers, "skipped", "the server is not run; its documents were followed"))
+    """Compare the configuration with the server's documents, and ask OpenVINO for the canaries with its properties."""
+    return checks.run(folder, scratch)
 
 
 def _language(request: Request, folder: Path, name: str, device: str) -> tuple[Carried, ...]:
@@ -171,27 +167,3 @@ def _notes(request: Request, device: str) -> list[str]:
             "at a time"
         )
     return notes
-
-
-def _layout(model: Path) -> Check:
-    """Check for the files that the server loads: a graph's are in the folder of a version."""
-    name = "layout of the repository"
-    graph = (model / "graph.pbtxt").is_file()
-    place = model if graph else model / "1"
-    needed = [MODEL, MODEL.replace(".xml", ".bin")] if not graph or (model / MODEL).is_file() else []
-    needed += [_TOKENIZER, "openvino_detokenizer.xml"] if graph else []
-    missing = [one for one in needed if not (place / one).is_file()]
-    return Check(name, "failed" if missing else "passed", f"missing: {', '.join(missing)}" if missing else "")
-
-
-def _graph(path: Path) -> Check:
-    name = "graph.pbtxt has the documented messages"
-    try:
-        from google.protobuf.text_format import ParseError
-    except ImportError:
-        return Check(name, "skipped", "protobuf is not installed (pip install protobuf)")
-    try:
-        parse_graph(path.read_text("utf-8"))
-    except ParseError as error:
-        return Check(name, "failed", str(error))
-    return Check(name, "passed")

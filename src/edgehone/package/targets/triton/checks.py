@@ -10,10 +10,12 @@ from typing import Any
 
 from edgehone.core.errors import SetupError
 from edgehone.package import canary_files
+from edgehone.package.onnx_check import check_graph
 from edgehone.package.target import Check
 from edgehone.package.targets.triton import server
 
 _PARSED = "config.pbtxt is a ModelConfig of Triton"
+_OPENED = "onnxruntime gives the proven outputs"
 _ANSWERS = "Triton gives the proven outputs"
 
 
@@ -21,7 +23,9 @@ def run(folder: Path, scratch: Path) -> Sequence[Check]:
     """Return the outcomes for a package's folder."""
     (path,) = folder.glob("models/*/config.pbtxt")
     parsed, config = _parsed(path)
-    return (parsed, _answers(folder, scratch, config))
+    (graph,) = path.parent.glob("1/*.onnx")
+    opened = check_graph(_OPENED, graph, folder / canary_files.FOLDER, scratch)
+    return (parsed, opened, _answers(folder, scratch, config))
 
 
 def _parsed(path: Path) -> tuple[Check, Any]:

@@ -208,7 +208,7 @@ def _notes(request: Request, one: config.Served) -> list[str]:
 
 
 def _readme(bundle: Bundle, one: config.Served, batching: str) -> str:
-    version = bundle.manifest.versions[bundle.manifest.recipe["backend"]]["onnxruntime"]
+    version = graphs.version_of(bundle, "onnxruntime")
     package = "onnxruntime" if one.accelerator == "cpu" else "onnxruntime-gpu"
     needs = (
         f"The Python backend needs ONNX Runtime in its Python: `pip install {package}=={version} 'numpy<2'`.\n"
