@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from edgehone.attestation.keys import read_signing_key
+from edgehone.bundle.schema import BILL_OF_MATERIALS, CERTIFICATE, MANIFEST, SIGNATURE, VERDICTS
 from edgehone.core.errors import InputError, SetupError
 from edgehone.package import registry
 from edgehone.package.conform import conform
@@ -18,6 +20,7 @@ from edgehone.package.targets.android.aligned_zip import PAGE, Member, offset_of
 from edgehone.package.targets.android.model import slug
 from edgehone.package.verify import verify_package
 from edgehone.package.write import Order, Packed, pack
+from tests.attestation.signed import certified, make_key, public
 from tests.package.mobile import bundle_with, contents, needs, outcomes, weights
 
 MODEL = weights(100_003)
@@ -92,6 +95,18 @@ def test_a_changed_byte_is_found_by_apksigner(gguf: Path, tmp_path: Path) -> Non
         assert done.returncode != 0, at
 
 
+def test_the_evidence_of_a_certified_bundle_is_beside_the_model(gguf: Path, tmp_path: Path) -> None:
+    key = make_key(tmp_path)
+    order = Order(registry.load("android"), tmp_path / "out", key=read_signing_key(key))
+    found = pack(certified(gguf, key), order)
+    with zipfile.ZipFile(found.path / "null_model.apk") as opened:
+        for name in (CERTIFICATE, BILL_OF_MATERIALS, VERDICTS, SIGNATURE, MANIFEST):
+            packaged = opened.read(f"assets/models/null_model/bundle/{name}")
+            assert packaged == (gguf / name).read_bytes() == (found.path / "bundle" / name).read_bytes()
+    carried = {one.bundle for one in verify_package(found.path, public(key)).package.carried}
+    assert {CERTIFICATE, BILL_OF_MATERIALS, VERDICTS, MANIFEST} <= carried
+
+
 @pytest.mark.parametrize("kind", ["rsa:2048", "ec -pkeyopt ec_paramgen_curve:P-256"])
 def test_a_key_of_one_s_own_signs(gguf: Path, tmp_path: Path, kind: str) -> None:
     options = own_key(tmp_path, kind)
@@ -144,9 +159,10 @@ def test_what_signs_is_judged(gguf: Path, tmp_path: Path) -> None:
 
 
 def test_androguard_reads_the_manifest(gguf: Path, tmp_path: Path) -> None:
-    androguard = pytest.importorskip("androguard.core.apk", reason="androguard is not installed")
+    from androguard.core.apk import APK
+
     packed(gguf, tmp_path / "out", application_id="org.example.tiny", version_name="1.2.3")
-    apk: Any = androguard.APK(str(tmp_path / "out" / "null_model.apk"))
+    apk: Any = APK(str(tmp_path / "out" / "null_model.apk"))
     assert apk.is_valid_APK() and apk.is_signed_v2() and apk.is_signed_v3()
     assert (apk.get_package(), apk.get_androidversion_name()) == ("org.example.tiny", "1.2.3")
     assert (apk.get_min_sdk_version(), apk.get_target_sdk_version()) == ("28", "36")

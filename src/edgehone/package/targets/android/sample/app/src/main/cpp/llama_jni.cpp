@@ -61,8 +61,8 @@ bool decode(Session * session, std::vector<llama_token> & tokens) {
 
 }  // namespace
 
-extern "C" JNIEXPORT jlong JNICALL Java_edgehone_sample_Llama_open(
-        JNIEnv * env, jclass, jint descriptor, jlong offset, jint threads, jint context, jint batch, jboolean quantized) {
+extern "C" JNIEXPORT jlong JNICALL Java_edgehone_sample_Native_load(
+        JNIEnv * env, jobject, jint descriptor, jlong offset, jint threads, jint context, jint batch, jboolean quantized) {
     auto * session = new Session();
     session->batch = batch;
     session->file = fdopen(dup(descriptor), "rb");
@@ -99,8 +99,8 @@ extern "C" JNIEXPORT jlong JNICALL Java_edgehone_sample_Llama_open(
 }
 
 // Continue a prompt by up to `count` tokens. The pieces go to `listener.onPiece(byte[])` until it returns false.
-extern "C" JNIEXPORT void JNICALL Java_edgehone_sample_Llama_generate(
-        JNIEnv * env, jclass, jlong handle, jbyteArray prompt, jint count, jobject listener) {
+extern "C" JNIEXPORT void JNICALL Java_edgehone_sample_Native_generate(
+        JNIEnv * env, jobject, jlong handle, jbyteArray prompt, jint count, jobject listener) {
     auto * session = reinterpret_cast<Session *>(handle);
     const llama_vocab * vocab = llama_model_get_vocab(session->model);
     const jmethodID piece = env->GetMethodID(env->GetObjectClass(listener), "onPiece", "([B)Z");
@@ -131,6 +131,6 @@ extern "C" JNIEXPORT void JNICALL Java_edgehone_sample_Llama_generate(
     }
 }
 
-extern "C" JNIEXPORT void JNICALL Java_edgehone_sample_Llama_close(JNIEnv *, jclass, jlong handle) {
+extern "C" JNIEXPORT void JNICALL Java_edgehone_sample_Native_release(JNIEnv *, jobject, jlong handle) {
     close_session(reinterpret_cast<Session *>(handle));
 }

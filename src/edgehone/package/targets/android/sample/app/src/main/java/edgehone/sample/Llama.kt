@@ -7,40 +7,38 @@ fun interface PieceListener {
 
 /** A model that llama.cpp has loaded from an offset of an open file. Use it from one thread at a time, and close it. */
 class Llama(file: ModelFile) : AutoCloseable {
-    private var handle = file.descriptor.use { descriptor ->
-        open(
-            descriptor.fd, file.offset, file.settings.threads,
-            file.settings.context, file.settings.batch, file.settings.kvCache == "q8_0",
+    private var handle: Long = file.descriptor.use { descriptor ->
+        val settings = file.settings
+        Native.load(
+            descriptor.fd, file.offset, settings.threads, settings.context, settings.batch, settings.kvCache == "q8_0",
         )
     }
 
     /** Continues the prompt by up to `count` tokens, greedily. */
     fun generate(prompt: String, count: Int, listener: PieceListener) {
         check(handle != 0L) { "the model is closed" }
-        generate(handle, prompt.toByteArray(), count, listener)
+        Native.generate(handle, prompt.toByteArray(), count, listener)
     }
 
     override fun close() {
         if (handle != 0L) {
-            close(handle)
+            Native.release(handle)
             handle = 0L
         }
     }
+}
 
-    private companion object {
-        init {
-            System.loadLibrary("edgehone_sample")
-        }
-
-        @JvmStatic
-        external fun open(
-            descriptor: Int, offset: Long, threads: Int, context: Int, batch: Int, quantized: Boolean,
-        ): Long
-
-        @JvmStatic
-        external fun generate(handle: Long, prompt: ByteArray, count: Int, listener: PieceListener)
-
-        @JvmStatic
-        external fun close(handle: Long)
+/** The functions of llama_jni.cpp. */
+internal object Native {
+    init {
+        System.loadLibrary("edgehone_sample")
     }
+
+    external fun load(
+        descriptor: Int, offset: Long, threads: Int, context: Int, batch: Int, quantized: Boolean,
+    ): Long
+
+    external fun generate(handle: Long, prompt: ByteArray, count: Int, listener: PieceListener)
+
+    external fun release(handle: Long)
 }
