@@ -138,7 +138,7 @@ def test_every_value_of_the_table_says_what_is_done() -> None:
     for key, values in deployment._table()["settings"].items():
         for value, rule in values.items():
             assert "met" in rule or "nearest" in rule, f"{key}: {value}"
-            assert rule.keys() <= {"met", "nearest", "options"}
+            assert rule.keys() <= {"met", "nearest", "options", "targets"}
             assert all(option.partition("=")[2] for option in rule.get("options", ()))
 
 
@@ -322,3 +322,17 @@ def test_a_changed_bundle_ends_the_command(
     out = tmp_path / "packages"
     assert main(["package", str(llama_like), "--from", str(files[0]), "--out", str(out)]) == 1
     assert not out.exists()
+
+
+def test_what_a_target_does_anyway_needs_no_note(
+    files: tuple[Path, Path], finished: Finished, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = as_if(read(finished.bundle), "olive", "int4")
+    block = block_for(read_blocks(files[1]), "triton", bundle)
+
+    def asked_in_vain(target: str) -> set[str]:
+        monkeypatch.setattr(boxed, "NAME", target)
+        return {note.split(" asks for ")[1].split(":")[0] for note in wishes_of(block, BOXED, bundle).notes}
+
+    assert asked_in_vain("triton") == {"acceleration", "tensor_parallelism", "orchestration", "scaling"}
+    assert asked_in_vain("kubernetes") == {"acceleration", "tensor_parallelism", "container"}

@@ -229,7 +229,7 @@ def _print(packed: Packed) -> None:
             print(f"    {shown(size):>10}  {name}")
     for check in packed.checks:
         print(f"{check.outcome:<8} {check.name}" + (f": {check.reason}" if check.reason else ""))
-    for note in package.notes:
+    for note in package.notes[len(packed.warnings) :]:  # those were printed as warnings
         print(f"note: {note}")
     print(f"next: read {packed.path / 'README.md'}")
 

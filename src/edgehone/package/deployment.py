@@ -148,7 +148,7 @@ def wishes_of(block: Block, target: Target, bundle: Bundle) -> Wishes:
             if offered := next((one for one in rule.get("options", ()) if _offers(target, one)), None):
                 name, _, chosen = offered.partition("=")
                 options[name] = chosen
-            elif "met" not in rule:
+            elif "met" not in rule and target.NAME not in rule.get("targets", ()):
                 asked = (
                     f"{block.name} asks for {key}: {value}, which the target {target.NAME} has no option for"
                 )
