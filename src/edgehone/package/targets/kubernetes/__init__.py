@@ -1,0 +1,1 @@
+"""Kustomize manifests for Kubernetes."""
