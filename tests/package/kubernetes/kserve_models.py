@@ -13,7 +13,8 @@ from typing import Any
 import kserve.models
 import kubernetes.client.models
 
-_PLAIN: dict[str, Any] = {"str": str, "int": int, "bool": bool, "float": float, "object": object, "IntOrString": (int, str)}
+_PLAIN: dict[str, Any] = {"str": str, "int": int, "bool": bool, "float": float, "object": object}
+_PLAIN["IntOrString"] = (int, str)
 _MANY = re.compile(r"(list|dict|List|Dict)\[(?:str, )?(.*)\]|dict\(str, (.*)\)")
 
 
@@ -23,7 +24,7 @@ def problems(kind: str, value: Any, at: str) -> list[str]:
         inner, wanted = many[2] or many[3], list if (many[1] or "").lower() == "list" else dict
         if not isinstance(value, wanted):
             return [f"{at} is no {wanted.__name__}"]
-        items: Any = enumerate(value) if wanted is list else value.items()
+        items: Any = enumerate(value) if wanted is list else dict(value).items()
         return [one for key, item in items for one in problems(inner, item, f"{at}.{key}")]
     if kind in _PLAIN or kind == "ResourceQuantity":
         good = isinstance(value, _PLAIN.get(kind, str)) and (kind == "bool") == isinstance(value, bool)
