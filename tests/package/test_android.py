@@ -13,8 +13,9 @@ import pytest
 
 from edgehone.attestation.keys import read_signing_key
 from edgehone.bundle.schema import BILL_OF_MATERIALS, CERTIFICATE, MANIFEST, SIGNATURE, VERDICTS
-from edgehone.core.errors import InputError, SetupError
+from edgehone.core.errors import InputError
 from edgehone.package import registry
+from edgehone.package.canaries import Answering, check_answers
 from edgehone.package.conform import conform
 from edgehone.package.targets.android.aligned_zip import PAGE, Member, offset_of, write_zip
 from edgehone.package.targets.android.model import slug
@@ -229,13 +230,10 @@ def test_names() -> None:
 def test_llama_cpp_runs_the_model_from_inside_the_apk(
     bundle_of: Callable[[str], Path],
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    bundle = bundle_of("llamacpp")
-    found = packed(bundle, tmp_path / "apk")
+    found = packed(bundle_of("llamacpp"), tmp_path / "apk")
     assert outcomes(found)["llama.cpp runs the model in place"] == "passed"
     # The check can fail: at another offset there is no model.
-    monkeypatch.setattr("edgehone.package.targets.android.checks.offset_of", lambda path, name: 4)
-    with pytest.raises(SetupError, match=r"llama\.cpp runs the model in place"):
-        packed(bundle, tmp_path / "wrong")
-    assert not (tmp_path / "wrong").exists()
+    (apk,) = found.path.glob("*.apk")
+    call = "edgehone.package.targets.android.in_place:answers"
+    assert check_answers("", found.path, Answering(call, {"package": apk}, {"offset": 4})).outcome == "failed"

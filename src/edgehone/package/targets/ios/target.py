@@ -85,7 +85,7 @@ def build(request: Request, folder: Path) -> Built:
     deliverable = (
         Deliverable(module, what, otherwise=_OTHERWISE)
         if layout == PACKAGE
-        else Deliverable(module, what, limit=_TAG_LIMIT)
+        else Deliverable(module, what, _TAG_LIMIT, "from iOS 18 on an asset pack may take 8 GB: --budget 8GB")
     )
     return Built((deliverable,), carried, filled(_TEMPLATES / f"{layout}.md", values), notes)
 
