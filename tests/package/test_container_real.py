@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
 import tarfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +24,13 @@ from edgehone.attestation.errors import NotVerified
 from edgehone.core.errors import InputError, SetupError
 from edgehone.package import registry
 from edgehone.package.targets.container.base import base_of
-from edgehone.package.targets.container.buildah import store
+from edgehone.package.targets.container.buildah import Store, store
 from edgehone.package.targets.container.layout import Files, read_image
 from edgehone.package.verify import verify_package
 from edgehone.package.write import Order, Packed, pack
 from edgehone.worker import canaries
 from tests.attestation.signed import certified, make_key
+from tests.finished import list_again
 from tests.package.containers import (
     Container,
     base_image,
@@ -310,3 +313,49 @@ def _files(layout: Path) -> dict[str, str]:
                 if content and not member.name.endswith(".pyc"):
                     files[member.name] = hashlib.sha256(content.read()).hexdigest()
     return files
+
+
+@pytest.mark.long
+def test_plugins_of_a_gpu_are_kept_on_request(bundle_of: Make, tmp_path: Path) -> None:
+    bundle = bundle_of("openvino", "fp32")
+    sizes = {}
+    for device in ("cpu", "gpu"):
+        packed = _pack(bundle, tmp_path / device, name="digits", device=device)
+        assert {one.outcome for one in packed.checks} == {"passed"}, packed.checks
+        sizes[device] = packed.package.fillings[0].bytes
+        image = read_image(packed.path / "image")
+        assert image.config["config"]["Labels"]["io.edgehone.device"] == device
+        plugins = [name for name in Files(image) if name.endswith("libopenvino_intel_gpu_plugin.so")]
+        assert bool(plugins) is (device == "gpu")
+        components = json.loads((packed.path / "sbom.cdx.json").read_text())["components"]
+        assert any(one["name"] == "intel-opencl-icd" for one in components) is (device == "gpu")
+    assert sizes["cpu"] < sizes["gpu"]
+    with pytest.raises(InputError, match="device=npu keeps OpenVINO's plugins"):
+        _pack(_of(bundle, "onnxruntime"), tmp_path / "npu", device="npu")
+
+
+def _of(bundle: Path, backend: str) -> Path:
+    """Say that a bundle is of another backend."""
+    manifest = edgehone.read(bundle).manifest
+    changed = replace(manifest, recipe={**manifest.recipe, "backend": backend})
+    (bundle / "manifest.json").write_text(json.dumps(changed.to_json()))
+    list_again(bundle)
+    return bundle
+
+
+@pytest.mark.long
+def test_what_a_killed_run_left_is_removed(tmp_path: Path) -> None:
+    podman()
+    images = Store(tmp_path / "containers")
+    child = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True
+    )
+    gone = int(child.stdout)
+    images.run("from", "--name", f"edgehone-{gone}-00000000", "scratch")
+    left = images.folder / f"scratch-{gone}-x"
+    left.mkdir()
+    with images.container("scratch", "amd64"), images.scratch() as own:
+        images.sweep()
+        assert Path(own).is_dir() and not left.exists()
+        names = images.run("containers", "--format", "{{.ContainerName}}", "--noheading").split()
+        assert [name.split("-")[1] for name in names] == [str(os.getpid())]

@@ -32,7 +32,7 @@ class Needs:
     empty folder, and every worker gets that folder as `WorkerJob.toolchain`. `versions` are the distributions whose
     versions `edgehone backends` shows. `environment` names another backend whose environment this one shares; both
     must have the same lock and toolchain. `runtime` maps a kind of model ("language", "graph") to the distributions of
-    the lock that running an artifact needs; the others only build. A kind that is missing needs all of them.
+    the lock that serving an artifact needs; the others only build. A kind that is missing needs all of them.
     """
 
     lock: Path | None = None

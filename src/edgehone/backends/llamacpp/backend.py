@@ -50,7 +50,7 @@ NEEDS = Needs(
     toolchain="edgehone.backends.llamacpp.toolchain:setup",
     versions=("torch", "transformers"),
     runtime={
-        "language": ("jinja2", "markupsafe", "numpy", "tokenizers"),
+        "language": ("jinja2", "markupsafe", "tokenizers"),
         "graph": ("numpy", "tokenizers"),
     },
 )

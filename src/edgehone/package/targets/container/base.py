@@ -8,7 +8,6 @@ import platform
 import re
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -69,7 +68,8 @@ def base_of(store: Store, named: str | None, arch: str, device: str, tell: Calla
             f"the base {named} is not named by its digest",
             hint="give oci:FOLDER@sha256:… or REGISTRY/IMAGE@sha256:… (skopeo inspect prints the digest)",
         )
-    key = hashlib.sha256(f"{pinned['digest']} {arch}".encode()).hexdigest()[:16]
+    said = _said(pinned["place"], pinned["digest"])
+    key = hashlib.sha256(f"{said} {arch}".encode()).hexdigest()[:16]
     return _kept(
         store, key, lambda scratch: _named(store, key, (pinned["place"], pinned["digest"], arch), scratch)
     )
@@ -86,7 +86,7 @@ def _kept(store: Store, key: str, make: Callable[[Path], Base]) -> Base:
             found = Base(**{**data, "glibc": tuple(data["glibc"]), "packages": packages})
             if store.has(found.image):
                 return found
-        with tempfile.TemporaryDirectory(dir=store.folder) as scratch:
+        with store.scratch() as scratch:
             made = make(Path(scratch))
         partial = note.with_suffix(".partial")
         partial.write_text(json.dumps(asdict(made), indent=1), "utf-8")
@@ -133,7 +133,12 @@ def _named(store: Store, key: str, named: tuple[str, str, str], scratch: Path) -
     name = f"localhost/edgehone-base:{key}"
     store.pull(layout, "base", name)
     version = python.rpartition("python")[2]
-    return Base(name, python, version, libc, _packages(files), f"{place}@{digest}")
+    return Base(name, python, version, libc, _packages(files), _said(place, digest))
+
+
+def _said(place: str, digest: str) -> str:
+    """Return the name of a base in the package. A folder of this machine tells nobody else anything."""
+    return f"OCI layout@{digest}" if place.startswith("oci:") else f"{place}@{digest}"
 
 
 def _fetched(place: str, digest: str, folder: Path) -> Image:

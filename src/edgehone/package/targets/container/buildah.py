@@ -8,13 +8,16 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
+import shutil
 import subprocess
 import tempfile
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+import psutil
 
 from edgehone.core.errors import SetupError
 from edgehone.execution.home import home
@@ -85,10 +88,24 @@ class Store:
         words = ["buildah", *self.options, "inspect", "--type", "image", image]
         return subprocess.run(words, capture_output=True, check=False).returncode == 0
 
+    def scratch(self) -> tempfile.TemporaryDirectory[str]:
+        """Return a temporary folder beside the storage, after removing what processes left that were killed."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for path in self.folder.glob("scratch-*"):
+            if not _lives(path.name):
+                shutil.rmtree(path, ignore_errors=True)
+        return tempfile.TemporaryDirectory(dir=self.folder, prefix=f"scratch-{os.getpid()}-")
+
+    def sweep(self) -> None:
+        """Remove working containers of processes that were killed."""
+        for name in self.run("containers", "--format", "{{.ContainerName}}", "--noheading").split():
+            if name.startswith("edgehone-") and not _lives(name):
+                self.run("rm", name)
+
     @contextmanager
     def container(self, parent: str, arch: str) -> Iterator[str]:
         """A working container of an image, or of "scratch", that is removed at the end."""
-        name = f"edgehone-{uuid.uuid4().hex[:12]}"
+        name = f"edgehone-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self.run(
             "from", "--signature-policy", _POLICY, "--pull-never", "--arch", arch, "--name", name, parent
         )
@@ -118,6 +135,11 @@ class Store:
         self.run("rmi", image)
 
 
+def _lives(name: str) -> bool:
+    """Return whether the process lives whose id is the second word of a name."""
+    return psutil.pid_exists(int(name.split("-")[1]))
+
+
 def store() -> Store:
     """Return the storage in EDGEHONE_HOME."""
     return Store((home() / "containers").resolve())
@@ -131,12 +153,3 @@ def failure(what: str, output: str) -> SetupError:
         hint = f"free some space, or set EDGEHONE_HOME ({home()}) to a folder on another disk"
         return SetupError(f"{what}: no space left on the disk: {full[-1][-300:]}", hint=hint)
     return SetupError(f"{what} failed: {lines[-1][-500:]}", hint="read the message of the program")
-
-
-def first_line(command: Sequence[str]) -> str:
-    """Return the first line that a program writes, '' if it cannot be run."""
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-    except OSError:
-        return ""
-    return done.stdout.partition("\n")[0]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -79,7 +78,7 @@ def packages_layer(store: Store, base: Base, wanted: wheels.Wanted, tell: Tell) 
         if note.is_file() and store.has((found := _read(note)).image):
             return found
         tell(f"installing the Python packages of {wanted.backend} for the image")
-        with tempfile.TemporaryDirectory(dir=store.folder) as scratch:
+        with store.scratch() as scratch:
             tree, place = Path(scratch) / "tree", Path(scratch) / "tree" / site_packages(base)
             place.mkdir(parents=True)
             installed = wheels.install(wanted, place, Path(scratch), tell)

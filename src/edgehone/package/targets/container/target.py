@@ -39,6 +39,7 @@ OPTIONS: Sequence[Option] = (
     Option(
         "base",
         "base image by its digest: oci:FOLDER@sha256:… or REGISTRY/IMAGE@sha256:… (default: from Debian)",
+        file=True,
     ),
     Option(
         "device",
@@ -74,6 +75,7 @@ def build(request: Request, folder: Path) -> Built:
     name = _name(request)
     wanted = _wanted(request)
     images = store()
+    images.sweep()
     base = base_of(images, options.get("base"), wanted.arch, wanted.device, request.tell)
     wanted = wheels.Wanted(wanted.backend, wanted.kind, wanted.device, wanted.arch, base.version)
     packages = image.packages_layer(images, base, wanted, request.tell)
@@ -163,7 +165,6 @@ def _labels(request: Request, name: str, base: Base, cpu: Sequence[str]) -> dict
         f"{own}.description": f"edgehone serve of {name} on port 8080",
         f"{own}.version": manifest.artifact_key,
         f"{own}.created": manifest.created,
-        f"{own}.base.name": base.said,
         "io.edgehone.version": version("edgehone"),
         "io.edgehone.manifest": manifest.digest,
         "io.edgehone.recipe": f"{manifest.recipe['backend']}/{manifest.recipe['name']}",
@@ -172,8 +173,11 @@ def _labels(request: Request, name: str, base: Base, cpu: Sequence[str]) -> dict
         "io.edgehone.device": request.options["device"],
         "io.edgehone.probe": f"/{HOME}/bin/python -I /{HOME}/start.py probe",
     }
-    if "@" in base.said:
-        labels[f"{own}.base.digest"] = base.said.rpartition("@")[2]
+    place, _, digest = base.said.rpartition("@")
+    if digest.startswith("sha256:"):
+        labels[f"{own}.base.digest"] = digest
+    if "/" in place:  # a reference, as the annotation wants it
+        labels[f"{own}.base.name"] = place
     return labels
 
 
