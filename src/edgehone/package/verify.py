@@ -131,10 +131,12 @@ def _check_statements(folder: Path, package: Package, bundle: Verified) -> None:
         _refuse(folder, [f"{PACKAGE} says another {name} than the bundle's documents" for name in wrong])
 
 
-def _check_carried(folder: Path, package: Package, digests: Mapping[str, str]) -> None:
+def _check_carried(folder: Path, package: Package, signed: Mapping[str, str]) -> None:
     for carried in package.carried:
         if carried.at.partition("!")[0] not in package.files:
             _refuse(folder, [f"{shown(carried.at)} is not a file of the package"])
+    # A signature does not contain its own digest: it is the one in the documents, which was checked.
+    digests = {SIGNATURE: package.files.get(f"{DOCUMENTS}/{SIGNATURE}"), **signed}
     packaged = digest_members(folder, [one.at for one in package.carried])
     for carried in package.carried:
         if packaged[carried.at] != digests.get(carried.bundle):

@@ -137,7 +137,8 @@ class Store:
 
 def _lives(name: str) -> bool:
     """Return whether the process lives whose id is the second word of a name."""
-    return psutil.pid_exists(int(name.split("-")[1]))
+    number = name.split("-")[1]
+    return number.isdecimal() and psutil.pid_exists(int(number))
 
 
 def store() -> Store:
