@@ -10,8 +10,9 @@ import shutil
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -112,7 +113,12 @@ def test_a_conversion_with_other_outputs_is_refused(
     assert not (tmp_path / "package").exists()
 
 
-def test_a_language_model_is_laid_out_with_samples(spoiled: Path, tmp_path: Path) -> None:
+def test_a_language_model_is_laid_out_with_samples(
+    spoiled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(
+        "EDGEHONE_HOME", str(tmp_path / "home")
+    )  # nothing is installed: the files are no model
     shutil.rmtree(spoiled / "artifact")
     (spoiled / "artifact").mkdir()
     for name in ("model.onnx", "model.onnx.data", "genai_config.json"):
@@ -132,6 +138,27 @@ def test_a_language_model_is_laid_out_with_samples(spoiled: Path, tmp_path: Path
     compile((place / "python" / "generate.py").read_text(), "generate.py", "exec")
     assert 'Version="0.18.0"' in (place / "csharp" / "sample.csproj").read_text()
     assert "onnxruntime-genai==0.18.0" in (packed.path / "README.md").read_text()
+
+
+@pytest.mark.real
+@pytest.mark.long
+@pytest.mark.xdist_group("engines")
+def test_the_sample_of_a_language_model_gives_the_proven_ids(
+    bundle_of: Callable[[str], Path], tmp_path: Path
+) -> None:
+    bundle = bundle_of("olive")
+    done = pack(bundle, Order(target, tmp_path / "package", {"name": "tiny"}))
+    assert [one.outcome for one in done.checks] == ["passed"], done.checks
+    manifest = edgehone.read(bundle).manifest
+    wrong = tuple(
+        {**one, "answer": [(token + 1) % 2000 for token in one["answer"]]} for one in manifest.canaries
+    )
+    (bundle / "manifest.json").write_text(json.dumps(replace(manifest, canaries=wrong).to_json()))
+    list_again(bundle)
+    with pytest.raises(
+        SetupError, match=r"(?s)generates a canary with the sample.* of \d+ ids are the proven ones"
+    ):
+        pack(bundle, Order(target, tmp_path / "wrong"))
 
 
 def test_refuses_what_onnxruntime_does_not_load(spoiled: Path) -> None:

@@ -8,8 +8,10 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+from edgehone.backends.olive import backend as olive
 from edgehone.package import canary_files
 from edgehone.package.onnx_check import check_graph
+from edgehone.package.peers import python_of
 from edgehone.package.target import Check
 from edgehone.package.targets.onnxruntime.web_runtime import FILES
 
@@ -18,9 +20,9 @@ _SECONDS = 300
 
 
 def run(folder: Path, scratch: Path) -> Sequence[Check]:
-    """Return the outcomes for a folder that the target built; none for a language model."""
-    if not (folder / "web").is_dir():
-        return ()
+    """Return the outcomes for a folder that the target built."""
+    if (folder / "python").is_dir():
+        return (_in_python(folder, scratch),)
     (graph,) = (folder / "onnx").glob("*.onnx")
     canary = folder / canary_files.FOLDER
     return (
@@ -38,6 +40,16 @@ def _in_ort_format(folder: Path, canary: Path, scratch: Path) -> Check:
     return check_graph(name, converted, canary, scratch)
 
 
+def _in_python(folder: Path, scratch: Path) -> Check:
+    """Run the sample of a language model in Olive's environment."""
+    name = "onnxruntime-genai generates a canary with the sample"
+    python = python_of(olive.NAME, olive.NEEDS)
+    if python is None:
+        return Check(name, "skipped", "onnxruntime-genai is not installed: edgehone backends install olive")
+    script, model = (str((folder / one).absolute()) for one in ("python/generate.py", "model"))
+    return _sample(name, [str(python), "-I", script, model], scratch)
+
+
 def _in_javascript(folder: Path) -> Check:
     module = folder / "web" / "ort" / FILES[0]
     if not module.is_file():
@@ -45,11 +57,15 @@ def _in_javascript(folder: Path) -> Check:
     node = shutil.which("node")
     if node is None:
         return Check(_NAME, "skipped", "node is not installed (apt install nodejs)")
-    command = [node, "javascript/node.mjs", "ort/model.ort", str(module.absolute())]
+    return _sample(_NAME, [node, "javascript/node.mjs", "ort/model.ort", str(module.absolute())], folder)
+
+
+def _sample(name: str, command: Sequence[str], place: Path) -> Check:
+    """Run a sample, which ends with 0 if the outputs are the proven ones."""
     try:
         done = subprocess.run(
             command,
-            cwd=folder,
+            cwd=place,
             capture_output=True,
             text=True,
             timeout=_SECONDS,
@@ -57,6 +73,6 @@ def _in_javascript(folder: Path) -> Check:
             stdin=subprocess.DEVNULL,
         )
     except subprocess.TimeoutExpired:
-        return Check(_NAME, "failed", f"it did not end within {_SECONDS} s")
+        return Check(name, "failed", f"it did not end within {_SECONDS} s")
     said = (done.stdout + done.stderr).strip()
-    return Check(_NAME, "failed" if done.returncode else "passed", said[-500:] if done.returncode else "")
+    return Check(name, "failed" if done.returncode else "passed", said[-500:] if done.returncode else "")

@@ -57,7 +57,7 @@ def build(request: Request, folder: Path) -> Built:
 
 
 def check(folder: Path, built: Built, scratch: Path) -> Sequence[Check]:
-    """Ask onnxruntime for the canary, and the sample in JavaScript where the package has onnxruntime-web."""
+    """Ask onnxruntime for the canary, and run the samples whose runtimes are at hand."""
     return checks.run(folder / built.deliverables[0].path, scratch)
 
 
