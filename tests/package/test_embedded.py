@@ -151,6 +151,20 @@ def test_update_confirm_and_fall_back(
     assert installed(tmp_path) == "v2"
 
 
+def test_a_model_on_trial_does_not_replace_the_last_good_one(
+    tmp_path: Path, scripts: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    new = tmp_path / "new.img"
+    for version in ("good", "on trial"):
+        new.write_text(version)
+        assert scripts("hook.sh", "slot-install", RAUC_IMAGE_NAME=str(new)).returncode == 0
+        if version == "good":
+            scripts("confirm.sh")
+    new.unlink()
+    assert scripts("hook.sh", "slot-install", RAUC_IMAGE_NAME=str(new)).returncode != 0
+    assert installed(tmp_path) == "good"
+
+
 def test_a_failed_copy_leaves_the_current_model(
     tmp_path: Path, scripts: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
