@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+import edgehone
 from edgehone.attestation.keys import read_signing_key
 from edgehone.bundle.schema import BILL_OF_MATERIALS, CERTIFICATE, MANIFEST, SIGNATURE, VERDICTS
 from edgehone.core.errors import InputError
@@ -22,6 +23,7 @@ from edgehone.package.targets.android.model import slug
 from edgehone.package.verify import verify_package
 from edgehone.package.write import Order, Packed, pack
 from tests.attestation.signed import certified, make_key, public
+from tests.certify.subjects import with_manifest
 from tests.package.mobile import bundle_with, contents, needs, outcomes, weights
 
 MODEL = weights(100_003)
@@ -142,6 +144,13 @@ def test_without_a_key_the_package_says_that_everybody_has_it(gguf: Path, tmp_pa
     found = packed(gguf, tmp_path / "out")
     assert any("public test key" in one for one in found.package.notes)
     assert "public test key" in (found.path / "README.md").read_text()
+
+
+@pytest.mark.parametrize("architecture", ["x86_64", "aarch64"])
+def test_figures_of_another_processor_are_named(gguf: Path, tmp_path: Path, architecture: str) -> None:
+    device = {**edgehone.read(gguf).manifest.device, "architecture": architecture}
+    found = packed(with_manifest(gguf, device=device), tmp_path / "out")
+    assert any("prove PACKAGE --on arm64" in one for one in found.package.notes) == (architecture == "x86_64")
 
 
 def test_what_signs_is_judged(gguf: Path, tmp_path: Path) -> None:

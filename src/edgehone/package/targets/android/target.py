@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from edgehone.bundle.read import Bundle
 from edgehone.core.errors import InputError
+from edgehone.package.proof import proof_of_device
 from edgehone.package.target import Built, Check, Deliverable, Option, Request, Tool
 from edgehone.package.targets.android import checks, model
 from edgehone.package.targets.android.aligned_zip import PAGE, Member, offset_of, write_zip
@@ -92,7 +93,7 @@ def build(request: Request, folder: Path) -> Built:
     (folder / "sample/gradle.properties").write_text(
         filled(_TEMPLATES / "gradle.properties", values), "utf-8"
     )
-    notes = _NOTES if request.bundle.manifest.tokenizer == "runtime" else (*_NOTES, _TOKENIZER)
+    notes = (*_NOTES, *_conditions(request.bundle))
     if layout == ASSET_PACK:
         return _asset_pack(found, folder, values, notes)
     return _archives(request, found, folder, values, notes)
@@ -101,6 +102,18 @@ def build(request: Request, folder: Path) -> Built:
 def check(folder: Path, built: Built, scratch: Path) -> Sequence[Check]:
     """Check the archives with the Android SDK's programs, and let llama.cpp run the model where it lies."""
     return checks.check(folder, built)
+
+
+def _conditions(bundle: Bundle) -> list[str]:
+    """Return in what a phone differs from where the figures were measured."""
+    found = [_TOKENIZER] if bundle.manifest.tokenizer == "original" else []
+    architecture = proof_of_device(bundle.manifest.device).architecture
+    if architecture != "aarch64":
+        found.append(
+            f"the figures were measured on {architecture}; phones have arm64, whose kernels give other results: "
+            "edgehone prove PACKAGE --on arm64 scores the same file with them"
+        )
+    return found
 
 
 def _archives(
