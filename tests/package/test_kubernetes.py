@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import yaml
+from uv import find_uv_bin
 
 from edgehone.attestation.errors import NotVerified
 from edgehone.bundle.read import read
@@ -128,7 +129,7 @@ def test_a_bundle_of_another_signer_is_refused(signed: tuple[Path, Path], tmp_pa
 
 
 def test_without_a_key_the_package_says_so(finished: Finished, tmp_path: Path) -> None:
-    order = Order(targets.load("kubernetes"), tmp_path / "package", {"image": IMAGE, "key": "none"})
+    order = Order(targets.load("kubernetes"), tmp_path / "package", {"image": IMAGE, "unsigned": "yes"})
     packed = pack(finished.bundle, order)
     objects = overlay(packed)
     (verify,) = one_of(objects, "Deployment")["spec"]["template"]["spec"]["initContainers"]
@@ -206,7 +207,7 @@ def test_a_bundle_for_a_gpu_asks_for_one_in_every_overlay(signed: tuple[Path, Pa
     recipe = {**opened.manifest.recipe, "backend": "openvino", "settings": {"device": "GPU.0"}}
     bundle = replace(opened, manifest=replace(opened.manifest, recipe=recipe))
     assert target.refuses(bundle) is None
-    options = settled(target.OPTIONS, {"image": IMAGE, "key": "none", "intel-driver": "xe"}, "kubernetes")
+    options = settled(target.OPTIONS, {"image": IMAGE, "unsigned": "yes", "intel-driver": "xe"}, "kubernetes")
     (tmp_path / "scratch").mkdir()
     package = tmp_path / "package"
     built = target.build(Request(bundle, options, time_of(bundle), tmp_path / "scratch", print), package)
@@ -251,6 +252,7 @@ WRONG: list[tuple[dict[str, str], str]] = [
     ({"repository": "registry.example/models/demo"}, "no effect"),
     ({"kind": "rollout", "prometheus": "ftp://x"}, "'ftp://x'"),
     ({"kind": "daemonset"}, "daemonset"),
+    ({"key": "signing.pub"}, "contradict"),
     ({"model": "image-volume"}, "repository"),
     ({"model": "image-volume", "repository": "registry.example/m:1"}, "repository"),
     ({"model": "init-pull", "repository": "registry.example/m"}, "pull-image"),
@@ -263,7 +265,7 @@ WRONG: list[tuple[dict[str, str], str]] = [
 def test_a_wrong_option_is_named(
     options: dict[str, str], word: str, finished: Finished, tmp_path: Path
 ) -> None:
-    given = {"image": IMAGE, "key": "none", **options}
+    given = {"image": IMAGE, "unsigned": "yes", **options}
     with pytest.raises(InputError, match=re.escape(word)) as refused:
         pack(finished.bundle, Order(targets.load("kubernetes"), tmp_path / "package", given))
     assert refused.value.hint
@@ -272,7 +274,7 @@ def test_a_wrong_option_is_named(
 
 @pytest.mark.parametrize("missing", ["image", "key"])
 def test_a_missing_option_is_named(missing: str, finished: Finished, tmp_path: Path) -> None:
-    given = {name: value for name, value in (("image", IMAGE), ("key", "none")) if name != missing}
+    given = {name: value for name, value in (("image", IMAGE), ("key", "signing.pub")) if name != missing}
     with pytest.raises(InputError, match=f"the option {missing} of kubernetes is missing"):
         pack(finished.bundle, Order(targets.load("kubernetes"), tmp_path / "package", given))
 
@@ -457,9 +459,11 @@ def test_the_types_of_argo_rollouts_agree(sound: Objects, tmp_path: Path) -> Non
 @pytest.mark.long
 def test_the_models_of_kserve_agree(signed: tuple[Path, Path], tmp_path: Path) -> None:
     python = tmp_path / "peers" / "bin" / "python"
-    subprocess.run(["uv", "venv", "-q", str(tmp_path / "peers")], check=True, timeout=60)
+    subprocess.run([find_uv_bin(), "venv", "-q", str(tmp_path / "peers")], check=True, timeout=60)
     subprocess.run(
-        ["uv", "pip", "install", "-q", "--python", str(python), "kserve==0.21.0"], check=True, timeout=600
+        [find_uv_bin(), "pip", "install", "-q", "--python", str(python), "kserve==0.21.0"],
+        check=True,
+        timeout=600,
     )
     service = one_of(overlay(made(signed, tmp_path / "package", kind="kserve", **VOLUME)), "InferenceService")
 

@@ -20,7 +20,8 @@ OPTIONS: Final[Sequence[Option]] = (
     Option("model", "where the bundle comes from", "baked", ("baked", "image-volume", "init-pull")),
     Option("repository", "where the bundle will be, for image-volume and init-pull: HOST/NAME"),
     Option("pull-image", "image with `edgehone registry`, by digest, for init-pull"),
-    Option("key", "public key (PEM) that must have signed the bundle; none: who signed is not checked", file=True),
+    Option("key", "public key (PEM) that must have signed the bundle", file=True),
+    Option("unsigned", "start bundles without a check of who signed them", "no", ("yes", "no")),
     Option("replicas", "least replicas in production", "2"),
     Option("max-replicas", "most replicas in production", "10"),
     Option("requests-per-second", "of one replica, to scale at (default: 70 % of the measured ones)"),
@@ -197,12 +198,15 @@ def _repository(given: Mapping[str, str]) -> str | None:
 
 
 def _key(given: Mapping[str, str]) -> str | None:
-    if "key" not in given:
+    key, is_unsigned = given.get("key"), given["unsigned"] == "yes"
+    if key is None and not is_unsigned:
         raise InputError(
             "the option key of kubernetes is missing: who must have signed the bundle",
-            hint="--set key=signing.pub, or --set key=none to start bundles that nobody signed",
+            hint="--set key=signing.pub, or --set unsigned=yes to start bundles that nobody signed",
         )
-    return None if given["key"] == "none" else given["key"]
+    if key is not None and is_unsigned:
+        raise InputError("key and unsigned=yes contradict each other", hint="give one of the two")
+    return key
 
 
 def _whole(given: Mapping[str, str], option: str, least: int, most: int) -> int:

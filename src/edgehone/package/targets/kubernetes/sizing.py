@@ -133,9 +133,9 @@ def _rate(bundle: Bundle, settings: Settings) -> tuple[str, str]:
                 "the requests per second of the bundle were not measured", hint="--set requests-per-second=5"
             )
         rate = min(measured * known["request_share"], known["most_requests_per_second"])
+        share = f"{known['request_share']:.0%} of the {measured:.3g} that the engine alone was measured at"
         reason = (
-            f"{known['request_share']:.0%} of the {measured:.3g} that were measured of the engine with the workload of "
-            f"the decision, at most {known['most_requests_per_second']}"
+            share if rate < known["most_requests_per_second"] else f"the most of a server; {share} is more"
         )
     return (
         f"{max(1, round(rate * 1000))}m",

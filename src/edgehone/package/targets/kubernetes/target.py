@@ -134,7 +134,7 @@ def _notes(
         )
     if settings.key is None:
         notes.append(
-            "who signed the bundle is not checked (key=none): the pods compare its files with its manifest only"
+            "who signed the bundle is not checked (unsigned=yes): the pods compare its files with its manifest only"
         )
     if settings.model == "init-pull":
         notes.append(
