@@ -19,7 +19,7 @@ from pathlib import Path
 from edgehone.attestation.errors import NotVerified
 from edgehone.attestation.files import read_files, state_of
 from edgehone.bundle.read import Bundle, read
-from edgehone.core.errors import SetupError
+from edgehone.core.errors import EdgehoneError, SetupError
 from edgehone.package.archive_times import late_entries
 from edgehone.package.document import README
 from edgehone.package.registry import REQUIRED
@@ -112,6 +112,9 @@ def foreign_artifacts_are_refused(subject: Subject) -> str:
     place = subject.folder / "null"
     (place / "artifact").mkdir(parents=True)
     (place / "artifact" / "weights.bin").write_bytes(b"null")
+    for folder in (subject.opened.canaries, subject.opened.tokenizer):
+        if folder is not None:  # nothing but the artifact is a reason to refuse it
+            shutil.copytree(folder, place / folder.name)
     manifest = subject.opened.manifest
     null = replace(manifest, recipe={**manifest.recipe, "backend": "null", "name": "half"})
     reason = subject.target.refuses(replace(subject.opened, path=place, manifest=null))
@@ -205,6 +208,8 @@ def _is_noticed(subject: Subject, victim: Path) -> bool:
     with _damaged(subject, victim, _halve) as copy:
         try:
             return any(check.outcome == "failed" for check in _checks(subject, copy))
+        except EdgehoneError:
+            return True  # it stops the package too, with a message for the user
         except Exception as error:
             what = f"{type(error).__name__}: {error}"
             raise Failed(
