@@ -299,7 +299,12 @@ def test_the_containerfile_builds_the_same_files(bundle_of: Make, tmp_path: Path
     finally:
         images.remove("localhost/edgehone-built:test")
     ours, theirs = _files(packed.path / "image"), _files(tmp_path / "built")
-    assert sorted(theirs) == sorted(ours)
+    # Buildah leaves an empty file for each file that it mounts in a step: its own two, and those of `pip_settings`.
+    mounted = {
+        one.partition(":")[0].lstrip("/") for one in pip_settings() if one.startswith("/") and ":" in one
+    }
+    left = {*mounted, "etc/hosts", "etc/resolv.conf"}
+    assert set(theirs) - left == set(ours)
     assert [name for name in ours if theirs[name] != ours[name]] == []
 
 
