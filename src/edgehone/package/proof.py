@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from edgehone.backends.llamacpp.runner.machines import architectures, cpus, machine_of
 from edgehone.core import typed_json
 from edgehone.core.errors import InputError
 from edgehone.core.figure import Figure
@@ -16,6 +17,7 @@ from edgehone.core.typed_json import OPTIONAL, Count
 from edgehone.decision.gates import Verdict
 from edgehone.device.catalogue import ARCHITECTURES
 from edgehone.device.cpuinfo import ARM_FLAGS, X86_FLAGS
+from edgehone.package.runner import features_of
 from edgehone.package.target import Proof
 
 _HINT = "edgehone prove PACKAGE --on ARCHITECTURE makes it again"
@@ -138,8 +140,21 @@ def uncovered(
         return None
     if covered:
         return None
-    on = NAMES.get(wanted.architecture, wanted.architecture)
+    on = NAMES.get(wanted.architecture, wanted.architecture) + ("" if compiled else _cpu_of(wanted))
     return (
         f"the quality figures hold for {told}; {what} {wanted.architecture} ({', '.join(wanted.features)}), whose "
         f"kernels give other results: edgehone prove {package} --on {on}"
     )
+
+
+def _cpu_of(wanted: Proof) -> str:
+    """Return the option --cpu with kernels that the device can run; nothing if it runs those of the default."""
+    architecture = NAMES.get(wanted.architecture, "")
+    if architecture not in architectures():
+        return ""
+    runs = [
+        cpu
+        for cpu in cpus(architecture)
+        if set(features_of(machine_of(architecture, cpu))) <= set(wanted.features)
+    ]
+    return "" if not runs or machine_of(architecture).cpu in runs else f" --cpu {runs[-1]}"

@@ -18,7 +18,8 @@ void notify(const char *message) {
     if (socket_ < 0) return;
     socklen_t length = offsetof(struct sockaddr_un, sun_path) + strlen(path);
     // A lost message is told by systemd itself: it starts the service again.
-    (void) !sendto(socket_, message, strlen(message), MSG_NOSIGNAL, (struct sockaddr *) &address, length);
+    // A full queue of the receiver must not stop the service; a later message tells the same.
+    (void) !sendto(socket_, message, strlen(message), MSG_NOSIGNAL | MSG_DONTWAIT, (struct sockaddr *) &address, length);
     close(socket_);
 }
 
