@@ -269,7 +269,8 @@ def served(emulator: str, program: Path, model: Path, folder: Path) -> str:
             answers = [ask(folder / "text.sock", "The town of") for _ in range(2)]
             service.terminate()
             assert service.wait(20) == 0
-            messages.add(told.recv(100))
+            while b"STOPPING=1" not in messages:  # after what the watchdog was told meanwhile
+                messages.add(told.recv(100))
         finally:
             service.kill()
     assert answers[0] == answers[1]
