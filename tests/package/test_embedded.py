@@ -18,9 +18,12 @@ import pytest
 
 import edgehone
 from edgehone.attestation.errors import NotVerified
+from edgehone.backends import registry as backends
 from edgehone.backends.llamacpp.runner.machines import HERE, architectures, cpus, machine_of
+from edgehone.backends.llamacpp.tools import Toolchain
 from edgehone.cli.main import main
 from edgehone.core.errors import InputError, SetupError
+from edgehone.execution.environments import environment
 from edgehone.formats.gguf import read_header
 from edgehone.model.digest import digest_model
 from edgehone.package import registry, runner
@@ -229,10 +232,15 @@ def test_a_device_without_dot_products_is_proven_with_the_kernels_that_it_runs()
 
 @pytest.fixture
 def demo_bundle(bundle_of: Callable[[str], Path], demo_model: Path, tmp_path: Path) -> Path:
-    """A bundle of the demo model in half precision, whose original is the demo model."""
+    """A bundle of the demo model in 8 bits, whose original is the demo model. Half precision is slow to emulate."""
     if missing := {name: package for name, package in NEEDED.items() if shutil.which(name) is None}:
         pytest.skip(f"not installed: {', '.join(missing)} (apt install {' '.join(missing.values())})")
     bundle = bundle_of("llamacpp")
+    toolchain = environment.ensure("llamacpp", backends.load("llamacpp").NEEDS, lambda what: None).toolchain
+    half, model = tmp_path / "half.gguf", bundle / "artifact" / "model.gguf"
+    model.rename(half)
+    quantize = [str(Toolchain.at(toolchain).tool("llama-quantize")), str(half), str(model), "Q8_0"]
+    subprocess.run(quantize, check=True, capture_output=True)
     manifest = edgehone.read(bundle).manifest
     digest = digest_model(edgehone.inspect(demo_model), tmp_path / "digests")
     facts = replace(manifest, model={**manifest.model, "name": "demo", "digest": digest})
