@@ -19,8 +19,9 @@ def check_program(
     package: str,
     judge: Callable[[str], str | None] = lambda output: None,
     text: str = "",
+    folder: Path | None = None,
 ) -> Check:
-    """Run a program, whose Debian package is `package`, with `text` as its input.
+    """Run a program, whose Debian package is `package`, with `text` as its input, in `folder` (default: here).
 
     It must succeed, and `judge` return None for its output; else what is wrong with it.
     """
@@ -31,6 +32,7 @@ def check_program(
         done = subprocess.run(
             [str(one) for one in command],
             input=text, capture_output=True, encoding="utf-8", errors="replace", timeout=_SECONDS, check=False,
+            cwd=folder,
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired) as error:
         return Check(name, "failed", str(error))

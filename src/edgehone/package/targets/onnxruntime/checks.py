@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import filecmp
-import shutil
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,11 +10,11 @@ from edgehone.backends.olive import backend as olive
 from edgehone.package import canary_files
 from edgehone.package.onnx_check import check_graph
 from edgehone.package.peers import python_of
+from edgehone.package.programs import check_program
 from edgehone.package.target import Check
 from edgehone.package.targets.onnxruntime.web_runtime import FILES
 
 _NAME = "onnxruntime-web in Node.js gives the proven outputs"
-_SECONDS = 300
 
 
 def run(folder: Path, scratch: Path) -> Sequence[Check]:
@@ -47,32 +45,12 @@ def _in_python(folder: Path, scratch: Path) -> Check:
     if python is None:
         return Check(name, "skipped", "onnxruntime-genai is not installed: edgehone backends install olive")
     script, model = (str((folder / one).absolute()) for one in ("python/generate.py", "model"))
-    return _sample(name, [str(python), "-I", script, model], scratch)
+    return check_program(name, [python, "-I", script, model], olive.NAME, folder=scratch)
 
 
 def _in_javascript(folder: Path) -> Check:
     module = folder / "web" / "ort" / FILES[0]
     if not module.is_file():
         return Check(_NAME, "skipped", "the package is without onnxruntime-web (--set ort_web=npm)")
-    node = shutil.which("node")
-    if node is None:
-        return Check(_NAME, "skipped", "node is not installed (apt install nodejs)")
-    return _sample(_NAME, [node, "javascript/node.mjs", "ort/model.ort", str(module.absolute())], folder)
-
-
-def _sample(name: str, command: Sequence[str], place: Path) -> Check:
-    """Run a sample, which ends with 0 if the outputs are the proven ones."""
-    try:
-        done = subprocess.run(
-            command,
-            cwd=place,
-            capture_output=True,
-            text=True,
-            timeout=_SECONDS,
-            check=False,
-            stdin=subprocess.DEVNULL,
-        )
-    except subprocess.TimeoutExpired:
-        return Check(name, "failed", f"it did not end within {_SECONDS} s")
-    said = (done.stdout + done.stderr).strip()
-    return Check(name, "failed" if done.returncode else "passed", said[-500:] if done.returncode else "")
+    sample = ["node", "javascript/node.mjs", "ort/model.ort", str(module.absolute())]
+    return check_program(_NAME, sample, "nodejs", folder=folder)
