@@ -130,6 +130,18 @@ class EngineBackend(Protocol):
 
 
 @runtime_checkable
+class ServingSettings(Protocol):
+    """A backend whose engine has settings that matter only while it serves (core side).
+
+    They reach `open_engine` in its settings. An operator may change them, and the tunable ones, while a bundle is served.
+    """
+
+    def serving_settings(self, recipe: Recipe) -> Sequence[TunableSetting]:
+        """Return the settings of an engine that serves an artifact of `recipe`."""
+        ...
+
+
+@runtime_checkable
 class RoutingBackend(Protocol):
     """A backend whose runtime reports the experts a mixture-of-experts model chose for each token (worker side)."""
 
@@ -263,6 +275,7 @@ CAPABILITIES: tuple[Capability, ...] = (
     Capability("vision", VisionBackend, "worker"),
     Capability("runtime_tokenizer", RuntimeTokenizerBackend, "worker"),
     Capability("engine", EngineBackend, "worker"),
+    Capability("serving_settings", ServingSettings, "core"),
     Capability("routing", RoutingBackend, "worker"),
     Capability("shared_sessions", SharedSessions, "core"),
     Capability("empty_runtime", EmptyRuntimeBackend, "worker"),

@@ -25,7 +25,7 @@ class Models:
 
     def __init__(self, unload_after: float | None, say: Callable[[str], None]) -> None:
         """`unload_after` is the number of seconds after which an idle model is unloaded (None: never)."""
-        self._unload_after, self._say = unload_after, say
+        self.unload_after, self._say = unload_after, say
         self._models: dict[str, Model] = {}
         self._changing: set[str] = set()
         self._draining: set[asyncio.Task[None]] = set()
@@ -47,8 +47,8 @@ class Models:
         for one in served:
             self._models[one.name] = model_of(one, self._say)
             self._models[one.name].start()
-        if self._unload_after is not None:
-            self._idle = asyncio.create_task(self._unload_idle(self._unload_after))
+        if self.unload_after is not None:
+            self._idle = asyncio.create_task(self._unload_idle(self.unload_after))
 
     async def end(self) -> None:
         """End every model."""
@@ -57,15 +57,18 @@ class Models:
         await asyncio.gather(*self._draining, return_exceptions=True)
         await asyncio.gather(*(model.end() for model in self._models.values()))
 
-    async def change(self, name: str, read: Callable[[], Served]) -> Model:
+    async def change(self, name: str, read: Callable[[], Served], expected: str | None = None) -> Model:
         """Serve a bundle under a name: load it beside the model that has it, and move the requests when it is ready.
 
         The replaced model answers the requests that it has, and ends. `read` reads the bundle, in a thread. Raises Busy
-        if the name is changing already, JobError if the engine does not start or is not proven, and what `read` raises;
-        the model that had the name then serves on.
+        if the name is changing already, or if the id of the model that has it is not the `expected` one; JobError if
+        the engine does not start or is not proven; and what `read` raises. The model that had the name then serves on.
         """
         if name in self._changing:
             raise Busy(f"{name} is being changed already", hint="wait for it: GET /admin/bundles")
+        present = self._models.get(name)
+        if expected is not None and (present is None or present.id != expected):
+            raise Busy(f"{name} was changed by someone else meanwhile", hint="look again: GET /admin/bundles")
         self._changing.add(name)
         try:
             model = model_of(await asyncio.to_thread(read), self._say)
@@ -81,22 +84,23 @@ class Models:
             self._changing.discard(name)
         self._say(f"{name}: {model.served.bundle.path} is served{' in its place' if replaced else ''}")
         if replaced:
-            self._drain(replaced)
+            # One that cannot answer would keep its requests until their deadlines.
+            self._drain(replaced, _DRAIN_SECONDS if replaced.problem is None else 0.0)
         return model
 
     def remove(self, name: str) -> None:
         """Serve a model no longer. It answers the requests that it has, and ends. Raises Busy, KeyError."""
         if name in self._changing:
             raise Busy(f"{name} is being changed", hint="wait for it: GET /admin/bundles")
-        self._drain(self._models.pop(name))
+        self._drain(self._models.pop(name), _DRAIN_SECONDS)
         self._say(f"{name}: served no longer")
 
-    def _drain(self, model: Model) -> None:
-        """End a model, which no new request finds, when the requests that were open have ended."""
+    def _drain(self, model: Model, seconds: float) -> None:
+        """End a model, which no new request finds, when the requests that were open have ended, or after a time."""
 
         async def drain() -> None:
             try:
-                await self.in_flight.passed(_DRAIN_SECONDS)
+                await self.in_flight.passed(seconds)
             finally:
                 await model.end()
 

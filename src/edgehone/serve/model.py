@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -60,6 +61,7 @@ class Model:
     ) -> None:
         """`cache` tells how many tokens the KV cache of the engine holds, None without a limit."""
         self.served, self.name, self.engine = served, served.name, engine
+        self.id = secrets.token_hex(6)  # of this model: another one under its name has another
         self.admission = Admission(served.places, served.waiting, served.seconds, cache)
         self._loading = asyncio.Lock()
         self.unloaded = False

@@ -13,7 +13,9 @@ from edgehone.backends.capabilities import EngineBackend, VisionBackend, capabil
 from edgehone.backends.serving import PromptPicture
 from edgehone.bundle.read import Bundle
 from edgehone.core.errors import InputError
+from edgehone.device.detect import detect
 from edgehone.execution.job import Job
+from edgehone.execution.threads import threads_of
 from edgehone.inference.run_bundle import context_of, job_of, tokenizer_input
 from edgehone.serve.trust import Trusted
 
@@ -35,6 +37,9 @@ class Limits:
 
     Requests to a graph are joined to batches of up to `batch` samples (None: as many as gave the best throughput when
     the bundle was made), for which the first of them waits up to `delay` seconds.
+
+    `context` is the most tokens that a prompt and its answer may have (None: as many as the model takes). `settings`
+    are runtime settings in the place of those of the bundle's recipe (`serve.runtime`).
     """
 
     places: int = 8
@@ -42,6 +47,8 @@ class Limits:
     seconds: float = 600.0
     batch: int | None = None
     delay: float = 0.0
+    context: int | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     def queue(self, places: int) -> int:
         """Return how many requests may wait: if not stated, a quarter of those that are answered at once.
@@ -57,7 +64,8 @@ class Served:
     """A bundle under the name by which clients ask for it, and the job of its engine.
 
     `places` is the most requests that its engine gets at the same time, `waiting` the most that wait for it, and
-    `seconds` the longest time of a request, waiting included. `trusted` is its certification, None without one.
+    `seconds` the longest time of a request, waiting included. `trusted` is its certification, None without one, and
+    `limits` what was asked for when it was read.
     """
 
     name: str
@@ -67,6 +75,13 @@ class Served:
     waiting: int
     seconds: float
     trusted: Trusted | None = field(default=None, kw_only=True)
+    limits: Limits = field(default_factory=Limits, kw_only=True)
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """The runtime settings that its engine is started with."""
+        found: Mapping[str, Any] = self.engine.args["settings"]
+        return found
 
     @property
     def certificate(self) -> str | None:
@@ -136,14 +151,23 @@ def read_language(
         raise no_canaries(bundle)
     # The session of a vision-language model answers one request at a time.
     places = limits.places if pictures is None else 1
-    args = {"places": places, "context": context_of(bundle), "pictures": pictures}
-    engine = job_of(bundle, ENGINE, args, tokenizer_input(bundle), on_progress)
+    context = min(filter(None, (context_of(bundle), limits.context)), default=None)
+    args = {"places": places, "context": context, "pictures": pictures}
+    engine = with_settings(
+        job_of(bundle, ENGINE, args, tokenizer_input(bundle), on_progress), limits.settings
+    )
     text = replace(engine, call=TEXT, threads=1)
     canaries = tuple(_canary(bundle, one) for one in stored)
-    context, waiting = context_of(bundle), limits.queue(limits.places)
+    waiting = limits.queue(limits.places)
     return ServedLanguage(
         name, bundle, engine, places, waiting, limits.seconds, text, context, canaries, pictures
     )
+
+
+def with_settings(job: Job, settings: Mapping[str, Any]) -> Job:
+    """Return the job of an engine with runtime settings in the place of some of its own."""
+    together = {**job.args["settings"], **settings}
+    return replace(job, args={**job.args, "settings": together}, threads=threads_of(together, detect()))
 
 
 def _canary(bundle: Bundle, stored: Mapping[str, Any]) -> Canary:

@@ -48,6 +48,7 @@ class Supervisor(ABC, Generic[Process]):
         self._task: asyncio.Task[None] | None = None
         self.problem: str | None = "the model is being loaded"
         self.restarts = self._failures = 0
+        self.ended: str | None = None  # why a process ended the last time
         self._was_ready = False  # whether this process, or the last one, got ready
         self.proof: Proof | None = None
 
@@ -78,7 +79,7 @@ class Supervisor(ABC, Generic[Process]):
             try:
                 await self._live()
             except (JobError, OSError) as error:  # OSError: no room for its files, no further process
-                self.problem = f"the engine failed: {error}"
+                self.problem, self.ended = f"the engine failed: {error}", str(error)
                 self._failures += 1
                 self._say(f"{self._name}: {self.problem}; it is started again")
             delay = FIRST_DELAY if self._was_ready else min(2 * delay, LONGEST_DELAY)

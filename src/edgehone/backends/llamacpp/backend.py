@@ -27,6 +27,7 @@ from edgehone.backends.llamacpp import recipes as llamacpp_recipes
 from edgehone.backends.sessions import (
     WorkerJob,
 )
+from edgehone.backends.shared.tunable_settings import PREFIX_CACHE
 from edgehone.device.facts import Device
 from edgehone.model.info import ModelInfo
 
@@ -193,6 +194,11 @@ def recipes(model: ModelInfo) -> list[Recipe]:
 def tunable_settings(recipe: Recipe, device: Device, context: int) -> list[TunableSetting]:
     """Return the settings to search for an artifact, from recipes.toml."""
     return llamacpp_recipes.tunable_settings(recipe, device, context)
+
+
+def serving_settings(recipe: Recipe) -> list[TunableSetting]:
+    """Return the settings of an engine: whether it keeps the prefixes of prompts."""
+    return [PREFIX_CACHE]
 
 
 def steps(recipe: Recipe) -> Step:

@@ -208,6 +208,7 @@ def runtime_options(settings: Mapping[str, Any]) -> list[str]:
     if "flash_attention" in settings:
         words += ["--flash-attn", "on" if settings["flash_attention"] else "off"]
     words += {"mlock": ["--mlock"], "read": ["--no-mmap"]}.get(settings.get("load", "mmap"), [])
+    words += [] if settings.get("prefix_cache", True) else ["--no-cache-prompt"]
     return [str(word) for word in words]
 
 

@@ -29,6 +29,7 @@ from edgehone.backends.sessions import (
     WorkerJob,
 )
 from edgehone.backends.shared import quantized_weights
+from edgehone.backends.shared.tunable_settings import PREFIX_CACHE
 from edgehone.device.facts import Device
 from edgehone.model.info import ModelInfo
 
@@ -80,6 +81,11 @@ def tunable_settings(recipe: Recipe, device: Device, context: int) -> list[Tunab
         TunableSetting("stumble", (True,), default=False),
         TunableSetting("coarse", (True,), default=False, exact=False),
     ]
+
+
+def serving_settings(recipe: Recipe) -> list[TunableSetting]:
+    """Return the settings of an engine: whether it keeps the prefixes of prompts."""
+    return [PREFIX_CACHE]
 
 
 def original(model: ModelInfo) -> Recipe:
@@ -152,13 +158,20 @@ def open_session(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) ->
 def open_engine(artifact: Path, settings: Mapping[str, Any], job: WorkerJob, places: int) -> NullEngine:
     """Open an artifact for several requests at the same time.
 
-    settings: those of `open_session`, and `cache` (the tokens of all requests together).
+    settings: those of `open_session`, `cache` (the tokens of all requests together) and `prefix_cache`.
     """
     from edgehone.backends.null.engine import NullEngine
 
     session = NullSession(artifact, settings)
     session.faults.open_engine()
-    return NullEngine(session.table, session.pace, places, session.faults, settings.get("cache"))
+    return NullEngine(
+        session.table,
+        session.pace,
+        places,
+        session.faults,
+        settings.get("cache"),
+        keeps_prefixes=settings.get("prefix_cache", True),
+    )
 
 
 def open_graph(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) -> NullGraphSession:

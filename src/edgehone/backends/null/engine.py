@@ -38,13 +38,16 @@ class NullEngine:
         places: int,
         faults: Faults,
         cache: int | None = None,
+        *,
+        keeps_prefixes: bool = True,
     ) -> None:
         """`table` has the logits after each id, `pace` is the seconds of a step.
 
-        `cache` is the number of tokens that all requests may have together; beyond it requests fail.
+        `cache` is the number of tokens that all requests may have together; beyond it requests fail. An engine
+        that does not keep prefixes takes a tenth of a step for each id of a prompt.
         """
         self._table, self._pace, self._places, self.cache = table, pace, places, cache
-        self._faults = faults
+        self._faults, self._read_pace = faults, 0.0 if keeps_prefixes else pace / 10
         self.vocabulary = len(table)
         self._running: dict[int, _Answer] = {}
 
@@ -55,6 +58,7 @@ class NullEngine:
         if self.cache is not None and held + len(request.ids) + request.count > self.cache:
             raise JobError(f"the KV cache of {self.cache} tokens is full")
         self._faults.read_prompt(list(request.ids), 1 + len(self._running))
+        time.sleep(self._read_pace * len(request.ids))
         self._running[request.number] = _Answer(request)
 
     def cancel(self, number: int) -> None:

@@ -23,7 +23,7 @@ from edgehone.backends.openvino.devices import SIXTEEN_BIT
 from edgehone.backends.sessions import WorkerJob
 from edgehone.backends.shared.groups import fits, rows, unfit
 from edgehone.backends.shared.recipe_table import fitting, read_names
-from edgehone.backends.shared.tunable_settings import Kind, settings_from_table
+from edgehone.backends.shared.tunable_settings import PREFIX_CACHE, Kind, settings_from_table
 from edgehone.core.errors import JobError
 from edgehone.device.facts import Device
 from edgehone.model.info import ModelInfo
@@ -160,6 +160,11 @@ def tunable_settings(recipe: Recipe, device: Device, context: int) -> list[Tunab
     """Return the runtime settings that may be searched for an artifact, from `recipes.toml`."""
     kind: Kind = "graph" if "graph" in recipe.build else "vision" if "vision" in recipe.build else "language"
     return settings_from_table(_table("tuning"), device, kind, context)
+
+
+def serving_settings(recipe: Recipe) -> list[TunableSetting]:
+    """Return the settings of an engine: whether it keeps the prefixes of prompts."""
+    return [PREFIX_CACHE]
 
 
 def steps(recipe: Recipe) -> Step:

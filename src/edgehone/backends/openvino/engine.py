@@ -51,7 +51,7 @@ class OpenVinoEngine:
 
         scheduler = genai.SchedulerConfig()
         scheduler.max_num_seqs = places
-        scheduler.enable_prefix_caching = True
+        scheduler.enable_prefix_caching = bool(settings.get("prefix_cache", True))
         self.cache: int | None = cache
         # The last block of each request may be almost empty; a canary may run beside the requests.
         device = str(settings.get("device", CPU))

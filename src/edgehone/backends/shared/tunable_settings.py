@@ -47,3 +47,7 @@ def thread_counts(device: Device) -> tuple[int, ...]:
     counts += [every - 1] if every > 2 else []
     counts += [1] if every <= _FEW_THREADS else []
     return tuple(sorted({count for count in counts if 1 <= count < every}, reverse=True))
+
+
+# Whether an engine keeps what it has computed of prompts, for later ones that begin alike.
+PREFIX_CACHE = TunableSetting("prefix_cache", (False,), default=True)

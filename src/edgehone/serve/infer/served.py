@@ -17,7 +17,7 @@ from edgehone.inputs.axes import Axes
 from edgehone.model import info
 from edgehone.model.embedding import Embedding
 from edgehone.serve.infer.tensor import DATATYPES, Tensor
-from edgehone.serve.served import TEXT, Limits, Served, check_approved, no_canaries
+from edgehone.serve.served import TEXT, Limits, Served, check_approved, no_canaries, with_settings
 from edgehone.worker import canaries
 
 if TYPE_CHECKING:
@@ -75,7 +75,8 @@ def read_graph(bundle: Bundle, name: str, limits: Limits, on_progress: Callable[
         "batch": batch,
         "delay": limits.delay,
     }
-    engine = job_of(bundle, ENGINE, args, {"canaries": Input(bundle.canaries.resolve(), "")}, on_progress)
+    given = {"canaries": Input(bundle.canaries.resolve(), "")}
+    engine = with_settings(job_of(bundle, ENGINE, args, given, on_progress), limits.settings)
     axes = Axes.from_json(bundle.manifest.axes)
     question, answer = found[0]
     # The next batch can be complete when one ends.
@@ -84,8 +85,8 @@ def read_graph(bundle: Bundle, name: str, limits: Limits, on_progress: Callable[
     embedding = _embedding(bundle, inputs, outputs)
     text = None
     if isinstance(embedding, Embedding):
-        given = {"artifact": engine.inputs["artifact"], **tokenizer_input(bundle)}
-        text = replace(engine, call=TEXT, inputs=given, threads=1)
+        files = {"artifact": engine.inputs["artifact"], **tokenizer_input(bundle)}
+        text = replace(engine, call=TEXT, inputs=files, threads=1)
     return ServedGraph(
         name,
         bundle,
