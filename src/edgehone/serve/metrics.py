@@ -9,12 +9,12 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from edgehone.serve.buckets import SECONDS, TOKEN_SECONDS
+
 if TYPE_CHECKING:
     from edgehone.serve.model import Model
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
-_TOKEN_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1)
 
 
 class Metrics:
@@ -26,16 +26,16 @@ class Metrics:
             "edgehone_requests", "Requests by their path and HTTP status.", ("path", "status"), registry=own
         )
         self.seconds = Histogram(
-            "edgehone_request_seconds", "Time of a request, waiting included.", ("model",), buckets=_SECONDS,
+            "edgehone_request_seconds", "Time of a request, waiting included.", ("model",), buckets=SECONDS,
             registry=own,
         )  # fmt: skip
         self.first = Histogram(
             "edgehone_first_token_seconds", "Time to the first token, waiting included.", ("model",),
-            buckets=_SECONDS, registry=own,
+            buckets=SECONDS, registry=own,
         )  # fmt: skip
         self.token = Histogram(
             "edgehone_token_seconds", "Mean time of a further token of a request.", ("model",),
-            buckets=_TOKEN_SECONDS, registry=own,
+            buckets=TOKEN_SECONDS, registry=own,
         )  # fmt: skip
         self.prompt_tokens = Counter(
             "edgehone_prompt_tokens", "Tokens of answered prompts.", ("model",), registry=own
