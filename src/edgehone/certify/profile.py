@@ -65,12 +65,13 @@ class Targets:
 
 @dataclass(frozen=True)
 class Monitoring:
-    """Alert thresholds as multiples of the baselines; `error_rate` is a share of the requests."""
+    """Limits of alerts as multiples of the baselines (`edgehone.monitor`); `error_rate` is a share of the requests."""
 
     latency: Positive
     memory: Positive
     throughput: Positive
     error_rate: Positive
+    accuracy: Positive
 
 
 @dataclass(frozen=True)

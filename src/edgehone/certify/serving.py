@@ -62,10 +62,10 @@ class Loads:
     """What a server did under load.
 
     `ready` are the seconds until it was ready, `capacity` its requests per second, `below` and `beyond` the answers at
-    loads below and above that, the memory in MB is that before and after the second load beyond. `first` is the
-    answer to the probe before all loads. `recovery` are the seconds
-    until it answered after its engine was killed, None if it did not. `leaks` are the files that contain a prompt, of
-    `looked_at` ones.
+    loads below and above that, the memory in MB is that before and after the second load beyond, and `model_memory`
+    that before it without the server's own process. `metrics` are scrapes before and after the load below. `first` is
+    the answer to the probe before all loads. `recovery` are the seconds until it answered after its engine was killed,
+    None if it did not. `leaks` are the files that contain a prompt, of `looked_at` ones.
     """
 
     ready: float
@@ -74,6 +74,8 @@ class Loads:
     beyond: Sequence[Answered]
     memory_before: float
     memory_after: float
+    model_memory: float
+    metrics: tuple[str, str]
     blocks: Sequence[Block]
     first: str
     recovery: float | None
@@ -108,12 +110,14 @@ async def _loads(subject: Subject) -> Loads:
         if not (count := len(served(warm))):
             raise JobError(f"under load no request is answered: status {warm[0].status}")
         capacity = count / seconds
+        scraped = await _metrics(started)
         below = await scheduled(started.port, asked.ask, min(MOST_PER_S, BELOW * capacity), seconds)
+        metrics = (scraped, await _metrics(started))
         # A first overload takes what the server keeps for connections; only what a second one adds is not given back.
         over = min(2 * MOST_PER_S, BEYOND * capacity)
         await scheduled(started.port, asked.ask, over, seconds)
         await asyncio.sleep(REST)
-        before = started.resident()
+        before, model_memory = started.resident(), started.resident_of_models()
         beyond = await scheduled(started.port, asked.ask, over, seconds)
         await asyncio.sleep(REST)
         after = started.resident()
@@ -126,8 +130,10 @@ async def _loads(subject: Subject) -> Loads:
         last, looked_at = await _leaks(started, asked, [place, log])
         leaks = list(dict.fromkeys([*early, *late, *last]))
     return Loads(
-        started.seconds, capacity, below, beyond, before, after, blocks, first, recovery, leaks, looked_at
-    )
+        ready=started.seconds, capacity=capacity, below=below, beyond=beyond, memory_before=before,
+        memory_after=after, model_memory=model_memory, metrics=metrics, blocks=blocks, first=first, recovery=recovery,
+        leaks=leaks, looked_at=looked_at,
+    )  # fmt: skip
 
 
 def _served_folder(subject: Subject) -> Path:
@@ -144,6 +150,13 @@ def _served_folder(subject: Subject) -> Path:
         copy_bundle(path, copy, without=CERTIFICATION)
         return copy
     return path
+
+
+async def _metrics(started: Started) -> str:
+    client = Client(started.port)
+    text = (await client.get("/metrics")).tail.decode()
+    client.close()
+    return text[text.index("\n") + 1 :]  # of a long text the beginning is missing, perhaps within a line
 
 
 async def _first(started: Started, asked: Asked) -> str:

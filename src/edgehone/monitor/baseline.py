@@ -35,16 +35,21 @@ def read_baselines(path: Path, model: str | None = None) -> Baselines:
 
 def baselines_of(certificate: Certificate, model: str, path: Path) -> Baselines:
     """Return the baselines in a certificate of the bundle at `path`. Raises InputError if it has none."""
-    figures, reasons = _figures(certificate.monitoring.get("baselines"))
-    factors = _numbers(certificate.monitoring.get("factors"))
-    if not factors or not (figures or reasons):
-        missing = "baselines" if factors else "factors of limits"
+    found = baselines_in(certificate.monitoring, model)
+    if not found.factors or not (found.figures or found.reasons):
+        missing = "baselines" if found.factors else "factors of limits"
         bundle = path if path.is_dir() else path.parent
         raise InputError(
             f"the certificate of {path} has no {missing}: edgehone {certificate.edgehone} made it",
             hint=f"certify it again: edgehone certify {bundle}",
         )
-    return Baselines(model, figures, factors, reasons)
+    return found
+
+
+def baselines_in(monitoring: Mapping[str, Any], model: str) -> Baselines:
+    """Return the baselines in the field `monitoring` of a certificate."""
+    figures, reasons = _figures(monitoring.get("baselines"))
+    return Baselines(model, figures, _numbers(monitoring.get("factors")), reasons)
 
 
 def _certificate(file: Path) -> Certificate:

@@ -60,7 +60,11 @@ class Started:
 
     def resident(self) -> float:
         """Return the resident memory in MB of the server and of all its children."""
-        total = self.process.memory_info().rss
+        return self.process.memory_info().rss / 1e6 + self.resident_of_models()
+
+    def resident_of_models(self) -> float:
+        """Return the resident memory in MB of the children: engines and text processes."""
+        total = 0
         for child in self.process.children(recursive=True):
             try:
                 total += child.memory_info().rss
