@@ -14,8 +14,8 @@ import pytest
 
 from edgehone.serve.app import build
 from edgehone.serve.live_models import Models
-from edgehone.serve.metrics import Metrics
 from tests.serve.server import Server
+from tests.serve.watching import watching_of
 
 pytestmark = pytest.mark.whole
 
@@ -29,7 +29,7 @@ def document(server: Server) -> dict[str, Any]:
 
 
 def test_it_describes_every_route(server: Server, document: dict[str, Any]) -> None:
-    app = build(Models(None, print), [], [], None, Metrics(()), is_local=True)
+    app = build(models := Models(None, print), [], [], None, watching_of(models), is_local=True)
     routes = {route.path.replace(":path", "") for route in app.routes}
     assert routes - {"/openapi.json"} == set(document["paths"])
     for path, methods in document["paths"].items():

@@ -16,13 +16,13 @@ from edgehone.bundle import read
 from edgehone.serve.app import build
 from edgehone.serve.link import Piece
 from edgehone.serve.live_models import Models
-from edgehone.serve.metrics import Metrics
 from edgehone.serve.model import LanguageModel
 from edgehone.serve.models import read_served
 from edgehone.serve.served import Limits, ServedLanguage
 from edgehone.worker.chat_template import takes
 from tests.finished import Finished
 from tests.serve.server import Server
+from tests.serve.watching import watching_of
 
 pytestmark = pytest.mark.whole
 HELLO: Any = [{"role": "user", "content": "Hello"}]
@@ -135,7 +135,7 @@ def answered(bundle: Path, text: str, **asked: Any) -> tuple[Any, list[Any], int
         model.engine = engine
         models = Models(None, print)
         models._models["bundle"] = model  # as `start` does, without an engine
-        app = build(models, [], [], None, Metrics(models.by_name.values()), is_local=False)
+        app = build(models, [], [], None, watching_of(models), is_local=False)
         transport = httpx2.ASGITransport(app)
         async with httpx2.AsyncClient(transport=transport, base_url="http://server/v1") as http:
             client = openai.AsyncOpenAI(

@@ -22,11 +22,12 @@ if TYPE_CHECKING:
     from edgehone.serve.served import Limits
     from edgehone.serve.server import Listening
     from edgehone.serve.settings import Settings
+    from edgehone.serve.watching import WatchRules
 
 # The options that a file of settings may contain too.
 _SETTINGS = (
     "host", "port", "grpc_port", "api_key_file", "admin_key_file", "tls_cert", "tls_key", "verify_key", "revoked",
-    "parallel", "max_queue", "max_batch", "batch_delay", "request_seconds", "unload_after",
+    "parallel", "max_queue", "max_batch", "batch_delay", "request_seconds", "unload_after", "state",
 )  # fmt: skip
 
 EXAMPLE = """examples:
@@ -106,6 +107,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="unload a model after so many seconds without a request; the next one loads it again (default: never)",
     )
     parser.add_argument(
+        "--state",
+        metavar="DIR",
+        help="folder for what shall outlive the server: history, state of drift (default: a temporary one)",
+    )
+    parser.add_argument(
         "--config",
         metavar="FILE",
         help="TOML file with these settings and with bundles by name (docs/serving.md)",
@@ -130,13 +136,14 @@ def run(args: argparse.Namespace) -> int:
     from edgehone.bundle import read
     from edgehone.serve.models import read_served
     from edgehone.serve.settings import read_settings
+    from edgehone.serve.state import state_folder
 
     settings = read_settings(args.config, {name: getattr(args, name) for name in _SETTINGS}, args.bundles)
     if settings.grpc_port is not None:
         _check_grpc()
     listening, limits = _listening(settings), _limits(settings)
     verification = _verification(settings)
-    running = server.Running(settings.unload_after, _admin(settings, limits, verification))
+    admin = _admin(settings, limits, verification)
     _check_temporary_folder()
     bound = server.bind(listening)
     served = [
@@ -155,11 +162,14 @@ def run(args: argparse.Namespace) -> int:
     _say(args.json, "listening", url=url, models=list(settings.bundles))
     if warning := _warning(listening):
         print(f"warning: {warning}", file=sys.stderr)
-    serving = server.serve(
-        served, listening, bound, running, lambda text: _say(args.json, "engine", text=text)
-    )
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serving)
+    with (
+        state_folder(settings.state) as state,
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+    ):
+        running = server.Running(settings.unload_after, admin, _watched(settings), state)
+        runner.run(
+            server.serve(served, listening, bound, running, lambda text: _say(args.json, "engine", text=text))
+        )
     return 0
 
 
@@ -223,6 +233,19 @@ def _limits(settings: Settings) -> Limits:
         settings.request_seconds,
         settings.max_batch,
         settings.batch_delay / 1000,
+    )
+
+
+def _watched(settings: Settings) -> WatchRules:
+    from edgehone.serve.measured.usage import Price
+    from edgehone.serve.watching import WatchRules
+
+    return WatchRules(
+        settings.tenant_header,
+        settings.route_header,
+        settings.most_callers,
+        settings.confidence_every,
+        Price(settings.price_per_1000_tokens, settings.price_per_engine_second),
     )
 
 

@@ -113,11 +113,13 @@ class Admission:
             raise
         return loop.time()
 
-    def leave(self, tokens: int, entered: float) -> None:
-        """Free a place that was entered at this time."""
-        self._mean += 0.1 * (asyncio.get_running_loop().time() - entered - self._mean)
+    def leave(self, tokens: int, entered: float) -> float:
+        """Free a place that was entered at this time. Returns for how many seconds it was held."""
+        held = asyncio.get_running_loop().time() - entered
+        self._mean += 0.1 * (held - self._mean)
         self._free(tokens)
         self._wake()
+        return held
 
     def forget(self, tokens: int) -> None:
         """Let a request that waits leave."""
@@ -164,6 +166,7 @@ class Ticket:
         self._admission, self._tokens, self.deadline = admission, tokens, deadline
         self._used = False
         self._entered = 0.0
+        self.held = 0.0  # seconds for which it had a place
 
     async def __aenter__(self) -> None:
         """Wait for a place. Raises TooLate at the deadline."""
@@ -174,7 +177,7 @@ class Ticket:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Free the place."""
-        self._admission.leave(self._tokens, self._entered)
+        self.held = self._admission.leave(self._tokens, self._entered)
 
     def give_up(self) -> None:
         """Leave the queue if the ticket was not used."""

@@ -13,7 +13,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from edgehone.core.errors import InputError, JobError
+from edgehone.core.errors import EdgehoneError, InputError, JobError
 from edgehone.serve.admin import Admin
 from edgehone.serve.admission import Full, TooLate
 from edgehone.serve.application import Application, Route
@@ -29,10 +29,10 @@ from edgehone.serve.openai.routes import OpenAI
 from edgehone.serve.operations import Handler, Operation, document
 from edgehone.serve.origin import check_origin
 from edgehone.serve.page.routes import Page
+from edgehone.serve.record import KEY
 from edgehone.serve.served import Served
-
-# What a client that has left would have got, by nginx's convention.
-_CLIENT_GONE = 499
+from edgehone.serve.status import status_of
+from edgehone.serve.watching import Watching
 
 
 def build(
@@ -40,7 +40,7 @@ def build(
     served: Sequence[Served],
     keys: Sequence[str],
     admin: Admin | None,
-    metrics: Metrics,
+    watching: Watching,
     *,
     is_local: bool,
 ) -> Application:
@@ -49,11 +49,11 @@ def build(
     With `keys`, requests for answers need one of them as a bearer token; without, they must not come from the pages of
     other sites. `is_local` says that only this machine can connect. Without `admin`, nothing can be changed.
     """
-    guard = _Guard(keys, metrics, is_local)
-    openai = OpenAI(models.by_name, metrics, int(time.time()))
-    inference = Inference(models.by_name, metrics)
-    health = _Health(models.by_name, metrics)
-    embeddings = Embeddings(models.by_name, metrics)
+    guard = _Guard(keys, watching.metrics, is_local)
+    openai = OpenAI(models.by_name, watching, int(time.time()))
+    inference = Inference(models.by_name, watching)
+    health = _Health(models.by_name, watching)
+    embeddings = Embeddings(models.by_name, watching)
     operations = [
         *inference.operations(),  # first: what a graph answers is soon done
         *openai.operations(),
@@ -81,6 +81,7 @@ def build(
             yield
         finally:
             await models.end()
+            watching.observers.flush()
 
     def failing(request: Request, status: int, message: str, headers: Mapping[str, str]) -> Response:
         return failure(request, status, message, headers=headers)
@@ -118,32 +119,37 @@ class _Guard:
                 response = await handler(request)
             except (Refused, Full, TooLate, InputError, JobError, ClientGone) as error:
                 response = self._error(request, error)
+                self._metrics.refused(error)
+            except Exception:
+                if record := request.scope.get(KEY):
+                    record.answered(500)
+                raise
             self._metrics.requests.labels(path, response.status_code).inc()
+            if record := request.scope.get(KEY):
+                record.answered(response.status_code)
             return response
 
         return answer
 
     def _error(self, request: Request, error: Exception) -> Response:
+        status = status_of(error)
         if isinstance(error, Refused):
-            return failure(request, error.status, error.message, field=error.field, headers=error.headers)
-        if isinstance(error, Full):
-            return failure(request, 429, error.message, headers={"retry-after": str(error.retry_after)})
-        if isinstance(error, TooLate):
-            return failure(request, 504, error.message)
-        if isinstance(error, InputError):
-            return failure(request, 400, error.message)
-        if isinstance(error, JobError):
-            return failure(request, 503, error.message, headers={"retry-after": "1"})
-        if isinstance(error, ClientGone):
-            return Response(status_code=_CLIENT_GONE)
-        raise error
+            return failure(request, status, error.message, field=error.field, headers=error.headers)
+        if isinstance(error, EdgehoneError):
+            after = (
+                error.retry_after if isinstance(error, Full) else 1 if isinstance(error, JobError) else None
+            )
+            return failure(
+                request, status, error.message, headers={"retry-after": str(after)} if after else None
+            )
+        return Response(status_code=status)  # the client has left
 
 
 class _Health:
     """Whether the server and its models are well. Neither asks an engine."""
 
-    def __init__(self, models: Mapping[str, Model], metrics: Metrics) -> None:
-        self._models, self._metrics = models, metrics
+    def __init__(self, models: Mapping[str, Model], watching: Watching) -> None:
+        self._models, self._watching = models, watching
 
     def operations(self) -> list[Operation]:
         """Return the operations, none of which needs a key."""
@@ -174,7 +180,8 @@ class _Health:
 
     async def metrics(self, request: Request) -> Response:
         """The metrics for Prometheus."""
-        return Response(self._metrics.text(), headers={"content-type": CONTENT_TYPE})
+        self._watching.observers.flush()
+        return Response(self._watching.metrics.text(), headers={"content-type": CONTENT_TYPE})
 
 
 def failure(

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from edgehone.core.errors import EdgehoneError
+from edgehone.serve.record import Record
 
 T = TypeVar("T")
 Struct = TypeVar("Struct", bound=msgspec.Struct)
@@ -21,6 +22,8 @@ BODY_LIMIT = 8 << 20
 BODY_SECONDS = 30.0
 # Seconds after which a client that waits is watched.
 _GRACE = 0.02
+# What a client that has left would have got, by nginx's convention.
+CLIENT_GONE = 499
 
 
 class Refused(EdgehoneError):
@@ -31,6 +34,20 @@ class Refused(EdgehoneError):
     ) -> None:
         super().__init__(message)
         self.status, self.field, self.headers = status, field, headers
+
+
+class Malformed(Refused):
+    """A body that cannot be read as what the route takes."""
+
+    def __init__(self, message: str, *, field: str | None = None) -> None:
+        super().__init__(400, message, field=field)
+
+
+class Violation(Refused):
+    """A conversation that the chat template of the model refuses."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(400, message, field="messages")
 
 
 class Problem(msgspec.Struct):
@@ -80,7 +97,7 @@ async def read_json(request: Request, kind: type[Struct]) -> Struct:
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         text = "the body is not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
         text = text or "the body is nested too deeply"
-        raise Refused(400, text + _given(body, text), field=_field(text)) from None
+        raise Malformed(text + _given(body, text), field=_field(text)) from None
 
 
 def _given(body: bytes, text: str) -> str:
@@ -140,16 +157,20 @@ async def _wait_until_gone(receive: Receive) -> None:
 
 
 class Events(Response):
-    """A stream of server-sent events. It ends, and closes their source, when the client leaves."""
+    """A stream of server-sent events. It ends, and closes their source, when the client leaves.
 
-    def __init__(self, events: AsyncIterator[bytes]) -> None:
+    The record of the request ends with it.
+    """
+
+    def __init__(self, events: AsyncIterator[bytes], record: Record) -> None:
         super().__init__(
             status_code=200,
             headers={"cache-control": "no-store", "x-accel-buffering": "no"},
             media_type="text/event-stream",
         )
         del self.headers["content-length"]
-        self._events = events
+        self._events, self._record = events, record
+        record.streams = True
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the events."""
@@ -162,6 +183,9 @@ class Events(Response):
             for task in (sending, gone):
                 task.cancel()
             await asyncio.wait([sending, gone])
+            if sending.cancelled():
+                self._record.status = CLIENT_GONE
+            self._record.end()
         if not sending.cancelled():
             sending.result()
 

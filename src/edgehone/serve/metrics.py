@@ -10,11 +10,24 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from edgehone.serve.buckets import SECONDS, TOKEN_SECONDS
+from edgehone.serve.http import Malformed, Refused, Violation
 
 if TYPE_CHECKING:
     from edgehone.serve.model import Model
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+# What is counted of refused requests: by kind the name of the metric and its text.
+_SECURITY = {
+    "key": ("refused_keys", "Requests without a valid key."),
+    "size": ("oversized_requests", "Requests with a head or a body larger than the limits."),
+    "form": ("malformed_requests", "Requests that are no HTTP, or whose body cannot be read."),
+    "template": (
+        "template_violations",
+        "Conversations that the chat template refuses, or with control tokens of the model in their texts.",
+    ),
+}
 
 
 class Metrics:
@@ -47,7 +60,23 @@ class Metrics:
             "edgehone_batch_requests", "Requests to a graph that were answered in one batch.", ("model",),
             buckets=(1, 2, 4, 8, 16, 32, 64, 128), registry=own,
         )  # fmt: skip
-        own.register(_State(models))
+        self._security = {
+            kind: Counter(f"edgehone_{name}", text, registry=own) for kind, (name, text) in _SECURITY.items()
+        }
+        self.register(_State(models))
+
+    def register(self, collector: Collector) -> None:
+        """Show the metrics of a collector too. It is asked at each scrape, in the event loop, so it must be quick."""
+        self._registry.register(collector)
+
+    def collect(self) -> Iterable[Metric]:
+        """Return all metrics as they are now."""
+        return self._registry.collect()
+
+    def refused(self, error: Exception) -> None:
+        """Count a request that tells of an attack or a broken client."""
+        if kind := _kind(error):
+            self._security[kind].inc()
 
     def answered(self, model: str, seconds: float, together: int) -> None:
         """Count an answer of a graph, with the number of requests in its batch."""
@@ -57,6 +86,15 @@ class Metrics:
     def text(self) -> bytes:
         """Return all metrics in Prometheus' text format."""
         return generate_latest(self._registry)
+
+
+def _kind(error: Exception) -> str | None:
+    if isinstance(error, Violation):
+        return "template"
+    if isinstance(error, Malformed):
+        return "form"
+    status = error.status if isinstance(error, Refused) else None
+    return {401: "key", 413: "size", 431: "size"}.get(status or 0)
 
 
 class _State(Collector):

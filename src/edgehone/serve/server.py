@@ -19,8 +19,8 @@ from edgehone.serve.admin import Admin, AdminRules
 from edgehone.serve.app import build
 from edgehone.serve.bounded import BoundedConnection
 from edgehone.serve.live_models import Models
-from edgehone.serve.metrics import Metrics
 from edgehone.serve.served import Served
+from edgehone.serve.watching import Watching, WatchRules, watch
 
 if TYPE_CHECKING:
     from edgehone.serve.infer.grpc.server import GrpcServer
@@ -52,10 +52,15 @@ class Listening:
 
 @dataclass(frozen=True)
 class Running:
-    """After how many idle seconds models are unloaded (None: never), and by whom they can be changed (None: nobody)."""
+    """After how many idle seconds models are unloaded (None: never), and by whom they can be changed (None: nobody).
+
+    `watched` says what is measured, `state` is the folder for what is kept.
+    """
 
     unload_after: float | None
     admin: AdminRules | None
+    watched: WatchRules
+    state: Path
 
 
 def check_certificate(certificate: Path, private_key: Path) -> None:
@@ -99,10 +104,10 @@ async def serve(
 ) -> None:
     """Serve until SIGTERM or Ctrl-C. Requests that were accepted are then answered, and no further ones accepted."""
     models = Models(running.unload_after, say)
-    metrics = Metrics(models.by_name.values())
+    watching = watch(models.by_name.values(), running.watched, running.state, say)
     admin = Admin(models, running.admin, say) if running.admin else None
     config = uvicorn.Config(
-        build(models, served, listening.keys, admin, metrics, is_local=listening.is_local),
+        build(models, served, listening.keys, admin, watching, is_local=listening.is_local),
         http=BoundedConnection,
         log_config=None,
         access_log=False,
@@ -113,16 +118,16 @@ async def serve(
         ssl_certfile=listening.certificate,
         ssl_keyfile=listening.private_key,
     )
-    grpc = await _serve_grpc(models, metrics, listening, say) if listening.grpc_port is not None else None
+    grpc = await _serve_grpc(models, watching, listening, say) if listening.grpc_port is not None else None
     await _Server(config, grpc).serve(sockets=[bound])
 
 
 async def _serve_grpc(
-    models: Models, metrics: Metrics, listening: Listening, say: Callable[[str], None]
+    models: Models, watching: Watching, listening: Listening, say: Callable[[str], None]
 ) -> GrpcServer:
     from edgehone.serve.infer.grpc.server import GrpcServer
 
-    server = GrpcServer(models, metrics, listening.keys)
+    server = GrpcServer(models, watching, listening.keys)
     assert listening.grpc_port is not None
     port = await server.start(
         listening.host, listening.grpc_port, listening.certificate, listening.private_key

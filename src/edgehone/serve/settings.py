@@ -13,6 +13,7 @@ Paths in the file are relative to its folder.
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,13 +24,18 @@ import msgspec
 from edgehone.core.errors import InputError
 from edgehone.core.suggestions import suggest
 
-_PATHS = ("api_key_file", "admin_key_file", "tls_cert", "tls_key", "verify_key", "revoked")
+_HEADER = re.compile(r"[A-Za-z0-9-]{1,64}")
+_PATHS = ("api_key_file", "admin_key_file", "tls_cert", "tls_key", "verify_key", "revoked", "state")
 # The smallest and largest value of each number.
 _LIMITS: Mapping[str, tuple[float, float]] = {
     "port": (0, 65535), "grpc_port": (0, 65535), "parallel": (1, 1024), "max_queue": (0, 100_000),
     "max_batch": (1, 65_536), "batch_delay": (0, 1000),
     "request_seconds": (1, 86_400),
     "unload_after": (1, 31_536_000),
+    # A pair of tenant and route has up to 6 lines of /metrics, of which 1,000 take about 5 ms to write.
+    "most_callers": (1, 1000),
+    "confidence_every": (0, 1_000_000),
+    "price_per_1000_tokens": (0, 1e9), "price_per_engine_second": (0, 1e9),
 }  # fmt: skip
 
 
@@ -43,7 +49,8 @@ class BundleSettings(msgspec.Struct, forbid_unknown_fields=True):
 class Settings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """The settings of a server. `bundles` are named as clients ask for them.
 
-    Times are in seconds, but `batch_delay` in milliseconds.
+    Times are in seconds, but `batch_delay` in milliseconds. `most_callers` is the number of pairs of tenant and route
+    that are told apart; of one in `confidence_every` answers of language models the confidence is measured (0: none).
     """
 
     host: str = "127.0.0.1"
@@ -61,6 +68,14 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     batch_delay: float = 0.0
     request_seconds: float = 600.0
     unload_after: float | None = None
+    state: str | None = None
+    otlp: str | None = None
+    tenant_header: str = "X-Tenant"
+    route_header: str = "X-Route"
+    most_callers: int = 64
+    confidence_every: int = 20
+    price_per_1000_tokens: float = 0.0
+    price_per_engine_second: float = 0.0
     bundles: dict[str, BundleSettings] = {}
 
 
@@ -121,6 +136,9 @@ def _check(settings: Settings) -> None:
             raise InputError(f"[bundles.{name}] is no name of a bundle", hint="give a name without a slash")
     if bool(settings.tls_cert) != bool(settings.tls_key):
         raise InputError("--tls-cert and --tls-key belong together", hint="give both, or none")
+    for name in ("tenant_header", "route_header"):
+        if not _HEADER.fullmatch(value := getattr(settings, name)):
+            raise InputError(f"{name} is {value[:80]!r}, no name of a header", hint=f'{name} = "X-Name"')
     if settings.revoked and not settings.verify_key:
         raise InputError("--revoked needs --verify-key", hint="give both, or none")
 

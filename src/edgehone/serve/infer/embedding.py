@@ -11,6 +11,7 @@ from edgehone.core.errors import InputError
 from edgehone.model.embedding import Embedding
 from edgehone.serve.infer.model import GraphModel
 from edgehone.serve.infer.tensor import Tensor
+from edgehone.serve.record import Record
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,7 +36,9 @@ async def ids_of(model: GraphModel, embedding: Embedding, text: str) -> list[int
     return await model.prompts.prompt(embedding.prompt + text)
 
 
-async def embed(model: GraphModel, embedding: Embedding, prompts: Sequence[Sequence[int]]) -> Vectors:
+async def embed(
+    model: GraphModel, embedding: Embedding, prompts: Sequence[Sequence[int]], record: Record | None = None
+) -> Vectors:
     """Return the vectors of texts, which are given as ids. Texts are not padded: the engine joins those of one length.
 
     Raises InputError for a text with more tokens than the model takes, and what `GraphModel.infer_all` raises.
@@ -45,7 +48,7 @@ async def embed(model: GraphModel, embedding: Embedding, prompts: Sequence[Seque
             raise InputError(f"text {at} has {len(ids)} tokens; at most {embedding.max_tokens} fit")
     order = sorted(range(len(prompts)), key=lambda at: len(prompts[at]))
     name = model.served.outputs[0].name
-    answers = await model.infer_all([_feeds(model, prompts[at]) for at in order], [name])
+    answers = await model.infer_all([_feeds(model, prompts[at]) for at in order], [name], record)
     states = {at: answer.outputs[0] for at, answer in zip(order, answers, strict=True)}
     rows = await asyncio.to_thread(lambda: [_vector(states[at], embedding) for at in range(len(prompts))])
     return Vectors(rows, sum(map(len, prompts)))

@@ -17,9 +17,10 @@ from edgehone.serve.asked import no_model, texts_or_ids
 from edgehone.serve.http import Refused, read_json, unless_gone
 from edgehone.serve.infer.embedding import Vectors, embed, ids_of
 from edgehone.serve.infer.model import GraphModel
-from edgehone.serve.metrics import Metrics
 from edgehone.serve.model import Model
 from edgehone.serve.operations import Operation
+from edgehone.serve.record import Record
+from edgehone.serve.watching import Watching
 
 _TEXTS = 256
 
@@ -37,8 +38,8 @@ class EmbeddingsRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True
 class Embeddings:
     """The route over some models, by name."""
 
-    def __init__(self, models: Mapping[str, Model], metrics: Metrics) -> None:
-        self._models, self._metrics = models, metrics
+    def __init__(self, models: Mapping[str, Model], watching: Watching) -> None:
+        self._models, self._watching = models, watching
 
     def operations(self) -> list[Operation]:
         """Return the operations."""
@@ -49,15 +50,17 @@ class Embeddings:
         begun = time.perf_counter()
         asked = await read_json(request, EmbeddingsRequest)
         model, embedding = self._encoder(asked.model)
+        record = self._watching.begin(request, model.name, "/v1/embeddings")
         if asked.dimensions is not None:
             raise Refused(400, "dimensions is not supported: leave it out", field="dimensions")
         texts = texts_or_ids(asked.input, "input", _TEXTS)
         try:
-            vectors = await unless_gone(request, _vectors(model, embedding, texts))
+            vectors = await unless_gone(request, _vectors(model, embedding, texts, record))
         except InputError as error:
             raise Refused(400, error.message, field="input") from None
-        self._metrics.seconds.labels(model.name).observe(time.perf_counter() - begun)
-        self._metrics.prompt_tokens.labels(model.name).inc(vectors.tokens)
+        metrics, record.prompt_tokens = self._watching.metrics, vectors.tokens
+        metrics.seconds.labels(model.name).observe(time.perf_counter() - begun)
+        metrics.prompt_tokens.labels(model.name).inc(vectors.tokens)
         return Response(_body(asked, vectors), media_type="application/json")
 
     def _encoder(self, name: str) -> tuple[GraphModel, Embedding]:
@@ -71,10 +74,13 @@ class Embeddings:
         return model, model.served.embedding
 
 
-async def _vectors(model: GraphModel, embedding: Embedding, texts: Sequence[str | list[int]]) -> Vectors:
+async def _vectors(
+    model: GraphModel, embedding: Embedding, texts: Sequence[str | list[int]], record: Record
+) -> Vectors:
     await model.load()
     ids = [await ids_of(model, embedding, one) if isinstance(one, str) else one for one in texts]
-    return await embed(model, embedding, ids)
+    record.ids = ids[0]
+    return await embed(model, embedding, ids, record)
 
 
 def _body(asked: EmbeddingsRequest, vectors: Vectors) -> bytes:

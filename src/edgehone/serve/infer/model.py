@@ -8,9 +8,11 @@ from collections.abc import Callable, Sequence
 from edgehone.serve.admission import TooLate
 from edgehone.serve.infer.engine import GraphEngine
 from edgehone.serve.infer.link import Answer
+from edgehone.serve.infer.scores import scores_of
 from edgehone.serve.infer.served import ServedGraph
 from edgehone.serve.infer.tensor import Tensor
 from edgehone.serve.model import Model
+from edgehone.serve.record import Record
 from edgehone.serve.text import Prompts
 from edgehone.serve.text_process import TextProcess
 
@@ -23,6 +25,7 @@ class GraphModel(Model):
 
     def __init__(self, served: ServedGraph, say: Callable[[str], None]) -> None:
         super().__init__(served, GraphEngine(served, say))
+        self.scores = scores_of(served)
         self._reader = TextProcess(served.text) if served.text else None
         self.prompts = Prompts(self._reader) if self._reader else None
 
@@ -38,32 +41,45 @@ class GraphModel(Model):
         if self._reader:
             await self._reader.end()
 
-    async def infer(self, tensors: Sequence[Tensor], outputs: Sequence[str] | None) -> Answer:
+    async def infer(
+        self, tensors: Sequence[Tensor], outputs: Sequence[str] | None, record: Record | None = None
+    ) -> Answer:
         """Return the outputs of a request that `check` has passed; all, or those named.
+
+        The record gets the seconds in the engine, and the scores of a classifier if they are among the outputs.
 
         Raises Full if too many requests wait, TooLate after the longest time of a request, InputError if the graph
         cannot answer it, JobError if the engine is not ready or fails.
         """
-        (answer,) = await self.infer_all([tensors], outputs)
+        (answer,) = await self.infer_all([tensors], outputs, record)
+        if record is not None and self.scores is not None:
+            record.scores = next((one for one in answer.outputs if one.name == self.scores), None)
         return answer
 
     async def infer_all(
-        self, requests: Sequence[Sequence[Tensor]], outputs: Sequence[str] | None
+        self,
+        requests: Sequence[Sequence[Tensor]],
+        outputs: Sequence[str] | None,
+        record: Record | None = None,
     ) -> list[Answer]:
         """Return the outputs of several requests, which wait for one place and are given to the engine together.
 
         Raises what `infer` raises, for any of them.
         """
         (ticket,) = self.admission.admit()
-        async with ticket:
-            await self.load()
-            try:
-                async with asyncio.timeout_at(ticket.deadline):
-                    if len(requests) == 1:
-                        return [await self.engine.infer(requests[0], outputs)]
-                    return await self._in_parts(requests, outputs)
-            except TimeoutError:
-                raise TooLate from None
+        try:
+            async with ticket:
+                await self.load()
+                try:
+                    async with asyncio.timeout_at(ticket.deadline):
+                        if len(requests) == 1:
+                            return [await self.engine.infer(requests[0], outputs)]
+                        return await self._in_parts(requests, outputs)
+                except TimeoutError:
+                    raise TooLate from None
+        finally:
+            if record is not None:
+                record.engine_seconds = ticket.held
 
     async def _in_parts(
         self, requests: Sequence[Sequence[Tensor]], outputs: Sequence[str] | None

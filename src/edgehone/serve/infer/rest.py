@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from edgehone.serve.http import BODY_LIMIT, Refused
+from edgehone.serve.http import BODY_LIMIT, Malformed, Refused
 from edgehone.serve.infer.check import check_form, check_inputs, check_outputs, port_of
 from edgehone.serve.infer.lookup import VERSION
 from edgehone.serve.infer.served import ServedGraph
@@ -121,8 +121,8 @@ def _decoded(view: memoryview) -> InferRequest:
         return _decoder.decode(view)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         if isinstance(error, UnicodeDecodeError):
-            raise Refused(400, "the body is not UTF-8") from None
-        raise Refused(400, str(error) or "the body is nested too deeply") from None
+            raise Malformed("the body is not UTF-8") from None
+        raise Malformed(str(error) or "the body is nested too deeply") from None
 
 
 def _flag(parameters: Parameters, name: str, where: str) -> bool | None:

@@ -17,14 +17,16 @@ from edgehone.serve.infer.held import Held
 from edgehone.serve.infer.lookup import HELD, LIMIT, VERSION, graph_of, metadata, model_of
 from edgehone.serve.infer.model import GraphModel
 from edgehone.serve.infer.rest import InferRequest, answer, read_request
-from edgehone.serve.metrics import Metrics
 from edgehone.serve.model import Model
 from edgehone.serve.operations import Operation
+from edgehone.serve.watching import Watching
 
 T = TypeVar("T")
 # From so many bytes on a conversion takes longer than handing it to a thread.
 _MANY = 128 << 10
 HEADER = "inference-header-content-length"
+# The path by which a request to a graph is told of, whichever way it came.
+INFER = "/v2/models/{name}/infer"
 
 
 class InferFailure(msgspec.Struct):
@@ -36,8 +38,8 @@ class InferFailure(msgspec.Struct):
 class Inference:
     """The routes of the Open Inference Protocol over some models, by name."""
 
-    def __init__(self, models: Mapping[str, Model], metrics: Metrics) -> None:
-        self._models, self._metrics, self._held = models, metrics, Held(HELD)
+    def __init__(self, models: Mapping[str, Model], watching: Watching) -> None:
+        self._models, self._watching, self._held = models, watching, Held(HELD)
 
     def operations(self) -> list[Operation]:
         """Return the operations; those that tell of a model, or ask it, need a key."""
@@ -89,18 +91,19 @@ class Inference:
     async def infer(self, request: Request) -> Response:
         """Answer with the outputs of a graph."""
         model = self._graph(request)
+        record = self._watching.begin(request, model.name, INFER)
         encoding = request.headers.get("content-encoding", "identity")
         if encoding != "identity":
             raise Refused(415, f"Content-Encoding is {encoding[:40]!r}: send the body as it is")
-        begun = time.perf_counter()
         stated = request.headers.get("content-length", "")
         with self._held.request(int(stated) if stated.isdecimal() else LIMIT):
             body = await read_body(request, LIMIT)
             asked = await _aside(len(body), read_request, body, request.headers.get(HEADER), model.served)
-            found = await unless_gone(request, model.infer(asked.tensors, asked.outputs))
+            record.id, record.inputs = asked.number or "", asked.tensors
+            found = await unless_gone(request, model.infer(asked.tensors, asked.outputs, record))
         size = sum(len(one.data) for one in found.outputs)
         text, length = await _aside(size, answer, model.name, asked, found.outputs)
-        self._metrics.answered(model.name, time.perf_counter() - begun, found.together)
+        self._watching.metrics.answered(model.name, time.perf_counter() - record.begun, found.together)
         if length is None:
             return Response(text, media_type="application/json")
         return Response(text, headers={HEADER: str(length)}, media_type="application/octet-stream")

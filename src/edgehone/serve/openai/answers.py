@@ -20,6 +20,8 @@ from edgehone.serve.model import LanguageModel, Wanted
 from edgehone.serve.openai.choices import Part, answered, first_of, resumed
 from edgehone.serve.openai.tool_calls import Call
 from edgehone.serve.openai.tools import Tools
+from edgehone.serve.record import Record
+from edgehone.serve.status import status_of
 
 _encode = msgspec.json.Encoder().encode
 DONE = event(b"[DONE]")
@@ -53,6 +55,7 @@ class Answer:
     wanted: list[Wanted]
     prompt_tokens: int
     metrics: Metrics
+    record: Record
     tools: Tools | None = None
     usage_at_end: bool = False
     obfuscated: bool = False
@@ -65,10 +68,12 @@ class Answer:
         asked = bool(self.wanted[0].options.get("logprobs"))
         self._logprobs = [_Logprobs(self.form, asked) for _ in self.wanted]
         self._called = [0] * len(self.wanted)  # calls of each choice that were sent
+        self.record.id, self.record.ids = self.form.prefix + self.number, self.wanted[0].prompt.ids
 
     async def whole(self, request: Request) -> Response:
         """Return the answers as one JSON object. Raises what `LanguageModel.answer` raises."""
         found = await unless_gone(request, self._all())
+        self.record.prompt_tokens = self.prompt_tokens
         choices = [self._choice(parts) for parts in found]
         tokens = sum(part.piece.tokens for parts in found for part in parts)
         body = {**self._head(self.form.whole), "choices": choices, "usage": self._usage(tokens)}
@@ -76,13 +81,14 @@ class Answer:
 
     async def stream(self, request: Request) -> Response:
         """Return the answers as events. Raises what `LanguageModel.answer` raises before the first piece."""
-        parts = answered(self.model, self.wanted, self.metrics, self.tools)
+        parts = answered(self.model, self.wanted, self.metrics, self.record, self.tools)
         first = await unless_gone(request, first_of(parts))
-        return Events(self._events(first, parts))
+        self.record.prompt_tokens = self.prompt_tokens
+        return Events(self._events(first, parts), self.record)
 
     async def _all(self) -> list[list[Part]]:
         found: list[list[Part]] = [[] for _ in self.wanted]
-        answers = answered(self.model, self.wanted, self.metrics, self.tools)
+        answers = answered(self.model, self.wanted, self.metrics, self.record, self.tools)
         async with aclosing(answers) as parts:  # type: ignore[type-var]
             async for part in parts:
                 found[part.index].append(part)
@@ -103,6 +109,7 @@ class Answer:
                     if part.piece.text or part.piece.reason or part.piece.logprobs or part.calls:
                         yield self._piece(part)
         except EdgehoneError as error:
+            self.record.status = status_of(error)
             body = {"error": {"message": error.message, "type": "server_error", "param": None, "code": None}}
             yield event(_encode(body))
             return
@@ -145,8 +152,7 @@ class Answer:
         return {"index": index, **content, "logprobs": logprobs, "finish_reason": reason}
 
     def _head(self, kind: str) -> dict[str, Any]:
-        name = self.form.prefix + self.number
-        return {"id": name, "object": kind, "created": self.created, "model": self.model.name}
+        return {"id": self.record.id, "object": kind, "created": self.created, "model": self.model.name}
 
     def _usage(self, tokens: int) -> dict[str, int]:
         prompt = self.prompt_tokens

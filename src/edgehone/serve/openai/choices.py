@@ -13,10 +13,12 @@ from msgspec.structs import replace
 
 from edgehone.serve.admission import Ticket
 from edgehone.serve.link import Piece
+from edgehone.serve.measured.confidence import Asked, ask, of_token
 from edgehone.serve.metrics import Metrics
 from edgehone.serve.model import LanguageModel, Wanted
 from edgehone.serve.openai.tool_calls import Call
 from edgehone.serve.openai.tools import Tools
+from edgehone.serve.record import Record
 
 T = TypeVar("T")
 
@@ -31,16 +33,22 @@ class Part:
 
 
 async def answered(
-    model: LanguageModel, wanted: Sequence[Wanted], metrics: Metrics, tools: Tools | None = None
+    model: LanguageModel,
+    wanted: Sequence[Wanted],
+    metrics: Metrics,
+    record: Record,
+    tools: Tools | None = None,
 ) -> AsyncIterator[Part]:
     """Yield the parts of all choices. Each takes a place of its own in the engine; they are admitted all or none.
+
+    What is measured of them is added to the record of the request.
 
     Raises what `LanguageModel.answer` raises; the other choices then end.
     """
     tickets = model.admission.admit([one.tokens for one in wanted])
     try:
         choices = [
-            _choice(index, _timed(model, one, ticket, metrics), tools)
+            _choice(index, _timed(model, one, ticket, metrics, record), tools)
             for index, (one, ticket) in enumerate(zip(wanted, tickets, strict=True))
         ]
         async with aclosing(merged(choices)) as parts:  # type: ignore[type-var]
@@ -119,10 +127,11 @@ async def _choice(index: int, pieces: AsyncIterator[Piece], tools: Tools | None)
 
 
 async def _timed(
-    model: LanguageModel, wanted: Wanted, ticket: Ticket, metrics: Metrics
+    model: LanguageModel, wanted: Wanted, ticket: Ticket, metrics: Metrics, record: Record
 ) -> AsyncIterator[Piece]:
     """Yield the pieces of one choice and count them."""
     name, begun, first, tokens = model.name, time.perf_counter(), 0.0, 0
+    asked, wanted = ask(model, wanted, sampled=record.sampled)
     try:
         async with aclosing(model.answer(wanted, ticket)) as pieces:  # type: ignore[type-var]
             async for piece in pieces:
@@ -130,12 +139,22 @@ async def _timed(
                     first = time.perf_counter()
                     metrics.first.labels(name).observe(first - begun)
                 tokens += piece.tokens
-                yield piece
+                yield piece if asked is Asked.NOTHING else _looked_at(piece, asked, model, record)
     finally:
         now = time.perf_counter()
+        further = (now - first) / (tokens - 1) if tokens > 1 else None
+        record.choice(first - begun if first else None, further, tokens, ticket.held)
         metrics.seconds.labels(name).observe(now - begun)
-        if tokens > 1:
-            metrics.token.labels(name).observe((now - first) / (tokens - 1))
+        if further is not None:
+            metrics.token.labels(name).observe(further)
         if first:
             metrics.prompt_tokens.labels(name).inc(wanted.prompt.tokens)
         metrics.generated_tokens.labels(name).inc(tokens)
+
+
+def _looked_at(piece: Piece, asked: Asked, model: LanguageModel, record: Record) -> Piece:
+    """Add the confidence of a piece to the record. Log-probabilities that the client has not asked for are left out."""
+    for entry in piece.logprobs:
+        if found := of_token(entry, model.engine.vocabulary or 0):
+            record.token(*found)
+    return piece if asked is Asked.BY_CLIENT else replace(piece, logprobs=())

@@ -22,6 +22,8 @@ from edgehone.serve.openai.choices import Part, answered, first_of, resumed
 from edgehone.serve.openai.responses_requests import ResponsesRequest
 from edgehone.serve.openai.tool_calls import Call
 from edgehone.serve.openai.tools import Tools
+from edgehone.serve.record import Record
+from edgehone.serve.status import status_of
 
 _encode = msgspec.json.Encoder().encode
 
@@ -35,27 +37,31 @@ class ResponseAnswer:
     wanted: Wanted
     tools: Tools | None
     metrics: Metrics
+    record: Record
     number: str = field(default_factory=lambda: secrets.token_hex(24))
     created: int = field(default_factory=lambda: int(time.time()))
 
     def __post_init__(self) -> None:
         """Begin with no output."""
         self._output = Output()
+        self.record.id, self.record.ids = f"resp_{self.number}", self.wanted.prompt.ids
         self._events = 0
 
     async def whole(self, request: Request) -> Response:
         """Return the response as one JSON object. Raises what `LanguageModel.answer` raises."""
         await unless_gone(request, self._all())
+        self.record.prompt_tokens = self.wanted.prompt.tokens
         return Response(_encode(self._response(self._output.status)), media_type="application/json")
 
     async def stream(self, request: Request) -> Response:
         """Return the response as events. Raises what `LanguageModel.answer` raises before the first piece."""
         parts = self._parts()
         first = await unless_gone(request, first_of(parts))
-        return Events(self._stream(first, parts))
+        self.record.prompt_tokens = self.wanted.prompt.tokens
+        return Events(self._stream(first, parts), self.record)
 
     def _parts(self) -> AsyncIterator[Part]:
-        return answered(self.model, [self.wanted], self.metrics, self.tools)
+        return answered(self.model, [self.wanted], self.metrics, self.record, self.tools)
 
     async def _all(self) -> None:
         async with aclosing(self._parts()) as parts:  # type: ignore[type-var]
@@ -72,6 +78,7 @@ class ResponseAnswer:
                     for change in self._output.add(part):
                         yield self._event(change)
         except EdgehoneError as error:
+            self.record.status = status_of(error)
             failed = {**self._response("failed"), "error": {"code": "server_error", "message": error.message}}
             yield self._event({"type": "response.failed", "response": failed})
             return
@@ -90,7 +97,7 @@ class ResponseAnswer:
         asked = self.asked
         chosen = asked.text.format if asked.text else None
         return {
-            "id": f"resp_{self.number}",
+            "id": self.record.id,
             "object": "response",
             "created_at": self.created,
             "status": status,

@@ -12,7 +12,6 @@ from starlette.responses import Response
 from edgehone.core.errors import InputError
 from edgehone.serve.asked import no_model, texts_or_ids
 from edgehone.serve.http import Refused, read_json
-from edgehone.serve.metrics import Metrics
 from edgehone.serve.model import LanguageModel, Model, Prompt
 from edgehone.serve.openai import options
 from edgehone.serve.openai.answers import CHAT, COMPLETION, Answer, Form
@@ -22,6 +21,8 @@ from edgehone.serve.openai.responses_requests import ResponsesRequest, as_chat
 from edgehone.serve.openai.tools import Tools
 from edgehone.serve.openai.wanted import conversation, wanted
 from edgehone.serve.operations import Operation
+from edgehone.serve.record import Record
+from edgehone.serve.watching import Watching
 
 _PROMPTS = 64
 # The names that fields of a chat have in the Responses API.
@@ -36,8 +37,8 @@ _FIELDS = {
 class OpenAI:
     """The routes of the OpenAI API over some models, by name."""
 
-    def __init__(self, models: Mapping[str, Model], metrics: Metrics, created: int) -> None:
-        self._models, self._metrics, self._created = models, metrics, created
+    def __init__(self, models: Mapping[str, Model], watching: Watching, created: int) -> None:
+        self._models, self._watching, self._created = models, watching, created
 
     def operations(self) -> list[Operation]:
         """Return the operations."""
@@ -52,14 +53,14 @@ class OpenAI:
     async def chat(self, request: Request) -> Response:
         """Answer a conversation."""
         asked = await read_json(request, ChatRequest)
-        model = self._model(asked.model)
+        model, record = self._model(request, asked.model)
         prompt, tools = await conversation(asked, model)
-        return await self._answer(request, asked, model, CHAT, [prompt], tools)
+        return await self._answer(request, asked, model, record, CHAT, [prompt], tools)
 
     async def completions(self, request: Request) -> Response:
         """Continue one or several plain texts."""
         asked = await read_json(request, CompletionRequest)
-        model = self._model(asked.model)
+        model, record = self._model(request, asked.model)
         options.check(asked, model)
         prompts = texts_or_ids(asked.prompt, "prompt", _PROMPTS)
         try:
@@ -74,12 +75,13 @@ class OpenAI:
         except InputError as error:
             raise Refused(400, error.message, field="prompt") from None
         echoes = [text for text in texts for _ in range(asked.n or 1)]
-        return await self._answer(request, asked, model, COMPLETION, list(map(Prompt, ids)), echoes=echoes)
+        prompts_of_ids = list(map(Prompt, ids))
+        return await self._answer(request, asked, model, record, COMPLETION, prompts_of_ids, echoes=echoes)
 
     async def responses(self, request: Request) -> Response:
         """Answer a conversation in the form of the Responses API, which stores nothing."""
         given = await read_json(request, ResponsesRequest)
-        model = self._model(given.model)
+        model, record = self._model(request, given.model)
         asked = as_chat(given)
         try:
             prompt, tools = await conversation(asked, model)
@@ -87,7 +89,7 @@ class OpenAI:
         except Refused as error:
             field = _FIELDS.get(error.field or "", error.field)
             raise Refused(error.status, error.message, field=field, headers=error.headers) from None
-        answer = ResponseAnswer(model, given, one, tools, self._metrics)
+        answer = ResponseAnswer(model, given, one, tools, self._watching.metrics, record)
         return await (answer.stream(request) if given.stream else answer.whole(request))
 
     async def models(self, request: Request) -> Response:
@@ -107,6 +109,7 @@ class OpenAI:
         request: Request,
         asked: ChatRequest | CompletionRequest,
         model: LanguageModel,
+        record: Record,
         form: Form,
         prompts: Sequence[Prompt],
         tools: Tools | None = None,
@@ -114,12 +117,13 @@ class OpenAI:
     ) -> Response:
         told = asked.stream_options or StreamOptions()
         answer = Answer(
-            model, form, wanted(asked, model, prompts, tools), sum(one.tokens for one in prompts), self._metrics, tools,
+            model, form, wanted(asked, model, prompts, tools), sum(one.tokens for one in prompts),
+            self._watching.metrics, record, tools,
             usage_at_end=told.include_usage, obfuscated=told.include_obfuscation, echoes=echoes,
         )  # fmt: skip
         return await (answer.stream(request) if asked.stream else answer.whole(request))
 
-    def _model(self, name: str) -> LanguageModel:
+    def _model(self, request: Request, name: str) -> tuple[LanguageModel, Record]:
         model = self._models.get(name)
         if model is None:
             raise no_model(name, self._models, "model")
@@ -129,7 +133,7 @@ class OpenAI:
                 f"{name} generates no text: ask for POST /v2/models/{name}/infer",
                 field="model",
             )
-        return model
+        return model, self._watching.begin(request, name, request.scope["path"])
 
     def _described(self, name: str) -> dict[str, Any]:
         told = {"id": name, "object": "model", "created": self._created, "owned_by": "edgehone"}

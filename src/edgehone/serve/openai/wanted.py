@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edgehone.core.errors import InputError
-from edgehone.serve.http import Refused
+from edgehone.serve.http import Refused, Violation
 from edgehone.serve.model import LanguageModel, Prompt, Wanted
 from edgehone.serve.openai import options
 from edgehone.serve.openai.pictures import picture_of
@@ -32,7 +32,7 @@ async def conversation(asked: ChatRequest, model: LanguageModel) -> tuple[Prompt
         await check_template(model, messages, tools)
         return await model.prompt_of(messages, tools.described if tools else (), picture), tools
     except InputError as error:
-        raise Refused(400, error.message, field="messages") from None
+        raise Violation(error.message) from None
 
 
 def wanted(

@@ -11,7 +11,7 @@ from edgehone.core.errors import InputError
 from edgehone.serve.infer.grpc.service import InferenceService
 from edgehone.serve.infer.lookup import LIMIT
 from edgehone.serve.live_models import Models
-from edgehone.serve.metrics import Metrics
+from edgehone.serve.watching import Watching
 
 # Seconds for which accepted requests may go on when the server ends.
 _DRAIN_SECONDS = 60.0
@@ -20,11 +20,11 @@ _DRAIN_SECONDS = 60.0
 class GrpcServer:
     """A server of the Open Inference Protocol. Make it inside of the event loop that it shall run in."""
 
-    def __init__(self, models: Models, metrics: Metrics, keys: Sequence[str]) -> None:
+    def __init__(self, models: Models, watching: Watching, keys: Sequence[str]) -> None:
         self._server = grpc.aio.server(
             options=[("grpc.max_receive_message_length", LIMIT), ("grpc.so_reuseport", 0)]
         )
-        self._server.add_generic_rpc_handlers((InferenceService(models, metrics, keys).handler(),))
+        self._server.add_generic_rpc_handlers((InferenceService(models, watching, keys).handler(),))
 
     async def start(self, host: str, port: int, certificate: Path | None, private_key: Path | None) -> int:
         """Listen, and return the port. Raises InputError if the address cannot be used."""

@@ -12,22 +12,26 @@ import grpc
 
 from edgehone.core.errors import InputError, JobError
 from edgehone.serve.admission import Full, TooLate
-from edgehone.serve.http import Refused
+from edgehone.serve.http import CLIENT_GONE, Refused
 from edgehone.serve.infer.check import check_form, check_inputs, check_outputs, port_of
 from edgehone.serve.infer.grpc.proto import Protocol, load
 from edgehone.serve.infer.held import Held
 from edgehone.serve.infer.lookup import HELD, VERSION, graph_of, metadata, model_of
 from edgehone.serve.infer.model import GraphModel
+from edgehone.serve.infer.routes import INFER
 from edgehone.serve.infer.tensor import Tensor, bytes_of
 from edgehone.serve.keys import check_key
-from edgehone.serve.metrics import Metrics
+from edgehone.serve.measured.callers import grpc_headers
+from edgehone.serve.record import Record
+from edgehone.serve.status import status_of
+from edgehone.serve.watching import Watching
 
 if TYPE_CHECKING:
     from edgehone.model import info
     from edgehone.serve.infer.served import ServedGraph
     from edgehone.serve.live_models import Models
 
-Call = Callable[[Any], Awaitable[Any]]
+Call = Callable[[Any, Any], Awaitable[Any]]  # of the request and gRPC's context
 # The fields of `contents` by the kind and the bytes of a type. There is none for FP16, which comes as bytes only.
 _CONTENTS: Mapping[str, str] = {
     "bool": "bool_contents",
@@ -43,6 +47,8 @@ _STATUS = {
     401: grpc.StatusCode.UNAUTHENTICATED,
     404: grpc.StatusCode.NOT_FOUND,
     429: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    503: grpc.StatusCode.UNAVAILABLE,
+    504: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
 # What tells nothing of a model needs no key.
 _OPEN = ("ServerLive", "ServerReady")
@@ -51,8 +57,8 @@ _OPEN = ("ServerLive", "ServerReady")
 class InferenceService:
     """The methods of the service. Errors have the status codes of gRPC and the messages of the REST routes."""
 
-    def __init__(self, models: Models, metrics: Metrics, keys: Sequence[str]) -> None:
-        self._models, self._in_flight, self._metrics = models.by_name, models.in_flight, metrics
+    def __init__(self, models: Models, watching: Watching, keys: Sequence[str]) -> None:
+        self._models, self._in_flight, self._watching = models.by_name, models.in_flight, watching
         self._held = Held(HELD)
         self._keys = [key.encode() for key in keys]
         self._protocol: Protocol = load()
@@ -66,7 +72,7 @@ class InferenceService:
             "ModelReady": self._model_ready,
             "ServerMetadata": self._server,
             "ModelMetadata": self._metadata,
-            "ModelInfer": self._infer,
+            "ModelInfer": self._observed,
         }
         return grpc.method_handlers_generic_handler(
             self._protocol.service,
@@ -83,6 +89,7 @@ class InferenceService:
     def _guarded(self, name: str, call: Call) -> Callable[[Any, Any], Awaitable[Any]]:
         """Return a method that checks the key, turns errors into status codes, and counts both."""
         path = f"/{self._protocol.service}/{name}"
+        metrics = self._watching.metrics
 
         async def answer(request: Any, context: Any) -> Any:
             status, message = grpc.StatusCode.OK, ""
@@ -90,56 +97,65 @@ class InferenceService:
                 if self._keys and name not in _OPEN:
                     check_key(dict(context.invocation_metadata() or ()).get("authorization", ""), self._keys)
                 with self._in_flight.track():
-                    found = await call(request)
-            except Refused as error:
-                status, message = _STATUS[error.status], error.message
-            except Full as error:
-                status, message = grpc.StatusCode.RESOURCE_EXHAUSTED, error.message
-                context.set_trailing_metadata([("retry-after", str(error.retry_after))])
-            except TooLate as error:
-                status, message = grpc.StatusCode.DEADLINE_EXCEEDED, error.message
-            except InputError as error:
-                status, message = grpc.StatusCode.INVALID_ARGUMENT, error.message
-            except JobError as error:
-                status, message = grpc.StatusCode.UNAVAILABLE, error.message
-            self._metrics.requests.labels(path, status.name).inc()
+                    found = await call(request, context)
+            except (Refused, Full, TooLate, InputError, JobError) as error:
+                status, message = _STATUS[status_of(error)], error.message
+                metrics.refused(error)
+                if isinstance(error, Full):
+                    context.set_trailing_metadata([("retry-after", str(error.retry_after))])
+            metrics.requests.labels(path, status.name).inc()
             if status is not grpc.StatusCode.OK:
                 await context.abort(status, message)
             return found
 
         return answer
 
-    async def _live(self, request: Any) -> Any:
+    async def _live(self, request: Any, context: Any) -> Any:
         return self._answers["ServerLive"](live=True)
 
-    async def _ready(self, request: Any) -> Any:
+    async def _ready(self, request: Any, context: Any) -> Any:
         ready = all(model.problem is None for model in self._models.values())
         return self._answers["ServerReady"](ready=ready)
 
-    async def _model_ready(self, request: Any) -> Any:
+    async def _model_ready(self, request: Any, context: Any) -> Any:
         model = model_of(self._models, request.name, request.version or VERSION)
         return self._answers["ModelReady"](ready=model.problem is None)
 
-    async def _server(self, request: Any) -> Any:
+    async def _server(self, request: Any, context: Any) -> Any:
         return self._answers["ServerMetadata"](name="edgehone", version=version("edgehone"))
 
-    async def _metadata(self, request: Any) -> Any:
+    async def _metadata(self, request: Any, context: Any) -> Any:
         model = graph_of(self._models, request.name, request.version or VERSION)
         return self._answers["ModelMetadata"](**metadata(model))
 
-    async def _infer(self, request: Any) -> Any:
-        begun = time.perf_counter()
+    async def _observed(self, request: Any, context: Any) -> Any:
         model = graph_of(self._models, request.model_name, request.model_version or VERSION)
+        headers = grpc_headers(dict(context.invocation_metadata() or ()))
+        record = self._watching.observers.begin(model.name, INFER, headers)
+        status = CLIENT_GONE  # whose call is cancelled
+        try:
+            answer = await self._infer(request, model, record)
+            status = 200
+        except Exception as error:
+            status = status_of(error)
+            raise
+        finally:
+            record.answered(status)
+        return answer
+
+    async def _infer(self, request: Any, model: GraphModel, record: Record) -> Any:
         _refuse_parameters(request.parameters, "the request")
         tensors = _tensors(request, model.served)
         wanted = _wanted(request, model)
+        record.id, record.inputs = request.id, tensors
         with self._held.request(request.ByteSize()):
-            found = await model.infer(tensors, wanted)
+            found = await model.infer(tensors, wanted, record)
         answer = self._answers["ModelInfer"](model_name=model.name, model_version=VERSION, id=request.id)
         for one in found.outputs:
             answer.outputs.add(name=one.name, datatype=one.datatype, shape=one.shape)
             answer.raw_output_contents.append(bytes(one.data))
-        self._metrics.answered(model.name, time.perf_counter() - begun, found.together)
+        metrics = self._watching.metrics
+        metrics.answered(model.name, time.perf_counter() - record.begun, found.together)
         return answer
 
 

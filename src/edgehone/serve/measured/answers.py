@@ -1,0 +1,92 @@
+"""Counts of failed requests, of how sure answers are, and of what clients say of them, by model."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from functools import partial
+
+from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from edgehone.serve.measured.histogram import Histogram, family
+from edgehone.serve.observation import Feedback, Observation
+
+# Shares of the largest entropy, margins and scores are in [0, 1].
+_SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 1.0)
+_REASONS = {429: "full", 504: "late"}
+
+
+class Answers(Collector):
+    """An observer and its metrics."""
+
+    def __init__(self) -> None:
+        self._failures: Counter[tuple[str, str]] = Counter()
+        self._verdicts: Counter[tuple[str, str]] = Counter()
+        self._labels: Counter[tuple[str, str]] = Counter()
+        new = partial(Histogram, _SHARES)
+        self._entropies: defaultdict[str, Histogram] = defaultdict(new)
+        self._margins: defaultdict[str, Histogram] = defaultdict(new)
+        self._scores: defaultdict[str, Histogram] = defaultdict(new)
+
+    def observe(self, seen: Observation) -> None:
+        """Count a request."""
+        if reason := reason_of(seen.status):
+            self._failures[seen.model, reason] += 1
+        if seen.entropy is not None:
+            self._entropies[seen.model].observe(seen.entropy)
+        if seen.margin is not None:
+            self._margins[seen.model].observe(seen.margin)
+
+    def feedback(self, seen: Feedback) -> None:
+        """Count what a client says of an answer."""
+        if seen.verdict is not None:
+            self._verdicts[seen.model, seen.verdict] += 1
+        if seen.correct is not None:
+            self._labels[seen.model, str(seen.correct).lower()] += 1
+        if seen.score is not None:
+            self._scores[seen.model].observe(seen.score)
+
+    def collect(self) -> Iterable[Metric]:
+        """Return the metrics."""
+        counted = (
+            (
+                "edgehone_failures",
+                "Requests to a model that failed: engine (it failed), late (longest time), full (queue), "
+                "invalid (the client's own fault).",
+                "reason",
+                self._failures,
+            ),
+            ("edgehone_feedback", "Answers that clients called good or bad.", "verdict", self._verdicts),
+            (
+                "edgehone_labels",
+                "Labels that clients sent of a classifier's answers, by whether it had answered that class.",
+                "correct",
+                self._labels,
+            ),
+        )
+        for name, text, label, counts in counted:
+            found = CounterMetricFamily(name, text, labels=["model", label])
+            for labels, count in counts.items():
+                found.add_metric(labels, count)
+            yield found
+        yield family(
+            "edgehone_confidence_entropy",
+            "Mean entropy of an answer, as a share of the largest: 0 sure, 1 no idea.",
+            self._entropies,
+        )
+        yield family(
+            "edgehone_confidence_margin",
+            "Mean difference of the two largest probabilities of an answer.",
+            self._margins,
+        )
+        yield family(
+            "edgehone_feedback_score", "Scores from 0 to 1 that clients gave to answers.", self._scores
+        )
+
+
+def reason_of(status: int) -> str | None:
+    """Return why a request with this status failed; None for one that was answered, or whose client has left."""
+    if status < 400 or status == 499:
+        return None
+    return _REASONS.get(status, "engine" if status >= 500 else "invalid")

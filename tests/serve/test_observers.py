@@ -1,0 +1,138 @@
+"""What is told of requests, to whom, and that a watcher which fails harms nobody."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgehone.serve.infer.tensor import Tensor
+from edgehone.serve.measured.callers import Callers
+from edgehone.serve.observation import Feedback, Observation
+from edgehone.serve.observers import Observers
+
+
+class Seen:
+    """An observer that keeps all."""
+
+    def __init__(self) -> None:
+        self.requests: list[Observation] = []
+        self.said: list[Feedback] = []
+
+    def observe(self, seen: Observation) -> None:
+        self.requests.append(seen)
+
+    def feedback(self, seen: Feedback) -> None:
+        self.said.append(seen)
+
+
+class Failing:
+    """An observer on a full disk."""
+
+    def observe(self, seen: Observation) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def feedback(self, seen: Feedback) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def observers(*watching: Any, say: Any = print, every: int = 0) -> Observers:
+    found = Observers(say, Callers("X-Tenant", "X-Route", 4), every)
+    for one in watching:
+        found.add(one)
+    return found
+
+
+def test_a_request_is_told_of_soon_after_its_end_with_its_caller_and_its_times() -> None:
+    seen = Seen()
+
+    async def answer() -> None:
+        found = observers(seen)
+        record = found.begin("bundle", "/v1/completions", [(b"x-tenant", b"alice"), (b"x-route", b"search")])
+        record.id, record.ids, record.prompt_tokens = "cmpl-1", [3, 4], 2
+        record.choice(0.1, 0.02, 5, 0.2)
+        record.choice(0.3, 0.04, 6, 0.4)
+        record.token(0.2, 0.8)
+        record.token(0.4, 0.6)
+        record.answered(200)
+        assert not seen.requests  # not before the answer
+        await asyncio.sleep(0.1)
+
+    asyncio.run(answer())
+    (one,) = seen.requests
+    assert (one.model, one.tenant, one.route, one.status, one.id) == (
+        "bundle",
+        "alice",
+        "search",
+        200,
+        "cmpl-1",
+    )
+    assert (one.prompt_tokens, one.generated_tokens, one.first_seconds) == (2, 11, 0.1)
+    assert one.token_seconds == pytest.approx(0.03) and one.engine_seconds == pytest.approx(0.6)
+    assert one.entropy == pytest.approx(0.3) and one.margin == pytest.approx(0.7)
+    assert 0 < one.seconds < 1 and one.ids == [3, 4]
+
+
+def test_a_stream_is_told_of_when_it_ends_with_the_status_that_it_would_have_got() -> None:
+    seen = Seen()
+
+    async def answer() -> None:
+        found = observers(seen)
+        record = found.begin("bundle", "/v1/completions", [])
+        record.streams = True
+        record.answered(200)
+        found.flush()
+        assert not seen.requests
+        record.status = 504
+        record.end()
+        found.flush()
+
+    asyncio.run(answer())
+    assert [one.status for one in seen.requests] == [504]
+    assert seen.requests[0].failed
+
+
+def test_one_that_fails_is_counted_and_said_once_and_the_others_are_told() -> None:
+    seen, said = Seen(), list[str]()
+
+    async def answer() -> None:
+        found = observers(Failing(), seen, say=said.append)
+        for _ in range(200):
+            found.begin("bundle", "/", []).answered(200)
+        found.feedback(Feedback(id="1", model="bundle", verdict="good"))
+        found.flush()
+        assert found.errors["Failing"] == 201
+
+    asyncio.run(answer())
+    assert len(seen.requests) == 200 and len(seen.said) == 1
+    assert len(said) == 1 and "No space left on device" in said[0]
+
+
+def test_records_with_large_inputs_are_not_held() -> None:
+    seen = Seen()
+
+    async def answer() -> None:
+        record = observers(seen).begin("graph", "/v2", [])
+        record.inputs = [Tensor.of("x", np.zeros(100_000, np.float32))]
+        record.answered(200)
+        assert len(seen.requests) == 1
+
+    asyncio.run(answer())
+
+
+def test_more_records_than_one_turn_takes_are_all_told_in_their_order() -> None:
+    seen = Seen()
+
+    async def answer() -> None:
+        found = observers(seen)
+        for number in range(1000):
+            record = found.begin("bundle", "/", [])
+            record.id = str(number)
+            record.answered(200)
+        await asyncio.sleep(0.2)
+
+    asyncio.run(answer())
+    assert [one.id for one in seen.requests] == [str(number) for number in range(1000)]
