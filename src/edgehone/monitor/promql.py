@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from edgehone.monitor.expression import Condition, Quantile, Series, Share, Total, Value
 
@@ -20,15 +20,20 @@ def promql(value: Value) -> str:
     return f"1 - {divided}" if value.rest else divided
 
 
-def condition(one: Condition) -> str:
-    """Return the PromQL of a condition: the values for which it holds."""
+def condition(one: Condition, recorded: Mapping[str, str] | None = None) -> str:
+    """Return the PromQL of a condition: the values for which it holds.
+
+    `recorded` maps the PromQL of a value to what stands for it.
+    """
     text = promql(one.value)
-    return f"{f'({text})' if isinstance(one.value, Share) else text} {one.op} {number(one.limit)}"
+    short = (recorded or {}).get(text)
+    left = short or (f"({text})" if isinstance(one.value, Share) else text)
+    return f"{left} {one.op} {number(one.limit)}"
 
 
-def all_of(conditions: Sequence[Condition]) -> str:
+def all_of(conditions: Sequence[Condition], recorded: Mapping[str, str] | None = None) -> str:
     """Return the PromQL of conditions that hold together. Its value is that of the first."""
-    return "\nand\n".join(map(condition, conditions))
+    return "\nand\n".join(condition(one, recorded) for one in conditions)
 
 
 def selector(series: Series) -> str:
