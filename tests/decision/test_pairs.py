@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -120,3 +121,22 @@ def test_a_prediction_ignores_the_rounds_made_here() -> None:
     unknown = predicted(one, {"workload_latency_ms": Figure.missing("not measured", "ms")})
     assert pairs.ahead(unknown, other, "speed") is None
     assert pairs.speedup(unknown, other).value is None
+
+
+def test_the_interval_of_speedup_includes_how_far_the_ratio_drifts_between_runs() -> None:
+    original, fast = timed("original", [200.0, 202.0, 201.0]), timed("fast", [100.0, 100.0, 101.0])
+    drifting = replace(fast, facts={**fast.facts, pairs.DRIFT: 0.2})
+    plain, wide = pairs.speedup(fast, original), pairs.speedup(drifting, original)
+    assert wide.value == plain.value
+    assert plain.value and plain.low and wide.value and wide.low
+    assert math.log(wide.value / wide.low) == pytest.approx(
+        math.hypot(0.2, math.log(plain.value / plain.low))
+    )
+    assert pairs.ahead(drifting, original, "speed") == pairs.ahead(fast, original, "speed")
+
+
+@pytest.mark.parametrize("drift", [None, "0.2", -0.1, math.inf, math.nan, []])
+def test_a_malformed_drift_is_ignored(drift: Any) -> None:
+    original, fast = timed("original", [200.0, 202.0]), timed("fast", [100.0, 100.0])
+    damaged = replace(fast, facts={**fast.facts, pairs.DRIFT: drift})
+    assert pairs.speedup(damaged, original) == pairs.speedup(fast, original)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edgehone.core.figure import Figure
-from edgehone.evaluation.drift import APART_SECONDS, Drift, Run, drift_of
+from edgehone.evaluation.drift import APART_SECONDS, Drift, Run, drift_of, widened
 
 
 def runs(effects: np.ndarray, own: np.ndarray, apart: float = APART_SECONDS) -> list[Run]:
@@ -37,6 +37,37 @@ def test_intervals_with_the_drift_cover_the_long_run_mean() -> None:
         wide += wider.low <= 50 <= wider.high
     assert plain < 0.5 * 600
     assert wide >= 0.93 * 600
+
+
+def test_ratios_to_the_original_cover_their_long_run_mean() -> None:
+    """Simulated runs in which each artifact also varies by 5 % on its own, while the rounds of a run agree."""
+    draw = np.random.default_rng(3)
+    plain = wide = 0
+    for _ in range(600):
+        count = int(draw.integers(3, 12))
+        effects, own = draw.normal(0, 0.1, count), draw.normal(0, 0.05, (count, 3))
+        drift = drift_of(runs(effects, own), "c")
+        assert drift is not None and drift.ratio_half is not None
+        value = 4 * math.exp(own[-1, 2] - own[-1, 0])
+        figure = Figure(value, value * math.exp(-0.02), value * math.exp(0.02), 5, "×")
+        wider = widened(figure, drift.ratio_half)
+        assert figure.low and figure.high and wider.low and wider.high
+        plain += figure.low <= 4 <= figure.high
+        wide += wider.low <= 4 <= wider.high
+    assert plain < 0.5 * 600
+    assert wide >= 0.93 * 600
+
+
+def test_ratios_need_runs_of_the_original() -> None:
+    some = runs(np.array([0.0, 0.1, 0.2]), np.zeros((3, 3)))
+    assert (found := drift_of(some, "c")) is not None and found.ratio_half == pytest.approx(0, abs=1e-9)
+    assert (found := drift_of(some)) is not None and found.ratio_half is None
+    assert (found := drift_of(some, "z")) is not None and found.ratio_half is None
+    without = [
+        Run(one.at, {n: v for n, v in one.latencies.items() if (n, at) != ("c", 1)})
+        for at, one in enumerate(some)
+    ]
+    assert (found := drift_of(without, "c")) is not None and found.ratio_half is None
 
 
 def test_a_steady_machine_changes_nothing() -> None:

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from edgehone.core.figure import Figure
+from edgehone.evaluation.drift import widened
 from edgehone.evaluation.statistics import ratio_of, trimmed_interval
 
 if TYPE_CHECKING:
@@ -20,12 +21,16 @@ if TYPE_CHECKING:
 # The fact of a candidate that holds its rounds: name of the round -> [when it began (seconds since 1970), milliseconds
 # of an undisturbed request, requests/s]. Rounds of equal names belong together.
 ROUNDS = "rounds"
+# The fact of a candidate that says how far its ratio to the original varies from run to run (`evaluation.drift`).
+DRIFT = "speedup_drift"
 # Runs further apart than this are not a pair: an interrupted run may be continued hours later.
 APART_SECONDS = 1800.0
 
 
 def speedup(candidate: Candidate, baseline: Candidate) -> Figure:
     """Return how many times faster the candidate is, by pairs of rounds where there are two or more.
+
+    The interval includes how far the ratio is known to drift between runs on this machine.
 
     A prediction keeps its own speedup, which leaves out the errors that both latencies have in common.
     """
@@ -37,7 +42,14 @@ def speedup(candidate: Candidate, baseline: Candidate) -> Figure:
         return ratio_of(latencies[0], latencies[1], "×")
     found = trimmed_interval(logs)
     assert found.low is not None and found.high is not None
-    return Figure(math.exp(found.value), math.exp(found.low), math.exp(found.high), found.n, "×")
+    paired = Figure(math.exp(found.value), math.exp(found.low), math.exp(found.high), found.n, "×")
+    return widened(paired, _drift(candidate))
+
+
+def _drift(candidate: Candidate) -> float:
+    """Return the drift of the candidate's ratio to the original; 0 if it is unknown or the entry is damaged."""
+    stored = candidate.facts.get(DRIFT)
+    return float(stored) if isinstance(stored, (int, float)) and 0 <= stored < math.inf else 0.0
 
 
 def ahead(one: Candidate, other: Candidate, objective: str) -> tuple[float, float] | None:

@@ -5,6 +5,9 @@ speed over hours, which rounds of one run cannot show: an interval from them alo
 takes tomorrow. The model is ln(latency of artifact a in run r) = level of a + effect of r + the run's own error. The
 effects of the runs are a random sample of this machine's states (a one-way random-effects model, as in Searle, Casella
 and McCulloch, Variance Components, 1992, with the artifacts' levels as fixed effects).
+
+A state of the machine does not slow all artifacts alike: what waits for memory and what computes differ. So the ratio
+of two artifacts drifts as well, by less; its variance between runs is estimated from the ratios themselves.
 """
 
 from __future__ import annotations
@@ -36,10 +39,15 @@ class Run:
 
 @dataclass(frozen=True)
 class Drift:
-    """`half` is half the width of the 95 % interval of a run's effect, as a natural logarithm, from `runs` runs."""
+    """How far a run may be from the long run, from `runs` runs: half widths of 95 % intervals, natural logarithms.
+
+    `half` is that of a run's effect, which times and rates follow; `ratio_half` that of the ratio of an artifact to the
+    original, None if too few runs have measured the original.
+    """
 
     half: float
     runs: int
+    ratio_half: float | None = None
 
     def widen(self, figure: Figure) -> Figure:
         """Return a figure whose interval includes the drift; one without a value or an interval stays as it is."""
@@ -51,20 +59,32 @@ class Drift:
             or figure.low <= 0
         ):
             return figure
-        down = math.hypot(math.log(figure.value / figure.low), self.half)
-        up = math.hypot(math.log(figure.high / figure.value), self.half)
-        return replace(figure, low=figure.value * math.exp(-down), high=figure.value * math.exp(up))
+        return widened(figure, self.half)
 
     def __str__(self) -> str:
         """Return it in words."""
-        return (
+        told = (
             f"this machine's own speed varied by up to {math.expm1(self.half):.0%} between {self.runs} runs; the "
             "intervals of times and rates include that"
         )
+        if self.ratio_half is None:
+            return told
+        return f"{told}, those of speedup the {math.expm1(self.ratio_half):.0%} by which its ratios varied"
 
 
-def drift_of(runs: Iterable[Run]) -> Drift | None:
-    """Return the drift of a machine, None if too few runs have measured the same artifacts."""
+def widened(figure: Figure, half: float) -> Figure:
+    """Return a positive figure with its interval widened by an independent error of so much in its logarithm."""
+    assert figure.value and figure.low and figure.high
+    down = math.hypot(math.log(figure.value / figure.low), half)
+    up = math.hypot(math.log(figure.high / figure.value), half)
+    return replace(figure, low=figure.value * math.exp(-down), high=figure.value * math.exp(up))
+
+
+def drift_of(runs: Iterable[Run], original: str | None = None) -> Drift | None:
+    """Return the drift of a machine, None if too few runs have measured the same artifacts.
+
+    `original` is the artifact that the ratios are to.
+    """
     measured = [
         {name: math.log(value) for name, value in run.latencies.items() if value > 0} for run in _apart(runs)
     ]
@@ -74,7 +94,29 @@ def drift_of(runs: Iterable[Run]) -> Drift | None:
         return None
     effects = _effects(tables)
     deviation = math.sqrt(sum(effect**2 for effect in effects) / free)
-    return Drift(t_quantile(free) * deviation, len(tables))
+    return Drift(t_quantile(free) * deviation, len(tables), _ratio_half(tables, original))
+
+
+def _ratio_half(tables: Sequence[Mapping[str, float]], original: str | None) -> float | None:
+    """Return half the 95 % interval of a run's deviation in the logarithm of the ratio of an artifact to the original.
+
+    The variance is pooled over the artifacts. Their ratios have the original in common, so together they have no more
+    degrees of freedom than the runs that measured it.
+    """
+    with_original = [table for table in tables if original in table]
+    free = len(with_original) - 1
+    if original is None or free < LEAST_RUNS - 1:
+        return None
+    ratios: dict[str, list[float]] = {}
+    for table in with_original:
+        for name in table.keys() - {original}:
+            ratios.setdefault(name, []).append(table[name] - table[original])
+    repeated = [own for own in ratios.values() if len(own) > 1]
+    if not repeated:
+        return None
+    squares = sum((ratio - sum(own) / len(own)) ** 2 for own in repeated for ratio in own)
+    variance = squares / sum(len(own) - 1 for own in repeated)
+    return t_quantile(free) * math.sqrt(variance)
 
 
 def _apart(runs: Iterable[Run]) -> list[Run]:

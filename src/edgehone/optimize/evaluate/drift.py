@@ -33,23 +33,26 @@ _SECONDS = 90 * 86400.0
 def include_drift(ctx: RunContext, trials: Sequence[Trial]) -> list[str]:
     """Record the latencies of a run, widen the intervals of its times and rates, and return a note about it.
 
+    The first of the trials is the original. How far ratios to it drift is kept as a fact for the interval of `speedup`.
     Candidates are compared with each other by pairs of rounds, which the drift does not touch. Raises SetupError if the
     database cannot be read or written.
     """
     measured = [one for one in trials if one.alive and one.facts.get(pairs.ROUNDS)]
     if not measured:
         return []
-    found = _drift(ctx, measured)
+    found = _drift(ctx, measured, _identity(ctx, trials[0]))
     if found is None:
         return []
     for trial in measured:
+        if found.ratio_half is not None and trial is not trials[0]:
+            trial.facts[pairs.DRIFT] = found.ratio_half
         trial.figures.update(
             {name: found.widen(trial.figures[name]) for name in FOLLOWING if name in trial.figures}
         )
     return [str(found)]
 
 
-def _drift(ctx: RunContext, measured: Sequence[Trial]) -> Drift | None:
+def _drift(ctx: RunContext, measured: Sequence[Trial], original: str) -> Drift | None:
     machine = ctx.device.fingerprint + (f" {ctx.target_executor.name}" if ctx.target_is_remote else "")
     begun = min(at for one in measured for at, *_ in one.facts[pairs.ROUNDS].values())
     # What other programs took is no property of the machine.
@@ -74,7 +77,7 @@ def _drift(ctx: RunContext, measured: Sequence[Trial]) -> Drift | None:
     runs: dict[float, dict[str, float]] = {}
     for run, artifact, latency in known:
         runs.setdefault(run, {})[artifact] = latency
-    return drift_of(Run(at, latencies) for at, latencies in runs.items())
+    return drift_of((Run(at, latencies) for at, latencies in runs.items()), original)
 
 
 def _identity(ctx: RunContext, trial: Trial) -> str:
