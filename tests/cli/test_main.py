@@ -26,6 +26,7 @@ VERBS = [
     "run",
     "serve",
     "chat",
+    "monitor",
     "show",
     "verify",
     "certify",

@@ -26,13 +26,15 @@ from edgehone.serve.buckets import BOUNDS
 class Baselines:
     """What certification measured of a bundle, by name, and the factors of its profile.
 
-    `model` is the name under which it is served. `reasons` says of figures that are missing why they are.
+    `model` is the name under which it is served. `reasons` says of figures that are missing why they are, and `reason`
+    why all are.
     """
 
     model: str
     figures: Mapping[str, float]
     factors: Mapping[str, float]
     reasons: Mapping[str, str] = field(default_factory=dict)
+    reason: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,14 +190,13 @@ def _limit(limit: float | Limit, baselines: Baselines | None) -> tuple[float, st
     assert baselines is not None
     factor = baselines.factors.get(limit.factor)
     if factor is None:
-        raise _Missing(f"the certificate has no factor {limit.factor!r}")
+        raise _Missing(baselines.reason or f"the certificate has no factor {limit.factor!r}")
     if limit.baseline is None:
         return factor, f"{limit.factor} of the profile"
     figure = baselines.figures.get(limit.baseline)
     if figure is None:
-        raise _Missing(
-            baselines.reasons.get(limit.baseline) or f"the certificate has no baseline {limit.baseline!r}"
-        )
+        none = f"the certificate has no baseline {limit.baseline!r}"
+        raise _Missing(baselines.reasons.get(limit.baseline) or none)
     return factor * figure, f"{factor:g} times {limit.baseline} of the certificate, {figure:.4g}"
 
 
