@@ -1,8 +1,8 @@
 """Watch a server of bundles: rules and dashboards for Prometheus and Grafana, from the baselines of certificates.
 
 With --out, alert rules with their tests, configurations of Prometheus and Alertmanager, and a Grafana dashboard are
-written; README.md in the folder says how to start each. Limits are multiples of what `edgehone certify` measured; alerts
-without a baseline are left out and named.
+written; README.md in the folder says how to start each. Limits are multiples of what `edgehone certify` measured;
+alerts without a baseline are left out and named.
 """
 
 from __future__ import annotations
