@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # The package's own __init__ is left out: it imports on demand.
 ORDER = (
     "core → formats → model → device → inputs → transform.precision → backends → transform.surgery → plan → execution "
-    "→ worker → evaluation → decision → bundle → report → attestation → inference → serve → monitor "
+    "→ worker → evaluation → drift → decision → bundle → report → attestation → inference → serve → monitor "
     "→ optimize → conformance → profiling → diagnosis → certify → registry → package → cli"
 )
 _UNITS = ORDER.split(" → ")

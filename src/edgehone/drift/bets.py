@@ -1,0 +1,122 @@
+"""Bets against "nothing has changed": e-processes for a change at an unknown time.
+
+For each value, p-values arrive that are uniform under the null (ranks.py). A test looks at a score z of p in [0,
+1], whose mean is at most m unless there is a change: p itself, 1 - p, an indicator of a tail, the distance from the
+middle. The factors 1 + λ (z - m), 0 ≤ λ < 1/m, have a mean of at most 1 (betting: Waudby-Smith and Ramdas, JRSS B
+86, 2024). m includes the detector's tolerance ε: a distribution function within ε of the pool's moves the mean of p
+and the weight of a tail by at most ε, and the mean distance by at most 2 ε.
+
+A change may begin before any batch b. The process for it is the product of the factors from b on; the mixture Σ
+w(b) product(b), with weights that sum to 1 and what is not started yet kept as cash, is again a nonnegative
+martingale with mean 1. So by Ville's inequality it EVER reaches 1/α with a probability of at most α, however long
+the traffic. An e-detector of Shiryaev-Roberts type has no such weights: its sum grows under the null, and it
+controls the average run length only (Shin, Ramdas and Rinaldo, New England Journal of Statistics in Data Science 2,
+2024). The price is a delay of ln(1/w) divided by the growth: with w(b) ~ 1/(b ln² b) 9 nats at the 300th batch, and
+18 at the millionth.
+
+Averages over bets, scores and values are again e-processes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+# Wealth is capped, which only lowers it, so that it can neither overflow nor take for ever to come down again.
+_MOST = 1e200
+_CONTINUOUS = 4  # up, down, wide, narrow
+
+
+@dataclass(frozen=True)
+class Tests:
+    """The scores and bets of all values. Arrays over (values, scores, bets) unless said otherwise."""
+
+    scores: tuple[str, ...]  # the kind of each
+    tails: tuple[float, ...]
+    means: Array  # (values, scores)
+    stakes: Array
+
+    @classmethod
+    def of(cls, tolerances: Array, tails: Sequence[float], bets: Sequence[float]) -> Tests:
+        """Return the tests for values with these tolerances."""
+        names = (
+            *("up", "down", "wide", "narrow"), *("high" for _ in tails), *("low" for _ in tails)
+        )  # fmt: skip
+        base = np.array([0.5] * _CONTINUOUS + [*tails, *tails])
+        times = np.array([1.0, 1.0, 2.0, 2.0] + [1.0] * (2 * len(tails)))
+        means = np.minimum(base + times * tolerances[:, None], 1.0)
+        return cls(names, tuple(tails), means, np.array(bets) / means[:, :, None])
+
+    def factors(self, p: Array) -> Array:
+        """Return the product of the factors of a batch of p-values (values, requests); unknown ones change nothing."""
+        known = ~np.isnan(p)
+        away = np.abs(2 * p - 1)
+        z = np.stack([p, 1 - p, away, 1 - away], axis=1) - self.means[:, :_CONTINUOUS, None]
+        z[np.isnan(z)] = 0.0
+        products = (1 + self.stakes[:, :_CONTINUOUS, :, None] * z[:, :, None, :]).prod(-1)
+        tails = np.array(self.tails)[:, None]
+        # NaN compares as False
+        hits = np.concatenate([(p[:, None, :] > 1 - tails).sum(-1), (p[:, None, :] < tails).sum(-1)], axis=1)
+        misses = known.sum(1)[:, None] - hits
+        stakes, means = self.stakes[:, _CONTINUOUS:], self.means[:, _CONTINUOUS:, None]
+        logs = hits[:, :, None] * np.log1p(stakes * (1 - means)) + misses[:, :, None] * np.log1p(
+            -stakes * means
+        )
+        return np.concatenate([products, np.exp(logs)], axis=1)
+
+
+class Wealth:
+    """The mixtures over the time of a change, one for each value, score and bet."""
+
+    def __init__(self, shape: tuple[int, int, int]) -> None:
+        self.wealth = np.zeros(shape)
+        self.cash = np.ones(shape[0])
+        self.batches = np.zeros(shape[0])
+        # For the estimated time of the change only (Page's CUSUM): the product since its last restart, and when
+        # that was.
+        self.cusum = np.ones(shape)
+        self.start = np.zeros(shape, np.int64)
+
+    def bet(self, factors: Array, known: NDArray[np.bool_], requests: int) -> None:
+        """Take the factors of a batch. `known`: values that occur in it. `requests`: so many were before it."""
+        weight = np.where(known, weights(self.batches + 1), 0.0)
+        self.batches += known
+        self.cash -= weight
+        self.wealth += weight[:, None, None]
+        self.wealth *= factors
+        np.minimum(self.wealth, _MOST, out=self.wealth)
+        fresh = self.cusum <= 1
+        self.start[fresh] = requests
+        self.cusum[fresh] = 1.0
+        self.cusum *= factors
+        np.minimum(self.cusum, _MOST, out=self.cusum)
+
+    def evidence(self, weights_of_scores: Array) -> Array:
+        """Return the e-process of each value; `weights_of_scores` (values, scores) sum to 1 for each value."""
+        return np.asarray(self.cash + (self.wealth.mean(2) * weights_of_scores).sum(1))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the state as JSON data."""
+        return {name: getattr(self, name).tolist() for name in _FIELDS}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Wealth:
+        """Read what `to_json` returned."""
+        read = cls(np.shape(data["wealth"]))
+        for name in _FIELDS:
+            setattr(read, name, np.array(data[name], getattr(read, name).dtype))
+        return read
+
+
+_FIELDS = ("wealth", "cash", "batches", "cusum", "start")
+
+
+def weights(batch: Array) -> Array:
+    """Return the weight of a change before batch b, from 1 on: 0.93 / ((b + 2) ln²(b + 2)). The sum is below 1."""
+    later = batch + 2
+    return np.asarray(0.93 / (later * np.log(later) ** 2))

@@ -1,0 +1,126 @@
+"""How much slower information comes in because successive requests resemble each other.
+
+Requests come in bursts: one user asks ten long questions, one slow minute delays fifty answers. The mean of a batch
+then varies more than that of independent requests, and a test that takes each request as new evidence raises false
+alarms. `Inflation` estimates by how much: the variance of means over 32 and over 128 requests, relative to
+independent ones, from differences of successive means (von Neumann, Annals of Mathematical Statistics 12, 1941), so
+that a lasting change does not count as variation. The means are of p, of its distance from the middle and of its
+upper tail; the largest inflation counts. Bets are taken to the power 1/inflation (bets.py). Since the estimate uses
+only earlier requests and is at least 1, the test of exchangeable requests remains exactly valid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+# The estimate begins with so many batches of independent requests.
+_PRIOR = 8.0
+# A jump of the mean counts at most so many times the variation seen so far: it is a change, not variation.
+_MOST = 6.0
+# An estimate below 1 + _SURE standard errors is taken for 1, else it is raised by _SAFETY against its own error.
+_SURE = 3.5
+_SAFETY = 1.25
+_LONG = 4
+_TAIL = 0.05
+# Requests of a stretch in the search for slow variation.
+_STRETCH = 256
+
+
+class Inflation:
+    """The variance inflation of each value. Arrays over (2 lengths, 3 statistics of each value)."""
+
+    def __init__(self, values: int) -> None:
+        size = 3 * values
+        self.sums = np.full((2, size), _PRIOR)
+        self.numbers = np.full((2, size), _PRIOR)
+        self.last = np.full((2, size), np.nan)
+        self.collected = np.zeros((2, size))  # sum of p-values and their number in the running longer stretch
+        self.batches = 0
+
+    def observe(self, p: Array, clip: bool = True) -> None:
+        """Add the p-values of a batch, (values, requests), NaN where not known."""
+        known = ~np.isnan(p)
+        number = np.tile(known.sum(1), 3)
+        total = np.where(np.tile(known, (3, 1)), _statistics(p), 0.0).sum(1)
+        self._add(0, total, number, p.shape[1], clip)
+        self.collected += [total, number]
+        self.batches += 1
+        if self.batches % _LONG == 0:
+            self._add(1, self.collected[0], self.collected[1], _LONG * p.shape[1], clip)
+            self.collected[:] = 0
+
+    def end(self) -> None:
+        """Forget where the last batch was: what follows does not continue it."""
+        self.last[:] = np.nan
+        self.collected[:] = 0
+        self.batches = 0
+
+    def factor(self) -> Array:
+        """Return the estimate of each value, at least 1."""
+        ratio = self.sums / self.numbers
+        # The squares of successive differences of normal means have a relative variance of 3.
+        sure = ratio > 1 + _SURE * np.sqrt(3 / self.numbers)
+        return np.asarray(np.where(sure, _SAFETY * ratio, 1.0).max(0).reshape(3, -1).max(0))
+
+    def _add(self, scale: int, total: Array, number: Array, size: int, clip: bool) -> None:
+        enough = number * 2 >= size
+        mean = np.where(enough, total / np.maximum(number, 1), np.nan)
+        term = (mean - self.last[scale]) ** 2 / 2 * number
+        if clip:
+            term = np.minimum(term, _MOST * np.maximum(self.sums[scale] / self.numbers[scale], 1))
+        some = ~np.isnan(term)
+        self.sums[scale] += np.where(some, term, 0.0)
+        self.numbers[scale] += some
+        self.last[scale] = np.where(enough, mean, self.last[scale])
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the estimate as JSON data."""
+        return {
+            "sums": self.sums.tolist(),
+            "numbers": self.numbers.tolist(),
+            "last": [[None if np.isnan(one) else one for one in row] for row in self.last.tolist()],
+            "collected": self.collected.tolist(),
+            "batches": self.batches,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Inflation:
+        """Read what `to_json` returned."""
+        read = cls(len(data["sums"][0]) // 3)
+        for name in ("sums", "numbers", "last", "collected"):
+            setattr(read, name, np.array(data[name], np.float64))
+        read.batches = int(data["batches"])
+        return read
+
+
+def _statistics(p: Array) -> Array:
+    """Return statistics of p-values that have mean 0 and variance 1 under the null, (3 values, requests)."""
+    root = np.sqrt(12)
+    tail = ((p > 1 - _TAIL) - _TAIL) / np.sqrt(_TAIL * (1 - _TAIL))
+    return np.concatenate([root * (p - 0.5), root * (np.abs(2 * p - 1) - 0.5), tail])
+
+
+def slow_variation(uniform: Array, inflation: Array) -> Array:
+    """Return how far the mean rank swings slowly in a reference, from ranks (values, samples); 0 where not known.
+
+    Means over 256 samples vary more than bursts explain if traffic has cycles. 1.5 standard deviations of the rest
+    cover the amplitude of a sine wave. At least 8 such stretches are needed.
+    """
+    stretches = uniform.shape[1] // _STRETCH
+    if stretches < 8:
+        return np.zeros(len(uniform))
+    cut = uniform[:, : stretches * _STRETCH].reshape(len(uniform), stretches, _STRETCH)
+    known = ~np.isnan(cut)
+    means = np.where(known, cut, 0).sum(2) / np.maximum(known.sum(2), 1)
+    variance = means.var(axis=1, ddof=1)
+    expected = inflation / 12 / _STRETCH
+    # Three standard errors of a variance of so many normal means.
+    sure = (variance > expected * (1 + 3 * np.sqrt(2 / (stretches - 1)))) & (
+        known.any(axis=2).sum(axis=1) == stretches
+    )
+    return np.asarray(np.where(sure, 1.5 * np.sqrt(np.maximum(variance - expected, 0)), 0.0))

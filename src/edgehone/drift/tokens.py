@@ -1,0 +1,82 @@
+"""Numbers that describe a prompt's tokens against the reference's, from counts of hashed tokens.
+
+A prompt is described by the mean surprise of its tokens under the reference's unigram frequencies (bits a token;
+rare and unseen tokens are surprising), by the share of its tokens that repeat earlier ones, and by four random
+projections of its tokens, which move when the mix of topics does, even if the tokens remain common. Tokens are
+hashed into 4,096 bins, so that neither the reference nor the state holds a vocabulary or a prompt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_BITS = 12
+BINS = 1 << _BITS
+# Of a long prompt its beginning and its end are read: the cost of a request is bounded.
+_EDGE = 64
+_PROJECTIONS = 4
+NAMES = ("tokens.surprise", "tokens.repetition", *(f"tokens.{one}" for one in range(_PROJECTIONS)))
+
+
+@dataclass(frozen=True)
+class TokenTable:
+    """Counts of hashed tokens in the reference."""
+
+    counts: NDArray[np.int64]
+
+    def surprise(self) -> NDArray[np.float64]:
+        """Return the surprise of each bin in bits, with half a count added to each (Krichevsky and Trofimov 1981)."""
+        smoothed = self.counts + 0.5
+        return np.asarray(-np.log2(smoothed / smoothed.sum()))
+
+    def to_json(self) -> list[int]:
+        """Return the counts."""
+        return [int(one) for one in self.counts]
+
+
+def excerpt(ids: Sequence[int]) -> Sequence[int]:
+    """Return the tokens of a prompt that are read."""
+    return ids if len(ids) <= 2 * _EDGE else [*ids[:_EDGE], *ids[-_EDGE:]]
+
+
+def fit(prompts: Sequence[Sequence[int]]) -> TokenTable:
+    """Count the tokens of the reference's prompts."""
+    flat = _hashed([one for prompt in prompts for one in excerpt(prompt)])
+    return TokenTable(np.bincount(flat >> (32 - _BITS), minlength=BINS).astype(np.int64))
+
+
+def values(prompts: Sequence[Sequence[int]], surprise: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return NAMES of each prompt, (prompts, 6); NaN for empty prompts. `surprise` is the table's."""
+    read = [excerpt(one) for one in prompts]
+    lengths = np.fromiter(map(len, read), np.int64, len(read))
+    result = np.full((len(read), len(NAMES)), np.nan)
+    some = lengths > 0
+    if not some.any():
+        return result
+    flat: list[int] = []
+    for one in read:
+        flat.extend(one)
+    hashed = _hashed(flat)
+    bins = hashed >> (32 - _BITS)
+    owner = np.repeat(np.arange(len(read)), lengths)
+    starts = (np.cumsum(lengths) - lengths)[some]
+    bits = surprise[bins]
+    result[some, 0] = np.add.reduceat(bits, starts) / lengths[some]
+    distinct = np.bincount(np.unique(owner * BINS + bins) // BINS, minlength=len(read))
+    result[some, 1] = 1 - distinct[some] / lengths[some]
+    root = np.sqrt(lengths[some])
+    for number in range(_PROJECTIONS):
+        signed = np.where(hashed >> number & 1, bits, -bits)
+        result[some, 2 + number] = np.add.reduceat(signed, starts) / root
+    return result
+
+
+def _hashed(ids: Sequence[int]) -> NDArray[Any]:
+    """Return 32-bit hashes (Knuth's multiplicative hash, folded so that its low bits depend on all of the id's)."""
+    mixed = np.array(ids, dtype=np.int64) * 2654435761 & 0xFFFFFFFF
+    return np.asarray((mixed ^ mixed >> 15) * 2246822519 & 0xFFFFFFFF)

@@ -1,0 +1,76 @@
+"""Numbers that describe a vector of input features: its coordinates or random projections, and its distance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+# Up to this many coordinates are ranked one by one; longer vectors by as many random projections.
+MOST = 8
+
+
+@dataclass(frozen=True)
+class VectorScale:
+    """Mean and standard deviation of each coordinate in the reference."""
+
+    mean: Array
+    deviation: Array
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the numbers."""
+        return (*(f"features.{one}" for one in range(min(len(self.mean), MOST))), "features.norm")
+
+    def values(self, vectors: Sequence[Sequence[float] | None]) -> tuple[Array, int]:
+        """Return the numbers of each vector, (vectors, names), NaN where unknown, and how many vectors are invalid."""
+        size = len(self.mean)
+        scaled = np.full((len(vectors), size), np.nan)
+        invalid = 0
+        for row, one in enumerate(vectors):
+            if one is None:
+                continue
+            read = as_vector(one)
+            if read is None or len(read) != size:
+                invalid += 1
+            else:
+                scaled[row] = (read - self.mean) / self.deviation
+        numbers = scaled if size <= MOST else (scaled[:, None, :] * _signs(size)).sum(-1) / np.sqrt(size)
+        norm = np.sqrt((scaled**2).mean(1, keepdims=True))
+        return np.concatenate([numbers, norm], axis=1), invalid
+
+    def to_json(self) -> dict[str, list[float]]:
+        """Return both moments."""
+        return {"mean": self.mean.tolist(), "deviation": self.deviation.tolist()}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> VectorScale:
+        """Read what `to_json` returned."""
+        return cls(np.array(data["mean"], np.float64), np.array(data["deviation"], np.float64))
+
+
+def fit(vectors: Sequence[Array]) -> VectorScale:
+    """Return the scale of the reference's vectors, all of one length. A constant coordinate has a deviation of 1."""
+    table = np.stack(vectors)
+    deviation = table.std(0)
+    return VectorScale(table.mean(0), np.where(deviation > 0, deviation, 1.0))
+
+
+def as_vector(values: Sequence[float]) -> Array | None:
+    """Return the values as a vector, None unless all are finite numbers of less than 1e100."""
+    try:
+        read = np.asarray(values, np.float64)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return read if read.ndim == 1 and len(read) and (np.abs(read) < 1e100).all() else None
+
+
+def _signs(size: int) -> Array:
+    """Return random signs (MOST, size), from the bits of a hash so that every version of numpy gives the same."""
+    mixed = np.arange(1, size + 1, dtype=np.int64) * 2654435761 & 0xFFFFFFFF
+    mixed = (mixed ^ mixed >> 15) * 2246822519 & 0xFFFFFFFF
+    return np.where(mixed[None, :] >> np.arange(8, 8 + MOST)[:, None] & 1, 1.0, -1.0)
