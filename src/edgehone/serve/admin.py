@@ -184,14 +184,19 @@ class Admin:
             self._say(f"a bundle is not served: {error}")
 
     def _check(self, request: Request) -> None:
-        host = request.client.host if request.client else ""
-        try:
-            local = ipaddress.ip_address(host).is_loopback
-        except ValueError:
-            local = False
-        if not local:
-            raise Refused(403, f"{PATH} answers on the machine of the server only")
-        check_key(request.headers.get("authorization", ""), self._rules.keys)
+        check_operator(request, self._rules.keys)
+
+
+def check_operator(request: Request, keys: Sequence[bytes]) -> None:
+    """Raise Refused unless a request comes from this machine (403) and has an operator's key (401)."""
+    host = request.client.host if request.client else ""
+    try:
+        local = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        local = False
+    if not local:
+        raise Refused(403, f"{PATH} answers on the machine of the server only")
+    check_key(request.headers.get("authorization", ""), keys)
 
 
 def _limits(default: Limits, asked: ChangeRequest) -> Limits:

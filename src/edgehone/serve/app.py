@@ -17,6 +17,7 @@ from edgehone.core.errors import EdgehoneError, InputError, JobError
 from edgehone.serve.admin import Admin
 from edgehone.serve.admission import Full, TooLate
 from edgehone.serve.application import Application, Route
+from edgehone.serve.feedback import FeedbackRoute
 from edgehone.serve.http import ClientGone, Failure, Problem, Refused
 from edgehone.serve.infer.embeddings import Embeddings
 from edgehone.serve.infer.routes import Inference
@@ -41,6 +42,7 @@ def build(
     keys: Sequence[str],
     admin: Admin | None,
     watching: Watching,
+    operators: Sequence[Operation] = (),
     *,
     is_local: bool,
 ) -> Application:
@@ -48,6 +50,7 @@ def build(
 
     With `keys`, requests for answers need one of them as a bearer token; without, they must not come from the pages of
     other sites. `is_local` says that only this machine can connect. Without `admin`, nothing can be changed.
+    `operators` are further operations for those who operate the server, each of which checks its key itself.
     """
     guard = _Guard(keys, watching.metrics, is_local)
     openai = OpenAI(models.by_name, watching, int(time.time()))
@@ -58,10 +61,11 @@ def build(
         *inference.operations(),  # first: what a graph answers is soon done
         *openai.operations(),
         *embeddings.operations(),
+        *FeedbackRoute(watching.recent, watching.observers).operations(),
         *Page(models.by_name).operations(),
         *health.operations(),
     ]
-    changes = admin.operations() if admin else []
+    changes = [*(admin.operations() if admin else ()), *operators]
     described = _json(200, document([*operations, *changes], version("edgehone"), keys=bool(keys)))
 
     async def openapi(request: Request) -> Response:
@@ -78,10 +82,10 @@ def build(
     async def lifespan() -> AsyncIterator[None]:
         models.start(served)
         try:
-            yield
+            async with watching.running():
+                yield
         finally:
             await models.end()
-            watching.observers.flush()
 
     def failing(request: Request, status: int, message: str, headers: Mapping[str, str]) -> Response:
         return failure(request, status, message, headers=headers)
@@ -180,7 +184,7 @@ class _Health:
 
     async def metrics(self, request: Request) -> Response:
         """The metrics for Prometheus."""
-        self._watching.observers.flush()
+        await self._watching.now()
         return Response(self._watching.metrics.text(), headers={"content-type": CONTENT_TYPE})
 
 

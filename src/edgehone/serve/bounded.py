@@ -7,6 +7,7 @@ refused here never reaches the application, so it has the form of the OpenAI API
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -24,6 +25,16 @@ HEAD_SECONDS, LINGER_SECONDS = 10.0, 5.0
 
 class _TooLarge(Exception):
     pass
+
+
+def counted(count: Callable[[int], None]) -> type[BoundedConnection]:
+    """Return connections that call a function with the status of each request that they refuse."""
+
+    class Counted(BoundedConnection):
+        def _refused(self, status: int) -> None:
+            count(status)
+
+    return Counted
 
 
 class BoundedConnection(Connection):
@@ -109,10 +120,14 @@ class BoundedConnection(Connection):
         self._refuse(408, f"the first line and the headers did not come within {HEAD_SECONDS:.0f} s")
 
     def _refuse(self, status: int, message: str) -> None:
+        self._refused(status)
         body = msgspec.json.encode(Failure(Problem(message, "invalid_request_error")))
         lines = [b"content-type: application/json", b"content-length: %d" % len(body), b"connection: close"]
         self.transport.write(STATUS_LINE[status] + b"\r\n".join(lines) + b"\r\n\r\n" + body)
         self.transport.close()
+
+    def _refused(self, status: int) -> None:
+        """Count nothing."""
 
     def _count(self, size: int) -> None:
         self._size += size

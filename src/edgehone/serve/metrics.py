@@ -74,9 +74,18 @@ class Metrics:
         return self._registry.collect()
 
     def refused(self, error: Exception) -> None:
-        """Count a request that tells of an attack or a broken client."""
+        """Count a refused request that tells of an attack or a broken client."""
         if kind := _kind(error):
             self._security[kind].inc()
+
+    def refused_status(self, status: int) -> None:
+        """Count what a connection refused, which is no HTTP (400), or whose head is too large (431) or too slow."""
+        if kind := {400: "form", 431: "size"}.get(status):
+            self._security[kind].inc()
+
+    def violated(self) -> None:
+        """Count a conversation with control tokens of the model in its texts."""
+        self._security["template"].inc()
 
     def answered(self, model: str, seconds: float, together: int) -> None:
         """Count an answer of a graph, with the number of requests in its batch."""
@@ -94,7 +103,7 @@ def _kind(error: Exception) -> str | None:
     if isinstance(error, Malformed):
         return "form"
     status = error.status if isinstance(error, Refused) else None
-    return {401: "key", 413: "size", 431: "size"}.get(status or 0)
+    return {401: "key", 413: "size"}.get(status or 0)
 
 
 class _State(Collector):

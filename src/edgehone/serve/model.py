@@ -23,11 +23,15 @@ from edgehone.serve.text_process import TextProcess
 
 @dataclass(frozen=True)
 class Prompt:
-    """The ids of a prompt, and the picture between them, which takes so many `positions` of the context."""
+    """The ids of a prompt, and the picture between them, which takes so many `positions` of the context.
+
+    `control`: a text of the conversation has control tokens of the chat template.
+    """
 
     ids: Sequence[int]
     picture: PromptPicture | None = None
     positions: int = 0
+    control: bool = False
 
     @property
     def tokens(self) -> int:
@@ -70,6 +74,11 @@ class Model:
     def problem(self) -> str | None:
         """Why it cannot answer; None if it can."""
         return None if self.unloaded else self.engine.problem
+
+    @property
+    def processes(self) -> Mapping[str, Sequence[int]]:
+        """The ids of its processes, by what they do: "engine" or "text"."""
+        return {"engine": self.engine.processes}
 
     def start(self) -> None:
         """Start the engine; it gets ready in the background."""
@@ -120,6 +129,11 @@ class LanguageModel(Model):
         own = super().problem
         return own if own or self.unloaded else self._reader.problem
 
+    @property
+    def processes(self) -> Mapping[str, Sequence[int]]:
+        """The ids of its processes, by what they do."""
+        return {**super().processes, "text": self._reader.processes}
+
     def start(self) -> None:
         """Start its processes; they get ready in the background."""
         super().start()
@@ -146,11 +160,12 @@ class LanguageModel(Model):
 
         Raises InputError if it cannot be rendered, and for a picture that cannot be read.
         """
+        found = await self.prompts.conversation(messages, tools, picture)
         if picture is None:
-            return Prompt(await self.prompts.conversation(messages, tools))
+            return Prompt(found.ids, control=found.control)
         assert self.served.pictures is not None
-        ids, at = await self.prompts.with_picture(messages, tools, picture)
-        return Prompt(ids, PromptPicture(at, picture), self.served.pictures.get("positions", 0))
+        positions = self.served.pictures.get("positions", 0)
+        return Prompt(found.ids, PromptPicture(found.at, picture), positions, found.control)
 
     def fitting(self, tokens: int, count: int | None) -> int:
         """Return the most new tokens after a prompt of so many: `count`, as far as the context has room.

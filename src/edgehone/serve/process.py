@@ -40,14 +40,19 @@ class EngineProcess(ABC):
             raise JobError(f"the model was not loaded within {seconds:.0f} s")
 
     @property
+    def processes(self) -> tuple[int, ...]:
+        """The ids of its processes."""
+        return (self._service.child.pid, *self._processes)
+
+    @property
     def stopped(self) -> bool:
         """Whether a process of the engine was stopped by a signal. Always False on systems without /proc."""
-        return any(map(_is_stopped, (self._service.child.pid, *self._processes)))
+        return any(map(_is_stopped, self.processes))
 
     @property
     def computed(self) -> float:
         """Seconds of processor time that the processes of the engine took, of those that still run."""
-        return sum(map(_computed, (self._service.child.pid, *self._processes)))
+        return sum(map(_computed, self.processes))
 
     async def end(self, cause: str) -> None:
         """End the process, killed if it still runs. Its requests fail with the cause."""

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 # The key of a request's record in its ASGI scope.
 KEY = "edgehone.record"
+# Characters of an identifier that a client gives; a longer one is not told.
+LONGEST_ID = 128
 Headers = Sequence[tuple[bytes, bytes]]
 
 
@@ -123,7 +125,7 @@ class Record:
             entropy=self.entropy,
             margin=self.margin,
             classes=self.classes,
-            id=self.id,
+            id=self.id if len(self.id) <= LONGEST_ID else "",
             ids=self.ids,
             tensors={one.name: one for one in self.inputs} if self.inputs else None,
         )

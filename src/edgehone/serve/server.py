@@ -16,8 +16,9 @@ import uvicorn
 
 from edgehone.core.errors import InputError
 from edgehone.serve.admin import Admin, AdminRules
+from edgehone.serve.admin_watch import AdminWatch
 from edgehone.serve.app import build
-from edgehone.serve.bounded import BoundedConnection
+from edgehone.serve.bounded import counted
 from edgehone.serve.live_models import Models
 from edgehone.serve.served import Served
 from edgehone.serve.watching import Watching, WatchRules, watch
@@ -106,9 +107,10 @@ async def serve(
     models = Models(running.unload_after, say)
     watching = watch(models.by_name.values(), running.watched, running.state, say)
     admin = Admin(models, running.admin, say) if running.admin else None
+    also = AdminWatch(models.by_name, watching, running.admin).operations() if running.admin else ()
     config = uvicorn.Config(
-        build(models, served, listening.keys, admin, watching, is_local=listening.is_local),
-        http=BoundedConnection,
+        build(models, served, listening.keys, admin, watching, also, is_local=listening.is_local),
+        http=counted(watching.metrics.refused_status),
         log_config=None,
         access_log=False,
         lifespan="on",

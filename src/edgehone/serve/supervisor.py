@@ -57,6 +57,11 @@ class Supervisor(ABC, Generic[Process]):
         self.problem = "the model is being loaded"
         self._task = asyncio.create_task(self._keep())
 
+    @property
+    def processes(self) -> tuple[int, ...]:
+        """The ids of the processes of an engine that is ready."""
+        return self._process.processes if self._process else ()
+
     async def opened(self) -> None:
         """Wait until the engine is ready. Raises JobError with the reason if it fails before."""
         failures = self._failures

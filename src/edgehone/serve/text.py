@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from edgehone.core.errors import InputError
@@ -11,6 +12,15 @@ from edgehone.serve.text_process import TextProcess
 
 # The longest time for a template and a tokenizer. A process that takes longer is ended, and another one started.
 SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """The ids of a conversation, how many are before its picture, and whether its texts have control tokens."""
+
+    ids: Sequence[int]
+    at: int
+    control: bool
 
 
 class Prompts:
@@ -26,19 +36,16 @@ class Prompts:
         await self._process.open()
         return self._process.has_template
 
-    async def conversation(self, messages: Sequence[Any], tools: Sequence[Any] = ()) -> list[int]:
-        """Return the ids of messages in the model's chat template. Raises InputError if it cannot be rendered."""
-        return await self._ids({"messages": messages, "tools": tools})
+    async def conversation(
+        self, messages: Sequence[Any], tools: Sequence[Any] = (), picture: str | None = None
+    ) -> Rendered:
+        """Return messages in the model's chat template, perhaps with a picture, in base64.
 
-    async def with_picture(
-        self, messages: Sequence[Any], tools: Sequence[Any], picture: str
-    ) -> tuple[list[int], int]:
-        """Return the ids of messages with a picture, in base64, and how many are before it.
-
-        Raises InputError if they cannot be rendered, and for a picture that cannot be read.
+        Raises InputError if it cannot be rendered, and for a picture that cannot be read.
         """
-        found = await self._ask({"messages": messages, "tools": tools, "picture": picture})
-        return found["ids"], found["at"]
+        pictured = {} if picture is None else {"picture": picture}
+        found = await self._ask({"messages": messages, "tools": tools, **pictured})
+        return Rendered(found["ids"], found.get("at", 0), found.get("control", False))
 
     async def takes(self) -> Mapping[str, bool]:
         """Return whether the chat template writes `tools`, and `calls` with their results, into a prompt."""

@@ -30,6 +30,11 @@ class TextProcess:
         self.has_template = False
         self.problem: str | None = "the text process is being started"
 
+    @property
+    def processes(self) -> tuple[int, ...]:
+        """The id of the process, if it runs."""
+        return (self._running.service.child.pid,) if self._running else ()
+
     def start(self) -> None:
         """Keep it running from now on."""
         if self._keeping is None:

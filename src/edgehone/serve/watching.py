@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
+from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 from starlette.requests import Request
 
 from edgehone.serve.measured.answers import Answers
 from edgehone.serve.measured.callers import Callers
+from edgehone.serve.measured.changed import Changes
+from edgehone.serve.measured.readings import Readings
+from edgehone.serve.measured.recent import Recent
 from edgehone.serve.measured.usage import Price, Usage
 from edgehone.serve.metrics import Metrics
 from edgehone.serve.model import Model
 from edgehone.serve.observation import Observer
 from edgehone.serve.observers import Observers
 from edgehone.serve.record import KEY, Record
+
+Background = Callable[[], Coroutine[Any, Any, Any]]
 
 
 class Watcher(Observer, Collector, Protocol):
@@ -40,11 +48,44 @@ class WatchRules:
 
 @dataclass(frozen=True)
 class Watching:
-    """What watches a server. `state` is a folder for what is kept: the one of --state, or a temporary one."""
+    """What watches a server. `state` is a folder for what is kept: the one of --state, or a temporary one.
+
+    `about` has functions from a model's name to what a watcher says of it at GET /admin/watch, by the name of the field
+    there. Each of `background` runs as long as the server does, and is cancelled at its end; then the last records are
+    told, and each of `at_end` is called.
+    """
 
     metrics: Metrics
     observers: Observers
     state: Path
+    recent: Recent
+    readings: Readings
+    say: Callable[[str], None]
+    about: dict[str, Callable[[str], Any]] = field(default_factory=dict)
+    background: list[Background] = field(default_factory=list)
+    at_end: list[Callable[[], None]] = field(default_factory=list)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Run what runs in the background until the block ends."""
+        tasks = [asyncio.create_task(self._run(one)) for one in self.background]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self.observers.flush()
+            for ending in self.at_end:
+                try:
+                    ending()
+                except Exception as error:  # noqa: BLE001 - the others shall end too
+                    self.say(f"warning: {_name(ending)} failed: {type(error).__name__}: {error}")
+
+    async def now(self) -> None:
+        """Bring all metrics up to date, for who reads them. No engine is asked."""
+        await self.readings.refresh()
+        self.observers.flush()
 
     def add(self, watcher: Watcher) -> None:
         """Tell an observer of all requests from now on, and show its metrics."""
@@ -58,11 +99,49 @@ class Watching:
         scope[KEY] = record
         return record
 
+    async def _run(self, background: Background) -> None:
+        try:
+            await background()
+        except Exception as error:  # noqa: BLE001 - what watches must not end what it watches
+            self.say(f"warning: {_name(background)} has ended: {type(error).__name__}: {error}")
+
+
+class Errors(Collector):
+    """How often observers failed."""
+
+    def __init__(self, observers: Observers) -> None:
+        self._observers = observers
+
+    def collect(self) -> Iterable[Metric]:
+        """Return the metric."""
+        found = CounterMetricFamily(
+            "edgehone_observer_errors",
+            "Observations that a watcher failed to take; requests are answered.",
+            labels=["observer"],
+        )
+        for name, count in self._observers.errors.items():
+            found.add_metric([name], count)
+        yield found
+
+
+def _name(function: Callable[..., Any]) -> str:
+    return str(getattr(function, "__qualname__", function))
+
 
 def watch(models: Iterable[Model], rules: WatchRules, state: Path, say: Callable[[str], None]) -> Watching:
     """Return what watches the models of a server, which may change."""
     callers = Callers(rules.tenant_header, rules.route_header, rules.most_callers)
-    watching = Watching(Metrics(models), Observers(say, callers, rules.confidence_every), state)
+    observers, readings, recent = (
+        Observers(say, callers, rules.confidence_every),
+        Readings(models, state),
+        Recent(),
+    )
+    watching = Watching(Metrics(models), observers, state, recent, readings, say)
     watching.add(Answers())
-    watching.add(Usage(rules.price))
+    watching.add(Usage(lambda: readings.joules, rules.price))
+    observers.add(recent)
+    changes = Changes(models, say)
+    for one in (readings, changes, Errors(observers)):
+        watching.metrics.register(one)
+    watching.background.append(changes.run)
     return watching

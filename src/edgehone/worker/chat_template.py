@@ -7,7 +7,8 @@ and it cannot change its arguments. The environment of every backend for languag
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
@@ -75,6 +76,27 @@ def special_tokens(folder: Path) -> dict[str, str]:
     found = {name: config.get(name) for name in _SPECIAL}
     texts = {name: one.get("content") if isinstance(one, dict) else one for name, one in found.items()}
     return {name: text for name, text in texts.items() if isinstance(text, str)}
+
+
+def control_tokens(folder: Path, template: str) -> re.Pattern[str] | None:
+    """Return an expression that finds the special tokens of a tokenizer that its chat template writes; None for none.
+
+    Special are those that tokenizer.json or tokenizer_config.json calls so. Others may be parts of usual texts.
+    """
+    added = _object(folder / "tokenizer.json").get("added_tokens") or []
+    stated = (_object(folder / "tokenizer_config.json").get("added_tokens_decoder") or {}).values()
+    special = {one["content"] for one in (*added, *stated) if one.get("special")}
+    named = {text for name, text in special_tokens(folder).items() if name in template}
+    found = sorted({one for one in special | named if one and (one in template or one in named)}, key=len)
+    return re.compile("|".join(map(re.escape, reversed(found)))) if found else None
+
+
+def texts_of(messages: Sequence[Message]) -> Iterator[str]:
+    """Yield the texts of messages."""
+    for message in messages:
+        content = message.get("content")
+        parts = [{"text": content}] if isinstance(content, str) else content or []
+        yield from (one["text"] for one in parts if isinstance(one.get("text"), str))
 
 
 def takes(template: str, special: Mapping[str, str]) -> dict[str, bool]:

@@ -11,12 +11,14 @@ from edgehone.core.errors import InputError
 from edgehone.worker.backend import load_backend
 from edgehone.worker.chat_template import (
     Message,
+    control_tokens,
     places_pictures,
     read_template,
     render,
     shaped,
     special_tokens,
     takes,
+    texts_of,
     wants_parts,
 )
 from edgehone.worker.original_tokenizer import OriginalTokenizer
@@ -40,6 +42,7 @@ class Text:
         self._original = OriginalTokenizer(folder) if folder and portable else None
         self._template = read_template(folder) if folder else None
         self._special: Mapping[str, str] = special_tokens(folder) if folder else {}
+        self._control = control_tokens(folder, self._template) if folder and self._template else None
 
     @property
     def source(self) -> str:
@@ -72,6 +75,13 @@ class Text:
         assert self._template is not None
         rendered = self.rendered(messages, tools)
         return self._ids(rendered, as_processor=wants_parts(self._template, self._special))
+
+    def has_control(self, messages: Sequence[Message]) -> bool:
+        """Return whether a text of a conversation has a token by which the chat template divides it.
+
+        The tokenizer reads it as that token, so who writes the text could end his turn and begin another.
+        """
+        return self._control is not None and any(self._control.search(one) for one in texts_of(messages))
 
     def rendered(self, messages: Sequence[Message], tools: Sequence[Any] = ()) -> str:
         """Return the text of a conversation in the model's chat template. Raises ModelError if that fails."""

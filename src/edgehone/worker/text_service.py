@@ -26,8 +26,9 @@ def serve(job: WorkerJob) -> dict[str, Any]:
 
     The first message sent is {"ready": true, "template": whether there is one, "tokenizer": whose}. Messages received:
     {"id", "messages", "tools"} or {"id", "prompt"}, answered by {"id", "ids"} or {"id", "error"}, with "picture" (a
-    file in base64, which is checked) also by "at", the number of ids before it; {"id", "text": ids}, answered by
-    {"id", "text"}; {"id", "takes"}, answered by {"id", "tools", "calls"}, see `takes` in `chat_template`. Returns {}.
+    file in base64, which is checked) also by "at", the number of ids before it, and with "control": true if a text of
+    the messages has a control token of the template; {"id", "text": ids}, answered by {"id", "text"}; {"id", "takes"},
+    answered by {"id", "tools", "calls"}, see `takes` in `chat_template`. Returns {}.
     """
     lines = Lines(job.args["channel"])
     session = RuntimeTokenizer(job)
@@ -56,9 +57,10 @@ def _answer(text: Text, message: dict[str, Any], pictures: Mapping[str, Any] | N
 
 def _conversation(text: Text, message: dict[str, Any], pictures: Mapping[str, Any] | None) -> dict[str, Any]:
     messages, tools = message["messages"], message["tools"]
+    control = {"control": True} if text.has_control(messages) else {}
     if "picture" not in message:
-        return {"ids": text.conversation(messages, tools)}
+        return {"ids": text.conversation(messages, tools), **control}
     assert pictures is not None
     decode(message["picture"])  # here, so that one that takes too long or ends the process harms no engine
     before, after = picture_prompt(text, pictures, messages, tools)
-    return {"ids": [*before, *after], "at": len(before)}
+    return {"ids": [*before, *after], "at": len(before), **control}

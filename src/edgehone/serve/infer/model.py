@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from edgehone.serve.admission import TooLate
 from edgehone.serve.infer.engine import GraphEngine
@@ -28,6 +28,11 @@ class GraphModel(Model):
         self.scores = scores_of(served)
         self._reader = TextProcess(served.text) if served.text else None
         self.prompts = Prompts(self._reader) if self._reader else None
+
+    @property
+    def processes(self) -> Mapping[str, Sequence[int]]:
+        """The ids of its processes, by what they do."""
+        return {**super().processes, "text": self._reader.processes if self._reader else ()}
 
     async def opened(self) -> None:
         """Wait until its processes are ready."""

@@ -12,8 +12,8 @@ from edgehone.serve.measured.callers import Caller
 from edgehone.serve.observation import Feedback, Observation
 
 _LABELS = ("tenant", "route")
-# Returns the joules that the processor packages took since it was called before.
-Joules = Callable[[], float]
+# Returns the joules that the processor packages took since the server began; None without a counter.
+Joules = Callable[[], float | None]
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,11 @@ class Used:
 
 @dataclass(eq=False)
 class Usage(Collector):
-    """An observer and its metrics. Without a price there is no cost, without a counter (`joules`) no energy."""
+    """An observer and its metrics. Without a price there is no cost, without a counter of joules no energy."""
 
+    joules: Joules
     price: Price = field(default_factory=Price)
-    joules: Joules | None = None
+    shared: float = 0.0  # joules that were shared out, or were nobody's
     used: dict[Caller, Used] = field(default_factory=dict)
 
     def observe(self, seen: Observation) -> None:
@@ -64,8 +65,10 @@ class Usage(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """Return the metrics."""
-        if self.joules:
-            self._share(self.joules())
+        joules = self.joules()
+        if joules is not None:
+            self._share(joules - self.shared)
+            self.shared = joules
         name = "edgehone_tenant_"
         yield self._counted(
             name + "requests", "Requests to models by the headers.", lambda one: [((), one.requests)]
@@ -87,7 +90,7 @@ class Usage(Collector):
                 "What the tokens and seconds cost by the prices of the settings, by the headers.",
                 lambda one: [((), self.price.of(one))],
             )
-        if self.joules:
+        if joules is not None:
             yield self._counted(
                 name + "energy_joules",
                 "Energy of the processor packages, shared out by the seconds in engines, by the headers.",

@@ -54,7 +54,7 @@ class OpenAI:
         """Answer a conversation."""
         asked = await read_json(request, ChatRequest)
         model, record = self._model(request, asked.model)
-        prompt, tools = await conversation(asked, model)
+        prompt, tools = await self._conversation(asked, model)
         return await self._answer(request, asked, model, record, CHAT, [prompt], tools)
 
     async def completions(self, request: Request) -> Response:
@@ -84,7 +84,7 @@ class OpenAI:
         model, record = self._model(request, given.model)
         asked = as_chat(given)
         try:
-            prompt, tools = await conversation(asked, model)
+            prompt, tools = await self._conversation(asked, model)
             (one,) = wanted(asked, model, [prompt], tools)
         except Refused as error:
             field = _FIELDS.get(error.field or "", error.field)
@@ -103,6 +103,12 @@ class OpenAI:
         if name not in self._models:
             raise no_model(name, self._models, "model")
         return Response(msgspec.json.encode(self._described(name)), media_type="application/json")
+
+    async def _conversation(self, asked: ChatRequest, model: LanguageModel) -> tuple[Prompt, Tools | None]:
+        prompt, tools = await conversation(asked, model)
+        if prompt.control:
+            self._watching.metrics.violated()
+        return prompt, tools
 
     async def _answer(
         self,
