@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from edgehone.bundle.write import replace_bundle
 from edgehone.core.errors import InputError, SetupError
 
 # The digests of the files that were generated, by which later changes are noticed.
@@ -28,7 +29,7 @@ def write(out: Path, contents: Mapping[str, str]) -> None:
         raise _failed(out, error) from error
     try:
         _fill(staged, contents)
-        _replace(out, staged)
+        replace_bundle(staged, out)
     except OSError as error:
         raise _failed(out, error) from error
     finally:
@@ -41,20 +42,6 @@ def _fill(folder: Path, contents: Mapping[str, str]) -> None:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text, "utf-8")
     folder.chmod(0o755)
-
-
-def _replace(out: Path, staged: Path) -> None:
-    """Put a folder in the place of another. If the process is killed between the renames, the old one is beside it."""
-    old = staged.with_name(f"{staged.name}-old")
-    if out.exists():
-        out.rename(old)
-    try:
-        staged.rename(out)
-    except OSError:
-        if old.exists():
-            old.rename(out)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _check(out: Path) -> None:
