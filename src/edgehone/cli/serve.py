@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 # The options that a file of settings may contain too.
 _SETTINGS = (
     "host", "port", "grpc_port", "api_key_file", "admin_key_file", "tls_cert", "tls_key", "verify_key", "revoked",
-    "parallel", "max_queue", "max_batch", "batch_delay", "request_seconds", "unload_after", "state",
+    "parallel", "max_queue", "max_batch", "batch_delay", "request_seconds", "unload_after", "state", "otlp",
 )  # fmt: skip
 
 EXAMPLE = """examples:
@@ -110,6 +110,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--state",
         metavar="DIR",
         help="folder for what shall outlive the server: history, state of drift (default: a temporary one)",
+    )
+    parser.add_argument(
+        "--otlp",
+        metavar="URL",
+        help="OpenTelemetry collector that metrics of language models are sent to, by HTTP (extra: otel; default: as "
+        "OTEL_EXPORTER_OTLP_ENDPOINT says)",
     )
     parser.add_argument(
         "--config",
@@ -246,6 +252,7 @@ def _watched(settings: Settings) -> WatchRules:
         settings.most_callers,
         settings.confidence_every,
         Price(settings.price_per_1000_tokens, settings.price_per_engine_second),
+        settings.otlp,
     )
 
 

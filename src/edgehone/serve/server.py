@@ -20,6 +20,7 @@ from edgehone.serve.admin_watch import AdminWatch
 from edgehone.serve.app import build
 from edgehone.serve.bounded import counted
 from edgehone.serve.live_models import Models
+from edgehone.serve.measured.otlp import sender
 from edgehone.serve.served import Served
 from edgehone.serve.watching import Watching, WatchRules, watch
 
@@ -106,6 +107,10 @@ async def serve(
     """Serve until SIGTERM or Ctrl-C. Requests that were accepted are then answered, and no further ones accepted."""
     models = Models(running.unload_after, say)
     watching = watch(models.by_name.values(), running.watched, running.state, say)
+    host, port = bound.getsockname()[:2]
+    if sending := sender(running.watched.otlp, host, port, say):
+        watching.observers.add(sending)
+        watching.at_end.append(sending.end)
     admin = Admin(models, running.admin, say) if running.admin else None
     also = AdminWatch(models.by_name, watching, running.admin).operations() if running.admin else ()
     config = uvicorn.Config(

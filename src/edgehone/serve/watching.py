@@ -36,7 +36,8 @@ class Watcher(Observer, Collector, Protocol):
 class WatchRules:
     """What is measured: by which headers requests are told apart, in how many pairs, and what they cost.
 
-    Of one in `confidence_every` answers of language models the confidence is measured (0: of none).
+    Of one in `confidence_every` answers of language models the confidence is measured (0: of none). `otlp` is the URL
+    of an OpenTelemetry collector.
     """
 
     tenant_header: str = "X-Tenant"
@@ -44,6 +45,7 @@ class WatchRules:
     most_callers: int = 64
     confidence_every: int = 20
     price: Price = field(default_factory=Price)
+    otlp: str | None = None
 
 
 @dataclass(frozen=True)
