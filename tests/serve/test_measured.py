@@ -72,8 +72,8 @@ def test_the_confidence_of_scores_is_in_its_range_and_right(rows: list[list[floa
         p = row if (row >= 0).all() and abs(row.sum() - 1) < 1e-3 else p / p.sum()
         first, second = sorted(p)[-1:-3:-1]
         expected = -sum(one * math.log(one) for one in p if one > 0) / math.log(len(p))
-        assert entropy == pytest.approx(min(1, max(0, expected)), abs=1e-6) and 0 <= entropy <= 1
-        assert margin == pytest.approx(min(1, first - second), abs=1e-6) and 0 <= margin <= 1
+        assert entropy == pytest.approx(min(1, max(0, expected)), abs=1e-5) and 0 <= entropy <= 1
+        assert margin == pytest.approx(min(1, first - second), abs=1e-5) and 0 <= margin <= 1
         assert row[chosen] == row.max()
 
 

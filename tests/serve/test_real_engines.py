@@ -51,6 +51,27 @@ def test_served_text_is_that_of_run(name: str, bundle_of: Callable[[str], Path])
         _a_killed_engine_comes_back(server)
 
 
+@pytest.mark.parametrize(("name", "told"), [("llamacpp", True), ("openvino", False)])
+def test_the_confidence_is_measured_where_the_engine_tells_it_and_the_text_stays(
+    name: str, told: bool, bundle_of: Callable[[str], Path], tmp_path: Path
+) -> None:
+    bundle = bundle_of(name)
+    (tmp_path / "serve.toml").write_text(f'confidence_every = 1\n[bundles.bundle]\npath = "{bundle}"\n')
+    ran = [generate(edgehone.read(bundle), prompt, 24, raw=True, quiet=True)["text"] for prompt in PROMPTS]
+    with running(tmp_path / "serve.toml", as_config=True) as server:
+        answers = [server.complete(prompt, max_tokens=24)["choices"][0] for prompt in PROMPTS]
+        assert [one["text"] for one in answers] == ran
+        assert all(one["logprobs"] is None for one in answers)
+        name = "edgehone_confidence"
+        assert server.metric(f"{name}_entropy_count") == server.metric(f"{name}_margin_count") == told * 5
+        if told:
+            # The bound by the likeliest tokens is below the entropy of the sure answers of a trained model.
+            assert 0 < server.metric(f"{name}_entropy_sum") / 5 < 0.7
+            asked = server.complete(PROMPTS[0], max_tokens=3, logprobs=2)
+            assert len(asked["choices"][0]["logprobs"]["top_logprobs"]) == 3
+            assert server.metric(f"{name}_entropy_count") == 6
+
+
 def test_a_bundle_with_the_runtime_s_tokenizer(bundle_of: Callable[[str], Path]) -> None:
     """As bundles of GGUF files: the text process opens the vocabulary, not the weights."""
     bundle = bundle_of("llamacpp")
