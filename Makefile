@@ -1,5 +1,5 @@
 # Everything a developer or CI types. The two that a newcomer needs: make demo, make test.
-.PHONY: setup demo test test-fast test-all check docs bench bench-recipes bench-search bench-mixed bench-real bench-verdict bench-serving bench-verify bench-packages clean
+.PHONY: setup demo test test-fast test-all check docs bench bench-recipes bench-search bench-mixed bench-real bench-verdict bench-serving bench-verify bench-packages bench-watching clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -77,6 +77,9 @@ bench-verdict: setup
 bench-serving: setup
 	$(BIN)/edgehone backends install
 	$(BIN)/python -m benchmarks.serving.run
+
+bench-watching: setup
+	$(BIN)/python -m benchmarks.watching
 
 bench-verify: setup
 	$(BIN)/python -m benchmarks.verifying

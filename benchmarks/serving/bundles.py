@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 from edgehone.execution.home import home
@@ -16,28 +15,20 @@ DIGITS = (str(DATA / "digits" / "digits.onnx"), "--eval", str(DATA / "digits" / 
 GATES = [word for gate in ("memory_cut", "speedup", "size_cut") for word in ("--gate", f"{gate}=off")]
 
 
+MODELS = {"demo": DEMO, "digits": DIGITS}
+
+
 def demo_bundles() -> list[Path]:
     """Return the bundles, in EDGEHONE_HOME; those that are missing are made."""
-    return list(_made())
+    pairs = [(name, backend) for name in MODELS for backend in ("llamacpp", "openvino", "olive")]
+    return [demo_bundle(*one) for one in pairs if one != ("digits", "llamacpp")]
 
 
-def _made() -> Iterator[Path]:
-    for name, model in (("demo", DEMO), ("digits", DIGITS)):
-        for backend in ("llamacpp", "openvino", "olive"):
-            if (name, backend) == ("digits", "llamacpp"):
-                continue
-            out = home() / "benchmarks" / "serving" / f"{name}-{backend}"
-            if not out.exists():
-                words = [
-                    "optimize",
-                    *model,
-                    "--effort",
-                    "quick",
-                    "--backends",
-                    backend,
-                    *GATES,
-                    "--out",
-                    str(out),
-                ]
-                subprocess.run([sys.executable, "-m", "edgehone.cli.main", *words], check=True)
-            yield out
+def demo_bundle(name: str, backend: str) -> Path:
+    """Return the bundle of the demo model or the digits by one backend; it is made if it is missing."""
+    out = home() / "benchmarks" / "serving" / f"{name}-{backend}"
+    if not out.exists():
+        options = ["--effort", "quick", "--backends", backend, *GATES, "--out", str(out)]
+        words = ["optimize", *MODELS[name], *options]
+        subprocess.run([sys.executable, "-m", "edgehone.cli.main", *words], check=True)
+    return out

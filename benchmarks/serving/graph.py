@@ -37,7 +37,7 @@ async def graphs(bundles: Sequence[Path]) -> tuple[str, list[str]]:
 async def _medians(path: Path) -> tuple[list[float], list[float]]:
     """Return the medians of alternating rounds, in seconds, served and alone. The first round warms up."""
     bundle = read_graph(edgehone.read(path), path.name, Limits(), lambda text: print(text, file=sys.stderr))
-    body, headers = _request(bundle)
+    body, headers = request(bundle)
     served, alone = [], []
     async with AsyncExitStack() as stack:
         started = await stack.enter_async_context(server(path))
@@ -57,7 +57,7 @@ async def _medians(path: Path) -> tuple[list[float], list[float]]:
     return served, alone
 
 
-def _request(bundle: ServedGraph) -> tuple[bytes, str]:
+def request(bundle: ServedGraph) -> tuple[bytes, str]:
     """Return the body and the headers of a request with the first canary, whose outputs come as bytes."""
     tensors = bundle.canaries[0].question
     inputs = [

@@ -85,9 +85,15 @@ def role_of(process: psutil.Process) -> str | None:
 
 @asynccontextmanager
 async def server(
-    bundle: Path, *words: str, env: Mapping[str, str] | None = None, log: Path | None = None
+    bundle: Path,
+    *words: str,
+    env: Mapping[str, str] | None = None,
+    log: Path | None = None,
+    module: str = "edgehone.cli.main",
 ) -> AsyncIterator[Started]:
     """Serve a bundle until the block ends, and wait until it is ready. What it says goes to the file `log`, if given.
+
+    `module` is what runs the command line.
 
     Raises JobError if it ends before, or does not get ready.
     """
@@ -95,7 +101,7 @@ async def server(
     command = [
         sys.executable,
         "-m",
-        "edgehone.cli.main",
+        module,
         "serve",
         str(bundle),
         "--port",
