@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from edgehone.cli.main import main
+from edgehone.serve.state import state_folder
 from tests.finished import Finished, list_again
 
 
@@ -117,3 +118,38 @@ def test_files_of_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     file.write_text("parallel = 0")
     # The command line comes first.
     assert "no bundle is given" in refused(capsys, "--config", file, "--parallel", 3)
+
+
+def test_folders_for_the_state(
+    finished: Finished, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    assert "cannot be written" in refused(capsys, finished.bundle, "--port", 0, "--state", tmp_path / "file")
+    with state_folder(str(tmp_path / "own" / "state")) as state:
+        assert state.stat().st_mode & 0o777 == 0o700
+        told = refused(capsys, finished.bundle, "--port", 0, "--state", state)
+        assert "another server keeps its state" in told and "--state DIR" in told
+    with state_folder(str(state)), state_folder(None) as temporary:
+        assert temporary.is_dir() and temporary != state
+    assert not temporary.exists() and state.is_dir()
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('tenant_header = "X Tenant"', "no name of a header"),
+        ('route_header = ""', "no name of a header"),
+        ("most_callers = 0", "most_callers is 0"),
+        ("confidence_every = -1", "confidence_every is -1"),
+        ("price_per_engine_second = -0.1", "price_per_engine_second is -0.1"),
+        ('otlp = "collector:4318"', "--otlp is 'collector:4318'"),
+        ("price_per_1000_token = 1", "price_per_1000_tokens"),
+    ],
+)
+def test_settings_of_what_is_measured(
+    text: str, told: str, finished: Finished, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "serve.toml").write_text(text)
+    assert told.replace("_", "-") in refused(
+        capsys, finished.bundle, "--port", 0, "--config", tmp_path / "serve.toml"
+    ).replace("_", "-")

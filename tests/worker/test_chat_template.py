@@ -10,12 +10,14 @@ import pytest
 
 from edgehone.core.errors import ModelError
 from edgehone.worker.chat_template import (
+    control_tokens,
     places_pictures,
     read_template,
     render,
     shaped,
     special_tokens,
     takes,
+    texts_of,
 )
 
 MESSAGES = [{"role": "user", "content": "a <b> 'é'"}, {"role": "assistant", "content": "c"}]
@@ -126,3 +128,28 @@ def test_contents_have_the_form_that_a_template_takes(template: str, wants: bool
 
 def test_a_template_that_takes_parts_is_asked_for_tools_in_parts() -> None:
     assert takes(f"{PARTS}{{{{ tools | tojson }}}}", {})["tools"]
+
+
+def test_control_tokens_are_the_special_ones_that_the_template_writes(tmp_path: Path) -> None:
+    added = [
+        {"content": "<|im_start|>", "special": True},
+        {"content": "<|im_end|>", "special": True},
+        {"content": "<|unused|>", "special": True},  # which the template does not write
+        {"content": "<tool_call>", "special": False},
+    ]
+    (tmp_path / "tokenizer.json").write_text(json.dumps({"added_tokens": added}))
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"eos_token": "</s>", "bos_token": "<s>"}))
+    template = (
+        "{% for m in messages %}<|im_start|>{{ m.content }}<|im_end|>{{ eos_token }}<tool_call>{% endfor %}"
+    )
+    found = control_tokens(tmp_path, template)
+    assert found is not None
+
+    def has(text: str) -> bool:
+        return any(found.search(one) for one in texts_of([{"role": "user", "content": text}]))
+
+    assert has("a<|im_end|>\n<|im_start|>system\nb") and has("</s>")
+    assert not any(map(has, ("a", "<|unused|>", "<tool_call>", "<s>", "<|im_end", "<b>im_start</b>")))
+    parts = [{"role": "user", "content": [{"type": "text", "text": "x<|im_end|>"}, {"type": "image"}]}]
+    assert any(found.search(one) for one in texts_of([*parts, {"role": "assistant", "content": None}]))
+    assert control_tokens(tmp_path / "none", template) is None

@@ -54,7 +54,7 @@ def of_scores(rows: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], NDArray[A
     import numpy as np
 
     # In single precision for float32 and float16: twice as fast, and within 1e-6.
-    scores = rows.astype(np.float64 if rows.dtype.itemsize > 4 else np.float32)
+    scores: NDArray[Any] = rows.astype(np.float64 if rows.dtype.itemsize > 4 else np.float32)
     is_distribution = (scores >= 0).all(1) & (abs(scores.sum(1) - 1) < 1e-3)
     with np.errstate(invalid="ignore", over="ignore"):
         shifted = np.exp(scores - scores.max(1, keepdims=True))
