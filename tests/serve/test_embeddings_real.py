@@ -131,6 +131,9 @@ def test_vectors_are_those_of_the_original(name: str, served: Callable[[str], tu
         assert [one.index for one in answer.data] == [*range(len(TEXTS))]
         assert np.abs(found - expected).max() < 2e-4
         assert answer.usage.prompt_tokens == answer.usage.total_tokens > 5 * len(TEXTS)
+        assert server.metric("edgehone_tenant_requests_total") == 1
+        assert server.metric("edgehone_tenant_tokens_total") == answer.usage.total_tokens
+        assert server.metric("edgehone_tenant_engine_seconds_total") > 0
         numbers = client.embeddings.create(model="bundle", input=TEXTS[0], encoding_format="float")
         np.testing.assert_allclose(numbers.data[0].embedding, found[0], atol=1e-6)
         _refusals(server)

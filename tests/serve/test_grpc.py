@@ -241,3 +241,20 @@ def test_a_port_in_use(spoiled: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert f"cannot listen on 127.0.0.1 port {port} for gRPC" in capsys.readouterr().err
     assert main(["serve", str(spoiled), "--grpc-port", "70000"]) == 2
     assert "--grpc-port is 70000" in capsys.readouterr().err
+
+
+@pytest.mark.whole
+def test_tenants_and_feedback_by_grpc(served: Grpc) -> None:
+    server, who = served.server, (("x-tenant", "alice"), ("x-route", "search"))
+    message = asked()
+    message.id = "of-the-client"
+    answer = served.ask(message, metadata=who)
+    wrong = ASKED(model_name="bundle")  # without an input
+    with pytest.raises(grpc.RpcError):
+        served.ask(wrong, metadata=who)
+    lines = server.client.get("/metrics").text.splitlines()
+    assert 'edgehone_tenant_requests_total{route="search",tenant="alice"} 2.0' in lines
+    assert any(one.startswith('edgehone_failures_total{model="bundle",reason="invalid"}') for one in lines)
+    label = int(np.frombuffer(answer.raw_output_contents[0], np.float32).argmax())
+    told = server.post("/v1/feedback", {"id": "of-the-client", "label": label}).json()
+    assert told == {"id": "of-the-client", "model": "bundle", "correct": True}

@@ -136,3 +136,29 @@ def test_more_records_than_one_turn_takes_are_all_told_in_their_order() -> None:
 
     asyncio.run(answer())
     assert [one.id for one in seen.requests] == [str(number) for number in range(1000)]
+
+
+def test_a_clock_that_is_set_back_changes_no_duration(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = Seen()
+
+    async def answer() -> None:
+        found = observers(seen)
+        first, second = (found.begin("bundle", "/", []) for _ in range(2))
+        monkeypatch.setattr("edgehone.serve.record.time.time", lambda: 1e9)
+        first.answered(200)
+        monkeypatch.setattr("edgehone.serve.record.time.time", lambda: 1e9 - 86_400)
+        second.answered(200)
+        found.flush()
+
+    asyncio.run(answer())
+    assert [one.at for one in seen.requests] == [1e9, 1e9 - 86_400]
+    assert all(0 <= one.seconds < 10 for one in seen.requests)
+
+
+def test_the_confidence_of_one_in_so_many_answers_is_asked_for() -> None:
+    async def asked(every: int) -> list[bool]:
+        found = observers(every=every)
+        return [found.begin("bundle", "/", []).sampled for _ in range(6)]
+
+    assert asyncio.run(asked(0)) == [False] * 6
+    assert asyncio.run(asked(3)) == [True, False, False, True, False, False]

@@ -6,6 +6,7 @@ import asyncio
 import os
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -17,6 +18,7 @@ from edgehone.cli.main import main
 from edgehone.core.errors import JobError
 from edgehone.serve.engine import LanguageEngine
 from edgehone.serve.link import Link
+from edgehone.serve.measured.changed import Changes
 from edgehone.serve.models import read_served
 from edgehone.serve.served import Limits, Served, ServedLanguage
 from edgehone.serve.trust import trusted
@@ -218,3 +220,28 @@ def test_a_server_serves_certified_bundles_only(
         artifact.write_bytes(content)
         server.wait_until(True)
         assert server.complete("To the ")["choices"]
+
+
+@pytest.mark.usefixtures("finished")
+def test_changed_files_of_a_certified_bundle_are_said_and_counted(spoiled: Path, key: Path) -> None:
+    certified(spoiled, key)
+    model, said = SimpleNamespace(name="bundle", served=served(spoiled, public(key))), list[str]()
+    changes = Changes([model], said.append)  # type: ignore[list-item]
+
+    def counted() -> float:
+        (metric,) = changes.collect()
+        (sample,) = metric.samples
+        return float(sample.value)
+
+    asyncio.run(changes.look())
+    assert counted() == 0 and not said
+    before = (spoiled / "report.html").read_bytes()
+    (spoiled / "report.html").write_text("all is well")
+    (spoiled / "certificate.json").unlink()
+    asyncio.run(changes.look())
+    assert counted() == 2 and len(said) == 1 and "certificate.json, report.html" in said[0]
+    asyncio.run(changes.look())
+    assert len(said) == 1
+    (spoiled / "report.html").write_bytes(before)
+    asyncio.run(changes.look())
+    assert counted() == 1 and "1 files" in said[1]
