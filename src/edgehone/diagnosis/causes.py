@@ -54,7 +54,7 @@ def judge(about: str, facts: Facts, symptom: str | None = None) -> list[Cause]:
     """Judge every cause of a bundle or a model (`about`) that applies to its backend, of one symptom or of all."""
     backend = facts["backend"].value if "backend" in facts else None
     return [
-        _judged(entry, facts)
+        judged(entry, facts)
         for entry in table()
         if entry["about"] == about
         and symptom in (None, entry["symptom"])
@@ -62,8 +62,9 @@ def judge(about: str, facts: Facts, symptom: str | None = None) -> list[Cause]:
     ]
 
 
-def _judged(entry: Mapping[str, Any], facts: Facts) -> Cause:
-    held = [_holds(condition, facts[condition["fact"]]) for condition in entry["when"]]
+def judged(entry: Mapping[str, Any], facts: Facts) -> Cause:
+    """Judge one entry by the facts."""
+    held = [holds(condition, facts[condition["fact"]]) for condition in entry["when"]]
     # One condition that does not hold excludes the cause, even if other facts are unknown.
     holds = False if False in held else None if None in held else True
     return Cause(
@@ -77,7 +78,8 @@ def _judged(entry: Mapping[str, Any], facts: Facts) -> Cause:
     )
 
 
-def _holds(condition: Mapping[str, Any], fact: Fact) -> bool | None:
+def holds(condition: Mapping[str, Any], fact: Fact) -> bool | None:
+    """Return whether a condition holds of its fact; None if the fact is unknown."""
     value = fact.value
     if value is None:
         return None

@@ -1,0 +1,1 @@
+"""Operate servers: watch, diagnose, remedy, verify, escalate (loop.py)."""

@@ -1,0 +1,140 @@
+"""What the machine of a server does: the server's processes against all others. Nothing here asks the server."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+# For so long the processors are watched in a diagnosis: the kernel's counters advance by 10 ms.
+SECONDS = 1.0
+# How memory grows is looked at over so many samples of the loop.
+_SAMPLES = 60
+
+
+@dataclass(frozen=True)
+class Processors:
+    """Shares of all processors, 0 to 1: what the server's processes took, and others, with the names of the busiest."""
+
+    own: float
+    others: float
+    names: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Growth:
+    """How the memory grew since the first sample, in bytes: the server's, and that of the process that grew most."""
+
+    seconds: float
+    own: int
+    others: int
+    name: str
+
+
+class Memory:
+    """The memory of processes over the last samples."""
+
+    def __init__(self, process: int) -> None:
+        self._process = process
+        self._samples: deque[tuple[float, Mapping[int, tuple[str, int]], set[int]]] = deque(maxlen=_SAMPLES)
+
+    def look(self) -> None:
+        """Take a sample."""
+        found = {one.pid: (one.info["name"], one.info["memory_info"].rss) for one in _all(("name", "memory_info"))}
+        self._samples.append((time.monotonic(), found, own_processes(self._process)))
+
+    @property
+    def growth(self) -> Growth | None:
+        """How it grew; None before the second sample."""
+        if len(self._samples) < 2:
+            return None
+        (begun, before, was_own), (ended, after, is_own) = self._samples[0], self._samples[-1]
+        grown = {
+            pid: (name, rss - (before[pid][1] if pid in before else 0))
+            for pid, (name, rss) in after.items()
+            if pid not in is_own
+        }
+        name, most = max(grown.values(), key=lambda one: one[1], default=("", 0))
+        own = _total(after, is_own) - _total(before, was_own)
+        return Growth(ended - begun, own, most, name)
+
+
+def processors(process: int) -> Processors | None:
+    """Watch the processors for a second. None if the server's process cannot be seen from here."""
+    if not psutil.pid_exists(process):
+        return None
+    before, begun = _times(), time.monotonic()
+    time.sleep(SECONDS)
+    after, own = _times(), own_processes(process)
+    whole = (time.monotonic() - begun) * (psutil.cpu_count() or 1)
+    took = {
+        pid: (name, max(0.0, seconds - before.get(pid, (name, 0.0))[1]) / whole)
+        for pid, (name, seconds) in after.items()
+    }
+    mine = sum(share for pid, (_, share) in took.items() if pid in own)
+    others = sorted(
+        ((share, name) for pid, (name, share) in took.items() if pid not in own and pid != os.getpid()),
+        reverse=True,
+    )
+    return Processors(mine, sum(share for share, _ in others), [name for share, name in others[:3] if share > 0.05])
+
+
+def own_processes(process: int) -> set[int]:
+    """Return the ids of a server's process and of all that it started."""
+    try:
+        server = psutil.Process(process)
+        return {process, *(child.pid for child in server.children(recursive=True))}
+    except psutil.Error:
+        return {process}
+
+
+def pressure(resource: str, proc: Path = Path("/proc")) -> float | None:
+    """Return the share of the last 10 s in which some process waited for cpu, io or memory; None if unknown."""
+    try:
+        words = (proc / "pressure" / resource).read_text("ascii").split()
+        return float(words[1].removeprefix("avg10=")) / 100
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def faults(process: int) -> int:
+    """Return how many pages a server's processes have waited for the disk for."""
+    count = 0
+    for pid in own_processes(process):
+        try:
+            fields = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()
+            count += int(fields[9])  # majflt, proc(5)
+        except (OSError, IndexError, ValueError):
+            continue  # it has ended, or there is no /proc
+    return count
+
+
+def free_bytes(folder: str | None = None) -> int | None:
+    """Return the free bytes on the disk of a folder, by default of the temporary one."""
+    try:
+        return shutil.disk_usage(folder or tempfile.gettempdir()).free
+    except OSError:
+        return None
+
+
+def _all(fields: Sequence[str]) -> list[psutil.Process]:
+    found = psutil.process_iter(fields)
+    return [one for one in found if all(one.info[field] is not None for field in fields)]
+
+
+def _times() -> dict[int, tuple[str, float]]:
+    return {
+        one.pid: (one.info["name"], one.info["cpu_times"].user + one.info["cpu_times"].system)
+        for one in _all(("name", "cpu_times"))
+    }
+
+
+def _total(sample: Mapping[int, tuple[str, int]], pids: set[int]) -> int:
+    return sum(sample[pid][1] for pid in pids if pid in sample)
