@@ -37,6 +37,7 @@ VERBS = [
     "history",
     "profile",
     "diagnose",
+    "operate",
     "compare",
     "recommend",
     "inspect",

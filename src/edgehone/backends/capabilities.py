@@ -133,7 +133,7 @@ class EngineBackend(Protocol):
 class ServingSettings(Protocol):
     """A backend whose engine has settings that matter only while it serves (core side).
 
-    They reach `open_engine` in its settings. An operator may change them, and the tunable ones, while a bundle is served.
+    They reach `open_engine` in its settings. An operator may change them and the tunable ones while a bundle is served.
     """
 
     def serving_settings(self, recipe: Recipe) -> Sequence[TunableSetting]:

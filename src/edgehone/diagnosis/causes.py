@@ -66,11 +66,11 @@ def judged(entry: Mapping[str, Any], facts: Facts) -> Cause:
     """Judge one entry by the facts."""
     held = [holds(condition, facts[condition["fact"]]) for condition in entry["when"]]
     # One condition that does not hold excludes the cause, even if other facts are unknown.
-    holds = False if False in held else None if None in held else True
+    found = False if False in held else None if None in held else True
     return Cause(
         entry["name"],
         entry["symptom"],
-        holds,
+        found,
         _filled(entry["says"], facts),
         entry["source"],
         tuple(_evidence(condition, facts[condition["fact"]]) for condition in entry["when"]),

@@ -1,87 +1,69 @@
 """Whether a remedy helped: what is measured after it against what was measured before, judged again and again.
 
-Each measurement after the remedy either is better than most of those before it or not. If the remedy changed nothing,
-that happens about as often as it did before. A gambler who bets on "better" then does not win: his wealth is a test
-martingale, and the chance that it ever reaches 1 / alpha is at most alpha (Ville's inequality), however often it is
-looked at. Mixing several stakes makes it grow whatever the size of the effect (../shared: mixture of 7 bets).
-
-    Waudby-Smith, Ramdas: Estimating means of bounded random variables by betting. JRSS B, 2023.
+A measurement is bad if it is beyond a cut, which is chosen from the first third of those before the remedy: between how
+it was and how it should be. The shares of bad ones before and after are compared by `drift.effect`, whose verdict is
+wrong with a probability of at most ALPHA, however often one looks. Measurements are of whole intervals between two
+looks, so that requests may depend on each other within one.
 """
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
-# The chance that a remedy without any effect is kept.
+from edgehone.drift.effect import Effect, Verdict
+
 ALPHA = 0.05
-# It must improve the median by this share at least: a smaller effect is not worth a changed server.
+# A share of bad intervals that is lower by less is no improvement worth a changed server.
+MARGIN = 0.25
+# Times must be shorter by this share of their median to count as better.
 LEAST_GAIN = 0.05
-# So few measurements before it say too little.
-LEAST = 5
-_STAKES = (0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.9)  # shares of the largest possible stake
+# The fewest measurements before a remedy, and the smallest share of bad ones among them.
+LEAST, LEAST_BAD = 8, 0.3
 
 
-@dataclass
-class Effect:
-    """The evidence that a remedy helped. Values are "lower is better"."""
+class Judged:
+    """The evidence that a remedy helped. Lower measurements are better."""
 
-    before: Sequence[float]
-    after: list[float] = field(default_factory=list)
-    _wealth: list[float] = field(default_factory=lambda: [1.0] * len(_STAKES))
+    def __init__(self, before: Sequence[float], limit: float | None) -> None:
+        """`limit` is where the measurements should be; None for times, which should only become shorter."""
+        first = before[: max(1, len(before) // 3)]
+        self.cut = cut_of(first, limit) if before else 0.0
+        self._before, self._after = list(before[len(first) :]), list[float]()
+        self._effect = Effect(MARGIN, ALPHA)
+        for value in self._before:
+            self._effect.before(value > self.cut)
+
+    @property
+    def can_tell(self) -> bool:
+        """Whether an improvement could be seen: enough measurements before it, and enough bad ones."""
+        bad = sum(value > self.cut for value in self._before)
+        return len(self._before) >= LEAST - LEAST // 3 and bad >= LEAST_BAD * len(self._before)
 
     def add(self, value: float) -> None:
         """Add a measurement after the remedy."""
-        self.after.append(value)
-        if len(self.before) < LEAST:
-            return
-        chance = self.chance
-        won = 1.0 if value < self.threshold else 0.0
-        for index, stake in enumerate(_STAKES):
-            # The largest stake that cannot lose everything is 1 / chance.
-            self._wealth[index] *= 1 + stake / chance * (won - chance)
+        self._after.append(value)
+        self._effect.after(value > self.cut)
 
     @property
-    def threshold(self) -> float:
-        """What a value must be below to count as better: the median before the remedy, less the least gain."""
-        middle = statistics.median(self.before)
-        return middle - LEAST_GAIN * abs(middle)
-
-    @property
-    def chance(self) -> float:
-        """How often a value is better if the remedy does nothing, at most: the share before it, and its uncertainty.
-
-        The share of n measurements is off by less than sqrt(log(1 / 0.2) / 2n) in four of five cases (Hoeffding).
-        """
-        count = len(self.before)
-        share = sum(value < self.threshold for value in self.before) / count
-        return min(0.95, share + math.sqrt(math.log(5) / (2 * count)))
-
-    @property
-    def wealth(self) -> float:
-        """The evidence: the mean wealth of the gamblers."""
-        return sum(self._wealth) / len(self._wealth)
-
-    @property
-    def helped(self) -> bool:
-        """Whether the evidence is enough."""
-        return self.wealth >= 1 / ALPHA
-
-    @property
-    def hopeless(self) -> bool:
-        """Whether so little is better that more measurements would hardly change it."""
-        return len(self.after) >= 2 * LEAST and self.wealth < ALPHA
+    def verdict(self) -> Verdict:
+        """Return the verdict on the measurements so far."""
+        return self._effect.verdict
 
     def __str__(self) -> str:
-        """Return the figures in words."""
-        if not self.after:
-            return "nothing was measured after it"
-        if len(self.before) < LEAST:
-            return f"only {len(self.before)} measurements before it, which say too little"
-        was, now = statistics.median(self.before), statistics.median(self.after)
+        """Return the verdict with its figures."""
+        if not self._after or not self._before:
+            return f"{len(self._before)} measurements before it and {len(self._after)} after it tell nothing"
+        was, now = statistics.median(self._before), statistics.median(self._after)
+        shares = [sum(value > self.cut for value in part) / len(part) for part in (self._before, self._after)]
         return (
-            f"the median was {abs(was):.4g} in {len(self.before)} measurements before it and is {abs(now):.4g} "
-            f"in {len(self.after)} after it; evidence {self.wealth:.3g} of the {1 / ALPHA:.0f} that are needed"
+            f"median {abs(was):.4g} before it and {abs(now):.4g} after it; beyond {abs(self.cut):.4g} were "
+            f"{shares[0]:.0%} of {len(self._before)} measurements before it and {shares[1]:.0%} of {len(self._after)} "
+            "after it"
         )
+
+
+def cut_of(first: Sequence[float], limit: float | None) -> float:
+    """Return beyond what a measurement is bad: half way to the limit, or a little less than what it was."""
+    middle = statistics.median(first)
+    return middle - LEAST_GAIN * abs(middle) if limit is None else (middle + limit) / 2

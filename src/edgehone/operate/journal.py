@@ -90,7 +90,7 @@ class Journal:
 
     def __init__(self, folder: Path, url: str) -> None:
         """Open it, or make it. Raises InputError if it is another server's, SetupError if it cannot be written."""
-        self._file = folder / NAME
+        self.folder, self._file = folder, folder / NAME
         with _told(self._file):
             self._database = open_database(self._file, _MIGRATIONS)
             self._database.execute("pragma synchronous = full")
@@ -136,6 +136,12 @@ class Journal:
             rows = self._database.execute("select id from incidents where closed is null order by id")
             return [self._incident(row[0]) for row in rows.fetchall()]
 
+    def incidents(self) -> list[Incident]:
+        """Return all incidents."""
+        with _told(self._file):
+            rows = self._database.execute("select id from incidents order by id")
+            return [self._incident(row[0]) for row in rows.fetchall()]
+
     def begin(self, incident: int, name: str, plan: Mapping[str, Any], sample: Mapping[str, Any]) -> Tried:
         """Write down a remedy that is about to be done. Raises SetupError if another one is in flight."""
         row = (incident, name, json.dumps(plan), json.dumps(sample), _now(), _seconds())
@@ -166,7 +172,9 @@ class Journal:
     def tried(self, incident: int) -> list[Tried]:
         """Return the remedies of an incident, in the order in which they were begun."""
         with _told(self._file):
-            rows = self._database.execute("select id from remedies where incident = ? order by id", (incident,))
+            rows = self._database.execute(
+                "select id from remedies where incident = ? order by id", (incident,)
+            )
             return [self._tried(row[0]) for row in rows.fetchall()]
 
     def begun_since(self, at: float) -> int:
@@ -211,7 +219,8 @@ class Journal:
             if row is not None and row[0] == text:
                 return False
             database.execute(
-                "insert into seen (at, model, body, mine) values (?, ?, ?, ?)", (_seconds(), model, text, mine)
+                "insert into seen (at, model, body, mine) values (?, ?, ?, ?)",
+                (_seconds(), model, text, mine),
             )
             return True
 
@@ -244,7 +253,7 @@ class Journal:
     def _events(self, where: str, value: int | None) -> list[Event]:
         query = f"select seq, at, incident, kind, says, detail from events {where} order by seq"
         rows = self._database.execute(query, (value,)).fetchall()
-        return [Event(*row[:5], json.loads(row[5])) for row in rows]
+        return [Event(row[0], row[1], row[2], row[3], row[4], json.loads(row[5])) for row in rows]
 
 
 @contextmanager
@@ -255,7 +264,9 @@ def _told(file: Path) -> Iterator[None]:
         raise SetupError(f"another remedy is in flight in {file}: {error}") from error
     except sqlite3.Error as error:
         hint = "free some space" if "full" in str(error) else "give another --state DIR"
-        raise SetupError(f"the journal {file} cannot be used: {error}; nothing is changed", hint=hint) from error
+        raise SetupError(
+            f"the journal {file} cannot be used: {error}; nothing is changed", hint=hint
+        ) from error
 
 
 def _now() -> str:

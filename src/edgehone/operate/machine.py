@@ -47,7 +47,9 @@ class Memory:
 
     def look(self) -> None:
         """Take a sample."""
-        found = {one.pid: (one.info["name"], one.info["memory_info"].rss) for one in _all(("name", "memory_info"))}
+        found = {
+            one.pid: (one.info["name"], one.info["memory_info"].rss) for one in _all(("name", "memory_info"))
+        }
         self._samples.append((time.monotonic(), found, own_processes(self._process)))
 
     @property
@@ -83,7 +85,9 @@ def processors(process: int) -> Processors | None:
         ((share, name) for pid, (name, share) in took.items() if pid not in own and pid != os.getpid()),
         reverse=True,
     )
-    return Processors(mine, sum(share for share, _ in others), [name for share, name in others[:3] if share > 0.05])
+    return Processors(
+        mine, sum(share for share, _ in others), [name for share, name in others[:3] if share > 0.05]
+    )
 
 
 def own_processes(process: int) -> set[int]:
@@ -124,7 +128,7 @@ def free_bytes(folder: str | None = None) -> int | None:
         return None
 
 
-def _all(fields: Sequence[str]) -> list[psutil.Process]:
+def _all(fields: tuple[str, ...]) -> list[psutil.Process]:
     found = psutil.process_iter(fields)
     return [one for one in found if all(one.info[field] is not None for field in fields)]
 

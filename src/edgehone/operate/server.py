@@ -88,7 +88,9 @@ class Server:
 
         Returns what it then serves. Raises Declined if it is refused, Unreachable.
         """
-        return self._told("POST", "/admin/bundles", {**body, "expected": expected}, CHANGE_SECONDS)
+        asked = {**body, "expected": expected}
+        found: Mapping[str, Any] = self._told("POST", "/admin/bundles", asked, CHANGE_SECONDS)
+        return found
 
     def lease(self, operator: str, seconds: float) -> None:
         """Take or renew the right to operate it; 0 s gives it back. Raises Declined if another program has it."""
@@ -129,7 +131,9 @@ class Server:
             answer = connection.getresponse()
             return answer.status, answer.read()
         except (OSError, http.client.HTTPException) as error:
-            raise Unreachable(f"{self.url} does not answer: {error}", hint="is edgehone serve running?") from error
+            raise Unreachable(
+                f"{self.url} does not answer: {error}", hint="is edgehone serve running?"
+            ) from error
         finally:
             connection.close()
 
@@ -138,7 +142,9 @@ def _trusted(authority: Path | None) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cafile=authority)
     except (OSError, ssl.SSLError) as error:
-        raise InputError(f"--ca {authority} holds no certificates: {error}", hint="give a PEM file") from error
+        raise InputError(
+            f"--ca {authority} holds no certificates: {error}", hint="give a PEM file"
+        ) from error
 
 
 def _message(answer: bytes) -> str:

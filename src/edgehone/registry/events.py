@@ -17,8 +17,9 @@ from edgehone.registry.database import now
 from edgehone.registry.schema import EVENTS, REGISTRY
 
 # push: a version was registered. alias, rollback: an alias was moved. drop: an alias was removed. copy: a version was
-# pushed to another registry. remove: a version's files were given up.
-Kind = Literal["push", "alias", "rollback", "drop", "copy", "remove"]
+# pushed to another registry. remove: a version's files were given up. operate: a step of `edgehone operate` on a server
+# of the version; it changes nothing in the registry.
+Kind = Literal["push", "alias", "rollback", "drop", "copy", "remove", "operate"]
 
 
 @dataclass(frozen=True, kw_only=True)

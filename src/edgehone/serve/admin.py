@@ -174,6 +174,7 @@ class Admin:
             "process": os.getpid(),
             "threads": machine.threads,
             "physical_cores": machine.physical_cores,
+            "logical_cores": machine.logical_cores,
             "unload_after": self._models.unload_after,
             "operator": self._lease.holder,
         }

@@ -56,6 +56,7 @@ def line(event: Event) -> str:
         "drop": f"{event.name}:{event.alias} {came} → none",
         "copy": f"copy {version} {detail.get('to') or detail.get('from')}",
         "remove": f"remove {version}",
+        "operate": f"operate {version} ({detail.get('step')})",
     }.get(event.kind, event.kind)
     why = f": {detail['why']}" if detail.get("why") else ""
     return f"{event.seq:>5}  {event.at[:19].replace('T', ' ')}  {event.by}  {what}{why}"

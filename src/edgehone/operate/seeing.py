@@ -1,0 +1,102 @@
+"""Gather what is seen of a server and its machine for a diagnosis."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from edgehone.core.errors import EdgehoneError
+from edgehone.diagnosis.facts import Facts
+from edgehone.operate import machine
+from edgehone.operate.control_group import Group, group_of
+from edgehone.operate.facts import Seen, facts_of
+from edgehone.operate.journal import Journal
+from edgehone.operate.server import Look, Server
+from edgehone.operate.watching import Watcher
+
+# Memory is sampled so often, in seconds; a sample reads the numbers of every process.
+_MEMORY_SECONDS = 10.0
+
+
+class Eyes:
+    """What was seen of one server's machine over time."""
+
+    def __init__(self, times: float) -> None:
+        self._every = _MEMORY_SECONDS / times
+        self._memory: machine.Memory | None = None
+        self._process: int | None = None
+        self._sampled = 0.0
+        self._clocks: tuple[float, float] | None = None
+        self.clock_jump_s = 0.0
+
+    def look(self, process: int | None) -> None:
+        """Look at the clock, and now and then at the memory of the server's process."""
+        wall, steady = time.time(), time.monotonic()
+        if self._clocks is not None:
+            jump = (wall - self._clocks[0]) - (steady - self._clocks[1])
+            # NTP slews by less than a thousandth; a frozen process sees both clocks go on.
+            if abs(jump) > abs(self.clock_jump_s) / 2:
+                self.clock_jump_s = jump
+        self._clocks = wall, steady
+        if process != self._process:
+            self._process, self._memory = process, machine.Memory(process) if process else None
+        if self._memory and steady - self._sampled >= self._every:
+            self._sampled = steady
+            self._memory.look()
+
+    @property
+    def growth(self) -> machine.Growth | None:
+        """How the memory grew."""
+        return self._memory.growth if self._memory else None
+
+
+def diagnose_facts(
+    name: str | None, server: Server, look: Look | None, watcher: Watcher, eyes: Eyes, journal: Journal
+) -> tuple[Facts, Group | None]:
+    """Return the facts about a model, or about the server, and its control group. It takes one to three seconds."""
+    told: Mapping[str, Any] = look.server if look else {}
+    process = told.get("process")
+    faults, begun = (machine.faults(process), time.monotonic()) if process else (0, 0.0)
+    processors = machine.processors(process) if process else None
+    group = group_of(process) if process else None
+    per_s = (machine.faults(process) - faults) / (time.monotonic() - begun) if process else None
+    gauges = watcher.gauges(name)
+    free = [one for one in (machine.free_bytes(), gauges.get("free_bytes")) if one is not None]
+    seen = Seen(
+        model=look.models.get(name) if look and name else None,
+        server=told,
+        watch=_watch(server, name),
+        up=watcher.up,
+        metrics=gauges,
+        recent=watcher.recent(name),
+        processors=processors,
+        growth=eyes.growth,
+        faults_per_s=per_s,
+        io_pressure=machine.pressure("io"),
+        free_bytes=round(min(free)) if free else None,
+        clock_jump_s=eyes.clock_jump_s,
+        changed=_changed(journal, name),
+        group=group,
+    )
+    return facts_of(seen), group
+
+
+def _watch(server: Server, name: str | None) -> Mapping[str, Any]:
+    try:
+        told = server.watch()
+    except EdgehoneError:
+        return {}
+    found = (told or {}).get("models", {}).get(name)
+    return found if isinstance(found, Mapping) else {}
+
+
+def _changed(journal: Journal, name: str | None) -> tuple[float, str] | None:
+    """Return how long ago someone else changed how a model is served, and what they changed."""
+    ways = journal.ways(name) if name else []
+    for (_, before, _), (at, after, mine) in zip(reversed(ways[:-1]), reversed(ways[1:]), strict=True):
+        if not mine:
+            keys = sorted(key for key in after if after[key] != before.get(key))
+            says = "; ".join(f"{key}: {before.get(key)} → {after[key]}" for key in keys)
+            return max(0.0, time.time() - at), says
+    return None
