@@ -27,7 +27,7 @@ def test_every_entry_can_be_judged_and_filled(finished: Finished) -> None:
         assert entry["symptom"] in causes.SYMPTOMS
         assert {condition["fact"] for condition in entry["when"]} <= set(about)
         assert all({"above", "below", "is", "in"} & set(condition) for condition in entry["when"])
-        judged = causes._judged(entry, about)
+        judged = causes.judged(entry, about)
         assert judged.remedies and judged.source
         for remedy in judged.remedies:
             assert "{" not in f"{remedy.says}{remedy.command}{judged.says}"
@@ -51,7 +51,7 @@ def test_every_symptom_has_causes_of_bundles() -> None:
     ],
 )
 def test_conditions(condition: dict[str, object], value: float | str | None, held: bool | None) -> None:
-    assert causes._holds(condition, Fact(value, None if value is not None else "why")) is held
+    assert causes.holds(condition, Fact(value, None if value is not None else "why")) is held
 
 
 def test_one_broken_condition_excludes_whatever_is_not_known() -> None:
@@ -59,9 +59,9 @@ def test_one_broken_condition_excludes_whatever_is_not_known() -> None:
         "name": "x", "symptom": "slow", "says": "{a}", "source": "s",
         "when": [{"fact": "a", "is": 1}, {"fact": "b", "above": 0}],
     }  # fmt: skip
-    assert causes._judged(entry, {"a": Fact(2), "b": Fact(None, "?")}).found is False
-    assert causes._judged(entry, {"a": Fact(1), "b": Fact(None, "?")}).found is None
-    found = causes._judged(entry, {"a": Fact(1), "b": Fact(1.5)})
+    assert causes.judged(entry, {"a": Fact(2), "b": Fact(None, "?")}).found is False
+    assert causes.judged(entry, {"a": Fact(1), "b": Fact(None, "?")}).found is None
+    found = causes.judged(entry, {"a": Fact(1), "b": Fact(1.5)})
     assert found.found is True and found.says == "1" and found.evidence[1] == "b = 1.5 (condition: above 0)"
 
 

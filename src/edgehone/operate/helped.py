@@ -16,10 +16,10 @@ from edgehone.drift.effect import Effect, Verdict
 ALPHA = 0.05
 # A share of bad intervals that is lower by less is no improvement worth a changed server.
 MARGIN = 0.25
-# Times must be shorter by this share of their median to count as better.
-LEAST_GAIN = 0.05
+# Times must be shorter by this share of their median to count as better: most before it must not.
+LEAST_GAIN = 0.2
 # The fewest measurements before a remedy, and the smallest share of bad ones among them.
-LEAST, LEAST_BAD = 8, 0.3
+LEAST, LEAST_BAD = 12, 0.5
 
 
 class Judged:
@@ -64,6 +64,6 @@ class Judged:
 
 
 def cut_of(first: Sequence[float], limit: float | None) -> float:
-    """Return beyond what a measurement is bad: half way to the limit, or a little less than what it was."""
+    """Return beyond what a measurement is bad: half way to the limit, or clearly less than it was."""
     middle = statistics.median(first)
     return middle - LEAST_GAIN * abs(middle) if limit is None else (middle + limit) / 2
