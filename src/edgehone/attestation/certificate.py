@@ -12,6 +12,7 @@ from edgehone.bundle.schema import (
     CERTIFICATE_PAGE,
     CERTIFICATION,
     CHECKS,
+    DRIFT_REFERENCE,
     SIGNATURE,
     VERDICTS,
 )
@@ -21,6 +22,7 @@ __all__ = [
     "ADDED",
     "BILL_OF_MATERIALS",
     "CERTIFICATE",
+    "DRIFT_REFERENCE",
     "EVIDENCE",
     "PAGE",
     "SIGNATURE",

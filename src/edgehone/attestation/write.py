@@ -16,6 +16,7 @@ from edgehone.attestation.certificate import (
     ADDED,
     BILL_OF_MATERIALS,
     CERTIFICATE,
+    DRIFT_REFERENCE,
     EVIDENCE,
     PAGE,
     SIGNATURE,
@@ -59,12 +60,18 @@ def subject_of(bundle: Path) -> Subject:
 
 
 def certify_bundle(
-    bundle: Path, certificate: Certificate, evidence: Mapping[str, Any], key: SigningKey | None
+    bundle: Path,
+    certificate: Certificate,
+    evidence: Mapping[str, Any],
+    key: SigningKey | None,
+    *,
+    drift: Any = None,
 ) -> None:
     """Add to a bundle its certificate, in the place of an older one, and sign it.
 
     `evidence` maps the paths that checks name as theirs ("certification/latency.json") to what is written there as
-    JSON; text and bytes are written as they are. Without a key the bundle has a certificate, but no signed verdicts and
+    JSON; text and bytes are written as they are. `drift` is the content of drift-reference.json (None: there is none),
+    what drift detection compares requests with. Without a key the bundle has a certificate, but no signed verdicts and
     no signature. Raises InputError as `subject_of` does, and if the certificate is about another bundle or names
     evidence that is not given; SetupError when the bundle's folder cannot be written. The bundle then stays as it was.
     """
@@ -80,6 +87,8 @@ def certify_bundle(
         shutil.rmtree(staged, ignore_errors=True)
         copy_bundle(target, staged, without=ADDED)
         writing = _Writing(staged, digests)
+        if drift is not None:
+            writing.write(DRIFT_REFERENCE, _encoded(drift))
         _fill(writing, opened, certificate, evidence)
         if key is not None:
             _sign(writing, opened, key, target.name)

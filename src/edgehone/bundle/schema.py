@@ -21,10 +21,13 @@ SCHEMA: Final = 1
 CERTIFICATE: Final = "certificate.json"
 CERTIFICATE_PAGE: Final = "certificate.html"
 BILL_OF_MATERIALS: Final = "bom.cdx.json"
+DRIFT_REFERENCE: Final = "drift-reference.json"
 CHECKS: Final = "certification"  # a folder with the evidence of the checks
 VERDICTS: Final = "verdicts.sigstore.json"
 SIGNATURE: Final = "signature.sigstore.json"
-CERTIFICATION: Final = (CERTIFICATE, CERTIFICATE_PAGE, BILL_OF_MATERIALS, CHECKS, VERDICTS, SIGNATURE)
+CERTIFICATION: Final = (
+    CERTIFICATE, CERTIFICATE_PAGE, BILL_OF_MATERIALS, DRIFT_REFERENCE, CHECKS, VERDICTS, SIGNATURE,
+)  # fmt: skip
 # The keys of the recipe that are needed to run the artifact.
 _RECIPE: Mapping[str, Any] = {"backend": str, "name": str, "settings": Mapping[str, Any]}
 

@@ -18,7 +18,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from edgehone.attestation.certificate import CERTIFICATE, EVIDENCE, SIGNATURE, Certificate, CheckResult
+from edgehone.attestation.certificate import (
+    CERTIFICATE,
+    DRIFT_REFERENCE,
+    EVIDENCE,
+    SIGNATURE,
+    Certificate,
+    CheckResult,
+)
 from edgehone.attestation.errors import NotVerified
 from edgehone.attestation.keys import SigningKey
 from edgehone.attestation.verify import verify_bundle
@@ -29,6 +36,7 @@ from edgehone.certify.approval import approve
 from edgehone.certify.check import Check
 from edgehone.certify.checklist import Answer
 from edgehone.certify.checks import checks_for
+from edgehone.certify.drift_reference import drift_reference
 from edgehone.certify.found import Found, Skipped
 from edgehone.certify.monitoring import monitoring
 from edgehone.certify.profile import Profile
@@ -65,7 +73,7 @@ def certify(path: Path, options: Options, say: Say) -> Certificate:
         subject = Subject(bundle, options.profile, options.sources, work, say)
         _check_sources(subject)
         results, evidence = _made(subject, checks_for(bundle.manifest.kind), say)
-        watch = monitoring(subject)
+        watch, drift = monitoring(subject), drift_reference(subject)
     now = datetime.now(UTC).isoformat(timespec="seconds")
     watch["checked"] = now
     filled = checklist.filled(results, watch, answers)
@@ -86,7 +94,7 @@ def certify(path: Path, options: Options, say: Say) -> Certificate:
         decision=about.decision,
         versions={subject.backend: dict(subject.env.versions)},
     )
-    certify_bundle(path, certificate, evidence, options.key)
+    certify_bundle(path, certificate, evidence, options.key, drift=json.dumps(drift.to_json()).encode())
     return certificate
 
 
@@ -116,7 +124,8 @@ def amend(path: Path, answers: Mapping[str, Answer], key: SigningKey | None) -> 
     )
     folder = path / EVIDENCE
     evidence = {f"{EVIDENCE}/{one.name}": one.read_bytes() for one in sorted(folder.iterdir())}
-    certify_bundle(path, certificate, evidence, key)
+    drift = (path / DRIFT_REFERENCE).read_bytes() if (path / DRIFT_REFERENCE).is_file() else None
+    certify_bundle(path, certificate, evidence, key, drift=drift)
     return certificate
 
 

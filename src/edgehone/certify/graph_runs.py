@@ -46,6 +46,10 @@ class GraphRuns:
     candidate: JobResult
     roles: Sequence[OutputRole]
 
+    def outputs(self, case: str) -> Mapping[str, Array]:
+        """Return the candidate's outputs by name."""
+        return _outputs(self.candidate, case)
+
     def kept(self, case: str) -> Array:
         """Return for each sample the share of the original's decisions that are kept, in the worst output."""
         import numpy as np

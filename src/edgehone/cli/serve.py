@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from edgehone.attestation.keys import VerificationKey
     from edgehone.serve.admin import AdminRules
+    from edgehone.serve.drift.watching import Rules as Drift
     from edgehone.serve.served import Limits
     from edgehone.serve.server import Listening
     from edgehone.serve.settings import Settings
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 _SETTINGS = (
     "host", "port", "grpc_port", "api_key_file", "admin_key_file", "tls_cert", "tls_key", "verify_key", "revoked",
     "parallel", "max_queue", "max_batch", "batch_delay", "request_seconds", "unload_after", "state", "otlp",
+    "keep_samples", "samples_key_file",
 )  # fmt: skip
 
 EXAMPLE = """examples:
@@ -118,6 +120,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "OTEL_EXPORTER_OTLP_ENDPOINT says)",
     )
     parser.add_argument(
+        "--keep-samples",
+        type=int,
+        metavar="N",
+        help="keep the last N requests of each bundle, encrypted, for edgehone reoptimize (default: none)",
+    )
+    parser.add_argument(
+        "--samples-key-file",
+        metavar="FILE",
+        help="file of mode 600 with the key that encrypts kept samples (extra: samples)",
+    )
+    parser.add_argument(
         "--config",
         metavar="FILE",
         help="TOML file with these settings and with bundles by name (docs/serving.md)",
@@ -149,7 +162,7 @@ def run(args: argparse.Namespace) -> int:
         _check_grpc()
     listening, limits = _listening(settings), _limits(settings)
     verification = _verification(settings)
-    admin = _admin(settings, limits, verification)
+    admin, drift = _admin(settings, limits, verification), _drift(settings)
     _check_temporary_folder()
     bound = server.bind(listening)
     served = [
@@ -172,7 +185,7 @@ def run(args: argparse.Namespace) -> int:
         state_folder(settings.state) as state,
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
-        running = server.Running(settings.unload_after, admin, _watched(settings), state)
+        running = server.Running(settings.unload_after, admin, _watched(settings), state, drift)
         runner.run(
             server.serve(served, listening, bound, running, lambda text: _say(args.json, "engine", text=text))
         )
@@ -254,6 +267,18 @@ def _watched(settings: Settings) -> WatchRules:
         Price(settings.price_per_1000_tokens, settings.price_per_engine_second),
         settings.otlp,
     )
+
+
+def _drift(settings: Settings) -> Drift:
+    from edgehone.serve.drift.kept import KeepRules
+    from edgehone.serve.drift.model_watch import DriftRules
+    from edgehone.serve.drift.sealed import read_key
+    from edgehone.serve.drift.watching import Rules
+
+    keep = None
+    if settings.keep_samples and settings.samples_key_file:
+        keep = KeepRules(settings.keep_samples, read_key(Path(settings.samples_key_file)))
+    return Rules(DriftRules(settings.drift_requests, settings.drift_alpha), keep)
 
 
 def _verification(settings: Settings) -> VerificationKey | None:

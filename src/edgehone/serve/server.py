@@ -7,7 +7,7 @@ import ipaddress
 import socket
 import ssl
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -19,8 +19,13 @@ from edgehone.serve.admin import Admin, AdminRules
 from edgehone.serve.admin_watch import AdminWatch
 from edgehone.serve.app import build
 from edgehone.serve.bounded import counted
+from edgehone.serve.drift.admin import AdminDrift
+from edgehone.serve.drift.observer import DriftObserver
+from edgehone.serve.drift.watching import Rules as Drift
+from edgehone.serve.drift.watching import add_drift
 from edgehone.serve.live_models import Models
 from edgehone.serve.measured.otlp import sender
+from edgehone.serve.operations import Operation
 from edgehone.serve.served import Served
 from edgehone.serve.watching import Watching, WatchRules, watch
 
@@ -56,13 +61,14 @@ class Listening:
 class Running:
     """After how many idle seconds models are unloaded (None: never), and by whom they can be changed (None: nobody).
 
-    `watched` says what is measured, `state` is the folder for what is kept.
+    `watched` says what is measured, `state` is the folder for what is kept, `drift` how drift is watched.
     """
 
     unload_after: float | None
     admin: AdminRules | None
     watched: WatchRules
     state: Path
+    drift: Drift = field(default_factory=Drift)
 
 
 def check_certificate(certificate: Path, private_key: Path) -> None:
@@ -111,8 +117,9 @@ async def serve(
     if sending := sender(running.watched.otlp, host, port, say):
         watching.observers.add(sending)
         watching.at_end.append(sending.end)
+    drift = add_drift(watching, models.by_name, running.drift)
     admin = Admin(models, running.admin, say) if running.admin else None
-    also = AdminWatch(models.by_name, watching, running.admin).operations() if running.admin else ()
+    also = _operators(models, watching, drift, running.admin) if running.admin else ()
     config = uvicorn.Config(
         build(models, served, listening.keys, admin, watching, also, is_local=listening.is_local),
         http=counted(watching.metrics.refused_status),
@@ -127,6 +134,16 @@ async def serve(
     )
     grpc = await _serve_grpc(models, watching, listening, say) if listening.grpc_port is not None else None
     await _Server(config, grpc).serve(sockets=[bound])
+
+
+def _operators(
+    models: Models, watching: Watching, drift: DriftObserver, rules: AdminRules
+) -> Sequence[Operation]:
+    """Return the operations beside those that change bundles."""
+    return [
+        *AdminWatch(models.by_name, watching, rules).operations(),
+        *AdminDrift(drift, rules).operations(),
+    ]
 
 
 async def _serve_grpc(

@@ -25,7 +25,8 @@ from edgehone.core.errors import InputError
 from edgehone.core.suggestions import suggest
 
 _HEADER = re.compile(r"[A-Za-z0-9-]{1,64}")
-_PATHS = ("api_key_file", "admin_key_file", "tls_cert", "tls_key", "verify_key", "revoked", "state")
+_PATHS = ("api_key_file", "admin_key_file", "tls_cert", "tls_key", "verify_key", "revoked", "state",
+          "samples_key_file")  # fmt: skip
 # The smallest and largest value of each number.
 _LIMITS: Mapping[str, tuple[float, float]] = {
     "port": (0, 65535), "grpc_port": (0, 65535), "parallel": (1, 1024), "max_queue": (0, 100_000),
@@ -36,6 +37,8 @@ _LIMITS: Mapping[str, tuple[float, float]] = {
     "most_callers": (1, 1000),
     "confidence_every": (0, 1_000_000),
     "price_per_1000_tokens": (0, 1e9), "price_per_engine_second": (0, 1e9),
+    # Fewer samples make no reference (drift/drift.toml), more are not used (drift/reference.py).
+    "drift_requests": (48, 8192), "drift_alpha": (1e-9, 0.5), "keep_samples": (8, 100_000),
 }  # fmt: skip
 
 
@@ -51,6 +54,8 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
     Times are in seconds, but `batch_delay` in milliseconds. `most_callers` is the number of pairs of tenant and route
     that are told apart; of one in `confidence_every` answers of language models the confidence is measured (0: none).
+    The first `drift_requests` requests become the reference of drift detection. The probability that it ever raises a
+    false alarm is at most `drift_alpha`. `keep_samples` requests of each bundle are kept, encrypted (None: none).
     """
 
     host: str = "127.0.0.1"
@@ -76,6 +81,10 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     confidence_every: int = 20
     price_per_1000_tokens: float = 0.0
     price_per_engine_second: float = 0.0
+    drift_requests: int = 500
+    drift_alpha: float = 0.01
+    keep_samples: int | None = None
+    samples_key_file: str | None = None
     bundles: dict[str, BundleSettings] = {}
 
 
@@ -139,6 +148,13 @@ def _check(settings: Settings) -> None:
     for name in ("tenant_header", "route_header"):
         if not _HEADER.fullmatch(value := getattr(settings, name)):
             raise InputError(f"{name} is {value[:80]!r}, no name of a header", hint=f'{name} = "X-Name"')
+    if bool(settings.keep_samples) != bool(settings.samples_key_file):
+        raise InputError(
+            "--keep-samples and --samples-key-file belong together",
+            hint="kept samples are encrypted: (umask 077; openssl rand -hex 32 > samples.key)",
+        )
+    if settings.keep_samples and not settings.state:
+        raise InputError("--keep-samples needs a folder to keep them in", hint="add --state DIR")
     if settings.revoked and not settings.verify_key:
         raise InputError("--revoked needs --verify-key", hint="give both, or none")
 

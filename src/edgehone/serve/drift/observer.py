@@ -1,0 +1,175 @@
+"""The observer that watches each model for drift, with its metrics and its state on the disk."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from edgehone.core.errors import InputError
+from edgehone.serve.drift.evaluated import Evaluated, read_evaluated
+from edgehone.serve.drift.model_watch import KINDS, DriftRules, ModelWatch
+from edgehone.serve.drift.samples import samples_of
+from edgehone.serve.drift.store import Snapshot, Store
+from edgehone.serve.drift.told import told
+from edgehone.serve.model import Model
+from edgehone.serve.observation import Feedback, Observation
+
+Say = Callable[[str], None]
+# A server that is killed loses the evidence of so many seconds at most.
+_WRITE_SECONDS = 5.0
+
+
+class Watched:
+    """A served bundle that is watched, and what of its state is on the disk."""
+
+    def __init__(self, model: Model, watch: ModelWatch) -> None:
+        self.watch = watch
+        self.manifest = model.served.bundle.manifest.digest
+        self.axes: Mapping[str, int | None] = model.served.bundle.manifest.axes.get("inputs", {})
+        self.written = watch.requests
+        self.reference_written = watch.traffic is not None
+
+
+class DriftObserver(Collector):
+    """An observer and its metrics. `models` are those that are served now."""
+
+    def __init__(self, models: Mapping[str, Model], state: Path, rules: DriftRules, say: Say) -> None:
+        self._models, self._rules, self._say = models, rules, say
+        self._store = Store(state)
+        self._watched: dict[str, Watched] = {}
+        self.problem: str | None = None  # why the state could not be written
+
+    def observe(self, seen: Observation) -> None:
+        """Take a request."""
+        if watched := self._of(seen.model):
+            watched.watch.observe(samples_of(seen, watched.axes))
+
+    def feedback(self, seen: Feedback) -> None:
+        """Take what a client says of an answer."""
+        if seen.correct is not None and (watched := self._of(seen.model)):
+            watched.watch.label(seen.correct)
+
+    def about(self, name: str) -> dict[str, Any] | None:
+        """Return what GET /admin/watch tells of a model."""
+        watched = self._of(name)
+        return None if watched is None else {**told(watched.watch), "not_written": self.problem}
+
+    def approve(self, name: str, why: str) -> None:
+        """Begin anew, with the traffic from now on as the reference, whatever the evaluation says of it.
+
+        Raises KeyError for a model that is not served.
+        """
+        model = self._models[name]
+        evaluated = self._evaluated(model)
+        digest = model.served.bundle.manifest.digest
+        self._watched[name] = Watched(model, ModelWatch(digest, evaluated, self._rules, approved=why))
+        self._watched[name].written = -1
+
+    def collect(self) -> Iterable[Metric]:
+        """Return the metrics."""
+        evidence = GaugeMetricFamily(
+            "edgehone_drift_log10_evidence",
+            "Evidence that requests changed, as the logarithm of an e-process, by detector; below 0: none.",
+            labels=["model", "name"],
+        )
+        alarms = GaugeMetricFamily(
+            "edgehone_drift_alarm", "1 once a detector has raised an alarm.", labels=["model", "kind"]
+        )
+        requests = GaugeMetricFamily(
+            "edgehone_drift_requests",
+            "Requests that drift detection saw of the served bundle.",
+            labels=["model"],
+        )
+        reference = GaugeMetricFamily(
+            "edgehone_drift_reference_samples",
+            "Samples in the reference of the first traffic; 0 while they are collected.",
+            labels=["model"],
+        )
+        for name in list(self._models):
+            watched = self._of(name)
+            if watched is None:
+                continue
+            watch = watched.watch
+            for detector, one in watch.evidence.items():
+                evidence.add_metric([name, detector], one.log10)
+            for kind in KINDS:
+                alarms.add_metric([name, kind], float(watch.alarm(kind)))
+            requests.add_metric([name], watch.requests)
+            reference.add_metric([name], watch.traffic.reference.samples if watch.traffic else 0)
+        return [evidence, alarms, requests, reference]
+
+    async def run(self, seconds: float = _WRITE_SECONDS) -> NoReturn:
+        """Write what changed every so many seconds."""
+        while True:
+            for name in list(self._models):
+                self._of(name)
+            await asyncio.sleep(seconds)
+            for snapshot, watched in self._snapshots():
+                written = await asyncio.to_thread(self._write, snapshot)
+                self._note(watched, snapshot, written=written)
+
+    def end(self) -> None:
+        """Write what changed since."""
+        for snapshot, watched in self._snapshots():
+            self._note(watched, snapshot, written=self._write(snapshot))
+
+    def _snapshots(self) -> list[tuple[Snapshot, Watched]]:
+        found = []
+        for name, one in self._watched.items():
+            if one.written == one.watch.requests:
+                continue
+            traffic = one.watch.traffic
+            reference = traffic.reference.to_json() if traffic and not one.reference_written else None
+            found.append((Snapshot(name, one.watch.to_json(), reference), one))
+        return found
+
+    def _write(self, snapshot: Snapshot) -> bool:
+        try:
+            self._store.write(snapshot)
+        except OSError as error:
+            if self.problem is None:
+                self._say(f"warning: the state of drift detection is not written: {error.strerror or error}")
+            self.problem = f"{error.strerror or error}"
+            return False
+        self.problem = None
+        return True
+
+    @staticmethod
+    def _note(watched: Watched, snapshot: Snapshot, *, written: bool) -> None:
+        if written:
+            watched.written = snapshot.state["requests"]
+            watched.reference_written |= snapshot.reference is not None
+
+    def _of(self, name: str) -> Watched | None:
+        """Return what watches the bundle that is served under a name now."""
+        model = self._models.get(name)
+        if model is None:
+            self._watched.pop(name, None)
+            return None
+        watched = self._watched.get(name)
+        if watched is None or watched.manifest != model.served.bundle.manifest.digest:
+            watched = self._watched[name] = self._begun(model)
+        return watched
+
+    def _begun(self, model: Model) -> Watched:
+        """Return the stored state of a bundle that was served before, else a new one."""
+        digest = model.served.bundle.manifest.digest
+        evaluated = self._evaluated(model)
+        try:
+            watch = self._store.read(model.name, digest, evaluated, self._rules)
+        except InputError as error:
+            self._say(f"warning: {model.name}: drift detection begins anew: {error.message}")
+            watch = None
+        return Watched(model, watch or ModelWatch(digest, evaluated, self._rules))
+
+    def _evaluated(self, model: Model) -> Evaluated:
+        try:
+            return read_evaluated(model.served.bundle.path)
+        except InputError as error:
+            self._say(f"warning: {model.name}: nothing is known of its evaluation: {error.message}")
+            return Evaluated(None, False, error.message)

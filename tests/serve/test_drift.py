@@ -1,0 +1,397 @@
+"""Drift of one served bundle, without a server: references, alarms, the state on the disk."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from edgehone.bundle.schema import DRIFT_REFERENCE
+from edgehone.core.errors import InputError
+from edgehone.drift import ReferenceBuilder, Sample
+from edgehone.serve.drift import features, store
+from edgehone.serve.drift.evaluated import Evaluated, read_evaluated
+from edgehone.serve.drift.model_watch import EVALUATION, TRAFFIC, DriftRules, ModelWatch
+from edgehone.serve.drift.observer import DriftObserver
+from edgehone.serve.drift.samples import as_evaluated, samples_of
+from edgehone.serve.drift.store import Snapshot, Store
+from edgehone.serve.drift.told import told
+from edgehone.serve.infer.tensor import Tensor
+from edgehone.serve.observation import Feedback, Observation
+
+RULES = DriftRules(requests=200)
+NOTHING = Evaluated(None, False, "nothing is known")
+
+
+def prompts(seed: int, mean: float = 40.0, low: int = 0, high: int = 900) -> Iterator[Sample]:
+    """Yield requests to a language model."""
+    random = np.random.default_rng(seed)
+    while True:
+        size = int(random.poisson(mean)) + 1
+        ids = (low + (high - low) * random.beta(1, 4, size)).astype(int).tolist()
+        yield Sample(ids=ids, answer_length=16, seconds=float(random.gamma(20, 0.01)))
+
+
+def images(seed: int, gain: float = 1.0) -> Iterator[Sample]:
+    """Yield requests to a graph."""
+    random = np.random.default_rng(seed)
+    while True:
+        (one,) = features.describe({"x": gain * random.normal(size=(1, 8))}, {})
+        yield Sample(
+            features=one.features, entropy=float(random.beta(2, 8)), seconds=float(random.gamma(20, 0.01))
+        )
+
+
+def evaluated(seed: int = 1, *, counts: bool = True, correct: float | None = None) -> Evaluated:
+    """What an evaluation of a graph on 400 samples knows."""
+    random, builder = np.random.default_rng(seed), ReferenceBuilder()
+    for one in _take(images(seed), 400):
+        right = None if correct is None else bool(random.random() < correct)
+        builder.add(Sample(features=one.features, entropy=one.entropy, correct=right))
+    return Evaluated(builder.build(), counts, "", features.names(["x"]))
+
+
+def _take(stream: Iterator[Sample], count: int) -> Iterator[Sample]:
+    return (next(stream) for _ in range(count))
+
+
+def feed(watch: ModelWatch, stream: Iterator[Sample], count: int) -> int | None:
+    """Give requests to a watch; return after how many an alarm came."""
+    for number in range(count):
+        watch.observe([next(stream)])
+        if watch.alarm("any"):
+            return number + 1
+    return None
+
+
+# The two references
+
+
+def test_the_first_traffic_of_a_language_model_becomes_the_reference_and_drift_raises_an_alarm() -> None:
+    watch = ModelWatch("digest", NOTHING, RULES)
+    stream = prompts(1)
+    assert feed(watch, stream, 199) is None and watch.traffic is None and watch.collected == 199
+    assert "199 of 200" in told(watch)["references"][TRAFFIC]["reason"]
+    assert feed(watch, stream, 3000) is None
+    assert watch.traffic is not None and watch.traffic.reference.samples == 200
+    found = feed(watch, prompts(2, mean=80), 2000)
+    assert found is not None and found < 400
+    assert watch.alarm("inputs") and watch.alarm("any")
+    said = told(watch)
+    assert said["alarm"] and "prompts are longer" in said["summary"] and "first traffic" in said["summary"]
+    assert said["requests"] == 199 + 3000 + found
+
+
+def test_what_differs_from_the_evaluation_of_a_language_model_is_told_and_raises_no_alarm() -> None:
+    builder = ReferenceBuilder()
+    for one in _take(prompts(3, low=5000, high=9000), 300):
+        builder.add(Sample(ids=one.ids[:8] if one.ids else None))
+    watch = ModelWatch("digest", Evaluated(builder.build(), False, "cut from a text"), RULES)
+    assert feed(watch, prompts(4), 1200) is None
+    assert watch.traffic is not None and watch.traffic.alpha == RULES.alpha
+    said = told(watch)["references"][EVALUATION]
+    assert (
+        not said["alarms"] and said["reason"] == "cut from a text" and "prompts are longer" in said["differs"]
+    )
+    assert set(watch.signals) == {TRAFFIC}
+
+
+def test_a_graph_whose_traffic_is_like_its_evaluation_is_watched_against_both() -> None:
+    watch = ModelWatch("digest", evaluated(), RULES)
+    assert feed(watch, images(5), 3000) is None
+    assert set(watch.signals) == {EVALUATION, TRAFFIC}
+    assert watch.evaluation is not None and watch.traffic is not None
+    assert watch.evaluation.alpha == watch.traffic.alpha == RULES.alpha / 2
+    assert "latency" in watch.evidence and "evaluation_latency" not in watch.evidence
+    assert "evaluation_features" in watch.evidence and "features" in watch.evidence
+
+
+def test_traffic_that_differs_from_the_evaluation_of_a_graph_raises_an_alarm_and_never_becomes_the_reference() -> (
+    None
+):
+    watch = ModelWatch("digest", evaluated(), DriftRules(requests=1000))
+    found = feed(watch, images(6, gain=2.5), 900)
+    assert found is not None and found < 200
+    for one in _take(images(7, gain=2.5), 2000):
+        watch.observe([one])
+    assert watch.traffic is None and "differ from the evaluation" in watch.refused
+    assert watch.collected == 0
+    assert "differ from the evaluation" in told(watch)["references"][TRAFFIC]["reason"]
+
+
+def test_what_an_operator_approves_becomes_the_reference_whatever_the_evaluation_says() -> None:
+    watch = ModelWatch("digest", evaluated(), RULES, approved="the new camera")
+    assert feed(watch, images(8, gain=2.5), 1500) is None
+    assert watch.traffic is not None and watch.traffic.alpha == RULES.alpha
+    said = told(watch)
+    assert said["approved"] == "the new camera" and said["references"][EVALUATION]["differs"]
+    assert feed(watch, images(9), 1000) is not None  # back to the old camera
+
+
+def test_labels_are_compared_with_the_accuracy_of_the_evaluation() -> None:
+    watch = ModelWatch("digest", evaluated(correct=0.95), RULES)
+    random = np.random.default_rng(4)
+    for right in random.random(600) < 0.95:
+        watch.label(bool(right))
+    assert not watch.alarm("any")
+    for right in random.random(800) < 0.7:
+        watch.label(bool(right))
+    assert watch.alarm("performance") and "fewer answers are right" in told(watch)["summary"]
+
+
+def test_first_traffic_that_tells_nothing_makes_no_reference() -> None:
+    watch = ModelWatch("digest", NOTHING, RULES)
+    for _ in range(400):
+        watch.observe([Sample(failed=True)])
+    assert watch.traffic is None and "make no reference" in watch.refused
+
+
+# Samples
+
+
+def observed(**more: Any) -> Observation:
+    return Observation(at=0.0, model="m", status=more.pop("status", 200), **more)
+
+
+def test_a_request_that_failed_by_the_clients_fault_tells_nothing_and_one_that_failed_by_the_servers_does() -> (
+    None
+):
+    for status in (400, 404, 413, 422, 499):
+        assert samples_of(observed(status=status, ids=[1, 2]), {}) == []
+    for status in (429, 500, 503, 504):
+        (one,) = samples_of(observed(status=status, ids=[1, 2], seconds=9.0), {})
+        assert one.failed and one.seconds is None
+
+
+def test_each_sample_of_a_batch_is_one_and_the_times_are_told_once() -> None:
+    x = np.arange(48, dtype=np.float32).reshape(12, 4)
+    found = samples_of(
+        observed(tensors={"x": Tensor.of("x", x)}, seconds=0.5, entropy=0.3, margin=0.2), {"x": 0}
+    )
+    assert len(found) == 8 and [one.seconds for one in found] == [0.5] + [None] * 7
+    assert found[3].features == pytest.approx([13.5, np.std([12, 13, 14, 15]), 12, 15, 1])
+    assert all(one.entropy is None for one in as_evaluated(found))
+    (alone,) = samples_of(observed(tensors={"x": Tensor.of("x", x[:1])}, entropy=0.3), {"x": 0})
+    assert as_evaluated([alone])[0].entropy == 0.3 and as_evaluated([alone])[0].seconds is None
+
+
+def test_samples_on_another_axis_and_texts_by_their_ids() -> None:
+    x = np.arange(24, dtype=np.float32).reshape(3, 8)
+    (first, *_) = features.describe({"x": x}, {"x": 1})
+    assert first.features == pytest.approx([8, np.std([0, 8, 16]), 0, 16, 8])
+    ids = np.array([[5, 6, 7, 0], [8, 9, 0, 0]])
+    found = features.describe({"input_ids": ids, "attention_mask": (ids > 0).astype(np.int64)}, {})
+    assert [one.ids for one in found] == [[5, 6, 7], [8, 9]] and found[0].features is None
+    assert features.describe({"state": np.zeros(3)}, {"state": None}) == []
+    assert features.names(["x", "input_ids"]) == (
+        "x mean",
+        "x deviation",
+        "x smallest",
+        "x largest",
+        "x step",
+    )
+
+
+@given(arrays.arrays(np.float32, arrays.array_shapes(min_dims=1, max_dims=4, min_side=0, max_side=5)))
+def test_any_array_is_described_without_an_error(array: Any) -> None:
+    for one in features.describe({"x": array}, {}):
+        assert one.features is not None and len(one.features) == len(features.MOMENTS)
+
+
+# The document of the certificate
+
+
+def test_what_the_evaluation_knows_is_read_as_it_was_written(tmp_path: Path) -> None:
+    before = evaluated()
+    (tmp_path / DRIFT_REFERENCE).write_text(json.dumps(before.to_json()))
+    after = read_evaluated(tmp_path)
+    assert after.reference is not None and before.reference is not None
+    assert after.reference.digest == before.reference.digest and after.features == before.features
+    assert len(json.dumps(before.to_json())) < 1_000_000
+
+
+def test_a_bundle_without_the_document_says_so(tmp_path: Path) -> None:
+    assert read_evaluated(tmp_path).reference is None and "not certified" in read_evaluated(tmp_path).reason
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", "{}", '{"format": "edgehone-evaluated/1", "reference": {}}']
+)
+def test_a_damaged_document_is_refused_by_name(tmp_path: Path, content: str) -> None:
+    (tmp_path / DRIFT_REFERENCE).write_text(content)
+    with pytest.raises(InputError):
+        read_evaluated(tmp_path)
+
+
+# The state
+
+
+def stored(tmp_path: Path, watch: ModelWatch, model: str = "m") -> Store:
+    """Write a state, with the reference of its traffic."""
+    found = Store(tmp_path)
+    found.write(
+        Snapshot(model, watch.to_json(), watch.traffic.reference.to_json() if watch.traffic else None)
+    )
+    return found
+
+
+def test_a_restarted_server_goes_on_with_the_same_evidence(tmp_path: Path) -> None:
+    watch = ModelWatch("digest", evaluated(), RULES)
+    stream = images(11)
+    feed(watch, stream, 1001)
+    after = stored(tmp_path, watch).read("m", "digest", evaluated(), RULES)
+    assert after is not None and after.requests == 1001
+    drifted = [*_take(images(12, gain=1.6), 300)]
+    for one in drifted:
+        watch.observe([one])
+        after.observe([one])
+    assert {name: one.log10 for name, one in after.evidence.items()} == {
+        name: pytest.approx(one.log10) for name, one in watch.evidence.items()
+    }
+    assert watch.alarm("any") and after.alarm("any")
+
+
+def test_another_bundle_begins_anew_and_the_earlier_one_is_continued(tmp_path: Path) -> None:
+    watch = ModelWatch("digest", NOTHING, RULES)
+    feed(watch, prompts(1), 300)
+    found = stored(tmp_path, watch)
+    assert (
+        found.read("m", "other", NOTHING, RULES) is None and found.read("n", "digest", NOTHING, RULES) is None
+    )
+    for number in range(30):
+        stored(tmp_path, ModelWatch(f"later-{number}", NOTHING, RULES))
+    assert len([*(tmp_path / store.FOLDER).glob("*.state.json")]) == 16
+    assert len([*(tmp_path / store.FOLDER).iterdir()]) <= 17
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "other", "no reference"])
+def test_a_damaged_state_is_said_and_begins_anew(tmp_path: Path, damage: str) -> None:
+    watch = ModelWatch("digest", NOTHING, RULES)
+    feed(watch, prompts(1), 300)
+    found = stored(tmp_path, watch)
+    (state,) = found.folder.glob("*.state.json")
+    (reference,) = found.folder.glob("*.reference.json")
+    if damage == "no reference":
+        reference.unlink()
+    else:
+        state.write_text({"cut": state.read_text()[:100], "empty": "", "other": "{}"}[damage])
+    said: list[str] = []
+    observer = observer_of(tmp_path, said)
+    assert observer.about("m") is not None and observer._watched["m"].watch.requests == 0
+    assert len(said) == 1 and "begins anew" in said[0]
+
+
+def served(digest: str = "digest", **axes: int) -> Any:
+    """A model as far as the observer looks at it."""
+    manifest = SimpleNamespace(digest=digest, axes={"inputs": axes})
+    return SimpleNamespace(
+        name="m", served=SimpleNamespace(bundle=SimpleNamespace(manifest=manifest, path=Path("/nowhere")))
+    )
+
+
+def observer_of(tmp_path: Path, said: list[str], models: dict[str, Any] | None = None) -> DriftObserver:
+    return DriftObserver({"m": served()} if models is None else models, tmp_path, RULES, said.append)
+
+
+def values(observer: DriftObserver, name: str) -> dict[tuple[str, ...], float]:
+    """Return a metric's values by its labels."""
+    (found,) = [one for one in observer.collect() if one.name == name]
+    return {tuple(sample.labels.values()): sample.value for sample in found.samples}
+
+
+def test_metrics_tell_the_evidence_and_the_alarms_of_each_model(tmp_path: Path) -> None:
+    said: list[str] = []
+    observer = observer_of(tmp_path, said)
+    assert values(observer, "edgehone_drift_alarm")[("m", "any")] == 0
+    stream = prompts(1)
+    for one in _take(stream, 300):
+        observer.observe(observed(ids=one.ids, seconds=one.seconds))
+    assert values(observer, "edgehone_drift_requests")[("m",)] == 300
+    assert values(observer, "edgehone_drift_reference_samples")[("m",)] == 200
+    for one in _take(prompts(2, low=5000, high=9000), 600):
+        observer.observe(observed(ids=one.ids, seconds=one.seconds))
+    alarms = values(observer, "edgehone_drift_alarm")
+    assert alarms[("m", "any")] == alarms[("m", "inputs")] == 1 and alarms[("m", "performance")] == 0
+    assert values(observer, "edgehone_drift_log10_evidence")[("m", "tokens")] > 3
+    observer.observe(Observation(at=0, model="gone", status=200, ids=[1]))
+    observer.feedback(Feedback(id="1", model="gone", correct=True))
+    observer.end()
+    assert observer_of(tmp_path, said)._watched == {} and said == []
+    again = observer_of(tmp_path, said)
+    assert values(again, "edgehone_drift_alarm")[("m", "inputs")] == 1
+
+
+def test_an_operator_begins_anew(tmp_path: Path) -> None:
+    observer = observer_of(tmp_path, [])
+    for one in _take(prompts(1), 300):
+        observer.observe(observed(ids=one.ids))
+    observer.approve("m", "a new campaign")
+    observer.end()
+    again = observer_of(tmp_path, [])
+    about = again.about("m")
+    assert about is not None and about["approved"] == "a new campaign" and about["requests"] == 0
+    with pytest.raises(KeyError):
+        observer.approve("other", "why")
+
+
+def test_a_replaced_bundle_is_watched_anew(tmp_path: Path) -> None:
+    models = {"m": served()}
+    observer = observer_of(tmp_path, [], models)
+    for one in _take(prompts(1), 50):
+        observer.observe(observed(ids=one.ids))
+    models["m"] = served("another")
+    observer.observe(observed(ids=[1, 2, 3]))
+    assert observer._watched["m"].watch.requests == 1
+    del models["m"]
+    assert observer.about("m") is None and not [*observer.collect()][2].samples
+
+
+def test_a_full_disk_is_said_once_and_leaves_the_old_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    observer = observer_of(tmp_path, said)
+    stream = prompts(1)
+    for one in _take(stream, 250):
+        observer.observe(observed(ids=one.ids))
+    observer.end()
+    before = {path.name: path.read_bytes() for path in (tmp_path / store.FOLDER).iterdir()}
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        for _ in range(3):
+            observer.observe(observed(ids=next(stream).ids))
+            observer.end()
+    assert len(said) == 1 and "No space left" in said[0]
+    about = observer.about("m")
+    assert about is not None and "No space left" in about["not_written"]
+    assert {path.name: path.read_bytes() for path in (tmp_path / store.FOLDER).iterdir()} == before
+    observer.end()
+    about = observer.about("m")
+    assert about is not None and about["not_written"] is None
+
+
+@given(st.binary(max_size=200))
+def test_no_bytes_in_the_place_of_a_state_end_the_server(content: bytes) -> None:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        found = Store(Path(folder))
+        found.folder.mkdir()
+        found._base("m", "digest").with_name(found._base("m", "digest").name + ".state.json").write_bytes(
+            content
+        )
+        observer = observer_of(Path(folder), [])
+        assert observer.about("m") is not None
