@@ -114,7 +114,7 @@ class LatencyEffect:
     """A before/after test of times by the share of requests that take longer than `limit` seconds.
 
     Shares do not depend on how long the slowest requests take, so no assumption about the tail is needed. `limit` is
-    the objective that was missed, or a quantile of what is normal; it must not be chosen from the values that are added.
+    the objective that was missed, or a quantile of what is normal; it must not be chosen from the added values.
     """
 
     def __init__(self, limit: float, margin: float = 0.1, alpha: float = 0.05, batch: int = 1) -> None:
