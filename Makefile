@@ -1,5 +1,5 @@
 # Everything a developer or CI types. The two that a newcomer needs: make demo, make test.
-.PHONY: setup demo test test-fast test-all check docs bench bench-recipes bench-search bench-mixed bench-real bench-verdict bench-serving bench-verify bench-packages bench-watching clean
+.PHONY: setup demo test test-fast test-all check docs bench bench-recipes bench-search bench-mixed bench-real bench-verdict bench-serving bench-verify bench-packages bench-watching bench-drift clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -87,6 +87,9 @@ bench-verify: setup
 bench-packages: setup
 	$(BIN)/edgehone backends install
 	$(BIN)/python -m benchmarks.packages
+
+bench-drift: setup
+	$(BIN)/python -m benchmarks.drift
 
 bench-mixed: setup
 	$(BIN)/edgehone backends install

@@ -11,8 +11,7 @@ w(b) product(b), with weights that sum to 1 and what is not started yet kept as 
 martingale with mean 1. So by Ville's inequality it EVER reaches 1/α with a probability of at most α, however long
 the traffic. An e-detector of Shiryaev-Roberts type has no such weights: its sum grows under the null, and it
 controls the average run length only (Shin, Ramdas and Rinaldo, New England Journal of Statistics in Data Science 2,
-2024). The price is a delay of ln(1/w) divided by the growth: with w(b) ~ 1/(b ln² b) 9 nats at the 300th batch, and
-18 at the millionth.
+2024). The price is a delay of ln(1/w) divided by the growth: 7 nats at the 60th batch, 18 at the millionth.
 
 Averages over bets, scores and values are again e-processes.
 """
@@ -33,7 +32,7 @@ _CONTINUOUS = 4  # up, down, wide, narrow
 
 
 @dataclass(frozen=True)
-class Tests:
+class Scores:
     """The scores and bets of all values. Arrays over (values, scores, bets) unless said otherwise."""
 
     scores: tuple[str, ...]  # the kind of each
@@ -42,7 +41,7 @@ class Tests:
     stakes: Array
 
     @classmethod
-    def of(cls, tolerances: Array, tails: Sequence[float], bets: Sequence[float]) -> Tests:
+    def of(cls, tolerances: Array, tails: Sequence[float], bets: Sequence[float]) -> Scores:
         """Return the tests for values with these tolerances."""
         names = (
             *("up", "down", "wide", "narrow"), *("high" for _ in tails), *("low" for _ in tails)
@@ -55,10 +54,16 @@ class Tests:
     def factors(self, p: Array) -> Array:
         """Return the product of the factors of a batch of p-values (values, requests); unknown ones change nothing."""
         known = ~np.isnan(p)
-        away = np.abs(2 * p - 1)
-        z = np.stack([p, 1 - p, away, 1 - away], axis=1) - self.means[:, :_CONTINUOUS, None]
-        z[np.isnan(z)] = 0.0
-        products = (1 + self.stakes[:, :_CONTINUOUS, :, None] * z[:, :, None, :]).prod(-1)
+        # Requests are the first axis, along which a product is fastest; its seven digits suffice.
+        z = np.empty((p.shape[1], *p.shape[:1], _CONTINUOUS), np.float32)
+        z[:, :, 0] = p.T
+        z[:, :, 2] = np.abs(2 * z[:, :, 0] - 1)
+        z[:, :, 1::2] = 1 - z[:, :, ::2]
+        z -= self.means[:, :_CONTINUOUS].astype(np.float32)
+        z[~known.T] = 0
+        growth = z[:, :, :, None] * self.stakes[:, :_CONTINUOUS].astype(np.float32)
+        growth += 1
+        products = np.multiply.reduce(growth, axis=0)
         tails = np.array(self.tails)[:, None]
         # NaN compares as False
         hits = np.concatenate([(p[:, None, :] > 1 - tails).sum(-1), (p[:, None, :] < tails).sum(-1)], axis=1)
@@ -117,6 +122,10 @@ _FIELDS = ("wealth", "cash", "batches", "cusum", "start")
 
 
 def weights(batch: Array) -> Array:
-    """Return the weight of a change before batch b, from 1 on: 0.93 / ((b + 2) ln²(b + 2)). The sum is below 1."""
-    later = batch + 2
-    return np.asarray(0.93 / (later * np.log(later) ** 2))
+    """Return the weight of a change before batch b, from 1 on; the sum is below 1.
+
+    A change before the first batch has a fifth of the weight: traffic may differ from evaluation samples from the
+    beginning. The rest is 2.9 / ((b + 40) ln²(b + 40)), which varies little over the first 1,000 requests.
+    """
+    later = batch + 40
+    return np.asarray(2.9 / (later * np.log(later) ** 2) + 0.2 * (batch == 1))

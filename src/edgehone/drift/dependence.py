@@ -5,8 +5,12 @@ then varies more than that of independent requests, and a test that takes each r
 alarms. `Inflation` estimates by how much: the variance of means over 32 and over 128 requests, relative to
 independent ones, from differences of successive means (von Neumann, Annals of Mathematical Statistics 12, 1941), so
 that a lasting change does not count as variation. The means are of p, of its distance from the middle and of its
-upper tail; the largest inflation counts. Bets are taken to the power 1/inflation (bets.py). Since the estimate uses
-only earlier requests and is at least 1, the test of exchangeable requests remains exactly valid.
+upper tail; the largest inflation counts. Bets are
+taken to the power 1/inflation (bets.py). Since the estimate uses only earlier requests and is at least 1, the test of
+exchangeable requests remains exactly valid.
+
+Evaluation samples do not tell how traffic comes. Until 16 batches were seen in the order of traffic, in the reference
+or by the watch, an inflation of at least 16 is assumed; only gross changes are found meanwhile.
 """
 
 from __future__ import annotations
@@ -19,13 +23,18 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 # The estimate begins with so many batches of independent requests.
-_PRIOR = 8.0
+_PRIOR = 2.0
 # A jump of the mean counts at most so many times the variation seen so far: it is a change, not variation.
 _MOST = 6.0
-# An estimate below 1 + _SURE standard errors is taken for 1, else it is raised by _SAFETY against its own error.
+# An estimate below 1 + _SURE standard errors is taken for 1, else it is raised by half a standard error.
 _SURE = 3.5
-_SAFETY = 1.25
+# While fewer batches have been seen in the order of traffic, this is the least inflation.
+SETTLED = 16
+_UNSETTLED = 16.0
 _LONG = 4
+_CLEARLY = 1.25
+# Once so many stretches are counted, all of them count half from then on, so that the estimate follows the traffic.
+_MEMORY = 256
 _TAIL = 0.05
 # Requests of a stretch in the search for slow variation.
 _STRETCH = 256
@@ -55,17 +64,20 @@ class Inflation:
             self.collected[:] = 0
 
     def end(self) -> None:
-        """Forget where the last batch was: what follows does not continue it."""
+        """Forget the last batch, which the next one does not follow; it begins a stretch of 128 requests."""
         self.last[:] = np.nan
         self.collected[:] = 0
-        self.batches = 0
+        self.batches -= self.batches % _LONG
 
     def factor(self) -> Array:
         """Return the estimate of each value, at least 1."""
         ratio = self.sums / self.numbers
-        # The squares of successive differences of normal means have a relative variance of 3.
-        sure = ratio > 1 + _SURE * np.sqrt(3 / self.numbers)
-        return np.asarray(np.where(sure, _SAFETY * ratio, 1.0).max(0).reshape(3, -1).max(0))
+        error = np.sqrt(3 / self.numbers)  # relative; of squared differences of successive normal means
+        raised = np.where(ratio > 1 + _SURE * error, ratio * (1 + error / 2), 1.0)
+        # What grows clearly from 32 to 128 requests grows beyond: by about the same factor again.
+        raised[1] *= np.clip(ratio[1] / np.maximum(ratio[0], 1) / _CLEARLY, 1, _LONG)
+        most = raised.max(0).reshape(3, -1).max(0)
+        return np.asarray(most if self.batches >= SETTLED else np.maximum(most, _UNSETTLED))
 
     def _add(self, scale: int, total: Array, number: Array, size: int, clip: bool) -> None:
         enough = number * 2 >= size
@@ -77,6 +89,9 @@ class Inflation:
         self.sums[scale] += np.where(some, term, 0.0)
         self.numbers[scale] += some
         self.last[scale] = np.where(enough, mean, self.last[scale])
+        full = self.numbers[scale] >= _MEMORY
+        self.sums[scale][full] /= 2
+        self.numbers[scale][full] /= 2
 
     def to_json(self) -> dict[str, Any]:
         """Return the estimate as JSON data."""

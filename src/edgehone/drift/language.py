@@ -26,8 +26,11 @@ def guess(text: str) -> str:
     if not read.isascii() and (script := _script(read)):
         return script
     words = _table().words
-    votes = Counter(words[one] for one in read.lower().split() if one in words)
-    return votes.most_common(1)[0][0] if votes else UNKNOWN
+    votes: dict[str, int] = {}
+    for one in read.lower().split():
+        if (name := words.get(one)) is not None:
+            votes[name] = votes.get(name, 0) + 1
+    return max(votes, key=votes.__getitem__) if votes else UNKNOWN
 
 
 def order(languages: Sequence[str]) -> tuple[str, ...]:

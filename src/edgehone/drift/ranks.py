@@ -9,6 +9,7 @@ edges come from other samples than those that are counted; equal means the same 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,17 +59,25 @@ def p_values(bins: Counts, counts: Counts, theta: Array) -> Array:
 
     `counts` (names, BINS) is the pool before the first of them; each of them counts for those after it.
     """
-    size = bins.shape[1]
-    earlier = np.tri(size, k=-1, dtype=bool)
     known = bins != _MISSING
     inside = np.where(known, bins, 0)
     upto = counts.cumsum(1)
     equal = np.take_along_axis(counts, inside, 1)
     below = np.take_along_axis(upto, inside, 1) - equal
-    mine, theirs = bins[:, :, None], bins[:, None, :]
-    below = below + np.count_nonzero((theirs < mine) & earlier, axis=2)
-    equal = equal + np.count_nonzero((theirs == mine) & earlier, axis=2)
+    mine = bins.astype(np.uint8)
+    theirs, earlier = (
+        mine.T[:, :, None],
+        _earlier(bins.shape[1]),
+    )  # summed over the first axis, which is the fastest
+    below = below + np.add.reduce((theirs < mine) & earlier, axis=0, dtype=np.uint8)
+    equal = equal + np.add.reduce((theirs == mine) & earlier, axis=0, dtype=np.uint8)
     total = upto[:, -1:] + known.cumsum(1) - known
     p = (below + theta * (equal + 1)) / (total + 1)
     p[~known] = np.nan
     return np.asarray(p)
+
+
+@cache
+def _earlier(size: int) -> NDArray[np.bool_]:
+    """Return which request comes before which, (theirs, 1, mine)."""
+    return np.tri(size, k=-1, dtype=bool).T[:, None, :].copy()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -17,7 +17,7 @@ from edgehone.drift import joint, language, ranks, values
 from edgehone.drift.dependence import Inflation, slow_variation
 from edgehone.drift.joint import Joint
 from edgehone.drift.sample import Sample
-from edgehone.drift.settings import detector_of, settings
+from edgehone.drift.settings import choose, detector_of, settings
 from edgehone.drift.tokens import excerpt
 from edgehone.drift.values import Seen, Transforms
 
@@ -140,14 +140,15 @@ class Reference:
 
 
 class ReferenceBuilder:
-    """Collects samples of clean traffic, in their order, and builds the reference from the first 8,192.
+    """Collects samples of clean traffic or of an evaluation, and builds the reference from the first 8,192.
 
-    The order tells how much successive requests resemble each other. The samples should cover what is normal: a whole
-    day if traffic has a daily cycle.
+    Traffic, added in its order, tells how much successive requests resemble each other; without 512 requests of it the
+    watch begins cautiously. The samples should cover what is normal: a whole day if traffic has a daily cycle.
     """
 
     def __init__(self) -> None:
         self._samples: list[Sample] = []
+        self._traffic = 0
 
     @property
     def count(self) -> int:
@@ -159,23 +160,33 @@ class ReferenceBuilder:
         """Return True once further samples would not be used."""
         return len(self._samples) >= MOST
 
-    def add(self, sample: Sample) -> None:
-        """Add a sample; its prompt is kept, shortened, until the reference is built."""
+    def add(self, sample: Sample, traffic: bool = False) -> None:
+        """Add a sample; its prompt is kept, shortened, until the reference is built.
+
+        `traffic`: it is the request after the sample added before. Add evaluation samples first.
+        """
         if self.full:
             return
         ids = None if sample.ids is None else list(excerpt(sample.ids))
         length = sample.length or (0 if sample.ids is None else len(sample.ids))
         features = None if sample.features is None else list(sample.features)
         text = None if sample.text is None else sample.text[:_TEXT]
+        self._traffic = self._traffic + 1 if traffic else 0
         self._samples.append(replace(sample, ids=ids, length=length, features=features, text=text))
 
-    def build(self) -> Reference:
-        """Return the reference. Raises InputError with too few samples, or if too few know any value."""
-        return build(self._samples)
+    def build(
+        self, detectors: Collection[str] | None = None, tolerances: Mapping[str, float] | None = None
+    ) -> Reference:
+        """Return the reference.
+
+        `detectors`: those to use, all by default. `tolerances`: by detector, instead of those of drift.toml. Raises
+        InputError with too few samples, if too few know any value, and for an unknown detector or a bad tolerance.
+        """
+        return build(self._samples, self._traffic, choose(detectors, tolerances))
 
 
-def build(samples: Sequence[Sample]) -> Reference:
-    """Return the reference of samples in the order in which they came."""
+def build(samples: Sequence[Sample], traffic: int, tolerances: Mapping[str, float]) -> Reference:
+    """Return the reference of samples, of which the last `traffic` ones came in this order, for some detectors."""
     least = settings().least
     if len(samples) < least:
         raise InputError(
@@ -188,17 +199,18 @@ def build(samples: Sequence[Sample]) -> Reference:
     usable = [
         column
         for column, name in enumerate(transforms.names)
-        if _enough(table[fitted, column], least // _FITTED)
+        if detector_of(name) in tolerances
+        and _enough(table[fitted, column], least // _FITTED)
         and _enough(table[~fitted, column], least - least // _FITTED)
         and not (name in _ZERO_IS_NONE and np.nanmax(table[:, column]) == 0)
     ]
     base = tuple(transforms.names[one] for one in usable)
-    if set(base) <= {"errors"}:
+    if not base or (base == ("errors",) and len(tolerances) > 1):
         raise InputError(
             f"of {len(samples)} samples too few tell anything but whether they failed",
             hint="give samples with token ids, features, lengths, latencies or confidences",
         )
-    return _assemble(samples, transforms, base, table[:, usable], fitted)
+    return _assemble(samples, transforms, base, table[:, usable], traffic, tolerances)
 
 
 def _assemble(
@@ -206,8 +218,10 @@ def _assemble(
     transforms: Transforms,
     base: tuple[str, ...],
     rows: Array,
-    fitted: NDArray[np.bool_],
+    traffic: int,
+    tolerances: Mapping[str, float],
 ) -> Reference:
+    fitted = np.arange(len(rows)) % _FITTED == 0
     edges = [ranks.edges_of(column) for column in rows[fitted].T]
     bins = ranks.bins_of(rows, edges)
     centred = ranks.fixed_ranks(bins, edges)
@@ -216,17 +230,16 @@ def _assemble(
         for column, name in enumerate(base)
         if detector_of(name) not in _NOT_JOINT and not np.isnan(rows[fitted, column]).any()
     )
-    joined = joint.fit(centred[fitted], inputs)
+    joined = joint.fit(centred[fitted], inputs) if "joint" in tolerances else None
     if joined is not None:
         extra = joined.values(centred)
         edges += [ranks.edges_of(column) for column in extra[fitted].T]
         rows = np.concatenate([rows, extra], axis=1)
         bins = ranks.bins_of(rows, edges)
     names = (*base, *(joined.names if joined else ()))
-    inflation, slow = _variation(bins, edges)
-    tolerances = tuple(
-        settings().detectors[detector_of(name)].tolerance + float(extra)
-        for name, extra in zip(names, slow, strict=True)
+    inflation, slow = _variation(bins[:, len(samples) - traffic :], edges)
+    allowed = tuple(
+        tolerances[detector_of(name)] + float(extra) for name, extra in zip(names, slow, strict=True)
     )
     texts = [language.guess(one.text) for one in samples if one.text]
     return Reference(
@@ -236,7 +249,7 @@ def _assemble(
         base,
         tuple(edges),
         ranks.count(bins[:, ~fitted]),
-        tolerances,
+        allowed,
         inflation.to_json(),
         tuple(map(_quantities, rows.T)),
         {name: texts.count(name) for name in language.order(texts)},

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 _BITS = 12
 BINS = 1 << _BITS
 # Of a long prompt its beginning and its end are read: the cost of a request is bounded.
-_EDGE = 64
+_EDGE = 32
 _PROJECTIONS = 4
+_SIGNS = np.array([[1 << one] for one in range(_PROJECTIONS)], np.uint32)
 NAMES = ("tokens.surprise", "tokens.repetition", *(f"tokens.{one}" for one in range(_PROJECTIONS)))
 
 
@@ -44,6 +45,14 @@ def excerpt(ids: Sequence[int]) -> Sequence[int]:
     return ids if len(ids) <= 2 * _EDGE else [*ids[:_EDGE], *ids[-_EDGE:]]
 
 
+def check(ids: Sequence[int]) -> NDArray[np.int64]:
+    """Return ids as an array. Raises TypeError, ValueError or OverflowError if one is no integer from 0 to 2⁶³ - 1."""
+    read = np.array(ids, dtype=np.int64)
+    if read.ndim != 1 or (len(read) and read.min() < 0):
+        raise ValueError("a token id is negative")
+    return read
+
+
 def fit(prompts: Sequence[Sequence[int]]) -> TokenTable:
     """Count the tokens of the reference's prompts."""
     flat = _hashed([one for prompt in prompts for one in excerpt(prompt)])
@@ -51,7 +60,10 @@ def fit(prompts: Sequence[Sequence[int]]) -> TokenTable:
 
 
 def values(prompts: Sequence[Sequence[int]], surprise: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return NAMES of each prompt, (prompts, 6); NaN for empty prompts. `surprise` is the table's."""
+    """Return NAMES of each prompt, (prompts, 6); NaN for empty prompts. `surprise` is the table's.
+
+    Raises what `check` raises if an id is invalid.
+    """
     read = [excerpt(one) for one in prompts]
     lengths = np.fromiter(map(len, read), np.int64, len(read))
     result = np.full((len(read), len(NAMES)), np.nan)
@@ -63,20 +75,17 @@ def values(prompts: Sequence[Sequence[int]], surprise: NDArray[np.float64]) -> N
         flat.extend(one)
     hashed = _hashed(flat)
     bins = hashed >> (32 - _BITS)
-    owner = np.repeat(np.arange(len(read)), lengths)
     starts = (np.cumsum(lengths) - lengths)[some]
     bits = surprise[bins]
     result[some, 0] = np.add.reduceat(bits, starts) / lengths[some]
-    distinct = np.bincount(np.unique(owner * BINS + bins) // BINS, minlength=len(read))
+    distinct = np.fromiter((len(set(one)) for one in read), np.int64, len(read))
     result[some, 1] = 1 - distinct[some] / lengths[some]
-    root = np.sqrt(lengths[some])
-    for number in range(_PROJECTIONS):
-        signed = np.where(hashed >> number & 1, bits, -bits)
-        result[some, 2 + number] = np.add.reduceat(signed, starts) / root
+    signed = np.where(hashed & _SIGNS, bits, -bits)
+    result[some, 2:] = (np.add.reduceat(signed, starts, axis=1) / np.sqrt(lengths[some])).T
     return result
 
 
 def _hashed(ids: Sequence[int]) -> NDArray[Any]:
     """Return 32-bit hashes (Knuth's multiplicative hash, folded so that its low bits depend on all of the id's)."""
-    mixed = np.array(ids, dtype=np.int64) * 2654435761 & 0xFFFFFFFF
-    return np.asarray((mixed ^ mixed >> 15) * 2246822519 & 0xFFFFFFFF)
+    mixed = check(ids).astype(np.uint32) * np.uint32(2654435761)
+    return np.asarray((mixed ^ mixed >> np.uint32(15)) * np.uint32(2246822519))

@@ -70,8 +70,7 @@ class Transforms:
         """Return the values of each sample, (samples, names). Values that cannot be true are counted in `ignored`."""
         parts = [_plain_values(seen, ignored)]
         if self.tokens:
-            prompts = [_ids(one, ignored) for one in seen]
-            parts.append(tokens.values(prompts, self._surprise))
+            parts.append(self._tokens(seen, ignored))
         if self.languages:
             parts.append(np.array([[self._language(one)] for one in seen], np.float64))
         if self.vectors:
@@ -79,6 +78,13 @@ class Transforms:
             _count(ignored, "features", invalid)
             parts.append(numbers)
         return np.concatenate(parts, axis=1)
+
+    def _tokens(self, seen: Sequence[Seen], ignored: dict[str, int]) -> Array:
+        prompts = [tokens.excerpt(_or_empty(getattr(one, "ids", None))) for one in seen]
+        try:
+            return tokens.values(prompts, self._surprise)
+        except (TypeError, ValueError, OverflowError):  # one of them is no sequence of ids
+            return tokens.values([ids_of(one, ignored) for one in seen], self._surprise)
 
     def _language(self, one: Seen) -> float:
         text = getattr(one, "text", None)
@@ -108,7 +114,7 @@ class Transforms:
 
 def fit(samples: Sequence[Sample], least: int) -> Transforms:
     """Fit the transforms of everything that at least `least` samples know."""
-    prompts = [ids for one in samples if len(ids := _ids(one, {}))]
+    prompts = [ids for one in samples if len(ids := ids_of(one, {}))]
     texts = [one.text for one in samples if one.text]
     read = [
         vector
@@ -145,16 +151,20 @@ def _plain(one: Seen) -> tuple[float, ...]:
     )  # fmt: skip
 
 
+def _or_empty(ids: Sequence[int] | None) -> Sequence[int]:
+    return () if ids is None else ids
+
+
 def _known(value: float | None) -> float:
     return _NONE if value is None else value
 
 
-def _ids(one: Seen, ignored: dict[str, int]) -> Sequence[int]:
-    ids = getattr(one, "ids", None)
-    if ids is None or len(ids) == 0:
-        return ()
-    read = tokens.excerpt(ids)
-    if min(read) < 0 or max(read) >= 1 << 62:
+def ids_of(one: Seen, ignored: dict[str, int]) -> Sequence[int]:
+    """Return the part of a prompt that is read; an invalid one is counted in `ignored` and empty."""
+    read = tokens.excerpt(_or_empty(getattr(one, "ids", None)))
+    try:
+        tokens.check(read)
+    except (TypeError, ValueError, OverflowError):
         _count(ignored, "ids", 1)
         return ()
     return read

@@ -24,7 +24,11 @@ class VectorScale:
     @property
     def names(self) -> tuple[str, ...]:
         """The names of the numbers."""
-        return (*(f"features.{one}" for one in range(min(len(self.mean), MOST))), "features.norm")
+        size = len(self.mean)
+        return (
+            *(f"features.{one}" for one in range(min(size, MOST))),
+            *(("features.norm",) if size > 1 else ()),
+        )
 
     def values(self, vectors: Sequence[Sequence[float] | None]) -> tuple[Array, int]:
         """Return the numbers of each vector, (vectors, names), NaN where unknown, and how many vectors are invalid."""
@@ -40,8 +44,9 @@ class VectorScale:
             else:
                 scaled[row] = (read - self.mean) / self.deviation
         numbers = scaled if size <= MOST else (scaled[:, None, :] * _signs(size)).sum(-1) / np.sqrt(size)
-        norm = np.sqrt((scaled**2).mean(1, keepdims=True))
-        return np.concatenate([numbers, norm], axis=1), invalid
+        if size > 1:
+            numbers = np.concatenate([numbers, np.sqrt((scaled**2).mean(1, keepdims=True))], axis=1)
+        return numbers, invalid
 
     def to_json(self) -> dict[str, list[float]]:
         """Return both moments."""

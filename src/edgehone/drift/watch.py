@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from edgehone.core.errors import InputError
 from edgehone.drift import ranks
-from edgehone.drift.bets import Tests, Wealth
+from edgehone.drift.bets import Scores, Wealth
 from edgehone.drift.dependence import Inflation
 from edgehone.drift.reference import Reference
 from edgehone.drift.sample import Sample
@@ -41,7 +41,7 @@ class DriftWatch:
         self.reference = reference
         self.alpha = alpha
         self._names = reference.names
-        self._tests = Tests.of(np.array(reference.tolerances), chosen.tails, chosen.bets)
+        self._tests = Scores.of(np.array(reference.tolerances), chosen.tails, chosen.bets)
         self._detectors = tuple(dict.fromkeys(map(detector_of, self._names)))
         self._member = np.array(
             [[detector_of(name) == one for name in self._names] for one in self._detectors], float

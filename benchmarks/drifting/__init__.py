@@ -1,0 +1,1 @@
+"""What benchmarks/drift.py measures and compares with."""
