@@ -107,8 +107,8 @@ def clean(pool: ProcessPoolExecutor, runs: int) -> tuple[str, int]:
             f"{_rival(theirs, _USUAL, few)} |"
         )
     return _table(
-        f"False alarms in clean streams of {_COUNT:,} requests (alpha {ALPHA:g}), and median delay for prompts longer by "
-        f"0.5 standard deviations: the whole watch, and ADWIN on {len(streams.VALUES)} of the same values",
+        f"False alarms in clean streams of {_COUNT:,} requests (alpha {ALPHA:g}), and median delay for prompts "
+        f"longer by 0.5 standard deviations: the whole watch, and ADWIN on {len(streams.VALUES)} of the same values",
         "requests | edgehone | delay | ADWIN at this delay | ADWIN, default",
         rows,
     ), missed

@@ -73,9 +73,10 @@ class Inflation:
         """Return the estimate of each value, at least 1."""
         ratio = self.sums / self.numbers
         error = np.sqrt(3 / self.numbers)  # relative; of squared differences of successive normal means
-        raised = np.where(ratio > 1 + _SURE * error, ratio * (1 + error / 2), 1.0)
         # What grows clearly from 32 to 128 requests grows beyond: by about the same factor again.
-        raised[1] *= np.clip(ratio[1] / np.maximum(ratio[0], 1) / _CLEARLY, 1, _LONG)
+        growth = np.ones_like(ratio)
+        growth[1] = np.clip(ratio[1] / np.maximum(ratio[0], 1) / _CLEARLY, 1, _LONG)
+        raised = np.where(ratio > 1 + _SURE * error, ratio * (1 + error / 2) * growth, 1.0)
         most = raised.max(0).reshape(3, -1).max(0)
         return np.asarray(most if self.batches >= SETTLED else np.maximum(most, _UNSETTLED))
 
