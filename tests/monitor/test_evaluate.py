@@ -10,13 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgehone.monitor.alert import Alert
-from edgehone.monitor.evaluate import Evaluator, interpolated
+from edgehone.monitor.evaluate import Evaluator
 from edgehone.monitor.expression import Series, Total
 from edgehone.monitor.planted import cases, lines, seconds
 from edgehone.monitor.prometheus import INTERVAL_S
 from edgehone.monitor.promql import number, quoted
 from edgehone.monitor.samples import Samples
 from edgehone.monitor.scraped import quantile_between
+from edgehone.serve.measured.quantile import interpolated
 from tests.monitor.certified import all_alerts
 
 ALERTS = all_alerts()

@@ -12,6 +12,7 @@ from edgehone.monitor.alert import Alert
 from edgehone.monitor.exposition import Labels, samples
 from edgehone.monitor.expression import Condition, Join, Quantile, Series, Share, Total, Value, totals_of
 from edgehone.monitor.samples import Samples
+from edgehone.serve.measured.quantile import interpolated
 
 # A pause between scrapes that is longer is a gap: what held before it is not known to have held during it. It is also
 # how long Prometheus uses a last value.
@@ -196,24 +197,6 @@ class Evaluator:
             same = all(known.get(label, "") == text for label, text in series.labels.items())
             if same and all(pattern.fullmatch(known.get(label, "")) for label, pattern in patterns):
                 yield labels, found
-
-
-def interpolated(q: float, buckets: Sequence[tuple[float, float]]) -> float:
-    """Return a quantile of cumulative counts by their upper bounds, as histogram_quantile of Prometheus does."""
-    if len(buckets) < 2 or buckets[-1][0] != math.inf or not buckets[-1][1]:
-        return math.nan
-    counts, most = [], 0.0
-    for _, count in buckets:
-        most = max(most, count)  # a scrape may come between the increments of two buckets
-        counts.append(most)
-    rank = q * counts[-1]
-    at = next(index for index, count in enumerate(counts) if count >= rank)
-    if at == len(buckets) - 1:
-        return buckets[-2][0]
-    low, below = (buckets[at - 1][0], counts[at - 1]) if at else (0.0, 0.0)
-    if counts[at] == below:
-        return low
-    return low + (buckets[at][0] - low) * (rank - below) / (counts[at] - below)
 
 
 def _holds(one: Condition, value: float) -> bool:

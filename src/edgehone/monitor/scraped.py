@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from edgehone.monitor.evaluate import interpolated
 from edgehone.monitor.exposition import samples
+from edgehone.serve.measured.quantile import interpolated
 
 
 def quantile_between(before: str, after: str, metric: str, q: float) -> float:

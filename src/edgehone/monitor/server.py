@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import ssl
+import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
+from dataclasses import dataclass
+from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -37,23 +40,46 @@ def server_url(text: str) -> str:
 _EXAMPLE = "give one such as http://127.0.0.1:8080"
 
 
-def scrape(url: str, ca: Path | None = None) -> str:
+@dataclass(frozen=True)
+class Access:
+    """How a server is asked: certificates (PEM) that its HTTPS is checked by, a client's key, and the longest time."""
+
+    ca: Path | None = None
+    key: str | None = None
+    seconds: float = _SECONDS
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The headers of a request."""
+        return {"Authorization": f"Bearer {self.key}"} if self.key else {}
+
+
+def scrape(url: str, ca: Path | None = None, *, access: Access | None = None) -> str:
     """Return the text of /metrics. Raises JobError if the server does not answer."""
-    return _get(f"{url}/metrics", {}, ca).decode("utf-8", "replace")
+    return _get(f"{url}/metrics", access or Access(ca)).decode("utf-8", "replace")
 
 
-def models_of(url: str, ca: Path | None = None) -> tuple[str, ...]:
+def state_of(url: str, access: Access) -> Mapping[str, Any]:
+    """Return what /readyz tells: `problems`, `proofs` and `unloaded`. Raises JobError if the server does not answer."""
+    return _object(f"{url}/readyz", _get(f"{url}/readyz", access, accepted=(503,)))
+
+
+def models_of(url: str, ca: Path | None = None, *, access: Access | None = None) -> tuple[str, ...]:
     """Return the names of the models that a server serves. Raises InputError if it is no `edgehone serve`."""
-    text = scrape(url, ca)
-    try:
-        found = sorted(dict(labels)["model"] for _, labels, _ in samples(text, ("edgehone_ready",)))
-    except (ValueError, KeyError):
-        found = []
+    found = models_in(scrape(url, ca, access=access))
     if not found:
         raise InputError(
             f"{url} is no `edgehone serve`: /metrics has no edgehone_ready", hint="check the address"
         )
-    return tuple(found)
+    return found
+
+
+def models_in(text: str) -> tuple[str, ...]:
+    """Return the names of the models in a text of /metrics; none if it is of something else."""
+    try:
+        return tuple(sorted(dict(labels)["model"] for _, labels, _ in samples(text, ("edgehone_ready",))))
+    except (ValueError, KeyError):
+        return ()
 
 
 def bundles_of(url: str, key: str, ca: Path | None = None) -> Mapping[str, Path]:
@@ -61,28 +87,56 @@ def bundles_of(url: str, key: str, ca: Path | None = None) -> Mapping[str, Path]
 
     Raises InputError if the server refuses the key or does not have these requests.
     """
-    told: Any = json.loads(_get(f"{url}/admin/bundles", {"Authorization": f"Bearer {key}"}, ca))
+    path = f"{url}/admin/bundles"
+    told = _object(path, _get(path, Access(ca, key)))
     return {str(one["name"]): Path(str(one["path"])) for one in told["bundles"]}
 
 
-def _get(url: str, headers: Mapping[str, str], ca: Path | None) -> bytes:
-    context = ssl.create_default_context(cafile=str(ca) if ca else None) if url.startswith("https") else None
-    request = urllib.request.Request(url, headers=dict(headers))
+def _object(url: str, content: bytes) -> Mapping[str, Any]:
     try:
-        with urllib.request.urlopen(request, timeout=_SECONDS, context=context) as answer:
-            content: bytes = answer.read(_LARGEST + 1)
+        found = json.loads(content)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise InputError(f"{url} answers with something else than `edgehone serve`", hint="check the address")
+    return found
+
+
+def _get(url: str, access: Access, accepted: Container[int] = ()) -> bytes:
+    context = (
+        ssl.create_default_context(cafile=str(access.ca) if access.ca else None)
+        if url.startswith("https")
+        else None
+    )
+    request = urllib.request.Request(url, headers=dict(access.headers))
+    try:
+        with urllib.request.urlopen(request, timeout=access.seconds, context=context) as answer:
+            return _content(url, answer, access.seconds)
     except urllib.error.HTTPError as error:
+        with error:
+            if error.code in accepted:
+                return error.read(_LARGEST)
         raise InputError(
             f"{url} answers with status {error.code}",
             hint="give the key of an operator by --admin-key-file"
             if "/admin" in url
-            else "check the address",
+            else "check the address, and the key (--api-key-file)",
         ) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, HTTPException) as error:
         reason = getattr(error, "reason", error)
         raise JobError(
             f"{url} does not answer: {reason}", hint="see whether `edgehone serve` runs there"
         ) from error
-    if len(content) > _LARGEST:
-        raise InputError(f"{url} answers with more than {_LARGEST >> 20} MB", hint="check the address")
-    return content
+
+
+def _content(url: str, answer: HTTPResponse, seconds: float) -> bytes:
+    """Return a body, within the longest time in all: a server may send a byte now and then for ever."""
+    parts, size, until = [], 0, time.monotonic() + seconds
+    while part := answer.read1(1 << 16):
+        parts.append(part)
+        size += len(part)
+        if size > _LARGEST:
+            raise InputError(f"{url} answers with more than {_LARGEST >> 20} MB", hint="check the address")
+        if time.monotonic() > until:
+            raise TimeoutError(f"its answer had not ended after {seconds:g} s")
+    return b"".join(parts)

@@ -17,7 +17,9 @@ from edgehone.core.errors import EdgehoneError, InputError, JobError
 from edgehone.serve.admin import Admin
 from edgehone.serve.admission import Full, TooLate
 from edgehone.serve.application import Application, Route
+from edgehone.serve.dashboard.routes import Dashboard
 from edgehone.serve.feedback import FeedbackRoute
+from edgehone.serve.history.routes import History
 from edgehone.serve.http import ClientGone, Failure, Problem, Refused
 from edgehone.serve.infer.embeddings import Embeddings
 from edgehone.serve.infer.routes import Inference
@@ -63,6 +65,8 @@ def build(
         *embeddings.operations(),
         *FeedbackRoute(watching.recent, watching.observers).operations(),
         *Page(models.by_name).operations(),
+        *Dashboard().operations(),
+        *History(watching.history).operations(),
         *health.operations(),
     ]
     changes = [*(admin.operations() if admin else ()), *operators]

@@ -13,6 +13,10 @@ from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 from starlette.requests import Request
 
+from edgehone.serve.history.clock import elapsed
+from edgehone.serve.history.figures import Reading, reading_of
+from edgehone.serve.history.recorder import Recorder
+from edgehone.serve.history.store import FILE
 from edgehone.serve.measured.answers import Answers
 from edgehone.serve.measured.callers import Callers
 from edgehone.serve.measured.changed import Changes
@@ -89,6 +93,16 @@ class Watching:
         await self.readings.refresh()
         self.observers.flush()
 
+    async def read(self) -> Reading:
+        """Return all metrics as they are now."""
+        await self.now()
+        return reading_of(self.metrics.collect(), elapsed())
+
+    @property
+    def history(self) -> Path:
+        """The file of the history. It may not be there yet."""
+        return self.state / FILE
+
     def add(self, watcher: Watcher) -> None:
         """Tell an observer of all requests from now on, and show its metrics."""
         self.observers.add(watcher)
@@ -145,5 +159,7 @@ def watch(models: Iterable[Model], rules: WatchRules, state: Path, say: Callable
     changes = Changes(models, say)
     for one in (readings, changes, Errors(observers)):
         watching.metrics.register(one)
-    watching.background.append(changes.run)
+    history = Recorder(watching.history, watching.read, say)
+    watching.background.extend((changes.run, history.run))
+    watching.at_end.append(history.close)
     return watching

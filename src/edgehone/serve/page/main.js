@@ -1,4 +1,4 @@
-// The page as a whole: which model is chosen, its state, the key, and the keyboard.
+// The page as a whole: which model is chosen, its state, and the keyboard.
 
 const page = { models: [], state: undefined, isShown: false };
 
@@ -13,12 +13,10 @@ async function loadModels() {
   try {
     page.models = (await (await call("/models.json")).json()).models;
   } catch (error) {
-    if (error.status === 401) askForKey(sessionStorage.getItem(KEY) ? error.message : "");
-    else byId("state").textContent = error.message;
+    if (!needsKey(error)) byId("state").textContent = error.message;
     return;
   }
-  byId("key-form").hidden = true;
-  byId("forget").hidden = !sessionStorage.getItem(KEY);
+  keyIsAccepted();
   const before = byId("model").value;
   byId("model").replaceChildren(...page.models.map((one) => make("option", { value: one.name }, one.name)));
   if (page.models.some((one) => one.name === before)) byId("model").value = before;
@@ -66,22 +64,9 @@ function stateOf(state, name) {
   return [state.proofs[name] ? `ready: ${state.proofs[name]}` : "ready", true];
 }
 
-function askForKey(problem) {
-  byId("key-form").hidden = false;
-  byId("key-problem").textContent = problem ? `The key was not accepted: ${problem}.` : "";
-  byId("key").focus();
-}
-
-byId("key-form").addEventListener("submit", async (event) => {
-  event.preventDefault();
-  sessionStorage.setItem(KEY, byId("key").value.trim());
-  byId("key").value = "";
+whenKeyIsGiven(async () => {
   await loadModels();
   if (byId("key-form").hidden) byId("prompt").focus({ preventScroll: true });
-});
-byId("forget").addEventListener("click", () => {
-  sessionStorage.removeItem(KEY);
-  location.reload();
 });
 byId("model").addEventListener("change", showModel);
 byId("ask").addEventListener("submit", (event) => {
