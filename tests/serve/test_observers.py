@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import errno
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from edgehone.serve.infer.tensor import Tensor
+from edgehone.serve.live_models import Models
 from edgehone.serve.measured.callers import Callers
 from edgehone.serve.observation import Feedback, Observation
 from edgehone.serve.observers import Observers
+from tests.serve.watching import watching_of
 
 
 class Seen:
@@ -162,3 +165,26 @@ def test_the_confidence_of_one_in_so_many_answers_is_asked_for() -> None:
 
     assert asyncio.run(asked(0)) == [False] * 6
     assert asyncio.run(asked(3)) == [True, False, False, True, False, False]
+
+
+def test_what_fails_in_the_background_or_at_the_end_is_counted_and_ends_nothing_else() -> None:
+    said, ended = list[str](), list[str]()
+
+    async def broken() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def failing() -> None:
+        raise ValueError("not that")
+
+    async def live() -> str:
+        watching = replace(watching_of(Models(None, print)), say=said.append)
+        watching.background.append(broken)
+        watching.at_end.extend([failing, lambda: ended.append("all")])
+        async with watching.running():
+            await asyncio.sleep(0.05)
+            await watching.now()
+            return watching.metrics.text().decode()
+
+    text = asyncio.run(live())
+    assert 'broken"} 1.0' in text and ended == ["all"]
+    assert len(said) == 2 and "No space left on device" in said[0] and "not that" in said[1]

@@ -119,11 +119,12 @@ class Watching:
         try:
             await background()
         except Exception as error:  # noqa: BLE001 - what watches must not end what it watches
+            self.observers.errors[_name(background)] += 1
             self.say(f"warning: {_name(background)} has ended: {type(error).__name__}: {error}")
 
 
 class Errors(Collector):
-    """How often observers failed."""
+    """How often what watches failed."""
 
     def __init__(self, observers: Observers) -> None:
         self._observers = observers
@@ -132,7 +133,7 @@ class Errors(Collector):
         """Return the metric."""
         found = CounterMetricFamily(
             "edgehone_observer_errors",
-            "Observations that a watcher failed to take; requests are answered.",
+            "Failures of what watches requests; these are answered.",
             labels=["observer"],
         )
         for name, count in self._observers.errors.items():

@@ -29,7 +29,10 @@ class Looked:
         self.path, self._state = served.bundle.path, served.trusted.verified.state
         # The manifest names most files; the others, itself and what certification added, are small.
         listed = dict(served.bundle.manifest.files)
-        own = {name: _digest(path) for name, path in _files(self.path) if name not in listed}
+        try:
+            own = {name: _digest(path) for name, path in _files(self.path) if name not in listed}
+        except OSError:  # they are gone already, as those that are listed may be, which a look tells
+            own = {}
         self._digests: Mapping[str, str] = {**listed, **own}
         self.changed: tuple[str, ...] = ()
 
