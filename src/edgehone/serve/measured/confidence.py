@@ -36,14 +36,17 @@ def fill_classes(records: Sequence[Record]) -> None:
 def _fill(found: Sequence[tuple[Record, NDArray[Any]]]) -> None:
     import numpy as np
 
-    entropies, margins, classes = of_scores(np.concatenate([rows for _, rows in found]))
+    # Lists: for the few entries of a request, the functions of numpy take longer than those of Python.
+    entropies, margins, classes = (
+        one.tolist() for one in of_scores(np.concatenate([rows for _, rows in found]))
+    )
     at = 0
     for record, rows in found:
-        part = slice(at, at := at + len(rows))
-        if len(rows):
-            record.classes = classes[part].tolist()
-            if np.isfinite(entropies[part]).all():
-                record.entropy, record.margin = float(entropies[part].mean()), float(margins[part].mean())
+        count, part = len(rows), slice(at, at := at + len(rows))
+        record.classes = classes[part]
+        # NaN, which scores that are no numbers give, makes the mean NaN.
+        if count and not math.isnan(entropy := sum(entropies[part]) / count):
+            record.entropy, record.margin = entropy, sum(margins[part]) / count
 
 
 def of_scores(rows: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
