@@ -179,8 +179,8 @@ def _table(title: str, columns: str, rows: list[str]) -> str:
 
 def equal(theirs: dict[str, Any], delay: float) -> str:
     """Return ADWIN's most cautious δ whose delay is not longer, or else its fastest."""
-    fitting = [one for one in theirs["delays"] if theirs["delays"][one] <= delay]
-    return min(fitting, key=float) if fitting else max(theirs["delays"], key=float)
+    fitting: list[str] = [one for one in theirs["delays"] if theirs["delays"][one] <= delay]
+    return min(fitting or theirs["delays"], key=float if fitting else lambda one: -float(one))
 
 
 def alibi() -> str:

@@ -13,7 +13,7 @@ from edgehone.drift.effect import Effect, LatencyEffect, MeanInterval
 
 def _verdicts(before: float, after: float, margin: float, runs: int, count: int) -> list[str]:
     """Return the first verdicts of runs that look after each value and stop at a verdict."""
-    found = []
+    found: list[str] = []
     for seed in range(runs):
         random = np.random.default_rng(seed)
         effect = Effect(margin)

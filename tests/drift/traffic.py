@@ -42,5 +42,5 @@ def reference(count: int = 600, seed: int = 0) -> Reference:
     """Return a reference of unshifted requests."""
     builder = ReferenceBuilder()
     for one in samples(count, seed):
-        builder.add(one)
+        builder.add(one, traffic=True)
     return builder.build()

@@ -10,7 +10,8 @@ taken to the power 1/inflation (bets.py). Since the estimate uses only earlier r
 exchangeable requests remains exactly valid.
 
 Evaluation samples do not tell how traffic comes. Until 16 batches were seen in the order of traffic, in the reference
-or by the watch, an inflation of at least 16 is assumed; only gross changes are found meanwhile.
+or by the watch, an inflation of at least 16 is assumed; only gross changes are found meanwhile. Until 48 batches were
+seen the estimate is raised by twice its standard error.
 """
 
 from __future__ import annotations
@@ -28,8 +29,9 @@ _PRIOR = 2.0
 _MOST = 6.0
 # An estimate below 1 + _SURE standard errors is taken for 1, else it is raised by half a standard error.
 _SURE = 3.5
-# While fewer batches have been seen in the order of traffic, this is the least inflation.
-SETTLED = 16
+# While fewer than SETTLED batches have been seen in the order of traffic, this is the least inflation; while fewer than
+# KNOWN, the estimate is raised by two standard errors.
+SETTLED, KNOWN = 16, 48
 _UNSETTLED = 16.0
 _LONG = 4
 _CLEARLY = 1.25
@@ -76,7 +78,10 @@ class Inflation:
         # What grows clearly from 32 to 128 requests grows beyond: by about the same factor again.
         growth = np.ones_like(ratio)
         growth[1] = np.clip(ratio[1] / np.maximum(ratio[0], 1) / _CLEARLY, 1, _LONG)
-        raised = np.where(ratio > 1 + _SURE * error, ratio * (1 + error / 2) * growth, 1.0)
+        if self.batches < KNOWN:
+            raised = np.maximum(ratio * (1 + 2 * error) * growth, 1.0)
+        else:
+            raised = np.where(ratio > 1 + _SURE * error, ratio * (1 + error / 2) * growth, 1.0)
         most = raised.max(0).reshape(3, -1).max(0)
         return np.asarray(most if self.batches >= SETTLED else np.maximum(most, _UNSETTLED))
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 UNKNOWN = "other"
 # So many characters of a text's beginning are read.
-_READ = 160
+_READ = 96
 
 
 @dataclass(frozen=True)

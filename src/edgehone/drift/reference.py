@@ -142,8 +142,8 @@ class Reference:
 class ReferenceBuilder:
     """Collects samples of clean traffic or of an evaluation, and builds the reference from the first 8,192.
 
-    Traffic, added in its order, tells how much successive requests resemble each other; without 512 requests of it the
-    watch begins cautiously. The samples should cover what is normal: a whole day if traffic has a daily cycle.
+    Traffic, added in its order, tells how much successive requests resemble each other; without 1,536 requests of it
+    the watch begins cautiously. The samples should cover what is normal: a whole day if traffic has a daily cycle.
     """
 
     def __init__(self) -> None:

@@ -81,7 +81,8 @@ def _languages(recent: NDArray[np.float64], languages: Sequence[str], counts: Ma
     total = max(sum(counts.values()), 1)
     before = {name: counts.get(name, 0) / total for name in {*names, *languages}}
     now = {name: names.count(name) / len(names) for name in before}
-    most = max(sorted(now), key=lambda name: abs(now[name] - before[name]))
+    grown = {name: round(now[name] - before[name], 6) for name in now}
+    most = max(sorted(now), key=lambda name: (abs(grown[name]), grown[name]))
     return (
         f"languages changed: {most} in {now[most]:.0%} of the last {len(names)} requests, "
         f"{before[most]:.0%} in the reference"
