@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 ORDER = (
     "core → formats → model → device → inputs → transform.precision → backends → transform.surgery → plan → execution "
     "→ worker → evaluation → drift → decision → bundle → report → attestation → inference → serve → monitor "
-    "→ optimize → conformance → profiling → diagnosis → certify → registry → package → operate → cli"
+    "→ optimize → conformance → profiling → diagnosis → certify → registry → package → operate → pipeline → cli"
 )
 _UNITS = ORDER.split(" → ")
 _PACKAGE = "edgehone"

@@ -22,6 +22,7 @@ from .conftest import Done, Shell
 VERBS = [
     "optimize",
     "package",
+    "pipeline",
     "prove",
     "run",
     "serve",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from edgehone.certify.found import Found, counted
@@ -23,26 +23,31 @@ _WITH_OTHERS = {".data", ".bin", ".txt", ".md", ".jinja", ".model"}
 
 def file_formats(subject: Subject, rule: Rule) -> Found:
     """Count the files that their format's parser refuses, and what a runtime would load from elsewhere."""
+    folders = [subject.bundle.path / name for name in ("artifact", "tokenizer", "canaries")]
+    files = [path for folder in folders if folder.is_dir() for path in sorted(folder.rglob("*"))]
+    return formats_of(subject.bundle.path, files, known_only=True)
+
+
+def formats_of(root: Path, paths: Iterable[Path], *, known_only: bool) -> Found:
+    """Count those of some files below a folder. `known_only`: a file without a parser is a problem."""
     problems: list[str] = []
     read: list[str] = []
     unread: list[str] = []
-    for folder in ("artifact", "tokenizer", "canaries"):
-        root = subject.bundle.path / folder
-        for path in sorted(root.rglob("*")) if root.is_dir() else ():
-            if not path.is_file():
-                continue
-            name = path.relative_to(subject.bundle.path).as_posix()
-            parser = _PARSERS.get(path.suffix)
-            if parser is None:
-                unread.append(name)
-                if path.suffix not in _WITH_OTHERS:
-                    problems.append(f"{name}: no parser for files of this kind")
-                continue
-            try:
-                problems += [f"{name}: {one}" for one in parser(path)]
-            except (ModelError, ValueError, OSError, zipfile.BadZipFile) as error:
-                problems.append(f"{name}: {error}")
-            read.append(name)
+    for path in paths:
+        if not path.is_file():
+            continue
+        name = path.relative_to(root).as_posix()
+        parser = _PARSERS.get(path.suffix)
+        if parser is None:
+            unread.append(name)
+            if known_only and path.suffix not in _WITH_OTHERS:
+                problems.append(f"{name}: no parser for files of this kind")
+            continue
+        try:
+            problems += [f"{name}: {one}" for one in parser(path)]
+        except (ModelError, ValueError, OSError, zipfile.BadZipFile) as error:
+            problems.append(f"{name}: {error}")
+        read.append(name)
     evidence = {"parsed": read, "not_parsed": unread}
     return counted(problems, f"{len(read)} files are as their formats say", evidence, n=len(read))
 

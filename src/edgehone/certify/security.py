@@ -27,7 +27,11 @@ _EXECUTABLE = "reproduce.sh"
 
 def pickles(subject: Subject, rule: Rule) -> Found:
     """Count the pickled files that picklescan finds dangerous or cannot scan."""
-    root = subject.bundle.path
+    return pickles_of(subject.bundle.path)
+
+
+def pickles_of(root: Path) -> Found:
+    """Count those of a folder. Raises Skipped if there are some and picklescan is not installed."""
     found = [path for path in sorted(root.rglob("*")) if path.is_file() and is_pickled(path)]
     if not found:
         return counted([], "no file is pickled")

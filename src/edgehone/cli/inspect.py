@@ -1,20 +1,26 @@
 """Show the facts in a model's headers, and which backends can build it.
 
-The weights are not loaded.
+The weights are not loaded. With --scan, --parity or --baseline the model is also validated: its files are scanned, each
+backend converts it without quantization and must give the original's outputs, and the original is measured.
+
+Exit code 1 if a scan finds a problem, or no backend's conversion matches.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from edgehone.model.info import ModelInfo, Tensor
+    from edgehone.optimize.validate import Validated
 
 EXAMPLE = """examples:
   edgehone inspect ./my-model
   edgehone inspect ./classifier.onnx --json
+  edgehone inspect ./my-model --scan --parity --baseline --backends llamacpp,openvino
 """
 _SHOWN = 12  # operators in the table; --json lists all
 
@@ -26,6 +32,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="MODEL",
         help="folder of a Hugging Face model, or a model file: .onnx, .pt2, .gguf",
     )
+    parser.add_argument(
+        "--scan",
+        action="store_true",
+        help="scan all files: code in pickles, damaged files, foreign operators",
+    )
+    parser.add_argument(
+        "--parity", action="store_true", help="convert it by each backend, and compare with the original"
+    )
+    parser.add_argument(
+        "--baseline", action="store_true", help="measure the original's speed and memory (with --parity)"
+    )
+    options = parser.add_argument_group("for --parity and --baseline, as of edgehone optimize")
+    options.add_argument("--backends", metavar="NAME,…", help="only these backends")
+    options.add_argument("--device", metavar="NAME", help="ssh://user@host (default: this machine)")
+    options.add_argument("--workload", metavar="NAME", help="lengths and number of the requests")
+    options.add_argument("--effort", choices=("quick", "normal", "thorough"), default="normal")
+    options.add_argument("--eval", metavar="FILE", help="evaluation text or samples")
+    options.add_argument("--calibrate", metavar="FILE", help="calibration text or samples")
+    options.add_argument("--metric", metavar="NAME", help="metric of labelled samples")
+    options.add_argument("--config", metavar="FILE", help="configuration file (default: ./edgehone.toml)")
+    options.add_argument("--when-busy", choices=("wait", "measure", "stop"), default="wait")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -34,16 +61,76 @@ def run(args: argparse.Namespace) -> int:
 
     info = inspect(args.model)
     backends = _backends(info)
+    found = _scan(args) if args.scan else None
+    validated = _validated(args) if args.parity or args.baseline else None
+    code = _code(found, validated)
     if args.json:
-        print(json.dumps({**info.to_json(), "backends": backends}, indent=2))
-        return 0
+        more = {"scan": found} if found else {}
+        more |= {"validation": validated.to_json()} if validated else {}
+        print(json.dumps({**info.to_json(), "backends": backends, **more}, indent=2))
+        return code
     for name, value in _rows(info):
         print(f"{name:<20}{value}")
     print("\nbackends")
     for name, support in backends.items():
         answer = "; ".join(["yes" if support["ok"] else "no", *support["reasons"]])
         print(f"  {name:<18}{printable(answer)}")
-    return 0
+    _print_validated(found, validated)
+    return code
+
+
+def _scan(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    from edgehone.certify.original_files import scan
+
+    found = scan(args.model).items()
+    return {name: {"outcome": one.outcome, "reason": one.reason, **dict(one.evidence)} for name, one in found}
+
+
+def _validated(args: argparse.Namespace) -> Validated:
+    from edgehone.optimize.validate import validate
+    from edgehone.report.live import live
+
+    with live(plain=args.json or not sys.stderr.isatty()) as emit:
+        return validate(
+            args.model,
+            baseline=args.baseline,
+            device=args.device,
+            workload=args.workload,
+            effort=args.effort,
+            backends=[name for name in args.backends.split(",") if name] if args.backends else None,
+            evaluation=args.eval,
+            calibration=args.calibrate,
+            metric=args.metric,
+            when_busy=args.when_busy,
+            config_file=args.config,
+            emit=emit,
+        )
+
+
+def _code(found: dict[str, dict[str, Any]] | None, validated: Validated | None) -> int:
+    unsafe = any(one["outcome"] == "failed" for one in (found or {}).values())
+    unlike = validated is not None and not any(one.passed for one in validated.conversions)
+    return 1 if unsafe or unlike else 0
+
+
+def _print_validated(found: dict[str, dict[str, Any]] | None, validated: Validated | None) -> None:
+    if found:
+        print("\nscan")
+        for name, one in found.items():
+            print(f"  {name:<18}{one['outcome']}: {printable(one['reason'])}")
+    if validated is None:
+        return
+    print("\nunquantized conversions")
+    for conversion in validated.conversions:
+        answer = "passed" if conversion.passed else "failed"
+        print(f"  {conversion.backend:<18}{answer}: {printable(conversion.reason)}")
+    for name, reason in validated.refused.items():
+        print(f"  {name:<18}not tried: {printable(reason)}")
+    measured = {name: one for name, one in validated.baseline.items() if one.value is not None}
+    if measured:
+        print("\nthe original")
+    for name, figure in measured.items():
+        print(f"  {name:<26}{figure.value:.6g} {figure.unit}")
 
 
 def _backends(info: ModelInfo) -> dict[str, dict[str, Any]]:

@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a verb.
 
     Returns the exit code: 0 success, 1 failure, 2 unusable input or set-up, 3 no candidate passes,
-    4 the machine was too busy to tell, 130 interrupted.
+    4 the machine was too busy to tell, 5 a stage waits for approval, 130 interrupted.
     """
     try:
         with _two_interrupts():

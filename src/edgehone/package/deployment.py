@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgehone.backends import registry as all_backends
 from edgehone.bundle.read import Bundle
 from edgehone.core.errors import InputError
 from edgehone.core.suggestions import suggest
@@ -54,18 +55,59 @@ def _table() -> Mapping[str, Any]:
     return tomllib.loads(Path(__file__).with_name("deployment.toml").read_text("utf-8"))
 
 
-def read_blocks(path: Path) -> tuple[Block, ...]:
-    """Return the blocks of a deployment file. Raises InputError, with the nearest known word, for what is unknown."""
+def read_blocks(path: Path, content: Mapping[str, Any] | None = None) -> tuple[Block, ...]:
+    """Return the blocks of a deployment file, or of its `content`, if that was read already.
+
+    Raises InputError, with the nearest known word, for what is unknown.
+    """
     sections: Mapping[str, Sequence[str]] = _table()["sections"]
     blocks = []
-    for section, found in _mapping(read_yaml(path), str(path)).items():
+    whole = read_yaml(path) if content is None else content
+    for section, found in _mapping(whole, str(path)).items():
         _check_known(section, sections, f"{path}: the section '{section}'")
-        for name, content in _mapping(found, f"{path}: {section}").items():
+        for name, block in _mapping(found, f"{path}: {section}").items():
             _check_known(name, sections[section], f"{path}: the block '{name}' of {section}")
-            blocks.append(Block(name, _asked(_mapping(content, f"{path}: {name}"), f"{path}: {name}")))
+            blocks.append(Block(name, _asked(_mapping(block, f"{path}: {name}"), f"{path}: {name}")))
     if not blocks:
         raise InputError(f"{path} has no block", hint=_HINT)
     return tuple(blocks)
+
+
+def backends_of_framework(name: str, where: str) -> Sequence[str]:
+    """Return the backends that a framework's name means, or the installed backend of that name.
+
+    Raises InputError, with the nearest known word, for another name.
+    """
+    frameworks: Mapping[str, Sequence[str]] = _table()["frameworks"]
+    if name in frameworks:
+        return frameworks[name]
+    installed = all_backends.names()
+    if name not in installed:
+        raise InputError(
+            f"{where}: the framework {name[:60]!r} is unknown; {suggest(name, [*frameworks, *installed])}",
+            hint="edgehone backends",
+        )
+    return (name,)
+
+
+def schema() -> dict[str, Any]:
+    """Return the JSON Schema of each section, by its name."""
+    table = _table()
+    keys: dict[str, Any] = {}
+    for key in _keys():
+        words = list(_values(key))
+        plain = [word == "true" if word in ("true", "false") else word for word in words]
+        keys[key] = {"enum": plain} if words else {"type": "string", "minLength": 2}
+    inner = {"type": "object", "properties": keys, "additionalProperties": False}
+    block = {**inner, "properties": {**keys, **dict.fromkeys(table["tables"]["known"], inner)}}
+    return {
+        section: {
+            "type": "object",
+            "properties": {name: {"$ref": "#/$defs/Block"} for name in names},
+            "additionalProperties": False,
+        }
+        for section, names in table["sections"].items()
+    } | {"Block": block}
 
 
 def _asked(content: Mapping[str, Any], where: str) -> dict[str, str]:

@@ -41,6 +41,16 @@ def read_yaml(path: Path) -> Any:
         raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}", hint=hint) from error
 
 
+def yaml_of(text: str, where: str) -> Any:
+    """Return the value that a short text of YAML is; `where` names it. Raises InputError if it is none."""
+    import yaml
+
+    try:
+        return yaml.load(text[:_LARGEST], Loader=_loader())
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise InputError(f"{where} is not YAML: {' '.join(str(error).split())}", hint="quote it") from error
+
+
 def _loader() -> type[SafeLoader]:
     import yaml
 

@@ -85,15 +85,15 @@ def role_of(process: psutil.Process) -> str | None:
 
 @asynccontextmanager
 async def server(
-    bundle: Path,
+    bundle: Path | None,
     *words: str,
     env: Mapping[str, str] | None = None,
     log: Path | None = None,
     module: str = "edgehone.cli.main",
 ) -> AsyncIterator[Started]:
-    """Serve a bundle until the block ends, and wait until it is ready. What it says goes to the file `log`, if given.
+    """Serve a bundle (None: those that the words name) until the block ends, and wait until it is ready.
 
-    `module` is what runs the command line.
+    What it says goes to the file `log`, if given. `module` is what runs the command line.
 
     Raises JobError if it ends before, or does not get ready.
     """
@@ -103,7 +103,7 @@ async def server(
         "-m",
         module,
         "serve",
-        str(bundle),
+        *([str(bundle)] if bundle else []),
         "--port",
         "0",
         "--json",
