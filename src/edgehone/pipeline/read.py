@@ -29,7 +29,7 @@ def read_document(path: Path, changes: Sequence[str] = ()) -> Document:
     if not isinstance(found, dict):
         raise InputError(f"{path} has no section {SECTION}", hint=_HINT)
     content: dict[str, Any] = {**found}
-    deployments = {name: content[name] for name in DEPLOYMENTS if name in content}
+    deployments: dict[str, Any] = {name: content[name] for name in DEPLOYMENTS if name in content}
     if SECTION not in content and deployments:
         content[SECTION] = {"stages": ["packaging"]}
     for change in changes:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import argparse
 import json
+from pathlib import Path
+from typing import Literal
 
 from edgehone.cli.pipeline.common import add_out
 
@@ -28,8 +30,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the action."""
-    from pathlib import Path
-
     from edgehone.core.errors import InputError
     from edgehone.pipeline.plan import Asked, work_of
     from edgehone.pipeline.record import NAME, Record
@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     if args.stage not in waiting:
         names = ", ".join(waiting) or "no stage"
         raise InputError(f"{args.stage} does not wait for approval; {names} does", hint=hint)
-    answer = "rejected" if args.reject else "approved"
+    answer: Literal["approved", "rejected"] = "rejected" if args.reject else "approved"
     record.decide(args.stage, waiting[args.stage].key, answer, args.by, args.why)
     told = {"stage": args.stage, "answer": answer, "by": args.by, "why": args.why}
     print(json.dumps(told, indent=1) if args.json else f"{args.stage}: {answer} by {args.by}\nnext: {hint}")

@@ -7,8 +7,13 @@ from __future__ import annotations
 
 import argparse
 import json
+from typing import TYPE_CHECKING, Any
 
 from edgehone.cli.pipeline.common import add_file, asked
+
+if TYPE_CHECKING:
+    from edgehone.pipeline.stage import Stage
+    from edgehone.pipeline.work import Work
 
 EXAMPLE = """examples:
   edgehone pipeline check pipeline.yaml
@@ -28,28 +33,28 @@ def run(args: argparse.Namespace) -> int:
     work = work_of(asked(args))
     check_inputs(work)
     stages = planned(work.document)
-    rows = [
-        {
-            "stage": one.name,
-            "says": one.says,
-            "needs": one.needs,
-            "approval": one.approval(work.pipeline),
-            "settings": dict(one.settings(work.pipeline)),
-        }
-        for one in stages
-    ]
     if args.json:
-        print(json.dumps({"out": str(work.out), "stages": rows}, indent=1))
+        print(json.dumps({"out": str(work.out), "stages": [_row(one, work) for one in stages]}, indent=1))
         return 0
-    for row in rows:
-        after = f" (after {row['needs']})" if row["needs"] else ""
-        waits = "; waits for approval" if row["approval"] == "manual" else ""
-        print(f"{row['stage']}{after}: {row['says']}{waits}")
-        for name, value in row["settings"].items():
+    for one in stages:
+        after = f" (after {one.needs})" if one.needs else ""
+        waits = "; waits for approval" if one.approval(work.pipeline) == "manual" else ""
+        print(f"{one.name}{after}: {one.says}{waits}")
+        for name, value in one.settings(work.pipeline).items():
             if value not in (None, (), []):
                 print(f"    {name}: {_shown(value)}")
     print(f"next: edgehone pipeline run {args.file}")
     return 0
+
+
+def _row(stage: Stage, work: Work) -> dict[str, Any]:
+    return {
+        "stage": stage.name,
+        "says": stage.says,
+        "needs": stage.needs,
+        "approval": stage.approval(work.pipeline),
+        "settings": dict(stage.settings(work.pipeline)),
+    }
 
 
 def _shown(value: object) -> str:

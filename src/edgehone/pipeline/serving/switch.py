@@ -37,7 +37,8 @@ def served(url: str, key_file: str, name: str) -> dict[str, Any] | None:
 
 def change(url: str, key_file: str, body: Mapping[str, Any]) -> dict[str, Any]:
     """Let a server serve a bundle. Returns when requests go to it, which is proven by its canaries first."""
-    return _ask(url, read_keys(Path(key_file))[0], "POST", body)
+    model: dict[str, Any] = _ask(url, read_keys(Path(key_file))[0], "POST", body)
+    return model
 
 
 def switch(
