@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from edgehone.monitor.alert import Alert
 from edgehone.monitor.evaluate import Evaluator
 from edgehone.monitor.expression import Series, Total
-from edgehone.monitor.planted import cases, lines, seconds
-from edgehone.monitor.prometheus import INTERVAL_S
+from edgehone.monitor.planted import TEST_INTERVAL_S, cases, lines, seconds
 from edgehone.monitor.promql import number, quoted
 from edgehone.monitor.samples import Samples
 from edgehone.monitor.scraped import quantile_between
@@ -49,12 +48,12 @@ def firing(found: Evaluator) -> set[str]:
 def regular(
     text: Callable[[int], str | None], scrapes: int, begun: float = 0.0
 ) -> list[tuple[float, str | None]]:
-    return [(begun + at * INTERVAL_S, text(at)) for at in range(scrapes)]
+    return [(begun + at * TEST_INTERVAL_S, text(at)) for at in range(scrapes)]
 
 
 @pytest.mark.parametrize("alert", ALERTS, ids=lambda one: one.name)
 def test_each_alert_fires_on_what_breaks_its_limit_and_on_nothing_else(alert: Alert) -> None:
-    scrapes = math.ceil(seconds(alert) / INTERVAL_S)
+    scrapes = math.ceil(seconds(alert) / TEST_INTERVAL_S)
     for case in cases(alert):
         planted = lines(alert, case, scrapes)
 
@@ -120,7 +119,9 @@ def test_text_that_cannot_be_read_is_a_failed_scrape_with_its_reason() -> None:
 @pytest.mark.parametrize("jump", [-5.0, -15.0, -3600.0, -1e9])
 def test_a_clock_that_jumps_back_neither_raises_nor_hides_an_alert(jump: float) -> None:
     scraped = regular(lambda at: ready(0) + restarts(at // 30), 20)
-    after = regular(lambda at: ready(0) + restarts((at + 20) // 30), 20, scraped[-1][0] + jump + INTERVAL_S)
+    after = regular(
+        lambda at: ready(0) + restarts((at + 20) // 30), 20, scraped[-1][0] + jump + TEST_INTERVAL_S
+    )
     found = fed(named("not_ready", "restarts"), scraped)
     assert firing(found) == {"not_ready"}
     for at, text in after:

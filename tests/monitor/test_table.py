@@ -14,6 +14,7 @@ from edgehone.monitor import table as module
 from edgehone.monitor.panels import panels
 from edgehone.monitor.planted import example
 from edgehone.monitor.table import Limit, read_table, table
+from tests.serve.test_metrics import STABLE, WHERE_KNOWN
 
 GOOD = module.TABLE.read_text("utf-8")
 
@@ -53,6 +54,14 @@ def test_every_panel_shows_limits_of_alerts_that_exist_and_on_its_own_metric() -
         for panel in row.panel:
             for name in panel.alerts:
                 assert known[name].metric in {query.metric for query in panel.query}, (panel.title, name)
+
+
+def test_every_metric_is_one_that_the_server_exports() -> None:
+    drift = {f"edgehone_drift_{name}" for name in ("log10_evidence", "alarm", "requests")}
+    queries = [query for row in panels() for panel in row.panel for query in panel.query]
+    used = {one for row in (*table().rows, *queries) for one in (row.metric, row.of) if one}
+    names = {one.removesuffix("_total").removesuffix("_count") for one in used}
+    assert names <= {"up", *STABLE, *WHERE_KNOWN, *drift}
 
 
 def test_the_dashboard_shows_every_metric_that_alerts_are_about() -> None:

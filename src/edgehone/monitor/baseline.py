@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from edgehone.attestation.certificate import CERTIFICATE, Certificate
+from edgehone.attestation.errors import NotVerified
 from edgehone.attestation.statement import read_certificate, subjects_of
 from edgehone.attestation.verify import verify_bundle
 from edgehone.core.errors import InputError
@@ -59,7 +60,10 @@ def _certificate(file: Path) -> Certificate:
         raise InputError(f"{file} cannot be read: {error}", hint=_HINT) from error
     if not isinstance(statement, Mapping) or "subject" not in statement:
         raise InputError(f"{file} is no certificate of a bundle", hint=_HINT)
-    return read_certificate(statement, subjects_of(statement))
+    try:
+        return read_certificate(statement, subjects_of(statement))
+    except NotVerified as error:
+        raise InputError(f"{file}: {error.message}", hint=error.hint) from error
 
 
 def _figures(baselines: Any) -> tuple[dict[str, float], dict[str, str]]:

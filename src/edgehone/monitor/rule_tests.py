@@ -8,8 +8,8 @@ from typing import Any
 
 from edgehone.monitor.alert import Alert
 from edgehone.monitor.evaluate import JOB
-from edgehone.monitor.planted import Case, Line, cases, lines, seconds
-from edgehone.monitor.prometheus import INTERVAL_S, RULES, alert_name
+from edgehone.monitor.planted import TEST_INTERVAL_S, Case, Line, cases, lines, seconds
+from edgehone.monitor.prometheus import RULES, alert_name
 from edgehone.monitor.promql import number, quoted
 
 _TARGET = {"job": JOB, "instance": "127.0.0.1:8080"}
@@ -19,13 +19,13 @@ def rule_tests(alerts: Sequence[Alert]) -> dict[str, Any]:
     """Return the content of the file of tests."""
     return {
         "rule_files": [RULES],
-        "evaluation_interval": f"{INTERVAL_S}s",
+        "evaluation_interval": f"{TEST_INTERVAL_S}s",
         "tests": [_test(alert, case) for alert in alerts for case in cases(alert)],
     }
 
 
 def _test(alert: Alert, case: Case) -> dict[str, Any]:
-    scrapes = ceil(seconds(alert) / INTERVAL_S)
+    scrapes = ceil(seconds(alert) / TEST_INTERVAL_S)
     planted = lines(alert, case, scrapes)
     firing = f'ALERTS{{alertname="{alert_name(alert)}",alertstate="firing"'
     model = "" if alert.model is None else f",model={quoted(alert.model)}"
@@ -41,7 +41,7 @@ def _test(alert: Alert, case: Case) -> dict[str, Any]:
     expected = [{"labels": _series(labels), "value": 1}] if case == "breaks" else []
     return {
         "name": f"{alert_name(alert)}{'' if alert.model is None else f' of {alert.model}'}: {_CASES[case]}",
-        "interval": f"{INTERVAL_S}s",
+        "interval": f"{TEST_INTERVAL_S}s",
         "input_series": [
             {
                 "series": _series({"__name__": one.metric, **_TARGET, **one.labels}),
@@ -50,7 +50,11 @@ def _test(alert: Alert, case: Case) -> dict[str, Any]:
             for one in planted
         ],
         "promql_expr_test": [
-            {"expr": f"{firing}{model}}}", "eval_time": f"{scrapes * INTERVAL_S}s", "exp_samples": expected}
+            {
+                "expr": f"{firing}{model}}}",
+                "eval_time": f"{scrapes * TEST_INTERVAL_S}s",
+                "exp_samples": expected,
+            }
         ],
     }
 

@@ -32,7 +32,7 @@ def server_url(text: str) -> str:
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/") or parts.query:
         raise InputError(f"{text!r} is no URL of a server", hint=_EXAMPLE)
     if parts.username is not None:
-        raise InputError(f"{text!r} has a user's name: the server has none", hint=_EXAMPLE)
+        raise InputError(f"the URL {parts.hostname} has a user's name: the server has none", hint=_EXAMPLE)
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     return f"{parts.scheme}://{host}:{port}"
 

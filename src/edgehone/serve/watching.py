@@ -154,7 +154,7 @@ def watch(models: Iterable[Model], rules: WatchRules, state: Path, say: Callable
         Recent(),
     )
     watching = Watching(Metrics(models), observers, state, recent, readings, say)
-    watching.add(Answers())
+    watching.add(Answers(models))
     watching.add(Usage(lambda: readings.joules, rules.price))
     observers.add(recent)
     changes = Changes(models, say)

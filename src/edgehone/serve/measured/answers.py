@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from functools import partial
+from typing import TYPE_CHECKING
 
 from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -12,15 +13,23 @@ from prometheus_client.registry import Collector
 from edgehone.serve.measured.histogram import Histogram, family
 from edgehone.serve.observation import Feedback, Observation
 
+if TYPE_CHECKING:
+    from edgehone.serve.model import Model
+
 # Shares of the largest entropy, margins and scores are in [0, 1].
 _SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 1.0)
 _REASONS = {429: "full", 504: "late"}
 
 
 class Answers(Collector):
-    """An observer and its metrics."""
+    """An observer and its metrics.
 
-    def __init__(self) -> None:
+    Failures, verdicts and labels of `models` are told as 0 before the first: Prometheus sees a counter grow only from a
+    value that it knows.
+    """
+
+    def __init__(self, models: Iterable[Model] = ()) -> None:
+        self._models = models
         self._failures: Counter[tuple[str, str]] = Counter()
         self._verdicts: Counter[tuple[str, str]] = Counter()
         self._labels: Counter[tuple[str, str]] = Counter()
@@ -55,19 +64,29 @@ class Answers(Collector):
                 "Requests to a model that failed: engine (it failed), late (longest time), full (queue), "
                 "invalid (the client's own fault).",
                 "reason",
+                ("engine", "late", "full", "invalid"),
                 self._failures,
             ),
-            ("edgehone_feedback", "Answers that clients called good or bad.", "verdict", self._verdicts),
+            (
+                "edgehone_feedback",
+                "Answers that clients called good or bad.",
+                "verdict",
+                ("good", "bad"),
+                self._verdicts,
+            ),
             (
                 "edgehone_labels",
                 "Labels that clients sent of a classifier's answers, by whether it had answered that class.",
                 "correct",
+                ("true", "false"),
                 self._labels,
             ),
         )
-        for name, text, label, counts in counted:
+        names = [model.name for model in self._models]
+        for name, text, label, values, counts in counted:
             found = CounterMetricFamily(name, text, labels=["model", label])
-            for labels, count in counts.items():
+            none = {(model, value): 0 for model in names for value in values}
+            for labels, count in {**none, **counts}.items():
                 found.add_metric(labels, count)
             yield found
         yield family(
