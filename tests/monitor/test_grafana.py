@@ -83,9 +83,9 @@ def test_grafanas_types_fit_the_dashboard_and_refuse_mistakes(compiler: Path, tm
     for change, told in (
         ({"gridPos": {"x": 0}}, "Type"),
         ({"gridpos": panel["gridPos"]}, "gridpos"),
-        ({"fieldConfig": {**panel["fieldConfig"], "overrides": 3}}, "overrides"),
+        ({"fieldConfig": {**panel["fieldConfig"], "overrides": 3}}, "Type 'number' is not"),
         ({"options": {**panel["options"], "legend": {"displayMode": "rows"}}}, "rows"),
-        ({"targets": {"refId": "A"}}, "targets"),
+        ({"targets": {"refId": "A"}}, "refId"),
     ):
         wrong = {**found, "panels": [{**panel, **change}]}
         assert told in judged(compiler, tmp_path, wrong), change

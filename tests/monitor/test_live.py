@@ -189,8 +189,8 @@ def test_prometheus_and_the_evaluation_agree_while_traffic_changes(tmp_path: Pat
                 state.phase = phase
                 time.sleep(25)
                 assert _names(evaluator, lock) == found.firing()
-                assert expected <= found.firing(), phase
-                assert bool(expected) or not found.firing()
+                # The windows of budgets are minutes here, so their alerts outlive the phase.
+                assert {one for one in found.firing() if "Budget" not in one} == expected, phase
 
 
 _PHASES: tuple[tuple[str, set[str]], ...] = (

@@ -104,7 +104,7 @@ def test_no_name_of_a_model_breaks_the_rules_or_their_tests(tmp_path: Path) -> N
     few = [one for one in all_alerts() if one.name in ("latency_p95", "latency_budget_fast", "memory")]
     assert len(few) == 3
 
-    @settings(max_examples=15, derandomize=True, phases=[Phase.generate])
+    @settings(max_examples=4, derandomize=True, phases=[Phase.generate])
     @given(st.lists(MODELS, min_size=6, max_size=6, unique=True))
     def sound(names: list[str]) -> None:
         figures = {"served_p95_s": 0.01, "served_model_memory_bytes": 1e8}

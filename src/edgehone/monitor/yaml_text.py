@@ -51,7 +51,9 @@ def _flow(value: Any) -> str:
         return "[]"
     if value is None or isinstance(value, bool):
         return {True: "true", False: "false", None: "null"}[value]
-    return repr(value)
+    digits, exponent, power = repr(value).partition("e")
+    # YAML 1.1 reads 1e-13 as text, 1.0e-13 as a number.
+    return f"{digits}{'' if '.' in digits or not exponent else '.0'}{exponent}{power}"
 
 
 def scalar(text: str) -> str:
