@@ -66,10 +66,8 @@ def judged(compiler: Path, folder: Path, found: dict[str, Any]) -> str:
     (folder / "dashboard.ts").write_text(text, "utf-8")
     if not (folder / "node_modules").exists():
         (folder / "node_modules").symlink_to(compiler / "node_modules")
-    command = [
-        compiler / "node_modules" / ".bin" / "tsc", "--noEmit", "--strict", "--skipLibCheck", "--module", "nodenext",
-        "--moduleResolution", "nodenext", "--target", "es2022", "dashboard.ts",
-    ]  # fmt: skip
+    options = "--noEmit --strict --skipLibCheck --module nodenext --moduleResolution nodenext --target es2022"
+    command = [str(compiler / "node_modules" / ".bin" / "tsc"), *options.split(), "dashboard.ts"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode == 0) is (done.stdout == ""), done.stdout + done.stderr
     return done.stdout
@@ -93,7 +91,7 @@ def test_grafanas_types_fit_the_dashboard_and_refuse_mistakes(compiler: Path, tm
 
 def test_panels_lie_side_by_side_and_have_numbers_of_their_own() -> None:
     found = dashboard(all_alerts(), "edgehone")
-    cells = set()
+    cells = set[tuple[int, int]]()
     for panel in found["panels"]:
         grid = panel["gridPos"]
         mine = {

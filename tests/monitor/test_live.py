@@ -25,7 +25,7 @@ from edgehone.monitor.yaml_text import yaml_text
 from tests.finished import Finished
 from tests.monitor.certified import FIGURES, certify, monitoring, program
 from tests.monitor.programs import Prometheus, Received, alertmanager, exposed, prometheus, webhook
-from tests.monitor.test_agreement import Line
+from tests.monitor.traffic import Line
 from tests.serve.server import Server, running
 
 pytestmark = [pytest.mark.real, pytest.mark.whole]
@@ -225,7 +225,7 @@ class _Traffic:
         if self.phase == "down":
             return None
         self._requests += 20
-        self._late += 15 if self.phase == "slow" else 0
+        self._late += 5 if self.phase == "slow" else 0
         self._bad += 4 if self.phase == "failing" else 0
         within, ready = self._requests - self._late, float(self.phase != "failing")
         model = {"model": "bundle"}
