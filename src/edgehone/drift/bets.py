@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -59,20 +60,29 @@ class Scores:
         z[:, :, 0] = p.T
         z[:, :, 2] = np.abs(2 * z[:, :, 0] - 1)
         z[:, :, 1::2] = 1 - z[:, :, ::2]
-        z -= self.means[:, :_CONTINUOUS].astype(np.float32)
+        means, stakes = self._continuous
+        z -= means
         z[~known.T] = 0
-        growth = z[:, :, :, None] * self.stakes[:, :_CONTINUOUS].astype(np.float32)
+        growth = z[:, :, :, None] * stakes
         growth += 1
         products = np.multiply.reduce(growth, axis=0)
         tails = np.array(self.tails)[:, None]
         # NaN compares as False
         hits = np.concatenate([(p[:, None, :] > 1 - tails).sum(-1), (p[:, None, :] < tails).sum(-1)], axis=1)
         misses = known.sum(1)[:, None] - hits
-        stakes, means = self.stakes[:, _CONTINUOUS:], self.means[:, _CONTINUOUS:, None]
-        logs = hits[:, :, None] * np.log1p(stakes * (1 - means)) + misses[:, :, None] * np.log1p(
-            -stakes * means
-        )
+        hit, miss = self._tails
+        logs = hits[:, :, None] * hit + misses[:, :, None] * miss
         return np.concatenate([products, np.exp(logs)], axis=1)
+
+    @cached_property
+    def _continuous(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        return self.means[:, :_CONTINUOUS].astype(np.float32), self.stakes[:, :_CONTINUOUS].astype(np.float32)
+
+    @cached_property
+    def _tails(self) -> tuple[Array, Array]:
+        """Return the logarithms of the factors of a value inside a tail, and of one outside."""
+        stakes, means = self.stakes[:, _CONTINUOUS:], self.means[:, _CONTINUOUS:, None]
+        return np.log1p(stakes * (1 - means)), np.log1p(-stakes * means)
 
 
 class Wealth:
