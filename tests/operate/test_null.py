@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import random
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import edgehone
+from edgehone.operate.seeing import Eyes
 from tests.operate.operated import Traffic, certificate_of, change, operating, served
 from tests.serve.conftest import chatty
 from tests.serve.server import Server, running
-from tests.serve.test_change import key_file
+from tests.serve.test_change import copied, edit, key_file
 
 __all__ = ["chatty", "key_file"]  # fixtures
 pytestmark = pytest.mark.whole
@@ -54,3 +59,167 @@ def test_the_prefix_cache_is_switched_on_again(
         assert [one.name for one in run.remedies()] == ["prefix cache on"]
         assert first["path"] == served(operated)["bundle"]["change"]["path"]
     assert {*traffic.statuses} <= {200, 429}
+
+
+def settled(server: Server, first: dict[str, Any]) -> None:
+    """The server serves as it did, and is ready."""
+    now = served(server)["bundle"]
+    assert now["change"] == first["change"] and now["id"] == first["id"] and now["state"] == "ready"
+
+
+def test_an_engine_that_was_killed_once_is_left_to_the_server(
+    operated: Server, key_file: Path, baseline: Path, tmp_path: Path
+) -> None:
+    first = served(operated)["bundle"]
+    with (
+        Traffic(operated, short).flowing(),
+        operating(operated, key_file, tmp_path / "state", "--baseline", str(baseline)) as run,
+    ):
+        run.wait_for("begins", 30)
+        operated.engine().kill()
+        noticed = run.wait_for("noticed", 60)
+        assert noticed.detail["alert"] in ("restarts", "engine_failures", "error_rate", "not_ready")
+        operated.wait_until(True)
+        run.wait_for("closed", 120)
+        assert not run.remedies()
+    settled(operated, first)
+
+
+def test_a_worse_bundle_is_taken_back(
+    operated: Server, chatty: Path, key_file: Path, baseline: Path, tmp_path: Path
+) -> None:
+    first = served(operated)["bundle"]["change"]
+    slow = copied(chatty, tmp_path / "slow")
+    edit(slow, recipe={**edgehone.read(slow).manifest.recipe, "settings": {"hurry": 0.05}})
+    with (
+        Traffic(operated, short).flowing() as traffic,
+        operating(operated, key_file, tmp_path / "state", "--baseline", str(baseline)) as run,
+    ):
+        run.wait_for("begins", 30)
+        change(operated, path=str(slow))
+        diagnosed = run.wait_for("diagnosed", 90, lambda one: "latency" in str(one.detail["causes"]))
+        assert "served otherwise than before" in [one["name"] for one in diagnosed.detail["causes"]]
+        kept = run.wait_for("kept", 90)
+        assert kept.detail["remedy"] == "the way it was served before"
+        assert served(operated)["bundle"]["change"] == first
+    assert {*traffic.statuses} <= {200, 429}
+
+
+def test_hostile_requests_are_a_humans_matter(operated: Server, key_file: Path, tmp_path: Path) -> None:
+    first = served(operated)["bundle"]
+    page = tmp_path / "told"
+    tell = f"sh -c 'cat > {page}'"
+    with operating(operated, key_file, tmp_path / "state", "--command", tell) as run:
+        run.wait_for("begins", 30)
+        begun = time.monotonic()
+        while not run.events("escalated"):
+            assert time.monotonic() - begun < 60
+            for _ in range(20):
+                operated.post("/v1/completions", b"{")
+                operated.post("/v1/completions", {"model": "bundle", "prompt": "To", "max_tokens": 1})
+        diagnosed = run.wait_for("diagnosed", where=lambda one: "hostile" in one.says)
+        assert diagnosed.detail["causes"][0]["name"] == "hostile or broken requests"
+        assert "security" in json.loads(page.read_text())["title"] and not run.remedies()
+    settled(operated, first)
+
+
+def test_an_engine_that_leaks_is_replaced(chatty: Path, key_file: Path, tmp_path: Path) -> None:
+    edit(chatty, recipe={**edgehone.read(chatty).manifest.recipe, "settings": {"leaks_kb": 400}})
+    with running(chatty, "--admin-key-file", str(key_file)) as server:
+        first = server.engine().memory_info().rss + sum(
+            one.memory_info().rss for one in server.text_processes()
+        )
+        certificate = certificate_of(chatty, tmp_path / "c.json", {"served_model_memory_bytes": first * 1.5})
+        with (
+            Traffic(server, short).flowing(),
+            operating(server, key_file, tmp_path / "state", "--baseline", str(certificate)) as run,
+        ):
+            diagnosed = run.wait_for("diagnosed", 120, lambda one: "grow" in one.says)
+            assert "the server's memory grows" in [one["name"] for one in diagnosed.detail["causes"]]
+            kept = run.wait_for("kept", 90)
+            assert kept.detail["remedy"] == "a new engine against a leak"
+
+
+def test_a_dry_run_says_what_it_would_do(
+    operated: Server, key_file: Path, baseline: Path, tmp_path: Path
+) -> None:
+    words = ("--baseline", str(baseline), "--dry-run")
+    with (
+        Traffic(operated, short).flowing(),
+        operating(operated, key_file, tmp_path / "state", *words) as run,
+    ):
+        run.wait_for("begins", 30)
+        change(operated, settings={"prefix_cache": False})
+        would = run.wait_for("would", 90)
+        assert would.says.startswith("prefix cache on: prefix_cache = True") and not run.remedies()
+    assert served(operated)["bundle"]["settings"] == {"prefix_cache": False}
+
+
+@pytest.mark.parametrize("kills", [5, pytest.param(50, marks=pytest.mark.long)])
+def test_killed_at_random_moments_it_goes_on(
+    operated: Server, key_file: Path, baseline: Path, tmp_path: Path, kills: int
+) -> None:
+    draw, words = random.Random(kills), ("--baseline", str(baseline), "--budget", "1000")
+    with Traffic(operated, short).flowing() as traffic:
+        change(operated, settings={"prefix_cache": False})
+        for _ in range(kills):
+            with operating(operated, key_file, tmp_path / "state", *words) as run:
+                run.wait_for("begins", 30, lambda one: True)
+                time.sleep(draw.uniform(0.0, 8.0))
+                run.kill()
+                flying = [one for one in run.remedies() if one.state in ("begun", "done", "undoing")]
+                assert len(flying) <= 1
+                assert served(operated)["bundle"]["state"] == "ready"
+            if [one for one in run.remedies() if one.state == "kept"]:
+                change(operated, settings={"prefix_cache": False})  # planted anew
+        with operating(operated, key_file, tmp_path / "state", *words) as run:
+            before = len(run.events("kept"))
+            run.wait_for("kept", 120, lambda one: one.seq > before)
+    assert {*traffic.statuses} <= {200, 429}
+    assert served(operated)["bundle"]["settings"] == {"prefix_cache": True}
+
+
+def test_clean_bursty_traffic_without_an_action(operated: Server, key_file: Path, tmp_path: Path) -> None:
+    """30 s, in which windows of 300 s pass six times. The long form takes an hour at the usual pace."""
+    first = served(operated)["bundle"]
+    certificate = certificate_of(
+        first_path(first), tmp_path / "c.json", {"served_p95_s": 2.0, "served_p50_s": 1.0}
+    )
+    with (
+        Traffic(operated, short).flowing() as traffic,
+        operating(operated, key_file, tmp_path / "state", "--baseline", str(certificate)) as run,
+    ):
+        run.wait_for("begins", 30)
+        time.sleep(30)
+        assert not run.remedies() and {*traffic.statuses} <= {200, 429}
+    settled(operated, first)
+
+
+@pytest.mark.long
+def test_an_hour_of_clean_bursty_traffic_without_an_action(
+    operated: Server, key_file: Path, tmp_path: Path
+) -> None:
+    first = served(operated)["bundle"]
+    certificate = certificate_of(
+        first_path(first), tmp_path / "c.json", {"served_p95_s": 2.0, "served_p50_s": 1.0}
+    )
+    with (
+        Traffic(operated, short, per_second=5.0).flowing() as traffic,
+        operating(operated, key_file, tmp_path / "state", "--baseline", str(certificate), times=1.0) as run,
+    ):
+        run.wait_for("begins", 30)
+        time.sleep(3600)
+        assert not run.remedies() and {*traffic.statuses} <= {200, 429}
+    settled(operated, first)
+
+
+def first_path(model: dict[str, Any]) -> Path:
+    return Path(model["change"]["path"])
+
+
+def test_a_clock_that_was_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    eyes, real = Eyes(1.0), time.time
+    eyes.look(None)
+    monkeypatch.setattr(time, "time", lambda: real() + 3600)
+    eyes.look(None)
+    assert 3599 < eyes.take_jump() < 3601 and eyes.take_jump() == 0.0 and eyes.clock_jump_s > 3599

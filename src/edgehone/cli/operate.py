@@ -68,6 +68,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--verify-key", metavar="FILE", help="key that verifies bundles taken from the registry"
     )
     parser.add_argument(
+        "--samples", metavar="DIR", help="the --state of the server, with the samples that it keeps"
+    )
+    parser.add_argument("--samples-key-file", metavar="FILE", help="the server's key of these samples")
+    parser.add_argument("--signing-key", metavar="FILE", help="key that signs challengers made from them")
+    parser.add_argument(
         "--baseline",
         metavar="PATH",
         help="certified bundle or certificate whose baselines count (default: the served)",
@@ -141,7 +146,7 @@ def _options(args: argparse.Namespace) -> Options:
             raise InputError(
                 f"--{name} is {getattr(args, name)}", hint=f"give a number from {least} to {most:g}"
             )
-    for name in ("bundles", "verify_key", "baseline"):
+    for name in ("bundles", "verify_key", "baseline", "samples", "samples_key_file", "signing_key"):
         given = getattr(args, name)
         for path in given if isinstance(given, list) else [given] if given else []:
             if not Path(path).exists():
@@ -151,7 +156,9 @@ def _options(args: argparse.Namespace) -> Options:
     return Options(
         every=args.every, budget=args.budget, times=args.faster, dry_run=args.dry_run, once=args.once,
         control_groups=args.control_groups, bundles=tuple(map(Path, args.bundles)), baseline=_path(args.baseline),
-        registry=args.registry, blobs=_path(args.blobs), verify_key=_path(args.verify_key), channels=_channels(args),
+        registry=args.registry, blobs=_path(args.blobs), verify_key=_path(args.verify_key),
+        samples=_path(args.samples), samples_key=_path(args.samples_key_file), signing_key=_path(args.signing_key),
+        channels=_channels(args),
     )  # fmt: skip
 
 

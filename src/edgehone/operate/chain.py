@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from edgehone.bundle.read import read
 from edgehone.core.errors import EdgehoneError, SetupError
-from edgehone.operate.actions.plan import Plan
 from edgehone.operate.journal import Event, Journal
 from edgehone.operate.options import Options, Say
 
@@ -60,10 +59,6 @@ class Chain:
         if not out.exists():
             pull(registry, Reference(earlier.name, number=earlier.number), out, key=self._options.verify_key)
         return out
-
-    def reoptimize(self, model: str) -> Plan | str:
-        """Return the plan of a re-optimization; or why it is not offered."""
-        return f"re-optimization of {model} is not available here"
 
     def _open(self) -> Registry:
         try:

@@ -142,16 +142,13 @@ def _requests(seen: Seen) -> Facts:
         "restarts": _known(recent.get("restarts"), "the server does not tell"),
         "changed_files": _known(seen.metrics.get("changed_files"), "the server does not tell"),
         "invalid_share": _known(share, "no request came"),
-        "kept_samples": _known(seen.watch.get("kept_samples"), "the server keeps no samples: --keep-samples"),
     }
 
 
 def _drift(seen: Seen) -> Facts:
     metrics, drift = seen.metrics, seen.watch.get("drift") or {}
     says = "; ".join(
-        str(one.get("direction") or one.get("says") or one.get("name"))
-        for one in drift.get("evidence", ())
-        if one.get("alarm")
+        str(one.get("changed") or one.get("name")) for one in drift.get("evidence", ()) if one.get("alarm")
     )
     inputs = [metrics[name] for name in ("drift_inputs", "drift_joint") if name in metrics]
     return {

@@ -18,7 +18,8 @@ from edgehone.monitor.alert import Baselines
 from edgehone.monitor.baseline import read_baselines
 from edgehone.monitor.evaluate import Firing
 from edgehone.operate.actions.all import plan_all
-from edgehone.operate.actions.plan import Case, Planned
+from edgehone.operate.actions.plan import Case, Plan, Planned
+from edgehone.operate.actions.reoptimize import plan as plan_samples
 from edgehone.operate.calls import ESCALATED, ESCALATING, Calls
 from edgehone.operate.chain import Chain
 from edgehone.operate.helped import Judged
@@ -35,6 +36,8 @@ _HOUR = 3600.0
 _WELL_SECONDS = 60.0
 # The right to operate is renewed at each look, and lasts so long, so that a successor of a killed run may soon begin.
 _LEASE_SECONDS = 60.0
+# NTP slews a clock by less than a thousandth, and steps it beyond 0.1 s when it starts.
+_JUMP_SECONDS = 2.0
 
 
 class Operator:
@@ -52,6 +55,8 @@ class Operator:
         self._watcher = self._watch(look)
         self._treatment = Treatment(server, self._journal, self._watcher, options, self._tell)
         self._calls = Calls(self._journal, folder, server.url, options, self._tell)
+        names = ", ".join(look.models) or "no model"
+        self._tell("begins", f"watches {names} by {len(self._watcher.alerts)} alerts")
 
     def step(self) -> None:
         """Look once, and do what is due."""
@@ -135,6 +140,7 @@ class Operator:
         for key, incident in incidents.items():
             if key not in raised and key not in still and self._watcher.up:
                 self._close(incident)
+        self._clock()
         for key, alerts in raised.items():
             if key not in incidents:
                 incidents[key] = self._open(key, alerts)
@@ -142,6 +148,18 @@ class Operator:
         for key, incident in sorted(due, key=lambda one: ORDER.index(one[0][1])):
             if self._treat(incident, raised[key], look):
                 return
+
+    def _clock(self) -> None:
+        """Tell a human of a clock that was set: times in logs and certificates' dates are no longer right."""
+        jump = self._eyes.take_jump()
+        if abs(jump) < _JUMP_SECONDS:
+            return
+        incident = self._journal.open_incident(None, "infrastructure", ["clock"])
+        says = f"the wall clock jumped by {jump:.1f} s against the monotonic one"
+        self._tell("noticed", says, incident.id, alert="clock", severity="ticket")
+        cause = {"name": "the clock was set", "says": says, "evidence": [f"clock jump s = {jump:.1f}"]}
+        self._tell("diagnosed", f"{cause['name']}: {says}", incident.id, causes=[cause])
+        self._escalate(incident, "no remedy is for a clock", {})
 
     def _open(self, key: tuple[str | None, str], alerts: Sequence[Firing]) -> Incident:
         incident = self._journal.open_incident(*key, [one.alert.name for one in alerts])
@@ -193,7 +211,7 @@ class Operator:
             return True
         case = Case(
             server=self._server, look=look, model=name, facts=facts, group=group, journal=self._journal,
-            bundles=self._options.bundles, previous=self._chain.previous, reoptimize=self._chain.reoptimize,
+            bundles=self._options.bundles, previous=self._chain.previous, reoptimize=self._samples,
             may_change_groups=self._options.control_groups,
         )  # fmt: skip
         model = look.models[name]
@@ -201,6 +219,9 @@ class Operator:
         tried = {one.name for one in self._journal.tried(incident.id)}
         planned = plan_all([one for one in remedies if one.name not in tried], case)
         return self._next(incident, planned, key, before)
+
+    def _samples(self, case: Case) -> Plan | str:
+        return plan_samples(case, self._options, self._folder)
 
     def _next(self, incident: Incident, planned: Sequence[Planned], key: Key, before: list[float]) -> bool:
         refused = {one.remedy.name: one.reason or "" for one in planned if one.plan is None}

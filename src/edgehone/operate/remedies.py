@@ -32,7 +32,6 @@ class Remedy:
     values: Mapping[str, Any] = field(default_factory=dict, metadata=OPTIONAL)
     times: float | None = field(default=None, metadata=OPTIONAL)
     choose: str | None = field(default=None, metadata=OPTIONAL)
-    keep_without_evidence: bool = field(default=False, metadata=OPTIONAL)
     source: str | None = field(default=None, metadata=OPTIONAL)
 
 

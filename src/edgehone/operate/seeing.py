@@ -28,22 +28,26 @@ class Eyes:
         self._process: int | None = None
         self._sampled = 0.0
         self._clocks: tuple[float, float] | None = None
-        self.clock_jump_s = 0.0
+        self.clock_jump_s = self._jump = 0.0
 
     def look(self, process: int | None) -> None:
         """Look at the clock, and now and then at the memory of the server's process."""
         wall, steady = time.time(), time.monotonic()
         if self._clocks is not None:
             jump = (wall - self._clocks[0]) - (steady - self._clocks[1])
-            # NTP slews by less than a thousandth; a frozen process sees both clocks go on.
-            if abs(jump) > abs(self.clock_jump_s) / 2:
-                self.clock_jump_s = jump
+            if abs(jump) > abs(self._jump):  # a frozen process sees both clocks go on
+                self.clock_jump_s = self._jump = jump
         self._clocks = wall, steady
         if process != self._process:
             self._process, self._memory = process, machine.Memory(process) if process else None
         if self._memory and steady - self._sampled >= self._every:
             self._sampled = steady
             self._memory.look()
+
+    def take_jump(self) -> float:
+        """Return by how many seconds the wall clock has jumped since the last call."""
+        jump, self._jump = self._jump, 0.0
+        return jump
 
     @property
     def growth(self) -> machine.Growth | None:

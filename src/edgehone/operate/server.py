@@ -18,7 +18,7 @@ ASK_SECONDS = 10.0
 CHANGE_SECONDS = 900.0
 
 
-class Unreachable(EdgehoneError):
+class Unreachable(SetupError):
     """The server does not answer."""
 
 

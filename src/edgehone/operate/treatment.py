@@ -12,6 +12,7 @@ from typing import Any
 
 from edgehone.core.errors import EdgehoneError
 from edgehone.operate.actions import all as actions
+from edgehone.operate.actions import reoptimize
 from edgehone.operate.actions.plan import Plan
 from edgehone.operate.actions.serving import KIND
 from edgehone.operate.helped import Judged
@@ -63,6 +64,9 @@ class Treatment:
         holds = actions.holds(tried.plan, look)
         if holds == "changing":
             return
+        if tried.plan["kind"] == reoptimize.KIND:
+            self._offered(tried)
+            return
         if holds == "other":
             self._end(tried, "left", "someone else changed it meanwhile; it is left as it is")
         elif tried.state == "begun":
@@ -73,6 +77,15 @@ class Treatment:
             self._end(tried, "failed", "it holds no longer: the server began anew, as it was started")
         else:
             self._judge(tried, look)
+
+    def _offered(self, tried: Tried) -> None:
+        """End a re-optimization: it changes nothing that is served, so there is nothing to judge or to undo."""
+        outcome = reoptimize.outcome(tried.plan)
+        if outcome is None:
+            self._end(tried, "failed", reoptimize.failure(tried.plan))
+        else:
+            better, reason = outcome
+            self._end(tried, "kept" if better else "failed", reason)
 
     def _is_begun(self, tried: Tried, *, done: bool) -> None:
         if done:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from edgehone.core.errors import EdgehoneError, JobError
 from edgehone.diagnosis.causes import holds as condition_holds
 from edgehone.diagnosis.facts import Fact
-from edgehone.operate.actions import bundles, group, serving
+from edgehone.operate.actions import bundles, group, reoptimize, serving
 from edgehone.operate.actions.plan import Case, Holds, Plan, Planned
 from edgehone.operate.remedies import Remedy
 from edgehone.operate.server import Look, Server
@@ -18,7 +18,7 @@ _PLANS: Mapping[str, Callable[[Remedy, Case], Plan | str]] = {
     "restart": serving.restart,
     "bundle": bundles.plan,
     "control_group": group.plan,
-    "reoptimize": lambda remedy, case: case.reoptimize(case.model),
+    "reoptimize": lambda remedy, case: case.reoptimize(case),
 }
 
 
@@ -46,6 +46,8 @@ def do(plan: Plan, server: Server) -> None:
         serving.do(plan, server)
     elif plan["kind"] == group.KIND:
         group.do(plan)
+    elif plan["kind"] == reoptimize.KIND:
+        reoptimize.do(plan)
     else:
         raise JobError(f"there is no action {plan['kind']!r}")
 
@@ -67,4 +69,6 @@ def holds(plan: Plan, look: Look) -> Holds:
     """Return whether it is done."""
     if plan["kind"] == serving.KIND:
         return serving.holds(plan, look)
+    if plan["kind"] == reoptimize.KIND:
+        return reoptimize.holds(plan)
     return group.holds(plan)

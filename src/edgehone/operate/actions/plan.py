@@ -31,7 +31,7 @@ class Case:
     journal: Journal
     bundles: Sequence[Path]
     previous: Callable[[str], Path | str]
-    reoptimize: Callable[[str], Plan | str]
+    reoptimize: Callable[[Case], Plan | str]
     may_change_groups: bool
 
 

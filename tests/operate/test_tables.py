@@ -1,0 +1,102 @@
+"""remedies.toml and service.toml fit together, and every fact that they name is there."""
+
+from __future__ import annotations
+
+import pytest
+
+from edgehone.backends import registry
+from edgehone.diagnosis import service
+from edgehone.diagnosis.facts import Fact
+from edgehone.diagnosis.service import judge_service
+from edgehone.monitor.table import table as alert_table
+from edgehone.operate import remedies
+from edgehone.operate.facts import Seen, facts_of
+from edgehone.operate.options import ORDER
+
+MODEL = {
+    "name": "bundle", "id": "a", "backend": "llamacpp", "kind": "language", "state": "ready", "problem": None,
+    "ended": None, "threads": 1, "places": 8, "context": 512, "waiting": 0, "running": 1, "settings": {"prefix_cache": False},
+    "accepts": {"threads": [2, 1], "prefix_cache": [True, False], "load": ["mmap", "read"]},
+    "change": {"path": "/b", "name": "bundle", "parallel": 8, "settings": {}, "context": None, "batch": None},
+}  # fmt: skip
+
+
+def seen(**fields: object) -> Seen:
+    given = {
+        "model": MODEL, "server": {"threads": 2, "physical_cores": 2}, "watch": {}, "up": True, "metrics": {},
+        "recent": {}, "processors": None, "growth": None, "faults_per_s": None, "io_pressure": None, "free_bytes": None,
+        "clock_jump_s": 0.0, "changed": None, "group": None,
+    }  # fmt: skip
+    return Seen(**{**given, **fields})  # type: ignore[arg-type]
+
+
+def test_every_fact_of_both_tables_is_gathered() -> None:
+    facts = facts_of(seen())
+    named = {one["fact"] for entry in service.table() for one in entry["when"]}
+    named |= {condition["fact"] for one in remedies.table() for condition in one.when}
+    named |= {
+        value for one in remedies.table() for value in one.values.values() if isinstance(value, str)
+    } & {"cores"}
+    assert named <= facts.keys()
+    assert facts_of(seen(model=None)).keys() >= named
+
+
+def test_remedies_name_causes_symptoms_and_backends_that_exist() -> None:
+    causes = {one["name"]: set(one["symptoms"]) for one in service.table()}
+    rows = (*alert_table().alert, *alert_table().objective)
+    assert set(ORDER) == {
+        "latency",
+        "memory",
+        "throughput",
+        "errors",
+        "accuracy",
+        "drift",
+        "security",
+        "infrastructure",
+        "business",
+    }
+    assert {one.symptom for one in rows} <= set(ORDER)
+    for one in remedies.table():
+        assert set(one.symptoms) <= set(ORDER) and set(one.backends) <= set(registry.names())
+        for cause in (*one.causes, *one.not_causes):
+            assert causes[cause] & set(one.symptoms), (one.name, cause)
+    names = [one.name for one in remedies.table()]
+    assert len(names) == len({*names})
+
+
+@pytest.mark.parametrize(
+    ("symptom", "fields", "cause"),
+    [
+        ("latency", {}, "fewer threads than cores"),
+        ("latency", {}, "prefix cache off"),
+        ("errors", {"recent": {"restarts": 2.0}}, "the engine ended"),
+        ("errors", {"up": False}, "the server does not answer"),
+        ("accuracy", {"changed": (60.0, "path: a → b")}, "served otherwise than before"),
+        ("drift", {"metrics": {"drift_inputs": 1.0}}, "inputs drifted"),
+        ("infrastructure", {"free_bytes": 1_000_000}, "the disk is full"),
+        ("infrastructure", {"clock_jump_s": -3600.0}, "the clock was set"),
+        ("security", {"recent": {"requests": 100.0, "invalid": 40.0}}, "hostile or broken requests"),
+        ("latency", {"io_pressure": 0.7}, "the disk is slow"),
+    ],
+)
+def test_causes_are_found_by_their_facts(symptom: str, fields: dict[str, object], cause: str) -> None:
+    found = {one.name: one for one in judge_service(facts_of(seen(**fields)), symptom)}
+    assert found[cause].found and "{" not in found[cause].says and found[cause].evidence
+
+
+def test_an_unknown_fact_finds_nothing() -> None:
+    facts = {**facts_of(seen()), "threads_of_cores": Fact(None, "hidden")}
+    found = {one.name: one.found for one in judge_service(facts, "latency")}
+    assert found["fewer threads than cores"] is None
+
+
+def test_remedies_in_order_and_only_for_their_causes() -> None:
+    names = [
+        one.name for one in remedies.fitting("latency", "llamacpp", "language", ["fewer threads than cores"])
+    ]
+    assert names[0] == "one thread per core" and "several streams" not in names
+    assert (
+        "more processors for the control group" not in names
+        and names[-1] == "a faster bundle of the frontier"
+    )
+    assert not remedies.fitting("security", "llamacpp", "language", ["hostile or broken requests"])
