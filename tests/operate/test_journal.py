@@ -29,7 +29,7 @@ def test_a_remedy_is_written_before_it_is_begun_and_one_is_in_flight(tmp_path: P
     with pytest.raises(SetupError, match="another remedy is in flight"):
         journal.begin(incident.id, "two", PLAN, {})
     for state in ("done", "undoing"):
-        journal.move(first.id, state, "why")  # type: ignore[arg-type]
+        journal.move(first.id, state, "why")
         assert journal.in_flight() is not None
     journal.move(first.id, "undone")
     assert journal.in_flight() is None
@@ -70,7 +70,7 @@ def _write(folder: Path, seed: int) -> None:
         journal.move(one.id, "done")
         if draw.random() < 0.5:
             journal.move(one.id, "undoing", "no")
-        journal.move(one.id, draw.choice(["kept", "undone"]))  # type: ignore[arg-type]
+        journal.move(one.id, draw.choice(["kept", "undone"]))
 
 
 def test_killed_at_random_moments_at_most_one_is_in_flight(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from edgehone.backends import registry
@@ -13,9 +15,10 @@ from edgehone.operate import remedies
 from edgehone.operate.facts import Seen, facts_of
 from edgehone.operate.options import ORDER
 
-MODEL = {
+MODEL: dict[str, Any] = {
     "name": "bundle", "id": "a", "backend": "llamacpp", "kind": "language", "state": "ready", "problem": None,
-    "ended": None, "threads": 1, "places": 8, "context": 512, "waiting": 0, "running": 1, "settings": {"prefix_cache": False},
+    "ended": None, "threads": 1, "places": 8, "context": 512, "waiting": 0, "running": 1,
+    "settings": {"prefix_cache": False},
     "accepts": {"threads": [2, 1], "prefix_cache": [True, False], "load": ["mmap", "read"]},
     "change": {"path": "/b", "name": "bundle", "parallel": 8, "settings": {}, "context": None, "batch": None},
 }  # fmt: skip

@@ -24,7 +24,7 @@ from edgehone.operate.calls import ESCALATED, ESCALATING, Calls
 from edgehone.operate.chain import Chain
 from edgehone.operate.helped import Judged
 from edgehone.operate.journal import Incident, Journal
-from edgehone.operate.options import ORDER, Options, Say
+from edgehone.operate.options import ORDER, PATIENCE, Options, Say
 from edgehone.operate.remedies import fitting
 from edgehone.operate.seeing import Eyes, diagnose_facts
 from edgehone.operate.server import Declined, Look, Server, Unreachable
@@ -188,18 +188,9 @@ class Operator:
 
     def _treat(self, incident: Incident, alerts: Sequence[Firing], look: Look | None) -> bool:
         """Diagnose an incident, and begin its next remedy or escalate. Returns whether something was done."""
-        keys: list[Key] = [(one.alert.name, tuple(one.labels.values())) for one in alerts]
-        now = time.monotonic()
-        if all(self._watcher.well(key, now - _WELL_SECONDS / self._options.times) for key in keys):
-            return False  # the alerts look back over a longer time
-        key, before = max(
-            ((key, self._watcher.effects(key, min(one.since for one in alerts))) for key in keys),
-            key=lambda one: (Judged(one[1], self._watcher.limit(one[0])).can_tell, len(one[1])),
-        )
-        waited = now - min(one.since for one in alerts)
-        can_tell = Judged(before, self._watcher.limit(key)).can_tell
-        if not can_tell and self._watcher.up and waited < self._options.patience(incident.symptom):
-            return False  # there is nothing to compare a remedy with yet
+        key, before = self._measured(alerts)
+        if incident.symptom in PATIENCE and not self._is_due(incident, alerts, key, before):
+            return False
         name = incident.model or _worst(look)
         facts, group = diagnose_facts(name, self._server, look, self._watcher, self._eyes, self._journal)
         found = [one for one in judge_service(facts, incident.symptom) if one.found]
@@ -219,6 +210,22 @@ class Operator:
         tried = {one.name for one in self._journal.tried(incident.id)}
         planned = plan_all([one for one in remedies if one.name not in tried], case)
         return self._next(incident, planned, key, before)
+
+    def _measured(self, alerts: Sequence[Firing]) -> tuple[Key, list[float]]:
+        """Return the alert by which a remedy can be judged best, and what was measured since the alerts began."""
+        since = min(one.since for one in alerts)
+        found = [(key, self._watcher.effects(key, since)) for key in map(_key, alerts)]
+        return max(found, key=lambda one: (Judged(one[1], self._watcher.limit(one[0])).can_tell, len(one[1])))
+
+    def _is_due(self, incident: Incident, alerts: Sequence[Firing], key: Key, before: list[float]) -> bool:
+        """Whether it is time for a remedy: alerts look back over a longer time, and a remedy needs a comparison."""
+        now = time.monotonic()
+        since = now - _WELL_SECONDS / self._options.times
+        if all(self._watcher.well(_key(one), since) for one in alerts):
+            return False
+        waited = now - min(one.since for one in alerts)
+        can_tell = Judged(before, self._watcher.limit(key)).can_tell
+        return can_tell or not self._watcher.up or waited >= self._options.patience(incident.symptom)
 
     def _samples(self, case: Case) -> Plan | str:
         return plan_samples(case, self._options, self._folder)
@@ -267,6 +274,10 @@ class Operator:
         self._say(
             kind, {"server": self._server.url, "at": event.at, "incident": incident, "says": says, **detail}
         )
+
+
+def _key(one: Firing) -> Key:
+    return one.alert.name, tuple(one.labels.values())
 
 
 def _worst(look: Look | None) -> str | None:

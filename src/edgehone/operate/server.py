@@ -46,10 +46,15 @@ class Server:
         """`authority` is a file of certificates (PEM) that an HTTPS server is checked by. Raises InputError."""
         parts = urlsplit(url if "://" in url else f"http://{url}")
         try:
-            port = parts.port
+            port: int | None = parts.port
         except ValueError:
-            port = None
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.path not in ("", "/"):
+            port = -1
+        if (
+            port == -1
+            or parts.scheme not in ("http", "https")
+            or not parts.hostname
+            or parts.path not in ("", "/")
+        ):
             raise InputError(f"{url} is no URL of a server", hint="edgehone operate http://127.0.0.1:8080")
         self._secure, self._host = parts.scheme == "https", parts.hostname
         self._port = port or (443 if self._secure else 80)

@@ -105,9 +105,11 @@ class Watcher:
         return -alert.limit if alert.op == "<" else alert.limit
 
     def well(self, key: Key, since: float) -> bool:
-        """Return whether an alert would not hold by any of the measurements, which must be several, since a time."""
+        """Return whether an alert would not hold by any of the measurements since a time, or of the last few."""
         alert = self._alert(key)
-        found = [value for at, value in self._values.get(key, ()) if at >= since]
+        kept = list(self._values.get(key, ()))
+        recent = sum(at >= since for at, _ in kept)
+        found = [value for _, value in kept[-max(LEAST, recent) :]]
         limit = -alert.limit if alert.op == "<" else alert.limit
         return len(found) >= LEAST and all(value <= limit for value in found)
 
