@@ -5,13 +5,11 @@ then varies more than that of independent requests, and a test that takes each r
 alarms. `Inflation` estimates by how much: the variance of means over 32 and over 128 requests, relative to
 independent ones, from differences of successive means (von Neumann, Annals of Mathematical Statistics 12, 1941), so
 that a lasting change does not count as variation. The means are of p, of its distance from the middle and of its
-upper tail; the largest inflation counts. Bets are
-taken to the power 1/inflation (bets.py). Since the estimate uses only earlier requests and is at least 1, the test of
-exchangeable requests remains exactly valid.
+upper tail; the largest inflation counts. Bets are taken to the power 1/inflation (bets.py). Since the estimate uses
+only earlier requests and is at least 1, the test of exchangeable requests remains exactly valid.
 
 Evaluation samples do not tell how traffic comes. Until 16 batches were seen in the order of traffic, in the reference
-or by the watch, an inflation of at least 16 is assumed; only gross changes are found meanwhile. Until 48 batches were
-seen the estimate is raised by twice its standard error.
+or by the watch, an inflation of at least 4 is assumed, and until 48 the estimate is raised by its standard error.
 """
 
 from __future__ import annotations
@@ -30,9 +28,9 @@ _MOST = 6.0
 # An estimate below 1 + _SURE standard errors is taken for 1, else it is raised by half a standard error.
 _SURE = 3.5
 # While fewer than SETTLED batches have been seen in the order of traffic, this is the least inflation; while fewer than
-# KNOWN, the estimate is raised by two standard errors.
+# KNOWN, the estimate at 32 requests is raised by its standard error.
 SETTLED, KNOWN = 16, 48
-_UNSETTLED = 16.0
+_UNSETTLED = 4.0
 _LONG = 4
 _CLEARLY = 1.25
 # Once so many stretches are counted, all of them count half from then on, so that the estimate follows the traffic.
@@ -78,10 +76,9 @@ class Inflation:
         # What grows clearly from 32 to 128 requests grows beyond: by about the same factor again.
         growth = np.ones_like(ratio)
         growth[1] = np.clip(ratio[1] / np.maximum(ratio[0], 1) / _CLEARLY, 1, _LONG)
+        raised = np.where(ratio > 1 + _SURE * error, ratio * (1 + error / 2) * growth, 1.0)
         if self.batches < KNOWN:
-            raised = np.maximum(ratio * (1 + 2 * error) * growth, 1.0)
-        else:
-            raised = np.where(ratio > 1 + _SURE * error, ratio * (1 + error / 2) * growth, 1.0)
+            raised[0] = np.maximum(raised[0], ratio[0] * (1 + error[0]))
         most = raised.max(0).reshape(3, -1).max(0)
         return np.asarray(most if self.batches >= SETTLED else np.maximum(most, _UNSETTLED))
 

@@ -86,7 +86,7 @@ class ModelWatch:
             self._collected = ReferenceBuilder()
             return
         for one in samples:
-            self._collected.add(one)
+            self._collected.add(one, traffic=True)
         if self._collected.count >= self.rules.requests:
             collected, self._collected = self._collected, ReferenceBuilder()
             try:
