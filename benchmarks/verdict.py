@@ -1,18 +1,20 @@
 """Optimize the demo model again and again, idle and under bursts of other programs: is the choice the same?
 
-    python -m benchmarks.verdict [--runs 20] [--loads 0,25,50] [--write]
+    python -m benchmarks.verdict [--runs 20] [--loads 0,25,50] [--series NAME] [--write]
 
 Builds and scores are shared; the benchmark rounds are measured anew in every run. The loads alternate, so that a slow
 hour of the machine affects all alike. A fixed probe (benchmarks/probe.py) reads the speed of the processors before and
-after each run, since a shared host changes it. What the idle runs give together, their pooled value, is the truth that
-the others are compared with:
+after each run, since a shared host changes it.
+
+The runs of one machine and day are a series, a file in benchmarks/verdict_runs/; an interrupted benchmark goes on with
+the next run. What the idle runs of a series give together, their pooled value, is the truth that its others are
+compared with:
 - the choice of a run must be that of most idle runs, or not over 5 % slower than it by the pooled latencies;
 - a gate that passes by the pooled figures must not fail (it may be undecided);
 - the 95 % intervals of latency and speedup must cover the pooled value in 18 of 20 runs; of fewer runs, which a slow
   hour of the machine moves more, the upper 95 % limit of the share counts. No interval of latency can cover the value
   of a host at another speed, so for latency the runs count whose probes are within 10 % of their median.
---write puts the table into docs/evidence.md. The results of the runs are kept in verdict.json in
-EDGEHONE_HOME/benchmarks, and an interrupted benchmark goes on with the next run.
+The shares are those of the runs of all series together. --write puts the table into docs/evidence.md.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +40,7 @@ from edgehone.execution.home import home
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "evidence.md"
+RUNS = ROOT / "benchmarks" / "verdict_runs"
 BACKENDS = "llamacpp,openvino,olive"
 NEAR, COVERED, SAME = 1.05, 0.9, 0.95
 STEADY = 0.1  # deviation of the speed probes from their median within which the host has its usual speed
@@ -49,34 +52,38 @@ FIGURES = (LATENCY, "speedup")
 def main(words: Sequence[str]) -> int:
     """Run the benchmark. Return 1 if a share is below its goal."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--runs", type=int, default=20, help="runs under each load (default: 20)")
+    parser.add_argument(
+        "--runs", type=int, default=20, help="runs under each load, of all series together (default: 20)"
+    )
     parser.add_argument("--loads", default="0,25,50", help="per cent of every processor (default: 0,25,50)")
-    parser.add_argument("--fresh", action="store_true", help="forget the results of an interrupted benchmark")
-    parser.add_argument("--results", type=Path, help="file of the runs' results (default: in EDGEHONE_HOME)")
+    parser.add_argument(
+        "--series",
+        default=time.strftime("%Y-%m-%d"),
+        help="series that the runs belong to (default: the date)",
+    )
+    parser.add_argument("--results", type=Path, default=RUNS, help="folder of the series")
     parser.add_argument("--write", action="store_true", help="write the table into docs/evidence.md")
     given = parser.parse_args(words)
     loads = [int(load) for load in given.loads.split(",")]
-    stored = given.results or home() / "benchmarks" / "verdict.json"
-    stored.parent.mkdir(exist_ok=True)
-    if given.fresh:
-        stored.unlink(missing_ok=True)
-    runs: list[dict[str, Any]] = json.loads(stored.read_text("utf-8")) if stored.exists() else []
-    if not runs:
-        one_run(0, 0)  # builds and scores everything; not counted
+    all_series = read_series(given.results)
+    own = all_series.setdefault(given.series, [])
     for number, load in ((number, load) for number in range(given.runs) for load in loads):
-        if any((one["load"], one["number"]) == (load, number) for one in runs):
+        if sum(run["load"] == load for series in all_series.values() for run in series) > number:
             continue
+        if not own:
+            one_run(0, 0)  # builds and scores everything; not counted
         last = one_run(load, number)
-        runs.append(last)
-        stored.write_text(json.dumps(runs), "utf-8")
+        own.append(last)
+        keep(given.results / f"{given.series}.json", own)
         probes = ", ".join(f"{probe:.2f}" for probe in last["probes"])
         print(
             f"{load} % {number}: {last['chosen']} exit {last['code']}, {last['seconds']:.0f} s, "
             f"probes {probes} ms",
             flush=True,
         )
-    rows = [row(load, runs) for load in loads]
-    text = table(rows) + host_speed(runs)
+    measured = [series for series in all_series.values() if series]
+    rows = [row(load, measured) for load in loads]
+    text = table(rows) + host_speed([run for series in measured for run in series])
     print(text)
     if given.write:
         start, end = "<!-- table of bench-verdict -->\n", "<!-- end of the table -->\n"
@@ -86,6 +93,17 @@ def main(words: Sequence[str]) -> int:
     for problem in problems:
         print(f"over: {problem}")
     return 1 if problems else 0
+
+
+def read_series(folder: Path) -> dict[str, list[dict[str, Any]]]:
+    """Return the runs of each series by its name."""
+    return {path.stem: json.loads(path.read_text("utf-8")) for path in sorted(folder.glob("*.json"))}
+
+
+def keep(path: Path, runs: Sequence[Mapping[str, Any]]) -> None:
+    """Write the runs of a series, one per line."""
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("[\n" + ",\n".join(json.dumps(run) for run in runs) + "\n]\n", "utf-8")
 
 
 def at_usual_speed(runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -138,7 +156,7 @@ def one_run(load: int, number: int) -> dict[str, Any]:
         "chosen": decision["chosen"] or decision["fallback"],
         "figures": {
             one["key"]: {
-                name: [one["figures"][name][end] for end in ("value", "low", "high")]
+                name: [rounded(one["figures"][name][end]) for end in ("value", "low", "high")]
                 for name in (*FIGURES, "observed_latency_ms")
             }
             for one in [*measured, decision["baseline"]]
@@ -153,6 +171,11 @@ def one_run(load: int, number: int) -> dict[str, Any]:
             [one["key"], verdict["gate"]] for one in measured for verdict in one["verdicts"] if verdict["ok"]
         ],
     }
+
+
+def rounded(value: float | None) -> float | None:
+    """Return a figure with 5 significant digits, more than it has."""
+    return None if value is None else float(f"{value:.5g}")
 
 
 def forget_rounds() -> None:
@@ -176,48 +199,72 @@ def pooled(runs: Sequence[dict[str, Any]], name: str) -> dict[str, float]:
     return {key: statistics.median(own) for key, own in values.items()}
 
 
-def row(load: int, runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return the shares of a load, and where they are below their goals."""
-    mine = [run for run in runs if run["load"] == load]
-    idle = [run for run in runs if run["load"] == 0]
-    truth = {name: pooled(runs, name) for name in FIGURES}
-    [(usual, _)] = Counter(run["chosen"] for run in idle).most_common(1)
-    latency = truth["workload_latency_ms"]
-    near = sum(
-        run["chosen"] == usual or latency.get(run["chosen"], math.inf) <= NEAR * latency[usual]
-        for run in mine
-    )
-    passes = Counter(tuple(pair) for run in idle for pair in run["passed"])
-    sure = {pair for pair, count in passes.items() if count > len(idle) / 2}
-    wrong = [pair for run in mine for pair in map(tuple, run["failed"]) if pair in sure]
-    shares = {name: [covered([run], name, truth[name]) for run in mine] for name in FIGURES}
-    share = {name: sum(found) / max(1, len(found)) for name, found in shares.items()}
-    steady = [run for run in at_usual_speed(runs) if run["load"] == load]
-    judged = {**shares, LATENCY: [covered([run], LATENCY, truth[LATENCY]) for run in steady]}
+def row(load: int, all_series: Sequence[Sequence[dict[str, Any]]]) -> dict[str, Any]:
+    """Return the shares of a load over the runs of all series, and where they are below their goals."""
+    judged = [one for series in all_series for one in judge(load, series)]
+    near = sum(one["near"] for one in judged)
+    wrong = [pair for one in judged for pair in one["wrong"]]
+    shares = {name: [one[name] for one in judged] for name in FIGURES}
+    steady = [one[LATENCY] for one in judged if one["steady"]]
     problems = (
-        [] if near >= SAME * len(mine) else [f"{load} %: the choice was near in {near} of {len(mine)} runs"]
+        []
+        if near >= SAME * len(judged)
+        else [f"{load} %: the choice was near in {near} of {len(judged)} runs"]
     )
     problems += [f"{load} %: {key} fails {gate}, which it passes idle" for key, gate in sorted(set(wrong))]
     problems += [
         f"{load} %: the intervals of {name} cover {statistics.fmean(found):.0%}"
-        for name, found in judged.items()
+        for name, found in {**shares, LATENCY: steady}.items()
         if below(found, COVERED)
     ]
-    chosen = Counter(run["chosen"] for run in mine)
+    chosen = Counter(one["chosen"] for one in judged)
     return {
         "load": load,
-        "runs": len(mine),
+        "runs": len(judged),
         "chosen": ", ".join(f"{key} ({count})" for key, count in chosen.most_common()),
         "near": near,
-        "steady": f"{statistics.fmean(judged[LATENCY]):.0%} of {len(steady)}" if steady else "–",
+        "steady": f"{statistics.fmean(steady):.0%} of {len(steady)}" if steady else "–",
         "wrong": len(wrong),
-        **share,
-        "off": off(mine, "workload_latency_ms", latency),
-        "observed": off(mine, "observed_latency_ms", pooled(runs, "observed_latency_ms")),
-        "undecided": sum(run["code"] == 4 for run in mine),
-        "seconds": sum(run["seconds"] for run in mine) / max(1, len(mine)),
+        **{name: mean(found) for name, found in shares.items()},
+        "off": mean([one["off"] for one in judged]),
+        "observed": mean([one["observed"] for one in judged]),
+        "undecided": sum(one["undecided"] for one in judged),
+        "seconds": mean([one["seconds"] for one in judged]),
         "problems": problems,
     }
+
+
+def judge(load: int, series: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return what the runs of a load in one series show, compared with its idle runs; nothing without such."""
+    idle = [run for run in series if run["load"] == 0]
+    if not idle:
+        return []
+    truth = {name: pooled(series, name) for name in (*FIGURES, "observed_latency_ms")}
+    [(usual, _)] = Counter(run["chosen"] for run in idle).most_common(1)
+    latency = truth[LATENCY]
+    passes = Counter(tuple(pair) for run in idle for pair in run["passed"])
+    sure = {pair for pair, count in passes.items() if count > len(idle) / 2}
+    at_speed = at_usual_speed(series)
+    return [
+        {
+            "chosen": run["chosen"],
+            "near": run["chosen"] == usual or latency.get(run["chosen"], math.inf) <= NEAR * latency[usual],
+            "wrong": [pair for pair in map(tuple, run["failed"]) if pair in sure],
+            "steady": run in at_speed,
+            **{name: covered(run, name, truth[name]) for name in FIGURES},
+            "off": off(run, LATENCY, latency),
+            "observed": off(run, "observed_latency_ms", truth["observed_latency_ms"]),
+            "undecided": run["code"] == 4,
+            "seconds": run["seconds"],
+        }
+        for run in series
+        if run["load"] == load
+    ]
+
+
+def mean(values: Sequence[float]) -> float:
+    """Return the mean; 0 without values."""
+    return statistics.fmean(values) if values else 0.0
 
 
 def below(shares: Sequence[float], goal: float) -> bool:
@@ -231,11 +278,10 @@ def below(shares: Sequence[float], goal: float) -> bool:
     return mean + width < goal
 
 
-def covered(runs: Sequence[dict[str, Any]], name: str, truth: dict[str, float]) -> float:
-    """Return the share of intervals, over candidates and runs, that contain the pooled value."""
+def covered(run: dict[str, Any], name: str, truth: dict[str, float]) -> float:
+    """Return the share of the intervals of a run, over its candidates, that contain the pooled value."""
     found = [
         low <= truth[key] <= high
-        for run in runs
         for key, figures in run["figures"].items()
         for _, low, high in [figures[name]]
         if key in truth and low is not None and not (name == "speedup" and low == high == 1)
@@ -243,15 +289,15 @@ def covered(runs: Sequence[dict[str, Any]], name: str, truth: dict[str, float]) 
     return float(sum(found) / max(1, len(found)))
 
 
-def off(runs: Sequence[dict[str, Any]], name: str, truth: dict[str, float]) -> float:
+def off(run: dict[str, Any], name: str, truth: dict[str, float]) -> float:
     """Return the mean deviation of the candidates' values from the pooled ones, as a share."""
-    found = [
-        figures[name][0] / truth[key] - 1
-        for run in runs
-        for key, figures in run["figures"].items()
-        if key in truth and figures[name][0]
-    ]
-    return float(sum(found) / max(1, len(found)))
+    return mean(
+        [
+            figures[name][0] / truth[key] - 1
+            for key, figures in run["figures"].items()
+            if key in truth and figures[name][0]
+        ]
+    )
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:

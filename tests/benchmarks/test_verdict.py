@@ -13,7 +13,7 @@ from benchmarks import verdict
 @pytest.mark.long
 @pytest.mark.alone
 def test_the_choice_is_the_same_under_load(tmp_path: Path) -> None:
-    words = ["--runs", "3", "--loads", "0,25", "--results", str(tmp_path / "verdict.json")]
+    words = ["--runs", "3", "--loads", "0,25", "--results", str(tmp_path / "runs")]
     assert verdict.main(words) == 0
 
 
@@ -37,15 +37,15 @@ def run(load: int, chosen: str, latency: float, failed: tuple[str, ...] = ()) ->
 
 def test_what_is_wrong_is_found() -> None:
     idle = [run(0, "a", 10.0)] * 3
-    assert verdict.row(0, idle)["problems"] == []
-    assert verdict.row(25, [*idle, run(25, "a", 10.1)])["problems"] == []
+    assert verdict.row(0, [idle])["problems"] == []
+    assert verdict.row(25, [[*idle, run(25, "a", 10.1)]])["problems"] == []
     # The other candidate is 20 % slower.
-    [problem] = verdict.row(25, [*idle, run(25, "b", 10.1)])["problems"]
+    [problem] = verdict.row(25, [[*idle, run(25, "b", 10.1)]])["problems"]
     assert "near in 0 of 1" in problem
-    [problem] = verdict.row(25, [*idle, run(25, "a", 10.1, ("latency_cv",))])["problems"]
+    [problem] = verdict.row(25, [[*idle, run(25, "a", 10.1, ("latency_cv",))]])["problems"]
     assert "a fails latency_cv" in problem
     # Intervals of 5 % that lie 30 % off, in each of three runs.
-    problems = verdict.row(25, [*idle, *[run(25, "a", 13.0)] * 3])["problems"]
+    problems = verdict.row(25, [[*idle, *[run(25, "a", 13.0)] * 3]])["problems"]
     assert ["cover 0%" in one for one in problems] == [True, True]
 
 
@@ -62,7 +62,18 @@ def test_latency_is_judged_where_the_host_has_its_usual_speed() -> None:
     slow = {**run(25, "a", 13.0), "probes": [1.0, 1.3]}
     assert verdict.at_usual_speed([*idle, slow]) == idle
     # Speedup is a ratio of one run: the host's speed does not excuse it.
-    problems = verdict.row(25, [*idle, *[slow] * 3])["problems"]
+    problems = verdict.row(25, [[*idle, *[slow] * 3]])["problems"]
     assert problems == ["25 %: the intervals of speedup cover 0%"]
-    assert verdict.row(25, [*idle, *[slow] * 3])["steady"] == "–"
+    assert verdict.row(25, [[*idle, *[slow] * 3]])["steady"] == "–"
     assert "from 1.00 to 1.30" in verdict.host_speed([*idle, slow])
+
+
+def test_runs_of_each_machine_are_compared_with_its_own_idle_runs(tmp_path: Path) -> None:
+    fast = [*[run(0, "a", 10.0)] * 3, *[run(25, "a", 10.1)] * 3]
+    slow = [*[run(0, "a", 20.0)] * 3, *[run(25, "a", 20.2)] * 3]
+    found = verdict.row(25, [fast, slow])
+    assert (found["runs"], found["near"], found["problems"]) == (6, 6, [])
+    assert verdict.row(25, [[run(25, "a", 10.1)], fast])["runs"] == 3  # without idle runs there is no truth
+    verdict.keep(tmp_path / "runs" / "2026-01-02.json", slow)
+    assert verdict.read_series(tmp_path / "runs") == {"2026-01-02": slow}
+    assert verdict.read_series(tmp_path / "none") == {}
