@@ -14,6 +14,7 @@ from typing import Any
 
 from edgehone.cli.main import main
 from edgehone.serve import watching
+from edgehone.serve.drift.observer import DriftObserver
 from edgehone.serve.history.figures import Interval
 from edgehone.serve.history.recorder import Recorder
 from edgehone.serve.measured.changed import Looked
@@ -27,7 +28,8 @@ SPENT = "# seconds of processor time spent on watching: "
 _TIMED: tuple[tuple[Any, str], ...] = (
     (Observers, "begin"), (Record, "choice"), (Record, "token"), (Record, "answered"), (Record, "end"),
     (Observers, "_due"), (Observers, "flush"), (Readings, "_read"), (Metrics, "text"), (watching, "reading_of"),
-    (Interval, "add"), (Interval, "figures"), (Recorder, "write"), (Looked, "look"),
+    (Interval, "add"), (Interval, "figures"), (Recorder, "write"), (Looked, "look"), (DriftObserver, "_snapshots"),
+    (DriftObserver, "_write"),
 )  # fmt: skip
 _within = threading.local()
 _lock = threading.Lock()
