@@ -102,10 +102,10 @@ def clean(pool: ProcessPoolExecutor, runs: int) -> tuple[str, int]:
         theirs = peer(
             "adwin", function="whole", family=family, deltas=_DELTAS, runs=few, count=_COUNT, at=ours.AT
         )
-        rows.append(
+        row = (
             f"| {family} | {alarms} of {number} | {delay:g} | {_rival(theirs, equal(theirs, delay), few)} | "
-            f"{_rival(theirs, _USUAL, few)} |"
         )
+        rows.append(_said(f"{row}{_rival(theirs, _USUAL, few)} |"))
     return _table(
         f"False alarms in clean streams of {_COUNT:,} requests (alpha {ALPHA:g}), and median delay for prompts "
         f"longer by 0.5 standard deviations: the whole watch, and ADWIN on {len(streams.VALUES)} of the same values",
@@ -124,15 +124,13 @@ def changes(pool: ProcessPoolExecutor) -> tuple[str, int]:
         )
         missed += len(right) < len(found)
         if not right:
-            rows.append(f"| {kind} | 0 of {len(found)} | – | – | – | – |")
+            rows.append(_said(f"| {kind} | 0 of {len(found)} | – | – | – | – |"))
             continue
         firsts = [one.first for one in right]
         delays = f"{median(one.delay or 0 for one in right):g} ({right[-1].delay})"
         off = median(abs((one.since or 0) - (one.delay or 0)) for one in right)
-        rows.append(
-            f"| {kind} | {len(right)} of {len(found)} | {delays} | {off:g} | "
-            f"{max(set(firsts), key=firsts.count)} | {right[len(right) // 2].words} |"
-        )
+        row = f"| {kind} | {len(right)} of {len(found)} | {delays} | {off:g} | "
+        rows.append(_said(f"{row}{max(set(firsts), key=firsts.count)} | {right[len(right) // 2].words} |"))
     return _table(
         f"Changes after {ours.AT:,} requests: median (and largest) delay in requests, median error of the estimated "
         "beginning, and what the detector that alarms first says",
@@ -158,10 +156,8 @@ def values(pool: ProcessPoolExecutor, runs: int) -> tuple[str, int]:
             )
             delta = equal(theirs, delay)
             missed += tolerance == 0 and 2 * alarms > theirs["false"][delta]
-            rows.append(
-                f"| {family} | {tolerance:g} | {alarms} of {few} | {delay:g} | {_rival(theirs, delta, runs)} | "
-                f"{_rival(theirs, _USUAL, runs)} |"
-            )
+            row = f"| {family} | {tolerance:g} | {alarms} of {few} | {delay:g} | {_rival(theirs, delta, runs)} | "
+            rows.append(_said(f"{row}{_rival(theirs, _USUAL, runs)} |"))
     return _table(
         "The same for one value only, with and without a tolerance (ADWIN has none); failures: 10 % to 25 %",
         "values | tolerance | edgehone | delay | ADWIN at this delay | ADWIN, default",
@@ -171,6 +167,12 @@ def values(pool: ProcessPoolExecutor, runs: int) -> tuple[str, int]:
 
 def _rival(theirs: dict[str, Any], delta: str, runs: int) -> str:
     return f"{theirs['false'][delta]} of {runs} (δ {delta}, delay {theirs['delays'][delta]:g})"
+
+
+def _said(row: str) -> str:
+    """Print a row as soon as it is known: all of them take a quarter of an hour and more."""
+    print(row, file=sys.stderr, flush=True)
+    return row
 
 
 def _table(title: str, columns: str, rows: list[str]) -> str:
