@@ -31,6 +31,8 @@ _TOGETHER_SECONDS = 0.003
 # (macOS) notice the end after the pause.
 _END = getattr(select, "POLLRDHUP", 0)
 _START_SECONDS = 600.0
+# The options for the setting `load`, as the session loads the model.
+_LOADS = {"mlock": ["--load-mode", "mmap+mlock"], "read": ["--load-mode", "none"]}
 
 
 class LlamaEngine:
@@ -207,7 +209,7 @@ def runtime_options(settings: Mapping[str, Any]) -> list[str]:
         words += [option, settings[name]] if name in settings else []
     if "flash_attention" in settings:
         words += ["--flash-attn", "on" if settings["flash_attention"] else "off"]
-    words += {"mlock": ["--mlock"], "read": ["--no-mmap"]}.get(settings.get("load", "mmap"), [])
+    words += _LOADS.get(settings.get("load", "mmap"), [])
     words += [] if settings.get("prefix_cache", True) else ["--no-cache-prompt"]
     return [str(word) for word in words]
 

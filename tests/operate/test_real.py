@@ -1,0 +1,149 @@
+"""Planted problems of real engines that answer real requests with the demo model."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.operate.operated import Traffic, certificate_of, change, operating, served
+from tests.serve.conftest import bundle_of
+from tests.serve.server import Server, running
+from tests.serve.test_change import key_file
+
+__all__ = ["bundle_of", "key_file"]  # fixtures
+pytestmark = pytest.mark.real
+
+# What each framework takes while it serves; what it does not take is not offered there.
+SETTINGS = {
+    "llamacpp": {"threads": 1, "prefix_cache": False, "load": "read", "kv_cache": "q8_0"},
+    "openvino": {"threads": 1, "prefix_cache": False, "kv_cache": "f16", "pinning": False, "mmap": False},
+    "olive": {"threads": 1, "spinning": False, "arena": False},
+}
+
+
+def long(number: int) -> dict[str, Any]:
+    prompt = "The people of the United States have a right to a free press and to assemble. " * 6
+    return {"model": "bundle", "prompt": f"{prompt}{number % 7}", "max_tokens": 4}
+
+
+@pytest.mark.parametrize("backend", sorted(SETTINGS))
+def test_settings_of_a_real_engine(bundle_of: Callable[[str], Path], key_file: Path, backend: str) -> None:
+    with running(bundle_of(backend), "--admin-key-file", str(key_file), "--parallel", "2") as server:
+        first = served(server)["bundle"]
+        for name, value in SETTINGS[backend].items():
+            assert value in first["accepts"][name], (name, first["accepts"])
+            change(server, settings={name: value})
+            now = served(server)["bundle"]
+            assert (
+                now["settings"][name] == value
+                and now["state"] == "ready"
+                and "tokens of the canaries" in now["proof"]
+            )
+            assert server.complete("The people", max_tokens=3)["choices"]
+        change(server, settings={}, context=128, parallel=1)
+        now = served(server)["bundle"]
+        assert now["places"] == 1 and now["context"] <= 128
+        change(server, **first["change"])
+        assert served(server)["bundle"]["change"] == first["change"]
+
+
+def test_a_prefix_cache_that_was_switched_off(
+    bundle_of: Callable[[str], Path], key_file: Path, tmp_path: Path
+) -> None:
+    bundle = bundle_of("llamacpp")
+    with running(bundle, "--admin-key-file", str(key_file)) as server:
+        normal = typical(server)
+        figures = {"served_p95_s": 2 * normal, "served_p50_s": normal}
+        words = ("--baseline", str(certificate_of(bundle, tmp_path / "c.json", figures)))
+        with (
+            Traffic(server, long, per_second=4.0).flowing(2) as traffic,
+            operating(server, key_file, tmp_path / "state", *words) as run,
+        ):
+            run.wait_for("begins", 30)
+            change(server, settings={"prefix_cache": False, "threads": 1})
+            diagnosed = run.wait_for("diagnosed", 120, lambda one: "prefix cache off" in one.says)
+            assert "fewer threads than cores" in [one["name"] for one in diagnosed.detail["causes"]]
+            run.wait_for("kept", 240)
+        assert {*traffic.statuses} <= {200, 429}
+
+
+def typical(server: Server) -> float:
+    """Return the median time of some requests, in seconds."""
+    with Traffic(server, long, per_second=4.0).flowing(2) as traffic:
+        while len(traffic.seconds) < 20:
+            traffic._ended.wait(0.1)
+    return sorted(traffic.seconds)[len(traffic.seconds) // 2]
+
+
+def test_a_squeezed_control_group_is_widened(
+    bundle_of: Callable[[str], Path], key_file: Path, tmp_path: Path
+) -> None:
+    group = Path("/sys/fs/cgroup/cpu") / f"edgehone-test-{os.getpid()}"
+    if not os.access("/sys/fs/cgroup/cpu/cgroup.procs", os.W_OK):
+        pytest.skip("no control group of version 1 that this user may make")
+    bundle = bundle_of("llamacpp")
+    group.mkdir()
+    try:
+        with running(bundle, "--admin-key-file", str(key_file)) as server:
+            normal = typical(server)
+            figures = {"served_p95_s": 2 * normal, "served_p50_s": normal}
+            words = (
+                "--baseline",
+                str(certificate_of(bundle, tmp_path / "c.json", figures)),
+                "--control-groups",
+            )
+            for one in (server.process.pid, *(child.pid for child in _tree(server))):
+                (group / "cgroup.procs").write_text(str(one))
+            with (
+                Traffic(server, long, per_second=4.0).flowing(2),
+                operating(server, key_file, tmp_path / "state", *words) as run,
+            ):
+                run.wait_for("begins", 30)
+                (group / "cpu.cfs_quota_us").write_text("15000")
+                diagnosed = run.wait_for("diagnosed", 120, lambda one: "control group" in one.says)
+                assert diagnosed.detail["causes"][0]["name"] == "processors limited by the control group"
+                kept = run.wait_for("kept", 240)
+                assert kept.detail["remedy"] == "more processors for the control group"
+                assert (group / "cpu.cfs_quota_us").read_text().strip() == "30000"
+    finally:
+        group.rmdir()
+
+
+def _tree(server: Server) -> list[Any]:
+    import psutil
+
+    return psutil.Process(server.process.pid).children(recursive=True)
+
+
+def test_a_processor_hog_is_named_and_a_human_called(
+    bundle_of: Callable[[str], Path], key_file: Path, tmp_path: Path
+) -> None:
+    bundle = bundle_of("llamacpp")
+    with running(bundle, "--admin-key-file", str(key_file)) as server:
+        normal, first = typical(server), served(server)["bundle"]
+        figures = {"served_p95_s": 1.2 * normal, "served_p50_s": normal}
+        words = ("--baseline", str(certificate_of(bundle, tmp_path / "c.json", figures)))
+        hogs = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(6)]
+        try:
+            with (
+                Traffic(server, long, per_second=4.0).flowing(2),
+                operating(server, key_file, tmp_path / "state", *words) as run,
+            ):
+                named = run.wait_for(
+                    "diagnosed", 180, lambda one: "other programs take the processors" in one.says
+                )
+                assert "python" in named.says
+                run.wait_for("escalated", 300)
+                for one in run.remedies():
+                    assert one.state in ("undone", "failed"), one
+                assert served(server)["bundle"]["change"] == first["change"]
+        finally:
+            for one in hogs:
+                one.kill()
+                one.wait()
