@@ -20,8 +20,9 @@ ROOT = Path(__file__).resolve().parent.parent
 # The package's own __init__ is left out: it imports on demand.
 ORDER = (
     "core → formats → model → device → inputs → transform.precision → backends → transform.surgery → plan → execution "
-    "→ worker → evaluation → drift → decision → bundle → report → attestation → inference → serve → monitor "
-    "→ optimize → conformance → profiling → diagnosis → certify → registry → package → operate → pipeline → cli"
+    "→ worker → evaluation → drift → decision → bundle → report → attestation → inference → rollout.decision → serve "
+    "→ monitor → optimize → conformance → profiling → diagnosis → certify → registry → package → operate "
+    "→ rollout.drive → pipeline → cli"
 )
 _UNITS = ORDER.split(" → ")
 _PACKAGE = "edgehone"

@@ -39,6 +39,7 @@ VERBS = [
     "profile",
     "diagnose",
     "operate",
+    "rollout",
     "compare",
     "recommend",
     "inspect",

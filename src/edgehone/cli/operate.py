@@ -124,7 +124,7 @@ def run(args: argparse.Namespace) -> int:
     from edgehone.operate.run import operate
     from edgehone.operate.server import Server
 
-    key = _key(args.admin_key_file)
+    key = operator_key(args.admin_key_file)
     servers = [Server(url, key, Path(args.ca) if args.ca else None) for url in dict.fromkeys(args.urls)]
     state = Path(args.state) if args.state else home() / "operate"
     ended = threading.Event()
@@ -181,7 +181,8 @@ def _channels(args: argparse.Namespace) -> tuple[Channel, ...]:
     return tuple(found)
 
 
-def _key(file: str | None) -> str:
+def operator_key(file: str | None) -> str:
+    """Return the key in a file. Raises InputError if none is given or it cannot be read."""
     from edgehone.core.errors import InputError, SetupError
 
     if file is None:

@@ -154,6 +154,7 @@ def run(args: argparse.Namespace) -> int:
         ) from error
     from edgehone.bundle import read
     from edgehone.serve.models import read_served
+    from edgehone.serve.rollout.promoted import promoted
     from edgehone.serve.settings import read_settings
     from edgehone.serve.state import state_folder
 
@@ -165,26 +166,26 @@ def run(args: argparse.Namespace) -> int:
     admin, drift = _admin(settings, limits, verification), _drift(settings)
     _check_temporary_folder()
     bound = server.bind(listening)
-    served = [
-        read_served(
-            read(one.path),
-            name,
-            replace(limits, places=one.parallel or limits.places),
-            lambda text: print(text, file=sys.stderr),
-            verification,
-        )
-        for name, one in settings.bundles.items()
-    ]
-    host, port = bound.getsockname()[:2]
-    scheme = "https" if listening.certificate else "http"
-    url = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
-    _say(args.json, "listening", url=url, models=list(settings.bundles))
-    if warning := _warning(listening):
-        print(f"warning: {warning}", file=sys.stderr)
     with (
         state_folder(settings.state) as state,
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
+        served = [
+            read_served(
+                promoted(read(one.path), name, state, _warn),
+                name,
+                replace(limits, places=one.parallel or limits.places),
+                lambda text: print(text, file=sys.stderr),
+                verification,
+            )
+            for name, one in settings.bundles.items()
+        ]
+        host, port = bound.getsockname()[:2]
+        scheme = "https" if listening.certificate else "http"
+        url = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+        _say(args.json, "listening", url=url, models=list(settings.bundles))
+        if warning := _warning(listening):
+            _warn(warning)
         running = server.Running(settings.unload_after, admin, _watched(settings), state, drift)
         runner.run(
             server.serve(served, listening, bound, running, lambda text: _say(args.json, "engine", text=text))
@@ -202,6 +203,10 @@ def _listening(settings: Settings) -> Listening:
         check_certificate(certificate, key)
     keys = read_keys(Path(settings.api_key_file)) if settings.api_key_file else ()
     return Listening(settings.host, settings.port, keys, certificate, key, settings.grpc_port)
+
+
+def _warn(text: str) -> None:
+    print(f"warning: {text}", file=sys.stderr)
 
 
 def _warning(listening: Listening) -> str | None:

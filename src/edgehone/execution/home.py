@@ -5,6 +5,7 @@ store/               results of jobs                                    (store.p
 locks/               lock files, which are empty and never removed, and notes on who holds them (lock_notes.py)
 logs/                the complete output of installers
 registry/            versions of bundles, unless another registry is named   (registry/)
+rollouts/            bundles that were rolled out from a registry            (rollout/drive/)
 speeds.sqlite        latencies of earlier runs                          (optimize/evaluate/drift.py)
 history.sqlite       every trial of every run                           (optimize/search/history.py)
 """

@@ -70,7 +70,8 @@ class Chain:
         return open_registry(self._options.registry, self._options.blobs)
 
     def _append(self, registry: Registry, events: list[Event]) -> None:
-        from edgehone.registry.events import append, whoever
+        from edgehone.core.who import whoever
+        from edgehone.registry.events import append
 
         models = {one.id: one.model for one in self._journal.incidents()}
         for event in events:

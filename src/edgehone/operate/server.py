@@ -76,14 +76,14 @@ class Server:
 
     def look(self) -> Look:
         """Return what it serves. Raises Unreachable, SetupError where operators or their key are not accepted."""
-        told = self._told("GET", "/admin/bundles")
+        told = self.told("GET", "/admin/bundles")
         models = {one["name"]: one for one in told["bundles"]}
         return Look(models, told["changing"], told["server"])
 
     def watch(self) -> Mapping[str, Any] | None:
         """Return what GET /admin/watch tells of each model; None from a server that has no such route."""
         try:
-            found: Mapping[str, Any] = self._told("GET", "/admin/watch")
+            found: Mapping[str, Any] = self.told("GET", "/admin/watch")
         except Declined:
             return None
         return found
@@ -94,14 +94,18 @@ class Server:
         Returns what it then serves. Raises Declined if it is refused, Unreachable.
         """
         asked = {**body, "expected": expected}
-        found: Mapping[str, Any] = self._told("POST", "/admin/bundles", asked, CHANGE_SECONDS)
+        found: Mapping[str, Any] = self.told("POST", "/admin/bundles", asked, CHANGE_SECONDS)
         return found
 
     def lease(self, operator: str, seconds: float) -> None:
         """Take or renew the right to operate it; 0 s gives it back. Raises Declined if another program has it."""
-        self._told("POST", "/admin/operator", {"id": operator, "seconds": seconds})
+        self.told("POST", "/admin/operator", {"id": operator, "seconds": seconds})
 
-    def _told(self, method: str, path: str, body: Any = None, seconds: float = ASK_SECONDS) -> Any:
+    def told(self, method: str, path: str, body: Any = None, seconds: float = ASK_SECONDS) -> Any:
+        """Return the JSON that it answers to a request of an operator.
+
+        Raises Unreachable, SetupError where operators or their key are not accepted, Declined if it is refused.
+        """
         status, answer = self._ask(method, path, body, seconds)
         if status == 200:
             return json.loads(answer)
@@ -111,8 +115,8 @@ class Server:
                 f"{self.url} does not know this operator's key", hint="--admin-key-file: the server's"
             )
         if status == 403:
-            raise SetupError(f"{self.url}: {message}", hint="run edgehone operate on the server's machine")
-        if status in (404, 405) and path in ("/admin/bundles", "/admin/operator"):
+            raise SetupError(f"{self.url}: {message}", hint="run this on the server's machine")
+        if status in (404, 405) and path in ("/admin/bundles", "/admin/operator", "/admin/rollouts"):
             raise SetupError(
                 f"{self.url} lets nobody operate it: it has no {path}",
                 hint="start it with edgehone serve --admin-key-file FILE",

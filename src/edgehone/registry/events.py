@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import getpass
 import hashlib
 import json
-import socket
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -84,15 +82,6 @@ def hash_of(fields: Mapping[str, Any]) -> str:
 def canonical(data: Any) -> str:
     """Return JSON text that is the same for equal data."""
     return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
-
-
-def whoever() -> str:
-    """Return who acts, where the user did not say: the user's name at this host."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):  # a user id without a name, as in containers
-        user = "unknown"
-    return f"{user}@{socket.gethostname()}"
 
 
 def of_row(row: Any) -> Event:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
@@ -24,6 +24,7 @@ from edgehone.serve.http import ClientGone, Failure, Problem, Refused
 from edgehone.serve.infer.embeddings import Embeddings
 from edgehone.serve.infer.routes import Inference
 from edgehone.serve.infer.routes import failure as infer_failure
+from edgehone.serve.inflight import InFlight
 from edgehone.serve.keys import check_key
 from edgehone.serve.live_models import Models
 from edgehone.serve.metrics import CONTENT_TYPE, Metrics
@@ -95,6 +96,25 @@ def build(
         return failure(request, status, message, headers=headers)
 
     return Application(routes, failing, models.in_flight, lifespan)
+
+
+def answering(models: Mapping[str, Model], watching: Watching) -> Application:
+    """Return an application that answers requests to models which run already: no keys, nothing else.
+
+    For copies of requests whose keys were checked. `watching` is its own, so that copies are not counted as requests.
+    """
+    guard = _Guard((), watching.metrics, True)
+    routes = (Inference(models, watching), OpenAI(models, watching, 0), Embeddings(models, watching))
+
+    def failing(request: Request, status: int, message: str, headers: Mapping[str, str]) -> Response:
+        return failure(request, status, message, headers=headers)
+
+    return Application(
+        [Route(one.method, one.path, guard.answered(one)) for group in routes for one in group.operations()],
+        failing,
+        InFlight(),
+        nullcontext,
+    )
 
 
 class _Guard:

@@ -88,6 +88,25 @@ class Models:
             self._drain(replaced, _DRAIN_SECONDS if replaced.problem is None else 0.0)
         return model
 
+    def reserve(self, name: str) -> None:
+        """Let nobody else change, remove or unload a model until `release`. Raises Busy if someone does already."""
+        if name in self._changing:
+            raise Busy(f"{name} is being changed already", hint="wait for it: GET /admin/bundles")
+        self._changing.add(name)
+
+    def release(self, name: str) -> None:
+        """Let others change a model again."""
+        self._changing.discard(name)
+
+    def put(self, name: str, model: Model) -> None:
+        """Serve a ready model in the place of the one that has its name, which ends like one of `change`."""
+        replaced, self._models[name] = self._models[name], model
+        self._drain(replaced, _DRAIN_SECONDS if replaced.problem is None else 0.0)
+
+    def retire(self, model: Model) -> None:
+        """End a ready model that was served beside the one of its name, when its open requests have ended."""
+        self._drain(model, _DRAIN_SECONDS if model.problem is None else 0.0)
+
     def remove(self, name: str) -> None:
         """Serve a model no longer. It answers the requests that it has, and ends. Raises Busy, KeyError."""
         if name in self._changing:
@@ -112,5 +131,5 @@ class Models:
         while True:
             await asyncio.sleep(min(_LOOK_SECONDS, seconds))
             for model in list(self._models.values()):
-                if await model.unload(seconds):
+                if model.name not in self._changing and await model.unload(seconds):
                     self._say(f"{model.name}: unloaded after {seconds:g} s without a request")

@@ -20,6 +20,9 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     the end, waiting included; `first_seconds` to the first token, `token_seconds` the mean of a further one,
     `engine_seconds` for which the request held places in the engine. Tokens are counted over all choices.
 
+    `version` is the id of the model that answered: while a challenger is served beside the one of its name, both have
+    observations. It is "" for a request that counts for neither.
+
     `entropy` and `margin` are means of the answer in [0, 1]: the entropy as a share of the logarithm of the number of
     classes or ids, and the first minus the second probability; None where they are not known (docs/monitoring.md).
     `classes` are those that a classifier answered, one for each sample. `id` is the one in the answer, by which POST
@@ -45,6 +48,7 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     margin: float | None = None
     classes: Sequence[int] | None = None
     id: str = ""
+    version: str = ""
     ids: Sequence[int] | None = None
     tensors: Mapping[str, Any] | None = None
 

@@ -53,6 +53,7 @@ class Record:
         "seconds",
         "status",
         "streams",
+        "version",
     )  # fmt: skip
 
     def __init__(
@@ -61,7 +62,7 @@ class Record:
         self.model, self.path, self.headers, self._on_end = model, path, headers, on_end
         self.sampled = sampled
         self.begun = time.perf_counter()
-        self.id = ""
+        self.id = self.version = ""
         self.status = 0
         self.streams = False
         self.at = self.seconds = self.engine_seconds = 0.0
@@ -125,6 +126,7 @@ class Record:
             entropy=self.entropy,
             margin=self.margin,
             classes=self.classes,
+            version=self.version,
             id=self.id if len(self.id) <= LONGEST_ID else "",
             ids=self.ids,
             tensors={one.name: one for one in self.inputs} if self.inputs else None,

@@ -6,7 +6,7 @@ import asyncio
 import ipaddress
 import socket
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
-from edgehone.core.errors import InputError
+from edgehone.bundle.read import read
+from edgehone.core.errors import InputError, SetupError
 from edgehone.serve.admin import Admin, AdminRules
 from edgehone.serve.admin_watch import AdminWatch
-from edgehone.serve.app import build
+from edgehone.serve.app import answering, build
+from edgehone.serve.application import Application
 from edgehone.serve.bounded import counted
 from edgehone.serve.drift.admin import AdminDrift
 from edgehone.serve.drift.observer import DriftObserver
@@ -25,8 +27,12 @@ from edgehone.serve.drift.watching import Rules as Drift
 from edgehone.serve.drift.watching import add_drift
 from edgehone.serve.live_models import Models
 from edgehone.serve.measured.otlp import sender
+from edgehone.serve.model import Model
+from edgehone.serve.models import read_served
 from edgehone.serve.operations import Operation
-from edgehone.serve.served import Served
+from edgehone.serve.rollout.rollouts import Rollouts
+from edgehone.serve.rollout.routes import RolloutRoutes
+from edgehone.serve.served import Limits, Served
 from edgehone.serve.watching import Watching, WatchRules, watch
 
 if TYPE_CHECKING:
@@ -119,9 +125,13 @@ async def serve(
         watching.at_end.append(sending.end)
     drift = add_drift(watching, models.by_name, running.drift)
     admin = Admin(models, running.admin, say) if running.admin else None
-    also = _operators(models, watching, drift, running.admin) if running.admin else ()
+    also = list(_operators(models, watching, drift, running.admin)) if running.admin else []
+    rollouts = _rollouts(models, watching, running.admin) if running.admin else None
+    if rollouts and running.admin:
+        also += RolloutRoutes(rollouts, running.admin).operations()
+    application = build(models, served, listening.keys, admin, watching, also, is_local=listening.is_local)
     config = uvicorn.Config(
-        build(models, served, listening.keys, admin, watching, also, is_local=listening.is_local),
+        rollouts.wrap(application) if rollouts else application,
         http=counted(watching.metrics.refused_status),
         log_config=None,
         access_log=False,
@@ -144,6 +154,25 @@ def _operators(
         *AdminWatch(models.by_name, watching, rules).operations(),
         *AdminDrift(drift, rules).operations(),
     ]
+
+
+def _rollouts(models: Models, watching: Watching, rules: AdminRules) -> Rollouts | None:
+    """Return the rollouts of the server, which go on in the background; None, said once, if they cannot be stored."""
+
+    def read_it(path: str, name: str, limits: Limits) -> Served:
+        return read_served(read(path), name, limits, watching.say, rules.verification)
+
+    def answers(by_name: Mapping[str, Model]) -> Application:
+        return answering(by_name, watching.aside())
+
+    try:
+        rollouts = Rollouts(models, watching.split, watching.state, read_it, answers, watching.say)
+    except SetupError as error:
+        watching.say(f"warning: there are no rollouts: {error.message}")
+        return None
+    watching.observers.add(rollouts)
+    watching.background.append(rollouts.run)
+    return rollouts
 
 
 async def _serve_grpc(

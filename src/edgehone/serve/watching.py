@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -28,7 +28,9 @@ from edgehone.serve.model import Model
 from edgehone.serve.observation import Observer
 from edgehone.serve.observers import Observers
 from edgehone.serve.record import KEY, Record
+from edgehone.serve.rollout.split import Split
 
+M = TypeVar("M", bound=Model)
 Background = Callable[[], Coroutine[Any, Any, Any]]
 
 
@@ -67,6 +69,7 @@ class Watching:
     recent: Recent
     readings: Readings
     say: Callable[[str], None]
+    split: Split = field(default_factory=Split)
     about: dict[str, Callable[[str], Any]] = field(default_factory=dict)
     background: list[Background] = field(default_factory=list)
     at_end: list[Callable[[], None]] = field(default_factory=list)
@@ -88,6 +91,11 @@ class Watching:
                 except Exception as error:  # noqa: BLE001 - the others shall end too
                     self.say(f"warning: {_name(ending)} failed: {type(error).__name__}: {error}")
 
+    def aside(self) -> Watching:
+        """Return what watches copies of requests, which are none: nobody is told of them, and nothing is counted."""
+        nobody = Observers(self.say, self.observers.callers)
+        return Watching(Metrics(()), nobody, self.state, Recent(), self.readings, self.say)
+
     async def now(self) -> None:
         """Bring all metrics up to date, for who reads them. No engine is asked."""
         await self.readings.refresh()
@@ -108,12 +116,17 @@ class Watching:
         self.observers.add(watcher)
         self.metrics.register(watcher)
 
-    def begin(self, request: Request, model: str, path: str) -> Record:
-        """Return the record of an HTTP request to a model that was just found; `path` is that of the operation."""
+    def begin(self, request: Request, model: M, path: str) -> tuple[M, Record]:
+        """Return the model that answers an HTTP request to a model that was just found, and the request's record.
+
+        The first is another one while a challenger answers for it. `path` is that of the operation.
+        """
         scope = request.scope
-        record = self.observers.begin(model, path, scope["headers"])
+        chosen, version = self.split.of(model, scope["headers"])
+        record = self.observers.begin(chosen.name, path, scope["headers"])
+        record.version = version
         scope[KEY] = record
-        return record
+        return chosen, record
 
     async def _run(self, background: Background) -> None:
         try:

@@ -35,7 +35,7 @@ def add_who(parser: argparse.ArgumentParser) -> None:
 
 def who(args: argparse.Namespace) -> str:
     """Return who acts."""
-    from edgehone.registry.events import whoever
+    from edgehone.core.who import whoever
 
     return args.by or whoever()
 

@@ -46,6 +46,9 @@ class DriftObserver(Collector):
 
     def observe(self, seen: Observation) -> None:
         """Take a request."""
+        model = self._models.get(seen.model)
+        if model is None or seen.version not in ("", model.id):
+            return  # a challenger beside it has answered
         if watched := self._of(seen.model):
             watched.watch.observe(samples_of(seen, watched.axes))
 

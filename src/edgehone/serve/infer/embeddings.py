@@ -49,8 +49,9 @@ class Embeddings:
         """Answer with a vector of each text."""
         begun = time.perf_counter()
         asked = await read_json(request, EmbeddingsRequest)
-        model, embedding = self._encoder(asked.model)
-        record = self._watching.begin(request, model.name, "/v1/embeddings")
+        model, record = self._watching.begin(request, self._encoder(asked.model), "/v1/embeddings")
+        embedding = model.served.embedding
+        assert isinstance(embedding, Embedding)
         if asked.dimensions is not None:
             raise Refused(400, "dimensions is not supported: leave it out", field="dimensions")
         texts = texts_or_ids(asked.input, "input", _TEXTS)
@@ -63,7 +64,7 @@ class Embeddings:
         metrics.prompt_tokens.labels(model.name).inc(vectors.tokens)
         return Response(_body(asked, vectors), media_type="application/json")
 
-    def _encoder(self, name: str) -> tuple[GraphModel, Embedding]:
+    def _encoder(self, name: str) -> GraphModel:
         model = self._models.get(name)
         if model is None:
             raise no_model(name, self._models, "model")
@@ -71,7 +72,7 @@ class Embeddings:
             raise Refused(400, f"{name} is no encoder: ask for POST /v1/completions", field="model")
         if isinstance(model.served.embedding, str):
             raise Refused(400, f"{name} makes no vectors of texts: {model.served.embedding}", field="model")
-        return model, model.served.embedding
+        return model
 
 
 async def _vectors(

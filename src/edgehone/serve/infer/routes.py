@@ -90,8 +90,7 @@ class Inference:
 
     async def infer(self, request: Request) -> Response:
         """Answer with the outputs of a graph."""
-        model = self._graph(request)
-        record = self._watching.begin(request, model.name, INFER)
+        model, record = self._watching.begin(request, self._graph(request), INFER)
         encoding = request.headers.get("content-encoding", "identity")
         if encoding != "identity":
             raise Refused(415, f"Content-Encoding is {encoding[:40]!r}: send the body as it is")

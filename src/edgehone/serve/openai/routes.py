@@ -139,7 +139,7 @@ class OpenAI:
                 f"{name} generates no text: ask for POST /v2/models/{name}/infer",
                 field="model",
             )
-        return model, self._watching.begin(request, name, request.scope["path"])
+        return self._watching.begin(request, model, request.scope["path"])
 
     def _described(self, name: str) -> dict[str, Any]:
         told = {"id": name, "object": "model", "created": self._created, "owned_by": "edgehone"}

@@ -131,7 +131,9 @@ class InferenceService:
     async def _observed(self, request: Any, context: Any) -> Any:
         model = graph_of(self._models, request.model_name, request.model_version or VERSION)
         headers = grpc_headers(dict(context.invocation_metadata() or ()))
+        model, version = self._watching.split.of(model, headers)
         record = self._watching.observers.begin(model.name, INFER, headers)
+        record.version = version
         status = CLIENT_GONE  # whose call is cancelled
         try:
             answer = await self._infer(request, model, record)

@@ -1,0 +1,230 @@
+"""The judge of a rollout: takes what is seen of requests and memory, and says at any time what to do.
+
+It keeps no clock and asks nobody. Who drives it says how much time has passed, acts on its verdicts, and stores its
+state; so the same code decides in the server, over HAProxy and in simulations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgehone.rollout.decision.evidence import Evidence, upper_level
+from edgehone.rollout.decision.memory import Memory, MemorySample
+from edgehone.rollout.decision.outcome import Outcome, limits_of, values_of
+from edgehone.rollout.decision.rules import Objective, Rules, Stage
+
+Array = NDArray[np.float64]
+Action = Literal["wait", "advance", "roll back", "give up"]
+# A step of time is at most so long: after a pause of the machine its requests have not been observed for longer.
+_LONGEST_STEP = 5.0
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What to do, and why; in the terms of a user."""
+
+    action: Action
+    reason: str
+
+
+class Judge:
+    """Judges the stages of one rollout in their order."""
+
+    def __init__(self, rules: Rules, stages: Sequence[Stage]) -> None:
+        self.rules, self.stages = rules, tuple(stages)
+        self.at = 0  # the stage
+        self.seconds = 0.0  # of this stage
+        self.requests = 0  # of this stage, to the challenger
+        self.total = 0  # of the rollout, to the challenger
+        self.memory = Memory()
+        count = len(rules.objectives)
+        self._evidence = Evidence(rules)
+        self._names = rules.names
+        self._limits = np.full(count, np.nan)
+        self._baseline: list[float] | None = []
+        # All values so far: sums and numbers of challenger (0) and champion (1), for the report and the last stage.
+        self._sums, self._numbers = np.zeros((2, count)), np.zeros((2, count))
+        self._levels: Array | None = (
+            None  # upper bounds of the champion's means, once it answers nothing more
+        )
+        self._passed = np.zeros(count, bool)  # shown not to be worse in some stage
+
+    @property
+    def stage(self) -> Stage:
+        """The stage that runs."""
+        return self.stages[self.at]
+
+    def outcome(self, challenger: bool, seen: Outcome) -> None:
+        """Take a request that one of the versions has answered."""
+        values = self._values(challenger, seen)
+        if self._levels is None:
+            self._evidence.add(challenger, values)
+        elif challenger:
+            self._evidence.bet(values - self._levels)
+
+    def pair(self, champion: Outcome, challenger: Outcome) -> None:
+        """Take a request that the champion has answered and the challenger a copy of."""
+        theirs, mine = self._values(False, champion), self._values(True, challenger)
+        absolute = np.array([one.absolute for one in self.rules.objectives])
+        self._evidence.bet(mine - np.where(absolute, 0.0, theirs))
+
+    def sample(self, memory: MemorySample, seconds: float) -> None:
+        """Take a sample of the memory, so many seconds after the last one."""
+        self.memory.add(memory, seconds, self.rules.memory, self.rules.leak, leaks=self.stage.weight < 1)
+
+    def passed(self, seconds: float) -> None:
+        """So many seconds have passed in which requests were observed."""
+        self.seconds += min(max(seconds, 0.0), _LONGEST_STEP)
+
+    def verdict(self) -> Verdict:
+        """Return what to do now."""
+        if reason := self._worse() or self.memory.problem(
+            self.rules.memory, self.rules.leak, self._leak_alpha()
+        ):
+            return Verdict("roll back", reason)
+        lacking = self.lacking()
+        if not lacking:
+            return Verdict("advance", f"{self.stage.name}: shown not to be worse in {self.requests} requests")
+        if self.seconds >= self.rules.patience_seconds:
+            return Verdict("give up", f"not enough traffic at {self.stage.name}: {'; '.join(lacking)}")
+        return Verdict("wait", "; ".join(lacking))
+
+    def lacking(self) -> list[str]:
+        """Return what the stage still lacks before it has passed. No data is never taken for success."""
+        stage, found = self.stage, []
+        if self.requests < stage.requests:
+            found.append(f"{self.requests} of {stage.requests} requests to the challenger")
+        if self.seconds < stage.seconds:
+            found.append(f"{self.seconds:.0f} of {stage.seconds:g} s")
+        shown = self._shown()
+        for at, one in enumerate(self.rules.objectives):
+            if one.role == "required" and not shown[at]:
+                found.append(self._open(at, one))
+        quality = [at for at, one in enumerate(self.rules.objectives) if one.role == "quality"]
+        if quality and not (shown | self._passed)[quality].any():
+            names = "; ".join(self._open(at, self.rules.objectives[at]) for at in quality)
+            found.append(f"no quality is shown yet ({names})")
+        return found
+
+    def advance(self) -> None:
+        """Begin the next stage. Before the last one, in which the champion answers nothing, its level is fixed."""
+        self._passed |= self._shown()
+        self.at += 1
+        self.seconds, self.requests = 0.0, 0
+        self._evidence.next_stage()
+        self.memory.next_stage()
+        if self.stage.weight >= 1:
+            rules = self.rules
+            self._levels = np.array(
+                [
+                    0.0 if one.absolute else upper_level(self._sums[1, at], self._numbers[1, at],
+                                                          rules.level_share * one.share * rules.alpha)
+                    for at, one in enumerate(rules.objectives)
+                ]
+            )  # fmt: skip
+
+    @property
+    def last(self) -> bool:
+        """Whether no stage follows."""
+        return self.at + 1 == len(self.stages)
+
+    def figures(self) -> list[dict[str, Any]]:
+        """Return each objective's figures: means and numbers of both versions, evidence and what it must reach."""
+        worse, better = self._evidence.worse, self._evidence.not_worse
+        means = np.where(self._numbers > 0, self._sums / np.maximum(self._numbers, 1), np.nan)
+        return [
+            {
+                "objective": one.name,
+                "champion": None if one.absolute else _mean(means[1, at]),
+                "champion_requests": int(self._numbers[1, at]),
+                "challenger": _mean(means[0, at]),
+                "challenger_requests": int(self._numbers[0, at]),
+                "limit_seconds": None if np.isnan(self._limits[at]) else float(self._limits[at]),
+                "worse": float(worse[at]),
+                "worse_needs": self._threshold(one),
+                "not_worse": float(better[at]),
+                "not_worse_needs": 1 / self.rules.promote_alpha,
+                "reason": None if self._numbers[0, at] else "no data",
+            }
+            for at, one in enumerate(self.rules.objectives)
+        ]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the state as JSON data."""
+        return {
+            "at": self.at, "seconds": self.seconds, "requests": self.requests, "total": self.total,
+            "memory": self.memory.to_json(), "evidence": self._evidence.to_json(),
+            "limits": [None if np.isnan(one) else one for one in self._limits.tolist()],
+            "baseline": self._baseline, "sums": self._sums.tolist(), "numbers": self._numbers.tolist(),
+            "levels": None if self._levels is None else self._levels.tolist(), "passed": self._passed.tolist(),
+        }  # fmt: skip
+
+    def restore(self, data: Mapping[str, Any]) -> None:
+        """Take over what `to_json` returned. Raises ValueError or KeyError if it does not fit the rules."""
+        if not 0 <= data["at"] < len(self.stages):
+            raise ValueError(f"the stored rollout is at stage {data['at']} of {len(self.stages)}")
+        self._evidence.restore(data["evidence"])
+        self.at, self.seconds = int(data["at"]), float(data["seconds"])
+        self.requests, self.total = int(data["requests"]), int(data["total"])
+        self.memory = Memory.from_json(data["memory"])
+        self._limits = np.array([np.nan if one is None else one for one in data["limits"]])
+        self._baseline = data["baseline"]
+        self._sums, self._numbers = np.array(data["sums"]), np.array(data["numbers"])
+        self._levels = None if data["levels"] is None else np.array(data["levels"])
+        self._passed = np.array(data["passed"], bool)
+
+    def _values(self, challenger: bool, seen: Outcome) -> Array:
+        """Return the values of a request, and count them."""
+        if not challenger and self._baseline is not None and seen.seconds is not None:
+            self._baseline.append(seen.seconds)
+            if len(self._baseline) >= self.rules.baseline_requests:
+                self._limits = limits_of(self.rules, self._baseline)
+                self._baseline = None
+        values = values_of(self._names, self._limits, seen)
+        side = 0 if challenger else 1
+        known = ~np.isnan(values)
+        self._sums[side] += np.where(known, values, 0.0)
+        self._numbers[side] += known
+        if challenger and seen.failed is not None:
+            self.requests += 1
+            self.total += 1
+        return values
+
+    def _shown(self) -> NDArray[np.bool_]:
+        return np.asarray(self._evidence.not_worse >= 1 / self.rules.promote_alpha)
+
+    def _threshold(self, one: Objective) -> float:
+        return 1 / ((1 - self.rules.level_share) * one.share * self.rules.alpha)
+
+    def _leak_alpha(self) -> float:
+        return self.rules.leak.share * self.rules.alpha / len(self.stages)
+
+    def _worse(self) -> str | None:
+        evidence = self._evidence.worse
+        for at, one in enumerate(self.rules.objectives):
+            if evidence[at] >= self._threshold(one):
+                return f"{one.name}: shown to be worse: {self._means(at, one)} (evidence {evidence[at]:.0f})"
+        return None
+
+    def _means(self, at: int, one: Objective) -> str:
+        numbers, sums = self._numbers[:, at], self._sums[:, at]
+        mine = f"{100 * sums[0] / max(numbers[0], 1):.1f} % of {numbers[0]:.0f} requests"
+        if one.absolute:
+            return f"{mine}; the margin is {100 * one.harm:g} %"
+        theirs = f"{100 * sums[1] / max(numbers[1], 1):.1f} % of the champion's {numbers[1]:.0f}"
+        return f"{mine}, {theirs}; the margin is {100 * one.harm:g} points"
+
+    def _open(self, at: int, one: Objective) -> str:
+        if not self._evidence.stage_blocks[at]:
+            return f"{one.name}: no data"
+        evidence, needs = self._evidence.not_worse[at], 1 / self.rules.promote_alpha
+        return f"{one.name}: evidence {evidence:.2g} of {needs:g}"
+
+
+def _mean(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)

@@ -1,0 +1,267 @@
+"""The rollouts of a server: begin them, tell of them, and take up those that a crash has interrupted."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from starlette.types import ASGIApp
+
+from edgehone.core.errors import EdgehoneError, InputError, SetupError
+from edgehone.rollout.decision.plan import OPEN, Plan, Progress, Status, Version
+from edgehone.rollout.decision.rules import of_table
+from edgehone.rollout.decision.store import Store, Stored, described
+from edgehone.serve.live_models import Models
+from edgehone.serve.model import Model
+from edgehone.serve.models import model_of
+from edgehone.serve.observation import Feedback, Observation
+from edgehone.serve.record import Record
+from edgehone.serve.rollout.copies import Copies, Exchange, Shadow
+from edgehone.serve.rollout.running import Hands, Running
+from edgehone.serve.rollout.split import Split
+from edgehone.serve.rollout.start import check_memory, check_same_api
+from edgehone.serve.served import Limits, Served
+
+Read = Callable[[str, str, Limits], Served]  # of a bundle's folder, the name, and limits
+Answering = Callable[[Mapping[str, Model]], ASGIApp]
+
+
+class Rollouts:
+    """An observer that hands each request to the rollout of its name."""
+
+    def __init__(
+        self,
+        models: Models,
+        split: Split,
+        folder: Path,
+        read: Read,
+        answering: Answering,
+        say: Callable[[str], None],
+    ) -> None:
+        """`folder` is that of the state, `read` reads a challenger's bundle.
+
+        `answering` makes an application that answers requests to models.
+        """
+        self.store = Store(folder)
+        self.copies: Copies | None = None
+        self._models, self._split, self._read, self._answering, self._say = (
+            models,
+            split,
+            read,
+            answering,
+            say,
+        )
+        self._running: dict[str, Running] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._shadows: dict[str, Shadow] = {}
+
+    def wrap(self, application: ASGIApp) -> ASGIApp:
+        """Return an application that can send copies of requests to challengers."""
+        self.copies = Copies(application)
+        return self.copies
+
+    def observe(self, seen: Observation) -> None:
+        """Take a request."""
+        if running := self._running.get(seen.model):
+            running.observe(seen)
+
+    def feedback(self, seen: Feedback) -> None:
+        """Take what a client says of an answer."""
+        if running := self._running.get(seen.model):
+            running.feedback(seen)
+
+    async def start(self, plan: Plan, *, other_model: bool) -> dict[str, Any]:
+        """Load and prove the challenger beside the champion, and begin. Returns the rollout.
+
+        Raises InputError for a challenger that cannot replace the champion, Busy if the name is changing, JobError if
+        it does not load or is not proven, and SetupError if the state cannot be written.
+        """
+        champion = self._models.by_name.get(plan.name)
+        if champion is None:
+            raise InputError(
+                f"no bundle is served under the name {plan.name[:80]!r}; served: {', '.join(self._models.by_name)}"
+            )
+        self._models.reserve(plan.name)
+        try:
+            await champion.load()
+            if champion.problem:
+                raise InputError(
+                    f"{plan.name} is not ready, so nothing can be compared with it: {champion.problem}"
+                )
+            served = await asyncio.to_thread(self._checked, plan, champion, other_model=other_model)
+            plan = replace(
+                plan,
+                id=plan.id or secrets.token_hex(6),
+                champion=Version(
+                    str(champion.served.bundle.path.absolute()), champion.served.bundle.manifest.digest
+                ),
+                challenger=replace(plan.challenger, manifest=served.bundle.manifest.digest),
+            )
+            self.store.begin(plan, Progress())
+            return self.told((await self._open(plan, Progress(), champion, served)).plan.id)
+        except BaseException:
+            if plan.name not in self._running:
+                self._models.release(plan.name)
+            raise
+
+    async def run(self) -> None:
+        """Take up what was interrupted, and end everything when the server ends."""
+        try:
+            await self.take_up()
+            await asyncio.Event().wait()
+        finally:
+            await self.end()
+
+    async def take_up(self) -> None:
+        """Go on with the rollouts that the last run of the server has left open, or end them with the champion."""
+        for one in self.store.all(only_open=True):
+            name = one.plan.name
+            progress = replace(one.progress, interruptions=one.progress.interruptions + 1)
+            self.store.save(one.plan.id, progress, ("interrupted", "the server ended"))
+            champion = self._models.by_name.get(name)
+            try:
+                reserved = self._reserved_for(one, progress, champion)
+            except EdgehoneError as error:
+                self._ended(one.plan, progress, error.message)
+                continue
+            assert champion is not None
+            try:
+                await champion.opened()
+                served = await asyncio.to_thread(self._checked, one.plan, champion, other_model=True)
+                await self._open(one.plan, progress, champion, served)
+            except (EdgehoneError, ValueError, KeyError, TypeError) as error:
+                if reserved and name not in self._running:
+                    self._models.release(name)
+                self._ended(one.plan, progress, str(error))
+
+    def running(self, name: str) -> Running | None:
+        """Return the rollout of a name that is under way."""
+        return self._running.get(name)
+
+    def told(self, number: str) -> dict[str, Any]:
+        """Return a rollout by its id."""
+        return next(one for one in self.all() if one["id"] == number)
+
+    def all(self) -> list[dict[str, Any]]:
+        """Return all rollouts, the first one first, with figures of those that run."""
+        found = []
+        for one in self.store.all():
+            told = described(one, self.store.events(one.plan.id))
+            if (running := self._running.get(one.plan.name)) and running.plan.id == one.plan.id:
+                told |= running.told()
+            found.append(told)
+        return found
+
+    async def end(self) -> None:
+        """The server ends: leave open rollouts on disk, and end their challengers."""
+        for running in list(self._running.values()):
+            running.interrupt()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for shadow in self._shadows.values():
+            await shadow.end()
+        for running in list(self._running.values()):
+            self._split.remove(running.plan.name)
+            await running.challenger.end()
+        self.store.close()
+
+    def _checked(self, plan: Plan, champion: Model, *, other_model: bool) -> Served:
+        served = self._read(plan.challenger.path, plan.name, champion.served.limits)
+        if plan.challenger.manifest and plan.challenger.manifest != served.bundle.manifest.digest:
+            raise InputError(f"{plan.challenger.path} is no longer the bundle that the rollout began with")
+        check_same_api(champion.served, served, other_model=other_model)
+        check_memory(champion.served, served, [one for ids in champion.processes.values() for one in ids])
+        return served
+
+    async def _open(self, plan: Plan, progress: Progress, champion: Model, served: Served) -> Running:
+        """Load the challenger, and begin or go on."""
+        challenger = model_of(served, self._say)
+        challenger.start()
+        try:
+            await challenger.opened()
+            running = Running(
+                plan, progress, champion, challenger, self._split, self.store, self._hands(plan, challenger)
+            )
+            self._running[plan.name] = running
+            running.begin()
+        except BaseException as error:
+            self._running.pop(plan.name, None)
+            self._split.remove(plan.name)
+            await challenger.end()
+            if isinstance(error, Exception):  # else the server ends, and the next one goes on
+                self._ended(plan, progress, str(error) or type(error).__name__)
+            raise
+        task = asyncio.create_task(self._run(running))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return running
+
+    async def _run(self, running: Running) -> None:
+        try:
+            await running.run()
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever fails, the champion must serve
+            running.ended.set()
+            self._split.remove(running.plan.name)
+            reason = error.message if isinstance(error, EdgehoneError) else f"{type(error).__name__}: {error}"
+            self._say(f"{running.plan.name}: the rollout has failed, the champion serves on: {reason}")
+            self._retire(running.plan.name, running.challenger)
+            self._ended(running.plan, running.progress(), reason)
+        self._running.pop(running.plan.name, None)
+        self._models.release(running.plan.name)
+
+    def _hands(self, plan: Plan, challenger: Model) -> Hands:
+        name = plan.name
+
+        def promote() -> None:
+            self._shadow(name, None)
+            self._models.put(name, challenger)
+
+        return Hands(
+            lambda on: self._shadow(name, challenger if on else None),
+            promote,
+            lambda: self._retire(name, challenger),
+            self._say,
+        )
+
+    def _shadow(self, name: str, challenger: Model | None) -> None:
+        assert self.copies is not None
+        if challenger is None:
+            self.copies.shadows.pop(name, None)
+            return
+
+        def tell(exchange: Exchange, copy: Record, answer: bytes) -> None:
+            if running := self._running.get(name):
+                running.copied(exchange, copy, answer)
+
+        shadow = Shadow(self._answering({name: challenger}), tell)
+        self._shadows[name] = shadow
+        self.copies.shadows[name] = shadow
+
+    def _retire(self, name: str, challenger: Model) -> None:
+        self._shadow(name, None)
+        self._models.retire(challenger)
+
+    def _reserved_for(self, one: Stored, progress: Progress, champion: Model | None) -> bool:
+        """Reserve the name of an interrupted rollout. Raises EdgehoneError if it cannot go on."""
+        rules = of_table(one.plan.rules)
+        if progress.interruptions > rules.most_interruptions:
+            raise InputError(f"the server ended {progress.interruptions} times during the rollout")
+        if champion is None or champion.served.bundle.manifest.digest != one.plan.champion.manifest:
+            raise InputError(f"{one.plan.name} is no longer served by the bundle that the rollout began with")
+        self._models.reserve(one.plan.name)
+        return True
+
+    def _ended(self, plan: Plan, progress: Progress, reason: str) -> None:
+        status: Status = "aborted" if progress.status in OPEN else progress.status
+        ended = replace(progress, status=status, reason=reason, weight=0.0)
+        try:
+            self.store.save(plan.id, ended, (status, reason))
+        except SetupError as error:
+            self._say(f"warning: {error.message}")

@@ -1,0 +1,329 @@
+"""A rollout that runs: it tells the judge what is seen of both versions, and does what the judge decides.
+
+Everything happens in the server's event loop. To let the challenger answer more, the decision is first on disk; to
+let it answer less, the requests are moved first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import psutil
+
+from edgehone.rollout.decision.effect import AbTest
+from edgehone.rollout.decision.judge import Judge
+from edgehone.rollout.decision.memory import MemorySample
+from edgehone.rollout.decision.outcome import Outcome, outcome_of
+from edgehone.rollout.decision.plan import Plan, Progress, Status
+from edgehone.rollout.decision.rules import of_table
+from edgehone.rollout.decision.store import Store
+from edgehone.serve.measured.processes import read_processes
+from edgehone.serve.model import Model
+from edgehone.serve.observation import Feedback, Observation
+from edgehone.serve.record import Record
+from edgehone.serve.rollout.compare import disagreement
+from edgehone.serve.rollout.copies import Exchange
+from edgehone.serve.rollout.split import Split, Two
+
+TICK = 0.1
+_SAMPLE_SECONDS = 1.0
+_SAVE_SECONDS = 1.0
+# Answers that are remembered for feedback.
+_REMEMBERED = 20_000
+
+
+@dataclass(frozen=True)
+class Hands:
+    """What a rollout may do in the server: shadow a challenger, promote it, give it up; each at once."""
+
+    shadow: Callable[[bool], None]
+    promote: Callable[[], None]
+    retire: Callable[[], None]
+    say: Callable[[str], None]
+
+
+class Running:
+    """One rollout. It observes the requests of its name."""
+
+    def __init__(
+        self, plan: Plan, progress: Progress, champion: Model, challenger: Model, split: Split, store: Store,
+        hands: Hands,
+    ) -> None:  # fmt: skip
+        rules = of_table(plan.rules)
+        self.plan, self.champion, self.challenger = plan, champion, challenger
+        self.judge = Judge(rules, rules.strategies[plan.strategy])
+        self.status: Status = progress.status
+        self.reason, self.interruptions = progress.reason, progress.interruptions
+        self.answered = {"champion": 0, "challenger": 0, "copies": 0, **progress.answered}
+        self.ab: AbTest | None = None
+        if plan.strategy == "ab":
+            self.ab = AbTest(rules.ab.scales[plan.metric], rules.ab.alpha, rules.ab.least_requests)
+        if progress.judge is not None:
+            self.judge.restore(progress.judge)
+        if progress.ab is not None and self.ab is not None:
+            self.ab.restore(progress.ab)
+        self._split, self._store, self._hands = split, store, hands
+        sticky = plan.sticky.lower().encode() if plan.sticky else None
+        self._two = Two(challenger, 0.0, sticky, plan.id, plan.strategy == "ab")
+        self._arms: OrderedDict[str, bool] = OrderedDict()  # of answers, for feedback
+        self._saved_at = self._sampled_at = time.monotonic()
+        self.ended = asyncio.Event()
+
+    @property
+    def weight(self) -> float:
+        """The share of requests that the challenger answers now."""
+        return self._two.weight
+
+    def begin(self) -> None:
+        """Begin, or go on, with the stage that the judge is at. The challenger's engine is ready."""
+        status: Status = "paused" if self.status == "paused" else "running"
+        self.status = status
+        stage = self.judge.stage
+        self._save(
+            ("stage", f"{stage.name}: {'copies of requests' if stage.shadow else 'requests'}"),
+            weight=stage.weight,
+        )
+        self._split.add(self.plan.name, self._two)
+        self._move()
+
+    async def run(self) -> None:
+        """Watch until the rollout has ended."""
+        before = time.monotonic()
+        while not self.ended.is_set():
+            await asyncio.sleep(TICK)
+            # Not the wall clock, which may be set.
+            now = time.monotonic()
+            if self.status == "running":
+                self.judge.passed(now - before)
+            before = now
+            if now - self._sampled_at >= _SAMPLE_SECONDS:
+                await self._sample(now - self._sampled_at)
+                self._sampled_at = now
+            self._decide()
+            if now - self._saved_at >= _SAVE_SECONDS and not self.ended.is_set():
+                self._save()
+
+    def observe(self, seen: Observation) -> None:
+        """Take a request. One that counts for neither version has another id."""
+        if self.ended.is_set() or seen.model != self.plan.name:
+            return
+        challenger = seen.version == self.challenger.id
+        if not challenger and seen.version != self.champion.id:
+            return
+        self.answered["challenger" if challenger else "champion"] += 1
+        if seen.id:
+            self._arms[seen.id] = challenger
+            if len(self._arms) > _REMEMBERED:
+                self._arms.popitem(last=False)
+        found = outcome_of(seen.status, seen.seconds, seen.entropy)
+        # In the shadow stage pairs are compared; but who is compared must be known from the first request on.
+        if found is None or self.judge.stage.shadow:
+            return
+        self.judge.outcome(challenger, found)
+        if self.ab:
+            self._add(self.ab, challenger, found)
+        if challenger:
+            self._decide()
+
+    def feedback(self, seen: Feedback) -> None:
+        """Take what a client says of an answer."""
+        challenger = self._arms.get(seen.id)
+        bad = _badness(seen)
+        if challenger is None or bad is None or self.ended.is_set() or self.judge.stage.shadow:
+            return
+        found = Outcome(bad=bad)
+        self.judge.outcome(challenger, found)
+        if self.ab:
+            self._add(self.ab, challenger, found)
+        self._decide()
+
+    def copied(self, exchange: Exchange, copy: Record, answer: bytes) -> None:
+        """Take a request that the challenger was sent a copy of."""
+        if self.ended.is_set() or not self.judge.stage.shadow:
+            return
+        self.answered["copies"] += 1
+        first, second = (outcome_of(one.status, one.seconds, one.entropy) for one in (exchange.record, copy))
+        if first is None:
+            return  # the client's own fault
+        if second is None:  # the challenger refuses what the champion answers
+            second = Outcome(failed=True)
+        if not first.failed and not second.failed:
+            asked = str(exchange.scope["path"])
+            classes = exchange.record.classes, copy.classes
+            second = Outcome(
+                second.failed, second.seconds, second.entropy,
+                disagreement(asked, exchange.body, exchange.answer, answer, classes),
+            )  # fmt: skip
+        self.judge.pair(first, second)
+        self._decide()
+
+    def pause(self) -> None:
+        """Stay at this stage. The challenger is still rolled back if it is worse."""
+        self.status = "paused"
+        self._save(("paused", f"at {self.judge.stage.name}"))
+
+    def resume(self) -> None:
+        """Go on."""
+        self.status = "running"
+        self._save(("resumed", f"at {self.judge.stage.name}"))
+
+    def end(self, status: Status, reason: str) -> None:
+        """End with the champion, at once: no further request goes to the challenger."""
+        self._split.remove(self.plan.name)
+        self._two.weight = 0.0
+        self._hands.shadow(False)
+        self._hands.retire()
+        self._finish(status, reason)
+
+    def interrupt(self) -> None:
+        """The server ends: leave the rollout open on disk, for the next run of the server."""
+        self._save()
+        self.ended.set()
+
+    def progress(self) -> Progress:
+        """Return how far the rollout is."""
+        ab = self.ab.to_json() if self.ab else None
+        return Progress(
+            self.status, self.reason, self._two.weight, self.interruptions, self.judge.to_json(), ab,
+            dict(self.answered),
+        )  # fmt: skip
+
+    def told(self) -> dict[str, Any]:
+        """Return what people are told while it runs, besides what is on disk."""
+        verdict = self.judge.verdict()
+        return {
+            "status": self.status,
+            "stage": self.judge.stage.name,
+            "weight": self._two.weight,
+            "seconds": self.judge.seconds,
+            "requests": self.judge.requests,
+            "answered": dict(self.answered),
+            "waits_for": verdict.reason if verdict.action == "wait" else None,
+            "figures": self.judge.figures(),
+            "memory": self.judge.memory.to_json(),
+            "effect": self._effect(),
+        }
+
+    def _decide(self) -> None:
+        if self.ended.is_set() or self.status not in ("running", "paused"):
+            return
+        engine = self.challenger.engine
+        if engine.problem is not None or engine.restarts:
+            self.end("rolled back", f"its engine does not run: {engine.ended or engine.problem}")
+            return
+        verdict = self.judge.verdict()
+        if verdict.action == "roll back":
+            self.end("rolled back", verdict.reason)
+        elif self.status == "paused":
+            return
+        elif self.ab is not None:
+            self._decide_ab(self.ab)
+        elif verdict.action == "give up":
+            self.end("not enough traffic", verdict.reason)
+        elif verdict.action == "advance":
+            self._advance(verdict.reason)
+
+    def _decide_ab(self, test: AbTest) -> None:
+        rules, found = self.judge.rules, test.effect
+        enough = min(found.champion_requests, found.challenger_requests) >= rules.ab.most_requests
+        patient = self.judge.seconds < rules.patience_seconds
+        stage = self.judge.stage
+        if test.shown and self.judge.seconds >= stage.seconds and self.judge.requests >= stage.requests:
+            self.end(
+                "finished", f"{self.plan.metric}: the challenger is shown to be {test.shown}: {_words(test)}"
+            )
+        elif enough:
+            self.end("finished", f"{self.plan.metric}: no difference is shown: {_words(test)}")
+        elif not patient:
+            self.end("not enough traffic", f"{self.plan.metric}: no difference is shown: {_words(test)}")
+
+    def _advance(self, reason: str) -> None:
+        if self.judge.last:
+            if self.judge.stage.shadow:  # the strategy of copies alone
+                self.end("finished", reason)
+                return
+            self.status, self.reason = "promoted", reason
+            self._save(("promoted", reason), weight=1.0)
+            self._split.remove(self.plan.name)
+            self._hands.promote()
+            self._hands.say(f"{self.plan.name}: {self.plan.challenger.path} is promoted: {reason}")
+            self.ended.set()
+            return
+        self.judge.advance()
+        stage = self.judge.stage
+        self._save(("passed", reason), ("stage", f"{stage.name}: requests"), weight=stage.weight)
+        self._hands.say(f"{self.plan.name}: {stage.name} of the requests go to {self.plan.challenger.path}")
+        self._move()
+
+    def _move(self) -> None:
+        """Let the requests go as the stage says."""
+        stage = self.judge.stage
+        self._hands.shadow(stage.shadow)
+        self._two.weight = stage.weight
+
+    def _finish(self, status: Status, reason: str) -> None:
+        self.status, self.reason = status, reason
+        self.ended.set()
+        self._hands.say(
+            f"{self.plan.name}: the rollout has ended ({status}), the champion serves on: {reason}"
+        )
+        self._save((status, reason), weight=0.0)
+
+    def _save(self, *steps: tuple[str, str], weight: float | None = None) -> None:
+        progress = self.progress()
+        if weight is not None:
+            progress = Progress(**{**progress.to_json(), "weight": weight})
+        self._store.save(self.plan.id, progress, *steps)
+        self._saved_at = time.monotonic()
+
+    async def _sample(self, seconds: float) -> None:
+        champion, challenger = self.champion.processes["engine"], self.challenger.processes["engine"]
+
+        def read() -> MemorySample:
+            taken = [
+                sum(one.resident_bytes for one in read_processes([("engine", "", ids)])) or None
+                for ids in (champion, challenger)
+            ]
+            return MemorySample(taken[0], taken[1], float(psutil.virtual_memory().available))
+
+        self.judge.sample(await asyncio.to_thread(read), seconds)
+
+    def _add(self, test: AbTest, challenger: bool, seen: Outcome) -> None:
+        value = _METRICS[self.plan.metric](seen)
+        if value is not None:
+            test.add(challenger, value)
+
+    def _effect(self) -> dict[str, Any] | None:
+        return None if self.ab is None else {**self.ab.effect.to_json(), "metric": self.plan.metric}
+
+
+_METRICS: dict[str, Callable[[Outcome], float | None]] = {
+    "latency": lambda seen: math.log(max(seen.seconds, 1e-6)) if seen.seconds is not None else None,
+    "errors": lambda seen: None if seen.failed is None else float(seen.failed),
+    "confidence": lambda seen: seen.entropy,
+    "feedback": lambda seen: seen.bad,
+}
+
+
+def _badness(seen: Feedback) -> float | None:
+    if seen.correct is not None:
+        return float(not seen.correct)
+    if seen.verdict is not None:
+        return float(seen.verdict == "bad")
+    return None if seen.score is None else 1 - seen.score
+
+
+def _words(test: AbTest) -> str:
+    found = test.effect
+    if found.value is None or found.low is None or found.high is None:
+        return f"{found.champion_requests} and {found.challenger_requests} requests are too few"
+    return (
+        f"effect {found.value:+.4f} ({100 * (1 - test.alpha):g} % interval {found.low:+.4f} to {found.high:+.4f}, "
+        f"p {found.p:.2g}; {found.champion_requests} and {found.challenger_requests} requests)"
+    )
