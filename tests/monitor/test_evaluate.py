@@ -144,6 +144,13 @@ def test_scrapes_at_the_same_moment_are_taken_as_later() -> None:
     assert firing(found) == {"not_ready"}
 
 
+def test_a_series_that_a_scrape_tells_twice_counts_once() -> None:
+    found = fed(ALERTS, regular(lambda at: (ready(1) + restarts(at)) + (ready(0) + restarts(9 * at)), 30))
+    assert firing(found) == {"restarts"}
+    (one,) = found.firing()
+    assert one.value == pytest.approx(29, rel=0.05)
+
+
 def test_nan_is_no_value() -> None:
     assert not fed(named("not_ready"), [(at * 10, ready(math.nan)) for at in range(6)]).pending()
 

@@ -23,9 +23,14 @@ class Samples:
         self._tidied = 0.0
 
     def add(self, at: float, value: float) -> None:
-        """Add a sample. A counter that is lower than before began again at 0."""
+        """Add a sample. A counter that is lower than before began again at 0.
+
+        A second one at the same time, of a scrape that tells a series twice, is left out, as Prometheus does.
+        """
         grown = 0.0
         if self._values:
+            if at <= self._times[-1]:
+                return
             before = self._values[-1]
             grown = self._grown[-1] + (value if value < before else value - before)
         self._times.append(at)
