@@ -28,7 +28,7 @@ _SECONDS = 5.0
 
 EXAMPLE = """examples:
   edgehone monitor http://127.0.0.1:8080
-  edgehone monitor http://127.0.0.1:8080 --baseline ./bundle --json >> seen.jsonl
+  edgehone monitor http://127.0.0.1:8080 --baseline ./bundle --json
   edgehone monitor ./bundle --out monitoring
   edgehone monitor http://127.0.0.1:8080 --baseline ./bundle --out monitoring
   edgehone monitor http://127.0.0.1:8080 --baseline chat=./chat-v2 --baseline sum=./sum --out monitoring
