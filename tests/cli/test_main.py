@@ -28,6 +28,7 @@ VERBS = [
     "serve",
     "chat",
     "monitor",
+    "reoptimize",
     "show",
     "verify",
     "certify",

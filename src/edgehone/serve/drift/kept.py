@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import shutil
-from collections import Counter
+import threading
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +50,13 @@ class Ring:
         )
 
     @property
+    def count(self) -> int:
+        """The number of records on the disk."""
+        if self._closed is None:
+            self._closed = self._found()
+        return sum(one for one, _ in self._closed.values()) + (self._writer.records if self._writer else 0)
+
+    @property
     def _part(self) -> int:
         return max(1, self._rules.most // _PARTS)
 
@@ -78,8 +86,7 @@ class Ring:
 
     def _make_room(self, records: int, size: int) -> None:
         if self._closed is None:
-            files = sorted(self.folder.glob(f"*{_SUFFIX}"))
-            self._closed = {one: (sealed.count(one), one.stat().st_size) for one in files}
+            self._closed = self._found()
         open_records = self._writer.records if self._writer else 0
         open_bytes = self._writer.bytes if self._writer else 0
         while self._closed and (
@@ -89,6 +96,11 @@ class Ring:
             oldest = next(iter(self._closed))
             oldest.unlink(missing_ok=True)
             del self._closed[oldest]
+
+    def _found(self) -> dict[Path, tuple[int, int]]:
+        """Return what earlier servers kept."""
+        files = sorted(self.folder.glob(f"*{_SUFFIX}"))
+        return {one: (sealed.count(one), one.stat().st_size) for one in files}
 
     def _close(self) -> None:
         if self._writer is not None:
@@ -106,7 +118,8 @@ class Keeper:
     ) -> None:
         self._models, self._folder, self._rules, self._say = models, state / FOLDER, rules, say
         self._rings: dict[tuple[str, str], Ring] = {}
-        self._waiting: list[tuple[tuple[str, str], bytes]] = []
+        self._waiting: deque[tuple[tuple[str, str], bytes]] = deque()
+        self._lock = threading.Lock()  # the server's end does not wait for a thread that writes
         self.left_out: Counter[str] = Counter()  # by reason
         self.problem: str | None = None
 
@@ -124,18 +137,28 @@ class Keeper:
         """Return what GET /admin/watch tells."""
         return {"most": self._rules.most, "left_out": dict(self.left_out), "not_written": self.problem}
 
+    def count(self, name: str) -> int:
+        """Return how many records are kept of the bundle that is served under a name."""
+        model = self._models.get(name)
+        return 0 if model is None else self._ring((name, model.served.bundle.manifest.digest)).count
+
     async def run(self, seconds: float = _WRITE_SECONDS) -> NoReturn:
         """Write what came every so many seconds."""
         while True:
             await asyncio.sleep(seconds)
-            waiting, self._waiting = self._waiting, []
-            if waiting:
-                await asyncio.to_thread(self._write, waiting)
+            if self._waiting:
+                await asyncio.to_thread(self._flush)
 
     def end(self) -> None:
         """Write what came since."""
-        waiting, self._waiting = self._waiting, []
-        self._write(waiting)
+        self._flush()
+
+    def _flush(self) -> None:
+        """Write what waits. It is taken here, since a thread whose task is cancelled may never begin."""
+        with self._lock:
+            waiting = [self._waiting.popleft() for _ in range(len(self._waiting))]
+            if waiting:
+                self._write(waiting)
 
     def _wait(self, model: str, record: Mapping[str, Any]) -> None:
         served = self._models.get(model)
@@ -163,7 +186,7 @@ class Keeper:
             self.problem = f"{error.strerror or error}"
             self.left_out["could not be written"] += len(waiting)
         else:
-            self.problem = None if waiting else self.problem
+            self.problem = None
 
     def _ring(self, key: tuple[str, str]) -> Ring:
         if key not in self._rings:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,7 @@ class Store:
 
     def __init__(self, state: Path) -> None:
         self.folder = state / FOLDER
+        self._lock = threading.Lock()  # the server's end does not wait for a thread that writes
 
     def read(self, model: str, manifest: str, evaluated: Evaluated, rules: DriftRules) -> ModelWatch | None:
         """Return the stored state of a bundle that is served under a name; None if there is none.
@@ -51,6 +53,10 @@ class Store:
 
     def write(self, snapshot: Snapshot) -> None:
         """Write a state. Raises OSError if that fails; the old state then stays."""
+        with self._lock:
+            self._write(snapshot)
+
+    def _write(self, snapshot: Snapshot) -> None:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         base = self._base(snapshot.model, snapshot.state["manifest"])
         if snapshot.reference is not None:

@@ -34,7 +34,8 @@ def add_drift(watching: Watching, models: Mapping[str, Model], rules: Rules) -> 
     if rules.keep is not None:
         keeper = Keeper(models, watching.state, rules.keep, watching.say)
         watching.observers.add(keeper)
-        watching.about["kept_samples"] = keeper.about
+        watching.about["keeping"] = keeper.about
+        watching.about["kept_samples"] = keeper.count
         watching.background.append(keeper.run)
         watching.at_end.append(keeper.end)
     elif removed := kept.remove(watching.state):

@@ -1,0 +1,1 @@
+"""Optimize a served model again on the requests that its server kept, and offer the result as challenger."""
