@@ -62,7 +62,7 @@ def shouted(count: int) -> list[str]:
 
 def calm(count: int) -> list[str]:
     text = " ".join(shipped("evaluation").read_text("utf-8").split())
-    return [text[at * 280 : at * 280 + 200 + at % 80] for at in range(count)]
+    return [text[at * 200 : at * 200 + 120 + at % 80] for at in range(count)]
 
 
 def ask(server: Server, prompts: Sequence[str]) -> None:
@@ -94,13 +94,13 @@ def serve(place: Path, champion: Path) -> None:
     operators.write_text("operator-0123456789\n")
     operators.chmod(0o600)
     (place / "serve.toml").write_text(
-        f"drift_requests = 64\nkeep_samples = 400\nstate = {json.dumps(str(place / 'state'))}\n"
+        f"drift_requests = 600\nkeep_samples = 400\nstate = {json.dumps(str(place / 'state'))}\n"
         f"samples_key_file = {json.dumps(str(place / 'samples.key'))}\n"
         f"admin_key_file = {json.dumps(str(operators))}\n"
         f"[bundles.bundle]\npath = {json.dumps(str(champion))}\n"
     )
     with running(place / "serve.toml", as_config=True) as server:
-        ask(server, calm(120))
+        ask(server, calm(680))
         assert server.metric("edgehone_drift_alarm") == 0
         ask(server, shouted(260))
         assert server.metric("edgehone_drift_alarm") > 0

@@ -28,7 +28,7 @@ from edgehone.serve.drift.told import told
 from edgehone.serve.infer.tensor import Tensor
 from edgehone.serve.observation import Feedback, Observation
 
-RULES = DriftRules(requests=200)
+RULES = DriftRules(requests=600)
 NOTHING = Evaluated(None, False, "nothing is known")
 
 
@@ -52,9 +52,9 @@ def images(seed: int, gain: float = 1.0) -> Iterator[Sample]:
 
 
 def evaluated(seed: int = 1, *, counts: bool = True, correct: float | None = None) -> Evaluated:
-    """What an evaluation of a graph on 400 samples knows."""
+    """What an evaluation of a graph on 1,000 samples knows."""
     random, builder = np.random.default_rng(seed), ReferenceBuilder()
-    for one in _take(images(seed), 400):
+    for one in _take(images(seed), 1000):
         right = None if correct is None else bool(random.random() < correct)
         builder.add(Sample(features=one.features, entropy=one.entropy, correct=right))
     return Evaluated(builder.build(), counts, "", features.names(["x"]))
@@ -79,21 +79,21 @@ def feed(watch: ModelWatch, stream: Iterator[Sample], count: int) -> int | None:
 def test_the_first_traffic_of_a_language_model_becomes_the_reference_and_drift_raises_an_alarm() -> None:
     watch = ModelWatch("digest", NOTHING, RULES)
     stream = prompts(1)
-    assert feed(watch, stream, 199) is None and watch.traffic is None and watch.collected == 199
-    assert "199 of 200" in told(watch)["references"][TRAFFIC]["reason"]
+    assert feed(watch, stream, 599) is None and watch.traffic is None and watch.collected == 599
+    assert "599 of 600" in told(watch)["references"][TRAFFIC]["reason"]
     assert feed(watch, stream, 3000) is None
-    assert watch.traffic is not None and watch.traffic.reference.samples == 200
+    assert watch.traffic is not None and watch.traffic.reference.samples == 600
     found = feed(watch, prompts(2, mean=80), 2000)
     assert found is not None and found < 400
     assert watch.alarm("inputs") and watch.alarm("any")
     said = told(watch)
     assert said["alarm"] and "prompts are longer" in said["summary"] and "first traffic" in said["summary"]
-    assert said["requests"] == 199 + 3000 + found
+    assert said["requests"] == 599 + 3000 + found
 
 
 def test_what_differs_from_the_evaluation_of_a_language_model_is_told_and_raises_no_alarm() -> None:
     builder = ReferenceBuilder()
-    for one in _take(prompts(3, low=5000, high=9000), 300):
+    for one in _take(prompts(3, low=5000, high=9000), 1000):
         builder.add(Sample(ids=one.ids[:8] if one.ids else None))
     watch = ModelWatch("digest", Evaluated(builder.build(), False, "cut from a text"), RULES)
     assert feed(watch, prompts(4), 1200) is None
@@ -120,7 +120,7 @@ def test_traffic_that_differs_from_the_evaluation_of_a_graph_raises_an_alarm_and
 ):
     watch = ModelWatch("digest", evaluated(), DriftRules(requests=1000))
     found = feed(watch, images(6, gain=2.5), 900)
-    assert found is not None and found < 200
+    assert found is not None and found < 600
     for one in _take(images(7, gain=2.5), 2000):
         watch.observe([one])
     assert watch.traffic is None and "differ from the evaluation" in watch.refused
@@ -143,14 +143,14 @@ def test_labels_are_compared_with_the_accuracy_of_the_evaluation() -> None:
     for right in random.random(600) < 0.95:
         watch.label(bool(right))
     assert not watch.alarm("any")
-    for right in random.random(800) < 0.7:
+    for right in random.random(1500) < 0.7:
         watch.label(bool(right))
     assert watch.alarm("performance") and "fewer answers are right" in told(watch)["summary"]
 
 
 def test_first_traffic_that_tells_nothing_makes_no_reference() -> None:
     watch = ModelWatch("digest", NOTHING, RULES)
-    for _ in range(400):
+    for _ in range(700):
         watch.observe([Sample(failed=True)])
     assert watch.traffic is None and "make no reference" in watch.refused
 
@@ -262,7 +262,7 @@ def test_a_restarted_server_goes_on_with_the_same_evidence(tmp_path: Path) -> No
 
 def test_another_bundle_begins_anew_and_the_earlier_one_is_continued(tmp_path: Path) -> None:
     watch = ModelWatch("digest", NOTHING, RULES)
-    feed(watch, prompts(1), 300)
+    feed(watch, prompts(1), 700)
     found = stored(tmp_path, watch)
     assert (
         found.read("m", "other", NOTHING, RULES) is None and found.read("n", "digest", NOTHING, RULES) is None
@@ -276,7 +276,7 @@ def test_another_bundle_begins_anew_and_the_earlier_one_is_continued(tmp_path: P
 @pytest.mark.parametrize("damage", ["cut", "empty", "other", "no reference"])
 def test_a_damaged_state_is_said_and_begins_anew(tmp_path: Path, damage: str) -> None:
     watch = ModelWatch("digest", NOTHING, RULES)
-    feed(watch, prompts(1), 300)
+    feed(watch, prompts(1), 700)
     found = stored(tmp_path, watch)
     (state,) = found.folder.glob("*.state.json")
     (reference,) = found.folder.glob("*.reference.json")
@@ -313,10 +313,10 @@ def test_metrics_tell_the_evidence_and_the_alarms_of_each_model(tmp_path: Path) 
     observer = observer_of(tmp_path, said)
     assert values(observer, "edgehone_drift_alarm")[("m", "any")] == 0
     stream = prompts(1)
-    for one in _take(stream, 300):
+    for one in _take(stream, 700):
         observer.observe(observed(ids=one.ids, seconds=one.seconds))
-    assert values(observer, "edgehone_drift_requests")[("m",)] == 300
-    assert values(observer, "edgehone_drift_reference_samples")[("m",)] == 200
+    assert values(observer, "edgehone_drift_requests")[("m",)] == 700
+    assert values(observer, "edgehone_drift_reference_samples")[("m",)] == 600
     for one in _take(prompts(2, low=5000, high=9000), 600):
         observer.observe(observed(ids=one.ids, seconds=one.seconds))
     alarms = values(observer, "edgehone_drift_alarm")
@@ -332,7 +332,7 @@ def test_metrics_tell_the_evidence_and_the_alarms_of_each_model(tmp_path: Path) 
 
 def test_an_operator_begins_anew(tmp_path: Path) -> None:
     observer = observer_of(tmp_path, [])
-    for one in _take(prompts(1), 300):
+    for one in _take(prompts(1), 700):
         observer.observe(observed(ids=one.ids))
     observer.approve("m", "a new campaign")
     observer.end()
@@ -361,7 +361,7 @@ def test_a_full_disk_is_said_once_and_leaves_the_old_state(
     said: list[str] = []
     observer = observer_of(tmp_path, said)
     stream = prompts(1)
-    for one in _take(stream, 250):
+    for one in _take(stream, 650):
         observer.observe(observed(ids=one.ids))
     observer.end()
     before = {path.name: path.read_bytes() for path in (tmp_path / store.FOLDER).iterdir()}

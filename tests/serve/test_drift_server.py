@@ -43,7 +43,7 @@ def samples_key(tmp_path: Path) -> Path:
 
 def config(tmp_path: Path, bundle: Path, **more: object) -> Path:
     """Write a file of settings with a small reference."""
-    settings = {"drift_requests": 64, "state": str(tmp_path / "state"), **more}
+    settings = {"drift_requests": 512, "state": str(tmp_path / "state"), **more}
     lines = [f"{name} = {json.dumps(value)}" for name, value in settings.items()]
     path = tmp_path / "serve.toml"
     path.write_text("\n".join([*lines, "[bundles.bundle]", f"path = {json.dumps(str(bundle))}\n"]))
@@ -104,11 +104,11 @@ def test_an_alarm_survives_a_kill_and_nothing_of_a_prompt_is_on_the_disk(
     state = tmp_path / "state"
     forms: list[bytes] = []
     with running(file, as_config=True) as server:
-        ask(server, words(100, 1))
+        ask(server, words(600, 1))
         first = drift(server)
-        assert first["alarm"] is False and first["requests"] == 100
+        assert first["alarm"] is False and first["requests"] == 600
         references = first["references"]
-        assert isinstance(references, dict) and references["first traffic"]["samples"] == 64
+        assert isinstance(references, dict) and references["first traffic"]["samples"] == 512
         ask(server, words(120, 2, least=40, most=60))
         assert alarm(server, "inputs") == alarm(server, "any") == 1
         said = drift(server)
@@ -117,7 +117,7 @@ def test_an_alarm_survives_a_kill_and_nothing_of_a_prompt_is_on_the_disk(
         server.process.send_signal(signal.SIGKILL)
         server.process.wait(30)
     with running(file, as_config=True) as server:
-        assert alarm(server, "inputs") == 1 and drift(server)["requests"] == 220
+        assert alarm(server, "inputs") == 1 and drift(server)["requests"] == 720
         answer = server.post("/admin/drift/bundle", {"why": "longer prompts are right"})
         assert answer.status_code == 401
         answer = server.post("/admin/drift/bundle", {"why": "longer prompts are right"}, headers=ADMIN)
@@ -160,14 +160,14 @@ def test_traffic_unlike_the_evaluation_samples_of_a_graph_raises_an_alarm_from_t
 ) -> None:
     bundle = null_graph(spoiled)
     random, builder = np.random.default_rng(3), ReferenceBuilder()
-    for row in random.normal(size=(300, 1, 4)).astype(np.float32):
+    for row in random.normal(size=(1000, 1, 4)).astype(np.float32):
         builder.add(Sample(features=describe({"x": row}, {})[0].features))
     list_again(bundle)
     document = Evaluated(builder.build(), True, "", names(["x"]))
     (bundle / DRIFT_REFERENCE).write_text(json.dumps(document.to_json()))
-    file = config(tmp_path, bundle, admin_key_file=str(operators), drift_requests=400)
+    file = config(tmp_path, bundle, admin_key_file=str(operators), drift_requests=4000)
     with running(file, as_config=True) as server:
-        for row in random.normal(size=(160, 4)).astype(np.float32):
+        for row in random.normal(size=(520, 4)).astype(np.float32):
             assert server.infer(asked([row.tolist()])).status_code == 200
         assert alarm(server, "any") == 0
         for row in (2 + random.normal(size=(200, 4))).astype(np.float32):

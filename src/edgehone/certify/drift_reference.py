@@ -26,7 +26,7 @@ from edgehone.serve.measured.confidence import of_scores
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_PROMPTS = 256
+_PROMPTS = 1024
 # Samples of an evaluation are in the order of their file, often by class. They are shuffled, so that their order does
 # not pass for that of requests.
 _SEED = 18

@@ -81,7 +81,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     confidence_every: int = 20
     price_per_1000_tokens: float = 0.0
     price_per_engine_second: float = 0.0
-    drift_requests: int = 500
+    drift_requests: int = 1536
     drift_alpha: float = 0.01
     keep_samples: int | None = None
     samples_key_file: str | None = None

@@ -33,7 +33,7 @@ class DriftRules:
     The first `requests` requests become the reference.
     """
 
-    requests: int = 500
+    requests: int = 1536
     alpha: float = 0.01
 
 
