@@ -80,6 +80,17 @@ class Reference:
             np.concatenate([rows, joined], axis=1),
         )
 
+    def pool_sizes(self, errors: float) -> Array:
+        """Return from how many values on the sampling error of each value's ranks, times `errors`, is in its tolerance.
+
+        The scores of a rank have a standard deviation of at most 0.4, those of a binary value that of its share.
+        """
+        shares = np.array([one.mean if one.binary else np.nan for one in self.quantities])
+        shares = np.clip(shares, 1 / self.samples, 1 - 1 / self.samples)
+        deviations = np.where(np.isnan(shares), 0.4, np.sqrt(shares * (1 - shares)))
+        with np.errstate(divide="ignore"):
+            return np.asarray((errors * deviations / np.array(self.tolerances)) ** 2)
+
     @cached_property
     def _columns(self) -> list[int]:
         return [self.transforms.names.index(one) for one in self.base]

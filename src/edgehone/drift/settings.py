@@ -39,7 +39,7 @@ class Settings:
 
     batch: int
     least: int
-    pool: int
+    pool_errors: float
     bets: tuple[float, ...]
     tails: tuple[float, ...]
     location_weight: float

@@ -53,6 +53,7 @@ class DriftWatch:
         self._wealth = Wealth((len(self._names), len(self._tests.scores), len(chosen.bets)))
         self._inflation = Inflation.from_json(reference.inflation)
         self._counts = reference.counts.copy()
+        self._most = reference.pool_sizes(chosen.pool_errors)
         self._random = np.random.Generator(np.random.PCG64(int(reference.digest[:16], 16)))
         self._pending: list[Seen] = []
         self._rows = np.empty((0, len(reference.base)))  # pending samples that are already reduced to values
@@ -94,7 +95,7 @@ class DriftWatch:
         self._evidence = np.log10(self._member @ self._wealth.evidence(self._score_weights))
         self._alarms |= self._evidence >= self._needed
         # A full pool, and that of a detector that has raised an alarm, stays as it is.
-        grows = (self._counts.sum(1) < settings().pool) & ~(self._alarms @ self._member > 0)
+        grows = (self._counts.sum(1) < self._most) & ~(self._alarms @ self._member > 0)
         self._counts += ranks.count(bins) * grows[:, None]
         self._remember(table.T, known)
         self._tested = self._requests
