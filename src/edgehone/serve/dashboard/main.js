@@ -49,17 +49,11 @@ const stepText = (step) => (step < 120 ? `${Math.round(step)} s` : `${Math.round
 function drawRow(row, history, times, missing) {
   const figures = row.panels.flatMap((panel) => {
     const lines = linesOf(history, panel);
-    if (lines.length) return plotOf(panel, lines, limitOf(history, panel), times);
+    if (lines.length) return plotOf(panel, lines, times);
     missing.push(panel.empty ? `${panel.title}: ${panel.empty}` : panel.title);
     return [];
   });
   return figures.length ? make("section", {}, make("h2", {}, row.title), make("div", { class: "row" }, ...figures)) : null;
-}
-
-// The lowest of the limits of what is drawn; null if there is none.
-function limitOf(history, panel) {
-  const values = panel.limits ? joined(history, { metric: panel.limits, stat: "value", by: ["model", "name"] }).flatMap((one) => one.values.filter((value) => value !== null)) : [];
-  return values.length ? Math.min(...values) : null;
 }
 
 // What /readyz says is wrong now.

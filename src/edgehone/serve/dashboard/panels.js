@@ -1,5 +1,6 @@
 // What is plotted: rows of panels. A line is a metric with a figure (`stat`: value, rate, p50, p95, p99), joined where the
-// labels `by` are equal. `empty` says why a panel may have no figures. `limits` is a metric whose value is the limit of the lines.
+// labels `by` are equal, and shown as a share `of` what other fields give. `empty` says why a panel may have no figures; `limit` is
+// drawn as a line.
 
 const ofModel = (name) => ({ by: ["model"], name: ({ model }) => `${name} ${model}`.trim() });
 const quantiles = (metric, stats) => stats.map((stat) => ({ metric, stat, ...ofModel(stat), join: mostOf }));
@@ -43,8 +44,9 @@ const ROWS = [
   {
     title: "Quality and drift",
     panels: [
-      { title: "Evidence of drift, as a power of ten", unit: "", empty: NO_REFERENCE, limits: "edgehone_drift_log10_needed", lines: [
-        { metric: "edgehone_drift_log10_evidence", stat: "value", by: ["model", "name"], join: mostOf, name: ({ model, name }) => `${name} ${model}` },
+      // Of the logarithm: each further 10 % multiply the evidence by the same factor.
+      { title: "Evidence of drift, of what raises an alarm", unit: "share", empty: NO_REFERENCE, limit: 1, lines: [
+        { metric: "edgehone_drift_log10_evidence", stat: "value", by: ["model", "name"], join: mostOf, of: { metric: "edgehone_drift_log10_needed" }, name: ({ model, name }) => `${name} ${model}` },
       ] },
       { title: "Drift alarms", unit: "", empty: NO_REFERENCE, lines: [
         { metric: "edgehone_drift_alarm", stat: "value", fits: ({ kind }) => kind !== "any", by: ["model", "kind"], join: mostOf, name: ({ model, kind }) => `${kind} ${model}` },
@@ -106,4 +108,4 @@ const ROWS = [
   },
 ];
 
-const METRICS = [...new Set(ROWS.flatMap((row) => row.panels.flatMap((panel) => [...panel.lines.map((line) => line.metric), panel.limits ?? []].flat())))];
+const METRICS = [...new Set(ROWS.flatMap((row) => row.panels.flatMap((panel) => panel.lines.flatMap((line) => [line.metric, line.of?.metric ?? line.metric]))))];

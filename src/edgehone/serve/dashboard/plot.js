@@ -31,7 +31,8 @@ function outline(at, values, step, x, y) {
   return text;
 }
 
-function plotOf(panel, all, limit, times) {
+function plotOf(panel, all, times) {
+  const { limit = null } = panel;
   const [lines, further] = chosenLines(all);
   const values = lines.flatMap((line) => line.values.filter((value) => value !== null));
   if (limit !== null) values.push(limit);

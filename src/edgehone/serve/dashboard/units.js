@@ -22,11 +22,11 @@ function written(value, unit) {
 // About four round numbers from 0, or from the least value below it, to above the largest.
 function ticksTo(least, most, unit) {
   const [factor] = scaleOf(unit, most);
-  const span = (most - Math.min(0, least)) / factor || 1;
+  const span = (Math.max(0, most) - Math.min(0, least)) / factor || 3;
   const power = 10 ** Math.floor(Math.log10(span / 3));
   const step = [1, 2, 5, 10].find((one) => one * power * 3.5 >= span) * power;
   const first = Math.floor(Math.min(0, least) / factor / step);
-  const last = Math.max(first + 1, Math.ceil(most / factor / step - 1e-9));
+  const last = Math.max(first + 1, Math.ceil(Math.max(0, most) / factor / step - 1e-9));
   return Array.from({ length: last - first + 1 }, (_, index) => (first + index) * step * factor);
 }
 

@@ -80,6 +80,11 @@ class DriftObserver(Collector):
             "Evidence that requests changed, as the logarithm of an e-process, by detector; below 0: none.",
             labels=["model", "name"],
         )
+        needed = GaugeMetricFamily(
+            "edgehone_drift_log10_needed",
+            "Evidence at which a detector raises an alarm.",
+            labels=["model", "name"],
+        )
         alarms = GaugeMetricFamily(
             "edgehone_drift_alarm", "1 once a detector has raised an alarm.", labels=["model", "kind"]
         )
@@ -100,11 +105,12 @@ class DriftObserver(Collector):
             watch = watched.watch
             for detector, one in watch.evidence.items():
                 evidence.add_metric([name, detector], one.log10)
+                needed.add_metric([name, detector], one.needed)
             for kind in KINDS:
                 alarms.add_metric([name, kind], float(watch.alarm(kind)))
             requests.add_metric([name], watch.requests)
             reference.add_metric([name], watch.traffic.reference.samples if watch.traffic else 0)
-        return [evidence, alarms, requests, reference]
+        return [evidence, needed, alarms, requests, reference]
 
     async def run(self, seconds: float = _WRITE_SECONDS) -> NoReturn:
         """Write what changed every so many seconds."""

@@ -29,7 +29,7 @@ PRAGMA user_version = {_VERSION};
 CREATE TABLE series (id INTEGER PRIMARY KEY, metric TEXT, stat TEXT, labels TEXT, used INTEGER,
     UNIQUE (metric, stat, labels));
 CREATE TABLE rows (resolution INTEGER, at INTEGER, run INTEGER, figures BLOB,
-    PRIMARY KEY (resolution, at)) WITHOUT ROWID;
+    PRIMARY KEY (resolution, at));
 """
 
 
