@@ -2,7 +2,8 @@
 # Programs that tests talk to and pip does not bring: a browser for report.html, an SSH server for devices over SSH,
 # openssl for certificates, for the registry an OCI registry, skopeo, and PostgreSQL, what builds and starts images, and
 # programs that check packages for phones: those of the Android SDK, plistutil. For packages of
-# embedded devices a compiler and an emulator for arm64, and RAUC. For rules and alerts Prometheus and Alertmanager.
+# embedded devices a compiler and an emulator for arm64, and RAUC. For rules and alerts Prometheus and Alertmanager. For
+# GitLab's pipelines rsync, which gitlab-ci-local needs.
 # Debian as root: what is missing is installed. Elsewhere it is named, and the tests that need it are skipped, which they
 # are never where CI is set.
 set -eu
@@ -30,6 +31,7 @@ for program in apksigner aapt zipalign; do
 done
 command -v promtool >/dev/null 2>&1 || missing="$missing prometheus"
 command -v amtool >/dev/null 2>&1 || missing="$missing prometheus-alertmanager"
+command -v rsync >/dev/null 2>&1 || missing="$missing rsync"
 command -v plistutil >/dev/null 2>&1 || missing="$missing libplist-utils"
 [ -n "$missing" ] || exit 0
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then

@@ -74,7 +74,8 @@ def _filled(name: str, **words: str) -> str:
 def write_new(contents: Mapping[Path, str]) -> None:
     """Write files that do not exist yet. Raises InputError before any is written if one of them does, with others."""
     for path, text in contents.items():
-        if path.is_symlink() or (path.exists() and path.read_text("utf-8", "replace") != text):
+        own = path.name == SCHEMA_NAME  # an older one is replaced
+        if path.is_symlink() or (path.exists() and not own and path.read_text("utf-8", "replace") != text):
             raise InputError(
                 f"{path} exists already", hint=f"mv {shlex.quote(str(path))} elsewhere, or give another FILE"
             )

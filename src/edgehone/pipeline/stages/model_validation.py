@@ -10,6 +10,7 @@ from edgehone.pipeline.read import settings_fields
 from edgehone.pipeline.stage import Stage
 from edgehone.pipeline.stages.common import data_inputs, judge, never, now
 from edgehone.pipeline.work import StageFailed, Work
+from edgehone.report.figures import label, number
 
 _SHOWN: Final = ("workload_latency_ms", "decode_tokens_per_s", "peak_memory_bytes")
 
@@ -62,7 +63,11 @@ def _baseline(work: Work, figures: Mapping[str, Any]) -> dict[str, Any]:
         work.found("performance_baseline", "skipped", "disabled in the file")
         return {}
     known = {name: one for name, one in figures.items() if one.get("value") is not None}
-    shown = [f"{name} {known[name]['value']:.4g}" for name in _SHOWN if name in known]
+    shown = [
+        f"{label(name)} {number(name, known[name]['value'], known[name].get('unit', ''))}"
+        for name in _SHOWN
+        if name in known
+    ]
     latency = figures.get("workload_latency_ms", {})
     if latency.get("value") is not None:
         work.found("performance_baseline", "passed", ", ".join(shown))
