@@ -102,7 +102,7 @@ def _rules(place: Place) -> list[str]:
     [
         (_pickle, "model_validation", "picklescan finds what executes code"),
         (_slow, "optimization", "no candidate passes every gate"),
-        (_writable, "testing", "can be changed by every user"),
+        (_writable, "testing", "cannot be certified"),
         (_registry, "staging_deployment", "is a file"),
         (_server, "production_deployment", "does not answer"),
         (_rules, "monitoring", "was changed since it was generated"),
