@@ -27,13 +27,22 @@ from starlette.requests import Request
 
 from edgehone.serve.history import query, recorder, routes
 from edgehone.serve.history.clock import Clock
-from edgehone.serve.history.figures import Interval, Reading, Series, figures, reading_of
+from edgehone.serve.history.figures import (
+    Buckets,
+    Interval,
+    Key,
+    Labels,
+    Reading,
+    Series,
+    figures,
+    reading_of,
+)
 from edgehone.serve.history.query import Asked, read
 from edgehone.serve.history.recorder import Recorder
 from edgehone.serve.history.store import COARSE, FILE, FINE, Resolution, Store, Unreadable
 from edgehone.serve.http import Refused
 
-A = (("model", "a"),)
+A: Labels = (("model", "a"),)
 RATE, VALUE = Series("edgehone_x_total", "rate", A), Series("edgehone_x", "value", A)
 NOW = 1_700_000_000.0
 
@@ -71,8 +80,8 @@ def test_counters_gauges_and_histograms_of_a_registry_become_figures() -> None:
 
 def test_a_counter_that_began_again_counts_from_zero() -> None:
     assert figures(reading(0, count=100), reading(10, count=20))[RATE] == 2.0
-    bounds = {("edgehone_z", ()): {1.0: 5.0, math.inf: 9.0}}
-    again = {("edgehone_z", ()): {1.0: 2.0, math.inf: 2.0}}
+    bounds: dict[Key, Buckets] = {("edgehone_z", ()): {1.0: 5.0, math.inf: 9.0}}
+    again: dict[Key, Buckets] = {("edgehone_z", ()): {1.0: 2.0, math.inf: 2.0}}
     found = figures(Reading(0, histograms=bounds), Reading(10, histograms=again))
     assert found[Series("edgehone_z", "rate", ())] == pytest.approx(0.2)
 
@@ -377,7 +386,8 @@ def test_another_file_is_not_taken_for_a_history(tmp_path: Path) -> None:
 def test_the_timer_writes_fine_and_coarse_rows_and_never_waits_for_the_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recorder, "FINE", Resolution(0.02, 60))  # type: ignore[arg-type]
+    fine_one = Resolution(0.02, 60)  # type: ignore[arg-type]
+    monkeypatch.setattr(recorder, "FINE", fine_one)
     monkeypatch.setattr(recorder, "COARSE", Resolution(0.1, 600))  # type: ignore[arg-type]
     begun = time.monotonic()
     written = list[dict[Any, Interval]]()
@@ -403,7 +413,7 @@ def test_the_timer_writes_fine_and_coarse_rows_and_never_waits_for_the_disk(
 
     asyncio.run(run())
     assert len(written) >= 5 and any(len(one) == 2 for one in written)
-    fine = [one[recorder.FINE] for one in written]
+    fine = [one[fine_one] for one in written]
     ends = [(one._begun.at, one._last.at) for one in fine]
     assert all(before[1] == after[0] for before, after in pairwise(ends))
     assert all(one.figures()[RATE] == pytest.approx(100, rel=1e-6) for one in fine)
