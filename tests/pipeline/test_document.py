@@ -186,7 +186,7 @@ def test_what_would_be_missed_later_is_missed_at_once(
 ) -> None:
     given = {name: str(demo_model) if one == "DEMO" else one for name, one in fields.items()}
     with pytest.raises(InputError, match=said):
-        check_inputs(work_of(Asked(MISSION, changes=changes, **given)))  # type: ignore[arg-type]
+        check_inputs(work_of(Asked(MISSION, changes=changes, **given)))
 
 
 def test_the_schema_that_ships_is_that_of_the_types() -> None:

@@ -13,12 +13,39 @@ import pytest
 import edgehone
 from edgehone.core.errors import InputError, JobError
 from edgehone.pipeline.serving import switch
+from edgehone.pipeline.serving.requests import asking
+from edgehone.serve.load.loads import closed_for
 from edgehone.serve.load.started import Started, server
 from tests.finished import Finished
 from tests.pipeline.nullpipeline import DEPLOYMENT, Place, outcomes, passed_twice
 from tests.pipeline.test_killed import killed_after
 
 pytestmark = pytest.mark.whole
+# Other tests run at the same time, so latencies tell nothing; one short stage shows the way.
+RULES = """
+patience_seconds = 20
+baseline_requests = 30
+[objective.errors]
+not_worse = 0.4
+[objective.latency]
+factor = 1000.0
+not_worse = 0.5
+[objective.tail]
+factor = 1000.0
+not_worse = 0.5
+[objective.agreement]
+not_worse = 0.6
+[[strategy.ramp]]
+name = "shadow"
+shadow = true
+seconds = 1
+requests = 20
+[[strategy.ramp]]
+name = "50 %"
+weight = 0.5
+seconds = 1
+requests = 20
+"""
 KEY = "0123456789abcdef0123456789abcdef"
 
 
@@ -104,6 +131,43 @@ def test_a_server_elsewhere_is_refused(url: str, tmp_path: Path) -> None:
     keys.write_text(f"{KEY}\n")
     with pytest.raises(InputError, match=r"deployment\.server is"):
         switch.served(url, str(keys), "tiny")
+
+
+@pytest.mark.parametrize("traffic", [False, True])
+def test_a_ramp_needs_traffic_to_pass(versions: tuple[Path, Path], tmp_path: Path, traffic: bool) -> None:
+    old, new = versions
+    folder = tmp_path / "place"
+    folder.mkdir()
+    (folder / "deploy.yaml").write_text(DEPLOYMENT)
+    (folder / "rules.toml").write_text(RULES)
+
+    async def tried() -> None:
+        async with serving(old, tmp_path) as (started, keys):
+            url = f"http://127.0.0.1:{started.port}"
+            place = Place(folder, Path(old).parent / "home")
+            words = ["deploy.yaml", "--bundle", str(new), "--set", f"deployment.server={url}"]
+            words += ["--set", f"deployment.admin_key_file={keys}", "--set", "deployment.rules=rules.toml"]
+            words += ["--set", "deployment.traffic_ramping=gradual"]
+            running = asyncio.create_task(asyncio.to_thread(place.run, "run", *words, "--json"))
+            with asking(old, "tiny") as asked:
+                while not running.done():
+                    if traffic:
+                        await closed_for(started.port, asked.ask, 4, 0.3)
+                    await asyncio.sleep(0.01)
+            done = await running
+            served = await asyncio.to_thread(switch.served, url, keys, "tiny")
+            assert served is not None
+            said = json.loads(done.stdout)["stages"][1]["said"]
+            if traffic:
+                assert done.returncode == 0, done.stderr[-3000:]
+                assert served["manifest"] == manifest(new)
+                assert place.registry("show", "tiny:production")["number"] == 1
+            else:
+                assert done.returncode == 1 and "not enough traffic" in said
+                assert served["manifest"] == manifest(old)
+                assert place.registry("show", "tiny:production") is None
+
+    asyncio.run(tried())
 
 
 def test_a_deployment_to_a_server_that_is_killed_goes_on(versions: tuple[Path, Path], tmp_path: Path) -> None:

@@ -131,6 +131,7 @@ class Deployment:
     monitoring: Literal["real_time", "rules"] = field(default="rules", metadata=OPTIONAL)
     server: Text | None = field(default=None, metadata=OPTIONAL)
     admin_key_file: Text | None = field(default=None, metadata=OPTIONAL)
+    rules: Text | None = field(default=None, metadata=OPTIONAL)
     serve_as: Text | None = field(default=None, metadata=OPTIONAL)
     seconds: Positive = field(default=5.0, metadata=OPTIONAL)
     approval: Approval = field(default="automatic", metadata=OPTIONAL)

@@ -1,9 +1,9 @@
 """The stage production_deployment: requests go to the new version, and the alias production names it.
 
-With a server, the new version is loaded and proven beside the old one, gets the requests, and is watched; without one,
-this is rehearsed on a server of its own. The alias moves last. If requests fail, or the alias cannot move, the server
-serves the old version again. What was served before is recorded before anything changes, so a run that was killed
-goes on from there, or goes back to it.
+With a server, the new version is loaded and proven beside the old one, and gets the requests: at once, and is watched,
+or in steps by a rollout. Without one, the switch is rehearsed on a server of its own. The alias moves last. If requests
+fail, or the alias cannot move, the server serves the old version again. What was served before is recorded before
+anything changes, so a run that was killed goes on from there, or goes back to it.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from edgehone.bundle.read import read
 from edgehone.core.errors import EdgehoneError, InputError, JobError
 from edgehone.pipeline.document import Pipeline
+from edgehone.pipeline.keys import digests
 from edgehone.pipeline.read import settings_fields
 from edgehone.pipeline.result import Result
 from edgehone.pipeline.serving.requests import told
@@ -23,6 +25,7 @@ from edgehone.pipeline.stages.common import judge, now
 from edgehone.pipeline.work import StageFailed, Work
 
 _SWITCH: Final = "edgehone.pipeline.serving.switch"
+_RAMP: Final = "edgehone.pipeline.serving.ramp:ramp"
 
 
 def _settings(pipeline: Pipeline) -> Mapping[str, Any]:
@@ -37,10 +40,10 @@ def _make(work: Work) -> tuple[Mapping[str, Any], str]:
     version = versions.registered(work)
     path = versions.pulled(work, version["name"], version["number"])
     outputs = {one: version[one] for one in ("name", "number", "digest", "approval")}
-    if deployment.traffic_ramping == "gradual":
-        said = (
-            "the traffic moves at once: `edgehone serve` alone has no shares of traffic between two versions"
-        )
+    if deployment.traffic_ramping == "gradual" and (
+        deployment.server is None or deployment.strategy == "immediate"
+    ):
+        said = "no server's requests are moved: a ramp needs deployment.server and strategy: blue_green"
         work.found("traffic_ramping", "skipped", said)
     if deployment.strategy == "immediate":
         versions.move(work, versions.PRODUCTION, version, "deployed by the pipeline")
@@ -103,20 +106,12 @@ def _deploy(work: Work, version: Mapping[str, Any], path: Path) -> dict[str, Any
     back = _champion(work, now_served, new)
     work.remember({"new": new, "back": back})
     automatic = work.pipeline.deployment.rollback == "automatic"
-    begun = now()
-    try:
-        found = work.call(
-            f"{_SWITCH}:switch",
-            url=server,
-            key_file=key,
-            body=new,
-            seconds=work.pipeline.deployment.seconds,
-            back=back if automatic else None,
-        )
-    except JobError as error:
-        work.found("blue_green", "failed", error.message, begun)
-        raise StageFailed(error.message, hint=error.hint) from error
-    _judge_switch(work, found, begun, "")
+    is_served = now_served is not None and now_served["change"]["path"] == new["path"]
+    gradual = work.pipeline.deployment.traffic_ramping == "gradual"
+    if gradual and back is not None and not is_served:
+        manifest = _ramp(work, {**new, "label": f"{version['name']}:{version['number']}"}, server, key)
+    else:
+        manifest = _switch(work, new, back if automatic else None, server, key)
     judge(work)
     try:
         versions.move(work, versions.PRODUCTION, version, f"deployed by the pipeline to {server}")
@@ -127,7 +122,34 @@ def _deploy(work: Work, version: Mapping[str, Any], path: Path) -> dict[str, Any
                 "rollback", "passed", "the alias could not be moved; the earlier version is served again"
             )
         raise
-    return {"url": server, "name": name, "manifest": found["manifest"]}
+    return {"url": server, "name": name, "manifest": manifest}
+
+
+def _switch(work: Work, new: Mapping[str, Any], back: Mapping[str, Any] | None, server: str, key: str) -> str:
+    """Let the server serve the new version at once. Returns the digest of its manifest."""
+    begun = now()
+    seconds = work.pipeline.deployment.seconds
+    try:
+        found = work.call(f"{_SWITCH}:switch", url=server, key_file=key, body=new, seconds=seconds, back=back)
+    except JobError as error:
+        work.found("blue_green", "failed", error.message, begun)
+        raise StageFailed(error.message, hint=error.hint) from error
+    _judge_switch(work, found, begun, "")
+    return str(found["manifest"])
+
+
+def _ramp(work: Work, new: Mapping[str, Any], server: str, key: str) -> str:
+    """Let a rollout move the server's requests in steps. Returns the digest of the new version's manifest."""
+    begun = now()
+    rules = work.path(work.pipeline.deployment.rules)
+    try:
+        found = work.call(_RAMP, url=server, key_file=key, body=new, rules=str(rules) if rules else None)
+    except JobError as error:
+        work.found("traffic_ramping", "failed", error.message, begun)
+        raise StageFailed(error.message, hint=error.hint) from error
+    said = f"{found['status']}: {found['reason']}; stages: {', '.join(found['stages'])}; requests: {found['answered']}"
+    work.found("traffic_ramping", "passed" if found["status"] == "promoted" else "failed", said, begun)
+    return str(read(Path(new["path"])).manifest.digest)
 
 
 def _champion(
@@ -183,7 +205,7 @@ STAGE: Final = Stage(
     says="requests go to the new version, and the alias production names it",
     needs="staging_deployment",
     settings=_settings,
-    inputs=lambda work: {},
+    inputs=lambda work: digests({"rules": work.path(work.pipeline.deployment.rules)}),
     make=_make,
     departed=_departed,
     approval=lambda pipeline: pipeline.deployment.approval,
