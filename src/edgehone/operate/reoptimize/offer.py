@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgehone.core.errors import SetupError
+from edgehone.core.who import whoever
 
 if TYPE_CHECKING:
     from edgehone.registry.session import Registry
@@ -41,7 +42,6 @@ def offer(to: Offer, bundle: Path, why: str) -> str:
     approved on conditions, since it serves nobody; the version before it keeps its number.
     """
     from edgehone.registry import aliases
-    from edgehone.registry.events import whoever
     from edgehone.registry.names import Reference
     from edgehone.registry.push import push
 
