@@ -13,10 +13,14 @@ from pathlib import Path
 
 import psutil
 
+from edgehone.device.busy import read_busy
+
 # For so long the processors are watched in a diagnosis: the kernel's counters advance by 10 ms.
 SECONDS = 1.0
 # How memory grows is looked at over so many samples of the loop.
 _SAMPLES = 60
+# Programs below this share of the processors are not named.
+_NAMED = 0.05
 
 
 @dataclass(frozen=True)
@@ -69,25 +73,28 @@ class Memory:
 
 
 def processors(process: int) -> Processors | None:
-    """Watch the processors for a second. None if the server's process cannot be seen from here."""
+    """Watch the processors for a second. None if the server's process cannot be seen."""
     if not psutil.pid_exists(process):
         return None
-    before, begun = _times(), time.monotonic()
+    busy, before = read_busy(), _times()
     time.sleep(SECONDS)
-    after, own = _times(), own_processes(process)
-    whole = (time.monotonic() - begun) * (psutil.cpu_count() or 1)
+    busy_now, after, own = read_busy(), _times(), own_processes(process)
+    if busy is None or busy_now is None or busy_now.total <= busy.total:
+        return None
+    # The kernel's own counters include short-lived processes, its threads and what a hypervisor gave to others.
+    whole = busy_now.total - busy.total
+    used = (busy_now.all_processes - busy.all_processes) / whole
     took = {
         pid: (name, max(0.0, seconds - before.get(pid, (name, 0.0))[1]) / whole)
         for pid, (name, seconds) in after.items()
     }
-    mine = sum(share for pid, (_, share) in took.items() if pid in own)
-    others = sorted(
-        ((share, name) for pid, (name, share) in took.items() if pid not in own and pid != os.getpid()),
-        reverse=True,
-    )
-    return Processors(
-        mine, sum(share for share, _ in others), [name for share, name in others[:3] if share > 0.05]
-    )
+    mine = min(used, sum(share for pid, (_, share) in took.items() if pid in own))
+    by_name: dict[str, float] = {}
+    for pid, (name, share) in took.items():
+        if pid not in own and pid != os.getpid():
+            by_name[name] = by_name.get(name, 0.0) + share
+    busiest = sorted(((share, name) for name, share in by_name.items() if share > _NAMED), reverse=True)
+    return Processors(mine, used - mine, [f"{name} ({share:.0%})" for share, name in busiest[:3]])
 
 
 def own_processes(process: int) -> set[int]:
