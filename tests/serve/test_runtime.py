@@ -71,8 +71,6 @@ def test_one_program_operates_a_server(operated: Server) -> None:
     assert [take("a", 30), take("a", 30), take("b", 30)] == [200, 200, 409]
     assert take("a", 0) == 200 and take("b", 0.2) == 200
     assert take("", 3) == 400 and take("a", -1) == 400
-    import time
-
     time.sleep(0.3)  # the one of b has expired
     assert take("a", 30) == 200
 
