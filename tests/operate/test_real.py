@@ -20,7 +20,7 @@ __all__ = ["bundle_of", "key_file"]  # fixtures
 pytestmark = pytest.mark.real
 
 # What each framework takes while it serves; what it does not take is not offered there.
-SETTINGS = {
+SETTINGS: dict[str, dict[str, Any]] = {
     "llamacpp": {"threads": 1, "prefix_cache": False, "load": "read", "kv_cache": "q8_0"},
     "openvino": {"threads": 1, "prefix_cache": False, "kv_cache": "f16", "pinning": False, "mmap": False},
     "olive": {"threads": 1, "spinning": False, "arena": False},
