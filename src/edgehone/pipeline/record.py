@@ -19,6 +19,7 @@ from edgehone.execution.database import open_database
 from edgehone.pipeline.result import Result
 
 NAME: Final = "pipeline.sqlite"
+_FREE: Final = "free some space or give another --out; what was recorded is kept"
 Happened = Literal["begun", "passed", "failed", "skipped", "waiting", "blocked", "approved", "rejected"]
 _MIGRATIONS: Final = (
     (
@@ -112,11 +113,10 @@ class Record:
         try:
             with closing(open_database(self._path, _MIGRATIONS)) as database, database:
                 yield database
+        except SetupError as error:
+            raise SetupError(error.message, hint=error.hint or _FREE) from error
         except (sqlite3.OperationalError, OSError) as error:
-            raise SetupError(
-                f"{self._path} cannot be written: {error}",
-                hint="free some space or give another --out; what was recorded is kept",
-            ) from error
+            raise SetupError(f"{self._path} cannot be written: {error}", hint=_FREE) from error
 
 
 def _now() -> str:

@@ -31,7 +31,7 @@ def _stage(stage: Stage, result: Result) -> Html:
     took = f", {result.seconds:.1f} s from {result.began[:16].replace('T', ' ')} UTC" if result.began else ""
     lead = tag("p", tag("strong", word_of(result)), f"{took}: {result.said}", class_="note")
     rows = [_row(one) for one in sorted(result.checks, key=lambda one: one.outcome != "failed")]
-    head = ("check", "result", "found", "time")
+    head = ("check", "result", "found", tag("th", "time", scope="col", class_="n"))
     checks = table(f"Checks of {stage.name}", head, rows, kind="said") if rows else None
     notes = tag("ul", *(tag("li", one) for one in result.notes), class_="why") if result.notes else None
     return section("", stage.name, stage.name, tag("p", f"{stage.says}.", class_="note"), lead, checks, notes)
