@@ -172,7 +172,7 @@ def test_killed_at_random_moments_it_leaves_nothing_half_registered_and_goes_on(
             rows = connection.exec_driver_sql("select count(*) from versions").scalar()
         assert rows in (0, 1)
         if rows:
-            assert main.main(["registry", "--registry", str(place / "registry"), "verify"]) == 0
+            assert main.main(["registry", "verify", "--registry", str(place / "registry")]) == 0
         if codes[-1] == 0:
             break
     assert codes[-1] == 0, (codes, (place / "log").read_text()[-2000:])
