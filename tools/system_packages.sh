@@ -3,7 +3,7 @@
 # openssl for certificates, for the registry an OCI registry, skopeo, and PostgreSQL, what builds and starts images, and
 # programs that check packages for phones: those of the Android SDK, plistutil. For packages of
 # embedded devices a compiler and an emulator for arm64, and RAUC. For rules and alerts Prometheus and Alertmanager. For
-# GitLab's pipelines rsync, which gitlab-ci-local needs.
+# GitLab's pipelines rsync, which gitlab-ci-local needs. For rollouts HAProxy.
 # Debian as root: what is missing is installed. Elsewhere it is named, and the tests that need it are skipped, which they
 # are never where CI is set.
 set -eu
@@ -32,6 +32,7 @@ done
 command -v promtool >/dev/null 2>&1 || missing="$missing prometheus"
 command -v amtool >/dev/null 2>&1 || missing="$missing prometheus-alertmanager"
 command -v rsync >/dev/null 2>&1 || missing="$missing rsync"
+command -v haproxy >/dev/null 2>&1 || missing="$missing haproxy"
 command -v plistutil >/dev/null 2>&1 || missing="$missing libplist-utils"
 [ -n "$missing" ] || exit 0
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then

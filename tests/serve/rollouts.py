@@ -98,11 +98,14 @@ def traffic(url: str, clients: int = 3, **body: Any) -> Iterator[Traffic]:
     ended, seen = threading.Event(), Traffic()
 
     def ask(number: int) -> None:
-        with httpx.Client(base_url=url, timeout=60, headers={"x-user": str(number)}) as client:
+        with httpx.Client(base_url=url, timeout=60) as client:
             while not ended.is_set():
                 asked = {"model": "bundle", "prompt": "To the ", "max_tokens": 2, **body}
+                number += clients
+                headers = {"x-user": str(number % 97)}
                 try:
-                    seen.statuses[client.post("/v1/completions", json=asked).status_code] += 1
+                    answer = client.post("/v1/completions", json=asked, headers=headers)
+                    seen.statuses[answer.status_code] += 1
                 except httpx.TransportError:
                     seen.lost += 1
                     time.sleep(0.05)

@@ -84,7 +84,7 @@ class Server:
 
     def _running(self, *calls: str) -> list[psutil.Process]:
         children = psutil.Process(self.process.pid).children(recursive=True)
-        return [child for child in children if _call(child) in calls]
+        return [child for child in children if called(child) in calls]
 
     def end(self, number: int = signal.SIGTERM) -> int:
         """End the server by a signal and return its exit code."""
@@ -100,7 +100,7 @@ def wait_for(condition: Callable[[], bool], seconds: float = 10.0) -> None:
         time.sleep(0.01)
 
 
-def _call(process: psutil.Process) -> str | None:
+def called(process: psutil.Process) -> str | None:
     """Return what a service was started for; None for a program that one has started, or one that has ended."""
     try:
         folder = json.loads(process.cmdline()[-1])["args"][0]

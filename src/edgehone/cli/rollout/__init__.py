@@ -38,7 +38,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_common(action: argparse.ArgumentParser) -> None:
-    action.add_argument("--to", metavar="URL", required=True, help="the server: http://127.0.0.1:8080")
+    action.add_argument(
+        "--to",
+        metavar="URL",
+        required=True,
+        help="the server: http://127.0.0.1:8080; or HAProxy: 'haproxy:/run/haproxy/admin.sock#BACKEND'",
+    )
+    action.add_argument(
+        "--state",
+        metavar="DIR",
+        help="folder of rollouts over HAProxy (default: rollouts/haproxy in EDGEHONE_HOME)",
+    )
     action.add_argument(
         "--admin-key-file", metavar="FILE", help="file with an operator's key of the server, mode 600"
     )

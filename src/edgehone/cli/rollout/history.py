@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from edgehone.cli.rollout.common import line, server_of
+from edgehone.cli.rollout.common import found_rollouts, line
 
 EXAMPLE = """examples:
   edgehone rollout history --to http://127.0.0.1:8080 --admin-key-file operators
@@ -20,9 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the action."""
-    from edgehone.rollout.drive.follow import rollouts
-
-    found = rollouts(server_of(args), args.name)
+    found = found_rollouts(args)
     if args.json:
         print(json.dumps(found, indent=1))
         return 0

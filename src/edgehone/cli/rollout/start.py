@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgehone.cli.rollout.common import line, server_of
+from edgehone.cli.rollout.common import haproxy_state, interrupted, line, over_haproxy, say, server_of
 
 if TYPE_CHECKING:
     from edgehone.operate.server import Server
@@ -56,6 +56,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="latency",
         help="what an A/B test is about (default: latency)",
     )
+    parser.add_argument(
+        "--champion",
+        metavar="SERVER=URL",
+        action="append",
+        default=[],
+        help="over HAProxy: a server of the old version, by its name there; may be given several times",
+    )
+    parser.add_argument(
+        "--challenger",
+        metavar="SERVER=URL",
+        action="append",
+        default=[],
+        help="over HAProxy: a server of the new version, which runs already",
+    )
     parser.add_argument("--rules", metavar="FILE", help="TOML file with other margins, error rates or stages")
     parser.add_argument(
         "--other-model", action="store_true", help="the challenger is built from a model of another name"
@@ -80,6 +94,8 @@ def run(args: argparse.Namespace) -> int:
     from edgehone.rollout.drive.version import split_name
 
     name, version = split_name(args.name)
+    if over_haproxy(args):
+        return _over_haproxy(args, args.serves or name, version)
     if args.alias and (args.bundle or args.detach):
         raise InputError(
             "--alias needs a version of the registry, and that its rollout is followed", hint="leave it out"
@@ -91,11 +107,32 @@ def run(args: argparse.Namespace) -> int:
         _print(args, begun)
         return 0
     last: Mapping[str, Any] = begun
-    for last in follow(server, begun["id"], lambda text: _say(args, text)):
+    for last in follow(server, begun["id"], lambda text: say(f"warning: {text}")):
         _print(args, last)
     if last["status"] == "promoted" and args.alias:
         _move(args, challenger, server)
     return 0 if last["status"] in GOOD else 1
+
+
+def _over_haproxy(args: argparse.Namespace, name: str, version: str | None) -> int:
+    """Drive a rollout over HAProxy in this process."""
+    import secrets
+
+    from edgehone.rollout.decision.plan import Plan
+    from edgehone.rollout.decision.rules import read_rules, strategy_of
+    from edgehone.rollout.drive import balanced
+    from edgehone.rollout.drive.follow import GOOD
+
+    urls = [balanced.named_servers(getattr(args, one), f"--{one}") for one in ("champion", "challenger")]
+    rules = read_rules(Path(args.rules) if args.rules else None)
+    plan = Plan(
+        secrets.token_hex(6), name, strategy_of(args.strategy), balanced.version(urls[0], ""),
+        balanced.version(urls[1], f"{name}@{version}" if version else ", ".join(urls[1])), rules.table,
+        by=_who(args), why=args.why, balancer=args.to,
+    )  # fmt: skip
+    found = balanced.begin(haproxy_state(args), plan, say, interrupted())
+    _print(args, found)
+    return 0 if found["status"] in GOOD else 1
 
 
 def _body(args: argparse.Namespace, served: str) -> dict[str, Any]:
@@ -146,9 +183,3 @@ def _who(args: argparse.Namespace) -> str:
 
 def _print(args: argparse.Namespace, told: Mapping[str, Any]) -> None:
     print(json.dumps(told) if args.json else line(told), flush=True)
-
-
-def _say(args: argparse.Namespace, text: str) -> None:
-    import sys
-
-    print(f"warning: {text}", file=sys.stderr, flush=True)

@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from edgehone.cli.rollout.common import line, server_of
+from edgehone.cli.rollout.common import found_rollouts, line
 
 EXAMPLE = """examples:
   edgehone rollout status --to http://127.0.0.1:8080 --admin-key-file operators
@@ -27,9 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the action."""
     from edgehone.rollout.decision.plan import OPEN
-    from edgehone.rollout.drive.follow import rollouts
 
-    found = [one for one in rollouts(server_of(args), args.name) if one["status"] in OPEN]
+    found = [one for one in found_rollouts(args) if one["status"] in OPEN]
     if args.json:
         print(json.dumps(found, indent=1))
         return 0

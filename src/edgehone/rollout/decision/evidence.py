@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgehone.drift.bets import weights
+from edgehone.rollout.decision.outcome import Values
 from edgehone.rollout.decision.rules import Rules
 
 Array = NDArray[np.float64]
@@ -33,32 +34,50 @@ _LEAST, _MOST = 1e-250, 1e250
 class Evidence:
     """The e-processes of all objectives. Arrays over (objectives, bets) or objectives."""
 
-    def __init__(self, rules: Rules) -> None:
+    def __init__(self, rules: Rules, wider: float = 1.0) -> None:
         objectives, shape = rules.objectives, (len(rules.objectives), len(rules.bets))
         self._bets = np.array(rules.bets)
         self._later = rules.later
         self._harm = np.array([one.harm for one in objectives])[:, None]
-        self._margin = np.array([one.not_worse for one in objectives])[:, None]
-        self._absolute = np.array([one.absolute for one in objectives])
+        self._not_worse = np.array([one.not_worse for one in objectives])[:, None]
+        self._absolute = [one.absolute for one in objectives]
         self.fixed, self.changed, self.passing = np.ones(shape), np.zeros(shape), np.ones(shape)
         self.cash, self.blocks, self.stage_blocks = np.ones(shape[0]), np.zeros(shape[0]), np.zeros(shape[0])
-        # Values since the last block: sums and numbers of challenger (0) and champion (1).
-        self.sums, self.numbers = np.zeros((2, shape[0])), np.zeros((2, shape[0]))
+        self.next_stage(wider)
 
-    def add(self, challenger: bool, values: Array) -> None:
-        """Add the values of a request; NaN where one is not known. Complete blocks become evidence."""
+    def next_stage(self, wider: float) -> None:
+        """Begin a stage: what is not worse must be shown again, by a margin that is so many times as wide."""
+        self._margin = np.minimum(self._not_worse * wider, 0.99)
+        self.passing[:] = 1.0
+        self.stage_blocks[:] = 0.0
+        # Values since the last block: sums and numbers of challenger (0) and champion (1). Lists are faster here.
+        count = len(self._absolute)
+        self.sums, self.numbers = [[0.0] * count, [0.0] * count], [[0.0] * count, [0.0] * count]
+
+    def add(self, challenger: bool, values: Values) -> None:
+        """Add the values of a request; None where one is not known. Complete blocks become evidence."""
         side = 0 if challenger else 1
-        known = ~np.isnan(values)
-        self.sums[side] += np.where(known, values, 0.0)
-        self.numbers[side] += known
-        have = self.numbers > 0
-        complete = have[0] & (have[1] | self._absolute)
-        if complete.any():
-            means = self.sums / np.maximum(self.numbers, 1)
-            x = means[0] - np.where(self._absolute, 0.0, means[1])
-            self.sums[:, complete] = 0.0
-            self.numbers[:, complete] = 0.0
-            self.bet(np.where(complete, x, np.nan))
+        sums, numbers = self.sums[side], self.numbers[side]
+        for at, value in enumerate(values):
+            if value is not None:
+                sums[at] += value
+                numbers[at] += 1
+        mine, theirs = self.numbers
+        complete = [
+            at
+            for at, alone in enumerate(self._absolute)
+            if mine[at] and (alone or theirs[at]) and values[at] is not None
+        ]
+        if not complete:
+            return
+        x = np.full(len(values), np.nan)
+        for at in complete:
+            x[at] = self.sums[0][at] / mine[at]
+            if not self._absolute[at]:
+                x[at] -= self.sums[1][at] / theirs[at]
+            for side in (0, 1):
+                self.sums[side][at] = self.numbers[side][at] = 0.0
+        self.bet(x)
 
     def bet(self, x: Array) -> None:
         """Take the difference of each objective, NaN where there is none."""
@@ -89,26 +108,22 @@ class Evidence:
         """The evidence of each objective that it is not worse, since the stage began."""
         return np.asarray(self.passing.mean(1))
 
-    def next_stage(self) -> None:
-        """Begin a stage: what is not worse must be shown again."""
-        self.passing[:] = 1.0
-        self.stage_blocks[:] = 0.0
-        self.sums[:] = self.numbers[:] = 0.0
-
     def to_json(self) -> dict[str, Any]:
         """Return the state as JSON data."""
-        return {name: getattr(self, name).tolist() for name in _FIELDS}
+        arrays = {name: getattr(self, name).tolist() for name in _ARRAYS}
+        return {**arrays, "sums": self.sums, "numbers": self.numbers}
 
     def restore(self, data: Mapping[str, Any]) -> None:
         """Take over what `to_json` returned. Raises ValueError if it is of other objectives or bets."""
-        for name in _FIELDS:
+        for name in _ARRAYS:
             read = np.array(data[name], float)
             if read.shape != getattr(self, name).shape or not np.isfinite(read).all():
                 raise ValueError(f"the stored evidence does not fit the rules: {name} has shape {read.shape}")
             setattr(self, name, read)
+        self.sums, self.numbers = data["sums"], data["numbers"]
 
 
-_FIELDS = ("fixed", "changed", "passing", "cash", "blocks", "stage_blocks", "sums", "numbers")
+_ARRAYS = ("fixed", "changed", "passing", "cash", "blocks", "stage_blocks")
 
 
 def upper_level(total: float, number: float, error: float) -> float:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from edgehone.rollout.decision.evidence import Evidence, upper_level
 from edgehone.rollout.decision.memory import Memory, MemorySample
-from edgehone.rollout.decision.outcome import Outcome, limits_of, values_of
+from edgehone.rollout.decision.outcome import Outcome, Values, fields_of, limits_of, values_of
 from edgehone.rollout.decision.rules import Objective, Rules, Stage
 
 Array = NDArray[np.float64]
@@ -43,12 +43,13 @@ class Judge:
         self.total = 0  # of the rollout, to the challenger
         self.memory = Memory()
         count = len(rules.objectives)
-        self._evidence = Evidence(rules)
-        self._names = rules.names
-        self._limits = np.full(count, np.nan)
+        self._evidence = Evidence(rules, self.stage.wider)
+        self._quality = [at for at, one in enumerate(rules.objectives) if one.role == "quality"]
+        self._fields = fields_of(rules)
+        self._limits: list[float | None] = [None] * count
         self._baseline: list[float] | None = []
         # All values so far: sums and numbers of challenger (0) and champion (1), for the report and the last stage.
-        self._sums, self._numbers = np.zeros((2, count)), np.zeros((2, count))
+        self._sums, self._numbers = [[0.0] * count, [0.0] * count], [[0.0] * count, [0.0] * count]
         self._levels: Array | None = (
             None  # upper bounds of the champion's means, once it answers nothing more
         )
@@ -65,13 +66,13 @@ class Judge:
         if self._levels is None:
             self._evidence.add(challenger, values)
         elif challenger:
-            self._evidence.bet(values - self._levels)
+            self._evidence.bet(_array(values) - self._levels)
 
     def pair(self, champion: Outcome, challenger: Outcome) -> None:
         """Take a request that the champion has answered and the challenger a copy of."""
         theirs, mine = self._values(False, champion), self._values(True, challenger)
         absolute = np.array([one.absolute for one in self.rules.objectives])
-        self._evidence.bet(mine - np.where(absolute, 0.0, theirs))
+        self._evidence.bet(_array(mine) - np.where(absolute, 0.0, _array(theirs)))
 
     def sample(self, memory: MemorySample, seconds: float) -> None:
         """Take a sample of the memory, so many seconds after the last one."""
@@ -87,46 +88,50 @@ class Judge:
             self.rules.memory, self.rules.leak, self._leak_alpha()
         ):
             return Verdict("roll back", reason)
-        lacking = self.lacking()
-        if not lacking:
+        if self._passes():
             return Verdict("advance", f"{self.stage.name}: shown not to be worse in {self.requests} requests")
         if self.seconds >= self.rules.patience_seconds:
-            return Verdict("give up", f"not enough traffic at {self.stage.name}: {'; '.join(lacking)}")
-        return Verdict("wait", "; ".join(lacking))
+            return Verdict("give up", f"not enough traffic at {self.stage.name}: {'; '.join(self.lacking())}")
+        return Verdict("wait", "")
 
     def lacking(self) -> list[str]:
         """Return what the stage still lacks before it has passed. No data is never taken for success."""
-        stage, found = self.stage, []
+        stage, found, objectives = self.stage, [], self.rules.objectives
         if self.requests < stage.requests:
             found.append(f"{self.requests} of {stage.requests} requests to the challenger")
         if self.seconds < stage.seconds:
             found.append(f"{self.seconds:.0f} of {stage.seconds:g} s")
         shown = self._shown()
-        for at, one in enumerate(self.rules.objectives):
-            if one.role == "required" and not shown[at]:
-                found.append(self._open(at, one))
-        quality = [at for at, one in enumerate(self.rules.objectives) if one.role == "quality"]
-        if quality and not (shown | self._passed)[quality].any():
-            names = "; ".join(self._open(at, self.rules.objectives[at]) for at in quality)
+        found += [self._open(at, objectives[at]) for at in self._required() if not shown[at]]
+        if self._quality and not (shown | self._passed)[self._quality].any():
+            names = "; ".join(self._open(at, objectives[at]) for at in self._quality)
             found.append(f"no quality is shown yet ({names})")
         return found
+
+    def _passes(self) -> bool:
+        """Return whether nothing is lacking."""
+        if self.requests < self.stage.requests or self.seconds < self.stage.seconds:
+            return False
+        shown = self._shown()
+        quality = not self._quality or (shown | self._passed)[self._quality].any()
+        return bool(quality and shown[self._required()].all())
+
+    def _required(self) -> list[int]:
+        """Return the objectives that this stage must show. Without the champion's answers, times cannot be compared."""
+        return [
+            at for at, one in enumerate(self.rules.objectives)
+            if one.role == "required" and (self._levels is None or one.quantile is None)
+        ]  # fmt: skip
 
     def advance(self) -> None:
         """Begin the next stage. Before the last one, in which the champion answers nothing, its level is fixed."""
         self._passed |= self._shown()
         self.at += 1
         self.seconds, self.requests = 0.0, 0
-        self._evidence.next_stage()
+        self._evidence.next_stage(self.stage.wider)
         self.memory.next_stage()
         if self.stage.weight >= 1:
-            rules = self.rules
-            self._levels = np.array(
-                [
-                    0.0 if one.absolute else upper_level(self._sums[1, at], self._numbers[1, at],
-                                                          rules.level_share * one.share * rules.alpha)
-                    for at, one in enumerate(rules.objectives)
-                ]
-            )  # fmt: skip
+            self._levels = np.array([self._level(at, one) for at, one in enumerate(self.rules.objectives)])
 
     @property
     def last(self) -> bool:
@@ -136,20 +141,23 @@ class Judge:
     def figures(self) -> list[dict[str, Any]]:
         """Return each objective's figures: means and numbers of both versions, evidence and what it must reach."""
         worse, better = self._evidence.worse, self._evidence.not_worse
-        means = np.where(self._numbers > 0, self._sums / np.maximum(self._numbers, 1), np.nan)
+        means = [
+            [total / number if number else None for total, number in zip(*side, strict=True)]
+            for side in zip(self._sums, self._numbers, strict=True)
+        ]
         return [
             {
                 "objective": one.name,
-                "champion": None if one.absolute else _mean(means[1, at]),
-                "champion_requests": int(self._numbers[1, at]),
-                "challenger": _mean(means[0, at]),
-                "challenger_requests": int(self._numbers[0, at]),
-                "limit_seconds": None if np.isnan(self._limits[at]) else float(self._limits[at]),
+                "champion": None if one.absolute else means[1][at],
+                "champion_requests": int(self._numbers[1][at]),
+                "challenger": means[0][at],
+                "challenger_requests": int(self._numbers[0][at]),
+                "limit_seconds": self._limits[at],
                 "worse": float(worse[at]),
                 "worse_needs": self._threshold(one),
                 "not_worse": float(better[at]),
                 "not_worse_needs": 1 / self.rules.promote_alpha,
-                "reason": None if self._numbers[0, at] else "no data",
+                "reason": None if self._numbers[0][at] else "no data",
             }
             for at, one in enumerate(self.rules.objectives)
         ]
@@ -159,41 +167,57 @@ class Judge:
         return {
             "at": self.at, "seconds": self.seconds, "requests": self.requests, "total": self.total,
             "memory": self.memory.to_json(), "evidence": self._evidence.to_json(),
-            "limits": [None if np.isnan(one) else one for one in self._limits.tolist()],
-            "baseline": self._baseline, "sums": self._sums.tolist(), "numbers": self._numbers.tolist(),
-            "levels": None if self._levels is None else self._levels.tolist(), "passed": self._passed.tolist(),
+            "limits": self._limits, "baseline": self._baseline, "sums": self._sums, "numbers": self._numbers,
+            "levels": None if self._levels is None else _values(self._levels), "passed": self._passed.tolist(),
         }  # fmt: skip
 
     def restore(self, data: Mapping[str, Any]) -> None:
         """Take over what `to_json` returned. Raises ValueError or KeyError if it does not fit the rules."""
         if not 0 <= data["at"] < len(self.stages):
             raise ValueError(f"the stored rollout is at stage {data['at']} of {len(self.stages)}")
+        self._evidence.next_stage(self.stages[data["at"]].wider)
         self._evidence.restore(data["evidence"])
         self.at, self.seconds = int(data["at"]), float(data["seconds"])
         self.requests, self.total = int(data["requests"]), int(data["total"])
         self.memory = Memory.from_json(data["memory"])
-        self._limits = np.array([np.nan if one is None else one for one in data["limits"]])
+        self._limits = data["limits"]
         self._baseline = data["baseline"]
-        self._sums, self._numbers = np.array(data["sums"]), np.array(data["numbers"])
-        self._levels = None if data["levels"] is None else np.array(data["levels"])
+        self._sums, self._numbers = data["sums"], data["numbers"]
+        self._levels = None if data["levels"] is None else _array(data["levels"])
         self._passed = np.array(data["passed"], bool)
 
-    def _values(self, challenger: bool, seen: Outcome) -> Array:
+    def _values(self, challenger: bool, seen: Outcome) -> Values:
         """Return the values of a request, and count them."""
         if not challenger and self._baseline is not None and seen.seconds is not None:
             self._baseline.append(seen.seconds)
             if len(self._baseline) >= self.rules.baseline_requests:
                 self._limits = limits_of(self.rules, self._baseline)
                 self._baseline = None
-        values = values_of(self._names, self._limits, seen)
+        values = values_of(self._fields, self._limits, seen)
         side = 0 if challenger else 1
-        known = ~np.isnan(values)
-        self._sums[side] += np.where(known, values, 0.0)
-        self._numbers[side] += known
+        sums, numbers = self._sums[side], self._numbers[side]
+        for at, value in enumerate(values):
+            if value is not None:
+                sums[at] += value
+                numbers[at] += 1
         if challenger and seen.failed is not None:
             self.requests += 1
             self.total += 1
         return values
+
+    def _level(self, at: int, one: Objective) -> float:
+        """Return what an objective is compared with when the champion answers nothing: an upper bound of its mean.
+
+        For times it is NaN, so that they are not compared: load changes over the day, and an idle champion tells
+        nothing of how fast it would be.
+        """
+        if one.absolute:
+            return 0.0
+        if one.quantile is not None:
+            return float("nan")
+        return upper_level(
+            self._sums[1][at], self._numbers[1][at], self.rules.level_share * one.share * self.rules.alpha
+        )
 
     def _shown(self) -> NDArray[np.bool_]:
         return np.asarray(self._evidence.not_worse >= 1 / self.rules.promote_alpha)
@@ -212,11 +236,13 @@ class Judge:
         return None
 
     def _means(self, at: int, one: Objective) -> str:
-        numbers, sums = self._numbers[:, at], self._sums[:, at]
-        mine = f"{100 * sums[0] / max(numbers[0], 1):.1f} % of {numbers[0]:.0f} requests"
+        (mine_sum, their_sum), (mine_number, their_number) = (
+            [side[at] for side in sides] for sides in (self._sums, self._numbers)
+        )
+        mine = f"{100 * mine_sum / max(mine_number, 1):.1f} % of {mine_number:.0f} requests"
         if one.absolute:
             return f"{mine}; the margin is {100 * one.harm:g} %"
-        theirs = f"{100 * sums[1] / max(numbers[1], 1):.1f} % of the champion's {numbers[1]:.0f}"
+        theirs = f"{100 * their_sum / max(their_number, 1):.1f} % of the champion's {their_number:.0f}"
         return f"{mine}, {theirs}; the margin is {100 * one.harm:g} points"
 
     def _open(self, at: int, one: Objective) -> str:
@@ -226,5 +252,9 @@ class Judge:
         return f"{one.name}: evidence {evidence:.2g} of {needs:g}"
 
 
-def _mean(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)
+def _array(values: Values) -> Array:
+    return np.array([np.nan if one is None else one for one in values])
+
+
+def _values(array: Array) -> Values:
+    return [None if np.isnan(one) else one for one in array.tolist()]

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edgehone.rollout.decision.rules import Rules
 
 Arm = Literal["champion", "challenger"]
-Array = NDArray[np.float64]
+Values = list[float | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,31 +37,30 @@ def outcome_of(status: int, seconds: float, entropy: float | None = None) -> Out
     return Outcome(failed, None if failed else seconds, None if failed else entropy)
 
 
-def limits_of(rules: Rules, seconds: Sequence[float]) -> Array:
-    """Return the limit in seconds of each objective, NaN for those without, from times of the champion."""
+def limits_of(rules: Rules, seconds: Sequence[float]) -> list[float | None]:
+    """Return the limit in seconds of each objective, None for those without, from times of the champion."""
     times = np.array(seconds)
-    return np.array(
-        [
-            np.nan
-            if one.quantile is None
-            else one.factor * np.quantile(times, one.quantile) + one.plus_seconds
-            for one in rules.objectives
-        ]
-    )
+    return [
+        None
+        if one.quantile is None
+        else float(one.factor * np.quantile(times, one.quantile) + one.plus_seconds)
+        for one in rules.objectives
+    ]
 
 
-def values_of(names: Sequence[str], limits: Array, seen: Outcome) -> Array:
-    """Return the value of each objective, NaN where it is not known.
+def fields_of(rules: Rules) -> list[str]:
+    """Return the field of an outcome that each objective is about."""
+    return [_FIELDS.get(one.name, "seconds") for one in rules.objectives]
 
-    An objective with a limit says whether the time is above it. The others are a field of the outcome by their name.
-    """
-    found = np.where(
-        np.isnan(limits), np.nan, np.nan if seen.seconds is None else (seen.seconds > limits) * 1.0
-    )
-    for at, name in enumerate(names):
-        field = _FIELDS.get(name)
-        if field is not None and (value := getattr(seen, field)) is not None:
-            found[at] = min(max(float(value), 0.0), 1.0)
+
+def values_of(fields: Sequence[str], limits: Sequence[float | None], seen: Outcome) -> Values:
+    """Return the value of each objective, None where it is not known. Of a time it is whether it is above the limit."""
+    found: Values = []
+    for field, limit in zip(fields, limits, strict=True):
+        value = getattr(seen, field)
+        if field == "seconds":
+            value = None if value is None or limit is None else value > limit
+        found.append(None if value is None else min(max(float(value), 0.0), 1.0))
     return found
 
 

@@ -26,7 +26,7 @@ class Version:
 class Plan:
     """What was asked for. `rules` is the complete table of rules; `sticky` the header whose value keeps its version.
 
-    `metric` is that of an A/B test. `by` and `why` are for the history.
+    `metric` is that of an A/B test, `balancer` the HAProxy that moves the requests. `by` and `why` are for the history.
     """
 
     id: str
@@ -39,6 +39,7 @@ class Plan:
     metric: str = "latency"
     by: str = ""
     why: str = ""
+    balancer: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return the plan as JSON data."""

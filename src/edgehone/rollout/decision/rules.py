@@ -40,7 +40,7 @@ class Objective:
 class Stage:
     """A step: the share of requests that the challenger answers, or copies of requests (`shadow`).
 
-    It lasts at least so many seconds, and requests to the challenger.
+    It lasts at least so many seconds, and requests to the challenger; margins `not_worse` are `wider` times as wide.
     """
 
     name: str
@@ -48,6 +48,7 @@ class Stage:
     shadow: bool = False
     seconds: float = 0.0
     requests: int = 0
+    wider: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -243,9 +244,10 @@ def _check_stages(strategy: str, stages: tuple[Stage, ...], source: str) -> None
                 f"{source}: strategy.{strategy}: the stage {one.name!r} has weight {one.weight}",
                 hint="a shadow stage has none, others one up to 1, not below the one before",
             )
-        if one.seconds < 0 or one.requests < 0:
+        if one.seconds < 0 or one.requests < 0 or one.wider < 1:
             raise InputError(
-                f"{source}: strategy.{strategy}: {one.name!r} lasts {one.seconds} s, {one.requests} requests",
-                hint="give numbers from 0",
+                f"{source}: strategy.{strategy}: {one.name!r} lasts {one.seconds} s, {one.requests} requests, and is "
+                f"{one.wider} times as wide",
+                hint="give numbers from 0, and for wider from 1",
             )
         last = one.weight

@@ -24,7 +24,7 @@ NAME: Final = "rollouts.sqlite"
 _MIGRATIONS = (
     (
         "create table rollouts (id text primary key, name text not null, plan text not null, progress text not null,"
-        " began text not null, ended text, open integer check (open = 1), unique (name, open))",
+        " began text not null, ended text, wish text, open integer check (open = 1), unique (name, open))",
         "create table events (seq integer primary key, rollout text not null references rollouts (id),"
         " at text not null, kind text not null, says text not null)",
     ),
@@ -110,6 +110,20 @@ class Store:
             Stored(Plan.from_json(json.loads(plan)), Progress(**json.loads(progress)), began, ended)
             for plan, progress, began, ended in rows
         ]
+
+    def wish(self, number: str, action: str) -> None:
+        """Ask the process that drives a rollout to pause, resume or abort it."""
+        with _told(self._file), self._database:
+            self._database.execute("update rollouts set wish = ? where id = ?", (action, number))
+
+    def take_wish(self, number: str) -> str | None:
+        """Return what was asked for since the last time."""
+        with _told(self._file), self._database:
+            row = self._database.execute("select wish from rollouts where id = ?", (number,)).fetchone()
+            if row is None or row[0] is None:
+                return None
+            self._database.execute("update rollouts set wish = null where id = ?", (number,))
+            return str(row[0])
 
     def events(self, number: str) -> Sequence[Event]:
         """Return the steps of a rollout."""

@@ -196,7 +196,6 @@ class Running:
 
     def told(self) -> dict[str, Any]:
         """Return what people are told while it runs, besides what is on disk."""
-        verdict = self.judge.verdict()
         return {
             "status": self.status,
             "stage": self.judge.stage.name,
@@ -204,7 +203,7 @@ class Running:
             "seconds": self.judge.seconds,
             "requests": self.judge.requests,
             "answered": dict(self.answered),
-            "waits_for": verdict.reason if verdict.action == "wait" else None,
+            "waits_for": "; ".join(self.judge.lacking()) or None,
             "figures": self.judge.figures(),
             "memory": self.judge.memory.to_json(),
             "effect": self._effect(),

@@ -1,0 +1,1 @@
+"""Simulated and real releases for `make bench-rollout`."""

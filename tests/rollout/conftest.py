@@ -1,0 +1,7 @@
+"""Bundles for rollouts."""
+
+from __future__ import annotations
+
+from tests.serve.conftest import chatty
+
+__all__ = ["chatty"]
