@@ -1,5 +1,5 @@
 # Everything a developer or CI types. The two that a newcomer needs: make demo, make test.
-.PHONY: setup demo test test-fast test-all check docs bench bench-recipes bench-search bench-mixed bench-real bench-verdict bench-serving bench-verify bench-packages bench-watching bench-drift clean
+.PHONY: setup demo test test-fast test-all check docs bench bench-recipes bench-search bench-mixed bench-real bench-verdict bench-serving bench-verify bench-packages bench-watching bench-drift bench-rollout clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -90,6 +90,10 @@ bench-packages: setup
 
 bench-drift: setup
 	$(BIN)/python -m benchmarks.drift
+
+bench-rollout: setup
+	$(BIN)/edgehone backends install llamacpp
+	$(BIN)/python -m benchmarks.rollout --real 30
 
 bench-mixed: setup
 	$(BIN)/edgehone backends install

@@ -85,16 +85,16 @@ def _release(number: int, kind: Kind) -> Result:
 
 def _table(results: Sequence[Result]) -> str:
     rows = [
-        "| release | rolled back | promoted | undecided | found as | requests answered by it, median (most) | after, median |",
+        "| release | rolled back | promoted | undecided | found as | requests answered by it, median (most) "
+        "| after, median |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for kind in KINDS:
         some = [one for one in results if one.release.kind == kind]
         status = Counter(one.status for one in some)
         back = [one for one in some if one.status == "rolled back"]
-        found = ", ".join(
-            f"{name} {n}" for name, n in Counter(one.reason.partition(":")[0] for one in back).most_common()
-        )
+        reasons = Counter(one.reason.partition(":")[0] for one in back)
+        found = ", ".join(f"{name} {n}" for name, n in reasons.most_common())
         shares = [100 * one.share for one in (back or some)]
         other = len(some) - status["rolled back"] - status["promoted"]
         rows.append(
@@ -108,7 +108,8 @@ def _table(results: Sequence[Result]) -> str:
 _ALONE = (
     (0.01, 0.01, "errors", False), (0.05, 0.05, "errors", False), (0.01, 0.02, "errors", False),
     (0.05, 0.075, "tail", False), (0.01, 0.05, "errors", False), (0.01, 0.20, "errors", False),
-    (0.01, 1.0, "errors", False), (0.05, 0.15, "tail", False), (0.01, 0.01, "errors", True), (0.01, 0.04, "errors", True),
+    (0.01, 1.0, "errors", False), (0.05, 0.15, "tail", False), (0.01, 0.01, "errors", True),
+    (0.01, 0.04, "errors", True),
 )  # fmt: skip
 _RUNS, _REQUESTS = 400, 4000
 
@@ -152,7 +153,8 @@ def decided(case: tuple[float, float, str, bool], random: np.random.Generator) -
 
 def _effects(pool: ProcessPoolExecutor) -> str:
     rows = [
-        "| A/B test of latency, true ratio | effect shown | requests of each version, median | interval held the truth at all times |",
+        "| A/B test of latency, true ratio | effect shown | requests of each version, median "
+        "| interval held the truth |",
         "| --- | --- | --- | --- |",
     ]
     for ratio in (1.0, 0.95, 0.9, 0.8):

@@ -1,20 +1,21 @@
 """Simulated releases: a champion under changing load, and challengers that are good or bad in known ways.
 
-Times are log-normal and share a load that wanders (an AR(1) process in its logarithm), so requests close in time resemble
-each other. Faults are there from the start, from the first live request on, or only under a quarter of the load. All is
-drawn from one seed.
+Times are log-normal and share a load that wanders (an AR(1) process in its logarithm), so requests close in time
+resemble each other. Faults are there from the start, from the first live request on, or only under a quarter of the
+load. All is drawn from one seed.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgehone.rollout.decision.judge import Judge
+from edgehone.rollout.decision.judge import Judge, Verdict
 from edgehone.rollout.decision.memory import MemorySample
 from edgehone.rollout.decision.outcome import Outcome
 from edgehone.rollout.decision.rules import Rules
@@ -162,7 +163,9 @@ def simulate(seed: int, kind: Kind, rules: Rules, strategy: str = "ramp") -> Res
     return _result(release, "undecided", "; ".join(judge.lacking()), judge, answered, world)
 
 
-def _requests(world: World, judge: Judge, answered: list[int], random: np.random.Generator):  # type: ignore[no-untyped-def]
+def _requests(
+    world: World, judge: Judge, answered: list[int], random: np.random.Generator
+) -> Iterator[Verdict]:
     """Yield the judge's verdict after each request to the challenger in a second, and at its end."""
     one, stage = world.release, judge.stage
     count = int(random.poisson(one.rate))
@@ -178,12 +181,10 @@ def _requests(world: World, judge: Judge, answered: list[int], random: np.random
         yield judge.verdict()
         return
     arms = random.random(count) < stage.weight
-    mine, theirs = iter(world.outcomes(int((~arms).sum()), False, 0.0)), iter(
-        world.outcomes(int(arms.sum()), True, stage.weight)
-    )  # fmt: skip
+    of = [iter(world.outcomes(int((arms == arm).sum()), arm, stage.weight)) for arm in (False, True)]
     for challenger in arms:
         answered[int(challenger)] += 1
-        judge.outcome(bool(challenger), next(theirs if challenger else mine))
+        judge.outcome(bool(challenger), next(of[int(challenger)]))
         if challenger:
             yield judge.verdict()
     yield judge.verdict()

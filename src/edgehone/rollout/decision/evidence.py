@@ -79,15 +79,19 @@ class Evidence:
                 self.sums[side][at] = self.numbers[side][at] = 0.0
         self.bet(x)
 
-    def bet(self, x: Array) -> None:
-        """Take the difference of each objective, NaN where there is none."""
+    def bet(self, x: Array, passing: Array | None = None) -> None:
+        """Take the difference of each objective, NaN where there is none.
+
+        `passing` is another one for the evidence that the challenger is not worse, where it is not the same.
+        """
         known = ~np.isnan(x)
         if not known.any():
             return
         column = np.where(known, x, 0.0)[:, None]
+        other = column if passing is None else np.where(known, passing, 0.0)[:, None]
         unknown = ~known
         worse = 1 + self._bets * (column - self._harm)
-        better = 1 + self._bets * (self._margin - column)
+        better = 1 + self._bets * (self._margin - other)
         worse[unknown] = better[unknown] = 1.0
         self.blocks += known
         self.stage_blocks += known

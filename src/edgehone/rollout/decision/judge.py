@@ -50,9 +50,9 @@ class Judge:
         self._baseline: list[float] | None = []
         # All values so far: sums and numbers of challenger (0) and champion (1), for the report and the last stage.
         self._sums, self._numbers = [[0.0] * count, [0.0] * count], [[0.0] * count, [0.0] * count]
-        self._levels: Array | None = (
-            None  # upper bounds of the champion's means, once it answers nothing more
-        )
+        # Once the champion answers nothing more: upper bounds of its means, and the means.
+        self._levels: Array | None = None
+        self._means: Array = np.zeros(count)
         self._passed = np.zeros(count, bool)  # shown not to be worse in some stage
 
     @property
@@ -66,7 +66,9 @@ class Judge:
         if self._levels is None:
             self._evidence.add(challenger, values)
         elif challenger:
-            self._evidence.bet(_array(values) - self._levels)
+            # Worse than what the champion's level may be at most; not worse than what it was.
+            found = _array(values)
+            self._evidence.bet(found - self._levels, found - self._means)
 
     def pair(self, champion: Outcome, challenger: Outcome) -> None:
         """Take a request that the champion has answered and the challenger a copy of."""
@@ -131,7 +133,7 @@ class Judge:
         self._evidence.next_stage(self.stage.wider)
         self.memory.next_stage()
         if self.stage.weight >= 1:
-            self._levels = np.array([self._level(at, one) for at, one in enumerate(self.rules.objectives)])
+            self._fix_levels()
 
     @property
     def last(self) -> bool:
@@ -168,7 +170,8 @@ class Judge:
             "at": self.at, "seconds": self.seconds, "requests": self.requests, "total": self.total,
             "memory": self.memory.to_json(), "evidence": self._evidence.to_json(),
             "limits": self._limits, "baseline": self._baseline, "sums": self._sums, "numbers": self._numbers,
-            "levels": None if self._levels is None else _values(self._levels), "passed": self._passed.tolist(),
+            "levels": None if self._levels is None else _values(self._levels), "means": self._means.tolist(),
+            "passed": self._passed.tolist(),
         }  # fmt: skip
 
     def restore(self, data: Mapping[str, Any]) -> None:
@@ -184,6 +187,7 @@ class Judge:
         self._baseline = data["baseline"]
         self._sums, self._numbers = data["sums"], data["numbers"]
         self._levels = None if data["levels"] is None else _array(data["levels"])
+        self._means = np.array(data["means"])
         self._passed = np.array(data["passed"], bool)
 
     def _values(self, challenger: bool, seen: Outcome) -> Values:
@@ -205,6 +209,14 @@ class Judge:
             self.total += 1
         return values
 
+    def _fix_levels(self) -> None:
+        objectives = self.rules.objectives
+        self._levels = np.array([self._level(at, one) for at, one in enumerate(objectives)])
+        means = zip(self._sums[1], self._numbers[1], objectives, strict=True)
+        self._means = np.array(
+            [0.0 if one.absolute else total / max(number, 1) for total, number, one in means]
+        )
+
     def _level(self, at: int, one: Objective) -> float:
         """Return what an objective is compared with when the champion answers nothing: an upper bound of its mean.
 
@@ -213,7 +225,7 @@ class Judge:
         """
         if one.absolute:
             return 0.0
-        if one.quantile is not None:
+        if one.quantile is not None or not self._numbers[1][at]:
             return float("nan")
         return upper_level(
             self._sums[1][at], self._numbers[1][at], self.rules.level_share * one.share * self.rules.alpha
@@ -232,10 +244,10 @@ class Judge:
         evidence = self._evidence.worse
         for at, one in enumerate(self.rules.objectives):
             if evidence[at] >= self._threshold(one):
-                return f"{one.name}: shown to be worse: {self._means(at, one)} (evidence {evidence[at]:.0f})"
+                return f"{one.name}: shown to be worse: {self._compared(at, one)} (evidence {evidence[at]:.0f})"
         return None
 
-    def _means(self, at: int, one: Objective) -> str:
+    def _compared(self, at: int, one: Objective) -> str:
         (mine_sum, their_sum), (mine_number, their_number) = (
             [side[at] for side in sides] for sides in (self._sums, self._numbers)
         )

@@ -237,6 +237,11 @@ def _check(rules: Rules, source: str) -> None:
 def _check_stages(strategy: str, stages: tuple[Stage, ...], source: str) -> None:
     if not stages:
         raise InputError(f"{source}: strategy.{strategy} has no stages", hint="see docs/rollout.md")
+    if stages[0].weight >= 1:
+        raise InputError(
+            f"{source}: strategy.{strategy} begins with all requests, so nothing is known of the champion",
+            hint="put a shadow stage, or one with less weight, before it",
+        )
     last = 0.0
     for one in stages:
         if not 0 <= one.weight <= 1 or one.shadow == (one.weight > 0) or one.weight < last:

@@ -54,10 +54,10 @@ class Driver:
         rules = of_table(plan.rules)
         # Copies of requests are made by a server, not by HAProxy.
         stages = [one for one in rules.strategies[plan.strategy] if not one.shadow]
-        if not stages or plan.strategy == "ab":
+        if plan.strategy != "ramp" or not stages or stages[0].weight >= 1:
             raise InputError(
-                f"HAProxy has no strategy {plan.strategy!r}",
-                hint="--strategy ramp or blue-green; or within one server",
+                f"over HAProxy there is no strategy {plan.strategy!r}: a challenger is compared while both answer",
+                hint="--strategy ramp; its stages are rules (--rules FILE)",
             )
         self.plan, self.progress = plan, progress
         self.judge = Judge(rules, stages)
