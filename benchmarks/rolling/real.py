@@ -38,8 +38,8 @@ RULES: Mapping[str, Any] = {
     "leak": {"window_seconds": 1.0},
     "strategy": {
         "ramp": [
-            {"name": "shadow", "shadow": True, "seconds": 30, "requests": 100},
-            {"name": "10 %", "weight": 0.1, "seconds": 5, "requests": 20, "wider": 4},
+            {"name": "shadow", "shadow": True, "seconds": 30, "requests": 100, "slack": 3},
+            {"name": "10 %", "weight": 0.1, "seconds": 5, "requests": 20, "wider": 4, "slack": 1.5},
             {"name": "25 %", "weight": 0.25, "seconds": 5, "requests": 50, "wider": 2},
             {"name": "50 %", "weight": 0.5, "seconds": 5, "requests": 100},
             {"name": "100 %", "weight": 1.0, "seconds": 5, "requests": 100},
@@ -81,9 +81,9 @@ def _killed(engine: psutil.Process, ended: threading.Event) -> None:
 
 
 LLAMACPP = (
-    Case("llama.cpp, good", True, {}), Case("llama.cpp, stopped again and again", False, {}, _stopped), Case("llama.cpp, good", True, {}),
-    Case("llama.cpp, hanging", False, {}, _hanging), Case("llama.cpp, good", True, {}),
-    Case("llama.cpp, killed", False, {}, _killed),
+    Case("llama.cpp, good", True, {}), Case("llama.cpp, stopped again and again", False, {}, _stopped),
+    Case("llama.cpp, good", True, {}), Case("llama.cpp, hanging", False, {}, _hanging),
+    Case("llama.cpp, good", True, {}), Case("llama.cpp, killed", False, {}, _killed),
 )  # fmt: skip
 NULL = (
     Case("null, good", True, {}), Case("null, slower and slower", False, {"slows_ms": 0.5}),

@@ -45,6 +45,7 @@ class Release:
     disagrees: float = 0.03
     less_certain: float = 0.0
     memory: float = 1.0
+    contended: float = 0.0  # share of the copies that take twice as long beside all live requests
     leaks: float = 0.0  # share of the champion's memory in 10 s
 
 
@@ -68,7 +69,7 @@ def draw(kind: Kind, random: np.random.Generator) -> Release:
         kind, float(np.exp(between(np.log(5), np.log(50)))), float(np.exp(between(np.log(0.005), np.log(1)))),
         between(0.2, 0.8), float(random.choice([0.0, 0.001, 0.01, 0.02])), between(200, 4000), random.random() < 0.5,
         begins=float(random.choice([0.0, 0.0, 0.0, 0.01, 0.25])), slower=between(0.7, 1.02),
-        disagrees=between(0.0, 0.06), memory=between(0.7, 1.1),
+        disagrees=between(0.0, 0.06), memory=between(0.7, 1.1), contended=between(0.0, 0.3),
     )  # fmt: skip
     if kind == "good":
         return base
@@ -118,6 +119,8 @@ class World:
         seconds = one.median * np.exp(self.load + one.spread * random.normal(size=count))
         if challenger:
             seconds *= one.slower if bad or one.slower < 1.02 else 1.0
+            if weight == 0:
+                seconds *= np.where(random.random(count) < one.contended, 2.0, 1.0)
             if bad and one.slow_share:
                 seconds *= np.where(random.random(count) < one.slow_share, 3.0, 1.0)
         entropy = np.clip(random.normal(0.4, 0.15, count) + (one.less_certain if bad else 0), 0, 1)

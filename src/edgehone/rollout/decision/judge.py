@@ -197,7 +197,7 @@ class Judge:
             if len(self._baseline) >= self.rules.baseline_requests:
                 self._limits = limits_of(self.rules, self._baseline)
                 self._baseline = None
-        values = values_of(self._fields, self._limits, seen)
+        values = values_of(self._fields, self._limits, seen, self.stage.slack)
         side = 0 if challenger else 1
         sums, numbers = self._sums[side], self._numbers[side]
         for at, value in enumerate(values):
@@ -244,7 +244,9 @@ class Judge:
         evidence = self._evidence.worse
         for at, one in enumerate(self.rules.objectives):
             if evidence[at] >= self._threshold(one):
-                return f"{one.name}: shown to be worse: {self._compared(at, one)} (evidence {evidence[at]:.0f})"
+                return (
+                    f"{one.name}: shown to be worse: {self._compared(at, one)} (evidence {evidence[at]:.0f})"
+                )
         return None
 
     def _compared(self, at: int, one: Objective) -> str:

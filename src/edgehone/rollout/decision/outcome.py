@@ -53,13 +53,18 @@ def fields_of(rules: Rules) -> list[str]:
     return [_FIELDS.get(one.name, "seconds") for one in rules.objectives]
 
 
-def values_of(fields: Sequence[str], limits: Sequence[float | None], seen: Outcome) -> Values:
-    """Return the value of each objective, None where it is not known. Of a time it is whether it is above the limit."""
+def values_of(
+    fields: Sequence[str], limits: Sequence[float | None], seen: Outcome, slack: float = 1.0
+) -> Values:
+    """Return the value of each objective, None where it is not known.
+
+    Of a time it is whether it is above `slack` times the limit.
+    """
     found: Values = []
     for field, limit in zip(fields, limits, strict=True):
         value = getattr(seen, field)
         if field == "seconds":
-            value = None if value is None or limit is None else value > limit
+            value = None if value is None or limit is None else value > slack * limit
         found.append(None if value is None else min(max(float(value), 0.0), 1.0))
     return found
 

@@ -40,7 +40,8 @@ class Objective:
 class Stage:
     """A step: the share of requests that the challenger answers, or copies of requests (`shadow`).
 
-    It lasts at least so many seconds, and requests to the challenger; margins `not_worse` are `wider` times as wide.
+    It lasts at least so many seconds, and requests to the challenger. The margins `not_worse` are `wider` times as
+    wide, and limits of times `slack` times as long.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Stage:
     seconds: float = 0.0
     requests: int = 0
     wider: float = 1.0
+    slack: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -249,10 +251,10 @@ def _check_stages(strategy: str, stages: tuple[Stage, ...], source: str) -> None
                 f"{source}: strategy.{strategy}: the stage {one.name!r} has weight {one.weight}",
                 hint="a shadow stage has none, others one up to 1, not below the one before",
             )
-        if one.seconds < 0 or one.requests < 0 or one.wider < 1:
+        if one.seconds < 0 or one.requests < 0 or min(one.wider, one.slack) < 1:
             raise InputError(
                 f"{source}: strategy.{strategy}: {one.name!r} lasts {one.seconds} s, {one.requests} requests, and is "
-                f"{one.wider} times as wide",
-                hint="give numbers from 0, and for wider from 1",
+                f"{one.wider} times as wide, with {one.slack} times the limits",
+                hint="give numbers from 0, and for wider and slack from 1",
             )
         last = one.weight
