@@ -31,14 +31,15 @@ from edgehone.worker.conformance.outcome import Failed
 # Changing an entry is a change of what a backend can do.
 BUILT_IN = {
     "gguf": "reference tokenizer shared_sessions empty_runtime",
-    "llamacpp": "graph vision runtime_tokenizer engine routing empty_runtime operator_profiler device_visibility "
-    "device_recipes tunable single_file_artifact",
+    "llamacpp": "graph vision runtime_tokenizer engine serving_settings routing empty_runtime operator_profiler "
+    "device_visibility device_recipes tunable single_file_artifact",
     "mlx": "engine empty_runtime device_visibility measurement_obstacle",
-    "null": "reference tokenizer graph concurrent_graph engine empty_runtime operator_profiler tunable",
+    "null": "reference tokenizer graph concurrent_graph engine serving_settings empty_runtime operator_profiler "
+    "tunable",
     "olive": "graph concurrent_graph engine empty_runtime operator_profiler device_visibility device_recipes tunable",
     "onnxruntime": "reference graph concurrent_graph empty_runtime operator_profiler device_visibility",
-    "openvino": "graph concurrent_graph vision engine routing empty_runtime operator_profiler device_visibility "
-    "device_recipes tunable",
+    "openvino": "graph concurrent_graph vision engine serving_settings routing empty_runtime operator_profiler "
+    "device_visibility device_recipes tunable",
     "pytorch": "reference tokenizer picture_processor text_encoder sensitivity graph vision routing empty_runtime "
     "device_visibility",
 }

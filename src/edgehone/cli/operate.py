@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 EXAMPLE = """examples:
   edgehone operate http://127.0.0.1:8080 --admin-key-file operators
   edgehone operate http://127.0.0.1:8080 --admin-key-file operators --dry-run
-  edgehone operate http://127.0.0.1:8080 --admin-key-file operators --bundles ./frontier --registry ./registry \\
-    --webhook http://127.0.0.1:9093/api/v2/alerts
+  edgehone operate http://127.0.0.1:8080 --admin-key-file operators --bundles ./frontier --registry ./registry
+  edgehone operate http://127.0.0.1:8080 --admin-key-file operators --webhook http://127.0.0.1:9093/api/v2/alerts
   edgehone operate http://127.0.0.1:8080 http://127.0.0.1:8081 --admin-key-file operators --once --json
 """
 
