@@ -82,10 +82,12 @@ def test_a_metric_of_all_samples_gets_its_interval_by_resampling() -> None:
 
 
 def test_unrecognized_outputs_are_judged_by_their_relative_error() -> None:
-    vectors = {"v": RNG.normal(size=(50, 4, 4)).astype(np.float32)}
+    # A generator of its own: the draws do not depend on which tests ran before in this process.
+    vectors = {"v": np.random.default_rng(2).normal(size=(50, 4, 4)).astype(np.float32)}
     got = agreement.figures(vectors, noisy(vectors, 0.1), output_roles.recognize(vectors))
     assert got["same_top"].reason == "no output is a classification"
-    assert got["accuracy_kept"].value == pytest.approx(1 - float(got["relative_error"].value or 0), abs=1e-3)
+    # The one is a mean over the samples, the other a ratio of sums.
+    assert got["accuracy_kept"].value == pytest.approx(1 - float(got["relative_error"].value or 0), abs=5e-3)
 
 
 def test_probabilities_are_taken_as_such() -> None:
