@@ -25,17 +25,20 @@ def known(finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     return home / "speeds.sqlite"
 
 
+@pytest.mark.parametrize("one_varies", [False, True])
 def test_earlier_runs_at_other_speeds_widen_the_intervals(
-    finished: Finished, known: Path, tmp_path: Path
+    finished: Finished, known: Path, tmp_path: Path, one_varies: bool
 ) -> None:
+    """All artifacts were faster or slower; and, if `one_varies`, one of them by more than the others."""
     before = finished.optimize(tmp_path / "first")
     assert not any("own speed varied" in note for note in before.notes)
     with closing(sqlite3.connect(known)) as database, database:
         for hours, factor in ((1, 1.2), (2, 0.85)):
             database.execute(
-                "insert into speeds select machine, artifact, run - ?, latency_ms * ? from speeds where run = "
-                "(select max(run) from speeds)",
-                (3600 * hours, factor),
+                "insert into speeds select machine, artifact, run - ?, latency_ms * ? * "
+                "case when artifact = (select min(artifact) from speeds) then ? else 1 end "
+                "from speeds where run = (select max(run) from speeds)",
+                (3600 * hours, factor, 1 + (factor - 1) / 5 if one_varies else 1),
             )
     after = finished.optimize(tmp_path / "second")
     assert any("own speed varied" in note and "between 3 runs" in note for note in after.notes)
@@ -46,8 +49,14 @@ def test_earlier_runs_at_other_speeds_widen_the_intervals(
             continue
         mine, his = new.figure("workload_latency_ms"), old.figure("workload_latency_ms")
         assert mine.value == his.value and mine.factor > max(1.5, his.factor)
-        for name in ("speedup", "load_cold_ms", "peak_memory_bytes"):
+        for name in ("load_cold_ms", "peak_memory_bytes"):
             assert new.figure(name) == old.figure(name)
+        mine, his = new.figure("speedup"), old.figure("speedup")
+        assert mine.value == his.value
+        if one_varies:
+            assert mine.factor > 1.05 * his.factor
+        else:
+            assert mine.factor == pytest.approx(his.factor)
 
 
 def test_a_broken_database_is_named(finished: Finished, known: Path, tmp_path: Path) -> None:
