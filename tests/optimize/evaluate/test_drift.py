@@ -42,7 +42,8 @@ def test_earlier_runs_at_other_speeds_widen_the_intervals(
             )
     after = finished.optimize(tmp_path / "second")
     assert any("own speed varied" in note and "between 3 runs" in note for note in after.notes)
-    assert after.chosen == before.chosen and after.reason == before.reason
+    assert after.chosen == before.chosen
+    assert one_varies or after.reason == before.reason  # it names the interval of the speed-up
     for old, new in zip(before.candidates, after.candidates, strict=True):
         assert [verdict.word for verdict in new.verdicts] == [verdict.word for verdict in old.verdicts]
         if old.status != "ok":
