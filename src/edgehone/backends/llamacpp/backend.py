@@ -51,7 +51,7 @@ NEEDS = Needs(
     toolchain="edgehone.backends.llamacpp.toolchain:setup",
     versions=("torch", "transformers"),
     runtime={
-        "language": ("jinja2", "markupsafe", "tokenizers"),
+        "language": ("jinja2", "markupsafe", "numpy", "tokenizers"),
         "graph": ("numpy", "tokenizers"),
     },
 )
