@@ -228,7 +228,9 @@ def test_the_command_line_prints_checks_and_capabilities(
     assert main.main(["backends", "conform", "null"]) == 0
     told = capsys.readouterr().out
     assert "pass  score_is_deterministic" in told and told.endswith("null: 30 passed, 14 skipped\n")
-    assert "  capabilities: reference, tokenizer, graph, concurrent_graph, engine, serving_settings,\n" in told
+    assert (
+        "  capabilities: reference, tokenizer, graph, concurrent_graph, engine, serving_settings,\n" in told
+    )
     name = install("edgehone_bad", honest_source() + BROKEN["recipes_start_with_the_exact_one"])
     assert main.main(["backends", "conform", name, "--json"]) == 1
     (row,) = json.loads(capsys.readouterr().out)

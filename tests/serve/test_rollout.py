@@ -62,7 +62,11 @@ def test_a_good_version_is_promoted_and_no_request_is_lost(
 
 @pytest.mark.parametrize(
     ("faults", "reason"),
-    [({"wanders_after": 6}, "agreement"), ({"slows_ms": 10}, "shown to be worse"), ({"fails_beyond": -1}, "engine")],
+    [
+        ({"wanders_after": 6}, "agreement"),
+        ({"slows_ms": 10}, "shown to be worse"),
+        ({"fails_beyond": -1}, "engine"),
+    ],
 )
 def test_a_bad_version_is_rolled_back_before_it_answers(
     server: Server, chatty: Path, tmp_path: Path, faults: dict[str, Any], reason: str
