@@ -145,6 +145,7 @@ def run_gitlab(program: Path, place: Place, timeout: float) -> subprocess.Comple
 
 @needs_gitlab
 @pytest.mark.whole
+@pytest.mark.long
 def test_gitlab_runs_the_six_stages(gitlab: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place = whole(tmp_path)
     monkeypatch.chdir(tmp_path)

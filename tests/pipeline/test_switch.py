@@ -20,7 +20,7 @@ from tests.finished import Finished
 from tests.pipeline.nullpipeline import DEPLOYMENT, Place, outcomes, passed_twice
 from tests.pipeline.test_killed import killed_after
 
-pytestmark = pytest.mark.whole
+pytestmark = [pytest.mark.whole, pytest.mark.long]
 # Other tests run at the same time, so latencies tell nothing; one short stage shows the way.
 RULES = """
 patience_seconds = 20
