@@ -45,7 +45,9 @@ def test_earlier_runs_at_other_speeds_widen_the_intervals(
     assert after.chosen == before.chosen
     assert one_varies or after.reason == before.reason  # it names the interval of the speed-up
     for old, new in zip(before.candidates, after.candidates, strict=True):
-        assert [verdict.word for verdict in new.verdicts] == [verdict.word for verdict in old.verdicts]
+        for now, earlier in zip(new.verdicts, old.verdicts, strict=True):
+            # The wider interval of a ratio may reach over a threshold, but a verdict is never turned round.
+            assert now.word == earlier.word or (one_varies and now.word == "not decided")
         if old.status != "ok":
             continue
         mine, his = new.figure("workload_latency_ms"), old.figure("workload_latency_ms")
