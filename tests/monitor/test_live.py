@@ -99,6 +99,12 @@ def ask(server: Server, count: int) -> None:
         server.post("/v1/completions", {"model": "bundle", "prompt": f"To the {number} ", "max_tokens": 4})
 
 
+def _wait_until_scraped(watched: Watched) -> None:
+    """Wait until Prometheus has seen the counter of restarts twice: what it did not see before cannot grow."""
+    seen = 'count_over_time(edgehone_engine_restarts{model="bundle"}[1m]) >= 2'
+    watched.prometheus.wait_until(lambda: bool(watched.prometheus.query(seen)))
+
+
 def test_a_healthy_server_raises_no_alert(watched: Watched) -> None:
     begun = time.monotonic()
     while time.monotonic() - begun < 4:
@@ -129,7 +135,7 @@ def test_every_query_of_the_dashboard_has_data_or_a_reason(watched: Watched) -> 
 
 def test_an_engine_that_is_killed_raises_alerts_that_are_notified(watched: Watched) -> None:
     ask(watched.server, 5)
-    time.sleep(2.5)  # Prometheus must have seen the counters before they grow
+    _wait_until_scraped(watched)
     engine = watched.server.engine()
     engine.kill()
     watched.prometheus.wait_for("EdgehoneRestarts")
@@ -148,11 +154,12 @@ def test_the_evaluation_without_prometheus_raises_the_same_on_the_live_server(wa
     evaluator = Evaluator(alerts([read_baselines(watched.folder / "bundle")]))
     url = watched.server.url
     evaluator.add(time.monotonic(), scrape(url))
-    time.sleep(2.5)
+    _wait_until_scraped(watched)
     watched.server.engine().kill()
     watched.server.wait_until(False)
     watched.server.wait_until(True)
     evaluator.add(time.monotonic(), scrape(url))
+    watched.prometheus.wait_for("EdgehoneRestarts")  # it scrapes and evaluates once a second only
     assert {alert_name(one.alert) for one in evaluator.firing()} == watched.prometheus.firing()
     assert {one.alert.name for one in evaluator.firing()} == {"restarts"}
 
