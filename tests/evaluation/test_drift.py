@@ -39,6 +39,31 @@ def test_intervals_with_the_drift_cover_the_long_run_mean() -> None:
     assert wide >= 0.93 * 600
 
 
+def test_a_host_of_two_speeds_is_covered_in_most_slow_runs_too() -> None:
+    """One run in six is 28 % slower; the long run is the usual speed."""
+    draw = np.random.default_rng(4)
+    covered: dict[bool, list[bool]] = {True: [], False: []}
+    for _ in range(400):
+        count = int(draw.integers(10, 60))
+        effects = np.where(draw.random(count) < 1 / 6, 0.25, 0.0) + draw.normal(0, 0.02, count)
+        drift = drift_of(runs(effects, draw.normal(0, 0.01, (count, 3))))
+        assert drift is not None
+        value = 50 * math.exp(effects[-1])
+        wider = drift.widen(Figure(value, value * 0.96, value * 1.04, 5, "ms"))
+        assert wider.low and wider.high and wider.high / value < 1.7
+        covered[effects[-1] > 0.15].append(wider.low <= 50 <= wider.high)
+    assert np.mean(covered[True] + covered[False]) >= 0.94
+    assert np.mean(covered[True]) >= 0.65  # by the t interval alone: 0.06
+
+
+def test_a_slow_run_counts_although_another_began_just_before() -> None:
+    effects, own = np.array([0.0, 0.0, 0.0, 0.3]), np.zeros((4, 3))
+    some = runs(effects, own)
+    late = [*some[:3], Run(some[2].at + 30, some[3].latencies)]
+    found = drift_of(late)
+    assert found is not None and found.runs == 3 and found.half >= 0.299
+
+
 def test_ratios_to_the_original_cover_their_long_run_mean() -> None:
     """Simulated runs in which each artifact also varies by 5 % on its own, while the rounds of a run agree."""
     draw = np.random.default_rng(3)

@@ -6,6 +6,10 @@ takes tomorrow. The model is ln(latency of artifact a in run r) = level of a + e
 effects of the runs are a random sample of this machine's states (a one-way random-effects model, as in Searle, Casella
 and McCulloch, Variance Components, 1992, with the artifacts' levels as fixed effects).
 
+A shared host often has two speeds rather than a bell of them: usual, and slower while a neighbour works. The t interval
+of a few rare slow runs is too narrow for one of them, so an interval is never narrower than the 95 % of deviations that
+were seen (an order statistic, which assumes no distribution: Wilks, 1941).
+
 A state of the machine does not slow all artifacts alike: what waits for memory and what computes differ. So the ratio
 of two artifacts drifts as well, by less; its variance between runs is estimated from the ratios themselves.
 """
@@ -13,6 +17,7 @@ of two artifacts drifts as well, by less; its variance between runs is estimated
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -20,8 +25,10 @@ from edgehone.core.figure import Figure
 from edgehone.evaluation.speed import LOADS, UNITS
 from edgehone.evaluation.statistics import t_quantile
 
-# Runs that began within this time of one another saw the machine in the same state, and count once.
+# Runs that began within this time of one another saw the machine in the same state: the last of them counts.
 APART_SECONDS = 300.0
+# The share of further runs that an interval is for.
+_SHARE = 0.95
 # With fewer runs the t quantile (12.7 with one degree of freedom) says nothing useful.
 LEAST_RUNS = 3
 # Figures that follow the machine's speed. The variation within a run and the time to open an artifact do not.
@@ -94,7 +101,15 @@ def drift_of(runs: Iterable[Run], original: str | None = None) -> Drift | None:
         return None
     effects = _effects(tables)
     deviation = math.sqrt(sum(effect**2 for effect in effects) / free)
-    return Drift(t_quantile(free) * deviation, len(tables), _ratio_half(tables, original))
+    half = max(t_quantile(free) * deviation, _seen(effects))
+    return Drift(half, len(tables), _ratio_half(tables, original))
+
+
+def _seen(effects: Sequence[float]) -> float:
+    """Return the deviation from the median that _SHARE of further runs do not exceed: of few runs the largest."""
+    middle = statistics.median(effects)
+    deviations = sorted(abs(effect - middle) for effect in effects)
+    return deviations[min(len(deviations), math.ceil(_SHARE * (len(deviations) + 1))) - 1]
 
 
 def _ratio_half(tables: Sequence[Mapping[str, float]], original: str | None) -> float | None:
@@ -120,10 +135,10 @@ def _ratio_half(tables: Sequence[Mapping[str, float]], original: str | None) -> 
 
 
 def _apart(runs: Iterable[Run]) -> list[Run]:
-    """Return the runs that began in different states of the machine."""
+    """Return the runs that began in different states of the machine, the last one first: its interval is asked for."""
     kept: list[Run] = []
-    for run in sorted(runs, key=lambda one: one.at):
-        if not kept or run.at - kept[-1].at >= APART_SECONDS:
+    for run in sorted(runs, key=lambda one: one.at, reverse=True):
+        if not kept or kept[-1].at - run.at >= APART_SECONDS:
             kept.append(run)
     return kept
 
