@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,29 +36,35 @@ class SamplingOptions:
 def settings(options: SamplingOptions, tokenizer: Path | None, *, raw: bool = False) -> dict[str, Any] | None:
     """Return the fields of `Sampling`, or None for greedy generation.
 
-    They are those of generation_config.json in `tokenizer` unless `raw`, with its `do_sample`, and the user's `options`
-    over them. The seed is a new one unless it is given. Raises InputError for a value that cannot be used.
+    They are those of generation_config.json in `tokenizer` unless `raw`, and the user's `options` over them. Raises
+    InputError for a value that cannot be used.
+    """
+    return drawn(options, {} if raw else stated_in(tokenizer))
+
+
+def drawn(options: SamplingOptions, stated: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return what `settings` returns, over the content of a generation_config.json, with its `do_sample`.
+
+    The seed is a new one unless it is given.
     """
     _check(options)
-    stated = {} if raw else _stated(tokenizer)
     draws = bool(stated.get("do_sample"))
     temperature = stated.get("temperature", 1.0) if draws else 0.0
     if options.temperature is not None:
         temperature = options.temperature
     elif not draws and (options.top_p is not None or options.top_k is not None):
         temperature = 1.0
-    fields = {
+    fields: dict[str, Any] = {
         "temperature": float(temperature),
         "top_k": int(_first(options.top_k, stated.get("top_k") if draws else None, _TOP_K if draws else 0)),
         "top_p": float(_first(options.top_p, stated.get("top_p") if draws else None, 1.0)),
         "repetition_penalty": float(
             _first(options.repetition_penalty, stated.get("repetition_penalty"), 1.0)
         ),
-        "seed": options.seed if options.seed is not None else secrets.randbelow(1 << 31),
     }
     if fields["temperature"] == 0 and fields["repetition_penalty"] == 1:
         return None
-    return fields
+    return {**fields, "seed": options.seed if options.seed is not None else secrets.randbelow(1 << 31)}
 
 
 def _check(options: SamplingOptions) -> None:
@@ -73,7 +80,8 @@ def _check(options: SamplingOptions) -> None:
             raise InputError(f"{name} is {value}", hint=f"give a number {hint}")
 
 
-def _stated(tokenizer: Path | None) -> dict[str, Any]:
+def stated_in(tokenizer: Path | None) -> dict[str, Any]:
+    """Return the content of generation_config.json in a folder; nothing without one."""
     path = tokenizer / "generation_config.json" if tokenizer else None
     data = json.loads(path.read_text("utf-8")) if path and path.is_file() else {}
     return data if isinstance(data, dict) else {}

@@ -30,6 +30,8 @@ from edgehone.serve.runtime import accepted
 from edgehone.serve.served import Limits, Served
 
 PATH = "/admin"
+# The headers by which a reverse proxy tells whose request it passes on.
+_PASSED_ON = {"forwarded", "x-forwarded-for"}
 _LONGEST_PATH = 4096
 
 
@@ -189,13 +191,16 @@ class Admin:
 
 
 def check_operator(request: Request, keys: Sequence[bytes]) -> None:
-    """Raise Refused unless a request comes from this machine (403) and has an operator's key (401)."""
+    """Raise Refused unless a request comes from this machine (403) and has an operator's key (401).
+
+    One that a reverse proxy on this machine passes on comes from elsewhere.
+    """
     host = request.client.host if request.client else ""
     try:
         local = ipaddress.ip_address(host).is_loopback
     except ValueError:
         local = False
-    if not local:
+    if not local or _PASSED_ON & set(request.headers):
         raise Refused(403, f"{PATH} answers on the machine of the server only")
     check_key(request.headers.get("authorization", ""), keys)
 

@@ -1,8 +1,12 @@
-"""A connection of the web server, which ends soon when the server does."""
+"""A connection of the web server, which writes little by little together, and ends soon when the server does."""
 
 from __future__ import annotations
 
+import asyncio
+
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from edgehone.serve.corked import Corked
 
 # Seconds that a client has to answer the end of HTTPS. One that keeps a connection open without reading, as clients
 # with pools do, never answers, and asyncio would wait for 30 s.
@@ -13,6 +17,10 @@ class Connection(HttpToolsProtocol):
     """A connection of HTTPS is cut off after `shutdown` if it was answered and its client does not end it."""
 
     _ending = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Write to this transport from now on."""
+        super().connection_made(Corked(transport, self.loop))
 
     def shutdown(self) -> None:
         """End the connection, at once or after the answer to the request that was accepted."""

@@ -121,10 +121,11 @@ def _field(text: str) -> str | None:
     return None
 
 
-async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
+async def unless_gone(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
     """Return the result of some work, which is cancelled if the client leaves. Then raises ClientGone.
 
-    The client is watched once the work has taken a moment, by a task of its own; short work needs none.
+    `receive` is that of the request. The client is watched once the work has taken a moment, by a task of its own;
+    short work needs none.
     """
     task = asyncio.current_task()
     assert task is not None
@@ -132,7 +133,7 @@ async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
 
     async def watch() -> None:
         nonlocal gone
-        await _wait_until_gone(request.receive)
+        await _wait_until_gone(receive)
         gone = True
         task.cancel()
 
@@ -175,19 +176,15 @@ class Events(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the events."""
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-        sending = asyncio.create_task(self._send(send))
-        gone = asyncio.create_task(_wait_until_gone(receive))
         try:
-            await asyncio.wait([sending, gone], return_when=asyncio.FIRST_COMPLETED)
+            await unless_gone(receive, self._send(send))
+        except ClientGone:
+            self._record.status = CLIENT_GONE
+        except asyncio.CancelledError:
+            self._record.status = CLIENT_GONE
+            raise
         finally:
-            for task in (sending, gone):
-                task.cancel()
-            await asyncio.wait([sending, gone])
-            if sending.cancelled():
-                self._record.status = CLIENT_GONE
             self._record.end()
-        if not sending.cancelled():
-            sending.result()
 
     async def _send(self, send: Send) -> None:
         async with aclosing(self._events) as events:  # type: ignore[type-var]

@@ -16,6 +16,7 @@ from edgehone.serve.admission import Admission, Ticket
 from edgehone.serve.engine import LanguageEngine
 from edgehone.serve.link import Piece
 from edgehone.serve.served import Served, ServedLanguage
+from edgehone.serve.shedding import Shedding
 from edgehone.serve.supervisor import Supervisor
 from edgehone.serve.text import Prompts
 from edgehone.serve.text_process import TextProcess
@@ -61,12 +62,21 @@ class Model:
     """
 
     def __init__(
-        self, served: Served, engine: Supervisor[Any], cache: Callable[[], int | None] = lambda: None
+        self,
+        served: Served,
+        engine: Supervisor[Any],
+        cache: Callable[[], int | None] = lambda: None,
+        *,
+        sheds: bool = False,
     ) -> None:
-        """`cache` tells how many tokens the KV cache of the engine holds, None without a limit."""
+        """`cache` tells how many tokens the KV cache of the engine holds, None without a limit.
+
+        With `sheds`, see `Shedding`.
+        """
         self.served, self.name, self.engine = served, served.name, engine
         self.id = secrets.token_hex(6)  # of this model: another one under its name has another
-        self.admission = Admission(served.places, served.waiting, served.seconds, cache)
+        shedding = Shedding(served.places, served.places + served.waiting) if sheds else None
+        self.admission = Admission(served.places, served.waiting, served.seconds, cache, shedding=shedding)
         self._loading = asyncio.Lock()
         self.unloaded = False
 
@@ -103,6 +113,8 @@ class Model:
 
     async def load(self) -> None:
         """Load an unloaded model again. Raises JobError if its engine does not start."""
+        if not self.unloaded:
+            return
         async with self._loading:
             if self.unloaded:
                 await asyncio.to_thread(self.served.check)
@@ -119,7 +131,8 @@ class LanguageModel(Model):
 
     def __init__(self, served: ServedLanguage, say: Callable[[str], None]) -> None:
         engine = LanguageEngine(served, say)
-        super().__init__(served, engine, lambda: engine.cache)
+        # Who states how many may wait gets them, whatever the load.
+        super().__init__(served, engine, lambda: engine.cache, sheds=served.limits.waiting is None)
         self._reader = TextProcess(served.text)
         self.prompts = Prompts(self._reader)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from edgehone.device.detect import detect
 from edgehone.execution.job import Job
 from edgehone.execution.threads import threads_of
 from edgehone.inference.run_bundle import context_of, job_of, tokenizer_input
+from edgehone.inference.sampling import stated_in
 from edgehone.serve.trust import Trusted
 
 ENGINE, TEXT = "edgehone.worker.engine:serve", "edgehone.worker.text_service:serve"
@@ -106,6 +108,11 @@ class ServedLanguage(Served):
     context: int | None
     canaries: tuple[Canary, ...]
     pictures: Mapping[str, Any] | None = None
+
+    @cached_property
+    def sampling(self) -> Mapping[str, Any]:
+        """The content of the model's generation_config.json, read once."""
+        return stated_in(self.bundle.tokenizer)
 
     @property
     def ends(self) -> Sequence[int]:

@@ -138,6 +138,7 @@ async def serve(
         lifespan="on",
         ws="none",
         server_header=False,
+        proxy_headers=False,  # no decision depends on the client of a proxy but `check_operator`, which looks itself
         timeout_keep_alive=_IDLE_SECONDS,
         ssl_certfile=listening.certificate,
         ssl_keyfile=listening.private_key,

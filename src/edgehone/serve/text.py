@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from edgehone.core.errors import InputError
+from edgehone.serve.channel import Unheard
 from edgehone.serve.text_process import TextProcess
 
 # The longest time for a template and a tokenizer. A process that takes longer is ended, and another one started.
@@ -24,11 +24,10 @@ class Rendered:
 
 
 class Prompts:
-    """Turns prompts into ids. They wait for each other, so that one that takes too long ends no other."""
+    """Turns prompts into ids. One that takes too long is refused, and fails none of those that wait for it."""
 
     def __init__(self, process: TextProcess) -> None:
         self._process = process
-        self._turn = asyncio.Lock()
         self._takes: Mapping[str, bool] = {}
 
     async def has_template(self) -> bool:
@@ -67,10 +66,13 @@ class Prompts:
         return ids
 
     async def _ask(self, question: dict[str, Any]) -> dict[str, Any]:
-        async with self._turn:
+        answer = None
+        while answer is None:
             channel = await self._process.open()
             try:
                 answer = await channel.ask(question, SECONDS)
+            except Unheard:
+                continue  # an earlier one has ended the process
             except TimeoutError:
                 await self._process.end_now(channel)
                 raise InputError(

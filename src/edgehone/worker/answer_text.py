@@ -125,7 +125,9 @@ def joined(produced: Sequence[Produced]) -> Produced:
         return produced[0]
     ids = [token for one in produced for token in one.ids]
     logprobs = [entry for one in produced for entry in one.logprobs]
-    return replace(produced[-1], ids=ids, logprobs=logprobs, text="".join(one.text or "" for one in produced))
+    text = "".join(one.text or "" for one in produced)
+    last = produced[-1]
+    return Produced(last.number, ids, last.reason, last.error, logprobs, text)
 
 
 def _piece(answer: _Open) -> Piece:

@@ -12,6 +12,7 @@ import socket
 from typing import Any
 
 _READ_BYTES = 1 << 18
+_encode = json.JSONEncoder(separators=(",", ":")).encode  # json.dumps would make one for each message
 
 
 class Lines:
@@ -27,7 +28,7 @@ class Lines:
     def send(self, message: dict[str, Any]) -> None:
         """Send a message. A parent that has gone is not an error: this process ends with it."""
         try:
-            self._socket.sendall(json.dumps(message, separators=(",", ":")).encode() + b"\n")
+            self._socket.sendall(_encode(message).encode() + b"\n")
         except OSError:
             return
 
@@ -48,4 +49,4 @@ class Lines:
         if whole:
             whole[0], self._parts = b"".join([*self._parts, whole[0]]), []
         self._parts.append(rest)
-        return list(map(json.loads, whole))
+        return [json.loads(line.decode()) for line in whole]

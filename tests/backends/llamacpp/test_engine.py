@@ -9,9 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from edgehone.backends.llamacpp import engine as module
-from edgehone.backends.llamacpp.engine import LlamaEngine
+from edgehone.backends.llamacpp.engine import LlamaEngine, next_look
 from edgehone.backends.serving import EngineRequest, Produced, TextEngine
 
 # Answers every prompt with tokens 7, 8 and 9, each some milliseconds after the other, and closes the connection. The
@@ -113,6 +115,14 @@ def test_a_paused_answer_goes_on_after_the_pause(
     monkeypatch.setattr(module, "_PAUSE_SECONDS", 0.001)
     steps = list(answer(engine, [2]))
     assert [token for step in steps for one in step for token in one.ids] == [7, 8, 9]
+
+
+@given(st.floats(0, 1e7), st.integers(1, 256))
+def test_all_answers_are_looked_at_together(now: float, answers: int) -> None:
+    pause = max(0.03, min(0.065, answers / 300))
+    look = next_look(now, answers)
+    assert 0.74 * pause <= look - now <= 1.76 * pause
+    assert look == pytest.approx(round(look / pause) * pause)
 
 
 def test_a_message_ends_the_waiting(

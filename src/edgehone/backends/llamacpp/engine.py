@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import math
 import os
 import select
 import socket
@@ -22,9 +23,12 @@ from edgehone.backends.llamacpp.server_answer import Answer, Dialect
 from edgehone.backends.serving import EngineRequest, Option, Produced
 from edgehone.core.errors import EdgehoneError
 
-# For so many seconds after a piece of an answer its connection is not looked at, so that a model that gives a token in
-# less than a millisecond does not wake this process for each. The end of the connection is noticed meanwhile.
-_PAUSE_SECONDS = 0.02
+# For about so many seconds after a piece of an answer its connection is not looked at, so that a model that gives a
+# token in less than a millisecond does not wake this process for each. The end of the connection is noticed meanwhile.
+_PAUSE_SECONDS = 0.03
+# All answers together have at most so many looks a second, each of which costs the processors of the model some 0.1 ms,
+# and an answer is looked at after so many seconds at the latest: text that comes 15 times a second still flows.
+_LOOKS_A_SECOND, _LONGEST_PAUSE = 300, 0.065
 # What is due within so many seconds is looked at together.
 _TOGETHER_SECONDS = 0.003
 # llama-server closes its side of a connection after an answer, and the other one later. Systems that do not tell this
@@ -122,7 +126,7 @@ class LlamaEngine:
     def _received(self, answer: Answer) -> list[Produced]:
         produced, descriptor = answer.receive(), answer.socket.fileno()
         if produced:
-            self._paused[descriptor] = time.monotonic() + _PAUSE_SECONDS
+            self._paused[descriptor] = next_look(time.monotonic(), len(self._answers))
             self._poll.modify(descriptor, _END)
         return produced
 
@@ -182,6 +186,15 @@ class LlamaEngine:
         code = self._child.wait()
         print(f"error: llama-server ended with exit code {code}", flush=True)  # noqa: T201 - the job's log
         os._exit(1)
+
+
+def next_look(now: float, answers: int) -> float:
+    """Return when to look at an answer again, of which a piece came just now, while there are so many answers.
+
+    The times are the same for all answers, so that one look serves all. The first is 0.75 to 1.75 pauses away.
+    """
+    pause = max(_PAUSE_SECONDS, min(_LONGEST_PAUSE, answers / _LOOKS_A_SECOND))
+    return (math.floor(now / pause + 0.75) + 1) * pause
 
 
 def command_line(

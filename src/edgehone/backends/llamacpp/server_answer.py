@@ -25,6 +25,7 @@ _DRAWING = {
     "repeat_penalty": 1.0,
 }
 _READ_BYTES = 1 << 18
+_decode = json.JSONDecoder().raw_decode  # json.loads would look for spaces around it, and for its encoding
 
 
 @dataclass(frozen=True)
@@ -102,12 +103,12 @@ class Answer:
 
     def _events(self) -> Iterator[Produced]:
         """Yield what the complete events tell, up to the first that ends the text."""
-        while (end := self._text.find(b"\n\n")) >= 0:
-            line = bytes(self._text[:end]).strip()
-            del self._text[: end + 2]
-            kind, _, content = line.partition(b": ")
+        *whole, rest = bytes(self._text).split(b"\n\n")
+        self._text = bytearray(rest)
+        for line in whole:
+            kind, _, content = line.strip().partition(b": ")
             if kind in (b"data", b"error"):
-                produced = self._produced(kind, json.loads(content))
+                produced = self._produced(kind, _decode(content.decode())[0])
                 if produced is not None:
                     yield produced
                     if produced.reason:
@@ -123,14 +124,15 @@ class Answer:
         number = self.request.number
         if "error" in event or kind == b"error":
             return self._failed(event.get("error", event))
-        ids = [int(token) for token in event.get("tokens", ())]
+        ids = list(map(int, event.get("tokens", ())))
         if len(ids) == 1 and event["tokens_predicted"] > self._told + 1 and "content" in event:
             ids = self._dialect.ids_of(event["content"])
         self._told = event.get("tokens_predicted", self._told)
-        top = self.request.options.get("top_logprobs", 0)
-        logprobs = self._logprobs(event.get("completion_probabilities", ()), top)
-        ends = next((at for at, token in enumerate(ids) if token in self.request.ends), None)
-        if ends is not None:
+        logprobs: Sequence[TokenLogprobs] = ()
+        if found := event.get("completion_probabilities"):
+            logprobs = self._logprobs(found, self.request.options.get("top_logprobs", 0))
+        if not self.request.ends.isdisjoint(ids):
+            ends = next(at for at, token in enumerate(ids) if token in self.request.ends)
             return Produced(number, ids[:ends], "stop", logprobs=logprobs[:ends])
         if event.get("stop"):
             reason: Literal["length", "stop"] = "length" if event.get("stop_type") == "limit" else "stop"

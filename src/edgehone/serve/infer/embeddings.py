@@ -56,7 +56,7 @@ class Embeddings:
             raise Refused(400, "dimensions is not supported: leave it out", field="dimensions")
         texts = texts_or_ids(asked.input, "input", _TEXTS)
         try:
-            vectors = await unless_gone(request, _vectors(model, embedding, texts, record))
+            vectors = await unless_gone(request.receive, _vectors(model, embedding, texts, record))
         except InputError as error:
             raise Refused(400, error.message, field="input") from None
         metrics, record.prompt_tokens = self._watching.metrics, vectors.tokens

@@ -99,7 +99,7 @@ class Inference:
             body = await read_body(request, LIMIT)
             asked = await _aside(len(body), read_request, body, request.headers.get(HEADER), model.served)
             record.id, record.inputs = asked.number or "", asked.tensors
-            found = await unless_gone(request, model.infer(asked.tensors, asked.outputs, record))
+            found = await unless_gone(request.receive, model.infer(asked.tensors, asked.outputs, record))
         size = sum(len(one.data) for one in found.outputs)
         text, length = await _aside(size, answer, model.name, asked, found.outputs)
         self._watching.metrics.answered(model.name, time.perf_counter() - record.begun, found.together)

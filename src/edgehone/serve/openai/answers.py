@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from edgehone.core.errors import EdgehoneError
+from edgehone.serve.admission import Hold
 from edgehone.serve.http import Events, event, unless_gone
 from edgehone.serve.metrics import Metrics
 from edgehone.serve.model import LanguageModel, Wanted
@@ -47,13 +48,15 @@ COMPLETION = Form("cmpl-", "text_completion", "text_completion", chat=False)
 class Answer:
     """One request with its choices. `prompt_tokens` counts each prompt once, however many choices continue it.
 
-    `echoes` has for each choice the text that is told before it; without it, none is.
+    `hold` keeps room for the request until it is admitted. `echoes` has for each choice the text that is told before
+    it; without it, none is.
     """
 
     model: LanguageModel
     form: Form
     wanted: list[Wanted]
     prompt_tokens: int
+    hold: Hold
     metrics: Metrics
     record: Record
     tools: Tools | None = None
@@ -72,7 +75,7 @@ class Answer:
 
     async def whole(self, request: Request) -> Response:
         """Return the answers as one JSON object. Raises what `LanguageModel.answer` raises."""
-        found = await unless_gone(request, self._all())
+        found = await unless_gone(request.receive, self._all())
         self.record.prompt_tokens = self.prompt_tokens
         choices = [self._choice(parts) for parts in found]
         tokens = sum(part.piece.tokens for parts in found for part in parts)
@@ -81,14 +84,14 @@ class Answer:
 
     async def stream(self, request: Request) -> Response:
         """Return the answers as events. Raises what `LanguageModel.answer` raises before the first piece."""
-        parts = answered(self.model, self.wanted, self.metrics, self.record, self.tools)
-        first = await unless_gone(request, first_of(parts))
+        parts = answered(self.model, self.wanted, self.hold, self.metrics, self.record, self.tools)
+        first = await unless_gone(request.receive, first_of(parts))
         self.record.prompt_tokens = self.prompt_tokens
         return Events(self._events(first, parts), self.record)
 
     async def _all(self) -> list[list[Part]]:
         found: list[list[Part]] = [[] for _ in self.wanted]
-        answers = answered(self.model, self.wanted, self.metrics, self.record, self.tools)
+        answers = answered(self.model, self.wanted, self.hold, self.metrics, self.record, self.tools)
         async with aclosing(answers) as parts:  # type: ignore[type-var]
             async for part in parts:
                 found[part.index].append(part)

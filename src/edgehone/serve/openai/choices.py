@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
-from edgehone.serve.admission import Ticket
+from edgehone.serve.admission import Hold, Ticket
 from edgehone.serve.link import Piece
 from edgehone.serve.measured.confidence import Asked, ask, of_token
 from edgehone.serve.metrics import Metrics
@@ -35,6 +35,7 @@ class Part:
 async def answered(
     model: LanguageModel,
     wanted: Sequence[Wanted],
+    hold: Hold,
     metrics: Metrics,
     record: Record,
     tools: Tools | None = None,
@@ -45,7 +46,7 @@ async def answered(
 
     Raises what `LanguageModel.answer` raises; the other choices then end.
     """
-    tickets = model.admission.admit([one.tokens for one in wanted])
+    tickets = hold.admit([one.tokens for one in wanted])
     try:
         choices = [
             _choice(index, _timed(model, one, ticket, metrics, record), tools)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from edgehone.inference.sampling import SamplingOptions, settings
+from edgehone.inference.sampling import SamplingOptions, drawn
 from edgehone.serve.http import Refused
 from edgehone.serve.model import LanguageModel
 from edgehone.serve.openai.requests import ChatRequest, CompletionRequest, Generate
@@ -105,18 +105,18 @@ def options(asked: Generate, model: LanguageModel, *, raw: bool) -> dict[str, An
     # The neutral value of a limit alone would be taken for a wish to draw.
     top_p, top_k = asked.top_p if asked.top_p != 1 else None, asked.top_k or None
     given = SamplingOptions(asked.temperature, top_p, top_k, asked.repetition_penalty, seed)
-    drawn = settings(given, model.served.bundle.tokenizer, raw=raw) or {}
+    sampled = drawn(given, {} if raw else model.served.sampling) or {}
     others = ("min_p", "frequency_penalty", "presence_penalty")
     more: dict[str, Any] = {name: value for name in others if (value := getattr(asked, name)) is not None}
     if (schema := json_schema(asked)) is not None:
         more["json_schema"] = schema
     more |= logprobs(asked)
-    return {name: value for name, value in {**drawn, **more}.items() if name in model.engine.options}
+    return {name: value for name, value in {**sampled, **more}.items() if name in model.engine.options}
 
 
-def of_choice(drawn: Mapping[str, Any], index: int) -> Mapping[str, Any]:
+def of_choice(chosen: Mapping[str, Any], index: int) -> Mapping[str, Any]:
     """Return the engine's options of a choice: each draws with a seed of its own."""
-    return {**drawn, "seed": (drawn["seed"] + index) % 2**31} if index and "seed" in drawn else drawn
+    return {**chosen, "seed": (chosen["seed"] + index) % 2**31} if index and "seed" in chosen else chosen
 
 
 def _backend(model: LanguageModel) -> str:

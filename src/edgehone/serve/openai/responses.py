@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from edgehone.core.errors import EdgehoneError
+from edgehone.serve.admission import Hold
 from edgehone.serve.http import Events, event, unless_gone
 from edgehone.serve.metrics import Metrics
 from edgehone.serve.model import LanguageModel, Wanted
@@ -36,6 +37,7 @@ class ResponseAnswer:
     asked: ResponsesRequest
     wanted: Wanted
     tools: Tools | None
+    hold: Hold
     metrics: Metrics
     record: Record
     number: str = field(default_factory=lambda: secrets.token_hex(24))
@@ -49,19 +51,19 @@ class ResponseAnswer:
 
     async def whole(self, request: Request) -> Response:
         """Return the response as one JSON object. Raises what `LanguageModel.answer` raises."""
-        await unless_gone(request, self._all())
+        await unless_gone(request.receive, self._all())
         self.record.prompt_tokens = self.wanted.prompt.tokens
         return Response(_encode(self._response(self._output.status)), media_type="application/json")
 
     async def stream(self, request: Request) -> Response:
         """Return the response as events. Raises what `LanguageModel.answer` raises before the first piece."""
         parts = self._parts()
-        first = await unless_gone(request, first_of(parts))
+        first = await unless_gone(request.receive, first_of(parts))
         self.record.prompt_tokens = self.wanted.prompt.tokens
         return Events(self._stream(first, parts), self.record)
 
     def _parts(self) -> AsyncIterator[Part]:
-        return answered(self.model, [self.wanted], self.metrics, self.record, self.tools)
+        return answered(self.model, [self.wanted], self.hold, self.metrics, self.record, self.tools)
 
     async def _all(self) -> None:
         async with aclosing(self._parts()) as parts:  # type: ignore[type-var]

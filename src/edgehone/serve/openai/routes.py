@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from edgehone.core.errors import InputError
+from edgehone.serve.admission import Hold
 from edgehone.serve.asked import no_model, texts_or_ids
 from edgehone.serve.http import Refused, read_json
 from edgehone.serve.model import LanguageModel, Model, Prompt
@@ -54,8 +55,9 @@ class OpenAI:
         """Answer a conversation."""
         asked = await read_json(request, ChatRequest)
         model, record = self._model(request, asked.model)
-        prompt, tools = await self._conversation(asked, model)
-        return await self._answer(request, asked, model, record, CHAT, [prompt], tools)
+        with model.admission.hold() as hold:
+            prompt, tools = await self._conversation(asked, model)
+            return await self._answer(request, asked, model, record, CHAT, [prompt], hold, tools)
 
     async def completions(self, request: Request) -> Response:
         """Continue one or several plain texts."""
@@ -63,34 +65,29 @@ class OpenAI:
         model, record = self._model(request, asked.model)
         options.check(asked, model)
         prompts = texts_or_ids(asked.prompt, "prompt", _PROMPTS)
-        try:
-            for one in prompts:
-                if not isinstance(one, str):
-                    model.check_ids(one)
-            ids = [await model.prompts.prompt(one) if isinstance(one, str) else one for one in prompts]
-            texts = [
-                one if isinstance(one, str) else await model.prompts.text(one)
-                for one in (prompts if asked.echo else ())
-            ]
-        except InputError as error:
-            raise Refused(400, error.message, field="prompt") from None
-        echoes = [text for text in texts for _ in range(asked.n or 1)]
-        prompts_of_ids = list(map(Prompt, ids))
-        return await self._answer(request, asked, model, record, COMPLETION, prompts_of_ids, echoes=echoes)
+        with model.admission.hold() as hold:
+            try:
+                ids, texts = await _read(prompts, model, echo=bool(asked.echo))
+            except InputError as error:
+                raise Refused(400, error.message, field="prompt") from None
+            echoes = [text for text in texts for _ in range(asked.n or 1)]
+            read = list(map(Prompt, ids))
+            return await self._answer(request, asked, model, record, COMPLETION, read, hold, echoes=echoes)
 
     async def responses(self, request: Request) -> Response:
         """Answer a conversation in the form of the Responses API, which stores nothing."""
         given = await read_json(request, ResponsesRequest)
         model, record = self._model(request, given.model)
         asked = as_chat(given)
-        try:
-            prompt, tools = await self._conversation(asked, model)
-            (one,) = wanted(asked, model, [prompt], tools)
-        except Refused as error:
-            field = _FIELDS.get(error.field or "", error.field)
-            raise Refused(error.status, error.message, field=field, headers=error.headers) from None
-        answer = ResponseAnswer(model, given, one, tools, self._watching.metrics, record)
-        return await (answer.stream(request) if given.stream else answer.whole(request))
+        with model.admission.hold() as hold:
+            try:
+                prompt, tools = await self._conversation(asked, model)
+                (one,) = wanted(asked, model, [prompt], tools)
+            except Refused as error:
+                field = _FIELDS.get(error.field or "", error.field)
+                raise Refused(error.status, error.message, field=field, headers=error.headers) from None
+            answer = ResponseAnswer(model, given, one, tools, hold, self._watching.metrics, record)
+            return await (answer.stream(request) if given.stream else answer.whole(request))
 
     async def models(self, request: Request) -> Response:
         """Return the models that are served."""
@@ -118,13 +115,14 @@ class OpenAI:
         record: Record,
         form: Form,
         prompts: Sequence[Prompt],
+        hold: Hold,
         tools: Tools | None = None,
         echoes: Sequence[str] = (),
     ) -> Response:
         told = asked.stream_options or StreamOptions()
         answer = Answer(
             model, form, wanted(asked, model, prompts, tools), sum(one.tokens for one in prompts),
-            self._watching.metrics, record, tools,
+            hold, self._watching.metrics, record, tools,
             usage_at_end=told.include_usage, obfuscated=told.include_obfuscation, echoes=echoes,
         )  # fmt: skip
         return await (answer.stream(request) if asked.stream else answer.whole(request))
@@ -145,3 +143,17 @@ class OpenAI:
         told = {"id": name, "object": "model", "created": self._created, "owned_by": "edgehone"}
         certificate = self._models[name].served.certificate
         return {**told, "certificate": certificate} if certificate else told
+
+
+async def _read(
+    prompts: Sequence[str | list[int]], model: LanguageModel, *, echo: bool
+) -> tuple[list[list[int]], list[str]]:
+    """Return the ids of prompts, and with `echo` their texts. Raises InputError for what is no prompt of the model."""
+    for one in prompts:
+        if not isinstance(one, str):
+            model.check_ids(one)
+    ids = [await model.prompts.prompt(one) if isinstance(one, str) else one for one in prompts]
+    texts = [
+        one if isinstance(one, str) else await model.prompts.text(one) for one in (prompts if echo else ())
+    ]
+    return ids, texts
