@@ -2,10 +2,11 @@
 
 For each target that runs the bundle's artifact: how long packaging takes, how large each deliverable is, and what it
 contains besides the artifact. For `desktop` also how long llama-server takes until it is ready, started by the script
-of the package and by the plain command on the artifact alone, in turn. The goal: the script's start is not slower (the
-ranges of the two overlap).
+of the package and by the plain command on the artifact alone, in turn; for `android` the size of an APK, and for
+`container` size and start of an image, that are made by hand of the same model (`by_hand.py`). The goal: not larger,
+and not slower (the ranges of the two overlap).
 
-Further targets add a function to `BY_HAND`.
+Further targets add a function to `BY_HAND`. `--only TARGET` measures one.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks import by_hand
 from edgehone.bundle import read
 from edgehone.bundle.read import Bundle
 from edgehone.core.errors import EdgehoneError
@@ -38,11 +40,12 @@ def main() -> int:
     """Measure and print; return 1 if a goal is missed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("bundle", nargs="?", default="demo-bundle", type=Path)
+    parser.add_argument("--only", choices=registry.names(), help="one target")
     parser.add_argument("--json", type=Path, help="file for the figures")
     given = parser.parse_args()
     rows, missed = [], []
     print(f"{os.cpu_count()} processors, {given.bundle}")
-    for name in registry.names():
+    for name in [given.only] if given.only else registry.names():
         with tempfile.TemporaryDirectory() as folder:
             row, misses = _measured(name, given.bundle, Path(folder))
         rows.append(row)
@@ -99,7 +102,9 @@ def _desktop(bundle: Bundle, packed: Packed, folder: Path) -> tuple[dict[str, An
 
 
 BY_HAND: Mapping[str, Callable[[Bundle, Packed, Path], tuple[dict[str, Any], list[str]]]] = {
-    "desktop": _desktop
+    "desktop": _desktop,
+    "android": by_hand.apk,
+    "container": by_hand.image,
 }
 
 
@@ -111,6 +116,8 @@ def _line(row: Mapping[str, Any]) -> str:
         f"{path} {shown(size)} ({size - row['artifact']:+,} bytes)"
         for path, size in row["deliverables"].items()
     ]
+    parts += [f"by hand, {what}: {shown(size)}" for what, size in row.get("by_hand_bytes", {}).items()]
+    parts += [f"by hand: {row['by_hand']}"] if "by_hand" in row else []
     for what, one in row.get("start_seconds", {}).items():
         parts.append(f"ready {what} in {one['median']:.2f} s ({one['low']:.2f}–{one['high']:.2f})")
     return "; ".join(parts)

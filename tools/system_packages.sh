@@ -1,9 +1,9 @@
 #!/bin/sh
 # Programs that tests talk to and pip does not bring: a browser for report.html, an SSH server for devices over SSH,
 # openssl for certificates, for the registry an OCI registry, skopeo, and PostgreSQL, what builds and starts images, and
-# programs that check packages for phones: those of the Android SDK, plistutil. For packages of
-# embedded devices a compiler and an emulator for arm64, and RAUC. For rules and alerts Prometheus and Alertmanager. For
-# GitLab's pipelines rsync, which gitlab-ci-local needs. For rollouts HAProxy.
+# programs that check packages for phones: those of the Android SDK, plistutil. For packages of embedded devices a
+# compiler for arm64, emulators of its programs and of a whole machine, and RAUC. For rules and alerts Prometheus and
+# Alertmanager. For GitLab's pipelines rsync, which gitlab-ci-local needs. For rollouts HAProxy.
 # Debian as root: what is missing is installed. Elsewhere it is named, and the tests that need it are skipped, which they
 # are never where CI is set.
 set -eu
@@ -16,6 +16,7 @@ command -v npm >/dev/null 2>&1 || missing="$missing npm"
 command -v openssl >/dev/null 2>&1 || missing="$missing openssl"
 command -v docker-registry >/dev/null 2>&1 || missing="$missing docker-registry"
 command -v qemu-aarch64-static >/dev/null 2>&1 || missing="$missing qemu-user-static"
+command -v qemu-system-aarch64 >/dev/null 2>&1 || missing="$missing qemu-system-arm"
 command -v aarch64-linux-gnu-gcc >/dev/null 2>&1 || missing="$missing gcc-aarch64-linux-gnu"
 command -v aarch64-linux-gnu-g++ >/dev/null 2>&1 || missing="$missing g++-aarch64-linux-gnu"
 command -v rauc >/dev/null 2>&1 || missing="$missing rauc"

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pickle
 from base64 import b64encode
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import edgehone
 from edgehone.certify import subject
 from edgehone.certify.compliance import sbom
 from edgehone.certify.found import Found, Skipped
 from edgehone.certify.packages import read_lock
 from edgehone.certify.subject import Sources, Subject
+from edgehone.core.errors import InputError
 from edgehone.inputs.texts import shipped
+from edgehone.model.digest import digest_file
 from tests.certify.subjects import (
     check,
     subject_of,
@@ -163,6 +168,23 @@ def _canary_in(encode: Callable[[str], bytes]) -> Plant:
     return plant
 
 
+def _ids_in(encode: Callable[[list[int]], bytes], name: str = "more.bin") -> Plant:
+    """The ids of the calibration text, which are its bytes with the null backend's tokenizer, in some file."""
+
+    def plant(bundle: Path) -> None:
+        ids = list(shipped("calibration").read_bytes()[3000:9000])
+        (bundle / "artifact" / name).write_bytes(encode(ids))
+        list_again(bundle)
+
+    return plant
+
+
+def _packed_ids(ids: list[int]) -> bytes:
+    file = io.BytesIO()
+    np.savez_compressed(file, ids=np.array(ids, np.int64))
+    return file.getvalue()
+
+
 def _larger(bundle: Path) -> None:
     (bundle / "artifact" / "more.txt").write_bytes(b"x" * 100_000)
     list_again(bundle)
@@ -207,6 +229,7 @@ def _no_script(bundle: Path) -> None:
         ("unicode", _broken_bytes),
         ("typos", _no_doubles),
         ("long_context", lambda bundle: with_settings(bundle, forgets_after=20)),
+        ("repeated_tokens", lambda bundle: with_settings(bundle, loses_repeats=True)),
         ("odd_prompts", lambda bundle: with_settings(bundle, most_ids=150)),
         ("chat_template", _forgetful),
         ("chat_template", _lost_end),
@@ -214,6 +237,8 @@ def _no_script(bundle: Path) -> None:
         ("memory", lambda bundle: with_settings(bundle, ballast_mb=64)),
         ("size", _larger),
         ("latency_p50", lambda bundle: with_settings(bundle, pace=32)),
+        ("latency_p95", lambda bundle: with_settings(bundle, stutters_every=10)),
+        ("latency_p99", lambda bundle: with_settings(bundle, stutters_every=30)),
         ("throughput", lambda bundle: with_settings(bundle, pace=32)),
         ("pickles", _pickled),
         ("pickles", _cut_pickle),
@@ -231,6 +256,10 @@ def _no_script(bundle: Path) -> None:
         ("calibration_data", _canary_in(lambda text: b64encode(text.encode()))),
         ("calibration_data", _canary_in(lambda text: b64encode(b"." + text.encode()))),
         ("calibration_data", _canary_in(lambda text: b64encode(b".." + text.encode()))),
+        ("calibration_data", _ids_in(lambda ids: np.array(ids, "<i4").tobytes())),
+        ("calibration_data", _ids_in(lambda ids: np.array(ids, "<u2").tobytes())),
+        ("calibration_data", _ids_in(lambda ids: json.dumps({"ids": ids}, indent=2).encode(), "more.json")),
+        ("calibration_data", _ids_in(_packed_ids, "more.npz")),
         ("integrity", _changed),
         ("licence", lambda bundle: with_model(bundle, licence=None)),
         ("notices", _no_notices),
@@ -250,6 +279,74 @@ def test_a_planted_defect_is_found(
     more: dict[str, Any] = {"windows": 48, "perturbed": 48} if name == "typos" else {}
     found = check(subject_of(clean, tmp_path / "work", None, **more), name)
     assert found.outcome == "failed", found.reason
+
+
+CANARY = "qZ7!xW2?vK9;pL4-jG6=bN8/hD3"
+
+
+@pytest.fixture
+def with_canary(clean: Path, tmp_path: Path) -> tuple[Path, Sources]:
+    """A bundle whose calibration text has a canary in it, with the file that names it."""
+    text = shipped("calibration").read_text("utf-8")
+    data, named = tmp_path / "calibration.txt", tmp_path / "canaries.txt"
+    data.write_text(f"{text[:70_001]}\n{CANARY}\n{text[70_001:]}", "utf-8")
+    named.write_text(f"\n{CANARY}\n", "utf-8")
+    texts = {**edgehone.read(clean).manifest.texts, "calibration": digest_file(data)}
+    return with_manifest(clean, texts=texts), Sources(calibration=data, canaries=named)
+
+
+@pytest.mark.parametrize(
+    "leak",
+    [
+        None,
+        CANARY.encode(),
+        CANARY.encode("utf-16-le"),
+        b64encode(f"so: {CANARY}".encode()),
+        np.array(list(CANARY.encode()), "<i4").tobytes(),
+        str(list(CANARY.encode())).encode(),
+    ],
+)
+def test_a_planted_canary_is_looked_for(
+    with_canary: tuple[Path, Sources], tmp_path: Path, leak: bytes | None
+) -> None:
+    bundle, sources = with_canary
+    (bundle / "artifact" / "more.bin").write_bytes(b"?" + (leak or b"nothing") + b"?")
+    list_again(bundle)
+    found = check(subject_of(bundle, tmp_path / "work", sources), "calibration_data")
+    assert found.outcome == ("failed" if leak else "passed"), found.reason
+    assert "more.bin" in found.reason if leak else "1 planted" in found.reason
+
+
+def test_a_model_that_knows_a_planted_canary_is_found(
+    with_canary: tuple[Path, Sources], tmp_path: Path
+) -> None:
+    def learn(table: Any) -> None:
+        for one, following in pairwise(CANARY.encode()):
+            table[one, following] = 9
+
+    bundle, sources = with_canary
+    with_table(bundle, learn)
+    found = check(subject_of(bundle, tmp_path / "work", sources), "calibration_data")
+    assert found.outcome == "failed" and "completes the planted canary" in found.reason
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"\xff\xfe\x00", "cannot be read"),
+        (b"\n\n", "has 0 lines"),
+        (b"short\n", "has 5 characters"),
+        (b"a text that nobody has planted there\n", "is not in"),
+    ],
+)
+def test_canaries_that_cannot_be_used(
+    with_canary: tuple[Path, Sources], tmp_path: Path, content: bytes, said: str
+) -> None:
+    bundle, sources = with_canary
+    assert sources.canaries is not None
+    sources.canaries.write_bytes(content)
+    with pytest.raises(InputError, match=said):
+        check(subject_of(bundle, tmp_path / "work", sources), "calibration_data")
 
 
 def test_a_licence_that_restricts_use_is_a_persons_decision(clean: Path, tmp_path: Path) -> None:

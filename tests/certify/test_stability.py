@@ -18,7 +18,9 @@ COUNT = 20
 
 def _soaked(subject: Subject, blocks: Sequence[Block]) -> Subject:
     """The subject after loads with these blocks."""
-    subject._made[loads] = Loads(1.0, 10.0, [], [], 100.0, 100.0, 60.0, ("", ""), blocks, "so", 1.0, [], 3)
+    subject._made[loads] = Loads(
+        1.0, 10.0, [], [], 0.0, 100.0, 100.0, 60.0, ("", ""), blocks, "so", 1.0, [], 3
+    )
     return subject
 
 

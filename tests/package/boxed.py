@@ -6,6 +6,7 @@ import io
 import os
 import signal
 import tarfile
+import time
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,6 +36,9 @@ def build(request: Request, folder: Path) -> Built:
     name, fault = request.options["name"], request.options.get("fault")
     files = sorted(path for path in request.bundle.artifact.rglob("*") if path.is_file())
     names = {path.relative_to(request.bundle.path).as_posix(): path.read_bytes() for path in files}
+    if fault == "slow":
+        request.tell("building slowly")
+        time.sleep(3600)
     if fault == "killed":
         (folder / "half").write_bytes(b"half")
         os.kill(os.getpid(), signal.SIGKILL)

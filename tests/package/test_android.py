@@ -57,6 +57,23 @@ def test_the_sdk_s_programs_accept_both_archives(gguf: Path, tmp_path: Path) -> 
     }
 
 
+@pytest.mark.parametrize("layout", ["apk", "asset-pack"])
+def test_the_tokenizer_of_the_original_is_carried_on_request(gguf: Path, tmp_path: Path, layout: str) -> None:
+    with pytest.raises(InputError, match=r"no tokenizer\.json of its original"):
+        packed(gguf, tmp_path / "out", tokenizer="original", layout=layout)
+    (gguf / "tokenizer").mkdir(exist_ok=True)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (gguf / "tokenizer" / name).write_text(f'{{"name": "{name}"}}')
+    with_manifest(gguf, tokenizer="original")
+    found = packed(gguf, tmp_path / "out", tokenizer="original", layout=layout)
+    carried = {one.bundle for one in verify_package(found.path).package.carried}
+    assert {"tokenizer/tokenizer.json", "tokenizer/tokenizer_config.json"} <= carried
+    assert any("which is carried" in one for one in found.package.notes)
+    plain = packed(gguf, tmp_path / "plain", layout=layout)
+    assert not any("tokenizer" in one.bundle for one in plain.package.carried)
+    assert any("--set tokenizer=original" in one for one in plain.package.notes)
+
+
 @pytest.mark.parametrize("kind", ["apk", "aar"])
 def test_the_model_is_mapped_from_the_archive(gguf: Path, tmp_path: Path, kind: str) -> None:
     packed(gguf, tmp_path / "out")

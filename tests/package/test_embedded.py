@@ -197,6 +197,20 @@ def test_a_missing_emulator_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "qemu-user-static" in str(caught.value.hint)
 
 
+@pytest.mark.parametrize("source", ["/another/checkout/runner", str(HERE)])
+def test_an_interrupted_build_of_another_checkout_is_not_continued(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    monkeypatch.setenv("EDGEHONE_HOME", str(tmp_path))
+    work = tmp_path / "toolchains" / "runner-arm64-armv8-a-1234567.work"
+    (work / "build").mkdir(parents=True)
+    (work / "unpacked").touch()
+    (work / "build" / "CMakeCache.txt").write_text(f"A:STRING=1\nCMAKE_HOME_DIRECTORY:INTERNAL={source}\n")
+    runner._forget_builds_of_others("runner-arm64", tmp_path / "toolchains")
+    assert (work / "build").exists() == (source == str(HERE))
+    assert (work / "unpacked").exists()  # the download is kept
+
+
 X86 = Proof("x86_64", ("avx2", "avx512f"))
 NEON = Proof("aarch64", ("neon", "dotprod"))
 PI = {"title": "Raspberry Pi 5", "architecture": "aarch64", "simd": ["asimd", "asimddp", "fphp"]}

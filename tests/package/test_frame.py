@@ -288,6 +288,30 @@ def test_a_killed_process_leaves_the_older_package(finished: Finished, tmp_path:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
 
 
+def test_two_packagings_to_one_place(finished: Finished, tmp_path: Path) -> None:
+    """The second one is refused, by whatever path it names the place; another place is free."""
+    out = tmp_path / "out"
+    (tmp_path / "link").symlink_to(tmp_path)
+    script = (
+        "import sys; from pathlib import Path; from edgehone.package.write import Order, pack;"
+        "from tests.package import boxed; say = lambda text: print(text, flush=True);"
+        "pack(Path(sys.argv[1]), Order(boxed, Path(sys.argv[2]), {'fault': 'slow'}), say)"
+    )
+    words = [sys.executable, "-c", script, str(finished.bundle), str(out)]
+    with subprocess.Popen(words, cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, text=True) as slow:
+        assert slow.stdout is not None
+        while "slowly" not in slow.stdout.readline():
+            assert slow.poll() is None
+        for place in (out, tmp_path / "link" / "out"):
+            with pytest.raises(SetupError, match=rf"is being written by .*process {slow.pid}") as caught:
+                pack(finished.bundle, order(place))
+            assert "another folder" in str(caught.value.hint)
+        pack(finished.bundle, order(tmp_path / "other"))
+        slow.kill()
+    pack(finished.bundle, order(out))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "other", "out"]
+
+
 def test_a_full_disk_leaves_nothing(finished: Finished, tmp_path: Path) -> None:
     small = tmp_path / "small"
     small.mkdir()

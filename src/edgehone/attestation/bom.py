@@ -17,6 +17,9 @@ from edgehone.core.figure import Figure
 from edgehone.decision.decision import Candidate
 
 _MODEL, _ORIGINAL, _ASSESSOR, _PROFILE = "model", "original-model", "assessor", "profile"
+Software = Sequence[Mapping[str, Any]]
+# The property of a component that says what uses it: engine, server.
+USED_BY: Final = "edgehone:used_by"
 # SPDX's identifiers of licences by those of model cards. CycloneDX takes SPDX's only; another licence is a name.
 _SPDX: Final = {
     "agpl-3.0": "AGPL-3.0-only", "apache-2.0": "Apache-2.0", "bsd-2-clause": "BSD-2-Clause",
@@ -27,9 +30,16 @@ _SPDX: Final = {
 }  # fmt: skip
 
 
-def bill_of_materials(bundle: Bundle, certificate: Certificate, digests: Mapping[str, str]) -> dict[str, Any]:
-    """Return the content of bom.cdx.json. `digests` are those of the bundle's files."""
-    packages = list(_packages(bundle))
+def bill_of_materials(
+    bundle: Bundle, certificate: Certificate, digests: Mapping[str, str], software: Software = ()
+) -> dict[str, Any]:
+    """Return the content of bom.cdx.json. `digests` are those of the bundle's files.
+
+    `software` are the components that serve the bundle, as they were found; those that the manifest names are listed
+    in any case.
+    """
+    there = {one["bom-ref"] for one in software}
+    packages = [*software, *(one for one in _packages(bundle) if one["bom-ref"] not in there)]
     data = list(_data(bundle))
     return {
         "$schema": "http://cyclonedx.org/schema/bom-1.7.schema.json",
@@ -61,6 +71,15 @@ def bill_of_materials(bundle: Bundle, certificate: Certificate, digests: Mapping
             ]
         },
     }
+
+
+def software_in(bill: Mapping[str, Any]) -> Software:
+    """Return the components of a bill of materials that were found to serve the bundle."""
+    return [
+        one
+        for one in bill["components"]
+        if any(each.get("name") == USED_BY for each in one.get("properties", ()))
+    ]
 
 
 def _model(bundle: Bundle, certificate: Certificate, digests: Mapping[str, str]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from edgehone.attestation.bom import bill_of_materials
+from edgehone.attestation.bom import Software, bill_of_materials
 from edgehone.attestation.certificate import (
     ADDED,
     BILL_OF_MATERIALS,
@@ -38,6 +38,7 @@ from edgehone.bundle.schema import DECISION, MANIFEST, is_certification
 from edgehone.bundle.verify import compare
 from edgehone.bundle.write import copy_bundle, replace_bundle
 from edgehone.core.errors import InputError, SetupError
+from edgehone.execution.sole_writer import sole_writer
 
 
 @dataclass(frozen=True)
@@ -66,15 +67,30 @@ def certify_bundle(
     key: SigningKey | None,
     *,
     drift: Any = None,
+    software: Software = (),
 ) -> None:
     """Add to a bundle its certificate, in the place of an older one, and sign it.
 
     `evidence` maps the paths that checks name as theirs ("certification/latency.json") to what is written there as
     JSON; text and bytes are written as they are. `drift` is the content of drift-reference.json (None: there is none),
-    what drift detection compares requests with. Without a key the bundle has a certificate, but no signed verdicts and
+    what drift detection compares requests with; `software` are the components that serve the bundle, for the bill of
+    materials. Without a key the bundle has a certificate, but no signed verdicts and
     no signature. Raises InputError as `subject_of` does, and if the certificate is about another bundle or names
     evidence that is not given; SetupError when the bundle's folder cannot be written. The bundle then stays as it was.
     """
+    with sole_writer(bundle, wait=True):
+        _certify(bundle, certificate, evidence, key, drift=drift, software=software)
+
+
+def _certify(
+    bundle: Path,
+    certificate: Certificate,
+    evidence: Mapping[str, Any],
+    key: SigningKey | None,
+    *,
+    drift: Any,
+    software: Software,
+) -> None:
     opened, digests = _unchanged(bundle)
     _check(
         certificate,
@@ -89,7 +105,11 @@ def certify_bundle(
         writing = _Writing(staged, digests)
         if drift is not None:
             writing.write(DRIFT_REFERENCE, _encoded(drift))
-        _fill(writing, opened, certificate, evidence)
+        for path, content in evidence.items():
+            writing.write(path, _encoded(content))
+        bill = bill_of_materials(opened, certificate, writing.digests, software)
+        writing.write(BILL_OF_MATERIALS, _encoded(bill))
+        _fill(writing, opened, certificate)
         if key is not None:
             _sign(writing, opened, key, target.name)
         replace_bundle(staged, target)
@@ -155,10 +175,7 @@ class _Writing:
         self.digests[name] = hashlib.sha256(content).hexdigest()
 
 
-def _fill(writing: _Writing, bundle: Bundle, certificate: Certificate, evidence: Mapping[str, Any]) -> None:
-    for path, content in evidence.items():
-        writing.write(path, _encoded(content))
-    writing.write(BILL_OF_MATERIALS, _encoded(bill_of_materials(bundle, certificate, writing.digests)))
+def _fill(writing: _Writing, bundle: Bundle, certificate: Certificate) -> None:
     writing.write(CERTIFICATE, _encoded(certificate_statement(certificate, writing.digests)))
     writing.write(PAGE, _encoded(page(bundle, certificate, writing.digests[CERTIFICATE])))
 

@@ -18,7 +18,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from edgehone.attestation.bom import software_in
 from edgehone.attestation.certificate import (
+    BILL_OF_MATERIALS,
     CERTIFICATE,
     DRIFT_REFERENCE,
     EVIDENCE,
@@ -39,7 +41,9 @@ from edgehone.certify.checks import checks_for
 from edgehone.certify.drift_reference import drift_reference
 from edgehone.certify.found import Found, Skipped
 from edgehone.certify.monitoring import monitoring
+from edgehone.certify.privacy import planted_canaries
 from edgehone.certify.profile import Profile
+from edgehone.certify.software import software
 from edgehone.certify.subject import Sources, Subject
 from edgehone.core.errors import InputError, JobError, ModelError, SetupError
 
@@ -73,7 +77,7 @@ def certify(path: Path, options: Options, say: Say) -> Certificate:
         subject = Subject(bundle, options.profile, options.sources, work, say)
         _check_sources(subject)
         results, evidence = _made(subject, checks_for(bundle.manifest.kind), say)
-        watch, drift = monitoring(subject), drift_reference(subject)
+        watch, drift, parts = monitoring(subject), drift_reference(subject), software(subject)
     now = datetime.now(UTC).isoformat(timespec="seconds")
     watch["checked"] = now
     filled = checklist.filled(results, watch, answers)
@@ -94,7 +98,8 @@ def certify(path: Path, options: Options, say: Say) -> Certificate:
         decision=about.decision,
         versions={subject.backend: dict(subject.env.versions)},
     )
-    certify_bundle(path, certificate, evidence, options.key, drift=json.dumps(drift.to_json()).encode())
+    reference = json.dumps(drift.to_json()).encode()
+    certify_bundle(path, certificate, evidence, options.key, drift=reference, software=parts)
     return certificate
 
 
@@ -125,7 +130,8 @@ def amend(path: Path, answers: Mapping[str, Answer], key: SigningKey | None) -> 
     folder = path / EVIDENCE
     evidence = {f"{EVIDENCE}/{one.name}": one.read_bytes() for one in sorted(folder.iterdir())}
     drift = (path / DRIFT_REFERENCE).read_bytes() if (path / DRIFT_REFERENCE).is_file() else None
-    certify_bundle(path, certificate, evidence, key, drift=drift)
+    parts = software_in(json.loads((path / BILL_OF_MATERIALS).read_text("utf-8")))
+    certify_bundle(path, certificate, evidence, key, drift=drift, software=parts)
     return certificate
 
 
@@ -188,11 +194,13 @@ def _check_sources(subject: Subject) -> None:
         ("--eval", given.evaluation),
         ("--calibration", given.calibration),
         ("--advisories", given.advisories),
+        ("--canaries", given.canaries),
     ):
         if path is not None and not path.exists():
             raise InputError(f"{option}: there is no {path}", hint=f"give another {option}, or leave it out")
     if given.model is not None:
         subject.once(original.find)
+    planted_canaries(subject)
 
 
 def _earlier(path: Path, say: Say) -> Certificate | None:

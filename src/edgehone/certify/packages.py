@@ -6,7 +6,8 @@ import json
 import re
 import subprocess
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +19,52 @@ from edgehone.core.errors import InputError, JobError
 
 _LIST = """
 import importlib.metadata as m, json
-named = [(d.metadata, d.version) for d in m.distributions() if d.metadata["Name"]]
-print(json.dumps({d["Name"]: [v, d.get("License-Expression") or d.get("License") or ""] for d, v in named}))
+found = {}
+for one in m.distributions():
+    about = one.metadata
+    if about["Name"] and about["Name"] not in found:  # the first is the one that is imported
+        told = [c.rpartition(" :: ")[2] for c in about.get_all("Classifier") or () if c.startswith("License ::")]
+        licence = about.get("License-Expression") or about.get("License") or "; ".join(told)
+        found[about["Name"]] = [one.version, licence, one.requires or []]
+print(json.dumps(found))
 """
+_REQUIREMENT = re.compile(r"[A-Za-z0-9._-]+")
 _PINNED = re.compile(r"^([A-Za-z0-9._-]+)(\[[^\]]*\])?==([A-Za-z0-9.!+_-]+)\s*(?:;(.*))?$")
 _HINT = 'pip install "edgehone[certify]"'
 
 
-def installed(subject: Subject) -> Mapping[str, tuple[str, str]]:
-    """Return version and licence of each package in the environment of the bundle's backend, by normalized name."""
+@dataclass(frozen=True)
+class Described:
+    """An installed package: its licence in a few words ("" if it states none), and the packages that it may require."""
+
+    version: str
+    licence: str
+    requires: tuple[str, ...]
+
+
+def described(python: str | Path) -> Mapping[str, Described]:
+    """Return the packages that an interpreter imports, by normalized name. Raises JobError if it cannot list them."""
     done = subprocess.run(
-        [str(subject.env.python), "-I", "-c", _LIST], capture_output=True, text=True, check=False, timeout=60
+        [str(python), "-I", "-c", _LIST], capture_output=True, text=True, check=False, timeout=60
     )
     if done.returncode:
-        raise JobError(f"the packages of {subject.backend} cannot be listed: {done.stderr.strip()[-200:]}")
-    return {_normal(name): (v, licence[:80]) for name, (v, licence) in json.loads(done.stdout).items()}
+        raise JobError(f"the packages of {python} cannot be listed: {done.stderr.strip()[-200:]}")
+    return {
+        _normal(name): Described(version, licence.strip().partition("\n")[0][:80], tuple(_named(requires)))
+        for name, (version, licence, requires) in json.loads(done.stdout).items()
+    }
+
+
+def _named(requires: Sequence[str]) -> Iterator[str]:
+    """Yield the names in requirements such as `uvloop>=0.15.1; sys_platform != "win32"`."""
+    for one in requires:
+        if match := _REQUIREMENT.match(one):
+            yield _normal(match[0])
+
+
+def installed(subject: Subject) -> Mapping[str, tuple[str, str]]:
+    """Return version and licence of each package in the environment of the bundle's backend, by normalized name."""
+    return {name: (one.version, one.licence) for name, one in described(subject.env.python).items()}
 
 
 def dependencies(subject: Subject, rule: Rule) -> Found:

@@ -1,23 +1,26 @@
-"""Privacy: pieces of the calibration data are not in the bundle, and prompts are not in logs.
+"""Privacy: the calibration data is not in the bundle, and prompts are not in logs.
 
-Every piece of the calibration data serves as a canary: a recipe that copied text or samples into the artifact, a
-metadata field or the evidence would leave some of them there: as they are, as JSON writes them, in UTF-16 or in base64.
-What is searched are all files as they are and, of zip archives (npz, pt2), the members unpacked.
+Pieces of the calibration data serve as canaries: a recipe that copied text, ids or samples into the artifact, a
+metadata field or the evidence would leave some of them there. Canaries that a user planted in the data are all looked
+for, and a language model must not complete them. What is searched are all files as they are and, of zip archives (npz,
+pt2), the members unpacked.
 """
 
 from __future__ import annotations
 
-import base64
 import json
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from edgehone.certify import traces
 from edgehone.certify.found import Found, Skipped, counted
 from edgehone.certify.profile import Rule
 from edgehone.certify.requests import SLICES
 from edgehone.certify.serving import loads
 from edgehone.certify.subject import Subject
+from edgehone.certify.traces import Trace
+from edgehone.core.errors import InputError
 from edgehone.inputs import samples, texts
 from edgehone.model.digest import digest_file
 
@@ -27,28 +30,116 @@ PIECE, ARRAY_PIECE = 40, 240
 _MOST, _LEAST, _WORK = 256, 16, 8 << 30
 # Pieces of fewer different bytes (spaces, zeros, rules of dashes) occur anywhere.
 _VARIED = 10
+# So many passages are searched as ids. The first ids of a passage depend on where it was cut.
+_PASSAGES, _CHARACTERS, _CUT, _IDS = 64, 256, 8, 16
+# Canaries that a user planted: at most so many, each of so many characters.
+_MOST_CANARIES, _CANARY_CHARACTERS = 64, (24, 400)
 
 
 def calibration_data(subject: Subject, rule: Rule) -> Found:
-    """Count the pieces of the calibration data that are found in the bundle."""
-    data = _calibration(subject)
-    pieces = _pieces(data)
+    """Count the pieces of the calibration data that are found in the bundle, and planted canaries that it knows."""
+    data, planted = _calibration(subject), planted_canaries(subject)
+    whole = [traces.of_text(one) for one in planted]
+    pieces = [traces.of_bytes(one) for one in _pieces(data)]
+    if subject.is_language and data.suffix != ".npz":
+        whole += _of_ids(ids[2:-1] for ids in _tokenized(subject, planted))
+        pieces += _of_ids(map(_inner, _tokenized(subject, _passages(data))))
     files = [path for path in sorted(subject.bundle.path.rglob("*")) if path.is_file()]
     if data == subject.sources.evaluation:
         # A part of these samples was used for calibration; others are the bundle's canaries by intention.
         files = [path for path in files if subject.bundle.canaries not in path.parents]
-    problems = []
+    problems = [*_completed(subject, planted), *_leaks(subject, files, whole, pieces)]
+    told = f"none of {len(pieces)} pieces of the calibration data is in {len(files)} files"
+    told += f", and none of {len(planted)} planted canaries" if planted else ""
+    evidence = {"pieces": len(pieces), "files": len(files), "planted": len(planted)}
+    return counted(problems, told, evidence, n=len(pieces) + len(planted))
+
+
+def _leaks(
+    subject: Subject, files: Sequence[Path], whole: Sequence[Trace], pieces: Sequence[Trace]
+) -> Iterator[str]:
     for path in files:
         name = path.relative_to(subject.bundle.path).as_posix()
         for member, content in _contents(path):
-            most = max(_LEAST, min(_MOST, _WORK // max(1, len(content))))
+            most = max(_LEAST, min(len(pieces), _WORK // max(1, len(content))))
             step = -(-len(pieces) // most)
-            hits = [piece for piece in pieces[::step] if any(form in content for form in _forms(piece))]
-            if hits:
+            hit = next(traces.found(content, [*whole, *pieces[::step]]), None)
+            if hit is not None:
                 where = name if member is None else f"{name}, member {member}"
-                problems.append(f"{where} contains {hits[0][:40]!r} of the calibration data")
-    told = f"none of {len(pieces)} pieces of the calibration data is in {len(files)} files"
-    return counted(problems, told, {"pieces": len(pieces), "files": len(files)}, n=len(pieces))
+                yield f"{where} contains {hit.shown} of the calibration data"
+
+
+def planted_canaries(subject: Subject) -> list[str]:
+    """Return the canaries that the user planted. Raises InputError for those that are not in the calibration data."""
+    path = subject.sources.canaries
+    if path is None:
+        return []
+    try:
+        data = _calibration(subject)
+    except Skipped as error:
+        raise InputError(
+            f"--canaries {path}: {error}", hint="give the calibration text in which they are"
+        ) from error
+    hint = "give a text file with a canary on each line, as they stand in the calibration text"
+    if data.suffix == ".npz":
+        raise InputError(f"--canaries {path}: the calibration data {data} is no text", hint="leave it out")
+    try:
+        lines = [line.strip() for line in path.read_text("utf-8-sig").splitlines() if line.strip()]
+    except (OSError, ValueError) as error:
+        raise InputError(f"--canaries {path} cannot be read: {error}", hint=hint) from error
+    if not 1 <= len(lines) <= _MOST_CANARIES:
+        raise InputError(
+            f"--canaries {path} has {len(lines)} lines; 1 to {_MOST_CANARIES} are taken", hint=hint
+        )
+    text = texts.read_text(data, "calibration")
+    shortest, longest = _CANARY_CHARACTERS
+    for line in lines:
+        if not shortest <= len(line) <= longest:
+            message = (
+                f"--canaries {path}: {line[:40]!r} has {len(line)} characters, not {shortest} to {longest}"
+            )
+            raise InputError(message, hint=hint)
+        if line not in text:
+            raise InputError(f"--canaries {path}: {line[:40]!r} is not in {data}", hint=hint)
+    return lines
+
+
+def _completed(subject: Subject, planted: Sequence[str]) -> list[str]:
+    """Return the planted canaries that the model completes when it is given their first half."""
+    if not planted or not subject.is_language:
+        return []
+    call, args = "edgehone.worker.passages:continued", {"texts": list(planted)}
+    facts = subject.run(call, args).facts
+    return [
+        f"the model completes the planted canary {text[:40]!r}"
+        for text, ids, answer in zip(planted, facts["ids"], facts["answers"], strict=True)
+        if answer and ids[-len(answer) :] == answer
+    ]
+
+
+def _tokenized(subject: Subject, some: Sequence[str]) -> list[list[int]]:
+    if not some:
+        return []
+    found: list[list[int]] = subject.run("edgehone.worker.passages:tokenized", {"texts": list(some)}).facts[
+        "ids"
+    ]
+    return found
+
+
+def _passages(data: Path) -> list[str]:
+    text = data.read_text("utf-8", "replace")
+    step = max(_CHARACTERS, len(text) // _PASSAGES)
+    return [text[at : at + _CHARACTERS] for at in range(0, max(1, len(text) - _CHARACTERS), step)]
+
+
+def _inner(ids: list[int]) -> list[int]:
+    """Return so many ids of a passage that they are about PIECE bytes of text, and at least _IDS."""
+    count = max(_IDS, len(ids) * PIECE // _CHARACTERS)
+    return ids[_CUT : _CUT + count]
+
+
+def _of_ids(some: Iterator[list[int]]) -> list[Trace]:
+    return [traces.of_ids(ids) for ids in some if len(set(ids)) >= traces.LEAST_IDS]
 
 
 def logs(subject: Subject, rule: Rule) -> Found:
@@ -82,17 +173,6 @@ def _pieces(path: Path) -> list[bytes]:
     if not found:
         raise Skipped(f"{path} has no piece that could be recognized")
     return list(found)
-
-
-def _forms(piece: bytes) -> Iterator[bytes]:
-    """Yield a piece as files may hold it: plain, in UTF-16, and in base64 at each of the three offsets."""
-    yield piece
-    # A piece of a text may begin or end within a character.
-    yield piece.decode("utf-8", "ignore").encode("utf-16-le")
-    for offset in range(3):
-        # Whole groups of three bytes from there on: their letters do not depend on what stands around.
-        groups = piece[offset : offset + (len(piece) - offset) // 3 * 3]
-        yield base64.b64encode(groups)
 
 
 def _calibration(subject: Subject) -> Path:

@@ -36,6 +36,8 @@ MOST_PER_S = 400.0
 # The soak: this many clients, and blocks of at least so many seconds and requests.
 CLIENTS = 2
 MOST_BLOCKS, LEAST_SECONDS, LEAST_REQUESTS = 60, 0.25, 4
+# Others that take less of the processors leave a load, or a block of the soak, calm.
+CALM = 0.1
 # Seconds for memory to be given back after a load.
 REST = 1.0
 
@@ -63,15 +65,18 @@ class Loads:
 
     `ready` are the seconds until it was ready, `capacity` its requests per second, `below` and `beyond` the answers at
     loads below and above that, the memory in MB is that before and after the second load beyond, and `model_memory`
-    that before it without the server's own process. `metrics` are scrapes before and after the load below. `first` is
-    the answer to the probe before all loads. `recovery` are the seconds until it answered after its engine was killed,
-    None if it did not. `leaks` are the files that contain a prompt, of `looked_at` ones.
+    that before it without the server's own process. `others` is the larger share of the processors that other programs
+    took during the two loads that are compared, None where the system does not tell. `metrics` are scrapes before and
+    after the load below. `first` is the answer to the probe before all loads. `recovery` are the seconds until it
+    answered after its engine was killed, None if it did not. `leaks` are the files that contain a prompt, of
+    `looked_at` ones. `libraries` are the paths of the shared libraries that its processes had in memory.
     """
 
     ready: float
     capacity: float
     below: Sequence[Answered]
     beyond: Sequence[Answered]
+    others: float | None
     memory_before: float
     memory_after: float
     model_memory: float
@@ -81,6 +86,7 @@ class Loads:
     recovery: float | None
     leaks: Sequence[str]
     looked_at: int
+    libraries: Sequence[str] = ()
 
 
 def loads(subject: Subject) -> Loads:
@@ -111,28 +117,34 @@ async def _loads(subject: Subject) -> Loads:
             raise JobError(f"under load no request is answered: status {warm[0].status}")
         capacity = count / seconds
         scraped = await _metrics(started)
+        used = _Used(started)
         below = await scheduled(started.port, asked.ask, min(MOST_PER_S, BELOW * capacity), seconds)
+        others_below = used.by_others()
         metrics = (scraped, await _metrics(started))
         # A first overload takes what the server keeps for connections; only what a second one adds is not given back.
         over = min(2 * MOST_PER_S, BEYOND * capacity)
         await scheduled(started.port, asked.ask, over, seconds)
         await asyncio.sleep(REST)
         before, model_memory = started.resident(), started.resident_of_models()
+        used = _Used(started)
         beyond = await scheduled(started.port, asked.ask, over, seconds)
+        others_beyond = used.by_others()
         await asyncio.sleep(REST)
         after = started.resident()
         # The engine's folder goes with it, so logs are read before it is killed, and those of the next one afterwards.
         early, _ = await _leaks(started, asked, [place, log])
         blocks = await _soak(subject, started, asked)
         late, _ = await _leaks(started, asked, [place, log])
+        libraries = started.libraries()
         subject.say("killing the engine")
         recovery = await _recovery(started, asked)
         last, looked_at = await _leaks(started, asked, [place, log])
         leaks = list(dict.fromkeys([*early, *late, *last]))
     return Loads(
-        ready=started.seconds, capacity=capacity, below=below, beyond=beyond, memory_before=before,
-        memory_after=after, model_memory=model_memory, metrics=metrics, blocks=blocks, first=first, recovery=recovery,
-        leaks=leaks, looked_at=looked_at,
+        ready=started.seconds, capacity=capacity, below=below, beyond=beyond,
+        others=_larger(others_below, others_beyond), memory_before=before, memory_after=after,
+        model_memory=model_memory, metrics=metrics, blocks=blocks, first=first, recovery=recovery, leaks=leaks,
+        looked_at=looked_at, libraries=libraries,
     )  # fmt: skip
 
 
@@ -221,6 +233,10 @@ class _Used:
             with suppress(psutil.NoSuchProcess):
                 own += sum(one.cpu_times()[:2])
         return whole, whole - idle, own
+
+
+def _larger(first: float | None, second: float | None) -> float | None:
+    return None if first is None or second is None else max(first, second)
 
 
 async def _recovery(started: Started, asked: Asked) -> float | None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from edgehone.certify.found import Found, counted
 from edgehone.certify.profile import Rule
-from edgehone.certify.serving import Block, loads
+from edgehone.certify.serving import CALM, Block, loads
 from edgehone.certify.subject import Subject
 from edgehone.certify.trend import ALPHA, LEAST, trend
 from edgehone.core.figure import Figure
@@ -15,8 +15,6 @@ from edgehone.serve.load.loads import quantile
 
 # The quantile of a block's latencies: other programs only ever add time, so a low one is the server's own.
 LOW = 0.25
-# Others that take less of the processors leave a block calm.
-CALM = 0.1
 
 
 def latency_trend(subject: Subject, rule: Rule) -> Found:

@@ -35,12 +35,16 @@ HANGS = 300.0
 
 @dataclass(frozen=True)
 class Sources:
-    """Files outside the bundle: the original, other text or samples, the calibration text, advisories (OSV)."""
+    """Files outside the bundle: the original, other text or samples, the calibration text, advisories (OSV).
+
+    `canaries` has texts that the user planted in the calibration text, one a line.
+    """
 
     model: Path | None = None
     evaluation: Path | None = None
     calibration: Path | None = None
     advisories: Path | None = None
+    canaries: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,11 @@ class Subject:
         if isinstance(found, EdgehoneError | Skipped):
             raise found
         return cast(T, found)
+
+    def made(self, make: Callable[[Subject], T]) -> T | None:
+        """Return what `make` returned for this subject; None if it was not called, or raised."""
+        found = self._made.get(make)
+        return None if isinstance(found, EdgehoneError | Skipped) else cast("T | None", found)
 
     @property
     def is_language(self) -> bool:

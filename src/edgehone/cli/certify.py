@@ -51,6 +51,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--calibration", metavar="FILE", help="the calibration data, if it is not the shipped text"
     )
     parser.add_argument(
+        "--canaries",
+        metavar="FILE",
+        help="texts that were planted in the calibration text, one a line: none may be in the bundle",
+    )
+    parser.add_argument(
         "--advisories", metavar="PATH", help="known vulnerabilities: OSV's of PyPI, a folder or its zip file"
     )
     parser.add_argument(
@@ -109,7 +114,8 @@ def _options(args: argparse.Namespace) -> Options:
     profile = read_profile(Path(args.profile) if args.profile else None)
     if args.soak:
         profile = profile.with_soak(seconds_of(args.soak, "--soak"))
-    given = [Path(one) if one else None for one in (args.model, args.eval, args.calibration, args.advisories)]
+    named = (args.model, args.eval, args.calibration, args.advisories, args.canaries)
+    given = [Path(one) if one else None for one in named]
     return Options(profile, Sources(*given), read_answers(args.answer, args.by), _key(args))
 
 

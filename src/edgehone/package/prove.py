@@ -36,6 +36,7 @@ from edgehone.decision.requirements import Gate
 from edgehone.evaluation import quality
 from edgehone.execution.job import Input, Job
 from edgehone.execution.run import run
+from edgehone.execution.sole_writer import sole_writer
 from edgehone.execution.store import JobResult
 from edgehone.inputs import texts
 from edgehone.model.digest import digest_file
@@ -84,9 +85,14 @@ def prove(folder: Path, question: Question, tell: Callable[[str], None]) -> Prov
     """Score the artifact of the package in `folder` and write the proof into it.
 
     Raises NotVerified if the package was changed; InputError if it has no artifact of llama.cpp, or if the original or
-    the text is not that of the bundle; SetupError if a compiler or an emulator is missing. The package stays as it was
-    then.
+    the text is not that of the bundle; SetupError if a compiler or an emulator is missing, or if another process
+    writes to the package. The package stays as it was then.
     """
+    with sole_writer(folder):
+        return _proven(folder, question, tell)
+
+
+def _proven(folder: Path, question: Question, tell: Callable[[str], None]) -> Proven:
     # What a killed run left has names of the package's files, which `verify_package` refuses.
     shutil.rmtree(_staged(folder), ignore_errors=True)
     verified = verify_package(folder)

@@ -16,6 +16,7 @@ from edgehone.core.errors import SetupError
 from edgehone.device.cpuinfo import ARM_FLAGS, X86_FLAGS
 from edgehone.device.detect import detect
 from edgehone.execution.environments import environment, toolchain
+from edgehone.execution.home import file_lock, home
 from edgehone.package.target import Proof
 
 _MAKER = "edgehone.backends.llamacpp.runner.make:make"
@@ -45,8 +46,9 @@ def ensure(machine: Machine, tell: Callable[[str], None]) -> Runner:
     env = environment.ensure("llamacpp", registry.load("llamacpp").NEEDS, tell)
     name = f"runner-{machine.architecture}"
     arguments = (machine.architecture, machine.cpu, _sources())
-    state = toolchain.ensure(name, _MAKER, env.python, tell, arguments)
     folder = toolchain.folder_of(name, _MAKER, arguments)
+    _forget_builds_of_others(name, folder.parent)
+    state = toolchain.ensure(name, _MAKER, env.python, tell, arguments)
     return Runner(folder / "edgehone-runner", folder / "LICENSE", state.versions)
 
 
@@ -80,6 +82,17 @@ def proof_of(machine: Machine) -> Proof:
 def _named(features: tuple[str, ...]) -> Iterator[str]:
     known = {**X86_FLAGS, **ARM_FLAGS}
     return (known[one] for one in features if one in known)
+
+
+def _forget_builds_of_others(name: str, toolchains: Path) -> None:
+    """Remove interrupted builds that cmake began from another checkout's files: it refuses to go on with them.
+
+    It is done here, since a change of the module that compiles compiles llama.cpp again on every machine.
+    """
+    for cache in toolchains.glob(f"{name}-*.work/build/CMakeCache.txt"):
+        with file_lock(home() / "locks" / f"toolchain-{name}.lock"):
+            if cache.is_file() and f"CMAKE_HOME_DIRECTORY:INTERNAL={HERE}\n" not in cache.read_text("utf-8"):
+                shutil.rmtree(cache.parent)
 
 
 def _sources() -> str:

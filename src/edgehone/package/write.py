@@ -21,6 +21,7 @@ from edgehone.bundle.read import Bundle, read
 from edgehone.bundle.schema import SIGNATURE
 from edgehone.bundle.write import replace_bundle
 from edgehone.core.errors import InputError, SetupError
+from edgehone.execution.sole_writer import sole_writer
 from edgehone.package import budget as sizes
 from edgehone.package.admission import check_approval, check_place, check_tools, settled
 from edgehone.package.document import DOCUMENTS, PACKAGE, README, Package, documents_of
@@ -84,12 +85,18 @@ def pack(bundle: Path, order: Order, tell: Callable[[str], None] = silent) -> Pa
 
     Raises InputError if the bundle is not approved, the target cannot run its artifact, an option is wrong or the size
     is over the budget; NotVerified if the bundle was changed; SetupError if a tool is missing, an independent check
-    fails, or the disk is full. Nothing is left behind then.
+    fails, the disk is full, or another process writes there. Nothing is left behind then.
     """
     out = order.out.absolute()
     check_place(out, bundle)
     check_tools(order.target)
     source = _admitted(bundle, order)
+    with sole_writer(out):
+        return _made(source, order, out, tell)
+
+
+def _made(source: _Source, order: Order, out: Path, tell: Callable[[str], None]) -> Packed:
+    """Build, complete, check and verify the package beside `out`, and move it there."""
     staged, scratch = (out.with_name(f".{out.name}.{what}") for what in ("partial", "scratch"))
     try:
         for folder in (staged, scratch):

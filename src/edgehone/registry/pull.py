@@ -14,6 +14,7 @@ from edgehone.attestation.verify import Verified, verify_bundle
 from edgehone.bundle import check_target
 from edgehone.bundle.write import replace_bundle
 from edgehone.core.errors import InputError
+from edgehone.execution.sole_writer import sole_writer
 from edgehone.registry.blobs import Blobs, disk_error, sync_folder
 from edgehone.registry.modelpack import File
 from edgehone.registry.names import Reference
@@ -39,19 +40,23 @@ def pull(registry: Registry, reference: Reference, out: Path, *, key: Path | Non
 
 @contextmanager
 def staged(out: Path) -> Iterator[Path]:
-    """Give an empty folder that becomes `out` at the end, and is removed after an error."""
+    """Give an empty folder that becomes `out` at the end, and is removed after an error.
+
+    Raises SetupError if the disk is full, or if another process writes to `out`.
+    """
     out = out.absolute()
     folder = out.with_name(f".{out.name}.partial")
-    try:
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        yield folder
-        replace_bundle(folder, out)
-        sync_folder(out.parent)
-    except OSError as error:
-        raise disk_error(error, out.parent) from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with sole_writer(out):
+        try:
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            yield folder
+            replace_bundle(folder, out)
+            sync_folder(out.parent)
+        except OSError as error:
+            raise disk_error(error, out.parent) from error
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_files(blobs: Blobs, files: Sequence[File], folder: Path) -> None:

@@ -106,7 +106,7 @@ class NullSession:
     def score(self, ids: Sequence[int]) -> Iterator[Logits]:
         """Return the table's rows of the ids."""
         check_ids(ids, VOCABULARY)
-        yield self.faults.score(self.table[list(ids)])
+        yield self.faults.score(ids, self.table[list(ids)])
 
     def generate(
         self, ids: Sequence[int], count: int, on_token: Callable[[int], bool] | None = None
@@ -115,7 +115,7 @@ class NullSession:
         check_ids(ids, VOCABULARY)
         self.faults.generate(len(ids))
         started = self.clock.now()
-        self.clock.sleep(self.pace * len(ids) / 10)
+        self.clock.sleep(self.pace * len(ids) / 10 + self.faults.stutter())
         last, new, times = ids[-1], list[int](), list[float]()
         for _ in range(count):
             self.clock.sleep(self.pace)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -18,6 +19,8 @@ import psutil
 from edgehone.core.errors import JobError
 from edgehone.serve.load.client import Client
 
+# The end of the path of a shared library: libc.so.6, libgomp-a49a47f9.so.1.0.0.
+_LIBRARY = re.compile(r"\.so(\.[0-9]+)*$")
 # A server that is not ready by then does not get ready.
 PATIENCE = 600.0
 
@@ -71,6 +74,17 @@ class Started:
             except psutil.NoSuchProcess:  # it ended meanwhile
                 continue
         return total / 1e6
+
+    def libraries(self) -> list[str]:
+        """Return the paths of the shared libraries that it and its children have in memory; none where /proc is not."""
+        found = set[str]()
+        for one in (self.process, *self.process.children(recursive=True)):
+            try:
+                lines = Path(f"/proc/{one.pid}/maps").read_text("utf-8", "surrogateescape").splitlines()
+            except OSError:  # it ended meanwhile, or another system
+                continue
+            found.update(path for line in lines if _LIBRARY.search(path := line.partition("/")[2]))
+        return sorted(f"/{path}" for path in found)
 
 
 def role_of(process: psutil.Process) -> str | None:

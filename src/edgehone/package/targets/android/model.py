@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from edgehone.bundle.read import Bundle
 from edgehone.bundle.schema import SIGNATURE
 from edgehone.core.errors import InputError
 from edgehone.package.document import documents_of
@@ -23,6 +24,9 @@ ANDROID: Final = "9"
 BATCHES: Final = {"conservative": 128, "default": 512}
 # Threads: as many as big cores, or as all cores.
 THREADS: Final = {"android_optimized": "big", "default": "all"}
+# Whose tokenizer is used on the device: llama.cpp's own, or the original's, whose files are then carried.
+RUNTIME: Final = "runtime"
+ORIGINAL: Final = "original"
 _IDENTIFIER: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z][A-Za-z0-9_]*)+")
 _VERSION: Final = re.compile(r"[0-9A-Za-z][0-9A-Za-z.+_-]{0,63}")
 
@@ -75,6 +79,7 @@ def model_of(request: Request) -> Model:
         "bundle": bundle.manifest.to_json()["digest"],
     }
     text = (json.dumps(settings, indent=1) + "\n").encode()
+    tokenizer = _tokenizer_of(bundle, request.options["tokenizer"])
     return Model(
         name=name,
         folder=folder,
@@ -87,13 +92,27 @@ def model_of(request: Request) -> Model:
         members=(
             Member(f"{folder}/model.gguf", gguf, PAGE),
             Member(f"{folder}/settings.json", text),
+            *(Member(f"{folder}/{one}", bundle.path / one) for one in tokenizer),
             *(Member(f"{folder}/bundle/{one}", bundle.path / one) for one in documents_of(bundle)),
         ),
         carried={
             gguf.relative_to(bundle.path).as_posix(): f"{folder}/model.gguf",
+            **{one: f"{folder}/{one}" for one in tokenizer},
             **{one: f"{folder}/bundle/{one}" for one in documents_of(bundle) if one != SIGNATURE},
         },
     )
+
+
+def _tokenizer_of(bundle: Bundle, whose: str) -> list[str]:
+    """Return the names of the original's tokenizer's files in the bundle, [] if they are not asked for."""
+    if whose != ORIGINAL:
+        return []
+    if bundle.tokenizer is None or not (bundle.tokenizer / "tokenizer.json").is_file():
+        raise InputError(
+            f"{bundle.path} has no tokenizer.json of its original", hint="leave the option tokenizer out"
+        )
+    files = sorted(one for one in bundle.tokenizer.rglob("*") if one.is_file())
+    return [one.relative_to(bundle.path).as_posix() for one in files]
 
 
 def slug(name: str) -> str:

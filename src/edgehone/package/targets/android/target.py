@@ -43,6 +43,12 @@ OPTIONS: Sequence[Option] = (
         "conservative",
         tuple(model.BATCHES),
     ),
+    Option(
+        "tokenizer",
+        "runtime: llama.cpp's own; original: the original's tokenizer.json is carried for apps that use it",
+        model.RUNTIME,
+        (model.RUNTIME, model.ORIGINAL),
+    ),
     Option("name", "name of the model among the assets"),
     Option("application_id", "identifier of the APK (default: com.example.models.NAME)"),
     Option("version_name", "version that people see (default: the time of the bundle)"),
@@ -67,7 +73,11 @@ _TEST_KEY: Final = (
 )
 _TOKENIZER: Final = (
     "on the device llama.cpp's own tokenizer makes the ids of a prompt; the figures were measured on those of the "
-    "original's tokenizer"
+    "original's tokenizer (--set tokenizer=original carries it)"
+)
+_CARRIED_TOKENIZER: Final = (
+    "the figures were measured on the ids of the original's tokenizer, which is carried for apps that have a library "
+    "for tokenizer.json; the sample uses llama.cpp's own"
 )
 
 
@@ -93,7 +103,7 @@ def build(request: Request, folder: Path) -> Built:
     (folder / "sample/gradle.properties").write_text(
         filled(_TEMPLATES / "gradle.properties", values), "utf-8"
     )
-    notes = (*_NOTES, *_conditions(request.bundle))
+    notes = (*_NOTES, *_conditions(request.bundle, request.options["tokenizer"]))
     if layout == ASSET_PACK:
         return _asset_pack(found, folder, values, notes)
     return _archives(request, found, folder, values, notes)
@@ -104,9 +114,11 @@ def check(folder: Path, built: Built, scratch: Path) -> Sequence[Check]:
     return checks.check(folder, built)
 
 
-def _conditions(bundle: Bundle) -> list[str]:
+def _conditions(bundle: Bundle, tokenizer: str) -> list[str]:
     """Return in what a phone differs from where the figures were measured."""
-    found = [_TOKENIZER] if bundle.manifest.tokenizer == "original" else []
+    found = []
+    if bundle.manifest.tokenizer == "original":
+        found.append(_CARRIED_TOKENIZER if tokenizer == model.ORIGINAL else _TOKENIZER)
     architecture = proof_of_device(bundle.manifest.device).architecture
     if architecture != "aarch64":
         found.append(

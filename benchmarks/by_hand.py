@@ -1,0 +1,175 @@
+"""What an APK and an image of the same GGUF file take that somebody makes by hand, with the usual programs.
+
+The APK is made with zip, zipalign and apksigner. Its manifest is that of the package, since aapt compiles one only with
+the Android SDK's android.jar. The image is what a Containerfile of five lines gives: Debian's smallest root file
+system, the programs of llama.cpp, the model, and llama-server as its first process. It has a shell and a package
+manager, verifies nothing, and answers before anything is proven.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import subprocess
+import time
+import urllib.request
+import uuid
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from edgehone.backends import registry as backends
+from edgehone.bundle.read import Bundle
+from edgehone.execution.environments import environment
+from edgehone.package.targets.container import buildah, debian, layout
+from edgehone.package.write import Packed
+
+_RUNS = 5
+_SECONDS = 120.0
+# What may be in the way of equal sizes: the model begins at a multiple of 16 KiB, and zipalign knows 4 KiB only.
+_PAGE = 16384
+_POLICY = str(Path(buildah.__file__).with_name("policy.json"))
+_MANIFEST = "AndroidManifest.xml"
+
+Compared = tuple[dict[str, Any], list[str]]
+
+
+def apk(bundle: Bundle, packed: Packed, folder: Path) -> Compared:
+    """Compare the size of the APK with one made by hand of the model alone, and of the same files."""
+    if missing := [one for one in ("zip", "zipalign", "apksigner", "openssl") if shutil.which(one) is None]:
+        return {"by_hand": f"not installed: {' '.join(missing)}"}, []
+    (ours,) = packed.path.glob("*.apk")
+    tree = folder / "apk"
+    with zipfile.ZipFile(ours) as archive:
+        archive.extractall(tree)
+        (model,) = (one for one in archive.namelist() if one.endswith("model.gguf"))
+    key = _apk_key(folder)
+    sizes = {
+        "model alone": _apk_of(tree, [_MANIFEST, model], folder / "alone", key),
+        "same files": _apk_of(tree, [_MANIFEST, "assets"], folder / "same", key),
+    }
+    larger = ours.stat().st_size > sizes["same files"] + _PAGE
+    return {"by_hand_bytes": sizes}, ["the APK is larger than one made by hand"] if larger else []
+
+
+def _apk_key(folder: Path) -> tuple[str, str]:
+    key, certificate, plain = (str(folder / name) for name in ("apk.pem", "apk.crt", "apk.pk8"))
+    words = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "9", "-subj", "/CN=by hand"]
+    _run([*words, "-keyout", key, "-out", certificate])
+    _run(["openssl", "pkcs8", "-topk8", "-outform", "DER", "-nocrypt", "-in", key, "-out", plain])
+    return plain, certificate
+
+
+def _apk_of(tree: Path, entries: Sequence[str], place: Path, key: tuple[str, str]) -> int:
+    """Return the bytes of a signed APK with these entries, nothing of it compressed."""
+    place.mkdir()
+    raw, aligned, signed = (str(place / name) for name in ("raw.apk", "aligned.apk", "signed.apk"))
+    _run(["zip", "-q", "-0", "-X", "-r", raw, *entries], tree)
+    _run(["zipalign", "-p", "4", raw, aligned])
+    words = ["apksigner", "sign", "--key", key[0], "--cert", key[1], "--min-sdk-version", "28"]
+    _run([*words, "--out", signed, aligned])
+    return Path(signed).stat().st_size
+
+
+def image(bundle: Bundle, packed: Packed, folder: Path) -> Compared:
+    """Compare compressed size and start until the first process answers as ready with an image made by hand."""
+    gguf = bundle.artifact / "model.gguf"
+    if missing := [one for one in ("podman", "runc", "mmdebstrap") if shutil.which(one) is None]:
+        return {"by_hand": f"not installed: {' '.join(missing)}"}, []
+    if not gguf.is_file():
+        return {"by_hand": "only made for GGUF files"}, []
+    made = _image_of(gguf, folder)
+    images = {"package": _pulled(packed.path / "image"), "by hand": _pulled(made)}
+    asked = {"package": "/readyz", "by hand": "/health"}
+    times: dict[str, list[float]] = {name: [] for name in images}
+    try:
+        for _ in range(_RUNS):
+            for name, one in images.items():
+                times[name].append(_seconds_until_ready(one, asked[name]))
+    finally:
+        for one in images.values():
+            _podman("rmi", "--force", one)
+    sizes = {"package": _compressed(packed.path / "image"), "by hand": _compressed(made)}
+    start = {
+        name: {"median": median(some), "low": min(some), "high": max(some)} for name, some in times.items()
+    }
+    misses = ["the image is larger than one made by hand"] if sizes["package"] > sizes["by hand"] else []
+    if start["package"]["low"] > start["by hand"]["high"]:
+        misses.append("the image starts slower than one made by hand")
+    return {"by_hand_bytes": {"image": sizes["by hand"]}, "start_seconds": start}, misses
+
+
+def _image_of(gguf: Path, folder: Path) -> Path:
+    """Write the layout of an image with Debian, llama-server and the model, and return its folder."""
+    images, name = buildah.store(), f"localhost/edgehone-by-hand:{uuid.uuid4().hex[:8]}"
+    root = folder / "root.tar"
+    made_of = debian.recipe("amd64", "cpu")
+    words = ["mmdebstrap", "--quiet", "--variant=minbase", "--include=libstdc++6,libgomp1,libssl3"]
+    _run([*words, made_of.suite, str(root), made_of.sources])
+    toolchain = environment.ensure("llamacpp", backends.load("llamacpp").NEEDS, lambda text: None).toolchain
+    assert toolchain is not None
+    with images.container("scratch", "amd64") as container:
+        images.run("add", "-q", container, root, "/")
+        images.run("copy", "-q", container, toolchain / "bin", "/opt/llama/")
+        images.run("copy", "-q", container, gguf, "/opt/llama/model.gguf")
+        start = json.dumps(
+            ["/opt/llama/llama-server", "--model", "/opt/llama/model.gguf", "--host", "0.0.0.0"]
+        )
+        images.run("config", "--entrypoint", start, container)
+        images.commit(container, name)
+    root.unlink()
+    place = folder / "by-hand"
+    images.write(name, place, "by-hand")
+    images.remove(name)
+    return place
+
+
+def _compressed(place: Path) -> int:
+    return sum(int(one["size"]) for one in layout.read_image(place).manifest["layers"])
+
+
+def _pulled(place: Path) -> str:
+    """Return the number of the image of a layout in podman's storage."""
+    index = json.loads((place / "index.json").read_text("utf-8"))
+    name = index["manifests"][0]["annotations"][layout.NAME]
+    words = ("pull", "-q", "--signature-policy", _POLICY, f"oci:{place.name}:{name}")
+    return _podman(*words, folder=place.parent).splitlines()[-1]
+
+
+def _seconds_until_ready(number: str, path: str) -> float:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    name = f"edgehone-by-hand-{uuid.uuid4().hex[:8]}"
+    limits = ("--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024", "--read-only", "--tmpfs", "/tmp")
+    begun = time.perf_counter()
+    words = ("-d", "--name", name, "--network", "host", "--log-driver", "k8s-file", *limits)
+    _podman("run", *words, number, "--port", port)
+    try:
+        while time.perf_counter() - begun < _SECONDS:
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+                    if answer.status == 200:
+                        return time.perf_counter() - begun
+            except OSError:
+                time.sleep(0.02)
+        raise SystemExit(f"the container is not ready after {_SECONDS:.0f} s: {_podman('logs', name)}")
+    finally:
+        _podman("rm", "--force", "--time", "0", name)
+
+
+def _podman(*words: str, folder: Path | None = None) -> str:
+    plain = ("--events-backend", "none", "--cgroup-manager", "cgroupfs", "--runtime", "runc")
+    return _run(["podman", *buildah.store().options, *plain, *words], folder)
+
+
+def _run(command: Sequence[str], folder: Path | None = None) -> str:
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, cwd=folder, check=False
+    )
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command[:4])} … failed: {(done.stderr or done.stdout).strip()[-500:]}")
+    return done.stdout.strip()
