@@ -16,6 +16,7 @@ import uvicorn
 
 from edgehone.bundle.read import read
 from edgehone.core.errors import InputError, SetupError
+from edgehone.execution.time_slice import shorten_slice
 from edgehone.serve.admin import Admin, AdminRules
 from edgehone.serve.admin_watch import AdminWatch
 from edgehone.serve.app import answering, build
@@ -117,6 +118,7 @@ async def serve(
     say: Callable[[str], None],
 ) -> None:
     """Serve until SIGTERM or Ctrl-C. Requests that were accepted are then answered, and no further ones accepted."""
+    shorten_slice()
     models = Models(running.unload_after, say)
     watching = watch(models.by_name.values(), running.watched, running.state, say)
     host, port = bound.getsockname()[:2]

@@ -10,6 +10,7 @@ from edgehone.backends.capabilities import EngineBackend, VisionBackend, require
 from edgehone.backends.serving import Engine, EngineRequest, PromptPicture, TextEngine
 from edgehone.backends.sessions import WorkerJob
 from edgehone.core.errors import EdgehoneError
+from edgehone.execution.time_slice import shorten_slice
 from edgehone.worker.answer_text import Answers, AnswerText, Piece
 from edgehone.worker.backend import load_backend
 from edgehone.worker.lines import Lines
@@ -42,6 +43,8 @@ def serve(job: WorkerJob) -> dict[str, Any]:
         "cache": engine.cache,
         "vocabulary": engine.vocabulary,
     }
+    if engine.processes:
+        shorten_slice()  # they compute; this one passes on what they say
     lines.send({"ready": True, **state})
     while (messages := lines.take(wait=not engine.busy)) is not None:
         for message in messages:

@@ -11,6 +11,7 @@ from typing import Any
 
 from edgehone.backends.sessions import WorkerJob
 from edgehone.core.errors import EdgehoneError
+from edgehone.execution.time_slice import shorten_slice
 from edgehone.worker.lines import Lines
 from edgehone.worker.picture_file import decode
 from edgehone.worker.picture_prompt import picture_prompt
@@ -35,6 +36,7 @@ def serve(job: WorkerJob) -> dict[str, Any]:
     text = Text(job, session)
     if text.source == "runtime":
         session.open()  # now, so that a server which says it is ready can tokenize
+    shorten_slice()
     lines.send({"ready": True, "template": text.has_template, "tokenizer": text.source})
     while (messages := lines.take(wait=True)) is not None:
         for message in messages:
