@@ -19,8 +19,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 # The package's own __init__ is left out: it imports on demand.
 ORDER = (
-    "core → formats → model → device → inputs → transform.precision → backends → transform.surgery → plan → execution "
-    "→ worker → evaluation → drift → decision → bundle → report → attestation → inference → rollout.decision → serve "
+    "core → formats → model → device → inputs → transform.precision → transform.adapters → backends → "
+    "transform.surgery → plan → execution → hub → worker → evaluation → drift → decision → bundle → report → "
+    "attestation → inference → rollout.decision → serve "
     "→ monitor → optimize → conformance → profiling → diagnosis → certify → registry → package → operate "
     "→ rollout.drive → pipeline → cli"
 )

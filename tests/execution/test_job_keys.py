@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,7 +15,6 @@ from edgehone.backends import registry
 from edgehone.execution import source_digest
 from edgehone.execution.environments.environment import Env
 from edgehone.execution.job import Input, Job
-from edgehone.optimize.download import download_job
 from edgehone.transform.surgery.operations import OPERATIONS
 
 Edit = Callable[[str], str]
@@ -227,17 +225,6 @@ def test_a_table_that_the_core_reads_is_no_part_of_a_build_key(
     before = [key(call) for call in BUILD_STEPS.values()]
     source.edit(module, lambda text: f'{text}\n[edited]\nx = "y"\n', file)
     assert [key(call) for call in BUILD_STEPS.values()] == before
-
-
-def test_a_download_is_not_repeated_after_an_upgrade(source: EditedSource) -> None:
-    before = download_job(ENV, "owner/model").key
-    upgraded = replace(ENV, digest="another lock", versions={"huggingface-hub": "9"})
-    for module in ("edgehone.backends.sessions", *MODULES_OF_THE_CORE, "edgehone.optimize.download"):
-        source.edit(module, lambda text: f"{text}\nEDITED = 1\n")
-    assert download_job(upgraded, "owner/model").key == before
-    assert download_job(ENV, "owner/other").key != before
-    source.edit("edgehone.worker.download", lambda text: text.replace('"*.txt"', '"*.text"'))
-    assert download_job(ENV, "owner/model").key != before
 
 
 SNIPPET = '''

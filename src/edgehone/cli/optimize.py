@@ -3,7 +3,8 @@
 Builds candidates, compares each with the original, measures them, chooses one and writes it as a bundle.
 
 MODEL is a Hugging Face folder (config.json, safetensors, tokenizer), an ONNX, exported PyTorch (.pt2) or GGUF file, or
-a hub name, which is downloaded only with --download. To continue an interrupted run, run the same command again. Exit
+a name in a store of this machine: OWNER/NAME in the hub's cache, ollama:NAME, lmstudio:PUBLISHER/NAME. A hub name is
+downloaded only with --download. To continue an interrupted run, run the same command again. Exit
 code 3 if no candidate passes every gate; then the best that keeps the quality is written, marked as not approved. Exit
 code 4 if one may pass, but other programs kept the machine too busy to tell.
 """
@@ -27,6 +28,8 @@ EXAMPLE = """examples:
   edgehone optimize ./my-model --time 10m --minimize latency --subject-to "accuracy>=0.97"
   edgehone optimize ./my-model --device raspberry-pi-5 --out ./for-the-pi
   edgehone optimize ./my-model --device ssh://pi@kitchen --out ./for-the-pi
+  edgehone optimize ollama:llama3.2:3b --backends llamacpp
+  edgehone optimize ./my-model --adapter ./my-lora
   edgehone optimize ./my-model --gate speedup=1.5 --gate memory_cut=off --backends llamacpp,openvino
 """
 
@@ -34,9 +37,26 @@ EXAMPLE = """examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     parser.add_argument(
-        "model", metavar="MODEL", help="a model's folder or file, or a hub name with --download"
+        "model",
+        metavar="MODEL",
+        help="a model's folder or file, OWNER/NAME in the hub's cache, ollama:NAME or lmstudio:PUBLISHER/NAME",
     )
-    parser.add_argument("--download", action="store_true", help="download MODEL from the hub")
+    parser.add_argument(
+        "--download", action="store_true", help="download MODEL (OWNER/NAME[:PART]) from the hub"
+    )
+    parser.add_argument(
+        "--revision",
+        metavar="REV",
+        help="with --download: a commit, which pins the model, a tag or a branch (default: main)",
+    )
+    parser.add_argument(
+        "--adapter", metavar="DIR", help="a LoRA adapter (PEFT folder) to merge into MODEL first"
+    )
+    parser.add_argument(
+        "--against",
+        metavar="FLOAT",
+        help="for a quantized GGUF file: its float original; the loss is told against both (the gates use MODEL)",
+    )
     parser.add_argument(
         "--out", metavar="BUNDLE", help="folder of the bundle (default: MODEL's name + -edgehone)"
     )
@@ -189,9 +209,10 @@ def _add_requirements(group: argparse._ArgumentGroup) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the verb."""
     from edgehone.decision.errors import NothingPasses
+    from edgehone.model.stores.locate import named
     from edgehone.report.live import live
 
-    out = Path(args.out or f"{Path(args.model).resolve().name}-edgehone")
+    out = Path(args.out or f"{named(args.model)}-edgehone")
     with live(plain=args.json or not sys.stderr.isatty()) as emit:
         failed: NothingPasses | None = None
         try:
@@ -210,11 +231,12 @@ def run(args: argparse.Namespace) -> int:
 
 def _decide(args: argparse.Namespace, out: Path, emit: Emit) -> Decision:
     from edgehone import optimize
-    from edgehone.optimize.download import download
     from edgehone.optimize.search.clock import seconds_of
 
     return optimize(
-        download(args.model, emit) if args.download else args.model,
+        _model(args, emit),
+        adapter=args.adapter,
+        against=args.against,
         device=args.device,
         workers=args.workers,
         workload=args.workload,
@@ -240,6 +262,21 @@ def _decide(args: argparse.Namespace, out: Path, emit: Emit) -> Decision:
         config_file=args.config,
         emit=emit,
     )
+
+
+def _model(args: argparse.Namespace, emit: Emit) -> str | Path:
+    """Return the model, downloaded if that was asked for."""
+    from edgehone.core.errors import InputError
+    from edgehone.hub.download import download
+
+    if args.download:
+        return download(args.model, emit, args.revision)
+    if args.revision:
+        raise InputError(
+            f"--revision {args.revision} without --download",
+            hint=f"add --download, or name a revision in the hub's cache: {args.model}@{args.revision}",
+        )
+    return str(args.model)
 
 
 def _print_decision(decision: Decision, as_json: bool) -> None:

@@ -40,13 +40,14 @@ def load(
     weights: str | None = None,
     targets: Sequence[str] = (),
     kind: Kind = "language",
+    quantized: bool = False,
 ) -> Requirements:
     """Return the requirements from all settings: edgehone.toml, gates, objectives or weights, constraints, targets.
 
     Raises InputError as `requirements.load`, `aimed`, `constrained` and `weights_of` do, and if both weights and
     objectives are given.
     """
-    required = constrained(requirements.load(config, gates, kind), subject_to)
+    required = constrained(requirements.load(config, gates, kind, quantized), subject_to)
     required = replace(
         required, targets=tuple(dict.fromkeys(constraint(text, "--target") for text in targets))
     )

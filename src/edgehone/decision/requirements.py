@@ -71,9 +71,14 @@ def shipped() -> Mapping[str, Any]:
 
 
 def load(
-    config: Mapping[str, Any] | None = None, overrides: Sequence[str] = (), kind: Kind = "language"
+    config: Mapping[str, Any] | None = None,
+    overrides: Sequence[str] = (),
+    kind: Kind = "language",
+    quantized: bool = False,
 ) -> Requirements:
     """Return the requirements of a kind of model from a parsed edgehone.toml and `name=value` overrides.
+
+    `quantized`: the original is quantized already, which leaves out gates on what quantization gains.
 
     In its [gates] and in the overrides, a gate's value is its threshold, `off` (or false in TOML) to disable it, or
     `on` (or true) for the default threshold. Raises InputError for an invalid value, and with the closest name for an
@@ -81,7 +86,10 @@ def load(
     """
     settings = config or {}
     gates = {name: _gate(name, table) for name, table in shipped()["gates"].items()}
-    active = {name: kind in table["enabled"] for name, table in shipped()["gates"].items()}
+    active = {
+        name: kind in table["enabled"] and not (quantized and table.get("unless_quantized", False))
+        for name, table in shipped()["gates"].items()
+    }
     tables = settings.get("gates", {})
     if not isinstance(tables, Mapping):
         raise InputError(f"gates in edgehone.toml is {tables!r}, not a table", hint="write [gates]")

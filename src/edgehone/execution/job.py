@@ -9,7 +9,7 @@ from typing import Any
 
 from edgehone.execution import store
 from edgehone.execution.environments.environment import Env
-from edgehone.execution.source_digest import module_digest, source_digest
+from edgehone.execution.source_digest import source_digest
 from edgehone.execution.store import JobResult
 from edgehone.execution.watch import Watch
 
@@ -55,10 +55,6 @@ class Job:
     device of a measurement. `watch` makes the object that samples the running child; what its `result()` returns is
     stored in watch.json. `online` jobs may use the network. `links` says that the result contains links to its inputs,
     so that it is valid only while they stay where they are.
-
-    `environment_independent` is for a job whose result is the same in every environment and depends on no code but the
-    function's own module, such as a download: its key then contains neither the environment nor imported modules, and
-    an upgrade of either does not run it again.
     """
 
     call: str
@@ -73,7 +69,6 @@ class Job:
     online: bool = False
     watch: Callable[[], Watch] = Watch
     links: bool = False
-    environment_independent: bool = False
 
     @property
     def key(self) -> str:
@@ -87,17 +82,13 @@ class Job:
     def identity(self) -> str:
         """A digest of all that determines the result's content. Jobs that read the result have it in their keys."""
         module = self.call.partition(":")[0]
-        if self.environment_independent:
-            environment, source = None, module_digest(module)
-        else:
-            environment = self.env.digest
-            source = source_digest(*sorted({module, *([self.backend] if self.backend else [])}))
+        source = source_digest(*sorted({module, *([self.backend] if self.backend else [])}))
         return store.key_of(
             {
                 "call": self.call,
                 "args": dict(self.args),
                 "inputs": {name: one.identity for name, one in self.inputs.items()},
-                "environment": environment,
+                "environment": self.env.digest,
                 "threads": self.threads,
                 "source": source,
                 "also": dict(self.also),

@@ -94,6 +94,11 @@ def _types() -> dict[int, TensorType]:
     return {number: TensorType(name, block, size) for name, (number, block, size) in rows.items()}
 
 
+def type_named(name: str) -> TensorType:
+    """Return the tensor type of a name ("Q4_K"). Raises KeyError for an unknown one."""
+    return TensorType(name, *_table()["types"][name][1:])
+
+
 def file_type(number: Any) -> str | None:
     """Return the name of a `general.file_type` ("Q4_K_M"), or None if the number is unknown."""
     name = _table()["file_types"].get(str(number))

@@ -5,12 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from edgehone.core.errors import ModelError
 from edgehone.model.info import ModelInfo
+
+# Names of blobs with the SHA-256 of their content; those of 40 digits are digests of Git and are not compared.
+_BLOB = re.compile(r"(?:sha256-)?([0-9a-f]{64})")
 
 
 def digest_file(path: Path, cache: Path | None = None) -> str:
@@ -36,8 +40,25 @@ def digest_file(path: Path, cache: Path | None = None) -> str:
 
 
 def digest_model(info: ModelInfo, cache: Path | None = None) -> str:
-    """Return the SHA-256 over the sorted pairs (relative name, file digest) of all files of the model."""
-    return combined({name: digest_file(info.folder / name, cache) for name in info.files})
+    """Return the SHA-256 over the sorted pairs (relative name, file digest) of all files of the model.
+
+    Raises ModelError for a blob whose name states another SHA-256.
+    """
+    digests = {name: digest_file(info.folder / name, cache) for name in info.files}
+    for name, digest in digests.items():
+        _check_name(info.folder / name, digest)
+    return combined(digests)
+
+
+def _check_name(path: Path, digest: str) -> None:
+    """Raise ModelError if a file is a blob of Ollama's store or the hub's cache, and not the one that its name says."""
+    blob = path.resolve()
+    named = _BLOB.fullmatch(blob.name)
+    if named and blob.parent.name == "blobs" and named[1] != digest:
+        raise ModelError(
+            f"{blob} is damaged: its SHA-256 is {digest}, and its name says {named[1]}",
+            hint="delete it, and pull or download the model again",
+        )
 
 
 def digest_folder(path: Path, cache: Path | None = None) -> dict[str, str]:

@@ -12,9 +12,11 @@ from typing import Any
 from edgehone.core.errors import ModelError
 from edgehone.formats.gguf import Header, Tensor, file_type, read_header
 from edgehone.model import config, kv_cache
-from edgehone.model.info import ModelInfo
+from edgehone.model.info import LargeTensor, ModelInfo
 from edgehone.model.licence import read_licence
 
+# The share of a file's bytes from which a single tensor is worth another type.
+LARGE = 0.1
 FLOATS = frozenset({"F16", "BF16", "F32", "F64"})
 PLAIN = FLOATS | {"I8", "I16", "I32", "I64"}
 # Architectures of llama.cpp that compute embeddings, not next tokens.
@@ -112,6 +114,7 @@ def read(path: Path) -> ModelInfo:
         tokenizer=_tokenizer(model.values),
         chat_template=bool(model.values.get("tokenizer.chat_template")),
         quantized=_quantized(dtypes),
+        large_tensors=_large(model.tensors),
         kv_bytes_per_token=cache.per_token,
         kv_windowed_bytes_per_token=cache.windowed,
         notes=(*_file_notes(model), *notes, *cache.notes),
@@ -251,6 +254,17 @@ def _quantized(dtypes: Counter[str]) -> str | None:
     """Return the type of most quantized weights, or None if no weights are quantized."""
     quantized = {name: count for name, count in dtypes.items() if name not in PLAIN and count}
     return max(quantized, key=lambda name: quantized[name]) if quantized else None
+
+
+def _large(tensors: dict[str, Tensor]) -> tuple[LargeTensor, ...]:
+    """Return the matrices of at least LARGE of the bytes of all tensors, the largest first."""
+    total = sum(tensor.bytes for tensor in tensors.values())
+    found = [
+        LargeTensor(name, tensor.type.name, tensor.elements, tensor.dims[0], tensor.bytes)
+        for name, tensor in tensors.items()
+        if len(tensor.dims) > 1 and tensor.bytes >= LARGE * total
+    ]
+    return tuple(sorted(found, key=lambda tensor: -tensor.bytes))
 
 
 def _file_notes(model: _Model) -> Iterator[str]:

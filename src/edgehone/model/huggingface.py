@@ -155,9 +155,12 @@ def _sharded(folder: Path) -> Weights:
     notes: list[str] = []
     for shard, names in sorted(shards.items()):
         if not (folder / shard).exists():
-            hint = "download or copy the missing shard"
+            link = (
+                f"a link to {(folder / shard).readlink()}, which is " if (folder / shard).is_symlink() else ""
+            )
             raise ModelError(
-                f"{folder / shard} is missing: the index puts {len(names)} tensors there", hint=hint
+                f"{folder / shard} is {link}missing: the index puts {len(names)} tensors there",
+                hint="download or copy the missing shard",
             )
         headers[shard] = read_header(folder / shard)
         absent = sorted(names - headers[shard].keys())
@@ -214,7 +217,7 @@ def _no_weights(folder: Path) -> ModelError:
     if "adapter_model.safetensors" in names:
         return ModelError(
             f"{folder} holds an adapter, not a whole model",
-            hint="merge it into its base model (peft: merge_and_unload)",
+            hint=f"give its base model, and the adapter beside it: edgehone optimize BASE --adapter {folder}",
         )
     others = sorted(name for name in names if name.endswith((".safetensors", ".gguf", ".onnx", ".bin")))
     found = f"; found {', '.join(others[:3])}" if others else ""

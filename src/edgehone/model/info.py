@@ -9,13 +9,24 @@ from typing import Any, Literal
 
 from edgehone.formats.graph import Tensor
 
-__all__ = ["FILES", "LANGUAGE_TASKS", "Kind", "ModelInfo", "Tensor"]
+__all__ = ["FILES", "LANGUAGE_TASKS", "Kind", "LargeTensor", "ModelInfo", "Tensor"]
 
 # The kind decides the evaluation: a language model's next tokens are compared, a graph's outputs.
 Kind = Literal["language", "graph"]
 # Formats in which a model is a file, not a folder.
 FILES = ("onnx", "torch-export", "gguf")
 LANGUAGE_TASKS = ("text-generation", "image-text-to-text", "unknown")
+
+
+@dataclass(frozen=True)
+class LargeTensor:
+    """A tensor that holds a considerable part of a GGUF file: its GGML type, elements, and the length of its rows."""
+
+    name: str
+    type: str
+    elements: int
+    row: int
+    bytes: int
 
 
 @dataclass(frozen=True)
@@ -54,6 +65,7 @@ class ModelInfo:
     # those in layers whose cache stops at the sliding window.
     kv_bytes_per_token: int | None = None
     kv_windowed_bytes_per_token: int = 0
+    large_tensors: tuple[LargeTensor, ...] = ()  # of a GGUF file: those of at least a tenth of its bytes
     notes: tuple[str, ...] = field(default=())
     # of a graph; an encoder's inputs are the outputs of its tokenizer
     inputs: tuple[Tensor, ...] = ()

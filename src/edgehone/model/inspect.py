@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from edgehone.core.errors import ModelError
 from edgehone.model import gguf, huggingface, onnx, pt2
 from edgehone.model.info import ModelInfo
+from edgehone.model.stores import choose, hub_cache
+from edgehone.model.stores.locate import locate
 
 FOLDER = "a folder with config.json, safetensors weights and a tokenizer (Hugging Face layout)"
 SUPPORTED = f"{FOLDER}, or a file: .onnx, .pt2, .gguf"
@@ -27,16 +28,16 @@ OTHER_FORMATS = {
     ".pt": "a pickled checkpoint: loading a pickle runs the code in it",
     ".pth": "a pickled checkpoint: loading a pickle runs the code in it",
 }
-_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 def inspect(path: str | Path) -> ModelInfo:
     """Return the facts about the model in the folder or file `path`, from headers and configuration only.
 
-    Raises ModelError if the model is missing, incomplete, damaged or in an unsupported format.
+    `path` may also be the name of a model in a store of this machine (`model.stores.locate`). Raises ModelError if the
+    model is missing, incomplete, damaged or in an unsupported format.
     """
-    location = Path(path)
     try:
+        location = locate(path)
         if not location.exists():
             raise _missing(str(path))
         if not location.is_dir():
@@ -64,7 +65,7 @@ def _is_checkpoint(folder: Path) -> bool:
 
 def _model_files(folder: Path) -> list[Path]:
     files = (entry for entry in folder.iterdir() if entry.suffix.lower() in READERS and entry.is_file())
-    return sorted(file for file in files if not gguf.is_later_shard(file))
+    return sorted(file for file in files if choose.is_model(file.name))
 
 
 def _only_file(folder: Path) -> Path:
@@ -83,6 +84,8 @@ def _reader(path: Path) -> Callable[[Path], ModelInfo]:
     suffix = path.suffix.lower()
     if suffix in READERS:
         return READERS[suffix]
+    if suffix not in OTHER_FORMATS and path.is_file() and is_gguf(path):  # blobs of Ollama have no suffix
+        return gguf.read
     description = OTHER_FORMATS.get(suffix, "a file")
     hint = f"give {SUPPORTED}"
     if suffix == ".safetensors" and (path.parent / "config.json").exists():
@@ -90,8 +93,14 @@ def _reader(path: Path) -> Callable[[Path], ModelInfo]:
     raise ModelError(f"{path} is {description}, not a model folder", hint=hint)
 
 
+def is_gguf(path: Path) -> bool:
+    """Return True if a file begins as GGUF files do."""
+    with path.open("rb") as file:
+        return file.read(4) == b"GGUF"
+
+
 def _missing(path: str) -> ModelError:
-    if _HUB_NAME.fullmatch(path):
+    if hub_cache.parsed(path):
         hint = f"if this is a name on the hub: edgehone optimize {path} --download"
     else:
         hint = f"give {SUPPORTED}; list the folder: ls {Path(path).parent}"

@@ -79,6 +79,15 @@ class ReadyExecutor:
 
 
 @dataclass(frozen=True)
+class FloatOriginal:
+    """The float original of a quantized file: its facts, its files as an input of jobs, and the backend that runs it."""
+
+    model: ModelInfo
+    source: Input
+    backend: ReferenceBackend
+
+
+@dataclass(frozen=True)
 class RunContext:
     """Model, device, workload, backends with their environments, and the receiver of progress events.
 
@@ -109,6 +118,7 @@ class RunContext:
     alphabet: str | None = None  # for CTC heads: the character of each class but the blank
     task_kind: str | None = None  # for graphs: what the outputs decide, if the user said so
     normalization: Mapping[str, Any] = field(default_factory=dict)  # image to array: size, scale, mean, std
+    against: FloatOriginal | None = None  # of a quantized file, if the user named it
     prediction_target: PredictionTarget | None = (
         None  # device that figures are predicted for; None: figures are measured
     )
@@ -137,6 +147,10 @@ class RunContext:
     def on_target(self) -> RunContext:
         """A copy in which every job runs on the target executor."""
         return replace(self, build_executor=self.target_executor, verifies_on_target=True)
+
+    def with_original(self, other: FloatOriginal) -> RunContext:
+        """Return a copy whose original is the float original."""
+        return replace(self, model=other.model, source=other.source, reference_backend=other.backend)
 
     def run(
         self,

@@ -15,7 +15,8 @@ from edgehone import bundle
 from edgehone.core import config
 from edgehone.core.events import Event
 from edgehone.decision.decision import Decision
-from edgehone.optimize.evaluate import bottleneck, measure, parity
+from edgehone.optimize.adapter import with_adapter
+from edgehone.optimize.evaluate import against, bottleneck, measure, parity
 from edgehone.optimize.evaluate.drift import include_drift
 from edgehone.optimize.evaluate.evaluators import score_original
 from edgehone.optimize.evaluate.speed_rounds import Contest, in_epoch
@@ -40,8 +41,11 @@ if TYPE_CHECKING:
 def optimize(model: str | Path, **options: Unpack[Options]) -> Decision:
     """Optimize a model for a device, prove the result against the original, and write it as a bundle.
 
-    `model` is a Hugging Face folder or an ONNX, .pt2 or GGUF file. The options, all by keyword:
+    `model` is a Hugging Face folder, an ONNX, .pt2 or GGUF file, or a name in a store of this machine
+    (`edgehone.model.stores.locate`). The options, all by keyword:
 
+    - `adapter`: a LoRA adapter (PEFT folder), which is merged into the model first.
+    - `against`: for a quantized GGUF file, its float original: the loss against that is told, too.
     - `device`: None is this machine. `ssh://user@host` is measured over SSH. A name of the device catalogue is
       predicted: quality and size are proven on this machine, speed and memory are predictions labelled as such.
     - `workers`: a Dask scheduler (`tcp://host:8786`). Its workers build; those named `device` are measured.
@@ -69,7 +73,7 @@ def optimize(model: str | Path, **options: Unpack[Options]) -> Decision:
     but its speed could not be measured precisely enough), and MachineBusy if the machine is too busy and `when_busy` is
     "stop".
     """
-    chosen_options = OptimizeOptions.of(model, options)
+    chosen_options = with_adapter(OptimizeOptions.of(model, options))
     clock = Clock(chosen_options.time) if chosen_options.time else None
     settings = config.read(chosen_options.config_file)
     required = requirements(chosen_options, settings)
@@ -94,16 +98,16 @@ def _run(setup: Setup, clock: Clock | None) -> Decision:
         parity.check(ctx, original, trials, required)  # build, parity check
         measure.measure(ctx, original, trials, Contest(required, weights))
 
-    notes = []
+    notes = against.score(ctx, original, trials, required)
     if ctx.prediction_target:
         study.record(*trials)  # the measurements, before predictions replace them
-        notes = predict(ctx, original, trials)
+        notes += predict(ctx, original, trials)
     else:  # settings and bottlenecks found on this machine would say nothing about another device
         trials += tune(ctx, original, trials, required, weights, clock=clock, study=study)
         chosen = chosen_trial(trials, original, required, weights)
         bottleneck.add_bottleneck(ctx, original, chosen, trials)
         measure.sweep_finalists(ctx, original, chosen)
-        notes = include_drift(ctx, [original.baseline, *trials])
+        notes += include_drift(ctx, [original.baseline, *trials])
 
     ctx.emit(Event("", detail="deciding"))
     decide = partial(make_decision, setup, original, trials, weights, notes)

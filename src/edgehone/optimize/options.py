@@ -10,12 +10,15 @@ from typing import Any, TypedDict
 from edgehone.backends.base import Effort
 from edgehone.core.events import Emit, silent
 from edgehone.core.suggestions import suggest
+from edgehone.model.stores.locate import locate
 from edgehone.optimize.patience import WhenBusy
 
 
 class Options(TypedDict, total=False):
     """Keyword arguments of `edgehone.optimize`; its docstring explains each."""
 
+    adapter: str | Path | None
+    against: str | Path | None
     device: str | None
     workers: str | None
     workload: str | None
@@ -47,6 +50,8 @@ class OptimizeOptions:
     """The model and the options of one run, with their defaults."""
 
     model: str | Path
+    adapter: str | Path | None = None
+    against: str | Path | None = None
     device: str | None = None
     workers: str | None = None
     workload: str | None = None
@@ -71,11 +76,16 @@ class OptimizeOptions:
     out: str | Path | None = None
     config_file: str | Path | None = None
     emit: Emit = silent
+    # Set by `adapter.with_adapter`, whose result's `model` is the merged one: the base, and a note for the report.
+    merged_from: str | Path | None = None
+    merge_note: str | None = None
 
     @classmethod
     def of(cls, model: str | Path, options: Options) -> OptimizeOptions:
         """Build the options from keyword arguments. Raises TypeError for an unknown one and names the nearest."""
-        known = [field.name for field in fields(cls) if field.name != "model"]
+        known = [
+            field.name for field in fields(cls) if field.name not in ("model", "merged_from", "merge_note")
+        ]
         values: dict[str, Any] = dict(options)
         for name in values:
             if name not in known:
@@ -88,7 +98,9 @@ class OptimizeOptions:
 
     def command(self) -> list[str]:
         """Return the command line that repeats the run, with absolute paths."""
-        words = ["edgehone", "optimize", _absolute(self.model)]
+        words = ["edgehone", "optimize", _absolute(locate(self.merged_from or self.model))]
+        words += ["--adapter", _absolute(self.adapter)] if self.adapter else []
+        words += ["--against", _absolute(locate(self.against))] if self.against else []
         words += ["--workload", self.workload] if self.workload else []
         words += ["--effort", self.effort]
         words += ["--device", self.device] if self.device else []
@@ -124,4 +136,5 @@ class OptimizeOptions:
 
 
 def _absolute(path: str | Path) -> str:
-    return str(Path(path).resolve())
+    # Not resolved: a file in the hub's cache is a link to a blob, which has no name.
+    return str(Path(path).absolute())

@@ -29,10 +29,11 @@ from edgehone.model import digest
 from edgehone.model.info import ModelInfo
 from edgehone.model.inspect import inspect
 from edgehone.model.kv_cache import cache_bytes
-from edgehone.optimize.context import ReadyExecutor, RunContext, effort_settings
+from edgehone.optimize.context import FloatOriginal, ReadyExecutor, RunContext, effort_settings
 from edgehone.optimize.device_visibility import unused_accelerators, visible_devices
 from edgehone.optimize.environments import ensure_environments
 from edgehone.optimize.evaluate import vision
+from edgehone.optimize.evaluate.against import checked as checked_float
 from edgehone.optimize.evaluate.evaluators import evaluator_for
 from edgehone.optimize.executors import Executors
 from edgehone.optimize.options import OptimizeOptions
@@ -82,6 +83,7 @@ class Setup:
 
 def requirements(options: OptimizeOptions, config: Mapping[str, Any]) -> Requirements:
     """Return gates and weights: the defaults, edgehone.toml over them, the options over both. Raises InputError."""
+    info = inspect(options.model)
     return aims.load(
         config,
         gates=options.gates,
@@ -90,7 +92,8 @@ def requirements(options: OptimizeOptions, config: Mapping[str, Any]) -> Require
         subject_to=options.subject_to,
         weights=options.weights,
         targets=options.targets,
-        kind=inspect(options.model).kind,
+        kind=info.kind,
+        quantized=info.format == "gguf" and info.quantized is not None,
     )
 
 
@@ -125,7 +128,7 @@ def set_up(
     ctx, notes, unready = set_up_context(
         options, config, backends, planned_recipes.backends, executors=executors
     )
-    notes = (*notes, *obstacles)
+    notes = (*notes, *obstacles, *([options.merge_note] if options.merge_note else []))
     if target is not None:
         required, set_aside = predict.required_of(target, required)
         notes = (*notes, *set_aside)
@@ -233,14 +236,18 @@ def set_up_context(
     path = info.folder.resolve() / info.path.relative_to(info.folder)
     source = Input(path, digest.digest_model(info, home() / "digests"), info.files)
     wanted = {**{name: backends[name] for name in needed}, reference_backend.NAME: reference_backend}
+    against = _against(options, info)
+    if against is not None:
+        wanted[against.backend.NAME] = against.backend
     build_executor, unready = _ready(executors.build, wanted, options.emit)
     target_executor = build_executor
     if executors.target is not executors.build:
         ready = {name: backend for name, backend in wanted.items() if name not in unready}
         target_executor, unready_on_target = _ready(executors.target, ready, options.emit)
         unready |= unready_on_target
-    if reference_backend.NAME in unready:
-        raise unready[reference_backend.NAME]
+    for one in (reference_backend, *([against.backend] if against else [])):
+        if one.NAME in unready:
+            raise unready[one.NAME]
     ctx = RunContext(
         model=info,
         source=source,
@@ -255,12 +262,24 @@ def set_up_context(
         metric=options.metric,
         task_kind=options.task_kind,
         axes=options.axes,
+        against=against,
         alphabet=alphabet(config),
         normalization=normalization(config),
         patience=Patience(when_busy, effort.patience, lambda: target_executor.call(OTHERS_NOW)),
     )
     reasons = {name: error.message for name, error in unready.items()}
     return ctx, (note,) if note else (), reasons
+
+
+def _against(options: OptimizeOptions, info: ModelInfo) -> FloatOriginal | None:
+    """Return the float original that the user named, checked and hashed."""
+    if options.against is None:
+        return None
+    model = checked_float(options.against, info)
+    options.emit(Event("", detail=f"hashing {model.path}"))
+    path = model.folder.resolve() / model.path.relative_to(model.folder)
+    source = Input(path, digest.digest_model(model, home() / "digests"), model.files)
+    return FloatOriginal(model, source, reference_backend_for(model))
 
 
 def _ready(

@@ -15,6 +15,7 @@ _COLUMNS = (
     "workload_latency_ms",
     "decode_tokens_per_s",
     "kl_mean",
+    "against_kl_mean",
     "relative_error",
     "accuracy_kept",
     "peak_memory_bytes",

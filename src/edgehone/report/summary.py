@@ -58,15 +58,19 @@ _VISION: tuple[Column, ...] = (
 )
 
 
-def columns(work: Mapping[str, Any], metric: str) -> tuple[Column, ...]:
+# Added for a quantized file whose float original was given.
+_AGAINST: tuple[Column, ...] = (("against_kl_mean", "KL of float", _significant),)
+
+
+def columns(work: Mapping[str, Any], metric: str, *, against: bool = False) -> tuple[Column, ...]:
     """Return the columns of the table of candidates.
 
-    For a language model they show its tokens (with `metric` "pictures", also its agreement on pictures), for a graph
-    its outputs and the `metric`.
+    For a language model they show its tokens (with `metric` "pictures", also its agreement on pictures; with `against`
+    its loss against the float original), for a graph its outputs and the `metric`.
     """
     if not is_graph(work):
         vision = _VISION if metric == "pictures" else ()
-        return (*_LANGUAGE, *(_LOADED if _is_loaded(work) else ()), *vision)
+        return (*_LANGUAGE, *(_AGAINST if against else ()), *(_LOADED if _is_loaded(work) else ()), *vision)
     # Without labels the metric is the agreement, which is shown as "kept".
     labelled: tuple[Column, ...] = () if metric == "agreement" else ((metric, metric, _metric),)
     return (
@@ -99,7 +103,7 @@ def summary(decision: Decision) -> str:
     graph = is_graph(decision.workload)
     vision = "vision_kl_mean" in decision.baseline.figures
     metric = "pictures" if vision else str(decision.baseline.facts.get("metric", "agreement"))
-    shape = columns(decision.workload, metric)
+    shape = columns(decision.workload, metric, against="against_kl_mean" in decision.baseline.figures)
     head = ("", "candidate", *(name for _, name, _ in shape), "")
     lines += table([head, *(_row(c, decision, shape) for c in measured)])
     marks = _GRAPH_MARKS if graph else _MARKS

@@ -78,7 +78,8 @@ def reference(job: WorkerJob) -> dict[str, Any]:
     """Write the original's log-probabilities to `job.out`.
 
     args: backend, settings, bos, windows, window (ids per window), start (first text id, default 0), max_bytes
-    (limit for the log-probabilities, default 1 GiB), tokenize (as in `score`). inputs: artifact, prepared.
+    (limit for the log-probabilities, default 1 GiB), tokenize (as in `score`), width (the vocabulary, if padding beyond
+    it is to be cut off). inputs: artifact, prepared.
 
     Files: reference.json (the facts), tokens.npz, task.npz if there is a task, and either logprobs.npy [tokens, V]
     float32, or top_ids.npy [tokens, K] int32, top_logprobs.npy [tokens, K] float32 and tail.npy [tokens] float32
@@ -93,7 +94,7 @@ def reference(job: WorkerJob) -> dict[str, Any]:
         rows = _Rows()
         for window, ids in enumerate(windows.ids):
             done = 0
-            for logits in _blocks(session, ids, windows.scored, f"window {window}", None):
+            for logits in _blocks(session, ids, windows.scored, f"window {window}", job.args.get("width")):
                 if store is None:
                     budget = int(job.args.get("max_bytes", MAX_BYTES))
                     store = Store.create(
@@ -114,7 +115,7 @@ def reference(job: WorkerJob) -> dict[str, Any]:
         facts["start"] = int(job.args.get("start", 0))
         facts |= _comparison(facts)
         rows.save(job.out / "tokens.npz", windows)
-        facts["differs"] = _difference(session, windows, rows)
+        facts["differs"] = _difference(session, windows, rows, job.args.get("width"))
         facts |= _extras(job, session, windows.bos, store.vocabulary)
     finally:
         session.close()
@@ -122,12 +123,12 @@ def reference(job: WorkerJob) -> dict[str, Any]:
     return facts
 
 
-def _difference(session: Session, windows: _Windows, rows: _Rows) -> str | None:
+def _difference(session: Session, windows: _Windows, rows: _Rows, width: int | None) -> str | None:
     """Score the first window again, and return how its tokens' log-probabilities differ by more than rounding."""
     import numpy as np
 
     ids, again, done = windows.ids[0], _Rows(), 0
-    for logits in _blocks(session, ids, windows.scored, "window 0", None):
+    for logits in _blocks(session, ids, windows.scored, "window 0", width):
         targets = ids[windows.first + done + 1 : windows.first + done + 1 + len(logits)]
         again.add_target(0, logits, targets)
         done += len(logits)

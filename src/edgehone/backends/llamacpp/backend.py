@@ -151,8 +151,9 @@ def gguf_refusals(model: ModelInfo) -> list[str]:
 def _gguf_notes(model: ModelInfo) -> list[str]:
     if low_precision := llamacpp_recipes.low_precision_types(model):
         return [
-            f"already quantized ({', '.join(low_precision)}): it is run unchanged, since quantizing it again would "
-            f"lose more than it gains; give a file in {', '.join(llamacpp_recipes.SOURCE_BITS)}"
+            f"already quantized ({', '.join(low_precision)}): it is run unchanged, and with its tensors of more bits "
+            "quantized again, whose loss comes on top of the file's own; give the float original to lose less "
+            "(--against FLOAT tells the loss against it)"
         ]
     return []
 
@@ -230,7 +231,7 @@ def _language_steps(recipe: Recipe) -> Step:
     inputs = {"converted": converted}
     if build.get("imatrix"):
         inputs["imatrix"] = Step(f"{_BUILD}:imatrix", inputs=dict(inputs), reads=("calibration",))
-    params = {name: build[name] for name in ("type", "requantize", "tensor_types") if name in build}
+    params = {name: build[name] for name in ("type", "requantize", "tensor_types", "lower") if name in build}
     reads: tuple[str, ...] = ()
     if "mix" in build:
         params["mix"] = {**build["mix"], **llamacpp_recipes.precision_table()}

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from edgehone.backends.llamacpp import convert_any_tokenizer, mixed_precision
+from edgehone.backends.llamacpp import convert_any_tokenizer, lowered, mixed_precision
 from edgehone.backends.llamacpp.tensor_types import expert_types, tensor_types, weights
 from edgehone.backends.llamacpp.tools import Toolchain
 from edgehone.backends.sessions import (
@@ -97,7 +97,7 @@ def quantize(job: WorkerJob) -> dict[str, Any]:
     """Quantize model.gguf to args["type"], with an importance matrix if there is one, and write out/model.gguf.
 
     args: tensor_types (types of tensors by a pattern of their names), requantize (the input is quantized), mix (assign
-    a type to each tensor by inputs["sensitivity"]).
+    a type to each tensor by inputs["sensitivity"]), lower (only tensors with more bits are quantized again, `lowered`).
 
     Facts: tensor_types, bytes, for mixture-of-experts models `experts` (the types of routers and of experts), and for a
     mix `mix`: the assignment and where the file differs. They are read from the file, since llama-quantize silently
@@ -114,9 +114,17 @@ def quantize(job: WorkerJob) -> dict[str, Any]:
     if job.args.get("requantize"):
         command += ["--allow-requantize"]
     out, converted = job.out / ARTIFACT, job.inputs["converted"] / ARTIFACT
+    kind = job.args.get("type")
+    if "lower" in job.args:
+        header = read_header(converted)
+        lower = lowered.options(header, job.args["lower"])
+        if not lower:
+            return {"nothing_to_gain": "no tensor has more bits and rows that fit the type"}
+        command += lower
+        kind = lowered.stated_type(header)
     mix = mixed_precision.assigned_types(job, converted) if "mix" in job.args else None
     command += mixed_precision.options(mix) if mix else []
-    command += [converted, out, job.args["type"], job.threads]
+    command += [converted, out, kind, job.threads]
     _run(job, "quantize", command, cwd)
     return {**facts(out), **(mixed_precision.facts(mix, out) if mix else {})}
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgehone.backends.base import EFFORTS, Recipe, TunableSetting
+from edgehone.backends.llamacpp import lowered
 from edgehone.backends.shared.tunable_settings import Kind, settings_from_table
 from edgehone.device.facts import Device
 from edgehone.model.info import ModelInfo
@@ -124,12 +125,12 @@ def precision_table() -> dict[str, Any]:
 
 
 def gguf_recipes(model: ModelInfo) -> list[Recipe]:
-    """Return the unchanged file, then the types with fewer bits; none of these if its own types are too low."""
+    """Return the unchanged file, then the types with fewer bits; of a file with few bits those of `lowered`."""
     build: dict[str, Any] = {"source": "gguf"}
     why = "the unchanged GGUF file: exact, verified by the parity check"
     recipes = [Recipe(NAME, "as-is", build, effort="quick", exact=True, why=why)]
     if low_precision_types(model):
-        return recipes
+        return recipes + lowered.recipes(model, _table("lower"))
     # Norms and biases are in F32 whatever the type of the matrices.
     types = set(model.dtypes) - _INTEGERS
     bits = max(SOURCE_BITS[name] for name in types - {"F32"} or types or {"F32"})
@@ -149,7 +150,7 @@ def gguf_recipes(model: ModelInfo) -> list[Recipe]:
 
 
 def low_precision_types(model: ModelInfo) -> list[str]:
-    """Return the types in a GGUF file from which requantizing would lose more than it gains."""
+    """Return the types in a GGUF file of so few bits that only tensors with more bits are quantized again."""
     return sorted(set(model.dtypes) - set(SOURCE_BITS) - _INTEGERS)
 
 

@@ -38,6 +38,7 @@ _AXES = (
     "relative_error",
     "throughput_per_s",
     "image_ttft_ms",
+    "against_kl_mean",
     "vision_kl_mean",
     "energy_j",
 )

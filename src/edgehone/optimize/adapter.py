@@ -1,0 +1,76 @@
+"""The original of a run with an adapter: the base model with the adapter merged into it, kept until either changes."""
+
+from __future__ import annotations
+
+import errno
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+from edgehone.core.errors import InputError, SetupError
+from edgehone.core.events import Event
+from edgehone.execution.home import HINT, file_lock, home
+from edgehone.model import digest
+from edgehone.model.inspect import inspect
+from edgehone.model.stores.locate import named
+from edgehone.optimize.options import OptimizeOptions
+from edgehone.transform.adapters import config, merge
+
+_NOTE = "edgehone-merge.json"
+
+
+def with_adapter(options: OptimizeOptions) -> OptimizeOptions:
+    """Return options whose model is the base with the adapter merged in; the same options if there is no adapter.
+
+    The merged folder lies in EDGEHONE_HOME/merged and is made again if the base or the adapter changes. Raises
+    ModelError if the adapter is for another base, SetupError if the disk is full.
+    """
+    if options.adapter is None:
+        return options
+    folder = Path(options.adapter)
+    adapter, base = config.read(folder), inspect(options.model)
+    merge.check(adapter, base)
+    own = digest.combined(
+        {name: digest.digest_file(folder / name) for name in (config.CONFIG, config.WEIGHTS)}
+    )
+    options.emit(Event("", detail=f"hashing {base.path}"))
+    key = digest.combined({"base": digest.digest_model(base, home() / "digests"), "adapter": own})[:16]
+    place = home() / "merged" / key
+    # The folder's name becomes the model's: some tools read it.
+    target = place / f"{named(options.model)}-{folder.resolve().name}"
+    with file_lock(home() / "locks" / f"merged-{key}.lock"):
+        if not (place / _NOTE).is_file():
+            _make(options, adapter, target, place)
+    note = json.loads((place / _NOTE).read_text("utf-8"))["note"]
+    return replace(options, model=target, merged_from=options.model, merge_note=note)
+
+
+def _make(options: OptimizeOptions, adapter: config.AdapterConfig, target: Path, place: Path) -> None:
+    base = inspect(options.model)
+    shutil.rmtree(place, ignore_errors=True)  # what a killed run left
+    place.mkdir(parents=True)
+    free = shutil.disk_usage(place).free
+    if base.bytes > free:
+        raise SetupError(
+            f"merging needs {base.bytes / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free in {place}", hint=HINT
+        )
+
+    def progress(part: float) -> None:
+        options.emit(Event("", detail=f"merging the adapter {adapter.folder.name}", fraction=part))
+
+    try:
+        made = merge.merge(adapter, base, target, progress)
+        text = json.dumps({"note": made.note(adapter.folder), "tensors": made.tensors, "lost": made.lost})
+        temporary = place / f".{_NOTE}"
+        temporary.write_text(text, "utf-8")
+        temporary.replace(place / _NOTE)
+    except OSError as error:
+        shutil.rmtree(place, ignore_errors=True)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise SetupError(
+                f"no space left on the disk of {place} for the merged model", hint=HINT
+            ) from error
+        raise InputError(
+            f"the adapter cannot be merged: {error}", hint=f"edgehone inspect {base.path}"
+        ) from error
