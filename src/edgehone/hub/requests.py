@@ -128,4 +128,5 @@ def _refusal(status: int, host: str, what: str) -> Exception:
         return InputError(
             f"{host} has no {what}", hint="check the name, the revision and the spelling of the owner"
         )
-    return InputError(f"{host} answers {status} for {what}", hint="check HF_ENDPOINT")
+    redirected = ", a redirect that is not followed" if 300 <= status < 400 else ""
+    return InputError(f"{host} answers {status} for {what}{redirected}", hint="check HF_ENDPOINT")

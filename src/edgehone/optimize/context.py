@@ -80,7 +80,7 @@ class ReadyExecutor:
 
 @dataclass(frozen=True)
 class FloatOriginal:
-    """The float original of a quantized file: its facts, its files as an input of jobs, and the backend that runs it."""
+    """The float original of a quantized file: its facts, its files as an input of jobs, and what runs it."""
 
     model: ModelInfo
     source: Input

@@ -112,7 +112,10 @@ def _blob(store: Path, manifest: Path, name: str) -> Path:
 
 
 def _layers(manifest: Path, name: str) -> list[Mapping[str, Any]]:
-    layers = read_object(manifest).get("layers")
+    try:
+        layers = read_object(manifest).get("layers")
+    except ModelError as error:
+        raise ModelError(error.message, hint=f"ollama pull {name}") from error
     if not isinstance(layers, list) or not all(isinstance(layer, dict) for layer in layers):
         raise _damaged(manifest, "it has no list of layers", name)
     return layers

@@ -56,7 +56,8 @@ def _bfloat16(array: Floats) -> NDArray[np.uint16]:
     """Round float64 to bfloat16 directly: by way of float32 some values would be rounded twice."""
     import numpy as np
 
-    single = array.astype("<f4")
+    with np.errstate(over="ignore"):
+        single = array.astype("<f4")
     # Move a float32 that was rounded onto a tie of bfloat16 back to the side on which the exact value lies.
     back, bits = single.astype(np.float64), single.view("<u4").astype(np.int64)
     tied = ((bits & 0xFFFF) == 0x8000) & (back != array) & np.isfinite(back)
