@@ -66,7 +66,7 @@ def base(folder: Path, dtype: str = "F32", *, shards: bool = False, **config: An
         save(folder / "model.safetensors", tensors)
         return folder
     names = list(tensors)
-    index = {}
+    index: dict[str, str] = {}
     for number, part in enumerate((names[:3], names[3:]), 1):
         file = f"model-0000{number}-of-00002.safetensors"
         save(folder / file, {name: tensors[name] for name in part})
