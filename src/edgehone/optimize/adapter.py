@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import shutil
-from dataclasses import replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from edgehone.core.errors import InputError, SetupError
@@ -18,6 +18,24 @@ from edgehone.optimize.options import OptimizeOptions
 from edgehone.transform.adapters import config, merge
 
 _NOTE = "edgehone-merge.json"
+
+
+@dataclass(frozen=True)
+class MergedOptions(OptimizeOptions):
+    """Options whose model is the merged one; `base` is what the user gave."""
+
+    base: str | Path = ""
+    note: str = ""
+
+    @property
+    def given_model(self) -> str | Path:
+        """The base model."""
+        return self.base
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the merge did."""
+        return (self.note,)
 
 
 def with_adapter(options: OptimizeOptions) -> OptimizeOptions:
@@ -43,7 +61,8 @@ def with_adapter(options: OptimizeOptions) -> OptimizeOptions:
         if not (place / _NOTE).is_file():
             _make(options, adapter, target, place)
     note = json.loads((place / _NOTE).read_text("utf-8"))["note"]
-    return replace(options, model=target, merged_from=options.model, merge_note=note)
+    given = {field.name: getattr(options, field.name) for field in fields(options)}
+    return MergedOptions(**{**given, "model": target}, base=options.model, note=note)
 
 
 def _make(options: OptimizeOptions, adapter: config.AdapterConfig, target: Path, place: Path) -> None:

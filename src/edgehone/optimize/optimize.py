@@ -44,8 +44,6 @@ def optimize(model: str | Path, **options: Unpack[Options]) -> Decision:
     `model` is a Hugging Face folder, an ONNX, .pt2 or GGUF file, or a name in a store of this machine
     (`edgehone.model.stores.locate`). The options, all by keyword:
 
-    - `adapter`: a LoRA adapter (PEFT folder), which is merged into the model first.
-    - `against`: for a quantized GGUF file, its float original: the loss against that is told, too.
     - `device`: None is this machine. `ssh://user@host` is measured over SSH. A name of the device catalogue is
       predicted: quality and size are proven on this machine, speed and memory are predictions labelled as such.
     - `workers`: a Dask scheduler (`tcp://host:8786`). Its workers build; those named `device` are measured.
@@ -59,6 +57,8 @@ def optimize(model: str | Path, **options: Unpack[Options]) -> Decision:
     - `task_kind`: what the outputs of a graph decide, such as "detection"; by default it is recognized.
     - `axes`: the axes of a graph's input or output, such as `x=time,batch,features`; by default they are recognized.
     - `pictures`: a folder or JSON lines, for vision-language models.
+    - `adapter`: a LoRA adapter (PEFT folder), which is merged into the model first.
+    - `against`: for a quantized GGUF file, its float original: the loss against that is told, too.
     - `gates`: `name=value` or `name=off`. `subject_to`: limits such as `bytes<=60MB`. `targets`: wishes such as
       `decode>=30`: the best that meets all is chosen, else the nearest.
     - `minimize`, `maximize`: objectives. `weights`: their weights instead, such as `speed=1,quality=8`.

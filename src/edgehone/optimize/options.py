@@ -17,8 +17,6 @@ from edgehone.optimize.patience import WhenBusy
 class Options(TypedDict, total=False):
     """Keyword arguments of `edgehone.optimize`; its docstring explains each."""
 
-    adapter: str | Path | None
-    against: str | Path | None
     device: str | None
     workers: str | None
     workload: str | None
@@ -31,6 +29,8 @@ class Options(TypedDict, total=False):
     task_kind: str | None
     axes: Sequence[str]
     pictures: str | Path | None
+    adapter: str | Path | None
+    against: str | Path | None
     gates: Sequence[str]
     time: float | None
     minimize: Sequence[str]
@@ -50,8 +50,6 @@ class OptimizeOptions:
     """The model and the options of one run, with their defaults."""
 
     model: str | Path
-    adapter: str | Path | None = None
-    against: str | Path | None = None
     device: str | None = None
     workers: str | None = None
     workload: str | None = None
@@ -64,6 +62,8 @@ class OptimizeOptions:
     task_kind: str | None = None
     axes: tuple[str, ...] = ()
     pictures: str | Path | None = None
+    adapter: str | Path | None = None
+    against: str | Path | None = None
     gates: tuple[str, ...] = ()
     time: float | None = None
     minimize: tuple[str, ...] = ()
@@ -76,16 +76,11 @@ class OptimizeOptions:
     out: str | Path | None = None
     config_file: str | Path | None = None
     emit: Emit = silent
-    # Set by `adapter.with_adapter`, whose result's `model` is the merged one: the base, and a note for the report.
-    merged_from: str | Path | None = None
-    merge_note: str | None = None
 
     @classmethod
     def of(cls, model: str | Path, options: Options) -> OptimizeOptions:
         """Build the options from keyword arguments. Raises TypeError for an unknown one and names the nearest."""
-        known = [
-            field.name for field in fields(cls) if field.name not in ("model", "merged_from", "merge_note")
-        ]
+        known = [field.name for field in fields(cls) if field.name != "model"]
         values: dict[str, Any] = dict(options)
         for name in values:
             if name not in known:
@@ -96,9 +91,19 @@ class OptimizeOptions:
         values["backends"] = tuple(values.get("backends") or ()) or None
         return cls(model, **values)
 
+    @property
+    def given_model(self) -> str | Path:
+        """The model that the user gave; `model` may be made of it."""
+        return self.model
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the report says of how `model` was made."""
+        return ()
+
     def command(self) -> list[str]:
         """Return the command line that repeats the run, with absolute paths."""
-        words = ["edgehone", "optimize", _absolute(locate(self.merged_from or self.model))]
+        words = ["edgehone", "optimize", _absolute(locate(self.given_model))]
         words += ["--adapter", _absolute(self.adapter)] if self.adapter else []
         words += ["--against", _absolute(locate(self.against))] if self.against else []
         words += ["--workload", self.workload] if self.workload else []

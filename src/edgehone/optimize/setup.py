@@ -128,7 +128,7 @@ def set_up(
     ctx, notes, unready = set_up_context(
         options, config, backends, planned_recipes.backends, executors=executors
     )
-    notes = (*notes, *obstacles, *([options.merge_note] if options.merge_note else []))
+    notes = (*notes, *obstacles, *options.notes)
     if target is not None:
         required, set_aside = predict.required_of(target, required)
         notes = (*notes, *set_aside)
