@@ -34,12 +34,12 @@ _PADDING = 1024
 
 def checked(path: str | Path, model: ModelInfo) -> ModelInfo:
     """Return the facts of the float original that the user named. Raises InputError if it cannot be the model's."""
-    found = inspect(path)
     if model.format != "gguf" or not model.quantized:
         raise InputError(
             f"--against {path}: {model.path} is not a quantized GGUF file, so it is its own float original",
             hint="leave --against out",
         )
+    found = inspect(path)
     if found.quantized or found.kind != "language":
         what = f"quantized ({found.quantized})" if found.quantized else f"a {found.kind}"
         raise InputError(
