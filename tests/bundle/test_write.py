@@ -29,7 +29,7 @@ def test_where_a_bundle_may_go(tmp_path: Path, spoiled: Path) -> None:
     check_target(spoiled)  # an older bundle
 
 
-def test_where_it_may_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_it_may_not(tmp_path: Path, spoiled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="exists and is not a folder"):
         check_target(tmp_path / "file")
@@ -39,6 +39,12 @@ def test_where_it_may_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     (tmp_path / "work" / "thesis.tex").touch()
     with pytest.raises(InputError, match="other files in it"):
         check_target(tmp_path / "work")
+    (tmp_path / "link").symlink_to(tmp_path / "empty")
+    with pytest.raises(InputError, match="is a symbolic link") as caught:
+        check_target(tmp_path / "link")
+    assert f"--out {tmp_path / 'empty'}" in str(caught.value.hint)
+    with pytest.raises(InputError, match="is in the bundle"):
+        check_target(spoiled / "artifact" / "new")
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write anywhere
     with pytest.raises(InputError, match="cannot be written to") as caught:
         check_target(tmp_path / "new")

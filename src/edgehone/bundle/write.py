@@ -54,7 +54,19 @@ class Contents:
 
 
 def check_target(target: Path) -> None:
-    """Raise InputError unless a bundle may be written to `target`: a new path, an empty folder, or an older bundle."""
+    """Raise InputError unless a bundle may be written to `target`: a new path, an empty folder, or an older bundle.
+
+    It may be no symbolic link, which would be replaced, and not lie in a bundle, which must stay as it was written.
+    """
+    if target.is_symlink():
+        raise InputError(
+            f"{target} is a symbolic link", hint=f"give the folder itself: --out {target.resolve()}"
+        )
+    if holder := next((one for one in target.absolute().parents if is_bundle(one)), None):
+        raise InputError(
+            f"{target} is in the bundle {holder}, which must stay as it was written",
+            hint="give another --out",
+        )
     if target.is_dir() and any(target.iterdir()) and not (target / MANIFEST).is_file():
         raise InputError(
             f"{target} is a folder with other files in it; a bundle would replace them",
@@ -66,6 +78,11 @@ def check_target(target: Path) -> None:
     nearest = next(folder for folder in (parent, *parent.parents) if folder.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK):
         raise InputError(f"{nearest} cannot be written to", hint="give another --out")
+
+
+def is_bundle(folder: Path) -> bool:
+    """Return whether a folder has the two files that every bundle has."""
+    return (folder / MANIFEST).is_file() and (folder / DECISION).is_file()
 
 
 def write(target: Path, contents: Contents) -> None:

@@ -155,13 +155,18 @@ class Subject:
 
     def run(self, call: str, args: Mapping[str, Any], inputs: Mapping[str, Input] | None = None) -> JobResult:
         """Run a job whose result follows from its inputs; one that ran before is not repeated."""
-        return run(self.job(call, args, inputs))
+        return run(self.job(call, args, inputs), self._told)
 
     def tried(self, job: Job) -> Mapping[str, Any]:
         """Return the facts of a job that may hang; it is run in any case. Raises JobError if it crashes or hangs."""
-        return run(replace(job, limits=Limits(seconds=HANGS)), fresh=True).facts
+        return run(replace(job, limits=Limits(seconds=HANGS)), self._told, fresh=True).facts
 
     def measure(self, job: Job, watch: Callable[[], Watch] = Watch) -> JobResult:
         """Run a measurement: alone on the machine as far as edgehone goes, and never taken from the store."""
         also = {"device": self.machine.fingerprint, "measurement_group": uuid.uuid4().hex}
-        return run(replace(job, exclusive=True, also=also, watch=watch))
+        return run(replace(job, exclusive=True, also=also, watch=watch), self._told)
+
+    def _told(self, fraction: float, doing: str) -> None:
+        """Say what a job waits for: other runs may hold the machine for minutes."""
+        if doing.startswith("waiting"):
+            self.say(doing)

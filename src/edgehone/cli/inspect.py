@@ -13,6 +13,8 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
+from edgehone.core.printable import printable
+
 if TYPE_CHECKING:
     from edgehone.model.info import ModelInfo, Tensor
     from edgehone.optimize.validate import Validated
@@ -168,11 +170,6 @@ def _rows(info: ModelInfo) -> list[tuple[str, str]]:
     ]
     rows += [("note", note) for note in info.notes]
     return [(name, printable(str(value))) for name, value in rows if value is not None]
-
-
-def printable(text: str) -> str:
-    """Return `text` with control characters escaped: names in a model file may contain terminal commands."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _tensor(tensor: Tensor) -> str:

@@ -27,7 +27,7 @@ def pull(registry: Registry, reference: Reference, out: Path, *, key: Path | Non
     `key`: also verify its signature. Raises InputError if a blob is missing or damaged, the bundle does not verify, or
     `out` holds other files; SetupError if the disk is full.
     """
-    check_target(out)
+    check_place(registry, out)
     with registry.blobs.keeping():
         with registry.database.reading() as connection:
             version = find(connection, reference)
@@ -36,6 +36,13 @@ def pull(registry: Registry, reference: Reference, out: Path, *, key: Path | Non
             write_files(registry.blobs, files, folder)
             check_bundle(folder, version.reference, key)
     return version
+
+
+def check_place(registry: Registry, out: Path) -> None:
+    """Raise InputError unless a bundle may be written to `out`, which may not lie among the registry's own files."""
+    check_target(out)
+    if registry.blobs.folder.resolve() in (out.resolve(), *out.resolve().parents):
+        raise InputError(f"{out} is in the folder of the registry", hint="give another --out")
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from edgehone.cli.registry.common import add_who, opened, who
+from edgehone.cli.registry.common import add_who, add_why, opened, who, why
 from edgehone.cli.registry.history import line
 
 EXAMPLE = """examples:
@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help="the model")
     parser.add_argument("alias", metavar="ALIAS", help="the alias")
     parser.add_argument("version", metavar="VERSION", nargs="?", help="number, digest, or another alias")
-    parser.add_argument("--why", metavar="TEXT", required=True, help="the reason, for the history")
+    add_why(parser)
     parser.add_argument(
         "--from",
         dest="expected",
@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
 
     name = check_name(args.name)
     if args.remove:
-        event = aliases.drop(registry, name, args.alias, by=who(args), why=args.why)
+        event = aliases.drop(registry, name, args.alias, by=who(args), why=why(args))
     else:
         mark = "@" if args.version.startswith("sha256:") else ":"
         moved = aliases.move(
@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
             args.alias,
             parse(f"{name}{mark}{args.version}"),
             by=who(args),
-            why=args.why,
+            why=why(args),
             expected=_expected(args.expected),
             force=args.force,
         )

@@ -10,6 +10,7 @@ import argparse
 import json
 
 from edgehone.cli.registry.common import opened
+from edgehone.core.printable import printable
 
 EXAMPLE = """examples:
   edgehone registry at 2026-11-27T14:03 production
@@ -39,9 +40,8 @@ def run(args: argparse.Namespace) -> int:
         shown = f"{moment.version.reference}  {moment.version.digest}" if moment.version else "none"
         print(f"{moment.name}:{moment.alias} was {shown}")
         until = moment.until[:19] if moment.until else "now"
-        print(
-            f"  from {event.at[:19]} until {until}; moved by {event.by}: {event.to_json()['detail']['why']}"
-        )
+        moved = f"moved by {event.by}: {event.to_json()['detail']['why']}"
+        print(printable(f"  from {event.at[:19]} until {until}; {moved}"))
         if moment.version:
             signed = moment.version.signed_by or "not verified at the push"
             print(f"  approved: {moment.version.approval}; signed by: {signed}")

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from edgehone.cli.registry.common import megabytes, opened
+from edgehone.core.printable import printable
 
 if TYPE_CHECKING:
     from edgehone.core.figure import Figure
@@ -32,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     from edgehone.registry.names import parse
 
     found = compare(registry, parse(args.before), parse(args.after))
-    print(json.dumps(found.to_json(), indent=1) if args.json else "\n".join(_lines(found)))
+    print(json.dumps(found.to_json(), indent=1) if args.json else "\n".join(map(printable, _lines(found))))
     return 0
 
 

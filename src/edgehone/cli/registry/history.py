@@ -10,6 +10,7 @@ import json
 from typing import TYPE_CHECKING
 
 from edgehone.cli.registry.common import opened
+from edgehone.core.printable import printable
 
 if TYPE_CHECKING:
     from edgehone.registry.events import Event
@@ -59,4 +60,4 @@ def line(event: Event) -> str:
         "operate": f"operate {version} ({detail.get('step')})",
     }.get(event.kind, event.kind)
     why = f": {detail['why']}" if detail.get("why") else ""
-    return f"{event.seq:>5}  {event.at[:19].replace('T', ' ')}  {event.by}  {what}{why}"
+    return printable(f"{event.seq:>5}  {event.at[:19].replace('T', ' ')}  {event.by}  {what}{why}")

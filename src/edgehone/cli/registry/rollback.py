@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from edgehone.cli.registry.common import add_who, opened, who
+from edgehone.cli.registry.common import add_who, add_why, opened, who, why
 from edgehone.cli.registry.history import line
 
 EXAMPLE = """examples:
@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the action's arguments."""
     parser.add_argument("name", metavar="NAME", help="the model")
     parser.add_argument("alias", metavar="ALIAS", help="the alias")
-    parser.add_argument("--why", metavar="TEXT", required=True, help="the reason, for the history")
+    add_why(parser)
     add_who(parser)
 
 
@@ -28,6 +28,6 @@ def run(args: argparse.Namespace) -> int:
     from edgehone.registry.names import check_alias, check_name
 
     name, alias = check_name(args.name), check_alias(args.alias)
-    event = roll_back(registry, name, alias, by=who(args), why=args.why)
+    event = roll_back(registry, name, alias, by=who(args), why=why(args))
     print(json.dumps(event.to_json(), indent=1) if args.json else line(event))
     return 0

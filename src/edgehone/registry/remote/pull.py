@@ -9,14 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgehone.bundle import check_target
 from edgehone.core.errors import InputError
 from edgehone.registry.blobs import Adding, digest_of
 from edgehone.registry.layout import write_index
 from edgehone.registry.modelpack import File
 from edgehone.registry.modelpack import parse as parse_manifest
 from edgehone.registry.names import check_name, name_of_model
-from edgehone.registry.pull import staged, write_files
+from edgehone.registry.pull import check_place, staged, write_files
 from edgehone.registry.push import read_contents, register
 from edgehone.registry.remote import chunk_lists
 from edgehone.registry.remote.address import Address, parse
@@ -64,7 +63,7 @@ def pull_from(
     """
     address = parse(url)
     if out is not None:
-        check_target(out)
+        check_place(registry, out)
     if name is not None:
         check_name(name)
     with registry.blobs.adding() as adding:
