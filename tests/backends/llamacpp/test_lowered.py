@@ -31,6 +31,7 @@ GEMMA = ModelInfo(
     bytes=253_000_000,
     dtypes={"F32": 100_000, "Q5_0": 60_000_000, "Q8_0": 190_000_000, "Q4_K": 18_000_000},
     files=("gemma.gguf",),
+    hidden_size=640,
     quantized="Q8_0",
     large_tensors=(EMBEDDING,),
 )
@@ -42,7 +43,7 @@ def named(model: ModelInfo) -> dict[str, Recipe]:
 
 def test_a_large_embedding_is_lowered_alone() -> None:
     found = named(GEMMA)
-    assert {"as-is", "token_embd-q5_0", "token_embd-q4_0"} <= set(found)
+    assert {"as-is", "token_embd-q5_1", "token_embd-q5_0", "token_embd-q4_0"} <= set(found)
     assert not {"token_embd-q6_K", "token_embd-q5_K"} & set(found)  # rows of 640
     recipe = found["token_embd-q5_0"]
     assert recipe.effort == "quick" and "saves 25% of the file" in recipe.why
@@ -56,9 +57,20 @@ def test_a_large_embedding_is_lowered_alone() -> None:
 
 def test_the_whole_file_is_lowered_where_that_saves_something() -> None:
     found = named(GEMMA)
-    assert {"all-4bit", "all-4bit+imatrix", "all-3bit", "all-3bit+imatrix", "all-5bit"} <= set(found)
-    assert "tensors in Q4_K, Q5_0, Q8_0 to 3.4375 bits" in found["all-3bit"].why
-    small = named(replace(GEMMA, dtypes={"F32": 9, "Q4_K": 268_000_000}, large_tensors=(), bytes=151_000_000))
+    assert {"all-6bit", "all-5bit", "all-4bit", "all-4bit+imatrix"} <= set(found)
+    assert "tensors in Q5_0, Q8_0 to 4.5 bits" in found["all-4bit"].why
+    assert "all-3bit" not in found and len(found) == len(
+        backend.recipes(GEMMA)
+    )  # no type of 3 bits has blocks of 32
+    small = named(
+        replace(
+            GEMMA,
+            dtypes={"F32": 9, "Q4_K": 268_000_000},
+            large_tensors=(),
+            bytes=151_000_000,
+            hidden_size=512,
+        )
+    )
     assert set(small) == {"as-is", "all-3bit", "all-3bit+imatrix"}
 
 

@@ -35,10 +35,12 @@ def recipes(model: ModelInfo, levels: Sequence[Mapping[str, Any]]) -> list[Recip
 def _single(model: ModelInfo, levels: Sequence[Mapping[str, Any]]) -> list[Recipe]:
     found = []
     for tensor in model.large_tensors:
+        seen: set[str] = set()
         for level in levels:
             kind = _fitting(level, tensor.row)
-            if kind is None or kind["bits"] >= bits_of(tensor):
+            if kind is None or kind["bits"] >= bits_of(tensor) or kind["type"] in seen:
                 continue
+            seen.add(kind["type"])
             saved = tensor.bytes - tensor.elements * kind["bits"] / 8
             if saved < _LEAST * model.bytes:
                 continue
@@ -59,9 +61,15 @@ def _single(model: ModelInfo, levels: Sequence[Mapping[str, Any]]) -> list[Recip
 
 
 def _whole(model: ModelInfo, levels: Sequence[Mapping[str, Any]]) -> list[Recipe]:
-    found = []
+    found: list[Recipe] = []
+    seen: set[str] = set()
     for level in levels:
-        bits = min(kind["bits"] for kind in level["types"])
+        # The rows of most matrices have the length of the hidden state, or one that more blocks divide.
+        kind = _fitting(level, model.hidden_size or level["types"][0]["block"])
+        if kind is None or kind["type"] in seen:  # the level above has the same type for such rows
+            continue
+        seen.add(kind["type"])
+        bits = kind["bits"]
         own = {name: count for name, count in model.dtypes.items() if name not in ("F32", "I32")}
         above = {name: count for name, count in own.items() if type_bits(name) > bits}
         saved = sum((type_bits(name) - bits) * count / 8 for name, count in above.items())
