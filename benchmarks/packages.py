@@ -27,8 +27,8 @@ from benchmarks import by_hand
 from edgehone.bundle import read
 from edgehone.bundle.read import Bundle
 from edgehone.core.errors import EdgehoneError
+from edgehone.core.sizes import shown
 from edgehone.package import registry
-from edgehone.package.budget import shown
 from edgehone.package.targets.desktop.asked_server import seconds_until_ready
 from edgehone.package.targets.desktop.checks import own_server
 from edgehone.package.write import Order, Packed, pack

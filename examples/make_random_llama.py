@@ -6,6 +6,7 @@ quarter of a billion parameters take some ten seconds::
 
     python examples/make_random_llama.py --out random-llama               # 264 million parameters
     python examples/make_random_llama.py --out small --layers 4
+    python examples/make_random_llama.py --out large --layers 21 --hidden 2048    # a billion
 """
 
 from __future__ import annotations
@@ -19,25 +20,25 @@ from pathlib import Path
 import numpy as np
 
 TOKENIZER = Path(__file__).resolve().parents[1] / "src" / "edgehone" / "data" / "demo-model"
-VOCABULARY, HEADS, KV_HEADS, HEAD = 2048, 16, 8, 64
-HIDDEN, INTERMEDIATE = HEADS * HEAD, 2816
+VOCABULARY, HEAD, HIDDEN = 2048, 64, 1024
 SEED = 20240601
 
 
-def make(out: Path, layers: int = 22) -> Path:
-    """Write the folder and return it."""
+def make(out: Path, layers: int = 22, hidden: int = HIDDEN) -> Path:
+    """Write the folder and return it. `hidden` is a multiple of 128: heads have 64 channels, two share a key."""
+    heads, intermediate = hidden // HEAD, round(2.75 * hidden / 256) * 256
     out.mkdir(parents=True, exist_ok=True)
     for name in ("tokenizer.model", "tokenizer.json", "tokenizer_config.json"):
         shutil.copyfile(TOKENIZER / name, out / name)
     config = {
         "model_type": "llama", "architectures": ["LlamaForCausalLM"], "torch_dtype": "bfloat16",
-        "vocab_size": VOCABULARY, "hidden_size": HIDDEN, "intermediate_size": INTERMEDIATE,
-        "num_hidden_layers": layers, "num_attention_heads": HEADS, "num_key_value_heads": KV_HEADS,
+        "vocab_size": VOCABULARY, "hidden_size": hidden, "intermediate_size": intermediate,
+        "num_hidden_layers": layers, "num_attention_heads": heads, "num_key_value_heads": heads // 2,
         "head_dim": HEAD, "max_position_embeddings": 2048, "rms_norm_eps": 1e-5, "rope_theta": 10000.0,
         "hidden_act": "silu", "tie_word_embeddings": False, "bos_token_id": 1, "eos_token_id": 2,
     }  # fmt: skip
     (out / "config.json").write_text(json.dumps(config, indent=1), "utf-8")
-    shapes = dict(_shapes(layers))
+    shapes = dict(_shapes(layers, hidden, intermediate))
     header, at = {}, 0
     for name, shape in shapes.items():
         size = 2 * int(np.prod(shape))
@@ -52,20 +53,20 @@ def make(out: Path, layers: int = 22) -> Path:
     return out
 
 
-def _shapes(layers: int) -> Iterator[tuple[str, tuple[int, ...]]]:
-    yield "model.embed_tokens.weight", (VOCABULARY, HIDDEN)
+def _shapes(layers: int, hidden: int, intermediate: int) -> Iterator[tuple[str, tuple[int, ...]]]:
+    yield "model.embed_tokens.weight", (VOCABULARY, hidden)
     for layer in range(layers):
         place = f"model.layers.{layer}"
-        for name, rows in (("q", HEADS), ("k", KV_HEADS), ("v", KV_HEADS)):
-            yield f"{place}.self_attn.{name}_proj.weight", (rows * HEAD, HIDDEN)
-        yield f"{place}.self_attn.o_proj.weight", (HIDDEN, HEADS * HEAD)
-        yield f"{place}.mlp.gate_proj.weight", (INTERMEDIATE, HIDDEN)
-        yield f"{place}.mlp.up_proj.weight", (INTERMEDIATE, HIDDEN)
-        yield f"{place}.mlp.down_proj.weight", (HIDDEN, INTERMEDIATE)
-        yield f"{place}.input_layernorm.weight", (HIDDEN,)
-        yield f"{place}.post_attention_layernorm.weight", (HIDDEN,)
-    yield "model.norm.weight", (HIDDEN,)
-    yield "lm_head.weight", (VOCABULARY, HIDDEN)
+        for name, rows in (("q", hidden), ("k", hidden // 2), ("v", hidden // 2)):
+            yield f"{place}.self_attn.{name}_proj.weight", (rows, hidden)
+        yield f"{place}.self_attn.o_proj.weight", (hidden, hidden)
+        yield f"{place}.mlp.gate_proj.weight", (intermediate, hidden)
+        yield f"{place}.mlp.up_proj.weight", (intermediate, hidden)
+        yield f"{place}.mlp.down_proj.weight", (hidden, intermediate)
+        yield f"{place}.input_layernorm.weight", (hidden,)
+        yield f"{place}.post_attention_layernorm.weight", (hidden,)
+    yield "model.norm.weight", (hidden,)
+    yield "lm_head.weight", (VOCABULARY, hidden)
 
 
 def _tensor(random: np.random.Generator, shape: tuple[int, ...]) -> bytes:
@@ -81,5 +82,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--layers", type=int, default=22)
+    parser.add_argument("--hidden", type=int, default=HIDDEN)
     given = parser.parse_args()
-    print(make(given.out, given.layers))
+    print(make(given.out, given.layers, given.hidden))

@@ -20,8 +20,8 @@ from edgehone.attestation.verify import verify_bundle
 from edgehone.bundle.schema import MANIFEST, SIGNATURE
 from edgehone.cli.main import main
 from edgehone.core.errors import InputError, SetupError
+from edgehone.core.sizes import bytes_of_size
 from edgehone.package import registry
-from edgehone.package.budget import bytes_of_size
 from edgehone.package.document import read_package
 from edgehone.package.target import Target, Tool
 from edgehone.package.verify import verify_package

@@ -18,7 +18,8 @@ from edgehone.inputs import workload
 from edgehone.model.info import ModelInfo
 from edgehone.model.inspect import inspect
 from edgehone.plan import matrix, roofline
-from edgehone.plan.recommend import Known, Recommendation, recommend
+from edgehone.plan.expect import Known
+from edgehone.plan.recommend import Recommendation, recommend
 from edgehone.plan.target import PredictionTarget
 
 CHAT = workload.load("chat")
@@ -139,7 +140,7 @@ def test_builds_that_do_not_fit_are_refused_with_what_would_fit(large: ModelInfo
     )
     tight = ask(large, PI, free_memory=10**9, free_disk=30 * 10**9)
     assert len(tight.obstacles) == 2
-    assert "enough for a model of 0.16 billion parameters" in tight.obstacles[0]
+    assert "give --memory 1000MB to leave out what needs more" in tight.obstacles[0]
     assert "--backends llamacpp would fit" in tight.obstacles[1]
     assert "no single backend would fit" in ask(large, PI, free_disk=10**9).obstacles[0]
 

@@ -67,7 +67,7 @@ class Recipe:
     the checkpoint before the build (`edgehone.transform.surgery`); steps then read the changed checkpoint as `model`.
     `processors` are instruction sets: the recipe is planned only where the processor has one of them (empty: always).
     `bits` is the number of bits per weight including scales, from which the artifact's size is predicted; None if it is
-    not known.
+    not known. `operations` are the float32 operations of the build's calibration, where the backend counts them.
     """
 
     backend: str
@@ -81,6 +81,7 @@ class Recipe:
     surgery: Mapping[str, Any] = field(default_factory=dict)
     bits: float | None = None
     processors: tuple[str, ...] = ()
+    operations: float = 0.0
 
     @property
     def key(self) -> str:

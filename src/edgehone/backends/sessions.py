@@ -121,6 +121,19 @@ class DeviceMemorySession(Protocol):
 
 
 @runtime_checkable
+class ForeseeingSession(Protocol):
+    """A session that scores many texts together at less cost than one after another."""
+
+    def foresee(
+        self,
+        sequences: Sequence[Sequence[int]],
+        progress: Callable[[float], None] = lambda fraction: None,
+    ) -> None:
+        """Prepare `Session.score` for sequences that will be scored once each. `progress` gets the share done."""
+        ...
+
+
+@runtime_checkable
 class ConcurrentSession(Protocol):
     """A session that serves several prompts at once. Other sessions serve them one after another."""
 

@@ -150,6 +150,14 @@ def _add_search(group: argparse._ArgumentGroup) -> None:
         "measure as it is, or stop with exit code 4 (default: wait)",
     )
     group.add_argument(
+        "--memory",
+        metavar="SIZE",
+        help="memory that a build may take, such as 12GB; recipes that need more are left out (default: what is free)",
+    )
+    group.add_argument(
+        "--disk", metavar="SIZE", help="disk that the run may take, such as 20GB (default: what is free)"
+    )
+    group.add_argument(
         "--backends", metavar="NAME,…", help="try only these backends (default: all that take the model)"
     )
 
@@ -231,6 +239,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _decide(args: argparse.Namespace, out: Path, emit: Emit) -> Decision:
     from edgehone import optimize
+    from edgehone.core.sizes import bytes_of_size
     from edgehone.optimize.search.clock import seconds_of
 
     return optimize(
@@ -258,6 +267,8 @@ def _decide(args: argparse.Namespace, out: Path, emit: Emit) -> Decision:
         fallback=not args.no_fallback,
         weights=args.weights,
         when_busy=args.when_busy,
+        memory=bytes_of_size(args.memory, "--memory") if args.memory else None,
+        disk=bytes_of_size(args.disk, "--disk") if args.disk else None,
         out=out,
         config_file=args.config,
         emit=emit,

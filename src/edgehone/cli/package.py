@@ -139,8 +139,8 @@ def _packed(args: argparse.Namespace, name: str, out: Path, block: Block | None 
     """Make a package for a target; `block` is what a deployment file asks of it. The command line comes first."""
     from edgehone.attestation.keys import read_signing_key, read_verification_key
     from edgehone.bundle.read import read
+    from edgehone.core.sizes import bytes_of_size
     from edgehone.package import registry
-    from edgehone.package.budget import bytes_of_size
     from edgehone.package.deployment import Wishes, wishes_of
     from edgehone.package.write import Order, pack
 
@@ -218,7 +218,7 @@ def _facts(packed: Packed) -> dict[str, Any]:
 
 
 def _print(packed: Packed) -> None:
-    from edgehone.package.budget import shown
+    from edgehone.core.sizes import shown
 
     package = packed.package
     print(f"{packed.path}: {package.recipe} for {package.target}")
@@ -235,8 +235,8 @@ def _print(packed: Packed) -> None:
 
 
 def _list(as_json: bool) -> None:
+    from edgehone.core.sizes import shown
     from edgehone.package import registry
-    from edgehone.package.budget import shown
 
     targets = [registry.load(name) for name in registry.names()]
     if as_json:

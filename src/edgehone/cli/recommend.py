@@ -13,6 +13,7 @@ import json
 EXAMPLE = """examples:
   edgehone recommend ./my-model
   edgehone recommend ./my-model --device raspberry-pi-5 --workload chat
+  edgehone recommend ./my-model --effort quick --memory 12GB --disk 20GB
 """
 
 
@@ -34,13 +35,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--backends", metavar="NAME,…", help="only these backends (default: all that take the model)"
     )
+    parser.add_argument("--memory", metavar="SIZE", help="memory that a build may take, such as 12GB")
+    parser.add_argument("--disk", metavar="SIZE", help="disk that the run may take, such as 20GB")
     parser.add_argument("--config", metavar="FILE", help="configuration file (default: ./edgehone.toml)")
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb. Returns 1 if this machine cannot build what is recommended."""
     from edgehone.core import config
+    from edgehone.core.sizes import bytes_of_size
     from edgehone.optimize.recommend import advise
+    from edgehone.plan.run_cost import RunLimits
     from edgehone.report.recommendation import shown
 
     names = [name for name in args.backends.split(",") if name] if args.backends else None
@@ -51,6 +56,10 @@ def run(args: argparse.Namespace) -> int:
         work=args.workload,
         effort=args.effort,
         backends=names,
+        limits=RunLimits(
+            memory=bytes_of_size(args.memory, "--memory") if args.memory else None,
+            disk=bytes_of_size(args.disk, "--disk") if args.disk else None,
+        ),
     )
     if args.json:
         subject = {"model": str(model.path), "device": target.name, "bandwidth": target.bandwidth.to_json()}

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from edgehone.backends import registry
+from edgehone.backends.base import Recipe
 from edgehone.bundle import Bundle, verify
 from edgehone.core.figure import Figure
 from edgehone.decision.decision import Candidate
@@ -30,7 +31,7 @@ from edgehone.execution.threads import (
 )
 from edgehone.model import kv_cache
 from edgehone.model.info import ModelInfo
-from edgehone.optimize.setup import free_memory
+from edgehone.optimize.fitting import free_memory
 from edgehone.plan import building
 
 Value = float | int | str | bool
@@ -74,7 +75,7 @@ def of_model(model: ModelInfo) -> Facts:
     """Return the facts about a model before it is optimized, and about this machine."""
     machine = detect()
     free = free_memory(machine)
-    memory = building.resources(model, ()).memory
+    memory = building.memory(Recipe("other", "any"), model)
     takers = [
         name for name, one in registry.load_all().items() if not one.REFERENCE and one.supports(model).ok
     ]

@@ -48,6 +48,7 @@ class EffortSettings:
     samples: int  # evaluation samples of a graph
     tuning: float = 0.0  # seconds for searching runtime settings
     patience: float = 0.0  # seconds to wait, in all, for a machine that other programs keep busy
+    promise: float = 0.0  # seconds in which a run ends at up to a billion parameters; 0: no promise
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,7 @@ def optimize(model: str | Path, **options: Unpack[Options]) -> Decision:
     - `when_busy`: if other programs leave no undisturbed time to measure in: "wait" for a while and measure again
       (default), "measure" as it is, or "stop".
     - `fallback`: if no candidate passes every gate, write the best that keeps the quality, not approved (default).
+    - `memory`, `disk`: bytes that builds and the store of this run may take; recipes that need more are left out.
     - `out`: folder of the bundle; None writes no bundle. `config_file`: instead of ./edgehone.toml.
     - `emit`: function that receives progress events.
 

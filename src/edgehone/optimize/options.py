@@ -40,6 +40,8 @@ class Options(TypedDict, total=False):
     fallback: bool
     weights: str | None
     when_busy: WhenBusy
+    memory: int | None
+    disk: int | None
     out: str | Path | None
     config_file: str | Path | None
     emit: Emit
@@ -73,6 +75,8 @@ class OptimizeOptions:
     fallback: bool = True
     weights: str | None = None
     when_busy: WhenBusy = "wait"
+    memory: int | None = None
+    disk: int | None = None
     out: str | Path | None = None
     config_file: str | Path | None = None
     emit: Emit = silent
@@ -136,6 +140,8 @@ class OptimizeOptions:
             for value in values:
                 words += [option, value]
         words += ["--when-busy", self.when_busy] if self.when_busy != "wait" else []
+        words += ["--memory", str(self.memory)] if self.memory else []
+        words += ["--disk", str(self.disk)] if self.disk else []
         words += [] if self.fallback else ["--no-fallback"]
         return words + (["--out", _absolute(self.out)] if self.out else [])
 

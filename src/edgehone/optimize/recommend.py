@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,14 @@ from edgehone.device.detect import detect
 from edgehone.inputs import workload
 from edgehone.model.info import ModelInfo
 from edgehone.model.inspect import inspect
+from edgehone.optimize.context import effort_settings
 from edgehone.optimize.evaluate.evaluators import evaluator_for
+from edgehone.optimize.fitting import NO_LIMITS, at_most, fitting_of, free_disk, free_memory
 from edgehone.optimize.predict.target import known_about, target_of, this_machine
-from edgehone.optimize.setup import free_memory, reference_backend_for
+from edgehone.optimize.setup import reference_backend_for
 from edgehone.plan import matrix
 from edgehone.plan.recommend import Recommendation, recommend
+from edgehone.plan.run_cost import RunLimits
 from edgehone.plan.target import PredictionTarget
 
 
@@ -28,6 +32,7 @@ def advise(
     work: str | None = None,
     effort: Effort = "normal",
     backends: Sequence[str] | None = None,
+    limits: RunLimits = NO_LIMITS,
 ) -> tuple[ModelInfo, PredictionTarget, Recommendation, str | None]:
     """Return the model, the device, the recipes that `optimize` would try, and a note on the workload.
 
@@ -42,6 +47,7 @@ def advise(
         workload.load(work or evaluator.default_workload(info), config, info.kind), info.context
     )
     origin = reference_backend_for(info)
+    free = at_most(free_memory(machine), limits.memory)
     taken = {name: one for name, one in registry.load_all(backends).items() if name != origin.NAME}
     recommendation = recommend(
         info,
@@ -50,6 +56,7 @@ def advise(
         target=target,
         work=fitted,
         matrix=matrix.load(config),
-        known=known_about(machine, this, free_memory(machine)),
+        known=replace(known_about(machine, this, free), **free_disk(limits.disk)),
+        fitting=fitting_of(info, origin, effort, effort_settings(effort, config), limits),
     )
     return info, target, recommendation, note

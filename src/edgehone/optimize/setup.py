@@ -5,7 +5,6 @@ Everything that the user gave is checked before anything slow begins.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,7 +13,7 @@ from edgehone.backends import registry
 from edgehone.backends.base import Backend, ReferenceBackend
 from edgehone.backends.capabilities import measurement_obstacle, require
 from edgehone.core.errors import InputError, ModelError, SetupError
-from edgehone.core.events import Emit, Event
+from edgehone.core.events import Event
 from edgehone.decision import aims
 from edgehone.decision.requirements import Requirements
 from edgehone.device.catalogue import platform_row
@@ -36,15 +35,17 @@ from edgehone.optimize.evaluate import vision
 from edgehone.optimize.evaluate.against import checked as checked_float
 from edgehone.optimize.evaluate.evaluators import evaluator_for
 from edgehone.optimize.executors import Executors
+from edgehone.optimize.fitting import at_most, fitting_of, free_disk, free_memory
 from edgehone.optimize.options import OptimizeOptions
 from edgehone.optimize.patience import OTHERS_NOW, Patience, checked
 from edgehone.optimize.predict import predict
-from edgehone.optimize.predict.target import target_of
+from edgehone.optimize.predict.target import known_about, target_of, this_machine
 from edgehone.optimize.trial import Trial
 from edgehone.plan import building, matrix
 from edgehone.plan.devices import with_device_recipes
 from edgehone.plan.plan import Plan, plan
 from edgehone.plan.recommend import apply_matrix
+from edgehone.plan.run_cost import RunLimits
 from edgehone.plan.target import PredictionTarget
 
 # The share of the memory free at the start of the run that one job may use; the rest is left to the system.
@@ -118,17 +119,18 @@ def set_up(
         required=required,
         machine=executors.target.device,
     )
+    planned_recipes, fitted = _fit(options, config, backends, planned_recipes, executors)
     obstacles = building.obstacles(
         building.resources(info, planned_recipes.recipes),
-        free_memory(executors.build.device),
-        shutil.disk_usage(home()).free,
+        at_most(free_memory(executors.build.device), options.memory),
+        free_disk(options.disk)["free_disk"],
     )
     for obstacle in obstacles:  # a warning, not an error: much of it may be in the store already
         options.emit(Event("", detail=obstacle))
     ctx, notes, unready = set_up_context(
         options, config, backends, planned_recipes.backends, executors=executors
     )
-    notes = (*notes, *obstacles, *options.notes)
+    notes = (*notes, *fitted, *obstacles, *options.notes)
     if target is not None:
         required, set_aside = predict.required_of(target, required)
         notes = (*notes, *set_aside)
@@ -141,6 +143,37 @@ def set_up(
         ctx, prediction_target=target, samples_needed=_samples_needed(required), sweeps_batches=swept
     )
     return Setup(options, ctx, planned_recipes, required, notes, unready)
+
+
+def _fit(
+    options: OptimizeOptions,
+    config: Mapping[str, Any],
+    backends: Mapping[str, Backend],
+    planned: Plan,
+    executors: Executors,
+) -> tuple[Plan, tuple[str, ...]]:
+    """Return the plan without what does not fit the effort's time, `--memory` and `--disk`, and notes that say so.
+
+    Announces the predicted time, memory and disk. A search has its own time, and other machines have other rates: there
+    nothing is predicted. Raises InputError if nothing fits.
+    """
+    info, machine = inspect(options.model), executors.build.device
+    limits = RunLimits(None, options.memory, options.disk)
+    origin = reference_backend_for(info)
+    fitting = fitting_of(info, origin, options.effort, effort_settings(options.effort, config), limits)
+    if fitting is None or options.time or executors.build.name or executors.build.slots:
+        return planned, ()
+    known = known_about(machine, this_machine(machine), at_most(free_memory(machine), options.memory))
+    name = options.workload or evaluator_for(info).default_workload(info)
+    work, _ = workload.fit(workload.load(name, config, info.kind), info.context)
+    fitted = fitting.fit(info, backends, planned.recipes, work, known)
+    left_out = tuple(f"{key} is not tried: {reason}" for key, reason in fitted.left_out.items())
+    if not fitted.expected:
+        raise InputError(f"nothing fits: {'; '.join(left_out)}", hint="give more with --memory or --disk")
+    for line in (fitted.cost.sentence(), *left_out):
+        options.emit(Event("", detail=line))
+    recipes = tuple(one.recipe for one in fitted.expected)
+    return replace(planned, recipes=recipes), (fitted.cost.sentence(), *left_out)
 
 
 def _samples_needed(required: Requirements) -> int:
@@ -239,11 +272,11 @@ def set_up_context(
     against = _against(options, info)
     if against is not None:
         wanted[against.backend.NAME] = against.backend
-    build_executor, unready = _ready(executors.build, wanted, options.emit)
+    build_executor, unready = _ready(executors.build, wanted, options)
     target_executor = build_executor
     if executors.target is not executors.build:
         ready = {name: backend for name, backend in wanted.items() if name not in unready}
-        target_executor, unready_on_target = _ready(executors.target, ready, options.emit)
+        target_executor, unready_on_target = _ready(executors.target, ready, options)
         unready |= unready_on_target
     for one in (reference_backend, *([against.backend] if against else [])):
         if one.NAME in unready:
@@ -283,22 +316,18 @@ def _against(options: OptimizeOptions, info: ModelInfo) -> FloatOriginal | None:
 
 
 def _ready(
-    executor: Executor, wanted: Mapping[str, Backend], emit: Emit
+    executor: Executor, wanted: Mapping[str, Backend], options: OptimizeOptions
 ) -> tuple[ReadyExecutor, dict[str, SetupError]]:
     """Install the environments on an executor. Returns it ready, and why some could not be installed."""
     where = f" on {executor.name}" if executor.name else ""
     ready, unready = ensure_environments(
-        executor, wanted, lambda name, what: emit(Event("", detail=f"environment {name}{where}: {what}"))
+        executor,
+        wanted,
+        lambda name, what: options.emit(Event("", detail=f"environment {name}{where}: {what}")),
     )
-    memory = free_memory(executor.device)
+    memory = at_most(free_memory(executor.device), None if executor.name else options.memory)
     limits = Limits(bytes=int(memory * MEMORY_SHARE) if memory else None)
     return ReadyExecutor(executor, ready, limits), unready
-
-
-def free_memory(machine: Device) -> int | None:
-    """Return the bytes that are free now, within the control group's limit; None if the machine does not say."""
-    known = (machine.memory_available_bytes, machine.memory_limit_bytes)
-    return min((size for size in known if size is not None), default=None)
 
 
 def check_caches(model: ModelInfo, work: workload.Workload, memory: int | None) -> None:

@@ -17,10 +17,11 @@ from typing import Any
 from edgehone.backends import registry as all_backends
 from edgehone.bundle.read import Bundle
 from edgehone.core.errors import InputError
+from edgehone.core.sizes import bytes_of_size
 from edgehone.core.suggestions import suggest
 from edgehone.decision.decision import Candidate, Decision
 from edgehone.package import registry
-from edgehone.package.budget import bytes_of_size, price
+from edgehone.package.budget import price
 from edgehone.package.target import Target
 from edgehone.package.yaml_file import read_yaml
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.resources import files
 from string import Template
 
-from edgehone.package.budget import shown
+from edgehone.core.sizes import shown
 from edgehone.package.document import Package
 
 

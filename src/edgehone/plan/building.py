@@ -26,48 +26,88 @@ class Build:
     seconds: float
 
 
-def seconds(recipe: Recipe, parameters: int, history: Sequence[Build]) -> Figure:
-    """Predict the build time in seconds: a fixed part plus a part per billion parameters.
+def seconds(recipe: Recipe, model: ModelInfo, compute: Figure, history: Sequence[Build]) -> Figure:
+    """Predict the build time in seconds: a fixed part plus a part per billion parameters, and the calibration.
 
-    The constants are those of roofline.toml, corrected by `history`. Returns a missing figure, with the reason, if
-    neither covers the backend.
+    The constants are those of roofline.toml, corrected by `history`. The calibration takes `Recipe.operations` at a
+    share of `compute`, this machine's float32 rate in GFLOP/s. Returns a missing figure, with the reason, if neither
+    covers the recipe.
     """
+    kind = (recipe.backend, recipe.calibrated)
+    alike = [one for one in history if (one.backend, one.calibrated) == kind and one.seconds > 0]
+    constants = _constants(recipe, compute)
+    if constants is None:
+        return _like_others(recipe, model.parameters, alike)
+
+    table = roofline_data.table()["building"]
+    predicted = constants[0] + constants[1] * model.parameters / 1e9
+    # The arithmetic of an earlier calibrated build is not known here, so those correct plain builds only.
+    ratios = (
+        []
+        if recipe.operations
+        else [math.log(one.seconds / (constants[0] + constants[1] * one.parameters / 1e9)) for one in alike]
+    )
+    if recipe.operations:
+        assert compute.value is not None
+        predicted += recipe.operations / (table["share"][recipe.backend] * compute.value * 1e9)
+        return Figure.prediction(predicted, table["work_error"], "s")
+    if not ratios:
+        return Figure.prediction(predicted, table["error"], "s")
+    mean = sum(ratios) / len(ratios)
+    deviation = max(abs(ratio - mean) for ratio in ratios)
+    return Figure.prediction(
+        predicted * math.exp(mean), max(table["history_error"], math.exp(deviation)), "s"
+    )
+
+
+def _constants(recipe: Recipe, compute: Figure) -> tuple[float, float] | None:
+    """Return the fixed part and the part per billion parameters, without the calibration; None if not known."""
     table = roofline_data.table()["building"]
     known = table["seconds"].get(recipe.backend)
-    kind = "calibrated" if recipe.calibrated else "plain"
-    if known is None or kind not in known:
-        alike = [
-            one
-            for one in history
-            if (one.backend, one.calibrated) == (recipe.backend, recipe.calibrated) and one.parameters > 0
-        ]
-        if not parameters:
-            return Figure.missing("build times are scaled by the parameters, and the model has none", "s")
-        if not alike:
-            return Figure.missing(f"no {kind} build of {recipe.backend} has been timed yet", "s")
-        nearest = min(alike, key=lambda one: abs(math.log(parameters / one.parameters)))
-        # The time grows between not at all and in proportion to the parameters: take the geometric mean.
-        factor = max(
-            table["history_error"],
-            math.sqrt(max(parameters / nearest.parameters, nearest.parameters / parameters)),
-        )
-        return Figure.prediction(nearest.seconds * math.sqrt(parameters / nearest.parameters), factor, "s")
-
-    def by_table(size: int) -> float:
-        return float(known[kind][0] + known[kind][1] * size / 1e9)
-
-    log_ratios = [
-        math.log(one.seconds / by_table(one.parameters))
-        for one in history
-        if (one.backend, one.calibrated) == (recipe.backend, recipe.calibrated) and one.seconds > 0
-    ]
-    if not log_ratios:
-        return Figure.prediction(by_table(parameters), table["error"], "s")
-    mean = sum(log_ratios) / len(log_ratios)
-    deviation = max(abs(ratio - mean) for ratio in log_ratios)
-    return Figure.prediction(
-        by_table(parameters) * math.exp(mean), max(table["history_error"], math.exp(deviation)), "s"
+    unknown_work = recipe.calibrated and not (
+        recipe.operations and recipe.backend in table["share"] and compute.value
     )
+    if known is None or unknown_work:
+        return None
+    fixed, per_billion = known["exact" if recipe.exact and "exact" in known else "plain"]
+    return float(fixed), float(per_billion)
+
+
+def _like_others(recipe: Recipe, parameters: int, alike: Sequence[Build]) -> Figure:
+    """Scale the nearest build of this kind: between a quarter of and all in proportion to the parameters."""
+    kind = "calibrated" if recipe.calibrated else "plain"
+    if not parameters:
+        return Figure.missing("build times are scaled by the parameters, and the model has none", "s")
+    alike = [one for one in alike if one.parameters > 0]
+    if not alike:
+        return Figure.missing(f"no {kind} build of {recipe.backend} has been timed yet", "s")
+    nearest = min(alike, key=lambda one: abs(math.log(parameters / one.parameters)))
+    ratio = parameters / nearest.parameters
+    # A part of a build's time is fixed, so it grows less than the parameters do; how much is not known.
+    share = roofline_data.table()["building"]["fixed_share"]
+    span = min(max(ratio, 1 / ratio), 1 / share)
+    middle = ratio / math.sqrt(span) if ratio > 1 else ratio * math.sqrt(span)
+    factor = max(roofline_data.table()["building"]["history_error"], math.sqrt(span))
+    return Figure.prediction(nearest.seconds * middle, factor, "s")
+
+
+def memory(recipe: Recipe, model: ModelInfo) -> int:
+    """Estimate the peak bytes of memory of a build that the system cannot free at will.
+
+    A build that reads the model block by block holds two blocks in float32, the moments of a block's inputs in four
+    copies if it is calibrated by arithmetic of ours (`operations`), and one matrix of the vocabulary. Others hold
+    copies of the whole model in float32 (roofline.toml).
+    """
+    table = roofline_data.table()["building"]["memory"]
+    known = table.get(recipe.backend, table["other"])
+    parameters, hidden = model.parameters or 0, model.hidden_size or 0
+    if not known["streams"] or not model.layers or not hidden or model.experts:
+        return int(known["fixed"] + known["copies"] * 4 * parameters)
+    vocabulary = hidden * (model.vocabulary or 0)
+    blocks = max(parameters - vocabulary, 0) / model.layers
+    widest = max(hidden, model.intermediate_size or 0)
+    calibrating = 2 * blocks + 4 * widest**2 if recipe.operations else 0.0
+    return int(known["fixed"] + 4 * max(calibrating, vocabulary * known["copies"]))
 
 
 @dataclass(frozen=True)
@@ -82,8 +122,7 @@ class Resources:
 def resources(model: ModelInfo, recipes: Sequence[Recipe]) -> Resources:
     """Estimate what building the recipes takes.
 
-    Memory: the original in float32 and copies of it (roofline.toml). Disk: for each backend a 16-bit copy of the
-    original, and every artifact.
+    Memory: that of the build that takes most. Disk: for each backend a 16-bit copy of the original, and every artifact.
     """
     parameters = model.parameters or 0
     disk: dict[str, int] = {}
@@ -91,20 +130,18 @@ def resources(model: ModelInfo, recipes: Sequence[Recipe]) -> Resources:
         size = roofline.predicted_bytes(recipe, model)
         disk.setdefault(recipe.backend, 2 * parameters)
         disk[recipe.backend] += int(size.high or 2 * parameters)
-    return Resources(
-        round(roofline_data.table()["building"]["copies"] * 4 * parameters), sum(disk.values()), disk
-    )
+    most = max((memory(recipe, model) for recipe in recipes), default=0)
+    return Resources(most, sum(disk.values()), disk)
 
 
 def obstacles(needed: Resources, free_memory: int | None, free_disk: int | None) -> list[str]:
     """Return why this machine cannot build, with what would fit, or an empty list."""
     problems = []
     if free_memory is not None and needed.memory > free_memory:
-        fits = free_memory / (4 * roofline_data.table()["building"]["copies"])
         problems.append(
-            f"building needs {_gb(needed.memory)} of memory, but only {_gb(free_memory)} are free, enough for a model "
-            f"of {fits / 1e9:.2g} billion parameters: build on a machine with more memory, or use a model that is "
-            "already converted (GGUF)"
+            f"building needs {_gb(needed.memory)} of memory, but only {_gb(free_memory)} are free: build on a machine "
+            f"with more memory, give --memory {max(free_memory // 10**6, 1)}MB to leave out what needs more, or use a "
+            "model that is already converted (GGUF)"
         )
     if free_disk is not None and needed.disk > free_disk:
         fitting = _fitting(needed.by_backend, free_disk)

@@ -7,62 +7,23 @@ Frameworks are in the order of the matrix, recipes in each backend's own order. 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from edgehone.backends.base import Backend, Effort, Recipe
+from edgehone.backends.base import EFFORTS, Backend, Effort, Recipe
 from edgehone.core.errors import ModelError
 from edgehone.core.figure import Figure
 from edgehone.model.info import ModelInfo
-from edgehone.plan import building, calibration, roofline
+from edgehone.plan import building
 from edgehone.plan.advice import Advice, advice
-from edgehone.plan.calibration import Observation
+from edgehone.plan.expect import Expected, Known, expect
 from edgehone.plan.matrix import Matrix, Ranked, rank
 from edgehone.plan.plan import Plan, plan
-from edgehone.plan.roofline import Demand
+from edgehone.plan.run_cost import Costs, Fitted, Measuring, RunCost, RunLimits, fit
 from edgehone.plan.target import PredictionTarget
 
 if TYPE_CHECKING:
     from edgehone.inputs.workload import Workload
-
-FIGURES = ("bytes", "memory", "prefill", "decode", "latency", "build")
-
-
-@dataclass(frozen=True)
-class Expected:
-    """A recipe with its predicted figures.
-
-    `bytes` and `memory` in bytes, `prefill` and `decode` in tokens/s, `latency` of one request of the workload in ms,
-    `build` in s. `bottleneck`: what limits decoding ("memory", "compute" or "calls"). `obstacle`: why the recipe
-    cannot be used on the target, or None.
-    """
-
-    recipe: Recipe
-    bytes: Figure
-    memory: Figure
-    prefill: Figure
-    decode: Figure
-    latency: Figure
-    build: Figure
-    bottleneck: str | None = None
-    obstacle: str | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """Return a plain dict."""
-        figures = {name: getattr(self, name).to_json() for name in FIGURES}
-        data = {"key": self.recipe.key, "why": self.recipe.why, **figures}
-        return {**data, "bound": self.bottleneck, "obstacle": self.obstacle}
-
-
-@dataclass(frozen=True)
-class Known:
-    """What is known about this machine: candidates measured and builds timed on it, and free space in bytes."""
-
-    here: PredictionTarget
-    observations: Sequence[Observation] = ()
-    builds: Sequence[building.Build] = ()
-    free_memory: int | None = None
-    free_disk: int | None = None
 
 
 @dataclass(frozen=True)
@@ -77,6 +38,10 @@ class Recommendation:
     build_disk: int
     obstacles: tuple[str, ...]  # why this machine cannot build them, and what would fit
     build_seconds: Figure = field(default_factory=lambda: Figure.missing("nothing is built", "s"))
+    run: RunCost | None = None  # of the whole run; None for models that generate no text
+    left_out: Mapping[str, str] = field(
+        default_factory=dict
+    )  # recipes that do not fit the run, with the reasons
 
     def to_json(self) -> dict[str, Any]:
         """Return a plain dict."""
@@ -91,6 +56,8 @@ class Recommendation:
                 "seconds": self.build_seconds.to_json(),
             },
             "obstacles": list(self.obstacles),
+            "run": self.run.to_json() if self.run else None,
+            "left_out": dict(self.left_out),
         }
 
 
@@ -103,6 +70,7 @@ def recommend(
     work: Workload,
     matrix: Matrix,
     known: Known,
+    fitting: Fitting | None = None,
 ) -> Recommendation:
     """Return the recommendation. Raises ModelError if no backend supports the model."""
     planned = apply_matrix(
@@ -112,8 +80,10 @@ def recommend(
         target.unsupported_backends(matrix),
         model,
     )
-    expected = [expect(recipe, model, target, work, known) for recipe in planned.recipes]
-    needed = building.resources(model, planned.recipes)
+    fitted = fitting.fit(model, backends, planned.recipes, work, known) if fitting else None
+    recipes = [one.recipe for one in fitted.expected] if fitted else planned.recipes
+    expected = [expect(recipe, model, target, work, known) for recipe in recipes]
+    needed = building.resources(model, recipes)
     return Recommendation(
         tuple(rank(matrix, target.row, model, planned.backends)),
         tuple(expected),
@@ -123,7 +93,43 @@ def recommend(
         needed.disk,
         tuple(building.obstacles(needed, known.free_memory, known.free_disk)),
         _total([one.build for one in expected]),
+        fitted.cost if fitted else None,
+        fitted.left_out if fitted else {},
     )
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """What a plan is fitted to: the effort with what it measures, the limits, and the original's own recipe."""
+
+    effort: Effort
+    measuring: Measuring
+    limits: RunLimits
+    original: Recipe
+
+    def fit(
+        self,
+        model: ModelInfo,
+        backends: Mapping[str, Backend],
+        recipes: Sequence[Recipe],
+        work: Workload,
+        known: Known,
+    ) -> Fitted:
+        """Return the recipes that fit this machine, on which they are built and scored, and the cost of the run."""
+
+        def here(recipe: Recipe) -> Expected:
+            return expect(recipe, model, known.here, work, known)
+
+        names = {recipe.backend for recipe in recipes}
+        planned = {recipe.key for recipe in recipes}
+        later = [
+            here(recipe)
+            for name in sorted(names & backends.keys())
+            for recipe in backends[name].recipes(model)
+            if recipe.key not in planned and EFFORTS.index(recipe.effort) > EFFORTS.index(self.effort)
+        ]
+        costs = Costs(model, here(self.original), self.measuring, known.here.compute)
+        return fit(costs, [here(recipe) for recipe in recipes], later, self.effort, self.limits)
 
 
 def apply_matrix(
@@ -146,68 +152,6 @@ def apply_matrix(
     ranks = {ranked.backend: at for at, ranked in enumerate(rank(matrix, row, model, plan.backends))}
     recipes.sort(key=lambda recipe: ranks[recipe.backend])
     return Plan(tuple(recipes), refused, plan.skipped_surgery)
-
-
-def expect(
-    recipe: Recipe, model: ModelInfo, target: PredictionTarget, work: Workload, known: Known
-) -> Expected:
-    """Predict the figures of a recipe on the target."""
-    size = roofline.predicted_bytes(recipe, model)
-    memory = roofline.predicted_memory(recipe.backend, size, model, work)
-    build = building.seconds(recipe, model.parameters, known.builds)
-    on = target.relative_to(known.here).for_backend(recipe.backend)
-    demand = roofline.workload_demand(model, work)
-    if demand is None:
-        why = (
-            "the operations of graphs are not counted"
-            if model.kind == "graph"
-            else "the model does not state its shape"
-        )
-        prefill, decode, latency, bottleneck = _unknown(why)
-    else:
-        prefill, decode, latency, bottleneck = _speed(recipe, size, demand, on, known.observations)
-    return Expected(
-        recipe, size, memory, prefill, decode, latency, build, bottleneck, obstacle(size, memory, target)
-    )
-
-
-def obstacle(size: Figure, memory: Figure, target: PredictionTarget) -> str | None:
-    """Return why an artifact cannot be used on the target even at the low ends of its predicted figures, or None."""
-    if memory.low is not None and target.memory_bytes is not None and memory.low > target.memory_bytes:
-        return f"needs at least {memory.low / 1e9:.1f} GB, but {target.name} has {target.memory_bytes / 1e9:.1f} GB"
-    if size.low is not None and target.size_budget_bytes and size.low > target.size_budget_bytes:
-        return (
-            f"has at least {size.low / 1e6:.0f} MB, but the size budget of {target.name} is "
-            f"{target.size_budget_bytes / 1e6:.0f} MB"
-        )
-    return None
-
-
-def _speed(
-    recipe: Recipe, size: Figure, demand: Demand, on: PredictionTarget, observations: Sequence[Observation]
-) -> tuple[Figure, Figure, Figure, str | None]:
-    """Predict prefill, decode and latency, and the bottleneck of decoding."""
-    if size.value is None:
-        return _unknown(str(size.reason))
-    precision = roofline.precision_of(recipe.bits)
-    reached = calibration.shares(observations, recipe.backend, precision)
-    token = roofline.token_time(demand, precision, size.value, reached, on)
-    if isinstance(token, Figure):
-        return _unknown(str(token.reason))
-    if token.bottleneck == "memory":  # the size is not known exactly before the build
-        token = replace(token, runtime_error=token.runtime_error * size.factor**0.5)
-    prompt = roofline.prompt_time(demand, precision, reached, on, token)
-    if isinstance(prompt, Figure):
-        prefill, _, latency, _ = _unknown(str(prompt.reason))
-        return prefill, token.rate(1), latency, token.bottleneck
-    whole = prompt.plus(token, max(0, demand.generated_tokens - 1))
-    prompts = demand.prompt_tokens * demand.sequences
-    return prompt.rate(prompts), token.rate(1), whole.figure("ms", 1e3), token.bottleneck
-
-
-def _unknown(reason: str) -> tuple[Figure, Figure, Figure, None]:
-    rate = Figure.missing(reason, "tokens/s")
-    return rate, rate, Figure.missing(reason, "ms"), None
 
 
 def _total(times: Sequence[Figure]) -> Figure:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from edgehone.core.figure import Figure
 from edgehone.model.info import ModelInfo
-from edgehone.plan.recommend import FIGURES, Expected, Recommendation
+from edgehone.plan.expect import FIGURES, Expected
+from edgehone.plan.recommend import Recommendation
 from edgehone.plan.target import PredictionTarget
 from edgehone.report.summary import table
 
@@ -38,6 +39,8 @@ def shown(
         f"Building all of them takes about {time}{recommendation.build_memory / 1e9:.1f} GB of memory and "
         f"{recommendation.build_disk / 1e9:.1f} GB of disk.",
     ]
+    lines += [f"The whole run, {recommendation.run.sentence()}."] if recommendation.run else []
+    lines += [f"  not {key}: {reason}" for key, reason in recommendation.left_out.items()]
     lines += [f"It does not fit: {obstacle}" for obstacle in recommendation.obstacles]
     option = "" if target.lacks is None else f" --device {target.name}"
     if recommendation.advice:

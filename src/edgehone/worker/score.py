@@ -19,11 +19,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgehone.backends.capabilities import capability
+from edgehone.backends.sessions import ForeseeingSession
 from edgehone.core.errors import EdgehoneError
 from edgehone.worker.backend import load_backend
 from edgehone.worker.logprobs import Store, divergence, log_errors, log_softmax
@@ -92,6 +94,7 @@ def reference(job: WorkerJob) -> dict[str, Any]:
     try:
         store: Store | None = None
         rows = _Rows()
+        _foresee(session, windows.ids.tolist(), lambda done: job.progress(0.9 * done, "reference, by block"))
         for window, ids in enumerate(windows.ids):
             done = 0
             for logits in _blocks(session, ids, windows.scored, f"window {window}", job.args.get("width")):
@@ -121,6 +124,16 @@ def reference(job: WorkerJob) -> dict[str, Any]:
         session.close()
     (job.out / "reference.json").write_text(json.dumps(facts), encoding="utf-8")
     return facts
+
+
+def _foresee(
+    session: Session,
+    sequences: Sequence[Sequence[int]],
+    progress: Callable[[float], None] = lambda fraction: None,
+) -> None:
+    """Let a session that scores texts together do so."""
+    if foreseeing := capability(session, ForeseeingSession):
+        foreseeing.foresee(sequences, progress)
 
 
 def _difference(session: Session, windows: _Windows, rows: _Rows, width: int | None) -> str | None:
@@ -331,6 +344,8 @@ def _score_task(
     widest = max(len(item["choices"]) for item in items)
     sums = np.full((len(items), widest), -np.inf)
     lengths = np.ones((len(items), widest))
+    whole = [[*bos, *item["context"], *choice] for item in items for choice in item["choices"]]
+    _foresee(session, [ids for ids in whole if ids])
     for i, item in enumerate(items):
         for j, choice in enumerate(item["choices"]):
             sums[i, j] = _loglikelihood(session, [*bos, *item["context"]], choice, f"task {i}", width)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgehone.backends.llamacpp import codes, gptq
-from edgehone.backends.llamacpp.codes import LAYOUTS, Grid
+from edgehone.backends.llamacpp.codes import LAYOUTS
+from edgehone.backends.shared import gptq as shared
 
 KINDS = sorted(LAYOUTS)
 
@@ -63,39 +66,51 @@ def test_a_type_without_a_layout_raises_key_error() -> None:
 def correlated(columns: int, seed: int) -> Any:
     random = np.random.default_rng(seed)
     inputs = random.normal(size=(4 * columns, columns)) @ random.normal(size=(columns, columns))
-    return inputs.T @ inputs / len(inputs)
+    return (inputs.T @ inputs / len(inputs)).astype(np.float32)
 
 
 @settings(max_examples=10, deadline=None)
-@given(st.integers(0, 2**32))
-def test_gptq_reduces_the_output_error_for_correlated_inputs(seed: int) -> None:
-    random = np.random.default_rng(seed)
-    weights = random.normal(size=(16, 160)).astype(np.float32)
-    scale = np.full(weights.shape, 0.4, np.float32)
-    places, moment = Grid(scale, 8 * scale, 15), correlated(160, seed)
-    nearest = np.clip(np.rint((weights + places.zero) / scale), 0, 15).astype(np.uint8)
-    made = gptq.gptq(weights, places, moment)
-    assert made.max() <= 15
-    lost = [gptq.loss(weights, places, found, moment) for found in (nearest, made)]
-    assert lost[1] < 0.8 * lost[0]
+@given(st.sampled_from(KINDS), st.integers(0, 2**32))
+def test_each_row_gets_the_better_of_both_codes(kind: str, seed: int) -> None:
+    raw, factor = block(kind, 6, seed), shared.factor(correlated(2 * LAYOUTS[kind][1], seed))
+    places = codes.grid(kind, raw, 3)
+    spread = places.scale.std() or 1.0
+    weights = np.random.default_rng(seed).normal(size=places.scale.shape).astype(np.float32) * spread
+    made = gptq.better_codes(kind, raw, weights, factor)
 
+    def lost(found: Any) -> Any:
+        error = codes.codes(kind, found, 3) * places.scale - places.zero - weights
+        return shared.losses(np.ascontiguousarray(error.T[factor.order]), factor.damped)
 
-def test_gptq_rounds_to_nearest_for_independent_inputs() -> None:
-    weights = np.random.default_rng(1).normal(size=(4, 32)).astype(np.float32)
-    scale = np.full(weights.shape, 0.5, np.float32)
-    made = gptq.gptq(weights, Grid(scale, 8 * scale, 15), np.eye(32))
-    assert (made == np.clip(np.rint(weights / 0.5 + 8), 0, 15)).all()
-
-
-def test_unused_inputs_and_zero_scales_are_handled() -> None:
-    weights = np.ones((2, 32), np.float32)
-    zero = np.zeros_like(weights)
-    made = gptq.gptq(weights, Grid(zero, zero, 15), np.zeros((32, 32)))
-    assert made.shape == weights.shape and made.max() <= 15
+    assert (lost(made) <= lost(raw) * 1.001).all()
+    assert (codes.grid(kind, made, 3).scale == places.scale).all()
 
 
 def test_codes_without_a_lower_loss_are_not_used() -> None:
     raw = block("Q4_0", 2, 3)
     places = codes.grid("Q4_0", raw, 1)
     exact = codes.codes("Q4_0", raw, 1) * places.scale - places.zero
-    assert (gptq.better_codes("Q4_0", raw, exact, correlated(64, 0)) == raw).all()
+    assert (gptq.better_codes("Q4_0", raw, exact, shared.factor(correlated(64, 0))) == raw).all()
+
+
+@dataclass
+class Stored:
+    """A tensor as gguf's reader returns it."""
+
+    data: Any
+    tensor_type: Any
+
+
+def test_rows_that_a_converter_reordered_are_found() -> None:
+    pytest.importorskip("gguf")
+    kind = SimpleNamespace(name="F16")
+    weights = np.random.default_rng(0).normal(size=(8, 4)).astype(np.float32)
+    weights[5] = weights[2]  # equal rows are interchangeable
+    assert (gptq.same_rows(weights, Stored(weights.astype(np.float16), kind)) == np.arange(8)).all()
+    order = np.random.default_rng(1).permutation(8)
+    places = gptq.same_rows(weights, Stored(weights[order].astype(np.float16), kind))
+    assert sorted(places) == list(range(8)) and (weights[places] == weights[order]).all()
+    changed = weights.astype(np.float16)
+    changed[3] *= 2
+    assert gptq.same_rows(weights, Stored(changed, kind)) is None
+    assert gptq.same_rows(weights, Stored(changed[:4], kind)) is None

@@ -30,14 +30,14 @@ def inputs(seed: int, columns: int) -> Any:
     draw = np.random.default_rng(seed)
     x = draw.normal(size=(512, columns)) @ draw.normal(size=(columns, columns))
     x *= np.exp(draw.normal(size=columns))
-    return x.T @ x
+    return (x.T @ x).astype(np.float32)
 
 
 @pytest.mark.parametrize(("bits", "group", "factor"), [(4, 32, 2.0), (8, 32, 2.0), (2, 64, 1.5)])
 def test_the_error_under_the_hessian_is_far_below_that_of_rounding_to_nearest(
     bits: int, group: int, factor: float
 ) -> None:
-    weight, hessian = np.random.default_rng(1).normal(size=(24, 128)), inputs(2, 128)
+    weight, hessian = np.random.default_rng(1).normal(size=(24, 128)).astype(np.float32), inputs(2, 128)
     rounded = gptq.round_matrix(weight, hessian, bits, group)
     levels, scales, biases = rounded
     assert levels.max() < 2**bits and levels.shape == weight.shape
@@ -49,7 +49,7 @@ def test_the_error_under_the_hessian_is_far_below_that_of_rounding_to_nearest(
 def test_zero_inputs_and_constant_rows_give_finite_results() -> None:
     hessian = inputs(3, 64)
     hessian[5] = hessian[:, 5] = 0
-    weight = np.random.default_rng(4).normal(size=(4, 64))
+    weight = np.random.default_rng(4).normal(size=(4, 64)).astype(np.float32)
     weight[1] = 0.25
     rounded = gptq.round_matrix(weight, hessian, 4, 32)
     dequantized = gptq.dequantized(rounded, 32)
@@ -58,9 +58,10 @@ def test_zero_inputs_and_constant_rows_give_finite_results() -> None:
 
 
 def test_refitting_lowers_the_error() -> None:
-    weight, hessian = np.random.default_rng(5).normal(size=(8, 64)), inputs(6, 64)
-    levels = np.random.default_rng(7).integers(0, 16, size=(8, 64), dtype=np.uint32)
-    rounded = (levels, np.full((8, 2), 0.1), np.full((8, 2), -0.8))
+    weight = np.random.default_rng(5).normal(size=(8, 64)).astype(np.float32)
+    hessian = inputs(6, 64)
+    levels = np.random.default_rng(7).integers(0, 16, size=(8, 64), dtype=np.uint8)
+    rounded = (levels, np.full((8, 2), 0.1, np.float32), np.full((8, 2), -0.8, np.float32))
     before = loss(weight, gptq.dequantized(rounded, 32), hessian)
     gptq.refit(weight, hessian, rounded, 32)
     assert loss(weight, gptq.dequantized(rounded, 32), hessian) < before

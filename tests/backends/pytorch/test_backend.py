@@ -45,7 +45,7 @@ def test_original_and_reference_share_their_build_and_differ_in_dtype() -> None:
     original, reference = backend.original(LLAMA), backend.reference(LLAMA)
     assert backend.steps(original) == backend.steps(reference)
     assert original.settings == {"dtype": "stored"}
-    assert reference.settings == {"dtype": "float32"}
+    assert reference.settings == {"dtype": "float32", "streamed": True}
     assert original.key != reference.key
     assert backend.recipes(LLAMA) == [original]
 

@@ -240,9 +240,9 @@ def _language_steps(recipe: Recipe) -> Step:
     if not build.get("gptq"):
         return quantized
     # llama-quantize gives the head at least 6 bits, where GPTQ gains little; an assigned mix may give it fewer.
-    moments = Step(f"{_GPTQ}:hessians", {"head": True} if reads else {}, reads=("model", "calibration"))
-    inputs = {"quantized": quantized, "converted": converted, "hessians": moments}
-    return Step(f"{_GPTQ}:refine", {"mix": params["mix"]} if reads else {}, inputs, reads)
+    assigned = {"head": True, "mix": params["mix"]} if reads else {}
+    inputs = {"quantized": quantized, "converted": converted}
+    return Step(f"{_GPTQ}:refine", assigned, inputs, ("model", "calibration", *reads))
 
 
 def open_session(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) -> LlamaSession:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from edgehone.backends.llamacpp import convert_any_tokenizer, lowered, mixed_precision
+from edgehone.backends.llamacpp import convert_any_tokenizer, gptq_work, lowered, mixed_precision
 from edgehone.backends.llamacpp.tensor_types import expert_types, tensor_types, weights
 from edgehone.backends.llamacpp.tools import Toolchain
 from edgehone.backends.sessions import (
@@ -67,11 +67,14 @@ def imatrix(job: WorkerJob) -> dict[str, Any]:
     calibration = job.inputs["calibration"]
     tokens = len(json.loads((calibration / "ids.json").read_text("utf-8")))
     chunk = _chunk(tokens, _context(job.inputs["converted"] / ARTIFACT))
+    parameters = sum(count for _, count, _ in weights(read_header(job.inputs["converted"] / ARTIFACT)))
+    if parameters > gptq_work.ALL_UP_TO:
+        tokens = min(tokens, max(gptq_work.calibration_tokens(parameters), chunk))
     # Run in the text's folder: the tool writes the path it is given into the file, which must not depend on the folder.
     command = [tools(job).tool("llama-imatrix"), "-m", job.inputs["converted"] / ARTIFACT]
     command += ["-f", "calibration.txt", "-o", job.out / IMATRIX, "-c", chunk, "-b", chunk, "-ub", chunk]
     # On the CPU only, so that the artifact does not depend on the accelerators of this llama.cpp.
-    command += ["-t", job.threads, "--no-ppl", "--device", "none"]
+    command += ["-t", job.threads, "--no-ppl", "--device", "none", "--chunks", max(tokens // chunk, 1)]
     _run(job, "imatrix", command, calibration, total=max(tokens // chunk, 1))
     values = read_header(job.out / IMATRIX).values
     return {"chunk": values.get("imatrix.chunk_size"), "chunks": values.get("imatrix.chunk_count")}

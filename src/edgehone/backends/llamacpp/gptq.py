@@ -3,198 +3,234 @@
 llama-quantize rounds each weight on its own. GPTQ (Frantar et al., 2022) rounds one column at a time and compensates
 its error in the remaining columns, using the second moments of the layer's inputs on the calibration text. The scales
 are those that llama-quantize chose, so any llama.cpp can read the file.
+
+The model is run block by block (`pytorch.streamed`): a block's moments are those of inputs that come from the quantized
+blocks before it, so that later blocks compensate the errors of earlier ones. One block and its moments are in memory.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from edgehone.backends.llamacpp import mixed_precision
 from edgehone.backends.llamacpp.build import ARTIFACT, facts, tools
-from edgehone.backends.llamacpp.codes import LAYOUTS, Grid, codes, grid, with_codes
+from edgehone.backends.llamacpp.codes import LAYOUTS, codes, grid, with_codes
+from edgehone.backends.llamacpp.gptq_work import WINDOW, calibration_tokens
+from edgehone.backends.pytorch import streamed
 from edgehone.backends.sessions import (
     WorkerJob,
 )
+from edgehone.backends.shared import gptq
+from edgehone.backends.shared.gptq import Factor, Levels
+from edgehone.backends.shared.moments import Moments
 from edgehone.formats.gguf import read_header
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy as np
     from numpy.typing import NDArray
 
-    Doubles = NDArray[np.float64]
+    Floats = NDArray[np.float32]
 
-HESSIANS = "hessians.npz"
-_WINDOW = 512
-_TOKENS = 1 << 15
-# Damping as a share of the diagonal's mean: the default of GPTQ.
-_DAMPING = 0.01
-_COLUMNS = 128
-
-
-def hessians(job: WorkerJob) -> dict[str, Any]:
-    """Write the second moments of every linear layer's inputs on the calibration text to out/hessians.npz.
-
-    Its arrays `i` are float32 [inputs, inputs], one for each distinct input; names.json maps layers to i. args: head
-    (include the head's inputs; a tied head has the name of the embeddings). Facts: tokens, layers.
-    """
-    import numpy as np
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    torch.set_num_threads(job.threads)
-    model = AutoModelForCausalLM.from_pretrained(
-        job.inputs["model"],
-        local_files_only=True,
-        trust_remote_code=False,
-        use_safetensors=True,
-        dtype=torch.float32,
-    ).eval()
-    ids = json.loads((job.inputs["calibration"] / "ids.json").read_text("utf-8"))[:_TOKENS]
-    bos = json.loads((job.inputs["calibration"] / "bos.json").read_text("utf-8"))
-    moments = _Moments(model)
-    step = min(_WINDOW, getattr(model.config, "max_position_embeddings", _WINDOW)) - len(bos)
-    with torch.inference_mode():
-        for start in range(0, len(ids), step):
-            job.progress(start / len(ids), "activations")
-            # Without the head, since its logits are not needed.
-            output = model.base_model(torch.tensor([bos + ids[start : start + step]]), use_cache=False)
-            if job.args.get("head"):
-                moments.add(_head(model), output.last_hidden_state)
-    np.savez(job.out / HESSIANS, **{str(i): sums.numpy() / len(ids) for i, sums in moments.sums.items()})
-    (job.out / "names.json").write_text(json.dumps(moments.names), "utf-8")
-    return {"tokens": len(ids), "layers": len(moments.names)}
-
-
-def _head(model: Any) -> str:
-    """Return the name of the module with the head's weights: the embeddings if they are tied."""
-    weight = model.get_output_embeddings().weight
-    return next(
-        str(name) for name, module in model.named_modules() if getattr(module, "weight", None) is weight
-    )
-
-
-class _Moments:
-    """Sums of x xᵀ over the inputs of each linear layer. Layers with the same input share one sum."""
-
-    def __init__(self, model: Any) -> None:
-        import torch
-
-        self.names: dict[str, int] = {}
-        self.sums: dict[int, Any] = {}
-        self._last: tuple[Any, int] = (None, -1)
-        for name, module in model.named_modules():
-            if isinstance(module, torch.nn.Linear) and module is not model.get_output_embeddings():
-                module.register_forward_pre_hook(self._hook(name))
-
-    def _hook(self, name: str) -> Any:
-        def add_input(module: Any, inputs: tuple[Any, ...]) -> None:
-            self.add(name, inputs[0])
-
-        return add_input
-
-    def add(self, name: str, activations: Any) -> None:
-        """Add a layer's input: [..., inputs]."""
-        first = name not in self.names
-        if activations is self._last[0]:
-            self.names.setdefault(name, self._last[1])
-            return
-        index = self.names.setdefault(name, len(self.sums))
-        self._last = (activations, index)
-        inputs = activations.reshape(-1, activations.shape[-1])
-        moments = inputs.T @ inputs
-        self.sums[index] = moments if first else self.sums[index] + moments
+# Weights that are rounded at a time; each takes about 20 bytes meanwhile.
+_CHUNK = 1 << 22
 
 
 def refine(job: WorkerJob) -> dict[str, Any]:
     """Replace the codes of the quantized model.gguf by GPTQ's, and write out/model.gguf.
 
-    inputs: quantized, converted (its source), hessians. Layers whose type has no known layout, or whose name is missing
-    in llama.cpp's table, stay unchanged. args: mix, if `quantize` had one. Facts: refined (number of tensors),
-    tensor_types and bytes of the file, and its mix.
+    inputs: model (the checkpoint), calibration, quantized, converted (its source). args: head (also the head, or the
+    embeddings if they are tied to it), mix, if `quantize` had one. Layers whose type has no known layout, or whose name
+    is missing in llama.cpp's table, stay unchanged. Facts: refined (number of tensors), unfed (layers of the checkpoint
+    whose quantized weights could not be used to compute the following inputs), gptq_tokens, tensor_types and bytes of
+    the file, and its mix.
     """
-    import numpy as np
+    import torch
 
+    torch.set_num_threads(job.threads)
     out = job.out / ARTIFACT
     shutil.copyfile(job.inputs["quantized"] / ARTIFACT, out)
-    name_of = mixed_precision.names(tools(job), read_header(out))
-    import gguf
-
-    source = {tensor.name: tensor for tensor in gguf.GGUFReader(job.inputs["converted"] / ARTIFACT).tensors}
-    target = gguf.GGUFReader(out, "r+")
-    layers = dict(_layers(job.inputs["hessians"], name_of))
-    refined = 0
-    with np.load(job.inputs["hessians"] / HESSIANS) as moments:
-        for tensor in target.tensors:
-            kind = tensor.tensor_type.name
-            if kind not in LAYOUTS or tensor.name not in layers or len(tensor.shape) != 2:
-                continue
-            job.progress(refined / len(layers), "GPTQ")
-            origin = source[tensor.name]
-            weights = gguf.dequantize(origin.data, origin.tensor_type)
-            moment = moments[str(layers[tensor.name])]
-            if weights.shape[1] != len(moment):
-                continue
-            raw = np.array(tensor.data).reshape(-1)
-            better = better_codes(kind, raw, weights, moment.astype(np.float64))
-            tensor.data[:] = better.reshape(tensor.data.shape)
-            refined += 1
-    target.data.flush()
-    found = {"refined": refined, **facts(out)}
+    stream = streamed.open_stream(job.inputs["model"])
+    chosen = _windows(job, stream)
+    target = _Target.open(job, out)
+    folder = job.out / ".activations"
+    with streamed.without_gradients():
+        activations = stream.embed(chosen, folder / "hidden.npy")
+        _refine_blocks(job, stream, activations, target)
+        if job.args.get("head"):
+            _refine_head(stream, activations, target)
+    target.flush()
+    activations.remove()
+    folder.rmdir()
+    found = {"refined": target.refined, "unfed": target.unfed, "gptq_tokens": sum(map(len, chosen))}
+    found |= facts(out)
     if "mix" in job.args:
         mix = mixed_precision.assigned_types(job, job.inputs["converted"] / ARTIFACT)
         found |= mixed_precision.facts(mix, out)
     return found
 
 
-def _layers(folder: Path, name_of: Callable[[str], str | None]) -> Iterator[tuple[str, int]]:
-    """Yield each GGUF tensor name with the index of its inputs' moments."""
-    for name, index in json.loads((folder / "names.json").read_text("utf-8")).items():
-        if found := name_of(name):
-            yield f"{found}.weight", index
+def _windows(job: WorkerJob, stream: streamed.LayerStream) -> list[list[int]]:
+    """Return windows of equal length from the start of the calibration text."""
+    ids = json.loads((job.inputs["calibration"] / "ids.json").read_text("utf-8"))
+    bos = json.loads((job.inputs["calibration"] / "bos.json").read_text("utf-8"))
+    tokens = calibration_tokens(sum(one.numel() for one in stream.model.parameters()))
+    context = getattr(stream.model.config, "max_position_embeddings", None) or WINDOW
+    step = max(1, min(WINDOW, context, len(ids) + len(bos)) - len(bos))
+    count = max(1, min(tokens, len(ids)) // step)
+    return [bos + ids[at * step : (at + 1) * step] for at in range(count)]
 
 
-def better_codes(kind: str, raw: Any, weights: Any, moment: Doubles) -> Any:
-    """Return the tensor's bytes with GPTQ's codes, or unchanged if these have no lower loss on the calibration text."""
-    rows = len(weights)
-    levels = grid(kind, raw, rows)
-    rounded = gptq(weights, levels, moment)
-    losses = [loss(weights, levels, each, moment) for each in (codes(kind, raw, rows), rounded)]
-    return with_codes(kind, raw, rounded) if losses[1] < losses[0] else raw
+def _refine_blocks(
+    job: WorkerJob, stream: streamed.LayerStream, activations: streamed.Activations, target: _Target
+) -> None:
+    """Refine block after block; each gets the outputs of the quantized ones before it."""
+    names = {id(module): name for name, module in stream.model.named_modules()}
+    for number in range(len(stream.blocks)):
+        job.progress(number / len(stream.blocks), f"GPTQ, block {number + 1} of {len(stream.blocks)}")
+        with stream.resident(number) as block:
+            moments = Moments()
+            with moments.of(block, names):
+                for window in range(len(activations)):
+                    stream.run(number, activations[window])
+            for group in moments.groups():
+                factor = gptq.factor(group.second_moments())
+                for name, module in group.layers.items():
+                    target.refine(name, module, factor)
+            del moments
+            for window in range(len(activations)):
+                activations[window] = stream.run(number, activations[window])
 
 
-def loss(weights: Any, levels: Grid, codes: Any, moment: Doubles) -> float:
-    """Return the squared error of the layer's outputs: the sum over outputs, the mean over the calibration tokens."""
-    error = weights - (codes * levels.scale - levels.zero)
-    return float(((error @ moment) * error).sum())
+def _refine_head(stream: streamed.LayerStream, activations: streamed.Activations, target: _Target) -> None:
+    name = next(
+        name
+        for name, module in stream.model.named_modules()
+        if getattr(module, "weight", None) is stream.head.weight
+    )
+    moments = Moments()
+    for window in range(len(activations)):
+        moments.add(name, None, stream.normalized(activations[window]))
+    for group in moments.groups():
+        target.refine(name, None, gptq.factor(group.second_moments()))
 
 
-def gptq(weights: Any, levels: Grid, moment: Doubles) -> Any:
-    """Return GPTQ's codes, uint8 [rows, columns], of weights [rows, columns] on a fixed grid of levels."""
+@dataclass
+class _Target:
+    """The quantized file that is changed in place, and the file that it was quantized from."""
+
+    source: Mapping[str, Any]
+    tensors: Mapping[str, Any]
+    name_of: Callable[[str], str | None]
+    data: Any
+    refined: int = 0
+    unfed: int = 0
+
+    @classmethod
+    def open(cls, job: WorkerJob, path: Any) -> _Target:
+        """Open out/model.gguf for writing, and the converted file for reading."""
+        name_of = mixed_precision.names(tools(job), read_header(path))
+        import gguf
+
+        target = gguf.GGUFReader(path, "r+")
+        source = gguf.GGUFReader(job.inputs["converted"] / ARTIFACT)
+        return cls(
+            {one.name: one for one in source.tensors},
+            {one.name: one for one in target.tensors},
+            name_of,
+            target.data,
+        )
+
+    def flush(self) -> None:
+        """Write the changes to the file."""
+        self.data.flush()
+
+    def refine(self, name: str, module: Any, factor: Factor) -> None:
+        """Refine the tensor of a layer, and give the layer (if there is one) the quantized weights."""
+        found = self.name_of(name)
+        tensor = self.tensors.get(f"{found}.weight") if found else None
+        width = len(factor.order)
+        if tensor is None or len(tensor.shape) != 2 or tensor.shape[0] != width:
+            self.unfed += module is not None
+            return
+        origin, rows = self.source[tensor.name], int(tensor.shape[1])
+        self.refined += tensor.tensor_type.name in LAYOUTS
+        places = None if module is None else same_rows(module.weight.numpy(), origin)
+        self.unfed += module is not None and places is None
+        step = max(1, _CHUNK // width)
+        for at in range(0, rows, step):
+            part = slice(at, min(at + step, rows))
+            values = self._refine_rows(tensor, origin, part, factor)
+            if places is not None:
+                module.weight.numpy()[places[part]] = values
+
+    def _refine_rows(self, tensor: Any, origin: Any, part: slice, factor: Factor) -> Floats:
+        """Replace the codes of some rows where that lowers the error; return the values of their weights."""
+        import gguf
+        import numpy as np
+
+        kind = tensor.tensor_type.name
+        raw = np.array(tensor.data[part])
+        if kind in LAYOUTS:
+            weights = gguf.dequantize(np.asarray(origin.data[part]), origin.tensor_type)
+            raw = better_codes(kind, raw.reshape(-1), weights, factor).reshape(raw.shape)
+            tensor.data[part] = raw
+        values: Floats = gguf.dequantize(raw, tensor.tensor_type)
+        return values
+
+
+def same_rows(weights: Floats, origin: Any) -> Any:
+    """Return for each row of a converted tensor its place in the checkpoint's matrix, or None if they do not match.
+
+    Converters reorder the rows of queries and keys (rotary positions in pairs or in halves), never the columns.
+    """
+    import gguf
     import numpy as np
 
-    columns = weights.shape[1]
-    moment = moment + np.eye(columns) * (_DAMPING * np.mean(np.diag(moment)) or 1.0)
-    # The most important inputs first: their errors are compensated in the less important ones.
-    order = np.argsort(-np.diag(moment))
-    scale, zero = levels.scale[:, order], levels.zero[:, order]
-    inverse = np.linalg.inv(moment[np.ix_(order, order)])
-    upper = np.linalg.cholesky((inverse + inverse.T) / 2).T
-    left = weights[:, order].astype(np.float64)
-    safe = np.where(scale == 0, 1, scale)
-    rounded = np.zeros(left.shape, np.uint8)
-    for start in range(0, columns, _COLUMNS):
-        end = min(start + _COLUMNS, columns)
-        errors = np.zeros((len(left), end - start))
-        for j in range(start, end):
-            rounded[:, j] = np.clip(np.rint((left[:, j] + zero[:, j]) / safe[:, j]), 0, levels.most)
-            value = rounded[:, j] * scale[:, j] - zero[:, j]
-            errors[:, j - start] = (left[:, j] - value) / upper[j, j]
-            left[:, j + 1 : end] -= np.outer(errors[:, j - start], upper[j, j + 1 : end])
-        left[:, end:] -= errors @ upper[start:end, end:]
-    codes = np.empty_like(rounded)
-    codes[:, order] = rounded
-    return codes
+    stored = np.asarray(origin.data)
+    half = origin.tensor_type.name == "F16"
+    converted = stored if half else gguf.dequantize(stored, origin.tensor_type)
+    own = weights.astype(np.float16) if half else weights
+    if own.shape != converted.shape:
+        return None
+    if np.array_equal(own, converted):
+        return np.arange(len(own))
+    found: dict[bytes, list[int]] = {}
+    for at in range(len(own) - 1, -1, -1):
+        found.setdefault(own[at].tobytes(), []).append(at)
+    places = [known.pop() if (known := found.get(row.tobytes())) else -1 for row in converted]
+    return None if -1 in places else np.array(places)
+
+
+def better_codes(kind: str, raw: Any, weights: Floats, factor: Factor) -> Any:
+    """Return the bytes of rows with GPTQ's codes, or a row's own codes if these have the lower error.
+
+    The error is that of the layer's outputs on the calibration text.
+    """
+    import numpy as np
+
+    rows = len(weights)
+    places = grid(kind, raw, rows)
+    scale, zero, left = (_ordered(one, factor) for one in (places.scale, places.zero, weights))
+    present = codes(kind, raw, rows)
+    own = gptq.losses(_ordered(present, factor) * scale - zero - left, factor.damped)
+
+    def levels(start: int, end: int) -> Levels:
+        return Levels(scale[start:end], zero[start:end], places.most)
+
+    rounded, lost = gptq.round_columns(left, factor.upper, levels)
+    new = np.empty_like(present)
+    new[:, factor.order] = rounded.T
+    return with_codes(kind, raw, np.where((lost < own)[:, None], new, present))
+
+
+def _ordered(values: Any, factor: Factor) -> Any:
+    """Return [rows, columns] as [columns, rows] with the columns in the factor's order."""
+    import numpy as np
+
+    return np.ascontiguousarray(values.T[factor.order])

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgehone.backends.base import EFFORTS, Recipe, TunableSetting
-from edgehone.backends.llamacpp import lowered
+from edgehone.backends.llamacpp import gptq_work, lowered
 from edgehone.backends.shared.tunable_settings import Kind, settings_from_table
 from edgehone.device.facts import Device
 from edgehone.model.info import ModelInfo
@@ -21,12 +21,17 @@ SOURCE_BITS = {"F32": 32.0, "F16": 16.0, "BF16": 16.0, "Q8_0": 8.5}
 _INTEGERS = {"I8", "I16", "I32", "I64"}
 # Types that llama-quantize accepts as a source without --allow-requantize.
 FLOATS = ("F32", "F16", "BF16")
-# Limit, in memory and on disk, of the second moments of all layers' inputs that GPTQ needs.
-MOMENTS_BYTES = 4 << 30
 
 
 def checkpoint_recipes(model: ModelInfo) -> list[Recipe]:
     """Return F16, then each quantized type with and without an importance matrix, the most promising first."""
+    return [
+        replace(recipe, operations=gptq_work.calibration_operations(recipe.build, model))
+        for recipe in _checkpoint_recipes(model)
+    ]
+
+
+def _checkpoint_recipes(model: ModelInfo) -> list[Recipe]:
     refined = supports_gptq(model)
     recipes = []
     for entry in _table():
@@ -74,10 +79,8 @@ def _expert_variants(plain: Sequence[Recipe]) -> list[Recipe]:
 
 
 def supports_gptq(model: ModelInfo) -> bool:
-    """Return True for dense language models whose layer inputs have second moments of at most MOMENTS_BYTES."""
-    hidden, wide = model.hidden_size or 0, model.intermediate_size or 0
-    moments = 4 * (model.layers or 0) * (3 * hidden**2 + wide**2)
-    return model.task == "text-generation" and not model.experts and 0 < moments <= MOMENTS_BYTES
+    """Return True for dense language models: experts see too little of the text for moments of their own."""
+    return model.task == "text-generation" and not model.experts and bool(model.layers)
 
 
 def _refined(entry: Mapping[str, Any], weighted: Recipe) -> Recipe:

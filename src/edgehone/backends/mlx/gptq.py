@@ -1,26 +1,24 @@
-"""GPTQ for MLX's groups (worker side), with numpy.
-
-Weights are rounded column by column, and each column's error is compensated in the following columns, weighted by
-the inputs on the calibration text (Frantar et al., "GPTQ", 2022, algorithm 1).
+"""GPTQ for MLX's groups (worker side): scale and bias of a group are chosen when its turn comes.
 
 mlx-lm has its own implementation, which is not used: it compensates errors beyond a group twice (once per column,
-again once per group), and its matrix products use the reference BLAS on Linux. This implementation also refits each
-group's scale and bias at the end, to minimize the error.
+again once per group), and its matrix products use the reference BLAS on Linux. The rounding is `shared.gptq`; here each
+group's scale and bias are chosen for the weights as compensated so far, and refitted at the end, to minimize the error.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from edgehone.backends.shared import gptq
+from edgehone.backends.shared.gptq import Levels
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    Floats = NDArray[np.float64]
-    Rounded = tuple[NDArray[np.uint32], Floats, Floats]
+    Floats = NDArray[np.float32]
+    Rounded = tuple[NDArray[np.uint8], Floats, Floats]
 
-# Added to the Hessian's diagonal, as a fraction of its mean; the value of the GPTQ paper.
-_DAMPING = 0.01
 # Factors by which the range of a group is narrowed in the search for its best scale.
 _SHRINK = tuple(1 - 0.05 * step for step in range(9))
 _SWEEPS = 3
@@ -34,34 +32,22 @@ def round_matrix(weight: Floats, hessian: Floats, bits: int, group: int) -> Roun
     """
     import numpy as np
 
-    weight = weight.astype(np.float64)
-    hessian = hessian.astype(np.float64).copy()
-    dead = np.diag(hessian) <= 0
-    hessian[dead, dead] = 1.0
-    importance = np.diag(hessian).copy()
-    hessian[np.diag_indices_from(hessian)] += _DAMPING * importance.mean()
-    # The upper Cholesky factor of the inverse tells how each column's error is distributed over later columns.
-    inverse = np.linalg.cholesky(np.linalg.inv(hessian)).T
+    # Groups are rounded in their order, since each has its own scale.
+    factor = gptq.factor(np.asarray(hessian, np.float32), sort=False)
+    importance = np.diag(factor.damped)
     rows, columns = weight.shape
-    levels = np.zeros((rows, columns), np.uint32)
-    scales, biases = (np.zeros((rows, columns // group)) for _ in range(2))
-    remaining = weight.copy()
-    top_level = 2**bits - 1
-    for number, start in enumerate(range(0, columns, group)):
-        end = start + group
-        scale, bias = best_scale(remaining[:, start:end], importance[start:end], top_level)
-        scales[:, number], biases[:, number] = scale, bias
-        errors = np.zeros((rows, group))
-        for column in range(start, end):
-            value = remaining[:, column]
-            level = np.clip(np.round((value - bias) / scale), 0, top_level)
-            levels[:, column] = level
-            error = (value - (scale * level + bias)) / inverse[column, column]
-            remaining[:, column:end] -= np.outer(error, inverse[column, column:end])
-            errors[:, column - start] = error
-        remaining[:, end:] -= errors @ inverse[start:end, end:]
-    refit(weight, hessian, (levels, scales, biases), group)
-    return levels, scales, biases
+    scales, biases = (np.zeros((rows, columns // group), np.float32) for _ in range(2))
+    left = np.array(weight.T, np.float32, order="C")
+
+    def levels(start: int, end: int) -> Levels:
+        scale, bias = best_scale(left[start:end].T, importance[start:end], 2**bits - 1)
+        scales[:, start // group], biases[:, start // group] = scale, bias
+        return Levels(scale, -bias, 2**bits - 1)
+
+    codes, _ = gptq.round_columns(left, factor.upper, levels, group)
+    rounded = np.ascontiguousarray(codes.T), scales, biases
+    refit(np.asarray(weight, np.float32), factor.damped, rounded, group)
+    return rounded
 
 
 def best_scale(weight: Floats, importance: Floats, most: int) -> tuple[Floats, Floats]:
@@ -73,7 +59,7 @@ def best_scale(weight: Floats, importance: Floats, most: int) -> tuple[Floats, F
 
     low, high = weight.min(1), weight.max(1)
     best = np.full(len(weight), np.inf)
-    scale, bias = np.ones(len(weight)), np.zeros(len(weight))
+    scale, bias = np.ones(len(weight), np.float32), np.zeros(len(weight), np.float32)
     for shrink in _SHRINK:
         step = np.maximum((high - low) * shrink / most, 1e-8)
         start = low + (high - low) * (1 - shrink) / 2
@@ -95,17 +81,19 @@ def refit(weight: Floats, hessian: Floats, rounded: Rounded, group: int) -> None
         for number, start in enumerate(range(0, weight.shape[1], group)):
             part = slice(start, start + group)
             group_hessian = hessian[part, part]
-            level = levels[:, part].astype(np.float64)
+            level = levels[:, part].astype(np.float32)
             gradient = residual @ hessian[:, part]
             weighted = level @ group_hessian
-            aa, ab, bb = (weighted * level).sum(1), weighted.sum(1), group_hessian.sum()
-            a, b = (gradient * level).sum(1), gradient.sum(1)
+            # The determinant is a difference of nearly equal numbers.
+            aa, ab = (weighted * level).sum(1, dtype=np.float64), weighted.sum(1, dtype=np.float64)
+            bb = float(group_hessian.sum(dtype=np.float64))
+            a, b = (gradient * level).sum(1, dtype=np.float64), gradient.sum(1, dtype=np.float64)
             determinant = aa * bb - ab**2
             # If all levels of a row are equal, scale and bias are undetermined; they are kept.
             solvable = determinant > 1e-9 * aa * bb
             safe = np.where(solvable, determinant, 1.0)
-            by_scale = np.where(solvable, (a * bb - b * ab) / safe, 0.0)
-            by_bias = np.where(solvable, (b * aa - a * ab) / safe, 0.0)
+            by_scale = np.where(solvable, (a * bb - b * ab) / safe, 0.0).astype(np.float32)
+            by_bias = np.where(solvable, (b * aa - a * ab) / safe, 0.0).astype(np.float32)
             residual[:, part] -= by_scale[:, None] * level + by_bias[:, None]
             scales[:, number] += by_scale
             biases[:, number] += by_bias
@@ -116,10 +104,10 @@ def dequantized(rounded: Rounded, group: int) -> Floats:
     import numpy as np
 
     levels, scales, biases = rounded
-    return levels.astype(np.float64) * np.repeat(scales, group, axis=1) + np.repeat(biases, group, axis=1)
+    return levels.astype(np.float32) * np.repeat(scales, group, axis=1) + np.repeat(biases, group, axis=1)
 
 
-def pack(levels: NDArray[np.uint32], bits: int) -> NDArray[np.uint32]:
+def pack(levels: NDArray[np.integer[Any]], bits: int) -> NDArray[np.uint32]:
     """Pack levels into MLX's 32-bit words: consecutively, lowest bits first, across word boundaries.
 
     Raises ValueError if a row does not fill whole words.

@@ -20,6 +20,8 @@ from edgehone.backends.base import (
 from edgehone.backends.pytorch import devices as pytorch_devices
 from edgehone.backends.pytorch import graph, vision
 from edgehone.backends.pytorch.session import TorchSession
+from edgehone.backends.pytorch.streamed import NotStreamable
+from edgehone.backends.pytorch.streamed_session import StreamedSession
 from edgehone.backends.pytorch.supported import architectures, vision_model_types
 from edgehone.backends.pytorch.tokenizer import Tokenizer
 from edgehone.backends.sessions import (
@@ -93,7 +95,7 @@ def reference(model: ModelInfo) -> Recipe:
     return Recipe(
         NAME,
         "reference",
-        settings={"dtype": "float32"},
+        settings={"dtype": "float32", "streamed": True},
         effort="quick",
         exact=True,
         why="the reference for quality",
@@ -114,14 +116,22 @@ def link_original(job: WorkerJob) -> dict[str, Any]:
     return {}
 
 
-def open_session(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) -> TorchSession:
+def open_session(
+    artifact: Path, settings: Mapping[str, Any], job: WorkerJob
+) -> TorchSession | StreamedSession:
     """Load the model in `settings["dtype"]`: "stored" (the default) or a torch dtype such as "float32".
 
-    Raises ModelError, with the cause, for weights or a tokenizer that cannot be loaded.
+    With `streamed` it is read block by block and only scores, in float32; a model whose blocks cannot be run one after
+    another is loaded whole. Raises ModelError, with the cause, for weights or a tokenizer that cannot be loaded.
     """
     import torch
 
     torch.set_num_threads(job.threads)
+    if settings.get("streamed"):
+        try:
+            return StreamedSession(artifact, job.out / ".activations")
+        except NotStreamable as reason:
+            job.progress(0.0, f"loading the whole model: {reason}")
     return TorchSession(artifact, str(settings.get("dtype", "stored")))
 
 

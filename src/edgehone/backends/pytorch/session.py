@@ -45,7 +45,7 @@ class TorchSession:
         inputs = torch.tensor([list(ids)])
         with torch.inference_mode():
             if len(ids) <= limit or not _takes_logits_to_keep(self.model):
-                yield _array(self.model(inputs, use_cache=False).logits)
+                yield as_logits(self.model(inputs, use_cache=False).logits)
                 return
             yield from self._score_in_parts(inputs, limit)
 
@@ -59,7 +59,7 @@ class TorchSession:
         try:
             for begin in range(0, inputs.shape[1], rows):
                 keep = torch.arange(begin, min(begin + rows, inputs.shape[1]))
-                yield _array(self.model(inputs, use_cache=False, logits_to_keep=keep).logits)
+                yield as_logits(self.model(inputs, use_cache=False, logits_to_keep=keep).logits)
         finally:
             body.forward = layers
 
@@ -193,7 +193,8 @@ def _takes_logits_to_keep(model: Any) -> bool:
     return "logits_to_keep" in inspect.signature(model.forward).parameters
 
 
-def _array(logits: Any) -> Logits:
+def as_logits(logits: Any) -> Logits:
+    """Return a model's logits of its only window: float32 [n, vocabulary]."""
     import numpy as np
 
     return np.asarray(logits[0].float().numpy(), np.float32)

@@ -137,6 +137,7 @@ def parallel_builds(ctx: RunContext) -> int:
     executor = ctx.build_executor.executor
     if executor.slots:
         return executor.slots
-    memory = executor.device.memory_available_bytes or executor.device.usable_memory_bytes or 0
+    limit = ctx.build_executor.limits.bytes
+    memory = limit or executor.device.memory_available_bytes or executor.device.usable_memory_bytes or 0
     fitting = memory // (3 * max(ctx.model.bytes, 1 << 28))
     return max(1, min(executor.device.threads, 4, fitting))

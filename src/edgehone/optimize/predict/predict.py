@@ -22,7 +22,7 @@ from edgehone.optimize.predict.target import known_about, this_machine
 from edgehone.optimize.trial import Trial
 from edgehone.plan import calibration, roofline, roofline_data
 from edgehone.plan.calibration import Observation
-from edgehone.plan.recommend import obstacle
+from edgehone.plan.expect import obstacle
 from edgehone.plan.roofline import Demand, Time
 from edgehone.plan.target import PredictionTarget
 

@@ -15,7 +15,7 @@ from edgehone.execution.home import home
 from edgehone.optimize.search import history
 from edgehone.plan.building import Build
 from edgehone.plan.calibration import Observation, observe
-from edgehone.plan.recommend import Known
+from edgehone.plan.expect import Known
 from edgehone.plan.roofline import Demand
 from edgehone.plan.target import PredictionTarget
 

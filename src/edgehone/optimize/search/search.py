@@ -21,6 +21,8 @@ from edgehone.decision.decision import Candidate
 from edgehone.decision.gates import hopeless, judge
 from edgehone.decision.objectives import main_objective, objectives
 from edgehone.decision.requirements import Requirements
+from edgehone.device import compute
+from edgehone.execution.home import home
 from edgehone.execution.job import Limits
 from edgehone.inputs.workload import OBJECTIVES
 from edgehone.optimize.build import build, size_of
@@ -170,10 +172,11 @@ def _skip_slow_builds(ctx: RunContext, trials: Sequence[Trial], known: Collectio
     Builds that this search has tried before (`known`) are not skipped.
     """
     timed = builds(ctx.build_executor.device)
+    rate = compute.float_rate(ctx.build_executor.device, home() / "compute")
     for trial in trials:
         if trial.recipe.key in known or not ctx.model.parameters:
             continue
-        least = building.seconds(trial.recipe, ctx.model.parameters, timed).low
+        least = building.seconds(trial.recipe, ctx.model, rate, timed).low
         if least is not None and least > left:
             left = max(0.0, left)
             reason = (

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from string import Template
 
-from edgehone.package.budget import shown
+from edgehone.core.sizes import shown
 from edgehone.package.target import Request
 from edgehone.package.targets.container import debian, wheels
 from edgehone.package.targets.container.base import Base

@@ -15,7 +15,7 @@ from typing import Any
 
 from edgehone.bundle.read import Bundle
 from edgehone.core.figure import Figure
-from edgehone.package.budget import shown
+from edgehone.core.sizes import shown
 
 HERE = Path(__file__).parent
 

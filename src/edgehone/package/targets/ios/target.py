@@ -12,7 +12,7 @@ from typing import Any, Final
 from edgehone.bundle.read import Bundle
 from edgehone.bundle.schema import SIGNATURE
 from edgehone.core.errors import InputError
-from edgehone.package.budget import shown
+from edgehone.core.sizes import shown
 from edgehone.package.canaries import Answering, check_answers
 from edgehone.package.document import documents_of
 from edgehone.package.programs import check_digests, check_program

@@ -1,0 +1,274 @@
+"""The time, memory and disk that a whole run takes, predicted before it starts, and the plan that fits a limit of them.
+
+An effort promises a time: recipes that would exceed it are left for more effort, and the plan says so. The unquantized
+conversion of a backend is always kept, since the others are judged by it, unless the memory or the disk do not suffice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import Any
+
+from edgehone.backends.base import EFFORTS, Effort
+from edgehone.core.figure import Figure
+from edgehone.core.sizes import shown
+from edgehone.model.info import ModelInfo
+from edgehone.plan import building, roofline_data
+from edgehone.plan.expect import Expected
+
+# Below this size plans are not cut for time: runs take minutes, and predictions are mostly fixed parts.
+_ALWAYS_IN_TIME = 100_000_000
+
+
+@dataclass(frozen=True)
+class Measuring:
+    """What an effort measures of each candidate (data/efforts.toml): evaluation tokens, and benchmark rounds."""
+
+    tokens: int
+    rounds: int
+    seconds: float
+    budget: float
+
+
+@dataclass(frozen=True)
+class RunLimits:
+    """What a run may take: seconds, bytes of memory and of disk. None: no limit."""
+
+    seconds: float | None = None
+    memory: int | None = None
+    disk: int | None = None
+
+
+@dataclass(frozen=True)
+class RunCost:
+    """What a run takes: seconds by stage and in all, and the peak bytes of memory and of disk.
+
+    `unknown`: recipes whose build time is not known, which the seconds do not contain.
+    """
+
+    stages: Mapping[str, Figure]
+    seconds: Figure
+    memory: int
+    disk: int
+    unknown: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a plain dict."""
+        return {
+            "seconds": self.seconds.to_json(),
+            "stages": {name: one.to_json() for name, one in self.stages.items()},
+            "memory_bytes": self.memory,
+            "disk_bytes": self.disk,
+            "unknown": list(self.unknown),
+        }
+
+    def sentence(self) -> str:
+        """Return the prediction for people."""
+        time = "an unknown time" if self.seconds.value is None else minutes(self.seconds)
+        besides = (
+            f" (without {', '.join(self.unknown)}, whose builds were never timed)" if self.unknown else ""
+        )
+        return (
+            f"predicted: {time}{besides}, {shown(self.memory)} of memory, {shown(self.disk)} of disk; what an earlier "
+            "run left in the store takes no time"
+        )
+
+
+def minutes(figure: Figure) -> str:
+    """Return a predicted time: "12 minutes (6 to 24)"."""
+    value, low, high = (float(one or 0.0) / 60 for one in (figure.value, figure.low, figure.high))
+    digits = 0 if value >= 10 else 1
+    return f"{value:.{digits}f} minutes ({low:.{digits}f} to {high:.{digits}f})"
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Predicts runs of one model on this machine: `baseline` is the original, `compute` GFLOP/s in float32."""
+
+    model: ModelInfo
+    baseline: Expected
+    measuring: Measuring
+    compute: Figure
+
+    def of(self, expected: Sequence[Expected]) -> RunCost:
+        """Return the cost of a run with these recipes."""
+        unknown = tuple(one.recipe.key for one in expected if one.build.value is None)
+        stages = {
+            "reference": self._reference(),
+            "builds": _sum([one.build for one in expected if one.build.value is not None]),
+            "scores": _sum([self._score(one) for one in (self.baseline, *expected)]),
+            "rounds": self._rounds([self.baseline, *expected]),
+        }
+        needed = building.resources(self.model, [one.recipe for one in expected])
+        memory = max(needed.memory, self._reference_memory())
+        return RunCost(
+            stages, _sum(list(stages.values())), memory, needed.disk + self._reference_disk(), unknown
+        )
+
+    def alone(self, one: Expected) -> Figure:
+        """Return the seconds that a recipe adds to a run."""
+        return _sum([one.build, self._score(one), self._rounds([one])])
+
+    def _reference(self) -> Figure:
+        """The original in float32 on the evaluation text, with the first window scored again."""
+        if self.compute.value is None:
+            return Figure.missing(str(self.compute.reason), "s")
+        share = roofline_data.table()["building"]["reference_share"]
+        operations = 2.0 * self.model.parameters * self.measuring.tokens
+        # Each weight is read and made float32 twice: for all windows, and for the first one again.
+        copied = 2 * 6.0 * self.model.parameters / roofline_data.table()["building"]["copied_bytes_per_s"]
+        seconds = operations / (share * self.compute.value * 1e9) + copied + _START
+        return Figure.prediction(seconds, roofline_data.table()["building"]["work_error"], "s")
+
+    def _score(self, one: Expected) -> Figure:
+        if one.prefill.value is None or not one.prefill.low or not one.prefill.high:
+            return Figure.missing(str(one.prefill.reason), "s")
+        tokens = self.measuring.tokens
+        return Figure(
+            tokens / one.prefill.value + _START,
+            tokens / one.prefill.high + _START,
+            tokens / one.prefill.low + _START,
+            0,
+            "s",
+            "predicted",
+        )
+
+    def _rounds(self, measured: Sequence[Expected]) -> Figure:
+        """Benchmark rounds: at least two of each candidate, then as many as fit the budget, and a contest."""
+        if missing := next((one.latency for one in measured if one.latency.value is None), None):
+            return Figure.missing(str(missing.reason), "s")
+        once = _sum([self._round(one) for one in measured])
+
+        def whole(value: float) -> float:
+            return min(value * self.measuring.rounds, max(self.measuring.budget, 2 * value))
+
+        value, low, high = (whole(float(one or 0)) for one in (once.value, once.low, once.high))
+        return Figure(value, low, high, 0, "s", "predicted")
+
+    def _round(self, one: Expected) -> Figure:
+        """A fresh process: load the weights, warm up, answer requests for the seconds of a round."""
+        size = float(one.bytes.value or self.model.bytes)
+        load = _START + size / roofline_data.table()["building"]["copied_bytes_per_s"]
+        ends = (float(end or 0) / 1e3 for end in (one.latency.value, one.latency.low, one.latency.high))
+        value, low, high = (load + 2 * max(end, self.measuring.seconds / 2) for end in ends)
+        return Figure(value, low, high, 0, "s", "predicted")
+
+    def _reference_memory(self) -> int:
+        """One block in float32, its inputs' scores, and a part of the head."""
+        blocks = max(self.model.layers or 1, 1)
+        return int(700e6 + 4 * self.model.parameters / blocks)
+
+    def _reference_disk(self) -> int:
+        """The original's log-probabilities, of which at most 1 GiB is kept, and the activations of a sensitivity."""
+        kept = min(1 << 30, 4 * self.measuring.tokens * (self.model.vocabulary or 0))
+        return kept + 4 * 4096 * (self.model.hidden_size or 0) * ((self.model.layers or 0) + 2)
+
+
+# Seconds in which a worker process starts and imports a framework.
+_START = 3.0
+
+
+def _sum(figures: Sequence[Figure]) -> Figure:
+    """Return the sum; missing if one of them is. The ends are those of fully correlated errors."""
+    for one in figures:
+        if one.value is None:
+            return one
+    ends = ([float(getattr(one, end) or 0.0) for one in figures] for end in ("value", "low", "high"))
+    value, low, high = (sum(end) for end in ends)
+    return Figure(value, low, high, 0, "s", "predicted")
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """The recipes of a run that fit the limits, its cost, and why the others were left out, by their keys."""
+
+    expected: tuple[Expected, ...]
+    cost: RunCost
+    left_out: Mapping[str, str]
+
+
+def fit(
+    costs: Costs, wanted: Sequence[Expected], spare: Sequence[Expected], effort: Effort, limits: RunLimits
+) -> Fitted:
+    """Choose the recipes that fit, by the order of each backend, one of each in turn.
+
+    `spare` are recipes of more effort: for one that takes too long, the nearest in bits of the same backend that needs
+    no calibration is taken instead.
+    """
+    left_out: dict[str, str] = {}
+    kept: list[Expected] = []
+    refused: set[str] = set()
+    queue = _in_turns(wanted)
+    while queue:
+        one = queue.pop(0)
+        if one.recipe.backend in refused:
+            left_out[one.recipe.key] = "the unquantized conversion of its backend does not fit"
+            continue
+        reason = _too_much(costs, kept, one, effort, limits)
+        if reason is None:
+            kept.append(one)
+            continue
+        left_out[one.recipe.key] = reason
+        if one.recipe.exact:
+            refused.add(one.recipe.backend)
+        elif one.recipe.calibrated and (other := _instead(one, spare, [*kept, *queue])):
+            queue.append(other)
+    order = {one.recipe.key: at for at, one in enumerate((*wanted, *spare))}
+    backends = list(dict.fromkeys(one.recipe.backend for one in wanted))
+    kept.sort(key=lambda one: (backends.index(one.recipe.backend), order[one.recipe.key]))
+    return Fitted(tuple(kept), costs.of(kept), left_out)
+
+
+def _in_turns(wanted: Sequence[Expected]) -> list[Expected]:
+    """Return the exact recipes, then the first of each backend, then the second of each, and so on."""
+    exact = [one for one in wanted if one.recipe.exact]
+    by_backend: dict[str, list[Expected]] = {}
+    for one in wanted:
+        if not one.recipe.exact:
+            by_backend.setdefault(one.recipe.backend, []).append(one)
+    rows = zip_longest(*by_backend.values())
+    return [*exact, *(one for row in rows for one in row if one is not None)]
+
+
+def _instead(one: Expected, spare: Sequence[Expected], present: Sequence[Expected]) -> Expected | None:
+    """Return the recipe to try in place of a calibrated one that does not fit; None if there is none near."""
+    known = {other.recipe.key for other in present}
+    near = [
+        other
+        for other in spare
+        if other.recipe.backend == one.recipe.backend
+        and not other.recipe.calibrated
+        and other.recipe.key not in known
+        and abs((other.recipe.bits or 0) - (one.recipe.bits or 0)) < 1
+    ]
+    return min(near, key=lambda other: abs((other.recipe.bits or 0) - (one.recipe.bits or 0)), default=None)
+
+
+def _too_much(
+    costs: Costs, kept: Sequence[Expected], one: Expected, effort: Effort, limits: RunLimits
+) -> str | None:
+    """Return why a recipe does not fit beside the others, or None."""
+    memory = building.memory(one.recipe, costs.model)
+    if limits.memory is not None and memory > limits.memory:
+        return f"its build needs {shown(memory)} of memory, and {shown(limits.memory)} may be used"
+    whole = costs.of([*kept, one])
+    if limits.disk is not None and whole.disk > limits.disk:
+        return f"the run would need {shown(whole.disk)} of disk, and {shown(limits.disk)} may be used"
+    if limits.seconds is None or one.recipe.exact or costs.model.parameters < _ALWAYS_IN_TIME:
+        return None
+    more = "--time" if effort == EFFORTS[-1] else f"--effort {EFFORTS[EFFORTS.index(effort) + 1]} or --time"
+    if one.build.value is None:
+        return f"left for {more}: {one.build.reason}"
+    if whole.seconds.value is not None and whole.seconds.value > limits.seconds:
+        return (
+            f"left for {more}: it would take {minutes(costs.alone(one))}, and --effort {effort} promises "
+            f"{limits.seconds / 60:.0f} minutes in all"
+        )
+    return None
+
+
+def promised(seconds: float, model: ModelInfo) -> float | None:
+    """Return the seconds that an effort promises: more, in proportion, above a billion parameters."""
+    return seconds * max(1.0, model.parameters / 1e9) if seconds else None

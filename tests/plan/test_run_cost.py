@@ -1,0 +1,149 @@
+"""The cost of a run predicted before it starts, and plans that fit a time, a memory and a disk."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edgehone.backends.base import Recipe
+from edgehone.core.figure import Figure
+from edgehone.model.info import ModelInfo
+from edgehone.model.inspect import inspect
+from edgehone.plan.expect import Expected
+from edgehone.plan.run_cost import Costs, Measuring, RunLimits, fit, minutes, promised
+
+MEASURING = Measuring(tokens=6144, rounds=5, seconds=0.3, budget=60.0)
+COMPUTE = Figure(200.0, unit="GFLOP/s")
+BILLION = 10**9
+
+
+def billion(demo_model: Path, parameters: int = BILLION) -> ModelInfo:
+    return replace(
+        inspect(demo_model), parameters=parameters, bytes=2 * parameters, hidden_size=2048, layers=21,
+        intermediate_size=5632,
+    )  # fmt: skip
+
+
+def expected(
+    name: str, build: float | None = 10.0, *, backend: str = "llamacpp", calibrated: bool = False, bits: float = 4.5,
+    exact: bool = False, operations: float = 0.0,
+) -> Expected:  # fmt: skip
+    recipe = Recipe(
+        backend, name, bits=bits, calibrated=calibrated, exact=exact, operations=operations, effort="quick"
+    )
+    seconds = Figure.missing("never timed", "s") if build is None else Figure.prediction(build, 2.0, "s")
+    rate = Figure.prediction(200.0, 1.5, "tokens/s")
+    size = Figure.prediction(bits * BILLION / 8, 1.2, "bytes")
+    return Expected(recipe, size, size, rate, rate, Figure.prediction(3000.0, 1.5, "ms"), seconds)
+
+
+def costs(model: ModelInfo) -> Costs:
+    return Costs(model, expected("original", 0.0, backend="pytorch", bits=16), MEASURING, COMPUTE)
+
+
+EXACT = expected("F16", bits=16, exact=True)
+PLAIN = expected("Q4_0")
+SLOW = expected("Q4_0+gptq", 900.0, calibrated=True, operations=1e14)
+OTHER = expected("int8", backend="openvino", bits=8.0)
+OTHER_EXACT = expected("fp16", backend="openvino", bits=16, exact=True)
+
+
+def test_the_whole_is_the_sum_of_the_stages(demo_model: Path) -> None:
+    cost = costs(billion(demo_model)).of([EXACT, PLAIN])
+    assert set(cost.stages) == {"reference", "builds", "scores", "rounds"}
+    total = sum(one.value or 0 for one in cost.stages.values())
+    assert cost.seconds.value == pytest.approx(total) and cost.seconds.predicted
+    assert cost.stages["builds"].value == pytest.approx(20.0)
+    # 2 · 1e9 · 6144 operations at 80 % of 200 GFLOP/s are 77 s.
+    assert 77 < (cost.stages["reference"].value or 0) < 110
+    assert "of memory" in cost.sentence() and "minutes" in cost.sentence()
+    more = costs(billion(demo_model)).of([EXACT, PLAIN, OTHER])
+    assert (more.seconds.value or 0) > total and more.disk > cost.disk
+
+
+def test_a_build_that_was_never_timed_is_named(demo_model: Path) -> None:
+    cost = costs(billion(demo_model)).of([EXACT, expected("odd", None)])
+    assert cost.unknown == ("llamacpp/odd",) and "never timed" in cost.sentence()
+
+
+def test_recipes_beyond_the_promise_are_left_for_more_effort(demo_model: Path) -> None:
+    spare = [
+        expected("Q4_K_M", bits=4.9),
+        expected("Q8_0", bits=8.5),
+        expected("Q4_1+imatrix", calibrated=True),
+    ]
+    found = fit(costs(billion(demo_model)), [EXACT, SLOW, PLAIN], spare, "quick", RunLimits(seconds=600))
+    keys = [one.recipe.name for one in found.expected]
+    # In place of the slow one comes the nearest in bits that needs no calibration.
+    assert keys == ["F16", "Q4_0", "Q4_K_M"]
+    assert "--effort normal or --time: it would take" in found.left_out["llamacpp/Q4_0+gptq"]
+    assert "promises 10 minutes" in found.left_out["llamacpp/Q4_0+gptq"]
+    assert (found.cost.seconds.value or 0) <= 600
+    all_of_them = fit(
+        costs(billion(demo_model)), [EXACT, SLOW, PLAIN], spare, "normal", RunLimits(seconds=3600)
+    )
+    assert not all_of_them.left_out and len(all_of_them.expected) == 3
+
+
+def test_small_models_and_no_promise_leave_nothing_out(demo_model: Path) -> None:
+    small = costs(billion(demo_model, 4_000_000))
+    assert not fit(small, [EXACT, SLOW], [], "quick", RunLimits(seconds=60)).left_out
+    large = costs(billion(demo_model))
+    assert not fit(large, [EXACT, SLOW, expected("odd", None)], [], "thorough", RunLimits()).left_out
+
+
+def test_a_build_of_unknown_time_is_left_out_of_a_promise(demo_model: Path) -> None:
+    found = fit(
+        costs(billion(demo_model)), [EXACT, expected("odd", None)], [], "quick", RunLimits(seconds=600)
+    )
+    assert found.left_out["llamacpp/odd"] == "left for --effort normal or --time: never timed"
+
+
+def test_memory_and_disk_leave_out_whole_backends(demo_model: Path) -> None:
+    wanted = [EXACT, PLAIN, OTHER_EXACT, OTHER]
+    # OpenVINO's export holds the whole model in float32, llama.cpp's converter a matrix at a time.
+    found = fit(costs(billion(demo_model)), wanted, [], "quick", RunLimits(memory=4 * BILLION))
+    assert [one.recipe.backend for one in found.expected] == ["llamacpp", "llamacpp"]
+    assert "of memory, and 4 GB may be used" in found.left_out["openvino/fp16"]
+    assert "unquantized conversion" in found.left_out["openvino/int8"]
+    assert found.cost.memory <= 4 * BILLION
+    tight = fit(costs(billion(demo_model)), wanted, [], "quick", RunLimits(disk=6 * BILLION))
+    assert tight.cost.disk <= 6 * BILLION and tight.left_out
+    nothing = fit(costs(billion(demo_model)), wanted, [], "quick", RunLimits(disk=1000))
+    assert not nothing.expected
+
+
+def test_backends_take_turns(demo_model: Path) -> None:
+    many = [expected(f"q{at}", 60.0, bits=4 + at / 10) for at in range(6)]
+    wanted = [EXACT, *many, OTHER_EXACT, OTHER]
+    found = fit(costs(billion(demo_model)), wanted, [], "quick", RunLimits(seconds=800))
+    assert "openvino/int8" in {one.recipe.key for one in found.expected} and found.left_out
+
+
+def test_promises_grow_with_the_model(demo_model: Path) -> None:
+    assert promised(600, billion(demo_model)) == 600
+    assert promised(600, billion(demo_model, 3 * BILLION)) == 1800
+    assert promised(600, billion(demo_model, BILLION // 10)) == 600
+    assert promised(0, billion(demo_model)) is None
+    assert minutes(Figure.prediction(720.0, 2.0, "s")) == "12 minutes (6 to 24)"
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    builds=st.lists(st.floats(1, 2000), min_size=1, max_size=8),
+    seconds=st.floats(300, 4000),
+    memory=st.integers(10**8, 10**11),
+)
+def test_a_fitted_plan_keeps_its_limits(builds: list[float], seconds: float, memory: int) -> None:
+    demo = Path(__file__).parents[2] / "src/edgehone/data/demo-model"
+    wanted = [EXACT, *(expected(f"q{at}", one, calibrated=at % 2 == 1) for at, one in enumerate(builds))]
+    found = fit(costs(billion(demo)), wanted, [], "quick", RunLimits(seconds, memory))
+    kept = {one.recipe.key for one in found.expected}
+    assert kept | set(found.left_out) == {one.recipe.key for one in wanted} and not kept & set(found.left_out)
+    if kept - {EXACT.recipe.key}:
+        assert (found.cost.seconds.value or 0) <= seconds
+    assert all(reason for reason in found.left_out.values())
