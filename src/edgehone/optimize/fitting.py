@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from typing import TypedDict
 
 from edgehone.backends.base import Effort, ReferenceBackend
@@ -51,4 +52,5 @@ def fitting_of(
         settings.windows * settings.window, settings.rounds, settings.seconds, settings.budget
     )
     whole = RunLimits(promised(settings.promise, model), limits.memory, limits.disk)
-    return Fitting(effort, measuring, whole, origin.original(model))
+    stored = 8 * model.bytes / model.parameters if model.parameters else None
+    return Fitting(effort, measuring, whole, replace(origin.original(model), bits=stored))
