@@ -125,12 +125,12 @@ def set_up(
         at_most(free_memory(executors.build.device), options.memory),
         free_disk(options.disk)["free_disk"],
     )
-    for obstacle in obstacles:  # a warning, not an error: much of it may be in the store already
-        options.emit(Event("", detail=obstacle))
+    # Obstacles are warnings, not errors: much of it may be in the store already.
+    announced = (*fitted, *obstacles)
     ctx, notes, unready = set_up_context(
-        options, config, backends, planned_recipes.backends, executors=executors
+        options, config, backends, planned_recipes.backends, executors=executors, announced=announced
     )
-    notes = (*notes, *fitted, *obstacles, *options.notes)
+    notes = (*notes, *announced, *options.notes)
     if target is not None:
         required, set_aside = predict.required_of(target, required)
         notes = (*notes, *set_aside)
@@ -154,8 +154,8 @@ def _fit(
 ) -> tuple[Plan, tuple[str, ...]]:
     """Return the plan without what does not fit the effort's time, `--memory` and `--disk`, and notes that say so.
 
-    Announces the predicted time, memory and disk. A search has its own time, and other machines have other rates: there
-    nothing is predicted. Raises InputError if nothing fits.
+    The first note has the predicted time, memory and disk. A search has its own time, and other machines have
+    other rates: there nothing is predicted. Raises InputError if nothing fits.
     """
     info, machine = inspect(options.model), executors.build.device
     limits = RunLimits(None, options.memory, options.disk)
@@ -170,8 +170,6 @@ def _fit(
     left_out = tuple(f"{key} is not tried: {reason}" for key, reason in fitted.left_out.items())
     if not fitted.expected:
         raise InputError(f"nothing fits: {'; '.join(left_out)}", hint="give more with --memory or --disk")
-    for line in (fitted.cost.sentence(), *left_out):
-        options.emit(Event("", detail=line))
     recipes = tuple(one.recipe for one in fitted.expected)
     return replace(planned, recipes=recipes), (fitted.cost.sentence(), *left_out)
 
@@ -249,8 +247,11 @@ def set_up_context(
     needed: Iterable[str],
     *,
     executors: Executors,
+    announced: Iterable[str] = (),
 ) -> tuple[RunContext, tuple[str, ...], Mapping[str, str]]:
     """Build the run context with the environments of the `needed` backends.
+
+    Once the inputs are checked, `announced` is told, and the slow part begins.
 
     Returns it with notes for the report and, by backend, why an environment could not be installed. Raises as `set_up`.
     """
@@ -264,6 +265,8 @@ def set_up_context(
     check_pictures(info, work)
     check_caches(info, work, free_memory(executors.target.device))
     reference_backend = reference_backend_for(info)
+    for line in announced:
+        options.emit(Event("", detail=line))
     options.emit(Event("", detail=f"hashing {info.path}"))
     # Resolve the folder alone: the files of a hub's cache are links to blobs, and a blob has no files beside it.
     path = info.folder.resolve() / info.path.relative_to(info.folder)
