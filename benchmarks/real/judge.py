@@ -44,20 +44,10 @@ def opened(path: Path) -> Run | None:
     return run
 
 
-def one_by_one(
-    run: Run, feeds: dict[str, np.ndarray], axes: dict[str, int | None] | None = None
-) -> np.ndarray:
+def one_by_one(run: Run, feeds: dict[str, np.ndarray]) -> np.ndarray:
     """Return the first output of each sample, run alone."""
-    axes = axes or {}
-    count = next(len(array) for name, array in feeds.items() if axes.get(name, 0) == 0)
-    rows = []
-    for i in range(count):
-        one = {
-            name: array if axes.get(name, 0) is None else np.take(array, [i], int(axes.get(name, 0) or 0))
-            for name, array in feeds.items()
-        }
-        rows.append(run(one)[0][0])
-    return np.stack(rows)
+    count = len(next(iter(feeds.values())))
+    return np.stack([run({name: array[[i]] for name, array in feeds.items()})[0][0] for i in range(count)])
 
 
 def inputs(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
@@ -75,9 +65,14 @@ def magika(folder: Path, run: Run, original: Run) -> float:
 
 
 def silero_vad(folder: Path, run: Run, original: Run) -> float:
-    """Return the mean of the shares of speech and of pauses that are recognized."""
+    """Return the mean of the shares of speech and of pauses that are recognized, by sequences with their state."""
     feeds, truth = inputs(folder)
-    heard = one_by_one(run, feeds, {"state": 1, "sr": None}).reshape(-1) >= 0.5
+    heard = np.zeros(truth["speech"].shape, bool)
+    for i, sequence in enumerate(feeds["input"]):
+        state = np.zeros((2, 1, 128), np.float32)
+        for step, chunk in enumerate(sequence):
+            score, state = run({"input": chunk[None], "state": state, "sr": feeds["sr"]})
+            heard[i, step] = score.item() >= 0.5
     return float(np.mean([(heard[truth["speech"] == one] == one).mean() for one in (False, True)]))
 
 

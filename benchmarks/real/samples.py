@@ -23,6 +23,8 @@ RNG = np.random.default_rng(7)
 # Samples that edgehone gets, and as many held-out ones that the judge gets; more where they are small.
 GIVEN, HELD_OUT = 192, 192
 MANY = 640
+# Steps of a sequence of silero-vad, and the samples of sound in each.
+STEPS, CHUNK = 16, 512
 
 
 def package(name: str) -> Path:
@@ -33,7 +35,11 @@ def package(name: str) -> Path:
 
 
 def save(
-    folder: Path, arrays: dict[str, np.ndarray], truth: dict[str, np.ndarray], most: int = GIVEN
+    folder: Path,
+    arrays: dict[str, np.ndarray],
+    truth: dict[str, np.ndarray],
+    most: int = GIVEN,
+    labelled: bool = True,
 ) -> None:
     """Split the samples at random into those that edgehone gets (with `truth` as labels) and those of the judge."""
     count = len(next(iter(arrays.values())))
@@ -41,7 +47,7 @@ def save(
     given, held = order[:each], order[each:][:most]
     held_out = {f"in_{name}": array[held] for name, array in arrays.items()}
     held_out |= {name: array[held] for name, array in truth.items()}
-    labels = next(iter(truth.values()), None)
+    labels = next(iter(truth.values()), None) if labelled else None
     given_arrays = {name: array[given] for name, array in arrays.items()}
     write(
         folder / "samples.npz", given_arrays if labels is None else {**given_arrays, "labels": labels[given]}
@@ -109,33 +115,21 @@ def nudenet(folder: Path) -> None:
 
 
 def silero_vad(folder: Path) -> None:
-    """Voice activity: synthesized speech (espeak-ng) between pauses, in noise; the states are the original's own."""
-    import onnxruntime
-
-    source = package("silero_vad") / "data" / "silero_vad_16k_op15.onnx"
-    shutil.copy(source, folder / "model.onnx")
+    """Voice activity: half seconds of synthesized speech (espeak-ng) and pauses, in noise, as sequences of 16 steps."""
+    shutil.copy(package("silero_vad") / "data" / "silero_vad_16k_op15.onnx", folder / "model.onnx")
     sound, speech = _spoken(folder)
-    session = onnxruntime.InferenceSession(str(source))
-    state, context = np.zeros((2, 1, 128), np.float32), np.zeros(64, np.float32)
-    inputs, states, truth = [], [], []
-    for begin in range(0, len(sound) - 512, 512):
-        chunk = np.concatenate([context, sound[begin : begin + 512]])
-        inputs.append(chunk)
-        states.append(state[:, 0])
-        feeds = {"input": chunk[None], "state": state, "sr": np.array(16000)}
-        _, state = session.run(None, feeds)
-        context = chunk[-64:]
-        truth.append(float(speech[begin : begin + 512].mean()))
-    arrays = {"input": np.array(inputs, np.float32), "state": np.array(states, np.float32)}
-    save(folder, arrays, {"speech": (np.array(truth) >= 0.5).astype(np.int64)}, MANY)
-    # `state` is [2, batch, 128] in the graph; one sampling rate serves all samples.
-    for name in ("samples.npz", "truth.npz"):
+    sequences, truth = [], []
+    for begin in range(64, len(sound) - STEPS * CHUNK, STEPS * CHUNK):
+        starts = range(begin, begin + STEPS * CHUNK, CHUNK)
+        sequences.append(
+            [sound[at - 64 : at + CHUNK] for at in starts]
+        )  # a step begins with the end of the last
+        truth.append([speech[at : at + CHUNK].mean() >= 0.5 for at in starts])
+    arrays = {"input": np.array(sequences, np.float32)}
+    save(folder, arrays, {"speech": np.array(truth)}, labelled=False)
+    for name, rate in (("samples.npz", "sr"), ("truth.npz", "in_sr")):
         with np.load(folder / name) as file:
-            content = dict(file)
-        prefix = "in_" if name == "truth.npz" else ""
-        content[f"{prefix}state"] = content[f"{prefix}state"].transpose(1, 0, 2)
-        content[f"{prefix}sr"] = np.array(16000, np.int64)
-        write(folder / name, content)
+            write(folder / name, {**file, rate: np.array(16000, np.int64)})  # one for all samples
 
 
 def _spoken(folder: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -149,7 +143,7 @@ def _spoken(folder: Path) -> tuple[np.ndarray, np.ndarray]:
         "In the beginning there was nothing but silence.",
     ]
     sounds, speech = [], []
-    for i, sentence in enumerate(sentences * 4):
+    for i, sentence in enumerate(sentences * 12):
         path = folder / "speech.wav"
         voice = ["en-us", "en-gb", "en-us+f3", "en-gb+m3"][i % 4]
         subprocess.run(["espeak-ng", "-v", voice, "-s", "150", "-w", str(path), sentence], check=True)

@@ -14,6 +14,7 @@ import openai
 import edgehone
 from edgehone.inference.run_bundle import generate
 from tests.finished import list_again
+from tests.png import png
 from tests.serve.server import Server, running
 
 # That of LLaVA 1.5 by Hugging Face, which takes only lists of parts.
@@ -40,21 +41,6 @@ budget = 5.0
 patience = 0.0
 """
 QUESTION = "What is this?"
-
-
-def png(pixels: Any) -> bytes:
-    """Return an RGB picture as a PNG file."""
-    height, width = pixels.shape[:2]
-    rows = b"".join(b"\0" + bytes(row) for row in pixels.astype(np.uint8))
-
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-        )
-
-    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    parts = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + parts
 
 
 COLOURS = png(np.arange(60 * 40 * 3).reshape(40, 60, 3) % 251)

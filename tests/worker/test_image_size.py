@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from edgehone.core.errors import InputError
+from edgehone.inputs.preprocessing import table
 from edgehone.model.info import Tensor
-from edgehone.optimize.setup import normalization
-from edgehone.worker.prepare_graph import _image_input, _image_size
+from edgehone.worker.image_arrays import image_input, image_size
 
 FREE = Tensor("x", "float32", ("batch", 3, "height", "width"))
 FIXED = Tensor("x", "float32", ("batch", 480, 640, 3))
@@ -29,9 +29,9 @@ HALF = Tensor("x", "float32", ("batch", 3, 480, None))
 def test_the_size_is_stated_by_the_graph_or_the_user(
     tensor: Tensor, given: list[int] | None, size: tuple[int, int]
 ) -> None:
-    found, channels, axis = _image_input([tensor])
+    found, channels, axis = image_input([tensor])
     assert (found, channels) == (tensor, 3)
-    assert _image_size(found, axis, given) == size
+    assert image_size(found, axis, given) == size
 
 
 @pytest.mark.parametrize(
@@ -39,27 +39,27 @@ def test_the_size_is_stated_by_the_graph_or_the_user(
     [
         (FREE, None, "takes images of any size"),
         (HALF, None, "takes images of any size"),
-        (FIXED, [640, 480], "size = [640, 480] in edgehone.toml, and the input x has a height and width of [480, 640]"),
-        (HALF, [481, 320], "size = [481, 320]"),
+        (FIXED, [640, 480], "and the input x has a height and width of [480, 640]"),
+        (HALF, [481, 320], "images become [481, 320] pixels"),
     ],
 )  # fmt: skip
 def test_a_size_that_is_missing_or_contradicts_is_refused(
     tensor: Tensor, given: list[int] | None, said: str
 ) -> None:
-    _, _, axis = _image_input([tensor])
+    _, _, axis = image_input([tensor])
     with pytest.raises(InputError, match=re.escape(said)) as caught:
-        _image_size(tensor, axis, given)
+        image_size(tensor, axis, given)
     assert caught.value.hint
 
 
 @pytest.mark.parametrize(("given", "size"), [(640, [640, 640]), ([480, 640], [480, 640]), ([7], [7, 7])])
 def test_the_table_of_images(given: Any, size: list[int]) -> None:
-    table = {"size": given, "scale": 1.0, "mean": [0.5, 0.5, 0.5]}
-    assert normalization({"images": table}) == {**table, "size": size}
+    stated = {"size": given, "scale": 1.0, "mean": [0.5, 0.5, 0.5]}
+    assert table(stated) == {**stated, "size": size}
 
 
 @pytest.mark.parametrize("given", [0, -1, 1.5, True, "640", [], [1, 2, 3], [640, 0], 10**6])
 def test_a_size_that_is_none_is_refused(given: Any) -> None:
     with pytest.raises(InputError, match=r"\[images\] size = ") as caught:
-        normalization({"images": {"size": given}})
+        table({"size": given})
     assert "[480, 640]" in str(caught.value.hint)

@@ -32,7 +32,9 @@ class Graph:
 def found(
     function: Callable[..., dict[str, Any]], count: int = 3, tensor: Tensor = X
 ) -> tuple[Joining | None, str]:
-    return find_joining(Graph(function), [{"x": row[None]} for row in ROWS[:count]], [tensor], Axes({"x": 0}))
+    return find_joining(
+        Graph(function).run, [{"x": row[None]} for row in ROWS[:count]], [tensor], Axes({"x": 0})
+    )
 
 
 def test_samples_that_are_computed_alone_are_joined() -> None:
@@ -89,7 +91,7 @@ def test_inputs_that_all_samples_share_must_be_equal_and_states_have_another_axi
     def run(x: Any, state: Any, rate: Any) -> dict[str, Any]:
         return {"y": x * rate, "next": state + 1}
 
-    joining, _ = find_joining(Graph(run), canaries, tensors, axes)
+    joining, _ = find_joining(Graph(run).run, canaries, tensors, axes)
     assert joining is not None and joining.outputs == {"y": 0, "next": 1}
     assert joining.rows(canaries[0]) == 1
     assert joining.key(canaries[0]) == joining.key(canaries[1])

@@ -43,7 +43,8 @@ class Manifest:
     vision-language model have a `picture`, a file in the folder `canaries`, and the number of ids before it (`at`).
     Those of a graph are arrays in that folder. `embedding` says how an encoder makes a vector of a text, or why it is
     not known (`model.embedding`). `batch`
-    and `inputs` describe what a graph takes, `axes` where its samples are. `target` is the device that the bundle
+    and `inputs` describe what a graph takes, `axes` where its samples are, `images` how the evaluation made arrays of
+    images (`inputs.preprocessing`), None if it had arrays. `target` is the device that the bundle
     was optimized for, None for `device`, on which it was built. `versions` maps a backend to the versions of its
     packages, `files` a path to its SHA-256. `digest` is that of the manifest itself (`digest_of`).
     """
@@ -64,6 +65,7 @@ class Manifest:
     batch: Count = field(default=1, metadata=OPTIONAL)
     inputs: tuple[Mapping[str, Any], ...] = field(default=(), metadata=OPTIONAL)
     axes: Mapping[str, Any] = field(default_factory=dict, metadata=OPTIONAL)
+    images: Mapping[str, Any] | None = field(default=None, metadata=OPTIONAL)
     versions: Mapping[str, Any]
     device: Mapping[str, Any]
     target: Mapping[str, Any] | None = field(default=None, metadata=OPTIONAL)

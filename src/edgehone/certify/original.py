@@ -78,6 +78,7 @@ def original_of(subject: Subject) -> OriginalModel:
         effort="quick",
         evaluation=subject.sources.evaluation,
         axes=tuple(subject.bundle.manifest.axes.get("told", ())),
+        states=tuple(subject.bundle.manifest.axes.get("told_states", ())),
         emit=lambda event: _say(subject, event),
     )
     backends = registry.load_all([subject.backend])

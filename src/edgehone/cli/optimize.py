@@ -123,6 +123,15 @@ def _add_evaluation(group: argparse._ArgumentGroup) -> None:
         "x=time,batch,features, and rate= for one value for all samples; may be repeated (default: recognized)",
     )
     group.add_argument(
+        "--state",
+        metavar="OUTPUT=INPUT",
+        action="append",
+        default=[],
+        help="an output of a graph that the next step takes as an input, such as hn=h: samples are then sequences, "
+        "with an axis of steps after that of the samples, and without the state; may be repeated (default: "
+        "recognized by the names, if the samples lack these inputs)",
+    )
+    group.add_argument(
         "--pictures",
         metavar="PATH",
         help="for vision-language models: a folder of pictures, or JSON lines: image, text, answer "
@@ -257,6 +266,7 @@ def _decide(args: argparse.Namespace, out: Path, emit: Emit) -> Decision:
         metric=args.metric,
         task_kind=args.task_kind,
         axes=args.axes,
+        states=args.state,
         pictures=args.pictures,
         gates=args.gate,
         time=seconds_of(args.time) if args.time else None,

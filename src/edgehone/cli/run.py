@@ -23,7 +23,8 @@ EXAMPLE = """examples:
   edgehone run ./bundle --raw --prompt "Once upon a time"
   edgehone run ./bundle --prompt "Once upon a time" --temperature 0.7 --seed 1
   edgehone run ./bundle --image cat.png --prompt "Once upon a time"
-  edgehone run ./classifier --input images.npz --output scores.npz
+  edgehone run ./classifier --input arrays.npz --output scores.npz
+  edgehone run ./classifier --input ./photos --output scores.npz
 """
 
 
@@ -35,7 +36,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--prompt", metavar="TEXT", help="what to answer or, without a chat template, to continue"
     )
     inputs.add_argument(
-        "--input", metavar="NPZ", help="for a graph: an array for each input, in the layout of its inputs"
+        "--input",
+        metavar="SAMPLES",
+        help="for a graph: an npz with an array for each input, in the layout of its inputs; or an image or a folder "
+        "of images, if the bundle was evaluated on images",
     )
     parser.add_argument(
         "--image", metavar="FILE", help="for vision-language models: the picture that the prompt refers to"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from edgehone.execution.job import Input, Job
 from edgehone.execution.threads import (
     threads_of,
 )
+from edgehone.inference.image_samples import are_images, write_arrays
 from edgehone.inference.sampling import SamplingOptions, settings
 from edgehone.inputs import samples
 from edgehone.inputs.axes import Axes
@@ -79,19 +81,30 @@ def generate(
 def infer(
     bundle: Bundle, path: Path, output: Path, *, on_progress: Callable[[str], None] = lambda detail: None
 ) -> dict[str, Any]:
-    """Compute the outputs of a graph for all samples in an npz file, and write them to another npz file.
+    """Compute the outputs of a graph for all samples, and write them to an npz file.
 
-    Returns samples (their number), outputs (name → shape) and seconds. Raises InputError for a bundle that generates
-    text, for arrays that do not fit the graph, or an output that cannot be written; JobError if the backend fails.
+    `path` is an npz file or, for a bundle that was evaluated on images, an image or a folder of images. Returns samples
+    (their number), outputs (name → shape), seconds, and for images their names in the order of the samples (`files`).
+    Raises InputError for a bundle that generates text, for arrays or images that do not fit the graph, or an output
+    that cannot be written; JobError if the backend fails.
     """
     if bundle.manifest.kind != "graph":
         raise InputError(
             f"{bundle.path} generates text", hint=f'edgehone run {bundle.path} --prompt "Once upon a time"'
         )
-    if not path.is_file():
-        raise InputError(f"no such file: {path}", hint="give FILE.npz with an array for each input")
     if not output.absolute().parent.is_dir():
         raise InputError(f"{output.absolute().parent} is not a folder", hint="give another --output")
+    if not are_images(path):
+        return _infer(bundle, path, output, on_progress)
+    with tempfile.TemporaryDirectory(prefix="edgehone-") as folder:
+        arrays = Path(folder) / "samples.npz"
+        files = write_arrays(bundle, path, arrays, on_progress)
+        return {**_infer(bundle, arrays, output, on_progress), "files": files}
+
+
+def _infer(bundle: Bundle, path: Path, output: Path, on_progress: Callable[[str], None]) -> dict[str, Any]:
+    if not path.is_file():
+        raise InputError(f"no such file: {path}", hint="give FILE.npz with an array for each input")
     tensors = [samples.tensor(one) for one in bundle.manifest.inputs]
     arrays = samples.read_arrays(path)
     arrays.pop(samples.LABELS, None)

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from edgehone.core.errors import InputError
 from edgehone.core.suggestions import suggest
 from edgehone.formats.graph import Tensor
+from edgehone.inputs import states
+from edgehone.inputs.states import State
 
 BATCH = "batch"
 # Names that exporters and people give to the axis of the samples: batch, batch_size, N, x_batch.
@@ -33,11 +35,15 @@ class Axes:
 
     Outputs that are not in `outputs` are located by their shape once they are computed. `notes` tell what was assumed
     beyond the first axis, as sentences for the report.
+
+    If the graph has `states`, a sample is a sequence: its arrays have an axis of steps after the axis of the samples,
+    which the graph itself does not have, and the states are not among them.
     """
 
     inputs: Mapping[str, int | None] = field(default_factory=dict)
     outputs: Mapping[str, int | None] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    states: tuple[State, ...] = ()
 
     @property
     def shared(self) -> frozenset[str]:
@@ -54,33 +60,63 @@ class Axes:
             return self.outputs[name]
         return next((axis for axis, extent in enumerate(shape) if extent == size), None)
 
+    @property
+    def fed_back(self) -> frozenset[str]:
+        """Return the inputs that are states."""
+        return frozenset(one.input for one in self.states)
+
+    def of_samples(self, inputs: Sequence[Tensor]) -> list[Tensor]:
+        """Return the inputs as samples have them: of a graph with states, sequences, and no states."""
+        if not self.states:
+            return [*inputs]
+        return [self._sequence(one) for one in inputs if one.name not in self.fed_back]
+
+    def _sequence(self, one: Tensor) -> Tensor:
+        axis = self.of_input(one.name)
+        if axis is None or not one.ranked:
+            return one
+        return replace(one, shape=(*one.shape[: axis + 1], "steps", *one.shape[axis + 1 :]))
+
+    def of_one_step(self) -> Axes:
+        """Return the axes of the graph itself, which takes states as it takes any input."""
+        return replace(self, states=())
+
     def to_json(self) -> dict[str, Any]:
         """Return a plain dict."""
-        return {"inputs": dict(self.inputs), "outputs": dict(self.outputs)}
+        found: dict[str, Any] = {"inputs": dict(self.inputs), "outputs": dict(self.outputs)}
+        return found | ({"states": [one.to_json() for one in self.states]} if self.states else {})
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Axes:
         """Return the axes of a dict made by `to_json`; an empty dict means the first axis everywhere."""
-        return cls(data.get("inputs", {}), data.get("outputs", {}))
+        kept = tuple(State.from_json(one) for one in data.get("states", ()))
+        return cls(data.get("inputs", {}), data.get("outputs", {}), states=kept)
 
 
-def find(inputs: Sequence[Tensor], outputs: Sequence[Tensor], told: Sequence[str] = ()) -> Axes:
-    """Return the axes of a graph's inputs and outputs; `told` are the values of --axes.
+def find(
+    inputs: Sequence[Tensor],
+    outputs: Sequence[Tensor],
+    told: Sequence[str] = (),
+    told_states: Sequence[str] = (),
+) -> Axes:
+    """Return the axes of a graph's inputs and outputs; `told` and `told_states` are the values of --axes and --state.
 
-    Raises InputError for a value of --axes that names no input or output or has another rank, and where the first axis
-    is called like steps in time and no other is called like a batch.
+    Raises InputError for a value of --axes that names no input or output or has another rank, where the first axis
+    is called like steps in time and no other is called like a batch, and as `states.find` does.
     """
     stated = dict(_parse(text, [*inputs, *outputs]) for text in told)
     found, notes = _of_inputs([one for one in inputs if one.name not in stated], inputs, outputs)
     by_input = {one.name: stated[one.name] if one.name in stated else found[one.name] for one in inputs}
     extents = {one.shape[axis] for one in inputs if (axis := by_input[one.name]) is not None and one.shape}
     by_output = {one.name: axis for one in outputs for axis in _of_output(one, extents)}
-    states = [one for one in inputs if by_input[one.name]]
+    known = [one for one in inputs if by_input[one.name]]
     for one in outputs:
-        if one.name not in by_output and (state := _fed_back(one, states)):
+        if one.name not in by_output and (state := _fed_back(one, known)):
             by_output[one.name] = by_input[state.name]
+    fed_back = states.find(inputs, outputs, told_states)
+    by_output |= {one.output: by_input[one.input] for one in fed_back}
     by_output |= {one.name: stated[one.name] for one in outputs if one.name in stated}
-    return Axes(by_input, by_output, tuple(notes))
+    return Axes(by_input, by_output, tuple(notes), fed_back)
 
 
 def fixed_batch(inputs: Iterable[Tensor], axes: Axes) -> int | None:

@@ -35,6 +35,7 @@ MIN_SAMPLES = 8
 # source differ by less than this factor.
 MAX_RANGE_RATIO = 16.0
 
+_NPZ = "write it with numpy.savez(FILE, NAME=array, …)"
 _FORMS = "give FILE.npz (an array for each input), a folder of images, FILE.jsonl or FILE.txt (texts)"
 
 
@@ -78,9 +79,18 @@ def read_arrays(path: Path) -> dict[str, Array]:
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        raise InputError(
-            f"{path} cannot be read as npz: {error}", hint="write it with numpy.savez(FILE, NAME=array, …)"
-        ) from error
+        raise InputError(f"{path} cannot be read as npz: {error}", hint=_NPZ) from error
+
+
+def names_of(path: Path) -> frozenset[str]:
+    """Return the names of the arrays of an npz file, without loading them. Raises InputError for other files."""
+    import zipfile
+
+    try:
+        with zipfile.ZipFile(path) as file:
+            return frozenset(name.removesuffix(".npy") for name in file.namelist())
+    except (OSError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path} cannot be read as npz: {error}", hint=_NPZ) from error
 
 
 def tensor(data: Mapping[str, Any]) -> Tensor:
@@ -100,7 +110,9 @@ def check_arrays(
     Raises InputError, with the offending value.
     """
     samples = {name: array for name, array in arrays.items() if name != LABELS}
-    expected = {tensor.name: tensor for tensor in inputs}
+    # The first states of sequences may be given.
+    first_states = [one for one in inputs if one.name in axes.fed_back and one.name in samples]
+    expected = {tensor.name: tensor for tensor in [*axes.of_samples(inputs), *first_states]}
     if expected and samples.keys() != expected.keys():
         raise InputError(
             f"{where} has the arrays {_names(samples)}, but the model's inputs are {_names(expected)}",
@@ -120,6 +132,9 @@ def check_arrays(
             raise InputError(f"{where}: {name} is a single number, not an array of samples", hint=_FORMS)
         _check_finite(name, array, where, axes.of_input(name))
     _check_counts(arrays, rows, where, least)
+    if axes.states:
+        moving = {name: axis for name, axis in rows.items() if name not in axes.fed_back}
+        _check_steps({name: samples[name].shape[axis + 1] for name, axis in moving.items()}, where)
     if LABELS in arrays:
         if arrays[LABELS].dtype.kind not in "biufU":
             raise InputError(
@@ -150,6 +165,15 @@ def _check_counts(arrays: Mapping[str, Array], rows: Mapping[str, int], where: s
         )
     if most < least:
         raise _too_few(Path(where), most, "samples")
+
+
+def _check_steps(lengths: Mapping[str, int], where: str) -> None:
+    if len(set(lengths.values())) > 1 or 0 in lengths.values():
+        listing = ", ".join(f"{name}: {length}" for name, length in lengths.items())
+        raise InputError(
+            f"{where}: the sequences need the same number of steps in every input, at least one ({listing})",
+            hint="the axis of steps comes after that of the samples",
+        )
 
 
 def _paired(counts: Mapping[str, int]) -> bool:

@@ -42,7 +42,7 @@ class Entry:
     """One bundle or artifact in a comparison.
 
     `what` describes it: its recipe's key, or its backend. `digest` and `model` are the original's digest and path, as
-    recorded in its bundle. `axes` are the values of --axes that it was optimized with.
+    recorded in its bundle. `axes` and `states` are the values of --axes and --state that it was optimized with.
     """
 
     recipe: Recipe
@@ -51,6 +51,7 @@ class Entry:
     digest: str | None = None
     model: Path | None = None
     axes: tuple[str, ...] = ()
+    states: tuple[str, ...] = ()
 
 
 def compare(
@@ -81,6 +82,7 @@ def compare(
         effort=effort,
         evaluation=evaluation,
         axes=next((one.axes for one in entries if one.axes), ()),
+        states=next((one.states for one in entries if one.states), ()),
         config_file=config_file,
         emit=emit,
     )
@@ -146,6 +148,7 @@ def _entry(path: Path, name: str, backend: str | None, settings: Mapping[str, An
             read.manifest.model.get("digest"),
             Path(read.decision.model["path"]) if "path" in read.decision.model else None,
             tuple(read.manifest.axes.get("told", ())),
+            tuple(read.manifest.axes.get("told_states", ())),
         )
     if backend is None:
         raise InputError(

@@ -116,10 +116,13 @@ class RunContext:
         0  # for graphs: evaluation samples without which the gate on accuracy cannot be passed
     )
     axes: tuple[str, ...] = ()  # for graphs: the axes of inputs and outputs that the user stated
+    states: tuple[str, ...] = ()  # for graphs: the pairs OUTPUT=INPUT that were stated or recognized
     alphabet: str | None = None  # for CTC heads: the character of each class but the blank
     task_kind: str | None = None  # for graphs: what the outputs decide, if the user said so
-    normalization: Mapping[str, Any] = field(default_factory=dict)  # image to array: size, scale, mean, std
     against: FloatOriginal | None = None  # of a quantized file, if the user named it
+    images: Mapping[str, Any] = field(
+        default_factory=dict
+    )  # how images become arrays: `inputs.preprocessing`
     prediction_target: PredictionTarget | None = (
         None  # device that figures are predicted for; None: figures are measured
     )

@@ -56,6 +56,8 @@ def optimize(model: str | Path, **options: Unpack[Options]) -> Decision:
     - `task`: multiple-choice questions (JSON lines). `metric`: a metric for samples with labels.
     - `task_kind`: what the outputs of a graph decide, such as "detection"; by default it is recognized.
     - `axes`: the axes of a graph's input or output, such as `x=time,batch,features`; by default they are recognized.
+    - `states`: outputs of a graph that the next step takes as inputs, such as `hn=h`; samples are then sequences.
+      By default they are recognized by their names if the samples lack these inputs.
     - `pictures`: a folder or JSON lines, for vision-language models.
     - `adapter`: a LoRA adapter (PEFT folder), which is merged into the model first.
     - `against`: for a quantized GGUF file, its float original: the loss against that is told, too.

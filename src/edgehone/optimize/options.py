@@ -28,6 +28,7 @@ class Options(TypedDict, total=False):
     metric: str | None
     task_kind: str | None
     axes: Sequence[str]
+    states: Sequence[str]
     pictures: str | Path | None
     adapter: str | Path | None
     against: str | Path | None
@@ -63,6 +64,7 @@ class OptimizeOptions:
     metric: str | None = None
     task_kind: str | None = None
     axes: tuple[str, ...] = ()
+    states: tuple[str, ...] = ()
     pictures: str | Path | None = None
     adapter: str | Path | None = None
     against: str | Path | None = None
@@ -89,7 +91,7 @@ class OptimizeOptions:
         for name in values:
             if name not in known:
                 raise TypeError(f"optimize() has no option {name!r}; {suggest(name, known)}")
-        for name in ("axes", "gates", "minimize", "maximize", "subject_to", "targets"):
+        for name in ("axes", "states", "gates", "minimize", "maximize", "subject_to", "targets"):
             values[name] = tuple(values.get(name) or ())
         # An empty list of backends means all of them.
         values["backends"] = tuple(values.get("backends") or ()) or None
@@ -130,6 +132,7 @@ class OptimizeOptions:
         words += ["--weights", self.weights] if self.weights else []
         repeated = {
             "--axes": self.axes,
+            "--state": self.states,
             "--gate": self.gates,
             "--minimize": self.minimize,
             "--maximize": self.maximize,

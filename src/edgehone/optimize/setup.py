@@ -23,7 +23,7 @@ from edgehone.evaluation import statistics
 from edgehone.execution.executor import Executor
 from edgehone.execution.home import home
 from edgehone.execution.job import Input, Limits
-from edgehone.inputs import workload
+from edgehone.inputs import preprocessing, workload
 from edgehone.model import digest
 from edgehone.model.info import ModelInfo
 from edgehone.model.inspect import inspect
@@ -31,7 +31,7 @@ from edgehone.model.kv_cache import cache_bytes
 from edgehone.optimize.context import FloatOriginal, ReadyExecutor, RunContext, effort_settings
 from edgehone.optimize.device_visibility import unused_accelerators, visible_devices
 from edgehone.optimize.environments import ensure_environments
-from edgehone.optimize.evaluate import vision
+from edgehone.optimize.evaluate import layout, vision
 from edgehone.optimize.evaluate.against import checked as checked_float
 from edgehone.optimize.evaluate.evaluators import evaluator_for
 from edgehone.optimize.executors import Executors
@@ -50,8 +50,6 @@ from edgehone.plan.target import PredictionTarget
 
 # The share of the memory free at the start of the run that one job may use; the rest is left to the system.
 MEMORY_SHARE = 0.9
-# Pixels of a side of an image, which no model reaches: more is a mistake that would take all memory.
-LARGEST_SIDE = 1 << 14
 
 
 @dataclass(frozen=True)
@@ -299,8 +297,9 @@ def set_up_context(
         task_kind=options.task_kind,
         axes=options.axes,
         against=against,
+        states=layout.states_of(options, info),
         alphabet=alphabet(config),
-        normalization=normalization(config),
+        images=preprocessing.of(config, info.folder if info.kind == "graph" else None),
         patience=Patience(when_busy, effort.patience, lambda: target_executor.call(OTHERS_NOW)),
     )
     reasons = {name: error.message for name, error in unready.items()}
@@ -384,28 +383,3 @@ def alphabet(config: Mapping[str, Any]) -> str | None:
                 hint="alphabet is a string, one character for each class but the blank, in their order",
             )
     return str(table["alphabet"]) if table else None
-
-
-def normalization(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return [images] of edgehone.toml. Raises InputError.
-
-    scale, mean, std (a number, or one per channel); size as height and width (one number: both).
-    """
-    table = dict(config.get("images", {}))
-    for name, value in table.items():
-        numbers = value if isinstance(value, list) else [value]
-        valid = all(isinstance(n, (int, float)) and not isinstance(n, bool) for n in numbers)
-        if name == "size" and valid:
-            valid = len(numbers) in (1, 2) and all(
-                isinstance(n, int) and 0 < n <= LARGEST_SIDE for n in numbers
-            )
-        if name not in ("size", "scale", "mean", "std") or not valid or (name == "std" and 0 in numbers):
-            raise InputError(
-                f"[images] {name} = {value!r} in edgehone.toml",
-                hint="scale, mean and std are numbers (mean and std may be a list, one per channel), size is the "
-                "height and width in pixels: [480, 640]",
-            )
-    if "size" in table:
-        sides = table["size"] if isinstance(table["size"], list) else [table["size"]]
-        table["size"] = [sides[0], sides[-1]]
-    return table

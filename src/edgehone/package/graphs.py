@@ -58,7 +58,16 @@ def outputs_of(bundle: Bundle) -> list[Tensor]:
 
 
 def canaries_of(bundle: Bundle) -> list[tuple[Arrays, Arrays]]:
-    """Return requests to a graph with the proven artifact's outputs. Raises InputError for a bundle without them."""
+    """Return requests to a graph with the proven artifact's outputs. Raises InputError for a bundle without them.
+
+    A bundle of sequences is refused: its canaries are no requests to the graph itself.
+    """
+    if bundle.manifest.axes.get("states"):
+        raise InputError(
+            f"{bundle.path} was proven on sequences, whose states `edgehone serve` and `edgehone run` feed back, and "
+            "this target runs single steps",
+            hint=f"edgehone package {bundle.path} --for container",
+        )
     if bundle.canaries is None:
         raise InputError(
             f"{bundle.path} has no canaries, by which a package of a graph is proven",

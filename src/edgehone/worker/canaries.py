@@ -12,6 +12,7 @@ from edgehone.backends.sessions import WorkerJob
 from edgehone.core.errors import InputError
 from edgehone.inputs.batches import Batches
 from edgehone.inputs.pictures import generated_pictures
+from edgehone.worker import sequences
 from edgehone.worker.backend import load_backend
 from edgehone.worker.score_pictures import shown
 
@@ -84,7 +85,7 @@ def outputs(job: WorkerJob) -> dict[str, Any]:
     taken = 0
     # All samples together, so that texts are cut to the same length, and the requests can be joined.
     for question in _requests(samples, samples.around(0, count * size), size):
-        answer = session.run(question)
+        answer = sequences.runner(session, samples.axes)(question)
         more = sum(array.nbytes for array in (*question.values(), *answer.values()))
         if not found and more > _LARGEST:
             session.close()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from edgehone.backends.capabilities import GraphBackend, require
 from edgehone.backends.sessions import GraphSession, WorkerJob
 from edgehone.inputs.batches import Batches, joined
+from edgehone.worker import sequences
 from edgehone.worker.backend import load_backend
 
 if TYPE_CHECKING:
@@ -43,10 +44,11 @@ def outputs(job: WorkerJob) -> dict[str, Any]:
 def _run(session: GraphSession, samples: Batches, size: int, path: Path) -> int:
     import numpy as np
 
+    run = sequences.runner(session, samples.axes)
     parts: dict[str, list[NDArray[Any]]] = {}
     for begin in range(0, samples.count, size):
         # Always a full batch, since the graph's batch may be fixed; rows beyond the last sample are cut off.
-        rows = samples.rows(session.run(samples.around(begin, size)), size)
+        rows = samples.rows(run(samples.around(begin, size)), size)
         for name, array in rows.items():
             parts.setdefault(name, []).append(array[: samples.count - begin])
     whole = {name: joined(name, each) for name, each in parts.items()}

@@ -19,7 +19,7 @@ from edgehone.backends.sessions import ShapeBoundSession, WorkerJob
 from edgehone.core.errors import EdgehoneError
 from edgehone.inputs import samples
 from edgehone.inputs.axes import Axes
-from edgehone.worker import canaries
+from edgehone.worker import canaries, sequences
 from edgehone.worker.backend import load_backend
 from edgehone.worker.frames import Frames, arrays
 from edgehone.worker.joined_requests import Joining, find_joining
@@ -48,11 +48,12 @@ def serve(job: WorkerJob) -> dict[str, Any]:
     joining, said = None, "requests are not joined"
     if args["batch"] > 1:
         joining, said = _joining(session, job)
+    run = sequences.runner(session, Axes.from_json(args["axes"]), keep_states=True)
     most = args["batch"] if joining else 1
     found = dict(joining.outputs) if joining else {}
     frames.send({"ready": True, "batch": most, "joining": said, "outputs": found})
     waiting = _Waiting(frames, joining, most, args["delay"])
-    workers = [_Worker(session, frames, waiting) for _ in range(args["clients"])]
+    workers = [_Worker(run, frames, waiting) for _ in range(args["clients"])]
     for worker in workers[1:]:
         worker.start()
     workers[0].run()
@@ -76,7 +77,8 @@ def _joining(session: GraphSession, job: WorkerJob) -> tuple[Joining | None, str
         return None, "the device takes fixed shapes"
     tensors = [samples.tensor(one) for one in job.args["inputs"]]
     questions = [question for question, _ in canaries.read(job.inputs["canaries"])]
-    return find_joining(session, questions, tensors, Axes.from_json(job.args["axes"]))
+    axes = Axes.from_json(job.args["axes"])
+    return find_joining(sequences.runner(session, axes), questions, tensors, axes)
 
 
 def joining(job: WorkerJob) -> dict[str, Any]:
@@ -164,17 +166,26 @@ class _Waiting:
             self._asked = deque(one for one in self._asked if one.number != message["cancel"])
             return True
         feeds = arrays(message["tensors"], body)
-        rows, key = (self.joining.rows(feeds), self.joining.key(feeds)) if self.joining else (1, None)
+        # First states of sequences, which the canaries do not give, come with one request only.
+        joins = self.joining if self.joining and feeds.keys() == self.joining.inputs.keys() else None
+        rows, key = (joins.rows(feeds), joins.key(feeds)) if joins else (1, None)
         self._asked.append(_Asked(message["id"], feeds, message["outputs"], rows, key, time.monotonic()))
         return True
+
+
+def _wanted(found: dict[str, NDArray[Any]], names: Sequence[str] | None) -> dict[str, NDArray[Any]]:
+    """Return the outputs of these names. Raises EdgehoneError for a state of a request that gives no first states."""
+    if absent := [name for name in names or () if name not in found]:
+        raise EdgehoneError(f"the state {absent[0]!r} is returned to requests that give the first states")
+    return found if names is None else {name: found[name] for name in names}
 
 
 class _Worker(threading.Thread):
     """Runs one batch after another."""
 
-    def __init__(self, session: GraphSession, frames: Frames, waiting: _Waiting) -> None:
+    def __init__(self, run: sequences.Run, frames: Frames, waiting: _Waiting) -> None:
         super().__init__(name="graph", daemon=True)
-        self._session, self._frames, self._waiting = session, frames, waiting
+        self._graph, self._frames, self._waiting = run, frames, waiting
         self.answered = 0
 
     def run(self) -> None:
@@ -200,14 +211,11 @@ class _Worker(threading.Thread):
         """Return the outputs of each request that it wants."""
         joining = self._waiting.joining
         if len(batch) == 1 or joining is None:
-            results = [self._session.run(batch[0].feeds)]
+            results = [self._graph(batch[0].feeds)]
         else:
-            together = self._session.run(joining.joined([one.feeds for one in batch]))
+            together = self._graph(joining.joined([one.feeds for one in batch]))
             results = joining.parted(together, [one.rows for one in batch])
-        return [
-            found if one.outputs is None else {name: found[name] for name in one.outputs}
-            for one, found in zip(batch, results, strict=True)
-        ]
+        return [_wanted(found, one.outputs) for one, found in zip(batch, results, strict=True)]
 
     def _fail(self, number: int, error: Exception) -> None:
         if isinstance(error, EdgehoneError):

@@ -15,11 +15,10 @@ from edgehone.core.errors import EdgehoneError
 from edgehone.inputs.axes import Axes, fixed_batch
 from edgehone.model.info import Tensor
 from edgehone.worker.closeness import Difference, largest
+from edgehone.worker.sequences import Run
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-    from edgehone.backends.sessions import GraphSession
 
     Arrays = Mapping[str, NDArray[Any]]
 
@@ -70,7 +69,7 @@ class Joining:
 
 
 def find_joining(
-    session: GraphSession, canaries: Sequence[Arrays], tensors: Sequence[Tensor], axes: Axes
+    run: Run, canaries: Sequence[Arrays], tensors: Sequence[Tensor], axes: Axes
 ) -> tuple[Joining | None, str]:
     """Return how requests are joined, or None, and a sentence that says how far the outputs differ, or why not.
 
@@ -89,8 +88,8 @@ def find_joining(
     }
     requests = [*canaries, doubled]
     try:
-        alone = [session.run(one) for one in requests]
-        together = session.run(Joining(by_input, {}).joined(requests))
+        alone = [run(one) for one in requests]
+        together = run(Joining(by_input, {}).joined(requests))
     except EdgehoneError as error:
         return None, f"the canaries cannot be run in one batch: {error.message}"
     rows = Joining(by_input, {}).rows

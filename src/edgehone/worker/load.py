@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from edgehone.backends.capabilities import ConcurrentGraphBackend, GraphBackend, capability, require
 from edgehone.backends.sessions import ConcurrentSession
 from edgehone.core.errors import EdgehoneError
+from edgehone.worker import sequences
 from edgehone.worker.clock import clock_of
 
 if TYPE_CHECKING:
@@ -102,6 +103,7 @@ class Samples:
         self, session: GraphSession, batches: Batches, size: int, clients: int, one_by_one: bool = False
     ) -> None:
         self.session, self.clock = session, clock_of(session)
+        self.run = sequences.runner(session, batches.axes)
         distinct = min(FEEDS, -(-batches.count // size))
         self.feeds = [batches.around(at * size, size) for at in range(distinct)]
         self.server = ThreadPoolExecutor(1) if one_by_one else None
@@ -122,9 +124,9 @@ class Samples:
             self.sent[client] += 1
             started = self.clock.now()
             if self.server:
-                self.server.submit(self.session.run, feeds).result()
+                self.server.submit(self.run, feeds).result()
             else:
-                self.session.run(feeds)
+                self.run(feeds)
             totals.append(self.clock.now() - started)
         return totals
 

@@ -7,6 +7,7 @@ from typing import Any
 from edgehone.backends.capabilities import GraphBackend, require
 from edgehone.backends.sessions import WorkerJob
 from edgehone.inputs.batches import Batches
+from edgehone.worker import sequences
 from edgehone.worker.backend import load_backend
 
 # Tokens that are generated.
@@ -25,7 +26,8 @@ def attempt(job: WorkerJob) -> dict[str, Any]:
         if job.args["kind"] == "graph":
             backend = require(load_backend(job), GraphBackend)
             graph = backend.open_graph(job.inputs["artifact"], job.args["settings"], job)
-            outputs = graph.run(Batches.read(job.inputs["samples"]).around(0, job.args["batch"]))
+            samples = Batches.read(job.inputs["samples"])
+            outputs = sequences.runner(graph, samples.axes)(samples.around(0, job.args["batch"]))
             answer = [f"{float(outputs[name].sum()):.4g}" for name in sorted(outputs)]
             graph.close()
         else:

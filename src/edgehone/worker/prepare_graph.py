@@ -18,6 +18,7 @@ from edgehone.inputs.axes import Axes
 from edgehone.inputs.batches import Batches
 from edgehone.model.info import Tensor
 from edgehone.worker.backend import load_backend
+from edgehone.worker.image_arrays import final_size, image_array, image_input, image_size
 from edgehone.worker.original_tokenizer import OriginalTokenizer
 
 if TYPE_CHECKING:
@@ -40,15 +41,15 @@ def prepare(job: WorkerJob) -> dict[str, Any]:
     """Write the folders evaluation and calibration, in the form of `Batches`.
 
     args: backend (the module of the reference backend), inputs (the model's, in the form of ModelInfo.to_json), axes
-    (Axes.to_json), task,
-    most (maximum number of evaluation samples), needed (evaluation samples that the gates need), digests (of the files
-    read, for the record), and for images size, scale, mean, std. inputs: model, evaluation, and optionally calibration;
-    without it a random part of the evaluation samples, chosen with a fixed seed, is used for calibration.
+    (Axes.to_json), task, most (maximum number of evaluation samples), needed (evaluation samples that the gates need),
+    digests (of the files read, for the record), images (how they are prepared: `inputs.preprocessing`). inputs: model,
+    evaluation, and optionally calibration; without it a random part of the evaluation samples, chosen with a fixed
+    seed, is used for calibration.
 
     The folder tokenizer gets the tokenizer of an encoder, if the library tokenizers gives the same ids by it.
 
-    Returns texts (the digests), portable (whether there is one), samples and calibration (numbers), labelled, and pairs
-    (whether two samples share a label). Raises InputError for samples that cannot be used.
+    Returns texts (the digests), portable (whether there is one), samples and calibration (numbers), labelled, form (the
+    kind of samples), and pairs (whether two samples share a label). Raises InputError for samples that cannot be used.
     """
     import numpy as np
 
@@ -79,6 +80,7 @@ def prepare(job: WorkerJob) -> dict[str, Any]:
         "samples": _count(evaluation),
         "calibration": _count(calibration),
         "labelled": samples.LABELS in evaluation,
+        "form": samples.kind_of(job.inputs["evaluation"]),
         "pairs": _pairs(evaluation),
     }
 
@@ -147,77 +149,25 @@ def _same_ids(found: OriginalTokenizer, encoder: TextEncoderBackend, model: Path
 
 
 def _images(folder: Path, inputs: Sequence[Tensor], options: Mapping[str, Any]) -> Arrays:
-    """Resize images to the input's height and width, and normalize them: (pixel * `scale` - `mean`) / `std`.
-
-    Pixels are 0 to 255. The defaults are 1/255, 0 and 1. `size` (height and width) is for inputs that take any size.
-    """
+    """Return the images as the graph's input, with their boxes or classes as labels."""
     import numpy as np
-    from PIL import Image, UnidentifiedImageError
 
-    tensor, channels, axis = _image_input(inputs)
-    height, width = _image_size(tensor, axis, options.get("size"))
     labelled_paths = samples.images(folder)
-    pixels = []
-    for path, _ in labelled_paths:
-        try:
-            with Image.open(path) as image:
-                mode = "L" if channels == 1 else "RGB"
-                resized = image.convert(mode).resize((width, height))
-                pixels.append(np.asarray(resized, np.float32).reshape(height, width, channels))
-        except (UnidentifiedImageError, Image.DecompressionBombError, OSError) as error:
-            raise InputError(f"{path} cannot be read as an image: {error}") from error
-    array = np.stack(pixels)
-    if np.dtype(tensor.dtype).kind == "f":
-        mean, std = (
-            np.asarray(options.get(name, default), np.float32)
-            for name, default in (("mean", 0.0), ("std", 1.0))
-        )
-        array = (array * float(options.get("scale", 1 / 255)) - mean) / std
-    array = array.transpose(0, 3, 1, 2) if axis == 1 else array
-    arrays: Arrays = {tensor.name: np.ascontiguousarray(array.astype(tensor.dtype))}
+    paths = [path for path, _ in labelled_paths]
+    name, array = image_array(paths, inputs, options["images"])
+    arrays: Arrays = {name: array}
     if (annotations := coco.file_in(folder)) is not None:
-        paths = [path for path, _ in labelled_paths]
+        if {"shortest_edge", "crop"} & options["images"].keys():
+            raise InputError(
+                f"{folder} has boxes, and images that are cropped or resized by their shortest edge move them",
+                hint="write size = [height, width] under [images] in edgehone.toml",
+            )
+        tensor, _, axis = image_input(inputs)
+        height, width = image_size(tensor, axis, final_size(options["images"]))
         arrays[samples.LABELS] = coco.boxes(annotations, paths, (width, height))
     elif labelled_paths[0][1] is not None:
         arrays[samples.LABELS] = np.array([label for _, label in labelled_paths], np.int64)
     return arrays
-
-
-def _image_input(inputs: Sequence[Tensor]) -> tuple[Tensor, int, int]:
-    """Return the input that takes an image, its number of channels, and the axis of the channels."""
-    if len(inputs) == 1 and len(inputs[0].shape) == 4:
-        tensor = inputs[0]
-        for axis in (1, 3):
-            channels = tensor.shape[axis]
-            if channels in (1, 3):
-                return tensor, int(channels), axis
-    described = "; ".join(f"{t.name} {list(t.shape)}" for t in inputs)
-    raise InputError(
-        f"a folder of images needs a single input with 1 or 3 channels; the model has {described}",
-        hint="give a FILE.npz with the arrays that the model takes",
-    )
-
-
-def _image_size(tensor: Tensor, axis: int, given: Sequence[int] | None) -> tuple[int, int]:
-    """Return height and width: what the input states, else those given. Raises InputError if they contradict."""
-    stated = tensor.shape[2:] if axis == 1 else tensor.shape[1:3]
-    wanted = given or (None, None)
-    for one, other in zip(stated, wanted, strict=True):
-        if isinstance(one, int) and other not in (None, one):
-            raise InputError(
-                f"[images] size = {list(wanted)} in edgehone.toml, and the input {tensor.name} has a height and width "
-                f"of {list(stated)}",
-                hint="leave size out: the model states it",
-            )
-    height, width = (
-        one if isinstance(one, int) else other for one, other in zip(stated, wanted, strict=True)
-    )
-    if height is None or width is None:
-        raise InputError(
-            f"the input {tensor.name} takes images of any size ({list(tensor.shape)}), and none is given",
-            hint="write size = [480, 640] (height, width) under [images] in edgehone.toml, or give a FILE.npz",
-        )
-    return height, width
 
 
 def total_for(evaluation: int) -> int:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from edgehone.backends.capabilities import GraphBackend, VisionBackend, require
 from edgehone.inputs.batches import Batches
-from edgehone.worker import load, score_pictures, stream
+from edgehone.worker import load, score_pictures, sequences, stream
 from edgehone.worker.backend import load_backend
 from edgehone.worker.clock import clock_of
 from edgehone.worker.pieces import Pieces
@@ -118,10 +118,11 @@ class _PictureRequests:
 
 
 class _GraphRequests:
-    """Batches of the samples, one after another, starting over at the end."""
+    """Batches of the samples, one after another, starting over at the end. A sample may be a whole sequence."""
 
     def __init__(self, session: GraphSession, batches: Batches, size: int) -> None:
         self.session, self.batches, self.size = session, batches, size
+        self.run = sequences.runner(session, batches.axes)
         self.clock = clock_of(session)
         self.position = 0
 
@@ -129,7 +130,7 @@ class _GraphRequests:
         feeds: dict[str, Any] = self.batches.around(self.position, self.size)
         self.position += self.size
         started = self.clock.now()
-        self.session.run(feeds)
+        self.run(feeds)
         return [{"total": self.clock.now() - started}]
 
     def close(self) -> None:

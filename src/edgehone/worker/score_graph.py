@@ -13,6 +13,7 @@ from edgehone.backends.capabilities import GraphBackend, require
 from edgehone.backends.sessions import WorkerJob
 from edgehone.core.errors import EdgehoneError
 from edgehone.inputs.batches import MASK, Batches, joined
+from edgehone.worker import sequences
 from edgehone.worker.backend import load_backend
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ def outputs(job: WorkerJob) -> dict[str, Any]:
     reference = _reference_facts(job)
     backend = require(load_backend(job), GraphBackend)
     session = backend.open_graph(job.inputs["artifact"], job.args["settings"], job)
+    run = sequences.runner(session, batches.axes)
     parts_by_name: dict[str, list[NDArray[Any]]] = {}
     size, differs = job.args["batch"], None
     count, at = reference.get("samples", batches.count), 0
@@ -54,9 +56,9 @@ def outputs(job: WorkerJob) -> dict[str, Any]:
         while at < count:
             # Always run a full batch, since the graph's batch may be fixed; rows beyond the last sample are cut off.
             feeds = batches.around(at, size)
-            results = _checked(_pooled(batches.rows(session.run(feeds), size), feeds), at, reference)
+            results = _checked(_pooled(batches.rows(run(feeds), size), feeds), at, reference)
             if not reference and at < REPEATED * size:
-                again = batches.rows(session.run(feeds), size)
+                again = batches.rows(run(feeds), size)
                 differs = differs or difference(results, _checked(_pooled(again, feeds), at, reference))
             for name, array in results.items():
                 parts_by_name.setdefault(name, []).append(array[: count - at])

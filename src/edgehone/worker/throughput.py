@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from edgehone.backends.capabilities import GraphBackend, require
 from edgehone.backends.sessions import WorkerJob
 from edgehone.inputs.batches import Batches
+from edgehone.worker import sequences
 from edgehone.worker.backend import load_backend
 from edgehone.worker.clock import clock_of
 
@@ -36,7 +37,7 @@ def sweep(job: WorkerJob) -> dict[str, Any]:
     failed: dict[int, str] = {}
     for size in BATCHES:
         try:
-            session.run(batches.around(0, size))
+            sequences.runner(session, batches.axes)(batches.around(0, size))
         except Exception as error:  # noqa: BLE001
             # Runtimes raise errors of all types for a batch size that they reject; the figure reports them.
             failed[size] = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
@@ -49,13 +50,13 @@ def sweep(job: WorkerJob) -> dict[str, Any]:
 
 
 def _rates(session: GraphSession, batches: Batches, size: int, seconds: float) -> list[float]:
-    clock = clock_of(session)
+    clock, run = clock_of(session), sequences.runner(session, batches.axes)
     rates: list[float] = []
     begun, position = clock.now(), 0
     while len(rates) < LEAST or clock.now() - begun < seconds:
         feeds = batches.around(position, size)
         started = clock.now()
-        session.run(feeds)
+        run(feeds)
         rates.append(size / (clock.now() - started))
         position += size
     return rates

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import struct
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +22,7 @@ from edgehone.execution.environments import environment
 from edgehone.inference.run_bundle import infer
 from edgehone.model.demo import demo_graph
 from edgehone.worker import canaries
+from tests.png import png
 
 DIGITS = demo_graph()
 EVALUATION, CALIBRATION = (DIGITS.parent / f"{name}.npz" for name in ("evaluation", "calibration"))
@@ -77,23 +76,6 @@ def test_digits_by_every_framework_that_takes_graphs(tmp_path: Path, config: Pat
     assert len(samples["outputs"]["cosine"]) == 512 and samples["throughput"]["best"]
 
 
-def grey_png(pixels: Any) -> bytes:
-    """An 8-bit grey PNG of [height, width] bytes (PNG specification, chunks IHDR, IDAT, IEND)."""
-    height, width = pixels.shape
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    rows = b"".join(b"\0" + bytes(row) for row in pixels)
-    head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", head)
-        + chunk(b"IDAT", zlib.compress(rows))
-        + chunk(b"IEND", b"")
-    )
-
-
 @pytest.mark.real
 @pytest.mark.xdist_group("measures")
 def test_a_folder_of_images_a_class_a_folder(tmp_path: Path) -> None:
@@ -102,16 +84,27 @@ def test_a_folder_of_images_a_class_a_folder(tmp_path: Path) -> None:
     for index, (image, label) in enumerate(zip(images, labels, strict=True)):
         folder = tmp_path / "digits" / str(label)
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{index}.png").write_bytes(grey_png((255 - 255 * image).round().astype(np.uint8)))
+        (folder / f"{index}.png").write_bytes(png((255 - 255 * image).round().astype(np.uint8)))
     # Dark on light, where the network learned light on dark: without the table it would read nothing.
     (tmp_path / "edgehone.toml").write_text(f"{FEW}[images]\nscale = {-1 / 255}\nmean = -1.0\n")
     more = {"evaluation": tmp_path / "digits", "backends": ["openvino"]}
-    decision = optimize(DIGITS, config_file=tmp_path / "edgehone.toml", **more)
+    out = tmp_path / "bundle"
+    decision = optimize(DIGITS, config_file=tmp_path / "edgehone.toml", out=out, **more)
     accuracy = decision.baseline.figure("accuracy")
     assert accuracy.value is not None
     assert accuracy.value > 0.95
     assert accuracy.n == 90  # a quarter is set aside for calibration
     assert decision.chosen is not None
+    # The bundle prepares images as the evaluation did.
+    bundle = edgehone.read(out)
+    facts = infer(bundle, tmp_path / "digits", tmp_path / "scores.npz")
+    assert len(facts["files"]) == 120
+    with np.load(tmp_path / "scores.npz") as file:
+        read = file["logits"].argmax(1)
+    wanted = [labels[int(name.removesuffix(".png"))] for name in facts["files"]]
+    assert (read == wanted).mean() > 0.95
+    first = tmp_path / "digits" / str(labels[0]) / "0.png"
+    assert infer(bundle, first, tmp_path / "one.npz")["outputs"] == {"logits": [1, 10]}
     (tmp_path / "digits" / "3" / "broken.png").write_bytes(b"no picture")
     with pytest.raises(edgehone.EdgehoneError, match=r"broken\.png cannot be read as an image"):
         optimize(DIGITS, config_file=tmp_path / "edgehone.toml", **more)

@@ -25,6 +25,7 @@ from edgehone.model import digest
 from edgehone.model.info import ModelInfo
 from edgehone.optimize.build import build
 from edgehone.optimize.context import RunContext
+from edgehone.optimize.evaluate import layout
 from edgehone.optimize.options import OptimizeOptions
 from edgehone.optimize.original import Original, refuse_differing
 from edgehone.optimize.trial import Trial
@@ -65,17 +66,13 @@ def inputs(options: OptimizeOptions, model: ModelInfo) -> dict[str, Input]:
             hint=f"edgehone optimize {model.path} --eval SAMPLES (FILE.npz, or a folder of images)",
         )
     inputs_by_name = {}
-    known_axes = _axes(model, options.axes)
+    known_axes = layout.find(model, options.axes, layout.states_of(options, model))
     for name, chosen in paths.items():
         if chosen:
             path = Path(chosen)
             samples.check(path, model, known_axes)
             inputs_by_name[name] = Input(path.resolve(), _digest(path))
     return inputs_by_name
-
-
-def _axes(model: ModelInfo, told: Sequence[str]) -> axes.Axes:
-    return axes.find(model.inputs, model.outputs, told)
 
 
 def _digest(path: Path) -> str:
@@ -94,8 +91,8 @@ def prepare(ctx: RunContext) -> tuple[RunContext, JobResult]:
         "task": ctx.model.task,
         "most": ctx.effort.samples,
         "needed": ctx.samples_needed,
-        "axes": _axes(ctx.model, ctx.axes).to_json(),
-        **ctx.normalization,
+        "axes": layout.of(ctx).to_json(),
+        "images": dict(ctx.images),
     }
     args["digests"] = {name: one.identity for name, one in ctx.datasets.items()}
     try:
@@ -109,7 +106,38 @@ def prepare(ctx: RunContext) -> tuple[RunContext, JobResult]:
     except JobError as error:
         raise InputError(f"the samples cannot be used: {error.message}", hint=error.hint) from error
     calibration = Input.of(prepared, "calibration")
+    if layout.of(ctx).states:
+        if ctx.workload.frames_per_s:
+            raise InputError(
+                f"workload {ctx.workload.name} sends frames, and a sample of {ctx.model.path} is a sequence of steps",
+                hint="give a workload without frames_per_s: --workload classify",
+            )
+        calibration = _steps_for_calibration(ctx, calibration)
     return replace(ctx, datasets={"calibration": calibration}), prepared
+
+
+def _steps_for_calibration(ctx: RunContext, sequences: Input) -> Input:
+    """Return single steps with the original's own states, since toolchains calibrate the graph itself."""
+    recipe = ctx.reference_backend.reference(ctx.model)
+    artifact = Input.of(build(ctx, recipe))
+    args = {"settings": dict(recipe.settings), "batch": _batch(ctx), "most": prepare_graph.CALIBRATION}
+    on_progress = ctx.announce(recipe, "scoring", "the original on sequences for calibration")
+    try:
+        done = ctx.run(
+            recipe.backend,
+            "edgehone.worker.sequences:collect",
+            args,
+            {"artifact": artifact, "samples": sequences},
+            opens_session=True,
+            on_progress=on_progress,
+            silent=BATCH_TIMEOUT,
+        )
+    except JobError as error:
+        raise ModelError(
+            f"the original cannot be run step by step: {error.message}",
+            hint=error.hint or f"edgehone inspect {ctx.model.path}",
+        ) from error
+    return Input.of(done, "calibration")
 
 
 def reference(ctx: RunContext, prepared: JobResult) -> Original:
@@ -158,8 +186,8 @@ def _facts(ctx: RunContext, prepared: JobResult, outputs: JobResult) -> dict[str
         told_by="--task-kind" if ctx.task_kind else "the labels and the metric",
     )
     agreement.figures(original_outputs, original_outputs, outputs_roles, labels, metric)
-    known_axes = _axes(ctx.model, ctx.axes)
-    notes = [*known_axes.notes]
+    known_axes = layout.of(ctx)
+    notes = [*known_axes.notes, *layout.notes(known_axes)]
     notes += [] if metric else [one.sentence() for one in outputs_roles]
     if (few := _too_few(ctx, prepared)) is not None:
         notes.append(few)
@@ -173,8 +201,9 @@ def _facts(ctx: RunContext, prepared: JobResult, outputs: JobResult) -> dict[str
         "metric": metric,
         "roles": outputs_roles,
         "notes": notes,
-        "axes": {**known_axes.to_json(), "told": [*ctx.axes]},
+        "axes": {**known_axes.to_json(), "told": [*ctx.axes], "told_states": [*ctx.states]},
         "by_library": by_library,
+        "images": dict(ctx.images) if prepared.facts["form"] == "images" else None,
     }
 
 
@@ -224,7 +253,7 @@ def _too_few(ctx: RunContext, prepared: JobResult) -> str | None:
 
 def _batch(ctx: RunContext) -> int:
     """Return the graph's fixed batch size, else that of the workload."""
-    fixed = axes.fixed_batch(ctx.model.inputs, _axes(ctx.model, ctx.axes))
+    fixed = axes.fixed_batch(ctx.model.inputs, layout.of(ctx))
     return ctx.workload.batch if fixed is None else fixed
 
 

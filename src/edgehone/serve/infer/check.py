@@ -16,7 +16,11 @@ Extent = int | str | None
 def check_inputs(tensors: Sequence[Tensor], served: ServedGraph) -> None:
     """Raise Refused for inputs that are missing, unknown or given twice, and for wrong numbers of samples."""
     names = [one.name for one in tensors]
-    known = [one.name for one in served.inputs]
+    states = [one.name for one in served.first_states if one.name in names]
+    if states and len(states) < len(served.first_states):
+        absent = next(one.name for one in served.first_states if one.name not in states)
+        raise Refused(400, f"the state {states[0]!r} is given without {absent!r}: give all or none")
+    known = [*(one.name for one in served.inputs), *states]
     if unknown := [name for name in names if name not in known]:
         raise Refused(400, f"there is no input {_short(unknown[0])}; the inputs are {', '.join(known)}")
     if missing := [name for name in known if name not in names]:
@@ -29,7 +33,7 @@ def check_inputs(tensors: Sequence[Tensor], served: ServedGraph) -> None:
 
 def port_of(name: str, served: ServedGraph) -> info.Tensor:
     """Return the input of that name. Raises Refused if there is none."""
-    for one in served.inputs:
+    for one in (*served.inputs, *served.first_states):
         if one.name == name:
             return one
     names = ", ".join(one.name for one in served.inputs)
@@ -53,7 +57,7 @@ def check_form(port: info.Tensor, datatype: str, shape: Sequence[int]) -> None:
 
 def check_outputs(names: Sequence[str], served: ServedGraph) -> None:
     """Raise Refused for an output that the graph does not have, or that is asked for twice."""
-    known = [one.name for one in served.outputs]
+    known = [*(one.name for one in served.outputs), *(one.output for one in served.axes.states)]
     for at, name in enumerate(names):
         if name not in known:
             raise Refused(400, f"there is no output {_short(name)}; the outputs are {', '.join(known)}")

@@ -40,11 +40,15 @@ class GraphCanary:
 class ServedGraph(Served):
     """A bundle with a graph: its inputs and outputs, the axes of the samples, its canaries, the size of a batch.
 
+    Of a graph with states the inputs are sequences. A request may give all `first_states`, too, and is then answered
+    with the last ones, with which the next request can go on.
+
     `embedding` says how an encoder makes a vector of a text, with the job of its text process, or why it does not.
     """
 
     inputs: tuple[info.Tensor, ...]
     outputs: tuple[info.Tensor, ...]
+    first_states: tuple[info.Tensor, ...]
     axes: Axes
     canaries: tuple[GraphCanary, ...]
     batch: int
@@ -81,7 +85,10 @@ def read_graph(bundle: Bundle, name: str, limits: Limits, on_progress: Callable[
     question, answer = found[0]
     # The next batch can be complete when one ends.
     places = max(limits.places, 2 * batch * clients)
-    inputs, outputs = _inputs(bundle, question), _outputs(bundle, answer, axes)
+    taken = _inputs(bundle, question)
+    inputs = tuple(axes.of_samples(taken))
+    first_states = tuple(one for one in taken if one.name in axes.fed_back)
+    outputs = _outputs(bundle, answer, axes)
     embedding = _embedding(bundle, inputs, outputs)
     text = None
     if isinstance(embedding, Embedding):
@@ -96,6 +103,7 @@ def read_graph(bundle: Bundle, name: str, limits: Limits, on_progress: Callable[
         limits.seconds,
         inputs,
         outputs,
+        first_states,
         axes,
         tuple(GraphCanary([Tensor.of(*one) for one in asked.items()], told) for asked, told in found),
         batch,

@@ -1,0 +1,54 @@
+"""Turn images into the arrays of a bundle's graph, as its evaluation did."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from edgehone.backends import registry
+from edgehone.bundle.read import Bundle
+from edgehone.core.errors import InputError
+from edgehone.execution.environments import environment
+from edgehone.execution.foreground import run_foreground
+from edgehone.execution.job import Input, Job
+from edgehone.inputs.samples import IMAGES
+
+# The environment with Pillow, which not every backend's has.
+_ENVIRONMENT = "onnxruntime"
+
+
+def are_images(path: Path) -> bool:
+    """Return True for a folder and for a file with the ending of an image."""
+    return path.is_dir() or path.suffix.lower() in IMAGES
+
+
+def write_arrays(bundle: Bundle, path: Path, output: Path, on_progress: Callable[[str], None]) -> list[str]:
+    """Write the images at `path`, a file or a folder, to an npz file; return their names in the order of the samples.
+
+    Raises InputError for a bundle that was evaluated on arrays, so that nothing is known of how images become arrays,
+    and for files that are no images.
+    """
+    if bundle.manifest.images is None:
+        raise InputError(
+            f"{bundle.path} was evaluated on arrays, so how images become arrays is not known",
+            hint="give FILE.npz, or make the bundle again with a folder of images as --eval",
+        )
+    if not path.exists():
+        raise InputError(f"no such file: {path}", hint="give an image, or a folder of images")
+    backend = registry.load(_ENVIRONMENT)
+    env = environment.ensure(_ENVIRONMENT, backend.NEEDS.to_run("graph"), on_progress)
+    args = {
+        "inputs": bundle.manifest.inputs,
+        "images": dict(bundle.manifest.images),
+        "output": str(output.absolute()),
+    }
+    job = Job(
+        "edgehone.worker.image_arrays:convert",
+        env,
+        {"backend": registry.module_name(_ENVIRONMENT), **args},
+        {"images": Input(path.resolve(), "")},
+        threads=1,
+        backend=registry.module_name(_ENVIRONMENT),
+    )
+    names: list[str] = run_foreground(job, quiet=True)["files"]
+    return names
