@@ -70,7 +70,8 @@ def test_graphs_are_supported_without_notes(model: ModelInfo) -> None:
 @pytest.mark.parametrize(
     ("model", "reason"),
     [
-        (replace(GRAPH, format="torch-export"), "torch-export"),
+        (replace(GRAPH, format="torch-export", remote_code=True), "pickles or code"),
+        (replace(GRAPH, format="torch-export", quantized="qdq"), "qdq"),
         (replace(GRAPH, operators=("my.operators::Frobnicate",)), "my.operators::Frobnicate"),
         (replace(GRAPH, opset=9), "opset 9"),
         (replace(ENCODER, model_type="unheard_of"), "unheard_of"),

@@ -168,11 +168,14 @@ def test_an_exported_program_is_optimized(tmp_path: Path, config: Path) -> None:
     subprocess.run([python, "-c", EXPORT, str(program)], check=True, capture_output=True)
     np.savez(tmp_path / "x.npz", x=np.random.default_rng(0).normal(size=(64, 16)).astype(np.float32))
     try:
-        decision = optimize(program, evaluation=tmp_path / "x.npz", backends=["openvino"], config_file=config)
+        backends = ["openvino", "olive"]
+        decision = optimize(program, evaluation=tmp_path / "x.npz", backends=backends, config_file=config)
     except NothingPasses as error:
         decision = error.decision
-    assert [one.passed for one in decision.conversions] == [True]
+    assert {one.backend: one.passed for one in decision.conversions} == {"openvino": True, "olive": True}
     assert decision.baseline.backend == "pytorch"
+    alive = {one.key for one in decision.candidates if one.status == "ok"}
+    assert {"olive/int8_static", "olive/int8_dynamic"} <= alive
 
 
 EXPORT = """

@@ -1,9 +1,9 @@
-"""Graphs in the olive backend: ONNX files and encoders, processed by Olive's passes, run by ONNX Runtime.
+"""Graphs in the olive backend: ONNX files, exported programs and encoders, processed by Olive's passes.
 
-Steps: `prepare` exports an encoder (or copies an ONNX file) and cleans up the graph, `lift` raises its opset where a
-pass needs that, `apply` runs one of Olive's
-passes per step, `tune` searches session settings. `graph_recipes.toml` lists what can be built. The steps are in
-`graph_build`; the session is that of the onnxruntime backend.
+Steps: `prepare` exports an encoder or a program of torch.export to ONNX (or copies an ONNX file) and cleans up the
+graph, `lift` raises its opset where a pass needs that, `apply` runs one of Olive's passes per step, `tune` searches
+session settings. `graph_recipes.toml` lists what can be built. The steps are in `graph_build`; the session is that of
+the onnxruntime backend.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgehone.backends.base import Recipe, Step, Support
 from edgehone.backends.onnxruntime import backend
+from edgehone.backends.pytorch import graph as pytorch_graph
 from edgehone.backends.sessions import WorkerJob
 from edgehone.backends.shared import onnx_files
 from edgehone.backends.shared.graph_kinds import is_transformer
@@ -32,12 +33,18 @@ _HEADS = {"feature-extraction": "last_hidden_state", "text-classification": "log
 # Older opsets lack the operators that ONNX Runtime's quantizers write.
 _MIN_OPSET = 11
 _CALIBRATED_PASS = "OnnxStaticQuantization"
+# Operators of ONNX, and those of PyTorch that become them.
+_MATMUL = {"MatMul", "matmul", "mm", "bmm"}
+_GEMM = {"Gemm", "linear", "addmm"}
+_CONV = {"Conv", "conv1d", "conv2d", "conv3d", "convolution"}
 
 
 def supports_graph(model: ModelInfo) -> Support:
-    """Return whether ONNX Runtime runs the ONNX file, or the encoder in a Hugging Face folder can be exported."""
+    """Return whether ONNX Runtime runs the ONNX file, or the encoder or exported program can be exported to ONNX."""
     if model.format == "huggingface":
         return _supports_encoder(model)
+    if model.format == "torch-export":
+        return _supports_program(model)
     if refusals := backend.refusals(model):
         return Support(False, tuple(refusals))
     if model.opset is not None and model.opset < _MIN_OPSET:
@@ -62,6 +69,13 @@ def _supports_encoder(model: ModelInfo) -> Support:
     elif model.model_type not in _table()["encoders"]:
         verified = ", ".join(_table()["encoders"])
         refusals.append(f"the export of '{model.model_type}' has not been verified; verified are {verified}")
+    if model.quantized:
+        refusals.append(f"already quantized ({model.quantized}): give the unquantized original")
+    return Support(not refusals, tuple(refusals))
+
+
+def _supports_program(model: ModelInfo) -> Support:
+    refusals = pytorch_graph.refusals(model)
     if model.quantized:
         refusals.append(f"already quantized ({model.quantized}): give the unquantized original")
     return Support(not refusals, tuple(refusals))
@@ -100,9 +114,9 @@ def _kinds(model: ModelInfo) -> set[str]:
     operators = {name.rpartition("::")[2] for name in model.operators}
     encoder = model.format == "huggingface"
     kinds = {"transformer"} if is_transformer(model) else {"other"}
-    kinds |= {"matmul"} if encoder or "MatMul" in operators else set()
-    kinds |= {"linear"} if encoder or operators & {"MatMul", "Gemm"} else set()
-    kinds |= {"conv"} if "Conv" in operators else set()
+    kinds |= {"matmul"} if encoder or operators & _MATMUL else set()
+    kinds |= {"linear"} if encoder or operators & (_MATMUL | _GEMM) else set()
+    kinds |= {"conv"} if operators & _CONV else set()
     return kinds
 
 
@@ -110,6 +124,9 @@ def _source(model: ModelInfo) -> dict[str, Any]:
     """Return what `prepare` must know about the original."""
     if model.format == "onnx":
         return {"format": "onnx"}
+    if model.format == "torch-export":
+        names = {part: [one.name for one in getattr(model, part)] for part in ("inputs", "outputs")}
+        return {"format": model.format, **names}
     names = [one.name for one in model.inputs] or ["input_ids", "attention_mask"]
     return {"format": model.format, "task": model.task, "inputs": names, "output": _HEADS[model.task]}
 

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import shutil
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from edgehone.backends.olive import lift_float16
+from edgehone.backends.olive.export import export_encoder, export_program
+from edgehone.backends.olive.run_pass import run_pass
 from edgehone.backends.sessions import WorkerJob
 from edgehone.backends.shared import onnx_files
-from edgehone.core.errors import JobError, TextError
+from edgehone.core.errors import TextError
 from edgehone.inputs.batches import SAMPLES, Batches
 
 _MODEL = "model.onnx"
-_EXPORT_OPSET = 18
-# Shape of the export's example input; both dimensions stay free in the graph.
-_EXAMPLE = [2, 8]
 # A protobuf file holds at most 2 GiB, and quantization copies weights: larger weights go to an external file.
 _INLINE_BYTES = 1 << 30
 
@@ -27,19 +24,21 @@ _INLINE_BYTES = 1 << 30
 def prepare(job: WorkerJob) -> dict[str, Any]:
     """Write the original as one cleaned-up graph, with the original's names of inputs and outputs (worker side).
 
-    args: format ("onnx" or "huggingface"), and for the latter task, inputs, output. inputs: model. Returns
-    `onnx_files.facts`. Raises ModelError for a file that ONNX Runtime cannot run, JobError for a pass that fails.
+    args: format ("onnx", "torch-export" or "huggingface"); for a program inputs and outputs (names), for an encoder
+    task, inputs, output. inputs: model. Returns `onnx_files.facts`. Raises ModelError for a file that ONNX Runtime
+    cannot run, JobError for a pass that fails.
     """
     with tempfile.TemporaryDirectory(dir=job.out.parent) as scratch:
         if job.args["format"] == "onnx":
             source = _copied(onnx_files.find(job.inputs["model"].absolute()), Path(scratch))
         else:
             job.progress(0.2, "exporting to ONNX")
-            source = _export(job, Path(scratch) / _MODEL)
+            export = export_program if job.args["format"] == "torch-export" else export_encoder
+            source = export(job, Path(scratch) / _MODEL)
         _clean(source, job.args.get("output"))
         job.progress(0.7, "removing redundant operators")
         # onnxoptimizer is not installed; the pass then uses onnxscript's optimizer.
-        _run("OnnxPeepholeOptimizer", {"onnxoptimizer_optimize": False}, source, job.out / _MODEL)
+        run_pass("OnnxPeepholeOptimizer", {"onnxoptimizer_optimize": False}, source, job.out / _MODEL)
     return onnx_files.facts(job.out / _MODEL)
 
 
@@ -67,7 +66,7 @@ def apply(job: WorkerJob) -> dict[str, Any]:
             source = _preprocessed(source, Path(scratch) / _MODEL)
             outputs = _output_nodes(onnx_files.read(source).graph)
             config |= {"quant_preprocess": False, "nodes_to_exclude": outputs}
-        _run(name, config, source, target)
+        run_pass(name, config, source, target)
     facts = onnx_files.facts(target)
     if facts["operators"] == before["operators"] and facts["weight_types"] == before["weight_types"]:
         nothing = f"Olive's {name} found nothing to change in this graph: it has {_first_names(before['operators'])}"
@@ -146,48 +145,6 @@ def _copied(source: Path, scratch: Path) -> Path:
     return scratch / source.name
 
 
-def _export(job: WorkerJob, target: Path) -> Path:
-    """Export an encoder in float32 with Olive's OnnxConversion, with free batch and sequence dimensions."""
-    from olive.model import HfModelHandler
-
-    model_options: dict[str, Any] = {
-        "model_path": str(job.inputs["model"]),
-        "task": job.args["task"],
-        "load_kwargs": {
-            "torch_dtype": "float32",
-            "trust_remote_code": False,
-            "extra_args": {"use_safetensors": True, "local_files_only": True, "attn_implementation": "eager"},
-        },
-    }
-    network = HfModelHandler(**model_options).load_model()
-    names = _ordered(job.args["inputs"], network)
-    dynamic = {name: {0: "batch", 1: "sequence"} for name in names}
-    io_config = {
-        "input_names": names,
-        "output_names": [job.args["output"]],
-        "input_shapes": [_EXAMPLE] * len(names),
-        "input_types": ["int64"] * len(names),
-        "dynamic_axes": dynamic,
-        "dynamic_shapes": dynamic,
-    }
-    model = HfModelHandler(**model_options, io_config=io_config)
-    model.model = network
-    # The older exporter cannot trace models of transformers 5.
-    config = {"use_dynamo_exporter": True, "target_opset": _EXPORT_OPSET}
-    _run("OnnxConversion", config, model, target)
-    return target
-
-
-def _ordered(names: Sequence[str], network: Any) -> list[str]:
-    """Return the inputs in the order of the network's forward(): the exporter assigns the names by position."""
-    parameters = list(inspect.signature(network.forward).parameters)
-    if unknown := [name for name in names if name not in parameters]:
-        raise JobError(
-            f"{type(network).__name__} does not take {', '.join(unknown)}, which the tokenizer returns"
-        )
-    return sorted(names, key=parameters.index)
-
-
 def _clean(path: Path, output: str | None) -> None:
     """Remove metadata, which contains paths of the exporting machine, and all outputs except the given one, if any.
 
@@ -221,30 +178,11 @@ def save(model: Any, path: Path) -> None:
     onnx.save(model, path, save_as_external_data=external, location=f"{_MODEL}.data" if external else None)
 
 
-def _run(name: str, config: dict[str, Any], source: Any, target: Path) -> None:
-    """Run one of Olive's passes from a file (or a model handler) to a file."""
-    from olive.model import ONNXModelHandler
-    from olive.package_config import OlivePackageConfig
-    from olive.passes.olive_pass import create_pass_from_dict
-
-    pass_class = OlivePackageConfig.load_default_config().import_pass_module(name)
-    model = ONNXModelHandler(str(source)) if isinstance(source, Path) else source
-    try:
-        result = create_pass_from_dict(pass_class, config, disable_search=True).run(model, str(target))
-    except Exception as error:
-        root: BaseException = error
-        while root.__cause__ is not None:
-            root = root.__cause__
-        raise JobError(f"Olive's {name} failed: {type(root).__name__}: {root}") from error
-    if Path(result.model_path).resolve() != target.resolve() or not target.is_file():
-        raise JobError(f"Olive's {name} did not change the graph")
-
-
 def _preprocessed(source: Path, target: Path) -> Path:
     """Infer shapes, as quantization requires, and give every node a name."""
     import onnx
 
-    _run("OnnxQuantizationPreprocess", {}, source, target)
+    run_pass("OnnxQuantizationPreprocess", {}, source, target)
     model = onnx.load(target)
     for number, node in enumerate(model.graph.node):
         node.name = node.name or f"node_{number}"
