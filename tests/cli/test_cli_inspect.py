@@ -8,6 +8,7 @@ import pytest
 
 from edgehone.cli import inspect
 from edgehone.core.errors import ModelError
+from tests.onnxfiles import FLOAT, message, model, node, value
 
 
 def arguments(*words: str, as_json: bool = False) -> argparse.Namespace:
@@ -39,3 +40,15 @@ def test_json_has_the_facts_and_a_reason_for_each_no(
 def test_a_missing_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no such model folder"):
         inspect.run(arguments(str(tmp_path / "lost")))
+
+
+def test_states_of_a_recurrent_graph_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    graph = message(
+        (1, node("Add", inputs=("x", "h"), output="hn")),
+        (2, "main"),
+        *((11, value(name, FLOAT, "batch", 8)) for name in ("x", "h")),
+        (12, value("hn", FLOAT, "batch", 8)),
+    )
+    (tmp_path / "m.onnx").write_bytes(model(graph))
+    assert inspect.run(arguments(str(tmp_path / "m.onnx"))) == 0
+    assert "hn=h, if samples are sequences" in capsys.readouterr().out

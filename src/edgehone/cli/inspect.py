@@ -163,6 +163,7 @@ def _rows(info: ModelInfo) -> list[tuple[str, str]]:
         ("opset", info.opset),
         *(("input", _tensor(tensor)) for tensor in info.inputs),
         *(("output", _tensor(tensor)) for tensor in info.outputs),
+        *(("state", f"{pair}, if samples are sequences") for pair in _states(info)),
         ("operators", _operators(info)),
         ("quantized", info.quantized),
         ("remote code", "yes: the model needs the code in its folder" if info.remote_code else None),
@@ -175,6 +176,13 @@ def _rows(info: ModelInfo) -> list[tuple[str, str]]:
 def _tensor(tensor: Tensor) -> str:
     shape = ", ".join("?" if extent is None else str(extent) for extent in tensor.shape)
     return f"{tensor.name}: {tensor.dtype} [{shape}]"
+
+
+def _states(info: ModelInfo) -> list[str]:
+    """Return the outputs that look like the next value of an input, as --state names them."""
+    from edgehone.inputs import states
+
+    return states.recognize(info.inputs, info.outputs)
 
 
 def _operators(info: ModelInfo) -> str | None:
