@@ -31,12 +31,12 @@ def converted(run_worker: RunWorker, tmp_path: Path) -> Callable[..., Any]:
         args = {
             "backend": "edgehone.backends.onnxruntime.backend",
             "inputs": [tensor],
-            "images": options,
+            "preprocessing": {"images": options},
             "output": str(output),
         }
         out = tmp_path / f"out-{output.stem}"
         facts = run_worker(
-            "onnxruntime", "edgehone.worker.image_arrays:convert", args, {"images": tmp_path / name}, out
+            "onnxruntime", "edgehone.worker.media_arrays:convert", args, {"files": tmp_path / name}, out
         )
         assert facts == {"files": [name]}
         with np.load(output) as file:

@@ -38,15 +38,15 @@ class Manifest:
 
     `approved` is false if the artifact does not pass every gate. `eos` are the ids that end a generated text,
     `tokenizer` says whose tokenizer makes the ids of a prompt: the original's in the folder `tokenizer`, or the
-    runtime's own; `pictures` the prompt template of a vision-language model. `canaries` are prompts and the
-    artifact's own greedy answers, as ids (`prompt`, `answer`), by which an engine is proven when it starts; some of a
+    runtime's own; `pictures` the prompt template of a vision-language model. `canaries` are prompts and the artifact's
+    own greedy answers, as ids (`prompt`, `answer`), by which an engine is proven when it starts; some of a
     vision-language model have a `picture`, a file in the folder `canaries`, and the number of ids before it (`at`).
     Those of a graph are arrays in that folder. `embedding` says how an encoder makes a vector of a text, or why it is
-    not known (`model.embedding`). `batch`
-    and `inputs` describe what a graph takes, `axes` where its samples are, `images` how the evaluation made arrays of
-    images (`inputs.preprocessing`), None if it had arrays. `target` is the device that the bundle
-    was optimized for, None for `device`, on which it was built. `versions` maps a backend to the versions of its
-    packages, `files` a path to its SHA-256. `digest` is that of the manifest itself (`digest_of`).
+    not known (`model.embedding`). `batch` and `inputs` describe what a graph takes, `axes` where its samples are,
+    `preprocessing` how the evaluation made arrays of `images` (`inputs.preprocessing`) or `audio` (`inputs.sound`),
+    None if it had arrays or texts. `target` is the device that the bundle was optimized for, None for `device`, on
+    which it was built. `versions` maps a backend to the versions of its packages, `files` a path to its SHA-256.
+    `digest` is that of the manifest itself (`digest_of`).
     """
 
     schema: Literal[1] = SCHEMA
@@ -65,7 +65,7 @@ class Manifest:
     batch: Count = field(default=1, metadata=OPTIONAL)
     inputs: tuple[Mapping[str, Any], ...] = field(default=(), metadata=OPTIONAL)
     axes: Mapping[str, Any] = field(default_factory=dict, metadata=OPTIONAL)
-    images: Mapping[str, Any] | None = field(default=None, metadata=OPTIONAL)
+    preprocessing: Mapping[str, Any] | None = field(default=None, metadata=OPTIONAL)
     versions: Mapping[str, Any]
     device: Mapping[str, Any]
     target: Mapping[str, Any] | None = field(default=None, metadata=OPTIONAL)

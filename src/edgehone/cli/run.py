@@ -38,8 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     inputs.add_argument(
         "--input",
         metavar="SAMPLES",
-        help="for a graph: an npz with an array for each input, in the layout of its inputs; or an image or a folder "
-        "of images, if the bundle was evaluated on images",
+        help="for a graph: an npz with an array for each input, in the layout of its inputs; or an image or WAV file, "
+        "or a folder of them, if the bundle was evaluated on such",
     )
     parser.add_argument(
         "--image", metavar="FILE", help="for vision-language models: the picture that the prompt refers to"

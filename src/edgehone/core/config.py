@@ -10,7 +10,7 @@ from typing import Any
 from edgehone.core.errors import InputError
 
 NAME = "edgehone.toml"
-TABLES = ("gates", "weights", "workloads", "efforts", "images", "ctc", "devices", "plan")
+TABLES = ("gates", "weights", "workloads", "efforts", "images", "audio", "ctc", "devices", "plan")
 
 
 def read(path: str | Path | None = None) -> Mapping[str, Any]:

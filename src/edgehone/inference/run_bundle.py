@@ -19,7 +19,7 @@ from edgehone.execution.job import Input, Job
 from edgehone.execution.threads import (
     threads_of,
 )
-from edgehone.inference.image_samples import are_images, write_arrays
+from edgehone.inference.media_samples import are_media, write_arrays
 from edgehone.inference.sampling import SamplingOptions, settings
 from edgehone.inputs import samples
 from edgehone.inputs.axes import Axes
@@ -83,10 +83,10 @@ def infer(
 ) -> dict[str, Any]:
     """Compute the outputs of a graph for all samples, and write them to an npz file.
 
-    `path` is an npz file or, for a bundle that was evaluated on images, an image or a folder of images. Returns samples
-    (their number), outputs (name → shape), seconds, and for images their names in the order of the samples (`files`).
-    Raises InputError for a bundle that generates text, for arrays or images that do not fit the graph, or an output
-    that cannot be written; JobError if the backend fails.
+    `path` is an npz file or, for a bundle that was evaluated on images or sounds, such a file or a folder of them.
+    Returns samples (their number), outputs (name → shape), seconds, and the names of such files in the order of the
+    samples (`files`). Raises InputError for a bundle that generates text, for samples that do not fit the graph, or an
+    output that cannot be written; JobError if the backend fails.
     """
     if bundle.manifest.kind != "graph":
         raise InputError(
@@ -94,7 +94,7 @@ def infer(
         )
     if not output.absolute().parent.is_dir():
         raise InputError(f"{output.absolute().parent} is not a folder", hint="give another --output")
-    if not are_images(path):
+    if not are_media(path):
         return _infer(bundle, path, output, on_progress)
     with tempfile.TemporaryDirectory(prefix="edgehone-") as folder:
         arrays = Path(folder) / "samples.npz"

@@ -3,10 +3,11 @@
     FILE.npz      an array for each input, in the layout of the graph (see `inputs.axes`); optionally `labels`
     FOLDER        images; if they are in subfolders, each subfolder is a class, in the order of the names; with boxes
                   in COCO's format in FOLDER/annotations.json
+    FOLDER        sounds (WAV), with classes as for images
     FILE.jsonl    {"text": "…"} or {"text": ["…", "…"]} (a pair), optionally with "label": for encoders
     FILE.txt      one text per line: for encoders
 
-Arrays are read here; images and texts are converted to arrays by `worker.prepare_graph`.
+Arrays are read here; images, sounds and texts are converted to arrays by `worker.prepare_graph`.
 """
 
 from __future__ import annotations
@@ -26,9 +27,10 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.generic]
 
-Kind = Literal["arrays", "images", "texts"]
+Kind = Literal["arrays", "images", "sounds", "texts"]
 LABELS = "labels"
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+SOUNDS = (".wav",)
 # Fewest samples for a meaningful confidence interval.
 MIN_SAMPLES = 8
 # Calibration data in another unit (0–255 instead of 0–1) makes all static ranges wrong. Ranges of data from one
@@ -36,13 +38,16 @@ MIN_SAMPLES = 8
 MAX_RANGE_RATIO = 16.0
 
 _NPZ = "write it with numpy.savez(FILE, NAME=array, …)"
-_FORMS = "give FILE.npz (an array for each input), a folder of images, FILE.jsonl or FILE.txt (texts)"
+_FORMS = (
+    "give FILE.npz (an array for each input), a folder of images or WAV files, FILE.jsonl or FILE.txt (texts)"
+)
 
 
 def kind_of(path: Path) -> Kind:
     """Return how a path is read. Raises InputError if it is missing or of another kind."""
     if path.is_dir():
-        return "images"
+        sounds = any(one.suffix.lower() in SOUNDS for one in path.rglob("*"))
+        return "sounds" if sounds and not images(path) else "images"
     if not path.exists():
         raise InputError(f"no such samples: {path}", hint=_FORMS)
     kinds: dict[str, Kind] = {".npz": "arrays", ".jsonl": "texts", ".txt": "texts"}
@@ -56,9 +61,9 @@ def check(path: Path, model: ModelInfo, axes: Axes) -> None:
     kind = kind_of(path)
     if kind == "arrays":
         check_arrays(read_arrays(path), model.inputs, str(path), axes)
-    elif kind == "images":
-        if len(images(path)) < MIN_SAMPLES:
-            raise _too_few(path, len(images(path)), "images")
+    elif kind in ("images", "sounds"):
+        if (count := len(images(path) if kind == "images" else sounds(path))) < MIN_SAMPLES:
+            raise _too_few(path, count, kind)
     else:
         if model.format != "huggingface":
             raise InputError(
@@ -271,14 +276,23 @@ def check_disjoint(evaluation: Mapping[str, Array], calibration: Mapping[str, Ar
 
 def images(folder: Path) -> list[tuple[Path, int | None]]:
     """Return the image files below a folder with their class, None if all are in the folder itself."""
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGES and path.is_file())
+    return _classified(folder, IMAGES, "images")
+
+
+def sounds(folder: Path) -> list[tuple[Path, int | None]]:
+    """Return the WAV files below a folder with their class, None if all are in the folder itself."""
+    return _classified(folder, SOUNDS, "sounds")
+
+
+def _classified(folder: Path, suffixes: Sequence[str], what: str) -> list[tuple[Path, int | None]]:
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in suffixes and path.is_file())
     classes = sorted({path.parent for path in files})
     if classes in ([], [folder]):
         return [(path, None) for path in files]
     if folder in classes:
         raise InputError(
-            f"{folder} holds both images and folders of images, so the classes are not clear",
-            hint="put every image into the folder of its class, or all into one folder",
+            f"{folder} holds both {what} and folders of {what}, so the classes are not clear",
+            hint="put every file into the folder of its class, or all into one folder",
         )
     return [(path, classes.index(path.parent)) for path in files]
 

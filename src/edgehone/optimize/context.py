@@ -120,9 +120,8 @@ class RunContext:
     alphabet: str | None = None  # for CTC heads: the character of each class but the blank
     task_kind: str | None = None  # for graphs: what the outputs decide, if the user said so
     against: FloatOriginal | None = None  # of a quantized file, if the user named it
-    images: Mapping[str, Any] = field(
-        default_factory=dict
-    )  # how images become arrays: `inputs.preprocessing`
+    images: Mapping[str, Any] = field(default_factory=dict)  # image to array: `inputs.preprocessing`
+    audio: Mapping[str, Any] = field(default_factory=dict)  # sound to array: `inputs.sound`
     prediction_target: PredictionTarget | None = (
         None  # device that figures are predicted for; None: figures are measured
     )

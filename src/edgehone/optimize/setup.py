@@ -23,7 +23,7 @@ from edgehone.evaluation import statistics
 from edgehone.execution.executor import Executor
 from edgehone.execution.home import home
 from edgehone.execution.job import Input, Limits
-from edgehone.inputs import preprocessing, workload
+from edgehone.inputs import preprocessing, sound, workload
 from edgehone.model import digest
 from edgehone.model.info import ModelInfo
 from edgehone.model.inspect import inspect
@@ -299,6 +299,7 @@ def set_up_context(
         against=against,
         states=layout.states_of(options, info),
         alphabet=alphabet(config),
+        audio=sound.of(config),
         images=preprocessing.of(config, info.folder if info.kind == "graph" else None),
         patience=Patience(when_busy, effort.patience, lambda: target_executor.call(OTHERS_NOW)),
     )

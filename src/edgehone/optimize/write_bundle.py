@@ -80,7 +80,7 @@ def _manifest(decision: Decision, ctx: RunContext, original: Original, chosen: T
         batch=original.request.get("batch", 1),
         inputs=tuple(ctx.model.to_json()["inputs"]),
         axes=original.facts.get("axes", {}),
-        images=original.facts.get("images"),
+        preprocessing=original.facts.get("preprocessing"),
         device=ctx.device.to_json(),
         target=ctx.prediction_target.to_json() if ctx.prediction_target else None,
         model={

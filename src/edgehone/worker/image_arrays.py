@@ -6,34 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgehone.backends.sessions import WorkerJob
 from edgehone.core.errors import InputError
-from edgehone.inputs import samples
 from edgehone.model.info import Tensor
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from PIL.Image import Image
-
-
-def convert(job: WorkerJob) -> dict[str, Any]:
-    """Write the images of a folder, or one image, as an array for the graph's input to the npz file args["output"].
-
-    args: inputs (the model's, in the form of ModelInfo.to_json), images (`inputs.preprocessing`), output. inputs:
-    images. Returns files, the names in the order of the samples. Raises InputError for files that are no images.
-    """
-    import numpy as np
-
-    inputs = [samples.tensor(one) for one in job.args["inputs"]]
-    given = job.inputs["images"]
-    paths = [path for path, _ in samples.images(given)] if given.is_dir() else [given]
-    if not paths:
-        raise InputError(f"{given} holds no images", hint=f"give files ending in {', '.join(samples.IMAGES)}")
-    name, array = image_array(paths, inputs, job.args["images"])
-    with Path(job.args["output"]).open("wb") as file:
-        np.savez(file, **{name: array})  # type: ignore[arg-type]
-    return {"files": [path.name for path in paths]}
 
 
 def image_array(

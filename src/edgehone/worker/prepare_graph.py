@@ -20,6 +20,7 @@ from edgehone.model.info import Tensor
 from edgehone.worker.backend import load_backend
 from edgehone.worker.image_arrays import final_size, image_array, image_input, image_size
 from edgehone.worker.original_tokenizer import OriginalTokenizer
+from edgehone.worker.sound_arrays import sound_array
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,9 +43,9 @@ def prepare(job: WorkerJob) -> dict[str, Any]:
 
     args: backend (the module of the reference backend), inputs (the model's, in the form of ModelInfo.to_json), axes
     (Axes.to_json), task, most (maximum number of evaluation samples), needed (evaluation samples that the gates need),
-    digests (of the files read, for the record), images (how they are prepared: `inputs.preprocessing`). inputs: model,
-    evaluation, and optionally calibration; without it a random part of the evaluation samples, chosen with a fixed
-    seed, is used for calibration.
+    digests (of the files read, for the record), images and audio (how they are prepared: `inputs.preprocessing`,
+    `inputs.sound`). inputs: model, evaluation, and optionally calibration; without it a random part of the evaluation
+    samples, chosen with a fixed seed, is used for calibration.
 
     The folder tokenizer gets the tokenizer of an encoder, if the library tokenizers gives the same ids by it.
 
@@ -93,6 +94,8 @@ def _arrays(job: WorkerJob, path: Path) -> tuple[Arrays, Arrays]:
         arrays = samples.read_arrays(path)
     elif kind == "images":
         arrays = _images(path, inputs, job.args)
+    elif kind == "sounds":
+        arrays = _sounds(path, inputs, job.args)
     else:
         arrays = _texts(job, path)
     samples.check_arrays(arrays, inputs, str(path), axes)
@@ -168,6 +171,16 @@ def _images(folder: Path, inputs: Sequence[Tensor], options: Mapping[str, Any]) 
     elif labelled_paths[0][1] is not None:
         arrays[samples.LABELS] = np.array([label for _, label in labelled_paths], np.int64)
     return arrays
+
+
+def _sounds(folder: Path, inputs: Sequence[Tensor], options: Mapping[str, Any]) -> Arrays:
+    """Return the sounds as the graph's input, with their classes as labels."""
+    import numpy as np
+
+    labelled_paths = samples.sounds(folder)
+    name, array = sound_array([path for path, _ in labelled_paths], inputs, options["audio"])
+    labels = [label for _, label in labelled_paths if label is not None]
+    return {name: array} | ({samples.LABELS: np.array(labels, np.int64)} if labels else {})
 
 
 def total_for(evaluation: int) -> int:

@@ -93,6 +93,7 @@ def prepare(ctx: RunContext) -> tuple[RunContext, JobResult]:
         "needed": ctx.samples_needed,
         "axes": layout.of(ctx).to_json(),
         "images": dict(ctx.images),
+        "audio": dict(ctx.audio),
     }
     args["digests"] = {name: one.identity for name, one in ctx.datasets.items()}
     try:
@@ -203,8 +204,15 @@ def _facts(ctx: RunContext, prepared: JobResult, outputs: JobResult) -> dict[str
         "notes": notes,
         "axes": {**known_axes.to_json(), "told": [*ctx.axes], "told_states": [*ctx.states]},
         "by_library": by_library,
-        "images": dict(ctx.images) if prepared.facts["form"] == "images" else None,
+        "preprocessing": _preprocessing(ctx, prepared.facts["form"]),
     }
+
+
+def _preprocessing(ctx: RunContext, form: str) -> dict[str, Any] | None:
+    """Return how the samples became arrays; None if they were arrays or texts."""
+    if form == "images":
+        return {"images": dict(ctx.images)}
+    return {"audio": dict(ctx.audio)} if form == "sounds" else None
 
 
 def _by_library(

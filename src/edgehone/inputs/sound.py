@@ -1,0 +1,98 @@
+"""How sound becomes the array that a graph takes: the table [audio] of edgehone.toml.
+
+    [audio]
+    rate = 16000          # samples a second; files of another rate are resampled
+    seconds = 1.0         # length of a sample: longer files are cut, shorter ones end in silence
+    features = "mel"      # or "samples" (default): the waveform between -1 and 1
+    bins = 40             # mel bands
+    window_ms = 25.0
+    hop_ms = 10.0
+
+`worker.sound_arrays` computes it. The other keys of a mel spectrogram: low and high (Hz), scale ("htk", or "slaney",
+whose bands have equal areas), power (1: amplitude, 2: energy), center (whether frames are centred at multiples of the
+hop and the ends are mirrored, as librosa and torchaudio do by default; else the first frame begins at the first sample,
+as in TensorFlow), log ("none", "ln", "log10", "db"), floor (the least value that a logarithm is taken of), mean and std
+(of the features, applied last).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from edgehone.core.errors import InputError
+
+FORMS = ("samples", "mel")
+_CHOICES: Mapping[str, tuple[Any, ...]] = {
+    "features": FORMS,
+    "scale": ("htk", "slaney"),
+    "power": (1, 2),
+    "center": (True, False),
+    "log": ("none", "ln", "log10", "db"),
+}
+# The least and the largest value of each number.
+_RANGES: Mapping[str, tuple[float, float]] = {
+    "rate": (1000, 192_000),
+    "seconds": (0.001, 3600),
+    "bins": (1, 512),
+    "window_ms": (1, 1000),
+    "hop_ms": (0.1, 1000),
+    "low": (0, 96_000),
+    "high": (1, 96_000),
+    "floor": (1e-20, 1),
+    "mean": (-1e9, 1e9),
+    "std": (1e-9, 1e9),
+}
+_WHOLE = ("rate", "bins")
+DEFAULTS: Mapping[str, Any] = {
+    "rate": 16000,
+    "features": "samples",
+    "bins": 80,
+    "window_ms": 25.0,
+    "hop_ms": 10.0,
+    "low": 0.0,
+    "scale": "htk",
+    "power": 2,
+    "center": False,
+    "log": "ln",
+    "floor": 1e-6,
+    "mean": 0.0,
+    "std": 1.0,
+}
+
+
+def of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return [audio] of edgehone.toml with the defaults; `high` is half the rate, `seconds` is missing if not stated.
+
+    Raises InputError with the offending value.
+    """
+    given = dict(config.get("audio", {}))
+    for name, value in given.items():
+        _check(name, value)
+    found = {**DEFAULTS, **given}
+    found.setdefault("high", found["rate"] / 2)
+    if not found["low"] < found["high"] <= found["rate"] / 2:
+        raise InputError(
+            f"[audio] low = {found['low']:g} and high = {found['high']:g} in edgehone.toml, at a rate of "
+            f"{found['rate']}",
+            hint="low must be below high, and high at most half the rate",
+        )
+    return found
+
+
+def _check(name: str, value: Any) -> None:
+    if name in _CHOICES:
+        if value not in _CHOICES[name] or isinstance(value, bool) != (name == "center"):
+            listed = ", ".join(str(one) for one in _CHOICES[name])
+            raise InputError(f"[audio] {name} = {value!r} in edgehone.toml", hint=f"one of {listed}")
+        return
+    known = ", ".join([*_CHOICES, *_RANGES])
+    if name not in _RANGES:
+        raise InputError(f"[audio] {name} in edgehone.toml is not known", hint=f"known are {known}")
+    low, high = _RANGES[name]
+    number = isinstance(value, int) if name in _WHOLE else isinstance(value, (int, float))
+    if not number or isinstance(value, bool) or not low <= value <= high:
+        kind = "a whole number" if name in _WHOLE else "a number"
+        raise InputError(
+            f"[audio] {name} = {value!r} in edgehone.toml", hint=f"{kind} from {low:g} to {high:g}"
+        )

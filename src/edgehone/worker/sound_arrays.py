@@ -1,0 +1,208 @@
+"""Turn WAV files into the array that a graph takes: the waveform, or its mel spectrogram (worker side, numpy only)."""
+
+from __future__ import annotations
+
+import math
+import wave
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgehone.core.errors import InputError
+from edgehone.model.info import Tensor
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float32]
+
+# Zero crossings of the windowed sinc on each side when a file is resampled: aliases are below -60 dB.
+_CROSSINGS = 16
+# Output samples that are interpolated at a time.
+_BLOCK = 1 << 14
+
+
+def sound_array(
+    paths: Sequence[Path], inputs: Sequence[Tensor], options: Mapping[str, Any]
+) -> tuple[str, NDArray[np.generic]]:
+    """Return the graph's input, and the sounds as it takes them; `options` are those of `inputs.sound.of`.
+
+    Raises InputError for files that are no WAV, for an input of another form, and for lengths that the input does not
+    take.
+    """
+    import numpy as np
+
+    tensor = _only(inputs)
+    rows = [_prepared(path, options) for path in paths]
+    shapes = {row.shape for row in rows}
+    if len(shapes) > 1:
+        lengths = sorted(row.shape[-1] for row in rows)
+        raise InputError(
+            f"the files give from {lengths[0]} to {lengths[-1]} values along time, and samples must be equally long",
+            hint="state the length under [audio] in edgehone.toml: seconds = 1.0",
+        )
+    array = np.stack([_arranged(row, tensor) for row in rows])
+    return tensor.name, np.ascontiguousarray(array.astype(tensor.dtype))
+
+
+def read_wave(path: Path) -> tuple[Floats, int]:
+    """Return the mean of a file's channels between -1 and 1, and its rate. Raises InputError for other files."""
+    import numpy as np
+
+    try:
+        with wave.open(str(path)) as file:
+            rate, width, channels = file.getframerate(), file.getsampwidth(), file.getnchannels()
+            data = file.readframes(file.getnframes())
+    except (wave.Error, EOFError, OSError) as error:
+        raise InputError(
+            f"{path} cannot be read as WAV: {error or 'it ends early'}",
+            hint="convert it to PCM: ffmpeg -i FILE -c:a pcm_s16le FILE.wav",
+        ) from error
+    whole = len(data) // (width * channels) * width * channels
+    raw = np.frombuffer(data[:whole], np.uint8).reshape(-1, width)
+    if not len(raw):
+        raise InputError(f"{path} has no samples", hint="remove it")
+    if width == 1:
+        values = raw[:, 0].astype(np.float32) / 128 - 1
+    else:
+        wide = np.zeros((len(raw), 4), np.uint8)
+        wide[:, 4 - width :] = raw  # the highest bytes of 32
+        values = wide.view("<i4")[:, 0].astype(np.float64) / (1 << 31)
+    mixed: Floats = values.reshape(-1, channels).mean(1).astype(np.float32)
+    return mixed, rate
+
+
+def resampled(sound: Floats, rate: int, wanted: int) -> Floats:
+    """Return the sound at another rate, by a Hann-windowed sinc (Smith: Digital Audio Resampling)."""
+    import numpy as np
+
+    if rate == wanted:
+        return sound
+    factor = min(1.0, wanted / rate)  # below 1 frequencies that the new rate cannot hold are removed
+    reach = math.ceil(_CROSSINGS / factor)
+    padded = np.pad(sound, reach)
+    count = len(sound) * wanted // rate
+    parts = []
+    for begin in range(0, count, _BLOCK):
+        at = np.arange(begin, min(begin + _BLOCK, count)) * (rate / wanted)
+        first = np.floor(at).astype(np.int64)
+        taps = np.arange(-reach + 1, reach + 1)
+        distance = (first[:, None] + taps) - at[:, None]
+        window = 0.5 + 0.5 * np.cos(np.pi * np.clip(distance / reach, -1, 1))
+        weights = factor * np.sinc(factor * distance) * window
+        parts.append((padded[first[:, None] + taps + reach] * weights).sum(1))
+    return np.concatenate(parts).astype(np.float32)
+
+
+def mel_spectrogram(sound: Floats, options: Mapping[str, Any]) -> Floats:
+    """Return [bins, frames]: a short-time Fourier transform with a Hann window, summed in bands.
+
+    The transform has the next power of two as its length; the last frame is the last that fits whole.
+    """
+    import numpy as np
+
+    rate = options["rate"]
+    window, hop = (round(rate * options[name] / 1000) for name in ("window_ms", "hop_ms"))
+    size = 1 << (window - 1).bit_length()
+    hann = np.hanning(window + 1)[:-1]
+    if options["center"] and len(sound) > size // 2:
+        sound = np.pad(sound, size // 2, mode="reflect")
+        hann = np.pad(hann, ((size - window) // 2, size - window - (size - window) // 2))
+    if len(sound) < len(hann) or hop < 1:
+        raise InputError(
+            f"a sound of {len(sound)} samples holds no window of {window}",
+            hint="state a longer length under [audio] in edgehone.toml: seconds = 1.0",
+        )
+    frames = np.lib.stride_tricks.sliding_window_view(sound, len(hann))[::hop]
+    spectrum = np.abs(np.fft.rfft(frames * hann, size)) ** options["power"]
+    bands = spectrum @ mel_filters(rate, size, options)
+    found = _log(bands, options)
+    result: Floats = ((found - options["mean"]) / options["std"]).T.astype(np.float32)
+    return result
+
+
+def mel_filters(rate: int, size: int, options: Mapping[str, Any]) -> NDArray[np.float64]:
+    """Return [frequencies, bins], triangles that overlap by half on the mel scale; "slaney" has equal areas."""
+    import numpy as np
+
+    scale, bins = options["scale"], options["bins"]
+    low, high = (_to_mel(options[name], scale) for name in ("low", "high"))
+    edges = np.array([_to_hertz(mel, scale) for mel in np.linspace(low, high, bins + 2)])
+    frequencies = np.linspace(0, rate / 2, size // 2 + 1)[:, None]
+    rising = (frequencies - edges[:-2]) / (edges[1:-1] - edges[:-2])
+    falling = (edges[2:] - frequencies) / (edges[2:] - edges[1:-1])
+    filters: NDArray[np.float64] = np.maximum(0.0, np.minimum(rising, falling))
+    return filters * (2 / (edges[2:] - edges[:-2])) if scale == "slaney" else filters
+
+
+def _to_mel(hertz: float, scale: str) -> float:
+    """Return O'Shaughnessy's mels (HTK), or those of Slaney's Auditory Toolbox: linear below 1 kHz."""
+    if scale == "htk":
+        return 2595 * math.log10(1 + hertz / 700)
+    return 3 * hertz / 200 if hertz < 1000 else 15 + math.log(hertz / 1000) * 27 / math.log(6.4)
+
+
+def _to_hertz(mel: float, scale: str) -> float:
+    if scale == "htk":
+        return 700 * (10 ** (mel / 2595) - 1)
+    return float(200 * mel / 3 if mel < 15 else 1000 * math.exp(math.log(6.4) / 27 * (mel - 15)))
+
+
+def _log(bands: NDArray[np.float64], options: Mapping[str, Any]) -> NDArray[np.float64]:
+    import numpy as np
+
+    kept = np.maximum(bands, options["floor"])
+    if options["log"] == "none":
+        return bands
+    if options["log"] == "ln":
+        return np.log(kept)
+    decibels = 10 * (1 if options["power"] == 2 else 2)
+    return np.log10(kept) * (decibels if options["log"] == "db" else 1)
+
+
+def _prepared(path: Path, options: Mapping[str, Any]) -> Floats:
+    import numpy as np
+
+    sound, rate = read_wave(path)
+    sound = resampled(sound, rate, options["rate"])
+    if (seconds := options.get("seconds")) is not None:
+        wanted = round(seconds * options["rate"])
+        sound = np.pad(sound[:wanted], (0, max(0, wanted - len(sound))))
+    return mel_spectrogram(sound, options) if options["features"] == "mel" else sound
+
+
+def _only(inputs: Sequence[Tensor]) -> Tensor:
+    if len(inputs) == 1 and inputs[0].dtype.startswith("float"):
+        return inputs[0]
+    described = "; ".join(f"{one.name} {one.dtype} {list(one.shape)}" for one in inputs)
+    raise InputError(
+        f"a folder of sounds needs a single input of floats; the model has {described}",
+        hint="give a FILE.npz with the arrays that the model takes",
+    )
+
+
+def _arranged(row: Floats, tensor: Tensor) -> Floats:
+    """Return a sound in the shape of the input: with axes of 1, and a spectrogram with time first where that fits."""
+    import numpy as np
+
+    shape = tensor.shape[1:]  # after the samples
+    forms = [row, row.T] if row.ndim == 2 else [row]
+    for form in forms:
+        for ones in _places(len(shape), form.ndim):
+            candidate = np.expand_dims(form, ones)
+            if all(
+                not isinstance(size, int) or size == own
+                for size, own in zip(shape, candidate.shape, strict=True)
+            ):
+                return candidate
+    raise InputError(
+        f"the sounds have the shape {list(row.shape)}, and the input {tensor.name} takes {list(tensor.shape)}",
+        hint="state seconds, rate, features, bins, window_ms and hop_ms of the model's training under [audio]",
+    )
+
+
+def _places(rank: int, own: int) -> list[tuple[int, ...]]:
+    """Return where axes of 1 may be added to an array of `own` axes to have `rank`: leading ones, or trailing ones."""
+    extra = rank - own
+    return [tuple(range(extra)), tuple(range(own, rank))] if extra >= 0 else []

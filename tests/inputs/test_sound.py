@@ -1,0 +1,39 @@
+"""How sound is prepared: the table [audio] of edgehone.toml."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from edgehone.core.errors import InputError
+from edgehone.inputs.sound import DEFAULTS, of
+
+
+def test_defaults_fill_what_is_not_stated() -> None:
+    assert of({}) == {**DEFAULTS, "high": 8000.0}
+    found = of({"audio": {"rate": 22050, "features": "mel", "seconds": 1, "center": True}})
+    assert found["high"] == 11025 and found["seconds"] == 1 and found["center"] is True
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"rate": 16000.5}, "rate = 16000.5"),
+        ({"rate": True}, "rate = True"),
+        ({"bins": 0}, "bins = 0"),
+        ({"features": "mfcc"}, "features = 'mfcc'"),
+        ({"power": 3}, "power = 3"),
+        ({"power": True}, "power = True"),
+        ({"center": 1}, "center = 1"),
+        ({"seconds": "1"}, "seconds = '1'"),
+        ({"window": 25}, "window in edgehone.toml is not known"),
+        ({"low": 9000}, "low = 9000 and high = 8000"),
+        ({"high": 9000}, "low = 0 and high = 9000"),
+    ],
+)
+def test_a_value_that_cannot_be_meant_is_refused(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=re.escape(f"[audio] {message}")) as caught:
+        of({"audio": given})
+    assert caught.value.hint

@@ -1,0 +1,142 @@
+"""Sounds become the array that a graph takes; the spectrogram is that of transformers."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import wave
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgehone.backends.pytorch import backend
+from edgehone.core.errors import InputError
+from edgehone.execution.environments import environment
+from edgehone.inputs.sound import of
+from edgehone.model.info import Tensor
+from edgehone.worker.sound_arrays import mel_spectrogram, read_wave, resampled, sound_array
+
+RATE = 16000
+WAVE = Tensor("x", "float32", ("batch", "time"))
+
+
+def tone(hertz: float, seconds: float = 1.0, rate: int = RATE) -> Any:
+    return 0.5 * np.sin(2 * np.pi * hertz * np.arange(round(seconds * rate)) / rate).astype(np.float32)
+
+
+def write(path: Path, sound: Any, width: int = 2, channels: int = 1, rate: int = RATE) -> Path:
+    scaled = np.round(sound * ((1 << (8 * width - 1)) - 1)).astype(np.int64)
+    scaled = scaled + 128 if width == 1 else scaled
+    raw = np.repeat(scaled, channels).astype("<i8").view(np.uint8).reshape(-1, 8)[:, :width]
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(channels)
+        file.setsampwidth(width)
+        file.setframerate(rate)
+        file.writeframes(np.ascontiguousarray(raw).tobytes())
+    return path
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 4])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_every_width_of_pcm_is_read(tmp_path: Path, width: int, channels: int) -> None:
+    sound, rate = read_wave(write(tmp_path / "a.wav", tone(440), width, channels))
+    assert rate == RATE and sound.dtype == np.float32
+    np.testing.assert_allclose(sound, tone(440), atol=0.01 if width == 1 else 1e-4)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"RIFF", b"no sound at all, but more than a header of 44 bytes, yes"]
+)
+def test_what_is_no_wave_is_refused_by_name(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.wav").write_bytes(content)
+    with pytest.raises(InputError, match=r"a\.wav cannot be read as WAV"):
+        read_wave(tmp_path / "a.wav")
+    with pytest.raises(InputError, match="has no samples"):
+        read_wave(write(tmp_path / "b.wav", tone(440, 0)))
+
+
+@pytest.mark.parametrize(("rate", "wanted"), [(44100, 16000), (8000, 16000), (48000, 16000), (16000, 22050)])
+def test_a_tone_keeps_its_frequency_at_another_rate(rate: int, wanted: int) -> None:
+    found = resampled(tone(1000, rate=rate), rate, wanted)
+    assert len(found) == wanted
+    inner = slice(500, -500)
+    np.testing.assert_allclose(found[inner], tone(1000, rate=wanted)[inner], atol=2e-3)
+
+
+def test_what_the_new_rate_cannot_hold_is_removed() -> None:
+    assert np.abs(resampled(tone(15000, rate=44100), 44100, 16000)[500:-500]).max() < 1e-3
+
+
+ORACLE = """
+import json, sys
+import numpy as np
+from transformers.audio_utils import mel_filter_bank, spectrogram, window_function
+o = json.loads(sys.argv[1])
+window, hop = round(16 * o["window_ms"]), round(16 * o["hop_ms"])
+size = 1 << (window - 1).bit_length()
+filters = mel_filter_bank(size // 2 + 1, o["bins"], o["low"], o["high"], 16000,
+                          norm="slaney" if o["scale"] == "slaney" else None, mel_scale=o["scale"])
+log = {"none": None, "ln": "log", "log10": "log10", "db": "dB"}[o["log"]]
+found = spectrogram(np.load(sys.argv[2]), window_function(window, "hann"), window if not o["center"] else size, hop,
+                    fft_length=size, power=o["power"], center=o["center"], mel_filters=filters, mel_floor=o["floor"],
+                    log_mel=log, min_value=o["floor"]) if not o["center"] else spectrogram(
+                    np.load(sys.argv[2]), window_function(window, "hann", frame_length=size), size, hop,
+                    fft_length=size, power=o["power"], center=True, mel_filters=filters, mel_floor=o["floor"],
+                    log_mel=log, min_value=o["floor"])
+np.save(sys.argv[3], found)
+"""
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"bins": 40},
+        {"bins": 64, "scale": "slaney", "power": 1, "log": "log10", "low": 50.0, "high": 7000.0},
+        {"bins": 80, "center": True, "window_ms": 32.0, "log": "none"},
+        {"bins": 80, "center": True, "log": "ln", "floor": 1e-5},
+    ],
+)
+def test_the_spectrogram_is_that_of_transformers(tmp_path: Path, options: dict[str, Any]) -> None:
+    stated = of({"audio": {"features": "mel", **options}})
+    sound = tone(440) + 0.1 * np.random.default_rng(0).normal(size=RATE).astype(np.float32)
+    np.save(tmp_path / "in.npy", sound)
+    python = environment.ensure("pytorch", backend.NEEDS, lambda what: None).python
+    words = [python, "-c", ORACLE, json.dumps(stated), tmp_path / "in.npy", tmp_path / "out.npy"]
+    subprocess.run([str(one) for one in words], check=True, capture_output=True)
+    expected = np.load(tmp_path / "out.npy")
+    found = mel_spectrogram(sound, stated)
+    assert found.shape == expected.shape
+    np.testing.assert_allclose(found, expected, rtol=2e-3, atol=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("shape", "found"),
+    [
+        (("batch", 40, "frames"), (2, 40, 98)),
+        (("batch", "frames", 40), (2, 98, 40)),
+        (("batch", 1, 40, 98), (2, 1, 40, 98)),
+        (("batch", 98, 40, 1), (2, 98, 40, 1)),
+    ],
+)
+def test_a_spectrogram_is_arranged_as_the_input_takes_it(
+    tmp_path: Path, shape: tuple[int | str, ...], found: tuple[int, ...]
+) -> None:
+    files = [write(tmp_path / f"{at}.wav", tone(440, 0.8 + 0.4 * at)) for at in range(2)]
+    options = of({"audio": {"features": "mel", "bins": 40, "seconds": 1.0}})
+    name, array = sound_array(files, [Tensor("x", "float32", shape)], options)
+    assert name == "x" and array.shape == found and array.dtype == np.float32
+
+
+def test_lengths_that_differ_or_do_not_fit_are_refused(tmp_path: Path) -> None:
+    files = [write(tmp_path / f"{at}.wav", tone(440, 0.5 + 0.5 * at)) for at in range(2)]
+    with pytest.raises(InputError, match="the files give from 8000 to 16000 values along time") as caught:
+        sound_array(files, [WAVE], of({}))
+    assert "seconds" in str(caught.value.hint)
+    fixed = Tensor("x", "float32", ("batch", 1, 512))
+    with pytest.raises(InputError, match=r"the sounds have the shape \[16000\], and the input x takes"):
+        sound_array(files[1:], [fixed], of({}))
+    with pytest.raises(InputError, match="a folder of sounds needs a single input of floats"):
+        sound_array(files, [WAVE, WAVE], of({}))
