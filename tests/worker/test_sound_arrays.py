@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import wave
 from pathlib import Path
 from typing import Any
 
@@ -17,31 +16,15 @@ from edgehone.execution.environments import environment
 from edgehone.inputs.sound import of
 from edgehone.model.info import Tensor
 from edgehone.worker.sound_arrays import mel_spectrogram, read_wave, resampled, sound_array
+from tests.sounds import RATE, tone, write_wave
 
-RATE = 16000
 WAVE = Tensor("x", "float32", ("batch", "time"))
-
-
-def tone(hertz: float, seconds: float = 1.0, rate: int = RATE) -> Any:
-    return 0.5 * np.sin(2 * np.pi * hertz * np.arange(round(seconds * rate)) / rate).astype(np.float32)
-
-
-def write(path: Path, sound: Any, width: int = 2, channels: int = 1, rate: int = RATE) -> Path:
-    scaled = np.round(sound * ((1 << (8 * width - 1)) - 1)).astype(np.int64)
-    scaled = scaled + 128 if width == 1 else scaled
-    raw = np.repeat(scaled, channels).astype("<i8").view(np.uint8).reshape(-1, 8)[:, :width]
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(channels)
-        file.setsampwidth(width)
-        file.setframerate(rate)
-        file.writeframes(np.ascontiguousarray(raw).tobytes())
-    return path
 
 
 @pytest.mark.parametrize("width", [1, 2, 3, 4])
 @pytest.mark.parametrize("channels", [1, 2])
 def test_every_width_of_pcm_is_read(tmp_path: Path, width: int, channels: int) -> None:
-    sound, rate = read_wave(write(tmp_path / "a.wav", tone(440), width, channels))
+    sound, rate = read_wave(write_wave(tmp_path / "a.wav", tone(440), width, channels))
     assert rate == RATE and sound.dtype == np.float32
     np.testing.assert_allclose(sound, tone(440), atol=0.01 if width == 1 else 1e-4)
 
@@ -54,7 +37,7 @@ def test_what_is_no_wave_is_refused_by_name(tmp_path: Path, content: bytes) -> N
     with pytest.raises(InputError, match=r"a\.wav cannot be read as WAV"):
         read_wave(tmp_path / "a.wav")
     with pytest.raises(InputError, match="has no samples"):
-        read_wave(write(tmp_path / "b.wav", tone(440, 0)))
+        read_wave(write_wave(tmp_path / "b.wav", tone(440, 0)))
 
 
 @pytest.mark.parametrize(("rate", "wanted"), [(44100, 16000), (8000, 16000), (48000, 16000), (16000, 22050)])
@@ -124,14 +107,14 @@ def test_the_spectrogram_is_that_of_transformers(tmp_path: Path, options: dict[s
 def test_a_spectrogram_is_arranged_as_the_input_takes_it(
     tmp_path: Path, shape: tuple[int | str, ...], found: tuple[int, ...]
 ) -> None:
-    files = [write(tmp_path / f"{at}.wav", tone(440, 0.8 + 0.4 * at)) for at in range(2)]
+    files = [write_wave(tmp_path / f"{at}.wav", tone(440, 0.8 + 0.4 * at)) for at in range(2)]
     options = of({"audio": {"features": "mel", "bins": 40, "seconds": 1.0}})
     name, array = sound_array(files, [Tensor("x", "float32", shape)], options)
     assert name == "x" and array.shape == found and array.dtype == np.float32
 
 
 def test_lengths_that_differ_or_do_not_fit_are_refused(tmp_path: Path) -> None:
-    files = [write(tmp_path / f"{at}.wav", tone(440, 0.5 + 0.5 * at)) for at in range(2)]
+    files = [write_wave(tmp_path / f"{at}.wav", tone(440, 0.5 + 0.5 * at)) for at in range(2)]
     with pytest.raises(InputError, match="the files give from 8000 to 16000 values along time") as caught:
         sound_array(files, [WAVE], of({}))
     assert "seconds" in str(caught.value.hint)
