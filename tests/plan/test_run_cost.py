@@ -81,7 +81,7 @@ def test_recipes_beyond_the_promise_are_left_for_more_effort(demo_model: Path) -
     # In place of the slow one comes the nearest in bits that needs no calibration.
     assert keys == ["F16", "Q4_0", "Q4_K_M"]
     assert "--effort normal or --time: it would take" in found.left_out["llamacpp/Q4_0+gptq"]
-    assert "promises 10 minutes" in found.left_out["llamacpp/Q4_0+gptq"]
+    assert "of the 10 minutes that --effort quick promises" in found.left_out["llamacpp/Q4_0+gptq"]
     assert (found.cost.seconds.value or 0) <= 600
     all_of_them = fit(
         costs(billion(demo_model)), [EXACT, SLOW, PLAIN], spare, "normal", RunLimits(seconds=3600)
@@ -122,6 +122,14 @@ def test_backends_take_turns(demo_model: Path) -> None:
     wanted = [EXACT, *many, OTHER_EXACT, OTHER]
     found = fit(costs(billion(demo_model)), wanted, [], "quick", RunLimits(seconds=800))
     assert "openvino/int8" in {one.recipe.key for one in found.expected} and found.left_out
+
+
+def test_a_backend_of_which_only_the_conversion_fits_is_left_out(demo_model: Path) -> None:
+    wanted = [EXACT, PLAIN, OTHER_EXACT, expected("int4+gptq", None, backend="openvino")]
+    found = fit(costs(billion(demo_model)), wanted, [], "quick", RunLimits(seconds=600))
+    assert [one.recipe.key for one in found.expected] == ["llamacpp/F16", "llamacpp/Q4_0"]
+    assert "quantized recipes fits" in found.left_out["openvino/fp16"]
+    assert "never timed" in found.left_out["openvino/int4+gptq"]
 
 
 def test_promises_grow_with_the_model(demo_model: Path) -> None:

@@ -195,8 +195,29 @@ def fit(
     """Choose the recipes that fit, by the order of each backend, one of each in turn.
 
     `spare` are recipes of more effort: for one that takes too long, the nearest in bits of the same backend that needs
-    no calibration is taken instead.
+    no calibration is taken instead. A backend of which only the conversion fits is left out.
     """
+    found = _fit(costs, wanted, spare, effort, limits)
+    quantized = {one.recipe.backend for one in found.expected if not one.recipe.exact}
+    offered = {one.recipe.backend for one in wanted if not one.recipe.exact}
+    alone = offered - quantized
+    if not quantized or not alone:
+        return found
+    rest = [one for one in wanted if one.recipe.backend not in alone]
+    again = _fit(costs, rest, [one for one in spare if one.recipe.backend not in alone], effort, limits)
+    missing = {
+        one.recipe.key: "none of its backend's quantized recipes fits"
+        for one in wanted
+        if one.recipe.backend in alone
+    }
+    earlier = {key: reason for key, reason in found.left_out.items() if key in missing}
+    return Fitted(again.expected, again.cost, {**again.left_out, **missing, **earlier})
+
+
+def _fit(
+    costs: Costs, wanted: Sequence[Expected], spare: Sequence[Expected], effort: Effort, limits: RunLimits
+) -> Fitted:
+    """Choose the recipes that fit; `fit` explains how."""
     left_out: dict[str, str] = {}
     kept: list[Expected] = []
     refused: set[str] = set()
@@ -262,9 +283,10 @@ def _too_much(
     if one.build.value is None:
         return f"left for {more}: {one.build.reason}"
     if whole.seconds.value is not None and whole.seconds.value > limits.seconds:
+        others = (costs.of(kept).seconds.value or 0.0) / 60
         return (
-            f"left for {more}: it would take {minutes(costs.alone(one))}, and --effort {effort} promises "
-            f"{limits.seconds / 60:.0f} minutes in all"
+            f"left for {more}: it would take {minutes(costs.alone(one))}, and the others {others:.1f} of the "
+            f"{limits.seconds / 60:.0f} minutes that --effort {effort} promises"
         )
     return None
 

@@ -10,8 +10,8 @@ from edgehone.model.info import ModelInfo
 # Tokens of a window: llama-imatrix's default chunk.
 WINDOW = 512
 # Up to 100 million parameters all of the text that ships is used. Larger models read less of it in proportion, since
-# the time of the passes grows with parameters times tokens: 8,192 tokens (32 windows, as in MLX's GPTQ) at 0.4 billion
-# and more. On the demo model 8,192 instead of 32,768 tokens raise the divergence by a few per cent (docs/evidence.md).
+# the time of the passes grows with parameters times tokens: 8,192 tokens (32 windows of 256, as in MLX's GPTQ) at 0.4
+# billion and more. How much divergence that costs was not measured.
 _MOST_TOKENS = 1 << 15
 _LEAST_TOKENS = 1 << 13
 ALL_UP_TO = 100_000_000
