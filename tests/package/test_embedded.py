@@ -114,6 +114,80 @@ def test_the_image_is_the_same_on_every_machine(tmp_path: Path) -> None:
 
 
 @pytest.fixture
+def signer(tmp_path: Path) -> tuple[Path, Path]:
+    """A certificate and its key, as a device's keyring trusts them."""
+    certificate, key = tmp_path / "rauc.crt", tmp_path / "rauc.key"
+    words = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "9", "-subj", "/CN=updates"]
+    subprocess.run([*words, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    return certificate, key
+
+
+@pytest.fixture
+def rauc_content(tmp_path: Path) -> Path:
+    """The content of a RAUC bundle, as the target writes it."""
+    if missing := [name for name in ("rauc", "mksquashfs") if shutil.which(name) is None]:
+        pytest.skip(f"not installed: {' '.join(missing)} (apt install rauc squashfs-tools)")
+    content = tmp_path / "content"
+    content.mkdir()
+    (content / "model.img").write_bytes(np.random.default_rng(1).bytes(64_000))
+    values = {"compatible": "box", "version": "1", "name": "demo", "architecture": "arm64", "cpu": "armv8-a"}
+    (content / "manifest.raucm").write_text(firmware._filled("manifest.raucm", values))
+    firmware._program(content / "hook.sh", "#!/bin/sh\n")
+    return content
+
+
+def test_a_signed_rauc_bundle_is_that_signer_s(
+    rauc_content: Path, signer: tuple[Path, Path], tmp_path: Path
+) -> None:
+    target = tmp_path / "demo.raucb"
+    firmware.bundle(rauc_content, target, tmp_path, *signer)
+
+    def info(keyring: Path) -> int:
+        words = ["rauc", "info", f"--keyring={keyring}", str(target)]
+        return subprocess.run(words, capture_output=True, check=False).returncode
+
+    assert info(signer[0]) == 0
+    other = tmp_path / "other.crt"
+    words = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-subj",
+        "/CN=other",
+        "-keyout",
+        "/dev/null",
+    ]
+    subprocess.run([*words, "-out", other], check=True, capture_output=True)
+    assert info(other) != 0
+    content = bytearray(target.read_bytes())
+    content[len(content) // 3] ^= 1
+    target.write_bytes(content)
+    assert subprocess.run(["rauc", "extract", f"--keyring={signer[0]}", str(target), str(tmp_path / "out")],
+                          capture_output=True, check=False).returncode != 0  # fmt: skip
+
+
+@pytest.mark.parametrize("wrong", ["missing", "no certificate", "another key"])
+def test_a_signer_that_rauc_does_not_take_is_told(
+    rauc_content: Path, signer: tuple[Path, Path], tmp_path: Path, wrong: str
+) -> None:
+    certificate, key = signer
+    if wrong == "missing":
+        certificate = tmp_path / "nowhere.crt"
+    elif wrong == "no certificate":
+        certificate = key
+    else:
+        words = ["openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", key]
+        subprocess.run(words, check=True, capture_output=True)
+    with pytest.raises((InputError, SetupError)) as caught:
+        firmware.bundle(rauc_content, tmp_path / "demo.raucb", tmp_path, certificate, key)
+    assert "--set rauc-cert=FILE" in str(caught.value.hint)
+    assert not (tmp_path / "demo.raucb").exists()
+
+
+@pytest.fixture
 def scripts(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run a script of the target as it is installed on a device called `box`, on a data folder of the test."""
     values = {"name": "box", "unit": "edgehone-box", "mount": "opt-edgehone-box"}

@@ -11,13 +11,14 @@ from pathlib import Path
 from string import Template
 from typing import Final
 
-from edgehone.core.errors import SetupError
+from edgehone.core.errors import InputError, SetupError
 from edgehone.package.target import Request
 from edgehone.package.targets.embedded.aligned import align, differences
 
 FOLDER: Final = "rauc"
 HERE = Path(__file__).parent
 _BLOCK = 4096
+_SIGNER: Final = "give a certificate and its private key, both PEM: --set rauc-cert=FILE --set rauc-key=FILE"
 _SPACE: Final = uuid.UUID(
     "8a6b0a54-7a55-4c0e-9d0f-3f6f2f1c9b1e"
 )  # of the identifiers of file systems made here
@@ -64,15 +65,19 @@ def sign(folder: Path, values: Mapping[str, str], request: Request) -> None:
 
 
 def bundle(content: Path, target: Path, scratch: Path, certificate: Path, key: Path) -> None:
-    """Make a RAUC bundle. Raises SetupError with the message of rauc, or if it is not installed."""
+    """Make a RAUC bundle. Raises InputError without the files, SetupError with rauc's message or without rauc."""
     if shutil.which("rauc") is None:
         raise SetupError(
             "rauc is not installed: it makes and signs the bundle", hint="apt install rauc squashfs-tools"
         )
+    for option, path in (("rauc-cert", certificate), ("rauc-key", key)):
+        if not path.is_file():
+            raise InputError(f"the option {option}: there is no file {path}", hint=_SIGNER)
     # rauc writes digests into the manifest in its input.
     copy = scratch / "rauc-input"
     shutil.copytree(content, copy)
-    _run(["rauc", f"--cert={certificate}", f"--key={key}", "bundle", str(copy), str(target)])
+    words = ["rauc", f"--cert={certificate}", f"--key={key}", "bundle", str(copy), str(target)]
+    _run(words, hint=f"{_SIGNER}; or free some space")
     shutil.rmtree(copy)
 
 
@@ -110,13 +115,15 @@ def _image(tree: Path, target: Path, time: int, version: str) -> None:
     script.unlink()
 
 
-def _run(command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
+def _run(
+    command: Sequence[str], environment: Mapping[str, str] | None = None, hint: str | None = None
+) -> None:
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     if done.returncode:
         told = (done.stderr or done.stdout).strip().splitlines()
         raise SetupError(
             f"{command[0]} failed with code {done.returncode}: {told[-1] if told else 'no message'}",
-            hint="free some space, or report it with the command: " + " ".join(command)[:300],
+            hint=hint or "free some space, or report it with the command: " + " ".join(command)[:300],
         )
 
 
