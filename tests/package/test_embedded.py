@@ -160,7 +160,7 @@ def test_a_signed_rauc_bundle_is_that_signer_s(
         "-keyout",
         "/dev/null",
     ]
-    subprocess.run([*words, "-out", other], check=True, capture_output=True)
+    subprocess.run([*words, "-out", str(other)], check=True, capture_output=True)
     assert info(other) != 0
     content = bytearray(target.read_bytes())
     content[len(content) // 3] ^= 1
@@ -179,7 +179,7 @@ def test_a_signer_that_rauc_does_not_take_is_told(
     elif wrong == "no certificate":
         certificate = key
     else:
-        words = ["openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", key]
+        words = ["openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", str(key)]
         subprocess.run(words, check=True, capture_output=True)
     with pytest.raises((InputError, SetupError)) as caught:
         firmware.bundle(rauc_content, tmp_path / "demo.raucb", tmp_path, certificate, key)

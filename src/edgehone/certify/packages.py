@@ -56,8 +56,10 @@ def described(python: str | Path) -> Mapping[str, Described]:
 
 
 def _named(requires: Sequence[str]) -> Iterator[str]:
-    """Yield the names in requirements such as `uvloop>=0.15.1; sys_platform != "win32"`."""
+    """Yield the names in requirements such as `uvloop>=0.15.1; sys_platform != "win32"`, without those of extras."""
     for one in requires:
+        if "extra ==" in one:
+            continue
         if match := _REQUIREMENT.match(one):
             yield _normal(match[0])
 

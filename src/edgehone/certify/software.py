@@ -26,7 +26,7 @@ from edgehone.model.digest import digest_file
 ENGINE, SERVER = "engine", "server"
 # Modules of Python: parts of their packages, or of Python itself.
 _MODULE: Final = re.compile(r"\.(cpython-[^/]*|abi3)\.so$")
-_SERVER_NEEDS: Final = ("edgehone", "starlette", "uvicorn", "numpy")
+_SERVER_NEEDS: Final = ("edgehone", "starlette", "uvicorn", "httptools", "uvloop", "prometheus-client")
 
 Component = dict[str, Any]
 
