@@ -164,10 +164,19 @@ class LayerStream:
         import torch
 
         body, output = self.body, type(self._output)(**{**self._output, "last_hidden_state": normalized})
-        layers, body.forward = body.forward, lambda *_, **__: output
+        calls: list[bool] = []
+
+        def forward(*_: Any, **__: Any) -> Any:
+            calls.append(True)
+            return output
+
+        layers, body.forward = body.forward, forward
         try:
             ids = torch.zeros((1, normalized.shape[1]), dtype=torch.long)
-            return self.model(ids, use_cache=False).logits
+            found = self.model(ids, use_cache=False).logits
+            if not calls:  # OPT's head calls a part of the body
+                raise NotStreamable("its head does not follow its body")
+            return found
         finally:
             body.forward = layers
 
@@ -300,7 +309,11 @@ def open_stream(folder: Path) -> LayerStream:
 
     if "vision_config" in json.loads((folder / "config.json").read_text("utf-8")):
         raise NotStreamable("it reads pictures, too")
-    return LayerStream(load_weights(AutoModelForCausalLM, folder, "stored"))
+    stream = LayerStream(load_weights(AutoModelForCausalLM, folder, "stored"))
+    with without_gradients():  # refuses what cannot be streamed before anything is computed
+        stream.embedded([1, 0])
+        stream.logits(stream.normalized(stream.embedded([0, 1])))
+    return stream
 
 
 @contextlib.contextmanager
