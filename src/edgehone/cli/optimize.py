@@ -100,6 +100,14 @@ def _add_evaluation(group: argparse._ArgumentGroup) -> None:
         help="calibration text (default: the shipped text), or samples (default: a part of --eval)",
     )
     group.add_argument(
+        "--chat",
+        metavar="FILE",
+        nargs="?",
+        const="",
+        help="evaluate a chat model on conversations (JSON lines with messages; without FILE the shipped ones), on the "
+        "answers that the original gives",
+    )
+    group.add_argument(
         "--task", metavar="FILE", help="multiple-choice questions, JSON lines: prompt, choices, answer"
     )
     group.add_argument(
@@ -262,6 +270,7 @@ def _decide(args: argparse.Namespace, out: Path, emit: Emit) -> Decision:
         backends=[name for name in args.backends.split(",") if name] if args.backends else None,
         evaluation=args.eval,
         calibration=args.calibrate,
+        chat=args.chat,
         task=args.task,
         metric=args.metric,
         task_kind=args.task_kind,

@@ -53,6 +53,7 @@ def optimize(model: str | Path, **options: Unpack[Options]) -> Decision:
       Without it, every recipe of the effort is tried.
     - `backends`: names of the backends to try. Default: all that take the model.
     - `evaluation`, `calibration`: text files, or samples for a model that generates no text.
+    - `chat`: conversations (JSON lines) that a chat model is evaluated on; "" takes the shipped ones.
     - `task`: multiple-choice questions (JSON lines). `metric`: a metric for samples with labels.
     - `task_kind`: what the outputs of a graph decide, such as "detection"; by default it is recognized.
     - `axes`: the axes of a graph's input or output, such as `x=time,batch,features`; by default they are recognized.

@@ -24,6 +24,7 @@ class Options(TypedDict, total=False):
     backends: Sequence[str] | None
     evaluation: str | Path | None
     calibration: str | Path | None
+    chat: str | Path | None
     task: str | Path | None
     metric: str | None
     task_kind: str | None
@@ -60,6 +61,7 @@ class OptimizeOptions:
     backends: tuple[str, ...] | None = None
     evaluation: str | Path | None = None
     calibration: str | Path | None = None
+    chat: str | Path | None = None
     task: str | Path | None = None
     metric: str | None = None
     task_kind: str | None = None
@@ -128,6 +130,8 @@ class OptimizeOptions:
         }
         for option, path in files.items():
             words += [option, _absolute(path)] if path else []
+        if self.chat is not None:
+            words += ["--chat", *([_absolute(self.chat)] if self.chat else [])]
         words += ["--time", f"{self.time:.10g}"] if self.time else []
         words += ["--weights", self.weights] if self.weights else []
         repeated = {

@@ -17,6 +17,7 @@ from edgehone.backends.sessions import Tokenizer, WorkerJob
 from edgehone.core.errors import ModelError, TextError
 from edgehone.inputs.texts import read_task, read_text
 from edgehone.model.digest import digest_file
+from edgehone.worker import conversations
 from edgehone.worker.backend import load_backend
 from edgehone.worker.chat_template import read_template, render, special_tokens
 from edgehone.worker.original_tokenizer import OriginalTokenizer
@@ -30,13 +31,14 @@ def prepare(job: WorkerJob) -> dict[str, Any]:
     """Convert the texts to token ids.
 
     args: backend (the module of the reference backend). inputs: model (folder or file), evaluation and calibration
-    (text files), task (JSON lines, optional). Files:
+    (text files), task and chat (JSON lines, optional). Files:
 
         evaluation.json   {"ids": [...], "bytes": [number of UTF-8 bytes of each id]}, without BOS
         calibration/      ids.json (without BOS), bos.json (ids to put before each window), calibration.txt
         parity.json       [{"kind": "evaluation", "plain", "special" or "template", "text": str, "ids": [...]}],
                           with the tokenizer's own BOS rule
         tokenizer/        what `edgehone run` needs to tokenize as the original does (`Tokenizer.save`)
+        conversations.json    [{"prompt": [ids], "answer": [ids]}], with what the chat template writes
         task.json         [{"context": [ids], "choices": [[ids], ...], "answer": index}], without BOS
 
     Returns bos (ids that start a text), eos (ids that end a text), vocabulary, tokens ({"evaluation": n,
@@ -64,6 +66,8 @@ def prepare(job: WorkerJob) -> dict[str, Any]:
     parity = _parity_texts(tokenizer, text[:PARITY_CHARACTERS], template)
     _write(job.out / "parity.json", parity)
     portable = _is_portable(folder, parity)
+    if "chat" in job.inputs:
+        _write(job.out / conversations.FILE, conversations.tokenized(tokenizer, folder, job.inputs["chat"]))
     if "task" in job.inputs:
         items = [tokenize_item(tokenizer, item) for item in read_task(job.inputs["task"])]
         _write(job.out / "task.json", items)

@@ -2,7 +2,9 @@
 
 The protocol is the same for all backends. The evaluation ids are cut into windows of equal length, each consisting
 of the model's BOS ids followed by consecutive text ids; windows do not overlap. Every text id but the first of a
-window is a target: position i predicts i + 1, from an empty context, with the same ids for every backend.
+window is a target: position i predicts i + 1, from an empty context, with the same ids for every backend. With
+inputs["conversations"] the windows are conversations instead, and the targets the ids of the answers
+(`worker.windows`).
 
 `reference` stores the original's log-probabilities: all of them if they fit in `max_bytes`, else the K most likely
 of each position and the mass of the rest. `score` streams a candidate's logits past them. Neither holds more than
@@ -17,10 +19,8 @@ In both, `job.inputs["prepared"]` is a folder with
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,8 @@ from edgehone.backends.sessions import ForeseeingSession
 from edgehone.core.errors import EdgehoneError
 from edgehone.worker.backend import load_backend
 from edgehone.worker.logprobs import Store, divergence, log_errors, log_softmax
+from edgehone.worker.windows import Windows
+from edgehone.worker.windows import read as read_windows
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,35 +49,6 @@ SAME_NATS = 0.05
 BLOCK_COST = 40  # bytes of temporaries per logit in the most expensive step, `exact_kl`
 
 
-@dataclass(frozen=True)
-class _Windows:
-    """The windows: `ids` [windows, length], and `bytes` of each scored target [windows, targets]."""
-
-    ids: Ints
-    bytes: Ints
-    bos: tuple[int, ...]
-
-    @property
-    def first(self) -> int:
-        """The first position whose prediction is scored: that of the first text id."""
-        return len(self.bos)
-
-    @property
-    def targets(self) -> int:
-        """The number of scored tokens in a window."""
-        return int(self.bytes.shape[1])
-
-    @property
-    def scored(self) -> range:
-        """The positions whose predictions are scored, the same in each window."""
-        return range(self.first, self.first + self.targets)
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 of the ids, to detect a reference that was computed from another text."""
-        return hashlib.sha256(self.ids.astype("<i8").tobytes()).hexdigest()
-
-
 def reference(job: WorkerJob) -> dict[str, Any]:
     """Write the original's log-probabilities to `job.out`.
 
@@ -89,31 +62,32 @@ def reference(job: WorkerJob) -> dict[str, Any]:
     again differs by more than rounding, or is None. With `tokenize`, facts and files include those of `score`, for the
     original as its own candidate. Raises EdgehoneError if the text is too short or the logits are unusable.
     """
-    windows = _read_windows(job)
+    windows = read_windows(job)
     session = _open(job)
     try:
         store: Store | None = None
         rows = _Rows()
-        _foresee(session, windows.ids.tolist(), lambda done: job.progress(0.9 * done, "reference, by block"))
-        for window, ids in enumerate(windows.ids):
+        sequences = [window.ids.tolist() for window in windows.each]
+        _foresee(session, sequences, lambda done: job.progress(0.9 * done, "reference, by block"))
+        for number, window in enumerate(windows.each):
             done = 0
-            for logits in _blocks(session, ids, windows.scored, f"window {window}", job.args.get("width")):
+            for logits in _blocks(
+                session, window.ids, window.scored, f"window {number}", job.args.get("width")
+            ):
                 if store is None:
                     budget = int(job.args.get("max_bytes", MAX_BYTES))
-                    store = Store.create(
-                        job.out, windows.ids.shape[0] * windows.targets, logits.shape[1], budget
-                    )
-                targets = ids[windows.first + done + 1 : windows.first + done + 1 + len(logits)]
-                store.add(rows.add_target(window, logits, targets))
+                    store = Store.create(job.out, windows.tokens, logits.shape[1], budget)
+                targets = window.targets[done : done + len(logits)]
+                store.add(rows.add_target(number, logits, targets))
                 done += len(logits)
-            job.progress((window + 1) / len(windows.ids), "reference")
+            job.progress((number + 1) / len(windows.each), "reference")
         if store is None:
             raise EdgehoneError("the evaluation text has no window")
         facts = {**store.close(), "ids_sha256": windows.digest, "bos": list(windows.bos)}
         facts |= {
-            "windows": len(windows.ids),
-            "window": int(windows.ids.shape[1]),
-            "tokens": windows.bytes.size,
+            "windows": len(windows.each),
+            "window": max(len(one.ids) for one in windows.each),
+            "tokens": windows.tokens,
         }
         facts["start"] = int(job.args.get("start", 0))
         facts |= _comparison(facts)
@@ -136,16 +110,15 @@ def _foresee(
         foreseeing.foresee(sequences, progress)
 
 
-def _difference(session: Session, windows: _Windows, rows: _Rows, width: int | None) -> str | None:
+def _difference(session: Session, windows: Windows, rows: _Rows, width: int | None) -> str | None:
     """Score the first window again, and return how its tokens' log-probabilities differ by more than rounding."""
     import numpy as np
 
-    ids, again, done = windows.ids[0], _Rows(), 0
-    for logits in _blocks(session, ids, windows.scored, "window 0", width):
-        targets = ids[windows.first + done + 1 : windows.first + done + 1 + len(logits)]
-        again.add_target(0, logits, targets)
+    window, again, done = windows.each[0], _Rows(), 0
+    for logits in _blocks(session, window.ids, window.scored, "window 0", width):
+        again.add_target(0, logits, window.targets[done : done + len(logits)])
         done += len(logits)
-    first = np.concatenate(rows.nll)[: windows.targets]
+    first = np.concatenate(rows.nll)[: len(window.targets)]
     widest = float(np.abs(first - np.concatenate(again.nll)).max())
     return f"the log-probability of a token differs by {widest:.2g} nats" if widest > SAME_NATS else None
 
@@ -168,23 +141,21 @@ def score(job: WorkerJob) -> dict[str, Any]:
 
     folder = job.inputs["reference"]
     reference_facts = json.loads((folder / "reference.json").read_text(encoding="utf-8"))
-    windows = _read_windows(job, reference_facts)
+    windows = read_windows(job, reference_facts)
     if windows.digest != reference_facts["ids_sha256"]:
         raise EdgehoneError("the reference was computed from other token ids than those to be scored")
     if prescreen := job.args.get("windows"):
-        windows = _Windows(windows.ids[:prescreen], windows.bytes[:prescreen], windows.bos)
+        windows = windows.head(prescreen)
     tops = np.load(folder / "tokens.npz")["argmax"]
     session = _open(job)
     try:
         rows = _Rows()
         at = 0
-        for window, ids in enumerate(windows.ids):
-            start = at
-            for logits in _blocks(
-                session, ids, windows.scored, f"window {window}", reference_facts["vocabulary"]
-            ):
-                begin = windows.first + at - start + 1
-                logprobs = rows.add_target(window, logits, ids[begin : begin + len(logits)])
+        for number, window in enumerate(windows.each):
+            start, width = at, reference_facts["vocabulary"]
+            for logits in _blocks(session, window.ids, window.scored, f"window {number}", width):
+                targets = window.targets[at - start : at - start + len(logits)]
+                logprobs = rows.add_target(number, logits, targets)
                 block = slice(at, at + len(logits))
                 rows.kl.append(divergence(folder, reference_facts["full"], block, logprobs))
                 largest, mean = log_errors(folder, reference_facts["full"], block, logprobs)
@@ -192,7 +163,7 @@ def score(job: WorkerJob) -> dict[str, Any]:
                 rows.mean_error.append(mean)
                 rows.same_top.append(rows.argmax[-1] == tops[at : at + len(logits)])
                 at += len(logits)
-            job.progress((window + 1) / len(windows.ids), "score")
+            job.progress((number + 1) / len(windows.each), "score")
         rows.save(job.out / "tokens.npz", windows)
         facts: dict[str, Any] = {"tokens": at, **_comparison(reference_facts)}
         if not prescreen:
@@ -220,30 +191,6 @@ def _write_token_ids(job: WorkerJob, session: Session) -> None:
     texts = json.loads((job.inputs["prepared"] / "parity.json").read_text(encoding="utf-8"))
     ids = [[int(i) for i in session.tokenize(one["text"])] for one in texts]
     (job.out / "token_ids.json").write_text(json.dumps(ids), encoding="utf-8")
-
-
-def _read_windows(job: WorkerJob, reference_facts: dict[str, Any] | None = None) -> _Windows:
-    """Cut evaluation.json into the windows that the args (or the reference's facts) describe."""
-    import numpy as np
-
-    options = job.args if reference_facts is None else reference_facts
-    bos = tuple(int(i) for i in options.get("bos", ()))
-    count, length, start = int(options["windows"]), int(options["window"]), int(options.get("start", 0))
-    text = length - len(bos)
-    if count < 1 or text < 2:
-        raise EdgehoneError(f"{count} windows of {length} ids ({len(bos)} BOS) contain nothing to score")
-    data = json.loads((job.inputs["prepared"] / "evaluation.json").read_text(encoding="utf-8"))
-    part = slice(start, start + count * text)
-    ids, sizes = np.asarray(data["ids"][part], np.int64), np.asarray(data["bytes"][part], np.int64)
-    if not ids.size == sizes.size == count * text:
-        raise EdgehoneError(
-            f"the evaluation text has {max(len(data['ids']) - start, 0)} token ids, "
-            f"{count} windows need {count * text}",
-            hint="give a longer text with --eval FILE",
-        )
-    ids, sizes = ids.reshape(count, text), sizes.reshape(count, text)
-    head = np.tile(np.asarray(bos, np.int64), (count, 1))
-    return _Windows(np.concatenate([head, ids], axis=1), sizes[:, 1:], bos)
 
 
 def _blocks(
@@ -303,7 +250,7 @@ class _Rows:
         self.correct.append(self.argmax[-1] == targets)
         return logprobs
 
-    def save(self, path: Path, windows: _Windows) -> None:
+    def save(self, path: Path, windows: Windows) -> None:
         """Write one row per token. The reference's divergence from itself is 0 by definition."""
         import numpy as np
 
@@ -316,7 +263,7 @@ class _Rows:
             columns[name] = np.concatenate(value) if value else np.zeros(tokens)
         columns["same_top"] = np.concatenate(self.same_top) if self.same_top else np.ones(tokens, bool)
         with path.open("wb") as file:
-            np.savez(file, bytes=windows.bytes.ravel(), **columns)
+            np.savez(file, bytes=windows.bytes, **columns)
 
 
 def _extras(job: WorkerJob, session: Session, bos: tuple[int, ...], width: int) -> dict[str, Any]:

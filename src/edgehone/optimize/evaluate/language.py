@@ -24,6 +24,7 @@ from edgehone.model import digest
 from edgehone.model.info import ModelInfo
 from edgehone.optimize.build import build
 from edgehone.optimize.context import EffortSettings, RunContext
+from edgehone.optimize.evaluate import conversations
 from edgehone.optimize.evaluate import vision as pictures
 from edgehone.optimize.options import OptimizeOptions
 from edgehone.optimize.original import Original, refuse_differing
@@ -68,6 +69,8 @@ def inputs(options: OptimizeOptions, model: ModelInfo) -> dict[str, Input]:
     if options.task:
         paths["task"] = Path(options.task)
         texts.read_task(paths["task"])
+    if options.chat is not None:
+        paths["chat"] = conversations.of(options, model)
     data = {name: Input(path.resolve(), digest.digest_file(path)) for name, path in paths.items()}
     return data | pictures.inputs(options, model)
 
@@ -93,7 +96,12 @@ def prepare(ctx: RunContext) -> tuple[RunContext, JobResult]:
     identity = f"{ctx.source.identity}/{ctx.datasets['calibration'].identity}"
     calibration = Input(prepared.out / "calibration", identity)
     pictures_input = {name: one for name, one in ctx.datasets.items() if name == "pictures"}
-    return replace(ctx, datasets={"calibration": calibration, **pictures_input}), prepared
+    answered = {}
+    if "chat" in ctx.datasets:
+        done = conversations.answered(ctx, prepared)
+        calibration = Input(done.out / "calibration", f"{identity}/{ctx.datasets['chat'].identity}")
+        answered = {conversations.INPUT: Input.of(done)}
+    return replace(ctx, datasets={"calibration": calibration, **pictures_input, **answered}), prepared
 
 
 def reference(ctx: RunContext, prepared: JobResult) -> Original:
@@ -103,6 +111,9 @@ def reference(ctx: RunContext, prepared: JobResult) -> Original:
     ids = json.loads((prepared.out / "evaluation.json").read_text("utf-8"))["ids"]
     bos = list(prepared.facts["bos"])
     shape, notes = windows(ctx.effort, ctx.model.context, ctx.model.sliding_window, len(ids), len(bos))
+    spoken = {name: one for name, one in ctx.datasets.items() if name == conversations.INPUT}
+    if spoken:
+        notes = conversations.notes(spoken[conversations.INPUT])
     args = {
         "settings": dict(recipe.settings),
         "bos": bos,
@@ -117,7 +128,7 @@ def reference(ctx: RunContext, prepared: JobResult) -> Original:
             origin.NAME,
             "edgehone.worker.score:reference",
             args,
-            {"artifact": Input.of(artifact), "prepared": Input.of(prepared)},
+            {"artifact": Input.of(artifact), "prepared": Input.of(prepared), **spoken},
             opens_session=True,
             on_progress=on_progress,
         )
@@ -138,6 +149,7 @@ def reference(ctx: RunContext, prepared: JobResult) -> Original:
         facts={
             "notes": [*prepared.facts["notes"], *notes],
             "scored_as": _scored_as(ctx, recipe, Input.of(artifact)),
+            "windows": spoken,
             **picture_facts,
         },
     )
@@ -158,6 +170,7 @@ def score(ctx: RunContext, original: Original, recipe: Recipe, artifact: Input) 
             "artifact": artifact,
             "prepared": Input.of(original.prepared),
             "reference": Input.of(original.reference),
+            **original.facts["windows"],
         },
         opens_session=True,
         on_progress=ctx.announce(recipe, "scoring"),
@@ -184,6 +197,7 @@ def prescreen(ctx: RunContext, original: Original, recipe: Recipe, artifact: Job
             "artifact": Input.of(artifact),
             "prepared": Input.of(original.prepared),
             "reference": Input.of(original.reference),
+            **original.facts["windows"],
         },
         opens_session=True,
         on_progress=ctx.announce(recipe, "scoring", "the first windows"),
