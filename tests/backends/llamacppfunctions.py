@@ -202,6 +202,26 @@ def divergence(job: WorkerJob) -> dict[str, Any]:
     return {"kl": float((np.exp(found[0]) * (found[0] - found[1])).sum(1).mean())}
 
 
+def decoded(job: WorkerJob) -> dict[str, Any]:
+    """Random blocks of every type with a layout, decoded by their codes and by gguf-py; the largest difference."""
+    import gguf as library
+    import numpy as np
+
+    from edgehone.backends.llamacpp import codes
+
+    found = {}
+    for kind, (size, weights, _) in codes.LAYOUTS.items():
+        raw = np.random.default_rng(0).integers(0, 256, (64, size), dtype=np.uint8)
+        half = np.frombuffer(np.array([0.01], "<f2").tobytes(), np.uint8)
+        for start in job.args["halves"][kind]:
+            raw[:, start : start + 2] = half
+        expected = library.dequantize(raw, library.GGMLQuantizationType[kind]).reshape(64, weights)
+        grid = codes.grid(kind, raw.reshape(-1), 64)
+        own = codes.codes(kind, raw.reshape(-1), 64) * grid.scale - grid.zero
+        found[kind] = float(np.abs(own - expected).max())
+    return found
+
+
 def opened(job: WorkerJob) -> dict[str, Any]:
     """Open a session with the settings given, and score two ids. args: settings."""
     session = backend.open_session(job.inputs["artifact"], job.args["settings"], job)

@@ -87,10 +87,18 @@ def test_the_first_recipe_is_the_only_exact_one() -> None:
 def test_each_quantized_type_has_recipes_with_and_without_an_importance_matrix() -> None:
     made = backend.recipes(LLAMA)
     plain = {each.name for each in made if not each.exact and not each.calibrated}
-    assert plain == {"Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q4_0", "IQ4_XS"}
+    assert plain == {"Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q4_0", "IQ4_XS", "Q3_K_M", "Q2_K"}
     mixes = {"mix-5+imatrix", "mix-5.6+imatrix"}
-    assert {each.name for each in made if each.calibrated} == {f"{name}+imatrix" for name in plain} | mixes
-    assert len({each.key for each in made}) == len(made) == 15
+    calibrated_only = {
+        "IQ3_XS",
+        "IQ3_XXS",
+        "IQ2_M",
+        "IQ2_XS",
+    }  # llama-quantize refuses some of them otherwise
+    expected = {f"{name}+imatrix" for name in plain | calibrated_only} | mixes
+    assert {each.name for each in made if each.calibrated} == expected
+    assert len({each.key for each in made}) == len(made) == 23
+    assert all(each.effort == "thorough" for each in made if (each.bits or 16) < 4.1)
 
 
 def test_few_recipes_have_quick_effort() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,14 +20,15 @@ from edgehone.backends.shared import gptq as shared
 KINDS = sorted(LAYOUTS)
 
 
+# Where the float16 values of a block are.
+HALVES = {"Q4_0": [0], "Q2_K": [80, 82], "Q3_K": [108], "Q4_K": [0, 2], "Q5_K": [0, 2], "Q6_K": [208]}
+
+
 def block(kind: str, count: int, seed: int) -> Any:
     """Return random bytes of `count` blocks whose float16 values are small and finite."""
     raw = np.random.default_rng(seed).integers(0, 256, (count, LAYOUTS[kind][0]), dtype=np.uint8)
-    halves = np.frombuffer(np.full(2 * count, 0.01, "<f2").tobytes(), np.uint8).reshape(count, 4)
-    if kind == "Q6_K":
-        raw[:, 208:] = halves[:, :2]
-    else:
-        raw[:, : 2 if kind == "Q4_0" else 4] = halves[:, : 2 if kind == "Q4_0" else 4]
+    for start in HALVES[kind]:
+        raw[:, start : start + 2] = np.frombuffer(np.array([0.01], "<f2").tobytes(), np.uint8)
     return raw.reshape(-1)
 
 
@@ -114,3 +117,12 @@ def test_rows_that_a_converter_reordered_are_found() -> None:
     changed[3] *= 2
     assert gptq.same_rows(weights, Stored(changed, kind)) is None
     assert gptq.same_rows(weights, Stored(changed[:4], kind)) is None
+
+
+@pytest.mark.real
+def test_codes_decode_as_ggufs_own_library_does(
+    run_worker: Callable[..., dict[str, float]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1]))
+    found = run_worker("llamacpp", "llamacppfunctions:decoded", {"halves": HALVES}, {}, tmp_path / "decoded")
+    assert found.keys() == LAYOUTS.keys() and max(found.values()) < 1e-5

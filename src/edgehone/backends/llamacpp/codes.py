@@ -1,7 +1,7 @@
 """Read and write the integer codes in ggml's quantized blocks.
 
 A weight is `scale * code - zero`. Each weight has a code; each group of 16 or 32 weights has a scale and a zero.
-Layouts: block_q4_0, block_q4_K, block_q5_K and block_q6_K of ggml/src/ggml-common.h, little-endian.
+Layouts: block_q4_0 and block_q2_K to block_q6_K of ggml/src/ggml-common.h, little-endian.
 """
 
 from __future__ import annotations
@@ -16,7 +16,14 @@ if TYPE_CHECKING:
     Bytes = NDArray[np.uint8]
 
 # Bytes per block, weights per block, largest code.
-LAYOUTS = {"Q4_0": (18, 32, 15), "Q4_K": (144, 256, 15), "Q5_K": (176, 256, 31), "Q6_K": (210, 256, 63)}
+LAYOUTS = {
+    "Q4_0": (18, 32, 15),
+    "Q2_K": (84, 256, 3),
+    "Q3_K": (110, 256, 7),
+    "Q4_K": (144, 256, 15),
+    "Q5_K": (176, 256, 31),
+    "Q6_K": (210, 256, 63),
+}
 
 
 @dataclass(frozen=True)
@@ -37,6 +44,12 @@ def grid(kind: str, raw: Bytes, rows: int) -> Grid:
     if kind == "Q4_0":
         scale = np.repeat(_half(blocks[:, :2]), 32, 1)
         zero = 8 * scale
+    elif kind == "Q2_K":
+        scale = np.repeat(_half(blocks[:, 80:82]) * (blocks[:, :16] & 15), 16, 1)
+        zero = np.repeat(_half(blocks[:, 82:84]) * (blocks[:, :16] >> 4), 16, 1)
+    elif kind == "Q3_K":
+        scale = np.repeat(_half(blocks[:, 108:]) * (_sixteen_scales(blocks[:, 96:108]) - 32.0), 16, 1)
+        zero = 4 * scale
     elif kind == "Q6_K":
         scale = np.repeat(_half(blocks[:, 208:]) * blocks[:, 192:208].view(np.int8), 16, 1)
         zero = 32 * scale
@@ -54,10 +67,16 @@ def codes(kind: str, raw: Bytes, rows: int) -> Bytes:
     blocks = raw.reshape(-1, LAYOUTS[kind][0])
     if kind == "Q4_0":
         unpacked = np.concatenate([blocks[:, 2:] & 15, blocks[:, 2:] >> 4], 1)
+    elif kind in ("Q2_K", "Q3_K"):
+        low = blocks[:, 16:80] if kind == "Q2_K" else blocks[:, 32:96]
+        unpacked = low.reshape(-1, 2, 1, 32) >> _pairs() & 3
+        if kind == "Q3_K":
+            third = blocks[:, None, :32] >> np.arange(8, dtype=np.uint8)[:, None] & 1
+            unpacked = unpacked.reshape(-1, 8, 32) | third << 2
     elif kind == "Q6_K":
         low, high = blocks[:, :128].reshape(-1, 2, 2, 32), blocks[:, 128:192].reshape(-1, 2, 1, 32)
         four = np.concatenate([low & 15, low >> 4], 2)
-        unpacked = four | ((high >> np.array([0, 2, 4, 6], np.uint8)[:, None] & 3) << 4)
+        unpacked = four | ((high >> _pairs() & 3) << 4)
     else:
         low = blocks[:, -128:].reshape(-1, 4, 1, 32)
         unpacked = np.concatenate([low & 15, low >> 4], 2).reshape(-1, 8, 32)
@@ -75,11 +94,18 @@ def with_codes(kind: str, raw: Bytes, new: Bytes) -> Bytes:
     if kind == "Q4_0":
         each = new.reshape(-1, 32)
         blocks[:, 2:] = each[:, :16] | each[:, 16:] << 4
+    elif kind in ("Q2_K", "Q3_K"):
+        start = 16 if kind == "Q2_K" else 32
+        shifted = (new.reshape(-1, 2, 4, 32) & 3) << _pairs()
+        blocks[:, start : start + 64] = np.bitwise_or.reduce(shifted, 2).reshape(-1, 64)
+        if kind == "Q3_K":
+            third = new.reshape(-1, 8, 32) >> 2 << np.arange(8, dtype=np.uint8)[:, None]
+            blocks[:, :32] = np.bitwise_or.reduce(third, 1)
     elif kind == "Q6_K":
         four = new.reshape(-1, 2, 4, 32)
         low, high = four & 15, four >> 4
         blocks[:, :128] = (low[:, :, :2] | low[:, :, 2:] << 4).reshape(-1, 128)
-        shifted = high << np.array([0, 2, 4, 6], np.uint8)[:, None]
+        shifted = high << _pairs()
         blocks[:, 128:192] = np.bitwise_or.reduce(shifted, 2).reshape(-1, 64)
     else:
         pair = new.reshape(-1, 4, 2, 32)
@@ -90,11 +116,28 @@ def with_codes(kind: str, raw: Bytes, new: Bytes) -> Bytes:
     return blocks.reshape(raw.shape)
 
 
+def _pairs() -> Any:
+    """Return the places of the four pairs of bits in a byte, for rows of them."""
+    import numpy as np
+
+    return np.array([0, 2, 4, 6], np.uint8)[:, None]
+
+
 def _half(raw: Bytes) -> Any:
     """Convert float16 bytes [n, 2] to float32 [n, 1]."""
     import numpy as np
 
     return np.ascontiguousarray(raw).view("<f2").astype(np.float32)
+
+
+def _sixteen_scales(raw: Bytes) -> Any:
+    """Unpack sixteen 6-bit scales from 12 bytes, as dequantize_row_q3_K of ggml-quants.c does."""
+    import numpy as np
+
+    low, high = raw[:, :8], raw[:, 8:]
+    fours = np.concatenate([low & 15, low >> 4], 1)
+    twos = np.concatenate([high >> shift & 3 for shift in (0, 2, 4, 6)], 1)
+    return (fours | twos << 4).astype(np.float32)
 
 
 def _six_bits(raw: Bytes) -> tuple[Any, Any]:

@@ -163,6 +163,8 @@ def encoder_recipes(model: ModelInfo) -> list[Recipe]:
     why = "32 bits per weight: exact hidden states, verified by the parity check"
     recipes = [Recipe(NAME, "F32", {**build, "type": "F32"}, settings, effort="quick", exact=True, why=why)]
     for entry in _table():
+        if entry.get("imatrix_only"):
+            continue
         plain = {**build, "type": entry["name"]}
         why = _why(entry, model)
         recipes.append(
@@ -190,7 +192,7 @@ def _why(entry: Mapping[str, Any], model: ModelInfo) -> str:
 
 
 def _pair(entry: Mapping[str, Any], build: Mapping[str, Any], why: str) -> list[Recipe]:
-    """Return a recipe with an importance matrix, and the same without."""
+    """Return a recipe with an importance matrix, and the same without unless the type needs one."""
     build = {**build, "type": entry["name"]}
     plain = Recipe(NAME, entry["name"], build, effort=entry["effort"], why=why, bits=entry["bits"])
     weighted = replace(
@@ -201,7 +203,7 @@ def _pair(entry: Mapping[str, Any], build: Mapping[str, Any], why: str) -> list[
         calibrated=True,
         why=f"{why}; rounding errors weighted by the activations on the calibration text",
     )
-    return [weighted, plain]
+    return [weighted] if entry.get("imatrix_only") else [weighted, plain]
 
 
 def _fallback(entry: Mapping[str, Any], model: ModelInfo) -> str:
