@@ -71,7 +71,7 @@ def test_a_stated_pair_becomes_a_state_with_the_inputs_shape() -> None:
     ("told", "message"),
     [
         (["hn"], "--state hn is not OUTPUT=INPUT"),
-        (["hm=h"], "--state hm=h: the graph has no output 'hm'; did you mean 'hn'"),
+        (["hm=h"], "--state hm=h: the graph has no output 'hm'; known: y, hn"),
         (["hn=k"], "--state hn=k: the graph has no input 'k'"),
         (["y=h"], "the output has the shape [batch, 2], and the input takes [2, batch, 8]"),
         (["count=h"], "the output is int64, and the input takes float32"),

@@ -107,7 +107,7 @@ def _resizing(data: Mapping[str, Any]) -> dict[str, Any]:
             found["shortest_edge"] = size["shortest_edge"]
     if isinstance(found.get("size"), int):
         found["size"] = [found["size"]] * 2
-    if (number := data.get("resample")) in range(len(_RESAMPLE)):
+    if isinstance(number := data.get("resample"), int) and 0 <= number < len(_RESAMPLE):
         found["resample"] = _RESAMPLE[number]
     crop = data.get("crop_size")
     if data.get("do_center_crop") and crop is not None:

@@ -155,10 +155,9 @@ def _log(bands: NDArray[np.float64], options: Mapping[str, Any]) -> NDArray[np.f
     kept = np.maximum(bands, options["floor"])
     if options["log"] == "none":
         return bands
-    if options["log"] == "ln":
-        return np.log(kept)
-    decibels = 10 * (1 if options["power"] == 2 else 2)
-    return np.log10(kept) * (decibels if options["log"] == "db" else 1)
+    found: NDArray[np.float64] = np.log(kept) if options["log"] == "ln" else np.log10(kept)
+    decibels = 10 if options["power"] == 2 else 20
+    return found * decibels if options["log"] == "db" else found
 
 
 def _prepared(path: Path, options: Mapping[str, Any]) -> Floats:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -30,7 +31,7 @@ def listener(tmp_path: Path) -> Path:
     """scores [batch, 2]: the energy at each of two frequencies, by a discrete Fourier transform."""
     time = np.arange(LENGTH) / RATE
     waves = [part(2 * np.pi * hertz * time) for hertz in HERTZ for part in (np.sin, np.cos)]
-    weights = {
+    weights: dict[str, np.ndarray[Any, Any]] = {
         "waves": np.stack(waves, 1).astype(np.float32) / 100,
         "pairs": np.kron(np.eye(2), np.ones((2, 1))).astype(np.float32),
     }

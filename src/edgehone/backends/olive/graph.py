@@ -125,8 +125,8 @@ def _source(model: ModelInfo) -> dict[str, Any]:
     if model.format == "onnx":
         return {"format": "onnx"}
     if model.format == "torch-export":
-        names = {part: [one.name for one in getattr(model, part)] for part in ("inputs", "outputs")}
-        return {"format": model.format, **names}
+        inputs, outputs = ([one.name for one in part] for part in (model.inputs, model.outputs))
+        return {"format": model.format, "inputs": inputs, "outputs": outputs}
     names = [one.name for one in model.inputs] or ["input_ids", "attention_mask"]
     return {"format": model.format, "task": model.task, "inputs": names, "output": _HEADS[model.task]}
 
