@@ -32,11 +32,6 @@ class StreamedSession:
         self._spill = spill
         self._files = 0
         self._known: dict[tuple[int, ...], list[tuple[Activations, int]]] = {}
-        with streamed.without_gradients():
-            self.stream.embedded(
-                [0, 1]
-            )  # refuses a model that cannot be streamed before anything is computed
-            self.stream.embedded([1, 0])
 
     def tokenize(self, text: str) -> list[int]:
         """Return ids, with the special tokens that the tokenizer adds by default."""
