@@ -26,6 +26,7 @@ from edgehone.bundle.schema import MANIFEST
 from edgehone.inputs.texts import shipped
 from edgehone.model.digest import digest_folder
 from edgehone.registry import events
+from edgehone.registry.canonical import canonical
 from edgehone.registry.listing import versions
 from edgehone.registry.push import push
 from edgehone.registry.schema import VERSIONS
@@ -52,7 +53,7 @@ def main() -> list[Row]:
 def _listing(place: Path, bundle: Path) -> list[Row]:
     registry = open_registry(str(place / "many"))
     first = push(registry, bundle, name="model-0", by="a benchmark").version
-    _fill(registry, events.canonical(first.facts))
+    _fill(registry, canonical(first.facts))
     begun = time.perf_counter()
     found = len(versions(registry))
     inside = time.perf_counter() - begun

@@ -23,7 +23,7 @@ ORDER = (
     "transform.surgery → plan → execution → hub → worker → evaluation → drift → decision → bundle → report → "
     "attestation → inference → rollout.decision → serve "
     "→ monitor → optimize → conformance → profiling → diagnosis → certify → registry → package → operate "
-    "→ rollout.drive → pipeline → cli"
+    "→ rollout.drive → fleet → pipeline → cli"
 )
 _UNITS = ORDER.split(" → ")
 _PACKAGE = "edgehone"

@@ -20,6 +20,7 @@ from edgehone.cli import main, verbs
 from .conftest import Done, Shell
 
 VERBS = [
+    "agent",
     "optimize",
     "package",
     "pipeline",

@@ -87,15 +87,27 @@ def read_sealed(path: Path) -> Sealed:
     try:
         if path.stat().st_size > _LARGEST:
             raise NotVerified(f"{path.name} is larger than {_LARGEST >> 20} MB", hint=_HINT)
-        text = path.read_text("utf-8")
+        data = path.read_bytes()
+    except OSError as error:
+        raise NotVerified(f"{path.name} cannot be read: {error}", hint=_HINT) from error
+    return parse_sealed(data, path.name)
+
+
+def parse_sealed(data: bytes, name: str) -> Sealed:
+    """Return the signed statement in `data`, which messages call `name`.
+
+    Raises NotVerified if it is not written as a signer writes it.
+    """
+    try:
+        text = data.decode("utf-8")
         content = json.loads(text)
         written = [json.dumps(content, separators=form) for form in ((",", ":"), (", ", ": "))]
-    except (OSError, ValueError, RecursionError) as error:
-        raise NotVerified(f"{path.name} cannot be read: {error}", hint=_HINT) from error
-    sealed = _unpacked(content, path.name) if text in written else None
+    except (ValueError, RecursionError) as error:
+        raise NotVerified(f"{name} cannot be read: {error}", hint=_HINT) from error
+    sealed = _unpacked(content, name) if text in written else None
     if sealed is None:
         raise NotVerified(
-            f"{path.name} is not a signature as OpenSSF model-signing 1 writes it with a key or certificate",
+            f"{name} is not a signature as OpenSSF model-signing 1 writes it with a key or certificate",
             hint=_HINT,
         )
     return sealed

@@ -131,6 +131,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="file of mode 600 with the key that encrypts kept samples (extra: samples)",
     )
     parser.add_argument(
+        "--take-over",
+        action="store_true",
+        help="accept connections only once every model is ready, on a port that another server of the same user may "
+        "have until then; end with exit code 1 if one does not get ready",
+    )
+    parser.add_argument(
         "--config",
         metavar="FILE",
         help="TOML file with these settings and with bundles by name (docs/serving.md)",
@@ -139,6 +145,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb."""
+    from edgehone.core.errors import EdgehoneError
+    from edgehone.serve.notify import tell_problem
+
+    try:
+        return _serve(args)
+    except EdgehoneError as error:
+        tell_problem(error.message)
+        raise
+
+
+def _serve(args: argparse.Namespace) -> int:
     import asyncio
 
     from edgehone.core.errors import SetupError
@@ -161,7 +178,7 @@ def run(args: argparse.Namespace) -> int:
     settings = read_settings(args.config, {name: getattr(args, name) for name in _SETTINGS}, args.bundles)
     if settings.grpc_port is not None:
         _check_grpc()
-    listening, limits = _listening(settings), _limits(settings)
+    listening, limits = replace(_listening(settings), take_over=args.take_over), _limits(settings)
     verification = _verification(settings)
     admin, drift = _admin(settings, limits, verification), _drift(settings)
     _check_temporary_folder()

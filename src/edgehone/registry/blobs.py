@@ -280,10 +280,14 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+class NoSpace(SetupError):
+    """The disk is full."""
+
+
 def disk_error(error: OSError, folder: Path) -> SetupError:
     """Return the error of a write as edgehone's."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return SetupError(
+        return NoSpace(
             f"no space left on the disk of {folder}",
             hint="free some space and run the same command again",
         )

@@ -7,11 +7,10 @@ need it.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -19,13 +18,11 @@ from sqlalchemy.engine import Connection
 from edgehone.core.errors import InputError
 from edgehone.execution.home import OnWait, file_lock
 from edgehone.registry import events
-from edgehone.registry.blobs import Blobs, disk_error, sync_folder
+from edgehone.registry.blobs import disk_error
 from edgehone.registry.layout import write_index
 from edgehone.registry.schema import ALIASES, EVENTS, FILES, VERSIONS
 from edgehone.registry.session import Registry, Version, of_row
-
-# An interrupted download can be continued for this long.
-_PARTIAL_SECONDS: Final = 86_400
+from edgehone.registry.unused import paths_of, remove_files, unused_files
 
 
 @dataclass(frozen=True)
@@ -59,10 +56,10 @@ def collect(
         with file_lock(blobs.folder / "lock", on_wait=on_wait):
             given_up = _give_up(registry, keep, by, dry=dry) if keep is not None else []
             needed = _needed(registry, {one.id for one in given_up})
-            unused = list(_unused(blobs, needed))
+            unused = list(unused_files(blobs, needed))
             size = sum(path.stat().st_size for path in unused)
             if not dry:
-                _remove(blobs, unused)
+                remove_files(blobs, unused)
                 write_index(registry)
     except OSError as error:
         raise disk_error(error, blobs.folder) from error
@@ -116,32 +113,4 @@ def _needed(registry: Registry, without: Iterable[int]) -> set[Path]:
         query = query.where(VERSIONS.c.id.not_in(without))
     with registry.database.reading() as connection:
         digests = connection.execute(query).scalars().all()
-    needed: set[Path] = set()
-    for digest in digests:
-        needed.add(registry.blobs.whole(digest))
-        listed = registry.blobs.chunk_list(digest)
-        if listed.exists():
-            needed.add(listed)
-            needed.update(registry.blobs.chunk(chunk) for chunk, _ in registry.blobs.chunks_of(digest))
-    return needed
-
-
-def _unused(blobs: Blobs, needed: set[Path]) -> Iterator[Path]:
-    """Yield the files that nothing needs, lists of chunks before chunks."""
-    for folder in ("blobs/sha256", "chunked"):
-        yield from (path for path in (blobs.folder / folder).iterdir() if path not in needed)
-    yield from (path for path in (blobs.folder / "chunks").glob("*/*") if path not in needed)
-    recent = time.time() - _PARTIAL_SECONDS
-    for path in blobs.incoming.iterdir():
-        if path.is_file() and not (path.suffix == ".partial" and path.stat().st_mtime > recent):
-            yield path
-
-
-def _remove(blobs: Blobs, unused: Iterable[Path]) -> None:
-    """Remove files in order. A list of chunks must be gone from the disk before its chunks go."""
-    listed = True
-    for path in unused:
-        if listed and path.parent.parent.name == "chunks":
-            sync_folder(blobs.folder / "chunked")
-            listed = False
-        path.unlink(missing_ok=True)
+    return paths_of(registry.blobs, digests)

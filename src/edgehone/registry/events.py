@@ -11,6 +11,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from edgehone.registry.canonical import canonical
 from edgehone.registry.database import now
 from edgehone.registry.schema import EVENTS, REGISTRY
 
@@ -77,11 +78,6 @@ def append(
 def hash_of(fields: Mapping[str, Any]) -> str:
     """Return the hash of an event: SHA-256 over the canonical JSON of its fields but `hash`."""
     return hashlib.sha256(canonical({k: v for k, v in fields.items() if k != "hash"}).encode()).hexdigest()
-
-
-def canonical(data: Any) -> str:
-    """Return JSON text that is the same for equal data."""
-    return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
 
 def of_row(row: Any) -> Event:

@@ -23,6 +23,7 @@ from edgehone.bundle.schema import DECISION
 from edgehone.core.errors import InputError, SetupError
 from edgehone.decision.decision import Decision
 from edgehone.registry import events
+from edgehone.registry.canonical import canonical
 from edgehone.registry.modelpack import File
 from edgehone.registry.schema import ALIASES
 from edgehone.registry.session import Registry, Version, manifest_of
@@ -264,6 +265,6 @@ def _params(decision: Decision) -> dict[str, str]:
         "model": decision.model.get("digest"),
         "device": decision.device.get("cpu"),
         "workload": decision.workload.get("name"),
-        "recipe": events.canonical(dict(candidate.recipe)),
+        "recipe": canonical(dict(candidate.recipe)),
     }
     return {name: str(value)[:_LONGEST_VALUE] for name, value in facts.items() if value}

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from edgehone.bundle.schema import DECISION, MANIFEST, Manifest
 from edgehone.core.errors import InputError
-from edgehone.registry.events import canonical
+from edgehone.registry.canonical import canonical
 from edgehone.registry.names import DIGEST
 
 OCI_MANIFEST: Final = "application/vnd.oci.image.manifest.v1+json"

@@ -17,7 +17,7 @@ from edgehone.core.errors import InputError
 from edgehone.model.digest import digest_file
 from edgehone.registry import events, modelpack, schema
 from edgehone.registry.blobs import digest_of
-from edgehone.registry.events import canonical
+from edgehone.registry.canonical import canonical
 from edgehone.registry.facts import approval_of, facts_of
 from edgehone.registry.layout import write_index
 from edgehone.registry.modelpack import File

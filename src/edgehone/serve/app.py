@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import replace
 from importlib.metadata import version
@@ -48,8 +48,9 @@ def build(
     operators: Sequence[Operation] = (),
     *,
     is_local: bool,
+    started: Callable[[], Awaitable[None]] | None = None,
 ) -> Application:
-    """Return the application, which starts and ends the models.
+    """Return the application, which starts and ends the models. `started` is awaited before connections are accepted.
 
     With `keys`, requests for answers need one of them as a bearer token; without, they must not come from the pages of
     other sites. `is_local` says that only this machine can connect. Without `admin`, nothing can be changed.
@@ -88,6 +89,8 @@ def build(
         models.start(served)
         try:
             async with watching.running():
+                if started:
+                    await started()
                 yield
         finally:
             await models.end()

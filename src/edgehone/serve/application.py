@@ -17,6 +17,7 @@ from starlette.responses import Response
 from starlette.routing import compile_path
 from starlette.types import Receive, Scope, Send
 
+from edgehone.core.errors import EdgehoneError
 from edgehone.serve.inflight import InFlight
 from edgehone.serve.operations import Handler
 
@@ -102,7 +103,17 @@ class Application:
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
-        async with self._lifespan():
-            await send({"type": "lifespan.startup.complete"})
-            await receive()
+        started = False
+        try:
+            async with self._lifespan():
+                started = True
+                await send({"type": "lifespan.startup.complete"})
+                await receive()
+        except EdgehoneError:
+            if started:
+                raise
+            await send(
+                {"type": "lifespan.startup.failed", "message": ""}
+            )  # whoever started it knows the reason
+            return
         await send({"type": "lifespan.shutdown.complete"})

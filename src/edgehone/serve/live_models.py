@@ -50,6 +50,11 @@ class Models:
         if self.unload_after is not None:
             self._idle = asyncio.create_task(self._unload_idle(self.unload_after))
 
+    async def opened(self) -> None:
+        """Wait until every model is ready. Raises JobError with the reason if one does not start."""
+        for model in self._models.values():
+            await model.opened()
+
     async def end(self) -> None:
         """End every model."""
         for task in (*self._draining, *filter(None, [self._idle])):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import uvicorn
 
 from edgehone.bundle.read import read
-from edgehone.core.errors import InputError, SetupError
+from edgehone.core.errors import InputError, JobError, SetupError
 from edgehone.execution.time_slice import shorten_slice
 from edgehone.serve.admin import Admin, AdminRules
 from edgehone.serve.admin_watch import AdminWatch
@@ -30,23 +30,30 @@ from edgehone.serve.live_models import Models
 from edgehone.serve.measured.otlp import sender
 from edgehone.serve.model import Model
 from edgehone.serve.models import read_served
+from edgehone.serve.notify import tell_ready
 from edgehone.serve.operations import Operation
 from edgehone.serve.rollout.rollouts import Rollouts
 from edgehone.serve.rollout.routes import RolloutRoutes
 from edgehone.serve.served import Limits, Served
+from edgehone.serve.takeover import LINGER_SECONDS, take_connections
 from edgehone.serve.watching import Watching, WatchRules, watch
 
 if TYPE_CHECKING:
     from edgehone.serve.infer.grpc.server import GrpcServer
 
 _IDLE_SECONDS = 75
+_BACKLOG = 2048
 # A second signal is noticed within so many seconds.
 _LOOK_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
 class Listening:
-    """Where the server listens, and who may ask. `grpc_port` is None without gRPC."""
+    """Where the server listens, and who may ask. `grpc_port` is None without gRPC.
+
+    `take_over`: connections are accepted only once every model is ready, and another server of the same user may have
+    the port until then.
+    """
 
     host: str
     port: int
@@ -54,6 +61,7 @@ class Listening:
     certificate: Path | None = None
     private_key: Path | None = None
     grpc_port: int | None = None
+    take_over: bool = False
 
     @property
     def is_local(self) -> bool:
@@ -91,15 +99,19 @@ def check_certificate(certificate: Path, private_key: Path) -> None:
 
 
 def bind(listening: Listening) -> socket.socket:
-    """Return a socket that listens. Raises InputError if the address cannot be used."""
+    """Return a socket that listens; one that is only bound, to take a port over. Raises InputError if that fails."""
     family = socket.AF_INET6 if ":" in listening.host else socket.AF_INET
     # asyncio sends small packets at once (TCP_NODELAY) only for sockets that name their protocol; otherwise an answer
     # of two packets waits 40 ms for the client's acknowledgement of the first.
     bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
+        if listening.take_over:
+            # The kernel gives connections to sockets that listen, which this one does once it is ready.
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         bound.bind((listening.host, listening.port))
-        bound.listen(2048)
+        if not listening.take_over:
+            bound.listen(_BACKLOG)
     except OSError as error:
         bound.close()
         raise InputError(
@@ -117,7 +129,10 @@ async def serve(
     running: Running,
     say: Callable[[str], None],
 ) -> None:
-    """Serve until SIGTERM or Ctrl-C. Requests that were accepted are then answered, and no further ones accepted."""
+    """Serve until SIGTERM or Ctrl-C. Requests that were accepted are then answered, and no further ones accepted.
+
+    Raises JobError if the server is to take a port over and a model does not get ready.
+    """
     shorten_slice()
     models = Models(running.unload_after, say)
     watching = watch(models.by_name.values(), running.watched, running.state, say)
@@ -131,7 +146,17 @@ async def serve(
     rollouts = _rollouts(models, watching, running.admin) if running.admin else None
     if rollouts and running.admin:
         also += RolloutRoutes(rollouts, running.admin).operations()
-    application = build(models, served, listening.keys, admin, watching, also, is_local=listening.is_local)
+    first = _First(models)
+    application = build(
+        models,
+        served,
+        listening.keys,
+        admin,
+        watching,
+        also,
+        is_local=listening.is_local,
+        started=first.wait if listening.take_over else None,
+    )
     config = uvicorn.Config(
         rollouts.wrap(application) if rollouts else application,
         http=counted(watching.metrics.refused_status),
@@ -144,9 +169,46 @@ async def serve(
         timeout_keep_alive=_IDLE_SECONDS,
         ssl_certfile=listening.certificate,
         ssl_keyfile=listening.private_key,
+        backlog=_BACKLOG,
     )
     grpc = await _serve_grpc(models, watching, listening, say) if listening.grpc_port is not None else None
-    await _Server(config, grpc).serve(sockets=[bound])
+    server = _Server(config, grpc, LINGER_SECONDS if listening.take_over else 0.0)
+    telling = asyncio.create_task(_tell_ready(server, models, bound if listening.take_over else None))
+    try:
+        await server.serve(sockets=[bound])
+    except SystemExit:  # as uvicorn ends when the application does not start
+        if first.problem:
+            raise first.problem from None
+        raise
+    finally:
+        telling.cancel()
+
+
+async def _tell_ready(server: _Server, models: Models, taking: socket.socket | None) -> None:
+    """Tell who started the server when connections are accepted and every model is ready.
+
+    `taking` is the socket that takes the connections of another server.
+    """
+    while not server.started or any(model.problem for model in models.by_name.values()):
+        await asyncio.sleep(_LOOK_SECONDS)
+    if taking is not None:
+        take_connections(taking)
+    tell_ready()
+
+
+class _First:
+    """Waits for the models before connections are accepted; `problem` says why one did not get ready."""
+
+    def __init__(self, models: Models) -> None:
+        self._models = models
+        self.problem: JobError | None = None
+
+    async def wait(self) -> None:
+        try:
+            await self._models.opened()
+        except JobError as error:
+            self.problem = error
+            raise
 
 
 def _operators(
@@ -195,15 +257,18 @@ async def _serve_grpc(
 class _Server(uvicorn.Server):
     """uvicorn's server, which ends with exit code 0 after a signal that asks for it, and at once after a second one.
 
-    A gRPC server beside it ends first, while the engines still run.
+    A gRPC server beside it ends first, while the engines still run. For `linger` seconds the server goes on after it
+    was told to end, so that connections that were given to it can send their requests.
     """
 
-    def __init__(self, config: uvicorn.Config, grpc: GrpcServer | None) -> None:
+    def __init__(self, config: uvicorn.Config, grpc: GrpcServer | None, linger: float) -> None:
         super().__init__(config)
-        self._grpc = grpc
+        self._grpc, self._linger = grpc, linger
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Let accepted requests end, then end the engines."""
+        if self._linger and not self.force_exit:
+            await asyncio.sleep(self._linger)
         if self._grpc:
             for server in self.servers:
                 server.close()  # neither way accepts a further request

@@ -12,8 +12,8 @@ from typing import Final
 
 from edgehone.core.errors import EdgehoneError
 from edgehone.registry.blobs import Blobs
+from edgehone.registry.canonical import canonical
 from edgehone.registry.chunks import MOST
-from edgehone.registry.events import canonical
 from edgehone.registry.modelpack import File
 from edgehone.registry.names import DIGEST
 from edgehone.registry.remote import referrers
@@ -43,7 +43,7 @@ def find(client: Client, manifest: str) -> tuple[Lists, str | None]:
         for data in referrers.find(client, manifest, KIND):
             for digest, chunks in json.loads(data).items():
                 lists[digest] = [_chunk(one) for one in chunks]
-    except (EdgehoneError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (EdgehoneError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         return {}, f"its lists of chunks cannot be used: {error}"
     return lists, None
 

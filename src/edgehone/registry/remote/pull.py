@@ -15,7 +15,7 @@ from edgehone.registry.layout import write_index
 from edgehone.registry.modelpack import File
 from edgehone.registry.modelpack import parse as parse_manifest
 from edgehone.registry.names import check_name, name_of_model
-from edgehone.registry.pull import check_place, staged, write_files
+from edgehone.registry.pull import check_place
 from edgehone.registry.push import read_contents, register
 from edgehone.registry.remote import chunk_lists
 from edgehone.registry.remote.address import Address, parse
@@ -24,6 +24,7 @@ from edgehone.registry.remote.download import fetch_blob
 from edgehone.registry.remote.limits import Limits
 from edgehone.registry.remote.push import note_copy
 from edgehone.registry.session import Registry, Version
+from edgehone.registry.staging import staged, write_files
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from edgehone.core.errors import SetupError
 from edgehone.registry.blobs import digest_of
-from edgehone.registry.events import canonical
+from edgehone.registry.canonical import canonical
 from edgehone.registry.modelpack import ARTIFACT, OCI_MANIFEST, descriptor
 from edgehone.registry.remote.client import Client
 from edgehone.registry.remote.upload import send_blob
