@@ -91,7 +91,7 @@ def test_sequences_from_the_samples_to_the_server(recurrent: Path, tmp_path: Pat
     assert facts["outputs"] == {"speech": [COUNT, STEPS, 1]}
     with np.load(tmp_path / "y.npz") as file:
         ran = file["speech"]
-    assert np.abs(ran - expected(recurrent, x)).max() < 0.05
+    assert np.abs(ran - expected(recurrent, x)).mean() < 0.02  # an int8 candidate may be chosen
     question, answer = canaries.read(out / "canaries")[0]
     assert question["x"].shape == (1, STEPS, FEATURES) and answer["speech"].shape == (1, STEPS, 1)
 
