@@ -34,7 +34,8 @@ def of(options: OptimizeOptions, model: ModelInfo) -> Path:
 
 def answered(ctx: RunContext, prepared: JobResult) -> JobResult:
     """Let the original answer as many conversations as the effort has windows, and part of the others to calibrate."""
-    recipe = ctx.reference_backend.reference(ctx.model)
+    # As its users run it: the reference may be a session that scores texts block by block and generates none.
+    recipe = ctx.reference_backend.original(ctx.model)
     args = {
         "settings": dict(recipe.settings),
         "eos": list(prepared.facts["eos"]),
