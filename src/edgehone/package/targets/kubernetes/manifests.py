@@ -13,7 +13,9 @@ from string import Template
 from typing import Final
 from urllib.parse import urlsplit
 
+from edgehone.monitor.alert import Baselines
 from edgehone.package.targets.kubernetes.accelerators import resource_of, table
+from edgehone.package.targets.kubernetes.analysis import manifest, metrics, weights
 from edgehone.package.targets.kubernetes.options import Image, Settings
 from edgehone.package.targets.kubernetes.sizing import Sizes, factors
 
@@ -33,7 +35,7 @@ class Content:
     """What the manifests are about: options, sizes, the bundle's version, and where its files come from.
 
     `source` is the image to mount or the artifact to pull, None if the server's image contains the bundle. `key` is the
-    public key (PEM). `accelerator` is the one that the bundle itself needs.
+    public key (PEM). `accelerator` is the one that the bundle itself needs. `baselines` are those of its certificate.
     """
 
     settings: Settings
@@ -43,6 +45,8 @@ class Content:
     bundle_bytes: int
     key: str | None
     accelerator: str | None
+    baselines: Baselines | None
+    is_language: bool
 
 
 def write_manifests(content: Content, package: Path) -> tuple[str, ...]:
@@ -121,8 +125,6 @@ def _values(content: Content) -> dict[str, str]:
         "scratch": sizes.scratch,
         "cpu_percent": str(known["cpu_percent"]),
         "requests_per_second": json.dumps(sizes.requests_per_second),
-        "failed_share": str(known["failed_share"]),
-        "prometheus": settings.prometheus or "",
         "clients": f"{settings.clients[0]}: {json.dumps(settings.clients[1])}",
         "monitoring_namespace": settings.monitoring_namespace,
         "image_name": settings.image.name,
@@ -130,7 +132,7 @@ def _values(content: Content) -> dict[str, str]:
         "pod_labels": "podTargetLabels:\n  - rollouts-pod-template-hash" if kind == "Rollout" else "",
     }
     values |= _model_values(content, values)
-    values |= _step_values(settings, values)
+    values |= _step_values(content, values)
     return {**values, "pod": fill("pod.yaml", values)}
 
 
@@ -187,12 +189,20 @@ def _model_values(content: Content, values: Mapping[str, str]) -> dict[str, str]
     }
 
 
-def _step_values(settings: Settings, values: Mapping[str, str]) -> dict[str, str]:
-    """Return the steps of a rollout: judged by Prometheus, else by a person."""
-    judged = fill("analysis-step.yaml", values) if settings.prometheus else "- pause: {}"
+def _step_values(content: Content, values: Mapping[str, str]) -> dict[str, str]:
+    """Return the steps of a rollout, and what judges them: Prometheus, else a person, and then time."""
+    settings = content.settings
+    if settings.kind != "rollout":
+        return {"steps": "", "metrics": "", "analysis_file": ""}
+    judged = fill("analysis-step.yaml", values) if settings.prometheus else ""
+    steps = []
+    for number, weight in enumerate(weights(settings.most_replicas)):
+        pause = "- pause: {}" if number == 0 else "- pause:\n    duration: 10m"
+        steps.append(f"- setWeight: {weight}\n{(judged or pause).rstrip()}")
+    asked = metrics(settings.name, content.baselines, content.is_language) if settings.prometheus else ()
     return {
-        "first_step": judged,
-        "second_step": judged if settings.prometheus else "- pause:\n    duration: 10m",
+        "steps": "\n".join(steps),
+        "metrics": "\n".join(manifest(one, str(settings.prometheus)) for one in asked),
         "analysis_file": "- analysistemplate.yaml" if settings.prometheus else "",
     }
 
@@ -254,6 +264,10 @@ def _write_component(
     own["runtime_class"] = fill("runtime-class.yaml", {**own, "class_name": runtime}) if runtime else ""
     _write(folder / "kustomization.yaml", fill("component.yaml", own))
     _write(folder / "pod.yaml", fill("accelerator.yaml", own))
+    scaling = one["scaling"]
+    value = scaling.get("percent") or scaling["share"] * settings.parallel
+    own |= {"scaling_metric": scaling["metric"], "scaling_value": json.dumps(f"{1000 * value:.0f}m")}
+    _write(folder / "scaling.yaml", fill("accelerator-scaling.yaml", own))
 
 
 def _write_overlay(

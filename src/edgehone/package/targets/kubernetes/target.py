@@ -16,14 +16,17 @@ from edgehone.attestation.keys import read_verification_key
 from edgehone.attestation.verify import check_approved, verify_bundle
 from edgehone.bundle.read import Bundle
 from edgehone.core.errors import InputError, SetupError
+from edgehone.monitor.alert import Baselines
+from edgehone.monitor.baseline import baselines_in
 from edgehone.package.target import Built, Carried, Check, Deliverable, Request, Tool
 from edgehone.package.targets.kubernetes import options
 from edgehone.package.targets.kubernetes.accelerators import accelerator_of, device_of, resource_of, table
+from edgehone.package.targets.kubernetes.analysis import weights
 from edgehone.package.targets.kubernetes.checks import check_overlays
 from edgehone.package.targets.kubernetes.manifests import MANIFESTS, Content, write_manifests
 from edgehone.package.targets.kubernetes.model_image import FOLDER, TITLE, write_model_image
 from edgehone.package.targets.kubernetes.options import Settings, settings_of
-from edgehone.package.targets.kubernetes.sizing import bytes_of, factors, sizes_of
+from edgehone.package.targets.kubernetes.sizing import bytes_of, sizes_of
 
 NAME: Final = "kubernetes"
 SUMMARY: Final = "Kustomize base and overlays, for Deployment, KServe or Argo Rollout"
@@ -58,8 +61,9 @@ def build(request: Request, folder: Path) -> Built:
     source, carried = _source(request, settings, folder)
     accelerator = accelerator_of(bundle)
     content = Content(
-        settings, sizes, bundle.manifest.artifact_key[:12], source, bytes_of(bundle), key, accelerator
-    )
+        settings, sizes, bundle.manifest.artifact_key[:12], source, bytes_of(bundle), key, accelerator,
+        _baselines(bundle, settings), bundle.manifest.kind != "graph",
+    )  # fmt: skip
     overlays = write_manifests(content, folder)
     deliverables = [Deliverable(MANIFESTS, "base, components and overlays for kubectl apply -k")]
     if carried:
@@ -98,6 +102,12 @@ def _checked_key(bundle: Bundle, settings: Settings) -> str | None:
         return None
     check_approved(verify_bundle(bundle.path, read_verification_key([settings.key])))
     return Path(settings.key).read_text("utf-8")
+
+
+def _baselines(bundle: Bundle, settings: Settings) -> Baselines | None:
+    """Return the baselines of the bundle's certificate, under the name that it is served as; None without one."""
+    certificate = verify_bundle(bundle.path).certificate
+    return baselines_in(certificate.monitoring, settings.name) if certificate else None
 
 
 def _source(request: Request, settings: Settings, folder: Path) -> tuple[str | None, tuple[Carried, ...]]:
@@ -191,10 +201,12 @@ def _part(name: str, content: Content) -> str:
         "source": source,
         "layout": f"oci:{FOLDER}:{TITLE}",
         "namespace": content.settings.namespace,
-        "judge": "Prometheus judges each step: it goes on while less than "
-        f"{factors()['failed_share']:.0%} of the requests fail, and without requests it waits for a person."
+        "steps": ", then ".join(f"{one} %" for one in weights(content.settings.most_replicas)),
+        "judge": "Prometheus judges each step (`manifests/base/analysistemplate.yaml`): errors, latency and memory "
+        "against the old pods, by the rules of `edgehone rollout`, and the new pods by the alerts of the certificate. "
+        "Without enough requests, or between the limits, the rollout waits for a person."
         if content.settings.prometheus
-        else "A person decides after the first step; with `--set prometheus=URL` the share of failed requests does.",
+        else "A person decides after the first step; with `--set prometheus=URL` Prometheus does.",
     }
     return _template(name).substitute(values).rstrip("\n")
 
