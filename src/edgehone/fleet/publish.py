@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from edgehone.attestation.errors import NotVerified
 from edgehone.attestation.keys import SigningKey, VerificationKey
 from edgehone.attestation.verify import check_approved, verify_bundle
 from edgehone.core.errors import EdgehoneError, InputError
@@ -69,8 +70,11 @@ def publish(
 
     Raises InputError unless the bundle is signed and approved, and for one that is the release already.
     """
-    verified = verify_bundle(bundle)
-    check_approved(verified)
+    try:
+        verified = verify_bundle(bundle)
+        check_approved(verified)
+    except NotVerified as error:
+        raise InputError(error.message, hint=error.hint) from error
     if not verified.is_signed:
         raise InputError(
             f"{bundle} is not signed, so no device would take it", hint="edgehone certify BUNDLE --key FILE"
