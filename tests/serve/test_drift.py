@@ -22,7 +22,7 @@ from edgehone.serve.drift import features, store
 from edgehone.serve.drift.evaluated import Evaluated, read_evaluated
 from edgehone.serve.drift.model_watch import EVALUATION, TRAFFIC, DriftRules, ModelWatch
 from edgehone.serve.drift.observer import DriftObserver
-from edgehone.serve.drift.samples import as_evaluated, samples_of
+from edgehone.serve.drift.samples import as_evaluated, samples_of, samples_of_all
 from edgehone.serve.drift.store import Snapshot, Store
 from edgehone.serve.drift.told import told
 from edgehone.serve.infer.tensor import Tensor
@@ -397,3 +397,27 @@ def test_no_bytes_in_the_place_of_a_state_end_the_server(content: bytes) -> None
         )
         observer = observer_of(Path(folder), [])
         assert observer.about("m") is not None
+
+
+def test_requests_together_give_the_samples_that_each_alone_gives() -> None:
+    random = np.random.default_rng(3)
+
+    def request(shape: tuple[int, ...], **more: Any) -> Observation:
+        return observed(tensors={"x": Tensor.of("x", random.normal(size=shape))}, **more)
+
+    seen = [
+        request((1, 8)), observed(ids=[1, 2]), request((3, 8)), request((1, 8), status=400),
+        request((1, 8), status=503),
+        request((1, 4)), request((1, 8)), observed(tensors={"x": Tensor.of("x", np.zeros(3)[0])}), request((1, 0)),
+    ]  # fmt: skip
+    for axes in ({"x": 0}, {}, {"x": 1}, {"x": None}):
+        together = samples_of_all(seen, axes)
+        alone = [samples_of(one, axes) for one in seen]
+        assert len(together) == len(seen)
+        for mine, theirs in zip(together, alone, strict=True):
+            assert [one._replace(features=None) for one in mine] == [
+                one._replace(features=None) for one in theirs
+            ]
+            for one, other in zip(mine, theirs, strict=True):
+                assert (one.features is None) == (other.features is None)
+                assert one.features is None or one.features == pytest.approx(other.features, rel=1e-12)

@@ -62,7 +62,7 @@ def test_a_request_is_told_of_soon_after_its_end_with_its_caller_and_its_times()
         record.token(0.4, 0.6)
         record.answered(200)
         assert not seen.requests  # not before the answer
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(1.5)
 
     asyncio.run(answer())
     (one,) = seen.requests
@@ -135,7 +135,7 @@ def test_more_records_than_one_turn_takes_are_all_told_in_their_order() -> None:
             record = found.begin("bundle", "/", [])
             record.id = str(number)
             record.answered(200)
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(1.5)
 
     asyncio.run(answer())
     assert [one.id for one in seen.requests] == [str(number) for number in range(1000)]
@@ -188,3 +188,27 @@ def test_what_fails_in_the_background_or_at_the_end_is_counted_and_ends_nothing_
     text = asyncio.run(live())
     assert 'broken"} 1.0' in text and ended == ["all"]
     assert len(said) == 2 and "No space left on device" in said[0] and "not that" in said[1]
+
+
+def test_an_observer_that_takes_many_gets_all_that_wait_in_their_order() -> None:
+    class Many(Seen):
+        calls = 0
+
+        def observe_all(self, seen: Any) -> None:
+            self.calls += 1
+            self.requests.extend(seen)
+
+    alone, many = Seen(), Many()
+
+    async def answer() -> None:
+        found = observers(many, alone)
+        for number in range(70):
+            record = found.begin("bundle", "/v1/completions", [])
+            record.id = str(number)
+            record.answered(200)
+        found.flush()
+
+    asyncio.run(answer())
+    ids = [str(number) for number in range(70)]
+    assert [one.id for one in many.requests] == [one.id for one in alone.requests] == ids
+    assert many.calls == 2  # 64, then the rest

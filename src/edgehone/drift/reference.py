@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -183,7 +183,7 @@ class ReferenceBuilder:
         features = None if sample.features is None else list(sample.features)
         text = None if sample.text is None else sample.text[:_TEXT]
         self._traffic = self._traffic + 1 if traffic else 0
-        self._samples.append(replace(sample, ids=ids, length=length, features=features, text=text))
+        self._samples.append(sample._replace(ids=ids, length=length, features=features, text=text))
 
     def build(
         self, detectors: Collection[str] | None = None, tolerances: Mapping[str, float] | None = None

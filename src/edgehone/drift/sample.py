@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
+class Sample(NamedTuple):
     """One answered request, as far as it is known. None, and a length of 0 without `ids`, mean "not known".
 
     Sequences are read within the next 32 requests and must not change until then; nothing of them is kept afterwards.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 # Up to this many coordinates are ranked one by one; longer vectors by as many random projections.
 MOST = 8
+# Larger coordinates are no features.
+_LARGEST = 1e100
 
 
 @dataclass(frozen=True)
@@ -33,16 +36,8 @@ class VectorScale:
     def values(self, vectors: Sequence[Sequence[float] | None]) -> tuple[Array, int]:
         """Return the numbers of each vector, (vectors, names), NaN where unknown, and how many vectors are invalid."""
         size = len(self.mean)
-        scaled = np.full((len(vectors), size), np.nan)
-        invalid = 0
-        for row, one in enumerate(vectors):
-            if one is None:
-                continue
-            read = as_vector(one)
-            if read is None or len(read) != size:
-                invalid += 1
-            else:
-                scaled[row] = (read - self.mean) / self.deviation
+        table, invalid = _table(vectors, size)
+        scaled = (table - self.mean) / self.deviation
         numbers = scaled if size <= MOST else (scaled[:, None, :] * _signs(size)).sum(-1) / np.sqrt(size)
         if size > 1:
             numbers = np.concatenate([numbers, np.sqrt((scaled**2).mean(1, keepdims=True))], axis=1)
@@ -71,9 +66,26 @@ def as_vector(values: Sequence[float]) -> Array | None:
         read = np.asarray(values, np.float64)
     except (TypeError, ValueError, OverflowError):
         return None
-    return read if read.ndim == 1 and len(read) and (np.abs(read) < 1e100).all() else None
+    return read if read.ndim == 1 and len(read) and (np.abs(read) < _LARGEST).all() else None
 
 
+def _table(vectors: Sequence[Sequence[float] | None], size: int) -> tuple[Array, int]:
+    """Return vectors as rows, NaN where one is unknown or invalid, and how many are invalid."""
+    unknown = (np.nan,) * size
+    try:
+        table = np.array([unknown if one is None else one for one in vectors], np.float64)
+    except (TypeError, ValueError, OverflowError):  # one of them is no vector
+        table = np.empty(0)
+    if table.shape != (len(vectors), size):
+        read = [None if one is None else as_vector(one) for one in vectors]
+        table = np.array([unknown if one is None or len(one) != size else one for one in read], np.float64)
+        table = table.reshape(len(vectors), size)
+    usable = (np.abs(table) < _LARGEST).all(1)
+    table[~usable] = np.nan
+    return table, len(vectors) - int(usable.sum()) - sum(one is None for one in vectors)
+
+
+@cache
 def _signs(size: int) -> Array:
     """Return random signs (MOST, size), from the bits of a hash so that every version of numpy gives the same."""
     mixed = np.arange(1, size + 1, dtype=np.int64) * 2654435761 & 0xFFFFFFFF

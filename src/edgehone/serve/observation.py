@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import msgspec
 
@@ -70,6 +70,15 @@ class Feedback(msgspec.Struct, frozen=True, kw_only=True):
     label: int | None = None
     correct: bool | None = None
     score: float | None = None
+
+
+@runtime_checkable
+class TakesMany(Protocol):
+    """An observer that takes several requests at once, which costs less."""
+
+    def observe_all(self, seen: Sequence[Observation]) -> None:
+        """Take requests in the order in which they ended."""
+        ...
 
 
 class Observer(Protocol):

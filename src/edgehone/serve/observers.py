@@ -13,12 +13,13 @@ from collections.abc import Callable, Iterable
 
 from edgehone.serve.measured.callers import Callers
 from edgehone.serve.measured.confidence import fill_classes
-from edgehone.serve.observation import Feedback, Observation, Observer
+from edgehone.serve.observation import Feedback, Observation, Observer, TakesMany
 from edgehone.serve.record import Headers, Record
 
-# Seconds after which records are taken: at 100 requests/s 25 together, which costs a tenth of taking each alone.
+# Seconds after which records are taken: at 100 requests/s 100 together, so that what watches is in the processor's
+# caches for all but the first of them.
 # How many are taken at a time: then other requests have their turn.
-_SECONDS, _SLICE = 0.25, 64
+_SECONDS, _SLICE = 1.0, 64
 # Records that wait at most, and bytes of inputs that are held for them. With more, all are taken at once.
 _MOST, _MOST_BYTES = 4096, 1 << 20
 
@@ -31,6 +32,8 @@ class Observers:
         self._say, self.callers = say, callers
         self._every, self._number = confidence_every, itertools.count()
         self._observers: list[Observer] = []
+        self._alone: list[Observer] = []  # those who take one request at a time
+        self._many: list[TakesMany] = []  # those who take all that wait
         self._waiting: list[Record] = []
         self._held = 0  # bytes of their inputs
         self._timer: asyncio.Handle | None = None
@@ -39,6 +42,10 @@ class Observers:
     def add(self, observer: Observer) -> None:
         """Tell this one too, of all requests from now on."""
         self._observers.append(observer)
+        if isinstance(observer, TakesMany):
+            self._many.append(observer)
+        else:
+            self._alone.append(observer)
 
     def begin(self, model: str, path: str, headers: Headers) -> Record:
         """Return the record of a request to a model that was just found."""
@@ -79,10 +86,12 @@ class Observers:
             fill_classes(taken)
         except Exception as error:  # noqa: BLE001 - what a graph puts out must not end the server's loop
             self._failed("confidence", error)
-        for record in taken:
-            self.observe(record.observation(*self.callers.of(record.headers)))
+        seen = [record.observation(*self.callers.of(record.headers)) for record in taken]
+        for one in seen:
+            self._tell((other, other.observe, one) for other in self._alone)
+        self._tell((other, other.observe_all, seen) for other in self._many)
 
-    def _tell(self, calls: Iterable[tuple[Observer, Callable[..., None], object]]) -> None:
+    def _tell(self, calls: Iterable[tuple[object, Callable[..., None], object]]) -> None:
         for observer, call, seen in calls:
             try:
                 call(seen)

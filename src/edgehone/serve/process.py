@@ -15,6 +15,7 @@ import psutil
 from edgehone.core.errors import JobError
 from edgehone.execution import service
 from edgehone.execution.job import Job
+from edgehone.serve.threads import surely
 
 
 class EngineProcess(ABC):
@@ -58,7 +59,7 @@ class EngineProcess(ABC):
         """End the process, killed if it still runs. Its requests fail with the cause."""
         self.ended.cancel()
         self._close()  # before the service closes its socket, whose number another connection may then get
-        await asyncio.to_thread(self._service.end)
+        await surely(self._service.end)
         self._fail(cause)
 
     async def _watch(self) -> str:

@@ -10,6 +10,7 @@ from edgehone.core.errors import JobError
 from edgehone.execution import service
 from edgehone.execution.job import Job
 from edgehone.serve.channel import Channel
+from edgehone.serve.threads import surely
 
 OPEN_SECONDS = 120.0
 # Seconds before a process that could not be started is started again.
@@ -110,7 +111,7 @@ class _Running:
         """End the process. What was asked of it fails."""
         self.reading.cancel()
         self.channel.close()
-        await asyncio.to_thread(self.service.end)
+        await surely(self.service.end)
 
     def _received(self, message: dict[str, Any]) -> None:
         self.ready.set_result(bool(message["template"]))

@@ -50,7 +50,32 @@ def describe(arrays: Arrays, axes: Mapping[str, int | None]) -> list[Described]:
     }
     if not rows:
         return []
-    count = min(_SAMPLES, max(map(len, rows.values())))
+    return _described(rows, min(_SAMPLES, max(map(len, rows.values()))))
+
+
+def describe_all(requests: Sequence[Arrays], axes: Mapping[str, int | None]) -> list[list[Described]]:
+    """Return what `describe` does of each request. Those of one sample and the same shapes are computed together."""
+    import numpy as np
+
+    alike: dict[tuple[Any, ...], list[int]] = {}
+    found: list[list[Described]] = [[] for _ in requests]
+    for at, arrays in enumerate(requests):
+        if arrays and all(axes.get(name, 0) == 0 and one.shape[:1] == (1,) for name, one in arrays.items()):
+            key = tuple((name, one.dtype, one.shape) for name, one in arrays.items())
+            alike.setdefault(key, []).append(at)
+        else:
+            found[at] = describe(arrays, axes)
+    for places in alike.values():
+        rows = {name: np.concatenate([requests[at][name] for at in places]) for name in requests[places[0]]}
+        for at, one in zip(places, _described(rows, len(places)), strict=True):
+            found[at] = [one]
+    return found
+
+
+def _described(rows: Arrays, count: int) -> list[Described]:
+    """Return the first samples of inputs that have their samples on the first axis."""
+    import numpy as np
+
     ids = _ids(rows, count)
     tables = [_moments(rows[name], count) for name in sorted(rows) if name not in _NO_NUMBERS]
     if not tables:
@@ -69,8 +94,8 @@ def _moments(array: NDArray[Any], count: int) -> NDArray[Any]:
     if flat.shape[1] > _ENTRIES:
         flat = flat[:, :: -(-flat.shape[1] // _ENTRIES)]
     flat = flat.astype(np.float64)
-    step = np.abs(np.diff(flat, axis=1)).mean(1) if flat.shape[1] > 1 else np.zeros(len(flat))
     with np.errstate(over="ignore", invalid="ignore"):
+        step = np.abs(np.diff(flat, axis=1)).mean(1) if flat.shape[1] > 1 else np.zeros(len(flat))
         table = np.stack([flat.mean(1), flat.std(1), flat.min(1), flat.max(1), step], axis=1)
     return np.broadcast_to(table, (count, len(MOMENTS))) if len(table) == 1 else table
 

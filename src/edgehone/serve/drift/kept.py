@@ -21,6 +21,7 @@ import msgspec
 from edgehone.serve.drift import sealed
 from edgehone.serve.model import Model
 from edgehone.serve.observation import Feedback, Observation
+from edgehone.serve.threads import surely
 
 FOLDER: Final = "samples"
 _SUFFIX = ".sealed"
@@ -147,14 +148,14 @@ class Keeper:
         while True:
             await asyncio.sleep(seconds)
             if self._waiting:
-                await asyncio.to_thread(self._flush)
+                await surely(self._flush)
 
     def end(self) -> None:
         """Write what came since."""
         self._flush()
 
     def _flush(self) -> None:
-        """Write what waits. It is taken here, since a thread whose task is cancelled may never begin."""
+        """Write what waits."""
         with self._lock:
             waiting = [self._waiting.popleft() for _ in range(len(self._waiting))]
             if waiting:

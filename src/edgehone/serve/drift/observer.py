@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -13,11 +13,12 @@ from prometheus_client.registry import Collector
 from edgehone.core.errors import InputError
 from edgehone.serve.drift.evaluated import Evaluated, read_evaluated
 from edgehone.serve.drift.model_watch import KINDS, DriftRules, ModelWatch
-from edgehone.serve.drift.samples import samples_of
+from edgehone.serve.drift.samples import samples_of_all
 from edgehone.serve.drift.store import Snapshot, Store
 from edgehone.serve.drift.told import told
 from edgehone.serve.model import Model
 from edgehone.serve.observation import Feedback, Observation
+from edgehone.serve.threads import surely
 
 Say = Callable[[str], None]
 # A server that is killed loses the evidence of so many seconds at most.
@@ -46,11 +47,20 @@ class DriftObserver(Collector):
 
     def observe(self, seen: Observation) -> None:
         """Take a request."""
-        model = self._models.get(seen.model)
-        if model is None or seen.version not in ("", model.id):
-            return  # a challenger beside it has answered
-        if watched := self._of(seen.model):
-            watched.watch.observe(samples_of(seen, watched.axes))
+        self.observe_all([seen])
+
+    def observe_all(self, seen: Sequence[Observation]) -> None:
+        """Take several requests."""
+        by_model: dict[str, list[Observation]] = {}
+        for one in seen:
+            model = self._models.get(one.model)
+            # Else a challenger beside it has answered.
+            if model is not None and one.version in ("", model.id):
+                by_model.setdefault(one.model, []).append(one)
+        for name, requests in by_model.items():
+            if watched := self._of(name):
+                for samples in samples_of_all(requests, watched.axes):
+                    watched.watch.observe(samples)
 
     def feedback(self, seen: Feedback) -> None:
         """Take what a client says of an answer."""
@@ -119,7 +129,7 @@ class DriftObserver(Collector):
                 self._of(name)
             await asyncio.sleep(seconds)
             for snapshot, watched in self._snapshots():
-                written = await asyncio.to_thread(self._write, snapshot)
+                written = await surely(self._write, snapshot)
                 self._note(watched, snapshot, written=written)
 
     def end(self) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from edgehone.serve.history.clock import Clock
 from edgehone.serve.history.figures import Interval, Reading
 from edgehone.serve.history.store import COARSE, FINE, Resolution, Store, Unreadable
+from edgehone.serve.threads import surely
 
 Read = Callable[[], Awaitable[Reading]]
 
@@ -46,7 +47,7 @@ class Recorder:
             ended, fine = {FINE: fine}, Interval(reading)
             if coarse.seconds >= COARSE.seconds - FINE.seconds / 2:
                 ended[COARSE], coarse = coarse, Interval(reading)
-            await asyncio.to_thread(self.write, ended)
+            await surely(self.write, ended)
 
     def write(self, intervals: dict[Resolution, Interval]) -> None:
         """Write the figures of intervals that end now."""
