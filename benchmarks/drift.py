@@ -34,7 +34,8 @@ _GOAL_US, _GOAL_BYTES = 20.0, 5_000_000
 _PEERS = {
     "adwin": ("river==0.26.1",),
     # The last release with an open-source licence (Apache 2.0).
-    "alibi": ("alibi-detect==0.11.4", "numba==0.57.1", "numpy==1.24.4"),
+    # It names no upper bound of SciPy, but needs one of before 1.12.
+    "alibi": ("alibi-detect==0.11.4", "numba==0.57.1", "numpy==1.24.4", "scipy==1.11.4"),
 }
 _DELTAS = (0.5, 0.1, 0.02, 0.002, 1e-3, 1e-4, 1e-5, 1e-6, 1e-8, 1e-12, 1e-20, 1e-40, 1e-80)
 # ADWIN has no tolerance, so it is compared with a watch that has none either; and with the shipped one.

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from edgehone.device.cgroup import Limits, read_limits
+from edgehone.device.cgroup import Limits, read_available, read_limits
 
 
 def tree(root: Path, files: dict[str, str]) -> Path:
@@ -83,3 +83,41 @@ def test_invalid_contents_are_not_a_limit(tmp_path: Path, text: str) -> None:
 
 def test_nothing_at_all(tmp_path: Path) -> None:
     assert read_limits(tmp_path) == Limits()
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        (
+            {
+                "memory.max": "1000\n",
+                "memory.current": "700\n",
+                "memory.stat": "anon 500\ninactive_file 150\n",
+            },
+            450,
+        ),
+        ({"memory.max": "1000\n", "memory.current": "1200\n"}, 0),
+        ({"memory.max": "max\n", "memory.current": "700\n"}, None),
+        ({"memory.max": "1000\n"}, None),
+    ],
+)
+def test_what_the_limits_leave_of_the_memory(
+    tmp_path: Path, files: dict[str, str], expected: int | None
+) -> None:
+    group = "sys/fs/cgroup/job/"
+    root = tree(
+        tmp_path, {"proc/self/cgroup": "0::/job\n", **{group + name: text for name, text in files.items()}}
+    )
+    assert read_available(root) == expected
+
+
+def test_what_is_left_in_version_1_counts_idle_pages_of_files_and_all_levels(tmp_path: Path) -> None:
+    files = {
+        "proc/self/cgroup": "11:memory:/docker/abc\n",
+        "sys/fs/cgroup/memory/docker/memory.limit_in_bytes": "900\n",
+        "sys/fs/cgroup/memory/docker/memory.usage_in_bytes": "800\n",
+        "sys/fs/cgroup/memory/docker/abc/memory.limit_in_bytes": "500\n",
+        "sys/fs/cgroup/memory/docker/abc/memory.usage_in_bytes": "300\n",
+        "sys/fs/cgroup/memory/docker/abc/memory.stat": "inactive_file 1\ntotal_inactive_file 50\n",
+    }
+    assert read_available(tree(tmp_path, files)) == 100

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -131,6 +131,17 @@ class Run:
             )
             time.sleep(0.1)
 
+    def wait_for_any(self, kinds: Sequence[str], seconds: float) -> Event:
+        """Wait for the first step of one of some kinds."""
+        begun = time.monotonic()
+        while not (found := [one for one in self.events() if one.kind in kinds]):
+            assert self.process.poll() is None, f"operate ended with {self.process.returncode}"
+            assert time.monotonic() - begun < seconds, "\n".join(
+                f"{one.kind}: {one.says}" for one in self.events()
+            )
+            time.sleep(0.1)
+        return found[0]
+
     def kill(self) -> None:
         """Kill it, as kill -9 does."""
         self.process.send_signal(signal.SIGKILL)
@@ -146,14 +157,17 @@ def operating(
     every: float = 5.0,
     times: float = TIMES,
     log: Path | None = None,
+    env: Mapping[str, str] | None = None,
 ) -> Iterator[Run]:
-    """Operate a server until the block ends."""
+    """Operate a server until the block ends. `env` is added to the environment."""
     command = [
         sys.executable, "-m", "edgehone.cli.main", "operate", server.url, "--admin-key-file", str(key_file),
         "--state", str(state), "--json", "--faster", str(times), "--every", str(every), *words,
     ]  # fmt: skip
     with (log or state.with_suffix(".log")).open("a") as out:
-        process = subprocess.Popen(command, stdout=out, stderr=out, text=True, env=os.environ.copy())
+        process = subprocess.Popen(
+            command, stdout=out, stderr=out, text=True, env={**os.environ, **(env or {})}
+        )
         folder = state / server.url.removeprefix("http://").replace(":", "_")
         try:
             yield Run(process, folder, server.url)

@@ -50,7 +50,7 @@ def test_the_prefix_cache_is_switched_on_again(
         change(operated, settings={"prefix_cache": False})
         noticed = run.wait_for("noticed", 60, lambda one: "latency" in one.detail["alert"])
         assert noticed.detail["alert"].startswith("latency")
-        diagnosed = run.wait_for("diagnosed")
+        diagnosed = run.wait_for("diagnosed", where=lambda one: one.incident == noticed.incident)
         assert "prefix cache off" in [one["name"] for one in diagnosed.detail["causes"]]
         kept = run.wait_for("kept", 90)
         assert kept.detail["remedy"] == "prefix cache on"
@@ -108,18 +108,20 @@ def test_a_worse_bundle_is_taken_back(
 def test_hostile_requests_are_a_humans_matter(operated: Server, key_file: Path, tmp_path: Path) -> None:
     first = served(operated)["bundle"]
     page = tmp_path / "told"
-    tell = f"sh -c 'cat > {page}'"
+    tell = f"sh -c 'cat >> {page}; echo >> {page}'"
     with operating(operated, key_file, tmp_path / "state", "--command", tell) as run:
         run.wait_for("begins", 30)
         begun = time.monotonic()
-        while not run.events("escalated"):
+        # On a machine that is busy with other tests a human is called about that, too.
+        while not page.exists() or "security" not in page.read_text():
             assert time.monotonic() - begun < 60
             for _ in range(20):
                 operated.post("/v1/completions", b"{")
                 operated.post("/v1/completions", {"model": "bundle", "prompt": "To", "max_tokens": 1})
         diagnosed = run.wait_for("diagnosed", where=lambda one: "hostile" in one.says)
         assert diagnosed.detail["causes"][0]["name"] == "hostile or broken requests"
-        assert "security" in json.loads(page.read_text())["title"] and not run.remedies()
+        titles = [json.loads(line)["title"] for line in page.read_text().splitlines()]
+        assert any("security" in one for one in titles) and not run.remedies()
     settled(operated, first)
 
 
@@ -150,7 +152,8 @@ def test_a_dry_run_says_what_it_would_do(
     ):
         run.wait_for("begins", 30)
         change(operated, settings={"prefix_cache": False})
-        would = run.wait_for("would", 90)
+        # On a machine that is busy with other tests a human would be called about that, too.
+        would = run.wait_for("would", 90, lambda one: "call a human" not in one.says)
         assert would.says.startswith("prefix cache on: prefix_cache = True") and not run.remedies()
     assert served(operated)["bundle"]["settings"] == {"prefix_cache": False}
 

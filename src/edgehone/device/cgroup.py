@@ -34,6 +34,27 @@ def read_limits(root: Path = Path("/")) -> Limits:
     return Limits(min(cpus, default=None), min(memory, default=None))
 
 
+def read_available(root: Path = Path("/")) -> int | None:
+    """Return how many bytes the memory limits leave to the process's control group; None without a limit.
+
+    Pages of files that were not used for a while count as free, as Kubernetes counts them (working set): the kernel
+    gives them up first.
+    """
+    left = []
+    for folder in _groups(root):
+        used = _words(folder / "memory.current") or _words(folder / "memory.usage_in_bytes")
+        if used and used[0].isdigit():
+            idle = _statistic(folder, "total_inactive_file") or _statistic(folder, "inactive_file") or 0
+            left += [max(0, limit - int(used[0]) + idle) for limit in _memory(folder)]
+    return min(left, default=None)
+
+
+def _statistic(folder: Path, name: str) -> int | None:
+    words = _words(folder / "memory.stat")
+    found = dict(zip(words[::2], words[1::2], strict=False))
+    return int(found[name]) if found.get(name, "").isdigit() else None
+
+
 def _groups(root: Path) -> Iterator[Path]:
     """Yield the folders of the process's groups, from the innermost to the root of each hierarchy."""
     mounts = root / "sys/fs/cgroup"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,17 @@ def table() -> tuple[Mapping[str, Any], ...]:
     return tuple(tomllib.loads(Path(__file__).with_name("service.toml").read_text("utf-8"))["cause"])
 
 
-def judge_service(facts: Facts, symptom: str) -> list[Cause]:
-    """Judge every cause of a symptom of a server; the first of those found is the first to be remedied."""
-    return [judged({**entry, "symptom": symptom}, facts) for entry in table() if symptom in entry["symptoms"]]
+def judge_service(facts: Facts, symptom: str, alerts: Collection[str] = ()) -> list[Cause]:
+    """Judge every cause of a symptom of a server; the first of those found is the first to be remedied.
+
+    With `alerts`, of infrastructure only the causes of these.
+    """
+    return [
+        judged({**entry, "symptom": symptom}, facts)
+        for entry in table()
+        if symptom in entry["symptoms"] and _of(entry, symptom, alerts)
+    ]
+
+
+def _of(entry: Mapping[str, Any], symptom: str, alerts: Collection[str]) -> bool:
+    return symptom != "infrastructure" or not alerts or not {*alerts}.isdisjoint(entry["alerts"])

@@ -24,11 +24,12 @@ from edgehone.operate.calls import ESCALATED, ESCALATING, Calls
 from edgehone.operate.chain import Chain
 from edgehone.operate.helped import Judged
 from edgehone.operate.journal import Incident, Journal
-from edgehone.operate.options import ORDER, PATIENCE, Options, Say
+from edgehone.operate.options import HUMANS, ORDER, PATIENCE, Options, Say
 from edgehone.operate.remedies import fitting
-from edgehone.operate.seeing import Eyes, diagnose_facts
+from edgehone.operate.seeing import Eyes, diagnose_facts, watched
 from edgehone.operate.server import Declined, Look, Server, Unreachable
-from edgehone.operate.treatment import Treatment
+from edgehone.operate.story import figure
+from edgehone.operate.treatment import DRIFTED, Treatment
 from edgehone.operate.watching import Key, Watcher
 
 _HOUR = 3600.0
@@ -38,6 +39,10 @@ _WELL_SECONDS = 60.0
 _LEASE_SECONDS = 60.0
 # NTP slews a clock by less than a thousandth, and steps it beyond 0.1 s when it starts.
 _JUMP_SECONDS = 2.0
+
+
+# What an incident is about: a model, a symptom, and an alert where each is an incident of its own.
+Subject = tuple[str | None, str, str]
 
 
 class Operator:
@@ -130,13 +135,11 @@ class Operator:
         self._known = {name: model["change"] for name, model in look.models.items()}
 
     def _incidents(self, look: Look | None) -> None:
-        raised: dict[tuple[str | None, str], list[Firing]] = {}
+        raised: dict[Subject, list[Firing]] = {}
         for one in self._watcher.firing():
-            raised.setdefault((one.labels.get("model") or one.alert.model, one.alert.symptom), []).append(one)
-        still = {
-            (one.labels.get("model") or one.alert.model, one.alert.symptom) for one in self._watcher.pending()
-        }
-        incidents = {(one.model, one.symptom): one for one in self._journal.open_incidents()}
+            raised.setdefault(_subject(one), []).append(one)
+        still = set(map(_subject, self._watcher.pending()))
+        incidents = {_subject_of(one): one for one in self._journal.open_incidents()}
         for key, incident in incidents.items():
             if key not in raised and key not in still and self._watcher.up:
                 self._close(incident)
@@ -161,17 +164,16 @@ class Operator:
         self._tell("diagnosed", f"{cause['name']}: {says}", incident.id, causes=[cause])
         self._escalate(incident, "no remedy is for a clock", {})
 
-    def _open(self, key: tuple[str | None, str], alerts: Sequence[Firing]) -> Incident:
-        incident = self._journal.open_incident(*key, [one.alert.name for one in alerts])
+    def _open(self, key: Subject, alerts: Sequence[Firing]) -> Incident:
+        incident = self._journal.open_incident(*key[:2], [one.alert.name for one in alerts])
         for one in alerts:
-            figure = (
-                ""
-                if one.figure is None
-                else f": {one.figure:.4g} {one.alert.unit}, the limit is {one.alert.limit:.4g}"
-            )
+            shown = [
+                figure(value, one.alert.unit) for value in (one.figure, one.alert.limit) if value is not None
+            ]
+            told = f": {shown[0]}, the limit is {shown[1]}" if len(shown) == 2 else ""
             self._tell(
                 "noticed",
-                f"{one.says}{figure}",
+                f"{one.says}{told}",
                 incident.id,
                 alert=one.alert.name,
                 severity=one.alert.severity,
@@ -183,8 +185,15 @@ class Operator:
         outcome = f"remedied by: {', '.join(kept)}" if kept else "over, without a remedy"
         if incident.outcome == ESCALATED:
             outcome = f"over, after it was {ESCALATED}"
+        if incident.symptom in DRIFTED and (why := self._approved(incident.model)):
+            outcome += f"; the requests are approved: {why}"
         self._journal.close_incident(incident.id, outcome)
         self._tell("closed", outcome, incident.id)
+
+    def _approved(self, model: str | None) -> str | None:
+        """Return why an operator said that the present requests are right, if one did."""
+        drift = watched(self._server, model).get("drift") or {}
+        return None if drift.get("alarm") else drift.get("approved")
 
     def _treat(self, incident: Incident, alerts: Sequence[Firing], look: Look | None) -> bool:
         """Diagnose an incident, and begin its next remedy or escalate. Returns whether something was done."""
@@ -193,7 +202,7 @@ class Operator:
             return False
         name = incident.model or _worst(look)
         facts, group = diagnose_facts(name, self._server, look, self._watcher, self._eyes, self._journal)
-        found = [one for one in judge_service(facts, incident.symptom) if one.found]
+        found = [one for one in judge_service(facts, incident.symptom, incident.alerts) if one.found]
         self._diagnosed(incident, found)
         if look is None or name is None:
             self._escalate(
@@ -203,7 +212,7 @@ class Operator:
         case = Case(
             server=self._server, look=look, model=name, facts=facts, group=group, journal=self._journal,
             bundles=self._options.bundles, previous=self._chain.previous, reoptimize=self._samples,
-            may_change_groups=self._options.control_groups,
+            may_change_groups=self._options.control_groups, can_compare=not all(map(_lasts, alerts)),
         )  # fmt: skip
         model = look.models[name]
         remedies = fitting(incident.symptom, model["backend"], model["kind"], [one.name for one in found])
@@ -214,7 +223,8 @@ class Operator:
     def _measured(self, alerts: Sequence[Firing]) -> tuple[Key, list[float]]:
         """Return the alert by which a remedy can be judged best, and what was measured since the alerts began."""
         since = min(one.since for one in alerts)
-        found = [(key, self._watcher.effects(key, since)) for key in map(_key, alerts)]
+        telling = [one for one in alerts if not _lasts(one)] or alerts
+        found = [(key, self._watcher.effects(key, since)) for key in map(_key, telling)]
         return max(found, key=lambda one: (Judged(one[1], self._watcher.limit(one[0])).can_tell, len(one[1])))
 
     def _is_due(self, incident: Incident, alerts: Sequence[Firing], key: Key, before: list[float]) -> bool:
@@ -274,6 +284,21 @@ class Operator:
         self._say(
             kind, {"server": self._server.url, "at": event.at, "incident": incident, "says": says, **detail}
         )
+
+
+def _subject(one: Firing) -> Subject:
+    symptom = one.alert.symptom
+    apart = one.alert.name if symptom in HUMANS else ""
+    return one.labels.get("model") or one.alert.model, symptom, apart
+
+
+def _subject_of(incident: Incident) -> Subject:
+    return incident.model, incident.symptom, incident.alerts[0] if incident.symptom in HUMANS else ""
+
+
+def _lasts(one: Firing) -> bool:
+    """Whether an alert stays whatever is done, so that no remedy can be judged by it: an alarm of drift."""
+    return one.alert.name in ("drift_inputs", "drift_performance")
 
 
 def _key(one: Firing) -> Key:

@@ -18,6 +18,8 @@ PATIENCE: Mapping[str, float] = {
 ORDER = (
     "errors", "memory", "accuracy", "latency", "throughput", "drift", "security", "infrastructure", "business",
 )  # fmt: skip
+# No remedy is for these. Their alerts have nothing to do with each other: a human is called about each.
+HUMANS = ("security", "infrastructure", "business")
 
 Say = Callable[[str, Mapping[str, Any]], None]
 

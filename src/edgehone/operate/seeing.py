@@ -70,7 +70,7 @@ def diagnose_facts(
     seen = Seen(
         model=look.models.get(name) if look and name else None,
         server=told,
-        watch=_watch(server, name),
+        watch=watched(server, name),
         up=watcher.up,
         metrics=gauges,
         recent=watcher.recent(name),
@@ -86,7 +86,8 @@ def diagnose_facts(
     return facts_of(seen), group
 
 
-def _watch(server: Server, name: str | None) -> Mapping[str, Any]:
+def watched(server: Server, name: str | None) -> Mapping[str, Any]:
+    """Return what GET /admin/watch tells of a model; nothing if the server does not answer."""
     try:
         told = server.watch()
     except EdgehoneError:

@@ -9,13 +9,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from edgehone.core.errors import EdgehoneError, InputError, SetupError
 
 ASK_SECONDS = 10.0
 # A change loads a model and proves it; the server's own limit for that is 600 s.
 CHANGE_SECONDS = 900.0
+# The server takes a reason of so many characters.
+LONGEST_WHY = 500
 
 
 class Unreachable(SetupError):
@@ -96,6 +98,10 @@ class Server:
         asked = {**body, "expected": expected}
         found: Mapping[str, Any] = self.told("POST", "/admin/bundles", asked, CHANGE_SECONDS)
         return found
+
+    def approve_drift(self, model: str, why: str) -> None:
+        """Let it watch a model for drift anew, with the traffic from now on as the reference. Raises Declined."""
+        self.told("POST", f"/admin/drift/{quote(model)}", {"why": why[:LONGEST_WHY]})
 
     def lease(self, operator: str, seconds: float) -> None:
         """Take or renew the right to operate it; 0 s gives it back. Raises Declined if another program has it."""

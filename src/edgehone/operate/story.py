@@ -32,13 +32,20 @@ def title_of(url: str, incident: Incident) -> str:
     return f"{incident.symptom}{whose} on {url}: {', '.join(incident.alerts)}"
 
 
+def figure(value: float, unit: str) -> str:
+    """Return a figure of an alert with its unit: bytes as megabytes, shares in percent."""
+    if unit == "bytes":
+        return f"{value / 1e6:,.0f} MB"
+    return f"{value:.1%}" if unit == "share" else f"{value:.4g} {unit}".rstrip()
+
+
 def story(url: str, incident: Incident, events: Sequence[Event], remedies: Sequence[Tried]) -> str:
     """Return the page as HTML."""
     diagnosed = [one for one in events if one.kind == "diagnosed"]
     named = tag(
         "p",
         tag("strong", f"{incident.outcome or 'open'}. "),
-        f"Since {incident.opened[:19]} UTC.",
+        f"Since {_at(incident.opened)} UTC.",
         class_="lead",
     )
     body = tag(
@@ -84,7 +91,7 @@ def _remedies(remedies: Sequence[Tried]) -> Html:
             tag("td", str(one.plan.get("says", ""))),
             tag("td", _WORDS[one.state]),
             tag("td", one.why or ""),
-            tag("td", one.began[:19]),
+            tag("td", _at(one.began)),
         )
         for one in remedies
     ]
@@ -100,8 +107,13 @@ def _not_offered(events: Sequence[Event]) -> list[Html | None]:
 
 
 def _steps(events: Sequence[Event]) -> Html:
-    rows = [tag("tr", tag("td", one.at[:23]), tag("td", one.kind), tag("td", one.says)) for one in events]
+    rows = [tag("tr", tag("td", _at(one.at)), tag("td", one.kind), tag("td", one.says)) for one in events]
     return _table(("UTC", "Step", ""), rows)
+
+
+def _at(text: str) -> str:
+    """Return a time of the journal to the second; it is not broken into lines."""
+    return text[:19].replace("-", "\N{NON-BREAKING HYPHEN}").replace("T", "\N{NO-BREAK SPACE}")
 
 
 def _table(heads: Sequence[str], rows: Sequence[Html]) -> Html:

@@ -22,6 +22,8 @@ from edgehone.operate.server import Look, Server, Unreachable
 from edgehone.operate.watching import Key, Watcher
 
 Tell = Callable[..., None]
+# Symptoms of what is served for other requests than it was made for.
+DRIFTED = ("accuracy", "drift")
 
 
 @dataclass
@@ -151,3 +153,17 @@ class Treatment:
         self._judged = None
         says = f"{tried.name}: {state}" + (f": {why}" if why else "")
         self._tell(state, says, tried.incident, remedy=tried.name, why=why)
+        if state == "kept" and tried.plan["kind"] == KIND and tried.plan.get("symptom") in DRIFTED:
+            self._approve(tried, says)
+
+    def _approve(self, tried: Tried, why: str) -> None:
+        """End the alarm of drift: what is served now was found better on the present requests."""
+        model = tried.plan["model"]
+        try:
+            self._server.approve_drift(model, f"edgehone operate: {why}")
+        except EdgehoneError as error:
+            self._tell("warning", f"the alarm of drift of {model} stays: {error.message}", tried.incident)
+        else:
+            self._tell(
+                "approved", f"drift of {model} is watched from the present requests on", tried.incident
+            )

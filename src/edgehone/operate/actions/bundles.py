@@ -27,6 +27,8 @@ def plan(remedy: Remedy, case: Case) -> Plan | str:
     """Plan to serve another bundle; or return why there is none."""
     if remedy.choose == "previous":
         return _previous(case)
+    if remedy.choose == "better" and not case.can_compare:
+        return "nothing would tell whether it is better: send labels of answers (POST /v1/feedback)"
     served = read(case.look.models[case.model]["change"]["path"])
     found, left = others(served, case.bundles)
     chosen = next_one(served, found, str(remedy.choose))

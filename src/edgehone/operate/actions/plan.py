@@ -33,6 +33,7 @@ class Case:
     previous: Callable[[str], Path | str]
     reoptimize: Callable[[Case], Plan | str]
     may_change_groups: bool
+    can_compare: bool = True  # whether what the alerts are about can show that another bundle is better
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 
 from edgehone.device.busy import Busy, pressure, read_busy
+from edgehone.device.cgroup import read_available
 from edgehone.device.throttle import read_conditions
 
 # A processor counts as throttled for so many seconds after a counter of the kernel rose, so that scrapes see it.
@@ -67,10 +68,13 @@ class MachineReader:
             None if mhz is None else mhz * 1e6,
             self._throttled([one for one in counts if one is not None]),
             waited,
-            int(psutil.virtual_memory().available),
+            min(one for one in (psutil.virtual_memory().available, self._left()) if one is not None),
             dict(self._free()),
             reasons,
         )
+
+    def _left(self) -> int | None:
+        return read_available(self._proc.parent)
 
     def _throttled(self, counts: list[int]) -> bool | None:
         if not counts:
