@@ -5,26 +5,20 @@ Further ones are in test_real.py (processor hog, control group, prefix cache) an
 
 from __future__ import annotations
 
-import ctypes
 import json
-import os
 import shutil
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from shlex import quote
 from typing import Any
 
-import psutil
 import pytest
 
 from tests.operate.groups import group_of, join
-from tests.operate.operated import KEY, Run, Traffic, certificate_of, change, operating, served
-from tests.operate.test_real import long
+from tests.operate.operated import KEY, Run, Traffic, certificate_of, operating, served
 from tests.serve.conftest import bundle_of
 from tests.serve.server import Server, running
 from tests.serve.test_change import key_file
@@ -147,45 +141,6 @@ def test_a_clock_that_jumps(bundle_of: Callable[[str], Path], key_file: Path, tm
             untouched(run, server, first, traffic)
 
 
-# ---- threads ----
-
-
-@pytest.mark.alone
-def test_a_thread_too_few_under_load(
-    bundle_of: Callable[[str], Path], key_file: Path, tmp_path: Path
-) -> None:
-    bundle = bundle_of("llamacpp")
-    with running(bundle, "--admin-key-file", str(key_file), "--parallel", "2") as server:
-        cores = served(server)["bundle"]["threads"]
-        if cores < 2:
-            pytest.skip("one processor has no number of threads that is too small")
-        # As fast as two clients get answers: with half the processors it takes about twice as long.
-        with Traffic(server, long, per_second=1000.0).flowing(2) as traffic:
-            while len(traffic.seconds) < 40:
-                traffic._ended.wait(0.1)
-        normal = sorted(traffic.seconds[10:])[15]
-        # The factor of the alert is 1.5; half of the threads take 1.6 times as long at least.
-        figures = {"served_p50_s": 0.8 * normal, "served_p95_s": 4 * normal}
-        with (
-            Traffic(server, long, per_second=1000.0).flowing(2) as traffic,
-            operating(
-                server, key_file, tmp_path / "state", *baseline(bundle, tmp_path, figures), times=TIMES
-            ) as run,
-        ):
-            run.wait_for("begins", 30)
-            change(server, settings={"threads": 1})
-            wrong = run.wait_for("diagnosed", 180, lambda one: "fewer threads than cores" in one.says)
-            assert "served otherwise than before" in [one["name"] for one in wrong.detail["causes"]]
-            begun = run.wait_for("begun", 120)
-            assert begun.detail["remedy"] == "one thread per core"
-            ended = run.wait_for_any(("kept", "undone"), 240)
-            # Others that take the processors meanwhile can hide that it helps; then it is undone.
-            expected = {"kept": cores, "undone": 1}[ended.kind]
-            assert ended.detail["remedy"] == "one thread per core"
-            assert served(server)["bundle"]["settings"]["threads"] == expected
-        assert {*traffic.statuses} <= {200, 429}
-
-
 # ---- memory ----
 
 _LEAK = """
@@ -274,86 +229,3 @@ def test_inputs_that_drift(bundle_of: Callable[[str], Path], key_file: Path, tmp
         closed = run.wait_for("closed", 60, lambda one: one.incident == noticed.incident)
         assert "approved: the new shop writes in capitals" in closed.says
         assert served(server)["bundle"]["change"] == first["change"]
-
-
-# ---- a slow disk ----
-
-_PROCESS_MADVISE, _PAGEOUT = 440, 21
-
-
-class _Vector(ctypes.Structure):
-    _fields_ = (("base", ctypes.c_void_p), ("length", ctypes.c_size_t))
-
-
-@contextmanager
-def evicted(server: Server) -> Iterator[None]:
-    """Let the kernel take the mapped weights of the engine from memory, again and again, as if others needed it."""
-    ended = threading.Event()
-
-    def evict() -> None:
-        while not ended.wait(0.2):
-            for process in psutil.Process(server.process.pid).children(recursive=True):
-                _page_out(process.pid)
-
-    thread = threading.Thread(target=evict)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
-
-
-def _page_out(process: int) -> bool:
-    """Take the pages of weights from memory that a process maps. Returns whether the kernel does it."""
-    done = False
-    try:
-        lines = Path(f"/proc/{process}/maps").read_text().splitlines()
-        descriptor = os.pidfd_open(process)
-    except OSError:
-        return False  # it has ended
-    try:
-        libc = ctypes.CDLL(None, use_errno=True)
-        for line in lines:
-            if line.endswith(".gguf"):
-                begin, end = (int(one, 16) for one in line.split()[0].split("-"))
-                one = _Vector(begin, end - begin)
-                done |= libc.syscall(_PROCESS_MADVISE, descriptor, ctypes.byref(one), 1, _PAGEOUT, 0) > 0
-    finally:
-        os.close(descriptor)
-    return done
-
-
-@pytest.mark.alone
-def test_a_disk_that_is_slow(bundle_of: Callable[[str], Path], key_file: Path, tmp_path: Path) -> None:
-    """The weights do not stay in memory, and the disk gives 20 MB a second."""
-    bundle = bundle_of("llamacpp")
-    with running(bundle, "--admin-key-file", str(key_file)) as server, group_of(server, "blkio") as group:
-        os.sync()  # pages that are not on the disk yet cannot be given up
-        if not _page_out(server.engine().pid):
-            pytest.skip(
-                "this kernel or user cannot take pages of another process from memory (process_madvise)"
-            )
-        device = bundle.stat().st_dev
-        limit = f"{os.major(device)}:{os.minor(device)} {20 << 20}"
-        figures = {"served_p50_s": 0.15, "served_p95_s": 0.3}
-        with (
-            Traffic(server, short, per_second=4.0).flowing(2) as traffic,
-            operating(
-                server, key_file, tmp_path / "state", *baseline(bundle, tmp_path, figures), times=TIMES
-            ) as run,
-        ):
-            run.wait_for("begins", 30)
-            try:
-                (group / "blkio.throttle.read_bps_device").write_text(limit)
-            except OSError as error:
-                pytest.skip(f"the disk of {bundle} cannot be made slow: {error.strerror}")
-            with evicted(server):
-                run.wait_for("diagnosed", 180, lambda one: "pages are read from the disk again" in one.says)
-                kept = run.wait_for("kept", 240)
-                assert kept.detail["remedy"] == "keep the weights in memory"
-                assert served(server)["bundle"]["settings"]["load"] == "mlock"
-                assert [one.name for one in run.remedies() if one.state == "kept"] == [
-                    "keep the weights in memory"
-                ]
-        assert {*traffic.statuses} <= {200, 429}
