@@ -204,10 +204,14 @@ def divergence(job: WorkerJob) -> dict[str, Any]:
 
 def decoded(job: WorkerJob) -> dict[str, Any]:
     """Random blocks of every type with a layout, decoded by their codes and by gguf-py; the largest difference."""
-    import gguf as library
+    import sys
+
     import numpy as np
 
     from edgehone.backends.llamacpp import codes
+
+    sys.path.insert(0, str(build.tools(job).convert().parent / "gguf-py"))
+    import gguf as library
 
     found = {}
     for kind, (size, weights, _) in codes.LAYOUTS.items():
