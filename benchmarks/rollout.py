@@ -141,7 +141,7 @@ def decided(case: tuple[float, float, str, bool], random: np.random.Generator) -
     rules = shipped()
     at = rules.names.index(name)
     evidence, one = Evidence(rules), rules.objectives[at]
-    needs = 1 / rules.promote_alpha if passing else 1 / ((1 - rules.level_share) * one.share * rules.alpha)
+    needs = 1 / ((1 - rules.level_share) * (rules.promote_alpha if passing else one.share * rules.alpha))
     x = np.full(len(rules.names), np.nan)
     for number in range(1, _REQUESTS + 1):
         x[at] = float(random.random() < challenger) - float((random.random(4) < champion).mean())

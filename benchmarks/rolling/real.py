@@ -1,7 +1,7 @@
 """Releases between real engines, in a real server under real requests.
 
 Half of them with llama.cpp and the demo model, half with the null backend, whose faults can be chosen. Faults of
-llama.cpp's engine come from outside: it is stopped for most of the time (slow), or for good (hanging), or killed.
+llama.cpp's engine come from outside: it has one core with many others (slow), is stopped (hanging), or killed.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ RULES: Mapping[str, Any] = {
         ]
     },
 }
+_CROWD = 8  # programs beside the engine on its core
 Disturb = Callable[[psutil.Process, threading.Event], None]
 
 
@@ -59,13 +60,20 @@ class Case:
     disturb: Disturb | None = None
 
 
-def _stopped(engine: psutil.Process, ended: threading.Event) -> None:
-    while not ended.is_set():
-        with suppress(psutil.NoSuchProcess):
-            engine.suspend()
-            ended.wait(0.15)
-            engine.resume()
-        ended.wait(0.03)
+def _crowded(engine: psutil.Process, ended: threading.Event) -> None:
+    """Give the engine one core, which it shares with programs that compute without end."""
+    core = engine.cpu_affinity()[:1]
+    programs = [psutil.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(_CROWD)]
+    try:
+        for one in (engine, *programs):
+            with suppress(psutil.NoSuchProcess, ProcessLookupError):
+                for thread in one.threads():  # an affinity is that of a thread
+                    os.sched_setaffinity(thread.id, core)
+        ended.wait()
+    finally:
+        for program in programs:
+            program.kill()
+            program.wait()
 
 
 def _hanging(engine: psutil.Process, ended: threading.Event) -> None:
@@ -81,7 +89,7 @@ def _killed(engine: psutil.Process, ended: threading.Event) -> None:
 
 
 LLAMACPP = (
-    Case("llama.cpp, good", True, {}), Case("llama.cpp, stopped again and again", False, {}, _stopped),
+    Case("llama.cpp, good", True, {}), Case("llama.cpp, on a crowded core", False, {}, _crowded),
     Case("llama.cpp, good", True, {}), Case("llama.cpp, hanging", False, {}, _hanging),
     Case("llama.cpp, good", True, {}), Case("llama.cpp, killed", False, {}, _killed),
 )  # fmt: skip

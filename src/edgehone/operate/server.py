@@ -68,10 +68,10 @@ class Server:
         """The name of the folder of its state."""
         return f"{self._host.replace(':', '-')}_{self._port}"
 
-    def metrics(self) -> str | None:
-        """Return the text of /metrics; None if the server does not answer."""
+    def metrics(self, seconds: float = ASK_SECONDS) -> str | None:
+        """Return the text of /metrics; None if the server does not answer within so many seconds."""
         try:
-            status, body = self._ask("GET", "/metrics", None, ASK_SECONDS)
+            status, body = self._ask("GET", "/metrics", None, seconds)
         except Unreachable:
             return None
         return body.decode("utf-8", "replace") if status == 200 else None

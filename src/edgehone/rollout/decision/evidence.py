@@ -147,6 +147,11 @@ def upper_level(total: float, number: float, error: float) -> float:
     return high
 
 
+def lower_level(total: float, number: float, error: float) -> float:
+    """Return a lower bound of the mean of values in [0, 1], whenever it is computed, wrong with probability `error`."""
+    return 1 - upper_level(number - total, number, error)
+
+
 def _divergence(p: float, q: float) -> float:
     """Return the Kullback-Leibler divergence of Bernoulli distributions, in nats."""
     if q >= 1:

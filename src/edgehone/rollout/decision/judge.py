@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from edgehone.rollout.decision.evidence import Evidence, upper_level
+from edgehone.rollout.decision.evidence import Evidence, lower_level, upper_level
 from edgehone.rollout.decision.memory import Memory, MemorySample
 from edgehone.rollout.decision.outcome import Outcome, Values, fields_of, limits_of, values_of
 from edgehone.rollout.decision.rules import Objective, Rules, Stage
@@ -50,9 +50,8 @@ class Judge:
         self._baseline: list[float] | None = []
         # All values so far: sums and numbers of challenger (0) and champion (1), for the report and the last stage.
         self._sums, self._numbers = [[0.0] * count, [0.0] * count], [[0.0] * count, [0.0] * count]
-        # Once the champion answers nothing more: upper bounds of its means, and the means.
-        self._levels: Array | None = None
-        self._means: Array = np.zeros(count)
+        # Once the champion answers nothing more: upper and lower bounds of its means.
+        self._levels: tuple[Array, Array] | None = None
         self._passed = np.zeros(count, bool)  # shown not to be worse in some stage
 
     @property
@@ -66,9 +65,9 @@ class Judge:
         if self._levels is None:
             self._evidence.add(challenger, values)
         elif challenger:
-            # Worse than what the champion's level may be at most; not worse than what it was.
-            found = _array(values)
-            self._evidence.bet(found - self._levels, found - self._means)
+            # Worse than what the champion's level is at most; not worse than what it is at least.
+            found, (most, least) = _array(values), self._levels
+            self._evidence.bet(found - most, found - least)
 
     def pair(self, champion: Outcome, challenger: Outcome) -> None:
         """Take a request that the champion has answered and the challenger a copy of."""
@@ -158,7 +157,7 @@ class Judge:
                 "worse": float(worse[at]),
                 "worse_needs": self._threshold(one),
                 "not_worse": float(better[at]),
-                "not_worse_needs": 1 / self.rules.promote_alpha,
+                "not_worse_needs": self._needs,
                 "reason": None if self._numbers[0][at] else "no data",
             }
             for at, one in enumerate(self.rules.objectives)
@@ -170,7 +169,7 @@ class Judge:
             "at": self.at, "seconds": self.seconds, "requests": self.requests, "total": self.total,
             "memory": self.memory.to_json(), "evidence": self._evidence.to_json(),
             "limits": self._limits, "baseline": self._baseline, "sums": self._sums, "numbers": self._numbers,
-            "levels": None if self._levels is None else _values(self._levels), "means": self._means.tolist(),
+            "levels": None if self._levels is None else [_values(one) for one in self._levels],
             "passed": self._passed.tolist(),
         }  # fmt: skip
 
@@ -186,8 +185,8 @@ class Judge:
         self._limits = data["limits"]
         self._baseline = data["baseline"]
         self._sums, self._numbers = data["sums"], data["numbers"]
-        self._levels = None if data["levels"] is None else _array(data["levels"])
-        self._means = np.array(data["means"])
+        levels = data["levels"]
+        self._levels = None if levels is None else (_array(levels[0]), _array(levels[1]))
         self._passed = np.array(data["passed"], bool)
 
     def _values(self, challenger: bool, seen: Outcome) -> Values:
@@ -210,29 +209,33 @@ class Judge:
         return values
 
     def _fix_levels(self) -> None:
-        objectives = self.rules.objectives
-        self._levels = np.array([self._level(at, one) for at, one in enumerate(objectives)])
-        means = zip(self._sums[1], self._numbers[1], objectives, strict=True)
-        self._means = np.array(
-            [0.0 if one.absolute else total / max(number, 1) for total, number, one in means]
-        )
+        """Fix what the last stage is compared with: bounds of the champion's means.
 
-    def _level(self, at: int, one: Objective) -> float:
-        """Return what an objective is compared with when the champion answers nothing: an upper bound of its mean.
-
-        For times it is NaN, so that they are not compared: load changes over the day, and an idle champion tells
+        For times they are NaN, so that they are not compared: load changes over the day, and an idle champion tells
         nothing of how fast it would be.
         """
-        if one.absolute:
-            return 0.0
-        if one.quantile is not None or not self._numbers[1][at]:
-            return float("nan")
-        return upper_level(
-            self._sums[1][at], self._numbers[1][at], self.rules.level_share * one.share * self.rules.alpha
-        )
+        rules, most, least = self.rules, [], []
+        for one, total, number in zip(rules.objectives, self._sums[1], self._numbers[1], strict=True):
+            if one.absolute:
+                bounds = 0.0, 0.0
+            elif one.quantile is not None or not number:
+                bounds = float("nan"), float("nan")
+            else:
+                above, below = (
+                    rules.level_share * part for part in (one.share * rules.alpha, rules.promote_alpha)
+                )
+                bounds = upper_level(total, number, above), lower_level(total, number, below)
+            most.append(bounds[0])
+            least.append(bounds[1])
+        self._levels = np.array(most), np.array(least)
 
     def _shown(self) -> NDArray[np.bool_]:
-        return np.asarray(self._evidence.not_worse >= 1 / self.rules.promote_alpha)
+        return np.asarray(self._evidence.not_worse >= self._needs)
+
+    @property
+    def _needs(self) -> float:
+        """The evidence that shows an objective not to be worse."""
+        return 1 / ((1 - self.rules.level_share) * self.rules.promote_alpha)
 
     def _threshold(self, one: Objective) -> float:
         return 1 / ((1 - self.rules.level_share) * one.share * self.rules.alpha)
@@ -262,8 +265,7 @@ class Judge:
     def _open(self, at: int, one: Objective) -> str:
         if not self._evidence.stage_blocks[at]:
             return f"{one.name}: no data"
-        evidence, needs = self._evidence.not_worse[at], 1 / self.rules.promote_alpha
-        return f"{one.name}: evidence {evidence:.2g} of {needs:g}"
+        return f"{one.name}: evidence {self._evidence.not_worse[at]:.2g} of {self._needs:.3g}"
 
 
 def _array(values: Values) -> Array:

@@ -24,6 +24,8 @@ from edgehone.rollout.drive.guardian import Guardian
 from edgehone.rollout.drive.haproxy import Balancer
 
 LOOK_SECONDS = 0.5
+# How long a server has to answer at /metrics, which no engine delays.
+_ASK_SECONDS = 2.0
 # Looks in a row that a server of the challenger does not answer before it is rolled back.
 _SILENT = 3
 
@@ -31,8 +33,8 @@ _SILENT = 3
 class Asked(Protocol):
     """A server whose metrics are read: None if it does not answer."""
 
-    def metrics(self) -> str | None:
-        """Return the text of /metrics."""
+    def metrics(self, seconds: float = 10.0) -> str | None:
+        """Return the text of /metrics, waiting for it so long."""
         ...
 
 
@@ -68,6 +70,7 @@ class Driver:
         self._challenger = {name: Counter(plan.name) for name in servers.challenger}
         self._random = random.Random(plan.id)
         self._silent = 0
+        self._guardian: Guardian | None = None
 
     def run(self, ended: Callable[[], bool] = lambda: False) -> Progress:
         """Drive until the rollout has ended, or `ended` says so: then it stays open, and the champion answers.
@@ -76,7 +79,7 @@ class Driver:
         """
         balancer = self._servers.balancer
         balancer.check()
-        guardian = Guardian(balancer.path, balancer.commands(0.0))
+        self._guardian = Guardian(balancer.path, balancer.commands(0.0))
         self._begin("running" if self.progress.status == "starting" else self.progress.status)
         before = time.monotonic()
         while self.progress.status in ("running", "paused") and not ended():
@@ -84,9 +87,9 @@ class Driver:
             now = time.monotonic()
             self._tick(now - before)
             before = now
-        weight = 1.0 if self.progress.status == "promoted" else 0.0
-        balancer.move(weight)
-        guardian.done()
+        if self.progress.status != "promoted":
+            balancer.move(0.0)
+            self._guardian.done()
         return self.progress
 
     def _begin(self, status: Status) -> None:
@@ -112,23 +115,38 @@ class Driver:
         elif verdict.action == "give up":
             self._end("not enough traffic", verdict.reason)
         elif self.judge.last:
-            self._save(("promoted", verdict.reason), status="promoted", reason=verdict.reason, weight=1.0)
-            self._say(f"{self.plan.name}: promoted: {verdict.reason}")
+            self._promote(verdict.reason)
         else:
-            self.judge.advance()
-            stage = self.judge.stage
-            self._save(("passed", verdict.reason), ("stage", f"{stage.name}: requests"), weight=stage.weight)
-            self._servers.balancer.move(stage.weight)
-            self._say(f"{self.plan.name}: {stage.name} of the requests go to the challenger")
+            self._advance(verdict.reason)
+
+    def _advance(self, reason: str) -> None:
+        self.judge.advance()
+        stage = self.judge.stage
+        self._save(("passed", reason), ("stage", f"{stage.name}: requests"), weight=stage.weight)
+        self._servers.balancer.move(stage.weight)
+        self._say(f"{self.plan.name}: {stage.name} of the requests go to the challenger")
+
+    def _promote(self, reason: str) -> None:
+        # The guardian ends before the state says "promoted": else a kill between the two would send the requests back
+        # to the champion of a rollout that has ended. Killed after it, the rollout is open, and `resume` ends it.
+        assert self._guardian is not None
+        self._servers.balancer.move(1.0)
+        self._guardian.done()
+        self._save(("promoted", reason), status="promoted", reason=reason, weight=1.0)
+        servers = ", ".join(self._servers.challenger)
+        self._say(
+            f"{self.plan.name}: promoted: {reason}. HAProxy keeps these weights until it is started again: give "
+            f"{servers} the weight in its configuration"
+        )
 
     def _look(self, seconds: float) -> None:
         errors = self._servers.balancer.errors()
         for name, server in self._servers.champion.items():
-            if (text := server.metrics()) is not None:
+            if (text := server.metrics(_ASK_SECONDS)) is not None:
                 self._champion[name].look(text, errors[name])
         silent = False
         for name, server in self._servers.challenger.items():
-            if (text := server.metrics()) is None:
+            if (text := server.metrics(_ASK_SECONDS)) is None:
                 silent = True
             else:
                 self._challenger[name].look(text, errors[name])

@@ -12,9 +12,9 @@ from typing import Any
 from starlette.types import ASGIApp
 
 from edgehone.core.errors import EdgehoneError, InputError, SetupError
-from edgehone.rollout.decision.plan import OPEN, Plan, Progress, Status, Version
+from edgehone.rollout.decision.plan import Plan, Progress, Version
 from edgehone.rollout.decision.rules import of_table
-from edgehone.rollout.decision.store import Store, Stored, described
+from edgehone.rollout.decision.store import Store, described
 from edgehone.serve.live_models import Models
 from edgehone.serve.model import Model
 from edgehone.serve.models import model_of
@@ -102,7 +102,12 @@ class Rollouts:
                 challenger=replace(plan.challenger, manifest=served.bundle.manifest.digest),
             )
             self.store.begin(plan, Progress())
-            return self.told((await self._open(plan, Progress(), champion, served)).plan.id)
+            try:
+                await self._open(plan, Progress(), champion, served)
+            except Exception as error:
+                self._ended(plan, Progress(), error)
+                raise
+            return self.told(plan.id)
         except BaseException:
             if plan.name not in self._running:
                 self._models.release(plan.name)
@@ -119,24 +124,28 @@ class Rollouts:
     async def take_up(self) -> None:
         """Go on with the rollouts that the last run of the server has left open, or end them with the champion."""
         for one in self.store.all(only_open=True):
-            name = one.plan.name
             progress = replace(one.progress, interruptions=one.progress.interruptions + 1)
-            self.store.save(one.plan.id, progress, ("interrupted", "the server ended"))
-            champion = self._models.by_name.get(name)
             try:
-                reserved = self._reserved_for(one, progress, champion)
-            except EdgehoneError as error:
-                self._ended(one.plan, progress, error.message)
-                continue
-            assert champion is not None
-            try:
-                await champion.opened()
-                served = await asyncio.to_thread(self._checked, one.plan, champion, other_model=True)
-                await self._open(one.plan, progress, champion, served)
-            except (EdgehoneError, ValueError, KeyError, TypeError) as error:
-                if reserved and name not in self._running:
-                    self._models.release(name)
-                self._ended(one.plan, progress, str(error))
+                await self._go_on(one.plan, progress)
+            except Exception as error:  # noqa: BLE001 - whatever fails, the champion must serve
+                self._ended(one.plan, progress, error)
+
+    async def _go_on(self, plan: Plan, progress: Progress) -> None:
+        """Go on with an interrupted rollout. Raises EdgehoneError if that is not possible."""
+        self.store.save(plan.id, progress, ("interrupted", "the server ended"))
+        if progress.interruptions > of_table(plan.rules).most_interruptions:
+            raise InputError(f"the server ended {progress.interruptions} times during the rollout")
+        champion = self._models.by_name.get(plan.name)
+        if champion is None or champion.served.bundle.manifest.digest != plan.champion.manifest:
+            raise InputError(f"{plan.name} is no longer served by the bundle that the rollout began with")
+        self._models.reserve(plan.name)
+        try:
+            await champion.opened()
+            served = await asyncio.to_thread(self._checked, plan, champion, other_model=True)
+            await self._open(plan, progress, champion, served)
+        except BaseException:
+            self._models.release(plan.name)
+            raise
 
     def running(self, name: str) -> Running | None:
         """Return the rollout of a name that is under way."""
@@ -159,7 +168,10 @@ class Rollouts:
     async def end(self) -> None:
         """The server ends: leave open rollouts on disk, and end their challengers."""
         for running in list(self._running.values()):
-            running.interrupt()
+            try:
+                running.interrupt()
+            except SetupError as error:
+                self._say(f"warning: {error.message}")
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -178,7 +190,7 @@ class Rollouts:
         check_memory(champion.served, served, [one for ids in champion.processes.values() for one in ids])
         return served
 
-    async def _open(self, plan: Plan, progress: Progress, champion: Model, served: Served) -> Running:
+    async def _open(self, plan: Plan, progress: Progress, champion: Model, served: Served) -> None:
         """Load the challenger, and begin or go on."""
         challenger = model_of(served, self._say)
         challenger.start()
@@ -189,17 +201,15 @@ class Rollouts:
             )
             self._running[plan.name] = running
             running.begin()
-        except BaseException as error:
+        except BaseException:
             self._running.pop(plan.name, None)
             self._split.remove(plan.name)
+            self._shadow(plan.name, None)
             await challenger.end()
-            if isinstance(error, Exception):  # else the server ends, and the next one goes on
-                self._ended(plan, progress, str(error) or type(error).__name__)
             raise
         task = asyncio.create_task(self._run(running))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        return running
 
     async def _run(self, running: Running) -> None:
         try:
@@ -207,12 +217,8 @@ class Rollouts:
         except asyncio.CancelledError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever fails, the champion must serve
-            running.ended.set()
-            self._split.remove(running.plan.name)
-            reason = error.message if isinstance(error, EdgehoneError) else f"{type(error).__name__}: {error}"
-            self._say(f"{running.plan.name}: the rollout has failed, the champion serves on: {reason}")
-            self._retire(running.plan.name, running.challenger)
-            self._ended(running.plan, running.progress(), reason)
+            running.end("aborted", _reason(error))
+        await running.written()
         self._running.pop(running.plan.name, None)
         self._models.release(running.plan.name)
 
@@ -248,20 +254,18 @@ class Rollouts:
         self._shadow(name, None)
         self._models.retire(challenger)
 
-    def _reserved_for(self, one: Stored, progress: Progress, champion: Model | None) -> bool:
-        """Reserve the name of an interrupted rollout. Raises EdgehoneError if it cannot go on."""
-        rules = of_table(one.plan.rules)
-        if progress.interruptions > rules.most_interruptions:
-            raise InputError(f"the server ended {progress.interruptions} times during the rollout")
-        if champion is None or champion.served.bundle.manifest.digest != one.plan.champion.manifest:
-            raise InputError(f"{one.plan.name} is no longer served by the bundle that the rollout began with")
-        self._models.reserve(one.plan.name)
-        return True
-
-    def _ended(self, plan: Plan, progress: Progress, reason: str) -> None:
-        status: Status = "aborted" if progress.status in OPEN else progress.status
-        ended = replace(progress, status=status, reason=reason, weight=0.0)
+    def _ended(self, plan: Plan, progress: Progress, error: Exception) -> None:
+        """Write down that a rollout could not begin, or not go on. The champion serves."""
+        reason = _reason(error)
+        self._say(
+            f"{plan.name}: the rollout to {plan.challenger.path} is aborted, the champion serves: {reason}"
+        )
         try:
-            self.store.save(plan.id, ended, (status, reason))
-        except SetupError as error:
-            self._say(f"warning: {error.message}")
+            ended = replace(progress, status="aborted", reason=reason, weight=0.0)
+            self.store.save(plan.id, ended, ("aborted", reason))
+        except SetupError as full:
+            self._say(f"warning: {full.message}")
+
+
+def _reason(error: Exception) -> str:
+    return error.message if isinstance(error, EdgehoneError) else f"{type(error).__name__}: {error}"

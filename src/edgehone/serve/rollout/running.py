@@ -7,7 +7,6 @@ let it answer less, the requests are moved first.
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -16,7 +15,7 @@ from typing import Any
 
 import psutil
 
-from edgehone.rollout.decision.effect import AbTest
+from edgehone.core.errors import SetupError
 from edgehone.rollout.decision.judge import Judge
 from edgehone.rollout.decision.memory import MemorySample
 from edgehone.rollout.decision.outcome import Outcome, outcome_of
@@ -27,6 +26,7 @@ from edgehone.serve.measured.processes import read_processes
 from edgehone.serve.model import Model
 from edgehone.serve.observation import Feedback, Observation
 from edgehone.serve.record import Record
+from edgehone.serve.rollout.ab import MetricTest
 from edgehone.serve.rollout.compare import disagreement
 from edgehone.serve.rollout.copies import Exchange
 from edgehone.serve.rollout.split import Split, Two
@@ -61,24 +61,16 @@ class Running:
         self.status: Status = progress.status
         self.reason, self.interruptions = progress.reason, progress.interruptions
         self.answered = {"champion": 0, "challenger": 0, "copies": 0, **progress.answered}
-        self.ab: AbTest | None = None
-        if plan.strategy == "ab":
-            self.ab = AbTest(rules.ab.scales[plan.metric], rules.ab.alpha, rules.ab.least_requests)
+        self.ab = MetricTest(plan, rules, progress.ab) if plan.strategy == "ab" else None
         if progress.judge is not None:
             self.judge.restore(progress.judge)
-        if progress.ab is not None and self.ab is not None:
-            self.ab.restore(progress.ab)
         self._split, self._store, self._hands = split, store, hands
         sticky = plan.sticky.lower().encode() if plan.sticky else None
         self._two = Two(challenger, 0.0, sticky, plan.id, plan.strategy == "ab")
         self._arms: OrderedDict[str, bool] = OrderedDict()  # of answers, for feedback
         self._saved_at = self._sampled_at = time.monotonic()
+        self._unwritten: tuple[str, str] | None = None  # the last step, if the disk did not take it
         self.ended = asyncio.Event()
-
-    @property
-    def weight(self) -> float:
-        """The share of requests that the challenger answers now."""
-        return self._two.weight
 
     def begin(self) -> None:
         """Begin, or go on, with the stage that the judge is at. The challenger's engine is ready."""
@@ -93,7 +85,7 @@ class Running:
         self._move()
 
     async def run(self) -> None:
-        """Watch until the rollout has ended."""
+        """Watch until the rollout has ended. Raises SetupError if its evidence cannot be written."""
         before = time.monotonic()
         while not self.ended.is_set():
             await asyncio.sleep(TICK)
@@ -108,6 +100,12 @@ class Running:
             self._decide()
             if now - self._saved_at >= _SAVE_SECONDS and not self.ended.is_set():
                 self._save()
+
+    async def written(self) -> None:
+        """Wait until the end is on disk: else the next run of the server would go on with the rollout."""
+        while self._unwritten:
+            await asyncio.sleep(_SAVE_SECONDS)
+            self._write_end(*self._unwritten)
 
     def observe(self, seen: Observation) -> None:
         """Take a request. One that counts for neither version has another id."""
@@ -125,11 +123,7 @@ class Running:
         # In the shadow stage pairs are compared; but who is compared must be known from the first request on.
         if found is None or self.judge.stage.shadow:
             return
-        self.judge.outcome(challenger, found)
-        if self.ab:
-            self._add(self.ab, challenger, found)
-        if challenger:
-            self._decide()
+        self._take(challenger, found)
 
     def feedback(self, seen: Feedback) -> None:
         """Take what a client says of an answer."""
@@ -137,11 +131,7 @@ class Running:
         bad = _badness(seen)
         if challenger is None or bad is None or self.ended.is_set() or self.judge.stage.shadow:
             return
-        found = Outcome(bad=bad)
-        self.judge.outcome(challenger, found)
-        if self.ab:
-            self._add(self.ab, challenger, found)
-        self._decide()
+        self._take(challenger, Outcome(bad=bad))
 
     def copied(self, exchange: Exchange, copy: Record, answer: bytes) -> None:
         """Take a request that the challenger was sent a copy of."""
@@ -161,7 +151,7 @@ class Running:
                 disagreement(asked, exchange.body, exchange.answer, answer, classes),
             )  # fmt: skip
         self.judge.pair(first, second)
-        self._decide()
+        self._go_back_if_worse()
 
     def pause(self) -> None:
         """Stay at this stage. The challenger is still rolled back if it is worse."""
@@ -174,17 +164,24 @@ class Running:
         self._save(("resumed", f"at {self.judge.stage.name}"))
 
     def end(self, status: Status, reason: str) -> None:
-        """End with the champion, at once: no further request goes to the challenger."""
+        """End with the champion, at once: no further request goes to the challenger. It stands, written or not."""
+        if self.ended.is_set():
+            return
         self._split.remove(self.plan.name)
         self._two.weight = 0.0
-        self._hands.shadow(False)
+        self.status, self.reason = status, reason
+        self.ended.set()
         self._hands.retire()
-        self._finish(status, reason)
+        self._hands.say(
+            f"{self.plan.name}: the rollout has ended ({status}), the champion serves on: {reason}"
+        )
+        self._write_end(status, reason)
 
     def interrupt(self) -> None:
         """The server ends: leave the rollout open on disk, for the next run of the server."""
-        self._save()
-        self.ended.set()
+        if not self.ended.is_set():
+            self.ended.set()
+            self._save()
 
     def progress(self) -> Progress:
         """Return how far the rollout is."""
@@ -198,6 +195,7 @@ class Running:
         """Return what people are told while it runs, besides what is on disk."""
         return {
             "status": self.status,
+            "reason": self.reason,
             "stage": self.judge.stage.name,
             "weight": self._two.weight,
             "seconds": self.judge.seconds,
@@ -206,53 +204,46 @@ class Running:
             "waits_for": "; ".join(self.judge.lacking()) or None,
             "figures": self.judge.figures(),
             "memory": self.judge.memory.to_json(),
-            "effect": self._effect(),
+            "effect": self.ab.told() if self.ab else None,
         }
 
-    def _decide(self) -> None:
-        if self.ended.is_set() or self.status not in ("running", "paused"):
-            return
+    def _take(self, challenger: bool, seen: Outcome) -> None:
+        self.judge.outcome(challenger, seen)
+        if self.ab:
+            self.ab.add(challenger, seen)
+        if challenger:
+            self._go_back_if_worse()
+
+    def _go_back_if_worse(self) -> None:
+        """Roll back if that is the verdict. This is asked after each request; `run` does what is in no hurry."""
         engine = self.challenger.engine
         if engine.problem is not None or engine.restarts:
             self.end("rolled back", f"its engine does not run: {engine.ended or engine.problem}")
+        elif (verdict := self.judge.verdict()).action == "roll back":
+            self.end("rolled back", verdict.reason)
+
+    def _decide(self) -> None:
+        if self.ended.is_set():
+            return
+        self._go_back_if_worse()
+        if self.status != "running":
+            return
+        if self.ab is not None:
+            if found := self.ab.end(self.judge):
+                self.end(*found)
             return
         verdict = self.judge.verdict()
-        if verdict.action == "roll back":
-            self.end("rolled back", verdict.reason)
-        elif self.status == "paused":
-            return
-        elif self.ab is not None:
-            self._decide_ab(self.ab)
-        elif verdict.action == "give up":
+        if verdict.action == "give up":
             self.end("not enough traffic", verdict.reason)
         elif verdict.action == "advance":
             self._advance(verdict.reason)
-
-    def _decide_ab(self, test: AbTest) -> None:
-        rules, found = self.judge.rules, test.effect
-        enough = min(found.champion_requests, found.challenger_requests) >= rules.ab.most_requests
-        patient = self.judge.seconds < rules.patience_seconds
-        stage = self.judge.stage
-        if test.shown and self.judge.seconds >= stage.seconds and self.judge.requests >= stage.requests:
-            self.end(
-                "finished", f"{self.plan.metric}: the challenger is shown to be {test.shown}: {_words(test)}"
-            )
-        elif enough:
-            self.end("finished", f"{self.plan.metric}: no difference is shown: {_words(test)}")
-        elif not patient:
-            self.end("not enough traffic", f"{self.plan.metric}: no difference is shown: {_words(test)}")
 
     def _advance(self, reason: str) -> None:
         if self.judge.last:
             if self.judge.stage.shadow:  # the strategy of copies alone
                 self.end("finished", reason)
-                return
-            self.status, self.reason = "promoted", reason
-            self._save(("promoted", reason), weight=1.0)
-            self._split.remove(self.plan.name)
-            self._hands.promote()
-            self._hands.say(f"{self.plan.name}: {self.plan.challenger.path} is promoted: {reason}")
-            self.ended.set()
+            else:
+                self._promote(reason)
             return
         self.judge.advance()
         stage = self.judge.stage
@@ -260,19 +251,28 @@ class Running:
         self._hands.say(f"{self.plan.name}: {stage.name} of the requests go to {self.plan.challenger.path}")
         self._move()
 
+    def _promote(self, reason: str) -> None:
+        self.status, self.reason = "promoted", reason
+        self._save(("promoted", reason), weight=1.0)
+        self._split.remove(self.plan.name)
+        self._hands.promote()
+        self._hands.say(f"{self.plan.name}: {self.plan.challenger.path} is promoted: {reason}")
+        self.ended.set()
+
     def _move(self) -> None:
         """Let the requests go as the stage says."""
         stage = self.judge.stage
         self._hands.shadow(stage.shadow)
         self._two.weight = stage.weight
 
-    def _finish(self, status: Status, reason: str) -> None:
-        self.status, self.reason = status, reason
-        self.ended.set()
-        self._hands.say(
-            f"{self.plan.name}: the rollout has ended ({status}), the champion serves on: {reason}"
-        )
-        self._save((status, reason), weight=0.0)
+    def _write_end(self, status: str, reason: str) -> None:
+        try:
+            self._save((status, reason), weight=0.0)
+            self._unwritten = None
+        except SetupError as error:
+            if self._unwritten is None:
+                self._hands.say(f"warning: {error.message}; the end of the rollout is not on disk yet")
+            self._unwritten = status, reason
 
     def _save(self, *steps: tuple[str, str], weight: float | None = None) -> None:
         progress = self.progress()
@@ -293,22 +293,6 @@ class Running:
 
         self.judge.sample(await asyncio.to_thread(read), seconds)
 
-    def _add(self, test: AbTest, challenger: bool, seen: Outcome) -> None:
-        value = _METRICS[self.plan.metric](seen)
-        if value is not None:
-            test.add(challenger, value)
-
-    def _effect(self) -> dict[str, Any] | None:
-        return None if self.ab is None else {**self.ab.effect.to_json(), "metric": self.plan.metric}
-
-
-_METRICS: dict[str, Callable[[Outcome], float | None]] = {
-    "latency": lambda seen: math.log(max(seen.seconds, 1e-6)) if seen.seconds is not None else None,
-    "errors": lambda seen: None if seen.failed is None else float(seen.failed),
-    "confidence": lambda seen: seen.entropy,
-    "feedback": lambda seen: seen.bad,
-}
-
 
 def _badness(seen: Feedback) -> float | None:
     if seen.correct is not None:
@@ -316,13 +300,3 @@ def _badness(seen: Feedback) -> float | None:
     if seen.verdict is not None:
         return float(seen.verdict == "bad")
     return None if seen.score is None else 1 - seen.score
-
-
-def _words(test: AbTest) -> str:
-    found = test.effect
-    if found.value is None or found.low is None or found.high is None:
-        return f"{found.champion_requests} and {found.challenger_requests} requests are too few"
-    return (
-        f"effect {found.value:+.4f} ({100 * (1 - test.alpha):g} % interval {found.low:+.4f} to {found.high:+.4f}, "
-        f"p {found.p:.2g}; {found.champion_requests} and {found.challenger_requests} requests)"
-    )
