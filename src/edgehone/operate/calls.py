@@ -19,7 +19,7 @@ class Calls:
     """The calls of one server."""
 
     def __init__(
-        self, journal: Journal, folder: Path, url: str, options: Options, tell: Callable[..., None]
+        self, journal: Journal, folder: Path, url: str, options: Options, tell: Callable[..., object]
     ) -> None:
         self._journal, self._folder, self._url = journal, folder, url
         self._options, self._tell = options, tell
