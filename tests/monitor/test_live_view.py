@@ -278,13 +278,16 @@ def test_a_real_server_is_watched_on_a_terminal_until_ctrl_c(_finished: Finished
         words = [*EDGEHONE, "monitor", server.url, "--interval", "0.3"]
         with subprocess.Popen(words, stdin=theirs, stdout=theirs, stderr=theirs) as process:
             os.close(theirs)
-            shown = _read_until(ours, "bundle", "requests/s", "ready")
-            for _ in range(20):
-                assert server.complete("a")
-            shown = _read_until(ours, "latency p95", "tokens/s")
-            process.send_signal(signal.SIGINT)
-            assert process.wait(10) == 0
-            rest = _read_until(ours)
+            try:
+                shown = _read_until(ours, "bundle", "requests/s", "ready")
+                for _ in range(20):
+                    assert server.complete("a")
+                shown = _read_until(ours, "latency p95", "tokens/s")
+                process.send_signal(signal.SIGINT)
+                assert process.wait(10) == 0
+                rest = _read_until(ours)
+            finally:
+                process.kill()  # it ignores Ctrl-C where the tests were started in the background
         assert "Traceback" not in shown + rest and rest.rstrip().endswith("\x1b[?25h")  # the cursor is back
         os.close(ours)
         lines = subprocess.Popen([*EDGEHONE, "monitor", server.url, "--interval", "0.3", "--json"],
