@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,5 +23,4 @@ def docker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 def fleet(finished: Finished, docker: str, tmp_path: Path) -> Fleet:
     """A fleet of the null backend's bundle, with a repository of its own."""
-    name = re.sub(r"[^a-z0-9]+", "-", tmp_path.name.lower()).strip("-")
-    return Fleet(docker, tmp_path / "fleet", maker(finished.bundle, tmp_path), f"fleet/{name}")
+    return Fleet(docker, tmp_path / "fleet", maker(finished.bundle, tmp_path))

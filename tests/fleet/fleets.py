@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -40,12 +41,15 @@ AGENT: dict[str, Any] = {
 
 @dataclass
 class Fleet:
-    """A channel in a registry, and the keys of its publisher, in `place`."""
+    """A channel in a registry, and the keys of its publisher, in `place`.
+
+    The repository is named after the test's own folder, which holds `place`: what a publisher remembers of a channel
+    stays in EDGEHONE_HOME, and a later test's registry may listen on a port that was used before.
+    """
 
     host: str
     place: Path
     make: Make
-    repository: str = "fleet/demo"
     agent: dict[str, Any] = field(default_factory=lambda: dict(AGENT))
 
     def __post_init__(self) -> None:
@@ -53,6 +57,11 @@ class Fleet:
         self.place.mkdir(exist_ok=True)
         self.release_key = make_key(self.place, "release")
         self.channel_key = make_key(self.place, "channel")
+
+    @property
+    def repository(self) -> str:
+        """The channel's repository."""
+        return "fleet/" + re.sub(r"[^a-z0-9]+", "-", self.place.parent.name.lower()).strip("-")
 
     @property
     def channel(self) -> str:

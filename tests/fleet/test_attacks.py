@@ -135,7 +135,7 @@ def test_the_channels_key_alone_cannot_bring_a_bundle(followed: Fleet, settings:
 @pytest.mark.parametrize(
     ("change", "attack"),
     [
-        (lambda one: replace(one, channel="fleet/demo:beta"), "mixed"),
+        (lambda one: replace(one, channel=one.channel.replace(":stable", ":beta")), "mixed"),
         (lambda one: replace(one, version=1), "rollback"),
         (
             lambda one: replace(one, release=replace(one.release, number=1), version=9, before=None),
