@@ -12,7 +12,7 @@ import sys
 import tarfile
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,7 +137,9 @@ def _run(
     return done
 
 
-def base_image(folder: Path, files: Mapping[str, bytes | str], arch: str = "amd64") -> str:
+def base_image(
+    folder: Path, files: Mapping[str, bytes | str], arch: str = "amd64", history: Sequence[str] = ()
+) -> str:
     """Write an OCI layout of one layer with these files (a text is a link) and return how the user names it."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as archive:
@@ -154,6 +156,7 @@ def base_image(folder: Path, files: Mapping[str, bytes | str], arch: str = "amd6
         "architecture": arch,
         "os": "linux",
         "rootfs": {"type": "layers", "diff_ids": [layer["digest"]]},
+        **({"history": [{"comment": one} for one in history]} if history else {}),
     }
     manifest = {
         "schemaVersion": 2,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import io
 import json
@@ -22,7 +23,7 @@ from edgehone.package.contents import digest_members
 from edgehone.package.targets.container import start, wheels
 from edgehone.package.targets.container.base import base_of
 from edgehone.package.targets.container.buildah import Store, failure
-from edgehone.package.targets.container.layout import Files, read_image
+from edgehone.package.targets.container.layout import Files, read_image, write_history
 from edgehone.package.write import Order, pack
 from tests.package.containers import base_image, without
 from tests.serve.server import wait_for
@@ -108,6 +109,28 @@ def test_files_of_an_image_are_found_through_links_and_less_what_a_layer_removes
     assert files.read("lib64/x86_64-linux-gnu/libc.so.6") == LIBC
     assert files.resolve("usr/bin/python3.12") is None
     assert "etc/.wh.removed" not in set(files)
+
+
+def test_the_history_of_an_image_does_not_depend_on_names_in_a_storage(tmp_path: Path) -> None:
+    digests = set()
+    for number, named in enumerate(("localhost/one:1", "localhost/two:2")):
+        folder = tmp_path / str(number)
+        base_image(folder, GOOD, history=["theirs", f"FROM {named}"])
+        write_history(folder, ["bundle"])
+        image = read_image(folder)
+        assert [one.get("comment") for one in image.config["history"]] == ["theirs", "bundle"]
+        assert {one.name for one in (folder / "blobs" / "sha256").iterdir()} == {
+            one.removeprefix("sha256:")
+            for one in (
+                image.digest,
+                image.manifest["config"]["digest"],
+                image.manifest["layers"][0]["digest"],
+            )
+        }
+        for path in (folder / "blobs" / "sha256").iterdir():
+            assert hashlib.sha256(path.read_bytes()).hexdigest() == path.name
+        digests.add(image.digest)
+    assert len(digests) == 1
 
 
 @pytest.mark.parametrize("name", ["llamacpp", "openvino", "olive", "onnxruntime"])

@@ -23,6 +23,7 @@ import edgehone
 from edgehone.attestation.errors import NotVerified
 from edgehone.core.errors import InputError, SetupError
 from edgehone.package import registry
+from edgehone.package.targets.container import debian
 from edgehone.package.targets.container.base import base_of
 from edgehone.package.targets.container.buildah import Store, store
 from edgehone.package.targets.container.layout import Files, read_image
@@ -204,6 +205,38 @@ def test_another_storage_gives_the_same_digest(
     monkeypatch.setenv("EDGEHONE_HOME", str(home))
     second = _pack(bundle, tmp_path / "second", name="digits")
     assert _digests(second.path) == _digests(first.path)
+    # In a storage that was in use, an image can have several names.
+    for number, one in enumerate(
+        store().run("images", "--format", "{{.Name}}:{{.Tag}}", "--noheading").split()
+    ):
+        store().run("tag", one, f"localhost/another:{number}")
+    third = _pack(bundle, tmp_path / "third", name="digits")
+    assert _digests(third.path) == _digests(first.path)
+    image = read_image(third.path / "image")
+    assert "localhost" not in json.dumps(image.config) and "buildah" not in json.dumps(image.config)
+    assert [one["comment"] for one in image.config["history"]] == [
+        "base image",
+        "Python packages",
+        "edgehone and programs",
+        "bundle",
+    ]
+
+
+@pytest.mark.long
+def test_a_base_is_kept_only_for_the_archives_that_it_was_made_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    podman()
+    known = debian.recipe("amd64", "cpu")
+    told: list[str] = []
+    monkeypatch.setattr(debian, "recipe", lambda arch, device: replace(known, archives=()))
+    own = Store(tmp_path / "own")
+    made = base_of(own, None, "amd64", "cpu", told.append)
+    assert "the archives of Debian have changed since `apt-get update`" in told[-1]
+    assert not list((own.folder / "bases").glob("*.json"))
+    monkeypatch.undo()
+    # It is named by its content, whatever was known of the archives before.
+    assert base_of(store(), None, "amd64", "cpu", told.append).image == made.image
 
 
 @pytest.mark.long

@@ -28,12 +28,14 @@ from edgehone.formats.gguf import read_header
 from edgehone.model.digest import digest_model
 from edgehone.package import registry, runner
 from edgehone.package.conform import conform
+from edgehone.package.document import Package
 from edgehone.package.proof import read_document, uncovered
 from edgehone.package.target import Proof
 from edgehone.package.targets.embedded import firmware
 from edgehone.package.targets.embedded.aligned import ALIGNMENT, align, data_start, differences
 from edgehone.package.verify import verify_package
 from edgehone.package.write import Order, Packed, pack
+from tests.attestation.signed import make_key, public
 from tests.finished import list_again
 
 ARM = machine_of("arm64")
@@ -116,7 +118,11 @@ def test_the_image_is_the_same_on_every_machine(tmp_path: Path) -> None:
 @pytest.fixture
 def signer(tmp_path: Path) -> tuple[Path, Path]:
     """A certificate and its key, as a device's keyring trusts them."""
-    certificate, key = tmp_path / "rauc.crt", tmp_path / "rauc.key"
+    return make_signer(tmp_path, "rauc")
+
+
+def make_signer(folder: Path, name: str) -> tuple[Path, Path]:
+    certificate, key = folder / f"{name}.crt", folder / f"{name}.key"
     words = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "9", "-subj", "/CN=updates"]
     subprocess.run([*words, "-keyout", key, "-out", certificate], check=True, capture_output=True)
     return certificate, key
@@ -324,17 +330,22 @@ def demo_bundle(bundle_of: Callable[[str], Path], demo_model: Path, tmp_path: Pa
     if missing := {name: package for name, package in NEEDED.items() if shutil.which(name) is None}:
         pytest.skip(f"not installed: {', '.join(missing)} (apt install {' '.join(missing.values())})")
     bundle = bundle_of("llamacpp")
-    toolchain = environment.ensure("llamacpp", backends.load("llamacpp").NEEDS, lambda what: None).toolchain
-    half, model = tmp_path / "half.gguf", bundle / "artifact" / "model.gguf"
-    model.rename(half)
-    quantize = [str(Toolchain.at(toolchain).tool("llama-quantize")), str(half), str(model), "Q8_0"]
-    subprocess.run(quantize, check=True, capture_output=True)
+    (bundle / "artifact" / "model.gguf").rename(tmp_path / "half.gguf")
+    _quantize(tmp_path / "half.gguf", bundle, "Q8_0")
     manifest = edgehone.read(bundle).manifest
     digest = digest_model(edgehone.inspect(demo_model), tmp_path / "digests")
     facts = replace(manifest, model={**manifest.model, "name": "demo", "digest": digest})
     (bundle / "manifest.json").write_text(json.dumps(facts.to_json()))
     list_again(bundle)
     return bundle
+
+
+def _quantize(half: Path, bundle: Path, kind: str) -> None:
+    """Write the artifact of a bundle in a type of llama.cpp, from the file in half precision."""
+    toolchain = environment.ensure("llamacpp", backends.load("llamacpp").NEEDS, lambda what: None).toolchain
+    program = str(Toolchain.at(toolchain).tool("llama-quantize"))
+    words = [program, str(half), str(bundle / "artifact" / "model.gguf"), kind]
+    subprocess.run(words, check=True, capture_output=True)
 
 
 @pytest.fixture
@@ -422,3 +433,47 @@ def test_runner_generates_under_emulation_and_is_proven(
     path.write_text(path.read_text().replace('"windows": 4', '"windows": 40'))
     with pytest.raises(NotVerified, match=r"proof-arm64\.json"):
         verify_package(packed.path)
+
+
+@pytest.mark.real
+@pytest.mark.long
+def test_a_signed_package_is_proven_signed_again_or_refused(
+    demo_bundle: Path, demo_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    signing, other = make_key(tmp_path, "signing"), make_key(tmp_path, "other")
+
+    def proven(*words: str) -> tuple[int, Package]:
+        code = main(
+            ["prove", str(folder), "--on", "arm64", "--windows", "4", "--model", str(demo_model), *words]
+        )
+        return code, verify_package(folder).package
+
+    folder = tmp_path / "good"
+    words = ["--for", "embedded", "--set", "threads=1", "--out", str(folder), "--key", str(signing)]
+    assert main(["package", str(demo_bundle), *words]) == 0
+    assert verify_package(folder, public(signing)).signed_by
+    code, package = proven("--key", str(signing))
+    assert code == 0 and "signed it again" not in capsys.readouterr().out
+    assert [one.architecture for one in package.proofs][1:] == ["aarch64"]
+    assert main(["verify", str(folder), "--key", str(signing.with_suffix(".pub"))]) == 0
+    with pytest.raises(NotVerified, match="signed"):
+        verify_package(folder, public(other))
+    # Without a key nobody vouches for the proof: the signature, which does not cover it, is removed.
+    code, package = proven()
+    assert code == 0 and "was removed; sign it again with --key" in capsys.readouterr().out
+    assert main(["verify", str(folder), "--key", str(signing.with_suffix(".pub"))]) == 1
+    capsys.readouterr()
+
+    # An artifact of 2 bits, of which the decision states what was read of 8 bits.
+    _quantize(tmp_path / "half.gguf", demo_bundle, "Q2_K")
+    list_again(demo_bundle)
+    folder = tmp_path / "bad"
+    words = ["--for", "embedded", "--set", "threads=1", "--out", str(folder)]
+    assert main(["package", str(demo_bundle), *words]) == 0
+    code, package = proven("--key", str(signing))
+    told = capsys.readouterr().out
+    assert code == 3 and "accuracy_kept" in told, told
+    assert not read_document(folder / "proof-arm64.json").passes
+    assert "aarch64" not in [one.architecture for one in package.proofs]
+    assert main(["verify", str(folder), "--key", str(signing.with_suffix(".pub"))]) == 0
+    assert "arm64" in (folder / "README.md").read_text()

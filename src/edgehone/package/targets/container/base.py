@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from edgehone.core.errors import InputError, SetupError
 from edgehone.execution.home import file_lock
+from edgehone.model.digest import digest_file
 from edgehone.package.targets.container import debian, glibc
 from edgehone.package.targets.container.buildah import Store, failure
 from edgehone.package.targets.container.layout import Files, Image, read_image, write_index
@@ -24,6 +25,7 @@ _PINNED = re.compile(r"(?P<place>.+)@(?P<digest>sha256:[0-9a-f]{64})")
 _PYTHON = re.compile(r"(?:usr/local/bin|usr/bin)/python3\.(\d+)")
 _LIBRARIES = ("libgcc_s.so.1", "libstdc++.so.6", "libz.so.1")
 _HINT = "name a base image with Python 3.11 or newer and glibc, or leave out --set base"
+COMPILE: Final = ("-I", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash")
 MACHINES: Final[Mapping[str, str]] = {"amd64": "x86_64", "arm64": "aarch64"}
 
 
@@ -61,7 +63,7 @@ def base_of(store: Store, named: str | None, arch: str, device: str, tell: Calla
     if named is None:
         recipe = debian.recipe(arch, device)
         key = debian.key(recipe)
-        return _kept(store, key, lambda scratch: _from_debian(store, key, recipe, scratch, tell))
+        return _kept(store, key, lambda scratch: _from_debian(store, recipe, scratch, tell))
     pinned = _PINNED.fullmatch(named)
     if pinned is None:
         raise InputError(
@@ -70,13 +72,15 @@ def base_of(store: Store, named: str | None, arch: str, device: str, tell: Calla
         )
     said = _said(pinned["place"], pinned["digest"])
     key = hashlib.sha256(f"{said} {arch}".encode()).hexdigest()[:16]
-    return _kept(
-        store, key, lambda scratch: _named(store, key, (pinned["place"], pinned["digest"], arch), scratch)
-    )
+    named_by = (pinned["place"], pinned["digest"], arch)
+    return _kept(store, key, lambda scratch: (_named(store, key, named_by, scratch), True))
 
 
-def _kept(store: Store, key: str, make: Callable[[Path], Base]) -> Base:
-    """Return a base from its note in the storage, or make it. Two processes make it once."""
+def _kept(store: Store, key: str, make: Callable[[Path], tuple[Base, bool]]) -> Base:
+    """Return a base from its note in the storage, or make it. Two processes make it once.
+
+    `make` also returns whether the base is what `key` stands for, so that it may be kept under it.
+    """
     note = store.folder / "bases" / f"{key}.json"
     note.parent.mkdir(parents=True, exist_ok=True)
     with file_lock(note.with_suffix(".lock")):
@@ -87,7 +91,9 @@ def _kept(store: Store, key: str, make: Callable[[Path], Base]) -> Base:
             if store.has(found.image):
                 return found
         with store.scratch() as scratch:
-            made = make(Path(scratch))
+            made, is_of_key = make(Path(scratch))
+        if not is_of_key:
+            return made
         partial = note.with_suffix(".partial")
         partial.write_text(json.dumps(asdict(made), indent=1), "utf-8")
         partial.rename(note)
@@ -95,25 +101,32 @@ def _kept(store: Store, key: str, make: Callable[[Path], Base]) -> Base:
 
 
 def _from_debian(
-    store: Store, key: str, recipe: debian.Recipe, scratch: Path, tell: Callable[[str], None]
-) -> Base:
+    store: Store, recipe: debian.Recipe, scratch: Path, tell: Callable[[str], None]
+) -> tuple[Base, bool]:
+    """Return a base that is named by its content, and whether its packages are those that apt knows here."""
     tell(f"making a base image from packages of Debian {recipe.suite}")
     root = debian.make_root(recipe, scratch)
-    image, python = f"localhost/edgehone-base:{key}", f"/usr/bin/python{recipe.python}"
-    with store.container("scratch", recipe.arch) as container:
-        store.run("add", "-q", container, root.tar, "/")
-        if runs_here(recipe.arch):
-            compile_python(store, container, python, [f"/usr/lib/python{recipe.python}"])
-        store.run("config", "--arch", recipe.arch, container)
-        store.commit(container, image)
+    python = f"/usr/bin/python{recipe.python}"
+    library = f"/usr/lib/python{recipe.python}"
+    parts = [digest_file(root.tar), recipe.arch, library, *COMPILE, store.version]
+    image = f"localhost/edgehone-base:{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]}"
+    if not store.has(image):
+        with store.container("scratch", recipe.arch) as container:
+            store.run("add", "-q", container, root.tar, "/")
+            if runs_here(recipe.arch):
+                compile_python(store, container, python, [library])
+            store.run("config", "--arch", recipe.arch, container)
+            store.commit(container, image)
+    is_known = set(root.archives) <= set(recipe.archives)
+    if not is_known:
+        tell("the archives of Debian have changed since `apt-get update`: without it no base image is kept")
     said = f"packages of Debian {recipe.suite}"
-    return Base(image, python, recipe.python, root.glibc, root.packages, said)
+    return Base(image, python, recipe.python, root.glibc, root.packages, said), is_known
 
 
 def compile_python(store: Store, container: str, python: str, folders: Sequence[str]) -> None:
     """Compile Python's modules in a container. The bytecode holds no times, and is not compared with its source."""
-    words = ["-I", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", *folders]
-    store.run("run", "--network", "none", container, "--", python, *words)
+    store.run("run", "--network", "none", container, "--", python, *COMPILE, *folders)
 
 
 def _named(store: Store, key: str, named: tuple[str, str, str], scratch: Path) -> Base:

@@ -67,6 +67,13 @@ class Store:
             noted.write_text("overlay" if works else "vfs", "utf-8")
         return noted.read_text("utf-8")
 
+    @functools.cached_property
+    def version(self) -> str:
+        """What buildah says of its version: another one may write other bytes."""
+        return subprocess.run(
+            ["buildah", "--version"], capture_output=True, text=True, check=True
+        ).stdout.strip()
+
     def run(self, verb: str, *words: str | Path, folder: Path | None = None) -> str:
         """Run a verb of buildah in a folder and return its output. Raises SetupError with buildah's own message."""
         done = subprocess.run(
@@ -122,7 +129,8 @@ class Store:
 
     def commit(self, container: str, image: str, time: int = 0) -> None:
         """Store a container as an image. `time`, in seconds since 1970 UTC, is that of all its files."""
-        self.run("commit", "-q", "--format", "oci", "--timestamp", str(time), container, image)
+        words = ("--format", "oci", "--identity-label=false", "--timestamp", str(time))
+        self.run("commit", "-q", *words, container, image)
 
     def write(self, image: str, folder: Path, name: str) -> None:
         """Write an image as an OCI layout."""

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from edgehone.core.errors import SetupError
+from edgehone.model.digest import digest_file
 from edgehone.package.targets.container import glibc
 from edgehone.package.targets.container.buildah import failure
 
@@ -38,7 +39,10 @@ ACCOUNTS: Final = {
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a root file system is made of. `state` is a digest of what apt knows of its archives."""
+    """What a root file system is made of.
+
+    `archives` are the files by which apt on this machine knows its archives: name and SHA-256.
+    """
 
     suite: str
     arch: str
@@ -47,16 +51,20 @@ class Recipe:
     left_out: tuple[str, ...]
     files: tuple[str, ...]
     sources: str
-    state: str
+    archives: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
 class Root:
-    """A root file system in an archive, its packages, and the version of its glibc."""
+    """A root file system in a tar file, its packages, and the version of its glibc.
+
+    `archives` are those of `Recipe`, as they were when the packages were fetched.
+    """
 
     tar: Path
     packages: tuple[Package, ...]
     glibc: tuple[int, int]
+    archives: tuple[tuple[str, str], ...]
 
 
 def suite() -> tuple[str, Mapping[str, Any]]:
@@ -80,12 +88,12 @@ def recipe(arch: str, device: str) -> Recipe:
     name, table = suite()
     packages = (*table["packages"], *table.get(device, ()))
     left_out, files = tuple(table["left_out"]), tuple(table["files"])
-    return Recipe(name, arch, table["python"], packages, left_out, files, str(_sources()), _state())
+    return Recipe(name, arch, table["python"], packages, left_out, files, str(_sources()), _archives())
 
 
 def key(made_of: Recipe) -> str:
-    """Return a short digest of what a root file system is made of."""
-    own = [(_HERE / name).read_bytes() for name in ("debian.py", "debs.sh")]
+    """Return a short digest of what a root file system is made of, and of what makes it."""
+    own = [path.read_bytes() for path in (Path(made_of.sources), _HERE / "debian.py", _HERE / "debs.sh")]
     return hashlib.sha256(json.dumps(asdict(made_of)).encode() + b"".join(own)).hexdigest()[:16]
 
 
@@ -128,6 +136,7 @@ def _reduce(raw: Path, final: Path, made_of: Recipe) -> Root:
     with tarfile.open(raw) as source, tarfile.open(final, "w") as target:
         members = {one.name.removeprefix("./").rstrip("/"): one for one in source}
         unwanted = _files_of(source, members, made_of.left_out)
+        archives = _archives_of(source, members)
         for name, member in sorted(members.items()):
             if not name or name in unwanted or _matches(name, made_of.files) or member.isdev():
                 continue
@@ -140,7 +149,7 @@ def _reduce(raw: Path, final: Path, made_of: Recipe) -> Root:
             _write(target, name, member, data)
         for name, text in ACCOUNTS.items():
             _write(target, name, tarfile.TarInfo(name), text.encode())
-    return Root(final, tuple(sorted(packages)), libc)
+    return Root(final, tuple(sorted(packages)), libc, archives)
 
 
 def _write(target: tarfile.TarFile, name: str, member: tarfile.TarInfo, data: bytes) -> None:
@@ -169,6 +178,16 @@ def _files_of(
     return files
 
 
+def _archives_of(
+    source: tarfile.TarFile, members: Mapping[str, tarfile.TarInfo]
+) -> tuple[tuple[str, str], ...]:
+    """Return what `debs.sh` wrote of the archives."""
+    listed = members.get(f"{_INFO}archives")
+    content = source.extractfile(listed) if listed else None
+    lines = content.read().decode().splitlines() if content else []
+    return tuple((name, digest) for digest, name in map(str.split, sorted(lines)))
+
+
 def _matches(name: str, patterns: tuple[str, ...]) -> bool:
     return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
@@ -184,10 +203,6 @@ def _release() -> dict[str, str]:
     return {name: value.strip('"') for name, _, value in (line.partition("=") for line in lines)}
 
 
-def _state() -> str:
-    """Return a digest of what apt knows of its archives, so that `apt-get update` leads to a new base."""
-    hashed = hashlib.sha256()
-    for path in (*_SOURCES, *sorted(_LISTS.glob("*Release"))):
-        if path.is_file():
-            hashed.update(path.read_bytes())
-    return hashed.hexdigest()[:16]
+def _archives() -> tuple[tuple[str, str], ...]:
+    """Return the names and the SHA-256 of the files that `apt-get update` wrote about its archives."""
+    return tuple((path.name, digest_file(path)) for path in sorted(_LISTS.glob("*Release")))

@@ -17,7 +17,7 @@ from edgehone.core.errors import InputError, SetupError
 from edgehone.execution.environments.installer import normalized
 from edgehone.execution.home import file_lock
 from edgehone.package.targets.container import glibc, wheels
-from edgehone.package.targets.container.base import Base, compile_python, runs_here
+from edgehone.package.targets.container.base import COMPILE, Base, compile_python, runs_here
 from edgehone.package.targets.container.buildah import Store
 from edgehone.package.targets.container.debian import USER
 from edgehone.package.targets.container.program import (
@@ -71,7 +71,10 @@ def packages_layer(store: Store, base: Base, wanted: wheels.Wanted, tell: Tell) 
     """
     parts = [base.key, json.dumps(asdict(wanted)), wheels.requirements(wanted)]
     parts += ["\n".join(wheels.patterns(name, wanted)) for name in ("*", wanted.backend)]
-    parts.append(Path(wheels.__file__).with_name("left_out.toml").read_text("utf-8"))
+    parts += [
+        Path(wheels.__file__).with_name(one).read_text("utf-8") for one in ("left_out.toml", "wheels.py")
+    ]
+    parts += [*COMPILE, store.version]
     note = store.folder / "packages" / f"{_digest(parts)}.json"
     note.parent.mkdir(parents=True, exist_ok=True)
     with file_lock(note.with_suffix(".lock")):
@@ -117,7 +120,8 @@ def layer(store: Store, base: Base, parent: str, tree: Path, arch: str, compiled
     It is made unless the same is in the storage.
     """
     settle_modes(tree)
-    image = f"localhost/edgehone-layer:{_digest([parent, _tree_digest(tree)])}"
+    made_of = [parent, _tree_digest(tree), arch, base.python, *COMPILE, *compiled, store.version]
+    image = f"localhost/edgehone-layer:{_digest(made_of)}"
     if store.has(image):
         return image
     with store.container(parent, arch) as container:

@@ -5,13 +5,14 @@ https://github.com/opencontainers/image-spec/blob/main/image-layout.md
 
 from __future__ import annotations
 
+import hashlib
 import json
 import posixpath
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any, Final, Literal
 
 from edgehone.core.errors import InputError
 
@@ -73,6 +74,33 @@ def write_index(folder: Path, image: Image, name: str) -> None:
         "annotations": {NAME: name},
     }
     (folder / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [entry]}), "utf-8")
+
+
+def write_history(folder: Path, contents: Sequence[str]) -> None:
+    """Say of the uppermost layers of the only image what each contains, in the place of what buildah says.
+
+    Buildah names the parent of each layer as its storage does, where an image can have several names. So the same
+    layers would give other digests on another machine.
+    """
+    image = read_image(folder)
+    config = {**image.config, "history": [dict(one) for one in image.config.get("history", ())]}
+    own = config["history"][-len(contents) :]
+    for entry, content in zip(own, contents[-len(own) :], strict=True):
+        entry.update(created_by="edgehone package", comment=content)
+    manifest = {**image.manifest, "config": {**image.manifest["config"], **_replace(image, "config", config)}}
+    index = json.loads((folder / "index.json").read_text("utf-8"))
+    index["manifests"][0].update(_replace(image, "manifest", manifest))
+    (folder / "index.json").write_text(json.dumps(index, separators=(",", ":")), "utf-8")
+
+
+def _replace(image: Image, what: Literal["config", "manifest"], content: Mapping[str, Any]) -> dict[str, Any]:
+    """Write a document of an image as a new blob in the place of its old one; return digest and size."""
+    old = image.digest if what == "manifest" else image.manifest["config"]["digest"]
+    data = json.dumps(content, separators=(",", ":")).encode()
+    digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
+    blob(image.folder, old).unlink()
+    blob(image.folder, digest).write_bytes(data)
+    return {"digest": digest, "size": len(data)}
 
 
 class Files:

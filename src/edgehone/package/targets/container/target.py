@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import uuid
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -22,7 +23,7 @@ from edgehone.package.targets.container import checks, image, wheels
 from edgehone.package.targets.container.base import Base, base_of
 from edgehone.package.targets.container.bom import Materials, write_bom
 from edgehone.package.targets.container.buildah import store
-from edgehone.package.targets.container.layout import read_image
+from edgehone.package.targets.container.layout import read_image, write_history
 from edgehone.package.targets.container.program import HOME
 from edgehone.package.targets.container.texts import build_files, notes, readme
 
@@ -91,10 +92,12 @@ def build(request: Request, folder: Path) -> Built:
     labels = _labels(request, name, base, program.cpu)
     final = image.Final(tree, image.environment_of(wanted.backend), labels, request.time)
     request.tell("writing the image")
-    whole = f"localhost/edgehone-package:{folder.name.strip('.').lower()}-{request.time}"
+    whole = f"localhost/edgehone-package:{uuid.uuid4().hex}"
     image.final_image(images, parent, wanted.arch, final, whole)
     images.write(whole, folder / "image", name)
     images.remove(whole)
+    own = _layers(read_image(folder / "image").manifest["layers"])
+    write_history(folder / "image", own[-3:] if "base" in options else own)
     build_files(folder / "build", base, wanted, final, request.scratch / "program", name)
     written = read_image(folder / "image")
     layer = written.manifest["layers"][-1]["digest"].replace(":", "/")

@@ -13,7 +13,7 @@ from string import Template
 from edgehone.core.sizes import shown
 from edgehone.package.target import Request
 from edgehone.package.targets.container import debian, wheels
-from edgehone.package.targets.container.base import Base
+from edgehone.package.targets.container.base import COMPILE, Base
 from edgehone.package.targets.container.debian import USER
 from edgehone.package.targets.container.image import Final
 from edgehone.package.targets.container.layout import Image
@@ -143,8 +143,7 @@ def _pack(tree: Path, path: Path) -> None:
 
 def _compile(base: Base, folder: str) -> str:
     """Return the command that compiles Python's modules of a folder."""
-    words = ["-I", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", folder]
-    return json.dumps([base.python, *words])
+    return json.dumps([base.python, *COMPILE, folder])
 
 
 def _quoted(patterns: Sequence[str]) -> str:
