@@ -8,8 +8,8 @@ pipeline run --help` and the like tell more.
 from __future__ import annotations
 
 import argparse
-import importlib
-from types import ModuleType
+
+from edgehone.cli.actions import add_actions, run_action
 
 EXAMPLE = """examples:
   edgehone pipeline init pipeline.yaml --model ./my-model --ci github
@@ -18,33 +18,18 @@ EXAMPLE = """examples:
   edgehone pipeline approve pipeline.yaml production_deployment --by "A. Person"
   edgehone pipeline status pipeline.yaml
 """
-ACTIONS = ("init", "check", "run", "status", "approve")
+# A module called run would replace this package's function of that name.
+ACTIONS = {
+    name: f"{__name__}.{'run_stages' if name == 'run' else name}"
+    for name in ("init", "check", "run", "status", "approve")
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the actions, each with its arguments."""
-    actions = parser.add_subparsers(dest="action", metavar="ACTION", title="actions", required=True)
-    for name in ACTIONS:
-        module = _module(name)
-        summary = (module.__doc__ or "").partition("\n")[0].removesuffix(".")
-        action = actions.add_parser(
-            name,
-            help=summary.replace("%", "%%"),
-            description=module.__doc__,
-            epilog=module.EXAMPLE,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        module.add_arguments(action)
-        action.add_argument(
-            "--json", action="store_true", default=argparse.SUPPRESS, help="print JSON instead of text"
-        )
+    add_actions(parser, ACTIONS)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the action."""
-    return int(_module(args.action).run(args))
-
-
-def _module(name: str) -> ModuleType:
-    # A module called run would take the place of this package's function of that name.
-    return importlib.import_module(f"edgehone.cli.pipeline.{'run_stages' if name == 'run' else name}")
+    return run_action(args, ACTIONS)

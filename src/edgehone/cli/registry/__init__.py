@@ -8,8 +8,8 @@ the like tell more.
 from __future__ import annotations
 
 import argparse
-import importlib
-from types import ModuleType
+
+from edgehone.cli.actions import add_actions, run_action
 
 EXAMPLE = """examples:
   edgehone registry push ./bundle
@@ -18,24 +18,15 @@ EXAMPLE = """examples:
   edgehone registry push demo-model:3 --to oci://registry.example/models/demo:3
   edgehone registry pull demo-model:production --out ./bundle
 """
-ACTIONS = ("push", "pull", "list", "show", "history", "alias", "rollback", "at", "diff", "gc", "verify")
+ACTIONS = {
+    name: f"{__name__}.{name}"
+    for name in ("push", "pull", "list", "show", "history", "alias", "rollback", "at", "diff", "gc", "verify")
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the actions, each with its arguments."""
-    actions = parser.add_subparsers(dest="action", metavar="ACTION", title="actions", required=True)
-    for name in ACTIONS:
-        module = _module(name)
-        summary = (module.__doc__ or "").partition("\n")[0].removesuffix(".")
-        action = actions.add_parser(
-            name,
-            help=summary.replace("%", "%%"),
-            description=module.__doc__,
-            epilog=module.EXAMPLE,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        module.add_arguments(action)
-        _add_common(action)
+    add_actions(parser, ACTIONS, _add_common)
 
 
 def _add_common(action: argparse.ArgumentParser) -> None:
@@ -47,15 +38,8 @@ def _add_common(action: argparse.ArgumentParser) -> None:
     action.add_argument(
         "--blobs", metavar="FOLDER", help="folder of the blobs (default: that of the registry)"
     )
-    action.add_argument(
-        "--json", action="store_true", default=argparse.SUPPRESS, help="print JSON instead of text"
-    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the action."""
-    return int(_module(args.action).run(args))
-
-
-def _module(name: str) -> ModuleType:
-    return importlib.import_module(f"edgehone.cli.registry.{name}")
+    return run_action(args, ACTIONS)

@@ -8,8 +8,8 @@ not to be worse goes on; no data never counts as success (docs/rollout.md). The 
 from __future__ import annotations
 
 import argparse
-import importlib
-from types import ModuleType
+
+from edgehone.cli.actions import add_actions, run_action
 
 EXAMPLE = """examples:
   edgehone rollout start demo-model@3 --to http://127.0.0.1:8080 --strategy ramp --admin-key-file operators
@@ -17,24 +17,12 @@ EXAMPLE = """examples:
   edgehone rollout status --to http://127.0.0.1:8080
   edgehone rollout abort demo-model --to http://127.0.0.1:8080
 """
-ACTIONS = ("start", "pause", "resume", "abort", "status", "history")
+ACTIONS = {name: f"{__name__}.{name}" for name in ("start", "pause", "resume", "abort", "status", "history")}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the actions, each with its arguments."""
-    actions = parser.add_subparsers(dest="action", metavar="ACTION", title="actions", required=True)
-    for name in ACTIONS:
-        module = _module(name)
-        summary = (module.__doc__ or "").partition("\n")[0].removesuffix(".")
-        action = actions.add_parser(
-            name,
-            help=summary.replace("%", "%%"),
-            description=module.__doc__,
-            epilog=module.EXAMPLE,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        module.add_arguments(action)
-        _add_common(action)
+    add_actions(parser, ACTIONS, _add_common)
 
 
 def _add_common(action: argparse.ArgumentParser) -> None:
@@ -53,15 +41,8 @@ def _add_common(action: argparse.ArgumentParser) -> None:
         "--admin-key-file", metavar="FILE", help="file with an operator's key of the server, mode 600"
     )
     action.add_argument("--ca", metavar="FILE", help="certificates (PEM) by which an HTTPS server is checked")
-    action.add_argument(
-        "--json", action="store_true", default=argparse.SUPPRESS, help="print JSON instead of text"
-    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the action."""
-    return int(_module(args.action).run(args))
-
-
-def _module(name: str) -> ModuleType:
-    return importlib.import_module(f"edgehone.cli.rollout.{name}")
+    return run_action(args, ACTIONS)
