@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgehone.backends.pytorch import sensitivity, streamed
+from edgehone.backends.pytorch import rounding, streamed
 from edgehone.backends.pytorch import session as torch_session
 from edgehone.backends.pytorch.session import TorchSession
 from edgehone.backends.pytorch.streamed_session import StreamedSession
@@ -73,9 +73,7 @@ def sensitivities(job: WorkerJob) -> dict[str, Any]:
     for handle in handles:
         handle.remove()
     deltas = {
-        name: (sensitivity.rounded(one.weight, ANCHOR[0], ANCHOR[1], sums[name]) - one.weight)
-        .bfloat16()
-        .float()
+        name: (rounding.rounded(one.weight, ANCHOR[0], ANCHOR[1], sums[name]) - one.weight).bfloat16().float()
         for name, one in layers.items()
     }
 
