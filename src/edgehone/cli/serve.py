@@ -16,6 +16,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgehone.cli.serve_options import SETTINGS, add_options
+
 if TYPE_CHECKING:
     from edgehone.attestation.keys import VerificationKey
     from edgehone.serve.admin import AdminRules
@@ -24,13 +26,6 @@ if TYPE_CHECKING:
     from edgehone.serve.server import Listening
     from edgehone.serve.settings import Settings
     from edgehone.serve.watching import WatchRules
-
-# The options that a file of settings may contain too.
-_SETTINGS = (
-    "host", "port", "grpc_port", "api_key_file", "admin_key_file", "tls_cert", "tls_key", "verify_key", "revoked",
-    "parallel", "max_queue", "max_batch", "batch_delay", "request_seconds", "unload_after", "state", "otlp",
-    "keep_samples", "samples_key_file",
-)  # fmt: skip
 
 EXAMPLE = """examples:
   edgehone serve ./bundle
@@ -47,100 +42,7 @@ EXAMPLE = """examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     parser.add_argument("bundles", nargs="*", metavar="BUNDLE", help="folder of a bundle")
-    parser.add_argument("--host", help="address to listen on (default: 127.0.0.1, this machine only)")
-    parser.add_argument("--port", type=int, help="port to listen on; 0: any free one (default: 8080)")
-    parser.add_argument(
-        "--grpc-port",
-        type=int,
-        metavar="PORT",
-        help="also serve graphs by gRPC on this port (extra: serve-grpc); 0: any free one (default: no gRPC)",
-    )
-    parser.add_argument(
-        "--api-key-file", metavar="FILE", help="file with the keys that clients may use, one a line, mode 600"
-    )
-    parser.add_argument(
-        "--admin-key-file",
-        metavar="FILE",
-        help="file with the keys of operators, who may change the served bundles by /admin/bundles from this machine",
-    )
-    parser.add_argument("--tls-cert", metavar="FILE", help="certificate chain (PEM) for HTTPS")
-    parser.add_argument("--tls-key", metavar="FILE", help="private key (PEM) of the certificate")
-    parser.add_argument(
-        "--verify-key",
-        metavar="FILE",
-        help="serve only bundles that are approved, and signed by this public key or trusted certificate (PEM)",
-    )
-    parser.add_argument(
-        "--revoked",
-        metavar="FILE",
-        help="keys and certificates that are no longer trusted (edgehone verify --help)",
-    )
-    parser.add_argument(
-        "--parallel", type=int, metavar="N", help="requests that an engine answers at once (default: 8)"
-    )
-    parser.add_argument(
-        "--max-queue",
-        type=int,
-        metavar="N",
-        help="requests that may wait for a place; further ones are refused with 429 (default: a quarter of --parallel)",
-    )
-    parser.add_argument(
-        "--max-batch",
-        type=int,
-        metavar="N",
-        help="samples of a graph that are joined to one batch; 1: none (default: the best batch that was measured)",
-    )
-    parser.add_argument(
-        "--batch-delay",
-        type=float,
-        metavar="MS",
-        help="milliseconds that a request to a graph waits for others to join it (default: 0: for none)",
-    )
-    parser.add_argument(
-        "--request-seconds",
-        type=float,
-        metavar="S",
-        help="longest time of a request, waiting included (default: 600)",
-    )
-    parser.add_argument(
-        "--unload-after",
-        type=float,
-        metavar="S",
-        help="unload a model after so many seconds without a request; the next one loads it again (default: never)",
-    )
-    parser.add_argument(
-        "--state",
-        metavar="DIR",
-        help="folder for what shall outlive the server: history, state of drift (default: a temporary one)",
-    )
-    parser.add_argument(
-        "--otlp",
-        metavar="URL",
-        help="OpenTelemetry collector that metrics of language models are sent to, by HTTP (extra: otel; default: as "
-        "OTEL_EXPORTER_OTLP_ENDPOINT says)",
-    )
-    parser.add_argument(
-        "--keep-samples",
-        type=int,
-        metavar="N",
-        help="keep the last N requests of each bundle, encrypted, for edgehone reoptimize (default: none)",
-    )
-    parser.add_argument(
-        "--samples-key-file",
-        metavar="FILE",
-        help="file of mode 600 with the key that encrypts kept samples (extra: samples)",
-    )
-    parser.add_argument(
-        "--take-over",
-        action="store_true",
-        help="accept connections only once every model is ready, on a port that another server of the same user may "
-        "have until then; end with exit code 1 if one does not get ready",
-    )
-    parser.add_argument(
-        "--config",
-        metavar="FILE",
-        help="TOML file with these settings and with bundles by name (docs/serving.md)",
-    )
+    add_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -175,7 +77,7 @@ def _serve(args: argparse.Namespace) -> int:
     from edgehone.serve.settings import read_settings
     from edgehone.serve.state import state_folder
 
-    settings = read_settings(args.config, {name: getattr(args, name) for name in _SETTINGS}, args.bundles)
+    settings = read_settings(args.config, {name: getattr(args, name) for name in SETTINGS}, args.bundles)
     if settings.grpc_port is not None:
         _check_grpc()
     listening, limits = replace(_listening(settings), take_over=args.take_over), _limits(settings)
