@@ -50,29 +50,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder of the journals and stories (default: operate in EDGEHONE_HOME)",
     )
     parser.add_argument(
-        "--bundles",
-        metavar="DIR",
-        action="append",
-        default=[],
-        help="a bundle that may be served instead, or a folder of such; may be given several times",
-    )
-    parser.add_argument(
-        "--registry",
-        metavar="WHERE",
-        help="registry of the versions, in whose chain every step becomes an event",
-    )
-    parser.add_argument(
-        "--blobs", metavar="FOLDER", help="folder of the registry's blobs (default: the registry's)"
-    )
-    parser.add_argument(
-        "--verify-key", metavar="FILE", help="key that verifies bundles taken from the registry"
-    )
-    parser.add_argument(
-        "--samples", metavar="DIR", help="the --state of the server, with the samples that it keeps"
-    )
-    parser.add_argument("--samples-key-file", metavar="FILE", help="the server's key of these samples")
-    parser.add_argument("--signing-key", metavar="FILE", help="key that signs challengers made from them")
-    parser.add_argument(
         "--baseline",
         metavar="PATH",
         help="certified bundle or certificate whose baselines count (default: the served)",
@@ -88,30 +65,61 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="permit to raise the quota or weight of the server's control group",
     )
-    parser.add_argument("--webhook", metavar="URL", help="POST escalations there, as alerts for Alertmanager")
-    parser.add_argument("--mail", metavar="ADDRESS", help="send escalations to this address")
-    parser.add_argument(
-        "--mail-server",
-        default="localhost",
-        metavar="HOST:PORT",
-        help="SMTP server; smtps://… for TLS (default: localhost)",
-    )
-    parser.add_argument("--mail-from", metavar="ADDRESS", help="sender (default: that of --mail)")
-    parser.add_argument(
-        "--mail-user", metavar="NAME", help="user at the SMTP server (needs --mail-password-file)"
-    )
-    parser.add_argument("--mail-password-file", metavar="FILE", help="file with the user's password")
-    parser.add_argument(
-        "--command",
-        metavar="LINE",
-        help="run a command with escalations: JSON on its input, the page in EDGEHONE_STORY",
-    )
     parser.add_argument(
         "--faster",
         type=float,
         default=1.0,
         metavar="N",
         help="for trials: windows and durations are N times shorter",
+    )
+    _add_bundles(parser.add_argument_group("bundles that may be served instead"))
+    _add_escalation(parser.add_argument_group("escalation to a human"))
+
+
+def _add_bundles(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--bundles",
+        metavar="DIR",
+        action="append",
+        default=[],
+        help="a bundle that may be served instead, or a folder of such; may be given several times",
+    )
+    group.add_argument(
+        "--registry",
+        metavar="WHERE",
+        help="registry of the versions, in whose chain every step becomes an event",
+    )
+    group.add_argument(
+        "--blobs", metavar="FOLDER", help="folder of the registry's blobs (default: the registry's)"
+    )
+    group.add_argument(
+        "--verify-key", metavar="FILE", help="key that verifies bundles taken from the registry"
+    )
+    group.add_argument(
+        "--samples", metavar="DIR", help="the --state of the server, with the samples that it keeps"
+    )
+    group.add_argument("--samples-key-file", metavar="FILE", help="the server's key of these samples")
+    group.add_argument("--signing-key", metavar="FILE", help="key that signs challengers made from them")
+
+
+def _add_escalation(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--webhook", metavar="URL", help="POST escalations there, as alerts for Alertmanager")
+    group.add_argument("--mail", metavar="ADDRESS", help="send escalations to this address")
+    group.add_argument(
+        "--mail-server",
+        default="localhost",
+        metavar="HOST:PORT",
+        help="SMTP server; smtps://… for TLS (default: localhost)",
+    )
+    group.add_argument("--mail-from", metavar="ADDRESS", help="sender (default: that of --mail)")
+    group.add_argument(
+        "--mail-user", metavar="NAME", help="user at the SMTP server (needs --mail-password-file)"
+    )
+    group.add_argument("--mail-password-file", metavar="FILE", help="file with the user's password")
+    group.add_argument(
+        "--command",
+        metavar="LINE",
+        help="run a command with escalations: JSON on its input, the page in EDGEHONE_STORY",
     )
 
 
