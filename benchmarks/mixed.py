@@ -23,13 +23,13 @@ from edgehone.execution.job import Input
 from edgehone.model.demo import demo_model
 from edgehone.optimize import build as builds
 from edgehone.optimize.context import RunContext
+from edgehone.optimize.context_setup import set_up_context
 from edgehone.optimize.evaluate import parity
 from edgehone.optimize.evaluate.evaluators import score_original
 from edgehone.optimize.executors import Executors
 from edgehone.optimize.import_artifact import import_artifact
 from edgehone.optimize.options import OptimizeOptions
 from edgehone.optimize.original import Original
-from edgehone.optimize.setup import set_up_context
 from edgehone.optimize.trial import Trial
 from edgehone.plan.mixed import fit_to_size
 from edgehone.transform.precision import assign

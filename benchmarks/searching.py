@@ -172,7 +172,7 @@ def _timed(place: Path, asked: dict[str, Any], backends: Sequence[str]) -> tuple
     begun = time.monotonic()
     # The grid is what a thorough run builds, evaluated only as deeply as the search does, without a time limit.
     read = replace(context.effort_settings("quick"), budget=math.inf)
-    shallow = mock.patch("edgehone.optimize.setup.effort_settings", lambda *_: read)
+    shallow = mock.patch("edgehone.optimize.context_setup.effort_settings", lambda *_: read)
     try:
         with _home(place), shallow:
             decision = edgehone.optimize(

@@ -11,7 +11,7 @@ import edgehone
 from edgehone.core.errors import InputError, TextError
 from edgehone.inputs import workload
 from edgehone.model.inspect import inspect
-from edgehone.optimize import setup
+from edgehone.optimize import context_setup
 from edgehone.optimize.evaluate import language
 from edgehone.report.summary import summary
 from tests.tiny import SHALLOW
@@ -86,19 +86,19 @@ def test_prompts_are_different_pieces_of_the_text() -> None:
 def test_pictures_are_shown_to_what_sees(null_model: Path) -> None:
     stream = workload.load("vision-stream")
     with pytest.raises(InputError, match="has pictures, and NullForCausalLM is not a vision-language model"):
-        setup.check_pictures(inspect(null_model), stream)
-    setup.check_pictures(dataclasses.replace(inspect(null_model), task="image-text-to-text"), stream)
+        context_setup.check_pictures(inspect(null_model), stream)
+    context_setup.check_pictures(dataclasses.replace(inspect(null_model), task="image-text-to-text"), stream)
 
 
 def test_caches_that_no_memory_holds(null_model: Path) -> None:
     model = dataclasses.replace(inspect(null_model), kv_bytes_per_token=2 * 2 * 32 * 8 * 128)
     busy = dataclasses.replace(workload.load(), concurrency=64)
-    setup.check_caches(model, busy, None)
-    setup.check_caches(model, busy, 10**12)
+    context_setup.check_caches(model, busy, None)
+    context_setup.check_caches(model, busy, 10**12)
     with pytest.raises(
         InputError, match=r"64 KV caches of 384 tokens are 3.2 GB .* at most 19 would fit"
     ) as caught:
-        setup.check_caches(model, busy, 10**9)
+        context_setup.check_caches(model, busy, 10**9)
     assert "lower batch, concurrency" in str(caught.value.hint)
     with pytest.raises(InputError, match="not even one fits"):
-        setup.check_caches(model, busy, 10**6)
+        context_setup.check_caches(model, busy, 10**6)

@@ -18,9 +18,9 @@ from edgehone.execution.store import JobResult
 from edgehone.model.inspect import inspect
 from edgehone.optimize.build import build
 from edgehone.optimize.context import RunContext
+from edgehone.optimize.context_setup import set_up_context
 from edgehone.optimize.executors import Executors
 from edgehone.optimize.options import OptimizeOptions
-from edgehone.optimize.setup import set_up_context
 
 _HINT = "give it with --model PATH"
 

@@ -28,7 +28,7 @@ from edgehone.execution.store import JobResult
 from edgehone.inputs.texts import shipped
 from edgehone.model import digest
 from edgehone.model.info import Kind, ModelInfo
-from edgehone.optimize.setup import reference_backend_for
+from edgehone.optimize.context_setup import reference_backend_for
 from edgehone.worker.conformance import run_checks
 from edgehone.worker.conformance.outcome import Check, Outcome, outcome, perform
 

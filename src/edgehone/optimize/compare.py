@@ -27,13 +27,13 @@ from edgehone.decision.decide import derive
 from edgehone.execution.store import JobResult
 from edgehone.model.inspect import inspect
 from edgehone.optimize.context import RunContext
+from edgehone.optimize.context_setup import set_up_context
 from edgehone.optimize.evaluate import measure, parity
 from edgehone.optimize.evaluate.evaluators import score_original
 from edgehone.optimize.executors import Executors
 from edgehone.optimize.import_artifact import import_artifact
 from edgehone.optimize.options import OptimizeOptions
 from edgehone.optimize.original import Original
-from edgehone.optimize.setup import set_up_context
 from edgehone.optimize.trial import Trial
 
 

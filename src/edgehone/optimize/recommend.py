@@ -14,10 +14,10 @@ from edgehone.inputs import workload
 from edgehone.model.info import ModelInfo
 from edgehone.model.inspect import inspect
 from edgehone.optimize.context import effort_settings
+from edgehone.optimize.context_setup import reference_backend_for
 from edgehone.optimize.evaluate.evaluators import evaluator_for
 from edgehone.optimize.fitting import NO_LIMITS, at_most, fitting_of, free_disk, free_memory
 from edgehone.optimize.predict.target import known_about, target_of, this_machine
-from edgehone.optimize.setup import reference_backend_for
 from edgehone.plan import matrix
 from edgehone.plan.recommend import Recommendation, recommend
 from edgehone.plan.run_cost import RunLimits

@@ -1,18 +1,18 @@
-"""Set up a run: inspect the model and the device, check every input, plan the recipes, install the environments.
+"""Set up a run: inspect the model and the device, plan the recipes, and build the run context.
 
 Everything that the user gave is checked before anything slow begins.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from edgehone.backends import registry
-from edgehone.backends.base import Backend, ReferenceBackend
-from edgehone.backends.capabilities import measurement_obstacle, require
-from edgehone.core.errors import InputError, ModelError, SetupError
+from edgehone.backends.base import Backend
+from edgehone.backends.capabilities import measurement_obstacle
+from edgehone.core.errors import InputError
 from edgehone.core.events import Event
 from edgehone.decision import aims
 from edgehone.decision.requirements import Requirements
@@ -20,24 +20,16 @@ from edgehone.device.catalogue import platform_row
 from edgehone.device.facts import Device
 from edgehone.device.inventory import read_inventory
 from edgehone.evaluation import statistics
-from edgehone.execution.executor import Executor
 from edgehone.execution.home import home
-from edgehone.execution.job import Input, Limits
-from edgehone.inputs import preprocessing, sound, workload
-from edgehone.model import digest
-from edgehone.model.info import ModelInfo
+from edgehone.inputs import workload
 from edgehone.model.inspect import inspect
-from edgehone.model.kv_cache import cache_bytes
-from edgehone.optimize.context import FloatOriginal, ReadyExecutor, RunContext, effort_settings
+from edgehone.optimize.context import RunContext, effort_settings
+from edgehone.optimize.context_setup import reference_backend_for, set_up_context
 from edgehone.optimize.device_visibility import unused_accelerators, visible_devices
-from edgehone.optimize.environments import ensure_environments
-from edgehone.optimize.evaluate import layout, vision
-from edgehone.optimize.evaluate.against import checked as checked_float
 from edgehone.optimize.evaluate.evaluators import evaluator_for
 from edgehone.optimize.executors import Executors
 from edgehone.optimize.fitting import at_most, fitting_of, free_disk, free_memory
 from edgehone.optimize.options import OptimizeOptions
-from edgehone.optimize.patience import OTHERS_NOW, Patience, checked
 from edgehone.optimize.predict import predict
 from edgehone.optimize.predict.target import known_about, target_of, this_machine
 from edgehone.optimize.trial import Trial
@@ -47,9 +39,6 @@ from edgehone.plan.plan import Plan, plan
 from edgehone.plan.recommend import apply_matrix
 from edgehone.plan.run_cost import RunLimits
 from edgehone.plan.target import PredictionTarget
-
-# The share of the memory free at the start of the run that one job may use; the rest is left to the system.
-MEMORY_SHARE = 0.9
 
 
 @dataclass(frozen=True)
@@ -236,151 +225,3 @@ def add_device_recipes(plan: Plan, ctx: RunContext) -> tuple[Plan, list[str]]:
     return with_device_recipes(plan, ctx.model, ctx.backends, visible), unused_accelerators(
         visible, inventory
     )
-
-
-def set_up_context(
-    options: OptimizeOptions,
-    config: Mapping[str, Any],
-    backends: Mapping[str, Backend],
-    needed: Iterable[str],
-    *,
-    executors: Executors,
-    announced: Iterable[str] = (),
-) -> tuple[RunContext, tuple[str, ...], Mapping[str, str]]:
-    """Build the run context with the environments of the `needed` backends.
-
-    Once the inputs are checked, `announced` is told, and the slow part begins.
-
-    Returns it with notes for the report and, by backend, why an environment could not be installed. Raises as `set_up`.
-    """
-    when_busy = checked(options.when_busy)
-    info = inspect(options.model)
-    evaluator = evaluator_for(info)
-    name = options.workload or evaluator.default_workload(info)
-    work, note = workload.fit(workload.load(name, config, info.kind), info.context)
-    effort = effort_settings(options.effort, config)
-    datasets = evaluator.inputs(options, info)
-    check_pictures(info, work)
-    check_caches(info, work, free_memory(executors.target.device))
-    reference_backend = reference_backend_for(info)
-    for line in announced:
-        options.emit(Event("", detail=line))
-    options.emit(Event("", detail=f"hashing {info.path}"))
-    # Resolve the folder alone: the files of a hub's cache are links to blobs, and a blob has no files beside it.
-    path = info.folder.resolve() / info.path.relative_to(info.folder)
-    source = Input(path, digest.digest_model(info, home() / "digests"), info.files)
-    wanted = {**{name: backends[name] for name in needed}, reference_backend.NAME: reference_backend}
-    against = _against(options, info)
-    if against is not None:
-        wanted[against.backend.NAME] = against.backend
-    build_executor, unready = _ready(executors.build, wanted, options)
-    target_executor = build_executor
-    if executors.target is not executors.build:
-        ready = {name: backend for name, backend in wanted.items() if name not in unready}
-        target_executor, unready_on_target = _ready(executors.target, ready, options)
-        unready |= unready_on_target
-    for one in (reference_backend, *([against.backend] if against else [])):
-        if one.NAME in unready:
-            raise unready[one.NAME]
-    ctx = RunContext(
-        model=info,
-        source=source,
-        build_executor=build_executor,
-        target_executor=target_executor,
-        workload=work,
-        effort=effort,
-        backends=backends,
-        reference_backend=reference_backend,
-        emit=options.emit,
-        datasets=datasets,
-        metric=options.metric,
-        task_kind=options.task_kind,
-        axes=options.axes,
-        against=against,
-        states=layout.states_of(options, info),
-        alphabet=alphabet(config),
-        audio=sound.of(config),
-        images=preprocessing.of(config, info.folder if info.kind == "graph" else None),
-        patience=Patience(when_busy, effort.patience, lambda: target_executor.call(OTHERS_NOW)),
-    )
-    reasons = {name: error.message for name, error in unready.items()}
-    return ctx, (note,) if note else (), reasons
-
-
-def _against(options: OptimizeOptions, info: ModelInfo) -> FloatOriginal | None:
-    """Return the float original that the user named, checked and hashed."""
-    if options.against is None:
-        return None
-    model = checked_float(options.against, info)
-    options.emit(Event("", detail=f"hashing {model.path}"))
-    path = model.folder.resolve() / model.path.relative_to(model.folder)
-    source = Input(path, digest.digest_model(model, home() / "digests"), model.files)
-    return FloatOriginal(model, source, reference_backend_for(model))
-
-
-def _ready(
-    executor: Executor, wanted: Mapping[str, Backend], options: OptimizeOptions
-) -> tuple[ReadyExecutor, dict[str, SetupError]]:
-    """Install the environments on an executor. Returns it ready, and why some could not be installed."""
-    where = f" on {executor.name}" if executor.name else ""
-    ready, unready = ensure_environments(
-        executor,
-        wanted,
-        lambda name, what: options.emit(Event("", detail=f"environment {name}{where}: {what}")),
-    )
-    memory = at_most(free_memory(executor.device), None if executor.name else options.memory)
-    limits = Limits(bytes=int(memory * MEMORY_SHARE) if memory else None)
-    return ReadyExecutor(executor, ready, limits), unready
-
-
-def check_caches(model: ModelInfo, work: workload.Workload, memory: int | None) -> None:
-    """Raise InputError if the KV caches of all concurrent sequences exceed the free memory."""
-    tokens = work.prompt_tokens + work.generated_tokens
-    one = cache_bytes(model, tokens)
-    if not one or memory is None or one * work.sequences <= memory:
-        return
-    fitting = memory // one
-    most = f"at most {fitting} would fit" if fitting else "not even one fits"
-    raise InputError(
-        f"workload {work.name}: {work.sequences} KV caches of {tokens} tokens are {one * work.sequences / 1e9:.1f} GB "
-        f"at 16 bits, and {memory / 1e9:.1f} GB of memory are free: {most}",
-        hint=f"lower batch, concurrency or the lengths in [workloads.{work.name}]",
-    )
-
-
-def check_pictures(model: ModelInfo, work: workload.Workload) -> None:
-    """Raise InputError if the workload has pictures and the model is not a vision-language model."""
-    if work.pictures and model.task != vision.TASK:
-        raise InputError(
-            f"the workload {work.name!r} has pictures, and {model.architecture} is not a vision-language model",
-            hint="give --workload chat",
-        )
-
-
-def reference_backend_for(model: ModelInfo) -> ReferenceBackend:
-    """Return the backend that runs the original of this model. Raises ModelError if there is none."""
-    reasons = []
-    for name in registry.names():
-        backend = registry.load(name)
-        if backend.REFERENCE:
-            support = backend.supports(model)
-            if support.ok:
-                return require(backend, ReferenceBackend)
-            reasons += [f"{name}: {reason}" for reason in support.reasons]
-    raise ModelError(
-        f"no backend can run the original of {model.path}, so no candidate can be compared with it: "
-        f"{'; '.join(reasons)}",
-        hint=f"edgehone inspect {model.path}",
-    )
-
-
-def alphabet(config: Mapping[str, Any]) -> str | None:
-    """Return `alphabet` of [ctc] of edgehone.toml: one character for each class but the blank. Raises InputError."""
-    table = config.get("ctc", {})
-    for name, value in table.items():
-        if name != "alphabet" or not isinstance(value, str) or not value:
-            raise InputError(
-                f"[ctc] {name} = {value!r} in edgehone.toml",
-                hint="alphabet is a string, one character for each class but the blank, in their order",
-            )
-    return str(table["alphabet"]) if table else None

@@ -41,10 +41,10 @@ from edgehone.execution.store import JobResult
 from edgehone.inputs import texts
 from edgehone.model.digest import digest_file
 from edgehone.optimize.context import RunContext
+from edgehone.optimize.context_setup import set_up_context
 from edgehone.optimize.evaluate import language
 from edgehone.optimize.executors import Executors
 from edgehone.optimize.options import OptimizeOptions
-from edgehone.optimize.setup import set_up_context
 from edgehone.package import runner
 from edgehone.package.contents import digest_member, open_member
 from edgehone.package.document import DOCUMENTS, PACKAGE, README, Package
