@@ -13,12 +13,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from edgehone.rollout.decision.evidence import Evidence, lower_level, upper_level
+from edgehone.rollout.decision.evidence import Evidence
 from edgehone.rollout.decision.memory import Memory, MemorySample
 from edgehone.rollout.decision.outcome import Outcome, Values, fields_of, limits_of, values_of
 from edgehone.rollout.decision.rules import Objective, Rules, Stage
+from edgehone.rollout.decision.totals import Array, Totals, champion_levels
 
-Array = NDArray[np.float64]
 Action = Literal["wait", "advance", "roll back", "give up"]
 # A step of time is at most so long: after a pause of the machine its requests have not been observed for longer.
 _LONGEST_STEP = 5.0
@@ -48,8 +48,7 @@ class Judge:
         self._fields = fields_of(rules)
         self._limits: list[float | None] = [None] * count
         self._baseline: list[float] | None = []
-        # All values so far: sums and numbers of challenger (0) and champion (1), for the report and the last stage.
-        self._sums, self._numbers = [[0.0] * count, [0.0] * count], [[0.0] * count, [0.0] * count]
+        self._totals = Totals(count)
         # Once the champion answers nothing more: upper and lower bounds of its means.
         self._levels: tuple[Array, Array] | None = None
         self._passed = np.zeros(count, bool)  # shown not to be worse in some stage
@@ -132,7 +131,7 @@ class Judge:
         self._evidence.next_stage(self.stage.wider)
         self.memory.next_stage()
         if self.stage.weight >= 1:
-            self._fix_levels()
+            self._levels = champion_levels(self.rules, self._totals)
 
     @property
     def last(self) -> bool:
@@ -142,23 +141,20 @@ class Judge:
     def figures(self) -> list[dict[str, Any]]:
         """Return each objective's figures: means and numbers of both versions, evidence and what it must reach."""
         worse, better = self._evidence.worse, self._evidence.not_worse
-        means = [
-            [total / number if number else None for total, number in zip(*side, strict=True)]
-            for side in zip(self._sums, self._numbers, strict=True)
-        ]
+        totals = self._totals
         return [
             {
                 "objective": one.name,
-                "champion": None if one.absolute else means[1][at],
-                "champion_requests": int(self._numbers[1][at]),
-                "challenger": means[0][at],
-                "challenger_requests": int(self._numbers[0][at]),
+                "champion": None if one.absolute else totals.mean(False, at),
+                "champion_requests": totals.number(False, at),
+                "challenger": totals.mean(True, at),
+                "challenger_requests": totals.number(True, at),
                 "limit_seconds": self._limits[at],
                 "worse": float(worse[at]),
                 "worse_needs": self._threshold(one),
                 "not_worse": float(better[at]),
                 "not_worse_needs": self._needs,
-                "reason": None if self._numbers[0][at] else "no data",
+                "reason": None if totals.number(True, at) else "no data",
             }
             for at, one in enumerate(self.rules.objectives)
         ]
@@ -168,7 +164,8 @@ class Judge:
         return {
             "at": self.at, "seconds": self.seconds, "requests": self.requests, "total": self.total,
             "memory": self.memory.to_json(), "evidence": self._evidence.to_json(),
-            "limits": self._limits, "baseline": self._baseline, "sums": self._sums, "numbers": self._numbers,
+            "limits": self._limits, "baseline": self._baseline,
+            "sums": self._totals.sums, "numbers": self._totals.numbers,
             "levels": None if self._levels is None else [_values(one) for one in self._levels],
             "passed": self._passed.tolist(),
         }  # fmt: skip
@@ -184,7 +181,7 @@ class Judge:
         self.memory = Memory.from_json(data["memory"])
         self._limits = data["limits"]
         self._baseline = data["baseline"]
-        self._sums, self._numbers = data["sums"], data["numbers"]
+        self._totals.sums, self._totals.numbers = data["sums"], data["numbers"]
         levels = data["levels"]
         self._levels = None if levels is None else (_array(levels[0]), _array(levels[1]))
         self._passed = np.array(data["passed"], bool)
@@ -197,37 +194,11 @@ class Judge:
                 self._limits = limits_of(self.rules, self._baseline)
                 self._baseline = None
         values = values_of(self._fields, self._limits, seen, self.stage.slack)
-        side = 0 if challenger else 1
-        sums, numbers = self._sums[side], self._numbers[side]
-        for at, value in enumerate(values):
-            if value is not None:
-                sums[at] += value
-                numbers[at] += 1
+        self._totals.add(challenger, values)
         if challenger and seen.failed is not None:
             self.requests += 1
             self.total += 1
         return values
-
-    def _fix_levels(self) -> None:
-        """Fix what the last stage is compared with: bounds of the champion's means.
-
-        For times they are NaN, so that they are not compared: load changes over the day, and an idle champion tells
-        nothing of how fast it would be.
-        """
-        rules, most, least = self.rules, [], []
-        for one, total, number in zip(rules.objectives, self._sums[1], self._numbers[1], strict=True):
-            if one.absolute:
-                bounds = 0.0, 0.0
-            elif one.quantile is not None or not number:
-                bounds = float("nan"), float("nan")
-            else:
-                above, below = (
-                    rules.level_share * part for part in (one.share * rules.alpha, rules.promote_alpha)
-                )
-                bounds = upper_level(total, number, above), lower_level(total, number, below)
-            most.append(bounds[0])
-            least.append(bounds[1])
-        self._levels = np.array(most), np.array(least)
 
     def _shown(self) -> NDArray[np.bool_]:
         return np.asarray(self._evidence.not_worse >= self._needs)
@@ -247,20 +218,8 @@ class Judge:
         evidence = self._evidence.worse
         for at, one in enumerate(self.rules.objectives):
             if evidence[at] >= self._threshold(one):
-                return (
-                    f"{one.name}: shown to be worse: {self._compared(at, one)} (evidence {evidence[at]:.0f})"
-                )
+                return f"{one.name}: shown to be worse: {self._totals.compared(at, one)} (evidence {evidence[at]:.0f})"
         return None
-
-    def _compared(self, at: int, one: Objective) -> str:
-        (mine_sum, their_sum), (mine_number, their_number) = (
-            [side[at] for side in sides] for sides in (self._sums, self._numbers)
-        )
-        mine = f"{100 * mine_sum / max(mine_number, 1):.1f} % of {mine_number:.0f} requests"
-        if one.absolute:
-            return f"{mine}; the margin is {100 * one.harm:g} %"
-        theirs = f"{100 * their_sum / max(their_number, 1):.1f} % of the champion's {their_number:.0f}"
-        return f"{mine}, {theirs}; the margin is {100 * one.harm:g} points"
 
     def _open(self, at: int, one: Objective) -> str:
         if not self._evidence.stage_blocks[at]:

@@ -8,34 +8,27 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import psutil
-
 from edgehone.core.errors import SetupError
 from edgehone.rollout.decision.judge import Judge
-from edgehone.rollout.decision.memory import MemorySample
 from edgehone.rollout.decision.outcome import Outcome, outcome_of
 from edgehone.rollout.decision.plan import Plan, Progress, Status
 from edgehone.rollout.decision.rules import of_table
 from edgehone.rollout.decision.store import Store
-from edgehone.serve.measured.processes import read_processes
 from edgehone.serve.model import Model
 from edgehone.serve.observation import Feedback, Observation
 from edgehone.serve.record import Record
 from edgehone.serve.rollout.ab import MetricTest
-from edgehone.serve.rollout.compare import disagreement
 from edgehone.serve.rollout.copies import Exchange
+from edgehone.serve.rollout.seen import Answered, badness, memory_sample, outcomes_of_copy
 from edgehone.serve.rollout.split import Split, Two
 
 TICK = 0.1
 _SAMPLE_SECONDS = 1.0
 _SAVE_SECONDS = 1.0
-# Answers that are remembered for feedback.
-_REMEMBERED = 20_000
 
 
 @dataclass(frozen=True)
@@ -67,7 +60,7 @@ class Running:
         self._split, self._store, self._hands = split, store, hands
         sticky = plan.sticky.lower().encode() if plan.sticky else None
         self._two = Two(challenger, 0.0, sticky, plan.id, plan.strategy == "ab")
-        self._arms: OrderedDict[str, bool] = OrderedDict()  # of answers, for feedback
+        self._answers = Answered()
         self._saved_at = self._sampled_at = time.monotonic()
         self._unwritten: tuple[str, str] | None = None  # the last step, if the disk did not take it
         self.ended = asyncio.Event()
@@ -116,9 +109,7 @@ class Running:
             return
         self.answered["challenger" if challenger else "champion"] += 1
         if seen.id:
-            self._arms[seen.id] = challenger
-            if len(self._arms) > _REMEMBERED:
-                self._arms.popitem(last=False)
+            self._answers.add(seen.id, challenger)
         found = outcome_of(seen.status, seen.seconds, seen.entropy)
         # In the shadow stage pairs are compared; but who is compared must be known from the first request on.
         if found is None or self.judge.stage.shadow:
@@ -127,8 +118,7 @@ class Running:
 
     def feedback(self, seen: Feedback) -> None:
         """Take what a client says of an answer."""
-        challenger = self._arms.get(seen.id)
-        bad = _badness(seen)
+        challenger, bad = self._answers.challenger(seen.id), badness(seen)
         if challenger is None or bad is None or self.ended.is_set() or self.judge.stage.shadow:
             return
         self._take(challenger, Outcome(bad=bad))
@@ -138,20 +128,9 @@ class Running:
         if self.ended.is_set() or not self.judge.stage.shadow:
             return
         self.answered["copies"] += 1
-        first, second = (outcome_of(one.status, one.seconds, one.entropy) for one in (exchange.record, copy))
-        if first is None:
-            return  # the client's own fault
-        if second is None:  # the challenger refuses what the champion answers
-            second = Outcome(failed=True)
-        if not first.failed and not second.failed:
-            asked = str(exchange.scope["path"])
-            classes = exchange.record.classes, copy.classes
-            second = Outcome(
-                second.failed, second.seconds, second.entropy,
-                disagreement(asked, exchange.body, exchange.answer, answer, classes),
-            )  # fmt: skip
-        self.judge.pair(first, second)
-        self._go_back_if_worse()
+        if found := outcomes_of_copy(exchange, copy, answer):
+            self.judge.pair(*found)
+            self._go_back_if_worse()
 
     def pause(self) -> None:
         """Stay at this stage. The challenger is still rolled back if it is worse."""
@@ -283,20 +262,4 @@ class Running:
 
     async def _sample(self, seconds: float) -> None:
         champion, challenger = self.champion.processes["engine"], self.challenger.processes["engine"]
-
-        def read() -> MemorySample:
-            taken = [
-                sum(one.resident_bytes for one in read_processes([("engine", "", ids)])) or None
-                for ids in (champion, challenger)
-            ]
-            return MemorySample(taken[0], taken[1], float(psutil.virtual_memory().available))
-
-        self.judge.sample(await asyncio.to_thread(read), seconds)
-
-
-def _badness(seen: Feedback) -> float | None:
-    if seen.correct is not None:
-        return float(not seen.correct)
-    if seen.verdict is not None:
-        return float(seen.verdict == "bad")
-    return None if seen.score is None else 1 - seen.score
+        self.judge.sample(await asyncio.to_thread(memory_sample, champion, challenger), seconds)
