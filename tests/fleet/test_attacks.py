@@ -20,9 +20,10 @@ from edgehone.fleet.channel import KIND, Channel, read_signed, sign, written
 from edgehone.fleet.install import make_folders
 from edgehone.fleet.look import Look, Looker
 from edgehone.fleet.publish import Publisher
-from edgehone.fleet.remote import get_document, put_document
+from edgehone.fleet.remote import get_document
 from edgehone.fleet.settings import AgentSettings, read_settings
 from edgehone.fleet.state import State, Store
+from edgehone.registry.remote.artifact import put_artifact
 from edgehone.registry.remote.client import Client
 from edgehone.registry.remote.limits import shipped
 from tests.attestation.signed import certified, make_key, public
@@ -89,7 +90,7 @@ def document(publisher: Publisher) -> bytes:
 
 def put(publisher: Publisher, data: bytes) -> None:
     with Client(publisher.address) as client:
-        put_document(client, publisher.address.reference, KIND, data)
+        put_artifact(client, KIND, data, tag=publisher.address.reference)
 
 
 def test_a_replayed_channel_is_refused(followed: Fleet, settings: AgentSettings) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -123,3 +124,20 @@ def test_the_command_line(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFi
     assert row["digest"] == pushed["digest"] and row["pushed_by"] == "ann" and row["approval"] == "yes"
     assert main(["registry", "pull", "null-model:1", "--out", str(tmp_path / "out"), *where]) == 0
     assert content(tmp_path / "out") == content(bundle)
+
+
+def test_what_is_stored_is_told_without_the_registrys_own_files(
+    registry: Registry, make: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With them more may be stored than the bundle has."""
+    pushed = push(registry, make(weights(1)), name="demo", by="ann")
+    assert LARGE < pushed.new_bytes <= pushed.version.size and pushed.own_bytes > 1000
+    folder, words = make(weights(2)), ["--registry", str(registry.blobs.folder)]
+    assert main(["registry", "push", str(folder), "--name", "other", *words]) == 0
+    told = capsys.readouterr().out
+    found = re.search(r"stored ([\d.]+) MB of ([\d.]+) MB, and ([\d.]+) kB of manifests", told)
+    assert found, told
+    stored, whole, own = found.groups()
+    assert float(stored) <= float(whole) and float(own) > 1
+    assert main(["registry", "push", str(folder), "--name", "other", *words]) == 0
+    assert capsys.readouterr().out.splitlines()[1].endswith(f"already there; stored 0.0 MB of {whole} MB")

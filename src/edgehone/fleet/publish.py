@@ -20,7 +20,6 @@ from edgehone.fleet.channel import KIND, Channel, Release, Wave, moment, name_of
 from edgehone.fleet.judge import Count, Judgement, counts, judge
 from edgehone.fleet.remote import (
     get_document,
-    put_document,
     release_tag,
     report_prefix,
     reports_address,
@@ -33,6 +32,7 @@ from edgehone.fleet.rules import ChannelRules, JudgeRules
 from edgehone.registry.blobs import disk_error
 from edgehone.registry.push import push
 from edgehone.registry.remote.address import Address
+from edgehone.registry.remote.artifact import put_artifact
 from edgehone.registry.remote.client import Client
 from edgehone.registry.remote.push import push_to
 from edgehone.registry.session import Registry
@@ -229,7 +229,7 @@ def _write(publisher: Publisher, memory: Path, channel: Channel) -> Channel:
     except OSError as error:
         raise disk_error(error, memory.parent) from error
     with Client(publisher.address) as client:
-        put_document(client, publisher.address.reference, KIND, data)
+        put_artifact(client, KIND, data, tag=publisher.address.reference)
     return new
 
 

@@ -15,14 +15,9 @@ from typing import Any, Final
 import httpx
 
 from edgehone.core.errors import InputError, SetupError
-from edgehone.registry.blobs import digest_of
-from edgehone.registry.canonical import canonical
-from edgehone.registry.modelpack import OCI_MANIFEST, descriptor
 from edgehone.registry.remote.address import Address
 from edgehone.registry.remote.client import Client
-from edgehone.registry.remote.upload import send_blob
 
-_EMPTY: Final = "application/vnd.oci.empty.v1+json"
 # A document is some kB; a registry that sends more is not asked for it.
 MOST_BYTES: Final = 1 << 20
 _PAGE: Final = 1000
@@ -47,20 +42,6 @@ def report_prefix(channel: Address) -> str:
 def release_tag(channel: Address, number: int) -> str:
     """Return the tag of a release."""
     return f"release.{channel.reference}.{number}"
-
-
-def put_document(client: Client, tag: str, kind: str, data: bytes) -> None:
-    """Write a document under a tag, in the place of an older one. The tag moves last."""
-    for blob in (b"{}", data):
-        send_blob(client, digest_of(blob), len(blob), lambda start, blob=blob: iter([blob[start:]]))  # type: ignore[misc]
-    manifest = {
-        "schemaVersion": 2,
-        "mediaType": OCI_MANIFEST,
-        "artifactType": kind,
-        "config": descriptor(_EMPTY, b"{}"),
-        "layers": [descriptor(kind, data)],
-    }
-    client.put_manifest(tag, canonical(manifest).encode())
 
 
 def get_document(client: Client, tag: str, kind: str) -> bytes | None:

@@ -8,10 +8,11 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 
 from edgehone.fleet.channel import written
-from edgehone.fleet.remote import put_document, report_tag, reports_address
+from edgehone.fleet.remote import report_tag, reports_address
 from edgehone.fleet.report import KIND, Report, sign
 from edgehone.fleet.settings import AgentSettings
 from edgehone.fleet.state import State
+from edgehone.registry.remote.artifact import put_artifact
 from edgehone.registry.remote.client import Client
 
 # An unchanged report is written again after so many seconds, so that a publisher sees that the device lives.
@@ -35,7 +36,7 @@ class Reporter:
         address = self._settings.address
         with Client(reports_address(address)) as client:
             tag = report_tag(address, self._settings.device)
-            put_document(client, tag, KIND, sign(report, self._settings.device_key))
+            put_artifact(client, KIND, sign(report, self._settings.device_key), tag=tag)
         self._last, self._when = report, time.monotonic()
         return True
 

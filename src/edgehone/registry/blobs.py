@@ -95,6 +95,16 @@ class Blobs:
         """Return a small blob, compared with its digest."""
         return b"".join(self.read(digest))
 
+    def read_chunk(self, digest: str) -> bytes:
+        """Return a chunk. Raises InputError if it is missing or not what its digest says."""
+        try:
+            data = self.chunk(digest).read_bytes()
+        except OSError as error:
+            raise _damaged(digest, f"{error.filename} cannot be read: {error.strerror}") from error
+        if digest_of(data) != digest:
+            raise _damaged(digest, "its content was changed")
+        return data
+
     def _pieces(self, digest: str) -> Iterator[bytes]:
         try:
             if self.whole(digest).exists():
@@ -207,17 +217,22 @@ class Blobs:
 
 @dataclass
 class Adding:
-    """Adds blobs. `new_bytes` were not in the registry before; `sync` puts the folders that changed on the disk."""
+    """Adds blobs. `sync` puts the folders that changed on the disk.
+
+    `new_bytes` are those of files and chunks that were not in the registry before, `own_bytes` those of new manifests,
+    configs and lists of chunks, which the registry makes itself.
+    """
 
     blobs: Blobs
     new_bytes: int = 0
+    own_bytes: int = 0
     _folders: set[Path] = field(default_factory=set)
 
     def add_bytes(self, data: bytes) -> str:
-        """Add a small blob and return its digest."""
+        """Add a manifest, a config or another small blob and return its digest."""
         digest = digest_of(data)
         if not self.blobs.has(digest):
-            self._place(self.blobs.whole(digest), [data])
+            self.own_bytes += self._place(self.blobs.whole(digest), [data])
         return digest
 
     def add_file(self, path: Path, digest: str) -> None:
@@ -227,7 +242,7 @@ class Adding:
         if path.stat().st_size <= WHOLE:
             data = path.read_bytes()
             _check(digest_of(data), digest, path)
-            self._place(self.blobs.whole(digest), [data])
+            self.new_bytes += self._place(self.blobs.whole(digest), [data])
             return
         sha = hashlib.sha256()
         rows = []
@@ -242,28 +257,30 @@ class Adding:
         """Add a chunk and return its digest."""
         digest = digest_of(data)
         if not self.blobs.chunk(digest).exists():
-            self._place(self.blobs.chunk(digest), [data])
+            self.new_bytes += self._place(self.blobs.chunk(digest), [data])
         return digest
 
     def add_list(self, digest: str, rows: Iterable[tuple[str, int]]) -> None:
         """Add the list of the chunks of a blob, all of which are here, in order, and make the blob."""
         text = "".join(f"{_hex(chunk)} {size}\n" for chunk, size in rows)
         self.sync()  # the list must not reach the disk before its chunks
-        self._place(self.blobs.chunk_list(digest), [text.encode()])
+        self.own_bytes += self._place(self.blobs.chunk_list(digest), [text.encode()])
 
     def sync(self) -> None:
         """Put the names of what was added on the disk."""
         while self._folders:
             sync_folder(self._folders.pop())
 
-    def _place(self, target: Path, pieces: Iterable[bytes]) -> None:
+    def _place(self, target: Path, pieces: Iterable[bytes]) -> int:
+        """Write a file and return its size."""
         temporary = self.blobs._written(pieces)
         if not target.parent.is_dir():
             target.parent.mkdir(exist_ok=True)
             self._folders.add(target.parent.parent)
-        self.new_bytes += temporary.stat().st_size
+        size = temporary.stat().st_size
         temporary.rename(target)
         self._folders.add(target.parent)
+        return size
 
 
 def digest_of(data: bytes) -> str:

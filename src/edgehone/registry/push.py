@@ -29,11 +29,16 @@ from edgehone.registry.session import Registry, Version, of_row
 
 @dataclass(frozen=True)
 class Pushed:
-    """A pushed bundle. `new`: it was not a version before. `new_bytes`: how many of its `version.size` were stored."""
+    """A pushed bundle. `new`: it was not a version before.
+
+    `new_bytes`: how many of its `version.size` were stored. `own_bytes`: how many more were stored of the manifest, the
+    config and the lists of chunks, which the registry makes.
+    """
 
     version: Version
     new: bool
     new_bytes: int
+    own_bytes: int
 
 
 @dataclass(frozen=True)
@@ -69,7 +74,7 @@ def push(registry: Registry, bundle: Path, *, name: str | None, by: str, key: Pa
         adding.sync()
         version, new = register(registry, name, contents, by=by, source=None)
         write_index(registry)
-    return Pushed(version, new, adding.new_bytes)
+    return Pushed(version, new, adding.new_bytes, adding.own_bytes)
 
 
 def read_contents(bundle: Path, key: Path | None, source: str | None = None) -> tuple[Contents, Manifest]:

@@ -37,17 +37,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="URL",
         help="also push it there: oci://HOST/REPOSITORY:TAG, or mlflow+http://HOST:PORT/NAME",
     )
+    parser.add_argument(
+        "--delta",
+        action="store_true",
+        help="with --to oci://: send only the chunks that the repository lacks; only edgehone can pull it",
+    )
     add_who(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the action."""
+    if args.delta and not (args.to or "").startswith("oci"):
+        from edgehone.core.errors import InputError
+
+        raise InputError("--delta is for OCI registries", hint="add --to oci://HOST/REPOSITORY:TAG")
     registry = opened(args)
     version, result = _stored(registry, args)
     if not args.json:
         print(_told(version, result))
     if args.to:
-        sent = _sent(registry, version, args.to, who(args))
+        sent = _sent(registry, version, args)
         result["to"] = sent.to_json()
         if not args.json:
             print(sent.line())
@@ -56,14 +65,14 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _sent(registry: Registry, version: Version, url: str, by: str) -> Sent | Exported:
-    if url.startswith("mlflow+"):
+def _sent(registry: Registry, version: Version, args: argparse.Namespace) -> Sent | Exported:
+    if args.to.startswith("mlflow+"):
         from edgehone.registry.mlflow import export
 
-        return export(registry, version, url, by=by)
+        return export(registry, version, args.to, by=who(args))
     from edgehone.registry.remote.push import push_to
 
-    return push_to(registry, version, url, by=by)
+    return push_to(registry, version, args.to, by=who(args), delta=args.delta)
 
 
 def _stored(registry: Registry, args: argparse.Namespace) -> tuple[Version, dict[str, Any]]:
@@ -76,7 +85,8 @@ def _stored(registry: Registry, args: argparse.Namespace) -> tuple[Version, dict
         with registry.database.reading() as connection:
             return find(connection, parse(args.bundle)), {}
     pushed = push(registry, folder, name=args.name, by=who(args), key=args.key)
-    return pushed.version, {"new": pushed.new, "new_bytes": pushed.new_bytes}
+    amounts = {"new_bytes": pushed.new_bytes, "own_bytes": pushed.own_bytes}
+    return pushed.version, {"new": pushed.new, **amounts}
 
 
 def _told(version: Version, result: dict[str, Any]) -> str:
@@ -84,4 +94,6 @@ def _told(version: Version, result: dict[str, Any]) -> str:
     if not result:
         return line
     stored = f"stored {megabytes(result['new_bytes'])} of {megabytes(version.size)}"
+    if own := result["own_bytes"]:
+        stored += f", and {own / 1e3:.1f} kB of manifests and lists of chunks"
     return f"{line}\n{stored}" if result["new"] else f"{line}\nalready there; {stored}"

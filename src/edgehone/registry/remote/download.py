@@ -16,6 +16,7 @@ from edgehone.execution.home import file_lock
 from edgehone.registry.blobs import Adding, digest_of
 from edgehone.registry.chunks import WHOLE
 from edgehone.registry.remote.client import Client, Failed
+from edgehone.registry.remote.parts import Part, runs, within
 
 _RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 Chunks = Sequence[tuple[str, int]]
@@ -38,10 +39,27 @@ def fetch_blob(client: Client, adding: Adding, digest: str, size: int, chunks: C
             _compare(client, digest, digest_of(data))
             adding.add_bytes(data)
             return size
-        fetched = _by_chunks(client, adding, digest, size, chunks) if chunks else 0
+        fetched = _by_chunks(client, adding, digest, size, chunks)
         if not blobs.has(digest):
             fetched += _whole(client, adding, digest, size)
         return fetched
+
+
+def fetch_parts(client: Client, adding: Adding, digest: str, size: int, parts: Sequence[Part]) -> int:
+    """Add a blob whose chunks the repository has in other blobs, unless it is here. Returns as `fetch_blob`.
+
+    Raises InputError if they are not what it consists of.
+    """
+    if adding.blobs.has(digest):
+        return 0
+    with file_lock(adding.blobs.incoming / f"{digest[7:]}.lock"):
+        fetched = 0 if adding.blobs.has(digest) else _assembled(client, adding, digest, size, parts)
+    if not adding.blobs.has(digest):
+        raise InputError(
+            f"{client.address.host} sent chunks that do not make up the file {digest}",
+            hint="the registry's content is damaged; do not use it",
+        )
+    return fetched
 
 
 def _whole(client: Client, adding: Adding, digest: str, size: int) -> int:
@@ -150,20 +168,26 @@ def _watched(client: Client, response: httpx.Response) -> Iterator[bytes]:
 
 
 def _by_chunks(client: Client, adding: Adding, digest: str, size: int, chunks: Chunks) -> int:
+    """Fetch the chunks of a blob that are not here, unless that saves nothing. They may not be its chunks at all."""
+    if not any(adding.blobs.chunk(chunk).exists() for chunk, _ in chunks):
+        return 0
+    return _assembled(client, adding, digest, size, within(digest, size, chunks))
+
+
+def _assembled(client: Client, adding: Adding, digest: str, size: int, parts: Sequence[Part]) -> int:
     """Fetch the chunks that are not here, and make the blob if they are what it consists of.
 
-    If they are not, the list was wrong, and the blob remains to be fetched as a whole.
+    If they are not, the list was wrong, and the blob is not here afterwards. Returns how many bytes were transferred.
     """
     blobs = adding.blobs
-    names = {chunk for chunk, _ in chunks}
-    if not any(blobs.chunk(chunk).exists() for chunk in names) or sum(one for _, one in chunks) != size:
-        return 0  # nothing to save, or not a list of this blob
+    if sum(part.size for part in parts) != size:
+        return 0
     fetched = failures = 0
-    while missing := {chunk for chunk in names if not blobs.chunk(chunk).exists()}:
+    while missing := {part.chunk for part in parts if not blobs.chunk(part.chunk).exists()}:
         before = fetched
         try:
-            for start, run in _runs(chunks, missing):
-                for data in _chunks_of_run(client, digest, start, run, size):
+            for run in runs(parts, missing):
+                for data in _chunks_of_run(client, run):
                     if adding.add_chunk(data) not in missing:
                         return fetched
                     fetched += len(data)
@@ -171,36 +195,17 @@ def _by_chunks(client: Client, adding: Adding, digest: str, size: int, chunks: C
             failures = 0 if fetched > before else failures + 1
             _pause(client, failures)
     sha = hashlib.sha256()
-    for chunk, _ in chunks:
-        sha.update(blobs.chunk(chunk).read_bytes())
+    for part in parts:
+        sha.update(blobs.chunk(part.chunk).read_bytes())
     if f"sha256:{sha.hexdigest()}" == digest:
-        adding.add_list(digest, chunks)
+        adding.add_list(digest, [(part.chunk, part.size) for part in parts])
     return fetched
 
 
-def _runs(chunks: Chunks, missing: set[str]) -> list[tuple[int, list[tuple[str, int]]]]:
-    """Return the runs of neighbouring chunks that are missing, each with its position in the blob."""
-    runs: list[tuple[int, list[tuple[str, int]]]] = []
-    position, open_run = 0, False
-    seen: set[str] = set()
-    for chunk, size in chunks:
-        needed = chunk in missing and chunk not in seen
-        if needed and not open_run:
-            runs.append((position, []))
-        if needed:
-            runs[-1][1].append((chunk, size))
-            seen.add(chunk)
-        open_run = needed
-        position += size
-    return runs
-
-
-def _chunks_of_run(
-    client: Client, digest: str, start: int, run: Sequence[tuple[str, int]], size: int
-) -> Iterator[bytes]:
+def _chunks_of_run(client: Client, run: Sequence[Part]) -> Iterator[bytes]:
     pending = bytearray()
-    lengths = [length for _, length in reversed(run)]
-    for piece in _body(client, digest, start, start + sum(lengths), size):
+    lengths = [part.size for part in reversed(run)]
+    for piece in _body(client, run[0].blob, run[0].offset, run[-1].end, run[0].blob_size):
         pending += piece
         while lengths and len(pending) >= lengths[-1]:
             length = lengths.pop()

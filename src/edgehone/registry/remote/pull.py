@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,8 @@ from edgehone.registry.push import read_contents, register
 from edgehone.registry.remote import chunk_lists
 from edgehone.registry.remote.address import Address, parse
 from edgehone.registry.remote.client import Client
-from edgehone.registry.remote.download import fetch_blob
+from edgehone.registry.remote.delta import Delta, is_delta, read_delta
+from edgehone.registry.remote.download import fetch_blob, fetch_parts
 from edgehone.registry.remote.limits import Limits
 from edgehone.registry.remote.push import note_copy
 from edgehone.registry.session import Registry, Version
@@ -91,6 +92,10 @@ def _fetched(
         manifest = client.manifest(address.reference)
         if manifest is None:
             raise InputError(f"there is no {address}", hint="check the host, the repository and the tag")
+        if is_delta(manifest):
+            delta = read_delta(client, manifest, str(address))
+            _, files = parse_manifest(delta.manifest, str(address))
+            return delta.manifest, files, _by_parts(client, adding, files, delta), None
         _, files = parse_manifest(manifest, str(address))
         large = {file.digest for file in files if not adding.blobs.has(file.digest)}
         lists, note = chunk_lists.find(client, digest_of(manifest)) if large else ({}, None)
@@ -98,6 +103,15 @@ def _fetched(
             fetch_blob(client, adding, file.digest, file.size, lists.get(file.digest, ())) for file in files
         )
     return manifest, files, transferred, note
+
+
+def _by_parts(client: Client, adding: Adding, files: Sequence[File], delta: Delta) -> int:
+    return sum(
+        fetch_parts(client, adding, file.digest, file.size, delta.files[file.digest])
+        if file.digest in delta.files
+        else fetch_blob(client, adding, file.digest, file.size)
+        for file in files
+    )
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,10 +11,10 @@ import sqlalchemy as sa
 from edgehone.core.errors import InputError
 from edgehone.registry import events
 from edgehone.registry.blobs import digest_of
-from edgehone.registry.modelpack import File
 from edgehone.registry.remote import chunk_lists
 from edgehone.registry.remote.address import Address, parse
 from edgehone.registry.remote.client import Client
+from edgehone.registry.remote.delta_push import send_delta
 from edgehone.registry.remote.limits import Limits
 from edgehone.registry.remote.upload import send_blob
 from edgehone.registry.schema import COPIES, FILES
@@ -22,7 +23,10 @@ from edgehone.registry.session import Registry, Version, manifest_of
 
 @dataclass(frozen=True)
 class Sent:
-    """What a push to a registry did, in bytes. `before`: what the tag pointed to, if that was something else."""
+    """What a push to a registry did, in bytes. `digest` is that of the manifest that the tag points to.
+
+    `before`: what it pointed to, if that was something else.
+    """
 
     to: str
     digest: str
@@ -44,45 +48,57 @@ class Sent:
         return f"{self.to}: {', '.join(parts)}"
 
 
-def push_to(registry: Registry, version: Version, url: str, *, by: str, limits: Limits | None = None) -> Sent:
+def push_to(
+    registry: Registry,
+    version: Version,
+    url: str,
+    *,
+    by: str,
+    delta: bool = False,
+    limits: Limits | None = None,
+) -> Sent:
     """Push a version; its manifest, and so the tag, is written last.
 
-    Raises SetupError if the registry cannot be reached, refuses or is full; InputError if a blob here is damaged.
+    `delta`: send only the chunks that the repository lacks, as an artifact that only edgehone can pull
+    (`remote.delta`). Raises SetupError if the registry cannot be reached, refuses or is full; InputError if a blob here
+    is damaged.
     """
     address = parse(url)
     if address.digest:
         raise InputError(f"{url}: a push needs a tag", hint=f"oci://{address.host}/{address.repository}:TAG")
-    with registry.blobs.keeping():
-        sent = _send(registry, version, address, limits)
+    sources = _elsewhere(registry, address)
+    with registry.blobs.keeping(), Client(address, limits) as client:
+        old = client.manifest(address.reference, any_type=True)
+        before = digest_of(old) if old else None
+        content, amounts = (send_delta if delta else _send_whole)(registry, version, client, sources)
+        digest = digest_of(content)
+        if before != digest:
+            client.put_manifest(address.reference, content)
+        _, files = manifest_of(registry, version)
+        if not delta and (lists := chunk_lists.lists_of(registry.blobs, files)):
+            chunk_lists.attach(client, content, lists)
+    sent = Sent(str(address), digest, **amounts, before=before if before != digest else None)
     note_copy(registry, version, address, by=by, detail=sent.to_json())
     return sent
 
 
-def _send(registry: Registry, version: Version, address: Address, limits: Limits | None) -> Sent:
+def _send_whole(
+    registry: Registry, version: Version, client: Client, mount_from: Mapping[str, Sequence[str]]
+) -> tuple[bytes, dict[str, int]]:
+    """Send the files of a version; return its manifest, and how many bytes were sent, mounted, there."""
     config, files = manifest_of(registry, version)
-    blobs = {file.digest: file for file in files} | {
-        config["digest"]: File("", config["digest"], config["size"])
-    }
-    manifest = registry.blobs.read_bytes(version.digest)
+    blobs = {file.digest: file.size for file in files} | {config["digest"]: config["size"]}
     amounts = {"sent": 0, "mounted": 0, "there": 0}
-    with Client(address, limits) as client:
-        old = client.manifest(address.reference, any_type=True)
-        before = digest_of(old) if old else None
-        sources = _elsewhere(registry, address)
-        for digest, file in blobs.items():
-            how = send_blob(
-                client,
-                digest,
-                file.size,
-                lambda start, digest=digest: registry.blobs.read(digest, start),  # type: ignore[misc]
-                sources.get(digest, ()),
-            )
-            amounts[how] += file.size
-        if before != version.digest:
-            client.put_manifest(address.reference, manifest)
-        if lists := chunk_lists.lists_of(registry.blobs, files):
-            chunk_lists.attach(client, manifest, lists)
-    return Sent(str(address), version.digest, **amounts, before=before if before != version.digest else None)
+    for digest, size in blobs.items():
+        how = send_blob(
+            client,
+            digest,
+            size,
+            lambda start, digest=digest: registry.blobs.read(digest, start),  # type: ignore[misc]
+            mount_from.get(digest, ()),
+        )
+        amounts[how] += size
+    return registry.blobs.read_bytes(version.digest), amounts
 
 
 def _elsewhere(registry: Registry, address: Address) -> dict[str, list[str]]:

@@ -15,11 +15,10 @@ from edgehone.core.errors import SetupError
 from edgehone.registry.blobs import digest_of
 from edgehone.registry.canonical import canonical
 from edgehone.registry.modelpack import ARTIFACT, OCI_MANIFEST, descriptor
+from edgehone.registry.remote.artifact import put_artifact
 from edgehone.registry.remote.client import Client
-from edgehone.registry.remote.upload import send_blob
 
 INDEX: Final = "application/vnd.oci.image.index.v1+json"
-_EMPTY: Final = "application/vnd.oci.empty.v1+json"
 _ATTEMPTS: Final = 5  # at the list, which others may write at the same time
 
 
@@ -28,22 +27,11 @@ def attach(client: Client, subject: bytes, kind: str, data: bytes) -> str:
 
     Attaching the same again changes nothing.
     """
-    for blob in (b"{}", data):
-        send_blob(client, digest_of(blob), len(blob), lambda start, blob=blob: iter([blob[start:]]))  # type: ignore[misc]
-    manifest = {
-        "schemaVersion": 2,
-        "mediaType": OCI_MANIFEST,
-        "artifactType": kind,
-        "config": descriptor(_EMPTY, b"{}"),
-        "layers": [descriptor(kind, data)],
-        "subject": {**descriptor(OCI_MANIFEST, subject), "artifactType": ARTIFACT},
-    }
-    content = canonical(manifest).encode()
-    digest = digest_of(content)
-    response = client.put_manifest(digest, content)
+    about = {**descriptor(OCI_MANIFEST, subject), "artifactType": ARTIFACT}
+    content, response = put_artifact(client, kind, data, subject=about)
     if "OCI-Subject" not in response.headers:
         _list_by_tag(client, digest_of(subject), {**descriptor(OCI_MANIFEST, content), "artifactType": kind})
-    return digest
+    return digest_of(content)
 
 
 def find(client: Client, subject: str, kind: str) -> list[bytes]:

@@ -11,6 +11,7 @@ from urllib.parse import urljoin
 import httpx
 
 from edgehone.core.errors import EdgehoneError, SetupError
+from edgehone.registry.blobs import digest_of
 from edgehone.registry.remote.client import Client, Failed
 
 # Reads a blob from a byte on.
@@ -38,6 +39,11 @@ def send_blob(client: Client, digest: str, size: int, read: Read, mount_from: It
             return "mounted"
     _send(client, digest, size, read)
     return "sent"
+
+
+def send_bytes(client: Client, data: bytes) -> str:
+    """Bring a small blob to the repository; return as `send_blob`."""
+    return send_blob(client, digest_of(data), len(data), lambda start: iter([data[start:]]))
 
 
 def _mounted(client: Client, digest: str, repository: str) -> bool:
