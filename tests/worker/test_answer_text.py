@@ -34,7 +34,7 @@ def telling(stops: Sequence[str]) -> AnswerText:
 def of(text: str, number: int = 1, **more: object) -> Produced:
     """What an engine produces."""
     ids = list(text.encode())
-    return Produced(number, ids, logprobs=[TokenLogprobs(one, -0.5) for one in ids], text=text, **more)  # type: ignore[arg-type]
+    return Produced(number, ids, logprobs=[TokenLogprobs(one, -0.5) for one in ids], texts=[*text], **more)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("text_of", [decoding, telling])

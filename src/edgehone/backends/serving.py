@@ -57,8 +57,8 @@ class TokenLogprobs:
 class Produced:
     """New tokens of a request, without the one that ended the text. `reason` is set with the last ones.
 
-    `logprobs` has an entry for each id, if the request asks for them and the framework tells. `text` is that of the ids
-    from an engine that tells it.
+    `logprobs` has an entry for each id, if the request asks for them and the framework tells. `texts` are those of
+    the ids, one for each, from an engine that tells them; a text without an id is a part of the last one.
 
     "stop": the text ended; "length": `count` tokens were generated; "refused": the request cannot be answered, as
     `error` says; "error": the engine failed, as `error` says.
@@ -69,7 +69,7 @@ class Produced:
     reason: Literal["stop", "length", "refused", "error"] | None = None
     error: str | None = None
     logprobs: Sequence[TokenLogprobs] = ()
-    text: str | None = None
+    texts: Sequence[str] = ()
 
 
 class Engine(Protocol):

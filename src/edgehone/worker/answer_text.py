@@ -69,11 +69,11 @@ class AnswerText:
         """Return what is added in turn: all together, or each token if a stop string is to be found in it."""
         if not self._stops:
             return [joined(produced)]
-        return produced if self._text is None else (part for one in produced for part in _tokens(one))
+        return (part for one in produced for part in _tokens(one))
 
     def _decoded(self, produced: Produced) -> str:
         if self._text is None:
-            return produced.text or ""
+            return "".join(produced.texts)
         more = self._text.add_all(produced.ids)
         return more + self._text.finish() if produced.reason is not None else more
 
@@ -125,9 +125,9 @@ def joined(produced: Sequence[Produced]) -> Produced:
         return produced[0]
     ids = [token for one in produced for token in one.ids]
     logprobs = [entry for one in produced for entry in one.logprobs]
-    text = "".join(one.text or "" for one in produced)
+    texts = [text for one in produced for text in one.texts]
     last = produced[-1]
-    return Produced(last.number, ids, last.reason, last.error, logprobs, text)
+    return Produced(last.number, ids, last.reason, last.error, logprobs, texts)
 
 
 def _piece(answer: _Open) -> Piece:
@@ -151,4 +151,5 @@ def _tokens(produced: Produced) -> Iterable[Produced]:
     for at, token in enumerate(produced.ids):
         last = at == count - 1
         logprobs = produced.logprobs[at : at + 1] if each else produced.logprobs if last else ()
-        yield replace(produced, ids=[token], logprobs=logprobs, reason=produced.reason if last else None)
+        reason, texts = produced.reason if last else None, produced.texts[at : at + 1]
+        yield replace(produced, ids=[token], logprobs=logprobs, reason=reason, texts=texts)

@@ -29,6 +29,11 @@ _PAUSE_SECONDS = 0.03
 # All answers together have at most so many looks a second, each of which costs the processors of the model some 0.1 ms,
 # and an answer is looked at after so many seconds at the latest: text that comes 15 times a second still flows.
 _LOOKS_A_SECOND, _LONGEST_PAUSE = 300, 0.065
+# At most so many tokens of an answer wait in its connection. Linux takes some 90 events of llama-server, each in three
+# writes of its own; then its end would not be noticed before the next look.
+_MOST_WAITING = 40
+# The share of the newest look in the mean rate of answers.
+_NEWEST = 0.2
 # What is due within so many seconds is looked at together.
 _TOGETHER_SECONDS = 0.003
 # llama-server closes its side of a connection after an answer, and the other one later. Systems that do not tell this
@@ -61,6 +66,7 @@ class LlamaEngine:
         self._answers: dict[int, Answer] = {}
         self._by_descriptor: dict[int, Answer] = {}
         self._paused: dict[int, float] = {}  # the descriptors that are not looked at, and until when
+        self._rate = 0.0  # tokens a second of an answer, of the last ones
         self._poll = select.poll()
         self._poll.register(channel, select.POLLIN)
         self._bytes: dict[int, bytes] = {}  # of tokens that log-probabilities were told of
@@ -100,7 +106,7 @@ class LlamaEngine:
 
     def step(self) -> list[Produced]:
         """Return what came since the last step, after waiting for it or for a message on the channel."""
-        produced = [one for answer in self._ready() for one in self._received(answer)]
+        produced = [one for answer in self._ready() if (one := self._received(answer))]
         for one in produced:
             if one.reason:
                 self.cancel(one.number)
@@ -123,10 +129,13 @@ class LlamaEngine:
             found = self._poll.poll(0)
         return [self._by_descriptor[one] for one, _ in found if one in self._by_descriptor]
 
-    def _received(self, answer: Answer) -> list[Produced]:
-        produced, descriptor = answer.receive(), answer.socket.fileno()
+    def _received(self, answer: Answer) -> Produced | None:
+        produced, descriptor, now = answer.receive(), answer.socket.fileno(), time.monotonic()
         if produced:
-            self._paused[descriptor] = next_look(time.monotonic(), len(self._answers))
+            if answer.looked is not None and produced.ids:
+                self._rate += _NEWEST * (len(produced.ids) / (now - answer.looked) - self._rate)
+            answer.looked = now
+            self._paused[descriptor] = next_look(now, len(self._answers), self._rate)
             self._poll.modify(descriptor, _END)
         return produced
 
@@ -188,12 +197,15 @@ class LlamaEngine:
         os._exit(1)
 
 
-def next_look(now: float, answers: int) -> float:
+def next_look(now: float, answers: int, rate: float) -> float:
     """Return when to look at an answer again, of which a piece came just now, while there are so many answers.
 
-    The times are the same for all answers, so that one look serves all. The first is 0.75 to 1.75 pauses away.
+    `rate` is the number of tokens a second of one of them. The times are the same for all answers, so that one look
+    serves all. The first is 0.75 to 1.75 pauses away.
     """
     pause = max(_PAUSE_SECONDS, min(_LONGEST_PAUSE, answers / _LOOKS_A_SECOND))
+    if rate * pause > _MOST_WAITING:
+        pause = _MOST_WAITING / rate
     return (math.floor(now / pause + 0.75) + 1) * pause
 
 
