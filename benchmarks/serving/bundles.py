@@ -12,7 +12,11 @@ DATA = Path(__file__).parents[2] / "src" / "edgehone" / "data"
 DEMO = (str(DATA / "demo-model"),)
 DIGITS = (str(DATA / "digits" / "digits.onnx"), "--eval", str(DATA / "digits" / "evaluation.npz"))
 # What is served is measured here, not whether it was worth building.
-GATES = [word for gate in ("memory_cut", "speedup", "size_cut", "gain", "loss") for word in ("--gate", f"{gate}=off")]
+GATES = [
+    word
+    for gate in ("memory_cut", "speedup", "size_cut", "gain", "loss")
+    for word in ("--gate", f"{gate}=off")
+]
 
 
 MODELS = {"demo": DEMO, "digits": DIGITS}

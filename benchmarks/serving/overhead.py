@@ -21,12 +21,24 @@ from edgehone.serve.text import Prompts
 from edgehone.serve.text_process import TextProcess
 
 CLIENTS = (1, 4, 16)
-TOKENS, CHARACTERS, ROUNDS, PAIRS = 32, 200, 5, 50
+ROUNDS, PAIRS = 5, 50
 ROUND_SECONDS, MOST_REQUESTS = 1.0, 8  # a client sends so many requests that a round takes about this long
 LEAST_RATIO, MOST_ADDED_MS, MOST_MEMORY_MB = 0.95, 1.0, 80.0
 
-# Answers prompts, lists of ids, with so many clients at a time. Returns tokens a second.
-Alone = Callable[[Sequence[Sequence[int]], int], Awaitable[float]]
+# Answers prompts, lists of ids, with so many clients at a time and so many tokens each. Returns tokens a second.
+Alone = Callable[[Sequence[Sequence[int]], int, int], Awaitable[float]]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The length of requests: characters of a prompt and tokens of an answer."""
+
+    characters: int
+    tokens: int
+
+
+# Short requests, of some 60 tokens, and those of the workload "chat", of some 256.
+SHAPES = (Shape(200, 32), Shape(800, 128))
 
 
 @dataclass(frozen=True)
@@ -37,44 +49,48 @@ class Prompt:
     ids: list[int]
 
 
-async def beside_the_engine(bundles: Sequence[Path]) -> tuple[str, list[str]]:
+async def beside_the_engine(bundles: Sequence[Path], rounds: int = ROUNDS) -> tuple[str, list[str]]:
     """Return the table of all bundles, and the goals that are missed."""
     head = "".join(f"| {clients} clients: served, alone, ratio " for clients in CLIENTS)
     lines = [
-        f"| bundle {head}| added to the first token | memory: server, text, engine's Python | ready after |",
-        "| --- " * (4 + len(CLIENTS)) + "|",
+        f"| bundle | prompt + answer {head}| added to the first token "
+        "| memory: server, text, engine's Python | ready after |",
+        "| --- " * (5 + len(CLIENTS)) + "|",
     ]
     problems: list[str] = []
     for path in bundles:
-        cells = await _measure(path, problems)
-        lines.append(f"| {path.name} | " + " | ".join(cells) + " |")
+        lines += [f"| {' | '.join(cells)} |" for cells in await _measure(path, rounds, problems)]
     return "\n".join(lines) + "\n", problems
 
 
-async def _measure(path: Path, problems: list[str]) -> list[str]:
+async def _measure(path: Path, rounds: int, problems: list[str]) -> list[list[str]]:
     bundle = read_language(
         edgehone.read(path), path.name, Limits(max(CLIENTS)), lambda text: print(text, file=sys.stderr)
     )
+    lines = []
     async with AsyncExitStack() as stack:
         started = await stack.enter_async_context(server(path, "--parallel", str(max(CLIENTS))))
         memory = started.memory()
-        prompts = await _prompts(bundle, 2 * (1 + ROUNDS * MOST_REQUESTS) * sum(CLIENTS) + 2 * PAIRS)
-        supply = iter(prompts)
         alone = _llama_server(started) if started.llama_server else await _in_process(bundle, stack)
-        rates = _Rates(bundle, started, alone, supply)
-        cells = [await rates.compare(clients, problems) for clients in CLIENTS]
-        cells.append(await _first_token(bundle, started, supply, problems) if started.llama_server else "–")
+        for shape in SHAPES:
+            count = 2 * (1 + rounds * MOST_REQUESTS) * sum(CLIENTS) + 2 * PAIRS
+            prompts = await _prompts(bundle, shape, count)
+            rates = _Rates(bundle, started, alone, iter(prompts), shape, rounds)
+            cells = [await rates.compare(clients, problems) for clients in CLIENTS]
+            cells.append(await _first_token(rates, problems) if started.llama_server else "–")
+            ids = statistics.mean(len(one.ids) for one in prompts)
+            lines.append([path.name, f"{ids:.0f} + {shape.tokens}", *cells])
         parts = ", ".join(f"{memory[name]:.0f}" for name in ("server", "text", "engine") if name in memory)
-        own = sum(memory.values()) if started.llama_server else memory["server"] + memory["text"]
+        own = memory["server"] + memory["text"]
         if own > MOST_MEMORY_MB:
             problems.append(f"{bundle.name}: {own:.0f} MB beside the engine")
-        return [*cells, f"{parts} MB", f"{started.seconds:.1f} s"]
+    return [[*line, f"{parts} MB", f"{started.seconds:.1f} s"] for line in lines]
 
 
-async def _prompts(bundle: ServedLanguage, count: int) -> list[Prompt]:
+async def _prompts(bundle: ServedLanguage, shape: Shape, count: int) -> list[Prompt]:
     process = TextProcess(bundle.text)
     text = Prompts(process)
-    pieces = itertools.islice(windows(shipped("calibration").read_text("utf-8"), CHARACTERS), count)
+    pieces = itertools.islice(windows(shipped("calibration").read_text("utf-8"), shape.characters), count)
     found = [Prompt(piece, await text.prompt(piece)) for piece in pieces]
     await process.end()
     return found
@@ -88,16 +104,19 @@ class _Rates:
     started: Started
     alone: Alone
     supply: Iterator[Prompt]
+    shape: Shape
+    rounds: int
 
     async def compare(self, clients: int, problems: list[str]) -> str:
         """Compare in alternating rounds, after one that warms up."""
         rate, _ = await self._round(clients, 1)
-        requests = max(1, min(MOST_REQUESTS, round(rate * ROUND_SECONDS / (clients * TOKENS))))
-        both = [await self._round(clients, requests) for _ in range(ROUNDS)]
+        requests = max(1, min(MOST_REQUESTS, round(rate * ROUND_SECONDS / (clients * self.shape.tokens))))
+        both = [await self._round(clients, requests) for _ in range(self.rounds)]
         ratios = [one / other for one, other in both]
         ratio = statistics.median(ratios)
         if ratio < LEAST_RATIO:
-            problems.append(f"{self.bundle.name}, {clients} clients: {ratio:.2f} of the engine's throughput")
+            told = f"{self.bundle.name}, {clients} clients, answers of {self.shape.tokens} tokens"
+            problems.append(f"{told}: {ratio:.2f} of the engine's throughput")
         ours, theirs = (statistics.median(rates) for rates in zip(*both, strict=True))
         return f"{ours:.0f}, {theirs:.0f} tokens/s, {ratio:.2f} ({min(ratios):.2f}–{max(ratios):.2f})"
 
@@ -105,11 +124,12 @@ class _Rates:
         """Return the tokens a second of the server and of the engine alone."""
         ours, theirs = ([next(self.supply) for _ in range(clients * requests)] for _ in range(2))
         rate = await self._served([one.text for one in ours], clients)
-        return rate, await self.alone([one.ids for one in theirs], clients)
+        return rate, await self.alone([one.ids for one in theirs], clients, self.shape.tokens)
 
     async def _served(self, prompts: Sequence[str], clients: int) -> float:
         async def ask(client: Client, number: int) -> Answered:
-            return await client.post("/v1/completions", completion(self.bundle.name, prompts[number], TOKENS))
+            body = completion(self.bundle.name, prompts[number], self.shape.tokens)
+            return await client.post("/v1/completions", body)
 
         return _rate(await closed(self.started.port, ask, clients, len(prompts) // clients))
 
@@ -117,9 +137,9 @@ class _Rates:
 def _llama_server(started: Started) -> Alone:
     """Return a function that asks the server's own llama-server on its socket."""
 
-    async def alone(prompts: Sequence[Sequence[int]], clients: int) -> float:
+    async def alone(prompts: Sequence[Sequence[int]], clients: int, tokens: int) -> float:
         async def ask(client: Client, number: int) -> Answered:
-            return await client.post("/completion", _llama_body(prompts[number], TOKENS))
+            return await client.post("/completion", _llama_body(prompts[number], tokens))
 
         return _rate(await closed(started.llama_socket, ask, clients, len(prompts) // clients))
 
@@ -131,19 +151,18 @@ async def _in_process(bundle: ServedLanguage, stack: AsyncExitStack) -> Alone:
     job = replace(bundle.engine, call="benchmarks.serving.alone:serve")
     channel = await stack.enter_async_context(service_of(job))
 
-    async def alone(prompts: Sequence[Sequence[int]], clients: int) -> float:
-        message = {"clients": clients, "count": TOKENS, "ends": list(bundle.ends), "prompts": list(prompts)}
+    async def alone(prompts: Sequence[Sequence[int]], clients: int, tokens: int) -> float:
+        message = {"clients": clients, "count": tokens, "ends": list(bundle.ends), "prompts": list(prompts)}
         answer = await channel.ask(message, 600)
         return float(answer["tokens"] / answer["seconds"])
 
     return alone
 
 
-async def _first_token(
-    bundle: ServedLanguage, started: Started, supply: Iterator[Prompt], problems: list[str]
-) -> str:
+async def _first_token(rates: _Rates, problems: list[str]) -> str:
     """Return the median of what the server adds to a request of one token, over pairs."""
-    ours, theirs, added = Client(started.port), Client(started.llama_socket), []
+    bundle, supply = rates.bundle, rates.supply
+    ours, theirs, added = Client(rates.started.port), Client(rates.started.llama_socket), []
     for number in range(PAIRS):
         prompt, other = next(supply), next(supply)
         served_one = await ours.post("/v1/completions", completion(bundle.name, prompt.text, 1))
@@ -154,7 +173,10 @@ async def _first_token(
     theirs.close()
     middle = statistics.median(added)
     if middle > MOST_ADDED_MS:
-        problems.append(f"{bundle.name}: {middle:.2f} ms are added to the first token")
+        length = rates.shape.characters
+        problems.append(
+            f"{bundle.name}: {middle:.2f} ms are added to the first token after {length} characters"
+        )
     return f"{middle:.2f} ms"
 
 
