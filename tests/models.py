@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from edgehone.backends.base import EFFORTS, Backend, Recipe
 from edgehone.model.demo import demo_graph
 from edgehone.model.info import ModelInfo, Tensor
 
@@ -42,3 +43,9 @@ DIGITS = ModelInfo(
     opset=18,
     operators=("Conv", "Gemm", "MaxPool", "Relu", "Reshape"),
 )
+
+
+def recipes_up_to(backend: Backend, effort: str, model: ModelInfo = LLAMA) -> list[Recipe]:
+    """Return the recipes of a backend that an effort tries."""
+    least = EFFORTS.index(effort)
+    return [recipe for recipe in backend.recipes(model) if EFFORTS.index(recipe.effort) <= least]

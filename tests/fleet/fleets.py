@@ -28,8 +28,8 @@ from edgehone.fleet.state import State, read_state
 from edgehone.fleet.waves import parse_waves
 from edgehone.registry.session import open_registry
 from tests.attestation.signed import certified, make_key, public
+from tests.ports import free_port
 from tests.registry.bundles import Make
-from tests.registry.servers import free_port
 
 PATIENCE = 90.0
 # Times for tests, which do not wait for minutes.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -27,6 +26,7 @@ from edgehone.registry.remote.artifact import put_artifact
 from edgehone.registry.remote.client import Client
 from edgehone.registry.remote.limits import shipped
 from tests.attestation.signed import certified, make_key, public
+from tests.disks import small_file_system
 from tests.finished import Finished
 from tests.fleet.fleets import Fleet
 from tests.fleet.test_killed import active_is_good, settle
@@ -252,14 +252,8 @@ def test_a_bundle_that_does_not_fit_is_not_started(
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 16 MB."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=16m", "edgehone", str(place)]
-    mounted = subprocess.run(command, capture_output=True, text=True, check=False)
-    if mounted.returncode:
-        pytest.skip(f"a small file system cannot be mounted here: {mounted.stderr.strip()}")
-    yield place
-    subprocess.run(["umount", "--lazy", str(place)], check=True)
+    with small_file_system(tmp_path / "disk", "16m") as place:
+        yield place
 
 
 @pytest.mark.parametrize("reserve", [100_000, 1])

@@ -21,6 +21,7 @@ from edgehone.hub import download as downloading
 from edgehone.hub import fetch
 from edgehone.hub.download import download
 from edgehone.model.inspect import inspect
+from tests.disks import small_file_system
 from tests.hub.hubserver import COMMIT, Hub, serving
 from tests.model.conftest import CONFIG, TOKENIZER, write_weights
 
@@ -225,21 +226,16 @@ def test_a_gguf_file_is_chosen_by_a_part_of_its_name(hub: Hub, tmp_path: Path) -
     refused(InputError, "neither safetensors nor GGUF")
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
 def test_a_full_disk_is_told_and_what_arrived_is_kept(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     place = Path(os.environ["HF_HUB_CACHE"])
-    place.mkdir()
     hub.files = {"model.safetensors": bytes(1 << 20)}
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512k", "edgehone", str(place)], check=True)
-    try:
+    with small_file_system(place, "512k"):
         refused(SetupError, "GB are free in")
         monkeypatch.setattr(
             downloading, "_check_space", lambda blobs, missing: None
         )  # filled by others meanwhile
         refused(SetupError, "no space left for model.safetensors")
         assert next(place.rglob("*.incomplete")).stat().st_size > 0 and not list(place.rglob("snapshots/*/*"))
-    finally:
-        subprocess.run(["umount", str(place)], check=True)
 
 
 def test_a_folder_is_taken_as_it_is(tmp_path: Path) -> None:

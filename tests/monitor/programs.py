@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.server
 import json
-import socket
 import subprocess
 import threading
 import time
@@ -16,15 +15,9 @@ from typing import Any
 import httpx
 
 from tests.monitor.certified import program
+from tests.ports import free_port
 
 PATIENCE = 60.0
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        return int(bound.getsockname()[1])
 
 
 class Prometheus:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 
 from edgehone.core.errors import InputError, SetupError
 from edgehone.monitor.write import DIGESTS, write
+from tests.disks import small_file_system
 
 FILES = {"README.md": "one\n", "prometheus/rules.yml": "groups: []\n"}
 NEW = {"README.md": "two\n", "grafana/dashboard.json": "{}\n"}
@@ -92,14 +92,8 @@ def test_a_link_that_replaced_a_file_is_refused(tmp_path: Path) -> None:
 @pytest.fixture
 def tiny_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 64 KiB."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    words = ["mount", "-t", "tmpfs", "-o", "size=64k", "edgehone", str(place)]
-    mounted = subprocess.run(words, capture_output=True, text=True, check=False)
-    if mounted.returncode:
-        pytest.skip(f"a small file system cannot be mounted here: {mounted.stderr.strip()}")
-    yield place
-    subprocess.run(["umount", "--lazy", str(place)], check=True)
+    with small_file_system(tmp_path / "disk", "64k") as place:
+        yield place
 
 
 def test_a_full_disk_is_told_and_leaves_what_was_there(tiny_disk: Path) -> None:

@@ -15,6 +15,7 @@ from edgehone.operate.escalate import webhook
 from edgehone.operate.journal import Journal
 from edgehone.operate.options import Options
 from tests.monitor import programs
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.real, pytest.mark.whole]
 URL = "http://127.0.0.1:8080"
@@ -40,7 +41,7 @@ def test_an_escalation_is_notified_by_a_real_alertmanager_that_was_down_at_first
             options = Options(channels=(webhook(f"http://{manager}/api/v2/alerts"),), times=600.0)
             Calls(journal, tmp_path / "state", URL, options, tell).deliver()
 
-        down = programs.free_port()
+        down = free_port()
         deliver(f"127.0.0.1:{down}")
         assert [one.kind for one in journal.events(incident.id)] == ["escalating", "not delivered"]
         with programs.alertmanager(tmp_path / "alertmanager.yml", tmp_path / "data") as manager:

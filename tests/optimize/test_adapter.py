@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ from edgehone.core.errors import ModelError, SetupError
 from edgehone.model.inspect import inspect
 from edgehone.optimize.adapter import with_adapter
 from edgehone.optimize.options import OptimizeOptions
+from tests.disks import small_file_system
 from tests.transform.adapters.adapters import Q, base, lora
 
 
@@ -56,17 +56,10 @@ def test_what_a_killed_merge_left_is_replaced(options: OptimizeOptions, own_home
 
 def test_a_full_disk_leaves_nothing(options: OptimizeOptions, own_home: Path) -> None:
     place = own_home / "merged"
-    place.mkdir()
-    words = ["mount", "-t", "tmpfs", "-o", "size=8k", "edgehone", str(place)]
-    mounted = subprocess.run(words, capture_output=True, text=True, check=False)
-    if mounted.returncode:
-        pytest.skip(f"a small file system cannot be mounted here: {mounted.stderr.strip()}")
-    try:
+    with small_file_system(place, "8k"):
         with pytest.raises(SetupError) as caught:
             with_adapter(options)
         assert caught.value.hint and not list(place.rglob("*.safetensors"))
-    finally:
-        subprocess.run(["umount", "--lazy", str(place)], check=True)
 
 
 def test_an_adapter_for_another_base_ends_the_run_with_code_2(

@@ -31,6 +31,7 @@ from edgehone.decision.errors import (
 )
 from edgehone.execution.home import file_lock
 from edgehone.inputs.texts import shipped
+from tests.disks import small_file_system
 
 
 @pytest.fixture(scope="module")
@@ -388,11 +389,7 @@ def test_a_full_disk_is_told_and_finished_jobs_are_kept(
     null_model: Path, config: Path, tmp_path: Path
 ) -> None:
     small = tmp_path / "small"
-    small.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "none", str(small)], check=False)
-    if mounted.returncode != 0:
-        pytest.skip("a small file system can only be mounted by root")
-    try:
+    with small_file_system(small, "6m"):
         environment = {**os.environ, "EDGEHONE_HOME": str(small)}
         done = finish(command(null_model, config, tmp_path / "bundle"), environment)
         assert done.returncode in (1, 2), done.stderr
@@ -405,5 +402,3 @@ def test_a_full_disk_is_told_and_finished_jobs_are_kept(
         again = finish(command(null_model, config, tmp_path / "bundle"), environment)
         assert again.returncode == 0, again.stderr
         assert jobs.items() <= finished(small).items()
-    finally:
-        subprocess.run(["umount", str(small)], check=True)

@@ -22,7 +22,8 @@ import httpx
 
 from edgehone.package.targets.container import debian, target
 from edgehone.package.targets.container.buildah import Store, store
-from tests.registry.servers import free_port, program
+from tests.ports import free_port
+from tests.registry.servers import program
 
 PYTHON = "/opt/edgehone/bin/python"
 LIMITS = (

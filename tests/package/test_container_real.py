@@ -31,6 +31,7 @@ from edgehone.package.verify import verify_package
 from edgehone.package.write import Order, Packed, pack
 from edgehone.worker import canaries
 from tests.attestation.signed import certified, make_key
+from tests.disks import small_file_system
 from tests.finished import list_again
 from tests.package.containers import (
     Container,
@@ -292,17 +293,10 @@ def test_a_base_that_the_user_names(bundle_of: Make, tmp_path: Path) -> None:
 def test_a_full_disk_leaves_nothing(bundle_of: Make, tmp_path: Path) -> None:
     bundle = bundle_of("onnxruntime", "original")
     small = tmp_path / "small"
-    small.mkdir()
-    words = ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(small)]
-    mounted = subprocess.run(words, capture_output=True, text=True, check=False)
-    if mounted.returncode:
-        pytest.skip(f"a small file system cannot be mounted here: {mounted.stderr.strip()}")
-    try:
+    with small_file_system(small, "24m"):
         with pytest.raises(SetupError, match="no space left"):
             _pack(bundle, small / "package", name="digits")
         assert not list(small.iterdir())
-    finally:
-        subprocess.run(["umount", str(small)], check=True)
 
 
 @pytest.mark.long

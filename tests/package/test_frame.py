@@ -27,6 +27,7 @@ from edgehone.package.target import Target, Tool
 from edgehone.package.verify import verify_package
 from edgehone.package.write import Order, pack
 from tests.attestation.signed import certified, make_key, public
+from tests.disks import small_file_system
 from tests.finished import Finished
 from tests.package import boxed
 
@@ -314,13 +315,7 @@ def test_two_packagings_to_one_place(finished: Finished, tmp_path: Path) -> None
 
 def test_a_full_disk_leaves_nothing(finished: Finished, tmp_path: Path) -> None:
     small = tmp_path / "small"
-    small.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=8m", "none", str(small)], check=False, capture_output=True
-    )
-    if mounted.returncode:
-        pytest.skip("mounting a small file system needs root")
-    try:
+    with small_file_system(small, "8m"):
         pack(finished.bundle, order(small / "out"))
         before = content(small / "out")
         with pytest.raises(SetupError, match="no space left") as caught:
@@ -328,8 +323,6 @@ def test_a_full_disk_leaves_nothing(finished: Finished, tmp_path: Path) -> None:
         assert "free some space" in str(caught.value.hint)
         assert content(small / "out") == before
         assert [path.name for path in small.iterdir()] == ["out"]
-    finally:
-        subprocess.run(["umount", str(small)], check=True)
 
 
 def test_times_before_zip_archives_and_times_that_are_none(spoiled: Path, tmp_path: Path) -> None:

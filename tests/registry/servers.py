@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.ports import free_port
+
 # Where Debian keeps PostgreSQL's programs, which are not on the PATH.
 _POSTGRES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 
@@ -27,13 +29,6 @@ def program(name: str, package: str) -> str:
             pytest.fail(message)
         pytest.skip(message)
     return found
-
-
-def free_port() -> int:
-    """Return a port that nobody listens at now."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 @contextmanager

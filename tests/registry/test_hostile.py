@@ -26,9 +26,9 @@ from edgehone.registry.remote.pull import pull_from
 from edgehone.registry.remote.push import push_to
 from edgehone.registry.session import Registry, Version, open_registry
 from edgehone.registry.verify import verify
+from tests.ports import free_port
 from tests.registry.bundles import LARGE, Make, content, weights
 from tests.registry.fake import Fake, fake_registry
-from tests.registry.servers import free_port
 
 pytestmark = pytest.mark.whole
 # Limits of fractions of a second, so that a test that waits for them is short.

@@ -24,8 +24,8 @@ from edgehone.registry.mlflow import export
 from edgehone.registry.names import Reference
 from edgehone.registry.push import push
 from edgehone.registry.session import Registry
+from tests.ports import free_port
 from tests.registry.bundles import Make, content, weights
-from tests.registry.servers import free_port
 
 # Reads the exported version as a user of MLflow does.
 READ = """

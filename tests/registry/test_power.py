@@ -23,6 +23,7 @@ from edgehone.registry.remote.pull import pull_from
 from edgehone.registry.remote.push import push_to
 from edgehone.registry.session import Registry, open_registry
 from edgehone.registry.verify import verify
+from tests.disks import small_file_system
 from tests.registry.bundles import Make, content, weights
 from tests.registry.conftest import new_database
 
@@ -73,18 +74,8 @@ def test_killed_at_200_points(
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 16 MB."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=16m", "edgehone", str(place)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if mounted.returncode:
-        pytest.skip(f"a small file system cannot be mounted here: {mounted.stderr.strip()}")
-    yield place
-    subprocess.run(["umount", "--lazy", str(place)], check=True)
+    with small_file_system(tmp_path / "disk", "16m") as place:
+        yield place
 
 
 def fill(disk: Path, free: int) -> None:

@@ -20,6 +20,7 @@ from tritonclient.grpc import service_pb2
 from edgehone.cli.main import main
 from edgehone.serve.infer.grpc.proto import load
 from tests.finished import Finished
+from tests.ports import free_port
 from tests.serve.graphs import expected, null_graph
 from tests.serve.server import Server, running, wait_for
 from tests.serve.test_access import certificate
@@ -71,12 +72,6 @@ class Grpc:
             response_deserializer=answer.FromString,
         )
         return call(message, **more)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        port: int = found.getsockname()[1]
-        return port
 
 
 @pytest.fixture(scope="module")

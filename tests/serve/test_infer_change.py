@@ -10,10 +10,11 @@ import numpy as np
 import psutil
 import pytest
 
+from tests.ports import free_port
 from tests.serve.graphs import WEIGHTS, asked, expected, null_graph
 from tests.serve.server import running, wait_for
 from tests.serve.test_change import change, served
-from tests.serve.test_grpc import Grpc, free_port
+from tests.serve.test_grpc import Grpc
 from tests.serve.test_grpc import asked as message
 from tests.serve.test_infer import ROWS, outputs
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from edgehone.rollout.decision.store import Store
+from tests.disks import small_file_system
 from tests.serve.rollouts import KEY, RULES, act, begin, told, traffic, until, version
 from tests.serve.server import Server, running, wait_for
 
@@ -18,6 +18,7 @@ HALF = {"ramp": [{"name": "50 %", "weight": 0.5, "seconds": 3600}]}
 # Of the server's process: each look at the wall clock is a day before or after the last one.
 _JUMPS = """
 import datetime, itertools, time
+from tests.disks import small_file_system
 sign = itertools.cycle((-86400.0, 86400.0))
 real = time.time
 time.time = lambda: real() + next(sign)
@@ -40,15 +41,8 @@ def words(tmp_path: Path) -> Iterator[list[str]]:
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[Path]:
     """A folder for the state on a file system of 1 MB."""
-    folder = tmp_path / "state"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(folder)], check=False, capture_output=True
-    )
-    if mounted.returncode:
-        pytest.skip("a small file system needs the right to mount one")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
+    with small_file_system(tmp_path / "state", "1m") as place:
+        yield place
 
 
 def served(server: Server) -> str:

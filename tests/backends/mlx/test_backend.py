@@ -6,30 +6,25 @@ import json
 import struct
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from edgehone.backends.base import EFFORTS, Recipe
 from edgehone.backends.mlx import backend, build
 from edgehone.backends.pytorch import backend as pytorch
 from edgehone.backends.pytorch import supported
 from edgehone.core.errors import EdgehoneError, JobError
 from edgehone.device.facts import Device
 from edgehone.inputs.texts import shipped
-from edgehone.model.info import ModelInfo
-from tests.models import LLAMA
+from tests.models import LLAMA, recipes_up_to
 
 RunWorker = Callable[..., dict[str, Any]]
 BUILD = "edgehone.backends.mlx.build"
 SCORE = "edgehone.worker.score"
-
-
-def at_effort(effort: str, model: ModelInfo = LLAMA) -> list[Recipe]:
-    least = EFFORTS.index(effort)
-    return [recipe for recipe in backend.recipes(model) if EFFORTS.index(recipe.effort) <= least]
+at_effort = partial(recipes_up_to, backend)
 
 
 def test_a_llama_is_supported_with_a_note_about_dwq() -> None:

@@ -5,30 +5,26 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from edgehone.backends.base import EFFORTS, Recipe, Step
+from edgehone.backends.base import Step
 from edgehone.backends.olive import backend
 from edgehone.backends.pytorch import backend as pytorch
 from edgehone.backends.pytorch import supported
 from edgehone.core.errors import EdgehoneError
 from edgehone.inputs.texts import shipped
-from edgehone.model.info import ModelInfo
-from tests.models import LLAMA
+from tests.models import LLAMA, recipes_up_to
 
 RunWorker = Callable[..., dict[str, Any]]
 
 BUILD = "edgehone.backends.olive.build"
 SCORE = "edgehone.worker.score"
-
-
-def at_effort(effort: str, model: ModelInfo = LLAMA) -> list[Recipe]:
-    least = EFFORTS.index(effort)
-    return [recipe for recipe in backend.recipes(model) if EFFORTS.index(recipe.effort) <= least]
+at_effort = partial(recipes_up_to, backend)
 
 
 def chain(step: Step) -> Iterator[Step]:

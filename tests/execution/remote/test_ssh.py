@@ -25,6 +25,7 @@ from edgehone.execution.run import run
 from edgehone.execution.watch import Watch
 from edgehone.worker import energy
 from tests import sshd
+from tests.disks import small_file_system
 from tests.rates import BANDWIDTH, know_rates
 
 Connect = Callable[..., SshExecutor]
@@ -224,25 +225,22 @@ def test_a_venv_for_the_agent_is_made_once(connect: Connect, host: sshd.SshServe
 def test_a_full_disk_of_the_host_is_an_error(
     connect: Connect, host: sshd.SshServer, null_model: Path
 ) -> None:
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200k", "none", str(host.home)], check=False)
-    if mounted.returncode != 0:
-        pytest.skip("a small file system can only be mounted by root")
-    try:
-        assert "No space left" in connection_error(connect).message
-        subprocess.run(["mount", "-o", "remount,size=60m", str(host.home)], check=True)
-        remote = connect()
-        free = os.statvfs(host.home).f_bavail * os.statvfs(host.home).f_frsize
-        (host.home / "filler").write_bytes(bytes(free - 1_200_000))
-        asked = job(remote, "convert", {"model": Input(null_model, "model")})
-        with pytest.raises(SetupError, match=r"MB are free on the disk of ") as caught:
-            run(asked, execute=remote.execute)
-        assert caught.value.message.startswith(host.name)
-        (host.home / "filler").unlink()
-        assert run(asked, execute=remote.execute).facts["weight_types"] == {"f32": 1}
-        remote.close()
-    finally:
-        host.stop()
-        subprocess.run(["umount", "-l", str(host.home)], check=True)
+    with small_file_system(host.home, "200k"):
+        try:
+            assert "No space left" in connection_error(connect).message
+            subprocess.run(["mount", "-o", "remount,size=60m", str(host.home)], check=True)
+            remote = connect()
+            free = os.statvfs(host.home).f_bavail * os.statvfs(host.home).f_frsize
+            (host.home / "filler").write_bytes(bytes(free - 1_200_000))
+            asked = job(remote, "convert", {"model": Input(null_model, "model")})
+            with pytest.raises(SetupError, match=r"MB are free on the disk of ") as caught:
+                run(asked, execute=remote.execute)
+            assert caught.value.message.startswith(host.name)
+            (host.home / "filler").unlink()
+            assert run(asked, execute=remote.execute).facts["weight_types"] == {"f32": 1}
+            remote.close()
+        finally:
+            host.stop()
 
 
 def test_the_same_source_is_sent_once(connect: Connect, host: sshd.SshServer) -> None:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from edgehone.backends.base import Needs, Recipe, Step, Support
 from edgehone.backends.mlx import devices as mlx_devices
 from edgehone.backends.sessions import WorkerJob
+from edgehone.backends.shared.checkpoints import language_model_refusals
 from edgehone.backends.shared.groups import fits, rows, unfit
 from edgehone.backends.shared.recipe_table import fitting, read_names
 from edgehone.device.facts import Device
@@ -55,17 +56,9 @@ def architectures() -> frozenset[str]:
 
 def supports(model: ModelInfo) -> Support:
     """Return whether mlx-lm implements the architecture, and which group sizes do not divide its rows."""
-    refusals = []
-    if model.format != "huggingface":
-        refusals.append(f"mlx-lm converts Hugging Face folders, not '{model.format}'")
-    if model.task not in ("text-generation", "unknown"):
-        refusals.append(f"only text generation can be scored, not '{model.task}'")
-    if model.remote_code:
-        refusals.append("the model needs custom code, which is never run")
-    elif model.model_type not in architectures():
-        refusals.append(f"mlx-lm does not implement the model type '{model.model_type}'")
-    if model.quantized:
-        refusals.append(f"already quantized ({model.quantized}): give the unquantized original")
+    known = model.model_type in architectures()
+    unknown = None if known else f"mlx-lm does not implement the model type '{model.model_type}'"
+    refusals = language_model_refusals(model, "mlx-lm converts", unknown)
     if refusals:
         return Support(False, tuple(refusals))
     sizes = rows(model)

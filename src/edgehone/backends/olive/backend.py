@@ -21,6 +21,7 @@ from edgehone.backends.olive import graph
 from edgehone.backends.onnxruntime import devices as onnxruntime_devices
 from edgehone.backends.onnxruntime import placement
 from edgehone.backends.sessions import OperatorTime, WorkerJob
+from edgehone.backends.shared.checkpoints import language_model_refusals
 from edgehone.backends.shared.groups import fits, rows, unfit
 from edgehone.backends.shared.recipe_table import fitting
 from edgehone.backends.shared.tunable_settings import Kind, settings_from_table
@@ -68,17 +69,11 @@ def supports(model: ModelInfo) -> Support:
     """Return whether the model builder converts the architecture, and which recipes do not fit its shape."""
     if model.kind == "graph":
         return graph.supports_graph(model)
-    refusals = []
-    if model.format != "huggingface":
-        refusals.append(f"the model builder reads Hugging Face folders, not '{model.format}'")
-    if model.task not in ("text-generation", "unknown"):
-        refusals.append(f"only text generation can be scored, not '{model.task}'")
-    if model.remote_code:
-        refusals.append("the model needs custom code, which is never run")
-    elif model.model_type not in architectures():
-        refusals.append(f"the model builder's conversion of '{model.model_type}' has not been verified")
-    if model.quantized:
-        refusals.append(f"already quantized ({model.quantized}): give the unquantized original")
+    known = model.model_type in architectures()
+    unknown = (
+        None if known else f"the model builder's conversion of '{model.model_type}' has not been verified"
+    )
+    refusals = language_model_refusals(model, "the model builder reads", unknown)
     if refusals:
         return Support(False, tuple(refusals))
     lengths = rows(model)
