@@ -9,7 +9,7 @@ from edgehone.backends.llamacpp import original as gguf
 from edgehone.backends.sessions import WorkerJob
 from edgehone.core.errors import EdgehoneError
 from edgehone.worker.chat_template import read_template, special_tokens
-from edgehone.worker.conformance.session_checks import compare_with_generate
+from edgehone.worker.conformance.generation_checks import compare_with_generate
 from edgehone.worker.tokenizer_sample import PLAIN
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from edgehone.backends.olive import backend
 from edgehone.backends.sessions import WorkerJob
-from edgehone.worker.conformance.session_checks import compare_with_generate
+from edgehone.worker.conformance.generation_checks import compare_with_generate
 
 
 def probe(job: WorkerJob) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from edgehone.backends.openvino import backend
 from edgehone.backends.sessions import WorkerJob
 from edgehone.backends.shared import torch_export
 from edgehone.core.errors import EdgehoneError
-from edgehone.worker.conformance.session_checks import compare_with_generate
+from edgehone.worker.conformance.generation_checks import compare_with_generate
 
 
 def probe(job: WorkerJob) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from edgehone.backends.pytorch import backend
 from edgehone.backends.pytorch import session as torch_session
 from edgehone.backends.sessions import WorkerJob
 from edgehone.core.errors import ModelError
-from edgehone.worker.conformance.session_checks import compare_with_generate
+from edgehone.worker.conformance.generation_checks import compare_with_generate
 
 
 def probe(job: WorkerJob) -> dict[str, Any]:

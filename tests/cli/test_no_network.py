@@ -22,6 +22,15 @@ from tests.tiny import TINY
 from .conftest import OPTIMIZE, Shell
 
 REACH = "import socket; socket.create_connection(('192.0.2.1', 9), 1)"
+# The command line, with two recipes of llama.cpp: more of them show nothing else here.
+FEW_RECIPES = """
+import sys
+from edgehone.backends.llamacpp import backend
+from edgehone.cli.main import main
+every = backend.recipes
+backend.recipes = lambda model: [one for one in every(model) if one.name in ("F16", "Q4_0")]
+sys.exit(main())
+"""
 
 
 @functools.cache
@@ -80,21 +89,22 @@ def test_a_language_model_is_optimized_and_run_without_a_network(
     for part in ("envs", "toolchains"):
         (own / part).symlink_to(home() / part)
     environment = {**os.environ, "EDGEHONE_HOME": str(own)}
-    edgehone_words = [*cut_off, sys.executable, "-m", "edgehone.cli.main"]
     words = ["optimize", str(tiny_families("llama")), "--effort", "quick", "--backends", "llamacpp"]
     # The test is that it runs. The speed of a busy machine and the quality of random weights must not decide.
     for gate in ("speedup", "latency_cv", "memory_cut", "accuracy_kept"):
         words += ["--gate", f"{gate}=off"]
     (tmp_path / "edgehone.toml").write_text(
-        TINY.replace("window = 64", "window = 128").replace("budget = 10.0", "budget = 1.0")
+        TINY.replace("window = 64", "window = 128")
+        .replace("rounds = 3", "rounds = 2")
+        .replace("budget = 10.0", "budget = 1.0")
     )
     words += ["--workload", "tiny", "--out", "bundle"]
-    done = typed([*edgehone_words, *words], tmp_path, environment)
+    done = typed([*cut_off, sys.executable, "-c", FEW_RECIPES, *words], tmp_path, environment)
     assert done.returncode == 0, done.stderr
     assert "no environment" not in done.stdout
     decision = edgehone.read(tmp_path / "bundle").decision
     assert {one.backend for one in decision.candidates if one.status == "ok"} == {"llamacpp"}
     words = ["run", "bundle", "--prompt", "The captain looked at the sea and", "--max-tokens", "20"]
-    done = typed([*edgehone_words, *words], tmp_path, environment)
+    done = typed([*cut_off, sys.executable, "-m", "edgehone.cli.main", *words], tmp_path, environment)
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.split()) > 3

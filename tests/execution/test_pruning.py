@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -86,3 +87,25 @@ def test_artifacts_stay_and_nothing_is_removed_while_a_job_runs(null_env: Env, r
         assert prune(0) == 0
     unmark(written)
     assert prune(0) == 0 and (written.out / "large").exists()
+
+
+def merged_model(key: str, days: float) -> Path:
+    """A merged model that a run used so many days ago."""
+    folder = home() / "merged" / key
+    (folder / "model").mkdir(parents=True)
+    (folder / "model" / "weights").write_bytes(bytes(SIZE))
+    note = folder / "edgehone-merge.json"
+    note.write_text("{}")
+    os.utime(note, (time.time() - 86_400 * days,) * 2)
+    return folder
+
+
+def test_merged_models_are_removed_unless_they_were_used_within_a_day(own_home: Path) -> None:
+    today, week, month = (merged_model(key, days) for key, days in (("a", 0.1), ("b", 7), ("c", 30)))
+    size = SIZE + len("{}")
+    assert prune(3 * size) == 0
+    assert prune(2 * size) == size and not month.exists()
+    with file_lock(pruning.merged_lock("b")):  # a run has just begun to use it
+        assert prune(0) == 0 and week.exists()
+    assert prune(0) == size
+    assert not week.exists() and (today / "model" / "weights").is_file()

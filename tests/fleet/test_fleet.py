@@ -14,15 +14,15 @@ pytestmark = [pytest.mark.whole, pytest.mark.xdist_group("oci")]
 SIZE = 200_000
 
 
-@pytest.mark.parametrize("count", [10, pytest.param(100, marks=pytest.mark.long)])
+@pytest.mark.parametrize("count", [5, *(pytest.param(many, marks=pytest.mark.long) for many in (10, 100))])
 def test_two_waves_and_a_bad_release_that_is_halted_in_the_first(fleet: Fleet, count: int) -> None:
     """A lab of three, or a fifth, then all; a bad release never leaves the first wave."""
-    patience = 20.0 * count
+    patience = 40.0 + 20.0 * count
     lab = max(3, count // 5)
     fleet.agent |= {
-        "probation_seconds": 3,
-        "poll_seconds": 2,
-        "longest_poll_seconds": 4,
+        "probation_seconds": 1.5 if count < 10 else 3,
+        "poll_seconds": 0.5 if count < 10 else 2,
+        "longest_poll_seconds": 1 if count < 10 else 4,
         "start_seconds": patience,
     }
     files = [

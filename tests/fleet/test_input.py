@@ -30,8 +30,8 @@ def refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ('channel = "oci://127.0.0.1:9/fleet/demo:stable"', 'channel = "http://x/y"'),
-        ('channel = "oci://127.0.0.1:9/fleet/demo:stable"', 'channel = "oci://127.0.0.1:9/fleet/demo:a.b"'),
+        ('channel = "CHANNEL"', 'channel = "http://x/y"'),
+        ('channel = "CHANNEL"', 'channel = "oci://127.0.0.1:9/fleet/demo:a.b"'),
         ('device = "d1"', 'device = "kitchen 7"'),
         ('device = "d1"', "device = 7"),
         ('device = "d1"', ""),
@@ -50,6 +50,7 @@ def refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
 def test_wrong_settings(alone: Fleet, capsys: pytest.CaptureFixture[str], change: str, says: str) -> None:
     file = alone.device("d1")
     text = file.read_text("utf-8")
+    change = change.replace("CHANNEL", alone.channel)
     assert change in text
     file.write_text(text.replace(change, says), "utf-8")
     refused(["run", str(file)], capsys)

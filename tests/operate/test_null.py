@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import edgehone
-from edgehone.operate.seeing import Eyes
+from edgehone.operate.seeing import MachineHistory
 from tests.operate.operated import Run, Traffic, certificate_of, change, operating, served
 from tests.serve.conftest import chatty
 from tests.serve.server import Server, running
@@ -158,7 +158,7 @@ def test_a_dry_run_says_what_it_would_do(
     assert served(operated)["bundle"]["settings"] == {"prefix_cache": False}
 
 
-@pytest.mark.parametrize("kills", [5, pytest.param(50, marks=pytest.mark.long)])
+@pytest.mark.parametrize("kills", [2, pytest.param(50, marks=pytest.mark.long)])
 def test_killed_at_random_moments_it_goes_on(
     operated: Server, key_file: Path, baseline: Path, tmp_path: Path, kills: int
 ) -> None:
@@ -168,7 +168,7 @@ def test_killed_at_random_moments_it_goes_on(
         for _ in range(kills):
             with operating(operated, key_file, tmp_path / "state", *words) as run:
                 run.wait_for("begins", 30, lambda one: True)
-                time.sleep(draw.uniform(0.0, 8.0))
+                time.sleep(draw.uniform(0.0, 8.0 if kills > 2 else 5.0))
                 run.kill()
                 assert len(_flying(run)) <= 1
                 assert served(operated)["bundle"]["state"] == "ready"
@@ -192,7 +192,7 @@ def _flying(run: Run) -> list[Any]:
 
 
 def test_clean_bursty_traffic_without_an_action(operated: Server, key_file: Path, tmp_path: Path) -> None:
-    """30 s, in which windows of 300 s pass six times. The long form takes an hour at the usual pace."""
+    """12 s, in which windows of 300 s pass twice. The long form takes an hour at the usual pace."""
     first = served(operated)["bundle"]
     certificate = certificate_of(
         first_path(first), tmp_path / "c.json", {"served_p95_s": 2.0, "served_p50_s": 1.0}
@@ -202,7 +202,7 @@ def test_clean_bursty_traffic_without_an_action(operated: Server, key_file: Path
         operating(operated, key_file, tmp_path / "state", "--baseline", str(certificate)) as run,
     ):
         run.wait_for("begins", 30)
-        time.sleep(30)
+        time.sleep(12)
         assert not run.remedies() and {*traffic.statuses} <= {200, 429}
     settled(operated, first)
 
@@ -230,8 +230,8 @@ def first_path(model: dict[str, Any]) -> Path:
 
 
 def test_a_clock_that_was_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    eyes, real = Eyes(1.0), time.time
-    eyes.look(None)
+    history, real = MachineHistory(1.0), time.time
+    history.look(None)
     monkeypatch.setattr(time, "time", lambda: real() + 3600)
-    eyes.look(None)
-    assert 3599 < eyes.take_jump() < 3601 and eyes.take_jump() == 0.0 and eyes.clock_jump_s > 3599
+    history.look(None)
+    assert 3599 < history.take_jump() < 3601 and history.take_jump() == 0.0 and history.clock_jump_s > 3599

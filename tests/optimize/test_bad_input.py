@@ -11,16 +11,15 @@ import numpy as np
 import pytest
 
 import edgehone
-from edgehone.backends.base import Recipe
 from edgehone.backends.olive import backend
 from edgehone.cli import main
 from edgehone.conformance import tiny_gguf
 from edgehone.decision.errors import (
     NothingPasses,
 )
-from edgehone.model.info import ModelInfo
 from edgehone.optimize.evaluate import graph as evaluator
 from tests.onnxfiles import BOOL, FLOAT, INT64, Field, message, model, node, opset, tensor, value
+from tests.recipes import FEW_ROUNDS, only
 
 Refused = Callable[..., str]
 RANDOM = np.random.default_rng(0)
@@ -188,12 +187,7 @@ def test_a_graph_that_never_ends_is_stopped(refused: Refused, monkeypatch: pytes
 def test_a_candidate_with_infinite_outputs_leaves_the_others_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    every = backend.recipes
-
-    def two(net: ModelInfo) -> list[Recipe]:
-        return [each for each in every(net) if each.name in ("fp32", "int8_dynamic")]
-
-    monkeypatch.setattr(backend, "recipes", two)
+    only(monkeypatch, backend, "fp32", "int8_dynamic")
     # Weights of one column are too small for the scale of the others: 8 bits make them 0, whose logarithm is infinite.
     weights = np.abs(RANDOM.normal(size=(16, 10))).astype("<f4")
     weights[:, 3] /= 1e4
@@ -201,9 +195,7 @@ def test_a_candidate_with_infinite_outputs_leaves_the_others_alone(
     body = network(*nodes, more=(tensor("w2", FLOAT, (16, 10), weights.tobytes()),))
     (tmp_path / "net.onnx").write_bytes(model(body, ir=8, version=17))
     np.savez(tmp_path / "samples.npz", x=np.abs(X))
-    (tmp_path / "few.toml").write_text(
-        "[efforts.quick]\nrounds = 2\nseconds = 0.03\nbudget = 5.0\npatience = 0.0\n"
-    )
+    (tmp_path / "few.toml").write_text(FEW_ROUNDS)
     with pytest.raises(NothingPasses) as caught:
         edgehone.optimize(
             tmp_path / "net.onnx",

@@ -15,6 +15,7 @@ from edgehone.inference.run_bundle import infer
 from edgehone.model.demo import demo_graph
 from edgehone.model.inspect import inspect
 from edgehone.optimize import setup
+from tests.recipes import FEW_ROUNDS
 
 DIGITS = demo_graph()
 EVALUATION, CALIBRATION = (DIGITS.parent / f"{name}.npz" for name in ("evaluation", "calibration"))
@@ -44,7 +45,9 @@ def test_recipes_on_seen_devices_are_proven_and_measured(
     out = tmp_path / "bundle"
     # This device has no driver that tells its memory.
     gates = ("gain=off", "loss=off")
+    (tmp_path / "few.toml").write_text(FEW_ROUNDS)
     given: dict[str, Any] = {"evaluation": EVALUATION, "calibration": CALIBRATION, "backends": ["openvino"]}
+    given["config_file"] = tmp_path / "few.toml"
     decision = edgehone.optimize(DIGITS, effort="quick", gates=gates, out=out, **given)
     by_key = {candidate.key: candidate for candidate in decision.candidates}
     proven = {one.backend: one.passed for one in decision.conversions}

@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 
 import edgehone
+from edgehone.backends.openvino import backend as openvino
 from edgehone.device.detect import detect
 from edgehone.execution.home import home
 from tests import sshd
+from tests.recipes import FEW_ROUNDS, only
 
 
 def optimize(
@@ -146,6 +148,8 @@ def _working(home: Path) -> bool:
 def test_a_real_runtime_is_measured_there(
     host: sshd.SshServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    only(monkeypatch, openvino, "fp32", "int8_mixed")
+    (tmp_path / "few.toml").write_text(FEW_ROUNDS)
     shared = home()
     own = tmp_path / "own"
     for place in (own, host.home):
@@ -162,6 +166,7 @@ def test_a_real_runtime_is_measured_there(
         gates=["gain=off", "loss=off"],
         when_busy="measure",  # tests beside it keep the machine busy
         subject_to=["bytes<=200kB"],  # the original has 260 kB and is faster
+        config_file=tmp_path / "few.toml",
         out=tmp_path / "bundle",
     )
     chosen = decision.candidate(str(decision.chosen))

@@ -8,13 +8,16 @@ from pathlib import Path
 import pytest
 
 import edgehone
+from edgehone.backends.llamacpp import backend as llamacpp
 from edgehone.backends.llamacpp import vision_build as build
+from edgehone.backends.openvino import backend as openvino
 from edgehone.core.errors import (
     InputError,
     JobError,
     TextError,
 )
 from edgehone.inference.run_bundle import generate
+from tests.recipes import only
 from tests.serve.pictures import GATES, TOML, answers_are_those_of_run
 
 
@@ -32,7 +35,11 @@ def config(tmp_path: Path) -> Path:
 
 @pytest.mark.real
 @pytest.mark.xdist_group("measures")
-def test_it_is_proven_on_pictures_chosen_and_run(llava: Path, config: Path, tmp_path: Path) -> None:
+def test_it_is_proven_on_pictures_chosen_and_run(
+    llava: Path, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    only(monkeypatch, llamacpp, "F16", "Q4_0")
+    only(monkeypatch, openvino, "fp16", "int4_sym_g128")
     out = tmp_path / "bundle"
     decision = edgehone.optimize(
         llava,
@@ -85,8 +92,11 @@ def test_pictures_for_a_model_that_sees_none_are_refused(
 
 @pytest.mark.real
 @pytest.mark.xdist_group("measures")
-def test_a_backend_that_sees_otherwise_is_out(config: Path, make_example: Callable[..., Path]) -> None:
+def test_a_backend_that_sees_otherwise_is_out(
+    config: Path, make_example: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """libmtmd puts CLIP's own token behind the patches, where it then looks for it before them."""
+    only(monkeypatch, llamacpp, "F16", "Q4_0")
     model = make_example("make_tiny_multimodal.py", "clip", "--vision", "clip")
     decision = edgehone.optimize(
         model, workload="tiny", effort="quick", backends=["llamacpp"], gates=GATES, config_file=config

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +9,13 @@ import pytest
 
 import edgehone
 from edgehone.backends.llamacpp import backend
+from edgehone.backends.olive import backend as olive
+from edgehone.backends.openvino import backend as openvino
 from edgehone.decision.decision import Candidate
 from edgehone.inference.run_bundle import generate
 from edgehone.model.demo import demo_graph
 from edgehone.optimize.search import history
+from tests import recipes
 
 # What is judged here is that it runs; how fast a busy machine is must not decide.
 GATES = ("speedup=off", "memory_cut=off", "latency_cv=off")
@@ -56,14 +58,7 @@ def config(tmp_path: Path) -> Path:
 @pytest.fixture
 def only(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Leave of llama.cpp's recipes those that are named."""
-    every = backend.recipes
-
-    def leave(names: Sequence[str]) -> None:
-        monkeypatch.setattr(
-            backend, "recipes", lambda model: [one for one in every(model) if one.name in names]
-        )
-
-    return leave
+    return lambda names: recipes.only(monkeypatch, backend, *names)
 
 
 @pytest.fixture
@@ -133,7 +128,11 @@ def test_a_search_for_a_board_is_proven_here_and_predicted_there(
 
 @pytest.mark.real
 @pytest.mark.xdist_group("measures")
-def test_the_settings_of_a_graph_are_searched(tmp_path: Path, optimize_here: Any) -> None:
+def test_the_settings_of_a_graph_are_searched(
+    tmp_path: Path, optimize_here: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipes.only(monkeypatch, openvino, "fp32", "int8_mixed")
+    recipes.only(monkeypatch, olive, "fp32", "int8_static")
     graph = demo_graph()
     samples = graph.parent / "evaluation.npz"
     decision = optimize_here(graph, evaluation=samples, backends=["openvino", "olive"])

@@ -10,6 +10,7 @@ import pytest
 import edgehone
 from edgehone.backends.llamacpp import backend
 from edgehone.decision.decision import Candidate
+from tests.recipes import only
 
 # A random model says nothing right, and this small one gains no speed.
 GATES = ("speedup=off", "memory_cut=off", "accuracy_kept=off", "latency_cv=off")
@@ -44,8 +45,7 @@ def value(candidate: Candidate, figure: str) -> float:
 def test_what_is_cut_is_proven_measured_and_judged(
     twelve: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    every, names = backend.recipes, ("F16", "Q8_0")
-    monkeypatch.setattr(backend, "recipes", lambda model: [one for one in every(model) if one.name in names])
+    only(monkeypatch, backend, "F16", "Q8_0")
     (tmp_path / "tiny.toml").write_text(TOML)
     decision = edgehone.optimize(
         twelve,

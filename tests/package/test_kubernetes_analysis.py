@@ -21,8 +21,10 @@ from tests.monitor.certified import baselines
 from tests.monitor.programs import Prometheus, exposed, prometheus
 from tests.serve.server import running
 
+# One process starts the servers and Prometheus for all of these tests.
+pytestmark = pytest.mark.xdist_group("analysis")
 Outcome = str
-WINDOW = "30s"
+WINDOW = "12s"
 NEW, OLD = "5d9c", "77f0"
 # Limits that a null backend on a busy machine keeps.
 EASY = {"served_p50_s": 5.0, "served_p95_s": 5.0, "served_first_token_p95_s": 5.0, "served_token_p95_s": 5.0}
@@ -94,7 +96,7 @@ def judged(
         configuration = place / "prometheus.yml"
         configuration.write_text(_configuration(targets))
         server = stack.enter_context(prometheus(configuration, place / "data"))
-        end = time.monotonic() + 26
+        end = time.monotonic() + 11
         while time.monotonic() < end:
             for one in (old, new):
                 for number in range(8):
@@ -127,7 +129,7 @@ def _configuration(targets: Mapping[str, str]) -> str:
         {"targets": [address], "labels": {"namespace": "prod", "rollouts_pod_template_hash": name}}
         for name, address in targets.items()
     ]
-    scrape = {"job_name": "edgehone", "scrape_interval": "2s", "scrape_timeout": "2s", "static_configs": jobs}
+    scrape = {"job_name": "edgehone", "scrape_interval": "1s", "scrape_timeout": "1s", "static_configs": jobs}
     return yaml.safe_dump({"scrape_configs": [scrape]})
 
 

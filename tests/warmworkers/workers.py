@@ -67,7 +67,7 @@ class Servers:
 
     def command(self, job: Job, cold: list[str]) -> list[str]:
         """The command line of a job's child: the client's, or `cold` for a job that shall not start warm."""
-        if _starts_cold(job) or job.online or _server(job) not in IMPORTS or sys.platform != "linux":
+        if _starts_cold(job) or _server(job) not in IMPORTS or sys.platform != "linux":
             return cold
         client = [sys.executable, "-I", "-S", str(HERE / "client.py"), str(self.listening(job))]
         return [*client, str(package_path("edgehone") / "execution" / "bootstrap.py"), cold[-1]]

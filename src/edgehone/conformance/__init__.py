@@ -15,6 +15,8 @@ In `edgehone.worker.conformance`:
 outcome            the result of a check
 run_checks         the jobs that build a step and run the worker's checks
 session_checks     an opened language model
+generation_checks  its generation of tokens
+logits             the logits of a session, and the distance of two of them
 graph_checks       an opened graph
 device_checks      the visible devices
 """

@@ -10,7 +10,7 @@ from pathlib import Path
 from edgehone.execution.job import Job
 from edgehone.execution.source_digest import package_path
 
-# Frameworks must not send telemetry, and must not use the network unless the job says so.
+# Frameworks must not send telemetry and must not use the network.
 QUIET = {
     "HF_HUB_OFFLINE": "1",
     "TRANSFORMERS_OFFLINE": "1",
@@ -25,7 +25,6 @@ QUIET = {
     "PYTHONUNBUFFERED": "1",
     "PYTHONUTF8": "1",
 }
-_OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE")
 _SCRIPT = """#!/bin/sh
 # Run this job again by hand, in a separate folder (the first argument, or a new temporary one).
 set -eu
@@ -58,9 +57,6 @@ def environment_variables(job: Job, *, alone: bool) -> dict[str, str]:
     if not alone:
         # Threads that spin at OpenMP barriers while another job uses the core make both several times slower.
         variables["OMP_WAIT_POLICY"] = "passive"
-    if job.online:
-        for name in _OFFLINE:
-            variables.pop(name, None)
     # Settings of the caller's own Python must not affect that of the environment.
     for name in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"):
         variables.pop(name, None)

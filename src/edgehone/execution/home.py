@@ -2,6 +2,7 @@
 
 envs/  toolchains/   environments and compiled toolchains of backends   (environments/)
 store/               results of jobs                                    (store.py)
+merged/              models with an adapter merged in                   (optimize/adapter.py, pruning.py)
 locks/               lock files, which are empty and never removed, and notes on who holds them (lock_notes.py)
 logs/                the complete output of installers
 registry/            versions of bundles, unless another registry is named   (registry/)

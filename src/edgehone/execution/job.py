@@ -53,8 +53,8 @@ class Job:
     `exclusive` jobs are measurements: no other job runs on the machine meanwhile. `backend` is the module whose session
     the job opens, if any (its source is part of the key). `also` is whatever else determines the result, such as the
     device of a measurement. `watch` makes the object that samples the running child; what its `result()` returns is
-    stored in watch.json. `online` jobs may use the network. `links` says that the result contains links to its inputs,
-    so that it is valid only while they stay where they are.
+    stored in watch.json. `links` says that the result contains links to its inputs, so that it is valid only while
+    they stay where they are.
     """
 
     call: str
@@ -66,7 +66,6 @@ class Job:
     backend: str | None = None
     also: Mapping[str, Any] = field(default_factory=dict)
     limits: Limits = Limits()
-    online: bool = False
     watch: Callable[[], Watch] = Watch
     links: bool = False
 

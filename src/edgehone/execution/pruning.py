@@ -5,12 +5,19 @@
 
 Beyond KEEP_BYTES the files of the results that were used least recently are removed. A job that needs them makes them
 again first (`edgehone.execution.run`), so what is removed costs time and nothing else.
+
+    merged/KEY/edgehone-merge.json      a merged model (base and adapter) is complete; its time is that of its last use
+
+Merged models are removed in the same order beyond as many bytes, but not within a day of their last use: a run reads
+its model until it ends.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -25,6 +32,9 @@ KEEP_BYTES = 256 << 20
 # Smaller files are kept: importance matrices and the like take no space, and long to compute.
 BULKY_BYTES = 1 << 20
 _MARK = "intermediate.json"
+MERGED, MERGED_NOTE = "merged", "edgehone-merge.json"
+# Seconds after its last use in which a merged model is kept.
+_IN_USE_SECONDS = 24 * 3600.0
 
 
 def mark(result: JobResult, files: Iterable[Path]) -> None:
@@ -42,13 +52,13 @@ def unmark(result: JobResult) -> None:
 
 
 def prune(limit: int = KEEP_BYTES) -> int:
-    """Remove marked files, the least recently used first, until at most `limit` bytes of them are left.
+    """Remove marked files and merged models, the least recently used first, beyond `limit` bytes of each.
 
     Returns the bytes removed. Does nothing while any job runs on this machine: it may read them.
     """
     try:
         with file_lock(home() / "locks" / NAME, wait=False):
-            return _prune(limit)
+            return _prune(limit) + _prune_merged(limit)
     except BlockingIOError:
         return 0
 
@@ -70,6 +80,32 @@ def _prune(limit: int) -> int:
                 file.unlink(missing_ok=True)
             removed += size
     return removed
+
+
+def merged_lock(key: str) -> Path:
+    """Return the lock of a merged model."""
+    return home() / "locks" / f"{MERGED}-{key}.lock"
+
+
+def _prune_merged(limit: int) -> int:
+    left = removed = 0
+    for note in sorted((home() / MERGED).glob(f"*/{MERGED_NOTE}"), key=_modified, reverse=True):
+        folder = note.parent
+        size = sum(map(_size, folder.rglob("*")))
+        if left + size <= limit or _in_use(note):
+            left += size
+            continue
+        with suppress(OSError), file_lock(merged_lock(folder.name), wait=False):
+            if _in_use(note):  # a run has just begun to use it
+                continue
+            note.unlink()  # first, so that a part of the model never counts as whole
+            shutil.rmtree(folder, ignore_errors=True)
+            removed += size
+    return removed
+
+
+def _in_use(note: Path) -> bool:
+    return time.time() - _modified(note) < _IN_USE_SECONDS
 
 
 def _size(path: Path) -> int:

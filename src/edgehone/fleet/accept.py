@@ -1,8 +1,8 @@
 """Whether a device accepts a channel's document: TUF's rules against rollback, freeze and mixing, on one document.
 
-The clock of a device is not trusted to be late enough: one without a battery begins in 1970. So the time is at least
-that at which the newest accepted document was signed. A clock that is ahead makes documents look expired, which stops
-updates and nothing else; nothing of the clock is stored, so it is over when the clock is right again.
+The clock of a device may be behind: without a battery it starts in 1970. So the time used is never earlier than
+the signing time of the newest accepted document. A clock that is ahead makes documents look expired, which stops
+updates and nothing else. The clock's time is not stored, so updates go on once the clock is correct.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from edgehone.fleet.errors import Refused
 
 @dataclass(frozen=True, kw_only=True)
 class Memory:
-    """What a device remembers of the documents that it accepted: the newest version, its digest, when it was signed.
+    """Stored facts of the accepted documents: the newest version, its digest, and when it was signed.
 
     `release` is the highest release that was named to any device.
     """
@@ -43,7 +43,7 @@ def accept(channel: Channel, digest: str, name: str, memory: Memory, clock: date
         raise Refused(
             "mixed",
             f"the document is of the channel {channel.channel}, not {name}",
-            hint="someone put it in the wrong place; publish the channel again",
+            hint="it was written to the wrong tag; publish the channel again",
         )
     _check_order(channel, digest, memory)
     issued = moment(channel.issued)
@@ -75,13 +75,13 @@ def _check_order(channel: Channel, digest: str, memory: Memory) -> None:
         raise Refused(
             "rollback",
             f"the registry gave version {channel.version} of the channel; version {memory.version} was there before",
-            hint="the registry, or someone on the way to it, answers with old documents; look at its tag",
+            hint="the registry, or a proxy before it, returned an old document; check its tag",
         )
     if channel.version == memory.version and digest != memory.digest:
         raise Refused(
             "mixed",
             f"there are two different documents of version {channel.version} of the channel",
-            hint="two publishers wrote at once, or the key is in two hands; publish again, or revoke the key",
+            hint="two publishers wrote at once, or someone else has the key; publish again, or revoke the key",
         )
     if channel.release.number < memory.release:
         raise Refused(

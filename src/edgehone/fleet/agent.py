@@ -1,4 +1,4 @@
-"""The loop of an agent: keep a good server, look at the channel now and then, try what it brought, and report."""
+"""The main loop of an agent: keep a proven server running, poll the channel, try new releases, and report."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ class _Agent:
 
 
 def _result(looking: _Background[Look]) -> Look:
-    """Return what a look came to. An error that nobody foresaw must not end the good server: it is shown, and told."""
+    """Return the result of a look. An unexpected error is shown and reported; it must not end the running server."""
     try:
         return looking.result()
     except Exception as error:  # noqa: BLE001
@@ -137,7 +137,7 @@ def _result(looking: _Background[Look]) -> Look:
 
 
 class _Background(Generic[T]):
-    """A call in a thread that does not keep the process from ending."""
+    """A call in a daemon thread, which does not prevent the process from ending."""
 
     def __init__(self, work: Callable[[], T]) -> None:
         self._value: T | None = None

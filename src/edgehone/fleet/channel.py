@@ -46,7 +46,7 @@ class Release:
     published: str
 
     def __post_init__(self) -> None:
-        """Raise ValueError for a digest that is none."""
+        """Raise ValueError for an invalid digest."""
         if not DIGEST.fullmatch(self.manifest):
             raise ValueError(f"{self.manifest!r} is not a digest")
 
@@ -62,7 +62,7 @@ class Wave:
 
 @dataclass(frozen=True, kw_only=True)
 class Channel:
-    """What a channel says. `channel` is REPOSITORY:TAG; `version` grows with each document.
+    """The content of a channel's document. `channel` is REPOSITORY:TAG; `version` grows with each document.
 
     The release goes to the first `open` waves, the last of which was opened at `opened`; other devices keep or get
     `before`. `halted` says why no further device takes the release. Times are UTC, ISO 8601.
@@ -91,7 +91,7 @@ class Channel:
 
 
 def moment(text: str) -> datetime:
-    """Return a time with its zone. Raises ValueError if it is none."""
+    """Parse a time with a zone. Raises ValueError for other text."""
     found = datetime.fromisoformat(text)
     if found.tzinfo is None:
         raise ValueError(f"the time {text!r} has no zone")
@@ -104,7 +104,7 @@ def written(time: datetime) -> str:
 
 
 def channel_address(text: str) -> Address:
-    """Return the address of a channel, oci://HOST/REPOSITORY:CHANNEL. Raises InputError if it is none."""
+    """Return the address of a channel, oci://HOST/REPOSITORY:CHANNEL. Raises InputError for other text."""
     address = parse(text)
     if not _NAME.fullmatch(address.reference):
         raise InputError(

@@ -11,7 +11,7 @@ from edgehone.registry.remote.address import Address, is_local
 
 
 def network_here(root: Path = Path("/")) -> Network:
-    """Return the state of this machine's network; what cannot be told is None."""
+    """Return the state of this machine's network; unknown facts are None."""
     if not sys.platform.startswith("linux"):
         return Network(None, None)
     return read_network(root, {})

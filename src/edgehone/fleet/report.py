@@ -1,4 +1,4 @@
-"""What a device tells of itself: a signed document under a tag of its own, which it replaces."""
+"""The report of a device: a signed document under a tag of its own, replaced by each new report."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _HINT = "the device writes it again when it asks for the channel the next time"
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What became of a release on a device. `at` is by the device's clock.
+    """The outcome of a release on a device. `at` is by the device's clock.
 
-    "started": its end is not told yet. "failed" speaks against the release; "unable" (no room, does not fit) does not.
+    "started": not finished yet. "failed" counts against the release; "unable" (no room, does not fit) does not.
     """
 
     release: Count
@@ -55,7 +55,7 @@ class Report:
     edgehone: str = field(default="", metadata=OPTIONAL)
 
     def __post_init__(self) -> None:
-        """Raise ValueError for times that are none."""
+        """Raise ValueError for invalid times."""
         for text in (self.at, *(one.at for one in self.outcomes)):
             moment(text)
 
@@ -66,7 +66,7 @@ class Report:
 
 @dataclass(frozen=True)
 class Told:
-    """A report, and who signed it; None if nobody checked."""
+    """A report and its signer; None if the signature was not checked."""
 
     report: Report
     signed_by: str | None

@@ -1,4 +1,4 @@
-"""Push a device's report to the registry when it says something new."""
+"""Push a device's report to the registry when it has changed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from edgehone.fleet.state import State
 from edgehone.registry.remote.artifact import put_artifact
 from edgehone.registry.remote.client import Client
 
-# An unchanged report is written again after so many seconds, so that a publisher sees that the device lives.
+# Seconds after which an unchanged report is written again, so that a publisher sees that the device is online.
 _REPEAT_SECONDS = 86_400 / 4
 
 
@@ -42,7 +42,7 @@ class Reporter:
 
 
 def report_of(settings: AgentSettings, state: State, serves: bool, note: str) -> Report:
-    """Return what a device tells of itself. `serves`: whether a server of it answers."""
+    """Return the report of a device. `serves`: whether its server answers."""
     running = state.running if serves else None
     return Report(
         channel=settings.channel,

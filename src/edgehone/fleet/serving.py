@@ -53,7 +53,7 @@ class Starting:
         self._problem = ""
 
     def ready(self) -> bool:
-        """Return whether it has proven itself. Raises BadRelease, with its own words, if it ended or is too slow."""
+        """Return whether it is proven. Raises BadRelease with the server's message if it ended or is too slow."""
         for message in self._messages():
             if message == "READY=1":
                 self._listener.close()
@@ -78,7 +78,7 @@ class Starting:
             self.process.wait()
 
     def _messages(self) -> list[str]:
-        """Return what the server itself has sent: the kernel tells the sender's process."""
+        """Return the messages of the server itself: the kernel names the process of the sender."""
         found = []
         with suppress(BlockingIOError, OSError):
             while True:
@@ -90,7 +90,7 @@ class Starting:
 
 
 def command(settings: AgentSettings, slot: Path) -> list[str]:
-    """Return the command of a slot's server. Whoever asks it for the bundle calls it by the repository's last name."""
+    """Return the command of a slot's server. Clients address the bundle by the last part of the repository's name."""
     words = [sys.executable, "-m", "edgehone.cli.main", "serve", "--config", str(_config(settings, slot))]
     words += ["--host", settings.settings.host, "--port", str(settings.settings.port), "--take-over"]
     words += ["--verify-key", str(settings.bundle_key_file)]

@@ -1,4 +1,4 @@
-"""What an agent remembers, in one small file that is replaced at once: a power cut leaves the old or the new one."""
+"""The state of an agent, in one small file that is replaced atomically: a power cut leaves the old or the new one."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class Store:
         return self._state
 
     def change(self, change: Callable[[State], State]) -> State:
-        """Replace the state. Raises SetupError if it cannot be written; it is as before then."""
+        """Replace the state. Raises SetupError if it cannot be written; then the old state is kept."""
         with self._lock:
             new = change(self._state)
             if new != self._state:

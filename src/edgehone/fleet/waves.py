@@ -17,7 +17,7 @@ _HINT = 'a share, as "10%", or labels, as "site=lab" or "site=lab,ring=0"'
 
 
 def parse_waves(texts: Sequence[str]) -> tuple[Wave, ...]:
-    """Return the waves that a user wrote; the last one has all devices. Raises InputError for one that is none."""
+    """Return the waves that a user wrote; the last one has all devices. Raises InputError for an invalid one."""
     waves = [_wave(text) for text in texts]
     shares = [wave.share for wave in waves if wave.share is not None]
     if any(later <= earlier for earlier, later in pairwise(shares)):
@@ -42,7 +42,7 @@ def _wave(text: str) -> Wave:
 
 
 def parse_labels(words: Sequence[str]) -> dict[str, str]:
-    """Return labels from NAME=VALUE. Raises InputError for one that is none, or given twice."""
+    """Return labels from NAME=VALUE. Raises InputError for an invalid or repeated one."""
     found: dict[str, str] = {}
     for word in words:
         label = _LABEL.fullmatch(word.strip())

@@ -1,4 +1,4 @@
-"""Call humans about incidents, again until every channel has taken the call, also after a restart of this program."""
+"""Notify people of incidents. Delivery is repeated until every channel has accepted it, also after a restart."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Calls:
         self._next: dict[int, float] = {}
 
     def deliver(self) -> None:
-        """Call about the incidents that are to be escalated, by the channels that have not taken the call yet."""
+        """Send the notifications of incidents to be escalated by the channels that have not accepted them yet."""
         for incident in self._journal.open_incidents():
             if incident.outcome == ESCALATING and time.monotonic() >= self._next.get(incident.id, 0.0):
                 self._call(incident)

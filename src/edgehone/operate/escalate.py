@@ -1,4 +1,4 @@
-"""Call a human: a webhook as Alertmanager's, an e-mail, a command; each with the whole story as one page."""
+"""Notify a person by a webhook as Alertmanager's, an e-mail, or a command, with the whole incident as one page."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _COMMAND_SECONDS = 60.0
 
 
 class NotDelivered(EdgehoneError):
-    """Nobody was told by this channel."""
+    """The channel did not deliver the notification."""
 
 
 @dataclass(frozen=True)
 class Call:
-    """What a human is told: a line, the labels of the alert, the facts, and the file of the whole story."""
+    """A notification: a title, the labels of the alert, the facts, and the file with the whole incident."""
 
     title: str
     labels: Mapping[str, str]
@@ -38,7 +38,7 @@ class Call:
 
 
 class Channel(Protocol):
-    """A way to a human."""
+    """A channel that notifies a person."""
 
     @property
     def name(self) -> str:
@@ -46,7 +46,7 @@ class Channel(Protocol):
         ...
 
     def deliver(self, call: Call) -> None:
-        """Tell it. Raises NotDelivered with the reason."""
+        """Deliver the notification. Raises NotDelivered with the reason."""
         ...
 
 
@@ -62,7 +62,7 @@ class Webhook:
         return f"webhook {urlsplit(self.url).netloc}"
 
     def deliver(self, call: Call) -> None:
-        """Tell it."""
+        """Deliver the notification."""
         alert = {
             "labels": {"alertname": "edgehone_operate_escalated", **call.labels},
             "annotations": {
@@ -97,7 +97,7 @@ class Mail:
         return f"mail to {self.to}"
 
     def deliver(self, call: Call) -> None:
-        """Tell it."""
+        """Deliver the notification."""
         message = EmailMessage()
         message["Subject"], message["From"], message["To"] = call.title, self.sender, self.to
         message.set_content(f"{call.title}\n\n{json.dumps(call.detail, indent=1)}\n")
@@ -127,7 +127,7 @@ class Command:
         return f"command {self.words[0]}"
 
     def deliver(self, call: Call) -> None:
-        """Tell it."""
+        """Deliver the notification."""
         told = {"title": call.title, "labels": call.labels, "detail": call.detail, "story": str(call.story)}
         try:
             subprocess.run(
@@ -143,7 +143,7 @@ class Command:
 
 
 def webhook(url: str) -> Webhook:
-    """Return the channel of a URL. Raises InputError if it is none."""
+    """Return the channel of a URL. Raises InputError for other text."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise InputError(f"--webhook {url} is no URL", hint="--webhook http://127.0.0.1:9093/api/v2/alerts")

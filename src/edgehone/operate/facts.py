@@ -16,7 +16,7 @@ from edgehone.operate.machine import Growth, Processors
 
 @dataclass(frozen=True, kw_only=True)
 class Seen:
-    """What was seen of a server at one time.
+    """Observations of a server at one time.
 
     `model` and `server` are from GET /admin/bundles, `watch` the model's entry of GET /admin/watch, `metrics` sums of
     the last scrape by name; `recent` are increases since the loop's earlier scrapes. `changed` says how long ago, in
@@ -98,7 +98,7 @@ def _model(seen: Seen) -> Facts:
 
 
 def _cores(seen: Seen) -> Fact:
-    """Return the cores that threads are worth it on: the physical ones, as far as the server may use them."""
+    """Return the most threads that are useful: one for each physical core that the server may use."""
     usable = seen.server.get("threads")
     if usable is None:
         return Fact(None, "the server does not tell its cores")

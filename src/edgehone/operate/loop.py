@@ -26,16 +26,16 @@ from edgehone.operate.helped import Judged
 from edgehone.operate.journal import Incident, Journal
 from edgehone.operate.options import HUMANS, ORDER, PATIENCE, Options, Say
 from edgehone.operate.remedies import fitting
-from edgehone.operate.seeing import Eyes, diagnose_facts, watched
+from edgehone.operate.seeing import MachineHistory, diagnose_facts, watched
 from edgehone.operate.server import Declined, Look, Server, Unreachable
 from edgehone.operate.story import figure
 from edgehone.operate.treatment import DRIFTED, Treatment
 from edgehone.operate.watching import Key, Watcher
 
 _HOUR = 3600.0
-# An alert may hold long after its cause is over. What was measured for so many seconds tells.
+# An alert may hold long after its cause is over. Seconds of measurements that decide whether it still exists.
 _WELL_SECONDS = 60.0
-# The right to operate is renewed at each look, and lasts so long, so that a successor of a killed run may soon begin.
+# Seconds for which the right to operate lasts; each look renews it. A successor of a killed run waits at most as long.
 _LEASE_SECONDS = 60.0
 # NTP slews a clock by less than a thousandth, and steps it beyond 0.1 s when it starts.
 _JUMP_SECONDS = 2.0
@@ -55,7 +55,7 @@ class Operator:
         self._journal = Journal(folder, server.url)
         self._chain = Chain(self._journal, options)
         self._lease(_LEASE_SECONDS)
-        self._eyes = Eyes(options.times)
+        self._history = MachineHistory(options.times)
         self._known: Mapping[str, Any] = {}
         self._watcher = self._watch(look)
         self._treatment = Treatment(server, self._journal, self._watcher, options, self._tell)
@@ -71,7 +71,7 @@ class Operator:
             self._lease(_LEASE_SECONDS)
         except Unreachable:
             look = None
-        self._eyes.look(look.server["process"] if look else None)
+        self._history.look(look.server["process"] if look else None)
         flying = self._journal.in_flight()
         if look and not flying:
             self._see(look)
@@ -154,7 +154,7 @@ class Operator:
 
     def _clock(self) -> None:
         """Tell a human of a clock that was set: times in logs and certificates' dates are no longer right."""
-        jump = self._eyes.take_jump()
+        jump = self._history.take_jump()
         if abs(jump) < _JUMP_SECONDS:
             return
         incident = self._journal.open_incident(None, "infrastructure", ["clock"])
@@ -201,7 +201,7 @@ class Operator:
         if incident.symptom in PATIENCE and not self._is_due(incident, alerts, key, before):
             return False
         name = incident.model or _worst(look)
-        facts, group = diagnose_facts(name, self._server, look, self._watcher, self._eyes, self._journal)
+        facts, group = diagnose_facts(name, self._server, look, self._watcher, self._history, self._journal)
         found = [one for one in judge_service(facts, incident.symptom, incident.alerts) if one.found]
         self._diagnosed(incident, found)
         if look is None or name is None:

@@ -1,4 +1,4 @@
-"""What the machine of a server does: the server's processes against all others. Nothing here asks the server."""
+"""Load of the server's machine: its processes against all others, read from the kernel without asking the server."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ import psutil
 
 from edgehone.device.busy import read_busy
 
-# For so long the processors are watched in a diagnosis: the kernel's counters advance by 10 ms.
+# Seconds for which a diagnosis watches the processors: the kernel's counters advance by 10 ms.
 SECONDS = 1.0
-# How memory grows is looked at over so many samples of the loop.
+# Samples of the loop over which the growth of memory is computed.
 _SAMPLES = 60
 # Programs below this share of the processors are not named.
 _NAMED = 0.05

@@ -1,4 +1,4 @@
-"""What the user says about operating servers."""
+"""Options of operating servers."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 
 from edgehone.operate.escalate import Channel
 
-# Seconds within which a remedy must show that it helps, by symptom; then it is undone. Latency, memory and errors show
-# at once under traffic; labels of answers come hours later.
+# Seconds within which a remedy must show that it helps, by symptom; otherwise it is undone. Latency, memory and errors
+# change at once under traffic; labels of answers come hours later.
 PATIENCE: Mapping[str, float] = {
     "latency": 900.0, "throughput": 900.0, "memory": 600.0, "errors": 300.0, "accuracy": 86_400.0, "drift": 86_400.0,
 }  # fmt: skip

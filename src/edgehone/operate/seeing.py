@@ -1,4 +1,4 @@
-"""Gather what is seen of a server and its machine for a diagnosis."""
+"""Gather observations of a server and its machine for a diagnosis."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from edgehone.operate.journal import Journal
 from edgehone.operate.server import Look, Server
 from edgehone.operate.watching import Watcher
 
-# Memory is sampled so often, in seconds; a sample reads the numbers of every process.
+# Seconds between samples of memory; a sample reads the figures of every process.
 _MEMORY_SECONDS = 10.0
 
 
-class Eyes:
-    """What was seen of one server's machine over time."""
+class MachineHistory:
+    """The clocks of one server's machine and the memory of its processes over time."""
 
     def __init__(self, times: float) -> None:
         self._every = _MEMORY_SECONDS / times
@@ -56,7 +56,12 @@ class Eyes:
 
 
 def diagnose_facts(
-    name: str | None, server: Server, look: Look | None, watcher: Watcher, eyes: Eyes, journal: Journal
+    name: str | None,
+    server: Server,
+    look: Look | None,
+    watcher: Watcher,
+    history: MachineHistory,
+    journal: Journal,
 ) -> tuple[Facts, Group | None]:
     """Return the facts about a model, or about the server, and its control group. It takes one to three seconds."""
     told: Mapping[str, Any] = look.server if look else {}
@@ -75,11 +80,11 @@ def diagnose_facts(
         metrics=gauges,
         recent=watcher.recent(name),
         processors=processors,
-        growth=eyes.growth,
+        growth=history.growth,
         faults_per_s=per_s,
         io_pressure=machine.pressure("io"),
         free_bytes=round(min(free)) if free else None,
-        clock_jump_s=eyes.clock_jump_s,
+        clock_jump_s=history.clock_jump_s,
         changed=_changed(journal, name),
         group=group,
     )

@@ -11,13 +11,12 @@ from pathlib import Path
 from edgehone.core.errors import InputError, SetupError
 from edgehone.core.events import Event
 from edgehone.execution.home import HINT, file_lock, home
+from edgehone.execution.pruning import MERGED, MERGED_NOTE, merged_lock
 from edgehone.model import digest
 from edgehone.model.inspect import inspect
 from edgehone.model.stores.locate import named
 from edgehone.optimize.options import OptimizeOptions
 from edgehone.transform.adapters import config, merge
-
-_NOTE = "edgehone-merge.json"
 
 
 @dataclass(frozen=True)
@@ -41,8 +40,8 @@ class MergedOptions(OptimizeOptions):
 def with_adapter(options: OptimizeOptions) -> OptimizeOptions:
     """Return options whose model is the base with the adapter merged in; the same options if there is no adapter.
 
-    The merged folder lies in EDGEHONE_HOME/merged and is made again if the base or the adapter changes. Raises
-    ModelError if the adapter is for another base, SetupError if the disk is full.
+    The merged folder lies in EDGEHONE_HOME/merged and is made again if the base or the adapter changes, or if it was
+    removed (`execution.pruning`). Raises ModelError if the adapter is for another base, SetupError if the disk is full.
     """
     if options.adapter is None:
         return options
@@ -54,13 +53,14 @@ def with_adapter(options: OptimizeOptions) -> OptimizeOptions:
     )
     options.emit(Event("", detail=f"hashing {base.path}"))
     key = digest.combined({"base": digest.digest_model(base, home() / "digests"), "adapter": own})[:16]
-    place = home() / "merged" / key
+    place = home() / MERGED / key
     # The folder's name becomes the model's: some tools read it.
     target = place / f"{named(options.model)}-{folder.resolve().name}"
-    with file_lock(home() / "locks" / f"merged-{key}.lock"):
-        if not (place / _NOTE).is_file():
+    with file_lock(merged_lock(key)):
+        if not (place / MERGED_NOTE).is_file():
             _make(options, adapter, target, place)
-    note = json.loads((place / _NOTE).read_text("utf-8"))["note"]
+        (place / MERGED_NOTE).touch()  # it is used now (`execution.pruning`)
+        note = json.loads((place / MERGED_NOTE).read_text("utf-8"))["note"]
     given = {field.name: getattr(options, field.name) for field in fields(options)}
     return MergedOptions(**{**given, "model": target}, base=options.model, note=note)
 
@@ -81,9 +81,9 @@ def _make(options: OptimizeOptions, adapter: config.AdapterConfig, target: Path,
     try:
         made = merge.merge(adapter, base, target, progress)
         text = json.dumps({"note": made.note(adapter.folder), "tensors": made.tensors, "lost": made.lost})
-        temporary = place / f".{_NOTE}"
+        temporary = place / f".{MERGED_NOTE}"
         temporary.write_text(text, "utf-8")
-        temporary.replace(place / _NOTE)
+        temporary.replace(place / MERGED_NOTE)
     except OSError as error:
         shutil.rmtree(place, ignore_errors=True)
         if error.errno in (errno.ENOSPC, errno.EDQUOT):

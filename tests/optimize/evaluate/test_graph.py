@@ -11,6 +11,8 @@ import pytest
 
 import edgehone
 from edgehone.backends.llamacpp import backend as llamacpp
+from edgehone.backends.olive import backend as olive
+from edgehone.backends.openvino import backend as openvino
 from edgehone.backends.pytorch import backend
 from edgehone.core.errors import (
     InputError,
@@ -23,12 +25,12 @@ from edgehone.inference.run_bundle import infer
 from edgehone.model.demo import demo_graph
 from edgehone.worker import canaries
 from tests.png import png
+from tests.recipes import FEW_ROUNDS, only
 
 DIGITS = demo_graph()
 EVALUATION, CALIBRATION = (DIGITS.parent / f"{name}.npz" for name in ("evaluation", "calibration"))
 # What so small a graph gains lies below what calling a runtime costs: only its quality is held to gates here.
 GATES = ("gain=off", "loss=off", "latency_cv=off")
-FEW = "[efforts.quick]\nrounds = 2\nseconds = 0.03\nbudget = 5.0\npatience = 0.0\n"
 
 
 def optimize(model: Path, **more: Any) -> edgehone.Decision:
@@ -39,13 +41,17 @@ def optimize(model: Path, **more: Any) -> edgehone.Decision:
 def config(tmp_path: Path) -> Path:
     """Few rounds suffice: the machinery is tested, not the speed."""
     path = tmp_path / "edgehone.toml"
-    path.write_text(FEW + "[workloads.pairs]\ntask = 'graph'\nbatch = 2\n")
+    path.write_text(FEW_ROUNDS + "[workloads.pairs]\ntask = 'graph'\nbatch = 2\n")
     return path
 
 
 @pytest.mark.real
 @pytest.mark.xdist_group("measures")
-def test_digits_by_every_framework_that_takes_graphs(tmp_path: Path, config: Path) -> None:
+def test_digits_by_every_framework_that_takes_graphs(
+    tmp_path: Path, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    only(monkeypatch, openvino, "fp32", "int8_mixed", "int8_weights")
+    only(monkeypatch, olive, "fp32", "int8_static", "int8_dynamic")
     out = tmp_path / "bundle"
     decision = optimize(
         DIGITS, evaluation=EVALUATION, calibration=CALIBRATION, workload="pairs", config_file=config, out=out
@@ -78,7 +84,8 @@ def test_digits_by_every_framework_that_takes_graphs(tmp_path: Path, config: Pat
 
 @pytest.mark.real
 @pytest.mark.xdist_group("measures")
-def test_a_folder_of_images_a_class_a_folder(tmp_path: Path) -> None:
+def test_a_folder_of_images_a_class_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    only(monkeypatch, openvino, "fp32", "int8_mixed")
     with np.load(EVALUATION) as file:
         images, labels = file["image"][:120, 0], file["labels"][:120]
     for index, (image, label) in enumerate(zip(images, labels, strict=True)):
@@ -86,7 +93,7 @@ def test_a_folder_of_images_a_class_a_folder(tmp_path: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{index}.png").write_bytes(png((255 - 255 * image).round().astype(np.uint8)))
     # Dark on light, where the network learned light on dark: without the table it would read nothing.
-    (tmp_path / "edgehone.toml").write_text(f"{FEW}[images]\nscale = {-1 / 255}\nmean = -1.0\n")
+    (tmp_path / "edgehone.toml").write_text(f"{FEW_ROUNDS}[images]\nscale = {-1 / 255}\nmean = -1.0\n")
     more = {"evaluation": tmp_path / "digits", "backends": ["openvino"]}
     out = tmp_path / "bundle"
     decision = optimize(DIGITS, config_file=tmp_path / "edgehone.toml", out=out, **more)
@@ -132,10 +139,8 @@ def test_bad_samples_are_refused_before_anything_slow(own_home: Path, tmp_path: 
 def test_an_encoder_is_optimized_on_texts_of_its_own(
     tiny_encoders: dict[str, Path], tmp_path: Path, config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    every = llamacpp.recipes
-    monkeypatch.setattr(
-        llamacpp, "recipes", lambda model: [r for r in every(model) if r.name in ("F32", "Q8_0")]
-    )
+    only(monkeypatch, llamacpp, "F32", "Q8_0")
+    only(monkeypatch, openvino, "fp32", "int8_weights")
     texts = tmp_path / "texts.jsonl"
     words = ["the union", "a treaty", "of peace", "with mexico", "the treasury", "an army", "our citizens"]
     lines = [{"text": f"{a} and {b} of {c}"} for a in words for b in words for c in words[:2]]
@@ -160,7 +165,11 @@ def test_an_encoder_is_optimized_on_texts_of_its_own(
 
 @pytest.mark.real
 @pytest.mark.xdist_group("measures")
-def test_an_exported_program_is_optimized(tmp_path: Path, config: Path) -> None:
+def test_an_exported_program_is_optimized(
+    tmp_path: Path, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    only(monkeypatch, openvino, "fp32")
+    only(monkeypatch, olive, "fp32", "int8_static", "int8_dynamic")
     program = tmp_path / "program.pt2"
     python = environment.ensure("pytorch", backend.NEEDS, lambda what: None).python
     import subprocess

@@ -11,13 +11,15 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import edgehone
+from edgehone.backends.olive import backend as olive
+from edgehone.backends.openvino import backend as openvino
 from edgehone.core.errors import InputError
 from edgehone.inference.run_bundle import infer
 from edgehone.worker import canaries
+from tests.recipes import FEW_ROUNDS, only
 from tests.serve.server import Server, running
 
 HIDDEN, FEATURES, STEPS, COUNT = 24, 8, 12, 64
-FEW = "[efforts.quick]\nrounds = 2\nseconds = 0.03\nbudget = 5.0\npatience = 0.0\n"
 GATES = ("gain=off", "loss=off", "latency_cv=off")
 
 
@@ -52,7 +54,7 @@ def recurrent(tmp_path: Path) -> Path:
     path = tmp_path / "m.onnx"
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
     np.savez(tmp_path / "s.npz", x=rng.normal(size=(COUNT, STEPS, FEATURES)).astype(np.float32))
-    (tmp_path / "edgehone.toml").write_text(FEW)
+    (tmp_path / "edgehone.toml").write_text(FEW_ROUNDS)
     return path
 
 
@@ -68,7 +70,11 @@ def expected(model: Path, x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 @pytest.mark.real
 @pytest.mark.xdist_group("measures")
-def test_sequences_from_the_samples_to_the_server(recurrent: Path, tmp_path: Path) -> None:
+def test_sequences_from_the_samples_to_the_server(
+    recurrent: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    only(monkeypatch, openvino, "fp32", "int8_weights")
+    only(monkeypatch, olive, "fp32", "int8_dynamic")
     out = tmp_path / "bundle"
     decision = edgehone.optimize(
         recurrent,

@@ -11,7 +11,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import edgehone
+from edgehone.backends.openvino import backend as openvino
 from edgehone.inference.run_bundle import infer
+from tests.recipes import only
 from tests.sounds import RATE, tone, write_wave
 
 LENGTH, HERTZ = 1600, (400.0, 1200.0)
@@ -53,7 +55,10 @@ def listener(tmp_path: Path) -> Path:
 
 @pytest.mark.real
 @pytest.mark.xdist_group("measures")
-def test_a_folder_of_sounds_a_class_a_folder(listener: Path, tmp_path: Path) -> None:
+def test_a_folder_of_sounds_a_class_a_folder(
+    listener: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    only(monkeypatch, openvino, "fp32", "int8_weights")
     rng = np.random.default_rng(0)
     for number in range(96):
         folder = tmp_path / "sounds" / str(number % 2)

@@ -1,8 +1,8 @@
 """Keep devices on the release of a signed channel in an OCI registry, and publish releases to them in waves.
 
-`run` is the agent of a device: it pulls, verifies, proves and switches by itself, goes back when a release fails, and
-reports to the registry; it needs no inbound port for that. The other actions are the publisher's (docs/fleets.md).
-`edgehone agent run --help` and the like tell more.
+`run` is the agent of a device: it pulls, verifies, proves and switches to releases, goes back when a release fails, and
+reports to the registry; it needs no inbound port for that. The other actions are the publisher's (docs/fleets.md). For
+their options: edgehone agent run --help, and so on.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Show what the agent of this device remembers: its slots, what it runs, and what became of releases."""
+"""Show the state of this device's agent: its slots, the active release, and the outcomes of releases."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Run a pipeline file: validate, optimize, certify, stage, deploy and monitor a model, stage by stage.
 
 The file (docs/pipeline.md) names the stages and their thresholds. Stages whose inputs, settings and code are unchanged
-are skipped; a stage that fails stops those that need it; a stage with `approval: manual` waits for a person. `edgehone
-pipeline run --help` and the like tell more.
+are skipped; a stage that fails stops those that need it; a stage with `approval: manual` waits for a person. For
+the options of the actions: edgehone pipeline run --help, and so on.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Keep bundles in a registry: versions, aliases, their history, and copies in OCI registries.
 
 A registry is a folder (default: registry in EDGEHONE_HOME), or a PostgreSQL database with a folder of blobs. A version
-is named NAME:3, NAME:production or NAME@sha256:…; NAME alone is its newest version. `edgehone registry push --help` and
-the like tell more.
+is named NAME:3, NAME:production or NAME@sha256:…; NAME alone is its newest version. For the options of the
+actions: edgehone registry push --help, and so on.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Roll out a version: it takes over the requests step by step, judged against the old one, and goes back by itself.
+"""Roll out a version: it gets the requests step by step, is compared with the old one, and is rolled back if worse.
 
 The server serves both versions. Latency, errors and quality of their answers are compared by sequential tests, which
-may be looked at after each request. A challenger that is shown to be worse is rolled back at once; one that is shown
+are valid at any number of requests. A challenger that is shown to be worse is rolled back at once; one that is shown
 not to be worse goes on; no data never counts as success (docs/rollout.md). The server goes on if this command is ended.
 """
 

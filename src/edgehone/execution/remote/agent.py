@@ -164,7 +164,7 @@ def _run_job(params: Mapping[str, Any], data: bytes, on_progress: Progress) -> R
         env,
         params["args"],
         {name: one for name, one in inputs.items() if one is not None},
-        **{name: params[name] for name in ("threads", "exclusive", "backend", "also", "online")},
+        **{name: params[name] for name in ("threads", "exclusive", "backend", "also")},
         limits=Limits(**params["limits"]),
         watch=load_function(params["watch"]),
     )

@@ -68,7 +68,6 @@ def job_message(job: Job) -> dict[str, Any]:
         "exclusive": job.exclusive,
         "backend": job.backend,
         "also": dict(job.also),
-        "online": job.online,
         "limits": asdict(job.limits),
         "watch": f"{job.watch.__module__}:{getattr(job.watch, '__qualname__', '')}",
     }

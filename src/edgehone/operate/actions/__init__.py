@@ -1,1 +1,1 @@
-"""What remedies do: each kind of action plans a change, makes it, tells whether it holds, and undoes it."""
+"""The actions of remedies: each kind plans a change, makes it, checks whether it is in place, and undoes it."""

@@ -1,4 +1,4 @@
-"""Decide on a rollout from what is seen of requests, with a bound on wrong decisions however often one looks.
+"""Decide on a rollout from observed requests, with a bound on wrong decisions at any number of looks.
 
 rules.toml      margins, error rates, stages: all choices, with their reasons
 rules.py        reads them

@@ -1,7 +1,7 @@
-"""The judge of a rollout: takes what is seen of requests and memory, and says at any time what to do.
+"""The judge of a rollout: it takes observations of requests and memory, and returns a verdict at any time.
 
-It keeps no clock and asks nobody. Who drives it says how much time has passed, acts on its verdicts, and stores its
-state; so the same code decides in the server, over HAProxy and in simulations.
+It has no clock and does no I/O. The caller passes the elapsed time, acts on the verdicts and stores the state, so the
+same code decides in the server, over HAProxy and in simulations.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from edgehone.rollout.decision.rules import Objective, Rules, Stage
 from edgehone.rollout.decision.totals import Array, Totals, champion_levels
 
 Action = Literal["wait", "advance", "roll back", "give up"]
-# A step of time is at most so long: after a pause of the machine its requests have not been observed for longer.
+# Longest step of time, in seconds: a suspended machine has observed no requests in the meantime.
 _LONGEST_STEP = 5.0
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What to do, and why; in the terms of a user."""
+    """What to do, and the reason as a sentence for users."""
 
     action: Action
     reason: str
@@ -171,7 +171,7 @@ class Judge:
         }  # fmt: skip
 
     def restore(self, data: Mapping[str, Any]) -> None:
-        """Take over what `to_json` returned. Raises ValueError or KeyError if it does not fit the rules."""
+        """Restore the state that `to_json` returned. Raises ValueError or KeyError if it does not fit the rules."""
         if not 0 <= data["at"] < len(self.stages):
             raise ValueError(f"the stored rollout is at stage {data['at']} of {len(self.stages)}")
         self._evidence.next_stage(self.stages[data["at"]].wider)

@@ -1,8 +1,8 @@
 """Copies of answered requests, for a challenger that answers none yet. Nothing of its answers reaches a client.
 
 While a name is in its shadow stage, the body of each request and its answer are kept until the answer is complete; then
-the challenger gets the same request. At most some run at a time; further ones are left out, so that copies never queue
-up and take the machine from those who wait for answers.
+the challenger gets the same request. At most some run at a time; further ones are left out, so that copies neither
+queue up nor slow down the requests of clients.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a rollout has put in the place of a bundle, for a server that starts again with the old one in its settings."""
+"""Bundles that rollouts have promoted, for a server that is restarted with the old bundle in its settings."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from edgehone.rollout.decision.store import NAME, Store
 def promoted(bundle: Bundle, name: str, state: Path, warn: Callable[[str], None]) -> Bundle:
     """Return the bundle that rollouts of `name` have promoted in the place of this one; this one if none has.
 
-    Who names another bundle in the settings than the one that was replaced gets that. `warn` is told what is
-    served, and why a promoted bundle is not.
+    If the settings name another bundle than the replaced one, that bundle is returned. `warn` is called with what
+    is served, and with the reason if a promoted bundle is not.
     """
     if not (state / NAME).exists():
         return bundle

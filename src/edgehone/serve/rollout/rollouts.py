@@ -1,4 +1,4 @@
-"""The rollouts of a server: begin them, tell of them, and take up those that a crash has interrupted."""
+"""The rollouts of a server: start them, list them, and resume those that a crash interrupted."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from edgehone.serve.models import model_of
 from edgehone.serve.observation import Feedback, Observation
 from edgehone.serve.record import Record
 from edgehone.serve.rollout.copies import Copies, Exchange, Shadow
-from edgehone.serve.rollout.running import Hands, Running
+from edgehone.serve.rollout.running import Controls, Running
 from edgehone.serve.rollout.split import Split
 from edgehone.serve.rollout.start import check_memory, check_same_api
 from edgehone.serve.served import Limits, Served
@@ -31,7 +31,7 @@ Answering = Callable[[Mapping[str, Model]], ASGIApp]
 
 
 class Rollouts:
-    """An observer that hands each request to the rollout of its name."""
+    """An observer that controls each request to the rollout of its name."""
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class Rollouts:
             running.observe(seen)
 
     def feedback(self, seen: Feedback) -> None:
-        """Take what a client says of an answer."""
+        """Take a client's feedback on an answer."""
         if running := self._running.get(seen.model):
             running.feedback(seen)
 
@@ -114,7 +114,7 @@ class Rollouts:
             raise
 
     async def run(self) -> None:
-        """Take up what was interrupted, and end everything when the server ends."""
+        """Resume interrupted rollouts, and end everything when the server ends."""
         try:
             await self.take_up()
             await asyncio.Event().wait()
@@ -166,7 +166,7 @@ class Rollouts:
         return found
 
     async def end(self) -> None:
-        """The server ends: leave open rollouts on disk, and end their challengers."""
+        """Leave open rollouts on disk and end their challengers, since the server ends."""
         for running in list(self._running.values()):
             try:
                 running.interrupt()
@@ -197,7 +197,13 @@ class Rollouts:
         try:
             await challenger.opened()
             running = Running(
-                plan, progress, champion, challenger, self._split, self.store, self._hands(plan, challenger)
+                plan,
+                progress,
+                champion,
+                challenger,
+                self._split,
+                self.store,
+                self._controls(plan, challenger),
             )
             self._running[plan.name] = running
             running.begin()
@@ -222,14 +228,14 @@ class Rollouts:
         self._running.pop(running.plan.name, None)
         self._models.release(running.plan.name)
 
-    def _hands(self, plan: Plan, challenger: Model) -> Hands:
+    def _controls(self, plan: Plan, challenger: Model) -> Controls:
         name = plan.name
 
         def promote() -> None:
             self._shadow(name, None)
             self._models.put(name, challenger)
 
-        return Hands(
+        return Controls(
             lambda on: self._shadow(name, challenger if on else None),
             promote,
             lambda: self._retire(name, challenger),
@@ -255,7 +261,7 @@ class Rollouts:
         self._models.retire(challenger)
 
     def _ended(self, plan: Plan, progress: Progress, error: Exception) -> None:
-        """Write down that a rollout could not begin, or not go on. The champion serves."""
+        """Record that a rollout could not begin or go on. The champion serves."""
         reason = _reason(error)
         self._say(
             f"{plan.name}: the rollout to {plan.challenger.path} is aborted, the champion serves: {reason}"

@@ -1,7 +1,7 @@
-"""A rollout that runs: it tells the judge what is seen of both versions, and does what the judge decides.
+"""A running rollout: it passes observations of both versions to the judge, and carries out the judge's verdicts.
 
-Everything happens in the server's event loop. To let the challenger answer more, the decision is first on disk; to
-let it answer less, the requests are moved first.
+Everything happens in the server's event loop. A decision that gives the challenger more requests is
+written to disk first; one that gives it fewer takes effect first.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from edgehone.serve.record import Record
 from edgehone.serve.rollout.ab import MetricTest
 from edgehone.serve.rollout.copies import Exchange
 from edgehone.serve.rollout.seen import Answered, badness, memory_sample, outcomes_of_copy
-from edgehone.serve.rollout.split import Split, Two
+from edgehone.serve.rollout.split import Challenger, Split
 
 TICK = 0.1
 _SAMPLE_SECONDS = 1.0
@@ -32,8 +32,8 @@ _SAVE_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
-class Hands:
-    """What a rollout may do in the server: shadow a challenger, promote it, give it up; each at once."""
+class Controls:
+    """Functions by which a rollout changes the server: shadow a challenger, promote it, retire it, say a text."""
 
     shadow: Callable[[bool], None]
     promote: Callable[[], None]
@@ -46,7 +46,7 @@ class Running:
 
     def __init__(
         self, plan: Plan, progress: Progress, champion: Model, challenger: Model, split: Split, store: Store,
-        hands: Hands,
+        controls: Controls,
     ) -> None:  # fmt: skip
         rules = of_table(plan.rules)
         self.plan, self.champion, self.challenger = plan, champion, challenger
@@ -57,9 +57,9 @@ class Running:
         self.ab = MetricTest(plan, rules, progress.ab) if plan.strategy == "ab" else None
         if progress.judge is not None:
             self.judge.restore(progress.judge)
-        self._split, self._store, self._hands = split, store, hands
+        self._split, self._store, self._controls = split, store, controls
         sticky = plan.sticky.lower().encode() if plan.sticky else None
-        self._two = Two(challenger, 0.0, sticky, plan.id, plan.strategy == "ab")
+        self._routed = Challenger(challenger, 0.0, sticky, plan.id, plan.strategy == "ab")
         self._answers = Answered()
         self._saved_at = self._sampled_at = time.monotonic()
         self._unwritten: tuple[str, str] | None = None  # the last step, if the disk did not take it
@@ -74,7 +74,7 @@ class Running:
             ("stage", f"{stage.name}: {'copies of requests' if stage.shadow else 'requests'}"),
             weight=stage.weight,
         )
-        self._split.add(self.plan.name, self._two)
+        self._split.add(self.plan.name, self._routed)
         self._move()
 
     async def run(self) -> None:
@@ -117,7 +117,7 @@ class Running:
         self._take(challenger, found)
 
     def feedback(self, seen: Feedback) -> None:
-        """Take what a client says of an answer."""
+        """Take a client's feedback on an answer."""
         challenger, bad = self._answers.challenger(seen.id), badness(seen)
         if challenger is None or bad is None or self.ended.is_set() or self.judge.stage.shadow:
             return
@@ -143,21 +143,21 @@ class Running:
         self._save(("resumed", f"at {self.judge.stage.name}"))
 
     def end(self, status: Status, reason: str) -> None:
-        """End with the champion, at once: no further request goes to the challenger. It stands, written or not."""
+        """End with the champion: no further request goes to the challenger, even if the disk is full."""
         if self.ended.is_set():
             return
         self._split.remove(self.plan.name)
-        self._two.weight = 0.0
+        self._routed.weight = 0.0
         self.status, self.reason = status, reason
         self.ended.set()
-        self._hands.retire()
-        self._hands.say(
+        self._controls.retire()
+        self._controls.say(
             f"{self.plan.name}: the rollout has ended ({status}), the champion serves on: {reason}"
         )
         self._write_end(status, reason)
 
     def interrupt(self) -> None:
-        """The server ends: leave the rollout open on disk, for the next run of the server."""
+        """Stop because the server ends. The rollout stays open on disk, for the next run of the server."""
         if not self.ended.is_set():
             self.ended.set()
             self._save()
@@ -166,17 +166,17 @@ class Running:
         """Return how far the rollout is."""
         ab = self.ab.to_json() if self.ab else None
         return Progress(
-            self.status, self.reason, self._two.weight, self.interruptions, self.judge.to_json(), ab,
+            self.status, self.reason, self._routed.weight, self.interruptions, self.judge.to_json(), ab,
             dict(self.answered),
         )  # fmt: skip
 
     def told(self) -> dict[str, Any]:
-        """Return what people are told while it runs, besides what is on disk."""
+        """Return the figures that are shown while it runs, besides what is on disk."""
         return {
             "status": self.status,
             "reason": self.reason,
             "stage": self.judge.stage.name,
-            "weight": self._two.weight,
+            "weight": self._routed.weight,
             "seconds": self.judge.seconds,
             "requests": self.judge.requests,
             "answered": dict(self.answered),
@@ -194,7 +194,7 @@ class Running:
             self._go_back_if_worse()
 
     def _go_back_if_worse(self) -> None:
-        """Roll back if that is the verdict. This is asked after each request; `run` does what is in no hurry."""
+        """Roll back if that is the verdict. This is checked after each request, everything else by `run`."""
         engine = self.challenger.engine
         if engine.problem is not None or engine.restarts:
             self.end("rolled back", f"its engine does not run: {engine.ended or engine.problem}")
@@ -227,22 +227,24 @@ class Running:
         self.judge.advance()
         stage = self.judge.stage
         self._save(("passed", reason), ("stage", f"{stage.name}: requests"), weight=stage.weight)
-        self._hands.say(f"{self.plan.name}: {stage.name} of the requests go to {self.plan.challenger.path}")
+        self._controls.say(
+            f"{self.plan.name}: {stage.name} of the requests go to {self.plan.challenger.path}"
+        )
         self._move()
 
     def _promote(self, reason: str) -> None:
         self.status, self.reason = "promoted", reason
         self._save(("promoted", reason), weight=1.0)
         self._split.remove(self.plan.name)
-        self._hands.promote()
-        self._hands.say(f"{self.plan.name}: {self.plan.challenger.path} is promoted: {reason}")
+        self._controls.promote()
+        self._controls.say(f"{self.plan.name}: {self.plan.challenger.path} is promoted: {reason}")
         self.ended.set()
 
     def _move(self) -> None:
-        """Let the requests go as the stage says."""
+        """Route the requests as the stage states."""
         stage = self.judge.stage
-        self._hands.shadow(stage.shadow)
-        self._two.weight = stage.weight
+        self._controls.shadow(stage.shadow)
+        self._routed.weight = stage.weight
 
     def _write_end(self, status: str, reason: str) -> None:
         try:
@@ -250,7 +252,7 @@ class Running:
             self._unwritten = None
         except SetupError as error:
             if self._unwritten is None:
-                self._hands.say(f"warning: {error.message}; the end of the rollout is not on disk yet")
+                self._controls.say(f"warning: {error.message}; the end of the rollout is not on disk yet")
             self._unwritten = status, reason
 
     def _save(self, *steps: tuple[str, str], weight: float | None = None) -> None:

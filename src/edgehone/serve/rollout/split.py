@@ -1,4 +1,4 @@
-"""Which version answers a request to a name, while two are served under it."""
+"""Which version answers a request to a name while two versions are served under it."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ UNCOUNTED = ""
 
 
 @dataclass
-class Two:
+class Challenger:
     """A challenger beside the model of its name, and the share of requests that it answers.
 
     `sticky` is the name of a header, in lower case, by whose value callers keep their version; `salt` mixes the values.
     `only_keyed`: requests without that header go to the champion, and count for neither.
     """
 
-    challenger: Model
+    model: Model
     weight: float = 0.0
     sticky: bytes | None = None
     salt: str = ""
@@ -34,39 +34,39 @@ class Two:
 
 
 class Split:
-    """The challengers by name. Without one, a look-up is all that it costs a request."""
+    """The challengers by name. A request to a name without one costs a look-up only."""
 
     def __init__(self) -> None:
-        self._two: dict[str, Two] = {}
+        self._challengers: dict[str, Challenger] = {}
 
-    def add(self, name: str, two: Two) -> None:
-        """Serve a challenger under a name, too."""
-        self._two[name] = two
+    def add(self, name: str, challenger: Challenger) -> None:
+        """Serve a challenger beside the champion of a name."""
+        self._challengers[name] = challenger
 
     def remove(self, name: str) -> None:
         """Send every further request to the champion."""
-        self._two.pop(name, None)
+        self._challengers.pop(name, None)
 
     def of(self, model: M, headers: Headers) -> tuple[M, str]:
         """Return the model that answers a request to `model`, and the id under which the answer counts.
 
         The champion answers for a challenger whose engine is not ready. `headers` have names in lower case.
         """
-        two = self._two.get(model.name)
-        if two is None:
+        challenger = self._challengers.get(model.name)
+        if challenger is None:
             return model, model.id
         key = (
             None
-            if two.sticky is None
-            else next((value for name, value in headers if name == two.sticky), None)
+            if challenger.sticky is None
+            else next((value for name, value in headers if name == challenger.sticky), None)
         )
-        if key is None and two.only_keyed:
+        if key is None and challenger.only_keyed:
             return model, UNCOUNTED
-        place = random.random() if key is None else position(key.decode("latin-1"), two.salt)
-        chosen = is_challenger(place, two.weight) and two.challenger.problem is None
+        place = random.random() if key is None else position(key.decode("latin-1"), challenger.salt)
+        chosen = is_challenger(place, challenger.weight) and challenger.model.problem is None
         # The rollout has checked that the challenger is a model of the same kind.
-        return (two.challenger, two.challenger.id) if chosen else (model, model.id)  # type: ignore[return-value]
+        return (challenger.model, challenger.model.id) if chosen else (model, model.id)  # type: ignore[return-value]
 
     def challengers(self) -> Iterable[Model]:
         """Return the challengers."""
-        return [two.challenger for two in self._two.values()]
+        return [one.model for one in self._challengers.values()]
