@@ -106,9 +106,8 @@ def _image_of(gguf: Path, folder: Path) -> Path:
     """Write the layout of an image with Debian, llama-server and the model, and return its folder."""
     images, name = buildah.store(), f"localhost/edgehone-by-hand:{uuid.uuid4().hex[:8]}"
     root = folder / "root.tar"
-    made_of = debian.recipe("amd64", "cpu")
     words = ["mmdebstrap", "--quiet", "--variant=minbase", "--include=libstdc++6,libgomp1,libssl3"]
-    _run([*words, made_of.suite, str(root), made_of.sources])
+    _run([*words, debian.suite()[0], str(root), str(debian.sources())])
     toolchain = environment.ensure("llamacpp", backends.load("llamacpp").NEEDS, lambda text: None).toolchain
     assert toolchain is not None
     with images.container("scratch", "amd64") as container:

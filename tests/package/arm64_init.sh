@@ -2,7 +2,7 @@
 # The first program of the test's machine. It does on a bare kernel what the units of the package do with systemd.
 b=/bin/busybox
 $b --install -s /bin
-export PATH=/bin
+export PATH=/bin:/usr/bin:/usr/sbin:/sbin
 mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
@@ -29,10 +29,14 @@ by_rauc() {
   mount -t tmpfs run $root/run
   mount -t tmpfs tmp $root/tmp
   mkdir -p $root/run/dbus $root/$data
+  truncate -s 4096 $data/slot  # as README.md of the package says
   mount -o bind $data $root/$data
+  export DBUS_SYSTEM_BUS_ADDRESS=unix:path=/run/dbus/system_bus_socket
   chroot $root /usr/bin/dbus-daemon --config-file=/etc/dbus-1/plain.conf --fork
   chroot $root /usr/bin/rauc service >/dev/console 2>&1 &
   service=$!
+  asked="--system --print-reply --dest=org.freedesktop.DBus / org.freedesktop.DBus.GetNameOwner"
+  until chroot $root /usr/bin/dbus-send $asked string:de.pengutronix.rauc >/dev/null 2>&1; do sleep 0.2; done
   chroot $root /usr/bin/rauc install "/updates/$1.raucb"
   code=$?
   chroot $root /usr/bin/rauc status >/dev/console 2>&1
@@ -42,8 +46,8 @@ by_rauc() {
 }
 
 case "$(cat /proc/cmdline)" in
-*rauc=*)
-  name=$(sed 's/.*rauc=\([a-z0-9]*\).*/\1/' /proc/cmdline)
+*" rauc="*)
+  name=$(sed 's/.* rauc=\([a-z0-9]*\).*/\1/' /proc/cmdline)
   if by_rauc "$name"; then echo "INSTALLED $name"; else echo "REFUSED $name"; fi
   ;;
 *install=*)

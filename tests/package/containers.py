@@ -210,9 +210,8 @@ def pip_settings() -> list[str]:
 def builder_image(images: Store, scratch: Path) -> Iterator[str]:
     """An image of this machine's Debian with apt and pip, as a Containerfile builds in."""
     image, packed = "localhost/edgehone-builder:test", scratch / "builder.tar"
-    made = debian.recipe("amd64", "cpu")
     words = ["mmdebstrap", "--quiet", "--variant=apt", "--include=python3-pip,ca-certificates"]
-    _run([*words, made.suite, str(packed), made.sources], check=True)
+    _run([*words, debian.suite()[0], str(packed), str(debian.sources())], check=True)
     with images.container("scratch", "amd64") as container:
         images.run("add", "-q", container, packed, "/")
         images.commit(container, image)

@@ -224,20 +224,41 @@ def test_another_storage_gives_the_same_digest(
 
 
 @pytest.mark.long
-def test_a_base_is_kept_only_for_the_archives_that_it_was_made_from(
+def test_a_base_is_made_anew_when_the_packages_of_the_archives_change(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     podman()
-    known = debian.recipe("amd64", "cpu")
     told: list[str] = []
-    monkeypatch.setattr(debian, "recipe", lambda arch, device: replace(known, archives=()))
     own = Store(tmp_path / "own")
     made = base_of(own, None, "amd64", "cpu", told.append)
-    assert "the archives of Debian have changed since `apt-get update`" in told[-1]
-    assert not list((own.folder / "bases").glob("*.json"))
-    monkeypatch.undo()
-    # It is named by its content, whatever was known of the archives before.
-    assert base_of(store(), None, "amd64", "cpu", told.append).image == made.image
+    assert told == ["making a base image from packages of Debian bookworm"]
+    # It is named by its content: another storage has the same.
+    assert base_of(store(), None, "amd64", "cpu", lambda text: None).image == made.image
+    (list_of_packages,) = (own.folder / "apt" / "amd64" / "lists").glob("*_bookworm_main_*_Packages*")
+    monkeypatch.setattr(debian, "_update", lambda arch, folder, tell: folder / arch / "lists")
+    assert base_of(own, None, "amd64", "cpu", told.append) == made and len(told) == 1
+    list_of_packages.write_bytes(list_of_packages.read_bytes()[:-1])
+    with pytest.raises(SetupError, match="mmdebstrap"):  # which looks for the packages in this very list
+        base_of(own, None, "amd64", "cpu", told.append)
+
+
+def test_without_a_network_the_base_is_that_of_the_last_time(tmp_path: Path) -> None:
+    podman()
+    (tmp_path / "sources").write_text("deb [trusted=yes] http://127.0.0.1:9/debian bookworm main\n")
+    told: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(debian, "_SOURCES", (tmp_path / "sources",))
+        with pytest.raises(SetupError, match="apt-get update failed"):
+            debian.recipe("amd64", "cpu", tmp_path, told.append)
+        (tmp_path / "amd64" / "lists" / "some_Packages.lz4").write_bytes(b"1")
+        first = debian.recipe("amd64", "cpu", tmp_path, told.append)
+        (tmp_path / "amd64" / "lists" / "some_Packages.lz4").write_bytes(b"2")
+        second = debian.recipe("amd64", "cpu", tmp_path, told.append)
+    assert (
+        told
+        == ["the archives of Debian cannot be reached: the base image has the packages of the last time"] * 2
+    )
+    assert debian.key(first) != debian.key(second)
 
 
 @pytest.mark.long

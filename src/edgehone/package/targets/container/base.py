@@ -61,9 +61,12 @@ def base_of(store: Store, named: str | None, arch: str, device: str, tell: Calla
     Raises InputError for a base without what is needed, SetupError if a program or the network fails.
     """
     if named is None:
-        recipe = debian.recipe(arch, device)
-        key = debian.key(recipe)
-        return _kept(store, key, lambda scratch: _from_debian(store, recipe, scratch, tell))
+        store.folder.mkdir(parents=True, exist_ok=True)
+        with file_lock(store.folder / f"apt-{arch}.lock"):
+            recipe = debian.recipe(arch, device, store.folder / "apt", tell)
+            return _kept(
+                store, debian.key(recipe), lambda scratch: _from_debian(store, recipe, scratch, tell)
+            )
     pinned = _PINNED.fullmatch(named)
     if pinned is None:
         raise InputError(
@@ -73,14 +76,11 @@ def base_of(store: Store, named: str | None, arch: str, device: str, tell: Calla
     said = _said(pinned["place"], pinned["digest"])
     key = hashlib.sha256(f"{said} {arch}".encode()).hexdigest()[:16]
     named_by = (pinned["place"], pinned["digest"], arch)
-    return _kept(store, key, lambda scratch: (_named(store, key, named_by, scratch), True))
+    return _kept(store, key, lambda scratch: _named(store, key, named_by, scratch))
 
 
-def _kept(store: Store, key: str, make: Callable[[Path], tuple[Base, bool]]) -> Base:
-    """Return a base from its note in the storage, or make it. Two processes make it once.
-
-    `make` also returns whether the base is what `key` stands for, so that it may be kept under it.
-    """
+def _kept(store: Store, key: str, make: Callable[[Path], Base]) -> Base:
+    """Return a base from its note in the storage, or make it. Two processes make it once."""
     note = store.folder / "bases" / f"{key}.json"
     note.parent.mkdir(parents=True, exist_ok=True)
     with file_lock(note.with_suffix(".lock")):
@@ -91,19 +91,15 @@ def _kept(store: Store, key: str, make: Callable[[Path], tuple[Base, bool]]) -> 
             if store.has(found.image):
                 return found
         with store.scratch() as scratch:
-            made, is_of_key = make(Path(scratch))
-        if not is_of_key:
-            return made
+            made = make(Path(scratch))
         partial = note.with_suffix(".partial")
         partial.write_text(json.dumps(asdict(made), indent=1), "utf-8")
         partial.rename(note)
         return made
 
 
-def _from_debian(
-    store: Store, recipe: debian.Recipe, scratch: Path, tell: Callable[[str], None]
-) -> tuple[Base, bool]:
-    """Return a base that is named by its content, and whether its packages are those that apt knows here."""
+def _from_debian(store: Store, recipe: debian.Recipe, scratch: Path, tell: Callable[[str], None]) -> Base:
+    """Return a base that is named by its content."""
     tell(f"making a base image from packages of Debian {recipe.suite}")
     root = debian.make_root(recipe, scratch)
     python = f"/usr/bin/python{recipe.python}"
@@ -117,11 +113,8 @@ def _from_debian(
                 compile_python(store, container, python, [library])
             store.run("config", "--arch", recipe.arch, container)
             store.commit(container, image)
-    is_known = set(root.archives) <= set(recipe.archives)
-    if not is_known:
-        tell("the archives of Debian have changed since `apt-get update`: without it no base image is kept")
     said = f"packages of Debian {recipe.suite}"
-    return Base(image, python, recipe.python, root.glibc, root.packages, said), is_known
+    return Base(image, python, recipe.python, root.glibc, root.packages, said)
 
 
 def compile_python(store: Store, container: str, python: str, folders: Sequence[str]) -> None:

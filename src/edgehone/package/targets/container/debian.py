@@ -13,7 +13,7 @@ import os
 import subprocess
 import tarfile
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -27,7 +27,11 @@ Package = tuple[str, str, str]  # name, version, architecture
 
 _HERE = Path(__file__).parent
 _SOURCES = (Path("/etc/apt/sources.list.d/debian.sources"), Path("/etc/apt/sources.list"))
-_LISTS = Path("/var/lib/apt/lists")
+# A hook of mmdebstrap: the new root file system has the lists that were fetched before, and no others.
+_COPY_LISTS = (
+    'mkdir -p "$1"/var/lib/apt/lists/partial && '
+    'cp "$LISTS"/*_Packages* "$LISTS"/*Release "$1"/var/lib/apt/lists'
+)
 _STATUS, _INFO = "var/lib/dpkg/status.d/", "var/lib/dpkg/info/"
 USER: Final = 65532  # as other images without a shell have it
 # The users of a root file system.
@@ -41,7 +45,7 @@ ACCOUNTS: Final = {
 class Recipe:
     """What a root file system is made of.
 
-    `archives` are the files by which apt on this machine knows its archives: name and SHA-256.
+    `lists` is the folder with apt's lists of the packages of the archives, `archives` the SHA-256 of those.
     """
 
     suite: str
@@ -51,20 +55,17 @@ class Recipe:
     left_out: tuple[str, ...]
     files: tuple[str, ...]
     sources: str
-    archives: tuple[tuple[str, str], ...]
+    lists: str
+    archives: str
 
 
 @dataclass(frozen=True)
 class Root:
-    """A root file system in a tar file, its packages, and the version of its glibc.
-
-    `archives` are those of `Recipe`, as they were when the packages were fetched.
-    """
+    """A root file system in a tar file, its packages, and the version of its glibc."""
 
     tar: Path
     packages: tuple[Package, ...]
     glibc: tuple[int, int]
-    archives: tuple[tuple[str, str], ...]
 
 
 def suite() -> tuple[str, Mapping[str, Any]]:
@@ -74,8 +75,8 @@ def suite() -> tuple[str, Mapping[str, Any]]:
     """
     suites = tomllib.loads((_HERE / "debian.toml").read_text("utf-8"))
     found = _release().get("VERSION_CODENAME", "")
-    if found not in suites or _sources() is None:
-        has = f"has {found or 'no Debian'}" if _sources() else "has no sources of apt"
+    if found not in suites or sources() is None:
+        has = f"has {found or 'no Debian'}" if sources() else "has no sources of apt"
         raise SetupError(
             f"the base image is made from packages of Debian ({', '.join(suites)}), and this machine {has}",
             hint="name a base image by its digest: --set base=REGISTRY/IMAGE@sha256:…",
@@ -83,24 +84,37 @@ def suite() -> tuple[str, Mapping[str, Any]]:
     return found, suites[found]
 
 
-def recipe(arch: str, device: str) -> Recipe:
-    """Return what to make. Raises SetupError as `suite` does."""
+def recipe(arch: str, device: str, folder: Path, tell: Callable[[str], None]) -> Recipe:
+    """Return what to make of the packages that the archives have now. `folder` keeps apt's lists.
+
+    Without a network it is what they had the last time. Raises SetupError as `suite` does, and if the archives cannot
+    be reached the first time.
+    """
     name, table = suite()
     packages = (*table["packages"], *table.get(device, ()))
     left_out, files = tuple(table["left_out"]), tuple(table["files"])
-    return Recipe(name, arch, table["python"], packages, left_out, files, str(_sources()), _archives())
+    lists = _update(arch, folder, tell)
+    known = sorted(lists.glob("*_Packages*"))
+    archives = hashlib.sha256(
+        "".join(f"{one.name} {digest_file(one)}\n" for one in known).encode()
+    ).hexdigest()
+    return Recipe(
+        name, arch, table["python"], packages, left_out, files, str(sources()), str(lists), archives
+    )
 
 
 def key(made_of: Recipe) -> str:
     """Return a short digest of what a root file system is made of, and of what makes it."""
-    own = [path.read_bytes() for path in (Path(made_of.sources), _HERE / "debian.py", _HERE / "debs.sh")]
-    return hashlib.sha256(json.dumps(asdict(made_of)).encode() + b"".join(own)).hexdigest()[:16]
+    own = [(_HERE / name).read_bytes() for name in ("debian.py", "debs.sh")]
+    made_of_it = {**asdict(made_of), "sources": Path(made_of.sources).read_text("utf-8"), "lists": ""}
+    return hashlib.sha256(json.dumps(made_of_it).encode() + b"".join(own)).hexdigest()[:16]
 
 
 def make_root(made_of: Recipe, scratch: Path) -> Root:
     """Make a root file system. Raises SetupError with mmdebstrap's message."""
     raw, final = scratch / "raw.tar", scratch / "root.tar"
     command = ["mmdebstrap", "--quiet", "--variant=extract", f"--architectures={made_of.arch}"]
+    command += ["--skip=update", f"--setup-hook={_COPY_LISTS}"]
     command += [f"--include={','.join(made_of.packages)}", f"--extract-hook={_HERE / 'debs.sh'}"]
     command += [made_of.suite, str(raw), made_of.sources]
     done = subprocess.run(
@@ -109,7 +123,7 @@ def make_root(made_of: Recipe, scratch: Path) -> Root:
         capture_output=True,
         text=True,
         errors="replace",
-        env={**os.environ, "SOURCE_DATE_EPOCH": "0", "TMPDIR": str(scratch)},
+        env={**os.environ, "SOURCE_DATE_EPOCH": "0", "TMPDIR": str(scratch), "LISTS": made_of.lists},
         check=False,
     )
     if done.returncode:
@@ -136,7 +150,6 @@ def _reduce(raw: Path, final: Path, made_of: Recipe) -> Root:
     with tarfile.open(raw) as source, tarfile.open(final, "w") as target:
         members = {one.name.removeprefix("./").rstrip("/"): one for one in source}
         unwanted = _files_of(source, members, made_of.left_out)
-        archives = _archives_of(source, members)
         for name, member in sorted(members.items()):
             if not name or name in unwanted or _matches(name, made_of.files) or member.isdev():
                 continue
@@ -149,7 +162,7 @@ def _reduce(raw: Path, final: Path, made_of: Recipe) -> Root:
             _write(target, name, member, data)
         for name, text in ACCOUNTS.items():
             _write(target, name, tarfile.TarInfo(name), text.encode())
-    return Root(final, tuple(sorted(packages)), libc, archives)
+    return Root(final, tuple(sorted(packages)), libc)
 
 
 def _write(target: tarfile.TarFile, name: str, member: tarfile.TarInfo, data: bytes) -> None:
@@ -178,21 +191,11 @@ def _files_of(
     return files
 
 
-def _archives_of(
-    source: tarfile.TarFile, members: Mapping[str, tarfile.TarInfo]
-) -> tuple[tuple[str, str], ...]:
-    """Return what `debs.sh` wrote of the archives."""
-    listed = members.get(f"{_INFO}archives")
-    content = source.extractfile(listed) if listed else None
-    lines = content.read().decode().splitlines() if content else []
-    return tuple((name, digest) for digest, name in map(str.split, sorted(lines)))
-
-
 def _matches(name: str, patterns: tuple[str, ...]) -> bool:
     return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
 
-def _sources() -> Path | None:
+def sources() -> Path | None:
     """Return the file with the archives that apt uses."""
     return next((path for path in _SOURCES if path.is_file()), None)
 
@@ -203,6 +206,28 @@ def _release() -> dict[str, str]:
     return {name: value.strip('"') for name, _, value in (line.partition("=") for line in lines)}
 
 
-def _archives() -> tuple[tuple[str, str], ...]:
-    """Return the names and the SHA-256 of the files that `apt-get update` wrote about its archives."""
-    return tuple((path.name, digest_file(path)) for path in sorted(_LISTS.glob("*Release")))
+def _update(arch: str, folder: Path, tell: Callable[[str], None]) -> Path:
+    """Let apt fetch its lists into the folder, apart from those of this machine; return where they are."""
+    lists, cache = folder / arch / "lists", folder / arch / "cache"
+    for one in (lists / "partial", cache):
+        one.mkdir(parents=True, exist_ok=True)
+    settings = {
+        "Dir::State::lists": lists,
+        "Dir::Cache": cache,
+        "Dir::Etc::sourcelist": sources(),
+        "Dir::Etc::sourceparts": "/dev/null",
+        "APT::Architecture": arch,
+        "APT::Architectures": arch,
+        "APT::Sandbox::User": "root",
+        "Acquire::Languages": "none",
+        "Acquire::Retries": "1",
+    }
+    words = ["apt-get", "update", "-q", "--error-on=any"]
+    for name, value in settings.items():
+        words += ["-o", f"{name}={value}"]
+    done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    if done.returncode:
+        if not list(lists.glob("*_Packages*")):
+            raise failure("apt-get update", done.stderr)
+        tell("the archives of Debian cannot be reached: the base image has the packages of the last time")
+    return lists

@@ -1,7 +1,6 @@
 #!/bin/sh
 # A hook of mmdebstrap: writes what it extracted into the root file system, where the bill of materials is made from.
-# status.d/NAME is the description of a package, info/NAME.list names its files, info/archives has the SHA-256 of the files
-# by which apt knew its archives.
+# status.d/NAME is the package's description, info/NAME.list names its files.
 set -eu
 mkdir -p "$1/var/lib/dpkg/status.d" "$1/var/lib/dpkg/info"
 for deb in "$1"/var/cache/apt/archives/*.deb; do
@@ -9,6 +8,3 @@ for deb in "$1"/var/cache/apt/archives/*.deb; do
   dpkg-deb -f "$deb" > "$1/var/lib/dpkg/status.d/$name"
   dpkg-deb --fsys-tarfile "$deb" | tar -t > "$1/var/lib/dpkg/info/$name.list"
 done
-for list in "$1"/var/lib/apt/lists/*Release; do
-  printf '%s %s\n' "$(sha256sum < "$list" | cut -c 1-64)" "${list##*/}"
-done > "$1/var/lib/dpkg/info/archives"
