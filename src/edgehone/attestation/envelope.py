@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from edgehone.attestation.errors import NotVerified
+from edgehone.attestation.keyless import KeylessKey, check_keyless
 from edgehone.attestation.keys import CURVES, SigningKey, VerificationKey, fingerprint
 from edgehone.attestation.trust import check_not_revoked, check_trusted
 
@@ -36,7 +37,8 @@ _HINT = "copy the bundle again from where it was signed"
 class Sealed:
     """A signed statement, whose signature was not verified yet.
 
-    `hint` is the SHA-256 of the signer's public key (PEM), None if `certificates` tell the key.
+    `hint` is the SHA-256 of the signer's public key (PEM), None if `certificates` tell the key. `keyless` is the whole
+    text of a keyless signature, else None.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Sealed:
     signature: bytes
     hint: str | None
     certificates: tuple[bytes, ...]
+    keyless: str | None = None
 
     @property
     def statement(self) -> Mapping[str, Any]:
@@ -57,11 +60,13 @@ class Sealed:
         return found
 
 
-def seal(statement: Mapping[str, Any], key: SigningKey) -> bytes:
+def seal(statement: Mapping[str, Any], key: SigningKey | KeylessKey) -> bytes:
     """Return a statement, signed, as the content of a file."""
     from cryptography.hazmat.primitives.serialization import Encoding
 
     payload = json.dumps(statement, allow_nan=False).encode()
+    if isinstance(key, KeylessKey):
+        return key.seal(payload)
     public = key.private.public_key()
     signature = key.private.sign(_to_be_signed(payload), _algorithm(public))
     if key.certificates:
@@ -102,12 +107,13 @@ def parse_sealed(data: bytes, name: str) -> Sealed:
         text = data.decode("utf-8")
         content = json.loads(text)
         written = [json.dumps(content, separators=form) for form in ((",", ":"), (", ", ": "))]
+        written.append(json.dumps(content, separators=(",", ":"), ensure_ascii=False))
     except (ValueError, RecursionError) as error:
         raise NotVerified(f"{name} cannot be read: {error}", hint=_HINT) from error
-    sealed = _unpacked(content, name) if text in written else None
+    sealed = _unpacked(content, name) or _keyless(content, name, text) if text in written else None
     if sealed is None:
         raise NotVerified(
-            f"{name} is not a signature as OpenSSF model-signing 1 writes it with a key or certificate",
+            f"{name} is not a signature as OpenSSF model-signing 1 writes it",
             hint=_HINT,
         )
     return sealed
@@ -117,11 +123,25 @@ def check_signature(sealed: Sealed, key: VerificationKey) -> str:
     """Return who signed a statement. Raises NotVerified unless it is whom `key` accepts."""
     from cryptography.exceptions import InvalidSignature
 
+    if sealed.keyless is not None:
+        return _by_identity(sealed, sealed.keyless, key)
     public, signer = _by_certificate(sealed, key) if sealed.certificates else _by_key(sealed, key)
     try:
         public.verify(sealed.signature, _to_be_signed(sealed.payload), _algorithm(public))
     except InvalidSignature:
         raise NotVerified(f"the signature in {sealed.name} is wrong", hint=_HINT) from None
+    return signer
+
+
+def _by_identity(sealed: Sealed, text: str, key: VerificationKey) -> str:
+    if key.keyless is None:
+        raise NotVerified(
+            f"{sealed.name} was signed keyless, by an identity",
+            hint="edgehone verify BUNDLE --identity WHO --identity-provider URL",
+        )
+    signer, kind, payload = check_keyless(text, sealed.name, key.keyless)
+    if (kind, payload) != (_PAYLOAD_TYPE, sealed.payload):
+        raise NotVerified(f"the signature in {sealed.name} is wrong", hint=_HINT)
     return signer
 
 
@@ -199,6 +219,26 @@ def _unpacked(content: Any, name: str) -> Sealed | None:
     if parts[0] is None or parts[1] is None or None in chain:
         return None
     return Sealed(name, parts[0], parts[1], hint or None, tuple(one for one in chain if one is not None))
+
+
+def _keyless(content: Any, name: str, text: str) -> Sealed | None:
+    """Return what a keyless signature holds; None if it is none. `check_keyless` verifies the rest of it."""
+    match content:
+        case {
+            "mediaType": media_type,
+            "verificationMaterial": {"certificate": {"rawBytes": str(certificate)}, "tlogEntries": [_]},
+            "dsseEnvelope": {
+                "payload": str(payload),
+                "payloadType": payload_type,
+                "signatures": [{"sig": str(signature)}],
+            },
+        } if media_type == _MEDIA_TYPE and payload_type == _PAYLOAD_TYPE:
+            parts = (_decoded(payload), _decoded(signature), _decoded(certificate))
+        case _:
+            return None
+    if parts[0] is None or parts[1] is None or parts[2] is None:
+        return None
+    return Sealed(name, parts[0], parts[1], None, (parts[2],), text)
 
 
 def _decoded(text: Any) -> bytes | None:

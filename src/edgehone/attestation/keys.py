@@ -49,16 +49,30 @@ class Revoked:
 
 
 @dataclass(frozen=True)
+class Keyless:
+    """Whose keyless signatures (`keyless`) are accepted: an identity, as its provider told it.
+
+    Both are an e-mail address or a URL. `config` is a trust configuration of Sigstore as JSON; None is that of the
+    public instance.
+    """
+
+    identity: str
+    provider: str
+    config: str | None = None
+
+
+@dataclass(frozen=True)
 class VerificationKey:
     """Whose signatures are accepted: by one of the public keys, or by a certificate that `trusted` ones vouch for.
 
-    Certificates must be valid at the time `at` (None: now).
+    Certificates must be valid at the time `at` (None: now). `keyless`: whose keyless signatures are accepted, too.
     """
 
     public: tuple[EllipticCurvePublicKey, ...] = ()
     trusted: tuple[Certificate, ...] = ()
     revoked: Revoked = Revoked()
     at: datetime | None = None
+    keyless: Keyless | None = None
 
     @property
     def time(self) -> datetime:
@@ -80,7 +94,7 @@ def read_signing_key(
     from cryptography.hazmat.primitives.asymmetric import ec
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-    data = _read(path, "the private key", secret=True)
+    data = read_key_file(path, "the private key", secret=True)
     if b"PRIVATE KEY-----" not in data:
         raise InputError(f"{path} has no private key in PEM format", hint=_MAKE)
     password = _password(password_file) if b"ENCRYPTED" in data else None
@@ -132,7 +146,7 @@ def read_verification_key(
     public: list[EllipticCurvePublicKey] = []
     trusted: list[Certificate] = []
     for file in files:
-        data = _read(file, "the key")
+        data = read_key_file(file, "the key")
         blocks = list(_BLOCK.finditer(data))
         for block in blocks:
             kind = block[1].decode()
@@ -178,17 +192,18 @@ def require_cryptography() -> None:
 def _password(file: str | Path | None) -> bytes | None:
     if file is None:
         return os.environ[PASSWORD].encode() if PASSWORD in os.environ else None
-    lines = _read(file, "the password of the key", secret=True).splitlines()
+    lines = read_key_file(file, "the password of the key", secret=True).splitlines()
     return lines[0] if lines else b""
 
 
-def _read(path: str | Path, what: str, *, secret: bool = False) -> bytes:
+def read_key_file(path: str | Path, what: str, *, hint: str = _MAKE, secret: bool = False) -> bytes:
+    """Return the first MiB of a file. Raises InputError if it cannot be read, or others can read what is secret."""
     try:
         with Path(path).open("rb") as file:
             mode = os.fstat(file.fileno()).st_mode
             data = file.read(1 << 20)
     except OSError as error:
-        raise InputError(f"{what} {path} cannot be read: {error.strerror or error}", hint=_MAKE) from error
+        raise InputError(f"{what} {path} cannot be read: {error.strerror or error}", hint=hint) from error
     if secret and stat.S_ISREG(mode) and mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise InputError(
             f"{what} {path} can be read by others (mode {stat.S_IMODE(mode):o})", hint=f"chmod 600 {path}"
@@ -216,7 +231,9 @@ def _public_key(data: bytes, file: str | Path) -> EllipticCurvePublicKey:
 
 def _certificates(file: str | Path) -> Iterator[Certificate]:
     blocks = [
-        block[0] for block in _BLOCK.finditer(_read(file, "the certificate")) if block[1] == b"CERTIFICATE"
+        block[0]
+        for block in _BLOCK.finditer(read_key_file(file, "the certificate"))
+        if block[1] == b"CERTIFICATE"
     ]
     if not blocks:
         raise InputError(f"{file} has no certificate in PEM format", hint="give the signer's certificate")
@@ -238,7 +255,7 @@ def _read_revoked(files: Sequence[str | Path]) -> Revoked:
     fingerprints: set[str] = set()
     lists: list[CertificateRevocationList] = []
     for file in files:
-        data = _read(file, "the revocation list")
+        data = read_key_file(file, "the revocation list")
         if b"-----BEGIN X509 CRL-----" in data or re.match(rb"\x30[\x81-\x84]", data):  # DER: a long sequence
             lists.append(_crl(data, file))
         else:

@@ -25,6 +25,7 @@ from edgehone.attestation.certificate import (
 )
 from edgehone.attestation.envelope import seal
 from edgehone.attestation.files import read_files
+from edgehone.attestation.keyless import KeylessKey
 from edgehone.attestation.keys import SigningKey
 from edgehone.attestation.page import page
 from edgehone.attestation.statement import (
@@ -64,7 +65,7 @@ def certify_bundle(
     bundle: Path,
     certificate: Certificate,
     evidence: Mapping[str, Any],
-    key: SigningKey | None,
+    key: SigningKey | KeylessKey | None,
     *,
     drift: Any = None,
     software: Software = (),
@@ -86,7 +87,7 @@ def _certify(
     bundle: Path,
     certificate: Certificate,
     evidence: Mapping[str, Any],
-    key: SigningKey | None,
+    key: SigningKey | KeylessKey | None,
     *,
     drift: Any,
     software: Software,
@@ -180,7 +181,7 @@ def _fill(writing: _Writing, bundle: Bundle, certificate: Certificate) -> None:
     writing.write(PAGE, _encoded(page(bundle, certificate, writing.digests[CERTIFICATE])))
 
 
-def _sign(writing: _Writing, bundle: Bundle, key: SigningKey, name: str) -> None:
+def _sign(writing: _Writing, bundle: Bundle, key: SigningKey | KeylessKey, name: str) -> None:
     verdicts = verdicts_statement(bundle.decision, bundle.manifest.approved, writing.digests)
     writing.write(VERDICTS, seal(verdicts, key))
     writing.write(SIGNATURE, seal(signature_statement(name, writing.digests), key))

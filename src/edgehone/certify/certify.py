@@ -29,6 +29,7 @@ from edgehone.attestation.certificate import (
     CheckResult,
 )
 from edgehone.attestation.errors import NotVerified
+from edgehone.attestation.keyless import KeylessKey
 from edgehone.attestation.keys import SigningKey
 from edgehone.attestation.verify import verify_bundle
 from edgehone.attestation.write import certify_bundle, subject_of
@@ -103,8 +104,8 @@ def certify(path: Path, options: Options, say: Say) -> Certificate:
     return certificate
 
 
-def amend(path: Path, answers: Mapping[str, Answer], key: SigningKey | None) -> Certificate:
-    """Add answers of persons to the certificate of a bundle, decide again on the approval, and write it again.
+def amend(path: Path, answers: Mapping[str, Answer], key: SigningKey | KeylessKey | None) -> Certificate:
+    """Add answers of persons to the certificate of a bundle, decide again on the approval, write and sign it again.
 
     Raises InputError if the bundle has no certificate that is about it, or is signed and no key is given.
     """

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from edgehone.attestation.certificate import Certificate
+    from edgehone.attestation.keyless import KeylessKey
     from edgehone.attestation.keys import SigningKey
     from edgehone.certify.certify import Options
 
@@ -28,6 +29,7 @@ EXAMPLE = """examples:
   edgehone certify ./bundle --key signing.pem --model ./my-model --profile production.toml --soak 24h
   edgehone certify ./classifier --eval samples.npz --advisories osv-pypi.zip
   edgehone certify ./bundle --answer rollback="runbook 12, tried in staging" --by "A. Person" --key signing.pem
+  edgehone certify ./bundle --keyless --identity-token token
 """
 _CODES = {"yes": 0, "conditional": 4, "no": 3}
 _WORDS = {"yes": "approved", "conditional": "approved with conditions", "no": "not approved"}
@@ -67,6 +69,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--certificates", nargs="+", default=[], metavar="FILE", help="X.509 certificates (PEM) of the signer"
     )
     parser.add_argument(
+        "--keyless",
+        action="store_true",
+        help="sign the certificate that the bundle has as an identity, with Sigstore; makes no checks; needs a network",
+    )
+    parser.add_argument(
+        "--identity-token",
+        metavar="FILE",
+        help="with --keyless: identity token (default: that of the CI job)",
+    )
+    parser.add_argument(
+        "--trust-config",
+        metavar="FILE",
+        help="with --keyless: another instance of Sigstore than the public one",
+    )
+    parser.add_argument(
         "--answer",
         action="append",
         default=[],
@@ -91,7 +108,10 @@ def run(args: argparse.Namespace) -> int:
     path = Path(args.bundle)
     if not path.is_dir():
         raise InputError(f"no such bundle: {path}", hint=f"edgehone optimize MODEL --out {path}")
-    if options.answers and not args.repeat and (path / CERTIFICATE).is_file():
+    keyless = _keyless(args)
+    if keyless is not None:
+        certificate = amend(path, options.answers, keyless)
+    elif options.answers and not args.repeat and (path / CERTIFICATE).is_file():
         certificate = amend(path, options.answers, options.key)
     else:
         certificate = certify(path, options, lambda text: print(text, file=sys.stderr, flush=True))
@@ -100,7 +120,7 @@ def run(args: argparse.Namespace) -> int:
 
         print(json.dumps(asdict(certificate), indent=1))
     else:
-        print(_text(path, certificate, signed=options.key is not None))
+        print(_text(path, certificate, signed=(options.key or keyless) is not None))
     return _CODES[certificate.approval]
 
 
@@ -128,6 +148,21 @@ def _key(args: argparse.Namespace) -> SigningKey | None:
             raise InputError("--password-file and --certificates belong to a key", hint="add --key FILE")
         return None
     return read_signing_key(args.key, password_file=args.password_file, certificates=args.certificates)
+
+
+def _keyless(args: argparse.Namespace) -> KeylessKey | None:
+    from edgehone.attestation.keyless import read_keyless_key
+    from edgehone.core.errors import InputError
+
+    if not args.keyless:
+        if args.identity_token or args.trust_config:
+            raise InputError("--identity-token and --trust-config belong to --keyless", hint="add --keyless")
+        return None
+    if args.key or args.repeat:
+        raise InputError(
+            "--keyless signs without a key and makes no checks", hint="leave out --key and --repeat"
+        )
+    return read_keyless_key(args.identity_token, args.trust_config)
 
 
 def _text(path: Path, certificate: Certificate, *, signed: bool) -> str:

@@ -1,7 +1,8 @@
 """Verify a bundle, offline: its signature, every file, and that its certificate and verdicts are about these files.
 
-With --key or --certificate-chain the bundle must be signed by that key or with a certificate that those trust. Without
-them its files are compared with its manifest, certificate and signature, which shows damage, but not who signed.
+With --key or --certificate-chain the bundle must be signed by that key or with a certificate that those trust, with
+--identity and --identity-provider keyless by that identity. Without them its files are compared with its manifest,
+certificate and signature, which shows damage, but not who signed.
 
 Exit code 0: verified. 1: refused, with the names of files that were changed, added, removed, renamed or linked, or with
 what is wrong with the signature, the key, the certificate or the verdicts. 2: no bundle or no key is there.
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edgehone.attestation.keys import VerificationKey
+    from edgehone.attestation.keys import Keyless, VerificationKey
     from edgehone.attestation.verify import Verified
 
 EXAMPLE = """examples:
@@ -45,6 +46,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="FILE",
         help="trusted certificates (PEM), from which one leads to the signer's",
+    )
+    parser.add_argument(
+        "--identity",
+        metavar="WHO",
+        help="who may have signed keyless, with Sigstore: an e-mail address or URL",
+    )
+    parser.add_argument(
+        "--identity-provider",
+        metavar="URL",
+        help="who told the identity, such as https://accounts.example.com",
+    )
+    parser.add_argument(
+        "--trust-config", metavar="FILE", help="another instance of Sigstore than the public one"
     )
     parser.add_argument(
         "--revoked",
@@ -120,9 +134,10 @@ def _verify_package(args: argparse.Namespace, key: VerificationKey | None) -> in
 
 
 def _key(args: argparse.Namespace) -> VerificationKey | None:
+    from dataclasses import replace
     from datetime import UTC, datetime
 
-    from edgehone.attestation.keys import read_verification_key
+    from edgehone.attestation.keys import VerificationKey, read_verification_key
     from edgehone.core.errors import InputError
 
     files = [*args.key, *args.certificate_chain]
@@ -135,7 +150,22 @@ def _key(args: argparse.Namespace) -> VerificationKey | None:
         except ValueError:
             raise InputError(f"--at is {args.at!r}", hint="give a time such as 2026-11-28T14:03") from None
         at = at if at.tzinfo else at.replace(tzinfo=UTC)
-    return read_verification_key(files, revoked=args.revoked, at=at) if files else None
+    key = read_verification_key(files, revoked=args.revoked, at=at) if files else None
+    keyless = _keyless(args)
+    return replace(key or VerificationKey(), keyless=keyless) if keyless else key
+
+
+def _keyless(args: argparse.Namespace) -> Keyless | None:
+    from edgehone.attestation.keyless import read_keyless
+    from edgehone.core.errors import InputError
+
+    if args.identity is None and args.identity_provider is None and args.trust_config is None:
+        return None
+    if args.identity is None or args.identity_provider is None:
+        raise InputError(
+            "a keyless signature is verified by --identity and --identity-provider", hint="give both"
+        )
+    return read_keyless(args.identity, args.identity_provider, args.trust_config)
 
 
 def _size(verified: Verified) -> str:
@@ -159,7 +189,9 @@ def _lines(verified: Verified) -> list[str]:
             "warning: the bundle is not signed; whoever can write to it could have changed all of it"
         )
     elif not verified.signed_by:
-        lines.append("warning: who signed the bundle was not checked: give --key or --certificate-chain")
+        lines.append(
+            "warning: who signed the bundle was not checked: give --key, --certificate-chain or --identity"
+        )
     return lines
 
 
