@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -134,6 +135,10 @@ def test_verify_notices_a_manifest_without_its_digest(spoiled: Path) -> None:
 def test_a_bundle_of_an_earlier_version_still_runs(spoiled: Path, tmp_path: Path) -> None:
     change(spoiled / "manifest.json", lambda data: data.pop("digest") and None)
     check_runnable(edgehone.read(spoiled), tmp_path / "digests")
+    changed = max((spoiled / "artifact").iterdir(), key=lambda path: path.stat().st_size)
+    changed.write_bytes(b"another")
+    with pytest.raises(InputError, match=f"artifact/{changed.name} was changed"):
+        check_runnable(edgehone.read(spoiled), tmp_path / "digests")
 
 
 def test_verify_looks_into_linked_folders(spoiled: Path, tmp_path: Path) -> None:
@@ -148,6 +153,35 @@ def test_verify_looks_into_linked_folders(spoiled: Path, tmp_path: Path) -> None
         "artifact/likeliest.bin was changed",
         "evidence/link/file was added",
     ]
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "decision.json"])
+def test_documents_that_are_no_files_or_huge(spoiled: Path, name: str) -> None:
+    """A pipe would block for ever, and a sparse file of 1 TB costs nobody anything to make."""
+    content = (spoiled / name).read_bytes()
+    (spoiled / name).unlink()
+    os.mkfifo(spoiled / name)
+    refused(spoiled, f"{name} cannot be read: .*pipe")
+    (spoiled / name).unlink()
+    (spoiled / name).symlink_to("/dev/zero")
+    refused(spoiled, f"{name} cannot be read: .*device")
+    (spoiled / name).unlink()
+    (spoiled / name).write_bytes(content)
+    os.truncate(spoiled / name, 1 << 40)
+    refused(spoiled, f"{name} cannot be read: .*larger than 67 MB")
+
+
+@pytest.mark.parametrize(
+    "make", [os.mkfifo, lambda path: Path(path).symlink_to("/dev/zero")], ids=["pipe", "device"]
+)
+def test_an_artifact_with_a_pipe_or_a_device_is_refused(
+    spoiled: Path, tmp_path: Path, make: Callable[[Path], object]
+) -> None:
+    make(spoiled / "artifact" / "more")
+    with pytest.raises(ModelError, match="artifact/more: it is a pipe, a device"):
+        edgehone.verify(edgehone.read(spoiled))
+    with pytest.raises(ModelError, match="artifact/more: it is a pipe, a device"):
+        check_runnable(edgehone.read(spoiled), tmp_path / "digests")
 
 
 def test_a_link_to_a_folder_that_contains_it_is_refused(spoiled: Path) -> None:

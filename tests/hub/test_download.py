@@ -167,6 +167,8 @@ def test_a_range_that_was_not_asked_for_is_refused(hub: Hub) -> None:
 def test_listings_that_cannot_be_checked_are_refused(hub: Hub, change: dict[str, Any], said: str) -> None:
     hub.state = lambda entry: entry.update(change)
     refused(InputError, said)
+    cache = Path(os.environ["HF_HUB_CACHE"])
+    assert not list(cache.rglob("snapshots/*/*")) and not list(cache.parent.rglob("evil.json"))
 
 
 @pytest.mark.parametrize(

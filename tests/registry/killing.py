@@ -68,11 +68,13 @@ def _push_there(place: Place, chance: random.Random) -> None:
     registry = place.open()
     with registry.database.reading() as connection:
         version = find(connection, _any(place, chance))
-    push_to(registry, version, f"{place.remote}:{chance.randrange(3)}", by="ann")
+    delta = chance.random() < 0.5
+    push_to(registry, version, f"{place.remote}:{chance.randrange(3)}", by="ann", delta=delta)
 
 
 def _pull_there(place: Place, chance: random.Random) -> None:
-    pull_from(place.open(), f"{place.remote}:first", name="pulled", out=place.out, by="ann")
+    tag = chance.choice(["first", "delta"])
+    pull_from(place.open(), f"{place.remote}:{tag}", name="pulled", out=place.out, by="ann")
 
 
 def _collect(place: Place, chance: random.Random) -> None:
@@ -271,6 +273,7 @@ def main() -> None:
     for bundle in place.bundles[:-1]:
         first = push(registry, bundle, name="demo", by="ann").version
     push_to(registry, first, f"{place.remote}:first", by="ann")
+    push_to(registry, first, f"{place.remote}:delta", by="ann", delta=True)
     for number in (1, 2):
         aliases.move(registry, "production", Reference("demo", number=number), by="ann", why="first")
     if args.points:

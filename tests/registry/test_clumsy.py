@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from edgehone.registry.names import parse
 from edgehone.registry.pull import pull
 from edgehone.registry.push import push
 from edgehone.registry.session import Registry
+from tests.finished import list_again
 from tests.registry.bundles import Make, weights
 
 FORGED = "fine\n    9  2026-01-01 00:00:00  boss  demo:production 1 → 2\x1b[31m"
@@ -73,3 +76,42 @@ def test_a_pull_into_the_registry_is_refused(registry: Registry, make: Make, pla
     with pytest.raises(InputError, match=r"in the folder of the registry|other files in it"):
         pull(registry, parse("demo"), registry.blobs.folder / place)
     assert call(registry, "verify") == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
+def test_a_read_only_registry_is_told(
+    registry: Registry, make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle = make(weights(1))
+    push(registry, bundle, name="demo", by="ann")
+    place = registry.blobs.folder
+    before = {path: path.read_bytes() for path in place.rglob("*") if path.is_file()}
+    subprocess.run(["mount", "--bind", str(place), str(place)], check=True)
+    try:
+        subprocess.run(["mount", "-o", "remount,bind,ro", str(place)], check=True)
+        for words in (
+            ["push", str(make(weights(2)))], ["alias", "demo", "staging", "1", "--why", "x"], ["gc", "--keep", "1"],
+            ["pull", "demo", "--out", str(tmp_path / "out")], ["list"],
+        ):  # fmt: skip
+            code = call(registry, *words)
+            told = capsys.readouterr()
+            assert code == 2 and "Traceback" not in told.err, (words, told)
+            assert "cannot be opened or written" in told.err or "Read-only" in told.err, told.err
+        assert not (tmp_path / "out").exists()
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
+    assert {path: path.read_bytes() for path in place.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("names", [("Weights.bin", "weights.bin"), ("mod\u00e8le", "mode\u0300le")])
+def test_names_that_some_systems_do_not_tell_apart_are_refused(
+    registry: Registry, make: Make, names: tuple[str, str]
+) -> None:
+    """Pulled to a disk that ignores capitals, one of the files would replace the other."""
+    bundle = make(weights(1))
+    for name in names:
+        (bundle / "artifact" / name).write_bytes(name.encode())
+    list_again(bundle)
+    with pytest.raises(InputError, match="do not tell apart") as caught:
+        push(registry, bundle, name="demo", by="ann")
+    assert caught.value.message.isascii() and caught.value.hint

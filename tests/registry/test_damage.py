@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -102,6 +103,34 @@ def test_a_damaged_database_is_told(
     out, err = capsys.readouterr()
     assert code in (1, 2) and "damaged" in out + err, out + err
     assert main(["registry", "list", *words]) in (0, 2)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_database_with_random_bytes_is_told(
+    pushed: tuple[Registry, Path], tmp_path: Path, seed: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever is read: no traceback, no endless work, and a bundle that is written is the one that was pushed."""
+    registry, bundle = pushed
+    aliases.move(registry, "production", parse("demo:1"), by="ann", why="ok")
+    file, chance = registry.blobs.folder / DATABASE, random.Random(seed)
+    with sqlite3.connect(file) as connection:
+        connection.execute("pragma wal_checkpoint(truncate)")
+    data = bytearray(file.read_bytes())
+    for _ in range(chance.choice([1, 8, 200])):
+        at = chance.randrange(chance.choice([100, 4096, len(data)]))
+        data[at] ^= chance.randrange(1, 256)
+    file.write_bytes(data)
+    words, out = ["--registry", str(registry.blobs.folder)], tmp_path / "out"
+    for command in (
+        ["list"], ["show", "demo"], ["history"], ["at", "2026-01-01", "production"], ["diff", "demo:1", "demo:1"],
+        ["alias", "demo", "staging", "1", "--why", "x"], ["rollback", "demo", "production", "--why", "x"], ["gc"],
+        ["push", str(bundle)], ["pull", "demo", "--out", str(out)], ["verify"],
+    ):  # fmt: skip
+        code = main(["registry", *command, *words])
+        told = capsys.readouterr()
+        assert code in (0, 1, 2) and "Traceback" not in told.err, (command, told.err)
+        assert code != 2 or ("error" in told.err and "\n" in told.err), (command, told.err)
+    assert not out.exists() or content(out) == content(bundle)
 
 
 def test_a_file_that_is_no_database(tmp_path: Path) -> None:

@@ -29,9 +29,10 @@ from edgehone.attestation.statement import (
     subjects_of,
 )
 from edgehone.bundle.read import Bundle, read
-from edgehone.bundle.schema import DECISION, MANIFEST, is_certification
+from edgehone.bundle.schema import DECISION, LARGEST, MANIFEST, is_certification
 from edgehone.bundle.verify import compare
 from edgehone.core.errors import InputError
+from edgehone.core.files import read_limited
 from edgehone.model.digest import combined
 
 _HINT = "copy the bundle again from where it was made or signed"
@@ -207,7 +208,7 @@ def _check_verdicts(
 
 def _read_json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text("utf-8"))
+        return json.loads(read_limited(path, LARGEST).decode("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise NotVerified(f"{path} cannot be read: {error}", hint=_HINT) from error
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgehone.bundle.schema import DECISION, MANIFEST, Manifest, read_manifest
+from edgehone.bundle.schema import DECISION, LARGEST, MANIFEST, Manifest, read_manifest
 from edgehone.core import typed_json
 from edgehone.core.errors import InputError
+from edgehone.core.files import read_limited
 from edgehone.decision.decision import Decision
 
 # The keys of the decision's open tables that reports and summaries print.
@@ -79,7 +80,7 @@ def read(path: str | Path) -> Bundle:
 
 def _load(path: Path) -> Any:
     try:
-        return json.loads(path.read_text("utf-8"))
+        return json.loads(read_limited(path, LARGEST).decode("utf-8"))
     except FileNotFoundError:
         raise InputError(
             f"{path.parent} is not a bundle: it has no {path.name}",

@@ -17,6 +17,8 @@ MANIFEST = "manifest.json"
 DECISION = "decision.json"
 REPORT = "report.html"
 SCHEMA: Final = 1
+# A manifest, a decision or a certificate has some MB at most. A larger file would only take memory.
+LARGEST: Final = 64 << 20
 # What certification adds to a bundle (`edgehone.attestation`). The manifest does not list these files.
 CERTIFICATE: Final = "certificate.json"
 CERTIFICATE_PAGE: Final = "certificate.html"

@@ -7,8 +7,9 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from edgehone.bundle.read import Bundle
-from edgehone.bundle.schema import MANIFEST, digest_of, is_certification
+from edgehone.bundle.schema import LARGEST, MANIFEST, digest_of, is_certification
 from edgehone.core.errors import InputError
+from edgehone.core.files import read_limited
 from edgehone.model.digest import digest_folder
 
 # What `edgehone run` and `edgehone serve` need of a bundle, besides the manifest.
@@ -81,8 +82,8 @@ def compare(
 
 def _manifest_problems(path: Path, *, needs_digest: bool) -> list[str]:
     try:
-        data = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+        data = json.loads(read_limited(path, LARGEST))
+    except (OSError, ValueError, RecursionError):
         return [f"{path.name} cannot be read"]
     if not isinstance(data, Mapping):
         return [f"{path.name} is not a manifest"]

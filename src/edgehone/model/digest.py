@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from edgehone.core.errors import ModelError
+from edgehone.core.files import open_regular
 from edgehone.model.info import ModelInfo
 
 # Names of blobs with the SHA-256 of their content; those of 40 digits are digests of Git and are not compared.
@@ -22,10 +23,10 @@ def digest_file(path: Path, cache: Path | None = None) -> str:
 
     `cache`: a folder of earlier digests, created if missing. A cached digest is valid while the file's size,
     modification time and inode are unchanged. A cache that cannot be written is not used. Raises ModelError if the
-    file cannot be read.
+    file cannot be read, or is a pipe or a device.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             state = _state(file.fileno())
             entry = cache / _entry_name(path) if cache is not None else None
             known = _recall(entry, state) if entry is not None else None

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, Final
@@ -142,6 +143,8 @@ def parse(data: bytes, source: str) -> tuple[dict[str, Any], list[File]]:
     paths = {file.path for file in files}
     if len(paths) != len(files):
         raise InputError(f"{source} has two files of the same path", hint=hint)
+    if alike := names_alike(paths):
+        raise InputError(f"{source} has files whose names some systems do not tell apart: {alike}", hint=hint)
     if missing := [name for name in (MANIFEST, DECISION) if name not in paths]:
         raise InputError(f"{source} is not a bundle of edgehone: it has no {missing[0]}", hint=hint)
     return config, files
@@ -171,3 +174,13 @@ def unsafe(path: Any) -> bool:
     if not isinstance(path, str) or not path or "\\" in path or ":" in path or "\0" in path:
         return True
     return any(part in ("", ".", "..") for part in path.split("/"))
+
+
+def names_alike(paths: Iterable[str]) -> str | None:
+    """Return two paths that differ in capitals or in the form of accents only, which not every system keeps apart."""
+    known: dict[str, str] = {}
+    for path in sorted(paths):
+        other = known.setdefault(unicodedata.normalize("NFC", path.casefold()), path)
+        if other != path:
+            return f"{other!a} and {path!a}"
+    return None

@@ -102,6 +102,11 @@ def _files(bundle: Path, manifest: Manifest) -> list[File]:
             f"{bundle} has a file {unsafe[0]!r}, whose name is not valid on every system",
             hint=f"edgehone show {bundle}",
         )
+    if alike := modelpack.names_alike(digests):
+        raise InputError(
+            f"{bundle} has files whose names some systems do not tell apart: {alike}",
+            hint=f"edgehone show {bundle}",
+        )
     return [_file(bundle, path, digest) for path, digest in sorted(digests.items())]
 
 
