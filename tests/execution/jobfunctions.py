@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 import time
 from pathlib import Path
@@ -138,3 +139,10 @@ def hoard_in_a_child(job: WorkerJob) -> None:
 
     program = "import os, time; held = os.urandom(1 << 20) * 400; time.sleep(60)"
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def wait_for_channel(job: WorkerJob) -> dict[str, Any]:
+    """Wait until the parent closes the channel."""
+    with socket.socket(fileno=job.args["channel"]) as channel:
+        channel.recv(1)
+    return {}

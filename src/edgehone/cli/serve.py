@@ -12,6 +12,8 @@ import argparse
 import json
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from edgehone.attestation.keys import VerificationKey
     from edgehone.serve.admin import AdminRules
     from edgehone.serve.drift.watching import Rules as Drift
-    from edgehone.serve.served import Limits
+    from edgehone.serve.served import Limits, Served
     from edgehone.serve.server import Listening
     from edgehone.serve.settings import Settings
     from edgehone.serve.watching import WatchRules
@@ -58,47 +60,81 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _serve(args: argparse.Namespace) -> int:
-    import asyncio
+    import gc
 
-    from edgehone.core.errors import SetupError
-
-    try:
-        import uvloop
-
-        from edgehone.serve import server
-    except ModuleNotFoundError as error:
-        raise SetupError(
-            f"the server needs the package {error.name}, which is not installed",
-            hint='pip install "edgehone[serve]"',
-        ) from error
-    from edgehone.bundle import read
-    from edgehone.serve.models import read_served
-    from edgehone.serve.rollout.promoted import promoted
+    from edgehone.execution.service import begun
     from edgehone.serve.settings import read_settings
     from edgehone.serve.state import state_folder
 
     settings = read_settings(args.config, {name: getattr(args, name) for name in SETTINGS}, args.bundles)
     if settings.grpc_port is not None:
         _check_grpc()
-    listening, limits = replace(_listening(settings), take_over=args.take_over), _limits(settings)
     verification = _verification(settings)
-    admin, drift = _admin(settings, limits, verification), _drift(settings)
     _check_temporary_folder()
+    gc.disable()  # until the server runs: hardly anything of what is imported and read is garbage
+    try:
+        with state_folder(settings.state) as state:
+            served = _served(settings, state, verification)
+            # The engines load their models while the server is imported.
+            with begun(job for one in served for job in one.jobs):
+                return _run_server(args, settings, served, state, verification)
+    finally:
+        gc.enable()
+
+
+@contextmanager
+def _extra() -> Iterator[None]:
+    """Raise SetupError if a package is missing that the extra `serve` brings."""
+    from edgehone.core.errors import SetupError
+
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise SetupError(
+            f"the server needs the package {error.name}, which is not installed",
+            hint='pip install "edgehone[serve]"',
+        ) from error
+
+
+def _served(settings: Settings, state: Path, verification: VerificationKey | None) -> list[Served]:
+    from edgehone.bundle.read import read
+
+    with _extra():
+        from edgehone.serve.models import read_served
+        from edgehone.serve.rollout.promoted import promoted
+
+    limits = _limits(settings)
+    return [
+        read_served(
+            promoted(read(one.path), name, state, _warn),
+            name,
+            replace(limits, places=one.parallel or limits.places),
+            lambda text: print(text, file=sys.stderr),
+            verification,
+        )
+        for name, one in settings.bundles.items()
+    ]
+
+
+def _run_server(
+    args: argparse.Namespace,
+    settings: Settings,
+    served: list[Served],
+    state: Path,
+    verification: VerificationKey | None,
+) -> int:
+    import asyncio
+    import gc
+
+    with _extra():
+        import uvloop
+
+        from edgehone.serve import server
+
+    listening = replace(_listening(settings), take_over=args.take_over)
+    admin, drift = _admin(settings, _limits(settings), verification), _drift(settings)
     bound = server.bind(listening)
-    with (
-        state_folder(settings.state) as state,
-        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
-    ):
-        served = [
-            read_served(
-                promoted(read(one.path), name, state, _warn),
-                name,
-                replace(limits, places=one.parallel or limits.places),
-                lambda text: print(text, file=sys.stderr),
-                verification,
-            )
-            for name, one in settings.bundles.items()
-        ]
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         host, port = bound.getsockname()[:2]
         scheme = "https" if listening.certificate else "http"
         url = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
@@ -106,6 +142,8 @@ def _serve(args: argparse.Namespace) -> int:
         if warning := _warning(listening):
             _warn(warning)
         running = server.Running(settings.unload_after, admin, _watched(settings), state, drift)
+        gc.freeze()  # what is imported stays: it need not be looked at again
+        gc.enable()
         runner.run(
             server.serve(served, listening, bound, running, lambda text: _say(args.json, "engine", text=text))
         )
@@ -216,11 +254,11 @@ def _verification(settings: Settings) -> VerificationKey | None:
 
 
 def _admin(settings: Settings, limits: Limits, verification: VerificationKey | None) -> AdminRules | None:
+    if not settings.admin_key_file:
+        return None
     from edgehone.serve.admin import AdminRules
     from edgehone.serve.keys import read_keys
 
-    if not settings.admin_key_file:
-        return None
     keys = [key.encode() for key in read_keys(Path(settings.admin_key_file))]
     return AdminRules(keys, limits, verification)
 

@@ -7,6 +7,8 @@ import signal
 import socket
 import subprocess
 import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -48,11 +50,39 @@ class Service:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
+# The services of `begun`, by the identity of their jobs, which the context keeps alive.
+_BEGUN: dict[int, Service] = {}
+
+
+@contextmanager
+def begun(jobs: Iterable[Job]) -> Iterator[None]:
+    """Start jobs now for those who start them later, which saves the time until then. The rest ends with the context.
+
+    One that cannot be started now is started later, by `start`, which tells why if it still cannot be.
+    """
+    known = {id(one): one for one in jobs}
+    try:
+        with suppress(OSError):
+            for number, job in known.items():
+                _BEGUN[number] = start(job)
+        yield
+    finally:
+        for number in known:
+            if service := _BEGUN.pop(number, None):
+                service.end()
+
+
 def start(job: Job) -> Service:
-    """Start a job whose function reads and writes lines on the socket args["channel"]. It ends with this process.
+    """Return the service of a job that was begun, or start it.
+
+    The job's function reads and writes lines on the socket args["channel"]. It ends with this process.
 
     Raises OSError, and leaves nothing, if there is no room for its folder or the interpreter cannot be run.
     """
+    return _BEGUN.pop(id(job), None) or _started(job)
+
+
+def _started(job: Job) -> Service:
     folder = Path(tempfile.mkdtemp(prefix="edgehone-"))
     mine, its = socket.socketpair()
     with its:

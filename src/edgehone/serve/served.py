@@ -80,6 +80,11 @@ class Served:
     limits: Limits = field(default_factory=Limits, kw_only=True)
 
     @property
+    def jobs(self) -> tuple[Job, ...]:
+        """The jobs of its processes."""
+        return (self.engine,)
+
+    @property
     def settings(self) -> Mapping[str, Any]:
         """The runtime settings that its engine is started with."""
         found: Mapping[str, Any] = self.engine.args["settings"]
@@ -108,6 +113,11 @@ class ServedLanguage(Served):
     context: int | None
     canaries: tuple[Canary, ...]
     pictures: Mapping[str, Any] | None = None
+
+    @property
+    def jobs(self) -> tuple[Job, ...]:
+        """The jobs of its processes."""
+        return self.engine, self.text
 
     @cached_property
     def sampling(self) -> Mapping[str, Any]:

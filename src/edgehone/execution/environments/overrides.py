@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +76,10 @@ def versions(name: str, interpreter: Path, required: tuple[str, ...]) -> dict[st
 
 
 def _list_packages(interpreter: Path, variable: str, unset: str) -> dict[str, Any]:
+    if interpreter == Path(sys.executable) and sys.flags.isolated:  # another process would say the same
+        named = [one for one in importlib.metadata.distributions() if one.metadata["Name"]]
+        packages = {one.metadata["Name"]: one.version for one in named}
+        return {"python": sys.version_info[:3], "versions": packages}
     try:
         done = subprocess.run(
             [interpreter, "-I", "-c", _LIST_PACKAGES],

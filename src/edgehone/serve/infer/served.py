@@ -55,6 +55,11 @@ class ServedGraph(Served):
     embedding: Embedding | str
     text: Job | None
 
+    @property
+    def jobs(self) -> tuple[Job, ...]:
+        """The jobs of its processes."""
+        return (self.engine,) if self.text is None else (self.engine, self.text)
+
 
 def read_graph(bundle: Bundle, name: str, limits: Limits, on_progress: Callable[[str], None]) -> ServedGraph:
     """Return what is served of a bundle with a graph. Verifies its files and installs its backend if needed.
