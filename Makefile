@@ -1,5 +1,5 @@
 # Everything a developer or CI types. The two that a newcomer needs: make demo, make test.
-.PHONY: setup demo test test-fast test-all check docs bench bench-recipes bench-search bench-mixed bench-real bench-verdict bench-serving bench-verify bench-packages bench-watching bench-drift bench-rollout clean
+.PHONY: setup demo test test-fast test-all check docs bench bench-recipes bench-search bench-mixed bench-low-bits bench-real bench-verdict bench-serving bench-verify bench-packages bench-watching bench-drift bench-rollout clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -69,6 +69,10 @@ bench-search: setup
 bench-real: setup
 	$(BIN)/edgehone backends install
 	$(BIN)/python -m benchmarks.real.run
+
+bench-low-bits: setup
+	$(BIN)/edgehone backends install llamacpp
+	$(BIN)/python -m benchmarks.low_bits
 
 bench-verdict: setup
 	$(BIN)/edgehone backends install

@@ -88,7 +88,7 @@ def test_each_quantized_type_has_recipes_with_and_without_an_importance_matrix()
     made = backend.recipes(LLAMA)
     plain = {each.name for each in made if not each.exact and not each.calibrated}
     assert plain == {"Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q4_0", "IQ4_XS", "Q3_K_M", "Q2_K"}
-    mixes = {"mix-5+imatrix", "mix-5.6+imatrix"}
+    mixes = {f"mix-{bits}+imatrix" for bits in ("3", "3.5", "4", "5", "5.6")}
     calibrated_only = {
         "IQ3_XS",
         "IQ3_XXS",
@@ -97,7 +97,7 @@ def test_each_quantized_type_has_recipes_with_and_without_an_importance_matrix()
     }  # llama-quantize refuses some of them otherwise
     expected = {f"{name}+imatrix" for name in plain | calibrated_only} | mixes
     assert {each.name for each in made if each.calibrated} == expected
-    assert len({each.key for each in made}) == len(made) == 23
+    assert len({each.key for each in made}) == len(made) == 26
     assert all(each.effort == "thorough" for each in made if (each.bits or 16) < 4.1)
 
 
@@ -111,6 +111,7 @@ def test_gptq_replaces_other_recipes_at_quick_effort() -> None:
     known = replace(LLAMA, layers=4)
     quick = {each.name for each in backend.recipes(known) if each.effort == "quick"}
     assert quick == {"F16", "Q8_0", "Q4_K_V+gptq", "Q4_0+gptq", "Q4_0"}
+    assert recipe("Q2_K+gptq", known).effort == recipe("Q3_K_M+gptq", known).effort == "thorough"
     step = backend.steps(recipe("Q4_K_M+gptq", known))
     assert set(step.inputs) == {"quantized", "converted"}
     assert step.inputs["quantized"] == backend.steps(recipe("Q4_K_M+imatrix", known))
@@ -139,7 +140,7 @@ def test_rows_that_do_not_fit_the_block_are_listed_with_their_type() -> None:
 
 def test_recipes_exist_without_known_sizes() -> None:
     bare = replace(LLAMA, hidden_size=None, intermediate_size=None, heads=None, head_dim=None)
-    assert len(backend.recipes(bare)) == 23
+    assert len(backend.recipes(bare)) == 26
 
 
 def test_the_chain_of_steps() -> None:
