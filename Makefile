@@ -1,5 +1,5 @@
 # Everything a developer or CI types. The two that a newcomer needs: make demo, make test.
-.PHONY: setup demo test test-fast test-all check docs bench bench-recipes bench-search bench-mixed bench-low-bits bench-real bench-verdict bench-serving bench-verify bench-packages bench-watching bench-drift bench-rollout clean
+.PHONY: setup demo demo-all test test-fast test-all check docs bench bench-recipes bench-search bench-mixed bench-low-bits bench-real bench-verdict bench-serving bench-verify bench-packages bench-watching bench-drift bench-rollout clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -28,6 +28,9 @@ demo: setup
 	$(BIN)/edgehone optimize src/edgehone/data/demo-model --effort quick \
 	  --backends llamacpp,olive,openvino,mlx --out demo-bundle || [ $$? -eq 3 ]
 	$(BIN)/edgehone run demo-bundle --prompt "The people of the United States" --max-tokens 80
+
+demo-all: setup
+	$(BIN)/python -m examples.demo_all --out demo-all
 
 test: setup
 	tools/system_packages.sh
@@ -104,4 +107,4 @@ bench-mixed: setup
 	$(BIN)/python -m benchmarks.mixed
 
 clean:
-	rm -rf $(VENV) demo-bundle
+	rm -rf $(VENV) demo-bundle demo-all

@@ -12,7 +12,6 @@ import pytest
 
 from edgehone.cli import main
 from edgehone.core.errors import InputError
-from edgehone.model.demo import demo_model
 from edgehone.pipeline.ci import workflow
 from edgehone.pipeline.read import read_document, stages_of
 from edgehone.pipeline.record import Record
@@ -123,14 +122,15 @@ def gitlab(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run_gitlab(program: Path, place: Place, timeout: float) -> subprocess.CompletedProcess[str]:
-    """Run .gitlab-ci.yml in a repository with all files of a place."""
+    """Run .gitlab-ci.yml in a repository with all files of a place, as they are now."""
     git = ["git", "-c", "user.name=t", "-c", "user.email=t@example.org"]
-    (place.path / ".gitignore").write_text("home/\nregistry/\n*-run/\n.gitlab-ci-local/\n")
-    for words in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "all"]):
+    if not (place.path / ".git").exists():
+        (place.path / ".gitignore").write_text("home/\nregistry/\n*-run/\n.gitlab-ci-local/\n")
+        subprocess.run([*git, "init", "-q"], cwd=place.path, check=True)
+        remote = ["remote", "add", "origin", "git@example.org:me/model.git"]
+        subprocess.run([*git, *remote], cwd=place.path, check=True)
+    for words in (["add", "-A"], ["commit", "-qm", "all"]):
         subprocess.run([*git, *words], cwd=place.path, check=True)
-    subprocess.run(
-        [*git, "remote", "add", "origin", "git@example.org:me/model.git"], cwd=place.path, check=True
-    )
     path = f"{_BIN}{os.pathsep}{place.environment['PATH']}"
     return subprocess.run(
         [str(program), "--force-shell-executor"],
@@ -156,24 +156,3 @@ def test_gitlab_runs_the_six_stages(gitlab: Path, tmp_path: Path, monkeypatch: p
     assert {name: one.outcome for name, one in found.items()} == dict.fromkeys(STAGES, "passed")
     runs = [(stage, happened) for _, _, stage, happened, _ in Record(tmp_path / "whole-run").events()]
     assert [stage for stage, happened in runs if happened == "passed"] == list(STAGES)
-
-
-@needs_gitlab
-@pytest.mark.real
-@pytest.mark.long
-def test_gitlab_runs_the_missions_file_on_the_demo_model(
-    gitlab: Path, real_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shutil.copytree(demo_model(), tmp_path / "demo-model")
-    shutil.copy(FILES / "edge_ai_pipeline.yaml", tmp_path / "edge_ai_pipeline.yaml")
-    monkeypatch.chdir(tmp_path)
-    assert init("edge_ai_pipeline.yaml", "--ci", "gitlab") == 0
-    words = '--out "$RUN" --model demo-model --registry registry --set optimization.effort=quick'
-    words += " --set optimization.when_busy=measure --set testing.soak=30s"
-    words += ' --set "optimization.gates=[speedup=off, memory_cut=off, latency_cv=off]"'
-    file = tmp_path / ".gitlab-ci.yml"
-    file.write_text(file.read_text().replace('--out "$RUN"', words))
-    done = run_gitlab(gitlab, Place(tmp_path, real_home), 3000)
-    assert done.returncode == 0, (done.stdout + done.stderr)[-6000:]
-    found = Record(tmp_path / "edge_ai_pipeline-run").results()
-    assert {name: one.outcome for name, one in found.items()} == dict.fromkeys(STAGES, "passed")

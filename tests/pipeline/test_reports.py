@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -15,6 +17,7 @@ from edgehone.pipeline.read import read_document
 from edgehone.pipeline.reports import html, junit, markdown
 from edgehone.pipeline.result import Check, Result
 from edgehone.pipeline.stage import Stage
+from edgehone.report.html.tag import tag
 from tests.pipeline.nullpipeline import FILES
 from tests.report.browser import CHROMIUM, Browser
 
@@ -34,7 +37,7 @@ def results(said: str = "well") -> dict[str, Result]:
         Result("optimization", "k", "passed", said, skipped=True),
         Result("testing", "k", "failed", said, "2026-11-29T03:00:00+00:00", 9.0, checks),
         Result("staging_deployment", "", "blocked", "testing has not passed"),
-        Result("production_deployment", "k", "waiting", said),
+        Result("production_deployment", "k", "waiting", said, figures=(said, "x" * 80, "no room")),
     ]
     return {one.stage: one for one in found}
 
@@ -47,6 +50,27 @@ def test_junit_has_a_suite_for_each_stage_and_a_case_for_each_check() -> None:
     assert (testing.get("tests"), testing.get("failures"), testing.get("skipped")) == ("3", "1", "1")
     assert testing.find("testcase/failure") is not None
     assert suites["staging_deployment"].find("testcase/skipped") is not None
+
+
+def test_the_reports_say_how_long_the_stages_took() -> None:
+    found = results()
+    kept = replace(found["optimization"], seconds=7.5)
+    said = "The stages took 11.0 s; those that were kept had taken 7.5 s"
+    assert said in markdown.render("m", stages(), {**found, "optimization": kept})
+    assert said in html.render("m", stages(), {**found, "optimization": kept})
+    assert ET.fromstring(junit.render("m", list(found.values()))).get("time") == "11.000"
+
+
+def test_what_else_is_told_stands_after_the_graph() -> None:
+    page = html.render("m", stages(), results(), [tag("section", "more & more", id="more")])
+    assert page.index("</svg>") < page.index("more &amp; more</section>") < page.index('id="testing"')
+
+
+def test_a_result_of_an_earlier_version_is_read() -> None:
+    data = results()["testing"].to_json()
+    assert Result.from_json(json.loads(json.dumps(data))) == results()["testing"]
+    del data["figures"]
+    assert Result.from_json(data).figures == ()
 
 
 def test_a_stage_that_failed_without_a_failed_check_is_a_failure() -> None:
@@ -88,6 +112,7 @@ def test_the_page_shows_the_stages_as_a_graph(browser: Browser, tmp_path: Path) 
     shown: Any = browser.value(
         "[...document.querySelectorAll('svg[role=img] text')].map(one => one.textContent)"
     )
+    assert "x" * 30 + "…" in shown and "no room" not in shown
     assert "testing" in shown and "✗ failed" in shown and "✓ unchanged" in shown and "· not run" in shown
     links: Any = browser.value(
         "[...document.querySelectorAll('svg a')].every(one => document.querySelector(one.getAttribute('href')))"

@@ -26,7 +26,8 @@ class Result:
     """The result of a stage.
 
     `key` identifies inputs, settings and code. `outputs` is what later stages use. `skipped`: nothing was run, since
-    the result of an earlier run with this key still holds. `began` is UTC, ISO 8601.
+    the result of an earlier run with this key still holds. `began` is UTC, ISO 8601. `figures` are the most telling
+    ones, in a few words each, for the graph of the stages.
     """
 
     stage: str
@@ -38,6 +39,7 @@ class Result:
     checks: tuple[Check, ...] = ()
     outputs: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    figures: tuple[str, ...] = ()
     skipped: bool = False
 
     @property
@@ -53,4 +55,5 @@ class Result:
     def from_json(cls, data: Mapping[str, Any]) -> Result:
         """Return the result that a dict of `to_json` holds."""
         checks = tuple(Check(**one) for one in data["checks"])
-        return cls(**{**data, "checks": checks, "notes": tuple(data["notes"])})
+        lists = {name: tuple(data.get(name, ())) for name in ("notes", "figures")}
+        return cls(**{**data, "checks": checks, **lists})

@@ -111,6 +111,7 @@ def _made(stage: Stage, work: Work, record: Record, key: str) -> Result:
         tuple(work.checks),
         outputs,
         tuple(work.notes),
+        tuple(work.figures),
     )
 
 

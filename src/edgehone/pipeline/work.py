@@ -25,7 +25,7 @@ class Work:
 
     `base`: paths in the document are relative to it. `out`: the folder of the run. `given`: a bundle that was given in
     the place of an optimization. `results`: passed ones, by stage. `remember` and `remembered` keep facts of a stage
-    that must outlive a killed run.
+    that must outlive a killed run. `checks`, `notes` and `figures` go into the result.
     """
 
     document: Document
@@ -39,6 +39,7 @@ class Work:
     remembered: Mapping[str, Any] = field(default_factory=dict)
     checks: list[Check] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    figures: list[str] = field(default_factory=list)
 
     @property
     def pipeline(self) -> Pipeline:
@@ -78,7 +79,7 @@ class Work:
 
     def for_stage(self, stage: str, results: Mapping[str, Result]) -> Work:
         """Return the surroundings of another stage, with no checks yet."""
-        return replace(self, stage=stage, results=dict(results), checks=[], notes=[])
+        return replace(self, stage=stage, results=dict(results), checks=[], notes=[], figures=[])
 
     def verb(self, *words: str | Path) -> child.Done:
         """Run a verb of edgehone."""

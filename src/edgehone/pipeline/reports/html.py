@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from edgehone.pipeline.reports.graph import graph
-from edgehone.pipeline.reports.markdown import summary, word_of
+from edgehone.pipeline.reports.markdown import duration, summary, word_of
 from edgehone.pipeline.result import Check, Result
 from edgehone.pipeline.stage import Stage
 from edgehone.report.html.page import document
@@ -15,15 +15,18 @@ from edgehone.report.html.tag import Html, join, tag
 _CLASS: Mapping[str, str | None] = {"passed": "ok", "failed": "no", "skipped": "wait"}
 
 
-def render(title: str, stages: Sequence[Stage], results: Mapping[str, Result]) -> str:
-    """Return the page, without links to other files."""
+def render(
+    title: str, stages: Sequence[Stage], results: Mapping[str, Result], more: Sequence[Html] = ()
+) -> str:
+    """Return the page as one file. `more`: further sections, after the graph."""
     top = tag(
         "header",
         tag("p", "edgehone pipeline", class_="brand"),
         tag("h1", f"{title}: {summary(stages, results)}", class_="title"),
+        tag("p", duration(list(results.values())), class_="lead") if results else None,
     )
     parts = [_stage(one, results[one.name]) for one in stages if one.name in results]
-    body = tag("article", top, section("", "stages", "Stages", graph(stages, results)), *parts)
+    body = tag("article", top, section("", "stages", "Stages", graph(stages, results)), *more, *parts)
     return document(f"{title}: edgehone pipeline", body)
 
 

@@ -14,7 +14,8 @@ _INVALID = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 def render(title: str, results: Sequence[Result]) -> str:
     """Return the XML. A stage without checks is one test case, so that no stage is missing."""
-    root = ET.Element("testsuites", name=_text(title))
+    took = sum(one.seconds for one in results)
+    root = ET.Element("testsuites", name=_text(title), time=f"{took:.3f}")
     for result in results:
         checks = result.checks or (_whole(result),)
         if result.outcome == "failed" and all(one.outcome != "failed" for one in checks):

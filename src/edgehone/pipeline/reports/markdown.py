@@ -15,6 +15,7 @@ _LONGEST, _SAID = 60_000, 400
 def render(title: str, stages: Sequence[Stage], results: Mapping[str, Result]) -> str:
     """Return the text."""
     lines = [f"## Pipeline of {cell(title)}: {summary(stages, results)}", ""]
+    lines += [f"{duration(list(results.values()))}.", ""] if results else []
     lines += ["| stage | result | time | found |", "| --- | --- | --- | --- |"]
     for stage in stages:
         result = results.get(stage.name)
@@ -37,6 +38,14 @@ def summary(stages: Sequence[Stage], results: Mapping[str, Result]) -> str:
             return f"{words} {', '.join(names)}"
     done = sum(one.passed for one in results.values())
     return "passed" if done == len(stages) else f"{done} of {len(stages)} stages have passed"
+
+
+def duration(results: Sequence[Result]) -> str:
+    """Return how long the stages took: those of this run, and those whose earlier result still holds."""
+    new = sum(one.seconds for one in results if not one.skipped)
+    kept = sum(one.seconds for one in results if one.skipped)
+    text = f"The stages took {new:.1f} s"
+    return f"{text}; those that were kept had taken {kept:.1f} s" if kept else text
 
 
 def word_of(result: Result) -> str:

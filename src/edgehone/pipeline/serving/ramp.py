@@ -21,7 +21,8 @@ def ramp(url: str, key_file: str, body: Mapping[str, Any], rules: str | None) ->
     """Start a rollout (strategy ramp) to the bundle in `body`, or find the one under way, and follow it to its end.
 
     `rules`: a TOML file that replaces entries of the rollout's rules. Returns `status`, `reason`, `stages` (those that
-    were seen) and `answered` (requests by version). Raises InputError and JobError for what the server refuses.
+    were seen), `answered` (requests by version) and `events`. Raises InputError and JobError for what the server
+    refuses.
     """
     server = Server(url, read_keys(Path(key_file))[0], None)
     known = [
@@ -45,6 +46,7 @@ def ramp(url: str, key_file: str, body: Mapping[str, Any], rules: str | None) ->
         "reason": told["reason"],
         "stages": stages,
         "answered": dict(told.get("answered", {})),
+        "events": told["events"],
     }
 
 

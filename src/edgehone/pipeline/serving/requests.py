@@ -48,3 +48,9 @@ def told(facts: dict[str, Any]) -> str:
     if facts["answered"] < facts["requests"]:
         text += f"; by status {facts['statuses']}"
     return text
+
+
+def figures_of(facts: dict[str, Any]) -> list[str]:
+    """Return what `counted` found in a few words, for the graph of the stages."""
+    found = [f"{facts['answered']:,} requests answered"]
+    return [*found, f"p95 {facts['p95_ms']:.3g} ms"] if facts["p95_ms"] is not None else found

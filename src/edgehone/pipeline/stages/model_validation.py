@@ -42,6 +42,8 @@ def _make(work: Work) -> tuple[Mapping[str, Any], str]:
         work.found(f"security_scan.{name}", one["outcome"], one["reason"])
     _conversions(work, facts["validation"], begun)
     baseline = _baseline(work, facts["validation"]["baseline"])
+    agree = sum(one["passed"] for one in facts["validation"]["conversions"])
+    work.figures += [f"{facts['parameters'] / 1e6:.1f} M parameters", f"{agree} conversions agree with it"]
     judge(work)
     return {"baseline": baseline}, f"{work.model.name}: {size}"
 

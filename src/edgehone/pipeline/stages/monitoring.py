@@ -12,7 +12,7 @@ from edgehone.core.errors import JobError
 from edgehone.pipeline.document import Pipeline
 from edgehone.pipeline.keys import digests
 from edgehone.pipeline.result import Result
-from edgehone.pipeline.serving.requests import told
+from edgehone.pipeline.serving.requests import figures_of, told
 from edgehone.pipeline.stage import Stage
 from edgehone.pipeline.stages import versions
 from edgehone.pipeline.stages.common import judge, now, required
@@ -80,7 +80,10 @@ def _watch(work: Work, path: Path, name: str) -> None:
     wrong = [*found["firing"], *([f"{found['failed']} requests failed"] if found["failed"] else [])]
     if found["problem"]:
         wrong.append(found["problem"])
-    said = f"{told(found['load'])}; " + ("; ".join(wrong) if wrong else "no alert holds")
+    held = "; ".join(wrong) if wrong else "no alert holds"
+    own = f"{found['own']:,} requests of its clients" if found["own"] else None
+    work.figures += [held, own or figures_of(found["load"])[0]]
+    said = f"{own or told(found['load'])}; {held}"
     work.found("real_time", "failed" if wrong else "passed", said, begun)
     work.notes.extend(f"for less than its time: {one}" for one in found["pending"])
 

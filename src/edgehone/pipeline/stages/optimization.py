@@ -52,9 +52,19 @@ def _make(work: Work) -> tuple[Mapping[str, Any], str]:
         _cross_validation(work, decision)
     if validation.performance_comparison != "disabled":
         _performance_comparison(work, decision, must=validation.performance_comparison == "required")
+    work.figures += _figures(decision)
     judge(work)
     work.notes.extend(decision.notes)
     return {**bundle_facts(work.bundle), "chosen": decision.chosen}, decision.reason
+
+
+def _figures(decision: Decision) -> list[str]:
+    """Return the choice, and what it gains, as far as that is known."""
+    chosen = decision.candidate(decision.chosen or decision.baseline.key)
+    speedup, cut = chosen.figure("speedup").value, chosen.figure("memory_cut").value
+    gains = [f"{speedup:.3g}× as fast"] if speedup is not None else []
+    gains += [f"{100 * cut:.0f} % less memory"] if cut is not None else []
+    return [chosen.key, ", ".join(gains)] if gains else [chosen.key]
 
 
 def _cross_validation(work: Work, decision: Decision) -> None:

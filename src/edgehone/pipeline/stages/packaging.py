@@ -35,6 +35,7 @@ def _make(work: Work) -> tuple[Mapping[str, Any], str]:
             file.write_text(json.dumps({section: {name: block}}, indent=1), "utf-8")  # JSON is YAML
             if path := _packaged(work, read_blocks(file)[0], file):
                 made[name] = digests({name: path})[name]
+    work.figures.append(f"{len(made)} package{'' if len(made) == 1 else 's'}")
     judge(work)
     return {"packages": made}, f"{len(made)} packages: {', '.join(made)}"
 

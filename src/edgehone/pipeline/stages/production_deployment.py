@@ -76,6 +76,7 @@ def _rehearse(work: Work, version: Mapping[str, Any], path: Path) -> None:
         return
     if found["first"]:
         said = f"no other version is in production; the new one is served: {told(found['after'])}"
+        work.figures.append("the first version")
         work.found("blue_green", "failed" if found["failed"] else "passed", said, begun)
         work.found("rollback", "skipped", "there is no earlier version to go back to")
         return
@@ -91,9 +92,11 @@ def _judge_switch(work: Work, found: Mapping[str, Any], begun: float, where: str
         f"{where}proven and switched after {found['seconds']:.1f} s; meanwhile {told(found['during'])}; then "
     )
     said += told(found["after"])
+    work.figures.append(f"switched after {found['seconds']:.1f} s")
     work.found("blue_green", "failed" if found["failed"] else "passed", said, begun)
     if found["rolled_back"]:
         said = f"{found['failed']} requests failed; the earlier version is served again after "
+        work.figures.append("rolled back")
         work.found("rollback", "passed", f"{where}{said}{found['back_seconds']:.2f} s")
 
 
@@ -149,6 +152,8 @@ def _ramp(work: Work, new: Mapping[str, Any], server: str, key: str) -> str:
         raise StageFailed(error.message, hint=error.hint) from error
     said = f"{found['status']}: {found['reason']}; stages: {', '.join(found['stages'])}; requests: {found['answered']}"
     work.found("traffic_ramping", "passed" if found["status"] == "promoted" else "failed", said, begun)
+    work.notes.extend(f"{one['at'][11:19]} {one['kind']}: {one['says']}" for one in found["events"])
+    work.figures += [f"ramp: {found['status']}", f"{sum(found['answered'].values()):,} requests answered"]
     return str(read(Path(new["path"])).manifest.digest)
 
 

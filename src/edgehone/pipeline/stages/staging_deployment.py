@@ -9,7 +9,7 @@ from edgehone.core.errors import JobError
 from edgehone.pipeline.document import Pipeline
 from edgehone.pipeline.read import settings_fields
 from edgehone.pipeline.result import Result
-from edgehone.pipeline.serving.requests import told
+from edgehone.pipeline.serving.requests import figures_of, told
 from edgehone.pipeline.stage import Stage
 from edgehone.pipeline.stages import versions
 from edgehone.pipeline.stages.common import bundle_facts, judge, now
@@ -50,6 +50,7 @@ def _make(work: Work) -> tuple[Mapping[str, Any], str]:
     work.found("load", "passed" if whole else "failed", told(load))
     same = "the same answer before and after the load" if found["same"] else "another answer after the load"
     work.found("answers", "passed" if found["same"] else "failed", same)
+    work.figures += figures_of(load)
     judge(work)
     versions.move(work, versions.STAGING, version, "it passed the stage staging_deployment")
     return {
