@@ -38,7 +38,7 @@ def write_page(place: Place, drifted: Drifted) -> Path:
 
 
 def _rollout(told: Any) -> Html:
-    answered = sum(told["answered"].values())
+    answered = sum(told["answered"].get(version, 0) for version in ("champion", "challenger"))
     lead = f"{told['strategy']} to {told['challenger']['label']}: {told['status']}. {answered:,} requests "
     lead += f"were answered meanwhile, {told['answered'].get('challenger', 0):,} of them by the new version."
     rows = [_row(one["at"], one["kind"], one["says"]) for one in told["events"]]

@@ -17,7 +17,7 @@ from edgehone.serve.load.started import server
 from examples.demo_all.place import NAME, Place
 
 CLIENTS = 4
-_TOKENS = 8
+_TOKENS = 4
 _CHARACTERS = (60, 200)
 # Between an answer and the next request of a client: people do not ask without a pause.
 _PAUSE_SECONDS = 0.03

@@ -34,7 +34,7 @@ async def release(place: Place, live: Live) -> None:
         f"deployment.serve_as={NAME}",
         f"deployment.rules={_RULES}",
     ]
-    words = ["--model", demo_model(), "--registry", place.registry, "--out", place.run]
+    words: list[str | Path] = ["--model", demo_model(), "--registry", place.registry, "--out", place.run]
     words += [word for change in changes for word in ("--set", change)]
 
     def on_line(line: str) -> None:
@@ -53,7 +53,7 @@ async def release(place: Place, live: Live) -> None:
 
 async def _look(place: Place, live: Live) -> None:
     """Tell what the server does, and keep it for the page."""
-    words = ["--admin-key-file", place.operators, "--interval", "5", "--once"]
+    words: list[str | Path] = ["--admin-key-file", place.operators, "--interval", "5", "--once"]
     view = await place.edgehone("monitor", live.url, *words)
     history = await place.edgehone(
         "rollout", "history", "--to", live.url, "--admin-key-file", place.operators

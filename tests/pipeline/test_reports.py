@@ -112,7 +112,7 @@ def test_the_page_shows_the_stages_as_a_graph(browser: Browser, tmp_path: Path) 
     shown: Any = browser.value(
         "[...document.querySelectorAll('svg[role=img] text')].map(one => one.textContent)"
     )
-    assert "x" * 30 + "…" in shown and "no room" not in shown
+    assert "x" * 29 + "…" in shown and "no room" not in shown
     assert "testing" in shown and "✗ failed" in shown and "✓ unchanged" in shown and "· not run" in shown
     links: Any = browser.value(
         "[...document.querySelectorAll('svg a')].every(one => document.querySelector(one.getAttribute('href')))"

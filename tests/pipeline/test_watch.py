@@ -47,16 +47,11 @@ def watched(place: Place, per_second: float | None) -> tuple[dict[str, Any], lis
 
     async def tried() -> tuple[dict[str, Any], list[int]]:
         async with server(None, "--config", str(settings)) as started:
-            words = {
-                "bundle": str(bundle),
-                "name": NAME,
-                "url": f"http://127.0.0.1:{started.port}",
-                "seconds": 1.0,
-            }
+            url = f"http://127.0.0.1:{started.port}"
             if per_second is None:
-                return await asyncio.to_thread(watch.watch, **words), []
+                return await asyncio.to_thread(watch.watch, str(bundle), NAME, url, 1.0), []
             async with clients(started.port, per_second) as statuses:
-                return await asyncio.to_thread(watch.watch, **words), statuses
+                return await asyncio.to_thread(watch.watch, str(bundle), NAME, url, 1.0), statuses
 
     return asyncio.run(tried())
 

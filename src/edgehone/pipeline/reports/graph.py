@@ -10,10 +10,10 @@ from edgehone.pipeline.stage import Stage
 from edgehone.report.html.tag import Html, tag
 
 # In units of the drawing: a box without figures, a line of them, and the gaps between boxes.
-_WIDTH, _HEIGHT, _LINE, _ACROSS, _DOWN = 220, 64, 18, 26, 26
+_WIDTH, _HEIGHT, _LINE, _ACROSS, _DOWN = 240, 64, 18, 24, 26
 _PER_ROW: Final = 4
 # Figures of a stage that have room, and the characters of each that fit into the box.
-_FIGURES, _CHARACTERS = 2, 31
+_FIGURES, _CHARACTERS = 2, 30
 _MARK: Final[Mapping[str, str]] = {
     "passed": "✓",
     "failed": "✗",

@@ -43,7 +43,9 @@ def _make(work: Work) -> tuple[Mapping[str, Any], str]:
     _conversions(work, facts["validation"], begun)
     baseline = _baseline(work, facts["validation"]["baseline"])
     agree = sum(one["passed"] for one in facts["validation"]["conversions"])
-    work.figures += [f"{facts['parameters'] / 1e6:.1f} M parameters", f"{agree} conversions agree with it"]
+    work.figures.extend(
+        [f"{facts['parameters'] / 1e6:.1f} M parameters", f"{agree} conversions agree with it"]
+    )
     judge(work)
     return {"baseline": baseline}, f"{work.model.name}: {size}"
 

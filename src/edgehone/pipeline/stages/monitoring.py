@@ -82,7 +82,7 @@ def _watch(work: Work, path: Path, name: str) -> None:
         wrong.append(found["problem"])
     held = "; ".join(wrong) if wrong else "no alert holds"
     own = f"{found['own']:,} requests of its clients" if found["own"] else None
-    work.figures += [held, own or figures_of(found["load"])[0]]
+    work.figures.extend([held, own or figures_of(found["load"])[0]])
     said = f"{own or told(found['load'])}; {held}"
     work.found("real_time", "failed" if wrong else "passed", said, begun)
     work.notes.extend(f"for less than its time: {one}" for one in found["pending"])

@@ -52,7 +52,7 @@ def _make(work: Work) -> tuple[Mapping[str, Any], str]:
         _cross_validation(work, decision)
     if validation.performance_comparison != "disabled":
         _performance_comparison(work, decision, must=validation.performance_comparison == "required")
-    work.figures += _figures(decision)
+    work.figures.extend(_figures(decision))
     judge(work)
     work.notes.extend(decision.notes)
     return {**bundle_facts(work.bundle), "chosen": decision.chosen}, decision.reason

@@ -153,7 +153,8 @@ def _ramp(work: Work, new: Mapping[str, Any], server: str, key: str) -> str:
     said = f"{found['status']}: {found['reason']}; stages: {', '.join(found['stages'])}; requests: {found['answered']}"
     work.found("traffic_ramping", "passed" if found["status"] == "promoted" else "failed", said, begun)
     work.notes.extend(f"{one['at'][11:19]} {one['kind']}: {one['says']}" for one in found["events"])
-    work.figures += [f"ramp: {found['status']}", f"{sum(found['answered'].values()):,} requests answered"]
+    live = sum(count for version, count in found["answered"].items() if version != "copies")
+    work.figures.extend([f"ramp: {found['status']}", f"{live:,} requests answered"])
     return str(read(Path(new["path"])).manifest.digest)
 
 

@@ -50,7 +50,7 @@ def _make(work: Work) -> tuple[Mapping[str, Any], str]:
     work.found("load", "passed" if whole else "failed", told(load))
     same = "the same answer before and after the load" if found["same"] else "another answer after the load"
     work.found("answers", "passed" if found["same"] else "failed", same)
-    work.figures += figures_of(load)
+    work.figures.extend(figures_of(load))
     judge(work)
     versions.move(work, versions.STAGING, version, "it passed the stage staging_deployment")
     return {

@@ -53,7 +53,7 @@ def _make(work: Work) -> tuple[Mapping[str, Any], str]:
         _judge_group(work, group, certificate["checks"])
     _judge_approval(work, approval, certificate["conditions"], begun)
     outcomes = [one["outcome"] for one in certificate["checks"]]
-    work.figures += [approval, f"{outcomes.count('passed')} of {len(outcomes)} checks passed"]
+    work.figures.extend([approval, f"{outcomes.count('passed')} of {len(outcomes)} checks passed"])
     judge(work)
     return {**bundle_facts(work.bundle), "approval": certificate["approval"]}, approval
 
