@@ -13,8 +13,11 @@ import pytest
 
 import edgehone
 from edgehone.operate.seeing import MachineHistory
+from edgehone.registry.push import push
+from edgehone.registry.session import open_registry
 from tests.operate.operated import Run, Traffic, certificate_of, change, operating, served
 from tests.serve.conftest import chatty
+from tests.serve.graphs import asked, expected, null_graph
 from tests.serve.server import Server, running
 from tests.serve.test_change import copied, edit, key_file
 
@@ -235,3 +238,37 @@ def test_a_clock_that_was_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "time", lambda: real() + 3600)
     history.look(None)
     assert 3599 < history.take_jump() < 3601 and history.take_jump() == 0.0 and history.clock_jump_s > 3599
+
+
+@pytest.mark.usefixtures("finished")
+def test_the_version_before_is_taken_from_the_registry(spoiled: Path, key_file: Path, tmp_path: Path) -> None:
+    """Users send back labels that call two of three answers of the newest version wrong."""
+    registry, graph = open_registry(str(tmp_path / "registry")), null_graph(spoiled)
+    for number in (1, 2):
+        newest = copied(graph, tmp_path / f"v{number}" / "bundle")
+        edit(newest, artifact_key=f"{number:064x}")
+        push(registry, newest, name="shop", by="ann")
+    certificate = certificate_of(newest, tmp_path / "c.json", {"accuracy": 0.9})
+    words = ("--baseline", str(certificate), "--registry", str(tmp_path / "registry"))
+    with (
+        running(newest, "--admin-key-file", str(key_file)) as server,
+        operating(server, key_file, tmp_path / "state", *words) as run,
+    ):
+        run.wait_for("begins", 30)
+        begun, sent = time.monotonic(), 0
+        while not run.events("done"):
+            assert time.monotonic() - begun < 120, [one.says for one in run.events()]
+            for wrong in (1, 1, 0):
+                sent += 1
+                row = [float(sent % 5), 1.0, -1.0, 0.5]
+                body = asked([row], id=str(sent))
+                assert server.post("/v2/models/bundle/infer", body).status_code == 200
+                label = (int(expected([row]).argmax()) + wrong) % 3
+                told = server.post("/v1/feedback", {"id": str(sent), "label": label})
+                assert told.status_code == 200 and told.json()["correct"] is (not wrong), told.text
+        noticed = run.wait_for("noticed", where=lambda one: one.detail["alert"] == "accuracy")
+        done = run.wait_for("done", where=lambda one: one.incident == noticed.incident)
+        assert done.detail["remedy"] == "the previous version"
+        now = Path(served(server)["bundle"]["change"]["path"])
+        assert edgehone.read(now).manifest.artifact_key == f"{1:064x}"
+        assert now.is_relative_to(run.folder) and edgehone.verify(edgehone.read(now)) == []

@@ -23,6 +23,7 @@ from edgehone.registry.names import Reference
 from edgehone.registry.session import find, open_registry
 from tests.certify.subjects import with_table
 from tests.finished import Finished
+from tests.operate.operated import operating
 from tests.serve.server import Server, running
 
 pytestmark = [pytest.mark.whole, pytest.mark.long]
@@ -88,8 +89,8 @@ def words(place: Path, champion: Path, *more: str) -> list[str]:
     ]  # fmt: skip
 
 
-def serve(place: Path, champion: Path) -> None:
-    """Serve calm and then shouted prompts, until the alarm."""
+def configure(place: Path, champion: Path) -> None:
+    """Write the settings of a server that keeps samples."""
     operators = place / "operators"
     operators.write_text("operator-0123456789\n")
     operators.chmod(0o600)
@@ -99,6 +100,11 @@ def serve(place: Path, champion: Path) -> None:
         f"admin_key_file = {json.dumps(str(operators))}\n"
         f"[bundles.bundle]\npath = {json.dumps(str(champion))}\n"
     )
+
+
+def serve(place: Path, champion: Path) -> None:
+    """Serve calm and then shouted prompts, until the alarm."""
+    configure(place, champion)
     with running(place / "serve.toml", as_config=True) as server:
         ask(server, calm(680))
         assert server.metric("edgehone_drift_alarm") == 0
@@ -177,6 +183,35 @@ def test_killed_at_random_moments_it_leaves_nothing_half_registered_and_goes_on(
             break
     assert codes[-1] == 0, (codes, (place / "log").read_text()[-2000:])
     assert verify_bundle(place / "next").certificate is not None and plain(place) == []
+
+
+def test_operate_starts_it_and_a_better_challenger_is_offered(
+    place: Path, champion: Path, finished: Finished
+) -> None:
+    """From the drift of a server that runs to the challenger, without a person; what is served stays."""
+    configure(place, champion)
+    samples = ["--samples", str(place / "state"), "--samples-key-file", str(place / "samples.key")]
+    made = ["--registry", str(place / "registry"), "--profile", str(place / "profile.toml"), "--soak", "1s"]
+    with (
+        running(place / "serve.toml", as_config=True) as server,
+        operating(server, place / "operators", place / "operate", *samples, *made) as run,
+    ):
+        ask(server, calm(680))
+        ask(server, shouted(300))
+        run.wait_for("noticed", 60, lambda one: one.detail["alert"] == "drift_inputs")
+        kept = run.wait_for("kept", 600)
+        assert kept.detail["remedy"] == "optimize on recent samples" and "offered" in kept.says
+        key = {"authorization": "Bearer operator-0123456789"}
+        (one,) = server.client.get("/admin/bundles", headers=key).json()["bundles"]
+        assert one["change"]["path"] == str(champion) and one["state"] == "ready"
+    registry = open_registry(str(place / "registry"))
+    with registry.database.reading() as connection:
+        (name,) = connection.exec_driver_sql("select distinct name from versions").scalars()
+        version = find(connection, Reference(str(name), alias="challenger"))
+        steps = connection.exec_driver_sql("select count(*) from events where kind = 'operate'").scalar()
+    assert version.approval in ("yes", "conditional") and steps
+    assert main.main(["registry", "verify", "--registry", str(place / "registry")]) == 0
+    assert plain(place) == []
 
 
 # Wrong input

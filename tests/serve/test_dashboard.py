@@ -30,6 +30,7 @@ KEY = "a-key-of-this-test"
 BEARER = {"Authorization": f"Bearer {KEY}"}
 ATTACK = "<img src=x onerror='window.attacked=1'>"
 HOURS = 6
+WRONG_KEYS = 30  # more than the limit of alerts.toml
 
 
 def series(metric: str, stat: str, **labels: str) -> Series:
@@ -80,6 +81,9 @@ def served(_finished: Finished, tmp_path_factory: pytest.TempPathFactory) -> Ite
     bundle = Path(shutil.copytree(_finished.bundle, folder / "bundle"))
     words = ("--api-key-file", str(folder / "keys"), "--state", str(folder / "state"))
     with running(bundle, *words, env={"EDGEHONE_HOME": str(_finished.home)}) as one:
+        wait_for(lambda: one.client.get("/alerts", headers=BEARER).json()["evaluated"] > 0, 20)
+        for _ in range(WRONG_KEYS):
+            assert one.client.get("/v1/models", headers={"Authorization": "Bearer wrong"}).status_code == 401
         yield one
 
 
@@ -128,7 +132,7 @@ def test_a_key_is_asked_for_and_the_page_has_no_data_of_its_own(browser: Browser
     assert browser.value("document.getElementById('key-form').checkVisibility()") is False
     asked = [one for one in browser.requests if not one.startswith("data:")]
     paths = {one.removeprefix(served.url).partition("?")[0] for one in asked}
-    assert paths == {"/dashboard", "/history", "/readyz"}
+    assert paths == {"/dashboard", "/history", "/alerts", "/readyz"}
 
 
 def test_the_plots_show_what_the_history_has(browser: Browser, served: Server) -> None:
@@ -229,3 +233,25 @@ def test_a_server_records_its_own_requests(served: Server) -> None:
     assert 0 < rows("p95")[0] < 30
     # Three requests in an interval of 10 s, or in two of them; the first had begun before.
     assert 0.1 <= sum(rows("rate")) <= 1.0
+
+
+def test_alerts_that_hold_are_a_table(browser: Browser, served: Server) -> None:
+    """Wrong keys were tried when the server began, and the bundle has no certificate, so no limits of latency."""
+    assert httpx.get(f"{served.url}/alerts").status_code == 401
+
+    def told() -> dict[str, Any]:
+        return dict(served.client.get("/alerts", headers=BEARER).json())
+
+    def refused() -> list[dict[str, Any]]:
+        return [one for one in told()["alerts"] if one["name"] == "refused_keys"]
+
+    wait_for(lambda: bool(refused()), 25)
+    found, (one,) = told(), refused()
+    assert one["figure"] >= WRONG_KEYS - 1 and one["limit"] == 20 and not one["pending"]
+    assert found["evaluated"] > 10
+    assert {one["reason"] for one in found["left_out"]} == {"it is not certified"}
+    show(browser, served.url, 900)
+    rows = "[...document.querySelectorAll('#alerts-rows tr')].map((one) => one.textContent)"
+    assert any("ticket" in row and one["says"] in row for row in until(browser, rows))
+    assert "are not evaluated" in browser.value("byId('alerts-left').textContent")
+    assert browser.value("byId('alerts-none').checkVisibility()") is False and browser.errors == []

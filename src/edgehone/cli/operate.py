@@ -100,6 +100,10 @@ def _add_bundles(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument("--samples-key-file", metavar="FILE", help="the server's key of these samples")
     group.add_argument("--signing-key", metavar="FILE", help="key that signs challengers made from them")
+    group.add_argument(
+        "--profile", metavar="FILE", help="thresholds by which challengers are certified (edgehone certify)"
+    )
+    group.add_argument("--soak", metavar="TIME", help="length of their stability test (default: 10m)")
 
 
 def _add_escalation(group: argparse._ArgumentGroup) -> None:
@@ -148,25 +152,36 @@ def run(args: argparse.Namespace) -> int:
 def _options(args: argparse.Namespace) -> Options:
     from edgehone.core.errors import InputError
     from edgehone.operate.options import Options
+    from edgehone.optimize.search.clock import seconds_of
 
     for name, least, most in (("budget", 0, 1000), ("every", 0.05, 3600), ("faster", 0.01, 10_000)):
         if not least <= getattr(args, name) <= most:
             raise InputError(
                 f"--{name} is {getattr(args, name)}", hint=f"give a number from {least} to {most:g}"
             )
-    for name in ("bundles", "verify_key", "baseline", "samples", "samples_key_file", "signing_key"):
+    for name in (
+        "bundles",
+        "verify_key",
+        "baseline",
+        "samples",
+        "samples_key_file",
+        "signing_key",
+        "profile",
+    ):
         given = getattr(args, name)
         for path in given if isinstance(given, list) else [given] if given else []:
             if not Path(path).exists():
                 raise InputError(
                     f"--{name.replace('_', '-')} {path} does not exist", hint="give an existing path"
                 )
+    if args.soak:
+        seconds_of(args.soak, "--soak")
     return Options(
         every=args.every, budget=args.budget, times=args.faster, dry_run=args.dry_run, once=args.once,
         control_groups=args.control_groups, bundles=tuple(map(Path, args.bundles)), baseline=_path(args.baseline),
         registry=args.registry, blobs=_path(args.blobs), verify_key=_path(args.verify_key),
         samples=_path(args.samples), samples_key=_path(args.samples_key_file), signing_key=_path(args.signing_key),
-        channels=_channels(args),
+        profile=_path(args.profile), soak=args.soak, channels=_channels(args),
     )  # fmt: skip
 
 

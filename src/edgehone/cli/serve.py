@@ -12,7 +12,7 @@ import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +22,7 @@ from edgehone.cli.serve_options import SETTINGS, add_options
 
 if TYPE_CHECKING:
     from edgehone.attestation.keys import VerificationKey
+    from edgehone.monitor.board import Board
     from edgehone.serve.admin import AdminRules
     from edgehone.serve.drift.watching import Rules as Drift
     from edgehone.serve.served import Limits, Served
@@ -141,13 +142,20 @@ def _run_server(
         _say(args.json, "listening", url=url, models=list(settings.bundles))
         if warning := _warning(listening):
             _warn(warning)
-        running = server.Running(settings.unload_after, admin, _watched(settings), state, drift)
+        running = server.Running(settings.unload_after, admin, _watched(settings), state, drift, _board)
         gc.freeze()  # what is imported stays: it need not be looked at again
         gc.enable()
         runner.run(
             server.serve(served, listening, bound, running, lambda text: _say(args.json, "engine", text=text))
         )
     return 0
+
+
+def _board(bundles: Mapping[str, Path]) -> Board:
+    """Return the alerts of bundles. It is called in a thread of a running server: no request waits for the imports."""
+    from edgehone.monitor import board
+
+    return board.Board(bundles)
 
 
 def _listening(settings: Settings) -> Listening:

@@ -50,6 +50,11 @@ class Firing:
         return filled(self.alert.do, self.labels)
 
 
+def urgency(one: Firing) -> tuple[bool, bool, str]:
+    """Return what firing alerts are sorted by: those that hold for their time first, then pages."""
+    return one.pending, one.alert.severity != "page", one.alert.name
+
+
 def filled(text: str, labels: Mapping[str, str]) -> str:
     """Return a text of alerts.toml with its labels in braces replaced by their values."""
     return re.sub(r"\{(\w+)\}", lambda match: labels.get(match[1], "?"), text)

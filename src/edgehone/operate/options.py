@@ -31,7 +31,8 @@ class Options:
     `times`: all windows, durations and waits are so many times shorter, for trials. `bundles` are folders of bundles
     that may be served instead; `baseline` a certified bundle or certificate for bundles without one. `registry` is
     where versions are kept, and where steps become events. `verify_key` verifies what is taken from there. `samples` is
-    the folder of the server's --state with the key of its samples, `signing_key` signs challengers made from them.
+    the folder of the server's --state with the key of its samples, `signing_key` signs challengers made from them, and
+    `profile` and `soak` are those by which they are certified (`edgehone certify`).
     """
 
     every: float = 5.0
@@ -48,6 +49,8 @@ class Options:
     samples: Path | None = None
     samples_key: Path | None = None
     signing_key: Path | None = None
+    profile: Path | None = None
+    soak: str | None = None
     channels: tuple[Channel, ...] = field(default=())
 
     def patience(self, symptom: str) -> float:

@@ -69,6 +69,7 @@ def build(
         *Page(models.by_name).operations(),
         *Dashboard().operations(),
         *History(watching.history).operations(),
+        *watching.operations,
         *health.operations(),
     ]
     changes = [*(admin.operations() if admin else ()), *operators]

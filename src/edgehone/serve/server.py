@@ -19,6 +19,7 @@ from edgehone.core.errors import InputError, JobError, SetupError
 from edgehone.execution.time_slice import shorten_slice
 from edgehone.serve.admin import Admin, AdminRules
 from edgehone.serve.admin_watch import AdminWatch
+from edgehone.serve.alerts import Alerts, Make
 from edgehone.serve.app import answering, build
 from edgehone.serve.application import Application
 from edgehone.serve.bounded import counted
@@ -76,7 +77,8 @@ class Listening:
 class Running:
     """After how many idle seconds models are unloaded (None: never), and by whom they can be changed (None: nobody).
 
-    `watched` says what is measured, `state` is the folder for what is kept, `drift` how drift is watched.
+    `watched` says what is measured, `state` is the folder for what is kept, `drift` how drift is watched, `alerts`
+    makes the alerts that are evaluated (None: none are).
     """
 
     unload_after: float | None
@@ -84,6 +86,7 @@ class Running:
     watched: WatchRules
     state: Path
     drift: Drift = field(default_factory=Drift)
+    alerts: Make | None = None
 
 
 def check_certificate(certificate: Path, private_key: Path) -> None:
@@ -141,6 +144,10 @@ async def serve(
         watching.observers.add(sending)
         watching.at_end.append(sending.end)
     drift = add_drift(watching, models.by_name, running.drift)
+    if running.alerts:
+        alerts = Alerts(models.by_name, watching, running.alerts)
+        watching.operations.extend(alerts.operations())
+        watching.background.append(alerts.run)
     admin = Admin(models, running.admin, say) if running.admin else None
     also = list(_operators(models, watching, drift, running.admin)) if running.admin else []
     rollouts = _rollouts(models, watching, running.admin) if running.admin else None

@@ -27,6 +27,7 @@ from edgehone.serve.metrics import Metrics
 from edgehone.serve.model import Model
 from edgehone.serve.observation import Observer
 from edgehone.serve.observers import Observers
+from edgehone.serve.operations import Operation
 from edgehone.serve.record import KEY, Record
 from edgehone.serve.rollout.split import Split
 
@@ -59,8 +60,8 @@ class Watching:
     """What watches a server. `state` is a folder for what is kept: the one of --state, or a temporary one.
 
     `about` has functions from a model's name to what a watcher says of it at GET /admin/watch, by the name of the field
-    there. Each of `background` runs as long as the server does, and is cancelled at its end; then the last records are
-    told, and each of `at_end` is called.
+    there. `operations` are those of watchers, for whom may ask for the history. Each of `background` runs as long as
+    the server does, and is cancelled at its end; then the last records are told, and each of `at_end` is called.
     """
 
     metrics: Metrics
@@ -72,6 +73,7 @@ class Watching:
     split: Split = field(default_factory=Split)
     about: dict[str, Callable[[str], Any]] = field(default_factory=dict)
     background: list[Background] = field(default_factory=list)
+    operations: list[Operation] = field(default_factory=list)
     at_end: list[Callable[[], None]] = field(default_factory=list)
 
     @asynccontextmanager

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from edgehone.core.errors import EdgehoneError
 from edgehone.monitor.alert import Alert
-from edgehone.monitor.evaluate import Evaluator, Firing
+from edgehone.monitor.evaluate import Evaluator, Firing, urgency
 from edgehone.monitor.live.view import (
     AlertView,
     View,
@@ -97,7 +97,7 @@ class Watch:
 
     def _alerts(self, at: float) -> tuple[AlertView, ...]:
         found = [*self._evaluator.firing(), *self._evaluator.pending()]
-        return tuple(_alert(one, at) for one in sorted(found, key=_urgency))
+        return tuple(_alert(one, at) for one in sorted(found, key=urgency))
 
 
 def views(watch: Watch, interval: float, sleep: Callable[[float], None] = time.sleep) -> Iterator[View]:
@@ -107,10 +107,6 @@ def views(watch: Watch, interval: float, sleep: Callable[[float], None] = time.s
         yield watch.look()
         due = max(due + interval, time.monotonic())
         sleep(max(0.0, due - time.monotonic()))
-
-
-def _urgency(one: Firing) -> tuple[bool, bool, str]:
-    return one.pending, one.alert.severity != "page", one.alert.name
 
 
 def _alert(one: Firing, at: float) -> AlertView:

@@ -35,6 +35,8 @@ def plan(case: Case, options: Options, folder: Path) -> Plan | str:
     words += ["--registry", options.registry] if options.registry else []
     words += ["--blobs", str(options.blobs)] if options.blobs else []
     words += ["--key", str(options.signing_key)] if options.signing_key else []
+    words += ["--profile", str(options.profile.absolute())] if options.profile else []
+    words += ["--soak", options.soak] if options.soak else []
     where = "the registry" if options.registry else str(out)
     return {
         "kind": KIND,

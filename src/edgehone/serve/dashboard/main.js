@@ -23,7 +23,7 @@ async function load() {
     if (round !== shown.round) return;
     keyIsAccepted();
     draw(history);
-    await showProblems();
+    await Promise.all([showAlerts(), showProblems()]);
   } catch (error) {
     if (!(error instanceof Failure)) throw error;
     if (round === shown.round && !needsKey(error)) isBad(error.message);

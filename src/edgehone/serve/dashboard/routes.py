@@ -11,7 +11,7 @@ from edgehone.serve.page.document import document
 _STYLES = ("page/base.css", "dashboard/style.css")
 _SCRIPTS = (
     "page/api.js", "page/elements.js", "page/key.js", "dashboard/units.js", "dashboard/history.js",
-    "dashboard/panels.js", "dashboard/plot.js", "dashboard/main.js",
+    "dashboard/panels.js", "dashboard/plot.js", "dashboard/alerts.js", "dashboard/main.js",
 )  # fmt: skip
 
 
