@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.disks import tmp_path
 from tests.finished import Finished
 from tests.fleet.fleets import Fleet
 from tests.registry.bundles import maker
 from tests.registry.servers import oci_registry
+
+__all__ = ["tmp_path"]  # a fixture
 
 
 @pytest.fixture(scope="session")

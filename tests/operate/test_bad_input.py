@@ -63,7 +63,7 @@ def test_servers_that_cannot_be_operated(
     key = ("--admin-key-file", str(key_file), "--state", str(tmp_path / "state"))
     with running(chatty) as server:
         told = error_of(capsys, server.url, *key)
-        assert "lets nobody operate it" in told["error"] and "--admin-key-file" in told["hint"]
+        assert "was started without keys of operators" in told["error"] and "--admin-key-file" in told["hint"]
     with running(chatty, "--admin-key-file", str(key_file)) as server:
         wrong = tmp_path / "wrong"
         wrong.write_text("other\n")

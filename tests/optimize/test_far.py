@@ -148,7 +148,7 @@ def _working(home: Path) -> bool:
 def test_a_real_runtime_is_measured_there(
     host: sshd.SshServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    only(monkeypatch, openvino, "fp32", "int8_mixed")
+    only(monkeypatch, openvino, "fp32", "int8_performance")
     (tmp_path / "few.toml").write_text(FEW_ROUNDS)
     shared = home()
     own = tmp_path / "own"

@@ -131,7 +131,7 @@ def test_a_search_for_a_board_is_proven_here_and_predicted_there(
 def test_the_settings_of_a_graph_are_searched(
     tmp_path: Path, optimize_here: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipes.only(monkeypatch, openvino, "fp32", "int8_mixed")
+    recipes.only(monkeypatch, openvino, "fp32", "int8_performance")
     recipes.only(monkeypatch, olive, "fp32", "int8_static")
     graph = demo_graph()
     samples = graph.parent / "evaluation.npz"

@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.disks import tmp_path
 from tests.once import filled_once
 from tests.pipeline.nullpipeline import STAGES, Place, outcomes, whole
+
+__all__ = ["tmp_path"]  # a fixture
 
 
 @pytest.fixture(scope="session")

@@ -10,8 +10,11 @@ import pytest
 import sqlalchemy as sa
 
 from edgehone.registry.session import Registry, open_registry
+from tests.disks import tmp_path
 from tests.registry.bundles import Make, maker
 from tests.registry.servers import oci_registry, postgres
+
+__all__ = ["tmp_path"]  # a fixture
 
 # One server for all tests that need one.
 POSTGRES = [pytest.mark.whole, pytest.mark.xdist_group("postgres")]

@@ -70,7 +70,7 @@ class CheckResult:
 
 @dataclass(frozen=True, kw_only=True)
 class ListItem:
-    """An item of the production check-list. `done` is None while only a person can answer it and nobody did.
+    """An item of the production check-list. `done` is None while only a person can answer it and no answer was given.
 
     `by` is who answered: "edgehone" if facts did. `answer` says how it is known.
     """

@@ -1,7 +1,7 @@
 """The keys of certification: a private key signs, public keys or trusted certificates verify.
 
 Keys are elliptic (P-256, P-384 or P-521) and in PEM files. A signer may have an X.509 certificate of its public key:
-then whoever trusts its issuer can verify without knowing the key.
+then those who trust its issuer can verify signatures without the key.
 """
 
 from __future__ import annotations
@@ -86,9 +86,9 @@ def read_signing_key(
     """Return the private key in a PEM file.
 
     The password of an encrypted key is the first line of `password_file`, else the environment variable
-    EDGEHONE_KEY_PASSWORD; nobody is asked. `certificates` are files with the signer's certificate and those that lead
-    from it to a trusted one, in this order. Raises InputError for a file that cannot be used, or that others can read,
-    and for a certificate that nobody would accept.
+    EDGEHONE_KEY_PASSWORD; there is no prompt. `certificates` are files with the signer's certificate and those that
+    lead from it to a trusted one, in this order. Raises InputError for a file that cannot be used, or that others can
+    read, and for an invalid certificate.
     """
     require_cryptography()
     from cryptography.hazmat.primitives.asymmetric import ec

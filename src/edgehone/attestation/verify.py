@@ -40,12 +40,12 @@ _HINT = "copy the bundle again from where it was made or signed"
 
 @dataclass(frozen=True)
 class Verified:
-    """A bundle that is what it says.
+    """A verified bundle.
 
-    `digest` identifies it: SHA-256 over the names and digests of all files but the signature. `signed_by` is who signed
-    it, None if nobody did or no key was given to check it; `is_signed` tells which. `certificate_digest` is that of
-    certificate.json, None without one. `state` tells, without reading them, whether files changed since
-    (`files.state_of`).
+    `digest` identifies it: SHA-256 over the names and digests of all files but the signature. `signed_by` is the
+    signer, None if it is not signed or no key was given to check the signature; `is_signed` tells which.
+    `certificate_digest` is that of certificate.json, None without one. `state` shows, without reading the files,
+    whether they have changed since (`files.state_of`).
     """
 
     path: Path
@@ -77,7 +77,7 @@ def verify_bundle(bundle: Path, key: VerificationKey | None = None) -> Verified:
     if key is not None and not is_signed:
         unsigned = f"it is not signed: {SIGNATURE} is missing"
         _refuse(bundle, [unsigned, *files.problems], hint="edgehone certify BUNDLE --key FILE")
-    # The signature first: what nobody trusted has signed is hardly read.
+    # The signature is checked first, so that little of an untrusted bundle is parsed.
     signed_by = _check_signature(bundle, key, digests, files) if is_signed else None
     opened = read(bundle)
     return _verified(opened, key, digests, files, signed_by)

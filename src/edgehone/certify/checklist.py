@@ -50,9 +50,9 @@ class Answer:
 
 
 def read_answers(words: Sequence[str], by: str | None) -> dict[str, Answer]:
-    """Return the answers given as ITEM=TEXT. Raises InputError for an unknown item, no text, or nobody who says it."""
+    """Return the answers given as ITEM=TEXT. Raises InputError for an unknown item, no text, or no name."""
     if words and not (by and by.strip()):
-        raise InputError("--answer needs the name of who answers", hint="add --by NAME")
+        raise InputError("--answer needs the name of the person who answers", hint="add --by NAME")
     if by and not words:
         raise InputError("--by is given without an answer", hint='add --answer ITEM="TEXT"')
     found = {}

@@ -1,7 +1,7 @@
 """The software that serves a bundle, as CycloneDX components: packages of Python, and the native libraries in memory.
 
 Packages are those of the backend's environment and those that edgehone's server needs. Native libraries are those that
-the processes of the server had mapped when it was under load: what really ran, whoever installed it. A library that
+the processes of the server had mapped under load: what really ran, however it was installed. A library that
 belongs to a package of Debian is listed as that package, with its version and licences; one of a Python package or of
 a compiled toolchain by its file and digest.
 """

@@ -37,7 +37,7 @@ HINT = f"choose a folder that can be written: export {VARIABLE}=/path/to/folder"
 
 
 def home_path() -> Path:
-    """Return the path of $EDGEHONE_HOME, or of `edgehone` in the user's cache folder, for who only reads there."""
+    """Return the path of $EDGEHONE_HOME, or of `edgehone` in the user's cache folder, for readers."""
     value = os.environ.get(VARIABLE)
     return Path(os.path.expandvars(value)).expanduser().absolute() if value else _cache_folder() / "edgehone"
 

@@ -27,7 +27,7 @@ _SHOWN = 80
 
 @contextmanager
 def noted(lock: Path, *, alone: bool) -> Iterator[None]:
-    """Leave a note while this process holds a lock. `alone`: nobody else holds it, so any other note is out of date."""
+    """Leave a note while this process holds a lock. `alone`: an exclusive lock, so any other note is out of date."""
     if alone:
         for old in _notes(lock):
             old.unlink(missing_ok=True)
@@ -38,7 +38,7 @@ def noted(lock: Path, *, alone: bool) -> Iterator[None]:
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "since": time.time(),
     }
-    with suppress(OSError):  # on a full disk nobody is told who holds it
+    with suppress(OSError):  # on a full disk there is no note
         note.write_text(json.dumps(content), "utf-8")
     try:
         yield
@@ -60,7 +60,7 @@ def _notes(lock: Path) -> list[Path]:
 
 
 def _describe(note: Path) -> str | None:
-    """Return who has left a note; None if that process has ended, or is not visible from here."""
+    """Return the process that left a note; None if that process has ended, or is not visible from here."""
     try:
         content = json.loads(note.read_text("utf-8"))
         pid, command, since = content["pid"], content["command"], content["since"]

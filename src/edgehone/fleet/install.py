@@ -123,7 +123,7 @@ def fetch(client: Client, place: Place, wanted: Wanted) -> int:
 
 
 def write_slot(place: Place, wanted: Wanted, side: str) -> None:
-    """Write the release to a slot. Its old content is removed first: nobody may rely on it any more.
+    """Write the release to a slot. Its old content is removed first, since it is no longer valid.
 
     Raises SetupError if the disk is full, InputError if what was fetched was damaged since; it is fetched again then.
     """

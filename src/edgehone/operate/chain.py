@@ -44,11 +44,11 @@ class Chain:
     def previous(self, model: str) -> Path | str:
         """Return the folder of the version before the served one, taken from the registry; or why there is none."""
         if self._options.registry is None:
-            return "nobody knows what was served before: --registry"
+            return "the version before is unknown without a registry: --registry"
         registry = self._open()
         version = self._version(registry, model)
         if version is None:
-            return f"what is served as {model} is no version of the registry"
+            return f"the bundle served as {model} is not a version of the registry"
         earlier = self._earlier(registry, version)
         if earlier is None:
             return f"{version.reference} has no approved version before it"

@@ -92,8 +92,8 @@ def _model(seen: Seen) -> Facts:
         "waiting": Fact(waiting),
         "waiting_of_places": _share(waiting, places),
         "running_of_places": _share(running, places),
-        "changed_s": _known(changed and round(changed[0]), "nobody has changed how it is served"),
-        "changed_what": _known(changed and changed[1], "nobody has changed how it is served"),
+        "changed_s": _known(changed and round(changed[0]), "it is served as at the start"),
+        "changed_what": _known(changed and changed[1], "it is served as at the start"),
     }
 
 

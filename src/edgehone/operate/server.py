@@ -124,7 +124,7 @@ class Server:
             raise SetupError(f"{self.url}: {message}", hint="run this on the server's machine")
         if status in (404, 405) and path in ("/admin/bundles", "/admin/operator", "/admin/rollouts"):
             raise SetupError(
-                f"{self.url} lets nobody operate it: it has no {path}",
+                f"{self.url} has no {path}: it was started without keys of operators",
                 hint="start it with edgehone serve --admin-key-file FILE",
             )
         raise Declined(status, message)

@@ -63,7 +63,7 @@ class Patience:
 
 
 def unwatched() -> Mapping[str, Any]:
-    """Return what is known of other programs where nobody watches them."""
+    """Return the facts about other programs where they are not watched: none."""
     return {"share": None, "programs": []}
 
 

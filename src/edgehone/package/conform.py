@@ -166,8 +166,8 @@ def the_artifact_is_carried(subject: Subject) -> str:
 
 
 def the_readme_names_commands(subject: Subject) -> str:
-    """README.md has a title, a command to copy, and the name of a deliverable: whoever receives the package knows no
-    more than that."""
+    """README.md has a title, a command to copy, and the name of a deliverable: its recipient has no other
+    instructions."""
     packed = subject.package
     assert subject.built is not None
     text = subject.built.readme

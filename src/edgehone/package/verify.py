@@ -31,10 +31,10 @@ _HINT = "copy the package again from where it was made"
 
 @dataclass(frozen=True)
 class VerifiedPackage:
-    """A package that is what it says.
+    """A verified package.
 
-    `signed_by` signed it, None if nobody did or no key was given; `is_signed` tells which. `bundle` is what the
-    bundle's documents prove, `uncovered` the instruction set that the package needs a proof for, None if it has it.
+    `signed_by` is the signer, None if it is not signed or no key was given; `is_signed` tells which. `bundle` is what
+    the bundle's documents prove, `uncovered` the instruction set that the package needs a proof for, None if it has it.
     """
 
     path: Path
@@ -48,10 +48,10 @@ class VerifiedPackage:
 
 
 def verify_package(folder: Path, key: VerificationKey | None = None) -> VerifiedPackage:
-    """Return what a package proves.
+    """Verify a package.
 
-    With a key the package must be signed by whom the key accepts, and its bundle by nobody else: a bundle's signature
-    covers what the package carries of it, and not what was put around it.
+    With a key, both the package and its bundle must be signed by a signer that the key accepts: a bundle's signature
+    covers the files that the package carries of it, not the files around them.
     Raises NotVerified, which names the files, and InputError if it is no package.
     """
     if not folder.is_dir():
@@ -61,7 +61,7 @@ def verify_package(folder: Path, key: VerificationKey | None = None) -> Verified
         _refuse(
             folder, [f"the package is not signed: {SIGNATURE} is missing"], "edgehone package … --key FILE"
         )
-    # The signature first: what nobody trusted has signed is hardly read.
+    # The signature is checked first, so that little of an untrusted package is parsed.
     signer = _check_signature(folder, key, files) if SIGNATURE in files.digests else None
     package = _checked_document(folder, files)
     bundle, digests = _check_documents(folder, key)

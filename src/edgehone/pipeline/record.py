@@ -72,7 +72,7 @@ class Record:
             self._event(database, stage, "begun", key)
 
     def answer(self, stage: str, key: str) -> Answer | None:
-        """Return what a person said of a stage with this key, None if nobody did."""
+        """Return a person's answer about a stage with this key, None without one."""
         with self._open() as database:
             query = "select answer, by, why, at from approvals where stage = ? and key = ?"
             row = database.execute(query, (stage, key)).fetchone()

@@ -20,10 +20,10 @@ from edgehone.registry.session import Registry, of_row
 
 @dataclass(frozen=True)
 class Found:
-    """The outcome: `problems` are damage; `notes` are what an interrupted command may leave, and the next one mends.
+    """The outcome: `problems` are damage; `notes` are leftovers of interrupted commands, which the next one cleans up.
 
     `damaged` are the digests of blobs that are missing or not what their digests say. `head` is the hash of the last
-    event: whoever notes it can prove later that the history was not written anew.
+    event: with a copy of it one can prove later that the history was not rewritten.
     """
 
     versions: int

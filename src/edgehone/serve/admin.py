@@ -30,7 +30,7 @@ from edgehone.serve.runtime import accepted
 from edgehone.serve.served import Limits, Served
 
 PATH = "/admin"
-# The headers by which a reverse proxy tells whose request it passes on.
+# Headers by which a reverse proxy names the client of a request.
 _PASSED_ON = {"forwarded", "x-forwarded-for"}
 _LONGEST_PATH = 4096
 
@@ -75,7 +75,7 @@ _LONGEST_LEASE = 3600.0
 
 
 class Admin:
-    """The routes by which an operator changes what is served."""
+    """The routes by which an operator changes the served bundles."""
 
     def __init__(self, models: Models, rules: AdminRules, say: Callable[[str], None]) -> None:
         self._models, self._rules, self._say = models, rules, say
@@ -221,7 +221,7 @@ def _limits(default: Limits, asked: ChangeRequest) -> Limits:
 
 
 def described(model: Model) -> dict[str, Any]:
-    """Return what an operator is told of a model. `change` is the body of POST /admin/bundles that serves it again."""
+    """Return a model's facts for operators. `change` is the body of POST /admin/bundles that serves it again."""
     proven, limits, bundle = model.engine.proof, model.served.limits, model.served.bundle
     change = {
         "path": str(bundle.path.absolute()),

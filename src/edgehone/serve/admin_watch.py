@@ -1,4 +1,4 @@
-"""GET /admin/watch: all that is known of the models and the machine, for who operates the server."""
+"""GET /admin/watch: all facts about the models and the machine, for operators of the server."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class AdminWatch:
         return [Operation("GET", f"{PATH}/watch", self.watch, own_key=True, answers=answers)]
 
     async def watch(self, request: Request) -> Response:
-        """Return the state of each model, with what watchers say of it, and of the machine."""
+        """Return the state of each model, with the facts of its watchers, and of the machine."""
         check_operator(request, self._rules.keys)
         await self._watching.now()
         models = {name: self._described(model) for name, model in self._models.items()}

@@ -18,7 +18,7 @@ from typing import NamedTuple
 from edgehone.core.errors import EdgehoneError
 from edgehone.serve.shedding import Shedding
 
-# The longest time, in seconds, after which a refused client is told to come again.
+# Longest time, in seconds, in the Retry-After header of a refused request.
 _LATEST = 60
 
 

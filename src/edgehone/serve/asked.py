@@ -1,4 +1,4 @@
-"""What requests to several APIs state alike: the name of a model, and texts or ids."""
+"""Fields that requests to several APIs share: the name of a model, and texts or ids."""
 
 from __future__ import annotations
 

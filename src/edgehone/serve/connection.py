@@ -1,4 +1,4 @@
-"""A connection of the web server, which writes little by little together, and ends soon when the server does."""
+"""A connection of the web server: it joins small writes, and closes soon after the server ends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""POST /v1/feedback: what a client says of an answer that it got."""
+"""POST /v1/feedback: a client's feedback on an answer."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class FeedbackRoute:
         return [Operation("POST", "/v1/feedback", self.feedback, body=FeedbackRequest, answers=answers)]
 
     async def feedback(self, request: Request) -> Response:
-        """Take what a client says of an answer: good or bad, the right class, a score."""
+        """Take a client's feedback on an answer: good or bad, the right class, a score."""
         asked = await read_json(request, FeedbackRequest)
         if asked.verdict is None and asked.label is None and asked.score is None:
             raise Refused(400, "nothing is said of the answer: give verdict, label or score", field="verdict")

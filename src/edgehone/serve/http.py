@@ -22,7 +22,7 @@ BODY_LIMIT = 8 << 20
 BODY_SECONDS = 30.0
 # Seconds after which a client that waits is watched.
 _GRACE = 0.02
-# What a client that has left would have got, by nginx's convention.
+# Status of requests whose client has left, by nginx's convention.
 CLIENT_GONE = 499
 
 
@@ -37,7 +37,7 @@ class Refused(EdgehoneError):
 
 
 class Malformed(Refused):
-    """A body that cannot be read as what the route takes."""
+    """A body that does not have the form that the route takes."""
 
     def __init__(self, message: str, *, field: str | None = None) -> None:
         super().__init__(400, message, field=field)
@@ -51,7 +51,7 @@ class Violation(Refused):
 
 
 class Problem(msgspec.Struct):
-    """What is wrong with a request, in the form of the OpenAI API. `param` is the field."""
+    """An error in a request, in the form of the OpenAI API. `param` is the field."""
 
     message: str
     type: str

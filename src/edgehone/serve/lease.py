@@ -1,4 +1,4 @@
-"""Who operates a server: one program at a time, which says so again and again; a killed one is soon forgotten."""
+"""The lease of the program that operates a server, one at a time. A killed program does not renew it and loses it."""
 
 from __future__ import annotations
 

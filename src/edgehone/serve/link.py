@@ -35,7 +35,7 @@ class Piece(msgspec.Struct, array_like=True, frozen=True):
 
 
 class _Message(msgspec.Struct):
-    """What the process sends: when it is ready, and after a step of the engine."""
+    """Messages of the process: when it is ready, and after a step of the engine."""
 
     produced: Sequence[Piece] = ()
     ready: bool = False

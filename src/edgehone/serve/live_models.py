@@ -94,7 +94,7 @@ class Models:
         return model
 
     def reserve(self, name: str) -> None:
-        """Let nobody else change, remove or unload a model until `release`. Raises Busy if someone does already."""
+        """Reserve a model: nothing else changes, removes or unloads it until `release`. Raises Busy if it is."""
         if name in self._changing:
             raise Busy(f"{name} is being changed already", hint="wait for it: GET /admin/bundles")
         self._changing.add(name)

@@ -74,7 +74,7 @@ class Metrics:
         return self._registry.collect()
 
     def refused(self, error: Exception) -> None:
-        """Count a refused request that tells of an attack or a broken client."""
+        """Count a refused request that indicates an attack or a broken client."""
         if kind := _kind(error):
             self._security[kind].inc()
 

@@ -131,7 +131,7 @@ class LanguageModel(Model):
 
     def __init__(self, served: ServedLanguage, say: Callable[[str], None]) -> None:
         engine = LanguageEngine(served, say)
-        # Who states how many may wait gets them, whatever the load.
+        # A stated limit of waiting requests holds at any load.
         super().__init__(served, engine, lambda: engine.cache, sheds=served.limits.waiting is None)
         self._reader = TextProcess(served.text)
         self.prompts = Prompts(self._reader)

@@ -22,7 +22,7 @@ def read_served(
     on_progress: Callable[[str], None],
     key: VerificationKey | None = None,
 ) -> Served:
-    """Return what is served of a bundle. Verifies its files and installs its backend if needed.
+    """Read a bundle to be served. Verifies its files and installs its backend if needed.
 
     With a `key` it must be signed by whom the key accepts, and approved. Raises InputError for a bundle that is not
     approved, changed, or of a kind that is not served, and for settings that its backend does not take.

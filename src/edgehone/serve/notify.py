@@ -1,7 +1,7 @@
-"""Tell the program that started the server what becomes of it, by systemd's protocol (sd_notify(3)).
+"""Report the server's state to the program that started it, by systemd's protocol (sd_notify(3)).
 
 systemd, and `edgehone agent`, name a datagram socket in the environment variable NOTIFY_SOCKET. Without it nothing is
-sent. What cannot be sent is lost: whoever listens gives up after a time of its own.
+sent. What cannot be sent is lost: the listener has a time-out of its own.
 """
 
 from __future__ import annotations

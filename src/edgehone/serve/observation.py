@@ -1,4 +1,4 @@
-"""What the server tells of each request to those who watch it, and of what a client says later of an answer."""
+"""The observations of requests and of clients' feedback that the server passes to its observers."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Feedback(msgspec.Struct, frozen=True, kw_only=True):
-    """What a client says of an answer that it got, one for each sample of a batch with labels.
+    """A client's feedback on an answer; one for each sample of a batch with labels.
 
     `label` is what would have been right, `correct` whether a classifier answered that; `score` is in [0, 1].
     """
@@ -82,12 +82,12 @@ class TakesMany(Protocol):
 
 
 class Observer(Protocol):
-    """Who watches. Both methods are called in the server's event loop, so they must be quick."""
+    """An observer. Both methods are called in the server's event loop, so they must be quick."""
 
     def observe(self, seen: Observation) -> None:
         """Take a request."""
         ...
 
     def feedback(self, seen: Feedback) -> None:
-        """Take what a client says of an answer."""
+        """Take a client's feedback on an answer."""
         ...

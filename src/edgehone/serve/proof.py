@@ -25,7 +25,7 @@ class Proof:
 
     @property
     def holds(self) -> bool:
-        """Whether the engine serves what was tested."""
+        """Whether the engine serves the tested artifact."""
         return self.equal >= LEAST * self.tokens
 
     @property

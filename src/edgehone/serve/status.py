@@ -8,7 +8,7 @@ from edgehone.serve.http import CLIENT_GONE, ClientGone, Refused
 
 
 def status_of(error: Exception) -> int:
-    """Return the status of the answer to a request that failed with this error; 500 for one that nobody expects."""
+    """Return the status of the answer to a request that failed with this error; 500 for an unexpected one."""
     if isinstance(error, Refused):
         return error.status
     kinds: tuple[tuple[type[Exception], int], ...] = (

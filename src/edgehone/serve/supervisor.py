@@ -26,7 +26,7 @@ class Proof(Protocol):
 
     @property
     def holds(self) -> bool:
-        """Whether the engine serves what was tested."""
+        """Whether the engine serves the tested artifact."""
         ...
 
     @property

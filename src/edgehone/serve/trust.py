@@ -23,7 +23,7 @@ class Trusted:
     def check(self) -> None:
         """Raise JobError unless the files are those that were verified.
 
-        Files that nobody touched, by their times of change, are not read again.
+        Files with unchanged modification times are not read again.
         """
         before = self.verified
         if state_of(before.path) == before.state:

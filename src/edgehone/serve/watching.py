@@ -94,12 +94,12 @@ class Watching:
                     self.say(f"warning: {_name(ending)} failed: {type(error).__name__}: {error}")
 
     def aside(self) -> Watching:
-        """Return what watches copies of requests, which are none: nobody is told of them, and nothing is counted."""
-        nobody = Observers(self.say, self.observers.callers)
-        return Watching(Metrics(()), nobody, self.state, Recent(), self.readings, self.say)
+        """Return the watching of copied requests, which are neither counted nor observed."""
+        none = Observers(self.say, self.observers.callers)
+        return Watching(Metrics(()), none, self.state, Recent(), self.readings, self.say)
 
     async def now(self) -> None:
-        """Bring all metrics up to date, for who reads them. No engine is asked."""
+        """Update all metrics before they are read. No engine is asked."""
         await self.readings.refresh()
         self.observers.flush()
 

@@ -50,7 +50,7 @@ def config(tmp_path: Path) -> Path:
 def test_digits_by_every_framework_that_takes_graphs(
     tmp_path: Path, config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    only(monkeypatch, openvino, "fp32", "int8_mixed", "int8_weights")
+    only(monkeypatch, openvino, "fp32", "int8_performance", "int8_weights")
     only(monkeypatch, olive, "fp32", "int8_static", "int8_dynamic")
     out = tmp_path / "bundle"
     decision = optimize(
@@ -85,7 +85,7 @@ def test_digits_by_every_framework_that_takes_graphs(
 @pytest.mark.real
 @pytest.mark.xdist_group("measures")
 def test_a_folder_of_images_a_class_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    only(monkeypatch, openvino, "fp32", "int8_mixed")
+    only(monkeypatch, openvino, "fp32", "int8_performance")
     with np.load(EVALUATION) as file:
         images, labels = file["image"][:120, 0], file["labels"][:120]
     for index, (image, label) in enumerate(zip(images, labels, strict=True)):

@@ -1,4 +1,4 @@
-"""POST /admin/drift/NAME: an operator says that the present traffic is right, and drift is watched from it on."""
+"""POST /admin/drift/NAME: an operator approves the present traffic, and drift is watched relative to it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class AdminDrift:
         return [Operation("POST", path, self.approve, body=ApproveRequest, own_key=True, answers=answers)]
 
     async def approve(self, request: Request) -> Response:
-        """Watch for drift from the present traffic on, which an operator says is right."""
+        """Watch for drift from the present traffic on, which an operator has approved."""
         check_operator(request, self._rules.keys)
         asked = await read_json(request, ApproveRequest)
         name = request.path_params["name"]

@@ -1,4 +1,4 @@
-"""What the evaluation of a bundle knows of its inputs and answers: drift-reference.json of a certified bundle.
+"""Statistics of a bundle's inputs and answers in its evaluation: drift-reference.json of a certified bundle.
 
 For a graph the evaluation samples are what its quality was proven on. So requests that differ from them raise an alarm
 from the first one on: the certified figures do not hold for them. For a language model the evaluation knows prompts
@@ -23,7 +23,7 @@ FORMAT: Final = "edgehone-evaluated/1"
 
 @dataclass(frozen=True)
 class Evaluated:
-    """`reference` is None where nothing is known, `reason` says why, or why differences raise no alarm.
+    """`reference` is None without statistics; `reason` says why, or why differences raise no alarm.
 
     `counts`: they do. `features` names the input features of a graph.
     """
@@ -45,7 +45,7 @@ class Evaluated:
 
 
 def read_evaluated(bundle: Path) -> Evaluated:
-    """Return what the evaluation of a bundle knows. Raises InputError for a file that is damaged."""
+    """Return the statistics of a bundle's evaluation. Raises InputError for a damaged file."""
     path = bundle / DRIFT_REFERENCE
     try:
         data = json.loads(path.read_text("utf-8"))

@@ -99,7 +99,7 @@ class Ring:
             del self._closed[oldest]
 
     def _found(self) -> dict[Path, tuple[int, int]]:
-        """Return what earlier servers kept."""
+        """Return the samples that earlier servers kept."""
         files = sorted(self.folder.glob(f"*{_SUFFIX}"))
         return {one: (sealed.count(one), one.stat().st_size) for one in files}
 
@@ -135,7 +135,7 @@ class Keeper:
             self._wait(seen.model, {"id": seen.id, "label": seen.label})
 
     def about(self, name: str) -> dict[str, Any]:
-        """Return what GET /admin/watch tells."""
+        """Return the facts for GET /admin/watch."""
         return {"most": self._rules.most, "left_out": dict(self.left_out), "not_written": self.problem}
 
     def count(self, name: str) -> int:
@@ -144,18 +144,18 @@ class Keeper:
         return 0 if model is None else self._ring((name, model.served.bundle.manifest.digest)).count
 
     async def run(self, seconds: float = _WRITE_SECONDS) -> NoReturn:
-        """Write what came every so many seconds."""
+        """Write new samples at a fixed interval."""
         while True:
             await asyncio.sleep(seconds)
             if self._waiting:
                 await surely(self._flush)
 
     def end(self) -> None:
-        """Write what came since."""
+        """Write the samples since the last call."""
         self._flush()
 
     def _flush(self) -> None:
-        """Write what waits."""
+        """Write the waiting samples."""
         with self._lock:
             waiting = [self._waiting.popleft() for _ in range(len(self._waiting))]
             if waiting:

@@ -41,7 +41,7 @@ class ModelWatch:
     """Watches a served bundle. `manifest` is the digest of its manifest."""
 
     def __init__(self, manifest: str, evaluated: Evaluated, rules: DriftRules, *, approved: str = "") -> None:
-        """`approved` says why the traffic is right although it may differ from the evaluation; "" if nobody said so."""
+        """`approved` is an operator's reason why the traffic may differ from the evaluation; "" without one."""
         self.manifest, self.evaluated, self.rules, self.approved = manifest, evaluated, rules, approved
         self.requests = 0
         self.refused = ""  # why the first traffic did not become the reference

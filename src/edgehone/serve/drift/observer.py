@@ -63,17 +63,17 @@ class DriftObserver(Collector):
                     watched.watch.observe(samples)
 
     def feedback(self, seen: Feedback) -> None:
-        """Take what a client says of an answer."""
+        """Take a client's feedback on an answer."""
         if seen.correct is not None and (watched := self._of(seen.model)):
             watched.watch.label(seen.correct)
 
     def about(self, name: str) -> dict[str, Any] | None:
-        """Return what GET /admin/watch tells of a model."""
+        """Return the facts about a model for GET /admin/watch."""
         watched = self._of(name)
         return None if watched is None else {**told(watched.watch), "not_written": self.problem}
 
     def approve(self, name: str, why: str) -> None:
-        """Begin anew, with the traffic from now on as the reference, whatever the evaluation says of it.
+        """Start again with the traffic from now on as the reference, in the place of the evaluation.
 
         Raises KeyError for a model that is not served.
         """
@@ -123,7 +123,7 @@ class DriftObserver(Collector):
         return [evidence, needed, alarms, requests, reference]
 
     async def run(self, seconds: float = _WRITE_SECONDS) -> NoReturn:
-        """Write what changed every so many seconds."""
+        """Write changed states at a fixed interval."""
         while True:
             for name in list(self._models):
                 self._of(name)
@@ -133,7 +133,7 @@ class DriftObserver(Collector):
                 self._note(watched, snapshot, written=written)
 
     def end(self) -> None:
-        """Write what changed since."""
+        """Write the states that have changed."""
         for snapshot, watched in self._snapshots():
             self._note(watched, snapshot, written=self._write(snapshot))
 
@@ -165,7 +165,7 @@ class DriftObserver(Collector):
             watched.reference_written |= snapshot.reference is not None
 
     def _of(self, name: str) -> Watched | None:
-        """Return what watches the bundle that is served under a name now."""
+        """Return the watch of the bundle that is served under a name now."""
         model = self._models.get(name)
         if model is None:
             self._watched.pop(name, None)

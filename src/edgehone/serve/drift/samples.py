@@ -1,4 +1,4 @@
-"""From what the server observes of a request to the samples that drift detection takes."""
+"""Convert the observation of a request to samples for drift detection."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What GET /admin/watch tells of the drift of a model."""
+"""The facts about a model's drift for GET /admin/watch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Add drift detection, and where the operator opted in kept samples, to what watches a server."""
+"""Add drift detection to the watchers of a server, and kept samples where the operator opted in."""
 
 from __future__ import annotations
 

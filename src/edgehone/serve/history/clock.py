@@ -10,7 +10,7 @@ _JUMP_SECONDS = 1.0
 
 
 def elapsed() -> float:
-    """Return seconds on a clock that never jumps, and that goes on while the machine sleeps."""
+    """Return seconds of a clock that is never set and that runs while the machine is suspended."""
     # On Linux CLOCK_MONOTONIC stops with the machine; elsewhere there is no other, or it does not stop.
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 

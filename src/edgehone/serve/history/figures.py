@@ -20,14 +20,14 @@ Labels = tuple[tuple[str, str], ...]  # sorted by name
 Key = tuple[str, Labels]  # a metric with its labels
 Buckets = dict[float, float]  # cumulative counts by upper bounds
 
-# The slowest requests tell of trouble. Of a margin, the difference of the two largest probabilities, the low ones do.
+# Quantiles that show problems: high ones of times, low ones of a margin (between the two largest probabilities).
 _QUANTILES: Mapping[str, float] = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 _LOW: Mapping[str, float] = {"p5": 0.05, "p50": 0.5}
 _QUANTILES_OF: Mapping[str, Mapping[str, float]] = {"edgehone_confidence_margin": _LOW}
 
 
 class Series(NamedTuple):
-    """What a figure is of. `stat` is value (of a gauge), rate (per second), or p5, p50, p95, p99 (of a histogram)."""
+    """Source of a figure. `stat` is value (of a gauge), rate (per second), or p5, p50, p95, p99 (of a histogram)."""
 
     metric: str
     stat: str
@@ -56,7 +56,7 @@ class Reading:
 
 
 def reading_of(metrics: Iterable[Metric], at: float) -> Reading:
-    """Return a reading of what collectors tell."""
+    """Return a reading of the collectors."""
     found = Reading(at)
     for metric in metrics:
         for sample in metric.samples:
@@ -65,7 +65,7 @@ def reading_of(metrics: Iterable[Metric], at: float) -> Reading:
 
 
 def figures(before: Reading, now: Reading) -> dict[Series, float]:
-    """Return the figures of the time between two readings. What has none, as a quantile of nothing, is not there."""
+    """Return the figures between two readings. Undefined ones, such as a quantile without values, are left out."""
     seconds = now.at - before.at
     found = {Series(metric, "value", labels): value for (metric, labels), value in now.gauges.items()}
     if seconds > 0:

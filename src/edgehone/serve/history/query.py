@@ -26,7 +26,7 @@ Figures = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Asked:
-    """What of the history: since a time (Unix, seconds), these metrics (None: all), at so many points at most."""
+    """A query of the history: since a time (Unix, seconds), of these metrics (None: all), with a limit of points."""
 
     since: float
     metrics: Collection[str] | None
@@ -51,7 +51,7 @@ class Plotted:
 
 
 def read(path: Path, asked: Asked, now: float) -> Plotted:
-    """Return what is asked of a history, up to now. Of several rows a point has the mean, or the worst quantile.
+    """Return the result of a query, up to now. A point of several rows has their mean, or the worst quantile.
 
     Raises sqlite3.Error if the file cannot be read.
     """

@@ -18,7 +18,7 @@ Read = Callable[[], Awaitable[Reading]]
 
 
 class Recorder:
-    """Writes the history of a server. Without a disk that can be written it says so once, and tries again each time."""
+    """Writes the history of a server. If the disk cannot be written, it warns once and tries again each time."""
 
     def __init__(
         self, path: Path, read: Read, say: Callable[[str], None], clock: Clock | None = None

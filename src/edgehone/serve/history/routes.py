@@ -17,7 +17,7 @@ from edgehone.serve.history.query import Asked, read
 from edgehone.serve.http import Refused
 from edgehone.serve.operations import Operation
 
-# What is told if nothing is asked for: an hour, in as many points as a plot on a wide screen can show.
+# The default query: an hour, in as many points as a plot on a wide screen can show.
 _SECONDS, _POINTS = 3600.0, 360
 _MOST_POINTS, _MOST_METRICS, _LONGEST = 2160, 64, 100
 

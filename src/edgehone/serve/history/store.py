@@ -22,7 +22,7 @@ from edgehone.serve.history.figures import Labels, Series
 FILE = "history.sqlite"
 # Of this layout. A file of another one is moved aside.
 _VERSION = 1
-# Milliseconds that a reader or writer waits for a lock: nobody holds one for longer than one transaction.
+# Milliseconds that a reader or writer waits for a lock, which is held for one transaction at most.
 _BUSY_MS = 2000
 _LAYOUT = f"""
 PRAGMA user_version = {_VERSION};

@@ -1,4 +1,4 @@
-"""The engine of a graph, kept running, and the proof that it serves what was tested."""
+"""The engine of a graph, kept running, and the proof that it serves the tested artifact."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class GraphProof:
 
     @property
     def holds(self) -> bool:
-        """Whether the engine serves what was tested."""
+        """Whether the engine serves the tested artifact."""
         return self.difference.holds
 
     @property

@@ -1,4 +1,4 @@
-"""The server's end of the socket of a graph's engine. `worker.frames` tells the form of messages."""
+"""The server's end of the socket of a graph's engine. `worker.frames` defines the messages."""
 
 from __future__ import annotations
 

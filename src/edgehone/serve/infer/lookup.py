@@ -1,4 +1,4 @@
-"""Models by their names, and what clients are told of a graph."""
+"""Models by their names, and the description of a graph for clients."""
 
 from __future__ import annotations
 

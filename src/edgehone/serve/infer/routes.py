@@ -25,7 +25,7 @@ T = TypeVar("T")
 # From so many bytes on a conversion takes longer than handing it to a thread.
 _MANY = 128 << 10
 HEADER = "inference-header-content-length"
-# The path by which a request to a graph is told of, whichever way it came.
+# The path under which requests to graphs are recorded, by REST and by gRPC.
 INFER = "/v2/models/{name}/infer"
 
 
@@ -42,7 +42,7 @@ class Inference:
         self._models, self._watching, self._held = models, watching, Held(HELD)
 
     def operations(self) -> list[Operation]:
-        """Return the operations; those that tell of a model, or ask it, need a key."""
+        """Return the operations; those that describe a model or run it need a key."""
         found = []
         binary = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
         for path in ("/v2/models/{name}", "/v2/models/{name}/versions/{version}"):

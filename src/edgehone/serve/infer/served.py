@@ -1,4 +1,4 @@
-"""What is served of a bundle with a graph, read and checked before the server starts."""
+"""A bundle with a graph, read and checked before the server starts."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class ServedGraph(Served):
 
 
 def read_graph(bundle: Bundle, name: str, limits: Limits, on_progress: Callable[[str], None]) -> ServedGraph:
-    """Return what is served of a bundle with a graph. Verifies its files and installs its backend if needed.
+    """Read a bundle with a graph to be served. Verifies its files and installs its backend if needed.
 
     Raises InputError for a bundle that is not approved, changed, or that cannot be served.
     """

@@ -50,7 +50,7 @@ async def closed_for(where: int | Path, ask: Ask, clients: int, seconds: float) 
 
 
 async def scheduled(where: int | Path, ask: Ask, per_second: float, seconds: float) -> list[Answered]:
-    """Send a request every 1 / per_second s. Its time counts from when it was due, so a late client hides nothing."""
+    """Send a request every 1 / per_second s. Times count from when it was due: a late client hides none."""
     idle: list[Client] = []
     begun = time.perf_counter()
 

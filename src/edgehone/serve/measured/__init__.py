@@ -1,1 +1,1 @@
-"""What is measured of requests, models and the machine, besides what answers need."""
+"""Measurements of requests, models and the machine, besides those that answers need."""

@@ -1,4 +1,4 @@
-"""Counts of failed requests, of how sure answers are, and of what clients say of them, by model."""
+"""Counts of failed requests, of the confidence of answers, and of clients' feedback, by model."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Answers(Collector):
             self._margins[seen.model].observe(seen.margin)
 
     def feedback(self, seen: Feedback) -> None:
-        """Count what a client says of an answer."""
+        """Count a client's feedback on an answer."""
         if seen.verdict is not None:
             self._verdicts[seen.model, seen.verdict] += 1
         if seen.correct is not None:

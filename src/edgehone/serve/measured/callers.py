@@ -1,4 +1,4 @@
-"""Who sends a request, and for what: the tenant and the route in its headers, as labels of few values.
+"""The tenant and the route of a request, from its headers, as labels with few values.
 
 A client writes these headers, so values are checked and their number is bounded: those beyond it are "other", those
 that are no name "invalid", and a request without the header has "none".

@@ -54,7 +54,7 @@ class Looked:
 
 
 class Changes(Collector):
-    """Looks at the bundles that are served and certified, and tells how many files of each have changed."""
+    """Checks the certified bundles that are served, and reports how many files of each have changed."""
 
     def __init__(self, models: Iterable[Model], say: Callable[[str], None]) -> None:
         self._models, self._say = models, say

@@ -70,7 +70,7 @@ def of_scores(rows: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], NDArray[A
 
 
 def of_token(entry: Mapping[str, Any], vocabulary: int) -> tuple[float, float] | None:
-    """Return the entropy and the margin of a token from the likeliest ones, as the engine tells them.
+    """Return the entropy and the margin of a token from the likeliest ones, as the engine returns them.
 
     The rest of the probability counts as one further token, so the entropy is a lower bound: that of the likeliest
     tokens, which carry most of it. None without two of them.
@@ -94,9 +94,9 @@ class Asked(Enum):
 
 
 def ask(model: LanguageModel, wanted: Wanted, *, sampled: bool) -> tuple[Asked, Wanted]:
-    """Return who asks for the likeliest tokens of an answer, and the request with them if the server does.
+    """Return who asks for the likeliest tokens, client or server, and the request, to which the server adds them.
 
-    An engine that does not tell them (docs/monitoring.md) is not asked.
+    An engine that does not return them (docs/monitoring.md) is not asked.
     """
     top = wanted.options.get("top_logprobs", 0)
     if top >= 2:

@@ -20,7 +20,7 @@ _THROTTLED_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class Machine:
-    """A reading. What the system does not tell is None or missing, with a reason under its name.
+    """A reading. Unavailable values are None or missing, with a reason under their name.
 
     `throttled`: a throttle counter rose within the last minute. `cpu_pressure` is the share of the time since the
     reading before in which some thread waited for a processor.
@@ -41,7 +41,7 @@ class MachineReader:
     def __init__(
         self, folders: Mapping[str, Path], sys: Path = Path("/sys"), proc: Path = Path("/proc")
     ) -> None:
-        """`folders` are those whose disks are looked at, by the name under which they are told."""
+        """`folders` are those whose disks are measured, by the name under which they are reported."""
         self._folders, self._sys, self._proc = folders, sys, proc
         self._throttles: int | None = None
         self._throttled_at = float("-inf")

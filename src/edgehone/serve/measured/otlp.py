@@ -1,4 +1,4 @@
-"""Send what is measured of language models to an OpenTelemetry collector, by OTLP over HTTP (extra `otel`).
+"""Send measurements of language models to an OpenTelemetry collector, by OTLP over HTTP (extra `otel`).
 
 Names, units, attributes and buckets are those of OpenTelemetry's semantic conventions for generative AI (model
 servers, and tokens). Graphs have no place in them.
@@ -107,7 +107,7 @@ class Otlp:
         """The conventions have no metric of it."""
 
     def end(self) -> None:
-        """Send what was not sent yet, if the collector answers soon."""
+        """Send the remaining metrics if the collector answers soon."""
         with suppress(Exception):  # the SDK raises a bare Exception at its timeout, and logs what failed
             self._provider.shutdown(timeout_millis=1000 * _SECONDS)
 
@@ -133,7 +133,7 @@ def _provider(url: str, seconds: float | None) -> MeterProvider:
 def sender(
     stated: str | None, address: str, port: int, say: Callable[[str], None], seconds: float | None = None
 ) -> Otlp | None:
-    """Return what sends metrics; None if nobody asks for it.
+    """Return the exporter of metrics; None if no collector is named.
 
     Without the extra it is an error if --otlp asks, and a warning if only the environment does, which is not the
     server's own.

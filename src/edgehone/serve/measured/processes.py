@@ -1,4 +1,4 @@
-"""The processor time and the memory of the processes of a server, by what they do and for which model."""
+"""The processor time and the memory of the processes of a server, by their task and model."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from edgehone.serve.model import Model
 
 @dataclass(frozen=True)
 class Taken:
-    """What the processes of one part took: seconds of processor time, and bytes of resident memory."""
+    """The use of the processes of one part: seconds of processor time, and bytes of resident memory."""
 
     part: str  # "server", "engine" or "text"
     model: str  # "" for the server
@@ -30,7 +30,7 @@ def part_ids(models: Iterable[Model]) -> list[tuple[str, str, Sequence[int]]]:
 
 
 def read_processes(parts: Iterable[tuple[str, str, Sequence[int]]]) -> list[Taken]:
-    """Return what the processes that still run took. A part whose processes have all ended is left out."""
+    """Return the use of the processes that still run. A part whose processes have all ended is left out."""
     found = []
     for part, model, ids in parts:
         taken = [one for number in ids if (one := _taken(number)) is not None]

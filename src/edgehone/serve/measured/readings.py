@@ -1,4 +1,4 @@
-"""What is read of the machine and of the server's processes when somebody looks, at most once in a second."""
+"""Readings of the machine and of the server's processes, on request, at most once in a second."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from edgehone.serve.measured.machine import Machine, MachineReader
 from edgehone.serve.measured.processes import Taken, part_ids, read_processes
 from edgehone.serve.model import Model
 
-# Readings that are younger are told again.
+# Younger readings are returned again.
 _FRESH_SECONDS = 1.0
 
 

@@ -18,7 +18,7 @@ class Unknown(Exception):
 
 
 class Repeated(Exception):
-    """The client has said so of this answer before; `what` was given twice."""
+    """Repeated feedback: `what` was given for this answer before."""
 
     def __init__(self, what: str) -> None:
         super().__init__(what)

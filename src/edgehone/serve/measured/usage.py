@@ -1,4 +1,4 @@
-"""What each tenant and route used, and what that costs."""
+"""Use of the server by tenant and route, and its costs."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ class Usage(Collector):
         return found
 
     def _share(self, joules: float) -> None:
-        """Share out energy by the seconds since the last time. Without a request it is nobody's."""
+        """Divide the energy since the last call by seconds in the engine. Without a request it is not assigned."""
         spent = {caller: one.seconds - one.before for caller, one in self.used.items()}
         total = sum(spent.values())
         for caller, one in self.used.items():

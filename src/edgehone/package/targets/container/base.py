@@ -143,7 +143,7 @@ def _named(store: Store, key: str, named: tuple[str, str, str], scratch: Path) -
 
 
 def _said(place: str, digest: str) -> str:
-    """Return the name of a base in the package. A folder of this machine tells nobody else anything."""
+    """Return the name of a base in the package. A folder of this machine means nothing elsewhere."""
     return f"OCI layout@{digest}" if place.startswith("oci:") else f"{place}@{digest}"
 
 

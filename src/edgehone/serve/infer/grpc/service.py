@@ -50,7 +50,7 @@ _STATUS = {
     503: grpc.StatusCode.UNAVAILABLE,
     504: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
-# What tells nothing of a model needs no key.
+# Routes that disclose nothing about a model need no key.
 _OPEN = ("ServerLive", "ServerReady")
 
 
