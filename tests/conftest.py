@@ -63,6 +63,13 @@ def _without_overrides(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
+@pytest.fixture(autouse=True)
+def _unsynced(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing that a test stores has to survive a loss of power, and each fsync takes some milliseconds."""
+    if request.path.name != "test_page_cache.py":  # whose pages can be dropped only once they are on the disk
+        monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+
+
 @pytest.fixture
 def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An EDGEHONE_HOME for one test: no environments, an empty store, and known rates of this machine."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,12 +17,6 @@ def _warm(request: pytest.FixtureRequest) -> None:
     """Jobs of the null backend start warm."""
     if request.node.get_closest_marker("real") is None:
         request.getfixturevalue("warm_null")
-
-
-@pytest.fixture(autouse=True)
-def _unsynced(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing that these tests store has to survive a loss of power."""
-    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
 
 @pytest.fixture
