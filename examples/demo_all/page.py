@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from edgehone.pipeline.plan import Asked, planned, work_of
 from edgehone.pipeline.record import Record
@@ -15,11 +14,8 @@ from edgehone.report.html.parts import facts, section, table
 from edgehone.report.html.tag import Html, tag
 from examples.demo_all.drift import Drifted
 from examples.demo_all.place import NAME, Place
+from examples.demo_all.plot import plot
 from examples.demo_all.release import FILE
-
-# The plot, in units of the drawing.
-_WIDTH, _HEIGHT, _LEFT, _BELOW = 940, 180, 44, 24
-_INK: Final = "fill:var(--soft);font-size:12.5px"
 
 
 def write_page(place: Place, drifted: Drifted) -> Path:
@@ -72,7 +68,7 @@ def _drift(drifted: Drifted, place: Place) -> Html:
         "it is an alarm, which is false with a probability of 1 % at most over the whole life of the version."
     )
     return section(
-        "", "drift", "Drift, planted and answered", tag("p", lead, class_="note"), _plot(drifted), steps,
+        "", "drift", "Drift, planted and answered", tag("p", lead, class_="note"), plot(drifted), steps,
         tag("p", story, class_="note"),
     )  # fmt: skip
 
@@ -95,55 +91,3 @@ def _further(place: Place) -> Html:
         if (place.folder / name).is_file()
     ]
     return section("", "further", "Further pages", tag("ul", *items, class_="why"))
-
-
-def _plot(drifted: Drifted) -> Html:
-    """Return the evidence of the detector that raised the alarm, over time."""
-    name = drifted.detector
-    points, needed = drifted.evidence[name], drifted.needed[name]
-    last = points[-1][0]
-    top = max(needed, *(value for _, value in points)) * 1.1
-
-    def x(at: float) -> float:
-        return _LEFT + at / last * (_WIDTH - _LEFT)
-
-    def y(value: float) -> float:
-        return (_HEIGHT - _BELOW) * (1 - max(0.0, value) / top)
-
-    line = " ".join(f"{x(at):.1f},{y(value):.1f}" for at, value in points)
-    axis = "stroke:var(--line);stroke-width:1"
-    marks = [_mark(x(at), text) for at, text in ((drifted.began, "in capitals"), (drifted.ended, "approved"))]
-    return tag(
-        "div",
-        tag(
-            "svg",
-            tag("title", f"Evidence of the detector {name} over {last:.0f} s"),
-            tag("line", x1=_LEFT, x2=_WIDTH, y1=y(0), y2=y(0), style=axis),
-            tag(
-                "line", x1=_LEFT, x2=_WIDTH, y1=y(needed), y2=y(needed), style=f"{axis};stroke-dasharray:4 4"
-            ),
-            *marks,
-            tag("polyline", points=line, style="fill:none;stroke:var(--s0);stroke-width:2"),
-            *(
-                tag("text", f"{value:.0f}", x=_LEFT - 8, y=y(value) + 4, text_anchor="end", style=_INK)
-                for value in _ticks(top)
-            ),
-            tag("text", f"{name}: evidence (log10)", x=_LEFT + 6, y=14, style=_INK),
-            tag("text", f"{last:.0f} s", x=_WIDTH, y=_HEIGHT - 6, text_anchor="end", style=_INK),
-            viewBox=f"0 0 {_WIDTH} {_HEIGHT}",
-            role="img",
-            style=f"width:100%;max-width:{_WIDTH}px;display:block",
-        ),
-        class_="wide",
-    )
-
-
-def _mark(x: float, text: str) -> Html:
-    line = tag(
-        "line", x1=x, x2=x, y1=0, y2=_HEIGHT - _BELOW, style="stroke:var(--warn-line);stroke-width:1.5"
-    )
-    return tag("g", line, tag("text", text, x=x + 5, y=_HEIGHT - _BELOW - 8, style=_INK))
-
-
-def _ticks(top: float) -> Sequence[float]:
-    return [0.0, top / 2, top / 1.1]

@@ -12,7 +12,16 @@ async def version_1(place: Place) -> None:
     place.tell("Version 1: the demo model, converted by llama.cpp, without a gate on speed or memory.")
     bundle = place.folder / "version-1"
     gates = [word for gate in ("speedup", "memory_cut", "latency_cv") for word in ("--gate", f"{gate}=off")]
-    words = ["--backends", "llamacpp", "--effort", "quick", "--when-busy", "measure", "--maximize", "quality"]
+    words = [
+        "--backends",
+        "llamacpp",
+        "--effort",
+        "quick",
+        "--when-busy",
+        "measure",
+        "--minimize",
+        "divergence",
+    ]
     await place.edgehone("optimize", demo_model(), *words, *gates, "--out", bundle)
     await place.edgehone("registry", "push", bundle, "--name", NAME, "--registry", place.registry)
     why = "served before there was a pipeline; not certified"
