@@ -17,13 +17,15 @@ import pytest
 from edgehone.attestation.errors import NotVerified
 from edgehone.attestation.keys import read_signing_key
 from edgehone.attestation.verify import verify_bundle
+from edgehone.bundle.read import read
 from edgehone.bundle.schema import MANIFEST, SIGNATURE
 from edgehone.cli.main import main
 from edgehone.core.errors import InputError, SetupError
-from edgehone.core.sizes import bytes_of_size
+from edgehone.core.sizes import bytes_of_size, shown
 from edgehone.package import registry
-from edgehone.package.document import read_package
-from edgehone.package.target import Target, Tool
+from edgehone.package.budget import check_budget, fillings
+from edgehone.package.document import Filling, read_package
+from edgehone.package.target import Deliverable, Target, Tool
 from edgehone.package.verify import verify_package
 from edgehone.package.write import Order, pack
 from tests.attestation.signed import certified, make_key, public
@@ -88,6 +90,19 @@ def test_a_signed_package_is_verified_with_its_key_only(finished: Finished, tmp_
     with pytest.raises(NotVerified, match="signed with another key"):
         pack(bundle, replace(order(tmp_path / "other"), trusted=public(key)))
     assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.usefixtures("registered")
+def test_who_cannot_package_is_told_what_can_be_done(
+    finished: Finished, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle = str(finished.bundle)
+    assert main(["package", bundle, "--for", "ios", "--out", str(tmp_path / "out")]) == 2
+    assert f"edgehone package {bundle} --for boxed" in capsys.readouterr().err
+    assert main(["prove", bundle, "--on", "arm64"]) == 2
+    assert f"{bundle} is a bundle, not a package" in capsys.readouterr().err
+    assert main(["package", "--list"]) == 0
+    assert "--set colour=…  colour of the box (red or green; default: red)" in capsys.readouterr().out
 
 
 def test_model_signing_accepts_the_signature(finished: Finished, tmp_path: Path) -> None:
@@ -163,7 +178,7 @@ def test_a_package_over_its_budget_names_what_fills_it_and_what_would_fit(
         pack(finished.bundle, replace(order(tmp_path / "out"), budget=100))
     assert "box.zip takes" in caught.value.message and "artifact/" in caught.value.message
     assert "100 bytes" in caught.value.message
-    assert "a budget of" in str(caught.value.hint) and "price" in str(caught.value.hint)
+    assert "no candidate that passes every gate is smaller: a budget of" in str(caught.value.hint)
     assert not list(tmp_path.iterdir())
     packed = pack(finished.bundle, replace(order(tmp_path / "out"), budget=10**9))
     assert packed.package.budget == 10**9
@@ -172,11 +187,17 @@ def test_a_package_over_its_budget_names_what_fills_it_and_what_would_fit(
     }
 
 
-def test_without_a_passing_candidate_a_budget_says_so(spoiled: Path, tmp_path: Path) -> None:
-    from edgehone.bundle.read import read
-    from edgehone.package.budget import check_budget, fillings
-    from edgehone.package.target import Deliverable
+def test_a_smaller_candidate_that_does_not_fit_either_is_named_with_its_price(finished: Finished) -> None:
+    decision = read(finished.bundle).decision
+    large = max(one.bytes or 0 for one in decision.candidates) + 1000
+    found = [Filling("box.zip", large + 50, {"artifact": large}, 10)]
+    with pytest.raises(InputError) as caught:
+        check_budget(found, [Deliverable("box.zip", "a box")], decision, large)
+    smallest = min(one.bytes for one in decision.candidates if one.passes and one.bytes)
+    assert f"a budget of {shown(smallest + 50)} would do; its price: " in str(caught.value.hint)
 
+
+def test_without_a_passing_candidate_a_budget_says_so(spoiled: Path, tmp_path: Path) -> None:
     decision = read(spoiled).decision
     none = replace(decision, candidates=tuple(replace(one, bytes=None) for one in decision.candidates))
     page = [Deliverable("report.html", "a page", limit=10)]

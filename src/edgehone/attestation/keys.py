@@ -146,7 +146,7 @@ def read_verification_key(
     public: list[EllipticCurvePublicKey] = []
     trusted: list[Certificate] = []
     for file in files:
-        data = read_key_file(file, "the key")
+        data = read_key_file(file, "the key", hint=_MAKE_PUBLIC)
         blocks = list(_BLOCK.finditer(data))
         for block in blocks:
             kind = block[1].decode()

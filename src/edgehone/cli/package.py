@@ -256,7 +256,8 @@ def _list(as_json: bool) -> None:
         limit = f" (limit {shown(one.BUDGET)})" if one.BUDGET else ""
         print(f"{one.NAME}: {one.SUMMARY}{limit}")
         for option in one.OPTIONS:
-            default = f" (default: {option.default})" if option.default is not None else ""
-            print(f"    --set {option.name}=…  {option.help}{default}")
+            default = f"default: {option.default}" if option.default is not None else ""
+            said = "; ".join(filter(None, (" or ".join(option.choices), default)))
+            print(f"    --set {option.name}=…  {option.help}{f' ({said})' if said else ''}")
         if one.TOOLS:
             print(f"    needs {', '.join(f'{tool.program} ({tool.package})' for tool in one.TOOLS)}")

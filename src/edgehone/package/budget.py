@@ -56,21 +56,24 @@ def check_budget(
         raise InputError(
             f"{one.path} takes {shown(one.bytes)}, which is over the budget of {shown(budget)}: {parts}",
             hint="; or ".join(
-                filter(None, (_what_fits(decision, room, one.bytes - artifact_bytes), deliverable.otherwise))
+                filter(None, (_what_fits(decision, room, one.bytes, artifact_bytes), deliverable.otherwise))
             ),
         )
 
 
-def _what_fits(decision: Decision, room: int, besides: int) -> str:
+def _what_fits(decision: Decision, room: int, whole: int, artifact_bytes: int) -> str:
     passing = [one for one in decision.candidates if one.passes and one.bytes]
     if not passing:
         return "no candidate of the bundle's decision passes every gate and has a known size"
     smallest = min(passing, key=lambda one: one.bytes or 0)
     fitting = [one for one in passing if (one.bytes or 0) <= room]
+    if not fitting and (smallest.bytes or 0) >= artifact_bytes:
+        return f"no candidate that passes every gate is smaller: a budget of {shown(whole)} would do"
     if not fitting:
         return (
             f"the smallest candidate that passes every gate is {smallest.key} with {shown(smallest.bytes or 0)}: a "
-            f"budget of {shown((smallest.bytes or 0) + besides)} would do; its price: {price(smallest, decision)}"
+            f"budget of {shown((smallest.bytes or 0) + whole - artifact_bytes)} would do; its price: "
+            f"{price(smallest, decision)}"
         )
     largest = max(fitting, key=lambda one: one.bytes or 0)
     return (

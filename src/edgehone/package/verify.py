@@ -18,7 +18,7 @@ from edgehone.attestation.keys import VerificationKey
 from edgehone.attestation.statement import signed_digests
 from edgehone.attestation.verify import Verified, verify_documents
 from edgehone.bundle.read import read
-from edgehone.bundle.schema import SIGNATURE
+from edgehone.bundle.schema import MANIFEST, SIGNATURE
 from edgehone.bundle.verify import compare
 from edgehone.core.errors import InputError
 from edgehone.package.contents import digest_member, digest_members, size_of
@@ -96,6 +96,10 @@ def _check_signature(folder: Path, key: VerificationKey | None, files: Files) ->
 
 def _checked_document(folder: Path, files: Files) -> Package:
     """Return package.json, whose files are those that are there."""
+    if PACKAGE not in files.digests and MANIFEST in files.digests:
+        raise InputError(
+            f"{folder} is a bundle, not a package", hint=f"edgehone package {folder} --for TARGET makes one"
+        )
     if PACKAGE not in files.digests:
         _refuse(folder, [f"{PACKAGE} is missing", *files.problems])
     try:

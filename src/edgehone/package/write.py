@@ -23,6 +23,7 @@ from edgehone.bundle.write import replace_bundle
 from edgehone.core.errors import InputError, SetupError
 from edgehone.execution.sole_writer import sole_writer
 from edgehone.package import budget as sizes
+from edgehone.package import registry
 from edgehone.package.admission import check_approval, check_place, check_tools, settled
 from edgehone.package.document import DOCUMENTS, PACKAGE, README, Package, documents_of
 from edgehone.package.proof import proof_of_device, uncovered
@@ -129,9 +130,18 @@ def _admitted(bundle: Path, order: Order) -> _Source:
     if reason := order.target.refuses(opened):
         raise InputError(
             f"{bundle} cannot be packaged for {order.target.NAME}: {reason}",
-            hint="edgehone package --list tells what each target runs",
+            hint=_others(opened),
         )
     return _Source(opened, verified, options, warnings)
+
+
+def _others(bundle: Bundle) -> str:
+    """Return what can be made of a bundle that a target refuses."""
+    targets = [registry.load(name) for name in registry.names()]
+    names = [one.NAME for one in targets if one.refuses(bundle) is None]
+    if not names:
+        return "edgehone package --list tells what each target runs"
+    return f"edgehone package {bundle.path} --for {'|'.join(names)}"
 
 
 def time_of(bundle: Bundle) -> int:

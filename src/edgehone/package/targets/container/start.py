@@ -15,7 +15,6 @@ import os
 import runpy
 import signal
 import sys
-import urllib.request
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -34,6 +33,8 @@ def lacking(cpuinfo: str) -> list[str]:
 
 def probe(path: str) -> int:
     """Return 0 if the server answers a path with 200, else 1."""
+    import urllib.request
+
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:8080/{path}", timeout=5) as answer:
             return 0 if answer.status == 200 else 1

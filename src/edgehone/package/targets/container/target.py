@@ -75,6 +75,8 @@ def build(request: Request, folder: Path) -> Built:
     options = request.options
     name = _name(request)
     wanted = _wanted(request)
+    if key := options.get("key"):
+        verify_bundle(request.bundle.path, read_verification_key([key]))
     images = store()
     images.sweep()
     base = base_of(images, options.get("base"), wanted.arch, wanted.device, request.tell)
@@ -156,7 +158,6 @@ def _write_final(tree: Path, request: Request, name: str, bom: Path) -> None:
     shutil.copyfile(bom, tree / HOME / SBOM)
     shutil.copytree(request.bundle.path, tree / "bundles" / name)
     if key := request.options.get("key"):
-        verify_bundle(request.bundle.path, read_verification_key([key]))
         shutil.copyfile(key, tree / HOME / "key.pem")
 
 

@@ -137,7 +137,7 @@ def _number(option: str, text: str) -> int:
 def _notes(values: dict[str, str]) -> tuple[str, ...]:
     return (
         f"the program is compiled for {values['cpu']} ({values['features']}) and refuses other processors",
-        "model.gguf in the RAUC image is aligned to 4 KiB: a file of other bytes than the bundle's, whose tensors and "
-        "metadata were compared one by one and are the same",
+        "the file model.gguf in the RAUC image is aligned to 4 KiB: a file of other bytes than the bundle's, whose "
+        "tensors and metadata were compared one by one and are the same",
         "the program contains parts of the GNU C library (LGPL 2.1), statically linked",
     )
