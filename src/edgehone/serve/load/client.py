@@ -14,6 +14,8 @@ from typing import Any
 _TOKENS = re.compile(rb'"(?:completion_tokens|tokens_predicted)":\s*(\d+)')
 # Bytes of a body that are kept.
 _TAIL = 65_536
+# A connection that was idle for so many seconds may be one that the server is just closing: uvicorn does after 5 s.
+_IDLE_SECONDS = 1.0
 JSON = "Content-Type: application/json\r\n"
 
 
@@ -44,6 +46,7 @@ class Client:
         self._where = where
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
+        self._used = 0.0
 
     async def get(self, path: str) -> Answered:
         """Send a GET request."""
@@ -63,16 +66,15 @@ class Client:
 
     async def _ask(self, message: bytes) -> Answered:
         begun = time.perf_counter()
-        if self._writer is None or self._writer.is_closing():
-            if isinstance(self._where, int):
-                self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._where)
-            else:
-                self._reader, self._writer = await asyncio.open_unix_connection(str(self._where))
-        assert self._reader is not None
-        self._writer.write(message)
-        head = (await self._reader.readuntil(b"\r\n\r\n")).lower()
+        try:
+            head = await self._head(message)
+        except (ConnectionError, asyncio.IncompleteReadError):
+            if begun - self._used < _IDLE_SECONDS:
+                raise
+            self.close()
+            head = await self._head(message)
         first, tail = await self._body(head)
-        ended = time.perf_counter()
+        ended = self._used = time.perf_counter()
         # llama-server closes the connection after a stream without telling.
         if b"connection: close" in head or isinstance(self._where, Path):
             self.close()
@@ -80,6 +82,18 @@ class Client:
         return Answered(
             int(head.split(b" ", 2)[1]), int(found[-1]) if found else 0, begun, first, ended, tail
         )
+
+    async def _head(self, message: bytes) -> bytes:
+        """Send a request, over a new connection if there is none, and return the head of the answer in lower case."""
+        if self._writer is None or self._writer.is_closing():
+            self._used = time.perf_counter()
+            if isinstance(self._where, int):
+                self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._where)
+            else:
+                self._reader, self._writer = await asyncio.open_unix_connection(str(self._where))
+        assert self._reader is not None
+        self._writer.write(message)
+        return (await self._reader.readuntil(b"\r\n\r\n")).lower()
 
     async def _body(self, head: bytes) -> tuple[float, bytes]:
         """Read the body. Returns when its first byte came, and its last bytes."""
