@@ -1,4 +1,4 @@
-"""What a server of the bundle is asked under load: prompts that are all different, or the canaries of a graph."""
+"""The requests of load on a server: prompts that are all different, or the canaries of a graph."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Asked:
 
 
 def asked_of(subject: Subject, name: str) -> Asked:
-    """Return what is asked of the bundle that is served as `name`."""
+    """Return the requests to the bundle that is served as `name`."""
     return _language(name) if subject.is_language else _graph(subject, name)
 
 

@@ -37,7 +37,7 @@ def items() -> Mapping[str, Item]:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a person says of an item. `done` is False for an answer that begins with "no"."""
+    """A person's answer to an item. `done` is False for an answer that begins with "no"."""
 
     text: str
     by: str
@@ -76,7 +76,7 @@ def earlier(checklist: Sequence[ListItem]) -> dict[str, Answer]:
 def filled(
     checks: Sequence[CheckResult], monitoring: Mapping[str, Any], answers: Mapping[str, Answer]
 ) -> tuple[ListItem, ...]:
-    """Return the check-list. A fact that shows an item done, or not done, stands above what a person says."""
+    """Return the check-list. A fact that shows an item done, or not done, takes precedence over a person's answer."""
     by_name = {one.name: one for one in checks}
     return tuple(_item(name, one, by_name, monitoring, answers.get(name)) for name, one in items().items())
 

@@ -59,7 +59,7 @@ def notices(subject: Subject, rule: Rule) -> Found:
 
 
 def provenance(subject: Subject, rule: Rule) -> Found:
-    """Count what is not said of where the artifact comes from: original, data, software, device, command."""
+    """Count missing statements on the artifact's origin: original, data, software, device, command."""
     manifest, path = subject.bundle.manifest, subject.bundle.path
     problems = []
     digest = str(manifest.model.get("digest") or "")

@@ -33,7 +33,7 @@ _SEED = 18
 
 
 def drift_reference(subject: Subject) -> Evaluated:
-    """Return what the evaluation knows, or why it knows nothing."""
+    """Return the statistics of the evaluation, or why there are none."""
     try:
         return _language(subject) if subject.is_language else _graph(subject)
     except (EdgehoneError, Skipped) as error:

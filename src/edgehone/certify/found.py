@@ -1,4 +1,4 @@
-"""What a check finds, and how a figure is judged by its threshold."""
+"""The findings of a check, and how a figure is judged by its threshold."""
 
 from __future__ import annotations
 

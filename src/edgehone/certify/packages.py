@@ -1,4 +1,4 @@
-"""The packages of the bundle's backend: pinned by its lock, installed as locked, and what is known against them."""
+"""The packages of the bundle's backend: pinned by its lock, installed as locked, and their known vulnerabilities."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a piece of the calibration data looks like in a file: as text, and as the ids that a tokenizer makes of it."""
+"""The forms of a piece of calibration data in a file: text, and the ids that a tokenizer makes of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Drift: whether the requests of a served model still are what the model was approved for.
+"""Drift: whether the requests to a served model still resemble those that it was approved for.
 
 A `Reference` is built from samples of clean traffic; a `DriftWatch` compares each answered request with it and
 returns one `Signal` with the evidence of each detector. The probability of ANY false alarm over the whole life of

@@ -1,4 +1,4 @@
-"""What the watch is told about one answered request."""
+"""The facts about one answered request that the watch takes."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ class Detector:
 
 @dataclass(frozen=True)
 class Words:
-    """How a finding about one value is told."""
+    """How a finding about one value is described."""
 
     what: str
     up: str

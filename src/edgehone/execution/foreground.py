@@ -78,7 +78,7 @@ class Dialogue:
         raise JobError("the model's process ended in the middle of the conversation")
 
     def close(self) -> None:
-        """Tell the child that no request follows."""
+        """Send the child the end of requests."""
         self._requests.close()
         self._replies.close()
 

@@ -29,7 +29,7 @@ class Service:
 
     @property
     def cause(self) -> str:
-        """Why the process has ended, from its result or its log; a log tells nothing of a SIGKILL."""
+        """Why the process has ended, from its result or its log; a SIGKILL leaves nothing in the log."""
         code = self.child.poll()
         if code == -signal.SIGKILL:
             return f"killed by signal {signal.SIGKILL.value}, as the system kills if memory is short"

@@ -1,4 +1,4 @@
-"""Let one process at a time write to a folder of the user: a bundle, a package, what was pulled."""
+"""Let one process at a time write to a folder of the user: a bundle, a package, a pulled version."""
 
 from __future__ import annotations
 

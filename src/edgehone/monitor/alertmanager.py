@@ -1,4 +1,4 @@
-"""A configuration of Alertmanager: who is told of what, and which alerts keep quiet beside others."""
+"""A configuration of Alertmanager: the receivers of alerts, and which alerts inhibit others."""
 
 from __future__ import annotations
 

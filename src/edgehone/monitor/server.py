@@ -1,4 +1,4 @@
-"""What a running server tells of itself, without a client library: its metrics, and to operators its bundles."""
+"""Read the state of a running server without a client library: its metrics and, for operators, its bundles."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def scrape(url: str, ca: Path | None = None, *, access: Access | None = None) ->
 
 
 def state_of(url: str, access: Access) -> Mapping[str, Any]:
-    """Return what /readyz tells: `problems`, `proofs` and `unloaded`. Raises JobError if the server does not answer."""
+    """Read /readyz: `problems`, `proofs` and `unloaded`. Raises JobError if the server does not answer."""
     return _object(f"{url}/readyz", _get(f"{url}/readyz", access, accepted=(503,)))
 
 

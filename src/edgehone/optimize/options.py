@@ -106,7 +106,7 @@ class OptimizeOptions:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the report says of how `model` was made."""
+        """Notes for the report on how `model` was made."""
         return ()
 
     def command(self) -> list[str]:

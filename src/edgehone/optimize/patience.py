@@ -1,4 +1,4 @@
-"""How long a run waits for a machine that other programs keep busy, and what it does then."""
+"""How long a run waits while other programs keep the machine busy, and what it does then."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Patience:
         return False
 
     def why(self, share: float | None) -> str:
-        """Return who disturbs, for a measurement that must do. `share` is what others took during it, None if unknown.
+        """Return the programs that disturb a measurement. `share` is what others took during it, None if unknown.
 
         The programs are those that run now, usually the same.
         """

@@ -1,4 +1,4 @@
-"""What is checked before a package is built: the place, the tools, the options, and the bundle's approval."""
+"""Checks before a package is built: of the place, the tools, the options, and the bundle's approval."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def settled(known: Sequence[Option], given: Mapping[str, str], target: str) -> d
 
 
 def check_approval(bundle: Bundle, verified: Verified, *, unapproved: bool) -> tuple[str, ...]:
-    """Return what a user must know of a bundle's approval. Raises InputError if it was not approved.
+    """Return the conditions of a bundle's approval for the user. Raises InputError if it was not approved.
 
     A bundle without a certificate is packaged with a warning if it passed every gate of its decision. `unapproved`
     allows the others too. The sentences name no paths: they become part of the package.

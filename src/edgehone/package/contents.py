@@ -114,7 +114,7 @@ def _digests_of_tar(folder: Path, archive: str, wanted: set[str]) -> dict[str, s
 
 
 def parts_of(path: Path) -> dict[str, int]:
-    """Return what a deliverable consists of: stored bytes by name, the largest first."""
+    """Return the parts of a deliverable: stored bytes by name, the largest first."""
     if path.is_dir():
         found = {
             one.relative_to(path).as_posix(): one.lstat().st_size

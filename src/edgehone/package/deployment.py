@@ -1,4 +1,4 @@
-"""Deployment files: YAML blocks that say what a package must be (`edgehone package --from FILE`).
+"""Deployment files: YAML blocks with the requirements on a package (`edgehone package --from FILE`).
 
 A block becomes requirements on the bundle's artifact, options of a target, a size budget, and notes about what is asked
 and not done. The meaning of blocks, keys and values is in deployment.toml.
@@ -44,7 +44,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Wishes:
-    """What a block asks of a package for a target: options, a budget in bytes, and notes on what is not done."""
+    """A block's requirements on a package for a target: options, a budget in bytes, and notes on what is not done."""
 
     options: Mapping[str, str]
     budget: int | None
@@ -177,7 +177,7 @@ def target_of(block: Block) -> str:
 
 
 def wishes_of(block: Block, target: Target, bundle: Bundle) -> Wishes:
-    """Return what a block asks of a package for a target.
+    """Return the requirements of a block on a package for a target.
 
     Raises InputError if the artifact is of another framework or format than the block asks for.
     """

@@ -1,4 +1,4 @@
-"""package.json: what a package is, what it carries of which bundle, and the digests of its files."""
+"""package.json: the kind of a package, the files of the bundle that it carries, and the digests of its files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""README.md of a package: what the target wrote, the warnings and notes, and how to verify the package."""
+"""README.md of a package: the target's text, the warnings and notes, and how to verify the package."""
 
 from __future__ import annotations
 

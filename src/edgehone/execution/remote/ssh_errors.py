@@ -1,4 +1,4 @@
-"""What the messages of the ssh client mean, and what the user can do."""
+"""The meaning of the ssh client's messages, and what the user can do."""
 
 from __future__ import annotations
 

@@ -200,7 +200,7 @@ def _bytes(value: float | None) -> str:
 
 
 def _span(value: float) -> str:
-    """Return how long something takes, to people who wait."""
+    """Return a duration as text."""
     if value < 120:
         return f"{value:.0f} s"
     return f"{value / 60:.0f} min" if value < 7200 else f"{value / 3600:.1f} h"

@@ -1,4 +1,4 @@
-"""What a server did in the last minute, out of two scrapes of /metrics."""
+"""Activity of a server in the last minute, from two scrapes of /metrics."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ class View:
 
 
 def reading_in(text: str, at: float) -> Reading:
-    """Return a reading of what the view needs of a scrape. Raises ValueError for text in another format."""
+    """Return the values of a scrape that the view shows. Raises ValueError for text in another format."""
     found = Reading(at)
     for metric, labels, value in samples(text, _KINDS):
         if not math.isnan(value):
@@ -149,7 +149,7 @@ def machine_of(now: Reading) -> dict[str, float]:
 
 
 def attacks_between(before: Reading | None, now: Reading) -> dict[str, float]:
-    """Return how often per minute requests were refused for what they are, by what that was; without those of 0."""
+    """Return how many requests per minute were refused, by reason, without zeros."""
     names = ("refused_keys", "oversized_requests", "malformed_requests", "template_violations")
     found = _Found(figures(before or now, now), None)
     rates = {name: found.sum(f"edgehone_{name}_total", "rate") or 0.0 for name in names}

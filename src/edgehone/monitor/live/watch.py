@@ -1,4 +1,4 @@
-"""Scrape a server at fixed times, and yield what it does, whether it answers or not."""
+"""Scrape a server at fixed times, and yield its state, whether it answers or not."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Watch:
         self._last = View(watched.url, wall())
 
     def look(self) -> View:
-        """Scrape once. A server that does not answer is a view that says so; nothing is raised for it."""
+        """Scrape once. For a server that does not answer the view has the reason; nothing is raised."""
         at = self._monotonic()
         try:
             text, problem = scrape(self._watched.url, access=self._watched.access), None

@@ -61,7 +61,7 @@ def answered(ctx: RunContext, prepared: JobResult) -> JobResult:
 
 
 def notes(done: Input) -> list[str]:
-    """Return what the report says of the evaluation."""
+    """Return the notes on the evaluation for the report."""
     scored = json.loads((done.path / "conversations.json").read_text("utf-8"))
     tokens = sum(len(one["bytes"]) for one in scored)
     return [

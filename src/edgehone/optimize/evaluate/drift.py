@@ -81,7 +81,7 @@ def _drift(ctx: RunContext, measured: Sequence[Trial], original: str) -> Drift |
 
 
 def _identity(ctx: RunContext, trial: Trial) -> str:
-    """Return what tells whether two runs measured the same: model, recipe, workload, and the versions of packages."""
+    """Return what identifies comparable runs: model, recipe, workload, and the versions of packages."""
     environment = ctx.environments.get(trial.recipe.backend)
     about = {
         "model": ctx.source.identity,

@@ -48,7 +48,7 @@ def states_of(options: OptimizeOptions, model: ModelInfo) -> tuple[str, ...]:
 
 
 def notes(known: axes.Axes) -> Iterator[str]:
-    """Yield what the report says of sequences: which states were fed back, and that a request is a whole sequence."""
+    """Yield notes on sequences for the report: which states were fed back, and that a request is a whole sequence."""
     if known.states:
         pairs = ", ".join(f"{one.output!r} as {one.input!r}" for one in known.states)
         yield (

@@ -27,7 +27,7 @@ MIN_ROUNDS = 3
 
 @dataclass(frozen=True)
 class Contest:
-    """What the trials of a run are judged by."""
+    """The references that the trials of a run are judged by."""
 
     required: Requirements
     weights: Mapping[str, float]

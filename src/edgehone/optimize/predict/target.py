@@ -55,7 +55,7 @@ def this_machine(machine: Device) -> PredictionTarget:
 
 
 def known_about(machine: Device, this: PredictionTarget, free_memory: int | None) -> Known:
-    """Return what the history says about this machine: observed shares, and durations of builds."""
+    """Return the history's facts about this machine: observed shares, and durations of builds."""
     observations: list[Observation] = []
     for demand, trial in _studied(machine.fingerprint):
         recipe = trial.recipe

@@ -47,7 +47,7 @@ _FACTS = ("build_seconds", "raced_out", "null_test", "tuned_from")
 
 @dataclass(frozen=True)
 class TrialRecord:
-    """What is known of one trial. `tried` is True once it was built or has failed; `at` is UTC, ISO 8601.
+    """The facts about one trial. `tried` is True once it was built or has failed; `at` is UTC, ISO 8601.
 
     `figures` are those that have a value.
     """

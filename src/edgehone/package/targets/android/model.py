@@ -1,4 +1,4 @@
-"""What the Android package of a bundle is called and contains."""
+"""Name and contents of the Android package of a bundle."""
 
 from __future__ import annotations
 

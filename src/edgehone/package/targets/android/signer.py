@@ -1,4 +1,4 @@
-"""Who signs an APK: a key and a certificate in PEM files, or the public test key that ships with edgehone.
+"""The signer of an APK: a key and a certificate in PEM files, or the public test key that ships with edgehone.
 
 The test key is no secret: its only purpose is that a package can be installed for a trial without a key of one's own,
 with the same bytes on every machine. RSA signatures (PKCS #1 v1.5) and ECDSA by RFC 6979 contain no random number.

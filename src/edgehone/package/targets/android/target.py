@@ -115,7 +115,7 @@ def check(folder: Path, built: Built, scratch: Path) -> Sequence[Check]:
 
 
 def _conditions(bundle: Bundle, tokenizer: str) -> list[str]:
-    """Return in what a phone differs from where the figures were measured."""
+    """Return the differences between a phone and the machine where the figures were measured."""
     found = []
     if bundle.manifest.tokenizer == "original":
         found.append(_CARRIED_TOKENIZER if tokenizer == model.ORIGINAL else _TOKENIZER)
