@@ -58,7 +58,8 @@ def _watched(view: Any) -> Html:
 
 
 def _drift(drifted: Drifted, place: Place) -> Html:
-    rows = [_row(one["at"], one["event"], one["says"]) for one in drifted.events if "says" in one]
+    said = [one for one in drifted.events if "says" in one]
+    rows = [_row(one["at"], one["event"], one["says"].replace(f"{place.folder}/", "")) for one in said]
     steps = table("Steps of edgehone operate", ("UTC", "step", "found"), rows, kind="said")
     story = drifted.story and tag(
         "a", "the story that the human got", href=drifted.story.relative_to(place.folder)
