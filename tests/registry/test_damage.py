@@ -120,17 +120,51 @@ def test_a_database_with_random_bytes_is_told(
         at = chance.randrange(chance.choice([100, 4096, len(data)]))
         data[at] ^= chance.randrange(1, 256)
     file.write_bytes(data)
-    words, out = ["--registry", str(registry.blobs.folder)], tmp_path / "out"
+    _told_by_every_action(registry, bundle, tmp_path / "out", capsys)
+
+
+def _told_by_every_action(
+    registry: Registry, bundle: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> dict[str, int]:
+    """Run every action on a damaged registry: each ends with an exit code of its own and an error in words."""
+    words, codes = ["--registry", str(registry.blobs.folder)], dict[str, int]()
     for command in (
         ["list"], ["show", "demo"], ["history"], ["at", "2026-01-01", "production"], ["diff", "demo:1", "demo:1"],
         ["alias", "demo", "staging", "1", "--why", "x"], ["rollback", "demo", "production", "--why", "x"], ["gc"],
         ["push", str(bundle)], ["pull", "demo", "--out", str(out)], ["verify"],
     ):  # fmt: skip
-        code = main(["registry", *command, *words])
+        code = codes[command[0]] = main(["registry", *command, *words])
         told = capsys.readouterr()
         assert code in (0, 1, 2) and "Traceback" not in told.err, (command, told.err)
         assert code != 2 or ("error" in told.err and "\n" in told.err), (command, told.err)
     assert not out.exists() or content(out) == content(bundle)
+    return codes
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "update versions set facts = '{'", "update versions set facts = '[]'", "update versions set facts = '{}'",
+        "update versions set facts = cast(x'ff41' as text)", "update versions set facts = x'00'",
+        "update versions set size = 'many'", "update versions set pushed = 7", "update versions set approval = x'ff'",
+        "update versions set number = 'one'", "update events set detail = '{'", "update events set detail = '[1]'",
+        "update events set at = 7", "update events set detail = x'ff'", "update events set number = 'x'",
+        "update registry set uid = x'ff'", "update registry set events = 'x'", "delete from registry",
+        "update aliases set version = 'x'", "update files set digest = x'ff'", "update files set size = 'x'",
+    ],
+)  # fmt: skip
+def test_values_that_edgehone_does_not_write_are_told(
+    pushed: tuple[Registry, Path], tmp_path: Path, damage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    registry, bundle = pushed
+    aliases.move(registry, "production", parse("demo:1"), by="ann", why="ok")
+    with sqlite3.connect(registry.blobs.folder / DATABASE) as connection:
+        triggers = connection.execute("select name from sqlite_master where type = 'trigger'").fetchall()
+        for (name,) in triggers:
+            connection.execute(f"drop trigger {name}")
+        connection.execute("pragma foreign_keys = off")
+        connection.execute(damage)
+    assert _told_by_every_action(registry, bundle, tmp_path / "out", capsys)["verify"] in (1, 2)
 
 
 def test_a_file_that_is_no_database(tmp_path: Path) -> None:

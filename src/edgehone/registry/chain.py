@@ -48,7 +48,7 @@ def check_tables(connection: Connection) -> Iterator[str]:
     """Yield each version and alias that is not as the events say."""
     versions, aliases = _replayed(_all(connection))
     found = {(row.name, row.number): row for row in connection.execute(sa.select(VERSIONS))}
-    for key in sorted(versions.keys() | found.keys()):
+    for key in sorted(versions.keys() | found.keys(), key=_place):
         named = f"{key[0]}:{key[1]}"
         if key not in found:
             yield f"the version {named} was removed from the database"
@@ -66,13 +66,23 @@ def check_tables(connection: Connection) -> Iterator[str]:
             yield f"{name}:{alias} points to version {is_}, but the last event says {said}"
 
 
+def _place(key: tuple[Any, Any]) -> tuple[str, int]:
+    """Return what versions are sorted by; those whose number is none, in a damaged database, come first."""
+    return str(key[0]), key[1] if type(key[1]) is int else -1
+
+
 def _all(connection: Connection) -> Iterator[Event]:
     for row in connection.execute(sa.select(EVENTS).order_by(EVENTS.c.seq)):
         yield events.of_row(row)
 
 
 def _value(row: Any, name: str) -> Any:
-    return json.loads(row.facts) if name == "facts" else getattr(row, name)
+    if name != "facts":
+        return getattr(row, name)
+    try:
+        return json.loads(row.facts)
+    except (ValueError, TypeError, RecursionError):
+        return None  # no event says so
 
 
 def _replayed(

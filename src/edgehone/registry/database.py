@@ -168,6 +168,10 @@ def _told(label: str, file: Path | None) -> Iterator[None]:
         raise _as_ours(str(error.orig), label, file) from error
     except exc.SQLAlchemyError as error:
         raise _as_ours(str(error), label, file) from error
+    except (
+        UnicodeDecodeError
+    ) as error:  # SQLite's driver tells of damage in the words that it finds in the file
+        raise _as_ours(f"it holds text that is no UTF-8: {error.object[:80]!a}", label, file) from error
 
 
 def _as_ours(text: str, label: str, file: Path | None) -> EdgehoneError:

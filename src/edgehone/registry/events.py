@@ -8,9 +8,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+import msgspec
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from edgehone.core.errors import InputError
 from edgehone.registry.canonical import canonical
 from edgehone.registry.database import now
 from edgehone.registry.schema import EVENTS, REGISTRY
@@ -19,6 +21,9 @@ from edgehone.registry.schema import EVENTS, REGISTRY
 # pushed to another registry. remove: a version's files were given up. operate: a step of `edgehone operate` on a server
 # of the version; it changes nothing in the registry.
 Kind = Literal["push", "alias", "rollback", "drop", "copy", "remove", "operate"]
+
+# The types of a row; SQLite keeps values of any type in any column.
+_ROW = tuple[int, str, str, str, str, str | None, int | None, str | None, str, str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +44,18 @@ class Event:
 
     def to_json(self) -> dict[str, Any]:
         """Return a plain dict, with the detail parsed."""
-        return {**asdict(self), "detail": json.loads(self.detail)}
+        return {**asdict(self), "detail": self.told}
+
+    @property
+    def told(self) -> Mapping[str, Any]:
+        """The detail. Raises InputError if it is not as edgehone writes it."""
+        try:
+            found = json.loads(self.detail)
+        except (ValueError, RecursionError):
+            found = None
+        if not isinstance(found, dict):
+            raise _damaged(self.seq, f"its detail is {self.detail[:80]!r}")
+        return found
 
 
 def append(
@@ -81,5 +97,16 @@ def hash_of(fields: Mapping[str, Any]) -> str:
 
 
 def of_row(row: Any) -> Event:
-    """Return the event in a row of the table."""
-    return Event(**row._mapping)
+    """Return the event in a row of the table. Raises InputError if the row is not as edgehone writes it."""
+    try:
+        values = msgspec.convert(tuple(row), _ROW)
+    except msgspec.ValidationError as error:
+        raise _damaged(row.seq, str(error)) from error
+    return Event(**dict(zip(EVENTS.c.keys(), values, strict=True)))
+
+
+def _damaged(seq: object, what: str) -> InputError:
+    return InputError(
+        f"event {seq} in the registry's database is damaged: {what}",
+        hint="edgehone registry verify lists all damage; restore the database from a backup",
+    )

@@ -5,7 +5,7 @@ Times are texts in UTC (`2026-11-27T14:03:00.000000+00:00`), so that they sort, 
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
@@ -16,23 +16,67 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    TypeDecorator,
     UniqueConstraint,
 )
+from sqlalchemy.engine import Dialect
+
+from edgehone.core.errors import InputError
 
 # The newest migration.
 REVISION: Final = "0001"
 
 METADATA = MetaData()
 
+
+def _checked(value: Any, kind: type) -> Any:
+    """Return a value of a column. Raises InputError for another type: SQLite keeps values of any type in any column."""
+    if value is not None and type(value) is not kind:
+        raise InputError(
+            f"the registry's database is damaged: it holds {value!r} where {kind.__name__} is expected",
+            hint="edgehone registry verify lists all damage; restore the database from a backup",
+        )
+    return value
+
+
+class _Text(TypeDecorator[str]):
+    """Text that is checked when it is read. Rows of versions and events are checked as a whole (`of_row`)."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Any:
+        """Check a value."""
+        return _checked(value, str)
+
+
+class _Number(TypeDecorator[int]):
+    """A whole number that is checked when it is read."""
+
+    impl = Integer
+    cache_ok = True
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Any:
+        """Check a value."""
+        return _checked(value, int)
+
+
+class _LargeNumber(_Number):
+    """The same of 64 bits."""
+
+    impl = BigInteger
+    cache_ok = True
+
+
 # One row: the registry's own id, which its folder of blobs repeats, and the last event.
 REGISTRY = Table(
     "registry",
     METADATA,
-    Column("id", Integer, primary_key=True),
-    Column("uid", Text, nullable=False),
-    Column("created", Text, nullable=False),
-    Column("events", Integer, nullable=False),
-    Column("head", Text, nullable=False),
+    Column("id", _Number, primary_key=True),
+    Column("uid", _Text, nullable=False),
+    Column("created", _Text, nullable=False),
+    Column("events", _Number, nullable=False),
+    Column("head", _Text, nullable=False),
 )
 
 # `digest` is that of the OCI manifest. `approval` is yes, conditional or no. `removed`: when its files were given up.
@@ -58,10 +102,10 @@ VERSIONS = Table(
 FILES = Table(
     "files",
     METADATA,
-    Column("version", Integer, ForeignKey("versions.id"), primary_key=True),
-    Column("path", Text, primary_key=True),
-    Column("digest", Text, nullable=False),
-    Column("size", BigInteger, nullable=False),
+    Column("version", _Number, ForeignKey("versions.id"), primary_key=True),
+    Column("path", _Text, primary_key=True),
+    Column("digest", _Text, nullable=False),
+    Column("size", _LargeNumber, nullable=False),
     Index("files_by_digest", "digest"),
 )
 # No file of a bundle has a name with a colon at its start.
@@ -71,20 +115,20 @@ CONFIG: Final = ":config"
 ALIASES = Table(
     "aliases",
     METADATA,
-    Column("name", Text, primary_key=True),
-    Column("alias", Text, primary_key=True),
-    Column("version", Integer, ForeignKey("versions.id"), nullable=False),
-    Column("event", Integer, nullable=False),
+    Column("name", _Text, primary_key=True),
+    Column("alias", _Text, primary_key=True),
+    Column("version", _Number, ForeignKey("versions.id"), nullable=False),
+    Column("event", _Number, nullable=False),
 )
 
 # Where versions were pushed to or pulled from: a registry there can mount their blobs from one repository to another.
 COPIES = Table(
     "copies",
     METADATA,
-    Column("version", Integer, ForeignKey("versions.id"), primary_key=True),
-    Column("host", Text, primary_key=True),
-    Column("repository", Text, primary_key=True),
-    Column("tag", Text, primary_key=True),
+    Column("version", _Number, ForeignKey("versions.id"), primary_key=True),
+    Column("host", _Text, primary_key=True),
+    Column("repository", _Text, primary_key=True),
+    Column("tag", _Text, primary_key=True),
 )
 
 # `detail` is JSON; its text is what the hash covers.

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 DATABASE: Final = "registry.sqlite"
 _FACTS: Final = list(VERSIONS.c.keys()).index("facts")
+# The types of a row; SQLite keeps values of any type in any column.
+_ROW: Final = tuple[int, str, int, str, str, str, int, str, str | None, str, str | None]
+# The facts that lists show.
+_SHOWN: Final = frozenset(("backend", "recipe", "model", "device"))
 
 
 @dataclass(frozen=True)
@@ -152,9 +156,17 @@ def _unknown(connection: Connection, reference: Reference) -> InputError:
 
 
 def of_row(row: Any) -> Version:
-    """Return the version in a row of the table."""
-    values = list(row)
-    values[_FACTS] = msgspec.json.decode(values[_FACTS])
+    """Return the version in a row of the table. Raises InputError if the row is not as edgehone writes it."""
+    try:
+        values: list[Any] = list(msgspec.convert(tuple(row), _ROW))
+        values[_FACTS] = facts = msgspec.json.decode(values[_FACTS], type=dict[str, Any])
+        if missing := _SHOWN - facts.keys():
+            raise ValueError(f"its facts lack {min(missing)}")
+    except ValueError as error:
+        raise InputError(
+            f"the version {row.name}:{row.number} in the registry's database is damaged: {error}",
+            hint="edgehone registry verify lists all damage; restore the database from a backup",
+        ) from error
     return Version._make(values)
 
 

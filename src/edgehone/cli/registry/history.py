@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
 
 def line(event: Event) -> str:
     """Return an event as a line of text."""
-    detail = event.to_json()["detail"]
+    detail = event.told
     version = f"{event.name}:{event.number}" if event.number else event.name
     came = detail.get("from") or "none"
     what = {
