@@ -67,7 +67,7 @@ def _what_fits(decision: Decision, room: int, whole: int, artifact_bytes: int) -
         return "no candidate of the bundle's decision passes every gate and has a known size"
     smallest = min(passing, key=lambda one: one.bytes or 0)
     fitting = [one for one in passing if (one.bytes or 0) <= room]
-    if not fitting and (smallest.bytes or 0) >= artifact_bytes:
+    if not fitting and (smallest.bytes or 0) > 0.99 * artifact_bytes:
         return f"no candidate that passes every gate is smaller: a budget of {shown(whole)} would do"
     if not fitting:
         return (

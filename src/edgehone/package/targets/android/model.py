@@ -14,6 +14,7 @@ from edgehone.bundle.read import Bundle
 from edgehone.bundle.schema import SIGNATURE
 from edgehone.core.errors import InputError
 from edgehone.package.document import documents_of
+from edgehone.package.names import original_name
 from edgehone.package.target import Carried, Request
 from edgehone.package.targets.android.aligned_zip import PAGE, Member
 
@@ -58,7 +59,7 @@ def model_of(request: Request) -> Model:
     """Return the model of a request. Raises InputError for an identifier or version that Android does not take."""
     bundle = request.bundle
     (gguf,) = bundle.artifact.glob("*.gguf")
-    name = slug(request.options.get("name") or bundle.manifest.model["name"])
+    name = slug(request.options.get("name") or original_name(bundle.manifest))
     identifier = request.options.get("application_id", f"com.example.models.{name}")
     if not _IDENTIFIER.fullmatch(identifier):
         raise InputError(

@@ -18,6 +18,7 @@ from edgehone.attestation.keys import read_verification_key
 from edgehone.attestation.verify import verify_bundle
 from edgehone.bundle.read import Bundle
 from edgehone.core.errors import InputError
+from edgehone.package.names import original_name
 from edgehone.package.target import Built, Carried, Check, Deliverable, Option, Request, Tool
 from edgehone.package.targets.container import checks, image, wheels
 from edgehone.package.targets.container.base import Base, base_of
@@ -131,7 +132,7 @@ def check(folder: Path, built: Built, scratch: Path) -> Sequence[Check]:
 
 
 def _name(request: Request) -> str:
-    given = request.options.get("name") or str(request.bundle.manifest.model.get("name") or "model").lower()
+    given = request.options.get("name") or original_name(request.bundle.manifest).lower()
     name = given if "name" in request.options else re.sub(r"[^a-z0-9]+", "-", given).strip("-") or "model"
     if not _NAME.fullmatch(name):
         raise InputError(

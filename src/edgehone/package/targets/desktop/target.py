@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from edgehone.bundle.read import Bundle
 from edgehone.core.errors import InputError
+from edgehone.package.names import original_name
 from edgehone.package.target import Built, Carried, Check, Deliverable, Option, Request, Tool
 from edgehone.package.targets.desktop import checks, llamafile, model_card, runtime
 
@@ -120,8 +121,7 @@ def _chosen(request: Request) -> list[str]:
 
 
 def _original_name(bundle: Bundle) -> str:
-    name = Path(bundle.manifest.model["name"]).name.removesuffix(".gguf")
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "model"
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", original_name(bundle.manifest)).strip("-.") or "model"
 
 
 def _name(text: str, what: str) -> str:

@@ -13,6 +13,7 @@ from edgehone.backends.llamacpp.runner.machines import Machine, architectures, m
 from edgehone.bundle.read import Bundle
 from edgehone.core.errors import InputError
 from edgehone.package import runner
+from edgehone.package.names import original_name
 from edgehone.package.target import Built, Carried, Check, Deliverable, Option, Request, Tool
 from edgehone.package.targets.embedded import checks, firmware
 
@@ -99,7 +100,7 @@ def _filled(template: str, values: dict[str, str]) -> str:
 def _values(request: Request, machine: Machine) -> dict[str, str]:
     """Return what the templates contain. Raises InputError for invalid options."""
     bundle, options = request.bundle, request.options
-    name = options.get("name", bundle.manifest.model["name"])
+    name = options.get("name", original_name(bundle.manifest))
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,60}", name):
         raise InputError(f"the option name is {name!r}", hint="use letters, digits, '.', '_' and '-'")
     if ("rauc-cert" in options) != ("rauc-key" in options):

@@ -9,6 +9,7 @@ from typing import Final
 
 from edgehone.bundle.read import Bundle
 from edgehone.core.errors import InputError
+from edgehone.package.names import original_name
 from edgehone.package.target import Option
 
 ACCELERATED: Final = ("nvidia", "intel-gpu", "intel-npu")
@@ -159,7 +160,7 @@ def _check(good: object, option: str, value: str, wanted: str) -> None:
 
 def _name_of(bundle: Bundle) -> str:
     """Return the name that the container target gives the model, by the same rule."""
-    text = str(bundle.manifest.model.get("name") or "model").lower()
+    text = original_name(bundle.manifest).lower()
     return re.sub(r"[^a-z0-9]+", "-", text).strip("-")[:_LONGEST_NAME].strip("-") or "model"
 
 
