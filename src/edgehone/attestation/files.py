@@ -14,6 +14,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgehone.bundle.schema import CERTIFICATION, DECISION, LARGEST, MANIFEST, SIGNATURE
+
+# They are read whole, so one that is too large is refused before it is hashed. A signature has a limit of its own.
+_DOCUMENTS = {MANIFEST, DECISION, *CERTIFICATION} - {SIGNATURE}
 # More threads read no faster from one disk.
 _THREADS = 8
 
@@ -126,6 +130,8 @@ def _problem(entry: _Entry) -> str | None:
         return f"{name} is no name in UTF-8"
     if entry.status.st_nlink > 1:
         return f"{name} has {entry.status.st_nlink} names (hard links), by which it can be changed"
+    if entry.name in _DOCUMENTS and entry.status.st_size > LARGEST:
+        return f"{name} is larger than {LARGEST / 1e6:.0f} MB"
     odd = _mode_problem(mode)
     return f"{name} {odd}" if odd else None
 

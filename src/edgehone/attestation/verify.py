@@ -71,6 +71,8 @@ def verify_bundle(bundle: Path, key: VerificationKey | None = None) -> Verified:
         raise InputError(problem, hint="give the folder of a bundle or a package")
     if not any((bundle / name).is_file() for name in (MANIFEST, SIGNATURE)):
         read(bundle)  # raises: it is none, so that its files, perhaps a whole disk, are not read
+    if (bundle / SIGNATURE).is_file():
+        read_sealed(bundle / SIGNATURE)  # raises: what is no signature is refused before anything is hashed
     files = read_files(bundle)
     digests = {name: digest for name, digest in files.digests.items() if name != SIGNATURE}
     is_signed = SIGNATURE in files.digests

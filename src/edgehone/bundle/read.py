@@ -87,7 +87,8 @@ def _load(path: Path) -> Any:
             hint=f"edgehone optimize MODEL --out {path.parent}",
         ) from None
     except (OSError, ValueError, RecursionError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise InputError(
-            f"{path} cannot be read: {error}",
+            f"{path} cannot be read: {reason}",
             hint="copy the bundle again, or make it again with its reproduce.sh",
         ) from error
