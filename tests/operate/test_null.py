@@ -15,7 +15,7 @@ import edgehone
 from edgehone.operate.seeing import MachineHistory
 from edgehone.registry.push import push
 from edgehone.registry.session import open_registry
-from tests.operate.operated import Run, Traffic, certificate_of, change, operating, served
+from tests.operate.operated import TIMES, Run, Traffic, certificate_of, change, operating, served
 from tests.serve.conftest import chatty
 from tests.serve.graphs import asked, expected, null_graph
 from tests.serve.server import Server, running
@@ -73,10 +73,11 @@ def settled(server: Server, first: dict[str, Any]) -> None:
 def test_an_engine_that_was_killed_once_is_left_to_the_server(
     operated: Server, key_file: Path, baseline: Path, tmp_path: Path
 ) -> None:
-    first = served(operated)["bundle"]
+    first, words = served(operated)["bundle"], ("--baseline", str(baseline))
     with (
         Traffic(operated, short).flowing(),
-        operating(operated, key_file, tmp_path / "state", "--baseline", str(baseline)) as run,
+        # The window of `restarts` is an hour: 30 s here. It is looked at as often as in the other tests.
+        operating(operated, key_file, tmp_path / "state", *words, every=10.0, times=2 * TIMES) as run,
     ):
         run.wait_for("begins", 30)
         operated.engine().kill()
