@@ -20,8 +20,8 @@ from edgehone.attestation.verify import verify_bundle
 from edgehone.attestation.write import certify_bundle
 from edgehone.cli.main import main
 from edgehone.core.errors import EdgehoneError, InputError, SetupError
+from tests.attestation.instance import PROVIDER, WHO, Instance, instance, token
 from tests.attestation.signed import EVIDENCE, certificate_of, certified, make_key, public
-from tests.attestation.sigstore import PROVIDER, WHO, Instance, instance, token
 from tests.finished import Finished
 
 SIGNED = ("signature.sigstore.json", "verdicts.sigstore.json")
