@@ -52,4 +52,4 @@ def _level(y: float, text: str, dashes: str) -> Html:
 def _moment(x: float, text: str) -> Html:
     stroke = "stroke:var(--warn-line);stroke-width:1.5"
     line = tag("line", x1=x, x2=x, y1=0, y2=_HEIGHT - _BELOW, style=stroke)
-    return tag("g", line, tag("text", text, x=x + 5, y=_HEIGHT - _BELOW - 8, style=_WORDS))
+    return tag("g", line, tag("text", text, x=x + 5, y=32, style=_WORDS))

@@ -13,12 +13,13 @@ from examples.demo_all.production import CLIENTS, Live
 
 FILE: Final = Path("tests/pipeline/files/edge_ai_pipeline.yaml")
 _RULES: Final = Path(__file__).with_name("ramp.toml")
-# In the place of what the file says, or leaves out: a fourth framework, and less time for each.
+# In the place of what the file says, or leaves out: a fourth framework, and less time for each. No speed is required:
+# it cannot be judged beside other programs, and a demo is to run on a machine with some.
 _CHANGES: Final = (
     "optimization.frameworks=[llama_cpp, openvino, microsoft_olive, apple_mlx]",
     "optimization.effort=quick",
     "optimization.when_busy=measure",
-    "optimization.gates=[latency_cv=off]",
+    "optimization.gates=[speedup=off, latency_cv=off]",
     "testing.soak=15s",
 )
 

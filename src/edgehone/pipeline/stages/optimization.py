@@ -63,7 +63,7 @@ def _figures(decision: Decision) -> list[str]:
     chosen = decision.candidate(decision.chosen or decision.baseline.key)
     speedup, cut = chosen.figure("speedup").value, chosen.figure("memory_cut").value
     gains = [f"{speedup:.3g}× as fast"] if speedup is not None else []
-    gains += [f"{100 * cut:.0f} % less memory"] if cut is not None else []
+    gains += [f"memory −{100 * cut:.0f} %"] if cut is not None else []
     return [chosen.key, ", ".join(gains)] if gains else [chosen.key]
 
 
