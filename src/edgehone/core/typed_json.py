@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Mapping as MappingType
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import lru_cache
+from inspect import cleandoc
 from types import UnionType
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
@@ -73,6 +74,8 @@ def schema(cls: type) -> dict[str, Any]:
         # A default spares Python callers an argument; in a file every field is written.
         required = [one.name for one in fields(classes[name]) if not one.metadata.get("optional")]
         table.update(required=required, additionalProperties=False)
+        if "description" in table:  # a docstring, whose indentation some versions of msgspec and Python remove
+            table["description"] = cleandoc(table["description"])
         for entry in table["properties"].values():
             entry.pop("default", None)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **generated}
