@@ -22,6 +22,10 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     yield tmp_path
 
 
+def _children() -> set[int]:
+    return {child.pid for child in psutil.Process().children()}
+
+
 def _job(python: str = sys.executable) -> Job:
     """A job that waits until its parent closes the channel."""
     env = Env("own", Path(python), None, "")
@@ -30,8 +34,9 @@ def _job(python: str = sys.executable) -> Job:
 
 def test_a_begun_service_is_that_of_its_start(temporary: Path) -> None:
     job, other = _job(), _job()
+    before = _children()  # other tests' helpers
     with service.begun([job, other]):
-        begun = [child.pid for child in psutil.Process().children()]
+        begun = _children() - before
         first = service.start(job)
         assert first.child.pid in begun
         again = service.start(job)  # as after its end
@@ -40,7 +45,7 @@ def test_a_begun_service_is_that_of_its_start(temporary: Path) -> None:
         for one in (first, again):
             one.end()
     # The other one, which nobody started, has ended.
-    assert not set(begun) & {child.pid for child in psutil.Process().children()}
+    assert not begun & _children()
     assert not list(temporary.iterdir())
 
 

@@ -148,7 +148,7 @@ def test_values_are_rounded_to_five_digits(values: list[float]) -> None:
     rounded = query._rounded(np.array(values, np.float64))
     for value, found in zip(values, rounded, strict=True):
         assert found == pytest.approx(value, rel=6e-5)
-        assert len(f"{found:.15e}".lstrip("-").partition("e")[0].replace(".", "").strip("0")) <= 5
+        assert float(f"{found:.4e}") == pytest.approx(found, rel=1e-14)
 
 
 def test_a_long_time_is_read_from_the_coarse_rows_and_ended_by_the_fine_ones(tmp_path: Path) -> None:

@@ -243,13 +243,15 @@ def test_failures_and_attacks_are_counted_by_what_they_are(watched: Server) -> N
 
 
 def test_the_processes_and_the_machine_are_measured(watched: Server) -> None:
-    memory, seconds = (
-        lines(watched, f"edgehone_{one}") for one in ("resident_memory_bytes", "cpu_seconds_total")
-    )
     parts = {
         'model="",part="server"', 'model="bundle",part="engine"', 'model="bundle",part="text"',
         'model="graph",part="engine"',
     }  # fmt: skip
+    # They are read at intervals, so an engine that has just started may be missing.
+    wait_for(lambda: lines(watched, "edgehone_resident_memory_bytes").keys() == parts)
+    memory, seconds = (
+        lines(watched, f"edgehone_{one}") for one in ("resident_memory_bytes", "cpu_seconds_total")
+    )
     assert memory.keys() == seconds.keys() == parts
     assert all(5e6 < value < 2e9 for value in memory.values()) and all(
         value > 0 for value in seconds.values()

@@ -18,7 +18,6 @@ HALF = {"ramp": [{"name": "50 %", "weight": 0.5, "seconds": 3600}]}
 # Of the server's process: each look at the wall clock is a day before or after the last one.
 _JUMPS = """
 import datetime, itertools, time
-from tests.disks import small_file_system
 sign = itertools.cycle((-86400.0, 86400.0))
 real = time.time
 time.time = lambda: real() + next(sign)
