@@ -74,7 +74,8 @@ def schema(cls: type) -> dict[str, Any]:
         # A default spares Python callers an argument; in a file every field is written.
         required = [one.name for one in fields(classes[name]) if not one.metadata.get("optional")]
         table.update(required=required, additionalProperties=False)
-        if "description" in table:  # a docstring, whose indentation some versions of msgspec and Python remove
+        # A docstring, whose indentation some versions of msgspec and of Python remove.
+        if "description" in table:
             table["description"] = cleandoc(table["description"])
         for entry in table["properties"].values():
             entry.pop("default", None)
