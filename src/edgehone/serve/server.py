@@ -13,6 +13,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from edgehone.bundle.read import read
 from edgehone.core.errors import InputError, JobError, SetupError
@@ -164,20 +165,8 @@ async def serve(
         is_local=listening.is_local,
         started=first.wait if listening.take_over else None,
     )
-    config = uvicorn.Config(
-        rollouts.wrap(application) if rollouts else application,
-        http=counted(watching.metrics.refused_status),
-        log_config=None,
-        access_log=False,
-        lifespan="on",
-        ws="none",
-        server_header=False,
-        proxy_headers=False,  # no decision depends on the client of a proxy but `check_operator`, which looks itself
-        timeout_keep_alive=_IDLE_SECONDS,
-        ssl_certfile=listening.certificate,
-        ssl_keyfile=listening.private_key,
-        backlog=_BACKLOG,
-    )
+    wrapped = rollouts.wrap(application) if rollouts else application
+    config = _config(wrapped, listening, watching.metrics.refused_status)
     grpc = await _serve_grpc(models, watching, listening, say) if listening.grpc_port is not None else None
     server = _Server(config, grpc, LINGER_SECONDS if listening.take_over else 0.0)
     telling = asyncio.create_task(_tell_ready(server, models, bound if listening.take_over else None))
@@ -189,6 +178,24 @@ async def serve(
         raise
     finally:
         telling.cancel()
+
+
+def _config(application: ASGIApp, listening: Listening, refused: Callable[[int], None]) -> uvicorn.Config:
+    """Return uvicorn's settings. `refused` is called with the status of each request that a connection refuses."""
+    return uvicorn.Config(
+        application,
+        http=counted(refused),
+        log_config=None,
+        access_log=False,
+        lifespan="on",
+        ws="none",
+        server_header=False,
+        proxy_headers=False,  # no decision depends on the client of a proxy but `check_operator`, which looks itself
+        timeout_keep_alive=_IDLE_SECONDS,
+        ssl_certfile=listening.certificate,
+        ssl_keyfile=listening.private_key,
+        backlog=_BACKLOG,
+    )
 
 
 async def _tell_ready(server: _Server, models: Models, taking: socket.socket | None) -> None:

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgehone.drift.bets import weights
-from edgehone.rollout.decision.outcome import Values
+from edgehone.rollout.decision.outcome import Values, add_known
 from edgehone.rollout.decision.rules import Rules
 
 Array = NDArray[np.float64]
@@ -57,11 +57,7 @@ class Evidence:
     def add(self, challenger: bool, values: Values) -> None:
         """Add the values of a request; None where one is not known. Complete blocks become evidence."""
         side = 0 if challenger else 1
-        sums, numbers = self.sums[side], self.numbers[side]
-        for at, value in enumerate(values):
-            if value is not None:
-                sums[at] += value
-                numbers[at] += 1
+        add_known(values, self.sums[side], self.numbers[side])
         mine, theirs = self.numbers
         complete = [
             at

@@ -70,3 +70,11 @@ def values_of(
 
 
 _FIELDS = {"errors": "failed", "agreement": "disagreement", "confidence": "entropy", "feedback": "bad"}
+
+
+def add_known(values: Values, sums: list[float], numbers: list[float]) -> None:
+    """Add the values of a request that are known to their sums and numbers by objective."""
+    for at, value in enumerate(values):
+        if value is not None:
+            sums[at] += value
+            numbers[at] += 1

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgehone.rollout.decision.evidence import lower_level, upper_level
-from edgehone.rollout.decision.outcome import Values
+from edgehone.rollout.decision.outcome import Values, add_known
 from edgehone.rollout.decision.rules import Objective, Rules
 
 Array = NDArray[np.float64]
@@ -22,11 +22,7 @@ class Totals:
     def add(self, challenger: bool, values: Values) -> None:
         """Add the values of a request."""
         side = 0 if challenger else 1
-        sums, numbers = self.sums[side], self.numbers[side]
-        for at, value in enumerate(values):
-            if value is not None:
-                sums[at] += value
-                numbers[at] += 1
+        add_known(values, self.sums[side], self.numbers[side])
 
     def number(self, challenger: bool, at: int) -> int:
         """Return the number of requests with a known value of an objective."""
