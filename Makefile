@@ -1,5 +1,5 @@
 # Everything a developer or CI types. The two that a newcomer needs: make demo, make test.
-.PHONY: setup demo demo-all test test-fast test-all check docs bench bench-recipes bench-search bench-mixed bench-low-bits bench-real bench-verdict bench-serving bench-verify bench-packages bench-watching bench-drift bench-rollout clean
+.PHONY: setup demo demo-all test test-fast test-all check docs bench bench-recipes bench-search bench-mixed bench-low-bits bench-real bench-verdict bench-serving bench-verify bench-packages bench-watching bench-calm bench-drift bench-rollout clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -94,6 +94,10 @@ bench-verify: setup
 bench-packages: setup
 	$(BIN)/edgehone backends install
 	$(BIN)/python -m benchmarks.packages
+
+bench-calm: setup
+	$(BIN)/edgehone backends install llamacpp
+	$(BIN)/python -m benchmarks.calm
 
 bench-drift: setup
 	$(BIN)/python -m benchmarks.drift

@@ -196,7 +196,7 @@ def _flying(run: Run) -> list[Any]:
 
 
 def test_clean_bursty_traffic_without_an_action(operated: Server, key_file: Path, tmp_path: Path) -> None:
-    """12 s, in which windows of 300 s pass twice. The long form takes an hour at the usual pace."""
+    """12 s, in which windows of 300 s pass twice. The long form is in test_calm.py, an hour `make bench-calm`."""
     first = served(operated)["bundle"]
     certificate = certificate_of(
         first_path(first), tmp_path / "c.json", {"served_p95_s": 2.0, "served_p50_s": 1.0}
@@ -207,24 +207,6 @@ def test_clean_bursty_traffic_without_an_action(operated: Server, key_file: Path
     ):
         run.wait_for("begins", 30)
         time.sleep(12)
-        assert not run.remedies() and {*traffic.statuses} <= {200, 429}
-    settled(operated, first)
-
-
-@pytest.mark.long
-def test_an_hour_of_clean_bursty_traffic_without_an_action(
-    operated: Server, key_file: Path, tmp_path: Path
-) -> None:
-    first = served(operated)["bundle"]
-    certificate = certificate_of(
-        first_path(first), tmp_path / "c.json", {"served_p95_s": 2.0, "served_p50_s": 1.0}
-    )
-    with (
-        Traffic(operated, short, per_second=5.0).flowing() as traffic,
-        operating(operated, key_file, tmp_path / "state", "--baseline", str(certificate), times=1.0) as run,
-    ):
-        run.wait_for("begins", 30)
-        time.sleep(3600)
         assert not run.remedies() and {*traffic.statuses} <= {200, 429}
     settled(operated, first)
 

@@ -39,7 +39,7 @@ def test_every_fact_of_both_tables_is_gathered() -> None:
     named |= {condition["fact"] for one in remedies.table() for condition in one.when}
     named |= {
         value for one in remedies.table() for value in one.values.values() if isinstance(value, str)
-    } & {"cores"}
+    } & {"cores", "proven_threads"}
     assert named <= facts.keys()
     assert facts_of(seen(model=None)).keys() >= named
 
@@ -70,16 +70,19 @@ def test_remedies_name_causes_symptoms_and_backends_that_exist() -> None:
 @pytest.mark.parametrize(
     ("symptom", "fields", "cause"),
     [
-        ("latency", {}, "fewer threads than cores"),
+        ("latency", {}, "fewer threads than proven"),
         ("latency", {}, "prefix cache off"),
         ("errors", {"recent": {"restarts": 2.0}}, "the engine ended"),
         ("errors", {"up": False}, "the server does not answer"),
         ("accuracy", {"changed": (60.0, "path: a → b")}, "served otherwise than before"),
         ("drift", {"metrics": {"drift_inputs": 1.0}}, "inputs drifted"),
+        ("accuracy", {"metrics": {"drift_answers": 1.0}}, "the model's answers got worse"),
+        ("infrastructure", {"metrics": {"drift_service": 1.0}}, "requests are slower or fail more often"),
         ("infrastructure", {"free_bytes": 1_000_000}, "the disk is full"),
         ("infrastructure", {"clock_jump_s": -3600.0}, "the clock was set"),
         ("security", {"recent": {"requests": 100.0, "invalid": 40.0}}, "hostile or broken requests"),
         ("latency", {"io_pressure": 0.7}, "the disk is slow"),
+        ("infrastructure", {"metrics": {"disk_write_s": 11.2}}, "writes wait for the disk"),
     ],
 )
 def test_causes_are_found_by_their_facts(symptom: str, fields: dict[str, object], cause: str) -> None:
@@ -87,19 +90,41 @@ def test_causes_are_found_by_their_facts(symptom: str, fields: dict[str, object]
     assert found[cause].found and "{" not in found[cause].says and found[cause].evidence
 
 
+@pytest.mark.parametrize(
+    ("threads", "proven", "usable", "cause", "right"),
+    [
+        (1, 2, 2, "fewer threads than proven", 2),
+        (2, 1, 2, "more threads than proven", 1),
+        (2, 2, 1, "more threads than proven", 1),  # it may use fewer processors than when it began
+        (2, 2, 2, None, 2),
+        (2, 8, 2, None, 2),
+        (1, None, 2, "fewer threads than proven", 2),  # a bundle from another machine: its cores
+    ],
+)
+def test_wrong_threads_are_named_and_the_proven_number_is_the_remedy(
+    threads: int, proven: int | None, usable: int, cause: str | None, right: int
+) -> None:
+    model = {**MODEL, "threads": threads, "proven_threads": proven}
+    facts = facts_of(seen(model=model, server={"threads": usable, "physical_cores": 2}))
+    found = [one.name for one in judge_service(facts, "latency") if one.found and "threads" in one.name]
+    assert found == ([cause] if cause else []) and facts["proven_threads"].value == right
+
+
 def test_an_unknown_fact_finds_nothing() -> None:
-    facts = {**facts_of(seen()), "threads_of_cores": Fact(None, "hidden")}
+    facts = {**facts_of(seen()), "threads_of_proven": Fact(None, "hidden")}
     found = {one.name: one.found for one in judge_service(facts, "latency")}
-    assert found["fewer threads than cores"] is None
+    assert found["fewer threads than proven"] is None
 
 
 def test_remedies_in_order_and_only_for_their_causes() -> None:
     names = [
-        one.name for one in remedies.fitting("latency", "llamacpp", "language", ["fewer threads than cores"])
+        one.name for one in remedies.fitting("latency", "llamacpp", "language", ["fewer threads than proven"])
     ]
-    assert names[0] == "one thread per core" and "several streams" not in names
+    assert names[0] == "the proven number of threads" and "several streams" not in names
     assert (
         "more processors for the control group" not in names
         and names[-1] == "a faster bundle of the frontier"
     )
+    busy = remedies.fitting("latency", "llamacpp", "language", ["other programs take the processors"])
+    assert "fewer requests at once" not in [one.name for one in busy]
     assert not remedies.fitting("security", "llamacpp", "language", ["hostile or broken requests"])

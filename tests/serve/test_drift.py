@@ -165,11 +165,11 @@ def observed(**more: Any) -> Observation:
 def test_a_request_that_failed_by_the_clients_fault_tells_nothing_and_one_that_failed_by_the_servers_does() -> (
     None
 ):
-    for status in (400, 404, 413, 422, 499):
+    for status in (400, 404, 413, 422, 429, 499):
         assert samples_of(observed(status=status, ids=[1, 2]), {}) == []
-    for status in (429, 500, 503, 504):
-        (one,) = samples_of(observed(status=status, ids=[1, 2], seconds=9.0), {})
-        assert one.failed and one.seconds is None
+    for status in (500, 503, 504):
+        (one,) = samples_of(observed(status=status, ids=[1, 2], seconds=9.0, generated_tokens=3), {})
+        assert one.failed and one.seconds is None and one.answer_length == 0
 
 
 def test_each_sample_of_a_batch_is_one_and_the_times_are_told_once() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,6 +21,7 @@ from edgehone.serve.measured.energy import EnergyReader
 from edgehone.serve.measured.histogram import Histogram, family
 from edgehone.serve.measured.machine import MachineReader
 from edgehone.serve.measured.processes import read_processes
+from edgehone.serve.measured.waits import Waits
 from edgehone.serve.observation import Observation
 
 # Callers
@@ -277,3 +279,23 @@ def test_changed_added_and_removed_files_are_counted_and_the_others_are_not_read
     assert seen.look() and not names()
     model.unlink()
     assert seen.look() and names() == ["artifact/model.bin"]
+
+
+# Waits for the disk
+
+
+def test_a_write_that_waits_is_told_and_one_that_computes_is_not() -> None:
+    waits = Waits()
+    assert waits.seconds == 0
+    with waits.timing():
+        end = time.thread_time() + 0.05
+        while time.thread_time() < end:
+            pass
+    computed = waits.seconds
+    with waits.timing():
+        time.sleep(0.2)
+        assert waits.seconds >= 0.2  # while it lasts
+    assert computed < 0.2 <= waits.seconds + 0.01
+    with pytest.raises(OSError, match="full"), waits.timing():
+        raise OSError("full")
+    assert waits.seconds < 0.2

@@ -25,12 +25,12 @@ def guess(text: str) -> str:
     read = text[:_READ]
     if not read.isascii() and (script := _script(read)):
         return script
-    words = _table().words
-    votes: dict[str, int] = {}
-    for one in read.lower().split():
-        if (name := words.get(one)) is not None:
-            votes[name] = votes.get(name, 0) + 1
-    return max(votes, key=votes.__getitem__) if votes else UNKNOWN
+    votes = list(filter(None, map(_table().words.get, read.lower().split())))
+    if not votes:
+        return UNKNOWN
+    first = votes[0]
+    # The first of those that are equally common.
+    return first if 2 * votes.count(first) >= len(votes) else max(dict.fromkeys(votes), key=votes.count)
 
 
 def order(languages: Sequence[str]) -> tuple[str, ...]:

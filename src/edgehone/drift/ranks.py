@@ -62,8 +62,9 @@ def p_values(bins: Counts, counts: Counts, theta: Array) -> Array:
     known = bins != _MISSING
     inside = np.where(known, bins, 0)
     upto = counts.cumsum(1)
-    equal = np.take_along_axis(counts, inside, 1)
-    below = np.take_along_axis(upto, inside, 1) - equal
+    flat = inside + np.arange(0, counts.size, BINS)[:, None]
+    equal = counts.ravel()[flat]
+    below = upto.ravel()[flat] - equal
     mine = bins.astype(np.uint8)
     theirs, earlier = (
         mine.T[:, :, None],

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -64,21 +65,22 @@ def values(prompts: Sequence[Sequence[int]], surprise: NDArray[np.float64]) -> N
 
     Raises what `check` raises if an id is invalid.
     """
-    read = [excerpt(one) for one in prompts]
+    return values_of_excerpts([excerpt(one) for one in prompts], surprise)
+
+
+def values_of_excerpts(read: Sequence[Sequence[int]], surprise: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return what `values` does of prompts that are excerpts already."""
     lengths = np.fromiter(map(len, read), np.int64, len(read))
     result = np.full((len(read), len(NAMES)), np.nan)
     some = lengths > 0
     if not some.any():
         return result
-    flat: list[int] = []
-    for one in read:
-        flat.extend(one)
-    hashed = _hashed(flat)
+    hashed = _hashed(list(chain.from_iterable(read)))
     bins = hashed >> (32 - _BITS)
     starts = (np.cumsum(lengths) - lengths)[some]
     bits = surprise[bins]
     result[some, 0] = np.add.reduceat(bits, starts) / lengths[some]
-    distinct = np.fromiter((len(set(one)) for one in read), np.int64, len(read))
+    distinct = np.fromiter(map(len, map(set, read)), np.int64, len(read))
     result[some, 1] = 1 - distinct[some] / lengths[some]
     signed = np.where(hashed & _SIGNS, bits, -bits)
     result[some, 2:] = (np.add.reduceat(signed, starts, axis=1) / np.sqrt(lengths[some])).T

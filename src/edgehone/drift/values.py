@@ -82,9 +82,9 @@ class Transforms:
     def _tokens(self, seen: Sequence[Seen], ignored: dict[str, int]) -> Array:
         prompts = [tokens.excerpt(_or_empty(getattr(one, "ids", None))) for one in seen]
         try:
-            return tokens.values(prompts, self._surprise)
+            return tokens.values_of_excerpts(prompts, self._surprise)
         except (TypeError, ValueError, OverflowError):  # one of them is no sequence of ids
-            return tokens.values([ids_of(one, ignored) for one in seen], self._surprise)
+            return tokens.values_of_excerpts([ids_of(one, ignored) for one in seen], self._surprise)
 
     def _language(self, one: Seen) -> float:
         text = getattr(one, "text", None)
@@ -145,8 +145,10 @@ def _plain(one: Seen) -> tuple[float, ...]:
         return (*(_NONE,) * 7, float(one.correct))
     ids = one.ids
     length = one.length if one.length else (_NONE if ids is None else len(ids))
+    # A request that failed has no answer, which is not a short one.
+    answer = one.answer_length or (_NONE if one.failed else 0)
     return (
-        length, one.answer_length, _known(one.entropy), _known(one.margin), _known(one.seconds),
+        length, answer, _known(one.entropy), _known(one.margin), _known(one.seconds),
         _known(one.first_seconds), one.failed, _NONE if one.correct is None else one.correct,
     )  # fmt: skip
 

@@ -173,8 +173,7 @@ def _burning(row: ObjectiveRow, burn: BurnRow, baselines: Baselines | None) -> A
     conditions = tuple(
         Condition(_bad(row, limit, window, model), ">", most) for window in (burn.long_s, burn.short_s)
     )
-    if row.least:
-        conditions += (_enough(row, burn.long_s, model),)
+    conditions += (_enough_bad(row, burn.long_s, most, model),)
     return Alert(
         name=f"{row.name}_budget_{burn.name}", symptom=row.symptom, severity=burn.severity, kind=row.kind,
         conditions=conditions, figure=conditions[0].value, op=">", limit=most, unit="share",
@@ -248,3 +247,12 @@ def _enough(row: Row, window_s: float, model: str | None) -> Condition:
     else:
         series = _series(row.of or row.metric, row.of_where, model)
     return Condition(Total(series, "increase", window_s, row.by), ">", row.least - 0.5)
+
+
+def _enough_bad(row: ObjectiveRow, window_s: float, most: float, model: str | None) -> Condition:
+    """Return the condition that so many bad requests came, where their share is above `most`."""
+    if row.kind == "ratio":
+        series, least = _series(row.metric, row.where, model), row.least_bad
+    else:
+        series, least = _series(f"{row.metric}_count", row.where, model), row.least_bad / most
+    return Condition(Total(series, "increase", window_s, row.by), ">", least - 0.5)

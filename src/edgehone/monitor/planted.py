@@ -13,8 +13,8 @@ from edgehone.monitor.expression import Condition, Series, Share, Total, totals_
 Case = Literal["breaks", "keeps", "few"]
 # Seconds between two scrapes, and between two evaluations: less often than in use, so that the tests are quick.
 TEST_INTERVAL_S = 30
-# What a counter of requests grows between two scrapes, where there are enough of them.
-_REQUESTS = 10.0
+# What a counter of requests grows between two scrapes where there are enough, also of bad ones of a small share.
+_REQUESTS = 1000.0
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ Kind = Literal["quantile", "ratio", "rate", "increase", "gauge"]
 _HINT = "its head says what the fields are"
 _Share = Annotated[float, msgspec.Meta(gt=0, lt=1)]
 _Seconds = Annotated[float, msgspec.Meta(ge=0)]
+_Positive = Annotated[float, msgspec.Meta(gt=0)]
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,7 @@ class ObjectiveRow(Row):
 
     limit: Limit | None = field(default=None, metadata=OPTIONAL)
     objective: _Share
+    least_bad: _Positive
 
 
 @dataclass(frozen=True, kw_only=True)

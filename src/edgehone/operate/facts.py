@@ -53,14 +53,15 @@ def _model(seen: Seen) -> Facts:
     one = seen.model
     if one is None:
         names = (
-            "backend", "kind", "ready", "problem", "ended", "threads", "threads_of_cores", "decode_threads_of_threads",
+            "backend", "kind", "ready", "problem", "ended", "threads", "proven_threads", "threads_of_proven",
+            "decode_threads_of_threads",
             "prefix_cache", "context", "places", "batch", "load", "mmap", "waiting", "waiting_of_places",
             "running_of_places", "changed_s", "changed_what",
         )  # fmt: skip
         return {name: Fact(None, "the server does not tell") for name in names} | {"cores": _cores(seen)}
     settings, accepts = one["settings"], one["accepts"]
     cores = _cores(seen)
-    threads, places = one["threads"], one["places"]
+    threads, places, proven = one["threads"], one["places"], _proven(one, seen)
 
     def setting(name: str) -> Fact:
         if name in settings:
@@ -81,7 +82,8 @@ def _model(seen: Seen) -> Facts:
         "ended": _known(one.get("ended"), "no process of it has ended by itself"),
         "threads": Fact(threads),
         "cores": cores,
-        "threads_of_cores": _share(threads, cores.value),
+        "proven_threads": proven,
+        "threads_of_proven": _share(threads, proven.value),
         "decode_threads_of_threads": _share(settings.get("decode_threads", threads), threads),
         "prefix_cache": setting("prefix_cache"),
         "load": setting("load"),
@@ -103,6 +105,15 @@ def _cores(seen: Seen) -> Fact:
     if usable is None:
         return Fact(None, "the server does not tell its cores")
     return Fact(min(usable, seen.server.get("physical_cores") or usable))
+
+
+def _proven(model: Mapping[str, Any], seen: Seen) -> Fact:
+    """Return the threads with which the bundle was proven on this machine, at most those that are usable now.
+
+    Of a bundle from another machine nothing is known but the cores of this one.
+    """
+    proven, usable = model.get("proven_threads"), seen.server.get("threads")
+    return _cores(seen) if proven is None or usable is None else Fact(min(proven, usable))
 
 
 def _machine(seen: Seen) -> Facts:
@@ -128,6 +139,10 @@ def _machine(seen: Seen) -> Facts:
         "faults_per_s": _known(None if seen.faults_per_s is None else round(seen.faults_per_s, 1), hidden),
         "io_pressure": _known(seen.io_pressure, "this system does not tell the pressure on its disks"),
         "clock_throttled": _flag(seen.metrics.get("throttled")),
+        "disk_write_s": _known(
+            None if (waited := seen.metrics.get("disk_write_s")) is None else round(waited, 2),
+            "the server does not tell",
+        ),
         "free_mb": _known(seen.free_bytes and round(seen.free_bytes / 1e6), "the disk does not tell"),
         "clock_jump_s": Fact(round(abs(seen.clock_jump_s), 1)),
     }
@@ -153,7 +168,8 @@ def _drift(seen: Seen) -> Facts:
     inputs = [metrics[name] for name in ("drift_inputs", "drift_joint") if name in metrics]
     return {
         "drift_inputs": _flag(max(inputs, default=None)),
-        "drift_performance": _flag(metrics.get("drift_performance")),
+        "drift_answers": _flag(metrics.get("drift_answers")),
+        "drift_service": _flag(metrics.get("drift_service")),
         "drift_says": Fact(says or "see GET /admin/watch"),
     }
 

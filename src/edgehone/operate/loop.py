@@ -23,13 +23,13 @@ from edgehone.operate.actions.reoptimize import plan as plan_samples
 from edgehone.operate.calls import ESCALATED, ESCALATING, Calls
 from edgehone.operate.chain import Chain
 from edgehone.operate.helped import Judged
-from edgehone.operate.journal import Incident, Journal
+from edgehone.operate.journal import Incident, Journal, Tried
 from edgehone.operate.options import HUMANS, ORDER, PATIENCE, Options, Say
 from edgehone.operate.remedies import fitting
 from edgehone.operate.seeing import MachineHistory, diagnose_facts, watched
 from edgehone.operate.server import Declined, Look, Server, Unreachable
 from edgehone.operate.story import figure
-from edgehone.operate.treatment import DRIFTED, Treatment
+from edgehone.operate.treatment import DRIFTED, RESTARTED, Treatment
 from edgehone.operate.watching import Key, Watcher
 
 _HOUR = 3600.0
@@ -216,7 +216,7 @@ class Operator:
         )  # fmt: skip
         model = look.models[name]
         remedies = fitting(incident.symptom, model["backend"], model["kind"], [one.name for one in found])
-        tried = {one.name for one in self._journal.tried(incident.id)}
+        tried = _spent(self._journal.tried(incident.id))
         planned = plan_all([one for one in remedies if one.name not in tried], case)
         return self._next(incident, planned, key, before)
 
@@ -298,7 +298,13 @@ def _subject_of(incident: Incident) -> Subject:
 
 def _lasts(one: Firing) -> bool:
     """Whether an alert stays whatever is done, so that no remedy can be judged by it: an alarm of drift."""
-    return one.alert.name in ("drift_inputs", "drift_performance")
+    return one.alert.name in ("drift_inputs", "drift_answers", "drift_service")
+
+
+def _spent(tried: Sequence[Tried]) -> set[str]:
+    """Return the remedies that are not tried again. One that could not be judged may be, once."""
+    names = [one.name for one in tried]
+    return {one.name for one in tried if one.why != RESTARTED or names.count(one.name) > 1}
 
 
 def _key(one: Firing) -> Key:

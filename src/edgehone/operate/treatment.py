@@ -22,15 +22,18 @@ from edgehone.operate.server import Look, Server, Unreachable
 from edgehone.operate.watching import Key, Watcher
 
 Tell = Callable[..., None]
+# Why a remedy is undone that cannot be judged: what was measured before it is of an engine that has ended.
+RESTARTED = "the engine was started again meanwhile, so that nothing can be compared"
 # Symptoms of what is served for other requests than it was made for.
 DRIFTED = ("accuracy", "drift")
 
 
 @dataclass
 class _Looked:
-    """A remedy that is judged: since when, by this run's clock, and the evidence."""
+    """A remedy that is judged: since when, by this run's clock, and the evidence. `begun`: when that was decided."""
 
     remedy: int
+    begun: float
     since: float
     looked: float
     effect: Judged
@@ -103,7 +106,7 @@ class Treatment:
             # The first requests were begun before it.
             first = now + self._options.every / self._options.times
             effect = Judged(tried.sample["before"], tried.sample["limit"])
-            self._judged = _Looked(tried.id, first, first, effect)
+            self._judged = _Looked(tried.id, now, first, first, effect)
             return
         judged, key = self._judged, (tried.sample["alert"], tuple(tried.sample["group"]))
         for value in self.watcher.effects(key, judged.looked):
@@ -112,6 +115,8 @@ class Treatment:
         worse, patience = self._worse(tried), self._options.patience(tried.plan.get("symptom", ""))
         if worse:
             self._give_up(tried, look, f"it brought another alert: {worse}")
+        elif self.watcher.restarted(tried.plan.get("model")) >= judged.begun:
+            self._give_up(tried, look, RESTARTED)
         elif judged.effect.verdict == "helped":
             self._end(tried, "kept", f"it helps: {judged.effect}")
         elif judged.effect.verdict == "did not help" or now - judged.since > patience:

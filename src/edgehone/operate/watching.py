@@ -24,8 +24,10 @@ _GAUGES: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "changed_files": ("edgehone_changed_files", {}),
     "drift_inputs": ("edgehone_drift_alarm", {"kind": "inputs"}),
     "drift_joint": ("edgehone_drift_alarm", {"kind": "joint"}),
-    "drift_performance": ("edgehone_drift_alarm", {"kind": "performance"}),
+    "drift_answers": ("edgehone_drift_alarm", {"kind": "answers"}),
+    "drift_service": ("edgehone_drift_alarm", {"kind": "service"}),
     "free_bytes": ("edgehone_disk_free_bytes", {}),
+    "disk_write_s": ("edgehone_disk_write_seconds", {}),
 }
 _REFUSED = ("400", "401", "408", "413", "415", "431", "INVALID_ARGUMENT", "UNAUTHENTICATED")
 _METRICS = {metric for metric, _ in _GAUGES.values()} | {
@@ -53,12 +55,15 @@ class Watcher:
         self._values: dict[Key, deque[tuple[float, float]]] = {}
         self._effects: dict[Key, deque[tuple[float, float]]] = {}
         self._means: dict[Series, tuple[float, float]] = {}
+        self._restarts: dict[str, float] = {}
+        self._restarted: dict[str, float] = {}  # when a model's engine was seen to be another one
 
     def scrape(self, at: float, text: str | None) -> None:
         """Add a scrape, None for one that failed, at a time of a monotonic clock."""
         self._step = at - self._at if self._at is not None else 0.0
         self._evaluator.add(at, text)
         self._at, self._text = at, None if self._evaluator.problem else text
+        self._look_at_engines(at)
         means = self._latencies()
         for one in (*self._evaluator.firing(), *self._evaluator.pending()):
             key = (one.alert.name, tuple(one.labels.values()))
@@ -93,9 +98,16 @@ class Watcher:
     def effects(self, key: Key, since: float) -> list[float]:
         """Return how it was between scrapes since a time, by what a remedy is judged by; lower is better.
 
-        That is the mean time of the requests for an alert on times, else what the alert is about.
+        That is the mean time of the requests for an alert on times, else what the alert is about. What was measured of
+        an engine that has ended since is left out: the next one begins anew.
         """
-        return [value for at, value in self._effects.get(key, ()) if at >= since]
+        begun = self.restarted(self._model(key))
+        return [value for at, value in self._effects.get(key, ()) if at >= since and at > begun]
+
+    def restarted(self, model: str | None) -> float:
+        """Return when the engine of a model, or of any (None), was last seen to be started again; -inf if never."""
+        found = self._restarted.values() if model is None else [self._restarted.get(model, -math.inf)]
+        return max(found, default=-math.inf)
 
     def limit(self, key: Key) -> float | None:
         """Return where the `effects` of an alert should be; None for times."""
@@ -143,6 +155,18 @@ class Watcher:
 
     def _alert(self, key: Key) -> Alert:
         return next(one for one in self.alerts if one.name == key[0] and (one.model in (None, *key[1])))
+
+    def _model(self, key: Key) -> str | None:
+        """Return the model that an alert is about; None for the whole server."""
+        alert = self._alert(key)
+        return dict(zip(alert.labels, key[1], strict=True)).get("model") or alert.model
+
+    def _look_at_engines(self, at: float) -> None:
+        for _, labels, value in samples(self._text or "", ("edgehone_engine_restarts",)):
+            model = dict(labels).get("model", "")
+            if self._restarts.get(model, value) != value:
+                self._restarted[model] = at
+            self._restarts[model] = value
 
     def _measured(self, key: Key) -> float | None:
         """Return what an alert is about, since the scrape before, with the sign by which lower is better."""

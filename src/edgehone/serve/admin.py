@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from edgehone.attestation.keys import VerificationKey
-from edgehone.bundle import read
+from edgehone.bundle import Bundle, read
 from edgehone.core.errors import JobError
 from edgehone.device.detect import detect
 from edgehone.serve.http import Refused, read_json
@@ -241,6 +241,7 @@ def described(model: Model) -> dict[str, Any]:
         "settings": dict(model.served.settings),
         "accepts": {name: [*values] for name, values in accepted(bundle).items()},
         "threads": model.served.engine.threads,
+        "proven_threads": _proven_threads(bundle),
         "places": model.served.places,
         "context": getattr(model.engine, "context", None),
         "cache": getattr(model.engine, "cache", None),
@@ -256,6 +257,14 @@ def described(model: Model) -> dict[str, Any]:
         "restarts": model.engine.restarts,
         "ended": model.engine.ended,
     }
+
+
+def _proven_threads(bundle: Bundle) -> int | None:
+    """Return the threads with which a bundle was measured if that was on this machine; else None."""
+    made_on, settings = bundle.manifest.device, bundle.manifest.recipe["settings"]
+    if made_on.get("fingerprint") != detect().fingerprint:
+        return None
+    return int(settings.get("threads") or made_on["threads"])
 
 
 def _json(body: Any) -> Response:

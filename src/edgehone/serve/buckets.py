@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-# At most 1.6 times apart, so that a limit is rounded up by at most that.
-SECONDS: Final = (
-    0.0005, 0.0007, 0.001, 0.0016, 0.0025, 0.0035, 0.005, 0.007, 0.01, 0.016, 0.025, 0.035, 0.05, 0.07, 0.1, 0.16, 0.25,
-    0.35, 0.5, 0.7, 1, 1.6, 2.5, 3.5, 5, 7, 10, 15, 20, 30, 45, 60, 90, 120,
-)  # fmt: skip
-TOKEN_SECONDS: Final = (
-    0.0005, 0.0007, 0.001, 0.0016, 0.0025, 0.0035, 0.005, 0.007, 0.01, 0.016, 0.025, 0.035, 0.05, 0.07, 0.1, 0.16, 0.25,
-    0.35, 0.5, 0.7, 1, 1.6, 2.5,
-)  # fmt: skip
+# Ten a decade (the series R10 of ISO 3), at most 1.28 times apart, so that a limit is rounded up by at most that. They
+# are the same for all bundles: with bounds from certificates, another bundle would have other buckets.
+_DECADE: Final = (1, 1.25, 1.6, 2, 2.5, 3.15, 4, 5, 6.3, 8)
+
+
+def _bounds(least: float, most: float) -> tuple[float, ...]:
+    every = (float(f"{one}e{power}") for power in range(-4, 4) for one in _DECADE)
+    return tuple(one for one in every if least <= one <= most)
+
+
+SECONDS: Final = (*_bounds(0.0005, 100), 120.0)
+TOKEN_SECONDS: Final = _bounds(0.0002, 2.5)
 # Of the histograms that alerts are about.
 BOUNDS: Final[Mapping[str, tuple[float, ...]]] = {
     "edgehone_request_seconds": SECONDS,

@@ -22,8 +22,10 @@ from edgehone.serve.drift.samples import as_evaluated
 FORMAT: Final = "edgehone-drift-state/1"
 EVALUATION: Final = "evaluation"
 TRAFFIC: Final = "first traffic"
-Kind = Literal["inputs", "performance", "joint", "any"]
-KINDS: Final[tuple[Kind, ...]] = ("inputs", "performance", "joint", "any")
+Kind = Literal["inputs", "performance", "joint", "any", "answers", "service"]
+KINDS: Final[tuple[Kind, ...]] = ("inputs", "performance", "joint", "any", "answers", "service")
+# Performance has two parts: what the model answers, and how it is served, which another program can make worse, too.
+_SERVICE = ("latency", "errors")
 
 
 @dataclass(frozen=True)
@@ -115,8 +117,8 @@ class ModelWatch:
         }
 
     def alarm(self, kind: Kind) -> bool:
-        """Whether a detector of this kind has raised an alarm."""
-        return any(one.alarm and kind in ("any", one.kind) for one in self.evidence.values())
+        """Whether a detector of this kind, or of this part of performance, has raised an alarm."""
+        return any(one.alarm and kind in ("any", one.kind, _part(one)) for one in self.evidence.values())
 
     @property
     def since(self) -> int | None:
@@ -160,3 +162,10 @@ class ModelWatch:
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"the state of drift detection is damaged: {error}") from error
         return read
+
+
+def _part(one: Evidence) -> Kind:
+    """Return what a detector of performance is about; of other detectors their kind."""
+    if one.kind != "performance":
+        return one.kind
+    return "service" if one.name in _SERVICE else "answers"

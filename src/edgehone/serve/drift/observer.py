@@ -16,6 +16,7 @@ from edgehone.serve.drift.model_watch import KINDS, DriftRules, ModelWatch
 from edgehone.serve.drift.samples import samples_of_all
 from edgehone.serve.drift.store import Snapshot, Store
 from edgehone.serve.drift.told import told
+from edgehone.serve.measured.waits import Waits
 from edgehone.serve.model import Model
 from edgehone.serve.observation import Feedback, Observation
 from edgehone.serve.threads import surely
@@ -41,7 +42,7 @@ class DriftObserver(Collector):
 
     def __init__(self, models: Mapping[str, Model], state: Path, rules: DriftRules, say: Say) -> None:
         self._models, self._rules, self._say = models, rules, say
-        self._store = Store(state)
+        self._store, self._waits = Store(state), Waits()
         self._watched: dict[str, Watched] = {}
         self.problem: str | None = None  # why the state could not be written
 
@@ -120,7 +121,13 @@ class DriftObserver(Collector):
                 alarms.add_metric([name, kind], float(watch.alarm(kind)))
             requests.add_metric([name], watch.requests)
             reference.add_metric([name], watch.traffic.reference.samples if watch.traffic else 0)
-        return [evidence, needed, alarms, requests, reference]
+        written = GaugeMetricFamily(
+            "edgehone_disk_write_seconds",
+            "Time for which the last write of a state waited for its disk; 0 without one in the last minute.",
+            labels=["folder"],
+        )
+        written.add_metric(["state"], self._waits.seconds)
+        return [evidence, needed, alarms, requests, reference, written]
 
     async def run(self, seconds: float = _WRITE_SECONDS) -> NoReturn:
         """Write changed states at a fixed interval."""
@@ -149,7 +156,8 @@ class DriftObserver(Collector):
 
     def _write(self, snapshot: Snapshot) -> bool:
         try:
-            self._store.write(snapshot)
+            with self._waits.timing():
+                self._store.write(snapshot)
         except OSError as error:
             if self.problem is None:
                 self._say(f"warning: the state of drift detection is not written: {error.strerror or error}")

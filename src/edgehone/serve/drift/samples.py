@@ -8,13 +8,14 @@ from edgehone.drift import Sample
 from edgehone.serve.drift.features import Described, describe_all
 from edgehone.serve.observation import Observation
 
-_FULL, _CLIENT_LEFT = 429, 499
+_FULL = 429
 
 
 def samples_of(seen: Observation, axes: Mapping[str, int | None]) -> list[Sample]:
     """Return a sample for each sample of the request, at most 8; what the whole request had is told with the first.
 
-    A request that failed by the client's own fault, or whose client has left, tells nothing about the model: [].
+    A request that failed by the client's own fault, whose client has left, or that was refused since too many came,
+    tells nothing about the model: [].
     `axes` are those of a graph's inputs.
     """
     return samples_of_all([seen], axes)[0]
@@ -31,7 +32,7 @@ def samples_of_all(seen: Sequence[Observation], axes: Mapping[str, int | None]) 
 
 
 def _tells(seen: Observation) -> bool:
-    return seen.status < 400 or seen.failed
+    return seen.status < 400 or (seen.failed and seen.status != _FULL)
 
 
 def _samples(seen: Observation, described: Sequence[Described]) -> list[Sample]:
@@ -40,7 +41,7 @@ def _samples(seen: Observation, described: Sequence[Described]) -> list[Sample]:
     first = Sample(
         ids=seen.ids,
         length=len(seen.ids) if seen.ids is not None else 0,
-        answer_length=seen.generated_tokens,
+        answer_length=0 if seen.failed else seen.generated_tokens,
         entropy=seen.entropy,
         margin=seen.margin,
         seconds=None if seen.failed else seen.seconds,
