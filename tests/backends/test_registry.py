@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 import types
 from collections.abc import Iterator
-from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
 
 from edgehone.backends import registry
 from edgehone.backends.null import backend as null
+from edgehone.core.entry_points import EntryPoint
 from edgehone.core.errors import InputError, SetupError
 from edgehone.model.info import ModelInfo
 
@@ -28,8 +28,8 @@ def plugin(monkeypatch: pytest.MonkeyPatch) -> Iterator[types.ModuleType]:
     monkeypatch.setitem(sys.modules, "their_backend", module)
     points = {
         **registry._registered(),
-        "theirs": EntryPoint("theirs", "their_backend", registry.GROUP),
-        "lost": EntryPoint("lost", "no_such_module_anywhere", registry.GROUP),
+        "theirs": EntryPoint("theirs", "their_backend", "their-backend"),
+        "lost": EntryPoint("lost", "no_such_module_anywhere", "their-backend"),
     }
     monkeypatch.setattr(registry, "_registered", lambda: points)
     yield module

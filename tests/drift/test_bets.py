@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgehone.drift.bets import Array, Scores, Wealth, weights
+from edgehone.core.arrays import Array
+from edgehone.drift.bets import Scores, Wealth, weights
 from edgehone.drift.settings import settings
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from importlib.metadata import EntryPoint
-
 import pytest
 
+from edgehone.core.entry_points import EntryPoint
 from edgehone.package import registry
 from tests.package.onnx_bundles import digits_answers, digits_bundle, onnx_bundle
 from tests.package.triton import tritonserver
@@ -18,5 +17,5 @@ __all__ = ["bundle_of", "digits_answers", "digits_bundle", "onnx_bundle", "regis
 def registered(monkeypatch: pytest.MonkeyPatch) -> None:
     """Register the target `boxed` of the tests beside the built-in ones."""
     points = dict(registry._registered())
-    points["boxed"] = EntryPoint("boxed", "tests.package.boxed", registry.GROUP)
+    points["boxed"] = EntryPoint("boxed", "tests.package.boxed", "tests")
     monkeypatch.setattr(registry, "_registered", lambda: points)

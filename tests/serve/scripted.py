@@ -15,8 +15,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from edgehone.serve.listening import Listening, bind
 from edgehone.serve.page.routes import Page
-from edgehone.serve.server import Listening, bind
 
 
 class Scripted:

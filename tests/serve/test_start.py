@@ -28,6 +28,18 @@ def change(bundle: Path, **fields: object) -> None:
     list_again(bundle)
 
 
+@pytest.fixture
+def untouched(finished: Finished, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A bundle that no process is started for, and that is not read: what is wrong elsewhere is told before."""
+
+    def fail(*words: object) -> None:
+        raise AssertionError(f"too early: {words}")
+
+    for name in ("edgehone.execution.service._child", "edgehone.serve.models.read_served"):
+        monkeypatch.setattr(name, fail)
+    return finished.bundle
+
+
 @pytest.mark.usefixtures("finished")
 def test_bundles_that_are_not_served(
     spoiled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -55,35 +67,40 @@ def test_two_bundles_of_one_name(
     assert "have the same name" in refused(capsys, finished.bundle, other, "--port", 0)
 
 
-def test_a_port_in_use(finished: Finished, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_port_in_use(untouched: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        assert f"cannot listen on 127.0.0.1 port {port}" in refused(capsys, finished.bundle, "--port", port)
-    assert "--port is 70000" in refused(capsys, finished.bundle, "--port", 70000)
+        assert f"cannot listen on 127.0.0.1 port {port}" in refused(capsys, untouched, "--port", port)
+    assert "--port is 70000" in refused(capsys, untouched, "--port", 70000)
 
 
-def test_files_of_keys(finished: Finished, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_files_of_keys(untouched: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     keys = tmp_path / "keys"
-    assert "cannot be read" in refused(capsys, finished.bundle, "--api-key-file", keys)
+    assert "cannot be read" in refused(capsys, untouched, "--api-key-file", keys)
     keys.write_text("secret\n")
     keys.chmod(0o644)
-    told = refused(capsys, finished.bundle, "--api-key-file", keys)
+    told = refused(capsys, untouched, "--api-key-file", keys)
     assert "can be read by others" in told and f"chmod 600 {keys}" in told and "secret" not in told
     keys.write_text("\n# nothing\n")
     keys.chmod(0o600)
-    assert "has no key" in refused(capsys, finished.bundle, "--api-key-file", keys)
+    assert "has no key" in refused(capsys, untouched, "--api-key-file", keys)
+    assert "has no key" in refused(capsys, untouched, "--admin-key-file", keys)
+    missing = keys.with_name("none")
+    assert str(missing) in refused(
+        capsys, untouched, "--state", tmp_path / "state", "--keep-samples", 8, "--samples-key-file", missing
+    )
 
 
-def test_certificates(finished: Finished, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_certificates(untouched: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("a", "b"):
         subprocess.run(
             ["openssl", "req", "-x509", "-newkey", "ed25519", "-nodes", "-subj", "/CN=localhost",
              "-keyout", tmp_path / f"{name}.key", "-out", tmp_path / f"{name}.crt"], check=True, capture_output=True,
         )  # fmt: skip
     own, other = tmp_path / "a.crt", tmp_path / "b.key"
-    assert "belong together" in refused(capsys, finished.bundle, "--tls-cert", own)
+    assert "belong together" in refused(capsys, untouched, "--tls-cert", own)
     assert "are not a certificate and its private key" in refused(
-        capsys, finished.bundle, "--tls-cert", own, "--tls-key", other
+        capsys, untouched, "--tls-cert", own, "--tls-key", other
     )
 
 

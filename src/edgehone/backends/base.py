@@ -33,6 +33,7 @@ class Needs:
     versions `edgehone backends` shows. `environment` names another backend whose environment this one shares; both
     must have the same lock and toolchain. `runtime` maps a kind of model ("language", "graph") to the distributions of
     the lock that serving an artifact needs; the others only build. A kind that is missing needs all of them.
+    `engine` maps a kind to the modules that its engines import, which a server imports before it knows the artifact.
     """
 
     lock: Path | None = None
@@ -40,6 +41,7 @@ class Needs:
     versions: tuple[str, ...] = ()
     environment: str | None = None
     runtime: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    engine: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def to_run(self, kind: str) -> Needs:
         """Return what running an artifact of this kind needs: an override may lack what only builds."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable
-from importlib.metadata import EntryPoint, entry_points
 from typing import cast
 
 from edgehone.backends.base import Backend
 from edgehone.core import plugins
+from edgehone.core.entry_points import EntryPoint, entry_points
 
 GROUP = "edgehone.backends"
 REQUIRED = ("NAME", "NEEDS", "REFERENCE", "supports", "recipes", "steps", "open_session")
@@ -17,7 +17,7 @@ _KIND = plugins.Kind("backend", "edgehone backends", "edgehone.backends.base.Bac
 
 @functools.cache
 def _registered() -> dict[str, EntryPoint]:
-    return {point.name: point for point in entry_points(group=GROUP)}
+    return {point.name: point for point in entry_points(GROUP)}
 
 
 def names() -> list[str]:

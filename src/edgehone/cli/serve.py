@@ -12,21 +12,23 @@ import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgehone.cli.serve_options import SETTINGS, add_options
 
 if TYPE_CHECKING:
+    import socket
+
     from edgehone.attestation.keys import VerificationKey
     from edgehone.monitor.board import Board
     from edgehone.serve.admin import AdminRules
     from edgehone.serve.drift.watching import Rules as Drift
+    from edgehone.serve.listening import Listening
     from edgehone.serve.served import Limits, Served
-    from edgehone.serve.server import Listening
     from edgehone.serve.settings import Settings
     from edgehone.serve.watching import WatchRules
 
@@ -63,7 +65,9 @@ def run(args: argparse.Namespace) -> int:
 def _serve(args: argparse.Namespace) -> int:
     import gc
 
-    from edgehone.execution.service import begun
+    from edgehone.execution.service import begun, waiting
+    from edgehone.serve.ahead import expected
+    from edgehone.serve.listening import bind
     from edgehone.serve.settings import read_settings
     from edgehone.serve.state import state_folder
 
@@ -74,11 +78,19 @@ def _serve(args: argparse.Namespace) -> int:
     _check_temporary_folder()
     gc.disable()  # until the server runs: hardly anything of what is imported and read is garbage
     try:
-        with state_folder(settings.state) as state:
+        # What can be wrong with the address, its keys and its certificate is told before an engine starts.
+        with _extra():
+            listening = replace(_listening(settings), take_over=args.take_over)
+            keys = _keys(settings, verification)
+        with (
+            closing(bind(listening)) as bound,
+            state_folder(settings.state) as state,
+            waiting(expected(Path(one.path) for one in settings.bundles.values())),
+        ):
             served = _served(settings, state, verification)
             # The engines load their models while the server is imported.
             with begun(job for one in served for job in one.jobs):
-                return _run_server(args, settings, served, state, verification)
+                return _run_server(_Server(args.json, settings, listening, bound, state, keys), served)
     finally:
         gc.enable()
 
@@ -117,13 +129,28 @@ def _served(settings: Settings, state: Path, verification: VerificationKey | Non
     ]
 
 
-def _run_server(
-    args: argparse.Namespace,
-    settings: Settings,
-    served: list[Served],
-    state: Path,
-    verification: VerificationKey | None,
-) -> int:
+@dataclass(frozen=True)
+class _Keys:
+    """The keys of operators and of kept samples, None where none are given, and who must have signed a bundle."""
+
+    operators: Sequence[str] | None
+    samples: bytes | None
+    signers: VerificationKey | None
+
+
+@dataclass(frozen=True)
+class _Server:
+    """What a server is run with, checked."""
+
+    as_json: bool
+    settings: Settings
+    listening: Listening
+    bound: socket.socket
+    state: Path
+    keys: _Keys
+
+
+def _run_server(about: _Server, served: Sequence[Served]) -> int:
     import asyncio
     import gc
 
@@ -132,21 +159,28 @@ def _run_server(
 
         from edgehone.serve import server
 
-    listening = replace(_listening(settings), take_over=args.take_over)
-    admin, drift = _admin(settings, _limits(settings), verification), _drift(settings)
-    bound = server.bind(listening)
+    settings, listening = about.settings, about.listening
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        host, port = bound.getsockname()[:2]
+        host, port = about.bound.getsockname()[:2]
         scheme = "https" if listening.certificate else "http"
         url = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
-        _say(args.json, "listening", url=url, models=list(settings.bundles))
+        _say(about.as_json, "listening", url=url, models=list(settings.bundles))
         if warning := _warning(listening):
             _warn(warning)
-        running = server.Running(settings.unload_after, admin, _watched(settings), state, drift, _board)
+        running = server.Running(
+            settings.unload_after,
+            _admin(settings, about.keys),
+            _watched(settings),
+            about.state,
+            _drift(settings, about.keys),
+            _board,
+        )
         gc.freeze()  # what is imported stays: it need not be looked at again
         gc.enable()
         runner.run(
-            server.serve(served, listening, bound, running, lambda text: _say(args.json, "engine", text=text))
+            server.serve(
+                served, listening, about.bound, running, lambda text: _say(about.as_json, "engine", text=text)
+            )
         )
     return 0
 
@@ -159,15 +193,31 @@ def _board(bundles: Mapping[str, Path]) -> Board:
 
 
 def _listening(settings: Settings) -> Listening:
-    from edgehone.serve.keys import read_keys
-    from edgehone.serve.server import Listening, check_certificate
+    from edgehone.serve.listening import Listening, check_certificate
 
     certificate = key = None
     if settings.tls_cert and settings.tls_key:
         certificate, key = Path(settings.tls_cert), Path(settings.tls_key)
         check_certificate(certificate, key)
-    keys = read_keys(Path(settings.api_key_file)) if settings.api_key_file else ()
+    keys = tuple(_read_keys(settings.api_key_file) or ())
     return Listening(settings.host, settings.port, keys, certificate, key, settings.grpc_port)
+
+
+def _keys(settings: Settings, signers: VerificationKey | None) -> _Keys:
+    samples = None
+    if settings.keep_samples and settings.samples_key_file:
+        from edgehone.serve.drift.sealed import read_key
+
+        samples = read_key(Path(settings.samples_key_file))
+    return _Keys(_read_keys(settings.admin_key_file), samples, signers)
+
+
+def _read_keys(file: str | None) -> Sequence[str] | None:
+    if not file:
+        return None
+    from edgehone.serve.keys import read_keys
+
+    return read_keys(Path(file))
 
 
 def _warn(text: str) -> None:
@@ -239,15 +289,12 @@ def _watched(settings: Settings) -> WatchRules:
     )
 
 
-def _drift(settings: Settings) -> Drift:
+def _drift(settings: Settings, keys: _Keys) -> Drift:
     from edgehone.serve.drift.kept import KeepRules
     from edgehone.serve.drift.model_watch import DriftRules
-    from edgehone.serve.drift.sealed import read_key
     from edgehone.serve.drift.watching import Rules
 
-    keep = None
-    if settings.keep_samples and settings.samples_key_file:
-        keep = KeepRules(settings.keep_samples, read_key(Path(settings.samples_key_file)))
+    keep = KeepRules(settings.keep_samples, keys.samples) if settings.keep_samples and keys.samples else None
     return Rules(DriftRules(settings.drift_requests, settings.drift_alpha), keep)
 
 
@@ -261,14 +308,12 @@ def _verification(settings: Settings) -> VerificationKey | None:
     )
 
 
-def _admin(settings: Settings, limits: Limits, verification: VerificationKey | None) -> AdminRules | None:
-    if not settings.admin_key_file:
+def _admin(settings: Settings, keys: _Keys) -> AdminRules | None:
+    if keys.operators is None:
         return None
     from edgehone.serve.admin import AdminRules
-    from edgehone.serve.keys import read_keys
 
-    keys = [key.encode() for key in read_keys(Path(settings.admin_key_file))]
-    return AdminRules(keys, limits, verification)
+    return AdminRules([key.encode() for key in keys.operators], _limits(settings), keys.signers)
 
 
 def _say(as_json: bool, event: str, **facts: object) -> None:

@@ -13,10 +13,10 @@ import re
 import sys
 from collections.abc import Callable
 from importlib.machinery import ModuleSpec
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
+from edgehone.core.entry_points import entry_points
 from edgehone.core.errors import SetupError
 
 if TYPE_CHECKING:
@@ -50,22 +50,15 @@ def registered() -> dict[str, Verb]:
     Raises SetupError if there are none, which happens if edgehone was installed before its verbs were entry points.
     """
     found = {
-        point.name: Verb(point.value, _distribution(point))
+        point.name: Verb(point.value, point.distribution)
         # edgehone's own verbs come last, so that they replace others of the same name.
-        for point in sorted(entry_points(group=GROUP), key=lambda point: point.value.startswith("edgehone."))
+        for point in sorted(entry_points(GROUP), key=lambda point: point.value.startswith("edgehone."))
     }
     if not found:
         raise SetupError(
             f"no verbs are registered under the entry point group {GROUP}", hint="pip install --editable ."
         )
     return dict(sorted(found.items()))
-
-
-def _distribution(point: EntryPoint) -> str:
-    """Return the name of the distribution that registers a verb. For edgehone's own it is not read, which is slow."""
-    if point.value.startswith("edgehone."):
-        return "edgehone"
-    return point.dist.name if point.dist else "an unknown package"
 
 
 def load(name: str) -> VerbModule:

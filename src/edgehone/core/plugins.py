@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint
 from types import ModuleType
 
+from edgehone.core.entry_points import EntryPoint
 from edgehone.core.errors import InputError, SetupError
 from edgehone.core.suggestions import suggest
 

@@ -23,10 +23,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+from edgehone.core.arrays import Array, NDArray, np
 
-Array = NDArray[np.float64]
 # Wealth is capped, which only lowers it, so that it can neither overflow nor take for ever to come down again.
 _MOST = 1e200
 _CONTINUOUS = 4  # up, down, wide, narrow

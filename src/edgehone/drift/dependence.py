@@ -17,10 +17,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+from edgehone.core.arrays import Array, np
 
-Array = NDArray[np.float64]
 # The estimate begins with so many batches of independent requests.
 _PRIOR = 2.0
 # A jump of the mean counts at most so many times the variation seen so far: it is a change, not variation.

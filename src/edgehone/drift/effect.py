@@ -17,8 +17,7 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-import numpy as np
-
+from edgehone.core.arrays import np
 from edgehone.core.errors import InputError
 
 Verdict = Literal["helped", "did not help", "not enough data"]

@@ -18,10 +18,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+from edgehone.core.arrays import Array, np
 
-Array = NDArray[np.float64]
 _FOURIER = 8
 # The kernel's width as a multiple of the standard deviation of a rank, for one value; it grows with the root of
 # their number.

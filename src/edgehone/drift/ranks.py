@@ -11,11 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 
-import numpy as np
-from numpy.typing import NDArray
+from edgehone.core.arrays import Array, Counts, NDArray, np
 
-Array = NDArray[np.float64]
-Counts = NDArray[np.int64]
 # Bins of a value. The outer ones, beyond the edges, must be narrower than the smallest tail that is tested.
 BINS = 128
 _MISSING = BINS

@@ -9,9 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from edgehone.core.arrays import Array, NDArray, np
 from edgehone.core.errors import InputError
 from edgehone.drift import joint, language, ranks, values
 from edgehone.drift.dependence import Inflation, slow_variation
@@ -21,7 +19,6 @@ from edgehone.drift.settings import choose, detector_of, settings
 from edgehone.drift.tokens import excerpt
 from edgehone.drift.values import Seen, Transforms
 
-Array = NDArray[np.float64]
 FORMAT = "edgehone-drift-reference/1"
 # Every third sample fits the transforms and the edges of bins, the others are counted.
 _FITTED = 3

@@ -13,15 +13,13 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+from edgehone.core.arrays import NDArray, np
 
 _BITS = 12
 BINS = 1 << _BITS
 # Of a long prompt its beginning and its end are read: the cost of a request is bounded.
 _EDGE = 32
 _PROJECTIONS = 4
-_SIGNS = np.array([[1 << one] for one in range(_PROJECTIONS)], np.uint32)
 NAMES = ("tokens.surprise", "tokens.repetition", *(f"tokens.{one}" for one in range(_PROJECTIONS)))
 
 
@@ -82,7 +80,8 @@ def values_of_excerpts(read: Sequence[Sequence[int]], surprise: NDArray[np.float
     result[some, 0] = np.add.reduceat(bits, starts) / lengths[some]
     distinct = np.fromiter(map(len, map(set, read)), np.int64, len(read))
     result[some, 1] = 1 - distinct[some] / lengths[some]
-    signed = np.where(hashed & _SIGNS, bits, -bits)
+    signs = np.array([[1 << one] for one in range(_PROJECTIONS)], np.uint32)
+    signed = np.where(hashed & signs, bits, -bits)
     result[some, 2:] = (np.add.reduceat(signed, starts, axis=1) / np.sqrt(lengths[some])).T
     return result
 

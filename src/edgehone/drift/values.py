@@ -12,15 +12,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from edgehone.core.arrays import Array, np
 from edgehone.drift import language, tokens, vectors
 from edgehone.drift.sample import Sample
 from edgehone.drift.tokens import TokenTable
 from edgehone.drift.vectors import VectorScale
 
-Array = NDArray[np.float64]
 _NONE = -7.25e300
 _INFINITE = float("inf")
 # name: the largest value that can be true. The order is that of `_plain`.
@@ -28,7 +25,7 @@ _PLAIN = {
     "length": _INFINITE, "answer_length": _INFINITE, "entropy": 1.0, "margin": 1.0, "latency.seconds": _INFINITE,
     "latency.first": _INFINITE, "errors": 1.0, "accuracy": 1.0,
 }  # fmt: skip
-_MOST = np.array(list(_PLAIN.values()))
+_MOST = tuple(_PLAIN.values())
 # Rounding of a mean may exceed 1 by this.
 _ROUNDING = 1e-6
 
@@ -132,7 +129,7 @@ def fit(samples: Sequence[Sample], least: int) -> Transforms:
 def _plain_values(seen: Sequence[Seen], ignored: dict[str, int]) -> Array:
     table = np.array([_plain(one) for one in seen], np.float64)
     none = table == _NONE
-    invalid = ~none & ~((table >= 0) & (table <= _MOST + _ROUNDING) & (table < 1e300))
+    invalid = ~none & ~((table >= 0) & (table <= np.array(_MOST) + _ROUNDING) & (table < 1e300))
     if invalid.any():
         for name, count in zip(_PLAIN, invalid.sum(0), strict=True):
             _count(ignored, name, int(count))

@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+from edgehone.core.arrays import Array, np
 
-Array = NDArray[np.float64]
 # Up to this many coordinates are ranked one by one; longer vectors by as many random projections.
 MOST = 8
 # Larger coordinates are no features.

@@ -6,9 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from edgehone.core.arrays import Array, NDArray, np
 from edgehone.core.errors import InputError
 from edgehone.drift import ranks
 from edgehone.drift.bets import Scores, Wealth
@@ -20,7 +18,6 @@ from edgehone.drift.signal import Evidence, Signal
 from edgehone.drift.values import Label, Seen
 from edgehone.drift.words import Finding, tell
 
-Array = NDArray[np.float64]
 FORMAT = "edgehone-drift-watch/1"
 _RECENT = 64
 # Below a tenfold evidence nothing is said in words.

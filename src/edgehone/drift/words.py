@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
+from edgehone.core.arrays import NDArray, np
 from edgehone.drift.reference import Quantities
 from edgehone.drift.settings import Words, detector_of, settings
 

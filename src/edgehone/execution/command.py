@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 from edgehone.execution.job import Job
 from edgehone.execution.source_digest import package_path
@@ -37,18 +39,40 @@ cat "$again/result.json"
 """
 
 
+# What a waiting child reads once its job.json is there.
+GO = b"\n"
+
+
+class _Threads(Protocol):
+    @property
+    def threads(self) -> int: ...
+
+
 def command_line(job: Job, folder: Path) -> list[str]:
     """Return the command line of the child of a job that runs in `folder`."""
+    return _command_line(job.env.python, job.call, job.backend, "main", [str(folder)])
+
+
+def waiting_command_line(
+    python: Path, call: str, backend: str | None, folder: Path, channel: int, modules: Sequence[str]
+) -> list[str]:
+    """Return the command line of a child that imports modules, and reads GO from `channel` before its job."""
+    return _command_line(python, call, backend, "wait", [str(folder), channel, list(modules)])
+
+
+def _command_line(
+    python: Path, call: str, backend: str | None, function: str, args: Sequence[object]
+) -> list[str]:
     packages = {"edgehone": str(package_path("edgehone"))}
-    for name in (job.call, job.backend):
+    for name in (call, backend):
         if name and (top := name.partition(":")[0].partition(".")[0]) not in packages:
             packages[top] = str(package_path(top))
-    start = {"packages": packages, "call": "edgehone.execution.worker_process:main", "args": [str(folder)]}
+    start = {"packages": packages, "call": f"edgehone.execution.worker_process:{function}", "args": args}
     bootstrap = package_path("edgehone") / "execution" / "bootstrap.py"
-    return [str(job.env.python), "-I", str(bootstrap), json.dumps(start)]
+    return [str(python), "-I", str(bootstrap), json.dumps(start)]
 
 
-def environment_variables(job: Job, *, alone: bool) -> dict[str, str]:
+def environment_variables(job: _Threads, *, alone: bool) -> dict[str, str]:
     """Return the environment variables of the child: the caller's, without telemetry and network, with fixed threads.
 
     `alone` says that no other job runs on this machine at the same time.
@@ -85,6 +109,6 @@ def write_description(job: Job, folder: Path) -> None:
     (folder / "reproduce.sh").write_text(script, "utf-8")
 
 
-def _thread_variables(job: Job) -> dict[str, str]:
+def _thread_variables(job: _Threads) -> dict[str, str]:
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
     return {name: str(job.threads) for name in names}

@@ -1,4 +1,8 @@
-"""A job that runs until it is ended, and that exchanges lines with its parent through a socket."""
+"""A job that runs until it is ended, and that exchanges lines with its parent through a socket.
+
+Where every tenth of a second counts, its process can be started before the job is known (`waiting`): it imports what
+such a job needs, and waits.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +11,18 @@ import signal
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edgehone.execution.command import command_line, environment_variables, write_description
+from edgehone.execution.command import (
+    GO,
+    command_line,
+    environment_variables,
+    waiting_command_line,
+    write_description,
+)
 from edgehone.execution.failure_cause import root_cause
 from edgehone.execution.job import Job
 from edgehone.execution.processes import end_tree
@@ -54,6 +64,43 @@ class Service:
 _BEGUN: dict[int, Service] = {}
 
 
+@dataclass(frozen=True)
+class Expected:
+    """A job that will be started, as far as its process depends on it. `modules` are imported ahead if they exist."""
+
+    python: Path
+    call: str
+    backend: str | None
+    threads: int
+    modules: Sequence[str]
+
+    def fits(self, job: Job) -> bool:
+        """Return whether a process for this does what one that is started for a job does."""
+        mine = (self.python, self.call, self.backend, self.threads)
+        return mine == (job.env.python, job.call, job.backend, job.threads)
+
+
+# Processes that wait for a job, each with the number of its socket there.
+_WAITING: list[tuple[Expected, Service, int]] = []
+
+
+@contextmanager
+def waiting(expected: Iterable[Expected]) -> Iterator[None]:
+    """Start processes ahead for jobs of this context. Those that get none end with it."""
+    mine = []
+    try:
+        with suppress(OSError):  # a job that finds none starts its own, and tells what is wrong
+            for one in expected:
+                mine.append(_prepared(one))
+                _WAITING.append(mine[-1])
+        yield
+    finally:
+        for one in mine:
+            if one in _WAITING:
+                _WAITING.remove(one)
+                one[1].end()
+
+
 @contextmanager
 def begun(jobs: Iterable[Job]) -> Iterator[None]:
     """Start jobs now for those who start them later, which saves the time until then. The rest ends with the context.
@@ -79,15 +126,32 @@ def start(job: Job) -> Service:
 
     Raises OSError, and leaves nothing, if there is no room for its folder or the interpreter cannot be run.
     """
-    return _BEGUN.pop(id(job), None) or _started(job)
+    return _BEGUN.pop(id(job), None) or _given(job) or _started(job)
+
+
+def _given(job: Job) -> Service | None:
+    """Return the service of a waiting process that was given the job; None if there is none."""
+    for one in _WAITING:
+        expected, service, channel = one
+        if not expected.fits(job):
+            continue
+        _WAITING.remove(one)
+        try:
+            write_description(replace(job, args={**job.args, "channel": channel}), service.folder)
+            service.channel.sendall(GO)
+        except OSError:  # it has ended
+            service.end()
+            return None
+        return service
+    return None
 
 
 def _started(job: Job) -> Service:
-    folder = Path(tempfile.mkdtemp(prefix="edgehone-"))
-    mine, its = socket.socketpair()
+    folder, mine, its = _place()
     with its:
         try:
-            child = _child(replace(job, args={**job.args, "channel": its.fileno()}), folder, its)
+            write_description(replace(job, args={**job.args, "channel": its.fileno()}), folder)
+            child = _child(command_line(job, folder), environment_variables(job, alone=True), folder, its)
         except BaseException:
             mine.close()
             shutil.rmtree(folder, ignore_errors=True)
@@ -95,16 +159,42 @@ def _started(job: Job) -> Service:
     return Service(child, mine, folder)
 
 
-def _child(job: Job, folder: Path, its: socket.socket) -> subprocess.Popen[bytes]:
-    write_description(job, folder)
+def _prepared(one: Expected) -> tuple[Expected, Service, int]:
+    folder, mine, its = _place()
+    with its:
+        try:
+            command = waiting_command_line(
+                one.python, one.call, one.backend, folder, its.fileno(), one.modules
+            )
+            child = _child(command, environment_variables(one, alone=True), folder, its)
+        except BaseException:
+            mine.close()
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        return one, Service(child, mine, folder), its.fileno()
+
+
+def _place() -> tuple[Path, socket.socket, socket.socket]:
+    """Return a folder, the parent's end of a socket, and the child's."""
+    folder = Path(tempfile.mkdtemp(prefix="edgehone-"))
+    try:
+        return folder, *socket.socketpair()
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _child(
+    command: Sequence[str], variables: Mapping[str, str], folder: Path, its: socket.socket
+) -> subprocess.Popen[bytes]:
     with (folder / "log.txt").open("wb") as log:
         return subprocess.Popen(
-            command_line(job, folder),
+            command,
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,
             cwd=folder,
-            env=environment_variables(job, alone=True),
+            env=variables,
             pass_fds=(its.fileno(),),
             start_new_session=True,
         )

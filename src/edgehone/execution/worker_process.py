@@ -7,6 +7,7 @@ ends, for whatever reason, that pipe closes and this process ends itself and all
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
@@ -40,6 +41,16 @@ def main(path: str) -> None:
     sys.stderr.flush()
     # The threads and destructors of a framework may hang or crash at exit. The result is written, so exit at once.
     os._exit(0)
+
+
+def wait(path: str, channel: int, modules: list[str]) -> None:
+    """Import modules, wait on the socket `channel` for the job in the folder `path`, and run it."""
+    for name in modules:
+        with contextlib.suppress(Exception):  # the job fails for the same reason, and then it is told
+            importlib.import_module(name)
+    if not os.read(channel, 1):  # there will be none: the parent has ended, or needs this process no more
+        os._exit(0)
+    main(path)
 
 
 def load_function(name: str) -> Any:

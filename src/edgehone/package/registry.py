@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import functools
-from importlib.metadata import EntryPoint, entry_points
 from typing import cast
 
 from edgehone.core import plugins
+from edgehone.core.entry_points import EntryPoint, entry_points
 from edgehone.package.target import Target
 
 GROUP = "edgehone.targets"
@@ -16,7 +16,7 @@ _KIND = plugins.Kind("target", "edgehone package --list", "edgehone.package.targ
 
 @functools.cache
 def _registered() -> dict[str, EntryPoint]:
-    return {point.name: point for point in entry_points(group=GROUP)}
+    return {point.name: point for point in entry_points(GROUP)}
 
 
 def names() -> list[str]:

@@ -1,18 +1,19 @@
-"""The kinds of models that are served: language models and graphs."""
+"""The kinds of models that are served: language models and graphs. Only what a bundle needs is imported."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from edgehone.attestation.keys import VerificationKey
 from edgehone.bundle.read import Bundle
-from edgehone.serve.infer.model import GraphModel
-from edgehone.serve.infer.served import ServedGraph, read_graph
-from edgehone.serve.model import LanguageModel, Model
 from edgehone.serve.runtime import check_settings
 from edgehone.serve.served import Limits, Served, ServedLanguage, read_language
 from edgehone.serve.trust import trusted
+
+if TYPE_CHECKING:
+    from edgehone.serve.model import Model
 
 
 def read_served(
@@ -29,13 +30,24 @@ def read_served(
     """
     check_settings(bundle, limits.settings)
     found = trusted(bundle.path, key, on_progress)
-    read = read_graph if bundle.manifest.kind == "graph" else read_language
-    return replace(read(bundle, name, limits, on_progress), trusted=found, limits=limits)
+    served = _read_graph if bundle.manifest.kind == "graph" else read_language
+    return replace(served(bundle, name, limits, on_progress), trusted=found, limits=limits)
+
+
+def _read_graph(bundle: Bundle, name: str, limits: Limits, on_progress: Callable[[str], None]) -> Served:
+    from edgehone.serve.infer.served import read_graph
+
+    return read_graph(bundle, name, limits, on_progress)
 
 
 def model_of(served: Served, say: Callable[[str], None]) -> Model:
     """Return the model of a bundle; `start` starts its engine."""
-    if isinstance(served, ServedGraph):
-        return GraphModel(served, say)
-    assert isinstance(served, ServedLanguage)
-    return LanguageModel(served, say)
+    if isinstance(served, ServedLanguage):
+        from edgehone.serve.model import LanguageModel
+
+        return LanguageModel(served, say)
+    from edgehone.serve.infer.model import GraphModel
+    from edgehone.serve.infer.served import ServedGraph
+
+    assert isinstance(served, ServedGraph)
+    return GraphModel(served, say)

@@ -19,9 +19,8 @@ from edgehone.execution.job import Job
 from edgehone.execution.threads import threads_of
 from edgehone.inference.run_bundle import context_of, job_of, tokenizer_input
 from edgehone.inference.sampling import stated_in
+from edgehone.serve.ahead import LANGUAGE, TEXT
 from edgehone.serve.trust import Trusted
-
-ENGINE, TEXT = "edgehone.worker.engine:serve", "edgehone.worker.text_service:serve"
 
 
 @dataclass(frozen=True)
@@ -171,7 +170,7 @@ def read_language(
     context = min(filter(None, (context_of(bundle), limits.context)), default=None)
     args = {"places": places, "context": context, "pictures": pictures}
     engine = with_settings(
-        job_of(bundle, ENGINE, args, tokenizer_input(bundle), on_progress), limits.settings
+        job_of(bundle, LANGUAGE, args, tokenizer_input(bundle), on_progress), limits.settings
     )
     text = replace(engine, call=TEXT, threads=1)
     canaries = tuple(_canary(bundle, one) for one in stored)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import socket
-import ssl
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +14,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from edgehone.bundle.read import read
-from edgehone.core.errors import InputError, JobError, SetupError
+from edgehone.core.errors import JobError, SetupError
 from edgehone.execution.time_slice import shorten_slice
 from edgehone.serve.admin import Admin, AdminRules
 from edgehone.serve.admin_watch import AdminWatch
@@ -28,6 +26,7 @@ from edgehone.serve.drift.admin import AdminDrift
 from edgehone.serve.drift.observer import DriftObserver
 from edgehone.serve.drift.watching import Rules as Drift
 from edgehone.serve.drift.watching import add_drift
+from edgehone.serve.listening import BACKLOG, Listening
 from edgehone.serve.live_models import Models
 from edgehone.serve.measured.otlp import sender
 from edgehone.serve.model import Model
@@ -44,34 +43,8 @@ if TYPE_CHECKING:
     from edgehone.serve.infer.grpc.server import GrpcServer
 
 _IDLE_SECONDS = 75
-_BACKLOG = 2048
 # A second signal is noticed within so many seconds.
 _LOOK_SECONDS = 0.1
-
-
-@dataclass(frozen=True)
-class Listening:
-    """Where the server listens, and who may ask. `grpc_port` is None without gRPC.
-
-    `take_over`: connections are accepted only once every model is ready, and another server of the same user may have
-    the port until then.
-    """
-
-    host: str
-    port: int
-    keys: tuple[str, ...] = ()
-    certificate: Path | None = None
-    private_key: Path | None = None
-    grpc_port: int | None = None
-    take_over: bool = False
-
-    @property
-    def is_local(self) -> bool:
-        """Whether only this machine can connect."""
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return self.host == "localhost"
 
 
 @dataclass(frozen=True)
@@ -88,42 +61,6 @@ class Running:
     state: Path
     drift: Drift = field(default_factory=Drift)
     alerts: Make | None = None
-
-
-def check_certificate(certificate: Path, private_key: Path) -> None:
-    """Raise InputError if the files are not a certificate and its key."""
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, private_key)
-    except (OSError, ssl.SSLError) as error:
-        reason = getattr(error, "reason", None) or error
-        raise InputError(
-            f"{certificate} and {private_key} are not a certificate and its private key: {reason}",
-            hint="give PEM files that belong together: --tls-cert and --tls-key",
-        ) from error
-
-
-def bind(listening: Listening) -> socket.socket:
-    """Return a socket that listens; one that is only bound, to take a port over. Raises InputError if that fails."""
-    family = socket.AF_INET6 if ":" in listening.host else socket.AF_INET
-    # asyncio sends small packets at once (TCP_NODELAY) only for sockets that name their protocol; otherwise an answer
-    # of two packets waits 40 ms for the client's acknowledgement of the first.
-    bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        if listening.take_over:
-            # The kernel gives connections to sockets that listen, which this one does once it is ready.
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        bound.bind((listening.host, listening.port))
-        if not listening.take_over:
-            bound.listen(_BACKLOG)
-    except OSError as error:
-        bound.close()
-        raise InputError(
-            f"cannot listen on {listening.host} port {listening.port}: {error.strerror or error}",
-            hint="give another --port (0: any free one) or --host",
-        ) from error
-    bound.setblocking(False)
-    return bound
 
 
 async def serve(
@@ -194,7 +131,7 @@ def _config(application: ASGIApp, listening: Listening, refused: Callable[[int],
         timeout_keep_alive=_IDLE_SECONDS,
         ssl_certfile=listening.certificate,
         ssl_keyfile=listening.private_key,
-        backlog=_BACKLOG,
+        backlog=BACKLOG,
     )
 
 

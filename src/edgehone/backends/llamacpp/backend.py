@@ -54,6 +54,7 @@ NEEDS = Needs(
         "language": ("jinja2", "markupsafe", "numpy", "tokenizers"),
         "graph": ("numpy", "tokenizers"),
     },
+    engine={"language": ("edgehone.backends.llamacpp.engine", "tokenizers"), "graph": ("numpy",)},
 )
 
 # Encoders whose hidden states of every token libllama returns. Bert, roberta, distilbert and modernbert agreed with

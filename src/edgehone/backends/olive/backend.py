@@ -47,6 +47,7 @@ NEEDS = Needs(
         "language": ("jinja2", "markupsafe", "numpy", "onnxruntime", "onnxruntime-genai", "tokenizers"),
         "graph": ("numpy", "onnxruntime", "tokenizers"),
     },
+    engine={"language": ("onnxruntime_genai", "tokenizers"), "graph": ("numpy", "onnxruntime")},
 )
 
 # See docs/left-out.md.

@@ -27,6 +27,7 @@ NEEDS = Needs(
     lock=Path(__file__).with_name("lock.txt"),
     versions=("onnxruntime", "onnx", "numpy", "pillow"),
     runtime={"graph": ("numpy", "onnxruntime")},
+    engine={"graph": ("numpy", "onnxruntime")},
 )
 
 

@@ -55,6 +55,7 @@ NEEDS = Needs(
         ),
         "graph": ("numpy", "openvino", "tokenizers"),
     },
+    engine={"language": ("openvino_genai", "tokenizers"), "graph": ("numpy", "openvino")},
 )
 
 _BUILD = "edgehone.backends.openvino.build"

@@ -19,14 +19,11 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from edgehone.core.arrays import Array, np
 from edgehone.drift.bets import weights
 from edgehone.rollout.decision.outcome import Values, add_known
 from edgehone.rollout.decision.rules import Rules
 
-Array = NDArray[np.float64]
 # Wealth is kept within these bounds, so that it neither overflows nor vanishes.
 _LEAST, _MOST = 1e-250, 1e250
 

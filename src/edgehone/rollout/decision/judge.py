@@ -10,14 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
+from edgehone.core.arrays import Array, NDArray, np
 from edgehone.rollout.decision.evidence import Evidence
 from edgehone.rollout.decision.memory import Memory, MemorySample
 from edgehone.rollout.decision.outcome import Outcome, Values, fields_of, limits_of, values_of
 from edgehone.rollout.decision.rules import Objective, Rules, Stage
-from edgehone.rollout.decision.totals import Array, Totals, champion_levels
+from edgehone.rollout.decision.totals import Totals, champion_levels
 
 Action = Literal["wait", "advance", "roll back", "give up"]
 # Longest step of time, in seconds: a suspended machine has observed no requests in the meantime.

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-
+from edgehone.core.arrays import np
 from edgehone.rollout.decision.rules import Rules
 
 Arm = Literal["champion", "challenger"]

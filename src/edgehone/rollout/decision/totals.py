@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
-
+from edgehone.core.arrays import Array, np
 from edgehone.rollout.decision.evidence import lower_level, upper_level
 from edgehone.rollout.decision.outcome import Values, add_known
 from edgehone.rollout.decision.rules import Objective, Rules
-
-Array = NDArray[np.float64]
 
 
 class Totals:

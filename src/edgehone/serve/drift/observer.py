@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -131,6 +132,7 @@ class DriftObserver(Collector):
 
     async def run(self, seconds: float = _WRITE_SECONDS) -> NoReturn:
         """Write changed states at a fixed interval."""
+        await self._until_ready()
         while True:
             for name in list(self._models):
                 self._of(name)
@@ -138,6 +140,14 @@ class DriftObserver(Collector):
             for snapshot, watched in self._snapshots():
                 written = await surely(self._write, snapshot)
                 self._note(watched, snapshot, written=written)
+
+    async def _until_ready(self) -> None:
+        """Wait for the models, at most 10 s, and import in a thread what watching needs: it would delay both."""
+        for _ in range(100):
+            if not any(model.problem for model in self._models.values()):
+                break
+            await asyncio.sleep(0.1)
+        await asyncio.to_thread(importlib.import_module, "numpy")
 
     def end(self) -> None:
         """Write the states that have changed."""

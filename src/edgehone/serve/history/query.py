@@ -10,9 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import numpy as np
-from numpy.typing import NDArray
-
+from edgehone.core.arrays import Array, NDArray, np
 from edgehone.serve.history.figures import Series
 from edgehone.serve.history.store import COARSE, FINE, Resolution, series_in
 
@@ -20,8 +18,6 @@ from edgehone.serve.history.store import COARSE, FINE, Resolution, series_in
 MOST_FIGURES = 200_000
 _BUSY_SECONDS = 2.0
 _DIGITS = 5
-
-Figures = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -39,7 +35,7 @@ class Plotted:
 
     step: float
     at: Sequence[float]
-    series: Sequence[tuple[Series, Figures]]
+    series: Sequence[tuple[Series, Array]]
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON data; NaN becomes null."""
@@ -93,7 +89,7 @@ def _rows(
     ).fetchall()
 
 
-def _table(blobs: Sequence[bytes], ids: Sequence[int]) -> Figures:
+def _table(blobs: Sequence[bytes], ids: Sequence[int]) -> Array:
     """Return rows by series."""
     found = np.full((len(blobs), ids[-1] + 1), np.nan, np.float32)
     for row, blob in zip(found, blobs, strict=True):
@@ -102,7 +98,7 @@ def _table(blobs: Sequence[bytes], ids: Sequence[int]) -> Figures:
     return found[:, list(ids)].astype(np.float64)
 
 
-def _reduced(column: Figures, starts: NDArray[np.intp], stat: str) -> Figures:
+def _reduced(column: Array, starts: NDArray[np.intp], stat: str) -> Array:
     if stat == "p5":
         return np.fmin.reduceat(column, starts)
     if stat.startswith("p"):
@@ -113,11 +109,11 @@ def _reduced(column: Figures, starts: NDArray[np.intp], stat: str) -> Figures:
         return np.add.reduceat(np.where(there, column, 0.0), starts) / counts
 
 
-def _rounded(values: Figures) -> Figures:
+def _rounded(values: Array) -> Array:
     """Return values of a few digits, so that their text is short."""
     with np.errstate(divide="ignore", invalid="ignore"):
         shift = _DIGITS - 1 - np.floor(np.log10(np.abs(values)))
     shift = np.where(np.isfinite(shift), np.clip(shift, -20, 20), 0.0)
     up, down = 10.0 ** np.maximum(shift, 0), 10.0 ** np.maximum(-shift, 0)
-    rounded: Figures = np.rint(values * up / down) * down / up
+    rounded: Array = np.rint(values * up / down) * down / up
     return rounded

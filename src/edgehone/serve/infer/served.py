@@ -16,14 +16,14 @@ from edgehone.inputs import samples
 from edgehone.inputs.axes import Axes
 from edgehone.model import info
 from edgehone.model.embedding import Embedding
+from edgehone.serve.ahead import GRAPH, TEXT
 from edgehone.serve.infer.tensor import DATATYPES, Tensor
-from edgehone.serve.served import TEXT, Limits, Served, check_approved, no_canaries, with_settings
+from edgehone.serve.served import Limits, Served, check_approved, no_canaries, with_settings
 from edgehone.worker import canaries
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-ENGINE = "edgehone.worker.graph_service:serve"
 # The most samples of a batch, for bundles whose best batch was not measured.
 _BATCH = 8
 
@@ -85,7 +85,7 @@ def read_graph(bundle: Bundle, name: str, limits: Limits, on_progress: Callable[
         "delay": limits.delay,
     }
     given = {"canaries": Input(bundle.canaries.resolve(), "")}
-    engine = with_settings(job_of(bundle, ENGINE, args, given, on_progress), limits.settings)
+    engine = with_settings(job_of(bundle, GRAPH, args, given, on_progress), limits.settings)
     axes = Axes.from_json(bundle.manifest.axes)
     question, answer = found[0]
     # The next batch can be complete when one ends.

@@ -1,0 +1,50 @@
+"""Start the processes of engines before their bundles are verified: they import their framework meanwhile, and wait.
+
+Nothing of a bundle is read but which of the installed backends made it, and nothing of it is opened by such a process
+before it gets its job, which it does once the bundle is verified. It is done where a variable names the interpreter of
+the backend, as in an image: an environment that edgehone manages is checked, and perhaps installed, first.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from edgehone.bundle.schema import LARGEST, MANIFEST
+from edgehone.core.errors import EdgehoneError
+from edgehone.core.files import read_limited
+from edgehone.execution.service import Expected
+
+LANGUAGE, TEXT = "edgehone.worker.engine:serve", "edgehone.worker.text_service:serve"
+GRAPH = "edgehone.worker.graph_service:serve"
+
+
+def expected(bundles: Iterable[Path]) -> Iterator[Expected]:
+    """Yield the processes that these bundles will need. What is wrong with one is told when it is read."""
+    for bundle in bundles:
+        try:
+            manifest = json.loads(read_limited(bundle / MANIFEST, LARGEST))
+            yield from _of(
+                str(manifest["recipe"]["backend"]), manifest["kind"], manifest["recipe"]["settings"]
+            )
+        except (EdgehoneError, OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+            continue
+
+
+def _of(name: str, kind: Any, settings: Any) -> Iterator[Expected]:
+    from edgehone.backends import registry
+    from edgehone.device.detect import detect
+    from edgehone.execution.environments import overrides
+    from edgehone.execution.threads import threads_of
+
+    needs = registry.load(name).NEEDS
+    python, modules = overrides.python(needs.environment or name), needs.engine.get(kind)
+    if python is None or modules is None:
+        return
+    backend, threads = registry.module_name(name), threads_of(settings, detect())
+    call = GRAPH if kind == "graph" else LANGUAGE
+    yield Expected(python, call, backend, threads, [call.partition(":")[0], backend, *modules])
+    if kind != "graph":
+        yield Expected(python, TEXT, backend, 1, [TEXT.partition(":")[0], backend, "tokenizers", "jinja2"])

@@ -1,0 +1,56 @@
+"""Which processes a server starts before it has verified its bundles."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgehone.serve.ahead import GRAPH, LANGUAGE, TEXT, expected
+
+
+def bundle(folder: Path, **fields: Any) -> Path:
+    folder.mkdir()
+    (folder / "manifest.json").write_text(json.dumps(fields))
+    return folder
+
+
+def recipe(backend: str, **settings: Any) -> dict[str, Any]:
+    return {"backend": backend, "name": "x", "settings": settings}
+
+
+def test_those_of_the_backend_whose_interpreter_a_variable_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGEHONE_PYTHON_LLAMACPP", sys.executable)
+    monkeypatch.setenv("EDGEHONE_PYTHON_OLIVE", sys.executable)
+    monkeypatch.delenv("EDGEHONE_PYTHON_OPENVINO", raising=False)
+    text = bundle(tmp_path / "text", kind="language", recipe=recipe("llamacpp", threads=1))
+    graph = bundle(tmp_path / "graph", kind="graph", recipe=recipe("olive"))
+    managed = bundle(tmp_path / "managed", kind="graph", recipe=recipe("openvino"))
+    engine, words, onnx = expected([text, managed, graph])
+    assert (engine.call, engine.threads, engine.python) == (LANGUAGE, 1, Path(sys.executable))
+    assert (words.call, words.threads) == (TEXT, 1)
+    assert (onnx.call, onnx.backend) == (GRAPH, "edgehone.backends.olive.backend")
+    assert "onnxruntime" in onnx.modules and "numpy" not in engine.modules
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"kind": "language", "recipe": recipe("nobody")},
+        {"kind": ["language"], "recipe": recipe("llamacpp")},
+        {"kind": "language", "recipe": recipe("llamacpp", threads="many")},
+        {"kind": "language", "recipe": "llamacpp"},
+        {"kind": "language", "recipe": {"backend": "llamacpp", "settings": 3}},
+    ],
+)
+def test_of_damaged_bundles_there_are_none(
+    fields: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGEHONE_PYTHON_LLAMACPP", sys.executable)
+    assert not list(expected([tmp_path / "none", bundle(tmp_path / "bundle", **fields)]))
