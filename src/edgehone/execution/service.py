@@ -95,10 +95,10 @@ def waiting(expected: Iterable[Expected]) -> Iterator[None]:
                 _WAITING.append(mine[-1])
         yield
     finally:
-        for one in mine:
-            if one in _WAITING:
-                _WAITING.remove(one)
-                one[1].end()
+        for prepared in mine:
+            if prepared in _WAITING:
+                _WAITING.remove(prepared)
+                prepared[1].end()
 
 
 @contextmanager
