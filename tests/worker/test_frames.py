@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgehone.worker.frames import HEAD, Frames, arrays
+from edgehone.worker.frames import HEAD, Frames
 
 VALUES: dict[str, Any] = {
     "flags": np.array([True, False, True]),
@@ -28,44 +28,53 @@ def ends() -> tuple[Frames, Frames]:
 
 
 def test_arrays_arrive_as_they_were_sent(ends: tuple[Frames, Frames]) -> None:
-    ends[0].send({"id": 3}, VALUES)
+    ends[0].send({"outputs": None}, VALUES, 3)
     ends[0].send({"cancel": 3})
     received = ends[1].take(None)
     assert received is not None
-    message, body = received
-    assert message["id"] == 3
-    found = arrays(message["tensors"], body)
+    assert received.number == 3 and received.said["outputs"] is None
+    found = received.arrays()
     for name, array in VALUES.items():
         np.testing.assert_array_equal(found[name], array)
         assert found[name].dtype == array.dtype and found[name].flags.aligned
     second = ends[1].take(0)
-    assert second is not None and second[0] == {"cancel": 3, "tensors": []}
+    assert second is not None and second.number == 0 and second.said == {"cancel": 3, "tensors": []}
     assert ends[1].take(0) is None and ends[1].take(0.01) is None and not ends[1].ended
 
 
 def test_large_arrays(ends: tuple[Frames, Frames]) -> None:
     large = np.random.default_rng(0).normal(size=(3, 1 << 18))
-    sender = threading.Thread(target=ends[0].send, args=({"id": 1}, {"a": large, "b": large[0]}))
+    sender = threading.Thread(target=ends[0].send, args=({}, {"a": large, "b": large[0]}, 1))
     sender.start()
     received = ends[1].take(None)
     sender.join()
     assert received is not None
-    found = arrays(received[0]["tensors"], received[1])
+    found = received.arrays()
     np.testing.assert_array_equal(found["a"], large)
     np.testing.assert_array_equal(found["b"], large[0])
+
+
+def test_messages_of_one_form_are_told_apart(ends: tuple[Frames, Frames]) -> None:
+    for number in range(1, 4):
+        ends[0].send({"outputs": ["a"]}, {"a": np.full(2, number, np.uint16)}, number)
+    ends[0].send({"outputs": ["a"]}, {"a": np.full(3, 4, np.uint16)}, 4)
+    for number in range(1, 5):
+        received = ends[1].take(None)
+        assert received is not None and received.number == number
+        np.testing.assert_array_equal(received.arrays()["a"], np.full(3 if number == 4 else 2, number))
 
 
 def test_messages_in_pieces_and_the_end() -> None:
     ours, its = socket.socketpair()
     frames = Frames(its.detach())
-    text = b'{"id": 1, "tensors": [["a", "uint8", [2]]]}'
-    whole = HEAD.pack(len(text), 2) + text + b"\x05\x06"
+    text = b'{"tensors": [["a", "uint8", [2]]]}'
+    whole = HEAD.pack(len(text), 2, 1) + text + b"\x05\x06"
     for at in range(len(whole)):
         assert frames.take(0) is None
         ours.sendall(whole[at : at + 1])
     received = frames.take(None)
-    assert received is not None and bytes(received[1]) == b"\x05\x06"
+    assert received is not None and received.number == 1 and bytes(received.body) == b"\x05\x06"
     ours.sendall(whole[:20])
     ours.close()
     assert frames.take(None) is None and frames.ended
-    frames.send({"id": 2})  # nobody is there: no error
+    frames.send({}, number=2)  # nobody is there: no error

@@ -156,7 +156,7 @@ class _Guard:
                 if record := request.scope.get(KEY):
                     record.answered(500)
                 raise
-            self._metrics.requests.labels(path, response.status_code).inc()
+            self._metrics.counted(path, response.status_code)
             if record := request.scope.get(KEY):
                 record.answered(response.status_code)
             return response

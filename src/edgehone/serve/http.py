@@ -8,7 +8,7 @@ from contextlib import aclosing
 from typing import Any, TypeVar
 
 import msgspec
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -77,13 +77,16 @@ async def read_body(request: Request, limit: int = BODY_LIMIT) -> bytes:
         raise Refused(413, f"the body has {stated[:20]} bytes, more than {limit}")
     try:
         async with asyncio.timeout(BODY_SECONDS):
-            async for part in request.stream():
+            more = True
+            while more:
+                message = await request.receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientGone
+                part, more = message.get("body", b""), message.get("more_body", False)
                 size += len(part)
                 if size > limit:
                     raise Refused(413, f"the body has more than {limit} bytes")
                 parts.append(part)
-    except ClientDisconnect:
-        raise ClientGone from None
     except TimeoutError:
         raise Refused(408, f"the body did not come within {BODY_SECONDS:.0f} s") from None
     return b"".join(parts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -63,6 +64,9 @@ class Metrics:
         self._security = {
             kind: Counter(f"edgehone_{name}", text, registry=own) for kind, (name, text) in _SECURITY.items()
         }
+        # Finding a series by its labels takes longer than counting in it.
+        self._counted = functools.cache(self.requests.labels)
+        self._seconds, self._together = (functools.cache(one.labels) for one in (self.seconds, self.together))
         self.register(_State(models))
 
     def register(self, collector: Collector) -> None:
@@ -87,10 +91,14 @@ class Metrics:
         """Count a conversation with control tokens of the model in its texts."""
         self._security["template"].inc()
 
+    def counted(self, path: str, status: int | str) -> None:
+        """Count a request, by the path of its operation."""
+        self._counted(path, status).inc()
+
     def answered(self, model: str, seconds: float, together: int) -> None:
         """Count an answer of a graph, with the number of requests in its batch."""
-        self.seconds.labels(model).observe(seconds)
-        self.together.labels(model).observe(together)
+        self._seconds(model).observe(seconds)
+        self._together(model).observe(together)
 
     def text(self) -> bytes:
         """Return all metrics in Prometheus' text format."""

@@ -1,46 +1,68 @@
 """Messages with arrays through a socket, for the engines of graphs.
 
 A message is `HEAD`, a JSON object, and the bytes of its arrays one after another, in C order and little-endian. The
-object's `tensors` says what they are: [name, dtype as numpy names it, shape] of each. The other side is
-`serve.infer.frames`.
+object's `tensors` says what they are: [name, dtype as numpy names it, shape] of each. Requests of one form have the
+same object, which is read once. The other side is `serve.infer.frames`.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import select
 import socket
 import struct
 import threading
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# The number of bytes of the JSON object, and of all arrays.
-HEAD = struct.Struct("<IQ")
+# The number of bytes of the JSON object and of all arrays, and the number of the request (0: of none).
+HEAD = struct.Struct("<IQQ")
 _PART = 1 << 20
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
-def arrays(tensors: Sequence[Sequence[Any]], body: bytes | bytearray | memoryview) -> dict[str, NDArray[Any]]:
-    """Return the arrays of a message, without copying them unless they are not aligned."""
+class Received(NamedTuple):
+    """A message: the number of its request (0: of none), what it says, which must not be changed, and its arrays."""
+
+    number: int
+    said: Mapping[str, Any]
+    body: bytearray
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the arrays, without copying them unless they are not aligned."""
+        import numpy as np
+
+        found, at = {}, 0
+        for name, kind, shape in self.said["tensors"]:
+            dtype = _dtype(kind)
+            count = math.prod(shape)
+            array = np.frombuffer(self.body, dtype, count, at).reshape(shape)
+            found[name] = array if array.flags.aligned else array.copy()
+            at += count * dtype.itemsize
+        return found
+
+
+@functools.cache
+def _dtype(name: str) -> Any:
     import numpy as np
 
-    found, at = {}, 0
-    for name, kind, shape in tensors:
-        dtype = np.dtype(kind)
-        count = math.prod(shape)
-        array = np.frombuffer(body, dtype, count, at).reshape(shape)
-        found[name] = np.require(array, requirements="A")
-        at += count * dtype.itemsize
+    return np.dtype(name)
+
+
+@functools.cache
+def _name(dtype: Any) -> str:
+    return str(dtype.name)  # numpy puts it together at each call
+
+
+@functools.lru_cache(maxsize=64)
+def _parsed(header: bytes) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = json.loads(header)
     return found
-
-
-def described(values: Mapping[str, NDArray[Any]]) -> list[tuple[str, str, tuple[int, ...]]]:
-    """Return name, dtype and shape of each array, as a message has them."""
-    return [(name, array.dtype.name, array.shape) for name, array in values.items()]
 
 
 class Frames:
@@ -57,14 +79,19 @@ class Frames:
         self._buffer = bytearray()
         self.ended = False
 
-    def send(self, message: Mapping[str, Any], values: Mapping[str, NDArray[Any]] | None = None) -> None:
+    def send(
+        self, message: Mapping[str, Any], values: Mapping[str, NDArray[Any]] | None = None, number: int = 0
+    ) -> None:
         """Send a message with arrays. A parent that has gone is not an error: this process ends with it."""
         import numpy as np
 
-        values = {name: np.asarray(array, order="C") for name, array in (values or {}).items()}
-        header = json.dumps({**message, "tensors": described(values)}, separators=(",", ":")).encode()
-        head = HEAD.pack(len(header), sum(array.nbytes for array in values.values())) + header
-        parts = [memoryview(array.reshape(-1).view(np.uint8)) for array in values.values() if array.nbytes]  # type: ignore[arg-type]
+        arrays = [np.asarray(array, order="C") for array in (values or {}).values()]
+        tensors = [
+            (name, _name(array.dtype), array.shape) for name, array in zip(values or (), arrays, strict=True)
+        ]
+        header = _encode({**message, "tensors": tensors}).encode()
+        head = HEAD.pack(len(header), sum(array.nbytes for array in arrays), number) + header
+        parts = [memoryview(array.reshape(-1).view(np.uint8)) for array in arrays if array.nbytes]  # type: ignore[arg-type]
         try:
             with self._sending:
                 if sum(map(len, parts)) < _PART:
@@ -75,8 +102,8 @@ class Frames:
         except OSError:
             return
 
-    def take(self, seconds: float | None) -> tuple[dict[str, Any], bytearray] | None:
-        """Return the next message and the bytes of its arrays.
+    def take(self, seconds: float | None) -> Received | None:
+        """Return the next message.
 
         None if none came within some seconds (None: wait for one), or after the last one; `ended` is true then.
         """
@@ -91,15 +118,15 @@ class Frames:
             self.ended = not got
         return message
 
-    def _whole(self) -> tuple[dict[str, Any], bytearray] | None:
+    def _whole(self) -> Received | None:
         """Remove the first message from what has been received, and return it if it is complete."""
         if len(self._buffer) < HEAD.size:
             return None
-        header, body = HEAD.unpack_from(self._buffer)
+        header, body, number = HEAD.unpack_from(self._buffer)
         begin, end = HEAD.size + header, HEAD.size + header + body
         if len(self._buffer) < end:
             return None
-        message = json.loads(self._buffer[HEAD.size : begin])
+        said = _parsed(bytes(self._buffer[HEAD.size : begin]))
         data = self._buffer[begin:end]
         del self._buffer[:end]
-        return message, data
+        return Received(number, said, data)

@@ -21,7 +21,7 @@ from edgehone.inputs import samples
 from edgehone.inputs.axes import Axes
 from edgehone.worker import canaries, sequences
 from edgehone.worker.backend import load_backend
-from edgehone.worker.frames import Frames, arrays
+from edgehone.worker.frames import Frames
 from edgehone.worker.joined_requests import Joining, find_joining
 
 if TYPE_CHECKING:
@@ -39,9 +39,9 @@ def serve(job: WorkerJob) -> dict[str, Any]:
 
     Messages have the form of `worker.frames`. The first one sent is {"ready": true, "batch": the most samples of a
     batch, "joining": a sentence on it, "outputs": the axis of the samples by output, where known}. Messages received
-    are requests, {"id", "outputs": names or null} with the inputs, and {"cancel": id}. Messages sent are {"id",
-    "together": the number of requests in the batch} with the outputs, {"id", "refused": why} for a request that cannot
-    be answered, and {"id", "error": why}. Returns answered, the number of answers.
+    are requests, {"outputs": names or null} with the inputs, and {"cancel": number}. Messages sent are {"together": the
+    number of requests in the batch} with the outputs, {"refused": why} for a request that cannot be answered, and
+    {"error": why}. Returns answered, the number of answers.
     """
     frames, args = Frames(job.args["channel"]), job.args
     session = _open(job)
@@ -161,15 +161,15 @@ class _Waiting:
         received = self._frames.take(seconds)
         if received is None:
             return False
-        message, body = received
-        if "cancel" in message:
-            self._asked = deque(one for one in self._asked if one.number != message["cancel"])
+        said = received.said
+        if "cancel" in said:
+            self._asked = deque(one for one in self._asked if one.number != said["cancel"])
             return True
-        feeds = arrays(message["tensors"], body)
+        feeds = received.arrays()
         # First states of sequences, which the canaries do not give, come with one request only.
         joins = self.joining if self.joining and feeds.keys() == self.joining.inputs.keys() else None
         rows, key = (joins.rows(feeds), joins.key(feeds)) if joins else (1, None)
-        self._asked.append(_Asked(message["id"], feeds, message["outputs"], rows, key, time.monotonic()))
+        self._asked.append(_Asked(received.number, feeds, said["outputs"], rows, key, time.monotonic()))
         return True
 
 
@@ -204,7 +204,7 @@ class _Worker(threading.Thread):
             self._fail(batch[0].number, error)
             return
         for one, outputs in zip(batch, answers, strict=True):
-            self._frames.send({"id": one.number, "together": len(batch)}, outputs)
+            self._frames.send({"together": len(batch)}, outputs, one.number)
             self.answered += 1
 
     def _run(self, batch: list[_Asked]) -> list[dict[str, NDArray[Any]]]:
@@ -219,7 +219,7 @@ class _Worker(threading.Thread):
 
     def _fail(self, number: int, error: Exception) -> None:
         if isinstance(error, EdgehoneError):
-            self._frames.send({"id": number, "refused": error.message})
+            self._frames.send({"refused": error.message}, number=number)
             return
         traceback.print_exception(error)
-        self._frames.send({"id": number, "error": f"{type(error).__name__}: {error}"})
+        self._frames.send({"error": f"{type(error).__name__}: {error}"}, number=number)

@@ -59,6 +59,8 @@ class OrtSession:
         firsts = {one.shape[0] for one in self._inputs.values() if one.shape}
         # An int if the graph fixes the batch size; otherwise the caller chooses it.
         self._batch = firsts.pop() if len(firsts) == 1 else None
+        # The form of the inputs that were checked last: most runs have the same one.
+        self._checked: list[tuple[str, Any, tuple[int, ...]]] | None = None
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Return all outputs by name. A graph with a fixed batch runs several times if there are more samples.
@@ -68,7 +70,10 @@ class OrtSession:
         import numpy as np
 
         arrays = dict(feeds)
-        self._check(arrays)
+        form = [(name, array.dtype, array.shape) for name, array in arrays.items()]
+        if form != self._checked:
+            self._check(arrays)
+            self._checked = form
         batch, rows = self._batch, {len(array) for array in arrays.values() if array.ndim}
         if not isinstance(batch, int) or rows == {batch}:
             return dict(zip(self._outputs, self._run(arrays), strict=True))

@@ -17,11 +17,15 @@ _decode = msgspec.json.Decoder().decode
 
 
 class Frames(asyncio.Protocol):
-    """Receives messages and calls `received` with each and its tensors. `lost` is done when the socket is closed."""
+    """Calls `received` with each message: the number of its request (0: of none), what it says, and its tensors.
 
-    def __init__(self, received: Callable[[dict[str, Any], list[Tensor]], None]) -> None:
+    `lost` is done when the socket is closed.
+    """
+
+    def __init__(self, received: Callable[[int, dict[str, Any], list[Tensor]], None]) -> None:
         self._received = received
-        self._buffer = bytearray()
+        self._buffer = bytearray()  # an incomplete message, which cannot be read before it has so many bytes
+        self._needed = HEAD.size
         self._transport: asyncio.Transport | None = None
         self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -36,31 +40,44 @@ class Frames(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Receive messages, and keep what is left of an incomplete one."""
-        self._buffer += data
-        while len(self._buffer) >= HEAD.size:
-            header, body = HEAD.unpack_from(self._buffer)
-            begin, end = HEAD.size + header, HEAD.size + header + body
-            if len(self._buffer) < end:
+        if self._buffer:
+            self._buffer += data
+            if len(self._buffer) < self._needed:
                 return
-            with memoryview(self._buffer) as view:
-                message = _decode(bytes(view[HEAD.size : begin]))
-                tensors = _tensors(message["tensors"], memoryview(bytes(view[begin:end])))
-            del self._buffer[:end]
-            self._received(message, tensors)
+            data = bytes(self._buffer)
+        rest = memoryview(data)
+        while (needed := _size(rest)) <= len(rest):
+            self._receive(rest[:needed])
+            rest = rest[needed:]
+        self._buffer, self._needed = bytearray(rest), needed
 
-    def send(self, message: Mapping[str, Any], tensors: Sequence[Tensor] = ()) -> None:
+    def _receive(self, frame: memoryview) -> None:
+        header, _, number = HEAD.unpack_from(frame)
+        begin = HEAD.size + header
+        message = _decode(frame[HEAD.size : begin])
+        self._received(number, message, _tensors(message["tensors"], frame[begin:]))
+
+    def send(self, message: Mapping[str, Any], tensors: Sequence[Tensor] = (), number: int = 0) -> None:
         """Send a message. Raises JobError if the engine has ended."""
         if self._transport is None or self._transport.is_closing():
             raise JobError("the engine has ended")
         described = [(one.name, one.dtype, one.shape) for one in tensors]
         header = _encode({**message, "tensors": described})
-        head = HEAD.pack(len(header), sum(len(one.data) for one in tensors)) + header
+        head = HEAD.pack(len(header), sum(len(one.data) for one in tensors), number) + header
         self._transport.writelines([head, *(one.data for one in tensors)])
 
     def close(self) -> None:
         """Close the socket."""
         if self._transport is not None:
             self._transport.abort()
+
+
+def _size(data: memoryview) -> int:
+    """Return the size of the message that begins here; that of `HEAD` if that is not complete."""
+    if len(data) < HEAD.size:
+        return HEAD.size
+    header, body, _ = HEAD.unpack_from(data)
+    return HEAD.size + int(header) + int(body)
 
 
 def _tensors(described: Sequence[Any], body: memoryview) -> list[Tensor]:

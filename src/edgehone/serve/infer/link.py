@@ -46,7 +46,7 @@ class GraphLink(EngineProcess):
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._asked[number] = future
         try:
-            self._frames.send({"id": number, "outputs": outputs}, tensors)
+            self._frames.send({"outputs": outputs}, tensors, number)
             return await future
         finally:
             # Still there: not answered, and the client or the one who asked has left.
@@ -61,13 +61,13 @@ class GraphLink(EngineProcess):
     def _close(self) -> None:
         self._frames.close()
 
-    def _received(self, message: dict[str, Any], tensors: list[Tensor]) -> None:
+    def _received(self, number: int, message: dict[str, Any], tensors: list[Tensor]) -> None:
         self._sign()
         if "ready" in message:
             self.batch, self.joining, self.outputs = message["batch"], message["joining"], message["outputs"]
             self._opened(())
             return
-        future = self._asked.pop(message["id"], None)
+        future = self._asked.pop(number, None)
         if future is None or future.done():
             return  # it was cancelled
         if "refused" in message:

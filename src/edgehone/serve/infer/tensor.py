@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -51,6 +52,11 @@ class Tensor:
 
 def bytes_of(dtype: str, shape: tuple[int, ...]) -> int:
     """Return the number of bytes of a tensor."""
+    return math.prod(shape) * _item_bytes(dtype)
+
+
+@functools.cache
+def _item_bytes(dtype: str) -> int:
     import numpy as np
 
-    return math.prod(shape) * np.dtype(dtype).itemsize
+    return np.dtype(dtype).itemsize

@@ -103,7 +103,7 @@ class InferenceService:
                 metrics.refused(error)
                 if isinstance(error, Full):
                     context.set_trailing_metadata([("retry-after", str(error.retry_after))])
-            metrics.requests.labels(path, status.name).inc()
+            metrics.counted(path, status.name)
             if status is not grpc.StatusCode.OK:
                 await context.abort(status, message)
             return found
