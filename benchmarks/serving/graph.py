@@ -21,7 +21,7 @@ from edgehone.serve.infer.served import ServedGraph, read_graph
 from edgehone.serve.load.started import server
 from edgehone.serve.served import Limits
 
-ROUNDS, REQUESTS = 9, 200
+ROUNDS, REQUESTS = 9, 1000
 MOST_ADDED_MS = 0.3
 _PART = 1 << 16
 
