@@ -38,10 +38,10 @@ def test_a_quantile_is_compared_at_the_next_bound_of_a_bucket() -> None:
     )  # not below the limit: exactly
 
 
-def test_bounds_are_at_most_1_6_times_apart() -> None:
+def test_bounds_are_at_most_1_28_times_apart() -> None:
     for bounds in BOUNDS.values():
         for low, high in pairwise(bounds):
-            assert 1 < high / low <= 1.6001, (low, high)
+            assert 1 < high / low <= 1.2801, (low, high)
 
 
 def test_an_alert_without_its_baseline_is_left_out_with_the_reason() -> None:

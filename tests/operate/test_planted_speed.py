@@ -141,7 +141,7 @@ def test_a_disk_from_which_weights_are_read_again(
             run.wait_for("begins", 30)
             slow(group, tmp_path, "read_bps_device", 20 << 20)
             with evicted(server):
-                run.wait_for("diagnosed", 180, lambda one: "pages are read from the disk again" in one.says)
+                run.wait_for("diagnosed", 180, lambda one: "read from the disk again" in one.says)
                 kept = run.wait_for("kept", 240)
                 assert kept.detail["remedy"] == "keep the weights in memory"
                 assert served(server)["bundle"]["settings"]["load"] == "mlock"

@@ -27,8 +27,8 @@ MODEL: dict[str, Any] = {
 def seen(**fields: object) -> Seen:
     given = {
         "model": MODEL, "server": {"threads": 2, "physical_cores": 2}, "watch": {}, "up": True, "metrics": {},
-        "recent": {}, "processors": None, "growth": None, "faults_per_s": None, "io_pressure": None, "free_bytes": None,
-        "clock_jump_s": 0.0, "changed": None, "group": None,
+        "recent": {}, "processors": None, "growth": None, "faults_per_s": None, "read_per_s": None, "io_pressure": None,
+        "free_bytes": None, "clock_jump_s": 0.0, "changed": None, "group": None,
     }  # fmt: skip
     return Seen(**{**given, **fields})  # type: ignore[arg-type]
 
@@ -82,6 +82,7 @@ def test_remedies_name_causes_symptoms_and_backends_that_exist() -> None:
         ("infrastructure", {"clock_jump_s": -3600.0}, "the clock was set"),
         ("security", {"recent": {"requests": 100.0, "invalid": 40.0}}, "hostile or broken requests"),
         ("latency", {"io_pressure": 0.7}, "the disk is slow"),
+        ("latency", {"read_per_s": 2e7, "faults_per_s": 5.0}, "weights are read from the disk again"),
         ("infrastructure", {"metrics": {"disk_write_s": 11.2}}, "writes wait for the disk"),
     ],
 )

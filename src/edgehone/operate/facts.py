@@ -32,6 +32,7 @@ class Seen:
     processors: Processors | None
     growth: Growth | None
     faults_per_s: float | None
+    read_per_s: float | None
     io_pressure: float | None
     free_bytes: int | None
     clock_jump_s: float
@@ -137,6 +138,7 @@ def _machine(seen: Seen) -> Facts:
         ),
         "quota": _known(group and group.cpus, "its control group has no quota"),
         "faults_per_s": _known(None if seen.faults_per_s is None else round(seen.faults_per_s, 1), hidden),
+        "read_mb_per_s": _known(None if seen.read_per_s is None else round(seen.read_per_s / 1e6, 1), hidden),
         "io_pressure": _known(seen.io_pressure, "this system does not tell the pressure on its disks"),
         "clock_throttled": _flag(seen.metrics.get("throttled")),
         "disk_write_s": _known(

@@ -127,6 +127,18 @@ def faults(process: int) -> int:
     return count
 
 
+def read_bytes(process: int) -> int:
+    """Return how many bytes a server's processes have had read from disks, pages of mapped files included."""
+    count = 0
+    for pid in own_processes(process):
+        try:
+            lines = Path(f"/proc/{pid}/io").read_text("ascii").splitlines()
+        except OSError:
+            continue  # it has ended, or belongs to another user
+        count += sum(int(one.split()[1]) for one in lines if one.startswith("read_bytes:"))  # proc(5)
+    return count
+
+
 def free_bytes(folder: str | None = None) -> int | None:
     """Return the free bytes on the disk of a folder, by default of the temporary one."""
     try:

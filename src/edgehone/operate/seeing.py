@@ -66,10 +66,11 @@ def diagnose_facts(
     """Return the facts about a model, or about the server, and its control group. It takes one to three seconds."""
     told: Mapping[str, Any] = look.server if look else {}
     process = told.get("process")
-    faults, begun = (machine.faults(process), time.monotonic()) if process else (0, 0.0)
+    before, begun = _disk(process), time.monotonic()
     processors = machine.processors(process) if process else None
     group = group_of(process) if process else None
-    per_s = (machine.faults(process) - faults) / (time.monotonic() - begun) if process else None
+    seconds = time.monotonic() - begun
+    per_s = [(now - then) / seconds for now, then in zip(_disk(process), before, strict=True)]
     gauges = watcher.gauges(name)
     free = [one for one in (machine.free_bytes(), gauges.get("free_bytes")) if one is not None]
     seen = Seen(
@@ -81,7 +82,8 @@ def diagnose_facts(
         recent=watcher.recent(name),
         processors=processors,
         growth=history.growth,
-        faults_per_s=per_s,
+        faults_per_s=per_s[0] if process else None,
+        read_per_s=per_s[1] if process else None,
         io_pressure=machine.pressure("io"),
         free_bytes=round(min(free)) if free else None,
         clock_jump_s=history.clock_jump_s,
@@ -89,6 +91,11 @@ def diagnose_facts(
         group=group,
     )
     return facts_of(seen), group
+
+
+def _disk(process: int | None) -> tuple[int, int]:
+    """Return how many pages a server's processes have waited for, and the bytes that were read for them."""
+    return (machine.faults(process), machine.read_bytes(process)) if process else (0, 0)
 
 
 def watched(server: Server, name: str | None) -> Mapping[str, Any]:
