@@ -17,18 +17,20 @@ from pathlib import Path
 from typing import Any, Final
 
 from edgehone.package.target import Check
-from edgehone.package.targets.kubernetes.objects import Object, pods_of, problems_of, said
+from edgehone.package.targets.kubernetes.canary import CANARY
+from edgehone.package.targets.kubernetes.kserve import Object, said
+from edgehone.package.targets.kubernetes.objects import pods_of, problems_of
 
 # The oldest version whose pods take image volumes without a feature gate, and the newest with a schema.
 VERSIONS: Final = ("1.35", "1.37")
-FOREIGN: Final = ("ServiceMonitor", "Rollout", "AnalysisTemplate", "InferenceService")
+FOREIGN: Final = ("ServiceMonitor", "Rollout", "AnalysisTemplate", "ServingRuntime", "InferenceService")
+_PRODUCTION: Final = "manifests/overlays/production"
 _BUILD, _SCHEMAS, _CUSTOM, _OBJECTS = (
     "kubectl kustomize",
     f"kubernetes-validate, strict, {' and '.join(VERSIONS)}",
-    "schemas of ServiceMonitor, Rollout, AnalysisTemplate and InferenceService",
+    f"schemas of {', '.join(FOREIGN[:-1])} and {FOREIGN[-1]}",
     "references between the objects",
 )
-_FIELDS_OF_KSERVE: Final = ("labels", "annotations", "minReplicas", "maxReplicas", "timeout")
 
 
 def check_overlays(package: Path, overlays: Sequence[str]) -> tuple[Check, ...]:
@@ -43,7 +45,23 @@ def check_overlays(package: Path, overlays: Sequence[str]) -> tuple[Check, ...]:
             built[overlay] = build_overlay(package / overlay, kubectl)
         except ValueError as error:
             return (Check(_BUILD, "failed", f"{overlay}: {error}"),)
-    return (Check(_BUILD, "passed", f"{len(built)} overlays"), *judge(built))
+    told = f"{len(built)} overlays"
+    if production := built.get(_PRODUCTION):
+        for patch in sorted((package / "manifests" / CANARY).glob("*-percent.yaml")):
+            built[patch.stem] = with_canary(production, patch.read_text("utf-8"))
+    return (Check(_BUILD, "passed", told), *judge(built))
+
+
+def with_canary(objects: Sequence[Object], patch: str) -> list[Object]:
+    """Return the objects of an overlay after `kubectl patch --type=merge` with a patch of an InferenceService."""
+    import yaml
+
+    asked = yaml.safe_load(patch)
+    found = []
+    for one in objects:
+        is_meant = one["kind"] == asked["kind"] and one["metadata"]["name"] == asked["metadata"]["name"]
+        found.append({**one, "spec": {**one["spec"], **asked["spec"]}} if is_meant else one)
+    return found
 
 
 def judge(built: Mapping[str, Sequence[Object]]) -> tuple[Check, ...]:
@@ -100,9 +118,8 @@ def _native(objects: Sequence[Object]) -> Iterator[dict[str, Any]]:
             yield {**one, "metadata": metadata}
     for item in pods_of(objects):
         if item.owner["kind"] in FOREIGN:
-            spec = {key: value for key, value in item.spec.items() if key not in _FIELDS_OF_KSERVE}
             metadata = {"name": item.owner["metadata"]["name"], "labels": dict(item.labels)}
-            yield {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
+            yield {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": dict(item.spec)}
 
 
 def foreign_problems(objects: Sequence[Object]) -> Iterator[str]:

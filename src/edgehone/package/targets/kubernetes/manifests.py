@@ -2,32 +2,37 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-import re
-import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
-from string import Template
 from typing import Final
 from urllib.parse import urlsplit
 
 from edgehone.monitor.alert import Baselines
 from edgehone.package.targets.kubernetes.accelerators import resource_of, table
 from edgehone.package.targets.kubernetes.analysis import manifest, metrics, weights
+from edgehone.package.targets.kubernetes.canary import write_canaries
 from edgehone.package.targets.kubernetes.options import Image, Settings
 from edgehone.package.targets.kubernetes.sizing import Sizes, factors
+from edgehone.package.targets.kubernetes.texts import fill, text_of, write
 
 MANIFESTS: Final = "manifests"
 KEY_PATH: Final = "/etc/edgehone/key.pem"  # where the image looks for it
-# The kind of each option: file, kind, path of the pod in it, name of the container and of its port.
-_WORKLOADS: Final[Mapping[str, tuple[str, str, str, str, str]]] = {
-    "deployment": ("deployment", "Deployment", "/spec/template/spec", "server", "http"),
-    "rollout": ("rollout", "Rollout", "/spec/template/spec", "server", "http"),
-    "kserve": ("inferenceservice", "InferenceService", "/spec/predictor", "kserve-container", "http1"),
+_POD: Final = "/spec/template/spec"
+# The kind of each option: files, kind, paths of the pod and of the server's container in it, and name of the port.
+_WORKLOADS: Final[Mapping[str, tuple[tuple[str, ...], str, str, str, str]]] = {
+    "deployment": (("deployment",), "Deployment", _POD, f"{_POD}/containers/0", "http"),
+    "rollout": (("rollout",), "Rollout", _POD, f"{_POD}/containers/0", "http"),
+    "kserve": (
+        ("servingruntime", "inferenceservice"),
+        "InferenceService",
+        "/spec/predictor",
+        "/spec/predictor/model",
+        "http1",
+    ),
 }
-_LINE = re.compile(r"^( *)\$(\w+)$", re.M)
 
 
 @dataclass(frozen=True)
@@ -69,32 +74,17 @@ def write_manifests(content: Content, package: Path) -> tuple[str, ...]:
             overlay = root / "overlays" / (f"{stage}-{accelerator}" if beside else stage)
             _write_overlay(overlay, stage, counts, accelerator, values)
             written.append(overlay.relative_to(package).as_posix())
+    if settings.kind == "kserve" and content.accelerator is None:
+        write_canaries(settings, content.version, values, root / "canary")
     monitoring = root / "monitoring"
     monitoring.mkdir()
-    (monitoring / "prometheus-adapter.yaml").write_text(_text("prometheus-adapter.yaml"), "utf-8")
+    (monitoring / "prometheus-adapter.yaml").write_text(text_of("prometheus-adapter.yaml"), "utf-8")
     return tuple(written)
-
-
-def fill(name: str, values: Mapping[str, str]) -> str:
-    """Return a template with its placeholders replaced.
-
-    A placeholder that is alone on its line takes several lines, which are indented as it is; without any the line goes.
-    """
-
-    def lines(match: re.Match[str]) -> str:
-        return textwrap.indent(values[match[2]].rstrip("\n"), match[1])
-
-    text = re.sub(r"\n\s*\n", "\n", _LINE.sub(lines, _text(f"{name}.template")))
-    return Template(text).substitute(values)
-
-
-def _text(name: str) -> str:
-    return files("edgehone.package.targets.kubernetes").joinpath("templates", name).read_text("utf-8")
 
 
 def _values(content: Content) -> dict[str, str]:
     settings, sizes, known = content.settings, content.sizes, factors()
-    file, kind, pod_path, container, port = _WORKLOADS[settings.kind]
+    names, kind, pod_path, container_path, port = _WORKLOADS[settings.kind]
     scaled = ("apps/v1", "Deployment", f"{settings.name}-predictor")
     if settings.kind != "kserve":
         scaled = ("argoproj.io/v1alpha1" if kind == "Rollout" else "apps/v1", kind, settings.name)
@@ -102,10 +92,10 @@ def _values(content: Content) -> dict[str, str]:
         "name": settings.name,
         "namespace": settings.namespace,
         "labels": _labels(settings.name, content.version),
-        "workload_file": f"- {file}.yaml",
+        "workload_files": "\n".join(f"- {name}.yaml" for name in names),
         "workload_kind": kind,
         "pod_path": pod_path,
-        "container": container,
+        "container_path": container_path,
         "port_name": port,
         # KServe makes services of the names NAME and NAME-predictor itself.
         "service": f"{settings.name}-metrics" if settings.kind == "kserve" else settings.name,
@@ -133,6 +123,8 @@ def _values(content: Content) -> dict[str, str]:
     }
     values |= _model_values(content, values)
     values |= _step_values(content, values)
+    values |= {"container": fill("container.yaml", values)}
+    values |= {"server": fill("model.yaml" if settings.kind == "kserve" else "servers.yaml", values)}
     return {**values, "pod": fill("pod.yaml", values)}
 
 
@@ -160,14 +152,17 @@ def _model_values(content: Content, values: Mapping[str, str]) -> dict[str, str]
         f"- name: pulled\n  emptyDir:\n    sizeLimit: {_mebibytes(content.bundle_bytes * 2.5)}",
     }[settings.model]
     trust = ["--key", KEY_PATH] if content.key else []
+    # Another key has another name: it starts new pods, and one that pods use is never changed.
+    key_name = f"{settings.name}-signing-key-{hashlib.sha256((content.key or '').encode()).hexdigest()[:10]}"
     pull = ["registry", "pull", str(content.source), "--out", place, *trust]
     own = {
         "key_mount": f"- name: signing-key\n  mountPath: {Path(KEY_PATH).parent}\n  readOnly: true"
         if content.key
         else "",
-        "key_volume": f"- name: signing-key\n  configMap:\n    name: {settings.name}-signing-key"
-        if content.key
-        else "",
+        "key_volume": f"- name: signing-key\n  configMap:\n    name: {key_name}" if content.key else "",
+        "key_file": "- signing-key.yaml" if content.key else "",
+        "key_name": key_name,
+        "key": content.key or "",
         "model_mount": "- name: model\n  mountPath: /bundles\n  readOnly: true" if volume else "",
         "model_volume": volume,
         "verify_args": json.dumps(["verify", place, *trust, *(["--approved"] if content.key else [])]),
@@ -175,8 +170,7 @@ def _model_values(content: Content, values: Mapping[str, str]) -> dict[str, str]
         "pull_scratch": _mebibytes(content.bundle_bytes * 4),
         "puller": _image("puller", settings.puller),
         "registry_port": _registry_port(settings.repository),
-        "key_generator": fill("key-generator.yaml", values) if content.key else "",
-        "configurations": "" if settings.kind == "deployment" else "configurations:\n  - configurations.yaml",
+        "configurations": "configurations:\n  - configurations.yaml" if settings.kind == "kserve" else "",
     }
     both = {**values, **own}
     return {
@@ -222,23 +216,18 @@ def _mebibytes(size: float) -> str:
     return f"{max(1, -int(-size // (1 << 20)))}Mi"
 
 
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, "utf-8")
-
-
 def _write_base(content: Content, values: Mapping[str, str], base: Path) -> None:
     names = ["serviceaccount", "service", "hpa", "pdb", "networkpolicy", "servicemonitor"]
-    names.append(_WORKLOADS[content.settings.kind][0])
+    names.extend(_WORKLOADS[content.settings.kind][0])
     if content.settings.prometheus:
         names.append("analysistemplate")
-    for name in names:
-        _write(base / f"{name}.yaml", fill(f"{name}.yaml", values))
-    _write(base / "kustomization.yaml", fill("base-kustomization.yaml", values))
     if content.key:
-        _write(base / "signing.pub", content.key)
-    if content.settings.kind != "deployment":
-        _write(base / "configurations.yaml", _text("configurations.yaml"))
+        names.append("signing-key")
+    for name in names:
+        write(base / f"{name}.yaml", fill(f"{name}.yaml", values))
+    write(base / "kustomization.yaml", fill("base-kustomization.yaml", values))
+    if content.settings.kind == "kserve":
+        write(base / "configurations.yaml", text_of("configurations.yaml"))
 
 
 def _write_component(
@@ -262,12 +251,14 @@ def _write_component(
     }
     runtime = one.get("runtime_class")
     own["runtime_class"] = fill("runtime-class.yaml", {**own, "class_name": runtime}) if runtime else ""
-    _write(folder / "kustomization.yaml", fill("component.yaml", own))
-    _write(folder / "pod.yaml", fill("accelerator.yaml", own))
+    write(folder / "kustomization.yaml", fill("component.yaml", own))
+    if settings.kind == "kserve":
+        write(folder / "configurations.yaml", text_of("configurations.yaml"))
+    write(folder / "pod.yaml", fill("accelerator.yaml", own))
     scaling = one["scaling"]
     value = scaling.get("percent") or scaling["share"] * settings.parallel
     own |= {"scaling_metric": scaling["metric"], "scaling_value": json.dumps(f"{1000 * value:.0f}m")}
-    _write(folder / "scaling.yaml", fill("accelerator-scaling.yaml", own))
+    write(folder / "scaling.yaml", fill("accelerator-scaling.yaml", own))
 
 
 def _write_overlay(
@@ -280,6 +271,10 @@ def _write_overlay(
         "most_replicas": str(replicas[1]),
         "components": f"components:\n  - ../../components/{accelerator}" if accelerator else "",
     }
-    _write(folder / "kustomization.yaml", fill("overlay-kustomization.yaml", own))
-    _write(folder / "namespace.yaml", fill("namespace.yaml", own))
-    _write(folder / "replicas.yaml", fill("replicas.yaml", own))
+    is_kserve = values["workload_kind"] == "InferenceService"
+    own["stable_patch"] = fill("stable-patch.yaml", own) if is_kserve else ""
+    write(folder / "kustomization.yaml", fill("overlay-kustomization.yaml", own))
+    write(folder / "namespace.yaml", fill("namespace.yaml", own))
+    write(folder / "replicas.yaml", fill("replicas.yaml", own))
+    if is_kserve:
+        write(folder / "stable-replicas.yaml", fill("stable-replicas.yaml", own))

@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-Object = Mapping[str, Any]
+from edgehone.package.targets.kubernetes.kserve import Object, canary_problems, pod_of, predictors_of, said
+from edgehone.package.targets.kubernetes.measured import check_arguments, check_metrics
+
 _SUFFIXES: Final[Mapping[str, float]] = {
     "": 1, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30,
 }  # fmt: skip
@@ -41,18 +43,12 @@ def quantity(value: str | int | float) -> float:
     return float(match[1]) * _SUFFIXES[match[2] or ""]
 
 
-def said(one: Object) -> str:
-    """Return an object as a user names it."""
-    return f"{one['kind']} {one['metadata']['name']}"
-
-
 def pods_of(objects: Sequence[Object]) -> list[Pods]:
     """Return what makes pods."""
     found = []
     for one in objects:
         if one["kind"] == "InferenceService":
-            predictor = one["spec"]["predictor"]
-            found.append(Pods(one, predictor.get("labels", {}), predictor))
+            found += [Pods(one, item.get("labels", {}), pod_of(item)) for item in predictors_of(one)]
         elif "template" in one.get("spec", {}):
             template = one["spec"]["template"]
             found.append(Pods(one, template["metadata"].get("labels", {}), template["spec"]))
@@ -178,12 +174,7 @@ def check_references(objects: Sequence[Object]) -> Iterator[str]:
         named += [
             ("ConfigMap", one["configMap"].get("name")) for one in volumes.values() if "configMap" in one
         ]
-        canary = item.owner["spec"].get("strategy", {}).get("canary", {})
-        for step in canary.get("steps", ()):
-            named += [
-                ("AnalysisTemplate", one["templateName"])
-                for one in step.get("analysis", {}).get("templates", ())
-            ]
+        named += _named_by(item.owner)
         for kind, name in named:
             if (kind, name) not in known:
                 yield f"{said(item.owner)} names the {kind} {name}, which is not there"
@@ -191,6 +182,16 @@ def check_references(objects: Sequence[Object]) -> Iterator[str]:
             for mount in container.get("volumeMounts", ()):
                 if mount["name"] not in volumes:
                     yield f"{container['name']} of {said(item.owner)} mounts {mount['name']}, which is not there"
+
+
+def _named_by(owner: Object) -> list[tuple[str, str]]:
+    """Return what a workload itself names: the analyses of a Rollout, the runtimes of an InferenceService."""
+    if owner["kind"] == "InferenceService":
+        models = [one.get("model", {}) for one in predictors_of(owner)]
+        return [("ServingRuntime", one["runtime"]) for one in models if "runtime" in one]
+    steps = owner["spec"].get("strategy", {}).get("canary", {}).get("steps", ())
+    templates = [one for step in steps for one in step.get("analysis", {}).get("templates", ())]
+    return [("AnalysisTemplate", one["templateName"]) for one in templates]
 
 
 def check_images(objects: Sequence[Object]) -> Iterator[str]:
@@ -237,6 +238,13 @@ def check_restricted(objects: Sequence[Object]) -> Iterator[str]:
                 yield f"{container['name']} of {what} is not restricted"
 
 
+def check_canaries(objects: Sequence[Object]) -> Iterator[str]:
+    """KServe takes the canaries of an InferenceService."""
+    for one in objects:
+        if one["kind"] == "InferenceService":
+            yield from canary_problems(one)
+
+
 CHECKS: Final[Sequence[Callable[[Sequence[Object]], Iterator[str]]]] = (
     check_namespaces,
     check_selectors,
@@ -247,4 +255,7 @@ CHECKS: Final[Sequence[Callable[[Sequence[Object]], Iterator[str]]]] = (
     check_images,
     check_resources,
     check_restricted,
+    check_canaries,
+    check_arguments,
+    check_metrics,
 )

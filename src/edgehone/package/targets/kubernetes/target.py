@@ -22,6 +22,7 @@ from edgehone.package.target import Built, Carried, Check, Deliverable, Request,
 from edgehone.package.targets.kubernetes import options
 from edgehone.package.targets.kubernetes.accelerators import accelerator_of, device_of, resource_of, table
 from edgehone.package.targets.kubernetes.analysis import weights
+from edgehone.package.targets.kubernetes.canary import canary_file, canary_steps
 from edgehone.package.targets.kubernetes.checks import check_overlays
 from edgehone.package.targets.kubernetes.manifests import MANIFESTS, Content, write_manifests
 from edgehone.package.targets.kubernetes.model_image import FOLDER, TITLE, write_model_image
@@ -186,9 +187,17 @@ def _readme(content: Content, overlays: Sequence[str]) -> str:
         "monitoring": settings.monitoring_namespace,
         "service": f"{settings.name}-predictor" if settings.kind == "kserve" else settings.name,
         "service_port": "80" if settings.kind == "kserve" else "8080",
-        "rollout": _part("readme-rollout", content) if settings.kind == "rollout" else "",
+        "rollout": _releasing(content),
     }
     return _template("readme").substitute(values)
+
+
+def _releasing(content: Content) -> str:
+    """Return how a new version gets its requests step by step."""
+    if content.settings.kind == "rollout":
+        return _part("readme-rollout", content)
+    is_canary = content.settings.kind == "kserve" and content.accelerator is None
+    return _part("readme-canary", content) if is_canary else ""
 
 
 def _part(name: str, content: Content) -> str:
@@ -201,6 +210,13 @@ def _part(name: str, content: Content) -> str:
         "source": source,
         "layout": f"oci:{FOLDER}:{TITLE}",
         "namespace": content.settings.namespace,
+        "canaries": "\n".join(
+            f"    kubectl patch inferenceservice {content.settings.name} -n {content.settings.namespace}-production "
+            f"--type=merge --patch-file manifests/canary/{canary_file(share)}"
+            for share, _ in canary_steps(content.settings)
+        ),
+        "least": str(content.settings.replicas),
+        "most": str(content.settings.most_replicas),
         "steps": ", then ".join(f"{one} %" for one in weights(content.settings.most_replicas)),
         "judge": "Prometheus judges each step (`manifests/base/analysistemplate.yaml`): errors, latency and memory "
         "against the old pods, by the rules of `edgehone rollout`, and the new pods by the alerts of the certificate. "
@@ -230,7 +246,10 @@ def _needs(content: Content) -> str:
     if settings.kind == "rollout":
         lines.append("the controller of Argo Rollouts")
     if settings.kind == "kserve":
-        lines.append("KServe 0.16 or newer, whose deployment mode `Standard` needs no Knative")
+        lines.append(
+            "KServe 0.16 or newer, whose deployment mode `Standard` needs no Knative; for canaries 0.20, with the "
+            "Gateway API switched on (`enableGatewayApi`), whose routes have the weights"
+        )
     if settings.model == "image-volume":
         lines.append(
             "image volumes: Kubernetes 1.35, or 1.33 with the feature gate ImageVolume; containerd 2.1 or CRI-O 1.33"
