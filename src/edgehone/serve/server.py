@@ -102,7 +102,7 @@ async def serve(
         is_local=listening.is_local,
         started=first.wait if listening.take_over else None,
     )
-    wrapped = rollouts.wrap(application) if rollouts else application
+    wrapped = rollouts.shadows.wrap(application) if rollouts else application
     config = _config(wrapped, listening, watching.metrics.refused_status)
     grpc = await _serve_grpc(models, watching, listening, say) if listening.grpc_port is not None else None
     server = _Server(config, grpc, LINGER_SECONDS if listening.take_over else 0.0)

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-from starlette.types import ASGIApp
 
 from edgehone.core.errors import EdgehoneError, InputError, SetupError
 from edgehone.rollout.decision.plan import Plan, Progress, Version
@@ -20,14 +18,14 @@ from edgehone.serve.model import Model
 from edgehone.serve.models import model_of
 from edgehone.serve.observation import Feedback, Observation
 from edgehone.serve.record import Record
-from edgehone.serve.rollout.copies import Copies, Exchange, Shadow
+from edgehone.serve.rollout.copies import Exchange
 from edgehone.serve.rollout.running import Controls, Running
+from edgehone.serve.rollout.shadows import Answering, Shadows
 from edgehone.serve.rollout.split import Split
 from edgehone.serve.rollout.start import check_memory, check_same_api
 from edgehone.serve.served import Limits, Served
 
 Read = Callable[[str, str, Limits], Served]  # of a bundle's folder, the name, and limits
-Answering = Callable[[Mapping[str, Model]], ASGIApp]
 
 
 class Rollouts:
@@ -47,22 +45,10 @@ class Rollouts:
         `answering` makes an application that answers requests to models.
         """
         self.store = Store(folder)
-        self.copies: Copies | None = None
-        self._models, self._split, self._read, self._answering, self._say = (
-            models,
-            split,
-            read,
-            answering,
-            say,
-        )
+        self.shadows = Shadows(answering)
+        self._models, self._split, self._read, self._say = models, split, read, say
         self._running: dict[str, Running] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._shadows: dict[str, Shadow] = {}
-
-    def wrap(self, application: ASGIApp) -> ASGIApp:
-        """Return an application that can send copies of requests to challengers."""
-        self.copies = Copies(application)
-        return self.copies
 
     def observe(self, seen: Observation) -> None:
         """Take a request."""
@@ -175,8 +161,7 @@ class Rollouts:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for shadow in self._shadows.values():
-            await shadow.end()
+        await self.shadows.close()
         for running in list(self._running.values()):
             self._split.remove(running.plan.name)
             await running.challenger.end()
@@ -210,7 +195,7 @@ class Rollouts:
         except BaseException:
             self._running.pop(plan.name, None)
             self._split.remove(plan.name)
-            self._shadow(plan.name, None)
+            self.shadows.end(plan.name)
             await challenger.end()
             raise
         task = asyncio.create_task(self._run(running))
@@ -231,34 +216,25 @@ class Rollouts:
     def _controls(self, plan: Plan, challenger: Model) -> Controls:
         name = plan.name
 
-        def promote() -> None:
-            self._shadow(name, None)
-            self._models.put(name, challenger)
-
-        return Controls(
-            lambda on: self._shadow(name, challenger if on else None),
-            promote,
-            lambda: self._retire(name, challenger),
-            self._say,
-        )
-
-    def _shadow(self, name: str, challenger: Model | None) -> None:
-        assert self.copies is not None
-        if challenger is None:
-            self.copies.shadows.pop(name, None)
-            return
-
         def tell(exchange: Exchange, copy: Record, answer: bytes) -> None:
             if running := self._running.get(name):
                 running.copied(exchange, copy, answer)
 
-        shadow = Shadow(self._answering({name: challenger}), tell)
-        self._shadows[name] = shadow
-        self.copies.shadows[name] = shadow
+        def shadow(on: bool) -> None:
+            if on:
+                self.shadows.begin(name, challenger, tell)
+            else:
+                self.shadows.end(name)
 
-    def _retire(self, name: str, challenger: Model) -> None:
-        self._shadow(name, None)
-        self._models.retire(challenger)
+        def promote() -> None:
+            self.shadows.end(name)
+            self._models.put(name, challenger)
+
+        def retire() -> None:
+            self.shadows.end(name)
+            self._models.retire(challenger)
+
+        return Controls(shadow, promote, retire, self._say)
 
     def _ended(self, plan: Plan, progress: Progress, error: Exception) -> None:
         """Record that a rollout could not begin or go on. The champion serves."""
