@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import signal
 import sys
 from pathlib import Path
 
@@ -35,12 +36,17 @@ def main() -> int:
         )
         return error.exit_code
     except KeyboardInterrupt:
-        return 130
+        return 128 + signal.SIGINT
+    except asyncio.CancelledError:  # SIGTERM: what was started has been ended
+        return 128 + signal.SIGTERM
     place.tell(f"Done. Open {write_page(place, drifted)}")
     return 0
 
 
 async def _story(place: Place) -> Drifted:
+    story = asyncio.current_task()
+    assert story is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, story.cancel)
     await version_1(place)
     async with production(place) as live:
         await release(place, live)

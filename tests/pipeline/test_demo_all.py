@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,8 +15,10 @@ import pytest
 from edgehone.core.errors import InputError
 from edgehone.pipeline.record import Record
 from examples.demo_all.place import prepared
+from tests.finished import Finished
 from tests.pipeline.nullpipeline import STAGES, Place, processes_about
 from tests.report.browser import CHROMIUM, Browser
+from tests.serve.server import wait_for
 
 ROOT = Path(__file__).parents[2]
 
@@ -32,6 +36,39 @@ def test_a_folder_of_an_earlier_run_is_begun_anew(tmp_path: Path) -> None:
     again = prepared(tmp_path / "demo")
     assert not (again.folder / "index.html").exists()
     assert {again.operators.stat().st_mode & 0o777, again.signing_key.stat().st_mode & 0o777} == {0o600}
+
+
+# The story with a server that is at hand, in the place of version 1.
+SERVING = """
+import asyncio, sys
+from pathlib import Path
+from edgehone.serve.load.started import server
+import examples.demo_all.__main__ as demo
+
+async def serving(place):
+    async with server(Path(sys.argv.pop()), log=place.folder / "production.log"):
+        (place.folder / "serves").touch()
+        await asyncio.sleep(600)
+
+demo.version_1 = serving
+sys.exit(demo.main())
+"""
+
+
+@pytest.mark.whole
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_demo_and_its_server(
+    finished: Finished, tmp_path: Path, number: signal.Signals
+) -> None:
+    out, bundle = tmp_path / "demo-all", shutil.copytree(finished.bundle, tmp_path / "bundle")
+    words = [sys.executable, "-c", SERVING, "--out", str(out), str(bundle)]
+    with (tmp_path / "log").open("wb") as log:
+        demo = subprocess.Popen(words, cwd=ROOT, stdout=log, stderr=log)
+    wait_for(lambda: (out / "serves").exists() or demo.poll() is not None, 60)
+    assert demo.poll() is None, (tmp_path / "log").read_text()
+    demo.send_signal(number)
+    assert demo.wait(60) == 128 + number, (tmp_path / "log").read_text()
+    assert not processes_about(bundle)
 
 
 @pytest.mark.real
