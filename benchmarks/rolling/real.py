@@ -1,7 +1,8 @@
 """Releases between real engines, in a real server under real requests.
 
-Half of them with llama.cpp and the demo model, half with the null backend, whose faults can be chosen. Faults of
-llama.cpp's engine come from outside: it has one core with many others (slow), is stopped (hanging), or killed.
+Half of them with llama.cpp and the demo model, half with the null backend, whose faults can be chosen. llama.cpp's
+engine is slow with many more threads than cores, which wait for each other, and is stopped (hanging) or killed from
+outside.
 """
 
 from __future__ import annotations
@@ -46,7 +47,9 @@ RULES: Mapping[str, Any] = {
         ]
     },
 }
-_CROWD = 8  # programs beside the engine on its core
+_MANY = 8 * (
+    os.cpu_count() or 1
+)  # threads of an engine that is slow with them: each step waits for the last one
 Disturb = Callable[[psutil.Process, threading.Event], None]
 
 
@@ -58,22 +61,6 @@ class Case:
     good: bool
     settings: Mapping[str, Any]
     disturb: Disturb | None = None
-
-
-def _crowded(engine: psutil.Process, ended: threading.Event) -> None:
-    """Give the engine one core, which it shares with programs that compute without end."""
-    core = engine.cpu_affinity()[:1]
-    programs = [psutil.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(_CROWD)]
-    try:
-        for one in (engine, *programs):
-            with suppress(psutil.NoSuchProcess, ProcessLookupError):
-                for thread in one.threads():  # an affinity is that of a thread
-                    os.sched_setaffinity(thread.id, core)
-        ended.wait()
-    finally:
-        for program in programs:
-            program.kill()
-            program.wait()
 
 
 def _hanging(engine: psutil.Process, ended: threading.Event) -> None:
@@ -89,7 +76,7 @@ def _killed(engine: psutil.Process, ended: threading.Event) -> None:
 
 
 LLAMACPP = (
-    Case("llama.cpp, good", True, {}), Case("llama.cpp, on a crowded core", False, {}, _crowded),
+    Case("llama.cpp, good", True, {}), Case("llama.cpp, too many threads", False, {"decode_threads": _MANY}),
     Case("llama.cpp, good", True, {}), Case("llama.cpp, hanging", False, {}, _hanging),
     Case("llama.cpp, good", True, {}), Case("llama.cpp, killed", False, {}, _killed),
 )  # fmt: skip

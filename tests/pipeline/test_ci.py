@@ -129,7 +129,7 @@ def run_gitlab(program: Path, place: Place, timeout: float) -> subprocess.Comple
         subprocess.run([*git, "init", "-q"], cwd=place.path, check=True)
         remote = ["remote", "add", "origin", "git@example.org:me/model.git"]
         subprocess.run([*git, *remote], cwd=place.path, check=True)
-    for words in (["add", "-A"], ["commit", "-qm", "all"]):
+    for words in (["add", "-A"], ["commit", "-q", "--allow-empty", "-m", "all"]):
         subprocess.run([*git, *words], cwd=place.path, check=True)
     path = f"{_BIN}{os.pathsep}{place.environment['PATH']}"
     return subprocess.run(

@@ -1,8 +1,9 @@
-"""GitLab's pipeline of the mission's file on the demo model, run by gitlab-ci-local: its success, and two sabotages."""
+"""GitLab runs the mission's file on the demo model, by gitlab-ci-local: its success, and a sabotage of each stage."""
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -60,19 +61,62 @@ def test_gitlab_runs_the_missions_file_on_the_demo_model(
     assert [stage for stage, happened in begun(record, 0) if happened == "passed"] == list(SEVEN)
     assert list((tmp_path / "edge-run" / "packages" / "android").rglob("*.apk"))
 
-    pickle = tmp_path / "demo-model" / "weights.pkl"
-    pickle.write_bytes(b"cos\nsystem\n(S'true'\ntR.")
-    _stops(gitlab, place, record, "model_validation")
-    pickle.unlink()
-    file.write_text(right.replace("speedup=off", "speedup=1000"))
-    _stops(gitlab, place, record, "optimization")
+    _sabotage(gitlab, place, record)
+
+
+def _sabotage(gitlab: Path, place: Place, record: Record) -> None:
+    """Sabotage each stage, the last one first, so that those before it have passed and are skipped."""
+    file, edge = place.path / ".gitlab-ci.yml", place.path / "edge.yaml"
+    right, asked = file.read_text(), edge.read_text()
+
+    def with_words(old: str, new: str) -> Iterator[None]:
+        assert old in right
+        file.write_text(right.replace(old, new))
+        yield
+        file.write_text(right)
+
+    def stands_in_the_way(path: Path) -> Iterator[None]:
+        """A file where a folder is to be."""
+        kept = path.rename(path.with_name(f"{path.name}.kept"))
+        path.touch()
+        yield
+        path.unlink()
+        kept.rename(path)
+
+    def too_small() -> Iterator[None]:
+        assert "apk_size: <100MB" in asked
+        edge.write_text(asked.replace("apk_size: <100MB", "apk_size: <100KB"))
+        yield
+        edge.write_text(asked)
+
+    def code_in_the_model() -> Iterator[None]:
+        pickle = place.path / "demo-model" / "weights.pkl"
+        pickle.write_bytes(b"cos\nsystem\n(S'true'\ntR.")
+        yield
+        pickle.unlink()
+
+    (place.path / "operators").write_text("key\n")
+    (place.path / "operators").chmod(0o600)
+    nobody = " --set deployment.server=http://127.0.0.1:9 --set deployment.admin_key_file=operators"
+    soak = '--set "testing.soak=10s"'
+    for stage, sabotage in (
+        ("monitoring", stands_in_the_way(place.path / "edge-run" / "monitoring")),
+        ("production_deployment", with_words(soak, soak + nobody)),
+        ("staging_deployment", stands_in_the_way(place.path / "registry")),
+        ("packaging", too_small()),
+        ("testing", with_words(soak, f"{soak} --set testing.conditions=refuse")),
+        ("optimization", with_words("speedup=off", "speedup=1000")),
+        ("model_validation", code_in_the_model()),
+    ):
+        next(sabotage)
+        _stops(gitlab, place, record, stage)
+        next(sabotage, None)
 
 
 def _stops(gitlab: Any, place: Place, record: Record, stage: str) -> None:
-    """Run it again: this stage must fail, and none after it may begin."""
+    """Run it again: this stage must fail, none before it may run again, and none after it may begin."""
     before = len(record.events())
     done = run_gitlab(gitlab, place, 1200)
-    assert done.returncode != 0
-    happened = begun(record, before)
-    assert happened[-1] == (stage, "failed"), (done.stdout + done.stderr)[-3000:]
-    assert {one for one, _ in happened} <= set(SEVEN[: SEVEN.index(stage) + 1])
+    said = (done.stdout + done.stderr)[-4000:]
+    assert done.returncode != 0, said
+    assert begun(record, before) == [(stage, "failed")], said

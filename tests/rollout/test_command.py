@@ -16,24 +16,28 @@ import pytest
 from edgehone.registry.names import Reference
 from edgehone.registry.push import push
 from edgehone.registry.session import Registry, find, open_registry
+from edgehone.rollout.decision.plan import OPEN
 from tests.registry.bundles import change_manifest
-from tests.serve.rollouts import told, traffic, until, version
+from tests.serve.rollouts import traffic, until, version
 from tests.serve.server import Server, running, wait_for
 
 pytestmark = pytest.mark.whole
+# With two processors and other tests, the copies of ten requests have taken more than a minute.
+PATIENCE = 180.0
 
-# As short as tests can be: copies, then half of the requests. {more} is of the last stage.
+# As short as tests can be: copies, then half of the requests. Other tests may slow one of the engines down for
+# seconds, which is not what these tests are about.
 RULES = """
 baseline_requests = 30
 [objective.errors]
 harm = 0.1
 not_worse = 0.3
 [objective.latency]
-plus_seconds = 0.5
+plus_seconds = 5
 harm = 0.3
 not_worse = 0.4
 [objective.tail]
-plus_seconds = 0.5
+plus_seconds = 5
 harm = 0.3
 not_worse = 0.4
 [leak]
@@ -131,7 +135,7 @@ def test_a_registry_that_is_gone_meanwhile_harms_nothing_and_the_command_to_type
 ) -> None:
     with traffic(place.server.url):
         command = place.start("demo@2", "--alias", "production", seconds=3)
-        wait_for(lambda: bool(place.server.client) and _stage(place) == "50 %", 60)
+        wait_for(lambda: _answers(place), PATIENCE)
         shutil.rmtree(place.folder / "registry")
         code, out, errors = ended(command)
     assert code == 1 and until(place.server, "promoted")["status"] == "promoted", out
@@ -140,18 +144,20 @@ def test_a_registry_that_is_gone_meanwhile_harms_nothing_and_the_command_to_type
     assert place.server.complete("To the ", max_tokens=2)
 
 
-def _stage(place: Place) -> str | None:
+def _answers(place: Place) -> bool:
+    """Whether the rollout is at 50 %, with some requests answered. Fails with its reason if it has ended."""
     answer = place.server.client.get("/admin/rollouts", headers={"authorization": "Bearer operator"})
-    found = answer.json()["rollouts"]
-    return found[-1].get("stage") if found else None
+    if not (found := answer.json()["rollouts"]):
+        return False
+    assert found[-1]["status"] in OPEN, found[-1]
+    return found[-1].get("stage") == "50 %" and found[-1]["answered"]["challenger"] > 3
 
 
 def test_an_operator_pauses_resumes_and_aborts_by_the_command(place: Place) -> None:
     with traffic(place.server.url):
         code, out, errors = ended(place.start("demo@2", "--detach", seconds=3600))
         assert code == 0 and "ramp to demo:2" in out, errors
-        wait_for(lambda: _stage(place) == "50 %", 60)
-        wait_for(lambda: told(place.server)["answered"]["challenger"] > 3, 60)
+        wait_for(lambda: _answers(place), PATIENCE)
         assert "paused at 50 %, 50 % of the requests" in place.told("pause", "bundle")
         assert "running at 50 %" in place.told("resume", "bundle")
         shown = place.told("status")
