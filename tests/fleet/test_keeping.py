@@ -95,12 +95,14 @@ def test_without_memory_for_two_servers_the_old_one_ends_first(
         monkeypatch.setattr("edgehone.fleet.keeper.detect", lambda: here)
         assert keeper.try_it()
         assert "there is no memory for two servers: the old one ends first" in said and not is_alive(old)
-        ended = (
-            (lambda: store.state.running and store.state.running.number == 2)
-            if good
-            else (lambda: keeper.serves)
-        )
-        until(keeper, lambda: bool(ended()) and not keeper.busy)
+
+        def ended() -> bool:
+            running = store.state.running
+            return not keeper.busy and (
+                running is not None and running.number == 2 if good else keeper.serves
+            )
+
+        until(keeper, ended)
         assert answer(settings) == proven
         assert [one.result for one in store.state.outcomes][-1] == ("good" if good else "failed")
     finally:

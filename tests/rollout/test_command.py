@@ -150,7 +150,7 @@ def _answers(place: Place) -> bool:
     if not (found := answer.json()["rollouts"]):
         return False
     assert found[-1]["status"] in OPEN, found[-1]
-    return found[-1].get("stage") == "50 %" and found[-1]["answered"]["challenger"] > 3
+    return bool(found[-1].get("stage") == "50 %" and found[-1]["answered"]["challenger"] > 3)
 
 
 def test_an_operator_pauses_resumes_and_aborts_by_the_command(place: Place) -> None:

@@ -60,7 +60,9 @@ def canary_problems(service: Object) -> Iterator[str]:
     if None in names or len({*names, stable.get("name")}) != len(names) + 1:
         yield f"the predictors of {what} need different names: {[stable.get('name'), *names]}"
     shares = [one.get("trafficPercent") for one in canaries]
-    if (total := sum(one for one in shares if isinstance(one, int))) > 100:  # others are for the schema to name
+    if (
+        total := sum(one for one in shares if isinstance(one, int))
+    ) > 100:  # others are for the schema to name
         yield f"the canaries of {what} get {total} % of the requests"
     for one in canaries:
         yield from _predictor_problems(what, stable, one.get("predictor", {}))
