@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from edgehone.attestation.keys import read_verification_key
 from edgehone.cli.main import main
 from edgehone.device.detect import detect
 from edgehone.device.network import Network
 from edgehone.fleet.channel import channel_address
 from edgehone.fleet.connection import why_metered, why_offline
+from edgehone.fleet.devices import read_devices
 from edgehone.fleet.install import make_folders
 from edgehone.fleet.keeper import Keeper
 from edgehone.fleet.publish import view
@@ -171,10 +171,8 @@ def test_only_reports_of_the_named_devices_count(fleet: Fleet, capsys: pytest.Ca
         settings = read_settings(file)
         state = State(channel=settings.channel, outcomes=(outcome,))
         Reporter(settings).push(state, serves=False, note="")
-    known = [str(file.with_name("device.pub")) for file in files[:3]]
-    found = view(
-        fleet.publisher.address, public(fleet.channel_key), read_verification_key(known), judge_rules()
-    )
+    known = [f"{file.parent.name}={file.with_name('device.pub')}" for file in files[:3]]
+    found = view(fleet.publisher.address, public(fleet.channel_key), read_devices(known), judge_rules())
     assert sorted(one.report.device for one in found.reports) == ["d0", "d1", "d2"]
     assert len(found.problems) == 3 and all("d" in one for one in found.problems)
     assert len(fleet.view().reports) == 6  # without --devices all count
@@ -183,7 +181,7 @@ def test_only_reports_of_the_named_devices_count(fleet: Fleet, capsys: pytest.Ca
         "--key",
         str(fleet.channel_key),
         "--devices",
-        str(make_key(fleet.place, "other").with_suffix(".pub")),
+        f"d0={make_key(fleet.place, 'other').with_suffix('.pub')}",
     ]
     assert main(["agent", "advance", fleet.channel, *words, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["done"] == "nothing"

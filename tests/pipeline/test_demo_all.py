@@ -45,8 +45,10 @@ from pathlib import Path
 from edgehone.serve.load.started import server
 import examples.demo_all.__main__ as demo
 
+bundle = Path(sys.argv.pop())
+
 async def serving(place):
-    async with server(Path(sys.argv.pop()), log=place.folder / "production.log"):
+    async with server(bundle, log=place.folder / "production.log"):
         (place.folder / "serves").touch()
         await asyncio.sleep(600)
 

@@ -17,6 +17,7 @@ from edgehone.core.errors import EdgehoneError, InputError
 from edgehone.execution.home import file_lock, home
 from edgehone.fleet.accept import digest_of_document
 from edgehone.fleet.channel import KIND, Channel, Release, Wave, moment, name_of, read_signed, sign, written
+from edgehone.fleet.devices import DeviceKeys
 from edgehone.fleet.judge import Count, Judgement, counts, judge
 from edgehone.fleet.remote import (
     get_document,
@@ -124,7 +125,7 @@ def _good_before(before: Channel | None) -> Release | None:
     return before.release if finished else before.before
 
 
-def view(address: Address, key: VerificationKey, devices: VerificationKey | None, rules: JudgeRules) -> View:
+def view(address: Address, key: VerificationKey, devices: DeviceKeys | None, rules: JudgeRules) -> View:
     """Return the channel and what its devices tell. `devices`: only reports signed by these are counted."""
     with Client(address) as client:
         data = get_document(client, address.reference, KIND)
@@ -137,7 +138,7 @@ def view(address: Address, key: VerificationKey, devices: VerificationKey | None
     return View(channel, found, judgements, reports, problems)
 
 
-def read_reports(address: Address, devices: VerificationKey | None) -> tuple[list[Told], list[str]]:
+def read_reports(address: Address, devices: DeviceKeys | None) -> tuple[list[Told], list[str]]:
     """Return the reports of all devices, and for each that cannot be used a sentence."""
     found, problems = [], []
     with Client(reports_address(address)) as client:
@@ -153,7 +154,7 @@ def read_reports(address: Address, devices: VerificationKey | None) -> tuple[lis
     return found, problems
 
 
-def advance(publisher: Publisher, devices: VerificationKey | None, rules: JudgeRules) -> tuple[View, str]:
+def advance(publisher: Publisher, devices: DeviceKeys | None, rules: JudgeRules) -> tuple[View, str]:
     """Do what the reports say: open the next wave, halt, renew, or nothing.
 
     Returns the view before, and what was done.

@@ -6,14 +6,15 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal
 
-from edgehone.attestation.envelope import check_signature, parse_sealed, seal
+from edgehone.attestation.envelope import parse_sealed, seal
 from edgehone.attestation.errors import NotVerified
-from edgehone.attestation.keys import SigningKey, VerificationKey
+from edgehone.attestation.keys import SigningKey
 from edgehone.attestation.statement import STATEMENT
 from edgehone.core import typed_json
 from edgehone.core.errors import InputError
 from edgehone.core.typed_json import OPTIONAL, Count
 from edgehone.fleet.channel import moment
+from edgehone.fleet.devices import DeviceKeys
 
 KIND: Final = "application/vnd.edgehone.report.v1+json"
 PREDICATE: Final = "urn:edgehone:report:v1"
@@ -86,15 +87,15 @@ def sign(report: Report, key: SigningKey) -> bytes:
     )
 
 
-def read_signed(data: bytes, key: VerificationKey | None, channel: str, device: str) -> Told:
-    """Return the report of a device. With `key`, one of the keys or certificates in it must have signed it.
+def read_signed(data: bytes, devices: DeviceKeys | None, channel: str, device: str) -> Told:
+    """Return the report of a device. With `devices`, this device must have signed it.
 
     Raises InputError for a document that is not the report of this device and channel.
     """
     source = f"the report of {device}"
     try:
         sealed = parse_sealed(data, source)
-        signed_by = check_signature(sealed, key) if key else None
+        signed_by = devices.check(sealed, device) if devices else None
         statement: Mapping[str, Any] = sealed.statement
     except NotVerified as error:
         raise InputError(error.message, hint=error.hint) from error

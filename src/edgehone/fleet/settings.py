@@ -39,8 +39,9 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """What the file may contain, besides entries of the table [agent] of fleet.toml.
 
     `channel_key` and `bundle_key` are public keys or trusted certificates; `revoked` a list of what is not trusted any
-    more; `serve` further words for `edgehone serve`. `metered` says whether the connection is paid for by volume
-    ("auto": as NetworkManager says); on such a one at most `metered_bytes` are fetched for a release.
+    more; `device_certificates` that of the device's key, then those of its issuers; `serve` further words for
+    `edgehone serve`. `metered` says whether the connection is paid for by volume ("auto": as NetworkManager says); on
+    such a one at most `metered_bytes` are fetched for a release.
     `instruction_sets`: "proven" refuses a release whose figures hold for other kernels than those of this processor.
     """
 
@@ -50,6 +51,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     channel_key: str
     bundle_key: str
     device_key: str
+    device_certificates: list[str] = []
     port: int = 8080
     host: str = "127.0.0.1"
     labels: dict[str, str] = {}
@@ -110,7 +112,9 @@ def read_settings(path: Path) -> AgentSettings:
         read_verification_key([folder / settings.bundle_key], revoked=lists),
         folder / settings.bundle_key,
         revoked,
-        read_signing_key(folder / settings.device_key),
+        read_signing_key(
+            folder / settings.device_key, certificates=[folder / one for one in settings.device_certificates]
+        ),
         agent_rules(settings.agent, str(path)),
     )
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from edgehone.attestation.keys import VerificationKey
     from edgehone.fleet.channel import Channel
+    from edgehone.fleet.devices import DeviceKeys
     from edgehone.fleet.publish import Publisher
 
 
@@ -43,11 +43,12 @@ def add_judging(parser: argparse.ArgumentParser) -> None:
     """Add whose reports count, and by which rules waves are judged."""
     parser.add_argument(
         "--devices",
-        metavar="FILE",
+        metavar="[NAME=]FILE",
         action="append",
         default=[],
-        help="public keys of devices, or the certificate of their issuer (PEM); only reports signed by these count "
-        "(default: all, unchecked)",
+        help="public key of the device NAME, or of the one that the file is named after; or the certificate of the "
+        "issuer of devices' certificates, whose common names are the devices' (PEM); can be repeated; only reports "
+        "that their own devices signed count (default: all, unchecked)",
     )
     parser.add_argument(
         "--rules",
@@ -69,11 +70,11 @@ def publisher(args: argparse.Namespace) -> Publisher:
     return Publisher(channel_address(args.channel), key, channel_rules(args.expires))
 
 
-def devices(args: argparse.Namespace) -> VerificationKey | None:
+def devices(args: argparse.Namespace) -> DeviceKeys | None:
     """Return whose reports count; None: all."""
-    from edgehone.attestation.keys import read_verification_key
+    from edgehone.fleet.devices import read_devices
 
-    return read_verification_key(args.devices) if args.devices else None
+    return read_devices(args.devices) if args.devices else None
 
 
 def check_packages(*more: str, extra: str = "agent") -> None:

@@ -1,7 +1,7 @@
 """Show a channel: its release, its waves, and what devices report.
 
-Devices are known by their reports. --key is the public key of the channel; with --devices only reports that these keys
-or certificates signed are counted.
+Devices are known by their reports. --key is the public key of the channel; with --devices only reports that their own
+devices signed are counted.
 """
 
 from __future__ import annotations
