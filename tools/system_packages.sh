@@ -4,7 +4,7 @@
 # programs that check packages for phones: those of the Android SDK, plistutil. For packages of embedded devices a
 # compiler for arm64, emulators of its programs and of a whole machine, and RAUC. For rules and alerts Prometheus and
 # Alertmanager. For GitLab's pipelines rsync, which gitlab-ci-local needs. For Jenkins' files Groovy in the version that
-# Jenkins has. For rollouts HAProxy.
+# Jenkins has. For rollouts HAProxy. For samples in C# Mono.
 # Debian as root: what is missing is installed. Elsewhere it is named, and the tests that need it are skipped, which they
 # are never where CI is set.
 set -eu
@@ -36,6 +36,8 @@ command -v amtool >/dev/null 2>&1 || missing="$missing prometheus-alertmanager"
 command -v rsync >/dev/null 2>&1 || missing="$missing rsync"
 command -v haproxy >/dev/null 2>&1 || missing="$missing haproxy"
 command -v groovy >/dev/null 2>&1 || missing="$missing groovy"
+command -v mcs >/dev/null 2>&1 || missing="$missing mono-mcs libmono-system-runtime-serialization4.0-cil"
+command -v mono >/dev/null 2>&1 || missing="$missing mono-runtime"
 command -v plistutil >/dev/null 2>&1 || missing="$missing libplist-utils"
 [ -n "$missing" ] || exit 0
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then

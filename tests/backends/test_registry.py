@@ -11,7 +11,7 @@ import pytest
 
 from edgehone.backends import registry
 from edgehone.backends.null import backend as null
-from edgehone.core.entry_points import EntryPoint
+from edgehone.core.distributions import EntryPoint
 from edgehone.core.errors import InputError, SetupError
 from edgehone.model.info import ModelInfo
 

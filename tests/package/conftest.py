@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edgehone.core.entry_points import EntryPoint
+from edgehone.core.distributions import EntryPoint
 from edgehone.package import registry
 from tests.package.onnx_bundles import digits_answers, digits_bundle, onnx_bundle
 from tests.package.triton import tritonserver

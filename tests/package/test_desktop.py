@@ -162,6 +162,16 @@ def test_the_script_has_the_settings_of_the_recipe(gguf_bundle: Path) -> None:
 
 
 @pytest.mark.usefixtures("without_programs")
+def test_tensors_are_divided_among_gpus_where_that_is_asked_for(gguf_bundle: Path, tmp_path: Path) -> None:
+    asked = {"tensor_parallelism": "true", "program": "llama-server", "name": "tiny"}
+    packed = pack(gguf_bundle, Order(DESKTOP, tmp_path / "out", asked))
+    assert "--split-mode row" in (packed.path / "local" / "tiny" / "start.sh").read_text()
+    assert any("several were not tried" in one for one in packed.package.notes)
+    plain = pack(gguf_bundle, Order(DESKTOP, tmp_path / "plain", {**asked, "tensor_parallelism": "false"}))
+    assert "split-mode" not in (plain.path / "local" / "tiny" / "start.sh").read_text()
+
+
+@pytest.mark.usefixtures("without_programs")
 def test_a_llamafile_holds_the_model_on_a_page_boundary(gguf_bundle: Path, tmp_path: Path) -> None:
     program = program_file(tmp_path / "llamafile")
     packed = pack(

@@ -7,7 +7,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -212,22 +211,3 @@ def test_the_canary_in_c_has_every_type(tmp_path: Path) -> None:
     assert all((found[name] == question[name]).all() for name in question) and allowed == {"out": 0.02}
     assert canary_files.differing(answer, answer, allowed) == ""
     assert "differs by 0.5" in canary_files.differing(answer, {"out": np.full((), 1, np.float32)}, allowed)
-
-
-@pytest.mark.real
-@pytest.mark.skipif(
-    not os.environ.get("ORT_INCLUDE"), reason="no package has ONNX Runtime's C headers: set ORT_INCLUDE"
-)
-def test_the_sample_in_c_gives_the_proven_outputs(packed: Path, tmp_path: Path) -> None:
-    from edgehone.backends import registry
-    from edgehone.execution.environments import environment
-
-    env = environment.ensure("onnxruntime", registry.load("onnxruntime").NEEDS, print)
-    (library,) = env.python.parent.parent.glob("lib/*/site-packages/onnxruntime/capi/libonnxruntime.so.*")
-    place, program = packed / "digits", tmp_path / "sample"
-    (tmp_path / "libonnxruntime.so.1").symlink_to(library)  # the name that a release has
-    command = ["cc", "-std=c99", "-Wall", "-Wextra", "-Werror", f"-I{os.environ['ORT_INCLUDE']}"]
-    command += ["-o", str(program), "c/main.c", str(library), "-lm", f"-Wl,-rpath,{tmp_path}"]
-    subprocess.run(command, cwd=place, check=True)
-    done = subprocess.run([program, "ort/model.ort"], cwd=place, capture_output=True, text=True, check=False)
-    assert done.returncode == 0 and "the proven outputs" in done.stdout, done.stdout + done.stderr

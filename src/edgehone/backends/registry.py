@@ -8,7 +8,7 @@ from typing import cast
 
 from edgehone.backends.base import Backend
 from edgehone.core import plugins
-from edgehone.core.entry_points import EntryPoint, entry_points
+from edgehone.core.distributions import EntryPoint, entry_points
 
 GROUP = "edgehone.backends"
 REQUIRED = ("NAME", "NEEDS", "REFERENCE", "supports", "recipes", "steps", "open_session")

@@ -16,7 +16,7 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
-from edgehone.core.entry_points import entry_points
+from edgehone.core.distributions import entry_points
 from edgehone.core.errors import SetupError
 
 if TYPE_CHECKING:

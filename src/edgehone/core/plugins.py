@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 
-from edgehone.core.entry_points import EntryPoint
+from edgehone.core.distributions import EntryPoint
 from edgehone.core.errors import InputError, SetupError
 from edgehone.core.suggestions import suggest
 

@@ -6,7 +6,7 @@ import functools
 from typing import cast
 
 from edgehone.core import plugins
-from edgehone.core.entry_points import EntryPoint, entry_points
+from edgehone.core.distributions import EntryPoint, entry_points
 from edgehone.package.target import Target
 
 GROUP = "edgehone.targets"

@@ -6,13 +6,13 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import replace
-from importlib.metadata import version
 from typing import Any
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from edgehone.core.distributions import version
 from edgehone.core.errors import EdgehoneError, InputError, JobError
 from edgehone.serve.admin import Admin
 from edgehone.serve.admission import Full, TooLate

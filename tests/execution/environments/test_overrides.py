@@ -13,9 +13,11 @@ def test_this_very_interpreter_tells_what_another_process_would() -> None:
         "print(json.dumps(overrides.versions('x', pathlib.Path(sys.executable), ())))"
     )
     told = [
-        subprocess.run(
-            [sys.executable, *flags, "-c", code], capture_output=True, text=True, check=True
-        ).stdout
+        json.loads(
+            subprocess.run(
+                [sys.executable, *flags, "-c", code], capture_output=True, text=True, check=True
+            ).stdout
+        )
         for flags in (["-I"], [])
     ]
-    assert told[0] == told[1] and json.loads(told[0])["python"].startswith("3.")
+    assert told[0] == told[1] and told[0]["python"].startswith("3.")

@@ -23,11 +23,11 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from importlib.machinery import EXTENSION_SUFFIXES
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
 from edgehone.backends.base import Needs
+from edgehone.core.distributions import version
 from edgehone.core.errors import SetupError
 from edgehone.execution.environments import installer, managed_folder, overrides, toolchain
 from edgehone.execution.environments.managed_folder import FolderState
@@ -256,7 +256,7 @@ def _core_versions(needs: Needs) -> dict[str, str]:
     """Return the versions to show of a backend that runs in edgehone's own interpreter."""
     versions = {}
     for name in needs.versions:
-        with suppress(PackageNotFoundError):
+        with suppress(LookupError):
             versions[name] = version(name)
     return versions
 

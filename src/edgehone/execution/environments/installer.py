@@ -8,7 +8,6 @@ import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib.metadata import distributions
 from pathlib import Path
 
 from edgehone.core.errors import SetupError
@@ -106,6 +105,8 @@ def python_of(folder: Path) -> Path:
 
 def versions_of(folder: Path) -> dict[str, str]:
     """Return the version of every installed distribution of an environment, by normalized name."""
+    from importlib.metadata import distributions
+
     found = distributions(path=[str(_packages(folder))])
     return {normalized(one.metadata["Name"]): one.version for one in found}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import json
 import os
 import subprocess
@@ -11,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from edgehone.core.distributions import versions as versions_here
 from edgehone.core.errors import SetupError
 from edgehone.execution.environments.installer import normalized
 from edgehone.execution.subprocesses import clean
@@ -77,9 +77,7 @@ def versions(name: str, interpreter: Path, required: tuple[str, ...]) -> dict[st
 
 def _list_packages(interpreter: Path, variable: str, unset: str) -> dict[str, Any]:
     if interpreter == Path(sys.executable) and sys.flags.isolated:  # another process would say the same
-        named = [one for one in importlib.metadata.distributions() if one.metadata["Name"]]
-        packages = {one.metadata["Name"]: one.version for one in named}
-        return {"python": sys.version_info[:3], "versions": packages}
+        return {"python": sys.version_info[:3], "versions": versions_here()}
     try:
         done = subprocess.run(
             [interpreter, "-I", "-c", _LIST_PACKAGES],

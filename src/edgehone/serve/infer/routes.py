@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from importlib.metadata import version
 from typing import Any, TypeVar
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from edgehone.core.distributions import version
 from edgehone.serve.http import Refused, read_body, unless_gone
 from edgehone.serve.infer.held import Held
 from edgehone.serve.infer.lookup import HELD, LIMIT, VERSION, graph_of, metadata, model_of

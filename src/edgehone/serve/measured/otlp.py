@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from edgehone.core.distributions import version
 from edgehone.core.errors import InputError, SetupError
 from edgehone.serve.observation import Feedback, Observation
 

@@ -64,8 +64,8 @@ _HERE: Final = Path(__file__).parent
 _TEMPLATES: Final = _HERE / "templates"
 _OTHERWISE: Final = "deliver it as an asset pack of up to 1.5 GB: --set layout=asset-pack"
 _NOTES: Final = (
-    "the sample's source was not compiled here, and nothing was run on an Android device: speed and memory there are "
-    "unknown",
+    "the sample's source was not compiled here (edgehone's tests compile its Kotlin), and nothing was run on an "
+    "Android device: speed and memory there are unknown",
 )
 _TEST_KEY: Final = (
     "the APK is signed with edgehone's public test key, which everybody has: for trials only, never for release "

@@ -43,6 +43,12 @@ OPTIONS: Sequence[Option] = (
         "llamafile", "llamafile program that the model is appended to; without it none is made", file=True
     ),
     Option("base-model", "name of the original on the Hugging Face hub, for the model card"),
+    Option(
+        "tensor_parallelism",
+        "whether llama-server divides each tensor among GPUs",
+        "false",
+        ("false", "true"),
+    ),
 )
 
 
@@ -162,7 +168,7 @@ def _write_for_programs(place: _Place) -> list[str]:
     """Write the files of the programs beside the artifact, and return notes on them."""
     bundle, notes = place.request.bundle, list[str]()
     if "llama-server" in place.programs:
-        options = " ".join(runtime.server_options(bundle))
+        options = " ".join([*runtime.server_options(bundle), *_split(place, notes)])
         script = place.folder / "start.sh"
         script.write_text(_filled("start.sh.template", artifact=place.artifact, options=options), "utf-8")
         script.chmod(0o755)
@@ -185,6 +191,17 @@ def _write_for_programs(place: _Place) -> list[str]:
             (place.folder / "notices").mkdir(exist_ok=True)
             shutil.copyfile(notice, place.folder / "notices" / notice.name)
     return notes
+
+
+def _split(place: _Place, notes: list[str]) -> list[str]:
+    """Return the options by which llama-server divides each tensor among GPUs, and add a note."""
+    if place.request.options["tensor_parallelism"] == "false":
+        return []
+    notes.append(
+        "llama-server divides each tensor among the GPUs that it finds (--split-mode row); with one or none it does "
+        "nothing, and several were not tried"
+    )
+    return ["--split-mode", "row"]
 
 
 def _section(program: str, place: _Place) -> str:

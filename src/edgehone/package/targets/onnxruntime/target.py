@@ -89,7 +89,10 @@ def _graph(request: Request, folder: Path) -> Built:
             proof=proof,
             web="Serve the folder `web/` over HTTP:" if runtime else _WITHOUT_RUNTIME,
         ),
-        (proof, "the samples in C and C# were not compiled"),
+        (
+            proof,
+            "the samples in C and C# were not compiled for this package (edgehone's tests compile and run them)",
+        ),
     )
 
 

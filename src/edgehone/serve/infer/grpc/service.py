@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import grpc
 
+from edgehone.core.distributions import version
 from edgehone.core.errors import InputError, JobError
 from edgehone.serve.admission import Full, TooLate
 from edgehone.serve.http import CLIENT_GONE, Refused

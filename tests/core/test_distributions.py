@@ -1,4 +1,4 @@
-"""Entry points are those that importlib.metadata finds."""
+"""Versions and entry points are those that importlib.metadata finds."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edgehone.core.entry_points import EntryPoint, entry_points
+from edgehone.core.distributions import EntryPoint, entry_points, version, versions
 
 
 @pytest.mark.parametrize(
@@ -37,3 +37,13 @@ def test_the_first_of_two_installations_counts_and_damaged_ones_register_nothing
     (tmp_path / "archive.zip").write_bytes(b"")
     monkeypatch.setattr("sys.path", [str(tmp_path / one) for one in ("new", "missing", "archive.zip", "old")])
     assert entry_points("g") == [EntryPoint("one", "a.b:c", "Some_Package"), EntryPoint("two", "b", "egg")]
+
+
+def test_versions_are_those_of_the_standard_library() -> None:
+    found = versions()
+    for one in importlib.metadata.distributions():
+        name = one.metadata["Name"]
+        assert version(name) == importlib.metadata.version(name)
+        assert version(name) in found.values()
+    with pytest.raises(LookupError, match="no-such-package is not installed"):
+        version("no-such-package")
