@@ -36,6 +36,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--effort", choices=get_args(Effort), default="quick")
     parser.add_argument("--model", default=str(demo_model()), help="a checkpoint (default: the demo model)")
+    parser.add_argument("--types", nargs="+", choices=TYPES, default=TYPES)
     given = parser.parse_args()
     options = OptimizeOptions(given.model, effort=given.effort)
     ctx, _, unready = set_up_context(
@@ -44,7 +45,7 @@ def main() -> None:
     if unready:
         raise SystemExit(unready[BACKEND])
     ctx, original = score_original(ctx)
-    theirs = [one for name in TYPES if (one := _built(ctx, original, _own(name)))]
+    theirs = [one for name in given.types if (one := _built(ctx, original, _own(name)))]
     print("| llama.cpp's type | bytes | KL | the best of no more bytes | the mix: bytes | KL | ratio |")
     print("| --- " * 7 + "|")
     for one in sorted(theirs, key=lambda trial: -(trial.bytes or 0)):

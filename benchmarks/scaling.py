@@ -3,12 +3,14 @@
 Llamas of random weights are optimized with llama.cpp at quick effort in an EDGEHONE_HOME of their own (environments and
 toolchains are those of the usual one). Measured are seconds, processor seconds and the peak of the memory that the
 system cannot free, of the run with all its children, and the bytes on disk; the prediction stands beside them. The last
-line has the exponents of fits by powers of the parameters. With --all nothing is left out for its time.
+line has the exponents of fits by powers of the parameters. With --all nothing is left out for its time. With --group
+the run and its children share a control group of so many GiB, in which they are killed if they need more.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import math
 import os
@@ -18,13 +20,14 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psutil
 
+from benchmarks.memory_group import MemoryGroup, memory_group
 from edgehone.execution.home import VARIABLE, home_path
 
 _MAKE = Path(__file__).resolve().parents[1] / "examples" / "make_random_llama.py"
@@ -32,16 +35,19 @@ _MAKE = Path(__file__).resolve().parents[1] / "examples" / "make_random_llama.py
 _SHAPES = {0.1: (15, 768), 0.3: (16, 1280), 1.0: (21, 2048), 3.0: (28, 3072)}
 _SHARED = ("envs", "toolchains", "compute", "bandwidth")
 _EVERY = 0.1  # seconds between two looks at the memory
+_GIB = 1 << 30
 
 
 @dataclass(frozen=True)
 class Taken:
-    """What a run took: seconds, processor seconds, and peak bytes of memory and of disk."""
+    """What a run took: seconds, processor seconds, peak bytes of memory and disk, exit code, peaks of kinds of jobs."""
 
     seconds: float
     processor: float
     memory: int
     disk: int
+    code: int
+    jobs: Mapping[str, int]
 
 
 def main() -> int:
@@ -51,43 +57,62 @@ def main() -> int:
     parser.add_argument("--backends", default="llamacpp")
     parser.add_argument("--effort", default="quick")
     parser.add_argument("--all", action="store_true", help="try every recipe of the effort")
+    parser.add_argument("--group", type=float, help="GiB of the control group that the run is confined to")
     given = parser.parse_args()
-    rows: list[tuple[float, Taken]] = []
     print(f"{os.cpu_count()} processors, {given.backends}, {given.effort}")
     print("| B | predicted min | min | processor min | peak MB | predicted MB | disk MB |")
-    for size in given.sizes:
-        with tempfile.TemporaryDirectory() as folder:
-            work = Path(folder)
-            model = _make(work / "model", *_SHAPES[size])
-            home = _home(work / "home")
-            (work / "all.toml").write_text(f"[efforts.{given.effort}]\npromise = 0\n", "utf-8")
-            options = ["--effort", given.effort, "--backends", given.backends]
-            options += ["--config", str(work / "all.toml")] if given.all else []
-            predicted = _recommend(model, options, home)
-            taken = _optimize(model, options, home, work / "bundle")
-            rows.append((size, taken))
-            figures = (
-                (predicted["seconds"]["value"] or math.nan) / 60,
-                taken.seconds / 60,
-                taken.processor / 60,
-                taken.memory / 1e6,
-                predicted["memory_bytes"] / 1e6,
-                taken.disk / 1e6,
-            )
-            print(f"| {size} | " + " | ".join(f"{one:.1f}" for one in figures) + " |", flush=True)
-            for line in _jobs(home):
-                print(f"    {line}", flush=True)
-    _print_fits(rows)
+    _print_fits([(size, _one(size, given)) for size in given.sizes])
     return 0
 
 
-def _make(folder: Path, layers: int, hidden: int) -> Path:
+def _one(size: float, given: argparse.Namespace) -> Taken:
+    """Make a model, run it, print its row and its slowest jobs, and return what it took."""
+    with tempfile.TemporaryDirectory() as folder, _confined(given.group) as group:
+        work = Path(folder)
+        model = make(work / "model", size)
+        home = home_beside(work / "home")
+        (work / "all.toml").write_text(f"[efforts.{given.effort}]\npromise = 0\n", "utf-8")
+        options = ["--effort", given.effort, "--backends", given.backends]
+        options += ["--config", str(work / "all.toml")] if given.all else []
+        predicted = _recommend(model, options, home, group)
+        taken = optimize(model, options, home, work / "bundle", group)
+        figures = (
+            (predicted["seconds"]["value"] or math.nan) / 60,
+            taken.seconds / 60,
+            taken.processor / 60,
+            taken.memory / 1e6,
+            predicted["memory_bytes"] / 1e6,
+            taken.disk / 1e6,
+        )
+        print(f"| {size} | " + " | ".join(f"{one:.1f}" for one in figures) + " |", flush=True)
+        if group is not None:
+            print(f"    exit {taken.code}, {group.killed()} killed, {group.peak() / 1e6:.0f} MB with files")
+        for call, most in sorted(taken.jobs.items(), key=lambda one: -one[1])[:8]:
+            print(f"    {most / 1e6:7.0f} MB  {call}", flush=True)
+        for line in _jobs(home):
+            print(f"    {line}", flush=True)
+        return taken
+
+
+@contextlib.contextmanager
+def _confined(gib: float | None) -> Iterator[MemoryGroup | None]:
+    """Yield a control group, or None without a limit."""
+    if gib is None:
+        yield None
+        return
+    with memory_group(int(gib * _GIB)) as group:
+        yield group
+
+
+def make(folder: Path, billions: float) -> Path:
+    """Make a Llama of random weights with one of the known numbers of parameters."""
+    layers, hidden = _SHAPES[billions]
     command = [sys.executable, _MAKE, "--out", folder, "--layers", layers, "--hidden", hidden]
     subprocess.run([str(part) for part in command], check=True, capture_output=True)
     return folder
 
 
-def _home(folder: Path) -> Path:
+def home_beside(folder: Path) -> Path:
     """Make a home with the environments of the usual one."""
     folder.mkdir()
     for name in _SHARED:
@@ -96,29 +121,45 @@ def _home(folder: Path) -> Path:
     return folder
 
 
-def _recommend(model: Path, options: Sequence[str], home: Path) -> Mapping[str, Any]:
+def _recommend(
+    model: Path, options: Sequence[str], home: Path, group: MemoryGroup | None
+) -> Mapping[str, Any]:
     """Return the prediction of the whole run."""
     command = [sys.executable, "-m", "edgehone.cli.main", "recommend", str(model), "--json", *options]
     done = subprocess.run(
-        command, env={**os.environ, VARIABLE: str(home)}, check=False, capture_output=True, text=True
+        group.around(command) if group else command,
+        env={**os.environ, VARIABLE: str(home)},
+        check=False,
+        capture_output=True,
+        text=True,
     )
     run: Mapping[str, Any] = json.loads(done.stdout)["run"]
     return run
 
 
-def _optimize(model: Path, options: Sequence[str], home: Path, out: Path) -> Taken:
-    """Run `edgehone optimize` and watch it."""
+def optimize(
+    model: Path, options: Sequence[str], home: Path, out: Path, group: MemoryGroup | None = None
+) -> Taken:
+    """Run `edgehone optimize` and watch it. Its output is in `optimize.log` beside the home.
+
+    Raises SystemExit with the end of the output if it failed.
+    """
     command = [sys.executable, "-m", "edgehone.cli.main", "optimize", str(model), "--out", str(out), *options]
     before, begun = _processor(), time.perf_counter()
     with (home.parent / "optimize.log").open("wb") as log:
-        process = subprocess.Popen(command, env={**os.environ, VARIABLE: str(home)}, stdout=log, stderr=log)
+        process = subprocess.Popen(
+            group.around(command) if group else command,
+            env={**os.environ, VARIABLE: str(home)},
+            stdout=log,
+            stderr=log,
+        )
         peak = _Peak(process.pid)
         code = process.wait()
         peak.end()
     if code not in (0, 3, 4):  # a noise model may fail gates
         raise SystemExit((home.parent / "optimize.log").read_text("utf-8")[-2000:])
     disk = sum(path.stat().st_size for path in (home / "store").rglob("*") if path.is_file())
-    return Taken(time.perf_counter() - begun, _processor() - before, peak.bytes, disk)
+    return Taken(time.perf_counter() - begun, _processor() - before, peak.bytes, disk, code, peak.by_job)
 
 
 def _processor() -> float:
@@ -127,10 +168,10 @@ def _processor() -> float:
 
 
 class _Peak:
-    """The largest sum of anonymous and shared memory of a process and its descendants."""
+    """The largest sum of anonymous and shared memory of a process and its descendants, and that of each kind of job."""
 
     def __init__(self, pid: int) -> None:
-        self.bytes, self._pid, self._over = 0, pid, threading.Event()
+        self.bytes, self.by_job, self._pid, self._over = 0, dict[str, int](), pid, threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
 
@@ -141,23 +182,41 @@ class _Peak:
 
     def _watch(self) -> None:
         while not self._over.wait(_EVERY):
-            self.bytes = max(self.bytes, _unfreeable(self._pid))
+            self._look()
+
+    def _look(self) -> None:
+        try:
+            first = psutil.Process(self._pid)
+            family = [first, *first.children(recursive=True)]
+        except psutil.NoSuchProcess:
+            return
+        by_job: dict[str, int] = {}
+        for one in family:
+            call = _call_of(one)
+            by_job[call] = by_job.get(call, 0) + _unfreeable(one.pid)
+        self.bytes = max(self.bytes, sum(by_job.values()))
+        for call, size in by_job.items():
+            self.by_job[call] = max(size, self.by_job.get(call, 0))
+
+
+def _call_of(process: psutil.Process) -> str:
+    """Return the function that a worker runs, as the job in its last argument says; the program's name for others."""
+    words: list[str] = []
+    try:
+        words = process.cmdline()
+        folder = Path(json.loads(words[-1])["args"][0])
+        return str(json.loads((folder / "job.json").read_text("utf-8"))["call"])
+    except (OSError, psutil.Error, ValueError, LookupError, TypeError):
+        return Path(words[0]).name if words else ""
 
 
 def _unfreeable(pid: int) -> int:
-    total = 0
     try:
-        processes = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
-    except psutil.NoSuchProcess:
+        status = Path(f"/proc/{pid}/status").read_text("utf-8")
+    except OSError:
         return 0
-    for one in processes:
-        try:
-            status = Path(f"/proc/{one.pid}/status").read_text("utf-8")
-        except OSError:
-            continue
-        kept = [line.split()[1] for line in status.splitlines() if line.startswith(("RssAnon", "RssShmem"))]
-        total += sum(map(int, kept)) << 10
-    return total
+    kept = [line.split()[1] for line in status.splitlines() if line.startswith(("RssAnon", "RssShmem"))]
+    return sum(map(int, kept)) << 10
 
 
 def _jobs(home: Path) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from edgehone.backends.llamacpp import backend, build
@@ -232,3 +233,26 @@ def opened(job: WorkerJob) -> dict[str, Any]:
     rows = sum(len(chunk) for chunk in session.score([1, 2]))
     session.close()
     return {"rows": rows}
+
+
+def drafted(job: WorkerJob) -> dict[str, Any]:
+    """Generation with drafts against plain generation: the tokens, and how many passes they took."""
+    ids = [1, 100, 101, 102, 103, 100, 101, 102, 103, 100, 101]
+    plain = backend.open_session(job.inputs["artifact"], {}, job)
+    wanted = plain.generate(ids, 60).ids
+    plain.close()
+    facts: dict[str, Any] = {}
+    for settings in ({"prompt_lookup": 3}, {"prompt_lookup": 8}, {"draft": 3}):
+        session = backend.open_session(job.inputs["artifact"], settings, job)
+        made = session.generate(ids, 60)
+        facts[json.dumps(settings)] = {
+            "same": made.ids == wanted,
+            "again": session.generate(ids, 60).ids == wanted,
+            "stopped": session.generate(ids, 60, lambda token: token == wanted[4]).ids
+            == wanted[: wanted.index(wanted[4]) + 1],
+            "one": session.generate(ids, 1).ids == wanted[:1],
+            "tokens": len(made.ids),
+            "passes": len(set(made.times)),
+        }
+        session.close()
+    return facts

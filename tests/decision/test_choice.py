@@ -16,6 +16,7 @@ from edgehone.decision.fallback import nearest
 from edgehone.decision.gates import Verdict
 from tests.decision.timed import timed
 
+QUALITY = {"quality": 1.0}
 WEIGHTS = {"speed": 1.0, "quality": 8.0, "memory": 0.3, "size": 0.1}
 
 
@@ -35,6 +36,12 @@ def candidate(
         "memory_cut": Figure(0.71),
     }
     return Candidate(key, key.partition("/")[0], {}, bytes=size, figures=figures)
+
+
+def divergent(key: str, kl: float, size: int) -> Candidate:
+    """A candidate with all of the accuracy."""
+    plain = candidate(key, size=size)
+    return replace(plain, figures={**plain.figures, "kl_mean": Figure(kl), "accuracy_kept": Figure(1.0)})
 
 
 def verdict(gate: str, margin: float | None) -> Verdict:
@@ -337,3 +344,14 @@ def test_no_gap_without_the_speed_of_both() -> None:
     one, other = timed("a", [100.0, 101.0]), without(timed("b", [100.0, 101.0]), "workload_latency_ms")
     assert gap(one, other, [one, other], {"speed": 1.0}) is None
     assert gap(one, one, [one, other], {"speed": 1.0}) is not None
+
+
+def test_quality_alone_is_the_best_quality() -> None:
+    found = choose([divergent("a/small", 0.009, 1_000_000), divergent("b/large", 0.0002, 2_000_000)], QUALITY)
+    assert found is not None and found.key == "b/large"
+
+
+def test_of_equal_quality_the_smaller_is_chosen() -> None:
+    found = choose([divergent("a/small", 0.0002, 1_000_000), divergent("b/large", 0.0, 2_000_000)], QUALITY)
+    assert found is not None and found.key == "a/small"
+    assert "within what 0.1 % of quality is worth" in found.reason

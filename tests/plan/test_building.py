@@ -83,7 +83,7 @@ def test_builds_that_stream_the_model_need_memory_for_two_blocks(demo_model: Pat
     model = replace(model, hidden_size=4096, intermediate_size=14336, layers=32, vocabulary=128256)
     tuned = replace(PLAIN, calibrated=True, operations=1e13)
     whole = building.memory(Recipe("openvino", "int8"), model)
-    assert whole > 32e9 and building.memory(PLAIN, model) < building.memory(tuned, model) < 8e9
+    assert whole > 16e9 and building.memory(PLAIN, model) < building.memory(tuned, model) < 8e9
     assert building.memory(tuned, replace(model, layers=64)) < building.memory(tuned, model)
 
 

@@ -105,8 +105,9 @@ def best_of(
         relation: reasons.Relation = (
             "tie" if len(ties) > 1 else "open" if gaps[others[0]].is_open else "ahead"
         )
+        main = main_objective(weights)
         against = reasons.against(
-            by_key[winner], by_key[others[0]], relation, by_rate=main_objective(weights) == "throughput"
+            by_key[winner], by_key[others[0]], relation, by_rate=main == "throughput", near=_near(weights)
         )
     dropped = [name for name in weighted if name not in used]
     parts = [against, *reasons.unmeasured(dropped, completed)]
@@ -143,16 +144,26 @@ def contenders(candidates: Sequence[Candidate]) -> list[Candidate]:
 def band(weights: Mapping[str, float]) -> float:
     """Return the largest difference of scores that does not matter: the indifference, as a difference of speed.
 
-    Without a weight of speed or throughput it is that of the objective with the smallest weight.
+    Without a weight of speed or throughput it is that of the objective whose indifference counts least. That of quality
+    is smaller, so that who asks for quality alone gets it.
     """
-    positive = [weight for weight in weights.values() if weight > 0]
-    weight = weights.get(main_objective(weights), 0.0) or min(positive, default=0.0)
-    return weight * math.log1p(indifference())
+    if speed := weights.get(main_objective(weights), 0.0):
+        return speed * math.log1p(indifference())
+    positive = {name: weight for name, weight in weights.items() if weight > 0}
+    return min((weight * math.log1p(indifference(name)) for name, weight in positive.items()), default=0.0)
 
 
-def indifference() -> float:
-    """Return the share of speed that does not matter."""
-    return float(shipped()["choice"]["indifference"])
+def _near(weights: Mapping[str, float]) -> str:
+    """Return the band in words: "3 % of speed"."""
+    positive = {name: band({name: weight}) for name, weight in weights.items() if weight > 0}
+    name = "speed" if weights.get(main_objective(weights)) else min(positive, key=lambda one: positive[one])
+    return f"{indifference(name):.1%} of {name}".replace(".0%", " %").replace("%", " %").replace("  ", " ")
+
+
+def indifference(objective: str = "speed") -> float:
+    """Return the share of an objective that does not matter."""
+    table = shipped()["choice"]
+    return float(table["quality_indifference"] if objective == "quality" else table["indifference"])
 
 
 def _completed(

@@ -9,7 +9,6 @@ from typing import Literal
 from edgehone.core.figure import Figure
 from edgehone.decision.decision import Candidate
 from edgehone.decision.objectives import Completed
-from edgehone.decision.requirements import shipped
 
 Relation = Literal["tie", "open", "ahead"]
 # Sizes within this factor are equal: files of the same format differ by less through headers and names alone.
@@ -29,8 +28,11 @@ def sentence(winner: Candidate, against: str, shared: str) -> str:
     return f"{winner.key}: " + (", ".join(parts) or shared) + f"; {against}."
 
 
-def against(winner: Candidate, other: Candidate, relation: Relation, *, by_rate: bool) -> str:
-    """Return how the winner compares with the other; `by_rate` compares requests/s instead of the latency."""
+def against(winner: Candidate, other: Candidate, relation: Relation, *, by_rate: bool, near: str) -> str:
+    """Return how the winner compares with the other; `by_rate` compares requests/s instead of the latency.
+
+    `near` is what does not matter between candidates that tie: "3 % of speed".
+    """
     name, unit = ("requests_per_s", "requests/s") if by_rate else ("workload_latency_ms", "ms")
     values = winner.figure(name).value, other.figure(name).value
     speeds = (
@@ -40,8 +42,7 @@ def against(winner: Candidate, other: Candidate, relation: Relation, *, by_rate:
         return f"beats {other.key}{speeds} by the workload's weights"
     if relation == "open":
         return f"better than {other.key}{speeds} by the workload's weights, but the rounds do not separate the two"
-    near = f"{float(shipped()['choice']['indifference']):.0%}".replace("%", " %")
-    equal = f"equal to {other.key}{speeds} within what {near} of speed is worth"
+    equal = f"equal to {other.key}{speeds} within what {near} is worth"
     if bytes_of(other) <= SAME_SIZE * bytes_of(winner):
         return f"{equal}, of the same size, and better by the workload's weights"
     sizes = ""

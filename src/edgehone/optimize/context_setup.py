@@ -24,12 +24,9 @@ from edgehone.optimize.evaluate import layout, vision
 from edgehone.optimize.evaluate.against import checked as checked_float
 from edgehone.optimize.evaluate.evaluators import evaluator_for
 from edgehone.optimize.executors import Executors
-from edgehone.optimize.fitting import at_most, free_memory
+from edgehone.optimize.fitting import MEMORY_SHARE, at_most, free_memory
 from edgehone.optimize.options import OptimizeOptions
 from edgehone.optimize.patience import OTHERS_NOW, Patience, checked
-
-# The share of the memory free at the start of the run that one job may use; the rest is left to the system.
-MEMORY_SHARE = 0.9
 
 
 def set_up_context(

@@ -15,6 +15,8 @@ from edgehone.plan.recommend import Fitting
 from edgehone.plan.run_cost import Measuring, RunLimits, promised
 
 NO_LIMITS = RunLimits()
+# The share of the memory free at the start of the run that one job may use; the rest is left to the system.
+MEMORY_SHARE = 0.9
 
 
 class _Disk(TypedDict):
@@ -38,13 +40,22 @@ def free_disk(limit: int | None) -> _Disk:
     return {"free_disk": free if limit is None else min(free, limit)}
 
 
+def memory_limit(machine: Device, wanted: int | None) -> int | None:
+    """Return the bytes that a job may take: those the user named, within what the control group lets a run have.
+
+    A group kills what exceeds it, so its limit counts as if the user had named it. None without either.
+    """
+    group = machine.memory_limit_bytes
+    return at_most(wanted, None if group is None else int(group * MEMORY_SHARE))
+
+
 def fitting_of(
     model: ModelInfo, origin: ReferenceBackend, effort: Effort, settings: EffortSettings, limits: RunLimits
 ) -> Fitting | None:
     """Return what the plan is fitted to; None for models that generate no text, whose time is not predicted.
 
-    `limits` are the user's for memory and disk; without them nothing is left out for these two, since much may be in
-    the store already. The time is the effort's promise.
+    `limits` are those of memory (`memory_limit`) and disk; without them nothing is left out for these two, since much
+    may be in the store already. The time is the effort's promise.
     """
     if model.kind != "language":
         return None

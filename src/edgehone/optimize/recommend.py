@@ -16,7 +16,14 @@ from edgehone.model.inspect import inspect
 from edgehone.optimize.context import effort_settings
 from edgehone.optimize.context_setup import reference_backend_for
 from edgehone.optimize.evaluate.evaluators import evaluator_for
-from edgehone.optimize.fitting import NO_LIMITS, at_most, fitting_of, free_disk, free_memory
+from edgehone.optimize.fitting import (
+    NO_LIMITS,
+    at_most,
+    fitting_of,
+    free_disk,
+    free_memory,
+    memory_limit,
+)
 from edgehone.optimize.predict.target import known_about, target_of, this_machine
 from edgehone.plan import matrix
 from edgehone.plan.recommend import Recommendation, recommend
@@ -48,6 +55,7 @@ def advise(
     )
     origin = reference_backend_for(info)
     free = at_most(free_memory(machine), limits.memory)
+    fitted_to = replace(limits, memory=memory_limit(machine, limits.memory))
     taken = {name: one for name, one in registry.load_all(backends).items() if name != origin.NAME}
     recommendation = recommend(
         info,
@@ -57,6 +65,6 @@ def advise(
         work=fitted,
         matrix=matrix.load(config),
         known=replace(known_about(machine, this, free), **free_disk(limits.disk)),
-        fitting=fitting_of(info, origin, effort, effort_settings(effort, config), limits),
+        fitting=fitting_of(info, origin, effort, effort_settings(effort, config), fitted_to),
     )
     return info, target, recommendation, note

@@ -28,7 +28,7 @@ from edgehone.optimize.context_setup import reference_backend_for, set_up_contex
 from edgehone.optimize.device_visibility import unused_accelerators, visible_devices
 from edgehone.optimize.evaluate.evaluators import evaluator_for
 from edgehone.optimize.executors import Executors
-from edgehone.optimize.fitting import at_most, fitting_of, free_disk, free_memory
+from edgehone.optimize.fitting import at_most, fitting_of, free_disk, free_memory, memory_limit
 from edgehone.optimize.options import OptimizeOptions
 from edgehone.optimize.predict import predict
 from edgehone.optimize.predict.target import known_about, target_of, this_machine
@@ -145,7 +145,7 @@ def _fit(
     other rates: there nothing is predicted. Raises InputError if nothing fits.
     """
     info, machine = inspect(options.model), executors.build.device
-    limits = RunLimits(None, options.memory, options.disk)
+    limits = RunLimits(None, memory_limit(machine, options.memory), options.disk)
     origin = reference_backend_for(info)
     fitting = fitting_of(info, origin, options.effort, effort_settings(options.effort, config), limits)
     if fitting is None or options.time or executors.build.name or executors.build.slots:

@@ -94,7 +94,7 @@ def _like_others(recipe: Recipe, parameters: int, alike: Sequence[Build]) -> Fig
 def memory(recipe: Recipe, model: ModelInfo) -> int:
     """Estimate the peak bytes of memory of a build that the system cannot free at will.
 
-    A build that reads the model block by block holds two blocks in float32, the moments of a block's inputs in four
+    A build that reads the model block by block holds two blocks in float32, the moments of a block's inputs in six
     copies if it is calibrated by arithmetic of ours (`operations`), and one matrix of the vocabulary. Others hold
     copies of the whole model in float32 (roofline.toml).
     """
@@ -102,11 +102,12 @@ def memory(recipe: Recipe, model: ModelInfo) -> int:
     known = table.get(recipe.backend, table["other"])
     parameters, hidden = model.parameters or 0, model.hidden_size or 0
     if not known["streams"] or not model.layers or not hidden or model.experts:
-        return int(known["fixed"] + known["copies"] * 4 * parameters)
+        copies = known.get("calibrated", known["copies"]) if recipe.calibrated else known["copies"]
+        return int(known["fixed"] + copies * 4 * parameters)
     vocabulary = hidden * (model.vocabulary or 0)
     blocks = max(parameters - vocabulary, 0) / model.layers
     widest = max(hidden, model.intermediate_size or 0)
-    calibrating = 2 * blocks + 4 * widest**2 if recipe.operations else 0.0
+    calibrating = 2 * blocks + 6 * widest**2 if recipe.operations else 0.0
     return int(known["fixed"] + 4 * max(calibrating, vocabulary * known["copies"]))
 
 

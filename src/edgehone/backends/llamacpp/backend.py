@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -209,6 +210,9 @@ def steps(recipe: Recipe) -> Step:
     Recipes share the first two. Vision-language models also get a projector.
     """
     built = _language_steps(recipe)
+    if "draft" in recipe.build:
+        draft = _language_steps(replace(recipe, build=recipe.build["draft"]))
+        return Step(f"{_BUILD}:with_draft", inputs={"model": built, "draft": draft})
     if recipe.build.get("source") != "vision":
         return built
     projector = Step(f"{_VISION}:projector", reads=("model",))

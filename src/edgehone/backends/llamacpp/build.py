@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from edgehone.backends.llamacpp import convert_any_tokenizer, gptq_work, lowered, mixed_precision
+from edgehone.backends.llamacpp.speculation import DRAFT
 from edgehone.backends.llamacpp.tensor_types import expert_types, tensor_types, weights
 from edgehone.backends.llamacpp.tools import Toolchain
 from edgehone.backends.sessions import (
@@ -130,6 +131,14 @@ def quantize(job: WorkerJob) -> dict[str, Any]:
     command += [converted, out, kind, job.threads]
     _run(job, "quantize", command, cwd)
     return {**facts(out), **(mixed_precision.facts(mix, out) if mix else {})}
+
+
+def with_draft(job: WorkerJob) -> dict[str, Any]:
+    """Copy the model, and one of fewer bits as draft.gguf, to one folder. Facts: those of the model, bytes of both."""
+    for name, part in ((ARTIFACT, "model"), (DRAFT, "draft")):
+        shutil.copyfile(job.inputs[part] / ARTIFACT, job.out / name)
+    found = facts(job.out / ARTIFACT)
+    return {**found, "bytes": sum(path.stat().st_size for path in job.out.iterdir())}
 
 
 def link_original(job: WorkerJob) -> dict[str, Any]:

@@ -42,21 +42,21 @@ def grid(kind: str, raw: Bytes, rows: int) -> Grid:
     size, _, most = LAYOUTS[kind]
     blocks = raw.reshape(-1, size)
     if kind == "Q4_0":
-        scale = np.repeat(_half(blocks[:, :2]), 32, 1)
+        scale = np.repeat(half(blocks[:, :2]), 32, 1)
         zero = 8 * scale
     elif kind == "Q2_K":
-        scale = np.repeat(_half(blocks[:, 80:82]) * (blocks[:, :16] & 15), 16, 1)
-        zero = np.repeat(_half(blocks[:, 82:84]) * (blocks[:, :16] >> 4), 16, 1)
+        scale = np.repeat(half(blocks[:, 80:82]) * (blocks[:, :16] & 15), 16, 1)
+        zero = np.repeat(half(blocks[:, 82:84]) * (blocks[:, :16] >> 4), 16, 1)
     elif kind == "Q3_K":
-        scale = np.repeat(_half(blocks[:, 108:]) * (_sixteen_scales(blocks[:, 96:108]) - 32.0), 16, 1)
+        scale = np.repeat(half(blocks[:, 108:]) * (sixteen_scales(blocks[:, 96:108]) - 32.0), 16, 1)
         zero = 4 * scale
     elif kind == "Q6_K":
-        scale = np.repeat(_half(blocks[:, 208:]) * blocks[:, 192:208].view(np.int8), 16, 1)
+        scale = np.repeat(half(blocks[:, 208:]) * blocks[:, 192:208].view(np.int8), 16, 1)
         zero = 32 * scale
     else:
-        scales, mins = _six_bits(blocks[:, 4:16])
-        scale = np.repeat(_half(blocks[:, :2]) * scales, 32, 1)
-        zero = np.repeat(_half(blocks[:, 2:4]) * mins, 32, 1)
+        scales, mins = six_bits(blocks[:, 4:16])
+        scale = np.repeat(half(blocks[:, :2]) * scales, 32, 1)
+        zero = np.repeat(half(blocks[:, 2:4]) * mins, 32, 1)
     return Grid(scale.reshape(rows, -1).astype(np.float32), zero.reshape(rows, -1).astype(np.float32), most)
 
 
@@ -123,14 +123,14 @@ def _pairs() -> Any:
     return np.array([0, 2, 4, 6], np.uint8)[:, None]
 
 
-def _half(raw: Bytes) -> Any:
+def half(raw: Bytes) -> Any:
     """Convert float16 bytes [n, 2] to float32 [n, 1]."""
     import numpy as np
 
     return np.ascontiguousarray(raw).view("<f2").astype(np.float32)
 
 
-def _sixteen_scales(raw: Bytes) -> Any:
+def sixteen_scales(raw: Bytes) -> Any:
     """Unpack sixteen 6-bit scales from 12 bytes, as dequantize_row_q3_K of ggml-quants.c does."""
     import numpy as np
 
@@ -140,7 +140,7 @@ def _sixteen_scales(raw: Bytes) -> Any:
     return (fours | twos << 4).astype(np.float32)
 
 
-def _six_bits(raw: Bytes) -> tuple[Any, Any]:
+def six_bits(raw: Bytes) -> tuple[Any, Any]:
     """Unpack eight 6-bit scales and eight 6-bit minimums from 12 bytes, as get_scale_min_k4 of ggml-quants.c does."""
     import numpy as np
 

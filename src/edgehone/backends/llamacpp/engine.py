@@ -20,7 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from edgehone.backends.llamacpp.server_answer import Answer, Dialect
+from edgehone.backends.llamacpp.speculation import DRAFT
 from edgehone.backends.serving import EngineRequest, Option, Produced
+from edgehone.backends.shared.prompt_lookup import LENGTHS
 from edgehone.core.errors import EdgehoneError
 
 # For about so many seconds after a piece of an answer its connection is not looked at, so that a model that gives a
@@ -223,6 +225,15 @@ def command_line(
         "--threads", settings.get("decode_threads", threads), "--threads-batch", threads,
         *runtime_options(settings),
     ]  # fmt: skip
+    if drafted := settings.get("draft"):
+        words += [
+            "--model-draft",
+            model.with_name(DRAFT),
+            "--spec-type",
+            "draft-simple",
+            "--spec-draft-n-max",
+            drafted,
+        ]
     return [str(word) for word in words]
 
 
@@ -235,6 +246,9 @@ def runtime_options(settings: Mapping[str, Any]) -> list[str]:
     if "flash_attention" in settings:
         words += ["--flash-attn", "on" if settings["flash_attention"] else "off"]
     words += _LOADS.get(settings.get("load", "mmap"), [])
+    if drafted := settings.get("prompt_lookup"):
+        words += ["--spec-type", "ngram-simple", "--spec-ngram-simple-size-n", min(LENGTHS)]
+        words += ["--spec-ngram-simple-size-m", drafted]
     words += [] if settings.get("prefix_cache", True) else ["--no-cache-prompt"]
     return [str(word) for word in words]
 

@@ -1,32 +1,35 @@
-"""GPTQ within llama.cpp's formats (worker side): new codes, with the same scales and file size.
+"""GPTQ within llama.cpp's formats (worker side): new codes and scales in the same format and file size.
 
 llama-quantize rounds each weight on its own. GPTQ (Frantar et al., 2022) rounds one column at a time and compensates
 its error in the remaining columns, using the second moments of the layer's inputs on the calibration text. The scales
-are those that llama-quantize chose, so any llama.cpp can read the file.
+are those that llama-quantize chose; `descent` then improves codes and scales together. Any llama.cpp can read the file.
 
 The model is run block by block (`pytorch.streamed`): a block's moments are those of inputs that come from the quantized
-blocks before it, so that later blocks compensate the errors of earlier ones. One block and its moments are in memory.
+blocks before it, so that later blocks compensate the errors of earlier ones. The exact model's hidden states run beside
+them, so that the weights to be rounded give its outputs for the inputs as they are (`shared.gptq.shift`).
+One block and its moments are in memory.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgehone.backends.llamacpp import mixed_precision
+from edgehone.backends.llamacpp import descent, mixed_precision
 from edgehone.backends.llamacpp.build import ARTIFACT, facts, tools
 from edgehone.backends.llamacpp.codes import LAYOUTS, codes, grid, with_codes
-from edgehone.backends.llamacpp.gptq_work import WINDOW, calibration_tokens
+from edgehone.backends.llamacpp.gptq_work import SHARE, SWEEPS, WINDOW, calibration_tokens, is_thorough
 from edgehone.backends.pytorch import streamed
 from edgehone.backends.sessions import (
     WorkerJob,
 )
 from edgehone.backends.shared import gptq
 from edgehone.backends.shared.gptq import Factor, Levels
-from edgehone.backends.shared.moments import Moments
+from edgehone.backends.shared.moments import Group, Moments, recorded
 from edgehone.formats.gguf import read_header
 
 if TYPE_CHECKING:
@@ -37,7 +40,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float32]
 
-# Weights that are rounded at a time; each takes about 20 bytes meanwhile.
+# Weights that are rounded at a time; each takes about 30 bytes meanwhile.
 _CHUNK = 1 << 22
 
 
@@ -57,15 +60,15 @@ def refine(job: WorkerJob) -> dict[str, Any]:
     shutil.copyfile(job.inputs["quantized"] / ARTIFACT, out)
     stream = streamed.open_stream(job.inputs["model"])
     chosen = _windows(job, stream)
-    target = _Target.open(job, out)
+    target = _Target.open(job, out, _parameters(stream))
     folder = job.out / ".activations"
     with streamed.without_gradients():
-        activations = stream.embed(chosen, folder / "hidden.npy")
-        _refine_blocks(job, stream, activations, target)
+        states = _States.embedded(stream, chosen, folder, target.thorough)
+        _refine_blocks(job, stream, states, target)
         if job.args.get("head"):
-            _refine_head(stream, activations, target)
+            _refine_head(stream, states, target)
     target.flush()
-    activations.remove()
+    states.remove()
     folder.rmdir()
     found = {"refined": target.refined, "unfed": target.unfed, "gptq_tokens": sum(map(len, chosen))}
     found |= facts(out)
@@ -75,49 +78,93 @@ def refine(job: WorkerJob) -> dict[str, Any]:
     return found
 
 
+def _parameters(stream: streamed.LayerStream) -> int:
+    return sum(one.numel() for one in stream.model.parameters())
+
+
 def _windows(job: WorkerJob, stream: streamed.LayerStream) -> list[list[int]]:
     """Return windows of equal length from the start of the calibration text."""
     ids = json.loads((job.inputs["calibration"] / "ids.json").read_text("utf-8"))
     bos = json.loads((job.inputs["calibration"] / "bos.json").read_text("utf-8"))
-    tokens = calibration_tokens(sum(one.numel() for one in stream.model.parameters()))
+    tokens = calibration_tokens(_parameters(stream))
     context = getattr(stream.model.config, "max_position_embeddings", None) or WINDOW
     step = max(1, min(WINDOW, context, len(ids) + len(bos)) - len(bos))
     count = max(1, min(tokens, len(ids)) // step)
     return [bos + ids[at * step : (at + 1) * step] for at in range(count)]
 
 
-def _refine_blocks(
-    job: WorkerJob, stream: streamed.LayerStream, activations: streamed.Activations, target: _Target
-) -> None:
+def _refine_blocks(job: WorkerJob, stream: streamed.LayerStream, states: _States, target: _Target) -> None:
     """Refine block after block; each gets the outputs of the quantized ones before it."""
     names = {id(module): name for name, module in stream.model.named_modules()}
     for number in range(len(stream.blocks)):
         job.progress(number / len(stream.blocks), f"GPTQ, block {number + 1} of {len(stream.blocks)}")
-        with stream.resident(number) as block:
+        with stream.resident(number):
             moments = Moments()
-            with moments.of(block, names):
-                for window in range(len(activations)):
-                    stream.run(number, activations[window])
+            for window in range(len(states.own)):
+                _note_moments(stream, number, states, window, (moments, names))
             for group in moments.groups():
-                factor = gptq.factor(group.second_moments())
-                for name, module in group.layers.items():
-                    target.refine(name, module, factor)
+                target.refine_group(group)
             del moments
-            for window in range(len(activations)):
-                activations[window] = stream.run(number, activations[window])
+            for window in range(len(states.own)):
+                states.own[window] = stream.run(number, states.own[window])
 
 
-def _refine_head(stream: streamed.LayerStream, activations: streamed.Activations, target: _Target) -> None:
+def _note_moments(
+    stream: streamed.LayerStream,
+    number: int,
+    states: _States,
+    window: int,
+    noting: tuple[Moments, dict[int, str]],
+) -> None:
+    """Add the inputs of a block's layers for a window, and run the exact model's states on where they are known."""
+    moments, names = noting
+    block = stream.blocks[number]
+    if states.exact is None:
+        with moments.of(block, names):
+            stream.run(number, states.own[window])
+        return
+    with recorded(block, names) as exact:
+        after = stream.run(number, states.exact[window])
+    with moments.of(block, names, exact):
+        stream.run(number, states.own[window])
+    # Only now, since inputs may be the hidden states themselves.
+    states.exact[window] = after
+
+
+def _refine_head(stream: streamed.LayerStream, states: _States, target: _Target) -> None:
     name = next(
         name
         for name, module in stream.model.named_modules()
         if getattr(module, "weight", None) is stream.head.weight
     )
     moments = Moments()
-    for window in range(len(activations)):
-        moments.add(name, None, stream.normalized(activations[window]))
+    for window in range(len(states.own)):
+        exact = None if states.exact is None else stream.normalized(states.exact[window])
+        moments.add(name, None, stream.normalized(states.own[window]), exact)
     for group in moments.groups():
-        target.refine(name, None, gptq.factor(group.second_moments()))
+        target.refine_group(group)
+
+
+@dataclass(frozen=True)
+class _States:
+    """The hidden states between the blocks: those after the quantized blocks, and, if asked for, of the exact model."""
+
+    own: streamed.Activations
+    exact: streamed.Activations | None
+
+    @classmethod
+    def embedded(
+        cls, stream: streamed.LayerStream, windows: Sequence[Sequence[int]], folder: Path, exact: bool
+    ) -> _States:
+        """Return the inputs of the first block, in new files."""
+        own = stream.embed(windows, folder / "hidden.npy")
+        return cls(own, stream.embed(windows, folder / "exact.npy") if exact else None)
+
+    def remove(self) -> None:
+        """Delete the files."""
+        self.own.remove()
+        if self.exact is not None:
+            self.exact.remove()
 
 
 @dataclass
@@ -128,11 +175,12 @@ class _Target:
     tensors: Mapping[str, Any]
     name_of: Callable[[str], str | None]
     data: Any
+    thorough: bool
     refined: int = 0
     unfed: int = 0
 
     @classmethod
-    def open(cls, job: WorkerJob, path: Any) -> _Target:
+    def open(cls, job: WorkerJob, path: Path, parameters: int) -> _Target:
         """Open out/model.gguf for writing, and the converted file for reading."""
         name_of = mixed_precision.names(tools(job), read_header(path))
         import gguf
@@ -144,13 +192,22 @@ class _Target:
             {one.name: one for one in target.tensors},
             name_of,
             target.data,
+            is_thorough(parameters, 8 * path.stat().st_size / parameters),
         )
 
     def flush(self) -> None:
         """Write the changes to the file."""
         self.data.flush()
 
-    def refine(self, name: str, module: Any, factor: Factor) -> None:
+    def refine_group(self, group: Group) -> None:
+        """Refine the tensors of the layers that read the same input."""
+        cross = group.cross_moments()
+        factor = gptq.factor(group.second_moments())
+        moved = None if cross is None else gptq.shift(cross, factor, SHARE)
+        for name, module in group.layers.items():
+            self.refine(name, module, factor, moved)
+
+    def refine(self, name: str, module: Any, factor: Factor, moved: Floats | None = None) -> None:
         """Refine the tensor of a layer, and give the layer (if there is one) the quantized weights."""
         found = self.name_of(name)
         tensor = self.tensors.get(f"{found}.weight") if found else None
@@ -165,11 +222,13 @@ class _Target:
         step = max(1, _CHUNK // width)
         for at in range(0, rows, step):
             part = slice(at, min(at + step, rows))
-            values = self._refine_rows(tensor, origin, part, factor)
+            values = self._refine_rows(tensor, origin, part, factor, moved)
             if places is not None:
                 module.weight.numpy()[places[part]] = values
 
-    def _refine_rows(self, tensor: Any, origin: Any, part: slice, factor: Factor) -> Floats:
+    def _refine_rows(
+        self, tensor: Any, origin: Any, part: slice, factor: Factor, moved: Floats | None
+    ) -> Floats:
         """Replace the codes of some rows where that lowers the error; return the values of their weights."""
         import gguf
         import numpy as np
@@ -178,7 +237,12 @@ class _Target:
         raw = np.array(tensor.data[part])
         if kind in LAYOUTS:
             weights = gguf.dequantize(np.asarray(origin.data[part]), origin.tensor_type)
-            raw = better_codes(kind, raw.reshape(-1), weights, factor).reshape(raw.shape)
+            if moved is not None:
+                weights = weights + weights @ moved
+            better = better_codes(kind, raw.reshape(-1), weights, factor)
+            if self.thorough:
+                better = descent.descend(kind, better, weights, factor, SWEEPS)
+            raw = better.reshape(raw.shape)
             tensor.data[part] = raw
         values: Floats = gguf.dequantize(raw, tensor.tensor_type)
         return values

@@ -23,30 +23,48 @@ def calibration_tokens(parameters: int) -> int:
     return max(_LEAST_TOKENS, min(_MOST_TOKENS, fewer))
 
 
+# Sweeps of coordinate descent after GPTQ (`descent`), and how far weights move towards those that make up for errors in
+# their inputs (`shared.gptq.shift`; the demo model in Q2_K has a KL of 0.0675 at 0, 0.0614 at 0.5 and 0.0632 at 1).
+SWEEPS, SHARE = 3, 0.6
+# Both take about twice the time of GPTQ itself. Above so many parameters they are left to files of less than 4 bits a
+# weight, where most is to be gained.
+_THOROUGH_UP_TO = 400_000_000
+_FEW_BITS = 4.1
+
+
+def is_thorough(parameters: int, bits: float) -> bool:
+    """Return True if GPTQ is followed by descent, and makes up for errors in the inputs."""
+    return parameters <= _THOROUGH_UP_TO or bits < _FEW_BITS
+
+
 # A sensitivity measurement takes the original's forward passes of 16 windows of 256 tokens, the backward pass (twice as
 # much), the products with the rounding errors (once more), and 8 forward passes of half the model on average.
 _SENSITIVITY_TOKENS = 16 * 256
 _SENSITIVITY_PASSES = 1 + 2 + 1 + 8 / 2
 
 
-def calibration_operations(build: Mapping[str, Any], model: ModelInfo) -> float:
+def calibration_operations(build: Mapping[str, Any], model: ModelInfo, bits: float) -> float:
     """Return the operations of a build's importance matrix, sensitivities and GPTQ; 0 if it has none of them.
 
-    A measurement that several builds share counts for each of them.
+    `bits` are those of a weight in the result. A measurement that several builds share counts for each of them.
     """
     once = 2.0 * model.parameters
     total = once * calibration_tokens(model.parameters) if build.get("imatrix") else 0.0
     if "mix" in build:
         total += once * _SENSITIVITY_TOKENS * _SENSITIVITY_PASSES
-    return total + (operations(model) if build.get("gptq") else 0.0)
+    thorough = is_thorough(model.parameters, bits)
+    return total + (operations(model, thorough) if build.get("gptq") else 0.0)
 
 
-def operations(model: ModelInfo) -> float:
+def operations(model: ModelInfo, thorough: bool) -> float:
     """Return the floating-point operations of GPTQ on all blocks of a dense model; 0 if its shape is not known.
 
     Two passes of the text through each block (one for the moments, one for its quantized outputs), the moments (of
     which half is computed), their Cholesky factors with inverses (4/3 n³, as `shared.gptq` computes them), the
     compensation (n² for each row), and the error of the present codes (2 n² for each row).
+
+    If `thorough`, also a pass of the exact model, the products of both inputs, the shift (4 n³, and 2 n² for each row),
+    and in each sweep of the descent two products of a row with the moments, besides that of the first errors.
     """
     hidden, wide, layers = model.hidden_size or 0, model.intermediate_size or 0, model.layers or 0
     if not (hidden and wide and layers):
@@ -57,8 +75,10 @@ def operations(model: ModelInfo) -> float:
     # Rows and columns of the matrices of a block, and the widths of its distinct inputs.
     matrices = [(heads + 2 * keys, hidden), (hidden, heads), (2 * wide, hidden), (hidden, wide)]
     widths = [hidden, heads, hidden, wide]
-    passes = 2 * 2 * tokens * sum(rows * columns for rows, columns in matrices)
-    moments = sum(tokens * width**2 for width in widths)
-    factors = sum(4 / 3 * width**3 for width in widths)
-    rounding = sum(3 * rows * columns**2 for rows, columns in matrices)
+    more = int(thorough)
+    passes = (2 + more) * 2 * tokens * sum(rows * columns for rows, columns in matrices)
+    moments = (1 + 2 * more) * sum(tokens * width**2 for width in widths)
+    factors = (4 / 3 + 4 * more) * sum(width**3 for width in widths)
+    each = 3 + more * (2 + 2 + 4 * SWEEPS)
+    rounding = each * sum(rows * columns**2 for rows, columns in matrices)
     return float(layers * (passes + moments + factors + rounding))

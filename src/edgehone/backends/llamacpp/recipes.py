@@ -26,7 +26,7 @@ FLOATS = ("F32", "F16", "BF16")
 def checkpoint_recipes(model: ModelInfo) -> list[Recipe]:
     """Return F16, then each quantized type with and without an importance matrix, the most promising first."""
     return [
-        replace(recipe, operations=gptq_work.calibration_operations(recipe.build, model))
+        replace(recipe, operations=gptq_work.calibration_operations(recipe.build, model, recipe.bits or 0.0))
         for recipe in _checkpoint_recipes(model)
     ]
 
@@ -53,6 +53,7 @@ def _checkpoint_recipes(model: ModelInfo) -> list[Recipe]:
     # For other models the sensitivity measurement does not cover all weights.
     if model.task == "text-generation" and not model.experts:
         recipes += [_assigned(entry, refined) for entry in _table("assigned")]
+        recipes += [_drafted(entry, recipes) for entry in _table("drafted")]
     return recipes + (_expert_variants(recipes) if model.experts else [])
 
 
@@ -119,6 +120,20 @@ def _assigned(entry: Mapping[str, Any], refined: bool) -> Recipe:
         calibrated=True,
         why=f"{entry['bits']:g} bits per weight; {entry['why']}",
         bits=entry["bits"],
+    )
+
+
+def _drafted(entry: Mapping[str, Any], recipes: Sequence[Recipe]) -> Recipe:
+    """Return a recipe whose artifact has a smaller model that drafts its tokens."""
+    base, draft = (next(one for one in recipes if one.name == entry[name]) for name in ("model", "draft"))
+    return replace(
+        base,
+        name=f"{base.name}+draft_{draft.name}",
+        build={**base.build, "draft": dict(draft.build)},
+        settings={**base.settings, "draft": entry["tokens"]},
+        effort=entry["effort"],
+        why=f"{base.why}; {entry['why']}",
+        bits=(base.bits or 0.0) + (draft.bits or 0.0),
     )
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgehone.backends.llamacpp import speculation
 from edgehone.backends.llamacpp.log import Log
 from edgehone.backends.llamacpp.offload import CPU, load_model
 from edgehone.backends.llamacpp.samplers import sampler_chain
@@ -20,6 +21,7 @@ from edgehone.backends.sessions import (
     Generation,
     Sampling,
 )
+from edgehone.backends.shared.prompt_lookup import Lookup
 from edgehone.core.errors import EdgehoneError, InputError
 
 if TYPE_CHECKING:
@@ -50,7 +52,12 @@ class LlamaSession:
         self._settings = dict(settings)
         self._threads = threads
         self._kv_type = _kv_type(library, settings.get("kv_cache", "f16"))
+        self._path = path
+        self._draft_tokens = speculation.setting(settings, "draft")
+        self._lookup_tokens = speculation.setting(settings, "prompt_lookup")
+        self._draft: LlamaSession | None = None
         self._model = self._context = self._sampler = None
+        self._fed: Any = None
         self._capacity = self._batch = self._sequences = 0
         self._log = Log(library)
         library.llama_backend_init()
@@ -93,8 +100,51 @@ class LlamaSession:
     def generate(
         self, ids: Sequence[int], count: int, on_token: Callable[[int], bool] | None = None
     ) -> Generation:
-        """Generate exactly `count` greedy tokens, ignoring end-of-text."""
+        """Generate exactly `count` greedy tokens, ignoring end-of-text, with drafts if the settings ask for them."""
+        if drafted := self._draft_tokens or self._lookup_tokens:
+            self._check(ids)
+            drafter = self._drafter(ids, count + drafted)
+            return speculation.generate(self, ids, count, drafter, drafted, on_token)
         return self._generate(ids, count, self._sampler, on_token)
+
+    def _drafter(self, ids: Sequence[int], room: int) -> speculation.Drafter:
+        if not self._draft_tokens:
+            return Lookup(ids)
+        if self._draft is None:
+            own = {
+                name: one for name, one in self._settings.items() if name not in ("draft", "prompt_lookup")
+            }
+            self._draft = LlamaSession(self._lib, self._path.with_name(speculation.DRAFT), own, self._threads)
+        return speculation.DraftModel(self._draft, ids, room)
+
+    def prepare(self, length: int) -> None:
+        """Provide an empty context that holds `length` tokens."""
+        self._prepare(length)
+
+    def follow(self, ids: Sequence[int], begin: int, only_last: bool = False) -> list[int]:
+        """Decode ids from position `begin` on, and return the likeliest token after each, or after the last only."""
+        found: list[int] = []
+        if self._fed is None:
+            self._fed = self._lib.llama_batch_init(self._batch, 0, 1)
+        for start in range(0, len(ids), self._batch):
+            part = ids[start : start + self._batch]
+            _fill(self._fed, part, begin + start)
+            if only_last:
+                for index in range(len(part)):
+                    self._fed.logits[index] = begin + start + index == begin + len(ids) - 1
+            self._decode(self._fed)
+            found += [
+                int(self._lib.llama_sampler_sample(self._sampler, self._context, index))
+                for index in range(len(part))
+                if self._fed.logits[index]
+            ]
+        return found
+
+    def forget(self, begin: int) -> None:
+        """Take the tokens from position `begin` on out of the memory. Raises JobError if it cannot."""
+        memory = self._lib.llama_get_memory(self._context)
+        if not self._lib.llama_memory_seq_rm(memory, 0, begin, -1):
+            raise speculation.cannot_forget()
 
     def sample(
         self,
@@ -187,6 +237,9 @@ class LlamaSession:
 
     def close(self) -> None:
         """Free the context, the sampler and the model. A second call does nothing."""
+        if self._draft is not None:
+            self._draft.close()
+            self._draft = None
         self._free_context()
         if self._sampler:
             self._lib.llama_sampler_free(self._sampler)
@@ -236,6 +289,9 @@ class LlamaSession:
         return params
 
     def _free_context(self) -> None:
+        if self._fed is not None:
+            self._lib.llama_batch_free(self._fed)
+            self._fed = None
         if self._context:
             self._lib.llama_free(self._context)
         self._context, self._capacity = None, 0

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgehone.backends.openvino import prompt_lookup
 from edgehone.backends.openvino.placement import CPU, device_properties
 from edgehone.backends.openvino.stateful import token_inputs
 from edgehone.backends.sessions import Generation, Sampling
@@ -66,6 +67,8 @@ class OpenVinoSession:
         self._request: Any = None
         self._pipeline: Any = None
         self._tokenizer: Any = None
+        self._speculating: Any = None
+        self._drafted = int(settings.get("prompt_lookup", 0))
 
     def tokenize(self, text: str) -> list[int]:
         """Tokenize with openvino_tokenizers, including the prefix tokens that it adds by default."""
@@ -135,9 +138,12 @@ class OpenVinoSession:
         import openvino_genai as genai
 
         check_ids(ids, self._vocabulary)
-        pipeline = self._generator()
+        drafted = 0 if settings.get("do_sample") else self._drafted
+        pipeline = self._generator() if not drafted else self._speculator()
         clock = _token_clock(on_token)
         config = genai.GenerationConfig(max_new_tokens=count, ignore_eos=True, **settings)
+        if drafted:
+            prompt_lookup.draft_from_prompt(config, drafted)
         prompt = genai.TokenizedInputs(
             ov.Tensor(np.array([list(ids)], np.int64)), ov.Tensor(np.ones((1, len(ids)), np.int64))
         )
@@ -181,9 +187,15 @@ class OpenVinoSession:
             self._pipeline.set_generation_config(genai.GenerationConfig(max_new_tokens=1, ignore_eos=True))
         return self._pipeline
 
+    def _speculator(self) -> Any:
+        """Return a pipeline that drafts from the prompt. OpenVINO GenAI has it with paged attention only."""
+        if self._speculating is None:
+            self._speculating = prompt_lookup.pipeline(self._folder, self._device, self._properties)
+        return self._speculating
+
     def close(self) -> None:
         """Release the loaded models and the tokenizer."""
-        self._request = self._pipeline = self._tokenizer = None
+        self._request = self._pipeline = self._tokenizer = self._speculating = None
 
 
 def _sampling(sampling: Sampling) -> dict[str, Any]:

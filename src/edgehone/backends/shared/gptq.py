@@ -47,12 +47,14 @@ class Levels:
 class Factor:
     """What GPTQ needs of the inputs' second moments: the order of the columns, and two matrices in that order.
 
-    `upper` is triangular with H⁻¹ = upperᵀ · upper; `damped` is H, the moments with the damping.
+    `upper` is triangular with H⁻¹ = upperᵀ · upper; `damped` is H, the moments with the damping, and `own` the diagonal
+    of the moments without it.
     """
 
     order: NDArray[np.int64]
     upper: Floats
     damped: Floats
+    own: Floats
 
 
 def factor(moments: Floats, sort: bool = True) -> Factor:
@@ -76,7 +78,25 @@ def factor(moments: Floats, sort: bool = True) -> Factor:
             break
         except np.linalg.LinAlgError:
             damping *= _MORE_DAMPING
-    return Factor(order, np.ascontiguousarray(upper), damped)
+    return Factor(order, np.ascontiguousarray(upper), damped, diagonal[order])
+
+
+def shift(cross: Floats, found: Factor, share: float) -> Floats:
+    """Return the matrix by which weights are multiplied before they are rounded, less the identity.
+
+    The inputs x come from layers that are rounded already, and `cross` is the mean of x' xᵀ with the exact model's
+    inputs x'. Weights W (x' xᵀ) H⁻¹ give, for the inputs as they are, the outputs that are nearest to the exact model's
+    (GPTAQ, Li et al., 2025, arXiv:2504.02692). `share` of the way is gone. `cross` is overwritten.
+    """
+    import numpy as np
+
+    # The damping is added to both, so that equal inputs change nothing.
+    order = found.order
+    left: Floats = cross[np.ix_(order, order)]
+    left -= found.damped
+    left[np.diag_indices_from(left)] += np.diag(found.damped) - found.own
+    cross[np.ix_(order, order)] = (left @ found.upper.T) @ found.upper * np.float32(share)
+    return cross
 
 
 def _inverse_of_lower(matrix: Floats) -> Floats:

@@ -1,10 +1,15 @@
-"""Second moments of the inputs of linear layers, in torch (worker side)."""
+"""Second moments of the inputs of linear layers, in torch (worker side).
+
+Where the layers before were quantized, the inputs x differ from the x' that the exact model would give. Their products
+x' xᵀ tell which weights give the exact model's outputs for the inputs as they are (`shared.gptq.shift`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -17,9 +22,13 @@ _BAND = 1024
 
 @dataclass
 class Group:
-    """The layers that read the same input, by name, and the sum of x xᵀ over its `tokens`: the upper triangle."""
+    """The layers that read the same input, by name, and the sum of x xᵀ over its `tokens`: the upper triangle.
+
+    `cross`: the sum of x' xᵀ, with the exact model's inputs x'. None if they are not known.
+    """
 
     sums: Any
+    cross: Any = None
     tokens: int = 0
     layers: dict[str, Any] = field(default_factory=dict)
 
@@ -29,6 +38,24 @@ class Group:
         for at in range(0, inputs.shape[1], _BAND):
             band = inputs[:, at : at + _BAND]
             self.sums[at : at + _BAND, at:].addmm_(band.T, inputs[:, at:])
+
+    def add_cross(self, exact: Any, inputs: Any) -> None:
+        """Add the exact model's inputs [tokens, width] for the same tokens."""
+        if self.cross is None:
+            self.cross = exact.T @ inputs
+        else:
+            self.cross.addmm_(exact.T, inputs)
+
+    def cross_moments(self) -> NDArray[np.float32] | None:
+        """Return the mean of x' xᵀ: float32 [width, width]. The sums are used up."""
+        import numpy as np
+
+        if self.cross is None:
+            return None
+        sums: NDArray[np.float32] = self.cross.numpy()
+        self.cross = None
+        sums /= np.float32(max(self.tokens, 1))
+        return sums
 
     def second_moments(self) -> NDArray[np.float32]:
         """Return the mean of x xᵀ: float32 [width, width]. The sums are used up."""
@@ -42,6 +69,31 @@ class Group:
         return sums
 
 
+@contextmanager
+def recorded(block: Any, names: dict[int, str]) -> Iterator[dict[str, Any]]:
+    """Yield a dict that gets the inputs of the linear layers in a block, by name, while it runs."""
+    found: dict[str, Any] = {}
+    with _hooked(block, names, lambda name, module, inputs: found.update({name: inputs})):
+        yield found
+
+
+@contextmanager
+def _hooked(block: Any, names: dict[int, str], each: Callable[[str, Any, Any], None]) -> Iterator[None]:
+    """Call `each(name, module, inputs)` before every linear layer of a block that runs."""
+    import torch
+
+    def hook(name: str) -> Callable[..., None]:
+        return lambda module, inputs: each(name, module, inputs[0])
+
+    linear = [one for one in block.modules() if isinstance(one, torch.nn.Linear)]
+    handles = [one.register_forward_pre_hook(hook(names[id(one)])) for one in linear]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
 class Moments:
     """Sums of x xᵀ over the inputs of layers. Layers that read the same tensor share one sum."""
 
@@ -51,24 +103,23 @@ class Moments:
         self._last: tuple[Any, Group | None] = (None, None)
 
     @contextmanager
-    def of(self, block: Any, names: dict[int, str]) -> Iterator[None]:
-        """Sum the inputs of the linear layers in a block while it runs. `names` are those of modules, by id."""
-        import torch
+    def of(
+        self, block: Any, names: dict[int, str], exact: Mapping[str, Any] = MappingProxyType({})
+    ) -> Iterator[None]:
+        """Sum the inputs of the linear layers in a block while it runs. `names` are those of modules, by id.
 
-        def hook(name: str) -> Callable[..., None]:
-            return lambda module, inputs: self.add(name, module, inputs[0])
+        `exact` has the exact model's inputs for the same window, by the names of the layers.
+        """
+        with _hooked(
+            block, names, lambda name, module, inputs: self.add(name, module, inputs, exact.get(name))
+        ):
+            try:
+                yield
+            finally:
+                self._last = (None, None)
 
-        linear = [one for one in block.modules() if isinstance(one, torch.nn.Linear)]
-        handles = [one.register_forward_pre_hook(hook(names[id(one)])) for one in linear]
-        try:
-            yield
-        finally:
-            self._last = (None, None)
-            for handle in handles:
-                handle.remove()
-
-    def add(self, name: str, module: Any, activations: Any) -> None:
-        """Add a layer's inputs [..., width]."""
+    def add(self, name: str, module: Any, activations: Any, exact: Any = None) -> None:
+        """Add a layer's inputs [..., width], and those of the exact model if they are known."""
         import torch
 
         last, group = self._last
@@ -83,7 +134,10 @@ class Moments:
         group = self._known[name]
         group.layers.setdefault(name, module)
         self._last = (activations, group)
-        group.add(activations.reshape(-1, width))
+        inputs = activations.reshape(-1, width)
+        group.add(inputs)
+        if exact is not None:
+            group.add_cross(exact.reshape(-1, width), inputs)
 
     def groups(self) -> Iterator[Group]:
         """Yield the groups, and forget each before the next."""

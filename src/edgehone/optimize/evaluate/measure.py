@@ -8,6 +8,7 @@ from typing import Any
 from edgehone.backends.capabilities import measurement_obstacle
 from edgehone.core.events import Event
 from edgehone.core.figure import Figure
+from edgehone.core.sizes import shown
 from edgehone.evaluation import energy, memory, speed, throughput, vision
 from edgehone.optimize.context import RunContext
 from edgehone.optimize.evaluate import vision as pictures
@@ -86,10 +87,12 @@ def conditions(trials: Sequence[Trial]) -> list[str]:
 
 
 def measurable(ctx: RunContext, trials: Sequence[Trial]) -> list[Trial]:
-    """Return the trials whose backend can be measured on this device; the figures of the others are missing."""
+    """Return the trials that can be measured on this device; the figures of the others are missing."""
     rest = []
     for trial in trials:
-        reason = measurement_obstacle(ctx.backends[trial.recipe.backend], ctx.device)
+        reason = measurement_obstacle(ctx.backends[trial.recipe.backend], ctx.device) or _too_large(
+            ctx, trial
+        )
         if reason is None:
             rest.append(trial)
         elif trial.alive:
@@ -97,6 +100,17 @@ def measurable(ctx: RunContext, trials: Sequence[Trial]) -> list[Trial]:
             trial.facts["unmeasurable"] = reason
             ctx.emit(Event(trial.recipe.key, "done", "proven, not measured"))
     return rest
+
+
+def _too_large(ctx: RunContext, trial: Trial) -> str | None:
+    """Return why the speed of an artifact larger than the memory is not measured; None for any other."""
+    room = ctx.target_executor.limits.bytes
+    if room is None or trial.bytes is None or trial.bytes <= room or ctx.model.kind != "language":
+        return None
+    return (
+        f"its weights ({shown(trial.bytes)}) do not fit the memory that a job may use ({shown(room)}): every token "
+        "would read them from the disk again"
+    )
 
 
 def sweep_finalists(ctx: RunContext, original: Original, chosen: Trial | None) -> None:

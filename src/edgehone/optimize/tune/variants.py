@@ -12,7 +12,7 @@ from edgehone.decision.decide import derive
 from edgehone.decision.gates import hopeless
 from edgehone.decision.requirements import Requirements
 from edgehone.optimize.context import RunContext
-from edgehone.optimize.evaluate import measure, parity
+from edgehone.optimize.evaluate import measure, parity, same_tokens
 from edgehone.optimize.original import Original
 from edgehone.optimize.trial import Trial
 
@@ -26,6 +26,7 @@ def variants(ctx: RunContext, original: Original, chosen: Trial, required: Requi
             recipe = with_settings(chosen.recipe, {option.name: value})
             if option.exact:
                 trials.append(variant_of(original, chosen, recipe))
+                same_tokens.prove(ctx, original, trials[-1])
             else:
                 trials.append(scored_variant(ctx, original, chosen, recipe))
     for trial in trials:

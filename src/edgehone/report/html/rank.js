@@ -3,8 +3,8 @@
 // the smaller.
 // rivals: [{key, bytes, logs: {objective: [value, down, up] or null}, ahead: {key: {objective: [mean, half]}}}], the
 // candidates that pass every gate; `ahead` are the differences of speed and throughput by pairs of rounds.
-// rules: {sameSize, indifference}. original: the logs of the original. A missing objective counts as the worst of all of
-// these; without the main one, speed or else throughput, a rival is left out.
+// rules: {sameSize, indifference, qualityIndifference}. original: the logs of the original. A missing objective counts as
+// the worst of all of these; without the main one, speed or else throughput, a rival is left out.
 // Returns {winner, ties, ranked: [key], scores: {key: [value, low, high]}}, or null if no candidate can be scored.
 function rank(rivals, weights, rules, original) {
   const used = Object.keys(weights).filter((n) => weights[n] > 0 && rivals.some((r) => r.logs[n]));
@@ -30,8 +30,9 @@ function rank(rivals, weights, rules, original) {
   );
   if (!used.length || !ranked.length) return null;
   let top = place[ranked[0]];
-  const positive = Object.values(weights).filter((weight) => weight > 0);
-  const band = (weights[main] || Math.min(...positive)) * Math.log1p(rules.indifference);
+  const worth = (n) => weights[n] * Math.log1p(n === "quality" ? rules.qualityIndifference : rules.indifference);
+  const positive = Object.keys(weights).filter((n) => weights[n] > 0);
+  const band = weights[main] ? worth(main) : Math.min(...positive.map(worth));
   const gap = (key) => {
     const [mine, theirs] = [own[top], own[place[key]]];
     let [value, half] = [0, 0];

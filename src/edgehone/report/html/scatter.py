@@ -228,6 +228,10 @@ def _payload(context: Context, scales: Mapping[str, Axis], weights: Mapping[str,
         "rivals": ranking.rivals(context),
         "original": ranking.logs_of(context.findings.decision.baseline),
         "weights": dict(weights),
-        "rules": {"sameSize": SAME_SIZE, "indifference": indifference()},
+        "rules": {
+            "sameSize": SAME_SIZE,
+            "indifference": indifference(),
+            "qualityIndifference": indifference("quality"),
+        },
         "bundle": context.findings.name,
     }
