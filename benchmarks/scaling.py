@@ -106,7 +106,11 @@ def _confined(gib: float | None) -> Iterator[MemoryGroup | None]:
 
 def make(folder: Path, billions: float) -> Path:
     """Make a Llama of random weights with one of the known numbers of parameters."""
-    layers, hidden = _SHAPES[billions]
+    return make_shape(folder, *_SHAPES[billions])
+
+
+def make_shape(folder: Path, layers: int, hidden: int) -> Path:
+    """Make a Llama of random weights."""
     command = [sys.executable, _MAKE, "--out", folder, "--layers", layers, "--hidden", hidden]
     subprocess.run([str(part) for part in command], check=True, capture_output=True)
     return folder
@@ -153,7 +157,7 @@ def optimize(
             stdout=log,
             stderr=log,
         )
-        peak = _Peak(process.pid)
+        peak = Peak(process.pid)
         code = process.wait()
         peak.end()
     if code not in (0, 3, 4):  # a noise model may fail gates
@@ -167,7 +171,7 @@ def _processor() -> float:
     return used.ru_utime + used.ru_stime
 
 
-class _Peak:
+class Peak:
     """The largest sum of anonymous and shared memory of a process and its descendants, and that of each kind of job."""
 
     def __init__(self, pid: int) -> None:
