@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -37,3 +39,27 @@ def test_a_value_that_cannot_be_meant_is_refused(given: dict[str, Any], message:
     with pytest.raises(InputError, match=re.escape(f"[audio] {message}")) as caught:
         of({"audio": given})
     assert caught.value.hint
+
+
+def test_a_whisper_says_how_sounds_are_prepared(tmp_path: Path) -> None:
+    stated = {"feature_extractor_type": "WhisperFeatureExtractor", "feature_size": 128, "chunk_length": 3}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(stated))
+    found = of({}, tmp_path)
+    assert (found["bins"], found["seconds"], found["rate"], found["fft"]) == (128, 3, 16000, 400)
+    assert (found["hop_ms"], found["window_ms"], found["range"], found["last_frame"]) == (
+        10.0,
+        25.0,
+        8.0,
+        False,
+    )
+    assert of({"audio": {"seconds": 5}}, tmp_path)["seconds"] == 5
+    (tmp_path / "preprocessor_config.json").write_text('{"image_processor_type": "ViT"}')
+    assert of({}, tmp_path) == of({})
+
+
+@pytest.mark.parametrize("value", [0, -16000, "16000", True, 1 << 30])
+def test_a_whisper_with_impossible_numbers_is_refused(tmp_path: Path, value: Any) -> None:
+    stated = {"feature_extractor_type": "WhisperFeatureExtractor", "sampling_rate": value}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(stated))
+    with pytest.raises(InputError, match=f"sampling_rate is {value!r}"):
+        of({}, tmp_path)

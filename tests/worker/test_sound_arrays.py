@@ -91,6 +91,47 @@ def test_the_spectrogram_is_that_of_transformers(tmp_path: Path) -> None:
         np.testing.assert_allclose(found, expected, rtol=2e-3, atol=2e-3, err_msg=str(options))
 
 
+WHISPER = """
+import sys
+import numpy as np
+from transformers import WhisperFeatureExtractor
+extractor = WhisperFeatureExtractor(feature_size=80, chunk_length=2)
+extractor.save_pretrained(sys.argv[2])
+sound = np.load(sys.argv[1])
+np.save(sys.argv[2] + "/out.npy", extractor(sound, sampling_rate=16000, return_tensors="np").input_features[0])
+"""
+
+
+@pytest.mark.real
+def test_the_features_of_whisper_are_those_of_transformers(tmp_path: Path) -> None:
+    sound = tone(440) + 0.1 * np.random.default_rng(0).normal(size=RATE).astype(np.float32)
+    write_wave(tmp_path / "a.wav", sound)
+    heard, _ = read_wave(tmp_path / "a.wav")
+    np.save(tmp_path / "in.npy", heard)
+    python = environment.ensure("pytorch", backend.NEEDS, lambda what: None).python
+    words = [str(python), "-c", WHISPER, str(tmp_path / "in.npy"), str(tmp_path)]
+    subprocess.run(words, check=True, capture_output=True)
+    inputs = [
+        Tensor("input_features", "float32", ("batch", 80, 200)),
+        Tensor("decoder_input_ids", "int64", ("batch", "tokens")),
+    ]
+    name, found = sound_array([tmp_path / "a.wav"], inputs, of({}, tmp_path))
+    assert name == "input_features"
+    np.testing.assert_allclose(found[0], np.load(tmp_path / "out.npy"), atol=1e-4)
+
+
+@pytest.mark.parametrize(("at", "value"), [(24, 0), (34, 200), (40, 255), (16, 200)])
+def test_a_damaged_header_is_refused_by_name_or_read(tmp_path: Path, at: int, value: int) -> None:
+    path = write_wave(tmp_path / "a.wav", tone(440, 0.01))
+    content = bytearray(path.read_bytes())
+    content[at : at + 4] = bytes([value] * 4) if at != 34 else bytes([value, 0]) + content[36:38]
+    path.write_bytes(content)
+    try:
+        sound_array([path], [WAVE], of({"audio": {"seconds": 0.01}}))
+    except InputError as error:
+        assert "a.wav" in error.message
+
+
 @pytest.mark.parametrize(
     ("shape", "found"),
     [

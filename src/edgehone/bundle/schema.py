@@ -44,11 +44,11 @@ class Manifest:
     own greedy answers, as ids (`prompt`, `answer`), by which an engine is proven when it starts; some of a
     vision-language model have a `picture`, a file in the folder `canaries`, and the number of ids before it (`at`).
     Those of a graph are arrays in that folder. `embedding` says how an encoder makes a vector of a text, or why it is
-    not known (`model.embedding`). `batch` and `inputs` describe what a graph takes, `axes` where its samples are,
-    `preprocessing` how the evaluation made arrays of `images` (`inputs.preprocessing`) or `audio` (`inputs.sound`),
-    None if it had arrays or texts. `target` is the device that the bundle was optimized for, None for `device`, on
-    which it was built. `versions` maps a backend to the versions of its packages, `files` a path to its SHA-256.
-    `digest` is that of the manifest itself (`digest_of`).
+    not known (`model.embedding`), `decoding` how an encoder-decoder generates (`model.encoder_decoder`). `batch` and
+    `inputs` describe what a graph takes, `axes` where its samples are, `preprocessing` how the evaluation made arrays
+    of `images` (`inputs.preprocessing`) or `audio` (`inputs.sound`), None if it had arrays or texts. `target` is the
+    device that the bundle was optimized for, None for `device`, on which it was built. `versions` maps a backend to
+    the versions of its packages, `files` a path to its SHA-256. `digest` is that of the manifest itself (`digest_of`).
     """
 
     schema: Literal[1] = SCHEMA
@@ -64,6 +64,7 @@ class Manifest:
     pictures: Any = field(default=None, metadata=OPTIONAL)
     canaries: tuple[Mapping[str, Any], ...] = field(default=(), metadata=OPTIONAL)
     embedding: Mapping[str, Any] | None = field(default=None, metadata=OPTIONAL)
+    decoding: Mapping[str, Any] | None = field(default=None, metadata=OPTIONAL)
     batch: Count = field(default=1, metadata=OPTIONAL)
     inputs: tuple[Mapping[str, Any], ...] = field(default=(), metadata=OPTIONAL)
     axes: Mapping[str, Any] = field(default_factory=dict, metadata=OPTIONAL)

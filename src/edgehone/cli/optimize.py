@@ -108,7 +108,10 @@ def _add_evaluation(group: argparse._ArgumentGroup) -> None:
         "answers that the original gives",
     )
     group.add_argument(
-        "--task", metavar="FILE", help="multiple-choice questions, JSON lines: prompt, choices, answer"
+        "--task",
+        metavar="FILE",
+        help="multiple-choice questions, JSON lines: prompt, choices, answer; or tasks for chat: messages, check "
+        "('chat': the shipped ones)",
     )
     group.add_argument(
         "--metric",
@@ -231,6 +234,13 @@ def _add_requirements(group: argparse._ArgumentGroup) -> None:
     )
 
 
+def _task(given: str | None) -> str | Path | None:
+    """Return the file of the tasks; that of the shipped ones for "chat", unless there is a file of this name."""
+    from edgehone.inputs import chat_tasks
+
+    return chat_tasks.shipped() if given == "chat" and not Path(given).exists() else given
+
+
 def run(args: argparse.Namespace) -> int:
     """Run the verb."""
     from edgehone.decision.errors import NothingPasses
@@ -271,7 +281,7 @@ def _decide(args: argparse.Namespace, out: Path, emit: Emit) -> Decision:
         evaluation=args.eval,
         calibration=args.calibrate,
         chat=args.chat,
-        task=args.task,
+        task=_task(args.task),
         metric=args.metric,
         task_kind=args.task_kind,
         axes=args.axes,

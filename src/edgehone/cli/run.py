@@ -1,4 +1,4 @@
-"""Run a bundle: answer a prompt, or compute the outputs of a graph.
+"""Run a bundle: answer a prompt, transcribe a sound, or compute the outputs of a graph.
 
 The bundle's backend and runtime settings are used. A prompt is put into the model's chat template, if it has one, and
 tokens are drawn as its generation_config.json says; --raw continues the plain text, greedily by default.
@@ -23,6 +23,7 @@ EXAMPLE = """examples:
   edgehone run ./bundle --raw --prompt "Once upon a time"
   edgehone run ./bundle --prompt "Once upon a time" --temperature 0.7 --seed 1
   edgehone run ./bundle --image cat.png --prompt "Once upon a time"
+  edgehone run ./whisper --audio speech.wav
   edgehone run ./classifier --input arrays.npz --output scores.npz
   edgehone run ./classifier --input ./photos --output scores.npz
 """
@@ -34,6 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     inputs = parser.add_mutually_exclusive_group(required=True)
     inputs.add_argument(
         "--prompt", metavar="TEXT", help="what to answer or, without a chat template, to continue"
+    )
+    inputs.add_argument(
+        "--audio", metavar="FILE", help="for models that recognize speech: the WAV file to transcribe"
     )
     inputs.add_argument(
         "--input",
@@ -63,11 +67,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the verb."""
     from edgehone.bundle import read
+    from edgehone.inference import texts
     from edgehone.inference.run_bundle import generate
 
     bundle = read(args.bundle)
     if args.input is not None:
         return _infer(bundle, Path(args.input), Path(args.output or "outputs.npz"), args.json)
+    if args.audio is not None or texts.generates(bundle):
+        return _generate_text(bundle, args)
     picture = Path(args.image) if args.image else None
     facts = generate(
         bundle,
@@ -91,6 +98,28 @@ def run(args: argparse.Namespace) -> int:
             f"then {facts['decode_tokens_per_s']:.0f} tokens/s{whose}]",
             file=sys.stderr,
         )
+    return 0
+
+
+def _generate_text(bundle: Bundle, args: argparse.Namespace) -> int:
+    from edgehone.core.errors import InputError
+    from edgehone.inference import texts
+
+    if args.image or args.output or sampling_options(args).given:
+        raise InputError(
+            f"{bundle.path} generates a text from a sound or a text, greedily",
+            hint="leave out --image, --output and the options of sampling",
+        )
+    options = {"quiet": args.json, "on_progress": _print_progress}
+    if args.audio is not None:
+        facts = texts.transcribe(bundle, Path(args.audio), args.max_tokens, **options)
+    else:
+        facts = texts.answer(bundle, args.prompt, args.max_tokens, **options)
+    if args.json:
+        print(json.dumps(facts, indent=1))
+    elif facts["ttft_s"] is not None:
+        first, whole = (1000 * facts[name] for name in ("ttft_s", "seconds"))
+        print(f"[{facts['tokens']} tokens in {whole:.0f} ms, first after {first:.0f} ms]", file=sys.stderr)
     return 0
 
 

@@ -164,20 +164,25 @@ def _errors(reference: Outputs, candidate: Outputs, roles: Sequence[OutputRole])
 
 
 def _by_class(reference: Outputs, candidate: Outputs, roles: Sequence[OutputRole]) -> dict[str, Figure]:
-    """Return same_top and the divergence of the first output that decides on one class."""
+    """Return same_top and the divergence of the first output that decides on one class, once or for each step.
+
+    The divergence of a sample of several steps is their mean.
+    """
     import numpy as np
 
-    name = next((one.name for one in roles if one.role == "classes"), None)
-    if name is None:
+    one = next((one for one in roles if one.role in ("classes", "steps")), None)
+    if one is None:
         reason = "no output is a classification"
         return {
             "same_top": Figure.missing(reason, "share"),
             "kl_mean": Figure.missing(reason, "nats"),
             "kl_p99": Figure.missing(reason, "nats"),
         }
-    scores, mine = reference[name], candidate[name]
-    same = (scores.argmax(1) == mine.argmax(1)).astype(np.float64)
-    kl = _divergence(scores, mine)
+    scores, mine = reference[one.name], candidate[one.name]
+    steps = int(np.prod(scores.shape[1:-1]))
+    same = (scores.argmax(-1) == mine.argmax(-1)).reshape(-1, steps).mean(1)
+    by_step = _divergence(*(array.reshape(-1, array.shape[-1]) for array in (scores, mine)))
+    kl = by_step.reshape(-1, steps).mean(1)
     enough = kl.size >= st.percentile_needs(0.99)
     few = Figure.missing(
         f"{kl.size} samples are too few for p99: it needs {st.percentile_needs(0.99)}", "nats"

@@ -14,7 +14,7 @@ from edgehone.execution.job import Input, Job
 from edgehone.inputs.samples import IMAGES, SOUNDS
 
 # The environment with Pillow, which not every backend's has.
-_ENVIRONMENT = "onnxruntime"
+ENVIRONMENT = "onnxruntime"
 
 
 def are_media(path: Path) -> bool:
@@ -35,8 +35,8 @@ def write_arrays(bundle: Bundle, path: Path, output: Path, on_progress: Callable
         )
     if not path.exists():
         raise InputError(f"no such file: {path}", hint="give an image or a sound, or a folder of them")
-    backend = registry.load(_ENVIRONMENT)
-    env = environment.ensure(_ENVIRONMENT, backend.NEEDS.to_run("graph"), on_progress)
+    backend = registry.load(ENVIRONMENT)
+    env = environment.ensure(ENVIRONMENT, backend.NEEDS.to_run("graph"), on_progress)
     args = {
         "inputs": bundle.manifest.inputs,
         "preprocessing": dict(bundle.manifest.preprocessing),
@@ -45,10 +45,10 @@ def write_arrays(bundle: Bundle, path: Path, output: Path, on_progress: Callable
     job = Job(
         "edgehone.worker.media_arrays:convert",
         env,
-        {"backend": registry.module_name(_ENVIRONMENT), **args},
+        {"backend": registry.module_name(ENVIRONMENT), **args},
         {"files": Input(path.resolve(), "")},
         threads=1,
-        backend=registry.module_name(_ENVIRONMENT),
+        backend=registry.module_name(ENVIRONMENT),
     )
     names: list[str] = run_foreground(job, quiet=True)["files"]
     return names

@@ -3,7 +3,8 @@
     FILE.npz      an array for each input, in the layout of the graph (see `inputs.axes`); optionally `labels`
     FOLDER        images; if they are in subfolders, each subfolder is a class, in the order of the names; with boxes
                   in COCO's format in FOLDER/annotations.json
-    FOLDER        sounds (WAV), with classes as for images
+    FOLDER        sounds (WAV), with classes as for images; for a model that recognizes speech, transcripts in files of
+                  the same names that end in .txt, or none
     FILE.jsonl    {"text": "…"} or {"text": ["…", "…"]} (a pair), optionally with "label": for encoders
     FILE.txt      one text per line: for encoders
 
@@ -282,6 +283,32 @@ def images(folder: Path) -> list[tuple[Path, int | None]]:
 def sounds(folder: Path) -> list[tuple[Path, int | None]]:
     """Return the WAV files below a folder with their class, None if all are in the folder itself."""
     return _classified(folder, SOUNDS, "sounds")
+
+
+def transcripts(paths: Sequence[Path]) -> list[str] | None:
+    """Return what is said in WAV files by the text files of the same names; None if none has one.
+
+    Raises InputError if some are missing, empty or not UTF-8.
+    """
+    files = [path.with_suffix(".txt") for path in paths]
+    there = [path for path in files if path.is_file()]
+    if not there:
+        return None
+    if len(there) < len(files):
+        lacking = next(path for path in files if not path.is_file())
+        raise InputError(
+            f"{len(there)} of {len(files)} sounds have a transcript, and {lacking} is missing",
+            hint="put a text file beside each WAV file, or beside none",
+        )
+    found = []
+    for path in files:
+        try:
+            found.append(path.read_text("utf-8-sig").strip())
+        except UnicodeDecodeError as error:
+            raise InputError(f"{path} is not UTF-8: byte {error.start}", hint="save it as UTF-8") from error
+        if not found[-1]:
+            raise InputError(f"{path} is empty", hint="write what is said in the sound, or remove the sound")
+    return found
 
 
 def _classified(folder: Path, suffixes: Sequence[str], what: str) -> list[tuple[Path, int | None]]:

@@ -11,13 +11,18 @@
 `worker.sound_arrays` computes it. The other keys of a mel spectrogram: low and high (Hz), scale ("htk", or "slaney",
 whose bands have equal areas), power (1: amplitude, 2: energy), center (whether frames are centred at multiples of the
 hop and the ends are mirrored, as librosa and torchaudio do by default; else the first frame begins at the first sample,
-as in TensorFlow), log ("none", "ln", "log10", "db"), floor (the least value that a logarithm is taken of), mean and std
-(of the features, applied last).
+as in TensorFlow), log ("none", "ln", "log10", "db"), floor (the least value that a logarithm is taken of), range (after
+the logarithm values further below the largest are raised to that distance), last_frame (false leaves the last frame
+out), fft (length of the transform; by default the next power of two), mean and std (of the features, applied last).
+
+For a Whisper checkpoint they are read from its preprocessor_config.json, and [audio] overrides them.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from edgehone.core.errors import InputError
@@ -28,6 +33,7 @@ _CHOICES: Mapping[str, tuple[Any, ...]] = {
     "scale": ("htk", "slaney"),
     "power": (1, 2),
     "center": (True, False),
+    "last_frame": (True, False),
     "log": ("none", "ln", "log10", "db"),
 }
 # The least and the largest value of each number.
@@ -40,10 +46,14 @@ _RANGES: Mapping[str, tuple[float, float]] = {
     "low": (0, 96_000),
     "high": (1, 96_000),
     "floor": (1e-20, 1),
+    "range": (0.01, 1000),
+    "fft": (2, 1 << 17),
     "mean": (-1e9, 1e9),
     "std": (1e-9, 1e9),
 }
-_WHOLE = ("rate", "bins")
+_WHOLE = ("rate", "bins", "fft")
+_SWITCHES = ("center", "last_frame")
+FILE = "preprocessor_config.json"
 DEFAULTS: Mapping[str, Any] = {
     "rate": 16000,
     "features": "samples",
@@ -59,17 +69,23 @@ DEFAULTS: Mapping[str, Any] = {
     "mean": 0.0,
     "std": 1.0,
 }
+# What WhisperFeatureExtractor of transformers computes besides the numbers in its file (feature_extraction_whisper.py).
+_WHISPER: Mapping[str, Any] = {
+    "features": "mel", "low": 0.0, "high": 8000.0, "scale": "slaney", "power": 2, "center": True, "log": "log10",
+    "floor": 1e-10, "range": 8.0, "last_frame": False, "mean": -4.0, "std": 4.0,
+}  # fmt: skip
 
 
-def of(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return [audio] of edgehone.toml with the defaults; `high` is half the rate, `seconds` is missing if not stated.
+def of(config: Mapping[str, Any], folder: Path | None = None) -> dict[str, Any]:
+    """Return [audio] of edgehone.toml, over preprocessor_config.json in `folder`, over the defaults.
 
-    Raises InputError with the offending value.
+    `high` is half the rate; `seconds`, `fft`, `range` and `last_frame` are missing if not stated. Raises InputError
+    with the offending value.
     """
     given = dict(config.get("audio", {}))
     for name, value in given.items():
         _check(name, value)
-    found = {**DEFAULTS, **given}
+    found = {**DEFAULTS, **(read_file(folder / FILE) if folder else {}), **given}
     found.setdefault("high", found["rate"] / 2)
     if not found["low"] < found["high"] <= found["rate"] / 2:
         raise InputError(
@@ -82,7 +98,7 @@ def of(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _check(name: str, value: Any) -> None:
     if name in _CHOICES:
-        if value not in _CHOICES[name] or isinstance(value, bool) != (name == "center"):
+        if value not in _CHOICES[name] or isinstance(value, bool) != (name in _SWITCHES):
             listed = ", ".join(str(one) for one in _CHOICES[name])
             raise InputError(f"[audio] {name} = {value!r} in edgehone.toml", hint=f"one of {listed}")
         return
@@ -96,3 +112,45 @@ def _check(name: str, value: Any) -> None:
         raise InputError(
             f"[audio] {name} = {value!r} in edgehone.toml", hint=f"{kind} from {low:g} to {high:g}"
         )
+
+
+def read_file(path: Path) -> dict[str, Any]:
+    """Return what the preprocessor_config.json of a Whisper checkpoint says; {} without it or for another kind.
+
+    Raises InputError for a file that cannot be read, and for values that cannot be meant.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        data = json.loads(path.read_text("utf-8-sig"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read: {error}", hint="repair it, or remove it") from error
+    if not isinstance(data, dict) or data.get("feature_extractor_type") != "WhisperFeatureExtractor":
+        return {}
+    numbers = {
+        "sampling_rate": 16_000,
+        "feature_size": 80,
+        "hop_length": 160,
+        "n_fft": 400,
+        "chunk_length": 30,
+    }
+    for name, usual in numbers.items():
+        value = data.get(name, usual)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= 1 << 20:
+            raise InputError(
+                f"{path}: {name} is {value!r}", hint="repair it, or copy it from the original model"
+            )
+        numbers[name] = value
+    rate, size = numbers["sampling_rate"], numbers["n_fft"]
+    found = {
+        **_WHISPER,
+        "rate": int(rate),
+        "bins": int(numbers["feature_size"]),
+        "hop_ms": 1000 * numbers["hop_length"] / rate,
+        "window_ms": 1000 * size / rate,
+        "fft": int(size),
+        "seconds": numbers["chunk_length"],
+    }
+    for name, value in found.items():
+        _check(name, value)
+    return found

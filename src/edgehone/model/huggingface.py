@@ -10,7 +10,7 @@ from typing import Any
 
 from edgehone.core.errors import ModelError
 from edgehone.formats.safetensors import Tensor, read_header
-from edgehone.model import encoder, experts, kv_cache, multimodal, shapes, tokenizer
+from edgehone.model import encoder, encoder_decoder, experts, kv_cache, multimodal, shapes, tokenizer
 from edgehone.model.config import read_object, size_field
 from edgehone.model.info import ModelInfo
 from edgehone.model.licence import read_licence
@@ -60,7 +60,8 @@ def read(folder: Path) -> ModelInfo:
     if quantized is None and kind != "bytes":
         shapes.check(weights.headers, folder, text, sizes)
     encoder_facts = encoder.read(config, architecture, sizes["hidden_size"], where)
-    use = _encoder_use(folder, encoder_facts) if encoder_facts else _language_use(folder, config, text, sizes)
+    both = encoder_decoder.read(config, where)
+    use = _use(folder, config, text, sizes, encoder_facts or both)
     remote = bool(config.get("auto_map") or tokenizer_config.get("auto_map"))
     mixture = experts.notes(text, sizes["experts"], sizes["experts_per_token"], sizes["layers"])
     return ModelInfo(
@@ -91,8 +92,12 @@ def read(folder: Path) -> ModelInfo:
             *use.cache.notes,
             *tokenizer.beyond(folder, tokenizer_config, sizes["vocabulary"]),
         ),
-        inputs=encoder.inputs(config, tokenizer_config, kind) if encoder_facts else (),
-        outputs=encoder_facts.outputs if encoder_facts else (),
+        inputs=encoder.inputs(config, tokenizer_config, kind)
+        if encoder_facts
+        else both.inputs
+        if both
+        else (),
+        outputs=encoder_facts.outputs if encoder_facts else both.outputs if both else (),
     )
 
 
@@ -106,14 +111,18 @@ class _Use:
     modules: tuple[str, ...] = ()
 
 
-def _encoder_use(folder: Path, facts: encoder.Encoder) -> _Use:
-    modules, notes = encoder.sentence_modules(folder)
-    return _Use(facts.task, [*facts.notes, *notes], kv_cache.Growth(None), modules)
-
-
-def _language_use(
-    folder: Path, config: Mapping[str, Any], text: Mapping[str, Any], sizes: Mapping[str, Any]
+def _use(
+    folder: Path,
+    config: Mapping[str, Any],
+    text: Mapping[str, Any],
+    sizes: Mapping[str, Any],
+    graph: encoder.Encoder | encoder_decoder.EncoderDecoder | None,
 ) -> _Use:
+    if isinstance(graph, encoder.Encoder):
+        modules, more = encoder.sentence_modules(folder)
+        return _Use(graph.task, [*graph.notes, *more], kv_cache.Growth(None), modules)
+    if graph is not None:
+        return _Use(graph.task, graph.notes, kv_cache.Growth(None))
     task, notes = _task(folder, config)
     where = folder / "config.json"
     return _Use(task, notes, kv_cache.of_config(text, sizes["kv_heads"], sizes["head_dim"], where))

@@ -84,7 +84,7 @@ def set_up_context(
         against=against,
         states=layout.states_of(options, info),
         alphabet=alphabet(config),
-        audio=sound.of(config),
+        audio=sound.of(config, info.folder if info.kind == "graph" else None),
         images=preprocessing.of(config, info.folder if info.kind == "graph" else None),
         patience=Patience(when_busy, effort.patience, lambda: target_executor.call(OTHERS_NOW)),
     )

@@ -77,6 +77,7 @@ def _manifest(decision: Decision, ctx: RunContext, original: Original, chosen: T
         tokenizer="original" if original.prepared.facts.get("portable") else "runtime",
         pictures=original.facts["pictures"].facts["template"] if "pictures" in original.facts else None,
         embedding=read_embedding(ctx.model.folder) if ctx.model.task == "feature-extraction" else None,
+        decoding=original.facts.get("decoding"),
         batch=original.request.get("batch", 1),
         inputs=tuple(ctx.model.to_json()["inputs"]),
         axes=original.facts.get("axes", {}),

@@ -24,7 +24,12 @@ _MEMORY = 512 << 20
 
 
 def decode(data: str) -> Picture:
-    """Return a picture in base64 as RGB [height, width, 3].
+    """Return a picture in base64 as RGB [height, width, 3]. Raises what `checked` raises."""
+    return checked(_content(data))
+
+
+def checked(content: bytes) -> Picture:
+    """Return the picture in a file as RGB [height, width, 3].
 
     The size is read from its head before pixels are decoded. Raises InputError for what is no picture of FORMATS, is
     damaged, animated, or larger than the limits.
@@ -32,7 +37,6 @@ def decode(data: str) -> Picture:
     import numpy as np
     from PIL import Image
 
-    content = _content(data)
     try:
         with at_most(_MEMORY), warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limits here are smaller

@@ -10,14 +10,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgehone.backends.capabilities import TextEncoderBackend, TokenizerBackend, capability, require
+from edgehone.backends.capabilities import (
+    GraphBackend,
+    TextEncoderBackend,
+    TokenizerBackend,
+    capability,
+    require,
+)
 from edgehone.backends.sessions import WorkerJob
 from edgehone.core.errors import InputError, ModelError
 from edgehone.inputs import coco, samples
 from edgehone.inputs.axes import Axes
 from edgehone.inputs.batches import Batches
+from edgehone.model.encoder_decoder import SPEECH, TASKS, decoding
 from edgehone.model.info import Tensor
 from edgehone.worker.backend import load_backend
+from edgehone.worker.decode import with_texts
 from edgehone.worker.image_arrays import final_size, image_array, image_input, image_size
 from edgehone.worker.original_tokenizer import OriginalTokenizer
 from edgehone.worker.sound_arrays import sound_array
@@ -49,8 +57,9 @@ def prepare(job: WorkerJob) -> dict[str, Any]:
 
     The folder tokenizer gets the tokenizer of an encoder, if the library tokenizers gives the same ids by it.
 
-    Returns texts (the digests), portable (whether there is one), samples and calibration (numbers), labelled, form (the
-    kind of samples), and pairs (whether two samples share a label). Raises InputError for samples that cannot be used.
+    Returns texts (the digests), portable (whether there is one), decoding (`Decoding.to_json`, None for other models
+    than encoder-decoders), samples and calibration (numbers), labelled, form (the kind of samples), and pairs (whether
+    two samples share a label). Raises InputError for samples that cannot be used.
     """
     import numpy as np
 
@@ -77,7 +86,8 @@ def prepare(job: WorkerJob) -> dict[str, Any]:
         Batches(rows, labels, whole, axes).write(job.out / name)
     return {
         "texts": job.args["digests"],
-        "portable": job.args["task"] == "feature-extraction" and _carried_tokenizer(job),
+        "portable": job.args["task"] in ("feature-extraction", *TASKS) and _carried_tokenizer(job),
+        "decoding": decoding(job.inputs["model"]).to_json() if job.args["task"] in TASKS else None,
         "samples": _count(evaluation),
         "calibration": _count(calibration),
         "labelled": samples.LABELS in evaluation,
@@ -98,10 +108,23 @@ def _arrays(job: WorkerJob, path: Path) -> tuple[Arrays, Arrays]:
         arrays = _sounds(path, inputs, job.args)
     else:
         arrays = _texts(job, path)
+    if job.args["task"] in TASKS and kind != "arrays":
+        arrays = _generated(job, arrays)
     samples.check_arrays(arrays, inputs, str(path), axes)
     found = Batches.arranged(samples.typed(arrays, inputs), axes)
     labels = {} if found.labels is None else {samples.LABELS: found.labels}
     return {**found.arrays, **labels}, found.shared
+
+
+def _generated(job: WorkerJob, arrays: Arrays) -> Arrays:
+    """Return the arrays of sounds or texts with the ids of the text that the original generates for each."""
+    stated = {name: arrays.pop(name) for name in (samples.LABELS,) if name in arrays}
+    backend = require(load_backend(job), GraphBackend)
+    session = backend.open_graph(job.inputs["model"], {"dtype": "float32"}, job)
+    try:
+        return with_texts(session, arrays, decoding(job.inputs["model"])) | stated
+    finally:
+        session.close()
 
 
 def _texts(job: WorkerJob, path: Path) -> Arrays:
@@ -174,12 +197,16 @@ def _images(folder: Path, inputs: Sequence[Tensor], options: Mapping[str, Any]) 
 
 
 def _sounds(folder: Path, inputs: Sequence[Tensor], options: Mapping[str, Any]) -> Arrays:
-    """Return the sounds as the graph's input, with their classes as labels."""
+    """Return the sounds as the graph's input, with their classes, or the transcripts of speech, as labels."""
     import numpy as np
 
     labelled_paths = samples.sounds(folder)
+    if speech := options["task"] == SPEECH:
+        labelled_paths = [(path, None) for path, _ in labelled_paths]
     name, array = sound_array([path for path, _ in labelled_paths], inputs, options["audio"])
     labels = [label for _, label in labelled_paths if label is not None]
+    if speech and (stated := samples.transcripts([path for path, _ in labelled_paths])):
+        return {name: array, samples.LABELS: np.array(stated)}
     return {name: array} | ({samples.LABELS: np.array(labels, np.int64)} if labels else {})
 
 

@@ -13,6 +13,7 @@ from edgehone.backends.capabilities import GraphBackend, require
 from edgehone.backends.sessions import WorkerJob
 from edgehone.core.errors import EdgehoneError
 from edgehone.inputs.batches import MASK, Batches, joined
+from edgehone.model.encoder_decoder import IDS
 from edgehone.worker import sequences
 from edgehone.worker.backend import load_backend
 
@@ -106,11 +107,14 @@ def _reference_facts(job: WorkerJob) -> dict[str, Any]:
 
 
 def _pooled(results: Arrays, feeds: Arrays) -> Arrays:
-    """Average outputs per token [n, tokens, width] over each text's own tokens, without padding."""
+    """Average outputs per token [n, tokens, width] over each text's own tokens, without padding.
+
+    Not those of a decoder, which are for the tokens of another text.
+    """
     import numpy as np
 
     mask = feeds.get(MASK)
-    if mask is None:
+    if mask is None or IDS in feeds:
         return results
     weights = mask.astype(np.float32)[..., None]
     return {

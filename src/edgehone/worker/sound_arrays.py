@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgehone.core.errors import InputError
+from edgehone.model.encoder_decoder import of_encoder
 from edgehone.model.info import Tensor
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 _CROSSINGS = 16
 # Output samples that are interpolated at a time.
 _BLOCK = 1 << 14
+_WIDEST = 4  # bytes of a sample
 
 
 def sound_array(
@@ -33,7 +35,7 @@ def sound_array(
     """
     import numpy as np
 
-    tensor = _only(inputs)
+    tensor = _only(of_encoder(inputs))
     rows = [_prepared(path, options) for path in paths]
     shapes = {row.shape for row in rows}
     if len(shapes) > 1:
@@ -54,11 +56,21 @@ def read_wave(path: Path) -> tuple[Floats, int]:
         with wave.open(str(path)) as file:
             rate, width, channels = file.getframerate(), file.getsampwidth(), file.getnchannels()
             data = file.readframes(file.getnframes())
-    except (wave.Error, EOFError, OSError) as error:
+    except (
+        wave.Error,
+        EOFError,
+        OSError,
+        RuntimeError,
+    ) as error:  # the last for a chunk beyond the file's end
         raise InputError(
-            f"{path} cannot be read as WAV: {error or 'it ends early'}",
+            f"{path} cannot be read as WAV: {str(error) or 'it ends early'}",
             hint="convert it to PCM: ffmpeg -i FILE -c:a pcm_s16le FILE.wav",
         ) from error
+    if rate < 1 or not 1 <= width <= _WIDEST:
+        raise InputError(
+            f"{path} states {rate} samples a second of {8 * width} bits: it is damaged",
+            hint="write the file again, in 8 to 32 bits",
+        )
     whole = len(data) // (width * channels) * width * channels
     raw = np.frombuffer(data[:whole], np.uint8).reshape(-1, width)
     if not len(raw):
@@ -82,7 +94,7 @@ def resampled(sound: Floats, rate: int, wanted: int) -> Floats:
     factor = min(1.0, wanted / rate)  # below 1 frequencies that the new rate cannot hold are removed
     reach = math.ceil(_CROSSINGS / factor)
     padded = np.pad(sound, reach)
-    count = len(sound) * wanted // rate
+    count = max(1, len(sound) * wanted // rate)
     parts = []
     for begin in range(0, count, _BLOCK):
         at = np.arange(begin, min(begin + _BLOCK, count)) * (rate / wanted)
@@ -98,13 +110,18 @@ def resampled(sound: Floats, rate: int, wanted: int) -> Floats:
 def mel_spectrogram(sound: Floats, options: Mapping[str, Any]) -> Floats:
     """Return [bins, frames]: a short-time Fourier transform with a Hann window, summed in bands.
 
-    The transform has the next power of two as its length; the last frame is the last that fits whole.
+    The transform has `fft` or the next power of two as its length; the last frame is the last that fits whole, or with
+    `last_frame` false the one before.
     """
     import numpy as np
 
     rate = options["rate"]
     window, hop = (round(rate * options[name] / 1000) for name in ("window_ms", "hop_ms"))
-    size = 1 << (window - 1).bit_length()
+    size = options.get("fft", 1 << (window - 1).bit_length())
+    if size < window:
+        raise InputError(
+            f"[audio] fft = {size} is shorter than the window of {window} samples", hint="leave fft out"
+        )
     hann = np.hanning(window + 1)[:-1]
     if options["center"] and len(sound) > size // 2:
         sound = np.pad(sound, size // 2, mode="reflect")
@@ -115,9 +132,12 @@ def mel_spectrogram(sound: Floats, options: Mapping[str, Any]) -> Floats:
             hint="state a longer length under [audio] in edgehone.toml: seconds = 1.0",
         )
     frames = np.lib.stride_tricks.sliding_window_view(sound, len(hann))[::hop]
+    frames = frames if options.get("last_frame", True) else frames[:-1]
     spectrum = np.abs(np.fft.rfft(frames * hann, size)) ** options["power"]
     bands = spectrum @ mel_filters(rate, size, options)
     found = _log(bands, options)
+    if "range" in options:
+        found = np.maximum(found, found.max() - options["range"])
     result: Floats = ((found - options["mean"]) / options["std"]).T.astype(np.float32)
     return result
 

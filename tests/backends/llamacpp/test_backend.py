@@ -52,7 +52,6 @@ def test_a_llama_is_supported_without_notes() -> None:
         ({"task": "text-classification"}, "heads"),
         ({"task": "feature-extraction", "model_type": "t5"}, "not 't5'"),
         ({"task": "image-text-to-text"}, "of vision-language models only llava is supported, not 'llama'"),
-        ({"format": "gguf", "path": Path("m-00001-of-00002.gguf")}, "one part of a split model"),
         ({"format": "gguf", "task": "feature-extraction"}, "feature-extraction"),
     ],
 )

@@ -16,8 +16,10 @@ from edgehone.backends.llamacpp import backend, original
 from edgehone.backends.llamacpp.vocabulary import spans
 from edgehone.core.errors import EdgehoneError
 from edgehone.execution.environments import environment
+from edgehone.model import gguf
 from edgehone.model.info import ModelInfo
 from edgehone.plan.plan import plan
+from tests.ggufparts import split, tensors
 
 RunWorker = Callable[..., dict[str, Any]]
 
@@ -57,7 +59,6 @@ def test_a_quantized_file_is_supported_with_a_note() -> None:
     [
         ({"format": "huggingface"}, "the format 'huggingface'"),
         ({"task": "feature-extraction"}, "feature-extraction"),
-        ({"path": Path("big-00001-of-00003.gguf")}, "llama-gguf-split --merge"),
     ],
 )
 def test_unsupported_models_are_refused(change: dict[str, Any], reason: str) -> None:
@@ -149,6 +150,16 @@ def test_a_real_file_is_linked_tokenized_and_requantized(
 
     facts = run_worker("gguf", f"{build}:link_original", {}, {"model": file}, tmp_path / "adopted")
     assert set(facts["tensor_types"]) == {"F16", "F32"} and facts["bytes"] == file.stat().st_size
+
+    (tmp_path / "parts").mkdir()
+    first = split(file, tmp_path / "parts", 16)
+    assert (
+        gguf.read(first).parameters == gguf.read(file).parameters and original.supports(gguf.read(first)).ok
+    )
+    joined = run_worker("gguf", f"{build}:link_original", {}, {"model": first}, tmp_path / "joined")
+    assert joined["tensor_types"] == facts["tensor_types"]
+    whole = tmp_path / "joined" / "model.gguf"
+    assert not whole.is_symlink() and tensors(whole) == tensors(file)
 
     facts = run_worker(
         "gguf", "llamacppfunctions:vocabulary", {}, {"model": file, "original": demo_model}, tmp_path / "v"

@@ -9,7 +9,6 @@ runs them, `session` and `encoder` run the artifacts.
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +29,7 @@ from edgehone.backends.sessions import (
 )
 from edgehone.backends.shared.tunable_settings import PREFIX_CACHE
 from edgehone.device.facts import Device
+from edgehone.model.encoder_decoder import SPEECH, TASKS, TEXT
 from edgehone.model.info import ModelInfo
 
 if TYPE_CHECKING:
@@ -78,8 +78,11 @@ _NO_WINDOW = ("MistralForCausalLM", "MixtralForCausalLM")
 _BUILD = "edgehone.backends.llamacpp.build"
 _VISION = "edgehone.backends.llamacpp.vision_build"
 _GPTQ = "edgehone.backends.llamacpp.gptq"
+_NO_DECODER = {
+    SPEECH: "llama.cpp has no Whisper: whisper.cpp, another project with a file format of its own, runs it",
+    TEXT: "llama.cpp's server and its batches run decoders only: no program of it generates with an encoder-decoder",
+}
 LINK_ORIGINAL = Step(f"{_BUILD}:link_original", reads=("model",), links=True)
-_PART = re.compile(r"-\d{5}-of-\d{5}\.gguf$")
 
 
 def supports(model: ModelInfo) -> Support:
@@ -128,6 +131,8 @@ def _vision_refusals(model: ModelInfo) -> list[str]:
 def _task_refusals(model: ModelInfo) -> list[str]:
     if model.kind == "language":
         return []
+    if model.task in TASKS:
+        return [_NO_DECODER[model.task]]
     if model.task != "feature-extraction":
         return [
             f"only text generation and the hidden states of encoders are supported, not '{model.task}': "
@@ -140,11 +145,6 @@ def _task_refusals(model: ModelInfo) -> list[str]:
 
 def gguf_refusals(model: ModelInfo) -> list[str]:
     """Return why a GGUF file is not supported; empty if it is."""
-    if _PART.search(model.path.name):
-        return [
-            f"{model.path.name} is one part of a split model: "
-            f"llama-gguf-split --merge {model.path.name} whole.gguf"
-        ]
     if model.kind != "language":
         return [f"only text generation is supported for GGUF files, not '{model.task}'"]
     return []

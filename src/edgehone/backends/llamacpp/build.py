@@ -37,6 +37,7 @@ _PROGRESS = {
     "imatrix": re.compile(r"\[(\d+)\]"),
     "quantize": re.compile(r"\[\s*(\d+)/\s*(\d+)\]"),
 }
+_PART = re.compile(r"-\d{5}-of-\d{5}\.gguf$", re.IGNORECASE)
 _PER_CENT = 100
 # Builds run concurrently. Threads that spin at OpenMP barriers while another build uses the core made llama-imatrix
 # seven times slower.
@@ -142,13 +143,23 @@ def with_draft(job: WorkerJob) -> dict[str, Any]:
 
 
 def link_original(job: WorkerJob) -> dict[str, Any]:
-    """Link the original GGUF file as out/model.gguf. Facts: tensor_types, bytes.
+    """Link the original GGUF file as out/model.gguf, or join the files of a split one. Facts: tensor_types, bytes.
 
-    Raises ModelError for a file that is not valid GGUF.
+    Raises ModelError for a file that is not valid GGUF, JobError with the tool's error if the files cannot be joined.
     """
-    out = job.out / ARTIFACT
-    out.symlink_to(job.inputs["model"].resolve())
+    out, model = job.out / ARTIFACT, job.inputs["model"]
+    if is_split(model):
+        # Not resolved: the tool finds the other files by this name, and in the hub's cache a link has another one.
+        command = [tools(job).tool("llama-quantize"), model.absolute(), out, "COPY"]
+        _run(job, "quantize", command, job.out)
+    else:
+        out.symlink_to(model.resolve())
     return facts(out)
+
+
+def is_split(path: Path) -> bool:
+    """Return whether a GGUF file is one of several of a model, by its name."""
+    return _PART.search(path.name) is not None
 
 
 def tools(job: WorkerJob) -> Toolchain:

@@ -16,11 +16,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgehone.backends.base import Recipe, Step, Support
+from edgehone.backends.olive import encoder_decoder
 from edgehone.backends.onnxruntime import backend
 from edgehone.backends.pytorch import graph as pytorch_graph
 from edgehone.backends.sessions import WorkerJob
 from edgehone.backends.shared import onnx_files
+from edgehone.backends.shared.encoder_decoder import EncoderDecoderSession
 from edgehone.backends.shared.graph_kinds import is_transformer
+from edgehone.core.errors import JobError
+from edgehone.model.encoder_decoder import TASKS
 from edgehone.model.info import ModelInfo
 
 if TYPE_CHECKING:
@@ -41,6 +45,9 @@ _CONV = {"Conv", "conv1d", "conv2d", "conv3d", "convolution"}
 
 def supports_graph(model: ModelInfo) -> Support:
     """Return whether ONNX Runtime runs the ONNX file, or the encoder or exported program can be exported to ONNX."""
+    if model.task in TASKS:
+        refused = encoder_decoder.refusals(model)
+        return Support(not refused, tuple(refused))
     if model.format == "huggingface":
         return _supports_encoder(model)
     if model.format == "torch-export":
@@ -83,6 +90,8 @@ def _supports_program(model: ModelInfo) -> Support:
 
 def graph_recipes(model: ModelInfo) -> list[Recipe]:
     """Return fp32, then the recipes that suit the graph's operators and opset, most promising first."""
+    if model.task in TASKS:
+        return encoder_decoder.recipes(model, _table()["recipe"], _BACKEND)
     kinds = _kinds(model)
     source = _source(model)
     return [
@@ -138,6 +147,8 @@ def _table() -> dict[str, Any]:
 
 def graph_steps(recipe: Recipe) -> Step:
     """Return the steps: prepare the graph, one step per pass, and tune the session's settings if the recipe does."""
+    if recipe.build["graph"] == "encoder-decoder":
+        return encoder_decoder.steps(recipe)
     step = Step(f"{_BUILD}:prepare", dict(recipe.build["source"]), reads=("model",))
     if "lift" in recipe.build:
         step = Step(f"{_LIFT}:lift", {"opset": recipe.build["lift"]}, {"graph": step}, ("calibration",))
@@ -150,10 +161,14 @@ def graph_steps(recipe: Recipe) -> Step:
     return step
 
 
-def open_graph(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) -> OrtSession:
+def open_graph(
+    artifact: Path, settings: Mapping[str, Any], job: WorkerJob
+) -> OrtSession | EncoderDecoderSession:
     """Open a session of ONNX Runtime with `job.threads` and the settings that `tune` chose, if any (worker side)."""
     from edgehone.backends.onnxruntime.session import OrtSession
 
+    if (artifact / encoder_decoder.ENCODER).is_file():
+        return encoder_decoder.open_session(artifact, settings, job.threads)
     return OrtSession(onnx_files.find(artifact), tuned(artifact) | dict(settings), job.threads)
 
 
@@ -165,4 +180,7 @@ def tuned(artifact: Path) -> dict[str, Any]:
 
 def open_graph_many(artifact: Path, settings: Mapping[str, Any], job: WorkerJob, clients: int) -> OrtSession:
     """Open the same session: ONNX Runtime accepts calls from several threads, which share the session's threads."""
-    return open_graph(artifact, settings, job)
+    session = open_graph(artifact, settings, job)
+    if isinstance(session, EncoderDecoderSession):
+        raise JobError("an encoder-decoder serves one client at a time", hint="give a workload of one client")
+    return session

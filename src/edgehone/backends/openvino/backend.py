@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from edgehone.backends.base import Needs, Recipe, Step, Support, TunableSetting
 from edgehone.backends.openvino import devices as openvino_devices
-from edgehone.backends.openvino import graph, operators, placement, routers, vision
+from edgehone.backends.openvino import encoder_decoder, graph, operators, placement, routers, vision
 from edgehone.backends.openvino.build import CALIBRATED_OPTIONS
 from edgehone.backends.openvino.devices import SIXTEEN_BIT
 from edgehone.backends.sessions import WorkerJob
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from edgehone.backends.openvino.graph_session import OpenVinoGraphSession
     from edgehone.backends.openvino.routers import RoutingSession
     from edgehone.backends.openvino.session import OpenVinoSession
+    from edgehone.backends.shared.encoder_decoder import EncoderDecoderSession
 
 devices = openvino_devices.devices
 device_recipes = placement.device_recipes
@@ -211,14 +212,18 @@ def open_vision(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) -> 
     return vision.OpenVinoVision(artifact, properties(settings, job.threads), vocabulary(artifact))
 
 
-def open_graph(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) -> OpenVinoGraphSession:
-    """Open a session of a graph (worker side).
+def open_graph(
+    artifact: Path, settings: Mapping[str, Any], job: WorkerJob
+) -> OpenVinoGraphSession | EncoderDecoderSession:
+    """Open a session of a graph, or of an encoder-decoder in two parts (worker side).
 
     settings: device (default: the CPU), static (compile separately for each input shape), and those of
     `session.COMMON`.
     """
     from edgehone.backends.openvino.graph_session import OpenVinoGraphSession, OpenVinoStaticSession
 
+    if (artifact / encoder_decoder.ENCODER).is_file():
+        return encoder_decoder.open_session(artifact, settings, job.threads)
     session = OpenVinoStaticSession if settings.get("static") else OpenVinoGraphSession
     return session(artifact, settings, job.threads)
 
@@ -250,6 +255,8 @@ def open_graph_many(
     """Open a session that `clients` threads may call at once; each call uses its own inference request."""
     from edgehone.backends.openvino.graph_session import OpenVinoGraphPool
 
+    if (artifact / encoder_decoder.ENCODER).is_file():
+        raise JobError("an encoder-decoder serves one client at a time", hint="give a workload of one client")
     if settings.get("static"):
         raise JobError(
             f"a graph with fixed shapes on {settings.get('device')} can serve only one client at a time"

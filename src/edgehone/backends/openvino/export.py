@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 
-def export_ir(model: Path, out: Path, task: str, *, dtype: str = "fp16", tokenizer: bool = True) -> None:
+def export_ir(
+    model: Path, out: Path, task: str, *, dtype: str = "fp16", tokenizer: bool = True, **shapes: int
+) -> None:
     """Export the model in the folder `model` to IR files in `out`, without network access and remote code.
 
-    `task` is a task of optimum, `tokenizer` tells whether the tokenizer is converted too. Exceptions of the exporter
-    pass through.
+    `task` is a task of optimum, `tokenizer` tells whether the tokenizer is converted too, `shapes` are
+    sizes of the example that is traced, by optimum's names. Exceptions of the exporter pass through.
     """
     from optimum.exporters.openvino import main_export
     from optimum.intel import OVConfig
@@ -23,4 +25,5 @@ def export_ir(model: Path, out: Path, task: str, *, dtype: str = "fp16", tokeniz
         trust_remote_code=False,
         convert_tokenizer=tokenizer,
         ov_config=OVConfig(dtype=dtype),
+        **shapes,
     )

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from edgehone.backends.base import Recipe, Step, Support
-from edgehone.backends.openvino import ir
+from edgehone.backends.openvino import encoder_decoder, ir
 from edgehone.backends.openvino.devices import SIXTEEN_BIT
 from edgehone.backends.openvino.export import export_ir
 from edgehone.backends.sessions import WorkerJob
@@ -25,6 +25,7 @@ from edgehone.backends.shared import graph_ports
 from edgehone.backends.shared.graph_kinds import is_transformer
 from edgehone.backends.shared.recipe_table import read_names
 from edgehone.core.errors import JobError
+from edgehone.model.encoder_decoder import TASKS
 from edgehone.model.info import ModelInfo
 
 ENCODER_TASKS = ("feature-extraction", "text-classification")
@@ -48,7 +49,9 @@ def supports(model: ModelInfo) -> Support:
     """Return whether the graph can be converted, as far as its headers tell. The conversion itself may still fail."""
     refusals = []
     if model.format == "huggingface":
-        if model.task not in ENCODER_TASKS:
+        if model.task in TASKS:
+            refusals += encoder_decoder.refusals(model)
+        elif model.task not in ENCODER_TASKS:
             refusals.append(
                 f"encoders are exported for {' and '.join(ENCODER_TASKS)} only, not '{model.task}'"
             )
@@ -74,7 +77,8 @@ def supports(model: ModelInfo) -> Support:
 def recipes(model: ModelInfo) -> list[Recipe]:
     """Return fp32, then the table's recipes for this kind of graph, most promising first."""
     kind = "transformer" if is_transformer(model) else "other"
-    return [_recipe(entry, model, kind) for entry in _table() if entry.get("only", kind) == kind]
+    found = [_recipe(entry, model, kind) for entry in _table() if entry.get("only", kind) == kind]
+    return encoder_decoder.recipes(model, found) if model.task in TASKS else found
 
 
 def _recipe(entry: Mapping[str, Any], model: ModelInfo, kind: str) -> Recipe:
@@ -110,6 +114,8 @@ def _table() -> list[dict[str, Any]]:
 
 def steps(recipe: Recipe) -> Step:
     """Return the steps: convert to float32, then compress or quantize if the recipe does."""
+    if recipe.build["graph"] == "encoder-decoder":
+        return encoder_decoder.steps(recipe)
     build = dict(recipe.build)
     origin = {name: build.pop(name) for name in ("graph", "source", "inputs", "outputs")}
     convert = Step(f"{_GRAPH}:convert", origin, reads=("model",))

@@ -18,6 +18,7 @@ from edgehone.backends.sessions import WorkerJob
 from edgehone.backends.shared.links import link_all
 from edgehone.backends.shared.visible_devices import RuntimeDevice, VisibleDevices
 from edgehone.core.errors import JobError
+from edgehone.model.encoder_decoder import TASKS
 from edgehone.model.info import ModelInfo
 
 CPU = "CPU"
@@ -43,6 +44,8 @@ def device_recipes(
     for one in visible.accelerators:
         if model.task == "image-text-to-text":
             reasons[one.id] = "vision-language models run on the CPU only"
+        elif model.task in TASKS:
+            reasons[one.id] = "encoder-decoders run on the CPU only"
         elif one.kind == "npu" and model.kind != "graph":
             reasons[one.id] = _NO_LOGITS
         else:

@@ -10,11 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgehone.backends.pytorch.encoder_decoder import open_session
 from edgehone.backends.sessions import (
     WorkerJob,
 )
 from edgehone.backends.shared import graph_ports, torch_export
+from edgehone.backends.shared.encoder_decoder import EncoderDecoderSession
 from edgehone.core.errors import InputError, ModelError
+from edgehone.model import encoder_decoder
 from edgehone.model.info import ModelInfo
 
 if TYPE_CHECKING:
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
 
     Arrays = dict[str, NDArray[Any]]
 
-TASKS = ("feature-extraction", "text-classification")
+TASKS = ("feature-extraction", "text-classification", *encoder_decoder.TASKS)
 # Texts are truncated to this many tokens, the usual training length of encoders, or to the model's own lower limit.
 _MAX_TOKENS = 512
 
@@ -59,7 +62,7 @@ def encode_texts(folder: Path, texts: Sequence[str | list[str]]) -> Arrays:
 
     tokenizer = load_tokenizer(folder)
     config = json.loads((folder / "config.json").read_text("utf-8"))
-    positions = int(config.get("max_position_embeddings") or _MAX_TOKENS)
+    positions = int(config.get("max_position_embeddings") or config.get("n_positions") or _MAX_TOKENS)
     # RoBERTa models reserve the first positions for padding.
     offset = int(config.get("pad_token_id") or 0) + 1 if "roberta" in str(config.get("model_type")) else 0
     longest = min(_MAX_TOKENS, positions - offset, int(tokenizer.model_max_length))
@@ -72,14 +75,25 @@ def encode_texts(folder: Path, texts: Sequence[str | list[str]]) -> Arrays:
     return {name: np.asarray(array, np.int64) for name, array in encoded.items()}
 
 
-def open_graph(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) -> TorchGraph:
-    """Load an encoder's folder, or the exported program in it. Raises ModelError if it cannot be loaded."""
+def open_graph(
+    artifact: Path, settings: Mapping[str, Any], job: WorkerJob
+) -> TorchGraph | EncoderDecoderSession:
+    """Load the folder of an encoder or of an encoder-decoder, or the exported program in it.
+
+    Raises ModelError if it cannot be loaded.
+    """
+    import json
+
     import torch
 
     torch.set_num_threads(job.threads)
     dtype = str(settings.get("dtype", "stored"))
-    programs = sorted(artifact.glob("*.pt2"))
-    return TorchGraph(*(_program(programs[0]) if programs else _encoder(artifact, dtype)))
+    if programs := sorted(artifact.glob("*.pt2")):
+        return TorchGraph(*_program(programs[0]))
+    config = json.loads((artifact / "config.json").read_text("utf-8"))
+    if (task := encoder_decoder.task_of(config)) is not None:
+        return open_session(artifact, task, dtype)
+    return TorchGraph(*_encoder(artifact, dtype))
 
 
 class TorchGraph:

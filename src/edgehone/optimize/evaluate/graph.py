@@ -22,10 +22,11 @@ from edgehone.execution.store import JobResult
 from edgehone.inputs import axes, samples, texts
 from edgehone.inputs.workload import Workload
 from edgehone.model import digest
+from edgehone.model.encoder_decoder import SPEECH, TASKS
 from edgehone.model.info import ModelInfo
 from edgehone.optimize.build import build
 from edgehone.optimize.context import RunContext
-from edgehone.optimize.evaluate import layout
+from edgehone.optimize.evaluate import generated, layout
 from edgehone.optimize.options import OptimizeOptions
 from edgehone.optimize.original import Original, refuse_differing
 from edgehone.optimize.trial import Trial
@@ -44,8 +45,9 @@ BATCH_TIMEOUT = 600.0
 
 
 def default_workload(model: ModelInfo) -> str:
-    """Return "embed" for an encoder without a head, else "classify"."""
-    return "embed" if model.task == "feature-extraction" else "classify"
+    """Return "embed" for an encoder without a head, "transcribe" for an encoder-decoder, else "classify"."""
+    known = {"feature-extraction": "embed", **dict.fromkeys(TASKS, "transcribe")}
+    return known.get(model.task, "classify")
 
 
 def inputs(options: OptimizeOptions, model: ModelInfo) -> dict[str, Input]:
@@ -58,6 +60,11 @@ def inputs(options: OptimizeOptions, model: ModelInfo) -> dict[str, Input]:
         metrics.find(options.metric)
     roles.check(options.task_kind)
     paths = {"evaluation": options.evaluation, "calibration": options.calibration}
+    if model.task == SPEECH and not options.evaluation:
+        raise InputError(
+            f"{model.path} recognizes speech, and no sounds are given",
+            hint=f"edgehone optimize {model.path} --eval FOLDER (WAV files; transcripts may stand beside as .txt)",
+        )
     if not options.evaluation and model.format == "huggingface":
         paths = {name: path or texts.shipped(name) for name, path in paths.items()}  # type: ignore[arg-type]
     if not paths["evaluation"]:
@@ -150,7 +157,7 @@ def reference(ctx: RunContext, prepared: JobResult) -> Original:
     try:
         artifact = Input.of(build(ctx, recipe))
         outputs = _outputs(ctx, recipe, batch, {"artifact": artifact, "samples": samples_input}, on_progress)
-        facts = _facts(ctx, prepared, outputs)
+        facts = _facts(ctx, prepared, outputs) | generated.reference(ctx, recipe, artifact, prepared)
     except JobError as error:
         raise ModelError(
             f"the original cannot be run: {error.message}" + (f" (log: {error.log})" if error.log else ""),
@@ -171,7 +178,9 @@ def reference(ctx: RunContext, prepared: JobResult) -> Original:
 def _facts(ctx: RunContext, prepared: JobResult, outputs: JobResult) -> dict[str, Any]:
     """Return the labels, the metric and the roles of the outputs, after checking them on the original's own outputs."""
     original_outputs = agreement.read(outputs.out)
-    labels = agreement.labels_of(prepared.out / "evaluation", outputs.facts["samples"])
+    of_texts = ctx.model.task in TASKS  # their labels are what is said, which `generated` compares
+    count = outputs.facts["samples"]
+    labels = None if of_texts else agreement.labels_of(prepared.out / "evaluation", count)
     metric = _metric(ctx, labels)
     for folder in ("evaluation", "calibration") if metric else ():
         if (some := agreement.labels_of(prepared.out / folder)) is not None:
@@ -183,8 +192,13 @@ def _facts(ctx: RunContext, prepared: JobResult, outputs: JobResult) -> dict[str
         original_outputs,
         inputs=[tensor.name for tensor in ctx.model.inputs],
         task=ctx.model.task,
-        kind=ctx.task_kind or ("classification" if by_class else None),
-        told_by="--task-kind" if ctx.task_kind else "the labels and the metric",
+        kind=ctx.task_kind
+        or ("token-classification" if of_texts else "classification" if by_class else None),
+        told_by="--task-kind"
+        if ctx.task_kind
+        else "the model's task"
+        if of_texts
+        else "the labels and the metric",
     )
     agreement.figures(original_outputs, original_outputs, outputs_roles, labels, metric)
     known_axes = layout.of(ctx)

@@ -18,12 +18,13 @@ from edgehone.evaluation import quality, speed, tokens, vision
 from edgehone.evaluation.quality import ParityCheck
 from edgehone.execution.job import Input
 from edgehone.execution.store import JobResult
-from edgehone.inputs import texts
+from edgehone.inputs import chat_tasks, texts
 from edgehone.inputs.workload import Workload
 from edgehone.model import digest
 from edgehone.model.info import ModelInfo
 from edgehone.optimize.build import build
 from edgehone.optimize.context import EffortSettings, RunContext
+from edgehone.optimize.evaluate import chat_tasks as evaluate_tasks
 from edgehone.optimize.evaluate import conversations
 from edgehone.optimize.evaluate import vision as pictures
 from edgehone.optimize.options import OptimizeOptions
@@ -39,6 +40,10 @@ if TYPE_CHECKING:
 MIN_WINDOWS = 4
 # An eighth of a normal run's windows: enough to recognize candidates that will fail by far.
 PRESCREEN_WINDOWS = 6
+
+
+# Data that the preparation of the texts does not read.
+_LATER = ("pictures", evaluate_tasks.INPUT)
 
 
 def default_workload(model: ModelInfo) -> str:
@@ -67,8 +72,13 @@ def inputs(options: OptimizeOptions, model: ModelInfo) -> dict[str, Input]:
         texts.read_text(paths["calibration"], "calibration"),
     )
     if options.task:
-        paths["task"] = Path(options.task)
-        texts.read_task(paths["task"])
+        path = Path(options.task)
+        if chat_tasks.are_in(path):
+            evaluate_tasks.check(path, model)
+            paths[evaluate_tasks.INPUT] = path
+        else:
+            paths["task"] = path
+            texts.read_task(path)
     if options.chat is not None:
         paths["chat"] = conversations.of(options, model)
     data = {name: Input(path.resolve(), digest.digest_file(path)) for name, path in paths.items()}
@@ -84,7 +94,7 @@ def prepare(ctx: RunContext) -> tuple[RunContext, JobResult]:
             origin.NAME,
             "edgehone.worker.prepare:prepare",
             {},
-            {"model": ctx.source, **{name: one for name, one in ctx.datasets.items() if name != "pictures"}},
+            {"model": ctx.source, **{name: one for name, one in ctx.datasets.items() if name not in _LATER}},
             opens_session=True,
         )
     except JobError as error:
@@ -95,13 +105,13 @@ def prepare(ctx: RunContext) -> tuple[RunContext, JobResult]:
     # A calibrated build depends on the calibration text and the tokenizer, not on the evaluation text.
     identity = f"{ctx.source.identity}/{ctx.datasets['calibration'].identity}"
     calibration = Input(prepared.out / "calibration", identity)
-    pictures_input = {name: one for name, one in ctx.datasets.items() if name == "pictures"}
+    later = {name: one for name, one in ctx.datasets.items() if name in _LATER}
     answered = {}
     if "chat" in ctx.datasets:
         done = conversations.answered(ctx, prepared)
         calibration = Input(done.out / "calibration", f"{identity}/{ctx.datasets['chat'].identity}")
         answered = {conversations.INPUT: Input.of(done)}
-    return replace(ctx, datasets={"calibration": calibration, **pictures_input, **answered}), prepared
+    return replace(ctx, datasets={"calibration": calibration, **later, **answered}), prepared
 
 
 def reference(ctx: RunContext, prepared: JobResult) -> Original:
@@ -151,6 +161,7 @@ def reference(ctx: RunContext, prepared: JobResult) -> Original:
             "scored_as": _scored_as(ctx, recipe, Input.of(artifact)),
             "windows": spoken,
             **picture_facts,
+            **evaluate_tasks.reference(ctx, prepared),
         },
     )
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
+from edgehone.execution.job import Job
 from edgehone.serve.admission import TooLate
+from edgehone.serve.http import Refused
 from edgehone.serve.infer.engine import GraphEngine
 from edgehone.serve.infer.link import Answer
+from edgehone.serve.infer.media import MediaProcess
 from edgehone.serve.infer.scores import scores_of
 from edgehone.serve.infer.served import ServedGraph
 from edgehone.serve.infer.tensor import Tensor
@@ -28,11 +31,16 @@ class GraphModel(Model):
         self.scores = scores_of(served)
         self._reader = TextProcess(served.text) if served.text else None
         self.prompts = Prompts(self._reader) if self._reader else None
+        self.media = MediaProcess(served.media) if isinstance(served.media, Job) else None
 
     @property
     def processes(self) -> Mapping[str, Sequence[int]]:
         """The ids of its processes, by what they do."""
-        return {**super().processes, "text": self._reader.processes if self._reader else ()}
+        return {
+            **super().processes,
+            "text": self._reader.processes if self._reader else (),
+            "media": self.media.processes if self.media else (),
+        }
 
     async def opened(self) -> None:
         """Wait until its processes are ready."""
@@ -45,6 +53,14 @@ class GraphModel(Model):
         await super().end()
         if self._reader:
             await self._reader.end()
+        if self.media:
+            await self.media.end()
+
+    async def array(self, files: Sequence[bytes]) -> Tensor:
+        """Return pictures or sounds as the graph's input. Raises Refused if the bundle does not say how."""
+        if self.media is None:
+            raise Refused(400, f"{self.name} takes no files: {self.served.media}")
+        return await self.media.array(files)
 
     async def infer(
         self, tensors: Sequence[Tensor], outputs: Sequence[str] | None, record: Record | None = None

@@ -8,12 +8,14 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from edgehone.serve.http import BODY_LIMIT, Malformed, Refused
 from edgehone.serve.infer.check import check_form, check_inputs, check_outputs, port_of
+from edgehone.serve.infer.files import BYTES, contents
 from edgehone.serve.infer.lookup import VERSION
 from edgehone.serve.infer.served import ServedGraph
 from edgehone.serve.infer.tensor import DATATYPES, Tensor, bytes_of
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 Parameters = dict[str, Any] | None
 _NUMPY = {public: dtype for dtype, public in DATATYPES.items()}
 _KINDS: Mapping[str, type] = {"b": bool, "i": int, "u": int, "f": float}
+NOTHING_MADE: Mapping[str, Tensor] = MappingProxyType({})
 _RANK = 32  # numpy's own limit was this for long; no graph has more
 
 
@@ -70,14 +73,44 @@ _decoder = msgspec.json.Decoder(InferRequest)
 _encode = msgspec.json.Encoder().encode
 
 
-def read_request(body: bytes, header_length: str | None, served: ServedGraph) -> Asked:
-    """Return the request in a body; `header_length` is the header Inference-Header-Content-Length.
+def files_of(body: bytes, header_length: str | None, served: ServedGraph) -> dict[str, list[bytes]]:
+    """Return the files in inputs of the type BYTES, by the names of the inputs.
 
-    Raises Refused with what is wrong.
+    {} for a request of tensors alone, and for a bundle that does not say how files become arrays. Raises Refused with
+    what is wrong.
     """
+    length = _json_length(body, header_length)
+    if isinstance(served.media, str) or body.find(b'"BYTES"', 0, length) < 0:
+        return {}
+    view = memoryview(body)
+    found, at = {}, length
+    for one in _decoded(view[:length]).inputs:
+        size = _binary_size(one)
+        if one.datatype == BYTES:
+            port_of(one.name, served)
+            found[one.name] = contents(
+                one.name, one.shape, one.data if size is None else view[at : at + size]
+            )
+        at += size or 0
+    return found
+
+
+def _json_length(body: bytes, header_length: str | None) -> int:
     length = len(body) if header_length is None else _length(header_length, len(body))
     if length > BODY_LIMIT:
         raise Refused(413, f"the JSON has {length} bytes, more than {BODY_LIMIT}: send the entries as bytes")
+    return length
+
+
+def read_request(
+    body: bytes, header_length: str | None, served: ServedGraph, made: Mapping[str, Tensor] = NOTHING_MADE
+) -> Asked:
+    """Return the request in a body; `header_length` is the header Inference-Header-Content-Length.
+
+    `made` are the inputs that were made of files, which stand where those of the type BYTES are. Raises Refused with
+    what is wrong.
+    """
+    length = _json_length(body, header_length)
     view = memoryview(body)
     request = _decoded(view[:length])
     for field, value, expected in (
@@ -86,7 +119,7 @@ def read_request(body: bytes, header_length: str | None, served: ServedGraph) ->
     ):
         if value and value != expected:
             raise Refused(400, f"{field} is {value[:80]!r}, and the path asks for {expected!r}")
-    tensors = _tensors(request.inputs, view[length:], served)
+    tensors = _tensors(request.inputs, view[length:], served, made)
     check_inputs(tensors, served)
     wanted = None if request.outputs is None else [one.name for one in request.outputs]
     check_outputs(wanted or (), served)
@@ -138,10 +171,16 @@ def _flag(parameters: Parameters, name: str, where: str) -> bool | None:
     return value if isinstance(value, bool) else None
 
 
-def _tensors(inputs: Sequence[InputTensor], data: memoryview, served: ServedGraph) -> list[Tensor]:
+def _tensors(
+    inputs: Sequence[InputTensor], data: memoryview, served: ServedGraph, made: Mapping[str, Tensor]
+) -> list[Tensor]:
     found, at = [], 0
     for one in inputs:
         port = port_of(one.name, served)
+        if one.datatype == BYTES and one.name in made:
+            found.append(made[one.name])
+            at += _binary_size(one) or 0
+            continue
         check_form(port, one.datatype, one.shape)
         size = _binary_size(one)
         if size is None:

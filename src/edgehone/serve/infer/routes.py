@@ -16,7 +16,7 @@ from edgehone.serve.http import Refused, read_body, unless_gone
 from edgehone.serve.infer.held import Held
 from edgehone.serve.infer.lookup import HELD, LIMIT, VERSION, graph_of, metadata, model_of
 from edgehone.serve.infer.model import GraphModel
-from edgehone.serve.infer.rest import InferRequest, answer, read_request
+from edgehone.serve.infer.rest import InferRequest, answer, files_of, read_request
 from edgehone.serve.model import Model
 from edgehone.serve.operations import Operation
 from edgehone.serve.watching import Watching
@@ -97,7 +97,12 @@ class Inference:
         stated = request.headers.get("content-length", "")
         with self._held.request(int(stated) if stated.isdecimal() else LIMIT):
             body = await read_body(request, LIMIT)
-            asked = await _aside(len(body), read_request, body, request.headers.get(HEADER), model.served)
+            header = request.headers.get(HEADER)
+            files = await _aside(len(body), files_of, body, header, model.served)
+            made = {
+                name: await unless_gone(request.receive, model.array(sent)) for name, sent in files.items()
+            }
+            asked = await _aside(len(body), read_request, body, header, model.served, made)
             record.id, record.inputs = asked.number or "", asked.tensors
             found = await unless_gone(request.receive, model.infer(asked.tensors, asked.outputs, record))
         size = sum(len(one.data) for one in found.outputs)

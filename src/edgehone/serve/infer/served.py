@@ -17,6 +17,7 @@ from edgehone.inputs.axes import Axes
 from edgehone.model import info
 from edgehone.model.embedding import Embedding
 from edgehone.serve.ahead import GRAPH, TEXT
+from edgehone.serve.infer.media import media_job
 from edgehone.serve.infer.tensor import DATATYPES, Tensor
 from edgehone.serve.served import Limits, Served, check_approved, no_canaries, with_settings
 from edgehone.worker import canaries
@@ -44,6 +45,7 @@ class ServedGraph(Served):
     with the last ones, with which the next request can go on.
 
     `embedding` says how an encoder makes a vector of a text, with the job of its text process, or why it does not.
+    `media` is the job that makes arrays of pictures or sounds, or why files cannot be sent.
     """
 
     inputs: tuple[info.Tensor, ...]
@@ -54,6 +56,7 @@ class ServedGraph(Served):
     batch: int
     embedding: Embedding | str
     text: Job | None
+    media: Job | str
 
     @property
     def jobs(self) -> tuple[Job, ...]:
@@ -114,6 +117,7 @@ def read_graph(bundle: Bundle, name: str, limits: Limits, on_progress: Callable[
         batch,
         embedding,
         text,
+        media_job(bundle, on_progress),
     )
 
 
