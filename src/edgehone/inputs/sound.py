@@ -127,7 +127,7 @@ def read_file(path: Path) -> dict[str, Any]:
         raise InputError(f"{path} cannot be read: {error}", hint="repair it, or remove it") from error
     if not isinstance(data, dict) or data.get("feature_extractor_type") != "WhisperFeatureExtractor":
         return {}
-    numbers = {
+    numbers: dict[str, float] = {
         "sampling_rate": 16_000,
         "feature_size": 80,
         "hop_length": 160,

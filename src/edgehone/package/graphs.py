@@ -24,6 +24,11 @@ if TYPE_CHECKING:
     Arrays = dict[str, NDArray[Any]]
 
 ONNX_BACKENDS = ("olive", "onnxruntime")
+# Why an encoder-decoder is not packaged as a graph.
+TWO_PARTS = (
+    "its model is an encoder-decoder in two parts, of which the second runs once for each token, and this target takes "
+    "one graph; the targets container and kubernetes carry edgehone itself"
+)
 _SUFFIXES = (".onnx", ".pt2", ".gguf")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 

@@ -61,6 +61,7 @@ SHAPES = {
     "original_word_errors": Shape("Word errors against the original", less=True, percent=True),
     "routing_agreement": Shape("Same experts", percent=True),
     "kl_mean": Shape("KL divergence", less=True, log=True, digits=2),
+    "kl_at_end": Shape("KL divergence at the end of the context", less=True, log=True, digits=2),
     "kl_p99": Shape("KL divergence, p99", less=True, log=True, digits=2),
     "against_kl_mean": Shape("KL divergence from the float original", less=True, log=True, digits=2),
     "against_kl_p99": Shape("KL divergence from the float original, p99", less=True, log=True, digits=2),

@@ -41,7 +41,7 @@ def _number(told: Any, answer: str) -> bool:
     if not found:
         return False
     value = float(found[-1].replace(",", ""))
-    return abs(value - told) <= _CLOSE * max(1.0, abs(told))
+    return bool(abs(value - told) <= _CLOSE * max(1.0, abs(told)))
 
 
 def _json(told: Any, answer: str) -> bool:

@@ -17,6 +17,7 @@ from edgehone.backends.sessions import WorkerJob
 from edgehone.backends.shared import onnx_files
 from edgehone.backends.shared.links import link_all
 from edgehone.backends.shared.visible_devices import VisibleDevices, on_device
+from edgehone.model.encoder_decoder import TASKS
 from edgehone.model.info import ModelInfo
 
 
@@ -30,6 +31,8 @@ def device_recipes(
     if model.kind != "graph":
         reason = "language models would need another build of ONNX Runtime GenAI, and of the model, for this device"
         return [], {one.id: reason for one in visible.accelerators}
+    if model.task in TASKS:
+        return [], {one.id: "encoder-decoders run on the CPU only" for one in visible.accelerators}
     return [
         on_device(recipe, one, f"on {one.name or one.id}, with unsupported operators on the CPU")
         for one in visible.accelerators

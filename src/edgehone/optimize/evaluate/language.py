@@ -25,7 +25,7 @@ from edgehone.model.info import ModelInfo
 from edgehone.optimize.build import build
 from edgehone.optimize.context import EffortSettings, RunContext
 from edgehone.optimize.evaluate import chat_tasks as evaluate_tasks
-from edgehone.optimize.evaluate import conversations
+from edgehone.optimize.evaluate import conversations, long_context
 from edgehone.optimize.evaluate import vision as pictures
 from edgehone.optimize.options import OptimizeOptions
 from edgehone.optimize.original import Original, refuse_differing
@@ -142,6 +142,11 @@ def reference(ctx: RunContext, prepared: JobResult) -> Original:
             opens_session=True,
             on_progress=on_progress,
         )
+        long = (
+            {}
+            if spoken
+            else long_context.reference(ctx, recipe, Input.of(artifact), prepared, shape["window"])
+        )
     except JobError as error:
         raise ModelError(
             f"the original cannot be run: {error.message}" + (f" (log: {error.log})" if error.log else ""),
@@ -162,6 +167,7 @@ def reference(ctx: RunContext, prepared: JobResult) -> Original:
             "windows": spoken,
             **picture_facts,
             **evaluate_tasks.reference(ctx, prepared),
+            **long,
         },
     )
 

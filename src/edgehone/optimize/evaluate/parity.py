@@ -20,7 +20,7 @@ from edgehone.execution.processes import CHILDREN
 from edgehone.execution.store import JobResult
 from edgehone.optimize.build import build, operate, seconds, size_of, size_of_model
 from edgehone.optimize.context import RunContext
-from edgehone.optimize.evaluate import chat_tasks, generated, routing, same_tokens, vision
+from edgehone.optimize.evaluate import chat_tasks, generated, long_context, routing, same_tokens, vision
 from edgehone.optimize.evaluate.evaluators import evaluator_for
 from edgehone.optimize.original import Original
 from edgehone.optimize.trial import Trial, guarded
@@ -72,6 +72,7 @@ def build_and_score(
         same_tokens.prove(ctx, original, trial)
         generated.compare(ctx, original, trial)
         chat_tasks.compare(ctx, original, trial)
+        long_context.compare(ctx, original, trial)
         if trial.status == "ok":
             ctx.emit(Event(recipe.key, "waiting", f"{trial.bytes / 1e6:.1f} MB, {evaluator.summary(trial)}"))
         else:

@@ -50,6 +50,8 @@ _TEMPLATE = "chat_template.jinja"
 
 def refuses(bundle: Bundle) -> str | None:
     """Return why OpenVINO Model Server cannot serve the bundle's artifact."""
+    if bundle.manifest.decoding is not None:
+        return graphs.TWO_PARTS
     backend = bundle.manifest.recipe["backend"]
     if backend != "openvino":
         return f"its artifact is {backend}'s; OpenVINO Model Server is packaged with what the backend openvino builds"
