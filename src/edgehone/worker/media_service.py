@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from edgehone.backends.sessions import WorkerJob
 from edgehone.core.errors import EdgehoneError, InputError
 from edgehone.inputs import samples
-from edgehone.worker.frames import Frames, arrays
+from edgehone.worker.frames import Frames
 from edgehone.worker.image_arrays import image_array
 from edgehone.worker.memory_limit import at_most
 from edgehone.worker.picture_file import checked
@@ -34,29 +34,28 @@ def serve(job: WorkerJob) -> dict[str, Any]:
     """Answer until the parent closes the channel.
 
     args: inputs (the model's, in the form of ModelInfo.to_json), preprocessing (a bundle's) and channel, the file
-    descriptor of a socket. Messages have the form of `worker.frames`, as those of `graph_service`: a request is {"id"}
-    with the bytes of each file, answered by {"id", "together": 1} with the array of the graph's input, by {"id",
-    "refused": why} for files that are none of the kind, or by {"id", "error": why}.
+    descriptor of a socket. Messages have the form of `worker.frames`, as those of `graph_service`: a request has the
+    bytes of each file, and is answered by {"together": 1} with the array of the graph's input, or by {"refused": why} for
+    files that are none of the kind. Returns {}.
     """
     frames = Frames(job.args["channel"])
     frames.send({"ready": True, "batch": 1, "joining": "", "outputs": {}})
     while (received := frames.take(None)) is not None:
-        message, body = received
-        if "cancel" in message:
+        if "cancel" in received.said:
             continue
-        number = message["id"]
+        number = received.number
         try:
             with at_most(_MEMORY):
-                made = _array(job.args, arrays(message["tensors"], body))
+                made = _array(job.args, received.arrays())
         except EdgehoneError as error:
-            frames.send({"id": number, "refused": error.message})
+            frames.send({"refused": error.message}, number=number)
         except Exception as error:  # noqa: BLE001 - damaged files make decoders raise any type
             traceback.print_exception(error)
             frames.send(
-                {"id": number, "refused": f"the file cannot be read: {type(error).__name__}: {error}"}
+                {"refused": f"the file cannot be read: {type(error).__name__}: {error}"}, number=number
             )
         else:
-            frames.send({"id": number, "together": 1}, made)
+            frames.send({"together": 1}, made, number)
     return {}
 
 
