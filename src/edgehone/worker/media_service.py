@@ -35,8 +35,8 @@ def serve(job: WorkerJob) -> dict[str, Any]:
 
     args: inputs (the model's, in the form of ModelInfo.to_json), preprocessing (a bundle's) and channel, the file
     descriptor of a socket. Messages have the form of `worker.frames`, as those of `graph_service`: a request has the
-    bytes of each file, and is answered by {"together": 1} with the array of the graph's input, or by {"refused": why} for
-    files that are none of the kind. Returns {}.
+    bytes of each file. It is answered by {"together": 1} with the array of the graph's input, or by {"refused": why}
+    for files that are none of the kind. Returns {}.
     """
     frames = Frames(job.args["channel"])
     frames.send({"ready": True, "batch": 1, "joining": "", "outputs": {}})
