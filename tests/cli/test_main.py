@@ -52,7 +52,8 @@ VERBS = [
 # Words that cannot be, and what is said of them.
 WRONG = [
     ("frobnicate", "invalid choice: 'frobnicate'"),
-    ("run bundle", "one of the arguments --prompt --input is required"),
+    ("run bundle", "one of the arguments --prompt --audio --input is required"),
+    ("run bundle --audio a.wav", "does not recognize speech"),
     ("run bundle --prompt", "expected one argument"),
     ("run bundle --prompt hi --max-tokens many", "invalid int value: 'many'"),
     ("run bundle --prompt hi --max-tokens 0", "--max-tokens is 0"),
