@@ -18,7 +18,7 @@ import pytest
 import edgehone
 from edgehone.backends import registry as backends
 from edgehone.execution.environments import environment
-from edgehone.package.targets.onnxruntime import target
+from edgehone.package.targets.onnxruntime import samples, target
 from edgehone.package.write import Order, pack
 from tests.package.npm_sources import KOTLIN, ONNXRUNTIME, fetched
 from tests.registry.servers import program
@@ -147,6 +147,15 @@ def test_the_sample_in_csharp_gives_the_proven_outputs(place: Path, tmp_path: Pa
     _mcs(compiler, sample, ["-langversion:7.2", *used, *strict], [place / "csharp" / "Program.cs"])
     library(tmp_path, "libonnxruntime.so")
     outputs_are_told_apart([mono, str(sample)], place, {"LD_LIBRARY_PATH": str(tmp_path)})
+
+
+def test_the_sample_in_csharp_of_a_language_model_compiles(tmp_path: Path) -> None:
+    compiler, genai = program("mcs", "mono-mcs"), tmp_path / "genai.dll"
+    _mcs(compiler, genai, ["-target:library"], [Path(__file__).with_name("genai_stub.cs")])
+    (tmp_path / "Program.cs").write_text(samples.text_of("genai_Program.cs"))
+    used = [f"-r:{genai}", "-r:System.Core", "-r:System.Runtime.Serialization", "-r:System.Xml"]
+    strict = ["-langversion:7.2", "-warnaserror", "-nowarn:0649"]
+    _mcs(compiler, tmp_path / "sample.exe", [*used, *strict], [tmp_path / "Program.cs"])
 
 
 def _mcs(compiler: str, out: Path, options: Sequence[str], sources: Sequence[Path]) -> None:
