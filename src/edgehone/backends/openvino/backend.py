@@ -146,9 +146,11 @@ def _bits(entry: Mapping[str, Any]) -> float:
         return 16.0
     if "group" not in entry:
         return 8.0
-    four_bit: float = 4 + (20 if "asym" in entry["mode"] else 16) / entry["group"]
+    few: float = (3 if "int3" in entry["mode"] else 4) + (20 if "asym" in entry["mode"] else 16) / entry[
+        "group"
+    ]
     ratio = float(entry.get("ratio", 1.0))
-    return ratio * four_bit + (1 - ratio) * 8
+    return ratio * few + (1 - ratio) * 8
 
 
 @functools.cache
