@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from edgehone.diagnosis.facts import Fact
 from edgehone.diagnosis.service import judge_service
 from edgehone.monitor.table import table as alert_table
 from edgehone.operate import remedies
+from edgehone.operate.actions import bundles
 from edgehone.operate.facts import Seen, facts_of
 from edgehone.operate.options import ORDER
 
@@ -109,6 +111,17 @@ def test_wrong_threads_are_named_and_the_proven_number_is_the_remedy(
     facts = facts_of(seen(model=model, server={"threads": usable, "physical_cores": 2}))
     found = [one.name for one in judge_service(facts, "latency") if one.found and "threads" in one.name]
     assert found == ([cause] if cause else []) and facts["proven_threads"].value == right
+
+
+def test_no_other_bundle_is_served_where_nothing_would_tell_whether_it_is_better() -> None:
+    """As with an alarm of drift alone, which stays whatever is served."""
+    case: Any = SimpleNamespace(can_compare=False)
+    of = {
+        one.name: one
+        for one in remedies.table()
+        if one.name in ("the previous version", "a bundle of more bits")
+    }
+    assert len(of) == 2 and all("nothing would tell" in str(bundles.plan(one, case)) for one in of.values())
 
 
 def test_an_unknown_fact_finds_nothing() -> None:

@@ -25,10 +25,11 @@ _QUALITY = "accuracy_kept"
 
 def plan(remedy: Remedy, case: Case) -> Plan | str:
     """Plan to serve another bundle; or return why there is none."""
+    # A change that someone has just made is undone in any case.
+    if remedy.choose in ("better", "previous") and not remedy.causes and not case.can_compare:
+        return "nothing would tell whether it is better: send labels of answers (POST /v1/feedback)"
     if remedy.choose == "previous":
         return _previous(case)
-    if remedy.choose == "better" and not case.can_compare:
-        return "nothing would tell whether it is better: send labels of answers (POST /v1/feedback)"
     served = read(case.look.models[case.model]["change"]["path"])
     found, left = others(served, case.bundles)
     chosen = next_one(served, found, str(remedy.choose))
