@@ -13,7 +13,7 @@ from edgehone.diagnosis.facts import Fact
 from edgehone.diagnosis.service import judge_service
 from edgehone.monitor.table import table as alert_table
 from edgehone.operate import remedies
-from edgehone.operate.actions import bundles
+from edgehone.operate.actions import bundles, serving
 from edgehone.operate.facts import Seen, facts_of
 from edgehone.operate.options import ORDER
 
@@ -111,6 +111,14 @@ def test_wrong_threads_are_named_and_the_proven_number_is_the_remedy(
     facts = facts_of(seen(model=model, server={"threads": usable, "physical_cores": 2}))
     found = [one.name for one in judge_service(facts, "latency") if one.found and "threads" in one.name]
     assert found == ([cause] if cause else []) and facts["proven_threads"].value == right
+    accepts = {"threads": [*range(usable, 0, -1)]}
+    look = SimpleNamespace(models={"bundle": {**model, "settings": {}, "accepts": accepts}})
+    case: Any = SimpleNamespace(model="bundle", look=look, facts=facts)
+    remedy = next(one for one in remedies.table() if one.name == "the proven number of threads")
+    plan = serving.settings(remedy, case)
+    assert (plan if isinstance(plan, str) else plan["after"]["settings"]) == (
+        {"threads": right} if cause else f"threads is {right} already"
+    )
 
 
 def test_no_other_bundle_is_served_where_nothing_would_tell_whether_it_is_better() -> None:

@@ -29,7 +29,8 @@ def settings(remedy: Remedy, case: Case) -> Plan | str:
             return f"{model['backend']} takes no setting {name}"
         if value not in accepts:
             return f"{model['backend']} takes no {name} = {value} here"
-        if value == model["settings"].get(name, accepts[0]):
+        # The first is what holds by default, but for an engine that began when the server could use more processors.
+        if value == (model["threads"] if name == "threads" else model["settings"].get(name, accepts[0])):
             return f"{name} is {value} already"
         wanted[name] = value
     says = ", ".join(f"{name} = {value}" for name, value in wanted.items())
