@@ -149,4 +149,6 @@ def test_remedies_in_order_and_only_for_their_causes() -> None:
     )
     busy = remedies.fitting("latency", "llamacpp", "language", ["other programs take the processors"])
     assert "fewer requests at once" not in [one.name for one in busy]
+    busy = remedies.fitting("throughput", "llamacpp", "language", ["other programs take the processors"])
+    assert "more requests at once" not in [one.name for one in busy]
     assert not remedies.fitting("security", "llamacpp", "language", ["hostile or broken requests"])
