@@ -250,7 +250,10 @@ def running(file: Path, env: dict[str, str] | None = None) -> Iterator[Agent]:
 def all_running(files: list[Path]) -> Iterator[list[Agent]]:
     """Run several agents."""
     with ExitStack() as stack:
-        yield [stack.enter_context(running(file)) for file in files]
+        agents = [stack.enter_context(running(file)) for file in files]
+        yield agents
+        for agent in agents:  # all at once: each may take seconds to end its server
+            agent.process.send_signal(signal.SIGTERM)
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = PATIENCE) -> None:

@@ -21,9 +21,10 @@ def test_two_waves_and_a_bad_release_that_is_halted_in_the_first(fleet: Fleet, c
     lab = max(3, count // 5)
     fleet.agent |= {
         "probation_seconds": 1.5 if count < 10 else 3,
-        "poll_seconds": 0.5 if count < 10 else 2,
-        "longest_poll_seconds": 1 if count < 10 else 4,
+        "poll_seconds": 0.5 if count < 10 else max(2, count / 10),
+        "longest_poll_seconds": 1 if count < 10 else max(4, count / 5),
         "start_seconds": patience,
+        "unready_seconds": 3 if count < 10 else patience,  # so many servers make each other wait
     }
     files = [
         fleet.device(f"d{number}", labels={"site": "lab" if number < lab else "shop"})

@@ -19,6 +19,8 @@ from edgehone.fleet.settings import AgentSettings
 from edgehone.fleet.state import Store
 
 _TICK_SECONDS = 0.1
+# The pause while nothing is under way: a server that ended is noticed so much later.
+_IDLE_SECONDS = 0.5
 T = TypeVar("T")
 
 
@@ -66,13 +68,17 @@ class _Agent:
     def run(self, stop: threading.Event) -> None:
         self._keeper.begin()
         try:
-            while not stop.wait(_TICK_SECONDS):
+            while not stop.wait(self._pause_of_loop()):
                 try:
                     self._step()
                 except SetupError as error:  # the disk is full: nothing was decided, and it is tried again
                     self._tell(error.message)
         finally:
             self._keeper.end()
+
+    def _pause_of_loop(self) -> float:
+        under_way = self._keeper.under_way or self._to_try or self._looking or self._reporting
+        return _TICK_SECONDS if under_way else _IDLE_SECONDS
 
     def _step(self) -> None:
         self._keeper.tick()

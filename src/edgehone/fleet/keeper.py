@@ -61,6 +61,12 @@ class Keeper:
             self._starting is not None and not self._is_active(self._starting[0])
         )
 
+    @property
+    def under_way(self) -> bool:
+        """Whether a server is being started or watched, or has to be."""
+        lacks = self.server is None and self._store.state.active is not None
+        return self.busy or self._starting is not None or lacks
+
     def begin(self) -> None:
         """Take over what an earlier agent left: the server of the active slot, if it is the only one and ready."""
         state, left = self._store.state, running(self._settings)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import version
 
 from edgehone.fleet.channel import written
@@ -41,6 +42,12 @@ class Reporter:
         return True
 
 
+@cache
+def _edgehone() -> str:
+    """Return the version of this program: a package's files are read for it."""
+    return version("edgehone")
+
+
 def report_of(settings: AgentSettings, state: State, serves: bool, note: str) -> Report:
     """Return the report of a device. `serves`: whether its server answers."""
     running = state.running if serves else None
@@ -54,5 +61,5 @@ def report_of(settings: AgentSettings, state: State, serves: bool, note: str) ->
         outcomes=state.outcomes,
         note=note,
         at=written(datetime.now(UTC)),
-        edgehone=version("edgehone"),
+        edgehone=_edgehone(),
     )
