@@ -96,6 +96,11 @@ def infer(
         raise InputError(f"{output.absolute().parent} is not a folder", hint="give another --output")
     if not are_media(path):
         return _infer(bundle, path, output, on_progress)
+    if bundle.manifest.decoding is not None:
+        raise InputError(
+            f"{bundle.path} generates a text from a sound, one at a time",
+            hint=f"edgehone run {bundle.path} --audio FILE.wav",
+        )
     with tempfile.TemporaryDirectory(prefix="edgehone-") as folder:
         arrays = Path(folder) / "samples.npz"
         files = write_arrays(bundle, path, arrays, on_progress)
