@@ -294,6 +294,7 @@ def served(digest: str = "digest", **axes: int) -> Any:
     """A model as far as the observer looks at it."""
     manifest = SimpleNamespace(digest=digest, axes={"inputs": axes})
     return SimpleNamespace(
+        problem=None,
         name="m",
         id="m-1",
         served=SimpleNamespace(bundle=SimpleNamespace(manifest=manifest, path=Path("/nowhere"))),

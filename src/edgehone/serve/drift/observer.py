@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -147,7 +148,8 @@ class DriftObserver(Collector):
             if not any(model.problem for model in self._models.values()):
                 break
             await asyncio.sleep(0.1)
-        await asyncio.to_thread(importlib.import_module, "numpy")
+        if "numpy" not in sys.modules:
+            await asyncio.to_thread(importlib.import_module, "numpy")
 
     def end(self) -> None:
         """Write the states that have changed."""
