@@ -20,7 +20,7 @@ GATES = ("speedup=off", "memory_cut=off", "latency_cv=off")
 
 @pytest.fixture
 def whisper(make_example: Callable[..., Path]) -> Path:
-    return make_example("train_tiny_speech.py", "tiny-whisper", "--sounds", "tones")
+    return make_example("train_tiny_speech.py", "tiny-whisper", "--sounds", "OUT/tones")
 
 
 def optimized(model: Path, samples: Path, out: Path, backends: list[str]) -> edgehone.Decision:
@@ -81,7 +81,7 @@ def test_a_whisper_is_judged_by_its_words_and_transcribes(
 @pytest.mark.long
 @pytest.mark.xdist_group("measures")
 def test_a_t5_is_judged_by_its_words_and_answers(make_example: Callable[..., Path], tmp_path: Path) -> None:
-    model = make_example("train_tiny_text_to_text.py", "tiny-t5", "--texts", "numbers.txt")
+    model = make_example("train_tiny_text_to_text.py", "tiny-t5", "--texts", "OUT/numbers.txt")
     decision = optimized(model, model.parent / "numbers.txt", tmp_path / "bundle", ["openvino", "olive"])
     by_key = {one.key: one for one in decision.candidates}
     for exact, small in (("openvino/fp32", "openvino/int8_weights"), ("olive/fp32", "olive/int8_dynamic")):

@@ -10,10 +10,11 @@ from edgehone.backends.sessions import WorkerJob
 
 
 def run(job: WorkerJob) -> None:
-    """Run inputs["script"] with args["words"] and `--out out/NAME`, where NAME is args["name"]."""
+    """Run inputs["script"] with `--out out/NAME`, where NAME is args["name"], and args["words"]; OUT is `out` there."""
     script = job.inputs["script"]
+    words = [str(word).replace("OUT", str(job.out)) for word in job.args["words"]]
     sys.path.insert(0, str(script.parent))
-    sys.argv = [str(script), "--out", str(job.out / job.args["name"]), *job.args["words"]]
+    sys.argv = [str(script), "--out", str(job.out / job.args["name"]), *words]
     try:
         runpy.run_path(str(script), run_name="__main__")
     except SystemExit as ended:

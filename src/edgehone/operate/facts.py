@@ -159,6 +159,7 @@ def _requests(seen: Seen) -> Facts:
         "restarts": _known(recent.get("restarts"), "the server does not tell"),
         "changed_files": _known(seen.metrics.get("changed_files"), "the server does not tell"),
         "invalid_share": _known(share, "no request came"),
+        "template_violations": _known(recent.get("violations"), "the server does not tell"),
     }
 
 
