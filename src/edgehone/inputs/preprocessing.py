@@ -76,13 +76,8 @@ def read_file(path: Path) -> dict[str, Any]:
 
     Raises InputError for a file that cannot be read, and for values that cannot be meant.
     """
-    if not path.is_file():
-        return {}
-    try:
-        data = json.loads(path.read_text("utf-8-sig"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read: {error}", hint="repair it, or remove it") from error
-    if not isinstance(data, dict) or not ({"image_mean", "do_resize", "image_processor_type"} & data.keys()):
+    data = read_object(path)
+    if not ({"image_mean", "do_resize", "image_processor_type"} & data.keys()):
         return {}
     found = _resizing(data) | _normalizing(data)
     for name, value in found.items():
@@ -92,6 +87,17 @@ def read_file(path: Path) -> dict[str, Any]:
                 hint="repair it, or state the value under [images] in edgehone.toml",
             )
     return found
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Return the object in a preprocessor_config.json; {} without the file. Raises InputError if it cannot be read."""
+    if not path.is_file():
+        return {}
+    try:
+        data = json.loads(path.read_text("utf-8-sig"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read: {error}", hint="repair it, or remove it") from error
+    return data if isinstance(data, dict) else {}
 
 
 def _resizing(data: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,12 +20,12 @@ For a Whisper checkpoint they are read from its preprocessor_config.json, and [a
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from edgehone.core.errors import InputError
+from edgehone.inputs.preprocessing import read_object
 
 FORMS = ("samples", "mel")
 _CHOICES: Mapping[str, tuple[Any, ...]] = {
@@ -119,13 +119,8 @@ def read_file(path: Path) -> dict[str, Any]:
 
     Raises InputError for a file that cannot be read, and for values that cannot be meant.
     """
-    if not path.is_file():
-        return {}
-    try:
-        data = json.loads(path.read_text("utf-8-sig"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read: {error}", hint="repair it, or remove it") from error
-    if not isinstance(data, dict) or data.get("feature_extractor_type") != "WhisperFeatureExtractor":
+    data = read_object(path)
+    if data.get("feature_extractor_type") != "WhisperFeatureExtractor":
         return {}
     numbers: dict[str, float] = {
         "sampling_rate": 16_000,
