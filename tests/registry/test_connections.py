@@ -20,10 +20,10 @@ from edgehone.registry.session import Registry, open_registry
 from edgehone.registry.verify import verify
 from tests.registry.bundles import Make, content, weights
 from tests.registry.servers import oci_registry, program
-from tests.registry.test_hostile import IMPATIENT
+from tests.registry.test_hostile import IMPATIENT, QUICK
 
 # docker-registry 2.8 gives an upload up whose request broke, so that it begins anew; other registries go on with it.
-PATIENT = replace(IMPATIENT, attempts=6, answer=10.0, confirm=10.0, idle=5.0)
+PATIENT = replace(QUICK, attempts=6)
 pytestmark = [pytest.mark.whole, pytest.mark.xdist_group("oci")]
 
 
@@ -122,7 +122,7 @@ def test_a_registry_over_tls(
     version = push(registry, make(weights(8)), name="demo", by="ann").version
     with encrypted(tmp_path / "docker") as (url, certificate):
         with pytest.raises(EdgehoneError, match=r"(?i)certificate verify failed") as caught:
-            push_to(registry, version, url, by="ann", limits=IMPATIENT)
+            push_to(registry, version, url, by="ann", limits=QUICK)
         assert caught.value.exit_code == 2
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
         push_to(registry, version, url, by="ann")
