@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -59,11 +58,8 @@ def served(folder: Path) -> Iterator[str]:
 def stated(browser: Browser, url: str) -> str:
     """Return what the page states once the model has run."""
     browser.visit(url)
-    begun = time.monotonic()
-    while (said := browser.value("document.getElementById('state').textContent")) == "loading":
-        assert time.monotonic() - begun < 30, browser.errors
-        time.sleep(0.05)
-    return str(said)
+    state = "document.getElementById('state').textContent"
+    return str(browser.until(f"{state} !== 'loading' && {state}"))
 
 
 @needs_npm

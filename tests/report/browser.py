@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,14 @@ class Browser:
             deviceScaleFactor=1,
             mobile=width < 600,
         )
+
+    def until(self, expression: str, seconds: float = 30.0) -> Any:
+        """Wait until a JavaScript expression gives something, and return it."""
+        begun = time.monotonic()
+        while not (found := self.value(expression)):
+            assert time.monotonic() - begun < seconds, f"{expression} is still {found!r}; {self.errors}"
+            time.sleep(0.02)
+        return found
 
     def value(self, expression: str) -> Any:
         """What a JavaScript expression gives, as JSON gives it."""

@@ -87,22 +87,13 @@ def served(_finished: Finished, tmp_path_factory: pytest.TempPathFactory) -> Ite
         yield one
 
 
-def until(browser: Browser, expression: str, seconds: float = 10.0) -> Any:
-    """Wait until an expression gives something, and return it."""
-    begun = time.monotonic()
-    while not (found := browser.value(expression)):
-        assert time.monotonic() - begun < seconds, f"{expression} is still {found!r}; {browser.errors}"
-        time.sleep(0.02)
-    return found
-
-
 def show(browser: Browser, url: str, seconds: int, width: int = 1280, *, dark: bool = False) -> None:
     """Show the page with a key, and some last seconds."""
     browser.visit(f"{url}/dashboard", width, dark=dark)
     browser.value(f"sessionStorage.setItem('edgehone-api-key', '{KEY}')")
     browser.errors.clear()  # of the first answer, 401
     browser.value(f"byId('range').value = {seconds}; load()")
-    until(browser, "document.querySelectorAll('.plot').length")
+    browser.until("document.querySelectorAll('.plot').length")
 
 
 def figure(title: str) -> str:
@@ -122,13 +113,13 @@ def test_a_key_is_asked_for_and_the_page_has_no_data_of_its_own(browser: Browser
     policy = page.headers["content-security-policy"]
     assert "unsafe" not in policy and "default-src 'none'" in policy and "connect-src 'self'" in policy
     browser.visit(f"{served.url}/dashboard")
-    until(browser, "document.activeElement.id === 'key'")
+    browser.until("document.activeElement.id === 'key'")
     browser.write("wrong")
     browser.press("Enter")
-    assert "no valid key" in until(browser, "document.getElementById('key-problem').textContent")
+    assert "no valid key" in browser.until("document.getElementById('key-problem').textContent")
     browser.write(KEY)
     browser.press("Enter")
-    until(browser, "document.querySelectorAll('.plot').length")
+    browser.until("document.querySelectorAll('.plot').length")
     assert browser.value("document.getElementById('key-form').checkVisibility()") is False
     asked = [one for one in browser.requests if not one.startswith("data:")]
     paths = {one.removeprefix(served.url).partition("?")[0] for one in asked}
@@ -166,11 +157,11 @@ def test_the_values_under_the_pointer_are_those_of_that_time(browser: Browser, s
     before = legend(browser, "Temperature")[ATTACK]
     move = {"type": "mouseMoved", "x": box["x"] + box["width"] / 2, "y": box["y"] + 20}
     browser.ask("Input.dispatchMouseEvent", **move)
-    until(browser, f"{figure('Temperature')}.querySelector('.cursor').getAttribute('d')")
+    browser.until(f"{figure('Temperature')}.querySelector('.cursor').getAttribute('d')")
     assert float(before.split()[0]) == pytest.approx(61, abs=0.2)
     assert float(legend(browser, "Temperature")[ATTACK].split()[0]) == pytest.approx(58, abs=0.3)
     browser.ask("Input.dispatchMouseEvent", type="mouseMoved", x=1, y=1)
-    until(browser, f"!{figure('Temperature')}.querySelector('.cursor').getAttribute('d')")
+    browser.until(f"!{figure('Temperature')}.querySelector('.cursor').getAttribute('d')")
     assert legend(browser, "Temperature")[ATTACK] == before
 
 
@@ -202,12 +193,12 @@ def test_a_server_that_goes_away_is_told(browser: Browser, served: Server) -> No
     browser.ask("Network.emulateNetworkConditions", offline=True, latency=0, downloadThroughput=-1,
                 uploadThroughput=-1)  # fmt: skip
     browser.value("load()")
-    assert "does not answer" in until(browser, "document.querySelector('#state.problem')?.textContent")
+    assert "does not answer" in browser.until("document.querySelector('#state.problem')?.textContent")
     assert browser.value("document.querySelectorAll('.plot').length") > 5  # the plots stay
     browser.ask("Network.emulateNetworkConditions", offline=False, latency=0, downloadThroughput=-1,
                 uploadThroughput=-1)  # fmt: skip
     browser.value("load()")
-    until(browser, "document.querySelectorAll('#state.ready').length")
+    browser.until("document.querySelectorAll('#state.ready').length")
 
 
 def test_a_server_records_its_own_requests(served: Server) -> None:
@@ -252,6 +243,6 @@ def test_alerts_that_hold_are_a_table(browser: Browser, served: Server) -> None:
     assert {one["reason"] for one in found["left_out"]} == {"it is not certified"}
     show(browser, served.url, 900)
     rows = "[...document.querySelectorAll('#alerts-rows tr')].map((one) => one.textContent)"
-    assert any("ticket" in row and one["says"] in row for row in until(browser, rows))
+    assert any("ticket" in row and one["says"] in row for row in browser.until(rows))
     assert "are not evaluated" in browser.value("byId('alerts-left').textContent")
     assert browser.value("byId('alerts-none').checkVisibility()") is False and browser.errors == []
