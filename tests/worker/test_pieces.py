@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as some
 
 from edgehone.backends.null.clock import VirtualClock
 from edgehone.backends.sessions import Generation
+from edgehone.evaluation.undisturbed import of_round
 from edgehone.worker import pieces
 from edgehone.worker.clock import MONOTONIC
 from edgehone.worker.pieces import Pieces
@@ -122,3 +124,59 @@ def test_computed_times_are_not_cut() -> None:
     found.begin()
     found.on_token(1)
     assert found.of(Generation(0.0, [1], [1.0])) == {}
+
+
+def drafted(clock: list[float], passes: Sequence[int], kept: Pieces, seconds: float) -> list[list[float]]:
+    """Generate a token, then as many as each pass gives, all at the same moment."""
+    kept._delay = Counted()  # type: ignore[assignment]
+    kept.begin()
+    started, times = clock[0], list[float]()
+    for count in [1, *passes]:
+        clock[0] += seconds
+        for _ in range(count):
+            times.append(clock[0])
+            kept.on_token(7)
+    result: list[list[float]] = kept.of(Generation(started, [7] * len(times), times))["pieces"]
+    return result
+
+
+@given(passes=some.lists(some.integers(1, 9), min_size=20, max_size=80))
+def test_drafted_tokens_are_timed_by_pieces_of_equal_text(passes: list[int]) -> None:
+    """A piece of one pass would have the luck of its draft, and the luckiest would stand for all."""
+    count = 1 + sum(passes)
+    with pytest.MonkeyPatch.context() as patch:
+        now = [100.0]
+        patch.setattr(time, "perf_counter", lambda: now[0])
+        requests = [drafted(now, passes, Pieces(MONOTONIC, pieces.equal_ends(count)), 0.01) for _ in range(3)]
+    assert [piece[0] for piece in requests[0]] == [piece[0] for piece in requests[1]]
+    assert len(requests[0]) <= 1 + pieces.MOST_EQUAL and sum(piece[0] for piece in requests[0]) == count
+    calm = [
+        {"aligned": True, "pieces": [[*piece[:2], 0.0] for piece in one], "total": 0.0} for one in requests
+    ]
+    found = of_round({"requests": calm, "conditions": {"others_share": 0.0}})
+    assert found.total == pytest.approx(0.01 * (1 + len(passes)))
+
+
+def test_pieces_of_single_passes_would_be_too_quick(clock: list[float]) -> None:
+    """What the test above guards against: one pass in eight keeps all of its drafts."""
+    passes = [9, 1, 1, 1, 1, 1, 1, 1] * 8
+    calm = [[*piece[:2], 0.0] for piece in drafted(clock, passes, Pieces(MONOTONIC), 0.01)]
+    found = of_round({"requests": [{"pieces": calm, "total": 0.0}], "conditions": {"others_share": 0.0}})
+    assert found.total < 0.5 * 0.01 * (1 + len(passes))
+
+
+def test_the_equal_pieces_of_short_answers() -> None:
+    assert pieces.equal_ends(1) == frozenset()
+    assert pieces.equal_ends(3) == {2, 3}
+    assert pieces.equal_ends(65) == set(range(3, 66, 2))
+
+
+def test_pieces_that_are_cut_at_fixed_tokens_say_so(clock: list[float]) -> None:
+    found = Pieces(MONOTONIC, pieces.equal_ends(2))
+    found._delay = Counted()  # type: ignore[assignment]
+    found.begin()
+    for _ in range(2):
+        clock[0] += 0.5
+        found.on_token(1)
+    told = found.of(Generation(100.0, [1, 1], [100.5, 101.0]))
+    assert told["aligned"] is True and [piece[:2] for piece in told["pieces"]] == [[1, 0.5], [1, 0.5]]

@@ -226,6 +226,19 @@ class TunableBackend(Protocol):
         ...
 
 
+# The setting of a recipe that names a device: how many layers are on it. All are without the setting.
+LAYERS = "gpu_layers"
+
+
+@runtime_checkable
+class PartialOffload(Protocol):
+    """A backend that can leave some layers of a model on the CPU, by the setting LAYERS (core side)."""
+
+    def offloadable_layers(self, recipe: Recipe, model: ModelInfo) -> int:
+        """Return how many layers can be put on the recipe's device one by one; 0 if all or none must be."""
+        ...
+
+
 @runtime_checkable
 class MeasurementObstacle(Protocol):
     """A backend that also runs on machines whose figures say nothing about its target hardware (core side).
@@ -282,6 +295,7 @@ CAPABILITIES: tuple[Capability, ...] = (
     Capability("operator_profiler", OperatorProfiler, "worker"),
     Capability("device_visibility", DeviceVisibility, "worker"),
     Capability("device_recipes", DeviceRecipes, "core"),
+    Capability("partial_offload", PartialOffload, "core"),
     Capability("tunable", TunableBackend, "core"),
     Capability("measurement_obstacle", MeasurementObstacle, "core"),
     Capability("single_file_artifact", SingleFileArtifact, "core"),

@@ -15,7 +15,7 @@ requests is 57 to 99 % above. Without the delay (other systems than Linux) the q
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,7 +96,8 @@ def of_round(one: Mapping[str, Any]) -> Undisturbed:
     others = one.get("conditions", {}).get("others_share")
     if all(request.get("pieces") for request in requests):
         cut = [[Piece(*piece) for piece in request["pieces"]] for request in requests]
-        return _of_pieces(cut, others)
+        aligned = all(request.get("aligned") for request in requests)
+        return _of_pieces(cut, others, _places if aligned else _stretches)
     pieces = [Piece(1, request["total"], request.get("delay")) for request in requests]
     calm, enough = _calm(pieces, _limit(pieces, others))
     timed = [Timed(requests[i]["total"], requests[i].get("ttft")) for i in calm]
@@ -145,11 +146,15 @@ def _share(pieces: Sequence[Piece], calm: Iterable[int]) -> float | None:
     return sum(pieces[i].seconds for i in calm) / whole if whole else 1.0
 
 
-def _of_pieces(requests: Sequence[Sequence[Piece]], others: float | None) -> Undisturbed:
+def _of_pieces(
+    requests: Sequence[Sequence[Piece]],
+    others: float | None,
+    stretches_of: Callable[[Sequence[Piece]], Iterable[int]],
+) -> Undisturbed:
     every = [piece for pieces in requests for piece in pieces]
     owner = [number for number, pieces in enumerate(requests) for _ in pieces]
     stretches: dict[int, list[int]] = {}  # the positions in `every` of the pieces of each stretch
-    for place, stretch in enumerate(stretch for pieces in requests for stretch in _stretches(pieces)):
+    for place, stretch in enumerate(stretch for pieces in requests for stretch in stretches_of(pieces)):
         stretches.setdefault(stretch, []).append(place)
     limit = _limit(every, others)
     whole, first, unsure = 0.0, 0.0, 0.0
@@ -174,6 +179,11 @@ def _of_pieces(requests: Sequence[Sequence[Piece]], others: float | None) -> Und
             mine[2] += seconds if i in calm else 0.0
     timed = [Timed(total, begun, own / total if total else 1.0) for begun, total, own in sums]
     return Undisturbed(whole, first, tuple(timed), _share(every, kept), unsure <= UNSURE * whole)
+
+
+def _places(pieces: Sequence[Piece]) -> Iterable[int]:
+    """Return the place of each piece, as its stretch: pieces of equal text, cut at the same tokens."""
+    return range(len(pieces))
 
 
 def _stretches(pieces: Sequence[Piece]) -> Iterable[int]:

@@ -123,6 +123,8 @@ def _settings(tried: Sequence[dict[str, Any]]) -> list[str]:
         result = one["reason"] or ""
         if "confirmed" in one:
             result = "confirmed in new rounds" if one["confirmed"] else result
+        if drafted := one.get("tokens_per_pass"):
+            result = "; ".join(filter(None, [result, f"{drafted:.2f} tokens a pass"]))
         rows.append(("*" if one.get("confirmed") else "", _named(one["settings"]), latency, ahead, result))
     return table(rows)
 

@@ -11,11 +11,12 @@ import itertools
 from typing import TYPE_CHECKING, Any, Protocol
 
 from edgehone.backends.capabilities import GraphBackend, VisionBackend, require
+from edgehone.backends.shared.drafts import drafts
 from edgehone.inputs.batches import Batches
 from edgehone.worker import load, score_pictures, sequences, stream
 from edgehone.worker.backend import load_backend
 from edgehone.worker.clock import clock_of
-from edgehone.worker.pieces import Pieces
+from edgehone.worker.pieces import Pieces, equal_ends
 
 if TYPE_CHECKING:
     from edgehone.backends.sessions import (
@@ -68,7 +69,7 @@ def open_requests(job: WorkerJob) -> Requests:
         return load.Prompts(session, args["prompts"], args["generated"], args["batch"], args["clients"])
     if "prompt" in args:
         session = backend.open_session(artifact, args["settings"], job)
-        return _TextRequests(session, args["prompt"], args["generated"])
+        return _TextRequests(session, args["prompt"], args["generated"], drafts(args["settings"]))
     if "pictures" in job.inputs:
         return _PictureRequests(
             require(backend, VisionBackend).open_vision(artifact, args["settings"], job), job
@@ -83,12 +84,12 @@ def open_requests(job: WorkerJob) -> Requests:
 
 
 class _TextRequests:
-    """The same prompt again and again."""
+    """The same prompt again and again. With drafts the answer is timed in pieces of equal text."""
 
-    def __init__(self, session: Session, prompt: list[int], count: int) -> None:
+    def __init__(self, session: Session, prompt: list[int], count: int, drafted: bool) -> None:
         self.session, self.prompt, self.count = session, prompt, count
         self.clock = clock_of(session)
-        self.pieces = Pieces(self.clock)
+        self.pieces = Pieces(self.clock, equal_ends(count) if drafted else None)
 
     def answer(self) -> list[dict[str, Any]]:
         self.pieces.begin()

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from edgehone.backends.llamacpp import backend, offload
+from edgehone.backends.llamacpp import backend, engine, offload
 from edgehone.backends.llamacpp.log import Log, buffer_of
 from edgehone.backends.shared.visible_devices import RuntimeDevice, VisibleDevices
 from edgehone.core.errors import EdgehoneError
@@ -53,6 +53,31 @@ def test_a_model_is_loaded_onto_its_device_only(
     params, library = SimpleNamespace(), SimpleNamespace(llama_model_load_from_file=loaded)
     assert offload.load_model(library, Path("m.gguf"), params, device) == "a model"
     assert (seen, params.n_gpu_layers) == (handles, layers)
+    seen.clear()
+    offload.load_model(library, Path("m.gguf"), params, device, 7)
+    assert (seen, params.n_gpu_layers) == (handles, 7 if handles else 0)
+
+
+def test_layers_can_be_on_a_device_in_part_by_number() -> None:
+    [one, *_], _ = backend.device_recipes(LLAMA, backend.recipes(LLAMA)[:1], SEEN)
+    deep = replace(LLAMA, layers=32)
+    assert backend.offloadable_layers(one, deep) == 33
+    assert backend.offloadable_layers(one, replace(LLAMA, layers=None)) == 0
+    assert backend.offloadable_layers(backend.recipes(LLAMA)[0], deep) == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({}, "--device none"),
+        ({"device": "CPU"}, "--device none"),
+        ({"device": "CUDA0"}, "--device CUDA0 --gpu-layers all"),
+        ({"device": "CUDA0", "gpu_layers": 12}, "--device CUDA0 --gpu-layers 12"),
+    ],
+)
+def test_the_server_has_its_layers_where_the_session_has_them(settings: dict[str, Any], words: str) -> None:
+    line = engine.command_line(Path("server"), Path("m.gguf"), settings, 2, 1, 512)
+    assert f" {words} " in " ".join(line)
 
 
 @pytest.mark.real

@@ -194,6 +194,11 @@ def recipes(model: ModelInfo) -> list[Recipe]:
     return llamacpp_recipes.checkpoint_recipes(model)
 
 
+def offloadable_layers(recipe: Recipe, model: ModelInfo) -> int:
+    """Return how many layers can be put on the recipe's device one by one; 0 on the CPU."""
+    return offload.offloadable_layers(recipe, model)
+
+
 def tunable_settings(recipe: Recipe, device: Device, context: int) -> list[TunableSetting]:
     """Return the settings to search for an artifact, from recipes.toml."""
     return llamacpp_recipes.tunable_settings(recipe, device, context)
@@ -254,7 +259,8 @@ def open_session(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) ->
     """Load artifact/model.gguf, memory-mapped by default (worker side).
 
     settings: kv_cache 'f16' (default) or 'q8_0', flash_attention true or false (default: llama.cpp decides), batch and
-    ubatch (tokens), decode_threads (default: job.threads), load 'mmap' (default), 'mlock' or 'read'.
+    ubatch (tokens), decode_threads (default: job.threads), load 'mmap' (default), 'mlock' or 'read', device and
+    gpu_layers (how many layers are on it; default: all).
     Raises EdgehoneError with libllama's message if it cannot be loaded.
     """
     from edgehone.backends.llamacpp.build import ARTIFACT, tools

@@ -19,6 +19,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from edgehone.backends.capabilities import LAYERS
+from edgehone.backends.llamacpp.offload import CPU
 from edgehone.backends.llamacpp.server_answer import Answer, Dialect
 from edgehone.backends.llamacpp.speculation import DRAFT
 from edgehone.backends.serving import EngineRequest, Option, Produced
@@ -223,6 +225,9 @@ def command_line(
         # Prefixes stay in the slots. llama-server's further cache would take up to 8 GiB of memory.
         "--cache-ram", 0,
         "--threads", settings.get("decode_threads", threads), "--threads-batch", threads,
+        # Without these llama-server puts what it can on any device that it finds.
+        *(["--device", settings["device"], "--gpu-layers", settings.get(LAYERS, "all")]
+          if settings.get("device", CPU) != CPU else ["--device", "none"]),
         *runtime_options(settings),
     ]  # fmt: skip
     if drafted := settings.get("draft"):

@@ -39,15 +39,23 @@ def device_recipes(
     ], {}
 
 
-def load_model(library: Any, path: Path, params: Any, device: str) -> Any:
-    """Load a GGUF file with all layers on `device`; return libllama's pointer, null if it failed.
+def offloadable_layers(recipe: Recipe, model: ModelInfo) -> int:
+    """Return the number of layers that can be on the recipe's device: the blocks, and last the head.
+
+    0 on the CPU, or if the number of blocks is unknown.
+    """
+    return model.layers + 1 if recipe.device and model.layers else 0
+
+
+def load_model(library: Any, path: Path, params: Any, device: str, layers: int | None = None) -> Any:
+    """Load a GGUF file with `layers` on `device` (default: all); return libllama's pointer, null if it failed.
 
     Raises EdgehoneError for a device that is not visible to this build.
     """
     devices = [] if device == CPU else [_handle(library, device)]
     null_terminated = (ctypes.c_void_p * (len(devices) + 1))(*devices)
     params.devices = ctypes.cast(null_terminated, ctypes.c_void_p)
-    params.n_gpu_layers = _ALL if devices else 0
+    params.n_gpu_layers = (_ALL if layers is None else layers) if devices else 0
     return library.llama_model_load_from_file(os.fsencode(path), params)
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgehone.backends.capabilities import LAYERS
 from edgehone.backends.llamacpp import speculation
 from edgehone.backends.llamacpp.log import Log
 from edgehone.backends.llamacpp.offload import CPU, load_model
@@ -63,7 +64,7 @@ class LlamaSession:
         library.llama_backend_init()
         params = library.llama_model_default_params()
         _set_load(library, params, settings.get("load", "mmap"))
-        self._model = load_model(library, path, params, settings.get("device", CPU))
+        self._model = load_model(library, path, params, settings.get("device", CPU), settings.get(LAYERS))
         if not self._model:
             raise EdgehoneError(f"llama.cpp cannot load {path}: {self._log.cause}")
         self._vocab = library.llama_model_get_vocab(self._model)

@@ -22,7 +22,7 @@ from edgehone.backends.base import (
     Support,
     TunableSetting,
 )
-from edgehone.backends.null.session import NullSession, NullTokenizer
+from edgehone.backends.null.session import DEVICE_LAYERS, NullSession, NullTokenizer
 from edgehone.backends.null.table import BOS, VOCABULARY, save
 from edgehone.backends.sessions import (
     OperatorTime,
@@ -81,6 +81,11 @@ def tunable_settings(recipe: Recipe, device: Device, context: int) -> list[Tunab
         TunableSetting("stumble", (True,), default=False),
         TunableSetting("coarse", (True,), default=False, exact=False),
     ]
+
+
+def offloadable_layers(recipe: Recipe, model: ModelInfo) -> int:
+    """Return the layers of a made-up device."""
+    return DEVICE_LAYERS if recipe.device else 0
 
 
 def serving_settings(recipe: Recipe) -> list[TunableSetting]:
@@ -149,8 +154,9 @@ def start_runtime(kind: Literal["language", "graph"], job: WorkerJob) -> None:
 def open_session(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) -> NullSession:
     """Open an artifact.
 
-    settings: `pace` (bits), `hurry` (a factor), `coarse`, `stumble`, `ballast_mb`, `wall_clock_jumps`, and those of
-    `null.faults`.
+    settings: `pace` (bits), `hurry` (a factor), `coarse`, `prompt_lookup`, `verify` (the steps that a drafted
+    token takes), `stumble`, `ballast_mb`, `wall_clock_jumps`, `device` and `gpu_layers`, `room`
+    (the layers that fit the device), and those of `null.faults`.
     """
     return NullSession(artifact, settings)
 

@@ -18,6 +18,7 @@ from edgehone.backends.null.faults import Faults
 from edgehone.backends.null.table import BOS, LIKELIEST, VOCABULARY, load
 from edgehone.backends.sessions import Generation, Sampling
 from edgehone.backends.shared.ids import check_ids
+from edgehone.backends.shared.prompt_lookup import Lookup
 from edgehone.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 # Simulated milliseconds per token, by bits; 32 is the original. A prompt token takes a tenth of it.
 _PACE = {32: 4.0, 16: 2.2, 8: 1.0, 4: 0.5, 2: 0.4}
+# The layers that can be on a device, where each takes a tenth of its time.
+DEVICE_LAYERS = 8
 # Simulated seconds to open a session.
 _OPENING = 0.02
 
@@ -68,6 +71,8 @@ class NullSession:
         self.pace = _PACE[settings.get("pace", self.bits)] / 1000 / settings.get("hurry", 1)
         if self.coarse:
             self.pace /= 10
+        if settings.get("device"):
+            self.pace *= 1 - 0.9 * _layers_on_device(settings) / DEVICE_LAYERS
         if settings.get("stumble"):
             raise InputError("the null backend was asked to stumble")
         if settings.get("wall_clock_jumps"):
@@ -75,6 +80,7 @@ class NullSession:
         self.faults = Faults.of(settings)
         if self.faults.reckless:
             self._read_recklessly()
+        self.lookup, self.verify = int(settings.get("prompt_lookup", 0)), float(settings.get("verify", 0.1))
         self.ballast = b"\1" * (int(settings.get("ballast_mb", 0)) << 20)
         self.clock.sleep(_OPENING)
 
@@ -111,11 +117,13 @@ class NullSession:
     def generate(
         self, ids: Sequence[int], count: int, on_token: Callable[[int], bool] | None = None
     ) -> Generation:
-        """Generate greedily, at the simulated pace."""
+        """Generate greedily, at the simulated pace. A drafted token takes `verify` steps, kept or not."""
         check_ids(ids, VOCABULARY)
         self.faults.generate(len(ids))
         started = self.clock.now()
         self.clock.sleep(self.pace * len(ids) / 10 + self.faults.stutter())
+        if self.lookup:
+            return self._generate_drafted(started, ids, count, on_token)
         last, new, times = ids[-1], list[int](), list[float]()
         for _ in range(count):
             self.clock.sleep(self.pace)
@@ -124,6 +132,25 @@ class NullSession:
             times.append(self.clock.now())
             if on_token is not None and on_token(last):
                 break
+        return Generation(started, new, times)
+
+    def _generate_drafted(
+        self, started: float, ids: Sequence[int], count: int, on_token: Callable[[int], bool] | None
+    ) -> Generation:
+        text, new, times = Lookup(ids), list[int](), list[float]()
+        last = ids[-1]
+        while len(new) < count:
+            drafted = text.draft(min(self.lookup, count - len(new) - 1)) if new else []
+            self.clock.sleep(self.pace * (1 + self.verify * len(drafted)))
+            for guess in [*drafted, None]:
+                last = self.likeliest[last]
+                new.append(last)
+                times.append(self.clock.now())
+                text.add(last)
+                if on_token is not None and on_token(last):
+                    return Generation(started, new, times)
+                if guess != last:
+                    break
         return Generation(started, new, times)
 
     def sample(
@@ -173,6 +200,13 @@ class NullSession:
 
     def close(self) -> None:
         """No-op: there is nothing to release."""
+
+
+def _layers_on_device(settings: Mapping[str, Any]) -> int:
+    layers, room = settings.get("gpu_layers", DEVICE_LAYERS), settings.get("room", DEVICE_LAYERS)
+    if layers > room:
+        raise InputError(f"{layers} layers do not fit the device, which has room for {room}")
+    return int(layers)
 
 
 def _set_wall_clock(seconds: float) -> None:

@@ -25,7 +25,7 @@ from edgehone.model.info import ModelInfo
 from edgehone.optimize.build import build
 from edgehone.optimize.context import EffortSettings, RunContext
 from edgehone.optimize.evaluate import chat_tasks as evaluate_tasks
-from edgehone.optimize.evaluate import conversations, long_context
+from edgehone.optimize.evaluate import conversations, long_context, request_prompts
 from edgehone.optimize.evaluate import vision as pictures
 from edgehone.optimize.options import OptimizeOptions
 from edgehone.optimize.original import Original, refuse_differing
@@ -166,6 +166,7 @@ def reference(ctx: RunContext, prepared: JobResult) -> Original:
             "scored_as": _scored_as(ctx, recipe, Input.of(artifact)),
             "windows": spoken,
             **picture_facts,
+            request_prompts.FACT: _prompts(ctx.workload, bos, ids, spoken.get(conversations.INPUT)),
             **evaluate_tasks.reference(ctx, prepared),
             **long,
         },
@@ -294,6 +295,14 @@ def _request(work: Workload, bos: list[int], ids: list[int]) -> dict[str, Any]:
         "batch": work.batch,
         "clients": work.concurrency,
     }
+
+
+def _prompts(work: Workload, bos: list[int], ids: list[int], spoken: Input | None) -> list[list[int]]:
+    """Return the prompts of the rounds, from conversations if there are any; [] for pictures and several clients."""
+    if work.pictures or work.sequences > 1:
+        return []
+    found = request_prompts.of_conversations(spoken, work.prompt_tokens) if spoken else []
+    return found or request_prompts.of_text(ids, bos, work.prompt_tokens)
 
 
 def windows(

@@ -20,7 +20,15 @@ from edgehone.execution.processes import CHILDREN
 from edgehone.execution.store import JobResult
 from edgehone.optimize.build import build, operate, seconds, size_of, size_of_model
 from edgehone.optimize.context import RunContext
-from edgehone.optimize.evaluate import chat_tasks, generated, long_context, routing, same_tokens, vision
+from edgehone.optimize.evaluate import (
+    chat_tasks,
+    generated,
+    layers,
+    long_context,
+    routing,
+    same_tokens,
+    vision,
+)
 from edgehone.optimize.evaluate.evaluators import evaluator_for
 from edgehone.optimize.original import Original
 from edgehone.optimize.trial import Trial, guarded
@@ -64,6 +72,8 @@ def build_and_score(
             trial.facts["build_seconds"] = round(seconds(ctx, recipe), 3)
         if recipe.surgery:
             trial.facts["surgery"] = dict(operate(ctx, recipe).facts)
+        layers.fit(ctx, original, trial, trial.artifact)
+        recipe = trial.recipe
         evaluator = evaluator_for(ctx.model)
         trial.score = evaluator.score(ctx, original, recipe, Input.of(trial.artifact))
         evaluator.fill_quality(original, trial, trial.score)

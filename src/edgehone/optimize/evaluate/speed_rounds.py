@@ -16,6 +16,7 @@ from edgehone.decision.requirements import Requirements
 from edgehone.evaluation import speed
 from edgehone.execution.store import JobResult
 from edgehone.optimize.context import RunContext
+from edgehone.optimize.evaluate import request_prompts
 from edgehone.optimize.evaluate.evaluators import evaluator_for
 from edgehone.optimize.evaluate.exclusive import TIME_REQUESTS, run_exclusively
 from edgehone.optimize.original import Original
@@ -124,6 +125,7 @@ def speed_round(ctx: RunContext, original: Original, trial: Trial, number: int, 
         cold=cold,
         seconds=ctx.effort.seconds,
         round=number,
+        **request_prompts.of_round(original, number, ctx.measurement_group),
     )
     name = f"{ctx.measurement_group} {number}".strip()
     return replace(done, facts={**done.facts, "round": name})

@@ -27,7 +27,7 @@ from edgehone.execution.job import Limits
 from edgehone.inputs.workload import OBJECTIVES
 from edgehone.optimize.build import build, size_of
 from edgehone.optimize.context import RunContext
-from edgehone.optimize.evaluate import measure, parity, speed_rounds
+from edgehone.optimize.evaluate import layers, measure, parity, speed_rounds
 from edgehone.optimize.evaluate.evaluators import evaluator_for
 from edgehone.optimize.original import Original
 from edgehone.optimize.predict.forecast import Forecast
@@ -194,6 +194,7 @@ def _build_and_score_one(ctx: RunContext, original: Original, trial: Trial, requ
     with guarded(ctx, trial):
         artifact = build(ctx, trial.recipe)
         trial.bytes = size_of(artifact)
+        layers.fit(ctx, original, trial, artifact)
         early = evaluator_for(ctx.model).prescreen(ctx, original, trial.recipe, artifact)
         figures = {**early, "bytes": Figure(float(trial.bytes), n=1, unit="bytes")}
         if reason := hopeless(figures, required):

@@ -25,10 +25,13 @@ from edgehone.decision.requirements import Requirements
 from edgehone.optimize.context import RunContext
 from edgehone.optimize.evaluate import measure, speed_rounds
 from edgehone.optimize.evaluate.evaluators import evaluator_for
+from edgehone.optimize.evaluate.request_prompts import CONFIRMING
+from edgehone.optimize.evaluate.same_tokens import TOKENS_PER_PASS
 from edgehone.optimize.original import Original
 from edgehone.optimize.search.clock import Budget, Clock
 from edgehone.optimize.search.history import Study
 from edgehone.optimize.trial import Trial
+from edgehone.optimize.tune.layers import fewest
 from edgehone.optimize.tune.paired_rounds import PairedRounds
 from edgehone.optimize.tune.variants import changed, scored_variant, variant_of, variants, with_settings
 
@@ -81,6 +84,8 @@ def _tune(
     clock: Clock | None,
     study: Study,
 ) -> list[Trial]:
+    if chosen.recipe.device:
+        return _fewer_layers(ctx, original, chosen, required, study)
     exploring, confirming = _limits(ctx, clock)
     weighted = _weighted(ctx, original, chosen, weights)
     others = variants(ctx, original, chosen, required) if weighted and not exploring.over else []
@@ -96,7 +101,7 @@ def _tune(
     finalists = _finalists(ctx, original, chosen, paired)
     records = [_record(variant, chosen.recipe, paired.advantage(variant, 1)) for variant in others]
     paired = PairedRounds(
-        replace(ctx, measurement_group="confirming"),
+        replace(ctx, measurement_group=CONFIRMING),
         original,
         weighted,
         [variant_of(original, chosen), *finalists],
@@ -110,6 +115,25 @@ def _tune(
         _supersede(paired, chosen, winner)
     study.record(*others, *finalists)
     (winner or chosen).facts["tuning"] = records
+    if winner is None:
+        return []
+    measure.finish(ctx, original, winner)
+    return [winner]
+
+
+def _fewer_layers(
+    ctx: RunContext, original: Original, chosen: Trial, required: Requirements, study: Study
+) -> list[Trial]:
+    """Return the chosen trial with fewer layers on its accelerator, where a target says how few are enough."""
+    winner, tried = fewest(ctx, original, chosen, required)
+    if not tried:
+        chosen.facts["untuned"] = (
+            f"on {chosen.recipe.device} only the layers there are searched, for a target of speed"
+        )
+        return []
+    records = [{**_record(one, chosen.recipe, None), "confirmed": one is winner} for one in tried]
+    (winner or chosen).facts["tuning"] = records
+    study.record(*tried)
     if winner is None:
         return []
     measure.finish(ctx, original, winner)
@@ -293,5 +317,6 @@ def _record(trial: Trial, before: Recipe, ahead: Advantage | None) -> dict[str, 
         "ahead": ahead.value if ahead else None,
         "low": ahead.low if ahead else None,
         "high": ahead.high if ahead else None,
+        TOKENS_PER_PASS: trial.facts.get(TOKENS_PER_PASS),
         "reason": trial.error or trial.facts.get("raced_out") or (None if ahead else NOT_COMPARED),
     }

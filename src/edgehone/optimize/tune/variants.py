@@ -16,9 +16,17 @@ from edgehone.optimize.evaluate import measure, parity, same_tokens
 from edgehone.optimize.original import Original
 from edgehone.optimize.trial import Trial
 
+# Drafts that give fewer tokens a pass cannot gain: a pass that verifies some takes longer than a plain one.
+LEAST_PER_PASS = 1.05
+# Settings whose drafts give as many are compared first, if the time does not suffice for all.
+MANY_PER_PASS = 1.5
+
 
 def variants(ctx: RunContext, original: Original, chosen: Trial, required: Requirements) -> list[Trial]:
-    """Return a trial for each other value of each setting. Settings that change outputs are scored first."""
+    """Return a trial for each other value of each setting, those that promise most first.
+
+    Settings that change outputs are scored first, and the tokens of those that draft are compared.
+    """
     backend = ctx.backends[chosen.recipe.backend]
     trials = []
     for option in tunable_settings(backend, chosen.recipe, ctx.device, ctx.workload.context):
@@ -31,9 +39,21 @@ def variants(ctx: RunContext, original: Original, chosen: Trial, required: Requi
                 trials.append(scored_variant(ctx, original, chosen, recipe))
     for trial in trials:
         figures = derive(trial.candidate(), original.baseline.candidate())
-        if trial.alive and (reason := hopeless(figures, required)):
+        if trial.alive and (reason := _idle(trial) or hopeless(figures, required)):
             trial.drop("skipped", f"not measured: {reason}")
-    return trials
+    return sorted(trials, key=lambda trial: _per_pass(trial) < MANY_PER_PASS)
+
+
+def _per_pass(trial: Trial) -> float:
+    found = trial.facts.get(same_tokens.TOKENS_PER_PASS)
+    return float(found) if isinstance(found, (int, float)) else 1.0
+
+
+def _idle(trial: Trial) -> str | None:
+    """Return why drafts cannot gain; None if they may, or for a trial that does not draft."""
+    if same_tokens.TOKENS_PER_PASS not in trial.facts or _per_pass(trial) >= LEAST_PER_PASS:
+        return None
+    return f"a pass over the weights gives {_per_pass(trial):.2f} tokens with its drafts on the prompts, without them 1"
 
 
 def _others(option: TunableSetting, recipe: Recipe) -> list[Any]:
