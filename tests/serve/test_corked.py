@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -18,7 +19,14 @@ class Recorded(asyncio.Transport):
     def __init__(self) -> None:
         super().__init__()
         self.written: list[bytes] = []
-        self.end = ""
+        self.limit: int | None
+        self.end, self.limit, self.encrypted = "", None, False
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        self.limit = high
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return self if name == "sslcontext" and self.encrypted else default
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         assert not self.end
@@ -63,6 +71,24 @@ def test_the_order_is_kept_whatever_the_sizes(sizes: list[int]) -> None:
             transport.write(part)
 
     assert b"".join(corked(write).written) == b"".join(parts)
+
+
+def test_what_is_flushed_is_not_kept_until_the_end_of_the_turn() -> None:
+    def write(transport: Corked) -> None:
+        transport.write(b"head")
+        transport.write(b" body")
+        transport.flush()
+        transport.write(b"next")
+
+    assert corked(write).written == [b"head body", b"next"]
+
+
+@pytest.mark.parametrize(("encrypted", "limit"), [(False, 0), (True, None)])
+def test_a_plain_transport_keeps_nothing_back(encrypted: bool, limit: int | None) -> None:
+    under = Recorded()
+    under.encrypted = encrypted
+    Corked(under, asyncio.new_event_loop())
+    assert under.limit == limit
 
 
 @pytest.mark.parametrize(("end", "written"), [("close", [b"last words"]), ("abort", [])])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -104,6 +105,20 @@ def test_places_queue_and_clients_that_leave(spoiled: Path) -> None:
             leaver.post("/v2/models/bundle/infer", json=asked(ROWS))
         wait_for(lambda: server.metric("edgehone_running_requests") == 0, 1.0)
         right(server, 0)
+
+
+def test_requests_have_a_deadline(spoiled: Path) -> None:
+    with running(null_graph(spoiled), "--request-seconds", "1") as server, ThreadPoolExecutor(2) as pool:
+        slow = asked([[669, 0, 0, 0]])
+        begun, first = time.monotonic(), pool.submit(server.infer, slow)
+        time.sleep(0.2)
+        second = pool.submit(server.infer, slow)  # another deadline
+        for late, earliest in ((first, 1.0), (second, 1.2)):
+            answer = late.result()
+            assert answer.status_code == 504 and "longest time" in answer.json()["error"]
+            assert earliest <= time.monotonic() - begun < 30
+        assert server.metric("edgehone_running_requests") == 0
+        wait_for(lambda: server.infer(asked(ROWS)).status_code == 200)  # the engine is busy for a while
 
 
 def test_sigterm_lets_accepted_requests_end(spoiled: Path) -> None:

@@ -20,7 +20,7 @@ from edgehone.serve.application import Application, Route
 from edgehone.serve.dashboard.routes import Dashboard
 from edgehone.serve.feedback import FeedbackRoute
 from edgehone.serve.history.routes import History
-from edgehone.serve.http import ClientGone, Failure, Problem, Refused
+from edgehone.serve.http import ClientGone, Failure, Problem, Refused, Told, heads
 from edgehone.serve.infer.embeddings import Embeddings
 from edgehone.serve.infer.routes import Inference
 from edgehone.serve.infer.routes import failure as infer_failure
@@ -135,9 +135,9 @@ class _Guard:
 
         async def checked(request: Request) -> Response:
             if self._keys:
-                check_key(request.headers.get("authorization", ""), self._keys)
+                check_key(heads(request).get("authorization", ""), self._keys)
             else:
-                check_origin(request.method, request.headers, is_local=self._is_local)
+                check_origin(request.method, heads(request), is_local=self._is_local)
             return await handler(request)
 
         return self.answered(replace(operation, handler=checked))
@@ -156,12 +156,18 @@ class _Guard:
                 if record := request.scope.get(KEY):
                     record.answered(500)
                 raise
-            self._metrics.counted(path, response.status_code)
-            if record := request.scope.get(KEY):
-                record.answered(response.status_code)
+            if isinstance(response, Told):
+                response.then(lambda: self._count(request, path, 200))
+            else:
+                self._count(request, path, response.status_code)
             return response
 
         return answer
+
+    def _count(self, request: Request, path: str, status: int) -> None:
+        self._metrics.counted(path, status)
+        if record := request.scope.get(KEY):
+            record.answered(status)
 
     def _error(self, request: Request, error: Exception) -> Response:
         status = status_of(error)

@@ -14,7 +14,7 @@ import msgspec
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from edgehone.serve.connection import Connection
-from edgehone.serve.http import Failure, Problem
+from edgehone.serve.http import WHOLE, Failure, Problem
 
 # Bytes of a request's first line and headers.
 HEAD_BYTES = 32 << 10
@@ -64,7 +64,10 @@ class BoundedConnection(Connection):
         """Read what has come. A header that does not end is refused too."""
         self._came += len(data)
         super().data_received(data)
-        if self._in_head and self._came > HEAD_BYTES and not self.transport.is_closing():
+        if not self._in_head:
+            return
+        self._wait_for_head()  # most heads come at once and need no timer
+        if self._came > HEAD_BYTES and not self.transport.is_closing():
             self._size = self._came
             self.send_400_response("")
 
@@ -72,7 +75,6 @@ class BoundedConnection(Connection):
         """Begin to count a head."""
         super().on_message_begin()
         self._size, self._came, self._in_head = 0, 0, True
-        self._wait_for_head()
 
     def on_url(self, url: bytes) -> None:
         """Take a piece of the first line."""
@@ -92,6 +94,7 @@ class BoundedConnection(Connection):
     def on_message_complete(self) -> None:
         """The body is complete."""
         self._body_came()
+        self.scope[WHOLE] = True  # type: ignore[literal-required]
         super().on_message_complete()
 
     def on_response_complete(self) -> None:

@@ -20,7 +20,8 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Write to this transport from now on."""
-        super().connection_made(Corked(transport, self.loop))
+        self._corked = Corked(transport, self.loop)
+        super().connection_made(self._corked)
 
     def shutdown(self) -> None:
         """End the connection, at once or after the answer to the request that was accepted."""
@@ -29,7 +30,8 @@ class Connection(HttpToolsProtocol):
         self._cut_off_soon()
 
     def on_response_complete(self) -> None:
-        """End the connection if the server ends."""
+        """Send what was written of the answer, and end the connection if the server ends."""
+        self._corked.flush()
         super().on_response_complete()
         self._cut_off_soon()
 

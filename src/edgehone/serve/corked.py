@@ -20,20 +20,23 @@ class Corked(asyncio.Transport):
         super().__init__()
         self._transport, self._loop = transport, loop
         self._parts: list[bytes] = []
+        if transport.get_extra_info("sslcontext") is None:
+            # uvloop keeps less than this until the end of the turn, when the server has done what else it has to do.
+            transport.set_write_buffer_limits(high=0)
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Write at the end of this turn, after all that was written before."""
         if len(data) >= _LARGE:
-            self._flush()
+            self.flush()
             self._transport.write(data)
             return
         if not self._parts:
-            self._loop.call_soon(self._flush)
+            self._loop.call_soon(self.flush)
         self._parts.append(bytes(data))
 
     def close(self) -> None:
         """Close when all is written."""
-        self._flush()
+        self.flush()
         self._transport.close()
 
     def abort(self) -> None:
@@ -59,10 +62,11 @@ class Corked(asyncio.Transport):
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         """Hand the connection to another protocol."""
-        self._flush()
+        self.flush()
         self._transport.set_protocol(protocol)
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Write now what was kept for the end of the turn."""
         parts, self._parts = self._parts, []
         if parts and not self._transport.is_closing():
             self._transport.write(parts[0] if len(parts) == 1 else b"".join(parts))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, TypeVar
 
@@ -24,6 +24,8 @@ BODY_SECONDS = 30.0
 _GRACE = 0.02
 # Status of requests whose client has left, by nginx's convention.
 CLIENT_GONE = 499
+# Keys of an ASGI scope: the body of the request has come as a whole; the headers that were looked up.
+WHOLE, _HEADERS = "edgehone.whole", "edgehone.headers"
 
 
 class Refused(EdgehoneError):
@@ -69,27 +71,46 @@ class ClientGone(Exception):
     """The client has closed the connection."""
 
 
+def heads(request: Request) -> Mapping[str, str]:
+    """Return the headers by their names in lower case; of several with one name the first.
+
+    Starlette goes through all headers at each look-up.
+    """
+    scope = request.scope
+    found: dict[str, str] | None = scope.get(_HEADERS)
+    if found is None:
+        found = scope[_HEADERS] = {
+            name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(scope["headers"])
+        }
+    return found
+
+
 async def read_body(request: Request, limit: int = BODY_LIMIT) -> bytes:
     """Return the body. Raises Refused if it is larger or slower than the limits."""
-    parts, size = [], 0
-    stated = request.headers.get("content-length", "0")
+    stated = heads(request).get("content-length", "0")
     if stated.isdecimal() and int(stated) > limit:
         raise Refused(413, f"the body has {stated[:20]} bytes, more than {limit}")
+    if WHOLE in request.scope:
+        return await _received(request, limit)  # at once, without the cost of a timer
     try:
         async with asyncio.timeout(BODY_SECONDS):
-            more = True
-            while more:
-                message = await request.receive()
-                if message["type"] == "http.disconnect":
-                    raise ClientGone
-                part, more = message.get("body", b""), message.get("more_body", False)
-                size += len(part)
-                if size > limit:
-                    raise Refused(413, f"the body has more than {limit} bytes")
-                parts.append(part)
+            return await _received(request, limit)
     except TimeoutError:
         raise Refused(408, f"the body did not come within {BODY_SECONDS:.0f} s") from None
-    return b"".join(parts)
+
+
+async def _received(request: Request, limit: int) -> bytes:
+    parts, size, more = list[bytes](), 0, True
+    while more:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        part, more = message.get("body", b""), message.get("more_body", False)
+        size += len(part)
+        if size > limit:
+            raise Refused(413, f"the body has more than {limit} bytes")
+        parts.append(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 async def read_json(request: Request, kind: type[Struct]) -> Struct:
@@ -158,6 +179,33 @@ async def unless_gone(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
 async def _wait_until_gone(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
+
+
+class Told(Response):
+    """A whole answer with status 200. What is to be done of it besides is done after it was sent."""
+
+    def __init__(self, body: bytes, media: bytes, headers: Sequence[tuple[bytes, bytes]] = ()) -> None:
+        # Starlette's own method finds out what is known here.
+        self.status_code, self.body, self.background = 200, body, None
+        self.raw_headers = [
+            (b"content-length", str(len(body)).encode()),
+            (b"content-type", media),
+            *headers,
+        ]
+        self._then: list[Callable[[], None]] = []
+
+    def then(self, function: Callable[[], None]) -> None:
+        """Call a function after the answer was sent, also if that fails."""
+        self._then.append(function)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the answer."""
+        try:
+            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+            await send({"type": "http.response.body", "body": self.body})
+        finally:
+            for function in self._then:
+                function()
 
 
 class Events(Response):

@@ -8,6 +8,7 @@ count as another site and could read the answers: it is recognized by the name i
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 from collections.abc import Mapping
 
@@ -48,6 +49,7 @@ def _name(host: str) -> str:
     return host.partition(":")[0].lower()
 
 
+@functools.lru_cache(maxsize=64)
 def _is_own(name: str) -> bool:
     """Whether a name means this machine whatever a name server says."""
     if name == "localhost" or name.endswith(".localhost"):

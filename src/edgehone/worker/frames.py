@@ -14,7 +14,7 @@ import select
 import socket
 import struct
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -65,6 +65,19 @@ def _parsed(header: bytes) -> Mapping[str, Any]:
     return found
 
 
+@functools.lru_cache(maxsize=64)
+def _header(
+    said: tuple[tuple[str, Any], ...], tensors: tuple[tuple[str, Any, tuple[int, ...]], ...]
+) -> bytes:
+    """Return the object of a message with arrays. Answers of one form have the same."""
+    return _encoded(dict(said), tensors)
+
+
+def _encoded(message: Mapping[str, Any], tensors: Sequence[tuple[str, Any, tuple[int, ...]]]) -> bytes:
+    described = [(name, _name(dtype), shape) for name, dtype, shape in tensors]
+    return _encode({**message, "tensors": described}).encode()
+
+
 class Frames:
     """The engine's end of the socket with the file descriptor `channel` (worker side).
 
@@ -77,6 +90,8 @@ class Frames:
         self._poll.register(self._socket, select.POLLIN)
         self._sending = threading.Lock()
         self._buffer = bytearray()
+        # Received into one place: the system would have to find and clear memory for each new one of this size.
+        self._place = memoryview(bytearray(_PART))
         self.ended = False
 
     def send(
@@ -86,10 +101,10 @@ class Frames:
         import numpy as np
 
         arrays = [np.asarray(array, order="C") for array in (values or {}).values()]
-        tensors = [
-            (name, _name(array.dtype), array.shape) for name, array in zip(values or (), arrays, strict=True)
-        ]
-        header = _encode({**message, "tensors": tensors}).encode()
+        tensors = tuple(
+            (name, array.dtype, array.shape) for name, array in zip(values or (), arrays, strict=True)
+        )
+        header = _header(tuple(message.items()), tensors) if arrays else _encoded(message, ())
         head = HEAD.pack(len(header), sum(array.nbytes for array in arrays), number) + header
         parts = [memoryview(array.reshape(-1).view(np.uint8)) for array in arrays if array.nbytes]  # type: ignore[arg-type]
         try:
@@ -111,11 +126,11 @@ class Frames:
             if seconds is not None and not self._poll.poll(seconds * 1000):
                 return None
             try:
-                got = self._socket.recv(_PART)
+                size = self._socket.recv_into(self._place)
             except OSError:
-                got = b""  # the parent has gone
-            self._buffer += got
-            self.ended = not got
+                size = 0  # the parent has gone
+            self._buffer += self._place[:size]
+            self.ended = not size
         return message
 
     def _whole(self) -> Received | None:

@@ -130,7 +130,7 @@ class _Waiting:
 
     def _wait_for_others(self) -> None:
         """Receive until the first request's batch is full, or it has waited long enough."""
-        while self._asked and self._room(self._asked[0]) and not self._frames.ended:
+        while self._delay > 0 and self._asked and self._room(self._asked[0]) and not self._frames.ended:
             left = self._asked[0].at + self._delay - time.monotonic()
             if left <= 0:
                 return
@@ -139,7 +139,7 @@ class _Waiting:
     def _room(self, first: _Asked) -> bool:
         """Whether a batch with the first request would take further ones."""
         rows = sum(one.rows for one in self._asked if one.key == first.key)
-        return self._delay > 0 and first.key is not None and rows < self._most
+        return first.key is not None and rows < self._most
 
     def _batch(self) -> list[_Asked]:
         """Remove the first request and those that can be joined with it."""

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 _WEIGHTS = "weights.npy"
 _SETTINGS = "null_graph.json"
+# Seconds that a batch takes longer which is asked to be slow.
+_SLOW_SECONDS = 1.5
 
 
 class NullGraphSession:
@@ -40,6 +42,8 @@ class NullGraphSession:
 
         time.sleep(self._told["seconds"])
         rows = feeds["x"]
+        if (rows == self._told["slow"]).any():
+            time.sleep(_SLOW_SECONDS)
         if (rows == self._told["crash"]).any():
             os.abort()
         if (rows == self._told["fail"]).any():
@@ -68,12 +72,13 @@ def make_graph(
     crash: float = 666.0,
     fail: float = 667.0,
     refuse: float = 668.0,
+    slow: float = 669.0,
 ) -> Path:
     """Write the artifact of a graph with these weights [features, classes], float32.
 
     A batch takes so many `seconds`. With `depends`, a sample's scores depend on the others of its batch; `shift` is
-    added to all scores after so many `right_runs`. The process ends, or the run fails or is refused, for a batch with
-    an entry of that value.
+    added to all scores after so many `right_runs`. The process ends, or the run fails, is refused or takes 1.5 s
+    longer, for a batch with an entry of that value.
     """
     import numpy as np
 
@@ -87,6 +92,7 @@ def make_graph(
         "crash": crash,
         "fail": fail,
         "refuse": refuse,
+        "slow": slow,
     }
     (folder / _SETTINGS).write_text(json.dumps(told), "utf-8")
     return folder

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -54,9 +55,11 @@ class GraphEngine(Supervisor[GraphLink]):
         super().__init__(served.name, say, served.check)
         self._served = served
 
-    async def infer(self, tensors: Sequence[Tensor], outputs: Sequence[str] | None) -> Answer:
+    async def infer(
+        self, tensors: Sequence[Tensor], outputs: Sequence[str] | None, deadline: float = math.inf
+    ) -> Answer:
         """Return the outputs of a request. Raises what `GraphLink.ask` raises, and JobError if it is not ready."""
-        return await self._running().ask(tensors, outputs)
+        return await self._running().ask(tensors, outputs, deadline)
 
     def _start(self) -> GraphLink:
         return GraphLink(self._served.engine)

@@ -9,6 +9,7 @@ from edgehone.execution.job import Job
 from edgehone.serve.admission import TooLate
 from edgehone.serve.http import Refused
 from edgehone.serve.infer.engine import GraphEngine
+from edgehone.serve.infer.forms import Forms
 from edgehone.serve.infer.link import Answer
 from edgehone.serve.infer.media import MediaProcess
 from edgehone.serve.infer.scores import scores_of
@@ -29,6 +30,7 @@ class GraphModel(Model):
     def __init__(self, served: ServedGraph, say: Callable[[str], None]) -> None:
         super().__init__(served, GraphEngine(served, say))
         self.scores = scores_of(served)
+        self.forms = Forms()
         self._reader = TextProcess(served.text) if served.text else None
         self.prompts = Prompts(self._reader) if self._reader else None
         self.media = MediaProcess(served.media) if isinstance(served.media, Job) else None
@@ -92,9 +94,9 @@ class GraphModel(Model):
             async with ticket:
                 await self.load()
                 try:
+                    if len(requests) == 1:
+                        return [await self.engine.infer(requests[0], outputs, ticket.deadline)]
                     async with asyncio.timeout_at(ticket.deadline):
-                        if len(requests) == 1:
-                            return [await self.engine.infer(requests[0], outputs)]
                         return await self._in_parts(requests, outputs)
                 except TimeoutError:
                     raise TooLate from None

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ import msgspec
 from edgehone.serve.http import BODY_LIMIT, Malformed, Refused
 from edgehone.serve.infer.check import check_form, check_inputs, check_outputs, port_of
 from edgehone.serve.infer.files import BYTES, contents
+from edgehone.serve.infer.forms import Asked, Forms
 from edgehone.serve.infer.lookup import VERSION
 from edgehone.serve.infer.served import ServedGraph
 from edgehone.serve.infer.tensor import DATATYPES, Tensor, bytes_of
@@ -58,17 +58,6 @@ class InferRequest(msgspec.Struct, forbid_unknown_fields=True):
     model_version: str | None = None
 
 
-@dataclass(frozen=True)
-class Asked:
-    """A request: its inputs, the outputs that are wanted (None: all), and which of them are sent as bytes."""
-
-    number: str | None
-    tensors: Sequence[Tensor]
-    outputs: Sequence[str] | None
-    binary: Mapping[str, bool]
-    all_binary: bool
-
-
 _decoder = msgspec.json.Decoder(InferRequest)
 _encode = msgspec.json.Encoder().encode
 
@@ -103,23 +92,42 @@ def _json_length(body: bytes, header_length: str | None) -> int:
 
 
 def read_request(
-    body: bytes, header_length: str | None, served: ServedGraph, made: Mapping[str, Tensor] = NOTHING_MADE
+    body: bytes,
+    header_length: str | None,
+    served: ServedGraph,
+    forms: Forms,
+    made: Mapping[str, Tensor] = NOTHING_MADE,
 ) -> Asked:
     """Return the request in a body; `header_length` is the header Inference-Header-Content-Length.
 
-    `made` are the inputs that were made of files, which stand where those of the type BYTES are. Raises Refused with
-    what is wrong.
+    `forms` are those of the model. `made` are the inputs that were made of files, which stand where those of the type
+    BYTES are. Raises Refused with what is wrong.
     """
     length = _json_length(body, header_length)
     view = memoryview(body)
+    if header_length is None or made:
+        return _checked(_decoded(view[:length]), view[length:], served, made)
+    text, data = body[:length], view[length:]
+    known = forms.asked(text, data)
+    if known is not None:
+        return known
     request = _decoded(view[:length])
+    asked = _checked(request, data, served, made)
+    if all(one.data is msgspec.UNSET for one in request.inputs):
+        forms.keep(text, asked)
+    return asked
+
+
+def _checked(
+    request: InferRequest, data: memoryview, served: ServedGraph, made: Mapping[str, Tensor]
+) -> Asked:
     for field, value, expected in (
         ("model_name", request.model_name, served.name),
         ("model_version", request.model_version, VERSION),
     ):
         if value and value != expected:
             raise Refused(400, f"{field} is {value[:80]!r}, and the path asks for {expected!r}")
-    tensors = _tensors(request.inputs, view[length:], served, made)
+    tensors = _tensors(request.inputs, data, served, made)
     check_inputs(tensors, served)
     wanted = None if request.outputs is None else [one.name for one in request.outputs]
     check_outputs(wanted or (), served)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
@@ -12,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from edgehone.core.distributions import version
-from edgehone.serve.http import Refused, read_body, unless_gone
+from edgehone.serve.http import Refused, Told, heads, read_body, unless_gone
 from edgehone.serve.infer.held import Held
 from edgehone.serve.infer.lookup import HELD, LIMIT, VERSION, graph_of, metadata, model_of
 from edgehone.serve.infer.model import GraphModel
@@ -91,26 +92,27 @@ class Inference:
     async def infer(self, request: Request) -> Response:
         """Answer with the outputs of a graph."""
         model, record = self._watching.begin(request, self._graph(request), INFER)
-        encoding = request.headers.get("content-encoding", "identity")
+        headers = heads(request)
+        encoding = headers.get("content-encoding", "identity")
         if encoding != "identity":
             raise Refused(415, f"Content-Encoding is {encoding[:40]!r}: send the body as it is")
-        stated = request.headers.get("content-length", "")
+        stated = headers.get("content-length", "")
         with self._held.request(int(stated) if stated.isdecimal() else LIMIT):
             body = await read_body(request, LIMIT)
-            header = request.headers.get(HEADER)
+            header = headers.get(HEADER)
             files = await _aside(len(body), files_of, body, header, model.served)
             made = {
                 name: await unless_gone(request.receive, model.array(sent)) for name, sent in files.items()
             }
-            asked = await _aside(len(body), read_request, body, header, model.served, made)
+            asked = await _aside(len(body), read_request, body, header, model.served, model.forms, made)
             record.id, record.inputs = asked.number or "", asked.tensors
             found = await unless_gone(request.receive, model.infer(asked.tensors, asked.outputs, record))
         size = sum(len(one.data) for one in found.outputs)
         text, length = await _aside(size, answer, model.name, asked, found.outputs)
-        self._watching.metrics.answered(model.name, time.perf_counter() - record.begun, found.together)
-        if length is None:
-            return Response(text, media_type="application/json")
-        return Response(text, headers={HEADER: str(length)}, media_type="application/octet-stream")
+        seconds = time.perf_counter() - record.begun
+        told = Told(text, b"application/json") if length is None else _binary(text, length)
+        told.then(partial(self._watching.metrics.answered, model.name, seconds, found.together))
+        return told
 
     def _graph(self, request: Request) -> GraphModel:
         return graph_of(self._models, *_asked(request))
@@ -119,6 +121,11 @@ class Inference:
 async def _aside(size: int, function: Callable[..., T], *args: Any) -> T:
     """Return the result of a conversion; of many bytes in a thread, so that other requests are answered meanwhile."""
     return await asyncio.to_thread(function, *args) if size > _MANY else function(*args)
+
+
+def _binary(body: bytes, length: int) -> Told:
+    """Return an answer of which so many bytes are JSON."""
+    return Told(body, b"application/octet-stream", [(HEADER.encode(), str(length).encode())])
 
 
 def _asked(request: Request) -> tuple[str, str]:
