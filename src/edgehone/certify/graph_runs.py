@@ -119,6 +119,7 @@ def _samples(subject: Subject) -> tuple[Batches, Sequence[str] | None]:
         None if found.labels is None else found.labels[:most],
         found.shared,
         axes,
+        None if found.lengths is None else found.lengths[:most],
     )
     return cut, None if slices is None else [str(one) for one in slices[:most]]
 
@@ -146,7 +147,9 @@ def _write_cases(folder: Path, batches: Batches) -> list[str]:
             cases[name] = {each: make(one) if each in floats else one for each, one in few.items()}
     for name, arrays in cases.items():
         (folder / name).mkdir(parents=True, exist_ok=True)
-        Batches(dict(arrays), None, batches.shared, batches.axes).write(folder / name)
+        count = len(next(iter(arrays.values())))
+        lengths = None if batches.lengths is None else batches.lengths[:count]
+        Batches(dict(arrays), None, batches.shared, batches.axes, lengths).write(folder / name)
     return list(cases)
 
 

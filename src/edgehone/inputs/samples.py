@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from edgehone.core.errors import InputError
 from edgehone.inputs.axes import Axes
+from edgehone.inputs.batches import LENGTHS, has_lengths
 from edgehone.model.info import ModelInfo, Tensor
 
 if TYPE_CHECKING:
@@ -116,6 +117,7 @@ def check_arrays(
     Raises InputError, with the offending value.
     """
     samples = {name: array for name, array in arrays.items() if name != LABELS}
+    lengths = samples.pop(LENGTHS) if has_lengths(samples, axes) else None
     # The first states of sequences may be given.
     first_states = [one for one in inputs if one.name in axes.fed_back and one.name in samples]
     expected = {tensor.name: tensor for tensor in [*axes.of_samples(inputs), *first_states]}
@@ -141,6 +143,11 @@ def check_arrays(
     if axes.states:
         moving = {name: axis for name, axis in rows.items() if name not in axes.fed_back}
         _check_steps({name: samples[name].shape[axis + 1] for name, axis in moving.items()}, where)
+        if lengths is not None:
+            steps = min(samples[name].shape[axis + 1] for name, axis in moving.items())
+            _check_lengths(
+                lengths, max(samples[name].shape[axis] for name, axis in rows.items()), steps, where
+            )
     if LABELS in arrays:
         if arrays[LABELS].dtype.kind not in "biufU":
             raise InputError(
@@ -171,6 +178,20 @@ def _check_counts(arrays: Mapping[str, Array], rows: Mapping[str, int], where: s
         )
     if most < least:
         raise _too_few(Path(where), most, "samples")
+
+
+def _check_lengths(lengths: Array, count: int, steps: int, where: str) -> None:
+    hint = f"{LENGTHS}: for each sequence its number of steps, 1 to {steps}, as whole numbers; the rest is padding"
+    if lengths.dtype.kind not in "iu" or lengths.shape != (count,):
+        raise InputError(
+            f"{where}: {LENGTHS} is {lengths.dtype} of shape {list(lengths.shape)}, and there are {count} sequences",
+            hint=hint,
+        )
+    for row, length in enumerate(lengths.tolist()):
+        if not 1 <= length <= steps:
+            raise InputError(
+                f"{where}: {LENGTHS}[{row}] is {length}, the arrays have {steps} steps", hint=hint
+            )
 
 
 def _check_steps(lengths: Mapping[str, int], where: str) -> None:

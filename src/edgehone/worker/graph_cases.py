@@ -48,7 +48,7 @@ def _run(session: GraphSession, samples: Batches, size: int, path: Path) -> int:
     parts: dict[str, list[NDArray[Any]]] = {}
     for begin in range(0, samples.count, size):
         # Always a full batch, since the graph's batch may be fixed; rows beyond the last sample are cut off.
-        rows = samples.rows(run(samples.around(begin, size)), size)
+        rows = samples.judged(samples.rows(run(samples.around(begin, size)), size), begin)
         for name, array in rows.items():
             parts.setdefault(name, []).append(array[: samples.count - begin])
     whole = {name: joined(name, each) for name, each in parts.items()}

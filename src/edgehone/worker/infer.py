@@ -19,9 +19,10 @@ def infer(job: WorkerJob) -> dict[str, Any]:
     """Write all outputs for all samples to the npz file args["output"].
 
     args: backend, settings, inputs (the model's, in the form of ModelInfo.to_json), axes (Axes.to_json), batch, output.
-    inputs: artifact, samples (an npz file). Where sequences begin with given states, the last ones are written, too. An
-    output without an axis of samples is written for each batch. Returns
-    samples (number), outputs (shape by name) and seconds. Raises InputError for arrays that do not fit the inputs.
+    inputs: artifact, samples (an npz file). Where sequences of one length begin with given states, the last ones are
+    written, too. Outputs have zeros after the end of a sequence that is shorter than others. An output without an axis
+    of samples is written for each batch. Returns samples (number), outputs (shape by name) and seconds. Raises
+    InputError for arrays that do not fit the inputs.
     """
     import numpy as np
 
@@ -32,7 +33,7 @@ def infer(job: WorkerJob) -> dict[str, Any]:
     batches, batch = Batches.arranged(samples.typed(arrays, tensors), axes), job.args["batch"]
     backend = require(load_backend(job), GraphBackend)
     session = backend.open_graph(job.inputs["artifact"], job.args["settings"], job)
-    run = sequences.runner(session, axes, keep_states=True)
+    run = sequences.runner(session, axes, keep_states=batches.lengths is None)
     count = batches.count
     parts_by_name: dict[str, list[Any]] = {}
     whole: dict[str, list[Any]] = {}
@@ -40,7 +41,7 @@ def infer(job: WorkerJob) -> dict[str, Any]:
     for begin in range(0, count, batch):
         # Always run a full batch, since the graph's batch may be fixed; rows beyond the last sample are cut off.
         results = run(batches.around(begin, batch))
-        for name, rows in batches.rows(results, batch).items():
+        for name, rows in batches.padded(batches.rows(results, batch), begin).items():
             if axes.of_output(name, np.shape(results[name]), batch) is None:
                 whole.setdefault(name, []).append(np.asarray(results[name])[None])
             else:

@@ -21,7 +21,7 @@ from edgehone.backends.sessions import WorkerJob
 from edgehone.core.errors import InputError, ModelError
 from edgehone.inputs import coco, samples
 from edgehone.inputs.axes import Axes
-from edgehone.inputs.batches import Batches
+from edgehone.inputs.batches import LENGTHS, Batches, stretched
 from edgehone.model.encoder_decoder import SPEECH, TASKS, decoding
 from edgehone.model.info import Tensor
 from edgehone.worker.backend import load_backend
@@ -112,8 +112,29 @@ def _arrays(job: WorkerJob, path: Path) -> tuple[Arrays, Arrays]:
         arrays = _generated(job, arrays)
     samples.check_arrays(arrays, inputs, str(path), axes)
     found = Batches.arranged(samples.typed(arrays, inputs), axes)
-    labels = {} if found.labels is None else {samples.LABELS: found.labels}
-    return {**found.arrays, **labels}, found.shared
+    labels = {} if found.labels is None else {samples.LABELS: _for_steps(found, axes)}
+    lengths = {} if found.lengths is None else {LENGTHS: found.lengths}
+    return {**found.arrays, **lengths, **labels}, found.shared
+
+
+def _for_steps(found: Batches, axes: Axes) -> NDArray[np.generic]:
+    """Return the labels; those of each step of sequences of unequal length as their outputs are judged."""
+    import numpy as np
+
+    assert found.labels is not None
+    labels = found.labels
+    lengths = found.lengths
+    if lengths is None:
+        return labels
+    steps = next(
+        array.shape[(axes.of_input(name) or 0) + 1]
+        for name, array in found.arrays.items()
+        if name not in axes.fed_back
+    )
+    if labels.ndim < 2 or labels.shape[:2] != (len(lengths), steps):
+        return labels
+    longest = int(lengths.max())
+    return np.stack([row[stretched(int(n), longest)] for row, n in zip(labels, lengths, strict=True)])
 
 
 def _generated(job: WorkerJob, arrays: Arrays) -> Arrays:

@@ -74,7 +74,7 @@ def open_requests(job: WorkerJob) -> Requests:
         return _PictureRequests(
             require(backend, VisionBackend).open_vision(artifact, args["settings"], job), job
         )
-    batches = Batches.read(job.inputs["samples"], args.get("most_samples"))
+    batches = Batches.read(job.inputs["samples"], args.get("most_samples")).for_timing()
     if "clients" in args:
         return load.open_samples(backend, job, batches)
     graph = require(backend, GraphBackend).open_graph(artifact, args["settings"], job)

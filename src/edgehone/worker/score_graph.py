@@ -57,10 +57,10 @@ def outputs(job: WorkerJob) -> dict[str, Any]:
         while at < count:
             # Always run a full batch, since the graph's batch may be fixed; rows beyond the last sample are cut off.
             feeds = batches.around(at, size)
-            results = _checked(_pooled(batches.rows(run(feeds), size), feeds), at, reference)
+            results = _checked(_judged(batches, run(feeds), feeds, at), at, reference)
             if not reference and at < REPEATED * size:
-                again = batches.rows(run(feeds), size)
-                differs = differs or difference(results, _checked(_pooled(again, feeds), at, reference))
+                again = _judged(batches, run(feeds), feeds, at)
+                differs = differs or difference(results, _checked(again, at, reference))
             for name, array in results.items():
                 parts_by_name.setdefault(name, []).append(array[: count - at])
             if at == 0 and not reference:
@@ -76,6 +76,15 @@ def outputs(job: WorkerJob) -> dict[str, Any]:
     facts = {"outputs": names, "samples": at, "differs": differs}
     (job.out / "outputs.json").write_text(json.dumps(facts), "utf-8")
     return facts
+
+
+def _judged(batches: Batches, found: Arrays, feeds: Arrays, at: int) -> Arrays:
+    size = next(
+        array.shape[batches.axes.of_input(name) or 0]
+        for name, array in feeds.items()
+        if name in batches.arrays
+    )
+    return _pooled(batches.judged(batches.rows(found, size), at), feeds)
 
 
 def difference(first: Mapping[str, NDArray[Any]], second: Mapping[str, NDArray[Any]]) -> str | None:

@@ -73,8 +73,10 @@ def collect(job: WorkerJob) -> dict[str, Any]:
         job.inputs["artifact"], job.args["settings"], job
     )
     length = _extent(axes, batches.around(0, size))[1]
-    order = np.random.default_rng(0).permutation(batches.count * length)[: job.args["most"]]
-    wanted = {(int(at) // length, int(at) % length) for at in order}
+    lengths = [length] * batches.count if batches.lengths is None else batches.lengths.tolist()
+    every = [(row, step) for row, count in enumerate(lengths) for step in range(count)]
+    order = np.random.default_rng(0).permutation(len(every))[: job.args["most"]]
+    wanted = {every[at] for at in order}
     rows: dict[str, list[Any]] = {}
     shared: dict[str, Any] = {}
     for begin in range(0, batches.count, size):

@@ -112,6 +112,56 @@ def test_sequences_from_the_samples_to_the_server(
         assert refused.status_code == 400 and "has the shape [-1, -1, 8]" in refused.text
 
 
+@pytest.mark.real
+@pytest.mark.long
+@pytest.mark.xdist_group("measures")
+def test_sequences_of_unequal_length_are_judged_and_run_to_their_own_ends(
+    recurrent: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    only(monkeypatch, openvino, "fp32", "int8_weights")
+    only(monkeypatch, olive, "fp32", "int8_dynamic")
+    rng = np.random.default_rng(5)
+    lengths = rng.integers(1, STEPS + 1, COUNT)
+    x = rng.normal(size=(COUNT, STEPS, FEATURES)).astype(np.float32)
+    figures = []
+    for name, padding in (("zeros", 0.0), ("huge", 3e4)):
+        for row, length in enumerate(lengths):
+            x[row, length:] = padding
+        np.savez(tmp_path / f"{name}.npz", x=x, lengths=lengths)
+        decision = edgehone.optimize(
+            recurrent,
+            effort="quick",
+            gates=GATES,
+            evaluation=tmp_path / f"{name}.npz",
+            backends=["openvino", "olive"],
+            config_file=tmp_path / "edgehone.toml",
+            out=tmp_path / name,
+        )
+        figures.append(
+            {
+                one.key: [
+                    one.figure(figure).value for figure in ("max_error", "relative_error", "accuracy_kept")
+                ]
+                for one in decision.candidates
+                if one.status == "ok"
+            }
+        )
+    # What stands after the ends changes nothing.
+    assert {"openvino/fp32", "olive/fp32", "olive/int8_dynamic"} <= figures[0].keys()
+    assert figures[0].keys() == figures[1].keys()
+    for key, values in figures[0].items():
+        assert figures[1][key] == pytest.approx(values, rel=1e-6), key
+    assert (figures[0]["openvino/fp32"][1] or 0) < 1e-3 < (figures[0]["olive/int8_dynamic"][1] or 0)
+    facts = infer(edgehone.read(tmp_path / "huge"), tmp_path / "huge.npz", tmp_path / "y.npz")
+    assert facts["outputs"] == {"speech": [COUNT, int(lengths.max()), 1]}
+    with np.load(tmp_path / "y.npz") as file:
+        found = file["speech"]
+    right = expected(recurrent, x)
+    for row, length in enumerate(lengths):
+        assert np.abs(found[row, :length] - right[row, :length]).mean() < 0.05
+        assert not found[row, length:].any()
+
+
 def _body(**arrays: np.ndarray[Any, Any]) -> dict[str, Any]:
     return {
         "inputs": [
