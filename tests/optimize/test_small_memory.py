@@ -19,7 +19,7 @@ ENDED = (0, 3, 4)
 @pytest.mark.skipif(
     not memory_group.available(), reason="no control group of version 1 that this user may make"
 )
-@pytest.mark.parametrize(("billions", "gib"), [(0.3, 1.2), (3.0, 6.0)])
+@pytest.mark.parametrize(("billions", "gib"), [(0.3, 1.4), (3.0, 6.0)])
 def test_a_run_stays_within_its_group(billions: float, gib: float, real_home: Path, tmp_path: Path) -> None:
     model = scaling.make(tmp_path / "model", billions)
     home = scaling.home_beside(tmp_path / "home")
