@@ -19,6 +19,8 @@ REFERENCE = 2000
 # Daily cycles are in the reference four times.
 REFERENCE_DAILY = 8000
 AT = 2000
+# The server takes requests together once a second: so many at 100 a second.
+TOGETHER = 100
 _TEXTS = (
     "What is the best way to peel an orange?", "Quel est le meilleur moyen de peler une orange pour vous ?",
     "Wie ist das mit der Orange, und was kann ich nicht essen?", "как лучше всего очистить апельсин",
@@ -140,8 +142,8 @@ def cost(count: int) -> dict[str, Any]:
     runs = []
     for _ in range(9):
         start = time.process_time()
-        for sample in stream:
-            watch.observe(sample)
+        for at in range(0, count, TOGETHER):
+            watch.observe_all(stream[at : at + TOGETHER])
         runs.append((time.process_time() - start) / count * 1e6)
     start = time.process_time()
     state = json.dumps(watch.to_json())

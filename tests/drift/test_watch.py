@@ -85,6 +85,24 @@ def test_evidence_is_the_same_however_often_it_is_looked_at() -> None:
     assert looked.to_json() == watch.to_json()
 
 
+@settings(deadline=None, max_examples=10)
+@given(st.lists(st.integers(1, 150), min_size=1, max_size=12))
+def test_the_state_does_not_depend_on_how_many_requests_are_taken_together(counts: list[int]) -> None:
+    made = samples(sum(counts), 12, shift=1.0)
+    alone, together = DriftWatch(_REFERENCE), DriftWatch(_REFERENCE)
+    taken = 0
+    for count in counts:
+        part = made[taken : taken + count]
+        taken += count
+        for one in part:
+            alone.observe(one)
+        together.observe_all(part)
+        for watch in (alone, together):  # a label between them is no request, but has a place in a batch
+            watch.correct(False)
+        assert together.signal == alone.signal
+    assert together.to_json() == alone.to_json()
+
+
 @pytest.mark.parametrize("at", [0, 1, 31, 32, 333])
 def test_a_stored_state_continues_exactly(at: int) -> None:
     watch = _watched(samples(at, 3))

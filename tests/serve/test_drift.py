@@ -179,9 +179,26 @@ def test_each_sample_of_a_batch_is_one_and_the_times_are_told_once() -> None:
     )
     assert len(found) == 8 and [one.seconds for one in found] == [0.5] + [None] * 7
     assert found[3].features == pytest.approx([13.5, np.std([12, 13, 14, 15]), 12, 15, 1])
-    assert all(one.entropy is None for one in as_evaluated(found))
     (alone,) = samples_of(observed(tensors={"x": Tensor.of("x", x[:1])}, entropy=0.3), {"x": 0})
-    assert as_evaluated([alone])[0].entropy == 0.3 and as_evaluated([alone])[0].seconds is None
+    *batch, single = as_evaluated([found, [alone], [alone._replace(failed=True)]])
+    assert len(batch) == 8 and all(one.entropy is None for one in batch)
+    assert single.entropy == 0.3 and single.seconds is None and single.features == alone.features
+
+
+def test_requests_taken_together_give_the_state_of_those_taken_one_by_one() -> None:
+    """Also where a reference is made and where requests fail in between."""
+    stream = (
+        [[one] for one in _take(images(8), 1500)] + [[]] + [[one] for one in _take(images(9, gain=1.5), 900)]
+    )
+    stream[700] = [stream[700][0]._replace(failed=True)]
+    alone, together = (ModelWatch("digest", evaluated(), DriftRules(requests=1000)) for _ in range(2))
+    for one in stream:
+        alone.observe(one)
+    for start in range(0, len(stream), 77):
+        together.observe_all(stream[start : start + 77])
+    assert together.traffic is not None and alone.traffic is not None
+    assert together.to_json() == alone.to_json() and together.alarm("any")
+    assert together.traffic.reference.digest == alone.traffic.reference.digest
 
 
 def test_samples_on_another_axis_and_texts_by_their_ids() -> None:

@@ -52,35 +52,50 @@ class Scores:
 
     def factors(self, p: Array) -> Array:
         """Return the product of the factors of a batch of p-values (values, requests); unknown ones change nothing."""
-        known = ~np.isnan(p)
-        # Requests are the first axis, along which a product is fastest; its seven digits suffice.
-        z = np.empty((p.shape[1], *p.shape[:1], _CONTINUOUS), np.float32)
-        z[:, :, 0] = p.T
-        z[:, :, 2] = np.abs(2 * z[:, :, 0] - 1)
-        z[:, :, 1::2] = 1 - z[:, :, ::2]
+        # Requests are the first axis, along which a product is fastest; values are the last one: long inner loops.
+        by_request = p.T.copy()
+        factors = np.empty(self.stakes.shape)
+        products = self._products(by_request)
+        factors[:, :_CONTINUOUS] = products.reshape(-1, _CONTINUOUS, len(p)).transpose(2, 1, 0)
+        factors[:, _CONTINUOUS:] = self._of_tails(by_request)
+        return factors
+
+    def _products(self, p: Array) -> NDArray[np.float32]:
+        """Return the products of the continuous scores, (bets, scores and values); seven digits suffice."""
+        requests, values = p.shape
         means, stakes = self._continuous
+        z = np.empty((requests, _CONTINUOUS, values), np.float32)
+        z[:, 0] = p
+        z[:, 2] = np.abs(2 * z[:, 0] - 1)
+        z[:, 1::2] = 1 - z[:, ::2]
         z -= means
-        z[~known.T] = 0
-        growth = z[:, :, :, None] * stakes
+        z[np.isnan(z)] = 0
+        growth = z.reshape(requests, 1, -1) * stakes
         growth += 1
-        products = np.multiply.reduce(growth, axis=0)
-        tails = np.array(self.tails)[:, None]
+        return np.asarray(np.multiply.reduce(growth, axis=0))
+
+    def _of_tails(self, p: Array) -> Array:
+        """Return the products of the scores of tails, (values, scores, bets)."""
+        upper, lower, hit, miss = self._tails
         # NaN compares as False
-        hits = np.concatenate([(p[:, None, :] > 1 - tails).sum(-1), (p[:, None, :] < tails).sum(-1)], axis=1)
-        misses = known.sum(1)[:, None] - hits
-        hit, miss = self._tails
-        logs = hits[:, :, None] * hit + misses[:, :, None] * miss
-        return np.concatenate([products, np.exp(logs)], axis=1)
+        inside = np.concatenate([p[:, None] > upper, p[:, None] < lower], axis=1)
+        hits = np.add.reduce(inside, axis=0, dtype=np.int64)
+        misses = np.add.reduce(p == p, axis=0, dtype=np.int64) - hits  # noqa: PLR0124 - NaN differs from itself
+        return np.asarray(np.exp(hits.T[:, :, None] * hit + misses.T[:, :, None] * miss))
 
     @cached_property
     def _continuous(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        return self.means[:, :_CONTINUOUS].astype(np.float32), self.stakes[:, :_CONTINUOUS].astype(np.float32)
+        """Return the means, (scores, values), and the stakes, (bets, scores and values)."""
+        bets = self.stakes.shape[2]
+        means, stakes = self.means[:, :_CONTINUOUS].T, self.stakes[:, :_CONTINUOUS].transpose(2, 1, 0)
+        return means.astype(np.float32, order="C"), stakes.reshape(bets, -1).astype(np.float32)
 
     @cached_property
-    def _tails(self) -> tuple[Array, Array]:
-        """Return the logarithms of the factors of a value inside a tail, and of one outside."""
+    def _tails(self) -> tuple[Array, Array, Array, Array]:
+        """Return where tails begin, and the logarithms of the factors of a value inside a tail and of one outside."""
         stakes, means = self.stakes[:, _CONTINUOUS:], self.means[:, _CONTINUOUS:, None]
-        return np.log1p(stakes * (1 - means)), np.log1p(-stakes * means)
+        lower = np.array(self.tails)[:, None]
+        return 1 - lower, lower, np.log1p(stakes * (1 - means)), np.log1p(-stakes * means)
 
 
 class Wealth:
@@ -103,9 +118,8 @@ class Wealth:
         self.wealth += weight[:, None, None]
         self.wealth *= factors
         np.minimum(self.wealth, _MOST, out=self.wealth)
-        fresh = self.cusum <= 1
-        self.start[fresh] = requests
-        self.cusum[fresh] = 1.0
+        np.copyto(self.start, requests, where=self.cusum <= 1)
+        np.maximum(self.cusum, 1.0, out=self.cusum)
         self.cusum *= factors
         np.minimum(self.cusum, _MOST, out=self.cusum)
 

@@ -14,6 +14,7 @@ or by the watch, an inflation of at least 4 is assumed, and until 48 the estimat
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -51,11 +52,13 @@ class Inflation:
 
     def observe(self, p: Array, clip: bool = True) -> None:
         """Add the p-values of a batch, (values, requests), NaN where not known."""
-        known = ~np.isnan(p)
-        number = np.tile(known.sum(1), 3)
-        total = np.where(np.tile(known, (3, 1)), _statistics(p), 0.0).sum(1)
+        statistics, number = _statistics(p), np.array([p.shape[1]] * len(p))
+        if not (known := p == p).all():  # noqa: PLR0124 - NaN differs from itself
+            statistics, number = np.where(known, statistics, 0.0), known.sum(1)
+        total, number = np.add.reduce(statistics, axis=2).ravel(), np.concatenate([number] * 3)
         self._add(0, total, number, p.shape[1], clip)
-        self.collected += [total, number]
+        self.collected[0] += total
+        self.collected[1] += number
         self.batches += 1
         if self.batches % _LONG == 0:
             self._add(1, self.collected[0], self.collected[1], _LONG * p.shape[1], clip)
@@ -72,9 +75,10 @@ class Inflation:
         ratio = self.sums / self.numbers
         error = np.sqrt(3 / self.numbers)  # relative; of squared differences of successive normal means
         # What grows clearly from 32 to 128 requests grows beyond: by about the same factor again.
-        growth = np.ones_like(ratio)
-        growth[1] = np.clip(ratio[1] / np.maximum(ratio[0], 1) / _CLEARLY, 1, _LONG)
-        raised = np.where(ratio > 1 + _SURE * error, ratio * (1 + error / 2) * growth, 1.0)
+        growth = np.minimum(np.maximum(ratio[1] / np.maximum(ratio[0], 1) / _CLEARLY, 1), _LONG)
+        raised = ratio * (1 + error / 2)
+        raised[1] *= growth
+        raised[ratio <= 1 + _SURE * error] = 1.0
         if self.batches < KNOWN:
             raised[0] = np.maximum(raised[0], ratio[0] * (1 + error[0]))
         most = raised.max(0).reshape(3, -1).max(0)
@@ -89,10 +93,11 @@ class Inflation:
         some = ~np.isnan(term)
         self.sums[scale] += np.where(some, term, 0.0)
         self.numbers[scale] += some
-        self.last[scale] = np.where(enough, mean, self.last[scale])
+        np.copyto(self.last[scale], mean, where=enough)
         full = self.numbers[scale] >= _MEMORY
-        self.sums[scale][full] /= 2
-        self.numbers[scale][full] /= 2
+        if full.any():
+            self.sums[scale][full] /= 2
+            self.numbers[scale][full] /= 2
 
     def to_json(self) -> dict[str, Any]:
         """Return the estimate as JSON data."""
@@ -115,10 +120,14 @@ class Inflation:
 
 
 def _statistics(p: Array) -> Array:
-    """Return statistics of p-values that have mean 0 and variance 1 under the null, (3 values, requests)."""
-    root = np.sqrt(12)
-    tail = ((p > 1 - _TAIL) - _TAIL) / np.sqrt(_TAIL * (1 - _TAIL))
-    return np.concatenate([root * (p - 0.5), root * (np.abs(2 * p - 1) - 0.5), tail])
+    """Return statistics of p-values that have mean 0 and variance 1 under the null, (3, values, requests)."""
+    found = np.empty((3, *p.shape))
+    np.subtract(p, 0.5, out=found[0])
+    np.subtract(np.abs(2 * p - 1), 0.5, out=found[1])
+    found[:2] *= math.sqrt(12)
+    np.subtract(p > 1 - _TAIL, _TAIL, out=found[2])
+    found[2] /= math.sqrt(_TAIL * (1 - _TAIL))
+    return found
 
 
 def slow_variation(uniform: Array, inflation: Array) -> Array:

@@ -71,7 +71,7 @@ class Reference:
         bins = ranks.bins_of(rows, self.edges[:size])
         if self.joint is None:
             return bins, rows
-        joined = self.joint.values(ranks.fixed_ranks(bins, self.edges[:size]))
+        joined = self.joint.values(ranks.fixed_ranks(bins, self._sizes))
         return (
             np.concatenate([bins, ranks.bins_of(joined, self.edges[size:])]),
             np.concatenate([rows, joined], axis=1),
@@ -87,6 +87,10 @@ class Reference:
         deviations = np.where(np.isnan(shares), 0.4, np.sqrt(shares * (1 - shares)))
         with np.errstate(divide="ignore"):
             return np.asarray((errors * deviations / np.array(self.tolerances)) ** 2)
+
+    @cached_property
+    def _sizes(self) -> NDArray[np.int64]:
+        return ranks.sizes_of(self.edges[: len(self.base)])
 
     @cached_property
     def _columns(self) -> list[int]:
@@ -232,7 +236,7 @@ def _assemble(
     fitted = np.arange(len(rows)) % _FITTED == 0
     edges = [ranks.edges_of(column) for column in rows[fitted].T]
     bins = ranks.bins_of(rows, edges)
-    centred = ranks.fixed_ranks(bins, edges)
+    centred = ranks.fixed_ranks(bins, ranks.sizes_of(edges))
     inputs = tuple(
         column
         for column, name in enumerate(base)
@@ -266,7 +270,7 @@ def _assemble(
 
 def _variation(bins: NDArray[np.int64], edges: Sequence[Array]) -> tuple[Inflation, Array]:
     """Return how the ranks of successive samples depend on each other, and how much they vary slowly."""
-    uniform = ranks.fixed_ranks(bins, edges).T / np.sqrt(12) + 0.5
+    uniform = ranks.fixed_ranks(bins, ranks.sizes_of(edges)).T / np.sqrt(12) + 0.5
     size = settings().batch
     inflation = Inflation(len(bins))
     for start in range(0, uniform.shape[1] - size + 1, size):

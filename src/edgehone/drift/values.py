@@ -140,22 +140,22 @@ def _plain_values(seen: Sequence[Seen], ignored: dict[str, int]) -> Array:
 def _plain(one: Seen) -> tuple[float, ...]:
     if isinstance(one, Label):
         return (*(_NONE,) * 7, float(one.correct))
-    ids = one.ids
-    length = one.length if one.length else (_NONE if ids is None else len(ids))
-    # A request that failed has no answer, which is not a short one.
-    answer = one.answer_length or (_NONE if one.failed else 0)
+    ids, _, length, answer, entropy, margin, seconds, first, failed, correct, _ = one
     return (
-        length, answer, _known(one.entropy), _known(one.margin), _known(one.seconds),
-        _known(one.first_seconds), one.failed, _NONE if one.correct is None else one.correct,
-    )  # fmt: skip
+        length or (_NONE if ids is None else len(ids)),
+        # A request that failed has no answer, which is not a short one.
+        answer or (_NONE if failed else 0),
+        _NONE if entropy is None else entropy,
+        _NONE if margin is None else margin,
+        _NONE if seconds is None else seconds,
+        _NONE if first is None else first,
+        failed,
+        _NONE if correct is None else correct,
+    )
 
 
 def _or_empty(ids: Sequence[int] | None) -> Sequence[int]:
     return () if ids is None else ids
-
-
-def _known(value: float | None) -> float:
-    return _NONE if value is None else value
 
 
 def ids_of(one: Seen, ignored: dict[str, int]) -> Sequence[int]:

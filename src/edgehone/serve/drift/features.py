@@ -8,8 +8,9 @@ read as ids instead; masks and types of ids are left out.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from edgehone.serve.infer.tensor import Tensor
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,8 +24,7 @@ _IDS, _MASK = "input_ids", "attention_mask"
 _NO_NUMBERS = (_IDS, _MASK, "token_type_ids", "position_ids")
 
 
-@dataclass(frozen=True)
-class Described:
+class Described(NamedTuple):
     """A sample of a graph: its moments, and its ids if it is a text. None: it has none."""
 
     features: Sequence[float] | None
@@ -53,20 +53,27 @@ def describe(arrays: Arrays, axes: Mapping[str, int | None]) -> list[Described]:
     return _described(rows, min(_SAMPLES, max(map(len, rows.values()))))
 
 
-def describe_all(requests: Sequence[Arrays], axes: Mapping[str, int | None]) -> list[list[Described]]:
+def describe_all(
+    requests: Sequence[Mapping[str, Tensor]], axes: Mapping[str, int | None]
+) -> list[list[Described]]:
     """Return what `describe` does of each request. Those of one sample and the same shapes are computed together."""
-    import numpy as np
-
     alike: dict[tuple[Any, ...], list[int]] = {}
     found: list[list[Described]] = [[] for _ in requests]
-    for at, arrays in enumerate(requests):
-        if arrays and all(axes.get(name, 0) == 0 and one.shape[:1] == (1,) for name, one in arrays.items()):
-            key = tuple((name, one.dtype, one.shape) for name, one in arrays.items())
+    for at, tensors in enumerate(requests):
+        key = tuple([(name, one.dtype, one.shape) for name, one in tensors.items()])
+        if tensors and (
+            key in alike or all(axes.get(name, 0) == 0 and shape[:1] == (1,) for name, _, shape in key)
+        ):
             alike.setdefault(key, []).append(at)
         else:
-            found[at] = describe(arrays, axes)
-    for places in alike.values():
-        rows = {name: np.concatenate([requests[at][name] for at in places]) for name in requests[places[0]]}
+            found[at] = describe({name: one.array for name, one in tensors.items()}, axes)
+    for key, places in alike.items():
+        rows = {
+            name: Tensor(
+                name, dtype, (len(places), *shape[1:]), b"".join([requests[at][name].data for at in places])
+            ).array
+            for name, dtype, shape in key
+        }
         for at, one in zip(places, _described(rows, len(places)), strict=True):
             found[at] = [one]
     return found

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Final, Literal
 
 from edgehone.core.errors import InputError
@@ -69,13 +70,24 @@ class ModelWatch:
             return
         self.requests += 1
         if self.evaluation is not None and (self.counts or self.traffic is None):
-            for one in as_evaluated(list(samples)):
-                self.evaluation.observe(one)
+            self.evaluation.observe_all(as_evaluated([samples]))
         if self.traffic is not None:
-            for one in samples:
-                self.traffic.observe(one)
+            self.traffic.observe_all(samples)
         elif not self.refused:
             self._collect(samples)
+
+    def observe_all(self, requests: Sequence[Sequence[Sample]]) -> None:
+        """Take the samples of each of several requests, which costs less than one by one."""
+        at = 0
+        while at < len(requests) and self.traffic is None and not self.refused:
+            self.observe(requests[at])
+            at += 1
+        known = [one for one in requests[at:] if one]
+        self.requests += len(known)
+        if self.evaluation is not None and (self.counts or self.traffic is None):
+            self.evaluation.observe_all(as_evaluated(known))
+        if self.traffic is not None:
+            self.traffic.observe_all(list(chain.from_iterable(known)))
 
     def label(self, correct: bool) -> None:
         """Take a label that a client sent of an answer."""

@@ -62,8 +62,7 @@ class DriftObserver(Collector):
                 by_model.setdefault(one.model, []).append(one)
         for name, requests in by_model.items():
             if watched := self._of(name):
-                for samples in samples_of_all(requests, watched.axes):
-                    watched.watch.observe(samples)
+                watched.watch.observe_all(samples_of_all(requests, watched.axes))
 
     def feedback(self, seen: Feedback) -> None:
         """Take a client's feedback on an answer."""
