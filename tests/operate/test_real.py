@@ -53,6 +53,26 @@ def test_settings_of_a_real_engine(bundle_of: Callable[[str], Path], key_file: P
         assert served(server)["bundle"]["change"] == first["change"]
 
 
+def test_without_a_prefix_cache_each_prompt_is_computed_again(
+    bundle_of: Callable[[str], Path], key_file: Path
+) -> None:
+    """By processor time, which says the same on a busy machine."""
+
+    def spent() -> float:
+        return sum(sum(one.cpu_times()[:2]) for one in _tree(server))
+
+    with running(bundle_of("llamacpp"), "--admin-key-file", str(key_file), "--parallel", "1") as server:
+        seconds = {}
+        for cached in (True, False):
+            change(server, settings={"prefix_cache": cached, "threads": 1})
+            server.complete(long(0)["prompt"], max_tokens=2)
+            before = spent()
+            for number in range(8):
+                server.complete(long(number)["prompt"], max_tokens=2)
+            seconds[cached] = spent() - before
+        assert seconds[False] > 2 * seconds[True], seconds
+
+
 @pytest.mark.long
 @pytest.mark.alone
 def test_a_prefix_cache_that_was_switched_off(

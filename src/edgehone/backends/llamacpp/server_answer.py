@@ -205,7 +205,6 @@ def _body(request: EngineRequest) -> dict[str, Any]:
         "n_predict": request.count,
         "stream": True,
         "return_tokens": True,
-        "cache_prompt": True,
         # The penalties count the whole text, as those of transformers do.
         "repeat_last_n": len(request.ids) + request.count,
         **({**_DRAWN, **given} if given.get("temperature") else {"repeat_penalty": 1.0, **given, **_GREEDY}),
