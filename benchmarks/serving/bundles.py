@@ -28,6 +28,7 @@ MODELS = {"demo": DEMO, "digits": DIGITS}
 # Layers and hidden size: 158 million parameters. Its answers are noise, so no build is refused for them.
 LARGER, SHAPE = "random-158m", (13, 1024)
 NOISE = [word for gate in ("accuracy_kept", "latency_cv") for word in ("--gate", f"{gate}=off")]
+BRIEF = ["--config", str(Path(__file__).with_name("brief.toml")), "--workload", "brief"]
 _BACKENDS = ("llamacpp", "openvino", "olive")
 
 
@@ -55,4 +56,4 @@ def _larger(folder: Path) -> tuple[str, ...]:
         made = folder.with_suffix(".partial")
         make_shape(made, *SHAPE)
         made.rename(folder)
-    return (str(folder), *NOISE)
+    return (str(folder), *NOISE, *BRIEF)

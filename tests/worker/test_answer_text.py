@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from edgehone.backends.serving import Produced, TokenLogprobs
-from edgehone.worker.answer_text import INTERVAL, Answers, AnswerText
+from edgehone.worker.answer_text import INTERVAL, Answers, AnswerText, next_piece
 from edgehone.worker.stable_text import StableText
 
 
@@ -55,6 +57,34 @@ def test_tokens_that_come_together_are_told_together(
     (last,) = answers.pieces([of("e", reason="length")])
     assert (last.text, last.tokens, last.reason, len(last.logprobs)) == ("de", 2, "length", 2)
     assert answers.pieces([of("f")]) == []  # it has ended
+
+
+@pytest.mark.parametrize("answers", [1, 4, 8, 16, 64])
+@given(told=st.floats(0, 1e6))
+def test_times_of_pieces_are_the_same_for_all_answers(told: float, answers: int) -> None:
+    interval = max(INTERVAL, min(0.065, answers / 300))
+    due = next_piece(told, answers)
+    assert 0.74 <= (due - told) / interval <= 1.76
+    assert due == next_piece(due - 0.8 * interval, answers)
+
+
+def test_many_answers_are_told_together_and_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    def steps(count: int, *, paced: bool) -> tuple[int, int]:
+        """Return how many pieces and messages a second of tokens makes; one answer begins after the other."""
+        clock, answers, pieces, messages = Clock(monkeypatch), Answers(decoding, paced=paced), 0, 0
+        for step in range(1000):
+            clock.now = step / 1000
+            if step < count:
+                answers.open(step, [])
+            found = answers.pieces([of("a", number) for number in range(min(step + 1, count))])
+            pieces, messages = pieces + len(found), messages + bool(found)
+        return pieces, messages
+
+    one, sixteen = steps(1, paced=False), steps(16, paced=False)
+    assert 50 <= one[0] == one[1] <= 70  # 60 a second
+    assert 280 <= sixteen[0] <= 340 and sixteen[1] <= 40
+    # An engine with a pause of its own is not held up.
+    assert steps(16, paced=True)[0] > 16 * 50
 
 
 def test_ids_are_told_to_a_request_without_stops(monkeypatch: pytest.MonkeyPatch) -> None:

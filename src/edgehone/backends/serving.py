@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 # What a request may ask for beyond greedy generation, by the names of the OpenAI API and of llama.cpp.
 Option = Literal[
@@ -53,8 +53,7 @@ class TokenLogprobs:
     top: Sequence[tuple[int, float]] = ()
 
 
-@dataclass(frozen=True)
-class Produced:
+class Produced(NamedTuple):  # one is made for each token, in a third of the time of a frozen dataclass
     """New tokens of a request, without the one that ended the text. `reason` is set with the last ones.
 
     `logprobs` has an entry for each id, if the request asks for them and the framework tells. `texts` are those of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -29,6 +29,16 @@ _SECURITY = {
         "Conversations that the chat template refuses, or with control tokens of the model in their texts.",
     ),
 }
+
+
+class OfModel(NamedTuple):
+    """The series of one model: times of requests, of first tokens and of further ones, and tokens."""
+
+    seconds: Histogram
+    first: Histogram
+    token: Histogram
+    prompt_tokens: Counter
+    generated_tokens: Counter
 
 
 class Metrics:
@@ -66,7 +76,8 @@ class Metrics:
         }
         # Finding a series by its labels takes longer than counting in it.
         self._counted = functools.cache(self.requests.labels)
-        self._seconds, self._together = (functools.cache(one.labels) for one in (self.seconds, self.together))
+        self._together = functools.cache(self.together.labels)
+        self.of = functools.cache(self._of)
         self.register(_State(models))
 
     def register(self, collector: Collector) -> None:
@@ -97,8 +108,17 @@ class Metrics:
 
     def answered(self, model: str, seconds: float, together: int) -> None:
         """Count an answer of a graph, with the number of requests in its batch."""
-        self._seconds(model).observe(seconds)
+        self.of(model).seconds.observe(seconds)
         self._together(model).observe(together)
+
+    def _of(self, model: str) -> OfModel:
+        return OfModel(
+            self.seconds.labels(model),
+            self.first.labels(model),
+            self.token.labels(model),
+            self.prompt_tokens.labels(model),
+            self.generated_tokens.labels(model),
+        )
 
     def text(self) -> bytes:
         """Return all metrics in Prometheus' text format."""

@@ -2,14 +2,16 @@
 
 A model that gives a token in less than a millisecond is slowed down by everything that is done for each token. So the
 tokens of an answer that come within some milliseconds are decoded and told together, after the first, which is told at
-once, as is the end.
+once, as is the end. Each piece wakes the server and the client. So with many answers there are fewer pieces of each,
+and those of all answers are told at the same times.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from edgehone.backends.serving import Produced
@@ -18,9 +20,11 @@ from edgehone.worker.text_stream import TextStream
 if TYPE_CHECKING:
     from edgehone.worker.stable_text import StableText
 
-# The least number of seconds between two pieces of an answer: still 60 a second. Less than the pause of an engine that
-# itself looks for tokens at intervals (`llamacpp`), whose tokens need not wait twice.
+# The least number of seconds between two pieces of an answer: still 60 a second.
 INTERVAL = 0.015
+# All answers together have about so many pieces a second at most, each of which costs the processors of the model some
+# 0.2 ms; but each answer has one after so many seconds, with which text still flows.
+_PIECES_A_SECOND, _LONGEST_INTERVAL = 300, 0.065
 
 
 @dataclass(frozen=True)
@@ -88,9 +92,13 @@ class _Open:
 class Answers:
     """The requests that are being answered."""
 
-    def __init__(self, text_of: Callable[[Sequence[str]], AnswerText]) -> None:
-        """`text_of` begins a text that ends before one of some stop strings."""
-        self._text_of = text_of
+    def __init__(self, text_of: Callable[[Sequence[str]], AnswerText], *, paced: bool = False) -> None:
+        """`text_of` begins a text that ends before one of some stop strings.
+
+        `paced`: the engine itself looks for tokens at intervals (`llamacpp`). They are longer than `INTERVAL`, so that
+        no token waits twice.
+        """
+        self._text_of, self._paced = text_of, paced
         self._open: dict[int, _Open] = {}
 
     def open(self, number: int, stops: Sequence[str] | None) -> None:
@@ -107,7 +115,7 @@ class Answers:
         for one in produced:
             if answer := self._open.get(one.number):
                 answer.waiting.append(one)
-                if one.reason is not None or answer.told is None or now - answer.told >= INTERVAL:
+                if one.reason is not None or answer.told is None or now >= self._next(answer.told):
                     due.append(one.number)
         for number in dict.fromkeys(due):
             answer = self._open[number]
@@ -117,6 +125,18 @@ class Answers:
                 del self._open[number]
             found.append(piece)
         return found
+
+    def _next(self, told: float) -> float:
+        return told + INTERVAL if self._paced else next_piece(told, len(self._open))
+
+
+def next_piece(told: float, answers: int) -> float:
+    """Return when an answer of which a piece was told is told again, at the earliest, while there are so many answers.
+
+    The times are multiples of an interval, the same for all answers; the first is 0.75 to 1.75 intervals away.
+    """
+    interval = max(INTERVAL, min(_LONGEST_INTERVAL, answers / _PIECES_A_SECOND))
+    return (math.floor(told / interval + 0.75) + 1) * interval
 
 
 def joined(produced: Sequence[Produced]) -> Produced:
@@ -152,4 +172,4 @@ def _tokens(produced: Produced) -> Iterable[Produced]:
         last = at == count - 1
         logprobs = produced.logprobs[at : at + 1] if each else produced.logprobs if last else ()
         reason, texts = produced.reason if last else None, produced.texts[at : at + 1]
-        yield replace(produced, ids=[token], logprobs=logprobs, reason=reason, texts=texts)
+        yield produced._replace(ids=[token], logprobs=logprobs, reason=reason, texts=texts)

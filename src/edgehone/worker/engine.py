@@ -35,7 +35,7 @@ def serve(job: WorkerJob) -> dict[str, Any]:
     """
     lines = Lines(job.args["channel"])
     engine = _open(job)
-    serving = _Serving(engine, lines, Answers(_texts(job, engine)))
+    serving = _Serving(engine, lines, Answers(_texts(job, engine), paced=bool(engine.processes)))
     state = {
         "options": sorted(engine.options),
         "processes": list(engine.processes),

@@ -22,6 +22,8 @@ class Lines:
         self._socket = socket.socket(fileno=channel)
         self._poll = select.poll()
         self._poll.register(self._socket, select.POLLIN)
+        # Received into one place: the system would have to find and clear memory for each new one of this size.
+        self._place = memoryview(bytearray(_READ_BYTES))
         self._parts: list[bytes] = []  # of a line that is not complete
         self._ended = False
 
@@ -41,7 +43,7 @@ class Lines:
 
     def _receive(self) -> list[dict[str, Any]]:
         try:
-            data = self._socket.recv(_READ_BYTES)
+            data = bytes(self._place[: self._socket.recv_into(self._place)])
         except OSError:
             data = b""  # the parent has gone
         self._ended = not data

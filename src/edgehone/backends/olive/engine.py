@@ -29,6 +29,8 @@ class OliveEngine:
 
         Every cache of a batch is as long as the longest of them, so memory is bounded by both.
         """
+        import onnxruntime_genai as genai
+
         self.context: int | None = context
         self.cache: int | None = context * places
         config = json.loads((folder / "genai_config.json").read_text("utf-8"))["model"]
@@ -42,6 +44,12 @@ class OliveEngine:
         self._model = open_model(folder, settings, threads, overlay)
         self._event_count = max(64, 4 * places)
         self._running: dict[int, tuple[Any, EngineRequest]] = {}
+        self._numbers: dict[
+            int, int
+        ] = {}  # of the requests that run, by the identity of the framework's object
+        kinds = genai.EngineEventFlags
+        # An enumeration is converted anew each time.
+        self._failed, self._token, self._finished = map(int, (kinds.FAILED, kinds.TOKEN, kinds.TURN_FINISHED))
         self._begin()
 
     def _begin(self) -> None:
@@ -65,10 +73,12 @@ class OliveEngine:
             made.close()
             raise InputError(str(error)) from error
         self._running[request.number] = made, request
+        self._numbers[id(made)] = request.number
 
     def cancel(self, number: int) -> None:
         """Stop a request."""
         if found := self._running.pop(number, None):
+            del self._numbers[id(found[0])]
             # A turn that has just ended cannot be cancelled any more.
             with suppress(RuntimeError):
                 found[0].cancel_turn(1)
@@ -81,11 +91,10 @@ class OliveEngine:
 
     def step(self) -> list[Produced]:
         """Run one step of the engine."""
-        numbers = {id(made): number for number, (made, _) in self._running.items()}
         produced: list[Produced] = []
         for event in self._engine.run(self._events):
-            number = numbers.get(id(event.request))
-            if number is not None and number in self._running:
+            number = self._numbers.get(id(event.request))
+            if number is not None:
                 produced.append(self._read(number, event))
         for one in produced:
             if one.reason:
@@ -109,15 +118,13 @@ class OliveEngine:
         self._engine = self._model = None
 
     def _read(self, number: int, event: Any) -> Produced:
-        import onnxruntime_genai as genai
-
-        flags, kinds = int(event.flags), genai.EngineEventFlags
-        if flags & int(kinds.FAILED):
+        flags = int(event.flags)
+        if flags & self._failed:
             return Produced(number, [], "error", f"ONNX Runtime GenAI: {event.error_code}")
-        ids = [int(event.token)] if flags & int(kinds.TOKEN) else []
+        ids = [int(event.token)] if flags & self._token else []
         if ids and ids[0] in self._running[number][1].ends:
             return Produced(number, [], "stop")
-        return Produced(number, ids, "length" if flags & int(kinds.TURN_FINISHED) else None)
+        return Produced(number, ids, "length" if flags & self._finished else None)
 
 
 def _turn(made: Any, request: EngineRequest) -> Any:

@@ -60,8 +60,8 @@ class Embeddings:
         except InputError as error:
             raise Refused(400, error.message, field="input") from None
         metrics, record.prompt_tokens = self._watching.metrics, vectors.tokens
-        metrics.seconds.labels(model.name).observe(time.perf_counter() - begun)
-        metrics.prompt_tokens.labels(model.name).inc(vectors.tokens)
+        metrics.of(model.name).seconds.observe(time.perf_counter() - begun)
+        metrics.of(model.name).prompt_tokens.inc(vectors.tokens)
         return Response(_body(asked, vectors), media_type="application/json")
 
     def _encoder(self, name: str) -> GraphModel:

@@ -98,7 +98,7 @@ class Answer:
         return found
 
     async def _events(self, first: Part, rest: AsyncIterator[Part]) -> AsyncIterator[bytes]:
-        tokens = 0
+        tokens, end = 0, b""
         try:
             if self.form.chat:
                 for index in range(len(self.wanted)):
@@ -109,17 +109,19 @@ class Answer:
             async with aclosing(resumed(first, rest)) as parts:  # type: ignore[type-var]
                 async for part in parts:
                     tokens += part.piece.tokens
-                    if part.piece.text or part.piece.reason or part.piece.logprobs or part.calls:
+                    if part.piece.reason and len(self.wanted) == 1:
+                        end = self._piece(part)  # told with the end of the stream, which comes with it
+                    elif part.piece.text or part.piece.reason or part.piece.logprobs or part.calls:
                         yield self._piece(part)
         except EdgehoneError as error:
             self.record.status = status_of(error)
             body = {"error": {"message": error.message, "type": "server_error", "param": None, "code": None}}
-            yield event(_encode(body))
+            yield end + event(_encode(body))
             return
         if self.usage_at_end:
             head = self._head(self.form.chunk)
-            yield event(_encode({**head, "choices": [], "usage": self._usage(tokens)}))
-        yield DONE
+            end += event(_encode({**head, "choices": [], "usage": self._usage(tokens)}))
+        yield end + DONE
 
     def _piece(self, part: Part) -> bytes:
         piece = part.piece

@@ -131,26 +131,26 @@ async def _timed(
     model: LanguageModel, wanted: Wanted, ticket: Ticket, metrics: Metrics, record: Record
 ) -> AsyncIterator[Piece]:
     """Yield the pieces of one choice and count them."""
-    name, begun, first, tokens = model.name, time.perf_counter(), 0.0, 0
+    begun, first, tokens, counted = time.perf_counter(), 0.0, 0, metrics.of(model.name)
     asked, wanted = ask(model, wanted, sampled=record.sampled)
     try:
         async with aclosing(model.answer(wanted, ticket)) as pieces:  # type: ignore[type-var]
             async for piece in pieces:
                 if not first:
                     first = time.perf_counter()
-                    metrics.first.labels(name).observe(first - begun)
+                    counted.first.observe(first - begun)
                 tokens += piece.tokens
                 yield piece if asked is Asked.NOTHING else _looked_at(piece, asked, model, record)
     finally:
         now = time.perf_counter()
         further = (now - first) / (tokens - 1) if tokens > 1 else None
         record.choice(first - begun if first else None, further, tokens, ticket.held)
-        metrics.seconds.labels(name).observe(now - begun)
+        counted.seconds.observe(now - begun)
         if further is not None:
-            metrics.token.labels(name).observe(further)
+            counted.token.observe(further)
         if first:
-            metrics.prompt_tokens.labels(name).inc(wanted.prompt.tokens)
-        metrics.generated_tokens.labels(name).inc(tokens)
+            counted.prompt_tokens.inc(wanted.prompt.tokens)
+        counted.generated_tokens.inc(tokens)
 
 
 def _looked_at(piece: Piece, asked: Asked, model: LanguageModel, record: Record) -> Piece:
